@@ -1,0 +1,5 @@
+"""``python -m mmx``."""
+
+from mmx.cli import main
+
+raise SystemExit(main())

@@ -1,0 +1,161 @@
+"""Nodes to objects, executing nothing outside the allowed packages.
+
+A node is a mapping with ``_target_``, the dotted name of a class, and keyword values.
+The name alone proves nothing (``mmx.encoders.base.nn.Linear`` begins with an allowed
+package and ends in torch), so what counts is where the object that it leads to was
+defined.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Collection
+from typing import Any, TypeVar
+
+from mmx.config import signature
+from mmx.errors import ConfigError, Problem, closest
+
+TARGET = "_target_"
+BUILTIN_PACKAGES = (
+    "mmx.encoders",
+    "mmx.fusion",
+    "mmx.modalities",
+    "mmx.objectives",
+    "mmx.tasks",
+    "mmx.training",
+    "mmx.transfer",
+)
+T = TypeVar("T")
+
+
+class Builder:
+    """Builds nodes and collects what is wrong with them.
+
+    Args:
+        allowed: Further packages whose classes a config may name.
+
+    Attributes:
+        problems: Everything found so far; :meth:`finish` raises it.
+    """
+
+    def __init__(self, allowed: Collection[str] = ()) -> None:
+        self.packages = (*BUILTIN_PACKAGES, *sorted(allowed))
+        self.problems: list[Problem] = []
+
+    def finish(self) -> None:
+        """Raise ConfigError if any problem was found."""
+        if self.problems:
+            raise ConfigError(dict.fromkeys(self.problems))
+
+    def build(self, node: Any, expected: type[T], path: str) -> T | None:
+        """Return the object that a node describes, or None after noting its problems."""
+        made = self.partial(node, expected, path)
+        if made is None:
+            return None
+        try:
+            return made()
+        except ValueError as error:  # how a constructor refuses a combination of values
+            self.problems.append(Problem(path, str(error)))
+            return None
+
+    def partial(
+        self, node: Any, expected: type[T], path: str, supplied: Collection[str] = ()
+    ) -> Callable[..., T] | None:
+        """Return the node's class with its checked keyword values bound.
+
+        Args:
+            node: The mapping with ``_target_``.
+            expected: The base class that the class must have.
+            path: Where the node stands in the config, for messages.
+            supplied: Keyword arguments that the assembly gives later.
+        """
+        if not isinstance(node, dict) or TARGET not in node:
+            self.problems.append(
+                Problem(f"{path}={signature.show(node)}", f"expected a node with {TARGET}")
+            )
+            return None
+        before = len(self.problems)
+        kind = self._class(node[TARGET], expected, path)
+        values = {
+            key: self._nested(value, f"{path}.{key}")
+            for key, value in node.items()
+            if key != TARGET
+        }
+        if kind is None or len(self.problems) > before:
+            return None
+        converted, problems = signature.check(kind, values, path, supplied)
+        self.problems.extend(problems)
+        return None if problems else functools.partial(kind, **converted)
+
+    def values(self, target: Callable[..., T], values: dict[str, Any], path: str) -> T | None:
+        """Return ``target`` called with values that its signature accepts."""
+        converted, problems = signature.check(target, values, path)
+        self.problems.extend(problems)
+        return None if problems else target(**converted)
+
+    def _nested(self, value: Any, path: str) -> Any:
+        if isinstance(value, dict) and TARGET in value:
+            return self.build(value, object, path)
+        return value
+
+    def _class(self, name: Any, expected: type[T], path: str) -> type[T] | None:
+        given = f"{path}.{TARGET}={name}"
+        try:
+            found = locate(str(name), self.packages)
+        except PermissionError as error:
+            package = str(error.args[0]).split(".", maxsplit=1)[0]
+            self.problems.append(
+                Problem(
+                    given,
+                    f"comes from {error.args[0]}, which no one allowed",
+                    accepted=", ".join(self.packages),
+                    type_this=f"--allow {package}   (only if you trust it: it will be executed)",
+                )
+            )
+            return None
+        except (ImportError, AttributeError) as error:
+            self.problems.append(
+                Problem(given, f"does not exist ({error})", closest=_nearest_class(str(name)))
+            )
+            return None
+        if not (inspect.isclass(found) and issubclass(found, expected)):
+            self.problems.append(Problem(given, f"is not a kind of {expected.__name__}"))
+            return None
+        return found
+
+
+def locate(name: str, packages: Collection[str]) -> Any:
+    """Return the object that a dotted name leads to.
+
+    Raises:
+        PermissionError: The name, or the object it leads to, lies outside ``packages``;
+            its first argument is the module at fault. Nothing has then been imported
+            that the name does not begin with.
+        ImportError, AttributeError: There is no such object.
+    """
+    if not _inside(name, packages):
+        raise PermissionError(name)
+    found = pkgutil.resolve_name(name)
+    home = str(getattr(found, "__module__", None) or getattr(found, "__name__", "?"))
+    if not _inside(home, packages) or "." in getattr(found, "__qualname__", ""):
+        raise PermissionError(home)
+    return found
+
+
+def _inside(name: str, packages: Collection[str]) -> bool:
+    return any(name == package or name.startswith(package + ".") for package in packages)
+
+
+def _nearest_class(name: str) -> str | None:
+    module_name, _, attribute = name.rpartition(".")
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError:
+        return None
+    near = closest(
+        attribute, [key for key, value in vars(module).items() if inspect.isclass(value)]
+    )
+    return near and f"{module_name}.{near}"

@@ -1,0 +1,142 @@
+"""What is wrong with a command line's overrides, all of it, before anything is built."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.types import Override
+
+from mmx.config.compose import COMPOSE_ERRORS, Composed, compose, is_hydra_key
+from mmx.config.locate import TASK_GROUP, groups, options
+from mmx.config.signature import show
+from mmx.errors import ConfigError, Problem, closest
+
+
+def check(
+    parsed: Sequence[Override], texts: Sequence[str], extra: Sequence[Path] = ()
+) -> tuple[Composed, list[Problem]]:
+    """Compose one job from those overrides that can be used; word what is wrong with the rest.
+
+    Args:
+        parsed: The job's overrides, without sweeps, as Hydra's parser gives them.
+        texts: The same as they were typed.
+        extra: The user's config directories.
+    """
+    problems: list[Problem] = []
+    usable: list[str] = []
+    values: list[tuple[Override, str]] = []
+    known = groups(extra)
+    for override, text in zip(parsed, texts, strict=True):
+        key = override.key_or_group
+        if is_hydra_key(text):
+            usable.append(text)
+        elif key in known or key == TASK_GROUP:
+            problem = _group_problem(override, text, extra)
+            problems.extend([problem] if problem else [])
+            usable.extend([] if problem else [text])
+        else:
+            values.append((override, text))
+    base = _compose(usable)
+    for override, text in values:
+        problem = _key_problem(override, text, base.config, known, extra)
+        problems.extend([problem] if problem else [])
+        usable.extend([] if problem else [text])
+    return (_compose(usable) if values else base), problems
+
+
+def _compose(overrides: Sequence[str]) -> Composed:
+    try:
+        return compose(overrides)
+    except COMPOSE_ERRORS as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise ConfigError(
+            [Problem(" ".join(overrides) or "config", " ".join(lines[:3]))]
+        ) from error
+
+
+def _group_problem(override: Override, text: str, extra: Sequence[Path]) -> Problem | None:
+    group = override.key_or_group
+    if group == TASK_GROUP:
+        return Problem(
+            text,
+            "a task is chosen as source or as target",
+            type_this=f"source={override.get_value_element_as_str()}",
+        )
+    known = list(options(group, extra))
+    given = override.value()
+    if override.is_delete() or given is None or isinstance(given, list):
+        return None
+    if isinstance(given, str) and (given in known or Path(given).with_suffix("").name in known):
+        return None
+    near = closest(str(given), known)
+    return Problem(
+        text,
+        f"{group} has no option {show(given)}",
+        accepted=", ".join(known),
+        closest=near,
+        type_this=near and f"{group}={near}",
+    )
+
+
+def _key_problem(
+    override: Override,
+    text: str,
+    config: dict[str, Any],
+    known: Sequence[str],
+    extra: Sequence[Path],
+) -> Problem | None:
+    key = override.key_or_group
+    value = "" if override.is_delete() else override.get_value_element_as_str()
+    as_group = key.replace(".", "/")
+    if as_group in known and not isinstance(override.value(), dict):
+        return Problem(
+            text, f"{as_group} is a group of options", type_this=f"{as_group}={value or '<option>'}"
+        )
+    if override.is_add() or override.is_force_add() or _exists(config, key):
+        return None
+    names = [*known, *_keys(config)]
+    near = closest(key, names) or closest(key, [name.rsplit(".", 1)[-1] for name in names])
+    full = next((name for name in names if name == near or name.endswith(f".{near}")), None)
+    return Problem(
+        text,
+        f"there is no group or key {key}",
+        accepted=_siblings(config, key, known),
+        closest=full,
+        type_this=full and f"{full}={value}",
+    )
+
+
+def _exists(config: dict[str, Any], key: str) -> bool:
+    node: Any = config
+    for part in key.split("."):
+        if not isinstance(node, dict) or part not in node:
+            # A list index or a key of a free mapping (target.columns) is for the signature.
+            return isinstance(node, list)
+        node = node[part]
+    return True
+
+
+def _keys(config: dict[str, Any], prefix: str = "") -> list[str]:
+    found: list[str] = []
+    for key, value in config.items():
+        if key == "_target_":
+            continue
+        found.append(prefix + key)
+        if isinstance(value, dict):
+            found.extend(_keys(value, f"{prefix}{key}."))
+    return found
+
+
+def _siblings(config: dict[str, Any], key: str, known: Sequence[str]) -> str:
+    """Return the keys beside the one given, or the groups and root keys."""
+    node: Any = config
+    *parents, _ = key.split(".")
+    for part in parents:
+        node = node.get(part) if isinstance(node, dict) else None
+    if parents and isinstance(node, dict):
+        prefix = ".".join(parents)
+        return ", ".join(f"{prefix}.{name}" for name in node if name != "_target_")
+    plain = [name for name, value in config.items() if not isinstance(value, dict)]
+    return ", ".join([*known, "trainer.<key>", *plain])

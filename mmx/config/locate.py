@@ -1,0 +1,61 @@
+"""Where configs lie, and what one line each of them says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+TASK_GROUP = "task"
+TASK_ROLES = ("source", "target")
+"""Groups that choose from the files of the group ``task``."""
+
+_PACKAGE = Path(__file__).parent.parent
+HIDDEN = ("hydra", TASK_GROUP)
+
+
+def builtin_directory() -> Path:
+    """Return the configs that came with mmx: inside the wheel, or beside the package."""
+    inside = _PACKAGE / "configs"
+    return inside if inside.is_dir() else _PACKAGE.parent / "configs"
+
+
+def directories(extra: Sequence[Path] = ()) -> list[Path]:
+    """Return the config directories; a user's own come first and so win."""
+    return [*extra, builtin_directory()]
+
+
+def options(group: str, extra: Sequence[Path] = ()) -> dict[str, Path]:
+    """Return the options of a group with their files, sorted by name."""
+    folders = [group, TASK_GROUP] if group in TASK_ROLES else [group]
+    found: dict[str, Path] = {}
+    for root in directories(extra):
+        for folder in folders:
+            for path in sorted((root / folder).glob("*.yaml")):
+                found.setdefault(path.stem, path)
+    return dict(sorted(found.items()))
+
+
+def groups(extra: Sequence[Path] = ()) -> list[str]:
+    """Return the groups a command line may choose from, in the order of a run."""
+    order = [*TASK_ROLES, "encoder", "fusion", "transfer", "objective", "optimizer", "experiment"]
+    found = set(TASK_ROLES)
+    for root in directories(extra):
+        for path in root.rglob("*.yaml"):
+            group = path.relative_to(root).parent.as_posix()
+            if group != "." and group.split("/")[0] not in HIDDEN:
+                found.add(group)
+
+    def rank(group: str) -> tuple[int, str]:
+        top = group.split("/")[0]
+        return (order.index(top) if top in order else len(order), group)
+
+    return sorted(found, key=rank)
+
+
+def headline(path: Path) -> str:
+    """Return the first comment of a YAML file, its one-line description."""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.startswith("# @"):
+            continue
+        return line.lstrip("# ").strip() if line.startswith("#") else ""
+    return ""

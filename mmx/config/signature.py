@@ -1,0 +1,169 @@
+"""A node's values against the signature of what it names: names, types and ranges."""
+
+from __future__ import annotations
+
+import inspect
+import types
+import typing
+from collections.abc import Callable, Collection
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import annotated_types
+import pydantic
+
+from mmx.errors import Problem, closest
+
+MISSING = "???"
+_WORDS = {int: "an integer", float: "a number", str: "text", bool: "true or false"}
+_BOUNDS = {
+    annotated_types.Ge: ("≥", "ge"),
+    annotated_types.Gt: (">", "gt"),
+    annotated_types.Le: ("≤", "le"),
+    annotated_types.Lt: ("<", "lt"),
+}
+
+
+def parameters(target: Callable[..., Any], supplied: Collection[str] = ()) -> dict[str, Any]:
+    """Return the keyword parameters a config may set, name to ``inspect.Parameter``.
+
+    Args:
+        target: A class or function.
+        supplied: Keyword parameters that the assembly gives, closed to configs.
+    """
+    return {
+        name: parameter
+        for name, parameter in inspect.signature(target).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY and name not in supplied
+    }
+
+
+def hints_of(target: Callable[..., Any]) -> dict[str, Any]:
+    """Return the resolved annotations of a class's constructor or of a function."""
+    function: Any = target
+    if inspect.isclass(target):
+        function = target.__init__
+    return typing.get_type_hints(function, include_extras=True)
+
+
+def check(
+    target: Callable[..., Any], values: dict[str, Any], path: str, supplied: Collection[str] = ()
+) -> tuple[dict[str, Any], list[Problem]]:
+    """Return the values converted to their annotated types, and every problem found."""
+    allowed, hints = parameters(target, supplied), hints_of(target)
+    problems: list[Problem] = []
+    converted: dict[str, Any] = {}
+    for name, value in values.items():
+        where = f"{path}.{name}" if path else name
+        if name not in allowed:
+            problems.append(_unknown(where, name, value, path, list(allowed)))
+        elif isinstance(value, str) and value == MISSING:
+            problems.append(_missing(where, hints[name]))
+        else:
+            try:
+                converted[name] = _convert(hints[name], value)
+            except (pydantic.ValidationError, TypeError):
+                problems.append(_misfit(where, value, hints[name], allowed[name].default))
+    for name, parameter in allowed.items():
+        if parameter.default is parameter.empty and name not in values:
+            problems.append(_missing(f"{path}.{name}" if path else name, hints[name]))
+    return converted, problems
+
+
+def _convert(hint: Any, value: Any) -> Any:
+    """Return the value as its annotation wants it; a bool is never taken for a number."""
+    config = pydantic.ConfigDict(arbitrary_types_allowed=True)
+    converted = pydantic.TypeAdapter(hint, config=config).validate_python(value)
+    if isinstance(value, bool) is not isinstance(converted, bool):
+        raise TypeError(value)
+    return converted
+
+
+def _unknown(where: str, name: str, value: Any, path: str, allowed: list[str]) -> Problem:
+    near = closest(name, allowed)
+    prefix = f"{path}." if path else ""
+    return Problem(
+        f"{where}={show(value)}",
+        "no code reads this key",
+        accepted=", ".join(f"{prefix}{key}" for key in allowed) or "no keys",
+        closest=near and prefix + near,
+        type_this=near and f"{prefix}{near}={show(value)}",
+    )
+
+
+def _missing(where: str, hint: Any) -> Problem:
+    return Problem(
+        where, "needs a value", accepted=describe(hint), type_this=f"{where}=<{words(hint)}>"
+    )
+
+
+def _misfit(where: str, value: Any, hint: Any, default: Any) -> Problem:
+    choices = [str(choice) for choice in _choices(hint)]
+    near = closest(str(value), choices)
+    example = near if near else (None if default is inspect.Parameter.empty else show(default))
+    return Problem(
+        f"{where}={show(value)}",
+        f"expected {describe(hint)}",
+        closest=near,
+        type_this=example and f"{where}={example}",
+    )
+
+
+def _choices(hint: Any) -> list[Any]:
+    if get_origin(hint) is Literal:
+        return list(get_args(hint))
+    return [choice for part in get_args(hint) for choice in _choices(part)]
+
+
+def words(hint: Any) -> str:
+    """Return one word for a value of this annotation."""
+    text = describe(hint)
+    return text.split(" ")[-1] if text.startswith(("a ", "an ")) else text.split(" ")[0]
+
+
+def describe(hint: Any) -> str:
+    """Return in words what an annotation accepts."""
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        bounds = [_bounds(extra) for extra in parts[1:]]
+        return " ".join([describe(parts[0]), *filter(None, [" and ".join(filter(None, bounds))])])
+    if origin is Literal:
+        return "one of " + ", ".join(show(part) for part in parts)
+    if origin in (Union, types.UnionType):
+        return " or ".join(describe(part) for part in parts)
+    if origin in (list, tuple) or hint in (list, tuple):
+        inner = [part for part in parts if part is not Ellipsis]
+        return "a list" + (f" of {_plural(describe(inner[0]))}" if inner else "")
+    if origin is dict or hint is dict:
+        return "a mapping {key: value}"
+    if hint is type(None):
+        return "null"
+    if hint in _WORDS:
+        return _WORDS[hint]
+    return f"a {getattr(hint, '__name__', str(hint))} (a node with _target_)"
+
+
+def _plural(text: str) -> str:
+    return {"text": "texts", "an integer": "integers", "a number": "numbers"}.get(text, text)
+
+
+def _bounds(extra: Any) -> str:
+    metadata = getattr(extra, "metadata", [extra])
+    found = []
+    for item in metadata:
+        for kind, (sign, field) in _BOUNDS.items():
+            if isinstance(item, kind):
+                found.append(f"{sign} {show(getattr(item, field))}")
+    return " and ".join(found)
+
+
+def show(value: Any) -> str:
+    """Return a value as one would type it on the command line."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {show(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ",".join(show(item) for item in value) + "]"
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,88 @@
+"""A convolutional network over log-mel pictures."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from mmx.encoders.audio.frontend import LogMel
+from mmx.encoders.audio.masked_norm import MaskedBatchNorm
+from mmx.encoders.base import Encoder
+from mmx.encoders.sequence import masked_max, masked_mean
+from mmx.modalities import Features
+from mmx.modalities.audio import AudioSpec
+
+POOLS = ((2, 2), (2, 2), (1, 2))  # (time, frequency) of each stage
+TIME_POOL, MEL_POOL = 4, 8
+
+
+class LogmelCnn(Encoder):
+    """Three stages of 3×3 convolution, max pool, batch norm and ReLU over log-mel frames.
+
+    Time is pooled 4 times and frequency 8 times; what is left of the frequencies is kept
+    in order and projected to the width, for where a band lies matters in sound.
+    ``levels`` are the means of the stages, ``tokens`` four frames each, ``pooled`` their
+    maximum, which carries over to unheard speakers better than their mean.
+
+    Padding never leaks: a row is rounded up to whole tokens with zero frames, all after
+    is zeroed before each convolution, and the norm's statistics leave it out.
+
+    Args:
+        spec: Rate and longest length of the sounds.
+        width: D, a multiple of 8.
+        mels: Number of mel bands, at least 8.
+        window_ms: Length of a frame, in milliseconds.
+        hop_ms: Step from frame to frame, in milliseconds.
+
+    Raises:
+        ValueError: ``width`` is no multiple of 8.
+    """
+
+    def __init__(
+        self,
+        spec: AudioSpec,
+        *,
+        width: Annotated[int, Field(ge=8)] = 128,
+        mels: Annotated[int, Field(ge=8, le=256)] = 64,
+        window_ms: Annotated[float, Field(ge=1)] = 32.0,
+        hop_ms: Annotated[float, Field(ge=1)] = 10.0,
+    ) -> None:
+        super().__init__()
+        if width % 8:
+            raise ValueError(f"`width` (={width}) must be a multiple of 8")
+        self.width = width
+        self.level_widths = (width // 8, width // 4, width // 2)
+        self.frontend = LogMel(spec, mels=mels, window_ms=window_ms, hop_ms=hop_ms)
+        inputs = (1, *self.level_widths)
+        self.convolutions = nn.ModuleList(
+            nn.Conv2d(channels, out, 3, padding=1, bias=False)
+            for channels, out in zip(inputs, self.level_widths, strict=False)
+        )
+        self.norms = nn.ModuleList(MaskedBatchNorm(out) for out in self.level_widths)
+        self.project = nn.Linear(width // 2 * (mels // MEL_POOL), width)
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Features:
+        """Encode sounds.
+
+        Args:
+            x: ``(B, S)`` samples in [-1, 1].
+            lengths: ``(B,)`` int64 valid samples.
+
+        Returns:
+            Tokens ``(B, ceil(frames / 4), D)``, three levels.
+        """
+        frames, mask = self.frontend(x, lengths)  # (B, T, F), (B, T)
+        missing = -frames.shape[1] % TIME_POOL
+        x = F.pad(frames, (0, 0, 0, missing))[:, None]  # (B, 1, T, F)
+        mask = mask[:, ::TIME_POOL]  # (B, tokens), True where any of the four frames is
+        levels = []
+        for convolution, norm, pool in zip(self.convolutions, self.norms, POOLS, strict=True):
+            x = F.max_pool2d(convolution(x), pool)  # (B, D_k, T_k, F_k)
+            valid = mask.repeat_interleave(x.shape[2] // mask.shape[1], dim=1)  # (B, T_k)
+            x = norm(x, valid).relu() * valid[:, None, :, None]
+            levels.append(masked_mean(x.mean(3).transpose(1, 2), valid))
+        tokens = self.project(x.transpose(1, 2).flatten(2)).relu()  # (B, tokens, D)
+        return Features(tokens, mask, masked_max(tokens, mask), tuple(levels))

@@ -1,0 +1,66 @@
+"""A bidirectional LSTM over log-mel frames."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+from torch import Tensor
+
+from mmx.encoders.audio.frontend import LogMel
+from mmx.encoders.base import Encoder
+from mmx.encoders.bilstm import BiLstm
+from mmx.encoders.sequence import masked_mean
+from mmx.modalities import Features
+from mmx.modalities.audio import AudioSpec
+
+
+class LogmelLstm(Encoder):
+    """Reads the frames forwards and backwards; a token is both states side by side.
+
+    ``pooled`` is the mean of the tokens.
+
+    Args:
+        spec: Rate and longest length of the sounds.
+        width: D, even: half for each direction.
+        layers: Number of stacked LSTM layers.
+        dropout: Part of the activations dropped in training, after each layer.
+        mels: Number of mel bands.
+        window_ms: Length of a frame, in milliseconds.
+        hop_ms: Step from frame to frame, in milliseconds.
+
+    Raises:
+        ValueError: ``width`` is odd.
+
+    Reference: Graves and Schmidhuber 2005, doi 10.1016/j.neunet.2005.06.042.
+    """
+
+    def __init__(
+        self,
+        spec: AudioSpec,
+        *,
+        width: Annotated[int, Field(ge=2)] = 128,
+        layers: Annotated[int, Field(ge=1)] = 1,
+        dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
+        mels: Annotated[int, Field(ge=8, le=256)] = 64,
+        window_ms: Annotated[float, Field(ge=1)] = 32.0,
+        hop_ms: Annotated[float, Field(ge=1)] = 10.0,
+    ) -> None:
+        super().__init__()
+        self.width = width
+        self.frontend = LogMel(spec, mels=mels, window_ms=window_ms, hop_ms=hop_ms)
+        self.lstm = BiLstm(mels, width=width, layers=layers, dropout=dropout)
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Features:
+        """Encode sounds.
+
+        Args:
+            x: ``(B, S)`` samples in [-1, 1].
+            lengths: ``(B,)`` int64 valid samples.
+
+        Returns:
+            Tokens ``(B, frames, D)``.
+        """
+        frames, mask = self.frontend(x, lengths)  # (B, T, F), (B, T)
+        tokens = self.lstm(frames, mask)  # (B, T, D)
+        return Features(tokens, mask, masked_mean(tokens, mask))

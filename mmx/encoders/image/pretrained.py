@@ -1,0 +1,124 @@
+"""Published ImageNet weights: where they lie, when they are fetched, how they are loaded."""
+
+from __future__ import annotations
+
+import urllib.error
+from pathlib import Path
+from typing import Literal
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from mmx.errors import DataError
+from mmx.modalities.image import ImageSpec
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+Stem = Literal["auto", "small", "standard"]
+SMALL_SIDE = 96  # pixels; STL-10's pictures are the largest that the small stem suits
+
+
+class Normalize(nn.Module):
+    """Centre and scale pictures: as ImageNet weights expect, else from [0, 1] to [-2, 2]."""
+
+    def __init__(self, *, imagenet: bool) -> None:
+        super().__init__()
+        mean, std = (IMAGENET_MEAN, IMAGENET_STD) if imagenet else ((0.5,), (0.25,))
+        # Constants of the architecture, so they stay out of checkpoints and transfer reports.
+        self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``x`` ``(B, 3, H, W)``, normalised."""
+        return (x - self.get_buffer("mean")) / self.get_buffer("std")
+
+
+def small_stem(stem: Stem, spec: ImageSpec, *, pretrained: bool) -> bool:
+    """Return whether the stem keeps the resolution of small pictures.
+
+    ``auto`` is standard where weights are loaded, which were trained behind the standard
+    stem, and for pictures with a side above 96 pixels; small for all others.
+    """
+    if stem == "auto":
+        return not pretrained and max(spec.height, spec.width) <= SMALL_SIDE
+    return stem == "small"
+
+
+def load_weights(
+    net: nn.Module, *, url: str, weights: str | None, download: bool, fresh: tuple[str, ...]
+) -> None:
+    """Load published weights into a torchvision network.
+
+    Args:
+        net: The network, without its classifier.
+        url: Where torchvision publishes the weights.
+        weights: A local ``.pth`` or ``.safetensors`` file to read instead.
+        download: Whether ``url`` may be fetched when it is not in torch's cache.
+        fresh: How the names start that keep their fresh values, whatever the file holds:
+            the classifier, and a stem of another shape.
+
+    Raises:
+        DataError: The file is absent or unreadable, or does not fit the network.
+    """
+    path = Path(weights).expanduser() if weights else _cached(url, download=download)
+    if not path.is_file():
+        raise DataError(f"weights={weights}: there is no such file")
+
+    def loaded(name: str) -> bool:
+        return not name.startswith(fresh)
+
+    found = {name: tensor for name, tensor in _read(path).items() if loaded(name)}
+    wanted = {name: tensor for name, tensor in net.state_dict().items() if loaded(name)}
+    wrong = [
+        *(f"{name}: not in the file" for name in wanted.keys() - found.keys()),
+        *(f"{name}: not in the network" for name in found.keys() - wanted.keys()),
+        *(
+            f"{name}: shape {tuple(found[name].shape)} in the file, "
+            f"{tuple(wanted[name].shape)} in the network"
+            for name in wanted.keys() & found.keys()
+            if found[name].shape != wanted[name].shape
+        ),
+    ]
+    if wrong:
+        shown = "".join(f"\n  {line}" for line in sorted(wrong)[:5])
+        raise DataError(
+            f"{path}: {len(wrong)} tensors do not fit {type(net).__name__}{shown}",
+            tip="the file must hold torchvision's weights of this very architecture",
+        )
+    net.load_state_dict(found, strict=False)
+
+
+def _cached(url: str, *, download: bool) -> Path:
+    """Return the path of torch's own copy, after fetching it where that is allowed."""
+    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
+    if path.is_file():
+        return path
+    if not download:
+        raise DataError(
+            f"pretrained weights are not at {path}",
+            tip=f"download=true fetches them from {url}; or put the file there yourself",
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    digest = path.stem.rsplit("-", 1)[-1]  # torchvision names a file by its SHA-256
+    try:
+        torch.hub.download_url_to_file(url, str(path), hash_prefix=digest, progress=False)
+    except (urllib.error.URLError, OSError, RuntimeError) as error:
+        raise DataError(
+            f"cannot fetch {url}: {error}", tip=f"fetch it elsewhere and put it at {path}"
+        ) from error
+    return path
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a file; nothing in it is executed."""
+    try:
+        if path.suffix == ".safetensors":
+            return dict(load_file(path))
+        return dict(torch.load(path, map_location="cpu", weights_only=True))
+    except Exception as error:  # each reader raises types of its own
+        raise DataError(
+            f"{path}: cannot be read as weights: {error}",
+            tip="accepted: .safetensors, or .pth with tensors only",
+        ) from error

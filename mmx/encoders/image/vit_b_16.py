@@ -1,0 +1,121 @@
+"""The base vision transformer, fresh or with ImageNet weights."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor
+from torchvision.models import vision_transformer
+
+from mmx.encoders.base import Encoder
+from mmx.encoders.image.pretrained import Normalize, Stem, load_weights, small_stem
+from mmx.encoders.sequence import step_mask
+from mmx.modalities import Features
+from mmx.modalities.image import ImageSpec
+
+PRETRAINED_SIDE = 224  # pixels
+
+
+class VitB16(Encoder):
+    """A transformer over square patches, read through a class token.
+
+    Any picture is first resized to a square, bilinearly: of 224 pixels where weights are
+    loaded, else of its longer side rounded up to whole patches. ``levels`` are the class
+    token after each quarter of the layers, ``tokens`` the patches after the last,
+    ``pooled`` the class token after the last layer and its norm.
+
+    Args:
+        spec: Size of the pictures.
+        pretrained: Start from torchvision's ImageNet weights, found in torch's cache.
+        weights: A local ``.pth`` or ``.safetensors`` file with torchvision's names to start
+            from instead; implies ``pretrained``.
+        stem: ``standard`` has patches of 16×16 pixels; ``small`` of 4×4, and its patch
+            projection and positions start fresh even where weights are loaded. ``auto`` is
+            standard with weights or for sides above 96 pixels, else small.
+        download: Whether weights absent from torch's cache may be fetched.
+        layers: Number of transformer layers.
+        heads: Attention heads of a layer.
+        width: D, a multiple of ``heads``.
+        mlp_width: Hidden width of a layer's MLP.
+        dropout: Part of the activations dropped in training.
+
+    Raises:
+        ValueError: ``width`` is no multiple of ``heads``.
+        DataError: The weights are absent, unreadable or of another architecture.
+
+    Reference: Dosovitskiy et al. 2021, arXiv 2010.11929.
+    """
+
+    def __init__(
+        self,
+        spec: ImageSpec,
+        *,
+        pretrained: bool = False,
+        weights: str | None = None,
+        stem: Stem = "auto",
+        download: bool = False,
+        layers: Annotated[int, Field(ge=1)] = 12,
+        heads: Annotated[int, Field(ge=1)] = 12,
+        width: Annotated[int, Field(ge=1)] = 768,
+        mlp_width: Annotated[int, Field(ge=1)] = 3072,
+        dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
+    ) -> None:
+        super().__init__()
+        if width % heads:
+            raise ValueError(f"`width` (={width}) must be a multiple of `heads` (={heads})")
+        pretrained = pretrained or weights is not None
+        small = small_stem(stem, spec, pretrained=pretrained)
+        patch = 4 if small else 16
+        longer = max(spec.height, spec.width)
+        standard = pretrained and not small
+        self.side = PRETRAINED_SIDE if standard else patch * math.ceil(longer / patch)
+        net = vision_transformer.VisionTransformer(
+            image_size=self.side,
+            patch_size=patch,
+            num_layers=layers,
+            num_heads=heads,
+            hidden_dim=width,
+            mlp_dim=mlp_width,
+            dropout=dropout,
+        )
+        del net.heads
+        if pretrained:
+            url = vision_transformer.ViT_B_16_Weights.DEFAULT.url
+            fresh = ("heads.", "conv_proj.", "encoder.pos_embedding") if small else ("heads.",)
+            load_weights(net, url=url, weights=weights, download=download, fresh=fresh)
+        self.normalize = Normalize(imagenet=pretrained)
+        self.net = net
+        self.width = width
+        # The layers after which the class token is exposed: each quarter of the depth.
+        self.exposed = sorted({math.ceil(layers * quarter / 4) for quarter in (1, 2, 3, 4)})
+        self.level_widths = (width,) * len(self.exposed)
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Features:
+        """Encode pictures.
+
+        Args:
+            x: ``(B, 3, H, W)`` in [0, 1].
+            lengths: Not used.
+
+        Returns:
+            Tokens ``(B, patches, D)``, up to four levels.
+        """
+        if x.shape[2:] != (self.side, self.side):
+            size = (self.side, self.side)
+            x = F.interpolate(x, size, mode="bilinear", align_corners=False, antialias=True)
+        encoder = self.net.encoder
+        x = self.net.conv_proj(self.normalize(x)).flatten(2).transpose(1, 2)  # (B, patches, D)
+        x = torch.cat([self.net.class_token.expand(len(x), -1, -1), x], dim=1)
+        x = encoder.dropout(x + encoder.pos_embedding)
+        levels = []
+        for number, layer in enumerate(encoder.layers, start=1):
+            x = layer(x)
+            if number in self.exposed:
+                levels.append(x[:, 0])
+        x = encoder.ln(x)
+        tokens = x[:, 1:]
+        return Features(tokens, step_mask(None, tokens), x[:, 0], tuple(levels))

@@ -1,0 +1,37 @@
+"""Sequences of unequal length: masks, and pools that never see the padding."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def step_mask(lengths: Tensor | None, x: Tensor) -> Tensor:
+    """Return ``(B, T)`` bool, True at the valid steps of ``x``.
+
+    A row of no steps counts as one step of padding, so that no pool divides by zero and
+    no attention looks at nothing.
+
+    Args:
+        lengths: ``(B,)`` int64 valid steps, or None where every step is valid.
+        x: ``(B, T, ...)``.
+    """
+    if lengths is None:
+        return torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
+    steps = torch.arange(x.shape[1], device=x.device)
+    return steps < lengths.clamp(min=1)[:, None]
+
+
+def zero_padding(x: Tensor, mask: Tensor) -> Tensor:
+    """Return ``x`` ``(B, T, D)`` with zeros where ``mask`` ``(B, T)`` is False."""
+    return x.masked_fill(~mask[:, :, None], 0.0)
+
+
+def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
+    """Return the ``(B, D)`` mean of ``x`` ``(B, T, D)`` over its valid steps."""
+    return zero_padding(x, mask).sum(1) / mask.sum(1, keepdim=True)
+
+
+def masked_max(x: Tensor, mask: Tensor) -> Tensor:
+    """Return the ``(B, D)`` maximum of ``x`` ``(B, T, D)`` over its valid steps."""
+    return x.masked_fill(~mask[:, :, None], -torch.inf).amax(1)

@@ -1,0 +1,143 @@
+"""Every error that mmx raises on purpose, and how it prints.
+
+    MmxError                exit 1
+    ├── UsageError          exit 2    a command line that cannot be read
+    ├── ConfigError         exit 2    every problem of a config, collected
+    ├── DataError           exit 1    a file, row or split that cannot be used
+    ├── TransferError       exit 1    a source that does not fit its target
+    ├── RunError            exit 1    a run directory that cannot be used
+    ├── TrainingError       exit 1    a training that cannot go on
+    │   ├── DivergedError             NaN or infinite loss
+    │   ├── DeadParameterError        trainable, and no gradient reaches it
+    │   └── MemoryExceededError       the device is out of memory
+    └── Interrupted         exit 130 (Ctrl-C) or 143 (SIGTERM)
+
+A message says what was given, what is accepted and the closest match; the tip
+is what to type next.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+class MmxError(Exception):
+    """Base of all deliberate errors.
+
+    Args:
+        message: What is wrong, with the values that were given.
+        tip: What to type or do next; printed on a line of its own.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, tip: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.tip = tip
+
+    def __str__(self) -> str:
+        return self.message if self.tip is None else f"{self.message}\n  tip: {self.tip}"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild, (type(self), dict(self.__dict__), self.args))
+
+
+def _rebuild(kind: type[MmxError], state: dict[str, object], args: tuple[object, ...]) -> MmxError:
+    """Restore an error that travelled between processes."""
+    error = kind.__new__(kind)
+    Exception.__init__(error, *args)
+    error.__dict__.update(state)
+    return error
+
+
+class UsageError(MmxError):
+    """A command line that cannot be read."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong with a config.
+
+    Args:
+        given: What was written, as it was written.
+        reason: Why it cannot be used.
+        accepted: What would be accepted, in words.
+        closest: The accepted word nearest to the one given.
+        type_this: A complete override that would work.
+    """
+
+    given: str
+    reason: str
+    accepted: str | None = None
+    closest: str | None = None
+    type_this: str | None = None
+
+    def __str__(self) -> str:
+        lines = [f"{self.given}: {self.reason}"]
+        if self.accepted:
+            lines.append(f"  accepted: {self.accepted}")
+        if self.closest:
+            lines.append(f"  closest:  {self.closest}")
+        if self.type_this:
+            lines.append(f"  type:     {self.type_this}")
+        return "\n".join(lines)
+
+
+class ConfigError(MmxError):
+    """All problems of a config, in one message."""
+
+    exit_code = 2
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        count = len(self.problems)
+        head = "1 problem in the config" if count == 1 else f"{count} problems in the config"
+        super().__init__("\n".join([head, *(str(problem) for problem in self.problems)]))
+
+
+class DataError(MmxError):
+    """Data that is absent, unreadable or not what the config says it is."""
+
+
+class TransferError(MmxError):
+    """A source that does not fit the target it should help."""
+
+
+class RunError(MmxError):
+    """A run directory that does not exist, is in use or cannot be continued."""
+
+
+class TrainingError(MmxError):
+    """A training that cannot go on."""
+
+
+class DivergedError(TrainingError):
+    """The loss is NaN or infinite."""
+
+
+class DeadParameterError(TrainingError):
+    """A trainable parameter that the loss does not depend on."""
+
+
+class MemoryExceededError(TrainingError):
+    """The device has no memory left for this batch size."""
+
+
+class Interrupted(MmxError):
+    """A signal asked the run to stop; its state is saved."""
+
+    def __init__(self, message: str, *, signal_number: int, tip: str | None = None) -> None:
+        super().__init__(message, tip=tip)
+        self.signal_number = signal_number
+        self.exit_code = 128 + signal_number
+
+
+def closest(word: str, accepted: Iterable[str]) -> str | None:
+    """Return the accepted word most like ``word``, or None where none is near."""
+    matches = difflib.get_close_matches(word, list(accepted), n=1, cutoff=0.5)
+    return matches[0] if matches else None

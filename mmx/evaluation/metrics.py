@@ -1,0 +1,70 @@
+"""Metrics of each kind of target, by scikit-learn.
+
+Shape legend: ``N`` rows, ``C`` outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+from sklearn import metrics as sk
+from torch import Tensor
+
+from mmx.objectives import Loss
+from mmx.tasks import Target
+
+Floats = npt.NDArray[np.float64]
+
+PRIMARY = {"classes": "accuracy", "multilabel": "f1_macro", "regression": "r2"}
+"""The metric in which a gain is stated."""
+
+
+def score(kind: str) -> Callable[[dict[str, float]], tuple[float, ...]]:
+    """Return what selection on validation maximises: the primary metric, then a lower loss."""
+    primary = PRIMARY[kind]
+    return lambda metrics: (metrics[primary], -metrics["loss"])
+
+
+def measure(outputs: Tensor, values: Tensor, target: Target, loss_of: Loss) -> dict[str, float]:
+    """Return the metrics of a split.
+
+    Args:
+        outputs: ``(N, C)`` float32 on the CPU.
+        values: ``(N,)`` or ``(N, C)`` targets on the CPU.
+        target: What the values mean.
+        loss_of: The objective the model was trained with.
+
+    Returns:
+        ``loss`` (the objective, as in training) and, for classes, ``accuracy`` and
+        ``f1_macro``; for multi-label the same, accuracy being that of whole label sets;
+        for regression ``mse``, ``mae`` and ``r2`` in the unit of the target.
+    """
+    found = {"loss": float(loss_of(outputs, values))}
+    if target.kind == "regression":
+        predicted = outputs.squeeze(1).double().numpy() * target.std + target.mean
+        truth = values.double().numpy() * target.std + target.mean
+        found["mse"] = float(sk.mean_squared_error(truth, predicted))
+        found["mae"] = float(sk.mean_absolute_error(truth, predicted))
+        found["r2"] = float(sk.r2_score(truth, predicted))
+        return found
+    decided = decide(outputs, target).numpy()
+    truth = values.numpy().astype(np.int64)
+    found["accuracy"] = float(sk.accuracy_score(truth, decided))
+    found["f1_macro"] = float(sk.f1_score(truth, decided, average="macro", zero_division=0))
+    return found
+
+
+def decide(outputs: Tensor, target: Target) -> Tensor:
+    """Return ``(N,)`` class indices, ``(N, C)`` 0 or 1 for multi-label, ``(N,)`` numbers."""
+    if target.kind == "classes":
+        return outputs.argmax(1)
+    if target.kind == "multilabel":
+        return (outputs > 0).long()
+    return outputs.squeeze(1) * target.std + target.mean
+
+
+def correct(outputs: Tensor, values: Tensor) -> Floats:
+    """Return ``(N,)``: 1 where the predicted class is the true one."""
+    return (outputs.argmax(1) == values).double().numpy()

@@ -1,0 +1,154 @@
+"""One experiment in one run directory: status, signals, log, and what went wrong."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mmx import stages
+from mmx.errors import Interrupted, MmxError
+from mmx.experiment import Experiment
+from mmx.runs import index, report
+from mmx.runs.directory import RunDirectory
+from mmx.runs.manifest import code_patch, environment, surroundings
+from mmx.training.events import Event, Listener, stop_on_signals
+
+Say = Callable[[str], None]
+
+
+def create(
+    experiment: Experiment,
+    where: Path,
+    *,
+    choices: dict[str, str],
+    overrides: Sequence[str],
+    unresolved: dict[str, Any],
+    parent: str | None = None,
+    exactly: Path | None = None,
+) -> RunDirectory:
+    """Make the run directory of an experiment."""
+    source = experiment.source.name if experiment.source else "none"
+    fusion = experiment.config["fusion"]["_target_"].split(".")[-2]
+    manifest = {
+        "argv": sys.argv,
+        "cwd": str(Path.cwd()),
+        "choices": choices,
+        "overrides": list(overrides),
+        "seed": experiment.settings.seed,
+        "parent": parent,
+        "data": {},
+        **surroundings(),
+    }
+    dump = yaml.safe_dump
+    files = {
+        ".hydra/overrides.yaml": dump(list(overrides)),
+        ".hydra/choices.yaml": dump(choices),
+        ".hydra/unresolved.yaml": dump(unresolved, sort_keys=False, allow_unicode=True),
+        "env.txt": environment(),
+    }
+    if patch := code_patch():
+        files["code.patch"] = patch
+    return RunDirectory.create(
+        where,
+        label=f"{source}-{experiment.target.name}-{fusion}",
+        fingerprint=experiment.fingerprint,
+        config=experiment.config,
+        manifest=manifest,
+        files=files,
+        exactly=exactly,
+    )
+
+
+def execute(experiment: Experiment, directory: RunDirectory, listen: Listener) -> dict[str, Any]:
+    """Run an experiment to its end and return its status; never raises what a run can raise.
+
+    What went wrong is in the run's own ``status.json`` and ``traceback.txt``.
+    """
+    directory.acquire()
+    log = _run_log(directory)
+    try:
+        directory.set_status("running")
+        with stop_on_signals() as stop:
+            summary = stages.run(experiment, directory, _keep(directory, listen, log), stop)
+        directory.write_json("summary.json", {"run": directory.path.name, **summary})
+        report.write(directory)
+        directory.set_status("done")
+        index.add(directory)
+        return {"status": "done", "exit_code": 0}
+    except Interrupted as error:
+        directory.set_status("interrupted", error=error.message, signal=error.signal_number)
+        return {"status": "interrupted", "error": error.message, "exit_code": error.exit_code}
+    except KeyboardInterrupt:
+        directory.set_status("interrupted", error="stopped at once", signal=2)
+        return {"status": "interrupted", "error": "stopped at once", "exit_code": 130}
+    except Exception as error:
+        expected = isinstance(error, MmxError)
+        text = str(error) if expected else f"{type(error).__name__}: {error}"
+        (directory.path / "traceback.txt").write_text(traceback.format_exc(), encoding="utf-8")
+        log.error("%s\n%s", text, traceback.format_exc())
+        directory.set_status("failed", error=text, expected=expected)
+        code = error.exit_code if isinstance(error, MmxError) else 1
+        return {"status": "failed", "error": text, "exit_code": code, "expected": expected}
+    finally:
+        for handler in list(log.handlers):
+            handler.close()
+            log.removeHandler(handler)
+        directory.release()
+
+
+def _run_log(directory: RunDirectory) -> logging.Logger:
+    log = logging.getLogger(f"mmx.run.{directory.path.name}.{os.getpid()}")
+    log.propagate = False
+    log.setLevel(logging.INFO)
+    handler = logging.FileHandler(directory.path / "run.log", encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    log.addHandler(handler)
+    return log
+
+
+def _keep(directory: RunDirectory, listen: Listener, log: logging.Logger) -> Listener:
+    """Return a listener that writes down what counts, and passes everything on."""
+    began = time.perf_counter()
+    forgotten = False
+
+    def keep(event: Event) -> None:
+        nonlocal forgotten
+        directory.beat()
+        if event.kind == "epoch":
+            if not forgotten:
+                _forget_what_comes_again(directory, event)
+                forgotten = True
+            for name, value in event.values.items():
+                split, _, metric = name.partition(".")
+                directory.append_metric(
+                    stage=event.stage,
+                    epoch=event.epoch,
+                    step=event.step,
+                    split=split,
+                    name=metric,
+                    value=value,
+                    seconds=round(time.perf_counter() - began, 3),
+                )
+            log.info("%s epoch %d %s", event.stage, event.epoch, json.dumps(event.values))
+        elif event.text:
+            log.info("%s %s", event.stage, event.text)
+        listen(event)
+
+    return keep
+
+
+def _forget_what_comes_again(directory: RunDirectory, event: Event) -> None:
+    """Drop the lines of this epoch and later ones that a killed run had written."""
+    stages_done = [path.parent.name for path in directory.path.glob("checkpoints/*/best.*")]
+    directory.forget_metrics(
+        {**dict.fromkeys(stages_done, sys.maxsize), event.stage: event.epoch - 1}
+    )

@@ -1,0 +1,44 @@
+"""Features side by side."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from mmx.fusion.base import Fusion, Widths
+from mmx.modalities import Features
+
+
+class Concat(Fusion):
+    """Concatenates the pooled features, zeros for an absent modality.
+
+        F = dropout([x_1; …; x_M]), or dropout(relu(W [x_1; …; x_M] + b)) with ``hidden``
+
+    Args:
+        widths: Modality to widths.
+        outputs: Not used.
+        hidden: Width of a layer over the concatenation; None: no layer.
+        dropout: Part of the activations dropped in training.
+    """
+
+    def __init__(
+        self,
+        widths: dict[str, Widths],
+        *,
+        outputs: int,
+        hidden: Annotated[int, Field(ge=1)] | None = None,
+        dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
+    ) -> None:
+        super().__init__(widths, outputs=outputs)
+        total = sum(width.pooled for width in widths.values())
+        layer = [] if hidden is None else [nn.Linear(total, hidden), nn.ReLU()]
+        self.width = hidden or total
+        self.layers = nn.Sequential(*layer, nn.Dropout(dropout))
+
+    def forward(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
+        """Return ``(B, D_out)``; see :class:`~mmx.fusion.base.Fusion`."""
+        fused: Tensor = self.layers(torch.cat(self.pooled(features, present), dim=1))
+        return fused

@@ -1,0 +1,56 @@
+"""One weight for each modality, shared out anew among those that a row has."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+Alpha = Literal["learned", "fixed"]
+Weights = dict[str, Annotated[float, Field(gt=0)]]
+
+
+class ModalityWeights(nn.Module):
+    """Weights α that sum to one over the modalities present.
+
+        α_m = w_m / Σ_{present j} w_j = softmax over the present of ln w
+
+    Learned weights start equal. A single modality has nothing to learn: its weight is 1.
+
+    Args:
+        modalities: Names, sorted.
+        alpha: ``learned`` or ``fixed``.
+        weights: Modality to w > 0, for ``fixed`` only; None: all equal.
+
+    Raises:
+        ValueError: ``weights`` are given for ``learned``, or not one for each modality.
+    """
+
+    def __init__(
+        self, modalities: tuple[str, ...], *, alpha: Alpha, weights: Weights | None
+    ) -> None:
+        super().__init__()
+        if weights is not None and alpha != "fixed":
+            raise ValueError(f"`weights` (={weights}) are read only where `alpha` is fixed")
+        if weights is not None and set(weights) != set(modalities):
+            raise ValueError(
+                f"`weights` are for {', '.join(sorted(weights)) or 'nothing'}; "
+                f"the modalities are {', '.join(modalities)}"
+            )
+        start = torch.tensor([math.log(weights[name]) if weights else 0.0 for name in modalities])
+        if alpha == "learned" and len(modalities) > 1:
+            self.log_weights = nn.Parameter(start)
+        else:  # decided by the config, so no checkpoint may change them
+            self.register_buffer("log_weights", start, persistent=False)
+
+    def forward(self, present: Tensor) -> Tensor:
+        """Return ``(B, M)`` log α, minus infinity where absent.
+
+        Args:
+            present: ``(B, M)`` bool, at least one True in each row.
+        """
+        weights = self.log_weights.expand(present.shape)
+        return weights.masked_fill(~present, -torch.inf).log_softmax(1)

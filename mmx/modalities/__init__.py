@@ -1,0 +1,37 @@
+"""What a modality is: how raw values are decoded, batched, augmented and normalised.
+
+Shape legend: ``N`` rows of a task, ``B`` batch, ``T`` tokens, ``D`` width, ``C`` classes.
+
+A *column* holds a task's raw values for one modality, row by row, and knows which
+rows are absent. A *modality* turns a column into tensors in four pure steps:
+
+    spec   = modality.fit(column, rows)             learned from the training rows only
+    stored = modality.encode(column, rows, spec)    decoded once, in a compact dtype
+    stored = modality.augment(stored)               training only, per sample, global torch RNG
+    inputs = modality.prepare(stored, spec)         what an encoder reads
+
+The spec is all that is learned. It is frozen, goes to JSON and back, and travels
+with a checkpoint; an encoder is built from it.
+"""
+
+from mmx.modalities.base import (
+    Batch,
+    Column,
+    Features,
+    Modality,
+    Spec,
+    Stored,
+    spec_from_json,
+    spec_to_json,
+)
+
+__all__ = [
+    "Batch",
+    "Column",
+    "Features",
+    "Modality",
+    "Spec",
+    "Stored",
+    "spec_from_json",
+    "spec_to_json",
+]

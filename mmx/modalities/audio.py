@@ -1,0 +1,197 @@
+"""Sound: mono int16 while stored, float in [-1, 1] when an encoder reads it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+import torch
+from pydantic import Field
+from torch import Tensor
+from torchaudio.functional import resample
+
+from mmx.errors import DataError
+from mmx.modalities.base import Column, Modality, Rows, Spec, Stored, as_rows
+from mmx.modalities.files import each, read_bytes, unreadable
+
+FULL_SCALE = 32768  # int16 that stands for 1.0
+
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+@dataclass(frozen=True)
+class AudioSpec(Spec):
+    """The rate and the longest length of every recording.
+
+    Attributes:
+        sample_rate: Samples a second, in Hz.
+        max_samples: Every row is padded or cut to this many samples.
+    """
+
+    sample_rate: int
+    max_samples: int
+
+
+class AudioColumn(Column):
+    """Recordings as files or as an array.
+
+    Args:
+        recordings: One path a row, None where the row has no sound; or ``(N, S)`` int16,
+            or float in [-1, 1].
+        sample_rate: Of the array, in Hz; a file states its own.
+
+    Raises:
+        ValueError: An array comes without a rate, or files with one.
+    """
+
+    def __init__(
+        self,
+        recordings: Sequence[Path | None] | npt.NDArray[np.int16] | npt.NDArray[np.floating],
+        *,
+        sample_rate: int | None = None,
+    ) -> None:
+        if isinstance(recordings, np.ndarray) != (sample_rate is not None):
+            raise ValueError("`sample_rate` belongs to an array of samples, and only to one")
+        self.recordings = recordings
+        self.sample_rate = sample_rate
+        self.present = np.array([one is not None for one in recordings], dtype=np.bool_)
+
+    def digest(self, row: int) -> bytes:
+        """Return the file's bytes, or rate and samples."""
+        recording = self.recordings[row]
+        if recording is None:
+            return b""
+        if isinstance(recording, Path):
+            return read_bytes("sound", recording, row)
+        return str(self.sample_rate).encode() + np.asarray(recording).tobytes()
+
+    def frames(self, row: int) -> tuple[int, int]:
+        """Return length in samples and rate in Hz, from the file's header alone."""
+        recording = self.recordings[row]
+        if not isinstance(recording, Path):
+            return len(np.asarray(recording)), self.sample_rate or 0
+        try:
+            info = soundfile.info(str(recording))
+        except (soundfile.SoundFileError, OSError) as error:
+            raise unreadable("sound", recording, row, _why(error)) from error
+        return info.frames, info.samplerate
+
+    def read(self, row: int) -> tuple[npt.NDArray[np.float32], int]:
+        """Return mono samples in [-1, 1], ``(S,)``, and their rate in Hz."""
+        recording = self.recordings[row]
+        if not isinstance(recording, Path):
+            samples = np.asarray(recording)
+            scale = FULL_SCALE if samples.dtype == np.int16 else 1
+            return samples.astype(np.float32) / np.float32(scale), self.sample_rate or 0
+        try:
+            channels, rate = soundfile.read(str(recording), dtype="float32", always_2d=True)
+        except (soundfile.SoundFileError, OSError) as error:
+            raise unreadable("sound", recording, row, _why(error)) from error
+        return channels.mean(axis=1), rate
+
+
+class Audio(Modality[AudioColumn, AudioSpec]):
+    """Recordings of one rate and one length, as mono.
+
+    Args:
+        sample_rate: In Hz; other rates are resampled.
+        max_seconds: Longer recordings are cut at the end. None takes the longest of the
+            training rows.
+        shift: In training, move each recording by up to this many seconds, earlier or
+            later; what is moved in is silence.
+        gain: In training, change the loudness of each by up to this many dB, up or down.
+    """
+
+    name = "audio"
+    streams = True
+
+    def __init__(
+        self,
+        *,
+        sample_rate: Annotated[int, Field(ge=100)] = 16000,
+        max_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None,
+        shift: NonNegative = 0.0,
+        gain: NonNegative = 0.0,
+    ) -> None:
+        self.sample_rate = sample_rate
+        self.max_seconds = max_seconds
+        self.shift = shift
+        self.gain = gain
+
+    def fit(self, column: AudioColumn, rows: Rows) -> AudioSpec:
+        """Return the configured length, or that of the longest training row."""
+        if self.max_seconds is not None:
+            return AudioSpec(self.sample_rate, max(1, round(self.max_seconds * self.sample_rate)))
+        longest = 0
+        for row in as_rows(rows):
+            if column.present[row]:
+                frames, rate = column.frames(int(row))
+                longest = max(longest, math.ceil(frames * self.sample_rate / rate))
+        if longest == 0:
+            raise DataError(
+                "max_seconds=null takes the longest training recording, "
+                "but no training row has any sound",
+                tip="give the audio a max_seconds, such as 1.0",
+            )
+        return AudioSpec(self.sample_rate, longest)
+
+    def encode(self, column: AudioColumn, rows: Rows, spec: AudioSpec) -> Stored:
+        """Return ``(B, S)`` int16, zeros after the end; an empty file is one silent sample."""
+        rows = as_rows(rows)
+        values = np.zeros((len(rows), spec.max_samples), dtype=np.int16)
+        lengths = np.zeros(len(rows), dtype=np.int64)
+
+        def decode(i: int) -> None:
+            row = int(rows[i])
+            if not column.present[row]:
+                return
+            samples, rate = column.read(row)
+            if rate != spec.sample_rate and len(samples):
+                samples = resample(torch.from_numpy(samples), rate, spec.sample_rate).numpy()
+            samples = samples[: spec.max_samples]
+            scaled = np.rint(samples * FULL_SCALE).clip(-FULL_SCALE, FULL_SCALE - 1)
+            values[i, : len(samples)] = scaled
+            lengths[i] = max(1, len(samples))
+
+        each(decode, len(rows))
+        return Stored(torch.from_numpy(values), torch.from_numpy(lengths))
+
+    def bytes_per_row(self, spec: AudioSpec) -> int:
+        """Return two bytes a sample, and the length."""
+        return 2 * spec.max_samples + 8
+
+    def augment(self, stored: Stored) -> Stored:
+        """Return each recording moved in time and changed in loudness."""
+        values, lengths = stored.values, stored.lengths  # (B, S), (B,)
+        batch, samples = values.shape
+        device = values.device
+        most = min(round(self.shift * self.sample_rate), samples - 1)
+        if most and lengths is not None:
+            shift = torch.randint(-most, most + 1, (batch, 1), device=device)
+            origin = torch.arange(samples, device=device) - shift  # (B, S)
+            inside = (origin >= 0) & (origin < samples)
+            values = values.gather(1, origin.clamp(0, samples - 1)) * inside
+            moved = (lengths + shift.squeeze(1)).clamp(1, samples)
+            lengths = torch.where(lengths > 0, moved, lengths)
+        if self.gain:
+            decibels = (torch.rand(batch, 1, device=device) * 2 - 1) * self.gain
+            louder = values * 10 ** (decibels / 20)
+            values = louder.round_().clamp_(-FULL_SCALE, FULL_SCALE - 1).to(torch.int16)
+        return Stored(values, lengths)
+
+    def prepare(self, stored: Stored, spec: AudioSpec) -> Tensor:
+        """Return ``(B, S)`` float32 in [-1, 1]."""
+        return stored.values.to(torch.float32).div_(FULL_SCALE)
+
+
+def _why(error: Exception) -> str:
+    """Return the reason without the path, which the message already has."""
+    if isinstance(error, soundfile.LibsndfileError):
+        return str(error.error_string)
+    return str(error)

@@ -1,0 +1,214 @@
+"""Table cells: standardised numbers and one-hot categories, each with a place for missing."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from mmx.errors import DataError, closest
+from mmx.modalities.base import Column, Modality, Rows, Spec, Stored, as_rows
+
+Cell = float | str | None
+
+
+@dataclass(frozen=True)
+class TabularSpec(Spec):
+    """The columns and what the training rows say of them.
+
+    The input holds, in this order, two numbers for each numeric column (standardised
+    value, then 1.0 where it is missing) and a one-hot code for each categorical column
+    (its words, then unknown or missing).
+
+    Attributes:
+        numeric: Names of the columns of numbers.
+        means, stds: Of each of them; a constant column has std 1.
+        categorical: Names of the columns of words.
+        categories: The known words of each of them, sorted.
+    """
+
+    numeric: tuple[str, ...]
+    means: tuple[float, ...]
+    stds: tuple[float, ...]
+    categorical: tuple[str, ...]
+    categories: tuple[tuple[str, ...], ...]
+
+    @property
+    def cardinalities(self) -> tuple[int, ...]:
+        """Codes of each categorical column: its words, and a last one for unknown or missing."""
+        return tuple(len(words) + 1 for words in self.categories)
+
+    @property
+    def width(self) -> int:
+        """D of the input."""
+        return 2 * len(self.numeric) + sum(self.cardinalities)
+
+
+class TabularColumn(Column):
+    """Cells of several named columns.
+
+    Args:
+        columns: Name to one cell a row: a number, a word, or None (NaN, "") where missing.
+            A row is present where any of its cells is.
+    """
+
+    def __init__(self, columns: Mapping[str, Sequence[Cell]]) -> None:
+        self.columns = {
+            name: [None if _is_missing(cell) else cell for cell in cells]
+            for name, cells in columns.items()
+        }
+        rows = zip(*self.columns.values(), strict=True)
+        self.present = np.array(
+            [any(cell is not None for cell in row) for row in rows], dtype=np.bool_
+        )
+
+    def digest(self, row: int) -> bytes:
+        """Return names and cells as text."""
+        return repr([(name, cells[row]) for name, cells in self.columns.items()]).encode()
+
+
+class Tabular(Modality[TabularColumn, TabularSpec]):
+    """Numbers and categories of a table.
+
+    A column is numeric where every cell of the training rows that is not missing is a
+    number, else categorical. Means, deviations and categories are those of the training rows.
+
+    Args:
+        categorical: Columns to take as categorical although they hold numbers, such as codes.
+        max_categories: The most frequent words kept for a column; the others are unknown.
+    """
+
+    name = "tabular"
+
+    def __init__(
+        self,
+        *,
+        categorical: tuple[str, ...] = (),
+        max_categories: Annotated[int, Field(ge=1)] = 100,
+    ) -> None:
+        self.categorical = categorical
+        self.max_categories = max_categories
+
+    def fit(self, column: TabularColumn, rows: Rows) -> TabularSpec:
+        """Return kinds and statistics of the rows.
+
+        Raises:
+            DataError: A name in ``categorical`` is not a column.
+        """
+        rows = as_rows(rows)
+        numeric, categorical = self._kinds(column, rows)
+        statistics = [_mean_and_std(column.columns[name], rows) for name in numeric]
+        return TabularSpec(
+            numeric=numeric,
+            means=tuple(mean for mean, _ in statistics),
+            stds=tuple(std for _, std in statistics),
+            categorical=categorical,
+            categories=tuple(self._words(column.columns[name], rows) for name in categorical),
+        )
+
+    def encode(self, column: TabularColumn, rows: Rows, spec: TabularSpec) -> Stored:
+        """Return ``(B, D)`` float32, as laid out by the spec.
+
+        Raises:
+            DataError: A cell is a word where the training rows hold numbers.
+        """
+        rows = as_rows(rows)
+        values = np.zeros((len(rows), spec.width), dtype=np.float32)
+        start = 0
+        for name, mean, std in zip(spec.numeric, spec.means, spec.stds, strict=True):
+            numbers = np.array([_number_at(column, name, int(row)) for row in rows])
+            missing = np.isnan(numbers)
+            values[:, start] = np.where(missing, 0.0, (numbers - mean) / std)
+            values[:, start + 1] = missing
+            start += 2
+        for name, words in zip(spec.categorical, spec.categories, strict=True):
+            code = {word: i for i, word in enumerate(words)}
+            cells = column.columns[name]
+            codes = np.array([code.get(_word(cells[row]), len(words)) for row in rows], np.int64)
+            values[np.arange(len(rows)), start + codes] = 1
+            start += len(words) + 1
+        values[~column.present[rows]] = 0
+        return Stored(torch.from_numpy(values))
+
+    def bytes_per_row(self, spec: TabularSpec) -> int:
+        """Return 4 · D."""
+        return 4 * spec.width
+
+    def inherits(self, column: TabularColumn, spec: TabularSpec) -> bool:
+        """Return whether names and kinds of the columns are those of the source."""
+        if set(self.categorical) - set(column.columns):
+            return False
+        numeric, categorical = self._kinds(column, np.arange(len(column)))
+        return set(numeric) == set(spec.numeric) and set(categorical) == set(spec.categorical)
+
+    def prepare(self, stored: Stored, spec: TabularSpec) -> Tensor:
+        """Return ``(B, D)`` float32."""
+        return stored.values
+
+    def _kinds(self, column: TabularColumn, rows: Rows) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return the names of the numeric and of the categorical columns."""
+        for name in self.categorical:
+            if name not in column.columns:
+                near = closest(name, column.columns)
+                raise DataError(
+                    f"categorical names '{name}', which is not a column of the table; "
+                    f"accepted: {', '.join(column.columns)}",
+                    tip=f"did you mean '{near}'?" if near else None,
+                )
+        numeric: list[str] = []
+        categorical: list[str] = []
+        for name, cells in column.columns.items():
+            numbers = [_number(cells[row]) for row in rows if cells[row] is not None]
+            is_number = bool(numbers) and None not in numbers and name not in self.categorical
+            (numeric if is_number else categorical).append(name)
+        return tuple(numeric), tuple(categorical)
+
+    def _words(self, cells: Sequence[Cell], rows: Rows) -> tuple[str, ...]:
+        """Return the most frequent words, sorted."""
+        counts = Counter(_word(cells[row]) for row in rows if cells[row] is not None)
+        kept = sorted(counts, key=lambda word: (-counts[word], word))[: self.max_categories]
+        return tuple(sorted(kept))
+
+
+def _is_missing(cell: Cell) -> bool:
+    return cell is None or cell == "" or (isinstance(cell, float) and math.isnan(cell))
+
+
+def _word(cell: Cell) -> str:
+    return "" if cell is None else str(cell)
+
+
+def _number(cell: Cell) -> float | None:
+    """Return the cell as a finite number, or None where it is none."""
+    try:
+        number = float(cell) if cell is not None else math.nan
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _number_at(column: TabularColumn, name: str, row: int) -> float:
+    """Return one cell of a numeric column, NaN where missing."""
+    cell = column.columns[name][row]
+    if cell is None:
+        return math.nan
+    number = _number(cell)
+    if number is None:
+        raise DataError(
+            f"row {row + 1}: column '{name}' holds {cell!r}, but only numbers in the training rows",
+            tip=f"take it as words: tabular.categorical=[{name}]",
+        )
+    return number
+
+
+def _mean_and_std(cells: Sequence[Cell], rows: Rows) -> tuple[float, float]:
+    numbers = np.array([float(cell) for row in rows if (cell := cells[row]) is not None])
+    std = float(numbers.std())
+    return float(numbers.mean()), std if std > 0 else 1.0

@@ -1,0 +1,225 @@
+"""Text: word ids for encoders that read a sequence, TF-IDF vectors for those that do not."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from mmx.errors import DataError
+from mmx.modalities.base import Column, Modality, Rows, Spec, Stored, as_rows
+
+if TYPE_CHECKING:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+PADDING, UNKNOWN = 0, 1
+FIRST_WORD = 2
+
+WORD = re.compile(r"\w+(?:['’]\w+)*")
+
+Count = Annotated[int, Field(ge=1)]
+
+
+@dataclass(frozen=True)
+class TokenSpec(Spec):
+    """A vocabulary: id 0 is padding, id 1 an unknown word, word ``i`` has id ``i + 2``.
+
+    Attributes:
+        words: The known words, most frequent first.
+        max_tokens: T; a longer text is cut.
+    """
+
+    words: tuple[str, ...]
+    max_tokens: int
+
+    @property
+    def vocabulary(self) -> int:
+        """How many ids there are, padding and unknown included."""
+        return len(self.words) + FIRST_WORD
+
+
+@dataclass(frozen=True)
+class TfidfSpec(Spec):
+    """A vocabulary of terms and how telling each is.
+
+    Attributes:
+        terms: V words and word n-grams, sorted.
+        idf: Inverse document frequency of each term.
+        ngrams: Terms are of 1 to this many words.
+    """
+
+    terms: tuple[str, ...]
+    idf: tuple[float, ...]
+    ngrams: int
+
+    @property
+    def width(self) -> int:
+        """V, the width of a vector."""
+        return len(self.terms)
+
+
+class TextColumn(Column):
+    """Texts.
+
+    Args:
+        texts: One a row, None where the row has no text.
+    """
+
+    def __init__(self, texts: Sequence[str | None]) -> None:
+        self.texts = texts
+        self.present = np.array([text is not None for text in texts], dtype=np.bool_)
+
+    def digest(self, row: int) -> bytes:
+        """Return the text as UTF-8."""
+        return (self.texts[row] or "").encode()
+
+    def read(self, rows: Rows) -> list[str]:
+        """Return the texts of ``rows``, "" where absent."""
+        return [self.texts[row] or "" for row in as_rows(rows)]
+
+
+class Tokens(Modality[TextColumn, TokenSpec]):
+    """Sequences of lower-cased words, for encoders that read them in order.
+
+    The vocabulary is learned from the training rows, most frequent words first, ties by
+    alphabet. It travels with the weights: a target keeps the ids of its source.
+
+    Args:
+        max_words: Size of the vocabulary, at most.
+        max_tokens: T; a longer text is cut at the end.
+        min_count: Words that occur less often are unknown.
+    """
+
+    name = "text"
+
+    def __init__(
+        self, *, max_words: Count = 20_000, max_tokens: Count = 64, min_count: Count = 1
+    ) -> None:
+        self.max_words = max_words
+        self.max_tokens = max_tokens
+        self.min_count = min_count
+
+    def fit(self, column: TextColumn, rows: Rows) -> TokenSpec:
+        """Return the vocabulary of the rows."""
+        counts = Counter(word for text in column.read(rows) for word in _words(text))
+        known = [word for word, count in counts.items() if count >= self.min_count]
+        known.sort(key=lambda word: (-counts[word], word))
+        return TokenSpec(tuple(known[: self.max_words]), self.max_tokens)
+
+    def encode(self, column: TextColumn, rows: Rows, spec: TokenSpec) -> Stored:
+        """Return ``(B, T)`` int32 ids; a text without words is one unknown word."""
+        rows = as_rows(rows)
+        ids = {word: i + FIRST_WORD for i, word in enumerate(spec.words)}
+        values = np.full((len(rows), spec.max_tokens), PADDING, dtype=np.int32)
+        lengths = np.zeros(len(rows), dtype=np.int64)
+        for i, (row, text) in enumerate(zip(rows, column.read(rows), strict=True)):
+            if column.present[row]:
+                words = _words(text)[: spec.max_tokens]
+                found = [ids.get(word, UNKNOWN) for word in words] or [UNKNOWN]
+                values[i, : len(found)] = found
+                lengths[i] = len(found)
+        return Stored(torch.from_numpy(values), torch.from_numpy(lengths))
+
+    def bytes_per_row(self, spec: TokenSpec) -> int:
+        """Return four bytes a token, and the length."""
+        return 4 * spec.max_tokens + 8
+
+    def inherits(self, column: TextColumn, spec: TokenSpec) -> bool:
+        """Return True: word embeddings mean nothing under other ids."""
+        return True
+
+    def prepare(self, stored: Stored, spec: TokenSpec) -> Tensor:
+        """Return ``(B, T)`` int64 ids."""
+        return stored.values.to(torch.int64)
+
+
+class TfidfVectors(Modality[TextColumn, TfidfSpec]):
+    """Bags of words and word n-grams, weighted by sublinear TF-IDF, of length one.
+
+    The same numbers as scikit-learn's ``TfidfVectorizer(sublinear_tf=True)``. Vectors are
+    stored sparse, as (id, weight) pairs, and made dense batch by batch.
+
+    Args:
+        max_terms: V at most; the most frequent terms are kept.
+        ngrams: Terms are of 1 to this many words.
+    """
+
+    name = "text"
+
+    def __init__(
+        self,
+        *,
+        max_terms: Annotated[int, Field(ge=1, lt=2**24)] = 20_000,  # ids are stored as float32
+        ngrams: Count = 2,
+    ) -> None:
+        self.max_terms = max_terms
+        self.ngrams = ngrams
+
+    def fit(self, column: TextColumn, rows: Rows) -> TfidfSpec:
+        """Return terms and weights of the rows.
+
+        Raises:
+            DataError: The rows hold no word of two letters or more.
+        """
+        present = [row for row in as_rows(rows) if column.present[row]]
+        vectorizer = _vectorizer(self.ngrams, max_features=self.max_terms)
+        try:
+            vectorizer.fit(column.read(present))
+        except ValueError as error:
+            raise DataError(
+                f"the {len(present)} training texts hold no word of two letters or more",
+                tip="point the text at another column",
+            ) from error
+        terms = tuple(vectorizer.get_feature_names_out().tolist())
+        return TfidfSpec(terms, tuple(vectorizer.idf_.tolist()), self.ngrams)
+
+    def encode(self, column: TextColumn, rows: Rows, spec: TfidfSpec) -> Stored:
+        """Return ``(B, 2, K)`` float32: ids and weights of the terms of each row.
+
+        K is the largest number of different known terms in one of ``rows``. Term ``i`` has
+        id ``i + 1``; id 0 is padding and weighs nothing.
+        """
+        vectorizer = _vectorizer(spec.ngrams, vocabulary=spec.terms)
+        vectorizer.idf_ = np.array(spec.idf)
+        sparse = vectorizer.transform(column.read(rows))  # (B, V), compressed rows
+        counts = np.diff(sparse.indptr)
+        values = np.zeros((len(counts), 2, max(1, counts.max(initial=0))), dtype=np.float32)
+        row = np.repeat(np.arange(len(counts)), counts)
+        place = np.arange(sparse.nnz) - np.repeat(sparse.indptr[:-1], counts)
+        values[row, 0, place] = sparse.indices + 1
+        values[row, 1, place] = sparse.data
+        return Stored(torch.from_numpy(values))
+
+    def bytes_per_row(self, spec: TfidfSpec) -> int:
+        """Return eight bytes a term, as if a row held all of them."""
+        return 8 * spec.width
+
+    def inherits(self, column: TextColumn, spec: TfidfSpec) -> bool:
+        """Return True: the first layer's weights mean nothing under other terms."""
+        return True
+
+    def prepare(self, stored: Stored, spec: TfidfSpec) -> Tensor:
+        """Return ``(B, V)`` float32."""
+        ids = stored.values[:, 0].to(torch.int64)
+        dense = stored.values.new_zeros(len(ids), spec.width + 1)
+        # An id occurs once a row, and padding only writes zeros into column 0: the
+        # order of the writes does not matter, so this is deterministic on every device.
+        return dense.scatter_(1, ids, stored.values[:, 1])[:, 1:]
+
+
+def _words(text: str) -> list[str]:
+    return WORD.findall(text.lower())
+
+
+def _vectorizer(ngrams: int, **options: object) -> TfidfVectorizer:
+    # scikit-learn takes a second to import, and only this vectoriser needs it.
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    return TfidfVectorizer(ngram_range=(1, ngrams), sublinear_tf=True, **options)

@@ -1,0 +1,47 @@
+"""Binary cross-entropy for several labels a row."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from mmx.objectives.base import Loss, Objective
+
+
+class BinaryCrossEntropy(Objective):
+    """Asks each label's question apart, and takes the mean over labels and rows.
+
+        L = mean_{i,c} -[v_c y_ic ln σ(ŷ_ic) + (1 - y_ic) ln(1 - σ(ŷ_ic))]
+
+    Args:
+        positive_weight: v: ``none``, all 1; ``balanced``, negatives over positives of each
+            label in the training rows, 1 for a label that lacks either.
+    """
+
+    kinds: ClassVar[frozenset[str]] = frozenset({"multilabel"})
+
+    def __init__(self, *, positive_weight: Literal["none", "balanced"] = "none") -> None:
+        self.positive_weight = positive_weight
+
+    def bind(self, target: Tensor, outputs: int) -> Loss:
+        """Return the loss; see :class:`~mmx.objectives.base.Objective`."""
+        weight = _balanced(target) if self.positive_weight == "balanced" else None
+
+        def loss(logits: Tensor, labels: Tensor) -> Tensor:
+            nonlocal weight
+            if weight is not None:
+                weight = weight.to(logits.device)  # copies once, on the first batch
+            return F.binary_cross_entropy_with_logits(
+                logits.float(), labels.float(), pos_weight=weight
+            )
+
+        return loss
+
+
+def _balanced(target: Tensor) -> Tensor:
+    """Return ``(C,)`` negatives over positives of a ``(N, C)`` target."""
+    positives = target.float().sum(0)
+    negatives = len(target) - positives
+    return (negatives / positives).where((positives > 0) & (negatives > 0), 1.0)

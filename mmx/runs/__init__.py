@@ -1,0 +1,1 @@
+"""Runs on disk: the directory that holds an answer, and everything that reads it."""

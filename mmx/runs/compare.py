@@ -1,0 +1,66 @@
+"""Two runs side by side: which numbers are identical, which drifted, and what differs around them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from mmx.runs.directory import RunDirectory
+
+NUMBERS = ("source", "target", "control", "gain", "params", "transfer")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What two runs have in common.
+
+    Attributes:
+        identical: Count of numbers that are equal bit for bit.
+        drifted: Name to (before, after).
+        around: Setting, version or machine fact to (before, after).
+    """
+
+    identical: int
+    drifted: dict[str, tuple[Any, Any]]
+    around: dict[str, tuple[Any, Any]]
+
+
+def compare(before: RunDirectory, after: RunDirectory) -> Comparison:
+    """Compare two finished runs."""
+    old, new = flat(_kept(before.summary())), flat(_kept(after.summary()))
+    keys = list(dict.fromkeys([*old, *new]))
+    drifted = {key: (old.get(key), new.get(key)) for key in keys if old.get(key) != new.get(key)}
+    return Comparison(
+        identical=len(keys) - len(drifted),
+        drifted=drifted,
+        around={
+            **differing(before.config(), after.config()),
+            **differing(_facts(before), _facts(after)),
+        },
+    )
+
+
+def _kept(summary: dict[str, Any]) -> dict[str, Any]:
+    return {key: summary[key] for key in NUMBERS if key in summary}
+
+
+def _facts(directory: RunDirectory) -> dict[str, Any]:
+    manifest = directory.manifest()
+    return {key: manifest.get(key) for key in ("versions", "machine", "code", "data")}
+
+
+def differing(old: dict[str, Any], new: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return the entries that two mappings do not share, by dotted path."""
+    left, right = flat(old), flat(new)
+    keys = dict.fromkeys([*left, *right])
+    return {k: (left.get(k), right.get(k)) for k in keys if left.get(k) != right.get(k)}
+
+
+def flat(node: Any, path: str = "") -> dict[str, Any]:
+    """Return a nested mapping's leaves by dotted path."""
+    if isinstance(node, dict):
+        found: dict[str, Any] = {}
+        for key, value in node.items():
+            found.update(flat(value, f"{path}.{key}" if path else str(key)))
+        return found
+    return {path: node}

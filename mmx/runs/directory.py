@@ -1,0 +1,266 @@
+"""A run directory: made whole, never used twice, readable at any moment.
+
+<date-time>_<source>-<target>-<fusion>_<fingerprint6>-<random4>/
+  status.json      pending | running | done | failed | interrupted; pid, heartbeat, error
+  config.yaml      resolved: what reproduce reads
+  .hydra/          choices, overrides, the unresolved config
+  manifest.json    argv, choices, fingerprint, seed, versions, device, data, git, parent
+  code.patch  env.txt  run.log  traceback.txt
+  metrics.jsonl    one line for each event
+  summary.json     the final numbers
+  transfer.json    every tensor: copied, adapted, frozen, fresh
+  checkpoints/<stage>/best.safetensors, last.safetensors (while the stage trains)
+  report.html
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import socket
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+from filelock import FileLock, Timeout
+
+from mmx.errors import RunError
+from mmx.runs.atomic import read_json, write_json, write_text
+
+HEARTBEAT_SECONDS = 5.0
+
+
+class RunDirectory:
+    """One run on disk.
+
+    Args:
+        path: The directory.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = FileLock(str(path / ".lock"))
+        self._beat = 0.0
+
+    @classmethod
+    def create(
+        cls,
+        where: Path,
+        *,
+        label: str,
+        fingerprint: str,
+        config: dict[str, Any],
+        manifest: dict[str, Any],
+        files: dict[str, str],
+        exactly: Path | None = None,
+    ) -> RunDirectory:
+        """Make a new run directory; it appears with all of its first files at once.
+
+        Args:
+            where: Folder of runs.
+            label: What the run is, for its name.
+            fingerprint: Of the config.
+            config: Resolved.
+            manifest: What ``manifest.json`` holds at first.
+            files: Further files, relative path to text.
+            exactly: The directory to make, instead of a new name in ``where``.
+
+        Raises:
+            RunError: ``exactly`` exists and is not empty.
+        """
+        stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+        name = f"{stamp}_{label}_{fingerprint[:6]}-{secrets.token_hex(2)}"
+        path = exactly or where / name
+        if path.exists() and any(path.iterdir()):
+            raise RunError(
+                f"{path} exists and is not empty: a run directory is never reused",
+                tip="leave hydra.run.dir out, or name a new directory",
+            )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new = path.with_name(f".new-{secrets.token_hex(4)}")
+        new.mkdir()
+        for relative, text in files.items():
+            (new / relative).parent.mkdir(parents=True, exist_ok=True)
+            (new / relative).write_text(text, encoding="utf-8")
+        write_text(new / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+        write_json(new / "manifest.json", {**manifest, "fingerprint": fingerprint})
+        write_json(new / "status.json", {"status": "pending", "since": _now()})
+        (new / "metrics.jsonl").touch()
+        new.rename(path)
+        return cls(path)
+
+    @classmethod
+    def open(cls, path: Path) -> RunDirectory:
+        """Return an existing run.
+
+        Raises:
+            RunError: It is no run directory.
+        """
+        if not (path / "config.yaml").is_file():
+            why = (
+                "is not a run directory: it has no config.yaml"
+                if path.exists()
+                else "does not exist"
+            )
+            raise RunError(f"{path} {why}", tip="mmx list shows the runs")
+        return cls(path)
+
+    def config(self) -> dict[str, Any]:
+        """Return the resolved config."""
+        return read_config(self.path / "config.yaml")
+
+    def manifest(self) -> dict[str, Any]:
+        """Return the manifest."""
+        return read_json(self.path / "manifest.json")
+
+    def update_manifest(self, **entries: dict[str, Any]) -> None:
+        """Merge mappings into the manifest's own."""
+        manifest = self.manifest()
+        for key, value in entries.items():
+            manifest[key] = {**manifest.get(key, {}), **value}
+        write_json(self.path / "manifest.json", manifest)
+
+    def status(self) -> dict[str, Any]:
+        """Return the status; a run whose process is gone reads as ``killed``."""
+        status = read_json(self.path / "status.json")
+        if status.get("status") == "running" and not self._alive(status):
+            return {**status, "status": "killed"}
+        return status
+
+    def _alive(self, status: dict[str, Any]) -> bool:
+        if status.get("host") != socket.gethostname():
+            return True  # of another machine nothing can be known here
+        try:
+            os.kill(int(status["pid"]), 0)
+        except (ProcessLookupError, KeyError, ValueError):
+            return False
+        except PermissionError:
+            return True
+        return True
+
+    def set_status(self, status: str, **facts: Any) -> None:
+        """Write the status."""
+        write_json(
+            self.path / "status.json",
+            {
+                "status": status,
+                "since": _now(),
+                "pid": os.getpid(),
+                "host": socket.gethostname(),
+                "heartbeat": _now(),
+                **facts,
+            },
+        )
+        self._beat = time.monotonic()
+
+    def beat(self) -> None:
+        """Write a heartbeat, at most every few seconds."""
+        if time.monotonic() - self._beat >= HEARTBEAT_SECONDS:
+            status = read_json(self.path / "status.json")
+            write_json(self.path / "status.json", {**status, "heartbeat": _now()})
+            self._beat = time.monotonic()
+
+    def acquire(self) -> None:
+        """Become the only process that works on this run.
+
+        Raises:
+            RunError: Another one does.
+        """
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout as error:
+            pid = read_json(self.path / "status.json").get("pid", "?")
+            raise RunError(
+                f"{self.path} is being worked on by process {pid}", tip="wait for it, or stop it"
+            ) from error
+
+    def release(self) -> None:
+        """Let others work on this run."""
+        self._lock.release()
+
+    def stage_file(self, stage: str) -> Path:
+        """Return where a stage's best weights are kept once it has ended."""
+        return self.path / "checkpoints" / stage / "best.safetensors"
+
+    def state_file(self, stage: str) -> Path:
+        """Return where a stage's training state is kept while it trains."""
+        return self.path / "checkpoints" / stage / "last.safetensors"
+
+    def write_json(self, name: str, data: Any) -> None:
+        """Write one of the run's JSON files."""
+        write_json(self.path / name, data)
+
+    def summary(self) -> dict[str, Any]:
+        """Return the summary; empty before the run is done."""
+        return read_json(self.path / "summary.json")
+
+    def append_metric(self, **entry: Any) -> None:
+        """Append one line to ``metrics.jsonl``."""
+        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Return the lines of ``metrics.jsonl``; a last line cut short is left out."""
+        found = []
+        for line in (self.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
+            try:
+                found.append(json.loads(line))
+            except json.JSONDecodeError:
+                continue
+        return found
+
+    def forget_metrics(self, keep: dict[str, int]) -> None:
+        """Drop metrics that a resumed run will write again.
+
+        Args:
+            keep: Stage to the number of epochs whose lines stay.
+        """
+        lines = [
+            json.dumps(entry)
+            for entry in self.metrics()
+            if entry.get("epoch", 0) <= keep.get(str(entry.get("stage")), 0)
+        ]
+        write_text(self.path / "metrics.jsonl", "".join(f"{line}\n" for line in lines))
+
+    def remove(self) -> None:
+        """Delete the directory."""
+        shutil.rmtree(self.path)
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Return a resolved config file as plain data; nothing in it is evaluated.
+
+    Raises:
+        RunError: It cannot be read, or holds interpolations.
+    """
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise RunError(f"cannot read {path}: {error}") from error
+    if not isinstance(data, dict):
+        raise RunError(f"{path} is not a config")
+    data.pop("hydra", None)
+    if where := _interpolation(data):
+        raise RunError(
+            f"{path} holds an interpolation at {where}: a config that is read back is data",
+            tip="give the resolved config.yaml of a run directory",
+        )
+    return data
+
+
+def _interpolation(node: Any, path: str = "") -> str | None:
+    if isinstance(node, dict):
+        found = (_interpolation(value, f"{path}.{key}") for key, value in node.items())
+    elif isinstance(node, list):
+        found = (_interpolation(value, f"{path}[{i}]") for i, value in enumerate(node))
+    else:
+        return path.lstrip(".") if isinstance(node, str) and "${" in node else None
+    return next(filter(None, found), None)
+
+
+def _now() -> str:
+    return datetime.now().astimezone().isoformat(timespec="seconds")

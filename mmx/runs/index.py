@@ -1,0 +1,78 @@
+"""All runs under an output folder: a list that is cheap to read, and its truth."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from mmx.runs.atomic import write_text
+from mmx.runs.directory import RunDirectory
+
+INDEX = "index.jsonl"
+PLACES = ("runs", "sweeps/*/runs")
+
+
+def entry(directory: RunDirectory, root: Path) -> dict[str, Any]:
+    """Return the one line that stands for a run."""
+    summary, manifest = directory.summary(), directory.manifest()
+    target = summary.get("target", {})
+    return {
+        "run": directory.path.relative_to(root).as_posix(),
+        "status": directory.status().get("status", "?"),
+        "fingerprint": manifest.get("fingerprint"),
+        "code": manifest.get("code", {}).get("digest"),
+        "seed": manifest.get("seed"),
+        "source": summary.get("source", {}).get("task"),
+        "target": target.get("task"),
+        "transfer": summary.get("transfer", {}).get("mode"),
+        "fusion": summary.get("fusion"),
+        "test": target.get("metrics", {}).get("test", {}),
+        "gain": summary.get("gain", {}).get("value"),
+        "seconds": summary.get("timing", {}).get("total_s"),
+    }
+
+
+def root_of(directory: RunDirectory) -> Path | None:
+    """Return the output folder that a run lies in, or None for a run elsewhere."""
+    for depth in (1, 3):
+        root = directory.path.absolute().parents[depth]
+        parts = directory.path.absolute().relative_to(root).parts
+        if parts[0] == ("runs" if depth == 1 else "sweeps"):
+            return root
+    return None
+
+
+def add(directory: RunDirectory) -> None:
+    """Append a finished run to the index."""
+    root = root_of(directory)
+    if root is not None:
+        line = json.dumps(entry(RunDirectory(directory.path.absolute()), root))
+        with (root / INDEX).open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+
+def read(root: Path) -> list[dict[str, Any]]:
+    """Return one entry for each run under ``root``, oldest first, and repair the index.
+
+    Finished runs are taken from the index; all others are read from their directories.
+    """
+    known: dict[str, dict[str, Any]] = {}
+    path = root / INDEX
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    for line in lines:
+        try:
+            found = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if found.get("status") == "done":
+            known[found["run"]] = found
+    entries = []
+    for place in PLACES:
+        for config in sorted(root.glob(f"{place}/*/config.yaml")):
+            run = config.parent.relative_to(root).as_posix()
+            entries.append(known.get(run) or entry(RunDirectory(config.parent), root))
+    done = [json.dumps(each) for each in entries if each["status"] == "done"]
+    if done != lines and root.is_dir():
+        write_text(path, "".join(f"{line}\n" for line in done))
+    return sorted(entries, key=lambda each: str(each["run"]).rsplit("/", 1)[-1])

@@ -1,0 +1,75 @@
+"""report.html: one run on one page, self-contained, written from the run directory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+from jinja2 import Environment, PackageLoader
+
+from mmx.runs.answer import gain_text
+from mmx.runs.atomic import write_text
+from mmx.runs.directory import RunDirectory
+
+WIDTH, HEIGHT, MARGIN = 520, 220, 40
+COLORS = {"source": "#8a8a8a", "target": "#0b62a4", "control": "#d1701f"}
+
+
+def write(directory: RunDirectory) -> None:
+    """Write the report of a finished run."""
+    summary = directory.summary()
+    pages = Environment(loader=PackageLoader("mmx.runs", "."), autoescape=True)
+    html = pages.get_template("report.html.jinja").render(
+        name=directory.path.name,
+        summary=summary,
+        gain=gain_text(summary["gain"]) if "gain" in summary else None,
+        charts=charts(directory.metrics()),
+        config=yaml.safe_dump(directory.config(), sort_keys=False, allow_unicode=True),
+        manifest=directory.manifest(),
+    )
+    write_text(directory.path / "report.html", html)
+
+
+def charts(metrics: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return one chart for each metric of validation, its curves as SVG points."""
+    found = []
+    names = dict.fromkeys(
+        f"{entry['split']}.{entry['name']}"
+        for entry in metrics
+        if entry["split"] in ("val", "train")
+    )
+    for name in names:
+        split, _, metric = name.partition(".")
+        curves: dict[str, list[tuple[float, float]]] = {}
+        for entry in metrics:
+            if (entry["split"], entry["name"]) == (split, metric):
+                curves.setdefault(entry["stage"], []).append((entry["epoch"], entry["value"]))
+        values = [value for points in curves.values() for _, value in points]
+        last = max(epoch for points in curves.values() for epoch, _ in points)
+        low, high = min(values), max(values)
+        span = (high - low) or 1.0
+
+        def place(
+            point: tuple[float, float], low: float = low, span: float = span, last: float = last
+        ) -> str:
+            x = MARGIN + (point[0] - 1) / max(last - 1, 1) * (WIDTH - 2 * MARGIN)
+            y = HEIGHT - MARGIN - (point[1] - low) / span * (HEIGHT - 2 * MARGIN)
+            return f"{x:.1f},{y:.1f}"
+
+        found.append(
+            {
+                "name": name,
+                "low": f"{low:.3g}",
+                "high": f"{high:.3g}",
+                "last": int(last),
+                "curves": [
+                    {
+                        "stage": stage,
+                        "color": COLORS.get(stage, "#444"),
+                        "points": " ".join(place(point) for point in points),
+                    }
+                    for stage, points in curves.items()
+                ],
+            }
+        )
+    return found

@@ -1,0 +1,131 @@
+"""What a person sees while a run goes on: one live view, or plain lines in a log."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from mmx.training.events import Event
+
+PLAIN_EVERY_SECONDS = 5.0
+"""In a log, an epoch's line is left out when the last one is younger than this."""
+
+
+def percent_or_number(name: str, value: float) -> str:
+    """Return a metric as people write it."""
+    return f"{value:.4g}" if name.split(".")[-1] in ("loss", "mse", "mae", "r2") else f"{value:.3f}"
+
+
+def metrics_text(values: dict[str, float]) -> str:
+    """Return metrics on one line."""
+    return "  ".join(f"{name} {percent_or_number(name, value)}" for name, value in values.items())
+
+
+class PlainView:
+    """Plain lines on stderr, for pipes and logs."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._last = 0.0
+
+    def __enter__(self) -> PlainView:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        """Nothing to close."""
+
+    def __call__(self, event: Event) -> None:
+        """Print what a log's reader wants."""
+        if event.kind == "step":
+            return
+        if event.kind == "epoch":
+            last = event.step == event.steps
+            if not last and time.monotonic() - self._last < PLAIN_EVERY_SECONDS:
+                return
+            self._last = time.monotonic()
+            text = f"epoch {event.epoch}  step {event.step}/{event.steps}  {metrics_text(event.values)}"
+        else:
+            text = "  ".join(filter(None, [event.text, metrics_text(event.values)]))
+        self.console.print(
+            f"{event.stage:8s} {text}", highlight=False, markup=False, soft_wrap=True
+        )
+
+
+class LiveView:
+    """Stages with their bars, rates, time left and metrics, redrawn in place."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.bars = Progress(
+            TextColumn("{task.fields[stage]:8s}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+            TextColumn("{task.fields[metrics]}"),
+            console=console,
+        )
+        self.note = Text("", style="dim", overflow="ellipsis", no_wrap=True)
+        self.live = Live(
+            Group(self.bars, self.note), console=console, refresh_per_second=8, transient=False
+        )
+        self.tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> LiveView:
+        self.live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        """Leave the last picture on the screen."""
+        self.note.plain = ""
+        self.live.stop()
+
+    def __call__(self, event: Event) -> None:
+        """Redraw."""
+        if event.kind in ("note", "stage"):
+            self.note.plain = f"{event.stage}: {event.text}"
+            if event.text.startswith("WARNING"):
+                self.console.print(event.text, style="bold red", markup=False)
+            return
+        task = self.tasks.get(event.stage)
+        if task is None:
+            task = self.bars.add_task(
+                event.stage, total=event.steps or None, stage=event.stage, rate="", metrics=""
+            )
+            self.tasks[event.stage] = task
+        if event.kind == "done":
+            self.bars.update(task, metrics=f"{metrics_text(event.values)}  ({event.text})")
+            return
+        self.bars.update(task, completed=event.step, total=event.steps)
+        if event.rate:
+            self.bars.update(task, rate=f"{event.rate:,.0f} samples/s")
+        if event.kind == "epoch":
+            self.bars.update(task, metrics=metrics_text(event.values))
+
+
+def view() -> LiveView | PlainView:
+    """Return the view that fits where stderr goes."""
+    console = Console(stderr=True)
+    return LiveView(console) if console.is_terminal else PlainView(console)

@@ -1,0 +1,326 @@
+"""The contract of every task, and what loading one gives.
+
+Modules of tasks do without ``from __future__ import annotations``: a task inherits the
+arguments of its base, and the config reads their annotations as objects.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from mmx.errors import DataError, closest
+from mmx.modalities import Column, Modality
+from mmx.tasks import fingerprint as fingerprints
+from mmx.tasks import splits as splitting
+
+Kind = Literal["classes", "multilabel", "regression"]
+Share = Annotated[float, Field(gt=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is to be predicted.
+
+    Attributes:
+        kind: One class a row, several labels a row, or a number.
+        classes: Class (or label) names in index order; empty for regression.
+        mean, std: Of the training targets, regression only: models predict
+            ``(y - mean) / std``, metrics are in the unit of y.
+    """
+
+    kind: Kind
+    classes: tuple[str, ...] = ()
+    mean: float = 0.0
+    std: float = 1.0
+
+    @property
+    def outputs(self) -> int:
+        """C, the number of model outputs."""
+        return 1 if self.kind == "regression" else len(self.classes)
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What a task reads, before it is split.
+
+    Attributes:
+        columns: Modality to raw values of all N rows.
+        values: ``(N,)`` int64 class indices, ``(N, C)`` float32 multi-label, or ``(N,)``
+            float32 numbers.
+        classes: Class (or label) names in index order; empty for regression.
+        splits: The splits that the data gives, with their row numbers. What has no
+            ``train`` has only ``test``; where ``val`` is not given, it is cut from ``train``.
+            A row in no split is never used.
+        notes: What a reader should know, one line each.
+    """
+
+    columns: dict[str, Column]
+    values: npt.NDArray[Any]
+    classes: tuple[str, ...]
+    splits: dict[str, splitting.RowNumbers]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """A task's data, opened.
+
+    Attributes:
+        name: The task's name.
+        columns: Modality to raw values of all N rows.
+        values: Targets of all N rows: ``(N,)`` int64, ``(N, C)`` float32 multi-label, or
+            ``(N,)`` float32 already standardised. Zeros for rows in no split.
+        target: What the values mean.
+        splits: ``train``, ``val`` and ``test`` to row numbers; disjoint. Rows in none of
+            them are not used.
+        fingerprint: Hex digest of contents, labels and splits; independent of paths.
+        digests: Modality to ``(N,)`` uint64 content hashes, 0 where absent or in no
+            split; they tell whether two tasks share samples.
+        notes: What a reader should know, one line each (missing cells, dropped rows).
+    """
+
+    name: str
+    columns: dict[str, Column]
+    values: Tensor
+    target: Target
+    splits: dict[str, npt.NDArray[np.int64]]
+    fingerprint: str
+    digests: dict[str, npt.NDArray[np.uint64]]
+    notes: tuple[str, ...] = field(default=())
+
+
+@dataclass(kw_only=True, eq=False)
+class Task(ABC):
+    """Base of all tasks. A task says how to :meth:`read`; the rest is done here.
+
+    ``test`` is what the data gives. ``val`` too, or else it is cut from the training rows,
+    class by class, by ``split_seed``. Then ``limit``, ``fraction`` or ``per_class``, of
+    which at most one is set, keeps some of the training rows; ``val`` is then cut down to
+    no more rows than ``train`` has, so that selection never sees more labels than training.
+
+    Args:
+        name: Shown in reports and run names.
+        val_fraction: Share of the training rows held out, where the data gives no ``val``.
+        split_seed: Of the draws of ``val`` and of the kept rows, never of ``test``.
+        classes: Use only these classes, in this order; None for all.
+        limit: Training rows to keep, with each class's share; all, where there are fewer.
+        fraction: Share of the training rows to keep.
+        per_class: Training rows to keep of each class.
+
+    Raises:
+        ValueError: Two of ``limit``, ``fraction`` and ``per_class`` are set, or an option
+            does not go with the kind of target.
+    """
+
+    name: str
+    val_fraction: Share = 0.1
+    split_seed: Annotated[int, Field(ge=0)] = 0
+    classes: list[str] | None = None
+    limit: Count | None = None
+    fraction: Annotated[float, Field(gt=0, le=1)] | None = None
+    per_class: Count | None = None
+
+    def __post_init__(self) -> None:
+        few = [key for key in ("limit", "fraction", "per_class") if getattr(self, key) is not None]
+        if len(few) > 1:
+            given = " and ".join(f"`{key}` (={getattr(self, key)})" for key in few)
+            raise ValueError(f"{given} are set, at most one of limit, fraction, per_class can be")
+        if self.per_class is not None and self.kind != "classes":
+            raise ValueError(f"`per_class` (={self.per_class}) needs classes, not {self.kind}")
+        if self.classes is not None and self.kind == "regression":
+            raise ValueError(f"`classes` (={self.classes}) does not go with regression")
+        if self.classes is not None and len(set(self.classes)) < max(1, len(self.classes)):
+            raise ValueError(f"`classes` (={self.classes}) must name each class once")
+
+    @property
+    def kind(self) -> Kind:
+        """What the task predicts, known before the data is opened."""
+        return "classes"
+
+    @property
+    @abstractmethod
+    def modalities(self) -> dict[str, Modality[Any, Any] | None]:
+        """Modality to how its values are decoded.
+
+        Text maps to None: the text encoder brings its own vectoriser.
+        """
+
+    @abstractmethod
+    def read(self) -> Samples:
+        """Read labels and find files; decode nothing.
+
+        Raises:
+            DataError: Data is absent (with how to get it), or a row cannot be used.
+        """
+
+    def load(self) -> TaskData:
+        """Open the data.
+
+        Raises:
+            DataError: Data is absent (with how to get it), or a row cannot be used.
+        """
+        samples = self.read()
+        given = samples.splits
+        samples = self._with_classes(self._with_val(samples))
+        splits = self._few(samples)
+        if "train" in given:
+            self._check(splits)
+        values, target = self._target(samples, splits)
+        used = np.concatenate(list(splits.values()))
+        contents = {}
+        for modality, column in samples.columns.items():
+            rows = np.zeros((len(column), fingerprints.BYTES), dtype=np.uint8)
+            rows[used] = fingerprints.row_digests(column, used)
+            contents[modality] = rows
+        meaning = [target.kind, list(target.classes)]
+        return TaskData(
+            name=self.name,
+            columns=samples.columns,
+            values=torch.from_numpy(values),
+            target=target,
+            splits=splits,
+            fingerprint=fingerprints.fingerprint(contents, values, splits, meaning),
+            digests={name: fingerprints.shorten(rows) for name, rows in contents.items()},
+            notes=samples.notes,
+        )
+
+    def _with_val(self, samples: Samples) -> Samples:
+        """Cut ``val`` from ``train`` where the data does not give it."""
+        splits = dict(samples.splits)
+        if "val" not in splits and "train" in splits:
+            train = splits["train"]
+            splits["train"], splits["val"] = splitting.cut(
+                train,
+                strata(samples.values)[train],
+                self.val_fraction,
+                seed=self.split_seed,
+                purpose="val",
+            )
+        for name in ("train", "val", "test"):
+            splits.setdefault(name, np.empty(0, dtype=np.int64))
+        return replace_splits(samples, splits)
+
+    def _check(self, splits: dict[str, splitting.RowNumbers]) -> None:
+        for name, rows in splits.items():
+            if not len(rows):
+                raise DataError(
+                    f"{self.name}: the {name} split has no rows",
+                    tip="two rows of a class are the least that a split can be cut from",
+                )
+
+    def _with_classes(self, samples: Samples) -> Samples:
+        """Keep the chosen classes, renumbered in the order they were given."""
+        if self.classes is None or not samples.classes:
+            return samples
+        for name in self.classes:
+            if name not in samples.classes:
+                near = closest(name, samples.classes)
+                raise DataError(
+                    f"{self.name} has no class '{name}'; it has {listed(samples.classes)}",
+                    tip=f"did you mean '{near}'?" if near else None,
+                )
+        chosen = np.array([samples.classes.index(name) for name in self.classes])
+        if self.kind == "multilabel":
+            values, splits = samples.values[:, chosen], samples.splits
+        else:
+            new = np.full(len(samples.classes), -1)
+            new[chosen] = np.arange(len(chosen))
+            values = new[samples.values]
+            splits = {name: rows[values[rows] >= 0] for name, rows in samples.splits.items()}
+            values = np.maximum(values, 0)
+        return Samples(samples.columns, values, tuple(self.classes), splits, samples.notes)
+
+    def _few(self, samples: Samples) -> dict[str, splitting.RowNumbers]:
+        """Keep ``limit``, ``fraction`` or ``per_class`` of the training rows."""
+        splits = dict(samples.splits)
+        train, val = splits["train"], splits["val"]
+        if not len(train):
+            return splits
+        labels, seed = strata(samples.values), self.split_seed
+        if self.per_class is not None:
+            train = splitting.few_of_each(
+                train, labels[train], self.per_class, seed=seed, names=samples.classes
+            )
+        elif self.limit is not None:
+            train = splitting.few_of_all(train, labels[train], self.limit, seed=seed)
+        elif self.fraction is not None:
+            total = max(1, round(self.fraction * len(train)))
+            train = splitting.few_of_all(train, labels[train], total, seed=seed)
+        if len(train) < len(splits["train"]):
+            val = splitting.few_of_all(
+                val, labels[val], len(train), seed=seed, purpose="cap", every_class=False
+            )
+        return {"train": train, "val": val, "test": splits["test"]}
+
+    def _target(
+        self, samples: Samples, splits: dict[str, splitting.RowNumbers]
+    ) -> tuple[npt.NDArray[Any], Target]:
+        """Return the values that a model sees and what they mean."""
+        used = np.concatenate(list(splits.values()))
+        values = np.zeros_like(samples.values)
+        values[used] = samples.values[used]
+        train = splits["train"]
+        if self.kind == "regression":
+            mean, std = 0.0, 1.0
+            if len(train):
+                numbers = values[train].astype(np.float64)
+                mean, std = float(numbers.mean()), float(numbers.std()) or 1.0
+                values[used] = (values[used] - mean) / std
+            return values, Target("regression", mean=mean, std=std)
+        if self.kind == "classes" and len(train):
+            for index, name in enumerate(samples.classes):
+                if not (values[train] == index).any():
+                    raise DataError(
+                        f"{self.name}: class '{name}' has no training row",
+                        tip="leave the class out of classes=[...], or add rows",
+                    )
+        return values, Target(self.kind, samples.classes)
+
+
+def cut_test(
+    values: npt.NDArray[Any], fraction: float, rows: splitting.RowNumbers | None = None
+) -> dict[str, splitting.RowNumbers]:
+    """Return ``train`` and ``test`` for data that gives no test split.
+
+    The draw does not depend on any seed of the user: the same rows are always tested.
+
+    Args:
+        values: Targets of all N rows, as in :class:`Samples`.
+        fraction: Share of the rows to test on.
+        rows: The rows to divide; all where None.
+    """
+    rows = np.arange(len(values)) if rows is None else rows
+    train, test = splitting.cut(
+        rows, strata(values)[rows], fraction, seed=splitting.TEST_SEED, purpose="test"
+    )
+    return {"train": train, "test": test}
+
+
+def strata(values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """Return classes to draw by, ``(N,)``: all zeros for numbers and multi-label targets."""
+    if values.ndim == 1 and values.dtype == np.int64:
+        return values
+    return np.zeros(len(values), dtype=np.int64)
+
+
+def replace_splits(samples: Samples, splits: dict[str, splitting.RowNumbers]) -> Samples:
+    """Return the samples under other splits."""
+    return Samples(samples.columns, samples.values, samples.classes, splits, samples.notes)
+
+
+def listed(names: tuple[str, ...] | list[str], most: int = 12) -> str:
+    """Return names for a message, cut where there are many."""
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+
+
+def override(key: str, value: str) -> str:
+    """Return what to type to give a task an option."""
+    return f"target.{key}={value} (source.{key}={value} where it is the source)"

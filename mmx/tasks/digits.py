@@ -1,0 +1,46 @@
+"""Handwritten digits that come with scikit-learn: runs anywhere, downloads nothing."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mmx.modalities import Modality
+from mmx.modalities.image import Image, ImageColumn
+from mmx.tasks.base import Samples, Share, Task, cut_test
+
+NAMES = tuple("0123456789")
+
+
+@dataclass(kw_only=True, eq=False)
+class Digits(Task):
+    """1,797 grey 8×8 pictures of the digits 0 to 9 (UCI, Alpaydin and Kaynak 1998).
+
+    Args:
+        test_fraction: Share of the rows tested on, the same rows for every seed.
+        image: How the pictures are decoded.
+    """
+
+    test_fraction: Share = 0.2
+    image: Image = field(default_factory=lambda: Image(size=8, crop=1))
+
+    @property
+    def modalities(self) -> dict[str, Modality[Any, Any] | None]:
+        """The image."""
+        return {"image": self.image}
+
+    def read(self) -> Samples:
+        """Return pictures and digits."""
+        pictures, labels = digits()
+        splits = cut_test(labels, self.test_fraction)
+        return Samples({"image": ImageColumn(pictures)}, labels, NAMES, splits)
+
+
+def digits() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """Return pictures ``(N, 8, 8)`` and digits ``(N,)``."""
+    from sklearn.datasets import load_digits  # slow to import, and only needed here
+
+    data = load_digits()
+    pictures = np.rint(data.images * (255 / 16)).astype(np.uint8)
+    return pictures, data.target.astype(np.int64)

@@ -1,0 +1,89 @@
+"""Free Spoken Digit Dataset (Jakobovski, CC BY-SA 4.0)."""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmx.errors import DataError, closest
+from mmx.modalities import Modality
+from mmx.modalities.audio import Audio, AudioColumn
+from mmx.tasks.base import Samples, Task, listed, override
+
+FILE = re.compile(r"(?P<digit>\d)_(?P<speaker>\w+)_(?P<index>\d+)\.wav")
+NAMES = tuple("0123456789")
+
+
+@dataclass(kw_only=True, eq=False)
+class Fsdd(Task):
+    """3,000 recordings, 8 kHz, of six speakers saying the digits 0 to 9.
+
+    Split by speaker, so that a model is tested on voices that it has not heard. Files lie
+    in ``<data_dir>/fsdd/recordings/<digit>_<speaker>_<index>.wav``.
+
+    Args:
+        data_dir: Where the data lies.
+        test_speakers: Voices tested on.
+        val_speakers: Voices validated on; with none, ``val_fraction`` of the others' rows.
+        audio: How the recordings are decoded.
+
+    Raises:
+        ValueError: A speaker is in both lists, or none is tested on.
+    """
+
+    data_dir: str
+    test_speakers: list[str] = field(default_factory=lambda: ["yweweler"])
+    val_speakers: list[str] = field(default_factory=lambda: ["theo"])
+    audio: Audio = field(default_factory=lambda: Audio(sample_rate=8000, max_seconds=1.0))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.test_speakers or set(self.test_speakers) & set(self.val_speakers):
+            raise ValueError(
+                f"`test_speakers` (={self.test_speakers}) must name at least one speaker, "
+                f"and none of `val_speakers` (={self.val_speakers})"
+            )
+
+    @property
+    def modalities(self) -> dict[str, Modality[Any, Any] | None]:
+        """The sound."""
+        return {"audio": self.audio}
+
+    def read(self) -> Samples:
+        """Return recordings and digits."""
+        folder = Path(self.data_dir).expanduser() / "fsdd" / "recordings"
+        found = [
+            match for path in sorted(folder.glob("*.wav")) if (match := FILE.fullmatch(path.name))
+        ]
+        if not found:
+            raise DataError(
+                f"{self.name}: there are no recordings <digit>_<speaker>_<index>.wav in {folder}",
+                tip="git clone https://github.com/Jakobovski/free-spoken-digit-dataset fsdd "
+                "in your data folder, and say where that is with MMX_DATA_DIR=<folder>",
+            )
+        speakers = np.array([match["speaker"] for match in found])
+        self._known("test_speakers", self.test_speakers, speakers.tolist())
+        self._known("val_speakers", self.val_speakers, speakers.tolist())
+        test, val = np.isin(speakers, self.test_speakers), np.isin(speakers, self.val_speakers)
+        masks = {"train": ~test & ~val, "val": val, "test": test}
+        splits = {name: np.flatnonzero(mask) for name, mask in masks.items()}
+        if not self.val_speakers:
+            del splits["val"]
+        return Samples(
+            {"audio": AudioColumn([folder / match.string for match in found])},
+            np.array([int(match["digit"]) for match in found], dtype=np.int64),
+            NAMES,
+            splits,
+        )
+
+    def _known(self, option: str, names: list[str], speakers: list[str]) -> None:
+        for name in names:
+            if name not in speakers:
+                known = sorted(set(speakers))
+                near = closest(name, known)
+                raise DataError(
+                    f"{self.name}: {option} names '{name}'; the speakers are {listed(known)}",
+                    tip=override(option, f"[{near}]") if near else None,
+                )

@@ -1,0 +1,82 @@
+"""Public picture data: its official files, or the same pictures in one folder a class."""
+
+import contextlib
+import sys
+from abc import abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from mmx.errors import DataError
+from mmx.modalities import Modality
+from mmx.modalities.image import Image, ImageColumn
+from mmx.tasks.base import Samples, Task
+from mmx.tasks.folders import list_folder, samples_of
+
+
+@dataclass(kw_only=True, eq=False)
+class OfficialImages(Task):
+    """Pictures that torchvision knows how to download and to check.
+
+    ``<data_dir>/<folder>/{train,test}/<class>/`` is read where it is there, else the
+    official files in ``data_dir``.
+
+    Args:
+        data_dir: Where the data lies, or is downloaded to.
+        download: Fetch the official files where they are not there yet.
+        image: How the pictures are decoded.
+    """
+
+    data_dir: str
+    download: bool = False
+    image: Image
+
+    folder: ClassVar[str]
+    """Name of the folder of pictures."""
+
+    files: ClassVar[str]
+    """Name of the folder of official files."""
+
+    @property
+    def modalities(self) -> dict[str, Modality[Any, Any] | None]:
+        """The image."""
+        return {"image": self.image}
+
+    @abstractmethod
+    def official(self, split: str) -> tuple[npt.NDArray[np.uint8], list[int], list[str]]:
+        """Return pictures ``(N, H, W, 3)``, labels and class names of ``train`` or ``test``."""
+
+    def read(self) -> Samples:
+        """Return pictures and classes, as split by their authors."""
+        root = Path(self.data_dir).expanduser()
+        folder = root / self.folder
+        if (folder / "train").is_dir() and (folder / "test").is_dir():
+            return samples_of({split: list_folder(folder / split) for split in ("train", "test")})
+        if not self.download and not (root / self.files).is_dir():
+            raise DataError(
+                f"{self.name}: there are no pictures in {folder}/{{train,test}}/<class> "
+                f"and no official files in {root / self.files}",
+                tip="download=true fetches the official files; "
+                "MMX_DATA_DIR=<folder> says where data lies",
+            )
+        try:
+            with contextlib.redirect_stdout(sys.stderr):
+                train, train_labels, classes = self.official("train")
+                test, test_labels, _ = self.official("test")
+        except (RuntimeError, OSError) as error:
+            raise DataError(
+                f"{self.name}: the official files in {root} cannot be used: {error}",
+                tip=f"remove {root / self.files} and fetch it again with download=true",
+            ) from error
+        return Samples(
+            {"image": ImageColumn(np.concatenate([train, test]))},
+            np.array([*train_labels, *test_labels], dtype=np.int64),
+            tuple(classes),
+            {
+                "train": np.arange(len(train)),
+                "test": np.arange(len(train), len(train) + len(test)),
+            },
+        )

@@ -1,0 +1,140 @@
+"""Splits as pure functions of labels and a seed: cut a part off, or keep a few rows.
+
+Rows are drawn class by class from one shuffled order, of which a prefix is taken. So
+the 5 rows a class of a seed are among the 10 rows a class of the same seed, and what is
+drawn of one class does not depend on which other classes there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from mmx.errors import DataError
+
+RowNumbers = npt.NDArray[np.int64]
+Purpose = Literal["test", "val", "few", "cap"]
+
+TEST_SEED = 0  # never the user's: the same rows are tested whatever the seed
+
+_PURPOSES = {"test": 1, "val": 2, "few": 3, "cap": 4}
+
+
+def cut(
+    rows: RowNumbers, labels: npt.NDArray[Any], fraction: float, *, seed: int, purpose: Purpose
+) -> tuple[RowNumbers, RowNumbers]:
+    """Divide rows in two, with the same share of each class, as far as that is possible.
+
+    The last row of a class is never cut off, so a class of one row stays whole.
+
+    Args:
+        rows: Row numbers, ``(N,)``.
+        labels: Class of each of them, ``(N,)`` int64; all zeros where there are none.
+        fraction: Share of the rows to cut off; at least one row is, where any can be.
+        seed: Of the draw.
+        purpose: What the part is for; draws for different purposes are independent.
+
+    Returns:
+        The rows that stay and the rows cut off, both ascending.
+    """
+    sizes = _sizes(labels)
+    most = np.maximum(sizes - 1, 0)
+    total = min(max(1, round(fraction * len(rows))), int(most.sum()))
+    part = _draw(rows, labels, quotas(sizes, total, most=most), seed, purpose)
+    return np.setdiff1d(rows, part), part
+
+
+def few_of_each(
+    rows: RowNumbers, labels: npt.NDArray[Any], count: int, *, seed: int, names: Sequence[str]
+) -> RowNumbers:
+    """Return ``count`` rows of each class, ascending.
+
+    Raises:
+        DataError: A class has fewer.
+    """
+    sizes = _sizes(labels, len(names))
+    for name, size in zip(names, sizes.tolist(), strict=True):
+        if size < count:
+            plural = "row" if size == 1 else "rows"
+            raise DataError(
+                f"per_class={count}, but class '{name}' has {size} training {plural}",
+                tip=f"per_class={size} at most, or leave the class out of classes=[...]"
+                if size
+                else "leave the class out of classes=[...]",
+            )
+    return _draw(rows, labels, np.full(len(names), count), seed, "few")
+
+
+def few_of_all(
+    rows: RowNumbers,
+    labels: npt.NDArray[Any],
+    total: int,
+    *,
+    seed: int,
+    purpose: Purpose = "few",
+    every_class: bool = True,
+) -> RowNumbers:
+    """Return ``total`` rows, all where there are no more, ascending.
+
+    Each class keeps its share. With ``every_class`` it also keeps at least one row.
+
+    Raises:
+        DataError: ``every_class``, and there are more classes than rows to keep.
+    """
+    sizes = _sizes(labels)
+    total = min(total, len(rows))
+    least = np.minimum(sizes, 1 if every_class else 0)
+    if least.sum() > total:
+        raise DataError(
+            f"{total} training rows are asked for, fewer than the {least.sum()} classes",
+            tip="per_class=1 is the least that shows every class",
+        )
+    return _draw(rows, labels, quotas(sizes, total, least=least), seed, purpose)
+
+
+def quotas(
+    sizes: npt.NDArray[Any],
+    total: int,
+    *,
+    least: npt.NDArray[Any] | int = 0,
+    most: npt.NDArray[Any] | None = None,
+) -> npt.NDArray[np.int64]:
+    """Divide ``total`` over classes in proportion to their sizes, as whole numbers.
+
+    Largest remainder first, ties by class index; each class within [least, most].
+    ``total`` must lie between the sums of the bounds.
+    """
+    most = sizes if most is None else most
+    least = np.broadcast_to(least, sizes.shape)
+    ideal = total * sizes / max(1, sizes.sum())
+    counts: npt.NDArray[np.int64] = np.clip(np.floor(ideal), least, most).astype(np.int64)
+    while (short := total - counts.sum()) > 0:
+        want = np.where(counts < most, ideal - counts, -np.inf)
+        counts[np.argsort(-want, kind="stable")[: min(short, (counts < most).sum())]] += 1
+    while (over := counts.sum() - total) > 0:
+        excess = np.where(counts > least, counts - ideal, -np.inf)
+        counts[np.argsort(-excess, kind="stable")[: min(over, (counts > least).sum())]] -= 1
+    return counts
+
+
+def _sizes(labels: npt.NDArray[Any], classes: int = 0) -> npt.NDArray[np.int64]:
+    return np.bincount(labels.astype(np.int64), minlength=classes).astype(np.int64)
+
+
+def _draw(
+    rows: RowNumbers,
+    labels: npt.NDArray[Any],
+    counts: npt.NDArray[Any],
+    seed: int,
+    purpose: Purpose,
+) -> RowNumbers:
+    """Return ``counts[c]`` random rows of each class c, ascending."""
+    drawn = [np.empty(0, dtype=np.int64)]
+    for label, count in enumerate(counts.tolist()):
+        if count:
+            random = np.random.default_rng([_PURPOSES[purpose], seed, label])
+            drawn.append(random.permutation(rows[labels == label])[:count])
+    return np.sort(np.concatenate(drawn))

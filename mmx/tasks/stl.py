@@ -1,0 +1,27 @@
+"""STL-10 (Coates, Ng and Lee 2011)."""
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from mmx.modalities.image import Image
+from mmx.tasks.official import OfficialImages
+
+
+@dataclass(kw_only=True, eq=False)
+class Stl10(OfficialImages):
+    """13,000 labelled pictures, 96×96, of 10 classes; 500 a class to train on."""
+
+    image: Image = field(default_factory=lambda: Image(size=96, crop=12, flip=True))
+    folder: ClassVar[str] = "stl10"
+    files: ClassVar[str] = "stl10_binary"
+
+    def official(self, split: str) -> tuple[npt.NDArray[np.uint8], list[int], list[str]]:
+        """Return the official files' content."""
+        from torchvision.datasets import STL10  # slow to import
+
+        data = STL10(self.data_dir, split=split, download=self.download)
+        pictures = np.ascontiguousarray(data.data.transpose(0, 2, 3, 1))  # stored as (N, 3, H, W)
+        return pictures, data.labels.tolist(), list(data.classes)

@@ -1,0 +1,296 @@
+"""Your own data, as a table: one row a sample, columns for modalities, label and split."""
+
+import dataclasses
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from mmx.errors import DataError, closest
+from mmx.modalities import Column, Modality
+from mmx.modalities.audio import Audio, AudioColumn
+from mmx.modalities.image import Image, ImageColumn
+from mmx.modalities.tabular import Tabular, TabularColumn
+from mmx.modalities.text import TextColumn
+from mmx.tasks import labels
+from mmx.tasks.base import Kind, Samples, Share, Task, cut_test, listed, override
+from mmx.tasks.cells import Cells, as_text, open_table
+from mmx.tasks.splits import RowNumbers
+
+MODALITIES = ("image", "audio", "text", "tabular")
+
+SPLITS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "test": "test",
+}
+
+Texts = dict[str, list[str | None]]
+
+
+@dataclass(kw_only=True, eq=False)
+class Table(Task):
+    """Rows of a CSV, TSV, Parquet or JSON-lines file.
+
+    A missing cell, or a picture or sound that does not exist, means that the row lacks
+    that modality; how often is noted. A row that lacks all of them is an error. Row
+    numbers in messages count from 1, the header not counted.
+
+    Args:
+        path: The table: .csv, .tsv, .parquet, .jsonl or .json (one object a line).
+        label: Column to predict; for ``multilabel`` also several columns of 0 and 1.
+        columns: Modality (image, audio, text, tabular) to its column. Text may take
+            several, joined by a space; tabular takes any number.
+        split: Column that says train, val (or validation, valid, dev) or test. Without
+            one, or where no row says so, test and val are cut from the training rows.
+        kind: One class a row, several labels a row, or a number.
+        label_separator: Between the labels of one cell, ``multilabel`` only.
+        root: Folder that the paths in the table start from; None for the table's own.
+        missing: Cells that count as missing, besides null and NaN.
+        unlabelled: What to do with a row without a label.
+        labelled: False to predict: the label is not read and every row is in ``test``.
+        test_fraction: Share tested on where no split says so, the same rows for every seed.
+        image: How pictures are decoded.
+        audio: How sounds are decoded.
+        tabular: How other cells are encoded.
+
+    Raises:
+        ValueError: Options that contradict each other.
+    """
+
+    path: str
+    label: str | list[str]
+    columns: dict[str, str | list[str]]
+    split: str | None = None
+    kind: Kind = "classes"
+    label_separator: str = "|"
+    root: str | None = None
+    missing: list[str] = field(default_factory=lambda: ["", "NA", "NaN", "nan", "null"])
+    unlabelled: Literal["refuse", "drop"] = "refuse"
+    labelled: bool = True
+    test_fraction: Share = 0.2
+    image: Image = field(default_factory=Image)
+    audio: Audio = field(default_factory=Audio)
+    tabular: Tabular = field(default_factory=Tabular)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for modality, column in self.columns.items():
+            if modality not in MODALITIES:
+                near = closest(modality, MODALITIES)
+                raise ValueError(
+                    f"`columns` names the modality '{modality}'; accepted: {', '.join(MODALITIES)}"
+                    + (f"; closest: {near}" if near else "")
+                )
+            if modality in ("image", "audio") and len(_names(column)) != 1:
+                raise ValueError(f"`columns.{modality}` (={column}) must be one column")
+        inputs = [name for column in self.columns.values() for name in _names(column)]
+        if not inputs:
+            raise ValueError("`columns` is empty; it says which column is which modality")
+        both = [name for name in _names(self.label) if name in inputs]
+        if both:
+            raise ValueError(f"`label` (={both[0]}) is also an input in `columns`")
+        if not isinstance(self.label, str) and self.kind != "multilabel":
+            raise ValueError(
+                f"`label` (={self.label}) must be one column, unless kind is multilabel"
+            )
+        if not self.label or not self.label_separator:
+            raise ValueError("`label` and `label_separator` must not be empty")
+
+    @property
+    def modalities(self) -> dict[str, Modality[Any, Any] | None]:
+        """Those of ``columns``."""
+        decoders: dict[str, Modality[Any, Any] | None] = {
+            "image": self.image,
+            "audio": self.audio,
+            "text": None,
+            "tabular": self.tabular,
+        }
+        return {name: decoders[name] for name in self.columns}
+
+    def with_path(self, path: str) -> "Table":
+        """Return the same task on another table whose rows are to be predicted."""
+        return dataclasses.replace(self, path=path, labelled=False)
+
+    def read(self) -> Samples:
+        """Return cells, labels and splits."""
+        path = Path(self.path).expanduser()
+        if not path.is_file():
+            beside = path.parent.iterdir() if path.parent.is_dir() else ()
+            near = closest(path.name, [other.name for other in beside])
+            raise DataError(
+                f"{self.name}: there is no table {path}",
+                tip=override("path", str(path.parent / near if near else "<table>")),
+            )
+        cells = self._cells(path)
+        missing = frozenset(self.missing)
+        texts = {name: [as_text(one, missing) for one in column] for name, column in cells.items()}
+        root = path.parent if self.root is None else Path(self.root).expanduser()
+        columns, notes = self._columns(texts, root)
+        if not self.labelled:
+            rows = np.arange(len(next(iter(columns.values()))), dtype=np.int64)
+            values, classes = self._blank(len(rows))
+            return Samples(columns, values, classes, {"test": rows}, tuple(notes))
+        values, classes = self._values(cells, texts)
+        rows, dropped = self._labelled_rows(cells, texts)
+        splits = self._splits(texts, rows, values)
+        return Samples(columns, values, classes, splits, (*notes, *dropped))
+
+    def _cells(self, path: Path) -> dict[str, Cells]:
+        """Return the columns that the task names."""
+        names, read = open_table(path)
+        wanted = [
+            (f"columns.{modality}", name)
+            for modality, column in self.columns.items()
+            for name in _names(column)
+        ]
+        if self.labelled:
+            wanted += [("label", name) for name in _names(self.label)]
+            wanted += [("split", self.split)] if self.split is not None else []
+        for option, name in wanted:
+            if name not in names:
+                near = closest(name, names)
+                raise DataError(
+                    f"{self.name}: {path} has no column '{name}' ({option}); "
+                    f"its columns: {listed(names, 40)}",
+                    tip=override(option, near or "<column>"),
+                )
+        cells = read(list(dict.fromkeys(name for _, name in wanted)))
+        if not len(next(iter(cells.values()))):
+            raise DataError(f"{self.name}: {path} has no rows")
+        return cells
+
+    def _columns(self, texts: Texts, root: Path) -> tuple[dict[str, Column], list[str]]:
+        """Return a column for each modality, and notes of what is missing."""
+        columns: dict[str, Column] = {}
+        notes = []
+        for modality, option in self.columns.items():
+            names = _names(option)
+            parts = [texts[name] for name in names]
+            why = ""
+            if modality in ("image", "audio"):
+                files, lost = self._files(modality, parts[0], root)
+                columns[modality] = (
+                    ImageColumn(files) if modality == "image" else AudioColumn(files)
+                )
+                why = f", {lost} of them because the file does not exist" if lost else ""
+            elif modality == "text":
+                columns[modality] = TextColumn([_joined(row) for row in zip(*parts, strict=True)])
+            else:
+                columns[modality] = TabularColumn({name: texts[name] for name in names})
+                notes += [
+                    f"tabular: {count} of {len(texts[name])} cells of '{name}' are missing"
+                    for name in names
+                    if (count := texts[name].count(None))
+                ]
+            absent = int((~columns[modality].present).sum())
+            if absent:
+                notes.append(f"{modality}: {absent} of {len(parts[0])} rows have none{why}")
+        none = ~np.any([column.present for column in columns.values()], axis=0)
+        if none.any():
+            raise DataError(
+                f"{self.name}: row {int(none.argmax()) + 1} has no modality at all: "
+                f"{', '.join(columns)} {'is' if len(columns) == 1 else 'are'} missing",
+                tip="remove the row (rows count from 1, the header not counted)",
+            )
+        return columns, notes
+
+    def _files(
+        self, modality: str, cells: list[str | None], root: Path
+    ) -> tuple[list[Path | None], int]:
+        """Return the file of each row, None where there is none, and how many do not exist."""
+        named = [None if cell is None else root / cell for cell in cells]
+        files = [path if path is not None and path.is_file() else None for path in named]
+        first = next((path for path in named if path is not None), None)
+        if first is not None and not any(files):
+            raise DataError(
+                f"{self.name}: none of the files in column '{self.columns[modality]}' exists; "
+                f"the first was looked for at {first}",
+                tip=override("root", "<folder that the paths start from>"),
+            )
+        return files, sum(path is not None for path in named) - sum(map(bool, files))
+
+    def _blank(self, count: int) -> labels.Values:
+        """Return values of rows whose label nobody knows."""
+        names = tuple(self.classes or ())
+        if self.kind == "classes":
+            return np.zeros(count, dtype=np.int64), names
+        shape = (count, len(names)) if self.kind == "multilabel" else (count,)
+        return np.zeros(shape, dtype=np.float32), names
+
+    def _values(self, cells: dict[str, Cells], texts: Texts) -> labels.Values:
+        """Return the target values of all rows; zeros where a row has no label."""
+        if not isinstance(self.label, str):
+            return labels.flags({name: texts[name] for name in self.label})
+        if self.kind == "regression":
+            return labels.numbers(texts[self.label], self.label)
+        if self.kind == "classes":
+            return labels.classes(texts[self.label])
+        return labels.sets(
+            [
+                [str(name) for name in cell]
+                if isinstance(cell, list)
+                else _divided(text, self.label_separator)
+                for cell, text in zip(cells[self.label], texts[self.label], strict=True)
+            ]
+        )
+
+    def _labelled_rows(
+        self, cells: dict[str, Cells], texts: Texts
+    ) -> tuple[RowNumbers, tuple[str, ...]]:
+        """Return the rows that have a label, and a note of those that do not."""
+        names = _names(self.label)
+        has = np.all([[text is not None for text in texts[name]] for name in names], axis=0)
+        if has.all():
+            return np.arange(len(has), dtype=np.int64), ()
+        count = int((~has).sum())
+        if self.unlabelled == "refuse":
+            row = int(has.argmin())
+            name = next(name for name in names if texts[name][row] is None)
+            raise DataError(
+                f"{self.name}: row {row + 1} has no label: '{name}' is {cells[name][row]!r}; "
+                f"{count} of {len(has)} rows have none",
+                tip=override("unlabelled", "drop"),
+            )
+        return np.flatnonzero(has), (f"{count} of {len(has)} rows have no label and are not used",)
+
+    def _splits(self, texts: Texts, rows: RowNumbers, values: Any) -> dict[str, RowNumbers]:
+        """Return the splits that the table gives, with test cut off where it gives none."""
+        if self.split is None:
+            return cut_test(values, self.test_fraction, rows)
+        said = texts[self.split]
+        for row in rows.tolist():
+            if (said[row] or "").strip().lower() not in SPLITS:
+                raise DataError(
+                    f"{self.name}: row {row + 1}: split column '{self.split}' says "
+                    f"{said[row]!r}; accepted: {', '.join(SPLITS)}"
+                )
+        names = np.array([SPLITS[(said[row] or "").strip().lower()] for row in rows.tolist()])
+        splits = {name: rows[names == name] for name in ("train", "val", "test")}
+        if not len(splits["train"]):
+            raise DataError(f"{self.name}: no row of split column '{self.split}' says train")
+        if not len(splits["test"]):
+            splits |= cut_test(values, self.test_fraction, splits["train"])
+        return {name: part for name, part in splits.items() if len(part)}
+
+
+def _names(column: str | Iterable[str]) -> list[str]:
+    return [column] if isinstance(column, str) else list(column)
+
+
+def _joined(parts: tuple[str | None, ...]) -> str | None:
+    """Return the parts that are there, None where none is."""
+    there = [part for part in parts if part is not None]
+    return " ".join(there) if there else None
+
+
+def _divided(text: str | None, separator: str) -> list[str] | None:
+    if text is None:
+        return None
+    return [name for part in text.split(separator) if (name := part.strip())]

@@ -1,0 +1,251 @@
+"""A task's rows as batches: resident on the device, or decoded on the fly.
+
+Shape legend: ``N`` rows of the task, ``B`` batch, ``T`` tokens, ``D`` width.
+
+Both ways give the same stored rows in the same order; augmentation and normalisation
+follow on the device, so the numbers do not depend on the way.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from mmx.errors import DataError
+from mmx.modalities import Batch, Column, Features, Modality, Spec, Stored
+
+Rows = npt.NDArray[np.int64]
+CPU_PART, CUDA_PART = 0.4, 0.5
+"""Parts of the free memory that resident data may take."""
+
+
+@dataclass(frozen=True)
+class View:
+    """How one modality of a task is read.
+
+    Attributes:
+        column: The task's raw values.
+        modality: Decodes, augments and normalises them.
+        spec: What was learned from the training rows.
+    """
+
+    column: Column
+    modality: Modality[Any, Any]
+    spec: Spec
+
+    def encode(self, rows: Rows) -> Stored:
+        """Return rows decoded, on the CPU."""
+        return self.modality.encode(self.column, rows, self.spec)
+
+
+class _Decoding(torch.utils.data.Dataset[dict[str, Stored]]):
+    """Batches of rows, decoded when a worker asks for them."""
+
+    def __init__(self, views: Mapping[str, View], batches: Sequence[Rows]) -> None:
+        self.views, self.batches = views, batches
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, index: int) -> dict[str, Stored]:
+        return {name: view.encode(self.batches[index]) for name, view in self.views.items()}
+
+
+class Data:
+    """The rows of one task on one device.
+
+    Args:
+        views: Modality to how it is read.
+        target: ``(N,)`` or ``(N, C)``.
+        splits: Split name to row numbers.
+        device: Where batches are wanted.
+        resident: Keep every modality decoded on the device; ``auto`` where it fits.
+        workers: Processes that decode what is not resident.
+    """
+
+    def __init__(
+        self,
+        views: Mapping[str, View],
+        target: Tensor,
+        splits: Mapping[str, Rows],
+        *,
+        device: torch.device,
+        resident: str | bool = "auto",
+        workers: int = 0,
+    ) -> None:
+        self.views, self.splits, self.device, self.workers = views, splits, device, workers
+        self.target = target.to(device)
+        self.resident = _fits(views, device) if resident == "auto" else bool(resident)
+        self._unlocked = False
+        used = np.sort(np.concatenate(list(splits.values())))
+        self._place = np.full(len(target), -1, dtype=np.int64)
+        self._place[used] = np.arange(len(used))
+        self._stored: dict[str, Stored] = {}
+        self._lengths: dict[str, npt.NDArray[np.int64]] = {}
+        self._features: dict[str, Features] = {}
+        for name, view in views.items():
+            if self.resident or not view.modality.streams:
+                self._keep(name, view.encode(used))
+
+    def _keep(self, name: str, stored: Stored) -> None:
+        if stored.lengths is not None:
+            self._lengths[name] = stored.lengths.numpy()
+        self._stored[name] = _to(stored, self.device)
+
+    def rows(self, split: str) -> Rows:
+        """Return a split's row numbers.
+
+        Raises:
+            DataError: The test split is asked for while selection goes on.
+        """
+        if split == "test" and not self._unlocked:
+            raise DataError("the test split is locked until selection on validation is over")
+        return self.splits[split]
+
+    def unlocked(self) -> Data:
+        """Return the same data with its test split open, for when selection is over."""
+        other = copy.copy(self)
+        other._unlocked = True
+        return other
+
+    def batches(self, batches: Sequence[Rows]) -> Iterator[tuple[Rows, dict[str, Stored]]]:
+        """Yield each batch of rows with its stored values on the device, in order."""
+        streamed = {
+            name: view
+            for name, view in self.views.items()
+            if name not in self._stored and name not in self._features
+        }
+        if not streamed:
+            for rows in batches:
+                yield rows, self._gather(rows)
+            return
+        loader = DataLoader(
+            _Decoding(streamed, batches),
+            batch_size=None,
+            num_workers=min(self.workers, len(batches)),
+            pin_memory=self.device.type == "cuda",
+        )
+        for rows, decoded in zip(batches, loader, strict=True):
+            moved = {name: _to(_trim(stored), self.device) for name, stored in decoded.items()}
+            yield rows, {**self._gather(rows), **moved}
+
+    def _gather(self, rows: Rows) -> dict[str, Stored]:
+        place = self._place[rows]
+        index = torch.from_numpy(place).to(self.device, non_blocking=True)
+        gathered = {}
+        for name, stored in self._stored.items():
+            if name in self._features:
+                continue
+            values, lengths = stored.values[index], stored.lengths
+            if lengths is not None:
+                longest = int(self._lengths[name][place].max(initial=1))
+                values, lengths = values[:, : max(1, longest)], lengths[index]
+            gathered[name] = Stored(values, lengths)
+        return gathered
+
+    def assemble(self, rows: Rows, stored: Mapping[str, Stored], *, augment: bool) -> Batch:
+        """Return the batch that a model reads; augmentation draws from the global torch RNG."""
+        inputs, lengths = {}, {}
+        for name in sorted(stored):
+            view, values = self.views[name], stored[name]
+            if augment:
+                values = view.modality.augment(values)
+            inputs[name] = view.modality.prepare(values, view.spec)
+            if values.lengths is not None:
+                lengths[name] = values.lengths
+        here = {name: view.column.present[rows] for name, view in self.views.items()}
+        index = torch.from_numpy(rows).to(self.device)
+        features = {name: self._feature_rows(name, rows) for name in self._features}
+        return Batch(
+            inputs=inputs,
+            lengths=lengths,
+            present={name: torch.from_numpy(mask).to(self.device) for name, mask in here.items()},
+            target=self.target[index],
+            features=features,
+            complete=frozenset(name for name, mask in here.items() if mask.all()),
+        )
+
+    def _feature_rows(self, name: str, rows: Rows) -> Features:
+        index = torch.from_numpy(self._place[rows]).to(self.device)
+        return self._features[name].map(lambda part: part[index])
+
+    def with_features(
+        self, name: str, encode: Callable[[Batch], Features], batch_size: int
+    ) -> Data:
+        """Return the same data with a modality's features, computed once for every row.
+
+        Args:
+            name: The modality.
+            encode: A frozen encoder over a batch; called without augmentation.
+            batch_size: Rows in a batch.
+        """
+        used = np.flatnonzero(self._place >= 0)
+        parts: list[Features] = []
+        for rows, stored in self.batches(chunks(used, batch_size)):
+            only = {name: stored[name]}
+            parts.append(encode(self.assemble(rows, only, augment=False)))
+        longest = max(part.tokens.shape[1] for part in parts)
+        padded = [_pad_tokens(part, longest) for part in parts]
+        features = Features(
+            torch.cat([part.tokens for part in padded]),
+            torch.cat([part.mask for part in padded]),
+            torch.cat([part.pooled for part in padded]),
+            tuple(torch.cat(level) for level in zip(*(p.levels for p in padded), strict=True)),
+        )
+        other = copy.copy(self)
+        other._features = {**self._features, name: features}
+        return other
+
+
+def chunks(rows: Rows, size: int) -> list[Rows]:
+    """Return the rows in batches of ``size``, the last one smaller."""
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
+
+
+def _pad_tokens(part: Features, longest: int) -> Features:
+    missing = longest - part.tokens.shape[1]
+    tokens = torch.nn.functional.pad(part.tokens, (0, 0, 0, missing))
+    return Features(
+        tokens, torch.nn.functional.pad(part.mask, (0, missing)), part.pooled, part.levels
+    )
+
+
+def _trim(stored: Stored) -> Stored:
+    """Cut padding that no row of the batch needs."""
+    if stored.lengths is None:
+        return stored
+    longest = max(1, int(stored.lengths.max()))
+    return Stored(stored.values[:, :longest], stored.lengths)
+
+
+def _to(stored: Stored, device: torch.device) -> Stored:
+    lengths = None if stored.lengths is None else stored.lengths.to(device, non_blocking=True)
+    return Stored(stored.values.to(device, non_blocking=True), lengths)
+
+
+def _fits(views: Mapping[str, View], device: torch.device) -> bool:
+    """Return whether all decoded rows fit beside everything else on the device."""
+    needed = sum(
+        view.modality.bytes_per_row(view.spec) * len(view.column) for view in views.values()
+    )
+    return needed <= free_bytes(device)
+
+
+def free_bytes(device: torch.device) -> float:
+    """Return how many bytes resident data may take on the device."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return free * CUDA_PART
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * CPU_PART
+    except (ValueError, OSError, AttributeError):
+        return 2e9

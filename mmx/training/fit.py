@@ -1,0 +1,389 @@
+"""The training loop.
+
+Shape legend: ``B`` batch, ``C`` outputs.
+
+One step is: seed from the step number, gather a batch, forward under autocast, backward,
+clip, update. Validation follows each epoch and picks the best weights. The state is
+saved between steps, so a resumed run repeats nothing that counts and skips nothing.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmx.errors import DeadParameterError, DivergedError, Interrupted, MemoryExceededError
+from mmx.model import MultimodalModel, set_training_mode
+from mmx.modalities import Batch
+from mmx.objectives import Loss
+from mmx.training import checkpoint
+from mmx.training.data import Data, Rows, chunks
+from mmx.training.events import Event, Listener, StopRequest
+from mmx.training.optimizer import Optimizer, parameter_groups, set_rates, warmup_cosine
+from mmx.training.precision import Precision
+from mmx.training.randomness import permutation, seed_torch
+from mmx.training.trainer import Trainer
+from mmx.transfer import Start
+
+LOOK_EVERY = 10
+"""Steps between two looks at the losses: each look waits for the device."""
+
+Validate = Callable[[MultimodalModel], dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one stage is trained.
+
+    Attributes:
+        stage: Its name; with the seed it decides everything that is drawn.
+        seed: The run's seed.
+        draws: Name that the draws depend on; target and control share it, so that they
+            see the same batches in the same order.
+        trainer, optimizer, precision: As chosen in the config.
+        validate: Model to validation metrics.
+        score: Validation metrics to a tuple; the larger, the better.
+        augment: Whether batches are augmented.
+        state_path: Where the training state is saved.
+    """
+
+    stage: str
+    seed: int
+    draws: str
+    trainer: Trainer
+    optimizer: Optimizer
+    precision: Precision
+    validate: Validate
+    score: Callable[[dict[str, float]], tuple[float, ...]]
+    augment: bool
+    state_path: Path
+
+
+@dataclass
+class Progress:
+    """The part of the training state that is no tensor.
+
+    ``epochs`` counts those that were validated, so a state saved between an epoch's last
+    step and its validation resumes with the validation.
+    """
+
+    step: int = 0
+    epochs: int = 0
+    loss_sum: float = 0.0
+    loss_steps: int = 0
+    best_epoch: int = 0
+    best_score: list[float] = field(default_factory=list)
+    best_metrics: dict[str, float] = field(default_factory=dict)
+    bad_epochs: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a stage's training found.
+
+    Attributes:
+        val: Validation metrics of the best epoch, whose weights the model now holds.
+        best_epoch: That epoch, counted from 1.
+        epochs, steps: Trained.
+        seconds: Of training, without validation and saving.
+        samples_per_s: Training samples a second.
+    """
+
+    val: dict[str, float]
+    best_epoch: int
+    epochs: int
+    steps: int
+    seconds: float
+    samples_per_s: float
+
+
+def fit(
+    model: MultimodalModel,
+    data: Data,
+    loss_of: Loss,
+    start: Start,
+    recipe: Recipe,
+    listen: Listener,
+    stop: StopRequest,
+) -> Fitted:
+    """Train ``model`` in place, and leave it with the weights of the best epoch.
+
+    Continues from ``recipe.state_path`` where that file exists.
+
+    Raises:
+        DivergedError: A loss is NaN or infinite.
+        DeadParameterError: A trainable parameter got no gradient.
+        MemoryExceededError: The device has no memory for this batch size.
+        Interrupted: A signal asked to stop; the state is saved.
+    """
+    run = _Run(model, data, loss_of, start, recipe, listen)
+    rows = data.rows("train")
+    try:
+        while not run.over:
+            epoch = run.progress.epochs
+            for step_rows, batches in run.epoch(rows, epoch):
+                run.step(step_rows, batches)
+                if stop.signal_number is not None:
+                    run.save()
+                    raise Interrupted(
+                        f"stopped in stage {recipe.stage} after step {run.progress.step} of {run.total}",
+                        signal_number=stop.signal_number,
+                    )
+                run.save_if_due()
+            run.validate(epoch)
+    except torch.cuda.OutOfMemoryError as error:
+        raise out_of_memory(recipe, "CUDA") from error
+    return run.finish()
+
+
+def steps_per_epoch(rows: int, trainer: Trainer) -> int:
+    """Return the optimiser steps of an epoch; a last batch of a single row is left out."""
+    batches = max(1, math.ceil(rows / trainer.batch_size))
+    if rows > 1 and rows % trainer.batch_size == 1:
+        batches = max(1, batches - 1)
+    return math.ceil(batches / trainer.accumulate)
+
+
+def out_of_memory(recipe: Recipe, device: str) -> MemoryExceededError:
+    """Return the error that suggests what fits."""
+    size, accumulate = recipe.trainer.batch_size, recipe.trainer.accumulate
+    half = max(1, size // 2)
+    return MemoryExceededError(
+        f"{device} is out of memory in stage {recipe.stage} at trainer.batch_size={size}",
+        tip=f"trainer.batch_size={half} trainer.accumulate={accumulate * 2} takes the same steps "
+        "with half the memory",
+    )
+
+
+class _Run:
+    """One stage's training under way: what :func:`fit` reads as sentences."""
+
+    def __init__(
+        self,
+        model: MultimodalModel,
+        data: Data,
+        loss_of: Loss,
+        start: Start,
+        recipe: Recipe,
+        listen: Listener,
+    ) -> None:
+        self.model, self.data, self.loss_of, self.start = model, data, loss_of, start
+        self.recipe, self.listen = recipe, listen
+        self.steps_per_epoch = steps_per_epoch(len(data.rows("train")), recipe.trainer)
+        self.total = recipe.trainer.epochs * self.steps_per_epoch
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name not in start.frozen)
+        groups = parameter_groups(model, recipe.optimizer, start.rates, decay=start.weight_decay)
+        self.optimizer = recipe.optimizer.make(groups, data.device)
+        self.scaler = recipe.precision.scaler()
+        self.trainable = [p for p in model.parameters() if p.requires_grad]
+        self.progress = Progress()
+        self.best: dict[str, Tensor] = {}
+        self.losses: list[Tensor] = []
+        self.samples = 0
+        self.pending_check = True
+        self.seen_modalities: set[str] = set()
+        self.untouched = {n for n, p in model.named_parameters() if p.requires_grad}
+        if recipe.state_path.exists():
+            self._load()
+        self.saved_at = self.mark = time.perf_counter()
+
+    @property
+    def over(self) -> bool:
+        """Whether all epochs are done, or patience has run out."""
+        patience = self.recipe.trainer.patience
+        exhausted = patience is not None and self.progress.bad_epochs >= patience
+        return exhausted or self.progress.epochs >= self.recipe.trainer.epochs
+
+    def epoch(self, rows: Rows, epoch: int) -> Iterator[tuple[list[Rows], list[Any]]]:
+        """Yield, for each step still to do in the epoch, its batches of rows and stored values."""
+        set_training_mode(self.model, self.start.frozen)
+        size, accumulate = self.recipe.trainer.batch_size, self.recipe.trainer.accumulate
+        order = permutation(rows, self.recipe.seed, self.recipe.draws, "order", epoch)
+        all_batches = chunks(order, size)
+        if len(all_batches) > 1 and len(all_batches[-1]) == 1:
+            all_batches.pop()
+        done = self.progress.step - epoch * self.steps_per_epoch
+        batches = all_batches[done * accumulate :]
+        self.mark, self.samples = time.perf_counter(), 0
+        stored = self.data.batches(batches)
+        for first in range(0, len(batches), accumulate):
+            group = batches[first : first + accumulate]
+            yield group, [next(stored)[1] for _ in group]
+
+    def step(self, rows: list[Rows], stored: list[Any]) -> None:
+        """Take one optimiser step over ``accumulate`` batches."""
+        recipe, step = self.recipe, self.progress.step
+        seed_torch(recipe.seed, recipe.draws, "step", step)
+        set_rates(self.optimizer, warmup_cosine(step, self.total, recipe.trainer.warmup))
+        count = sum(len(part) for part in rows)
+        loss = torch.zeros((), device=self.data.device)
+        for part, values in zip(rows, stored, strict=True):
+            batch = self.data.assemble(part, values, augment=recipe.augment)
+            with recipe.precision.autocast():
+                outputs = self.model(batch)
+            part_loss = self.loss_of(outputs, batch.target) * (len(part) / count)
+            self.scaler.scale(part_loss).backward()  # type: ignore[no-untyped-call]
+            loss += part_loss.detach()
+            if self.pending_check:
+                self._note_gradients(batch)
+        if self.start.regularizer is not None:
+            penalty = self.start.regularizer(self.model)
+            self.scaler.scale(penalty).backward()  # type: ignore[no-untyped-call]
+            loss += penalty.detach()
+        self._update()
+        self.losses.append(loss)
+        self.progress.step += 1
+        self.samples += count
+        if len(self.losses) >= LOOK_EVERY:
+            self._look()
+
+    def _update(self) -> None:
+        if self.recipe.trainer.clip is not None:
+            self.scaler.unscale_(self.optimizer)
+            torch.nn.utils.clip_grad_norm_(self.trainable, self.recipe.trainer.clip, foreach=True)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def _note_gradients(self, batch: Batch) -> None:
+        """Check that every trainable parameter got a gradient, once each modality was seen."""
+        self.untouched -= {n for n, p in self.model.named_parameters() if p.grad is not None}
+        for name in self.model.encoders:
+            if name in batch.complete or bool(batch.present[name].any()):
+                self.seen_modalities.add(name)
+        last = self.progress.step + 1 >= self.steps_per_epoch
+        if last or self.seen_modalities >= set(self.model.encoders):
+            self.pending_check = False
+            absent = [f".{m}." for m in self.model.encoders if m not in self.seen_modalities]
+            dead = sorted(n for n in self.untouched if not any(part in n for part in absent))
+            if dead:
+                raise DeadParameterError(
+                    f"stage {self.recipe.stage}: no gradient reaches {len(dead)} trainable "
+                    f"parameter{'s' if len(dead) > 1 else ''} after the first step: "
+                    + ", ".join(dead[:5])
+                    + (", …" if len(dead) > 5 else ""),
+                    tip="use the parameter in forward, or freeze it",
+                )
+
+    def _look(self) -> None:
+        """Fetch the losses since the last look; refuse those that are not finite."""
+        if not self.losses:
+            return
+        values = torch.stack(self.losses).tolist()
+        first = self.progress.step - len(values)
+        self.losses.clear()
+        now = time.perf_counter()
+        self.progress.seconds += now - self.mark
+        rate = self.samples / max(now - self.mark, 1e-9)
+        self.mark, self.samples = now, 0
+        for offset, value in enumerate(values):
+            if not math.isfinite(value):
+                step = first + offset
+                raise DivergedError(
+                    f"the loss is {value} in stage {self.recipe.stage}, epoch "
+                    f"{step // self.steps_per_epoch + 1}, step {step + 1}; " + self._last_good(),
+                    tip=f"try optimizer.lr={self.recipe.optimizer.lr / 10:g}"
+                    + (" or precision=bf16" if self.recipe.precision.name == "fp16" else ""),
+                )
+            self.progress.loss_sum += value
+            self.progress.loss_steps += 1
+        self._say("step", {"train.loss": sum(values) / len(values)}, rate)
+
+    def _last_good(self) -> str:
+        path = self.recipe.state_path
+        if not path.exists():
+            return "no good checkpoint had been saved yet"
+        return f"the last good checkpoint is {path}"
+
+    def validate(self, epoch: int) -> None:
+        """Validate after an epoch, keep the best weights, and save when it is due."""
+        self._look()
+        metrics = self.recipe.validate(self.model)
+        score, progress = list(self.recipe.score(metrics)), self.progress
+        if not progress.best_score or score > progress.best_score:
+            progress.best_score, progress.best_metrics = score, metrics
+            progress.best_epoch, progress.bad_epochs = epoch + 1, 0
+            self.best = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+        else:
+            progress.bad_epochs += 1
+        values = {"train.loss": progress.loss_sum / max(1, progress.loss_steps)}
+        values.update({f"val.{name}": value for name, value in metrics.items()})
+        progress.epochs, progress.loss_sum, progress.loss_steps = epoch + 1, 0.0, 0
+        self._say("epoch", values)
+        self.save_if_due()
+
+    def save_if_due(self) -> None:
+        """Save once ``checkpoint_seconds`` have passed since the last save."""
+        if time.perf_counter() - self.saved_at >= self.recipe.trainer.checkpoint_seconds:
+            self.save()
+
+    def save(self) -> None:
+        """Save the whole state: weights, best weights, optimiser, scaler, progress."""
+        self._look()
+        tensors, plain = checkpoint.optimizer_state(self.optimizer)
+        checkpoint.write(
+            self.recipe.state_path,
+            {
+                **checkpoint.prefixed("model", self.model.state_dict()),
+                **checkpoint.prefixed("best", self.best),
+                **checkpoint.prefixed("optimizer", tensors),
+            },
+            {
+                "progress": asdict(self.progress),
+                "optimizer": plain,
+                "scaler": self.scaler.state_dict(),
+            },
+        )
+        self.saved_at = self.mark = time.perf_counter()
+
+    def _load(self) -> None:
+        tensors, facts = checkpoint.read(self.recipe.state_path)
+        self.model.load_state_dict(checkpoint.within("model", tensors))
+        self.best = {
+            name: tensor.to(self.data.device)
+            for name, tensor in checkpoint.within("best", tensors).items()
+        }
+        checkpoint.load_optimizer_state(
+            self.optimizer, checkpoint.within("optimizer", tensors), facts["optimizer"]
+        )
+        self.scaler.load_state_dict(facts["scaler"])
+        self.progress = Progress(**facts["progress"])
+
+    def _say(self, kind: str, values: dict[str, float], rate: float = 0.0) -> None:
+        step = self.progress.step
+        self.listen(
+            Event(
+                kind=kind,
+                stage=self.recipe.stage,
+                epoch=(step - 1) // self.steps_per_epoch + 1,
+                step=step,
+                steps=self.total,
+                values=values,
+                seconds=self.progress.seconds,
+                rate=rate,
+            )
+        )
+
+    def finish(self) -> Fitted:
+        """Load the best weights and say what was found."""
+        self.model.load_state_dict(self.best)
+        progress = self.progress
+        rows = len(self.data.rows("train"))
+        seen = progress.epochs * rows
+        return Fitted(
+            val=progress.best_metrics,
+            best_epoch=progress.best_epoch,
+            epochs=progress.epochs,
+            steps=progress.step,
+            seconds=progress.seconds,
+            samples_per_s=seen / max(progress.seconds, 1e-9),
+        )

@@ -1,0 +1,112 @@
+"""Optimisers and the learning rate's course."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+from torch import nn
+
+Rate = Annotated[float, Field(gt=0)]
+Decay = Annotated[float, Field(ge=0)]
+
+
+class Optimizer(ABC):
+    """A recipe for an optimiser.
+
+    Attributes:
+        lr: Peak learning rate.
+        weight_decay: Of matrices and kernels; vectors (biases, norms) have none.
+    """
+
+    lr: float
+    weight_decay: float
+
+    @abstractmethod
+    def make(self, groups: list[dict[str, Any]], device: torch.device) -> torch.optim.Optimizer:
+        """Return the optimiser of these parameter groups."""
+
+
+class AdamW(Optimizer):
+    """Adam with decoupled weight decay (Loshchilov 2019, arXiv 1711.05101)."""
+
+    def __init__(
+        self,
+        *,
+        lr: Rate = 3e-3,
+        weight_decay: Decay = 0.05,
+        betas: tuple[float, float] = (0.9, 0.999),
+    ) -> None:
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.betas = betas
+
+    def make(self, groups: list[dict[str, Any]], device: torch.device) -> torch.optim.Optimizer:
+        """Return torch's fused AdamW."""
+        return torch.optim.AdamW(groups, lr=self.lr, betas=self.betas, fused=True)
+
+
+class Sgd(Optimizer):
+    """Stochastic gradient descent with Nesterov momentum."""
+
+    def __init__(
+        self,
+        *,
+        lr: Rate = 0.05,
+        weight_decay: Decay = 5e-4,
+        momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9,
+    ) -> None:
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.momentum = momentum
+
+    def make(self, groups: list[dict[str, Any]], device: torch.device) -> torch.optim.Optimizer:
+        """Return torch's fused SGD."""
+        return torch.optim.SGD(
+            groups, lr=self.lr, momentum=self.momentum, nesterov=self.momentum > 0, fused=True
+        )
+
+
+def parameter_groups(
+    model: nn.Module, recipe: Optimizer, rates: Mapping[str, float], *, decay: bool
+) -> list[dict[str, Any]]:
+    """Return the trainable parameters, grouped by rate and by whether they decay.
+
+    Args:
+        model: Frozen parameters (``requires_grad`` False) get no optimiser state.
+        recipe: Gives learning rate and weight decay.
+        rates: Parameter name to a multiple of the learning rate.
+        decay: False turns weight decay off for all.
+    """
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            strength = recipe.weight_decay if decay and parameter.ndim > 1 else 0.0
+            groups.setdefault((rates.get(name, 1.0), strength), []).append(parameter)
+    return [
+        {"params": members, "peak_lr": recipe.lr * rate, "weight_decay": strength}
+        for (rate, strength), members in groups.items()
+    ]
+
+
+def warmup_cosine(step: int, total: int, warmup: float) -> float:
+    """Return the learning rate at a step as a part of its peak.
+
+    Rises linearly over the first ``warmup`` part of the steps, then falls to zero as half
+    a cosine (Loshchilov 2017, arXiv 1608.03983).
+    """
+    rising = max(1, round(total * warmup))
+    if warmup > 0 and step < rising:
+        return (step + 1) / rising
+    done = (step - (rising if warmup > 0 else 0)) / max(1, total - (rising if warmup > 0 else 0))
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+
+def set_rates(optimizer: torch.optim.Optimizer, part: float) -> None:
+    """Set each group's learning rate to a part of its peak."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak_lr"] * part

@@ -1,0 +1,40 @@
+"""How long, how large and how careful: the trainer's settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+Count = Annotated[int, Field(ge=1)]
+Part = Annotated[float, Field(ge=0, lt=1)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trainer:
+    """Settings of every stage's training.
+
+    Args:
+        epochs: Passes over the training rows.
+        batch_size: Rows in a batch.
+        accumulate: Batches whose gradients make one step.
+        clip: Largest norm of a step's gradient; None for no clipping.
+        warmup: Part of the steps in which the learning rate rises.
+        patience: Epochs without a better validation before training stops; None for never.
+        resident: Keep decoded data on the device: where it fits, always or never.
+        workers: Processes that decode what is not resident.
+        checkpoint_seconds: Seconds of training between two saves.
+        threads: CPU threads; None for torch's own choice.
+    """
+
+    epochs: Count = 15
+    batch_size: Count = 64
+    accumulate: Count = 1
+    clip: Annotated[float, Field(gt=0)] | None = 1.0
+    warmup: Part = 0.1
+    patience: Count | None = None
+    resident: Literal["auto"] | bool = "auto"
+    workers: Annotated[int, Field(ge=0)] = 2
+    checkpoint_seconds: Annotated[float, Field(ge=0)] = 10.0
+    threads: Count | None = None

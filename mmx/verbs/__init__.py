@@ -1,0 +1,1 @@
+"""What ``mmx <verb>`` does: one file a verb, each with ``main(arguments) -> exit code``."""

@@ -1,0 +1,107 @@
+"""``mmx completion bash|zsh|fish``: the script that makes TAB work; and what TAB asks.
+
+The scripts call ``mmx --complete <line up to the cursor>``, which prints one candidate a
+line: verbs, run directories, and for ``train`` all that Hydra can complete.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmx.errors import UsageError, closest
+
+SCRIPTS = {
+    "bash": """\
+# mmx completion for bash; in ~/.bashrc:  eval "$(mmx completion bash)"
+_mmx() {
+    local line="${COMP_LINE:0:$COMP_POINT}" word
+    word="${line##* }"
+    mapfile -t COMPREPLY < <(mmx --complete "$line" 2>/dev/null)
+    [[ ${#COMPREPLY[@]} -eq 1 && "${COMPREPLY[0]}" == *[=/.] ]] && compopt -o nospace
+    # readline replaces only what follows the last = or : of the word
+    local cut="${word%"${word##*[=:]}"}"
+    COMPREPLY=("${COMPREPLY[@]#"$cut"}")
+}
+complete -o default -F _mmx mmx
+""",
+    "zsh": """\
+#compdef mmx
+# mmx completion for zsh; in ~/.zshrc, after compinit:  eval "$(mmx completion zsh)"
+_mmx() {
+    local -a found
+    found=("${(@f)$(mmx --complete "${BUFFER[1,CURSOR]}" 2>/dev/null)}")
+    [[ -n "${found[1]}" ]] || { _files; return }
+    compadd -Q -S '' -- "${found[@]}"
+}
+compdef _mmx mmx
+""",
+    "fish": """\
+# mmx completion for fish; once:  mmx completion fish > ~/.config/fish/completions/mmx.fish
+complete -c mmx -f -a '(mmx --complete (commandline -cp) 2>/dev/null)'
+""",
+}
+RUN_VERBS = ("eval", "predict", "resume", "reproduce")
+TRAIN_FLAGS = ("--multirun", "--config-dir", "--allow", "--cfg", "--info", "--help", "--debug")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print a shell's script."""
+    shell = arguments[0] if arguments else ""
+    if shell in ("-h", "--help"):
+        print(__doc__)
+        return 0
+    if shell not in SCRIPTS:
+        near = closest(shell, SCRIPTS) or "bash"
+        raise UsageError(
+            f"no completion for the shell {shell!r}; there is bash, zsh, fish",
+            tip=f"mmx completion {near}",
+        )
+    print(SCRIPTS[shell], end="")
+    return 0
+
+
+def complete(arguments: Sequence[str]) -> int:
+    """Print the candidates for the last word of a line."""
+    for candidate in candidates(arguments[0] if arguments else ""):
+        print(candidate)
+    return 0
+
+
+def candidates(line: str) -> list[str]:
+    """Return what the last word of a command line may become."""
+    from mmx.cli import VERBS
+
+    words = line.split()[1:]
+    last = "" if line.endswith(" ") or not words else words.pop()
+    if not words:
+        return [f"{verb}" for verb in VERBS if verb.startswith(last)]
+    verb = words[0]
+    if verb == "completion":
+        return [shell for shell in SCRIPTS if shell.startswith(last)]
+    if verb == "train":
+        if last.startswith("-"):
+            return [flag for flag in TRAIN_FLAGS if flag.startswith(last)]
+        return train_candidates(words[1:], last)
+    if verb in RUN_VERBS and len(words) == 1:
+        places = [*Path().glob("outputs/runs/*/"), *Path().glob("outputs/sweeps/*/runs/*/")]
+        return sorted(str(path) for path in places if str(path).startswith(last))
+    return []
+
+
+def train_candidates(words: Sequence[str], last: str) -> list[str]:
+    """Return Hydra's candidates for one override, among the user's own configs too."""
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.plugins.completion_plugin import DefaultCompletionPlugin
+
+    from mmx.config.compose import ROOT, composer
+    from mmx.config.locate import HIDDEN
+
+    pairs = zip(words, words[1:], strict=False)
+    extra = [Path(after) for before, after in pairs if before in ("--config-dir", "-cd")]
+    chosen = [word for word in words if "=" in word and not word.startswith("-")]
+    with composer(extra):
+        plugin = DefaultCompletionPlugin(GlobalHydra.instance().config_loader())
+        found: list[str] = plugin._query(config_name=ROOT, line=" ".join([*chosen, last]))
+    hidden = tuple(f"{name}{end}" for name in HIDDEN for end in ("=", "/", "."))
+    return sorted({each for each in found if not each.startswith(hidden)})

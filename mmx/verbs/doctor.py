@@ -1,0 +1,167 @@
+"""``mmx doctor``: what mmx found on this machine, and one line of advice for what is wrong.
+
+Exit code 1 if something keeps mmx from running.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from rich.console import Console
+
+from mmx.verbs.arguments import Parser
+
+PACKAGES = (
+    ("torch", "torch"),
+    ("torchvision", "torchvision"),
+    ("torchaudio", "torchaudio"),
+    ("hydra", "hydra-core"),
+    ("omegaconf", "omegaconf"),
+    ("sklearn", "scikit-learn"),
+    ("soundfile", "soundfile"),
+    ("pyarrow", "pyarrow"),
+    ("safetensors", "safetensors"),
+)
+OPTIONAL = (("joblib launcher", "hydra-joblib-launcher", 'pip install "mmx[joblib]"'),)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the doctor.
+
+    Attributes:
+        name: What was looked at.
+        state: ``ok``, ``note`` (works, could be better) or ``bad`` (keeps mmx from running).
+        found: What is there.
+        advice: What to do about it.
+    """
+
+    name: str
+    state: str
+    found: str
+    advice: str = ""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print the findings."""
+    Parser("doctor", description=__doc__).parse_args(arguments)
+    findings: list[Finding] = []
+    for look in (_versions, _optional, _devices, _data, _weights, _disk):
+        findings.extend(_safely(look))
+    console = Console()
+    marks = {"ok": "[green]ok  [/]", "note": "[yellow]note[/]", "bad": "[red]bad [/]"}
+    for finding in findings:
+        console.print(f"{marks[finding.state]} {finding.name:16s} {finding.found}", soft_wrap=True)
+        if finding.advice:
+            console.print(
+                f"     -> {finding.advice}", markup=False, highlight=False, soft_wrap=True
+            )
+    return 1 if any(finding.state == "bad" for finding in findings) else 0
+
+
+def _safely(look: Callable[[], list[Finding]]) -> list[Finding]:
+    try:
+        return look()
+    except Exception as error:
+        return [Finding(look.__name__.strip("_"), "bad", f"{type(error).__name__}: {error}")]
+
+
+def _versions() -> list[Finding]:
+    python = platform.python_version()
+    findings = [Finding("python", "ok", f"{python} at {sys.executable}")]
+    if sys.version_info < (3, 10):
+        findings = [Finding("python", "bad", python, "mmx needs Python 3.10 or newer")]
+    for module, package in PACKAGES:
+        try:
+            importlib.import_module(module)
+            findings.append(Finding(package, "ok", metadata.version(package)))
+        except Exception as error:
+            advice = f"pip install {package}"
+            if package.startswith("torch"):
+                advice = "torch, torchvision and torchaudio must match: scripts/demo locks a trio"
+            findings.append(Finding(package, "bad", f"does not load: {error}", advice))
+    return findings
+
+
+def _optional() -> list[Finding]:
+    findings = []
+    for name, package, command in OPTIONAL:
+        try:
+            findings.append(Finding(name, "ok", metadata.version(package)))
+        except metadata.PackageNotFoundError:
+            findings.append(
+                Finding(name, "note", "not installed", f"for parallel sweeps: {command}")
+            )
+    return findings
+
+
+def _devices() -> list[Finding]:
+    import torch
+
+    from mmx.training.precision import Precision, choose_device, cpu_formats
+
+    formats = cpu_formats()
+    found = f"{torch.get_num_threads()} threads of {os.cpu_count()} cores"
+    units = ", ".join(sorted(formats)) or "neither AMX nor AVX512-BF16"
+    cpu = Finding("cpu", "ok", f"{found}; bf16 in hardware: {units}")
+    if torch.cuda.is_available():
+        names = ", ".join(
+            torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())
+        )
+        cuda = Finding("cuda", "ok", names)
+    else:
+        built = torch.version.cuda
+        why = (
+            f"torch was built for CUDA {built}, no device answers" if built else "a CPU-only torch"
+        )
+        cuda = Finding(
+            "cuda", "note", why, "runs use the CPU; device=cuda would need a GPU and driver"
+        )
+    device = choose_device("auto")
+    precision = Precision.choose("auto", device)
+    chosen = Finding("device=auto", "ok", f"{device} with precision=auto -> {precision.name}")
+    return [cpu, cuda, chosen]
+
+
+def _data() -> list[Finding]:
+    from mmx.config.compose import default_data_directory
+
+    path = default_data_directory()
+    origin = (
+        "MMX_DATA_DIR" if os.environ.get("MMX_DATA_DIR") else "default, MMX_DATA_DIR is not set"
+    )
+    if not path.is_dir():
+        return [
+            Finding(
+                "data",
+                "note",
+                f"{path} does not exist ({origin})",
+                "digits and digits_av need no data; for others set MMX_DATA_DIR, or download=true",
+            )
+        ]
+    there = sorted(each.name for each in path.iterdir() if each.is_dir())
+    return [Finding("data", "ok", f"{path} ({origin}): {', '.join(there) or 'empty'}")]
+
+
+def _weights() -> list[Finding]:
+    import torch
+
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    there = sorted(path.name for path in folder.glob("*.pth")) if folder.is_dir() else []
+    return [Finding("cached weights", "ok", ", ".join(there) or f"none in {folder}")]
+
+
+def _disk() -> list[Finding]:
+    free = shutil.disk_usage(Path.cwd()).free / 1e9
+    if not os.access(Path.cwd(), os.W_OK):
+        return [Finding("outputs", "bad", f"{Path.cwd()} is not writable", "cd somewhere else")]
+    state, advice = ("note", "checkpoints may not fit") if free < 2 else ("ok", "")
+    return [Finding("outputs", state, f"{free:.0f} GB free at {Path.cwd()}", advice)]

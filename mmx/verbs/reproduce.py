@@ -1,0 +1,110 @@
+"""``mmx reproduce RUN|config.yaml [key=value ...]``: run a config again, in a new directory.
+
+Without changes the numbers must be the same, bit for bit, on the same machine; exit 1 if
+they are not. With changes it says what drifted. The config is data: nothing that it
+names is executed unless it is mmx's own or --allow names its package.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from mmx import execution
+from mmx.config import check, compose
+from mmx.config.compose import Composed
+from mmx.errors import ConfigError, RunError
+from mmx.experiment import assemble
+from mmx.runs.compare import Comparison, compare
+from mmx.runs.directory import RunDirectory, read_config
+from mmx.runs.view import view
+from mmx.verbs.arguments import Parser, allowed_packages, keep_threads
+from mmx.verbs.train import conclude
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Reproduce a run and return the exit code."""
+    parser = Parser("reproduce", description=__doc__).with_allow()
+    parser.add_argument("run", type=Path, metavar="RUN", help="a run directory or a config.yaml")
+    parser.add_argument("changes", nargs="*", metavar="key=value", help="what to change")
+    parser.add_argument("--config-dir", type=Path, action="append", default=[], metavar="DIR")
+    given = parser.parse_args(arguments)
+    allowed = allowed_packages(given.allow)
+    parent = None if given.run.is_file() else RunDirectory.open(given.run)
+    saved = read_config(given.run) if parent is None else parent.config()
+    manifest = parent.manifest() if parent else {}
+    composed = Composed(saved, saved, manifest.get("choices", {}), ())
+    if given.changes:
+        composed = _changed(composed, parent, given.changes, given.config_dir)
+    experiment = assemble(composed.config, allowed)
+    if parent is not None:
+        keep_threads(parent)
+    overrides = manifest.get("overrides", []) if parent else []
+    directory = execution.create(
+        experiment,
+        Path(experiment.settings.output_dir) / "runs",
+        choices=composed.choices,
+        overrides=[*overrides, *given.changes],
+        unresolved=composed.unresolved,
+        parent=str(given.run.absolute()),
+    )
+    with view() as listen:
+        outcome = execution.execute(experiment, directory, listen)
+    code = conclude(directory, outcome)
+    if code == 0 and parent is not None and parent.summary():
+        found = compare(parent, directory)
+        _say(Console(stderr=True), found)
+        return 1 if found.drifted and not given.changes else 0
+    return code
+
+
+def _changed(
+    composed: Composed, parent: RunDirectory | None, changes: Sequence[str], extra: Sequence[Path]
+) -> Composed:
+    """Compose a run's overrides again with further ones.
+
+    Raises:
+        RunError: A bare config has no overrides to compose.
+        ConfigError: A change is wrong.
+    """
+    if parent is None:
+        raise RunError(
+            "changes need a run directory: a bare config.yaml does not say how it was composed",
+            tip="mmx reproduce outputs/runs/<run> " + " ".join(changes),
+        )
+    overrides = [*parent.manifest().get("overrides", []), *changes]
+    with compose.composer(extra):
+        again, problems = check.check(compose.parse(overrides), overrides, extra)
+    if problems:
+        raise ConfigError(problems)
+    return again
+
+
+def _say(console: Console, found: Comparison) -> None:
+    """Print what is the same and what is not."""
+
+    def line(text: str) -> None:
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    if not found.drifted:
+        line(f"identical: all {found.identical} numbers, bit for bit")
+    else:
+        line(f"drifted: {len(found.drifted)} numbers; {found.identical} identical")
+        for key, (old, new) in found.drifted.items():
+            line(f"  {key}: {_show(old)} -> {_show(new)}{_difference(old, new)}")
+    if found.around:
+        line("what differs around them:")
+        for key, (old, new) in found.around.items():
+            line(f"  {key}: {_show(old)} -> {_show(new)}")
+
+
+def _show(value: Any) -> str:
+    return repr(value) if isinstance(value, float) else str(value)
+
+
+def _difference(old: Any, new: Any) -> str:
+    both = isinstance(old, float) and isinstance(new, float)
+    return f"  ({new - old:+.3g})" if both else ""

@@ -1,0 +1,51 @@
+"""``mmx train --help``: every group and option, one line each, read from the YAML headers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmx.config.locate import builtin_directory, groups, headline, options
+
+HEAD = """\
+mmx train [flags] [group=option ...] [key=value ...]
+
+Trains on a source task, transfers to a target task, trains there, and states the gain
+over a control that was trained from scratch with the same budget. Progress goes to
+stderr; stdout carries one line, the run directory:  RUN=$(mmx train target=fsdd source=none)
+
+flags, in any place:
+  -m, --multirun      run every combination of comma-separated values
+  --config-dir DIR    add your own YAML (DIR/task/mine.yaml serves as source=mine and target=mine)
+  --allow PKG         let configs name classes of your own package (also MMX_ALLOW=PKG,PKG)
+  --cfg job           print the config instead of running it (--resolve fills in references)
+  --info              what Hydra knows (searchpath, plugins, defaults)
+  --debug             show tracebacks
+"""
+
+
+def page(words: Sequence[str]) -> str:
+    """Return the help page; the options of ``--config-dir`` are listed too."""
+    extra = [
+        Path(b) for a, b in zip(words, words[1:], strict=False) if a in ("--config-dir", "-cd")
+    ]
+    lines = [HEAD]
+    for group in groups(extra):
+        found = options(group, extra)
+        if group == "target":
+            lines.append("target=   the same tasks as source\n")
+            continue
+        if not found:
+            continue
+        lines.append(f"{group}=")
+        width = max(len(name) for name in found)
+        lines.extend(f"  {name:{width}s}  {headline(path)}" for name, path in found.items())
+        lines.append("")
+    lines.append("keys, with their defaults:")
+    root = (builtin_directory() / "config.yaml").read_text(encoding="utf-8")
+    body = root.split("experiment: null\n", 1)[1].split("\nhydra:", 1)[0].strip("\n")
+    lines.extend(f"  {line}".rstrip() for line in body.splitlines())
+    lines.append(
+        "\nEvery option has keys of its own: mmx train --cfg job target=table shows them all."
+    )
+    return "\n".join(lines) + "\n"

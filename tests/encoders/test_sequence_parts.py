@@ -1,0 +1,145 @@
+"""The parts that audio and text encoders are made of, each against another implementation."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torchaudio
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from mmx.encoders.audio.frontend import LogMel
+from mmx.encoders.audio.logmel_cnn import LogmelCnn
+from mmx.encoders.audio.logmel_lstm import LogmelLstm
+from mmx.encoders.audio.masked_norm import MaskedBatchNorm
+from mmx.encoders.bilstm import BiLstm
+from mmx.encoders.sequence import masked_max, masked_mean, step_mask
+from mmx.encoders.text.embedding_mean import EmbeddingMean
+from mmx.encoders.text.lstm import Lstm
+from mmx.encoders.text.text_cnn import TextCnn
+from mmx.modalities.audio import AudioSpec
+from mmx.modalities.text import TokenSpec
+
+LENGTHS = torch.tensor([5, 2, 1])
+TOKENS = TokenSpec(words=("a", "b", "c"), max_tokens=6)
+
+
+def test_masks_and_pools_by_hand() -> None:
+    x = torch.tensor([[[1.0], [-3.0]], [[-2.0], [9.0]], [[-4.0], [9.0]]])
+    mask = step_mask(torch.tensor([2, 1, 0]), x)
+    assert mask.tolist() == [[True, True], [True, False], [True, False]]
+    assert masked_mean(x, mask).tolist() == [[-1.0], [-2.0], [-4.0]]
+    assert masked_max(x, mask).tolist() == [[1.0], [-2.0], [-4.0]]
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_bilstm_is_a_packed_bidirectional_lstm(layers: int) -> None:
+    torch.manual_seed(0)
+    ours = BiLstm(3, width=8, layers=layers, dropout=0.0)
+    theirs = nn.LSTM(3, 4, layers, batch_first=True, bidirectional=True)
+    for layer in range(layers):
+        for name, parameter in ours.forwards[layer].named_parameters():
+            getattr(theirs, name.replace("_l0", f"_l{layer}")).data = parameter.data
+        for name, parameter in ours.backwards[layer].named_parameters():
+            getattr(theirs, name.replace("_l0", f"_l{layer}_reverse")).data = parameter.data
+    x = torch.randn(3, 6, 3)
+    packed = pack_padded_sequence(x, LENGTHS, batch_first=True, enforce_sorted=False)
+    want, _ = pad_packed_sequence(theirs(packed)[0], batch_first=True, total_length=6)
+    mask = step_mask(LENGTHS, x)
+    torch.testing.assert_close(ours(x, mask)[mask], want[mask])
+
+
+def test_masked_norm_is_batch_norm_of_the_valid_frames() -> None:
+    torch.manual_seed(0)
+    ours, theirs = MaskedBatchNorm(4), nn.BatchNorm2d(4)
+    x = torch.randn(3, 4, 5, 2) * 3 + 1
+    mask = step_mask(LENGTHS, x.transpose(1, 2))
+    valid = x.transpose(1, 2)[mask]  # (frames, C, F)
+    want = theirs(valid.transpose(1, 2)[..., None].transpose(1, 2))[..., 0]
+    torch.testing.assert_close(ours(x, mask).transpose(1, 2)[mask], want)
+    torch.testing.assert_close(ours.state_dict(), theirs.state_dict())
+    torch.testing.assert_close(ours.eval()(x, mask), theirs.eval()(x))
+
+
+def test_log_mel_is_torchaudios() -> None:
+    spec = AudioSpec(sample_rate=16000, max_samples=16000)
+    frontend = LogMel(spec, mels=40, window_ms=32.0, hop_ms=10.0)
+    x = torch.randn(2, 4000) * 0.1
+    reference = torchaudio.transforms.MelSpectrogram(
+        16000, n_fft=512, hop_length=160, n_mels=40, pad_mode="constant"
+    )
+    want = (reference(x).clamp(min=1e-5).log() + 4) / 4
+    frames, mask = frontend(x)
+    torch.testing.assert_close(frames, want.transpose(1, 2), rtol=0, atol=1e-4)
+    assert mask.all()
+
+
+def test_log_mel_frames_of_a_length() -> None:
+    frontend = LogMel(AudioSpec(8000, 8000), mels=40, window_ms=32.0, hop_ms=10.0)
+    frames, mask = frontend(torch.randn(3, 800), torch.tensor([800, 79, 160]))
+    assert mask.sum(1).tolist() == [11, 1, 3]  # 1 + S // 80
+    assert (frames[~mask] == 0).all()
+
+
+@pytest.mark.parametrize("rate", [4000, 8000, 22050, 48000])
+@pytest.mark.parametrize("mels", [8, 64, 128, 256])
+def test_no_mel_band_is_empty(rate: int, mels: int) -> None:
+    frontend = LogMel(AudioSpec(rate, rate), mels=mels, window_ms=32.0, hop_ms=10.0)
+    assert (frontend.get_buffer("bank").sum(0) > 0).all()
+
+
+def test_frontend_ignores_half_precision() -> None:
+    frontend = LogMel(AudioSpec(8000, 8000), mels=40, window_ms=32.0, hop_ms=10.0)
+    x = torch.randn(1, 800)
+    with torch.autocast("cpu", torch.bfloat16):
+        frames, _ = frontend(x)
+    assert torch.equal(frames, frontend(x)[0])
+
+
+def test_audio_constants_stay_out_of_the_state() -> None:
+    states = [LogmelLstm(AudioSpec(rate, rate)).state_dict() for rate in (8000, 44100)]
+    assert {k: v.shape for k, v in states[0].items()} == {k: v.shape for k, v in states[1].items()}
+
+
+def test_widths_that_cannot_be_shared_out() -> None:
+    with pytest.raises(ValueError, match="`width`") as error:
+        LogmelCnn(AudioSpec(8000, 8000), width=60)
+    assert str(error.value) == "`width` (=60) must be a multiple of 8"
+    with pytest.raises(ValueError, match="`width`") as error:
+        Lstm(TOKENS, width=7)
+    assert str(error.value) == "`width` (=7) must be even: half for each direction"
+    with pytest.raises(ValueError, match="`width`") as error:
+        TextCnn(TOKENS, width=2)
+    assert str(error.value) == "`width` (=2) must be at least the number of kernel sizes (=3)"
+
+
+def test_embedding_mean_by_hand() -> None:
+    model = EmbeddingMean(TOKENS, width=1).eval()
+    model.words.embedding.weight.data = torch.tensor([[0.0], [1.0], [2.0], [3.0], [4.0]])
+    ids = torch.tensor([[2, 4, 1], [3, 0, 0], [0, 0, 0]])
+    features = model(ids, torch.tensor([3, 1, 0]))
+    torch.testing.assert_close(features.pooled, torch.tensor([[7 / 3], [3.0], [0.0]]))
+
+
+def test_text_cnn_by_hand() -> None:
+    model = TextCnn(TOKENS, width=1, kernel_sizes=[2], embedding=1).eval()
+    model.words.embedding.weight.data = torch.tensor([[0.0], [1.0], [2.0], [3.0], [-4.0]])
+    model.convolutions[0].weight.data = torch.tensor([[[1.0, 10.0]]])
+    nn.init.zeros_(model.convolutions[0].bias)
+    features = model(torch.tensor([[2, 3, 4]]), torch.tensor([3]))
+    # pairs (2, 3), (3, -4) and (-4, nothing)
+    assert features.tokens.flatten().tolist() == [32.0, 0.0, 0.0]
+    assert features.pooled.tolist() == [[32.0]]
+
+
+def test_text_cnn_shares_filters_out() -> None:
+    model = TextCnn(TOKENS)
+    assert [c.out_channels for c in model.convolutions] == [43, 43, 42]
+
+
+def test_words_of_padding_never_learn() -> None:
+    model = EmbeddingMean(TOKENS, width=4)
+    model(
+        torch.zeros(2, 3, dtype=torch.int64), torch.zeros(2, dtype=torch.int64)
+    ).pooled.sum().backward()
+    assert not model.words.embedding.weight.grad.any()

@@ -1,0 +1,260 @@
+import pickle
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+import soundfile
+
+from mmx.errors import DataError
+from mmx.modalities.image import Image
+from mmx.tasks.cifar import Cifar10, Cifar100
+from mmx.tasks.fsdd import Fsdd
+from mmx.tasks.image_folder import ImageFolder
+from mmx.tasks.stl import Stl10
+
+
+def pictures(folder: Path, count: int, *, shade: int = 0, first: int = 0) -> None:
+    folder.mkdir(parents=True)
+    for i in range(first, first + count):
+        PIL.Image.new("RGB", (4, 4), (shade, i, 0)).save(folder / f"{i:03}.png")
+
+
+@pytest.fixture
+def split_folder(tmp_path):
+    for split, start in (("train", 0), ("test", 100)):
+        pictures(tmp_path / split / "cat", 6, shade=10, first=start)
+        pictures(tmp_path / split / "dog", 6, shade=200, first=start)
+    return tmp_path
+
+
+def shades(task, rows) -> list[int]:
+    data = task.load()
+    image = Image(size=4)
+    spec = image.fit(data.columns["image"], rows)
+    return image.encode(data.columns["image"], rows, spec).values[:, 0, 0, 0].tolist()
+
+
+def test_split_folders(split_folder):
+    task = ImageFolder(name="pets", path=str(split_folder), val_fraction=0.34)
+    data = task.load()
+    assert data.target.classes == ("cat", "dog")
+    assert {name: len(rows) for name, rows in data.splits.items()} == {
+        "train": 8, "val": 4, "test": 12
+    }  # fmt: skip
+    rows = data.splits["test"]
+    expected = [{0: 10, 1: 200}[int(data.values[row])] for row in rows]
+    assert shades(task, rows) == expected
+
+
+def test_a_plain_folder_is_cut_into_splits(tmp_path):
+    pictures(tmp_path / "a", 10)
+    pictures(tmp_path / "b", 10, shade=9)
+    tests = [
+        ImageFolder(name="p", path=str(tmp_path), split_seed=seed).load().splits["test"].tolist()
+        for seed in (0, 1)
+    ]
+    assert tests[0] == tests[1]
+    assert len(tests[0]) == 4
+
+
+def test_a_val_folder_is_used(split_folder):
+    for name in ("cat", "dog"):
+        pictures(split_folder / "val" / name, 2, shade=3 if name == "cat" else 4)
+    assert len(ImageFolder(name="p", path=str(split_folder)).load().splits["val"]) == 4
+
+
+def test_other_files_are_noted_and_hidden_ones_ignored(split_folder):
+    (split_folder / "train" / "cat" / "readme.txt").write_text("hello")
+    (split_folder / "train" / ".DS_Store").write_text("")
+    data = ImageFolder(name="p", path=str(split_folder)).load()
+    assert data.notes == ("1 files that are no pictures were passed over",)
+
+
+def test_fingerprint_follows_content_not_place(split_folder, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "copy"
+    import shutil
+
+    shutil.copytree(split_folder, elsewhere)
+    one = ImageFolder(name="p", path=str(split_folder)).load().fingerprint
+    assert ImageFolder(name="p", path=str(elsewhere)).load().fingerprint == one
+    changed = elsewhere / "train" / "cat" / "000.png"
+    content = bytearray(changed.read_bytes())
+    content[-1] ^= 1
+    changed.write_bytes(content)
+    assert ImageFolder(name="p", path=str(elsewhere)).load().fingerprint != one
+
+
+def test_folder_errors(tmp_path):
+    with pytest.raises(DataError) as error:
+        ImageFolder(name="pets", path=str(tmp_path / "no")).load()
+    assert str(error.value) == (
+        f"pets: there is no folder {tmp_path / 'no'}\n"
+        "  tip: target.path=<folder of class folders> "
+        "(source.path=<folder of class folders> where it is the source)"
+    )
+    with pytest.raises(DataError) as error:
+        ImageFolder(name="pets", path=str(tmp_path)).load()
+    assert str(error.value) == (
+        f"{tmp_path} holds no folder; pictures are expected in one folder a class\n"
+        f"  tip: move them to {tmp_path}/<class>/<picture>"
+    )
+    (tmp_path / "cat").mkdir()
+    with pytest.raises(DataError) as error:
+        ImageFolder(name="pets", path=str(tmp_path)).load()
+    assert str(error.value) == (
+        f"{tmp_path / 'cat'} holds no picture; accepted: .bmp, .gif, .jpeg, .jpg, .pgm, "
+        ".png, .ppm, .tif, .tiff, .webp\n"
+        "  tip: every folder here is taken as a class: remove those that are none"
+    )
+
+
+@pytest.mark.parametrize(("task", "name"), [(Cifar10, "cifar10"), (Stl10, "stl10")])
+def test_folders_win_over_official_files(tmp_path, task, name):
+    for split, start in (("train", 0), ("test", 50)):
+        pictures(tmp_path / name / split / "car", 5, first=start)
+        pictures(tmp_path / name / split / "ship", 5, shade=1, first=start)
+    (tmp_path / task.files).mkdir()
+    data = task(name="mine", data_dir=str(tmp_path)).load()
+    assert data.target.classes == ("car", "ship")
+    assert {name: len(rows) for name, rows in data.splits.items()} == {
+        "train": 9, "val": 1, "test": 10
+    }  # fmt: skip
+
+
+def test_neither_folder_nor_official_files(tmp_path):
+    with pytest.raises(DataError) as error:
+        Cifar10(name="cifar10", data_dir=str(tmp_path)).load()
+    assert str(error.value) == (
+        f"cifar10: there are no pictures in {tmp_path}/cifar10/{{train,test}}/<class> "
+        f"and no official files in {tmp_path}/cifar-10-batches-py\n"
+        "  tip: download=true fetches the official files; "
+        "MMX_DATA_DIR=<folder> says where data lies"
+    )
+
+
+def test_broken_official_files(tmp_path):
+    (tmp_path / "cifar-10-batches-py").mkdir()
+    with pytest.raises(DataError) as error:
+        Cifar10(name="cifar10", data_dir=str(tmp_path)).load()
+    assert str(error.value) == (
+        f"cifar10: the official files in {tmp_path} cannot be used: "
+        "Dataset not found or corrupted. You can use download=True to download it\n"
+        f"  tip: remove {tmp_path}/cifar-10-batches-py and fetch it again with download=true"
+    )
+
+
+def fake_cifar(root: Path, files: list[str], labels: str, names: str, meta: str, classes: int):
+    root.mkdir()
+    random = np.random.default_rng(0)
+    count = 2 * classes
+    originals = {}
+    for file in files:
+        data = random.integers(0, 256, (count, 3072), dtype=np.uint8)
+        originals[file] = data
+        content = {"data": data, labels: [i % classes for i in range(count)]}
+        (root / file).write_bytes(pickle.dumps(content))
+    (root / meta).write_bytes(pickle.dumps({names: [f"name {i}" for i in range(classes)]}))
+    return originals
+
+
+@pytest.mark.parametrize(
+    ("task", "files", "labels", "names", "meta", "classes"),
+    [
+        (Cifar10, [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"], "labels",
+         "label_names", "batches.meta", 10),
+        (Cifar100, ["train", "test"], "fine_labels", "fine_label_names", "meta", 100),
+    ],
+)  # fmt: skip
+def test_official_cifar_files(
+    tmp_path, monkeypatch, capsys, task, files, labels, names, meta, classes
+):
+    import torchvision.datasets
+
+    official = getattr(torchvision.datasets, task.__name__.upper())
+    monkeypatch.setattr(official, "_check_integrity", lambda self: True)
+    monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)
+    originals = fake_cifar(tmp_path / task.files, files, labels, names, meta, classes)
+    data = task(name="official", data_dir=str(tmp_path), download=True, val_fraction=0.2).load()
+    assert data.target.classes == tuple(f"name {i}" for i in range(classes))
+    assert len(data.splits["test"]) == 2 * classes
+    assert len(data.splits["train"]) + len(data.splits["val"]) == 2 * classes * (len(files) - 1)
+    first = data.columns["image"].pictures[0]
+    assert (first == originals[files[0]][0].reshape(3, 32, 32).transpose(1, 2, 0)).all()
+    assert int(data.values[data.splits["test"][3]]) == 3 % classes
+    assert capsys.readouterr().out == ""
+
+
+def test_official_stl_files(tmp_path, monkeypatch):
+    import torchvision.datasets
+
+    monkeypatch.setattr(torchvision.datasets.STL10, "_check_integrity", lambda self: True)
+    root = tmp_path / "stl10_binary"
+    root.mkdir()
+    random = np.random.default_rng(0)
+    originals = {}
+    for split in ("train", "test"):
+        originals[split] = random.integers(0, 256, (20, 3, 96, 96), dtype=np.uint8)
+        originals[split].tofile(root / f"{split}_X.bin")
+        (np.arange(20) % 10 + 1).astype(np.uint8).tofile(root / f"{split}_y.bin")
+    (root / "class_names.txt").write_text("\n".join(f"name {i}" for i in range(10)))
+    data = Stl10(name="stl10", data_dir=str(tmp_path)).load()
+    assert data.target.classes == tuple(f"name {i}" for i in range(10))
+    # The files hold pictures column by column: torchvision turns them.
+    picture = data.columns["image"].pictures[21]
+    assert (picture == originals["test"][1].transpose(2, 1, 0)).all()
+    assert int(data.values[21]) == 1
+
+
+@pytest.fixture
+def voices(tmp_path):
+    folder = tmp_path / "fsdd" / "recordings"
+    folder.mkdir(parents=True)
+    for speaker, shade in (("ann", 0.1), ("bob", 0.2), ("cid", 0.3), ("dee", 0.4)):
+        for digit in range(10):
+            for index in range(2):
+                soundfile.write(
+                    folder / f"{digit}_{speaker}_{index}.wav", np.full(8, shade + digit / 100), 8000
+                )
+    return tmp_path
+
+
+def test_fsdd_is_split_by_speaker(voices):
+    task = Fsdd(name="f", data_dir=str(voices), test_speakers=["bob"], val_speakers=["cid"])
+    data = task.load()
+    assert {name: len(rows) for name, rows in data.splits.items()} == {
+        "train": 40, "val": 20, "test": 20
+    }  # fmt: skip
+    spec = task.audio.fit(data.columns["audio"], data.splits["train"])
+    assert spec.max_samples == 8000
+    for name, shade in (("val", 0.3), ("test", 0.2)):
+        rows = data.splits[name]
+        stored = task.audio.encode(data.columns["audio"], rows, spec)
+        loudness = task.audio.prepare(stored, spec)[:, 0].tolist()
+        expected = [shade + int(data.values[row]) / 100 for row in rows]
+        assert loudness == pytest.approx(expected, abs=1e-3)
+
+
+def test_fsdd_without_val_speakers_holds_rows_out(voices):
+    task = Fsdd(name="f", data_dir=str(voices), test_speakers=["bob"], val_speakers=[])
+    assert len(task.load().splits["val"]) == 6
+
+
+def test_fsdd_errors(voices, tmp_path_factory):
+    with pytest.raises(DataError) as error:
+        Fsdd(name="f", data_dir=str(voices), test_speakers=["bop"], val_speakers=[]).load()
+    assert str(error.value) == (
+        "f: test_speakers names 'bop'; the speakers are ann, bob, cid, dee\n"
+        "  tip: target.test_speakers=[bob] (source.test_speakers=[bob] where it is the source)"
+    )
+    with pytest.raises(ValueError, match="must name at least one speaker"):
+        Fsdd(name="f", data_dir="", test_speakers=["a"], val_speakers=["a"])
+    empty = tmp_path_factory.mktemp("empty")
+    with pytest.raises(DataError) as error:
+        Fsdd(name="f", data_dir=str(empty)).load()
+    assert str(error.value) == (
+        "f: there are no recordings <digit>_<speaker>_<index>.wav in "
+        f"{empty}/fsdd/recordings\n"
+        "  tip: git clone https://github.com/Jakobovski/free-spoken-digit-dataset fsdd "
+        "in your data folder, and say where that is with MMX_DATA_DIR=<folder>"
+    )

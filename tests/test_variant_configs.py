@@ -1,0 +1,81 @@
+"""Every variant's YAML says what its class takes, no more and no less."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import pytest
+from omegaconf import OmegaConf
+from pydantic import ConfigDict, TypeAdapter
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+FILES = sorted(
+    path
+    for folder in ("encoder", "fusion", "objective")
+    for path in (CONFIGS / folder).rglob("*.yaml")
+)
+EACH = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+GIVEN = {"spec", "widths", "outputs"}  # by the program, not by a config
+
+
+def nodes(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the file's own node, and the vectoriser that a text encoder brings."""
+    node: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    vectorizer = node.pop("vectorizer", None)
+    yield node
+    if vectorizer is not None:
+        yield vectorizer
+
+
+def locate(target: str) -> Any:
+    module, name = target.rsplit(".", 1)
+    return getattr(importlib.import_module(module), name)
+
+
+def test_how_many_there_are() -> None:
+    assert len(FILES) == 20
+
+
+@EACH
+def test_opens_with_what_help_prints(path: Path) -> None:
+    first = path.read_text().splitlines()[0]
+    assert re.fullmatch(r"# \S.{10,70}", first)
+
+
+@EACH
+def test_is_named_like_its_class(path: Path) -> None:
+    target = next(nodes(path))["_target_"]
+    assert target.startswith(f"mmx.{path.relative_to(CONFIGS).parts[0]}")
+    assert target.rsplit(".", 1)[1].lower() == path.stem.replace("_", "")
+
+
+@EACH
+def test_states_every_option_and_its_default(path: Path) -> None:
+    for node in nodes(path):
+        cls = locate(node.pop("_target_"))
+        options = {
+            name: option.default
+            for name, option in inspect.signature(cls).parameters.items()
+            if name not in GIVEN
+        }
+        stated = {
+            name: options.get(name) if value == "${download}" else value
+            for name, value in node.items()
+        }
+        lists = {k: list(v) if isinstance(v, tuple) else v for k, v in options.items()}
+        assert stated == lists
+
+
+@EACH
+def test_values_are_of_the_annotated_types(path: Path) -> None:
+    for node in nodes(path):
+        cls = locate(node.pop("_target_"))
+        hints = get_type_hints(cls.__init__, include_extras=True)
+        for name, value in node.items():
+            if value != "${download}":
+                TypeAdapter(hints[name], config=ConfigDict(strict=True)).validate_python(value)
