@@ -64,10 +64,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         from mmx.errors import MmxError
 
-        if debug or not isinstance(error, MmxError):
+        if debug:
             raise
-        print(f"mmx: {error}", file=sys.stderr)
-        return error.exit_code
+        if isinstance(error, MmxError):
+            print(f"mmx: {error}", file=sys.stderr)
+            return error.exit_code
+        print(f"mmx: {type(error).__name__}: {error}", file=sys.stderr)
+        print("  tip: the same command with --debug shows where", file=sys.stderr)
+        return 1
 
 
 def _dispatch(verb: str, words: list[str]) -> int:

@@ -113,7 +113,7 @@ def assemble(config: dict[str, Any], allowed: Collection[str] = ()) -> Experimen
     builder = Builder(allowed)
     root = {key: value for key, value in config.items() if key not in NODES}
     settings = builder.values(Settings, root, "")
-    trainer = builder.values(Trainer, config.get("trainer") or {}, "trainer")
+    trainer = builder.values(Trainer, config.get("trainer", {}), "trainer")
     target = builder.build(config.get("target"), Task, "target")
     source = builder.build(config["source"], Task, "source") if config.get("source") else None
     transfer = builder.build(config.get("transfer"), Transfer, "transfer")
@@ -126,7 +126,12 @@ def assemble(config: dict[str, Any], allowed: Collection[str] = ()) -> Experimen
     used = _used_modalities(source, target)
     encoders: dict[str, Callable[..., Encoder]] = {}
     vectorizers: Modalities = {}
-    for name, node in (config.get("encoder") or {}).items():
+    encoder_nodes = config.get("encoder")
+    if not isinstance(encoder_nodes, dict):
+        given = f"encoder={encoder_nodes}"
+        builder.problems.append(Problem(given, "expected a node for each modality"))
+        encoder_nodes = {}
+    for name, node in encoder_nodes.items():
         if target is not None and name not in used:
             dropped[f"encoder.{name}"] = f"no task of this run has {name}"
             if not isinstance(node, dict):
@@ -227,7 +232,7 @@ def _check_together(
             }[task.kind]
             builder.problems.append(
                 Problem(
-                    f"objective={type(objective).__name__}",
+                    f"objective={type(objective).__module__.rsplit('.', 1)[-1]}",
                     f"{role}={task.name} has a target of kind {task.kind}; this objective is for "
                     + ", ".join(sorted(objective.kinds)),
                     type_this=f"objective={fitting}",

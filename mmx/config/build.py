@@ -90,8 +90,13 @@ class Builder:
         self.problems.extend(problems)
         return None if problems else functools.partial(kind, **converted)
 
-    def values(self, target: Callable[..., T], values: dict[str, Any], path: str) -> T | None:
+    def values(self, target: Callable[..., T], values: Any, path: str) -> T | None:
         """Return ``target`` called with values that its signature accepts."""
+        if not isinstance(values, dict):
+            given = f"{path}={signature.show(values)}"
+            keys = ", ".join(f"{path}.{name}" for name in signature.parameters(target))
+            self.problems.append(Problem(given, "expected a mapping", accepted=keys))
+            return None
         converted, problems = signature.check(target, values, path)
         self.problems.extend(problems)
         return None if problems else target(**converted)

@@ -64,7 +64,7 @@ def _group_problem(override: Override, text: str, extra: Sequence[Path]) -> Prob
             "a task is chosen as source or as target",
             type_this=f"source={override.get_value_element_as_str()}",
         )
-    known = list(options(group, extra))
+    known = [name for name in options(group, extra) if (group, name) != ("target", "none")]
     given = override.value()
     if override.is_delete() or given is None or isinstance(given, list):
         return None
@@ -140,3 +140,16 @@ def _siblings(config: dict[str, Any], key: str, known: Sequence[str]) -> str:
         return ", ".join(f"{prefix}.{name}" for name in node if name != "_target_")
     plain = [name for name, value in config.items() if not isinstance(value, dict)]
     return ", ".join([*known, "trainer.<key>", *plain])
+
+
+def without_echoes(problems: Sequence[Problem], unresolved: dict[str, Any]) -> list[Problem]:
+    """Return the problems, less those of keys that only repeat another key's value."""
+    keys = {problem.given.split("=")[0] for problem in problems}
+
+    def echoes(problem: Problem) -> bool:
+        node: Any = unresolved
+        for part in problem.given.split("=")[0].split("."):
+            node = node.get(part) if isinstance(node, dict) else None
+        return isinstance(node, str) and node.startswith("${") and node[2:-1] in keys
+
+    return [problem for problem in problems if not echoes(problem)]

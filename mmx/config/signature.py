@@ -91,9 +91,12 @@ def _unknown(where: str, name: str, value: Any, path: str, allowed: list[str]) -
 
 
 def _missing(where: str, hint: Any) -> Problem:
-    return Problem(
-        where, "needs a value", accepted=describe(hint), type_this=f"{where}=<{words(hint)}>"
-    )
+    return Problem(where, "needs a value", accepted=describe(hint), type_this=_example(where, hint))
+
+
+def _example(where: str, hint: Any) -> str:
+    word = words(hint)
+    return f"'{where}={word}'" if word.startswith("{") else f"{where}=<{word}>"
 
 
 def _misfit(where: str, value: Any, hint: Any, default: Any) -> Problem:
@@ -117,6 +120,8 @@ def _choices(hint: Any) -> list[Any]:
 def words(hint: Any) -> str:
     """Return one word for a value of this annotation."""
     text = describe(hint)
+    if "mapping" in text:
+        return "{key: value}"
     return text.split(" ")[-1] if text.startswith(("a ", "an ")) else text.split(" ")[0]
 
 

@@ -54,6 +54,10 @@ class LateWeighted(Fusion):
             {name: _head(widths[name].pooled, hidden, outputs) for name in self.modalities}
         )
         self.alpha = ModalityWeights(self.modalities, alpha=alpha, weights=weights)
+        last = "" if hidden is None else "2."  # the linear layer that gives the decision
+        self.label_tensors = tuple(
+            f"heads.{name}.{last}{part}" for name in self.modalities for part in ("weight", "bias")
+        )
 
     def forward(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
         """Return ``(B, C)`` logits; see :class:`~mmx.fusion.base.Fusion`."""

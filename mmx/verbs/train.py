@@ -121,7 +121,7 @@ def preflight(line: Line, allowed: Sequence[str]) -> list[tuple[list[str], Compo
             try:
                 found.append((job, composed, assemble(composed.config, allowed)))
             except ConfigError as error:
-                problems.extend(error.problems)
+                problems.extend(check.without_echoes(error.problems, composed.unresolved))
     problems.extend(_unread(found, problems))
     if problems:
         raise ConfigError(dict.fromkeys(problems))

@@ -99,8 +99,11 @@ def test_output_has_the_stated_width(method: type[Fusion], count: int) -> None:
     fusion = make(method, count)
     assert fusion(*sample(count)).shape == (B, fusion.width)
     assert fusion(*sample(count, rows=1)).shape == (1, fusion.width)
+    assert (method.level == "decision") == bool(fusion.label_tensors)
     if method.level == "decision":
+        state = fusion.state_dict()
         assert fusion.width == OUTPUTS
+        assert {len(state[name]) for name in fusion.label_tensors} == {OUTPUTS}
 
 
 @METHODS

@@ -210,6 +210,12 @@ def test_weights_must_be_read_and_complete(method: Any) -> None:
     assert str(error.value) == "`weights` are for image; the modalities are audio, image"
 
 
+def test_label_tensors_of_deep_heads() -> None:
+    fusion = LateWeighted({"a": Widths(3)}, outputs=2, hidden=5)
+    assert fusion.label_tensors == ("heads.a.2.weight", "heads.a.2.bias")
+    assert {len(fusion.state_dict()[name]) for name in fusion.label_tensors} == {2}
+
+
 def test_mean_probability_never_underflows() -> None:
     fusion = LateWeighted({"a": Widths(1), "b": Widths(1)}, outputs=2, combine="probabilities")
     for head in fusion.heads.values():

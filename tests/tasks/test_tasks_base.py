@@ -50,7 +50,7 @@ def sizes(task: Task) -> dict[str, int]:
 
 def test_the_signature_shows_all_options_with_real_annotations():
     parameters = inspect.signature(Toy).parameters
-    common = "name val_fraction split_seed classes limit fraction per_class".split()
+    common = ["name", "val_fraction", "split_seed", "classes", "limit", "fraction", "per_class"]
     assert list(parameters)[:7] == common
     assert all(one.kind is one.KEYWORD_ONLY for one in parameters.values())
     hints = typing.get_type_hints(Toy.__init__, include_extras=True)

@@ -1,0 +1,196 @@
+"""Training speed of mmx, beside a bare loop and beside the usual slow one.
+
+    python scripts/bench.py [--rounds 5] [--device auto] [--precision auto] [key=value ...]
+
+Three loops train the same model (default: small_cnn on cifar10, batch 64) for one epoch
+each, in turn, ``rounds`` times after a warm-up; ratios are taken round by round, since
+machines are noisy, and their medians printed.
+
+  mmx     the product: mmx.training.fit with everything that it does in a run
+  bare    hand-written: the same model, resident data path, precision, batch and optimiser
+  loader  torch DataLoader over the JPEG files, per-image torchvision transforms, fp32
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+import torchvision.transforms as T
+from torch.utils.data import DataLoader, Subset
+from torchvision.datasets import ImageFolder
+
+from mmx.config import compose
+from mmx.experiment import assemble
+from mmx.model import MultimodalModel
+from mmx.modalities import Batch, Stored
+from mmx.runs.directory import RunDirectory
+from mmx.stages import Context, _open
+from mmx.training.events import StopRequest
+from mmx.training.fit import Recipe, fit
+from mmx.training.precision import Precision, choose_device
+from mmx.training.randomness import make_deterministic
+from mmx.transfer.base import everything_fresh
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--precision", default="auto")
+    parser.add_argument("--workers", type=int, nargs="*", default=[0, 2])
+    parser.add_argument("overrides", nargs="*")
+    given = parser.parse_args()
+    make_deterministic(None)
+    overrides = ["source=none", "target=cifar10", "trainer.epochs=1", *given.overrides]
+    with compose.composer():
+        config = compose.compose(overrides).config
+    experiment = assemble(config)
+    device = choose_device(given.device)
+    precision = Precision.choose(given.precision, device)
+    with tempfile.TemporaryDirectory() as folder:
+        context = Context(
+            experiment, RunDirectory(Path(folder)), precision, lambda event: None, StopRequest()
+        )
+        task = experiment.target.load()
+        opened = _open(context, task, experiment.modalities["target"], {})
+        loops = {
+            "mmx": lambda: run_mmx(context, opened, Path(folder)),
+            "bare": lambda: run_bare(context, opened),
+        }
+        for workers in given.workers:
+            loops[f"loader, {workers} workers"] = lambda w=workers: run_loader(context, opened, w)
+        rates: dict[str, list[float]] = {name: [] for name in loops}
+        for round_number in range(given.rounds + 1):
+            for name, loop in loops.items():
+                rate = loop()
+                if round_number:
+                    rates[name].append(rate)
+    threads = torch.get_num_threads()
+    name = torch.cuda.get_device_name() if device.type == "cuda" else f"cpu, {threads} threads"
+    print(f"{name}, {precision.name}, torch {torch.__version__}, {given.rounds} rounds")
+    for loop_name, found in rates.items():
+        low, high = min(found), max(found)
+        print(f"{loop_name:18s} {statistics.median(found):9.0f} samples/s  ({low:.0f} … {high:.0f})")
+    for loop_name in list(rates)[1:]:
+        ratios = [a / b for a, b in zip(rates["mmx"], rates[loop_name], strict=True)]
+        low, high = min(ratios), max(ratios)
+        print(f"mmx / {loop_name:18s} {statistics.median(ratios):5.2f}  ({low:.2f} … {high:.2f})")
+
+
+def new_model(context, opened) -> MultimodalModel:
+    torch.manual_seed(0)
+    experiment = context.experiment
+    model = MultimodalModel(
+        opened.specs, experiment.encoders, experiment.fusion, opened.task.target.outputs
+    )
+    return model.to(context.precision.device).to(memory_format=torch.channels_last)
+
+
+def synchronized() -> float:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def run_mmx(context, opened, folder: Path) -> float:
+    experiment, model = context.experiment, new_model(context, opened)
+    values = opened.task.values[torch.from_numpy(opened.task.splits["train"])]
+    recipe = Recipe(
+        stage="target",
+        seed=0,
+        draws="target",
+        trainer=experiment.trainer,
+        optimizer=experiment.optimizer,
+        precision=context.precision,
+        validate=lambda model: {"loss": 0.0},
+        score=lambda metrics: (0.0,),
+        augment=True,
+        state_path=folder / "state.safetensors",
+    )
+    loss_of = experiment.objective.bind(values, opened.task.target.outputs)
+    began = synchronized()
+    fit(model, opened.data, loss_of, everything_fresh(model), recipe, context.listen, context.stop)
+    return len(values) / (synchronized() - began)
+
+
+def run_bare(context, opened) -> float:
+    """Train one epoch by hand: uint8 images on the device, crop and flip by index, AdamW."""
+    device, size = context.precision.device, context.experiment.trainer.batch_size
+    model, view = new_model(context, opened), opened.data.views["image"]
+    rows = torch.from_numpy(opened.task.splits["train"]).to(device)
+    if not hasattr(opened.data, "bare_images"):
+        every = np.arange(len(opened.task.values))
+        opened.data.bare_images = view.encode(every).values.to(device)
+    images, target = opened.data.bare_images, opened.task.values.to(device)
+    matrices = [p for p in model.parameters() if p.ndim > 1]
+    vectors = [p for p in model.parameters() if p.ndim <= 1]
+    optimizer = torch.optim.AdamW(
+        [{"params": matrices, "weight_decay": 0.05}, {"params": vectors, "weight_decay": 0.0}],
+        lr=3e-3,
+        fused=True,
+    )
+    present = torch.ones(size, dtype=torch.bool, device=device)
+    model.train()
+    began = synchronized()
+    order = rows[torch.randperm(len(rows), device=device)]
+    for start in range(0, len(order), size):
+        index = order[start : start + size]
+        stored = Stored(images[index])
+        pixels = view.modality.prepare(view.modality.augment(stored), view.spec)
+        labels = target[index]
+        batch = Batch({"image": pixels}, {}, {"image": present[: len(index)]}, labels,
+                      complete=frozenset({"image"}))  # fmt: skip
+        with context.precision.autocast():
+            outputs = model(batch)
+        loss = F.cross_entropy(outputs.float(), labels)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0, foreach=True)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    return len(rows) / (synchronized() - began)
+
+
+def run_loader(context, opened, workers: int) -> float:
+    """Train one epoch as most scripts do."""
+    device, size = context.precision.device, context.experiment.trainer.batch_size
+    transform = T.Compose(
+        [
+            T.RandomCrop(32, 4, padding_mode="reflect"),
+            T.RandomHorizontalFlip(),
+            T.ToTensor(),
+        ]
+    )
+    folder = Path(context.experiment.settings.data_dir) / "cifar10" / "train"
+    dataset = ImageFolder(str(folder), transform)
+    count = len(opened.task.splits["train"])
+    loader = DataLoader(
+        Subset(dataset, torch.randperm(len(dataset))[:count].tolist()),
+        size,
+        shuffle=True,
+        num_workers=workers,
+        pin_memory=device.type == "cuda",
+    )
+    model = new_model(context, opened).to(memory_format=torch.contiguous_format)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.05)
+    model.train()
+    began = synchronized()
+    for pixels, labels in loader:
+        pixels, labels = pixels.to(device), labels.to(device)
+        present = {"image": torch.ones(len(labels), dtype=torch.bool, device=device)}
+        batch = Batch({"image": pixels}, {}, present, labels, complete=frozenset({"image"}))
+        loss = F.cross_entropy(model(batch), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return count / (synchronized() - began)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""Every task's YAML states every option of its class, with a value of its type."""
+
+import inspect
+import typing
+from pathlib import Path
+from typing import Any
+
+import pydantic
+import pytest
+from omegaconf import OmegaConf
+
+from mmx.tasks import Task
+
+FOLDER = Path(__file__).parents[2] / "configs" / "task"
+NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
+GIVEN = {
+    "image_folder": {"path": "folder"},
+    "table": {"path": "t.csv", "label": "kind", "columns": {"text": "title"}},
+}
+DOWNLOAD = {name: {"download": False} for name in ("cifar10", "cifar100", "stl10")}
+
+
+def built(node: dict[str, Any]) -> Any:
+    from pkgutil import resolve_name
+
+    node = dict(node)
+    target = resolve_name(node.pop("_target_"))
+    assert set(node) == set(inspect.signature(target).parameters)
+    hints = typing.get_type_hints(target.__init__, include_extras=True)
+    options = {}
+    for name, value in node.items():
+        if isinstance(value, dict) and "_target_" in value:
+            value = built(value)
+        config = pydantic.ConfigDict(arbitrary_types_allowed=True)
+        adapter = pydantic.TypeAdapter(hints[name], config=config)
+        options[name] = adapter.validate_python(value)
+    return target(**options)
+
+
+def test_all_tasks_are_here():
+    assert NAMES == [
+        "cifar10", "cifar100", "digits", "digits_av", "fsdd", "image_folder", "stl10", "table"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_config_states_every_option(name):
+    path = FOLDER / f"{name}.yaml"
+    assert path.read_text().startswith("# ")
+    surroundings = {"seed": 3, "data_dir": "data", "download": False}
+    config = OmegaConf.create({**surroundings, "task": OmegaConf.load(path)})
+    for key, value in GIVEN.get(name, {}).items():
+        OmegaConf.update(config, f"task.{key}", value)
+    node = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)["task"]
+    task = built(node)
+    assert isinstance(task, Task)
+    assert task.name == name
+    assert task.split_seed == 3
+    assert task.per_class == (10 if name == "digits_av" else None)
+
+
+def test_yaml_and_class_agree_on_defaults():
+    for name in NAMES:
+        node = OmegaConf.to_container(OmegaConf.load(FOLDER / f"{name}.yaml"))
+        task = built({**node, "split_seed": 0, **GIVEN.get(name, {}), **DOWNLOAD.get(name, {})})
+        needed = {key: node[key] for key in ("data_dir",) if key in node}
+        default = type(task)(name=name, **needed, **GIVEN.get(name, {}))
+        for option in node.keys() - {"_target_"}:
+            ours, theirs = getattr(task, option), getattr(default, option)
+            if option in ("image", "audio", "tabular"):
+                ours, theirs = vars(ours), vars(theirs)
+            if (name, option) != ("digits_av", "per_class"):  # the YAML makes it a demo
+                assert ours == theirs, (name, option)
+
+
+def test_none_is_an_empty_source():
+    text = (FOLDER.parent / "source" / "none.yaml").read_text()
+    assert text == "# no source: the target learns from scratch\n{}\n"
