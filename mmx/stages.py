@@ -19,8 +19,8 @@ from mmx.evaluation.gain import Gain, paired_interval
 from mmx.evaluation.metrics import PRIMARY, correct, measure, score
 from mmx.evaluation.predict import BATCH_SIZE, predict
 from mmx.experiment import Experiment, Modalities
-from mmx.model import MultimodalModel
 from mmx.modalities import Batch, Features, Spec, spec_from_json, spec_to_json
+from mmx.model import MultimodalModel
 from mmx.runs.directory import RunDirectory
 from mmx.tasks import Target, Task, TaskData
 from mmx.training import checkpoint

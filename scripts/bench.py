@@ -28,8 +28,8 @@ from torchvision.datasets import ImageFolder
 
 from mmx.config import compose
 from mmx.experiment import assemble
-from mmx.model import MultimodalModel
 from mmx.modalities import Batch, Stored
+from mmx.model import MultimodalModel
 from mmx.runs.directory import RunDirectory
 from mmx.stages import Context, _open
 from mmx.training.events import StopRequest
@@ -77,7 +77,9 @@ def main() -> None:
     print(f"{name}, {precision.name}, torch {torch.__version__}, {given.rounds} rounds")
     for loop_name, found in rates.items():
         low, high = min(found), max(found)
-        print(f"{loop_name:18s} {statistics.median(found):9.0f} samples/s  ({low:.0f} … {high:.0f})")
+        print(
+            f"{loop_name:18s} {statistics.median(found):9.0f} samples/s  ({low:.0f} … {high:.0f})"
+        )
     for loop_name in list(rates)[1:]:
         ratios = [a / b for a, b in zip(rates["mmx"], rates[loop_name], strict=True)]
         low, high = min(ratios), max(ratios)

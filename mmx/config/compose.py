@@ -59,20 +59,24 @@ class TaskSource(FileConfigSource):
         return f"{TASK_GROUP}/{rest}".rstrip("/") if head in TASK_ROLES else None
 
     def load_config(self, config_path: str) -> ConfigResult:
+        """Return a file's config."""
         task = self._task(config_path)
         if task is None or super().is_config(config_path):
             return super().load_config(config_path)
         return super().load_config(task)
 
     def is_group(self, config_path: str) -> bool:
+        """Return whether there is such a folder."""
         task = self._task(config_path)
         return super().is_group(config_path) or (task is not None and super().is_group(task))
 
     def is_config(self, config_path: str) -> bool:
+        """Return whether there is such a file."""
         task = self._task(config_path)
         return super().is_config(config_path) or (task is not None and super().is_config(task))
 
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
+        """Return what lies in a folder."""
         found: set[str] = set()
         for path in (config_path, self._task(config_path)):
             if path is not None and super().is_group(path):
@@ -88,6 +92,7 @@ class UserConfigs(SearchPathPlugin):
     directories: tuple[Path, ...] = ()
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Put the directories first."""
         for path in reversed(self.directories):
             search_path.prepend(provider="user", path=f"file://{path.resolve()}")
 

@@ -1,4 +1,4 @@
-"""One job or a sweep through Hydra's own entry point: launchers, sweepers, ``--cfg``, ``--info``."""
+"""One job or a sweep through Hydra's own entry point: launchers, ``--cfg``, ``--info``."""
 
 from __future__ import annotations
 

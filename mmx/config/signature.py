@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import types
 import typing
@@ -39,6 +40,8 @@ def parameters(target: Callable[..., Any], supplied: Collection[str] = ()) -> di
 
 def hints_of(target: Callable[..., Any]) -> dict[str, Any]:
     """Return the resolved annotations of a class's constructor or of a function."""
+    if dataclasses.is_dataclass(target):  # each field in the module of the class that has it
+        return typing.get_type_hints(target, include_extras=True)
     function: Any = target
     if inspect.isclass(target):
         function = target.__init__
@@ -102,7 +105,8 @@ def _example(where: str, hint: Any) -> str:
 def _misfit(where: str, value: Any, hint: Any, default: Any) -> Problem:
     choices = [str(choice) for choice in _choices(hint)]
     near = closest(str(value), choices)
-    example = near if near else (None if default is inspect.Parameter.empty else show(default))
+    plain = isinstance(default, (type(None), bool, int, float, str, list, tuple))
+    example = near or (show(default) if plain else None)
     return Problem(
         f"{where}={show(value)}",
         f"expected {describe(hint)}",

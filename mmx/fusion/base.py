@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -54,6 +54,11 @@ class Fusion(nn.Module, ABC):
     def pooled(self, features: dict[str, Features], present: dict[str, Tensor]) -> list[Tensor]:
         """Return each modality's ``(B, D_m)`` pooled vectors, by name; zeros where absent."""
         return [zero_absent(features[name].pooled, present[name]) for name in self.modalities]
+
+    @classmethod
+    def kinds(cls, **_options: Any) -> frozenset[str]:
+        """Return the kinds of target that the method serves with these options."""
+        return frozenset({"classes", "multilabel", "regression"})
 
     @abstractmethod
     def forward(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -58,6 +58,12 @@ class LateWeighted(Fusion):
         self.label_tensors = tuple(
             f"heads.{name}.{last}{part}" for name in self.modalities for part in ("weight", "bias")
         )
+
+    @classmethod
+    def kinds(cls, **options: Any) -> frozenset[str]:
+        """Return the kinds of target served: probabilities of a softmax need classes."""
+        probabilities = options.get("combine") == "probabilities"
+        return frozenset({"classes"}) if probabilities else super().kinds()
 
     def forward(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
         """Return ``(B, C)`` logits; see :class:`~mmx.fusion.base.Fusion`."""

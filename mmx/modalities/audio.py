@@ -162,6 +162,10 @@ class Audio(Modality[AudioColumn, AudioSpec]):
         each(decode, len(rows))
         return Stored(torch.from_numpy(values), torch.from_numpy(lengths))
 
+    def example(self) -> AudioSpec:
+        """Return sounds of the length asked for, or of one second."""
+        return AudioSpec(self.sample_rate, int(self.sample_rate * (self.max_seconds or 1.0)))
+
     def bytes_per_row(self, spec: AudioSpec) -> int:
         """Return two bytes a sample, and the length."""
         return 2 * spec.max_samples + 8

@@ -92,6 +92,10 @@ class Modality(ABC, Generic[C, S]):
     def encode(self, column: C, rows: Rows, spec: S) -> Stored:
         """Return ``rows`` decoded. Raises DataError naming the path and row of a corrupt file."""
 
+    @abstractmethod
+    def example(self) -> S:
+        """Return a spec such as ``fit`` may learn, to try an encoder on before data is read."""
+
     def bytes_per_row(self, spec: S) -> int:
         """Return an upper bound of what one stored row takes, in bytes."""
         return 0

@@ -128,6 +128,11 @@ class Image(Modality[ImageColumn, ImageSpec]):
         each(decode, len(rows))
         return Stored(torch.from_numpy(values))
 
+    def example(self) -> ImageSpec:
+        """Return pictures of the size asked for, or of 32 pixels."""
+        size = self.size if self.size is not None else 32
+        return ImageSpec(*((size, size) if isinstance(size, int) else size))
+
     def bytes_per_row(self, spec: ImageSpec) -> int:
         """Return H · W · 3."""
         return spec.height * spec.width * 3

@@ -137,6 +137,10 @@ class Tabular(Modality[TabularColumn, TabularSpec]):
         values[~column.present[rows]] = 0
         return Stored(torch.from_numpy(values))
 
+    def example(self) -> TabularSpec:
+        """Return one column of numbers."""
+        return TabularSpec(("number",), (0.0,), (1.0,), (), ())
+
     def bytes_per_row(self, spec: TabularSpec) -> int:
         """Return 4 · D."""
         return 4 * spec.width

@@ -127,6 +127,10 @@ class Tokens(Modality[TextColumn, TokenSpec]):
                 lengths[i] = len(found)
         return Stored(torch.from_numpy(values), torch.from_numpy(lengths))
 
+    def example(self) -> TokenSpec:
+        """Return a vocabulary of one word."""
+        return TokenSpec(("word",), self.max_tokens)
+
     def bytes_per_row(self, spec: TokenSpec) -> int:
         """Return four bytes a token, and the length."""
         return 4 * spec.max_tokens + 8
@@ -196,6 +200,10 @@ class TfidfVectors(Modality[TextColumn, TfidfSpec]):
         values[row, 0, place] = sparse.indices + 1
         values[row, 1, place] = sparse.data
         return Stored(torch.from_numpy(values))
+
+    def example(self) -> TfidfSpec:
+        """Return a vocabulary of one term."""
+        return TfidfSpec(("term",), (1.0,), self.ngrams)
 
     def bytes_per_row(self, spec: TfidfSpec) -> int:
         """Return eight bytes a term, as if a row held all of them."""

@@ -15,7 +15,7 @@ def answer(summary: dict[str, Any]) -> list[RenderableType]:
     source, target = summary["source"]["task"], summary["target"]
     mode, names = summary["transfer"]["mode"], list(target["metrics"]["test"])
     title = f"{source} → {target['task']}  ({mode}, {summary['fusion']}, seed {summary['seed']})"
-    table = Table(title=title, title_justify="left", title_style="bold")
+    table = Table()
     table.add_column("")
     for name in names:
         table.add_column(name, justify="right")
@@ -25,7 +25,7 @@ def answer(summary: dict[str, Any]) -> list[RenderableType]:
         rows[f"control {name} val"] = control["metrics"]["val"]
     for label, metrics in rows.items():
         table.add_row(label, *(percent_or_number(name, metrics[name]) for name in names))
-    lines: list[RenderableType] = [table]
+    lines: list[RenderableType] = [title, table]
     if "gain" in summary:
         lines.append(gain_text(summary["gain"]))
     timing, params = summary["timing"], summary["params"]

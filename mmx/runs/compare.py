@@ -1,4 +1,4 @@
-"""Two runs side by side: which numbers are identical, which drifted, and what differs around them."""
+"""Two runs side by side: which numbers drifted, and what differs around them."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ import csv
 import hashlib
 import io
 import math
+import shlex
 import statistics
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,15 @@ from mmx.runs.atomic import read_json, write_json, write_text
 from mmx.runs.directory import RunDirectory
 from mmx.runs.manifest import code_digest
 
+METRICS = (
+    "val.accuracy",
+    "val.r2",
+    "test.accuracy",
+    "test.f1_macro",
+    "test.r2",
+    "test.mse",
+    "gain",
+)
 T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 """Student's t at 97.5 % for 1 to 9 degrees of freedom."""
 
@@ -126,39 +136,45 @@ def _numbers(summary: dict[str, Any]) -> dict[str, Any]:
 
 
 def tables(rows: Sequence[dict[str, Any]]) -> list[Table]:
-    """Return the table of all jobs and, over several seeds, that of their means."""
-    done = [row for row in rows if row["status"] == "done"]
-    metrics = [
-        name
-        for name in ("test.accuracy", "test.f1_macro", "test.r2", "test.mse", "gain")
-        if any(name in row for row in done)
-    ]
-    names = ["source", "target", "transfer", "fusion", "seed", *metrics, "seconds"]
-    table = Table(*names, title="Jobs", title_justify="left")
-    seen: set[str] = set()
-    for row in done:
-        if row["run"] not in seen:
-            seen.add(row["run"])
-            table.add_row(*(_cell(row.get(name)) for name in names))
-    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for run in seen:
-        row = next(row for row in done if row["run"] == run)
-        groups.setdefault(_without_seed(row), []).append(row)
-    if all(len(members) == 1 for members in groups.values()):
-        return [table]
-    means = Table(*names[:4], "seeds", *metrics, title="Mean ± 95 % interval over seeds")
-    for row in done:
-        members = groups.pop(_without_seed(row), None)
-        if members:
-            cells = [_interval([m[name] for m in members if name in m]) for name in metrics]
-            means.add_row(*(str(row[name]) for name in names[:4]), str(len(members)), *cells)
-    return [table, means]
+    """Return the table of all jobs and, over several seeds, that of their means.
+
+    The first columns are what varies between the jobs. A job that is the same experiment
+    as an earlier one shares its run and is shown once.
+    """
+    varied = _varied([str(row["job"]) for row in rows])
+    settings = {row["job"]: _settings(str(row["job"])) for row in rows}
+    done = {row["run"]: row for row in reversed(rows) if row["status"] == "done"}
+    done = dict(reversed(done.items()))
+    metrics = [name for name in METRICS if any(name in row for row in done.values())]
+    jobs = Table(*varied, *metrics, "seconds", title="Jobs", title_justify="left")
+    for row in done.values():
+        found = [settings[row["job"]].get(key, "") for key in varied]
+        jobs.add_row(*found, *(_cell(row.get(name)) for name in (*metrics, "seconds")))
+    keys = [key for key in varied if key != "seed"]
+    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for row in done.values():
+        groups.setdefault(tuple(settings[row["job"]].get(k, "") for k in keys), []).append(row)
+    if "seed" not in varied:
+        return [jobs]
+    title = "Mean ± 95 % interval over seeds"
+    means = Table(*keys, "seeds", *metrics, title=title, title_justify="left")
+    for group, members in groups.items():
+        cells = [_interval([m[name] for m in members if name in m]) for name in metrics]
+        means.add_row(*group, str(len(members)), *cells)
+    return [jobs, means]
 
 
-def _without_seed(row: dict[str, Any]) -> tuple[Any, ...]:
-    job = " ".join(part for part in str(row["job"]).split() if not part.startswith("seed="))
-    kept = tuple(row[name] for name in ("source", "target", "transfer", "fusion"))
-    return (*kept, job if row["source"] != "none" else "")
+def _settings(job: str) -> dict[str, str]:
+    """Return a job's overrides as key to value."""
+    pairs = (part.partition("=") for part in shlex.split(job, posix=False))
+    return {key: value for key, sign, value in pairs if sign}
+
+
+def _varied(jobs: Sequence[str]) -> list[str]:
+    """Return the keys whose values differ between jobs, in the order they were typed."""
+    settings = [_settings(job) for job in jobs]
+    keys = dict.fromkeys(key for each in settings for key in each)
+    return [key for key in keys if len({each.get(key) for each in settings}) > 1]
 
 
 def _interval(values: Sequence[float]) -> str:

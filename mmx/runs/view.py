@@ -60,7 +60,8 @@ class PlainView:
             if not last and time.monotonic() - self._last < PLAIN_EVERY_SECONDS:
                 return
             self._last = time.monotonic()
-            text = f"epoch {event.epoch}  step {event.step}/{event.steps}  {metrics_text(event.values)}"
+            where = f"epoch {event.epoch}  step {event.step}/{event.steps}"
+            text = f"{where}  {metrics_text(event.values)}"
         else:
             text = "  ".join(filter(None, [event.text, metrics_text(event.values)]))
         self.console.print(

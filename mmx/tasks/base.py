@@ -1,8 +1,4 @@
-"""The contract of every task, and what loading one gives.
-
-Modules of tasks do without ``from __future__ import annotations``: a task inherits the
-arguments of its base, and the config reads their annotations as objects.
-"""
+"""The contract of every task, and what loading one gives."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field

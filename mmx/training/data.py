@@ -235,7 +235,9 @@ def _to(stored: Stored, device: torch.device) -> Stored:
 def _fits(views: Mapping[str, View], device: torch.device) -> bool:
     """Return whether all decoded rows fit beside everything else on the device."""
     needed = sum(
-        view.modality.bytes_per_row(view.spec) * len(view.column) for view in views.values()
+        view.modality.bytes_per_row(view.spec) * len(view.column)
+        for view in views.values()
+        if view.modality.streams  # the others are kept in any case
     )
     return needed <= free_bytes(device)
 

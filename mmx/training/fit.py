@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from mmx.errors import DeadParameterError, DivergedError, Interrupted, MemoryExceededError
-from mmx.model import MultimodalModel, set_training_mode
 from mmx.modalities import Batch
+from mmx.model import MultimodalModel, set_training_mode
 from mmx.objectives import Loss
 from mmx.training import checkpoint
 from mmx.training.data import Data, Rows, chunks
@@ -134,7 +134,8 @@ def fit(
                 if stop.signal_number is not None:
                     run.save()
                     raise Interrupted(
-                        f"stopped in stage {recipe.stage} after step {run.progress.step} of {run.total}",
+                        f"stopped in stage {recipe.stage} after step "
+                        f"{run.progress.step} of {run.total}",
                         signal_number=stop.signal_number,
                     )
                 run.save_if_due()

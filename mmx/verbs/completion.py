@@ -7,6 +7,7 @@ line: verbs, run directories, and for ``train`` all that Hydra can complete.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from mmx.errors import UsageError, closest
@@ -97,8 +98,7 @@ def train_candidates(words: Sequence[str], last: str) -> list[str]:
     from mmx.config.compose import ROOT, composer
     from mmx.config.locate import HIDDEN
 
-    pairs = zip(words, words[1:], strict=False)
-    extra = [Path(after) for before, after in pairs if before in ("--config-dir", "-cd")]
+    extra = [Path(b) for a, b in pairwise(words) if a in ("--config-dir", "-cd")]
     chosen = [word for word in words if "=" in word and not word.startswith("-")]
     with composer(extra):
         plugin = DefaultCompletionPlugin(GlobalHydra.instance().config_loader())

@@ -77,8 +77,6 @@ def _safely(look: Callable[[], list[Finding]]) -> list[Finding]:
 def _versions() -> list[Finding]:
     python = platform.python_version()
     findings = [Finding("python", "ok", f"{python} at {sys.executable}")]
-    if sys.version_info < (3, 10):
-        findings = [Finding("python", "bad", python, "mmx needs Python 3.10 or newer")]
     for module, package in PACKAGES:
         try:
             importlib.import_module(module)

@@ -21,6 +21,8 @@ from mmx.runs.sweep import Sweep
 from mmx.runs.view import view
 from mmx.verbs.arguments import allowed_packages
 
+LOG_WIDTH = 160
+"""Columns of a table that goes to a pipe or log."""
 STRICT = ("encoder.", "transfer")
 """Where an override that no job reads is a mistake; elsewhere the run notes it."""
 
@@ -261,6 +263,7 @@ def _sweep(
     rows = plan.rows()
     plan.write_summary(rows)
     console = Console(stderr=True)
+    console.width = console.width if console.is_terminal else LOG_WIDTH
     for table in sweep.tables(rows):
         console.print(table)
     failures = [row for row in rows if row["status"] != "done"]

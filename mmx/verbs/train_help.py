@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from mmx.config.locate import builtin_directory, groups, headline, options
@@ -26,9 +27,7 @@ flags, in any place:
 
 def page(words: Sequence[str]) -> str:
     """Return the help page; the options of ``--config-dir`` are listed too."""
-    extra = [
-        Path(b) for a, b in zip(words, words[1:], strict=False) if a in ("--config-dir", "-cd")
-    ]
+    extra = [Path(b) for a, b in pairwise(words) if a in ("--config-dir", "-cd")]
     lines = [HEAD]
     for group in groups(extra):
         found = options(group, extra)

@@ -27,7 +27,7 @@ class Tfidf(Encoder):
         spec: TfidfSpec,
         *,
         width: Annotated[int, Field(ge=1)] = 128,
-        dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1,
+        dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5,
     ) -> None:
         super().__init__()
         self.width = width

@@ -6,18 +6,17 @@ data is opened. Below this file there is no config, only typed arguments.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-from pydantic import Field
+from typing import Any
 
 from mmx.config.build import Builder
 from mmx.encoders import Encoder
 from mmx.errors import Problem
+from mmx.experiment.fingerprint import fingerprint
+from mmx.experiment.fitting import Parts, misfits
+from mmx.experiment.settings import Modalities, Settings
 from mmx.fusion import Fusion
 from mmx.modalities import Modality
 from mmx.objectives import Objective
@@ -29,36 +28,6 @@ from mmx.transfer.scratch import Scratch
 
 NODES = ("source", "target", "encoder", "fusion", "transfer", "objective", "optimizer", "trainer")
 SCRATCH = {"_target_": "mmx.transfer.scratch.Scratch"}
-WHERE_NOT_WHAT = ("data_dir", "output_dir", "download")
-HOW_NOT_WHAT = ("resident", "workers", "checkpoint_seconds", "threads")
-"""Keys that do not change what an experiment is, and so not its fingerprint."""
-
-Modalities = dict[str, Modality[Any, Any]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """The root keys of a config.
-
-    Args:
-        seed: Decides everything that is drawn.
-        control: Which control is trained beside the target.
-        device: Where to compute; ``auto`` takes CUDA where there is one.
-        precision: Number format of the forward pass.
-        compile: Whether encoders and fusion are compiled.
-        data_dir: Where tasks look for their data.
-        output_dir: Where run directories are made.
-        download: Whether anything may be downloaded.
-    """
-
-    seed: Annotated[int, Field(ge=0)] = 0
-    control: Literal["scratch", "none"] = "scratch"
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    compile: bool = False
-    data_dir: str
-    output_dir: str = "outputs"
-    download: bool = False
 
 
 @dataclass(frozen=True)
@@ -124,27 +93,18 @@ def assemble(config: dict[str, Any], allowed: Collection[str] = ()) -> Experimen
     if transfer is not None:
         config, source, transfer = _without_idle_source(config, source, transfer, dropped)
     used = _used_modalities(source, target)
+    nodes = _encoder_nodes(builder, config, used, dropped)
     encoders: dict[str, Callable[..., Encoder]] = {}
     vectorizers: Modalities = {}
-    encoder_nodes = config.get("encoder")
-    if not isinstance(encoder_nodes, dict):
-        given = f"encoder={encoder_nodes}"
-        builder.problems.append(Problem(given, "expected a node for each modality"))
-        encoder_nodes = {}
-    for name, node in encoder_nodes.items():
-        if target is not None and name not in used:
-            dropped[f"encoder.{name}"] = f"no task of this run has {name}"
-            if not isinstance(node, dict):
-                continue
+    for name, node in nodes.items():
         _build_encoder(builder, name, node, encoders, vectorizers)
     tasks = {"source": source, "target": target}
-    if target is not None:
-        _check_together(builder, tasks, objective, encoders, vectorizers, transfer)
+    failed = frozenset(nodes) - encoders.keys()
+    parts = Parts(tasks, objective, transfer, fusion, encoders, vectorizers, failed)
+    builder.problems.extend(misfits(parts))
     builder.finish()
-    if not (
-        settings and trainer and target and transfer and objective and optimizer and fusion
-    ):  # unreachable: finish raises wherever one of these is None
-        raise RuntimeError("a node was not built and no problem was noted")
+    if not (settings and trainer and target and transfer and objective and optimizer and fusion):
+        raise RuntimeError("finish raises wherever one of these was not built")
     return Experiment(
         config=_without(config, dropped),
         dropped=dropped,
@@ -188,6 +148,21 @@ def _used_modalities(source: Task | None, target: Task | None) -> list[str]:
     return sorted({name for task in tasks for name in task.modalities})
 
 
+def _encoder_nodes(
+    builder: Builder, config: dict[str, Any], used: list[str], dropped: dict[str, str]
+) -> dict[str, Any]:
+    """Return the nodes of the modalities in use; note why the others are not read."""
+    nodes = config.get("encoder")
+    if not isinstance(nodes, dict):
+        given = f"encoder={nodes}"
+        builder.problems.append(Problem(given, "expected a node for each modality"))
+        return {}
+    if used:
+        unused = nodes.keys() - set(used)
+        dropped.update({f"encoder.{name}": f"no task of this run has {name}" for name in unused})
+    return {name: node for name, node in nodes.items() if f"encoder.{name}" not in dropped}
+
+
 def _build_encoder(
     builder: Builder,
     name: str,
@@ -205,62 +180,6 @@ def _build_encoder(
     made = builder.partial(node, Encoder, path)
     if made is not None:
         encoders[name] = made
-
-
-def _check_together(
-    builder: Builder,
-    tasks: dict[str, Task | None],
-    objective: Objective | None,
-    encoders: dict[str, Callable[..., Encoder]],
-    vectorizers: Modalities,
-    transfer: Transfer | None,
-) -> None:
-    """Note what no single node can know: whether they fit each other."""
-    failed = {
-        problem.given.split("=")[0].split(".")[1]
-        for problem in builder.problems
-        if problem.given.startswith("encoder.")
-    }
-    for role, task in tasks.items():
-        if task is None:
-            continue
-        if objective is not None and task.kind not in objective.kinds:
-            fitting = {
-                "classes": "cross_entropy",
-                "multilabel": "binary_cross_entropy",
-                "regression": "mean_squared_error",
-            }[task.kind]
-            builder.problems.append(
-                Problem(
-                    f"objective={type(objective).__module__.rsplit('.', 1)[-1]}",
-                    f"{role}={task.name} has a target of kind {task.kind}; this objective is for "
-                    + ", ".join(sorted(objective.kinds)),
-                    type_this=f"objective={fitting}",
-                )
-            )
-        for name, modality in task.modalities.items():
-            if name in failed:
-                continue
-            if name not in encoders or (modality is None and name not in vectorizers):
-                builder.problems.append(
-                    Problem(
-                        f"{role}={task.name}",
-                        f"has {name}, and no encoder for it is chosen",
-                        type_this=f"encoder/{name}=<option>",
-                    )
-                )
-    source, target = tasks["source"], tasks["target"]
-    if source is not None and target is not None and transfer is not None:
-        shared = source.modalities.keys() & target.modalities.keys()
-        if transfer.needs == "weights" and not shared:
-            builder.problems.append(
-                Problem(
-                    f"source={source.name} target={target.name}",
-                    f"no modality is in both: the source has {', '.join(source.modalities)}, "
-                    f"the target {', '.join(target.modalities)}",
-                    type_this="source=none",
-                )
-            )
 
 
 def _absolute_paths(config: dict[str, Any]) -> dict[str, Any]:
@@ -290,20 +209,3 @@ def _without(config: dict[str, Any], dropped: dict[str, str]) -> dict[str, Any]:
         name: node for name, node in config["encoder"].items() if f"encoder.{name}" not in dropped
     }
     return {**config, "encoder": encoder}
-
-
-def fingerprint(config: dict[str, Any]) -> str:
-    """Return the hex digest of a canonical config, less where and how fast it runs."""
-
-    def what(node: Any, ignored: Collection[str]) -> Any:
-        if isinstance(node, dict):
-            return {k: what(v, WHERE_NOT_WHAT) for k, v in node.items() if k not in ignored}
-        return [what(item, ()) for item in node] if isinstance(node, (list, tuple)) else node
-
-    kept = {
-        key: what(node, (*WHERE_NOT_WHAT, *HOW_NOT_WHAT) if key == "trainer" else WHERE_NOT_WHAT)
-        for key, node in config.items()
-        if key not in WHERE_NOT_WHAT
-    }
-    text = json.dumps(kept, sort_keys=True, default=str)
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
