@@ -10,16 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-VERBS = {
-    "train": "run an experiment, or with -m a sweep of them",
-    "eval": "measure a run's model again on one of its splits",
-    "predict": "write a run's predictions for new data",
-    "resume": "go on with a run that was interrupted or killed",
-    "reproduce": "run a run's config again and compare the numbers",
-    "list": "show all runs under the output folder",
-    "doctor": "check versions, devices and data, with advice",
-    "completion": "print the completion script for bash, zsh or fish",
-}
+from mmx.verbs import VERBS
 
 HELP = f"""\
 mmx: does knowledge from this source task help on that target task, through which

@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
-import pkgutil
 from collections.abc import Callable, Collection
 from typing import Any, TypeVar
 
@@ -79,12 +78,15 @@ class Builder:
             return None
         before = len(self.problems)
         kind = self._class(node[TARGET], expected, path)
+        if kind is None:
+            return None
+        hints = signature.hints_of(kind)
         values = {
-            key: self._nested(value, f"{path}.{key}")
+            key: self._nested(value, hints.get(key), f"{path}.{key}")
             for key, value in node.items()
             if key != TARGET
         }
-        if kind is None or len(self.problems) > before:
+        if len(self.problems) > before:
             return None
         converted, problems = signature.check(kind, values, path, supplied)
         self.problems.extend(problems)
@@ -101,39 +103,56 @@ class Builder:
         self.problems.extend(problems)
         return None if problems else target(**converted)
 
-    def _nested(self, value: Any, path: str) -> Any:
-        if isinstance(value, dict) and TARGET in value:
-            return self.build(value, object, path)
+    def _nested(self, value: Any, hint: Any, path: str) -> Any:
+        """Return the object of a node where the signature wants one; other values as they are."""
+        kinds = signature.kinds(hint)
+        if isinstance(value, dict) and TARGET in value and kinds:
+            return self.build(value, kinds[0] if len(kinds) == 1 else object, path)
         return value
 
     def _class(self, name: Any, expected: type[T], path: str) -> type[T] | None:
-        given = f"{path}.{TARGET}={name}"
+        given = f"{path}.{TARGET}={signature.show(name)}"
+        if not isinstance(name, str) or not name.rpartition(".")[0]:
+            self.problems.append(Problem(given, "expected the dotted name of a class"))
+            return None
         try:
-            found = locate(str(name), self.packages)
+            found = locate(name, self.packages)
         except PermissionError as error:
             package = str(error.args[0]).split(".", maxsplit=1)[0]
+            trust = f"--allow {package}   (only if you trust it: it will be executed)"
             self.problems.append(
                 Problem(
                     given,
                     f"comes from {error.args[0]}, which no one allowed",
                     accepted=", ".join(self.packages),
-                    type_this=f"--allow {package}   (only if you trust it: it will be executed)",
+                    type_this=None if package == "mmx" else trust,
                 )
             )
             return None
         except (ImportError, AttributeError) as error:
             self.problems.append(
-                Problem(given, f"does not exist ({error})", closest=_nearest_class(str(name)))
+                Problem(given, f"does not exist ({error})", closest=_nearest_class(name))
             )
+            return None
+        except Exception as error:  # whatever a user's module raises while it is imported
+            why = f"cannot be imported: {type(error).__name__}: {error}"
+            self.problems.append(Problem(given, why))
             return None
         if not (inspect.isclass(found) and issubclass(found, expected)):
             self.problems.append(Problem(given, f"is not a kind of {expected.__name__}"))
+            return None
+        if inspect.isabstract(found):
+            lacks = ", ".join(sorted(getattr(found, "__abstractmethods__", ())))
+            self.problems.append(Problem(given, f"is abstract: it lacks {lacks}"))
             return None
         return found
 
 
 def locate(name: str, packages: Collection[str]) -> Any:
-    """Return the object that a dotted name leads to.
+    """Return the object that a dotted name leads to: a module, and one name in it.
+
+    No attribute of anything but a module is looked at, and no module's ``__getattr__`` is
+    called, so that a name cannot walk out of the allowed packages on its way.
 
     Raises:
         PermissionError: The name, or the object it leads to, lies outside ``packages``;
@@ -141,11 +160,15 @@ def locate(name: str, packages: Collection[str]) -> Any:
             that the name does not begin with.
         ImportError, AttributeError: There is no such object.
     """
+    module_name, _, attribute = name.rpartition(".")
     if not _inside(name, packages):
         raise PermissionError(name)
-    found = pkgutil.resolve_name(name)
+    module = importlib.import_module(module_name)
+    if attribute not in vars(module):
+        raise AttributeError(f"module '{module_name}' has no attribute '{attribute}'")
+    found = vars(module)[attribute]
     home = str(getattr(found, "__module__", None) or getattr(found, "__name__", "?"))
-    if not _inside(home, packages) or "." in getattr(found, "__qualname__", ""):
+    if not _inside(home, packages):
         raise PermissionError(home)
     return found
 

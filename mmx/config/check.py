@@ -10,7 +10,7 @@ from hydra.core.override_parser.types import Override
 
 from mmx.config.compose import COMPOSE_ERRORS, Composed, compose, is_hydra_key
 from mmx.config.locate import TASK_GROUP, groups, options
-from mmx.config.signature import show
+from mmx.config.signature import MISSING, show
 from mmx.errors import ConfigError, Problem, closest
 
 
@@ -32,8 +32,8 @@ def check(
         key = override.key_or_group
         if is_hydra_key(text):
             usable.append(text)
-        elif key in known or key == TASK_GROUP:
-            problem = _group_problem(override, text, extra)
+        elif key in known or key == TASK_GROUP or "/" in key:
+            problem = _group_problem(override, text, known, extra)
             problems.extend([problem] if problem else [])
             usable.extend([] if problem else [text])
         else:
@@ -56,28 +56,43 @@ def _compose(overrides: Sequence[str]) -> Composed:
         ) from error
 
 
-def _group_problem(override: Override, text: str, extra: Sequence[Path]) -> Problem | None:
+def _group_problem(
+    override: Override, text: str, groups_known: Sequence[str], extra: Sequence[Path]
+) -> Problem | None:
     group = override.key_or_group
+    value = "<option>" if override.is_delete() else override.get_value_element_as_str()
     if group == TASK_GROUP:
+        return Problem(text, "a task is chosen as source or as target", type_this=f"source={value}")
+    if group not in groups_known:
+        near = closest(group, groups_known)
         return Problem(
             text,
-            "a task is chosen as source or as target",
-            type_this=f"source={override.get_value_element_as_str()}",
+            f"there is no group {group}",
+            accepted=", ".join(groups_known),
+            closest=near,
+            type_this=near and f"{near}={value}",
         )
     known = [name for name in options(group, extra) if (group, name) != ("target", "none")]
+    if override.is_delete():
+        if group in ("experiment", "source") or group.startswith("encoder/"):
+            return None
+        reason = f"a run needs a {group}"
+        return Problem(text, reason, accepted=", ".join(known), type_this=f"{group}=<option>")
     given = override.value()
-    if override.is_delete() or given is None or isinstance(given, list):
-        return None
-    if isinstance(given, str) and (given in known or Path(given).with_suffix("").name in known):
-        return None
-    near = closest(str(given), known)
-    return Problem(
-        text,
-        f"{group} has no option {show(given)}",
-        accepted=", ".join(known),
-        closest=near,
-        type_this=near and f"{group}={near}",
-    )
+    if isinstance(given, list) and group != "experiment":
+        return Problem(text, f"{group} takes one option", accepted=", ".join(known))
+    for name in given if isinstance(given, list) else [given]:
+        if isinstance(name, str) and name.removesuffix(".yaml") in known:
+            continue
+        near = closest(str(name), known)
+        return Problem(
+            text,
+            f"{group} has no option {show(name)}",
+            accepted=", ".join(known),
+            closest=near,
+            type_this=near and f"{group}={near}",
+        )
+    return None
 
 
 def _key_problem(
@@ -94,18 +109,44 @@ def _key_problem(
         return Problem(
             text, f"{as_group} is a group of options", type_this=f"{as_group}={value or '<option>'}"
         )
+    parent, _, last = key.rpartition(".")
+    if override.is_delete() and not parent and key in config:
+        return Problem(text, f"{key} cannot be left out", type_this=f"leave out {text}")
     if override.is_add() or override.is_force_add() or _exists(config, key):
         return None
-    names = [*known, *_keys(config)]
-    near = closest(key, names) or closest(key, [name.rsplit(".", 1)[-1] for name in names])
-    full = next((name for name in names if name == near or name.endswith(f".{near}")), None)
+    if parent and _get(config, parent) in (MISSING, {}):
+        return Problem(
+            text,
+            f"the keys of {parent} are set together",
+            type_this=f"'{parent}={{{last}: {value}, ...}}'",
+        )
+    near = _nearest(key, [*known, *_keys(config)])
     return Problem(
         text,
         f"there is no group or key {key}",
         accepted=_siblings(config, key, known),
-        closest=full,
-        type_this=full and f"{full}={value}",
+        closest=near,
+        type_this=near and f"{near}={value}",
     )
+
+
+def _nearest(key: str, names: Sequence[str]) -> str | None:
+    """Return the name most like a key: among its siblings, else whole, else by its last part."""
+    parent, _, last = key.rpartition(".")
+    siblings = [name for name in names if parent and name.rpartition(".")[0] == parent]
+    if near := closest(last, [name.rpartition(".")[2] for name in siblings]):
+        return f"{parent}.{near}"
+    if not siblings and (near := closest(key, names)):
+        return near
+    near = closest(last, [name.rpartition(".")[2] for name in names])
+    return next((name for name in names if near and name.rpartition(".")[2] == near), None)
+
+
+def _get(config: dict[str, Any], key: str) -> Any:
+    node: Any = config
+    for part in key.split("."):
+        node = node.get(part) if isinstance(node, dict) else None
+    return node
 
 
 def _exists(config: dict[str, Any], key: str) -> bool:
@@ -119,24 +160,21 @@ def _exists(config: dict[str, Any], key: str) -> bool:
 
 
 def _keys(config: dict[str, Any], prefix: str = "") -> list[str]:
+    """Return the keys that take a value; a node is chosen by its group."""
     found: list[str] = []
     for key, value in config.items():
-        if key == "_target_":
-            continue
-        found.append(prefix + key)
-        if isinstance(value, dict):
+        if isinstance(value, dict) and value:
             found.extend(_keys(value, f"{prefix}{key}."))
+        elif key != "_target_":
+            found.append(prefix + key)
     return found
 
 
 def _siblings(config: dict[str, Any], key: str, known: Sequence[str]) -> str:
     """Return the keys beside the one given, or the groups and root keys."""
-    node: Any = config
-    *parents, _ = key.split(".")
-    for part in parents:
-        node = node.get(part) if isinstance(node, dict) else None
-    if parents and isinstance(node, dict):
-        prefix = ".".join(parents)
+    prefix = key.rpartition(".")[0]
+    node = _get(config, prefix) if prefix else None
+    if isinstance(node, dict):
         return ", ".join(f"{prefix}.{name}" for name in node if name != "_target_")
     plain = [name for name, value in config.items() if not isinstance(value, dict)]
     return ", ".join([*known, "trainer.<key>", *plain])
@@ -147,9 +185,7 @@ def without_echoes(problems: Sequence[Problem], unresolved: dict[str, Any]) -> l
     keys = {problem.given.split("=")[0] for problem in problems}
 
     def echoes(problem: Problem) -> bool:
-        node: Any = unresolved
-        for part in problem.given.split("=")[0].split("."):
-            node = node.get(part) if isinstance(node, dict) else None
+        node = _get(unresolved, problem.given.split("=")[0])
         return isinstance(node, str) and node.startswith("${") and node[2:-1] in keys
 
     return [problem for problem in problems if not echoes(problem)]

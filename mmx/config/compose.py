@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -26,11 +27,12 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from mmx.config.foreign import foreign
 from mmx.config.locate import TASK_GROUP, TASK_ROLES, builtin_directory
 from mmx.errors import ConfigError, Problem
 
 ROOT = "config"
-COMPOSE_ERRORS = (HydraException, OmegaConfBaseException, ValueError)
+COMPOSE_ERRORS = (HydraException, OmegaConfBaseException, ValueError, yaml.YAMLError)
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,17 @@ def register(extra: Sequence[Path] = ()) -> None:
     for path in extra:
         if not path.is_dir():
             raise ConfigError([Problem(f"--config-dir {path}", "is not a directory")])
+        if (path / f"{ROOT}.yaml").exists():
+            raise ConfigError(
+                [
+                    Problem(
+                        f"{path}/{ROOT}.yaml",
+                        "has the name of mmx's own root config, which is not replaced",
+                        type_this=f"mv {path}/{ROOT}.yaml {path}/experiment/<name>.yaml   "
+                        "(with '# @package _global_' as first line)",
+                    )
+                ]
+            )
     UserConfigs.directories = tuple(extra)
     plugins = Plugins.instance()
     if UserConfigs not in plugins.discover(SearchPathPlugin):
@@ -144,8 +157,17 @@ def jobs(parsed: Sequence[Override]) -> list[list[str]]:
 
 
 def compose(overrides: Sequence[str]) -> Composed:
-    """Compose one job. Raises Hydra's own errors: :mod:`mmx.config.check` words them."""
+    """Compose one job. Raises Hydra's own errors: :mod:`mmx.config.check` words them.
+
+    Raises:
+        ConfigError: Hydra's own node names code that Hydra would execute.
+    """
     composed = hydra_compose(ROOT, overrides=list(overrides), return_hydra_config=True)
+    node = OmegaConf.to_container(composed.hydra, resolve=False)
+    if isinstance(node, dict) and (
+        problems := foreign({str(k): v for k, v in node.items()}, overrides)
+    ):
+        raise ConfigError(problems)
     choices = {str(k): str(v) for k, v in composed.hydra.runtime.choices.items()}
     return plain(composed, choices, overrides)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 TASK_GROUP = "task"
@@ -22,6 +23,14 @@ def builtin_directory() -> Path:
 def directories(extra: Sequence[Path] = ()) -> list[Path]:
     """Return the config directories; a user's own come first and so win."""
     return [*extra, builtin_directory()]
+
+
+def config_directories(words: Sequence[str]) -> list[Path]:
+    """Return the user's config directories on a command line, whole or half typed."""
+    names = ("--config-dir", "-cd")
+    found = [Path(value) for flag, value in pairwise(words) if flag in names]
+    glued = [word.partition("=") for word in words]
+    return [*found, *(Path(value) for flag, sign, value in glued if sign and flag in names)]
 
 
 def options(group: str, extra: Sequence[Path] = ()) -> dict[str, Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import math
 import types
 import typing
 from collections.abc import Callable, Collection
@@ -53,30 +54,45 @@ def check(
 ) -> tuple[dict[str, Any], list[Problem]]:
     """Return the values converted to their annotated types, and every problem found."""
     allowed, hints = parameters(target, supplied), hints_of(target)
+    every = inspect.signature(target).parameters
     problems: list[Problem] = []
     converted: dict[str, Any] = {}
     for name, value in values.items():
         where = f"{path}.{name}" if path else name
+        hint = hints.get(name, Any)
         if name not in allowed:
-            problems.append(_unknown(where, name, value, path, list(allowed)))
+            positional = (
+                name in every and every[name].kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
+            )
+            problems.append(
+                Problem(
+                    f"{where}={show(value)}",
+                    f"{target.__qualname__} takes {name} by position too: a config sets only what "
+                    "stands after a * in the signature",
+                )
+                if positional and name not in supplied
+                else _unknown(where, str(name), value, path, list(allowed))
+            )
         elif isinstance(value, str) and value == MISSING:
-            problems.append(_missing(where, hints[name]))
+            problems.append(_missing(where, hint))
         else:
             try:
-                converted[name] = _convert(hints[name], value)
+                converted[name] = _convert(hint, value)
             except (pydantic.ValidationError, TypeError):
-                problems.append(_misfit(where, value, hints[name], allowed[name].default))
+                problems.append(_misfit(where, value, hint, allowed[name].default))
     for name, parameter in allowed.items():
         if parameter.default is parameter.empty and name not in values:
-            problems.append(_missing(f"{path}.{name}" if path else name, hints[name]))
+            problems.append(_missing(f"{path}.{name}" if path else name, hints.get(name, Any)))
     return converted, problems
 
 
 def _convert(hint: Any, value: Any) -> Any:
-    """Return the value as its annotation wants it; a bool is never taken for a number."""
+    """Return the value as its annotation wants it; neither bool nor NaN is a number."""
     config = pydantic.ConfigDict(arbitrary_types_allowed=True)
     converted = pydantic.TypeAdapter(hint, config=config).validate_python(value)
     if isinstance(value, bool) is not isinstance(converted, bool):
+        raise TypeError(value)
+    if isinstance(converted, float) and math.isnan(converted):
         raise TypeError(value)
     return converted
 
@@ -138,7 +154,7 @@ def describe(hint: Any) -> str:
     if origin is Literal:
         return "one of " + ", ".join(show(part) for part in parts)
     if origin in (Union, types.UnionType):
-        return " or ".join(describe(part) for part in parts)
+        return " or ".join(_alternative(part) for part in parts)
     if origin in (list, tuple) or hint in (list, tuple):
         inner = [part for part in parts if part is not Ellipsis]
         return "a list" + (f" of {_plural(describe(inner[0]))}" if inner else "")
@@ -148,11 +164,36 @@ def describe(hint: Any) -> str:
         return "null"
     if hint in _WORDS:
         return _WORDS[hint]
-    return f"a {getattr(hint, '__name__', str(hint))} (a node with _target_)"
+    if hint is Any:
+        return "a value"
+    name = getattr(hint, "__name__", str(hint))
+    return f"{'an' if name[0] in 'AEIOU' else 'a'} {name} (a node with _target_)"
+
+
+def _alternative(hint: Any) -> str:
+    choices = _choices(hint) if get_origin(hint) is Literal else []
+    return show(choices[0]) if len(choices) == 1 else describe(hint)
+
+
+def kinds(hint: Any) -> tuple[type, ...]:
+    """Return the classes, other than plain data, whose objects an annotation accepts."""
+    origin, parts = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return (object,)
+    if origin is Annotated:
+        return kinds(parts[0])
+    if origin in (Union, types.UnionType):
+        return tuple(kind for part in parts for kind in kinds(part))
+    kind = origin or hint
+    plain = (int, float, str, bool, bytes, dict, list, tuple, set, type(None))
+    return (kind,) if inspect.isclass(kind) and not issubclass(kind, plain) else ()
 
 
 def _plural(text: str) -> str:
-    return {"text": "texts", "an integer": "integers", "a number": "numbers"}.get(text, text)
+    for one, many in {"text": "texts", "an integer": "integers", "a number": "numbers"}.items():
+        if text.startswith(one):
+            return many + text[len(one) :]
+    return text
 
 
 def _bounds(extra: Any) -> str:

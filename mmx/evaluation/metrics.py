@@ -5,11 +5,11 @@ Shape legend: ``N`` rows, ``C`` outputs.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
-from sklearn import metrics as sk
 from torch import Tensor
 
 from mmx.objectives import Loss
@@ -24,7 +24,12 @@ PRIMARY = {"classes": "accuracy", "multilabel": "f1_macro", "regression": "r2"}
 def score(kind: str) -> Callable[[dict[str, float]], tuple[float, ...]]:
     """Return what selection on validation maximises: the primary metric, then a lower loss."""
     primary = PRIMARY[kind]
-    return lambda metrics: (metrics[primary], -metrics["loss"])
+
+    def of(metrics: dict[str, float]) -> tuple[float, ...]:
+        first = metrics[primary]
+        return (0.0 if math.isnan(first) else first, -metrics["loss"])  # r2 of one row is NaN
+
+    return of
 
 
 def measure(outputs: Tensor, values: Tensor, target: Target, loss_of: Loss) -> dict[str, float]:
@@ -41,13 +46,17 @@ def measure(outputs: Tensor, values: Tensor, target: Target, loss_of: Loss) -> d
         ``f1_macro``; for multi-label the same, accuracy being that of whole label sets;
         for regression ``mse``, ``mae`` and ``r2`` in the unit of the target.
     """
+    from sklearn import metrics as sk  # slow to import, and not needed to refuse a config
+
     found = {"loss": float(loss_of(outputs, values))}
     if target.kind == "regression":
         predicted = outputs.squeeze(1).double().numpy() * target.std + target.mean
         truth = values.double().numpy() * target.std + target.mean
+        if not np.isfinite(predicted).all():  # scikit-learn refuses to measure it
+            return {**found, "mse": math.nan, "mae": math.nan, "r2": math.nan}
         found["mse"] = float(sk.mean_squared_error(truth, predicted))
         found["mae"] = float(sk.mean_absolute_error(truth, predicted))
-        found["r2"] = float(sk.r2_score(truth, predicted))
+        found["r2"] = float(sk.r2_score(truth, predicted)) if len(truth) > 1 else math.nan
         return found
     decided = decide(outputs, target).numpy()
     truth = values.numpy().astype(np.int64)

@@ -196,6 +196,13 @@ def _absolute_paths(config: dict[str, Any]) -> dict[str, Any]:
                 else value
                 for key, value in node.items()
             }
+    if isinstance(nodes := config.get("encoder"), dict):
+        config["encoder"] = {
+            name: {**node, "weights": _absolute(node["weights"])}
+            if isinstance(node, dict) and isinstance(node.get("weights"), str)
+            else node
+            for name, node in nodes.items()
+        }
     return config
 
 

@@ -13,17 +13,25 @@ HOW_NOT_WHAT = ("resident", "workers", "checkpoint_seconds", "threads")
 
 
 def fingerprint(config: dict[str, Any]) -> str:
-    """Return the hex digest of a canonical config, less where and how fast it runs."""
+    """Return the hex digest of a canonical config, less where and how fast it runs.
 
-    def what(node: Any, ignored: Collection[str]) -> Any:
+    ``1`` and ``1.0`` are the same number. Keys are left out of the root, the trainer and
+    nodes with ``_target_``; a free mapping, such as of class names, counts whole.
+    """
+
+    def what(node: Any) -> Any:
         if isinstance(node, dict):
-            return {k: what(v, WHERE_NOT_WHAT) for k, v in node.items() if k not in ignored}
-        return [what(item, ()) for item in node] if isinstance(node, (list, tuple)) else node
+            ignored = WHERE_NOT_WHAT if "_target_" in node else ()
+            return {key: what(value) for key, value in node.items() if key not in ignored}
+        if isinstance(node, (list, tuple)):
+            return [what(item) for item in node]
+        return int(node) if isinstance(node, float) and node.is_integer() else node
 
-    kept = {
-        key: what(node, (*WHERE_NOT_WHAT, *HOW_NOT_WHAT) if key == "trainer" else WHERE_NOT_WHAT)
-        for key, node in config.items()
-        if key not in WHERE_NOT_WHAT
-    }
+    def without(node: dict[str, Any], ignored: Collection[str]) -> dict[str, Any]:
+        return {key: value for key, value in node.items() if key not in ignored}
+
+    kept = what(without(config, WHERE_NOT_WHAT))
+    if isinstance(trainer := kept.get("trainer"), dict):
+        kept["trainer"] = without(trainer, HOW_NOT_WHAT)
     text = json.dumps(kept, sort_keys=True, default=str)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -51,9 +52,20 @@ def misfits(parts: Parts) -> Iterator[Problem]:
     """Yield what does not fit together."""
     for role, task in parts.tasks.items():
         if task is not None:
+            yield from _name(role, task)
             yield from _kinds(parts, role, task)
             yield from _shapes(parts, role, task)
     yield from _shared_modality(parts)
+
+
+def _name(role: str, task: Task) -> Iterator[Problem]:
+    """Check that a task's name can be part of a run directory's name."""
+    if not re.fullmatch(r"\w[\w.+-]*", task.name):
+        yield Problem(
+            f"{role}.name={task.name}",
+            "is part of a directory's name",
+            accepted="letters, digits and _, then also . + -",
+        )
 
 
 def _kinds(parts: Parts, role: str, task: Task) -> Iterator[Problem]:
@@ -84,6 +96,12 @@ def _shapes(parts: Parts, role: str, task: Task) -> Iterator[Problem]:
         modality = given if given is not None else parts.vectorizers.get(name)
         if name in parts.failed:
             continue
+        if given is not None and name in parts.vectorizers:
+            yield Problem(
+                f"encoder.{name}.vectorizer",
+                f"no code reads this key: a task says how its {name} is read",
+                type_this=f"leave out encoder.{name}.vectorizer",
+            )
         if name not in parts.encoders or modality is None:
             yield Problem(
                 f"{role}={task.name}",

@@ -27,6 +27,6 @@ def read_json(path: Path) -> dict[str, Any]:
     """Return a JSON file's mapping; empty where the file is absent or broken."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError):
+    except (OSError, ValueError):  # no such file, no text, no JSON
         return {}
     return data if isinstance(data, dict) else {}

@@ -29,7 +29,7 @@ def compare(before: RunDirectory, after: RunDirectory) -> Comparison:
     """Compare two finished runs."""
     old, new = flat(_kept(before.summary())), flat(_kept(after.summary()))
     keys = list(dict.fromkeys([*old, *new]))
-    drifted = {key: (old.get(key), new.get(key)) for key in keys if old.get(key) != new.get(key)}
+    drifted = differing(old, new)
     return Comparison(
         identical=len(keys) - len(drifted),
         drifted=drifted,
@@ -53,7 +53,15 @@ def differing(old: dict[str, Any], new: dict[str, Any]) -> dict[str, tuple[Any, 
     """Return the entries that two mappings do not share, by dotted path."""
     left, right = flat(old), flat(new)
     keys = dict.fromkeys([*left, *right])
-    return {k: (left.get(k), right.get(k)) for k in keys if left.get(k) != right.get(k)}
+    return {
+        key: (left.get(key), right.get(key))
+        for key in keys
+        if not _equal(left.get(key), right.get(key))
+    }
+
+
+def _equal(old: Any, new: Any) -> bool:
+    return bool(old == new or (old != old and new != new))  # NaN is as it was
 
 
 def flat(node: Any, path: str = "") -> dict[str, Any]:

@@ -75,7 +75,7 @@ class RunDirectory:
         stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
         name = f"{stamp}_{label}_{fingerprint[:6]}-{secrets.token_hex(2)}"
         path = exactly or where / name
-        if path.exists() and any(path.iterdir()):
+        if path.exists() and not (path.is_dir() and not any(path.iterdir())):
             raise RunError(
                 f"{path} exists and is not empty: a run directory is never reused",
                 tip="leave hydra.run.dir out, or name a new directory",
@@ -239,7 +239,7 @@ def read_config(path: Path) -> dict[str, Any]:
     """
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise RunError(f"cannot read {path}: {error}") from error
     if not isinstance(data, dict):
         raise RunError(f"{path} is not a config")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -35,11 +36,10 @@ def entry(directory: RunDirectory, root: Path) -> dict[str, Any]:
 
 def root_of(directory: RunDirectory) -> Path | None:
     """Return the output folder that a run lies in, or None for a run elsewhere."""
-    for depth in (1, 3):
-        root = directory.path.absolute().parents[depth]
-        parts = directory.path.absolute().relative_to(root).parts
-        if parts[0] == ("runs" if depth == 1 else "sweeps"):
-            return root
+    parents = directory.path.absolute().parents
+    for depth, place in ((3, "sweeps"), (1, "runs")):
+        if len(parents) > depth and parents[depth - 1].name == place:
+            return parents[depth]
     return None
 
 
@@ -65,14 +65,17 @@ def read(root: Path) -> list[dict[str, Any]]:
             found = json.loads(line)
         except json.JSONDecodeError:
             continue
-        if found.get("status") == "done":
-            known[found["run"]] = found
+        if isinstance(found, dict) and found.get("status") == "done" and "run" in found:
+            known[str(found["run"])] = found
     entries = []
     for place in PLACES:
         for config in sorted(root.glob(f"{place}/*/config.yaml")):
+            if config.parent.name.startswith("."):
+                continue  # not made whole yet
             run = config.parent.relative_to(root).as_posix()
             entries.append(known.get(run) or entry(RunDirectory(config.parent), root))
     done = [json.dumps(each) for each in entries if each["status"] == "done"]
     if done != lines and root.is_dir():
-        write_text(path, "".join(f"{line}\n" for line in done))
+        with contextlib.suppress(OSError):  # somebody else's folder can be read all the same
+            write_text(path, "".join(f"{line}\n" for line in done))
     return sorted(entries, key=lambda each: str(each["run"]).rsplit("/", 1)[-1])

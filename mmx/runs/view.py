@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import time
 from types import TracebackType
 
@@ -127,6 +128,7 @@ class LiveView:
 
 
 def view() -> LiveView | PlainView:
-    """Return the view that fits where stderr goes."""
+    """Return the view that fits where stderr goes; parallel jobs share it, as plain lines."""
     console = Console(stderr=True)
-    return LiveView(console) if console.is_terminal else PlainView(console)
+    alone = multiprocessing.current_process().name == "MainProcess"
+    return LiveView(console) if console.is_terminal and alone else PlainView(console)

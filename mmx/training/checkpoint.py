@@ -26,7 +26,7 @@ def write(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None
     unshared = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     data = save(unshared, metadata={_JSON: json.dumps(facts)})
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.new")  # one writer a run: a torn one is overwritten
     with temporary.open("wb") as file:
         file.write(data)
         file.flush()

@@ -145,22 +145,27 @@ def fit(
     return run.finish()
 
 
-def steps_per_epoch(rows: int, trainer: Trainer) -> int:
-    """Return the optimiser steps of an epoch; a last batch of a single row is left out."""
-    batches = max(1, math.ceil(rows / trainer.batch_size))
-    if rows > 1 and rows % trainer.batch_size == 1:
-        batches = max(1, batches - 1)
-    return math.ceil(batches / trainer.accumulate)
+def batches_of(order: Rows, size: int) -> list[Rows]:
+    """Return an epoch's batches; a last one of a single row, which has no variance, is left out."""
+    batches = chunks(order, size)
+    return batches[:-1] if len(batches) > 1 and size > len(batches[-1]) == 1 else batches
+
+
+def steps_per_epoch(rows: Rows, trainer: Trainer) -> int:
+    """Return the optimiser steps of an epoch."""
+    return math.ceil(len(batches_of(rows, trainer.batch_size)) / trainer.accumulate)
 
 
 def out_of_memory(recipe: Recipe, device: str) -> MemoryExceededError:
     """Return the error that suggests what fits."""
     size, accumulate = recipe.trainer.batch_size, recipe.trainer.accumulate
-    half = max(1, size // 2)
+    fits = (
+        f"trainer.batch_size={size // 2} trainer.accumulate={accumulate * 2} takes the same steps "
+        "with half the memory"
+    )
     return MemoryExceededError(
         f"{device} is out of memory in stage {recipe.stage} at trainer.batch_size={size}",
-        tip=f"trainer.batch_size={half} trainer.accumulate={accumulate * 2} takes the same steps "
-        "with half the memory",
+        tip=fits if size > 1 else "choose a smaller encoder, or smaller inputs",
     )
 
 
@@ -178,7 +183,7 @@ class _Run:
     ) -> None:
         self.model, self.data, self.loss_of, self.start = model, data, loss_of, start
         self.recipe, self.listen = recipe, listen
-        self.steps_per_epoch = steps_per_epoch(len(data.rows("train")), recipe.trainer)
+        self.steps_per_epoch = steps_per_epoch(data.rows("train"), recipe.trainer)
         self.total = recipe.trainer.epochs * self.steps_per_epoch
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name not in start.frozen)
@@ -209,11 +214,8 @@ class _Run:
         set_training_mode(self.model, self.start.frozen)
         size, accumulate = self.recipe.trainer.batch_size, self.recipe.trainer.accumulate
         order = permutation(rows, self.recipe.seed, self.recipe.draws, "order", epoch)
-        all_batches = chunks(order, size)
-        if len(all_batches) > 1 and len(all_batches[-1]) == 1:
-            all_batches.pop()
         done = self.progress.step - epoch * self.steps_per_epoch
-        batches = all_batches[done * accumulate :]
+        batches = batches_of(order, size)[done * accumulate :]
         self.mark, self.samples = time.perf_counter(), 0
         stored = self.data.batches(batches)
         for first in range(0, len(batches), accumulate):
@@ -288,27 +290,30 @@ class _Run:
         self.mark, self.samples = now, 0
         for offset, value in enumerate(values):
             if not math.isfinite(value):
-                step = first + offset
-                raise DivergedError(
-                    f"the loss is {value} in stage {self.recipe.stage}, epoch "
-                    f"{step // self.steps_per_epoch + 1}, step {step + 1}; " + self._last_good(),
-                    tip=f"try optimizer.lr={self.recipe.optimizer.lr / 10:g}"
-                    + (" or precision=bf16" if self.recipe.precision.name == "fp16" else ""),
-                )
+                raise self._diverged("loss", value, first + offset + 1)
             self.progress.loss_sum += value
             self.progress.loss_steps += 1
         self._say("step", {"train.loss": sum(values) / len(values)}, rate)
 
-    def _last_good(self) -> str:
-        path = self.recipe.state_path
-        if not path.exists():
-            return "no good checkpoint had been saved yet"
-        return f"the last good checkpoint is {path}"
+    def _diverged(self, what: str, value: float, step: int) -> DivergedError:
+        """Return the error of a loss that is not finite, met at a step counted from 1."""
+        recipe, path = self.recipe, self.recipe.state_path
+        good = "no good checkpoint had been saved yet"
+        if path.exists():
+            good = f"the last good checkpoint is {path}"
+        return DivergedError(
+            f"the {what} is {value} in stage {recipe.stage}, epoch "
+            f"{(step - 1) // self.steps_per_epoch + 1}, step {step}; {good}",
+            tip=f"try optimizer.lr={recipe.optimizer.lr / 10:g}"
+            + (" or precision=bf16" if recipe.precision.name == "fp16" else ""),
+        )
 
     def validate(self, epoch: int) -> None:
         """Validate after an epoch, keep the best weights, and save when it is due."""
         self._look()
         metrics = self.recipe.validate(self.model)
+        if not math.isfinite(metrics["loss"]):
+            raise self._diverged("validation loss", metrics["loss"], self.progress.step)
         score, progress = list(self.recipe.score(metrics)), self.progress
         if not progress.best_score or score > progress.best_score:
             progress.best_score, progress.best_metrics = score, metrics

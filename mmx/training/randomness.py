@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 
 import numpy as np
 import numpy.typing as npt
@@ -36,7 +37,12 @@ def make_deterministic(threads: int | None) -> None:
     An operation without a deterministic form on the device warns instead of failing.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    os.environ.setdefault("TORCHINDUCTOR_DETERMINISTIC", "1")
+    # As use_deterministic_algorithms(True, warn_only=True), but it does not import the compiler.
+    torch.set_deterministic_debug_mode("warn")
+    # Windows that do not overlap, as in every pool of mmx's own, have one writer for each
+    # input: no order of additions to differ. torch warns of max pooling on CUDA all the same.
+    warnings.filterwarnings("ignore", message="max_pool2d_with_indices_backward_cuda")
     torch.backends.cudnn.benchmark = False
     if threads is not None:
         torch.set_num_threads(threads)

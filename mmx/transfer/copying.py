@@ -65,19 +65,38 @@ def copy_fitting(
         notes.append(f"the head is fresh, since the fusion below it is ({lost[0]}, …)")
     elif labelled:
         rows = match_classes(source.classes, classes, class_map)
+        fitting = _fitting_heads(source, own, sorted(labelled)) if rows else []
         same = rows == {index: index for index in range(len(classes))}
         same = same and len(source.classes) == len(classes)
-        for name in sorted(labelled):
-            given, tensor = source.state.get(name), own[name]
-            if given is None or not rows or given.shape[1:] != tensor.shape[1:]:
-                continue
+        for name in fitting:
             for target_row, source_row in rows.items():
-                tensor[target_row] = given[source_row]
-            (copied if same else adapted).append(name)
-        if rows and not same:
+                own[name][target_row] = source.state[name][source_row]
+        (copied if same else adapted).extend(fitting)
+        if fitting and not same:
             notes.append(f"the head keeps {len(rows)} of {len(classes)} classes, matched by name")
+        notes.extend(
+            f"{name} is {_shape(own[name])} here, {_shape(source.state[name])} in the source"
+            for name in sorted(labelled - set(fitting))
+            if rows and name in source.state and source.state[name].shape[1:] != own[name].shape[1:]
+        )
     fresh.extend(sorted(labelled - {*copied, *adapted}))
     return Copied(tuple(copied), tuple(adapted), tuple(fresh), tuple(notes))
+
+
+def _fitting_heads(source: Source, own: dict[str, Tensor], labelled: list[str]) -> list[str]:
+    """Return the tensors of those heads that fit whole: a bias means nothing without its weight."""
+    heads: dict[str, list[str]] = {}
+    for name in labelled:
+        heads.setdefault(name.rpartition(".")[0], []).append(name)
+    return [
+        name
+        for names in heads.values()
+        if all(
+            each in source.state and source.state[each].shape[1:] == own[each].shape[1:]
+            for each in names
+        )
+        for name in names
+    ]
 
 
 def match_classes(
@@ -85,11 +104,12 @@ def match_classes(
 ) -> dict[int, int]:
     """Return target index to source index for the classes that both name.
 
-    Names are compared without regard to case, spaces, ``-`` and ``_``.
+    What ``class_map`` says holds. All other names are compared without regard to case,
+    spaces, ``-`` and ``_``.
 
     Raises:
-        TransferError: Two classes of one task read the same, or ``class_map`` names a
-            class that does not exist.
+        TransferError: Two classes of one task read the same as one of the other's, or
+            ``class_map`` names a class that does not exist, or one target class twice.
     """
     for given, known, side in (
         (class_map.keys(), source, "source"),
@@ -101,19 +121,26 @@ def match_classes(
                     f"transfer.class_map names {name!r}, no class of the {side}",
                     tip=f"the {side}'s classes are {', '.join(known)}",
                 )
-    keys = {
-        "source": [_key(class_map.get(name, name)) for name in source],
-        "target": [_key(name) for name in target],
+    twice = [name for name, count in Counter(class_map.values()).items() if count > 1]
+    if twice:
+        raise TransferError(f"transfer.class_map gives {twice[0]!r} to several source classes")
+    said = {target.index(new): source.index(old) for old, new in class_map.items()}
+    left = {
+        "source": [(i, _key(name)) for i, name in enumerate(source) if name not in class_map],
+        "target": [(i, _key(name)) for i, name in enumerate(target) if i not in said],
     }
-    for side, names in keys.items():
-        twice = [name for name, count in Counter(names).items() if count > 1]
-        if twice and set(twice) & set(keys["target"]) & set(keys["source"]):
+    shared = {key for _, key in left["source"]} & {key for _, key in left["target"]}
+    for side, names in left.items():
+        counts = Counter(key for _, key in names)
+        ambiguous = sorted(key for key in shared if counts[key] > 1)
+        if ambiguous:
             raise TransferError(
-                f"several classes of the {side} read as {twice[0]!r}",
+                f"several classes of the {side} read as {ambiguous[0]!r}",
                 tip="say which one is meant: 'transfer.class_map={source_class: target_class}'",
             )
-    where = {key: index for index, key in enumerate(keys["source"])}
-    return {index: where[key] for index, key in enumerate(keys["target"]) if key in where}
+    where = {key: index for index, key in left["source"]}
+    alike = {index: where[key] for index, key in left["target"] if key in where}
+    return dict(sorted({**said, **alike}.items()))
 
 
 def _key(name: str) -> str:

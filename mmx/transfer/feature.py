@@ -35,7 +35,15 @@ class Feature(Transfer):
                 tip="use transfer=parameter, or the same encoder options for both tasks",
             )
         fresh = sorted({name.split(".")[1] for name in done.fresh if name.startswith("encoders.")})
-        notes = tuple(f"the {name} encoder is fresh: the source has no {name}" for name in fresh)
+        notes = tuple(
+            f"the {name} encoder is fresh: the source "
+            + (
+                f"has another {name} encoder"
+                if any(tensor.startswith(f"encoders.{name}.") for tensor in encoders)
+                else f"has no {name}"
+            )
+            for name in fresh
+        )
         return Start(
             report=Report(frozen=tuple(sorted(frozen)), fresh=done.fresh, notes=notes),
             frozen=frozenset(frozen & dict(model.named_parameters()).keys()),

@@ -26,14 +26,14 @@ def l2_sp(
         if name in shared
     }
 
+    def pull(name: str, parameter: Tensor) -> Tensor:
+        if name not in start:
+            return beta / 2 * parameter.float().square().sum()
+        start[name] = start[name].to(parameter.device)  # copies once, at the first step
+        return alpha / 2 * (parameter - start[name]).float().square().sum()
+
     def regularizer(model: nn.Module) -> Tensor:
-        terms = [
-            alpha / 2 * (parameter - start[name].to(parameter.device)).float().square().sum()
-            if name in start
-            else beta / 2 * parameter.float().square().sum()
-            for name, parameter in model.named_parameters()
-            if parameter.requires_grad
-        ]
-        return torch.stack(terms).sum()
+        trained = [item for item in model.named_parameters() if item[1].requires_grad]
+        return torch.stack([pull(name, parameter) for name, parameter in trained]).sum()
 
     return regularizer

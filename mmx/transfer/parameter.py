@@ -55,6 +55,11 @@ class Parameter(Transfer):
         from_source = {*done.copied, *done.adapted}
         frozen = self._frozen(list(model.state_dict()), from_source)
         parameters = dict(model.named_parameters())
+        if not parameters.keys() - frozen:
+            raise TransferError(
+                f"transfer.freeze={','.join(self.freeze)} leaves nothing to train",
+                tip="patterns look like encoders.image.* or fusion.*",
+            )
         shared = (from_source & parameters.keys()) - frozen
         return Start(
             report=Report(

@@ -7,10 +7,11 @@ line: verbs, run directories, and for ``train`` all that Hydra can complete.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 
+from mmx.config.locate import config_directories
 from mmx.errors import UsageError, closest
+from mmx.verbs import VERBS
 
 SCRIPTS = {
     "bash": """\
@@ -39,11 +40,27 @@ compdef _mmx mmx
 """,
     "fish": """\
 # mmx completion for fish; once:  mmx completion fish > ~/.config/fish/completions/mmx.fish
-complete -c mmx -f -a '(mmx --complete (commandline -cp) 2>/dev/null)'
+function __mmx
+    set -l found (mmx --complete (commandline -cp) 2>/dev/null)
+    if test (count $found) -gt 0
+        printf '%s\\n' $found
+    else
+        __fish_complete_path (commandline -ct)
+    end
+end
+complete -c mmx -f -a '(__mmx)'
 """,
 }
 RUN_VERBS = ("eval", "predict", "resume", "reproduce")
 TRAIN_FLAGS = ("--multirun", "--config-dir", "--allow", "--cfg", "--info", "--help", "--debug")
+FLAG_VALUES: dict[str, tuple[str, ...]] = {
+    "--config-dir": (),  # a path: the shell knows better
+    "-cd": (),
+    "--allow": (),
+    "--cfg": ("job", "hydra", "all"),
+    "-c": ("job", "hydra", "all"),
+    "--info": ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath"),
+}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -71,18 +88,18 @@ def complete(arguments: Sequence[str]) -> int:
 
 def candidates(line: str) -> list[str]:
     """Return what the last word of a command line may become."""
-    from mmx.cli import VERBS
-
     words = line.split()[1:]
     last = "" if line.endswith(" ") or not words else words.pop()
     if not words:
-        return [f"{verb}" for verb in VERBS if verb.startswith(last)]
+        return [verb for verb in VERBS if verb.startswith(last)]
     verb = words[0]
     if verb == "completion":
         return [shell for shell in SCRIPTS if shell.startswith(last)]
     if verb == "train":
         if last.startswith("-"):
             return [flag for flag in TRAIN_FLAGS if flag.startswith(last)]
+        if words[-1] in FLAG_VALUES:
+            return [value for value in FLAG_VALUES[words[-1]] if value.startswith(last)]
         return train_candidates(words[1:], last)
     if verb in RUN_VERBS and len(words) == 1:
         places = [*Path().glob("outputs/runs/*/"), *Path().glob("outputs/sweeps/*/runs/*/")]
@@ -91,17 +108,8 @@ def candidates(line: str) -> list[str]:
 
 
 def train_candidates(words: Sequence[str], last: str) -> list[str]:
-    """Return Hydra's candidates for one override, among the user's own configs too."""
-    from hydra.core.global_hydra import GlobalHydra
-    from hydra.plugins.completion_plugin import DefaultCompletionPlugin
+    """Return what one override of ``mmx train`` may become."""
+    from mmx.config.complete import complete as overrides_like
 
-    from mmx.config.compose import ROOT, composer
-    from mmx.config.locate import HIDDEN
-
-    extra = [Path(b) for a, b in pairwise(words) if a in ("--config-dir", "-cd")]
     chosen = [word for word in words if "=" in word and not word.startswith("-")]
-    with composer(extra):
-        plugin = DefaultCompletionPlugin(GlobalHydra.instance().config_loader())
-        found: list[str] = plugin._query(config_name=ROOT, line=" ".join([*chosen, last]))
-    hidden = tuple(f"{name}{end}" for name in HIDDEN for end in ("=", "/", "."))
-    return sorted({each for each in found if not each.startswith(hidden)})
+    return overrides_like(chosen, last, config_directories(words))

@@ -1,9 +1,9 @@
-"""``mmx predict RUN [TABLE]``: a run's predictions, as CSV.
+"""``mmx predict RUN [DATA]``: a run's predictions, as CSV.
 
-Without TABLE: for the run's own test split. With TABLE (CSV, Parquet or JSONL, for runs on
-``target=table``): for its rows, which need no label column. Each line holds the row's
-number, the predicted class (or labels, or number) and, for classes, each probability.
-stdout carries one line, the file.
+Without DATA: for the run's own test split. DATA is a table (CSV, Parquet or JSONL) for runs
+on ``target=table``, which needs no label column; or pictures or sounds, a file or a folder
+of them, for runs on one such modality. Each line names the row or file, the predicted class
+(or labels, or number) and each class's probability. stdout carries one line, the CSV file.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,20 +21,26 @@ from mmx.errors import UsageError
 from mmx.evaluation.metrics import decide
 from mmx.evaluation.predict import predict
 from mmx.experiment import assemble
+from mmx.modalities.audio import AudioColumn
+from mmx.modalities.image import ImageColumn
 from mmx.runs.atomic import write_text
 from mmx.runs.directory import RunDirectory
-from mmx.stages import load_trained, open_trained
-from mmx.tasks import Target
+from mmx.stages import Loaded, load_trained, open_trained
+from mmx.tasks import Target, Task, TaskData
 from mmx.tasks.table import Table
 from mmx.training.precision import Precision, choose_device
 from mmx.training.randomness import make_deterministic
 from mmx.verbs.arguments import Parser, allowed_packages, keep_threads
 
+FileColumn = type[ImageColumn] | type[AudioColumn]
+FILES: dict[str, FileColumn] = {"image": ImageColumn, "audio": AudioColumn}
+"""Modalities of which one row is one file."""
+
 
 def main(arguments: Sequence[str]) -> int:
     """Predict, and return the exit code."""
     parser = Parser("predict", description=__doc__).with_run().with_allow()
-    parser.add_argument("table", nargs="?", type=Path, metavar="TABLE")
+    parser.add_argument("data", nargs="?", type=Path, metavar="DATA")
     parser.add_argument("--output", type=Path, default=None, help="default: RUN/predictions.csv")
     given = parser.parse_args(arguments)
     directory = RunDirectory.open(given.run)
@@ -42,42 +49,96 @@ def main(arguments: Sequence[str]) -> int:
     make_deterministic(experiment.trainer.threads)
     device = choose_device(experiment.settings.device)
     precision = Precision.choose(experiment.settings.precision, device)
-    task = experiment.target
-    if given.table is not None:
-        if not isinstance(task, Table):
-            raise UsageError(
-                f"the run's target {task.name} is no table: it has no columns to look for",
-                tip=f"mmx predict {given.run}   (its own test split)",
-            )
-        task = task.with_path(given.table)
     trained = load_trained(experiment, directory, device)
-    data = task.load()
+    data, names = _data(experiment.target, trained, given.data, given.run)
     rows = data.splits["test"]
     batches = open_trained(experiment, trained, data, precision).unlocked()
-    outputs, _ = predict(trained.model, batches, rows, precision)
+    outputs, values = predict(trained.model, batches, rows, precision)
+    known = values if given.data is None else None
     path = given.output or directory.path / "predictions.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, as_csv([int(row) for row in rows], outputs, trained.target))
+    write_text(path, as_csv(names or [row + 1 for row in rows], outputs, trained.target, known))
     print(path)
     return 0
 
 
-def as_csv(rows: Sequence[int], outputs: Tensor, target: Target) -> str:
-    """Return predictions as CSV text; rows are counted from 1, as in the table without its head."""
+def _data(
+    task: Task, trained: Loaded, given: Path | None, run: Path
+) -> tuple[TaskData, list[str] | None]:
+    """Return what to predict as a test split, and its file names where it consists of files.
+
+    Raises:
+        UsageError: The run cannot read such data.
+    """
+    if given is None:
+        return task.load(), None
+    if not given.exists():
+        raise UsageError(f"{given} does not exist")
+    if isinstance(task, Table) and given.is_file():
+        return task.with_path(str(given)).load(), None
+    column = FILES.get(next(iter(trained.specs))) if len(trained.specs) == 1 else None
+    if column is None:
+        raise UsageError(
+            f"the run's target {task.name} reads {', '.join(trained.specs)}: {given} does not say "
+            "which is which",
+            tip=f"mmx predict {run}   (its own test split), or train on target=table",
+        )
+    return _files(given, column, trained)
+
+
+def _files(given: Path, column: FileColumn, trained: Loaded) -> tuple[TaskData, list[str]]:
+    """Return a file, or all files below a folder, as one test split."""
+    paths = sorted(p for p in given.rglob("*") if p.is_file()) if given.is_dir() else [given]
+    if not paths:
+        raise UsageError(f"there is no file in {given}")
+    none = np.arange(0)
+    data = TaskData(
+        name=given.name,
+        columns={next(iter(trained.specs)): column(paths)},
+        values=torch.zeros(len(paths), dtype=torch.int64),
+        target=trained.target,
+        splits={"train": none, "val": none, "test": np.arange(len(paths))},
+        fingerprint="",
+        digests={},
+    )
+    return data, [str(path) for path in paths]
+
+
+def as_csv(
+    names: Sequence[object], outputs: Tensor, target: Target, known: Tensor | None = None
+) -> str:
+    """Return predictions as CSV text, one line for each name.
+
+    Args:
+        names: ``(N,)`` file names, or row numbers counted from 1 as in the table without its head.
+        outputs: ``(N, C)``.
+        target: What the outputs mean.
+        known: The true targets, where they are known.
+    """
+    first = "file" if isinstance(names[0], str) else "row"
+    columns: dict[str, Sequence[object]] = {first: names}
+    columns["prediction"] = readable(decide(outputs, target), target)
+    if known is not None:
+        restored = known * target.std + target.mean if target.kind == "regression" else known
+        columns["target"] = readable(restored, target)
+    if target.kind != "regression":
+        chances = outputs.softmax(1) if target.kind == "classes" else torch.sigmoid(outputs)
+        for index, name in enumerate(target.classes):
+            columns[f"p({name})"] = [f"{chance:.6f}" for chance in chances[:, index].tolist()]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    decided = decide(outputs, target).tolist()
-    if target.kind == "regression":
-        writer.writerow(["row", "prediction"])
-        writer.writerows([row + 1, value] for row, value in zip(rows, decided, strict=True))
-        return text.getvalue()
-    writer.writerow(["row", "prediction", *(f"p({name})" for name in target.classes)])
-    classes = target.kind == "classes"
-    probabilities = outputs.softmax(1) if classes else torch.sigmoid(outputs)
-    for row, value, chances in zip(rows, decided, probabilities.tolist(), strict=True):
-        if classes:
-            name = target.classes[value]
-        else:
-            name = "|".join(n for n, there in zip(target.classes, value, strict=True) if there)
-        writer.writerow([row + 1, name, *(f"{chance:.6f}" for chance in chances)])
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
     return text.getvalue()
+
+
+def readable(values: Tensor, target: Target) -> list[object]:
+    """Return class names, labels joined by ``|``, or numbers."""
+    if target.kind == "regression":
+        return [float(value) for value in values]
+    if target.kind == "classes":
+        return [target.classes[int(value)] for value in values]
+    return [
+        "|".join(n for n, there in zip(target.classes, row, strict=True) if there)
+        for row in values.tolist()
+    ]

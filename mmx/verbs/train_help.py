@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
-from pathlib import Path
 
-from mmx.config.locate import builtin_directory, groups, headline, options
+from mmx.config.locate import builtin_directory, config_directories, groups, headline, options
 
 HEAD = """\
 mmx train [flags] [group=option ...] [key=value ...]
@@ -27,7 +25,7 @@ flags, in any place:
 
 def page(words: Sequence[str]) -> str:
     """Return the help page; the options of ``--config-dir`` are listed too."""
-    extra = [Path(b) for a, b in pairwise(words) if a in ("--config-dir", "-cd")]
+    extra = config_directories(words)
     lines = [HEAD]
     for group in groups(extra):
         found = options(group, extra)
