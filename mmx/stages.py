@@ -92,20 +92,20 @@ def run(
     source_task, source_specs, source = None, Specs(), None
     if experiment.source is not None:
         source_task = _load(context, experiment.source, "source", fingerprints, notes)
-        opened = _open(context, source_task, experiment.modalities["source"], {})
+        opened = open_task(context, source_task, experiment.modalities["source"], {})
         source_specs = opened.specs
         if experiment.transfer.needs == "weights":
             source = _train(context, "source", opened, Scratch(), None)
     target_task = _load(context, experiment.target, "target", fingerprints, notes)
     if source_task is not None and source is not None:
         notes.extend(_shared_samples(source_task, target_task))
-    opened = _open(context, target_task, experiment.modalities["target"], source_specs)
+    opened = open_task(context, target_task, experiment.modalities["target"], source_specs)
     given = Source(source.model.state_dict(), _classes(source_task)) if source else None
     target = _train(context, "target", opened, experiment.transfer, given)
     control = None
     if experiment.control:
         if any(spec is source_specs.get(name) for name, spec in opened.specs.items()):
-            opened = _open(context, target_task, experiment.modalities["target"], {})
+            opened = open_task(context, target_task, experiment.modalities["target"], {})
         control = _train(context, "control", opened, Scratch(), None)
     summary = _evaluate(context, target_task, source, target, control)
     summary["notes"] = [*notes, *target.report.notes]
@@ -150,7 +150,9 @@ def _specs_of(task: TaskData, modalities: Modalities, source_specs: Specs) -> Sp
     return specs
 
 
-def _open(context: Context, task: TaskData, modalities: Modalities, source_specs: Specs) -> Opened:
+def open_task(
+    context: Context, task: TaskData, modalities: Modalities, source_specs: Specs
+) -> Opened:
     """Decode a task's rows onto the device."""
     specs = _specs_of(task, modalities, source_specs)
     data = _data(context.experiment, task, modalities, specs, context.precision)
@@ -234,7 +236,8 @@ def _train(
 def _announce(context: Context, stage: str, start: Start) -> None:
     """Say where the starting weights come from, and keep the names of all tensors."""
     trainer = context.experiment.trainer
-    context.listen(Event("stage", stage, text=f"{trainer.epochs} epochs"))
+    plural = "epoch" if trainer.epochs == 1 else "epochs"
+    context.listen(Event("stage", stage, text=f"{trainer.epochs} {plural}"))
     if stage != "target":
         return
     context.directory.write_json("transfer.json", asdict(start.report))

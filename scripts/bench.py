@@ -31,7 +31,7 @@ from mmx.experiment import assemble
 from mmx.modalities import Batch, Stored
 from mmx.model import MultimodalModel
 from mmx.runs.directory import RunDirectory
-from mmx.stages import Context, _open
+from mmx.stages import Context, open_task
 from mmx.training.events import StopRequest
 from mmx.training.fit import Recipe, fit
 from mmx.training.precision import Precision, choose_device
@@ -59,7 +59,7 @@ def main() -> None:
             experiment, RunDirectory(Path(folder)), precision, lambda event: None, StopRequest()
         )
         task = experiment.target.load()
-        opened = _open(context, task, experiment.modalities["target"], {})
+        opened = open_task(context, task, experiment.modalities["target"], {})
         loops = {
             "mmx": lambda: run_mmx(context, opened, Path(folder)),
             "bare": lambda: run_bare(context, opened),

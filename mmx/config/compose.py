@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -143,12 +144,18 @@ def parse(overrides: Sequence[str]) -> list[Override]:
         try:
             parsed.extend(parser.parse_overrides([text]))
         except COMPOSE_ERRORS:
-            problems.append(
-                Problem(text, "is not an override", accepted="key=value, group=option, +key, ~key")
-            )
+            problems.append(_no_override(text))
     if problems:
         raise ConfigError(problems)
     return parsed
+
+
+def _no_override(text: str) -> Problem:
+    key, equals, value = text.partition("=")
+    if equals and re.fullmatch(r"[+~]*\w[\w./]*", key) and not {"'", '"'} & set(value):
+        reason = "the value holds a character that wants quotes"
+        return Problem(text, reason, type_this=f"'{key}=\"{value}\"'")
+    return Problem(text, "is not an override", accepted="key=value, group=option, +key, ~key")
 
 
 def jobs(parsed: Sequence[Override]) -> list[list[str]]:

@@ -44,6 +44,7 @@ def surroundings() -> dict[str, Any]:
     }
 
 
+@cache
 def environment() -> str:
     """Return the installed packages, one a line, as pip would freeze them."""
     found = {f"{dist.name}=={dist.version}" for dist in metadata.distributions()}

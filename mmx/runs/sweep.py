@@ -142,18 +142,23 @@ def tables(rows: Sequence[dict[str, Any]]) -> list[Table]:
     as an earlier one shares its run and is shown once.
     """
     varied = _varied([str(row["job"]) for row in rows])
-    settings = {row["job"]: _settings(str(row["job"])) for row in rows}
+
+    def shown(row: dict[str, Any]) -> dict[str, str]:  # scratch, where there is no source
+        return {**_settings(str(row["job"])), "transfer": str(row["transfer"])}
+
     done = {row["run"]: row for row in reversed(rows) if row["status"] == "done"}
     done = dict(reversed(done.items()))
     metrics = [name for name in METRICS if any(name in row for row in done.values())]
     jobs = Table(*varied, *metrics, "seconds", title="Jobs", title_justify="left")
     for row in done.values():
-        found = [settings[row["job"]].get(key, "") for key in varied]
+        actual = shown(row)
+        found = [actual.get(key, "") for key in varied]
         jobs.add_row(*found, *(_cell(row.get(name)) for name in (*metrics, "seconds")))
     keys = [key for key in varied if key != "seed"]
     groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for row in done.values():
-        groups.setdefault(tuple(settings[row["job"]].get(k, "") for k in keys), []).append(row)
+        actual = shown(row)
+        groups.setdefault(tuple(actual.get(key, "") for key in keys), []).append(row)
     if "seed" not in varied:
         return [jobs]
     title = "Mean ± 95 % interval over seeds"

@@ -52,7 +52,17 @@ complete -c mmx -f -a '(__mmx)'
 """,
 }
 RUN_VERBS = ("eval", "predict", "resume", "reproduce")
-TRAIN_FLAGS = ("--multirun", "--config-dir", "--allow", "--cfg", "--info", "--help", "--debug")
+TRAIN_FLAGS = (
+    "--multirun",
+    "--config-dir",
+    "--allow",
+    "--cfg",
+    "--resolve",
+    "--package",
+    "--info",
+    "--help",
+    "--debug",
+)
 FLAG_VALUES: dict[str, tuple[str, ...]] = {
     "--config-dir": (),  # a path: the shell knows better
     "-cd": (),

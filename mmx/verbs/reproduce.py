@@ -22,7 +22,7 @@ from mmx.runs.compare import Comparison, compare
 from mmx.runs.directory import RunDirectory, read_config
 from mmx.runs.view import view
 from mmx.verbs.arguments import Parser, allowed_packages, keep_threads
-from mmx.verbs.train import conclude
+from mmx.verbs.train_single import conclude
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -13,7 +13,7 @@ from mmx.runs.directory import RunDirectory
 from mmx.runs.manifest import code_digest
 from mmx.runs.view import view
 from mmx.verbs.arguments import Parser, allowed_packages, keep_threads
-from mmx.verbs.train import conclude
+from mmx.verbs.train_single import conclude
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -1,0 +1,96 @@
+"""Before any job of ``mmx train`` runs: compose and build every one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mmx.config import check, compose
+from mmx.config.compose import Composed
+from mmx.errors import ConfigError, Problem
+from mmx.experiment import Experiment, assemble
+from mmx.verbs.train_line import Line
+
+STRICT = ("encoder.", "transfer")
+"""Where an override that no job reads is a mistake; elsewhere the run notes it."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job of a command line, composed and built.
+
+    Attributes:
+        overrides: As Hydra will hand them to the job.
+        composed: Its config.
+        experiment: What it will run.
+    """
+
+    overrides: list[str]
+    composed: Composed
+    experiment: Experiment
+
+
+def preflight(line: Line, allowed: Sequence[str]) -> list[Job]:
+    """Compose and build every job before any of them runs.
+
+    Raises:
+        ConfigError: Everything that is wrong with any job.
+    """
+    problems: list[Problem] = []
+    found: list[Job] = []
+    with compose.composer(line.config_dirs):
+        parsed = compose.parse(line.overrides)
+        jobs = compose.jobs(parsed) if line.multirun else [line.overrides]
+        if not line.multirun:
+            problems.extend(_sweep_without_flag(parsed, line.overrides))
+            sweeping = {problem.given for problem in problems}
+            jobs = [[text for text in line.overrides if text not in sweeping]]
+        for job in jobs:
+            composed, wrong = check.check(compose.parse(job), job, line.config_dirs)
+            problems.extend(wrong)
+            try:
+                found.append(Job(job, composed, assemble(composed.config, allowed)))
+            except ConfigError as error:
+                problems.extend(check.without_echoes(error.problems, composed.unresolved))
+    problems.extend(_unread(found, problems))
+    if problems:
+        raise ConfigError(dict.fromkeys(problems))
+    return found
+
+
+def _sweep_without_flag(parsed: Sequence[object], texts: Sequence[str]) -> list[Problem]:
+    return [
+        Problem(text, "gives several values, and this is one run", type_this=f"-m {text}")
+        for override, text in zip(parsed, texts, strict=True)
+        if override.is_sweep_override()  # type: ignore[attr-defined]
+    ]
+
+
+def _unread(found: Sequence[Job], before: Sequence[Problem]) -> list[Problem]:
+    """Return the overrides that no job reads, with why."""
+    if before or not found:
+        return []
+    reasons: dict[str, list[str]] = {}
+    for job in found:
+        for text in job.overrides:
+            key = text.lstrip("+~").split("=", 1)[0].replace("/", ".")
+            for dropped, why in job.experiment.dropped.items():
+                if (key == dropped or key.startswith(f"{dropped}.")) and key.startswith(STRICT):
+                    reasons.setdefault(text, []).append(why)
+    return [
+        Problem(text, f"no code reads this: {why[0]}", type_this=f"leave out {text}")
+        for text, why in reasons.items()
+        if len(why) == sum(text in job.overrides for job in found)
+        and not _sibling_is_read(text, found)
+    ]
+
+
+def _sibling_is_read(text: str, found: Sequence[Job]) -> bool:
+    """Return whether the same key is read, with another value or beside another task."""
+    key = text.split("=", 1)[0]
+    path = key.lstrip("+~").replace("/", ".")
+    return any(
+        any(other.split("=", 1)[0] == key for other in job.overrides)
+        and not any(path == d or path.startswith(f"{d}.") for d in job.experiment.dropped)
+        for job in found
+    )

@@ -1,0 +1,89 @@
+"""``mmx train -m``: every job, one table, and what failed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from mmx.config.compose import Composed
+from mmx.config.launch import launch
+from mmx.experiment import assemble
+from mmx.runs import sweep
+from mmx.runs.sweep import Sweep
+from mmx.verbs.preflight import Job
+from mmx.verbs.train_line import Line
+from mmx.verbs.train_single import run_one, say_failure
+
+LOG_WIDTH = 160
+"""Columns of a table that goes to a pipe or log."""
+
+
+@dataclass
+class SweepJob:
+    """One job of a sweep; a class, so that a parallel launcher can send it to a worker."""
+
+    sweep: Sweep
+    allowed: Sequence[str]
+
+    def __call__(self, composed: Composed) -> None:
+        """Run the job unless the sweep has it already."""
+        experiment = assemble(composed.config, self.allowed)
+        console = Console(stderr=True)
+        label = " ".join(composed.overrides)
+        with self.sweep.claim(experiment.fingerprint) as done:
+            if done is not None:
+                console.print(f"skipped {label}: done in {done}", markup=False, soft_wrap=True)
+                return
+            console.print(f"job {label}", style="bold", markup=False, soft_wrap=True)
+            directory, outcome = run_one(composed, self.allowed, self.sweep.runs, None)
+        if outcome["status"] != "done":
+            say_failure(console, directory, outcome)
+        if outcome["status"] == "interrupted":
+            sys.exit(int(str(outcome["exit_code"])))
+
+
+def run_sweep(
+    line: Line,
+    found: Sequence[Job],
+    allowed: Sequence[str],
+    where: Path | None,
+) -> int:
+    """Run the jobs that are not done yet and return the exit code.
+
+    Args:
+        line: The command line.
+        found: Its jobs, checked.
+        allowed: Packages whose classes configs may name.
+        where: The sweep's directory, if the user named one.
+    """
+    jobs = [(" ".join(job.overrides), job.experiment.fingerprint) for job in found]
+    plan = sweep.plan(Path(found[0].experiment.settings.output_dir), jobs, where)
+    stopped: int | None = None
+    try:
+        launch(
+            SweepJob(plan, allowed), ["--multirun", *line.flags], line.overrides, line.config_dirs
+        )
+    except SystemExit as error:
+        stopped = error.code if isinstance(error.code, int) and error.code > 2 else None
+    rows = plan.rows()
+    plan.write_summary(rows)
+    console = Console(stderr=True)
+    console.width = console.width if console.is_terminal else LOG_WIDTH
+    for table in sweep.tables(rows):
+        console.print(table)
+    failures = [row for row in rows if row["status"] != "done"]
+    for row in failures:
+        console.print(
+            f"{row['status']}: {row['job']}: {row['error']} ({row['run'] or 'no run directory'})",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+    print(plan.path)
+    if stopped is not None:
+        return stopped
+    return 1 if failures else 0
