@@ -5,7 +5,8 @@ Shape legend: ``B`` batch, ``T`` tokens, ``D`` width, ``C`` outputs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -75,12 +76,25 @@ class MultimodalModel(nn.Module):
             pooled = torch.zeros(len(x), widths.pooled, device=x.device)
             mask = torch.zeros(len(x), 1, dtype=torch.bool, device=x.device)
             return Features(pooled.unsqueeze(1), mask, pooled, levels)
-        features = encoder(x[rows], None if lengths is None else lengths[rows])
+        with _statistics_kept(encoder) if len(rows) == 1 else nullcontext():
+            features = encoder(x[rows], None if lengths is None else lengths[rows])
 
         def scatter(part: Tensor) -> Tensor:
             return part.new_zeros(len(x), *part.shape[1:]).index_copy(0, rows, part)
 
         return features.map(scatter)
+
+
+@contextmanager
+def _statistics_kept(module: nn.Module) -> Iterator[None]:
+    """Evaluate for a while: one row alone has no variance to normalise by."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
 
 
 def set_training_mode(model: MultimodalModel, frozen: frozenset[str]) -> None:

@@ -191,6 +191,8 @@ def _train(
         target.outputs,
     )
     start = transfer.start(source, model, target.classes)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name not in start.frozen)
     model.to(precision.device).to(memory_format=torch.channels_last)
     loss_of = experiment.objective.bind(
         opened.task.values[torch.from_numpy(opened.task.splits["train"])], target.outputs

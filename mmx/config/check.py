@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -38,12 +39,19 @@ def check(
             usable.extend([] if problem else [text])
         else:
             values.append((override, text))
-    base = _compose(usable)
+    places = tuple(path.resolve() for path in extra)
+    base = _base(tuple(usable), places) if values else _compose(usable)
     for override, text in values:
         problem = _key_problem(override, text, base.config, known, extra)
         problems.extend([problem] if problem else [])
         usable.extend([] if problem else [text])
     return (_compose(usable) if values else base), problems
+
+
+@functools.lru_cache(maxsize=16)
+def _base(overrides: tuple[str, ...], places: tuple[Path, ...]) -> Composed:
+    """Return the config before any key is set: the same for all jobs that choose the same."""
+    return _compose(overrides)
 
 
 def _compose(overrides: Sequence[str]) -> Composed:

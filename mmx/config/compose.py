@@ -23,7 +23,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
-from hydra.plugins.config_source import ConfigResult
+from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -100,6 +100,17 @@ class UserConfigs(SearchPathPlugin):
             search_path.prepend(provider="user", path=f"file://{path.resolve()}")
 
 
+class _Sources(dict[str, type[ConfigSource]]):
+    """Hydra's table of config sources, which reaches a parallel launcher's workers as it was.
+
+    A worker registers Hydra's own sources before it unpacks ours, and refuses two for one
+    scheme; it gets its config composed, so it needs only Hydra's.
+    """
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (dict, ({**self, "file": FileConfigSource},))
+
+
 def register(extra: Sequence[Path] = ()) -> None:
     """Teach Hydra about tasks with two roles and about the user's directories."""
     for path in extra:
@@ -120,7 +131,8 @@ def register(extra: Sequence[Path] = ()) -> None:
     plugins = Plugins.instance()
     if UserConfigs not in plugins.discover(SearchPathPlugin):
         plugins.register(UserConfigs)
-    SourcesRegistry.instance().types["file"] = TaskSource
+    registry = SourcesRegistry.instance()
+    registry.types = _Sources({**registry.types, "file": TaskSource})
 
 
 @contextmanager

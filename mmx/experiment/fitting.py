@@ -7,9 +7,11 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from mmx.encoders import Encoder
 from mmx.errors import Problem
@@ -126,12 +128,28 @@ def _shapes(parts: Parts, role: str, task: Task) -> Iterator[Problem]:
             yield Problem("fusion", str(error))
 
 
+class _WithoutDraws(TorchFunctionMode):
+    """Leaves weights undrawn: on paper they have no values, and asking costs seconds.
+
+    ``normal_`` of a meta tensor imports torch's whole compiler.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        named = kwargs or {}
+        drawing = getattr(func, "__module__", "") == "torch.nn.init"
+        if drawing or func in (Tensor.normal_, Tensor.uniform_):
+            return args[0] if args else named["tensor"]
+        return func(*args, **named)
+
+
 def _on_paper(make: Callable[..., M], *arguments: object, **keywords: object) -> M:
     """Return a module made without memory for its weights, or with it where there is no way."""
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         warnings.simplefilter("ignore")
         try:
-            with torch.device("meta"):
+            with torch.device("meta"), _WithoutDraws():
                 return make(*arguments, **keywords)
         except (RuntimeError, NotImplementedError):  # a constructor that looks at its numbers
             return make(*arguments, **keywords)

@@ -60,7 +60,7 @@ def run_sweep(
         allowed: Packages whose classes configs may name.
         where: The sweep's directory, if the user named one.
     """
-    jobs = [(" ".join(job.overrides), job.experiment.fingerprint) for job in found]
+    jobs = [(" ".join(job.composed.overrides), job.experiment.fingerprint) for job in found]
     plan = sweep.plan(Path(found[0].experiment.settings.output_dir), jobs, where)
     stopped: int | None = None
     try:

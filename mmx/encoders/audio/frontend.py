@@ -38,16 +38,17 @@ class LogMel(nn.Module):
         self.window_samples = max(2, round(rate * window_ms / 1000))
         self.hop_samples = max(1, round(rate * hop_ms / 1000))
         self.fft_samples = _fft_samples(rate, mels, at_least=self.window_samples)
-        bank = melscale_fbanks(
-            self.fft_samples // 2 + 1,
-            f_min=0.0,
-            f_max=rate / 2,
-            n_mels=mels,
-            sample_rate=rate,
-        )
+        with torch.device("cpu"):  # on meta it would import torch's compiler: 2 s of every start
+            bank = melscale_fbanks(
+                self.fft_samples // 2 + 1,
+                f_min=0.0,
+                f_max=rate / 2,
+                n_mels=mels,
+                sample_rate=rate,
+            )
+            window = torch.hann_window(self.window_samples)
         # Constants of the rate, so they stay out of checkpoints and transfer reports.
         self.register_buffer("bank", bank, persistent=False)  # (bins, F)
-        window = torch.hann_window(self.window_samples)
         self.register_buffer("window", window, persistent=False)
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,143 @@
+"""What TAB finds, and that the shells' own scripts pass it on."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mmx.verbs.completion import SCRIPTS, candidates
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("mmx tr", ["train"]),
+        ("mmx re", ["resume", "reproduce"]),
+        ("mmx completion ", ["bash", "zsh", "fish"]),
+        ("mmx train source=ci", ["source=cifar10", "source=cifar100"]),
+        ("mmx train target=ci", ["target=cifar10", "target=cifar100"]),
+        ("mmx train encoder/image=sm", ["encoder/image=small_cnn"]),
+        ("mmx train trainer.ep", ["trainer.epochs="]),
+        ("mmx train encoder/image=vit_b_16 encoder.image.he", ["encoder.image.heads="]),
+        ("mmx train ta", ["target.", "target="]),
+        ("mmx train -m source=none,fs", ["source=none,fsdd"]),
+        ("mmx train -m seed=1,2 fusion=g", ["fusion=gmu"]),
+        ("mmx train --cfg ", ["job", "hydra", "all"]),
+        ("mmx train --res", ["--resolve"]),
+        ("mmx train --config-dir o", []),
+        ("mmx train hyd", []),
+        ("mmx train +hyd", []),
+        ("mmx train task", []),
+        ("mmx list ", []),
+    ],
+)
+def test_candidates(line, expected):
+    assert candidates(line) == expected
+
+
+def test_every_group_is_offered():
+    assert {"source=", "target=", "fusion=", "encoder/", "trainer.", "seed="} <= set(
+        candidates("mmx train ")
+    )
+
+
+@pytest.mark.parametrize("flag", ["--config-dir own", "--config-dir=own", "-cd own"])
+def test_the_users_own_tasks(tmp_path, monkeypatch, flag):
+    (tmp_path / "own" / "task").mkdir(parents=True)
+    (tmp_path / "own" / "task" / "mine.yaml").write_text("# mine\n_target_: a.B\n")
+    monkeypatch.chdir(tmp_path)
+    assert candidates(f"mmx train {flag} target=mi") == ["target=mine"]
+    assert candidates("mmx train target=mi") == []
+
+
+@pytest.mark.parametrize("verb", ["eval", "predict", "resume", "reproduce"])
+def test_run_directories(tmp_path, monkeypatch, verb):
+    monkeypatch.chdir(tmp_path)
+    Path("outputs/runs/one").mkdir(parents=True)
+    Path("outputs/sweeps/s/runs/two").mkdir(parents=True)
+    both = ["outputs/runs/one", "outputs/sweeps/s/runs/two"]
+    assert candidates(f"mmx {verb} ") == both
+    assert candidates(f"mmx {verb} outputs/r") == both[:1]
+    assert candidates(f"mmx {verb} outputs/runs/one x") == []
+
+
+@pytest.fixture
+def path_with_mmx(tmp_path: Path) -> str:
+    (tmp_path / "bin").mkdir()
+    tool = tmp_path / "bin" / "mmx"
+    tool.write_text(f'#!/bin/sh\nexec {sys.executable} -m mmx "$@"\n')
+    tool.chmod(0o755)
+    (tmp_path / "recipes").mkdir()
+    return f"{tmp_path / 'bin'}:/usr/local/bin:/usr/bin:/bin"
+
+
+def shell(name: str, script: str, folder: Path, path: str) -> list[str]:
+    if shutil.which(name) is None:
+        pytest.skip(f"{name} is not installed")
+    done = subprocess.run(
+        [name, "-c", script],
+        cwd=folder,
+        env={"PATH": path, "HOME": str(folder), "TERM": "dumb"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == ""
+    return done.stdout.splitlines()
+
+
+BASH = """
+eval "$(mmx completion bash)"
+complete -p mmx
+compopt() { echo "compopt $*"; }
+try() {
+    COMP_LINE="$1" COMP_POINT=${#1} COMPREPLY=()
+    COMP_WORDS=($1) COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
+    _mmx
+    echo "$1 -> ${COMPREPLY[*]}"
+}
+try "mmx tr"
+try "mmx train source=ci"
+try "mmx train trainer.ep"
+try "mmx train -m source=none,fs"
+try "mmx train --config-dir r"
+"""
+
+
+def test_bash(tmp_path, path_with_mmx):
+    assert shell("bash", BASH, tmp_path, path_with_mmx) == [
+        "complete -o default -F _mmx mmx",
+        "mmx tr -> train",
+        "mmx train source=ci -> cifar10 cifar100",  # readline replaces what follows the "="
+        "compopt -o nospace",
+        "mmx train trainer.ep -> trainer.epochs=",
+        "mmx train -m source=none,fs -> none,fsdd",
+        "mmx train --config-dir r -> ",
+    ]
+
+
+def test_fish(tmp_path, path_with_mmx):
+    script = "mmx completion fish | source\n" + "\n".join(
+        f'complete -C "{line}"'
+        for line in ("mmx tr", "mmx train source=ci", "mmx train --config-dir rec")
+    )
+    assert shell("fish", script, tmp_path, path_with_mmx) == [
+        "train", "source=cifar10", "source=cifar100", "recipes/"
+    ]  # fmt: skip
+
+
+def test_zsh_defines_its_function(tmp_path, path_with_mmx):
+    script = (
+        "autoload -Uz compinit; compinit -u -d dump; "
+        'eval "$(mmx completion zsh)"; print ${_comps[mmx]} $+functions[_mmx]'
+    )
+    assert shell("zsh", script, tmp_path, path_with_mmx) == ["_mmx 1"]
+
+
+def test_scripts_say_how_to_install_them():
+    for name, script in SCRIPTS.items():
+        assert f"mmx completion {name}" in script

@@ -1,0 +1,312 @@
+"""What several folders of tests share: a tiny task in memory, and whole runs with tiny settings."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from PIL import Image as Pictures
+
+from mmx import execution
+from mmx.config import compose
+from mmx.encoders.image.small_cnn import SmallCnn
+from mmx.encoders.tabular.mlp import Mlp
+from mmx.evaluation.metrics import measure, score
+from mmx.evaluation.predict import predict
+from mmx.experiment import assemble
+from mmx.fusion.concat import Concat
+from mmx.modalities.image import Image, ImageColumn
+from mmx.modalities.tabular import Tabular, TabularColumn
+from mmx.model import MultimodalModel
+from mmx.objectives.cross_entropy import CrossEntropy
+from mmx.runs.directory import RunDirectory
+from mmx.tasks import Target
+from mmx.training.data import Data, View
+from mmx.training.events import Event, StopRequest
+from mmx.training.fit import Fitted, Recipe, fit
+from mmx.training.optimizer import AdamW, Optimizer
+from mmx.training.precision import Precision
+from mmx.training.randomness import seed_torch
+from mmx.training.trainer import Trainer
+from mmx.transfer import Start
+from mmx.transfer.base import everything_fresh
+
+CLASSES = ("low", "middle", "high")
+
+
+@pytest.fixture(autouse=True)
+def _torch_as_it_was() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    yield
+    torch.set_deterministic_debug_mode("default")
+    torch.set_num_threads(threads)
+
+
+class StopAfter(StopRequest):
+    """A signal that arrives while step number ``steps`` is taken."""
+
+    def __init__(self, steps: int) -> None:
+        self.left = steps
+
+    @property
+    def signal_number(self) -> int | None:
+        self.left -= 1
+        return signal.SIGTERM if self.left <= 0 else None
+
+
+@dataclass
+class Bench:
+    """A tiny task in memory, with pictures and numbers, and what ``fit`` needs to train on it."""
+
+    folder: Path
+    rows: int = 37
+    validation: int = 12
+    missing: bool = True
+    device: str = "cpu"
+    precision: str = "fp32"
+    optimizer: Optimizer = field(default_factory=AdamW)
+    dropout: float = 0.3
+    augment: bool = True
+    trainer: dict[str, Any] = field(default_factory=dict)
+    start: Callable[[MultimodalModel], Start] = everything_fresh
+    change: Callable[[MultimodalModel], None] = lambda model: None
+
+    def __post_init__(self) -> None:
+        self.events: list[Event] = []
+        self.state_path = self.folder / "state.safetensors"
+        options = {"epochs": 3, "batch_size": 8, "checkpoint_seconds": 1e9, **self.trainer}
+        self.settings = Trainer(**options)
+        self.place = torch.device(self.device)
+        self.format = Precision.choose(self.precision, self.place)
+        self.data = self.make_data()
+        self.target = Target("classes", CLASSES)
+        self.loss_of = CrossEntropy().bind(self.data.target.cpu()[: self.rows], len(CLASSES))
+        self.model = self.make_model()
+
+    def make_data(self) -> Data:
+        total = self.rows + 2 * self.validation
+        random = np.random.default_rng(7)
+        labels = random.integers(0, len(CLASSES), total)
+        pixels = random.integers(0, 120, (total, 8, 8)) + 60 * labels[:, None, None]
+        pictures = ImageColumn(pixels.astype(np.uint8))
+        numbers: list[str | None] = [f"{y + random.normal():.3f}" for y in labels]
+        other: list[str | None] = [f"{random.normal():.3f}" for _ in labels]
+        if self.missing:
+            pictures.present[::5] = False
+            numbers[1::5] = other[1::5] = [None] * len(numbers[1::5])
+        views = [
+            (pictures, Image(size=8, crop=1, flip=True)),
+            (TabularColumn({"a": numbers, "b": other}), Tabular()),
+        ]
+        bounds = [0, self.rows, self.rows + self.validation, total]
+        splits = {
+            name: np.arange(low, high)
+            for name, low, high in zip(("train", "val", "test"), bounds, bounds[1:], strict=False)
+        }
+        return Data(
+            {
+                modality.name: View(column, modality, modality.fit(column, splits["train"]))
+                for column, modality in views
+            },
+            torch.from_numpy(labels),
+            splits,
+            device=self.place,
+            resident=True,
+        )
+
+    def make_model(self) -> MultimodalModel:
+        seed_torch(1, "weights")
+        model = MultimodalModel(
+            {name: view.spec for name, view in self.data.views.items()},
+            {
+                "image": partial(SmallCnn, width=8, depth=2),
+                "tabular": partial(Mlp, width=8, hidden=8, dropout=self.dropout),
+            },
+            Concat,
+            len(CLASSES),
+        )
+        self.change(model)
+        return model.to(self.place).to(memory_format=torch.channels_last)
+
+    def validate(self, model: MultimodalModel) -> dict[str, float]:
+        found = predict(model, self.data, self.data.rows("val"), self.format)
+        return measure(*found, self.target, self.loss_of)
+
+    def recipe(self) -> Recipe:
+        return Recipe(
+            stage="target",
+            seed=3,
+            draws="target",
+            trainer=self.settings,
+            optimizer=self.optimizer,
+            precision=self.format,
+            validate=self.validate,
+            score=score("classes"),
+            augment=self.augment,
+            state_path=self.state_path,
+        )
+
+    def fit(self, stop: StopRequest | None = None) -> Fitted:
+        start = self.start(self.model)
+        return fit(
+            self.model,
+            self.data,
+            self.loss_of,
+            start,
+            self.recipe(),
+            self.events.append,
+            stop or StopRequest(),
+        )
+
+    def epochs(self) -> list[tuple[int, int, dict[str, float]]]:
+        """Return what the epochs' events say, without seconds."""
+        return [(e.epoch, e.step, e.values) for e in self.events if e.kind == "epoch"]
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Callable[..., Bench]:
+    """Return ``make(**options) -> Bench``; all of one test share a state file."""
+    return partial(Bench, tmp_path)
+
+
+@pytest.fixture
+def stop_after() -> type[StopAfter]:
+    return StopAfter
+
+
+Overrides = list[str]
+Run = Callable[..., RunDirectory]
+
+
+def run_once(
+    overrides: Overrides, folder: Path, listen: Callable[[Event], None] = lambda event: None
+) -> RunDirectory:
+    """Run an experiment in this process, without the command line; say why where it fails."""
+    with compose.composer():
+        composed = compose.compose(
+            [*overrides, "trainer.threads=1", "device=cpu", f"output_dir={folder}"]
+        )
+    experiment = assemble(composed.config)
+    directory = execution.create(
+        experiment,
+        folder / "runs",
+        choices=composed.choices,
+        overrides=composed.overrides,
+        unresolved=composed.unresolved,
+    )
+    outcome = execution.execute(experiment, directory, listen)
+    assert outcome == {"status": "done", "exit_code": 0}, outcome
+    return directory
+
+
+@pytest.fixture(scope="session")
+def train(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Return ``run(*overrides) -> RunDirectory``; equal command lines share one run."""
+    folder = tmp_path_factory.mktemp("outputs")
+    known: dict[tuple[str, ...], RunDirectory] = {}
+
+    def run(*overrides: str) -> RunDirectory:
+        if overrides not in known:
+            known[overrides] = run_once(list(overrides), folder)
+        return known[overrides]
+
+    return run
+
+
+WORDS = ("stone", "river", "cloud", "grass", "metal", "paper")
+
+
+def write_table(folder: Path, name: str, rows: int, seed: int) -> Path:
+    """Write a table with pictures, sounds, words and numbers, all of which tell of the label.
+
+    Every column lacks some cells but ``photo`` and ``b``. ``label`` is a class, ``number`` a
+    number and ``tags`` several labels; a third of the rows is tested on.
+    """
+    random = np.random.default_rng(seed)
+    lines = ["photo,picture,sound,words,a,b,label,number,tags,split"]
+    for row in range(rows):
+        label = row % 3
+        picture, sound = f"{name}{row}.png", f"{name}{row}.wav"
+        pixels = random.integers(0, 90, (8, 8, 3)) + 70 * label
+        Pictures.fromarray(pixels.astype(np.uint8)).save(folder / picture)
+        seconds = np.arange(600 + 20 * (row % 5)) / 8000
+        tone = 0.4 * np.sin(2 * np.pi * 400 * (1 + label) * seconds)
+        soundfile.write(folder / sound, tone + random.normal(0, 0.02, len(tone)), 8000)
+        words = " ".join([WORDS[2 * label], *random.choice(WORDS, row % 4)])
+        split = ("val", "train", "test", "train", "train", "test")[row // 3 % 6]
+        cells = [
+            picture,
+            "" if row % 7 == 2 else picture,
+            "" if row % 9 == 4 else sound,
+            "" if row % 8 == 6 else words,
+            "" if row % 5 == 1 else f"{label + random.normal():.3f}",
+            random.choice(["x", "y"]),
+            ("low", "middle", "high")[label],
+            f"{10 + 3 * label + random.normal():.3f}",
+            "|".join(tag for tag, there in (("even", label != 1), ("big", label > 0)) if there),
+            split,
+        ]
+        lines.append(",".join(str(cell) for cell in cells))
+    path = folder / f"{name}.csv"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.fixture(scope="session")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Return two tables with the same columns, ``one`` and ``two``."""
+    folder = tmp_path_factory.mktemp("tables")
+    return {name: write_table(folder, name, 48, seed) for seed, name in enumerate(("one", "two"))}
+
+
+TINY = (
+    "encoder/text=embedding_mean",
+    "encoder.text.width=8",
+    "encoder.image.width=8",
+    "encoder.audio.width=8",
+    "encoder.audio.mels=8",
+    "encoder.tabular.width=8",
+    "encoder.tabular.hidden=8",
+    "trainer.epochs=2",
+    "trainer.batch_size=12",
+    "trainer.workers=0",
+)
+COLUMNS = {"image": "picture", "audio": "sound", "text": "words", "tabular": "[a, b]"}
+
+
+def on_tables(
+    source: Path | None, target: Path, modalities: tuple[str, ...] = tuple(COLUMNS), *more: str
+) -> list[str]:
+    """Return the overrides of a tiny experiment from one table to another."""
+    columns = COLUMNS if modalities != ("image",) else {"image": "photo"}
+    given = "{" + ", ".join(f"{name}: {columns[name]}" for name in modalities) + "}"
+    found = [] if source is not None else ["source=none"]
+    for role, path in (("source", source), ("target", target)):
+        if path is not None:
+            found += [
+                f"{role}=table",
+                f"{role}.name={path.stem}",
+                f"{role}.path={path}",
+                f"{role}.label=label",
+                f"{role}.columns={given}",
+                f"{role}.split=split",
+                f"{role}.audio.sample_rate=8000",
+            ]
+    unread = {f"encoder.{name}." for name in COLUMNS if name not in modalities}
+    unread |= {"encoder/text="} if "text" not in modalities else set()
+    kept = [text for text in TINY if not text.startswith(tuple(unread))]
+    return [*found, *kept, *more]
+
+
+@pytest.fixture(scope="session")
+def overrides() -> Callable[..., list[str]]:
+    """Return ``on_tables(source, target, modalities, *more)``."""
+    return on_tables

@@ -1,0 +1,220 @@
+"""Real processes, killed and interrupted, then resumed.
+
+    MMX_KILLS=50 pytest tests/processes/test_processes_signals.py
+
+kills more often; the seed of a failure is in its message, and MMX_KILLS_SEED repeats it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mmx.runs.directory import RunDirectory
+
+KILLS = int(os.environ.get("MMX_KILLS", "3"))
+SEED = int(os.environ.get("MMX_KILLS_SEED", time.time_ns() % 10**6))
+
+# Imports all that a run imports, once, and forks a process for each command line.
+NURSERY = """
+import json, os, sys
+import sklearn.datasets, sklearn.metrics, torch._dynamo
+import mmx.verbs.resume, mmx.verbs.train
+from mmx.cli import main
+print("ready", flush=True)
+for line in sys.stdin:
+    job = json.loads(line)
+    if "wait" in job:
+        status = os.waitpid(job["wait"], 0)[1]
+        print(os.waitstatus_to_exitcode(status), flush=True)
+        continue
+    child = os.fork()
+    if child == 0:
+        os.chdir(job["folder"])
+        for number, name in ((1, "stdout"), (2, "stderr")):
+            os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+        code = main(job["words"])
+        sys.stdout.flush()
+        os._exit(code)
+    print(child, flush=True)
+"""
+
+
+@dataclass
+class Nursery:
+    process: subprocess.Popen[str]
+
+    def ask(self, **job: Any) -> int:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps(job) + "\n")
+        self.process.stdin.flush()
+        return int(self.process.stdout.readline())
+
+    def start(self, folder: Path, *words: str) -> int:
+        """Start ``mmx words`` in ``folder``, where its output goes too; return its pid."""
+        folder.mkdir(parents=True, exist_ok=True)
+        return self.ask(folder=str(folder), words=words)
+
+    def wait(self, pid: int) -> int:
+        """Return the exit code, or minus the signal that ended it."""
+        return self.ask(wait=pid)
+
+    def run(self, folder: Path, *words: str) -> int:
+        return self.wait(self.start(folder, *words))
+
+
+@pytest.fixture(scope="module")
+def nursery() -> Iterator[Nursery]:
+    command = [sys.executable, "-c", NURSERY]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        yield Nursery(process)
+        assert process.stdin is not None
+        process.stdin.close()
+
+
+@pytest.fixture(scope="module")
+def words(tables: dict[str, Path], overrides: Callable[..., list[str]]) -> list[str]:
+    given = overrides(
+        tables["one"], tables["two"], ("image", "tabular"), "source.image.crop=1", "fusion=gmu"
+    )
+    more = ["trainer.epochs=10", "trainer.checkpoint_seconds=0.05", "trainer.threads=1"]
+    return ["train", *given, *more, "device=cpu"]
+
+
+@pytest.fixture(scope="module")
+def whole(
+    nursery: Nursery, words: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> RunDirectory:
+    """Return the run that nothing disturbs."""
+    folder = tmp_path_factory.mktemp("whole")
+    assert nursery.run(folder, *words) == 0, (folder / "stderr").read_text()
+    return RunDirectory(folder / (folder / "stdout").read_text().strip())
+
+
+def kept(run: RunDirectory) -> dict[str, Any]:
+    return {key: value for key, value in run.summary().items() if key not in ("run", "timing")}
+
+
+def without_seconds(run: RunDirectory) -> list[dict[str, Any]]:
+    return [{k: v for k, v in entry.items() if k != "seconds"} for entry in run.metrics()]
+
+
+def when_training(folder: Path, lines: int = 1) -> RunDirectory:
+    """Wait until a run has written as many lines of metrics; return it."""
+    for _ in range(6000):
+        for metrics in folder.glob("outputs/runs/2*/metrics.jsonl"):
+            if metrics.read_text().count("\n") >= lines:
+                return RunDirectory(metrics.parent)
+        time.sleep(0.01)
+    raise AssertionError(f"no training under {folder}")
+
+
+def test_killed_runs_end_as_if_they_had_not_been(
+    nursery: Nursery, words: list[str], whole: RunDirectory, tmp_path: Path
+) -> None:
+    chance, kills = random.Random(SEED), 0
+    moments = []
+    while kills < KILLS:
+        folder = tmp_path / str(kills)
+        pid = nursery.start(folder, *words)
+        run = when_training(folder)
+        while kills < KILLS:
+            moments.append(chance.uniform(0, 1.2))
+            time.sleep(moments[-1])
+            os.kill(pid, signal.SIGKILL)
+            code = nursery.wait(pid)
+            if code == 0:
+                break
+            assert code == -signal.SIGKILL, (folder / "stderr").read_text()
+            assert run.status()["status"] in ("killed", "done")
+            kills += 1
+            pid = nursery.start(folder, "resume", str(run.path))
+        else:
+            code = nursery.wait(pid)
+        message = f"MMX_KILLS_SEED={SEED}, killed after {moments} s"
+        assert code == 0, f"{message}: {(folder / 'stderr').read_text()}"
+        assert kept(run) == kept(whole), message
+        assert without_seconds(run) == without_seconds(whole), message
+        assert run.status()["status"] == "done"
+
+
+def test_sigterm_saves_the_run(
+    nursery: Nursery, words: list[str], whole: RunDirectory, tmp_path: Path
+) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "mmx", *words],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    ) as process:
+        run = when_training(tmp_path, lines=50)
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate()
+    assert process.returncode == 143
+    assert out == f"{run.path.relative_to(tmp_path)}\n"
+    status = run.status()
+    assert (status["status"], status["signal"]) == ("interrupted", signal.SIGTERM)
+    assert status["error"].startswith("stopped ")
+    assert f"interrupted: {status['error']}" in err
+    assert f"  tip: mmx resume {run.path.relative_to(tmp_path)}" in err
+    assert run.summary() == {}
+    assert nursery.run(tmp_path, "resume", str(run.path)) == 0
+    assert (tmp_path / "stdout").read_text() == f"{run.path}\n"
+    assert kept(run) == kept(whole)
+    assert without_seconds(run) == without_seconds(whole)
+    assert nursery.run(tmp_path, "resume", str(run.path)) == 0
+    assert "this run is done: nothing is left to resume" in (tmp_path / "stderr").read_text()
+
+
+def test_ctrl_c_saves_the_run_and_a_second_one_stops_at_once(
+    nursery: Nursery, words: list[str], tmp_path: Path
+) -> None:
+    pid = nursery.start(tmp_path, *words)
+    run = when_training(tmp_path)
+    os.kill(pid, signal.SIGINT)
+    assert nursery.wait(pid) == 130
+    assert run.status()["status"] == "interrupted"
+    assert run.status()["signal"] == signal.SIGINT
+    pid = nursery.start(tmp_path, "resume", str(run.path))
+    when_training(tmp_path, lines=40)
+    for _ in range(2):
+        os.kill(pid, signal.SIGINT)
+        time.sleep(0.002)
+    assert nursery.wait(pid) == 130
+    assert run.status()["status"] == "interrupted"
+
+
+def test_a_run_that_is_worked_on_cannot_be_resumed(
+    nursery: Nursery, words: list[str], tmp_path: Path
+) -> None:
+    pid = nursery.start(tmp_path, *words)
+    run = when_training(tmp_path)
+    other = tmp_path / "other"
+    assert nursery.run(other, "resume", str(run.path)) == 1
+    os.kill(pid, signal.SIGKILL)
+    nursery.wait(pid)
+    assert (
+        (other / "stderr")
+        .read_text()
+        .endswith(
+            f"mmx: {run.path} is being worked on by process {pid}\n  tip: wait for it, or stop it\n"
+        )
+    )

@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mmx.runs import report
+from mmx.runs.directory import RunDirectory
+from mmx.runs.manifest import code_digest, environment, surroundings
+
+VOID = {"meta", "br", "img", "hr", "input", "link"}
+
+
+class Page(HTMLParser):
+    """Collects tags, attributes and text, and complains of a tag that is not closed in order."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(html)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+    def tags(self, name: str) -> list[dict[str, str | None]]:
+        return [attributes for tag, attributes in self.found if tag == name]
+
+
+def summary(**changes: Any) -> dict[str, Any]:
+    metrics = {"loss": 1.25, "accuracy": 0.4321}
+    return {
+        "source": {"task": "digits"},
+        "target": {
+            "task": "<script>alert(1)</script>",
+            "metrics": {"val": metrics, "test": metrics},
+        },
+        "fusion": "gmu",
+        "seed": 7,
+        "device": "cpu",
+        "precision": "fp32",
+        "params": {"total": 123456, "trainable": 98765},
+        "transfer": {"mode": "parameter", "copied": 3, "adapted": 2, "frozen": 1, "fresh": 4},
+        "timing": {"source_s": 1.5, "target_s": 2.5, "total_s": 9.5, "train_samples_per_s": 321.0},
+        "notes": ["a note with <b>tags</b>"],
+        **changes,
+    }
+
+
+def make(folder: Path, content: dict[str, Any]) -> RunDirectory:
+    directory = RunDirectory.create(
+        folder,
+        label="x",
+        fingerprint="f" * 32,
+        config={"name": "<img src=x>"},
+        manifest=surroundings(),
+        files={},
+    )
+    directory.write_json("summary.json", content)
+    return directory
+
+
+def metric(run: RunDirectory, stage: str, epoch: int, name: str, value: float) -> None:
+    run.append_metric(stage=stage, epoch=epoch, step=epoch, split="val", name=name, value=value)
+
+
+def test_the_page_holds_the_numbers_and_escapes_what_it_was_given(tmp_path: Path) -> None:
+    control = {"scratch": {"metrics": {"val": {"loss": 2, "accuracy": 0.1}}}}
+    control["scratch"]["metrics"]["test"] = {"loss": 3, "accuracy": 0.2}
+    gain = {"metric": "accuracy", "value": 0.2321, "interval": [0.1, 0.3], "verdict": "positive"}
+    run = make(tmp_path, summary(control=control, gain=gain))
+    for epoch in (1, 2, 3):
+        metric(run, "target", epoch, "accuracy", 0.1 * epoch)
+        metric(run, "control", epoch, "accuracy", 0.05 * epoch)
+    report.write(run)
+    html = (run.path / "report.html").read_text(encoding="utf-8")
+    page = Page(html)
+    assert page.tags("script") == page.tags("b") == page.tags("img") == []
+    for text in (
+        "digits → <script>alert(1)</script> (parameter, gmu, seed 7)",
+        "gain: +0.232 accuracy over the scratch control of equal budget "
+        "(95 % interval +0.100 … +0.300 over test samples, one seed): positive",
+        "parameter, test 1.2500 0.4321",
+        "control scratch, test 3.0000 0.2000",
+        "control scratch, val 2.0000 0.1000",
+        "98,765 of 123,456 parameters trained, 321.0 samples/s on cpu in fp32",
+        "Tensors: 3 copied, 2 adapted, 1 frozen, 4 fresh.",
+        "a note with <b>tags</b>",
+        "name: <img src=x>",
+        f"code {code_digest()}",
+    ):
+        assert text in page.text
+    assert "http" not in html.replace("http-equiv", "")  # self-contained
+    assert [chart["aria-label"] for chart in page.tags("svg")] == ["val.accuracy"]
+    points = [line["points"] for line in page.tags("polyline")]
+    # the lowest value, 0.05, stands at the bottom; the highest, 0.3, at the top
+    assert points[0].split()[-1] == "480.0,40.0"
+    assert points[1].split()[0] == "40.0,180.0"
+
+
+def test_a_run_without_control_or_curves_has_a_page_too(tmp_path: Path) -> None:
+    run = make(tmp_path, summary(source={"task": "none"}, notes=[]))
+    report.write(run)
+    page = Page((run.path / "report.html").read_text(encoding="utf-8"))
+    assert "gain:" not in page.text
+    assert "control" not in page.text
+    assert page.tags("svg") == []
+
+
+def test_one_epoch_and_a_constant_metric_make_a_chart(tmp_path: Path) -> None:
+    run = make(tmp_path, summary())
+    metric(run, "target", 1, "loss", 0.5)
+    (chart,) = report.charts(run.metrics())
+    assert chart["curves"] == [
+        {"stage": "target", "color": report.COLORS["target"], "points": "40.0,180.0"}
+    ]
+    assert (chart["low"], chart["high"], chart["last"]) == ("0.5", "0.5", 1)
+
+
+def test_a_real_run_writes_its_page(train: Callable[..., RunDirectory]) -> None:
+    run = train(
+        "source=none",
+        "target=digits",
+        "trainer.epochs=1",
+        "target.per_class=2",
+        "encoder.image.width=16",
+    )
+    page = Page((run.path / "report.html").read_text(encoding="utf-8"))
+    accuracy = run.summary()["target"]["metrics"]["test"]["accuracy"]
+    assert f"{accuracy:.4f}" in page.text
+    assert run.path.name in page.text
+    assert len(page.tags("svg")) == 4
+
+
+def test_surroundings_name_versions_machine_and_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    import numpy
+    import torch
+
+    found = surroundings()
+    assert found["versions"]["torch"] == torch.__version__.partition("+")[0]
+    assert found["versions"]["numpy"] == numpy.__version__
+    assert found["machine"]["threads"] == torch.get_num_threads()
+    assert len(found["code"]["digest"]) == 32
+    assert f"numpy=={numpy.__version__}" in environment().splitlines()

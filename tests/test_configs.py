@@ -1,0 +1,173 @@
+"""Every YAML under configs/ composes and assembles, and states its class's own defaults."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import math
+import struct
+import wave
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from PIL import Image
+
+from mmx.config import check, compose
+from mmx.config.locate import builtin_directory, groups, headline, options
+from mmx.experiment import Settings, assemble
+from mmx.experiment.assemble import NODES
+from mmx.training.trainer import Trainer
+
+CONFIGS = builtin_directory()
+FILES = sorted(path for path in CONFIGS.rglob("*.yaml") if path.parent != CONFIGS)
+COUNT = 37
+"""All options of all groups; a new YAML changes this number, and is thereby tested."""
+
+OF_A_MODALITY = {
+    "image": ["source=none", "target=digits"],
+    "audio": ["source=none", "target=fsdd"],
+    "text": ["source=none", "target=table", "target.columns={text: words}"],
+    "tabular": ["source=none", "target=table", "target.columns={tabular: [size]}"],
+}
+OF_AN_OBJECTIVE = {"binary_cross_entropy": "multilabel", "mean_squared_error": "regression"}
+GIVEN = {
+    "table": ["path={folder}/table.csv", "label=kind"],
+    "image_folder": ["path={folder}/pictures"],
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Real files, small ones: a table of all modalities and a folder of pictures."""
+    folder = tmp_path_factory.mktemp("files")
+    rows = ["photo,sound,words,size,kind"]
+    for index in range(8):
+        kind = "ab"[index % 2]
+        photo = folder / "pictures" / kind / f"{index}.png"
+        photo.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (index, 0, 0)).save(photo)
+        sound = folder / f"{index}.wav"
+        with wave.open(str(sound), "wb") as file:
+            file.setnchannels(1)
+            file.setsampwidth(2)
+            file.setframerate(8000)
+            tone = [int(9000 * math.sin(index + step)) for step in range(800)]
+            file.writeframes(struct.pack("<800h", *tone))
+        rows.append(f"{photo},{sound},some words {index},{index},{kind}")
+    (folder / "table.csv").write_text("\n".join(rows) + "\n")
+    return folder
+
+
+def overrides_for(path: Path, folder: Path) -> list[str]:
+    """Return a command line that uses an option, with what it needs."""
+    group, name = path.relative_to(CONFIGS).parent.as_posix(), path.stem
+    chosen = [f"{group}={name}"]
+    if group == "task":
+        chosen = ["source=none", f"target={name}"]
+    elif group.startswith("encoder/"):
+        chosen = [*OF_A_MODALITY[group.split("/")[1]], *chosen]
+    elif name in OF_AN_OBJECTIVE:
+        kind = OF_AN_OBJECTIVE[name]
+        chosen = [*OF_A_MODALITY["tabular"], f"target.kind={kind}", *chosen]
+    for key, given in GIVEN.items():
+        if f"target={key}" in chosen:
+            chosen += [f"target.{each.format(folder=folder)}" for each in given]
+    if chosen[:2] == ["source=none", "target=table"] and group == "task":
+        chosen += ["'target.columns={image: photo, audio: sound, text: words, tabular: size}'"]
+    return [each.strip("'") for each in chosen]
+
+
+def test_the_count():
+    assert len(FILES) == COUNT
+    listed = {path for group in groups() for path in options(group).values()}
+    assert listed == set(FILES), "every file is an option of a group that help lists"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(CONFIGS)))
+def test_composes_and_assembles(path, folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("MMX_DATA_DIR", str(tmp_path))
+    overrides = overrides_for(path, folder)
+    with compose.composer():
+        composed, problems = check.check(compose.parse(overrides), overrides)
+    assert problems == []
+    experiment = assemble(composed.config)
+    assert experiment.config["data_dir"] == str(tmp_path)
+    group = path.relative_to(CONFIGS).parts[0]
+    if group in NODES and group not in ("source", "encoder"):
+        kept = experiment.config[group]["_target_"]
+        scratch = group == "transfer" and experiment.source is None
+        assert scratch or kept.endswith(yaml.safe_load(path.read_text())["_target_"])
+
+
+@pytest.mark.parametrize("name", ["table", "image_folder"])
+def test_a_task_on_real_files_loads(folder, name):
+    overrides = overrides_for(CONFIGS / "task" / f"{name}.yaml", folder)
+    with compose.composer():
+        config = compose.compose(overrides).config
+    data = assemble(config).target.load()
+    assert data.target.classes == ("a", "b")
+    assert sum(len(rows) for rows in data.splits.values()) == 8
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(CONFIGS)))
+def test_opens_with_one_line(path):
+    line = headline(path)
+    assert 10 < len(line) <= 100
+    assert line in path.read_text().splitlines()[1 if "experiment" in path.parts else 0]
+
+
+def defaults(target: Any) -> dict[str, Any]:
+    """Return keyword arguments with their defaults, as YAML would state them."""
+    found = {}
+    for name, parameter in inspect.signature(target).parameters.items():
+        value = parameter.default
+        if repr(value) == "<factory>":
+            factory = {each.name: each for each in target.__dataclass_fields__.values()}[name]
+            value = factory.default_factory()
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            found[name] = list(value) if isinstance(value, tuple) else value
+    return found
+
+
+CLASSES = [path for path in FILES if path.parent.name in ("transfer", "optimizer", "task")]
+SURROUNDINGS = {"${seed}": 0, "${download}": False}
+
+
+@pytest.mark.parametrize("path", CLASSES, ids=lambda p: str(p.relative_to(CONFIGS)))
+def test_yaml_states_every_option_with_its_default(path):
+    stated = yaml.safe_load(path.read_text())
+    module, name = stated.pop("_target_").rsplit(".", 1)
+    expected = defaults(getattr(importlib.import_module(module), name))
+    assert list(stated) == [key for key in stated if key in expected]
+    assert stated.keys() == expected.keys()
+    for key, default in expected.items():
+        value = SURROUNDINGS.get(value, value) if isinstance(value := stated[key], str) else value
+        if isinstance(value, dict) or default is inspect.Parameter.empty:
+            continue  # a node of its own, or what the user gives
+        if (path.stem, key) == ("digits_av", "per_class"):
+            continue  # the YAML makes it a demo
+        assert value == default, key
+
+
+@pytest.mark.parametrize(("part", "kind"), [("", Settings), ("trainer", Trainer)])
+def test_the_root_states_the_defaults(part, kind):
+    root = yaml.safe_load((CONFIGS / "config.yaml").read_text())
+    stated = root[part] if part else {k: v for k, v in root.items() if k not in {*NODES, "hydra"}}
+    stated.pop("defaults", None)
+    expected = defaults(kind)
+    assert list(stated) == list(expected)
+    expected["data_dir"] = None  # $MMX_DATA_DIR is looked up when the config is composed
+    assert stated == {key: expected[key] for key in stated}
+
+
+def test_the_data_directory(tmp_path, monkeypatch):
+    monkeypatch.setenv("MMX_DATA_DIR", "~/data")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert compose.default_data_directory() == tmp_path / "data"
+    monkeypatch.delenv("MMX_DATA_DIR")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert compose.default_data_directory() == tmp_path / "cache" / "mmx" / "data"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert compose.default_data_directory() == tmp_path / ".cache" / "mmx" / "data"

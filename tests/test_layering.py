@@ -1,0 +1,120 @@
+"""Imports point downward, Hydra stays in one package, files and functions stay readable."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent / "mmx"
+FILES = sorted(ROOT.rglob("*.py"))
+LAYERS = (  # top to bottom; parts of one layer do not import each other
+    ("__main__",),
+    ("cli",),
+    ("verbs",),
+    ("execution",),
+    ("stages",),
+    ("experiment",),
+    ("runs",),
+    ("evaluation",),
+    ("training",),
+    ("model",),
+    ("transfer", "fusion", "objectives", "encoders", "tasks"),
+    ("modalities",),
+    ("config",),
+    ("errors", ""),
+)
+LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
+MAY_IMPORT_CONFIG = {"cli", "verbs", "experiment", "config"}
+LINES_OF_A_FILE = 450
+LINES_OF_A_FUNCTION = 75
+
+
+def part(name: str) -> str:
+    """Return the part of mmx that a dotted name belongs to."""
+    return [*name.split("."), ""][1]
+
+
+def of(path: Path) -> str:
+    return path.relative_to(ROOT).parts[0].removesuffix(".py").replace("__init__", "")
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    """Yield every module or name that is imported, at any depth of the file."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{'.' * node.level}{node.module}.{alias.name}" for alias in node.names)
+
+
+def breaches(path: Path, source: str) -> list[str]:
+    """Return what a file must not import."""
+    here, found = of(path), []
+    for name in imports(ast.parse(source)):
+        top = name.split(".")[0]
+        if top in ("hydra", "omegaconf", "hydra_plugins") and here != "config":
+            found.append(f"{name}: Hydra and OmegaConf belong to mmx.config")
+        if top == "":
+            found.append(f"{name}: relative")
+        if top != "mmx" or part(name) == here:
+            continue
+        there = part(name) if part(name) in LEVEL else ""  # mmx.__version__
+        if LEVEL[there] <= LEVEL[here]:
+            found.append(f"{name}: upward or sideways from {here}")
+        if there == "config" and here not in MAY_IMPORT_CONFIG:
+            found.append(f"{name}: config stops at experiment")
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_file(path):
+    source = path.read_text(encoding="utf-8")
+    assert breaches(path, source) == []
+    assert len(source.splitlines()) <= LINES_OF_A_FILE
+    tree = ast.parse(source)
+    assert ast.get_docstring(tree), "a file says what it is for"
+    for node in ast.walk(tree):
+        assert not isinstance(node, ast.Assert), f"line {node.lineno}: a bare assert"
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            lines = (node.end_lineno or node.lineno) - node.lineno + 1
+            assert lines <= LINES_OF_A_FUNCTION, f"{node.name} has {lines} lines"
+
+
+def test_every_part_has_its_layer():
+    assert {of(path) for path in FILES} == set(LEVEL)
+    assert len(FILES) > 100
+
+
+@pytest.mark.parametrize(
+    ("file", "source", "said"),
+    [
+        ("fusion/concat.py", "from mmx.encoders import Encoder", "sideways"),
+        ("tasks/base.py", "from mmx.training.data import Data", "upward"),
+        ("modalities/base.py", "def f():\n    import mmx.tasks", "upward"),
+        ("runs/view.py", "from mmx import stages", "upward"),
+        ("verbs/train.py", "from mmx.cli import main", "upward"),
+        ("stages.py", "from mmx.config import compose", "config stops"),
+        ("verbs/train.py", "import hydra.core", "belong to mmx.config"),
+        ("experiment/assemble.py", "from omegaconf import OmegaConf", "belong to mmx.config"),
+        ("tasks/base.py", "from . import splits", "relative"),
+    ],
+)
+def test_the_check_itself_sees(file, source, said):
+    (found,) = breaches(ROOT / file, source)
+    assert said in found
+
+
+@pytest.mark.parametrize(
+    ("file", "source"),
+    [
+        ("cli.py", "from mmx import __version__"),
+        ("stages.py", "from mmx.experiment import Experiment"),
+        ("training/fit.py", "from mmx.transfer import Start"),
+        ("config/compose.py", "import hydra"),
+    ],
+)
+def test_the_check_itself_lets_pass(file, source):
+    assert breaches(ROOT / file, source) == []

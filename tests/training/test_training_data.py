@@ -1,0 +1,231 @@
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from PIL import Image as Pictures
+
+from mmx.encoders.audio.logmel_cnn import LogmelCnn
+from mmx.encoders.image.small_cnn import SmallCnn
+from mmx.encoders.tabular.mlp import Mlp
+from mmx.encoders.text.embedding_mean import EmbeddingMean
+from mmx.errors import DataError
+from mmx.fusion.concat import Concat
+from mmx.modalities import Batch, Features, Stored
+from mmx.modalities.audio import Audio, AudioColumn
+from mmx.modalities.image import Image, ImageColumn
+from mmx.modalities.tabular import Tabular, TabularColumn
+from mmx.modalities.text import TextColumn, Tokens
+from mmx.model import MultimodalModel
+from mmx.stages import with_features
+from mmx.training import data as module
+from mmx.training.data import Data, View, _Decoding, chunks
+from mmx.training.precision import Precision
+from mmx.training.randomness import seed_torch
+
+ROWS = 23
+SPLITS = {"train": np.arange(4, 16), "val": np.arange(16, 20), "test": np.array([20, 22])}
+USED = np.sort(np.concatenate(list(SPLITS.values())))
+BATCHES = [np.array([9, 4, 11]), np.array([22]), np.array([5, 5, 15, 4])]
+
+
+@pytest.fixture(scope="module")
+def views(tmp_path_factory: pytest.TempPathFactory) -> dict[str, View]:
+    """Return four modalities, two of them in files; each row lacks at most two."""
+    folder = tmp_path_factory.mktemp("files")
+    random = np.random.default_rng(0)
+    pictures: list[Path | None] = []
+    sounds: list[Path | None] = []
+    for row in range(ROWS):
+        picture, sound = folder / f"{row}.png", folder / f"{row}.wav"
+        size = (6 + row % 3, 7, 3)
+        Pictures.fromarray(random.integers(0, 256, size, dtype=np.uint8)).save(picture)
+        soundfile.write(sound, random.uniform(-0.5, 0.5, 900 + 40 * row), 8000)
+        pictures.append(None if row % 4 == 1 else picture)
+        sounds.append(None if row % 5 == 2 else sound)
+    texts = [None if row % 6 == 3 else " ".join(["word"] * (1 + row % 7)) for row in range(ROWS)]
+    cells: list[str | None] = [None if row % 7 == 4 else str(row) for row in range(ROWS)]
+    columns = {
+        "image": (ImageColumn(pictures), Image(size=8, crop=1, flip=True)),
+        "audio": (AudioColumn(sounds), Audio(sample_rate=8000, shift=0.01, gain=3.0)),
+        "text": (TextColumn(texts), Tokens(max_tokens=16)),
+        "tabular": (TabularColumn({"n": cells}), Tabular()),
+    }
+    return {
+        name: View(column, modality, modality.fit(column, SPLITS["train"]))
+        for name, (column, modality) in columns.items()
+    }
+
+
+Make = Callable[..., Data]
+
+
+@pytest.fixture
+def make(views: dict[str, View]) -> Make:
+    target = torch.arange(ROWS)
+    return partial(Data, views, target, SPLITS, device=torch.device("cpu"))
+
+
+def drawn(data: Data, *, augment: bool) -> list[Batch]:
+    found = []
+    for step, (rows, stored) in enumerate(data.batches(BATCHES)):
+        seed_torch(0, step)
+        found.append(data.assemble(rows, stored, augment=augment))
+    return found
+
+
+def assert_equal(one: Batch, two: Batch) -> None:
+    assert list(one.inputs) == list(two.inputs)
+    for name in one.inputs:
+        assert one.inputs[name].dtype == two.inputs[name].dtype
+        assert torch.equal(one.inputs[name], two.inputs[name]), name
+    assert one.lengths.keys() == two.lengths.keys()
+    assert all(torch.equal(one.lengths[name], two.lengths[name]) for name in one.lengths)
+    assert all(torch.equal(one.present[name], two.present[name]) for name in one.present)
+    assert torch.equal(one.target, two.target)
+    assert one.complete == two.complete
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("augment", [False, True])
+def test_streamed_equals_resident_bit_for_bit(make: Make, workers: int, augment: bool) -> None:
+    resident = drawn(make(resident=True), augment=augment)
+    streamed = drawn(make(resident=False, workers=workers), augment=augment)
+    assert len(resident) == len(streamed) == len(BATCHES)
+    for one, two in zip(resident, streamed, strict=True):
+        assert_equal(one, two)
+
+
+@pytest.mark.parametrize("resident", [False, True])
+def test_rows_come_in_the_order_they_were_asked_for(
+    make: Make, views: dict[str, View], resident: bool
+) -> None:
+    data = make(resident=resident)
+    for (rows, stored), asked in zip(data.batches(BATCHES), BATCHES, strict=True):
+        assert rows is asked
+        batch = data.assemble(rows, stored, augment=False)
+        assert batch.target.tolist() == asked.tolist()
+        for name, view in views.items():
+            alone = view.modality.prepare(view.encode(asked), view.spec)
+            width = batch.inputs[name].shape[1]
+            assert torch.equal(batch.inputs[name], alone[:, :width])
+            assert batch.present[name].tolist() == view.column.present[asked].tolist()
+            assert (name in batch.complete) == bool(view.column.present[asked].all())
+
+
+@pytest.mark.parametrize("resident", [False, True])
+def test_padding_is_trimmed_to_the_longest_row(make: Make, resident: bool) -> None:
+    data = make(resident=resident)
+    for (rows, stored), asked in zip(data.batches(BATCHES), BATCHES, strict=True):
+        for name in ("audio", "text"):
+            lengths = stored[name].lengths
+            assert lengths is not None
+            assert stored[name].values.shape[1] == max(1, int(lengths.max()))
+            assert len(lengths) == len(rows) == len(asked)
+    # a batch in which nobody has a sound still has one column
+    (_, alone), *_ = data.batches([np.array([7, 12])])
+    assert alone["audio"].values.shape == (2, 1)
+
+
+def test_resident_data_is_decoded_once_and_only_rows_in_a_split(
+    make: Make, views: dict[str, View], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[np.ndarray] = []
+    encode = Image.encode
+
+    def spy(self: Image, column: ImageColumn, rows: np.ndarray, spec: object) -> Stored:
+        seen.append(np.asarray(rows))
+        return encode(self, column, rows, spec)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Image, "encode", spy)
+    data = make(resident=True)
+    drawn(data, augment=False)
+    assert [rows.tolist() for rows in seen] == [USED.tolist()]
+
+
+def test_auto_keeps_what_fits(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    needed = sum(
+        view.modality.bytes_per_row(view.spec) * ROWS
+        for view in make().views.values()
+        if view.modality.streams
+    )
+    monkeypatch.setattr(module, "free_bytes", lambda device: needed)
+    assert make().resident is True
+    monkeypatch.setattr(module, "free_bytes", lambda device: needed - 1)
+    assert make().resident is False
+    assert module.free_bytes(torch.device("cpu")) == needed - 1
+    assert make(resident=True).resident is True
+
+
+def test_free_memory_is_a_part_of_what_there_is() -> None:
+    assert 1e6 < module.free_bytes(torch.device("cpu")) < 1e15
+
+
+def test_the_test_split_is_locked_until_it_is_unlocked(make: Make) -> None:
+    data = make()
+    assert data.rows("train").tolist() == SPLITS["train"].tolist()
+    assert data.rows("val").tolist() == SPLITS["val"].tolist()
+    with pytest.raises(DataError) as caught:
+        data.rows("test")
+    assert str(caught.value) == "the test split is locked until selection on validation is over"
+    assert data.unlocked().rows("test").tolist() == [20, 22]
+    with pytest.raises(DataError):
+        data.rows("test")  # the one that was unlocked is another
+
+
+def test_what_workers_get_can_be_sent_to_them(views: dict[str, View]) -> None:
+    dataset = pickle.loads(pickle.dumps(_Decoding(views, BATCHES)))
+    for name, stored in dataset[0].items():
+        assert torch.equal(stored.values, views[name].encode(BATCHES[0]).values)
+
+
+def test_chunks_are_of_one_size_but_the_last() -> None:
+    assert [part.tolist() for part in chunks(np.arange(5), 2)] == [[0, 1], [2, 3], [4]]
+    assert chunks(np.arange(0), 2) == []
+
+
+@pytest.mark.parametrize("name", ["image", "audio", "text", "tabular"])
+@pytest.mark.parametrize("resident", [False, True])
+def test_features_equal_encoding_on_the_fly(
+    make: Make, views: dict[str, View], name: str, resident: bool
+) -> None:
+    torch.manual_seed(0)
+    model = MultimodalModel(
+        {each: view.spec for each, view in views.items()},
+        {
+            "image": partial(SmallCnn, width=8, depth=2),
+            "audio": partial(LogmelCnn, width=8, mels=8),
+            "text": partial(EmbeddingMean, width=8),
+            "tabular": partial(Mlp, width=8, hidden=8),
+        },
+        Concat,
+        3,
+    ).eval()
+    data = make(resident=resident)
+    precision = Precision("fp32", torch.device("cpu"))
+    cached = with_features(data, model, name, precision)
+    for rows, stored in cached.batches(BATCHES):
+        assert name not in stored
+        batch = cached.assemble(rows, stored, augment=True)
+        assert name not in batch.inputs
+        found = batch.features[name]
+        ((_, own),) = data.batches([rows])
+        with torch.no_grad():
+            expected: Features = model.encode_one(name, data.assemble(rows, own, augment=False))
+        here = batch.present[name]
+        assert torch.allclose(found.pooled[here], expected.pooled[here], atol=1e-6)
+        assert found.mask[:, : expected.mask.shape[1]][here].equal(expected.mask[here])
+        assert not found.mask[:, expected.mask.shape[1] :].any()
+        tokens = found.tokens[:, : expected.tokens.shape[1]]
+        real = expected.mask & here[:, None]
+        assert torch.allclose(tokens[real], expected.tokens[real], atol=1e-6)
+        for one, two in zip(found.levels, expected.levels, strict=True):
+            assert torch.allclose(one[here], two[here], atol=1e-6)
+        assert not found.pooled[~here].any()
+    assert not data._features  # the data it came from is as it was

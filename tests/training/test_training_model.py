@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+
+import pytest
+import torch
+from torch import Tensor
+
+from mmx.encoders.image.small_cnn import SmallCnn
+from mmx.encoders.tabular.mlp import Mlp
+from mmx.fusion import Fusion
+from mmx.fusion.concat import Concat
+from mmx.fusion.gmu import Gmu
+from mmx.fusion.hierarchical import Hierarchical
+from mmx.fusion.late_weighted import LateWeighted
+from mmx.fusion.weighted_sum import WeightedSum
+from mmx.modalities import Batch, Spec
+from mmx.modalities.image import ImageSpec
+from mmx.modalities.tabular import TabularSpec
+from mmx.model import MultimodalModel, set_training_mode
+
+B, C = 6, 3
+SPECS: dict[str, Spec] = {
+    "tabular": TabularSpec(("a",), (0.0,), (1.0,), (), ()),
+    "image": ImageSpec(8, 8),
+}
+FUSIONS = pytest.mark.parametrize(
+    "fusion", [Concat, Gmu, Hierarchical, LateWeighted, WeightedSum], ids=lambda f: f.__name__
+)
+
+
+def make(fusion: type[Fusion] = Concat, specs: dict[str, Spec] = SPECS) -> MultimodalModel:
+    torch.manual_seed(0)
+    encoders = {
+        "image": partial(SmallCnn, width=8, depth=2),
+        "tabular": partial(Mlp, width=8, hidden=8, dropout=0.0),
+    }
+    return MultimodalModel(specs, encoders, fusion, C)
+
+
+def batch(present: Tensor, junk: float = 0.0) -> Batch:
+    """Return a batch whose pictures are there where ``present`` is; ``junk`` stands elsewhere."""
+    random = torch.Generator().manual_seed(0)
+    pictures = torch.rand(B, 3, 8, 8, generator=random)
+    pictures[~present] = junk
+    here = {"image": present, "tabular": torch.ones(B, dtype=torch.bool)}
+    complete = frozenset(name for name, mask in here.items() if mask.all())
+    inputs = {"image": pictures, "tabular": torch.randn(B, 2, generator=random)}
+    return Batch(inputs, {}, here, torch.zeros(B, dtype=torch.int64), complete=complete)
+
+
+SOME = torch.tensor([True, False, True, True, False, True])
+
+
+@FUSIONS
+def test_absent_rows_touch_neither_statistics_nor_other_rows(fusion: type[Fusion]) -> None:
+    one, two = make(fusion).train(), make(fusion).train()
+    outputs = one(batch(SOME, junk=0.0)), two(batch(SOME, junk=1e6))
+    assert torch.equal(*outputs)
+    for left, right in zip(one.buffers(), two.buffers(), strict=True):
+        assert torch.equal(left, right)
+
+
+def test_statistics_are_those_of_a_batch_without_the_absent_rows() -> None:
+    model, other = make().train(), make().train()
+    given = batch(SOME)
+    features = model.encode_one("image", given)
+    kept = Batch(
+        {"image": given.inputs["image"][SOME]},
+        {},
+        {"image": torch.ones(4, dtype=torch.bool)},
+        given.target[SOME],
+        complete=frozenset({"image"}),
+    )
+    expected = other.encode_one("image", kept)
+    for left, right in zip(model.buffers(), other.buffers(), strict=True):
+        assert torch.equal(left, right)
+    assert torch.equal(features.pooled[SOME], expected.pooled)
+    assert not features.pooled[~SOME].any()
+    assert not features.mask[~SOME].any()
+
+
+@FUSIONS
+@pytest.mark.parametrize("autocast", [False, True], ids=["fp32", "bf16"])
+@pytest.mark.parametrize("present", [SOME, ~SOME & False, SOME | True], ids=["some", "none", "all"])
+def test_every_kind_of_batch_works_forward_and_backward(
+    fusion: type[Fusion], autocast: bool, present: Tensor
+) -> None:
+    model = make(fusion).train()
+    before = [buffer.clone() for buffer in model.encoders["image"].buffers()]
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+        outputs = model(batch(present))
+    assert outputs.shape == (B, C)
+    assert outputs.isfinite().all()
+    outputs.float().square().mean().backward()
+    gradients = [p.grad for p in model.encoders["image"].parameters()]
+    assert all((gradient is None) == (not present.any()) for gradient in gradients)
+    after = model.encoders["image"].buffers()
+    same = [torch.equal(one, two) for one, two in zip(before, after, strict=True)]
+    assert any(same) == (not present.any())
+
+
+@FUSIONS
+def test_order_of_the_dicts_does_not_matter(fusion: type[Fusion]) -> None:
+    one = make(fusion).eval()
+    two = make(fusion, dict(reversed(SPECS.items()))).eval()
+    given = batch(SOME)
+    turned = dataclasses.replace(
+        given,
+        inputs=dict(reversed(given.inputs.items())),
+        present=dict(reversed(given.present.items())),
+    )
+    assert one.state_dict().keys() == two.state_dict().keys()
+    assert torch.equal(one(given), two(turned))
+
+
+@FUSIONS
+def test_label_tensors_have_one_row_for_each_output(fusion: type[Fusion]) -> None:
+    model = make(fusion)
+    state = model.state_dict()
+    assert model.label_tensors
+    assert all(len(state[name]) == C for name in model.label_tensors)
+
+
+def test_frozen_parts_stay_in_evaluation_mode() -> None:
+    model = make()
+    frozen = {name for name, _ in model.named_parameters() if name.startswith("encoders.image.")}
+    frozen.add("encoders.tabular.layers.0.0.weight")
+    set_training_mode(model.eval(), frozenset(frozen))
+    assert model.training
+    assert not any(module.training for module in model.encoders["image"].modules())
+    assert all(module.training for module in model.encoders["tabular"].modules())
+    set_training_mode(model, frozenset())
+    assert all(module.training for module in model.modules())

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmx.training.randomness import derive, make_deterministic, permutation, seed_torch
+
+PARTS = (3, "target", "step", 17)
+
+
+@pytest.mark.parametrize("place", range(len(PARTS)))
+def test_a_seed_depends_on_every_part(place: int) -> None:
+    changed = [*PARTS]
+    changed[place] = "other"
+    assert derive(*changed) != derive(*PARTS)
+
+
+def test_a_seed_is_the_same_on_every_machine() -> None:
+    assert derive(*PARTS) == 972963494873110827
+    assert derive(*PARTS) != derive(*reversed(PARTS))
+    assert derive("ab", "c") != derive("a", "bc") != derive("abc")
+
+
+@given(st.lists(st.one_of(st.integers(), st.text()), min_size=1))
+def test_a_seed_has_63_bits(parts: list[int | str]) -> None:
+    assert 0 <= derive(*parts) < 2**63
+
+
+def test_a_permutation_holds_every_row_once_and_depends_on_every_part() -> None:
+    rows = np.arange(100, 150)
+    first = permutation(rows, 0, "target", "order", 0)
+    assert sorted(first) == list(rows)
+    assert (first == permutation(rows, 0, "target", "order", 0)).all()
+    for parts in [(1, "target", "order", 0), (0, "source", "order", 0), (0, "target", "order", 1)]:
+        assert (first != permutation(rows, *parts)).any()
+    assert (rows == np.arange(100, 150)).all()
+
+
+def test_seeding_repeats_what_torch_draws() -> None:
+    seed_torch(1, "a")
+    first = torch.rand(3)
+    seed_torch(1, "b")
+    assert not torch.equal(torch.rand(3), first)
+    seed_torch(1, "a")
+    assert torch.equal(torch.rand(3), first)
+
+
+def test_determinism_is_asked_for_and_threads_are_set() -> None:
+    make_deterministic(1)
+    assert torch.are_deterministic_algorithms_enabled()
+    assert torch.is_deterministic_algorithms_warn_only_enabled()
+    assert torch.get_num_threads() == 1
+    make_deterministic(None)
+    assert torch.get_num_threads() == 1

@@ -1,0 +1,228 @@
+from __future__ import annotations
+
+from collections import Counter
+from functools import partial
+
+import pytest
+import torch
+from torch import Tensor
+
+from mmx.encoders.image.small_cnn import SmallCnn
+from mmx.encoders.tabular.mlp import Mlp
+from mmx.errors import TransferError
+from mmx.fusion import Fusion
+from mmx.fusion.concat import Concat
+from mmx.fusion.gmu import Gmu
+from mmx.fusion.hierarchical import Hierarchical
+from mmx.fusion.late_weighted import LateWeighted
+from mmx.fusion.weighted_sum import WeightedSum
+from mmx.modalities import Spec
+from mmx.modalities.image import ImageSpec
+from mmx.modalities.tabular import TabularSpec
+from mmx.model import MultimodalModel
+from mmx.transfer import Source
+from mmx.transfer.copying import copy_fitting, match_classes
+
+FUSIONS = [Concat, Gmu, Hierarchical, LateWeighted, WeightedSum]
+METHODS = pytest.mark.parametrize("fusion", FUSIONS, ids=lambda fusion: fusion.__name__)
+
+
+def table(*columns: str) -> TabularSpec:
+    return TabularSpec(columns, (0.0,) * len(columns), (1.0,) * len(columns), (), ())
+
+
+def make(
+    classes: int,
+    *,
+    seed: int,
+    fusion: type[Fusion] = Concat,
+    columns: tuple[str, ...] = ("a", "b"),
+    image: bool = True,
+    tabular: bool = True,
+    width: int = 8,
+) -> MultimodalModel:
+    torch.manual_seed(seed)
+    specs: dict[str, Spec] = {}
+    if image:
+        specs["image"] = ImageSpec(8, 8)
+    if tabular:
+        specs["tabular"] = table(*columns)
+    encoders = {
+        "image": partial(SmallCnn, width=width, depth=2),
+        "tabular": partial(Mlp, width=8, hidden=8),
+    }
+    model = MultimodalModel(specs, encoders, fusion, classes)
+    for buffer in model.buffers():  # statistics that differ between any two models
+        buffer.add_(seed)
+    return model
+
+
+def state(model: MultimodalModel) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+ANIMALS = ("cat", "dog", "horse")
+
+
+@METHODS
+def test_the_same_task_copies_every_tensor(fusion: type[Fusion]) -> None:
+    source, target = make(3, seed=1, fusion=fusion), make(3, seed=2, fusion=fusion)
+    done = copy_fitting(Source(source.state_dict(), ANIMALS), target, ANIMALS, {})
+    assert set(done.copied) == set(target.state_dict())
+    assert done.adapted == done.fresh == done.notes == ()
+    for name, tensor in target.state_dict().items():
+        assert torch.equal(tensor, source.state_dict()[name])
+
+
+@METHODS
+@pytest.mark.parametrize(
+    ("given", "wanted", "options"),
+    [
+        (ANIMALS, ANIMALS[::-1], {}),
+        (ANIMALS, ("dog", "ship"), {}),
+        (ANIMALS, ("ship", "car"), {}),
+        (ANIMALS, ANIMALS, {"columns": ("a",)}),
+        (ANIMALS, ANIMALS, {"tabular": False}),
+        ((), (), {}),
+    ],
+)
+def test_every_tensor_stands_in_one_list_and_says_the_truth(
+    fusion: type[Fusion],
+    given: tuple[str, ...],
+    wanted: tuple[str, ...],
+    options: dict[str, object],
+) -> None:
+    source = make(len(given) or 1, seed=1, fusion=fusion)
+    target = make(len(wanted) or 1, seed=2, fusion=fusion, **options)
+    before, theirs = state(target), source.state_dict()
+    done = copy_fitting(Source(theirs, given), target, wanted, {})
+    counts = Counter([*done.copied, *done.adapted, *done.fresh])
+    assert counts == Counter(list(before))
+    after = target.state_dict()
+    for name in done.copied:
+        assert torch.equal(after[name], theirs[name]), name
+    for name in done.fresh:
+        assert torch.equal(after[name], before[name]), name
+    for name in done.adapted:
+        assert not torch.equal(after[name], before[name]), name
+    assert set(done.adapted) <= set(target.label_tensors)
+
+
+@METHODS
+def test_head_rows_follow_their_class(fusion: type[Fusion]) -> None:
+    source, target = make(3, seed=1, fusion=fusion), make(4, seed=2, fusion=fusion)
+    before, wanted = state(target), ("Horse", "ship", "d o-g_", "cat")
+    done = copy_fitting(Source(source.state_dict(), ANIMALS), target, wanted, {})
+    assert set(done.adapted) == set(target.label_tensors)
+    assert done.notes == ("the head keeps 3 of 4 classes, matched by name",)
+    for name in target.label_tensors:
+        mine, theirs = target.state_dict()[name], source.state_dict()[name]
+        for row, other in ((0, 2), (2, 1), (3, 0)):
+            assert torch.equal(mine[row], theirs[other])
+        assert torch.equal(mine[1], before[name][1])
+
+
+def test_shapes_that_do_not_fit_are_noted() -> None:
+    source, target = make(3, seed=1, columns=("a", "b")), make(3, seed=2, columns=("a",))
+    done = copy_fitting(Source(source.state_dict(), ANIMALS), target, ANIMALS, {})
+    assert done.fresh == ("encoders.tabular.layers.0.0.weight",)
+    assert done.notes == ("encoders.tabular.layers.0.0.weight is 8×2 here, 8×4 in the source",)
+
+
+def test_a_head_of_another_width_stays_fresh_whole() -> None:
+    source, target = make(3, seed=1, tabular=False), make(3, seed=2)
+    done = copy_fitting(Source(source.state_dict(), ANIMALS), target, ("dog", "cat", "cow"), {})
+    assert {"head.weight", "head.bias"} <= set(done.fresh)
+    assert done.adapted == ()
+    assert done.notes == ("head.weight is 3×16 here, 3×8 in the source",)
+
+
+def test_a_head_over_a_fresh_fusion_stays_fresh() -> None:
+    fusion = partial(Concat, hidden=6)
+    source = make(3, seed=1, fusion=fusion, tabular=False)
+    target = make(3, seed=2, fusion=fusion)
+    done = copy_fitting(Source(source.state_dict(), ANIMALS), target, ANIMALS, {})
+    assert {"head.weight", "head.bias", "fusion.layers.0.weight"} <= set(done.fresh)
+    assert done.notes == (
+        "fusion.layers.0.weight is 6×16 here, 6×8 in the source",
+        "the head is fresh, since the fusion below it is (fusion.layers.0.weight, …)",
+    )
+
+
+def test_a_source_whose_encoders_do_not_fit_is_refused() -> None:
+    source, target = make(3, seed=1, tabular=False), make(3, seed=2, image=False)
+    with pytest.raises(TransferError) as caught:
+        copy_fitting(Source(source.state_dict(), ANIMALS), target, ANIMALS, {})
+    assert str(caught.value) == (
+        "no encoder tensor of the source fits the target's encoders\n"
+        "  tip: choose a source that shares a modality and an encoder with the target"
+    )
+
+
+TIP = "\n  tip: say which one is meant: 'transfer.class_map={source_class: target_class}'"
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "message"),
+    [
+        (("Cat", "cat"), ("cat", "dog"), "several classes of the source read as 'cat'"),
+        (("cat",), ("ca-t", "c at"), "several classes of the target read as 'cat'"),
+        (
+            ("x", "X", "Straße", "strasse"),
+            ("strasse",),
+            "several classes of the source read as 'strasse'",
+        ),
+    ],
+)
+def test_ambiguous_names_are_refused(
+    source: tuple[str, ...], target: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(TransferError) as caught:
+        match_classes(source, target, {})
+    assert str(caught.value) == message + TIP
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "class_map", "rows"),
+    [
+        (("a", "b"), ("b", "a"), {}, {0: 1, 1: 0}),
+        (("a", "b"), ("B", "c"), {}, {0: 1}),
+        (("automobile", "cat"), ("car", "cat"), {"automobile": "car"}, {0: 0, 1: 1}),
+        (("Cat", "cat"), ("cat",), {"cat": "cat"}, {0: 1}),
+        (("Cat", "cat"), ("cat",), {"Cat": "cat"}, {0: 0}),
+        (("cat",), ("cat", "CAT"), {"cat": "CAT"}, {1: 0}),
+        (("a", "b"), ("a", "b"), {"a": "b"}, {1: 0}),
+        (("x", "X"), ("a",), {}, {}),  # what reads the same is no matter where nobody shares it
+        ((), (), {}, {}),
+        (("a",), (), {}, {}),
+    ],
+)
+def test_classes_are_matched_by_name(
+    source: tuple[str, ...],
+    target: tuple[str, ...],
+    class_map: dict[str, str],
+    rows: dict[int, int],
+) -> None:
+    assert match_classes(source, target, class_map) == rows
+
+
+@pytest.mark.parametrize(
+    ("class_map", "message"),
+    [
+        (
+            {"cow": "a"},
+            "transfer.class_map names 'cow', no class of the source\n"
+            "  tip: the source's classes are a, b",
+        ),
+        (
+            {"a": "cow"},
+            "transfer.class_map names 'cow', no class of the target\n"
+            "  tip: the target's classes are a, c",
+        ),
+        ({"a": "c", "b": "c"}, "transfer.class_map gives 'c' to several source classes"),
+    ],
+)
+def test_a_class_map_must_make_sense(class_map: dict[str, str], message: str) -> None:
+    with pytest.raises(TransferError) as caught:
+        match_classes(("a", "b"), ("a", "c"), class_map)
+    assert str(caught.value) == message
