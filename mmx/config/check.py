@@ -80,7 +80,7 @@ def _group_problem(
             closest=near,
             type_this=near and f"{near}={value}",
         )
-    known = [name for name in options(group, extra) if (group, name) != ("target", "none")]
+    known = list(options(group, extra))
     if override.is_delete():
         if group in ("experiment", "source") or group.startswith("encoder/"):
             return None

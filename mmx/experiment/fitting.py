@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from mmx.encoders import Encoder
-from mmx.errors import Problem
+from mmx.errors import Problem, closest
 from mmx.experiment.settings import Modalities
 from mmx.fusion import Fusion, Widths
 from mmx.objectives import Objective
@@ -94,6 +94,7 @@ def _kinds(parts: Parts, role: str, task: Task) -> Iterator[Problem]:
 def _shapes(parts: Parts, role: str, task: Task) -> Iterator[Problem]:
     """Check that each modality has an encoder, and try to make the model from example specs."""
     widths: dict[str, Widths] = {}
+    tensors: list[str] = []
     for name, given in task.modalities.items():
         modality = given if given is not None else parts.vectorizers.get(name)
         if name in parts.failed:
@@ -121,11 +122,37 @@ def _shapes(parts: Parts, role: str, task: Task) -> Iterator[Problem]:
             yield Problem(f"encoder.{name}", str(error))
             continue
         widths[name] = Widths(encoder.width, tuple(encoder.level_widths))
+        tensors.extend(f"encoders.{name}.{tensor}" for tensor in encoder.state_dict())
     if parts.fusion is not None and widths.keys() == task.modalities.keys():
         try:
-            _on_paper(parts.fusion, widths, outputs=1 if task.kind == "regression" else 2)
+            fusion = _on_paper(parts.fusion, widths, outputs=1 if task.kind == "regression" else 2)
         except ValueError as error:
             yield Problem("fusion", str(error))
+            return
+        tensors.extend(f"fusion.{tensor}" for tensor in fusion.state_dict())
+        if fusion.level != "decision":
+            tensors.extend(("head.weight", "head.bias"))
+        if role == "target" and parts.transfer is not None:
+            yield from _tensor_names(parts.transfer, tensors)
+
+
+def _tensor_names(transfer: Transfer, tensors: list[str]) -> Iterator[Problem]:
+    """Check the tensor names that a transfer's options speak of."""
+    for option, pattern in transfer.unmatched(tensors):
+        near = closest(pattern, [*tensors, *(f"{part}.*" for part in _prefixes(tensors))])
+        yield Problem(
+            f"transfer.{option}={pattern}",
+            "matches no tensor of the model",
+            accepted=", ".join(f"{part}.*" for part in _prefixes(tensors)),
+            closest=near,
+            type_this=near and f"transfer.{option}=[{near}]",
+        )
+
+
+def _prefixes(tensors: list[str]) -> list[str]:
+    """Return the parts of a model: each encoder, the fusion, the head."""
+    parts = (name.split(".")[: 2 if name.startswith("encoders.") else 1] for name in tensors)
+    return list(dict.fromkeys(".".join(part) for part in parts))
 
 
 class _WithoutDraws(TorchFunctionMode):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
@@ -83,6 +83,14 @@ class Transfer(ABC):
     """
 
     needs: ClassVar[Literal["nothing", "architecture", "weights"]]
+
+    def unmatched(self, tensors: Sequence[str]) -> list[tuple[str, str]]:
+        """Return (option, pattern) for each pattern of the options that names no tensor.
+
+        Args:
+            tensors: Names of the target model's tensors, known before data is opened.
+        """
+        return []
 
     @abstractmethod
     def start(self, source: Source | None, model: nn.Module, classes: tuple[str, ...]) -> Start:

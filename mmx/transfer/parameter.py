@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import Annotated, Literal
 
@@ -46,6 +47,14 @@ class Parameter(Transfer):
         self.alpha = alpha
         self.beta = beta
         self.class_map = class_map or {}
+
+    def unmatched(self, tensors: Sequence[str]) -> list[tuple[str, str]]:
+        """Return the patterns of ``freeze`` that match nothing."""
+        return [
+            ("freeze", pattern)
+            for pattern in self.freeze
+            if not any(fnmatchcase(name, pattern) for name in tensors)
+        ]
 
     def start(self, source: Source | None, model: nn.Module, classes: tuple[str, ...]) -> Start:
         """Copy what fits, freeze what was asked for."""

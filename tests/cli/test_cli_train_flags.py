@@ -11,7 +11,7 @@ import yaml
 from mmx.config import check, compose
 from mmx.config.locate import builtin_directory, groups, headline, options
 from mmx.verbs import VERBS
-from mmx.verbs.train import read_line
+from mmx.verbs.train_line import read_line
 
 MINE = """\
 # My digits: with a name of their own

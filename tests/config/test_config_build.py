@@ -181,6 +181,12 @@ def test_nodes_inside_values_are_data(sentinel, value, node, key, expected):
         assert builder.problems
 
 
+def test_a_node_of_mmx_is_data_where_the_signature_wants_no_object():
+    class_map = {"_target_": "mmx.modalities.image.Image"}
+    node = {"_target_": "mmx.transfer.parameter.Parameter", "class_map": class_map}
+    assert Builder().build(node, Transfer, "x").class_map == class_map
+
+
 def test_a_nested_node_must_be_of_the_kind_that_the_signature_wants():
     node = {"_target_": "mmx.tasks.digits.Digits", "name": "a"}
     image = {"_target_": "mmx.modalities.image.Image", "size": 4}
