@@ -87,6 +87,12 @@ trainer.epoch=3: there is no group or key trainer.epoch
     "trainer.foo=1": f"""\
 trainer.foo=1: there is no group or key trainer.foo
   accepted: {TRAINER}""",
+    "target=digits target.split_sed=3": """\
+target.split_sed=3: there is no group or key target.split_sed
+  accepted: target.name, target.test_fraction, target.val_fraction, target.split_seed, \
+target.classes, target.limit, target.fraction, target.per_class, target.image
+  closest:  target.split_seed
+  type:     target.split_seed=3""",
     "lr=3": f"""\
 lr=3: there is no group or key lr
   accepted: {ROOTS}
