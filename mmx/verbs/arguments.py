@@ -45,7 +45,8 @@ class Parser(argparse.ArgumentParser):
 
 def allowed_packages(given: Sequence[str]) -> list[str]:
     """Return the user's allowed packages, and let them be found beside the working directory."""
-    found = [*given, *filter(None, os.environ.get("MMX_ALLOW", "").split(","))]
+    named = (name.strip() for name in os.environ.get("MMX_ALLOW", "").split(","))
+    found = [*given, *filter(None, named)]
     if found and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     return found
