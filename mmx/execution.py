@@ -119,6 +119,7 @@ def _keep(directory: RunDirectory, listen: Listener, log: logging.Logger) -> Lis
     """Return a listener that writes down what counts, and passes everything on."""
     began = time.perf_counter()
     forgotten = False
+    unheard: list[Event] = []
 
     def keep(event: Event) -> None:
         nonlocal forgotten
@@ -141,7 +142,11 @@ def _keep(directory: RunDirectory, listen: Listener, log: logging.Logger) -> Lis
             log.info("%s epoch %d %s", event.stage, event.epoch, json.dumps(event.values))
         elif event.text:
             log.info("%s %s", event.stage, event.text)
-        listen(event)
+        if not unheard:
+            try:
+                listen(event)
+            except (OSError, SystemExit):  # nobody reads stderr any more: the run goes on
+                unheard.append(event)
 
     return keep
 

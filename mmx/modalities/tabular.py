@@ -207,7 +207,7 @@ def _number_at(column: TabularColumn, name: str, row: int) -> float:
     if number is None:
         raise DataError(
             f"row {row + 1}: column '{name}' holds {cell!r}, but only numbers in the training rows",
-            tip=f"take it as words: tabular.categorical=[{name}]",
+            tip=f"take it as words: target.tabular.categorical=[{name}]",
         )
     return number
 

@@ -35,6 +35,8 @@ class Event:
     text: str = ""
 
 
+SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
+
 Listener = Callable[[Event], None]
 
 
@@ -53,12 +55,11 @@ class StopRequest:
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-    """Turn SIGINT and SIGTERM into a request while the block runs."""
+    """Turn SIGINT, SIGTERM and a lost terminal into a request while the block runs."""
     request = StopRequest()
+    numbers = [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]
     try:
-        before = {
-            number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)
-        }
+        before = {number: signal.signal(number, request) for number in numbers}
     except ValueError:  # not the main thread: whoever owns it handles signals
         yield request
         return

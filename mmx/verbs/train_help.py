@@ -40,7 +40,7 @@ def page(words: Sequence[str]) -> str:
         lines.append("")
     lines.append("keys, with their defaults:")
     root = (builtin_directory() / "config.yaml").read_text(encoding="utf-8")
-    body = root.split("\n\n", 1)[1].split("\nhydra:", 1)[0].strip("\n")
+    body = root[root.index("\nseed:") :].split("\nhydra:", 1)[0].strip("\n")
     lines.extend(f"  {line}".rstrip() for line in body.splitlines())
     lines.append(
         "\nEvery option has keys of its own: mmx train --cfg job target=table shows them all."

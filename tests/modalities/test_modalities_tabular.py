@@ -101,7 +101,7 @@ def test_a_word_among_numbers_names_row_and_column():
         tabular.encode(column, [2], spec)
     assert str(error.value) == (
         "row 3: column 'price' holds 'three', but only numbers in the training rows\n"
-        "  tip: take it as words: tabular.categorical=[price]"
+        "  tip: take it as words: target.tabular.categorical=[price]"
     )
 
 
