@@ -328,9 +328,10 @@ def test_broken_tables(folder):
     assert message("t.xlsx", "") == (
         f"cannot read a table from {folder}/t.xlsx; accepted: .csv, .tsv, .parquet, .jsonl, .json"
     )
-    assert message("ragged.csv", "title,kind,where\na,b\n").startswith(
-        f"cannot read table {folder}/ragged.csv: CSV parse error: Row #2: Expected 3 columns, got 2"
-    )
+    # pyarrow names the row only where one thread reads
+    ragged = message("ragged.csv", "title,kind,where\na,b\n")
+    assert ragged.startswith(f"cannot read table {folder}/ragged.csv: CSV parse error: ")
+    assert "Expected 3 columns, got 2" in ragged
     assert message("list.json", '[{"title": "a"}]').endswith(
         "\n  tip: one JSON object a line is read"
     )
