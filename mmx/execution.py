@@ -68,17 +68,26 @@ def create(
     )
 
 
-def execute(experiment: Experiment, directory: RunDirectory, listen: Listener) -> dict[str, Any]:
+def execute(
+    experiment: Experiment, directory: RunDirectory, listen: Listener, *, cached: bool = True
+) -> dict[str, Any]:
     """Run an experiment to its end and return its status; never raises what a run can raise.
 
     What went wrong is in the run's own ``status.json`` and ``traceback.txt``.
+
+    Args:
+        experiment: What to run.
+        directory: Where its results go.
+        listen: Hears what goes on.
+        cached: Whether the artifact cache may be used.
     """
     directory.acquire()
     log = _run_log(directory)
     try:
         directory.set_status("running")
         with stop_on_signals() as stop:
-            summary = stages.run(experiment, directory, _keep(directory, listen, log), stop)
+            keep = _keep(directory, listen, log)
+            summary = stages.run(experiment, directory, keep, stop, cached=cached)
         directory.write_json("summary.json", {"run": directory.path.name, **summary})
         report.write(directory)
         directory.set_status("done")
@@ -124,7 +133,7 @@ def _keep(directory: RunDirectory, listen: Listener, log: logging.Logger) -> Lis
     def keep(event: Event) -> None:
         nonlocal forgotten
         directory.beat()
-        if event.kind == "epoch":
+        if event.kind in ("epoch", "vitals"):
             if not forgotten:
                 _forget_what_comes_again(directory, event)
                 forgotten = True

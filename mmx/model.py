@@ -1,19 +1,41 @@
-"""The model: encoders → fusion → head.
+"""The model: encoders → trunk → mapping → missing → fusion → head.
 
-Shape legend: ``B`` batch, ``T`` tokens, ``D`` width, ``C`` outputs.
+Shape legend: ``B`` batch, ``T`` tokens, ``D`` width, ``C`` outputs, ``N`` rows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from mmx.encoders import Encoder
 from mmx.fusion import Fusion, Widths
+from mmx.mapping import Mapping as CommonSpace
+from mmx.missing import Missing
+from mmx.missing.base import Shape
+from mmx.missing.mask import Mask
 from mmx.modalities import Batch, Features, Spec
+from mmx.objectives import Criterion, ModelOutput
+from mmx.sharing import Sharing
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What stands between encoders and fusion, all of it optional.
+
+    Attributes:
+        sharing: Which modalities share a trunk; None for no trunk.
+        mapping: ``make(widths)`` of a mapping to a common space; None for none.
+        missing: ``make(shapes)`` of what stands in for absent modalities.
+    """
+
+    sharing: Sharing | None = None
+    mapping: Callable[[dict[str, int]], CommonSpace] | None = None
+    missing: Callable[[dict[str, Shape]], Missing] = Mask
 
 
 class MultimodalModel(nn.Module):
@@ -24,6 +46,11 @@ class MultimodalModel(nn.Module):
         encoders: Modality to ``make(spec)``.
         fusion: ``make(widths, outputs=C)``.
         outputs: C.
+        parts: What stands between encoders and fusion.
+
+    Attributes:
+        criterion: The objective, where it has parameters that train with the model.
+        companion: The model of another task that trains jointly with this one.
     """
 
     def __init__(
@@ -32,6 +59,7 @@ class MultimodalModel(nn.Module):
         encoders: Mapping[str, Callable[..., Encoder]],
         fusion: Callable[..., Fusion],
         outputs: int,
+        parts: Parts = Parts(),
     ) -> None:
         super().__init__()
         made = {name: encoders[name](specs[name]) for name in sorted(specs)}
@@ -39,28 +67,70 @@ class MultimodalModel(nn.Module):
             name: Widths(each.width, tuple(each.level_widths)) for name, each in made.items()
         }
         self.encoders = nn.ModuleDict(made)
-        self.fusion = fusion(self.widths, outputs=outputs)
-        decides = self.fusion.level == "decision"
-        self.head: nn.Module = nn.Identity() if decides else nn.Linear(self.fusion.width, outputs)
+        pooled = {name: width.pooled for name, width in self.widths.items()}
+        self.trunk = None if parts.sharing is None else parts.sharing.trunk(pooled)
+        if self.trunk is not None:
+            pooled = dict.fromkeys(pooled, self.trunk.width)
+        self.encoded_widths = pooled
+        self.mapping = None if parts.mapping is None else parts.mapping(pooled)
+        fused = fusion_widths(self.widths, self.mapping.widths if self.mapping else pooled)
+        self.missing = parts.missing({n: Shape(w.pooled, w.levels) for n, w in fused.items()})
+        self.fusion = fusion(fused, outputs=outputs)
+        if parts.sharing is not None and parts.sharing.classifiers:
+            _one_head(self.fusion)
+        self.head: nn.Module = (
+            nn.Identity() if self.fusion.decides else nn.Linear(self.fusion.width, outputs)
+        )
+        self.criterion: Criterion | None = None
+        self.companion: MultimodalModel | None = None
 
     @property
     def label_tensors(self) -> tuple[str, ...]:
         """Names of the tensors that hold one row for each output."""
-        if self.fusion.level == "decision":
+        if self.fusion.decides:
             return tuple(f"fusion.{name}" for name in self.fusion.label_tensors)
         return ("head.weight", "head.bias")
 
     def encode(self, batch: Batch) -> dict[str, Features]:
-        """Return the features of every modality; rows where it is absent hold zeros."""
-        return {
+        """Return the features of every modality; rows where it is absent hold anything."""
+        features = {
             name: batch.features[name] if name in batch.features else self.encode_one(name, batch)
             for name in self.encoders
         }
+        if self.trunk is None:
+            return features
+        return {name: self.trunk(name, self.for_fusion(each)) for name, each in features.items()}
+
+    def mapped(
+        self, features: dict[str, Features], present: dict[str, Tensor]
+    ) -> dict[str, Features]:
+        """Return encoded features in the common space, where there is a mapping to one."""
+        features = {name: self.for_fusion(each) for name, each in features.items()}
+        if self.mapping is None:
+            return features
+        found: dict[str, Features] = self.mapping(features, present)
+        return found
+
+    def decide(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
+        """Return ``(B, C)`` outputs of encoded features: everything behind the encoders."""
+        mapped = self.mapped(features, present)
+        outputs: Tensor = self.head(self.fusion(*self.missing(mapped, present)))
+        return outputs
 
     def forward(self, batch: Batch) -> Tensor:
         """Return ``(B, C)`` outputs."""
-        outputs: Tensor = self.head(self.fusion(self.encode(batch), batch.present))
-        return outputs
+        return self.decide(self.encode(batch), batch.present)
+
+    def output(self, features: dict[str, Features], present: dict[str, Tensor]) -> ModelOutput:
+        """Return what an objective may ask of encoded features."""
+        pooled = {name: each.pooled for name, each in features.items()}
+        return ModelOutput(self.decide(features, present), pooled, present)
+
+    def for_fusion(self, features: Features) -> Features:
+        """Return the features, with one token where the fusion reads none."""
+        if self.fusion.reads == "tokens":
+            return features
+        return without_tokens(features)
 
     def encode_one(self, name: str, batch: Batch) -> Features:
         """Encode the rows that have the modality, so that absent ones touch no statistics."""
@@ -83,6 +153,49 @@ class MultimodalModel(nn.Module):
             return part.new_zeros(len(x), *part.shape[1:]).index_copy(0, rows, part)
 
         return features.map(scatter)
+
+
+class NoFusion(Fusion):
+    """Stands where an objective needs neither fusion nor head: ``(B, 0)`` outputs.
+
+    Args:
+        widths: Modality to widths.
+        outputs: Not used.
+    """
+
+    level = "decision"
+
+    def __init__(self, widths: dict[str, Widths], *, outputs: int) -> None:
+        super().__init__(widths, outputs=outputs)
+        self.width = 0
+
+    def forward(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
+        """Return no outputs for each row."""
+        first = features[self.modalities[0]].pooled
+        return first.new_zeros(len(first), 0)
+
+
+def fusion_widths(encoded: dict[str, Widths], pooled: dict[str, int]) -> dict[str, Widths]:
+    """Return the widths that the fusion sees: those after trunk and mapping, and the levels."""
+    return {name: Widths(pooled[name], each.levels) for name, each in encoded.items()}
+
+
+def without_tokens(features: Features) -> Features:
+    """Return the features with the pooled vector as their only token."""
+    mask = features.mask.any(1, keepdim=True)
+    return Features(features.pooled[:, None], mask, features.pooled, features.levels)
+
+
+def _one_head(fusion: Fusion) -> None:
+    """Let the heads of all modalities be one, where the method has some and they are alike."""
+    heads = getattr(fusion, "heads", None)
+    if not isinstance(heads, nn.ModuleDict):
+        return
+    names = sorted(heads)
+    shapes = {tuple(tuple(p.shape) for p in heads[name].parameters()) for name in names}
+    if len(shapes) == 1:
+        for name in names[1:]:
+            heads[name] = heads[names[0]]
 
 
 @contextmanager

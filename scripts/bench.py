@@ -1,6 +1,7 @@
-"""Training speed of mmx, beside a bare loop and beside the usual slow one.
+"""Training speed of mmx, beside a bare loop and beside the usual slow one; cost of fusions.
 
     python scripts/bench.py [--rounds 5] [--device auto] [--precision auto] [key=value ...]
+    python scripts/bench.py --fusions [--rounds 5] [--device auto] [--precision auto]
 
 Three loops train the same model (default: small_cnn on cifar10, batch 64) for one epoch
 each, in turn, ``rounds`` times after a warm-up; ratios are taken round by round, since
@@ -9,11 +10,16 @@ machines are noisy, and their medians printed.
   mmx     the product: mmx.training.fit with everything that it does in a run
   bare    hand-written: the same model, resident data path, precision, batch and optimiser
   loader  torch DataLoader over the JPEG files, per-image torchvision transforms, fp32
+
+With --fusions: one step (forward, backward, AdamW) of every fusion with its defaults and a
+linear head, on random features of B = 128, D = 256, M = 3, T = 64, in turn, as a ratio to
+concat's; and what a step keeps for its backward pass (on CUDA: the peak of its memory).
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import statistics
 import tempfile
 import time
@@ -27,15 +33,19 @@ from torch.utils.data import DataLoader, Subset
 from torchvision.datasets import ImageFolder
 
 from mmx.config import compose
+from mmx.config.locate import builtin_directory
 from mmx.experiment import assemble
-from mmx.modalities import Batch, Stored
+from mmx.fusion import Fusion, Widths
+from mmx.modalities import Batch, Features, Stored
 from mmx.model import MultimodalModel
 from mmx.runs.directory import RunDirectory
 from mmx.stages import Context, open_task
 from mmx.training.events import StopRequest
-from mmx.training.fit import Recipe, fit
+from mmx.training.fit import fit
+from mmx.training.loss import BatchLoss
 from mmx.training.precision import Precision, choose_device
 from mmx.training.randomness import make_deterministic
+from mmx.training.recipe import Recipe, Validation
 from mmx.transfer.base import everything_fresh
 
 
@@ -45,9 +55,13 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--workers", type=int, nargs="*", default=[0, 2])
+    parser.add_argument("--fusions", action="store_true")
     parser.add_argument("overrides", nargs="*")
     given = parser.parse_args()
     make_deterministic(None)
+    if given.fusions:
+        bench_fusions(choose_device(given.device), given.precision, given.rounds)
+        return
     overrides = ["source=none", "target=cifar10", "trainer.epochs=1", *given.overrides]
     with compose.composer():
         config = compose.compose(overrides).config
@@ -90,7 +104,10 @@ def new_model(context, opened) -> MultimodalModel:
     torch.manual_seed(0)
     experiment = context.experiment
     model = MultimodalModel(
-        opened.specs, experiment.encoders, experiment.fusion, opened.task.target.outputs
+        opened.specs,
+        experiment.encoders,
+        experiment.role("target").fusion,
+        opened.task.target.outputs,
     )
     return model.to(context.precision.device).to(memory_format=torch.channels_last)
 
@@ -111,14 +128,15 @@ def run_mmx(context, opened, folder: Path) -> float:
         trainer=experiment.trainer,
         optimizer=experiment.optimizer,
         precision=context.precision,
-        validate=lambda model: {"loss": 0.0},
+        validate=lambda model: Validation({"loss": 0.0}),
         score=lambda metrics: (0.0,),
-        augment=True,
         state_path=folder / "state.safetensors",
     )
-    loss_of = experiment.objective.bind(values, opened.task.target.outputs)
+    objective = experiment.role("target").objective
+    criterion = objective.bind(values, opened.task.target.outputs, model.encoded_widths)
+    loss = BatchLoss(model, opened.data, criterion, context.precision)
     began = synchronized()
-    fit(model, opened.data, loss_of, everything_fresh(model), recipe, context.listen, context.stop)
+    fit(loss, everything_fresh(model), recipe, context.listen, context.stop)
     return len(values) / (synchronized() - began)
 
 
@@ -192,6 +210,91 @@ def run_loader(context, opened, workers: int) -> float:
         loss.backward()
         optimizer.step()
     return count / (synchronized() - began)
+
+
+def fusions() -> dict[str, type[Fusion]]:
+    """Return every fusion method by name."""
+    found = {}
+    for path in sorted((builtin_directory() / "fusion").glob("*.yaml")):
+        module = importlib.import_module(f"mmx.fusion.{path.stem}")
+        found[path.stem] = getattr(module, "".join(w.capitalize() for w in path.stem.split("_")))
+    return found
+
+
+def bench_fusions(device: torch.device, format_name: str, rounds: int) -> None:
+    """Print what a step of every fusion costs beside concat's."""
+    precision = Precision.choose(format_name, device)
+    batch, width, tokens, outputs = 128, 256, 64, 10
+    names = ("audio", "image", "text")
+    torch.manual_seed(0)
+    features = {}
+    for name in names:
+        x = torch.randn(batch, tokens, width, device=device)
+        mask = torch.ones(batch, tokens, dtype=torch.bool, device=device)
+        features[name] = Features(x, mask, x.mean(1), (x.mean(1), x.mean(1)))
+    present = {name: torch.ones(batch, dtype=torch.bool, device=device) for name in names}
+    target = torch.randint(outputs, (batch,), device=device)
+    widths = {name: Widths(width, (width, width)) for name in names}
+    steps, rows = {}, {}
+    for name, method in fusions().items():
+        fusion = method(widths, outputs=outputs)
+        head = torch.nn.Identity() if fusion.decides else torch.nn.Linear(fusion.width, outputs)
+        model = torch.nn.ModuleList([fusion, head]).to(device)
+        optimizer = torch.optim.AdamW(model.parameters(), fused=True)
+
+        def step(model=model, optimizer=optimizer) -> None:
+            with precision.autocast():
+                loss = F.cross_entropy(model[1](model[0](features, present)).float(), target)
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+
+        count = sum(parameter.numel() for parameter in model.parameters())
+        steps[name], rows[name] = step, (count, kept_bytes(step, device))
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    for round_number in range(rounds + 1):
+        for name, step in steps.items():
+            repeats = 1
+            began = synchronized()
+            step()
+            while synchronized() - began < 0.05:
+                step()
+                repeats += 1
+            if round_number:
+                seconds[name].append((synchronized() - began) / repeats)
+    where = (
+        torch.cuda.get_device_name()
+        if device.type == "cuda"
+        else f"cpu, {torch.get_num_threads()} threads"
+    )
+    print(f"{where}, {precision.name}, torch {torch.__version__}, {rounds} rounds")
+    print(f"{'fusion':16s} {'parameters':>11s} {'ms a step':>10s} {'x concat':>9s} {'MB kept':>8s}")
+    for name, found in seconds.items():
+        ratios = [a / b for a, b in zip(found, seconds["concat"], strict=True)]
+        count, kept = rows[name]
+        print(
+            f"{name:16s} {count:11,d} {1000 * statistics.median(found):10.2f} "
+            f"{statistics.median(ratios):9.1f} {kept / 1e6:8.1f}"
+        )
+
+
+def kept_bytes(step, device: torch.device) -> int:
+    """Return the bytes that a step keeps for its backward pass; on CUDA its peak."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        step()
+        return torch.cuda.max_memory_allocated() - before
+    kept: dict[int, int] = {}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        step()
+    return sum(kept.values())
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -31,13 +32,17 @@ from mmx.runs.directory import RunDirectory
 from mmx.tasks import Target
 from mmx.training.data import Data, View
 from mmx.training.events import Event, StopRequest
-from mmx.training.fit import Fitted, Recipe, fit
+from mmx.training.fit import fit
+from mmx.training.loss import BatchLoss
 from mmx.training.optimizer import AdamW, Optimizer
 from mmx.training.precision import Precision
 from mmx.training.randomness import seed_torch
+from mmx.training.recipe import Fitted, Recipe, Validation
 from mmx.training.trainer import Trainer
 from mmx.transfer import Start
 from mmx.transfer.base import everything_fresh
+
+os.environ["MMX_CACHE_DIR"] = "off"  # no test may profit from another; some turn it on
 
 CLASSES = ("low", "middle", "high")
 
@@ -88,8 +93,9 @@ class Bench:
         self.format = Precision.choose(self.precision, self.place)
         self.data = self.make_data()
         self.target = Target("classes", CLASSES)
-        self.loss_of = CrossEntropy().bind(self.data.target.cpu()[: self.rows], len(CLASSES))
         self.model = self.make_model()
+        train = self.data.target.cpu()[: self.rows]
+        self.criterion = CrossEntropy().bind(train, len(CLASSES), self.model.encoded_widths)
 
     def make_data(self) -> Data:
         total = self.rows + 2 * self.validation
@@ -136,9 +142,20 @@ class Bench:
         self.change(model)
         return model.to(self.place).to(memory_format=torch.channels_last)
 
-    def validate(self, model: MultimodalModel) -> dict[str, float]:
+    def validate(self, model: MultimodalModel) -> Validation:
         found = predict(model, self.data, self.data.rows("val"), self.format)
-        return measure(*found, self.target, self.loss_of)
+        return Validation(measure(*found, self.target, self.criterion.task_loss))
+
+    @property
+    def loss_of(self) -> BatchLoss:
+        return BatchLoss(
+            self.model,
+            self.data,
+            self.criterion,
+            self.format,
+            augment=self.augment,
+            modality_dropout=self.settings.modality_dropout,
+        )
 
     def recipe(self) -> Recipe:
         return Recipe(
@@ -150,15 +167,12 @@ class Bench:
             precision=self.format,
             validate=self.validate,
             score=score("classes"),
-            augment=self.augment,
             state_path=self.state_path,
         )
 
     def fit(self, stop: StopRequest | None = None) -> Fitted:
         start = self.start(self.model)
         return fit(
-            self.model,
-            self.data,
             self.loss_of,
             start,
             self.recipe(),
@@ -219,6 +233,12 @@ def train(tmp_path_factory: pytest.TempPathFactory) -> Run:
         return known[overrides]
 
     return run
+
+
+@pytest.fixture
+def once(tmp_path: Path) -> Callable[[list[str]], RunDirectory]:
+    """Return ``run(overrides) -> RunDirectory``, which runs each time it is called."""
+    return lambda overrides: run_once(overrides, tmp_path / "outputs")
 
 
 WORDS = ("stone", "river", "cloud", "grass", "metal", "paper")

@@ -14,13 +14,20 @@ from omegaconf import OmegaConf
 from pydantic import ConfigDict, TypeAdapter
 
 CONFIGS = Path(__file__).parent.parent / "configs"
+FOLDERS = (
+    "balance",
+    "encoder",
+    "fusion",
+    "mapping",
+    "missing",
+    "objective",
+    "sharing",
+)
 FILES = sorted(
-    path
-    for folder in ("encoder", "fusion", "objective")
-    for path in (CONFIGS / folder).rglob("*.yaml")
+    path for folder in FOLDERS for path in (CONFIGS / folder).rglob("*.yaml") if path.stem != "none"
 )
 EACH = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-GIVEN = {"spec", "widths", "outputs"}  # by the program, not by a config
+GIVEN = {"spec", "widths", "shapes", "outputs"}  # by the program, not by a config
 
 
 def nodes(path: Path) -> Iterator[dict[str, Any]]:
@@ -38,7 +45,7 @@ def locate(target: str) -> Any:
 
 
 def test_how_many_there_are() -> None:
-    assert len(FILES) == 20
+    assert len(FILES) == 68
 
 
 @EACH

@@ -19,10 +19,14 @@ from mmx.errors import ConfigError, Problem, closest
 
 TARGET = "_target_"
 BUILTIN_PACKAGES = (
+    "mmx.balance",
     "mmx.encoders",
     "mmx.fusion",
+    "mmx.mapping",
+    "mmx.missing",
     "mmx.modalities",
     "mmx.objectives",
+    "mmx.sharing",
     "mmx.tasks",
     "mmx.training",
     "mmx.transfer",
@@ -62,7 +66,7 @@ class Builder:
 
     def partial(
         self, node: Any, expected: type[T], path: str, supplied: Collection[str] = ()
-    ) -> Callable[..., T] | None:
+    ) -> functools.partial[T] | None:
         """Return the node's class with its checked keyword values bound.
 
         Args:

@@ -92,7 +92,7 @@ def _group_problem(
     for name in given if isinstance(given, list) else [given]:
         if isinstance(name, str) and name.removesuffix(".yaml") in known:
             continue
-        near = closest(str(name), known)
+        near = None if name is None else closest(str(name), known)
         return Problem(
             text,
             f"{group} has no option {show(name)}",

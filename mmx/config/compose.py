@@ -29,7 +29,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mmx.config.foreign import foreign
-from mmx.config.locate import TASK_GROUP, TASK_ROLES, builtin_directory
+from mmx.config.locate import ALIASES, builtin_directory
 from mmx.errors import ConfigError, Problem
 
 ROOT = "config"
@@ -53,39 +53,39 @@ class Composed:
     overrides: tuple[str, ...]
 
 
-class TaskSource(FileConfigSource):
-    """YAML files in which ``source`` and ``target`` both choose from ``task``."""
+class AliasSource(FileConfigSource):
+    """YAML files in which some groups choose from another's too (source from task, …)."""
 
     @staticmethod
-    def _task(path: str) -> str | None:
+    def _alias(path: str) -> str | None:
         head, _, rest = path.strip("/").partition("/")
-        return f"{TASK_GROUP}/{rest}".rstrip("/") if head in TASK_ROLES else None
+        return f"{ALIASES[head]}/{rest}".rstrip("/") if head in ALIASES else None
 
     def load_config(self, config_path: str) -> ConfigResult:
         """Return a file's config."""
-        task = self._task(config_path)
-        if task is None or super().is_config(config_path):
+        alias = self._alias(config_path)
+        if alias is None or super().is_config(config_path):
             return super().load_config(config_path)
-        return super().load_config(task)
+        return super().load_config(alias)
 
     def is_group(self, config_path: str) -> bool:
         """Return whether there is such a folder."""
-        task = self._task(config_path)
-        return super().is_group(config_path) or (task is not None and super().is_group(task))
+        alias = self._alias(config_path)
+        return super().is_group(config_path) or (alias is not None and super().is_group(alias))
 
     def is_config(self, config_path: str) -> bool:
         """Return whether there is such a file."""
-        task = self._task(config_path)
-        return super().is_config(config_path) or (task is not None and super().is_config(task))
+        alias = self._alias(config_path)
+        return super().is_config(config_path) or (alias is not None and super().is_config(alias))
 
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
         """Return what lies in a folder."""
         found: set[str] = set()
-        for path in (config_path, self._task(config_path)):
+        for path in (config_path, self._alias(config_path)):
             if path is not None and super().is_group(path):
                 found.update(super().list(path, results_filter))
-        if config_path.strip("/") == "" and TASK_GROUP in found:
-            found.update(TASK_ROLES)
+        if config_path.strip("/") == "":
+            found.update(name for name, group in ALIASES.items() if group in found)
         return sorted(found)
 
 
@@ -132,7 +132,7 @@ def register(extra: Sequence[Path] = ()) -> None:
     if UserConfigs not in plugins.discover(SearchPathPlugin):
         plugins.register(UserConfigs)
     registry = SourcesRegistry.instance()
-    registry.types = _Sources({**registry.types, "file": TaskSource})
+    registry.types = _Sources({**registry.types, "file": AliasSource})
 
 
 @contextmanager

@@ -9,6 +9,8 @@ from pathlib import Path
 TASK_GROUP = "task"
 TASK_ROLES = ("source", "target")
 """Groups that choose from the files of the group ``task``."""
+ALIASES = {**dict.fromkeys(TASK_ROLES, TASK_GROUP), "source_objective": "objective"}
+"""Group to the group whose files it chooses from as well as from its own."""
 
 _PACKAGE = Path(__file__).parent.parent
 HIDDEN = ("hydra", TASK_GROUP)
@@ -35,7 +37,7 @@ def config_directories(words: Sequence[str]) -> list[Path]:
 
 def options(group: str, extra: Sequence[Path] = ()) -> dict[str, Path]:
     """Return the options of a group with their files, sorted by name."""
-    folders = [group, TASK_GROUP] if group in TASK_ROLES else [group]
+    folders = [group, ALIASES[group]] if group in ALIASES else [group]
     found: dict[str, Path] = {}
     for root in directories(extra):
         for folder in folders:
@@ -46,8 +48,9 @@ def options(group: str, extra: Sequence[Path] = ()) -> dict[str, Path]:
 
 def groups(extra: Sequence[Path] = ()) -> list[str]:
     """Return the groups a command line may choose from, in the order of a run."""
-    order = [*TASK_ROLES, "encoder", "fusion", "transfer", "objective", "optimizer", "experiment"]
-    found = set(TASK_ROLES)
+    order = [*TASK_ROLES, "encoder", "sharing", "mapping", "missing", "fusion", "balance"]
+    order += ["transfer", "objective", "source_objective", "optimizer", "experiment"]
+    found = set(ALIASES)
     for root in directories(extra):
         for path in root.rglob("*.yaml"):
             group = path.relative_to(root).parent.as_posix()

@@ -12,12 +12,20 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from mmx.objectives import Loss
 from mmx.tasks import Target
 
 Floats = npt.NDArray[np.float64]
+TaskLoss = Callable[[Tensor, Tensor], Tensor]
+"""(outputs ``(N, C)``, targets) -> scalar, a mean over the rows."""
 
-PRIMARY = {"classes": "accuracy", "multilabel": "f1_macro", "regression": "r2"}
+RETRIEVAL = "retrieval"
+"""The kind of a label-free objective, whose modalities look for each other."""
+PRIMARY = {
+    "classes": "accuracy",
+    "multilabel": "f1_macro",
+    "regression": "r2",
+    RETRIEVAL: "recall@1",
+}
 """The metric in which a gain is stated."""
 
 
@@ -32,14 +40,14 @@ def score(kind: str) -> Callable[[dict[str, float]], tuple[float, ...]]:
     return of
 
 
-def measure(outputs: Tensor, values: Tensor, target: Target, loss_of: Loss) -> dict[str, float]:
+def measure(outputs: Tensor, values: Tensor, target: Target, loss_of: TaskLoss) -> dict[str, float]:
     """Return the metrics of a split.
 
     Args:
         outputs: ``(N, C)`` float32 on the CPU.
         values: ``(N,)`` or ``(N, C)`` targets on the CPU.
         target: What the values mean.
-        loss_of: The objective the model was trained with.
+        loss_of: The objective the model was trained with, as far as it asks of outputs alone.
 
     Returns:
         ``loss`` (the objective, as in training) and, for classes, ``accuracy`` and

@@ -5,26 +5,43 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mmx.modalities import Encoded
 from mmx.model import MultimodalModel
 from mmx.training.data import Data, Rows, chunks
+from mmx.training.encode import BATCH_SIZE, joined, plain
 from mmx.training.precision import Precision
 
-BATCH_SIZE = 256
-"""Rows in a batch of evaluation; fixed, so that results do not depend on the trainer's."""
 
-
-@torch.no_grad()
 def predict(
     model: MultimodalModel, data: Data, rows: Rows, precision: Precision
 ) -> tuple[Tensor, Tensor]:
     """Return outputs ``(N, C)`` in float32 and targets of the rows, both on the CPU."""
+    outputs, targets, _ = _predict(model, data, rows, precision, keep=False)
+    return outputs, targets
+
+
+def predict_encoded(
+    model: MultimodalModel, data: Data, rows: Rows, precision: Precision
+) -> tuple[Tensor, Tensor, Encoded]:
+    """Return outputs and targets, and the pooled features of the rows on the device."""
+    outputs, targets, encoded = _predict(model, data, rows, precision, keep=True)
+    return outputs, targets, joined(encoded)
+
+
+@torch.no_grad()
+def _predict(
+    model: MultimodalModel, data: Data, rows: Rows, precision: Precision, *, keep: bool
+) -> tuple[Tensor, Tensor, list[Encoded]]:
     was_training = model.training
     model.eval()
-    outputs, targets = [], []
+    outputs, targets, encoded = [], [], []
     for part, stored in data.batches(chunks(rows, BATCH_SIZE)):
         batch = data.assemble(part, stored, augment=False)
         with precision.autocast():
-            outputs.append(model(batch).float())
+            features = model.encode(batch)
+            outputs.append(model.decide(features, batch.present).float())
         targets.append(batch.target)
+        if keep:
+            encoded.append(plain(features, batch.present, batch.target))
     model.train(was_training)
-    return torch.cat(outputs).cpu(), torch.cat(targets).cpu()
+    return torch.cat(outputs).cpu(), torch.cat(targets).cpu(), encoded

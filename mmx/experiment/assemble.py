@@ -8,25 +8,48 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from mmx.balance import Balance
 from mmx.config.build import Builder
 from mmx.encoders import Encoder
 from mmx.errors import Problem
 from mmx.experiment.fingerprint import fingerprint
-from mmx.experiment.fitting import Parts, misfits
+from mmx.experiment.fitting import Built, misfits
+from mmx.experiment.parts import (
+    Role,
+    build_roles,
+    chosen_modalities,
+    is_joint,
+    model_parts,
+    optional,
+)
 from mmx.experiment.settings import Modalities, Settings
-from mmx.fusion import Fusion
 from mmx.modalities import Modality
-from mmx.objectives import Objective
+from mmx.model import Parts as ModelParts
 from mmx.tasks import Task
 from mmx.training.optimizer import Optimizer
 from mmx.training.trainer import Trainer
 from mmx.transfer import Transfer
 from mmx.transfer.scratch import Scratch
 
-NODES = ("source", "target", "encoder", "fusion", "transfer", "objective", "optimizer", "trainer")
+NODES = (
+    "source",
+    "target",
+    "encoder",
+    "sharing",
+    "mapping",
+    "missing",
+    "fusion",
+    "balance",
+    "transfer",
+    "objective",
+    "source_objective",
+    "optimizer",
+    "trainer",
+)
 SCRATCH = {"_target_": "mmx.transfer.scratch.Scratch"}
 
 
@@ -37,7 +60,9 @@ class Experiment:
     Attributes:
         config: The config in canonical form: only what this run reads.
         dropped: Config path to why this run does not read it.
-        settings, trainer, optimizer, objective, transfer, fusion: As configured.
+        settings, trainer, optimizer, transfer, balance: As configured.
+        roles: ``source`` and ``target`` to the fusion and objective of their stages.
+        parts: What stands between encoders and fusion.
         source: None where nothing is transferred.
         target: The task whose metric counts.
         encoders: Modality to ``make(spec)``.
@@ -49,9 +74,10 @@ class Experiment:
     settings: Settings
     trainer: Trainer
     optimizer: Optimizer
-    objective: Objective
     transfer: Transfer
-    fusion: Callable[..., Fusion]
+    balance: Balance | None
+    roles: dict[str, Role]
+    parts: ModelParts
     source: Task | None
     target: Task
     encoders: dict[str, Callable[..., Encoder]]
@@ -61,6 +87,22 @@ class Experiment:
     def fingerprint(self) -> str:
         """Hex digest of what the experiment is, not of where or how fast it runs."""
         return fingerprint(self.config)
+
+    @property
+    def joint(self) -> bool:
+        """Whether source and target train together."""
+        return self.source is not None and is_joint(self.parts)
+
+    @property
+    def drops_rows(self) -> bool:
+        """Whether training leaves out the rows that lack a modality."""
+        kind = self.parts.missing
+        kind = kind.func if isinstance(kind, partial) else kind
+        return bool(getattr(kind, "drops_rows", False))
+
+    def role(self, stage: str) -> Role:
+        """Return the fusion and objective of a stage: source, target or control."""
+        return self.roles["source" if stage == "source" else "target"]
 
     @property
     def control(self) -> bool:
@@ -84,26 +126,32 @@ def assemble(config: dict[str, Any], allowed: Collection[str] = ()) -> Experimen
     settings = builder.values(Settings, root, "")
     trainer = builder.values(Trainer, config.get("trainer", {}), "trainer")
     target = builder.build(config.get("target"), Task, "target")
-    source = builder.build(config["source"], Task, "source") if config.get("source") else None
+    source = optional(builder, config, Task, "source")
     transfer = builder.build(config.get("transfer"), Transfer, "transfer")
-    objective = builder.build(config.get("objective"), Objective, "objective")
     optimizer = builder.build(config.get("optimizer"), Optimizer, "optimizer")
-    fusion = builder.partial(config.get("fusion"), Fusion, "fusion", supplied=("outputs",))
+    parts = model_parts(builder, config)
     dropped: dict[str, str] = {}
     if transfer is not None:
-        config, source, transfer = _without_idle_source(config, source, transfer, dropped)
-    used = _used_modalities(source, target)
+        config, source, transfer = _without_idle_source(
+            config, source, transfer, is_joint(parts), dropped
+        )
+    balance = optional(builder, config, Balance, "balance")
+    config, roles = build_roles(builder, config, settings, source, transfer, balance, dropped)
+    tasks = {"source": source, "target": target}
+    modalities = chosen_modalities(builder, settings, tasks)
+    used = sorted({name for own in modalities.values() for name in own})
     nodes = _encoder_nodes(builder, config, used, dropped)
     encoders: dict[str, Callable[..., Encoder]] = {}
     vectorizers: Modalities = {}
     for name, node in nodes.items():
         _build_encoder(builder, name, node, encoders, vectorizers)
-    tasks = {"source": source, "target": target}
     failed = frozenset(nodes) - encoders.keys()
-    parts = Parts(tasks, objective, transfer, fusion, encoders, vectorizers, failed)
-    builder.problems.extend(misfits(parts))
+    built = Built(
+        tasks, modalities, roles, transfer, parts, balance, settings, encoders, vectorizers, failed
+    )
+    builder.problems.extend(misfits(built))
     builder.finish()
-    if not (settings and trainer and target and transfer and objective and optimizer and fusion):
+    if not (settings and trainer and target and transfer and optimizer):
         raise RuntimeError("finish raises wherever one of these was not built")
     return Experiment(
         config=_without(config, dropped),
@@ -111,27 +159,34 @@ def assemble(config: dict[str, Any], allowed: Collection[str] = ()) -> Experimen
         settings=settings,
         trainer=trainer,
         optimizer=optimizer,
-        objective=objective,
         transfer=transfer,
-        fusion=fusion,
+        balance=balance,
+        roles=roles,
+        parts=parts,
         source=source,
         target=target,
         encoders={name: encoders[name] for name in used},
         modalities={
             role: {
                 name: modality if modality is not None else vectorizers[name]
-                for name, modality in task.modalities.items()
+                for name, modality in own.items()
             }
-            for role, task in tasks.items()
-            if task is not None
+            for role, own in modalities.items()
         },
     )
 
 
 def _without_idle_source(
-    config: dict[str, Any], source: Task | None, transfer: Transfer, dropped: dict[str, str]
+    config: dict[str, Any],
+    source: Task | None,
+    transfer: Transfer,
+    joint: bool,
+    dropped: dict[str, str],
 ) -> tuple[dict[str, Any], Task | None, Transfer]:
     """Reduce the config to scratch where there is no source, or none is asked for."""
+    if source is not None and joint:
+        dropped["transfer"] = "source and target train jointly, and share what they share"
+        return {**config, "transfer": SCRATCH}, source, Scratch()
     if source is not None and transfer.needs != "nothing":
         return config, source, transfer
     if source is not None:
@@ -141,11 +196,6 @@ def _without_idle_source(
     if config.get("control") != "none":
         dropped["control"] = "the run itself is from scratch: there is nothing to compare it with"
     return {**config, "source": None, "transfer": SCRATCH, "control": "none"}, None, Scratch()
-
-
-def _used_modalities(source: Task | None, target: Task | None) -> list[str]:
-    tasks = [task for task in (source, target) if task is not None]
-    return sorted({name for task in tasks for name in task.modalities})
 
 
 def _encoder_nodes(

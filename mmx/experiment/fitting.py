@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
-import torch
-from torch import Tensor
-from torch.overrides import TorchFunctionMode
-
+from mmx.balance import Balance
 from mmx.encoders import Encoder
 from mmx.errors import Problem, closest
-from mmx.experiment.settings import Modalities
-from mmx.fusion import Fusion, Widths
-from mmx.objectives import Objective
+from mmx.experiment.parts import Role
+from mmx.experiment.settings import Modalities, Settings
+from mmx.fusion import Fusion
+from mmx.fusion.match import matched
+from mmx.mapping import Mapping
+from mmx.modalities import Modality, Spec
+from mmx.model import MultimodalModel, Parts
+from mmx.paper import on_paper
 from mmx.tasks import Task
 from mmx.transfer import Transfer
 
-M = TypeVar("M", bound=torch.nn.Module)
 FITTING_OBJECTIVE = {
     "classes": "cross_entropy",
     "multilabel": "binary_cross_entropy",
@@ -30,34 +30,41 @@ FITTING_OBJECTIVE = {
 
 
 @dataclass(frozen=True)
-class Parts:
-    """What has been built so far; None where a node is wrong by itself.
+class Built:
+    """What has been built so far; None or absent where a node is wrong by itself.
 
     Attributes:
         tasks: ``source`` and ``target``; None where there is none.
-        objective, transfer, fusion: As configured.
+        modalities: ``source`` and ``target`` to those of the task's modalities that are used.
+        roles: ``source`` and ``target`` to fusion and objective.
+        transfer, parts, balance, settings: As configured.
         encoders: Modality to ``make(spec)``.
         vectorizers: Modality to what an encoder brings to read it.
         failed: Modalities whose encoder node is wrong by itself.
     """
 
     tasks: dict[str, Task | None]
-    objective: Objective | None
+    modalities: dict[str, dict[str, Modality[Any, Any] | None]]
+    roles: dict[str, Role]
     transfer: Transfer | None
-    fusion: Callable[..., Fusion] | None
+    parts: Parts
+    balance: Balance | None
+    settings: Settings | None
     encoders: dict[str, Callable[..., Encoder]]
     vectorizers: Modalities
     failed: frozenset[str]
 
 
-def misfits(parts: Parts) -> Iterator[Problem]:
+def misfits(built: Built) -> Iterator[Problem]:
     """Yield what does not fit together."""
-    for role, task in parts.tasks.items():
+    for role, task in built.tasks.items():
         if task is not None:
             yield from _name(role, task)
-            yield from _kinds(parts, role, task)
-            yield from _shapes(parts, role, task)
-    yield from _shared_modality(parts)
+            yield from _kinds(built, role, task)
+            yield from _shapes(built, role, task)
+    yield from _shared_modality(built)
+    yield from _label_free_target(built)
+    yield from _joint_without_source(built)
 
 
 def _name(role: str, task: Task) -> Iterator[Problem]:
@@ -70,70 +77,128 @@ def _name(role: str, task: Task) -> Iterator[Problem]:
         )
 
 
-def _kinds(parts: Parts, role: str, task: Task) -> Iterator[Problem]:
-    """Check that objective and fusion serve the task's kind of target."""
-    if parts.objective is not None and task.kind not in parts.objective.kinds:
-        name = type(parts.objective).__module__.rsplit(".", 1)[-1]
-        served = ", ".join(sorted(parts.objective.kinds))
+def _kinds(built: Built, role: str, task: Task) -> Iterator[Problem]:
+    """Check that objective, fusion, mapping and balance serve the task's kind of target."""
+    if role not in built.roles:
+        return
+    objective, fusion = built.roles[role].objective, built.roles[role].fusion
+    has = f"{role}={task.name} has a target of kind {task.kind}"
+    if task.kind not in objective.kinds:
+        key = "objective" if objective is built.roles["target"].objective else "source_objective"
+        served = ", ".join(sorted(objective.kinds))
         yield Problem(
-            f"objective={name}",
-            f"{role}={task.name} has a target of kind {task.kind}; this objective is for {served}",
-            type_this=f"objective={FITTING_OBJECTIVE[task.kind]}",
+            f"{key}={_variant(type(objective))}",
+            f"{has}; this objective is for {served}",
+            type_this=f"{key}={FITTING_OBJECTIVE[task.kind]}",
         )
-    if isinstance(parts.fusion, partial):
-        method = cast(type[Fusion], parts.fusion.func)
-        kinds = method.kinds(**parts.fusion.keywords)
+    yield from _objective(built, role, task)
+    if not objective.label_free:
+        method = cast(type[Fusion], fusion.func)
+        kinds = method.kinds(**fusion.keywords)
         if task.kind not in kinds:
             yield Problem(
-                f"fusion={method.__module__.rsplit('.', 1)[-1]}",
-                f"{role}={task.name} has a target of kind {task.kind}; with these options the "
-                f"fusion is for {', '.join(sorted(kinds))}",
+                f"fusion={_variant(method)}",
+                f"{has}; with these options the fusion is for {', '.join(sorted(kinds))}",
             )
+    mapping = built.parts.mapping
+    method_of_mapping = cast(type[Mapping], mapping.func) if isinstance(mapping, partial) else None
+    if method_of_mapping is not None and task.kind not in method_of_mapping.kinds:
+        served = ", ".join(sorted(method_of_mapping.kinds))
+        yield Problem(
+            f"mapping={_variant(method_of_mapping)}",
+            f"{has}; this mapping is for {served}",
+            type_this="mapping=pca",
+        )
+    if role == "target" and built.balance is not None and task.kind not in built.balance.kinds:
+        yield Problem(
+            f"balance={_variant(type(built.balance))}",
+            f"{has}; this balance is for {', '.join(sorted(built.balance.kinds))}",
+            type_this="balance=none",
+        )
 
 
-def _shapes(parts: Parts, role: str, task: Task) -> Iterator[Problem]:
+def _objective(built: Built, role: str, task: Task) -> Iterator[Problem]:
+    """Check that an objective has what it compares, and leaves no head untrained."""
+    objective = built.roles[role].objective
+    key = "objective" if objective is built.roles["target"].objective else "source_objective"
+    given = f"{key}={_variant(type(objective))}"
+    if not objective.reads_outputs and not objective.label_free:
+        name, main = _variant(type(objective)), FITTING_OBJECTIVE[task.kind]
+        yield Problem(
+            given,
+            "reads no outputs: alone it would leave the head untrained",
+            type_this=f"{key}=combined '{key}.terms={{{main}: 1, {name}: 0.1}}'",
+        )
+    own = built.modalities[role]
+    if objective.cross_modal and len(own) < 2:
+        yield Problem(
+            given,
+            f"compares modalities, and {role}={task.name} has {', '.join(own)} alone",
+            type_this=f"{key}={FITTING_OBJECTIVE[task.kind]}",
+        )
+
+
+def _variant(kind: type) -> str:
+    """Return the name by which a config chooses a class: its module's."""
+    return kind.__module__.rsplit(".", 1)[-1]
+
+
+def _shapes(built: Built, role: str, task: Task) -> Iterator[Problem]:
     """Check that each modality has an encoder, and try to make the model from example specs."""
-    widths: dict[str, Widths] = {}
-    tensors: list[str] = []
-    for name, given in task.modalities.items():
-        modality = given if given is not None else parts.vectorizers.get(name)
-        if name in parts.failed:
+    encoders: dict[str, Encoder] = {}
+    for name, given in built.modalities[role].items():
+        modality = given if given is not None else built.vectorizers.get(name)
+        if name in built.failed:
             continue
-        if given is not None and name in parts.vectorizers:
+        if given is not None and name in built.vectorizers:
             yield Problem(
                 f"encoder.{name}.vectorizer",
                 f"no code reads this key: a task says how its {name} is read",
                 type_this=f"leave out encoder.{name}.vectorizer",
             )
-        if name not in parts.encoders or modality is None:
+        if name not in built.encoders or modality is None:
             yield Problem(
                 f"{role}={task.name}",
                 f"has {name}, and no encoder for it is chosen",
                 type_this=f"encoder/{name}=<option>",
             )
             continue
-        make = parts.encoders[name]
+        make = built.encoders[name]
         options = make.keywords if isinstance(make, partial) else {}
         if options.get("pretrained") or options.get("weights"):
             continue  # weights are read once, when the model is made
         try:
-            encoder = _on_paper(make, modality.example())
+            encoders[name] = on_paper(make, modality.example())
         except ValueError as error:
             yield Problem(f"encoder.{name}", str(error))
-            continue
-        widths[name] = Widths(encoder.width, tuple(encoder.level_widths))
-        tensors.extend(f"encoders.{name}.{tensor}" for tensor in encoder.state_dict())
-    if parts.fusion is not None and widths.keys() == task.modalities.keys():
-        try:
-            fusion = _on_paper(parts.fusion, widths, outputs=1 if task.kind == "regression" else 2)
-        except ValueError as error:
-            yield Problem("fusion", str(error))
-            return
-        tensors.extend(f"fusion.{tensor}" for tensor in fusion.state_dict())
-        if fusion.level != "decision":
-            tensors.extend(("head.weight", "head.bias"))
-        if role == "target" and parts.transfer is not None:
-            yield from _tensor_names(parts.transfer, tensors)
+    if role in built.roles and encoders.keys() == built.modalities[role].keys():
+        yield from _model(built, role, task, encoders)
+
+
+def _model(built: Built, role: str, task: Task, encoders: dict[str, Encoder]) -> Iterator[Problem]:
+    """Try to make what follows the encoders, and check the tensor names that options speak of."""
+    role_of, settings = built.roles[role], built.settings
+    if role_of.objective.label_free:
+        return
+    fusion: Callable[..., Fusion] = role_of.fusion
+    matching = settings is not None and settings.match == "params"
+    if settings is not None and matching:
+        fusion = partial(matched, method=role_of.fusion, budget=settings.match_params)
+    specs = {name: Spec() for name in encoders}
+    given = {name: partial(_made, encoder) for name, encoder in encoders.items()}
+    # As many outputs as the classes that are named, else two: the data may have more.
+    outputs = 1 if task.kind == "regression" else len(task.classes or ()) or 2
+    try:
+        model = on_paper(MultimodalModel, specs, given, fusion, outputs, built.parts)
+    except ValueError as error:
+        yield Problem("match_params" if matching else "fusion", str(error))
+        return
+    if role == "target" and built.transfer is not None:
+        yield from _tensor_names(built.transfer, list(model.state_dict()))
+
+
+def _made(encoder: Encoder, spec: Spec) -> Encoder:
+    return encoder
 
 
 def _tensor_names(transfer: Transfer, tensors: list[str]) -> Iterator[Problem]:
@@ -155,41 +220,39 @@ def _prefixes(tensors: list[str]) -> list[str]:
     return list(dict.fromkeys(".".join(part) for part in parts))
 
 
-class _WithoutDraws(TorchFunctionMode):
-    """Leaves weights undrawn: on paper they have no values, and asking costs seconds.
-
-    ``normal_`` of a meta tensor imports torch's whole compiler.
-    """
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        named = kwargs or {}
-        drawing = getattr(func, "__module__", "") == "torch.nn.init"
-        if drawing or func in (Tensor.normal_, Tensor.uniform_):
-            return args[0] if args else named["tensor"]
-        return func(*args, **named)
+def _label_free_target(built: Built) -> Iterator[Problem]:
+    """Check that a target that is to gain by a source learns an answer."""
+    if built.tasks["source"] is not None and built.roles:
+        objective = built.roles["target"].objective
+        if objective.label_free:
+            name = _variant(type(objective))
+            yield Problem(
+                f"objective={name}",
+                "reads no labels: the target would learn no answer that the source could help",
+                type_this=f"source_objective={name}   (pre-trains the source by it), "
+                "or source=none   (trains the target by it alone)",
+            )
 
 
-def _on_paper(make: Callable[..., M], *arguments: object, **keywords: object) -> M:
-    """Return a module made without memory for its weights, or with it where there is no way."""
-    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
-        warnings.simplefilter("ignore")
-        try:
-            with torch.device("meta"), _WithoutDraws():
-                return make(*arguments, **keywords)
-        except (RuntimeError, NotImplementedError):  # a constructor that looks at its numbers
-            return make(*arguments, **keywords)
+def _joint_without_source(built: Built) -> Iterator[Problem]:
+    sharing = built.parts.sharing
+    if sharing is not None and sharing.tasks and built.tasks["source"] is None:
+        yield Problem(
+            f"sharing={_variant(type(sharing))}",
+            "shares weights between source and target, and there is no source",
+            type_this="source=<task>",
+        )
 
 
-def _shared_modality(parts: Parts) -> Iterator[Problem]:
-    source, target = parts.tasks["source"], parts.tasks["target"]
-    if source is None or target is None or parts.transfer is None:
+def _shared_modality(built: Built) -> Iterator[Problem]:
+    source, target = built.tasks["source"], built.tasks["target"]
+    if source is None or target is None or built.transfer is None:
         return
-    if parts.transfer.needs == "weights" and not source.modalities.keys() & target.modalities:
+    own, others = built.modalities["source"], built.modalities["target"]
+    if built.transfer.needs == "weights" and own and others and not own.keys() & others:
         yield Problem(
             f"source={source.name} target={target.name}",
-            f"no modality is in both: the source has {', '.join(source.modalities)}, "
-            f"the target {', '.join(target.modalities)}",
+            f"no modality is in both: the source has {', '.join(own)}, "
+            f"the target {', '.join(others)}",
             type_this="source=none",
         )

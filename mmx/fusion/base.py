@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from mmx.modalities import Features
+from mmx.modalities import Encoded, Features
 
 
 @dataclass(frozen=True)
@@ -33,23 +33,53 @@ class Fusion(nn.Module, ABC):
     keyword-only, plain and annotated, since the config is checked against it.
 
     Attributes:
-        outputs: C; only decision-level methods make use of it.
-        level: Where the modalities meet. At ``decision`` level, :meth:`forward` returns
-            ``(B, C)`` logits and the model adds no head.
+        outputs: C; only methods that decide make use of it.
+        level: Where the modalities meet. At ``decision`` and ``algorithm`` level,
+            :meth:`forward` returns ``(B, C)`` logits and the model adds no head.
+        reads: Whether the method reads the modalities' ``tokens`` or their ``pooled``
+            vectors (and ``levels``).
+        width_option: The constructor's option that scales the number of parameters;
+            ``match=params`` sets it.
+        shut_at_start: Patterns of parameters whose first gradient is zero by definition,
+            behind a gate that starts shut.
         width: D_out, the width of what :meth:`forward` returns.
         modalities: The modalities, sorted by name.
-        label_tensors: Decision level only: names of the tensors with one row for each
-            output, which a transfer may match by class name.
+        label_tensors: Methods that decide only: names of the tensors with one row for
+            each output, which a transfer may match by class name.
+        settles: Whether a part of the method is fitted by :meth:`settle`, not by gradients.
     """
 
     level: ClassVar[Literal["data", "feature", "token", "decision", "algorithm"]] = "feature"
+    reads: ClassVar[Literal["pooled", "tokens"]] = "pooled"
+    width_option: ClassVar[str] = "width"
+    shut_at_start: ClassVar[tuple[str, ...]] = ()
     width: int
     label_tensors: tuple[str, ...] = ()
+    settles: bool = False
 
     def __init__(self, widths: dict[str, Widths], *, outputs: int) -> None:
         super().__init__()
         self.modalities = tuple(sorted(widths))
         self.outputs = outputs
+
+    @property
+    def decides(self) -> bool:
+        """Whether :meth:`forward` returns logits, so that the model adds no head."""
+        return self.level in ("decision", "algorithm")
+
+    def settle(self, train: Encoded, val: Encoded, seed: int) -> tuple[str, ...]:
+        """Fit what gradients do not, once training has ended, and return notes for the reader.
+
+        Called with the best weights, in evaluation mode, only where :attr:`settles`. What
+        is fitted is kept in buffers, so that it travels with the checkpoint; a method whose
+        buffers change their shape here must be able to load them into a new instance.
+
+        Args:
+            train: Features of the training rows.
+            val: Features of the validation rows.
+            seed: Decides everything that is drawn.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has nothing to settle")
 
     def pooled(self, features: dict[str, Features], present: dict[str, Tensor]) -> list[Tensor]:
         """Return each modality's ``(B, D_m)`` pooled vectors, by name; zeros where absent."""
@@ -70,7 +100,7 @@ class Fusion(nn.Module, ABC):
             present: Modality to ``(B,)`` bool.
 
         Returns:
-            ``(B, D_out)``; at decision level ``(B, C)`` logits.
+            ``(B, D_out)``; from methods that decide ``(B, C)`` logits.
         """
 
 

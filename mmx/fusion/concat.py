@@ -24,6 +24,8 @@ class Concat(Fusion):
         dropout: Part of the activations dropped in training.
     """
 
+    width_option = "hidden"
+
     def __init__(
         self,
         widths: dict[str, Widths],

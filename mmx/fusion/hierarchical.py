@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import inspect
+import pkgutil
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
 
 import torch
-from pydantic import Field
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from torch import Tensor, nn
 
+from mmx.errors import closest
 from mmx.fusion.base import Fusion, Widths, zero_absent
+from mmx.fusion.concat import Concat
 from mmx.modalities import Features
 
 
@@ -16,19 +22,32 @@ class Hierarchical(Fusion):
     """Fuses the modalities, then the fusions.
 
         F¹ = fuse(x_1, …, x_M),  F^k = fuse(F¹, …, F^{k-1}) for k = 2..depth,  F = F^depth
+
+    Every step has a ``fuse`` of its own. By default it is
+
         fuse(a, b, …) = dropout(relu(W_k [a; b; …] + b_k))
 
-    With ``levels``, step k also takes the pooled features of stage k of every encoder that
-    exposes its stages, early details thus meeting before late ones; then a single modality
-    is fused with itself over its depth. Absent modalities are zeros throughout.
+    and it may be any other method that makes one vector of several, then with ``dropout``
+    over its output. Earlier fusions are to it modalities like others, which no row lacks:
+    ``@fused01``, ``@fused02``, …, before all others by name. With ``levels``, step k also
+    takes the pooled features of stage k of every encoder that exposes its stages (``image@01``
+    is the first of the image's, present where the image is), early details thus meeting
+    before late ones; then a single modality is fused with itself over its depth.
 
     Args:
         widths: Modality to widths.
         outputs: Not used.
-        width: D_out, and the width of every step.
+        width: Width option of every step, for most methods the width of its output; D_out
+            is that of the last.
         depth: Number of steps.
         levels: Whether steps take the encoders' stages too.
+        fuse: Method of a step, by name: any at feature level, or ``weighted_sum``.
+        fuse_options: The method's own options by name, the same in every step.
         dropout: Part of each step's activations dropped in training.
+
+    Raises:
+        ValueError: There is no such method, it does not take such options, or a step cannot
+            do with them.
     """
 
     def __init__(
@@ -39,27 +58,113 @@ class Hierarchical(Fusion):
         width: Annotated[int, Field(ge=1)] = 128,
         depth: Annotated[int, Field(ge=1)] = 3,
         levels: bool = True,
+        fuse: str = "concat",
+        fuse_options: dict[str, Any] | None = None,
         dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
     ) -> None:
         super().__init__(widths, outputs=outputs)
-        self.width = width
+        method = _method(fuse)
+        options = {**_checked(method, fuse_options or {}), method.width_option: width}
         # The modalities that step k + 1 takes a stage of.
         self.staged = [
             [name for name in self.modalities if levels and k < len(widths[name].levels)]
             for k in range(depth)
         ]
         self.steps = nn.ModuleList()
-        for k, staged in enumerate(self.staged):
-            before = k * width if k else sum(width.pooled for width in widths.values())
-            stages = sum(widths[name].levels[k] for name in staged)
-            linear = nn.Linear(before + stages, width)
-            self.steps.append(nn.Sequential(linear, nn.ReLU(), nn.Dropout(dropout)))
+        self.dropout = nn.Dropout(dropout)
+        fused: dict[str, Widths] = {}
+        for k, staged in enumerate(self.staged, 1):
+            stages = {_stage(name, k): Widths(widths[name].levels[k - 1]) for name in staged}
+            before = fused or {name: Widths(widths[name].pooled) for name in self.modalities}
+            try:
+                step = method({**before, **stages}, outputs=outputs, **options)
+            except ValueError as error:
+                raise ValueError(f"step {k} cannot be fuse={fuse}: {error}") from error
+            fused[_fusion(k)] = Widths(step.width)
+            self.steps.append(step.layers if isinstance(step, Concat) else step)
+            self.width = step.width
 
     def forward(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
         """Return ``(B, D_out)``; see :class:`~mmx.fusion.base.Fusion`."""
-        fused: list[Tensor] = []
-        for k, (step, staged) in enumerate(zip(self.steps, self.staged, strict=True)):
-            before = fused or self.pooled(features, present)
-            stages = [zero_absent(features[name].levels[k], present[name]) for name in staged]
-            fused.append(step(torch.cat([*before, *stages], dim=1)))  # (B, D_out)
-        return fused[-1]
+        everywhere = torch.ones_like(present[self.modalities[0]])
+        fused: dict[str, tuple[Tensor, Tensor]] = {}
+        output = everywhere
+        for k, (step, staged) in enumerate(zip(self.steps, self.staged, strict=True), 1):
+            before = fused or {n: (features[n].pooled, present[n]) for n in self.modalities}
+            stages = {_stage(n, k): (features[n].levels[k - 1], present[n]) for n in staged}
+            output = self.dropout(_apply(step, {**before, **stages}))
+            fused[_fusion(k)] = output, everywhere
+        return output
+
+
+def _fusion(k: int) -> str:
+    """Return the name of step k's output among the modalities of later steps."""
+    return f"@fused{k:02}"
+
+
+def _stage(name: str, k: int) -> str:
+    """Return the name of an encoder's stage among the modalities of a step."""
+    return f"{name}@{k:02}"
+
+
+def _apply(step: nn.Module, inputs: dict[str, tuple[Tensor, Tensor]]) -> Tensor:
+    """Return what a step makes of vectors ``(B, D)``, present where ``(B,)`` says so.
+
+    The default's plain layers read them in their order, other methods by name.
+    """
+    if isinstance(step, Fusion):
+        features = {n: Features(x[:, None], here[:, None], x) for n, (x, here) in inputs.items()}
+        fused: Tensor = step(features, {name: here for name, (_, here) in inputs.items()})
+    else:
+        fused = step(torch.cat([zero_absent(x, here) for x, here in inputs.values()], dim=1))
+    return fused
+
+
+def _method(name: str) -> type[Fusion]:
+    """Return the method of that name, importing no other."""
+    names = [module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)])]
+    found = _fuses(name) if name in names else None
+    if found is None:
+        accepted = [each for each in names if _fuses(each)]
+        near = closest(name, accepted)
+        raise ValueError(
+            f"`fuse` (={name}) is none of {', '.join(accepted)}"
+            + (f"; the closest is {near}" if near else "")
+        )
+    return found
+
+
+def _fuses(name: str) -> type[Fusion] | None:
+    """Return a module's method if it makes one vector of several modalities' vectors."""
+    kind = getattr(
+        import_module(f"mmx.fusion.{name}"),
+        "".join(part.capitalize() for part in name.split("_")),
+        None,
+    )
+    if not (inspect.isclass(kind) and issubclass(kind, Fusion)) or inspect.isabstract(kind):
+        return None
+    usable = kind.level in ("data", "feature") and kind.reads == "pooled" and not kind.settles
+    return kind if usable and kind is not Hierarchical else None
+
+
+def _checked(method: type[Fusion], options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options if the method takes them, by name and by annotation."""
+    set_here = {"widths", "outputs", method.width_option}
+    accepted = [name for name in inspect.signature(method).parameters if name not in set_here]
+    hints = get_type_hints(method.__init__, include_extras=True)
+    for name, value in options.items():
+        if name == method.width_option:
+            raise ValueError(f"`fuse_options.{name}` is set by `width`")
+        if name not in accepted:
+            near = closest(str(name), accepted)
+            raise ValueError(
+                f"`fuse_options.{name}` is no option of {method.__name__}, which takes "
+                + (", ".join(accepted) or "none")
+                + (f"; the closest is {near}" if near else "")
+            )
+        try:
+            TypeAdapter(hints[name], config=ConfigDict(strict=True)).validate_python(value)
+        except ValidationError as error:
+            reason = error.errors()[0]["msg"]
+            raise ValueError(f"`fuse_options.{name}` (={value}): {reason}") from error
+    return options

@@ -1,19 +1,21 @@
-"""One decision for each modality, averaged."""
+"""One decision for each modality, averaged by weight."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
-from mmx.fusion.base import Fusion, Widths, presence
-from mmx.fusion.weights import Alpha, ModalityWeights, Weights
-from mmx.modalities import Features
+from mmx.fusion.base import Widths
+from mmx.fusion.heads import UnimodalHeads, kinds_of_a_mean
+from mmx.fusion.mixing import Combine, fit_log_weights, listed, mix
+from mmx.fusion.weights import ModalityWeights, Weights
+from mmx.modalities import Encoded, Features
 
 
-class LateWeighted(Fusion):
+class LateWeighted(UnimodalHeads):
     """Averages the decisions ŷ_m of one head for each modality, over those present.
 
         ŷ = Σ_m w_m ŷ_m / Σ_m w_m                          of logits
@@ -21,21 +23,26 @@ class LateWeighted(Fusion):
 
     The log of the mean probability is a logit whose softmax is that mean, so
     cross-entropy stays right; it makes sense for classes alone, not for multi-label or
-    regression targets.
+    regression targets. With a single modality its weight is 1.
+
+    Weights fitted on validation: the heads train with equal weights; then :meth:`settle`
+    finds the w, on the simplex, for which ŷ has the lowest loss on the validation rows
+    (cross-entropy of classes, binary cross-entropy of labels, mean squared error of
+    numbers; L-BFGS in float64).
 
     Args:
         widths: Modality to widths.
         outputs: C.
         hidden: Width of a ReLU layer in each head; None: heads are linear.
-        alpha: Weights are ``learned`` with the rest, or ``fixed`` by ``weights``.
+        alpha: Weights are ``learned`` with the rest, ``fixed`` by ``weights``, or fitted on
+            ``validation`` rows after training.
         weights: Modality to w > 0, for ``fixed`` only; None: all equal.
         combine: Average the ``logits`` or the ``probabilities``.
 
     Raises:
-        ValueError: ``weights`` are given for ``learned``, or not one for each modality.
+        ValueError: ``weights`` are given but ``alpha`` is not ``fixed``, or are not one for
+            each modality.
     """
-
-    level: ClassVar[Literal["decision"]] = "decision"
 
     def __init__(
         self,
@@ -43,41 +50,47 @@ class LateWeighted(Fusion):
         *,
         outputs: int,
         hidden: Annotated[int, Field(ge=1)] | None = None,
-        alpha: Alpha = "learned",
+        alpha: Literal["learned", "fixed", "validation"] = "learned",
         weights: Weights | None = None,
-        combine: Literal["logits", "probabilities"] = "logits",
+        combine: Combine = "logits",
     ) -> None:
-        super().__init__(widths, outputs=outputs)
-        self.width = outputs
-        self.combine = combine
-        self.heads = nn.ModuleDict(
-            {name: _head(widths[name].pooled, hidden, outputs) for name in self.modalities}
-        )
-        self.alpha = ModalityWeights(self.modalities, alpha=alpha, weights=weights)
-        last = "" if hidden is None else "2."  # the linear layer that gives the decision
-        self.label_tensors = tuple(
-            f"heads.{name}.{last}{part}" for name in self.modalities for part in ("weight", "bias")
-        )
+        super().__init__(widths, outputs=outputs, hidden=hidden)
+        self.combine: Combine = combine
+        self.settles = alpha == "validation"
+        if alpha != "validation":
+            self.alpha = ModalityWeights(self.modalities, alpha=alpha, weights=weights)
+        elif weights is None:
+            self.alpha = FittedWeights(self.modalities)
+        else:
+            raise ValueError(f"`weights` (={weights}) are read only where `alpha` is fixed")
 
     @classmethod
     def kinds(cls, **options: Any) -> frozenset[str]:
         """Return the kinds of target served: probabilities of a softmax need classes."""
-        probabilities = options.get("combine") == "probabilities"
-        return frozenset({"classes"}) if probabilities else super().kinds()
+        return kinds_of_a_mean(**options)
 
     def forward(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
         """Return ``(B, C)`` logits; see :class:`~mmx.fusion.base.Fusion`."""
-        pooled = self.pooled(features, present)
-        decisions: Tensor = torch.stack(
-            [self.heads[name](x) for name, x in zip(self.modalities, pooled, strict=True)], dim=1
-        )  # (B, M, C)
-        log_alpha: Tensor = self.alpha(presence(present, self.modalities))[:, :, None]  # (B, M, 1)
-        if self.combine == "probabilities":
-            return (log_alpha + decisions.log_softmax(2)).logsumexp(1)
-        return (log_alpha.exp() * decisions).sum(1)
+        log_alpha: Tensor = self.alpha(self.there(present))  # (B, M)
+        return mix(self.decisions(features, present), log_alpha, self.combine)
+
+    def settle(self, train: Encoded, val: Encoded, seed: int) -> tuple[str, ...]:
+        """Fit the weights on ``val``; see :meth:`mmx.fusion.base.Fusion.settle`."""
+        if not self.settles:
+            return super().settle(train, val, seed)
+        log_weights = fit_log_weights(*self.decided(val), self.combine)
+        self.alpha.log_weights.copy_(log_weights)
+        found = listed(self.modalities, log_weights.exp())
+        return (f"weights fitted on {len(val)} validation rows: {found}",)
 
 
-def _head(width: int, hidden: int | None, outputs: int) -> nn.Module:
-    if hidden is None:
-        return nn.Linear(width, outputs)
-    return nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
+class FittedWeights(ModalityWeights):
+    """Weights that start equal and that no gradient moves; a checkpoint holds them.
+
+    Args:
+        modalities: Names, sorted.
+    """
+
+    def __init__(self, modalities: tuple[str, ...]) -> None:
+        super().__init__(modalities, alpha="fixed", weights=None)
+        self.register_buffer("log_weights", torch.zeros(len(modalities)), persistent=True)

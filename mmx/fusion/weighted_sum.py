@@ -16,18 +16,22 @@ from mmx.modalities import Features
 class WeightedSum(Fusion):
     """Projects every modality to one width and adds them up, as if they were one input.
 
-        X = Σ_m α_m (P_m x_m + b_m),  Σ_m α_m = 1 over the modalities present
+        X = Σ_m α_m z_m,  z_m = P_m x_m + b_m,  Σ_m α_m = 1 over the modalities present
+        α = softmax over the present of ln w_m, or of ln w_m + u_m · z_m for each sample
+
+    Per sample, each modality is weighed by its own projected features; ``attention`` lets
+    all of them weigh each. All u start at 0, thus every α at the same value.
 
     Args:
         widths: Modality to widths.
         outputs: Not used.
         width: D_out, the common width.
-        alpha: ``learned``: a softmax of one number for each modality; ``fixed``: from
-            ``weights``.
+        alpha: ``fixed``: w is from ``weights``; ``learned``: w is learned; ``per_sample``:
+            w and u are learned.
         weights: Modality to weight > 0, for ``fixed`` only; None: all equal.
 
     Raises:
-        ValueError: ``weights`` are given for ``learned``, or not one for each modality.
+        ValueError: ``weights`` are given without ``fixed``, or not one for each modality.
     """
 
     level: ClassVar[Literal["data"]] = "data"
@@ -38,7 +42,7 @@ class WeightedSum(Fusion):
         *,
         outputs: int,
         width: Annotated[int, Field(ge=1)] = 128,
-        alpha: Alpha = "learned",
+        alpha: Literal["learned", "fixed", "per_sample"] = "learned",
         weights: Weights | None = None,
     ) -> None:
         super().__init__(widths, outputs=outputs)
@@ -46,7 +50,10 @@ class WeightedSum(Fusion):
         self.projections = nn.ModuleDict(
             {name: nn.Linear(widths[name].pooled, width) for name in self.modalities}
         )
-        self.alpha = ModalityWeights(self.modalities, alpha=alpha, weights=weights)
+        shared: Alpha = "fixed" if alpha == "fixed" else "learned"
+        self.alpha = ModalityWeights(self.modalities, alpha=shared, weights=weights)
+        scored = self.modalities if alpha == "per_sample" and len(widths) > 1 else ()
+        self.scores = nn.ParameterDict({name: nn.Parameter(torch.zeros(width)) for name in scored})
 
     def forward(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
         """Return ``(B, D_out)``; see :class:`~mmx.fusion.base.Fusion`."""
@@ -55,5 +62,8 @@ class WeightedSum(Fusion):
             [self.projections[name](x) for name, x in zip(self.modalities, pooled, strict=True)],
             dim=1,
         )  # (B, M, D_out)
-        log_alpha: Tensor = self.alpha(presence(present, self.modalities))  # (B, M)
+        scores = [projected[:, m] @ u for m, u in enumerate(self.scores.values())]
+        log_alpha: Tensor = self.alpha(
+            presence(present, self.modalities), torch.stack(scores, dim=1) if scores else None
+        )  # (B, M)
         return (log_alpha.exp()[:, :, None] * projected).sum(1)

@@ -18,7 +18,8 @@ class ModalityWeights(nn.Module):
 
         α_m = w_m / Σ_{present j} w_j = softmax over the present of ln w
 
-    Learned weights start equal. A single modality has nothing to learn: its weight is 1.
+    Scores s_m of a row, where a method has them, make w its own: ln w_m + s_m. Learned
+    weights start equal. A single modality has nothing to learn: its weight is 1.
 
     Args:
         modalities: Names, sorted.
@@ -46,11 +47,14 @@ class ModalityWeights(nn.Module):
         else:  # decided by the config, so no checkpoint may change them
             self.register_buffer("log_weights", start, persistent=False)
 
-    def forward(self, present: Tensor) -> Tensor:
+    def forward(self, present: Tensor, scores: Tensor | None = None) -> Tensor:
         """Return ``(B, M)`` log α, minus infinity where absent.
 
         Args:
             present: ``(B, M)`` bool, at least one True in each row.
+            scores: ``(B, M)`` s; None: all rows have the same w.
         """
         weights = self.log_weights.expand(present.shape)
+        if scores is not None:
+            weights = weights + scores
         return weights.masked_fill(~present, -torch.inf).log_softmax(1)

@@ -17,6 +17,7 @@ with a checkpoint; an encoder is built from it.
 from mmx.modalities.base import (
     Batch,
     Column,
+    Encoded,
     Features,
     Modality,
     Spec,
@@ -28,6 +29,7 @@ from mmx.modalities.base import (
 __all__ = [
     "Batch",
     "Column",
+    "Encoded",
     "Features",
     "Modality",
     "Spec",

@@ -168,6 +168,24 @@ class Batch:
         return len(self.target)
 
 
+@dataclasses.dataclass(frozen=True)
+class Encoded:
+    """Rows of a split as their encoders see them, for what is fitted without gradients.
+
+    Attributes:
+        features: Modality to features of all N rows; rows where it is absent may hold anything.
+        present: Modality to ``(N,)`` bool.
+        target: ``(N,)`` int64 classes, ``(N, C)`` float multi-label, ``(N,)`` float regression.
+    """
+
+    features: dict[str, Features]
+    present: dict[str, Tensor]
+    target: Tensor
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+
 def as_rows(rows: Rows) -> npt.NDArray[np.int64]:
     """Return row numbers as an int64 array."""
     return np.asarray(rows, dtype=np.int64)

@@ -4,25 +4,227 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import ClassVar
+from dataclasses import dataclass
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
-Loss = Callable[[Tensor, Tensor], Tensor]
-"""(outputs ``(B, C)``, targets) -> scalar, a mean over the batch, in float32."""
+from mmx.modalities import Encoded
+
+
+@dataclass(frozen=True)
+class ModelOutput:
+    """What a model says of a batch, as far as an objective may ask.
+
+    Attributes:
+        outputs: ``(B, C)``; of no columns where the objective is label-free.
+        pooled: Modality to the ``(B, D_m)`` pooled features; rows where it is absent may
+            hold anything.
+        present: Modality to ``(B,)`` bool.
+    """
+
+    outputs: Tensor
+    pooled: dict[str, Tensor]
+    present: dict[str, Tensor]
+
+
+class Criterion(nn.Module, ABC):
+    """An objective bound to a task; a module, since it may have parameters of its own.
+
+    Its parameters (projections, unimodal heads, a temperature) train with the model's.
+
+    Attributes:
+        observes: Whether :meth:`after_epoch` wants to be called.
+        aligns: Whether :meth:`embed` is there.
+    """
+
+    observes: bool = False
+    aligns: bool = False
+
+    @abstractmethod
+    def task_loss(self, outputs: Tensor, target: Tensor) -> Tensor:
+        """Return the loss of the outputs alone, a mean over the rows, in float32.
+
+        This is the ``loss`` among the metrics: of a sum of terms, those that read nothing
+        but outputs and targets.
+
+        Args:
+            outputs: ``(N, C)``.
+            target: ``(N,)`` or ``(N, C)``.
+
+        Raises:
+            NotImplementedError: The objective reads no outputs.
+        """
+
+    def forward(self, said: ModelOutput, target: Tensor) -> Tensor:
+        """Return the scalar loss to descend, a mean over the batch, in float32."""
+        return self.task_loss(said.outputs, target)
+
+    def after_epoch(self, val: Encoded, outputs: Tensor) -> None:
+        """Look at the validation rows after an epoch, only where :attr:`observes`.
+
+        What is learned here is kept in buffers, so that a resumed run has it.
+
+        Args:
+            val: Features of the validation rows, without gradient.
+            outputs: ``(N, C)`` of the same rows.
+        """
+
+    def embed(self, pooled: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return each modality's ``(B, E)`` embedding in the common space.
+
+        Args:
+            pooled: Modality to ``(B, D_m)``; where it is absent, so is its embedding: what
+                stands in that row means nothing.
+
+        Raises:
+            NotImplementedError: The objective aligns no modalities.
+        """
+        raise NotImplementedError(f"{type(self).__name__} aligns no modalities")
+
+
+_WeightedLoss = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+
+
+class OutputLoss(Criterion):
+    """A criterion of outputs and targets alone.
+
+    Args:
+        loss: (outputs, target, class weights or None) -> scalar.
+        weight: ``(C,)`` class weights; they are the data's, so no checkpoint holds them.
+    """
+
+    def __init__(self, loss: _WeightedLoss, weight: Tensor | None = None) -> None:
+        super().__init__()
+        self._loss = loss
+        self.weight: Tensor | None
+        self.register_buffer("weight", weight, persistent=False)
+
+    def task_loss(self, outputs: Tensor, target: Tensor) -> Tensor:
+        """Return the loss; see :class:`Criterion`."""
+        outputs = full(outputs)
+        weight = None if self.weight is None else self.weight.to(outputs)
+        return self._loss(outputs, target, weight)
+
+
+class FeatureLoss(Criterion):
+    """A criterion of the modalities' pooled features, which reads no outputs.
+
+    Args:
+        widths: Modality to D_m.
+
+    Attributes:
+        modalities: The modalities, sorted by name.
+    """
+
+    def __init__(self, widths: dict[str, int]) -> None:
+        super().__init__()
+        self.modalities = tuple(sorted(widths))
+
+    def task_loss(self, outputs: Tensor, target: Tensor) -> Tensor:
+        """Raise NotImplementedError: there is no loss of the outputs alone."""
+        raise NotImplementedError(f"{type(self).__name__} reads no outputs")
+
+    def forward(self, said: ModelOutput, target: Tensor) -> Tensor:
+        """Return the scalar loss, in float32 whatever the model runs in."""
+        with torch.autocast(said.outputs.device.type, enabled=False):
+            return self.loss(present_features(said, self.modalities), said.present, target)
+
+    @abstractmethod
+    def loss(self, pooled: dict[str, Tensor], present: dict[str, Tensor], target: Tensor) -> Tensor:
+        """Return the scalar loss.
+
+        Args:
+            pooled: Modality, by name, to ``(B, D_m)``, zeros where it is absent.
+            present: Modality to ``(B,)`` bool.
+            target: ``(B,)`` or ``(B, C)``.
+        """
 
 
 class Objective(ABC):
-    """Base of all objectives; keyword-only, plain, annotated constructor arguments."""
+    """Base of all objectives; keyword-only, plain, annotated constructor arguments.
 
-    kinds: ClassVar[frozenset[str]]
-    """The kinds of target it serves: classes, multilabel, regression."""
+    Attributes:
+        kinds: The kinds of target it serves: classes, multilabel, regression.
+        label_free: True where neither targets nor outputs are read and nothing else has to
+            be: fusion and head do not train.
+        reads_outputs: False where the loss is of the modalities' features: alone, it would
+            leave the head as it is, so it is a term of ``combined``.
+        cross_modal: True where :meth:`bind` needs two modalities or more.
+    """
+
+    kinds: frozenset[str]
+    label_free: bool = False
+    reads_outputs: bool = True
+    cross_modal: bool = False
+
+    @property
+    def name(self) -> str:
+        """The name that a config chooses it by."""
+        return type(self).__module__.rpartition(".")[2]
 
     @abstractmethod
-    def bind(self, target: Tensor, outputs: int) -> Loss:
-        """Return the loss function for a task.
+    def bind(self, target: Tensor, outputs: int, widths: dict[str, int]) -> Criterion:
+        """Return the loss of a task.
 
         Args:
             target: The training targets, ``(N,)`` or ``(N, C)``.
             outputs: C.
+            widths: Modality to D_m, the width of its pooled features.
+
+        Raises:
+            ValueError: The options do not fit the task.
         """
+
+    def with_class_weights(self) -> Objective:
+        """Return the same objective with class weights ``balanced``.
+
+        Raises:
+            ValueError: It has no class weights, or they are given already.
+        """
+        raise ValueError(
+            f"{self.name} has no class weights; cross_entropy and focal have, and combined "
+            "where one of these is among its terms"
+        )
+
+    def focused(self, gamma: float) -> Objective:
+        """Return the focal loss in place of cross-entropy, with the same class weights.
+
+        Args:
+            gamma: γ of :class:`~mmx.objectives.focal.Focal`.
+
+        Raises:
+            ValueError: There is no focal form of it.
+        """
+        raise ValueError(
+            f"{self.name} has no focal form; cross_entropy and focal have, and combined "
+            "where one of these is among its terms"
+        )
+
+    def _check_modalities(self, widths: dict[str, int]) -> None:
+        if self.cross_modal and len(widths) < 2:
+            raise ValueError(
+                f"{self.name} compares modalities, so it needs two or more; "
+                f"the task has only {', '.join(widths)}"
+            )
+
+
+def full(x: Tensor) -> Tensor:
+    """Return ``x`` in float32, or in float64 where it is that already."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def present_features(said: ModelOutput, modalities: tuple[str, ...]) -> dict[str, Tensor]:
+    """Return each modality's ``(B, D_m)`` pooled features in float32, zeros where absent.
+
+    The rows are replaced, not multiplied by zero, which would keep NaN and infinity.
+    """
+    return {
+        name: full(said.pooled[name]).masked_fill(~said.present[name][:, None], 0.0)
+        for name in modalities
+    }
+
+
+def masked_mean(x: Tensor, where: Tensor) -> Tensor:
+    """Return the mean of ``x`` over the elements ``where`` (same shape) is True; 0 if none is."""
+    return x.masked_fill(~where, 0.0).sum() / where.sum().clamp(min=1)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmx.objectives.base import Loss, Objective
+from mmx.objectives.base import Criterion, Objective, OutputLoss
 
 
 class BinaryCrossEntropy(Objective):
@@ -20,28 +20,22 @@ class BinaryCrossEntropy(Objective):
             label in the training rows, 1 for a label that lacks either.
     """
 
-    kinds: ClassVar[frozenset[str]] = frozenset({"multilabel"})
+    kinds = frozenset({"multilabel"})
 
     def __init__(self, *, positive_weight: Literal["none", "balanced"] = "none") -> None:
         self.positive_weight = positive_weight
 
-    def bind(self, target: Tensor, outputs: int) -> Loss:
+    def bind(self, target: Tensor, outputs: int, widths: dict[str, int]) -> Criterion:
         """Return the loss; see :class:`~mmx.objectives.base.Objective`."""
-        weight = _balanced(target) if self.positive_weight == "balanced" else None
+        return OutputLoss(_loss, _balanced(target) if self.positive_weight == "balanced" else None)
 
-        def loss(logits: Tensor, labels: Tensor) -> Tensor:
-            nonlocal weight
-            if weight is not None:
-                weight = weight.to(logits.device)  # copies once, on the first batch
-            return F.binary_cross_entropy_with_logits(
-                logits.float(), labels.float(), pos_weight=weight
-            )
 
-        return loss
+def _loss(logits: Tensor, labels: Tensor, weight: Tensor | None) -> Tensor:
+    return F.binary_cross_entropy_with_logits(logits, labels.to(logits), pos_weight=weight)
 
 
 def _balanced(target: Tensor) -> Tensor:
     """Return ``(C,)`` negatives over positives of a ``(N, C)`` target."""
-    positives = target.float().sum(0)
+    positives = target.double().sum(0)
     negatives = len(target) - positives
     return (negatives / positives).where((positives > 0) & (negatives > 0), 1.0)

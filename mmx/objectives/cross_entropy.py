@@ -2,71 +2,77 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated
 
-import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from mmx.objectives.base import Loss, Objective
-
-ClassWeights = Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)]
+from mmx.objectives.base import Criterion, Objective, OutputLoss
+from mmx.objectives.class_weights import ClassWeights, balanced, class_weights
+from mmx.objectives.focal import Focal
 
 
 class CrossEntropy(Objective):
     """How surprising the right class is.
 
-        L = Σ_i v_{y_i} · -ln softmax(ŷ_i)_{y_i} / Σ_i v_{y_i}
+        L = Σ_i v_{y_i} · -ln softmax(ŷ_i / T)_{y_i} / Σ_i v_{y_i}
 
     Label smoothing ε replaces the right class by (1 - ε) of it and ε / C of every class.
+    The temperature scales the logits in the loss alone: decisions stay what they are.
 
     Args:
         label_smoothing: ε, in [0, 1).
+        temperature: T > 0; above 1 the model has to be surer for the same loss.
         class_weights: v: ``none``, all 1; ``balanced``, N / (C · n_c) from the training
             rows, 1 for a class that has none; or one number > 0 for each class.
     """
 
-    kinds: ClassVar[frozenset[str]] = frozenset({"classes"})
+    kinds = frozenset({"classes"})
 
     def __init__(
         self,
         *,
         label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0,
-        class_weights: Literal["none", "balanced"] | ClassWeights = "none",
+        temperature: Annotated[float, Field(gt=0)] = 1.0,
+        class_weights: ClassWeights = "none",
     ) -> None:
         self.label_smoothing = label_smoothing
+        self.temperature = temperature
         self.class_weights = class_weights
 
-    def bind(self, target: Tensor, outputs: int) -> Loss:
+    def bind(self, target: Tensor, outputs: int, widths: dict[str, int]) -> Criterion:
         """Return the loss; see :class:`~mmx.objectives.base.Objective`.
 
         Raises:
             ValueError: ``class_weights`` are not one for each class.
         """
-        weight = self._weight(target, outputs)
+        smoothing, temperature = self.label_smoothing, self.temperature
 
-        def loss(logits: Tensor, labels: Tensor) -> Tensor:
-            nonlocal weight
-            if weight is not None:
-                weight = weight.to(logits.device)  # copies once, on the first batch
-            return F.cross_entropy(
-                logits.float(), labels, weight=weight, label_smoothing=self.label_smoothing
-            )
+        def loss(logits: Tensor, labels: Tensor, weight: Tensor | None) -> Tensor:
+            scaled = logits / temperature
+            return F.cross_entropy(scaled, labels, weight=weight, label_smoothing=smoothing)
 
-        return loss
+        return OutputLoss(loss, class_weights(self.class_weights, target, outputs))
 
-    def _weight(self, target: Tensor, outputs: int) -> Tensor | None:
-        """Return ``(C,)`` class weights, or None where all are 1."""
-        if self.class_weights == "none":
-            return None
-        if self.class_weights == "balanced":
-            counts = torch.bincount(target.cpu(), minlength=outputs).float()
-            balanced = len(target) / (outputs * counts)
-            return balanced.where(counts > 0, 1.0)
-        if len(self.class_weights) != outputs:
-            raise ValueError(
-                f"`class_weights` has {len(self.class_weights)} numbers; "
-                f"the task has {outputs} classes"
-            )
-        return torch.tensor(self.class_weights, dtype=torch.float32)
+    def with_class_weights(self) -> CrossEntropy:
+        """Return it with class weights ``balanced``; see Objective."""
+        return CrossEntropy(
+            label_smoothing=self.label_smoothing,
+            temperature=self.temperature,
+            class_weights=balanced(self.class_weights),
+        )
+
+    def focused(self, gamma: float) -> Focal:
+        """Return the focal loss with the same class weights.
+
+        Raises:
+            ValueError: Labels are smoothed or logits scaled, which a focal loss does not do.
+        """
+        for option, given, plain in (
+            ("label_smoothing", self.label_smoothing, 0.0),
+            ("temperature", self.temperature, 1.0),
+        ):
+            if given != plain:
+                raise ValueError(f"`{option}` (={given:g}) has no meaning in a focal loss")
+        return Focal(gamma=gamma, class_weights=self.class_weights)

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmx.objectives.base import Loss, Objective
+from mmx.objectives.base import Criterion, Objective, OutputLoss
 
 
 class MeanSquaredError(Objective):
     """L = mean_i (ŷ_i - y_i)², of standardised targets."""
 
-    kinds: ClassVar[frozenset[str]] = frozenset({"regression"})
+    kinds = frozenset({"regression"})
 
-    def bind(self, target: Tensor, outputs: int) -> Loss:
+    def bind(self, target: Tensor, outputs: int, widths: dict[str, int]) -> Criterion:
         """Return the loss; see :class:`~mmx.objectives.base.Objective`.
 
         Raises:
@@ -23,8 +21,8 @@ class MeanSquaredError(Objective):
         """
         if outputs != 1:
             raise ValueError(f"regression has one output a row, not {outputs}")
+        return OutputLoss(_loss)
 
-        def loss(numbers: Tensor, values: Tensor) -> Tensor:
-            return F.mse_loss(numbers.float().squeeze(1), values.float())  # (B, 1) with (B,)
 
-        return loss
+def _loss(numbers: Tensor, values: Tensor, weight: Tensor | None) -> Tensor:
+    return F.mse_loss(numbers.squeeze(1), values.to(numbers))  # (B, 1) with (B,)

@@ -34,8 +34,24 @@ def answer(summary: dict[str, Any]) -> list[RenderableType]:
         f"{timing['total_s']:.1f} s, {timing['train_samples_per_s']:,.0f} samples/s; "
         f"{params['trainable']:,} of {params['total']:,} parameters trained"
     )
+    lines.append(
+        f"a sample: {summary['cost']['flops_per_sample']:,} FLOPs, "
+        f"{1e3 * timing['seconds_per_sample']:.3g} ms"
+    )
+    if "balanced_accuracy" in target.get("classes", {}):
+        lines.append(_classes_text(target["classes"]))
     lines.extend(f"note: {note}" for note in summary.get("notes", []))
     return lines
+
+
+def _classes_text(found: dict[str, Any]) -> str:
+    """Return what the plain accuracy may hide, as one line."""
+    text = f"classes: balanced accuracy {found['balanced_accuracy']:.3f}"
+    recalls = {n: e["recall"] for n, e in found.get("classes", {}).items() if e["support"]}
+    if not recalls:
+        return text
+    worst = min(recalls, key=lambda name: recalls[name])
+    return f"{text}, lowest recall {recalls[worst]:.3f} ({worst})"
 
 
 def gain_text(gain: dict[str, Any]) -> str:

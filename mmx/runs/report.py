@@ -12,6 +12,8 @@ from mmx.runs.atomic import write_text
 from mmx.runs.directory import RunDirectory
 
 WIDTH, HEIGHT, MARGIN = 520, 220, 40
+MOST_CLASSES = 30
+SPLITS = ("val", "train", "probe", "gradient")
 COLORS = {"source": "#8a8a8a", "target": "#0b62a4", "control": "#d1701f"}
 
 
@@ -23,6 +25,7 @@ def write(directory: RunDirectory) -> None:
         name=directory.path.name,
         summary=summary,
         gain=gain_text(summary["gain"]) if "gain" in summary else None,
+        classes=classes(summary["target"].get("classes")),
         charts=charts(directory.metrics()),
         config=yaml.safe_dump(directory.config(), sort_keys=False, allow_unicode=True),
         manifest=directory.manifest(),
@@ -30,13 +33,34 @@ def write(directory: RunDirectory) -> None:
     write_text(directory.path / "report.html", html)
 
 
+def classes(found: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return the table of the classes as the page shows it; None where there is none to show."""
+    if found is None or "classes" not in found or len(found["classes"]) > MOST_CLASSES:
+        return None
+
+    def part(value: float | None) -> str:
+        return "–" if value is None else f"{value:.3f}"
+
+    rows = [
+        {
+            "name": name,
+            "support": each["support"],
+            "recall": part(each["recall"]),
+            "precision": part(each["precision"]),
+            "predicted": predicted,
+        }
+        for (name, each), predicted in zip(
+            found["classes"].items(), found["confusion"], strict=True
+        )
+    ]
+    return {**found, "rows": rows, "names": list(found["classes"])}
+
+
 def charts(metrics: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return one chart for each metric of validation, its curves as SVG points."""
+    """Return one chart for each metric and each modality's signs of life, as SVG points."""
     found = []
     names = dict.fromkeys(
-        f"{entry['split']}.{entry['name']}"
-        for entry in metrics
-        if entry["split"] in ("val", "train")
+        f"{entry['split']}.{entry['name']}" for entry in metrics if entry["split"] in SPLITS
     )
     for name in names:
         split, _, metric = name.partition(".")

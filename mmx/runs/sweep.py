@@ -79,15 +79,19 @@ class Sweep:
     def rows(self) -> list[dict[str, Any]]:
         """Return one row for each job of the plan, in its order."""
         rows = []
-        for job in read_json(self.path / "plan.json").get("jobs", []):
+        jobs = read_json(self.path / "plan.json").get("jobs", [])
+        varied = _varied([job["overrides"] for job in jobs])
+        for job in jobs:
             fingerprint = job["fingerprint"]
             directory = self._newest(fingerprint, done=True) or self._newest(fingerprint)
             row: dict[str, Any] = {"job": job["overrides"], "run": "", "status": "not started"}
             row["error"] = ""
+            settings = _settings(job["overrides"])
+            row.update({key: settings.get(key, "") for key in varied})
             if directory is not None:
                 status, summary = directory.status(), directory.summary()
                 row.update(run=str(directory.path), status=status.get("status", "?"))
-                row["error"] = status.get("error", "")
+                row["error"] = " ".join(str(status.get("error", "")).split())
                 row.update(_numbers(summary) if summary else {})
             rows.append(row)
         return rows
@@ -132,7 +136,13 @@ def _numbers(summary: dict[str, Any]) -> dict[str, Any]:
     }
     if "gain" in summary:
         numbers["gain"] = summary["gain"]["value"]
-    return {**numbers, "seconds": summary["timing"]["total_s"]}
+    return {
+        **numbers,
+        "params.trainable": summary["params"]["trainable"],
+        "params.fusion": summary["params"]["fusion"],
+        "flops_per_sample": summary["cost"]["flops_per_sample"],
+        "seconds": summary["timing"]["total_s"],
+    }
 
 
 def tables(rows: Sequence[dict[str, Any]]) -> list[Table]:

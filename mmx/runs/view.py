@@ -54,7 +54,7 @@ class PlainView:
 
     def __call__(self, event: Event) -> None:
         """Print what a log's reader wants."""
-        if event.kind == "step":
+        if event.kind in ("step", "vitals"):
             return
         if event.kind == "epoch":
             last = event.step == event.steps

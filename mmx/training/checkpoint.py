@@ -23,8 +23,7 @@ _JSON = "mmx"
 
 def write(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
     """Write a checkpoint, atomically and durably."""
-    unshared = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    data = save(unshared, metadata={_JSON: json.dumps(facts)})
+    data = save(_unshared(tensors), metadata={_JSON: json.dumps(facts)})
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.new")  # one writer a run: a torn one is overwritten
     with temporary.open("wb") as file:
@@ -32,6 +31,17 @@ def write(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+
+
+def _unshared(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors on the CPU, each with memory of its own: what is shared comes twice."""
+    seen: set[int] = set()
+    found = {}
+    for name, tensor in tensors.items():
+        mine = tensor.detach().cpu().contiguous()
+        found[name] = mine.clone() if mine.data_ptr() in seen else mine
+        seen.add(mine.data_ptr())
+    return found
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

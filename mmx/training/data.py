@@ -92,14 +92,17 @@ class Data:
         self._stored: dict[str, Stored] = {}
         self._lengths: dict[str, npt.NDArray[np.int64]] = {}
         self._features: dict[str, Features] = {}
-        for name, view in views.items():
-            if self.resident or not view.modality.streams:
-                self._keep(name, view.encode(used))
 
-    def _keep(self, name: str, stored: Stored) -> None:
-        if stored.lengths is not None:
-            self._lengths[name] = stored.lengths.numpy()
-        self._stored[name] = _to(stored, self.device)
+    def decode(self) -> None:
+        """Decode what is to be kept decoded; of modalities with features nothing is."""
+        used = np.flatnonzero(self._place >= 0)
+        for name, view in self.views.items():
+            kept = self.resident or not view.modality.streams
+            if kept and name not in self._stored and name not in self._features:
+                stored = view.encode(used)
+                if stored.lengths is not None:
+                    self._lengths[name] = stored.lengths.numpy()
+                self._stored[name] = _to(stored, self.device)
 
     def rows(self, split: str) -> Rows:
         """Return a split's row numbers.
@@ -111,6 +114,21 @@ class Data:
             raise DataError("the test split is locked until selection on validation is over")
         return self.splits[split]
 
+    @property
+    def class_counts(self) -> Tensor:
+        """``(C,)`` training rows of each class, for tasks with one class a row."""
+        return torch.bincount(self.target[torch.from_numpy(self.splits["train"])])
+
+    def only(self, split: str, rows: Rows) -> Data:
+        """Return the same data with a split cut down to these rows."""
+        other = copy.copy(self)
+        other.splits = {**self.splits, split: rows}
+        return other
+
+    def complete(self, rows: Rows) -> Rows:
+        """Return those of the rows that lack no modality."""
+        return rows[np.all([view.column.present[rows] for view in self.views.values()], axis=0)]
+
     def unlocked(self) -> Data:
         """Return the same data with its test split open, for when selection is over."""
         other = copy.copy(self)
@@ -119,6 +137,7 @@ class Data:
 
     def batches(self, batches: Sequence[Rows]) -> Iterator[tuple[Rows, dict[str, Stored]]]:
         """Yield each batch of rows with its stored values on the device, in order."""
+        self.decode()
         streamed = {
             name: view
             for name, view in self.views.items()
@@ -143,7 +162,7 @@ class Data:
         index = torch.from_numpy(place).to(self.device, non_blocking=True)
         gathered = {}
         for name, stored in self._stored.items():
-            if name in self._features:
+            if name in self._features or name not in self.views:
                 continue
             values, lengths = stored.values[index], stored.lengths
             if lengths is not None:
@@ -189,10 +208,11 @@ class Data:
             batch_size: Rows in a batch.
         """
         used = np.flatnonzero(self._place >= 0)
+        alone = copy.copy(self)
+        alone.views, alone._features = {name: self.views[name]}, {}
         parts: list[Features] = []
-        for rows, stored in self.batches(chunks(used, batch_size)):
-            only = {name: stored[name]}
-            parts.append(encode(self.assemble(rows, only, augment=False)))
+        for rows, stored in alone.batches(chunks(used, batch_size)):
+            parts.append(encode(alone.assemble(rows, stored, augment=False)))
         longest = max(part.tokens.shape[1] for part in parts)
         padded = [_pad_tokens(part, longest) for part in parts]
         features = Features(
@@ -201,9 +221,20 @@ class Data:
             torch.cat([part.pooled for part in padded]),
             tuple(torch.cat(level) for level in zip(*(p.levels for p in padded), strict=True)),
         )
+        return self.holding(name, features)
+
+    def holding(self, name: str, features: Features) -> Data:
+        """Return the same data with these features of every row in use, in row order."""
         other = copy.copy(self)
-        other._features = {**self._features, name: features}
+        other._features = {
+            **self._features,
+            name: features.map(lambda part: part.to(self.device)),
+        }
         return other
+
+    def features(self, name: str) -> Features:
+        """Return a modality's features of every row in use, in row order."""
+        return self._features[name]
 
 
 def chunks(rows: Rows, size: int) -> list[Rows]:

@@ -14,7 +14,8 @@ class Event:
     """One thing that happened.
 
     Attributes:
-        kind: ``stage`` (one begins), ``step``, ``epoch`` (validated), ``done`` or ``note``.
+        kind: ``stage`` (one begins), ``step``, ``epoch`` (validated), ``vitals`` (of the
+            modalities in an epoch), ``done`` or ``note``.
         stage: source, target or control.
         epoch, step: Counted from 1; 0 before training.
         steps: Steps of the whole stage.

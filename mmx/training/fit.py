@@ -9,11 +9,11 @@ saved between steps, so a resumed run repeats nothing that counts and skips noth
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -21,100 +21,30 @@ from torch import Tensor
 
 from mmx.errors import DeadParameterError, DivergedError, Interrupted, MemoryExceededError
 from mmx.modalities import Batch
-from mmx.model import MultimodalModel, set_training_mode
-from mmx.objectives import Loss
+from mmx.model import set_training_mode
 from mmx.training import checkpoint
-from mmx.training.data import Data, Rows, chunks
+from mmx.training.collapse import Vitals, collapsed, gradient_norms
+from mmx.training.data import Rows, chunks
 from mmx.training.events import Event, Listener, StopRequest
-from mmx.training.optimizer import Optimizer, parameter_groups, set_rates, warmup_cosine
-from mmx.training.precision import Precision
-from mmx.training.randomness import permutation, seed_torch
+from mmx.training.loss import BatchLoss
+from mmx.training.optimizer import parameter_groups, set_rates, warmup_cosine
+from mmx.training.randomness import seed_torch
+from mmx.training.recipe import Fitted, Progress, Recipe, Validation
 from mmx.training.trainer import Trainer
 from mmx.transfer import Start
 
 LOOK_EVERY = 10
 """Steps between two looks at the losses: each look waits for the device."""
 
-Validate = Callable[[MultimodalModel], dict[str, float]]
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How one stage is trained.
-
-    Attributes:
-        stage: Its name; with the seed it decides everything that is drawn.
-        seed: The run's seed.
-        draws: Name that the draws depend on; target and control share it, so that they
-            see the same batches in the same order.
-        trainer, optimizer, precision: As chosen in the config.
-        validate: Model to validation metrics.
-        score: Validation metrics to a tuple; the larger, the better.
-        augment: Whether batches are augmented.
-        state_path: Where the training state is saved.
-    """
-
-    stage: str
-    seed: int
-    draws: str
-    trainer: Trainer
-    optimizer: Optimizer
-    precision: Precision
-    validate: Validate
-    score: Callable[[dict[str, float]], tuple[float, ...]]
-    augment: bool
-    state_path: Path
-
-
-@dataclass
-class Progress:
-    """The part of the training state that is no tensor.
-
-    ``epochs`` counts those that were validated, so a state saved between an epoch's last
-    step and its validation resumes with the validation.
-    """
-
-    step: int = 0
-    epochs: int = 0
-    loss_sum: float = 0.0
-    loss_steps: int = 0
-    best_epoch: int = 0
-    best_score: list[float] = field(default_factory=list)
-    best_metrics: dict[str, float] = field(default_factory=dict)
-    bad_epochs: int = 0
-    seconds: float = 0.0
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """What a stage's training found.
-
-    Attributes:
-        val: Validation metrics of the best epoch, whose weights the model now holds.
-        best_epoch: That epoch, counted from 1.
-        epochs, steps: Trained.
-        seconds: Of training, without validation and saving.
-        samples_per_s: Training samples a second.
-    """
-
-    val: dict[str, float]
-    best_epoch: int
-    epochs: int
-    steps: int
-    seconds: float
-    samples_per_s: float
-
 
 def fit(
-    model: MultimodalModel,
-    data: Data,
-    loss_of: Loss,
+    loss_of: BatchLoss,
     start: Start,
     recipe: Recipe,
     listen: Listener,
     stop: StopRequest,
 ) -> Fitted:
-    """Train ``model`` in place, and leave it with the weights of the best epoch.
+    """Train the model of ``loss_of`` in place, and leave it with the weights of the best epoch.
 
     Continues from ``recipe.state_path`` where that file exists.
 
@@ -124,13 +54,12 @@ def fit(
         MemoryExceededError: The device has no memory for this batch size.
         Interrupted: A signal asked to stop; the state is saved.
     """
-    run = _Run(model, data, loss_of, start, recipe, listen)
-    rows = data.rows("train")
+    run = _Run(loss_of, start, recipe, listen)
     try:
         while not run.over:
             epoch = run.progress.epochs
-            for step_rows, batches in run.epoch(rows, epoch):
-                run.step(step_rows, batches)
+            for step_rows, batches, aside in run.epoch(epoch):
+                run.step(step_rows, batches, aside)
                 if stop.signal_number is not None:
                     run.save()
                     raise Interrupted(
@@ -174,15 +103,14 @@ class _Run:
 
     def __init__(
         self,
-        model: MultimodalModel,
-        data: Data,
-        loss_of: Loss,
+        loss_of: BatchLoss,
         start: Start,
         recipe: Recipe,
         listen: Listener,
     ) -> None:
-        self.model, self.data, self.loss_of, self.start = model, data, loss_of, start
-        self.recipe, self.listen = recipe, listen
+        self.loss_of, self.start, self.recipe, self.listen = loss_of, start, recipe, listen
+        self.model = model = loss_of.model
+        self.data = data = loss_of.data
         self.steps_per_epoch = steps_per_epoch(data.rows("train"), recipe.trainer)
         self.total = recipe.trainer.epochs * self.steps_per_epoch
         for name, parameter in model.named_parameters():
@@ -194,6 +122,7 @@ class _Run:
         self.progress = Progress()
         self.best: dict[str, Tensor] = {}
         self.losses: list[Tensor] = []
+        self.gradients: dict[str, list[Tensor]] = {}
         self.samples = 0
         self.pending_check = True
         self.seen_modalities: set[str] = set()
@@ -209,39 +138,44 @@ class _Run:
         exhausted = patience is not None and self.progress.bad_epochs >= patience
         return exhausted or self.progress.epochs >= self.recipe.trainer.epochs
 
-    def epoch(self, rows: Rows, epoch: int) -> Iterator[tuple[list[Rows], list[Any]]]:
-        """Yield, for each step still to do in the epoch, its batches of rows and stored values."""
+    def epoch(self, epoch: int) -> Iterator[tuple[list[Rows], list[Any], Iterator[Tensor]]]:
+        """Yield, for each step still to do in the epoch, what it is made of.
+
+        That is its batches of rows, their stored values, and the losses of the companion.
+        """
+        recipe = self.recipe
         set_training_mode(self.model, self.start.frozen)
-        size, accumulate = self.recipe.trainer.batch_size, self.recipe.trainer.accumulate
-        order = permutation(rows, self.recipe.seed, self.recipe.draws, "order", epoch)
+        size, accumulate = recipe.trainer.batch_size, recipe.trainer.accumulate
+        order = self.loss_of.order(self.data.rows("train"), recipe.seed, recipe.draws, epoch)
         done = self.progress.step - epoch * self.steps_per_epoch
         batches = batches_of(order, size)[done * accumulate :]
         self.mark, self.samples = time.perf_counter(), 0
         stored = self.data.batches(batches)
+        aside: Iterator[Tensor] = iter(())
+        if recipe.companion is not None:
+            aside = recipe.companion.losses(self.progress.step, self.steps_per_epoch - done)
         for first in range(0, len(batches), accumulate):
             group = batches[first : first + accumulate]
-            yield group, [next(stored)[1] for _ in group]
+            yield group, [next(stored)[1] for _ in group], aside
 
-    def step(self, rows: list[Rows], stored: list[Any]) -> None:
+    def step(self, rows: list[Rows], stored: list[Any], aside: Iterator[Tensor]) -> None:
         """Take one optimiser step over ``accumulate`` batches."""
         recipe, step = self.recipe, self.progress.step
         seed_torch(recipe.seed, recipe.draws, "step", step)
         set_rates(self.optimizer, warmup_cosine(step, self.total, recipe.trainer.warmup))
         count = sum(len(part) for part in rows)
         loss = torch.zeros((), device=self.data.device)
+        seen: list[Batch] = []
         for part, values in zip(rows, stored, strict=True):
-            batch = self.data.assemble(part, values, augment=recipe.augment)
-            with recipe.precision.autocast():
-                outputs = self.model(batch)
-            part_loss = self.loss_of(outputs, batch.target) * (len(part) / count)
-            self.scaler.scale(part_loss).backward()  # type: ignore[no-untyped-call]
-            loss += part_loss.detach()
-            if self.pending_check:
-                self._note_gradients(batch)
+            part_loss, batch = self.loss_of(part, values)
+            loss += self._backward(part_loss * (len(part) / count))
+            seen.append(batch)
+        for other in itertools.islice(aside, 1):
+            loss += self._backward(other)
+        if self.pending_check:
+            self._note_gradients(seen)
         if self.start.regularizer is not None:
-            penalty = self.start.regularizer(self.model)
-            self.scaler.scale(penalty).backward()  # type: ignore[no-untyped-call]
-            loss += penalty.detach()
+            loss += self._backward(self.start.regularizer(self.model))
         self._update()
         self.losses.append(loss)
         self.progress.step += 1
@@ -249,20 +183,34 @@ class _Run:
         if len(self.losses) >= LOOK_EVERY:
             self._look()
 
+    def _backward(self, loss: Tensor) -> Tensor:
+        """Add a loss's gradients, and return its value."""
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        return loss.detach()
+
     def _update(self) -> None:
         if self.recipe.trainer.clip is not None:
             self.scaler.unscale_(self.optimizer)
+        within = self.progress.step % self.steps_per_epoch
+        if self.watched and within % LOOK_EVERY == 0:
+            for name, norm in gradient_norms(self.model.encoders).items():
+                self.gradients.setdefault(name, []).append(norm)
+        if self.recipe.trainer.clip is not None:
             torch.nn.utils.clip_grad_norm_(self.trainable, self.recipe.trainer.clip, foreach=True)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
 
-    def _note_gradients(self, batch: Batch) -> None:
+    @property
+    def watched(self) -> bool:
+        """Whether there are several modalities, one of which may starve beside the others."""
+        return len(self.model.encoders) > 1
+
+    def _note_gradients(self, batches: list[Batch]) -> None:
         """Check that every trainable parameter got a gradient, once each modality was seen."""
         self.untouched -= {n for n, p in self.model.named_parameters() if p.grad is not None}
-        for name in self.model.encoders:
-            if name in batch.complete or bool(batch.present[name].any()):
-                self.seen_modalities.add(name)
+        for batch in batches:
+            self.seen_modalities |= {n for n, here in batch.present.items() if bool(here.any())}
         last = self.progress.step + 1 >= self.steps_per_epoch
         if last or self.seen_modalities >= set(self.model.encoders):
             self.pending_check = False
@@ -281,6 +229,9 @@ class _Run:
         """Fetch the losses since the last look; refuse those that are not finite."""
         if not self.losses:
             return
+        for name, norms in self.gradients.items():
+            self.progress.gradients.setdefault(name, []).extend(torch.stack(norms).tolist())
+        self.gradients.clear()
         values = torch.stack(self.losses).tolist()
         first = self.progress.step - len(values)
         self.losses.clear()
@@ -311,7 +262,8 @@ class _Run:
     def validate(self, epoch: int) -> None:
         """Validate after an epoch, keep the best weights, and save when it is due."""
         self._look()
-        metrics = self.recipe.validate(self.model)
+        found = self.recipe.validate(self.model)
+        metrics = found.metrics
         if not math.isfinite(metrics["loss"]):
             raise self._diverged("validation loss", metrics["loss"], self.progress.step)
         score, progress = list(self.recipe.score(metrics)), self.progress
@@ -325,7 +277,28 @@ class _Run:
         values.update({f"val.{name}": value for name, value in metrics.items()})
         progress.epochs, progress.loss_sum, progress.loss_steps = epoch + 1, 0.0, 0
         self._say("epoch", values)
+        if found.probes:
+            self._watch(epoch, found)
         self.save_if_due()
+
+    def _watch(self, epoch: int, found: Validation) -> None:
+        """Keep the modalities' signs of life, and raise the alarm where one collapses."""
+        progress = self.progress
+        gradients = {name: sum(each) / len(each) for name, each in progress.gradients.items()}
+        progress.gradients = {}
+        progress.vitals.append(asdict(Vitals(gradients, found.probes, found.chance)))
+        self._say(
+            "vitals",
+            {
+                **{f"gradient.{name}": norm for name, norm in sorted(gradients.items())},
+                **{f"probe.{name}": accuracy for name, accuracy in sorted(found.probes.items())},
+            },
+        )
+        for name in collapsed([Vitals(**each) for each in progress.vitals]):
+            if name not in progress.collapsed:
+                progress.collapsed[name] = epoch + 1
+                text = f"ALARM: {name} has collapsed: its gradient and its probe have fallen away"
+                self.listen(Event("note", self.recipe.stage, epoch=epoch + 1, text=text))
 
     def save_if_due(self) -> None:
         """Save once ``checkpoint_seconds`` have passed since the last save."""
@@ -392,4 +365,5 @@ class _Run:
             steps=progress.step,
             seconds=progress.seconds,
             samples_per_s=seen / max(progress.seconds, 1e-9),
+            collapsed=progress.collapsed,
         )

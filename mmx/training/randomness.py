@@ -26,9 +26,14 @@ def seed_torch(*parts: int | str) -> None:
     torch.manual_seed(derive(*parts))
 
 
+def generator(*parts: int | str) -> np.random.Generator:
+    """Return a NumPy generator that depends on every part."""
+    return np.random.default_rng(derive(*parts))
+
+
 def permutation(rows: npt.NDArray[np.int64], *parts: int | str) -> npt.NDArray[np.int64]:
     """Return the rows in an order that depends on every part."""
-    return np.random.default_rng(derive(*parts)).permutation(rows)
+    return generator(*parts).permutation(rows)
 
 
 def make_deterministic(threads: int | None) -> None:

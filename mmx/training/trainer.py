@@ -21,6 +21,8 @@ class Trainer:
         accumulate: Batches whose gradients make one step.
         clip: Largest norm of a step's gradient; None for no clipping.
         warmup: Part of the steps in which the learning rate rises.
+        modality_dropout: Chance that a sample loses a modality in a training step; it keeps
+            at least one.
         patience: Epochs without a better validation before training stops; None for never.
         resident: Keep decoded data on the device: where it fits, always or never.
         workers: Processes that decode what is not resident.
@@ -33,6 +35,7 @@ class Trainer:
     accumulate: Count = 1
     clip: Annotated[float, Field(gt=0)] | None = 1.0
     warmup: Part = 0.1
+    modality_dropout: Part = 0.0
     patience: Count | None = None
     resident: Literal["auto"] | bool = "auto"
     workers: Annotated[int, Field(ge=0)] = 2

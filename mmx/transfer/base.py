@@ -80,9 +80,13 @@ class Transfer(ABC):
     Attributes:
         needs: What the mode takes from a source: its ``weights`` (the source is trained),
             its ``architecture`` (its data is opened, nothing is trained) or ``nothing``.
+        takes_fusion: Whether the weights it takes are those of the fusion and the head too;
+            else the source's fusion is ``concat`` whatever the target's, and one source
+            serves them all.
     """
 
     needs: ClassVar[Literal["nothing", "architecture", "weights"]]
+    takes_fusion: ClassVar[bool] = True
 
     def unmatched(self, tensors: Sequence[str]) -> list[tuple[str, str]]:
         """Return (option, pattern) for each pattern of the options that names no tensor.

@@ -18,6 +18,7 @@ class Feature(Transfer):
     """
 
     needs = "weights"
+    takes_fusion = False
 
     def start(self, source: Source | None, model: nn.Module, classes: tuple[str, ...]) -> Start:
         """Copy the encoders and freeze them."""

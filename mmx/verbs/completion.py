@@ -51,6 +51,7 @@ end
 complete -c mmx -f -a '(__mmx)'
 """,
 }
+CACHE_ACTIONS = ("ls", "rm", "verify")
 RUN_VERBS = ("eval", "predict", "resume", "reproduce")
 TRAIN_FLAGS = (
     "--multirun",
@@ -105,6 +106,8 @@ def candidates(line: str) -> list[str]:
     verb = words[0]
     if verb == "completion":
         return [shell for shell in SCRIPTS if shell.startswith(last)]
+    if verb == "cache" and len(words) == 1:
+        return [action for action in CACHE_ACTIONS if action.startswith(last)]
     if verb == "train":
         if last.startswith("-"):
             return [flag for flag in TRAIN_FLAGS if flag.startswith(last)]

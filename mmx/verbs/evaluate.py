@@ -1,48 +1,102 @@
-"""``mmx eval RUN``: measure a run's target model again, on one of its splits.
+"""``mmx eval RUN [suite=missing,noise,importance]``: measure a run's target model again.
 
-Prints the metrics as one JSON object on stdout.
+Prints the metrics of one of its splits as one JSON object on stdout. Suites add to it, show
+a table on stderr, and write RUN/eval/<suite>.csv and RUN/eval/<suite>.html:
+
+  missing     the metrics under every subset of the modalities
+  noise       curves over the strength of noise on each modality, and their areas
+  importance  what each modality contributes: Shapley values, overall and for each class
 """
 
 from __future__ import annotations
 
 import json
+from argparse import Namespace
 from collections.abc import Sequence
 
 import torch
 from rich.console import Console
+from torch import Tensor
 
+from mmx.errors import UsageError
+from mmx.evaluation.alignment import alignment
 from mmx.evaluation.metrics import measure
-from mmx.evaluation.predict import predict
-from mmx.experiment import assemble
+from mmx.evaluation.predict import predict, predict_encoded
+from mmx.evaluation.subsets import prior
+from mmx.experiment import Experiment, assemble
+from mmx.objectives import Criterion
 from mmx.runs.directory import RunDirectory
 from mmx.stages import load_trained, open_trained
+from mmx.stages.build import attach_criterion
+from mmx.training import checkpoint
 from mmx.training.precision import Precision, choose_device
 from mmx.training.randomness import make_deterministic
+from mmx.verbs import evaluate_suites
 from mmx.verbs.arguments import Parser, allowed_packages, keep_threads
 
 
 def main(arguments: Sequence[str]) -> int:
     """Evaluate, and return the exit code."""
+    given = _parser().parse_intermixed_args(arguments)
+    suites = evaluate_suites.read(given.settings, str(given.run))
+    directory = RunDirectory.open(given.run)
+    console = Console(stderr=True)
+    experiment = assemble(directory.config(), allowed_packages(given.allow))
+    label_free = experiment.role("target").objective.label_free
+    if label_free and suites:
+        raise UsageError(
+            f"suite={','.join(suites)} measures outputs, and the run learns without labels",
+            tip=f"mmx eval {given.run}",
+        )
+    evaluated, criterion = _open(given, experiment, directory, console)
+    model, data, precision = evaluated.model, evaluated.data, evaluated.precision
+    rows = data.rows(given.split)
+    if label_free:
+        found = alignment(criterion, predict_encoded(model, data, rows, precision)[2])
+    else:
+        found = evaluated.metrics(*predict(model, data, rows, precision))
+    said = {given.split: found, **evaluate_suites.run(suites, evaluated, directory, console)}
+    print(json.dumps(said))
+    return 0
+
+
+def _parser() -> Parser:
     parser = Parser("eval", description=__doc__).with_run().with_allow()
+    parser.add_argument("settings", nargs="*", metavar="suite=NAME,…", help="see above")
     parser.add_argument("--split", choices=("test", "val", "train"), default="test")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default=None)
-    given = parser.parse_args(arguments)
-    directory = RunDirectory.open(given.run)
-    experiment = assemble(directory.config(), allowed_packages(given.allow))
+    parser.add_argument("--seed", type=int, default=0, help="of suite=noise; default: 0")
+    return parser
+
+
+def _open(
+    given: Namespace, experiment: Experiment, directory: RunDirectory, console: Console
+) -> tuple[evaluate_suites.Evaluated, Criterion]:
+    """Return the trained model with the data it was trained on, and its objective."""
     keep_threads(directory)
     make_deterministic(experiment.trainer.threads)
     device = choose_device(given.device or experiment.settings.device)
     precision = Precision.choose(experiment.settings.precision, device)
     trained = load_trained(experiment, directory, device)
     task = experiment.target.load()
-    seen = directory.manifest().get("data", {}).get("target")
-    console = Console(stderr=True)
-    if seen != task.fingerprint:
+    if directory.manifest().get("data", {}).get("target") != task.fingerprint:
         console.print("note: the data is not what the run was trained on")
-    data = open_trained(experiment, trained, task, precision).unlocked()
-    loss_of = experiment.objective.bind(
-        task.values[torch.from_numpy(task.splits["train"])], task.target.outputs
+    data = open_trained(experiment, trained, task, precision)
+    criterion = attach_criterion(experiment, "target", trained.model, data, task.target)
+    tensors, _ = checkpoint.read(directory.stage_file("target"))
+    criterion.load_state_dict(checkpoint.within("criterion", tensors))
+
+    def metrics(outputs: Tensor, values: Tensor) -> dict[str, float]:
+        return measure(outputs, values, task.target, criterion.task_loss)
+
+    evaluated = evaluate_suites.Evaluated(
+        model=trained.model,
+        data=data.unlocked(),
+        split=given.split,
+        precision=precision,
+        target=task.target,
+        metrics=metrics,
+        prior=prior(task.values[torch.from_numpy(task.splits["train"])], task.target),
+        seed=given.seed,
     )
-    outputs, values = predict(trained.model, data, data.rows(given.split), precision)
-    print(json.dumps({given.split: measure(outputs, values, task.target, loss_of)}))
-    return 0
+    return evaluated, criterion

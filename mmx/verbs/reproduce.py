@@ -52,7 +52,7 @@ def main(arguments: Sequence[str]) -> int:
         parent=str(given.run.absolute()),
     )
     with view() as listen:
-        outcome = execution.execute(experiment, directory, listen)
+        outcome = execution.execute(experiment, directory, listen, cached=False)
     code = conclude(directory, outcome)
     if code == 0 and parent is not None and parent.summary():
         found = compare(parent, directory)

@@ -25,7 +25,7 @@ from mmx.verbs.completion import SCRIPTS, candidates
         ("mmx train encoder/image=vit_b_16 encoder.image.he", ["encoder.image.heads="]),
         ("mmx train ta", ["target.", "target="]),
         ("mmx train -m source=none,fs", ["source=none,fsdd"]),
-        ("mmx train -m seed=1,2 fusion=g", ["fusion=gmu"]),
+        ("mmx train -m seed=1,2 fusion=g", ["fusion=gated", "fusion=gmu"]),
         ("mmx train --cfg ", ["job", "hydra", "all"]),
         ("mmx train --res", ["--resolve"]),
         ("mmx train --config-dir o", []),

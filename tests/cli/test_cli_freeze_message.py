@@ -17,7 +17,7 @@ def test_a_freeze_pattern_that_matches_nothing(
     assert err == (
         "mmx: 1 problem in the config\n"
         "transfer.freeze=encoder.image.*: matches no tensor of the model\n"
-        "  accepted: encoders.image.*, encoders.audio.*, head.*\n"
+        "  accepted: encoders.audio.*, encoders.image.*, head.*\n"
         "  closest:  encoders.image.*\n"
         "  type:     transfer.freeze=[encoders.image.*]\n"
     )

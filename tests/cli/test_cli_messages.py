@@ -10,22 +10,28 @@ from mmx.cli import main
 from mmx.errors import ConfigError, UsageError
 
 GROUPS = (
-    "source, target, encoder/audio, encoder/image, encoder/tabular, encoder/text, fusion, "
-    "transfer, objective, optimizer, experiment"
+    "source, target, encoder/audio, encoder/image, encoder/tabular, encoder/text, sharing, "
+    "mapping, missing, fusion, balance, transfer, objective, source_objective, optimizer, "
+    "experiment"
 )
-ROOTS = (
-    f"{GROUPS}, trainer.<key>, seed, control, device, precision, compile, data_dir, "
-    "output_dir, download"
+ROOT_KEYS = (
+    "seed, modalities, match, match_params, control, device, precision, compile, data_dir, "
+    "output_dir, cache, cache_gb, download"
 )
+ROOTS = f"{GROUPS}, trainer.<key>, {ROOT_KEYS}"
 TASKS = "cifar10, cifar100, digits, digits_av, fsdd, image_folder, stl10, table"
-FUSIONS = "concat, gmu, hierarchical, late_weighted, weighted_sum"
+FUSIONS = (
+    "algorithm, attention, block, bottleneck, concat, cross_attention, deepset, ensemble, film, "
+    "gated, gmu, hierarchical, late_mean, late_weighted, low_rank, mcb, mfb, mult, "
+    "multiplicative, mutan, perceiver, poe, tensor, transformer, weighted_sum"
+)
 TRAINER = (
     "trainer.epochs, trainer.batch_size, trainer.accumulate, trainer.clip, trainer.warmup, "
-    "trainer.patience, trainer.resident, trainer.workers, trainer.checkpoint_seconds, "
-    "trainer.threads"
+    "trainer.modality_dropout, trainer.patience, trainer.resident, trainer.workers, "
+    "trainer.checkpoint_seconds, trainer.threads"
 )
 A_TABLE = "source=none target=table target.path=x.csv target.label=y 'target.columns={tabular: a}' "
-VERBS = "train, eval, predict, resume, reproduce, list, doctor, completion"
+VERBS = "train, eval, predict, resume, reproduce, list, cache, doctor, completion"
 
 ONE_PROBLEM = {
     # groups and options
@@ -71,7 +77,7 @@ fusion=[concat,gmu]: fusion takes one option
   accepted: {FUSIONS}""",
     "experiment=[cifar10,fahion]": """\
 experiment=[cifar10,fahion]: experiment has no option fahion
-  accepted: cifar10, fashion
+  accepted: cifar10, fashion, fashion_features
   closest:  fashion
   type:     experiment=fashion""",
     "~fusion": f"""\
@@ -98,9 +104,9 @@ lr=3: there is no group or key lr
   accepted: {ROOTS}
   closest:  optimizer.lr
   type:     optimizer.lr=3""",
-    "+foo=1": """\
+    "+foo=1": f"""\
 foo=1: no code reads this key
-  accepted: seed, control, device, precision, compile, data_dir, output_dir, download""",
+  accepted: {ROOT_KEYS}""",
     "+fusion.hiden=3": """\
 fusion.hiden=3: no code reads this key
   accepted: fusion.hidden, fusion.dropout
@@ -271,7 +277,7 @@ USAGE = {
         "no completion for the shell 'bsh'; there is bash, zsh, fish",
         "mmx completion bash",
     ),
-    "eval": ("the following arguments are required: RUN", "mmx eval --help"),
+    "eval": ("the following arguments are required: RUN, suite=NAME,…", "mmx eval --help"),
     "list --foo": ("unrecognized arguments: --foo", "mmx list --help"),
     "doctor x": ("unrecognized arguments: x", "mmx doctor --help"),
 }

@@ -54,7 +54,7 @@ def test_cfg_prints_the_config_and_runs_nothing(mmx, words):
     said = mmx("train", *words)
     shown = yaml.safe_load(said.out)
     assert (said.code, said.err) == (0, "")
-    assert list(shown)[:4] == ["source", "target", "encoder", "fusion"]
+    assert list(shown)[:4] == ["source", "target", "encoder", "sharing"]
     assert (shown["seed"], shown["target"]["split_seed"]) == (3, "${seed}")
     assert "hydra" not in shown
 

@@ -23,7 +23,7 @@ NUMBER = Target("regression", mean=10.0, std=4.0)
 def test_classes_by_hand() -> None:
     outputs = torch.tensor([[2.0, 0, 0], [0, 2.0, 0], [0, 2.0, 0], [0, 0, 2.0], [2.0, 0, 0]])
     values = torch.tensor([0, 1, 0, 2, 2])
-    found = measure(outputs, values, CLASSES, CrossEntropy().bind(values, 3))
+    found = measure(outputs, values, CLASSES, CrossEntropy().bind(values, 3, {}).task_loss)
     right, wrong = -2 + math.log(math.exp(2) + 2), math.log(math.exp(2) + 2)
     assert found["loss"] == pytest.approx((3 * right + 2 * wrong) / 5)
     assert found["accuracy"] == pytest.approx(3 / 5)
@@ -37,7 +37,7 @@ def test_classes_by_hand() -> None:
 def test_labels_by_hand() -> None:
     outputs = torch.tensor([[3.0, -1.0], [3.0, 1.0], [-1.0, 0.0], [-2.0, 5.0]])
     values = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 0.0], [1.0, 1.0]])
-    found = measure(outputs, values, LABELS, BinaryCrossEntropy().bind(values, 2))
+    found = measure(outputs, values, LABELS, BinaryCrossEntropy().bind(values, 2, {}).task_loss)
     assert decide(outputs, LABELS).tolist() == [[1, 0], [1, 1], [0, 0], [0, 1]]
     assert found["accuracy"] == pytest.approx(2 / 4)  # of whole label sets
     # x: precision 1, recall 2/3; y: precision 1/2, recall 1
@@ -48,7 +48,7 @@ def test_labels_by_hand() -> None:
 
 def test_numbers_by_hand_in_their_own_unit() -> None:
     outputs, values = torch.tensor([[0.0], [1.0], [-1.0]]), torch.tensor([0.5, 1.0, 0.0])
-    found = measure(outputs, values, NUMBER, MeanSquaredError().bind(values, 1))
+    found = measure(outputs, values, NUMBER, MeanSquaredError().bind(values, 1, {}).task_loss)
     # predicted 10, 14, 6; true 12, 14, 10, whose mean is 12
     assert found == {
         "loss": pytest.approx((0.25 + 0 + 1) / 3),
@@ -61,7 +61,8 @@ def test_numbers_by_hand_in_their_own_unit() -> None:
 
 def test_a_single_row_has_no_r2() -> None:
     values = torch.tensor([0.5])
-    found = measure(torch.tensor([[0.0]]), values, NUMBER, MeanSquaredError().bind(values, 1))
+    loss_of = MeanSquaredError().bind(values, 1, {}).task_loss
+    found = measure(torch.tensor([[0.0]]), values, NUMBER, loss_of)
     assert found["mse"] == pytest.approx(4)
     assert math.isnan(found["r2"])
 
@@ -69,7 +70,7 @@ def test_a_single_row_has_no_r2() -> None:
 def test_outputs_that_are_not_finite_are_measured_as_nan() -> None:
     values = torch.zeros(3)
     outputs = torch.tensor([[0.0], [math.inf], [math.nan]])
-    found = measure(outputs, values, NUMBER, MeanSquaredError().bind(values, 1))
+    found = measure(outputs, values, NUMBER, MeanSquaredError().bind(values, 1, {}).task_loss)
     assert all(math.isnan(value) for value in found.values())
 
 

@@ -35,6 +35,8 @@ def usual(of):
         "data_dir=/elsewhere",
         "output_dir=/elsewhere",
         "download=true",
+        "cache=off",
+        "cache_gb=1",
         "trainer.workers=0",
         "trainer.threads=1",
         "trainer.resident=false",
@@ -80,11 +82,15 @@ def test_all_else_counts(of, usual, override):
 
 def leaves(node, path=()):
     for key, value in node.items():
-        yield from leaves(value, (*path, key)) if isinstance(value, dict) else [(*path, key)]
+        inner = isinstance(value, dict) and value
+        yield from leaves(value, (*path, key)) if inner else [(*path, key)]
 
 
-FREE = {"data_dir", "output_dir", "download", "workers", "threads", "resident"} | {
-    "checkpoint_seconds"
+FREE = {"data_dir", "output_dir", "cache", "cache_gb", "download"} | {
+    "workers",
+    "threads",
+    "resident",
+    "checkpoint_seconds",
 }
 
 

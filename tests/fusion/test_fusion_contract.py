@@ -6,6 +6,7 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 
 import pytest
 import torch
@@ -27,7 +28,7 @@ def methods() -> list[type[Fusion]]:
     while queue:
         for child in queue.pop().__subclasses__():
             queue.append(child)
-            if child.__module__.startswith("mmx.") and not inspect.isabstract(child):
+            if child.__module__.startswith("mmx.fusion.") and not inspect.isabstract(child):
                 found.add(child)
     return sorted(found, key=lambda method: method.__name__)
 
@@ -79,6 +80,11 @@ def replaced(
     return {name: fill(name) for name in features}
 
 
+def read_by(method: type[Fusion], features: dict[str, Features]) -> list[Tensor]:
+    """Return what the method reads of each modality, with gradients asked for."""
+    return [getattr(each, method.reads).requires_grad_() for each in features.values()]
+
+
 def test_methods_are_found() -> None:
     names = {method.__name__ for method in methods()}
     assert names >= {"Concat", "Hierarchical", "WeightedSum", "Gmu", "LateWeighted"}
@@ -94,13 +100,26 @@ def test_options_are_keyword_only_and_have_defaults(method: type[Fusion]) -> Non
 
 
 @METHODS
+def test_width_option_scales_the_parameters(method: type[Fusion]) -> None:
+    widths = {name: Widths(3, (2, 4)) for name in NAMES}
+
+    def count(width: int) -> int:
+        fusion = method(widths, outputs=OUTPUTS, **{method.width_option: width})
+        head = 0 if fusion.decides else fusion.width * OUTPUTS + OUTPUTS
+        return head + sum(parameter.numel() for parameter in fusion.parameters())
+
+    assert count(16) < count(32) < count(64)
+
+
+@METHODS
 @COUNTS
 def test_output_has_the_stated_width(method: type[Fusion], count: int) -> None:
     fusion = make(method, count)
     assert fusion(*sample(count)).shape == (B, fusion.width)
     assert fusion(*sample(count, rows=1)).shape == (1, fusion.width)
-    assert (method.level == "decision") == bool(fusion.label_tensors)
-    if method.level == "decision":
+    assert not fusion.label_tensors or fusion.decides
+    assert fusion.label_tensors or method.level != "decision"
+    if fusion.decides:
         state = fusion.state_dict()
         assert fusion.width == OUTPUTS
         assert {len(state[name]) for name in fusion.label_tensors} == {OUTPUTS}
@@ -145,7 +164,7 @@ def test_absent_modalities_contribute_nothing(
     expected = fusion(replaced(features, absent, 0.0), present)
     torch.manual_seed(2)
     dirty = replaced(features, absent, junk)
-    inputs = [each.pooled.requires_grad_() for each in dirty.values()]
+    inputs = read_by(method, dirty)
     output = fusion(dirty, present)
     assert torch.equal(output, expected)
     output.square().sum().backward()
@@ -173,11 +192,13 @@ def test_every_parameter_learns(method: type[Fusion], count: int) -> None:
     features, present = sample(count)
     # Rows of a single modality would leave nothing to weigh.
     everywhere = {name: torch.ones_like(here) for name, here in present.items()}
-    inputs = [each.pooled.requires_grad_() for each in features.values()]
+    inputs = read_by(method, features)
     (fusion(features, everywhere) * torch.randn(B, fusion.width)).sum().backward()
     assert all(x.grad is not None and x.grad.any() for x in inputs)
-    dead = [n for n, p in fusion.named_parameters() if p.grad is None or not p.grad.any()]
-    assert dead == []
+    assert all(p.grad is not None for p in fusion.parameters())
+    dead = [name for name, p in fusion.named_parameters() if not p.grad.any()]
+    shut = [n for n in dead if any(fnmatchcase(n, pattern) for pattern in method.shut_at_start)]
+    assert dead == shut
 
 
 @METHODS

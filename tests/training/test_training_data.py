@@ -16,7 +16,7 @@ from mmx.encoders.image.small_cnn import SmallCnn
 from mmx.encoders.tabular.mlp import Mlp
 from mmx.encoders.text.embedding_mean import EmbeddingMean
 from mmx.errors import DataError
-from mmx.fusion.concat import Concat
+from mmx.fusion.transformer import Transformer
 from mmx.modalities import Batch, Features, Stored
 from mmx.modalities.audio import Audio, AudioColumn
 from mmx.modalities.image import Image, ImageColumn
@@ -204,7 +204,7 @@ def test_features_equal_encoding_on_the_fly(
             "text": partial(EmbeddingMean, width=8),
             "tabular": partial(Mlp, width=8, hidden=8),
         },
-        Concat,
+        Transformer,
         3,
     ).eval()
     data = make(resident=resident)

@@ -17,6 +17,7 @@ from mmx.model import MultimodalModel
 from mmx.training import checkpoint
 from mmx.training.fit import batches_of, fit, out_of_memory, steps_per_epoch
 from mmx.training.optimizer import AdamW, Sgd
+from mmx.training.recipe import Validation
 from mmx.training.trainer import Trainer
 from mmx.transfer import Report, Start
 from mmx.transfer.base import everything_fresh
@@ -68,9 +69,9 @@ def test_the_best_epochs_weights_are_left(bench) -> None:
     kept: list[dict[str, Tensor]] = []
     scores = iter([0.5, 0.9, 0.7])
 
-    def validate(model: MultimodalModel) -> dict[str, float]:
+    def validate(model: MultimodalModel) -> Validation:
         kept.append(weights(model))
-        return {"accuracy": next(scores), "loss": 1.0}
+        return Validation({"accuracy": next(scores), "loss": 1.0})
 
     run.validate = validate
     fitted = run.fit()
@@ -83,7 +84,8 @@ def test_the_best_epochs_weights_are_left(bench) -> None:
 def test_equal_scores_keep_the_earlier_epoch_and_a_lower_loss_decides(bench) -> None:
     run = bench(trainer={"epochs": 4})
     found = iter([(0.5, 1.0), (0.5, 1.0), (0.5, 0.9), (0.5, 0.95)])
-    run.validate = lambda model: dict(zip(("accuracy", "loss"), next(found), strict=True))
+    names = ("accuracy", "loss")
+    run.validate = lambda model: Validation(dict(zip(names, next(found), strict=True)))
     assert run.fit().best_epoch == 3
 
 
@@ -91,7 +93,7 @@ def test_equal_scores_keep_the_earlier_epoch_and_a_lower_loss_decides(bench) -> 
 def test_patience_ends_training_early(bench, patience: int | None, epochs: int) -> None:
     run = bench(trainer={"epochs": 9, "patience": patience})
     scores = iter([0.1, 0.5, 0.4, 0.6, 0.6, 0.2, 0.3, 0.1, 0.0])
-    run.validate = lambda model: {"accuracy": next(scores), "loss": 1.0}
+    run.validate = lambda model: Validation({"accuracy": next(scores), "loss": 1.0})
     fitted = run.fit()
     assert fitted.epochs == epochs
     assert fitted.steps == epochs * 5
@@ -252,15 +254,15 @@ def test_frozen_parameters_and_buffers_do_not_move_by_a_bit(bench) -> None:
 
 def poisoned(run, at: int, value: float = math.nan) -> None:
     """Let the loss of batch number ``at`` (from 1) be ``value``."""
-    count, loss_of = 0, run.loss_of
+    count, task_loss = 0, run.criterion.task_loss
 
     def loss(outputs: Tensor, target: Tensor) -> Tensor:
         nonlocal count
         count += outputs.requires_grad
-        found: Tensor = loss_of(outputs, target)
+        found: Tensor = task_loss(outputs, target)
         return found * value if outputs.requires_grad and count == at else found
 
-    run.loss_of = loss
+    run.criterion.task_loss = loss
 
 
 @pytest.mark.parametrize(
@@ -365,7 +367,7 @@ def test_out_of_memory_suggests_what_fits(bench) -> None:
     def forward(batch: Batch) -> Tensor:
         raise torch.cuda.OutOfMemoryError("CUDA out of memory")
 
-    run.model.forward = forward
+    run.model.encode = forward
     with pytest.raises(MemoryExceededError) as caught:
         run.fit()
     assert str(caught.value) == (
@@ -475,7 +477,7 @@ def test_target_and_control_see_the_same_batches(bench) -> None:
         seen = seen_rows(run)
         recipe = replace(run.recipe(), stage=stage)
         start = everything_fresh(run.model)
-        fit(run.model, run.data, run.loss_of, start, recipe, run.events.append, _no_stop())
+        fit(run.loss_of, start, recipe, run.events.append, _no_stop())
         found.append((seen, weights(run.model)))
     assert found[0][0] == found[1][0]
     assert_same(found[0][1], found[1][1])

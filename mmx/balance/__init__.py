@@ -1,0 +1,12 @@
+"""Class imbalance: what training does about classes with few rows.
+
+Shape legend: ``B`` batch, ``C`` classes, ``N`` rows, ``D`` width.
+
+A balance may draw an epoch's rows otherwise, change the objective, or mix the features of a
+batch in front of the fusion. Every epoch has as many rows as the task has training rows,
+whatever the balance, so that runs stay of equal budget. Evaluation is never balanced.
+"""
+
+from mmx.balance.base import Balance, Mixed
+
+__all__ = ["Balance", "Mixed"]

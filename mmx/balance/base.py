@@ -1,0 +1,125 @@
+"""The contract of every treatment of class imbalance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from mmx.modalities import Features
+
+Rows = npt.NDArray[np.int64]
+
+
+class Weighable(Protocol):
+    """An objective that can be balanced; each returns the changed objective."""
+
+    def with_class_weights(self) -> Weighable:
+        """Weigh each class by the inverse of its frequency; raises ValueError if it cannot."""
+
+    def focused(self, gamma: float) -> Weighable:
+        """Weigh hard rows more, by (1 - p)^gamma; raises ValueError if it cannot."""
+
+
+O = TypeVar("O", bound=Weighable)  # noqa: E741
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """A batch as the fusion and the objective shall see it.
+
+    Attributes:
+        features: Modality to features.
+        target: ``(B,)`` class of each row.
+        other: ``(B,)`` class of what was mixed in; None where that has no say.
+        share: Part of ``target`` in the loss; ``1 - share`` is ``other``'s.
+    """
+
+    features: dict[str, Features]
+    target: Tensor
+    other: Tensor | None = None
+    share: float = 1.0
+
+
+class Balance:
+    """Base of all treatments; keyword-only, plain, annotated constructor arguments.
+
+    Attributes:
+        kinds: The kinds of target it serves.
+    """
+
+    kinds: ClassVar[frozenset[str]] = frozenset({"classes"})
+
+    def objective(self, objective: O) -> O:
+        """Return the objective to train with.
+
+        Raises:
+            ValueError: This objective cannot be balanced so.
+        """
+        return objective
+
+    def draw(self, rows: Rows, labels: Rows, generator: np.random.Generator) -> Rows:
+        """Return the rows of an epoch, as many as ``rows``, in any order.
+
+        Args:
+            rows: The training rows.
+            labels: ``(len(rows),)`` their classes.
+            generator: Draws for this epoch.
+        """
+        return rows
+
+    def mix(
+        self,
+        features: dict[str, Features],
+        present: dict[str, Tensor],
+        target: Tensor,
+        counts: Tensor,
+    ) -> Mixed:
+        """Return the batch, changed or not; draws from the global torch RNG.
+
+        Args:
+            features: Modality to features.
+            present: Modality to ``(B,)`` bool.
+            target: ``(B,)`` classes.
+            counts: ``(C,)`` training rows of each class.
+        """
+        return Mixed(features, target)
+
+
+def interpolate(
+    features: dict[str, Features], present: dict[str, Tensor], partner: Tensor, share: Tensor
+) -> dict[str, Features]:
+    """Return share · x_i + (1 - share) · x_partner(i), modality by modality.
+
+    A modality that either row lacks stays as it is in row i, and so does a token that
+    either row lacks.
+
+    Args:
+        features: Modality to features.
+        present: Modality to ``(B,)`` bool.
+        partner: ``(B,)`` index of the row mixed into each row.
+        share: ``(B,)`` in [0, 1], what row i keeps.
+    """
+    mixed = {}
+    for name, own in features.items():
+        both = present[name] & present[name][partner]
+        keep = torch.where(both, share, 1.0)
+
+        def blend(x: Tensor, keep: Tensor = keep, both: Tensor = both) -> Tensor:
+            shape = (-1, *[1] * (x.dim() - 1))
+            other = torch.where(both.view(shape), x[partner], 0.0)  # an absent row may hold NaN
+            weight = keep.view(shape).to(x.dtype)
+            return torch.where(both.view(shape), weight * x + (1 - weight) * other, x)
+
+        shared = (own.mask & own.mask[partner])[:, :, None]
+        mixed[name] = Features(
+            torch.where(shared, blend(own.tokens), own.tokens),
+            own.mask,
+            blend(own.pooled),
+            tuple(blend(level) for level in own.levels),
+        )
+    return mixed

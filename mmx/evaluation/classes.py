@@ -1,0 +1,81 @@
+"""How a model does on each class, by scikit-learn: for data where classes are unequal.
+
+Shape legend: ``N`` rows, ``C`` classes.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from mmx.evaluation.metrics import decide
+from mmx.tasks import Target
+
+
+def class_report(outputs: Tensor, values: Tensor, target: Target) -> dict[str, Any]:
+    """Return what accuracy hides where classes are unequal; it can be written as JSON.
+
+    Args:
+        outputs: ``(N, C)`` on the CPU.
+        values: ``(N,)`` classes or ``(N, C)`` labels on the CPU.
+        target: What the values mean.
+
+    Returns:
+        ``balanced_accuracy``: mean recall of the classes that occur; for labels, mean over
+        the labels of the mean recall of their yes and no, of those that occur.
+        ``f1_macro``: as among the metrics.
+        ``classes``: name to ``recall``, ``precision`` and ``support``; recall is None for a
+        class that does not occur, precision for one that is never predicted.
+        ``confusion``: ``[true][predicted]`` counts, ``(C, C)``; for labels one such table of
+        no and yes for each, ``(C, 2, 2)``.
+
+    Raises:
+        ValueError: The target is a number.
+    """
+    from sklearn import metrics as sk  # slow to import, and not needed to refuse a config
+
+    if target.kind == "regression":
+        raise ValueError("a report on classes needs classes or labels, not regression")
+    decided, truth = decide(outputs, target).numpy(), values.numpy().astype(np.int64)
+    classes = np.arange(target.outputs)
+    precision, recall, _, support = sk.precision_recall_fscore_support(
+        truth, decided, labels=classes, zero_division=np.nan
+    )
+    if target.kind == "classes":
+        pairs = np.bincount(truth * len(classes) + decided, minlength=len(classes) ** 2)
+        confusion = pairs.reshape(len(classes), -1)  # scikit-learn's warns of a single class
+        balanced = _mean(recall)
+    else:
+        confusion = sk.multilabel_confusion_matrix(truth, decided, labels=classes)
+        balanced = _mean([_mean(_recalls(table)) for table in confusion])
+    return {
+        "balanced_accuracy": balanced,
+        "f1_macro": float(sk.f1_score(truth, decided, average="macro", zero_division=0)),
+        "classes": {
+            name: {
+                "recall": _or_none(recall[index]),
+                "precision": _or_none(precision[index]),
+                "support": int(support[index]),
+            }
+            for index, name in enumerate(target.classes)
+        },
+        "confusion": confusion.tolist(),
+    }
+
+
+def _recalls(table: Any) -> list[float]:
+    """Return the recall of each true class of a confusion matrix, NaN where it does not occur."""
+    return [row[i] / row.sum() if row.sum() else math.nan for i, row in enumerate(table)]
+
+
+def _mean(numbers: Any) -> float:
+    """Return the mean of the numbers that are not NaN."""
+    known = [float(number) for number in numbers if not math.isnan(number)]
+    return math.fsum(known) / len(known)
+
+
+def _or_none(number: float) -> float | None:
+    return None if math.isnan(number) else float(number)

@@ -1,0 +1,79 @@
+"""What a model costs to use: operations and seconds for each sample."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch.backends import cudnn, mha, mkldnn
+
+from mmx.model import MultimodalModel
+from mmx.training.data import Data, Rows, chunks
+from mmx.training.encode import BATCH_SIZE
+from mmx.training.precision import Precision
+
+
+@torch.no_grad()
+def cost(model: MultimodalModel, data: Data, rows: Rows, precision: Precision) -> dict[str, Any]:
+    """Return ``flops`` and ``seconds`` a sample, of a forward pass over a batch of the rows.
+
+    ``flops`` counts the additions and multiplications of matrix products, convolutions,
+    recurrent layers and attention, the same on every device; what is computed once and kept
+    (features of frozen encoders) is left out. ``seconds`` is the best of three passes over
+    one batch, without reading data.
+
+    Args:
+        model: Measured in evaluation mode.
+        data: Where the rows are.
+        rows: The first batch of them is used.
+        precision: Of the forward pass.
+    """
+    from torch.utils.flop_counter import FlopCounterMode  # slow to import
+
+    model.eval()
+    part, stored = next(iter(data.batches(chunks(rows, BATCH_SIZE)[:1])))
+    batch = data.assemble(part, stored, augment=False)
+    counter = FlopCounterMode(display=False)
+    with _kernels_in_steps(), counter, precision.autocast():
+        model(batch)
+    seconds = []
+    for _ in range(3):
+        began = _now(data.device)
+        with precision.autocast():
+            model(batch)
+        seconds.append(_now(data.device) - began)
+    return {
+        "flops_per_sample": round(counter.get_total_flops() / len(part)),
+        "seconds_per_sample": min(seconds) / len(part),
+    }
+
+
+@contextmanager
+def _kernels_in_steps() -> Iterator[None]:
+    """Compute recurrent layers and attention as matrix products, which torch's counter knows.
+
+    It counts most of the kernels that do all of either at once as nothing.
+    """
+    from torch.nn.attention import SDPBackend, sdpa_kernel  # slow to import
+
+    libraries: tuple[Any, ...] = (cudnn, mkldnn)
+    were, fast = [each.enabled for each in libraries], mha.get_fastpath_enabled()
+    try:
+        for library in libraries:
+            library.enabled = False
+        mha.set_fastpath_enabled(False)
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        for library, was in zip(libraries, were, strict=True):
+            library.enabled = was
+        mha.set_fastpath_enabled(fast)
+
+
+def _now(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()

@@ -1,0 +1,89 @@
+"""How much each modality contributes to a score: exact Shapley values.
+
+Reference: Shapley 1953, A value for n-person games.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from mmx.evaluation.metrics import PRIMARY
+from mmx.evaluation.subsets import Measure, Subset, SubsetAnswers
+from mmx.tasks import Target
+
+
+@dataclass(frozen=True)
+class Importance:
+    """What each modality adds to one score.
+
+    Attributes:
+        score: The metric's name; ``recall`` of a class.
+        values: Modality to φ, in the unit of the score. They sum to ``full - empty``.
+        empty: The score without any modality: the prior's.
+        full: The score with all of them.
+    """
+
+    score: str
+    values: dict[str, float]
+    empty: float
+    full: float
+
+
+def shapley(value: Mapping[Subset, float]) -> dict[str, float]:
+    """Return each modality's Shapley value.
+
+        φ_m = Σ_{S ∌ m} |S|! (M - |S| - 1)! / M! · (v(S ∪ m) - v(S))
+
+    Args:
+        value: v, of all 2^M subsets; each is a tuple sorted by name.
+    """
+    names = sorted({name for subset in value for name in subset})
+    count = len(names)
+    weights = [
+        math.factorial(size) * math.factorial(count - size - 1) / math.factorial(count)
+        for size in range(count)
+    ]
+    return {
+        name: math.fsum(
+            weights[len(subset)] * (value[tuple(sorted((*subset, name)))] - score)
+            for subset, score in value.items()
+            if name not in subset
+        )
+        for name in names
+    }
+
+
+def importance(answered: SubsetAnswers, measure: Measure, target: Target) -> Importance:
+    """Return the importance of the modalities for the primary metric."""
+    name = PRIMARY[target.kind]
+    return _of(name, {each: found[name] for each, found in answered.metrics(measure).items()})
+
+
+def class_importance(answered: SubsetAnswers, target: Target) -> dict[str, Importance]:
+    """Return the importance of the modalities for each class's recall.
+
+    A class that no row has is left out: it has no recall. There is nothing to return for
+    targets that are not of kind classes.
+    """
+    if target.kind != "classes":
+        return {}
+    right = {
+        subset: answers.outputs.argmax(1) == answered.values
+        for subset, answers in answered.answers.items()
+    }
+    found = {}
+    for index, name in enumerate(target.classes):
+        rows = answered.values == index
+        if rows.any():
+            recalls = {each: hits[rows].to(torch.float64).mean() for each, hits in right.items()}
+            found[name] = _of("recall", {each: float(one) for each, one in recalls.items()})
+    return found
+
+
+def _of(score: str, value: dict[Subset, float]) -> Importance:
+    everything = max(value, key=len)
+    return Importance(score, shapley(value), value[()], value[everything])

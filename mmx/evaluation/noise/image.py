@@ -1,0 +1,97 @@
+"""Noisy, blurred and occluded pictures, at the size that the encoder reads.
+
+Shape legend: ``H`` height, ``W`` width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from mmx.evaluation.noise.base import Corruption, Noise
+from mmx.modalities import Stored
+from mmx.modalities.image import ImageColumn, ImageSpec
+from mmx.training.data import Rows
+
+Pixels = npt.NDArray[np.uint8]
+"""``(H, W, 3)``."""
+
+GREY = 128
+
+
+def gaussian(picture: Pixels, strength: float, generator: np.random.Generator) -> Pixels:
+    """Add normal noise to every channel of every pixel, and clip."""
+    return _pixels(picture + 255 * strength * generator.standard_normal(picture.shape))
+
+
+def blur(picture: Pixels, strength: float, generator: np.random.Generator) -> Pixels:
+    """Blur by a Gaussian; at the border it is normalised over the pixels that are there."""
+    if strength == 0:
+        return picture
+    height, width = picture.shape[:2]
+    sigma = strength * min(height, width)
+    down, across = _kernel(height, sigma), _kernel(width, sigma)
+    return _pixels(np.einsum("hi,ijc,wj->hwc", down, picture, across, optimize=True))
+
+
+def occlusion(picture: Pixels, strength: float, generator: np.random.Generator) -> Pixels:
+    """Cover a rectangle of the picture's aspect, somewhere inside, with mid-grey."""
+    covered = picture.copy()
+    where = generator.random(2)
+    sides = [round(length * strength**0.5) for length in picture.shape[:2]]
+    top, left = (
+        int(part * (length - side + 1))
+        for part, length, side in zip(where, picture.shape, sides, strict=False)
+    )
+    covered[top : top + sides[0], left : left + sides[1]] = GREY
+    return covered
+
+
+def _kernel(length: int, sigma: float) -> npt.NDArray[np.float64]:
+    """Return ``(length, length)`` weights of a Gaussian blur along one axis; rows sum to 1."""
+    place = np.arange(length)
+    weights = np.exp(-((place[:, None] - place) ** 2) / (2 * sigma**2))
+    return np.asarray(weights / weights.sum(1, keepdims=True))
+
+
+def _pixels(values: npt.NDArray[np.float64]) -> Pixels:
+    return np.rint(values).clip(0, 255).astype(np.uint8)
+
+
+class ImageCorruption(Corruption[ImageColumn, ImageSpec]):
+    """Pictures, decoded and resized; see :class:`~mmx.evaluation.noise.base.Corruption`."""
+
+    name: ClassVar[str] = "image"
+
+    @property
+    def noises(self) -> tuple[Noise, ...]:
+        """Gaussian noise, blur and occlusion."""
+        return (
+            Noise(
+                "gaussian",
+                "standard deviation, part of the range from black to white",
+                (0.0, 0.05, 0.1, 0.2, 0.4),
+                gaussian,
+            ),
+            Noise(
+                "blur",
+                "standard deviation, part of the shorter side",
+                (0.0, 0.0125, 0.025, 0.05, 0.1),
+                blur,
+            ),
+            Noise("occlusion", "part of the area", (0.0, 0.1, 0.25, 0.5, 0.75), occlusion),
+        )
+
+    def read(self, rows: Rows, stored: Stored | None) -> list[Pixels]:
+        """Return pictures as ``(H, W, 3)`` uint8."""
+        return list((stored or self.view.encode(rows)).values.cpu().numpy())
+
+    def encode(self, values: Sequence[Pixels | None]) -> Stored:
+        """Return ``(B, H, W, 3)`` uint8."""
+        size = (self.spec.height, self.spec.width, 3)
+        pictures = [np.zeros(size, np.uint8) if value is None else value for value in values]
+        return Stored(torch.from_numpy(np.stack(pictures)))

@@ -1,0 +1,78 @@
+"""Table cells with noise added, or lost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import ClassVar
+
+import numpy as np
+
+from mmx.evaluation.noise.base import Corruption, Noise
+from mmx.modalities import Stored
+from mmx.modalities.tabular import Cell, TabularColumn, TabularSpec
+from mmx.training.data import Rows
+
+Cells = dict[str, Cell]
+"""The cells of one row, by column."""
+
+
+def additive(
+    cells: Cells, strength: float, generator: np.random.Generator, *, stds: Mapping[str, float]
+) -> Cells:
+    """Add normal noise to the numbers; words and missing cells stay as they are.
+
+    Args:
+        cells: Of one row.
+        strength: Standard deviation of the noise over that of the training rows.
+        generator: Draws one number for each column of numbers.
+        stds: Column of numbers to its standard deviation over the training rows.
+    """
+    noisy = dict(cells)
+    for name, draw in zip(stds, generator.standard_normal(len(stds)), strict=True):
+        cell = cells[name]
+        if cell is not None:
+            noisy[name] = float(cell) + strength * stds[name] * float(draw)
+    return noisy
+
+
+def missing_cells(cells: Cells, strength: float, generator: np.random.Generator) -> Cells | None:
+    """Lose each cell with a probability; None where none is left."""
+    lost = generator.random(len(cells)) < strength
+    left = {name: None if gone else cells[name] for name, gone in zip(cells, lost, strict=True)}
+    return left if any(cell is not None for cell in left.values()) else None
+
+
+class TabularCorruption(Corruption[TabularColumn, TabularSpec]):
+    """Cells as they were given; see :class:`~mmx.evaluation.noise.base.Corruption`."""
+
+    name: ClassVar[str] = "tabular"
+
+    @property
+    def noises(self) -> tuple[Noise, ...]:
+        """Additive noise, where there are columns of numbers, and missing cells."""
+        stds = dict(sorted(zip(self.spec.numeric, self.spec.stds, strict=True)))
+        numbers = Noise(
+            "additive",
+            "standard deviation over that of the training rows",
+            (0.0, 0.1, 0.25, 0.5, 1.0),
+            partial(additive, stds=stds),
+        )
+        cells = Noise(
+            "missing_cells", "part of the cells", (0.0, 0.1, 0.25, 0.5, 0.75), missing_cells
+        )
+        return (numbers, cells) if stds else (cells,)
+
+    def read(self, rows: Rows, stored: Stored | None) -> list[Cells]:
+        """Return the cells of each row."""
+        columns = sorted(self.column.columns.items())
+        return [{name: cells[row] for name, cells in columns} for row in rows]
+
+    def encode(self, values: Sequence[Cells | None]) -> Stored:
+        """Return the cells standardised and coded as in training."""
+        spec = self.spec
+        columns = {
+            name: [None if cells is None else cells[name] for cells in values]
+            for name in (*spec.numeric, *spec.categorical)
+        }
+        return self.view.modality.encode(TabularColumn(columns), np.arange(len(values)), spec)

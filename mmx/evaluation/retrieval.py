@@ -1,0 +1,61 @@
+"""Retrieval between paired modalities: is a row's partner the most similar of all?
+
+Shape legend: ``N`` pairs, ``D`` width of the common space.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+CUTOFFS = (1, 5, 10)
+CHUNK = 512
+"""Rows of the similarity matrix that are held at a time."""
+TIE = 1e-9
+"""Similarities that differ by less are equal; rounding in float64 is far below."""
+
+
+@torch.no_grad()
+def retrieval(a: Tensor, b: Tensor) -> dict[str, dict[str, float]]:
+    """Return how well each row of ``a`` finds its partner in ``b``, and the other way round.
+
+        rank_i = N - #{j : cos(a_i, b_j) < cos(a_i, b_i)}
+
+    Ranks count from 1. Ties are counted pessimistically: of equal similarities, the partner
+    comes last, so that constant embeddings find nothing. NaN counts as a tie.
+
+    Args:
+        a: ``(N, D)`` embeddings of one modality.
+        b: ``(N, D)`` embeddings of the other; row i belongs to row i of ``a``.
+
+    Returns:
+        ``a_to_b``, ``b_to_a`` and their ``mean``, each with ``recall@1``, ``recall@5``,
+        ``recall@10`` (parts of 1) and ``median_rank``.
+
+    Raises:
+        ValueError: The shapes differ, or there is no row.
+    """
+    if a.shape != b.shape or a.ndim != 2 or not len(a):
+        raise ValueError(
+            f"`a` {tuple(a.shape)} and `b` {tuple(b.shape)} must both be (N, D), N at least 1"
+        )
+    a, b = F.normalize(a.double(), dim=1), F.normalize(b.double(), dim=1)
+    least = (a * b).sum(1) - TIE  # (N,)
+    a_to_b = torch.full((len(a),), len(a), device=a.device)
+    b_to_a = a_to_b.clone()
+    for start in range(0, len(a), CHUNK):
+        rows = slice(start, start + CHUNK)
+        similar = a[rows] @ b.T  # (CHUNK, N)
+        a_to_b[rows] -= (similar < least[rows, None]).sum(1)
+        b_to_a -= (similar < least).sum(0)
+    found = {"a_to_b": _summary(a_to_b), "b_to_a": _summary(b_to_a)}
+    both = {key: (one + found["b_to_a"][key]) / 2 for key, one in found["a_to_b"].items()}
+    return {**found, "mean": both}
+
+
+def _summary(ranks: Tensor) -> dict[str, float]:
+    numbers = ranks.cpu().numpy()
+    recalls = {f"recall@{cutoff}": float((numbers <= cutoff).mean()) for cutoff in CUTOFFS}
+    return {**recalls, "median_rank": float(np.median(numbers))}

@@ -1,0 +1,135 @@
+"""The nodes between encoders and the answer: sharing, mapping, missing, fusion, objectives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar, cast
+
+from mmx.balance import Balance
+from mmx.config.build import Builder
+from mmx.errors import Problem, closest
+from mmx.experiment.settings import Settings
+from mmx.fusion import Fusion
+from mmx.fusion.concat import Concat
+from mmx.fusion.match import width_option
+from mmx.mapping import Mapping
+from mmx.missing import Missing
+from mmx.missing.mask import Mask
+from mmx.modalities import Modality
+from mmx.model import Parts
+from mmx.objectives import Objective
+from mmx.sharing import Sharing
+from mmx.tasks import Task
+from mmx.transfer import Transfer
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Role:
+    """What a stage on the source does otherwise than one on the target.
+
+    Attributes:
+        fusion: ``make(widths, outputs=C)``.
+        objective: What is minimised.
+    """
+
+    fusion: partial[Fusion]
+    objective: Objective
+
+
+def optional(builder: Builder, config: dict[str, Any], expected: type[T], name: str) -> T | None:
+    """Return the object of a node, or None where the node is empty."""
+    return builder.build(config[name], expected, name) if config.get(name) else None
+
+
+def model_parts(builder: Builder, config: dict[str, Any]) -> Parts:
+    """Return what stands between encoders and fusion; what is wrong is noted."""
+    mapping = None
+    if config.get("mapping"):
+        mapping = builder.partial(config["mapping"], Mapping, "mapping")
+    missing: Callable[..., Missing] | None = Mask
+    if config.get("missing"):
+        missing = builder.partial(config["missing"], Missing, "missing")
+    return Parts(optional(builder, config, Sharing, "sharing"), mapping, missing or Mask)
+
+
+def chosen_modalities(
+    builder: Builder, settings: Settings | None, tasks: dict[str, Task | None]
+) -> dict[str, dict[str, Modality[Any, Any] | None]]:
+    """Return, for each task that is there, those of its modalities that are used."""
+    given = {role: dict(task.modalities) for role, task in tasks.items() if task is not None}
+    wanted = settings.modalities if settings is not None else None
+    if wanted is None:
+        return given
+    every = sorted({name for own in given.values() for name in own})
+    text = f"modalities=[{','.join(wanted)}]"
+    for name in [name for name in wanted if name not in every]:
+        near = closest(name, every)
+        builder.problems.append(
+            Problem(
+                text,
+                f"no task of this run has {name}",
+                accepted=", ".join(every),
+                closest=near,
+                type_this=f"modalities=[{near or ','.join(every)}]",
+            )
+        )
+    for role, own in given.items():
+        if not own.keys() & set(wanted) and set(wanted) <= set(every):
+            builder.problems.append(Problem(text, f"the {role} has {', '.join(sorted(own))} alone"))
+    return {
+        role: {name: own[name] for name in own if name in wanted} for role, own in given.items()
+    }
+
+
+def is_joint(parts: Parts) -> bool:
+    """Return whether the parts make source and target train together."""
+    return parts.sharing is not None and parts.sharing.tasks
+
+
+def build_roles(
+    builder: Builder,
+    config: dict[str, Any],
+    settings: Settings | None,
+    source: Task | None,
+    transfer: Transfer | None,
+    balance: Balance | None,
+    dropped: dict[str, str],
+) -> tuple[dict[str, Any], dict[str, Role]]:
+    """Return the config and the roles of source and target, as far as they can be built."""
+    fusion = builder.partial(config.get("fusion"), Fusion, "fusion", supplied=("outputs",))
+    objective = builder.build(config.get("objective"), Objective, "objective")
+    others = optional(builder, config, Objective, "source_objective")
+    if config.get("source_objective") and source is None:
+        dropped["source_objective"] = "there is no source to train"
+        config, others = {**config, "source_objective": {}}, None
+    if fusion is not None and settings is not None and settings.match == "params":
+        config, fusion = _without_width(config, fusion, dropped)
+    if fusion is None or objective is None:
+        return config, {}
+    objective_of_source = others or objective
+    if balance is not None:
+        try:
+            objective = balance.objective(objective)
+        except ValueError as error:
+            builder.problems.append(Problem("balance", str(error), type_this="balance=none"))
+    takes_fusion = transfer is None or transfer.takes_fusion
+    of_source = fusion if takes_fusion else cast("partial[Fusion]", partial(Concat))
+    return config, {
+        "source": Role(of_source, objective_of_source),
+        "target": Role(fusion, objective),
+    }
+
+
+def _without_width(
+    config: dict[str, Any], fusion: partial[Fusion], dropped: dict[str, str]
+) -> tuple[dict[str, Any], partial[Fusion]]:
+    """Leave the width to ``match=params``: nothing reads what the config says of it."""
+    option = width_option(fusion)
+    dropped[f"fusion.{option}"] = "match=params chooses it"
+    node = {key: value for key, value in config["fusion"].items() if key != option}
+    kept = {key: value for key, value in fusion.keywords.items() if key != option}
+    return {**config, "fusion": node}, partial(fusion.func, **kept)

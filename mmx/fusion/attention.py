@@ -1,0 +1,55 @@
+"""Attention over modalities."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from mmx.fusion.base import Fusion, Widths, presence
+from mmx.modalities import Features
+
+
+class Attention(Fusion):
+    """Adds up projected modalities, weighted by what all of them together say.
+
+        F = Σ_m a_m (P_m x_m + b_m),  a = softmax(W [x_1; …; x_M] + c)
+
+    One weight for each modality and row. The softmax is taken over the modalities present;
+    an absent one is zero in the concatenation. A single modality has weight 1 and no W.
+
+    Args:
+        widths: Modality to widths.
+        outputs: Not used.
+        width: D_out.
+    """
+
+    def __init__(
+        self,
+        widths: dict[str, Widths],
+        *,
+        outputs: int,
+        width: Annotated[int, Field(ge=1)] = 128,
+    ) -> None:
+        super().__init__(widths, outputs=outputs)
+        self.width = width
+        self.projections = nn.ModuleDict(
+            {name: nn.Linear(widths[name].pooled, width) for name in self.modalities}
+        )
+        total = sum(each.pooled for each in widths.values())
+        self.scores = nn.Linear(total, len(widths)) if len(widths) > 1 else None
+
+    def forward(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
+        """Return ``(B, D_out)``; see :class:`~mmx.fusion.base.Fusion`."""
+        pooled = self.pooled(features, present)
+        projected: Tensor = torch.stack(
+            [self.projections[name](x) for name, x in zip(self.modalities, pooled, strict=True)],
+            dim=1,
+        )  # (B, M, D_out)
+        if self.scores is None:
+            return projected[:, 0]
+        absent = ~presence(present, self.modalities)  # (B, M)
+        scores: Tensor = self.scores(torch.cat(pooled, dim=1)).masked_fill(absent, -torch.inf)
+        return (scores.softmax(1)[:, :, None] * projected).sum(1)

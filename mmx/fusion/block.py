@@ -1,0 +1,88 @@
+"""A Tucker decomposition whose core is block-superdiagonal."""
+
+from __future__ import annotations
+
+from functools import reduce
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from mmx.fusion.base import Fusion, Widths
+from mmx.fusion.normalisation import power_normalised
+from mmx.modalities import Features
+
+
+class Block(Fusion):
+    """Lets chunks of the modalities' projections meet, each with its like alone.
+
+        [u_m1; …; u_mK] = W_m x_m + b_m
+        z_k = normalised(Σ_r ⊙_m (N_mk^(r) u_mk + c_mk^(r))),  F = [z_1; …; z_K]
+
+    normalised takes signed square roots, then unit length
+    (:func:`~mmx.fusion.normalisation.power_normalised`). The K chunks share D_out out as
+    evenly as it goes, the first ones taking one more. The paper has M = 2; with more, each
+    block multiplies its chunks of all modalities. An absent modality is left out of every
+    block, a factor of 1, where the c_mk also start, so that at first each modality speaks for
+    itself too. Where there is but one, R is 1, as a sum of linear maps is one.
+
+    Args:
+        widths: Modality to widths.
+        outputs: Not used.
+        width: D_out, and the width of all of a modality's chunks.
+        blocks: K, but no more than D_out.
+        rank: R.
+
+    Reference: Ben-younes et al. 2019, arXiv 1902.00038.
+    """
+
+    def __init__(
+        self,
+        widths: dict[str, Widths],
+        *,
+        outputs: int,
+        width: Annotated[int, Field(ge=1)] = 128,
+        blocks: Annotated[int, Field(ge=1)] = 4,
+        rank: Annotated[int, Field(ge=1)] = 5,
+    ) -> None:
+        super().__init__(widths, outputs=outputs)
+        self.width = width
+        self.rank = rank if len(widths) > 1 else 1
+        blocks = min(blocks, width)
+        chunks = [width // blocks + (k < width % blocks) for k in range(blocks)]
+        self.factors = nn.ModuleDict(
+            {name: _Factors(widths[name].pooled, chunks, self.rank) for name in self.modalities}
+        )
+
+    def forward(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
+        """Return ``(B, D_out)``; see :class:`~mmx.fusion.base.Fusion`."""
+        factors: list[list[Tensor]] = [
+            [
+                factor.masked_fill(~present[name][:, None, None], 1.0)
+                for factor in self.factors[name](x)
+            ]
+            for name, x in zip(self.modalities, self.pooled(features, present), strict=True)
+        ]  # M lists of K (B, R, chunk)
+        products: list[Tensor] = [reduce(torch.mul, block) for block in zip(*factors, strict=True)]
+        return torch.cat([power_normalised(product.sum(1)) for product in products], dim=1)
+
+
+class _Factors(nn.Module):
+    """W x + b in chunks, and N_k^(r) u_k + c_k^(r) of each, the c at 1."""
+
+    def __init__(self, inputs: int, chunks: list[int], rank: int) -> None:
+        super().__init__()
+        self.chunks = chunks
+        self.rank = rank
+        self.projection = nn.Linear(inputs, sum(chunks))
+        self.core = nn.ModuleList(nn.Linear(chunk, rank * chunk) for chunk in chunks)
+        for layer in self.core:
+            nn.init.ones_(layer.get_parameter("bias"))
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        chunks = self.projection(x).split(self.chunks, dim=1)
+        return [
+            layer(chunk).view(len(x), self.rank, -1)
+            for layer, chunk in zip(self.core, chunks, strict=True)
+        ]

@@ -1,0 +1,70 @@
+"""Every modality's tokens look once at those of all others."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from mmx.fusion.attention_blocks import Attention
+from mmx.fusion.base import Fusion, Widths
+from mmx.fusion.tokens import Projections, masked_mean, read_tokens
+from mmx.modalities import Features
+
+
+class CrossAttention(Fusion):
+    """Adds to each token what it finds in the tokens of the other modalities.
+
+        p_m = LN_m(W_m x_m) + s                             (B, T_m, D), s: positions
+        h_m = LN'_m(p_m + MHA_m(p_m, [p_j for all j ≠ m]))
+        F = [mean_t h_1; …; mean_t h_M]                           (B, M·D)
+
+    Each modality keeps its own length T_m; means are over the valid tokens. An absent
+    modality is not looked at, and its part of F is zero; where all the others are absent,
+    the attention adds zero. A single modality has nobody to look at: h = LN'(p), and there
+    is no attention.
+
+    Args:
+        widths: Modality to widths.
+        outputs: Not used.
+        width: D, the common width; D_out is M·D.
+        heads: Heads of the attention; need not divide the width.
+        dropout: Part of what the attention adds, dropped in training.
+    """
+
+    level: ClassVar[Literal["token"]] = "token"
+    reads: ClassVar[Literal["tokens"]] = "tokens"
+
+    def __init__(
+        self,
+        widths: dict[str, Widths],
+        *,
+        outputs: int,
+        width: Annotated[int, Field(ge=2)] = 64,
+        heads: Annotated[int, Field(ge=1)] = 4,
+        dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
+    ) -> None:
+        super().__init__(widths, outputs=outputs)
+        self.width = width * len(widths)
+        self.projections = Projections(widths, width=width)
+        looking = self.modalities if len(widths) > 1 else ()
+        self.attention = nn.ModuleDict(
+            {name: Attention(width, heads=heads, dropout=dropout) for name in looking}
+        )
+        self.norms = nn.ModuleDict({name: nn.LayerNorm(width) for name in self.modalities})
+
+    def forward(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
+        """Return ``(B, D_out)``; see :class:`~mmx.fusion.base.Fusion`."""
+        tokens, masks = read_tokens(features, present, self.modalities)
+        projected = self.projections.with_positions(tokens, masks)  # M of (B, T_m, D)
+        parts = []
+        for m, name in enumerate(self.modalities):
+            h = projected[m]
+            if self.attention:
+                others = torch.cat(projected[:m] + projected[m + 1 :], dim=1)
+                seen = torch.cat(masks[:m] + masks[m + 1 :], dim=1)
+                h = h + self.attention[name](h, others, seen)
+            parts.append(masked_mean(self.norms[name](h), masks[m]))
+        return torch.cat(parts, dim=1)

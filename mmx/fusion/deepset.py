@@ -1,0 +1,64 @@
+"""The modalities as a set."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from mmx.fusion.base import Fusion, Widths, presence
+from mmx.modalities import Features
+
+
+class Deepset(Fusion):
+    """Embeds each modality, pools the embeddings whatever their order, and reads the pool.
+
+        e_m = relu(P_m x_m + b_m),  s = pool_m e_m,  F = relu(W s + c)
+
+    The pool is taken over the modalities present. With the model's head as last layer, F
+    begins the MLP over the set. A single modality is a set of one: s = e_1.
+
+    Args:
+        widths: Modality to widths.
+        outputs: Not used.
+        width: D_out, and the width of the embeddings.
+        pool: ``sum``; ``mean``, whose scale does not depend on how many modalities a row
+            has; or ``max``, unit by unit.
+
+    Reference: Zaheer et al. 2017, arXiv 1703.06114.
+    """
+
+    def __init__(
+        self,
+        widths: dict[str, Widths],
+        *,
+        outputs: int,
+        width: Annotated[int, Field(ge=1)] = 128,
+        pool: Literal["sum", "mean", "max"] = "mean",
+    ) -> None:
+        super().__init__(widths, outputs=outputs)
+        self.width = width
+        self.pool = pool
+        self.embeddings = nn.ModuleDict(
+            {name: nn.Linear(widths[name].pooled, width) for name in self.modalities}
+        )
+        self.layers = nn.Sequential(nn.Linear(width, width), nn.ReLU())
+
+    def forward(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
+        """Return ``(B, D_out)``; see :class:`~mmx.fusion.base.Fusion`."""
+        pooled = self.pooled(features, present)
+        embedded: Tensor = torch.stack(
+            [self.embeddings[name](x) for name, x in zip(self.modalities, pooled, strict=True)],
+            dim=1,
+        ).relu()  # (B, M, D_out)
+        here = presence(present, self.modalities)[:, :, None]  # (B, M, 1)
+        if self.pool == "max":
+            together = embedded.masked_fill(~here, -torch.inf).amax(1)
+        else:
+            together = embedded.masked_fill(~here, 0.0).sum(1)
+            if self.pool == "mean":
+                together = together / here.sum(1)
+        fused: Tensor = self.layers(together)
+        return fused

@@ -1,0 +1,99 @@
+"""Decisions selected one by one on validation rows."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from mmx.fusion.base import Widths, presence
+from mmx.fusion.heads import UnimodalHeads, kinds_of_a_mean, labelled, make_head
+from mmx.fusion.mixing import Combine, log_shares, mix, select
+from mmx.modalities import Encoded, Features
+
+
+class Ensemble(UnimodalHeads):
+    """Averages a few decisions, as often as greedy selection on validation rows took each.
+
+        ŷ = Σ_k n_k ŷ_k / Σ_k n_k                          of logits
+        ŷ = ln(Σ_k n_k softmax(ŷ_k) / Σ_k n_k)             of probabilities
+
+    To choose from there are one head for each modality and a joint head over all pooled
+    features side by side, zeros where absent. Heads train by the loss of their equally
+    weighted mean. Then :meth:`settle` selects with replacement: every round adds the
+    decision that makes the mean's loss on the validation rows lowest (cross-entropy of
+    classes, binary cross-entropy of labels, mean squared error of numbers), the first
+    modality by name among equals, the joint head last; the best round's counts n are kept.
+
+    In each row only what is present counts, and the joint head always. A row that has
+    nothing of what was selected averages all that it has. With a single modality there is
+    no joint head, which would be the same again, and ŷ is the one decision.
+
+    Args:
+        widths: Modality to widths.
+        outputs: C.
+        hidden: Width of a ReLU layer in each head; None: heads are linear.
+        joint: Whether there is a joint head.
+        rounds: Rounds of selection; a weight is a multiple of one over at most this.
+        combine: Average the ``logits`` or, for classes alone, the ``probabilities``.
+
+    Reference: Caruana et al. 2004, Ensemble selection from libraries of models.
+    """
+
+    settles = True
+
+    def __init__(
+        self,
+        widths: dict[str, Widths],
+        *,
+        outputs: int,
+        hidden: Annotated[int, Field(ge=1)] | None = None,
+        joint: bool = True,
+        rounds: Annotated[int, Field(ge=1)] = 50,
+        combine: Combine = "logits",
+    ) -> None:
+        super().__init__(widths, outputs=outputs, hidden=hidden)
+        self.rounds = rounds
+        self.combine: Combine = combine
+        self.joint = None
+        self.candidates = self.modalities
+        if joint and len(widths) > 1:
+            total = sum(width.pooled for width in widths.values())
+            self.joint = make_head(total, hidden, outputs)
+            self.candidates += ("joint",)
+            self.label_tensors += labelled("joint", hidden)
+        self.counts: Tensor
+        self.register_buffer("counts", torch.ones(len(self.candidates)))
+
+    @classmethod
+    def kinds(cls, **options: Any) -> frozenset[str]:
+        """Return the kinds of target served: probabilities of a softmax need classes."""
+        return kinds_of_a_mean(**options)
+
+    def decisions(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
+        """Return ``(B, K, C)`` decisions, the joint head's last."""
+        alone = super().decisions(features, present)
+        if self.joint is None:
+            return alone
+        together: Tensor = self.joint(torch.cat(self.pooled(features, present), dim=1))
+        return torch.cat([alone, together[:, None]], dim=1)
+
+    def there(self, present: dict[str, Tensor]) -> Tensor:
+        """Return ``(B, K)`` bool, which decisions count; the joint one always does."""
+        here = presence(present, self.modalities)
+        return here if self.joint is None else torch.cat([here, here.any(1, keepdim=True)], dim=1)
+
+    def forward(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
+        """Return ``(B, C)`` logits; see :class:`~mmx.fusion.base.Fusion`."""
+        shares = log_shares(self.counts, self.there(present))  # (B, K)
+        return mix(self.decisions(features, present), shares, self.combine)
+
+    def settle(self, train: Encoded, val: Encoded, seed: int) -> tuple[str, ...]:
+        """Select on ``val``; see :meth:`mmx.fusion.base.Fusion.settle`."""
+        counts = select(*self.decided(val), self.combine, self.rounds)
+        self.counts.copy_(counts)
+        taken = zip(self.candidates, counts.int().tolist(), strict=True)
+        found = ", ".join(f"{name} {count}×" for name, count in taken)
+        return (f"selected on {len(val)} validation rows: {found}",)

@@ -1,0 +1,75 @@
+"""Feature-wise linear modulation."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from mmx.fusion.base import Fusion, Widths, zero_absent
+from mmx.modalities import Features
+
+
+class Film(Fusion):
+    """Lets every other modality scale and shift the units of one.
+
+        z = P x_c + b,  then for each m ≠ c, by name:  z ← γ_m ⊙ z + β_m,  F = z
+        γ_m = 1 + G_m x_m + d_m,  β_m = H_m x_m + e_m
+
+    G_m starts small and d_m at 0, so that γ starts near 1. An absent conditioner leaves z
+    as it is. Where the conditioned modality c is absent, z starts from 0: what is left are
+    the β of the others, each a full projection of its modality. With a single modality
+    F = P x_c + b.
+
+    Args:
+        widths: Modality to widths.
+        outputs: Not used.
+        width: D_out.
+        conditioned: c, the modality that the others modulate; None: the first by name.
+
+    Raises:
+        ValueError: There is no modality ``conditioned``.
+
+    Reference: Perez et al. 2018, arXiv 1709.07871.
+    """
+
+    def __init__(
+        self,
+        widths: dict[str, Widths],
+        *,
+        outputs: int,
+        width: Annotated[int, Field(ge=1)] = 128,
+        conditioned: str | None = None,
+    ) -> None:
+        super().__init__(widths, outputs=outputs)
+        if conditioned is not None and conditioned not in widths:
+            raise ValueError(
+                f"`conditioned` (={conditioned}) is none of the modalities, "
+                f"which are {', '.join(self.modalities)}"
+            )
+        self.width = width
+        self.conditioned = self.modalities[0] if conditioned is None else conditioned
+        self.projection = nn.Linear(widths[self.conditioned].pooled, width)
+        others = {n: widths[n].pooled for n in self.modalities if n != self.conditioned}
+        self.scales = nn.ModuleDict({name: _near_zero(d, width) for name, d in others.items()})
+        self.shifts = nn.ModuleDict({name: nn.Linear(d, width) for name, d in others.items()})
+
+    def forward(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
+        """Return ``(B, D_out)``; see :class:`~mmx.fusion.base.Fusion`."""
+        pooled = dict(zip(self.modalities, self.pooled(features, present), strict=True))
+        fused = self.projection(pooled[self.conditioned])
+        fused = zero_absent(fused, present[self.conditioned])  # (B, D_out)
+        for name, scale in self.scales.items():
+            gamma, beta = 1 + scale(pooled[name]), self.shifts[name](pooled[name])
+            fused = torch.where(present[name][:, None], gamma * fused + beta, fused)
+        return fused
+
+
+def _near_zero(inputs: int, outputs: int) -> nn.Linear:
+    """Return a layer whose outputs start small, yet let a gradient through to its inputs."""
+    linear = nn.Linear(inputs, outputs)
+    nn.init.normal_(linear.weight, std=0.1 * inputs**-0.5)
+    nn.init.zeros_(linear.bias)
+    return linear

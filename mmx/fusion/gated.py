@@ -1,0 +1,64 @@
+"""Each modality, and a gated word of the others on top."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from mmx.fusion.base import Fusion, Widths, zero_absent
+from mmx.modalities import Features
+
+
+class Gated(Fusion):
+    """Adds to each modality what the others say, through a gate that starts shut.
+
+        p_i = P_i x_i + b_i,  z_i = p_i + tanh(g_i) ⊙ W_i [p_j]_{j≠i},  F = [z_1; …; z_M]
+
+    One gate g_i for each unit of each modality. All start at 0, so training starts from
+    the projections side by side, and the W_i begin to learn once the gates have opened: at
+    the very first step their gradient is zero. An absent modality is zero, as z_i and for
+    the others. With a single modality F = p_1 and there is neither gate nor W. All is
+    linear in the features, as ``concat`` without ``hidden`` is.
+
+    Args:
+        widths: Modality to widths.
+        outputs: Not used.
+        width: Width of each z_i; D_out is M times as wide.
+    """
+
+    shut_at_start: ClassVar[tuple[str, ...]] = ("mix.*",)
+
+    def __init__(
+        self,
+        widths: dict[str, Widths],
+        *,
+        outputs: int,
+        width: Annotated[int, Field(ge=1)] = 128,
+    ) -> None:
+        super().__init__(widths, outputs=outputs)
+        self.width = len(widths) * width
+        self.projections = nn.ModuleDict(
+            {name: nn.Linear(widths[name].pooled, width) for name in self.modalities}
+        )
+        several = self.modalities if len(widths) > 1 else ()
+        others = (len(widths) - 1) * width
+        self.mix = nn.ModuleDict({name: nn.Linear(others, width, bias=False) for name in several})
+        self.gates = nn.ParameterDict({name: nn.Parameter(torch.zeros(width)) for name in several})
+
+    def forward(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
+        """Return ``(B, D_out)``; see :class:`~mmx.fusion.base.Fusion`."""
+        projected = {
+            name: zero_absent(self.projections[name](x), present[name])
+            for name, x in zip(self.modalities, self.pooled(features, present), strict=True)
+        }
+        if len(projected) == 1:
+            return projected[self.modalities[0]]
+        fused = []
+        for name, own in projected.items():
+            others = torch.cat([x for other, x in projected.items() if other != name], dim=1)
+            spoken = self.gates[name].tanh() * self.mix[name](others)
+            fused.append(own + zero_absent(spoken, present[name]))
+        return torch.cat(fused, dim=1)

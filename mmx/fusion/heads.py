@@ -1,0 +1,80 @@
+"""One head for each modality: what the decision-level methods share."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from mmx.fusion.base import Fusion, Widths, presence
+from mmx.fusion.mixing import matched
+from mmx.modalities import Encoded, Features
+
+
+class UnimodalHeads(Fusion):
+    """Base of the decision-level methods: ŷ_m = head_m(x_m), from the pooled features.
+
+    Args:
+        widths: Modality to widths.
+        outputs: C.
+        hidden: Width of a ReLU layer in each head; None: heads are linear.
+    """
+
+    level: ClassVar[Literal["decision"]] = "decision"
+    width_option = "hidden"
+
+    def __init__(self, widths: dict[str, Widths], *, outputs: int, hidden: int | None) -> None:
+        super().__init__(widths, outputs=outputs)
+        self.width = outputs
+        self.heads = nn.ModuleDict(
+            {name: make_head(widths[name].pooled, hidden, outputs) for name in self.modalities}
+        )
+        self.label_tensors = tuple(
+            tensor for name in self.modalities for tensor in labelled(f"heads.{name}", hidden)
+        )
+
+    def decisions(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
+        """Return ``(B, M, C)`` decisions, finite but without meaning where absent."""
+        pooled = self.pooled(features, present)
+        return torch.stack(
+            [self.heads[name](x) for name, x in zip(self.modalities, pooled, strict=True)], dim=1
+        )
+
+    def decided(self, rows: Encoded) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what a choice is made from, on the CPU in float64.
+
+        Returns:
+            ``(N, K, C)`` decisions, ``(N, K)`` bool which of them count, and the target.
+        """
+        like = next(self.parameters())
+        features, present = matched(rows, like)
+        with torch.no_grad():
+            decisions = self.decisions(features, present)
+        there = self.there(present)
+        target = rows.target.cpu()
+        return decisions.double().cpu(), there.cpu(), target
+
+    def there(self, present: dict[str, Tensor]) -> Tensor:
+        """Return ``(B, K)`` bool, which decisions count; there is one for each modality."""
+        return presence(present, self.modalities)
+
+
+def make_head(width: int, hidden: int | None, outputs: int) -> nn.Module:
+    """Return a linear head, or one with a ReLU layer of ``hidden`` before it."""
+    if hidden is None:
+        return nn.Linear(width, outputs)
+    return nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
+
+
+def labelled(name: str, hidden: int | None) -> tuple[str, str]:
+    """Return the names of the tensors of head ``name`` that have one row for each output."""
+    last = name if hidden is None else f"{name}.2"
+    return f"{last}.weight", f"{last}.bias"
+
+
+def kinds_of_a_mean(**options: Any) -> frozenset[str]:
+    """Return the kinds of target of a mean: one of softmax probabilities needs classes."""
+    if options.get("combine") == "probabilities":
+        return frozenset({"classes"})
+    return Fusion.kinds()

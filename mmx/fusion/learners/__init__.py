@@ -1,0 +1,15 @@
+"""Families of learner on fixed features, for fusion at algorithm level.
+
+Shape legend: ``N`` rows, ``F`` features, ``C`` classes.
+
+scikit-learn fits them; what it found is kept in tensors, so that a checkpoint holds it and
+a model that was loaded predicts without scikit-learn.
+"""
+
+from mmx.fusion.learners.base import Fitted, Learner
+from mmx.fusion.learners.convex import Convex
+from mmx.fusion.learners.knn import Knn
+from mmx.fusion.learners.logistic import Logistic
+from mmx.fusion.learners.trees import Trees
+
+__all__ = ["Convex", "Fitted", "Knn", "Learner", "Logistic", "Trees"]

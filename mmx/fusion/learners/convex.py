@@ -1,0 +1,35 @@
+"""Weights of several learners."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmx.fusion.learners.base import Classes, Floats, Learner
+from mmx.fusion.mixing import fit_log_weights
+
+
+class Convex(Learner):
+    """p = Σ_a w_a p_a of A learners' probabilities, w ≥ 0, Σ_a w_a = 1.
+
+    The weights have the lowest cross-entropy on the rows they are fitted on. ``x`` are the
+    learners' probabilities side by side, ``(N, A · C)``, all above zero.
+    """
+
+    weights: Tensor
+
+    def __init__(self, outputs: int) -> None:
+        super().__init__(outputs)
+        self.declare(weights=None)
+
+    def learn(self, x: Floats, y: Classes, seed: int) -> None:
+        """Fit; see :class:`~mmx.fusion.learners.base.Learner`. Nothing is drawn."""
+        decisions = torch.from_numpy(np.log(x)).view(len(x), -1, self.outputs)
+        there = torch.ones(decisions.shape[:2], dtype=torch.bool)
+        found = fit_log_weights(decisions, there, torch.from_numpy(y), "probabilities")
+        self.keep(weights=found.exp())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``(N, C)`` probabilities."""
+        return torch.einsum("a,nac->nc", self.weights, x.view(len(x), -1, self.outputs))

@@ -1,0 +1,117 @@
+"""Gradient-boosted trees."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmx.fusion.learners.base import Classes, Floats, Learner
+
+ROUNDS = 50
+LEAVES = 8
+DEPTH = LEAVES - 1  # of the deepest tree with as many leaves
+BINS = 63
+RATE = 0.1
+
+
+class Trees(Learner):
+    """p(x) = softmax(b + Σ_r t_r(x)), one small regression tree for each round r and class.
+
+    scikit-learn's histogram gradient boosting finds them: 50 rounds at a rate of 0.1, up
+    to 8 leaves a tree, 63 bins a feature. A node sends a row left where its feature is at
+    most the threshold, or is NaN and the node says so. All trees' nodes are kept in one
+    row of tensors; a leaf is its own child, so that every row takes the same number of
+    steps. Node 0 is a leaf of value 0, the whole tree of a class that has none of its own.
+    """
+
+    feature: Tensor
+    threshold: Tensor
+    missing_left: Tensor
+    left: Tensor
+    right: Tensor
+    value: Tensor
+    roots: Tensor
+    baseline: Tensor
+
+    def __init__(self, outputs: int) -> None:
+        super().__init__(outputs)
+        self.declare(feature=torch.int64, threshold=None, missing_left=torch.bool)
+        self.declare(left=torch.int64, right=torch.int64, value=None)
+        self.declare(roots=torch.int64, baseline=None)
+
+    def learn(self, x: Floats, y: Classes, seed: int) -> None:
+        """Fit; see :class:`~mmx.fusion.learners.base.Learner`."""
+        from sklearn.ensemble import HistGradientBoostingClassifier  # slow to import
+        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+        seen = np.unique(y)
+        baseline = np.full(self.outputs, -np.inf)
+        baseline[seen] = 0.0
+        rounds: list[list[Any]] = []
+        own = seen if len(seen) > 2 else seen[1:]  # of two classes, the second against 0
+        if len(seen) > 1:
+            model = HistGradientBoostingClassifier(
+                max_iter=ROUNDS,
+                learning_rate=RATE,
+                max_leaf_nodes=LEAVES,
+                max_bins=BINS,
+                categorical_features=None,
+                early_stopping=False,
+                random_state=seed % 2**32,
+            )
+            # Its many short parallel loops crawl where other programs share the cores.
+            with threadpool_limits(limits=1, user_api="openmp"):
+                model.fit(x, y)
+            baseline[own] = model._baseline_prediction[0]
+            rounds = [[tree.nodes for tree in each] for each in model._predictors]
+        self._keep(rounds, own, baseline)
+
+    def _keep(self, rounds: list[list[Any]], own: Classes, baseline: Floats) -> None:
+        """Keep scikit-learn's node arrays, ``rounds`` of one for each class in ``own``."""
+        roots = np.zeros((len(rounds), self.outputs), dtype=np.int64)
+        columns: dict[str, list[Any]] = {
+            "feature": [[0]],
+            "threshold": [[0.0]],
+            "missing_left": [[False]],
+            "left": [[0]],
+            "right": [[0]],
+            "value": [[0.0]],
+        }
+        start = 1
+        for r, trees in enumerate(rounds):
+            for c, nodes in zip(own, trees, strict=True):
+                roots[r, c] = start
+                leaf, itself = nodes["is_leaf"] == 1, start + np.arange(len(nodes))
+                columns["feature"].append(np.where(leaf, 0, nodes["feature_idx"]))
+                columns["threshold"].append(np.where(leaf, 0.0, nodes["num_threshold"]))
+                columns["missing_left"].append(nodes["missing_go_to_left"] == 1)
+                columns["left"].append(np.where(leaf, itself, nodes["left"] + start))
+                columns["right"].append(np.where(leaf, itself, nodes["right"] + start))
+                columns["value"].append(np.where(leaf, nodes["value"], 0.0))
+                start += len(nodes)
+        values = {name: torch.as_tensor(np.concatenate(each)) for name, each in columns.items()}
+        values["threshold"] = rounded_down(values["threshold"], self.threshold.dtype)
+        self.keep(**values, roots=roots, baseline=baseline)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``(N, C)`` probabilities."""
+        node = self.roots.flatten().expand(len(x), -1)  # (N, rounds · C)
+        for _ in range(DEPTH):
+            asked = x.gather(1, self.feature[node])
+            left = (asked <= self.threshold[node]) | (asked.isnan() & self.missing_left[node])
+            node = torch.where(left, self.left[node], self.right[node])
+        values = self.value[node].view(len(x), *self.roots.shape)  # (N, rounds, C)
+        return (self.baseline + values.sum(1)).softmax(1)
+
+
+def rounded_down(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return the largest numbers of ``dtype`` that are at most ``x``.
+
+    A number of ``dtype`` is at most these where it is at most ``x``, so trees decide alike.
+    """
+    near = x.to(dtype)
+    below = torch.nextafter(near, near.new_tensor(-torch.inf))
+    return torch.where(near.to(x.dtype) > x, below, near)

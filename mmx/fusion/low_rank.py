@@ -1,0 +1,60 @@
+"""Tensor fusion without the tensor."""
+
+from __future__ import annotations
+
+from functools import reduce
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from mmx.fusion.base import Fusion, Widths
+from mmx.modalities import Features
+
+
+class LowRank(Fusion):
+    """Multiplies what every modality says of each unit, in each of a few ranks.
+
+        F = Σ_r w_r ⊙_m ([1; x_m] F_m^(r)) + b
+
+    This is a linear map of the outer product ⊗_m [1; x_m], whose weight tensor has a rank of
+    at most R in each of its D_out slices; neither is ever built. F_m^(1..R) are one linear
+    layer, its bias the row that the 1 selects; these rows start at 1, so that at first each
+    modality speaks for itself too, however many multiply. An absent modality is [1; 0]. With
+    a single modality, F is linear in it.
+
+    Args:
+        widths: Modality to widths.
+        outputs: Not used.
+        width: D_out.
+        rank: R.
+
+    Reference: Liu et al. 2018, arXiv 1806.00064.
+    """
+
+    def __init__(
+        self,
+        widths: dict[str, Widths],
+        *,
+        outputs: int,
+        width: Annotated[int, Field(ge=1)] = 128,
+        rank: Annotated[int, Field(ge=1)] = 3,
+    ) -> None:
+        super().__init__(widths, outputs=outputs)
+        self.width = width
+        self.factors = nn.ModuleDict(
+            {name: nn.Linear(widths[name].pooled, rank * width) for name in self.modalities}
+        )
+        for layer in self.factors.values():
+            nn.init.ones_(layer.get_parameter("bias"))
+        self.weights = nn.Parameter(torch.full((rank,), 1 / rank))
+        self.bias = nn.Parameter(torch.zeros(width))
+
+    def forward(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
+        """Return ``(B, D_out)``; see :class:`~mmx.fusion.base.Fusion`."""
+        pooled = self.pooled(features, present)
+        factors = [self.factors[name](x) for name, x in zip(self.modalities, pooled, strict=True)]
+        ranks = reduce(torch.mul, factors).view(-1, len(self.weights), self.width)  # (B, R, D_out)
+        fused: Tensor = (self.weights[:, None] * ranks).sum(1) + self.bias
+        return fused

@@ -1,0 +1,66 @@
+"""The same number of parameters for every fusion, so that they are compared fairly."""
+
+from __future__ import annotations
+
+from functools import cache, partial
+from typing import cast
+
+from torch import nn
+
+from mmx.fusion.base import Fusion, Widths
+from mmx.paper import on_paper
+
+TOLERANCE = 0.05
+"""Part of the budget by which the number of parameters may differ from it."""
+NARROWEST, WIDEST = 2, 2**16
+
+
+def matched(
+    widths: dict[str, Widths], *, outputs: int, method: partial[Fusion], budget: int
+) -> Fusion:
+    """Return a fusion whose width makes fusion and head as large as the budget.
+
+    The method's ``width_option`` is searched for the number of trainable parameters nearest
+    to the budget, which must grow with that option.
+
+    Args:
+        widths: Modality to widths.
+        outputs: C.
+        method: The class with its other options.
+        budget: Trainable parameters of the fusion and the linear head behind it.
+
+    Raises:
+        ValueError: No width comes within ``TOLERANCE`` of the budget.
+    """
+    option = width_option(method)
+
+    @cache
+    def count(width: int) -> int:
+        return parameters(on_paper(method, widths, outputs=outputs, **{option: width}), outputs)
+
+    low, high = NARROWEST, 2 * NARROWEST
+    while count(high) < budget and high < WIDEST:
+        low, high = high, high * 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if count(middle) <= budget else (low, middle)
+    best = min((low, high), key=lambda width: abs(count(width) - budget))
+    found = count(best)
+    if abs(found - budget) > TOLERANCE * budget:
+        name = method.func.__module__.rsplit(".", 1)[-1]
+        raise ValueError(
+            f"match=params finds no width of {name} with {budget:,} parameters in fusion and head: "
+            f"the nearest is {option}={best} with {found:,}"
+        )
+    return method(widths, outputs=outputs, **{option: best})
+
+
+def width_option(method: partial[Fusion]) -> str:
+    """Return the option of a method that scales its parameters."""
+    return cast(type[Fusion], method.func).width_option
+
+
+def parameters(fusion: Fusion, outputs: int) -> int:
+    """Return the trainable parameters of a fusion and of the linear head behind it."""
+    own = sum(each.numel() for each in cast(nn.Module, fusion).parameters() if each.requires_grad)
+    return own if fusion.decides else own + (fusion.width + 1) * outputs

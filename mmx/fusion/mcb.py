@@ -1,0 +1,95 @@
+"""Multimodal compact bilinear pooling."""
+
+from __future__ import annotations
+
+from functools import reduce
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from mmx.fusion.base import Fusion, Widths
+from mmx.fusion.normalisation import power_normalised
+from mmx.modalities import Features
+
+
+class Mcb(Fusion):
+    """Sketches the outer product of all modalities without building it.
+
+        Ψ_m(x)_j = Σ_{i: h_m(i) = j} s_m(i) x_i
+        F = W normalised(Ψ_1(x_1) ∗ … ∗ Ψ_M(x_M)) + b
+
+    h sends each input unit to one of ``sketch`` buckets and s = ±1 is its sign; both are
+    drawn once, at construction, and travel with the checkpoint. The circular convolution ∗
+    of the sketches is the sketch of the outer product, under h = Σ_m h_m mod ``sketch`` and
+    s = Π_m s_m; it is a product of Fourier transforms, never taken in half precision.
+    normalised takes signed square roots, then unit length
+    (:func:`~mmx.fusion.normalisation.power_normalised`). The paper has M = 2. An absent
+    modality is left out of the convolution. A single modality is only sketched.
+
+    Args:
+        widths: Modality to widths.
+        outputs: Not used.
+        width: D_out.
+        sketch: Number of buckets.
+
+    Reference: Fukui et al. 2016, arXiv 1606.01847.
+    """
+
+    def __init__(
+        self,
+        widths: dict[str, Widths],
+        *,
+        outputs: int,
+        width: Annotated[int, Field(ge=1)] = 128,
+        sketch: Annotated[int, Field(ge=1)] = 2048,
+    ) -> None:
+        super().__init__(widths, outputs=outputs)
+        self.width = width
+        self.sketches = nn.ModuleDict(
+            {name: CountSketch(widths[name].pooled, sketch) for name in self.modalities}
+        )
+        self.linear = nn.Linear(sketch, width)
+
+    def forward(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
+        """Return ``(B, D_out)``; see :class:`~mmx.fusion.base.Fusion`."""
+        pooled = self.pooled(features, present)
+        sketches = [self.sketches[name](x) for name, x in zip(self.modalities, pooled, strict=True)]
+        here = [present[name] for name in self.modalities]
+        joint = convolved(sketches, here) if len(sketches) > 1 else sketches[0]  # (B, sketch)
+        fused: Tensor = self.linear(power_normalised(joint))
+        return fused
+
+
+class CountSketch(nn.Module):
+    """A fixed random projection that adds each input unit, with a random sign, to one bucket.
+
+    Args:
+        inputs: D.
+        buckets: Number of buckets, S.
+    """
+
+    def __init__(self, inputs: int, buckets: int) -> None:
+        super().__init__()
+        self.size = buckets
+        self.register_buffer("buckets", torch.randint(buckets, (inputs,)))
+        self.register_buffer("signs", 2 * torch.randint(2, (inputs,)) - 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``(B, S)``, in single precision or double, of ``x`` ``(B, D)``."""
+        signed = x.to(torch.promote_types(x.dtype, torch.float32)) * self.get_buffer("signs")
+        return signed.new_zeros(len(x), self.size).index_add(1, self.get_buffer("buckets"), signed)
+
+
+def convolved(sketches: list[Tensor], present: list[Tensor]) -> Tensor:
+    """Return the circular convolution, ``(B, S)``, of the sketches that each row has.
+
+    A transform of ones, that of [1; 0; …; 0], changes nothing.
+    """
+    spectra = [
+        torch.fft.rfft(sketch).masked_fill(~here[:, None], 1.0)
+        for sketch, here in zip(sketches, present, strict=True)
+    ]
+    convolved: Tensor = torch.fft.irfft(reduce(torch.mul, spectra), n=sketches[0].shape[1])
+    return convolved

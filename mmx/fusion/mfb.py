@@ -1,0 +1,61 @@
+"""Multimodal factorised bilinear pooling."""
+
+from __future__ import annotations
+
+from functools import reduce
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from mmx.fusion.base import Fusion, Widths
+from mmx.fusion.normalisation import power_normalised
+from mmx.modalities import Features
+
+
+class Mfb(Fusion):
+    """Expands every modality, multiplies, and sums over the factors of each unit.
+
+        u_m = U_m x_m + b_m in R^(D_out·k),  F = normalised(Σ_k ⊙_m u_m)
+
+    normalised takes signed square roots, then unit length
+    (:func:`~mmx.fusion.normalisation.power_normalised`). The paper has M = 2; with more, the
+    product is over all modalities. An absent modality is left out of it, a factor of 1, where
+    the b_m also start, so that at first each modality speaks for itself too. Where there is
+    but one, k is 1, as a sum of linear maps is one.
+
+    Args:
+        widths: Modality to widths.
+        outputs: Not used.
+        width: D_out.
+        factors: k.
+
+    Reference: Yu et al. 2017, arXiv 1708.01471.
+    """
+
+    def __init__(
+        self,
+        widths: dict[str, Widths],
+        *,
+        outputs: int,
+        width: Annotated[int, Field(ge=1)] = 128,
+        factors: Annotated[int, Field(ge=1)] = 3,
+    ) -> None:
+        super().__init__(widths, outputs=outputs)
+        self.width = width
+        self.factors = factors if len(widths) > 1 else 1
+        self.expansions = nn.ModuleDict(
+            {name: nn.Linear(widths[name].pooled, width * self.factors) for name in self.modalities}
+        )
+        for layer in self.expansions.values():
+            nn.init.ones_(layer.get_parameter("bias"))
+
+    def forward(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
+        """Return ``(B, D_out)``; see :class:`~mmx.fusion.base.Fusion`."""
+        expanded = [
+            self.expansions[name](x).masked_fill(~present[name][:, None], 1.0)
+            for name, x in zip(self.modalities, self.pooled(features, present), strict=True)
+        ]
+        product = reduce(torch.mul, expanded).view(-1, self.width, self.factors)
+        return power_normalised(product.sum(2))

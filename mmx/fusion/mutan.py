@@ -1,0 +1,64 @@
+"""A Tucker decomposition whose core has a low rank."""
+
+from __future__ import annotations
+
+from functools import reduce
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from mmx.fusion.base import Fusion, Widths
+from mmx.modalities import Features
+
+
+class Mutan(Fusion):
+    """Multiplies squashed projections of the modalities, in each of a few ranks.
+
+        u_m = tanh(W_m x_m + b_m),  F = Σ_r ⊙_m (N_m^(r) u_m + c_m^(r))
+
+    The Tucker decomposition of a tensor in R^(D_1 × … × D_M × C): the W_m are its factor
+    matrices, with the head after the fusion as that of the outputs, and each of the D_out
+    slices of its core is a sum of R outer products of vectors. The paper has M = 2; with more,
+    the product is over all modalities. An absent modality is left out of it, a factor of 1,
+    where the c_m also start, so that at first each modality speaks for itself too. Where there
+    is but one, R is 1, as a sum of linear maps is one.
+
+    Args:
+        widths: Modality to widths.
+        outputs: Not used.
+        width: D_out, and the width of every u_m.
+        rank: R.
+
+    Reference: Ben-younes et al. 2017, arXiv 1705.06676.
+    """
+
+    def __init__(
+        self,
+        widths: dict[str, Widths],
+        *,
+        outputs: int,
+        width: Annotated[int, Field(ge=1)] = 128,
+        rank: Annotated[int, Field(ge=1)] = 5,
+    ) -> None:
+        super().__init__(widths, outputs=outputs)
+        self.width = width
+        self.rank = rank if len(widths) > 1 else 1
+        self.projections = nn.ModuleDict(
+            {name: nn.Linear(widths[name].pooled, width) for name in self.modalities}
+        )
+        self.core = nn.ModuleDict(
+            {name: nn.Linear(width, self.rank * width) for name in self.modalities}
+        )
+        for layer in self.core.values():
+            nn.init.ones_(layer.get_parameter("bias"))
+
+    def forward(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
+        """Return ``(B, D_out)``; see :class:`~mmx.fusion.base.Fusion`."""
+        factors = []  # M of (B, R·D_out)
+        for name, x in zip(self.modalities, self.pooled(features, present), strict=True):
+            projected = self.projections[name](x).tanh()
+            factors.append(self.core[name](projected).masked_fill(~present[name][:, None], 1.0))
+        product: Tensor = reduce(torch.mul, factors)
+        return product.view(-1, self.rank, self.width).sum(1)

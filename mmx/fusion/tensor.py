@@ -1,0 +1,95 @@
+"""The outer product of all modalities."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import nn
+
+from mmx.fusion.base import Fusion, Widths
+from mmx.modalities import Features
+
+WIDEST = 32
+"""Of a factor, where the config does not say."""
+
+USUAL, MOST = 2_500, 1_000_000
+"""Entries of the product: the most where the config does not say, and the most of all."""
+
+
+class Tensor(Fusion):
+    """Reads every product of one unit, or none, of each modality.
+
+        F = relu(W vec(⊗_m [1; P_m x_m]))
+
+    The entries are all the products of units of the P_m x_m, at most one of each modality:
+    1, unimodal, bimodal, up to M-modal ones, (``factor_width`` + 1)^M in all. The one that
+    is always 1 gives the bias. An absent modality is [1; 0]: products without it remain.
+    With a single modality, F is a layer over its projection. P_m starts such that P_m x_m is
+    no longer than the 1 beside it at any ``factor_width``: products of many start small.
+
+    Args:
+        widths: Modality to widths.
+        outputs: Not used.
+        width: D_out.
+        factor_width: Width of each P_m x_m; None: the largest of at most 32 that keeps the
+            product within 2,500 entries (32, 32, 12 and 6 for M = 1, 2, 3 and 4).
+
+    Raises:
+        ValueError: The product has more than 1,000,000 entries.
+
+    Reference: Zadeh et al. 2017, arXiv 1707.07250.
+    """
+
+    def __init__(
+        self,
+        widths: dict[str, Widths],
+        *,
+        outputs: int,
+        width: Annotated[int, Field(ge=1)] = 128,
+        factor_width: Annotated[int, Field(ge=1)] | None = None,
+    ) -> None:
+        super().__init__(widths, outputs=outputs)
+        self.width = width
+        modalities = len(widths)
+        if factor_width is None:
+            factor_width = max(1, min(WIDEST, _largest(USUAL, modalities)))
+        entries = (factor_width + 1) ** modalities
+        if entries > MOST:
+            most = _largest(MOST, modalities)
+            tip = f"`factor_width` can be at most {most}" if most else "use fusion=low_rank"
+            raise ValueError(
+                f"`factor_width` (={factor_width}) makes a product of {entries:,} entries "
+                f"with {modalities} modalities, more than {MOST:,}: {tip}"
+            )
+        self.projections = nn.ModuleDict(
+            {
+                name: nn.Linear(widths[name].pooled, factor_width, bias=False)
+                for name in self.modalities
+            }
+        )
+        for name, projection in self.projections.items():
+            bound = (widths[name].pooled * factor_width) ** -0.5
+            nn.init.uniform_(projection.get_parameter("weight"), -bound, bound)
+        self.linear = nn.Linear(entries, width, bias=False)
+
+    def forward(
+        self, features: dict[str, Features], present: dict[str, torch.Tensor]
+    ) -> torch.Tensor:
+        """Return ``(B, D_out)``; see :class:`~mmx.fusion.base.Fusion`."""
+        pooled = self.pooled(features, present)
+        product = pooled[0].new_ones(len(pooled[0]), 1)
+        for name, x in zip(self.modalities, pooled, strict=True):
+            factor = F.pad(self.projections[name](x), (1, 0), value=1.0)  # (B, 1 + factor_width)
+            product = (product[:, :, None] * factor[:, None, :]).flatten(1)
+        return F.relu(self.linear(product))
+
+
+def _largest(entries: int, modalities: int) -> int:
+    """Return the largest factor width whose product has no more entries than that."""
+    width = 0
+    while (width + 2) ** modalities <= entries:
+        width += 1
+    return width

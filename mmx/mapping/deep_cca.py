@@ -1,0 +1,218 @@
+"""Deep canonical correlation analysis."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from itertools import combinations, islice
+from typing import Annotated, cast
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from mmx.errors import TrainingError
+from mmx.mapping.base import Mapping
+from mmx.mapping.canonical import canonical, factor, shared_rows, whitened_cross
+from mmx.mapping.pca import fit_principal
+from mmx.mapping.projection import Projection, map_each, shortfalls
+from mmx.modalities import Encoded, Features
+
+
+class DeepCca(Mapping):
+    """Maps the modalities by networks whose outputs correlate as much as they can.
+
+        h_m = V_m relu(W_m z_m + b_m) + c_m,  z_m: x_m with every feature standardised
+        max Σ_{m<n} Σ_k ρ_k(h_m, h_n),  ρ_k the canonical correlations of a batch
+
+    The networks are trained once, by Adam, before the model is; they stay as they are from
+    then on, under the projections of :class:`~mmx.mapping.cca.Cca` of their outputs. As
+    there, rows that have a single modality take no part, the covariances have a ridge, and
+    a single modality is mapped by its whitened principal components.
+
+    Large batches give honest correlations: a batch of no more rows than dimensions agrees
+    perfectly whatever it holds.
+
+    Args:
+        widths: Modality to D_m.
+        width: D', of the outputs; of a single modality at most D_m.
+        hidden: Width of the ReLU layer.
+        ridge: Added to each covariance, in units of its mean variance.
+        steps: Steps of Adam; they bound the time, however many rows there are.
+        batch_size: The most rows in a step.
+        lr: Learning rate of Adam.
+
+    Reference: Andrew et al. 2013, "Deep canonical correlation analysis" (ICML).
+    """
+
+    fitted = True
+
+    def __init__(
+        self,
+        widths: dict[str, int],
+        *,
+        width: Annotated[int, Field(ge=1)] = 64,
+        hidden: Annotated[int, Field(ge=1)] = 128,
+        ridge: Annotated[float, Field(gt=0)] = 1e-3,
+        steps: Annotated[int, Field(ge=1)] = 300,
+        batch_size: Annotated[int, Field(ge=2)] = 1000,
+        lr: Annotated[float, Field(gt=0)] = 1e-3,
+    ) -> None:
+        super().__init__(widths)
+        self.ridge, self.steps, self.batch_size, self.lr = ridge, steps, batch_size, lr
+        alone = len(widths) == 1
+        self.common = min(width, *widths.values()) if alone else width
+        self.widths = dict.fromkeys(self.modalities, self.common)
+        self.maps = nn.ModuleDict(
+            {
+                name: Projection(widths[name], self.common)
+                if alone
+                else _Network(widths[name], hidden, self.common)
+                for name in self.modalities
+            }
+        )
+
+    def fit(self, train: Encoded, seed: int) -> tuple[str, ...]:
+        """Train the networks; see :class:`~mmx.mapping.base.Mapping`.
+
+        Raises:
+            DataError: There are too few rows to learn from.
+            TrainingError: The correlation is not a number any more.
+        """
+        if len(self.modalities) == 1:
+            return fit_principal(self.maps, self.widths, train, whiten=True)
+        x, used = shared_rows(train)
+        networks = {name: cast(_Network, self.maps[name]) for name in self.modalities}
+        generator = torch.Generator().manual_seed(seed)
+        with torch.inference_mode(False):  # with gradients, whatever the caller does without
+            z = {name: networks[name].standardise(x[name], used[name]) for name in networks}
+            weights = {name: networks[name].draw(generator) for name in networks}
+            try:
+                self._train(weights, z, used, generator)
+                h = {name: _outputs(z[name], weights[name]).detach().double() for name in z}
+                found = canonical(h, used, width=self.common, ridge=self.ridge)
+            except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]  # of NaN
+                raise TrainingError(
+                    f"deep_cca diverged at a learning rate of {self.lr:g}",
+                    tip=f"mapping.lr={self.lr / 10:g}",
+                ) from error
+        for name, network in networks.items():
+            network.set(weights[name], found.means[name], found.components[name])
+        counts = dict.fromkeys(self.modalities, len(found.correlations))
+        return (found.note(), *shortfalls("correlated", counts, self.widths))
+
+    def _train(
+        self,
+        weights: dict[str, list[Tensor]],
+        z: dict[str, Tensor],
+        used: dict[str, Tensor],
+        generator: torch.Generator,
+    ) -> None:
+        """Change the weights in place until their outputs correlate."""
+        optimizer = torch.optim.Adam([w for each in weights.values() for w in each], lr=self.lr)
+        rows = torch.stack(list(used.values())).any(0).nonzero().squeeze(1)
+        for batch in islice(_batches(rows, self.batch_size, generator), self.steps):
+            h = {name: _outputs(z[name][batch], weights[name]) for name in z}
+            here = {name: used[name][batch] for name in z}
+            loss = -total_correlation(h, here, self.ridge)
+            if not loss.requires_grad:  # no two rows of the batch share two modalities
+                continue
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+
+    def forward(
+        self, features: dict[str, Features], present: dict[str, Tensor]
+    ) -> dict[str, Features]:
+        """Map pooled vectors and tokens; see :class:`~mmx.mapping.base.Mapping`."""
+        return map_each(self.maps, features, present)
+
+
+class _Network(nn.Module):
+    """One modality's network and the projection on top of it; buffers alone, for it is fixed."""
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, inputs: int, hidden: int, outputs: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(inputs))
+        self.register_buffer("scale", torch.ones(inputs))
+        shapes = ((hidden, inputs), (hidden,), (outputs, hidden), (outputs,))
+        for name, shape in zip(_WEIGHTS, shapes, strict=True):
+            self.register_buffer(name, torch.zeros(shape))
+        self.projection = Projection(outputs, outputs)
+
+    @property
+    def weights(self) -> list[Tensor]:
+        """W, b, V and c."""
+        return [self.get_buffer(name) for name in _WEIGHTS]
+
+    def standardise(self, x: Tensor, used: Tensor) -> Tensor:
+        """Learn mean and deviation of the used rows of ``x`` ``(N, D)``; return them as float32.
+
+        Rows that are not used become zero.
+        """
+        mean, deviation = x[used].mean(0), x[used].std(0, correction=0)
+        scale = deviation.where(deviation > 1e-6 * deviation.max(), 1.0)  # not of mere rounding
+        self.mean.copy_(mean)
+        self.scale.copy_(scale)
+        return ((x - mean) / scale).masked_fill(~used[:, None], 0.0).float()
+
+    def draw(self, generator: torch.Generator) -> list[Tensor]:
+        """Return W, b, V and c to start from, uniform within ± the root of 1 / fan-in."""
+        drawn = []
+        for index, like in enumerate(self.weights):
+            bound = self.weights[index - index % 2].shape[1] ** -0.5
+            start = torch.rand(like.shape, generator=generator, dtype=torch.float32)
+            drawn.append(((2 * start - 1) * bound).requires_grad_())
+        return drawn
+
+    def set(self, weights: list[Tensor], mean: Tensor, components: Tensor) -> None:
+        """Take over what was trained, and the projection on top."""
+        for buffer, weight in zip(self.weights, weights, strict=True):
+            buffer.copy_(weight.detach())
+        self.projection.set(mean, components)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``(..., D')`` of ``x`` ``(..., D)``."""
+        projected: Tensor = self.projection(_outputs((x - self.mean) / self.scale, self.weights))
+        return projected
+
+
+_WEIGHTS = ("hidden_weight", "hidden_bias", "output_weight", "output_bias")
+
+
+def _outputs(z: Tensor, weights: list[Tensor]) -> Tensor:
+    """Return V relu(W z + b) + c."""
+    first, first_bias, second, second_bias = weights
+    return F.linear(F.linear(z, first, first_bias).relu(), second, second_bias)
+
+
+def _batches(rows: Tensor, size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Yield batches of at most ``size`` rows, equally large, for ever; a new order each round."""
+    while True:
+        order = rows[torch.randperm(len(rows), generator=generator)]
+        yield from order.tensor_split(math.ceil(len(rows) / size))
+
+
+def total_correlation(h: dict[str, Tensor], here: dict[str, Tensor], ridge: float) -> Tensor:
+    """Return Σ_{m<n} Σ_k ρ_k(h_m, h_n), each pair over the rows that have both.
+
+    Args:
+        h: Modality to ``(B, D)``.
+        here: Modality to ``(B,)`` bool.
+        ridge: In units of the mean variance of a modality.
+    """
+    total = torch.zeros((), dtype=torch.float64)
+    for pair in combinations(sorted(h), 2):
+        rows = here[pair[0]] & here[pair[1]]
+        if rows.sum() > 1:
+            both = [h[name][rows].double() for name in pair]
+            first, second = (x - x.mean(0) for x in both)
+            whitened = whitened_cross(
+                (first, factor(first, ridge)), (second, factor(second, ridge))
+            )
+            total = total + torch.linalg.svdvals(whitened).sum()
+    return total

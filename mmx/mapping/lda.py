@@ -1,0 +1,100 @@
+"""Linear discriminants."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, cast
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from mmx.errors import DataError
+from mmx.mapping.base import Mapping
+from mmx.mapping.projection import Projection, map_each, shortfalls, training_rows
+from mmx.modalities import Encoded, Features
+
+
+class Lda(Mapping):
+    """Keeps the directions in which the classes lie apart, measured by their own spread.
+
+        y_m = A_m (x_m - μ_m),  (S_t - S_w) a = λ S_w a,  aᵀ S_w a = 1
+
+    S_t is the covariance of all rows and S_w the mean covariance within a class, both
+    shrunk towards the same variance for every feature and no covariance: with more features
+    than rows, some direction would else tell the training rows apart and nothing beyond
+    them. C classes have at most C - 1 directions; further dimensions are zero.
+
+    Args:
+        widths: Modality to D_m.
+        width: D', of a modality with D_m of at least that.
+        shrinkage: How much S_t and S_w are shrunk; ``auto``: as Ledoit and Wolf estimate it.
+
+    Reference: Fisher 1936; Ledoit and Wolf 2004; computed by scikit-learn.
+    """
+
+    fitted = True
+    kinds = frozenset({"classes"})
+
+    def __init__(
+        self,
+        widths: dict[str, int],
+        *,
+        width: Annotated[int, Field(ge=1)] = 64,
+        shrinkage: Literal["auto"] | Annotated[float, Field(ge=0, le=1)] = "auto",
+    ) -> None:
+        super().__init__(widths)
+        self.shrinkage = shrinkage
+        self.widths = {name: min(width, widths[name]) for name in self.modalities}
+        self.maps = nn.ModuleDict(
+            {name: Projection(widths[name], self.widths[name]) for name in self.modalities}
+        )
+
+    def fit(self, train: Encoded, seed: int) -> tuple[str, ...]:
+        """Find the discriminants; see :class:`~mmx.mapping.base.Mapping`.
+
+        Raises:
+            DataError: There are too few rows, too few classes or no spread to learn from.
+        """
+        found = {}
+        for name in self.modalities:
+            rows = _classes_with_spread(train, name)
+            x, target = training_rows(train, name, rows), train.target.cpu()[rows]
+            mean, components = self._discriminants(name, x, target)
+            cast(Projection, self.maps[name]).set(mean, components[: self.widths[name]])
+            found[name] = len(components)
+        return shortfalls("discriminants", found, self.widths)
+
+    def _discriminants(self, name: str, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the mean and all discriminants of the rows."""
+        from sklearn.discriminant_analysis import LinearDiscriminantAnalysis  # slow to import
+
+        classes = int(target.bincount().count_nonzero())
+        if classes < 2:
+            raise DataError(
+                f"lda needs 2 classes with 2 training rows that have {name}; there are {classes}"
+            )
+        lda = LinearDiscriminantAnalysis(solver="eigen", shrinkage=self.shrinkage)
+        try:
+            lda.fit(x.numpy(), target.numpy())
+        except np.linalg.LinAlgError as error:
+            raise DataError(
+                f"lda with shrinkage={self.shrinkage}: within their classes, the {name} features "
+                "do not vary in every direction",
+                tip="mapping.shrinkage=0.1",
+            ) from error
+        components = torch.from_numpy(lda.scalings_.T[: min(classes - 1, x.shape[1])])
+        return x.mean(0), components
+
+    def forward(
+        self, features: dict[str, Features], present: dict[str, Tensor]
+    ) -> dict[str, Features]:
+        """Map pooled vectors and tokens; see :class:`~mmx.mapping.base.Mapping`."""
+        return map_each(self.maps, features, present)
+
+
+def _classes_with_spread(train: Encoded, name: str) -> Tensor:
+    """Return ``(N,)`` bool: rows with the modality, of classes that have two of them or more."""
+    here, target = train.present[name].cpu(), train.target.cpu()
+    counts = torch.bincount(target[here], minlength=int(target.max()) + 1)
+    return here & (counts[target] >= 2)

@@ -1,0 +1,111 @@
+"""What mappings share: the rows to learn from, a fixed projection, and modalities one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as Dict
+
+import torch
+from torch import Tensor, nn
+
+from mmx.errors import DataError
+from mmx.modalities import Encoded, Features
+
+
+class Projection(nn.Module):
+    """A linear map that is fitted, not trained.
+
+        y = A (x - μ)
+
+    Both are zero until :meth:`set` is called, so the shapes never depend on data.
+
+    Attributes:
+        mean: μ ``(D,)``.
+        components: A ``(D', D)``.
+
+    Args:
+        inputs: D.
+        outputs: D'.
+    """
+
+    mean: Tensor
+    components: Tensor
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(inputs))
+        self.register_buffer("components", torch.zeros(outputs, inputs))
+
+    def set(self, mean: Tensor, components: Tensor) -> None:
+        """Take over μ and the first rows of A; the rows of A that are left stay zero."""
+        self.mean.copy_(mean)
+        self.components.zero_()[: len(components)].copy_(components)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``(..., D')`` of ``x`` ``(..., D)``."""
+        return nn.functional.linear(x - self.mean, self.components)
+
+
+def map_each(
+    maps: nn.ModuleDict, features: dict[str, Features], present: dict[str, Tensor]
+) -> dict[str, Features]:
+    """Return the features with each modality's tokens and pooled vector mapped.
+
+    Rows of an absent modality are read as zeros: what they hold would else reach the
+    gradients of the map, even where nothing reads the rows themselves.
+    """
+
+    def mapped(name: str, x: Tensor) -> Tensor:
+        absent = ~present[name].view(-1, *[1] * (x.dim() - 1))
+        result: Tensor = maps[name](x.masked_fill(absent, 0.0))
+        return result
+
+    return {
+        name: Features(mapped(name, each.tokens), each.mask, mapped(name, each.pooled), each.levels)
+        for name, each in features.items()
+    }
+
+
+def training_rows(train: Encoded, name: str, among: Tensor | None = None) -> Tensor:
+    """Return the ``(N_m, D)`` pooled vectors of the rows that have a modality, in float64.
+
+    Args:
+        train: Features of the training rows.
+        name: The modality.
+        among: ``(N,)`` bool, those of them to learn from; None: all.
+
+    Raises:
+        DataError: The rows are fewer than two or all the same.
+    """
+    pooled = train.features[name].pooled.detach()
+    rows = train.present[name] if among is None else among.to(pooled.device)
+    x = pooled[rows].cpu().double()
+    if len(x) < 2:
+        raise DataError(
+            f"the mapping has {_counted(len(x))} to learn {name} from, and needs at least 2",
+            tip="mapping=linear needs no rows to start with",
+        )
+    if bool((x == x[0]).all()):
+        raise DataError(
+            f"the {name} features of all {_counted(len(x))} are the same: there is nothing to map",
+            tip="mapping=linear needs no rows to start with",
+        )
+    return x
+
+
+def shortfalls(what: str, found: Dict[str, int], widths: Dict[str, int]) -> tuple[str, ...]:
+    """Return a note for each modality that fills fewer dimensions than it has.
+
+    Args:
+        what: What fills them, as a reader would say it.
+        found: Modality to the number of dimensions that are filled.
+        widths: Modality to all of its dimensions.
+    """
+    return tuple(
+        f"{name}: {found[name]} of {width} dimensions are {what}, the others zero"
+        for name, width in sorted(widths.items())
+        if found[name] < width
+    )
+
+
+def _counted(rows: int) -> str:
+    return f"{rows} training row{'' if rows == 1 else 's'}"

@@ -1,0 +1,112 @@
+"""Canonical correlation between modalities."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from mmx.objectives.base import Criterion, FeatureLoss, Objective, masked_mean
+from mmx.objectives.projections import projections
+
+RIDGE = 1e-3
+
+
+class Cca(Objective):
+    """Makes the modalities' projected features as correlated as a linear map can show.
+
+        H_m = W_m x_m, centred over the n rows that have both a and b
+        Σ_ab = H_aᵀ H_b / n,  Σ_aa = H_aᵀ H_a / n + r I,  r = 1e-3
+        L_ab = -Σ_k ρ_k,  ρ = singular values of Σ_aa^(-½) Σ_ab Σ_bb^(-½)
+
+    A sum over the E canonical correlations, so in [-E, 0]; L is the mean of L_ab over the
+    pairs of modalities. With n ≤ E any features correlate perfectly, so a pair takes part
+    only where n > E, and a batch without such a pair gives 0. The covariances are means
+    over rows: beyond that threshold, repeating a batch changes nothing. They are
+    whitened by Cholesky factors, which gives the same ρ as the roots and has a gradient
+    where eigenvalues are equal. In float64 inside.
+
+    It reads no outputs: a term of ``combined``.
+
+    Args:
+        width: E; batches need more rows than that.
+
+    Reference: Andrew et al. 2013, Deep canonical correlation analysis.
+    """
+
+    kinds = frozenset({"classes", "multilabel", "regression"})
+    reads_outputs = False
+    cross_modal = True
+
+    def __init__(self, *, width: Annotated[int, Field(ge=1)] = 16) -> None:
+        self.width = width
+
+    def bind(self, target: Tensor, outputs: int, widths: dict[str, int]) -> Criterion:
+        """Return the loss; see :class:`~mmx.objectives.base.Objective`.
+
+        Raises:
+            ValueError: There is only one modality, one is narrower than ``width``, or there
+                are too few training rows for any batch.
+        """
+        self._check_modalities(widths)
+        for name in sorted(widths):
+            if widths[name] < self.width:
+                raise ValueError(
+                    f"`width` (={self.width}) must be at most that of every modality's "
+                    f"features; {name} has {widths[name]}"
+                )
+        if len(target) <= self.width:
+            raise ValueError(
+                f"`width` (={self.width}) must be smaller than the number of training rows "
+                f"(={len(target)})"
+            )
+        return CcaLoss(widths, self.width)
+
+
+class CcaLoss(FeatureLoss):
+    """The loss of :class:`Cca`.
+
+    Args:
+        widths: Modality to D_m.
+        width: E.
+    """
+
+    def __init__(self, widths: dict[str, int], width: int) -> None:
+        super().__init__(widths)
+        self.width = width
+        self.projections = projections(widths, width, bias=False)  # centring would undo a bias
+
+    def loss(self, pooled: dict[str, Tensor], present: dict[str, Tensor], target: Tensor) -> Tensor:
+        """Return the scalar loss; see FeatureLoss."""
+        projected = {name: self.projections[name](x) for name, x in pooled.items()}
+        losses, enough = [], []
+        for a, b in combinations(self.modalities, 2):
+            rows = present[a] & present[b]
+            losses.append(-correlation(projected[a], projected[b], rows))
+            enough.append(rows.sum() > self.width)
+        return masked_mean(torch.stack(losses), torch.stack(enough))
+
+
+def correlation(x: Tensor, y: Tensor, rows: Tensor) -> Tensor:
+    """Return the sum of the canonical correlations of ``x`` and ``y`` ``(B, E)`` over ``rows``."""
+    dtype, n = x.dtype, rows.sum().clamp(min=1)
+    x, y = _centred(x.double(), rows), _centred(y.double(), rows)
+    ridge = RIDGE * torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
+    left = torch.linalg.cholesky_ex(x.T @ x / n + ridge).L
+    right = torch.linalg.cholesky_ex(y.T @ y / n + ridge).L
+    half = torch.linalg.solve_triangular(left, x.T @ y / n, upper=False)
+    whitened: Tensor = torch.linalg.solve_triangular(right, half.T, upper=False)  # (E, E)
+    if not bool(whitened.isfinite().all()):
+        return whitened.sum().to(dtype)  # the features are not finite: nor is the loss
+    total: Tensor = torch.linalg.svdvals(whitened).sum()
+    return total.to(dtype)
+
+
+def _centred(x: Tensor, rows: Tensor) -> Tensor:
+    """Return ``(B, E)`` less its mean over ``rows``, and zeros in all others."""
+    absent = ~rows[:, None]
+    mean = x.masked_fill(absent, 0.0).sum(0) / rows.sum().clamp(min=1)
+    return (x - mean).masked_fill(absent, 0.0)

@@ -1,0 +1,203 @@
+"""A weighted sum of objectives."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import inspect
+import math
+import pkgutil
+from collections.abc import Callable
+from functools import cache
+from typing import Annotated, Any, cast, get_type_hints
+
+import pydantic
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from mmx.errors import Problem, closest
+from mmx.modalities import Encoded
+from mmx.objectives.base import Criterion, ModelOutput, Objective
+from mmx.objectives.cross_entropy import CrossEntropy
+from mmx.objectives.focal import Focal
+
+Weight = Annotated[float, Field(gt=0)]
+
+
+class Combined(Objective):
+    """L = Σ_t λ_t L_t, such as the task's loss and what aligns the modalities.
+
+    Each L_t keeps its own mean, so λ means the same at every batch size where L_t does.
+    The kinds of target served are those that all terms serve.
+
+    Args:
+        terms: Objective to λ > 0; None: ``{cross_entropy: 1.0}``. One at least reads
+            outputs, or the head would not learn.
+        options: Objective to its options, as far as they are not the default ones.
+
+    Raises:
+        ValueError: There is no such objective or option, or the terms do not fit each other.
+    """
+
+    def __init__(
+        self,
+        *,
+        terms: dict[str, Weight] | None = None,
+        options: dict[str, dict[str, Any]] | None = None,
+    ) -> None:
+        terms = {"cross_entropy": 1.0} if terms is None else terms
+        options = {} if options is None else options
+        self.weights = {name: terms[name] for name in sorted(terms)}
+        self.terms = {name: _term(name, options.get(name, {})) for name in self.weights}
+        for name in options:
+            if name not in terms:
+                raise _problem("options", name, "is not among `terms`", terms)
+        if not any(term.reads_outputs for term in self.terms.values()):
+            raise ValueError(
+                f"`terms` ({', '.join(terms) or 'none'}) read no outputs, so the head would not "
+                "learn: add one that does, such as cross_entropy, or choose objective=contrastive "
+                "to train without labels"
+            )
+        self.kinds = frozenset.intersection(*(term.kinds for term in self.terms.values()))
+        if not self.kinds:
+            served = (f"{name} {' or '.join(sorted(t.kinds))}" for name, t in self.terms.items())
+            raise ValueError(f"`terms` serve no kind of target together: {', '.join(served)}")
+        self.cross_modal = any(term.cross_modal for term in self.terms.values())
+
+    def bind(self, target: Tensor, outputs: int, widths: dict[str, int]) -> Criterion:
+        """Return the loss; see :class:`~mmx.objectives.base.Objective`."""
+        bound = {name: term.bind(target, outputs, widths) for name, term in self.terms.items()}
+        reading = [name for name, term in self.terms.items() if term.reads_outputs]
+        return CombinedLoss(bound, self.weights, reading)
+
+    def with_class_weights(self) -> Objective:
+        """Return it with class weights in its cross-entropy or focal term; see Objective."""
+        return self._with(lambda term: term.with_class_weights()) or super().with_class_weights()
+
+    def focused(self, gamma: float) -> Objective:
+        """Return it with its cross-entropy or focal term focused; see Objective."""
+        return self._with(lambda term: term.focused(gamma)) or super().focused(gamma)
+
+    def _with(self, change: Callable[[Objective], Objective]) -> Combined | None:
+        """Return a copy with its cross-entropy and focal terms changed; None without such."""
+        changed = {
+            name: change(term)
+            for name, term in self.terms.items()
+            if isinstance(term, (CrossEntropy, Focal))
+        }
+        if not changed:
+            return None
+        other = copy.copy(self)
+        other.terms = {**self.terms, **changed}
+        return other
+
+
+class CombinedLoss(Criterion):
+    """The loss of :class:`Combined`.
+
+    Args:
+        terms: The bound terms, by name.
+        weights: λ of each.
+        reading: The terms that read outputs.
+    """
+
+    def __init__(
+        self, terms: dict[str, Criterion], weights: dict[str, float], reading: list[str]
+    ) -> None:
+        super().__init__()
+        self.terms = nn.ModuleDict(terms)
+        self.weights = weights
+        self.reading = reading
+        self.observes = any(term.observes for term in terms.values())
+        self.aligning = next((name for name, term in terms.items() if term.aligns), None)
+        self.aligns = self.aligning is not None
+
+    def task_loss(self, outputs: Tensor, target: Tensor) -> Tensor:
+        """Return the weighted sum of the terms that read outputs; see Criterion."""
+        return self._sum(
+            {name: self._term(name).task_loss(outputs, target) for name in self.reading}
+        )
+
+    def forward(self, said: ModelOutput, target: Tensor) -> Tensor:
+        """Return the weighted sum of all terms."""
+        return self._sum({name: self._term(name)(said, target) for name in self.weights})
+
+    def after_epoch(self, val: Encoded, outputs: Tensor) -> None:
+        """Let those terms look that want to; see Criterion."""
+        for name in self.weights:
+            if self._term(name).observes:
+                self._term(name).after_epoch(val, outputs)
+
+    def embed(self, pooled: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the embeddings of the first term, by name, that aligns; see Criterion."""
+        if self.aligning is None:
+            return super().embed(pooled)
+        return self._term(self.aligning).embed(pooled)
+
+    def _term(self, name: str) -> Criterion:
+        return cast(Criterion, self.terms[name])
+
+    def _sum(self, losses: dict[str, Tensor]) -> Tensor:
+        return torch.stack([self.weights[name] * loss for name, loss in losses.items()]).sum()
+
+
+@cache
+def _accepted() -> dict[str, type[Objective]]:
+    """Return every objective that can be a term, by name."""
+    here = __name__.rpartition(".")[0]
+    found = {}
+    for module in pkgutil.iter_modules(importlib.import_module(here).__path__):
+        named = "".join(part.capitalize() for part in module.name.split("_"))
+        kind = getattr(importlib.import_module(f"{here}.{module.name}"), named, None)
+        if inspect.isclass(kind) and issubclass(kind, Objective):
+            found[module.name] = kind
+    return {
+        name: kind
+        for name, kind in sorted(found.items())
+        if kind is not Combined and not kind.label_free
+    }
+
+
+def _term(name: str, options: dict[str, Any]) -> Objective:
+    """Return an objective by its name, with checked options."""
+    kind = _accepted().get(name)
+    if kind is None:
+        reason = {
+            "combined": "cannot be a term of itself",
+            "contrastive": "is the whole loss of a training without labels; the term is info_nce",
+        }.get(name, "is no objective")
+        raise _problem("terms", name, reason, _accepted())
+    signature = inspect.signature(kind)
+    hints = get_type_hints(kind.__init__, include_extras=True)
+    values = {}
+    for option, value in options.items():
+        if option not in signature.parameters:
+            raise _problem(f"options.{name}", option, "no code reads this", signature.parameters)
+        values[option] = _converted(f"options.{name}.{option}", value, hints[option])
+    return kind(**values)
+
+
+def _converted(where: str, value: Any, hint: Any) -> Any:
+    """Return an option's value as its annotation wants it; neither bool nor NaN is a number."""
+    reason = "is not a number"
+    try:
+        converted = pydantic.TypeAdapter(hint).validate_python(value)
+    except pydantic.ValidationError as error:
+        reason = error.errors()[0]["msg"].lower()
+    else:
+        is_nan = isinstance(converted, float) and math.isnan(converted)
+        if isinstance(value, bool) is isinstance(converted, bool) and not is_nan:
+            return converted
+    raise ValueError(f"`{where}` (={value}): {reason}")
+
+
+def _problem(where: str, given: str, reason: str, accepted: Any) -> ValueError:
+    """Return the error of a name that is not among those accepted."""
+    problem = Problem(
+        f"{where}.{given}",
+        reason,
+        accepted=", ".join(accepted) or "no options",
+        closest=closest(given, accepted),
+    )
+    return ValueError(str(problem))

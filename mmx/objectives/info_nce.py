@@ -1,0 +1,87 @@
+"""InfoNCE between modalities: a row's own other half among all of the batch."""
+
+from __future__ import annotations
+
+import math
+from itertools import combinations
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from mmx.objectives.base import Criterion, Objective, masked_mean
+from mmx.objectives.projections import ProjectedLoss
+
+FIRST_LOG_SCALE = math.log(1 / 0.07)
+LARGEST_LOG_SCALE = math.log(100)
+
+
+class InfoNce(Objective):
+    """Brings together what the modalities say of one row, and apart what they say of others.
+
+        e_m = (W_m x_m + b_m) / ‖W_m x_m + b_m‖,  S = e^s · E_a E_bᵀ
+        L_ab = -½ mean_i [ln softmax_j(S_ij)_i + ln softmax_j(S_ji)_i]
+
+    over the n rows that have both modalities, and L the mean of L_ab over the pairs of
+    modalities with n ≥ 2; 0 where there is none. The log-scale s is learned: it starts at
+    ln(1 / 0.07) and is kept in [0, ln 100]. The other rows of the batch are what a row is
+    told apart from, so the loss is about ln n where nothing is learned: unlike a loss of
+    single rows, it grows with the batch. It reads no outputs: a term of ``combined``.
+
+    Args:
+        width: E, the width of the common space.
+
+    Reference: Radford et al. 2021, arXiv 2103.00020.
+    """
+
+    kinds = frozenset({"classes", "multilabel", "regression"})
+    reads_outputs = False
+    cross_modal = True
+
+    def __init__(self, *, width: Annotated[int, Field(ge=1)] = 128) -> None:
+        self.width = width
+
+    def bind(self, target: Tensor, outputs: int, widths: dict[str, int]) -> Criterion:
+        """Return the loss; see :class:`~mmx.objectives.base.Objective`.
+
+        Raises:
+            ValueError: There is only one modality.
+        """
+        self._check_modalities(widths)
+        return InfoNceLoss(widths, self.width)
+
+
+class InfoNceLoss(ProjectedLoss):
+    """The loss of :class:`InfoNce`.
+
+    Args:
+        widths: Modality to D_m.
+        width: E.
+    """
+
+    def __init__(self, widths: dict[str, int], width: int) -> None:
+        super().__init__(widths, width)
+        self.log_scale = nn.Parameter(torch.tensor(FIRST_LOG_SCALE))
+
+    def loss(self, pooled: dict[str, Tensor], present: dict[str, Tensor], target: Tensor) -> Tensor:
+        """Return the scalar loss; see FeatureLoss."""
+        with torch.no_grad():  # in place: clamped in the graph, it could not come back
+            self.log_scale.clamp_(0.0, LARGEST_LOG_SCALE)
+        embedded = self.embed(pooled)
+        losses, enough = [], []
+        for a, b in combinations(self.modalities, 2):
+            both = present[a] & present[b]
+            similarity = self.log_scale.exp() * embedded[a] @ embedded[b].T  # (B, B)
+            found = _log_likelihood(similarity, both) + _log_likelihood(similarity.T, both)
+            losses.append(masked_mean(-found / 2, both))
+            enough.append(both.sum() >= 2)
+        return masked_mean(torch.stack(losses), torch.stack(enough))
+
+
+def _log_likelihood(similarity: Tensor, rows: Tensor) -> Tensor:
+    """Return ``(B,)`` the log-probability of finding oneself among ``rows`` ``(B,)``.
+
+    Of no meaning, but without a gradient, for those who are not among them.
+    """
+    return similarity.masked_fill(~rows, -torch.inf).log_softmax(1).diagonal()

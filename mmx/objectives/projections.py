@@ -1,0 +1,45 @@
+"""The modalities side by side in one space, for the objectives that compare them."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmx.objectives.base import FeatureLoss, full
+
+
+class ProjectedLoss(FeatureLoss):
+    """A loss of embeddings of length 1 in a common space.
+
+        e_m = (W_m x_m + b_m) / ‖W_m x_m + b_m‖
+
+    The bias gives a direction to features that are all zero, and it can bring together
+    modalities that lie in different parts of the space.
+
+    Args:
+        widths: Modality to D_m.
+        width: E.
+    """
+
+    aligns = True
+
+    def __init__(self, widths: dict[str, int], width: int) -> None:
+        super().__init__(widths)
+        self.projections = projections(widths, width, bias=True)
+
+    def embed(self, pooled: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return ``(B, E)`` embeddings of length 1; see Criterion."""
+        embedded = {}
+        for name in sorted(pooled):
+            x = full(pooled[name])
+            with torch.autocast(x.device.type, enabled=False):
+                embedded[name] = F.normalize(self.projections[name](x), dim=1)
+        return embedded
+
+
+def projections(widths: dict[str, int], width: int, *, bias: bool) -> nn.ModuleDict:
+    """Return a linear layer to ``width`` for each modality, by name."""
+    return nn.ModuleDict(
+        {name: nn.Linear(widths[name], width, bias=bias) for name in sorted(widths)}
+    )

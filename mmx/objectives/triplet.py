@@ -1,0 +1,105 @@
+"""Triplet loss across modalities."""
+
+from __future__ import annotations
+
+from itertools import permutations
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from mmx.objectives.base import Criterion, Objective, masked_mean
+from mmx.objectives.projections import ProjectedLoss
+
+
+class Triplet(Objective):
+    """An anchor of one modality is nearer to its class than to others in another modality.
+
+        e_m = (W_m x_m + b_m) / ‖W_m x_m + b_m‖,  d(x, y) = ‖x - y‖²
+        L_ab = mean_{(i, j)} max(d(e_ai, e_bj) - d(e_ai, e_bn) + m, 0)
+
+    Anchor i has modality a; positive j (i itself, too) and negative n have modality b;
+    i and j share the class, n has another. The mean is over all (i, j) for which there is
+    a negative, and L is the mean of L_ab over the ordered pairs of modalities that have
+    such; 0 where none has.
+
+    Semi-hard mining: n(i, j) is the nearest negative farther than the positive; where all
+    are nearer, the farthest of them.
+
+    It reads no outputs: a term of ``combined``.
+
+    Args:
+        width: Width of the common space.
+        margin: m > 0; no two embeddings are farther apart than 4.
+
+    Reference: Schroff et al. 2015, arXiv 1503.03832.
+    """
+
+    kinds = frozenset({"classes"})
+    reads_outputs = False
+    cross_modal = True
+
+    def __init__(
+        self,
+        *,
+        width: Annotated[int, Field(ge=1)] = 128,
+        margin: Annotated[float, Field(gt=0)] = 0.2,
+    ) -> None:
+        self.width = width
+        self.margin = margin
+
+    def bind(self, target: Tensor, outputs: int, widths: dict[str, int]) -> Criterion:
+        """Return the loss; see :class:`~mmx.objectives.base.Objective`.
+
+        Raises:
+            ValueError: There is only one modality.
+        """
+        self._check_modalities(widths)
+        return TripletLoss(widths, self.width, self.margin)
+
+
+class TripletLoss(ProjectedLoss):
+    """The loss of :class:`Triplet`.
+
+    Args:
+        widths: Modality to D_m.
+        width: Width of the common space.
+        margin: m.
+    """
+
+    def __init__(self, widths: dict[str, int], width: int, margin: float) -> None:
+        super().__init__(widths, width)
+        self.margin = margin
+
+    def loss(self, pooled: dict[str, Tensor], present: dict[str, Tensor], target: Tensor) -> Tensor:
+        """Return the scalar loss; see FeatureLoss."""
+        embedded = self.embed(pooled)
+        same = target[:, None] == target[None, :]  # (B, B)
+        losses, found = [], []
+        for a, b in permutations(self.modalities, 2):
+            distances = 2 - 2 * embedded[a] @ embedded[b].T  # (B, B), of unit vectors
+            negatives = ~same & present[b][None, :]
+            valid = same & present[a][:, None] & present[b][None, :]
+            valid = valid & negatives.any(1, keepdim=True)
+            to_negative = distances.gather(1, semi_hard(distances.detach(), negatives))
+            hinge = (distances - to_negative + self.margin).clamp(min=0)
+            losses.append(masked_mean(hinge, valid))
+            found.append(valid.any())
+        return masked_mean(torch.stack(losses), torch.stack(found))
+
+
+def semi_hard(distances: Tensor, negatives: Tensor) -> Tensor:
+    """Return, for each anchor i and each j as its positive, the index of their negative.
+
+    Args:
+        distances: ``(B, B)``, from anchors to the rows that may be positive or negative.
+        negatives: ``(B, B)`` bool, which row is a negative of which anchor.
+
+    Returns:
+        ``(B, B)`` int64; of no meaning where an anchor has no negative.
+    """
+    ascending, order = distances.masked_fill(~negatives, torch.inf).sort(dim=1, stable=True)
+    farther = torch.searchsorted(ascending, distances.contiguous(), right=True)
+    last = negatives.sum(1, keepdim=True) - 1
+    return order.gather(1, farther.minimum(last).clamp(min=0))

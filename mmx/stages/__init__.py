@@ -1,0 +1,23 @@
+"""The stages of a run: source → transfer → target → control → evaluation.
+
+Each is a function from explicit inputs to a result. A stage that has ended is kept in
+the run directory and not trained again when the run is resumed.
+"""
+
+from mmx.stages.context import Context, Opened, Specs, Trained
+from mmx.stages.open import open_task, with_features
+from mmx.stages.reopen import Loaded, load_trained, open_trained
+from mmx.stages.run import run
+
+__all__ = [
+    "Context",
+    "Loaded",
+    "Opened",
+    "Specs",
+    "Trained",
+    "load_trained",
+    "open_task",
+    "open_trained",
+    "run",
+    "with_features",
+]

@@ -1,0 +1,192 @@
+"""What the stages keep in the artifact cache, and all that it depends on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmx.experiment.fingerprint import essence
+from mmx.modalities import Features, spec_to_json
+from mmx.model import MultimodalModel
+from mmx.stages.context import Context, Opened
+from mmx.stages.open import with_features
+from mmx.training.data import Data
+from mmx.training.events import Event, Listener
+
+KEPT_EVENTS = ("epoch", "vitals")
+Facts = dict[str, Any]
+
+
+def source_inputs(context: Context, opened: Opened) -> dict[str, Any]:
+    """Return all that a trained source depends on, and nothing that it does not.
+
+    The target is not among it, nor is the transfer, nor the fusion where the source is
+    trained without one or with its own: one source then serves a whole sweep over these.
+    """
+    experiment = context.experiment
+    config, objective = experiment.config, experiment.role("source").objective
+    parts = ["sharing"] if objective.label_free else ["sharing", "mapping", "missing"]
+    if not objective.label_free and experiment.transfer.takes_fusion:
+        parts += ["fusion", "match", "match_params"]
+    chosen = {
+        **{part: config.get(part) for part in parts},
+        "source": config["source"],
+        "encoder": {name: config["encoder"][name] for name in opened.specs},
+        "objective": config.get("source_objective") or config["objective"],
+        **{name: config[name] for name in ("optimizer", "trainer", "seed")},
+    }
+    return {
+        "config": essence(chosen),
+        "fusion": getattr(experiment.role("source").fusion.func, "__qualname__", ""),
+        "data": opened.task.fingerprint,
+        "weights": _weights(chosen["encoder"]),
+        **_numerics(context),
+    }
+
+
+def features_inputs(
+    context: Context, opened: Opened, model: MultimodalModel, name: str
+) -> dict[str, Any]:
+    """Return all that a frozen encoder's features of the target depend on."""
+    return {
+        "task": essence(context.experiment.config["target"]),
+        "data": opened.task.fingerprint,
+        "modality": name,
+        "spec": spec_to_json(opened.specs[name]),
+        "encoder": essence(context.experiment.config["encoder"][name]),
+        "weights": digest_of(model.encoders[name].state_dict()),
+        "reads": model.fusion.reads if model.trunk is None else "tokens",
+        **_numerics(context),
+    }
+
+
+def digest_of(tensors: dict[str, Tensor]) -> str:
+    """Return the digest of tensors by name, type, shape and bits."""
+    whole = hashlib.blake2b(digest_size=16)
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        whole.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        whole.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return whole.hexdigest()
+
+
+def kept_source(
+    context: Context,
+    opened: Opened,
+    make: Callable[[Listener], tuple[dict[str, Tensor], Facts]],
+) -> tuple[dict[str, Tensor], Facts]:
+    """Return the tensors and facts of a trained source, from the cache where it has them.
+
+    What training says epoch by epoch is kept too, so that a run's ``metrics.jsonl`` is the
+    same whether its source was trained for it or taken from the cache.
+
+    Args:
+        context: Of the run.
+        opened: The source.
+        make: Trains it; takes who listens.
+    """
+    inputs = source_inputs(context, opened)
+    if context.cache is None or not _of_mmx(inputs):
+        return make(context.listen)
+    trained = False
+
+    def made() -> tuple[dict[str, Tensor], Facts]:
+        nonlocal trained
+        trained = True
+        events: list[Event] = []
+
+        def listen(event: Event) -> None:
+            if event.kind in KEPT_EVENTS:
+                events.append(event)
+            context.listen(event)
+
+        tensors, facts = make(listen)
+        return tensors, {**facts, "events": [asdict(event) for event in events]}
+
+    tensors, facts = context.cache.get_or_make(
+        "stage",
+        inputs,
+        made,
+        say=lambda text: context.note("source", text),
+        what=f"source {opened.task.name}",
+        stop=context.stop,
+    )
+    events = facts.pop("events", [])
+    if not trained:
+        for event in events:
+            context.listen(Event(**event))
+    return tensors, facts
+
+
+def kept_features(context: Context, opened: Opened, model: MultimodalModel, name: str) -> Data:
+    """Return the data with a frozen encoder's features, from the cache where it has them."""
+    inputs = features_inputs(context, opened, model, name)
+    if context.cache is None or not _of_mmx(inputs):
+        return with_features(opened.data, model, name, context.precision)
+    computed: list[Data] = []
+
+    def made() -> tuple[dict[str, Tensor], Facts]:
+        computed.append(with_features(opened.data, model, name, context.precision))
+        return _tensors(computed[0].features(name)), {}
+
+    tensors, _ = context.cache.get_or_make(
+        "features",
+        inputs,
+        made,
+        say=lambda text: context.note("target", text),
+        what=f"{name} features of {opened.task.name}",
+        stop=context.stop,
+    )
+    if computed:
+        return computed[0]
+    return opened.data.holding(name, _features(tensors))
+
+
+def _of_mmx(inputs: Any) -> bool:
+    """Return whether all code that the inputs name is mmx's own, whose version the key holds."""
+    if isinstance(inputs, dict):
+        own = str(inputs.get("_target_", "mmx.")).startswith("mmx.")
+        return own and all(_of_mmx(value) for value in inputs.values())
+    return not isinstance(inputs, list) or all(_of_mmx(value) for value in inputs)
+
+
+def _tensors(features: Features) -> dict[str, Tensor]:
+    levels = {f"levels.{k}": level for k, level in enumerate(features.levels)}
+    return {
+        "tokens": features.tokens,
+        "mask": features.mask,
+        "pooled": features.pooled,
+        **levels,
+    }
+
+
+def _features(tensors: dict[str, Tensor]) -> Features:
+    count = sum(name.startswith("levels.") for name in tensors)
+    levels = tuple(tensors[f"levels.{k}"] for k in range(count))
+    return Features(tensors["tokens"], tensors["mask"], tensors["pooled"], levels)
+
+
+def _weights(encoders: dict[str, Any]) -> dict[str, str]:
+    """Return the content digests of weight files that encoders start from."""
+    found = {}
+    for name, node in encoders.items():
+        path = node.get("weights") if isinstance(node, dict) else None
+        if isinstance(path, str) and Path(path).is_file():
+            found[name] = hashlib.blake2b(Path(path).read_bytes()).hexdigest()
+    return found
+
+
+def _numerics(context: Context) -> dict[str, Any]:
+    """Return what decides about the last bits of every number."""
+    return {
+        "precision": context.precision.name,
+        "device": context.precision.device.type,
+        "threads": torch.get_num_threads(),
+        "compile": context.experiment.settings.compile,
+    }

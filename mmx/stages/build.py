@@ -1,0 +1,54 @@
+"""The model of a stage, and its objective."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+
+from mmx.errors import TransferError
+from mmx.experiment import Experiment
+from mmx.fusion import Fusion
+from mmx.fusion.match import matched
+from mmx.model import MultimodalModel, NoFusion, Parts
+from mmx.objectives import Criterion
+from mmx.stages.context import Specs
+from mmx.tasks import Target
+from mmx.training.data import Data
+
+
+def make_model(experiment: Experiment, stage: str, specs: Specs, target: Target) -> MultimodalModel:
+    """Return a freshly drawn model for a stage.
+
+    Raises:
+        TransferError: ``match=params`` finds no width.
+    """
+    encoders = {name: experiment.encoders[name] for name in specs}
+    if experiment.role(stage).objective.label_free:
+        sharing = Parts(sharing=experiment.parts.sharing)
+        return MultimodalModel(specs, encoders, NoFusion, target.outputs, sharing)
+    fusion: Callable[..., Fusion] = experiment.role(stage).fusion
+    if experiment.settings.match == "params":
+        budget = experiment.settings.match_params
+        fusion = partial(matched, method=experiment.role(stage).fusion, budget=budget)
+    try:
+        return MultimodalModel(specs, encoders, fusion, target.outputs, experiment.parts)
+    except ValueError as error:
+        raise TransferError(str(error), tip="change match_params, or match=none") from error
+
+
+def attach_criterion(
+    experiment: Experiment, stage: str, model: MultimodalModel, data: Data, target: Target
+) -> Criterion:
+    """Return a stage's objective, bound; where it has a state, it becomes part of the model."""
+    rows = torch.from_numpy(data.rows("train"))
+    values = data.target[rows.to(data.device)].cpu()
+    objective = experiment.role(stage).objective
+    try:
+        criterion = objective.bind(values, target.outputs, model.encoded_widths)
+    except ValueError as error:
+        raise TransferError(f"objective: {error}") from error
+    if criterion.state_dict():
+        model.criterion = criterion
+    return criterion.to(data.device)

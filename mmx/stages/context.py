@@ -1,0 +1,86 @@
+"""What the stages of a run hand each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mmx.experiment import Experiment
+from mmx.modalities import Spec
+from mmx.model import MultimodalModel
+from mmx.objectives import Criterion
+from mmx.runs.cache import Cache
+from mmx.runs.directory import RunDirectory
+from mmx.tasks import Target, TaskData
+from mmx.training.data import Data
+from mmx.training.events import Event, Listener, StopRequest
+from mmx.training.precision import Precision
+from mmx.training.recipe import Fitted
+from mmx.transfer import Report
+
+Specs = dict[str, Spec]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What every stage of a run shares; without a cache everything is computed anew."""
+
+    experiment: Experiment
+    directory: RunDirectory
+    precision: Precision
+    listen: Listener
+    stop: StopRequest
+    cache: Cache | None = None
+
+    def note(self, stage: str, text: str) -> None:
+        """Say something for people."""
+        self.listen(Event("note", stage, text=text))
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A task with its data on the device.
+
+    Attributes:
+        task: Its raw values.
+        data: Its decoded rows.
+        specs: Modality to what its encoder knows of its input.
+        notes: What a reader should know.
+    """
+
+    task: TaskData
+    data: Data
+    specs: Specs
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Beside:
+    """The task that trains along with another, sharing its weights."""
+
+    model: MultimodalModel
+    criterion: Criterion
+    data: Data
+    target: Target
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What one stage gives.
+
+    Attributes:
+        model: With its best weights.
+        criterion: The bound objective, for evaluation.
+        data: What it was trained on; frozen encoders' features are in it.
+        fitted: What training found.
+        report: Where its starting weights came from.
+        notes: What a reader should know.
+        companion: The task that trained along; None where it trained alone.
+    """
+
+    model: MultimodalModel
+    criterion: Criterion
+    data: Data
+    fitted: Fitted
+    report: Report
+    notes: tuple[str, ...] = ()
+    companion: Beside | None = None

@@ -1,0 +1,70 @@
+"""The target model of a finished run, read back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from mmx.errors import RunError
+from mmx.experiment import Experiment
+from mmx.modalities import spec_from_json
+from mmx.model import MultimodalModel
+from mmx.runs.directory import RunDirectory
+from mmx.stages.build import make_model
+from mmx.stages.context import Specs
+from mmx.stages.open import decoded, with_features
+from mmx.tasks import Target, TaskData
+from mmx.training import checkpoint
+from mmx.training.data import Data
+from mmx.training.precision import Precision
+
+OF_TRAINING = ("criterion.", "companion.")
+"""Parts of a checkpoint that only training reads."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The target model of a finished run, read back.
+
+    Attributes:
+        model: In evaluation mode, with its best weights.
+        specs: Modality to what its encoder knows of its input.
+        target: What it predicts.
+        frozen_encoders: Modalities whose features were computed once.
+    """
+
+    model: MultimodalModel
+    specs: Specs
+    target: Target
+    frozen_encoders: tuple[str, ...]
+
+
+def load_trained(experiment: Experiment, directory: RunDirectory, device: torch.device) -> Loaded:
+    """Return the target model of a finished run.
+
+    Raises:
+        RunError: The run has no trained target.
+    """
+    path = directory.stage_file("target")
+    if not path.exists():
+        raise RunError(
+            f"{directory.path} has no trained target yet", tip=f"mmx resume {directory.path}"
+        )
+    tensors, facts = checkpoint.read(path)
+    specs = {name: spec_from_json(spec) for name, spec in facts["specs"].items()}
+    target = Target(**{**facts["target"], "classes": tuple(facts["target"]["classes"])})
+    model = make_model(experiment, "target", specs, target)
+    model.load_state_dict({k: v for k, v in tensors.items() if not k.startswith(OF_TRAINING)})
+    model.to(device).to(memory_format=torch.channels_last)
+    return Loaded(model.eval(), specs, target, tuple(facts["frozen_encoders"]))
+
+
+def open_trained(
+    experiment: Experiment, trained: Loaded, task: TaskData, precision: Precision
+) -> Data:
+    """Return a task's data as the trained model reads it."""
+    data = decoded(experiment, task, experiment.modalities["target"], trained.specs, precision)
+    for name in trained.frozen_encoders:
+        data = with_features(data, trained.model, name, precision)
+    return data

@@ -1,0 +1,82 @@
+"""Rows of a split as the model's parts see them, for what is fitted without gradients."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from mmx.modalities import Encoded, Features
+from mmx.model import MultimodalModel, without_tokens
+from mmx.training.data import Data, Rows, chunks
+from mmx.training.precision import Precision
+
+BATCH_SIZE = 256
+"""Rows in a batch where nothing is trained; fixed: results do not depend on the trainer's."""
+
+
+@torch.no_grad()
+def encode_rows(
+    model: MultimodalModel,
+    data: Data,
+    rows: Rows,
+    precision: Precision,
+    *,
+    behind: Literal["encoders", "mapping", "missing"] = "encoders",
+) -> Encoded:
+    """Return the pooled features and levels of rows in evaluation mode, in float32.
+
+    Each modality has one token, its pooled vector.
+
+    Args:
+        model: Its encoders and what follows them.
+        data: Where the rows are.
+        rows: Which.
+        precision: Of the forward pass.
+        behind: The part of the model whose results are wanted; behind ``missing`` they are
+            what the fusion sees.
+    """
+    was_training = model.training
+    model.eval()
+    parts: list[Encoded] = []
+    for part, stored in data.batches(chunks(rows, BATCH_SIZE)):
+        batch = data.assemble(part, stored, augment=False)
+        with precision.autocast():
+            features, present = model.encode(batch), batch.present
+            if behind != "encoders":
+                features = model.mapped(features, present)
+            if behind == "missing":
+                features, present = model.missing(features, present)
+        parts.append(plain(features, present, batch.target))
+    model.train(was_training)
+    return joined(parts)
+
+
+def plain(features: dict[str, Features], present: dict[str, Tensor], target: Tensor) -> Encoded:
+    """Return a batch's features in float32 and without tokens."""
+    kept = {name: _float(without_tokens(each)) for name, each in features.items()}
+    return Encoded(kept, present, target)
+
+
+def _float(features: Features) -> Features:
+    return features.map(lambda part: part if part.dtype == torch.bool else part.float())
+
+
+def joined(parts: list[Encoded]) -> Encoded:
+    """Return batches as one."""
+    names = list(parts[0].features)
+    return Encoded(
+        {name: _concatenated([part.features[name] for part in parts]) for name in names},
+        {name: torch.cat([part.present[name] for part in parts]) for name in names},
+        torch.cat([part.target for part in parts]),
+    )
+
+
+def _concatenated(parts: list[Features]) -> Features:
+    return Features(
+        torch.cat([part.tokens for part in parts]),
+        torch.cat([part.mask for part in parts]),
+        torch.cat([part.pooled for part in parts]),
+        tuple(torch.cat(level) for level in zip(*(part.levels for part in parts), strict=True)),
+    )

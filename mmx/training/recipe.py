@@ -1,0 +1,106 @@
+"""What a stage's training is given, keeps and finds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mmx.model import MultimodalModel
+from mmx.training.loss import Companion
+from mmx.training.optimizer import Optimizer
+from mmx.training.precision import Precision
+from mmx.training.trainer import Trainer
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What validating after an epoch found.
+
+    Attributes:
+        metrics: Name to value; ``loss`` is among them.
+        probes: Modality to the accuracy of a linear probe on its features; empty where
+            nobody watches the modalities.
+        chance: Accuracy of the most frequent class.
+    """
+
+    metrics: dict[str, float]
+    probes: dict[str, float] = field(default_factory=dict)
+    chance: float = 0.0
+
+
+Validate = Callable[[MultimodalModel], Validation]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one stage is trained.
+
+    Attributes:
+        stage: Its name; with the seed it decides everything that is drawn.
+        seed: The run's seed.
+        draws: Name that the draws depend on; target and control share it, so that they
+            see the same batches in the same order.
+        trainer, optimizer, precision: As chosen in the config.
+        validate: Model to what validation finds.
+        score: Validation metrics to a tuple; the larger, the better.
+        state_path: Where the training state is saved.
+        companion: Another task that trains along.
+    """
+
+    stage: str
+    seed: int
+    draws: str
+    trainer: Trainer
+    optimizer: Optimizer
+    precision: Precision
+    validate: Validate
+    score: Callable[[dict[str, float]], tuple[float, ...]]
+    state_path: Path
+    companion: Companion | None = None
+
+
+@dataclass
+class Progress:
+    """The part of the training state that is no tensor.
+
+    ``epochs`` counts those that were validated, so a state saved between an epoch's last
+    step and its validation resumes with the validation. ``gradients`` are the norms of this
+    epoch so far, ``vitals`` those of the epochs before.
+    """
+
+    step: int = 0
+    epochs: int = 0
+    loss_sum: float = 0.0
+    loss_steps: int = 0
+    best_epoch: int = 0
+    best_score: list[float] = field(default_factory=list)
+    best_metrics: dict[str, float] = field(default_factory=dict)
+    bad_epochs: int = 0
+    seconds: float = 0.0
+    gradients: dict[str, list[float]] = field(default_factory=dict)
+    vitals: list[dict[str, Any]] = field(default_factory=list)
+    collapsed: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a stage's training found.
+
+    Attributes:
+        val: Validation metrics of the best epoch, whose weights the model now holds.
+        best_epoch: That epoch, counted from 1.
+        epochs, steps: Trained.
+        seconds: Of training, without validation and saving.
+        samples_per_s: Training samples a second.
+        collapsed: Modality to the epoch in which it was first seen to have collapsed.
+    """
+
+    val: dict[str, float]
+    best_epoch: int
+    epochs: int
+    steps: int
+    seconds: float
+    samples_per_s: float
+    collapsed: dict[str, int] = field(default_factory=dict)

@@ -1,0 +1,186 @@
+"""The suites of ``mmx eval RUN suite=…``: what is computed, printed and kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from rich.console import Console
+from torch import Tensor
+
+from mmx.errors import Problem, UsageError, closest
+from mmx.evaluation.importance import Importance, class_importance, importance
+from mmx.evaluation.metrics import PRIMARY
+from mmx.evaluation.robustness import Curve, corruptions_of, noise_curves
+from mmx.evaluation.subsets import Measure, SubsetAnswers, predict_subsets
+from mmx.model import MultimodalModel
+from mmx.runs import suites
+from mmx.runs.directory import RunDirectory
+from mmx.tasks import Target
+from mmx.training.data import Data
+from mmx.training.precision import Precision
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A trained model and one split of its data.
+
+    Attributes:
+        model: With its best weights.
+        data: What it reads, its test split open.
+        split: The split's name.
+        precision: Number format of the forward pass.
+        target: What is predicted.
+        metrics: (outputs, targets) -> metrics.
+        prior: ``(C,)`` outputs that follow from the training targets alone.
+        seed: Of the noise.
+    """
+
+    model: MultimodalModel
+    data: Data
+    split: str
+    precision: Precision
+    target: Target
+    metrics: Measure
+    prior: Tensor
+    seed: int
+
+    def measure(self, outputs: Tensor, values: Tensor) -> dict[str, float]:
+        """Return the metrics, the primary one first."""
+        found, first = self.metrics(outputs, values), PRIMARY[self.target.kind]
+        return {first: found[first], **found}
+
+    @cached_property
+    def answered(self) -> SubsetAnswers:
+        """The answers under every subset of the modalities, computed once for all suites."""
+        rows = self.data.rows(self.split)
+        return predict_subsets(self.model, self.data, rows, self.precision, self.prior)
+
+
+Found = tuple[dict[str, Any], suites.Sheet]
+
+
+def _missing(given: Evaluated) -> Found:
+    metrics = given.answered.metrics(given.measure)
+    said = {
+        "primary": PRIMARY[given.target.kind],
+        "subsets": {suites.written(subset): found for subset, found in metrics.items()},
+        "by_prior": {suites.written(s): a.by_prior for s, a in given.answered.answers.items()},
+    }
+    return said, suites.missing_sheet(given.answered, metrics, given.split)
+
+
+def _noise(given: Evaluated) -> Found:
+    if not corruptions_of(given.data):
+        raise UsageError(
+            f"suite=noise knows no noise for {', '.join(given.data.views)}",
+            tip="mmx eval RUN suite=missing,importance",
+        )
+    curves = noise_curves(
+        given.model,
+        given.data,
+        given.data.rows(given.split),
+        given.precision,
+        given.prior,
+        given.measure,
+        given.seed,
+    )
+    primary = PRIMARY[given.target.kind]
+    values = given.data.target.cpu()[given.data.rows(given.split)]
+    floor = given.measure(given.prior.cpu().repeat(len(values), 1), values)[primary]
+    by_modality: dict[str, Any] = {}
+    for curve in curves:
+        by_modality.setdefault(curve.modality, {})[curve.noise] = _curve(curve, primary)
+    said = {"primary": primary, "seed": given.seed, "modalities": by_modality}
+    return said, suites.noise_sheet(curves, floor, given.split, given.seed)
+
+
+def _curve(curve: Curve, primary: str) -> dict[str, Any]:
+    return {
+        "strength": [point.strength for point in curve.points],
+        "level": [point.level for point in curve.points],
+        **{
+            name: [point.metrics[name] for point in curve.points]
+            for name in curve.points[0].metrics
+        },
+        "by_prior": [point.by_prior for point in curve.points],
+        "relative_area": curve.relative_area(primary),
+    }
+
+
+def _importance(given: Evaluated) -> Found:
+    overall = importance(given.answered, given.measure, given.target)
+    classes = class_importance(given.answered, given.target)
+    said = {"overall": _shares(overall)}
+    if classes:
+        said["classes"] = {name: _shares(found) for name, found in classes.items()}
+    return said, suites.importance_sheet(overall, classes, given.split)
+
+
+def _shares(found: Importance) -> dict[str, Any]:
+    return {
+        "score": found.score,
+        "shapley": found.values,
+        "empty": found.empty,
+        "full": found.full,
+    }
+
+
+SUITES: dict[str, Callable[[Evaluated], Found]] = {
+    "missing": _missing,
+    "noise": _noise,
+    "importance": _importance,
+}
+
+
+def read(settings: Sequence[str], run: str) -> list[str]:
+    """Return the suites that were asked for, each once.
+
+    Args:
+        settings: Words such as ``suite=missing,noise``.
+        run: The run directory, to say what to type.
+
+    Raises:
+        UsageError: A word or a suite that is not known.
+    """
+    asked: list[str] = []
+    for word in settings:
+        key, sign, value = word.partition("=")
+        if not sign:
+            raise UsageError(f"unrecognized arguments: {word}", tip="mmx eval --help")
+        if key != "suite":
+            known = [f"suite={name}" for name in SUITES]
+            near = closest(f"suite={value}", known)
+            raise _problem(word, f"mmx eval has no setting {key}", known, near, near, run)
+        for name in map(str.strip, value.split(",")):
+            if name not in SUITES:
+                near = closest(name, SUITES)
+                typed = near and f"suite={near}"
+                raise _problem(word, f"there is no suite {name!r}", list(SUITES), near, typed, run)
+            asked.append(name)
+    return list(dict.fromkeys(asked))
+
+
+def _problem(
+    given: str, reason: str, accepted: list[str], near: str | None, typed: str | None, run: str
+) -> UsageError:
+    type_this = f"mmx eval {run} {typed or 'suite=' + ','.join(SUITES)}"
+    return UsageError(str(Problem(given, reason, ", ".join(accepted), near, type_this)))
+
+
+def run(
+    names: Sequence[str], given: Evaluated, directory: RunDirectory, console: Console
+) -> dict[str, Any]:
+    """Run suites, keep their files, print their tables, and return what they found."""
+    said = {}
+    if not console.is_terminal:
+        console.width = 240
+    for name in names:
+        said[name], sheet = SUITES[name](given)
+        page = suites.write(directory, sheet)
+        for table in suites.tables(sheet):
+            console.print(table)
+        console.print(str(page), highlight=False, markup=False, soft_wrap=True)
+    return said

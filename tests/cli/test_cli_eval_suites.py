@@ -1,0 +1,299 @@
+"""``mmx eval RUN suite=…``: what it prints, what it keeps, and what it answers to mistakes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mmx.cli import main
+from mmx.evaluation.importance import Importance
+from mmx.runs import plots, suites
+from mmx.runs.directory import RunDirectory
+
+Run = Callable[..., RunDirectory]
+Overrides = Callable[..., list[str]]
+MODALITIES = ("image", "text", "tabular")
+EMPTY, FULL = "none", "image+tabular+text"
+
+
+@pytest.fixture(scope="module")
+def runs(train: Run, tables: dict[str, Path], overrides: Overrides) -> dict[str, RunDirectory]:
+    def of(*options: str, modalities: tuple[str, ...] = MODALITIES) -> RunDirectory:
+        return train(*overrides(tables["one"], tables["two"], modalities, *options))
+
+    number = ["objective=mean_squared_error"]
+    labels = ["objective=binary_cross_entropy"]
+    for role in ("source", "target"):
+        number += [f"{role}.label=number", f"{role}.kind=regression"]
+        labels += [f"{role}.label=tags", f"{role}.kind=multilabel"]
+    return {
+        "feature": of("fusion=concat", "transfer=feature"),
+        "regression": of(*number, modalities=("text", "tabular")),
+        "multilabel": of(*labels, modalities=("text", "tabular")),
+        "all": train(*overrides(None, tables["one"], ("image", "audio", "text", "tabular"))),
+    }
+
+
+def evaluate(
+    capsys: pytest.CaptureFixture[str], run: RunDirectory, *words: str
+) -> tuple[dict[str, Any], str]:
+    assert main(["eval", str(run.path), *words]) == 0
+    out, err = capsys.readouterr()
+    assert out.count("\n") == 1
+    return json.loads(out), err
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("split", ["test", "val"])
+def test_missing(
+    runs: dict[str, RunDirectory], capsys: pytest.CaptureFixture[str], split: str
+) -> None:
+    run = runs["feature"]
+    said, err = evaluate(capsys, run, "--split", split, "suite=missing")
+    metrics = run.summary()["target"]["metrics"][split]
+    assert list(said) == [split, "missing"]
+    assert said[split] == metrics
+    found = said["missing"]
+    assert found["primary"] == "accuracy"
+    assert list(found["subsets"]) == [
+        *[EMPTY, "image", "tabular", "text"],
+        *["image+tabular", "image+text", "tabular+text", FULL],
+    ]
+    assert found["subsets"][FULL] == metrics
+    assert {next(iter(each)) for each in found["subsets"].values()} == {"accuracy"}
+    assert found["by_prior"][FULL] == 0
+    assert found["by_prior"][EMPTY] > found["by_prior"]["image"] > 0
+    assert found["subsets"][EMPTY]["accuracy"] == pytest.approx(1 / 3, abs=0.15)
+    rows = read(run.path / "eval" / "missing.csv")
+    assert [(row["split"], row["shown"]) for row in rows] == [(split, s) for s in found["subsets"]]
+    for row in rows:
+        assert {name: float(row[name]) for name in metrics} == found["subsets"][row["shown"]]
+        assert int(row["by_prior"]) == found["by_prior"][row["shown"]]
+    assert f"Only these modalities are shown ({split})" in err
+    assert re.search(rf"{re.escape(FULL)} +│ +{metrics['accuracy']:.3f} ", err)
+    assert err.splitlines()[-1] == str(run.path / "eval" / "missing.html")
+
+
+def test_noise_of_all_modalities(
+    runs: dict[str, RunDirectory], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = runs["all"]
+    said, err = evaluate(capsys, run, "suite=noise", "--seed", "3")
+    found = said["noise"]
+    assert (found["primary"], found["seed"]) == ("accuracy", 3)
+    assert {name: list(noises) for name, noises in found["modalities"].items()} == {
+        "audio": ["white_noise", "clipping", "dropped_frames"],
+        "image": ["gaussian", "blur", "occlusion"],
+        "tabular": ["additive", "missing_cells"],
+        "text": ["dropped_words", "swapped_words", "misspelt_words"],
+    }
+    rows = read(run.path / "eval" / "noise.csv")
+    assert len(rows) == 11 * 5
+    by_row = iter(rows)
+    for modality, noises in found["modalities"].items():
+        for noise, curve in noises.items():
+            scores, strengths = curve["accuracy"], curve["strength"]
+            assert scores[0] == said["test"]["accuracy"]
+            area = sum(
+                (b - a) * (x + y) / 2
+                for a, b, x, y in zip(strengths, strengths[1:], scores, scores[1:], strict=False)
+            )
+            relative = area / strengths[-1] / scores[0]
+            assert curve["relative_area"] == pytest.approx(relative)
+            for index, row in zip(range(5), by_row, strict=False):
+                assert (row["modality"], row["noise"]) == (modality, noise)
+                assert float(row["strength"]) == strengths[index]
+                assert float(row["scaled"]) == strengths[index] / strengths[-1]
+                assert float(row["accuracy"]) == scores[index]
+                assert row["level"] == curve["level"][index]
+                assert float(row["relative_area"]) == curve["relative_area"]
+    assert "Noise on audio (test)" in err
+    assert "(20 dB)" in err
+    again, _ = evaluate(capsys, run, "suite=noise", "--seed=3")
+    other, _ = evaluate(capsys, run, "suite=noise")
+    assert again == said
+    assert other["noise"]["modalities"] != found["modalities"]
+
+
+def test_importance(runs: dict[str, RunDirectory], capsys: pytest.CaptureFixture[str]) -> None:
+    run = runs["feature"]
+    said, err = evaluate(capsys, run, "suite=importance,missing", "suite=missing")
+    assert list(said) == ["test", "importance", "missing"]
+    score = {name: each["accuracy"] for name, each in said["missing"]["subsets"].items()}
+    overall = said["importance"]["overall"]
+    assert overall["score"] == "accuracy"
+    assert (overall["empty"], overall["full"]) == (score[EMPTY], score[FULL])
+    image = (
+        2 * (score["image"] - score[EMPTY])
+        + (score["image+tabular"] - score["tabular"])
+        + (score["image+text"] - score["text"])
+        + 2 * (score[FULL] - score["tabular+text"])
+    ) / 6
+    assert overall["shapley"]["image"] == pytest.approx(image, abs=1e-12)
+    classes = said["importance"]["classes"]
+    assert list(classes) == ["high", "low", "middle"]
+    for each in (overall, *classes.values()):
+        assert abs(math.fsum(each["shapley"].values()) - (each["full"] - each["empty"])) < 1e-12
+    assert sorted(each["empty"] for each in classes.values()) == [0, 0, 1]  # one answer for all
+    rows = read(run.path / "eval" / "importance.csv")
+    assert len(rows) == 4 * 3
+    for row in rows:
+        each = classes[row["class"]] if row["class"] else overall
+        assert float(row["shapley"]) == each["shapley"][row["modality"]]
+        assert (float(row["empty"]), float(row["full"])) == (each["empty"], each["full"])
+        assert row["score"] == each["score"]
+    assert "Recall of each class (test)" in err
+
+
+@pytest.mark.parametrize(("kind", "primary"), [("regression", "r2"), ("multilabel", "f1_macro")])
+def test_other_kinds_of_target(
+    runs: dict[str, RunDirectory], capsys: pytest.CaptureFixture[str], kind: str, primary: str
+) -> None:
+    said, _ = evaluate(capsys, runs[kind], "suite=missing,noise,importance")
+    assert said["missing"]["primary"] == said["noise"]["primary"] == primary
+    assert said["missing"]["subsets"]["tabular+text"] == said["test"]
+    assert "classes" not in said["importance"]
+    if kind == "regression":  # the mean of the training rows cannot beat that of the test rows
+        assert said["missing"]["subsets"][EMPTY]["r2"] <= 0
+        assert said["missing"]["subsets"][EMPTY]["mse"] > 0
+    curve = said["noise"]["modalities"]["tabular"]["additive"]
+    assert (curve["relative_area"] is None) == (said["test"][primary] <= 0)
+
+
+class Page(HTMLParser):
+    """Collects tags and text."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(path.read_text(encoding="utf-8"))
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+    handle_startendtag = handle_starttag
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+    def count(self, tag: str) -> int:
+        return sum(tag == name for name, _ in self.found)
+
+
+def test_pages_hold_the_numbers_and_nothing_from_elsewhere(
+    runs: dict[str, RunDirectory], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = runs["all"]
+    said, _ = evaluate(capsys, run, "suite=missing,noise,importance")
+    folder = run.path / "eval"
+    assert sorted(path.name for path in folder.iterdir()) == [
+        f"{suite}.{kind}"
+        for suite in ("importance", "missing", "noise")
+        for kind in ("csv", "html")
+    ]
+    pages = {suite: Page(folder / f"{suite}.html") for suite in said if suite != "test"}
+    for page in pages.values():
+        for tag, attributes in page.found:
+            assert tag not in ("script", "img", "link", "iframe", "object")
+            assert not {"src", "href", "onload"} & attributes.keys()
+        assert f"{run.path.name}, split test" in page.text
+    assert "http" not in (folder / "noise.html").read_text()
+    assert pages["missing"].count("rect") == 16
+    for name, each in said["missing"]["subsets"].items():
+        assert f"{name} {each['accuracy']:.3f} " in pages["missing"].text
+    assert pages["noise"].count("svg") == 4
+    assert pages["noise"].count("polyline") == 11
+    assert pages["noise"].count("circle") == 11 * 5
+    assert pages["importance"].count("svg") == 1 + 4
+    for name, phi in said["importance"]["overall"]["shapley"].items():
+        assert f"{name} {phi:+.3f}" in pages["importance"].text
+
+
+def test_names_are_escaped(tmp_path: Path) -> None:
+    found = Importance("accuracy", {"<img src=x>": 0.5}, 0.25, 0.75)
+    sheet = suites.importance_sheet(found, {"<script>1</script>": found}, "test")
+    page = Page(suites.write(RunDirectory(tmp_path), sheet))
+    assert page.count("script") == page.count("img") == 0
+    assert "<script>1</script> +0.500 0.250 0.750" in page.text
+
+
+def test_plots_by_hand() -> None:
+    chart = plots.lines(
+        "t",
+        {"x": [(0, 1.0, "a"), (0.5, math.nan, "b"), (1, -1.0, "c")]},
+        caption="s",
+        floor=(0, "p"),
+    )
+    (line,) = chart.lines
+    ends = [float(each) for point in line.points.split() for each in point.split(",")]
+    assert ends == [plots.LEFT, plots.TOP, chart.right, chart.bottom]  # NaN is left out
+    assert chart.floor == pytest.approx((plots.TOP + chart.bottom) / 2)
+    assert [text for _, text in chart.ticks] == ["-1", "-0.5", "0", "0.5", "1"]
+    drawn = plots.bars("t", {"up": 0.5, "down": -0.25, "no": math.nan, "w" * 40: 0.0}, signed=True)
+    up, down, no, long = drawn.bars
+    assert up.width == pytest.approx(2 * down.width, abs=0.2)
+    assert (up.x, down.x + down.width, no.width) == (drawn.zero, pytest.approx(drawn.zero), 0)
+    assert (up.text, down.text, no.text) == ("+0.500", "-0.250", "+nan")
+    assert (long.label, long.full_label) == ("w" * 27 + "…", "w" * 40)
+    assert plots.bars("t", {"zero": 0.0}).bars[0].width == 0
+
+
+ACCEPTED = "missing, noise, importance"
+MISTAKES = {
+    "suite=missng": f"""\
+suite=missng: there is no suite 'missng'
+  accepted: {ACCEPTED}
+  closest:  missing
+  type:     mmx eval nowhere suite=missing""",
+    "suite=missing,xyz": f"""\
+suite=missing,xyz: there is no suite 'xyz'
+  accepted: {ACCEPTED}
+  type:     mmx eval nowhere suite=missing,noise,importance""",
+    "suite=": f"""\
+suite=: there is no suite ''
+  accepted: {ACCEPTED}
+  type:     mmx eval nowhere suite=missing,noise,importance""",
+    "suit=noise": """\
+suit=noise: mmx eval has no setting suit
+  accepted: suite=missing, suite=noise, suite=importance
+  closest:  suite=noise
+  type:     mmx eval nowhere suite=noise""",
+    "noise": "unrecognized arguments: noise\n  tip: mmx eval --help",
+    "--suite=noise": "unrecognized arguments: --suite=noise\n  tip: mmx eval --help",
+}
+
+
+@pytest.mark.parametrize("word", MISTAKES)
+def test_mistakes_are_answered_before_the_run_is_opened(mmx: Callable[..., Any], word: str) -> None:
+    said = mmx("eval", "nowhere", word)
+    assert said.err == f"mmx: {MISTAKES[word]}\n"
+    assert (said.code, said.out) == (2, "")
+
+
+def test_without_a_suite_nothing_is_kept(
+    runs: dict[str, RunDirectory], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = runs["regression"]
+    before = sorted(run.path.rglob("*"))
+    said, err = evaluate(capsys, run)
+    assert said == {"test": run.summary()["target"]["metrics"]["test"]}
+    assert err == ""
+    assert sorted(run.path.rglob("*")) == before

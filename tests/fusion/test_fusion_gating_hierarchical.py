@@ -1,0 +1,185 @@
+"""Fusion in steps: which methods a step may use, what it is told, and what it then keeps."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import mmx.fusion
+from mmx.fusion import Fusion, Widths
+from mmx.fusion.hierarchical import Hierarchical
+from mmx.modalities import Features
+
+B = 5
+WIDTHS = {"image": Widths(4, (2, 3)), "audio": Widths(5, (6,)), "text": Widths(3)}
+
+
+def fuses() -> list[str]:
+    """Return what a step may be, by reading the folder."""
+    found = []
+    for module in pkgutil.walk_packages(mmx.fusion.__path__, "mmx.fusion."):
+        name = module.name.removeprefix("mmx.fusion.")
+        for kind in vars(importlib.import_module(module.name)).values():
+            if not (inspect.isclass(kind) and issubclass(kind, Fusion)):
+                continue
+            named = kind.__name__.lower() == name.replace("_", "")
+            if named and kind.level in ("feature", "data") and kind.reads == "pooled":
+                found.append(name)
+    return sorted(set(found) - {"hierarchical"})
+
+
+def make(names: tuple[str, ...] = tuple(WIDTHS), **options: Any) -> Hierarchical:
+    torch.manual_seed(0)
+    widths = {name: WIDTHS[name] for name in names}
+    return Hierarchical(widths, outputs=2, **{"width": 16, **options})
+
+
+def sample(names: tuple[str, ...] = tuple(WIDTHS), junk: float = torch.nan) -> Any:
+    """Return features, ``junk`` where absent, and who is present; never nobody."""
+    torch.manual_seed(1)
+    features, present = {}, {}
+    for index, name in enumerate(names):
+        here = torch.arange(B) % len(names) != index if len(names) > 1 else torch.ones(B) > 0
+        pooled, *levels = (
+            torch.randn(B, width).masked_fill(~here[:, None], junk)
+            for width in (WIDTHS[name].pooled, *WIDTHS[name].levels)
+        )
+        features[name] = Features(pooled[:, None], here[:, None], pooled, tuple(levels))
+        present[name] = here
+    return features, present
+
+
+def test_what_a_step_may_be() -> None:
+    known = {"attention", "concat", "deepset", "film", "gated", "gmu", "multiplicative"}
+    assert set(fuses()) >= {*known, "weighted_sum"}
+    assert not set(fuses()) & {"late_weighted", "hierarchical", "base", "weights"}
+
+
+@pytest.mark.parametrize("levels", [True, False])
+@pytest.mark.parametrize("names", [("text",), ("image",), tuple(WIDTHS)], ids=len)
+@pytest.mark.parametrize("fuse", fuses())
+def test_every_method_can_be_the_fuse(fuse: str, names: tuple[str, ...], levels: bool) -> None:
+    fusion = make(names, fuse=fuse, levels=levels, depth=3)
+    output = fusion(*sample(names))
+    assert output.shape == (B, fusion.width)
+    assert torch.equal(output, fusion(*sample(names, junk=1e6)))
+    output.square().sum().backward()
+    for name, parameter in fusion.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all()
+    assert len({id(step) for step in fusion.steps}) == 3
+
+
+def test_the_default_keeps_its_tensors_and_draws() -> None:
+    fusion = make(dropout=0.5)
+    state = fusion.state_dict()
+    shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    assert shapes == {
+        "steps.0.0.weight": (16, 12 + 8),  # all pooled, then the stages 1 of audio and image
+        "steps.0.0.bias": (16,),
+        "steps.1.0.weight": (16, 16 + 3),  # F¹, then the stage 2 of image
+        "steps.1.0.bias": (16,),
+        "steps.2.0.weight": (16, 32),
+        "steps.2.0.bias": (16,),
+    }
+    torch.manual_seed(0)
+    for step, inputs in enumerate((20, 19, 32)):
+        assert torch.equal(nn.Linear(inputs, 16).weight, state[f"steps.{step}.0.weight"])
+
+
+def test_the_default_reads_pooled_vectors_first_then_stages() -> None:
+    fusion, (features, present) = make(depth=1), sample(junk=0.0)
+    first = [features[name].pooled for name in ("audio", "image", "text")]
+    stages = [features[name].levels[0] for name in ("audio", "image")]
+    expected = fusion.steps[0](torch.cat([*first, *stages], dim=1))
+    assert torch.equal(fusion(features, present), expected)
+
+
+def test_dropout_is_over_the_output_of_any_step() -> None:
+    fusion = make(fuse="attention", dropout=0.5, width=400)
+    dropped = (fusion.train()(*sample()) == 0).float().mean()
+    assert 0.4 < dropped < 0.6
+    assert (fusion.eval()(*sample()) != 0).all()
+
+
+def test_earlier_fusions_and_stages_are_modalities() -> None:
+    fusion = make(fuse="gmu", depth=4)
+    assert [step.modalities for step in fusion.steps] == [
+        ("audio", "audio@01", "image", "image@01", "text"),
+        ("@fused01", "image@02"),
+        ("@fused01", "@fused02"),
+        ("@fused01", "@fused02", "@fused03"),
+    ]
+
+
+def test_options_reach_every_step() -> None:
+    fusion = make(fuse="gmu", fuse_options={"gate": "sigmoid"})
+    assert [step.gate for step in fusion.steps] == ["sigmoid"] * 3
+    assert [step.width for step in fusion.steps] == [16] * 3
+    assert make(fuse="gated").width == 2 * 16  # of two fusions, side by side
+
+
+def refusal(**options: Any) -> str:
+    with pytest.raises(ValueError, match="fuse") as error:
+        make(**options)
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "near"),
+    [
+        ("gnu", "; the closest is gmu"),
+        ("hierarchical", ""),
+        ("late_weighted", "; the closest is weighted_sum"),
+        ("weights", "; the closest is weighted_sum"),
+        ("base", ""),
+        ("../concat", "; the closest is concat"),
+    ],
+)
+def test_an_unknown_fuse(given: str, near: str) -> None:
+    assert refusal(fuse=given) == f"`fuse` (={given}) is none of {', '.join(fuses())}{near}"
+
+
+def test_unknown_options() -> None:
+    assert refusal(fuse="gmu", fuse_options={"gates": "sigmoid"}) == (
+        "`fuse_options.gates` is no option of Gmu, which takes gate; the closest is gate"
+    )
+    assert refusal(fuse="attention", fuse_options={"pool": "sum"}) == (
+        "`fuse_options.pool` is no option of Attention, which takes none"
+    )
+    assert refusal(fuse="multiplicative", fuse_options={"x": 1}) == (
+        "`fuse_options.x` is no option of Multiplicative, which takes form, factor"
+    )
+    assert refusal(fuse_options={"outputs": 3}) == (
+        "`fuse_options.outputs` is no option of Concat, which takes dropout"
+    )
+
+
+def test_options_of_the_wrong_kind() -> None:
+    assert refusal(fuse="gmu", fuse_options={"gate": "softmx"}) == (
+        "`fuse_options.gate` (=softmx): Input should be 'softmax' or 'sigmoid'"
+    )
+    assert refusal(fuse="multiplicative", fuse_options={"factor": 0}) == (
+        "`fuse_options.factor` (=0): Input should be greater than or equal to 1"
+    )
+    assert refusal(fuse="multiplicative", fuse_options={"factor": "8"}) == (
+        "`fuse_options.factor` (=8): Input should be a valid integer"
+    )
+    assert refusal(fuse="gmu", fuse_options={"width": 8}) == (
+        "`fuse_options.width` is set by `width`"
+    )
+    assert refusal(fuse_options={"hidden": 8}) == "`fuse_options.hidden` is set by `width`"
+
+
+def test_options_that_a_later_step_cannot_do_with() -> None:
+    assert refusal(fuse="film", fuse_options={"conditioned": "text"}) == (
+        "step 2 cannot be fuse=film: `conditioned` (=text) is none of the modalities, "
+        "which are @fused01, image@02"
+    )
+    assert make(fuse="film", fuse_options={"conditioned": "text"}, depth=1).width == 16

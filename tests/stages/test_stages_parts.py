@@ -1,0 +1,170 @@
+"""Whole runs with every part that stands between encoders and the answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from mmx.runs.directory import RunDirectory
+from mmx.training import checkpoint
+
+Train = Callable[..., RunDirectory]
+Overrides = Callable[..., list[str]]
+THREE = ("image", "text", "tabular")
+
+
+def summary(run: RunDirectory) -> dict:
+    found = run.summary()
+    assert found["status"] == "done"
+    assert 0 <= found["target"]["metrics"]["test"]["accuracy"] <= 1
+    return found
+
+
+@pytest.fixture
+def alone(train: Train, overrides: Overrides, tables: dict[str, Path]) -> Train:
+    """Return ``run(*more)``: one table, three modalities, no source."""
+
+    def run(*more: str) -> RunDirectory:
+        return train(*overrides(None, tables["two"], THREE, *more))
+
+    return run
+
+
+@pytest.mark.parametrize("mapping", ["pca", "lda", "cca", "deep_cca", "linear"])
+def test_a_mapping_travels_with_the_checkpoint(alone: Train, mapping: str) -> None:
+    run = alone(f"mapping={mapping}", "mapping.width=4")
+    summary(run)
+    tensors, _ = checkpoint.read(run.stage_file("target"))
+    mapped = [name for name in tensors if name.startswith("mapping.")]
+    assert mapped
+    assert any(tensors[name].abs().sum() > 0 for name in mapped)
+
+
+@pytest.mark.parametrize("missing", ["drop", "mean", "knn", "generate"])
+def test_missing_modalities(alone: Train, missing: str) -> None:
+    masked, other = summary(alone()), summary(alone(f"missing={missing}"))
+    assert other["target"]["metrics"]["val"] != masked["target"]["metrics"]["val"]
+
+
+def test_missing_drop_says_how_many_rows_it_leaves_out(alone: Train) -> None:
+    # rows 9, 23 and 30 lack the picture, rows 14, 22, 30 and 46 the words
+    assert (
+        "two: missing=drop leaves out 6 of 24 training rows"
+        in summary(alone("missing=drop"))["notes"]
+    )
+
+
+@pytest.mark.parametrize("balance", ["weights", "focal", "resample", "mixup", "smote_features"])
+def test_balance(alone: Train, balance: str) -> None:
+    plain, other = summary(alone()), summary(alone(f"balance={balance}"))
+    same = other["target"]["metrics"]["val"] == plain["target"]["metrics"]["val"]
+    assert same == (balance == "weights")  # every class has eight training rows: all weigh one
+    classes = other["target"]["classes"]
+    assert sum(map(sum, classes["confusion"])) == 15
+
+
+@pytest.mark.parametrize("sharing", ["architecture", "modalities", "parameters"])
+def test_sharing_over_modalities(alone: Train, sharing: str) -> None:
+    run = alone(f"sharing={sharing}", "sharing.width=8", "fusion=late_mean")
+    shared = summary(run)["params"]["shared"]
+    trunk, head = 2 * (8 * 8 + 8), 8 * 3 + 3
+    assert shared == {"architecture": 0, "modalities": trunk, "parameters": trunk + head}[sharing]
+
+
+def test_modality_dropout_changes_training_alone(alone: Train) -> None:
+    plain, dropped = summary(alone()), summary(alone("trainer.modality_dropout=0.5"))
+    assert plain["target"]["metrics"]["val"]["loss"] != dropped["target"]["metrics"]["val"]["loss"]
+
+
+def test_match_params(alone: Train) -> None:
+    for fusion in ("concat", "gmu", "late_mean"):
+        run = alone("match=params", "match_params=3000", f"fusion={fusion}")
+        assert summary(run)["params"]["fusion"] == pytest.approx(3000, rel=0.05)
+
+
+@pytest.mark.parametrize("fusion", ["ensemble", "algorithm", "late_weighted"])
+def test_what_settles_after_training_is_in_the_checkpoint(alone: Train, fusion: str) -> None:
+    more = ["fusion.alpha=validation"] if fusion == "late_weighted" else []
+    run = alone(f"fusion={fusion}", *more)
+    found = summary(run)
+    _, facts = checkpoint.read(run.stage_file("target"))
+    assert facts["fitted"]["val"] == found["target"]["metrics"]["val"]
+    assert facts["notes"]
+    assert all(note in found["notes"] for note in facts["notes"])
+
+
+def test_the_cost_is_stated(alone: Train) -> None:
+    found = summary(alone())
+    assert found["cost"]["flops_per_sample"] > 1000
+    assert 0 < found["timing"]["seconds_per_sample"] < 10
+    params = found["params"]
+    assert params["fusion"] == 24 * 3 + 3
+    assert params["fusion"] < params["trainable"] == params["total"]
+
+
+def test_signs_of_life_of_the_modalities(alone: Train) -> None:
+    entries = alone().metrics()
+    seen = {(e["epoch"], e["split"], e["name"]) for e in entries}
+    for epoch in (1, 2):
+        assert {(epoch, "gradient", name) for name in THREE} <= seen
+        # seven of the nine validation rows have a picture: too few to probe
+        assert {name for at, split, name in seen if (at, split) == (epoch, "probe")} == {
+            "text",
+            "tabular",
+        }
+
+
+def test_contrastive_pretraining_of_the_source(
+    train: Train, overrides: Overrides, tables: dict[str, Path]
+) -> None:
+    run = train(
+        *overrides(tables["one"], tables["two"], THREE, "source_objective=contrastive"),
+        "control=none",
+    )
+    found = summary(run)
+    metrics = found["source"]["metrics"]["val"]
+    assert metrics.keys() == {"loss", "recall@1", "recall@5", "recall@10", "median_rank"}
+    source, _ = checkpoint.read(run.stage_file("source"))
+    assert not any(name.startswith(("fusion.", "head.")) for name in source)
+    report = json.loads((run.path / "transfer.json").read_text())
+    assert any(name.startswith("encoders.image.") for name in report["copied"])
+    assert {"head.weight", "head.bias"} <= set(report["fresh"])
+
+
+def test_contrastive_training_alone_is_measured_by_retrieval(
+    train: Train, overrides: Overrides, tables: dict[str, Path]
+) -> None:
+    run = train(*overrides(None, tables["two"], THREE, "objective=contrastive"))
+    found = run.summary()["target"]["metrics"]
+    assert set(found["test"]) == {"loss", "recall@1", "recall@5", "recall@10", "median_rank"}
+
+
+def test_a_composed_objective(alone: Train) -> None:
+    run = alone(
+        "objective=combined",
+        "objective.terms={cross_entropy: 1.0, info_nce: 0.1, unimodal: 0.3}",
+        "objective.options={info_nce: {width: 4}}",
+    )
+    summary(run)
+    tensors, _ = checkpoint.read(run.stage_file("target"))
+    assert any(name.startswith("criterion.") for name in tensors)
+
+
+def test_gradient_blending_goes_on_after_an_interruption(alone: Train) -> None:
+    summary(alone("objective=gradient_blending", "trainer.epochs=3"))
+
+
+def test_a_source_for_features_has_one_fusion_for_all(
+    train: Train, overrides: Overrides, tables: dict[str, Path]
+) -> None:
+    states = []
+    for fusion in ("gmu", "transformer"):
+        line = overrides(tables["one"], tables["two"], THREE, "transfer=feature", "control=none")
+        run = train(*line, f"fusion={fusion}")
+        states.append(checkpoint.read(run.stage_file("source"))[0])
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(tensor, states[1][name]) for name, tensor in states[0].items())

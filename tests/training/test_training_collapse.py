@@ -1,0 +1,66 @@
+"""The alarm for a modality that stops learning."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import mmx.training.fit as training
+from mmx.model import MultimodalModel
+from mmx.training.collapse import Vitals, collapsed, gradient_norms
+from mmx.training.recipe import Validation
+
+
+def vitals(gradient: float, probe: float, other: float = 1.0) -> Vitals:
+    return Vitals({"a": gradient, "b": other}, {"a": probe, "b": 0.9}, 0.25)
+
+
+def test_both_signs_must_fall_away() -> None:
+    healthy = vitals(1.0, 0.75)
+    assert collapsed([healthy, vitals(0.19, 0.49)]) == ["a"]
+    assert collapsed([healthy, vitals(0.21, 0.49)]) == []  # its gradient is still there
+    assert collapsed([healthy, vitals(0.19, 0.51)]) == []  # its features still tell
+    assert collapsed([healthy, vitals(0.19, 0.49), vitals(1.0, 0.75)]) == []  # it came back
+
+
+def test_one_epoch_tells_nothing_and_a_frozen_encoder_has_no_gradient() -> None:
+    assert collapsed([vitals(0.0, 0.0)]) == []
+    frozen = Vitals({"b": 1.0}, {"a": 0.0, "b": 0.9}, 0.25)
+    assert collapsed([vitals(1.0, 0.75), frozen]) == []
+
+
+def test_features_that_never_told_anything_cannot_lose_it() -> None:
+    assert collapsed([vitals(1.0, 0.25), vitals(0.1, 0.2)]) == []
+
+
+def test_gradient_norms_are_those_of_whole_encoders() -> None:
+    encoders = torch.nn.ModuleDict({"a": torch.nn.Linear(2, 3), "b": torch.nn.Linear(2, 1)})
+    encoders["a"](torch.randn(4, 2)).square().sum().backward()
+    found = gradient_norms(encoders)
+    assert found.keys() == {"a"}
+    flat = torch.cat([p.grad.flatten() for p in encoders["a"].parameters()])
+    torch.testing.assert_close(found["a"], flat.norm())
+
+
+def test_a_starved_modality_raises_the_alarm_in_a_run(
+    bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = bench(missing=False, trainer={"epochs": 3})
+
+    def epochs() -> int:
+        return sum(event.kind == "epoch" for event in run.events)
+
+    def norms(encoders: torch.nn.ModuleDict) -> dict[str, torch.Tensor]:
+        image = 1.0 if epochs() < 2 else 0.01
+        return {"image": torch.tensor(image), "tabular": torch.tensor(1.0)}
+
+    def validate(model: MultimodalModel) -> Validation:
+        probes = {"image": 0.9 if epochs() < 2 else 0.3, "tabular": 0.9}
+        return Validation({"accuracy": 0.5, "loss": 1.0}, probes, 0.3)
+
+    monkeypatch.setattr(training, "gradient_norms", norms)
+    run.validate = validate
+    fitted = run.fit()
+    assert fitted.collapsed == {"image": 3}
+    (alarm,) = [event.text for event in run.events if event.text.startswith("ALARM")]
+    assert alarm == "ALARM: image has collapsed: its gradient and its probe have fallen away"

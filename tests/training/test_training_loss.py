@@ -1,0 +1,129 @@
+"""A batch's way to its loss: modality dropout, balance, and a task that trains along."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from mmx.balance.mixup import Mixup
+from mmx.balance.resample import Resample
+from mmx.modalities import Batch
+from mmx.training.loss import BatchLoss, Companion, drop_modalities
+
+
+def batch(rows: int, **present: list[bool] | None) -> Batch:
+    here = {
+        name: torch.ones(rows, dtype=torch.bool) if given is None else torch.tensor(given)
+        for name, given in present.items()
+    }
+    return Batch({}, {}, here, torch.zeros(rows, dtype=torch.int64))
+
+
+def hidden(before: Batch, chance: float, seed: int = 0) -> Tensor:
+    torch.manual_seed(seed)
+    after = drop_modalities(before, chance)
+    return torch.stack([after.present[name] for name in sorted(after.present)], dim=1)
+
+
+def test_modalities_are_dropped_sample_by_sample_with_the_given_chance() -> None:
+    kept = hidden(batch(20_000, a=None, b=None), 0.3)
+    assert kept.any(1).all()
+    patterns = {tuple(row) for row in kept.tolist()}
+    assert patterns == {(True, True), (True, False), (False, True)}  # not once a batch
+    # a survives by its own draw (0.7), or as the one kept where both were drawn (0.09 / 2)
+    assert kept.float().mean(0).tolist() == pytest.approx([0.745, 0.745], abs=0.01)
+
+
+def test_a_sample_keeps_one_of_the_modalities_it_had() -> None:
+    only = hidden(batch(4, a=[True, False, True, False], b=[False, True, True, True]), 0.999)
+    assert only[0].tolist() == [True, False]
+    assert only[1].tolist() == [False, True]
+    assert only.sum(1).tolist() == [1, 1, 1, 1]
+
+
+def test_no_chance_drops_nothing() -> None:
+    assert hidden(batch(50, a=None, b=None), 0.0).all()
+
+
+def test_dropped_modalities_are_hidden_from_the_fusion_in_training_alone(bench) -> None:
+    run = bench(missing=False, trainer={"modality_dropout": 0.9}, dropout=0.0, augment=False)
+    seen = []
+    decide = run.model.decide
+
+    def spy(features, present):
+        seen.append(torch.stack(list(present.values()), dim=1))
+        return decide(features, present)
+
+    run.model.decide = spy
+    run.fit()
+    training = [each for each in seen if len(each) <= 8]
+    validation = [each for each in seen if len(each) == run.validation]
+    assert any(not each.all() for each in training)
+    assert validation
+    assert all(each.all() for each in validation)
+
+
+def test_an_epoch_is_drawn_by_the_balance_and_then_permuted(bench) -> None:
+    run = bench()
+    rows = run.data.rows("train")
+    loss = BatchLoss(run.model, run.data, run.criterion, run.format, Resample())
+    order = loss.order(rows, 3, "target", 0)
+    assert len(order) == len(rows)
+    labels = run.data.target.numpy()[order]
+    assert np.ptp(np.bincount(labels)) <= 1
+    assert not np.array_equal(order, loss.order(rows, 3, "target", 1))
+    assert np.array_equal(order, loss.order(rows, 3, "target", 0))
+
+
+def test_mixup_weighs_both_labels(bench) -> None:
+    run = bench(missing=False, dropout=0.0, augment=False)
+    run.model.eval()
+    rows = run.data.rows("train")[:6]
+    ((_, stored),) = run.data.batches([rows])
+    torch.manual_seed(5)
+    loss = BatchLoss(run.model, run.data, run.criterion, run.format, Mixup(alpha=1.0))
+    value, _ = loss(rows, stored)
+
+    torch.manual_seed(5)
+    mixed = BatchLoss(run.model, run.data, run.criterion, run.format, None, augment=False)
+    run.data.assemble(rows, stored, augment=True)  # draws what the first call drew
+    one = torch.tensor(1.0)
+    share = float(torch.distributions.Beta(one, one).sample())
+    partner = torch.randperm(len(rows))
+    torch.manual_seed(5)
+    batch = run.data.assemble(rows, stored, augment=True)
+    features = run.model.encode(batch)
+    blend = {
+        name: share * each.pooled + (1 - share) * each.pooled[partner]
+        for name, each in features.items()
+    }
+    outputs = run.model.head(torch.cat([blend[name] for name in sorted(blend)], dim=1))
+    target = batch.target
+    expected = share * run.criterion.task_loss(outputs, target)
+    expected = expected + (1 - share) * run.criterion.task_loss(outputs, target[partner])
+    assert mixed.balance is None
+    torch.testing.assert_close(value, expected)
+
+
+def test_a_companion_goes_through_all_its_rows_pass_after_pass(bench) -> None:
+    run = bench()
+    beside = Companion(run.loss_of, 0.5, 1, 8)
+    rows = run.data.rows("train")
+    passes = len(rows) // 8
+    first = np.concatenate([beside.rows(step) for step in range(passes)])
+    again = np.concatenate([beside.rows(step) for step in range(passes, 2 * passes)])
+    assert len(set(first.tolist())) == passes * 8
+    assert not np.array_equal(first, again)
+    assert np.array_equal(beside.rows(passes + 1), beside.rows(passes + 1))
+
+
+def test_a_companions_loss_has_its_weight(bench) -> None:
+    run = bench(dropout=0.0, augment=False)
+    run.model.eval()
+    loss = replace(run.loss_of, augment=False)
+    full, quarter = (next(Companion(loss, weight, 1, 8).losses(0, 1)) for weight in (1.0, 0.25))
+    assert quarter.item() == pytest.approx(0.25 * full.item())
