@@ -120,8 +120,10 @@ def _key_problem(
     parent, _, last = key.rpartition(".")
     if override.is_delete() and not parent and key in config:
         return Problem(text, f"{key} cannot be left out", type_this=f"leave out {text}")
-    if override.is_add() or override.is_force_add() or _exists(config, key):
+    if override.is_add() or override.is_force_add():
         return None
+    if _exists(config, key):
+        return _new_keys(override, text, _get(config, key))
     if parent and _get(config, parent) in (MISSING, {}):
         return Problem(
             text,
@@ -135,6 +137,23 @@ def _key_problem(
         accepted=_siblings(config, key, known),
         closest=near,
         type_this=near and f"{near}={value}",
+    )
+
+
+def _new_keys(override: Override, text: str, node: Any) -> Problem | None:
+    """Return what to type for keys that a mapping chosen before, in an experiment, has not."""
+    value = None if override.is_delete() else override.value()
+    if not isinstance(value, dict) or not isinstance(node, dict) or not node:
+        return None
+    key = override.key_or_group
+    changes = [f"~{key}.{name}" for name in node if name not in value]
+    changes += [f"+{key}.{name}={show(item)}" for name, item in value.items() if name not in node]
+    if not changes:
+        return None
+    return Problem(
+        text,
+        f"{key} is {show(node)} here, and a mapping given anew changes the values of its keys alone",
+        type_this=" ".join(changes),
     )
 
 

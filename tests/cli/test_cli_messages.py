@@ -99,6 +99,10 @@ target.split_sed=3: there is no group or key target.split_sed
 target.classes, target.limit, target.fraction, target.per_class, target.image
   closest:  target.split_seed
   type:     target.split_seed=3""",
+    "experiment=fashion 'target.columns={image: image, tabular: [year]}'": """\
+target.columns={image: image, tabular: [year]}: target.columns is {image: image, text: title} \
+here, and a mapping given anew changes the values of its keys alone
+  type:     ~target.columns.text +target.columns.tabular=[year]""",
     "lr=3": f"""\
 lr=3: there is no group or key lr
   accepted: {ROOTS}
