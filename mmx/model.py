@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from mmx.encoders import Encoder
 from mmx.fusion import Fusion, Widths
+from mmx.fusion.match import one_head
 from mmx.mapping import Mapping as CommonSpace
 from mmx.missing import Missing
 from mmx.missing.base import Shape
@@ -77,7 +78,7 @@ class MultimodalModel(nn.Module):
         self.missing = parts.missing({n: Shape(w.pooled, w.levels) for n, w in fused.items()})
         self.fusion = fusion(fused, outputs=outputs)
         if parts.sharing is not None and parts.sharing.classifiers:
-            _one_head(self.fusion)
+            one_head(self.fusion)
         self.head: nn.Module = (
             nn.Identity() if self.fusion.decides else nn.Linear(self.fusion.width, outputs)
         )
@@ -184,18 +185,6 @@ def without_tokens(features: Features) -> Features:
     """Return the features with the pooled vector as their only token."""
     mask = features.mask.any(1, keepdim=True)
     return Features(features.pooled[:, None], mask, features.pooled, features.levels)
-
-
-def _one_head(fusion: Fusion) -> None:
-    """Let the heads of all modalities be one, where the method has some and they are alike."""
-    heads = getattr(fusion, "heads", None)
-    if not isinstance(heads, nn.ModuleDict):
-        return
-    names = sorted(heads)
-    shapes = {tuple(tuple(p.shape) for p in heads[name].parameters()) for name in names}
-    if len(shapes) == 1:
-        for name in names[1:]:
-            heads[name] = heads[names[0]]
 
 
 @contextmanager

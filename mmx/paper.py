@@ -16,8 +16,8 @@ M = TypeVar("M", bound=torch.nn.Module)
 class _WithoutDraws(TorchFunctionMode):
     """Leaves weights undrawn: on paper they have no values, and asking costs seconds.
 
-    ``normal_`` and ``randn`` of a meta tensor import torch's whole compiler, and so does a
-    product with a number.
+    ``normal_`` of a meta tensor, and a product of one with a number, import torch's whole
+    compiler.
     """
 
     def __torch_function__(
@@ -27,22 +27,11 @@ class _WithoutDraws(TorchFunctionMode):
         drawing = getattr(func, "__module__", "") == "torch.nn.init"
         if drawing or func in (Tensor.normal_, Tensor.uniform_):
             return args[0] if args else named["tensor"]
-        if func in (torch.rand, torch.randn, torch.randint):
-            return _empty(func, args, named)
         scaled = func in (Tensor.mul, Tensor.sub) and isinstance(args[-1], int | float)
         if scaled and args[0].is_meta:
             dtype = torch.result_type(args[0], args[-1])
             return torch.empty(args[0].shape, dtype=dtype, device=args[0].device)
         return func(*args, **named)
-
-
-def _empty(func: Any, args: Any, named: dict[str, Any]) -> Tensor:
-    """Return what ``rand``, ``randn`` or ``randint`` would, without values."""
-    kept = {key: value for key, value in named.items() if key in ("size", "dtype", "device")}
-    if func is torch.randint:  # its bounds come first
-        args = () if "size" in kept else args[-1:]
-        kept = {"dtype": torch.int64, **kept}
-    return torch.empty(*args, **kept)
 
 
 def on_paper(make: Callable[..., M], *arguments: object, **keywords: object) -> M:

@@ -107,13 +107,12 @@ def interpolate(
     mixed = {}
     for name, own in features.items():
         both = present[name] & present[name][partner]
-        keep = torch.where(both, share, 1.0)
 
-        def blend(x: Tensor, keep: Tensor = keep, both: Tensor = both) -> Tensor:
+        def blend(x: Tensor, both: Tensor = both) -> Tensor:
             shape = (-1, *[1] * (x.dim() - 1))
-            other = torch.where(both.view(shape), x[partner], 0.0)  # an absent row may hold NaN
-            weight = keep.view(shape).to(x.dtype)
-            return torch.where(both.view(shape), weight * x + (1 - weight) * other, x)
+            kept = share.view(shape).to(x.dtype)
+            blended = kept * x + (1 - kept) * x[partner]  # an absent row may hold NaN
+            return torch.where(both.view(shape), blended, x)
 
         shared = (own.mask & own.mask[partner])[:, :, None]
         mixed[name] = Features(

@@ -152,7 +152,8 @@ def _new_keys(override: Override, text: str, node: Any) -> Problem | None:
         return None
     return Problem(
         text,
-        f"{key} is {show(node)} here, and a mapping given anew changes the values of its keys alone",
+        f"{key} is {show(node)} here, and a mapping given anew changes the values of its "
+        "keys alone",
         type_this=" ".join(changes),
     )
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from itertools import combinations
 
 import torch
+from torch import Tensor
 
 from mmx.errors import DataError
 from mmx.evaluation.retrieval import retrieval
 from mmx.modalities import Encoded
 from mmx.objectives import Criterion, ModelOutput
+from mmx.training.encode import BATCH_SIZE
 
 
 @torch.no_grad()
@@ -37,6 +39,19 @@ def alignment(criterion: Criterion, rows: Encoded) -> dict[str, float]:
             found.setdefault(name, []).append(value)
     if not found:
         raise DataError("no row of the split has two modalities, so none can look for its partner")
-    nothing = next(iter(pooled.values())).new_zeros(len(rows), 0)
-    loss = float(criterion(ModelOutput(nothing, pooled, rows.present), rows.target))
-    return {"loss": loss, **{name: sum(each) / len(each) for name, each in found.items()}}
+    means = {name: sum(each) / len(each) for name, each in found.items()}
+    return {"loss": _loss(criterion, pooled, rows), **means}
+
+
+def _loss(criterion: Criterion, pooled: dict[str, Tensor], rows: Encoded) -> float:
+    """Return the mean loss of batches of 256: each row is told from those of its batch."""
+    total = 0.0
+    for start in range(0, len(rows), BATCH_SIZE):
+        part = slice(start, start + BATCH_SIZE)
+        features = {name: x[part] for name, x in pooled.items()}
+        present = {name: here[part] for name, here in rows.present.items()}
+        target = rows.target[part]
+        nothing = next(iter(features.values())).new_zeros(len(target), 0)
+        loss = criterion(ModelOutput(nothing, features, present), target)
+        total += float(loss) * len(target)
+    return total / len(rows)

@@ -181,12 +181,19 @@ def _model(built: Built, role: str, task: Task, encoders: dict[str, Encoder]) ->
     if role_of.objective.label_free:
         return
     fusion: Callable[..., Fusion] = role_of.fusion
-    matching = settings is not None and settings.match == "params"
+    # Without the number of classes nobody knows yet how large the head is.
+    known = task.kind == "regression" or bool(task.classes)
+    matching = settings is not None and settings.match == "params" and known
     if settings is not None and matching:
-        fusion = partial(matched, method=role_of.fusion, budget=settings.match_params)
+        sharing = built.parts.sharing
+        fusion = partial(
+            matched,
+            method=role_of.fusion,
+            budget=settings.match_params,
+            share_heads=sharing is not None and sharing.classifiers,
+        )
     specs = {name: Spec() for name in encoders}
     given = {name: partial(_made, encoder) for name, encoder in encoders.items()}
-    # As many outputs as the classes that are named, else two: the data may have more.
     outputs = 1 if task.kind == "regression" else len(task.classes or ()) or 2
     try:
         model = on_paper(MultimodalModel, specs, given, fusion, outputs, built.parts)

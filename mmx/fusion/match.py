@@ -16,7 +16,12 @@ NARROWEST, WIDEST = 2, 2**16
 
 
 def matched(
-    widths: dict[str, Widths], *, outputs: int, method: partial[Fusion], budget: int
+    widths: dict[str, Widths],
+    *,
+    outputs: int,
+    method: partial[Fusion],
+    budget: int,
+    share_heads: bool = False,
 ) -> Fusion:
     """Return a fusion whose width makes fusion and head as large as the budget.
 
@@ -28,6 +33,7 @@ def matched(
         outputs: C.
         method: The class with its other options.
         budget: Trainable parameters of the fusion and the linear head behind it.
+        share_heads: Whether the heads of all modalities will be one, and count once.
 
     Raises:
         ValueError: No width comes within ``TOLERANCE`` of the budget.
@@ -36,7 +42,10 @@ def matched(
 
     @cache
     def count(width: int) -> int:
-        return parameters(on_paper(method, widths, outputs=outputs, **{option: width}), outputs)
+        fusion = on_paper(method, widths, outputs=outputs, **{option: width})
+        if share_heads:
+            one_head(fusion)
+        return parameters(fusion, outputs)
 
     low, high = NARROWEST, 2 * NARROWEST
     while count(high) < budget and high < WIDEST:
@@ -53,6 +62,18 @@ def matched(
             f"the nearest is {option}={best} with {found:,}"
         )
     return method(widths, outputs=outputs, **{option: best})
+
+
+def one_head(fusion: Fusion) -> None:
+    """Let the heads of all modalities be one, where the method has some and they are alike."""
+    heads = getattr(fusion, "heads", None)
+    if not isinstance(heads, nn.ModuleDict):
+        return
+    names = sorted(heads)
+    shapes = {tuple(tuple(p.shape) for p in heads[name].parameters()) for name in names}
+    if len(shapes) == 1:
+        for name in names[1:]:
+            heads[name] = heads[names[0]]
 
 
 def width_option(method: partial[Fusion]) -> str:

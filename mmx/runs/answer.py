@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console, RenderableType
 from rich.table import Table
 
-from mmx.runs.view import percent_or_number
+from mmx.runs.view import metrics_text, percent_or_number
 
 
 def answer(summary: dict[str, Any]) -> list[RenderableType]:
@@ -26,13 +26,20 @@ def answer(summary: dict[str, Any]) -> list[RenderableType]:
     for label, metrics in rows.items():
         table.add_row(label, *(percent_or_number(name, metrics[name]) for name in names))
     lines: list[RenderableType] = [title, table]
+    if "metrics" in summary["source"]:
+        found = metrics_text(summary["source"]["metrics"]["val"])
+        lines.append(f"source {source} val: {found}")
     if "gain" in summary:
         lines.append(gain_text(summary["gain"]))
     timing, params = summary["timing"], summary["params"]
+    control = f"control {timing['control_s']:.1f} s, " if "control_s" in timing else ""
+    cached = " (earlier, from the cache)" if timing["source_cached"] else ""
+    shared = f", {params['shared']:,} shared" if params["shared"] else ""
     lines.append(
-        f"cost: source {timing['source_s']:.1f} s, target {timing['target_s']:.1f} s, total "
-        f"{timing['total_s']:.1f} s, {timing['train_samples_per_s']:,.0f} samples/s; "
-        f"{params['trainable']:,} of {params['total']:,} parameters trained"
+        f"cost: source {timing['source_s']:.1f} s{cached}, "
+        f"target {timing['target_s']:.1f} s, {control}"
+        f"total {timing['total_s']:.1f} s, {timing['train_samples_per_s']:,.0f} samples/s; "
+        f"{params['trainable']:,} of {params['total']:,} parameters trained{shared}"
     )
     lines.append(
         f"a sample: {summary['cost']['flops_per_sample']:,} FLOPs, "

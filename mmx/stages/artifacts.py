@@ -80,8 +80,8 @@ def kept_source(
     context: Context,
     opened: Opened,
     make: Callable[[Listener], tuple[dict[str, Tensor], Facts]],
-) -> tuple[dict[str, Tensor], Facts]:
-    """Return the tensors and facts of a trained source, from the cache where it has them.
+) -> tuple[dict[str, Tensor], Facts, bool]:
+    """Return the tensors and facts of a trained source, and whether the cache had them.
 
     What training says epoch by epoch is kept too, so that a run's ``metrics.jsonl`` is the
     same whether its source was trained for it or taken from the cache.
@@ -93,7 +93,7 @@ def kept_source(
     """
     inputs = source_inputs(context, opened)
     if context.cache is None or not _of_mmx(inputs):
-        return make(context.listen)
+        return *make(context.listen), False
     trained = False
 
     def made() -> tuple[dict[str, Tensor], Facts]:
@@ -121,7 +121,7 @@ def kept_source(
     if not trained:
         for event in events:
             context.listen(Event(**event))
-    return tensors, facts
+    return tensors, facts, not trained
 
 
 def kept_features(context: Context, opened: Opened, model: MultimodalModel, name: str) -> Data:

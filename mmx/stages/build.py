@@ -26,12 +26,18 @@ def make_model(experiment: Experiment, stage: str, specs: Specs, target: Target)
     """
     encoders = {name: experiment.encoders[name] for name in specs}
     if experiment.role(stage).objective.label_free:
-        sharing = Parts(sharing=experiment.parts.sharing)
-        return MultimodalModel(specs, encoders, NoFusion, target.outputs, sharing)
+        parts = Parts(sharing=experiment.parts.sharing)
+        return MultimodalModel(specs, encoders, NoFusion, target.outputs, parts)
     fusion: Callable[..., Fusion] = experiment.role(stage).fusion
     if experiment.settings.match == "params":
         budget = experiment.settings.match_params
-        fusion = partial(matched, method=experiment.role(stage).fusion, budget=budget)
+        sharing = experiment.parts.sharing
+        fusion = partial(
+            matched,
+            method=experiment.role(stage).fusion,
+            budget=budget,
+            share_heads=sharing is not None and sharing.classifiers,
+        )
     try:
         return MultimodalModel(specs, encoders, fusion, target.outputs, experiment.parts)
     except ValueError as error:

@@ -75,6 +75,7 @@ class Trained:
         report: Where its starting weights came from.
         notes: What a reader should know.
         companion: The task that trained along; None where it trained alone.
+        cached: Whether it was taken from the artifact cache, trained in an earlier run.
     """
 
     model: MultimodalModel
@@ -84,3 +85,4 @@ class Trained:
     report: Report
     notes: tuple[str, ...] = ()
     companion: Beside | None = None
+    cached: bool = False

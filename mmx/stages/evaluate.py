@@ -51,9 +51,13 @@ def evaluate(
         "precision": context.precision.name,
         "params": parameters(target.model),
         "cost": {"flops_per_sample": used["flops_per_sample"]},
-        "transfer": {"mode": name_of(experiment.config["transfer"]), **target.report.counts()},
+        "transfer": {
+            "mode": "joint" if experiment.joint else name_of(experiment.config["transfer"]),
+            **target.report.counts(),
+        },
         "timing": {
             "source_s": round(source.fitted.seconds, 3) if source else 0.0,
+            "source_cached": source is not None and source.cached,
             "target_s": round(target.fitted.seconds, 3),
             "train_samples_per_s": round(target.fitted.samples_per_s, 1),
             "seconds_per_sample": used["seconds_per_sample"],

@@ -82,7 +82,8 @@ def train(context: Context, stage: Stage) -> Trained:
         made = _fit(context, stage, ready, listen)
         return made.model.state_dict(), _facts(stage.opened, made, ready.start)
 
-    trained = _read_back(ready, *kept_source(context, stage.opened, make))
+    tensors, facts, cached = kept_source(context, stage.opened, make)
+    trained = replace(_read_back(ready, tensors, facts), cached=cached)
     return _keep(context, stage, ready.start, trained)
 
 
@@ -195,7 +196,10 @@ def _settle(
     model.eval()
     train_rows = encode_rows(model, data, data.rows("train"), precision, behind="missing")
     val_rows = encode_rows(model, data, data.rows("val"), precision, behind="missing")
-    notes = model.fusion.settle(train_rows, val_rows, context.experiment.settings.seed)
+    notes = (
+        *model.fusion.settle(train_rows, val_rows, context.experiment.settings.seed),
+        "validation metrics are of rows that a part of the fusion was fitted on: hopeful",
+    )
     found = predict(model, data, data.rows("val"), precision)
     return replace(fitted, val=measure(*found, target, ready.criterion.task_loss)), notes
 

@@ -114,11 +114,6 @@ class Data:
             raise DataError("the test split is locked until selection on validation is over")
         return self.splits[split]
 
-    @property
-    def class_counts(self) -> Tensor:
-        """``(C,)`` training rows of each class, for tasks with one class a row."""
-        return torch.bincount(self.target[torch.from_numpy(self.splits["train"])])
-
     def only(self, split: str, rows: Rows) -> Data:
         """Return the same data with a split cut down to these rows."""
         other = copy.copy(self)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -65,10 +66,10 @@ class BatchLoss:
                 loss = mixed.share * loss + (1 - mixed.share) * other
         return loss, batch
 
-    @property
+    @cached_property
     def counts(self) -> Tensor:
         """``(C,)`` training rows of each class."""
-        return self.data.class_counts
+        return torch.bincount(self.data.target[torch.from_numpy(self.data.rows("train"))])
 
 
 @dataclass(frozen=True)

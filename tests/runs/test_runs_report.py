@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from mmx.runs import report
+from mmx.runs.answer import answer
 from mmx.runs.directory import RunDirectory
 from mmx.runs.manifest import code_digest, environment, surroundings
 
@@ -60,9 +61,17 @@ def summary(**changes: Any) -> dict[str, Any]:
         "seed": 7,
         "device": "cpu",
         "precision": "fp32",
-        "params": {"total": 123456, "trainable": 98765},
+        "params": {"total": 123456, "trainable": 98765, "fusion": 765, "shared": 65},
+        "cost": {"flops_per_sample": 1234567},
         "transfer": {"mode": "parameter", "copied": 3, "adapted": 2, "frozen": 1, "fresh": 4},
-        "timing": {"source_s": 1.5, "target_s": 2.5, "total_s": 9.5, "train_samples_per_s": 321.0},
+        "timing": {
+            "source_s": 1.5,
+            "source_cached": False,
+            "target_s": 2.5,
+            "total_s": 9.5,
+            "train_samples_per_s": 321.0,
+            "seconds_per_sample": 0.00123,
+        },
         "notes": ["a note with <b>tags</b>"],
         **changes,
     }
@@ -105,6 +114,7 @@ def test_the_page_holds_the_numbers_and_escapes_what_it_was_given(tmp_path: Path
         "control scratch, test 3.0000 0.2000",
         "control scratch, val 2.0000 0.1000",
         "98,765 of 123,456 parameters trained, 321.0 samples/s on cpu in fp32",
+        "1,234,567 FLOPs and 0.0012 s a sample to use.",
         "Tensors: 3 copied, 2 adapted, 1 frozen, 4 fresh.",
         "a note with <b>tags</b>",
         "name: <img src=x>",
@@ -163,3 +173,44 @@ def test_surroundings_name_versions_machine_and_code(monkeypatch: pytest.MonkeyP
     assert found["machine"]["threads"] == torch.get_num_threads()
     assert len(found["code"]["digest"]) == 32
     assert f"numpy=={numpy.__version__}" in environment().splitlines()
+
+
+def test_the_page_shows_the_classes(tmp_path: Path) -> None:
+    classes = {
+        "balanced_accuracy": 0.75,
+        "f1_macro": 0.7,
+        "classes": {
+            "<b>cat</b>": {"recall": 0.5, "precision": None, "support": 2},
+            "dog": {"recall": 1.0, "precision": 0.25, "support": 1},
+        },
+        "confusion": [[1, 1], [0, 1]],
+    }
+    content = summary()
+    content["target"]["classes"] = classes
+    run = make(tmp_path, content)
+    report.write(run)
+    page = Page((run.path / "report.html").read_text(encoding="utf-8"))
+    assert page.tags("b") == []
+    assert "Balanced accuracy 0.750, macro-F1 0.700." in page.text
+    assert "<b>cat</b> 2 0.500 – 1 1 dog 1 1.000 0.250 0 1" in page.text
+    many = {str(index): classes["classes"]["dog"] for index in range(report.MOST_CLASSES + 1)}
+    assert report.classes({**classes, "classes": many}) is None
+
+
+def test_the_answer_says_what_was_shared_cached_and_what_accuracy_hides() -> None:
+    content = summary()
+    content["timing"].update(source_cached=True, control_s=3.5)
+    content["target"]["classes"] = {
+        "balanced_accuracy": 0.6,
+        "classes": {
+            "cat": {"recall": 0.25, "precision": 1.0, "support": 4},
+            "dog": {"recall": None, "precision": None, "support": 0},
+        },
+    }
+    lines = [line for line in answer(content) if isinstance(line, str)]
+    assert lines[1:4] == [
+        "cost: source 1.5 s (earlier, from the cache), target 2.5 s, control 3.5 s, total 9.5 s, "
+        "321 samples/s; 98,765 of 123,456 parameters trained, 65 shared",
+        "a sample: 1,234,567 FLOPs, 1.23 ms",
+        "classes: balanced accuracy 0.600, lowest recall 0.250 (cat)",
+    ]

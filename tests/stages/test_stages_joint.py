@@ -88,7 +88,7 @@ def test_a_joint_run(
     line = overrides(tables["one"], tables["two"], ("image", "tabular"), f"sharing={sharing}")
     run = train(*line, "sharing.width=8")
     found = run.summary()
-    assert found["transfer"]["mode"] == "scratch"
+    assert found["transfer"]["mode"] == "joint"
     assert 0 <= found["source"]["metrics"]["val"]["accuracy"] <= 1
     assert found["params"]["shared"] > 0
     assert any(note.startswith("source and target share the ") for note in found["notes"])
