@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from mmx.config.locate import options
 from mmx.runs.directory import RunDirectory
 from mmx.training import checkpoint
 
@@ -32,6 +33,14 @@ def alone(train: Train, overrides: Overrides, tables: dict[str, Path]) -> Train:
         return train(*overrides(None, tables["two"], THREE, *more))
 
     return run
+
+
+@pytest.mark.parametrize("fusion", sorted(options("fusion")))
+def test_every_fusion_runs_to_its_end(alone: Train, fusion: str) -> None:
+    found = summary(alone(f"fusion={fusion}", "trainer.epochs=1"))
+    assert found["fusion"] == fusion
+    assert found["cost"]["flops_per_sample"] > 1000
+    assert found["params"]["trainable"] == found["params"]["total"]
 
 
 @pytest.mark.parametrize("mapping", ["pca", "lda", "cca", "deep_cca", "linear"])
