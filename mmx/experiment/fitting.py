@@ -65,6 +65,7 @@ def misfits(built: Built) -> Iterator[Problem]:
     yield from _shared_modality(built)
     yield from _label_free_target(built)
     yield from _joint_without_source(built)
+    yield from _blended_mixup(built)
 
 
 def _name(role: str, task: Task) -> Iterator[Problem]:
@@ -184,6 +185,7 @@ def _model(built: Built, role: str, task: Task, encoders: dict[str, Encoder]) ->
     # Without the number of classes nobody knows yet how large the head is.
     known = task.kind == "regression" or bool(task.classes)
     matching = settings is not None and settings.match == "params" and known
+    matching = matching and role_of.own_fusion
     if settings is not None and matching:
         sharing = built.parts.sharing
         fusion = partial(
@@ -239,6 +241,19 @@ def _label_free_target(built: Built) -> Iterator[Problem]:
                 type_this=f"source_objective={name}   (pre-trains the source by it), "
                 "or source=none   (trains the target by it alone)",
             )
+
+
+def _blended_mixup(built: Built) -> Iterator[Problem]:
+    """Refuse two labels a row where training losses are counted to weigh the heads."""
+    if built.balance is None or not built.roles:
+        return
+    objective = _variant(type(built.roles["target"].objective))
+    if (_variant(type(built.balance)), objective) == ("mixup", "gradient_blending"):
+        yield Problem(
+            "balance=mixup",
+            "gives a row two labels, and gradient_blending weighs heads by what training loses",
+            type_this="balance=none",
+        )
 
 
 def _joint_without_source(built: Built) -> Iterator[Problem]:

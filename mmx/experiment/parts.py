@@ -34,10 +34,12 @@ class Role:
     Attributes:
         fusion: ``make(widths, outputs=C)``.
         objective: What is minimised.
+        own_fusion: Whether the fusion is the one that the config chooses.
     """
 
     fusion: partial[Fusion]
     objective: Objective
+    own_fusion: bool = True
 
 
 def optional(builder: Builder, config: dict[str, Any], expected: type[T], name: str) -> T | None:
@@ -119,7 +121,7 @@ def build_roles(
     takes_fusion = transfer is None or transfer.takes_fusion
     of_source = fusion if takes_fusion else cast("partial[Fusion]", partial(Concat))
     return config, {
-        "source": Role(of_source, objective_of_source),
+        "source": Role(of_source, objective_of_source, takes_fusion),
         "target": Role(fusion, objective),
     }
 

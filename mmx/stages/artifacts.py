@@ -16,7 +16,7 @@ from mmx.modalities import Features, spec_to_json
 from mmx.model import MultimodalModel
 from mmx.stages.context import Context, Opened
 from mmx.stages.open import with_features
-from mmx.training.data import Data
+from mmx.training.data import Data, Rows
 from mmx.training.events import Event, Listener
 
 KEPT_EVENTS = ("epoch", "vitals")
@@ -45,6 +45,7 @@ def source_inputs(context: Context, opened: Opened) -> dict[str, Any]:
         "config": essence(chosen),
         "fusion": getattr(experiment.role("source").fusion.func, "__qualname__", ""),
         "data": opened.task.fingerprint,
+        "rows": [_digest_of_rows(opened.data.rows(split)) for split in ("train", "val")],
         "weights": _weights(chosen["encoder"]),
         **_numerics(context),
     }
@@ -61,7 +62,7 @@ def features_inputs(
         "spec": spec_to_json(opened.specs[name]),
         "encoder": essence(context.experiment.config["encoder"][name]),
         "weights": digest_of(model.encoders[name].state_dict()),
-        "reads": model.fusion.reads if model.trunk is None else "tokens",
+        "reads": model.fusion.reads,
         **_numerics(context),
     }
 
@@ -92,7 +93,9 @@ def kept_source(
         make: Trains it; takes who listens.
     """
     inputs = source_inputs(context, opened)
-    if context.cache is None or not _of_mmx(inputs):
+    # A source that an interrupted run had begun is ended by it, with all that was said of it.
+    begun = context.directory.state_file("source").exists()
+    if context.cache is None or begun or not _of_mmx(inputs):
         return *make(context.listen), False
     trained = False
 
@@ -148,6 +151,10 @@ def kept_features(context: Context, opened: Opened, model: MultimodalModel, name
     return opened.data.holding(name, _features(tensors))
 
 
+def _digest_of_rows(rows: Rows) -> str:
+    return hashlib.blake2b(rows.tobytes(), digest_size=16).hexdigest()
+
+
 def _of_mmx(inputs: Any) -> bool:
     """Return whether all code that the inputs name is mmx's own, whose version the key holds."""
     if isinstance(inputs, dict):
@@ -184,9 +191,12 @@ def _weights(encoders: dict[str, Any]) -> dict[str, str]:
 
 def _numerics(context: Context) -> dict[str, Any]:
     """Return what decides about the last bits of every number."""
+    device = context.precision.device
     return {
         "precision": context.precision.name,
-        "device": context.precision.device.type,
+        "device": torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "compile": context.experiment.settings.compile,
     }

@@ -29,7 +29,7 @@ def make_model(experiment: Experiment, stage: str, specs: Specs, target: Target)
         parts = Parts(sharing=experiment.parts.sharing)
         return MultimodalModel(specs, encoders, NoFusion, target.outputs, parts)
     fusion: Callable[..., Fusion] = experiment.role(stage).fusion
-    if experiment.settings.match == "params":
+    if experiment.settings.match == "params" and experiment.role(stage).own_fusion:
         budget = experiment.settings.match_params
         sharing = experiment.parts.sharing
         fusion = partial(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 from torch import nn
 
 from mmx.errors import TransferError
@@ -57,7 +59,7 @@ def companion(context: Context, beside: Beside | None) -> Companion | None:
 
 
 def share(model: MultimodalModel, other: MultimodalModel) -> tuple[str, ...]:
-    """Let ``other`` use the modules of ``model`` wherever they fit, and say which.
+    """Let ``other`` use the parameters of ``model`` wherever they fit, and say which.
 
     Shared are encoders and adapters of modalities that both have, the trunk, and mapping
     and fusion where both have the same modalities. Each keeps a head of its own.
@@ -68,7 +70,7 @@ def share(model: MultimodalModel, other: MultimodalModel) -> tuple[str, ...]:
     shared, own = [], []
     for name in sorted(model.encoders.keys() & other.encoders.keys()):
         if _alike(model.encoders[name], other.encoders[name]):
-            other.encoders[name] = model.encoders[name]
+            other.encoders[name] = twin(model.encoders[name])
             shared.append(f"the {name} encoder")
             if model.trunk is not None and other.trunk is not None:
                 other.trunk.adapters[name] = model.trunk.adapters[name]
@@ -96,6 +98,19 @@ def share(model: MultimodalModel, other: MultimodalModel) -> tuple[str, ...]:
         f"source and target share {', '.join(shared)}: {count:,} parameters",
         *(f"each task keeps {part} for itself" for part in own),
     )
+
+
+def twin(module: nn.Module) -> nn.Module:
+    """Return a module with the very parameters of another, and statistics of its own.
+
+    The running means of a normalisation are those of one task's data: mixed over two tasks
+    they would fit neither.
+    """
+    other = copy.deepcopy(module)
+    for mine, theirs in zip(module.modules(), other.modules(), strict=True):
+        for name, parameter in mine.named_parameters(recurse=False):
+            setattr(theirs, name, parameter)
+    return other
 
 
 def _alike(one: nn.Module, other: nn.Module) -> bool:

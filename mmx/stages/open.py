@@ -46,7 +46,7 @@ def open_task(
     _refuse_empty_rows(task, data)
     if not context.experiment.drops_rows:
         return Opened(task, data, specs)
-    complete, note = _complete_rows(task, data)
+    complete, note = complete_rows(task, data)
     return Opened(task, complete, specs, (note,))
 
 
@@ -106,7 +106,7 @@ def _refuse_empty_rows(task: TaskData, data: Data) -> None:
         )
 
 
-def _complete_rows(task: TaskData, data: Data) -> tuple[Data, str]:
+def complete_rows(task: TaskData, data: Data) -> tuple[Data, str]:
     """Return the data without the training rows that lack a modality, and how many they are."""
     rows = data.rows("train")
     complete = data.complete(rows)

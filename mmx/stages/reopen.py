@@ -13,7 +13,7 @@ from mmx.model import MultimodalModel
 from mmx.runs.directory import RunDirectory
 from mmx.stages.build import make_model
 from mmx.stages.context import Specs
-from mmx.stages.open import decoded, with_features
+from mmx.stages.open import complete_rows, decoded, with_features
 from mmx.tasks import Target, TaskData
 from mmx.training import checkpoint
 from mmx.training.data import Data
@@ -65,6 +65,8 @@ def open_trained(
 ) -> Data:
     """Return a task's data as the trained model reads it."""
     data = decoded(experiment, task, experiment.modalities["target"], trained.specs, precision)
+    if experiment.drops_rows and len(data.rows("train")):
+        data, _ = complete_rows(task, data)
     for name in trained.frozen_encoders:
         data = with_features(data, trained.model, name, precision)
     return data

@@ -82,8 +82,10 @@ def _cache(settings: Settings) -> Cache | None:
 
 
 def _transferable(source: Trained) -> dict[str, Any]:
-    """Return a source's tensors, less those of its objective and of its training rows."""
-    own = ("criterion.", "missing.")
+    """Return a source's tensors, less those of its objective and those fitted to its rows."""
+    own: tuple[str, ...] = ("criterion.", "missing.")
+    if source.model.mapping is not None and source.model.mapping.fitted:
+        own += ("mapping.",)
     state = source.model.state_dict()
     return {name: tensor for name, tensor in state.items() if not name.startswith(own)}
 

@@ -18,7 +18,7 @@ from mmx.stages.artifacts import kept_features, kept_source
 from mmx.stages.build import attach_criterion, make_model
 from mmx.stages.context import Beside, Context, Opened, Trained
 from mmx.stages.joint import companion, join
-from mmx.stages.validate import Validator, fit_mapping, fit_missing
+from mmx.stages.validate import Validator, fit_mapping, fit_missing, prepare_beside
 from mmx.tasks import Target
 from mmx.training import checkpoint
 from mmx.training.data import Data
@@ -130,14 +130,13 @@ def _fit(context: Context, stage: Stage, ready: Prepared, listen: Listener) -> T
     target = stage.opened.task.target
     state = context.directory.state_file(stage.name)
     _announce(context, stage.name, start)
-    if not state.exists():
-        if not any(name.startswith("mapping.") for name in start.report.copied):
-            notes += fit_mapping(model, data, precision, settings.seed)
-        if model.missing.fitted:
-            fit_missing(model, data, precision, settings.seed)
-    _compile(context, model)
     moves = bool(model.encoders.keys() - start.frozen_encoders) or model.trunk is not None
-    refits = model.missing.fitted and moves
+    # A resumed run fits the same again, before its state is loaded: for the notes.
+    notes += fit_mapping(model, data, precision, settings.seed, moves=moves)
+    fit_missing(model, data, precision, settings.seed)
+    if ready.beside is not None:
+        prepare_beside(ready.beside, model, precision, settings.seed)
+    _compile(context, model)
     label_free = experiment.role(stage.name).objective.label_free
     recipe = Recipe(
         stage=stage.name,
@@ -146,7 +145,9 @@ def _fit(context: Context, stage: Stage, ready: Prepared, listen: Listener) -> T
         trainer=experiment.trainer,
         optimizer=experiment.optimizer,
         precision=precision,
-        validate=Validator(data, target, ready.criterion, precision, refits, settings.seed),
+        validate=Validator(
+            data, target, ready.criterion, precision, moves, settings.seed, ready.beside
+        ),
         score=score(RETRIEVAL if label_free else target.kind),
         state_path=state,
         companion=companion(context, ready.beside),
@@ -184,8 +185,8 @@ def _announce(context: Context, stage: str, start: Start) -> None:
 def _compile(context: Context, model: MultimodalModel) -> None:
     if context.experiment.settings.compile:
         for encoder in model.encoders.values():
-            encoder.compile()
-        model.fusion.compile()
+            encoder.compile(dynamic=True)  # else the sizes met first decide the kernels
+        model.fusion.compile(dynamic=True)
 
 
 def _settle(

@@ -12,6 +12,7 @@ from mmx.evaluation.predict import predict_encoded
 from mmx.evaluation.probe import chance, probe_accuracy
 from mmx.model import MultimodalModel
 from mmx.objectives import Criterion
+from mmx.stages.context import Beside
 from mmx.tasks import Target
 from mmx.training.data import Data
 from mmx.training.encode import encode_rows
@@ -25,22 +26,26 @@ class Validator:
 
     Attributes:
         data, target, criterion, precision: Of the stage.
-        refits: Whether what stands in for missing modalities is fitted anew, since the
-            encoders have moved.
+        moves: Whether encoders train, so that what stands in for missing modalities is
+            fitted anew.
         seed: The run's.
+        beside: The task that trains along; None where there is none.
     """
 
     data: Data
     target: Target
     criterion: Criterion
     precision: Precision
-    refits: bool
+    moves: bool
     seed: int
+    beside: Beside | None = None
 
     def __call__(self, model: MultimodalModel) -> Validation:
         """Return what validation finds."""
-        if self.refits:
+        if self.moves:
             fit_missing(model, self.data, self.precision, self.seed)
+        if self.beside is not None:
+            self._look_beside(self.beside)
         outputs, values, encoded = predict_encoded(
             model, self.data, self.data.rows("val"), self.precision
         )
@@ -56,17 +61,42 @@ class Validator:
         found = {name: accuracy for name, accuracy in probes.items() if accuracy is not None}
         return Validation(metrics, found, chance(encoded.target))
 
+    def _look_beside(self, beside: Beside) -> None:
+        """Do for the task that trains along what is done after an epoch."""
+        fit_missing(beside.model, beside.data, self.precision, self.seed)
+        if beside.criterion.observes:
+            outputs, _, encoded = predict_encoded(
+                beside.model, beside.data, beside.data.rows("val"), self.precision
+            )
+            with torch.no_grad():
+                beside.criterion.after_epoch(encoded, outputs.to(beside.data.device))
+
+
+def prepare_beside(beside: Beside, model: MultimodalModel, precision: Precision, seed: int) -> None:
+    """Fit what the task that trains along does not share and gradients do not fit."""
+    if beside.model.mapping is not model.mapping:
+        fit_mapping(beside.model, beside.data, precision, seed, moves=True)
+    fit_missing(beside.model, beside.data, precision, seed)
+
 
 def fit_missing(model: MultimodalModel, data: Data, precision: Precision, seed: int) -> None:
     """Fit what stands in for missing modalities on the training rows, as they are encoded now."""
+    if not model.missing.fitted:
+        return
     rows = encode_rows(model, data, data.rows("train"), precision, behind="mapping")
     model.missing.fit(rows, seed)
 
 
 def fit_mapping(
-    model: MultimodalModel, data: Data, precision: Precision, seed: int
+    model: MultimodalModel, data: Data, precision: Precision, seed: int, *, moves: bool
 ) -> tuple[str, ...]:
     """Fit the mapping on the training rows, as they are encoded when training starts."""
     if model.mapping is None or not model.mapping.fitted:
         return ()
-    return model.mapping.fit(encode_rows(model, data, data.rows("train"), precision), seed)
+    notes = model.mapping.fit(encode_rows(model, data, data.rows("train"), precision), seed)
+    if not moves:
+        return notes
+    drift = (
+        "the mapping was fitted to encoders that then went on training: frozen ones keep it true"
+    )
+    return (*notes, drift)

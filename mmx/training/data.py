@@ -147,6 +147,7 @@ class Data:
             batch_size=None,
             num_workers=min(self.workers, len(batches)),
             pin_memory=self.device.type == "cuda",
+            generator=torch.Generator(),  # else it draws from the one that a step has seeded
         )
         for rows, decoded in zip(batches, loader, strict=True):
             moved = {name: _to(_trim(stored), self.device) for name, stored in decoded.items()}

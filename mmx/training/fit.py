@@ -33,6 +33,9 @@ from mmx.training.recipe import Fitted, Progress, Recipe, Validation
 from mmx.training.trainer import Trainer
 from mmx.transfer import Start
 
+Aside = Iterator[tuple[Tensor, Batch]]
+"""Losses and batches of the task that trains along."""
+
 LOOK_EVERY = 10
 """Steps between two looks at the losses: each look waits for the device."""
 
@@ -138,7 +141,7 @@ class _Run:
         exhausted = patience is not None and self.progress.bad_epochs >= patience
         return exhausted or self.progress.epochs >= self.recipe.trainer.epochs
 
-    def epoch(self, epoch: int) -> Iterator[tuple[list[Rows], list[Any], Iterator[Tensor]]]:
+    def epoch(self, epoch: int) -> Iterator[tuple[list[Rows], list[Any], Aside]]:
         """Yield, for each step still to do in the epoch, what it is made of.
 
         That is its batches of rows, their stored values, and the losses of the companion.
@@ -151,27 +154,28 @@ class _Run:
         batches = batches_of(order, size)[done * accumulate :]
         self.mark, self.samples = time.perf_counter(), 0
         stored = self.data.batches(batches)
-        aside: Iterator[Tensor] = iter(())
+        aside: Aside = iter(())
         if recipe.companion is not None:
             aside = recipe.companion.losses(self.progress.step, self.steps_per_epoch - done)
         for first in range(0, len(batches), accumulate):
             group = batches[first : first + accumulate]
             yield group, [next(stored)[1] for _ in group], aside
 
-    def step(self, rows: list[Rows], stored: list[Any], aside: Iterator[Tensor]) -> None:
+    def step(self, rows: list[Rows], stored: list[Any], aside: Aside) -> None:
         """Take one optimiser step over ``accumulate`` batches."""
         recipe, step = self.recipe, self.progress.step
         seed_torch(recipe.seed, recipe.draws, "step", step)
         set_rates(self.optimizer, warmup_cosine(step, self.total, recipe.trainer.warmup))
         count = sum(len(part) for part in rows)
         loss = torch.zeros((), device=self.data.device)
-        seen: list[Batch] = []
+        seen: set[str] = set()
         for part, values in zip(rows, stored, strict=True):
             part_loss, batch = self.loss_of(part, values)
             loss += self._backward(part_loss * (len(part) / count))
-            seen.append(batch)
-        for other in itertools.islice(aside, 1):
+            seen |= self._seen(batch)
+        for other, batch in itertools.islice(aside, 1):
             loss += self._backward(other)
+            seen |= self._seen(batch, "companion.")
         if self.pending_check:
             self._note_gradients(seen)
         if self.start.regularizer is not None:
@@ -189,10 +193,11 @@ class _Run:
         return loss.detach()
 
     def _update(self) -> None:
-        if self.recipe.trainer.clip is not None:
-            self.scaler.unscale_(self.optimizer)
         within = self.progress.step % self.steps_per_epoch
-        if self.watched and within % LOOK_EVERY == 0:
+        looks = self.watched and within % LOOK_EVERY == 0
+        if looks or self.recipe.trainer.clip is not None:
+            self.scaler.unscale_(self.optimizer)
+        if looks:
             for name, norm in gradient_norms(self.model.encoders).items():
                 self.gradients.setdefault(name, []).append(norm)
         if self.recipe.trainer.clip is not None:
@@ -206,16 +211,33 @@ class _Run:
         """Whether there are several modalities, one of which may starve beside the others."""
         return len(self.model.encoders) > 1
 
-    def _note_gradients(self, batches: list[Batch]) -> None:
+    def _seen(self, batch: Batch, prefix: str = "") -> set[str]:
+        """Return the encoders that a batch has inputs for; asks the device, so only at first."""
+        if not self.pending_check:
+            return set()
+        here = {name for name, present in batch.present.items() if bool(present.any())}
+        return {f"{prefix}encoders.{name}." for name in here}
+
+    def _note_gradients(self, seen: set[str]) -> None:
         """Check that every trainable parameter got a gradient, once each modality was seen."""
         self.untouched -= {n for n, p in self.model.named_parameters() if p.grad is not None}
-        for batch in batches:
-            self.seen_modalities |= {n for n, here in batch.present.items() if bool(here.any())}
+        self.seen_modalities |= seen
+        models = {"": self.model, "companion.": self.model.companion}
+        every = {
+            f"{prefix}encoders.{name}."
+            for prefix, model in models.items()
+            if model is not None
+            for name in model.encoders
+        }
         last = self.progress.step + 1 >= self.steps_per_epoch
-        if last or self.seen_modalities >= set(self.model.encoders):
+        if last or self.seen_modalities >= every:
             self.pending_check = False
-            absent = [f".{m}." for m in self.model.encoders if m not in self.seen_modalities]
-            dead = sorted(n for n in self.untouched if not any(part in n for part in absent))
+            absent = [each.split("encoders.") for each in every - self.seen_modalities]
+            dead = sorted(
+                n
+                for n in self.untouched
+                if not any(n.startswith(prefix) and f".{name}" in n for prefix, name in absent)
+            )
             if dead:
                 raise DeadParameterError(
                     f"stage {self.recipe.stage}: no gradient reaches {len(dead)} trainable "

@@ -6,7 +6,7 @@ Shape legend: ``B`` batch, ``C`` outputs.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
@@ -51,15 +51,14 @@ class BatchLoss:
     def __call__(self, rows: Rows, stored: Mapping[str, Stored]) -> tuple[Tensor, Batch]:
         """Return the mean loss over the rows, and the batch; draws from torch's global RNG."""
         batch = self.data.assemble(rows, stored, augment=self.augment)
-        if self.modality_dropout:
-            batch = drop_modalities(batch, self.modality_dropout)
         with self.precision.autocast():
-            features = self.model.encode(batch)
+            features, present = self.model.encode(batch), batch.present
+            if self.modality_dropout:
+                present = drop_modalities(present, self.modality_dropout)
             if self.balance is None:
-                said = self.model.output(features, batch.present)
-                return self.criterion(said, batch.target), batch
-            mixed = self.balance.mix(features, batch.present, batch.target, self.counts)
-            said = self.model.output(mixed.features, batch.present)
+                return self.criterion(self.model.output(features, present), batch.target), batch
+            mixed = self.balance.mix(features, present, batch.target, self.counts)
+            said = self.model.output(mixed.features, present)
             loss: Tensor = self.criterion(said, mixed.target)
             if mixed.other is not None:
                 other = self.criterion(said, mixed.other)
@@ -88,33 +87,42 @@ class Companion:
     seed: int
     batch_size: int
 
-    def losses(self, first: int, steps: int) -> Iterator[Tensor]:
-        """Yield the weighted loss of each of ``steps`` steps, the first of that number.
+    def losses(self, first: int, steps: int) -> Iterator[tuple[Tensor, Batch]]:
+        """Yield the weighted loss and the batch of each of ``steps`` steps from ``first`` on."""
+        for rows, stored in self.loss.data.batches(self.rows(first, steps)):
+            loss, batch = self.loss(rows, stored)
+            yield self.weight * loss, batch
 
-        Its rows come in a new order in each pass; where the pass ends, the next begins.
+    def rows(self, first: int, steps: int) -> list[Rows]:
+        """Return the rows of each of ``steps`` steps from ``first`` on.
+
+        They come in a new order in each pass; where a pass ends, the next begins.
         """
-        plan = [self.rows(step) for step in range(first, first + steps)]
-        for rows, stored in self.loss.data.batches(plan):
-            yield self.weight * self.loss(rows, stored)[0]
-
-    def rows(self, step: int) -> Rows:
-        """Return the rows of a step."""
         rows = self.loss.data.rows("train")
         batches = max(1, len(rows) // self.batch_size)
-        order = self.loss.order(rows, self.seed, "companion", step // batches)
-        return chunks(order, self.batch_size)[step % batches]
+        passes = range(first // batches, (first + steps - 1) // batches + 1)
+        found: list[Rows] = []
+        for number in passes:
+            order = self.loss.order(rows, self.seed, "companion", number)
+            found.extend(chunks(order, self.batch_size)[:batches])
+        start = first - passes.start * batches
+        return found[start : start + steps]
 
 
-def drop_modalities(batch: Batch, chance: float) -> Batch:
-    """Return the batch with modalities hidden sample by sample; each keeps at least one.
+def drop_modalities(present: dict[str, Tensor], chance: float) -> dict[str, Tensor]:
+    """Return presence with modalities hidden sample by sample; each keeps at least one.
 
     Every modality that a sample has is dropped with the given chance, independently; a
     sample that would lose them all keeps one of those it had, chosen at random.
+
+    Args:
+        present: Modality to ``(B,)`` bool.
+        chance: In [0, 1).
     """
-    names = sorted(batch.present)
-    here = torch.stack([batch.present[name] for name in names], dim=1)  # (B, M)
+    names = sorted(present)
+    here = torch.stack([present[name] for name in names], dim=1)  # (B, M)
     kept = here & (torch.rand(here.shape, device=here.device) >= chance)
     lottery = torch.rand(here.shape, device=here.device).masked_fill(~here, -1.0)
     chosen = torch.nn.functional.one_hot(lottery.argmax(1), len(names)).bool()
     kept = torch.where(kept.any(1, keepdim=True), kept, chosen & here)
-    return replace(batch, present={name: kept[:, m] for m, name in enumerate(names)})
+    return {name: kept[:, m] for m, name in enumerate(names)}

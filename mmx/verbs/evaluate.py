@@ -96,7 +96,7 @@ def _open(
         precision=precision,
         target=task.target,
         metrics=metrics,
-        prior=prior(task.values[torch.from_numpy(task.splits["train"])], task.target),
+        prior=prior(task.values[torch.from_numpy(data.rows("train"))], task.target),
         seed=given.seed,
     )
     return evaluated, criterion

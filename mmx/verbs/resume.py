@@ -32,5 +32,7 @@ def main(arguments: Sequence[str]) -> int:
     experiment = assemble(directory.config(), allowed_packages(given.allow))
     keep_threads(directory)
     with view() as listen:
-        outcome = execution.execute(experiment, directory, listen)
+        # A reproduction owes nothing to the cache, interrupted or not.
+        cached = not directory.manifest().get("parent")
+        outcome = execution.execute(experiment, directory, listen, cached=cached)
     return conclude(directory, outcome)

@@ -16,7 +16,7 @@ from mmx.model import MultimodalModel, Parts
 from mmx.runs.directory import RunDirectory
 from mmx.sharing.tasks import Tasks
 from mmx.sharing.tasks_modalities import TasksModalities
-from mmx.stages.joint import share
+from mmx.stages.joint import share, twin
 from mmx.training import checkpoint
 
 Train = Callable[..., RunDirectory]
@@ -47,10 +47,21 @@ def test_tasks_share_encoders_adapters_and_each_modalitys_trunk() -> None:
         "source and target share the b encoder, the trunk: "
         f"{encoder + adapter + layer:,} parameters"
     )
-    assert other.encoders["b"] is mine.encoders["b"]
+    assert other.encoders["b"].layer.weight is mine.encoders["b"].layer.weight
     assert other.encoders["c"] not in list(mine.encoders.values())
     assert other.trunk.layers["b"] is mine.trunk.layers["b"]
     assert other.head is not mine.head
+
+
+def test_a_shared_encoder_has_statistics_for_each_task() -> None:
+    mine = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.BatchNorm2d(2))
+    other = twin(mine)
+    assert [id(p) for p in other.parameters()] == [id(p) for p in mine.parameters()]
+    other(torch.randn(4, 1, 5, 5) + 3)
+    assert other[1].running_mean.abs().sum() > 0
+    assert mine[1].running_mean.abs().sum() == 0
+    other(torch.randn(4, 1, 5, 5)).sum().backward()
+    assert mine[0].weight.grad is not None
 
 
 def test_one_trunk_for_all_modalities_of_both_tasks() -> None:
@@ -76,6 +87,45 @@ def test_tasks_without_a_common_modality_share_nothing() -> None:
     with pytest.raises(TransferError, match="no modality in common") as caught:
         share(model("a", 2, Tasks()), model("c", 3, Tasks()))
     assert caught.value.tip == "sharing=none trains them one after the other"
+
+
+def test_what_is_fitted_is_fitted_for_both_tasks(
+    train: Train, overrides: Callable[..., list[str]], tables: dict[str, Path]
+) -> None:
+    modalities = ("image", "tabular")
+    line = overrides(tables["one"], tables["two"], modalities, "control=none", "sharing=tasks")
+    run = train(
+        *line,
+        "missing=mean",
+        "mapping=pca",
+        "mapping.width=4",
+        "source_objective=gradient_blending",
+    )
+    tensors, _ = checkpoint.read(run.stage_file("target"))
+    for prefix in ("", "companion."):
+        for name in modalities:
+            assert tensors[f"{prefix}mapping.maps.{name}.components"].abs().sum() > 0
+    assert tensors["companion.criterion.val_before"].isfinite().all()
+    fitted = [name for name in tensors if name.startswith("companion.missing.")]
+    assert fitted
+    assert all(tensors[name].any() for name in fitted)
+
+
+def test_a_modality_that_the_source_seldom_has_is_no_dead_parameter(
+    train: Train, overrides: Callable[..., list[str]], tables: dict[str, Path], tmp_path: Path
+) -> None:
+    header, *rows = tables["one"].read_text().splitlines()
+    column = header.split(",").index("words")
+    seldom = []
+    for number, row in enumerate(rows):
+        cells = row.split(",")
+        cells[column] = cells[column] if number == 47 else ""
+        seldom.append(",".join(cells))
+    path = tables["one"].with_name("seldom.csv")
+    path.write_text("\n".join([header, *seldom]) + "\n")
+    line = overrides(path, tables["two"], ("text", "tabular"), "sharing=tasks", "control=none")
+    run = train(*line, "trainer.batch_size=4", "~target.columns.text")
+    assert run.summary()["status"] == "done"
 
 
 @pytest.mark.parametrize("sharing", ["tasks", "tasks_modalities"])

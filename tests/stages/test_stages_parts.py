@@ -9,7 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from mmx.cli import main
+from mmx.config import compose
 from mmx.config.locate import options
+from mmx.errors import ConfigError
+from mmx.experiment import assemble
 from mmx.runs.directory import RunDirectory
 from mmx.training import checkpoint
 
@@ -177,3 +181,38 @@ def test_a_source_for_features_has_one_fusion_for_all(
         states.append(checkpoint.read(run.stage_file("source"))[0])
     assert states[0].keys() == states[1].keys()
     assert all(torch.equal(tensor, states[1][name]) for name, tensor in states[0].items())
+
+
+def test_a_mapping_is_fitted_to_the_target_whatever_the_source_had(
+    train: Train, overrides: Overrides, tables: dict[str, Path]
+) -> None:
+    line = overrides(tables["one"], tables["two"], THREE, "control=none", "mapping=pca")
+    run = train(*line, "mapping.width=4", "~source.columns.text")
+    tensors, facts = checkpoint.read(run.stage_file("target"))
+    for name in THREE:
+        assert tensors[f"mapping.maps.{name}.components"].abs().sum() > 0
+    report = json.loads((run.path / "transfer.json").read_text())
+    assert not any(name.startswith("mapping.") for name in report["copied"])
+    assert any(note.startswith("the mapping was fitted to encoders") for note in facts["notes"])
+
+
+def test_eval_gives_the_same_loss_where_rows_were_left_out(
+    alone: Train, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = alone("missing=drop", "balance=weights", "target.fraction=0.7")
+    assert main(["eval", str(run.path)]) == 0
+    found = json.loads(capsys.readouterr().out)["test"]
+    assert found == run.summary()["target"]["metrics"]["test"]
+
+
+def test_mixup_is_refused_where_heads_are_weighed_by_their_losses(
+    overrides: Overrides, tables: dict[str, Path]
+) -> None:
+    line = overrides(None, tables["two"], THREE, "balance=mixup", "objective=gradient_blending")
+    with compose.composer():
+        config = compose.compose(line).config
+    with pytest.raises(ConfigError) as caught:
+        assemble(config)
+    (problem,) = caught.value.problems
+    assert problem.given == "balance=mixup"
+    assert problem.type_this == "balance=none"

@@ -25,8 +25,8 @@ def batch(rows: int, **present: list[bool] | None) -> Batch:
 
 def hidden(before: Batch, chance: float, seed: int = 0) -> Tensor:
     torch.manual_seed(seed)
-    after = drop_modalities(before, chance)
-    return torch.stack([after.present[name] for name in sorted(after.present)], dim=1)
+    after = drop_modalities(before.present, chance)
+    return torch.stack([after[name] for name in sorted(after)], dim=1)
 
 
 def test_modalities_are_dropped_sample_by_sample_with_the_given_chance() -> None:
@@ -65,6 +65,34 @@ def test_dropped_modalities_are_hidden_from_the_fusion_in_training_alone(bench) 
     assert any(not each.all() for each in training)
     assert validation
     assert all(each.all() for each in validation)
+
+
+def test_a_dropped_modality_is_still_encoded_so_that_statistics_do_not_depend_on_it(bench) -> None:
+    found = []
+    for chance in (0.0, 0.9):
+        run = bench(missing=False, dropout=0.0, augment=False)
+        rows = run.data.rows("train")[:8]
+        ((_, stored),) = run.data.batches([rows])
+        loss = replace(run.loss_of, modality_dropout=chance)
+        run.model.train()
+        loss(rows, stored)
+        buffers = dict(run.model.encoders.named_buffers())
+        found.append({name: buffer.clone() for name, buffer in buffers.items()})
+    assert found[0].keys() == found[1].keys()
+    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
+
+
+def test_streaming_draws_nothing_from_the_generator_of_a_step(bench) -> None:
+    run = bench()
+    data = run.data
+    streamed = type(data)(
+        data.views, data.target, data.splits, device=data.device, resident=False, workers=0
+    )
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+    next(streamed.batches([data.rows("train")[:4]]))
+    assert torch.equal(torch.rand(3), expected)
 
 
 def test_an_epoch_is_drawn_by_the_balance_and_then_permuted(bench) -> None:
@@ -114,16 +142,21 @@ def test_a_companion_goes_through_all_its_rows_pass_after_pass(bench) -> None:
     beside = Companion(run.loss_of, 0.5, 1, 8)
     rows = run.data.rows("train")
     passes = len(rows) // 8
-    first = np.concatenate([beside.rows(step) for step in range(passes)])
-    again = np.concatenate([beside.rows(step) for step in range(passes, 2 * passes)])
+    first = np.concatenate(beside.rows(0, passes))
+    again = np.concatenate(beside.rows(passes, passes))
     assert len(set(first.tolist())) == passes * 8
     assert not np.array_equal(first, again)
-    assert np.array_equal(beside.rows(passes + 1), beside.rows(passes + 1))
+    late = beside.rows(2, 2 * passes)  # as after a resume in the middle of a pass
+    assert np.array_equal(np.concatenate(late[: passes - 2]), first[2 * 8 :])
+    assert np.array_equal(np.concatenate(late[passes - 2 : 2 * passes - 2]), again)
 
 
 def test_a_companions_loss_has_its_weight(bench) -> None:
     run = bench(dropout=0.0, augment=False)
     run.model.eval()
     loss = replace(run.loss_of, augment=False)
-    full, quarter = (next(Companion(loss, weight, 1, 8).losses(0, 1)) for weight in (1.0, 0.25))
+    (full, _), (quarter, batch) = (
+        next(Companion(loss, weight, 1, 8).losses(0, 1)) for weight in (1.0, 0.25)
+    )
+    assert len(batch) == 8
     assert quarter.item() == pytest.approx(0.25 * full.item())
