@@ -1,0 +1,24 @@
+"""Transferability scores: how well source features suit a target, without any training.
+
+    score(features, labels) -> float
+
+Features ``(N, D)`` are what a source model gives for N target rows; labels ``(N,)`` are the
+target's classes, any integers. NumPy arrays and tensors are taken alike, and float64 is
+computed with. Larger means a better source in every score. The order of the rows and the
+names of the classes never matter; only values of one score on the same rows compare.
+None is reliable alone: look at several, and let training decide.
+
+Each raises ValueError for shapes that do not fit, values that are not finite, labels that are
+not integers, and fewer than two rows or classes.
+
+Shape legend: ``N`` rows, ``D`` features, ``C`` target classes, ``Z`` source classes.
+"""
+
+from mmx.transfer.scores.h_score import h_score
+from mmx.transfer.scores.knn import knn
+from mmx.transfer.scores.leep import leep
+from mmx.transfer.scores.logme import logme
+from mmx.transfer.scores.nce import nce
+from mmx.transfer.scores.transrate import transrate
+
+__all__ = ["h_score", "knn", "leep", "logme", "nce", "transrate"]

@@ -1,0 +1,91 @@
+"""What every score asks of its input."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+Array = npt.NDArray[Any] | Tensor
+Floats = npt.NDArray[np.float64]
+Classes = npt.NDArray[np.intp]
+
+LARGEST = 1e100
+"""Sums of squares beyond could overflow."""
+
+
+def matrix(values: Array, name: str) -> Floats:
+    """Return ``(N, D)`` finite float64.
+
+    Args:
+        values: Real numbers.
+        name: What messages call them.
+
+    Raises:
+        ValueError: Not real numbers, not two axes, no column, fewer than two rows, NaN,
+            infinity or magnitudes beyond 1e100.
+    """
+    found = _array(values)
+    if found.dtype.kind not in "fiub":
+        raise ValueError(f"{name} must be real numbers, got dtype {found.dtype}")
+    if found.ndim != 2 or found.shape[1] == 0:
+        raise ValueError(f"{name} must have shape (N, D) with D ≥ 1, got {found.shape}")
+    _enough_rows(found, name)
+    floats = found.astype(np.float64)
+    wrong = np.size(floats) - np.count_nonzero(np.isfinite(floats))
+    if wrong:
+        raise ValueError(f"{name} must be finite, got {wrong} values that are NaN or infinite")
+    largest = np.abs(floats).max()
+    if largest > LARGEST:
+        raise ValueError(f"{name} must be at most {LARGEST:g} in magnitude, got {largest:g}")
+    return floats
+
+
+def classes(values: Array, name: str, fewest: int = 2) -> Classes:
+    """Return ``(N,)`` class indices from 0 to C − 1, each with a row, in order of the labels.
+
+    Args:
+        values: Integers, not necessarily contiguous.
+        name: What messages call them.
+        fewest: Classes that must occur.
+
+    Raises:
+        ValueError: Not integers, not one axis, fewer than two rows or ``fewest`` classes.
+    """
+    found = _array(values)
+    if found.dtype.kind not in "iu":
+        raise ValueError(f"{name} must be integers, got dtype {found.dtype}")
+    if found.ndim != 1:
+        raise ValueError(f"{name} must have shape (N,), got {found.shape}")
+    _enough_rows(found, name)
+    names, indices = np.unique(found, return_inverse=True)
+    if len(names) < fewest:
+        raise ValueError(f"{name} must name at least {fewest} classes, got only class {names[0]}")
+    return indices
+
+
+def same_rows(one: Floats | Classes, one_name: str, other: Classes, other_name: str) -> None:
+    """Raise ValueError unless both have as many rows."""
+    if len(one) != len(other):
+        raise ValueError(f"{one_name} has {len(one)} rows and {other_name} has {len(other)}")
+
+
+def labelled(features: Array, labels: Array) -> tuple[Floats, Classes]:
+    """Return features ``(N, D)`` and class indices ``(N,)``, checked."""
+    x, y = matrix(features, "features"), classes(labels, "labels")
+    same_rows(x, "features", y, "labels")
+    return x, y
+
+
+def _array(values: Array) -> npt.NDArray[Any]:
+    if not isinstance(values, Tensor):
+        return np.asarray(values)
+    found = values.detach().cpu()
+    return (found.double() if found.is_floating_point() else found).numpy()
+
+
+def _enough_rows(found: npt.NDArray[Any], name: str) -> None:
+    if len(found) < 2:
+        raise ValueError(f"{name} must have at least 2 rows, got {len(found)}")

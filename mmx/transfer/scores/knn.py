@@ -1,0 +1,70 @@
+"""k-nearest neighbours: how often the rows most alike have the same class."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from mmx.transfer.scores.inputs import Array, Classes, Floats, labelled
+
+TIE = 1e-12
+BLOCK = 10_000_000
+"""Similarities held at once: 80 MB."""
+
+
+def knn(features: Array, labels: Array, k: int) -> float:
+    """Return the leave-one-out accuracy of a k-nearest-neighbour classifier.
+
+        kNN = 1/N Σ_n [y_n ∈ W_n] / |W_n|,  W_n = argmax_c |{m ∈ N_k(n): y_m = c}|
+
+    N_k(n) are the k rows nearest to row n, itself excluded, by cosine distance
+    1 − f_n·f_m / (‖f_n‖ ‖f_m‖); a row of zeros has distance 1 to all. Rows as near as the
+    k-th, within 1e-12, are neighbours too, and all neighbours have one vote. Classes with
+    equally many votes share the row: it counts 1/|W_n| if its own is among them, as drawing
+    one of them would on average. So no tie is settled by the order of rows or classes.
+
+    Larger is better, from 0 to 1; a class with one row is never right. Does not change when
+    features are rotated, or rows scaled, each by its own positive number; does when shifted.
+
+    Args:
+        features: ``(N, D)``.
+        labels: ``(N,)`` integers.
+        k: Neighbours, 1 to N − 1.
+
+    Raises:
+        ValueError: ``k`` is no integer or out of range; see also :mod:`mmx.transfer.scores`.
+
+    Reference: Puigcerver et al. 2021, arXiv 2009.13239; Renggli et al. 2022, arXiv 2010.06402.
+    """
+    x, y = labelled(features, labels)
+    if isinstance(k, bool) or not isinstance(k, int | np.integer):
+        raise ValueError(f"k must be an integer, got {k!r}")
+    if not 1 <= k < len(x):
+        raise ValueError(f"k must be from 1 to N − 1 = {len(x) - 1}, got {k}")
+    x = _directions(x)
+    size = max(1, BLOCK // len(x))
+    right = sum(
+        _right(x, y, start, min(start + size, len(x)), k) for start in range(0, len(x), size)
+    )
+    return right / len(x)
+
+
+def _directions(x: Floats) -> Floats:
+    """Return rows of length 1; zeros stay zeros."""
+    x = x / np.maximum(np.abs(x).max(1, keepdims=True), np.finfo(np.float64).tiny)
+    length: Floats = np.linalg.norm(x, axis=1, keepdims=True)  # at least 1, or 0
+    return x / np.maximum(length, 0.5)
+
+
+def _right(x: Floats, y: Classes, start: int, stop: int, k: int) -> float:
+    """Return the sum of what rows ``start`` to ``stop`` count."""
+    rows, targets = stop - start, int(y.max()) + 1
+    similar = x[start:stop] @ x.T  # (rows, N)
+    similar[np.arange(rows), np.arange(start, stop)] = -np.inf
+    least = torch.from_numpy(similar).topk(k).values[:, -1:].numpy()
+    row, neighbour = np.divmod(np.flatnonzero(similar >= least - TIE), len(x))
+    votes = np.bincount(row * targets + y[neighbour], minlength=rows * targets)
+    votes = votes.reshape(rows, targets)
+    winners = votes == votes.max(1, keepdims=True)
+    own = winners[np.arange(rows), y[start:stop]]
+    return float((own / winners.sum(1)).sum())

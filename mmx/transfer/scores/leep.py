@@ -1,0 +1,49 @@
+"""LEEP: the log-likelihood of the source classifier read as one of target classes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mmx.transfer.scores.inputs import Array, classes, matrix, same_rows
+from mmx.transfer.scores.spectrum import class_sums
+
+TOLERANCE = 0.01
+
+
+def leep(source_probabilities: Array, labels: Array) -> float:
+    """Return the mean log-likelihood of the expected empirical prediction.
+
+        LEEP = 1/N Σ_n log Σ_z P(y_n | z) θ_nz,  P(y, z) = 1/N Σ_{n: y_n = y} θ_nz
+
+    θ_n are the probabilities that the source model gives its own classes for row n.
+
+    Larger is better, from minus the entropy of the labels, at least −log C (source classes
+    say nothing: P(y | z) is one step of expectation maximisation from there), to 0. Nor do
+    order and names of the source classes matter. One-hot θ gives :func:`~mmx.transfer.scores.nce`.
+
+    Args:
+        source_probabilities: θ ``(N, Z)``; rows sum to 1 within 0.01, as half precision
+            leaves them, and are divided by their sum.
+        labels: ``(N,)`` integers.
+
+    Raises:
+        ValueError: Probabilities are negative or do not sum to 1; see also
+            :mod:`mmx.transfer.scores`.
+
+    Reference: Nguyen et al. 2020, arXiv 2002.12462.
+    """
+    name = "source_probabilities"
+    theta, y = matrix(source_probabilities, name), classes(labels, "labels")
+    same_rows(theta, name, y, "labels")
+    if theta.min() < 0:
+        raise ValueError(f"{name} must not be negative, got {theta.min():g}")
+    totals = theta.sum(1)
+    worst = int(np.abs(totals - 1).argmax())
+    if abs(totals[worst] - 1) > TOLERANCE:
+        raise ValueError(f"rows of {name} must sum to 1, row {worst} sums to {totals[worst]:g}")
+    theta /= totals[:, None]
+    joint = class_sums(theta, y)  # (C, Z), N times P(y, z)
+    marginal = joint.sum(0)
+    conditional = joint / np.where(marginal > 0, marginal, 1.0)
+    likelihood = np.einsum("nz,nz->n", theta, conditional[y])
+    return min(float(np.log(likelihood).mean()), 0.0)

@@ -1,0 +1,34 @@
+"""NCE: negative conditional entropy of target labels given source labels."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mmx.transfer.scores.inputs import Array, classes, same_rows
+
+
+def nce(source_labels: Array, labels: Array) -> float:
+    """Return how well the source's label of a row foretells the target's.
+
+        NCE = −H(Y | Z) = Σ_{y,z} P(y, z) log(P(y, z) / P(z)), P being frequencies
+
+    Larger is better, from minus the entropy of the labels, at least −log C (independent), to
+    0 (each source class lies within one target class, also where every row has a source class
+    of its own). Nor do the names of the source classes matter.
+
+    Args:
+        source_labels: ``(N,)`` integers, such as the classes that a source model predicts;
+            one class is enough.
+        labels: ``(N,)`` integers.
+
+    Raises:
+        ValueError: See :mod:`mmx.transfer.scores`.
+
+    Reference: Tran et al. 2019, arXiv 1908.08142.
+    """
+    z, y = classes(source_labels, "source_labels", fewest=1), classes(labels, "labels")
+    same_rows(z, "source_labels", y, "labels")
+    targets = y.max() + 1
+    pairs, joint = np.unique(z * targets + y, return_counts=True)
+    conditional = joint / np.bincount(z)[pairs // targets]
+    return min(float(joint @ np.log(conditional)) / len(y), 0.0)

@@ -1,0 +1,52 @@
+"""TransRate: the bits that labels save in coding the features."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mmx.transfer.scores.inputs import Array, Floats, labelled
+
+
+def transrate(features: Array, labels: Array, eps: float = 1e-4) -> float:
+    """Return the coding rate of all features less that of the classes, in nats.
+
+        TrR = R(F) − Σ_c N_c/N · R(F_c),  R(A) = ½ log det(I + Aᵀ A / (rows(A) · ε))
+
+    F is centred; F_c are its rows of class c, and are not centred again. Classes count by
+    their number of rows, so that R, being concave, makes TrR non-negative; for classes of one
+    size this is the plain mean of the paper's listing.
+
+    Larger is better, from 0 (each class has the second moments of all) to R(F). Does not
+    change when features are shifted, rotated or padded with zeros. It does when they are
+    scaled, against the distortion ε: bring the features of different sources to one scale
+    before their scores are compared.
+
+    Args:
+        features: ``(N, D)``.
+        labels: ``(N,)`` integers.
+        eps: Squared distortion ε that the code allows, > 0.
+
+    Raises:
+        ValueError: ``eps`` is not above 0 and finite; see also :mod:`mmx.transfer.scores`.
+
+    Reference: Huang et al. 2022, arXiv 2106.09362.
+    """
+    if not 0 < eps < np.inf:
+        raise ValueError(f"eps must be above 0 and finite, got {eps}")
+    x, y = labelled(features, labels)
+    x = x - x.mean(0)
+    counts = np.bincount(y)
+    ordered = np.split(x[np.argsort(y, kind="stable")], counts.cumsum()[:-1])
+    within = [_coding_rate(rows, eps) for rows in ordered]
+    return max(_coding_rate(x, eps) - float(counts @ within) / len(x), 0.0)
+
+
+def _coding_rate(x: Floats, eps: float) -> float:
+    """Return ½ log det(I + xᵀ x / (N ε)), of which the smaller of xᵀ x and x xᵀ is enough.
+
+    With A = x/√(N ε) the triangle R of [A; I] has RᵀR = I + AᵀA: the product itself, whose
+    rounding hides small directions behind large ones, is never made.
+    """
+    scaled = (x if x.shape[0] >= x.shape[1] else x.T) / np.sqrt(len(x) * eps)
+    triangle = np.linalg.qr(np.concatenate([scaled, np.eye(scaled.shape[1])]), mode="r")
+    return float(np.log(np.abs(np.diagonal(triangle))).sum())
