@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -59,7 +60,9 @@ class Validator:
             return Validation(metrics)
         probes = {name: probe_accuracy(encoded, name) for name in encoded.features}
         found = {name: accuracy for name, accuracy in probes.items() if accuracy is not None}
-        return Validation(metrics, found, chance(encoded.target))
+        usual = chance(encoded.target)
+        noise = math.sqrt(usual * (1 - usual) / len(encoded))
+        return Validation(metrics, found, usual, noise)
 
     def _look_beside(self, beside: Beside) -> None:
         """Do for the task that trains along what is done after an epoch."""

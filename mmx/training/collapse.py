@@ -23,11 +23,13 @@ class Vitals:
         gradients: Modality to the mean norm of its encoder's gradient; frozen ones are absent.
         probes: Modality to the accuracy of a linear probe on its features.
         chance: Accuracy without features, of the most frequent class.
+        noise: Standard error of a probe that knows nothing.
     """
 
     gradients: dict[str, float]
     probes: dict[str, float]
     chance: float
+    noise: float = 0.0
 
 
 def gradient_norms(encoders: nn.ModuleDict) -> dict[str, Tensor]:
@@ -46,7 +48,8 @@ def collapsed(history: Sequence[Vitals]) -> list[str]:
 
     Both signs must have fallen away from their best so far: the gradient norm below
     ``FALLEN`` of its highest value, and the probe's lead over chance below ``1 - LOST`` of
-    its largest. One alone says little: gradients also shrink when all is learned.
+    its largest. One alone says little: gradients also shrink when all is learned. A lead
+    counts only where it is more than two standard errors of chance, and so does its loss.
     """
     if len(history) < 2:
         return []
@@ -56,6 +59,7 @@ def collapsed(history: Sequence[Vitals]) -> list[str]:
         highest = max(each.gradients[name] for each in before)
         lead = max(each.probes[name] - each.chance for each in before)
         still = last.probes[name] - last.chance
-        if lead > 0 and last.gradients[name] < FALLEN * highest and still < (1 - LOST) * lead:
+        lost = still < (1 - LOST) * lead and lead - still > 2 * last.noise
+        if lead > 2 * last.noise and lost and last.gradients[name] < FALLEN * highest:
             found.append(name)
     return found

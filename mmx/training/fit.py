@@ -308,7 +308,7 @@ class _Run:
         progress = self.progress
         gradients = {name: sum(each) / len(each) for name, each in progress.gradients.items()}
         progress.gradients = {}
-        progress.vitals.append(asdict(Vitals(gradients, found.probes, found.chance)))
+        progress.vitals.append(asdict(Vitals(gradients, found.probes, found.chance, found.noise)))
         self._say(
             "vitals",
             {

@@ -23,11 +23,13 @@ class Validation:
         probes: Modality to the accuracy of a linear probe on its features; empty where
             nobody watches the modalities.
         chance: Accuracy of the most frequent class.
+        noise: Standard error of a probe that knows nothing.
     """
 
     metrics: dict[str, float]
     probes: dict[str, float] = field(default_factory=dict)
     chance: float = 0.0
+    noise: float = 0.0
 
 
 Validate = Callable[[MultimodalModel], Validation]

@@ -23,6 +23,15 @@ def test_both_signs_must_fall_away() -> None:
     assert collapsed([healthy, vitals(0.19, 0.49), vitals(1.0, 0.75)]) == []  # it came back
 
 
+def test_a_lead_within_the_noise_of_few_rows_is_none() -> None:
+    def noisy(gradient: float, probe: float, noise: float) -> Vitals:
+        return Vitals({"a": gradient}, {"a": probe}, 0.1, noise)
+
+    assert collapsed([noisy(1.0, 0.17, 0.01), noisy(0.1, 0.12, 0.01)]) == ["a"]
+    assert collapsed([noisy(1.0, 0.17, 0.04), noisy(0.1, 0.12, 0.04)]) == []  # no lead to lose
+    assert collapsed([noisy(1.0, 0.17, 0.03), noisy(0.1, 0.13, 0.03)]) == []  # lost by chance
+
+
 def test_one_epoch_tells_nothing_and_a_frozen_encoder_has_no_gradient() -> None:
     assert collapsed([vitals(0.0, 0.0)]) == []
     frozen = Vitals({"b": 1.0}, {"a": 0.0, "b": 0.9}, 0.25)
