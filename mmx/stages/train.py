@@ -208,7 +208,8 @@ def _settle(
 def _collapses(fitted: Fitted) -> tuple[str, ...]:
     return tuple(
         f"ALARM: {name} collapsed in epoch {epoch}: its encoder's gradient and the accuracy of a "
-        "probe on its features fell away"
+        "probe on its features fell away; trainer.modality_dropout or "
+        "objective=gradient_blending may keep it learning"
         for name, epoch in fitted.collapsed.items()
     )
 
