@@ -85,4 +85,6 @@ def test_values_are_of_the_annotated_types(path: Path) -> None:
         hints = get_type_hints(cls.__init__, include_extras=True)
         for name, value in node.items():
             if value != "${download}":
-                TypeAdapter(hints[name], config=ConfigDict(strict=True)).validate_python(value)
+                strict = TypeAdapter(hints[name], config=ConfigDict(strict=True))
+                found = strict.validate_python(value)
+                assert (list(found) if isinstance(found, tuple) else found) == value

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
+from mmx import execution
 from mmx.cli import main
 from mmx.config import compose
 from mmx.config.locate import options
@@ -16,6 +19,7 @@ from mmx.errors import ConfigError
 from mmx.experiment import assemble
 from mmx.runs.directory import RunDirectory
 from mmx.training import checkpoint
+from mmx.training.events import Event
 
 Train = Callable[..., RunDirectory]
 Overrides = Callable[..., list[str]]
@@ -167,8 +171,34 @@ def test_a_composed_objective(alone: Train) -> None:
     assert any(name.startswith("criterion.") for name in tensors)
 
 
-def test_gradient_blending_goes_on_after_an_interruption(alone: Train) -> None:
-    summary(alone("objective=gradient_blending", "trainer.epochs=3"))
+@pytest.mark.parametrize(
+    "more", [("objective=gradient_blending",), ("missing=generate", "mapping=pca")]
+)
+def test_what_is_fitted_beside_the_gradients_survives_an_interruption(
+    train: Train,
+    overrides: Overrides,
+    tables: dict[str, Path],
+    tmp_path: Path,
+    more: tuple[str, ...],
+) -> None:
+    line = overrides(None, tables["two"], THREE, "trainer.epochs=3", *more)
+    whole = train(*line)
+    with compose.composer():
+        composed = compose.compose([*line, "trainer.threads=1", "device=cpu"])
+    experiment = assemble(composed.config)
+    run = execution.create(experiment, tmp_path, choices={}, overrides=[], unresolved={})
+
+    def interrupt(event: Event) -> None:
+        if (event.kind, event.epoch) == ("epoch", 2):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    assert execution.execute(experiment, run, interrupt)["exit_code"] == 143
+    assert execution.execute(experiment, run, lambda event: None)["status"] == "done"
+    one, two = (checkpoint.read(each.stage_file("target")) for each in (whole, run))
+    assert one[0].keys() == two[0].keys()
+    assert all(torch.equal(tensor, two[0][name]) for name, tensor in one[0].items())
+    assert one[1]["notes"] == two[1]["notes"]
+    assert one[1]["fitted"]["val"] == two[1]["fitted"]["val"]
 
 
 def test_a_source_for_features_has_one_fusion_for_all(
