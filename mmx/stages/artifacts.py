@@ -92,9 +92,9 @@ def kept_source(
         opened: The source.
         make: Trains it; takes who listens.
     """
-    inputs = source_inputs(context, opened)
     # A source that an interrupted run had begun is ended by it, with all that was said of it.
     begun = context.directory.state_file("source").exists()
+    inputs = source_inputs(context, opened)
     if context.cache is None or begun or not _of_mmx(inputs):
         return *make(context.listen), False
     trained = False
@@ -129,8 +129,10 @@ def kept_source(
 
 def kept_features(context: Context, opened: Opened, model: MultimodalModel, name: str) -> Data:
     """Return the data with a frozen encoder's features, from the cache where it has them."""
+    if context.cache is None:  # then nothing asks for the digest of the weights
+        return with_features(opened.data, model, name, context.precision)
     inputs = features_inputs(context, opened, model, name)
-    if context.cache is None or not _of_mmx(inputs):
+    if not _of_mmx(inputs):
         return with_features(opened.data, model, name, context.precision)
     computed: list[Data] = []
 

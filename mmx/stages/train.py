@@ -121,11 +121,8 @@ def _read_back(ready: Prepared, tensors: dict[str, Tensor], facts: dict[str, Any
 
 def _fit(context: Context, stage: Stage, ready: Prepared, listen: Listener) -> Trained:
     """Train a stage's model."""
-    experiment, precision, settings = (
-        context.experiment,
-        context.precision,
-        context.experiment.settings,
-    )
+    experiment, precision = context.experiment, context.precision
+    settings = experiment.settings
     model, data, start, notes = ready.model, ready.data, ready.start, ready.notes
     target = stage.opened.task.target
     state = context.directory.state_file(stage.name)

@@ -6,11 +6,13 @@ import math
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from mmx.evaluation.alignment import alignment
 from mmx.evaluation.metrics import measure
 from mmx.evaluation.predict import predict_encoded
 from mmx.evaluation.probe import chance, probe_accuracy
+from mmx.modalities import Encoded
 from mmx.model import MultimodalModel
 from mmx.objectives import Criterion
 from mmx.stages.context import Beside
@@ -53,9 +55,7 @@ class Validator:
         if outputs.shape[1] == 0:
             return Validation(alignment(self.criterion, encoded))
         metrics = measure(outputs, values, self.target, self.criterion.task_loss)
-        if self.criterion.observes:
-            with torch.no_grad():
-                self.criterion.after_epoch(encoded, outputs.to(self.data.device))
+        _observe(self.criterion, encoded, outputs)
         if self.target.kind != "classes" or len(encoded.features) < 2:
             return Validation(metrics)
         probes = {name: probe_accuracy(encoded, name) for name in encoded.features}
@@ -71,8 +71,14 @@ class Validator:
             outputs, _, encoded = predict_encoded(
                 beside.model, beside.data, beside.data.rows("val"), self.precision
             )
-            with torch.no_grad():
-                beside.criterion.after_epoch(encoded, outputs.to(beside.data.device))
+            _observe(beside.criterion, encoded, outputs)
+
+
+@torch.no_grad()
+def _observe(criterion: Criterion, val: Encoded, outputs: Tensor) -> None:
+    """Let an objective look at the validation rows, where it wants to."""
+    if criterion.observes:
+        criterion.after_epoch(val, outputs.to(val.target.device))
 
 
 def prepare_beside(beside: Beside, model: MultimodalModel, precision: Precision, seed: int) -> None:
