@@ -32,11 +32,13 @@ class Parts:
         sharing: Which modalities share a trunk; None for no trunk.
         mapping: ``make(widths)`` of a mapping to a common space; None for none.
         missing: ``make(shapes)`` of what stands in for absent modalities.
+        head: ``make(width, outputs)`` of what turns fused features into outputs.
     """
 
     sharing: Sharing | None = None
     mapping: Callable[[dict[str, int]], CommonSpace] | None = None
     missing: Callable[[dict[str, Shape]], Missing] = Mask
+    head: Callable[[int, int], nn.Module] = nn.Linear
 
 
 class MultimodalModel(nn.Module):
@@ -51,7 +53,9 @@ class MultimodalModel(nn.Module):
 
     Attributes:
         criterion: The objective, where it has parameters that train with the model.
+        penalty: The regulariser, where it has parameters that train with the model.
         companion: The model of another task that trains jointly with this one.
+        weighting: What weighs the losses of both, where it learns to.
     """
 
     def __init__(
@@ -80,17 +84,19 @@ class MultimodalModel(nn.Module):
         if parts.sharing is not None and parts.sharing.classifiers:
             one_head(self.fusion)
         self.head: nn.Module = (
-            nn.Identity() if self.fusion.decides else nn.Linear(self.fusion.width, outputs)
+            nn.Identity() if self.fusion.decides else parts.head(self.fusion.width, outputs)
         )
         self.criterion: Criterion | None = None
+        self.penalty: nn.Module | None = None
         self.companion: MultimodalModel | None = None
+        self.weighting: nn.Module | None = None
 
     @property
     def label_tensors(self) -> tuple[str, ...]:
         """Names of the tensors that hold one row for each output."""
         if self.fusion.decides:
             return tuple(f"fusion.{name}" for name in self.fusion.label_tensors)
-        return ("head.weight", "head.bias")
+        return ("head.weight", "head.bias") if isinstance(self.head, nn.Linear) else ()
 
     def encode(self, batch: Batch) -> dict[str, Features]:
         """Return the features of every modality; rows where it is absent hold anything."""
@@ -112,10 +118,14 @@ class MultimodalModel(nn.Module):
         found: dict[str, Features] = self.mapping(features, present)
         return found
 
+    def fused(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
+        """Return ``(B, D)`` of encoded features: everything between encoders and head."""
+        joined: Tensor = self.fusion(*self.missing(self.mapped(features, present), present))
+        return joined
+
     def decide(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
         """Return ``(B, C)`` outputs of encoded features: everything behind the encoders."""
-        mapped = self.mapped(features, present)
-        outputs: Tensor = self.head(self.fusion(*self.missing(mapped, present)))
+        outputs: Tensor = self.head(self.fused(features, present))
         return outputs
 
     def forward(self, batch: Batch) -> Tensor:
@@ -199,14 +209,21 @@ def _statistics_kept(module: nn.Module) -> Iterator[None]:
             part.training = mode
 
 
-def set_training_mode(model: MultimodalModel, frozen: frozenset[str]) -> None:
+def set_training_mode(
+    model: MultimodalModel, frozen: frozenset[str], still: frozenset[str] = frozenset()
+) -> None:
     """Put the model in training mode, all of its frozen parts in evaluation mode.
 
     Frozen means frozen: the BatchNorm statistics and the dropout of a module whose every
     parameter is frozen do not move either.
+
+    Args:
+        model: To be trained.
+        frozen: Names of parameters that do not train.
+        still: Names of modules whose statistics do not move, though their parameters may train.
     """
     model.train()
     for prefix, module in model.named_modules():
         names = [f"{prefix}.{name}" if prefix else name for name, _ in module.named_parameters()]
-        if names and all(name in frozen for name in names):
+        if (names and all(name in frozen for name in names)) or prefix in still:
             module.eval()

@@ -41,6 +41,7 @@ from mmx.training.recipe import Fitted, Recipe, Validation
 from mmx.training.trainer import Trainer
 from mmx.transfer import Start
 from mmx.transfer.base import everything_fresh
+from mmx.transfer.regularizers import Penalty
 
 os.environ["MMX_CACHE_DIR"] = "off"  # no test may profit from another; some turn it on
 
@@ -83,6 +84,7 @@ class Bench:
     trainer: dict[str, Any] = field(default_factory=dict)
     start: Callable[[MultimodalModel], Start] = everything_fresh
     change: Callable[[MultimodalModel], None] = lambda model: None
+    penalty: Penalty | None = None
 
     def __post_init__(self) -> None:
         self.events: list[Event] = []
@@ -155,6 +157,7 @@ class Bench:
             self.format,
             augment=self.augment,
             modality_dropout=self.settings.modality_dropout,
+            penalty=self.penalty,
         )
 
     def recipe(self) -> Recipe:

@@ -21,12 +21,14 @@ FOLDERS = (
     "mapping",
     "missing",
     "objective",
+    "regularizer",
     "sharing",
 )
 FILES = sorted(
     path for folder in FOLDERS for path in (CONFIGS / folder).rglob("*.yaml") if path.stem != "none"
 )
 EACH = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+PACKAGES = {"regularizer": "transfer.regularizers"}
 GIVEN = {"spec", "widths", "shapes", "outputs"}  # by the program, not by a config
 
 
@@ -45,7 +47,7 @@ def locate(target: str) -> Any:
 
 
 def test_how_many_there_are() -> None:
-    assert len(FILES) == 68
+    assert len(FILES) == 82
 
 
 @EACH
@@ -57,7 +59,8 @@ def test_opens_with_what_help_prints(path: Path) -> None:
 @EACH
 def test_is_named_like_its_class(path: Path) -> None:
     target = next(nodes(path))["_target_"]
-    assert target.startswith(f"mmx.{path.relative_to(CONFIGS).parts[0]}")
+    group = path.relative_to(CONFIGS).parts[0]
+    assert target.startswith(f"mmx.{PACKAGES.get(group, group)}")
     assert target.rsplit(".", 1)[1].lower() == path.stem.replace("_", "")
 
 

@@ -131,13 +131,30 @@ def _key_problem(
             type_this=f"'{parent}={{{last}: {value}, ...}}'",
         )
     near = _nearest(key, [*known, *_keys(config)])
+    chosen = ""
+    if parent and (near is None or near.rpartition(".")[0] != parent):
+        option, near = _only_option_with(last, known, extra) or ("", near)
+        chosen = option and f"{option} "
     return Problem(
         text,
         f"there is no group or key {key}",
         accepted=_siblings(config, key, known),
         closest=near,
-        type_this=near and f"{near}={value}",
+        type_this=near and f"{chosen}{near}={value}",
     )
+
+
+def _only_option_with(
+    name: str, known: Sequence[str], extra: Sequence[Path]
+) -> tuple[str, str] | None:
+    """Return the one option of all groups that has a key of this name, and the key's path."""
+    found = [
+        (f"{group}={option}", f"{group.replace('/', '.')}.{name}")
+        for group in known
+        for option, path in options(group, extra).items()
+        if f"\n{name}:" in path.read_text(encoding="utf-8")
+    ]
+    return found[0] if len(found) == 1 else None
 
 
 def _new_keys(override: Override, text: str, node: Any) -> Problem | None:

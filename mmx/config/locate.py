@@ -49,7 +49,7 @@ def options(group: str, extra: Sequence[Path] = ()) -> dict[str, Path]:
 def groups(extra: Sequence[Path] = ()) -> list[str]:
     """Return the groups a command line may choose from, in the order of a run."""
     order = [*TASK_ROLES, "encoder", "sharing", "mapping", "missing", "fusion", "balance"]
-    order += ["transfer", "objective", "source_objective", "optimizer", "experiment"]
+    order += ["transfer", "regularizer", "objective", "source_objective", "optimizer", "experiment"]
     found = set(ALIASES)
     for root in directories(extra):
         for path in root.rglob("*.yaml"):

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Literal
 
 from torch import Tensor, nn
 
 from mmx.modalities import Features
+
+FollowsInput = Literal["channels", "grid", "sequence"]
+"""In what a tensor's shape follows the input: ``channels``, a convolution ``(D, K, …)`` over
+K input channels; ``grid``, positions ``(1, 1 + S·S, D)`` of a class token and a square of
+patches; ``sequence``, positions ``(1, T, D)`` of steps."""
 
 
 class Encoder(nn.Module, ABC):
@@ -35,3 +41,23 @@ class Encoder(nn.Module, ABC):
         Returns:
             Features of the batch.
         """
+
+    def depths(self) -> tuple[tuple[str, ...], ...]:
+        """Return by which prefixes the tensors of each depth are named, input first.
+
+        Together they name every tensor of ``state_dict`` once. What freezes, re-draws or
+        slows down by depth counts in these; an encoder that states nothing has one depth.
+
+        Returns:
+            A depth is its prefixes: ``stages.0.`` names what a part holds, ``net.token`` one
+            tensor.
+        """
+        return (("",),)
+
+    def input_tensors(self) -> dict[str, FollowsInput]:
+        """Return the tensors that another input gives another shape, and how they follow it.
+
+        A transfer may change them to fit, since along that axis their values have an order
+        or a meaning that carries over; it leaves every other tensor of another shape fresh.
+        """
+        return {}

@@ -51,6 +51,11 @@ class BiLstm(nn.Module):
             x = self.dropout(torch.cat([ahead, back], dim=2))  # (B, T, D)
         return x
 
+    def depths(self, prefix: str) -> tuple[tuple[str, ...], ...]:
+        """Return the layers, both directions of each, named behind ``prefix``."""
+        layers = range(len(self.forwards))
+        return tuple((f"{prefix}forwards.{k}.", f"{prefix}backwards.{k}.") for k in layers)
+
 
 def _reversed(mask: Tensor) -> Tensor:
     """Return ``(B, T)`` step numbers that reverse the valid steps and keep the padding."""

@@ -1,14 +1,12 @@
-"""The gain: what a transfer adds to its equal-budget control, and how sure that is."""
+"""The gain: what a transfer adds to a control of equal budget, and how sure that is."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-
-Floats = npt.NDArray[np.float64]
-RESAMPLES = 2000
+SCRATCH = "scratch"
+"""The control that had no source: only below it is a transfer negative."""
 
 
 @dataclass(frozen=True)
@@ -18,12 +16,14 @@ class Gain:
     Attributes:
         metric: What is compared; larger is better.
         value: The difference.
-        interval: 95 % interval over test samples, or None where it is not defined.
+        interval: Where it may as well lie, or None where that is not known.
+        control: What the target is compared with.
     """
 
     metric: str
     value: float
     interval: tuple[float, float] | None = None
+    control: str = SCRATCH
 
     @property
     def verdict(self) -> str:
@@ -31,27 +31,23 @@ class Gain:
         if self.interval is None:
             return "one run, no interval"
         low, high = self.interval
+        if math.isnan(low) or math.isnan(high):
+            return "no verdict: a metric is no number"
         if high < 0:
-            return "negative transfer: the source hurts"
+            return "negative transfer: the source hurts" if self.transfers else self._other("worse")
         if low > 0:
-            return "positive transfer"
+            return "positive transfer" if self.transfers else self._other("better")
         return "no clear difference"
 
+    @property
+    def transfers(self) -> bool:
+        """Whether the difference is that between a source and none."""
+        return self.control == SCRATCH
 
-def paired_interval(treated: Floats, control: Floats, seed: int = 0) -> tuple[float, float]:
-    """Return the 95 % bootstrap interval of the mean difference over paired samples.
+    @property
+    def negative(self) -> bool:
+        """Whether it is clear that the source hurts."""
+        return self.transfers and self.interval is not None and self.interval[1] < 0
 
-    Args:
-        treated: ``(N,)`` score of each test sample under transfer.
-        control: ``(N,)`` score of the same samples under the control.
-        seed: Of the resampling.
-
-    Reference: Efron 1979, percentile bootstrap.
-    """
-    difference = treated - control
-    generator = np.random.default_rng(seed)
-    means = np.empty(RESAMPLES)
-    for index in range(RESAMPLES):
-        means[index] = difference[generator.integers(0, len(difference), len(difference))].mean()
-    low, high = np.quantile(means, [0.025, 0.975])
-    return float(low), float(high)
+    def _other(self, than: str) -> str:
+        return f"{than} than the {self.control} control"

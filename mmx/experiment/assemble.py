@@ -7,32 +7,39 @@ data is opened. Below this file there is no config, only typed arguments.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mmx.balance import Balance
 from mmx.config.build import Builder
+from mmx.config.signature import parameters
 from mmx.encoders import Encoder
 from mmx.errors import Problem
+from mmx.experiment.controls import names_of, with_controls
 from mmx.experiment.fingerprint import fingerprint
 from mmx.experiment.fitting import Built, misfits
+from mmx.experiment.heads import head_misfits
 from mmx.experiment.parts import (
     Role,
     build_roles,
     chosen_modalities,
     is_joint,
     model_parts,
+    needs_model,
     optional,
 )
-from mmx.experiment.settings import Modalities, Settings
+from mmx.experiment.settings import Modalities, Settings, of_one_run
+from mmx.experiment.transferring import transfer_misfits
 from mmx.modalities import Modality
 from mmx.model import Parts as ModelParts
 from mmx.tasks import Task
 from mmx.training.optimizer import Optimizer
 from mmx.training.trainer import Trainer
 from mmx.transfer import Transfer
+from mmx.transfer.joint import Joint
+from mmx.transfer.regularizers import Regularizer
 from mmx.transfer.scratch import Scratch
 
 NODES = (
@@ -45,12 +52,18 @@ NODES = (
     "fusion",
     "balance",
     "transfer",
+    "regularizer",
     "objective",
     "source_objective",
     "optimizer",
     "trainer",
 )
 SCRATCH = {"_target_": "mmx.transfer.scratch.Scratch"}
+JOINT = {
+    "_target_": "mmx.transfer.joint.Joint",
+    **{name: option.default for name, option in parameters(Joint).items()},
+}
+"""In full, so that ``sharing=tasks`` alone and with ``transfer=joint`` are one experiment."""
 
 
 @dataclass(frozen=True)
@@ -61,12 +74,14 @@ class Experiment:
         config: The config in canonical form: only what this run reads.
         dropped: Config path to why this run does not read it.
         settings, trainer, optimizer, transfer, balance: As configured.
+        regularizer: What holds the target near its source; None for nothing.
         roles: ``source`` and ``target`` to the fusion and objective of their stages.
         parts: What stands between encoders and fusion.
         source: None where nothing is transferred.
         target: The task whose metric counts.
         encoders: Modality to ``make(spec)``.
         modalities: ``source`` and ``target`` to how each of its modalities is read.
+        allowed: Packages beside mmx whose classes the config may name.
     """
 
     config: dict[str, Any]
@@ -75,6 +90,7 @@ class Experiment:
     trainer: Trainer
     optimizer: Optimizer
     transfer: Transfer
+    regularizer: Regularizer | None
     balance: Balance | None
     roles: dict[str, Role]
     parts: ModelParts
@@ -82,6 +98,15 @@ class Experiment:
     target: Task
     encoders: dict[str, Callable[..., Encoder]]
     modalities: dict[str, Modalities]
+    allowed: tuple[str, ...] = ()
+
+    def otherwise(self, nodes: dict[str, Any]) -> Experiment:
+        """Return the experiment with other nodes of its config, checked like any other.
+
+        Raises:
+            ConfigError: They do not fit it.
+        """
+        return assemble({**self.config, **nodes}, self.allowed)
 
     @property
     def fingerprint(self) -> str:
@@ -91,7 +116,12 @@ class Experiment:
     @property
     def joint(self) -> bool:
         """Whether source and target train together."""
-        return self.source is not None and is_joint(self.parts)
+        return self.transfer.needs == "rows"
+
+    @property
+    def trains_source(self) -> bool:
+        """Whether the source is trained before the target."""
+        return _trains_source(self.transfer, self.regularizer)
 
     @property
     def drops_rows(self) -> bool:
@@ -105,9 +135,15 @@ class Experiment:
         return self.roles["source" if stage == "source" else "target"]
 
     @property
-    def control(self) -> bool:
-        """Whether the from-scratch control is trained."""
-        return self.settings.control == "scratch" and self.source is not None
+    def controls(self) -> tuple[str, ...]:
+        """The controls that the target is compared with, in the order given."""
+        return names_of(self.config["control"])
+
+
+def _trains_source(transfer: Transfer | None, regularizer: Regularizer | None) -> bool:
+    """Return whether a source is trained before the target."""
+    wants = transfer is not None and transfer.needs == "weights"
+    return wants or needs_model(regularizer)
 
 
 def assemble(config: dict[str, Any], allowed: Collection[str] = ()) -> Experiment:
@@ -135,10 +171,14 @@ def assemble(config: dict[str, Any], allowed: Collection[str] = ()) -> Experimen
         config, source, transfer = _without_idle_source(
             config, source, transfer, is_joint(parts), dropped
         )
+    regularizer = optional(builder, config, Regularizer, "regularizer")
     balance = optional(builder, config, Balance, "balance")
-    config, roles = build_roles(builder, config, settings, source, transfer, balance, dropped)
     tasks = {"source": source, "target": target}
     modalities = chosen_modalities(builder, settings, tasks)
+    takes_fusion = transfer is not None and transfer.takes_fusion(modalities.get("source", {}))
+    config, roles = build_roles(
+        builder, config, settings, source, balance, dropped, takes_fusion=takes_fusion
+    )
     used = sorted({name for own in modalities.values() for name in own})
     nodes = _encoder_nodes(builder, config, used, dropped)
     encoders: dict[str, Callable[..., Encoder]] = {}
@@ -146,10 +186,29 @@ def assemble(config: dict[str, Any], allowed: Collection[str] = ()) -> Experimen
     for name, node in nodes.items():
         _build_encoder(builder, name, node, encoders, vectorizers)
     failed = frozenset(nodes) - encoders.keys()
+    trains_source = source is not None and _trains_source(transfer, regularizer)
+    if trainer is not None and trainer.source_epochs is not None and not trains_source:
+        dropped["trainer.source_epochs"] = "no source is trained before the target"
+        config = {**config, "trainer": {**config["trainer"], "source_epochs": None}}
+        trainer = replace(trainer, source_epochs=None)
     built = Built(
-        tasks, modalities, roles, transfer, parts, balance, settings, encoders, vectorizers, failed
+        tasks,
+        modalities,
+        roles,
+        transfer,
+        regularizer,
+        parts,
+        balance,
+        settings,
+        encoders,
+        vectorizers,
+        failed,
     )
-    builder.problems.extend(misfits(built))
+    found = [*misfits(built), *transfer_misfits(built), *head_misfits(built, trainer)]
+    builder.problems.extend(found)
+    weights = trains_source and transfer is not None and transfer.needs != "rows"
+    config = with_controls(builder, config, built, dropped, source_weights=weights)
+    config = of_one_run(builder, config, settings)
     builder.finish()
     if not (settings and trainer and target and transfer and optimizer):
         raise RuntimeError("finish raises wherever one of these was not built")
@@ -160,6 +219,7 @@ def assemble(config: dict[str, Any], allowed: Collection[str] = ()) -> Experimen
         trainer=trainer,
         optimizer=optimizer,
         transfer=transfer,
+        regularizer=regularizer,
         balance=balance,
         roles=roles,
         parts=parts,
@@ -173,6 +233,7 @@ def assemble(config: dict[str, Any], allowed: Collection[str] = ()) -> Experimen
             }
             for role, own in modalities.items()
         },
+        allowed=tuple(allowed),
     )
 
 
@@ -184,18 +245,19 @@ def _without_idle_source(
     dropped: dict[str, str],
 ) -> tuple[dict[str, Any], Task | None, Transfer]:
     """Reduce the config to scratch where there is no source, or none is asked for."""
-    if source is not None and joint:
-        dropped["transfer"] = "source and target train jointly, and share what they share"
-        return {**config, "transfer": SCRATCH}, source, Scratch()
+    if source is not None and joint and transfer.needs != "rows":
+        dropped["transfer"] = "source and target train jointly: transfer=joint"
+        config, transfer = {**config, "transfer": JOINT}, Joint()
     if source is not None and transfer.needs != "nothing":
         return config, source, transfer
     if source is not None:
         dropped["source"] = "this transfer mode takes nothing from a source"
     elif not isinstance(transfer, Scratch):
         dropped["transfer"] = "source=none: there is nothing to transfer"
-    if config.get("control") != "none":
-        dropped["control"] = "the run itself is from scratch: there is nothing to compare it with"
-    return {**config, "source": None, "transfer": SCRATCH, "control": "none"}, None, Scratch()
+    if config.get("regularizer"):
+        dropped["regularizer"] = "there is no source to hold the target to"
+        config = {**config, "regularizer": {}}
+    return {**config, "source": None, "transfer": SCRATCH}, None, Scratch()
 
 
 def _encoder_nodes(

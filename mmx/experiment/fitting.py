@@ -21,6 +21,7 @@ from mmx.model import MultimodalModel, Parts
 from mmx.paper import on_paper
 from mmx.tasks import Task
 from mmx.transfer import Transfer
+from mmx.transfer.regularizers import Regularizer
 
 FITTING_OBJECTIVE = {
     "classes": "cross_entropy",
@@ -37,7 +38,7 @@ class Built:
         tasks: ``source`` and ``target``; None where there is none.
         modalities: ``source`` and ``target`` to those of the task's modalities that are used.
         roles: ``source`` and ``target`` to fusion and objective.
-        transfer, parts, balance, settings: As configured.
+        transfer, regularizer, parts, balance, settings: As configured.
         encoders: Modality to ``make(spec)``.
         vectorizers: Modality to what an encoder brings to read it.
         failed: Modalities whose encoder node is wrong by itself.
@@ -47,6 +48,7 @@ class Built:
     modalities: dict[str, dict[str, Modality[Any, Any] | None]]
     roles: dict[str, Role]
     transfer: Transfer | None
+    regularizer: Regularizer | None
     parts: Parts
     balance: Balance | None
     settings: Settings | None
@@ -62,9 +64,7 @@ def misfits(built: Built) -> Iterator[Problem]:
             yield from _name(role, task)
             yield from _kinds(built, role, task)
             yield from _shapes(built, role, task)
-    yield from _shared_modality(built)
     yield from _label_free_target(built)
-    yield from _joint_without_source(built)
     yield from _blended_mixup(built)
 
 
@@ -88,7 +88,7 @@ def _kinds(built: Built, role: str, task: Task) -> Iterator[Problem]:
         key = "objective" if objective is built.roles["target"].objective else "source_objective"
         served = ", ".join(sorted(objective.kinds))
         yield Problem(
-            f"{key}={_variant(type(objective))}",
+            f"{key}={variant(type(objective))}",
             f"{has}; this objective is for {served}",
             type_this=f"{key}={FITTING_OBJECTIVE[task.kind]}",
         )
@@ -98,7 +98,7 @@ def _kinds(built: Built, role: str, task: Task) -> Iterator[Problem]:
         kinds = method.kinds(**fusion.keywords)
         if task.kind not in kinds:
             yield Problem(
-                f"fusion={_variant(method)}",
+                f"fusion={variant(method)}",
                 f"{has}; with these options the fusion is for {', '.join(sorted(kinds))}",
             )
     mapping = built.parts.mapping
@@ -106,13 +106,13 @@ def _kinds(built: Built, role: str, task: Task) -> Iterator[Problem]:
     if method_of_mapping is not None and task.kind not in method_of_mapping.kinds:
         served = ", ".join(sorted(method_of_mapping.kinds))
         yield Problem(
-            f"mapping={_variant(method_of_mapping)}",
+            f"mapping={variant(method_of_mapping)}",
             f"{has}; this mapping is for {served}",
             type_this="mapping=pca",
         )
     if role == "target" and built.balance is not None and task.kind not in built.balance.kinds:
         yield Problem(
-            f"balance={_variant(type(built.balance))}",
+            f"balance={variant(type(built.balance))}",
             f"{has}; this balance is for {', '.join(sorted(built.balance.kinds))}",
             type_this="balance=none",
         )
@@ -122,9 +122,9 @@ def _objective(built: Built, role: str, task: Task) -> Iterator[Problem]:
     """Check that an objective has what it compares, and leaves no head untrained."""
     objective = built.roles[role].objective
     key = "objective" if objective is built.roles["target"].objective else "source_objective"
-    given = f"{key}={_variant(type(objective))}"
+    given = f"{key}={variant(type(objective))}"
     if not objective.reads_outputs and not objective.label_free:
-        name, main = _variant(type(objective)), FITTING_OBJECTIVE[task.kind]
+        name, main = variant(type(objective)), FITTING_OBJECTIVE[task.kind]
         yield Problem(
             given,
             "reads no outputs: alone it would leave the head untrained",
@@ -139,7 +139,7 @@ def _objective(built: Built, role: str, task: Task) -> Iterator[Problem]:
         )
 
 
-def _variant(kind: type) -> str:
+def variant(kind: type) -> str:
     """Return the name by which a config chooses a class: its module's."""
     return kind.__module__.rsplit(".", 1)[-1]
 
@@ -204,6 +204,7 @@ def _model(built: Built, role: str, task: Task, encoders: dict[str, Encoder]) ->
         return
     if role == "target" and built.transfer is not None:
         yield from _tensor_names(built.transfer, list(model.state_dict()))
+        yield from built.transfer.misfits(model)
 
 
 def _made(encoder: Encoder, spec: Spec) -> Encoder:
@@ -234,7 +235,7 @@ def _label_free_target(built: Built) -> Iterator[Problem]:
     if built.tasks["source"] is not None and built.roles:
         objective = built.roles["target"].objective
         if objective.label_free:
-            name = _variant(type(objective))
+            name = variant(type(objective))
             yield Problem(
                 f"objective={name}",
                 "reads no labels: the target would learn no answer that the source could help",
@@ -247,34 +248,10 @@ def _blended_mixup(built: Built) -> Iterator[Problem]:
     """Refuse two labels a row where training losses are counted to weigh the heads."""
     if built.balance is None or not built.roles:
         return
-    objective = _variant(type(built.roles["target"].objective))
-    if (_variant(type(built.balance)), objective) == ("mixup", "gradient_blending"):
+    objective = variant(type(built.roles["target"].objective))
+    if (variant(type(built.balance)), objective) == ("mixup", "gradient_blending"):
         yield Problem(
             "balance=mixup",
             "gives a row two labels, and gradient_blending weighs heads by what training loses",
             type_this="balance=none",
-        )
-
-
-def _joint_without_source(built: Built) -> Iterator[Problem]:
-    sharing = built.parts.sharing
-    if sharing is not None and sharing.tasks and built.tasks["source"] is None:
-        yield Problem(
-            f"sharing={_variant(type(sharing))}",
-            "shares weights between source and target, and there is no source",
-            type_this="source=<task>",
-        )
-
-
-def _shared_modality(built: Built) -> Iterator[Problem]:
-    source, target = built.tasks["source"], built.tasks["target"]
-    if source is None or target is None or built.transfer is None:
-        return
-    own, others = built.modalities["source"], built.modalities["target"]
-    if built.transfer.needs == "weights" and own and others and not own.keys() & others:
-        yield Problem(
-            f"source={source.name} target={target.name}",
-            f"no modality is in both: the source has {', '.join(own)}, "
-            f"the target {', '.join(others)}",
-            type_this="source=none",
         )

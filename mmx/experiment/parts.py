@@ -22,7 +22,7 @@ from mmx.model import Parts
 from mmx.objectives import Objective
 from mmx.sharing import Sharing
 from mmx.tasks import Task
-from mmx.transfer import Transfer
+from mmx.transfer.regularizers import Regularizer
 
 T = TypeVar("T")
 
@@ -92,14 +92,20 @@ def is_joint(parts: Parts) -> bool:
     return parts.sharing is not None and parts.sharing.tasks
 
 
+def needs_model(regularizer: Regularizer | None) -> bool:
+    """Return whether a regulariser needs the trained source while the target trains."""
+    return regularizer is not None and bool(regularizer.needs & {"model", "source_rows"})
+
+
 def build_roles(
     builder: Builder,
     config: dict[str, Any],
     settings: Settings | None,
     source: Task | None,
-    transfer: Transfer | None,
     balance: Balance | None,
     dropped: dict[str, str],
+    *,
+    takes_fusion: bool,
 ) -> tuple[dict[str, Any], dict[str, Role]]:
     """Return the config and the roles of source and target, as far as they can be built."""
     fusion = builder.partial(config.get("fusion"), Fusion, "fusion", supplied=("outputs",))
@@ -118,7 +124,6 @@ def build_roles(
             objective = balance.objective(objective)
         except ValueError as error:
             builder.problems.append(Problem("balance", str(error), type_this="balance=none"))
-    takes_fusion = transfer is None or transfer.takes_fusion
     of_source = fusion if takes_fusion else cast("partial[Fusion]", partial(Concat))
     return config, {
         "source": Role(of_source, objective_of_source, takes_fusion),

@@ -7,9 +7,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from mmx.config.build import Builder
+from mmx.config.signature import show
+from mmx.errors import Problem
 from mmx.modalities import Modality
 
 Modalities = dict[str, Modality[Any, Any]]
+LINE_KEYS = ("seeds", "curve")
+"""Keys that only the command line of ``mmx train`` reads: each stands for a sweep."""
+Part = Annotated[float, Field(gt=0, le=1)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,10 +24,13 @@ class Settings:
 
     Args:
         seed: Decides everything that is drawn.
+        seeds: Of a command line: how many seeds, from ``seed`` on, it stands for.
         modalities: Those that are used of what the tasks have; None for all.
         match: ``params`` chooses the fusion's width by its number of parameters.
         match_params: Trainable parameters of fusion and head that ``params`` aims at.
-        control: Which control is trained beside the target.
+        control: What the target is compared with, one or several of
+            :data:`~mmx.experiment.controls.CONTROLS`, or ``none``.
+        curve: Of a command line: which parts of the target's labels it stands for.
         device: Where to compute; ``auto`` takes CUDA where there is one.
         precision: Number format of the forward pass.
         compile: Whether encoders and fusion are compiled.
@@ -33,10 +42,12 @@ class Settings:
     """
 
     seed: Annotated[int, Field(ge=0)] = 0
+    seeds: Annotated[int, Field(ge=1)] | None = None
     modalities: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     match: Literal["none", "params"] = "none"
     match_params: Annotated[int, Field(ge=1)] = 200_000
-    control: Literal["scratch", "none"] = "scratch"
+    control: str | tuple[str, ...] = "scratch"
+    curve: Literal["fractions"] | Annotated[tuple[Part, ...], Field(min_length=2)] | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     compile: bool = False
@@ -45,3 +56,21 @@ class Settings:
     cache: str = "auto"
     cache_gb: Annotated[float, Field(ge=0)] = 20.0
     download: bool = False
+
+
+def of_one_run(
+    builder: Builder, config: dict[str, Any], settings: Settings | None
+) -> dict[str, Any]:
+    """Return the config without the keys by which a command line stands for several runs."""
+    for key in LINE_KEYS:
+        value = getattr(settings, key, None)
+        if value is not None:
+            given = f"{key}={show(value)}"
+            builder.problems.append(
+                Problem(
+                    given,
+                    "stands for several runs, and this is the config of one",
+                    type_this=f"{key}=null   (mmx train {given} runs them all)",
+                )
+            )
+    return {key: value for key, value in config.items() if key not in LINE_KEYS}

@@ -151,12 +151,14 @@ class Objective(ABC):
         reads_outputs: False where the loss is of the modalities' features: alone, it would
             leave the head as it is, so it is a term of ``combined``.
         cross_modal: True where :meth:`bind` needs two modalities or more.
+        may_be_negative: True where the loss has values below zero.
     """
 
     kinds: frozenset[str]
     label_free: bool = False
     reads_outputs: bool = True
     cross_modal: bool = False
+    may_be_negative: bool = False
 
     @property
     def name(self) -> str:

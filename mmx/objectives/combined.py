@@ -64,6 +64,7 @@ class Combined(Objective):
             served = (f"{name} {' or '.join(sorted(t.kinds))}" for name, t in self.terms.items())
             raise ValueError(f"`terms` serve no kind of target together: {', '.join(served)}")
         self.cross_modal = any(term.cross_modal for term in self.terms.values())
+        self.may_be_negative = any(term.may_be_negative for term in self.terms.values())
 
     def bind(self, target: Tensor, outputs: int, widths: dict[str, int]) -> Criterion:
         """Return the loss; see :class:`~mmx.objectives.base.Objective`."""

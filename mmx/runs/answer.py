@@ -21,16 +21,16 @@ def answer(summary: dict[str, Any]) -> list[RenderableType]:
         table.add_column(name, justify="right")
     rows = {f"{mode} test": target["metrics"]["test"], f"{mode} val": target["metrics"]["val"]}
     for name, control in summary.get("control", {}).items():
-        rows[f"control {name} test"] = control["metrics"]["test"]
-        rows[f"control {name} val"] = control["metrics"]["val"]
+        label = f"control {control_text(name, control)}"
+        rows[f"{label} test"] = control["metrics"]["test"]
+        rows[f"{label} val"] = control["metrics"]["val"]
     for label, metrics in rows.items():
         table.add_row(label, *(percent_or_number(name, metrics[name]) for name in names))
     lines: list[RenderableType] = [title, table]
     if "metrics" in summary["source"]:
         found = metrics_text(summary["source"]["metrics"]["val"])
         lines.append(f"source {source} val: {found}")
-    if "gain" in summary:
-        lines.append(gain_text(summary["gain"]))
+    lines.extend(gain_texts(summary))
     timing, params = summary["timing"], summary["params"]
     control = f"control {timing['control_s']:.1f} s, " if "control_s" in timing else ""
     cached = " (earlier, from the cache)" if timing["source_cached"] else ""
@@ -61,13 +61,61 @@ def _classes_text(found: dict[str, Any]) -> str:
     return f"{text}, lowest recall {recalls[worst]:.3f} ({worst})"
 
 
+def control_text(name: str, control: dict[str, Any]) -> str:
+    """Return a control's name, with the modality that was chosen for it."""
+    return f"{name} ({control['modality']})" if "modality" in control else name
+
+
+def gain_texts(summary: dict[str, Any]) -> list[str]:
+    """Return what a run gains over its controls, and how fast, one sentence a line."""
+    if "gain" not in summary:
+        return []
+    lines = [gain_text(summary["gain"])]
+    gains = summary.get("gains", {})
+    if len(gains) > 1:
+        level = 100 * next(iter(gains.values()))["level"]
+        lines.append(
+            f"over each of {len(gains)} controls, {level:.4g} % intervals, which all hold together "
+            "in 95 % of cases (Bonferroni):"
+        )
+        for name, gain in gains.items():
+            low, high = gain["interval"]
+            lines.append(
+                f"  {control_text(name, summary['control'][name])}: {gain['value']:+.3f} "
+                f"({low:+.3f} … {high:+.3f}): {gain['verdict']}"
+            )
+    if summary.get("faster"):
+        lines.append(faster_text(summary["faster"]))
+    return lines
+
+
 def gain_text(gain: dict[str, Any]) -> str:
     """Return the gain as one sentence."""
-    text = f"gain: {gain['value']:+.3f} {gain['metric']} over the scratch control of equal budget"
+    control = gain.get("control", "scratch")
+    budget = "" if control == "majority" else " of equal budget"
+    text = f"gain: {gain['value']:+.3f} {gain['metric']} over the {control} control{budget}"
     if gain.get("interval"):
         low, high = gain["interval"]
         text += f" (95 % interval {low:+.3f} … {high:+.3f} over test samples, one seed)"
     return f"{text}: {gain['verdict']}"
+
+
+def faster_text(found: dict[str, Any]) -> str:
+    """Return as one sentence when the target was as good as its control at its best."""
+    best = f"the {found['control']} control's best validation {found['metric']}"
+    best += f" ({found['value']:.3f})"
+    theirs = f"{_steps(found['control_steps'])}, {found['control_s']:.2f} s"
+    steps = found["target_steps"]
+    if steps is None:
+        return f"not faster: {best}, which took it {theirs}, is never reached"
+    word = "faster" if steps < found["control_steps"] else "slower"
+    word = "as fast" if steps == found["control_steps"] else word
+    ours = f"{_steps(steps)}, {found['target_s']:.2f} s"
+    return f"{word}: {best} is reached after {ours}; the control took {theirs}"
+
+
+def _steps(count: int) -> str:
+    return f"{count:,} step" if count == 1 else f"{count:,} steps"
 
 
 def show(console: Console, summary: dict[str, Any]) -> None:

@@ -27,7 +27,7 @@ class Comparison:
 
 def compare(before: RunDirectory, after: RunDirectory) -> Comparison:
     """Compare two finished runs."""
-    old, new = flat(_kept(before.summary())), flat(_kept(after.summary()))
+    old, new = (flat(each) for each in _comparable(before.summary(), after.summary()))
     keys = list(dict.fromkeys([*old, *new]))
     drifted = differing(old, new)
     return Comparison(
@@ -40,8 +40,19 @@ def compare(before: RunDirectory, after: RunDirectory) -> Comparison:
     )
 
 
-def _kept(summary: dict[str, Any]) -> dict[str, Any]:
-    return {key: summary[key] for key in NUMBERS if key in summary}
+def _comparable(*summaries: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return of each summary what two runs of one config must share.
+
+    A run that a search has settled is repeated without the search. Where that chose scratch,
+    the run is its own control, which a plain run from scratch does not state.
+    """
+    transfers = [each.get("transfer", {}) for each in summaries]
+    own = any("auto" in each and each.get("mode") == "scratch" for each in transfers)
+    names = [name for name in NUMBERS if not (own and name in ("control", "gain"))]
+    found = [{name: each[name] for name in names if name in each} for each in summaries]
+    for each, transfer in zip(found, transfers, strict=True):
+        each["transfer"] = {key: value for key, value in transfer.items() if key != "auto"}
+    return found
 
 
 def _facts(directory: RunDirectory) -> dict[str, Any]:

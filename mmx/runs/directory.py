@@ -2,7 +2,8 @@
 
 <date-time>_<source>-<target>-<fusion>_<fingerprint6>-<random4>/
   status.json      pending | running | done | failed | interrupted; pid, heartbeat, error
-  config.yaml      resolved: what reproduce reads
+  config.yaml      resolved: what reproduce reads; after a search (transfer=auto) the winner's
+  config.auto.yaml what was given to such a search; auto.json: what it tried
   .hydra/          choices, overrides, the unresolved config
   manifest.json    argv, choices, fingerprint, seed, versions, device, data, git, parent
   code.patch  env.txt  run.log  traceback.txt
@@ -112,6 +113,13 @@ class RunDirectory:
     def config(self) -> dict[str, Any]:
         """Return the resolved config."""
         return read_config(self.path / "config.yaml")
+
+    def settle(self, config: dict[str, Any]) -> None:
+        """Replace the config by the one that a search has chosen; the given one stays beside it."""
+        path, given = self.path / "config.yaml", self.path / "config.auto.yaml"
+        if not given.exists():
+            write_text(given, path.read_text(encoding="utf-8"))
+        write_text(path, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
 
     def manifest(self) -> dict[str, Any]:
         """Return the manifest."""

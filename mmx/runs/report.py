@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable
 from typing import Any
 
 import yaml
 from jinja2 import Environment, PackageLoader
 
-from mmx.runs.answer import gain_text
+from mmx.runs.answer import control_text, gain_texts
 from mmx.runs.atomic import write_text
 from mmx.runs.directory import RunDirectory
 
@@ -15,6 +17,10 @@ WIDTH, HEIGHT, MARGIN = 520, 220, 40
 MOST_CLASSES = 30
 SPLITS = ("val", "train", "probe", "gradient")
 COLORS = {"source": "#8a8a8a", "target": "#0b62a4", "control": "#d1701f"}
+OTHERS = ("#2e7d4f", "#8a4fa3", "#b3261e", "#5b7083", "#a08000")
+"""Of further controls."""
+LETTER, LINE = 7, 14
+"""Pixels of a letter and of a line of stages' names above a chart."""
 
 
 def write(directory: RunDirectory) -> None:
@@ -24,7 +30,11 @@ def write(directory: RunDirectory) -> None:
     html = pages.get_template("report.html.jinja").render(
         name=directory.path.name,
         summary=summary,
-        gain=gain_text(summary["gain"]) if "gain" in summary else None,
+        gains=gain_texts(summary),
+        controls={
+            control_text(name, found): found["metrics"]
+            for name, found in summary.get("control", {}).items()
+        },
         classes=classes(summary["target"].get("classes")),
         charts=charts(directory.metrics()),
         config=yaml.safe_dump(directory.config(), sort_keys=False, allow_unicode=True),
@@ -70,6 +80,8 @@ def charts(metrics: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 curves.setdefault(entry["stage"], []).append((entry["epoch"], entry["value"]))
         values = [value for points in curves.values() for _, value in points]
         last = max(epoch for points in curves.values() for epoch, _ in points)
+        others = [stage for stage in curves if stage not in COLORS]
+        colors = {**COLORS, **dict(zip(others, itertools.cycle(OTHERS), strict=False))}
         low, high = min(values), max(values)
         span = (high - low) or 1.0
 
@@ -86,14 +98,28 @@ def charts(metrics: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 "low": f"{low:.3g}",
                 "high": f"{high:.3g}",
                 "last": int(last),
+                "legend": legend(curves, colors),
                 "curves": [
                     {
                         "stage": stage,
-                        "color": COLORS.get(stage, "#444"),
+                        "color": colors[stage],
                         "points": " ".join(place(point) for point in points),
                     }
                     for stage, points in curves.items()
                 ],
             }
         )
+    return found
+
+
+def legend(stages: Iterable[str], colors: dict[str, str]) -> list[dict[str, Any]]:
+    """Return where the names of stages stand: on the line of the title, then on lines above."""
+    found: list[dict[str, Any]] = []
+    x, y = WIDTH - 320, 18
+    for stage in stages:
+        width = LETTER * len(stage) + 24
+        if x + width > WIDTH and found:
+            x, y = MARGIN, y - LINE
+        found.append({"stage": stage, "color": colors[stage], "x": x, "y": y})
+        x += width
     return found

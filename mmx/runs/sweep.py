@@ -21,6 +21,7 @@ from typing import Any
 
 from filelock import FileLock
 from rich.table import Table
+from rich.text import Text
 
 from mmx.runs.atomic import read_json, write_json, write_text
 from mmx.runs.directory import RunDirectory
@@ -37,6 +38,9 @@ METRICS = (
 )
 T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 """Student's t at 97.5 % for 1 to 9 degrees of freedom."""
+
+Group = tuple[tuple[str, str], ...]
+"""What the runs of a group share: each varied key but the seed, and its value."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +132,7 @@ def _numbers(summary: dict[str, Any]) -> dict[str, Any]:
     numbers = {
         "source": summary["source"]["task"],
         "target": summary["target"]["task"],
-        "transfer": summary["transfer"]["mode"],
+        "transfer": "auto" if "auto" in summary["transfer"] else summary["transfer"]["mode"],
         "fusion": summary["fusion"],
         "seed": summary["seed"],
         **{f"val.{name}": value for name, value in target["val"].items()},
@@ -152,31 +156,52 @@ def tables(rows: Sequence[dict[str, Any]]) -> list[Table]:
     as an earlier one shares its run and is shown once.
     """
     varied = _varied([str(row["job"]) for row in rows])
-
-    def shown(row: dict[str, Any]) -> dict[str, str]:  # scratch, where there is no source
-        return {**_settings(str(row["job"])), "transfer": str(row["transfer"])}
-
-    done = {row["run"]: row for row in reversed(rows) if row["status"] == "done"}
-    done = dict(reversed(done.items()))
-    metrics = [name for name in METRICS if any(name in row for row in done.values())]
+    done = _finished(rows)
+    metrics = [name for name in METRICS if any(name in row for row in done)]
     jobs = Table(*varied, *metrics, "seconds", title="Jobs", title_justify="left")
-    for row in done.values():
-        actual = shown(row)
+    for row in done:
+        actual = _shown(row)
         found = [actual.get(key, "") for key in varied]
-        jobs.add_row(*found, *(_cell(row.get(name)) for name in (*metrics, "seconds")))
-    keys = [key for key in varied if key != "seed"]
-    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
-    for row in done.values():
-        actual = shown(row)
-        groups.setdefault(tuple(actual.get(key, "") for key in keys), []).append(row)
+        cells = [*found, *(_cell(row.get(name)) for name in (*metrics, "seconds"))]
+        jobs.add_row(*map(Text, cells))  # a value such as [image,text] would be read as markup
     if "seed" not in varied:
         return [jobs]
+    keys = [key for key in varied if key != "seed"]
     title = "Mean ± 95 % interval over seeds"
     means = Table(*keys, "seeds", *metrics, title=title, title_justify="left")
-    for group, members in groups.items():
+    for group, members in groups(rows).items():
         cells = [_interval([m[name] for m in members if name in m]) for name in metrics]
-        means.add_row(*group, str(len(members)), *cells)
+        means.add_row(*map(Text, [*dict(group).values(), str(len(members)), *cells]))
     return [jobs, means]
+
+
+def groups(rows: Sequence[dict[str, Any]]) -> dict[Group, list[dict[str, Any]]]:
+    """Return the finished runs that differ in nothing but their seed, by what they share."""
+    keys = [key for key in _varied([str(row["job"]) for row in rows]) if key != "seed"]
+    found: dict[Group, list[dict[str, Any]]] = {}
+    for row in _finished(rows):
+        actual = _shown(row)
+        found.setdefault(tuple((key, actual.get(key, "")) for key in keys), []).append(row)
+    return found
+
+
+def _finished(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows of finished runs, each run once."""
+    done: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        if row["status"] == "done":
+            done.setdefault(row["run"], row)
+    return list(done.values())
+
+
+def _shown(row: dict[str, Any]) -> dict[str, str]:
+    """Return a job's settings; its transfer is scratch where there is no source.
+
+    What a search has chosen does not count: its runs are those of the search, whatever won.
+    """
+    settings = _settings(str(row["job"]))
+    actual = {} if settings.get("transfer") == "auto" else {"transfer": str(row["transfer"])}
+    return {**settings, **actual}
 
 
 def _settings(job: str) -> dict[str, str]:

@@ -11,8 +11,8 @@ trunk. Who shares which trunk is the variant:
     tasks             source and target train jointly; a trunk for each modality serves both
     tasks_modalities  source and target train jointly; one trunk serves all modalities of both
 
-Tasks that share also share the encoders and adapters of the modalities that both have;
-each keeps a head of its own.
+The last two choose ``transfer=joint``, under which ``architecture`` and ``modalities`` mean
+the same as they: tasks that train jointly share whatever fits, trunk or no trunk.
 """
 
 from mmx.sharing.base import Sharing, Trunk

@@ -20,7 +20,7 @@ class Sharing:
     Attributes:
         modalities: Whether all modalities use one trunk.
         classifiers: Whether heads of single modalities are one head.
-        tasks: Whether source and target train jointly.
+        tasks: Whether source and target train jointly: it then chooses ``transfer=joint``.
     """
 
     modalities: ClassVar[bool] = False
@@ -39,34 +39,6 @@ class Sharing:
     def trunk(self, widths: dict[str, int]) -> Trunk:
         """Return the adapters and the trunk for modalities of these widths."""
         return Trunk(widths, width=self.width, depth=self.depth, one=self.modalities)
-
-
-class TaskSharing(Sharing):
-    """Base of the ways to share over tasks.
-
-    Each step takes a batch of the target and one of the source:
-
-        L = L_target + source_weight · L_source
-
-    so that the target sees as much of its own data as if it were trained alone.
-
-    Args:
-        width: Width of adapters and trunk.
-        depth: Layers of the trunk.
-        source_weight: What the source's loss counts beside the target's.
-    """
-
-    tasks = True
-
-    def __init__(
-        self,
-        *,
-        width: Annotated[int, Field(ge=1)] = 128,
-        depth: Annotated[int, Field(ge=1)] = 2,
-        source_weight: Annotated[float, Field(gt=0)] = 1.0,
-    ) -> None:
-        super().__init__(width=width, depth=depth)
-        self.source_weight = source_weight
 
 
 class Trunk(nn.Module):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from mmx.sharing.base import TaskSharing
+from mmx.sharing.base import Sharing
 
 
-class TasksModalities(TaskSharing):
+class TasksModalities(Sharing):
     """Joint training in which one trunk serves all modalities of both tasks.
 
-    See :class:`~mmx.sharing.base.TaskSharing` for the arguments.
+    The trunk is that of ``modalities``; see :class:`~mmx.sharing.base.Sharing` for the
+    arguments, and :class:`~mmx.transfer.joint.Joint` for the training.
     """
 
     modalities = True
+    tasks = True

@@ -18,6 +18,7 @@ from mmx.stages.context import Context, Opened
 from mmx.stages.open import with_features
 from mmx.training.data import Data, Rows
 from mmx.training.events import Event, Listener
+from mmx.transfer import Source, Transfer
 
 KEPT_EVENTS = ("epoch", "vitals")
 Facts = dict[str, Any]
@@ -32,14 +33,15 @@ def source_inputs(context: Context, opened: Opened) -> dict[str, Any]:
     experiment = context.experiment
     config, objective = experiment.config, experiment.role("source").objective
     parts = ["sharing"] if objective.label_free else ["sharing", "mapping", "missing"]
-    if not objective.label_free and experiment.transfer.takes_fusion:
+    if not objective.label_free and experiment.role("source").own_fusion:
         parts += ["fusion", "match", "match_params"]
     chosen = {
         **{part: config.get(part) for part in parts},
         "source": config["source"],
         "encoder": {name: config["encoder"][name] for name in opened.specs},
         "objective": config.get("source_objective") or config["objective"],
-        **{name: config[name] for name in ("optimizer", "trainer", "seed")},
+        **{name: config[name] for name in ("optimizer", "seed")},
+        "trainer": asdict(experiment.trainer.of("source")),
     }
     return {
         "config": essence(chosen),
@@ -77,25 +79,59 @@ def digest_of(tensors: dict[str, Tensor]) -> str:
     return whole.hexdigest()
 
 
-def kept_source(
+def control_inputs(
+    context: Context, opened: Opened, transfer: Transfer, source: Source | None
+) -> dict[str, Any]:
+    """Return all that a control depends on: the target and how it is trained, not the transfer.
+
+    One control then serves all transfers of a sweep. A control that itself takes something
+    from a source depends on that source's weights.
+    """
+    experiment = context.experiment
+    config, fusion = experiment.config, experiment.role("control").fusion
+    parts = ("sharing", "mapping", "missing", "match", "match_params", "balance")
+    chosen = {
+        **{part: config.get(part) for part in parts},
+        "fusion": {"_target_": _qualified(fusion.func), **fusion.keywords},
+        "target": config["target"],
+        "encoder": {name: config["encoder"][name] for name in opened.specs},
+        **{name: config[name] for name in ("objective", "optimizer", "seed")},
+        "trainer": asdict(experiment.trainer.of("control")),
+    }
+    return {
+        "config": essence(chosen),
+        "transfer": [_qualified(type(transfer)), repr(sorted(vars(transfer).items()))],
+        "source": None if source is None else [digest_of(source.state), list(source.classes)],
+        "specs": {name: spec_to_json(spec) for name, spec in opened.specs.items()},
+        "data": opened.task.fingerprint,
+        "rows": [_digest_of_rows(opened.data.rows(split)) for split in ("train", "val")],
+        "weights": _weights(chosen["encoder"]),
+        **_numerics(context),
+    }
+
+
+def kept_stage(
     context: Context,
+    name: str,
     opened: Opened,
+    inputs: Callable[[], dict[str, Any]],
     make: Callable[[Listener], tuple[dict[str, Tensor], Facts]],
 ) -> tuple[dict[str, Tensor], Facts, bool]:
-    """Return the tensors and facts of a trained source, and whether the cache had them.
+    """Return the tensors and facts of a trained stage, and whether the cache had them.
 
     What training says epoch by epoch is kept too, so that a run's ``metrics.jsonl`` is the
-    same whether its source was trained for it or taken from the cache.
+    same whether the stage was trained for it or taken from the cache.
 
     Args:
         context: Of the run.
-        opened: The source.
+        name: The stage's.
+        opened: Its task.
+        inputs: Returns all that it depends on; asked for only where there is a cache.
         make: Trains it; takes who listens.
     """
-    # A source that an interrupted run had begun is ended by it, with all that was said of it.
-    begun = context.directory.state_file("source").exists()
-    inputs = source_inputs(context, opened)
-    if context.cache is None or begun or not _of_mmx(inputs):
+    # A stage that an interrupted run had begun is ended by it, with all that was said of it.
+    begun = context.directory.state_file(name).exists()
+    if context.cache is None or begun or not _of_mmx(found := inputs()):
         return *make(context.listen), False
     trained = False
 
@@ -114,16 +150,16 @@ def kept_source(
 
     tensors, facts = context.cache.get_or_make(
         "stage",
-        inputs,
+        found,
         made,
-        say=lambda text: context.note("source", text),
-        what=f"source {opened.task.name}",
+        say=lambda text: context.note(name, text),
+        what=f"{name} {opened.task.name}",
         stop=context.stop,
     )
     events = facts.pop("events", [])
     if not trained:
         for event in events:
-            context.listen(Event(**event))
+            context.listen(Event(**{**event, "stage": name}))
     return tensors, facts, not trained
 
 
@@ -151,6 +187,10 @@ def kept_features(context: Context, opened: Opened, model: MultimodalModel, name
     if computed:
         return computed[0]
     return opened.data.holding(name, _features(tensors))
+
+
+def _qualified(kind: Any) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _digest_of_rows(rows: Rows) -> str:

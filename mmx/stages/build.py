@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -16,10 +17,13 @@ from mmx.objectives import Criterion
 from mmx.stages.context import Specs
 from mmx.tasks import Target
 from mmx.training.data import Data
+from mmx.transfer import Transfer
 
 
-def make_model(experiment: Experiment, stage: str, specs: Specs, target: Target) -> MultimodalModel:
-    """Return a freshly drawn model for a stage.
+def make_model(
+    experiment: Experiment, stage: str, specs: Specs, target: Target, transfer: Transfer
+) -> MultimodalModel:
+    """Return a freshly drawn model for a stage, with what its transfer adds to it.
 
     Raises:
         TransferError: ``match=params`` finds no width.
@@ -38,10 +42,13 @@ def make_model(experiment: Experiment, stage: str, specs: Specs, target: Target)
             budget=budget,
             share_heads=sharing is not None and sharing.classifiers,
         )
+    parts = replace(experiment.parts, head=partial(transfer.make_head, kind=target.kind))
     try:
-        return MultimodalModel(specs, encoders, fusion, target.outputs, experiment.parts)
+        model = MultimodalModel(specs, encoders, fusion, target.outputs, parts)
     except ValueError as error:
         raise TransferError(str(error), tip="change match_params, or match=none") from error
+    transfer.equip(model)
+    return model
 
 
 def attach_criterion(

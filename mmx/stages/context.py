@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from mmx.experiment import Experiment
 from mmx.modalities import Spec
 from mmx.model import MultimodalModel
@@ -16,6 +18,7 @@ from mmx.training.events import Event, Listener, StopRequest
 from mmx.training.precision import Precision
 from mmx.training.recipe import Fitted
 from mmx.transfer import Report
+from mmx.transfer.weighting import Weighting
 
 Specs = dict[str, Spec]
 
@@ -61,6 +64,26 @@ class Beside:
     criterion: Criterion
     data: Data
     target: Target
+    weighting: Weighting
+
+
+@dataclass(frozen=True)
+class Line:
+    """The line from a stage's starting weights to its trained ones.
+
+    Attributes:
+        start: Tensors by name at α = 0.
+        end: The same at α = 1.
+        val: Validation metrics at each of ``ALPHAS``.
+        best: The α whose validation metrics are best.
+        kept: The α of the weights that the stage's model holds.
+    """
+
+    start: dict[str, Tensor]
+    end: dict[str, Tensor]
+    val: tuple[dict[str, float], ...]
+    best: float
+    kept: float
 
 
 @dataclass(frozen=True)
@@ -76,6 +99,7 @@ class Trained:
         notes: What a reader should know.
         companion: The task that trained along; None where it trained alone.
         cached: Whether it was taken from the artifact cache, trained in an earlier run.
+        line: From where it started to where it ended; None where the transfer asks for none.
     """
 
     model: MultimodalModel
@@ -86,3 +110,4 @@ class Trained:
     notes: tuple[str, ...] = ()
     companion: Beside | None = None
     cached: bool = False
+    line: Line | None = None

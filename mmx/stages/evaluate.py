@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import asdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from torch import Tensor, nn
@@ -11,12 +11,20 @@ from torch import Tensor, nn
 from mmx.evaluation.alignment import alignment
 from mmx.evaluation.classes import class_report
 from mmx.evaluation.cost import cost
-from mmx.evaluation.gain import Gain, paired_interval
-from mmx.evaluation.metrics import PRIMARY, RETRIEVAL, correct, measure
+from mmx.evaluation.faster import faster
+from mmx.evaluation.gain import Gain
+from mmx.evaluation.metrics import measure
+from mmx.evaluation.paired import LEVEL, over_samples, simultaneous
 from mmx.evaluation.predict import predict, predict_encoded
+from mmx.evaluation.scores import Scores, scored
 from mmx.model import MultimodalModel
+from mmx.runs import scores
 from mmx.stages.context import Context, Trained
+from mmx.stages.controls import Control
+from mmx.stages.interpolate import curve
+from mmx.stages.reopen import OF_TRAINING
 from mmx.tasks import TaskData
+from mmx.training.data import Rows
 from mmx.training.encode import encode_rows
 
 
@@ -25,7 +33,7 @@ def evaluate(
     task: TaskData,
     source: Trained | None,
     target: Trained,
-    control: Trained | None,
+    controls: Sequence[Control],
 ) -> dict[str, Any]:
     """Return the summary of a run."""
     experiment = context.experiment
@@ -52,8 +60,12 @@ def evaluate(
         "params": parameters(target.model),
         "cost": {"flops_per_sample": used["flops_per_sample"]},
         "transfer": {
-            "mode": "joint" if experiment.joint else name_of(experiment.config["transfer"]),
+            "mode": name_of(experiment.config["transfer"]),
             **target.report.counts(),
+            **curve(context, target, task.target),
+            **({"weights": target.fitted.weights} if target.fitted.weights else {}),
+            **({"grid": target.fitted.grid} if target.fitted.grid else {}),
+            **({"density": target.report.density} if target.report.density else {}),
         },
         "timing": {
             "source_s": round(source.fitted.seconds, 3) if source else 0.0,
@@ -65,31 +77,77 @@ def evaluate(
     }
     if task.target.kind == "classes" and outputs.shape[1]:
         summary["target"]["classes"] = class_report(outputs, values, task.target)
-    if control is not None:
-        summary.update(_against(context, task, control, metrics, outputs, values))
-        summary["timing"]["control_s"] = round(control.fitted.seconds, 3)
+    if outputs.shape[1]:
+        rows = target.data.unlocked().rows("test")
+        ours = scored(outputs, values, task.target, rows)
+        compared = [_compared(each, task, values, rows) for each in controls]
+        theirs = {each.control.name: each.scores for each in compared}
+        scores.write(context.directory, ours, theirs)
+        summary.update(_against(target, metrics, ours, compared))
+    if controls:
+        each = {control.name: round(control.seconds, 3) for control in controls}
+        summary["timing"]["control_s"] = round(sum(control.seconds for control in controls), 3)
+        summary["timing"]["controls_s"] = each
     return summary
 
 
+@dataclass(frozen=True)
+class _Compared:
+    """A control on the test split."""
+
+    control: Control
+    test: dict[str, float]
+    scores: Scores
+
+
+def _compared(control: Control, task: TaskData, values: Tensor, rows: Rows) -> _Compared:
+    outputs = control.answers(rows)
+    test = measure(outputs, values, task.target, control.criterion.task_loss)
+    return _Compared(control, test, scored(outputs, values, task.target, rows))
+
+
 def _against(
-    context: Context,
-    task: TaskData,
-    control: Trained,
-    metrics: dict[str, float],
-    outputs: Tensor,
-    values: Tensor,
+    target: Trained, metrics: dict[str, float], ours: Scores, compared: Sequence[_Compared]
 ) -> dict[str, Any]:
-    """Return the control's metrics and the gain over it."""
-    found, control_outputs, _ = _test(context, control, task)
-    kind, interval = task.target.kind, None
-    name = PRIMARY[kind if outputs.shape[1] else RETRIEVAL]
-    if kind == "classes" and outputs.shape[1]:
-        interval = paired_interval(correct(outputs, values), correct(control_outputs, values))
-    gain = Gain(name, metrics[name] - found[name], interval)
+    """Return the controls' metrics, the gain over each, and over the first that was trained."""
+    if not compared:
+        return {}
+    first = next((each for each in compared if each.control.trained), compared[0])
+    gain = _gain(metrics, ours, first, LEVEL)
+    level = simultaneous(len(compared))
+    gains = {each.control.name: _gain(metrics, ours, each, level) for each in compared}
+    fitted = target.fitted
+    # A head that was fitted at once has no epochs: it was there after all it took.
+    epochs = fitted.history or [(fitted.steps, fitted.seconds, fitted.val[ours.metric])]
+    found = faster(ours.metric, first.control.name, epochs, first.control.history or ())
     return {
-        "control": {"scratch": {"metrics": {"val": control.fitted.val, "test": found}}},
+        "control": {
+            each.control.name: {
+                "metrics": {"val": each.control.val, "test": each.test},
+                **each.control.facts,
+            }
+            for each in compared
+        },
         "gain": {**asdict(gain), "verdict": gain.verdict},
+        "gains": {
+            name: {
+                "metric": each.metric,
+                "value": each.value,
+                "interval": each.interval,
+                "level": level,
+                "correction": "none" if len(gains) == 1 else f"Bonferroni over {len(gains)}",
+                "verdict": each.verdict,
+            }
+            for name, each in gains.items()
+        },
+        "faster": None if found is None else asdict(found),
     }
+
+
+def _gain(metrics: dict[str, float], ours: Scores, other: _Compared, level: float) -> Gain:
+    value = metrics[ours.metric] - other.test[ours.metric]
+    interval = over_samples((ours, other.scores), level=level)
+    return Gain(ours.metric, value, interval, other.control.name)
 
 
 def _test(
@@ -123,7 +181,7 @@ def parameters(model: MultimodalModel) -> dict[str, int]:
 
     ``shared`` counts those that serve several modalities, or another task as well.
     """
-    own = [p for n, p in model.named_parameters() if not n.startswith(("criterion.", "companion."))]
+    own = [p for n, p in model.named_parameters() if not n.startswith(OF_TRAINING)]
     several: set[int] = set()
     if model.companion is not None:
         several |= _ids(model.companion.parameters())

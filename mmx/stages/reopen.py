@@ -19,8 +19,8 @@ from mmx.training import checkpoint
 from mmx.training.data import Data
 from mmx.training.precision import Precision
 
-OF_TRAINING = ("criterion.", "companion.")
-"""Parts of a checkpoint that only training reads."""
+OF_TRAINING = ("criterion.", "companion.", "penalty.", "weighting.", "line.")
+"""Parts of a checkpoint that only training and its evaluation read."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def load_trained(experiment: Experiment, directory: RunDirectory, device: torch.
     tensors, facts = checkpoint.read(path)
     specs = {name: spec_from_json(spec) for name, spec in facts["specs"].items()}
     target = Target(**{**facts["target"], "classes": tuple(facts["target"]["classes"])})
-    model = make_model(experiment, "target", specs, target)
+    model = make_model(experiment, "target", specs, target, experiment.transfer)
     model.load_state_dict({k: v for k, v in tensors.items() if not k.startswith(OF_TRAINING)})
     model.to(device).to(memory_format=torch.channels_last)
     return Loaded(model.eval(), specs, target, tuple(facts["frozen_encoders"]))

@@ -1,22 +1,23 @@
-"""A whole run: source → transfer → target → control → evaluation."""
+"""A whole run: (search) → source → transfer → target → control → evaluation."""
 
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
-from mmx.experiment import Experiment, Settings
-from mmx.runs.cache import Cache, location
+from mmx.experiment import Experiment
 from mmx.runs.directory import RunDirectory
-from mmx.stages.context import Context, Specs, Trained
+from mmx.runs.search import tell
+from mmx.stages.begin import context_of, offered
+from mmx.stages.context import Specs
+from mmx.stages.controls import Controls
 from mmx.stages.evaluate import evaluate
 from mmx.stages.open import load, open_task
+from mmx.stages.search import by_construction, settled
 from mmx.stages.train import Stage, train
 from mmx.tasks import TaskData
 from mmx.training.events import Listener, StopRequest
-from mmx.training.precision import Precision, choose_device
-from mmx.training.randomness import make_deterministic
-from mmx.transfer import Source
 from mmx.transfer.scratch import Scratch
 
 
@@ -38,12 +39,9 @@ def run(
         cached: Whether the artifact cache may be used.
     """
     began = time.perf_counter()
-    settings = experiment.settings
-    make_deterministic(experiment.trainer.threads)
-    device = choose_device(settings.device)
-    precision = Precision.choose(settings.precision, device)
-    cache = _cache(settings) if cached else None
-    context = Context(experiment, directory, precision, listen, stop, cache)
+    context = context_of(experiment, directory, listen, stop, cached=cached)
+    experiment = settled(context)
+    context = replace(context, experiment=experiment)
     notes = [f"{key}: {why}" for key, why in experiment.dropped.items() if key == "source"]
     fingerprints: dict[str, str] = {}
     source_task, source_specs, source, beside = None, Specs(), None, None
@@ -53,7 +51,7 @@ def run(
         source_specs = opened.specs
         if experiment.joint:
             beside = opened
-        elif experiment.transfer.needs == "weights":
+        elif experiment.trains_source:
             source = train(context, Stage("source", opened, Scratch()))
     target_task = load(context, experiment.target, "target", fingerprints, notes)
     if source_task is not None and (source is not None or beside is not None):
@@ -62,32 +60,18 @@ def run(
     notes.extend(opened.notes)
     given = None
     if source is not None and source_task is not None:
-        given = Source(_transferable(source), source_task.target.classes)
+        given = offered(source_task, source)
+    controls = Controls(context, opened, source_specs, given)
+    controls.check()
     target = train(context, Stage("target", opened, experiment.transfer, given, beside))
-    control = None
-    if experiment.control:
-        if any(spec is source_specs.get(name) for name, spec in opened.specs.items()):
-            opened = open_task(context, target_task, experiment.modalities["target"], {})
-        control = train(context, Stage("control", opened, Scratch()))
-    summary = evaluate(context, target_task, source, target, control)
-    summary["notes"] = [*notes, *target.notes]
+    compared = [*by_construction(context, target), *controls.train(target)]
+    summary = evaluate(context, target_task, source, target, compared)
+    said = [note for control in compared for note in control.notes]
+    summary["notes"] = [*notes, *target.notes, *said]
     summary["data"] = fingerprints
+    tell(directory, summary)
     summary["timing"]["total_s"] = round(time.perf_counter() - began, 3)
     return summary
-
-
-def _cache(settings: Settings) -> Cache | None:
-    where = location(settings.cache)
-    return None if where is None else Cache(where, round(settings.cache_gb * 1e9))
-
-
-def _transferable(source: Trained) -> dict[str, Any]:
-    """Return a source's tensors, less those of its objective and those fitted to its rows."""
-    own: tuple[str, ...] = ("criterion.", "missing.")
-    if source.model.mapping is not None and source.model.mapping.fitted:
-        own += ("mapping.",)
-    state = source.model.state_dict()
-    return {name: tensor for name, tensor in state.items() if not name.startswith(own)}
 
 
 def _shared_samples(source: TaskData, target: TaskData) -> list[str]:

@@ -14,10 +14,14 @@ from mmx.evaluation.predict import predict
 from mmx.modalities import spec_to_json
 from mmx.model import MultimodalModel
 from mmx.objectives import Criterion
-from mmx.stages.artifacts import kept_features, kept_source
+from mmx.stages.artifacts import control_inputs, kept_features, kept_stage, source_inputs
 from mmx.stages.build import attach_criterion, make_model
 from mmx.stages.context import Beside, Context, Opened, Trained
+from mmx.stages.heads import Bench, find_head
+from mmx.stages.interpolate import Judge, line_facts, line_tensors, read_line, snapshot, sweep
 from mmx.stages.joint import companion, join
+from mmx.stages.probe import fit_head
+from mmx.stages.reference import bind_penalty
 from mmx.stages.validate import Validator, fit_mapping, fit_missing, prepare_beside
 from mmx.tasks import Target
 from mmx.training import checkpoint
@@ -29,6 +33,17 @@ from mmx.training.loss import BatchLoss
 from mmx.training.randomness import seed_torch
 from mmx.training.recipe import Fitted, Recipe
 from mmx.transfer import Source, Start, Transfer
+from mmx.transfer.feature import Feature
+from mmx.transfer.freezing import within
+from mmx.transfer.regularizers import Penalty
+
+
+@dataclass(frozen=True)
+class Given:
+    """A trained source: what the transfer takes of it, and the whole of it."""
+
+    source: Source
+    trained: Trained
 
 
 @dataclass(frozen=True)
@@ -39,20 +54,25 @@ class Stage:
         name: source, target or control.
         opened: Its task.
         transfer: Where its starting weights come from.
-        source: The trained source, where the transfer takes weights.
+        source: The trained source, where the transfer or its regulariser takes of it.
         beside: Another task to train jointly with; None for none.
     """
 
     name: str
     opened: Opened
     transfer: Transfer
-    source: Source | None = None
+    source: Given | None = None
     beside: Opened | None = None
 
     @property
     def draws(self) -> str:
         """The name its draws depend on; target and control share it."""
         return "source" if self.name == "source" else "target"
+
+    @property
+    def kept(self) -> bool:
+        """Whether other runs may want the same: all but the target, which is what a run is for."""
+        return self.name != "target"
 
 
 @dataclass(frozen=True)
@@ -64,6 +84,7 @@ class Prepared:
     data: Data
     start: Start
     beside: Beside | None
+    penalty: Penalty | None
     notes: tuple[str, ...]
 
 
@@ -75,26 +96,33 @@ def train(context: Context, stage: Stage) -> Trained:
         tensors, facts = checkpoint.read(kept)
         context.note(stage.name, f"{stage.name} had been trained before")
         return _read_back(ready, tensors, facts)
-    if stage.name != "source":
+    if not stage.kept:
         return _keep(context, stage, ready.start, _fit(context, stage, ready, context.listen))
 
     def make(listen: Listener) -> tuple[dict[str, Tensor], dict[str, Any]]:
         made = _fit(context, stage, ready, listen)
         return made.model.state_dict(), _facts(stage.opened, made, ready.start)
 
-    tensors, facts, cached = kept_source(context, stage.opened, make)
+    def inputs() -> dict[str, Any]:
+        if stage.name == "source":
+            return source_inputs(context, stage.opened)
+        given = stage.source.source if stage.source else None
+        return control_inputs(context, stage.opened, stage.transfer, given)
+
+    tensors, facts, cached = kept_stage(context, stage.name, stage.opened, inputs, make)
     trained = replace(_read_back(ready, tensors, facts), cached=cached)
     return _keep(context, stage, ready.start, trained)
 
 
 def _prepare(context: Context, stage: Stage) -> Prepared:
     """Draw a stage's model, and start it as the transfer says."""
-    experiment, opened = context.experiment, stage.opened
+    experiment, opened, given = context.experiment, stage.opened, stage.source
     target = opened.task.target
     seed_torch(experiment.settings.seed, stage.draws, "weights")
-    model = make_model(experiment, stage.name, opened.specs, target)
+    model = make_model(experiment, stage.name, opened.specs, target, stage.transfer)
     criterion = attach_criterion(experiment, stage.name, model, opened.data, target)
-    start = stage.transfer.start(stage.source, model, target.classes)
+    start = stage.transfer.start(given.source if given else None, model, target.classes)
+    start = within(start, model, experiment.trainer.of(stage.name).epochs)
     beside, notes = join(context, model, stage.beside)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name not in start.frozen)
@@ -102,11 +130,19 @@ def _prepare(context: Context, stage: Stage) -> Prepared:
     data = opened.data
     for name in sorted(start.frozen_encoders):
         data = kept_features(context, replace(opened, data=data), model, name)
-    return Prepared(model, criterion, data, start, beside, (*start.report.notes, *notes))
+    penalty = None
+    if stage.name == "target" and experiment.regularizer is not None:
+        start = replace(start, weight_decay=experiment.regularizer.weight_decay)
+        penalty = bind_penalty(
+            context, model, data, target, start, given.trained if given else None
+        )
+    notes = (*start.report.notes, *notes)
+    return Prepared(model, criterion, data, start, beside, penalty, notes)
 
 
 def _read_back(ready: Prepared, tensors: dict[str, Tensor], facts: dict[str, Any]) -> Trained:
     """Return a stage's result from what was written of it."""
+    tensors, line = read_line(tensors, facts, ready.data.device)
     ready.model.load_state_dict(tensors)
     return Trained(
         ready.model,
@@ -116,30 +152,34 @@ def _read_back(ready: Prepared, tensors: dict[str, Tensor], facts: dict[str, Any
         ready.start.report,
         tuple(facts["notes"]),
         ready.beside,
+        line=line,
     )
 
 
 def _fit(context: Context, stage: Stage, ready: Prepared, listen: Listener) -> Trained:
     """Train a stage's model."""
     experiment, precision = context.experiment, context.precision
-    settings = experiment.settings
+    settings, trainer = experiment.settings, experiment.trainer.of(stage.name)
     model, data, start, notes = ready.model, ready.data, ready.start, ready.notes
     target = stage.opened.task.target
     state = context.directory.state_file(stage.name)
-    _announce(context, stage.name, start)
+    _announce(context, stage, start)
     moves = bool(model.encoders.keys() - start.frozen_encoders) or model.trunk is not None
     # A resumed run fits the same again, before its state is loaded: for the notes.
     notes += fit_mapping(model, data, precision, settings.seed, moves=moves)
     fit_missing(model, data, precision, settings.seed)
     if ready.beside is not None:
         prepare_beside(ready.beside, model, precision, settings.seed)
+    if start.probe:
+        notes += fit_head(model, data, target, ready.criterion, precision)
+    origin = snapshot(model, start.swept)
     _compile(context, model)
     label_free = experiment.role(stage.name).objective.label_free
     recipe = Recipe(
         stage=stage.name,
         seed=settings.seed,
         draws=stage.draws,
-        trainer=experiment.trainer,
+        trainer=trainer,
         optimizer=experiment.optimizer,
         precision=precision,
         validate=Validator(
@@ -147,7 +187,7 @@ def _fit(context: Context, stage: Stage, ready: Prepared, listen: Listener) -> T
         ),
         score=score(RETRIEVAL if label_free else target.kind),
         state_path=state,
-        companion=companion(context, ready.beside),
+        companion=companion(context, model, ready.beside),
     )
     loss = BatchLoss(
         model,
@@ -155,22 +195,37 @@ def _fit(context: Context, stage: Stage, ready: Prepared, listen: Listener) -> T
         ready.criterion,
         precision,
         experiment.balance if stage.name != "source" else None,
-        experiment.trainer.modality_dropout,
+        trainer.modality_dropout,
+        penalty=ready.penalty,
     )
     data.decode()
-    fitted = fit(loss, start, recipe, listen, context.stop)
+    if isinstance(stage.transfer, Feature) and stage.transfer.head_alone:
+        bench = Bench(model, data, target, ready.criterion, recipe)
+        fitted, found = find_head(bench, stage.transfer, listen, context.stop)
+        notes += found
+    else:
+        fitted = fit(loss, start, recipe, listen, context.stop)
     if stage.name != "source" and model.fusion.settles:
         fitted, settled = _settle(context, ready, target, fitted)
         notes += settled
+    line = None
+    if start.swept:
+        judge = Judge(data, target, ready.criterion, precision, settings.seed)
+        fitted, line, found = sweep(model, start, origin, judge, fitted)
+        notes += found
     notes += _collapses(fitted)
-    return Trained(model, ready.criterion, data, fitted, start.report, notes, ready.beside)
+    return Trained(
+        model, ready.criterion, data, fitted, start.report, notes, ready.beside, line=line
+    )
 
 
-def _announce(context: Context, stage: str, start: Start) -> None:
+def _announce(context: Context, about: Stage, start: Start) -> None:
     """Say where the starting weights come from, and keep the names of all tensors."""
-    trainer = context.experiment.trainer
-    plural = "epoch" if trainer.epochs == 1 else "epochs"
-    context.listen(Event("stage", stage, text=f"{trainer.epochs} {plural}"))
+    stage, epochs = about.name, context.experiment.trainer.of(about.name).epochs
+    text = f"{epochs} {'epoch' if epochs == 1 else 'epochs'}"
+    if isinstance(about.transfer, Feature) and about.transfer.fits:
+        text = "the head is fitted, without epochs"
+    context.listen(Event("stage", stage, text=text))
     if stage != "target":
         return
     context.directory.write_json("transfer.json", asdict(start.report))
@@ -215,9 +270,11 @@ def _keep(context: Context, stage: Stage, start: Start, trained: Trained) -> Tra
     """Write a stage's result to the run directory, and say so."""
     fitted = trained.fitted
     kept = context.directory.stage_file(stage.name)
-    checkpoint.write(kept, trained.model.state_dict(), _facts(stage.opened, trained, start))
+    tensors = {**trained.model.state_dict(), **line_tensors(trained.line)}
+    checkpoint.write(kept, tensors, _facts(stage.opened, trained, start))
     context.directory.state_file(stage.name).unlink(missing_ok=True)
     text = f"best epoch {fitted.best_epoch} of {fitted.epochs}"
+    text = text if fitted.epochs else "fitted without a gradient step"
     context.listen(Event("done", stage.name, values=fitted.val, seconds=fitted.seconds, text=text))
     if context.stop.signal_number is not None:
         raise Interrupted(
@@ -234,4 +291,5 @@ def _facts(opened: Opened, trained: Trained, start: Start) -> dict[str, Any]:
         "fitted": asdict(trained.fitted),
         "frozen_encoders": sorted(start.frozen_encoders),
         "notes": list(trained.notes),
+        **line_facts(trained.line),
     }

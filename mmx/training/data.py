@@ -120,6 +120,17 @@ class Data:
         other.splits = {**self.splits, split: rows}
         return other
 
+    def showing(self, name: str) -> Data:
+        """Return the same data with one of its modalities alone; what is decoded is shared."""
+        other = copy.copy(self)
+        other.views = {name: self.views[name]}
+        other._features = {key: each for key, each in self._features.items() if key == name}
+        return other
+
+    def present(self, name: str, rows: Rows) -> npt.NDArray[np.bool_]:
+        """Return which of the rows have a modality."""
+        return self.views[name].column.present[rows]
+
     def complete(self, rows: Rows) -> Rows:
         """Return those of the rows that lack no modality."""
         return rows[np.all([view.column.present[rows] for view in self.views.values()], axis=0)]

@@ -31,6 +31,7 @@ from mmx.training.optimizer import parameter_groups, set_rates, warmup_cosine
 from mmx.training.randomness import seed_torch
 from mmx.training.recipe import Fitted, Progress, Recipe, Validation
 from mmx.training.trainer import Trainer
+from mmx.training.weighing import SOURCE, Weighing
 from mmx.transfer import Start
 
 Aside = Iterator[tuple[Tensor, Batch]]
@@ -101,6 +102,12 @@ def out_of_memory(recipe: Recipe, device: str) -> MemoryExceededError:
     )
 
 
+def _hold_zeros(parameter: torch.nn.Parameter, mask: Tensor) -> None:
+    """Keep at zero what a mask leaves out: without a gradient no optimiser moves it."""
+    mask = mask.to(parameter.device)
+    parameter.register_hook(lambda gradient: gradient * mask)  # type: ignore[no-untyped-call]
+
+
 class _Run:
     """One stage's training under way: what :func:`fit` reads as sentences."""
 
@@ -118,10 +125,18 @@ class _Run:
         self.total = recipe.trainer.epochs * self.steps_per_epoch
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name not in start.frozen)
+            if name in start.masks:
+                _hold_zeros(parameter, start.masks[name])
         groups = parameter_groups(model, recipe.optimizer, start.rates, decay=start.weight_decay)
         self.optimizer = recipe.optimizer.make(groups, data.device)
         self.scaler = recipe.precision.scaler()
-        self.trainable = [p for p in model.parameters() if p.requires_grad]
+        self.weighing = Weighing(recipe.companion)
+        # What weighs two tasks is no part of the gradient that is clipped.
+        self.trainable = [
+            parameter
+            for name, parameter in model.named_parameters()
+            if parameter.requires_grad and not name.startswith("weighting.")
+        ]
         self.progress = Progress()
         self.best: dict[str, Tensor] = {}
         self.losses: list[Tensor] = []
@@ -129,7 +144,7 @@ class _Run:
         self.samples = 0
         self.pending_check = True
         self.seen_modalities: set[str] = set()
-        self.untouched = {n for n, p in model.named_parameters() if p.requires_grad}
+        self.untouched = {n for n in self._names() if n not in start.frozen_in(0)}
         if recipe.state_path.exists():
             self._load()
         self.saved_at = self.mark = time.perf_counter()
@@ -147,7 +162,7 @@ class _Run:
         That is its batches of rows, their stored values, and the losses of the companion.
         """
         recipe = self.recipe
-        set_training_mode(self.model, self.start.frozen)
+        self._thaw(epoch)
         size, accumulate = recipe.trainer.batch_size, recipe.trainer.accumulate
         order = self.loss_of.order(self.data.rows("train"), recipe.seed, recipe.draws, epoch)
         done = self.progress.step - epoch * self.steps_per_epoch
@@ -161,6 +176,21 @@ class _Run:
             group = batches[first : first + accumulate]
             yield group, [next(stored)[1] for _ in group], aside
 
+    def _names(self) -> list[str]:
+        return [name for name, _ in self.model.named_parameters()]
+
+    def _thaw(self, epoch: int) -> None:
+        """Let train what trains in this epoch, and hold all else still."""
+        start = self.start
+        frozen = start.frozen_in(epoch)
+        for name, parameter in self.model.named_parameters():
+            parameter.requires_grad_(name not in frozen)
+        set_training_mode(self.model, frozen, start.still)
+        thawed = {name for name, first in start.thaw.items() if 0 < first == epoch}
+        if thawed:
+            self.untouched, self.seen_modalities = thawed, set()
+            self.pending_check = True
+
     def step(self, rows: list[Rows], stored: list[Any], aside: Aside) -> None:
         """Take one optimiser step over ``accumulate`` batches."""
         recipe, step = self.recipe, self.progress.step
@@ -171,15 +201,17 @@ class _Run:
         seen: set[str] = set()
         for part, values in zip(rows, stored, strict=True):
             part_loss, batch = self.loss_of(part, values)
-            loss += self._backward(part_loss * (len(part) / count))
+            loss += self._backward(self.weighing(part_loss * (len(part) / count)))
             seen |= self._seen(batch)
-        for other, batch in itertools.islice(aside, 1):
-            loss += self._backward(other)
-            seen |= self._seen(batch, "companion.")
+        with self.weighing.apart():
+            for other, batch in itertools.islice(aside, 1):
+                loss += self._backward(self.weighing(other, SOURCE))
+                seen |= self._seen(batch, "companion.")
         if self.pending_check:
             self._note_gradients(seen)
-        if self.start.regularizer is not None:
-            loss += self._backward(self.start.regularizer(self.model))
+        for held in (self.loss_of.held_weights(), self.weighing.held()):
+            if held is not None:  # and where it holds weights that all wait to thaw, it is a number
+                loss += self._backward(held) if held.requires_grad else held
         self._update()
         self.losses.append(loss)
         self.progress.step += 1
@@ -229,7 +261,7 @@ class _Run:
             if model is not None
             for name in model.encoders
         }
-        last = self.progress.step + 1 >= self.steps_per_epoch
+        last = (self.progress.step + 1) % self.steps_per_epoch == 0
         if last or self.seen_modalities >= every:
             self.pending_check = False
             absent = [each.split("encoders.") for each in every - self.seen_modalities]
@@ -295,10 +327,14 @@ class _Run:
             self.best = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
         else:
             progress.bad_epochs += 1
+        progress.history.append((progress.step, progress.seconds, score[0]))
         values = {"train.loss": progress.loss_sum / max(1, progress.loss_steps)}
         values.update({f"val.{name}": value for name, value in metrics.items()})
         progress.epochs, progress.loss_sum, progress.loss_steps = epoch + 1, 0.0, 0
         self._say("epoch", values)
+        if self.weighing.moves:
+            weights = self.weighing.weights()
+            self._say("vitals", {f"weight.{task}": weight for task, weight in weights.items()})
         if found.probes:
             self._watch(epoch, found)
         self.save_if_due()
@@ -376,7 +412,10 @@ class _Run:
 
     def finish(self) -> Fitted:
         """Load the best weights and say what was found."""
+        weights = self.weighing.weights()
         self.model.load_state_dict(self.best)
+        for name, parameter in self.model.named_parameters():
+            parameter.requires_grad_(name not in self.start.frozen)  # also what patience kept cold
         progress = self.progress
         rows = len(self.data.rows("train"))
         seen = progress.epochs * rows
@@ -388,4 +427,6 @@ class _Run:
             seconds=progress.seconds,
             samples_per_s=seen / max(progress.seconds, 1e-9),
             collapsed=progress.collapsed,
+            history=progress.history,
+            weights=weights,
         )

@@ -10,15 +10,17 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmx.balance import Balance
-from mmx.modalities import Batch, Stored
+from mmx.modalities import Batch, Features, Stored
 from mmx.model import MultimodalModel
 from mmx.objectives import Criterion
 from mmx.training.data import Data, Rows, chunks
 from mmx.training.precision import Precision
 from mmx.training.randomness import generator, permutation
+from mmx.transfer.regularizers import Penalty, Step
+from mmx.transfer.weighting import Weighting
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class BatchLoss:
         balance: What is done about rare classes; None for nothing.
         modality_dropout: Chance that a sample loses a modality it has.
         augment: Whether inputs are augmented.
+        penalty: What holds the model near its source; None for nothing.
     """
 
     model: MultimodalModel
@@ -40,6 +43,7 @@ class BatchLoss:
     balance: Balance | None = None
     modality_dropout: float = 0.0
     augment: bool = True
+    penalty: Penalty | None = None
 
     def order(self, rows: Rows, seed: int, draws: str, epoch: int) -> Rows:
         """Return an epoch's rows in the order they are trained on."""
@@ -56,14 +60,32 @@ class BatchLoss:
             if self.modality_dropout:
                 present = drop_modalities(present, self.modality_dropout)
             if self.balance is None:
-                return self.criterion(self.model.output(features, present), batch.target), batch
+                output = self.model.output(features, present)
+                loss: Tensor = self.criterion(output, batch.target)
+                return loss + self._held(batch, features, output.outputs), batch
             mixed = self.balance.mix(features, present, batch.target, self.counts)
             said = self.model.output(mixed.features, present)
-            loss: Tensor = self.criterion(said, mixed.target)
+            loss = self.criterion(said, mixed.target)
             if mixed.other is not None:
                 other = self.criterion(said, mixed.other)
                 loss = mixed.share * loss + (1 - mixed.share) * other
+            loss = loss + self._held(batch, features, said.outputs)
         return loss, batch
+
+    def _held(self, batch: Batch, features: dict[str, Features], outputs: Tensor) -> Tensor | float:
+        """Return what the penalty says of a batch."""
+        if self.penalty is None or self.penalty.of_weights:
+            return 0.0
+        said: Tensor = self.penalty(Step(self.model, batch, features, outputs))
+        return said
+
+    def held_weights(self) -> Tensor | None:
+        """Return what the penalty says of the weights alone; None where it looks at batches."""
+        if self.penalty is None or not self.penalty.of_weights:
+            return None
+        nothing = torch.zeros(0, device=self.data.device)
+        said: Tensor = self.penalty(Step(self.model, Batch({}, {}, {}, nothing), {}, nothing))
+        return said
 
     @cached_property
     def counts(self) -> Tensor:
@@ -77,21 +99,22 @@ class Companion:
 
     Attributes:
         loss: Of its batches.
-        weight: What its loss counts beside the main one.
+        weighting: What its loss counts beside the main one.
         seed: The run's seed.
         batch_size: Rows of each of its batches.
+        last: Parameters of the last layers that both tasks share.
     """
 
     loss: BatchLoss
-    weight: float
+    weighting: Weighting
     seed: int
     batch_size: int
+    last: tuple[nn.Parameter, ...] = ()
 
     def losses(self, first: int, steps: int) -> Iterator[tuple[Tensor, Batch]]:
-        """Yield the weighted loss and the batch of each of ``steps`` steps from ``first`` on."""
+        """Yield the loss and the batch of each of ``steps`` steps from ``first`` on."""
         for rows, stored in self.loss.data.batches(self.rows(first, steps)):
-            loss, batch = self.loss(rows, stored)
-            yield self.weight * loss, batch
+            yield self.loss(rows, stored)
 
     def rows(self, first: int, steps: int) -> list[Rows]:
         """Return the rows of each of ``steps`` steps from ``first`` on.

@@ -66,9 +66,25 @@ class Sgd(Optimizer):
 
     def make(self, groups: list[dict[str, Any]], device: torch.device) -> torch.optim.Optimizer:
         """Return torch's fused SGD."""
-        return torch.optim.SGD(
+        made = torch.optim.SGD(
             groups, lr=self.lr, momentum=self.momentum, nesterov=self.momentum > 0, fused=True
         )
+        if self.momentum:
+            made.register_step_pre_hook(_begin_momentum)
+        return made
+
+
+def _begin_momentum(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+    """Begin from zero the momentum of parameters that get their first gradient.
+
+    Else the fused kernel refuses a group of which some had theirs earlier: what thaws late,
+    and the encoder of a modality that the first batches lack.
+    """
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            state = optimizer.state[parameter] if parameter.grad is not None else None
+            if state is not None and state.get("momentum_buffer") is None:
+                state["momentum_buffer"] = torch.zeros_like(parameter)
 
 
 def parameter_groups(

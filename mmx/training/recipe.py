@@ -33,6 +33,8 @@ class Validation:
 
 
 Validate = Callable[[MultimodalModel], Validation]
+Epoch = tuple[int, float, float]
+"""Steps and seconds of training, and the metric that validation is judged by, after an epoch."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class Progress:
 
     ``epochs`` counts those that were validated, so a state saved between an epoch's last
     step and its validation resumes with the validation. ``gradients`` are the norms of this
-    epoch so far, ``vitals`` those of the epochs before.
+    epoch so far, ``vitals`` those of the epochs before, ``history`` as :class:`Fitted` has it.
     """
 
     step: int = 0
@@ -84,6 +86,7 @@ class Progress:
     gradients: dict[str, list[float]] = field(default_factory=dict)
     vitals: list[dict[str, Any]] = field(default_factory=list)
     collapsed: dict[str, int] = field(default_factory=dict)
+    history: list[Epoch] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,11 @@ class Fitted:
         seconds: Of training, without validation and saving.
         samples_per_s: Training samples a second.
         collapsed: Modality to the epoch in which it was first seen to have collapsed.
+        history: Steps, seconds and the primary metric of validation after each epoch.
+        weights: What the losses of target and source counted in the end; empty where one task
+            was trained alone.
+        grid: ``option``, ``chosen`` value, and ``val``: each value to its validation metrics;
+            empty where there was nothing to choose from.
     """
 
     val: dict[str, float]
@@ -106,3 +114,6 @@ class Fitted:
     seconds: float
     samples_per_s: float
     collapsed: dict[str, int] = field(default_factory=dict)
+    history: list[Epoch] = field(default_factory=list)
+    weights: dict[str, float] = field(default_factory=dict)
+    grid: dict[str, Any] = field(default_factory=dict)

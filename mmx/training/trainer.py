@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -17,6 +17,7 @@ class Trainer:
 
     Args:
         epochs: Passes over the training rows.
+        source_epochs: The same for a source that is trained before; None for ``epochs``.
         batch_size: Rows in a batch.
         accumulate: Batches whose gradients make one step.
         clip: Largest norm of a step's gradient; None for no clipping.
@@ -31,6 +32,7 @@ class Trainer:
     """
 
     epochs: Count = 15
+    source_epochs: Count | None = None
     batch_size: Count = 64
     accumulate: Count = 1
     clip: Annotated[float, Field(gt=0)] | None = 1.0
@@ -41,3 +43,8 @@ class Trainer:
     workers: Annotated[int, Field(ge=0)] = 2
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 10.0
     threads: Count | None = None
+
+    def of(self, stage: str) -> Trainer:
+        """Return the settings of a stage: ``source``, or any other."""
+        epochs = self.source_epochs if stage == "source" and self.source_epochs else self.epochs
+        return replace(self, epochs=epochs, source_epochs=None)

@@ -3,8 +3,9 @@
     start = mode.start(source, model, classes)
 
 A mode writes the starting weights into the fresh target ``model``, and returns which
-parameters stay frozen, at which rate the others learn, a regulariser R(w) that is
-added to the loss, and a report that names every tensor: copied, adapted, frozen, fresh.
+parameters stay frozen or thaw later, at which rate the others learn, and a report that
+names every tensor: copied, adapted, frozen, fresh. What holds the target near its source
+while it trains is a regulariser of its own (:mod:`mmx.transfer.regularizers`).
 """
 
 from mmx.transfer.base import Report, Source, Start, Transfer

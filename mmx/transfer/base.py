@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from types import MappingProxyType
+from typing import Literal
 
 from torch import Tensor, nn
+
+from mmx.errors import Problem
+
+Kind = Literal["classes", "multilabel", "regression"]
+"""What a target predicts: one class a row, several labels a row, or a number."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,7 @@ class Report:
         frozen: As in the source, and never trained.
         fresh: Drawn anew.
         notes: What did not fit, and why, one line each.
+        density: Name of a tensor with zeros that stay zero to the part of it that is not.
     """
 
     copied: tuple[str, ...] = ()
@@ -40,6 +47,7 @@ class Report:
     frozen: tuple[str, ...] = ()
     fresh: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    density: dict[str, float] = field(default_factory=dict)
 
     def counts(self) -> dict[str, int]:
         """Return the number of tensors in each list."""
@@ -61,17 +69,38 @@ class Start:
         frozen_encoders: Modalities whose encoder is frozen whole, so that their features
             may be computed once.
         rates: Parameter name to a multiple of the learning rate; 1 where absent.
-        weight_decay: False where the regulariser takes its place.
-        regularizer: R(w), added to the loss of each step; sums over weights, not over
-            the batch, so that its strength means the same at every batch size.
+        thaw: Parameter name to the epoch, counted from 0, in which it begins to train; it is
+            frozen before.
+        still: Names of modules whose running statistics stay as they are.
+        masks: Parameter name to a bool tensor; entries where it is False are zero and stay so.
+        probe: Whether the linear head is fitted by logistic regression before training.
+        swept: Names of tensors on the line from here to the trained weights, which is
+            evaluated after training; empty for no such curve.
+        keeps_best: Whether the point of that line that is best on validation is kept, in
+            place of the trained weights.
+        weight_decay: False where a regulariser takes its place.
     """
 
     report: Report
     frozen: frozenset[str] = frozenset()
     frozen_encoders: frozenset[str] = frozenset()
     rates: dict[str, float] = field(default_factory=dict)
+    thaw: dict[str, int] = field(default_factory=dict)
+    still: frozenset[str] = frozenset()
+    masks: dict[str, Tensor] = field(default_factory=dict)
+    probe: bool = False
+    swept: frozenset[str] = frozenset()
+    keeps_best: bool = False
     weight_decay: bool = True
-    regularizer: Callable[[nn.Module], Tensor] | None = None
+
+    def frozen_in(self, epoch: int) -> frozenset[str]:
+        """Return the names of the parameters that do not train in an epoch."""
+        return self.frozen | {name for name, first in self.thaw.items() if first > epoch}
+
+    @property
+    def shared(self) -> frozenset[str]:
+        """Names of the tensors that came from the source and are trained."""
+        return frozenset({*self.report.copied, *self.report.adapted})
 
 
 class Transfer(ABC):
@@ -79,14 +108,43 @@ class Transfer(ABC):
 
     Attributes:
         needs: What the mode takes from a source: its ``weights`` (the source is trained),
-            its ``architecture`` (its data is opened, nothing is trained) or ``nothing``.
-        takes_fusion: Whether the weights it takes are those of the fusion and the head too;
-            else the source's fusion is ``concat`` whatever the target's, and one source
-            serves them all.
+            its ``architecture`` (its data is opened, nothing is trained), its ``rows`` (source
+            and target train jointly) or ``nothing``.
+        modality_map: Target modality to the source modality whose encoder it starts from.
     """
 
-    needs: ClassVar[Literal["nothing", "architecture", "weights"]]
-    takes_fusion: ClassVar[bool] = True
+    needs: Literal["nothing", "architecture", "rows", "weights"]
+    modality_map: Mapping[str, str] = MappingProxyType({})
+
+    @property
+    def regularizers(self) -> frozenset[str]:
+        """Names of the regularisers that have something to hold in this mode, as it is set."""
+        return frozenset()
+
+    def takes_fusion(self, modalities: Collection[str]) -> bool:
+        """Return whether fusion and head are taken too from a source of these modalities.
+
+        Else the source's own fusion is ``concat`` whatever the target's, and one trained
+        source serves them all.
+        """
+        return False
+
+    def make_head(self, width: int, outputs: int, kind: Kind) -> nn.Module:
+        """Return the head on fused features of ``width``; ``(B, width)`` to ``(B, outputs)``.
+
+        Args:
+            width: D of the fused features.
+            outputs: C.
+            kind: Of the target.
+        """
+        return nn.Linear(width, outputs)
+
+    def equip(self, model: nn.Module) -> None:  # noqa: B027 most modes add nothing
+        """Add to a drawn model the modules that the mode trains, fresh.
+
+        Called whenever the model is made, so that a checkpoint finds its tensors' places;
+        ``start`` is called after it.
+        """
 
     def unmatched(self, tensors: Sequence[str]) -> list[tuple[str, str]]:
         """Return (option, pattern) for each pattern of the options that names no tensor.
@@ -96,13 +154,21 @@ class Transfer(ABC):
         """
         return []
 
+    def misfits(self, model: nn.Module) -> list[Problem]:
+        """Return what of the options no target model of this make can fulfil.
+
+        Args:
+            model: The target model on paper, known before data is opened.
+        """
+        return []
+
     @abstractmethod
     def start(self, source: Source | None, model: nn.Module, classes: tuple[str, ...]) -> Start:
         """Write the starting weights into ``model`` and say how training goes on.
 
         Args:
             source: The trained source; None where ``needs`` is not ``weights``.
-            model: The target model, freshly drawn.
+            model: The target model, freshly drawn and equipped.
             classes: The target's class names in index order; empty for regression.
 
         Raises:

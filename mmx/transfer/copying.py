@@ -2,149 +2,285 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor, nn
 
 from mmx.errors import TransferError
+from mmx.transfer.adaptation import adapt
 from mmx.transfer.base import Source
+from mmx.transfer.classes import check_class_map, in_words, match_classes, named
+from mmx.transfer.cross_modal import ALIKE, encoder_origins
+
+SHOWN = 3  # tensors named in a note; all are named in the report
 
 
 @dataclass(frozen=True)
 class Copied:
-    """Names of the model's tensors by what happened to them, and notes on what did not fit."""
+    """Where each of the model's tensors comes from.
+
+    Attributes:
+        copied: Names of tensors that are the source's.
+        adapted: Names of tensors that are the source's, changed to fit.
+        fresh: Names of all others.
+        notes: What was changed and how, and what did not fit and why.
+        classes: Target class to the source class whose rows of the head it took.
+    """
 
     copied: tuple[str, ...]
     adapted: tuple[str, ...]
     fresh: tuple[str, ...]
     notes: tuple[str, ...]
+    classes: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class _Plan:
+    """What is to be written where; nothing is written before all of it is known."""
+
+    own: Mapping[str, Tensor]
+    given: Mapping[str, Tensor]
+    copied: dict[str, Tensor] = field(default_factory=dict)
+    adapted: dict[str, Tensor] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def take(self, name: str, origin: str, follows: str | None = None) -> str | None:
+        """Plan to fill a tensor from one of the source; return why it does not fit."""
+        tensor, given = self.own[name], self.given.get(origin)
+        if given is None:
+            return f"{name} is not in the source" + (f" ({origin})" if origin != name else "")
+        if given.shape == tensor.shape:
+            self.copied[name] = given
+            return None
+        changed = adapt(given, tensor.shape, follows) if follows else None
+        if changed is None:
+            return f"{name} is {_shape(tensor)} here, {_shape(given)} in the source"
+        self.adapted[name], how = changed
+        self.notes.append(f"{name}: {how}")
+        return None
+
+    def taken(self, names: Iterable[str]) -> int:
+        """Return how many of the tensors come from the source."""
+        return sum(name in self.copied or name in self.adapted for name in names)
+
+    def write(self) -> None:
+        """Write what was planned into the model."""
+        with torch.no_grad():
+            for name, value in (self.copied | self.adapted).items():
+                self.own[name].copy_(value)
 
 
 def copy_fitting(
-    source: Source, model: nn.Module, classes: tuple[str, ...], class_map: dict[str, str]
+    source: Source,
+    model: nn.Module,
+    classes: tuple[str, ...],
+    class_map: Mapping[str, str],
+    *,
+    modality_map: Mapping[str, str] | None = None,
+    min_copied: float = 0.0,
 ) -> Copied:
     """Copy every source tensor that fits into ``model``, in place.
 
-    Encoder and fusion tensors are copied where name and shape agree. Tensors with one
-    row a class (``model.label_tensors``) are copied row by row, classes matched by name,
-    and only where all of the fusion before them was copied: a head means nothing on top
-    of features that it has never seen.
+    Tensors are copied where name and shape agree; for an encoder that starts from another
+    modality's, where what follows ``encoders.<modality>.`` agrees. What an encoder names in
+    ``input_tensors`` is changed to fit another input. Tensors with one row a class
+    (``model.label_tensors``) are copied row by row, classes matched by name, and only where
+    all of the fusion before them was copied: a head means nothing on top of features that
+    it has never seen.
 
     Args:
         source: The trained source.
         model: The target model.
         classes: The target's class names in index order.
         class_map: Source class to target class, for names that differ.
+        modality_map: Target modality to the source modality whose encoder it starts from.
+        min_copied: Part of an encoder's tensors that must come from the source, wherever the
+            source has one for it to start from.
 
     Raises:
-        TransferError: No encoder tensor fits, or class names are ambiguous.
+        TransferError: Too little of an encoder fits, or nothing of any; class names are
+            ambiguous; a map names what does not exist. The model is then as it was.
     """
-    own = model.state_dict()
-    labelled = set(getattr(model, "label_tensors", ()))
-    copied, fresh, notes = [], [], []
-    for name, tensor in own.items():
-        if name in labelled:
-            continue
-        given = source.state.get(name)
-        if given is not None and given.shape == tensor.shape:
-            tensor.copy_(given)
-            copied.append(name)
-        else:
-            fresh.append(name)
-            if given is not None:
-                notes.append(f"{name} is {_shape(tensor)} here, {_shape(given)} in the source")
-    if not any(name.startswith("encoders.") for name in copied):
+    plan = _Plan(model.state_dict(), source.state)
+    check_class_map(class_map, source.classes, classes)
+    theirs, ours = _modalities(source.state), _modalities(plan.own)
+    origins = encoder_origins(theirs, ours, modality_map or {})
+    for modality, origin in origins.items():
+        _plan_encoder(plan, model, modality, origin, min_copied)
+    if not plan.copied and not plan.adapted:
         raise TransferError(
             "no encoder tensor of the source fits the target's encoders",
-            tip="choose a source that shares a modality and an encoder with the target",
+            tip="choose a source that shares a modality and an encoder with the target, or "
+            f"say what starts from what: 'transfer.map={{{ours[0]}: {theirs[0]}}}'"
+            if ours and theirs
+            else None,
         )
-    adapted: list[str] = []
-    lost = [name for name in fresh if name.startswith("fusion.")]
-    if labelled and lost:
-        notes.append(f"the head is fresh, since the fusion below it is ({lost[0]}, …)")
+    unused = [name for name in theirs if name not in origins.values()]
+    plan.notes.extend(f"nothing here starts from the source's {name} encoder" for name in unused)
+    mapping = _plan_rest(plan, source, model, classes, class_map, origins)
+    plan.write()
+    return Copied(
+        tuple(name for name in plan.own if name in plan.copied),
+        tuple(name for name in plan.own if name in plan.adapted),
+        tuple(n for n in plan.own if n not in plan.copied and n not in plan.adapted),
+        tuple(plan.notes),
+        mapping,
+    )
+
+
+def _modalities(names: Iterable[str]) -> list[str]:
+    """Return the modalities that have encoder tensors, in order."""
+    return sorted({name.split(".")[1] for name in names if name.startswith("encoders.")})
+
+
+def _plan_encoder(
+    plan: _Plan, model: nn.Module, modality: str, origin: str, min_copied: float
+) -> None:
+    """Plan one encoder, and refuse it where too little comes from the source."""
+    here, there = f"encoders.{modality}.", f"encoders.{origin}."
+    encoder = model.get_submodule(here[:-1])
+    follow: dict[str, str] = getattr(encoder, "input_tensors", dict)()
+    names = [name for name in plan.own if name.startswith(here)]
+    origins = {name: there + name.removeprefix(here) for name in names}
+    misfits = [
+        misfit
+        for name in names
+        if (misfit := plan.take(name, origins[name], follow.get(name.removeprefix(here))))
+    ]
+    unused = sorted(n for n in plan.given if n.startswith(there) and n not in origins.values())
+    misfits.extend(f"{name} of the source has no place here" for name in unused)
+    taken = plan.taken(names)
+    if taken < min_copied * len(names):
+        raise TransferError(
+            f"{taken} of the {len(names)} tensors of the {modality} encoder would come from the "
+            f"source's {origin} encoder, less than transfer.min_copied={min_copied:g}"
+            + "".join(f"\n  {misfit}" for misfit in misfits[:SHOWN]),
+            tip=_less(taken / len(names), modality, origin),
+        )
+    if modality != origin and taken:
+        plan.notes.append(f"the {modality} encoder starts from the source's {origin} encoder")
+    plan.notes.extend(_first(misfits))
+
+
+def _less(part: float, modality: str, origin: str) -> str:
+    """Return what to type where too little of an encoder fits."""
+    alike = ALIKE.get(frozenset({modality, origin}))
+    choose = "give both tasks one encoder and inputs of one kind"
+    if modality != origin:
+        choose = "choose encoders of one architecture" + (f": {alike}" if alike else "")
+    return f"{choose}; or accept it with transfer.min_copied={math.floor(part * 100) / 100:g}"
+
+
+def _plan_rest(
+    plan: _Plan,
+    source: Source,
+    model: nn.Module,
+    classes: tuple[str, ...],
+    class_map: Mapping[str, str],
+    origins: Mapping[str, str],
+) -> dict[str, str]:
+    """Plan what stands behind the encoders; return target class to source class."""
+    labelled: tuple[str, ...] = tuple(getattr(model, "label_tensors", ()))
+    ours, theirs = _modalities(plan.own), _modalities(plan.given)
+    # As many inputs, but others: shapes may agree where the columns mean something else.
+    swapped = len(ours) == len(theirs) and [origins.get(name) for name in ours] != theirs
+    misfits = []
+    for name in plan.own:
+        if name.startswith("encoders.") or name in labelled:
+            continue
+        parts = name.split(".")
+        if swapped and not set(parts) & origins.keys():
+            continue
+        origin = ".".join(origins.get(part, part) for part in parts)
+        misfit = plan.take(name, origin)
+        if misfit and origin in plan.given:
+            misfits.append(misfit)
+    plan.notes.extend(_first(misfits))
+    lost = [n for n in plan.own if n.startswith("fusion.") and n not in labelled]
+    lost = [name for name in lost if name not in plan.copied]
+    if labelled and swapped:
+        plan.notes.append(
+            f"fusion and head are fresh: the source joins {', '.join(theirs)}, "
+            f"the target {', '.join(ours)}"
+        )
+    elif labelled and lost:
+        plan.notes.append(f"the head is fresh, since the fusion below it is ({lost[0]}, …)")
     elif labelled:
         rows = match_classes(source.classes, classes, class_map)
-        fitting = _fitting_heads(source, own, sorted(labelled)) if rows else []
-        same = rows == {index: index for index in range(len(classes))}
-        same = same and len(source.classes) == len(classes)
-        for name in fitting:
-            for target_row, source_row in rows.items():
-                own[name][target_row] = source.state[name][source_row]
-        (copied if same else adapted).extend(fitting)
-        if fitting and not same:
-            notes.append(f"the head keeps {len(rows)} of {len(classes)} classes, matched by name")
-        notes.extend(
-            f"{name} is {_shape(own[name])} here, {_shape(source.state[name])} in the source"
-            for name in sorted(labelled - set(fitting))
-            if rows and name in source.state and source.state[name].shape[1:] != own[name].shape[1:]
+        return _plan_head(plan, source, classes, rows, _origins_of_heads(labelled, origins))
+    return {}
+
+
+def _origins_of_heads(labelled: Sequence[str], origins: Mapping[str, str]) -> dict[str, str]:
+    return {
+        name: ".".join(origins.get(part, part) for part in name.split("."))
+        for name in sorted(labelled)
+    }
+
+
+def _plan_head(
+    plan: _Plan,
+    source: Source,
+    classes: tuple[str, ...],
+    rows: dict[int, int],
+    heads: dict[str, str],
+) -> dict[str, str]:
+    """Plan the rows of the classes that both tasks have; return target to source class."""
+    if not rows:
+        return {}
+    fitting = _fitting_heads(plan, heads)
+    same = rows == {index: index for index in range(len(classes))}
+    same = same and len(source.classes) == len(classes)
+    for name in fitting:
+        given = plan.given[heads[name]]
+        if same:
+            plan.copied[name] = given
+            continue
+        value = plan.own[name].clone()
+        value[list(rows)] = given[list(rows.values())].to(value)
+        plan.adapted[name] = value
+    plan.notes.extend(
+        f"{name} is {_shape(plan.own[name])} here, {_shape(plan.given[origin])} in the source"
+        for name, origin in heads.items()
+        if name not in fitting
+        and origin in plan.given
+        and plan.given[origin].shape[1:] != plan.own[name].shape[1:]
+    )
+    if not fitting:
+        return {}
+    mapping = named(rows, source.classes, classes)
+    if not same:
+        plan.notes.append(
+            f"the head keeps {len(rows)} of {len(classes)} classes by name: "
+            + in_words(mapping, classes)
         )
-    fresh.extend(sorted(labelled - {*copied, *adapted}))
-    return Copied(tuple(copied), tuple(adapted), tuple(fresh), tuple(notes))
+    return mapping
 
 
-def _fitting_heads(source: Source, own: dict[str, Tensor], labelled: list[str]) -> list[str]:
+def _fitting_heads(plan: _Plan, heads: dict[str, str]) -> list[str]:
     """Return the tensors of those heads that fit whole: a bias means nothing without its weight."""
-    heads: dict[str, list[str]] = {}
-    for name in labelled:
-        heads.setdefault(name.rpartition(".")[0], []).append(name)
+    parts: dict[str, list[str]] = {}
+    for name in heads:
+        parts.setdefault(name.rpartition(".")[0], []).append(name)
     return [
         name
-        for names in heads.values()
+        for names in parts.values()
         if all(
-            each in source.state and source.state[each].shape[1:] == own[each].shape[1:]
+            heads[each] in plan.given
+            and plan.given[heads[each]].shape[1:] == plan.own[each].shape[1:]
             for each in names
         )
         for name in names
     ]
 
 
-def match_classes(
-    source: tuple[str, ...], target: tuple[str, ...], class_map: dict[str, str]
-) -> dict[int, int]:
-    """Return target index to source index for the classes that both name.
-
-    What ``class_map`` says holds. All other names are compared without regard to case,
-    spaces, ``-`` and ``_``.
-
-    Raises:
-        TransferError: Two classes of one task read the same as one of the other's, or
-            ``class_map`` names a class that does not exist, or one target class twice.
-    """
-    for given, known, side in (
-        (class_map.keys(), source, "source"),
-        (class_map.values(), target, "target"),
-    ):
-        for name in given:
-            if name not in known:
-                raise TransferError(
-                    f"transfer.class_map names {name!r}, no class of the {side}",
-                    tip=f"the {side}'s classes are {', '.join(known)}",
-                )
-    twice = [name for name, count in Counter(class_map.values()).items() if count > 1]
-    if twice:
-        raise TransferError(f"transfer.class_map gives {twice[0]!r} to several source classes")
-    said = {target.index(new): source.index(old) for old, new in class_map.items()}
-    left = {
-        "source": [(i, _key(name)) for i, name in enumerate(source) if name not in class_map],
-        "target": [(i, _key(name)) for i, name in enumerate(target) if i not in said],
-    }
-    shared = {key for _, key in left["source"]} & {key for _, key in left["target"]}
-    for side, names in left.items():
-        counts = Counter(key for _, key in names)
-        ambiguous = sorted(key for key in shared if counts[key] > 1)
-        if ambiguous:
-            raise TransferError(
-                f"several classes of the {side} read as {ambiguous[0]!r}",
-                tip="say which one is meant: 'transfer.class_map={source_class: target_class}'",
-            )
-    where = {key: index for index, key in left["source"]}
-    alike = {index: where[key] for index, key in left["target"] if key in where}
-    return dict(sorted({**said, **alike}.items()))
-
-
-def _key(name: str) -> str:
-    return "".join(letter for letter in name.casefold() if letter not in " -_")
+def _first(misfits: Sequence[str]) -> list[str]:
+    """Return the first of them, and how many more there are."""
+    more = len(misfits) - SHOWN
+    return [*misfits[:SHOWN], *([f"… and {more} more of the kind"] if more > 0 else [])]
 
 
 def _shape(tensor: Tensor) -> str:

@@ -1,52 +1,213 @@
-"""Feature transfer: the source's encoders as frozen extractors, features computed once."""
+"""Feature transfer: the source's encoders as extractors, features computed once."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import fields
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 from torch import nn
 
-from mmx.errors import TransferError
-from mmx.transfer.base import Report, Source, Start, Transfer
-from mmx.transfer.copying import copy_fitting
-from mmx.transfer.parameter import whole_encoders
+from mmx.errors import Problem, TransferError
+from mmx.transfer.base import Kind, Report, Source, Start, Transfer
+from mmx.transfer.copying import Copied, copy_fitting
+from mmx.transfer.freezing import whole_encoders
+from mmx.transfer.heads import HEADS, FittedHead
+
+Strength = Annotated[float, Field(gt=0)]
+Decay = Annotated[float, Field(ge=0)]
+WITHOUT = {"fusion": "fusion=concat", "mapping": "mapping=none", "trunk": "sharing=none"}
+"""Part of a model to what to type for it to have no parameters."""
+MOVING = frozenset({"bss", "coral", "delta", "distill", "mmd", "rkd", "similarity"})
 
 
 class Feature(Transfer):
-    """Freezes every encoder that the source gives, BatchNorm statistics included.
+    """Takes every encoder that the source gives as it is; fusion and head are fresh.
 
-    Fusion and head are fresh and trained on the cached features, without augmentation.
-    The encoder of a modality that the source lacks is fresh and trained as well.
+    A frozen encoder keeps its BatchNorm statistics too; its features are computed once,
+    without augmentation. The encoder of a modality that the source lacks is fresh and
+    trained. ``knn``, ``logistic`` and ``closed_form`` are fitted to the cached features,
+    without a gradient step, and heads of several ``decays`` are trained on them as one batch:
+    either wants all encoders frozen and a fusion without parameters.
+
+    With ``frozen`` false the encoders start from the source and train with all else; a
+    regulariser holds them to it. Without one this is ``transfer=parameter`` with fusion and
+    head fresh: plain fine-tuning.
+
+    Args:
+        head: ``linear`` and ``mlp`` (one hidden layer) are trained by gradients; ``knn``,
+            ``logistic`` and ``closed_form`` (ridge regression) are fitted. See
+            :mod:`mmx.transfer.heads`.
+        frozen: Whether the encoders stay as they are.
+        normalize: Whether a BatchNorm without scale and shift comes before the head; ``linear``
+            and ``mlp``. None: false.
+        decays: Values of weight decay, of which validation chooses one, in place of the
+            optimiser's; ``linear`` and ``mlp``. None: the optimiser's.
+        width: Units of the hidden layer; ``mlp``. None: 256.
+        dropout: Chance of such a unit to be dropped in training; ``mlp``. None: 0.
+        k: How many training rows vote; ``knn``. None: 20.
+        temperature: The smaller, the more the nearest of them count; ``knn``. None: 0.07.
+        grid: Values of C (``logistic``) or λ (``closed_form``), of which validation chooses
+            one. None: powers of ten, 1e-5 to 1e4 and 1e-5 to 1e3.
+        map: Target modality to source modality, for encoders that start from another's.
+        min_copied: Part of an encoder's tensors that must come from the source; all of them
+            where it is frozen.
+
+    Attributes:
+        head_alone: Whether nothing but the head is fitted or trained, on cached features.
+        chosen: What was typed to choose the head or its decays.
+
+    Raises:
+        ValueError: An option is given that the head does not read, or ``frozen`` is false and
+            the head works on cached features.
     """
 
     needs = "weights"
-    takes_fusion = False
+
+    def __init__(
+        self,
+        *,
+        head: Literal["linear", "mlp", "knn", "logistic", "closed_form"] = "linear",
+        frozen: bool = True,
+        normalize: bool | None = None,
+        decays: Annotated[tuple[Decay, ...], Field(min_length=1)] | None = None,
+        width: Annotated[int, Field(ge=1)] | None = None,
+        dropout: Annotated[float, Field(ge=0, lt=1)] | None = None,
+        k: Annotated[int, Field(ge=1)] | None = None,
+        temperature: Annotated[float, Field(gt=0)] | None = None,
+        grid: Annotated[tuple[Strength, ...], Field(min_length=1)] | None = None,
+        map: dict[str, str] | None = None,
+        min_copied: Annotated[float, Field(ge=0, le=1)] = 0.5,
+    ) -> None:
+        options = {
+            "normalize": normalize,
+            "width": width,
+            "dropout": dropout,
+            "k": k,
+            "temperature": temperature,
+            "grid": grid,
+        }
+        given = {name: value for name, value in options.items() if value is not None}
+        _check_readers(head, given, decays)
+        self.head = HEADS[head](**given)
+        self.frozen = frozen
+        self.decays = tuple(sorted(set(decays or ()), reverse=True))
+        self.modality_map = map or {}
+        self.min_copied = min_copied
+        self.head_alone = bool(self.decays) or self.fits
+        self.chosen = f"head={head}"
+        if self.decays:
+            self.chosen = f"decays=[{','.join(f'{each:g}' for each in decays or ())}]"
+        if self.head_alone and not frozen:
+            raise ValueError(f"{self.chosen} works on cached features, and frozen=false has none")
+
+    @property
+    def fits(self) -> bool:
+        """Whether the head is fitted, and no gradient step is taken."""
+        return isinstance(self.head, FittedHead)
+
+    @property
+    def regularizers(self) -> frozenset[str]:
+        """Names of the regularisers that hold moving encoders; none where they are frozen."""
+        return frozenset() if self.frozen else MOVING
+
+    def make_head(self, width: int, outputs: int, kind: Kind) -> nn.Module:
+        """Return the chosen head; see :class:`~mmx.transfer.base.Transfer`."""
+        return self.head.make(width, outputs, kind)
+
+    def misfits(self, model: nn.Module) -> list[Problem]:
+        """Return what would have to train beside a head that works on cached features."""
+        names = [name for name, _ in model.named_parameters() if not name.startswith("encoders.")]
+        return self.beside_head(names, model)
+
+    def beside_head(self, trained: Iterable[str], model: nn.Module) -> list[Problem]:
+        """Return the first trained parameter that is not the head's as a problem, if there is one.
+
+        Args:
+            trained: Names of parameters that would train.
+            model: Whose they are.
+        """
+        others = [name for name in trained if not name.startswith("head.")]
+        if not self.head_alone or not others:
+            return []
+        part = others[0].split(".")[0]
+        advice = WITHOUT.get(part, "transfer.head=linear")
+        if part == "fusion" and type(model.get_submodule(part)).__module__.endswith(".concat"):
+            advice = "fusion.hidden=null"
+        return [
+            Problem(
+                f"transfer.{self.chosen}",
+                f"works on cached features, and {others[0]} would have to be trained before them",
+                type_this=advice,
+            )
+        ]
 
     def start(self, source: Source | None, model: nn.Module, classes: tuple[str, ...]) -> Start:
-        """Copy the encoders and freeze them."""
+        """Copy the encoders, and freeze them."""
         if source is None:
             raise TransferError("feature transfer needs a trained source")
-        encoders = {k: v for k, v in source.state.items() if k.startswith("encoders.")}
-        done = copy_fitting(Source(encoders, ()), model, (), {})
-        frozen = set(done.copied)
-        whole = whole_encoders(list(model.state_dict()), frozen)
-        partial = sorted(name for name in frozen if name.split(".")[1] not in whole)
-        if partial:
+        done = self._copied(source, model)
+        taken = {*done.copied, *done.adapted}
+        names = list(model.state_dict())
+        whole = whole_encoders(names, taken)
+        partial = sorted(name for name in taken if name.split(".")[1] not in whole)
+        if self.frozen and partial:
             raise TransferError(
                 f"the source's {partial[0].split('.')[1]} encoder fits only in part "
                 f"({len(partial)} tensors): frozen beside fresh weights it would extract noise",
                 tip="use transfer=parameter, or the same encoder options for both tasks",
             )
-        fresh = sorted({name.split(".")[1] for name in done.fresh if name.startswith("encoders.")})
+        kept = set(done.copied) if self.frozen else set()
+        return Start(
+            report=Report(
+                copied=tuple(name for name in done.copied if name not in kept),
+                adapted=done.adapted,
+                frozen=tuple(sorted(kept)),
+                fresh=tuple(name for name in names if name not in taken),
+                notes=done.notes,
+            ),
+            frozen=frozenset(taken & dict(model.named_parameters()).keys())
+            if self.frozen
+            else frozenset(),
+            frozen_encoders=whole if self.frozen else frozenset(),
+        )
+
+    def _copied(self, source: Source, model: nn.Module) -> Copied:
+        """Copy the encoders alone, and say which are fresh and why."""
+        state = {k: v for k, v in source.state.items() if k.startswith("encoders.")}
+        only = nn.Module()
+        only.encoders = model.get_submodule("encoders")
+        done = copy_fitting(
+            Source(state, ()),
+            only,
+            (),
+            {},
+            modality_map=self.modality_map,
+            min_copied=self.min_copied,
+        )
+        taken = {name.split(".")[1] for name in (*done.copied, *done.adapted)}
+        fresh = sorted({name.split(".")[1] for name in done.fresh} - taken)
+        theirs = {name.split(".")[1] for name in state}
         notes = tuple(
             f"the {name} encoder is fresh: the source "
-            + (
-                f"has another {name} encoder"
-                if any(tensor.startswith(f"encoders.{name}.") for tensor in encoders)
-                else f"has no {name}"
-            )
+            + (f"has another {name} encoder" if name in theirs else f"has no {name}")
             for name in fresh
         )
-        return Start(
-            report=Report(frozen=tuple(sorted(frozen)), fresh=done.fresh, notes=notes),
-            frozen=frozenset(frozen & dict(model.named_parameters()).keys()),
-            frozen_encoders=whole,
-        )
+        return Copied(done.copied, done.adapted, done.fresh, (*done.notes, *notes))
+
+
+def _check_readers(head: str, given: dict[str, Any], decays: tuple[float, ...] | None) -> None:
+    """Refuse options that the chosen head does not read."""
+    readers = {
+        name: [key for key, kind in HEADS.items() if name in {each.name for each in fields(kind)}]
+        for name in given
+    }
+    if decays is not None:
+        given = {**given, "decays": list(decays)}
+        readers["decays"] = [k for k, kind in HEADS.items() if not issubclass(kind, FittedHead)]
+    for name, value in given.items():
+        if head not in readers[name]:
+            shown = list(value) if isinstance(value, tuple) else value
+            read = " and ".join(f"head={reader}" for reader in readers[name])
+            raise ValueError(f"`{name}` (={shown}) is read by {read}, not by head={head}")

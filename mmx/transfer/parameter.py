@@ -2,31 +2,84 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Annotated, Literal
 
+import torch
 from pydantic import Field
 from torch import nn
 
-from mmx.errors import TransferError, closest
+from mmx.errors import Problem, TransferError
 from mmx.transfer.base import Report, Source, Start, Transfer
-from mmx.transfer.copying import copy_fitting
-from mmx.transfer.l2_sp import l2_sp
+from mmx.transfer.copying import Copied, copy_fitting
+from mmx.transfer.depths import Depths, depth_problem, depths_of, in_words, lowest, topmost
+from mmx.transfer.freezing import PATTERNS, by_pattern, thaw_epochs, whole_encoders
+from mmx.transfer.line import LINEAR_HEAD, on_line
+from mmx.transfer.norms import affine, resting, statistics
+from mmx.transfer.rates import rates
+
+Rate = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=0)]
+REGULARIZERS = frozenset(
+    {
+        "bi_tuning",
+        "bss",
+        "co_tuning",
+        "coral",
+        "delta",
+        "distill",
+        "l2_sp",
+        "lwf",
+        "mmd",
+        "rkd",
+        "similarity",
+        "stochnorm",
+    }
+)
 
 
 class Parameter(Transfer):
     """Copies what fits: encoders, fusion, and head rows of shared classes.
 
+    Depths are counted in ``encoder.depths()``, and options that speak of them mean every
+    encoder that starts from the source. What is fresh, and all that stands behind the
+    encoders, trains from the first step on.
+
     Args:
         freeze: Patterns of tensor names that stay as they were copied (``encoders.image.*``);
             BatchNorm statistics below them are frozen too.
-        copied_rate: Learning rate of copied parameters, as a multiple of the others'.
-        regularizer: ``l2_sp`` pulls copied parameters towards where they started, and
-            takes the place of weight decay.
-        alpha: Strength of that pull, L2-SP's α.
-        beta: Pull of all other parameters towards zero, L2-SP's β.
+        freeze_depth: So many depths from the input on stay as they were copied, BatchNorm
+            statistics too.
+        unfreeze_every: Gradual unfreezing (Howard and Ruder 2018, arXiv 1801.06146): encoders
+            are frozen at first, and every so many epochs the next depth thaws, from the top
+            down; 0: all train at once.
+        copied_rate: Learning rate of copied parameters, as a multiple of the optimiser's.
+        head_rate: The same of fresh parameters: head, fusion, encoders the source lacks.
+        layer_decay: Copied encoders learn at ``copied_rate · layer_decay^(K - 1 - d)`` in
+            depth d of K, from the input on.
+        batch_norm: What happens to the statistics of a BatchNorm that was copied: they move
+            with the target's batches (``train``), stay as they are (``eval``), and so do its
+            weights and biases (``frozen``).
+        reinitialize: So many depths from the top stay fresh (Zhang et al. 2021, arXiv
+            2006.05987), and so does all behind them, which has never seen their features.
+        lp_ft: Linear probing, then fine-tuning (Kumar et al. 2022, arXiv 2202.10054): the head
+            is first fitted by logistic regression to frozen features; then all is trained, with
+            the BatchNorm statistics still.
+        wise_ft: After training, the line from the starting weights to the trained ones is
+            validated, and in the end tested, at eleven points (Wortsman et al. 2022, arXiv
+            2109.01903). ``curve`` keeps the trained weights, ``best`` the point that is best
+            on validation.
         class_map: Source class to target class, where one class has two names.
+        fusion: Whether fusion and head are taken too, where they fit; ``auto`` takes them from
+            a source of several modalities. A source with one modality then has no fusion to
+            give and is trained once for a sweep over fusions.
+        map: Target modality to the source modality whose encoder it starts from.
+        min_copied: Part of an encoder's tensors that must come from the source, wherever it has
+            one to start from.
+
+    Raises:
+        ValueError: Two options contradict each other.
     """
 
     needs = "weights"
@@ -35,18 +88,51 @@ class Parameter(Transfer):
         self,
         *,
         freeze: tuple[str, ...] = (),
-        copied_rate: Annotated[float, Field(gt=0)] = 1.0,
-        regularizer: Literal["none", "l2_sp"] = "none",
-        alpha: Annotated[float, Field(ge=0)] = 0.01,
-        beta: Annotated[float, Field(ge=0)] = 0.01,
+        freeze_depth: Count = 0,
+        unfreeze_every: Count = 0,
+        copied_rate: Rate = 1.0,
+        head_rate: Rate = 1.0,
+        layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0,
+        batch_norm: Literal["train", "eval", "frozen"] = "train",
+        reinitialize: Count = 0,
+        lp_ft: bool = False,
+        wise_ft: Literal["none", "curve", "best"] = "none",
         class_map: dict[str, str] | None = None,
+        fusion: Literal["auto"] | bool = "auto",
+        map: dict[str, str] | None = None,
+        min_copied: Annotated[float, Field(ge=0, le=1)] = 0.5,
     ) -> None:
         self.freeze = freeze
+        self.freeze_depth = freeze_depth
+        self.unfreeze_every = unfreeze_every
         self.copied_rate = copied_rate
-        self.regularizer = regularizer
-        self.alpha = alpha
-        self.beta = beta
+        self.head_rate = head_rate
+        self.layer_decay = layer_decay
+        self.batch_norm = batch_norm
+        self.reinitialize = reinitialize
+        self.lp_ft = lp_ft
+        self.wise_ft = wise_ft
         self.class_map = class_map or {}
+        self.fusion = fusion
+        self.modality_map: Mapping[str, str] = map or {}
+        self.min_copied = min_copied
+        _refuse_contradictions(self)
+
+    @property
+    def regularizers(self) -> frozenset[str]:
+        """Names of the regularisers that have something to hold, as the mode is set."""
+        return REGULARIZERS - {"stochnorm"} if self._still else REGULARIZERS
+
+    @property
+    def _still(self) -> bool:
+        """Whether copied BatchNorm statistics stay as they are."""
+        return self.lp_ft or self.batch_norm != "train"
+
+    def takes_fusion(self, modalities: Collection[str]) -> bool:
+        """Return whether the source is trained with the target's fusion."""
+        if self.fusion == "auto":
+            return len(modalities) > 1 and not self.reinitialize
+        return self.fusion
 
     def unmatched(self, tensors: Sequence[str]) -> list[tuple[str, str]]:
         """Return the patterns of ``freeze`` that match nothing."""
@@ -56,66 +142,214 @@ class Parameter(Transfer):
             if not any(fnmatchcase(name, pattern) for name in tensors)
         ]
 
+    def misfits(self, model: nn.Module) -> list[Problem]:
+        """Return what no source could make right: too few depths, no head, no line."""
+        counts = {name: len(layers) for name, layers in depths_of(model).items()}
+        deepest = max(counts, key=lambda name: counts[name])
+        found = [self._depth_problem({deepest: counts[deepest]}), *self._behind_encoders(model)]
+        return [problem for problem in found if problem is not None]
+
+    def _depth_problem(self, counts: Mapping[str, int]) -> Problem | None:
+        return depth_problem(
+            counts,
+            freeze_depth=self.freeze_depth,
+            reinitialize=self.reinitialize,
+            unfreeze_every=self.unfreeze_every,
+        )
+
+    def _behind_encoders(self, model: nn.Module) -> list[Problem]:
+        """Return what the model's fusion and head do not allow."""
+        found = []
+        if self.lp_ft and tuple(getattr(model, "label_tensors", ())) != LINEAR_HEAD:
+            found.append(
+                Problem(
+                    "transfer.lp_ft=true",
+                    "fits a linear head, and this model has none: its fusion decides by itself",
+                    type_this="transfer.lp_ft=false   (or a fusion of features: fusion=concat)",
+                )
+            )
+        if self.wise_ft != "none" and getattr(getattr(model, "fusion", None), "settles", False):
+            found.append(
+                Problem(
+                    f"transfer.wise_ft={self.wise_ft}",
+                    "a part of this fusion is fitted after training, for the trained weights "
+                    "alone: at any other point of the line it would be wrong",
+                    type_this="transfer.wise_ft=none   (or fusion=concat)",
+                )
+            )
+        return found
+
     def start(self, source: Source | None, model: nn.Module, classes: tuple[str, ...]) -> Start:
-        """Copy what fits, freeze what was asked for."""
+        """Copy what fits, freeze and slow down what was asked for."""
         if source is None:
             raise TransferError("parameter transfer needs a trained source")
-        done = copy_fitting(source, model, classes, self.class_map)
+        for problem in self._behind_encoders(model):
+            raise _refusal(problem)
+        done, depths = self._copy(source, model, classes)
         from_source = {*done.copied, *done.adapted}
-        frozen = self._frozen(list(model.state_dict()), from_source)
-        parameters = dict(model.named_parameters())
-        if not parameters.keys() - frozen:
-            raise TransferError(
-                f"transfer.freeze={','.join(self.freeze)} leaves nothing to train",
-                tip="patterns look like encoders.image.* or fusion.*",
-            )
-        shared = (from_source & parameters.keys()) - frozen
+        parameters = dict(model.named_parameters()).keys()
+        frozen, still = self._frozen(model, from_source, depths)
+        waiting = (from_source & parameters) - frozen if self.unfreeze_every else set()
+        thaw = thaw_epochs(depths, waiting, self.unfreeze_every)
+        self._check_something_trains(parameters - frozen, thaw)
+        swept: set[str] = set()
+        of_line: tuple[str, ...] = ()
+        if self.wise_ft != "none":
+            swept, of_line = on_line(model, done, frozen, len(classes), probed=self.lp_ft)
+        notes = (*done.notes, *self._notes(model, done, depths, still), *of_line)
         return Start(
             report=Report(
                 copied=tuple(name for name in done.copied if name not in frozen),
                 adapted=tuple(name for name in done.adapted if name not in frozen),
                 frozen=tuple(sorted(frozen)),
                 fresh=done.fresh,
-                notes=done.notes,
+                notes=notes,
             ),
-            frozen=frozenset(frozen & parameters.keys()),
-            frozen_encoders=whole_encoders(list(model.state_dict()), frozen),
-            rates=dict.fromkeys(shared, self.copied_rate),
-            weight_decay=self.regularizer == "none",
-            regularizer=(
-                l2_sp(model, shared, alpha=self.alpha, beta=self.beta)
-                if self.regularizer == "l2_sp"
-                else None
+            frozen=frozenset(frozen & parameters),
+            frozen_encoders=whole_encoders(model.state_dict(), frozen),
+            rates=rates(
+                (from_source & parameters) - frozen,
+                parameters - from_source,
+                depths,
+                copied_rate=self.copied_rate,
+                head_rate=self.head_rate,
+                layer_decay=self.layer_decay,
             ),
+            thaw=thaw,
+            still=frozenset(still),
+            probe=self.lp_ft,
+            swept=frozenset(swept),
+            keeps_best=self.wise_ft == "best",
         )
 
-    def _frozen(self, names: list[str], from_source: set[str]) -> set[str]:
-        """Return the tensors that ``freeze`` names; each must hold something worth keeping."""
-        frozen: set[str] = set()
-        for pattern in self.freeze:
-            found = {name for name in names if fnmatchcase(name, pattern)}
-            if not found:
-                near = closest(pattern, names)
-                raise TransferError(
-                    f"transfer.freeze={pattern} matches no tensor of the model"
-                    + (f"; the closest is {near}" if near else ""),
-                    tip="patterns look like encoders.image.* or fusion.*",
+    def _copy(
+        self, source: Source, model: nn.Module, classes: tuple[str, ...]
+    ) -> tuple[Copied, Depths]:
+        """Copy what fits and is wanted; return it, and the depths of the copied encoders."""
+        drawn = {k: v.clone() for k, v in model.state_dict().items()} if self.reinitialize else {}
+        done = copy_fitting(
+            self._offered(source),
+            model,
+            classes,
+            self.class_map,
+            modality_map=self.modality_map,
+            min_copied=self.min_copied,
+        )
+        taken = {*done.copied, *done.adapted}
+        depths = {
+            modality: layers
+            for modality, layers in depths_of(model).items()
+            if any(name in taken for names in layers for name in names)
+        }
+        counts = {modality: len(layers) for modality, layers in depths.items()}
+        if (problem := self._depth_problem(counts)) is not None:
+            raise _refusal(problem)
+        redrawn = topmost(depths, self.reinitialize)
+        with torch.no_grad():
+            for name in redrawn:
+                model.state_dict()[name].copy_(drawn[name])
+        return _without(done, redrawn, list(model.state_dict())), depths
+
+    def _offered(self, source: Source) -> Source:
+        """Return the source without what the options leave fresh."""
+        left: tuple[str, ...] = ("head.",) if self.lp_ft else ()
+        if self.fusion is False:
+            left += ("fusion.", "head.")
+        if self.reinitialize:
+            left += ("trunk.", "mapping.", "fusion.", "head.")
+        state = {name: value for name, value in source.state.items() if not name.startswith(left)}
+        return Source(state, source.classes)
+
+    def _frozen(
+        self, model: nn.Module, from_source: set[str], depths: Depths
+    ) -> tuple[set[str], set[str]]:
+        """Return the tensors that stay as copied, and the modules whose statistics do."""
+        frozen = by_pattern(self.freeze, list(model.state_dict()), from_source)
+        frozen |= lowest(depths, self.freeze_depth) & from_source
+        copied = {
+            module: names
+            for module, names in statistics(model).items()
+            if from_source.issuperset(names)
+        }
+        if self.batch_norm == "frozen":
+            frozen |= affine(model, copied) & from_source
+        still = {module for module, names in copied.items() if self._still or frozen & set(names)}
+        frozen |= {name for module in still for name in copied[module]}
+        return frozen | (resting(model, frozen) & from_source), still
+
+    def _check_something_trains(self, trained: set[str], thaw: Mapping[str, int]) -> None:
+        """Refuse a training in which nothing moves, at all or at first."""
+        if not trained:
+            given = [f"transfer.freeze={','.join(self.freeze)}"] if self.freeze else []
+            given += [f"transfer.freeze_depth={self.freeze_depth}"] if self.freeze_depth else []
+            raise TransferError(f"{' '.join(given)} leaves nothing to train", tip=PATTERNS)
+        if self.unfreeze_every and not thaw:
+            raise TransferError(
+                f"transfer.unfreeze_every={self.unfreeze_every}: nothing is left to thaw",
+                tip="transfer.unfreeze_every=0",
+            )
+        if trained <= thaw.keys():
+            raise TransferError(
+                f"transfer.unfreeze_every={self.unfreeze_every} leaves nothing to train in the "
+                "first epoch",
+                tip="leave the head out of transfer.freeze, or transfer.unfreeze_every=0",
+            )
+
+    def _notes(self, model: nn.Module, done: Copied, depths: Depths, still: set[str]) -> list[str]:
+        """Return what a reader should know of the options."""
+        notes = []
+        fresh = {*done.fresh} & dict(model.named_parameters()).keys()
+        for modality, layers in depths.items():
+            partly = sorted(fresh & lowest({modality: layers}, self.freeze_depth))
+            notes += [f"{name} is fresh and trains, in a frozen depth" for name in partly[:1]]
+            if self.reinitialize:
+                notes.append(
+                    f"the topmost {self.reinitialize} of {in_words(len(layers))} of the "
+                    f"{modality} encoder are fresh, and so is all behind the encoders"
                 )
-            if not found & from_source:
-                raise TransferError(
-                    f"transfer.freeze={pattern} would freeze fresh weights only",
-                    tip="freeze what the source gave: "
-                    + ", ".join(sorted(from_source)[:3])
-                    + ", …",
-                )
-            frozen |= found & from_source
-        return frozen
+        if self._still and not still:
+            given = "lp_ft" if self.lp_ft else f"batch_norm={self.batch_norm}"
+            notes.append(f"{given}: nothing that was copied has batch statistics")
+        if self.layer_decay < 1 and all(len(layers) == 1 for layers in depths.values()):
+            notes.append("layer_decay: the copied encoders have one depth: nothing is slower")
+        below = sorted(name for name in fresh if not name.startswith(("head.", "criterion.")))
+        if self.lp_ft and below:
+            notes.append(
+                f"lp_ft: {len(below)} fresh tensors ({below[0]}, …) take part in the features "
+                "that the head is fitted to"
+            )
+        return notes
 
 
-def whole_encoders(names: list[str], frozen: set[str]) -> frozenset[str]:
-    """Return the modalities all of whose encoder tensors are frozen."""
-    tensors: dict[str, list[str]] = {}
-    for name in names:
-        if name.startswith("encoders."):
-            tensors.setdefault(name.split(".")[1], []).append(name)
-    return frozenset(key for key, own in tensors.items() if all(name in frozen for name in own))
+def _without(done: Copied, redrawn: set[str], names: list[str]) -> Copied:
+    """Return where tensors come from once some of them have been drawn anew."""
+    copied = tuple(name for name in done.copied if name not in redrawn)
+    adapted = tuple(name for name in done.adapted if name not in redrawn)
+    fresh = tuple(name for name in names if name not in {*copied, *adapted})
+    return Copied(copied, adapted, fresh, done.notes, done.classes)
+
+
+def _refuse_contradictions(options: Parameter) -> None:
+    """Refuse options that undo each other."""
+    if options.lp_ft and options.unfreeze_every:
+        raise ValueError(
+            f"`lp_ft` (=true) trains all at once on a fitted head, `unfreeze_every` "
+            f"(={options.unfreeze_every}) one depth after the other: set "
+            "transfer.lp_ft=false or transfer.unfreeze_every=0"
+        )
+    if options.lp_ft and options.reinitialize:
+        raise ValueError(
+            "`lp_ft` (=true) fits the head to the source's features, of which `reinitialize` "
+            f"(={options.reinitialize}) leaves noise: set transfer.lp_ft=false or "
+            "transfer.reinitialize=0"
+        )
+    if options.fusion is True and options.reinitialize:
+        raise ValueError(
+            "`fusion` (=true) takes what the source learned on features of which "
+            f"`reinitialize` (={options.reinitialize}) leaves noise: set transfer.fusion=false "
+            "or transfer.reinitialize=0"
+        )
+
+
+def _refusal(problem: Problem) -> TransferError:
+    return TransferError(f"{problem.given}: {problem.reason}", tip=problem.type_this)

@@ -1,23 +1,229 @@
-"""Structure: the source's architecture, with fresh weights."""
+"""Structure: the source's architecture, and what it found out of it, with fresh weights."""
 
 from __future__ import annotations
 
-from torch import nn
+from collections.abc import Collection, Mapping
+from typing import Annotated, Literal
 
-from mmx.transfer.base import Source, Start, Transfer, everything_fresh
+from pydantic import Field
+from torch import Tensor, nn
+
+from mmx.errors import Problem, TransferError
+from mmx.transfer.base import Report, Source, Start, Transfer, everything_fresh
+from mmx.transfer.sparsity import Channel, Layer, Magnitude, NOfM, Pattern, layers_of
+
+AMOUNT, N, M = 0.5, 2, 4
 
 
 class Structure(Transfer):
-    """What the source's data decided of the architecture (vocabularies, columns), fresh weights.
+    """What the source decided of the architecture; its encoders' values are drawn anew.
 
-    The source is not trained. Its text vocabulary, and its columns where the target has
-    the same, shape the target's encoders; all weights are drawn anew and trained. Where
-    both tasks lead to the same architecture the mode equals ``scratch``, and its gain is
-    zero by construction.
+    Always the vocabularies and columns that its data gave. On demand the sparsity pattern
+    that pruning finds in its trained encoders, laid over fresh values: what is left out is
+    zero and stays zero. On demand the trained values of its fusion, with fresh encoders.
+
+    Without any of these options the source is not trained, unless a regulariser asks for it,
+    and the mode equals ``scratch`` where both tasks lead to the same architecture: its gain
+    is then zero by construction. With a pattern, what is to be beaten besides ``scratch`` is
+    a random pattern of the same density (Frankle and Carbin 2019, arXiv 1803.03635; Liu et
+    al. 2019, arXiv 1810.05270): the gain may be that of fewer weights, wherever they stand.
+
+    The first depth of an encoder of several stays dense, as do word vectors, positions,
+    biases and norms; with ``channel`` bias and norm of an output go with it.
+
+    Args:
+        sparsity: ``none``; ``magnitude``, the largest weights of each layer; ``n_m``, the N
+            largest of each M weights in a row; ``channel``, the largest outputs of each layer.
+        amount: Part of each layer that goes, by ``magnitude`` and ``channel`` only; None: 0.5.
+        n: N, by ``n_m`` only; None: 2.
+        m: M, by ``n_m`` only; None: 4.
+        fusion_weights: Whether the fusion starts from the source's trained values, where they
+            fit; encoders and head are fresh.
+
+    Raises:
+        ValueError: An option is given that the pattern does not read, or N is not below M.
     """
 
-    needs = "architecture"
+    needs: Literal["architecture", "weights"] = "architecture"
+
+    def __init__(
+        self,
+        *,
+        sparsity: Literal["none", "magnitude", "n_m", "channel"] = "none",
+        amount: Annotated[float, Field(gt=0, lt=1)] | None = None,
+        n: Annotated[int, Field(ge=1)] | None = None,
+        m: Annotated[int, Field(ge=2)] | None = None,
+        fusion_weights: bool = False,
+    ) -> None:
+        shares, groups = ("magnitude", "channel"), ("n_m",)
+        options = {"amount": (shares, amount), "n": (groups, n), "m": (groups, m)}
+        for name, (readers, value) in options.items():
+            if value is not None and sparsity not in readers:
+                raise ValueError(
+                    f"`{name}` (={value:g}) is read only where `sparsity` is {' or '.join(readers)}"
+                )
+        if sparsity == "n_m" and (n or N) >= (m or M):
+            raise ValueError(
+                f"`n` (={n or N}) must be below `m` (={m or M}): {n or N} of them stay"
+            )
+        self.sparsity = sparsity
+        self.amount, self.n, self.m = amount or AMOUNT, n or N, m or M
+        self.fusion_weights = fusion_weights
+        if sparsity != "none" or fusion_weights:
+            self.needs = "weights"
+
+    @property
+    def regularizers(self) -> frozenset[str]:
+        """Names of the regularisers that hold features, not weights, to the source's."""
+        return frozenset({"similarity", "rkd"})
+
+    def takes_fusion(self, modalities: Collection[str]) -> bool:
+        """Return whether the source is trained with the target's fusion."""
+        return self.fusion_weights
+
+    def misfits(self, model: nn.Module) -> list[Problem]:
+        """Return the options that speak of what the model does not have."""
+        found = []
+        if self.sparsity != "none" and not any(_layers(model).values()):
+            found.append(
+                Problem(
+                    f"transfer.sparsity={self.sparsity}",
+                    "has nothing to prune: no encoder has a linear, convolutional, recurrent or "
+                    "attention layer",
+                    type_this="transfer.sparsity=none",
+                )
+            )
+        if self.fusion_weights and not _of_fusion(model):
+            found.append(
+                Problem(
+                    "transfer.fusion_weights=true",
+                    "has nothing to take: this fusion has no weights but those of its outputs",
+                    type_this="transfer.fusion_weights=false",
+                )
+            )
+        return found
+
+    def equip(self, model: nn.Module) -> None:
+        """Add nothing, and check that the model has what the options speak of.
+
+        Raises:
+            TransferError: It has not.
+        """
+        for problem in self.misfits(model):
+            raise TransferError(f"{problem.given}: {problem.reason}", tip=problem.type_this)
 
     def start(self, source: Source | None, model: nn.Module, classes: tuple[str, ...]) -> Start:
-        """Leave the model as it was drawn: its shape is what was transferred."""
-        return everything_fresh(model, "the architecture is the source's, every weight is fresh")
+        """Leave fresh values where they stay, zeros where the source prunes; take the fusion."""
+        if self.needs == "architecture":
+            note = "the architecture is the source's, every weight is fresh"
+            return everything_fresh(model, note)
+        if source is None:
+            raise TransferError("structure transfer with these options needs a trained source")
+        own = model.state_dict()
+        masks, notes = self._masks(source, model) if self.sparsity != "none" else ({}, [])
+        copied: list[str] = []
+        if self.fusion_weights:
+            copied = _copy_fusion(source, model)
+            every = len(_of_fusion(model))
+            notes.append(f"{len(copied)} of {every} fusion tensors are the source's")
+        for name, mask in masks.items():
+            own[name].masked_fill_(~mask.to(own[name].device), 0.0)
+        return Start(
+            report=Report(
+                copied=tuple(copied),
+                fresh=tuple(name for name in own if name not in copied),
+                notes=tuple(notes),
+                density={
+                    name: round(mask.double().mean().item(), 6)
+                    for name, mask in masks.items()
+                    if mask.dim() > 1  # biases and norms follow their layer
+                },
+            ),
+            masks=masks,
+        )
+
+    def _masks(self, source: Source, model: nn.Module) -> tuple[dict[str, Tensor], list[str]]:
+        """Return what stays of each tensor that has zeros, and how much that is in words."""
+        own, pattern = model.state_dict(), self._pattern()
+        masks: dict[str, Tensor] = {}
+        notes: list[str] = []
+        for modality, layers in _layers(model).items():
+            total = kept = 0
+            there = [each for each in layers if _fits(each, source.state, own)]
+            for layer in there:
+                masks |= pattern.masks(layer, source.state)
+                total += sum(masks[name].numel() for name in layer.weights)
+                kept += sum(int(masks[name].sum()) for name in layer.weights)
+            if there:
+                notes.append(
+                    f"the {modality} encoder keeps {kept:,} of {total:,} weights of "
+                    f"{_count(there)}, where pruning the source by {self.sparsity} keeps them"
+                )
+            if dense := [each for each in layers if each not in there]:
+                notes.append(
+                    f"the {modality} encoder: {_count(dense)} left dense, since the source has "
+                    f"none of that name and shape ({dense[0].weights[0]}, …)"
+                )
+        if not masks:
+            raise TransferError(
+                "no encoder layer of the source fits the target's encoders: "
+                f"transfer.sparsity={self.sparsity} finds no pattern",
+                tip="choose a source that shares a modality and an encoder with the target",
+            )
+        return masks, notes
+
+    def _pattern(self) -> Pattern:
+        if self.sparsity == "n_m":
+            return NOfM(self.n, self.m)
+        return Magnitude(self.amount) if self.sparsity == "magnitude" else Channel(self.amount)
+
+
+def _layers(model: nn.Module) -> dict[str, list[Layer]]:
+    """Return modality to the layers of its encoder that may be sparse."""
+    encoders = model.get_submodule("encoders").named_children()
+    return {name: layers_of(encoder, f"encoders.{name}.") for name, encoder in encoders}
+
+
+def _fits(layer: Layer, source: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> bool:
+    names = (*layer.weights, *layer.beside)
+    return all(name in source and source[name].shape == own[name].shape for name in names)
+
+
+def _count(layers: Collection[Layer]) -> str:
+    return f"{len(layers)} layer{'' if len(layers) == 1 else 's'}"
+
+
+def _of_fusion(model: nn.Module) -> list[str]:
+    """Return the names of the fusion's tensors, less those with a row for each output."""
+    labelled: tuple[str, ...] = tuple(getattr(model, "label_tensors", ()))
+    names = [name for name in model.state_dict() if name.startswith("fusion.")]
+    return [name for name in names if name not in labelled]
+
+
+def _copy_fusion(source: Source, model: nn.Module) -> list[str]:
+    """Copy the fusion's tensors that fit, and return their names.
+
+    Raises:
+        TransferError: None fits.
+    """
+    own = model.state_dict()
+    ours, theirs = _modalities(own), _modalities(source.state)
+    # As many modalities, but others: a shape may agree where its columns mean something else.
+    swapped = len(ours) == len(theirs) and ours != theirs
+    copied = []
+    for name in _of_fusion(model):
+        given = source.state.get(name)
+        foreign = swapped and not set(name.split(".")) & ours & theirs
+        if given is not None and given.shape == own[name].shape and not foreign:
+            own[name].copy_(given)
+            copied.append(name)
+    if not copied:
+        raise TransferError(
+            "transfer.fusion_weights=true: no fusion tensor of the source fits the target's",
+            tip="choose a source with the target's modalities and encoders of the same width",
+        )
+    return copied
+
+
+def _modalities(names: Collection[str]) -> set[str]:
+    return {name.split(".")[1] for name in names if name.startswith("encoders.")}

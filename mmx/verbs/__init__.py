@@ -2,6 +2,7 @@
 
 VERBS = {
     "train": "run an experiment, or with -m a sweep of them",
+    "rank": "score sources and encoders for a target before training on it",
     "eval": "measure a run's model again on one of its splits",
     "predict": "write a run's predictions for new data",
     "resume": "go on with a run that was interrupted or killed",

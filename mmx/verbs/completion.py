@@ -1,7 +1,7 @@
 """``mmx completion bash|zsh|fish``: the script that makes TAB work; and what TAB asks.
 
 The scripts call ``mmx --complete <line up to the cursor>``, which prints one candidate a
-line: verbs, run directories, and for ``train`` all that Hydra can complete.
+line: verbs, run directories, and for ``train`` and ``rank`` all that Hydra can complete.
 """
 
 from __future__ import annotations
@@ -64,10 +64,12 @@ TRAIN_FLAGS = (
     "--help",
     "--debug",
 )
+RANK_FLAGS = ("--multirun", "--rows", "--config-dir", "--allow", "--help", "--debug")
 FLAG_VALUES: dict[str, tuple[str, ...]] = {
     "--config-dir": (),  # a path: the shell knows better
     "-cd": (),
     "--allow": (),
+    "--rows": (),
     "--cfg": ("job", "hydra", "all"),
     "-c": ("job", "hydra", "all"),
     "--info": ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath"),
@@ -108,9 +110,10 @@ def candidates(line: str) -> list[str]:
         return [shell for shell in SCRIPTS if shell.startswith(last)]
     if verb == "cache" and len(words) == 1:
         return [action for action in CACHE_ACTIONS if action.startswith(last)]
-    if verb == "train":
+    if verb in ("train", "rank"):
         if last.startswith("-"):
-            return [flag for flag in TRAIN_FLAGS if flag.startswith(last)]
+            flags = TRAIN_FLAGS if verb == "train" else RANK_FLAGS
+            return [flag for flag in flags if flag.startswith(last)]
         if words[-1] in FLAG_VALUES:
             return [value for value in FLAG_VALUES[words[-1]] if value.startswith(last)]
         return train_candidates(words[1:], last)

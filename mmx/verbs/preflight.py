@@ -42,7 +42,7 @@ def preflight(line: Line, allowed: Sequence[str]) -> list[Job]:
         parsed = compose.parse(line.overrides)
         jobs = compose.jobs(parsed) if line.multirun else [line.overrides]
         if not line.multirun:
-            problems.extend(_sweep_without_flag(parsed, line.overrides))
+            problems.extend(sweep_without_flag(parsed, line.overrides))
             sweeping = {problem.given for problem in problems}
             jobs = [[text for text in line.overrides if text not in sweeping]]
         for job in jobs:
@@ -58,7 +58,8 @@ def preflight(line: Line, allowed: Sequence[str]) -> list[Job]:
     return found
 
 
-def _sweep_without_flag(parsed: Sequence[object], texts: Sequence[str]) -> list[Problem]:
+def sweep_without_flag(parsed: Sequence[object], texts: Sequence[str]) -> list[Problem]:
+    """Return the overrides that give several values, as problems of a line that is one run."""
     return [
         Problem(text, "gives several values, and this is one run", type_this=f"-m {text}")
         for override, text in zip(parsed, texts, strict=True)

@@ -9,6 +9,7 @@ from mmx.config.compose import Composed
 from mmx.config.launch import launch
 from mmx.verbs.arguments import allowed_packages
 from mmx.verbs.preflight import preflight
+from mmx.verbs.train_expand import expand
 from mmx.verbs.train_line import read_line
 from mmx.verbs.train_single import run_single
 from mmx.verbs.train_sweep import run_sweep
@@ -21,6 +22,7 @@ def main(arguments: Sequence[str]) -> int:
     if line.only_shows:
         launch(_show_only, line.flags, line.overrides, line.config_dirs)
         return 0
+    line = expand(line)
     where, overrides = _take(
         line.overrides, "hydra.sweep.dir" if line.multirun else "hydra.run.dir"
     )

@@ -1,4 +1,4 @@
-"""The command line of ``mmx train``: flags and overrides, in any order."""
+"""The command line of ``mmx train`` and ``mmx rank``: flags and overrides, in any order."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mmx.errors import UsageError
 
 @dataclass
 class Line:
-    """A command line of ``train``, sorted: flags and overrides may come in any order."""
+    """A command line of ``train`` or ``rank``, sorted: it may come in any order."""
 
     overrides: list[str] = field(default_factory=list)
     flags: list[str] = field(default_factory=list)
@@ -21,8 +21,8 @@ class Line:
     only_shows: bool = False
 
 
-def read_line(arguments: Sequence[str]) -> Line:
-    """Sort a command line. Raises UsageError for a flag that does not exist."""
+def read_line(arguments: Sequence[str], verb: str = "train") -> Line:
+    """Sort a command line. Raises UsageError for a flag that the verb does not have."""
     line, rest = Line(), list(arguments)
     while rest:
         word = rest.pop(0)
@@ -50,7 +50,7 @@ def read_line(arguments: Sequence[str]) -> Line:
             line.only_shows = line.only_shows or word == "--hydra-help"
         else:
             raise UsageError(
-                f"mmx train has no flag {word}",
-                tip="mmx train --help lists the flags; a setting is written key=value",
+                f"mmx {verb} has no flag {word}",
+                tip=f"mmx {verb} --help lists the flags; a setting is written key=value",
             )
     return line

@@ -12,7 +12,8 @@ from rich.console import Console
 from mmx.config.compose import Composed
 from mmx.config.launch import launch
 from mmx.experiment import assemble
-from mmx.runs import sweep
+from mmx.runs import gains_page, sweep
+from mmx.runs.gains import gains
 from mmx.runs.sweep import Sweep
 from mmx.verbs.preflight import Job
 from mmx.verbs.train_line import Line
@@ -75,6 +76,7 @@ def run_sweep(
     console.width = console.width if console.is_terminal else LOG_WIDTH
     for table in sweep.tables(rows):
         console.print(table)
+    _say_gains(console, plan, rows)
     failures = [row for row in rows if row["status"] != "done"]
     for row in failures:
         console.print(
@@ -87,3 +89,18 @@ def run_sweep(
     if stopped is not None:
         return stopped
     return 1 if failures else 0
+
+
+def _say_gains(console: Console, plan: Sweep, rows: Sequence[dict[str, object]]) -> None:
+    """Print and write what the finished runs gain, group by group."""
+    paths = {
+        group: [Path(str(row["run"])) for row in members]
+        for group, members in sweep.groups(rows).items()
+    }
+    found = gains(paths)
+    if not found.found:
+        return
+    gains_page.write(plan.path, found)
+    console.print(gains_page.table(found))
+    for text in gains_page.notes(found):
+        console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -15,8 +15,8 @@ GROUPS = (
     "experiment"
 )
 ROOT_KEYS = (
-    "seed, modalities, match, match_params, control, device, precision, compile, data_dir, "
-    "output_dir, cache, cache_gb, download"
+    "seed, seeds, modalities, match, match_params, control, curve, device, precision, compile, "
+    "data_dir, output_dir, cache, cache_gb, download"
 )
 ROOTS = f"{GROUPS}, trainer.<key>, {ROOT_KEYS}"
 TASKS = "cifar10, cifar100, digits, digits_av, fsdd, image_folder, stl10, table"
@@ -31,7 +31,7 @@ TRAINER = (
     "trainer.checkpoint_seconds, trainer.threads"
 )
 A_TABLE = "source=none target=table target.path=x.csv target.label=y 'target.columns={tabular: a}' "
-VERBS = "train, eval, predict, resume, reproduce, list, cache, doctor, completion"
+VERBS = "train, rank, eval, predict, resume, reproduce, list, cache, doctor, completion"
 
 ONE_PROBLEM = {
     # groups and options

@@ -36,6 +36,7 @@ SPECS: dict[type[Spec], Spec] = {
 }
 # Smaller than by default, for speed alone.
 SMALLER: dict[str, dict[str, Any]] = {
+    "SpectrogramResNet18": {"mels": 16},
     "VitB16": {"layers": 5, "heads": 2, "width": 16, "mlp_width": 24},
 }
 
@@ -219,3 +220,55 @@ def test_runs_in_bfloat16(encoder: type[Encoder]) -> None:
     features.pooled.float().sum().backward()
     assert features.pooled.isfinite().all()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
+@ENCODERS
+def test_depths_name_every_tensor_once(encoder: type[Encoder]) -> None:
+    model = make(encoder)
+    named = [
+        [name for name in model.state_dict() if name.startswith(prefixes)]
+        for prefixes in model.depths()
+    ]
+    assert sorted(name for depth in named for name in depth) == sorted(model.state_dict())
+    for depth, prefixes in zip(named, model.depths(), strict=True):
+        for prefix in prefixes:
+            assert any(name.startswith(prefix) for name in depth), prefix
+            exact = prefix in model.state_dict()
+            assert exact or prefix == "" or prefix.endswith("."), prefix
+
+
+@ENCODERS
+def test_a_depth_sees_only_what_lies_before_it(encoder: type[Encoder]) -> None:
+    model = make(encoder)
+    inputs = batch(kind(encoder))
+    reach: list[set[int]] = []  # of each module that holds tensors: the depths run before it
+    seen: set[int] = set()
+
+    def hook(depth: int) -> Any:
+        def run(*_: Any) -> None:
+            reach.append({other for other in seen if other > depth})
+            seen.add(depth)
+
+        return run
+
+    for name, module in model.named_modules():
+        own = [f"{name}.{tensor}" for tensor, _ in module.named_parameters(recurse=False)]
+        for depth, prefixes in enumerate(model.depths()):
+            if own and own[0].startswith(prefixes):
+                module.register_forward_pre_hook(hook(depth))
+    model(*inputs)
+    assert reach
+    assert not any(reach)
+
+
+@ENCODERS
+def test_tensors_that_follow_the_input_are_of_the_first_depth(encoder: type[Encoder]) -> None:
+    model = make(encoder)
+    state = model.state_dict()
+    for name, follows in model.input_tensors().items():
+        assert name.startswith(model.depths()[0])
+        if follows == "channels":
+            assert state[name].dim() >= 3
+        else:
+            assert state[name].shape[0] == 1
+            assert state[name].dim() == 3

@@ -33,7 +33,7 @@ def test_only_what_the_run_reads_is_kept(composer):
         "source": ["image"],
         "target": ["image", "audio"],
     }
-    assert experiment.control
+    assert experiment.controls == ("scratch",)
 
 
 def test_a_source_that_nothing_is_taken_from_is_dropped(composer):
@@ -42,7 +42,7 @@ def test_a_source_that_nothing_is_taken_from_is_dropped(composer):
     assert experiment.config["source"] is None
     assert experiment.dropped["source"] == "this transfer mode takes nothing from a source"
     assert list(experiment.config["encoder"]) == ["image"]
-    assert not experiment.control
+    assert experiment.controls == ()
 
 
 def test_without_a_source_there_is_nothing_to_compare_with(composer):

@@ -108,7 +108,8 @@ def whole(
 
 
 def kept(run: RunDirectory) -> dict[str, Any]:
-    return {key: value for key, value in run.summary().items() if key not in ("run", "timing")}
+    found = {k: v for k, v in run.summary().items() if k not in ("run", "timing", "faster")}
+    return {**found, "faster": (run.summary().get("faster") or {}).get("target_steps")}
 
 
 def without_seconds(run: RunDirectory) -> list[dict[str, Any]]:
@@ -218,3 +219,50 @@ def test_a_run_that_is_worked_on_cannot_be_resumed(
             f"mmx: {run.path} is being worked on by process {pid}\n  tip: wait for it, or stop it\n"
         )
     )
+
+
+def test_a_source_that_four_runs_want_is_trained_once_though_its_trainer_is_killed(
+    nursery: Nursery, words: list[str], tmp_path: Path
+) -> None:
+    cache = f"cache={tmp_path / 'cache'}"
+    more = ["trainer.source_epochs=60", "trainer.epochs=2", "control=none", cache]
+    fusions = ("concat", "gmu", "gated", "late_mean")
+    lines = {
+        name: [*words, *more, f"fusion={name}", "transfer=parameter", "transfer.fusion=false"]
+        for name in fusions
+    }
+    pids = {name: nursery.start(tmp_path / name, *line) for name, line in lines.items()}
+    trainer = who_trains(tmp_path, fusions)
+    os.kill(pids[trainer], signal.SIGKILL)
+    codes = {name: nursery.wait(pid) for name, pid in pids.items()}
+    said = {name: (tmp_path / name / "stderr").read_text() for name in fusions}
+    others = [name for name in fusions if name != trainer]
+    assert codes == {**dict.fromkeys(others, 0), trainer: -signal.SIGKILL}, said
+    assert all("waiting for process" in said[name] for name in others), said
+    runs = {name: only_run(tmp_path / name) for name in fusions}
+    trained = [name for name in others if not runs[name].summary()["timing"]["source_cached"]]
+    assert len(trained) == 1
+    weights = {runs[name].stage_file("source").read_bytes() for name in others}
+    assert len(weights) == 1
+    # The killed one is resumed, and ends as if it had not been.
+    assert nursery.run(tmp_path / trainer, "resume", str(runs[trainer].path)) == 0
+    alone = tmp_path / "alone"
+    assert nursery.run(alone, *lines[trainer], "cache=off") == 0
+    assert kept(runs[trainer]) == kept(only_run(alone))
+    assert without_seconds(runs[trainer]) == without_seconds(only_run(alone))
+
+
+def who_trains(folder: Path, names: tuple[str, ...]) -> str:
+    """Wait until one run trains its source and the others wait; return the name of the one."""
+    for _ in range(6000):
+        said = {name: (folder / name / "stderr").read_text() for name in names}
+        waiting = [name for name in names if "waiting for process" in said[name]]
+        if len(waiting) == len(names) - 1:
+            return next(name for name in names if name not in waiting)
+        time.sleep(0.01)
+    raise AssertionError(said)
+
+
+def only_run(folder: Path) -> RunDirectory:
+    [path] = folder.glob("outputs/runs/2*")
+    return RunDirectory(path)

@@ -21,7 +21,6 @@ from mmx.modalities import Batch, Features, Spec
 from mmx.model import MultimodalModel, Parts
 from mmx.sharing import Sharing, Trunk
 from mmx.sharing.architecture import Architecture
-from mmx.sharing.base import TaskSharing
 from mmx.sharing.modalities import Modalities
 from mmx.sharing.parameters import Parameters
 from mmx.sharing.tasks import Tasks
@@ -70,7 +69,6 @@ def features(rows: int = 4) -> dict[str, Features]:
 @EACH
 def test_what_each_variant_shares(kind: type[Sharing]) -> None:
     assert (kind.modalities, kind.classifiers, kind.tasks) == KINDS[kind]
-    assert issubclass(kind, TaskSharing) == kind.tasks
     made = kind(width=7, depth=3).trunk(WIDTHS)
     assert made.one == kind.modalities
     assert made.width == 7

@@ -77,7 +77,7 @@ def test_the_target_the_transfer_and_the_place_do_not_matter_to_a_source(
     cache: Cache, line: Callable[..., list[str]], once
 ) -> None:
     once(line("transfer=parameter"))
-    once(line("transfer=parameter", "transfer.regularizer=l2_sp", "target.fraction=0.7"))
+    once(line("transfer=parameter", "regularizer=l2_sp", "target.fraction=0.7"))
     once(line("transfer=parameter", "trainer.workers=1", "trainer.checkpoint_seconds=3"))
     assert kinds(cache) == {"stage": 1}
 
@@ -104,6 +104,48 @@ def test_a_changed_bit_of_data_gives_another_key(
         once(overrides(changed, tables["two"], TWO, "control=none"))
     changed.unlink()
     assert kinds(cache) == {"stage": 2}
+
+
+def test_a_source_with_one_modality_serves_all_fusions_and_modes(
+    cache: Cache, overrides: Overrides, once, tables: dict[str, Path]
+) -> None:
+    for mode in ("parameter", "feature"):
+        for fusion in ("gmu", "concat"):
+            chosen = ("control=none", f"transfer={mode}", f"fusion={fusion}")
+            once(overrides(tables["one"], tables["two"], ("image",), *chosen))
+    assert kinds(cache) == {"stage": 1, "features": 1}
+    asked = ("control=none", "transfer=parameter", "transfer.fusion=true", "fusion=gmu")
+    once(overrides(tables["one"], tables["two"], ("image",), *asked))
+    assert kinds(cache) == {"stage": 2, "features": 1}
+
+
+def test_a_control_is_trained_once_for_all_transfers(
+    cache: Cache, overrides: Overrides, once, tables: dict[str, Path], monkeypatch
+) -> None:
+    def run(*more: str) -> RunDirectory:
+        return once(overrides(tables["one"], tables["two"], TWO, *more))
+
+    chosen = [("transfer=feature",), ("transfer=parameter",), ("trainer.source_epochs=1",)]
+    runs = [run("fusion=concat", *more) for more in chosen]
+    said = [(each.path / "run.log").read_text() for each in runs]
+    assert ["control two: taken from the cache" in text for text in said] == [False, True, True]
+    monkeypatch.setenv("MMX_CACHE_DIR", "off")
+    anew = run("fusion=concat", *chosen[2])
+    assert runs[2].summary()["control"] == anew.summary()["control"]
+    assert runs[2].summary()["gain"] == anew.summary()["gain"]
+    assert numbers(runs[2]) == numbers(anew)
+
+
+@pytest.mark.parametrize(
+    "change", ["seed=1", "trainer.epochs=1", "target.fraction=0.9", "fusion=gmu", "balance=weights"]
+)
+def test_what_a_control_depends_on_gives_another_key(
+    cache: Cache, overrides: Overrides, once, tables: dict[str, Path], change: str
+) -> None:
+    epochs = "trainer.source_epochs=2"
+    for more in ((), (change,)):
+        run = once(overrides(tables["one"], tables["two"], TWO, epochs, "fusion=concat", *more))
+    assert "control two: taken from the cache" not in (run.path / "run.log").read_text()
 
 
 def test_cache_off(cache: Cache, line: Callable[..., list[str]], once) -> None:

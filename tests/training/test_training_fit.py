@@ -3,7 +3,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,7 @@ from mmx.training.recipe import Validation
 from mmx.training.trainer import Trainer
 from mmx.transfer import Report, Start
 from mmx.transfer.base import everything_fresh
-from mmx.transfer.l2_sp import l2_sp
+from mmx.transfer.regularizers import Penalty, Step
 
 Make = Callable[..., object]
 
@@ -179,10 +178,19 @@ def test_accumulated_batches_equal_one_large_batch(bench, tmp_path: Path) -> Non
         assert left[2] == pytest.approx(right[2], abs=1e-5)
 
 
-def penalised(strength: float, model: MultimodalModel) -> Start:
-    shared = {name for name, _ in model.named_parameters()}
-    start = everything_fresh(model)
-    return replace(start, regularizer=l2_sp(model, shared, alpha=strength, beta=0.0))
+class Pull(Penalty):
+    """Half of α times the squared way that the weights have gone since it was made."""
+
+    of_weights = True
+
+    def __init__(self, model: MultimodalModel, alpha: float) -> None:
+        super().__init__()
+        self.start = [p.detach().clone() for p in model.parameters()]
+        self.alpha = alpha
+
+    def forward(self, step: Step) -> torch.Tensor:
+        ways = zip(step.model.parameters(), self.start, strict=True)
+        return self.alpha / 2 * torch.stack([(p - p0).square().sum() for p, p0 in ways]).sum()
 
 
 @pytest.mark.parametrize(("size", "accumulate"), [(16, 1), (8, 2)])
@@ -195,14 +203,12 @@ def test_a_regulariser_counts_once_a_step_whatever_the_batches(
         augment=False,
         optimizer=Sgd(lr=0.1, momentum=0.0, weight_decay=0.0),
         trainer={"batch_size": size, "accumulate": accumulate, "epochs": 1, "warmup": 0.0},
-        start=partial(penalised, 0.5),
     )
     fixed(run)
+    run.penalty = Pull(run.model, 0.5)
     with torch.no_grad():
-        start = run.start(run.model)
         for parameter in run.model.parameters():
             parameter.add_(1.0)
-    run.start = lambda model: start
     # All weights stand one away from where they started: R = 0.5 / 2 per weight.
     count = sum(p.numel() for p in run.model.parameters())
     plain = bench(
@@ -410,9 +416,11 @@ def test_a_run_stopped_after_any_step_ends_as_if_it_had_not_been(
         again = second.fit()
         assert_same(weights(second.model), weights(whole.model))
         assert first.epochs() + second.epochs() == whole.epochs()
-        assert replace(again, seconds=0, samples_per_s=0) == replace(
-            fitted, seconds=0, samples_per_s=0
+        assert replace(again, seconds=0, samples_per_s=0, history=[]) == replace(
+            fitted, seconds=0, samples_per_s=0, history=[]
         )
+        assert [(e[0], e[2]) for e in again.history] == [(e[0], e[2]) for e in fitted.history]
+        assert [e[1] for e in again.history] == sorted(e[1] for e in again.history)
 
 
 def test_a_run_stopped_many_times_ends_as_if_it_had_not_been(bench, stop_after) -> None:

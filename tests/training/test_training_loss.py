@@ -13,6 +13,7 @@ from mmx.balance.mixup import Mixup
 from mmx.balance.resample import Resample
 from mmx.modalities import Batch
 from mmx.training.loss import BatchLoss, Companion, drop_modalities
+from mmx.transfer.weighting.fixed import Fixed
 
 
 def batch(rows: int, **present: list[bool] | None) -> Batch:
@@ -139,7 +140,7 @@ def test_mixup_weighs_both_labels(bench) -> None:
 
 def test_a_companion_goes_through_all_its_rows_pass_after_pass(bench) -> None:
     run = bench()
-    beside = Companion(run.loss_of, 0.5, 1, 8)
+    beside = Companion(run.loss_of, Fixed(), 1, 8)
     rows = run.data.rows("train")
     passes = len(rows) // 8
     first = np.concatenate(beside.rows(0, passes))
@@ -151,12 +152,11 @@ def test_a_companion_goes_through_all_its_rows_pass_after_pass(bench) -> None:
     assert np.array_equal(np.concatenate(late[passes - 2 : 2 * passes - 2]), again)
 
 
-def test_a_companions_loss_has_its_weight(bench) -> None:
+def test_a_companion_yields_the_loss_of_its_rows(bench) -> None:
     run = bench(dropout=0.0, augment=False)
     run.model.eval()
-    loss = replace(run.loss_of, augment=False)
-    (full, _), (quarter, batch) = (
-        next(Companion(loss, weight, 1, 8).losses(0, 1)) for weight in (1.0, 0.25)
-    )
-    assert len(batch) == 8
-    assert quarter.item() == pytest.approx(0.25 * full.item())
+    beside = Companion(replace(run.loss_of, augment=False), Fixed(source_weight=0.25), 1, 8)
+    for rows, (loss, batch) in zip(beside.rows(3, 4), beside.losses(3, 4), strict=True):
+        assert batch.target.equal(run.data.target[torch.from_numpy(rows)])
+        expected = run.criterion.task_loss(run.model(batch), batch.target)
+        torch.testing.assert_close(loss, expected)

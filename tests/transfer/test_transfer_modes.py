@@ -16,7 +16,8 @@ from mmx.modalities.tabular import TabularSpec
 from mmx.model import MultimodalModel
 from mmx.transfer import Report, Source, Start
 from mmx.transfer.feature import Feature
-from mmx.transfer.parameter import Parameter, whole_encoders
+from mmx.transfer.freezing import whole_encoders
+from mmx.transfer.parameter import Parameter
 from mmx.transfer.scratch import Scratch
 from mmx.transfer.structure import Structure
 
@@ -60,7 +61,6 @@ def test_scratch_and_structure_leave_every_weight_fresh(mode: Scratch | Structur
     assert start.report.counts() == {"copied": 0, "adapted": 0, "frozen": 0, "fresh": len(before)}
     assert lists(start.report) == sorted(before)
     assert (start.frozen, start.frozen_encoders, start.rates) == (frozenset(), frozenset(), {})
-    assert start.regularizer is None
     assert start.weight_decay
     assert all(torch.equal(before[name], now) for name, now in model.state_dict().items())
 
@@ -98,8 +98,11 @@ def test_rates_hold_for_what_was_copied_only() -> None:
     given = Source({k: v for k, v in source().state.items() if "image" in k}, CLASSES)
     model = make(2)
     start = Parameter(copied_rate=0.1).start(given, model, CLASSES)
-    names = {name for name, _ in model.named_parameters() if name.startswith("encoders.image.")}
-    assert start.rates == dict.fromkeys(names, 0.1)
+    rates = {
+        name: 0.1 if name.startswith("encoders.image.") else 1.0
+        for name, _ in model.named_parameters()
+    }
+    assert start.rates == rates
     assert "fusion.layers.0.weight" in start.report.fresh
 
 
@@ -208,16 +211,3 @@ def test_whole_encoders_need_every_tensor() -> None:
     names = ["encoders.a.w", "encoders.a.b", "encoders.b.w", "fusion.w"]
     assert whole_encoders(names, {"encoders.a.w", "encoders.b.w", "fusion.w"}) == {"b"}
     assert whole_encoders(names, set(names)) == {"a", "b"}
-
-
-def test_l2_sp_takes_the_place_of_weight_decay() -> None:
-    model = make(2)
-    start = Parameter(regularizer="l2_sp", alpha=0.5, beta=0.25).start(source(), model, CLASSES)
-    assert not start.weight_decay
-    assert start.regularizer is not None
-    assert start.regularizer(model).item() == 0.0
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(2.0)
-    count = sum(parameter.numel() for parameter in model.parameters())
-    assert start.regularizer(model).item() == pytest.approx(0.5 / 2 * 4 * count)

@@ -64,3 +64,7 @@ class LogmelLstm(Encoder):
         frames, mask = self.frontend(x, lengths)  # (B, T, F), (B, T)
         tokens = self.lstm(frames, mask)  # (B, T, D)
         return Features(tokens, mask, masked_mean(tokens, mask))
+
+    def depths(self) -> tuple[tuple[str, ...], ...]:
+        """Return the layers."""
+        return self.lstm.depths("lstm.")

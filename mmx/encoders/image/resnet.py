@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 from torchvision.models import resnet
 
-from mmx.encoders.base import Encoder
+from mmx.encoders.base import Encoder, FollowsInput
 from mmx.encoders.image.pretrained import Normalize, Stem, load_weights, small_stem
 from mmx.encoders.sequence import step_mask
 from mmx.modalities import Features
@@ -86,6 +86,14 @@ class ResNet(Encoder):
             levels.append(x.mean((2, 3)))
         tokens = x.flatten(2).transpose(1, 2)  # (B, T, D)
         return Features(tokens, step_mask(None, tokens), levels[-1], tuple(levels))
+
+    def depths(self) -> tuple[tuple[str, ...], ...]:
+        """Return the stem, then the four layers of blocks."""
+        return ("stem.",), *((f"layers.{index}.",) for index in range(len(self.layers)))
+
+    def input_tensors(self) -> dict[str, FollowsInput]:
+        """Return the first convolution."""
+        return {"stem.0.weight": "channels"}
 
 
 class ResNet18(ResNet):

@@ -7,8 +7,9 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor, nn
 
-from mmx.encoders.base import Encoder
+from mmx.encoders.base import Encoder, FollowsInput
 from mmx.encoders.sequence import step_mask
+from mmx.encoders.stages import convolution_stages, stage_widths
 from mmx.modalities import Features
 from mmx.modalities.image import ImageSpec
 
@@ -43,26 +44,15 @@ class SmallCnn(Encoder):
         depth: Annotated[int, Field(ge=1, le=8)] = 4,
     ) -> None:
         super().__init__()
-        halvings = 2 ** (depth - 1)
-        if width % halvings:
-            raise ValueError(
-                f"`width` (={width}) must be a multiple of 2 ** (depth - 1) = {halvings}, "
-                f"since `depth` is {depth}"
-            )
-        if min(spec.height, spec.width) < 4:
+        self.level_widths = stage_widths(width, depth)
+        self.width = width
+        side = min(spec.height, spec.width)
+        if side < 4:
             raise ValueError(
                 f"pictures of {spec.height}×{spec.width} pixels are too small: "
                 "SmallCnn needs at least 4×4"
             )
-        self.level_widths = tuple(width // 2**k for k in reversed(range(depth)))
-        self.width = width
-        self.stages = nn.ModuleList()
-        channels, side = 3, min(spec.height, spec.width)
-        for index, out in enumerate(self.level_widths):
-            pool = index < depth - 1 and side >= 4
-            side = side // 2 if pool else side
-            self.stages.append(_stage(channels, out, pool=pool))
-            channels = out
+        self.stages = convolution_stages(3, self.level_widths, side=side, norm=nn.BatchNorm2d)
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Features:
         """Encode pictures.
@@ -82,9 +72,10 @@ class SmallCnn(Encoder):
         tokens = x.flatten(2).transpose(1, 2)  # (B, T, D), a view in channels-last memory
         return Features(tokens, step_mask(None, tokens), tokens.amax(1), tuple(levels))
 
+    def depths(self) -> tuple[tuple[str, ...], ...]:
+        """Return the stages."""
+        return tuple((f"stages.{index}.",) for index in range(len(self.stages)))
 
-def _stage(channels: int, out: int, *, pool: bool) -> nn.Sequential:
-    # No bias in the convolution: the norm subtracts it again.
-    convolution = nn.Conv2d(channels, out, 3, padding=1, bias=False)
-    pools = [nn.MaxPool2d(2)] if pool else []
-    return nn.Sequential(convolution, *pools, nn.BatchNorm2d(out), nn.ReLU(inplace=True))
+    def input_tensors(self) -> dict[str, FollowsInput]:
+        """Return the first convolution."""
+        return {"stages.0.0.weight": "channels"}

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 from torchvision.models import vision_transformer
 
-from mmx.encoders.base import Encoder
+from mmx.encoders.base import Encoder, FollowsInput
 from mmx.encoders.image.pretrained import Normalize, Stem, load_weights, small_stem
 from mmx.encoders.sequence import step_mask
 from mmx.modalities import Features
@@ -119,3 +119,14 @@ class VitB16(Encoder):
         x = encoder.ln(x)
         tokens = x[:, 1:]
         return Features(tokens, step_mask(None, tokens), x[:, 0], tuple(levels))
+
+    def depths(self) -> tuple[tuple[str, ...], ...]:
+        """Return patches, class token and positions, then the layers, then the last norm."""
+        children = self.net.encoder.layers.named_children()
+        embedding = ("net.conv_proj.", "net.class_token", "net.encoder.pos_embedding")
+        layers = (f"net.encoder.layers.{name}." for name, _ in children)
+        return embedding, *((layer,) for layer in layers), ("net.encoder.ln.",)
+
+    def input_tensors(self) -> dict[str, FollowsInput]:
+        """Return the projection of patches, and the positions."""
+        return {"net.conv_proj.weight": "channels", "net.encoder.pos_embedding": "grid"}

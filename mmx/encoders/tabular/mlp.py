@@ -63,3 +63,7 @@ class Mlp(Encoder):
             levels.append(x)
         tokens = x[:, None]
         return Features(tokens, step_mask(None, tokens), x, tuple(levels))
+
+    def depths(self) -> tuple[tuple[str, ...], ...]:
+        """Return the layers."""
+        return tuple((f"layers.{index}.",) for index in range(len(self.layers)))

@@ -61,3 +61,7 @@ class Lstm(Encoder):
         words, mask = self.words(x, lengths)  # (B, T, embedding), (B, T)
         tokens = self.lstm(words, mask)  # (B, T, D)
         return Features(tokens, mask, masked_max(tokens, mask))
+
+    def depths(self) -> tuple[tuple[str, ...], ...]:
+        """Return the word vectors, then the layers."""
+        return (("words.",), *self.lstm.depths("lstm."))

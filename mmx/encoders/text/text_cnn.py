@@ -79,3 +79,7 @@ class TextCnn(Encoder):
         ]
         tokens = torch.cat(answers, dim=1).relu().transpose(1, 2)  # (B, T, D)
         return Features(tokens, mask, masked_max(tokens, mask))
+
+    def depths(self) -> tuple[tuple[str, ...], ...]:
+        """Return the word vectors, then the filters."""
+        return (("words.",), ("convolutions.",))

@@ -1,0 +1,123 @@
+"""Which controls a run has, and whether they can be had."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from mmx.config.build import Builder
+from mmx.config.signature import show
+from mmx.errors import Problem, closest
+from mmx.experiment.fitting import Built, misfits, variant
+
+CONTROLS = ("scratch", "unimodal", "linear_probe", "majority")
+"""From scratch on the same data; the best single modality from scratch; a linear head on the
+source's frozen encoders; always the most frequent class. All have the budget of the target."""
+NONE = "none"
+
+
+def names_of(control: Any) -> tuple[str, ...]:
+    """Return the controls that the key ``control`` names, each once."""
+    names = [control] if isinstance(control, str) else [str(name) for name in control]
+    return tuple(name for name in dict.fromkeys(names) if name != NONE)
+
+
+def canonical(names: tuple[str, ...]) -> str | list[str]:
+    """Return controls as a config says them: the same ones always in the same words."""
+    return list(names) if len(names) > 1 else names[0] if names else NONE
+
+
+def with_controls(
+    builder: Builder,
+    config: dict[str, Any],
+    built: Built,
+    dropped: dict[str, str],
+    *,
+    source_weights: bool,
+) -> dict[str, Any]:
+    """Return the config with those controls that the run trains; what is wrong is noted.
+
+    Args:
+        builder: Notes problems.
+        config: Its ``control`` is settled.
+        built: The experiment so far.
+        dropped: Is told of a control that says nothing here.
+        source_weights: Whether a source is trained before the target.
+    """
+    if built.settings is None:
+        return config
+    names = names_of(built.settings.control)
+    problems = list(_unknown(names, built.settings.control))
+    if not problems:
+        if built.tasks["source"] is None and "scratch" in names:
+            why = "the run itself is from scratch: there is nothing to compare it with"
+            dropped["control"] = why
+            names = tuple(name for name in names if name != "scratch")
+        problems = list(_impossible(names, built, source_weights=source_weights))
+    builder.problems.extend(problems)
+    return {**config, "control": canonical(names)}
+
+
+def _unknown(names: tuple[str, ...], given: Any) -> Iterator[Problem]:
+    for name in names:
+        if name not in CONTROLS:
+            near = closest(name, [*CONTROLS, NONE])
+            fixed = tuple(near if each == name and near else each for each in names)
+            yield Problem(
+                f"control={show(given)}",
+                f"there is no control {name}",
+                accepted=", ".join([*CONTROLS, NONE]) + ", or a list of them",
+                closest=near,
+                type_this=near and f"control={show(canonical(names_of(fixed)))}",
+            )
+
+
+def _impossible(names: tuple[str, ...], built: Built, *, source_weights: bool) -> Iterator[Problem]:
+    """Yield why controls cannot be had here."""
+    given = f"control={show(canonical(names))}"
+
+    def without(name: str) -> str:
+        return f"control={show(canonical(tuple(each for each in names if each != name)))}"
+
+    if "linear_probe" in names and not source_weights:
+        source, transfer = built.tasks["source"], built.transfer
+        why, other = "there is no source", "source=<task>"
+        if source is not None and transfer is not None:
+            why, other = f"transfer={variant(type(transfer))} trains none", "transfer=parameter"
+            if built.parts.sharing is not None and built.parts.sharing.tasks:
+                other = f"sharing=none {other}"
+        yield Problem(
+            given,
+            f"a linear probe reads the weights of a source trained before, and {why}",
+            type_this=f"{without('linear_probe')}   (or {other})",
+        )
+    label_free = "target" in built.roles and built.roles["target"].objective.label_free
+    if "majority" in names and label_free:
+        why = "the most frequent class answers with labels, and the objective reads none"
+        yield Problem(given, why, type_this=without("majority"))
+    if "unimodal" in names:
+        for name, problem in _alone(built):
+            yield Problem(
+                given,
+                f"unimodal trains {name} alone, and {problem.given}: {problem.reason}",
+                type_this=without("unimodal"),
+            )
+            break  # of one objective or fusion the other modalities say the same
+
+
+def _alone(built: Built) -> Iterator[tuple[str, Problem]]:
+    """Yield what does not fit a single one of the target's modalities but fits all together."""
+    whole = set(misfits(built))
+    target = built.modalities.get("target", {})
+    for name in sorted(target) if len(target) > 1 else ():
+        alone = replace(
+            built,
+            tasks={"source": None, "target": built.tasks["target"]},
+            modalities={"target": {name: target[name]}},
+            transfer=None,
+            regularizer=None,
+        )
+        for problem in misfits(alone):
+            if problem not in whole:
+                yield name, problem

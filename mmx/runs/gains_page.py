@@ -1,0 +1,143 @@
+"""The gains of a sweep for its readers: a table, gains.csv, gains.json, gains.html."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader
+from rich.table import Table
+from rich.text import Text
+
+from mmx.runs import plots
+from mmx.runs.atomic import write_json, write_text
+from mmx.runs.gains import (
+    Gains,
+    GroupGain,
+    LessData,
+    fraction_of,
+    less_data,
+    percent,
+)
+from mmx.runs.suites import Grid, Sheet
+
+ONE_SEED = (
+    "Groups of one seed: their intervals are over test samples alone, and say nothing of the "
+    "luck of training. seeds=5 trains five."
+)
+SEEDS = (
+    "Intervals are over seeds and test samples: samples are resampled, the same ones for all "
+    "models of a group; seeds are few, so their mean is studentised (Student's t)."
+)
+
+
+def title(gains: Gains) -> str:
+    """Return what the table holds."""
+    if gains.comparisons == 1:
+        return "Gain over the control, 95 % interval"
+    return (
+        f"Gain over the control, {percent(gains.level)} intervals: all {gains.comparisons} hold "
+        "together in 95 % of cases (Bonferroni)"
+    )
+
+
+def grid(gains: Gains) -> Grid:
+    """Return the table as text; what is the same for all groups has no column."""
+    lines = [
+        {
+            **each.group,
+            "metric": each.gain.metric,
+            "over": each.gain.control,
+            "seeds": str(len(each.seeds)),
+            "target mean": f"{each.target:.3f}",
+            "control mean": f"{each.control:.3f}",
+            "gain": f"{each.gain.value:+.3f}",
+            "interval": _interval(each),
+            "verdict": each.gain.verdict,
+        }
+        for each in gains.found
+    ]
+    heads = list(dict.fromkeys(head for line in lines for head in line))
+    if len({line["over"] for line in lines}) == 1:
+        heads.remove("over")
+    rows = tuple(tuple(line.get(head, "") for head in heads) for line in lines)
+    return Grid(title(gains), tuple(heads), rows)
+
+
+def _interval(each: GroupGain) -> str:
+    if each.gain.interval is None:
+        return ""
+    low, high = each.gain.interval
+    return f"{low:+.3f} … {high:+.3f}"
+
+
+def table(gains: Gains) -> Table:
+    """Return the table for a terminal; negative transfer stands out."""
+    shown = grid(gains)
+    found = Table(*shown.columns, title=shown.title, title_justify="left")
+    for each, cells in zip(gains.found, shown.rows, strict=True):
+        # As text: a value such as [image,text] would be read as markup.
+        found.add_row(*map(Text, cells), style="bold red" if each.gain.negative else "")
+    return found
+
+
+def notes(gains: Gains) -> list[str]:
+    """Return how to read the table, and what it says of less data."""
+    counts = {len(each.seeds) for each in gains.found}
+    how = [SEEDS] if max(counts, default=0) > 1 else []
+    how += [ONE_SEED] if 1 in counts else []
+    return [*how, *(each.text for each in less_data(gains.found))]
+
+
+def write(path: Path, gains: Gains) -> None:
+    """Write ``gains.csv``, ``gains.json`` and ``gains.html`` into a sweep's directory."""
+    lines = [{**each.group, **each.numbers()} for each in gains.found]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(lines[0]), restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    write_text(path / "gains.csv", text.getvalue())
+    write_json(path / "gains.json", gains.data())
+    pages = Environment(loader=PackageLoader("mmx.runs", "."), autoescape=True)
+    html = pages.get_template("suite.html.jinja").render(run=path.name, sheet=sheet(gains))
+    write_text(path / "gains.html", html)
+
+
+def sheet(gains: Gains) -> Sheet:
+    """Return the page of a sweep's gains."""
+    bars = {_label(each): each.gain.value for each in gains.found}
+    return Sheet(
+        name="gains",
+        title="Gains",
+        split="test",
+        notes=tuple(notes(gains)),
+        grids=(grid(gains),),
+        charts=(
+            plots.bars("gain over the control", bars, signed=True),
+            *(_curve(each) for each in less_data(gains.found)),
+        ),
+        columns=(),
+        rows=(),
+    )
+
+
+def _label(each: GroupGain) -> str:
+    return f"{each.label} over {each.gain.control}".strip()
+
+
+def _curve(each: LessData) -> plots.Lines:
+    """Return the metric over the part of the labels, of transfer and control."""
+    curves = {
+        name: [(fraction_of(point), value, f"{name} {value:.3f}") for point, value in points]
+        for name, points in (
+            ("transfer", [(point, point.target) for point in each.points]),
+            (each.control, [(point, point.control) for point in each.points]),
+        )
+    }
+    return plots.lines(
+        f"{each.points[0].gain.metric} {each.label}".strip(),
+        curves,
+        caption="part of the labels",
+        floor=(each.points[-1].control, f"{each.control} with all"),
+    )

@@ -1,0 +1,235 @@
+"""A ranking on disk: candidates in order, with all that is known of each.
+
+    outputs/ranks/<id>/  status.json  ranking.csv  ranking.json  work/
+
+The id follows from the candidates, so the same command goes on where it was interrupted;
+``work`` holds the source that was being trained then, and is empty otherwise.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import math
+import shutil
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from mmx.runs.atomic import write_json, write_text
+from mmx.runs.directory import RunDirectory
+
+COUNTED = ("logme", "h_score_shrunk", "leep", "nce", "transrate", "knn")
+"""Scores with a vote. H-score without shrinkage has none: it is C − 1 for any features of
+D ≥ N − 1, and where it says something, its shrunk form says it too."""
+SHOWN = ("logme", "h_score", "h_score_shrunk", "leep", "nce", "transrate", "knn")
+ORDER = (
+    "ordered by mean place: the mean, over the scores that every candidate has, of its place "
+    "by that score (1 is best; equals share the mean of theirs); the probe breaks ties"
+)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One candidate of a ranking.
+
+    Attributes:
+        job: Its overrides, as typed.
+        varied: Of these, what differs between the candidates.
+        facts: ``scores``, ``blank``, ``metric``, ``probe`` and what else is known of it; empty
+            where it failed.
+        error: Why it failed.
+    """
+
+    job: str
+    varied: dict[str, str]
+    facts: dict[str, Any] = field(default_factory=dict)
+    error: str = ""
+
+    @property
+    def label(self) -> str:
+        """What it is, for people."""
+        return " ".join(f"{key}={value}" for key, value in self.varied.items()) or self.job
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A candidate in its place; both numbers are None where it failed.
+
+    Attributes:
+        candidate: Which.
+        place: From 1.
+        mean_place: What it is ordered by; None where no score is common to all.
+    """
+
+    candidate: Candidate
+    place: int | None
+    mean_place: float | None
+
+
+def counted(candidates: Sequence[Candidate]) -> list[str]:
+    """Return the scores that order: those that every candidate has that did not fail."""
+    ranked = [each.facts["scores"] for each in candidates if not each.error]
+    return [name for name in COUNTED if ranked and all(name in scores for scores in ranked)]
+
+
+def places(values: Sequence[float]) -> list[float]:
+    """Return each value's place, 1 for the largest; equals share the mean of their places."""
+    return [
+        sum(other > value for other in values) + (sum(o == value for o in values) + 1) / 2
+        for value in values
+    ]
+
+
+def order(candidates: Sequence[Candidate]) -> list[Placed]:
+    """Return the candidates, best first; those that failed come last, in their own order."""
+    ranked = [each for each in candidates if not each.error]
+    by_score = [places([e.facts["scores"][name] for e in ranked]) for name in counted(ranked)]
+    means = [
+        statistics.fmean(column[row] for column in by_score) if by_score else None
+        for row in range(len(ranked))
+    ]
+
+    def key(row: int) -> tuple[float, float]:
+        return (means[row] or 0.0, -_probe(ranked[row]))
+
+    rows = sorted(range(len(ranked)), key=key)
+    placed = [Placed(ranked[row], place, means[row]) for place, row in enumerate(rows, 1)]
+    return placed + [Placed(each, None, None) for each in candidates if each.error]
+
+
+def _probe(candidate: Candidate) -> float:
+    value = candidate.facts["probe"]
+    return -math.inf if value is None else float(value)
+
+
+def varied(jobs: Sequence[Sequence[str]]) -> list[dict[str, str]]:
+    """Return, for each job, those of its overrides that differ between jobs."""
+    pairs = [
+        {key: value for key, sign, value in (text.partition("=") for text in job) if sign}
+        for job in jobs
+    ]
+    keys = dict.fromkeys(key for each in pairs for key in each)
+    differing = [key for key in keys if len({each.get(key) for each in pairs}) > 1]
+    return [{key: each.get(key, "") for key in differing} for each in pairs]
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """A ranking's folder.
+
+    Attributes:
+        path: It.
+    """
+
+    path: Path
+
+    @classmethod
+    def of(cls, output: Path, fingerprints: Sequence[str], rows: int) -> Ranking:
+        """Return the ranking of these experiments on at most so many rows."""
+        text = "\n".join([*sorted(set(fingerprints)), str(rows)])
+        identity = hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
+        path = output / "ranks" / identity
+        path.mkdir(parents=True, exist_ok=True)
+        return cls(path)
+
+    @property
+    def directory(self) -> RunDirectory:
+        """The folder as one that a process holds, and that has a status."""
+        return RunDirectory(self.path)
+
+    def work(self, fingerprint: str) -> RunDirectory:
+        """Return where a candidate's source trains; what an interruption left is there."""
+        path = self.path / "work" / fingerprint
+        path.mkdir(parents=True, exist_ok=True)
+        return RunDirectory(path)
+
+    def cleared(self) -> None:
+        """Remove what nobody will resume."""
+        shutil.rmtree(self.path / "work", ignore_errors=True)
+
+    def write(self, target: str, seed: int, found: Sequence[Placed]) -> Path:
+        """Write ``ranking.json`` and ``ranking.csv``, and return the latter's path."""
+        votes = counted([each.candidate for each in found])
+        facts = {"target": target, "seed": seed, "order": ORDER, "counted": votes}
+        entries = [
+            {
+                "place": each.place,
+                "mean_place": each.mean_place,
+                "job": each.candidate.job,
+                "varied": each.candidate.varied,
+                **each.candidate.facts,
+                "error": each.candidate.error,
+            }
+            for each in found
+        ]
+        write_json(self.path / "ranking.json", {**facts, "candidates": entries})
+        text = io.StringIO()
+        rows = [_row(each) for each in found]
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        writer = csv.DictWriter(text, names, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_text(self.path / "ranking.csv", text.getvalue())
+        return self.path / "ranking.csv"
+
+
+def _row(placed: Placed) -> dict[str, Any]:
+    """Return a candidate as one line of ``ranking.csv``; None is written as an empty cell."""
+    candidate, facts = placed.candidate, placed.candidate.facts
+    scores = facts.get("scores", {})
+    kept = ("metric", "probe", "rows", "width", "source_seconds", "source_cached", "seconds")
+    return {
+        "place": placed.place,
+        "mean_place": placed.mean_place,
+        **candidate.varied,
+        **{name: scores.get(name) for name in SHOWN},
+        **{name: facts.get(name) for name in kept},
+        "modalities": " ".join(facts.get("modalities", ())),
+        "blank": "; ".join(f"{name}: {why}" for name, why in facts.get("blank", {}).items()),
+        "error": candidate.error,
+        "job": candidate.job,
+    }
+
+
+def table(found: Sequence[Placed]) -> Table:
+    """Return what people read; a blank cell is explained by :func:`remarks`."""
+    ranked = [each for each in found if each.place is not None]
+    keys = list(ranked[0].candidate.varied) if ranked else []
+    metric = ranked[0].candidate.facts["metric"] if ranked else "probe"
+    shown = Table("", "mean place", *(keys or ["candidate"]), *SHOWN, f"probe {metric}")
+    for each in ranked:
+        facts = each.candidate.facts
+        cells = [each.candidate.varied[key] for key in keys] or [each.candidate.job]
+        scores = [facts["scores"].get(name) for name in SHOWN]
+        shown.add_row(
+            str(each.place),
+            "" if each.mean_place is None else f"{each.mean_place:.2f}",
+            *cells,
+            *("" if value is None else f"{value:.3f}" for value in scores),
+            "" if facts["probe"] is None else f"{facts['probe']:.3f}",
+        )
+    return shown
+
+
+def remarks(found: Sequence[Placed]) -> list[str]:
+    """Return what must be said beside the table."""
+    candidates = [each.candidate for each in found]
+    ranked = [each.candidate for each in found if each.place is not None]
+    votes = counted(candidates)
+    lines = [f"{ORDER}; counted: {', '.join(votes)}" if votes else "no score is common: by probe"]
+    reasons: dict[str, list[str]] = {}
+    for each in ranked:
+        for name, why in each.facts["blank"].items():
+            reasons.setdefault(why, []).append(name)
+    lines += [f"blank {', '.join(dict.fromkeys(names))}: {why}" for why, names in reasons.items()]
+    best = max(ranked, key=_probe, default=None)
+    if best is not None and _probe(best) > _probe(ranked[0]):
+        lines.append(f"scores and probe disagree: the probe is best for {best.label}")
+    lines.append("no score is reliable alone, and none replaces training: mmx train transfer=auto")
+    return lines

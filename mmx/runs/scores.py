@@ -1,0 +1,50 @@
+"""scores.safetensors: what each test sample adds to the metric of the target and its controls.
+
+A sweep reads these of its runs, to say how sure a mean gain is over seeds and samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+
+from mmx.errors import RunError
+from mmx.evaluation.scores import Scores
+from mmx.runs.directory import RunDirectory
+from mmx.training import checkpoint
+
+FILE = "scores.safetensors"
+TARGET = "target"
+_CONTROL = "control"
+
+
+def write(directory: RunDirectory, target: Scores, controls: Mapping[str, Scores]) -> None:
+    """Keep the scores of a run, all of the same test samples."""
+    parts = {name: torch.from_numpy(each.statistics) for name, each in controls.items()}
+    checkpoint.write(
+        directory.path / FILE,
+        {
+            "rows": torch.from_numpy(target.rows),
+            TARGET: torch.from_numpy(target.statistics),
+            **checkpoint.prefixed(_CONTROL, parts),
+        },
+        {"metric": target.metric},
+    )
+
+
+def read(directory: RunDirectory) -> tuple[Scores, dict[str, Scores]] | None:
+    """Return the scores of the target and of its controls by name; None where there are none."""
+    path = directory.path / FILE
+    if not path.is_file():
+        return None
+    try:
+        tensors, facts = checkpoint.read(path)
+    except RunError:  # damaged: the summary's numbers are left
+        return None
+    rows, metric = tensors["rows"].numpy(), str(facts["metric"])
+    controls = checkpoint.within(_CONTROL, tensors)
+    return (
+        Scores(metric, tensors[TARGET].numpy(), rows),
+        {name: Scores(metric, each.numpy(), rows) for name, each in controls.items()},
+    )

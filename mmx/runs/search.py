@@ -1,0 +1,175 @@
+"""What a search has done so far: ``auto.json`` of a run, written whole after each trial.
+
+plan      budget, eta, epochs, steps an epoch, candidates, those refused and why
+order     candidates in the order in which they are tried; scores that led to it
+trials    one entry for each that has ended: candidate, epochs, validation, seconds, error
+rungs     who was tried, kept and dropped, and why
+winner    None while the search goes on
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmx.runs.atomic import read_json, write_json
+from mmx.runs.directory import RunDirectory
+
+FILE = "auto.json"
+SCRATCH = "transfer=scratch"
+"""How a search names the candidate that takes nothing from a source."""
+Entry = dict[str, Any]
+
+
+class SearchRecord:
+    """A search on disk; the same plan goes on where it was left, another begins anew.
+
+    Args:
+        path: The file.
+        plan: What the search depends on, as JSON-able data.
+
+    Attributes:
+        data: All of it.
+    """
+
+    def __init__(self, path: Path, plan: Entry) -> None:
+        self.path = path
+        plan = json.loads(json.dumps(plan))  # as reading gives it back
+        kept = read_json(path)
+        self.begun = kept.get("plan") == plan
+        fresh = {
+            "plan": plan,
+            "order": [],
+            "scores": {},
+            "trials": [],
+            "rungs": [],
+            "seconds": 0.0,
+            "winner": None,
+            "verdict": "",
+        }
+        self.data: Entry = kept if self.begun else fresh
+
+    def write(self, **entries: Any) -> None:
+        """Set entries and write everything."""
+        self.data.update(entries)
+        write_json(self.path, self.data)
+
+    def trial(self, candidate: str, epochs: int) -> Entry | None:
+        """Return a trial that has ended; None where it has not."""
+        for entry in self.data["trials"]:
+            if (entry["candidate"], entry["epochs"]) == (candidate, epochs):
+                found: Entry = entry
+                return found
+        return None
+
+    def add(self, entry: Entry) -> None:
+        """Keep a trial that has ended; its seconds are part of the search's."""
+        seconds = self.data["seconds"] + entry["seconds"]
+        self.write(trials=[*self.data["trials"], entry], seconds=seconds)
+
+    @property
+    def trial_seconds(self) -> float:
+        """Return the seconds that all trials took."""
+        return float(sum(entry["seconds"] for entry in self.data["trials"]))
+
+    @property
+    def steps(self) -> int:
+        """Return the optimiser steps that all trials took."""
+        return int(sum(entry["steps"] for entry in self.data["trials"]))
+
+
+def winner_of(directory: RunDirectory) -> str | None:
+    """Return the candidate that a run's search has chosen; None before that, and without one."""
+    found = read_json(directory.path / FILE).get("winner")
+    return None if found is None else str(found)
+
+
+def tell(directory: RunDirectory, summary: Entry) -> None:
+    """Add to a run's summary what its search did, if it had one."""
+    data = read_json(directory.path / FILE)
+    if data.get("winner") is None:
+        return
+    metric = data["plan"]["metric"]
+    outcomes = [
+        {
+            "candidate": entry["candidate"],
+            "epochs": entry["epochs"],
+            metric: entry["val"].get(metric),
+            "fate": fate_of(data, entry["candidate"]),
+        }
+        for entry in last_trials(data)
+    ]
+    kept = ("winner", "verdict", "rungs", "seconds")
+    plan = {key: data["plan"][key] for key in ("budget", "eta")}
+    summary["transfer"]["auto"] = {
+        **{key: data[key] for key in kept},
+        **plan,
+        "steps": sum(entry["steps"] for entry in data["trials"]),
+        "tried": outcomes,
+        "not_tried": {
+            name: fate_of(data, name)
+            for name in (*data["order"], *data["plan"]["refused"])
+            if not any(entry["candidate"] == name for entry in data["trials"])
+        },
+    }
+    summary["timing"]["search_s"] = round(data["seconds"], 3)
+    summary["timing"]["source_cached"] = data["source_cached"]
+    tried = len({entry["candidate"] for entry in data["trials"]})
+    plural = "candidate" if tried == 1 else "candidates"
+    said = f"transfer=auto chose {data['winner']}, {tried} {plural} tried; {data['verdict']}"
+    summary["notes"] = [said, *summary["notes"]]
+
+
+def last_trials(data: Entry) -> list[Entry]:
+    """Return each tried candidate's longest trial: those that got furthest first."""
+    longest: dict[str, Entry] = {}
+    for entry in data["trials"]:
+        if entry["epochs"] >= longest.get(entry["candidate"], entry)["epochs"]:
+            longest[entry["candidate"]] = entry
+    return sorted(
+        longest.values(),
+        key=lambda entry: (-_rung_of(data, entry["candidate"]), [-v for v in entry["score"] or ()]),
+    )
+
+
+def _rung_of(data: Entry, name: str) -> int:
+    """Return the last rung, from 1, that a candidate was tried in."""
+    return max((k for k, rung in enumerate(data["rungs"], 1) if name in rung["tried"]), default=0)
+
+
+def fate_of(data: Entry, name: str) -> str:
+    """Return why a candidate was dropped, or that it won."""
+    if name == data["winner"]:
+        return "won"
+    refused: dict[str, str] = data["plan"]["refused"]
+    if name in refused:
+        return refused[name]
+    for rung in reversed(data["rungs"]):
+        if name in rung["dropped"]:
+            return str(rung["dropped"][name])
+    return str(data["left_out"].get(name, ""))
+
+
+def table(data: Entry, metric: str) -> Sequence[str]:
+    """Return what a search did as lines of equal columns."""
+    rows = [
+        (e["candidate"], str(e["epochs"]), number(e, metric), fate_of(data, e["candidate"]))
+        for e in last_trials(data)
+    ]
+    names = (*data["order"], *data["plan"]["refused"])
+    seen = {row[0] for row in rows}
+    rows += [(name, "", "", fate_of(data, name)) for name in names if name not in seen]
+    every = [("candidate", "epochs", metric, ""), *rows]
+    widths = [max(len(row[column]) for row in every) for column in range(3)]
+    return [
+        f"{name:{widths[0]}s}  {epochs:>{widths[1]}s}  {value:>{widths[2]}s}  {fate}".rstrip()
+        for name, epochs, value, fate in every
+    ]
+
+
+def number(entry: Entry, metric: str) -> str:
+    """Return a trial's validation metric, as people write it."""
+    value = entry["val"].get(metric)
+    return "" if value is None else f"{value:.3f}"

@@ -1,0 +1,407 @@
+"""Many heads on cached features, trained as one batch with the numbers of one by one.
+
+Shape legend: ``S`` seeds (or sources), ``L`` optimisers, ``N`` training rows, ``M`` validation
+rows, ``B`` batch, ``D`` width, ``H`` hidden units, ``C`` outputs.
+
+A head alone is so small that a training step is nearly all overhead. S · L of them share
+each step's overhead: one matrix product holds the first layers of all L heads of a seed,
+since they read the same batch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmx.errors import Interrupted, TransferError
+from mmx.training.data import Rows
+from mmx.training.events import StopRequest
+from mmx.training.fit import batches_of, steps_per_epoch
+from mmx.training.optimizer import AdamW, Optimizer, Sgd, warmup_cosine
+from mmx.training.randomness import permutation, seed_torch
+from mmx.training.trainer import Trainer
+from mmx.transfer.heads.linear import LinearHead
+from mmx.transfer.heads.mlp import MlpHead
+
+Metrics = dict[str, float]
+TrainableHead = LinearHead | MlpHead
+VAL_ROWS = 1024
+"""Validation rows that all heads look at, at once."""
+EPS = 1e-8
+"""Of AdamW, torch's default."""
+NORM = ("norm.running_mean", "norm.running_var", "norm.num_batches_tracked")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How every head is trained and judged.
+
+    Attributes:
+        optimizers: L of one kind; they may differ in ``lr`` and ``weight_decay``.
+        trainer: Its epochs, batch size, accumulation, clipping, warm-up and patience count.
+        loss: (outputs ``(B, C)``, targets) → scalar, a mean over the rows.
+        validate: Outputs ``(S · L, M, C)`` of the validation rows, head s · L + l the l-th of
+            seed s, → the metrics of each; ``loss`` is among them.
+        score: Metrics to a tuple; the larger, the better.
+        draws: Name that the order of rows and dropout depend on, beside the seed; ``target``
+            for what a run's own loop would draw.
+    """
+
+    optimizers: Sequence[Optimizer]
+    trainer: Trainer
+    loss: Callable[[Tensor, Tensor], Tensor]
+    validate: Callable[[Tensor], Sequence[Metrics]]
+    score: Callable[[Metrics], tuple[float, ...]]
+    draws: str = "target"
+
+
+@dataclass
+class TrainedHead:
+    """What training found of one head.
+
+    Attributes:
+        state: The head's tensors by name, of the best epoch; empty where it diverged at once.
+        val: Validation metrics of that epoch.
+        best_epoch: Counted from 1.
+        curve: The metrics of each epoch, as ``train.loss`` and ``val.<name>``; those after
+            patience ran out are not among them.
+        diverged: Whether a loss was NaN or infinite; nothing later counts.
+    """
+
+    state: dict[str, Tensor] = field(default_factory=dict)
+    val: Metrics = field(default_factory=dict)
+    best_epoch: int = 0
+    curve: list[Metrics] = field(default_factory=list)
+    diverged: bool = False
+
+
+def train_heads(
+    heads: Sequence[TrainableHead],
+    features: Sequence[Tensor],
+    target: Tensor,
+    val: Sequence[Tensor],
+    seeds: Sequence[int],
+    plan: Plan,
+    stop: StopRequest | None = None,
+) -> list[list[TrainedHead]]:
+    """Train S · L heads as one batch; each is what :func:`~mmx.training.fit.fit` would make it.
+
+    Head (s, l) starts as ``heads[s]``, reads ``features[s]`` in the order that ``seeds[s]``
+    draws, and is updated by optimiser l. It gets the same batches, dropout masks, learning
+    rates, clipping by its own gradient's norm, and best epoch as in a training of its own:
+    the numbers agree up to the order of additions. All is done in the heads' number format.
+
+    ``features`` may be S times the same tensor, which is then held once, or features of
+    different width from different sources: narrower ones are padded with zeros, which
+    changes no number.
+
+    Args:
+        heads: S fresh heads of one kind, on the features' device; they stay as they are.
+        features: S of ``(N, D_s)``, the training rows.
+        target: ``(N,)`` or ``(N, C)``, the same rows' targets.
+        val: S of ``(M, D_s)``, the validation rows.
+        seeds: S seeds of the order of rows and of dropout.
+        plan: How they are trained and judged.
+        stop: Asks to stop. Nothing is saved: what takes seconds is done again.
+
+    Returns:
+        ``found[s][l]``.
+
+    Raises:
+        TransferError: The optimisers differ in more than rate and decay, or are of a kind
+            that has no form for many heads.
+        Interrupted: A signal asked to stop.
+    """
+    batch = _Together(heads, features, target, val, plan)
+    found = [[TrainedHead() for _ in plan.optimizers] for _ in heads]
+    trainer, rows = plan.trainer, np.arange(len(target))
+    steps = steps_per_epoch(rows, trainer)
+    for epoch in range(trainer.epochs):
+        orders = [permutation(rows, seed, plan.draws, "order", epoch) for seed in seeds]
+        parts = [batches_of(order, trainer.batch_size) for order in orders]
+        batches = [np.stack(each) for each in zip(*parts, strict=True)]  # of (S, B)
+        losses = []
+        for step in range(steps):
+            group = batches[step * trainer.accumulate : (step + 1) * trainer.accumulate]
+            losses.append(batch.step(group, epoch * steps + step, trainer.epochs * steps, seeds))
+            if stop is not None and stop.signal_number is not None:
+                raise Interrupted(
+                    f"stopped in epoch {epoch + 1} of {trainer.epochs} of heads trained together",
+                    signal_number=stop.signal_number,
+                )
+        mean = torch.stack(losses).mean(0).tolist()  # (S, L)
+        metrics = plan.validate(batch.outputs())
+        if not _judge(found, batch, mean, metrics, plan, epoch):
+            break
+    return found
+
+
+def _judge(
+    found: list[list[TrainedHead]],
+    batch: _Together,
+    losses: list[list[float]],
+    metrics: Sequence[Metrics],
+    plan: Plan,
+    epoch: int,
+) -> bool:
+    """Note an epoch's metrics, keep what is better; return whether any head goes on."""
+    patience, goes_on = plan.trainer.patience, False
+    for s, row in enumerate(found):
+        for i, head in enumerate(row):
+            waited = len(head.curve) - head.best_epoch
+            if head.diverged or (patience is not None and waited >= patience):
+                continue
+            said = metrics[s * len(row) + i]
+            if not math.isfinite(losses[s][i]) or not math.isfinite(said["loss"]):
+                head.diverged = True
+                continue
+            head.curve.append(
+                {"train.loss": losses[s][i], **{f"val.{name}": v for name, v in said.items()}}
+            )
+            if not head.val or plan.score(said) > plan.score(head.val):
+                head.val, head.best_epoch = dict(said), epoch + 1
+                head.state = batch.state(s, i)
+            goes_on |= patience is None or len(head.curve) - head.best_epoch < patience
+    return goes_on
+
+
+class _Together:
+    """S · L heads of one architecture: their parameters side by side, and one step of them all."""
+
+    def __init__(
+        self,
+        heads: Sequence[TrainableHead],
+        features: Sequence[Tensor],
+        target: Tensor,
+        val: Sequence[Tensor],
+        plan: Plan,
+    ) -> None:
+        self.heads, self.plan, self.target = heads, plan, target
+        like = heads[0].layers[0].weight
+        self.width = max(head.layers[0].in_features for head in heads)
+        self.count = len(plan.optimizers)
+        self.features = _Cached(features, self.width, like)
+        self.val = _Cached(val, self.width, like)
+        self.names = _parameter_names(heads[0])
+        self.parameters = {
+            name: self._stacked([dict(head.named_parameters())[name] for head in heads])
+            for name in self.names
+        }
+        norms = [head.norm for head in heads if head.norm is not None]
+        self.norm = None if not norms else _Norm(norms[0], len(heads), self.width, like)
+        self.dropout = heads[0].dropout
+        self.update = _updater(plan.optimizers, like)
+
+    def _stacked(self, tensors: list[nn.Parameter]) -> Tensor:
+        """Return ``(S, L, …)`` of S tensors, their last axis padded where widths differ."""
+        widest = max(each.shape[-1] for each in tensors)
+        padded = [F.pad(each.detach(), (0, widest - each.shape[-1])) for each in tensors]
+        every = torch.stack(padded)[:, None].expand(-1, self.count, *padded[0].shape)
+        return every.clone().requires_grad_(True)
+
+    def step(self, group: Sequence[Rows], step: int, total: int, seeds: Sequence[int]) -> Tensor:
+        """Take one optimiser step of every head; return the losses ``(S, L)``.
+
+        Args:
+            group: ``(S, B)`` row numbers of each of the step's batches.
+            step: Number of the step.
+            total: Steps of the whole training.
+            seeds: S seeds.
+        """
+        count = sum(rows.shape[1] for rows in group)
+        masks = self._masks([rows.shape[1] for rows in group], step, seeds)
+        said = torch.zeros((), device=self.target.device)
+        each = torch.vmap(torch.vmap(self.plan.loss, in_dims=(0, None)))
+        with torch.enable_grad():
+            for rows, mask in zip(group, masks, strict=True):
+                index = torch.from_numpy(rows).to(self.target.device)  # (S, B)
+                x = self.features.rows(index)
+                x = x if self.norm is None else self.norm.train(x)
+                losses = each(self._forward(x, mask), self.target[index])  # (S, L)
+                losses = losses * (rows.shape[1] / count)
+                losses.sum().backward()
+                said = said + losses.detach()
+        gradients = {name: self._gradient(name) for name in self.names}
+        if self.plan.trainer.clip is not None:
+            _clip(gradients, self.plan.trainer.clip)
+        part = warmup_cosine(step, total, self.plan.trainer.warmup)
+        for name, parameter in self.parameters.items():
+            self.update(name, parameter, gradients[name], step, part)
+        return said
+
+    def _gradient(self, name: str) -> Tensor:
+        parameter = self.parameters[name]
+        gradient, parameter.grad = parameter.grad, None
+        return torch.zeros_like(parameter) if gradient is None else gradient
+
+    def _masks(
+        self, sizes: Sequence[int], step: int, seeds: Sequence[int]
+    ) -> list[Tensor] | list[None]:
+        """Return each batch's dropout factors ``(S, 1, B, H)``, as a step of its own draws them."""
+        if not self.dropout:
+            return [None] * len(sizes)
+        like = self.parameters[self.names[0]]
+        drawn = []
+        for seed in seeds:
+            seed_torch(seed, self.plan.draws, "step", step)
+            ones = [like.new_ones(size, like.shape[2]) for size in sizes]
+            drawn.append([F.dropout(each, self.dropout) for each in ones])
+        return [torch.stack(masks)[:, None] for masks in zip(*drawn, strict=True)]
+
+    def _forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Return ``(S, L, B, C)`` of ``(S, B, D)``, or of ``(S, L, B, D)``."""
+        layers = [self.parameters[name] for name in self.names]
+        for place, (weight, bias) in enumerate(zip(layers[::2], layers[1::2], strict=True)):
+            if place:
+                x = x.relu() if mask is None else x.relu() * mask
+                x = x @ weight.mT + bias[:, :, None]
+            else:
+                together = weight.flatten(1, 2)  # (S, L·H, D): all heads of a seed read one x
+                x = (x @ together.mT).view(*x.shape[:2], *weight.shape[1:3]).transpose(1, 2)
+                x = x + bias[:, :, None]
+        return x
+
+    @torch.no_grad()
+    def outputs(self) -> Tensor:
+        """Return ``(S · L, M, C)`` of the validation rows."""
+        parts = []
+        for first in range(0, self.val.count, VAL_ROWS):
+            index = torch.arange(
+                first, min(first + VAL_ROWS, self.val.count), device=self.target.device
+            )
+            x = self.val.rows(index.expand(len(self.heads), -1))
+            parts.append(self._forward(x if self.norm is None else self.norm.evaluate(x)))
+        return torch.cat(parts, dim=2).flatten(0, 1)
+
+    def state(self, s: int, i: int) -> dict[str, Tensor]:
+        """Return the tensors of one head as they are now, by its own names."""
+        shapes = dict(self.heads[s].named_parameters())
+        found = {
+            name: parameter.detach()[s, i][..., : shapes[name].shape[-1]].clone()
+            for name, parameter in self.parameters.items()
+        }
+        if self.norm is not None:
+            found.update(self.norm.state(s, self.heads[s].layers[0].in_features))
+        return found
+
+
+class _Cached:
+    """S tables of features, ``(N, D_s)``, padded to one width; held once where they are one."""
+
+    def __init__(self, tables: Sequence[Tensor], width: int, like: Tensor) -> None:
+        self.count = len(tables[0])
+        one = all(table is tables[0] for table in tables)
+        kept = tables[:1] if one else tables
+        padded = [F.pad(table.to(like), (0, width - table.shape[1])) for table in kept]
+        self.table = torch.cat(padded)  # (N, D) or (S·N, D)
+        offsets = self.count * torch.arange(len(tables), device=like.device)
+        self.offsets = torch.zeros_like(offsets)[:, None] if one else offsets[:, None]
+
+    def rows(self, index: Tensor) -> Tensor:
+        """Return ``(S, B, D)`` of ``(S, B)`` row numbers."""
+        return self.table[index + self.offsets]
+
+
+class _Norm:
+    """S BatchNorms without scale and shift, as one of S · D channels."""
+
+    def __init__(self, one: nn.BatchNorm1d, seeds: int, width: int, like: Tensor) -> None:
+        self.momentum, self.eps, self.width = one.momentum or 0.0, one.eps, width
+        self.mean, self.var = like.new_zeros(seeds * width), like.new_ones(seeds * width)
+        self.batches = 0
+
+    def train(self, x: Tensor) -> Tensor:
+        """Return ``(S, B, D)`` normalised by the batch, whose statistics are counted in."""
+        self.batches += 1
+        return self._normalized(x, training=True)
+
+    def evaluate(self, x: Tensor) -> Tensor:
+        """Return ``(S, M, D)`` normalised by the running statistics."""
+        return self._normalized(x, training=False)
+
+    def _normalized(self, x: Tensor, *, training: bool) -> Tensor:
+        channels = x.detach().transpose(0, 1).flatten(1)  # (B, S·D)
+        normal = F.batch_norm(
+            channels, self.mean, self.var, None, None, training, self.momentum, self.eps
+        )
+        return normal.view(len(normal), len(x), self.width).transpose(0, 1)
+
+    def state(self, s: int, width: int) -> dict[str, Tensor]:
+        """Return one norm's tensors by their names in a head."""
+        here = slice(s * self.width, s * self.width + width)
+        values = (self.mean[here].clone(), self.var[here].clone(), torch.tensor(self.batches))
+        return dict(zip(NORM, values, strict=True))
+
+
+def _parameter_names(head: TrainableHead) -> list[str]:
+    """Return the names of weight and bias of each layer, first to last."""
+    names = {id(parameter): name for name, parameter in head.named_parameters()}
+    return [names[id(part)] for layer in head.layers for part in (layer.weight, layer.bias)]
+
+
+def _clip(gradients: dict[str, Tensor], most: float) -> None:
+    """Scale down each head's gradient to a norm of ``most``, as torch's ``clip_grad_norm_``."""
+    squares = torch.stack([each.flatten(2).square().sum(2) for each in gradients.values()])
+    scale = (most / (squares.sum(0).sqrt() + 1e-6)).clamp(max=1.0)  # (S, L)
+    for gradient in gradients.values():
+        gradient.mul_(scale.view(*scale.shape, *[1] * (gradient.dim() - 2)))
+
+
+Update = Callable[[str, Tensor, Tensor, int, float], None]
+"""(name, parameter, gradient, step from 0, part of the peak rate), in place."""
+
+
+def _updater(optimizers: Sequence[Optimizer], like: Tensor) -> Update:
+    """Return the step of L optimisers of one kind."""
+    first = optimizers[0]
+    plain = [{**vars(each), "lr": 0, "weight_decay": 0, "": type(each)} for each in optimizers]
+    if any(each != plain[0] for each in plain):
+        raise TransferError("heads trained together differ in lr and weight_decay alone")
+    if type(first) not in (AdamW, Sgd):
+        raise TransferError(
+            f"there is no form of {type(first).__name__} for many heads at once",
+            tip="optimizer=adamw or optimizer=sgd, or leave out transfer.decays",
+        )
+    rates = torch.tensor([each.lr for each in optimizers], dtype=torch.float64)
+    decays = torch.tensor([each.weight_decay for each in optimizers], dtype=torch.float64)
+    rates, decays = rates.to(like.device), decays.to(like.device)
+
+    def along(values: Tensor, parameter: Tensor) -> Tensor:
+        """Return ``(1, L, 1, …)``."""
+        return values.to(parameter).view(1, -1, *[1] * (parameter.dim() - 2))
+
+    kept: dict[str, list[Tensor]] = {}
+
+    @torch.no_grad()
+    def adamw(name: str, parameter: Tensor, gradient: Tensor, step: int, part: float) -> None:
+        betas = first.betas if isinstance(first, AdamW) else (0.0, 0.0)
+        if name not in kept:
+            kept[name] = [torch.zeros_like(parameter), torch.zeros_like(parameter)]
+        mean, square = kept[name]
+        if parameter.dim() > 3:  # vectors do not decay
+            parameter.mul_(along(1 - part * rates * decays, parameter))
+        mean.lerp_(gradient, 1 - betas[0])
+        square.mul_(betas[1]).addcmul_(gradient, gradient, value=1 - betas[1])
+        spread = square.sqrt().div_(math.sqrt(1 - betas[1] ** (step + 1))).add_(EPS)
+        length = along(part * rates / (1 - betas[0] ** (step + 1)), parameter)
+        parameter.sub_(length * mean / spread)
+
+    @torch.no_grad()
+    def sgd(name: str, parameter: Tensor, gradient: Tensor, step: int, part: float) -> None:
+        momentum = first.momentum if isinstance(first, Sgd) else 0.0
+        if parameter.dim() > 3:
+            gradient = gradient + along(decays, parameter) * parameter
+        if name not in kept:
+            kept[name] = [gradient.clone()]
+        else:
+            kept[name][0].mul_(momentum).add_(gradient)
+        moved = gradient + momentum * kept[name][0] if momentum else gradient
+        parameter.sub_(along(part * rates, parameter) * moved)
+
+    return adamw if isinstance(first, AdamW) else sgd

@@ -1,0 +1,101 @@
+"""Tensors whose shape follows the input, changed to fit another input.
+
+Only where an axis means the same on both sides is anything changed: input channels that show
+one picture, positions in a row or on a grid. The input matrix of a recurrent or linear layer
+over other columns, word vectors or mel bands has no such axis, and stays fresh.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def adapt(given: Tensor, shape: torch.Size, follows: str) -> tuple[Tensor, str] | None:
+    """Return a source tensor changed to ``shape`` and, in words, how; None where it cannot be.
+
+    Args:
+        given: The source's tensor.
+        shape: Of the target's.
+        follows: In what its shape follows the input: ``channels``, ``grid`` or ``sequence``.
+    """
+    dims = given.dim()
+    if dims != len(shape) or dims < 3 or (dims > 3 and follows != "channels"):
+        return None
+    if (given.shape[0], given.shape[2:]) != (shape[0], shape[2:]):
+        return None
+    before, after = given.shape[1], shape[1]
+    if follows == "channels":
+        return input_channels(given, after), _channels_in_words(before, after)
+    if follows == "sequence":
+        return positions(given, after), f"positions interpolated from {before} to {after}"
+    sides = math.isqrt(before - 1), math.isqrt(after - 1)
+    if sides[0] ** 2 + 1 != before or sides[1] ** 2 + 1 != after or 0 in sides:
+        return None
+    words = "positions interpolated from {0}×{0} to {1}×{1}, class token kept"
+    return grid_positions(given, sides[1]), words.format(*sides)
+
+
+def input_channels(weight: Tensor, channels: int) -> Tensor:
+    """Return a convolution over K input channels as one over N.
+
+        w'_n = Σ_k w_k             N = 1
+        w'_n = (K / N) w_(n mod K)  otherwise
+
+    One channel shown K times answers as before through the sum; tiles scaled by K/N keep
+    the size of the answer to channels that are alike.
+
+    Args:
+        weight: ``(D, K, …)``.
+        channels: N.
+
+    Returns:
+        ``(D, N, …)``.
+
+    Reference: Wightman 2019, timm, https://github.com/huggingface/pytorch-image-models.
+    """
+    if channels == 1:
+        return weight.sum(1, keepdim=True)
+    before = weight.shape[1]
+    tiled = weight[:, torch.arange(channels, device=weight.device) % before]
+    return tiled * (before / channels)
+
+
+def grid_positions(embedding: Tensor, side: int) -> Tensor:
+    """Return positions of a square of patches for a square of another side.
+
+    Bicubic and antialiased over the grid; the class token's stays as it is.
+
+    Args:
+        embedding: ``(1, 1 + S·S, D)``, the class token's first, then row by row.
+        side: S of the target.
+
+    Returns:
+        ``(1, 1 + side·side, D)``.
+
+    Reference: Dosovitskiy et al. 2021, section 3.2, arXiv 2010.11929.
+    """
+    token, grid = embedding[:, :1], embedding[:, 1:]
+    before = math.isqrt(grid.shape[1])
+    picture = grid.transpose(1, 2).reshape(1, -1, before, before)  # (1, D, S, S)
+    resized = F.interpolate(
+        picture.float(), (side, side), mode="bicubic", align_corners=False, antialias=True
+    )
+    return torch.cat([token, resized.flatten(2).transpose(1, 2).to(token.dtype)], dim=1)
+
+
+def positions(embedding: Tensor, steps: int) -> Tensor:
+    """Return positions ``(1, T, D)`` in a sequence for ``steps`` of them, linearly."""
+    row = embedding.transpose(1, 2).float()  # (1, D, T)
+    resized = F.interpolate(row, steps, mode="linear", align_corners=False)
+    return resized.transpose(1, 2).to(embedding.dtype)
+
+
+def _channels_in_words(before: int, after: int) -> str:
+    if after == 1:
+        return f"summed over {before} input channels"
+    channels = "channel" if before == 1 else "channels"
+    return f"{before} input {channels} tiled to {after}, times {before / after:.3g}"

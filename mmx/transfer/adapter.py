@@ -1,0 +1,214 @@
+"""Adapter transfer: the source's encoders frozen, small modules trained inside them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+from torch import nn
+
+from mmx.errors import Problem, TransferError
+from mmx.transfer.adapters import Bottleneck, LowRank, add_bottlenecks, add_lora, plain
+from mmx.transfer.adapters.lora import matrices
+from mmx.transfer.adapters.places import NORMS, places
+from mmx.transfer.base import Report, Source, Start, Transfer
+from mmx.transfer.copying import Copied, copy_fitting
+from mmx.transfer.norms import statistics
+
+RANK, ALPHA, WIDTH = 8, 16.0, 32
+
+
+class Adapter(Transfer):
+    """Keeps every encoder weight of the source, bit for bit, and trains adapters within.
+
+    Trained are the adapters, fusion and head, the encoders' norms, and whatever of an encoder
+    the source could not give. The adapters start as the identity, so training starts where
+    ``transfer=parameter`` does. Adapters in an encoder that takes nothing from the source
+    stay the identity: such an encoder is fresh and trained as a whole.
+
+    Args:
+        kind: ``lora``, low-rank updates of weight matrices and kernels (Hu et al. 2022, arXiv
+            2106.09685), or ``bottleneck``, small residual layers behind the encoder's own
+            (Houlsby et al. 2019, arXiv 1902.00751).
+        rank: Of the updates, ``lora`` only; None: 8. A layer's smaller side bounds it.
+        alpha: The updates are scaled by ``alpha / rank``, ``lora`` only; None: 16.
+        width: Units of a bottleneck, ``bottleneck`` only; None: 32.
+        norms: Whether scale and shift of the encoders' norms are trained too.
+        batch_norm: ``eval`` normalises by the source's statistics, which stay as they are;
+            ``train`` by each batch's, and running statistics follow the target.
+        fusion: Whether fusion and head are taken too, where they fit; ``auto`` takes them from
+            a source of several modalities.
+        map: Target modality to source modality, for encoders that start from another's.
+        class_map: Source class to target class, where one class has two names.
+        min_copied: Part of an encoder's tensors that must come from the source, adapters not
+            counted.
+
+    Raises:
+        ValueError: An option is given that the kind does not read, or statistics are to move
+            in norms that do not train.
+    """
+
+    needs = "weights"
+
+    def __init__(
+        self,
+        *,
+        kind: Literal["lora", "bottleneck"] = "lora",
+        rank: Annotated[int, Field(ge=1)] | None = None,
+        alpha: Annotated[float, Field(gt=0)] | None = None,
+        width: Annotated[int, Field(ge=1)] | None = None,
+        norms: bool = True,
+        batch_norm: Literal["eval", "train"] = "eval",
+        fusion: Literal["auto"] | bool = "auto",
+        map: dict[str, str] | None = None,
+        class_map: dict[str, str] | None = None,
+        min_copied: Annotated[float, Field(ge=0, le=1)] = 0.5,
+    ) -> None:
+        options = {"rank": ("lora", rank), "alpha": ("lora", alpha), "width": ("bottleneck", width)}
+        for name, (reader, value) in options.items():
+            if value is not None and reader != kind:
+                raise ValueError(f"`{name}` (={value:g}) is read only where `kind` is {reader}")
+        if batch_norm == "train" and not norms:
+            raise ValueError(
+                "`batch_norm` (=train) moves the statistics of norms that `norms` (=False) freezes"
+            )
+        self.kind = kind
+        self.rank, self.alpha, self.width = rank or RANK, alpha or ALPHA, width or WIDTH
+        self.norms = norms
+        self.batch_norm = batch_norm
+        self.fusion = fusion
+        self.modality_map = map or {}
+        self.class_map = class_map or {}
+        self.min_copied = min_copied
+
+    def takes_fusion(self, modalities: Collection[str]) -> bool:
+        """Return whether the source is trained with the target's fusion."""
+        return len(modalities) > 1 if self.fusion == "auto" else self.fusion
+
+    def misfits(self, model: nn.Module) -> list[Problem]:
+        """Return the encoders that have no layer to adapt."""
+        find = matrices if self.kind == "lora" else places
+        return [
+            Problem(
+                f"transfer.kind={self.kind}",
+                f"the {name} encoder {type(encoder).__name__} has no layer to adapt: no linear, "
+                "convolutional, recurrent, attention or embedding layer",
+                type_this="transfer=feature   (freezes it whole), or transfer=parameter",
+            )
+            for name, encoder in model.get_submodule("encoders").named_children()
+            if not find(encoder)
+        ]
+
+    def equip(self, model: nn.Module) -> None:
+        """Add the adapters to every encoder.
+
+        Raises:
+            TransferError: An encoder has no layer to adapt.
+        """
+        for problem in self.misfits(model):
+            raise TransferError(f"{problem.given}: {problem.reason}", tip=problem.type_this)
+        for encoder in model.get_submodule("encoders").children():
+            if self.kind == "lora":
+                add_lora(encoder, rank=self.rank, alpha=self.alpha)
+            else:
+                add_bottlenecks(encoder, width=self.width)
+
+    def start(self, source: Source | None, model: nn.Module, classes: tuple[str, ...]) -> Start:
+        """Copy what fits; freeze the encoders' part of it, but for the norms."""
+        if source is None:
+            raise TransferError("adapter transfer needs a trained source")
+        done = self._copy(source, model, classes)
+        taken = {name for name in (*done.copied, *done.adapted) if name.startswith("encoders.")}
+        reached = {name.split(".")[1] for name in taken}
+        still = {
+            module: names
+            for module, names in statistics(model).items()
+            if self.batch_norm == "eval" and taken.issuperset(names)
+        }
+        moving = {name for names in statistics(model).values() for name in names}
+        moving -= {name for names in still.values() for name in names}
+        frozen = taken - moving - (_affine(model) if self.norms else set())
+        added, parameters = _added(model), dict(model.named_parameters())
+        idle = {name for name in added if name.split(".")[1] not in reached}
+        trained = sum(parameters[name].numel() for name in added - idle)
+        kept = sum(parameters[name].numel() for name in frozen & parameters.keys())
+        note = f"{self.kind} adapters of {trained:,} parameters, in encoders of {kept:,} frozen"
+        return Start(
+            report=Report(
+                copied=tuple(name for name in done.copied if name not in frozen),
+                adapted=tuple(name for name in done.adapted if name not in frozen),
+                frozen=tuple(sorted(frozen)),
+                fresh=done.fresh,
+                notes=(*done.notes, note),
+            ),
+            frozen=frozenset((frozen & parameters.keys()) | idle),
+            still=frozenset(still),
+        )
+
+    def _copy(self, source: Source, model: nn.Module, classes: tuple[str, ...]) -> Copied:
+        """Copy into the model under the names that source and target share."""
+        adapters = _added(model)
+        own = {plain(name): name for name in model.state_dict() if name not in adapters}
+        left = ("fusion.", "head.") if self.fusion is False else ()
+        state = {name: value for name, value in source.state.items() if not name.startswith(left)}
+        done = copy_fitting(
+            Source(state, source.classes),
+            _Unadapted(model, own),
+            classes,
+            self.class_map,
+            modality_map=self.modality_map,
+            min_copied=self.min_copied,
+        )
+        fresh = {own[name] for name in done.fresh} | adapters
+        return Copied(
+            tuple(own[name] for name in done.copied),
+            tuple(own[name] for name in done.adapted),
+            tuple(name for name in model.state_dict() if name in fresh),
+            done.notes,
+            done.classes,
+        )
+
+
+class _Unadapted(nn.Module):
+    """An adapted model as it is without its adapters: the same tensors, under plain names.
+
+    Args:
+        model: The adapted model.
+        names: Plain name to the name in the model.
+    """
+
+    def __init__(self, model: nn.Module, names: Mapping[str, str]) -> None:
+        super().__init__()
+        self.model, self.names = model, names
+        self.label_tensors: tuple[str, ...] = tuple(getattr(model, "label_tensors", ()))
+
+    def state_dict(self, *arguments: Any, **options: Any) -> dict[str, Any]:  # type: ignore[override]
+        """Return the model's own tensors by their plain names."""
+        state = self.model.state_dict(*arguments, **options)
+        return {name: state[within] for name, within in self.names.items()}
+
+    def get_submodule(self, target: str) -> nn.Module:
+        """Return a part of the model."""
+        return self.model.get_submodule(target)
+
+
+def _added(model: nn.Module) -> set[str]:
+    """Return the names of the adapters' parameters."""
+    return {
+        f"{prefix}.{name}"
+        for prefix, module in model.named_modules()
+        if isinstance(module, (LowRank, Bottleneck))
+        for name, _ in module.named_parameters()
+    }
+
+
+def _affine(model: nn.Module) -> set[str]:
+    """Return the names of the scales and shifts of the encoders' norms."""
+    encoders = model.get_submodule("encoders")
+    return {
+        f"{prefix}.{name}"
+        for prefix, module in encoders.named_modules(prefix="encoders")
+        if isinstance(module, NORMS)
+        for name, _ in module.named_parameters(recurse=False)
+    }

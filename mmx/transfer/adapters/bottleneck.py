@@ -1,0 +1,71 @@
+"""Bottlenecks behind the layers of a frozen encoder.
+
+Shape legend: ``B`` batch, ``D`` features.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmx.transfer.adapters.places import places
+
+
+class Bottleneck(nn.Module):
+    """A detour through few units, added to what it stands behind.
+
+        y = h + W_up gelu(W_down h + b_down) + b_up
+
+    At every position alike: on the maps of a convolution both layers are 1×1 convolutions.
+    ``W_up`` and ``b_up`` are zero at first, so y = h.
+
+    Args:
+        features: D of h.
+        width: Units of the detour; no more than D are used.
+        axis: Axis of h that holds the features: 1 behind convolutions, -1 behind all else.
+
+    Reference: Houlsby et al. 2019, arXiv 1902.00751.
+    """
+
+    def __init__(self, features: int, *, width: int, axis: int) -> None:
+        super().__init__()
+        self.axis = axis
+        self.down = nn.Linear(features, min(width, features))
+        self.up = nn.Linear(min(width, features), features)
+        nn.init.zeros_(self.up.weight)
+        nn.init.zeros_(self.up.bias)
+
+    def forward(self, h: Tensor) -> Tensor:
+        """Return y, of the shape and type of ``h``: ``(B, …, D)``, or ``(B, D, …)``."""
+        last = h.movedim(self.axis, -1)  # a view, free in channels-last memory
+        detour: Tensor = self.up(F.gelu(self.down(last)))
+        return h + detour.movedim(-1, self.axis).to(h.dtype)
+
+
+def add_bottlenecks(encoder: nn.Module, *, width: int) -> tuple[str, ...]:
+    """Put a :class:`Bottleneck` behind each depth of an encoder, and behind each attention.
+
+    The places are those of :func:`~mmx.transfer.adapters.places.places`.
+
+    Args:
+        encoder: Changed in place: what a bottleneck stands behind holds it as ``adapter``.
+        width: Units of each bottleneck.
+
+    Returns:
+        The names of the modules that now have one behind them.
+    """
+    found = places(encoder)
+    for name, place in found.items():
+        module = encoder.get_submodule(name)
+        module.add_module("adapter", Bottleneck(place.features, width=width, axis=place.axis))
+        module.register_forward_hook(_behind)
+    return tuple(found)
+
+
+def _behind(module: nn.Module, arguments: object, output: Any) -> Any:
+    """Return a module's output through its bottleneck; of several outputs the first."""
+    if isinstance(output, tuple):  # recurrent layers and attention say more than features
+        return (module.get_submodule("adapter")(output[0]), *output[1:])
+    return module.get_submodule("adapter")(output)

@@ -1,0 +1,111 @@
+"""Low-rank updates of frozen weights."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+MATRICES = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Embedding)
+
+
+class LowRank(nn.Module):
+    """A weight plus a product of two thin matrices.
+
+        W + (alpha / rank) · B A,  A: r×(inputs), B: outputs×r,  r = min(rank, outputs, inputs)
+
+    A kernel is flattened to ``outputs × (channels · positions)``. A is drawn as a linear
+    layer's weight is, B is zero, so the sum starts as W itself. It is computed in float32
+    under autocast too: what B A adds may be below half precision's last bit of W.
+
+    Args:
+        weight: W, ``(outputs, …)``; its shape is read, not its values.
+        rank: Bound of the update's rank.
+        alpha: Scale of the update, divided by ``rank``: it keeps its size over ranks.
+
+    Reference: Hu et al. 2022, arXiv 2106.09685.
+    """
+
+    def __init__(self, weight: Tensor, *, rank: int, alpha: float) -> None:
+        super().__init__()
+        outputs, inputs = weight.shape[0], weight[0].numel()
+        thin = min(rank, outputs, inputs)
+        self.scale = alpha / rank
+        self.down = nn.Parameter(torch.empty(thin, inputs, device=weight.device))
+        self.up = nn.Parameter(torch.empty(outputs, thin, device=weight.device))
+        nn.init.kaiming_uniform_(self.down, a=math.sqrt(5))
+        nn.init.zeros_(self.up)
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Return the updated weight, ``(outputs, …)`` as given."""
+        with torch.autocast(weight.device.type, enabled=False):
+            updated = weight + (self.scale * (self.up @ self.down)).view(weight.shape)
+            if updated.stride() != weight.stride():  # a convolution chooses its kernel by them
+                return torch.empty_like(weight).copy_(updated)
+            return updated
+
+
+def add_lora(encoder: nn.Module, *, rank: int, alpha: float) -> tuple[str, ...]:
+    """Add a :class:`LowRank` update to every weight matrix and kernel of an encoder.
+
+    These are the weights of linear layers, convolutions and embeddings, the input and state
+    matrices of recurrent layers, and the projections of an attention (query, key and value
+    of one width are one matrix, and share A).
+
+    Args:
+        encoder: Changed in place; ``weight`` is then ``parametrizations.weight.original``.
+        rank: Bound of the updates' rank.
+        alpha: Scale of the updates.
+
+    Returns:
+        The names of the weights, as they were before.
+    """
+    found = matrices(encoder)
+    for whole in found:
+        prefix, _, name = whole.rpartition(".")
+        module = encoder.get_submodule(prefix)
+        update = LowRank(getattr(module, name), rank=rank, alpha=alpha)
+        # Nothing to check: the update has the weight's shape, and computing it here would
+        # import torch's compiler where modules are made on paper.
+        parametrize.register_parametrization(module, name, update, unsafe=True)
+        if isinstance(module, nn.RNNBase) and _forget not in module._forward_hooks.values():
+            module.register_forward_hook(_forget)
+    return found
+
+
+def matrices(encoder: nn.Module) -> tuple[str, ...]:
+    """Return the names of the weights that :func:`add_lora` updates."""
+    return tuple(
+        f"{prefix}.{name}" if prefix else name
+        for prefix, module in encoder.named_modules()
+        for name in _weights(module)
+    )
+
+
+def plain(name: str) -> str:
+    """Return the name that a tensor of an adapted model had before :func:`add_lora`."""
+    return re.sub(r"parametrizations\.(\w+)\.original$", r"\1", name)
+
+
+def _weights(module: nn.Module) -> Iterator[str]:
+    """Yield the names of a module's own weights that can be updated."""
+    if isinstance(module, MATRICES):
+        yield "weight"
+    elif isinstance(module, nn.RNNBase):
+        yield from (name for name, _ in module.named_parameters() if name.startswith("weight_"))
+    elif isinstance(module, nn.MultiheadAttention):
+        names = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
+        yield from (name for name in names if getattr(module, name) is not None)
+
+
+def _forget(module: nn.RNNBase, arguments: object, output: object) -> None:
+    """Let a recurrent layer forget the weights that it has used.
+
+    It keeps a list of them to see whether they have changed. Updated weights are computed
+    anew each time; the list would hold a step's graph, and could not be deep-copied.
+    """
+    module._flat_weights = [None for _ in module._flat_weights]

@@ -1,0 +1,115 @@
+"""Where in an encoder a bottleneck stands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
+
+NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a layer gives out: ``features`` of them, on ``axis`` 1 or -1."""
+
+    features: int
+    axis: int
+
+
+def places(encoder: nn.Module) -> dict[str, Place]:
+    """Return the layers to stand behind, by name, in order of the encoder's depths.
+
+    Behind the last layer of each depth: its norm, where it ends in one, and inside a
+    residual block, before the sum. Of parallel parts (the two directions of a recurrent
+    network, convolutions of several lengths) each has a last layer. Behind every attention
+    too, so that a transformer's layer has the two that Houlsby et al. give it. A depth of
+    norms alone has none.
+
+    Args:
+        encoder: May say ``depths()``, by which prefixes its tensors are named.
+    """
+    depths = getattr(encoder, "depths", lambda: (("",),))()
+    found: dict[str, Place] = {}
+    for prefixes in depths:
+        for part in _joined(_parts(encoder, prefixes)):
+            chosen = [each for each in part if isinstance(each[1], nn.MultiheadAttention)]
+            if not all(isinstance(module, NORMS) for _, module in part):
+                chosen.append(part[-1])
+            found.update((name, _place(module)) for name, module in chosen)
+    return found
+
+
+Layer = tuple[str, nn.Module]
+
+
+def _parts(encoder: nn.Module, prefixes: Iterable[str]) -> Iterator[list[Layer]]:
+    """Yield the layers of each part of a depth; a single tensor is no part."""
+    for prefix in prefixes:
+        if prefix == "" or prefix.endswith("."):
+            for name, module in _opened(prefix[:-1], encoder.get_submodule(prefix[:-1]), prefix):
+                if layers := list(_layers(name, module)):
+                    yield layers
+
+
+def _opened(name: str, module: nn.Module, prefix: str) -> Iterator[Layer]:
+    """Yield a module, or what it holds where it only holds: lists, and the encoder itself."""
+    if prefix == "" or isinstance(module, nn.ModuleList | nn.ModuleDict):
+        for key, child in module.named_children():
+            inner = f"{name}.{key}" if name else key
+            yield from _opened(inner, child, f"{inner}.")
+    else:
+        yield name, module
+
+
+def _layers(name: str, module: nn.Module) -> Iterator[Layer]:
+    """Yield the layers of a module in order, by name."""
+    if _width(module) is not None:
+        yield name, module
+        return  # what an attention holds is not called by itself
+    for key, child in module.named_children():
+        yield from _layers(f"{name}.{key}" if name else key, child)
+
+
+def _joined(parts: Iterable[list[Layer]]) -> list[list[Layer]]:
+    """Return the parts, each with the norms that stand by themselves behind it."""
+    joined: list[list[Layer]] = []
+    for layers in parts:
+        norms = all(isinstance(module, NORMS) for _, module in layers)
+        if norms and joined and _width(joined[-1][-1][1]) == _width(layers[0][1]):
+            joined[-1] += layers
+        else:
+            joined.append(layers)
+    return joined
+
+
+def _place(module: nn.Module) -> Place:
+    channels = isinstance(module, (_ConvNd, _BatchNorm, nn.GroupNorm))
+    return Place(_width(module) or 0, 1 if channels else -1)
+
+
+def _width(module: nn.Module) -> int | None:
+    """Return how many features a layer gives out; None where it is no such layer."""
+    match module:
+        case nn.Linear():
+            return module.out_features
+        case _ConvNd():
+            return module.out_channels
+        case nn.Embedding():
+            return int(module.embedding_dim)
+        case nn.RNNBase():
+            width = int(module.proj_size or module.hidden_size)
+            return width * (2 if module.bidirectional else 1)
+        case nn.MultiheadAttention():
+            return int(module.embed_dim)
+        case _BatchNorm():
+            return module.num_features
+        case nn.GroupNorm():
+            return module.num_channels
+        case nn.LayerNorm() | nn.RMSNorm():
+            return int(module.normalized_shape[-1])
+        case _:
+            return None

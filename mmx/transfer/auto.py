@@ -1,0 +1,122 @@
+"""Auto: the mode, regulariser, frozen depth and learning rate that validation prefers."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Annotated, Literal
+
+from pydantic import Field
+from torch import nn
+
+from mmx.errors import TransferError
+from mmx.transfer.base import Source, Start, Transfer
+
+Mode = Literal["scratch", "feature", "parameter", "adapter", "structure", "joint"]
+Name = Literal[
+    "none",
+    "l2_sp",
+    "delta",
+    "bss",
+    "mmd",
+    "coral",
+    "distill",
+    "rkd",
+    "similarity",
+    "stochnorm",
+    "co_tuning",
+    "bi_tuning",
+    "lwf",
+]
+Head = Literal["linear", "mlp", "knn", "logistic", "closed_form"]
+Some = Field(min_length=1)
+TIMES = 4
+"""A search takes as many steps as so many trainings of the target, unless it is told otherwise."""
+
+
+class Auto(Transfer):
+    """Searches among the other modes, and is replaced by the one it chooses.
+
+    Candidates are all that the lists allow: ``scratch`` and modes without options of a list
+    once, ``feature`` with each head, ``parameter`` with each regulariser, frozen depth and rate.
+    Scores of the source's features on the target's training rows order them, nothing more:
+    which are tried first and, where the budget is short, at all. Successive halving on
+    validation then trains all for a little and the best of them for longer. The test rows are
+    not opened. The run goes on as if the winner had been asked for: its ``config.yaml`` is the
+    winner's, and what was given is kept as ``config.auto.yaml``.
+
+    With a budget of steps a search is reproducible. One of seconds depends on how fast the
+    machine happens to be: when a rung's share is spent, no further trial starts.
+
+    Args:
+        modes: To choose from. ``scratch`` among them tells whether transfer hurts.
+        regularizers: What may hold the target near its source; ``parameter`` alone.
+        depths: Values of ``freeze_depth``; ``parameter`` alone.
+        rates: Values of ``copied_rate``; ``parameter`` alone.
+        heads: Of ``feature``.
+        eta: One candidate in so many survives a rung.
+        budget_steps: Optimiser steps of all trials together. None: 4 times those of the run's
+            own training, unless there are ``budget_seconds``.
+        budget_seconds: Seconds of all trials together.
+        fusion: Whether fusion and head are taken too, where the mode has that option. All
+            candidates share one trained source: of several modalities, modes that take its
+            fusion need another than those that do not, which are then left out.
+        map: Target modality to the source modality whose encoder it starts from.
+        class_map: Source class to target class, where one class has two names.
+        min_copied: Part of an encoder's tensors that must come from the source, wherever it has
+            one to start from.
+
+    Raises:
+        ValueError: There are two budgets.
+
+    Reference: Jamieson and Talwalkar 2016, arXiv 1502.07943.
+    """
+
+    needs = "weights"
+
+    def __init__(
+        self,
+        *,
+        modes: Annotated[tuple[Mode, ...], Some] = ("scratch", "feature", "parameter"),
+        regularizers: Annotated[tuple[Name, ...], Some] = ("none", "l2_sp"),
+        depths: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Some] = (0, 2),
+        rates: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Some] = (1.0, 0.1),
+        heads: Annotated[tuple[Head, ...], Some] = ("linear", "logistic"),
+        eta: Annotated[int, Field(ge=2)] = 3,
+        budget_steps: Annotated[int, Field(ge=1)] | None = None,
+        budget_seconds: Annotated[float, Field(gt=0)] | None = None,
+        fusion: bool = False,
+        map: dict[str, str] | None = None,
+        class_map: dict[str, str] | None = None,
+        min_copied: Annotated[float, Field(ge=0, le=1)] = 0.5,
+    ) -> None:
+        if budget_steps is not None and budget_seconds is not None:
+            raise ValueError(
+                f"`budget_steps` (={budget_steps}) and `budget_seconds` (={budget_seconds:g}) "
+                "are both set: a search has one budget"
+            )
+        self.modes = modes
+        self.names = regularizers
+        self.depths = depths
+        self.rates = rates
+        self.heads = heads
+        self.eta = eta
+        self.budget_steps = budget_steps
+        self.budget_seconds = budget_seconds
+        self.fusion = fusion
+        self.modality_map = map or {}
+        self.class_map = class_map or {}
+        self.min_copied = min_copied
+
+    def takes_fusion(self, modalities: Collection[str]) -> bool:
+        """Return whether the source is trained with the target's fusion."""
+        return self.fusion
+
+    def steps(self, steps_per_epoch: int, epochs: int) -> int | None:
+        """Return the budget in steps; None where it is one of seconds."""
+        if self.budget_seconds is not None:
+            return None
+        return self.budget_steps or TIMES * epochs * steps_per_epoch
+
+    def start(self, source: Source | None, model: nn.Module, classes: tuple[str, ...]) -> Start:
+        """Refuse: a search chooses what starts in its place."""
+        raise TransferError("transfer=auto chooses another mode before anything is trained")

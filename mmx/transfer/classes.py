@@ -1,0 +1,128 @@
+"""Which classes of two tasks are the same, by their names."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from mmx.errors import TransferError, closest
+
+SYNONYMS = (
+    ("airplane", "aeroplane"),
+    ("bicycle", "bike"),
+    ("car", "automobile"),
+    ("couch", "sofa"),
+    ("motorcycle", "motorbike"),
+    ("tv", "television", "tvmonitor"),
+)
+"""Names of one object in the usual data sets (CIFAR, STL-10, VOC, COCO), each a synonym of the
+others in WordNet. A match by this table is shown in the mapping like any other, and
+``class_map`` overrules it."""
+
+SHOWN = 20  # classes of a mapping in words; the whole of it is in the report as data
+
+
+def match_classes(
+    source: Sequence[str], target: Sequence[str], class_map: Mapping[str, str]
+) -> dict[int, int]:
+    """Return target index to source index for the classes that both name.
+
+    What ``class_map`` says holds. Of all others, first those are matched that read the same
+    without regard to case, spaces, ``-`` and ``_``; then those that are :data:`SYNONYMS`.
+
+    Args:
+        source: The source's class names in index order.
+        target: The target's.
+        class_map: Source class to target class.
+
+    Raises:
+        TransferError: ``class_map`` makes no sense (see :func:`check_class_map`), or several
+            classes of one task read as one of the other's.
+    """
+    check_class_map(class_map, source, target)
+    rows = {target.index(new): source.index(old) for old, new in class_map.items()}
+    for key in (_spelling, _meaning):
+        left = {
+            "source": [(i, key(name)) for i, name in enumerate(source) if i not in rows.values()],
+            "target": [(i, key(name)) for i, name in enumerate(target) if i not in rows],
+        }
+        shared = {read for _, read in left["source"]} & {read for _, read in left["target"]}
+        for side, names in left.items():
+            counts = Counter(read for _, read in names)
+            ambiguous = sorted(read for read in shared if counts[read] > 1)
+            if ambiguous:
+                raise TransferError(
+                    f"several classes of the {side} read as {ambiguous[0]!r}",
+                    tip="say which one is meant: 'transfer.class_map={source_class: target_class}'",
+                )
+        where = {read: index for index, read in left["source"]}
+        rows |= {index: where[read] for index, read in left["target"] if read in where}
+    return dict(sorted(rows.items()))
+
+
+def check_class_map(
+    class_map: Mapping[str, str], source: Sequence[str], target: Sequence[str]
+) -> None:
+    """Check that a map speaks of classes that exist, and of each target class once.
+
+    Needs nothing but names, so it can be called before anything is trained.
+
+    Args:
+        class_map: Source class to target class.
+        source: The source's class names.
+        target: The target's.
+
+    Raises:
+        TransferError: It does not.
+    """
+    for given, known, side in (
+        (class_map.keys(), source, "source"),
+        (class_map.values(), target, "target"),
+    ):
+        for name in given:
+            if name not in known:
+                near = closest(name, known)
+                raise TransferError(
+                    f"transfer.class_map names {name!r}, no class of the {side}"
+                    + (f"; the closest is {near!r}" if near else ""),
+                    tip=f"the {side}'s classes are {_listed(known)}"
+                    if known
+                    else f"the {side} has no classes",
+                )
+    twice = [name for name, count in Counter(class_map.values()).items() if count > 1]
+    if twice:
+        raise TransferError(
+            f"transfer.class_map gives {twice[0]!r} to several source classes",
+            tip="name each target class once",
+        )
+
+
+def named(rows: Mapping[int, int], source: Sequence[str], target: Sequence[str]) -> dict[str, str]:
+    """Return target class to source class for what :func:`match_classes` returned."""
+    return {target[index]: source[origin] for index, origin in rows.items()}
+
+
+def in_words(mapping: Mapping[str, str], target: Sequence[str]) -> str:
+    """Return a mapping as one line: ``car=automobile, cat=cat; fresh: monkey``.
+
+    Args:
+        mapping: Target class to source class.
+        target: The target's class names.
+    """
+    pairs = _listed([f"{name}={origin}" for name, origin in mapping.items()])
+    fresh = [name for name in target if name not in mapping]
+    return f"{pairs}; fresh: {_listed(fresh)}" if fresh else pairs
+
+
+def _spelling(name: str) -> str:
+    return "".join(letter for letter in name.casefold() if letter not in " -_")
+
+
+def _meaning(name: str) -> str:
+    spelled = _spelling(name)
+    return next((names[0] for names in SYNONYMS if spelled in names), spelled)
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:SHOWN])
+    return shown if len(names) <= SHOWN else f"{shown}, … ({len(names) - SHOWN} more)"

@@ -1,0 +1,106 @@
+"""A model's encoder tensors by depth, input first, and what options may ask of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol, cast
+
+from torch import Tensor, nn
+
+from mmx.errors import Problem
+
+Depths = dict[str, tuple[tuple[str, ...], ...]]
+"""Modality to the names of its encoder's tensors at each depth, input first."""
+
+
+class _Deep(Protocol):
+    """What is asked of an encoder."""
+
+    def depths(self) -> tuple[tuple[str, ...], ...]: ...
+
+    def state_dict(self) -> dict[str, Tensor]: ...
+
+
+def depths_of(model: nn.Module) -> Depths:
+    """Return the tensors of each encoder of the model by depth, named as in the model."""
+    encoders = cast("Mapping[str, _Deep]", model.encoders)
+    return {
+        modality: tuple(
+            tuple(
+                f"encoders.{modality}.{name}"
+                for name in encoder.state_dict()
+                if any(_below(name, prefix) for prefix in prefixes)
+            )
+            for prefixes in encoder.depths()
+        )
+        for modality, encoder in encoders.items()
+    }
+
+
+def _below(name: str, prefix: str) -> bool:
+    """Return whether a prefix names a tensor: ``stage.`` all that a part holds, else one alone."""
+    return name.startswith(prefix) if prefix.endswith(".") or not prefix else name == prefix
+
+
+def depth_problem(
+    depths: Mapping[str, int], *, freeze_depth: int, reinitialize: int, unfreeze_every: int
+) -> Problem | None:
+    """Return why encoders cannot be frozen and re-drawn so deep; None where they can.
+
+    Args:
+        depths: Modality to K, how many depths its encoder has.
+        freeze_depth: The lowest depths, which stay frozen.
+        reinitialize: The topmost depths, which stay fresh.
+        unfreeze_every: Epochs between two depths that thaw; 0: none waits for it.
+    """
+    for modality, count in depths.items():
+        has = f"the {modality} encoder has {in_words(count)}"
+        if freeze_depth > count:
+            return Problem(
+                f"transfer.freeze_depth={freeze_depth}",
+                has,
+                type_this=f"transfer.freeze_depth={count}",
+            )
+        if reinitialize >= count:
+            return Problem(
+                f"transfer.reinitialize={reinitialize}",
+                f"{has}: nothing of the source's would be left of it",
+                type_this=f"transfer.reinitialize={count - 1}",
+            )
+        if freeze_depth + reinitialize > count:
+            return Problem(
+                f"transfer.freeze_depth={freeze_depth} transfer.reinitialize={reinitialize}",
+                f"{has}: one cannot be fresh and stay as it was copied",
+                type_this=f"transfer.freeze_depth={count - reinitialize}",
+            )
+    if unfreeze_every and all(freeze_depth + reinitialize == count for count in depths.values()):
+        return _nothing_thaws(f"transfer.unfreeze_every={unfreeze_every}")
+    return None
+
+
+def _nothing_thaws(given: str) -> Problem:
+    return Problem(
+        given,
+        "no depth of an encoder is left to thaw: all are frozen for good, or fresh",
+        type_this="transfer.unfreeze_every=0",
+    )
+
+
+def in_words(count: int) -> str:
+    """Return ``1 depth`` or ``4 depths``."""
+    return f"{count} depth{'' if count == 1 else 's'}"
+
+
+def lowest(depths: Depths, count: int) -> set[str]:
+    """Return the names of the tensors in the lowest ``count`` depths of each encoder."""
+    return {name for layers in depths.values() for names in layers[:count] for name in names}
+
+
+def topmost(depths: Depths, count: int) -> set[str]:
+    """Return the names of the tensors in the topmost ``count`` depths of each encoder."""
+    return {
+        name
+        for layers in depths.values()
+        for names in layers[len(layers) - count :]
+        for name in names
+    }

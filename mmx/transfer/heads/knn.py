@@ -1,0 +1,95 @@
+"""The most similar training rows' vote."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from mmx.transfer.base import Kind
+from mmx.transfer.heads.base import Candidate, FittedHead
+
+LEAST = 1e-6
+
+
+class KnnHead(nn.Module):
+    """p(x) = Σ_i v_i y_i / Σ_i v_i, v_i = exp(cos(x, x_i) / T), over the k nearest rows i.
+
+    ``y_i`` is one-hot for classes, 0 and 1 for several labels, a number for regression. The
+    output is ln p for classes, ln p / (1 - p) for each of several labels, p for regression;
+    a share p is taken as (1 - m ε) p + ε, with ε = 1e-6 and m = C or 2, so that no logarithm
+    is infinite. Of rows at one similarity the first in the training set are nearest; with
+    fewer than k rows all of them vote. A checkpoint holds them all, N · (D + C) numbers.
+
+    Args:
+        outputs: C.
+        kind: Of the target.
+        k: How many rows vote.
+        temperature: T.
+    """
+
+    keys: Tensor
+    values: Tensor
+
+    def __init__(self, outputs: int, *, kind: Kind, k: int, temperature: float) -> None:
+        super().__init__()
+        self.outputs, self.kind, self.k, self.temperature = outputs, kind, k, temperature
+        self.register_buffer("keys", torch.empty(0, 0))
+        self.register_buffer("values", torch.empty(0, outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``(B, C)`` of ``(B, D)``."""
+        with torch.autocast(x.device.type, enabled=False):
+            x = F.normalize(x.to(self.keys), dim=1)
+            votes = self._votes(x @ self.keys.T)  # (B, N)
+            shares = votes @ self.values / votes.sum(1, keepdim=True)
+            if self.kind == "regression":
+                return shares
+            if self.kind == "classes":
+                return ((1 - self.outputs * LEAST) * shares + LEAST).log()
+            return ((1 - 2 * LEAST) * shares + LEAST).logit()
+
+    def _votes(self, similarity: Tensor) -> Tensor:
+        """Return ``(B, N)`` votes, 0 of all but the nearest, the nearest's 1."""
+        k = min(self.k, len(self.keys))
+        nearest = similarity.topk(k, dim=1).values
+        nearer, last = similarity > nearest[:, -1:], similarity == nearest[:, -1:]
+        chosen = nearer | (last & (last.cumsum(1) <= k - nearer.sum(1, keepdim=True)))
+        return ((similarity - nearest[:, :1]) / self.temperature).exp() * chosen
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        """Take rows of any number."""
+        for name in ("keys", "values"):
+            if (given := state_dict.get(f"{prefix}{name}")) is not None:
+                setattr(self, name, self.get_buffer(name).new_empty(given.shape))
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Knn(FittedHead):
+    """The k nearest training rows vote, by cosine similarity of L2-normalised features.
+
+    Args:
+        k: How many rows vote.
+        temperature: T; the smaller, the more the nearest of them count.
+
+    Reference: Wu et al. 2018, section 3.4, arXiv 1805.01978.
+    """
+
+    k: Annotated[int, Field(ge=1)] = 20
+    temperature: Annotated[float, Field(gt=0)] = 0.07
+
+    def make(self, width: int, outputs: int, kind: Kind) -> nn.Module:
+        """Return the head without rows; see :class:`~mmx.transfer.heads.base.Head`."""
+        return KnnHead(outputs, kind=kind, k=self.k, temperature=self.temperature)
+
+    def candidates(self, x: Tensor, y: Tensor, outputs: int, kind: Kind) -> Iterator[Candidate]:
+        """Yield the rows themselves; see :class:`~mmx.transfer.heads.base.FittedHead`."""
+        keys = F.normalize(x.double(), dim=1)
+        values = F.one_hot(y, outputs) if kind == "classes" else y.view(len(y), outputs)
+        yield Candidate(None, {"keys": keys, "values": values.double()})

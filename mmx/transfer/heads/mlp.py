@@ -1,0 +1,69 @@
+"""Two layers, trained by gradients."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from mmx.transfer.base import Kind
+from mmx.transfer.heads.base import Head
+
+
+class MlpHead(nn.Module):
+    """ŷ = V dropout(relu(W n(x) + b)) + c, n a BatchNorm without scale and shift, or nothing.
+
+    Args:
+        width: D.
+        outputs: C.
+        hidden: Units of the layer between.
+        dropout: Chance of each of them to be dropped in training.
+        normalize: Whether x is normalised.
+
+    Attributes:
+        norm: n; None without.
+    """
+
+    def __init__(
+        self, width: int, outputs: int, *, hidden: int, dropout: float, normalize: bool
+    ) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(width, affine=False) if normalize else None
+        self.hidden = nn.Linear(width, hidden)
+        self.out = nn.Linear(hidden, outputs)
+        self.dropout = dropout
+
+    @property
+    def layers(self) -> tuple[nn.Linear, ...]:
+        """The linear layers, first to last."""
+        return self.hidden, self.out
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``(B, C)`` of ``(B, D)``."""
+        x = F.relu(self.hidden(x if self.norm is None else self.norm(x)))
+        outputs: Tensor = self.out(F.dropout(x, self.dropout, self.training))
+        return outputs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mlp(Head):
+    """A layer of ReLU units and a linear one, trained by gradients.
+
+    Args:
+        width: Units of the hidden layer.
+        dropout: Chance of each of them to be dropped in a training step.
+        normalize: Whether features are normalised before it, as before ``linear``.
+    """
+
+    width: Annotated[int, Field(ge=1)] = 256
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    normalize: bool = False
+
+    def make(self, width: int, outputs: int, kind: Kind) -> nn.Module:
+        """Return the layers, fresh; see :class:`~mmx.transfer.heads.base.Head`."""
+        return MlpHead(
+            width, outputs, hidden=self.width, dropout=self.dropout, normalize=self.normalize
+        )

@@ -1,0 +1,54 @@
+"""WiSE-FT: which tensors lie on the line from the starting weights to the trained ones."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from torch import nn
+
+from mmx.errors import TransferError
+from mmx.transfer.copying import Copied
+
+LINEAR_HEAD = ("head.weight", "head.bias")
+
+
+def on_line(
+    model: nn.Module, done: Copied, frozen: Collection[str], classes: int, *, probed: bool
+) -> tuple[set[str], tuple[str, ...]]:
+    """Return the names of the tensors that are interpolated, and notes on those that are not.
+
+    On the line is what came from the source and moves, and a head that was fitted before
+    training. What was drawn anew is not, in part or whole: its starting point is noise.
+    Neither are integers.
+
+    Args:
+        model: At its starting point.
+        done: Where its tensors come from.
+        frozen: Names of tensors that stay as they are.
+        classes: How many the target has.
+        probed: Whether the linear head is fitted before training.
+
+    Raises:
+        TransferError: Nothing is on the line.
+    """
+    state = model.state_dict()
+    parts: set[str] = set()  # of heads that keep some classes; the rows of others are noise
+    if len(done.classes) < classes:
+        parts = {*done.adapted} & {*getattr(model, "label_tensors", ())}
+    swept = {*done.copied, *done.adapted}.difference(frozen, parts)
+    swept |= {*LINEAR_HEAD} if probed else set()
+    swept = {name for name in swept if state[name].is_floating_point()}
+    if not swept:
+        raise TransferError(
+            "transfer.wise_ft: nothing that trains came from the source",
+            tip="transfer.wise_ft=none",
+        )
+    own = {name for name, _ in model.named_parameters() if not name.startswith("criterion.")}
+    beside = sorted(({*done.fresh} | parts) & own - swept)
+    if not beside:
+        return swept, ()
+    return swept, (
+        f"wise_ft: {len(beside)} tensor{'' if len(beside) == 1 else 's'} ({beside[0]}, …) stay as "
+        "trained all along the line: they started as noise"
+        + ("" if probed else "; with transfer.lp_ft=true the head lies on it too"),
+    )

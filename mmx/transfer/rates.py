@@ -1,0 +1,41 @@
+"""Learning rates that differ between parameters, as multiples of the optimiser's own."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from mmx.transfer.depths import Depths
+
+
+def rates(
+    copied: Collection[str],
+    fresh: Collection[str],
+    depths: Depths,
+    *,
+    copied_rate: float,
+    head_rate: float,
+    layer_decay: float,
+) -> dict[str, float]:
+    """Return each parameter's rate; encoders learn the slower, the nearer to their input.
+
+        rate(d) = copied_rate · layer_decay^(K - 1 - d),  d = 0 … K - 1 from the input on
+
+    Fresh parameters learn at ``head_rate``, wherever they stand; copied ones behind the
+    encoders at ``copied_rate``.
+
+    Args:
+        copied: Parameters that came from the source and train.
+        fresh: Parameters that did not.
+        depths: Modality to the tensors of its encoder at each of its K depths.
+        copied_rate: Of the copied ones at the top.
+        head_rate: Of the fresh ones.
+        layer_decay: In (0, 1].
+
+    Reference: Howard and Ruder 2018, arXiv 1801.06146, who call it discriminative fine-tuning.
+    """
+    found = dict.fromkeys(fresh, head_rate) | dict.fromkeys(copied, copied_rate)
+    for layers in depths.values():
+        for above, names in enumerate(reversed(layers)):  # above = K - 1 - d
+            slower = copied_rate * layer_decay**above
+            found.update({name: slower for name in names if name in copied})
+    return found

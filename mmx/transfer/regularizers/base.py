@@ -1,0 +1,136 @@
+"""The contract of every regulariser: R(w), added to the loss of each training step.
+
+Shape legend: ``B`` batch, ``D`` width, ``C`` classes, ``N`` rows.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import ClassVar, Literal, Protocol
+
+from torch import Tensor, nn
+
+from mmx.modalities import Batch, Features
+
+Need = Literal["weights", "model", "source_rows", "classes"]
+
+
+class Reference(Protocol):
+    """The trained source model: frozen, in evaluation mode, never changed.
+
+    Attributes:
+        modalities: Those of the target that it can encode.
+        outputs_count: C of the source.
+    """
+
+    modalities: tuple[str, ...]
+    outputs_count: int
+
+    def features(self, batch: Batch) -> dict[str, Features]:
+        """Return f0, its features of a target's batch, without gradient."""
+
+    def decide(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
+        """Return ``(B, C)`` outputs of features through its frozen fusion and head.
+
+        Gradients flow into the features, not into the weights.
+        """
+
+    def decision(self) -> nn.Module:
+        """Return a trainable copy of all behind its encoders: (features, present) → ``(B, C)``."""
+
+    def encoder(self, modality: str) -> nn.Module:
+        """Return its encoder of a target's modality."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a regulariser may look at before training starts.
+
+    Attributes:
+        model: The target's, at its starting point w0.
+        shared: Names of trainable parameters that came from the source; all other
+            trainable ones count as head.
+        reference: The trained source; None where the regulariser does not need it.
+        widths: Modality to D of what its encoder says in the target.
+        outputs: C of the target.
+        kind: The target's kind: classes, multilabel or regression.
+        rows: Yields the target's training rows in batches, without augmentation.
+        source_features: Modality to ``(N, D)`` pooled f0 of the source's own training rows.
+        seed: The run's.
+    """
+
+    model: nn.Module
+    shared: frozenset[str]
+    reference: Reference | None
+    widths: dict[str, int]
+    outputs: int
+    kind: str
+    rows: Callable[[], Iterator[Batch]]
+    source_features: Callable[[], dict[str, Tensor]]
+    seed: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """A batch of the target in training, as a penalty sees it.
+
+    Attributes:
+        model: Being trained, in training mode.
+        batch: As the model read it, augmentation included.
+        features: f, what the model's encoders said of it.
+        outputs: ``(B, C)`` of the model.
+    """
+
+    model: nn.Module
+    batch: Batch
+    features: dict[str, Features]
+    outputs: Tensor
+
+
+class Penalty(nn.Module, ABC):
+    """A regulariser bound to a model; parameters of its own train with the model.
+
+    Draws, if any, come from torch's global generator, which every step seeds anew. Tensors
+    that must survive an interruption are parameters or buffers; the reference is neither.
+
+    Attributes:
+        of_weights: Whether it looks at weights alone: it is then added once a step, however
+            many batches the step has.
+    """
+
+    of_weights: ClassVar[bool] = False
+
+    @abstractmethod
+    def forward(self, step: Step) -> Tensor:
+        """Return strength · R as a scalar in float32, a mean over the batch."""
+
+
+class Regularizer(ABC):
+    """Base of all regularisers; keyword-only, plain, annotated constructor arguments.
+
+    Attributes:
+        needs: ``weights``: at least one parameter came from the source and trains.
+            ``model``: the trained source is at hand while the target trains.
+            ``source_rows``: its own rows are encoded once.
+            ``classes``: the target has classes, and so has the source.
+        moves: Whether it holds moving features: it has nothing to do where every encoder is
+            frozen.
+        weight_decay: False where it takes the place of weight decay.
+    """
+
+    needs: ClassVar[frozenset[Need]] = frozenset()
+    moves: ClassVar[bool] = True
+    weight_decay: ClassVar[bool] = True
+
+    @abstractmethod
+    def bind(self, given: Given) -> Penalty:
+        """Return the penalty for a model.
+
+        Raises:
+            TransferError: There is nothing that it could hold.
+        """
+
+    def equip(self, model: nn.Module, shared: frozenset[str]) -> None:  # noqa: B027 most change nothing
+        """Change modules of the model before training; their state keeps its names."""

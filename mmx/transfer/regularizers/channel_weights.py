@@ -1,0 +1,175 @@
+"""How much the target needs each channel of the source's feature maps.
+
+Shape legend: ``N`` training rows that have a modality, ``n`` some of them, ``C`` channels,
+``K`` targets of a row, ``D`` width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmx.modalities import Batch
+from mmx.transfer.regularizers.base import Given
+from mmx.transfer.regularizers.features import full, rows_with
+from mmx.transfer.regularizers.maps import (
+    channel_axis,
+    outputs_kept,
+    repeated,
+    saying,
+    stages,
+    without_channels,
+)
+
+RIDGE = 0.1
+"""Of the head that measures the loss, in units of the features' mean variance."""
+
+ROWS_A_PASS = 256
+"""Rows of a forward pass, over all the channels that are tried in it."""
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows of the target as one of the source's encoders reads them.
+
+    Attributes:
+        x: ``(n, …)``.
+        lengths: ``(n,)``, for sequences.
+        target: ``(n, K)`` float64 on the CPU.
+    """
+
+    x: Tensor
+    lengths: Tensor | None
+    target: Tensor
+
+    def at(self, rows: Tensor) -> _Rows:
+        """Return those at some places."""
+        there = rows.to(self.x.device)
+        lengths = None if self.lengths is None else self.lengths[there]
+        return _Rows(self.x[there], lengths, self.target[rows])
+
+
+@dataclass(frozen=True)
+class _Head:
+    """A linear map from pooled features to the targets.
+
+    Attributes:
+        weight: ``(D, K)``.
+        bias: ``(K,)``.
+    """
+
+    weight: Tensor
+    bias: Tensor
+
+    def losses(self, pooled: Tensor, target: Tensor) -> Tensor:
+        """Return each row's squared error, ``(n,)`` float64 on the CPU."""
+        found = pooled.double().cpu() @ self.weight + self.bias
+        return (found - target).square().sum(1)
+
+
+@torch.no_grad()
+def channel_weights(given: Given, encoder: nn.Module, name: str, rows: int) -> list[Tensor]:
+    """Return a ``(C,)`` of each of an encoder's maps; none where no training row has an input.
+
+        a = softmax((r − mean r) / std r),  r_c = loss with channel c at zero − loss
+
+    The loss is the squared error of a ridge regression from the encoder's pooled features to
+    the targets (classes as one-hot vectors), fitted to all training rows. The rises are means
+    over ``rows`` of them, drawn without replacement. Channels are tried many at a time, and
+    what stands before a map is computed once.
+
+    Args:
+        given: Its training rows and seed.
+        encoder: The source's, in evaluation mode.
+        name: The modality.
+        rows: Rows on which the rises are measured.
+    """
+    pooled, targets = [], []
+    for part in _parts(given, name):
+        pooled.append(encoder(part.x, part.lengths).pooled)
+        targets.append(part.target)
+    if not pooled:
+        return []
+    head = _ridge(torch.cat(pooled).double().cpu(), torch.cat(targets))
+    total = sum(len(each) for each in targets)
+    chosen = torch.zeros(total, dtype=torch.bool)
+    order = torch.randperm(total, generator=torch.Generator().manual_seed(given.seed))
+    chosen[order[:rows]] = True
+    losses: list[Tensor] = []
+    start = 0
+    for part in _parts(given, name):
+        here = chosen[start : start + len(part.target)].nonzero().squeeze(1)
+        start += len(part.target)
+        if len(here):
+            found = _losses(encoder, part.at(here), head)
+            losses = [a + b for a, b in zip(losses, found, strict=True)] if losses else found
+    return [_weights(each / int(chosen.sum())).to(full(pooled[0])) for each in losses]
+
+
+def _weights(losses: Tensor) -> Tensor:
+    """Return the softmax of standardised losses; the loss with all channels cancels."""
+    spread = losses.std(correction=0).clamp(min=torch.finfo(losses.dtype).tiny)
+    return ((losses - losses.mean()) / spread).softmax(0)
+
+
+def _parts(given: Given, name: str) -> Iterator[_Rows]:
+    """Yield the training rows that have an input of a modality, batch by batch."""
+    for batch in given.rows():
+        if name not in batch.inputs:
+            continue
+        target = rows_with(name, batch, _targets(batch, given))
+        if len(target):
+            lengths = batch.lengths.get(name)
+            yield _Rows(
+                rows_with(name, batch, batch.inputs[name]),
+                None if lengths is None else rows_with(name, batch, lengths),
+                target.cpu(),
+            )
+
+
+def _targets(batch: Batch, given: Given) -> Tensor:
+    """Return ``(B, K)`` float64."""
+    if given.kind == "classes":
+        return F.one_hot(batch.target, given.outputs).double()
+    return batch.target.double().view(len(batch), -1)
+
+
+def _ridge(x: Tensor, y: Tensor) -> _Head:
+    """Return the ridge regression of ``y`` ``(N, K)`` on ``x`` ``(N, D)``."""
+    mean, centre = x.mean(0), y.mean(0)
+    x, y = x - mean, y - centre
+    covariance = x.T @ x / len(x)
+    ridge = RIDGE * covariance.trace() / len(covariance)
+    ridge = ridge.clamp(min=torch.finfo(ridge.dtype).tiny)  # features that are all the same
+    eye = torch.eye(len(covariance), dtype=x.dtype)
+    weight = torch.linalg.solve(covariance + ridge * eye, x.T @ y / len(x))
+    return _Head(weight, centre - mean @ weight)
+
+
+def _losses(encoder: nn.Module, rows: _Rows, head: _Head) -> list[Tensor]:
+    """Return, for each map, the ``(C,)`` loss summed over rows with each channel at zero."""
+    with outputs_kept(encoder) as outputs:
+        encoder(rows.x, rows.lengths)
+    every = stages(encoder)
+    at_once = max(1, ROWS_A_PASS // len(rows.x))
+    found = []
+    for depth, said in enumerate(outputs):
+        values = said if isinstance(said, Tensor) else said.pooled
+        parts = []
+        channels = torch.arange(values.shape[channel_axis(values)])
+        for group in torch.split(channels, at_once):
+            count = len(group)
+            before = [repeated(each, count) for each in outputs[:depth]]
+            changed = without_channels(said, group.to(values.device))
+            lengths = None if rows.lengths is None else rows.lengths.repeat(count)
+            x = rows.x.repeat(count, *[1] * (rows.x.ndim - 1))
+            with saying(every[: depth + 1], [*before, changed]):
+                pooled = encoder(x, lengths).pooled  # (G·n, D)
+            errors = head.losses(pooled, rows.target.repeat(count, 1))
+            parts.append(errors.view(count, -1).sum(1))
+        found.append(torch.cat(parts))
+    return found

@@ -1,0 +1,120 @@
+"""Co-tuning: the source's head trains along, on what the target's classes look like to it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mmx.errors import TransferError
+from mmx.modalities import Batch, Features
+from mmx.transfer.regularizers.base import Given, Penalty, Regularizer
+from mmx.transfer.regularizers.decisions import DecisionPenalty, readable_rows, source_outputs
+from mmx.transfer.regularizers.features import Strength, Temperature, compared
+
+
+class CoTuning(Regularizer):
+    """Transfers the head as well: it is told which source classes each target class recalls.
+
+        R = 1/n Σ_i CE(p(y_s | y_i), softmax(g(f_i)))
+        p(y_s | y_t) = mean over the training rows of class y_t of softmax(z0 / T)
+
+    g starts as all that stands behind the source's encoders and trains with the target; it
+    serves training alone. z0 is what the frozen source says of a row without augmentation,
+    once, before training (the paper's direct way to the relationship). A mean over the n rows
+    that have any modality that the source can read; it is never below the entropy of p.
+
+    Args:
+        strength: λ.
+        temperature: T, for a source whose probabilities are not calibrated: above 1 where it
+            is too sure of itself.
+
+    Reference: You et al. 2020, Co-Tuning for transfer learning.
+    """
+
+    needs = frozenset({"model", "classes"})
+
+    def __init__(self, *, strength: Strength = 2.3, temperature: Temperature = 1.0) -> None:
+        self.strength = strength
+        self.temperature = temperature
+
+    def bind(self, given: Given) -> Penalty:
+        """Return the penalty; see :class:`~mmx.transfer.regularizers.base.Regularizer`.
+
+        Raises:
+            TransferError: There is no source, it shares no modality with the target or with
+                any of its training rows, or the target has no classes.
+        """
+        if given.kind != "classes":
+            raise TransferError(
+                f"regularizer=co_tuning needs classes, and the target is of kind {given.kind}",
+                tip="regularizer=rkd",
+            )
+        return CoTuningPenalty(given, self.strength, relationship(given, self.temperature))
+
+
+class CoTuningPenalty(DecisionPenalty):
+    """The penalty of :class:`CoTuning`.
+
+    Args:
+        given: See :class:`~mmx.transfer.regularizers.base.Given`.
+        strength: λ.
+        relation: ``(C_t, C_s)`` p(y_s | y_t); it is the data's, so no checkpoint holds it.
+
+    Attributes:
+        old_head: g.
+    """
+
+    relation: Tensor
+
+    def __init__(self, given: Given, strength: float, relation: Tensor) -> None:
+        super().__init__(given, "co_tuning", strength)
+        self.old_head = self.reference.decision()
+        self.register_buffer("relation", relation, persistent=False)
+
+    def decide(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
+        """Return g(f); see DecisionPenalty."""
+        outputs: Tensor = self.old_head(features, present)
+        return outputs
+
+    def record(self, batch: Batch, rows: Tensor, present: dict[str, Tensor]) -> Tensor:
+        """Return p(y_s | y_i) of the rows' classes; see DecisionPenalty."""
+        return self.relation[batch.target[rows]]
+
+    def loss(self, outputs: Tensor, recorded: Tensor) -> Tensor:
+        """Return the scalar; see DecisionPenalty."""
+        return -(recorded * outputs.log_softmax(1)).sum(1).mean()
+
+
+def relationship(given: Given, temperature: float) -> Tensor:
+    """Return p(y_s | y_t), ``(C_t, C_s)``, in float64 until it is whole.
+
+    A class none of whose training rows the source can read takes the mean over all rows.
+
+    Args:
+        given: With a reference; the target has classes.
+        temperature: T.
+
+    Raises:
+        TransferError: The source can read no training row.
+    """
+    reference, modalities = compared(given, "co_tuning")
+    sums = torch.zeros(given.outputs, reference.outputs_count, dtype=torch.float64)
+    counts = torch.zeros(given.outputs, 1, dtype=torch.float64)
+    like = torch.zeros(0)
+    for batch in given.rows():
+        rows = readable_rows(batch, modalities)
+        if len(rows) == 0:
+            continue
+        present = {name: batch.present[name][rows] for name in modalities}
+        like = source_outputs(reference, modalities, batch, rows, present)
+        found = (like.double() / temperature).softmax(1).cpu()
+        target = batch.target[rows].cpu()
+        sums.index_add_(0, target, found)
+        counts.index_add_(0, target, torch.ones(len(rows), 1, dtype=torch.float64))
+    if not bool(counts.any()):
+        raise TransferError(
+            "regularizer=co_tuning: the source can read no training row of the target",
+            tip="regularizer=none",
+        )
+    overall = sums.sum(0) / counts.sum()
+    return torch.where(counts > 0, sums / counts.clamp(min=1), overall).to(like)

@@ -1,0 +1,74 @@
+"""CORAL: covariances of the target's features near the source's."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from mmx.transfer.regularizers.base import Given, Penalty, Regularizer
+from mmx.transfer.regularizers.features import FeaturePenalty, Strength, source_rows
+
+
+class Coral(Regularizer):
+    """Aligns second moments: how the features of the target vary together.
+
+        R = mean_m ‖C_s − C_t‖²_F / (4 D²)
+
+    C_t is the covariance of modality m's features over the n rows of the batch that have it,
+    C_s that of the source's own training rows, over all of them, once. Both divide by one
+    less than the rows. A quarter of a mean over the D² entries.
+
+    C_t is unbiased at every batch size, but its noise adds a part of order 1/n to the square;
+    a batch twice over is not two batches: its C_t is (2n − 2) / (2n − 1) of the former. A
+    batch with one row of m says nothing of m.
+
+    Args:
+        strength: λ.
+
+    Reference: Sun and Saenko 2016, arXiv 1607.01719.
+    """
+
+    needs = frozenset({"source_rows"})
+
+    def __init__(self, *, strength: Strength = 1.0) -> None:
+        self.strength = strength
+
+    def bind(self, given: Given) -> Penalty:
+        """Return the penalty; see :class:`~mmx.transfer.regularizers.base.Regularizer`.
+
+        Raises:
+            TransferError: No modality of the target has two rows in the source.
+        """
+        return CoralPenalty(source_rows(given, "coral", fewest=2), self.strength)
+
+
+class CoralPenalty(FeaturePenalty):
+    """The penalty of :class:`Coral`.
+
+    Args:
+        source: Modality to ``(N, D)`` f0 of the source's rows; only their covariance is kept,
+            and no checkpoint holds it.
+        strength: λ.
+    """
+
+    fewest = 2
+
+    def __init__(self, source: dict[str, Tensor], strength: float) -> None:
+        super().__init__(tuple(source), strength)
+        for name, rows in source.items():
+            matrix = covariance(rows.double()).to(rows)
+            self.register_buffer(f"covariance_{name}", matrix, persistent=False)
+
+    def term(self, name: str, x: Tensor) -> Tensor:
+        """Return the scalar; see FeaturePenalty."""
+        return coral(self.get_buffer(f"covariance_{name}"), covariance(x))
+
+
+def coral(source: Tensor, target: Tensor) -> Tensor:
+    """Return ‖C_s − C_t‖²_F / (4 D²) of two ``(D, D)`` covariances."""
+    return (source - target).square().mean() / 4
+
+
+def covariance(x: Tensor) -> Tensor:
+    """Return the ``(D, D)`` covariance of ``(n, D)`` rows, n ≥ 2, divided by n − 1."""
+    centred = x - x.mean(0)
+    return centred.T @ centred / (len(x) - 1)

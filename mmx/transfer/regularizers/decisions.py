@@ -1,0 +1,140 @@
+"""What the penalties of decisions share: f as the source's fusion and head would read it.
+
+Shape legend: ``B`` batch, ``n`` rows of it with any modality that the source can read,
+``C`` the source's outputs.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mmx.modalities import Batch, Features
+from mmx.transfer.regularizers.base import Given, Penalty, Reference, Step
+from mmx.transfer.regularizers.features import compared, full, full_precision, hold, nothing
+
+
+class DecisionPenalty(Penalty):
+    """A penalty of what a fusion and head of the source say of the target's features.
+
+        λ · loss(z),  z = decide(f)
+
+    over the rows that have any modality that the source can read; 0 where none has. The loss
+    is in float32 whatever the model runs in. The reference is no part of the module: nothing
+    trains or saves it.
+
+    Args:
+        given: What :func:`~mmx.transfer.regularizers.features.compared` accepts.
+        name: The regulariser's.
+        strength: λ.
+    """
+
+    reference: Reference
+
+    def __init__(self, given: Given, name: str, strength: float) -> None:
+        super().__init__()
+        reference, self.modalities = compared(given, name)
+        hold(self, reference)
+        self.strength = strength
+
+    def forward(self, step: Step) -> Tensor:
+        """Return the penalty; see :class:`~mmx.transfer.regularizers.base.Penalty`."""
+        rows = readable_rows(step.batch, self.modalities)
+        if len(rows) == 0:
+            return nothing(step)
+        present = {name: step.batch.present[name][rows] for name in self.modalities}
+        outputs = self.decide(readable(step.features, self.modalities, rows), present)
+        recorded = self.record(step.batch, rows, present)
+        with full_precision(step):
+            return self.strength * self.loss(full(outputs), recorded)
+
+    @abstractmethod
+    def decide(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
+        """Return z ``(n, C)``; gradients flow into the features."""
+
+    @abstractmethod
+    def record(self, batch: Batch, rows: Tensor, present: dict[str, Tensor]) -> Tensor:
+        """Return what z is held to, ``(n, C)``, without gradient.
+
+        Args:
+            batch: The batch.
+            rows: ``(n,)`` numbers of its rows that count.
+            present: Modality to ``(n,)`` bool.
+        """
+
+    @abstractmethod
+    def loss(self, outputs: Tensor, recorded: Tensor) -> Tensor:
+        """Return the scalar, a mean over rows."""
+
+
+class SoftPenalty(DecisionPenalty):
+    """T² · KL(softmax(z0/T) ‖ softmax(z/T)) of what the trained source itself says, z0.
+
+    Args:
+        given: See :class:`DecisionPenalty`.
+        name: The regulariser's.
+        strength: λ.
+        temperature: T.
+    """
+
+    def __init__(self, given: Given, name: str, strength: float, temperature: float) -> None:
+        super().__init__(given, name, strength)
+        self.temperature = temperature
+
+    def record(self, batch: Batch, rows: Tensor, present: dict[str, Tensor]) -> Tensor:
+        """Return z0; see :class:`DecisionPenalty`."""
+        return source_outputs(self.reference, self.modalities, batch, rows, present)
+
+    def loss(self, outputs: Tensor, recorded: Tensor) -> Tensor:
+        """Return the scalar; see :class:`DecisionPenalty`."""
+        return soft_divergence(outputs, recorded, self.temperature)
+
+
+def source_outputs(
+    reference: Reference,
+    modalities: tuple[str, ...],
+    batch: Batch,
+    rows: Tensor,
+    present: dict[str, Tensor],
+) -> Tensor:
+    """Return z0 ``(n, C)``, what the trained source says of rows of a batch, without gradient."""
+    with torch.no_grad():
+        features = readable(reference.features(batch), modalities, rows)
+        return full(reference.decide(features, present))
+
+
+def readable_rows(batch: Batch, modalities: tuple[str, ...]) -> Tensor:
+    """Return the ``(n,)`` numbers of the rows that have any of the modalities."""
+    if batch.complete.intersection(modalities):
+        return torch.arange(len(batch), device=batch.target.device)
+    here = torch.stack([batch.present[name] for name in modalities]).any(0)
+    return here.nonzero().squeeze(1)
+
+
+def readable(
+    features: dict[str, Features], modalities: tuple[str, ...], rows: Tensor
+) -> dict[str, Features]:
+    """Return the features of rows and modalities, numbers in full precision."""
+
+    def pick(x: Tensor) -> Tensor:
+        return full(x[rows]) if x.is_floating_point() else x[rows]
+
+    return {name: features[name].map(pick) for name in modalities}
+
+
+def soft_divergence(outputs: Tensor, recorded: Tensor, temperature: float) -> Tensor:
+    """Return T² · KL(softmax(z0/T) ‖ softmax(z/T)), a mean over the rows.
+
+    The factor keeps the gradient of the order of one with T = 1.
+
+    Args:
+        outputs: z ``(n, C)``.
+        recorded: z0 ``(n, C)``.
+        temperature: T.
+    """
+    new = F.log_softmax(outputs / temperature, dim=1)
+    old = F.log_softmax(recorded / temperature, dim=1)
+    return temperature**2 * F.kl_div(new, old, reduction="batchmean", log_target=True)

@@ -1,0 +1,157 @@
+"""DELTA: feature maps near the source's, the more so the more the target needs them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from mmx.errors import TransferError
+from mmx.transfer.regularizers.base import Given, Penalty, Reference, Regularizer, Step
+from mmx.transfer.regularizers.channel_weights import channel_weights
+from mmx.transfer.regularizers.features import (
+    Strength,
+    compared,
+    full,
+    full_precision,
+    hold,
+    rows_with,
+    weighted_mean,
+)
+from mmx.transfer.regularizers.maps import Catcher, Map, maps_of
+
+
+class Delta(Regularizer):
+    """Holds what the encoders see on the way, channel by channel, not their weights.
+
+        R = mean_m 1/n Σ_i ½ Σ_layers Σ_c a_c (C / HW) ‖FM_c(x_i) − FM0_c(x_i)‖²
+
+    FM is the map of C channels and H × W positions after a stage of modality m's encoder, FM0
+    that of the source in evaluation mode on the same rows. A mean over the n rows that have m,
+    over the positions of each (of sounds only the real frames) and, since Σ_c a_c = 1, C times
+    a weighted mean over channels: λ means the same at every batch and picture size. It is a
+    sum over the stages.
+
+    a is the softmax over channels of the standardised rise of the loss when the channel is
+    zeroed in the source's encoder, measured once before training by a ridge regression on
+    its features (:func:`~mmx.transfer.regularizers.channel_weights.channel_weights`).
+
+    Stages are those of convolutional, residual and fully connected encoders and quarters of a
+    vision transformer; an encoder without such is held at its pooled features, H × W = 1.
+    Frozen encoders whose features were computed before are left out.
+
+    Args:
+        strength: λ.
+        probe_rows: Training rows on which the rise is measured.
+
+    Reference: Li et al. 2019, arXiv 1901.09229.
+    """
+
+    needs = frozenset({"weights", "model"})
+
+    def __init__(
+        self,
+        *,
+        strength: Strength = 0.01,
+        probe_rows: Annotated[int, Field(ge=1)] = 64,
+    ) -> None:
+        self.strength = strength
+        self.probe_rows = probe_rows
+
+    def bind(self, given: Given) -> Penalty:
+        """Return the penalty; see :class:`~mmx.transfer.regularizers.base.Regularizer`.
+
+        Raises:
+            TransferError: There is no source, or no encoder that it shares with the target
+                reads any training row.
+        """
+        reference, modalities = compared(given, "delta")
+        weights = {
+            name: channel_weights(given, reference.encoder(name), name, self.probe_rows)
+            for name in modalities
+        }
+        weights = {name: found for name, found in weights.items() if found}
+        if not weights:
+            raise TransferError(
+                "regularizer=delta: no encoder shared with the source reads any training row",
+                tip="regularizer=none",
+            )
+        return DeltaPenalty(given, reference, weights, self.strength)
+
+
+class DeltaPenalty(Penalty):
+    """The penalty of :class:`Delta`; watches the encoders of the model that it is bound to.
+
+    Args:
+        given: Its model is watched.
+        reference: The source.
+        weights: Modality to a of each stage; they are the data's, so no checkpoint holds them.
+        strength: λ.
+    """
+
+    reference: Reference
+
+    def __init__(
+        self,
+        given: Given,
+        reference: Reference,
+        weights: dict[str, list[Tensor]],
+        strength: float,
+    ) -> None:
+        super().__init__()
+        hold(self, reference)
+        self.strength = strength
+        self.catchers = {
+            name: Catcher(given.model.get_submodule(f"encoders.{name}")) for name in weights
+        }
+        for name, stages in weights.items():
+            for index, weight in enumerate(stages):
+                self.register_buffer(f"{name}_{index}", weight, persistent=False)
+
+    def forward(self, step: Step) -> Tensor:
+        """Return the penalty; see :class:`~mmx.transfer.regularizers.base.Penalty`."""
+        batch, terms = step.batch, []
+        for name, catcher in self.catchers.items():
+            maps = catcher.take()
+            if name not in batch.inputs:
+                continue
+            x, lengths = rows_with(name, batch, batch.inputs[name]), batch.lengths.get(name)
+            if len(x) == 0:
+                continue
+            lengths = None if lengths is None else rows_with(name, batch, lengths)
+            maps0 = maps_of(self.reference.encoder(name), x, lengths)
+            _check(name, maps, maps0)
+            with full_precision(step):
+                terms.append(
+                    torch.stack(
+                        [
+                            map_distance(*pair, self.get_buffer(f"{name}_{index}"))
+                            for index, pair in enumerate(zip(maps, maps0, strict=True))
+                        ]
+                    ).sum()
+                )
+        return weighted_mean(self.strength, terms, step)
+
+
+def map_distance(new: Map, old: Map, weight: Tensor) -> Tensor:
+    """Return 1/n Σ_i ½ Σ_c a_c (C / HW) ‖FM_c − FM0_c‖² of one stage.
+
+    Args:
+        new: FM.
+        old: FM0.
+        weight: a ``(C,)``.
+    """
+    squares = new.mean((full(new.values) - full(old.values)).square())  # (n, C)
+    return (squares @ weight).mean() * len(weight) / 2
+
+
+def _check(name: str, maps: list[Map], maps0: list[Map]) -> None:
+    here, there = ([tuple(each.values.shape[1:]) for each in found] for found in (maps, maps0))
+    if here != there:
+        raise TransferError(
+            f"regularizer=delta: the {name} encoder's maps of (channels, positions) are {here}, "
+            f"the source's {there}",
+            tip="the same encoder options for both tasks, or regularizer=rkd",
+        )

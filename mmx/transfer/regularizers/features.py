@@ -1,0 +1,192 @@
+"""What the penalties of features share: which rows count, in which precision, and the mean.
+
+Shape legend: ``B`` batch, ``n`` rows of it that have a modality, ``D`` width.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Annotated, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from mmx.errors import TransferError
+from mmx.modalities import Batch
+from mmx.transfer.regularizers.base import Given, Penalty, Reference, Step
+
+Strength = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Temperature = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class FeaturePenalty(Penalty):
+    """A penalty of pooled features, modality by modality.
+
+        λ · mean_m term(f_m)
+
+    over the modalities that have enough rows in the batch, and of each over the rows that
+    have it; 0 where no modality has. In float32 whatever the model runs in.
+
+    Args:
+        modalities: By name.
+        strength: λ.
+
+    Attributes:
+        fewest: Rows that a term needs.
+    """
+
+    fewest: ClassVar[int] = 1
+
+    def __init__(self, modalities: tuple[str, ...], strength: float) -> None:
+        super().__init__()
+        self.modalities = modalities
+        self.strength = strength
+
+    def forward(self, step: Step) -> Tensor:
+        """Return the penalty; see :class:`~mmx.transfer.regularizers.base.Penalty`."""
+        with full_precision(step):
+            rows = {
+                name: full(rows_with(name, step.batch, step.features[name].pooled))
+                for name in self.modalities
+            }
+            return weighted_mean(
+                self.strength,
+                [self.term(name, x) for name, x in rows.items() if len(x) >= self.fewest],
+                step,
+            )
+
+    @abstractmethod
+    def term(self, name: str, x: Tensor) -> Tensor:
+        """Return the scalar of one modality's features ``(n, D)``."""
+
+
+class ComparedPenalty(Penalty):
+    """A penalty of pooled features beside the source's of the same rows.
+
+        λ · mean_m term(f_m, f0_m)
+
+    over the same modalities and rows as :class:`FeaturePenalty`. f may be wider or narrower
+    than f0. The reference is no part of the module: nothing trains or saves it.
+
+    Args:
+        given: What :func:`compared` accepts.
+        name: The regulariser's.
+        strength: λ.
+    """
+
+    reference: Reference
+
+    def __init__(self, given: Given, name: str, strength: float) -> None:
+        super().__init__()
+        reference, self.modalities = compared(given, name)
+        hold(self, reference)
+        self.strength = strength
+
+    def forward(self, step: Step) -> Tensor:
+        """Return the penalty; see :class:`~mmx.transfer.regularizers.base.Penalty`."""
+        reference = self.reference.features(step.batch)
+        with full_precision(step):
+            pairs = [
+                (
+                    full(rows_with(name, step.batch, step.features[name].pooled)),
+                    full(rows_with(name, step.batch, reference[name].pooled)),
+                )
+                for name in self.modalities
+            ]
+            terms = [self.term(x, x0) for x, x0 in pairs if len(x)]
+            return weighted_mean(self.strength, terms, step)
+
+    @abstractmethod
+    def term(self, x: Tensor, x0: Tensor) -> Tensor:
+        """Return the scalar of f ``(n, D)`` beside f0 ``(n, D0)`` of one modality."""
+
+
+def compared(given: Given, name: str) -> tuple[Reference, tuple[str, ...]]:
+    """Return the reference and, by name, the modalities that it and the target share.
+
+    Args:
+        given: With a reference.
+        name: The regulariser's.
+
+    Raises:
+        TransferError: There is no reference, or it shares no modality.
+    """
+    if given.reference is None:
+        raise TransferError(f"regularizer={name} needs a trained source")
+    shared = tuple(sorted(set(given.reference.modalities) & given.widths.keys()))
+    return given.reference, some(shared, name)
+
+
+def source_rows(given: Given, name: str, fewest: int) -> dict[str, Tensor]:
+    """Return f0 ``(N, D)`` of the source's own rows, for the target's modalities, by name.
+
+    Args:
+        given: Its source features are asked for once.
+        name: The regulariser's.
+        fewest: N at least; modalities with fewer rows are left out.
+
+    Raises:
+        TransferError: No modality is left.
+    """
+    found = given.source_features()
+    kept = sorted(each for each in found.keys() & given.widths.keys() if len(found[each]) >= fewest)
+    return {each: full(found[each].detach()) for each in some(tuple(kept), name)}
+
+
+def some(modalities: tuple[str, ...], name: str) -> tuple[str, ...]:
+    """Return the modalities.
+
+    Raises:
+        TransferError: There is none.
+    """
+    if not modalities:
+        raise TransferError(
+            f"regularizer={name}: the source can read no modality of the target",
+            tip="regularizer=none",
+        )
+    return modalities
+
+
+def hold(penalty: Penalty, reference: Reference) -> None:
+    """Set ``penalty.reference`` without making the source's model a part of the penalty."""
+    object.__setattr__(penalty, "reference", reference)
+
+
+def rows_with(name: str, batch: Batch, x: Tensor) -> Tensor:
+    """Return the rows of ``x`` ``(B, …)`` that have a modality, ``(n, …)``."""
+    return x if name in batch.complete else x[batch.present[name]]
+
+
+def full(x: Tensor) -> Tensor:
+    """Return ``x`` in float32, or in float64 where it is that already."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def full_precision(step: Step) -> torch.autocast:
+    """Return a context in which nothing is computed in half precision."""
+    return torch.autocast(step.outputs.device.type, enabled=False)
+
+
+def weighted_mean(strength: float, terms: list[Tensor], step: Step) -> Tensor:
+    """Return ``strength`` times the mean of scalars; 0 where there is none."""
+    return strength * torch.stack(terms).mean() if terms else nothing(step)
+
+
+def nothing(step: Step) -> Tensor:
+    """Return 0, where a batch holds nothing that counts."""
+    return full(step.outputs.detach()).new_zeros(())
+
+
+def masked_mean(x: Tensor, where: Tensor) -> Tensor:
+    """Return the mean of ``x`` over the elements ``where`` (same shape) is True; 0 if none is."""
+    return x.masked_fill(~where, 0.0).sum() / where.sum().clamp(min=1)
+
+
+def distances(x: Tensor, y: Tensor) -> Tensor:
+    """Return the ``(n, m)`` Euclidean distances of ``x`` ``(n, D)`` and ``y`` ``(m, D)``.
+
+    From differences, not from products: two equal rows are at distance 0 to the last bit,
+    and there the gradient is 0.
+    """
+    return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")

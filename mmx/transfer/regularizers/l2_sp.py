@@ -1,0 +1,81 @@
+"""L2-SP: stay near the starting point."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mmx.errors import TransferError
+from mmx.transfer.regularizers.base import Given, Penalty, Regularizer, Step
+from mmx.transfer.regularizers.features import Strength, full
+
+
+class L2Sp(Regularizer):
+    """Pulls what came from the source back to where it started, and all else towards zero.
+
+        R(w) = α/2 ‖w_shared − w0‖² + β/2 ‖w_head‖²
+
+    A sum over the weights that train, not a mean: the weights are the same at every batch
+    size, and a model of more weights has more to hold. It takes the place of weight decay,
+    which is the same pull with w0 = 0.
+
+    Args:
+        alpha: α, the pull of shared weights towards w0.
+        beta: β, the pull of all others towards zero.
+
+    Reference: Li et al. 2018, arXiv 1802.01483.
+    """
+
+    needs = frozenset({"weights"})
+    moves = False
+    weight_decay = False
+
+    def __init__(self, *, alpha: Strength = 0.01, beta: Strength = 0.01) -> None:
+        self.alpha = alpha
+        self.beta = beta
+
+    def bind(self, given: Given) -> Penalty:
+        """Return the penalty; see :class:`~mmx.transfer.regularizers.base.Regularizer`.
+
+        Raises:
+            TransferError: No trained parameter came from the source.
+        """
+        start = {
+            name: parameter.detach().clone()
+            for name, parameter in given.model.named_parameters()
+            if name in given.shared
+        }
+        if not start:
+            raise TransferError("regularizer=l2_sp: no trained parameter came from the source")
+        return L2SpPenalty(start, self.alpha, self.beta)
+
+
+class L2SpPenalty(Penalty):
+    """The penalty of :class:`L2Sp`.
+
+    Args:
+        start: Name to w0 of each shared parameter; a resumed run starts there anew, so no
+            checkpoint holds them.
+        alpha: α.
+        beta: β.
+    """
+
+    of_weights = True
+
+    def __init__(self, start: dict[str, Tensor], alpha: float, beta: float) -> None:
+        super().__init__()
+        self.alpha, self.beta = alpha, beta
+        self.places = {name: f"start{index}" for index, name in enumerate(sorted(start))}
+        for name, place in self.places.items():
+            self.register_buffer(place, start[name], persistent=False)
+
+    def forward(self, step: Step) -> Tensor:
+        """Return the penalty of the weights that train; it looks at nothing else of the step."""
+        pulls = []
+        for name, parameter in step.model.named_parameters():
+            if parameter.requires_grad and name in self.places:
+                start = self.get_buffer(self.places[name])
+                pulls.append(self.alpha / 2 * full(parameter - start).square().sum())
+            elif parameter.requires_grad:
+                pulls.append(self.beta / 2 * full(parameter).square().sum())
+        return torch.stack(pulls).sum()

@@ -1,0 +1,64 @@
+"""Learning without forgetting: an old head that learns along and still knows the source."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from mmx.modalities import Features
+from mmx.transfer.regularizers.base import Given, Penalty, Regularizer
+from mmx.transfer.regularizers.decisions import SoftPenalty
+from mmx.transfer.regularizers.features import Strength, Temperature
+
+
+class Lwf(Regularizer):
+    """Keeps the features fit for the source's task, through a head that may move with them.
+
+        R = 1/n Σ_i T² KL(softmax(z0_i / T) ‖ softmax(z_i / T)),  z = g(f)
+
+    g starts as all that stands behind the source's encoders and trains with the target; it
+    serves training alone. z0 is what the frozen source says of the same batch, augmentation
+    included, where the paper records it once. A mean over the n rows that have any modality
+    that the source can read. ``distill`` is the same with g as it was.
+
+    Args:
+        strength: λ.
+        temperature: T.
+
+    Reference: Li and Hoiem 2016, arXiv 1606.09282.
+    """
+
+    needs = frozenset({"model", "classes"})
+
+    def __init__(self, *, strength: Strength = 1.0, temperature: Temperature = 2.0) -> None:
+        self.strength = strength
+        self.temperature = temperature
+
+    def bind(self, given: Given) -> Penalty:
+        """Return the penalty; see :class:`~mmx.transfer.regularizers.base.Regularizer`.
+
+        Raises:
+            TransferError: There is no source, or it shares no modality with the target.
+        """
+        return LwfPenalty(given, self.strength, self.temperature)
+
+
+class LwfPenalty(SoftPenalty):
+    """The penalty of :class:`Lwf`.
+
+    Args:
+        given: See :class:`~mmx.transfer.regularizers.base.Given`.
+        strength: λ.
+        temperature: T.
+
+    Attributes:
+        old_head: g.
+    """
+
+    def __init__(self, given: Given, strength: float, temperature: float) -> None:
+        super().__init__(given, "lwf", strength, temperature)
+        self.old_head = self.reference.decision()
+
+    def decide(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
+        """Return z through the old head; see DecisionPenalty."""
+        outputs: Tensor = self.old_head(features, present)
+        return outputs

@@ -1,0 +1,190 @@
+"""Feature maps of an encoder: where they are, how they are caught, and one channel at zero.
+
+Shape legend: ``n`` rows, ``C`` channels, ``P`` positions of a map, ``G`` groups of rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmx.modalities import Features
+
+Said = Tensor | Features
+"""What a stage says: ``(n, C, …)``, or tokens ``(n, T, C)``, or an encoder's features."""
+
+STAGES = ("stages", "layers", "norms")
+"""Names of the list in which an encoder keeps the modules whose outputs are its maps."""
+
+
+@dataclass(frozen=True)
+class Map:
+    """A stage's output as channels and positions.
+
+    Attributes:
+        values: ``(n, C, P)``.
+        valid: ``(n, P)`` bool, False in the padding; None: valid everywhere.
+    """
+
+    values: Tensor
+    valid: Tensor | None
+
+    def mean(self, each: Tensor) -> Tensor:
+        """Return the ``(n, C)`` mean of ``each`` ``(n, C, P)`` over the valid positions."""
+        if self.valid is None:
+            return each.mean(2)
+        where = self.valid[:, None]
+        return each.masked_fill(~where, 0.0).sum(2) / where.sum(2)
+
+
+def stages(encoder: nn.Module) -> tuple[nn.Module, ...]:
+    """Return the modules whose outputs are an encoder's feature maps, early to late.
+
+    Those of its list ``stages``, ``layers`` or ``norms``; of a vision transformer the layers
+    after which it exposes a level; of an encoder with none of these the encoder itself, whose
+    pooled features are a map of one position.
+    """
+    exposed = getattr(encoder, "exposed", None)
+    if exposed is not None:
+        layers = encoder.get_submodule("net.encoder.layers")
+        every = list(layers.children())
+        return tuple(every[number - 1] for number in exposed)
+    for name in STAGES:
+        found = getattr(encoder, name, None)
+        if isinstance(found, nn.ModuleList):
+            return tuple(found)
+    return (encoder,)
+
+
+def as_map(said: Said, given: tuple[object, ...]) -> Map:
+    """Return a stage's output as a map.
+
+    Args:
+        said: The output.
+        given: What the stage was given; a second tensor ``(n, T)`` of bool says which steps
+            of an output ``(n, C, T, F)`` are real.
+    """
+    if isinstance(said, Features):
+        return Map(said.pooled[:, :, None], None)
+    mask = given[1] if len(given) > 1 else None
+    valid = None
+    if isinstance(mask, Tensor):
+        valid = mask[:, :, None].expand(-1, -1, said.shape[3]).flatten(1)
+    values = said.movedim(channel_axis(said), 1)
+    return Map(values.reshape(*values.shape[:2], -1), valid)
+
+
+class Catcher:
+    """Keeps the maps of the last forward pass of an encoder that was run with gradients.
+
+    Args:
+        encoder: It is watched from here on.
+        always: Whether passes without gradients count as well.
+    """
+
+    def __init__(self, encoder: nn.Module, *, always: bool = False) -> None:
+        self.always = always
+        self._maps: dict[int, Map] = {}
+        self._handles = [
+            stage.register_forward_hook(partial(self._catch, index))
+            for index, stage in enumerate(stages(encoder))
+        ]
+
+    def take(self) -> list[Map]:
+        """Return the maps, early to late, and keep them no longer; none if nothing was run."""
+        maps, self._maps = self._maps, {}
+        return [maps[index] for index in sorted(maps)]
+
+    def close(self) -> None:
+        """Watch no longer."""
+        for handle in self._handles:
+            handle.remove()
+
+    def _catch(self, index: int, _: nn.Module, given: tuple[object, ...], said: Said) -> None:
+        if self.always or torch.is_grad_enabled():
+            self._maps[index] = as_map(said, given)
+
+
+def maps_of(encoder: nn.Module, x: Tensor, lengths: Tensor | None) -> list[Map]:
+    """Return the maps of an encoder's input ``(n, …)``, without gradient."""
+    catcher = Catcher(encoder, always=True)
+    try:
+        with torch.no_grad():
+            encoder(x, lengths)
+    finally:
+        catcher.close()
+    return catcher.take()
+
+
+@contextmanager
+def outputs_kept(encoder: nn.Module) -> Iterator[list[Said]]:
+    """Yield a list to which each stage that runs appends its output."""
+    kept: list[Said] = []
+    handles = [
+        stage.register_forward_hook(lambda module, given, said: kept.append(said))
+        for stage in stages(encoder)
+    ]
+    try:
+        yield kept
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def saying(modules: Sequence[nn.Module], outputs: Sequence[Said]) -> Iterator[None]:
+    """Let modules return given outputs, whatever they are asked, and compute nothing."""
+    for module, said in zip(modules, outputs, strict=True):
+        vars(module)["forward"] = lambda *given, said=said: said
+    try:
+        yield
+    finally:
+        for module in modules:
+            del vars(module)["forward"]  # its class's own again
+
+
+def repeated(said: Said, groups: int) -> Said:
+    """Return an output of ``n`` rows ``groups`` times, group after group, ``(G·n, …)``."""
+    if isinstance(said, Features):
+        return said.map(lambda x: _repeat(x, groups))
+    return _repeat(said, groups)
+
+
+def without_channels(said: Said, channels: Tensor) -> Said:
+    """Return an output once for each of ``channels`` ``(G,)``, which is zero there.
+
+    Args:
+        said: Of ``n`` rows.
+        channels: Numbers of channels.
+
+    Returns:
+        ``(G·n, …)``, group after group.
+    """
+    if isinstance(said, Features):
+        every = said.map(lambda x: _repeat(x, len(channels)))
+        pooled = _without_channels(said.pooled, channels)
+        return Features(every.tokens, every.mask, pooled, every.levels)
+    return _without_channels(said, channels)
+
+
+def channel_axis(said: Tensor) -> int:
+    """Return the axis of an output's channels: the last of tokens, else the second."""
+    return 2 if said.ndim == 3 else 1
+
+
+def _repeat(x: Tensor, groups: int) -> Tensor:
+    return x.repeat(groups, *[1] * (x.ndim - 1))
+
+
+def _without_channels(x: Tensor, channels: Tensor) -> Tensor:
+    axis, groups = channel_axis(x), len(channels)
+    gone = F.one_hot(channels, x.shape[axis]).bool().repeat_interleave(len(x), 0)  # (G·n, C)
+    shape = [groups * len(x)] + [1] * (x.ndim - 1)
+    shape[axis] = x.shape[axis]
+    return _repeat(x, groups).masked_fill(gone.view(shape), 0.0)

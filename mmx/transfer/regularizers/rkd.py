@@ -1,0 +1,118 @@
+"""Relational knowledge distillation: distances and angles between rows as in the source."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mmx.transfer.regularizers.base import Given, Penalty, Regularizer
+from mmx.transfer.regularizers.features import (
+    ComparedPenalty,
+    Strength,
+    distances,
+    masked_mean,
+)
+
+
+class Rkd(Regularizer):
+    """Holds how the rows of a batch lie to each other, not where each of them lies.
+
+        R = mean_m [a · mean_{(i,j)} h(d_ij / μ − d0_ij / μ0)
+                    + b · mean_{(i,j,k)} h(c_ijk − c0_ijk)]
+
+    d_ij is the distance of rows i and j in modality m, μ its mean over the pairs, c_ijk the
+    cosine of the angle at j between i and k, and h(z) = z²/2 up to |z| = 1, then |z| − ½;
+    d0, μ0 and c0 are the same of f0. Scale, shift and rotation of the features are free.
+
+    Pairs are all ordered (i, j), triplets all (i, j, k), whose rows f0 tells apart: a row is
+    no pair with itself nor with a copy of itself. So a batch twice over changes nothing, and
+    other rows of the same kind change nothing in expectation but for the noise of μ. Without
+    a pair or triplet the term is 0. Memory grows with n³, the triplets of a batch.
+
+    Args:
+        strength: λ.
+        distance: a.
+        angle: b.
+
+    Reference: Park et al. 2019, arXiv 1904.05068.
+    """
+
+    needs = frozenset({"model"})
+
+    def __init__(
+        self, *, strength: Strength = 1.0, distance: Strength = 25.0, angle: Strength = 50.0
+    ) -> None:
+        self.strength = strength
+        self.distance = distance
+        self.angle = angle
+
+    def bind(self, given: Given) -> Penalty:
+        """Return the penalty; see :class:`~mmx.transfer.regularizers.base.Regularizer`.
+
+        Raises:
+            TransferError: There is no source, or it shares no modality with the target.
+        """
+        return RkdPenalty(given, self.strength, self.distance, self.angle)
+
+
+class RkdPenalty(ComparedPenalty):
+    """The penalty of :class:`Rkd`.
+
+    Args:
+        given: See :class:`~mmx.transfer.regularizers.base.Given`.
+        strength: λ.
+        distance: a.
+        angle: b.
+    """
+
+    def __init__(self, given: Given, strength: float, distance: float, angle: float) -> None:
+        super().__init__(given, "rkd", strength)
+        self.distance, self.angle = distance, angle
+
+    def term(self, x: Tensor, x0: Tensor) -> Tensor:
+        """Return the scalar; see ComparedPenalty."""
+        d, d0 = distances(x, x), distances(x0, x0)
+        return self.distance * distance_loss(d, d0) + self.angle * angle_loss(d, d0)
+
+
+def distance_loss(d: Tensor, d0: Tensor) -> Tensor:
+    """Return the mean Huber distance of pairwise distances in units of their means.
+
+    Args:
+        d: ``(n, n)`` distances of f.
+        d0: ``(n, n)`` distances of f0.
+    """
+    apart = d0 > 0
+    each = F.smooth_l1_loss(_in_means(d, apart), _in_means(d0, apart), reduction="none")
+    return masked_mean(each, apart)
+
+
+def angle_loss(d: Tensor, d0: Tensor) -> Tensor:
+    """Return the mean Huber distance of the cosines of triplets' angles.
+
+    Args:
+        d: ``(n, n)`` distances of f.
+        d0: ``(n, n)`` distances of f0.
+    """
+    apart = d0 > 0
+    triplets = apart[:, :, None] & apart[None, :, :] & apart[:, None, :]  # (i, j, k)
+    each = F.smooth_l1_loss(_cosines(d), _cosines(d0), reduction="none")
+    return masked_mean(each, triplets)
+
+
+def _in_means(d: Tensor, apart: Tensor) -> Tensor:
+    """Return distances in units of their mean over the pairs that are ``apart``."""
+    return d / masked_mean(d, apart).clamp(min=torch.finfo(d.dtype).tiny)
+
+
+def _cosines(d: Tensor) -> Tensor:
+    """Return ``(i, j, k)`` cosines of the angle at j; 0 where a side has no length.
+
+    By the law of cosines, from the sides of the triangle, so that no ``(n, n, D)`` is held.
+    """
+    squared = d.square()
+    above = squared[:, :, None] + squared[None, :, :] - squared[:, None, :]
+    below = 2 * d[:, :, None] * d[None, :, :]
+    flat = below == 0
+    return (above / below.masked_fill(flat, 1.0)).masked_fill(flat, 0.0)

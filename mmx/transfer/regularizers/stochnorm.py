@@ -1,0 +1,118 @@
+"""Stochastic normalisation: batch norm that leans on the source's statistics by chance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Annotated
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from mmx.errors import TransferError
+from mmx.transfer.regularizers.base import Given, Penalty, Regularizer, Step
+from mmx.transfer.regularizers.features import nothing
+
+
+class Stochnorm(Regularizer):
+    """Normalises each channel by the batch or by the moving statistics, at random.
+
+        y_c = s_c · norm(x_c; μ̂_c, σ̂²_c) + (1 − s_c) · norm(x_c; μ_c, σ²_c),  s_c ~ Bernoulli(p)
+
+    in training, for every batch norm of the encoders that came from the source and trains;
+    μ̂, σ̂² are the moving statistics before this batch, which start as the source's and are
+    updated as ever, μ, σ² those of the batch. s_c is drawn for each channel of each layer and
+    forward pass, from torch's global generator. Half of the channels are thus held near the
+    source, and a few rows decide less. Evaluation is plain batch norm, and the tensors keep
+    their names. It changes the network, not the loss: there is no λ, and the penalty is 0.
+
+    Args:
+        probability: p; 0 is plain batch norm.
+
+    Reference: Kou et al. 2020, Stochastic normalization.
+    """
+
+    needs = frozenset({"weights"})
+
+    def __init__(self, *, probability: Annotated[float, Field(ge=0, le=1)] = 0.5) -> None:
+        self.probability = probability
+
+    def bind(self, given: Given) -> Penalty:
+        """Return a penalty that is 0; see :class:`~mmx.transfer.regularizers.base.Regularizer`.
+
+        Raises:
+            TransferError: No encoder that came from the source has a batch norm that trains.
+        """
+        if next(shared_norms(given.model, given.shared), None) is None:
+            raise TransferError(
+                "regularizer=stochnorm: no batch norm that trains came from the source",
+                tip="regularizer=l2_sp, or encoder/image=resnet18, which has them",
+            )
+        return StochnormPenalty()
+
+    def equip(self, model: nn.Module, shared: frozenset[str]) -> None:
+        """Change the batch norms in place; see Regularizer."""
+        for norm in shared_norms(model, shared):
+            if not isinstance(norm, Stochastic):
+                norm.__class__ = stochastic(type(norm))  # type: ignore[arg-type]
+            vars(norm)["probability"] = self.probability
+
+
+class StochnormPenalty(Penalty):
+    """The penalty of :class:`Stochnorm`: 0, since the change is in the network."""
+
+    def forward(self, step: Step) -> Tensor:
+        """Return 0."""
+        return nothing(step)
+
+
+class Stochastic(_BatchNorm):
+    """What stochastic normalisation adds to a batch norm; always mixed into another.
+
+    Attributes:
+        probability: p.
+    """
+
+    probability: float
+
+    def forward(self, x: Tensor, *others: Tensor) -> Tensor:
+        """Normalise.
+
+        Args:
+            x: ``(B, C, …)``.
+            others: What else the batch norm takes, such as a mask.
+        """
+        if not self.training or self.running_mean is None or self.running_var is None:
+            return super().forward(x, *others)
+        mean, variance = self.running_mean.clone(), self.running_var.clone()
+        by_batch = super().forward(x, *others)  # moves the statistics
+        by_moving = F.batch_norm(x, mean, variance, self.weight, self.bias, eps=self.eps)
+        chosen = torch.rand(self.num_features, device=x.device) < self.probability
+        return torch.where(chosen.view(-1, *[1] * (x.ndim - 2)), by_moving, by_batch)
+
+
+@cache
+def stochastic(kind: type[_BatchNorm]) -> type[_BatchNorm]:
+    """Return a kind of batch norm, such as one that leaves out padding, made stochastic."""
+    return type(f"Stochastic{kind.__name__}", (Stochastic, kind), {})
+
+
+def shared_norms(model: nn.Module, shared: frozenset[str]) -> Iterator[_BatchNorm]:
+    """Yield the batch norms with moving statistics of encoders that came from the source.
+
+    One with weights of its own counts where they did and train; one without where any
+    parameter of its encoder did.
+    """
+    encoders = {name.split(".")[1] for name in shared if name.startswith("encoders.")}
+    for name, module in model.named_modules():
+        if not isinstance(module, _BatchNorm) or module.running_mean is None:
+            continue
+        own = [f"{name}.{each}" for each, _ in module.named_parameters(recurse=False)]
+        parts = name.split(".")
+        if parts[0] == "encoders" and (
+            all(each in shared for each in own) if own else parts[1] in encoders
+        ):
+            yield module

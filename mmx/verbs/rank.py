@@ -1,0 +1,213 @@
+"""mmx rank [flags] [group=option ...] [key=value ...]: which source, which encoder?
+
+Ranks sources and encoders for a target before anything is trained on it:
+
+  mmx rank -m target=stl10 source=cifar10,cifar100,none encoder/image=small_cnn,resnet18
+
+For each combination the source is trained, or taken from the artifact cache, and the features
+of the target's training rows are scored by LogME, H-score (and with shrinkage), LEEP, NCE,
+TransRate and k-nearest neighbours. A linear probe is fitted on them and measured on the
+validation rows. The test rows stay closed. With source=none the encoders are as they are made:
+pretrained where encoder.image.pretrained=true or encoder.image.weights=FILE says so, else fresh,
+which shows what features are worth that nothing has taught.
+
+The table on stderr is ordered by mean place over the scores that all candidates have; the probe
+breaks ties and stands in the last column. No single score is reliable. stdout carries one line,
+the path of ranking.csv; ranking.json beside it holds everything, and why a cell is blank:
+outputs/ranks/<id>/. Interrupted, the same command goes on where it stopped.
+
+flags, in any place:
+  -m, --multirun      rank every combination of comma-separated values
+  --rows N            training rows that are scored, evenly from each class (default 5000)
+  --config-dir DIR    add your own YAML, as for mmx train
+  --allow PKG         let configs name classes of your own package (also MMX_ALLOW=PKG,PKG)
+  --debug             show tracebacks
+
+Exit code 1 if a candidate could not be ranked. mmx train --help lists all sources and encoders.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from mmx.errors import ConfigError, Interrupted, MmxError, Problem, UsageError
+from mmx.experiment.fingerprint import essence
+from mmx.runs import ranking
+from mmx.runs.directory import RunDirectory
+from mmx.runs.ranking import Candidate, Ranking
+from mmx.runs.view import view
+from mmx.stages.begin import context_of
+from mmx.stages.rank import rank
+from mmx.training.events import StopRequest, stop_on_signals
+from mmx.verbs.arguments import allowed_packages
+from mmx.verbs.preflight import Job, preflight
+from mmx.verbs.train_line import read_line
+
+ROWS = 5000
+NOT_READ = ("regularizer", "balance", "control", "seeds")
+"""What only training on the target reads."""
+LOG_WIDTH = 200
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Rank, and return the exit code."""
+    if {"-h", "--help"} & set(arguments):
+        print(__doc__, end="")
+        return 0
+    rows, rest = _take_rows(arguments)
+    line = read_line(rest, "rank")
+    if line.only_shows:
+        raise UsageError(
+            f"mmx rank has no flag {line.flags[0]}",
+            tip="mmx train --cfg job shows the config that the same overrides give",
+        )
+    allowed = allowed_packages(line.allow)
+    jobs = preflight(line, allowed)
+    _refuse(jobs)
+    return _rank_all(list({job.experiment.fingerprint: job for job in jobs}.values()), rows)
+
+
+def _take_rows(arguments: Sequence[str]) -> tuple[int, list[str]]:
+    """Return the value of ``--rows``, and the other words."""
+    rest, given = [], str(ROWS)
+    words = iter(arguments)
+    for word in words:
+        flag, glued, value = word.partition("=")
+        if flag != "--rows":
+            rest.append(word)
+            continue
+        given = value if glued else next(words, "")
+    if not given.isdecimal() or int(given) < 2:
+        raise UsageError(f"--rows {given} must be an integer ≥ 2", tip=f"--rows {ROWS}")
+    return int(given), rest
+
+
+def _refuse(jobs: Sequence[Job]) -> None:
+    """Refuse what a ranking cannot compare, and what it would not read.
+
+    Raises:
+        ConfigError: Jobs differ in their target or seed, or an override is read by nothing.
+    """
+    problems: list[Problem] = []
+    for job in jobs:
+        for text in job.overrides:
+            if text.lstrip("+~").partition("=")[0].split(".")[0] in NOT_READ:
+                reason = "mmx rank trains nothing on the target, and reads this nowhere"
+                problems.append(Problem(text, reason, type_this=f"leave out {text}"))
+        experiment = job.experiment
+        starts = experiment.transfer.needs == "weights" if experiment.source else True
+        if not starts or "source" in experiment.dropped:
+            problems.append(_no_weights(job.composed.choices["transfer"]))
+        problems.extend(_other_rows(job, jobs[0]))
+    if problems:
+        raise ConfigError(dict.fromkeys(problems))
+
+
+def _other_rows(job: Job, first: Job) -> list[Problem]:
+    """Refuse a job whose features are of other rows than the first job's."""
+    mine, others = job.experiment, first.experiment
+    if mine.settings.seed != others.settings.seed:
+        key = "seed"
+    elif essence(mine.config["target"]) != essence(others.config["target"]):
+        key = "target"
+    else:
+        return []
+    given = [text for text in job.overrides if text.startswith(key)]
+    reason = "a ranking compares features of the same rows, and these are others"
+    return [Problem(" ".join(given) or key, reason, type_this=f"one {key} a ranking")]
+
+
+def _no_weights(mode: str) -> Problem:
+    return Problem(
+        f"transfer={mode}",
+        "takes no weights from a source that is trained before: there would be none to rank",
+        type_this="transfer=feature",
+    )
+
+
+def _rank_all(jobs: Sequence[Job], rows: int) -> int:
+    """Rank every candidate, print the table, and return the exit code."""
+    first = jobs[0].experiment
+    place = Ranking.of(
+        Path(first.settings.output_dir), [job.experiment.fingerprint for job in jobs], rows
+    )
+    directory = place.directory
+    directory.acquire()
+    try:
+        directory.set_status("running")
+        candidates = _candidates(jobs, rows, place)
+        found = ranking.order(candidates)
+        path = place.write(first.target.name, first.settings.seed, found)
+        place.cleared()
+        directory.set_status("done")
+    except Interrupted as error:
+        directory.set_status("interrupted", error=error.message, signal=error.signal_number)
+        raise Interrupted(
+            error.message,
+            signal_number=error.signal_number,
+            tip="the same command goes on where it stopped",
+        ) from error
+    except BaseException as error:
+        directory.set_status("failed", error=f"{type(error).__name__}: {error}")
+        raise
+    finally:
+        directory.release()
+    _say(found)
+    print(path)
+    return 1 if any(each.error for each in candidates) else 0
+
+
+def _candidates(jobs: Sequence[Job], rows: int, place: Ranking) -> list[Candidate]:
+    """Return what is found of each job; one that fails is kept with its error."""
+    console, found = Console(stderr=True), []
+    labels = ranking.varied([job.composed.overrides for job in jobs])
+    with stop_on_signals() as stop:
+        for job, label in zip(jobs, labels, strict=True):
+            text = " ".join(job.composed.overrides)
+            if len(jobs) > 1:
+                console.print(f"candidate {text}", style="bold", markup=False, soft_wrap=True)
+            try:
+                facts = _facts(job, rows, place.work(job.experiment.fingerprint), stop)
+                found.append(Candidate(text, label, facts))
+            except Interrupted:
+                raise
+            except MmxError as error:
+                found.append(Candidate(text, label, error=" ".join(str(error).split())))
+            if stop.signal_number is not None:
+                raise Interrupted(
+                    f"stopped after {len(found)} of {len(jobs)} candidates",
+                    signal_number=stop.signal_number,
+                )
+    return found
+
+
+def _facts(job: Job, rows: int, directory: RunDirectory, stop: StopRequest) -> dict[str, Any]:
+    """Return what is found of one candidate, as JSON-able data."""
+    with view() as listen:
+        ranked = rank(context_of(job.experiment, directory, listen, stop), rows)
+    facts = asdict(ranked)
+    return {**facts, "probe": None if math.isnan(ranked.probe) else ranked.probe}
+
+
+def _say(found: Sequence[ranking.Placed]) -> None:
+    """Print the table, what must be said beside it, and what failed."""
+    console = Console(stderr=True)
+    console.width = console.width if console.is_terminal else LOG_WIDTH
+    if any(each.place is not None for each in found):
+        console.print(ranking.table(found))
+        for line in ranking.remarks(found):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+    for each in found:
+        if each.candidate.error:
+            console.print(
+                f"failed: {each.candidate.label}: {each.candidate.error}",
+                markup=False,
+                highlight=False,
+                soft_wrap=True,
+            )

@@ -1,0 +1,128 @@
+"""``seeds=`` and ``curve=``: keys of a line that stand for a sweep, written out before it runs.
+
+    seeds=3 seed=4     -m seed=4,5,6
+    curve=fractions    -m target.fraction=0.1,0.25,0.5,1.0
+
+No run ever reads them: a run of such a sweep is the run that its seed and fraction alone give.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from mmx.config import check, compose, signature
+from mmx.errors import ConfigError, Problem
+from mmx.experiment.settings import LINE_KEYS, Settings
+from mmx.verbs.preflight import sweep_without_flag
+from mmx.verbs.train_line import Line
+
+FRACTIONS = (0.1, 0.25, 0.5, 1.0)
+
+
+@dataclass(frozen=True)
+class _Word:
+    """An override of the line.
+
+    Attributes:
+        key: What it sets.
+        text: As it was typed.
+        parsed: As Hydra reads it.
+        sweeps: Whether it gives several values.
+    """
+
+    key: str
+    text: str
+    parsed: object
+    sweeps: bool
+
+
+def expand(line: Line) -> Line:
+    """Return the line with ``seeds`` and ``curve`` written out; itself where it has neither.
+
+    Raises:
+        ConfigError: They do not go with what else the line says.
+    """
+    with compose.composer(line.config_dirs):
+        parsed = compose.parse(line.overrides)
+        words = [
+            _Word(each.key_or_group, text, each, each.is_sweep_override())
+            for each, text in zip(parsed, line.overrides, strict=True)
+        ]
+        if not {*LINE_KEYS, "experiment"} & {word.key for word in words}:
+            return line
+        job = compose.jobs(parsed)[0]
+        config = check.check(compose.parse(job), job, line.config_dirs)[0].config
+    chosen = {key: config[key] for key in LINE_KEYS if config.get(key) is not None}
+    if not chosen:
+        return line
+    if problems := _problems(line, words, chosen, config):
+        raise ConfigError(dict.fromkeys(problems))
+    typed = {word.key for word in words}
+    kept = [word.text for word in words if word.key not in LINE_KEYS]
+    kept += [f"{key}=null" for key in chosen if key not in typed]  # an experiment says it
+    if curve := chosen.get("curve"):
+        fractions = FRACTIONS if curve == "fractions" else sorted({float(part) for part in curve})
+        kept.append("target.fraction=" + ",".join(map(str, fractions)))
+    if count := chosen.get("seeds"):
+        seeds = {word.text for word in words if word.key == "seed"}
+        first = int(config["seed"])
+        kept = [text for text in kept if text not in seeds]
+        kept.append("seed=" + ",".join(str(first + index) for index in range(count)))
+    return replace(line, overrides=kept, multirun=True)
+
+
+def _problems(
+    line: Line, words: Sequence[_Word], chosen: dict[str, Any], config: dict[str, Any]
+) -> list[Problem]:
+    """Return what does not go together."""
+    problems = [
+        Problem(word.text, "stands for a sweep itself", type_this=_one_value(word.text))
+        for word in words
+        if word.key in LINE_KEYS and word.sweeps
+    ]
+    if not problems:
+        values = {"data_dir": "", "seed": config["seed"], **chosen}
+        _, problems = signature.check(Settings, values, "")
+    if problems:
+        return problems
+    if not line.multirun:
+        free = [word for word in words if word.key not in (*LINE_KEYS, "seed")]
+        problems += sweep_without_flag([w.parsed for w in free], [w.text for w in free])
+    typed = {word.key: word.text for word in words}
+    given = {key: typed.get(key, f"{key}={signature.show(value)}") for key, value in chosen.items()}
+    if "seeds" in given:
+        problems += [
+            Problem(
+                given["seeds"],
+                f"counts on from one seed, and {word.text} gives several",
+                type_this=f"-m {word.text}   (without {given['seeds']})",
+            )
+            for word in words
+            if word.key == "seed" and word.sweeps
+        ]
+    if "curve" in given:
+        problems += _fewer_rows(given["curve"], config.get("target"))
+    return problems
+
+
+def _one_value(text: str) -> str:
+    """Return what was meant by a line key with several values: a curve takes a list."""
+    key, _, values = text.lstrip("+").partition("=")
+    return f"{key}=[{values}]" if key == "curve" else f"{key}=<integer>"
+
+
+def _fewer_rows(given: str, target: Any) -> list[Problem]:
+    """Refuse a curve over the rows of a target that something else has made fewer already."""
+    found = target if isinstance(target, dict) else {}
+    return [
+        Problem(
+            given,
+            f"takes parts of all training rows, and target.{key}={signature.show(found[key])} "
+            "keeps some of them",
+            type_this=f"{given} target.{key}=null",
+        )
+        for key in ("fraction", "per_class", "limit")
+        if found.get(key) is not None
+    ]

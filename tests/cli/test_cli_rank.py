@@ -1,0 +1,204 @@
+"""``mmx rank``: what it prints and writes, how it ends, and what it refuses."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mmx.cli import main
+from mmx.verbs import rank as verb
+from mmx.verbs.completion import candidates
+
+Overrides = Callable[..., list[str]]
+Tables = dict[str, Path]
+
+
+@pytest.fixture
+def line(
+    tables: Tables, overrides: Overrides, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., list[str]]:
+    monkeypatch.chdir(tmp_path)
+    given = overrides(tables["one"], tables["two"], ("image",), "trainer.threads=1", "device=cpu")
+    return lambda *more: ["rank", *given, f"output_dir={tmp_path}/out", *more]
+
+
+def test_a_ranking(line, capsys, tmp_path):
+    assert main(line("-m", "encoder.image.width=8,16")) == 0
+    out, err = capsys.readouterr()
+    (path,) = out.splitlines()
+    assert Path(path).parent.parent == tmp_path / "out" / "ranks"
+    with Path(path).open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["place"] for row in rows] == ["1", "2"]
+    assert {row["encoder.image.width"] for row in rows} == {"8", "16"}
+    assert {row["width"] for row in rows} == {"8", "16"}
+    assert err.count("candidate source=table") == 2
+    assert "counted: logme, h_score_shrunk, leep, nce, transrate, knn" in err
+    kept = json.loads(Path(path).with_name("ranking.json").read_text())
+    assert [each["mean_place"] for each in kept["candidates"]] == [
+        float(row["mean_place"]) for row in rows
+    ]
+    assert json.loads(Path(path).with_name("status.json").read_text())["status"] == "done"
+    assert not Path(path).with_name("work").exists()
+
+
+def test_the_same_command_says_the_same(line, capsys):
+    def ranked() -> tuple[str, list]:
+        assert main(line("--rows", "20")) == 0
+        out, _ = capsys.readouterr()
+        kept = json.loads(Path(out.strip()).with_name("ranking.json").read_text())
+        timed = ("seconds", "source_seconds")
+        rows = [{k: v for k, v in e.items() if k not in timed} for e in kept["candidates"]]
+        return out, rows
+
+    first = ranked()
+    assert first == ranked()
+    assert first[1][0]["rows"] == 20
+
+
+def test_one_that_fails_is_named_and_the_others_are_ranked(line, capsys, monkeypatch):
+    real = verb.rank
+
+    def sometimes(context, rows):
+        if context.experiment.config["encoder"]["image"]["width"] == 16:
+            raise verb.MmxError("it went wrong", tip="do else")
+        return real(context, rows)
+
+    monkeypatch.setattr(verb, "rank", sometimes)
+    assert main(line("-m", "encoder.image.width=8,16")) == 1
+    out, err = capsys.readouterr()
+    assert err.splitlines()[-1] == "failed: encoder.image.width=16: it went wrong tip: do else"
+    with Path(out.strip()).open() as file:
+        assert [row["error"] for row in csv.DictReader(file)] == ["", "it went wrong tip: do else"]
+
+
+def test_interrupted_it_goes_on_where_it_stopped(line, capsys, monkeypatch, tmp_path):
+    real, told = verb.context_of, []
+
+    def interrupting(experiment, directory, listen, stop):
+        def heard(event):
+            told.append((event.stage, event.kind, event.epoch))
+            if event.kind == "epoch" and event.epoch == 1:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        return real(experiment, directory, heard, stop)
+
+    monkeypatch.setattr(verb, "context_of", interrupting)
+    assert main(line("trainer.checkpoint_seconds=0")) == 130
+    out, err = capsys.readouterr()
+    (place,) = (tmp_path / "out" / "ranks").iterdir()
+    assert out == ""
+    assert err.splitlines()[-1] == "  tip: the same command goes on where it stopped"
+    assert json.loads((place / "status.json").read_text())["status"] == "interrupted"
+    assert list(place.glob("work/*/checkpoints/source/last.safetensors"))
+    monkeypatch.setattr(verb, "context_of", real)
+    told.clear()
+    assert main(line("trainer.checkpoint_seconds=0")) == 0
+    resumed = json.loads((place / "ranking.json").read_text())["candidates"][0]["scores"]
+    assert main(line("trainer.checkpoint_seconds=0")) == 0
+    whole = json.loads((place / "ranking.json").read_text())["candidates"][0]["scores"]
+    assert resumed == whole
+
+
+def test_two_at_once_are_refused(line, capsys, tmp_path, monkeypatch):
+    real = verb.rank
+
+    def again(context, rows):
+        monkeypatch.setattr(verb, "rank", real)
+        assert main(line()) == 1
+        return real(context, rows)
+
+    monkeypatch.setattr(verb, "rank", again)
+    assert main(line()) == 0
+    assert f"is being worked on by process {os.getpid()}\n" in capsys.readouterr().err
+
+
+PROBLEMS = {
+    "surce=digits": "surce=digits: there is no group or key surce",
+    "regularizer=l2_sp": (
+        "regularizer=l2_sp: mmx rank trains nothing on the target, and reads this nowhere\n"
+        "  type:     leave out regularizer=l2_sp\n"
+    ),
+    "control=none": (
+        "control=none: mmx rank trains nothing on the target, and reads this nowhere\n"
+        "  type:     leave out control=none\n"
+    ),
+    "transfer=scratch": (
+        "transfer=scratch: takes no weights from a source that is trained before: there would "
+        "be none to rank\n  type:     transfer=feature\n"
+    ),
+    "transfer=structure": (
+        "transfer=structure: takes no weights from a source that is trained before: there would "
+        "be none to rank\n  type:     transfer=feature\n"
+    ),
+    "-m seed=1,2": (
+        "seed=2: a ranking compares features of the same rows, and these are others\n"
+        "  type:     one seed a ranking\n"
+    ),
+    "-m target=digits,digits_av": (
+        "target=digits_av: a ranking compares features of the same rows, and these are others\n"
+        "  type:     one target a ranking\n"
+    ),
+    "source=digits,none": (
+        "source=digits,none: gives several values, and this is one run\n"
+        "  type:     -m source=digits,none\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("words", PROBLEMS)
+def test_what_it_refuses(mmx, words):
+    said = mmx("rank", *words.split())
+    assert (said.code, said.out) == (2, "")
+    assert said.err.startswith("mmx: 1 problem in the config\n")
+    assert PROBLEMS[words] in said.err
+
+
+@pytest.mark.parametrize(
+    ("words", "message", "tip"),
+    [
+        ("--rows 1", "--rows 1 must be an integer ≥ 2", "--rows 5000"),
+        ("--rows=x", "--rows x must be an integer ≥ 2", "--rows 5000"),
+        ("--rows", "--rows  must be an integer ≥ 2", "--rows 5000"),
+        (
+            "--cfg job",
+            "mmx rank has no flag --cfg",
+            "mmx train --cfg job shows the config that the same overrides give",
+        ),
+        (
+            "--foo",
+            "mmx rank has no flag --foo",
+            "mmx rank --help lists the flags; a setting is written key=value",
+        ),
+    ],
+)
+def test_flags_that_it_does_not_have(mmx, words, message, tip):
+    said = mmx("rank", *words.split())
+    assert (said.code, said.out, said.err) == (2, "", f"mmx: {message}\n  tip: {tip}\n")
+
+
+def test_help(mmx):
+    said = mmx("rank", "--help")
+    assert (said.code, said.err) == (0, "")
+    assert "mmx rank -m target=stl10 source=cifar10,cifar100,none" in said.out
+    assert "  --rows N            " in said.out
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ("mmx ra", ["rank"]),
+        ("mmx rank source=ci", ["source=cifar10", "source=cifar100"]),
+        ("mmx rank --r", ["--rows"]),
+        ("mmx rank --rows ", []),
+        ("mmx rank --c", ["--config-dir"]),
+    ],
+)
+def test_completion(typed, expected):
+    assert candidates(typed) == expected

@@ -1,0 +1,207 @@
+"""Intervals of a gain: over samples, over seeds; how often they hold the truth."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from mmx.evaluation import paired
+from mmx.evaluation.paired import (
+    RESAMPLES,
+    over_samples,
+    over_seeds,
+    resampled,
+    simultaneous,
+    studentised,
+)
+from mmx.evaluation.scores import Scores
+
+Array = npt.NDArray[np.float64]
+
+
+def hits(values: Array, rows: npt.NDArray[np.int64] | None = None) -> Scores:
+    """Return scores whose metric is the mean of the values."""
+    return Scores("accuracy", values[:, None], np.arange(len(values)) if rows is None else rows)
+
+
+def pair(treated: Array, control: Array) -> tuple[Scores, Scores]:
+    return hits(treated), hits(control)
+
+
+def quantile(values: list[float], part: float) -> float:
+    place = part * (len(values) - 1)
+    low = int(place)
+    high = min(low + 1, len(values) - 1)
+    return values[low] + (values[high] - values[low]) * (place - low)
+
+
+def naive(treated: Array, control: Array, level: float, seed: int) -> tuple[float, float]:
+    generator = np.random.default_rng(seed)
+    means = []
+    for _ in range(RESAMPLES):
+        chosen = generator.integers(0, len(treated), len(treated))
+        means.append(sum(float(treated[i]) - float(control[i]) for i in chosen) / len(chosen))
+    means.sort()
+    return quantile(means, (1 - level) / 2), quantile(means, (1 + level) / 2)
+
+
+@pytest.mark.parametrize(("seed", "level"), [(0, 0.95), (5, 0.99)])
+def test_the_interval_over_samples_equals_a_naive_bootstrap(seed: int, level: float) -> None:
+    random = np.random.default_rng(1)
+    treated, control = random.integers(0, 2, (2, 20)).astype(float)
+    found = over_samples(pair(treated, control), level=level, seed=seed)
+    assert found == pytest.approx(naive(treated, control, level, seed), abs=1e-12)
+    assert over_samples(pair(treated, control), level=level, seed=seed) == found
+
+
+def test_the_interval_over_samples_is_close_to_that_of_scipy() -> None:
+    random = np.random.default_rng(2)
+    treated, control = random.integers(0, 2, (2, 300)).astype(float)
+    low, high = over_samples(pair(treated, control))
+    wanted = stats.bootstrap(
+        (treated, control),
+        lambda one, two: np.mean(one - two),
+        paired=True,
+        vectorized=False,
+        n_resamples=2000,
+        method="percentile",
+        rng=np.random.default_rng(0),
+    ).confidence_interval
+    assert low == pytest.approx(wanted.low, abs=0.01)
+    assert high == pytest.approx(wanted.high, abs=0.01)
+
+
+def test_what_is_no_mean_is_resampled_too() -> None:
+    random = np.random.default_rng(3)
+    one, two = (Scores("f1_macro", random.integers(0, 2, (9, 4)) * 1.0, np.arange(9)) for _ in "ab")
+    (found,) = resampled([(one, two)], seed=0)
+    generator = np.random.default_rng(0)
+    for value in found[:20]:
+        chosen = generator.integers(0, 9, 9)
+        parts = [scores.of_sums(scores.statistics[chosen].sum(0)) for scores in (one, two)]
+        assert value == pytest.approx(float(parts[0] - parts[1]), abs=1e-12)
+
+
+def test_resamples_worked_on_in_chunks_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(4)
+    both = pair(*random.integers(0, 2, (2, 30)).astype(float))
+    whole = resampled([both], seed=0)
+    monkeypatch.setattr(paired, "CHUNK", 70)
+    assert np.array_equal(resampled([both], seed=0), whole)
+
+
+def test_equal_scores_have_no_width() -> None:
+    same = np.array([1.0, 0.0, 1.0])
+    assert over_samples(pair(same, same)) == (0.0, 0.0)
+    assert over_samples(pair(same + 0.5, same)) == (0.5, 0.5)
+    assert over_samples(pair(np.ones(1), np.zeros(1))) == (1.0, 1.0)
+    assert over_seeds([pair(same, same)] * 3) == (0.0, 0.0)
+
+
+@settings(max_examples=5, deadline=None)
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=2, max_size=30))
+def test_the_interval_turns_with_its_arguments_and_holds_the_mean(
+    pairs: list[tuple[bool, bool]],
+) -> None:
+    treated, control = np.array(pairs, dtype=float).T
+    low, high = over_samples(pair(treated, control))
+    assert -1 <= low <= high <= 1
+    assert low - 1e-9 <= (treated - control).mean() <= high + 1e-9
+    turned = over_samples(pair(control, treated))
+    assert turned == pytest.approx((-high, -low), abs=1e-12)
+
+
+def test_more_samples_give_a_narrower_interval() -> None:
+    few = np.tile([1.0, 0.0, 0.0, 1.0], 5)
+    many = np.tile(few, 25)
+    widths = []
+    for scores in (few, many):
+        low, high = over_samples(pair(scores, 1 - scores))
+        widths.append(high - low)
+    assert widths[1] == pytest.approx(widths[0] / 5, rel=0.15)
+
+
+@pytest.mark.parametrize(("comparisons", "level"), [(0, 0.95), (1, 0.95), (2, 0.975), (10, 0.995)])
+def test_several_comparisons_share_the_error(comparisons: int, level: float) -> None:
+    assert simultaneous(comparisons) == pytest.approx(level)
+
+
+@pytest.mark.parametrize("count", [2, 3, 5, 20])
+@pytest.mark.parametrize("level", [0.95, 0.995])
+def test_without_a_sample_level_it_is_students_interval(count: int, level: float) -> None:
+    values = np.random.default_rng(count).normal(0.1, 0.02, count)
+    low, high = studentised(values, np.zeros(1), level=level)
+    wanted = stats.ttest_rel(values, np.zeros(count)).confidence_interval(level)
+    width = wanted.high - wanted.low
+    slack = 0.08 if count == 2 else 0.03  # of draws; t of one degree of freedom has long tails
+    assert low == pytest.approx(wanted.low, abs=slack * width)
+    assert high == pytest.approx(wanted.high, abs=slack * width)
+
+
+def test_seeds_that_were_tested_on_other_samples_are_compared_as_wholes() -> None:
+    random = np.random.default_rng(6)
+    hard = random.normal(size=25)  # what makes a sample hard for every seed
+    scores = np.stack([hard + 0.1 * random.normal(size=(3, 25)), np.zeros((3, 25))], axis=1)
+    rows = [np.arange(25) + seed for seed in range(3)]
+    apart = [(hits(one, own), hits(two, own)) for (one, two), own in zip(scores, rows, strict=True)]
+    differences = scores[:, 0].mean(1) - scores[:, 1].mean(1)
+    assert over_seeds(apart) == studentised(differences, np.zeros(1))
+    one, other = over_seeds([pair(*each) for each in scores]), over_seeds(apart)
+    assert one[1] - one[0] > 2 * (other[1] - other[0])
+
+
+def test_one_seed_has_the_interval_over_samples() -> None:
+    one = pair(*np.random.default_rng(7).integers(0, 2, (2, 25)).astype(float))
+    assert over_seeds([one], level=0.9) == over_samples(one, level=0.9)
+
+
+def test_the_sample_level_is_that_of_the_mean_over_seeds_less_what_seeds_show() -> None:
+    """The variance of both levels together, by an analysis of variance of the differences."""
+    random = np.random.default_rng(8)
+    seeds, samples = 6, 400
+    d = random.normal(0, 0.5, samples) + random.normal(0, 1, (seeds, samples))
+    low, high = over_seeds([pair(each, np.zeros(samples)) for each in d])
+    mixed = d - d.mean(0) - d.mean(1)[:, None] + d.mean()
+    residual = (mixed**2).sum() / ((seeds - 1) * (samples - 1)) / (seeds * samples)
+    of_samples = max(0.0, d.mean(0).var(ddof=1) / samples - residual)
+    of_seeds = d.mean(1).var(ddof=1) / seeds
+    t = np.random.default_rng(9).standard_t(seeds - 1, 200_000)
+    draws = d.mean() + np.sqrt(of_seeds) * t
+    draws += np.sqrt(of_samples) * np.random.default_rng(10).normal(size=len(t))
+    wanted = np.quantile(draws, [0.025, 0.975])
+    assert [low, high] == pytest.approx(wanted, abs=0.04 * (wanted[1] - wanted[0]))
+
+
+@pytest.mark.parametrize(
+    ("of_seed", "of_sample", "of_both"),
+    [(0.05, 0.3, 0.05), (0.05, 0.3, 1.0), (0.0, 0.5, 0.5), (0.5, 0.0, 0.3)],
+)
+def test_five_seeds_hold_the_truth_in_95_of_100_cases(
+    monkeypatch: pytest.MonkeyPatch, of_seed: float, of_sample: float, of_both: float
+) -> None:
+    monkeypatch.setattr(paired, "RESAMPLES", 300)
+    monkeypatch.setattr(paired, "DRAWS", 6000)
+    paired._counts.cache_clear()
+    random = np.random.default_rng(11)
+    seeds, samples, truth, cases = 5, 100, 0.03, 500
+    nothing, held = hits(np.zeros(samples)), 0
+    for _ in range(cases):
+        gains = truth + of_seed * random.normal(size=(seeds, 1))
+        gains = gains + of_sample * random.normal(size=samples)
+        gains = gains + of_both * random.normal(size=(seeds, samples))
+        low, high = over_seeds([(hits(each), nothing) for each in gains])
+        held += low <= truth <= high
+    paired._counts.cache_clear()
+    assert 0.93 <= held / cases <= 0.98
+
+
+def test_the_percentiles_of_five_seeds_would_not() -> None:
+    random = np.random.default_rng(12)
+    gains = random.normal(size=(500, 5))
+    drawn = np.take_along_axis(gains, random.integers(0, 5, (500, 1000, 5)).reshape(500, -1), 1)
+    low, high = np.quantile(drawn.reshape(500, 1000, 5).mean(2), [0.025, 0.975], axis=1)
+    assert np.mean((low <= 0) & (high >= 0)) < 0.88

@@ -1,0 +1,285 @@
+"""The gains of a sweep, from run directories that were written by hand."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from rich.console import Console
+
+from mmx.evaluation.gain import Gain
+from mmx.evaluation.paired import over_samples, over_seeds, simultaneous
+from mmx.evaluation.scores import Scores
+from mmx.runs import gains_page, scores
+from mmx.runs.directory import RunDirectory
+from mmx.runs.gains import GroupGain, gains, less_data
+from mmx.runs.sweep import groups, tables
+
+Array = npt.NDArray[np.float64]
+SAMPLES = 400
+
+
+def hits(values: Array) -> Scores:
+    return Scores("accuracy", values[:, None], np.arange(len(values)))
+
+
+def run(folder: Path, name: str, seed: int, target: Array, **controls: Array) -> Path:
+    """Write what of a finished run its sweep reads."""
+    path = folder / name
+    path.mkdir(parents=True)
+    summary: dict[str, Any] = {
+        "seed": seed,
+        "target": {"metrics": {"test": {"accuracy": float(target.mean()), "loss": 1.0}}},
+    }
+    if controls:
+        summary["gain"] = {"metric": "accuracy"}
+        summary["control"] = {
+            control: {"metrics": {"test": {"accuracy": float(each.mean()), "loss": 2.0}}}
+            for control, each in controls.items()
+        }
+    (path / "summary.json").write_text(json.dumps(summary))
+    directory = RunDirectory(path)
+    scores.write(directory, hits(target), {name: hits(each) for name, each in controls.items()})
+    return path
+
+
+def drawn(seed: int, rate: float) -> Array:
+    return (np.random.default_rng(seed).random(SAMPLES) < rate).astype(np.float64)
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> dict[tuple[tuple[str, str], ...], list[Path]]:
+    """Three seeds of two fusions, one of which hurts; and a group that has no control."""
+    found: dict[tuple[tuple[str, str], ...], list[Path]] = {}
+    for fusion, rate in (("concat", 0.9), ("gmu", 0.1)):
+        members = found.setdefault((("fusion", fusion),), [])
+        for seed in range(3):
+            extra = {"majority": drawn(seed + 40, 0.3)} if fusion == "gmu" else {}
+            target, scratch = drawn(seed, rate), drawn(seed + 20, 0.5)
+            members.append(run(tmp_path, f"{fusion}{seed}", seed, target, scratch=scratch, **extra))
+    found[(("fusion", "none"),)] = [run(tmp_path, "none", 0, drawn(0, 0.5))]
+    return found
+
+
+def test_scores_come_back_as_they_were_written(tmp_path: Path) -> None:
+    one, two = drawn(1, 0.5), drawn(2, 0.5)
+    directory = RunDirectory(run(tmp_path, "a", 0, one, scratch=two))
+    found = scores.read(directory)
+    assert found is not None
+    assert found[0].metric == found[1]["scratch"].metric == "accuracy"
+    assert np.array_equal(found[0].statistics[:, 0], one)
+    assert np.array_equal(found[1]["scratch"].statistics[:, 0], two)
+    assert np.array_equal(found[1]["scratch"].rows, np.arange(SAMPLES))
+    (directory.path / scores.FILE).write_bytes(b"damaged")
+    assert scores.read(directory) is None
+    (directory.path / scores.FILE).unlink()
+    assert scores.read(directory) is None
+
+
+def test_each_group_and_control_has_a_gain_with_a_simultaneous_interval(
+    paths: dict[Any, list[Path]],
+) -> None:
+    found = gains(paths)
+    assert found.comparisons == 3
+    assert found.level == simultaneous(3) == pytest.approx(1 - 0.05 / 3)
+    assert [(each.label, each.gain.control, each.seeds) for each in found.found] == [
+        ("fusion=concat", "scratch", (0, 1, 2)),
+        ("fusion=gmu", "scratch", (0, 1, 2)),
+        ("fusion=gmu", "majority", (0, 1, 2)),
+    ]
+    pairs = [(hits(drawn(seed, 0.9)), hits(drawn(seed + 20, 0.5))) for seed in range(3)]
+    differences = [one.value - other.value for one, other in pairs]
+    first = found.found[0]
+    assert first.gain.value == pytest.approx(sum(differences) / 3)
+    assert first.gain.interval == over_seeds(pairs, level=found.level)
+    assert first.target - first.control == pytest.approx(first.gain.value)
+    assert [each.gain.verdict for each in found.found] == [
+        "positive transfer",
+        "negative transfer: the source hurts",
+        "worse than the majority control",
+    ]
+    assert [each.gain.negative for each in found.found] == [False, True, False]
+
+
+def test_one_seed_has_an_interval_over_samples(tmp_path: Path) -> None:
+    one, two = drawn(1, 0.8), drawn(2, 0.5)
+    found = gains({(): [run(tmp_path, "a", 4, one, scratch=two)]})
+    assert found.found[0].gain.interval == over_samples((hits(one), hits(two)))
+    assert gains_page.notes(found) == [gains_page.ONE_SEED]
+
+
+def test_runs_without_scores_are_compared_by_their_metrics(
+    paths: dict[Any, list[Path]],
+) -> None:
+    (group, members), *_ = paths.items()
+    (members[0] / scores.FILE).unlink()
+    (each,) = gains({group: members}).found
+    low, high = each.gain.interval or (np.nan, np.nan)
+    assert low < each.gain.value < high
+    for path in members:
+        (path / scores.FILE).unlink(missing_ok=True)
+    (again,) = gains({group: members}).found
+    assert again.gain.interval == each.gain.interval
+    (alone,) = gains({group: members[:1]}).found
+    assert alone.gain.interval is None
+    assert alone.gain.verdict == "one run, no interval"
+
+
+def test_a_sweep_without_controls_has_no_gains(tmp_path: Path) -> None:
+    found = gains({(): [run(tmp_path, "a", 0, drawn(0, 0.5))]})
+    assert found.found == ()
+    assert found.comparisons == 0
+
+
+def point(fraction: str, target: float, control: float, **group: str) -> GroupGain:
+    gain = Gain("accuracy", target - control, (-1.0, 1.0))
+    return GroupGain({**group, "target.fraction": fraction}, (0,), target, control, gain)
+
+
+def test_the_smallest_part_of_the_labels_that_is_enough() -> None:
+    found = [
+        point("1.0", 0.9, 0.7),
+        point("0.1", 0.6, 0.2),
+        point("0.5", 0.7, 0.6),
+        point("0.25", 0.72, 0.5),
+    ]
+    (answer,) = less_data(found)
+    assert answer.reached == 0.25
+    assert [each.group["target.fraction"] for each in answer.points] == [
+        "0.1",
+        "0.25",
+        "0.5",
+        "1.0",
+    ]
+    assert answer.text == (
+        "with 25 % of the labels the transfer reaches what the scratch control has with 100 % "
+        "(0.700 accuracy): 0.720"
+    )
+
+
+def test_where_no_part_is_enough_the_best_one_is_told() -> None:
+    found = [point("0.05", 0.2, 0.1, fusion="gmu"), point("0.5", 0.3, 0.8, fusion="gmu")]
+    (answer,) = less_data(found)
+    assert answer.reached is None
+    assert answer.text == (
+        "fusion=gmu: with no fraction of the labels tried does the transfer reach what the scratch "
+        "control has with 50 % (0.800 accuracy): at best 0.300 with 50 %"
+    )
+
+
+def test_one_fraction_is_no_curve() -> None:
+    assert less_data([point("0.5", 0.3, 0.8)]) == []
+    assert less_data([GroupGain({"fusion": "gmu"}, (0,), 0.1, 0.2, Gain("accuracy", -0.1))]) == []
+
+
+def said(table: Any) -> str:
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(table)
+    return console.export_text()
+
+
+def test_the_table_names_what_differs(paths: dict[Any, list[Path]]) -> None:
+    text = said(gains_page.table(gains(paths)))
+    title = "Gain over the control, 98.33 % intervals: all 3 hold together in 95 % of cases"
+    assert title in text
+    heads = ("fusion", "metric", "over", "seeds", "target mean", "control mean", "gain", "interval")
+    assert all(head in text for head in heads)
+    assert "negative transfer: the source hurts" in text
+
+
+def test_one_comparison_needs_no_correction(paths: dict[Any, list[Path]]) -> None:
+    (group, members), *_ = paths.items()
+    text = said(gains_page.table(gains({group: members})))
+    assert "Gain over the control, 95 % interval" in text
+    assert " over " not in text.splitlines()[2]  # there is one control
+
+
+def test_a_value_in_brackets_is_no_markup(tmp_path: Path) -> None:
+    group = (("modalities", "[image,text]"), ("control", "[scratch,majority]"))
+    path = run(tmp_path, "a", 0, drawn(1, 0.8), scratch=drawn(2, 0.5), majority=drawn(3, 0.1))
+    text = said(gains_page.table(gains({group: [path]})))
+    assert "[image,text]" in text
+    assert "[scratch,majority]" in text
+
+
+def test_the_files_hold_the_numbers_in_full(paths: dict[Any, list[Path]], tmp_path: Path) -> None:
+    found = gains(paths)
+    folder = tmp_path / "sweep"
+    folder.mkdir()
+    gains_page.write(folder, found)
+    with (folder / "gains.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    assert [line["fusion"] for line in lines] == ["concat", "gmu", "gmu"]
+    assert [line["over"] for line in lines] == ["scratch", "scratch", "majority"]
+    assert [line["negative_transfer"] for line in lines] == ["False", "True", "False"]
+    for line, each in zip(lines, found.found, strict=True):
+        assert float(line["gain"]) == each.gain.value
+        assert (float(line["low"]), float(line["high"])) == each.gain.interval
+        assert line["seeds"] == "3"
+    data = json.loads((folder / "gains.json").read_text())
+    assert data["comparisons"] == 3
+    assert data["correction"] == "bonferroni"
+    assert data["gains"][1]["group"] == {"fusion": "gmu"}
+    assert data["gains"][1]["gain"] == found.found[1].gain.value
+    assert data["less_data"] == []
+    html = (folder / "gains.html").read_text()
+    assert html.count("<svg") == 1
+    assert "negative transfer: the source hurts" in html
+
+
+def test_a_curve_is_drawn_and_told(tmp_path: Path) -> None:
+    paths = {
+        (("target.fraction", part),): [
+            run(tmp_path, part, 0, drawn(1, rate), scratch=drawn(2, rate - 0.3))
+        ]
+        for part, rate in (("0.1", 0.5), ("1.0", 0.9))
+    }
+    found = gains(paths)
+    folder = tmp_path / "sweep"
+    folder.mkdir()
+    gains_page.write(folder, found)
+    data = json.loads((folder / "gains.json").read_text())
+    (curve,) = data["less_data"]
+    assert curve["text"] in gains_page.notes(found)
+    html = (folder / "gains.html").read_text()
+    assert html.count("<svg") == 2
+    assert html.count("<polyline") == 2  # of transfer and control
+
+
+def row(job: str, name: str, **more: Any) -> dict[str, Any]:
+    found = {"job": job, "run": name, "status": "done", "transfer": "parameter", "seconds": 1.0}
+    return {**found, "test.accuracy": 0.5, **more}
+
+
+def test_a_group_is_all_that_differs_in_its_seed_alone() -> None:
+    rows = [
+        row("fusion=concat seed=0", "a"),
+        row("fusion=concat seed=1", "b"),
+        row("fusion=gmu seed=0", "c"),
+        row("fusion=gmu seed=1", "d", status="failed"),
+        row("fusion=concat seed=0", "a"),  # shares the run of an earlier job
+    ]
+    found = {key: [each["run"] for each in members] for key, members in groups(rows).items()}
+    assert found == {(("fusion", "concat"),): ["a", "b"], (("fusion", "gmu"),): ["c"]}
+
+
+def test_what_a_search_has_chosen_makes_no_group() -> None:
+    jobs = [("auto", "parameter"), ("auto", "scratch"), ("feature", "feature")]
+    rows = [
+        row(f"transfer={typed} seed={seed}", f"{typed}{seed}", transfer=mode)
+        for seed, (typed, mode) in enumerate(jobs)
+    ]
+    found = {dict(key)["transfer"]: len(members) for key, members in groups(rows).items()}
+    assert found == {"auto": 2, "feature": 1}
+    assert "auto" in said(tables(rows)[0])
+
+
+def test_jobs_in_brackets_are_shown_too() -> None:
+    rows = [row(f"modalities=[{names}] seed=0", names) for names in ("image", "image,text")]
+    assert "[image,text]" in said(tables(rows)[0])

@@ -1,0 +1,598 @@
+"""A search: what it tries, that validation alone decides, and that nothing of it is lost."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from mmx import execution
+from mmx.cli import main
+from mmx.config import compose
+from mmx.errors import DivergedError
+from mmx.experiment import Experiment, assemble
+from mmx.runs.directory import RunDirectory
+from mmx.runs.search import fate_of
+from mmx.stages import search, search_order, trials
+from mmx.stages.begin import context_of
+from mmx.training import checkpoint
+from mmx.training.events import Event, StopRequest
+
+Overrides = Callable[..., list[str]]
+Tables = dict[str, Path]
+Line = Callable[..., list[str]]
+Run = Callable[..., RunDirectory]
+LISTS = (
+    "transfer=auto",
+    "transfer.depths=[0,2]",
+    "transfer.rates=[1.0]",
+    "transfer.eta=2",
+    "transfer.budget_steps=60",
+    "trainer.epochs=4",
+    "trainer.source_epochs=2",
+    "precision=fp32",
+)
+NAMES = [
+    "transfer=scratch",
+    "transfer=feature",
+    "transfer=feature transfer.head=logistic",
+    "transfer=parameter",
+    "transfer=parameter transfer.freeze_depth=2",
+    "transfer=parameter regularizer=l2_sp",
+    "transfer=parameter transfer.freeze_depth=2 regularizer=l2_sp",
+]
+
+
+@pytest.fixture(scope="session")
+def line(tables: Tables, overrides: Overrides) -> Line:
+    """Return ``line(*more)``: a search over a few candidates, or what ``more`` makes of it."""
+
+    def given(*more: str, target: Path | None = None) -> list[str]:
+        keys = {text.split("=")[0] for text in more}
+        lists = [text for text in LISTS if text.split("=")[0] not in keys]
+        if "transfer" in keys:  # another mode: auto's lists are not read
+            lists = [text for text in lists if not text.startswith("transfer.")]
+        path = target or tables["two"]
+        return overrides(tables["one"], path, ("image",), *lists, *more)
+
+    return given
+
+
+def made(given: list[str], folder: Path) -> tuple[Experiment, RunDirectory]:
+    """Return an experiment and its new run directory."""
+    with compose.composer():
+        composed = compose.compose(
+            [*given, "trainer.threads=1", "device=cpu", f"output_dir={folder}"]
+        )
+    experiment = assemble(composed.config)
+    directory = execution.create(
+        experiment,
+        folder / "runs",
+        choices=composed.choices,
+        overrides=composed.overrides,
+        unresolved=composed.unresolved,
+    )
+    return experiment, directory
+
+
+def record(run: RunDirectory) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((run.path / "auto.json").read_text())
+    return found
+
+
+def untimed(node: Any) -> Any:
+    """Return data without what depends on how fast the machine is."""
+    if isinstance(node, dict):
+        return {k: untimed(v) for k, v in node.items() if k not in ("seconds", "source_cached")}
+    return [untimed(item) for item in node] if isinstance(node, list) else node
+
+
+def weights(run: RunDirectory) -> dict[str, torch.Tensor]:
+    return checkpoint.read(run.stage_file("target"))[0]
+
+
+def same(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_the_winner_is_a_normal_run(train: Run, line: Line, tmp_path: Path) -> None:
+    run = train(*line())
+    data, given = record(run), yaml.safe_load((run.path / "config.auto.yaml").read_text())
+    assert given["transfer"]["_target_"] == "mmx.transfer.auto.Auto"
+    assert assemble(given).fingerprint == run.manifest()["fingerprint"]
+    assert not (run.path / "search").exists()
+    nodes = dict(part.split("=") for part in data["winner"].split())
+    config = run.config()
+    assert config["transfer"]["_target_"].split(".")[-2] == nodes["transfer"]
+    for key, value in nodes.items():
+        if key.startswith("transfer."):
+            assert str(config["transfer"][key.removeprefix("transfer.")]) == value
+    held = config["regularizer"].get("_target_", "mmx.none.None").split(".")[-2]
+    assert held == nodes.get("regularizer", "none")
+    own = {**given, "transfer": config["transfer"], "regularizer": config["regularizer"]}
+    if nodes["transfer"] != "scratch":
+        assert config == own  # nothing else has changed
+    summary = run.summary()
+    assert summary["transfer"]["mode"] == nodes["transfer"]
+    assert summary["transfer"]["auto"]["winner"] == data["winner"]
+    assert summary["timing"]["search_s"] == pytest.approx(data["seconds"], abs=1e-3)
+    assert summary["notes"][0].startswith(f"transfer=auto chose {data['winner']}, 7 candidates ")
+    assert not {e["stage"] for e in run.metrics()} - {"source", "target", "control"}
+
+
+def test_what_it_did_is_said(train: Run, line: Line) -> None:
+    run = train(*line())
+    data, log = record(run), (run.path / "run.log").read_text()
+    assert data["plan"]["candidates"] == NAMES
+    assert data["plan"]["refused"] == {}
+    assert "search 7 candidates, 60 steps: 7 for 1 epoch, then 4 for 2 epochs, then 2 for 4" in log
+    for name in NAMES:
+        fate = fate_of(data, name)
+        assert fate == "won" if name == data["winner"] else fate.startswith("rung ")
+        assert any(name in text and text.endswith(fate) for text in log.splitlines())
+    tried = run.summary()["transfer"]["auto"]["tried"]
+    assert {each["candidate"] for each in tried} == set(NAMES)
+    assert tried[0]["candidate"] == data["winner"]
+
+
+def test_the_winner_is_the_best_of_the_last_rung(train: Run, line: Line) -> None:
+    """Follow the rungs again, from what each trial's validation said."""
+    data = record(train(*line()))
+    alive = data["order"]
+    for place, (rung, keep) in enumerate(zip(data["rungs"], (4, 2, 1), strict=True)):
+        found = {}
+        for name in alive:
+            epochs = 0 if "logistic" in name else (1, 2, 4)[place]
+            (trial,) = [
+                e for e in data["trials"] if (e["candidate"], e["epochs"]) == (name, epochs)
+            ]
+            found[name] = (trial["val"]["accuracy"], -trial["val"]["loss"])
+        best = sorted(alive, key=found.__getitem__, reverse=True)
+        assert rung["tried"] == alive
+        assert rung["kept"] == best[:keep]
+        assert set(rung["dropped"]) == set(best[keep:])
+        alive = best[:keep]
+    assert alive == [data["winner"]]
+
+
+def test_the_budget_is_kept(train: Run, line: Line) -> None:
+    data = record(train(*line()))
+    assert data["plan"]["steps_per_epoch"] == 2
+    assert 0 < sum(entry["steps"] for entry in data["trials"]) <= 60
+    for entry in data["trials"]:
+        assert entry["steps"] == 2 * entry["epochs"]
+
+
+@pytest.mark.parametrize("name", [NAMES[0], NAMES[1], NAMES[4], NAMES[5]])
+def test_a_trial_is_what_a_run_of_so_many_epochs_would_be(
+    train: Run, line: Line, name: str
+) -> None:
+    data = record(train(*line()))
+    (trial,) = [e for e in data["trials"] if (e["candidate"], e["epochs"]) == (name, 1)]
+    more = ["control=none"] if "scratch" not in name else []
+    more += ["transfer.fusion=false"] if "parameter" in name else []
+    unread = [] if "scratch" not in name else ["trainer.source_epochs=null"]
+    alone = train(*line(*name.split(), *more, "trainer.epochs=1", *unread))
+    assert alone.summary()["target"]["metrics"]["val"] == trial["val"]
+
+
+def test_a_fitted_head_is_fitted_once(train: Run, line: Line) -> None:
+    data = record(train(*line()))
+    fitted = [e for e in data["trials"] if e["candidate"] == NAMES[2]]
+    assert [(each["epochs"], each["steps"]) for each in fitted] == [(0, 0)]
+
+
+def test_a_search_of_so_many_steps_is_the_same_again(
+    train: Run, line: Line, once: Callable[[list[str]], RunDirectory]
+) -> None:
+    first, second = train(*line()), once(line())
+    assert untimed(record(first)) == untimed(record(second))
+    assert same(weights(first), weights(second))
+
+
+def rewritten(path: Path, name: str, change: Callable[[dict[str, str]], None]) -> Path:
+    with path.open() as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        change(row)
+    copy = path.with_name(name)
+    with copy.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    return copy
+
+
+def poison(row: dict[str, str]) -> None:
+    if row["split"] == "test":
+        row["label"] = {"low": "high", "middle": "low", "high": "middle"}[row["label"]]
+        row["photo"] = "one1.png"
+
+
+def test_nothing_depends_on_the_test_rows(
+    train: Run, line: Line, tables: Tables, once: Callable[[list[str]], RunDirectory]
+) -> None:
+    clean = train(*line())
+    poisoned = once(line(target=rewritten(tables["two"], "poisoned_search.csv", poison)))
+    assert untimed(record(clean)) == untimed(record(poisoned))
+    assert same(weights(clean), weights(poisoned))
+    before, after = (run.summary()["target"]["metrics"]["test"] for run in (clean, poisoned))
+    assert before != after
+
+
+def test_features_and_source_are_computed_once(
+    line: Line, once: Callable[[list[str]], RunDirectory], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed: list[str] = []
+    real = search.begin.__globals__["train"]
+    monkeypatch.setattr(
+        "mmx.stages.artifacts.with_features",
+        lambda data, *rest: computed.append(",".join(data.splits)) or with_features(data, *rest),
+    )
+    from mmx.stages.open import with_features
+
+    sources: list[str] = []
+    monkeypatch.setattr(
+        "mmx.stages.begin.train", lambda *given: sources.append("source") or real(*given)
+    )
+    run = once(line("transfer.modes=[scratch,feature]", "transfer.heads=[linear,logistic,knn]"))
+    log = (run.path / "run.log").read_text()
+    assert sources == ["source"]
+    assert log.count("source 2 epochs") == 1
+    assert computed[0] == "train,val"
+    assert computed.count("train,val") == 1
+
+
+class Interrupting:
+    """Hears the events of a run, and asks it to stop at the next place that has not been met."""
+
+    def __init__(self, *places: tuple[str, str, int]) -> None:
+        self.places = list(places)
+        self.seen = 0
+
+    def __call__(self, event: Event) -> None:
+        if self.places and (event.stage, event.kind) == self.places[0][:2]:
+            self.seen += 1
+            if self.seen == self.places[0][2]:
+                self.places.pop(0)
+                self.seen = 0
+                os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_an_interrupted_search_goes_on_with_the_trials_that_had_ended(
+    train: Run, line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = train(*line())
+    _, directory = made([*line(), "trainer.checkpoint_seconds=0"], tmp_path)
+    listen = Interrupting(
+        ("source", "epoch", 1), ("search", "step", 1), ("search", "step", 4), ("target", "stage", 1)
+    )
+    trained: list[str] = []
+    real = trials.train
+
+    def counted(context: Any, stage: Any) -> Any:
+        found = real(context, stage)
+        trained.append(f"{context.directory.path.name}")
+        return found
+
+    monkeypatch.setattr(trials, "train", counted)
+    for _ in range(4):
+        outcome = execution.execute(assemble(directory.config()), directory, listen)
+        assert outcome["exit_code"] == 143, outcome
+    assert directory.config()["transfer"]["_target_"] != "mmx.transfer.auto.Auto"
+    outcome = execution.execute(assemble(directory.config()), directory, listen)
+    assert outcome == {"status": "done", "exit_code": 0}
+    assert len(trained) == len(set(trained)) == len(record(whole)["trials"])
+    assert untimed(record(directory)) == untimed(record(whole))
+    assert same(weights(directory), weights(whole))
+    kept = [untimed(run.summary()["transfer"]) for run in (directory, whole)]
+    assert kept[0] == kept[1]
+
+
+def test_killed_when_the_winner_was_chosen_but_not_yet_written(
+    train: Run, line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment, directory = made(line(), tmp_path)
+    real = RunDirectory.settle
+
+    def killed(self: RunDirectory, config: dict[str, Any]) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(RunDirectory, "settle", killed)
+    assert execution.execute(experiment, directory, lambda event: None)["exit_code"] == 130
+    assert record(directory)["winner"] is not None
+    monkeypatch.setattr(RunDirectory, "settle", real)
+    monkeypatch.setattr(search, "_search", lambda *given: pytest.fail("searched again"))
+    again = assemble(directory.config())
+    assert execution.execute(again, directory, lambda event: None)["status"] == "done"
+    assert same(weights(directory), weights(train(*line())))
+
+
+def reproduced(run: RunDirectory, capsys: pytest.CaptureFixture[str]) -> RunDirectory:
+    capsys.readouterr()
+    assert main(["reproduce", str(run.path)]) == 0
+    out, err = capsys.readouterr()
+    assert "\nidentical: all " in err
+    return RunDirectory(Path(out.strip()))
+
+
+def test_the_winner_is_reproduced_without_a_search(
+    train: Run, line: Line, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = train(*line())
+    again = reproduced(run, capsys)
+    assert not (again.path / "auto.json").exists()
+    assert again.config() == run.config()
+    assert same(weights(run), weights(again))
+
+
+def test_a_run_that_is_best_from_scratch_is_its_own_control(
+    train: Run, line: Line, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = train(*line("transfer.modes=[scratch]", "control=[scratch,majority]"))
+    summary, config = run.summary(), run.config()
+    assert (config["source"], config["control"]) == (None, "majority")
+    assert summary["control"]["scratch"]["metrics"] == summary["target"]["metrics"]
+    assert (summary["gain"]["control"], summary["gain"]["value"]) == ("scratch", 0.0)
+    assert summary["gain"]["interval"] == [0.0, 0.0]
+    assert summary["transfer"]["auto"]["verdict"] == "there was nothing else to try"
+    assert not run.stage_file("control").exists()
+    again = reproduced(run, capsys)
+    assert "scratch" not in again.summary()["control"]
+
+
+def test_a_sweep_finds_its_searches_done(
+    line: Line, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    modes = ("transfer.modes=[scratch,parameter]", "transfer.depths=[0]", "transfer.budget_steps=8")
+    words = ["train", "-m", *line(*modes), "seed=0,1", "trainer.threads=1", "device=cpu"]
+    words += [f"output_dir={tmp_path}", "control=none"]
+    assert main(words) == 0
+    first, _ = capsys.readouterr()
+    assert main(words) == 0
+    second, err = capsys.readouterr()
+    assert first == second
+    assert err.count("skipped ") == 2
+    with (Path(first.strip()) / "summary.csv").open() as file:
+        assert [row["transfer"] for row in csv.DictReader(file)] == ["auto", "auto"]
+
+
+@pytest.fixture
+def searched(line: Line, tmp_path: Path) -> Iterator[Callable[..., dict[str, Any]]]:
+    """Return ``searched(*more, clock=…)``: what a search alone leaves in ``auto.json``."""
+
+    def run(*more: str, clock: Callable[[], float] | None = None) -> dict[str, Any]:
+        experiment, directory = made(line(*more), tmp_path)
+        context = context_of(experiment, directory, lambda event: None, StopRequest())
+        search.settled(context, **({} if clock is None else {"clock": clock}))
+        return record(directory)
+
+    yield run
+    shutil.rmtree(tmp_path, ignore_errors=True)
+
+
+class Ticking:
+    """A clock by which each trial takes one second."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        self.now += 1.0
+        return self.now
+
+
+SECONDS = ("transfer.budget_steps=null", "transfer.budget_seconds=9")
+
+
+def test_a_budget_of_seconds_starts_nothing_when_its_share_is_spent(searched: Any) -> None:
+    data = searched(*SECONDS, clock=Ticking())
+    first, second, third = data["rungs"]  # 3 seconds each
+    assert [len(each["tried"]) for each in (first, second, third)] == [3, 3, 2]
+    late = "rung 1: no time, its share of the seconds was spent after 3 of 7"
+    assert [why for why in first["dropped"].values() if "no time" in why] == [late] * 4
+    assert first["tried"] == data["order"][:3]
+    assert len(first["kept"]) == 3
+    assert data["plan"]["budget"] == {"seconds": 9}
+    assert [rung["epochs"] for rung in data["rungs"]] == [1, 2, 4]
+
+
+def test_without_time_for_a_rung_the_one_before_decides(searched: Any) -> None:
+    data = searched("transfer.budget_steps=null", "transfer.budget_seconds=0.5", clock=Ticking())
+    assert len(data["trials"]) == 1
+    assert data["winner"] == data["order"][0] == "transfer=scratch"
+    assert data["verdict"] == "there was nothing else to try"
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, fails: Callable[[str, int], bool]) -> None:
+    """Let trials fail whose transfer and epochs are such."""
+    real = trials.train
+
+    def train(context: Any, stage: Any) -> Any:
+        mode = type(stage.transfer).__name__
+        if fails(mode, context.experiment.trainer.epochs):
+            raise DivergedError("the loss is nan", tip="do else")
+        return real(context, stage)
+
+    monkeypatch.setattr(trials, "train", train)
+
+
+def test_a_candidate_that_fails_is_dropped_and_says_why(
+    searched: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing(monkeypatch, lambda mode, epochs: mode == "Parameter")
+    data = searched()
+    assert fate_of(data, NAMES[3]) == "rung 1: failed: the loss is nan"
+    assert set(data["rungs"][0]["kept"]) == set(NAMES[:3])
+    assert data["winner"] in NAMES[:3]
+
+
+def test_one_that_is_left_alone_is_not_tried_again(
+    searched: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing(monkeypatch, lambda mode, epochs: mode != "Scratch")
+    data = searched()
+    assert data["winner"] == "transfer=scratch"
+    assert len(data["rungs"]) == 1
+    assert data["verdict"] == (
+        "on validation no candidate that takes something from one did better than from scratch: "
+        "this source does not help here"
+    )
+
+
+def test_none_that_can_be_trained(
+    line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing(monkeypatch, lambda mode, epochs: epochs > 1)
+    more = ("transfer.modes=[scratch,parameter]", "transfer.depths=[0]", "transfer.budget_steps=20")
+    experiment, directory = made(line(*more), tmp_path)
+    outcome = execution.execute(experiment, directory, lambda event: None)
+    assert (outcome["exit_code"], outcome["expected"]) == (1, True)
+    head, *reasons = str(outcome["error"]).split("\n  ")
+    assert head == "no candidate could be trained"
+    assert len(reasons) == 2
+    assert all(text.endswith(": rung 2: failed: the loss is nan") for text in reasons)
+
+
+def test_what_does_not_fit_is_left_out_with_the_reason(searched: Any) -> None:
+    data = searched("transfer.depths=[0,9]", "transfer.regularizers=[none]")
+    assert data["plan"]["refused"] == {
+        "transfer=parameter transfer.freeze_depth=9": "transfer.freeze_depth=9: the image encoder "
+        "has 4 depths"
+    }
+    assert data["plan"]["candidates"] == NAMES[:4]
+
+
+def test_a_search_in_which_nothing_fits_is_refused(line: Line, tmp_path: Path) -> None:
+    given = line(
+        "transfer.modes=[parameter]", "transfer.depths=[9]", "transfer.regularizers=[none]"
+    )
+    experiment, directory = made(given, tmp_path)
+    outcome = execution.execute(experiment, directory, lambda event: None)
+    assert outcome["error"] == (
+        "1 problem in the config\n"
+        "transfer.freeze_depth=9: the image encoder has 4 depths\n"
+        "  type:     transfer.freeze_depth=4"
+    )
+    assert outcome["exit_code"] == 2
+
+
+def test_a_budget_that_allows_no_choice_is_refused(line: Line, tmp_path: Path) -> None:
+    experiment, directory = made(line("transfer.budget_steps=3"), tmp_path)
+    outcome = execution.execute(experiment, directory, lambda event: None)
+    assert outcome["error"] == (
+        "transfer.budget_steps=3 allows no choice: two candidates take an epoch of 2 steps each\n"
+        "  tip: transfer.budget_steps=4 or more"
+    )
+
+
+def test_a_short_budget_leaves_out_variations_by_the_scores(searched: Any) -> None:
+    data = searched("transfer.budget_steps=16")
+    (rung,) = data["rungs"][:1]
+    assert rung["tried"] == data["order"][:4]
+    assert data["order"][0] == "transfer=scratch"
+    assert set(data["order"][:4]) == {NAMES[0], NAMES[1], NAMES[3], NAMES[4]}
+    assert fate_of(data, data["order"][5]) == (
+        "not tried: the budget has room for 4, and the scores put it in place 6 of 7"
+    )
+    assert set(data["scores"]) == {"fresh", "source", "source, depth 2"}
+    assert set(data["scores"]["source"]) >= {"logme", "transrate", "knn"}
+
+
+def test_one_source_serves_all(tables: Tables, overrides: Overrides, tmp_path: Path) -> None:
+    two = ("image", "tabular")
+    given = overrides(tables["one"], tables["two"], two, *LISTS, "transfer.fusion=true")
+    experiment, directory = made(given, tmp_path)
+    context = context_of(experiment, directory, lambda event: None, StopRequest())
+    search.settled(context)
+    refused = record(directory)["plan"]["refused"]
+    assert set(refused) == {NAMES[1], NAMES[2]}
+    assert refused[NAMES[1]] == (
+        "needs a source trained otherwise, with the fusion of its own or without: "
+        "transfer.fusion says which the search trains"
+    )
+
+
+def test_numbers_are_searched_too(searched: Any) -> None:
+    data = searched(
+        "target.label=number",
+        "target.kind=regression",
+        "objective=mean_squared_error",
+        "source_objective=cross_entropy",
+        "transfer.modes=[scratch,parameter]",
+        "transfer.depths=[0]",
+        "transfer.budget_steps=8",
+    )
+    assert data["scores"] == {}
+    assert data["order"] == [NAMES[0], NAMES[3], NAMES[5]]
+    assert data["plan"]["metric"] == "r2"
+
+
+def test_joint_and_structure_are_tried_and_run(
+    line: Line, once: Callable[[list[str]], RunDirectory]
+) -> None:
+    more = ("transfer.modes=[joint,structure]", "control=none", "transfer.budget_steps=8")
+    run = once(line(*more))
+    data = record(run)
+    assert {each["candidate"] for each in data["trials"]} == {
+        "transfer=joint",
+        "transfer=structure",
+    }
+    assert run.summary()["transfer"]["mode"] == data["winner"].removeprefix("transfer=")
+    assert data["verdict"] == (
+        "scratch was not among the candidates: whether transfer helps is for the control"
+    )
+
+
+class Encoder(torch.nn.Module):
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.count = count
+
+    def depths(self) -> tuple[tuple[str, ...], ...]:
+        return (("",),) * self.count
+
+
+@pytest.mark.parametrize(
+    ("depths", "levels", "expected"),
+    [
+        (4, 4, [None, 0, 1, 2, None]),
+        (6, 4, [None, 0, 1, 1, 2, 3, None]),
+        (3, 0, [None, None, None, None]),
+        (1, 1, [None, None]),
+    ],
+)
+def test_the_level_of_a_depth(depths: int, levels: int, expected: list[int | None]) -> None:
+    model, features = torch.nn.Module(), torch.nn.Module()
+    model.encoders = torch.nn.ModuleDict({"a": Encoder(depths)})
+    features.levels = (torch.zeros(1, 1),) * levels
+    encoded: Any = type("Encoded", (), {"features": {"a": features}})
+    found = [search_order.level_at(model, encoded, "a", depth) for depth in range(depths + 1)]  # type: ignore[arg-type]
+    assert found == expected
+
+
+def test_scores_order_within_a_variation(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mmx.transfer.auto import Auto
+    from mmx.transfer.candidates import candidates
+
+    every: Any = [
+        trials.Choice(candidate, None)  # type: ignore[arg-type]
+        for candidate in candidates(Auto(rates=(1.0,), depths=(0, 2)))
+    ]
+    found = {
+        "fresh": {"logme": 0.1, "knn": 0.1},
+        "source": {"logme": 0.2, "knn": 0.3},
+        "source, depth 2": {"logme": 0.3, "knn": 0.4, "nce": -1.0},
+    }
+    monkeypatch.setattr(search_order, "_scores", lambda *given: found)
+    order, _ = search_order.ordered(None, None, every)  # type: ignore[arg-type]
+    assert order == [NAMES[0], NAMES[4], NAMES[1], NAMES[3], NAMES[6], NAMES[2], NAMES[5]]

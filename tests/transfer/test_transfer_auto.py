@@ -1,0 +1,191 @@
+"""What a search may choose from, and how its budget is divided."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmx.errors import TransferError
+from mmx.transfer.auto import Auto
+from mmx.transfer.candidates import candidates
+from mmx.transfer.halving import by_seconds, by_steps, least_steps, sizes
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+COUNTS, ETAS = st.integers(1, 40), st.integers(2, 5)
+
+
+def naive_sizes(count: int, eta: int) -> list[int]:
+    found = []
+    while count >= 2:
+        found.append(count)
+        whole, rest = divmod(count, eta)
+        count = whole + (1 if rest else 0)
+    return found
+
+
+def naive_plan(count: int, eta: int, budget: int, steps: int, epochs: int) -> list[tuple[int, int]]:
+    """Spend the budget epoch by epoch: of each rung's share as long as a whole round fits."""
+    for entering in range(count, 1, -1):
+        rungs = naive_sizes(entering, eta)
+        plan = []
+        for size in rungs:
+            left, length = budget // len(rungs), 0
+            while length < epochs and left >= size * steps:
+                left -= size * steps
+                length += 1
+            plan.append((size, length))
+        if plan[0][1] >= 1:
+            return plan
+    return []
+
+
+@given(COUNTS, ETAS, st.integers(1, 3000), st.integers(1, 20), st.integers(1, 30))
+def test_rungs_of_a_budget_of_steps(
+    count: int, eta: int, budget: int, steps: int, epochs: int
+) -> None:
+    rungs = by_steps(count, eta, budget, steps, epochs)
+    assert [(rung.candidates, rung.epochs) for rung in rungs] == naive_plan(
+        count, eta, budget, steps, epochs
+    )
+    assert sum(rung.candidates * rung.epochs * steps for rung in rungs) <= budget
+    lengths = [rung.epochs for rung in rungs]
+    assert lengths == sorted(lengths)
+    if count > 1:
+        assert bool(rungs) == (budget >= least_steps(steps))
+
+
+@given(COUNTS, ETAS, st.integers(1, 60))
+def test_rungs_of_a_budget_of_seconds(count: int, eta: int, epochs: int) -> None:
+    rungs = by_seconds(count, eta, epochs)
+    assert [rung.candidates for rung in rungs] == naive_sizes(count, eta)
+    expected: list[int] = []
+    for place in range(len(rungs)):
+        expected.insert(0, max(1, epochs // eta**place))
+    assert [rung.epochs for rung in rungs] == expected
+    assert not rungs or rungs[-1].epochs == epochs
+
+
+def test_rungs_by_hand() -> None:
+    assert sizes(11, 3) == (11, 4, 2)
+    assert sizes(9, 3) == (9, 3)
+    assert sizes(1, 3) == ()
+    plan = by_steps(11, 3, 4 * 40 * 2, 2, 40)
+    assert [(rung.candidates, rung.epochs) for rung in plan] == [(11, 4), (4, 13), (2, 26)]
+    short = by_steps(11, 3, 60, 5, 15)  # 60 // 2 allows 6 candidates an epoch of 5 steps each
+    assert [(rung.candidates, rung.epochs) for rung in short] == [(6, 1), (2, 3)]
+
+
+def test_candidates_in_the_order_of_the_lists() -> None:
+    found = candidates(Auto(heads=("linear", "knn"), rates=(1.0, 0.3), depths=(0, 1)))
+    assert [(each.name, each.variation) for each in found] == [
+        ("transfer=scratch", 0),
+        ("transfer=feature", 0),
+        ("transfer=feature transfer.head=knn", 1),
+        ("transfer=parameter", 0),
+        ("transfer=parameter transfer.freeze_depth=1", 0),
+        ("transfer=parameter transfer.copied_rate=0.3", 1),
+        ("transfer=parameter transfer.freeze_depth=1 transfer.copied_rate=0.3", 1),
+        ("transfer=parameter regularizer=l2_sp", 2),
+        ("transfer=parameter transfer.freeze_depth=1 regularizer=l2_sp", 2),
+        ("transfer=parameter transfer.copied_rate=0.3 regularizer=l2_sp", 3),
+        (
+            "transfer=parameter transfer.freeze_depth=1 transfer.copied_rate=0.3 regularizer=l2_sp",
+            3,
+        ),
+    ]
+
+
+def test_a_value_given_twice_is_one_candidate() -> None:
+    twice = Auto(modes=("scratch", "scratch", "parameter"), rates=(1.0, 1), depths=(0,))
+    assert [each.name for each in candidates(twice)] == [
+        "transfer=scratch",
+        "transfer=parameter",
+        "transfer=parameter regularizer=l2_sp",
+    ]
+
+
+def test_what_is_said_for_all_goes_to_every_mode_that_has_it() -> None:
+    auto = Auto(
+        modes=("scratch", "feature", "parameter", "adapter", "structure", "joint"),
+        map={"audio": "image"},
+        class_map={"car": "automobile"},
+        min_copied=0.25,
+        fusion=True,
+        regularizers=("none",),
+        depths=(0,),
+        rates=(1.0,),
+        heads=("linear",),
+    )
+    nodes = {each.mode: each.config()["transfer"] for each in candidates(auto)}
+    for mode, given_ in nodes.items():
+        said = {"map": {"audio": "image"}, "class_map": {"car": "automobile"}}
+        for key, value in {**said, "min_copied": 0.25, "fusion": True}.items():
+            if key in given_:
+                assert given_[key] == value, (mode, key)
+    assert "map" in nodes["feature"]
+    assert "fusion" in nodes["adapter"]
+    assert nodes["scratch"] == {"_target_": "mmx.transfer.scratch.Scratch"}
+
+
+EVERY_NAME = (
+    "l2_sp", "delta", "bss", "mmd", "coral", "distill", "rkd",
+    "similarity", "stochnorm", "co_tuning", "bi_tuning", "lwf",
+)  # fmt: skip
+
+
+def stated(group: str, name: str) -> dict[str, Any]:
+    node: dict[str, Any] = yaml.safe_load((CONFIGS / group / f"{name}.yaml").read_text())
+    return node
+
+
+def test_nodes_are_those_of_the_configs() -> None:
+    auto = Auto(
+        modes=("scratch", "feature", "parameter", "adapter", "structure", "joint"),
+        regularizers=EVERY_NAME,
+        depths=(0,),
+        rates=(1.0,),
+        heads=("linear",),
+    )
+    seen = set()
+    for each in candidates(auto):
+        nodes = each.config()
+        # fusion: auto's own default is false, that of the modes is auto
+        expected = {**stated("transfer", each.mode)}
+        if "fusion" in expected:
+            expected["fusion"] = False
+        assert nodes["transfer"] == expected
+        if each.regularizer != "none":
+            assert nodes["regularizer"] == stated("regularizer", each.regularizer)
+            seen.add(each.regularizer)
+        module, name = nodes["transfer"]["_target_"].rsplit(".", 1)
+        assert getattr(importlib.import_module(module), name)
+    assert seen == set(EVERY_NAME)
+
+
+def test_every_regularizer_of_the_configs_can_be_chosen() -> None:
+    there = {path.stem for path in (CONFIGS / "regularizer").glob("*.yaml")}
+    assert there == {"none", *EVERY_NAME}
+
+
+def test_one_budget() -> None:
+    message = (
+        r"^`budget_steps` \(=10\) and `budget_seconds` \(=1.5\) are both set: a search has one "
+        r"budget$"
+    )
+    with pytest.raises(ValueError, match=message):
+        Auto(budget_steps=10, budget_seconds=1.5)
+    assert Auto().steps(7, 15) == 4 * 7 * 15
+    assert Auto(budget_steps=10).steps(7, 15) == 10
+    assert Auto(budget_seconds=1.5).steps(7, 15) is None
+
+
+def test_it_never_starts_itself() -> None:
+    with pytest.raises(TransferError, match=r"^transfer=auto chooses another mode before"):
+        Auto().start(None, torch.nn.Linear(1, 1), ())

@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmx.errors import TransferError
+from mmx.transfer.classes import SYNONYMS, check_class_map, in_words, match_classes, named
+
+CIFAR10 = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+STL10 = ["airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck"]
+TIP = "\n  tip: say which one is meant: 'transfer.class_map={source_class: target_class}'"
+
+
+def test_cifar10_and_stl10_share_nine_classes() -> None:
+    rows = match_classes(CIFAR10, STL10, {})
+    mapping = named(rows, CIFAR10, STL10)
+    assert mapping == {
+        "airplane": "airplane",
+        "bird": "bird",
+        "car": "automobile",
+        "cat": "cat",
+        "deer": "deer",
+        "dog": "dog",
+        "horse": "horse",
+        "ship": "ship",
+        "truck": "truck",
+    }
+    assert rows == {STL10.index(new): CIFAR10.index(old) for new, old in mapping.items()}
+    assert in_words(mapping, STL10) == (
+        "airplane=airplane, bird=bird, car=automobile, cat=cat, deer=deer, dog=dog, "
+        "horse=horse, ship=ship, truck=truck; fresh: monkey"
+    )
+    back = match_classes(STL10, CIFAR10, {})
+    assert back == {old: new for new, old in rows.items()}
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "message"),
+    [
+        (("Cat", "cat"), ("cat", "dog"), "several classes of the source read as 'cat'"),
+        (("cat",), ("ca-t", "c at"), "several classes of the target read as 'cat'"),
+        (
+            ("x", "X", "Straße", "strasse"),
+            ("strasse",),
+            "several classes of the source read as 'strasse'",
+        ),
+        (("couch",), ("sofa", "So Fa"), "several classes of the target read as 'couch'"),
+        (("tv", "television"), ("TV monitor",), "several classes of the source read as 'tv'"),
+    ],
+)
+def test_ambiguous_names_are_refused(
+    source: tuple[str, ...], target: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(TransferError) as caught:
+        match_classes(source, target, {})
+    assert str(caught.value) == message + TIP
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "class_map", "rows"),
+    [
+        (("a", "b"), ("b", "a"), {}, {0: 1, 1: 0}),
+        (("a", "b"), ("B", "c"), {}, {0: 1}),
+        (("lorry", "cat"), ("truck", "cat"), {"lorry": "truck"}, {0: 0, 1: 1}),
+        (("Cat", "cat"), ("cat",), {"cat": "cat"}, {0: 1}),
+        (("Cat", "cat"), ("cat",), {"Cat": "cat"}, {0: 0}),
+        (("cat",), ("cat", "CAT"), {"cat": "CAT"}, {1: 0}),
+        (("a", "b"), ("a", "b"), {"a": "b"}, {1: 0}),
+        (("x", "X"), ("a",), {}, {}),  # what reads the same is no matter where nobody shares it
+        (("automobile", "car"), ("car",), {}, {0: 1}),  # an equal name before a synonym
+        (("car",), ("automobile", "Car"), {}, {1: 0}),
+        (("automobile", "van"), ("car",), {"van": "car"}, {0: 1}),  # the map before either
+        (("sofa", "couch"), ("chair",), {}, {}),
+        ((), (), {}, {}),
+        (("a",), (), {}, {}),
+    ],
+)
+def test_classes_are_matched_by_name(
+    source: tuple[str, ...],
+    target: tuple[str, ...],
+    class_map: dict[str, str],
+    rows: dict[int, int],
+) -> None:
+    assert match_classes(source, target, class_map) == rows
+
+
+@pytest.mark.parametrize(
+    ("class_map", "message"),
+    [
+        (
+            {"cow": "a"},
+            "transfer.class_map names 'cow', no class of the source\n"
+            "  tip: the source's classes are a, b",
+        ),
+        (
+            {"a": "truk"},
+            "transfer.class_map names 'truk', no class of the target; the closest is 'truck'\n"
+            "  tip: the target's classes are a, truck",
+        ),
+        (
+            {"a": "truck", "b": "truck"},
+            "transfer.class_map gives 'truck' to several source classes\n"
+            "  tip: name each target class once",
+        ),
+    ],
+)
+def test_a_class_map_must_make_sense(class_map: dict[str, str], message: str) -> None:
+    for check in (
+        lambda: check_class_map(class_map, ("a", "b"), ("a", "truck")),
+        lambda: match_classes(("a", "b"), ("a", "truck"), class_map),
+    ):
+        with pytest.raises(TransferError) as caught:
+            check()
+        assert str(caught.value) == message
+
+
+def test_a_class_map_of_a_task_without_classes() -> None:
+    with pytest.raises(TransferError) as caught:
+        check_class_map({"a": "b"}, (), ("b",))
+    assert str(caught.value) == (
+        "transfer.class_map names 'a', no class of the source\n  tip: the source has no classes"
+    )
+
+
+def test_long_mappings_are_cut_in_words() -> None:
+    names = [str(number) for number in range(23)]
+    assert in_words({name: name for name in names}, names) == (
+        ", ".join(f"{name}={name}" for name in names[:20]) + ", … (3 more)"
+    )
+    assert in_words({"0": "0"}, names).endswith(", 20, … (2 more)")
+
+
+def test_a_name_has_one_meaning() -> None:
+    flat = [name for names in SYNONYMS for name in names]
+    assert len(flat) == len(set(flat))
+    assert all(name == name.casefold().replace(" ", "") for name in flat)  # as they are compared
+
+
+@given(st.sets(st.sampled_from("abcdefghij")), st.sets(st.sampled_from("abcdefghij")), st.randoms())
+def test_shared_names_are_found_in_any_order(
+    one: set[str], two: set[str], order: random.Random
+) -> None:
+    source, target = sorted(one), sorted(two)
+    order.shuffle(source)
+    order.shuffle(target)
+    rows = match_classes(source, target, {})
+    assert {target[i]: source[j] for i, j in rows.items()} == {name: name for name in one & two}
