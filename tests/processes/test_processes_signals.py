@@ -255,8 +255,9 @@ def test_a_source_that_four_runs_want_is_trained_once_though_its_trainer_is_kill
 def who_trains(folder: Path, names: tuple[str, ...]) -> str:
     """Wait until one run trains its source and the others wait; return the name of the one."""
     for _ in range(6000):
-        said = {name: (folder / name / "stderr").read_text() for name in names}
-        waiting = [name for name in names if "waiting for process" in said[name]]
+        paths = {name: folder / name / "stderr" for name in names}
+        said = {name: path.read_text() for name, path in paths.items() if path.exists()}
+        waiting = [name for name in names if "waiting for process" in said.get(name, "")]
         if len(waiting) == len(names) - 1:
             return next(name for name in names if name not in waiting)
         time.sleep(0.01)

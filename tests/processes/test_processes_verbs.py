@@ -89,7 +89,7 @@ def test_a_run_is_reproduced_bit_for_bit(
     out, err = capsys.readouterr()
     again = RunDirectory.open(tmp_path / out.strip())
     assert again.path.parent == tmp_path / "outputs" / "runs"
-    assert "identical: all 65 numbers, bit for bit\n" in err
+    assert "identical: all 66 numbers, bit for bit\n" in err
     assert "drifted" not in err
     assert again.manifest()["parent"] == str(run.path)
     assert again.manifest()["fingerprint"] == run.manifest()["fingerprint"]

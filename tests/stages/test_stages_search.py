@@ -20,6 +20,7 @@ from mmx.cli import main
 from mmx.config import compose
 from mmx.errors import DivergedError
 from mmx.experiment import Experiment, assemble
+from mmx.runs import sweep
 from mmx.runs.directory import RunDirectory
 from mmx.runs.search import fate_of
 from mmx.stages import search, search_order, trials
@@ -350,20 +351,15 @@ def test_a_run_that_is_best_from_scratch_is_its_own_control(
     assert "scratch" not in again.summary()["control"]
 
 
-def test_a_sweep_finds_its_searches_done(
-    line: Line, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    modes = ("transfer.modes=[scratch,parameter]", "transfer.depths=[0]", "transfer.budget_steps=8")
-    words = ["train", "-m", *line(*modes), "seed=0,1", "trainer.threads=1", "device=cpu"]
-    words += [f"output_dir={tmp_path}", "control=none"]
-    assert main(words) == 0
-    first, _ = capsys.readouterr()
-    assert main(words) == 0
-    second, err = capsys.readouterr()
-    assert first == second
-    assert err.count("skipped ") == 2
-    with (Path(first.strip()) / "summary.csv").open() as file:
-        assert [row["transfer"] for row in csv.DictReader(file)] == ["auto", "auto"]
+def test_a_sweep_finds_its_searches_done(train: Run, line: Line, tmp_path: Path) -> None:
+    run = train(*line())
+    asked = assemble(yaml.safe_load((run.path / "config.auto.yaml").read_text())).fingerprint
+    shutil.copytree(run.path, tmp_path / "runs" / run.path.name)
+    found = sweep.plan(tmp_path, [("transfer=auto", asked)], tmp_path)
+    with found.claim(asked) as done:
+        assert done == tmp_path / "runs" / run.path.name
+    (row,) = found.rows()
+    assert (row["status"], row["transfer"]) == ("done", "auto")
 
 
 @pytest.fixture
