@@ -191,19 +191,8 @@ def assemble(config: dict[str, Any], allowed: Collection[str] = ()) -> Experimen
         dropped["trainer.source_epochs"] = "no source is trained before the target"
         config = {**config, "trainer": {**config["trainer"], "source_epochs": None}}
         trainer = replace(trainer, source_epochs=None)
-    built = Built(
-        tasks,
-        modalities,
-        roles,
-        transfer,
-        regularizer,
-        parts,
-        balance,
-        settings,
-        encoders,
-        vectorizers,
-        failed,
-    )
+    chosen = (tasks, modalities, roles, transfer, regularizer, parts, balance, settings)
+    built = Built(*chosen, encoders, vectorizers, failed)
     found = [*misfits(built), *transfer_misfits(built), *head_misfits(built, trainer)]
     builder.problems.extend(found)
     weights = trains_source and transfer is not None and transfer.needs != "rows"
@@ -226,15 +215,14 @@ def assemble(config: dict[str, Any], allowed: Collection[str] = ()) -> Experimen
         source=source,
         target=target,
         encoders={name: encoders[name] for name in used},
-        modalities={
-            role: {
-                name: modality if modality is not None else vectorizers[name]
-                for name, modality in own.items()
-            }
-            for role, own in modalities.items()
-        },
+        modalities={role: _read_by(own, vectorizers) for role, own in modalities.items()},
         allowed=tuple(allowed),
     )
+
+
+def _read_by(own: dict[str, Modality[Any, Any] | None], vectorizers: Modalities) -> Modalities:
+    """Return how each modality is read: as its task says, or as its encoder brings."""
+    return {name: given if given is not None else vectorizers[name] for name, given in own.items()}
 
 
 def _without_idle_source(

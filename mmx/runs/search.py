@@ -119,7 +119,14 @@ def tell(directory: RunDirectory, summary: Entry) -> None:
     tried = len({entry["candidate"] for entry in data["trials"]})
     plural = "candidate" if tried == 1 else "candidates"
     said = f"transfer=auto chose {data['winner']}, {tried} {plural} tried; {data['verdict']}"
-    summary["notes"] = [said, *summary["notes"]]
+    summary["notes"] = [said, *_unprobed(data), *summary["notes"]]
+
+
+def _unprobed(data: Entry) -> list[str]:
+    """Return what must be said where a control that was asked for needs what scratch has not."""
+    if data["winner"] != SCRATCH or "linear_probe" not in data["controls"]:
+        return []
+    return ["control linear_probe: not trained, since the search chose scratch: there is no source"]
 
 
 def last_trials(data: Entry) -> list[Entry]:

@@ -11,8 +11,8 @@ from mmx.errors import ConfigError, UsageError
 
 GROUPS = (
     "source, target, encoder/audio, encoder/image, encoder/tabular, encoder/text, sharing, "
-    "mapping, missing, fusion, balance, transfer, objective, source_objective, optimizer, "
-    "experiment"
+    "mapping, missing, fusion, balance, transfer, regularizer, objective, source_objective, "
+    "optimizer, experiment"
 )
 ROOT_KEYS = (
     "seed, seeds, modalities, match, match_params, control, curve, device, precision, compile, "
@@ -26,9 +26,9 @@ FUSIONS = (
     "multiplicative, mutan, perceiver, poe, tensor, transformer, weighted_sum"
 )
 TRAINER = (
-    "trainer.epochs, trainer.batch_size, trainer.accumulate, trainer.clip, trainer.warmup, "
-    "trainer.modality_dropout, trainer.patience, trainer.resident, trainer.workers, "
-    "trainer.checkpoint_seconds, trainer.threads"
+    "trainer.epochs, trainer.source_epochs, trainer.batch_size, trainer.accumulate, "
+    "trainer.clip, trainer.warmup, trainer.modality_dropout, trainer.patience, "
+    "trainer.resident, trainer.workers, trainer.checkpoint_seconds, trainer.threads"
 )
 A_TABLE = "source=none target=table target.path=x.csv target.label=y 'target.columns={tabular: a}' "
 VERBS = "train, rank, eval, predict, resume, reproduce, list, cache, doctor, completion"
@@ -77,7 +77,7 @@ fusion=[concat,gmu]: fusion takes one option
   accepted: {FUSIONS}""",
     "experiment=[cifar10,fahion]": """\
 experiment=[cifar10,fahion]: experiment has no option fahion
-  accepted: cifar10, fashion, fashion_features
+  accepted: cifar10, cifar_halves, fashion, fashion_features
   closest:  fashion
   type:     experiment=fashion""",
     "~fusion": f"""\
@@ -187,7 +187,7 @@ seed=1,2: gives several values, and this is one run
     # parts that do not fit each other
     "source=digits target=fsdd": """\
 source=digits target=fsdd: no modality is in both: the source has image, the target audio
-  type:     source=none""",
+  type:     source=none, or transfer=parameter 'transfer.map={audio: image}'""",
     "source=none target=fsdd objective=mean_squared_error": """\
 objective=mean_squared_error: target=fsdd has a target of kind classes; \
 this objective is for regression

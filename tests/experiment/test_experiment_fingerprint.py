@@ -67,7 +67,7 @@ def test_where_and_how_fast_do_not_count(of, usual, override):
         "fusion=gmu",
         "fusion.dropout=0.1",
         "transfer=feature",
-        "transfer.alpha=0.1",
+        "transfer.layer_decay=0.9",
         "objective.label_smoothing=0.1",
         "optimizer=sgd",
         "optimizer.lr=0.001",

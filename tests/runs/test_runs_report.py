@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mmx.runs import report
-from mmx.runs.answer import answer
+from mmx.runs.answer import answer, faster_text, gain_text, gain_texts
 from mmx.runs.directory import RunDirectory
 from mmx.runs.manifest import code_digest, environment, surroundings
 
@@ -214,3 +214,91 @@ def test_the_answer_says_what_was_shared_cached_and_what_accuracy_hides() -> Non
         "a sample: 1,234,567 FLOPs, 1.23 ms",
         "classes: balanced accuracy 0.600, lowest recall 0.250 (cat)",
     ]
+
+
+def test_gains_over_several_controls_are_told_line_by_line() -> None:
+    gain = {"metric": "accuracy", "value": 0.1, "interval": [-0.1, 0.2], "verdict": "unclear"}
+    metrics = {"metrics": {"val": {}, "test": {}}}
+    content = summary(
+        control={"scratch": metrics, "unimodal": {**metrics, "modality": "image"}},
+        gain={**gain, "control": "scratch"},
+        gains={
+            "scratch": {**gain, "level": 0.975},
+            "unimodal": {**gain, "value": -0.25, "level": 0.975},
+        },
+        faster=None,
+    )
+    assert gain_texts(content) == [
+        "gain: +0.100 accuracy over the scratch control of equal budget "
+        "(95 % interval -0.100 … +0.200 over test samples, one seed): unclear",
+        "over each of 2 controls, 97.5 % intervals, which all hold together in 95 % of cases "
+        "(Bonferroni):",
+        "  scratch: +0.100 (-0.100 … +0.200): unclear",
+        "  unimodal (image): -0.250 (-0.100 … +0.200): unclear",
+    ]
+    del content["gains"]["unimodal"]
+    assert len(gain_texts(content)) == 1
+    assert gain_texts(summary()) == []
+
+
+def test_what_had_no_budget_is_not_said_to_have_an_equal_one() -> None:
+    gain = {"metric": "r2", "value": 0.1, "verdict": "unclear"}
+    assert gain_text({**gain, "control": "majority"}) == (
+        "gain: +0.100 r2 over the majority control: unclear"
+    )
+    assert gain_text(gain) == "gain: +0.100 r2 over the scratch control of equal budget: unclear"
+
+
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [
+        (
+            1,
+            "faster: the scratch control's best validation accuracy (0.750) is reached after "
+            "1 step, 0.50 s; the control took 1,200 steps, 3.25 s",
+        ),
+        (
+            1200,
+            "as fast: the scratch control's best validation accuracy (0.750) is reached after "
+            "1,200 steps, 0.50 s; the control took 1,200 steps, 3.25 s",
+        ),
+        (
+            1300,
+            "slower: the scratch control's best validation accuracy (0.750) is reached after "
+            "1,300 steps, 0.50 s; the control took 1,200 steps, 3.25 s",
+        ),
+        (
+            None,
+            "not faster: the scratch control's best validation accuracy (0.750), which took it "
+            "1,200 steps, 3.25 s, is never reached",
+        ),
+    ],
+)
+def test_when_the_control_is_caught_up_with(steps: int | None, said: str) -> None:
+    found = {"metric": "accuracy", "value": 0.75, "control": "scratch"}
+    found |= {"control_steps": 1200, "control_s": 3.25}
+    found |= {"target_steps": steps, "target_s": None if steps is None else 0.5}
+    assert faster_text(found) == said
+
+
+def test_the_names_of_many_stages_stand_above_a_chart_and_not_beside_it() -> None:
+    stages = ["source", "target", "control", "control-unimodal-image", "control-linear_probe"]
+    colors = {name: "#000" for name in stages}
+    found = report.legend(stages, colors)
+    assert [each["stage"] for each in found] == stages
+    assert [each["y"] for each in found[:3]] == [18, 18, 18]
+    assert len({each["y"] for each in found}) > 1
+    for each in found:
+        assert each["x"] + report.LETTER * len(each["stage"]) <= report.WIDTH
+    places = [(each["x"], each["y"]) for each in found]
+    assert len(set(places)) == len(places)
+
+
+def test_every_stage_has_a_color_of_its_own(tmp_path: Path) -> None:
+    run = make(tmp_path, summary())
+    stages = ["target", "control", "control-unimodal-image", "control-linear_probe"]
+    for stage in stages:
+        metric(run, stage, 1, "loss", 0.5)
+    (chart,) = report.charts(run.metrics())
+    assert [each["stage"] for each in chart["curves"]] == stages
+    assert len({each["color"] for each in chart["curves"]}) == 4

@@ -339,13 +339,17 @@ def test_the_winner_is_reproduced_without_a_search(
 def test_a_run_that_is_best_from_scratch_is_its_own_control(
     train: Run, line: Line, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = train(*line("transfer.modes=[scratch]", "control=[scratch,majority]"))
+    asked = "control=[scratch,linear_probe,majority]"
+    run = train(*line("transfer.modes=[scratch]", asked))
     summary, config = run.summary(), run.config()
     assert (config["source"], config["control"]) == (None, "majority")
     assert summary["control"]["scratch"]["metrics"] == summary["target"]["metrics"]
     assert (summary["gain"]["control"], summary["gain"]["value"]) == ("scratch", 0.0)
     assert summary["gain"]["interval"] == [0.0, 0.0]
     assert summary["transfer"]["auto"]["verdict"] == "there was nothing else to try"
+    assert summary["notes"][1] == (
+        "control linear_probe: not trained, since the search chose scratch: there is no source"
+    )
     assert not run.stage_file("control").exists()
     again = reproduced(run, capsys)
     assert "scratch" not in again.summary()["control"]

@@ -1,0 +1,143 @@
+"""``seeds=`` and ``curve=``: what they stand for, and what they do not go with."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mmx.errors import ConfigError
+from mmx.verbs.preflight import preflight
+from mmx.verbs.train_expand import expand
+from mmx.verbs.train_line import read_line
+
+ALL = "target.per_class=null"
+
+
+def expanded(words: str) -> tuple[bool, list[str]]:
+    line = expand(read_line(shlex.split(words)))
+    return line.multirun, line.overrides
+
+
+@pytest.mark.parametrize(
+    ("words", "overrides"),
+    [
+        ("seeds=3", ["seed=0,1,2"]),
+        ("seeds=1", ["seed=0"]),
+        ("seeds=3 seed=4 fusion=gmu", ["fusion=gmu", "seed=4,5,6"]),
+        ("-m fusion=gmu,concat seeds=2", ["fusion=gmu,concat", "seed=0,1"]),
+        ("+seeds=2", ["seed=0,1"]),
+        (f"curve=fractions {ALL}", [ALL, "target.fraction=0.1,0.25,0.5,1.0"]),
+        (f"curve=[0.5,0.05] {ALL}", [ALL, "target.fraction=0.05,0.5"]),
+        (f"curve=[0.5,1] seeds=2 {ALL}", [ALL, "target.fraction=0.5,1.0", "seed=0,1"]),
+    ],
+)
+def test_they_stand_for_a_sweep(words: str, overrides: list[str]) -> None:
+    assert expanded(words) == (True, overrides)
+
+
+@pytest.mark.parametrize("words", ["", "fusion=gmu", "seed=3", "seeds=null", "curve=null seed=1"])
+def test_without_them_a_line_is_as_it_was(words: str) -> None:
+    assert expanded(words) == (False, words.split())
+
+
+def test_a_run_of_several_seeds_is_the_run_of_its_seed() -> None:
+    line = expand(read_line(["seeds=2", "fusion=gmu"]))
+    several = [job.experiment.fingerprint for job in preflight(line, [])]
+    alone = [
+        preflight(read_line(["fusion=gmu", f"seed={seed}"]), [])[0].experiment.fingerprint
+        for seed in range(2)
+    ]
+    assert several == alone
+
+
+def test_an_experiment_may_say_them(tmp_path: Path) -> None:
+    folder = tmp_path / "experiment"
+    folder.mkdir()
+    (folder / "mine.yaml").write_text(
+        "# @package _global_\n# an experiment of five seeds\nseeds: 2\nseed: 7\n"
+    )
+    words = ["--config-dir", str(tmp_path), "experiment=mine"]
+    line = expand(read_line(words))
+    assert line.overrides == ["experiment=mine", "seeds=null", "seed=7,8"]
+    assert [job.experiment.settings.seed for job in preflight(line, [])] == [7, 8]
+    line = expand(read_line([*words, "seeds=1"]))
+    assert line.overrides == ["experiment=mine", "seed=7"]
+    with pytest.raises(ConfigError, match="stands for several runs"):
+        preflight(line, [])
+    assert expand(read_line([*words, "seeds=null"])).multirun is False
+
+
+PROBLEMS = {
+    "seeds=3 seed=1,2": """\
+seeds=3: counts on from one seed, and seed=1,2 gives several
+  type:     -m seed=1,2   (without seeds=3)""",
+    "-m seeds=2 seed=range(3)": """\
+seeds=2: counts on from one seed, and seed=range(3) gives several
+  type:     -m seed=range(3)   (without seeds=2)""",
+    "-m seeds=2,3": """\
+seeds=2,3: stands for a sweep itself
+  type:     seeds=<integer>""",
+    "seeds=0": """\
+seeds=0: expected an integer ≥ 1 or null
+  type:     seeds=null""",
+    "seeds=many": """\
+seeds=many: expected an integer ≥ 1 or null
+  type:     seeds=null""",
+    "seeds=2 seed=-1": """\
+seed=-1: expected an integer ≥ 0
+  type:     seed=0""",
+    "seeds=2 fusion=gmu,concat": """\
+fusion=gmu,concat: gives several values, and this is one run
+  type:     -m fusion=gmu,concat""",
+    "curve=fraction": """\
+curve=fraction: expected fractions or a list of numbers > 0 and ≤ 1 or null
+  closest:  fractions
+  type:     curve=fractions""",
+    "curve=[0.5]": """\
+curve=[0.5]: expected fractions or a list of numbers > 0 and ≤ 1 or null
+  type:     curve=null""",
+    "curve=[0,0.5]": """\
+curve=[0,0.5]: expected fractions or a list of numbers > 0 and ≤ 1 or null
+  type:     curve=null""",
+    "-m curve=0.1,0.5": """\
+curve=0.1,0.5: stands for a sweep itself
+  type:     curve=[0.1,0.5]""",
+    "curve=fractions": """\
+curve=fractions: takes parts of all training rows, and target.per_class=10 keeps some of them
+  type:     curve=fractions target.per_class=null""",
+    f"curve=fractions {ALL} target.fraction=0.5": """\
+curve=fractions: takes parts of all training rows, and target.fraction=0.5 keeps some of them
+  type:     curve=fractions target.fraction=null""",
+    f"-m curve=fractions {ALL} target.limit=5,6": """\
+curve=fractions: takes parts of all training rows, and target.limit=5 keeps some of them
+  type:     curve=fractions target.limit=null""",
+}
+
+
+@pytest.mark.parametrize("words", PROBLEMS)
+def test_what_they_do_not_go_with(mmx: Callable[..., Any], words: str) -> None:
+    said = mmx("train", *shlex.split(words))
+    assert (said.code, said.out) == (2, "")
+    assert said.err == f"mmx: 1 problem in the config\n{PROBLEMS[words]}\n"
+
+
+def test_a_config_that_is_shown_has_them_as_they_were_typed(mmx: Callable[..., Any]) -> None:
+    said = mmx("train", "--cfg", "job", "seeds=3", "curve=fractions")
+    assert said.code == 0, said.err
+    lines = said.out.splitlines()
+    assert "seeds: 3" in lines
+    assert "curve: fractions" in lines
+    assert "seed: 0" in lines
+
+
+def test_one_run_of_such_a_config_is_refused(mmx: Callable[..., Any], tmp_path: Path) -> None:
+    shown = mmx("train", "--cfg", "job", "--resolve", "seeds=3").out
+    path = tmp_path / "shown.yaml"
+    path.write_text(shown.replace("data_dir: null", "data_dir: data"))
+    said = mmx("reproduce", str(path))
+    assert said.code == 2
+    assert "seeds=3: stands for several runs, and this is the config of one" in said.err
