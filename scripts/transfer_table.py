@@ -19,7 +19,7 @@ import sys
 import time
 from pathlib import Path
 
-from mmx.evaluation.paired import gain_over_seeds
+from mmx.runs.gains import gains
 
 MMX = [sys.executable, "-m", "mmx"]
 REGULARIZERS = "l2_sp delta bss mmd coral distill rkd similarity stochnorm co_tuning bi_tuning lwf"
@@ -74,13 +74,16 @@ def main() -> None:
     given = parser.parse_args()
     begins = tuple(given.rows.split(",")) if given.rows else ("",)
     rows = {name: words for name, words in ROWS.items() if name.startswith(begins)}
-    found = {}
+    found, groups = {}, {}
     for name, words in rows.items():
         began = time.perf_counter()
         runs = sweep([*given.overrides, f"seed={given.seeds}", *words])
         if runs:
-            found[name] = {**row(runs, len(rows)), "wall": time.perf_counter() - began}
+            groups[(("transfer", name),)] = runs
+            found[name] = {**row(runs), "wall": time.perf_counter() - began}
             print(name, found[name], file=sys.stderr)
+    for each in gains(groups).found:
+        found[each.group["transfer"]]["corrected"] = each.gain.interval
     if given.json:
         given.json.write_text(json.dumps(found, indent=1))
     print("| transfer | accuracy | gain | 95 % interval | corrected | seconds |")
@@ -112,16 +115,15 @@ def sweep(overrides: list[str]) -> list[Path]:
     return [Path(job["run"]) for job in jobs if job["status"] == "done"]
 
 
-def row(runs: list[Path], comparisons: int) -> dict:
+def row(runs: list[Path]) -> dict:
     """Return what the runs of one row have in common: means, and the gain over seeds."""
     summaries = [json.loads((run / "summary.json").read_text()) for run in runs]
-    plain, corrected = (gain_over_seeds(runs, comparisons=count) for count in (1, comparisons))
+    [found] = gains({(("transfer", "this"),): runs}).found
     return {
-        "accuracy": statistics.fmean(s["target"]["metrics"]["test"]["accuracy"] for s in summaries),
+        "accuracy": found.target,
         "val": statistics.fmean(s["target"]["metrics"]["val"]["accuracy"] for s in summaries),
-        "gain": plain.value,
-        "interval": plain.interval,
-        "corrected": corrected.interval,
+        "gain": found.gain.value,
+        "interval": found.gain.interval,
         "seconds": statistics.fmean(s["timing"]["target_s"] for s in summaries),
     }
 

@@ -76,7 +76,7 @@ def test_spectrogram_cnn_by_the_stages_of_small_cnn(depth: int, training: bool) 
 @pytest.mark.parametrize("stem", ["small", "standard"])
 def test_spectrogram_resnet18_is_torchvisions(stem: Any, training: bool) -> None:
     torch.manual_seed(0)
-    model = SpectrogramResNet18(SPEC, stem=stem, mels=32).train(training)
+    model = SpectrogramResNet18(SPEC, stem=stem, mels=64).train(training)
     net = torchvision.models.resnet18()
     net.fc = nn.Identity()
     if stem == "small":
@@ -114,6 +114,17 @@ def test_pools_stop_where_bands_run_out(mels: int, depth: int, frames: int, band
     features = model(sounds(2 * frames), torch.tensor([80 * frames, 80 * (frames - 1)]))
     assert features.tokens.shape == (2, 2 * bands, 128)
     assert features.mask.sum(1).tolist() == [2 * bands, bands]  # one frame more takes a token
+
+
+@pytest.mark.parametrize(("stem", "least"), [("small", 16), ("standard", 64)])
+def test_spectrogram_resnet18_needs_two_bands_to_the_end(stem: Any, least: int) -> None:
+    model = SpectrogramResNet18(SPEC, stem=stem, mels=least).eval()
+    assert model(sounds(model.frames)).tokens.shape == (2, 2, 512)
+    with pytest.raises(ValueError, match="`mels`") as error:
+        SpectrogramResNet18(SPEC, stem=stem, mels=least - 1)
+    assert str(error.value) == (
+        f"`mels` (={least - 1}) must be at least {least}, since `stem` is {stem}"
+    )
 
 
 def test_spectrogram_cnn_width_must_halve() -> None:

@@ -283,7 +283,7 @@ def test_when_the_control_is_caught_up_with(steps: int | None, said: str) -> Non
 
 def test_the_names_of_many_stages_stand_above_a_chart_and_not_beside_it() -> None:
     stages = ["source", "target", "control", "control-unimodal-image", "control-linear_probe"]
-    colors = {name: "#000" for name in stages}
+    colors = dict.fromkeys(stages, "#000")
     found = report.legend(stages, colors)
     assert [each["stage"] for each in found] == stages
     assert [each["y"] for each in found[:3]] == [18, 18, 18]

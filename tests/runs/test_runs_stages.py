@@ -126,7 +126,7 @@ ENCODERS = {
         "logmel_cnn": ["width=8", "mels=8"],
         "logmel_lstm": ["width=8", "mels=8"],
         "spectrogram_cnn": ["width=8", "mels=8"],
-        "spectrogram_resnet18": ["mels=8"],
+        "spectrogram_resnet18": ["mels=16"],
     },
     "text": {
         "tfidf": ["width=8"],

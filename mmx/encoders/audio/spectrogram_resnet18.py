@@ -32,9 +32,13 @@ class SpectrogramResNet18(Encoder):
         spec: Rate and longest length of the sounds.
         stem: ``small`` is one 3×3 convolution of stride 1, as ``resnet18`` has it for small
             pictures; ``standard`` is a 7×7 convolution and a pool, each of stride 2.
-        mels: Number of mel bands.
+        mels: Number of mel bands, at least two for each row of the last map: 16, or 64 with the
+            ``standard`` stem.
         window_ms: Length of a frame, in milliseconds.
         hop_ms: Step from frame to frame, in milliseconds.
+
+    Raises:
+        ValueError: There are fewer mel bands.
 
     Reference: He et al. 2016, arXiv 1512.03385; Palanisamy et al. 2020, arXiv 2007.11154.
     """
@@ -44,14 +48,21 @@ class SpectrogramResNet18(Encoder):
         spec: AudioSpec,
         *,
         stem: Literal["small", "standard"] = "small",
-        mels: Annotated[int, Field(ge=8, le=256)] = 64,
+        mels: Annotated[int, Field(ge=16, le=256)] = 64,
         window_ms: Annotated[float, Field(ge=1)] = 32.0,
         hop_ms: Annotated[float, Field(ge=1)] = 10.0,
     ) -> None:
         super().__init__()
+        small = stem == "small"
+        self.frames = 8 if small else 32  # of a token
+        # One band alone in the last map would also meet a fault of oneDNN: its bfloat16
+        # convolution of stride 2 over a map two wide reads memory that nobody wrote (torch 2.14).
+        if mels < 2 * self.frames:
+            raise ValueError(
+                f"`mels` (={mels}) must be at least {2 * self.frames}, since `stem` is {stem}"
+            )
         self.frontend = LogMel(spec, mels=mels, window_ms=window_ms, hop_ms=hop_ms)
         net = resnet.resnet18(norm_layer=MaskedBatchNorm)
-        small = stem == "small"
         size, stride = (3, 1) if small else (7, 2)
         convolution = nn.Conv2d(1, 64, size, stride, padding=size // 2, bias=False)
         nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
@@ -60,7 +71,6 @@ class SpectrogramResNet18(Encoder):
         self.layers = nn.ModuleList([net.layer1, net.layer2, net.layer3, net.layer4])
         self.width = net.fc.in_features
         self.level_widths = tuple(self.width // 2**k for k in (3, 2, 1, 0))
-        self.frames = 8 if small else 32  # of a token
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Features:
         """Encode sounds.
