@@ -32,13 +32,13 @@ class SpectrogramResNet18(Encoder):
         spec: Rate and longest length of the sounds.
         stem: ``small`` is one 3×3 convolution of stride 1, as ``resnet18`` has it for small
             pictures; ``standard`` is a 7×7 convolution and a pool, each of stride 2.
-        mels: Number of mel bands, at least two for each row of the last map: 16, or 64 with the
+        mels: Number of mel bands, so many that the last map has two: 16, or 64 with the
             ``standard`` stem.
         window_ms: Length of a frame, in milliseconds.
         hop_ms: Step from frame to frame, in milliseconds.
 
     Raises:
-        ValueError: There are fewer mel bands.
+        ValueError: There are too few mel bands.
 
     Reference: He et al. 2016, arXiv 1512.03385; Palanisamy et al. 2020, arXiv 2007.11154.
     """
