@@ -88,6 +88,9 @@ class Decision(nn.Module):
         encoders, source.encoders = source.encoders, nn.ModuleDict()
         self.model = copy.deepcopy(source).requires_grad_(True)
         source.encoders = encoders
+        # None of these is behind the encoders: trainable, they would never get a gradient.
+        self.model.trunk = self.model.criterion = None
+        self.model.penalty = self.model.companion = None
         self.widths = source.widths
         self.modalities = modalities
 

@@ -52,7 +52,8 @@ class Auto(Transfer):
         regularizers: What may hold the target near its source; ``parameter`` alone.
         depths: Values of ``freeze_depth``; ``parameter`` alone.
         rates: Values of ``copied_rate``; ``parameter`` alone.
-        heads: Of ``feature``.
+        heads: Of ``feature``. One that is fitted at once is in every rung as good as it gets,
+            beside others that have trained for a part of their time: it tends to win.
         eta: One candidate in so many survives a rung.
         budget_steps: Optimiser steps of all trials together. None: 4 times those of the run's
             own training, unless there are ``budget_seconds``.
@@ -79,8 +80,8 @@ class Auto(Transfer):
         modes: Annotated[tuple[Mode, ...], Some] = ("scratch", "feature", "parameter"),
         regularizers: Annotated[tuple[Name, ...], Some] = ("none", "l2_sp"),
         depths: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Some] = (0, 2),
-        rates: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Some] = (1.0, 0.1),
-        heads: Annotated[tuple[Head, ...], Some] = ("linear", "logistic"),
+        rates: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Some] = (1.0, 0.3),
+        heads: Annotated[tuple[Head, ...], Some] = ("linear",),
         eta: Annotated[int, Field(ge=2)] = 3,
         budget_steps: Annotated[int, Field(ge=1)] | None = None,
         budget_seconds: Annotated[float, Field(gt=0)] | None = None,

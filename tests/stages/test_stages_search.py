@@ -36,6 +36,7 @@ LISTS = (
     "transfer=auto",
     "transfer.depths=[0,2]",
     "transfer.rates=[1.0]",
+    "transfer.heads=[linear,logistic]",
     "transfer.eta=2",
     "transfer.budget_steps=60",
     "trainer.epochs=4",
@@ -586,7 +587,7 @@ def test_scores_order_within_a_variation(monkeypatch: pytest.MonkeyPatch) -> Non
 
     every: Any = [
         trials.Choice(candidate, None)  # type: ignore[arg-type]
-        for candidate in candidates(Auto(rates=(1.0,), depths=(0, 2)))
+        for candidate in candidates(Auto(rates=(1.0,), heads=("linear", "logistic")))
     ]
     found = {
         "fresh": {"logme": 0.1, "knn": 0.1},
