@@ -6,6 +6,7 @@
     ├── DataError           exit 1    a file, row or split that cannot be used
     ├── TransferError       exit 1    a source that does not fit its target
     ├── RunError            exit 1    a run directory that cannot be used
+    │   └── NoRunError      exit 2    a path that leads to no run
     ├── TrainingError       exit 1    a training that cannot go on
     │   ├── DivergedError             NaN or infinite loss
     │   ├── DeadParameterError        trainable, and no gradient reaches it
@@ -110,6 +111,12 @@ class TransferError(MmxError):
 
 class RunError(MmxError):
     """A run directory that does not exist, is in use or cannot be continued."""
+
+
+class NoRunError(RunError):
+    """A path, given as a run, that leads to none."""
+
+    exit_code = 2
 
 
 class TrainingError(MmxError):

@@ -2,10 +2,12 @@
 
     python scripts/transfer_table.py [--seeds 1,2,3,4,5] [--rows parameter,feature] key=value ...
 
-Trains every row below over the seeds, one sweep for each, and prints one Markdown table: test
-accuracy, the gain over the from-scratch control of equal budget with its 95 % interval over
-seeds and test samples, the interval corrected for the number of rows, and seconds of training
-the target. The control is trained once for each seed and serves every row.
+Trains every row below over the seeds, one sweep for each, and prints one Markdown table:
+validation and test accuracy, the gain over the from-scratch control of equal budget with its
+95 % interval over seeds and test samples, the interval corrected for the number of rows, and
+seconds of training the target a seed, those of a search with it. The control is trained once for
+each seed and serves every row of its fusion; heads that are fitted rather than trained need a
+fusion without weights, so theirs is concat.
 """
 
 from __future__ import annotations
@@ -38,7 +40,15 @@ ROWS: dict[str, list[str]] = {
     "parameter, top reinitialised": ["transfer=parameter", "transfer.reinitialize=1"],
     **{
         f"feature, {head}": ["transfer=feature", f"transfer.head={head}"]
-        for head in ("linear", "mlp", "knn", "logistic", "closed_form")
+        for head in ("linear", "mlp")
+    },
+    **{
+        f"feature, {head} (concat)": [
+            "transfer=feature",
+            f"transfer.head={head}",
+            "fusion=concat",
+        ]
+        for head in ("knn", "logistic", "closed_form")
     },
     **{
         f"feature not frozen, {name}": [
@@ -62,6 +72,7 @@ ROWS: dict[str, list[str]] = {
         f"adapter, {kind}": ["transfer=adapter", f"transfer.kind={kind}"]
         for kind in ("lora", "bottleneck")
     },
+    "auto": ["transfer=auto"],
 }
 
 
@@ -86,15 +97,17 @@ def main() -> None:
         found[each.group["transfer"]]["corrected"] = each.gain.interval
     if given.json:
         given.json.write_text(json.dumps(found, indent=1))
-    print("| transfer | accuracy | gain | 95 % interval | corrected | seconds |")
-    print("|---|---|---|---|---|---|")
+    print("| transfer | validation | test | gain | 95 % interval | corrected | seconds |")
+    print("|---|---|---|---|---|---|---|")
     for name, each in sorted(found.items(), key=lambda item: -item[1]["gain"]):
         low, high = each["interval"]
         corrected = "{:+.3f} … {:+.3f}".format(*each["corrected"])
         print(
-            f"| {name} | {each['accuracy']:.3f} | {each['gain']:+.3f} | {low:+.3f} … {high:+.3f} "
-            f"| {corrected} | {each['seconds']:.1f} |"
+            f"| {name} | {each['val']:.3f} | {each['accuracy']:.3f} | {each['gain']:+.3f} "
+            f"| {low:+.3f} … {high:+.3f} | {corrected} | {each['seconds']:.1f} |"
         )
+    fixed = sum(each["seconds"] for name, each in found.items() if name != "auto")
+    print(f"\nSeconds a seed of all rows but auto: {fixed:.1f}")
 
 
 def sweep(overrides: list[str]) -> list[Path]:
@@ -124,7 +137,9 @@ def row(runs: list[Path]) -> dict:
         "val": statistics.fmean(s["target"]["metrics"]["val"]["accuracy"] for s in summaries),
         "gain": found.gain.value,
         "interval": found.gain.interval,
-        "seconds": statistics.fmean(s["timing"]["target_s"] for s in summaries),
+        "seconds": statistics.fmean(
+            s["timing"]["target_s"] + s["timing"].get("search_s", 0.0) for s in summaries
+        ),
     }
 
 

@@ -50,9 +50,11 @@ class Balance:
 
     Attributes:
         kinds: The kinds of target it serves.
+        mixes_classes: Whether a row it mixes may hold two classes.
     """
 
     kinds: ClassVar[frozenset[str]] = frozenset({"classes"})
+    mixes_classes: ClassVar[bool] = False
 
     def objective(self, objective: O) -> O:
         """Return the objective to train with.

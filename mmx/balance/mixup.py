@@ -28,6 +28,8 @@ class Mixup(Balance):
     Reference: Zhang et al. 2018, arXiv 1710.09412; Verma et al. 2019, arXiv 1806.05236.
     """
 
+    mixes_classes = True
+
     def __init__(self, *, alpha: Annotated[float, Field(ge=0.01)] = 0.2) -> None:
         self.alpha = alpha
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,12 @@ from hydra.core.override_parser.types import Override
 
 from mmx.config.compose import COMPOSE_ERRORS, Composed, compose, is_hydra_key
 from mmx.config.locate import TASK_GROUP, groups, options
+from mmx.config.other_names import other_name
 from mmx.config.signature import MISSING, show
 from mmx.errors import ConfigError, Problem, closest
+
+TYPICAL = {"transfer": "parameter", "regularizer": "delta"}
+"""Group to the option that is advised where several have a key."""
 
 
 def check(
@@ -42,7 +47,7 @@ def check(
     places = tuple(path.resolve() for path in extra)
     base = _base(tuple(usable), places) if values else _compose(usable)
     for override, text in values:
-        problem = _key_problem(override, text, base.config, known, extra)
+        problem = _key_problem(override, text, base, known, extra)
         problems.extend([problem] if problem else [])
         usable.extend([] if problem else [text])
     return (_compose(usable) if values else base), problems
@@ -93,12 +98,15 @@ def _group_problem(
         if isinstance(name, str) and name.removesuffix(".yaml") in known:
             continue
         near = None if name is None else closest(str(name), known)
+        typed = near and f"{group}={near}"
+        if meant := other_name(group, str(name), known):
+            near, typed = meant
         return Problem(
             text,
             f"{group} has no option {show(name)}",
             accepted=", ".join(known),
             closest=near,
-            type_this=near and f"{group}={near}",
+            type_this=typed,
         )
     return None
 
@@ -106,11 +114,11 @@ def _group_problem(
 def _key_problem(
     override: Override,
     text: str,
-    config: dict[str, Any],
+    base: Composed,
     known: Sequence[str],
     extra: Sequence[Path],
 ) -> Problem | None:
-    key = override.key_or_group
+    key, config = override.key_or_group, base.config
     value = "" if override.is_delete() else override.get_value_element_as_str()
     as_group = key.replace(".", "/")
     if as_group in known and not isinstance(override.value(), dict):
@@ -124,6 +132,8 @@ def _key_problem(
         return None
     if _exists(config, key):
         return _new_keys(override, text, _get(config, key))
+    if problem := _key_of_another_option(key, text, value, base, known, extra):
+        return problem
     if parent and _get(config, parent) in (MISSING, {}):
         return Problem(
             text,
@@ -135,12 +145,50 @@ def _key_problem(
     if parent and (near is None or near.rpartition(".")[0] != parent):
         option, near = _only_option_with(last, known, extra) or ("", near)
         chosen = option and f"{option} "
+        near = near if near and near.rpartition(".")[2] == last else None
     return Problem(
         text,
         f"there is no group or key {key}",
         accepted=_siblings(config, key, known),
         closest=near,
         type_this=near and f"{chosen}{near}={value}",
+    )
+
+
+def _key_of_another_option(
+    key: str, text: str, value: str, base: Composed, known: Sequence[str], extra: Sequence[Path]
+) -> Problem | None:
+    """Return what to choose first, where other options of the key's group have such a key."""
+    parent, _, last = key.rpartition(".")
+    group = parent.replace(".", "/")
+    if group not in known:
+        return None
+    of_key: dict[str, list[str]] = {}
+    needing_more: set[str] = set()
+    for option, path in options(group, extra).items():
+        file = path.read_text(encoding="utf-8")
+        names = re.findall(r"^([a-z]\w*):", file, flags=re.MULTILINE)
+        if f": {MISSING}" in file:  # it would need more than this key
+            needing_more.update(names)
+            continue
+        for name in names:
+            of_key.setdefault(name, []).append(option)
+    nothing_chosen = not _get(base.config, parent)
+    near = last if last in of_key else None
+    if near is None and nothing_chosen and last not in needing_more:
+        near = closest(last, of_key)
+    if near is None and not nothing_chosen:
+        return None
+    chosen = f"{group}={base.choices.get(group)}"
+    fitting = of_key.get(near or "", [])
+    first = TYPICAL[group] if TYPICAL.get(group) in fitting else next(iter(fitting), "<option>")
+    return Problem(
+        text,
+        f"{chosen} has no keys, so choose another first"
+        if nothing_chosen
+        else f"{chosen} has no key {last}",
+        accepted=f"{parent}.{near} under {group}={', '.join(fitting)}" if near else None,
+        type_this=f"{group}={first} {parent}.{near}={value}" if near else f"{group}={first}",
     )
 
 

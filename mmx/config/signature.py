@@ -119,16 +119,66 @@ def _example(where: str, hint: Any) -> str:
 
 
 def _misfit(where: str, value: Any, hint: Any, default: Any) -> Problem:
+    given, reason = f"{where}={show(value)}", f"expected {describe(hint)}"
     choices = [str(choice) for choice in _choices(hint)]
-    near = closest(str(value), choices)
+    if value is True and "none" in choices:  # of what may be on in several ways
+        ways = [f"{where}={choice}" for choice in choices if choice != "none"]
+        others = f"   (or {', '.join(ways[1:])})" if len(ways) > 1 else ""
+        return Problem(given, reason, type_this=ways[0] + others)
+    if (mended := _mended_list(hint, value)) is not None:
+        near = [str(new) for new, old in mended if new != old and str(new) in choices]
+        example = f"{where}={show([new for new, _ in mended])}"
+        return Problem(given, reason, closest=", ".join(near) or None, type_this=example)
+    near_choice = closest(str(value), choices)
     plain = isinstance(default, (type(None), bool, int, float, str, list, tuple))
-    example = near or (show(default) if plain else None)
-    return Problem(
-        f"{where}={show(value)}",
-        f"expected {describe(hint)}",
-        closest=near,
-        type_this=example and f"{where}={example}",
-    )
+    shown = near_choice or (show(default) if plain else None)
+    if shown == "null" and choices:
+        shown = choices[0]
+    return Problem(given, reason, closest=near_choice, type_this=shown and f"{where}={shown}")
+
+
+def _mended_list(hint: Any, value: Any) -> list[tuple[Any, Any]] | None:
+    """Return the items of a list that would be accepted, each with the one given in its place.
+
+    A single value is taken for a list of one where nothing else but a list is accepted. None
+    where no list is, or none is near.
+    """
+    if get_origin(hint) in (Union, types.UnionType):
+        parts = [part for part in get_args(hint) if part is not type(None)]
+        if len(parts) > 1 and not isinstance(value, (list, tuple)):
+            return None
+        found = (_mended_list(part, value) for part in parts)
+        return next((mended for mended in found if mended is not None), None)
+    inner = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+    if get_origin(inner) not in (list, tuple) or isinstance(value, dict):
+        return None
+    item = next(iter(get_args(inner)), Any)
+    given = list(value) if isinstance(value, (list, tuple)) else [value]
+    pairs = [(_mended_item(item, each), each) for each in given]
+    mended = list({repr(new): (new, each) for new, each in pairs}.values())
+    try:
+        _convert(hint, [new for new, _ in mended])
+    except (pydantic.ValidationError, TypeError):
+        return None
+    return mended
+
+
+def _mended_item(hint: Any, value: Any) -> Any:
+    """Return the accepted value nearest to one of a list: a choice, or a bound of a number."""
+    try:
+        _convert(hint, value)
+    except (pydantic.ValidationError, TypeError):
+        if near := closest(str(value), [str(choice) for choice in _choices(hint)]):
+            return near
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        bounds = [item for extra in get_args(hint)[1:] for item in getattr(extra, "metadata", ())]
+        for bound in bounds if number else ():
+            least, most = getattr(bound, "ge", None), getattr(bound, "le", None)
+            if least is not None and value < least:
+                return least
+            if most is not None and value > most:
+                return most
+    return value
 
 
 def _choices(hint: Any) -> list[Any]:
@@ -190,7 +240,8 @@ def kinds(hint: Any) -> tuple[type, ...]:
 
 
 def _plural(text: str) -> str:
-    for one, many in {"text": "texts", "an integer": "integers", "a number": "numbers"}.items():
+    words = {"text": "texts", "an integer": "integers", "a number": "numbers", "one of": "any of"}
+    for one, many in words.items():
         if text.startswith(one):
             return many + text[len(one) :]
     return text

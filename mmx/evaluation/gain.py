@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 SCRATCH = "scratch"
 """The control that had no source: only below it is a transfer negative."""
+NO_ANSWER = "no answer: neither is better than chance"
 
 
 @dataclass(frozen=True)
@@ -18,16 +19,21 @@ class Gain:
         value: The difference.
         interval: Where it may as well lie, or None where that is not known.
         control: What the target is compared with.
+        learned: Whether one of the two does better than always saying the most frequent class:
+            else their difference says nothing.
     """
 
     metric: str
     value: float
     interval: tuple[float, float] | None = None
     control: str = SCRATCH
+    learned: bool = True
 
     @property
     def verdict(self) -> str:
         """What the interval says, in words."""
+        if not self.learned:
+            return NO_ANSWER
         if self.interval is None:
             return "one run, no interval"
         low, high = self.interval
@@ -47,7 +53,8 @@ class Gain:
     @property
     def negative(self) -> bool:
         """Whether it is clear that the source hurts."""
-        return self.transfers and self.interval is not None and self.interval[1] < 0
+        clear = self.interval is not None and self.interval[1] < 0
+        return self.transfers and self.learned and clear
 
     def _other(self, than: str) -> str:
         return f"{than} than the {self.control} control"

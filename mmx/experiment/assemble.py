@@ -64,6 +64,7 @@ JOINT = {
     **{name: option.default for name, option in parameters(Joint).items()},
 }
 """In full, so that ``sharing=tasks`` alone and with ``transfer=joint`` are one experiment."""
+JOINTLY = "sharing trains source and target jointly, as transfer=joint does"
 
 
 @dataclass(frozen=True)
@@ -234,16 +235,17 @@ def _without_idle_source(
 ) -> tuple[dict[str, Any], Task | None, Transfer]:
     """Reduce the config to scratch where there is no source, or none is asked for."""
     if source is not None and joint and transfer.needs != "rows":
-        dropped["transfer"] = "source and target train jointly: transfer=joint"
+        dropped["transfer"] = JOINTLY
         config, transfer = {**config, "transfer": JOINT}, Joint()
     if source is not None and transfer.needs != "nothing":
         return config, source, transfer
     if source is not None:
         dropped["source"] = "this transfer mode takes nothing from a source"
     elif not isinstance(transfer, Scratch):
-        dropped["transfer"] = "source=none: there is nothing to transfer"
+        dropped["transfer"] = "there is no source to transfer from"
     if config.get("regularizer"):
-        dropped["regularizer"] = "there is no source to hold the target to"
+        mode = "there is no" if source is None else "transfer=scratch takes nothing from a"
+        dropped["regularizer"] = f"{mode} source for it to hold the target near"
         config = {**config, "regularizer": {}}
     return {**config, "source": None, "transfer": SCRATCH}, None, Scratch()
 

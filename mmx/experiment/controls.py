@@ -50,11 +50,11 @@ def with_controls(
     names = names_of(built.settings.control)
     problems = list(_unknown(names, built.settings.control))
     if not problems:
+        problems = list(_impossible(names, built, source_weights=source_weights))
         if built.tasks["source"] is None and "scratch" in names:
             why = "the run itself is from scratch: there is nothing to compare it with"
             dropped["control"] = why
             names = tuple(name for name in names if name != "scratch")
-        problems = list(_impossible(names, built, source_weights=source_weights))
     builder.problems.extend(problems)
     return {**config, "control": canonical(names)}
 

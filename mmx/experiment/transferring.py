@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
+from typing import cast
 
+from mmx.config.signature import parameters
 from mmx.errors import Problem, closest
 from mmx.experiment.fitting import Built, variant
+from mmx.paper import on_paper
 from mmx.tasks import Task
 from mmx.transfer import Transfer
+from mmx.transfer.auto import Auto
+from mmx.transfer.cross_modal import unlike_encoders
 from mmx.transfer.joint import Joint
+
+OF_IMAGES = {"small_cnn": "spectrogram_cnn", "resnet18": "spectrogram_resnet18"}
+"""Image encoder to the audio encoder of the same architecture."""
 
 
 def transfer_misfits(built: Built) -> Iterator[Problem]:
@@ -22,9 +31,16 @@ def transfer_misfits(built: Built) -> Iterator[Problem]:
             yield from _joint(built, built.transfer, source, target)
             return
         problems = list(_modality_map(built.transfer, source, target, set(own), set(others)))
-        yield from problems or _shared_modality(
-            built.transfer, source, target, set(own), set(others)
+        problems = problems or list(
+            _shared_modality(built, built.transfer, source, target, set(own), set(others))
         )
+        mapped = {} if problems else built.transfer.modality_map
+        yield from problems
+        theirs = {
+            old: names for old in mapped.values() if (names := _tensors(built, "source", old))
+        }
+        ours = {new: names for new in mapped if (names := _tensors(built, "target", new))}
+        yield from unlike_encoders(theirs, ours, mapped)
 
 
 def _joint(built: Built, transfer: Joint, source: Task, target: Task) -> Iterator[Problem]:
@@ -66,7 +82,13 @@ def _regularizer(built: Built) -> Iterator[Problem]:
     if regularizer is None or transfer is None or built.tasks["source"] is None:
         return
     name, mode = variant(type(regularizer)), variant(type(transfer))
-    if name not in transfer.regularizers:
+    if isinstance(transfer, Auto):
+        yield Problem(
+            f"regularizer={name}",
+            "is one of several that transfer=auto may choose from",
+            type_this=f"transfer.regularizers=[{name}]   (in its place)",
+        )
+    elif name not in transfer.regularizers:
         accepted = ", ".join(["none", *sorted(transfer.regularizers)])
         yield Problem(
             f"regularizer={name}",
@@ -85,6 +107,12 @@ def _regularizer(built: Built) -> Iterator[Problem]:
                 )
     if built.roles and built.roles["source"].objective.label_free and "model" in regularizer.needs:
         yield from _without_outputs(name)
+    if built.balance is not None and built.balance.mixes_classes and regularizer.reads_outputs:
+        yield Problem(
+            f"regularizer={name}",
+            "holds outputs against labels, and balance=mixup mixes rows of two classes into one",
+            type_this="balance=none   (or balance=weights, or another regularizer)",
+        )
 
 
 def _without_outputs(name: str) -> Iterator[Problem]:
@@ -119,17 +147,62 @@ def _modality_map(
 
 
 def _shared_modality(
-    transfer: Transfer, source: Task, target: Task, own: set[str], others: set[str]
+    built: Built, transfer: Transfer, source: Task, target: Task, own: set[str], others: set[str]
 ) -> Iterator[Problem]:
     """Check that some encoder of the target can start from one of the source's."""
     if transfer.needs in ("nothing", "architecture") or not own or not others:
         return
     if own & others or transfer.modality_map:
         return
-    mapped = "{" + f"{min(others)}: {min(own)}" + "}"
+    pairs = [(new, old) for new in sorted(others) for old in sorted(own)]
+    found = [(pair, alike) for pair in pairs if (alike := _alike(built, *pair)) is not None]
+    mapped = ""
+    if found:
+        (new, old), words = found[0]
+        mode = [] if "map" in parameters(type(transfer)) else ["transfer=parameter"]
+        mapped = ", or " + " ".join([*mode, f"'transfer.map={{{new}: {old}}}'", *words])
     yield Problem(
         f"source={source.name} target={target.name}",
         f"no modality is in both: the source has {', '.join(sorted(own))}, "
         f"the target {', '.join(sorted(others))}",
-        type_this=f"source=none, or transfer=parameter 'transfer.map={mapped}'",
+        type_this=f"source=none{mapped}",
     )
+
+
+def _alike(built: Built, new: str, old: str) -> list[str] | None:
+    """Return what to choose for two modalities to have encoders of one architecture.
+
+    None where no such encoders are known; nothing to choose where they are chosen.
+    """
+    if {new, old} == {"audio", "image"}:
+        image = next((name for name in OF_IMAGES if _is(built, "image", name)), "small_cnn")
+        wanted = {"image": image, "audio": OF_IMAGES[image]}
+    elif {new, old} == {"audio", "text"}:
+        wanted = {"audio": "logmel_lstm", "text": "lstm"}
+    else:
+        return None
+    return [
+        f"encoder/{name}={option}"
+        for name, option in wanted.items()
+        if not _is(built, name, option)
+    ]
+
+
+def _tensors(built: Built, role: str, name: str) -> list[str]:
+    """Return the names of an encoder's tensors; none where it cannot be made on paper."""
+    make, given = built.encoders.get(name), built.modalities[role][name]
+    modality = given if given is not None else built.vectorizers.get(name)
+    options = make.keywords if isinstance(make, partial) else {}
+    if make is None or modality is None or options.get("pretrained") or options.get("weights"):
+        return []
+    try:
+        return list(on_paper(make, modality.example()).state_dict())
+    except ValueError:
+        return []  # said of the encoder itself
+
+
+def _is(built: Built, modality: str, option: str) -> bool:
+    """Return whether a modality's encoder is this option: its class's name in lower case."""
+    make = built.encoders.get(modality)
+    name = cast(type, make.func).__name__ if isinstance(make, partial) else ""
+    return name.lower() == option.replace("_", "")

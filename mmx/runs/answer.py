@@ -7,14 +7,18 @@ from typing import Any
 from rich.console import Console, RenderableType
 from rich.table import Table
 
+from mmx.evaluation.chance import Chance
 from mmx.runs.view import metrics_text, percent_or_number
+
+OF_A_TRIAL = ("candidate", "epochs", "fate")
+"""What a summary says of a trial beside its metric."""
 
 
 def answer(summary: dict[str, Any]) -> list[RenderableType]:
     """Return what a finished run says: the metrics, the gain, the cost, the notes."""
     source, target = summary["source"]["task"], summary["target"]
     mode, names = summary["transfer"]["mode"], list(target["metrics"]["test"])
-    title = f"{source} → {target['task']}  ({mode}, {summary['fusion']}, seed {summary['seed']})"
+    title = title_text(summary)
     table = Table()
     table.add_column("")
     for name in names:
@@ -31,12 +35,15 @@ def answer(summary: dict[str, Any]) -> list[RenderableType]:
         found = metrics_text(summary["source"]["metrics"]["val"])
         lines.append(f"source {source} val: {found}")
     lines.extend(gain_texts(summary))
+    lines.extend(search_texts(summary))
+    lines.extend(line_texts(summary))
     timing, params = summary["timing"], summary["params"]
     control = f"control {timing['control_s']:.1f} s, " if "control_s" in timing else ""
+    search = f"search {timing['search_s']:.1f} s, " if "search_s" in timing else ""
     cached = " (earlier, from the cache)" if timing["source_cached"] else ""
     shared = f", {params['shared']:,} shared" if params["shared"] else ""
     lines.append(
-        f"cost: source {timing['source_s']:.1f} s{cached}, "
+        f"cost: source {timing['source_s']:.1f} s{cached}, {search}"
         f"target {timing['target_s']:.1f} s, {control}"
         f"total {timing['total_s']:.1f} s, {timing['train_samples_per_s']:,.0f} samples/s; "
         f"{params['trainable']:,} of {params['total']:,} parameters trained{shared}"
@@ -49,6 +56,21 @@ def answer(summary: dict[str, Any]) -> list[RenderableType]:
         lines.append(_classes_text(target["classes"]))
     lines.extend(f"note: {note}" for note in summary.get("notes", []))
     return lines
+
+
+def title_text(summary: dict[str, Any]) -> str:
+    """Return what a run was, on one line."""
+    transfer = transfer_text(summary["transfer"])
+    return (
+        f"{summary['source']['task']} → {summary['target']['task']}  "
+        f"({transfer}, {summary['fusion']}, seed {summary['seed']})"
+    )
+
+
+def transfer_text(transfer: dict[str, Any]) -> str:
+    """Return the mode of a transfer, with the regulariser that was added to it."""
+    regularizer = transfer.get("regularizer", {}).get("name")
+    return f"{transfer['mode']} + {regularizer}" if regularizer else str(transfer["mode"])
 
 
 def _classes_text(found: dict[str, Any]) -> str:
@@ -84,8 +106,50 @@ def gain_texts(summary: dict[str, Any]) -> list[str]:
                 f"  {control_text(name, summary['control'][name])}: {gain['value']:+.3f} "
                 f"({low:+.3f} … {high:+.3f}): {gain['verdict']}"
             )
-    if summary.get("faster"):
+    if summary.get("faster") and not _at_chance(summary):
         lines.append(faster_text(summary["faster"]))
+    return lines
+
+
+def _at_chance(summary: dict[str, Any]) -> bool:
+    """Return whether the control that was to be caught up with is no better than chance."""
+    found = summary["target"].get("chance")
+    control = summary["control"][summary["faster"]["control"]]
+    return found is not None and not Chance(**found).beaten(control["metrics"]["test"]["accuracy"])
+
+
+def search_texts(summary: dict[str, Any]) -> list[str]:
+    """Return what a search tried, what it left out, and why, a candidate a line."""
+    found = summary["transfer"].get("auto")
+    if found is None:
+        return []
+    tried, others = found["tried"], found["not_tried"]
+    budget = ", ".join(f"{value:,g} {unit}" for unit, value in found["budget"].items())
+    lines = [
+        f"search: {len(tried)} of {len(tried) + len(others)} candidates tried, "
+        f"in {_steps(found['steps'])} and {found['seconds']:.1f} s (budget {budget} for all "
+        "trials; the source and the winner's own training come on top, and no control had any):"
+    ]
+    for each in tried:
+        ((metric, value),) = (item for item in each.items() if item[0] not in OF_A_TRIAL)
+        said = "" if value is None else f", {metric} {value:.3f}"
+        count = each["epochs"]
+        length = f"{count} epoch{'' if count == 1 else 's'}" if count else "fitted"
+        lines.append(f"  {each['candidate']}, {length}{said}: {each['fate']}")
+    return [*lines, *(f"  {name}: {why}" for name, why in others.items())]
+
+
+def line_texts(summary: dict[str, Any]) -> list[str]:
+    """Return the metric along the line from the starting weights to the trained ones."""
+    found = summary["transfer"].get("wise_ft")
+    if found is None:
+        return []
+    alphas = list(found["alpha"])
+    points = ", ".join([*alphas[:2], "…", alphas[-1]])
+    lines = [f"wise_ft: {found['metric']} at α = {points}; α = {found['kept']:g} is kept"]
+    for split in ("val", "test"):
+        values = (each[split][found["metric"]] for each in found["alpha"].values())
+        lines.append(f"  {split:4s}  " + "  ".join(f"{value:.3f}" for value in values))
     return lines
 
 
@@ -110,6 +174,8 @@ def faster_text(found: dict[str, Any]) -> str:
         return f"not faster: {best}, which took it {theirs}, is never reached"
     word = "faster" if steps < found["control_steps"] else "slower"
     word = "as fast" if steps == found["control_steps"] else word
+    if steps == 0:  # a head that is fitted
+        return f"faster: {best} is reached by a fit without steps; the control took {theirs}"
     ours = f"{_steps(steps)}, {found['target_s']:.2f} s"
     return f"{word}: {best} is reached after {ours}; the control took {theirs}"
 

@@ -9,7 +9,7 @@
   code.patch  env.txt  run.log  traceback.txt
   metrics.jsonl    one line for each event
   summary.json     the final numbers
-  transfer.json    every tensor: copied, adapted, frozen, fresh
+  transfer.json    every tensor: copied, adapted, frozen, fresh, beside; classes
   checkpoints/<stage>/best.safetensors, last.safetensors (while the stage trains)
   report.html
 """
@@ -29,7 +29,7 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from mmx.errors import RunError
+from mmx.errors import NoRunError, RunError
 from mmx.runs.atomic import read_json, write_json, write_text
 
 HEARTBEAT_SECONDS = 5.0
@@ -107,7 +107,11 @@ class RunDirectory:
                 if path.exists()
                 else "does not exist"
             )
-            raise RunError(f"{path} {why}", tip="mmx list shows the runs")
+            found = [*path.glob("*/config.yaml"), *path.glob("runs/*/config.yaml")]
+            inside = sorted(str(each.parent) for each in found)
+            others = f" and {len(inside) - 5} more" if len(inside) > 5 else ""
+            tip = f"it holds runs: {', '.join(inside[:5])}{others}" if inside else None
+            raise NoRunError(f"{path} {why}", tip=tip or "mmx list shows the runs")
         return cls(path)
 
     def config(self) -> dict[str, Any]:

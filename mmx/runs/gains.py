@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from mmx.evaluation.chance import Chance
 from mmx.evaluation.gain import Gain
 from mmx.evaluation.paired import Pair, over_seeds, simultaneous, studentised
 from mmx.runs import scores
@@ -129,6 +130,7 @@ class _Run:
         target: Test metric of the target.
         controls: Control to its test metric.
         pairs: Control to scores of the target and of the control, where they are kept.
+        chance: Of its test split; None where the target is no class.
     """
 
     seed: int
@@ -136,6 +138,7 @@ class _Run:
     target: float
     controls: dict[str, float]
     pairs: dict[str, Pair]
+    chance: Chance | None = None
 
     @classmethod
     def read(cls, directory: RunDirectory) -> _Run:
@@ -147,12 +150,14 @@ class _Run:
         metric = str(summary["gain"]["metric"])
         controls = summary["control"].items()
         kept = scores.read(directory)
+        least = summary["target"].get("chance")
         return cls(
             seed,
             metric,
             float(tested[metric]),
             {name: float(each["metrics"]["test"][metric]) for name, each in controls},
             {} if kept is None else {name: (kept[0], each) for name, each in kept[1].items()},
+            None if least is None else Chance(**least),
         )
 
 
@@ -166,13 +171,26 @@ def _group(group: dict[str, str], control: str, runs: Sequence[_Run], level: flo
         interval = over_seeds(pairs, level=level)
     elif len(runs) > 1:
         interval = studentised(target - against, np.zeros(1), level=level)
+    means = float(target.mean()), float(against.mean())
+    learned = control == "majority" or _learned(runs, means)
+    difference = float((target - against).mean())
     return GroupGain(
         group=group,
         seeds=tuple(run.seed for run in runs),
-        target=float(target.mean()),
-        control=float(against.mean()),
-        gain=Gain(runs[0].metric, float((target - against).mean()), interval, control),
+        target=means[0],
+        control=means[1],
+        gain=Gain(runs[0].metric, difference, interval, control, learned),
     )
+
+
+def _learned(runs: Sequence[_Run], means: Sequence[float]) -> bool:
+    """Return whether a mean over seeds, of target or control, is better than chance."""
+    found = [run.chance for run in runs if run.chance is not None]
+    if len(found) < len(runs):
+        return True
+    mean = float(np.mean([each.accuracy for each in found]))
+    least = Chance(mean, min(each.samples for each in found))
+    return any(least.beaten(each) for each in means)
 
 
 @dataclass(frozen=True)
@@ -198,9 +216,19 @@ class LessData:
         last = self.points[-1]
         metric, every = last.gain.metric, percent(fraction_of(last))
         where = f"{self.label}: " if self.group else ""
+        if not last.gain.learned:
+            return (
+                f"{where}no answer: with {every} of the labels neither the transfer nor the "
+                f"{self.control} control does better than always saying the most frequent class"
+            )
         theirs = f"what the {self.control} control has with {every} ({last.control:.3f} {metric})"
         if self.reached is not None:
             (point,) = (each for each in self.points if fraction_of(each) == self.reached)
+            if point is last:
+                return (
+                    f"{where}no smaller part of the labels brings the transfer to {theirs}; "
+                    f"with as many it has {point.target:.3f}"
+                )
             return (
                 f"{where}with {percent(self.reached)} of the labels the transfer reaches "
                 f"{theirs}: {point.target:.3f}"
@@ -230,7 +258,7 @@ def less_data(found: Sequence[GroupGain]) -> list[LessData]:
             ordered = sorted(points, key=fraction_of)
             wanted = ordered[-1].control
             reached = [fraction_of(each) for each in ordered if each.target >= wanted]
-            smallest = reached[0] if reached else None
+            smallest = reached[0] if reached and ordered[-1].gain.learned else None
             answers.append(LessData(dict(others), control, tuple(ordered), smallest))
     return answers
 

@@ -32,6 +32,12 @@ SEEDS = (
 )
 
 
+AT_CHANCE = (
+    "No answer: where neither target nor control is better than always saying the most frequent "
+    "class, beyond binomial noise, their difference says nothing about transfer."
+)
+
+
 def title(gains: Gains) -> str:
     """Return what the table holds."""
     if gains.comparisons == 1:
@@ -87,6 +93,7 @@ def notes(gains: Gains) -> list[str]:
     counts = {len(each.seeds) for each in gains.found}
     how = [SEEDS] if max(counts, default=0) > 1 else []
     how += [ONE_SEED] if 1 in counts else []
+    how += [] if all(each.gain.learned for each in gains.found) else [AT_CHANCE]
     return [*how, *(each.text for each in less_data(gains.found))]
 
 
@@ -107,6 +114,8 @@ def write(path: Path, gains: Gains) -> None:
 def sheet(gains: Gains) -> Sheet:
     """Return the page of a sweep's gains."""
     bars = {_label(each): each.gain.value for each in gains.found}
+    found = ((_label(each), each.gain.interval) for each in gains.found)
+    intervals = {label: interval for label, interval in found if interval is not None}
     return Sheet(
         name="gains",
         title="Gains",
@@ -114,7 +123,12 @@ def sheet(gains: Gains) -> Sheet:
         notes=tuple(notes(gains)),
         grids=(grid(gains),),
         charts=(
-            plots.bars("gain over the control", bars, signed=True),
+            plots.bars(
+                f"gain over the control, {percent(gains.level)} intervals (an arrow: it goes on)",
+                bars,
+                signed=True,
+                intervals=intervals,
+            ),
             *(_curve(each) for each in less_data(gains.found)),
         ),
         columns=(),

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from mmx.errors import RunError
 from mmx.runs.atomic import write_text
 from mmx.runs.directory import RunDirectory
 
@@ -15,23 +16,51 @@ PLACES = ("runs", "sweeps/*/runs")
 
 
 def entry(directory: RunDirectory, root: Path) -> dict[str, Any]:
-    """Return the one line that stands for a run."""
-    summary, manifest = directory.summary(), directory.manifest()
+    """Return the one line that stands for a run; of one that is not done, what its config says."""
+    summary, manifest, status = directory.summary(), directory.manifest(), directory.status()
     target = summary.get("target", {})
     return {
         "run": directory.path.relative_to(root).as_posix(),
-        "status": directory.status().get("status", "?"),
+        "status": status.get("status", "?"),
         "fingerprint": manifest.get("fingerprint"),
         "code": manifest.get("code", {}).get("digest"),
         "seed": manifest.get("seed"),
-        "source": summary.get("source", {}).get("task"),
-        "target": target.get("task"),
-        "transfer": summary.get("transfer", {}).get("mode"),
-        "fusion": summary.get("fusion"),
+        **(_of_summary(summary) if summary else _of_config(directory)),
         "test": target.get("metrics", {}).get("test", {}),
         "gain": summary.get("gain", {}).get("value"),
         "seconds": summary.get("timing", {}).get("total_s"),
+        "error": " ".join(str(status["error"]).split()) if "error" in status else None,
     }
+
+
+def _of_summary(summary: dict[str, Any]) -> dict[str, Any]:
+    """Return what a finished run was."""
+    transfer = summary.get("transfer", {})
+    return {
+        "source": summary.get("source", {}).get("task"),
+        "target": summary.get("target", {}).get("task"),
+        "transfer": transfer.get("mode"),
+        "regularizer": transfer.get("regularizer", {}).get("name"),
+        "fusion": summary.get("fusion"),
+    }
+
+
+def _of_config(directory: RunDirectory) -> dict[str, Any]:
+    """Return what a run was to be; nothing where its config cannot be read."""
+    try:
+        config = directory.config()
+    except RunError:
+        config = {}
+    parts = ("source", "target", "transfer", "regularizer", "fusion")
+    found = {part: _name(config.get(part)) for part in parts}
+    return {**found, "source": found["source"] or ("none" if config else None)}
+
+
+def _name(node: Any) -> str | None:
+    """Return the name of what a config's node makes; None where it makes nothing."""
+    if not isinstance(node, dict) or "_target_" not in node:
+        return None
+    return str(node.get("name") or str(node["_target_"]).split(".")[-2])
 
 
 def root_of(directory: RunDirectory) -> Path | None:

@@ -10,8 +10,10 @@ LEFT, RIGHT, TOP, BOTTOM = 46, 16, 46, 40
 COLORS = ("#0b62a4", "#d1701f", "#2e7d4f", "#8a4fa3", "#8a8a8a")
 LABEL, VALUE, BAR = 190, 80, 20
 """Widths of a bar's label and of its number, and the height of its line."""
-LETTERS = 28
-"""A longer label is cut."""
+LETTER = 6.5
+"""Width of a letter: the column of labels is as wide as the longest of them."""
+WIDEST = 10
+"""An interval is shown as far as so many times the longest bar; an arrow tells of the rest."""
 
 
 @dataclass(frozen=True)
@@ -59,16 +61,40 @@ class Lines:
 
 
 @dataclass(frozen=True)
+class Whisker:
+    """An interval around a bar's end, in pixels.
+
+    Attributes:
+        low, high: Where it begins and ends.
+        low_goes_on, high_goes_on: Whether there is more of it beyond the picture.
+        text: Its numbers.
+    """
+
+    low: float
+    high: float
+    low_goes_on: bool
+    high_goes_on: bool
+    text: str
+
+
+@dataclass(frozen=True)
 class Bar:
-    """One bar, in pixels."""
+    """One bar, in pixels.
+
+    Attributes:
+        label: Its name.
+        text: Its number.
+        x, y, width, color: Of the bar.
+        whisker: Its interval, if it has one.
+    """
 
     label: str
-    full_label: str
     text: str
     x: float
     y: float
     width: float
     color: str
+    whisker: Whisker | None = None
 
 
 @dataclass(frozen=True)
@@ -79,7 +105,8 @@ class Bars:
         title: What is drawn.
         bars: From top to bottom.
         zero: x of zero.
-        height: Of the whole picture.
+        height, width: Of the whole picture.
+        label: Width of the labels, which end to the left of it.
     """
 
     title: str
@@ -135,33 +162,57 @@ def lines(
     )
 
 
-def bars(title: str, values: Mapping[str, float], *, signed: bool = False) -> Bars:
+def bars(
+    title: str,
+    values: Mapping[str, float],
+    *,
+    signed: bool = False,
+    intervals: Mapping[str, tuple[float, float]] | None = None,
+) -> Bars:
     """Return one bar a value; those below 0 go to the left of zero.
 
     Args:
         title: What is drawn.
         values: Label to number; a value that is no number has no bar.
         signed: Write the numbers with their sign.
+        intervals: Label to where its number may as well lie; one that is no number is left out.
     """
     known = [value for value in values.values() if value == value]
-    low, high = min([0.0, *known]), max([0.0, *known])
+    intervals = {
+        label: ends for label, ends in (intervals or {}).items() if ends[0] <= ends[1]
+    }  # of NaN neither is less
+    ends = [end for each in intervals.values() for end in each]
+    longest = max((abs(value) for value in known), default=0.0)
+    most = WIDEST * longest or max((abs(end) for end in ends), default=0.0)
+    shown = [min(max(end, -most), most) for end in ends]
+    low, high = min([0.0, *known, *shown]), max([0.0, *known, *shown])
     span = (high - low) or 1.0
+    label_width = max(LABEL, round(LETTER * max(map(len, values), default=0)) + 16)
 
     def x_of(value: float) -> float:
-        return round(LABEL + (value - low) / span * (WIDTH - LABEL - VALUE), 1)
+        inside = min(max(value, low), high)
+        return round(label_width + (inside - low) / span * (WIDTH - LABEL - VALUE), 1)
+
+    def whisker(label: str) -> Whisker | None:
+        if label not in intervals:
+            return None
+        one, two = intervals[label]
+        text = f"{one:+.3f} … {two:+.3f}"
+        return Whisker(x_of(one), x_of(two), one < low, two > high, text)
 
     zero, drawn = x_of(0.0), []
     for index, (label, value) in enumerate(values.items()):
         end = x_of(value) if value == value else zero
         drawn.append(
             Bar(
-                label=label if len(label) <= LETTERS else f"{label[: LETTERS - 1]}…",
-                full_label=label,
+                label=label,
                 text=f"{value:+.3f}" if signed else f"{value:.3f}",
                 x=min(zero, end),
                 y=TOP - 16 + index * BAR,
                 width=round(abs(end - zero), 1),
                 color=COLORS[0] if end >= zero else COLORS[1],
+                whisker=whisker(label),
             )
         )
-    return Bars(title, tuple(drawn), zero, TOP - 10 + len(drawn) * BAR)
+    height, width = TOP - 10 + len(drawn) * BAR, WIDTH + label_width - LABEL
+    return Bars(title, tuple(drawn), zero, height, width=width, label=label_width)

@@ -28,6 +28,8 @@ COUNTED = ("logme", "h_score_shrunk", "leep", "nce", "transrate", "knn")
 """Scores with a vote. H-score without shrinkage has none: it is C − 1 for any features of
 D ≥ N − 1, and where it says something, its shrunk form says it too."""
 SHOWN = ("logme", "h_score", "h_score_shrunk", "leep", "nce", "transrate", "knn")
+SHOWN_TO = 5e-4
+"""Scores that differ by less are shown as equal."""
 ORDER = (
     "ordered by mean place: the mean, over the scores that every candidate has, of its place "
     "by that score (1 is best; equals share the mean of theirs); the probe breaks ties"
@@ -44,12 +46,16 @@ class Candidate:
         facts: ``scores``, ``blank``, ``metric``, ``probe`` and what else is known of it; empty
             where it failed.
         error: Why it failed.
+        tip: What to type where it failed.
+        command: What to type to train it on the target.
     """
 
     job: str
     varied: dict[str, str]
     facts: dict[str, Any] = field(default_factory=dict)
     error: str = ""
+    tip: str = ""
+    command: str = ""
 
     @property
     def label(self) -> str:
@@ -165,6 +171,8 @@ class Ranking:
                 "varied": each.candidate.varied,
                 **each.candidate.facts,
                 "error": each.candidate.error,
+                "tip": each.candidate.tip,
+                "command": each.candidate.command,
             }
             for each in found
         ]
@@ -228,8 +236,25 @@ def remarks(found: Sequence[Placed]) -> list[str]:
         for name, why in each.facts["blank"].items():
             reasons.setdefault(why, []).append(name)
     lines += [f"blank {', '.join(dict.fromkeys(names))}: {why}" for why, names in reasons.items()]
+    lines += _saturated(ranked)
     best = max(ranked, key=_probe, default=None)
     if best is not None and _probe(best) > _probe(ranked[0]):
         lines.append(f"scores and probe disagree: the probe is best for {best.label}")
-    lines.append("no score is reliable alone, and none replaces training: mmx train transfer=auto")
+    lines.append("no score is reliable alone, and none replaces training")
+    if ranked and ranked[0].command:
+        lines[-1] += f"; the first of them: {ranked[0].command}"
     return lines
+
+
+def _saturated(ranked: Sequence[Candidate]) -> list[str]:
+    """Return a word on H-score where it is classes − 1 for all: no candidate can have more."""
+    values = [each.facts["scores"].get("h_score") for each in ranked]
+    most = round(values[0]) if values and values[0] is not None else 0
+    if most < 1 or any(value is None or abs(value - most) >= SHOWN_TO for value in values):
+        return []
+    every = "every candidate" if len(values) > 1 else "this candidate"
+    return [
+        f"h_score {most:.3f} says nothing here: it is at its most, the number of classes less one, "
+        f"for {every}, as it is for any features that are nearly as many as the rows; "
+        "h_score_shrunk counts in its place"
+    ]

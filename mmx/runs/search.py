@@ -69,16 +69,6 @@ class SearchRecord:
         seconds = self.data["seconds"] + entry["seconds"]
         self.write(trials=[*self.data["trials"], entry], seconds=seconds)
 
-    @property
-    def trial_seconds(self) -> float:
-        """Return the seconds that all trials took."""
-        return float(sum(entry["seconds"] for entry in self.data["trials"]))
-
-    @property
-    def steps(self) -> int:
-        """Return the optimiser steps that all trials took."""
-        return int(sum(entry["steps"] for entry in self.data["trials"]))
-
 
 def winner_of(directory: RunDirectory) -> str | None:
     """Return the candidate that a run's search has chosen; None before that, and without one."""

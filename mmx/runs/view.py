@@ -20,13 +20,15 @@ from rich.text import Text
 
 from mmx.training.events import Event
 
+UNBOUNDED = ("loss", "penalty", "mse", "mae", "r2")
+"""Metrics that are no parts of 1."""
 PLAIN_EVERY_SECONDS = 5.0
 """In a log, an epoch's line is left out when the last one is younger than this."""
 
 
 def percent_or_number(name: str, value: float) -> str:
     """Return a metric as people write it."""
-    return f"{value:.4g}" if name.split(".")[-1] in ("loss", "mse", "mae", "r2") else f"{value:.3f}"
+    return f"{value:.4g}" if name.split(".")[-1] in UNBOUNDED else f"{value:.3f}"
 
 
 def metrics_text(values: dict[str, float]) -> str:
@@ -62,6 +64,7 @@ class PlainView:
                 return
             self._last = time.monotonic()
             where = f"epoch {event.epoch}  step {event.step}/{event.steps}"
+            where = where if event.steps else "fitted, without steps"
             text = f"{where}  {metrics_text(event.values)}"
         else:
             text = "  ".join(filter(None, [event.text, metrics_text(event.values)]))
@@ -120,7 +123,8 @@ class LiveView:
         if event.kind == "done":
             self.bars.update(task, metrics=f"{metrics_text(event.values)}  ({event.text})")
             return
-        self.bars.update(task, completed=event.step, total=event.steps)
+        # What is fitted has no steps, and is there at once.
+        self.bars.update(task, completed=event.step or not event.steps, total=event.steps or 1)
         if event.rate:
             self.bars.update(task, rate=f"{event.rate:,.0f} samples/s")
         if event.kind == "epoch":

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmx.experiment.fingerprint import essence
 from mmx.modalities import Features, spec_to_json
@@ -60,6 +60,8 @@ def features_inputs(
     return {
         "task": essence(context.experiment.config["target"]),
         "data": opened.task.fingerprint,
+        # A search has no test rows, so that its features are not those of a run.
+        "rows": {split: _digest_of_rows(rows) for split, rows in opened.task.splits.items()},
         "modality": name,
         "spec": spec_to_json(opened.specs[name]),
         "encoder": essence(context.experiment.config["encoder"][name]),
@@ -189,6 +191,51 @@ def kept_features(context: Context, opened: Opened, model: MultimodalModel, name
     return opened.data.holding(name, _features(tensors))
 
 
+def kept_channel_weights(
+    context: Context,
+    opened: Opened,
+    name: str,
+    encoder: nn.Module,
+    rows: int,
+    make: Callable[[], list[Tensor]],
+) -> list[Tensor]:
+    """Return how much the target needs each channel of an encoder, from the cache if it is there.
+
+    Args:
+        context: Of the run.
+        opened: The target.
+        name: The modality.
+        encoder: That the channels are of, with the weights that it is measured at.
+        rows: Training rows that it is measured on, drawn by the run's seed.
+        make: Measures it: ``(C,)`` of each feature map.
+    """
+    if context.cache is None:  # then nothing asks for the digest of the weights
+        return make()
+    inputs = {
+        "task": essence(context.experiment.config["target"]),
+        "data": opened.task.fingerprint,
+        "rows": _digest_of_rows(opened.data.rows("train")),
+        "modality": name,
+        "spec": spec_to_json(opened.specs[name]),
+        "encoder": essence(context.experiment.config["encoder"][name]),
+        "weights": digest_of(encoder.state_dict()),
+        "probe_rows": rows,
+        "seed": context.experiment.settings.seed,
+        **_numerics(context),
+    }
+    if not _of_mmx(inputs):
+        return make()
+    tensors, _ = context.cache.get_or_make(
+        "channel_weights",
+        inputs,
+        lambda: ({f"{depth:03}": each for depth, each in enumerate(make())}, {}),
+        say=lambda text: context.note("target", text),
+        what=f"channel weights of the {name} encoder for {opened.task.name}",
+        stop=context.stop,
+    )
+    return [tensors[key].to(context.precision.device) for key in sorted(tensors)]
+
+
 def _qualified(kind: Any) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
 
@@ -226,8 +273,8 @@ def _weights(encoders: dict[str, Any]) -> dict[str, str]:
     found = {}
     for name, node in encoders.items():
         path = node.get("weights") if isinstance(node, dict) else None
-        if isinstance(path, str) and Path(path).is_file():
-            found[name] = hashlib.blake2b(Path(path).read_bytes()).hexdigest()
+        if isinstance(path, str) and (file := Path(path).expanduser()).is_file():
+            found[name] = hashlib.blake2b(file.read_bytes()).hexdigest()
     return found
 
 

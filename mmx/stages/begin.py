@@ -6,20 +6,27 @@ Whatever is chosen by rows of ``train`` and ``val`` cannot depend on a split tha
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+
+from torch import Tensor
 
 from mmx.errors import DataError
 from mmx.experiment import Experiment, Settings
+from mmx.model import MultimodalModel
 from mmx.runs.cache import Cache, location
 from mmx.runs.directory import RunDirectory
+from mmx.stages.build import attach_criterion, make_model
 from mmx.stages.context import Context, Opened, Trained
 from mmx.stages.open import load, open_task
+from mmx.stages.reference import held
 from mmx.stages.train import Given, Stage, train
 from mmx.tasks import TaskData
 from mmx.training.events import Listener, StopRequest
 from mmx.training.precision import Precision, choose_device
 from mmx.training.randomness import make_deterministic
 from mmx.transfer import Source
+from mmx.transfer.auto import Auto
+from mmx.transfer.classes import check_class_map
+from mmx.transfer.freezing import within
 from mmx.transfer.scratch import Scratch
 
 SELECTION = ("train", "val")
@@ -78,14 +85,18 @@ def begin(context: Context) -> Begun:
     if experiment.source is not None:
         task = load(context, experiment.source, "source", {}, [])
         source = open_task(context, task, experiment.modalities["source"], {})
-        if experiment.trains_source:
-            given = offered(task, train(context, Stage("source", source, Scratch())))
     found = for_selection(load(context, experiment.target, "target", {}, []))
     modalities = experiment.modalities["target"]
     alone = open_task(context, found, modalities, {})
     if source is None:
         return Begun(None, None, alone, alone)
     target = open_task(context, found, modalities, source.specs)
+    if experiment.trains_source:
+        class_map = getattr(experiment.transfer, "class_map", {})
+        check_class_map(class_map, source.task.target.classes, found.target.classes)
+        if not isinstance(experiment.transfer, Auto):  # some of its candidates may not fit
+            rehearse(context, source, target)
+        given = offered(source.task, train(context, Stage("source", source, Scratch())))
     return Begun(source, given, target, target if target.specs == alone.specs else alone)
 
 
@@ -104,13 +115,35 @@ def for_selection(task: TaskData) -> TaskData:
 
 def offered(task: TaskData, trained: Trained) -> Given:
     """Return what a trained source offers to its target."""
-    return Given(Source(_transferable(trained), task.target.classes), trained)
+    return Given(Source(_transferable(trained.model), task.target.classes), trained)
 
 
-def _transferable(source: Trained) -> dict[str, Any]:
+def rehearse(context: Context, source: Opened, target: Opened) -> Source:
+    """Start a target from an untrained source, forget the target, and return that source.
+
+    A transfer and its regulariser refuse by names, shapes and classes, none of which training
+    changes: what they would refuse afterwards is so said before.
+
+    Raises:
+        TransferError: The source does not fit, or leaves the regulariser nothing to hold.
+    """
+    experiment, ends = context.experiment, (source.task.target, target.task.target)
+    transfer, regularizer = experiment.transfer, experiment.regularizer
+    untrained = make_model(experiment, "source", source.specs, ends[0], Scratch())
+    given = Source(_transferable(untrained), ends[0].classes)
+    model = make_model(experiment, "target", target.specs, ends[1], transfer)
+    attach_criterion(experiment, "target", model, target.data, ends[1])
+    start = transfer.start(given, model, ends[1].classes)
+    start = within(start, model, experiment.trainer.of("target").epochs)
+    if regularizer is not None:
+        held(regularizer, model, start, untrained, transfer.modality_map)
+    return given
+
+
+def _transferable(source: MultimodalModel) -> dict[str, Tensor]:
     """Return a source's tensors, less those of its objective and those fitted to its rows."""
     own: tuple[str, ...] = ("criterion.", "missing.")
-    if source.model.mapping is not None and source.model.mapping.fitted:
+    if source.mapping is not None and source.mapping.fitted:
         own += ("mapping.",)
-    state = source.model.state_dict()
+    state = source.state_dict()
     return {name: tensor for name, tensor in state.items() if not name.startswith(own)}

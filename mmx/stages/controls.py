@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from inspect import signature
 from typing import Any, cast
 
 import torch
@@ -32,8 +33,19 @@ from mmx.stages.open import open_task
 from mmx.stages.train import Given, Stage, train
 from mmx.training.data import Rows
 from mmx.training.recipe import Epoch
+from mmx.transfer import Source
 from mmx.transfer.feature import Feature
 from mmx.transfer.scratch import Scratch
+
+FRESH = (
+    "control scratch: the architecture is the source's and every weight of the run is fresh, the "
+    "same as from scratch: the gain is nothing by construction; transfer.sparsity=magnitude takes "
+    "the source's pattern along"
+)
+PROBE = (
+    "control linear_probe: the run itself is a linear head on the source's frozen encoders: the "
+    "gain over this control is nothing by construction"
+)
 
 Answers = Callable[[Rows], Tensor]
 """Some of the target's rows to outputs ``(N, C)`` on the CPU."""
@@ -88,18 +100,21 @@ class Controls:
         self._opened: Opened | None = None
         self._scratch: Trained | None = None
 
-    def check(self) -> None:
-        """Refuse a linear probe that cannot start, before the target is trained.
+    def check(self, source: Source) -> None:
+        """Refuse a linear probe that cannot start, before anything is trained.
+
+        Args:
+            source: What the source would give; trained or not, its names and shapes decide.
 
         Raises:
             TransferError: The source's encoders do not fit the target's.
         """
-        if "linear_probe" not in self.context.experiment.controls or self.given is None:
+        if "linear_probe" not in self.context.experiment.controls:
             return
         probing, probe, target = self._probing(), self._probe(), self.as_target.task.target
         model = make_model(probing.experiment, "control", self.as_target.specs, target, probe)
         try:
-            probe.start(self.given.source, model, target.classes)
+            probe.start(source, model, target.classes)
         except TransferError as error:
             raise TransferError(
                 f"control linear_probe: {error.message}",
@@ -135,7 +150,11 @@ class Controls:
         return self._scratch
 
     def _from_scratch(self) -> Control:
-        return self._whole("scratch", self._scratch_stage())
+        found = self._whole("scratch", self._scratch_stage())
+        run = self.context.experiment
+        fresh = run.transfer.needs == "architecture" and run.regularizer is None
+        # Where the source's vocabularies and columns are taken, the target is read otherwise.
+        return replace(found, notes=(FRESH,)) if fresh and self.opened is self.as_target else found
 
     def _whole(self, name: str, trained: Trained) -> Control:
         """Return a control that answers every row by its model."""
@@ -152,11 +171,28 @@ class Controls:
         stage = Stage("control-linear_probe", self.as_target, self._probe(), self.given)
         trained = train(self._probing(), stage)
         notes = tuple(f"control linear_probe: {note}" for note in trained.report.notes)
+        notes += (PROBE,) if self._is_probe() else ()
         return replace(self._whole("linear_probe", trained), notes=notes)
 
     def _probe(self) -> Feature:
         """Return the transfer of the probe; an encoder may start from another modality's."""
         return Feature(map=dict(self.context.experiment.transfer.modality_map) or None)
+
+    def _is_probe(self) -> bool:
+        """Return whether the run itself is a linear probe."""
+        run, probe = self.context.experiment, self._probe()
+        fusion, usual = run.role("target").fusion, signature(Concat).parameters
+        return (
+            isinstance(run.transfer, Feature)
+            and run.transfer.frozen
+            and run.transfer.chosen == probe.chosen
+            and vars(run.transfer.head) == vars(probe.head)
+            and cast("object", fusion.func) is Concat
+            and all(usual[name].default == value for name, value in fusion.keywords.items())
+            and run.parts.sharing is None
+            and run.parts.mapping is None
+            and run.settings.match == "none"
+        )
 
     def _probing(self) -> Context:
         """Return the run's context with nothing between encoders and head that is trained."""

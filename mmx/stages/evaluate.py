@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from mmx.evaluation.alignment import alignment
+from mmx.evaluation.chance import Chance, chance
 from mmx.evaluation.classes import class_report
 from mmx.evaluation.cost import cost
 from mmx.evaluation.faster import faster
@@ -61,6 +62,7 @@ def evaluate(
         "cost": {"flops_per_sample": used["flops_per_sample"]},
         "transfer": {
             "mode": name_of(experiment.config["transfer"]),
+            **_regularizer(experiment.config.get("regularizer")),
             **target.report.counts(),
             **curve(context, target, task.target),
             **({"weights": target.fitted.weights} if target.fitted.weights else {}),
@@ -80,10 +82,13 @@ def evaluate(
     if outputs.shape[1]:
         rows = target.data.unlocked().rows("test")
         ours = scored(outputs, values, task.target, rows)
+        least = chance(values, task.target)
+        if least is not None:
+            summary["target"]["chance"] = asdict(least)
         compared = [_compared(each, task, values, rows) for each in controls]
         theirs = {each.control.name: each.scores for each in compared}
         scores.write(context.directory, ours, theirs)
-        summary.update(_against(target, metrics, ours, compared))
+        summary.update(_against(target, metrics, ours, compared, least))
     if controls:
         each = {control.name: round(control.seconds, 3) for control in controls}
         summary["timing"]["control_s"] = round(sum(control.seconds for control in controls), 3)
@@ -107,20 +112,25 @@ def _compared(control: Control, task: TaskData, values: Tensor, rows: Rows) -> _
 
 
 def _against(
-    target: Trained, metrics: dict[str, float], ours: Scores, compared: Sequence[_Compared]
+    target: Trained,
+    metrics: dict[str, float],
+    ours: Scores,
+    compared: Sequence[_Compared],
+    least: Chance | None,
 ) -> dict[str, Any]:
     """Return the controls' metrics, the gain over each, and over the first that was trained."""
     if not compared:
         return {}
     first = next((each for each in compared if each.control.trained), compared[0])
-    gain = _gain(metrics, ours, first, LEVEL)
+    gain = _gain(metrics, ours, first, LEVEL, least)
     level = simultaneous(len(compared))
-    gains = {each.control.name: _gain(metrics, ours, each, level) for each in compared}
+    gains = {each.control.name: _gain(metrics, ours, each, level, least) for each in compared}
     fitted = target.fitted
     # A head that was fitted at once has no epochs: it was there after all it took.
     epochs = fitted.history or [(fitted.steps, fitted.seconds, fitted.val[ours.metric])]
     found = faster(ours.metric, first.control.name, epochs, first.control.history or ())
     return {
+        "notes": [] if least is None or gain.learned else [_at_chance(gain, metrics, first, least)],
         "control": {
             each.control.name: {
                 "metrics": {"val": each.control.val, "test": each.test},
@@ -144,10 +154,25 @@ def _against(
     }
 
 
-def _gain(metrics: dict[str, float], ours: Scores, other: _Compared, level: float) -> Gain:
-    value = metrics[ours.metric] - other.test[ours.metric]
+def _gain(
+    metrics: dict[str, float], ours: Scores, other: _Compared, level: float, least: Chance | None
+) -> Gain:
+    one, two = metrics[ours.metric], other.test[ours.metric]
     interval = over_samples((ours, other.scores), level=level)
-    return Gain(ours.metric, value, interval, other.control.name)
+    # The majority control is chance itself: whether the target beats it is an answer.
+    learned = least is None or least.beaten(one) or least.beaten(two) or not other.control.trained
+    return Gain(ours.metric, one - two, interval, other.control.name, learned)
+
+
+def _at_chance(gain: Gain, metrics: dict[str, float], other: _Compared, least: Chance) -> str:
+    """Return the note that nothing was learned, and so nothing can be said."""
+    ours, theirs = metrics[gain.metric], other.test[gain.metric]
+    what = "this says nothing about transfer" if gain.transfers else "their difference says nothing"
+    return (
+        f"neither the target ({gain.metric} {ours:.3f}) nor its {gain.control} control "
+        f"({theirs:.3f}) does better than always saying the most frequent class "
+        f"({least.accuracy:.3f} of {least.samples:,} test samples): {what}"
+    )
 
 
 def _test(
@@ -200,6 +225,14 @@ def parameters(model: MultimodalModel) -> dict[str, int]:
 
 def _ids(parameters: Iterable[nn.Parameter]) -> set[int]:
     return {id(parameter) for parameter in parameters}
+
+
+def _regularizer(node: dict[str, Any] | None) -> dict[str, Any]:
+    """Return the name of a run's regulariser and its options; nothing where it has none."""
+    if not node:
+        return {}
+    options = {key: value for key, value in node.items() if not key.startswith("_")}
+    return {"regularizer": {"name": name_of(node), **options}}
 
 
 def name_of(node: dict[str, Any]) -> str:

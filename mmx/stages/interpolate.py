@@ -186,4 +186,5 @@ def curve(context: Context, trained: Trained, target: Target) -> dict[str, Any]:
         f"{alpha:g}": {"val": val, "test": test}
         for alpha, val, test in zip(ALPHAS, line.val, tested, strict=True)
     }
-    return {"wise_ft": {"best": line.best, "kept": line.kept, "alpha": metrics}}
+    found = {"metric": PRIMARY[target.kind], "best": line.best, "kept": line.kept}
+    return {"wise_ft": {**found, "alpha": metrics}}

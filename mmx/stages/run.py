@@ -9,7 +9,7 @@ from typing import Any
 from mmx.experiment import Experiment
 from mmx.runs.directory import RunDirectory
 from mmx.runs.search import tell
-from mmx.stages.begin import context_of, offered
+from mmx.stages.begin import context_of, offered, rehearse
 from mmx.stages.context import Specs
 from mmx.stages.controls import Controls
 from mmx.stages.evaluate import evaluate
@@ -47,27 +47,28 @@ def run(
     source_task, source_specs, source, beside = None, Specs(), None, None
     if experiment.source is not None:
         source_task = load(context, experiment.source, "source", fingerprints, notes)
-        opened = open_task(context, source_task, experiment.modalities["source"], {})
-        source_specs = opened.specs
-        if experiment.joint:
-            beside = opened
-        elif experiment.trains_source:
-            source = train(context, Stage("source", opened, Scratch()))
+        beside = open_task(context, source_task, experiment.modalities["source"], {})
+        source_specs = beside.specs
     target_task = load(context, experiment.target, "target", fingerprints, notes)
+    opened = open_task(context, target_task, experiment.modalities["target"], source_specs)
+    if beside is not None and not experiment.joint:
+        if experiment.trains_source:
+            rehearsed = rehearse(context, beside, opened)
+            Controls(context, opened, source_specs, None).check(rehearsed)
+            source = train(context, Stage("source", beside, Scratch()))
+        beside = None  # its data is let go, where nothing was trained on it
     if source_task is not None and (source is not None or beside is not None):
         notes.extend(_shared_samples(source_task, target_task))
-    opened = open_task(context, target_task, experiment.modalities["target"], source_specs)
     notes.extend(opened.notes)
     given = None
     if source is not None and source_task is not None:
         given = offered(source_task, source)
     controls = Controls(context, opened, source_specs, given)
-    controls.check()
     target = train(context, Stage("target", opened, experiment.transfer, given, beside))
     compared = [*by_construction(context, target), *controls.train(target)]
     summary = evaluate(context, target_task, source, target, compared)
     said = [note for control in compared for note in control.notes]
-    summary["notes"] = [*notes, *target.notes, *said]
+    summary["notes"] = [*summary.get("notes", []), *notes, *target.notes, *said]
     summary["data"] = fingerprints
     tell(directory, summary)
     summary["timing"]["total_s"] = round(time.perf_counter() - began, 3)

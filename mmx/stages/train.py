@@ -37,6 +37,13 @@ from mmx.transfer.feature import Feature
 from mmx.transfer.freezing import within
 from mmx.transfer.regularizers import Penalty
 
+BESIDE = {
+    "companion": "the source task",
+    "weighting": "the weighting of both tasks",
+    "penalty": "the regularizer",
+}
+"""Part of a model that the target does not answer by to what it belongs to."""
+
 
 @dataclass(frozen=True)
 class Given:
@@ -133,11 +140,18 @@ def _prepare(context: Context, stage: Stage) -> Prepared:
     penalty = None
     if stage.name == "target" and experiment.regularizer is not None:
         start = replace(start, weight_decay=experiment.regularizer.weight_decay)
-        penalty = bind_penalty(
-            context, model, data, target, start, given.trained if given else None
-        )
+        trained = given.trained if given else None
+        penalty = bind_penalty(context, model, replace(opened, data=data), start, trained)
     notes = (*start.report.notes, *notes)
-    return Prepared(model, criterion, data, start, beside, penalty, notes)
+    return Prepared(model, criterion, data, _accounted(start, model), beside, penalty, notes)
+
+
+def _accounted(start: Start, model: MultimodalModel) -> Start:
+    """Return a start whose report names what was added to the model after it was made."""
+    report = start.report
+    known = {*report.copied, *report.adapted, *report.frozen, *report.fresh}
+    added = tuple(name for name in model.state_dict() if name not in known)
+    return replace(start, report=replace(report, beside=added))
 
 
 def _read_back(ready: Prepared, tensors: dict[str, Tensor], facts: dict[str, Any]) -> Trained:
@@ -230,6 +244,10 @@ def _announce(context: Context, about: Stage, start: Start) -> None:
         return
     context.directory.write_json("transfer.json", asdict(start.report))
     counts = ", ".join(f"{count} {name}" for name, count in start.report.counts().items())
+    if start.report.beside:
+        parts = {name.split(".")[0] for name in start.report.beside}
+        owners = ", ".join(owner for part, owner in BESIDE.items() if part in parts)
+        counts += f"; {len(start.report.beside)} more for training alone, of {owners}"
     for text in (f"tensors: {counts} (named in transfer.json)", *start.report.notes):
         context.note(stage, text)
 

@@ -68,6 +68,7 @@ class Trials:
         self.cache = Cache(context.directory.path / PLACE / "features", SCRATCH_BYTES)
         self.planned = sum(rung.candidates * rung.epochs for rung in rungs)
         self.epochs_done = 0
+        self.counted: list[Entry] = []
 
     def winner(self, choices: Sequence[Choice]) -> str:
         """Return the name of the candidate that is best on validation in the last rung."""
@@ -97,16 +98,13 @@ class Trials:
 
     def _rung(self, place: int, rung: Rung, alive: list[Choice]) -> list[Choice]:
         """Try all that are left and return those that are kept, best first."""
-        share = None if self.seconds is None else self.seconds * place / len(self.rungs)
         results: dict[str, Entry] = {}
         dropped: dict[str, str] = {}
         tried: list[Choice] = []
-        for choice in alive:
-            if self._late(choice, rung, share) and (results or place > 1):
-                dropped[choice.name] = (
-                    f"rung {place}: no time, its share of the seconds was spent after "
-                    f"{len(tried)} of {len(alive)}"
-                )
+        entering, rung = self._affordable(place, rung, alive)
+        for choice in entering:
+            known = self.record.trial(choice.name, _epochs(choice, rung.epochs))
+            if results and known not in self.counted and self._late(place):
                 continue
             entry = self._trial(place, choice, rung.epochs)
             tried.append(choice)
@@ -114,6 +112,12 @@ class Trials:
                 dropped[choice.name] = f"rung {place}: failed: {entry['error']}"
             else:
                 results[choice.name] = entry
+        for choice in alive:
+            if choice not in tried:
+                dropped[choice.name] = (
+                    f"rung {place}: no time, its share of the seconds has room for "
+                    f"{len(tried)} of {len(alive)}"
+                )
         if not results:
             return self._by_the_rung_before(place, alive, dropped, tried)
         keep = self.rungs[place].candidates if place < len(self.rungs) else 1
@@ -164,11 +168,50 @@ class Trials:
         self.record.write(rungs=[*self.record.data["rungs"], entry])
         self._note(f"rung {place} of {len(self.rungs)} keeps {', '.join(names)}")
 
-    def _late(self, choice: Choice, rung: Rung, share: float | None) -> bool:
-        """Return whether there is no time left for a trial that has not ended yet."""
-        if share is None or self.record.trial(choice.name, _epochs(choice, rung.epochs)):
+    def _affordable(self, place: int, rung: Rung, alive: list[Choice]) -> tuple[list[Choice], Rung]:
+        """Return who enters a rung, and the rung as long as its share of the seconds allows.
+
+        What an epoch of each takes is known from the rung before. Rather fewer candidates enter
+        than that none would train for longer than it has.
+        """
+        left = self._left(place)
+        if left is None or place == 1:
+            return alive, rung
+        before = self.record.data["rungs"][-1]["epochs"]
+        for count in range(len(alive), 1, -1):
+            cost = sum(self._epoch_seconds(choice) for choice in alive[:count])
+            whole = cost * rung.epochs <= max(0.0, left)
+            fits = rung.epochs if whole else int(left / cost)
+            if fits >= min(rung.epochs, before + 1):
+                return alive[:count], replace(rung, epochs=fits)
+        return [], rung
+
+    def _late(self, place: int) -> bool:
+        """Return whether there is no time left for one more trial.
+
+        In the first rung one more is expected to take what those before took on average; in
+        later ones it is known, and the rung is as long as it may be.
+        """
+        left = self._left(place)
+        if left is None:
             return False
-        return self.record.trial_seconds >= share
+        mean = sum(entry["seconds"] for entry in self.counted) / len(self.counted)
+        return left < mean if place == 1 else left <= 0
+
+    def _left(self, place: int) -> float | None:
+        """Return the seconds left for a rung; None where they are not counted.
+
+        Only trials that came before count, so that a resumed search decides as it had.
+        """
+        if self.seconds is None:
+            return None
+        spent = sum(entry["seconds"] for entry in self.counted)
+        return float(self.seconds * place / len(self.rungs) - spent)
+
+    def _epoch_seconds(self, choice: Choice) -> float:
+        """Return what an epoch of a candidate takes; nothing, where it has been fitted."""
+        last = next(e for e in reversed(self.counted) if e["candidate"] == choice.name)
+        return float(last["seconds"] / last["epochs"]) if last["epochs"] else 0.0
 
     def _trial(self, place: int, choice: Choice, epochs: int) -> Entry:
         """Return a trial's entry, trained now unless it was before."""
@@ -181,6 +224,8 @@ class Trials:
             length = f"{epochs} epoch{'' if epochs == 1 else 's'}" if epochs else "fitted"
             self._note(f"rung {place} of {len(self.rungs)}: {choice.name}, {length}: {said}")
         self.epochs_done += asked
+        if entry not in self.counted:
+            self.counted.append(entry)
         return entry
 
     def _train(self, choice: Choice, epochs: int, asked: int) -> Entry:
@@ -249,7 +294,7 @@ class Trials:
             f"{rung.candidates} for {rung.epochs} epoch{'' if rung.epochs == 1 else 's'}"
             for rung in self.rungs
         )
-        self._note(f"{count} candidates, {budget}: {rungs or 'nothing to choose'}")
+        self._note(f"{count} candidates, {budget} for all trials: {rungs or 'nothing to choose'}")
         for name, why in plan["refused"].items():
             self._note(f"left out {name}: {why}")
         if self.record.data["trials"]:
@@ -260,8 +305,9 @@ class Trials:
         source = self.context.experiment.source
         name = source.name if source is not None else "none"
         tried = {entry["candidate"] for entry in self.record.data["trials"]}
-        others = tried - {winner.name}
-        if not others:
+        if not tried - {winner.name}:
+            if len(self.record.data["order"]) > 1:
+                return "the budget had room for no other: it was compared with nothing"
             return "there was nothing else to try"
         if winner.candidate.mode == "scratch":
             return (
@@ -270,7 +316,15 @@ class Trials:
             )
         if SCRATCH not in tried:
             return "scratch was not among the candidates: whether transfer helps is for the control"
-        return f"on validation it did better than from scratch with the help of {name}"
+        fresh = [e for e in self.record.data["trials"] if e["candidate"] == SCRATCH][-1]
+        if fresh["error"]:
+            return "from scratch could not be trained: whether transfer helps is not known"
+        # They were compared while both were in: what scratch may do later is for the control.
+        epochs = f"{fresh['epochs']} of {self.record.data['plan']['epochs']} epochs"
+        return (
+            f"on validation, with the help of {name}, it did better than from scratch "
+            f"after {epochs}"
+        )
 
     def _note(self, text: str) -> None:
         self.context.note(PLACE, text)

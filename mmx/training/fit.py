@@ -140,6 +140,7 @@ class _Run:
         self.progress = Progress()
         self.best: dict[str, Tensor] = {}
         self.losses: list[Tensor] = []
+        self.penalties: list[Tensor] = []
         self.gradients: dict[str, list[Tensor]] = {}
         self.samples = 0
         self.pending_check = True
@@ -214,6 +215,8 @@ class _Run:
                 loss += self._backward(held) if held.requires_grad else held
         self._update()
         self.losses.append(loss)
+        penalty = self.loss_of.take_penalty([len(part) / count for part in rows])
+        self.penalties += [] if penalty is None else [penalty]
         self.progress.step += 1
         self.samples += count
         if len(self.losses) >= LOOK_EVERY:
@@ -286,9 +289,12 @@ class _Run:
         for name, norms in self.gradients.items():
             self.progress.gradients.setdefault(name, []).extend(torch.stack(norms).tolist())
         self.gradients.clear()
-        values = torch.stack(self.losses).tolist()
-        first = self.progress.step - len(values)
+        count = len(self.losses)
+        values = torch.stack([*self.losses, *self.penalties]).tolist()  # one wait for both
+        values, penalties = values[:count], values[count:]
+        first = self.progress.step - count
         self.losses.clear()
+        self.penalties.clear()
         now = time.perf_counter()
         self.progress.seconds += now - self.mark
         rate = self.samples / max(now - self.mark, 1e-9)
@@ -298,6 +304,7 @@ class _Run:
                 raise self._diverged("loss", value, first + offset + 1)
             self.progress.loss_sum += value
             self.progress.loss_steps += 1
+        self.progress.penalty_sum += sum(penalties)
         self._say("step", {"train.loss": sum(values) / len(values)}, rate)
 
     def _diverged(self, what: str, value: float, step: int) -> DivergedError:
@@ -329,8 +336,11 @@ class _Run:
             progress.bad_epochs += 1
         progress.history.append((progress.step, progress.seconds, score[0]))
         values = {"train.loss": progress.loss_sum / max(1, progress.loss_steps)}
+        if self.loss_of.penalty is not None:
+            values["train.penalty"] = progress.penalty_sum / max(1, progress.loss_steps)
         values.update({f"val.{name}": value for name, value in metrics.items()})
         progress.epochs, progress.loss_sum, progress.loss_steps = epoch + 1, 0.0, 0
+        progress.penalty_sum = 0.0
         self._say("epoch", values)
         if self.weighing.moves:
             weights = self.weighing.weights()

@@ -5,8 +5,8 @@ Shape legend: ``B`` batch, ``C`` outputs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -34,6 +34,7 @@ class BatchLoss:
         modality_dropout: Chance that a sample loses a modality it has.
         augment: Whether inputs are augmented.
         penalty: What holds the model near its source; None for nothing.
+        penalties: What it said since :meth:`take_penalty`, batch by batch, on the device.
     """
 
     model: MultimodalModel
@@ -44,6 +45,7 @@ class BatchLoss:
     modality_dropout: float = 0.0
     augment: bool = True
     penalty: Penalty | None = None
+    penalties: list[Tensor] = field(default_factory=list, init=False)
 
     def order(self, rows: Rows, seed: int, draws: str, epoch: int) -> Rows:
         """Return an epoch's rows in the order they are trained on."""
@@ -77,6 +79,7 @@ class BatchLoss:
         if self.penalty is None or self.penalty.of_weights:
             return 0.0
         said: Tensor = self.penalty(Step(self.model, batch, features, outputs))
+        self.penalties.append(said.detach())
         return said
 
     def held_weights(self) -> Tensor | None:
@@ -85,7 +88,25 @@ class BatchLoss:
             return None
         nothing = torch.zeros(0, device=self.data.device)
         said: Tensor = self.penalty(Step(self.model, Batch({}, {}, {}, nothing), {}, nothing))
+        self.penalties.append(said.detach())
         return said
+
+    def take_penalty(self, shares: Sequence[float]) -> Tensor | None:
+        """Return what the penalty added to the loss of a step; None where there is none.
+
+        A scalar on the device, that nobody waits for.
+
+        Args:
+            shares: What each batch of the step counts; a penalty of weights counts once.
+        """
+        if self.penalty is None:
+            return None
+        weights = (1.0,) if self.penalty.of_weights else shares
+        found = torch.zeros((), device=self.data.device)
+        for weight, said in zip(weights, self.penalties, strict=True):
+            found += weight * said
+        self.penalties.clear()
+        return found
 
     @cached_property
     def counts(self) -> Tensor:

@@ -70,13 +70,15 @@ class Progress:
     """The part of the training state that is no tensor.
 
     ``epochs`` counts those that were validated, so a state saved between an epoch's last
-    step and its validation resumes with the validation. ``gradients`` are the norms of this
-    epoch so far, ``vitals`` those of the epochs before, ``history`` as :class:`Fitted` has it.
+    step and its validation resumes with the validation. ``loss_sum`` and ``penalty_sum``, the
+    penalty's part of it, are of the ``loss_steps`` of this epoch so far, and so are the norms
+    ``gradients``; ``vitals`` are those of the epochs before, ``history`` as :class:`Fitted` has it.
     """
 
     step: int = 0
     epochs: int = 0
     loss_sum: float = 0.0
+    penalty_sum: float = 0.0
     loss_steps: int = 0
     best_epoch: int = 0
     best_score: list[float] = field(default_factory=list)

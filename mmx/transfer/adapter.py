@@ -141,6 +141,7 @@ class Adapter(Transfer):
                 frozen=tuple(sorted(frozen)),
                 fresh=done.fresh,
                 notes=(*done.notes, note),
+                classes=done.classes,
             ),
             frozen=frozenset((frozen & parameters.keys()) | idle),
             still=frozenset(still),

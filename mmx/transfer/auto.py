@@ -44,8 +44,10 @@ class Auto(Transfer):
     not opened. The run goes on as if the winner had been asked for: its ``config.yaml`` is the
     winner's, and what was given is kept as ``config.auto.yaml``.
 
-    With a budget of steps a search is reproducible. One of seconds depends on how fast the
-    machine happens to be: when a rung's share is spent, no further trial starts.
+    The budget is that of all trials. Training the source, the scores and the run that the winner
+    becomes come on top. With a budget of steps a search is reproducible. One of seconds depends
+    on how fast the machine happens to be: each rung has an equal share of it, in which no trial
+    starts that is not expected to end.
 
     Args:
         modes: To choose from. ``scratch`` among them tells whether transfer hurts.

@@ -31,14 +31,17 @@ class Source:
 
 @dataclass(frozen=True)
 class Report:
-    """Where each tensor of the target model comes from; every tensor stands in one list.
+    """Where each tensor of a stage comes from; every one that it keeps stands in one list.
 
     Attributes:
         copied: As in the source.
         adapted: From the source, changed to fit (head rows moved to other class indices).
-        frozen: As in the source, and never trained.
+        frozen: From the source, as there or changed to fit, and never trained.
         fresh: Drawn anew.
+        beside: What the target does not answer by, and training alone needs: the own tensors of
+            a regulariser, of the task that trains along, of what weighs both.
         notes: What did not fit, and why, one line each.
+        classes: Target class to the source class whose rows of the head it took.
         density: Name of a tensor with zeros that stay zero to the part of it that is not.
     """
 
@@ -46,11 +49,13 @@ class Report:
     adapted: tuple[str, ...] = ()
     frozen: tuple[str, ...] = ()
     fresh: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    classes: dict[str, str] = field(default_factory=dict)
     density: dict[str, float] = field(default_factory=dict)
 
     def counts(self) -> dict[str, int]:
-        """Return the number of tensors in each list."""
+        """Return the number of the target model's tensors in each list."""
         return {
             "copied": len(self.copied),
             "adapted": len(self.adapted),

@@ -49,15 +49,24 @@ def match_classes(
         shared = {read for _, read in left["source"]} & {read for _, read in left["target"]}
         for side, names in left.items():
             counts = Counter(read for _, read in names)
-            ambiguous = sorted(read for read in shared if counts[read] > 1)
-            if ambiguous:
-                raise TransferError(
-                    f"several classes of the {side} read as {ambiguous[0]!r}",
-                    tip="say which one is meant: 'transfer.class_map={source_class: target_class}'",
-                )
+            if ambiguous := sorted(read for read in shared if counts[read] > 1):
+                alike = {
+                    end: [known[i] for i, read in left[end] if read == ambiguous[0]]
+                    for end, known in (("source", source), ("target", target))
+                }
+                raise _ambiguous(side, ambiguous[0], alike)
         where = {read: index for index, read in left["source"]}
         rows |= {index: where[read] for index, read in left["target"] if read in where}
     return dict(sorted(rows.items()))
+
+
+def _ambiguous(side: str, read: str, alike: Mapping[str, Sequence[str]]) -> TransferError:
+    """Return the error of several classes of one side that read as one, and how to map them."""
+    first = f"{{{alike['source'][0]}: {alike['target'][0]}}}"
+    return TransferError(
+        f"several classes of the {side} read as {read!r}: {_listed(alike[side])}",
+        tip=f"say which one is meant, such as 'transfer.class_map={first}'",
+    )
 
 
 def check_class_map(
@@ -103,15 +112,19 @@ def named(rows: Mapping[int, int], source: Sequence[str], target: Sequence[str])
 
 
 def in_words(mapping: Mapping[str, str], target: Sequence[str]) -> str:
-    """Return a mapping as one line: ``car=automobile, cat=cat; fresh: monkey``.
+    """Return a mapping as one line, such as ``2 of 3 classes … (car=automobile); fresh: monkey``.
+
+    Only pairs whose names differ are shown.
 
     Args:
         mapping: Target class to source class.
         target: The target's class names.
     """
-    pairs = _listed([f"{name}={origin}" for name, origin in mapping.items()])
+    pairs = [f"{name}={origin}" for name, origin in mapping.items() if name != origin]
     fresh = [name for name in target if name not in mapping]
-    return f"{pairs}; fresh: {_listed(fresh)}" if fresh else pairs
+    said = f"{len(mapping)} of {len(target)} classes shared by name"
+    said += f" ({_listed(pairs)})" if pairs else ""
+    return f"{said}; fresh: {_listed(fresh)}" if fresh else said
 
 
 def _spelling(name: str) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -81,6 +82,7 @@ def copy_fitting(
     *,
     modality_map: Mapping[str, str] | None = None,
     min_copied: float = 0.0,
+    in_part: bool = True,
 ) -> Copied:
     """Copy every source tensor that fits into ``model``, in place.
 
@@ -89,7 +91,7 @@ def copy_fitting(
     ``input_tensors`` is changed to fit another input. Tensors with one row a class
     (``model.label_tensors``) are copied row by row, classes matched by name, and only where
     all of the fusion before them was copied: a head means nothing on top of features that
-    it has never seen.
+    it has never seen. A mapping that was fitted anew leaves both fresh.
 
     Args:
         source: The trained source.
@@ -99,6 +101,8 @@ def copy_fitting(
         modality_map: Target modality to the source modality whose encoder it starts from.
         min_copied: Part of an encoder's tensors that must come from the source, wherever the
             source has one for it to start from.
+        in_part: Whether the mode can start from a part of an encoder; only the advice of what
+            to type depends on it.
 
     Raises:
         TransferError: Too little of an encoder fits, or nothing of any; class names are
@@ -109,7 +113,10 @@ def copy_fitting(
     theirs, ours = _modalities(source.state), _modalities(plan.own)
     origins = encoder_origins(theirs, ours, modality_map or {})
     for modality, origin in origins.items():
-        _plan_encoder(plan, model, modality, origin, min_copied)
+        advice = partial(
+            _less, modality=modality, origin=origin, alone=len(origins) == 1, in_part=in_part
+        )
+        _plan_encoder(plan, model, modality, origin, min_copied, advice)
     if not plan.copied and not plan.adapted:
         raise TransferError(
             "no encoder tensor of the source fits the target's encoders",
@@ -121,6 +128,8 @@ def copy_fitting(
     unused = [name for name in theirs if name not in origins.values()]
     plan.notes.extend(f"nothing here starts from the source's {name} encoder" for name in unused)
     mapping = _plan_rest(plan, source, model, classes, class_map, origins)
+    if class_map and not mapping:
+        plan.notes.append("transfer.class_map has no effect: the head is fresh")
     plan.write()
     return Copied(
         tuple(name for name in plan.own if name in plan.copied),
@@ -137,7 +146,12 @@ def _modalities(names: Iterable[str]) -> list[str]:
 
 
 def _plan_encoder(
-    plan: _Plan, model: nn.Module, modality: str, origin: str, min_copied: float
+    plan: _Plan,
+    model: nn.Module,
+    modality: str,
+    origin: str,
+    min_copied: float,
+    advice: Callable[[float], str],
 ) -> None:
     """Plan one encoder, and refuse it where too little comes from the source."""
     here, there = f"encoders.{modality}.", f"encoders.{origin}."
@@ -158,20 +172,23 @@ def _plan_encoder(
             f"{taken} of the {len(names)} tensors of the {modality} encoder would come from the "
             f"source's {origin} encoder, less than transfer.min_copied={min_copied:g}"
             + "".join(f"\n  {misfit}" for misfit in misfits[:SHOWN]),
-            tip=_less(taken / len(names), modality, origin),
+            tip=advice(taken / len(names)),
         )
     if modality != origin and taken:
         plan.notes.append(f"the {modality} encoder starts from the source's {origin} encoder")
     plan.notes.extend(_first(misfits))
 
 
-def _less(part: float, modality: str, origin: str) -> str:
+def _less(part: float, *, modality: str, origin: str, alone: bool, in_part: bool) -> str:
     """Return what to type where too little of an encoder fits."""
     alike = ALIKE.get(frozenset({modality, origin}))
     choose = "give both tasks one encoder and inputs of one kind"
     if modality != origin:
         choose = "choose encoders of one architecture" + (f": {alike}" if alike else "")
-    return f"{choose}; or accept it with transfer.min_copied={math.floor(part * 100) / 100:g}"
+    if alone and not part:  # refused with any min_copied
+        return choose
+    mode = "" if in_part or not part else "transfer=parameter "
+    return f"{choose}; or accept it with {mode}transfer.min_copied={math.floor(part * 100) / 100:g}"
 
 
 def _plan_rest(
@@ -191,6 +208,8 @@ def _plan_rest(
     for name in plan.own:
         if name.startswith("encoders.") or name in labelled:
             continue
+        if name.startswith("fusion.") and _remapped(plan):
+            continue
         parts = name.split(".")
         if swapped and not set(parts) & origins.keys():
             continue
@@ -206,12 +225,22 @@ def _plan_rest(
             f"fusion and head are fresh: the source joins {', '.join(theirs)}, "
             f"the target {', '.join(ours)}"
         )
+    elif labelled and _remapped(plan):
+        plan.notes.append("fusion and head are fresh, since the mapping below them is")
     elif labelled and lost:
         plan.notes.append(f"the head is fresh, since the fusion below it is ({lost[0]}, …)")
-    elif labelled:
-        rows = match_classes(source.classes, classes, class_map)
-        return _plan_head(plan, source, classes, rows, _origins_of_heads(labelled, origins))
+    else:
+        heads = _origins_of_heads(labelled, origins)
+        if any(name in plan.given for name in heads.values()):
+            rows = match_classes(source.classes, classes, class_map)
+            return _plan_head(plan, source, classes, rows, heads)
     return {}
+
+
+def _remapped(plan: _Plan) -> bool:
+    """Return whether what stands behind the mapping sees features that the source never had."""
+    own = [name for name in plan.own if name.startswith("mapping.")]
+    return bool(own) and not plan.taken(own)
 
 
 def _origins_of_heads(labelled: Sequence[str], origins: Mapping[str, str]) -> dict[str, str]:
@@ -230,6 +259,8 @@ def _plan_head(
 ) -> dict[str, str]:
     """Plan the rows of the classes that both tasks have; return target to source class."""
     if not rows:
+        if source.classes and classes:
+            plan.notes.append("the head is fresh: no class has one name in both tasks")
         return {}
     fitting = _fitting_heads(plan, heads)
     same = rows == {index: index for index in range(len(classes))}
@@ -253,10 +284,7 @@ def _plan_head(
         return {}
     mapping = named(rows, source.classes, classes)
     if not same:
-        plan.notes.append(
-            f"the head keeps {len(rows)} of {len(classes)} classes by name: "
-            + in_words(mapping, classes)
-        )
+        plan.notes.append(f"the head takes the source's rows of {in_words(mapping, classes)}")
     return mapping
 
 

@@ -11,6 +11,7 @@ ALIKE = {
     frozenset({"audio", "text"}): "encoder/audio=logmel_lstm encoder/text=lstm",
 }
 """For two modalities, encoders whose tensors have the same names."""
+RESNETS = "encoder/image=resnet18 encoder/audio=spectrogram_resnet18"
 
 
 def encoder_origins(
@@ -58,5 +59,7 @@ def unlike_encoders(
                 f"transfer.map={{{new}: {old}}}",
                 f"no tensor of the {new} encoder has the name of one of the {old} encoder",
                 accepted="encoders of one architecture",
-                type_this=ALIKE.get(frozenset({new, old})),
+                type_this=RESNETS
+                if any(".conv1." in name for name in (*target[new], *source[old]))
+                else ALIKE.get(frozenset({new, old})),
             )

@@ -158,11 +158,11 @@ class Feature(Transfer):
                 f"({len(partial)} tensors): frozen beside fresh weights it would extract noise",
                 tip="use transfer=parameter, or the same encoder options for both tasks",
             )
-        kept = set(done.copied) if self.frozen else set()
+        kept = taken if self.frozen else set()
         return Start(
             report=Report(
                 copied=tuple(name for name in done.copied if name not in kept),
-                adapted=done.adapted,
+                adapted=tuple(name for name in done.adapted if name not in kept),
                 frozen=tuple(sorted(kept)),
                 fresh=tuple(name for name in names if name not in taken),
                 notes=done.notes,
@@ -185,6 +185,7 @@ class Feature(Transfer):
             {},
             modality_map=self.modality_map,
             min_copied=self.min_copied,
+            in_part=not self.frozen,
         )
         taken = {name.split(".")[1] for name in (*done.copied, *done.adapted)}
         fresh = sorted({name.split(".")[1] for name in done.fresh} - taken)

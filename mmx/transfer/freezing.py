@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from torch import nn
 
 from mmx.errors import TransferError, closest
-from mmx.transfer.base import Report, Start
+from mmx.transfer.base import Start
 from mmx.transfer.depths import Depths, in_words
 from mmx.transfer.norms import resting
 
@@ -86,14 +86,15 @@ def within(start: Start, model: nn.Module, epochs: int) -> Start:
     kept = {*report.frozen, *(stopped & start.shared)}
     notes = (*report.notes, _never(start, epochs))
     if start.swept and start.swept <= kept:
+        notes = tuple(note for note in notes if not note.startswith("wise_ft: "))  # of that line
         notes += ("wise_ft: nothing that trains came from the source: there is no line",)
     return replace(
         start,
-        report=Report(
+        report=replace(
+            report,
             copied=tuple(name for name in report.copied if name not in kept),
             adapted=tuple(name for name in report.adapted if name not in kept),
             frozen=tuple(sorted(kept)),
-            fresh=report.fresh,
             notes=notes,
         ),
         frozen=frozen,

@@ -66,8 +66,8 @@ def by_steps(
 def by_seconds(count: int, eta: int, epochs: int) -> tuple[Rung, ...]:
     """Return the rungs of a budget of seconds: the last trains as long as the run itself.
 
-    Each rung before trains 1/η as long as the next, one epoch at least. What of it there is
-    time for shows when its share of the seconds is spent.
+    Each rung before trains 1/η as long as the next, one epoch at least. The first takes as many
+    candidates, and those after it are as long, as the seconds allow.
 
     Args:
         count: Candidates there are.

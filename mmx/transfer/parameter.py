@@ -204,6 +204,7 @@ class Parameter(Transfer):
                 frozen=tuple(sorted(frozen)),
                 fresh=done.fresh,
                 notes=notes,
+                classes=done.classes,
             ),
             frozen=frozenset(frozen & parameters),
             frozen_encoders=whole_encoders(model.state_dict(), frozen),

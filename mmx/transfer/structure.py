@@ -38,7 +38,7 @@ class Structure(Transfer):
         n: N, by ``n_m`` only; None: 2.
         m: M, by ``n_m`` only; None: 4.
         fusion_weights: Whether the fusion starts from the source's trained values, where they
-            fit; encoders and head are fresh.
+            fit; encoders and head are fresh, and so is the fusion over a mapping fitted anew.
 
     Raises:
         ValueError: An option is given that the pattern does not read, or N is not below M.
@@ -123,9 +123,8 @@ class Structure(Transfer):
         masks, notes = self._masks(source, model) if self.sparsity != "none" else ({}, [])
         copied: list[str] = []
         if self.fusion_weights:
-            copied = _copy_fusion(source, model)
-            every = len(_of_fusion(model))
-            notes.append(f"{len(copied)} of {every} fusion tensors are the source's")
+            copied, note = _copy_fusion(source, model)
+            notes.append(note)
         for name, mask in masks.items():
             own[name].masked_fill_(~mask.to(own[name].device), 0.0)
         return Start(
@@ -200,13 +199,17 @@ def _of_fusion(model: nn.Module) -> list[str]:
     return [name for name in names if name not in labelled]
 
 
-def _copy_fusion(source: Source, model: nn.Module) -> list[str]:
-    """Copy the fusion's tensors that fit, and return their names.
+def _copy_fusion(source: Source, model: nn.Module) -> tuple[list[str], str]:
+    """Copy the fusion's tensors that fit; return their names, and in words how many they are.
+
+    None is copied behind a mapping that is fitted anew: it turns features to other axes.
 
     Raises:
         TransferError: None fits.
     """
     own = model.state_dict()
+    if "mapping" in _parts(own) - _parts(source.state):
+        return [], "the fusion is fresh, since the mapping below it is"
     ours, theirs = _modalities(own), _modalities(source.state)
     # As many modalities, but others: a shape may agree where its columns mean something else.
     swapped = len(ours) == len(theirs) and ours != theirs
@@ -222,7 +225,11 @@ def _copy_fusion(source: Source, model: nn.Module) -> list[str]:
             "transfer.fusion_weights=true: no fusion tensor of the source fits the target's",
             tip="choose a source with the target's modalities and encoders of the same width",
         )
-    return copied
+    return copied, f"{len(copied)} of {len(_of_fusion(model))} fusion tensors are the source's"
+
+
+def _parts(names: Collection[str]) -> set[str]:
+    return {name.partition(".")[0] for name in names}
 
 
 def _modalities(names: Collection[str]) -> set[str]:

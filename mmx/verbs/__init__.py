@@ -7,6 +7,7 @@ VERBS = {
     "predict": "write a run's predictions for new data",
     "resume": "go on with a run that was interrupted or killed",
     "reproduce": "run a run's config again and compare the numbers",
+    "compare": "say what differs between two runs, and which numbers",
     "list": "show all runs under the output folder",
     "cache": "list, remove or verify results of stages that are kept",
     "doctor": "check versions, devices and data, with advice",

@@ -52,7 +52,7 @@ complete -c mmx -f -a '(__mmx)'
 """,
 }
 CACHE_ACTIONS = ("ls", "rm", "verify")
-RUN_VERBS = ("eval", "predict", "resume", "reproduce")
+RUN_VERBS = ("eval", "predict", "resume", "reproduce", "compare")
 TRAIN_FLAGS = (
     "--multirun",
     "--config-dir",
@@ -117,7 +117,7 @@ def candidates(line: str) -> list[str]:
         if words[-1] in FLAG_VALUES:
             return [value for value in FLAG_VALUES[words[-1]] if value.startswith(last)]
         return train_candidates(words[1:], last)
-    if verb in RUN_VERBS and len(words) == 1:
+    if verb in RUN_VERBS and len(words) <= (2 if verb == "compare" else 1):
         places = [*Path().glob("outputs/runs/*/"), *Path().glob("outputs/sweeps/*/runs/*/")]
         return sorted(str(path) for path in places if str(path).startswith(last))
     return []

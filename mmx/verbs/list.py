@@ -8,12 +8,15 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from mmx.errors import RunError
 from mmx.runs import index
 from mmx.verbs.arguments import Parser
 
 COLUMNS = ("run", "status", "source", "target", "transfer", "fusion", "seed")
+ERROR = 80
+"""Letters that are shown of why a run ended; the rest is in its status.json."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -33,16 +36,26 @@ def main(arguments: Sequence[str]) -> int:
     if not entries:
         console.print(f"no runs under {given.outputs} yet; mmx train makes the first")
         return 0
-    table = Table(*COLUMNS, "test", "gain", "seconds", box=None, header_style="bold")
+    failed = any(entry.get("error") for entry in entries)
+    heads = (*COLUMNS, "test", "gain", "seconds", *(["error"] if failed else []))
+    table = Table(*heads, box=None, header_style="bold")
     for entry in entries:
         first = next(iter((k, v) for k, v in entry["test"].items() if k != "loss"), None)
-        table.add_row(
+        if entry.get("regularizer"):
+            entry = {**entry, "transfer": f"{entry['transfer']} + {entry['regularizer']}"}
+        cells = [
             *(str(entry[name]) if entry[name] is not None else "" for name in COLUMNS),
             f"{first[0]} {first[1]:.3f}" if first else "",
             f"{entry['gain']:+.3f}" if entry["gain"] is not None else "",
             f"{entry['seconds']:.1f}" if entry["seconds"] is not None else "",
-        )
+            *([_short(entry.get("error") or "")] if failed else []),
+        ]
+        table.add_row(*map(Text, cells))  # an error that names [a,b] would be read as markup
     if not console.is_terminal:
-        console.width = 240
+        console.width = 320
     console.print(table)
     return 0
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= ERROR else f"{text[: ERROR - 1]}…"

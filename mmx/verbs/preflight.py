@@ -11,7 +11,7 @@ from mmx.errors import ConfigError, Problem
 from mmx.experiment import Experiment, assemble
 from mmx.verbs.train_line import Line
 
-STRICT = ("encoder.", "transfer")
+STRICT = ("encoder.", "transfer", "regularizer")
 """Where an override that no job reads is a mistake; elsewhere the run notes it."""
 
 
@@ -72,18 +72,31 @@ def _unread(found: Sequence[Job], before: Sequence[Problem]) -> list[Problem]:
     if before or not found:
         return []
     reasons: dict[str, list[str]] = {}
+    instead: dict[str, str] = {}
     for job in found:
         for text in job.overrides:
             key = text.lstrip("+~").split("=", 1)[0].replace("/", ".")
             for dropped, why in job.experiment.dropped.items():
                 if (key == dropped or key.startswith(f"{dropped}.")) and key.startswith(STRICT):
                     reasons.setdefault(text, []).append(why)
+                    instead[text] = _instead(text, key, job.experiment)
     return [
-        Problem(text, f"no code reads this: {why[0]}", type_this=f"leave out {text}")
+        Problem(text, f"has no effect, since {why[0]}", type_this=instead[text])
         for text, why in reasons.items()
         if len(why) == sum(text in job.overrides for job in found)
         and not _sibling_is_read(text, found)
     ]
+
+
+def _instead(text: str, key: str, experiment: Experiment) -> str:
+    """Return what to type where an override has no effect, or for it to have one."""
+    leave = "regularizer=none" if key == "regularizer" else f"leave out {text}"
+    if key.startswith("encoder."):
+        return leave
+    if experiment.joint:
+        return f"{leave}   (or sharing=none)"
+    other = "transfer=parameter" if "source" in experiment.dropped else "source=<task>"
+    return f"{leave}   (or {other})"
 
 
 def _sibling_is_read(text: str, found: Sequence[Job]) -> bool:

@@ -12,8 +12,9 @@ pretrained where encoder.image.pretrained=true or encoder.image.weights=FILE say
 which shows what features are worth that nothing has taught.
 
 The table on stderr is ordered by mean place over the scores that all candidates have; the probe
-breaks ties and stands in the last column. No single score is reliable. stdout carries one line,
-the path of ranking.csv; ranking.json beside it holds everything, and why a cell is blank:
+breaks ties and stands in the last column. No single score is reliable: the last line is the
+command that trains the first, a search with transfer=auto. stdout carries one line, the path of
+ranking.csv; ranking.json beside it holds everything, and why a cell is blank:
 outputs/ranks/<id>/. Interrupted, the same command goes on where it stopped.
 
 flags, in any place:
@@ -29,6 +30,7 @@ Exit code 1 if a candidate could not be ranked. mmx train --help lists all sourc
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -36,6 +38,7 @@ from typing import Any
 
 from rich.console import Console
 
+from mmx.config.signature import parameters
 from mmx.errors import ConfigError, Interrupted, MmxError, Problem, UsageError
 from mmx.experiment.fingerprint import essence
 from mmx.runs import ranking
@@ -45,6 +48,7 @@ from mmx.runs.view import view
 from mmx.stages.begin import context_of
 from mmx.stages.rank import rank
 from mmx.training.events import StopRequest, stop_on_signals
+from mmx.transfer.auto import Auto
 from mmx.verbs.arguments import allowed_packages
 from mmx.verbs.preflight import Job, preflight
 from mmx.verbs.train_line import read_line
@@ -68,9 +72,13 @@ def main(arguments: Sequence[str]) -> int:
             tip="mmx train --cfg job shows the config that the same overrides give",
         )
     allowed = allowed_packages(line.allow)
+    _refuse_unread(line.overrides)
     jobs = preflight(line, allowed)
     _refuse(jobs)
-    return _rank_all(list({job.experiment.fingerprint: job for job in jobs}.values()), rows)
+    each_once = list({job.experiment.fingerprint: job for job in jobs}.values())
+    flags = [f"--config-dir={path}" for path in line.config_dirs]
+    flags += [f"--allow={package}" for package in line.allow]
+    return _rank_all(each_once, rows, flags)
 
 
 def _take_rows(arguments: Sequence[str]) -> tuple[int, list[str]]:
@@ -88,18 +96,30 @@ def _take_rows(arguments: Sequence[str]) -> tuple[int, list[str]]:
     return int(given), rest
 
 
-def _refuse(jobs: Sequence[Job]) -> None:
-    """Refuse what a ranking cannot compare, and what it would not read.
+def _refuse_unread(overrides: Sequence[str]) -> None:
+    """Refuse what a ranking would not read.
 
     Raises:
-        ConfigError: Jobs differ in their target or seed, or an override is read by nothing.
+        ConfigError: There is such an override.
+    """
+    reason = "mmx rank trains nothing on the target, and reads this nowhere"
+    problems = [
+        Problem(text, reason, type_this=f"leave out {text}")
+        for text in overrides
+        if text.lstrip("+~").partition("=")[0].split(".")[0] in NOT_READ
+    ]
+    if problems:
+        raise ConfigError(dict.fromkeys(problems))
+
+
+def _refuse(jobs: Sequence[Job]) -> None:
+    """Refuse what a ranking cannot compare.
+
+    Raises:
+        ConfigError: Jobs differ in their target or seed, or take no weights from a source.
     """
     problems: list[Problem] = []
     for job in jobs:
-        for text in job.overrides:
-            if text.lstrip("+~").partition("=")[0].split(".")[0] in NOT_READ:
-                reason = "mmx rank trains nothing on the target, and reads this nowhere"
-                problems.append(Problem(text, reason, type_this=f"leave out {text}"))
         experiment = job.experiment
         starts = experiment.transfer.needs == "weights" if experiment.source else True
         if not starts or "source" in experiment.dropped:
@@ -131,7 +151,7 @@ def _no_weights(mode: str) -> Problem:
     )
 
 
-def _rank_all(jobs: Sequence[Job], rows: int) -> int:
+def _rank_all(jobs: Sequence[Job], rows: int, flags: Sequence[str]) -> int:
     """Rank every candidate, print the table, and return the exit code."""
     first = jobs[0].experiment
     place = Ranking.of(
@@ -141,7 +161,7 @@ def _rank_all(jobs: Sequence[Job], rows: int) -> int:
     directory.acquire()
     try:
         directory.set_status("running")
-        candidates = _candidates(jobs, rows, place)
+        candidates = _candidates(jobs, rows, place, flags)
         found = ranking.order(candidates)
         path = place.write(first.target.name, first.settings.seed, found)
         place.cleared()
@@ -163,10 +183,14 @@ def _rank_all(jobs: Sequence[Job], rows: int) -> int:
     return 1 if any(each.error for each in candidates) else 0
 
 
-def _candidates(jobs: Sequence[Job], rows: int, place: Ranking) -> list[Candidate]:
+def _candidates(
+    jobs: Sequence[Job], rows: int, place: Ranking, flags: Sequence[str]
+) -> list[Candidate]:
     """Return what is found of each job; one that fails is kept with its error."""
     console, found = Console(stderr=True), []
     labels = ranking.varied([job.composed.overrides for job in jobs])
+    if len(jobs) == 1:  # nothing varies
+        labels = [{"source": jobs[0].composed.choices["source"]}]
     with stop_on_signals() as stop:
         for job, label in zip(jobs, labels, strict=True):
             text = " ".join(job.composed.overrides)
@@ -174,17 +198,31 @@ def _candidates(jobs: Sequence[Job], rows: int, place: Ranking) -> list[Candidat
                 console.print(f"candidate {text}", style="bold", markup=False, soft_wrap=True)
             try:
                 facts = _facts(job, rows, place.work(job.experiment.fingerprint), stop)
-                found.append(Candidate(text, label, facts))
+                found.append(Candidate(text, label, facts, command=_command(job, flags)))
             except Interrupted:
                 raise
             except MmxError as error:
-                found.append(Candidate(text, label, error=" ".join(str(error).split())))
+                why = " ".join(error.message.split())
+                found.append(Candidate(text, label, error=why, tip=error.tip or ""))
             if stop.signal_number is not None:
                 raise Interrupted(
                     f"stopped after {len(found)} of {len(jobs)} candidates",
                     signal_number=stop.signal_number,
                 )
     return found
+
+
+def _command(job: Job, flags: Sequence[str]) -> str:
+    """Return what to type to train a candidate on the target: a search, where it has a source."""
+    kept = {f"transfer.{name}" for name in parameters(Auto)}
+    words = [
+        text
+        for text in job.composed.overrides
+        if (key := text.lstrip("+~").partition("=")[0]) != "transfer"
+        and (not key.startswith("transfer.") or key in kept)
+    ]
+    search = ["transfer=auto"] if job.experiment.source is not None else []
+    return shlex.join(["mmx", "train", *flags, *words, *search])
 
 
 def _facts(job: Job, rows: int, directory: RunDirectory, stop: StopRequest) -> dict[str, Any]:
@@ -206,7 +244,8 @@ def _say(found: Sequence[ranking.Placed]) -> None:
     for each in found:
         if each.candidate.error:
             console.print(
-                f"failed: {each.candidate.label}: {each.candidate.error}",
+                f"failed: {each.candidate.label}: {each.candidate.error}"
+                + (f"\n  tip: {each.candidate.tip}" if each.candidate.tip else ""),
                 markup=False,
                 highlight=False,
                 soft_wrap=True,

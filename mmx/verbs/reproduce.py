@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -18,10 +17,10 @@ from mmx.config import check, compose
 from mmx.config.compose import Composed
 from mmx.errors import ConfigError, RunError
 from mmx.experiment import assemble
-from mmx.runs.compare import Comparison, compare
 from mmx.runs.directory import RunDirectory, read_config
 from mmx.runs.view import view
 from mmx.verbs.arguments import Parser, allowed_packages, keep_threads
+from mmx.verbs.compare import say
 from mmx.verbs.train_single import conclude
 
 
@@ -30,7 +29,14 @@ def main(arguments: Sequence[str]) -> int:
     parser = Parser("reproduce", description=__doc__).with_allow()
     parser.add_argument("run", type=Path, metavar="RUN", help="a run directory or a config.yaml")
     parser.add_argument("changes", nargs="*", metavar="key=value", help="what to change")
-    parser.add_argument("--config-dir", type=Path, action="append", default=[], metavar="DIR")
+    parser.add_argument(
+        "--config-dir",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="the folder of your own YAML that the run was started with",
+    )
     given = parser.parse_args(arguments)
     allowed = allowed_packages(given.allow)
     parent = None if given.run.is_file() else RunDirectory.open(given.run)
@@ -55,8 +61,7 @@ def main(arguments: Sequence[str]) -> int:
         outcome = execution.execute(experiment, directory, listen, cached=False)
     code = conclude(directory, outcome)
     if code == 0 and parent is not None and parent.summary():
-        found = compare(parent, directory)
-        _say(Console(stderr=True), found)
+        found = say(Console(stderr=True), parent, directory)
         return 1 if found.drifted and not given.changes else 0
     return code
 
@@ -81,30 +86,3 @@ def _changed(
     if problems:
         raise ConfigError(problems)
     return again
-
-
-def _say(console: Console, found: Comparison) -> None:
-    """Print what is the same and what is not."""
-
-    def line(text: str) -> None:
-        console.print(text, highlight=False, markup=False, soft_wrap=True)
-
-    if not found.drifted:
-        line(f"identical: all {found.identical} numbers, bit for bit")
-    else:
-        line(f"drifted: {len(found.drifted)} numbers; {found.identical} identical")
-        for key, (old, new) in found.drifted.items():
-            line(f"  {key}: {_show(old)} -> {_show(new)}{_difference(old, new)}")
-    if found.around:
-        line("what differs around them:")
-        for key, (old, new) in found.around.items():
-            line(f"  {key}: {_show(old)} -> {_show(new)}")
-
-
-def _show(value: Any) -> str:
-    return repr(value) if isinstance(value, float) else str(value)
-
-
-def _difference(old: Any, new: Any) -> str:
-    both = isinstance(old, float) and isinstance(new, float)
-    return f"  ({new - old:+.3g})" if both else ""

@@ -8,11 +8,12 @@ No run ever reads them: a run of such a sweep is the run that its seed and fract
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from mmx.config import check, compose, signature
+from mmx.config.compose import Composed
 from mmx.errors import ConfigError, Problem
 from mmx.experiment.settings import LINE_KEYS, Settings
 from mmx.verbs.preflight import sweep_without_flag
@@ -53,11 +54,12 @@ def expand(line: Line) -> Line:
         if not {*LINE_KEYS, "experiment"} & {word.key for word in words}:
             return line
         job = compose.jobs(parsed)[0]
-        config = check.check(compose.parse(job), job, line.config_dirs)[0].config
+        composed = check.check(compose.parse(job), job, line.config_dirs)[0]
+    config = composed.config
     chosen = {key: config[key] for key in LINE_KEYS if config.get(key) is not None}
     if not chosen:
         return line
-    if problems := _problems(line, words, chosen, config):
+    if problems := _problems(line, words, chosen, composed):
         raise ConfigError(dict.fromkeys(problems))
     typed = {word.key for word in words}
     kept = [word.text for word in words if word.key not in LINE_KEYS]
@@ -74,9 +76,10 @@ def expand(line: Line) -> Line:
 
 
 def _problems(
-    line: Line, words: Sequence[_Word], chosen: dict[str, Any], config: dict[str, Any]
+    line: Line, words: Sequence[_Word], chosen: dict[str, Any], composed: Composed
 ) -> list[Problem]:
     """Return what does not go together."""
+    config = composed.config
     problems = [
         Problem(word.text, "stands for a sweep itself", type_this=_one_value(word.text))
         for word in words
@@ -103,7 +106,7 @@ def _problems(
             if word.key == "seed" and word.sweeps
         ]
     if "curve" in given:
-        problems += _fewer_rows(given["curve"], config.get("target"))
+        problems += _fewer_rows(given["curve"], composed, typed)
     return problems
 
 
@@ -113,16 +116,18 @@ def _one_value(text: str) -> str:
     return f"{key}=[{values}]" if key == "curve" else f"{key}=<integer>"
 
 
-def _fewer_rows(given: str, target: Any) -> list[Problem]:
+def _fewer_rows(given: str, composed: Composed, typed: Collection[str]) -> list[Problem]:
     """Refuse a curve over the rows of a target that something else has made fewer already."""
+    target = composed.config.get("target")
     found = target if isinstance(target, dict) else {}
-    return [
-        Problem(
-            given,
-            f"takes parts of all training rows, and target.{key}={signature.show(found[key])} "
-            "keeps some of them",
-            type_this=f"{given} target.{key}=null",
-        )
-        for key in ("fraction", "per_class", "limit")
-        if found.get(key) is not None
-    ]
+    task = composed.choices.get("target")
+    problems = []
+    for key in ("fraction", "per_class", "limit"):
+        if found.get(key) is not None:
+            said = f"target.{key}={signature.show(found[key])}"
+            keeps = f"{said} keeps some of them"
+            if f"target.{key}" not in typed:
+                keeps = f"target={task} keeps some of them unless told otherwise ({said})"
+            reason = f"takes parts of all training rows, and {keeps}"
+            problems.append(Problem(given, reason, type_this=f"{given} target.{key}=null"))
+    return problems

@@ -31,7 +31,7 @@ TRAINER = (
     "trainer.resident, trainer.workers, trainer.checkpoint_seconds, trainer.threads"
 )
 A_TABLE = "source=none target=table target.path=x.csv target.label=y 'target.columns={tabular: a}' "
-VERBS = "train, rank, eval, predict, resume, reproduce, list, cache, doctor, completion"
+VERBS = "train, rank, eval, predict, resume, reproduce, compare, list, cache, doctor, completion"
 
 ONE_PROBLEM = {
     # groups and options
@@ -77,7 +77,7 @@ fusion=[concat,gmu]: fusion takes one option
   accepted: {FUSIONS}""",
     "experiment=[cifar10,fahion]": """\
 experiment=[cifar10,fahion]: experiment has no option fahion
-  accepted: cifar10, cifar_halves, fashion, fashion_features
+  accepted: cifar10, cifar_halves, fashion, fashion_features, fsdd_from_images
   closest:  fashion
   type:     experiment=fashion""",
     "~fusion": f"""\
@@ -173,11 +173,11 @@ target.name=../../x: is part of a directory's name
   accepted: letters, digits and _, then also . + -""",
     # what nobody reads
     "encoder/text=lstm": """\
-encoder/text=lstm: no code reads this: no task of this run has text
+encoder/text=lstm: has no effect, since no task of this run has text
   type:     leave out encoder/text=lstm""",
     "transfer=feature source=none": """\
-transfer=feature: no code reads this: source=none: there is nothing to transfer
-  type:     leave out transfer=feature""",
+transfer=feature: has no effect, since there is no source to transfer from
+  type:     leave out transfer=feature   (or source=<task>)""",
     "+encoder.image.vectorizer._target_=mmx.modalities.text.Tokens": """\
 encoder.image.vectorizer: no code reads this key: a task says how its image is read
   type:     leave out encoder.image.vectorizer""",
@@ -187,7 +187,7 @@ seed=1,2: gives several values, and this is one run
     # parts that do not fit each other
     "source=digits target=fsdd": """\
 source=digits target=fsdd: no modality is in both: the source has image, the target audio
-  type:     source=none, or transfer=parameter 'transfer.map={audio: image}'""",
+  type:     source=none, or 'transfer.map={audio: image}' encoder/audio=spectrogram_cnn""",
     "source=none target=fsdd objective=mean_squared_error": """\
 objective=mean_squared_error: target=fsdd has a target of kind classes; \
 this objective is for regression
@@ -212,7 +212,7 @@ at most one of limit, fraction, per_class can be""",
     "-m encoder.image.width=30,128": """\
 encoder.image: `width` (=30) must be a multiple of 2 ** (depth - 1) = 8, since `depth` is 4""",
     "-m seed=1,2 encoder/text=lstm": """\
-encoder/text=lstm: no code reads this: no task of this run has text
+encoder/text=lstm: has no effect, since no task of this run has text
   type:     leave out encoder/text=lstm""",
     # flags
     "--config-dir nosuch": "--config-dir nosuch: is not a directory",
@@ -324,7 +324,7 @@ def test_what_the_message_says_to_type_is_accepted(mmx, line):
 def test_a_run_that_is_not_there(mmx):
     said = mmx("eval", "nowhere")
     assert said.err == "mmx: nowhere does not exist\n  tip: mmx list shows the runs\n"
-    assert (said.code, said.out) == (1, "")
+    assert (said.code, said.out) == (2, "")
 
 
 def test_no_runs_yet(mmx):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shlex
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,8 @@ import pytest
 from mmx.cli import main
 from mmx.verbs import rank as verb
 from mmx.verbs.completion import candidates
+from mmx.verbs.preflight import preflight
+from mmx.verbs.train_line import read_line
 
 Overrides = Callable[..., list[str]]
 Tables = dict[str, Path]
@@ -62,6 +65,29 @@ def test_the_same_command_says_the_same(line, capsys):
     assert first[1][0]["rows"] == 20
 
 
+def test_it_ends_with_the_whole_command_that_trains_the_best(line, capsys):
+    assert main(line("transfer=feature", "transfer.min_copied=0.9", "transfer.head=knn")) == 0
+    out, err = capsys.readouterr()
+    said = err.splitlines()[-1]
+    before = "no score is reliable alone, and none replaces training; the first of them: "
+    assert said.startswith(before + "mmx train source=table ")
+    words = shlex.split(said.removeprefix(before))
+    assert words[-2:] == ["transfer.min_copied=0.9", "transfer=auto"]
+    assert not {"transfer=feature", "transfer.head=knn"} & set(words)
+    found = preflight(read_line(words[2:]), [])
+    assert found[0].experiment.config["transfer"]["min_copied"] == 0.9
+    with Path(out.strip()).open() as file:
+        assert [row["source"] for row in csv.DictReader(file)] == ["table"]
+
+
+def test_without_a_source_the_command_trains_from_scratch(line, capsys):
+    given = [word for word in line() if not word.startswith("source")]
+    assert main([*given, "source=none"]) == 0
+    command = capsys.readouterr().err.splitlines()[-1].partition("mmx train ")[2]
+    assert "transfer=auto" not in command
+    assert preflight(read_line(shlex.split(command)), [])[0].experiment.source is None
+
+
 def test_one_that_fails_is_named_and_the_others_are_ranked(line, capsys, monkeypatch):
     real = verb.rank
 
@@ -73,9 +99,11 @@ def test_one_that_fails_is_named_and_the_others_are_ranked(line, capsys, monkeyp
     monkeypatch.setattr(verb, "rank", sometimes)
     assert main(line("-m", "encoder.image.width=8,16")) == 1
     out, err = capsys.readouterr()
-    assert err.splitlines()[-1] == "failed: encoder.image.width=16: it went wrong tip: do else"
+    assert err.endswith("\nfailed: encoder.image.width=16: it went wrong\n  tip: do else\n")
     with Path(out.strip()).open() as file:
-        assert [row["error"] for row in csv.DictReader(file)] == ["", "it went wrong tip: do else"]
+        assert [row["error"] for row in csv.DictReader(file)] == ["", "it went wrong"]
+    kept = json.loads(Path(out.strip()).with_name("ranking.json").read_text())["candidates"]
+    assert [row["tip"] for row in kept] == ["", "do else"]
 
 
 def test_interrupted_it_goes_on_where_it_stopped(line, capsys, monkeypatch, tmp_path):

@@ -99,15 +99,16 @@ curve=fraction: expected fractions or a list of numbers > 0 and ≤ 1 or null
   type:     curve=fractions""",
     "curve=[0.5]": """\
 curve=[0.5]: expected fractions or a list of numbers > 0 and ≤ 1 or null
-  type:     curve=null""",
+  type:     curve=fractions""",
     "curve=[0,0.5]": """\
 curve=[0,0.5]: expected fractions or a list of numbers > 0 and ≤ 1 or null
-  type:     curve=null""",
+  type:     curve=fractions""",
     "-m curve=0.1,0.5": """\
 curve=0.1,0.5: stands for a sweep itself
   type:     curve=[0.1,0.5]""",
     "curve=fractions": """\
-curve=fractions: takes parts of all training rows, and target.per_class=10 keeps some of them
+curve=fractions: takes parts of all training rows, and target=digits_av keeps some of them \
+unless told otherwise (target.per_class=10)
   type:     curve=fractions target.per_class=null""",
     f"curve=fractions {ALL} target.fraction=0.5": """\
 curve=fractions: takes parts of all training rows, and target.fraction=0.5 keeps some of them

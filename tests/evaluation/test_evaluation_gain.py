@@ -29,3 +29,10 @@ def test_verdicts(interval: tuple[float, float] | None, of_scratch: str, of_anot
     over_another = Gain("accuracy", 0.0, interval, "majority")
     assert over_another.verdict == of_another
     assert not over_another.negative  # nothing is transferred where no source is left out
+
+
+@pytest.mark.parametrize("interval", [None, (-0.2, -0.1), (0.1, 0.2), (-0.1, 0.1)])
+def test_models_that_learned_nothing_give_no_verdict(interval: tuple[float, float] | None) -> None:
+    gain = Gain("accuracy", -0.15, interval, learned=False)
+    assert gain.verdict == "no answer: neither is better than chance"
+    assert not gain.negative

@@ -49,7 +49,7 @@ def test_without_a_source_there_is_nothing_to_compare_with(composer):
     experiment = assemble(composer("source=none"))
     assert experiment.config["transfer"] == {"_target_": "mmx.transfer.scratch.Scratch"}
     assert experiment.config["control"] == "none"
-    assert experiment.dropped["transfer"] == "source=none: there is nothing to transfer"
+    assert experiment.dropped["transfer"] == "there is no source to transfer from"
     assert experiment.dropped["control"] == (
         "the run itself is from scratch: there is nothing to compare it with"
     )

@@ -84,6 +84,10 @@ control=3: expected text or a list of texts
 control=linear_probe: a linear probe reads the weights of a source trained before, and there is \
 no source
   type:     control=none   (or source=<task>)""",
+    "source=none control=[scratch,linear_probe]": """\
+control=[scratch,linear_probe]: a linear probe reads the weights of a source trained before, and \
+there is no source
+  type:     control=scratch   (or source=<task>)""",
     "transfer=structure control=[scratch,linear_probe]": """\
 control=[scratch,linear_probe]: a linear probe reads the weights of a source trained before, and \
 transfer=structure trains none

@@ -89,7 +89,7 @@ def test_a_run_is_reproduced_bit_for_bit(
     out, err = capsys.readouterr()
     again = RunDirectory.open(tmp_path / out.strip())
     assert again.path.parent == tmp_path / "outputs" / "runs"
-    assert "identical: all 66 numbers, bit for bit\n" in err
+    assert "identical: all 69 numbers, bit for bit\n" in err
     assert "drifted" not in err
     assert again.manifest()["parent"] == str(run.path)
     assert again.manifest()["fingerprint"] == run.manifest()["fingerprint"]
@@ -109,8 +109,8 @@ def test_a_change_says_what_drifted(
     out, err = capsys.readouterr()
     again = RunDirectory.open(tmp_path / out.strip())
     one, two = (each.summary()["target"]["metrics"]["test"]["loss"] for each in (run, again))
-    assert f"  target.metrics.test.loss: {one!r} -> {two!r}  ({two - one:+.3g})\n" in err
-    assert "what differs around them:\n  optimizer.lr: 0.003 -> 0.001\n" in err
+    assert f"  target.metrics.test.loss: {one:.6g} -> {two:.6g}  ({two - one:+.3g})\n" in err
+    assert "what differs around the numbers:\n  optimizer.lr: 0.003 -> 0.001\n" in err
     assert again.manifest()["overrides"][-1] == "optimizer.lr=0.001"
 
 

@@ -573,6 +573,16 @@ class TestRoom:
         fill(cache, 4, used=4)
         assert numbers(cache) == [3, 4]
 
+    def test_the_limit_holds_where_others_use_all_there_is(self, cache: Cache) -> None:
+        cache.limit_bytes = self.room_for(cache, 1)
+        first = fill(cache, 1)
+        said: list[str] = []
+        with taken(cache, first.key):
+            made = ({"w": torch.full((1000,), 2, dtype=torch.uint8)}, {})
+            cache.get_or_make("stage", {"number": 2}, lambda: made, say=said.append, what="w2")
+        assert said == ["w2: not kept, others use all there is room for"]
+        assert numbers(cache) == [1]
+
     def test_nothing_goes_for_what_does_not_fit_anyway(self, cache: Cache) -> None:
         cache.limit_bytes = self.room_for(cache, 2)
         fill(cache, 1)

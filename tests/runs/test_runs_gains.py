@@ -137,6 +137,47 @@ def test_a_sweep_without_controls_has_no_gains(tmp_path: Path) -> None:
     assert found.comparisons == 0
 
 
+def at_chance(path: Path, accuracy: float) -> Path:
+    """Say of a run's test split what the most frequent class has."""
+    file = path / "summary.json"
+    summary = json.loads(file.read_text())
+    summary["target"]["chance"] = {"accuracy": accuracy, "samples": SAMPLES}
+    file.write_text(json.dumps(summary))
+    return path
+
+
+@pytest.mark.parametrize(("least", "learned"), [(0.4, True), (0.5, False)])
+def test_a_group_at_chance_has_no_answer(tmp_path: Path, least: float, learned: bool) -> None:
+    members = [
+        at_chance(
+            run(
+                tmp_path,
+                str(seed),
+                seed,
+                drawn(seed, 0.1),
+                scratch=drawn(seed + 9, 0.5),
+                majority=drawn(seed + 20, 0.5),
+            ),
+            least,
+        )
+        for seed in range(3)
+    ]
+    found = gains({(): members})
+    over_scratch, over_majority = found.found
+    assert over_majority.gain.verdict == "worse than the majority control"  # it is chance itself
+    notes = gains_page.notes(found)
+    if learned:
+        assert over_scratch.gain.verdict == "negative transfer: the source hurts"
+        assert notes == [gains_page.SEEDS]
+    else:
+        assert over_scratch.gain.verdict == "no answer: neither is better than chance"
+        assert not over_scratch.gain.negative
+        assert notes == [gains_page.SEEDS, gains_page.AT_CHANCE]
+        assert "no answer: neither is better than chance" in {
+            cell for row in gains_page.grid(found).rows for cell in row
+        }
+
+
 def point(fraction: str, target: float, control: float, **group: str) -> GroupGain:
     gain = Gain("accuracy", target - control, (-1.0, 1.0))
     return GroupGain({**group, "target.fraction": fraction}, (0,), target, control, gain)
@@ -170,6 +211,27 @@ def test_where_no_part_is_enough_the_best_one_is_told() -> None:
     assert answer.text == (
         "fusion=gmu: with no fraction of the labels tried does the transfer reach what the scratch "
         "control has with 50 % (0.800 accuracy): at best 0.300 with 50 %"
+    )
+
+
+def test_the_whole_of_the_labels_is_no_smaller_part() -> None:
+    (answer,) = less_data([point("1.0", 0.7, 0.7), point("0.1", 0.6, 0.2)])
+    assert answer.reached == 1.0
+    assert answer.text == (
+        "no smaller part of the labels brings the transfer to what the scratch control has with "
+        "100 % (0.700 accuracy); with as many it has 0.700"
+    )
+
+
+def test_fractions_of_models_that_learned_nothing_say_nothing() -> None:
+    last = point("1.0", 0.1, 0.1)
+    gain = Gain("accuracy", 0.0, (-1.0, 1.0), learned=False)
+    last = GroupGain(last.group, (0,), 0.1, 0.1, gain)
+    (answer,) = less_data([last, point("0.1", 0.2, 0.1)])
+    assert answer.reached is None
+    assert answer.text == (
+        "no answer: with 100 % of the labels neither the transfer nor the scratch control does "
+        "better than always saying the most frequent class"
     )
 
 
@@ -230,6 +292,11 @@ def test_the_files_hold_the_numbers_in_full(paths: dict[Any, list[Path]], tmp_pa
     assert data["less_data"] == []
     html = (folder / "gains.html").read_text()
     assert html.count("<svg") == 1
+    assert html.count('class="whisker"') == 3  # one for each bar
+    for each in found.found:
+        low, high = each.gain.interval or (0.0, 0.0)
+        assert f"<title>{low:+.3f} … {high:+.3f}</title>" in html
+        assert f">{each.label} over {each.gain.control}</text>" in html
     assert "negative transfer: the source hurts" in html
 
 

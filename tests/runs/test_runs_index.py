@@ -8,6 +8,7 @@ import pytest
 
 from mmx.runs import index
 from mmx.runs.directory import RunDirectory
+from mmx.verbs import list as listing
 
 
 def run(where: Path, name: str, *, done: bool = True, accuracy: float = 0.5) -> RunDirectory:
@@ -43,10 +44,12 @@ EXPECTED = {
     "source": "s",
     "target": "t",
     "transfer": "parameter",
+    "regularizer": None,
     "fusion": "gmu",
     "test": {"accuracy": 0.5},
     "gain": 0.25,
     "seconds": 1.5,
+    "error": None,
 }
 
 
@@ -87,6 +90,83 @@ def test_a_sweeps_runs_are_listed_under_the_output_folder(tmp_path: Path) -> Non
     index.add(run(tmp_path / "sweeps" / "id" / "runs", "1_a"))
     assert [each["run"] for each in lines(tmp_path)] == ["sweeps/id/runs/1_a"]
     assert not (tmp_path / "sweeps" / "id" / index.INDEX).exists()
+
+
+def node(kind: str, **options: Any) -> dict[str, Any]:
+    return {"_target_": f"mmx.{kind}", **options}
+
+
+def unfinished(where: Path, name: str, error: str, **config: Any) -> RunDirectory:
+    directory = RunDirectory.create(
+        where,
+        label="x",
+        fingerprint="f" * 32,
+        config={
+            "target": node("tasks.cifar.Cifar10", name="cifar10"),
+            "transfer": node("transfer.parameter.Parameter", freeze=[]),
+            "fusion": node("fusion.gmu.Gmu"),
+            **config,
+        },
+        manifest={"seed": 3, "code": {"digest": "c"}},
+        files={},
+        exactly=where / name,
+    )
+    directory.set_status("failed", error=error)
+    return directory
+
+
+def test_a_run_that_failed_says_what_it_was_to_be_and_why_it_is_not(tmp_path: Path) -> None:
+    source = node("tasks.digits.Digits", name="digits")
+    regularizer = node("transfer.regularizers.l2_sp.L2Sp", alpha=0.1)
+    kept = {"source": source, "regularizer": regularizer}
+    unfinished(tmp_path / "runs", "1_a", "no room\n  tip: [make] some", **kept)
+    unfinished(tmp_path / "runs", "2_b", "no", source={}, regularizer={})
+    one, two = index.read(tmp_path)
+    keys = ("status", "source", "target", "transfer", "regularizer", "fusion", "error")
+    assert [one[key] for key in keys] == [
+        "failed", "digits", "cifar10", "parameter", "l2_sp", "gmu", "no room tip: [make] some",
+    ]  # fmt: skip
+    assert [two[key] for key in keys] == [
+        "failed", "none", "cifar10", "parameter", None, "gmu", "no",
+    ]  # fmt: skip
+    (tmp_path / "runs" / "2_b" / "config.yaml").write_text("- what")
+    assert index.read(tmp_path)[1]["target"] is None
+
+
+def shown(folder: Path, capsys: pytest.CaptureFixture[str]) -> list[list[str]]:
+    assert listing.main([str(folder)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    return [[cell for cell in line.split("  ") if cell.strip()] for line in lines]
+
+
+def test_the_list_names_the_regulariser_and_the_reason(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = run(tmp_path / "runs", "2_a")
+    heads, line = shown(tmp_path, capsys)
+    assert [cell.strip() for cell in line][4] == "parameter"
+    assert "error" not in " ".join(heads)
+    summary = done.summary()
+    summary["transfer"]["regularizer"] = {"name": "bss", "strength": 0.1}
+    done.write_json("summary.json", summary)
+    (tmp_path / index.INDEX).unlink()
+    long = "[text]: " + "x" * 100
+    unfinished(tmp_path / "runs", "3_b", long, regularizer=node("r.l2_sp.L2Sp"), source={})
+    heads, line, other = shown(tmp_path, capsys)
+    assert [cell.strip() for cell in heads][-1] == "error"
+    assert [cell.strip() for cell in line][4] == "parameter + bss"
+    assert [cell.strip() for cell in other] == [
+        "runs/3_b", "failed", "none", "cifar10", "parameter + l2_sp", "gmu", "3", f"{long[:79]}…",
+    ]  # fmt: skip
+
+
+def test_the_list_reads_an_index_of_before(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(tmp_path / "runs", "2_a")
+    old = {key: each for key, each in EXPECTED.items() if key not in ("regularizer", "error")}
+    (tmp_path / index.INDEX).write_text(json.dumps(old) + "\n")
+    assert [cell.strip() for cell in shown(tmp_path, capsys)[1]][4] == "parameter"
 
 
 def test_runs_are_listed_by_time_finished_or_not(tmp_path: Path) -> None:

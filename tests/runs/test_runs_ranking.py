@@ -91,6 +91,31 @@ def test_remarks_say_why_cells_are_blank_and_where_the_probe_disagrees() -> None
     assert not any("disagree" in line for line in agreeing)
 
 
+def test_an_h_score_at_its_most_for_all_is_explained_and_no_other() -> None:
+    def said(*values: float) -> list[str]:
+        found = order([candidate(str(v), {"h_score": v, "logme": v}, 0.4) for v in values])
+        return [line for line in remarks(found) if line.startswith("h_score")]
+
+    assert said(9.0, 8.9999) == [
+        "h_score 9.000 says nothing here: it is at its most, the number of classes less one, for "
+        "every candidate, as it is for any features that are nearly as many as the rows; "
+        "h_score_shrunk counts in its place"
+    ]
+    assert "for this candidate, as" in said(9.0)[0]
+    assert said(9.0, 8.9) == said(0.0001, 0.0) == said(8.4) == []
+    assert not any("h_score" in line for line in remarks(order([candidate("a", {}, 0.4)])))
+
+
+def test_the_best_is_named_by_the_command_that_trains_it() -> None:
+    facts = {"scores": {}, "blank": {}, "metric": "accuracy", "probe": 0.1}
+    worse = Candidate("w", {"source": "w"}, facts, command="mmx train source=w")
+    best = Candidate("b", {"source": "b"}, {**facts, "probe": 0.2}, command="mmx train source=b")
+    assert remarks(order([worse, best]))[-1] == (
+        "no score is reliable alone, and none replaces training; the first of them: "
+        "mmx train source=b"
+    )
+
+
 def test_what_differs_between_jobs() -> None:
     jobs = [["target=t", "source=a", "source.limit=3"], ["target=t", "source=b"]]
     assert varied(jobs) == [

@@ -8,7 +8,15 @@ from typing import Any
 import pytest
 
 from mmx.runs import report
-from mmx.runs.answer import answer, faster_text, gain_text, gain_texts
+from mmx.runs.answer import (
+    answer,
+    faster_text,
+    gain_text,
+    gain_texts,
+    line_texts,
+    search_texts,
+    title_text,
+)
 from mmx.runs.directory import RunDirectory
 from mmx.runs.manifest import code_digest, environment, surroundings
 
@@ -145,7 +153,8 @@ def test_one_epoch_and_a_constant_metric_make_a_chart(tmp_path: Path) -> None:
     assert chart["curves"] == [
         {"stage": "target", "color": report.COLORS["target"], "points": "40.0,180.0"}
     ]
-    assert (chart["low"], chart["high"], chart["last"]) == ("0.5", "0.5", 1)
+    assert (chart["low"], chart["high"]) == ("0.5", "0.5")
+    assert (chart["first"], chart["last"]) == ("epoch 1", "1")
 
 
 def test_a_real_run_writes_its_page(train: Callable[..., RunDirectory]) -> None:
@@ -250,8 +259,34 @@ def test_what_had_no_budget_is_not_said_to_have_an_equal_one() -> None:
 
 
 @pytest.mark.parametrize(
+    ("least", "faster"), [(None, True), (0.1, True), (0.19, False), (0.3, False)]
+)
+def test_catching_up_with_a_control_at_chance_is_not_told(
+    least: float | None, faster: bool, tmp_path: Path
+) -> None:
+    metrics = {"val": {"accuracy": 0.2}, "test": {"loss": 1.0, "accuracy": 0.2}}
+    metrics["val"]["loss"] = 1.0
+    gain = {"metric": "accuracy", "value": 0.1, "verdict": "unclear", "control": "scratch"}
+    found = {"metric": "accuracy", "value": 0.2, "control": "scratch"}
+    found |= {"control_steps": 9, "control_s": 1.0, "target_steps": 1, "target_s": 0.5}
+    content = summary(control={"scratch": {"metrics": metrics}}, gain=gain, faster=found)
+    if least is not None:
+        content["target"]["chance"] = {"accuracy": least, "samples": 200}
+    assert any(line.startswith("faster: ") for line in gain_texts(content)) is faster
+    run = make(tmp_path, content)
+    report.write(run)
+    html = (run.path / "report.html").read_text(encoding="utf-8")
+    assert ("faster: " in html) is faster
+
+
+@pytest.mark.parametrize(
     ("steps", "said"),
     [
+        (
+            0,
+            "faster: the scratch control's best validation accuracy (0.750) is reached by a fit "
+            "without steps; the control took 1,200 steps, 3.25 s",
+        ),
         (
             1,
             "faster: the scratch control's best validation accuracy (0.750) is reached after "
@@ -302,3 +337,103 @@ def test_every_stage_has_a_color_of_its_own(tmp_path: Path) -> None:
     (chart,) = report.charts(run.metrics())
     assert [each["stage"] for each in chart["curves"]] == stages
     assert len({each["color"] for each in chart["curves"]}) == 4
+
+
+def test_the_title_names_the_regulariser(tmp_path: Path) -> None:
+    content = summary()
+    assert title_text(content).endswith("(parameter, gmu, seed 7)")
+    content["transfer"]["regularizer"] = {"name": "l2_sp", "alpha": 0.01}
+    title = "digits → <script>alert(1)</script>  (parameter + l2_sp, gmu, seed 7)"
+    assert title_text(content) == answer(content)[0] == title
+    run = make(tmp_path, content)
+    report.write(run)
+    page = Page((run.path / "report.html").read_text(encoding="utf-8"))
+    assert " ".join(title.split()) in page.text
+
+
+def swept(*values: tuple[float, float]) -> dict[str, Any]:
+    """Return a summary with a line whose points have these metrics in validation and test."""
+    content = summary()
+    content["transfer"]["wise_ft"] = {
+        "metric": "accuracy",
+        "best": 0.5,
+        "kept": 1.0,
+        "alpha": {
+            f"{index / (len(values) - 1):g}": {"val": {"accuracy": val}, "test": {"accuracy": test}}
+            for index, (val, test) in enumerate(values)
+        },
+    }
+    return content
+
+
+def test_the_line_of_wise_ft_is_in_the_answer_and_on_the_page(tmp_path: Path) -> None:
+    content = swept((0.25, 0.2), (0.75, 0.5), (0.5, 0.6))
+    lines = [
+        "wise_ft: accuracy at α = 0, 0.5, …, 1; α = 1 is kept",
+        "  val   0.250  0.750  0.500",
+        "  test  0.200  0.500  0.600",
+    ]
+    assert line_texts(content) == lines
+    assert [each for each in answer(content) if each in lines] == lines
+    run = make(tmp_path, content)
+    metric(run, "target", 1, "loss", 0.5)
+    report.write(run)
+    page = Page((run.path / "report.html").read_text(encoding="utf-8"))
+    assert "α = 0.5 is best on validation, α = 1.0 is kept." in page.text
+    assert "α 0 0.5 1 val 0.250 0.750 0.500 test 0.200 0.500 0.600" in page.text
+    assert [chart["aria-label"] for chart in page.tags("svg")] == ["accuracy over α", "val.loss"]
+    val, test, _ = page.tags("polyline")
+    # 0.2 stands at the bottom, 0.75 at the top; α from the left margin to the right one
+    assert val["points"] == "40.0,167.3 260.0,40.0 480.0,103.6"
+    assert test["points"] == "40.0,180.0 260.0,103.6 480.0,78.2"
+    assert line_texts(summary()) == []
+    assert report.line(None) is None
+
+
+def test_points_of_a_line_that_are_no_numbers_are_not_drawn() -> None:
+    nan = float("nan")
+    found = report.line(swept((nan, nan), (0.5, nan))["transfer"]["wise_ft"])
+    assert found is not None
+    assert [each["stage"] for each in found["chart"]["curves"]] == ["val"]
+    assert found["rows"]["val"] == ["nan", "0.500"]
+    found = report.line(swept((nan, nan), (nan, nan))["transfer"]["wise_ft"])
+    assert found is not None
+    assert found["chart"] is None
+
+
+def searched() -> dict[str, Any]:
+    won = {"candidate": "transfer=feature", "epochs": 1, "accuracy": 0.5, "fate": "won"}
+    lost = {"candidate": "transfer=<b>", "epochs": 0, "accuracy": None, "fate": "failed: nan"}
+    content = summary()
+    content["timing"]["search_s"] = 7.5
+    content["transfer"]["auto"] = {
+        "budget": {"steps": 1200},
+        "steps": 1100,
+        "seconds": 7.5,
+        "tried": [won, lost],
+        "not_tried": {"transfer=adapter": "needs another source"},
+    }
+    return content
+
+
+def test_what_a_search_tried_is_in_the_answer_and_on_the_page(tmp_path: Path) -> None:
+    content = searched()
+    lines = [
+        "search: 2 of 3 candidates tried, in 1,100 steps and 7.5 s (budget 1,200 steps for all "
+        "trials; the source and the winner's own training come on top, and no control had any):",
+        "  transfer=feature, 1 epoch, accuracy 0.500: won",
+        "  transfer=<b>, fitted: failed: nan",
+        "  transfer=adapter: needs another source",
+    ]
+    assert search_texts(content) == lines
+    assert search_texts(summary()) == []
+    said = answer(content)
+    assert [line for line in said if line in lines] == lines
+    assert any("source 1.5 s, search 7.5 s, target 2.5 s" in str(line) for line in said)
+    run = make(tmp_path, content)
+    report.write(run)
+    page = Page((run.path / "report.html").read_text(encoding="utf-8"))
+    assert page.tags("b") == []
+    for line in lines:
+        assert line.strip() in page.text
+    assert "Cost: source 1.5 s, search 7.5 s, target 2.5 s" in page.text

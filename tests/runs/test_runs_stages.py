@@ -185,7 +185,12 @@ def test_structure_gains_nothing_where_nothing_differs(
     summary = run.summary()
     assert summary["gain"]["value"] == 0.0
     assert summary["gain"]["interval"] == [0.0, 0.0]
-    assert summary["gain"]["verdict"] == "no clear difference"
+    assert "transfer" not in summary["gain"]["verdict"]
+    assert (
+        "control scratch: the architecture is the source's and every weight of the run is fresh, "
+        "the same as from scratch: the gain is nothing by construction; "
+        "transfer.sparsity=magnitude takes the source's pattern along"
+    ) in summary["notes"]
     assert summary["control"]["scratch"]["metrics"] == summary["target"]["metrics"]
     assert summary["timing"]["source_s"] == 0.0
     one, two = (checkpoint.read(run.stage_file(stage))[0] for stage in ("target", "control"))

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mmx import execution
@@ -14,7 +16,11 @@ from mmx.config import compose
 from mmx.experiment import assemble
 from mmx.runs.cache import Cache
 from mmx.runs.directory import RunDirectory
-from mmx.training.events import Event
+from mmx.stages import artifacts
+from mmx.stages.begin import begin, context_of
+from mmx.training.events import Event, StopRequest
+from mmx.transfer.regularizers import delta
+from mmx.transfer.regularizers.channel_weights import channel_weights
 
 Overrides = Callable[..., list[str]]
 Kept = dict[str, dict]
@@ -208,3 +214,65 @@ def test_a_source_that_was_interrupted_is_not_kept_without_its_first_epochs(
     assert execution.execute(experiment, directory, lambda event: None)["status"] == "done"
     assert "stage" not in kinds(cache)
     assert {e["epoch"] for e in directory.metrics() if e["stage"] == "source"} == {1, 2}
+
+
+def test_a_weight_file_counts_by_its_content_wherever_it_lies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    found = []
+    for content in (b"1", b"2"):
+        (tmp_path / "w.pth").write_bytes(content)
+        found.append(artifacts._weights({"image": {"weights": "~/w.pth"}}))
+        assert found[-1] == artifacts._weights({"image": {"weights": str(tmp_path / "w.pth")}})
+    assert found[0] != found[1]
+    assert artifacts._weights({"image": {"weights": None}, "text": {}}) == {}
+
+
+def test_features_without_the_test_rows_are_not_those_of_a_run(
+    line: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    with compose.composer():
+        composed = compose.compose([*line("transfer=feature"), "device=cpu", "cache=off"])
+    experiment = assemble(composed.config)
+    directory = execution.create(
+        experiment, tmp_path / "runs", choices={}, overrides=[], unresolved={}
+    )
+    context = context_of(experiment, directory, lambda event: None, StopRequest())
+    begun = begin(context)
+    assert begun.given is not None
+    model, task = begun.given.trained.model, begun.target.task
+    splits = {**task.splits, "test": np.array([0])}
+    whole = replace(begun.target, task=replace(task, splits=splits))
+    few, all_ = (
+        artifacts.features_inputs(context, each, model, "image") for each in (begun.target, whole)
+    )
+    assert {name for name in few if few[name] != all_[name]} == {"rows"}
+
+
+def test_channel_weights_are_measured_once_for_all_that_they_do_not_depend_on(
+    cache: Cache, line: Callable[..., list[str]], once, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[str] = []
+
+    def counted(given, encoder, name: str, rows: int) -> list:
+        measured.append(name)
+        return channel_weights(given, encoder, name, rows)
+
+    monkeypatch.setattr(delta, "channel_weights", counted)
+    jobs = [
+        ("regularizer.strength=0.1",),
+        ("regularizer.strength=0.2", "fusion=concat", "transfer.fusion=false"),
+        ("regularizer.strength=0.1",),
+    ]
+    given = [line("regularizer=delta", "transfer.fusion=false", *more) for more in jobs]
+    cached = [numbers(once(each)) for each in given]
+    assert measured == ["image", "tabular"]
+    assert kinds(cache) == {"stage": 1, "channel_weights": 2}
+    for change in ("regularizer.probe_rows=5", "seed=1"):
+        once(line("regularizer=delta", "transfer.fusion=false", change))
+    assert kinds(cache) == {"stage": 2, "channel_weights": 6}
+    monkeypatch.setenv("MMX_CACHE_DIR", "off")
+    measured.clear()
+    assert cached == [numbers(once(each)) for each in given]
+    assert measured == ["image", "tabular"] * 3

@@ -86,6 +86,46 @@ def test_every_control_has_its_metrics_and_its_gain(whole: RunDirectory) -> None
     assert timing["control_s"] == pytest.approx(sum(timing["controls_s"].values()), abs=0.01)
 
 
+def test_models_that_learned_nothing_are_no_answer(
+    train: Train, line: Callable[..., list[str]], tables: Tables
+) -> None:
+    """With labels that no input tells apart, one answer for all rows is the best there is."""
+    from mmx.runs.answer import answer
+
+    rows = read(tables["two"])
+    random = np.random.default_rng(5)
+    for row in rows:
+        row["label"] = str(random.choice(["low", "middle", "high"]))
+    path = tables["two"].with_name("noise.csv")
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    run = train(*[text.replace(str(tables["two"]), str(path)) for text in line(ALL)])
+    found = run.summary()
+    tested = Counter(row["label"] for row in rows if row["split"] == "test")
+    part = max(tested.values()) / sum(tested.values())
+    assert found["target"]["chance"] == {"accuracy": part, "samples": sum(tested.values())}
+    ours = found["target"]["metrics"]["test"]["accuracy"]
+    theirs = found["control"]["scratch"]["metrics"]["test"]["accuracy"]
+    assert found["gain"]["learned"] is False
+    for name in ("scratch", "unimodal", "linear_probe"):
+        assert found["gains"][name]["verdict"] == "no answer: neither is better than chance"
+    assert "no answer" not in found["gains"]["majority"]["verdict"]
+    note = (
+        f"neither the target (accuracy {ours:.3f}) nor its scratch control ({theirs:.3f}) does "
+        f"better than always saying the most frequent class ({part:.3f} of "
+        f"{sum(tested.values())} test samples): this says nothing about transfer"
+    )
+    assert found["notes"][0] == note
+    lines = [text for text in answer(found) if isinstance(text, str)]
+    assert f"note: {note}" in lines
+    assert not any("faster" in text or "as fast" in text for text in lines)
+    html = (run.path / "report.html").read_text()
+    assert "this says nothing about transfer" in html
+    assert "as fast" not in html
+
+
 def test_stages_do_not_collide(whole: RunDirectory) -> None:
     stages = {path.name for path in (whole.path / "checkpoints").iterdir()}
     assert stages == {"source", "target", *STAGES}
@@ -253,6 +293,41 @@ def test_a_linear_probe_is_feature_transfer_with_concat(
     assert_same(tensors(plain, "target"), tensors(fresh, "control-linear_probe"))
     metrics = plain.summary()["target"]["metrics"]
     assert fresh.summary()["control"]["linear_probe"]["metrics"] == metrics
+
+
+PROBE = (
+    "control linear_probe: the run itself is a linear head on the source's frozen encoders: the "
+    "gain over this control is nothing by construction"
+)
+
+
+@pytest.mark.parametrize(
+    ("more", "same"),
+    [
+        ((), True),
+        (("transfer.head=mlp", "transfer.width=4"), False),
+        (("transfer.normalize=true",), False),
+        (("fusion.hidden=4",), False),
+        (("fusion=gmu",), False),
+        (("transfer.frozen=false",), False),
+    ],
+)
+def test_a_run_that_is_a_linear_probe_says_so(
+    train: Train, line: Callable[..., list[str]], more: tuple[str, ...], same: bool
+) -> None:
+    run = train(*line("transfer=feature", "control=linear_probe", "trainer.epochs=1", *more))
+    assert (PROBE in run.summary()["notes"]) is same
+    if same:
+        assert_same(tensors(run, "target"), tensors(run, "control-linear_probe"))
+        assert run.summary()["gain"]["value"] == 0
+
+
+def test_structure_that_reads_the_target_as_the_source_does_is_not_scratch(
+    train: Train, line: Callable[..., list[str]]
+) -> None:
+    """Columns of numbers are scaled as in the source: the control scales its own."""
+    run = train(*line("transfer=structure"))
+    assert not any("nothing by construction" in note for note in run.summary()["notes"])
 
 
 def test_a_probe_that_cannot_start_stops_the_run_before_the_target(

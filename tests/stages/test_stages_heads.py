@@ -68,6 +68,7 @@ def test_a_fitted_head_takes_no_step(run: Train, head: str) -> None:
     epochs = [e for e in directory.metrics() if e["stage"] == "target"]
     assert {(e["epoch"], e["step"], e["split"]) for e in epochs} == {(1, 0, "val")}
     assert {e["name"]: e["value"] for e in epochs} == target["metrics"]["val"]
+    assert "val.accuracy" in (directory.path / "report.html").read_text()  # of one look
     if head == "knn":
         assert "grid" not in transfer
         return

@@ -257,6 +257,8 @@ def test_a_run_keeps_tests_and_reopens_the_best_point(
     summary = run.summary()
     found = summary["transfer"]["wise_ft"]
     assert list(found["alpha"]) == [f"{alpha:g}" for alpha in ALPHAS]
+    assert found["metric"] == "accuracy"
+    assert 'aria-label="accuracy over α"' in (run.path / "report.html").read_text()
     best = max(
         found["alpha"],
         key=lambda a: (

@@ -10,7 +10,12 @@ from typing import Any
 import pytest
 import torch
 
+from mmx import execution, stages
+from mmx.config import compose
+from mmx.errors import TransferError
+from mmx.experiment import assemble
 from mmx.training import checkpoint
+from mmx.training.events import Event, StopRequest
 
 TWO = ("image", "tabular")
 
@@ -63,3 +68,136 @@ def test_a_schedule_that_is_too_long_is_said_and_what_waits_in_vain_is_frozen(
     assert found == thawed
     cut = {".".join(n.split(".")[:4]) for n in report["frozen"]}
     assert cut == {f"encoders.image.stages.{k}" for k in range(3)} | {"encoders.tabular.layers.0"}
+
+
+@pytest.mark.parametrize(
+    ("options", "beside", "said"),
+    [
+        (
+            ("transfer=joint", "transfer.weighting=gradnorm"),
+            {"companion", "weighting"},
+            "; {} more for training alone, of the source task, the weighting of both tasks",
+        ),
+        (("regularizer=co_tuning",), {"penalty"}, "; {} more for training alone, of the regulariz"),
+        (("regularizer=l2_sp",), set(), ""),
+    ],
+)
+def test_what_a_stage_keeps_beside_its_model_is_named_too(
+    once: Callable[[list[str]], Any],
+    tables: dict[str, Path],
+    overrides: Callable[..., list[str]],
+    options: tuple[str, ...],
+    beside: set[str],
+    said: str,
+) -> None:
+    given = overrides(tables["one"], tables["two"], TWO, "control=none", "precision=fp32")
+    run = once([*given, *options])
+    report = json.loads((run.path / "transfer.json").read_text())
+    lists = [n for k in ("copied", "adapted", "frozen", "fresh", "beside") for n in report[k]]
+    assert sorted(lists) == sorted(checkpoint.read(run.stage_file("target"))[0])
+    assert {name.split(".")[0] for name in report["beside"]} == beside
+    line = next(x for x in (run.path / "run.log").read_text().splitlines() if "tensors: " in x)
+    assert f"{len(report['fresh'])} fresh{said.format(len(report['beside']))}" in line
+
+
+def test_the_log_says_which_classes_are_named_otherwise_and_the_report_has_all(
+    once: Callable[[list[str]], Any], tables: dict[str, Path], overrides: Callable[..., list[str]]
+) -> None:
+    renamed = tables["one"].with_name("renamed.csv")
+    renamed.write_text(tables["one"].read_text().replace(",low,", ",Low,"))
+    more = ("control=none", "transfer.class_map={middle: high, high: middle}")
+    run = once(overrides(renamed, tables["two"], TWO, *more))
+    report = json.loads((run.path / "transfer.json").read_text())
+    assert report["classes"] == {"high": "middle", "low": "Low", "middle": "high"}
+    note = (
+        "the head takes the source's rows of 3 of 3 classes shared by name "
+        "(high=middle, low=Low, middle=high)"
+    )
+    assert note in run.summary()["notes"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("transfer.class_map={cow: low}",), "transfer.class_map names 'cow', no class of the s"),
+        (
+            ("transfer=auto", "transfer.class_map={low: cow}"),
+            "transfer.class_map names 'cow', no c",
+        ),
+        (("source.label=a_third", "transfer=adapter"), "several classes of the source read as 'l"),
+        (
+            ("target.columns={image: picture, tabular: [b]}", "transfer.min_copied=0.9"),
+            "7 of the 8 tensors of the tabular encoder would come from the source's",
+        ),
+        (
+            ("target.columns={image: picture, tabular: [b]}", "transfer=feature"),
+            "the source's tabular encoder fits only in part",
+        ),
+        (
+            ("regularizer=l2_sp", "transfer.freeze=[encoders.*]", "transfer.fusion=false"),
+            "regularizer=l2_sp: no trained parameter came from the source",
+        ),
+        (
+            ("regularizer=stochnorm", "transfer.freeze=[encoders.image.*]"),
+            "regularizer=stochnorm: no batch norm that trains came from the source",
+        ),
+        (
+            ("regularizer=rkd", "transfer.freeze=[encoders.*]"),
+            "regularizer=rkd: no encoder of the target that trains is built like one of",
+        ),
+        (
+            (
+                "target.columns={image: picture, tabular: [b]}",
+                "transfer=structure",
+                "regularizer=rkd",
+                "modalities=[tabular]",
+            ),
+            "regularizer=rkd: no encoder of the target that trains is built like one of",
+        ),
+        (
+            ("control=linear_probe", "target.columns={image: picture, tabular: [b]}"),
+            "control linear_probe: the source's tabular encoder fits only in part",
+        ),
+        (
+            (
+                "source.columns={image: photo}",
+                "target.columns={audio: sound}",
+                "transfer.map={audio: image}",
+                "encoder/audio=spectrogram_cnn",
+                "encoder.audio.width=16",
+            ),
+            "3 of the 24 tensors of the audio encoder would come from the source's image encoder",
+        ),
+    ],
+)
+def test_what_cannot_be_transferred_is_refused_before_the_source_is_trained(
+    tables: dict[str, Path],
+    tmp_path: Path,
+    overrides: Callable[..., list[str]],
+    options: tuple[str, ...],
+    message: str,
+) -> None:
+    lines = tables["one"].read_text().splitlines()
+    source = tables["one"].parent / "alike.csv"  # beside its pictures
+    alike = [f"{row},{('Low', 'low')[k % 2]}" for k, row in enumerate(lines[1:])]
+    source.write_text("\n".join([f"{lines[0]},a_third", *alike]) + "\n")
+    used = ("image", "audio") if "encoder/audio=spectrogram_cnn" in options else TWO
+    given = overrides(
+        source, tables["two"], used, "control=none", "device=cpu", "trainer.threads=1"
+    )
+    with compose.composer():
+        composed = compose.compose([*given, *options, f"output_dir={tmp_path}"])
+    experiment = assemble(composed.config)
+    directory = execution.create(
+        experiment,
+        tmp_path / "runs",
+        choices=composed.choices,
+        overrides=composed.overrides,
+        unresolved=composed.unresolved,
+    )
+    heard: list[Event] = []
+    with pytest.raises(TransferError) as caught:
+        stages.run(experiment, directory, heard.append, StopRequest(), cached=False)
+    assert caught.value.message.startswith(message)
+    assert not directory.stage_file("source").exists()
+    assert [event for event in heard if event.kind == "stage"] == []

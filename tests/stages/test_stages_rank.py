@@ -316,3 +316,13 @@ def test_the_probe_of_labels_takes_the_likelier() -> None:
     x = torch.tensor([[0.0], [0.0], [1.0], [1.0]])
     y = torch.tensor([[0.0, 1.0], [0.0, 1.0], [1.0, 1.0], [1.0, 1.0]])
     assert short_probe((x, y), (x, y), Target("multilabel", ("a", "b"))) == ("f1_macro", 1.0)
+
+
+def test_what_cannot_start_is_said_before_the_source_is_trained(
+    overrides: Overrides, tables: Tables, tmp_path: Path
+) -> None:
+    short = ("target.columns={image: picture, tabular: [b]}", "transfer.min_copied=0.9")
+    said: list[Event] = []
+    with pytest.raises(TransferError, match=r"^7 of the 8 tensors of the tabular encoder would"):
+        ranked(overrides(tables["one"], tables["two"], TWO, *short), tmp_path, said=said)
+    assert [event for event in said if event.kind == "stage"] == []

@@ -136,7 +136,7 @@ def test_what_it_did_is_said(train: Run, line: Line) -> None:
     data, log = record(run), (run.path / "run.log").read_text()
     assert data["plan"]["candidates"] == NAMES
     assert data["plan"]["refused"] == {}
-    assert "search 7 candidates, 60 steps: 7 for 1 epoch, then 4 for 2 epochs, then 2 for 4" in log
+    assert "search 7 candidates, 60 steps for all trials: 7 for 1 epoch, then 4 for 2 epochs" in log
     for name in NAMES:
         fate = fate_of(data, name)
         assert fate == "won" if name == data["winner"] else fate.startswith("rung ")
@@ -382,36 +382,101 @@ def searched(line: Line, tmp_path: Path) -> Iterator[Callable[..., dict[str, Any
 
 
 class Ticking:
-    """A clock by which each trial takes one second."""
+    """A clock by which each epoch of a trial takes one second, and all else no time."""
 
-    def __init__(self) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 0.0
+        real = trials.train
+
+        def train(context: Any, stage: Any) -> Any:
+            self.now += context.experiment.trainer.epochs
+            return real(context, stage)
+
+        monkeypatch.setattr(trials, "train", train)
 
     def __call__(self) -> float:
-        self.now += 1.0
         return self.now
 
 
-SECONDS = ("transfer.budget_steps=null", "transfer.budget_seconds=9")
+def seconds(budget: float) -> tuple[str, ...]:
+    """Return a search of 6 candidates in rungs of 6, 3 and 2, for 1, 2 and 4 epochs if it can."""
+    return (
+        "transfer.budget_steps=null",
+        f"transfer.budget_seconds={budget}",
+        "transfer.heads=[linear]",
+    )
 
 
-def test_a_budget_of_seconds_starts_nothing_when_its_share_is_spent(searched: Any) -> None:
-    data = searched(*SECONDS, clock=Ticking())
-    first, second, third = data["rungs"]  # 3 seconds each
-    assert [len(each["tried"]) for each in (first, second, third)] == [3, 3, 2]
-    late = "rung 1: no time, its share of the seconds was spent after 3 of 7"
-    assert [why for why in first["dropped"].values() if "no time" in why] == [late] * 4
-    assert first["tried"] == data["order"][:3]
-    assert len(first["kept"]) == 3
-    assert data["plan"]["budget"] == {"seconds": 9}
-    assert [rung["epochs"] for rung in data["rungs"]] == [1, 2, 4]
+def test_a_budget_of_seconds_makes_rungs_smaller_and_shorter(
+    searched: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = searched(*seconds(15), clock=Ticking(monkeypatch))
+    first, second, third = data["rungs"]  # 5 seconds each
+    assert [len(each["tried"]) for each in (first, second, third)] == [5, 2, 2]
+    assert [each["epochs"] for each in (first, second, third)] == [1, 2, 3]
+    assert first["tried"] == data["order"][:5]
+    late = "rung 1: no time, its share of the seconds has room for 5 of 6"
+    assert first["dropped"][data["order"][5]] == late
+    late = "rung 2: no time, its share of the seconds has room for 2 of 3"
+    assert second["dropped"] == {first["kept"][2]: late}
+    assert sum(each["seconds"] for each in data["trials"]) == 15
+    assert data["plan"]["budget"] == {"seconds": 15}
 
 
-def test_without_time_for_a_rung_the_one_before_decides(searched: Any) -> None:
-    data = searched("transfer.budget_steps=null", "transfer.budget_seconds=0.5", clock=Ticking())
+@pytest.mark.parametrize("budget", [1, 4, 9, 15, 18, 26, 100])
+def test_a_budget_of_seconds_is_kept(
+    searched: Any, monkeypatch: pytest.MonkeyPatch, budget: int
+) -> None:
+    data = searched(*seconds(budget), clock=Ticking(monkeypatch))
+    assert sum(each["seconds"] for each in data["trials"]) <= budget
+    assert data["winner"] in data["rungs"][-1]["kept"]
+
+
+def test_a_resumed_search_of_so_many_seconds_decides_as_it_had(
+    line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment, directory = made(line(*seconds(15)), tmp_path)
+    clock, found = Ticking(monkeypatch), []
+    for _ in range(2):
+        context = context_of(experiment, directory, lambda event: None, StopRequest())
+        search.settled(context, clock)
+        found.append(record(directory))
+        killed = {**found[-1], "trials": found[-1]["trials"][:-1], "winner": None}
+        (directory.path / "auto.json").write_text(json.dumps(killed))
+    for key in ("rungs", "trials", "winner"):
+        assert found[0][key] == found[1][key]
+
+
+def test_without_time_for_a_second_trial_nothing_is_compared(
+    searched: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = searched(*seconds(1), clock=Ticking(monkeypatch))
     assert len(data["trials"]) == 1
     assert data["winner"] == data["order"][0] == "transfer=scratch"
-    assert data["verdict"] == "there was nothing else to try"
+    assert data["verdict"] == "the budget had room for no other: it was compared with nothing"
+
+
+def test_that_transfer_was_better_is_said_of_as_long_as_both_were_in(searched: Any) -> None:
+    data = searched()
+    assert data["winner"] != "transfer=scratch"
+    (epochs,) = {
+        {0: 1, 1: 2, 2: 4}[place]
+        for place, rung in enumerate(data["rungs"])
+        if "transfer=scratch" in rung["dropped"]
+    }
+    assert data["verdict"] == (
+        f"on validation, with the help of one, it did better than from scratch after {epochs} of "
+        "4 epochs"
+    )
+
+
+def test_a_scratch_that_fails_says_nothing_of_the_transfer(
+    searched: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing(monkeypatch, lambda mode, epochs: mode == "Scratch")
+    assert searched()["verdict"] == (
+        "from scratch could not be trained: whether transfer helps is not known"
+    )
 
 
 def failing(monkeypatch: pytest.MonkeyPatch, fails: Callable[[str, int], bool]) -> None:

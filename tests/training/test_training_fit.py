@@ -226,6 +226,87 @@ def test_a_regulariser_counts_once_a_step_whatever_the_batches(
     plain.fit()
     difference = run.epochs()[0][2]["train.loss"] - plain.epochs()[0][2]["train.loss"]
     assert difference == pytest.approx(0.25 * count, rel=1e-5)
+    assert run.epochs()[0][2]["train.penalty"] == pytest.approx(0.25 * count, rel=1e-6)
+    assert "train.penalty" not in plain.epochs()[0][2]
+
+
+class Rising(Penalty):
+    """Of batches of n rows the k-th says k + n / 100, and has the gradient of no loss."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("count", torch.zeros(()))
+
+    def forward(self, step: Step) -> torch.Tensor:
+        self.count += 1
+        return self.count.clone() + len(step.outputs) / 100
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_the_penalty_of_an_epoch_is_its_mean_over_the_steps(bench, accumulate: int) -> None:
+    run = bench(trainer={"epochs": 2, "accumulate": accumulate}, penalty=Rising())
+    run.fit()
+    sizes, count, expected = [8, 8, 8, 8, 5], 0, []
+    for _ in range(2):
+        steps = []
+        for first in range(0, 5, accumulate):
+            group = sizes[first : first + accumulate]
+            said = 0.0
+            for size in group:
+                count += 1
+                said += size / sum(group) * (count + size / 100)
+            steps.append(said)
+        expected.append(sum(steps) / len(steps))
+    assert [values["train.penalty"] for _, _, values in run.epochs()] == pytest.approx(
+        expected, rel=1e-6
+    )
+    assert list(run.epochs()[0][2])[:2] == ["train.loss", "train.penalty"]
+
+
+def test_the_penalty_is_that_of_a_run_that_was_not_stopped(bench, stop_after, tmp_path) -> None:
+    found = []
+    for stops in ((), (2, 9)):
+        (tmp_path / "state.safetensors").unlink(missing_ok=True)
+        events = []
+        for stop in (*stops, 99):
+            run = bench(trainer={"epochs": 3})
+            run.penalty = Pull(run.model, 0.5)
+            if stop < 99:
+                with pytest.raises(Interrupted):
+                    run.fit(stop_after(stop))
+            else:
+                run.fit()
+            events += run.epochs()
+        found.append([values["train.penalty"] for _, _, values in events])
+    assert found[0] == found[1]
+    assert found[0][0] < found[0][-1]  # it moves
+
+
+def test_the_penalty_waits_for_the_device_no_more_often(bench, monkeypatch) -> None:
+    calls = []
+    for penalty in (None, Rising()):
+        run = bench(trainer={"epochs": 1, "batch_size": 4}, missing=False, penalty=penalty)
+        waits = 0
+
+        def counted(self: Tensor, *, plain=Tensor.tolist) -> object:
+            nonlocal waits
+            waits += 1
+            return plain(self)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Tensor, "tolist", counted)
+            for name in ("item", "__float__", "__bool__"):
+                plain = getattr(Tensor, name)
+
+                def other(self: Tensor, plain=plain) -> object:
+                    nonlocal waits
+                    waits += 1
+                    return plain(self)
+
+                patched.setattr(Tensor, name, other)
+            run.fit()
+        calls.append(waits)
+    assert calls[0] == calls[1] > 0
 
 
 def test_rates_weigh_each_parameter(bench) -> None:

@@ -245,6 +245,16 @@ def test_needs_what_it_asks_for(regularizer, name):
 
 
 @EACH
+def test_it_says_whether_it_reads_outputs(world, bound, regularizer, name):
+    found = []
+    for shift in (0, 1):
+        here = world()
+        penalty, step = bound(here, name), here.step()
+        found.append(value(penalty, replace(step, outputs=step.outputs.roll(shift, dims=0))))
+    assert regularizer(name).reads_outputs == (not torch.equal(*found))
+
+
+@EACH
 def test_binding_leaves_the_generator_and_the_model_alone(world, regularizer, name):
     here = world()
     before = {k: v.clone() for k, v in here.model.state_dict().items()}

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from mmx.encoders.audio.logmel_cnn import LogmelCnn
 from mmx.encoders.audio.logmel_lstm import LogmelLstm
+from mmx.encoders.audio.spectrogram_cnn import SpectrogramCnn
+from mmx.encoders.audio.spectrogram_resnet18 import SpectrogramResNet18
 from mmx.encoders.image.resnet import ResNet18
 from mmx.encoders.image.small_cnn import SmallCnn
 from mmx.encoders.image.vit_b_16 import VitB16
@@ -38,6 +40,8 @@ TABLE = TabularSpec(("a", "b"), (0.0, 0.0), (1.0, 1.0), (), ())
 CNN = partial(SmallCnn, IMAGES, width=8, depth=2)
 VIT = partial(VitB16, IMAGES, layers=6, heads=2, width=8, mlp_width=8)
 LOGMEL = partial(LogmelCnn, SOUNDS, width=16, mels=8)
+SPECTRAL = partial(SpectrogramCnn, SOUNDS, width=8, depth=2, mels=8)
+SPECTRAL_RESNET = partial(SpectrogramResNet18, SOUNDS, mels=16)
 MLP = partial(Mlp, TABLE, width=6, hidden=5)
 MEAN = partial(EmbeddingMean, WORDS, width=5)
 LSTM = partial(LogmelLstm, SOUNDS, width=4, mels=8)
@@ -46,6 +50,7 @@ ENCODERS = {
     "cnn": CNN,
     "vit": VIT,
     "logmel": LOGMEL,
+    "spectral": SPECTRAL,
     "mlp": MLP,
     "mean": MEAN,
     "lstm": LSTM,
@@ -64,7 +69,7 @@ def inputs(kind: str, rows: int, seed: int = 0) -> tuple[Tensor, Tensor | None]:
         return torch.rand(rows, 3, 8, 8, generator=draw, dtype=torch.float64), None
     if kind == "mlp":
         return torch.randn(rows, TABLE.width, generator=draw, dtype=torch.float64), None
-    if kind in ("logmel", "lstm"):
+    if kind in ("logmel", "lstm", "spectral", "spectral_resnet"):
         x = torch.rand(rows, 900, generator=draw, dtype=torch.float64) - 0.5
         lengths = torch.randint(200, 900, (rows,), generator=draw)
         return x * (torch.arange(900) < lengths[:, None]), lengths
@@ -82,6 +87,8 @@ def inputs(kind: str, rows: int, seed: int = 0) -> tuple[Tensor, Tensor | None]:
         (partial(ResNet18, IMAGES), ["layers.0", "layers.1", "layers.2", "layers.3"]),
         (VIT, [f"net.encoder.layers.encoder_layer_{k}" for k in (1, 2, 4, 5)]),
         (LOGMEL, ["norms.0", "norms.1", "norms.2"]),
+        (SPECTRAL, ["stages.0", "stages.1"]),
+        (SPECTRAL_RESNET, ["layers.0", "layers.1", "layers.2", "layers.3"]),
         (MLP, ["layers.0", "layers.1"]),
         (MEAN, [""]),
         (LSTM, [""]),
@@ -366,8 +373,38 @@ def test_encoders_of_other_shapes_are_refused(world, bound):
     )
 
 
-def test_padding_of_sounds_counts_nothing():
-    encoder, source = make("logmel"), make("logmel")
+@pytest.mark.parametrize("made", [SPECTRAL, SPECTRAL_RESNET])
+def test_every_stage_of_a_spectrogram_has_a_map(made):
+    encoder = made().double().eval().requires_grad_(False)
+    x, lengths = inputs("spectral", 2)
+    maps = maps_of(encoder, x, lengths)
+    assert [each.values.shape[1] for each in maps] == list(encoder.level_widths)
+    for each, level in zip(maps, encoder(x, lengths).levels, strict=True):
+        torch.testing.assert_close(each.mean(each.values), level)
+
+
+def test_stages_that_are_gone_around_are_refused():
+    class Around(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stages = nn.ModuleList(nn.Sequential(nn.Linear(TABLE.width, 3)) for _ in "ab")
+
+        def forward(self, x, lengths=None):
+            first, second = self.stages
+            pooled = first(x) + second[0](x)
+            return Features(pooled[:, None], torch.ones(len(x), 1).bool(), pooled)
+
+    with pytest.raises(TransferError) as caught:
+        channel_weights(given([batch_of("mlp", 6, 1)]), Around().double().eval(), "m", 6)
+    assert str(caught.value) == (
+        "regularizer=delta: 1 of the 2 stages of Around run as modules, and the maps of the "
+        "others are not seen\n  tip: regularizer=rkd"
+    )
+
+
+@pytest.mark.parametrize("kind", ["logmel", "spectral"])
+def test_padding_of_sounds_counts_nothing(kind):
+    encoder, source = make(kind), make(kind)
     for parameter in encoder.parameters():
         parameter.add_(0.1)
     x, lengths = inputs("logmel", 4)

@@ -11,7 +11,7 @@ from mmx.transfer.classes import SYNONYMS, check_class_map, in_words, match_clas
 
 CIFAR10 = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 STL10 = ["airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck"]
-TIP = "\n  tip: say which one is meant: 'transfer.class_map={source_class: target_class}'"
+TIP = "\n  tip: say which one is meant, such as 'transfer.class_map={%s}'"
 
 
 def test_cifar10_and_stl10_share_nine_classes() -> None:
@@ -30,33 +30,55 @@ def test_cifar10_and_stl10_share_nine_classes() -> None:
     }
     assert rows == {STL10.index(new): CIFAR10.index(old) for new, old in mapping.items()}
     assert in_words(mapping, STL10) == (
-        "airplane=airplane, bird=bird, car=automobile, cat=cat, deer=deer, dog=dog, "
-        "horse=horse, ship=ship, truck=truck; fresh: monkey"
+        "9 of 10 classes shared by name (car=automobile); fresh: monkey"
     )
     back = match_classes(STL10, CIFAR10, {})
     assert back == {old: new for new, old in rows.items()}
 
 
 @pytest.mark.parametrize(
-    ("source", "target", "message"),
+    ("source", "target", "message", "pair"),
     [
-        (("Cat", "cat"), ("cat", "dog"), "several classes of the source read as 'cat'"),
-        (("cat",), ("ca-t", "c at"), "several classes of the target read as 'cat'"),
+        (
+            ("Cat", "cat"),
+            ("cat", "dog"),
+            "several classes of the source read as 'cat': Cat, cat",
+            ("Cat", "cat"),
+        ),
+        (
+            ("cat",),
+            ("ca-t", "c at"),
+            "several classes of the target read as 'cat': ca-t, c at",
+            ("cat", "ca-t"),
+        ),
         (
             ("x", "X", "Straße", "strasse"),
             ("strasse",),
-            "several classes of the source read as 'strasse'",
+            "several classes of the source read as 'strasse': Straße, strasse",
+            ("Straße", "strasse"),
         ),
-        (("couch",), ("sofa", "So Fa"), "several classes of the target read as 'couch'"),
-        (("tv", "television"), ("TV monitor",), "several classes of the source read as 'tv'"),
+        (
+            ("couch",),
+            ("sofa", "So Fa"),
+            "several classes of the target read as 'couch': sofa, So Fa",
+            ("couch", "sofa"),
+        ),
+        (
+            ("tv", "television"),
+            ("TV monitor",),
+            "several classes of the source read as 'tv': tv, television",
+            ("tv", "TV monitor"),
+        ),
     ],
 )
 def test_ambiguous_names_are_refused(
-    source: tuple[str, ...], target: tuple[str, ...], message: str
+    source: tuple[str, ...], target: tuple[str, ...], message: str, pair: tuple[str, str]
 ) -> None:
     with pytest.raises(TransferError) as caught:
         match_classes(source, target, {})
-    assert str(caught.value) == message + TIP
+    assert str(caught.value) == message + TIP % ": ".join(pair)
+    rows = match_classes(source, target, dict([pair]))  # what the tip says to type
+    assert rows[target.index(pair[1])] == source.index(pair[0])
 
 
 @pytest.mark.parametrize(
@@ -127,8 +149,11 @@ def test_a_class_map_of_a_task_without_classes() -> None:
 
 def test_long_mappings_are_cut_in_words() -> None:
     names = [str(number) for number in range(23)]
-    assert in_words({name: name for name in names}, names) == (
-        ", ".join(f"{name}={name}" for name in names[:20]) + ", … (3 more)"
+    assert in_words({name: name for name in names}, names) == "23 of 23 classes shared by name"
+    assert in_words({name: f"no {name}" for name in names}, names) == (
+        "23 of 23 classes shared by name ("
+        + ", ".join(f"{name}=no {name}" for name in names[:20])
+        + ", … (3 more))"
     )
     assert in_words({"0": "0"}, names).endswith(", 20, … (2 more)")
 

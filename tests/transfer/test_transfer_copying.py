@@ -16,10 +16,11 @@ from mmx.fusion.gmu import Gmu
 from mmx.fusion.hierarchical import Hierarchical
 from mmx.fusion.late_weighted import LateWeighted
 from mmx.fusion.weighted_sum import WeightedSum
+from mmx.mapping.linear import Linear
 from mmx.modalities import Spec
 from mmx.modalities.image import ImageSpec
 from mmx.modalities.tabular import TabularSpec
-from mmx.model import MultimodalModel
+from mmx.model import MultimodalModel, Parts
 from mmx.transfer import Source
 from mmx.transfer.copying import copy_fitting
 
@@ -40,6 +41,7 @@ def make(
     image: bool = True,
     tabular: bool = True,
     width: int = 8,
+    mapping: type[Linear] | None = None,
 ) -> MultimodalModel:
     torch.manual_seed(seed)
     specs: dict[str, Spec] = {}
@@ -51,7 +53,7 @@ def make(
         "image": partial(SmallCnn, width=width, depth=2),
         "tabular": partial(Mlp, width=8, hidden=8),
     }
-    model = MultimodalModel(specs, encoders, fusion, classes)
+    model = MultimodalModel(specs, encoders, fusion, classes, Parts(mapping=mapping))
     for buffer in model.buffers():  # statistics that differ between any two models
         buffer.add_(seed)
     return model
@@ -116,7 +118,8 @@ def test_head_rows_follow_their_class(fusion: type[Fusion]) -> None:
     done = copy_fitting(Source(source.state_dict(), ANIMALS), target, wanted, {})
     assert set(done.adapted) == set(target.label_tensors)
     assert done.notes == (
-        "the head keeps 3 of 4 classes by name: Horse=horse, d o-g_=dog, cat=cat; fresh: ship",
+        "the head takes the source's rows of 3 of 4 classes shared by name "
+        "(Horse=horse, d o-g_=dog); fresh: ship",
     )
     assert done.classes == {"Horse": "horse", "d o-g_": "dog", "cat": "cat"}
     for name in target.label_tensors:
@@ -163,6 +166,44 @@ def test_a_source_whose_encoders_do_not_fit_is_refused() -> None:
         "  tip: choose a source that shares a modality and an encoder with the target, "
         "or say what starts from what: 'transfer.map={tabular: image}'"
     )
+
+
+def test_names_of_classes_do_not_matter_where_no_head_is_given() -> None:
+    source, target = make(3, seed=1), make(3, seed=2)
+    given = {n: t for n, t in source.state_dict().items() if not n.startswith("head.")}
+    done = copy_fitting(Source(given, ("cat", "Cat", "dog")), target, ("cat", "dog", "x"), {})
+    assert set(done.fresh) == {"head.weight", "head.bias"}
+    with pytest.raises(TransferError, match=r"^several classes of the source read as 'cat'"):
+        copy_fitting(
+            Source(source.state_dict(), ("cat", "Cat", "dog")), target, ("cat", "dog", "x"), {}
+        )
+    done = copy_fitting(Source(given, ANIMALS), target, ANIMALS, {"cat": "dog"})
+    assert done.notes == ("transfer.class_map has no effect: the head is fresh",)
+
+
+def test_a_head_of_other_classes_is_said_to_be_fresh() -> None:
+    source, target = make(3, seed=1), make(3, seed=2)
+    before = state(target)
+    done = copy_fitting(Source(source.state_dict(), ANIMALS), target, ("car", "bus", "van"), {})
+    assert done.notes == ("the head is fresh: no class has one name in both tasks",)
+    assert torch.equal(before["head.weight"], target.state_dict()["head.weight"])
+
+
+@pytest.mark.parametrize("offered", [False, True])
+def test_fusion_and_head_over_a_fresh_mapping_stay_fresh(offered: bool) -> None:
+    source, target = (make(3, seed=seed, fusion=Gmu, mapping=Linear) for seed in (1, 2))
+    before = state(target)
+    given = {
+        n: t for n, t in source.state_dict().items() if offered or n.split(".")[0] != "mapping"
+    }
+    done = copy_fitting(Source(given, ANIMALS), target, ANIMALS, {})
+    behind = {name for name in before if not name.startswith("encoders.")}
+    assert any(name.startswith("mapping.") for name in behind)
+    assert any(name.startswith("fusion.") for name in behind)
+    assert set(done.fresh) == (set() if offered else behind)
+    note = "fusion and head are fresh, since the mapping below them is"
+    assert (note in done.notes) is not offered
+    assert all(torch.equal(before[name], target.state_dict()[name]) for name in done.fresh)
 
 
 def test_a_class_map_is_checked_though_the_head_stays_fresh() -> None:

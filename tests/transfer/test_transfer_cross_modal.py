@@ -247,8 +247,19 @@ def test_an_encoder_of_another_architecture_is_refused() -> None:
         "  encoders.audio.convolutions.2.weight is not in the source "
         "(encoders.image.convolutions.2.weight)\n"
         "  tip: choose encoders of one architecture: encoder/image=small_cnn "
-        "encoder/audio=spectrogram_cnn; or accept it with transfer.min_copied=0"
+        "encoder/audio=spectrogram_cnn"
     )
+    with pytest.raises(TransferError, match=r"^no encoder tensor of the source fits"):
+        transferred(source, target, modality_map={"audio": "image"}, min_copied=0.0)
+
+
+def test_nothing_of_one_of_several_encoders_may_be_accepted() -> None:
+    source, target = make(1, "image", "text"), make(2, "image", "text")
+    renamed = {n.replace(".image.", ".image.old."): t for n, t in source.state_dict().items()}
+    with pytest.raises(TransferError, match=r"accept it with transfer\.min_copied=0$"):
+        copy_fitting(Source(renamed, ()), target, (), {}, min_copied=0.5)
+    done = copy_fitting(Source(renamed, ()), target, (), {}, min_copied=0.0)
+    assert {name.split(".")[1] for name in done.copied if name.startswith("encoders.")} == {"text"}
 
 
 def test_the_part_that_is_asked_for_is_enough() -> None:

@@ -26,6 +26,7 @@ from mmx.transfer.heads.linear import Linear, LinearHead
 from mmx.transfer.heads.logistic import Logistic
 from mmx.transfer.heads.mlp import Mlp as MlpOptions
 from mmx.transfer.heads.mlp import MlpHead
+from mmx.transfer.parameter import Parameter
 
 TABLE = TabularSpec(("x",), (0.0,), (1.0,), (), ())
 SPECS: dict[str, Spec] = {"image": ImageSpec(8, 8), "tabular": TABLE}
@@ -217,13 +218,16 @@ def test_an_encoder_from_another_modality_is_frozen_with_what_was_adapted() -> N
     sounds: dict[str, Spec] = {"audio": AudioSpec(8000, 800)}
     model, given = make(2, sounds), source(pictures)
     start = Feature(map={"audio": "image"}).start(given, model, ())
-    (first,) = start.report.adapted
+    first = "encoders.audio.stages.0.0.weight"
     kernel = given.state[first.replace("audio", "image")]
     assert kernel.shape[1] == 3
     assert torch.allclose(model.state_dict()[first], kernel.sum(1, keepdim=True))
     assert first in start.frozen
     assert start.frozen_encoders == {"audio"}
-    assert {*start.report.frozen, first} == {n for n in model.state_dict() if "audio" in n}
+    assert {*start.report.frozen} == {n for n in model.state_dict() if "audio" in n}
+    assert start.report.adapted == start.report.copied == ()
+    assert start.shared == frozenset()  # nothing that came from the source is trained
+    assert f"{first}: summed over 3 input channels" in start.report.notes
     assert "the audio encoder starts from the source's image encoder" in start.report.notes
 
 
@@ -239,8 +243,15 @@ def test_too_little_of_an_encoder() -> None:
         "frozen beside fresh weights it would extract noise\n"
         "  tip: use transfer=parameter, or the same encoder options for both tasks"
     )
-    with pytest.raises(TransferError, match=r"less than transfer\.min_copied=0\.99"):
-        Feature(frozen=False, min_copied=0.99).start(source(wider), make(2), ())
+    advice = "give both tasks one encoder and inputs of one kind; or accept it with "
+    for mode, tip, advised in (
+        (Feature(frozen=False, min_copied=0.99), "", Feature(frozen=False, min_copied=0.87)),
+        (Feature(min_copied=0.99), "transfer=parameter ", Parameter(min_copied=0.87)),
+    ):
+        with pytest.raises(TransferError, match=r"less than transfer\.min_copied=0\.99") as caught:
+            mode.start(source(wider), make(2), ())
+        assert caught.value.tip == f"{advice}{tip}transfer.min_copied=0.87"
+        assert advised.start(source(wider), make(2), ()).report.copied  # the advice holds
     start = Feature(frozen=False).start(source(wider), make(2), ())
     assert any(name.startswith("encoders.tabular.") for name in start.report.fresh)
     assert start.report.notes == (

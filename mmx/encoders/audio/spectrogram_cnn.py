@@ -59,7 +59,8 @@ class SpectrogramCnn(Encoder):
         self.width = width
         self.frontend = LogMel(spec, mels=mels, window_ms=window_ms, hop_ms=hop_ms)
         # Time is continued to whole tokens, so that the bands alone say how often to pool.
-        self.stages = convolution_stages(1, self.level_widths, side=mels, norm=MaskedBatchNorm)
+        made = convolution_stages(1, self.level_widths, side=mels, norm=MaskedBatchNorm)
+        self.stages = nn.ModuleList(MaskedStage(*stage.children()) for stage in made)
         pools = sum(isinstance(part, nn.MaxPool2d) for part in self.stages.modules())
         self.frames = 2**pools  # of a token
 
@@ -79,15 +80,11 @@ class SpectrogramCnn(Encoder):
         mask = mask[:, :: self.frames]  # (B, T'), True where any frame of the token is
         levels = []
         for stage in self.stages:
-            *before, norm, relu = stage.children()
-            for part in before:
-                x = part(x)  # (B, width / 2^k, T_k, F_k)
-            valid = mask.repeat_interleave(x.shape[2] // mask.shape[1], dim=1)  # (B, T_k)
-            x = relu(norm(x, valid)) * valid[:, None, :, None]
-            levels.append(masked_mean(x.mean(3).transpose(1, 2), valid))
+            x = stage(x, mask)  # (B, width / 2^k, T_k, F_k)
+            levels.append(masked_mean(x.mean(3).transpose(1, 2), _steps(mask, x)))
         tokens = x.permute(0, 2, 3, 1).flatten(1, 2)  # (B, T'·F', D)
         mask = mask.repeat_interleave(x.shape[3], dim=1)
-        # On FSDD without the test speaker, no other pool was reliably better than small_cnn's.
+        # The pool is small_cnn's, whose weights it may start from.
         return Features(tokens, mask, masked_max(tokens, mask), tuple(levels))
 
     def depths(self) -> tuple[tuple[str, ...], ...]:
@@ -97,3 +94,29 @@ class SpectrogramCnn(Encoder):
     def input_tensors(self) -> dict[str, FollowsInput]:
         """Return the first convolution."""
         return {"stages.0.0.weight": "channels"}
+
+
+class MaskedStage(nn.Sequential):
+    """A stage of convolution whose norm is told what is valid; a module whose output is its map."""
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Return the map ``(B, D_k, T_k, F_k)``, zeros in the padding.
+
+        Args:
+            x: The map before.
+            mask: ``(B, T')`` bool, True where a token is valid; None: all are.
+        """
+        if mask is None:
+            found: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
+            return found
+        *before, norm, relu = self.children()
+        for part in before:
+            x = part(x)
+        valid = _steps(mask, x)
+        out: Tensor = relu(norm(x, valid)) * valid[:, None, :, None]
+        return out
+
+
+def _steps(mask: Tensor, x: Tensor) -> Tensor:
+    """Return ``(B, T_k)``, which steps of a map ``(B, D_k, T_k, F_k)`` are valid."""
+    return mask.repeat_interleave(x.shape[2] // mask.shape[1], dim=1)

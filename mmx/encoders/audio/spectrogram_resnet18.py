@@ -68,7 +68,8 @@ class SpectrogramResNet18(Encoder):
         nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
         pool = nn.Identity() if small else net.maxpool
         self.stem = nn.Sequential(convolution, net.bn1, net.relu, pool)
-        self.layers = nn.ModuleList([net.layer1, net.layer2, net.layer3, net.layer4])
+        made = (net.layer1, net.layer2, net.layer3, net.layer4)
+        self.layers = nn.ModuleList(MaskedLayer(*layer.children()) for layer in made)
         self.width = net.fc.in_features
         self.level_widths = tuple(self.width // 2**k for k in (3, 2, 1, 0))
 
@@ -90,8 +91,7 @@ class SpectrogramResNet18(Encoder):
         x = pool(relu(_normalized(norm, convolution(x), mask)))
         levels = []
         for layer in self.layers:
-            for block in layer.children():
-                x = _residual(block, x, mask)  # (B, D_k, T_k, F_k)
+            x = layer(x, mask)  # (B, D_k, T_k, F_k)
             levels.append(masked_mean(x.mean(3).transpose(1, 2), _steps(mask, x)))
         tokens = x.permute(0, 2, 3, 1).flatten(1, 2)  # (B, T'·F', D)
         mask = mask.repeat_interleave(x.shape[3], dim=1)
@@ -104,6 +104,24 @@ class SpectrogramResNet18(Encoder):
     def input_tensors(self) -> dict[str, FollowsInput]:
         """Return the first convolution."""
         return {"stem.0.weight": "channels"}
+
+
+class MaskedLayer(nn.Sequential):
+    """Residual blocks whose norms are told what is valid; a module whose output is its map."""
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Return the map ``(B, D_k, T_k, F_k)``, zeros in the padding.
+
+        Args:
+            x: The map before.
+            mask: ``(B, T')`` bool, True where a token is valid; None: all are.
+        """
+        if mask is None:
+            found: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
+            return found
+        for block in self.children():
+            x = _residual(block, x, mask)
+        return x
 
 
 def _residual(block: nn.Module, x: Tensor, mask: Tensor) -> Tensor:

@@ -155,13 +155,19 @@ class Cache:
             )
             return
         try:
-            self._make_room(needed)
-            folders.write(folder, data, description)
+            if self._make_room(needed):
+                folders.write(folder, data, description)
+            else:
+                self._once(say, f"{provenance['what']}: not kept, others use all there is room for")
         except OSError as error:
             self._without(error, say)
 
-    def _make_room(self, needed: int) -> None:
-        """Remove what was not used for longest, and what killed processes left behind."""
+    def _make_room(self, needed: int) -> bool:
+        """Remove what was not used for longest, and what killed processes left behind.
+
+        Returns:
+            Whether there is room: what other processes read or make stays.
+        """
         for key, path in folders.leftovers(self.path):
             lock = KeyLock(self.path, key)
             if lock.attempt():
@@ -171,9 +177,10 @@ class Cache:
         total = needed + sum(artifact.bytes for artifact in kept)
         for artifact in kept:
             if total <= self.limit_bytes:
-                return
+                break
             if self.remove(artifact):
                 total -= artifact.bytes
+        return total <= self.limit_bytes
 
     def _without(self, error: OSError, say: Say) -> None:
         reason = error.strerror or str(error)

@@ -51,8 +51,9 @@ def rotated(x: Tensor) -> Rotated:
     scale = x.std(0, correction=0)
     # as far as a mean can be told in float64: less is rounding, not variation
     noise = 10 * torch.finfo(x.dtype).eps * len(x) ** 0.5 * mean.abs()
-    scale = torch.where(scale > noise, scale, 1.0)
-    standard = (x - mean) / scale
+    varies = scale > noise
+    scale = torch.where(varies, scale, 1.0)
+    standard = torch.where(varies, (x - mean) / scale, 0.0)  # no direction of rounding alone
     square = torch.linalg.qr(standard, mode="r").R if len(x) > x.shape[1] else standard
     _, values, directions = torch.linalg.svd(square, full_matrices=False)
     least = values.max() * max(x.shape) * torch.finfo(x.dtype).eps

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from mmx.modalities import Batch, Features
 
 Need = Literal["weights", "model", "source_rows", "classes"]
+Keep = Callable[[str, int, Callable[[], list[Tensor]]], list[Tensor]]
 
 
 class Reference(Protocol):
@@ -59,6 +60,8 @@ class Given:
         rows: Yields the target's training rows in batches, without augmentation.
         source_features: Modality to ``(N, D)`` pooled f0 of the source's own training rows.
         seed: The run's.
+        keep: ``keep(modality, rows, make)`` returns the channel weights that ``make`` measures
+            on so many rows, from the artifact cache where they are there.
     """
 
     model: nn.Module
@@ -70,6 +73,7 @@ class Given:
     rows: Callable[[], Iterator[Batch]]
     source_features: Callable[[], dict[str, Tensor]]
     seed: int
+    keep: Keep = lambda modality, rows, make: make()
 
 
 @dataclass(frozen=True)
@@ -118,11 +122,25 @@ class Regularizer(ABC):
         moves: Whether it holds moving features: it has nothing to do where every encoder is
             frozen.
         weight_decay: False where it takes the place of weight decay.
+        reads_outputs: Whether it holds a batch's outputs against its labels: it then has no
+            meaning where rows are mixed with rows of other classes.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset()
     moves: ClassVar[bool] = True
     weight_decay: ClassVar[bool] = True
+    reads_outputs: ClassVar[bool] = False
+
+    def check(self, model: nn.Module, shared: frozenset[str]) -> None:  # noqa: B027 most ask for nothing
+        """Refuse a started model, by names and shapes alone: the source may not be trained yet.
+
+        Args:
+            model: The target's.
+            shared: Names of its trainable parameters that came from the source.
+
+        Raises:
+            TransferError: There is nothing that it could hold.
+        """
 
     @abstractmethod
     def bind(self, given: Given) -> Penalty:

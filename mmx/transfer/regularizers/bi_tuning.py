@@ -47,6 +47,7 @@ class BiTuning(Regularizer):
     """
 
     needs = frozenset({"weights", "classes"})
+    reads_outputs = True
 
     def __init__(
         self,

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmx.errors import TransferError
 from mmx.modalities import Batch
 from mmx.transfer.regularizers.base import Given
 from mmx.transfer.regularizers.features import full, rows_with
@@ -80,13 +81,19 @@ def channel_weights(given: Given, encoder: nn.Module, name: str, rows: int) -> l
     The loss is the squared error of a ridge regression from the encoder's pooled features to
     the targets (classes as one-hot vectors), fitted to all training rows. The rises are means
     over ``rows`` of them, drawn without replacement. Channels are tried many at a time, and
-    what stands before a map is computed once.
+    the maps before are computed once.
+
+    This costs C · rows passes through what stands behind each map: for a ``resnet18`` of
+    32 × 32 pictures as much as training on some 4000 of them.
 
     Args:
         given: Its training rows and seed.
         encoder: The source's, in evaluation mode.
         name: The modality.
         rows: Rows on which the rises are measured.
+
+    Raises:
+        TransferError: The encoder goes around modules that it lists as its stages.
     """
     pooled, targets = [], []
     for part in _parts(given, name):
@@ -155,6 +162,12 @@ def _losses(encoder: nn.Module, rows: _Rows, head: _Head) -> list[Tensor]:
     with outputs_kept(encoder) as outputs:
         encoder(rows.x, rows.lengths)
     every = stages(encoder)
+    if len(outputs) != len(every):
+        raise TransferError(
+            f"regularizer=delta: {len(outputs)} of the {len(every)} stages of "
+            f"{type(encoder).__name__} run as modules, and the maps of the others are not seen",
+            tip="regularizer=rkd",
+        )
     at_once = max(1, ROWS_A_PASS // len(rows.x))
     found = []
     for depth, said in enumerate(outputs):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import torch
@@ -69,7 +70,11 @@ class Delta(Regularizer):
         """
         reference, modalities = compared(given, "delta")
         weights = {
-            name: channel_weights(given, reference.encoder(name), name, self.probe_rows)
+            name: given.keep(
+                name,
+                self.probe_rows,
+                partial(channel_weights, given, reference.encoder(name), name, self.probe_rows),
+            )
             for name in modalities
         }
         weights = {name: found for name, found in weights.items() if found}

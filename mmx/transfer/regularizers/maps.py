@@ -68,14 +68,15 @@ def as_map(said: Said, given: tuple[object, ...]) -> Map:
     Args:
         said: The output.
         given: What the stage was given; a second tensor ``(n, T)`` of bool says which steps
-            of an output ``(n, C, T, F)`` are real.
+            of an output ``(n, C, k·T, F)`` are real, each for k of them.
     """
     if isinstance(said, Features):
         return Map(said.pooled[:, :, None], None)
     mask = given[1] if len(given) > 1 else None
     valid = None
     if isinstance(mask, Tensor):
-        valid = mask[:, :, None].expand(-1, -1, said.shape[3]).flatten(1)
+        steps = mask.repeat_interleave(said.shape[2] // mask.shape[1], dim=1)
+        valid = steps[:, :, None].expand(-1, -1, said.shape[3]).flatten(1)
     values = said.movedim(channel_axis(said), 1)
     return Map(values.reshape(*values.shape[:2], -1), valid)
 

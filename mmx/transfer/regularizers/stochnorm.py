@@ -46,12 +46,16 @@ class Stochnorm(Regularizer):
         Raises:
             TransferError: No encoder that came from the source has a batch norm that trains.
         """
-        if next(shared_norms(given.model, given.shared), None) is None:
+        self.check(given.model, given.shared)
+        return StochnormPenalty()
+
+    def check(self, model: nn.Module, shared: frozenset[str]) -> None:
+        """Refuse a model without such a batch norm; see Regularizer."""
+        if next(shared_norms(model, shared), None) is None:
             raise TransferError(
                 "regularizer=stochnorm: no batch norm that trains came from the source",
                 tip="regularizer=l2_sp, or encoder/image=resnet18, which has them",
             )
-        return StochnormPenalty()
 
     def equip(self, model: nn.Module, shared: frozenset[str]) -> None:
         """Change the batch norms in place; see Regularizer."""

@@ -3,9 +3,10 @@
     score(features, labels) -> float
 
 Features ``(N, D)`` are what a source model gives for N target rows; labels ``(N,)`` are the
-target's classes, any integers. NumPy arrays and tensors are taken alike, and float64 is
-computed with. Larger means a better source in every score. The order of the rows and the
-names of the classes never matter; only values of one score on the same rows compare.
+target's classes, any integers. NumPy arrays, tensors of any device and lists are taken alike,
+and float64 is computed with. Larger means a better source in every score. The order of the
+rows and the names of the classes never matter; only values of one score on the same rows
+compare.
 None is reliable alone: look at several, and let training decide.
 
 Each raises ValueError for shapes that do not fit, values that are not finite, labels that are

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-Array = npt.NDArray[Any] | Tensor
+Array = npt.ArrayLike | Tensor
 Floats = npt.NDArray[np.float64]
 Classes = npt.NDArray[np.intp]
 

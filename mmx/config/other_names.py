@@ -1,0 +1,34 @@
+"""What the field calls options otherwise, so that such a word leads to the option."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+OTHER_NAMES: dict[str, dict[str, str]] = {
+    "transfer": {
+        **dict.fromkeys(
+            ("finetune", "finetuning", "fine_tune", "fine_tuning", "full", "full_finetuning"),
+            "parameter",
+        ),
+        "lp_ft": "parameter transfer.lp_ft=true",
+        "wise_ft": "parameter transfer.wise_ft=best",
+        **dict.fromkeys(("linear_probe", "linear_probing", "probe", "frozen"), "feature"),
+        "lora": "adapter transfer.kind=lora",
+        "none": "scratch",
+        **dict.fromkeys(("multitask", "multi_task"), "joint"),
+    },
+}
+"""Group to other name to the option, with the keys that make it what the name says."""
+
+
+def other_name(group: str, name: str, known: Sequence[str]) -> tuple[str, str] | None:
+    """Return the option that a word of the field means, and what to type for it.
+
+    Args:
+        group: The group.
+        name: The word, in any case, with hyphens or underscores.
+        known: The options that the group has.
+    """
+    meant = OTHER_NAMES.get(group, {}).get(name.lower().replace("-", "_"))
+    option = meant and meant.split()[0]
+    return (option, f"{group}={meant}") if option in known and option else None

@@ -1,0 +1,92 @@
+"""``mmx compare A B``: two finished runs, what differs between them and which numbers do.
+
+Configs and surroundings come first, then the numbers: gain and metrics on the test rows
+before all others.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from mmx.errors import RunError
+from mmx.runs.compare import Comparison, compare
+from mmx.runs.directory import RunDirectory
+from mmx.verbs.arguments import Parser
+
+MOST = 12
+"""Lines of numbers that are shown; ``--all`` shows the rest."""
+FIRST = ("gain.*", "target.metrics.test.*", "control.*.metrics.test.*", "target.metrics.val.*")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Compare two runs and return the exit code."""
+    parser = Parser("compare", description=__doc__)
+    parser.add_argument("before", type=Path, metavar="A", help="a run directory")
+    parser.add_argument("after", type=Path, metavar="B", help="another")
+    parser.add_argument("--all", action="store_true", help=f"all numbers, not the first {MOST}")
+    given = parser.parse_args(arguments)
+    before, after = RunDirectory.open(given.before), RunDirectory.open(given.after)
+    for run in (before, after):
+        if not run.summary():
+            raise RunError(
+                f"{run.path} is not done: it has no numbers", tip=f"mmx resume {run.path}"
+            )
+    say(Console(), before, after, most=None if given.all else MOST)
+    return 0
+
+
+def say(
+    console: Console, before: RunDirectory, after: RunDirectory, *, most: int | None = MOST
+) -> Comparison:
+    """Print what is the same in two runs and what is not, and return it.
+
+    Args:
+        console: Where.
+        before: A finished run.
+        after: Another.
+        most: Lines of numbers; None for all.
+    """
+
+    def line(text: str) -> None:
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    found = compare(before, after)
+    if found.around:
+        line("what differs around the numbers:")
+        for key, (old, new) in found.around.items():
+            line(f"  {key}: {_shown(old)} -> {_shown(new)}")
+    if not found.drifted:
+        line(f"identical: all {found.identical} numbers, bit for bit")
+        return found
+    line(f"drifted: {len(found.drifted)} numbers; {found.identical} identical")
+    keys = sorted(found.drifted, key=_place)
+    for key in keys[:most]:
+        old, new = found.drifted[key]
+        line(f"  {key}: {_shown(old)} -> {_shown(new)}{_difference(old, new)}")
+    if len(keys[most:] if most is not None else ()):
+        command = shlex.join(["mmx", "compare", str(before.path), str(after.path), "--all"])
+        line(f"  … and {len(keys) - len(keys[:most])} more: {command}")
+    return found
+
+
+def _place(key: str) -> int:
+    """Return where a number stands among the others; those that are alike keep their order."""
+    return next((place for place, like in enumerate(FIRST) if fnmatch(key, like)), len(FIRST))
+
+
+def _shown(value: Any) -> str:
+    """Return a value with six significant digits at most."""
+    if isinstance(value, list):
+        return "[" + ", ".join(_shown(each) for each in value) + "]"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _difference(old: Any, new: Any) -> str:
+    both = isinstance(old, float) and isinstance(new, float)
+    return f"  ({new - old:+.3g})" if both else ""

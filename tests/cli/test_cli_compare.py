@@ -1,0 +1,103 @@
+"""``mmx compare`` and what ``mmx reproduce`` says of a path that leads to no run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mmx.cli import main
+from mmx.runs.directory import RunDirectory
+from mmx.verbs.compare import MOST
+from mmx.verbs.completion import candidates
+
+
+def made(where: Path, name: str, accuracy: float, **more: Any) -> Path:
+    """Make a run of this accuracy, with as many classes as make a comparison long."""
+    directory = RunDirectory.create(
+        where,
+        label="x",
+        fingerprint="f" * 32,
+        config={"trainer": {"epochs": more.get("epochs", 1)}, "transfer": {"head": "knn"}},
+        manifest={},
+        files={},
+        exactly=where / name,
+    )
+    classes = {str(place): {"recall": accuracy / (place + 2)} for place in range(20)}
+    summary = {
+        "source": {"steps": 3},
+        "target": {"classes": classes, "metrics": {"test": {"accuracy": accuracy}}},
+        "control": {"scratch": {"metrics": {"test": {"accuracy": accuracy / 3}}}},
+        "gain": {"value": accuracy - 0.1, "interval": [0.0, accuracy]},
+    }
+    if more.get("done", True):
+        directory.write_json("summary.json", summary)
+    return directory.path
+
+
+def test_causes_first_then_gain_and_test_metrics_and_no_more_than_fit(tmp_path, capsys):
+    one, two = made(tmp_path, "a", 1 / 3), made(tmp_path, "b", 0.5, epochs=2)
+    assert main(["compare", str(one), str(two)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:7] == [
+        "what differs around the numbers:",
+        "  trainer.epochs: 1 -> 2",
+        "drifted: 24 numbers; 1 identical",
+        "  gain.value: 0.233333 -> 0.4  (+0.167)",
+        "  gain.interval: [0, 0.333333] -> [0, 0.5]",
+        "  target.metrics.test.accuracy: 0.333333 -> 0.5  (+0.167)",
+        "  control.scratch.metrics.test.accuracy: 0.111111 -> 0.166667  (+0.0556)",
+    ]
+    assert len(lines) == 3 + MOST + 1
+    assert lines[-1] == f"  … and 12 more: mmx compare {one} {two} --all"
+    assert main(["compare", str(one), str(two), "--all"]) == 0
+    every = capsys.readouterr().out.splitlines()
+    assert every[: len(lines) - 1] == lines[:-1]
+    assert len(every) == 3 + 24
+
+
+def test_the_same_run_twice_is_identical(tmp_path, capsys):
+    one = made(tmp_path, "a", 0.5)
+    assert main(["compare", str(one), str(one)]) == 0
+    assert capsys.readouterr().out == "identical: all 25 numbers, bit for bit\n"
+
+
+def test_a_run_that_is_not_done_has_no_numbers(tmp_path, capsys):
+    one, two = made(tmp_path, "a", 0.5), made(tmp_path, "b", 0.5, done=False)
+    assert main(["compare", str(one), str(two)]) == 1
+    assert capsys.readouterr().err == (
+        f"mmx: {two} is not done: it has no numbers\n  tip: mmx resume {two}\n"
+    )
+
+
+@pytest.mark.parametrize("verb", ["compare", "reproduce", "resume", "eval", "predict"])
+def test_a_path_that_leads_to_no_run_is_a_mistake_in_the_line(tmp_path, capsys, verb):
+    words = [verb, str(tmp_path / "nix"), *([str(tmp_path)] if verb == "compare" else [])]
+    assert main(words) == 2
+    said = f"mmx: {tmp_path}/nix does not exist\n  tip: mmx list shows the runs\n"
+    assert capsys.readouterr().err == said
+
+
+def test_of_a_sweep_its_runs_are_named(tmp_path, capsys):
+    runs = [made(tmp_path / "sweep" / "runs", f"r{place}", 0.5) for place in range(7)]
+    assert main(["reproduce", str(tmp_path / "sweep")]) == 2
+    assert capsys.readouterr().err == (
+        f"mmx: {tmp_path}/sweep is not a run directory: it has no config.yaml\n"
+        f"  tip: it holds runs: {', '.join(map(str, runs[:5]))} and 2 more\n"
+    )
+
+
+def test_every_flag_of_reproduce_has_a_text(capsys):
+    with pytest.raises(SystemExit):
+        main(["reproduce", "--help"])
+    assert "--config-dir DIR  the folder of your own YAML" in capsys.readouterr().out
+
+
+def test_both_runs_are_completed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    made(tmp_path / "outputs" / "runs", "a", 0.5)
+    assert candidates("mmx compare ") == ["outputs/runs/a"]
+    assert candidates("mmx compare outputs/runs/a ") == ["outputs/runs/a"]
+    assert candidates("mmx compare outputs/runs/a outputs/runs/a ") == []
+    assert candidates("mmx reproduce outputs/runs/a ") == []
