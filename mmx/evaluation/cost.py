@@ -15,15 +15,18 @@ from mmx.training.data import Data, Rows, chunks
 from mmx.training.encode import BATCH_SIZE
 from mmx.training.precision import Precision
 
+COUNTED = 16
+"""Rows whose operations are counted: without the device's own kernels each takes long."""
+
 
 @torch.no_grad()
 def cost(model: MultimodalModel, data: Data, rows: Rows, precision: Precision) -> dict[str, Any]:
     """Return ``flops`` and ``seconds`` a sample, of a forward pass over a batch of the rows.
 
     ``flops`` counts the additions and multiplications of matrix products, convolutions,
-    recurrent layers and attention, the same on every device; what is computed once and kept
-    (features of frozen encoders) is left out. ``seconds`` is the best of three passes over
-    one batch, without reading data.
+    recurrent layers and attention, the same on every device, over the first few rows; what is
+    computed once and kept (features of frozen encoders) is left out. ``seconds`` is the best of
+    three passes over one batch, without reading data.
 
     Args:
         model: Measured in evaluation mode.
@@ -34,11 +37,12 @@ def cost(model: MultimodalModel, data: Data, rows: Rows, precision: Precision) -
     from torch.utils.flop_counter import FlopCounterMode  # slow to import
 
     model.eval()
-    part, stored = next(iter(data.batches(chunks(rows, BATCH_SIZE)[:1])))
-    batch = data.assemble(part, stored, augment=False)
+    few, stored = next(iter(data.batches(chunks(rows[:COUNTED], BATCH_SIZE))))
     counter = FlopCounterMode(display=False)
     with _kernels_in_steps(), _without_gradients(model), counter, precision.autocast():
-        model(batch)
+        model(data.assemble(few, stored, augment=False))
+    part, stored = next(iter(data.batches(chunks(rows, BATCH_SIZE)[:1])))
+    batch = data.assemble(part, stored, augment=False)
     seconds = []
     for _ in range(3):
         began = _now(data.device)
@@ -46,7 +50,7 @@ def cost(model: MultimodalModel, data: Data, rows: Rows, precision: Precision) -
             model(batch)
         seconds.append(_now(data.device) - began)
     return {
-        "flops_per_sample": round(counter.get_total_flops() / len(part)),
+        "flops_per_sample": round(counter.get_total_flops() / len(few)),
         "seconds_per_sample": min(seconds) / len(part),
     }
 

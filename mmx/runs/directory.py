@@ -10,7 +10,7 @@
   metrics.jsonl    one line for each event
   summary.json     the final numbers
   transfer.json    every tensor: copied, adapted, frozen, fresh, beside; classes
-  checkpoints/<stage>/best.safetensors, last.safetensors (while the stage trains)
+  checkpoints/<stage>/best.safetensors; last.safetensors, events.jsonl (while the stage trains)
   report.html
 """
 

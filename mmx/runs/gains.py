@@ -5,14 +5,18 @@ A group is all runs that differ in nothing but their seed.
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mmx.evaluation.chance import Chance
+from mmx.evaluation.faster import Faster
 from mmx.evaluation.gain import Gain
 from mmx.evaluation.paired import Pair, over_seeds, simultaneous, studentised
 from mmx.runs import scores
@@ -20,6 +24,42 @@ from mmx.runs.directory import RunDirectory
 
 FRACTION = "target.fraction"
 """The key by which a sweep varies how many labels there are."""
+
+
+@dataclass(frozen=True)
+class GroupFaster:
+    """How long the targets of a group train until they are as good as their controls ever were.
+
+    Attributes:
+        reached: How many of them get there.
+        target_steps, target_s: Medians over all of them, where never is longer than any number;
+            None where the median is never.
+        control_steps, control_s: Medians of the controls.
+    """
+
+    reached: int
+    target_steps: float | None
+    target_s: float | None
+    control_steps: float
+    control_s: float
+
+    @classmethod
+    def of(cls, found: Sequence[Faster]) -> GroupFaster:
+        """Return what several runs have in common."""
+        return cls(
+            reached=sum(each.target_steps is not None for each in found),
+            target_steps=_median([each.target_steps for each in found]),
+            target_s=_median([each.target_s for each in found]),
+            control_steps=statistics.median(each.control_steps for each in found),
+            control_s=statistics.median(each.control_s for each in found),
+        )
+
+
+def _median(values: Sequence[float | None]) -> float | None:
+    """Return a median of which None is the largest value."""
+    # Only over those that got there, a target that seldom does would look the fastest.
+    found = statistics.median(math.inf if value is None else value for value in values)
+    return None if math.isinf(found) else found
 
 
 @dataclass(frozen=True)
@@ -32,6 +72,9 @@ class GroupGain:
         target: Mean test metric of the target.
         control: Mean test metric of the control.
         gain: Their difference, its interval simultaneous with those of the other groups.
+        faster: How soon the target is as good as the control; None where that was not observed,
+            and where the control is no better than chance.
+        pairs: Seed to scores of target and control, where they are kept.
     """
 
     group: dict[str, str]
@@ -39,6 +82,8 @@ class GroupGain:
     target: float
     control: float
     gain: Gain
+    faster: GroupFaster | None = None
+    pairs: Mapping[int, Pair] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def label(self) -> str:
@@ -48,6 +93,7 @@ class GroupGain:
     def numbers(self) -> dict[str, Any]:
         """Return what was found, as one line of a table."""
         low, high = self.gain.interval or (None, None)
+        soon = self.faster
         return {
             "over": self.gain.control,
             "metric": self.gain.metric,
@@ -59,6 +105,11 @@ class GroupGain:
             "high": high,
             "verdict": self.gain.verdict,
             "negative_transfer": self.gain.negative,
+            "faster_reached": None if soon is None else soon.reached,
+            "faster_target_steps": None if soon is None else soon.target_steps,
+            "faster_control_steps": None if soon is None else soon.control_steps,
+            "faster_target_s": None if soon is None else soon.target_s,
+            "faster_control_s": None if soon is None else soon.control_s,
         }
 
 
@@ -79,6 +130,11 @@ class Gains:
         """Level of each interval, so that all hold together in 95 % of cases."""
         return simultaneous(self.comparisons)
 
+    @cached_property
+    def less_data(self) -> list[LessData]:
+        """What the gains say of label fractions, if those were varied."""
+        return less_data(self.found)
+
     def data(self) -> dict[str, Any]:
         """Return everything as plain data."""
         return {
@@ -91,9 +147,12 @@ class Gains:
                     "group": each.group,
                     "over": each.control,
                     "reached": each.reached,
+                    "interval": each.interval(each.reached),
+                    "level": each.level,
+                    "certain": each.certain,
                     "text": each.text,
                 }
-                for each in less_data(self.found)
+                for each in self.less_data
             ],
         }
 
@@ -131,6 +190,7 @@ class _Run:
         controls: Control to its test metric.
         pairs: Control to scores of the target and of the control, where they are kept.
         chance: Of its test split; None where the target is no class.
+        faster: When the target was as good as the first control that was trained.
     """
 
     seed: int
@@ -139,6 +199,7 @@ class _Run:
     controls: dict[str, float]
     pairs: dict[str, Pair]
     chance: Chance | None = None
+    faster: Faster | None = None
 
     @classmethod
     def read(cls, directory: RunDirectory) -> _Run:
@@ -150,7 +211,7 @@ class _Run:
         metric = str(summary["gain"]["metric"])
         controls = summary["control"].items()
         kept = scores.read(directory)
-        least = summary["target"].get("chance")
+        least, soon = summary["target"].get("chance"), summary.get("faster")
         return cls(
             seed,
             metric,
@@ -158,6 +219,7 @@ class _Run:
             {name: float(each["metrics"]["test"][metric]) for name, each in controls},
             {} if kept is None else {name: (kept[0], each) for name, each in kept[1].items()},
             None if least is None else Chance(**least),
+            None if soon is None else Faster(**soon),
         )
 
 
@@ -174,12 +236,18 @@ def _group(group: dict[str, str], control: str, runs: Sequence[_Run], level: flo
     means = float(target.mean()), float(against.mean())
     learned = control == "majority" or _learned(runs, means)
     difference = float((target - against).mean())
+    each = (run.faster for run in runs)
+    soon = [found for found in each if found is not None and found.control == control]
+    # To be as good as a control that knows nothing is no achievement.
+    stated = len(soon) == len(runs) and _learned(runs, means[1:])
     return GroupGain(
         group=group,
         seeds=tuple(run.seed for run in runs),
         target=means[0],
         control=means[1],
         gain=Gain(runs[0].metric, difference, interval, control, learned),
+        faster=GroupFaster.of(soon) if stated else None,
+        pairs={run.seed: run.pairs[control] for run in runs if control in run.pairs},
     )
 
 
@@ -203,12 +271,30 @@ class LessData:
         points: Those of the group, by rising fraction.
         reached: The smallest fraction whose mean is that of the control with the largest
             fraction, or better; None for none.
+        intervals: Of each fraction but the largest, how sure that is: the interval of transfer
+            with the fraction minus control with the largest; None where they do not share
+            seeds and test samples.
+        level: Of these intervals, so that all of a sweep hold together in 95 % of cases.
     """
 
     group: dict[str, str]
     control: str
     points: tuple[GroupGain, ...]
     reached: float | None
+    intervals: Mapping[float, tuple[float, float] | None]
+    level: float
+
+    def interval(self, fraction: float | None) -> tuple[float, float] | None:
+        """Return the interval of a fraction; None where there is none."""
+        return None if fraction is None else self.intervals.get(fraction)
+
+    @property
+    def certain(self) -> float | None:
+        """The smallest fraction that is enough with an interval above zero; None for none."""
+        if self.reached is None:
+            return None
+        found = (part for part, each in self.intervals.items() if each is not None and each[0] > 0)
+        return min(found, default=None)
 
     @property
     def text(self) -> str:
@@ -223,20 +309,37 @@ class LessData:
             )
         theirs = f"what the {self.control} control has with {every} ({last.control:.3f} {metric})"
         if self.reached is not None:
-            (point,) = (each for each in self.points if fraction_of(each) == self.reached)
+            point = next(each for each in self.points if fraction_of(each) == self.reached)
             if point is last:
                 return (
                     f"{where}no smaller part of the labels brings the transfer to {theirs}; "
                     f"with as many it has {point.target:.3f}"
                 )
+            word = "reaches" if self.certain == self.reached else "reaches on average"
             return (
-                f"{where}with {percent(self.reached)} of the labels the transfer reaches "
-                f"{theirs}: {point.target:.3f}"
+                f"{where}with {percent(self.reached)} of the labels the transfer {word} "
+                f"{theirs}: {point.target:.3f}, {self._how_sure(point.target - last.control)}"
             )
         best = max(self.points, key=lambda each: each.target)
         return (
             f"{where}with no fraction of the labels tried does the transfer reach {theirs}: "
             f"at best {best.target:.3f} with {percent(fraction_of(best))}"
+        )
+
+    def _how_sure(self, difference: float) -> str:
+        """Return what the intervals add to a mean that is high enough."""
+        found = self.interval(self.reached)
+        if found is None:
+            return "no interval, for want of the same seeds and test samples"
+        low, high = found
+        text = f"{difference:+.3f} with {percent(self.level)} interval {low:+.3f} … {high:+.3f}"
+        if self.certain == self.reached:
+            return text
+        if self.certain is None:
+            return f"{text}, which does not exclude that it falls short"
+        return (
+            f"{text}, which does not exclude that it falls short; that of "
+            f"{percent(self.certain)} of the labels does"
         )
 
     @property
@@ -252,15 +355,30 @@ def less_data(found: Sequence[GroupGain]) -> list[LessData]:
         if FRACTION in each.group:
             others = tuple((k, v) for k, v in each.group.items() if k != FRACTION)
             lines.setdefault((others, each.gain.control), []).append(each)
+    curves = {name: points for name, points in lines.items() if len(points) > 1}
+    level = simultaneous(sum(len(points) - 1 for points in curves.values()))
     answers = []
-    for (others, control), points in lines.items():
-        if len(points) > 1:
-            ordered = sorted(points, key=fraction_of)
-            wanted = ordered[-1].control
-            reached = [fraction_of(each) for each in ordered if each.target >= wanted]
-            smallest = reached[0] if reached and ordered[-1].gain.learned else None
-            answers.append(LessData(dict(others), control, tuple(ordered), smallest))
+    for (others, control), points in curves.items():
+        *smaller, last = ordered = sorted(points, key=fraction_of)
+        reached = [fraction_of(each) for each in ordered if each.target >= last.control]
+        smallest = reached[0] if reached and last.gain.learned else None
+        intervals = {fraction_of(each): _across(each, last, level) for each in smaller}
+        answers.append(LessData(dict(others), control, tuple(ordered), smallest, intervals, level))
     return answers
+
+
+def _across(one: GroupGain, other: GroupGain, level: float) -> tuple[float, float] | None:
+    """Return the interval of a group's target minus another's control, seed by seed.
+
+    None where seeds or test samples are not the same.
+    """
+    seeds = sorted(one.seeds)
+    if seeds != sorted(other.seeds) or not one.pairs.keys() == other.pairs.keys() == set(seeds):
+        return None
+    pairs = [(one.pairs[seed][0], other.pairs[seed][1]) for seed in seeds]
+    if not all(np.array_equal(ours.rows, theirs.rows) for ours, theirs in pairs):
+        return None
+    return over_seeds(pairs, level=level)
 
 
 def fraction_of(each: GroupGain) -> float:

@@ -17,7 +17,6 @@ from mmx.runs.gains import (
     GroupGain,
     LessData,
     fraction_of,
-    less_data,
     percent,
 )
 from mmx.runs.suites import Grid, Sheet
@@ -35,6 +34,13 @@ SEEDS = (
 AT_CHANCE = (
     "No answer: where neither target nor control is better than always saying the most frequent "
     "class, beyond binomial noise, their difference says nothing about transfer."
+)
+TO_BEST = "to the control's best"
+"""The column that says how soon a target was as good as its control ever was."""
+FASTER = (
+    "To the control's best: in how many seeds the target reached the best validation metric of "
+    "its control, and after how many steps and seconds of training, target / control: medians "
+    "over seeds (– where the median seed never got there), the source's training not counted."
 )
 
 
@@ -61,12 +67,15 @@ def grid(gains: Gains) -> Grid:
             "gain": f"{each.gain.value:+.3f}",
             "interval": _interval(each),
             "verdict": each.gain.verdict,
+            TO_BEST: _to_best(each),
         }
         for each in gains.found
     ]
     heads = list(dict.fromkeys(head for line in lines for head in line))
     if len({line["over"] for line in lines}) == 1:
         heads.remove("over")
+    if not any(line[TO_BEST] for line in lines):
+        heads.remove(TO_BEST)
     rows = tuple(tuple(line.get(head, "") for head in heads) for line in lines)
     return Grid(title(gains), tuple(heads), rows)
 
@@ -76,6 +85,18 @@ def _interval(each: GroupGain) -> str:
         return ""
     low, high = each.gain.interval
     return f"{low:+.3f} … {high:+.3f}"
+
+
+def _to_best(each: GroupGain) -> str:
+    found = each.faster
+    if found is None:
+        return ""
+    steps = "–" if found.target_steps is None else f"{found.target_steps:,.0f}"
+    seconds = "–" if found.target_s is None else f"{found.target_s:,.2f}"
+    return (
+        f"{found.reached} of {len(each.seeds)}: {steps} / {found.control_steps:,.0f} steps, "
+        f"{seconds} / {found.control_s:,.2f} s"
+    )
 
 
 def table(gains: Gains) -> Table:
@@ -94,7 +115,8 @@ def notes(gains: Gains) -> list[str]:
     how = [SEEDS] if max(counts, default=0) > 1 else []
     how += [ONE_SEED] if 1 in counts else []
     how += [] if all(each.gain.learned for each in gains.found) else [AT_CHANCE]
-    return [*how, *(each.text for each in less_data(gains.found))]
+    how += [FASTER] if any(each.faster for each in gains.found) else []
+    return [*how, *(each.text for each in gains.less_data)]
 
 
 def write(path: Path, gains: Gains) -> None:
@@ -129,7 +151,7 @@ def sheet(gains: Gains) -> Sheet:
                 signed=True,
                 intervals=intervals,
             ),
-            *(_curve(each) for each in less_data(gains.found)),
+            *(_curve(each) for each in gains.less_data),
         ),
         columns=(),
         rows=(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,16 +11,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mmx.encoders.image.pretrained import published_file
 from mmx.experiment.fingerprint import essence
 from mmx.modalities import Features, spec_to_json
 from mmx.model import MultimodalModel
+from mmx.stages import event_log
 from mmx.stages.context import Context, Opened
 from mmx.stages.open import with_features
 from mmx.training.data import Data, Rows
 from mmx.training.events import Event, Listener
 from mmx.transfer import Source, Transfer
 
-KEPT_EVENTS = ("epoch", "vitals")
 Facts = dict[str, Any]
 
 
@@ -48,7 +49,7 @@ def source_inputs(context: Context, opened: Opened) -> dict[str, Any]:
         "fusion": getattr(experiment.role("source").fusion.func, "__qualname__", ""),
         "data": opened.task.fingerprint,
         "rows": [_digest_of_rows(opened.data.rows(split)) for split in ("train", "val")],
-        "weights": _weights(chosen["encoder"]),
+        "weights": _weights(chosen["encoder"], experiment.encoders),
         **_numerics(context),
     }
 
@@ -107,7 +108,35 @@ def control_inputs(
         "specs": {name: spec_to_json(spec) for name, spec in opened.specs.items()},
         "data": opened.task.fingerprint,
         "rows": [_digest_of_rows(opened.data.rows(split)) for split in ("train", "val")],
-        "weights": _weights(chosen["encoder"]),
+        "weights": _weights(chosen["encoder"], experiment.encoders),
+        **_numerics(context),
+    }
+
+
+def mapping_inputs(
+    context: Context, role: str, opened: Opened, model: MultimodalModel, held: Collection[str]
+) -> dict[str, Any]:
+    """Return all that a fitted mapping depends on; see :func:`kept_mapping`."""
+    experiment, splits = context.experiment, opened.task.splits
+    config, trunk = experiment.config, model.trunk is not None
+    adds = role != "source" and type(experiment.transfer).equip is not Transfer.equip
+    read = {k: v for k, v in model.state_dict().items() if k.startswith(("encoders.", "trunk."))}
+    return {
+        "mapping": essence(config["mapping"]),
+        "task": essence(config[role]),
+        "data": opened.task.fingerprint,
+        "rows": _digest_of_rows(opened.data.rows("train")),
+        # Features that are held were computed with the rows of all splits in their batches.
+        "held": {
+            name: {split: _digest_of_rows(rows) for split, rows in splits.items()}
+            for name in sorted(held)
+        },
+        "specs": {name: spec_to_json(spec) for name, spec in opened.specs.items()},
+        "encoder": essence({name: config["encoder"][name] for name in opened.specs}),
+        "sharing": [essence(config["sharing"]), model.fusion.reads] if trunk else None,
+        "transfer": essence(config["transfer"]) if adds else None,
+        "weights": digest_of(read),
+        "seed": experiment.settings.seed,
         **_numerics(context),
     }
 
@@ -122,7 +151,9 @@ def kept_stage(
     """Return the tensors and facts of a trained stage, and whether the cache had them.
 
     What training says epoch by epoch is kept too, so that a run's ``metrics.jsonl`` is the
-    same whether the stage was trained for it or taken from the cache.
+    same whether the stage was trained for it or taken from the cache. A stage that an
+    interrupted run had begun is taken from the cache where others have finished it meanwhile,
+    else it is ended, and kept if it was begun under the same key.
 
     Args:
         context: Of the run.
@@ -131,33 +162,38 @@ def kept_stage(
         inputs: Returns all that it depends on; asked for only where there is a cache.
         make: Trains it; takes who listens.
     """
-    # A stage that an interrupted run had begun is ended by it, with all that was said of it.
-    begun = context.directory.state_file(name).exists()
-    if context.cache is None or begun or not _of_mmx(found := inputs()):
+    state = context.directory.state_file(name)
+    if context.cache is None or not _of_mmx(found := inputs()):
+        event_log.drop(state)
         return *make(context.listen), False
-    trained = False
+    log = event_log.EventLog(state, context.cache.key("stage", found))
+    trained, what = False, f"{name} {opened.task.name}"
 
     def made() -> tuple[dict[str, Tensor], Facts]:
         nonlocal trained
         trained = True
-        events: list[Event] = []
+        log.begin()
+        if not log.whole:
+            text = "not kept in the cache: code or data may have changed since it was begun"
+            context.note(name, f"{what}: {text}")
 
         def listen(event: Event) -> None:
-            if event.kind in KEPT_EVENTS:
-                events.append(event)
+            log.add(event)
             context.listen(event)
 
         tensors, facts = make(listen)
-        return tensors, {**facts, "events": [asdict(event) for event in events]}
+        return tensors, {**facts, "events": [asdict(event) for event in log.events]}
 
     tensors, facts = context.cache.get_or_make(
         "stage",
         found,
         made,
         say=lambda text: context.note(name, text),
-        what=f"{name} {opened.task.name}",
+        what=what,
         stop=context.stop,
+        keep=log.whole,
     )
+    log.remove()
     events = facts.pop("events", [])
     if not trained:
         for event in events:
@@ -236,6 +272,51 @@ def kept_channel_weights(
     return [tensors[key].to(context.precision.device) for key in sorted(tensors)]
 
 
+def kept_mapping(
+    context: Context,
+    role: str,
+    opened: Opened,
+    model: MultimodalModel,
+    held: Collection[str],
+    fit: Callable[[], tuple[str, ...]],
+) -> tuple[str, ...]:
+    """Let a model have its mapping fitted, or as the cache has it; return the notes of the fit.
+
+    Fusion, objective and optimiser are not what it depends on: one mapping serves a sweep
+    over them, as long as the encoders are the same.
+
+    Args:
+        context: Of the run.
+        role: ``source``, ``target`` or ``control``: whose task it is.
+        opened: The task, with the features that are held.
+        model: With a mapping that is fitted, not trained, and the encoders that it follows.
+        held: Modalities whose features are held, since their encoders are frozen.
+        fit: Fits the model's mapping in place.
+    """
+    mapping = model.mapping
+    if context.cache is None or mapping is None:  # then nothing asks for the digest of the weights
+        return fit()
+    task = "source" if role == "source" else "target"
+    inputs = mapping_inputs(context, task, opened, model, held)
+    if not _of_mmx(inputs):
+        return fit()
+
+    def made() -> tuple[dict[str, Tensor], Facts]:
+        notes = fit()
+        return mapping.state_dict(), {"notes": notes}
+
+    tensors, facts = context.cache.get_or_make(
+        "mapping",
+        inputs,
+        made,
+        say=lambda text: context.note(role, text),
+        what=f"mapping of {opened.task.name}",
+        stop=context.stop,
+    )
+    mapping.load_state_dict(tensors)
+    return tuple(facts["notes"])
+
+
 def _qualified(kind: Any) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
 
@@ -268,14 +349,29 @@ def _features(tensors: dict[str, Tensor]) -> Features:
     return Features(tensors["tokens"], tensors["mask"], tensors["pooled"], levels)
 
 
-def _weights(encoders: dict[str, Any]) -> dict[str, str]:
-    """Return the content digests of weight files that encoders start from."""
+def _weights(nodes: dict[str, Any], makers: Mapping[str, Callable[..., nn.Module]]) -> Facts:
+    """Return the content digests of the weight files that encoders start from.
+
+    Args:
+        nodes: Modality to the encoder's node of the config.
+        makers: Modality to what makes the encoder.
+    """
     found = {}
-    for name, node in encoders.items():
-        path = node.get("weights") if isinstance(node, dict) else None
-        if isinstance(path, str) and (file := Path(path).expanduser()).is_file():
+    for name, node in nodes.items():
+        file = _weight_file(node, makers[name])
+        if file is not None and file.is_file():
             found[name] = hashlib.blake2b(file.read_bytes()).hexdigest()
     return found
+
+
+def _weight_file(node: Any, maker: Callable[..., nn.Module]) -> Path | None:
+    """Return the file that an encoder starts from: the one given, or torch's published one."""
+    if not isinstance(node, dict):
+        return None
+    if isinstance(path := node.get("weights"), str):
+        return Path(path).expanduser()
+    published = getattr(getattr(maker, "func", maker), "published", None)
+    return published_file(published.url) if node.get("pretrained") and published else None
 
 
 def _numerics(context: Context) -> dict[str, Any]:

@@ -75,7 +75,12 @@ def snapshot(model: MultimodalModel, names: frozenset[str] | None = None) -> Ten
 
 
 def points(
-    model: MultimodalModel, judge: Judge, line: tuple[Tensors, Tensors], kept: float, split: str
+    model: MultimodalModel,
+    judge: Judge,
+    line: tuple[Tensors, Tensors],
+    kept: float,
+    split: str,
+    known: dict[str, float] | None = None,
 ) -> Iterator[dict[str, float]]:
     """Yield the metrics of a split at each of ``ALPHAS``; the model ends as it began.
 
@@ -85,10 +90,14 @@ def points(
         line: The tensors at its start, and at its end.
         kept: An α.
         split: On which rows.
+        known: The metrics at ``kept``, where they have been measured already.
     """
     held = snapshot(model)
     try:
         for alpha in ALPHAS:
+            if alpha == kept and known is not None:
+                yield known
+                continue
             if alpha == kept:
                 model.load_state_dict(held)
             else:
@@ -111,13 +120,13 @@ def sweep(
         start: Names the tensors on the line.
         origin: These tensors, as training started.
         judge: Of the stage.
-        fitted: What training found.
+        fitted: What training found; its metrics are those of the trained model.
 
     Returns:
         What is now to be said of the training, the line, and notes.
     """
     ends = origin, snapshot(model, start.swept)
-    val = tuple(points(model, judge, ends, 1.0, "val"))
+    val = tuple(points(model, judge, ends, 1.0, "val", known=fitted.val))
     scores = [score(judge.target.kind)(metrics) for metrics in val]
     best = max(zip(scores, ALPHAS, strict=True))[1]
     line = Line(*ends, val=val, best=best, kept=best if start.keeps_best else 1.0)
@@ -140,10 +149,15 @@ def _note(line: Line, name: str) -> str:
 
 
 def line_tensors(line: Line | None) -> Tensors:
-    """Return what a checkpoint keeps of a line beside the model's tensors."""
+    """Return what a checkpoint keeps of a line beside the model's tensors.
+
+    Its end is left out where it is the model itself.
+    """
     if line is None:
         return {}
-    ends = {**checkpoint.prefixed("start", line.start), **checkpoint.prefixed("end", line.end)}
+    ends = checkpoint.prefixed("start", line.start)
+    if line.kept != 1.0:
+        ends |= checkpoint.prefixed("end", line.end)
     return checkpoint.prefixed(PREFIX, ends)
 
 
@@ -161,11 +175,12 @@ def read_line(
     if PREFIX not in facts:
         return tensors, None
     kept, said = checkpoint.within(PREFIX, tensors), facts[PREFIX]
-    start, end = (
-        {name: tensor.to(device) for name, tensor in checkpoint.within(side, kept).items()}
-        for side in ("start", "end")
-    )
     own = {name: tensor for name, tensor in tensors.items() if not name.startswith(f"{PREFIX}.")}
+    first = checkpoint.within("start", kept)
+    last = {name: own[name] for name in first} | checkpoint.within("end", kept)
+    start, end = (
+        {name: tensor.to(device) for name, tensor in side.items()} for side in (first, last)
+    )
     return own, Line(start, end, tuple(said["val"]), said["best"], said["kept"])
 
 

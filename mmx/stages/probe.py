@@ -2,13 +2,13 @@
 
     min_{W,b}  ‖W‖² / 2 + C Σ_i L(y_i, W f_i + b),  C chosen on validation
 
-Shape legend: ``N`` rows, ``D`` width of the fused features, ``C`` outputs.
+Shape legend: ``N`` rows, ``D`` width of the fused features, ``C`` outputs, ``R`` directions in
+which the features vary, ``G`` values of C in the grid.
 """
 
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -25,13 +25,14 @@ from mmx.tasks import Target
 from mmx.training.data import Data, Rows, chunks
 from mmx.training.encode import BATCH_SIZE
 from mmx.training.precision import Precision
+from mmx.transfer.heads.closed_form import ridge
+from mmx.transfer.heads.logistic import solve_all
+from mmx.transfer.heads.rotation import rotated
 
 Floats = npt.NDArray[np.float64]
 
 STRENGTHS = tuple(10.0**power for power in range(-4, 5))
 """C: what the summed loss counts beside the penalty."""
-
-ITERATIONS = 1000
 
 
 @dataclass(frozen=True)
@@ -42,13 +43,11 @@ class Linear:
         strength: C.
         weight: ``(C, D)``.
         bias: ``(C,)``.
-        converged: Whether the fit ended before its iterations did.
     """
 
     strength: float
     weight: Floats
     bias: Floats
-    converged: bool = True
 
 
 def fit_head(
@@ -100,7 +99,6 @@ def _note(chosen: Linear, name: str, metrics: dict[str, float]) -> str:
         f"lp_ft: the head was fitted first, C = {chosen.strength:g} of {STRENGTHS[0]:g} … "
         f"{STRENGTHS[-1]:g} by validation ({name} {metrics[name]:.3f})"
         + ("; it is the last of the grid" if at_end else "")
-        + ("" if chosen.converged else f"; not converged after {ITERATIONS} iterations")
     )
 
 
@@ -130,89 +128,57 @@ def solutions(x: Floats, y: npt.NDArray[Any], target: Target) -> Iterator[Linear
         y: ``(N,)`` or ``(N, C)`` targets.
         target: What they mean.
     """
-    centre = x.mean(0)
-    centred = x - centre
-    scale = math.sqrt(float(np.square(centred).mean())) or 1.0
-    centred /= scale
-    found = {
-        "classes": _multinomial,
-        "multilabel": _one_for_each,
-        "regression": _ridge,
-    }[target.kind](centred, y, target.outputs)
-    for each in found:
-        weight = each.weight / scale
-        yield Linear(each.strength, weight, each.bias - weight @ centre, each.converged)
+    turned, values = rotated(torch.from_numpy(x), common=True), torch.from_numpy(y)
+    if target.kind == "regression":
+        wanted = values.double().view(len(y), target.outputs)
+        states = ridge(turned, wanted, [1 / strength for strength in STRENGTHS])
+    else:
+        fit = _multinomial if target.kind == "classes" else _one_for_each
+        states = (
+            turned.linear(each[:-1], each[-1]) for each in fit(turned.z, values, target.outputs)
+        )
+    for strength, state in zip(STRENGTHS, states, strict=True):
+        yield Linear(strength, state["weight"].numpy(), state["bias"].numpy())
 
 
-def _multinomial(x: Floats, y: npt.NDArray[Any], outputs: int) -> Iterator[Linear]:
-    """Yield logistic regressions over all classes.
+def _multinomial(z: Tensor, y: Tensor, outputs: int) -> Tensor:
+    """Return weights and, as their last row, intercepts over all classes: ``(G, R + 1, C)``.
 
     A class without a row is as likely as half a row would make it: minus infinity would end
     training.
     """
-    seen, counts = np.unique(y, return_counts=True)
-    absent = np.setdiff1d(np.arange(outputs), seen)
-    rarest = seen[counts.argmin()]
-    for strength, coefficients, intercepts, converged in _logistic(x, y):
-        weight, bias = np.zeros((outputs, x.shape[1])), np.zeros(outputs)
-        if len(seen) == 2:  # one row for the second of them, against zero
-            coefficients = np.concatenate([-coefficients, coefficients]) / 2
-            intercepts = np.concatenate([-intercepts, intercepts]) / 2
-        weight[seen], bias[seen] = coefficients, intercepts
-        bias[absent] = bias[rarest] - math.log(2 * counts.min())
-        yield Linear(strength, weight, bias, converged)
+    seen, index, counts = torch.unique(y, return_inverse=True, return_counts=True)
+    if len(seen) == 2:
+        difference = _binary(z, index)
+        found = torch.stack([-difference, difference], dim=2) / 2
+    else:
+        found = solve_all(z, index, len(seen), STRENGTHS)
+    theta = z.new_zeros(len(STRENGTHS), z.shape[1] + 1, outputs)
+    rarest = counts.argmin()
+    theta[:, -1] = (found[:, -1, rarest] - math.log(2 * counts[rarest]))[:, None]
+    theta[:, :, seen] = found
+    return theta
 
 
-def _one_for_each(x: Floats, y: npt.NDArray[Any], outputs: int) -> Iterator[Linear]:
-    """Yield a logistic regression for each label; a label that never changes gets its rate."""
-    each = [_label(x, y[:, column]) for column in range(outputs)]
-    for fits in zip(*each, strict=True):
-        strengths, weights, biases, converged = zip(*fits, strict=True)
-        yield Linear(strengths[0], np.concatenate(weights), np.concatenate(biases), all(converged))
+def _one_for_each(z: Tensor, y: Tensor, outputs: int) -> Tensor:
+    """Return the same of a logistic regression for each label.
 
-
-Fit = tuple[float, Floats, Floats, bool]
-
-
-def _label(x: Floats, y: npt.NDArray[Any]) -> Iterator[Fit]:
-    positives = int(y.sum())
-    if 0 < positives < len(y):
-        yield from _logistic(x, y)
-        return
-    odds = (positives + 0.5) / (len(y) - positives + 0.5)
-    for strength in STRENGTHS:
-        yield strength, np.zeros((1, x.shape[1])), np.array([math.log(odds)]), True
-
-
-def _logistic(x: Floats, y: npt.NDArray[Any]) -> Iterator[Fit]:
-    """Yield C, coefficients ``(K, D)``, intercepts ``(K,)``, and whether the fit converged.
-
-    K is the number of classes among the rows, 1 where there are two. Each fit starts from the
-    one before.
+    A label that never changes gets its rate.
     """
-    from sklearn.exceptions import ConvergenceWarning  # slow to import
-    from sklearn.linear_model import LogisticRegression
-
-    if len(np.unique(y)) == 1:
-        for strength in STRENGTHS:
-            yield strength, np.zeros((1, x.shape[1])), np.zeros(1), True
-        return
-    model = LogisticRegression(max_iter=ITERATIONS, warm_start=True)
-    for strength in STRENGTHS:
-        model.set_params(C=strength)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            model.fit(x, y)
-        converged = int(np.max(model.n_iter_)) < ITERATIONS
-        yield strength, model.coef_.copy(), model.intercept_.copy(), converged
+    theta = z.new_zeros(len(STRENGTHS), z.shape[1] + 1, outputs)
+    for column, label in enumerate(y.long().T):
+        positives = int(label.sum())
+        if 0 < positives < len(label):
+            theta[:, :, column] = _binary(z, label)
+        else:
+            theta[:, -1, column] = math.log((positives + 0.5) / (len(label) - positives + 0.5))
+    return theta
 
 
-def _ridge(x: Floats, y: npt.NDArray[Any], outputs: int) -> Iterator[Linear]:
-    """Yield ridge regressions ``‖w‖² / 2 + C ‖y - x w - b‖² / 2``, of one decomposition."""
-    target = y.reshape(len(y), outputs).astype(np.float64)
-    mean = target.mean(0)
-    left, singular, right = np.linalg.svd(x, full_matrices=False)
-    projected = left.T @ (target - mean)
-    for strength in STRENGTHS:
-        shrunk = singular / (singular**2 + 1 / strength)
-        yield Linear(strength, ((right.T * shrunk) @ projected).T, mean)
+def _binary(z: Tensor, y: Tensor) -> Tensor:
+    """Return weights and intercept of class 1 against class 0, ``(G, R + 1)``, both there.
+
+    ``w`` against zero is ``w / 2`` against ``-w / 2``, whose penalty is half of its own.
+    """
+    found = solve_all(z, y, 2, [strength / 2 for strength in STRENGTHS])
+    return found[:, :, 1] - found[:, :, 0]

@@ -22,7 +22,7 @@ from mmx.stages.interpolate import Judge, line_facts, line_tensors, read_line, s
 from mmx.stages.joint import companion, join
 from mmx.stages.probe import fit_head
 from mmx.stages.reference import bind_penalty
-from mmx.stages.validate import Validator, fit_mapping, fit_missing, prepare_beside
+from mmx.stages.validate import Validator, fit_mapping, fit_missing, moves, prepare_beside
 from mmx.tasks import Target
 from mmx.training import checkpoint
 from mmx.training.data import Data
@@ -147,10 +147,16 @@ def _prepare(context: Context, stage: Stage) -> Prepared:
 
 
 def _accounted(start: Start, model: MultimodalModel) -> Start:
-    """Return a start whose report names what was added to the model after it was made."""
+    """Return a start whose report names what was added to the model after it was made.
+
+    Raises:
+        RuntimeError: The transfer has left out a tensor of the model itself.
+    """
     report = start.report
     known = {*report.copied, *report.adapted, *report.frozen, *report.fresh}
     added = tuple(name for name in model.state_dict() if name not in known)
+    if forgotten := [name for name in added if name.split(".")[0] not in BESIDE]:
+        raise RuntimeError(f"the transfer's report names no origin of {', '.join(forgotten)}")
     return replace(start, report=replace(report, beside=added))
 
 
@@ -178,12 +184,12 @@ def _fit(context: Context, stage: Stage, ready: Prepared, listen: Listener) -> T
     target = stage.opened.task.target
     state = context.directory.state_file(stage.name)
     _announce(context, stage, start)
-    moves = bool(model.encoders.keys() - start.frozen_encoders) or model.trunk is not None
+    held = start.frozen_encoders
     # A resumed run fits the same again, before its state is loaded: for the notes.
-    notes += fit_mapping(model, data, precision, settings.seed, moves=moves)
+    notes += fit_mapping(context, stage.name, replace(stage.opened, data=data), model, held)
     fit_missing(model, data, precision, settings.seed)
-    if ready.beside is not None:
-        prepare_beside(ready.beside, model, precision, settings.seed)
+    if ready.beside is not None and stage.beside is not None:
+        prepare_beside(context, stage.beside, ready.beside, model)
     if start.probe:
         notes += fit_head(model, data, target, ready.criterion, precision)
     origin = snapshot(model, start.swept)
@@ -197,7 +203,13 @@ def _fit(context: Context, stage: Stage, ready: Prepared, listen: Listener) -> T
         optimizer=experiment.optimizer,
         precision=precision,
         validate=Validator(
-            data, target, ready.criterion, precision, moves, settings.seed, ready.beside
+            data,
+            target,
+            ready.criterion,
+            precision,
+            moves(model, held),
+            settings.seed,
+            ready.beside,
         ),
         score=score(RETRIEVAL if label_free else target.kind),
         state_path=state,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +16,8 @@ from mmx.evaluation.probe import chance, probe_accuracy
 from mmx.modalities import Encoded
 from mmx.model import MultimodalModel
 from mmx.objectives import Criterion
-from mmx.stages.context import Beside
+from mmx.stages.artifacts import kept_mapping
+from mmx.stages.context import Beside, Context, Opened
 from mmx.tasks import Target
 from mmx.training.data import Data
 from mmx.training.encode import encode_rows
@@ -81,11 +83,14 @@ def _observe(criterion: Criterion, val: Encoded, outputs: Tensor) -> None:
         criterion.after_epoch(val, outputs.to(val.target.device))
 
 
-def prepare_beside(beside: Beside, model: MultimodalModel, precision: Precision, seed: int) -> None:
+def prepare_beside(
+    context: Context, opened: Opened, beside: Beside, model: MultimodalModel
+) -> None:
     """Fit what the task that trains along does not share and gradients do not fit."""
     if beside.model.mapping is not model.mapping:
-        fit_mapping(beside.model, beside.data, precision, seed, moves=True)
-    fit_missing(beside.model, beside.data, precision, seed)
+        fit_mapping(context, "source", opened, beside.model, held=())
+    seed = context.experiment.settings.seed
+    fit_missing(beside.model, beside.data, context.precision, seed)
 
 
 def fit_missing(model: MultimodalModel, data: Data, precision: Precision, seed: int) -> None:
@@ -97,15 +102,37 @@ def fit_missing(model: MultimodalModel, data: Data, precision: Precision, seed: 
 
 
 def fit_mapping(
-    model: MultimodalModel, data: Data, precision: Precision, seed: int, *, moves: bool
+    context: Context, role: str, opened: Opened, model: MultimodalModel, held: Collection[str]
 ) -> tuple[str, ...]:
-    """Fit the mapping on the training rows, as they are encoded when training starts."""
-    if model.mapping is None or not model.mapping.fitted:
+    """Fit the mapping on the training rows, as they are encoded when training starts.
+
+    Args:
+        context: Of the run.
+        role: ``source``, ``target`` or ``control``: whose task it is.
+        opened: The task, with the features that are held.
+        model: Whose mapping it is.
+        held: Modalities whose features are held, since their encoders are frozen.
+
+    Returns:
+        Notes for the reader.
+    """
+    mapping, data = model.mapping, opened.data
+    if mapping is None or not mapping.fitted:
         return ()
-    notes = model.mapping.fit(encode_rows(model, data, data.rows("train"), precision), seed)
-    if not moves:
+
+    def fit() -> tuple[str, ...]:
+        rows = encode_rows(model, data, data.rows("train"), context.precision)
+        return mapping.fit(rows, context.experiment.settings.seed)
+
+    notes = kept_mapping(context, role, opened, model, held, fit)
+    if not moves(model, held):
         return notes
     drift = (
         "the mapping was fitted to encoders that then went on training: frozen ones keep it true"
     )
     return (*notes, drift)
+
+
+def moves(model: MultimodalModel, held: Collection[str]) -> bool:
+    """Return whether anything before the mapping trains, some modalities' features being held."""
+    return bool(model.encoders.keys() - set(held)) or model.trunk is not None

@@ -36,8 +36,12 @@ TIMES = 4
 class Auto(Transfer):
     """Searches among the other modes, and is replaced by the one it chooses.
 
-    Candidates are all that the lists allow: ``scratch`` and modes without options of a list
-    once, ``feature`` with each head, ``parameter`` with each regulariser, frozen depth and rate.
+    Candidates are all that the lists allow: ``parameter`` with each regulariser, frozen depth
+    and rate; ``feature`` frozen with each head, and unfrozen with each regulariser that holds
+    moving encoders and each head that is trained by gradients; ``structure`` alone and with
+    each regulariser that holds features of fresh weights; the other modes once. A regulariser
+    that a mode does not accept is not crossed with it: :attr:`Transfer.regularizers` says which
+    it does.
     Scores of the source's features on the target's training rows order them, nothing more:
     which are tried first and, where the budget is short, at all. Successive halving on
     validation then trains all for a little and the best of them for longer. The test rows are
@@ -51,9 +55,11 @@ class Auto(Transfer):
 
     Args:
         modes: To choose from. ``scratch`` among them tells whether transfer hurts.
-        regularizers: What may hold the target near its source; ``parameter`` alone.
-        depths: Values of ``freeze_depth``; ``parameter`` alone.
-        rates: Values of ``copied_rate``; ``parameter`` alone.
+        regularizers: What may hold the target near its source: any of them with ``parameter``,
+            ``bss``, ``coral``, ``delta``, ``distill``, ``mmd``, ``rkd`` and ``similarity`` with
+            ``feature`` unfrozen, ``similarity`` and ``rkd`` with ``structure``.
+        depths: Values of ``freeze_depth``, of ``parameter``.
+        rates: Values of ``copied_rate``, of ``parameter``.
         heads: Of ``feature``. One that is fitted at once is in every rung as good as it gets,
             beside others that have trained for a part of their time: it tends to win.
         eta: One candidate in so many survives a rung.

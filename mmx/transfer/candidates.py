@@ -9,9 +9,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mmx.transfer.auto import Auto
+from mmx.transfer.auto import Auto, Name
 from mmx.transfer.base import Transfer
+from mmx.transfer.feature import Feature
+from mmx.transfer.heads import HEADS, FittedHead
 from mmx.transfer.regularizers import Regularizer
+from mmx.transfer.structure import Structure
 
 Node = dict[str, Any]
 EVERY_MODE = ("map", "class_map", "min_copied", "fusion")
@@ -87,8 +90,19 @@ def _combinations(auto: Auto) -> Iterator[tuple[str, str, tuple[tuple[str, Any],
         elif mode == "feature":
             for head in auto.heads:
                 yield mode, "none", _changed(mode, head=head)
+            trainable = [head for head in auto.heads if not issubclass(HEADS[head], FittedHead)]
+            for name, head in itertools.product(_held(auto, Feature(frozen=False)), trainable):
+                yield mode, name, _changed(mode, head=head, frozen=False)
         else:
             yield mode, "none", ()
+            if mode == "structure":
+                for name in _held(auto, Structure()):
+                    yield mode, name, ()
+
+
+def _held(auto: Auto, transfer: Transfer) -> list[Name]:
+    """Return the regularisers of the list that have something to hold in a mode as it is set."""
+    return [name for name in auto.names if name in transfer.regularizers]
 
 
 def _changed(mode: str, **options: Any) -> tuple[tuple[str, Any], ...]:
@@ -126,4 +140,6 @@ def node(module: str, base: type) -> Node:
 
 def _shown(value: Any) -> str:
     """Return a value as one would type it."""
+    if isinstance(value, bool):
+        return str(value).lower()
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -76,7 +76,8 @@ class Parameter(Transfer):
             give and is trained once for a sweep over fusions.
         map: Target modality to the source modality whose encoder it starts from.
         min_copied: Part of an encoder's tensors that must come from the source, wherever it has
-            one to start from.
+            one to start from. It is about how well the two fit: what ``reinitialize`` then draws
+            anew on demand counts as copied.
 
     Raises:
         ValueError: Two options contradict each other.

@@ -158,7 +158,7 @@ def test_one_batch_in_evaluation_mode_without_gradients() -> None:
     model = MultimodalModel({"a": Spec()}, encoders, Concat, CLASSES).train()
     before = {name: each.clone() for name, each in model.state_dict().items()}
     cost(model, data, np.arange(1000), FP32)
-    assert data.asked == [BATCH_SIZE]
+    assert data.asked == [module.COUNTED, BATCH_SIZE]
     assert model.encoders["a"].modes == [False] * 4  # one is counted, three are timed
     assert all(torch.equal(before[name], each) for name, each in model.state_dict().items())
     assert all(each.grad is None for each in model.parameters())

@@ -64,6 +64,11 @@ def test_several_seeds_end_with_the_gain_over_them(
     assert float(lines[0]["gain"]) == pytest.approx(sum(gains) / 2)
     assert json.loads((folder / "gains.json").read_text())["comparisons"] == 2
     assert (folder / "gains.html").exists()
+    soon = [run.summary()["faster"] for run in runs]
+    there = [each for each in soon if each["target_steps"] is not None]
+    assert lines[0]["faster_reached"] in ("", str(len(there)))  # none where scratch is at chance
+    assert lines[1]["faster_reached"] == ""
+    assert ("To the control's best: in how many seeds" in err) == bool(lines[0]["faster_reached"])
     again, err = say("-m", *words, "seed=3,4", "control=[scratch,majority]")
     assert again == out  # the same sweep in other words: nothing is run again
     assert err.count("skipped ") == 2
@@ -85,3 +90,6 @@ def test_a_curve_says_how_many_labels_are_enough(
     wanted = float(lines[1]["control_mean"])
     enough = [float(line["target_mean"]) >= wanted for line in lines]
     assert reached == (0.5 if enough[0] else 1.0 if enough[1] else None)
+    assert answer["level"] == 0.95
+    assert answer["certain"] in (None, reached)
+    assert (answer["interval"] is not None) == (reached == 0.5)

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -221,35 +221,103 @@ def test_a_run_that_is_worked_on_cannot_be_resumed(
     )
 
 
-def test_a_source_that_four_runs_want_is_trained_once_though_its_trainer_is_killed(
-    nursery: Nursery, words: list[str], tmp_path: Path
-) -> None:
+FUSIONS = ("concat", "gmu", "gated", "late_mean")
+
+
+@dataclass
+class Four:
+    """Four runs at once that want the same source, which one of them is training.
+
+    Attributes:
+        nursery: Of their processes.
+        folder: Each has one in it, named by its fusion.
+        lines: Fusion to command line.
+        pids: Fusion to process.
+        trainer: The fusion of the run that trains the source; the others wait for it.
+    """
+
+    nursery: Nursery
+    folder: Path
+    lines: dict[str, list[str]]
+    pids: dict[str, int]
+    trainer: str
+
+    @property
+    def others(self) -> list[str]:
+        return [name for name in FUSIONS if name != self.trainer]
+
+    def wait(self) -> dict[str, int]:
+        """Return the exit codes."""
+        return {name: self.nursery.wait(pid) for name, pid in self.pids.items()}
+
+    def said(self, name: str) -> str:
+        return (self.folder / name / "stderr").read_text()
+
+    def run(self, name: str) -> RunDirectory:
+        return only_run(self.folder / name)
+
+    def cached(self, name: str) -> bool:
+        """Return whether a run took its source from the cache, and check that it said so."""
+        found: bool = self.run(name).summary()["timing"]["source_cached"]
+        assert ("source one: taken from the cache" in self.said(name)) == found
+        return found
+
+    def sources(self, names: Sequence[str]) -> int:
+        """Return how many different sources runs have, by weights and metrics."""
+        runs = [self.run(name) for name in names]
+        metrics = [[e for e in without_seconds(run) if e["stage"] == "source"] for run in runs]
+        assert len(metrics[0]) > 100
+        assert all(each == metrics[0] for each in metrics)
+        return len({run.stage_file("source").read_bytes() for run in runs})
+
+    def equals_alone(self, name: str) -> None:
+        """Check a run against one that shares with nobody."""
+        alone = self.folder / "alone"
+        assert self.nursery.run(alone, *self.lines[name], "cache=off") == 0
+        assert kept(self.run(name)) == kept(only_run(alone))
+        assert without_seconds(self.run(name)) == without_seconds(only_run(alone))
+
+
+@pytest.fixture
+def four(nursery: Nursery, words: list[str], tmp_path: Path) -> Four:
     cache = f"cache={tmp_path / 'cache'}"
     more = ["trainer.source_epochs=60", "trainer.epochs=2", "control=none", cache]
-    fusions = ("concat", "gmu", "gated", "late_mean")
     lines = {
         name: [*words, *more, f"fusion={name}", "transfer=parameter", "transfer.fusion=false"]
-        for name in fusions
+        for name in FUSIONS
     }
     pids = {name: nursery.start(tmp_path / name, *line) for name, line in lines.items()}
-    trainer = who_trains(tmp_path, fusions)
-    os.kill(pids[trainer], signal.SIGKILL)
-    codes = {name: nursery.wait(pid) for name, pid in pids.items()}
-    said = {name: (tmp_path / name / "stderr").read_text() for name in fusions}
-    others = [name for name in fusions if name != trainer]
-    assert codes == {**dict.fromkeys(others, 0), trainer: -signal.SIGKILL}, said
-    assert all("waiting for process" in said[name] for name in others), said
-    runs = {name: only_run(tmp_path / name) for name in fusions}
-    trained = [name for name in others if not runs[name].summary()["timing"]["source_cached"]]
-    assert len(trained) == 1
-    weights = {runs[name].stage_file("source").read_bytes() for name in others}
-    assert len(weights) == 1
-    # The killed one is resumed, and ends as if it had not been.
-    assert nursery.run(tmp_path / trainer, "resume", str(runs[trainer].path)) == 0
-    alone = tmp_path / "alone"
-    assert nursery.run(alone, *lines[trainer], "cache=off") == 0
-    assert kept(runs[trainer]) == kept(only_run(alone))
-    assert without_seconds(runs[trainer]) == without_seconds(only_run(alone))
+    return Four(nursery, tmp_path, lines, pids, who_trains(tmp_path, FUSIONS))
+
+
+def test_a_source_that_four_runs_want_is_trained_once(four: Four) -> None:
+    said = {name: four.said(name) for name in FUSIONS}
+    assert four.wait() == dict.fromkeys(FUSIONS, 0), said
+    assert {name: four.cached(name) for name in FUSIONS} == {
+        **dict.fromkeys(four.others, True),
+        four.trainer: False,
+    }
+    assert four.sources(FUSIONS) == 1
+    four.equals_alone(four.others[0])
+
+
+def test_a_source_that_four_runs_want_is_trained_once_though_its_trainer_is_killed(
+    four: Four,
+) -> None:
+    killed = when_training(four.folder / four.trainer)
+    os.kill(four.pids[four.trainer], signal.SIGKILL)
+    codes = four.wait()
+    assert codes == {**dict.fromkeys(four.others, 0), four.trainer: -signal.SIGKILL}
+    assert {e["stage"] for e in killed.metrics()} == {"source"}
+    assert not killed.stage_file("source").exists()
+    assert all("waiting for process" in four.said(name) for name in four.others)
+    assert [four.cached(name) for name in four.others].count(False) == 1
+    assert four.sources(four.others) == 1
+    # The killed one is resumed, takes the source of the others, and ends as if never killed.
+    assert four.nursery.run(four.folder / four.trainer, "resume", str(killed.path)) == 0
+    assert four.cached(four.trainer)
+    assert four.sources(FUSIONS) == 1
+    four.equals_alone(four.trainer)
 
 
 def who_trains(folder: Path, names: tuple[str, ...]) -> str:

@@ -412,6 +412,23 @@ class TestGetOrMake:
         assert not list(cache.path.rglob("*.json"))
         fill(cache, 1)
 
+    def test_what_is_not_to_be_kept_is_made_each_time_unless_it_is_there(
+        self, cache: Cache
+    ) -> None:
+        inputs, made = {"number": 1}, []
+
+        def make() -> Made:
+            made.append(KeyLock(cache.path, cache.key("stage", inputs)).attempt())
+            return {"w": torch.ones(2)}, {"n": len(made)}
+
+        for count in (1, 2):
+            tensors, facts = cache.get_or_make("stage", inputs, make, say=quiet, keep=False)
+            assert (tensors["w"].tolist(), facts) == ([1.0, 1.0], {"n": count})
+        assert made == [False, False]  # others wait all the same
+        assert cache.entries() == []
+        fill(cache, 1)
+        assert cache.get_or_make("stage", inputs, never, say=quiet, keep=False)[1] == {"number": 1}
+
     def test_an_error_of_the_disk_in_the_making_is_raised(self, cache: Cache) -> None:
         said: list[str] = []
 

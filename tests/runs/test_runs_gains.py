@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,13 @@ import numpy.typing as npt
 import pytest
 from rich.console import Console
 
+from mmx.evaluation.faster import Faster
 from mmx.evaluation.gain import Gain
 from mmx.evaluation.paired import over_samples, over_seeds, simultaneous
 from mmx.evaluation.scores import Scores
 from mmx.runs import gains_page, scores
 from mmx.runs.directory import RunDirectory
-from mmx.runs.gains import GroupGain, gains, less_data
+from mmx.runs.gains import Gains, GroupFaster, GroupGain, gains, less_data
 from mmx.runs.sweep import groups, tables
 
 Array = npt.NDArray[np.float64]
@@ -178,6 +180,78 @@ def test_a_group_at_chance_has_no_answer(tmp_path: Path, least: float, learned: 
         }
 
 
+def soon(path: Path, steps: int | None, seconds: float | None, took: int) -> Path:
+    """Say of a run when its target was as good as its control's best."""
+    file = path / "summary.json"
+    found = Faster("accuracy", 0.5, "scratch", took, took / 100, steps, seconds)
+    file.write_text(json.dumps({**json.loads(file.read_text()), "faster": asdict(found)}))
+    return path
+
+
+def seeds_of(folder: Path, *reached: tuple[int | None, float | None, int]) -> list[Path]:
+    """Write a run for each: steps and seconds of its target, steps of its control."""
+    return [
+        soon(
+            run(folder, str(seed), seed, drawn(seed, 0.8), scratch=drawn(seed + 9, 0.5)),
+            *each,
+        )
+        for seed, each in enumerate(reached)
+    ]
+
+
+def test_a_group_says_how_soon_its_targets_are_as_good(tmp_path: Path) -> None:
+    (each,) = gains(
+        {(): seeds_of(tmp_path, (40, 0.5, 1300), (None, None, 1200), (80, 0.25, 900))}
+    ).found
+    # Never is longer than any: of 40, 80 and never the median is 80.
+    assert each.faster == GroupFaster(2, 80, 0.5, 1200, 12.0)
+    shown = gains_page.grid(Gains((each,), 1))
+    assert shown.columns[-1] == "to the control's best"
+    assert shown.rows[0][-1] == "2 of 3: 80 / 1,200 steps, 0.50 / 12.00 s"
+    assert gains_page.FASTER in gains_page.notes(Gains((each,), 1))
+    numbers = each.numbers()
+    assert {key: numbers[key] for key in numbers if key.startswith("faster")} == {
+        "faster_reached": 2,
+        "faster_target_steps": 80,
+        "faster_control_steps": 1200,
+        "faster_target_s": 0.5,
+        "faster_control_s": 12.0,
+    }
+
+
+def test_a_median_seed_that_never_gets_there_has_no_number(tmp_path: Path) -> None:
+    (each,) = gains({(): seeds_of(tmp_path, (40, 0.5, 300), (None, None, 400))}).found
+    assert each.faster == GroupFaster(1, None, None, 350, 3.5)
+    found = Gains((each,), 1)
+    assert gains_page.grid(found).rows[0][-1] == "1 of 2: – / 350 steps, – / 3.50 s"
+    gains_page.write(tmp_path, found)
+    with (tmp_path / "gains.csv").open() as file:
+        (line,) = csv.DictReader(file)
+    assert (line["faster_reached"], line["faster_target_steps"]) == ("1", "")
+    assert json.loads((tmp_path / "gains.json").read_text())["gains"][0]["faster_target_s"] is None
+    html = (tmp_path / "gains.html").read_text()
+    assert "1 of 2: – / 350 steps, – / 3.50 s" in html
+
+
+def test_only_the_observed_control_has_a_speed(tmp_path: Path) -> None:
+    one, two = drawn(1, 0.8), drawn(2, 0.5)
+    path = soon(run(tmp_path, "a", 0, one, scratch=two, majority=two), 40, 0.5, 300)
+    by_name = {each.gain.control: each.faster for each in gains({(): [path]}).found}
+    assert by_name == {"scratch": GroupFaster(1, 40, 0.5, 300, 3.0), "majority": None}
+    silent = run(tmp_path, "b", 1, one, scratch=two)  # one that does not say
+    (each,) = gains({(): [run(tmp_path, "c", 2, one, scratch=two), silent]}).found
+    assert each.faster is None
+    assert "to the control's best" not in gains_page.grid(Gains((each,), 1)).columns
+
+
+@pytest.mark.parametrize(("least", "stated"), [(0.3, True), (0.5, False)])
+def test_to_be_as_good_as_chance_is_not_fast(tmp_path: Path, least: float, stated: bool) -> None:
+    members = [at_chance(path, least) for path in seeds_of(tmp_path, (40, 0.5, 300), (9, 0.1, 60))]
+    (each,) = gains({(): members}).found
+    assert each.gain.learned  # the target beats chance, its control may not
+    assert (each.faster is not None) == stated
+
+
 def point(fraction: str, target: float, control: float, **group: str) -> GroupGain:
     gain = Gain("accuracy", target - control, (-1.0, 1.0))
     return GroupGain({**group, "target.fraction": fraction}, (0,), target, control, gain)
@@ -199,9 +273,90 @@ def test_the_smallest_part_of_the_labels_that_is_enough() -> None:
         "1.0",
     ]
     assert answer.text == (
-        "with 25 % of the labels the transfer reaches what the scratch control has with 100 % "
-        "(0.700 accuracy): 0.720"
+        "with 25 % of the labels the transfer reaches on average what the scratch control has with "
+        "100 % (0.700 accuracy): 0.720, no interval, for want of the same seeds and test samples"
     )
+
+
+def fractions(folder: Path, rates: dict[str, float], seeds: int, wanted: float) -> Gains:
+    """Return the gains of a curve whose control has ``wanted`` with all labels."""
+    return gains(
+        {
+            (("target.fraction", part),): [
+                run(
+                    folder,
+                    f"{part}-{seed}",
+                    seed,
+                    drawn(seed, rate),
+                    scratch=drawn(seed + 20, wanted if part == "1.0" else 0.2),
+                )
+                for seed in range(seeds)
+            ]
+            for part, rate in rates.items()
+        }
+    )
+
+
+def test_less_data_has_a_paired_interval_against_the_control_with_all(tmp_path: Path) -> None:
+    rates = {"0.1": 0.3, "0.25": 0.53, "0.5": 0.8, "1.0": 0.9}
+    found = fractions(tmp_path, rates, 3, 0.5)
+    (answer,) = found.less_data
+    assert answer.level == simultaneous(3)  # three fractions are less than all
+    assert list(answer.intervals) == [0.1, 0.25, 0.5]
+    theirs = [hits(drawn(seed + 20, 0.5)) for seed in range(3)]
+    for part in ("0.1", "0.25", "0.5"):
+        pairs = [(hits(drawn(seed, rates[part])), theirs[seed]) for seed in range(3)]
+        assert answer.interval(float(part)) == over_seeds(pairs, level=simultaneous(3))
+    assert (answer.reached, answer.certain) == (0.25, 0.5)
+    low, high = answer.interval(0.25) or (np.nan, np.nan)
+    assert low < 0 < high
+    wanted = float(np.mean([each.value for each in theirs]))
+    had = float(np.mean([drawn(seed, 0.53).mean() for seed in range(3)]))
+    assert answer.text == (
+        "with 25 % of the labels the transfer reaches on average what the scratch control has with "
+        f"100 % ({wanted:.3f} accuracy): {had:.3f}, {had - wanted:+.3f} with 98.33 % interval "
+        f"{low:+.3f} … {high:+.3f}, which does not exclude that it falls short; that of 50 % of "
+        "the labels does"
+    )
+    (line,) = found.data()["less_data"]
+    assert line["reached"] == 0.25
+    assert line["interval"] == (low, high)
+    assert line["certain"] == 0.5
+    assert line["level"] == answer.level
+
+
+def test_less_data_that_is_enough_beyond_doubt(tmp_path: Path) -> None:
+    (answer,) = fractions(tmp_path, {"0.5": 0.8, "1.0": 0.9}, 1, 0.5).less_data
+    pair = (hits(drawn(0, 0.8)), hits(drawn(20, 0.5)))
+    low, high = over_samples(pair)
+    assert low > 0
+    assert (answer.reached, answer.certain) == (0.5, 0.5)
+    ours, theirs = pair[0].value, pair[1].value
+    assert answer.text == (
+        "with 50 % of the labels the transfer reaches what the scratch control has with 100 % "
+        f"({theirs:.3f} accuracy): {ours:.3f}, {ours - theirs:+.3f} with 95 % interval "
+        f"{low:+.3f} … {high:+.3f}"
+    )
+
+
+def test_less_data_that_no_interval_confirms(tmp_path: Path) -> None:
+    (answer,) = fractions(tmp_path, {"0.5": 0.6, "1.0": 0.6}, 1, 0.5).less_data
+    assert (answer.reached, answer.certain) == (0.5, None)
+    assert answer.text.endswith(", which does not exclude that it falls short")
+    assert "reaches on average" in answer.text
+
+
+def test_other_seeds_or_other_samples_make_no_pairs(tmp_path: Path) -> None:
+    found = fractions(tmp_path, {"0.5": 0.8, "1.0": 0.9}, 2, 0.5).found
+    assert less_data(found)[0].interval(0.5) is not None
+    fewer = replace(found[1], seeds=(0,), pairs={0: found[1].pairs[0]})
+    assert less_data([found[0], fewer])[0].interval(0.5) is None
+    ours, theirs = found[1].pairs[1]
+    moved = {0: found[1].pairs[0], 1: (ours, replace(theirs, rows=theirs.rows + 1))}
+    (answer,) = less_data([found[0], replace(found[1], pairs=moved)])
+    assert answer.interval(0.5) is None
+    assert answer.certain is None
+    assert answer.reached == 0.5
 
 
 def test_where_no_part_is_enough_the_best_one_is_told() -> None:
@@ -301,7 +456,7 @@ def test_the_files_hold_the_numbers_in_full(paths: dict[Any, list[Path]], tmp_pa
 
 
 def test_a_curve_is_drawn_and_told(tmp_path: Path) -> None:
-    paths = {
+    paths: dict[tuple[tuple[str, str], ...], list[Path]] = {
         (("target.fraction", part),): [
             run(tmp_path, part, 0, drawn(1, rate), scratch=drawn(2, rate - 0.3))
         ]

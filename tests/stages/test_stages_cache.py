@@ -5,22 +5,33 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from mmx import execution
 from mmx.config import compose
-from mmx.experiment import assemble
+from mmx.encoders.image.resnet import ResNet18
+from mmx.encoders.image.small_cnn import SmallCnn
+from mmx.encoders.image.vit_b_16 import VitB16
+from mmx.experiment import Experiment, assemble
 from mmx.runs.cache import Cache
 from mmx.runs.directory import RunDirectory
 from mmx.stages import artifacts
 from mmx.stages.begin import begin, context_of
+from mmx.stages.build import make_model
+from mmx.stages.context import Context, Opened
+from mmx.training import checkpoint
 from mmx.training.events import Event, StopRequest
 from mmx.transfer.regularizers import delta
 from mmx.transfer.regularizers.channel_weights import channel_weights
+from mmx.transfer.scratch import Scratch
 
 Overrides = Callable[..., list[str]]
 Kept = dict[str, dict]
@@ -196,37 +207,275 @@ def test_one_source_for_all_budgets_of_a_fusion_that_it_has_not(
     assert kinds(cache)["stage"] == 1
 
 
-def test_a_source_that_was_interrupted_is_not_kept_without_its_first_epochs(
-    cache: Cache, line: Callable[..., list[str]], tmp_path: Path
-) -> None:
-    with compose.composer():
-        composed = compose.compose([*line(), "trainer.threads=1", "device=cpu"])
-    experiment = assemble(composed.config)
-    directory = execution.create(
-        experiment, tmp_path / "runs", choices={}, overrides=[], unresolved={}
-    )
+@dataclass
+class Interrupted:
+    """A run that a signal stopped in the second epoch of its source."""
 
+    directory: RunDirectory
+    experiment: Experiment
+
+    def resume(self) -> RunDirectory:
+        quiet = execution.execute(self.experiment, self.directory, lambda event: None)
+        assert quiet["status"] == "done", quiet
+        return self.directory
+
+    @property
+    def state(self) -> Path:
+        return self.directory.state_file("source")
+
+    @property
+    def log(self) -> Path:
+        return self.state.with_name("events.jsonl")
+
+
+@pytest.fixture
+def interrupted(line: Callable[..., list[str]], tmp_path: Path) -> Callable[[], Interrupted]:
     def interrupt(event: Event) -> None:
         if (event.stage, event.kind, event.epoch) == ("source", "epoch", 1):
             os.kill(os.getpid(), signal.SIGTERM)
 
-    assert execution.execute(experiment, directory, interrupt)["exit_code"] == 143
-    assert execution.execute(experiment, directory, lambda event: None)["status"] == "done"
-    assert "stage" not in kinds(cache)
-    assert {e["epoch"] for e in directory.metrics() if e["stage"] == "source"} == {1, 2}
+    def run() -> Interrupted:
+        with compose.composer():
+            composed = compose.compose([*line(), "trainer.threads=1", "device=cpu"])
+        experiment = assemble(composed.config)
+        directory = execution.create(
+            experiment, tmp_path / "runs", choices={}, overrides=[], unresolved={}
+        )
+        assert execution.execute(experiment, directory, interrupt)["exit_code"] == 143
+        found = Interrupted(directory, experiment)
+        assert found.state.exists()
+        assert found.log.exists()
+        assert {(e["stage"], e["epoch"]) for e in directory.metrics()} == {("source", 1)}
+        return found
+
+    return run
+
+
+def left(run: Interrupted) -> list[str]:
+    """Return what lies in the source's folder after the run."""
+    return sorted(path.name for path in run.state.parent.iterdir())
+
+
+def test_a_source_that_was_interrupted_is_kept_with_its_first_epochs(
+    cache: Cache, line: Callable[..., list[str]], once, interrupted, monkeypatch
+) -> None:
+    run = interrupted()
+    with run.log.open("a") as file:
+        file.write('{"kind": "epo')  # as a kill leaves it
+    run.resume()
+    assert left(run) == ["best.safetensors"]
+    assert kinds(cache) == {"stage": 1}
+    taken = once(line())
+    assert "source one: taken from the cache" in (taken.path / "run.log").read_text()
+    monkeypatch.setenv("MMX_CACHE_DIR", "off")
+    assert numbers(run.directory) == numbers(taken) == numbers(once(line()))
+
+
+def test_a_source_that_others_have_finished_meanwhile_is_taken_from_the_cache(
+    cache: Cache, line: Callable[..., list[str]], once, interrupted, monkeypatch
+) -> None:
+    run = interrupted()
+    assert kinds(cache) == {}
+    once(line())
+    said = run.resume().path / "run.log"
+    assert "source one: taken from the cache" in said.read_text()
+    assert run.directory.summary()["timing"]["source_cached"] is True
+    assert left(run) == ["best.safetensors"]
+    monkeypatch.setenv("MMX_CACHE_DIR", "off")
+    assert numbers(run.directory) == numbers(once(line()))
+
+
+def other_code(run: Interrupted) -> None:
+    first, *events = run.log.read_text().splitlines()
+    assert len(first) == len('{"key": ""}') + 32
+    assert len(events) == 2  # the epoch, and the vitals of its modalities
+    run.log.write_text("\n".join([f'{{"key": "{"0" * 32}"}}', *events]))
+
+
+def without_an_epoch(run: Interrupted) -> None:
+    lines = run.log.read_text().splitlines()
+    run.log.write_text("\n".join(each for each in lines if '"epoch",' not in each))
+
+
+def without_a_log(run: Interrupted) -> None:
+    run.log.unlink()
+
+
+def trained_on_without_a_cache(run: Interrupted) -> None:
+    def stop(event: Event) -> None:
+        if event.kind == "stage":
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    outcome = execution.execute(run.experiment, run.directory, stop, cached=False)
+    assert outcome["exit_code"] == 143
+    assert run.state.exists()
+
+
+@pytest.mark.parametrize(
+    "spoil", [other_code, without_an_epoch, without_a_log, trained_on_without_a_cache]
+)
+def test_a_source_that_may_have_been_begun_otherwise_is_not_kept(
+    cache: Cache, interrupted, spoil: Callable[[Interrupted], None]
+) -> None:
+    run = interrupted()
+    spoil(run)
+    said = run.resume().path / "run.log"
+    assert (
+        "source one: not kept in the cache: code or data may have changed since it was begun"
+        in said.read_text()
+    )
+    assert kinds(cache) == {}
+    assert left(run) == ["best.safetensors"]
+    assert {e["epoch"] for e in run.directory.metrics() if e["stage"] == "source"} == {1, 2}
+
+
+MAPPED = ("mapping.width=4", "control=none")
+
+
+@pytest.fixture
+def mapped(overrides: Overrides, tables: dict[str, Path]) -> Callable[..., list[str]]:
+    """Return the line of a run with a mapping, and without a source."""
+    return lambda *more: overrides(None, tables["two"], TWO, *MAPPED, *more)
+
+
+@pytest.mark.parametrize("mapping", ["cca", "deep_cca"])
+def test_a_sweep_over_fusions_fits_one_mapping(
+    cache: Cache, mapped: Callable[..., list[str]], once, monkeypatch, mapping: str
+) -> None:
+    given = [mapped(f"mapping={mapping}", f"fusion={fusion}") for fusion in PAIR]
+    cached = [once(each) for each in given]
+    assert kinds(cache) == {"mapping": 1}
+    said = [(run.path / "run.log").read_text() for run in cached]
+    assert ["mapping of two: taken from the cache" in text for text in said] == [False, True]
+    monkeypatch.setenv("MMX_CACHE_DIR", "off")
+    taken, anew = cached[1], once(given[1])
+    assert numbers(taken) == numbers(anew)
+    assert notes_of(taken) == notes_of(anew)
+    assert any(note.startswith("correlations of the training") for note in notes_of(anew))
+    one, two = (checkpoint.read(each.stage_file("target"))[0] for each in (taken, anew))
+    assert artifacts.digest_of(one) == artifacts.digest_of(two)
+
+
+def notes_of(run: RunDirectory) -> list[str]:
+    notes: list[str] = run.summary()["notes"]
+    return notes
+
+
+def test_a_mapping_behind_frozen_encoders_is_fitted_once_for_each_task(
+    cache: Cache, line: Callable[..., list[str]], once, monkeypatch
+) -> None:
+    given = [line("transfer=feature", "mapping=pca", *MAPPED, f"fusion={f}") for f in PAIR]
+    cached = [numbers(once(each)) for each in given]
+    assert kinds(cache) == {"stage": 1, "mapping": 2, "features": 4}
+    monkeypatch.setenv("MMX_CACHE_DIR", "off")
+    assert cached == [numbers(once(each)) for each in given]
+
+
+def test_each_of_two_joint_tasks_has_its_mapping_kept(
+    cache: Cache, line: Callable[..., list[str]], once, monkeypatch
+) -> None:
+    given = line("transfer=joint", "mapping=pca", *MAPPED, "~source.columns.image")
+    cached = [numbers(once(given)) for _ in range(2)]
+    assert kinds(cache) == {"mapping": 2}
+    monkeypatch.setenv("MMX_CACHE_DIR", "off")
+    assert cached == [numbers(once(given))] * 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["seed=1", "target.fraction=0.9", "mapping.width=3", "mapping.whiten=true", "mapping=cca"],
+)
+def test_what_a_mapping_depends_on_gives_another_key(
+    cache: Cache, mapped: Callable[..., list[str]], once, change: str
+) -> None:
+    once(mapped("mapping=pca"))
+    once(mapped("mapping=pca", change))
+    assert kinds(cache) == {"mapping": 2}
+
+
+def test_a_mapping_that_is_trained_is_not_kept(
+    cache: Cache, mapped: Callable[..., list[str]], once
+) -> None:
+    once(mapped("mapping=linear"))
+    assert kinds(cache) == {}
+
+
+def test_each_thing_that_a_mapping_is_fitted_to_counts(
+    mapped: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    with compose.composer():
+        composed = compose.compose([*mapped("mapping=pca"), "device=cpu", "cache=off"])
+    experiment = assemble(composed.config)
+    directory = execution.create(
+        experiment, tmp_path / "runs", choices={}, overrides=[], unresolved={}
+    )
+    context = context_of(experiment, directory, lambda event: None, StopRequest())
+    target = begin(context).target
+    model = make_model(experiment, "target", target.specs, target.task.target, Scratch())
+
+    def inputs(context: Context = context, opened: Opened = target, **more: Any) -> dict[str, Any]:
+        return artifacts.mapping_inputs(context, "target", opened, model, more.get("held", ()))
+
+    before = inputs()
+
+    def changed(after: dict[str, Any]) -> set[str]:
+        return {name for name in before if before[name] != after[name]}
+
+    rows = replace(target, data=target.data.only("train", target.data.rows("train")[1:]))
+    data = replace(target, task=replace(target.task, fingerprint="other"))
+    seeded = replace(experiment, settings=replace(experiment.settings, seed=1))
+    assert changed(inputs()) == set()
+    assert changed(inputs(held=("image",))) == {"held"}
+    assert changed(inputs(opened=rows)) == {"rows"}
+    assert changed(inputs(opened=data)) == {"data"}
+    assert changed(inputs(replace(context, experiment=seeded))) == {"seed"}
+    with torch.no_grad():
+        next(model.encoders["image"].parameters()).view(-1)[0] += 1e-6
+    assert changed(inputs()) == {"weights"}
+    with torch.no_grad():
+        next(model.head.parameters()).zero_()
+    assert changed(inputs()) == {"weights"}
 
 
 def test_a_weight_file_counts_by_its_content_wherever_it_lies(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def weights(node: dict[str, Any]) -> dict[str, str]:
+        return artifacts._weights({"image": node}, {"image": partial(ResNet18, stem="auto")})
+
     monkeypatch.setenv("HOME", str(tmp_path))
     found = []
     for content in (b"1", b"2"):
         (tmp_path / "w.pth").write_bytes(content)
-        found.append(artifacts._weights({"image": {"weights": "~/w.pth"}}))
-        assert found[-1] == artifacts._weights({"image": {"weights": str(tmp_path / "w.pth")}})
+        found.append(weights({"weights": "~/w.pth"}))
+        assert found[-1] == weights({"weights": str(tmp_path / "w.pth"), "pretrained": True})
     assert found[0] != found[1]
-    assert artifacts._weights({"image": {"weights": None}, "text": {}}) == {}
+    assert weights({"weights": None}) == {}
+
+
+@pytest.mark.parametrize(
+    ("encoder", "name"),
+    [(ResNet18, "resnet18-f37072fd.pth"), (VitB16, "vit_b_16-c867db91.pth")],
+)
+def test_published_weights_count_by_the_content_of_torchs_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoder: type[nn.Module], name: str
+) -> None:
+    def weights(node: dict[str, Any]) -> dict[str, str]:
+        return artifacts._weights({"image": node}, {"image": partial(encoder, stem="auto")})
+
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    chosen = {"pretrained": True, "weights": None}
+    assert weights(chosen) == {}  # not fetched yet
+    copy = tmp_path / "checkpoints" / name
+    copy.parent.mkdir()
+    found = []
+    for content in (b"1", b"2"):
+        copy.write_bytes(content)
+        found.append(weights(chosen))
+    assert [list(each) for each in found] == [["image"]] * 2
+    assert found[0] != found[1]
+    assert weights({"pretrained": False, "weights": None}) == {}
+    assert artifacts._weights({"image": chosen}, {"image": SmallCnn}) == {}
 
 
 def test_features_without_the_test_rows_are_not_those_of_a_run(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -121,21 +122,23 @@ def test_stand_ins_are_those_of_the_point(bench: Callable[..., Any]) -> None:
 def line_of(
     bench: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, scores: list[tuple[float, float]]
 ) -> Callable[[bool], Any]:
-    """Return a sweep over points that are said to have these accuracies and losses."""
+    """Return a sweep over points that are said to have these accuracies and losses.
+
+    The last are those that training found: its point is not measured again.
+    """
+    *before_it, trained_scores = [dict(zip(("accuracy", "loss"), s, strict=True)) for s in scores]
     run, before, judge = trained(bench)
     after = weights(run.model)
     names = frozenset(n for n in before if "encoders." in n and before[n].is_floating_point())
 
     def of(best: bool) -> Any:
         run.model.load_state_dict(after)
-        said = iter(scores)
-        monkeypatch.setattr(
-            Judge,
-            "__call__",
-            lambda *_: dict(zip(("accuracy", "loss"), next(said), strict=True)),
-        )
+        said = iter(before_it)
+        monkeypatch.setattr(Judge, "__call__", lambda *_: next(said))
         start = Start(Report(), swept=names, keeps_best=best)
-        found = sweep(run.model, start, {n: before[n] for n in names}, judge, FITTED)
+        fitted = replace(FITTED, val=trained_scores)
+        found = sweep(run.model, start, {n: before[n] for n in names}, judge, fitted)
+        assert list(said) == []
         return run.model, {n: (before[n], after[n]) for n in names}, found
 
     return of
@@ -173,7 +176,7 @@ def test_the_best_point_on_validation_is_kept_where_asked_for(
             model.state_dict()[name].double(), expected, rtol=1e-6, atol=1e-6
         )
     accuracy = scores[round(10 * best)][0]
-    assert fitted.val == (FITTED.val if kept == 1.0 else line.val[round(10 * kept)])
+    assert fitted.val == line.val[round(10 * kept)]
     text = (
         f"wise_ft: α = {best:g} is best on validation (accuracy {accuracy:.3f}, the trained "
         f"weights {scores[-1][0]:.3f}, the starting ones {scores[0][0]:.3f})"
@@ -186,12 +189,15 @@ def test_the_best_point_on_validation_is_kept_where_asked_for(
         )
 
 
+@pytest.mark.parametrize("keeps", [False, True])
 def test_a_line_comes_back_from_a_checkpoint(
-    bench: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    bench: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, keeps: bool
 ) -> None:
     scores = [(0.9, 1.0), *RISING[1:-1], (0.5, 1.0)]
-    model, _, (_, line, _) = line_of(bench, monkeypatch, scores)(True)
+    model, _, (_, line, _) = line_of(bench, monkeypatch, scores)(keeps)
     own = model.state_dict()
+    ends = {name.split(".")[1] for name in line_tensors(line)}
+    assert ends == ({"start", "end"} if keeps else {"start"})  # the end is the model itself
     path = tmp_path / "some.safetensors"
     checkpoint.write(path, {**own, **line_tensors(line)}, line_facts(line))
     tensors, again = read_line(*checkpoint.read(path), torch.device("cpu"))
@@ -292,6 +298,32 @@ def test_a_run_keeps_tests_and_reopens_the_best_point(
     assert found["alpha"]["1"]["val"]["loss"] == losses[summary["target"]["best_epoch"] - 1]
     shown = [note for note in summary["notes"] if note.startswith("wise_ft: α = ")]
     assert len(shown) == 1
+
+
+def test_the_curve_costs_no_training_and_changes_nothing(
+    train: Any, tables: dict[str, Path], overrides: Any
+) -> None:
+    given = overrides(tables["one"], tables["two"], TWO, "control=none", "missing=mean")
+    given += ["precision=fp32", "optimizer.lr=0.05"]
+    plain, swept = (train(*given, f"transfer.wise_ft={each}") for each in ("none", "curve"))
+    one, two = (checkpoint.read(run.stage_file("target")) for run in (plain, swept))
+    own, line = read_line(*two, torch.device("cpu"))
+    assert line is not None
+    assert one[0].keys() == own.keys()
+    assert all(torch.equal(one[0][name], own[name]) for name in own)
+    for name in ("val", "best_epoch", "epochs", "steps"):
+        assert one[1]["fitted"][name] == two[1]["fitted"][name], name
+    logs = [
+        [{k: v for k, v in entry.items() if k != "seconds"} for entry in run.metrics()]
+        for run in (plain, swept)
+    ]
+    assert logs[0] == logs[1]
+    assert plain.summary()["target"]["metrics"] == swept.summary()["target"]["metrics"]
+    tested = swept.summary()["transfer"]["wise_ft"]["alpha"]["1"]
+    assert tested == swept.summary()["target"]["metrics"]
+    assert "wise_ft" not in plain.summary()["transfer"]
+    assert all(torch.equal(line.end[name], own[name]) for name in line.end)
+    assert not all(torch.equal(line.start[name], own[name]) for name in line.start)
 
 
 @pytest.mark.parametrize(("module", "name"), [(stage, "sweep"), (evaluation, "curve")])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from mmx.errors import TransferError
 from mmx.experiment import assemble
 from mmx.training import checkpoint
 from mmx.training.events import Event, StopRequest
+from mmx.transfer import Start
+from mmx.transfer.scratch import Scratch
 
 TWO = ("image", "tabular")
 
@@ -98,6 +101,37 @@ def test_what_a_stage_keeps_beside_its_model_is_named_too(
     assert {name.split(".")[0] for name in report["beside"]} == beside
     line = next(x for x in (run.path / "run.log").read_text().splitlines() if "tensors: " in x)
     assert f"{len(report['fresh'])} fresh{said.format(len(report['beside']))}" in line
+
+
+def test_a_transfer_that_forgets_a_tensor_is_an_error(
+    tables: dict[str, Path],
+    tmp_path: Path,
+    overrides: Callable[..., list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    remembers = Scratch.start
+
+    def start(self: Scratch, *given: Any) -> Start:
+        found = remembers(self, *given)
+        fresh = tuple(name for name in found.report.fresh if name != "head.bias")
+        return replace(found, report=replace(found.report, fresh=fresh))
+
+    monkeypatch.setattr(Scratch, "start", start)
+    given = overrides(None, tables["two"], ("tabular",), "transfer=scratch", "control=none")
+    given += ["device=cpu", "trainer.threads=1"]
+    with compose.composer():
+        composed = compose.compose([*given, f"output_dir={tmp_path}"])
+    experiment = assemble(composed.config)
+    directory = execution.create(
+        experiment,
+        tmp_path / "runs",
+        choices=composed.choices,
+        overrides=composed.overrides,
+        unresolved=composed.unresolved,
+    )
+    message = r"^the transfer's report names no origin of head\.bias$"
+    with pytest.raises(RuntimeError, match=message):
+        stages.run(experiment, directory, lambda event: None, StopRequest(), cached=False)
 
 
 def test_the_log_says_which_classes_are_named_otherwise_and_the_report_has_all(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -46,3 +47,62 @@ def test_a_regulariser_and_its_penalty_are_written_down(
     assert means[1] == pytest.approx(final, rel=0.5)
     assert "train.penalty" in (held.path / "run.log").read_text()
     assert 'aria-label="train.penalty"' in (held.path / "report.html").read_text()
+
+
+def penalties(run: RunDirectory) -> list[float]:
+    """Return the means over each epoch."""
+    found = (
+        each for each in run.metrics() if (each["split"], each["name"]) == ("train", "penalty")
+    )
+    return [each["value"] for each in found]
+
+
+def encoders(run: RunDirectory, stage: str) -> dict[str, torch.Tensor]:
+    """Return the encoders' weights, their running statistics left out."""
+    tensors = checkpoint.read(run.stage_file(stage))[0]
+    return {
+        name: tensor
+        for name, tensor in tensors.items()
+        if name.startswith("encoders.") and "running" not in name and "num_batches" not in name
+    }
+
+
+@pytest.mark.parametrize("name", ["mmd", "coral", "distill", "rkd"])
+def test_unfrozen_features_are_held_while_they_move(
+    train: Train, tables: dict[str, Path], overrides: Callable[..., list[str]], name: str
+) -> None:
+    given = overrides(tables["one"], tables["two"], ("image", "tabular"), "control=none")
+    given += ["transfer=feature", "transfer.frozen=false", "trainer.epochs=1", "precision=fp32"]
+    given += ["optimizer=sgd", "optimizer.lr=0.01"]  # adam's steps have one length at first
+    free, held = train(*given), train(*given, f"regularizer={name}")
+    (mean,) = penalties(held)
+    assert mean > 0
+    assert math.isfinite(mean)
+    start, end, other = encoders(held, "source"), encoders(held, "target"), encoders(free, "target")
+    assert start.keys() == end.keys()
+    for modality in ("image", "tabular"):
+        (first, *_) = (key for key in end if key.startswith(f"encoders.{modality}."))
+        assert not torch.equal(end[first], start[first])
+        assert not torch.equal(end[first], other[first])
+        assert end[first].isfinite().all()
+
+
+@pytest.mark.parametrize("name", ["similarity", "rkd"])
+def test_fresh_weights_are_held_to_the_sources_features(
+    train: Train, tables: dict[str, Path], overrides: Callable[..., list[str]], name: str
+) -> None:
+    given = overrides(tables["one"], tables["two"], ("image", "tabular"), "control=none")
+    given += ["transfer=structure", "trainer.epochs=1", "precision=fp32"]
+    given += ["optimizer=sgd", "optimizer.lr=0.01"]
+    free, held = train(*given), train(*given, f"regularizer={name}")
+    assert not free.stage_file("source").exists()
+    assert held.stage_file("source").exists()  # it is trained for the regulariser alone
+    assert held.summary()["transfer"]["copied"] == 0
+    (mean,) = penalties(held)
+    assert mean > 0
+    assert math.isfinite(mean)
+    end, other = encoders(held, "target"), encoders(free, "target")
+    for modality in ("image", "tabular"):
+        (first, *_) = (key for key in end if key.startswith(f"encoders.{modality}."))
+        assert not torch.equal(end[first], other[first])
+        assert end[first].isfinite().all()

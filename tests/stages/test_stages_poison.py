@@ -25,24 +25,24 @@ CHOICES = {
     "logistic head": ["transfer=feature", "transfer.head=logistic"],
     "closed form": ["transfer=feature", "transfer.head=closed_form"],
     "head first": ["transfer=parameter", "transfer.lp_ft=true"],
-    "pattern": ["transfer=structure"],
+    "pattern": ["transfer=structure", "transfer.sparsity=magnitude", "optimizer.lr=0.05"],
     "jointly": ["transfer=joint"],
     "adapters": ["transfer=adapter"],
     "renamed classes": ["transfer=parameter", "transfer.class_map={low: low, high: high}"],
 }
 
 
-def poisoned(path: Path) -> Path:
+def poisoned(path: Path, split: str = "test") -> Path:
     """Return a copy of a table whose test rows have noise for inputs and another's label."""
     with path.open() as file:
         rows = list(csv.DictReader(file))
     other = {"low": "high", "middle": "low", "high": "middle"}
     for row in rows:
-        if row["split"] == "test":
+        if row["split"] == split:
             row["label"] = other[row["label"]]
             row["a"], row["b"] = "1e6", "x"
             row["picture"] = "one1.png"
-    copy = path.with_name("poisoned_everywhere.csv")
+    copy = path.with_name(f"poisoned_{split}_{path.name}")
     with copy.open("w", newline="") as file:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
@@ -71,6 +71,8 @@ def test_nothing_but_test_metrics_depends_on_the_test_rows(
     assert [name for name in one if not torch.equal(one[name], two[name])] == []
     assert facts["specs"] == others["specs"]
     assert epochs(clean) == epochs(other)
+    if choice == "pattern":
+        assert set(clean.summary()["transfer"]["density"].values()) == {0.5}
     if choice == "early stopping":
         assert facts["fitted"]["epochs"] < 9
     before, after = clean.summary(), other.summary()
@@ -81,3 +83,54 @@ def test_nothing_but_test_metrics_depends_on_the_test_rows(
         for each in (before, after)
     ]
     assert kept[0] == kept[1]
+
+
+OF_SOURCE = (
+    "canonical correlations",
+    "class weights of co-tuning",
+    "channel weights",
+    "source distribution",
+    "logistic head",
+    "pattern",
+    "jointly",
+    "adapters",
+)
+
+
+@pytest.mark.parametrize("choice", OF_SOURCE)
+def test_nothing_of_the_target_depends_on_the_sources_test_rows(
+    once: Callable[[list[str]], RunDirectory],
+    overrides: Callable[..., list[str]],
+    tables: dict[str, Path],
+    choice: str,
+) -> None:
+    more = ["control=none", *CHOICES[choice]]
+    clean, other = (
+        once(overrides(path, tables["two"], TWO, *more))
+        for path in (tables["one"], poisoned(tables["one"]))
+    )
+    for stage in ("target",) if choice == "jointly" else ("source", "target"):
+        (one, facts), (two, others) = (checkpoint.read(r.stage_file(stage)) for r in (clean, other))
+        assert one.keys() == two.keys()
+        assert [name for name in one if not torch.equal(one[name], two[name])] == []
+        assert facts["specs"] == others["specs"]
+    assert epochs(clean) == epochs(other)
+    before, after = clean.summary(), other.summary()
+    assert before["target"]["metrics"] == after["target"]["metrics"]
+
+
+def test_this_poison_shows_where_rows_are_read(
+    once: Callable[[list[str]], RunDirectory],
+    overrides: Callable[..., list[str]],
+    tables: dict[str, Path],
+) -> None:
+    more = ["control=none", *CHOICES["pattern"]]
+    clean, other = (
+        once(overrides(path, tables["two"], TWO, *more))
+        for path in (tables["one"], poisoned(tables["one"], "train"))
+    )
+    name = "encoders.image.stages.1.0.weight"
+    one, two = (checkpoint.read(r.stage_file("source"))[0][name] for r in (clean, other))
+    assert not torch.equal(one, two)
+    one, two = (checkpoint.read(r.stage_file("target"))[0][name] for r in (clean, other))
+    assert not torch.equal(one == 0, two == 0)  # another pattern

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmx.errors import DataError
-from mmx.stages.probe import ITERATIONS, STRENGTHS, fit_head, fused_rows, solutions
+from mmx.stages.probe import STRENGTHS, fit_head, fused_rows, solutions
 from mmx.tasks import Target
 from mmx.training import checkpoint
 
@@ -60,14 +60,13 @@ def test_classes_have_the_multinomial_optimum_for_each_strength() -> None:
     x, y = rows()
     found = list(solutions(x, y, Target("classes", ("a", "b", "c"))))
     assert [each.strength for each in found] == list(STRENGTHS)
-    assert all(each.converged for each in found)
     for each in found:
         z, weight, bias = unfolded(x, each)
 
         def loss(w: Tensor, b: Tensor, z: Tensor = z) -> Tensor:
             return F.cross_entropy(z @ w.T + b, torch.from_numpy(y))
 
-        assert slope(weight, bias, loss, each.strength) < 2e-4
+        assert slope(weight, bias, loss, each.strength) < 1e-6
         assert slope(1.5 * weight, bias, loss, each.strength) > 1e-3 or each.strength > 1
     norms = [np.abs(each.weight).sum() for each in found]
     assert norms == sorted(norms)
@@ -86,7 +85,7 @@ def test_two_classes_among_more_are_one_logistic_regression() -> None:
         def loss(w: Tensor, b: Tensor, z: Tensor = z, label: Tensor = label) -> Tensor:
             return F.binary_cross_entropy_with_logits(z @ w + b, label)
 
-        assert slope(weight[3] - weight[1], bias[3] - bias[1], loss, each.strength) < 2e-4
+        assert slope(weight[3] - weight[1], bias[3] - bias[1], loss, each.strength) < 1e-6
         rarest = 1 if (y == 1).sum() < (y == 3).sum() else 3
         expected = bias[rarest] - math.log(2 * (y == rarest).sum())
         assert bias[0].item() == pytest.approx(expected.item())
@@ -111,7 +110,7 @@ def test_each_label_has_its_own_optimum() -> None:
             def loss(w: Tensor, b: Tensor, z: Tensor = z, label: Tensor = label) -> Tensor:
                 return F.binary_cross_entropy_with_logits(z @ w + b, label)
 
-            assert slope(weight[column], bias[column], loss, each.strength) < 2e-4
+            assert slope(weight[column], bias[column], loss, each.strength) < 1e-6
         assert not each.weight[2].any()
         assert each.bias[2] == pytest.approx(math.log(0.5 / (N + 0.5)))
 
@@ -196,16 +195,6 @@ def test_probing_changes_the_head_alone_and_draws_nothing(bench: Callable[..., A
     assert torch.equal(again.model.head.weight, run.model.head.weight)
     with pytest.raises(DataError, match="locked"):
         run.data.rows("test")
-
-
-def test_fits_that_do_not_end_are_said(
-    bench: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("mmx.stages.probe.ITERATIONS", 1)
-    assert ITERATIONS == 1000
-    run = bench()
-    (note,) = fit_head(run.model, run.data, run.target, run.criterion, run.format)
-    assert note.endswith("; not converged after 1 iterations")
 
 
 def test_a_run_fine_tunes_the_head_that_was_probed(

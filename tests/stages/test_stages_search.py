@@ -619,6 +619,23 @@ def test_joint_and_structure_are_tried_and_run(
     )
 
 
+def test_regularizers_are_tried_with_every_mode_that_they_can_hold(searched: Any) -> None:
+    data = searched(
+        "transfer.modes=[feature,structure]",
+        "transfer.regularizers=[none,rkd]",
+        "transfer.heads=[linear]",
+        "transfer.budget_steps=16",
+    )
+    assert data["plan"]["refused"] == {}
+    tried = {each["candidate"]: each for each in data["trials"] if each["epochs"] == 1}
+    free, held = "transfer=feature", "transfer=feature transfer.frozen=false regularizer=rkd"
+    fresh, alike = "transfer=structure", "transfer=structure regularizer=rkd"
+    assert set(tried) == {free, held, fresh, alike}
+    assert [each["error"] for each in data["trials"]] == [""] * len(data["trials"])
+    assert tried[free]["val"] != tried[held]["val"]
+    assert tried[fresh]["val"] != tried[alike]["val"]
+
+
 class Encoder(torch.nn.Module):
     def __init__(self, count: int) -> None:
         super().__init__()

@@ -160,6 +160,8 @@ def test_nodes_are_those_of_the_configs() -> None:
         expected = {**stated("transfer", each.mode)}
         if "fusion" in expected:
             expected["fusion"] = False
+        if "transfer.frozen=false" in each.name:
+            expected["frozen"] = False
         assert nodes["transfer"] == expected
         if each.regularizer != "none":
             assert nodes["regularizer"] == stated("regularizer", each.regularizer)
@@ -167,6 +169,54 @@ def test_nodes_are_those_of_the_configs() -> None:
         module, name = nodes["transfer"]["_target_"].rsplit(".", 1)
         assert getattr(importlib.import_module(module), name)
     assert seen == set(EVERY_NAME)
+
+
+def test_by_default_nothing_but_parameter_is_held() -> None:
+    found = [each.name for each in candidates(Auto(modes=("scratch", "feature", "parameter")))]
+    assert len(found) == 2 + 2 * 2 * 2
+    assert found[:3] == ["transfer=scratch", "transfer=feature", "transfer=parameter"]
+    assert all(name.startswith("transfer=parameter") for name in found[2:])
+
+
+def test_regularizers_are_crossed_with_what_accepts_them() -> None:
+    auto = Auto(
+        modes=("feature", "structure", "adapter"),
+        regularizers=("none", "l2_sp", "mmd", "rkd"),
+        heads=("linear", "knn", "mlp"),
+    )
+    assert [(each.name, each.variation) for each in candidates(auto)] == [
+        ("transfer=feature", 0),
+        ("transfer=feature transfer.head=knn", 1),
+        ("transfer=feature transfer.head=mlp", 2),
+        ("transfer=feature transfer.frozen=false regularizer=mmd", 3),
+        ("transfer=feature transfer.head=mlp transfer.frozen=false regularizer=mmd", 4),
+        ("transfer=feature transfer.frozen=false regularizer=rkd", 5),
+        ("transfer=feature transfer.head=mlp transfer.frozen=false regularizer=rkd", 6),
+        ("transfer=structure", 0),
+        ("transfer=structure regularizer=rkd", 1),
+        ("transfer=adapter", 0),
+    ]
+
+
+def test_no_mode_gets_a_regularizer_that_it_refuses() -> None:
+    auto = Auto(
+        modes=("scratch", "feature", "parameter", "adapter", "structure", "joint"),
+        regularizers=("none", *EVERY_NAME),
+        heads=("linear", "mlp", "knn", "logistic", "closed_form"),
+    )
+    held: dict[str, set[str]] = {}
+    for each in candidates(auto):
+        options = {**each.config()["transfer"]}
+        module, name = options.pop("_target_").rsplit(".", 1)
+        transfer = getattr(importlib.import_module(module), name)(**options)
+        if each.regularizer != "none":
+            assert each.regularizer in transfer.regularizers, each.name
+            held.setdefault(each.mode, set()).add(each.regularizer)
+    assert held == {
+        "parameter": set(EVERY_NAME),
+        "feature": {"bss", "coral", "delta", "distill", "mmd", "rkd", "similarity"},
+        "structure": {"rkd", "similarity"},
+    }
 
 
 def test_every_regularizer_of_the_configs_can_be_chosen() -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import math
 import warnings
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -358,6 +360,38 @@ def test_large_problems_are_split(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sizes == [4, 4, 2]
     for one, other in zip(whole, parts, strict=True):
         assert torch.allclose(one["weight"], other["weight"], rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.parametrize("recipe", [ClosedForm, Logistic])
+@pytest.mark.parametrize(
+    ("width", "expected"), [(6, {"qr": 1, "svd": 1}), (60, {"svd": 1})], ids=["tall", "wide"]
+)
+def test_one_factorisation_however_long_the_grid(
+    recipe: type[ClosedForm | Logistic],
+    width: int,
+    expected: dict[str, int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls: Counter[str] = Counter()
+
+    def counted(name: str) -> Callable[..., Any]:
+        plain = getattr(torch.linalg, name)
+
+        def call(*given: Any, **options: Any) -> Any:
+            calls[name] += 1
+            return plain(*given, **options)
+
+        return call
+
+    for name in dir(torch.linalg):
+        public = name.islower() and not name.startswith("_")
+        if public and "norm" not in name and callable(getattr(torch.linalg, name)):
+            monkeypatch.setattr(torch.linalg, name, counted(name))
+    x, y = data(40, width, 3)
+    for grid in ((1.0,), (0.1, 1.0), tuple(10.0**power for power in range(-6, 6))):
+        calls.clear()
+        assert len(list(recipe(grid=grid).candidates(x, y, 3, "classes"))) == len(grid)
+        assert calls == expected
 
 
 def every(values: Sequence[Tensor]) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -701,6 +702,22 @@ def test_nothing_given_is_changed() -> None:
 def test_the_package_offers_six() -> None:
     assert scores.__all__ == ["h_score", "knn", "leep", "logme", "nce", "transrate"]
     assert all(callable(getattr(scores, name)) for name in scores.__all__)
+
+
+def test_the_arguments_of_the_six() -> None:
+    said = {
+        "logme": "(features, labels)",
+        "h_score": "(features, labels, shrinkage=False)",
+        "leep": "(source_probabilities, labels)",
+        "nce": "(source_labels, labels)",
+        "transrate": "(features, labels, eps=0.0001)",
+        "knn": "(features, labels, k)",
+    }
+    for name, wanted in said.items():
+        found = inspect.signature(getattr(scores, name))
+        assert found.return_annotation == "float"
+        bare = [each.replace(annotation=each.empty) for each in found.parameters.values()]
+        assert str(inspect.Signature(bare)) == wanted
 
 
 # --- messages --------------------------------------------------------------------------------

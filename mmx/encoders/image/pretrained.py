@@ -90,9 +90,14 @@ def load_weights(
     net.load_state_dict(found, strict=False)
 
 
+def published_file(url: str) -> Path:
+    """Return where torch keeps its copy of published weights, whether it is there or not."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
+
+
 def _cached(url: str, *, download: bool) -> Path:
     """Return the path of torch's own copy, after fetching it where that is allowed."""
-    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
+    path = published_file(url)
     if path.is_file():
         return path
     if not download:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from typing import Annotated, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -50,6 +50,8 @@ class VitB16(Encoder):
     Reference: Dosovitskiy et al. 2021, arXiv 2010.11929.
     """
 
+    published: ClassVar[Any] = vision_transformer.ViT_B_16_Weights.DEFAULT
+
     def __init__(
         self,
         spec: ImageSpec,
@@ -84,7 +86,7 @@ class VitB16(Encoder):
         )
         del net.heads
         if pretrained:
-            url = vision_transformer.ViT_B_16_Weights.DEFAULT.url
+            url = self.published.url
             fresh = ("heads.", "conv_proj.", "encoder.pos_embedding") if small else ("heads.",)
             load_weights(net, url=url, weights=weights, download=download, fresh=fresh)
         self.normalize = Normalize(imagenet=pretrained)

@@ -25,7 +25,12 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 Make = Callable[[], "tuple[dict[str, Tensor], dict[str, Any]]"]
-DOING = {"stage": "training", "features": "computing", "mapping": "fitting"}
+DOING = {
+    "stage": "training",
+    "features": "computing",
+    "mapping": "fitting",
+    "channel_weights": "measuring",
+}
 
 
 class Cache:
@@ -61,6 +66,7 @@ class Cache:
         say: Say,
         what: str = "",
         stop: StopRequest | None = None,
+        keep: bool = True,
     ) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return an artifact, read from the cache or made now.
 
@@ -68,13 +74,14 @@ class Cache:
         gradient and sharing no memory; facts as JSON gives them back.
 
         Args:
-            kind: What sort of thing it is: ``stage``, ``features``, ``mapping``.
+            kind: What sort of thing it is: ``stage``, ``features``, ``mapping``, …
             inputs: All that it depends on, as JSON-able data; the code is added.
             make: Gives tensors, and facts as JSON-able data. Called at most once, while no
                 other process makes the same.
             say: Takes a line for people.
             what: What it is, for people; the kind, if nothing is said.
             stop: Ends the waiting for another process.
+            keep: Whether it is kept if it is made now.
 
         Raises:
             Interrupted: ``stop`` was asked while another process was making it.
@@ -100,7 +107,8 @@ class Cache:
                     "created": datetime.now().astimezone().isoformat(timespec="seconds"),
                     "seconds": round(seconds, 3),
                 }
-                self._keep(folder, tensors, provenance, say)
+                if keep:
+                    self._keep(folder, tensors, provenance, say)
         return tensors, facts
 
     @contextmanager

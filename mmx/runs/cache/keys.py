@@ -23,7 +23,7 @@ def key(kind: str, inputs: dict[str, Any]) -> str:
     """Return the key of an artifact, 32 hex digits.
 
     Args:
-        kind: What sort of thing it is: ``stage``, ``features``, ``mapping``.
+        kind: What sort of thing it is: ``stage``, ``features``, ``mapping``, …
         inputs: All that it depends on, as JSON-able data.
 
     Raises:

@@ -5,6 +5,15 @@
 
 Each starts as the identity: until the first step the encoder answers as before, bit for bit.
 The encoder's own tensors keep their values; :func:`plain` gives back the names they had.
+
+Both are made with what torch itself has, parametrizations and forward hooks, and not with
+``peft``. That package puts wrappers in the place of layers of the kinds it knows, recurrent ones
+not among them; here a weight is updated where it is, in whatever module an encoder is made of. The
+encoder and its layers keep their classes, so ``depths()`` and all else that asks them works on,
+and no wrapper stands in the names: those of adapters are new ones, and an updated weight's has one
+fixed ending, so that freezing, and copying from a source without adapters, go by the names of
+every other mode. The update is computed in float32 under autocast, and has the weight's memory
+layout.
 """
 
 from mmx.transfer.adapters.bottleneck import Bottleneck, add_bottlenecks

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mmx.transfer.base import Kind
 from mmx.transfer.heads.base import Candidate, FittedHead
-from mmx.transfer.heads.rotation import rotated
+from mmx.transfer.heads.rotation import Rotated, rotated
 
 LAMBDAS = tuple(10.0**power for power in range(-5, 4))
 
@@ -49,9 +49,25 @@ class ClosedForm(FittedHead):
         else:
             wanted = y.double().view(len(y), outputs)
             wanted = 2 * wanted - 1 if kind == "multilabel" else wanted
-        mean = wanted.mean(0)
-        z = turned.z
-        answer, spread = z.T @ (wanted - mean), z.square().sum(0)  # (R, C), (R,)
-        for strength in sorted(set(self.grid), reverse=True):
-            weights = answer / (spread + len(x) * strength)[:, None]
-            yield Candidate(strength, turned.linear(weights, mean))
+        grid = sorted(set(self.grid), reverse=True)
+        states = ridge(turned, wanted, [len(x) * strength for strength in grid])
+        for strength, state in zip(grid, states, strict=True):
+            yield Candidate(strength, state)
+
+
+def ridge(
+    turned: Rotated, wanted: Tensor, penalties: Sequence[float]
+) -> Iterator[dict[str, Tensor]]:
+    """Yield weight ``(C, D)`` and bias ``(C,)`` of a linear layer for each penalty.
+
+        min_W,b Σ_i ‖y_i - W x_i - b‖² + penalty · ‖W‖²
+
+    Args:
+        turned: The features x, scaled and rotated.
+        wanted: y, ``(N, C)`` float64.
+        penalties: Above 0.
+    """
+    mean, z = wanted.mean(0), turned.z
+    answer, spread = z.T @ (wanted - mean), z.square().sum(0)  # (R, C), (R,)
+    for penalty in penalties:
+        yield turned.linear(answer / (spread + penalty)[:, None], mean)

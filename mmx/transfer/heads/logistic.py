@@ -71,16 +71,20 @@ def fit_logistic(
     """
     turned = rotated(x)
     seen, index = torch.unique(y, return_inverse=True)
-    strengths = torch.tensor(grid, dtype=torch.float64, device=x.device)
-    at_once = max(1, NUMBERS // (len(x) * len(seen)))
-    solved = [solve(turned.z, index, len(seen), part) for part in torch.split(strengths, at_once)]
     found = []
-    for theta in torch.cat(solved):  # (R + 1, K)
+    for theta in solve_all(turned.z, index, len(seen), grid):  # (R + 1, K)
         weights = theta.new_zeros(len(theta) - 1, outputs)
         intercept = theta.new_full((outputs,), UNSEEN)
         weights[:, seen], intercept[seen] = theta[:-1], theta[-1]
         found.append(turned.linear(weights, intercept))
     return found
+
+
+def solve_all(z: Tensor, y: Tensor, classes: int, grid: Sequence[float]) -> Tensor:
+    """Return what :func:`solve` does of a whole grid, so many values at once as memory allows."""
+    strengths = torch.tensor(grid, dtype=torch.float64, device=z.device)
+    at_once = max(1, NUMBERS // (len(z) * classes))
+    return torch.cat([solve(z, y, classes, part) for part in torch.split(strengths, at_once)])
 
 
 def solve(z: Tensor, y: Tensor, classes: int, strengths: Tensor) -> Tensor:

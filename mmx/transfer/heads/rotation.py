@@ -1,4 +1,4 @@
-"""Features standardised and turned into the directions in which they vary, once."""
+"""Features scaled and turned into the directions in which they vary, once."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from torch import Tensor
 class Rotated:
     """z = ((x - μ) / σ) V: columns of z are orthogonal, R of them, R at most min(N - 1, D).
 
-    An L2 penalty of weights on standardised features is the same penalty of weights on z, so
-    that one factorisation serves every strength of it.
+    An L2 penalty of weights on scaled features is the same penalty of weights on z, so that one
+    factorisation serves every strength of it.
 
     Attributes:
         z: ``(N, R)``.
-        mean, scale: ``(D,)`` μ and σ; σ is 1 where a feature is constant.
+        mean, scale: ``(D,)`` μ and σ.
         directions: ``(D, R)`` V, orthonormal columns.
     """
 
@@ -40,11 +40,13 @@ class Rotated:
         return {"weight": weight.contiguous(), "bias": intercept - weight @ self.mean}
 
 
-def rotated(x: Tensor) -> Rotated:
+def rotated(x: Tensor, *, common: bool = False) -> Rotated:
     """Return ``(N, D)`` features rotated, in float64.
 
     Args:
         x: Finite.
+        common: Whether σ is one number, the deviation of all features from their means, in
+            place of each feature's own. It is 1 where there is none.
     """
     x = x.double()
     mean = x.mean(0)
@@ -52,6 +54,8 @@ def rotated(x: Tensor) -> Rotated:
     # as far as a mean can be told in float64: less is rounding, not variation
     noise = 10 * torch.finfo(x.dtype).eps * len(x) ** 0.5 * mean.abs()
     varies = scale > noise
+    if common:
+        scale = torch.where(varies, scale, 0.0).square().mean().sqrt().expand_as(scale)
     scale = torch.where(varies, scale, 1.0)
     standard = torch.where(varies, (x - mean) / scale, 0.0)  # no direction of rounding alone
     square = torch.linalg.qr(standard, mode="r").R if len(x) > x.shape[1] else standard

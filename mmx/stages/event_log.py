@@ -1,0 +1,85 @@
+"""What a stage has said so far, beside its training state, for the cache to keep with its weights.
+
+A stage that an interrupted run had begun is kept like any other where all it said before is
+here, under the key that it ends under: code, data and config are then those it began with.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from mmx.runs.atomic import write_text
+from mmx.training import checkpoint
+from mmx.training.events import Event
+
+KEPT_EVENTS = ("epoch", "vitals")
+
+
+class EventLog:
+    """The events of a stage under way, one JSON line each under a first line with the key.
+
+    Attributes:
+        events: Those up to the state that training goes on from, and those since.
+        whole: Whether they are all that the stage has said since it was begun, under this key.
+
+    Args:
+        state: Where the stage's training state is; the log lies beside it.
+        key: Of the artifact that the stage becomes.
+    """
+
+    def __init__(self, state: Path, key: str) -> None:
+        self._path, self._key = _beside(state), key
+        self.events: list[Event] = []
+        self.whole = True
+        if state.exists():
+            epochs: int = checkpoint.read(state)[1]["progress"]["epochs"]
+            found = self._read()
+            self.events = [event for event in found or [] if event.epoch <= epochs]
+            told = [event.epoch for event in self.events if event.kind == "epoch"]
+            self.whole = found is not None and told == list(range(1, epochs + 1))
+
+    def begin(self) -> None:
+        """Write what is known before training goes on.
+
+        What is not whole is dropped for good: the state will soon be of this key and another.
+        """
+        if not self.whole:
+            self.remove()
+            return
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        lines = [{"key": self._key}, *map(asdict, self.events)]
+        write_text(self._path, "".join(json.dumps(line) + "\n" for line in lines))
+
+    def add(self, event: Event) -> None:
+        """Write down an event that belongs to a stage's results; others are not kept."""
+        if event.kind in KEPT_EVENTS and self.whole:
+            self.events.append(event)
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(asdict(event)) + "\n")
+
+    def remove(self) -> None:
+        """Remove the log."""
+        self._path.unlink(missing_ok=True)
+
+    def _read(self) -> list[Event] | None:
+        """Return the events that were written whole; None where they are of no or another key."""
+        found = []
+        try:
+            for line in self._path.read_text(encoding="utf-8").splitlines():
+                found.append(json.loads(line))
+        except (OSError, ValueError):  # no such file; a last line cut short
+            pass
+        if not found or found[0] != {"key": self._key}:
+            return None
+        return [Event(**entry) for entry in found[1:]]
+
+
+def drop(state: Path) -> None:
+    """Remove the log of a stage that goes on without the cache."""
+    _beside(state).unlink(missing_ok=True)
+
+
+def _beside(state: Path) -> Path:
+    return state.with_name("events.jsonl")
