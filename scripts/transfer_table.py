@@ -1,6 +1,6 @@
 """All transfer modes and regularisers side by side, on one experiment.
 
-    python scripts/transfer_table.py [--seeds 1,2,3,4,5] [--rows parameter,feature] key=value ...
+    python scripts/transfer_table.py [--seeds 1,2,3,4,5] [--rows 'parameter;feature, mlp'] key=value
 
 Trains every row below over the seeds, one sweep for each, and prints one Markdown table:
 validation and test accuracy, the gain over the from-scratch control of equal budget with its
@@ -79,11 +79,13 @@ ROWS: dict[str, list[str]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", default="1,2,3,4,5")
-    parser.add_argument("--rows", default="", help="names, or how they begin; all if left out")
+    parser.add_argument(
+        "--rows", default="", help="how names begin, with ; between; all if left out"
+    )
     parser.add_argument("--json", type=Path, help="where the numbers are kept too")
     parser.add_argument("overrides", nargs="*")
     given = parser.parse_args()
-    begins = tuple(given.rows.split(",")) if given.rows else ("",)
+    begins = tuple(given.rows.split(";")) if given.rows else ("",)
     rows = {name: words for name, words in ROWS.items() if name.startswith(begins)}
     found, groups = {}, {}
     for name, words in rows.items():
