@@ -266,7 +266,9 @@ def test_many_in_a_cache_without_room_for_all(nursery: Nursery, tmp_path: Path) 
     taken = [line for line in said if line.startswith("stage: taken from the cache, ")]
     others = {line.split(", which")[0].rstrip("0123456789") for line in said if line not in taken}
     assert taken
-    assert others <= {"waiting for process "}
+    # Three others may be reading the three that there is room for: then the fourth's is not kept.
+    full = "stage: not kept, others use all there is room for"
+    assert others <= {"waiting for process ", full}
     cache = Cache(tmp_path / "cache", job["limit"])
     assert all(damage is None for _, damage in cache.verify())
     assert 1 <= len(cache.entries()) <= 3 + 3  # each of 4 may have seen room for its own
