@@ -201,7 +201,7 @@ def without_tokens(features: Features) -> Features:
 def _statistics_kept(module: nn.Module) -> Iterator[None]:
     """Evaluate for a while: one row alone has no variance to normalise by."""
     modes = [(part, part.training) for part in module.modules()]
-    module.eval()
+    _rest(module)
     try:
         yield
     finally:
@@ -226,4 +226,15 @@ def set_training_mode(
     for prefix, module in model.named_modules():
         names = [f"{prefix}.{name}" if prefix else name for name, _ in module.named_parameters()]
         if (names and all(name in frozen for name in names)) or prefix in still:
-            module.eval()
+            _rest(module)
+
+
+def _rest(module: nn.Module) -> None:
+    """Put a module in evaluation mode, all but recurrent layers that compute the same in both.
+
+    What is before them may train, and cuDNN propagates gradients in training mode alone.
+    """
+    module.eval()
+    for part in module.modules():
+        if isinstance(part, nn.RNNBase) and not part.dropout:
+            part.train()

@@ -2,6 +2,7 @@
 
     python scripts/bench.py [--rounds 5] [--device auto] [--precision auto] [key=value ...]
     python scripts/bench.py --fusions [--rounds 5] [--device auto] [--precision auto]
+    python scripts/bench.py --heads [--rounds 5] [--device auto]
 
 Three loops train the same model (default: small_cnn on cifar10, batch 64) for one epoch
 each, in turn, ``rounds`` times after a warm-up; ratios are taken round by round, since
@@ -14,11 +15,16 @@ machines are noisy, and their medians printed.
 With --fusions: one step (forward, backward, AdamW) of every fusion with its defaults and a
 linear head, on random features of B = 128, D = 256, M = 3, T = 64, in turn, as a ratio to
 concat's; and what a step keeps for its backward pass (on CUDA: the peak of its memory).
+
+With --heads: heads of 5 seeds and 5 weight decays on 5,000 cached features of width 256, 10
+classes, batch 64, 5 epochs: as one batch (mmx.training.together), and one after another in a
+plain loop of torch's fused AdamW, validated after each epoch alike.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import importlib
 import statistics
 import tempfile
@@ -43,10 +49,15 @@ from mmx.stages import Context, open_task
 from mmx.training.events import StopRequest
 from mmx.training.fit import fit
 from mmx.training.loss import BatchLoss
+from mmx.training.optimizer import AdamW, parameter_groups, set_rates, warmup_cosine
 from mmx.training.precision import Precision, choose_device
-from mmx.training.randomness import make_deterministic
+from mmx.training.randomness import make_deterministic, permutation
 from mmx.training.recipe import Recipe, Validation
+from mmx.training.together import Plan, train_heads
+from mmx.training.trainer import Trainer
 from mmx.transfer.base import everything_fresh
+from mmx.transfer.heads.linear import Linear
+from mmx.transfer.heads.mlp import Mlp
 
 
 def main() -> None:
@@ -56,9 +67,13 @@ def main() -> None:
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--workers", type=int, nargs="*", default=[0, 2])
     parser.add_argument("--fusions", action="store_true")
+    parser.add_argument("--heads", action="store_true")
     parser.add_argument("overrides", nargs="*")
     given = parser.parse_args()
-    make_deterministic(None)
+    make_deterministic(None, choose_device(given.device))
+    if given.heads:
+        bench_heads(choose_device(given.device), given.rounds)
+        return
     if given.fusions:
         bench_fusions(choose_device(given.device), given.precision, given.rounds)
         return
@@ -275,6 +290,80 @@ def bench_fusions(device: torch.device, format_name: str, rounds: int) -> None:
         print(
             f"{name:16s} {count:11,d} {1000 * statistics.median(found):10.2f} "
             f"{statistics.median(ratios):9.1f} {kept / 1e6:8.1f}"
+        )
+
+
+SEEDS, DECAYS = range(5), (0.0, 0.01, 0.1, 1.0, 10.0)
+
+
+def bench_heads(device: torch.device, rounds: int) -> None:
+    """Print how long heads of many seeds and decays take together and one after another."""
+    rows, width, outputs = 5000, 256, 10
+    torch.manual_seed(0)
+    x, val = torch.randn(rows, width, device=device), torch.randn(500, width, device=device)
+    y = torch.randint(outputs, (rows,), device=device)
+    val_y = torch.randint(outputs, (500,), device=device)
+    trainer = Trainer(epochs=5, batch_size=64)
+    kinds = {"linear": Linear(), "mlp": Mlp()}
+    heads = {
+        name: [kind.make(width, outputs, "classes").to(device) for _ in SEEDS]
+        for name, kind in kinds.items()
+    }
+
+    def look(outputs: torch.Tensor) -> dict[str, float]:
+        accuracy = (outputs.argmax(1) == val_y).float().mean().item()
+        return {"accuracy": accuracy, "loss": F.cross_entropy(outputs, val_y).item()}
+
+    plan = Plan(
+        [AdamW(weight_decay=decay) for decay in DECAYS],
+        trainer,
+        F.cross_entropy,
+        lambda found: [look(each) for each in found],
+        lambda metrics: (metrics["accuracy"],),
+    )
+
+    def together(name: str) -> None:
+        count = len(SEEDS)
+        train_heads(heads[name], [x] * count, y, [val] * count, list(SEEDS), plan)
+
+    def one_by_one(name: str) -> None:
+        for seed, fresh in zip(SEEDS, heads[name], strict=True):
+            for recipe in plan.optimizers:
+                train_alone(copy.deepcopy(fresh), recipe, trainer, seed, x, y)
+
+    def train_alone(head, recipe, trainer, seed, x, y) -> None:
+        groups = parameter_groups(head, recipe, {}, decay=True)
+        optimizer = recipe.make(groups, device)
+        steps = -(-rows // trainer.batch_size)
+        for epoch in range(trainer.epochs):
+            order = permutation(np.arange(rows), seed, "target", "order", epoch)
+            for step, batch in enumerate(torch.from_numpy(order).to(device).split(64)):
+                part = warmup_cosine(epoch * steps + step, trainer.epochs * steps, trainer.warmup)
+                set_rates(optimizer, part)
+                F.cross_entropy(head(x[batch]), y[batch]).backward()
+                torch.nn.utils.clip_grad_norm_(head.parameters(), trainer.clip)
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
+            with torch.no_grad():
+                look(head(val))
+
+    where = torch.cuda.get_device_name() if device.type == "cuda" else "cpu"
+    print(f"{where}, {torch.get_num_threads()} threads, torch {torch.__version__}, {rounds} rounds")
+    for name in kinds:
+        found: list[tuple[float, float]] = []
+        for round_number in range(rounds + 1):
+            seconds = []
+            for way in (together, one_by_one):
+                began = synchronized()
+                way(name)
+                seconds.append(synchronized() - began)
+            if round_number:
+                found.append((seconds[0], seconds[1]))
+        ratios = [alone / batch for batch, alone in found]
+        print(
+            f"{name}: together {statistics.median(a for a, _ in found):.2f} s, one by one "
+            f"{statistics.median(b for _, b in found):.2f} s: "
+            f"{statistics.median(ratios):.1f} times ({min(ratios):.1f} … {max(ratios):.1f})"
         )
 
 

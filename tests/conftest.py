@@ -22,7 +22,7 @@ from mmx.encoders.image.small_cnn import SmallCnn
 from mmx.encoders.tabular.mlp import Mlp
 from mmx.evaluation.metrics import measure, score
 from mmx.evaluation.predict import predict
-from mmx.experiment import assemble
+from mmx.experiment import Experiment, assemble
 from mmx.fusion.concat import Concat
 from mmx.modalities.image import Image, ImageColumn
 from mmx.modalities.tabular import Tabular, TabularColumn
@@ -203,10 +203,8 @@ Overrides = list[str]
 Run = Callable[..., RunDirectory]
 
 
-def run_once(
-    overrides: Overrides, folder: Path, listen: Callable[[Event], None] = lambda event: None
-) -> RunDirectory:
-    """Run an experiment in this process, without the command line; say why where it fails."""
+def prepare(overrides: Overrides, folder: Path) -> tuple[Experiment, RunDirectory]:
+    """Return an experiment and its new run directory, without the command line."""
     with compose.composer():
         composed = compose.compose(
             [*overrides, "trainer.threads=1", "device=cpu", f"output_dir={folder}"]
@@ -219,6 +217,20 @@ def run_once(
         overrides=composed.overrides,
         unresolved=composed.unresolved,
     )
+    return experiment, directory
+
+
+@pytest.fixture(scope="session")
+def prepared() -> Callable[[Overrides, Path], tuple[Experiment, RunDirectory]]:
+    """Return ``prepared(overrides, folder)``: an experiment and its new run directory."""
+    return prepare
+
+
+def run_once(
+    overrides: Overrides, folder: Path, listen: Callable[[Event], None] = lambda event: None
+) -> RunDirectory:
+    """Run an experiment in this process, without the command line; say why where it fails."""
+    experiment, directory = prepare(overrides, folder)
     outcome = execution.execute(experiment, directory, listen)
     assert outcome == {"status": "done", "exit_code": 0}, outcome
     return directory

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from mmx.errors import ConfigError, Problem, closest
 
 TYPICAL = {"transfer": "parameter", "regularizer": "delta"}
 """Group to the option that is advised where several have a key."""
+FEW = 4
+"""Keys of an option, at most, that are named beside one that it does not have."""
 
 
 def check(
@@ -50,7 +53,24 @@ def check(
         problem = _key_problem(override, text, base, known, extra)
         problems.extend([problem] if problem else [])
         usable.extend([] if problem else [text])
-    return (_compose(usable) if values else base), problems
+    composed, stray = _without_stray_experiment(_compose(usable) if values else base)
+    return composed, [*stray, *problems]
+
+
+def _without_stray_experiment(composed: Composed) -> tuple[Composed, list[Problem]]:
+    """Return the config without keys that an experiment has put where nothing reads them."""
+    if "experiment" not in composed.config:
+        return composed, []
+    config = {key: value for key, value in composed.config.items() if key != "experiment"}
+    return replace(composed, config=config), [_stray(composed.choices.get("experiment"))]
+
+
+def _stray(name: str | None) -> Problem:
+    return Problem(
+        f"experiment={name}",
+        "its file says nothing of where its keys belong, and nothing reads them",
+        type_this="# @package _global_   (as the first line of that file)",
+    )
 
 
 @functools.lru_cache(maxsize=16)
@@ -63,6 +83,13 @@ def _compose(overrides: Sequence[str]) -> Composed:
     try:
         return compose(overrides)
     except COMPOSE_ERRORS as error:
+        if found := re.search(r"In 'experiment/(.+)': .*@experiment\.", str(error)):
+            raise ConfigError([_stray(found[1])]) from error
+        if found := re.match(r"Multiple values for (\S+)\.", str(error)):
+            twice = [text for text in overrides if text.startswith(f"+{found[1]}=")]
+            reason = f"{found[1]} is chosen already: it is changed, not added"
+            if twice:
+                raise ConfigError([Problem(twice[0], reason, type_this=twice[0][1:])]) from error
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         raise ConfigError(
             [Problem(" ".join(overrides) or "config", " ".join(lines[:3]))]
@@ -181,12 +208,14 @@ def _key_of_another_option(
         return None
     chosen = f"{group}={base.choices.get(group)}"
     fitting = of_key.get(near or "", [])
+    own = [name for name in _get(base.config, parent) or {} if name != "_target_"]
+    others = f" but {', '.join(own)}" if 0 < len(own) <= FEW else ""
     first = TYPICAL[group] if TYPICAL.get(group) in fitting else next(iter(fitting), "<option>")
     return Problem(
         text,
         f"{chosen} has no keys, so choose another first"
         if nothing_chosen
-        else f"{chosen} has no key {last}",
+        else f"{chosen} has no key {last}{others}",
         accepted=f"{parent}.{near} under {group}={', '.join(fitting)}" if near else None,
         type_this=f"{group}={first} {parent}.{near}={value}" if near else f"{group}={first}",
     )

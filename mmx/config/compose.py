@@ -196,6 +196,8 @@ def plain(composed: DictConfig, choices: dict[str, str], overrides: Sequence[str
     with_hydra = OmegaConf.masked_copy(composed, [str(k) for k in composed if k != "hydra"])
     if with_hydra.get("data_dir") is None:
         with_hydra.data_dir = str(default_data_directory())
+    if choices.get("source") == "none":  # whatever options an experiment has for its source
+        with_hydra.source = {}
     unresolved = OmegaConf.to_container(with_hydra, resolve=False)
     config = OmegaConf.to_container(with_hydra, resolve=True)
     if not isinstance(config, dict) or not isinstance(unresolved, dict):

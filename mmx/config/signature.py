@@ -17,6 +17,10 @@ from mmx.errors import Problem, closest
 
 MISSING = "???"
 _WORDS = {int: "an integer", float: "a number", str: "text", bool: "true or false"}
+_SWITCHES = {
+    **dict.fromkeys(("yes", "on", "1"), "true"),
+    **dict.fromkeys(("no", "off", "0"), "false"),
+}
 _BOUNDS = {
     annotated_types.Ge: ("≥", "ge"),
     annotated_types.Gt: (">", "gt"),
@@ -87,12 +91,10 @@ def check(
 
 
 def _convert(hint: Any, value: Any) -> Any:
-    """Return the value as its annotation wants it; neither bool nor NaN is a number."""
-    config = pydantic.ConfigDict(arbitrary_types_allowed=True)
+    """Return the value as its annotation wants it; bool, NaN and infinity are no numbers."""
+    config = pydantic.ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False)
     converted = pydantic.TypeAdapter(hint, config=config).validate_python(value)
     if isinstance(value, bool) is not isinstance(converted, bool):
-        raise TypeError(value)
-    if isinstance(converted, float) and math.isnan(converted):
         raise TypeError(value)
     return converted
 
@@ -120,11 +122,16 @@ def _example(where: str, hint: Any) -> str:
 
 def _misfit(where: str, value: Any, hint: Any, default: Any) -> Problem:
     given, reason = f"{where}={show(value)}", f"expected {describe(hint)}"
+    if isinstance(value, float) and math.isinf(value) and "a number" in reason:
+        reason += ", finite"
     choices = [str(choice) for choice in _choices(hint)]
     if value is True and "none" in choices:  # of what may be on in several ways
         ways = [f"{where}={choice}" for choice in choices if choice != "none"]
         others = f"   (or {', '.join(ways[1:])})" if len(ways) > 1 else ""
         return Problem(given, reason, type_this=ways[0] + others)
+    if meant := _meant(hint, value):
+        typed = f"{where}={meant}"
+        return Problem(given, reason, type_this=f"'{typed}'" if " " in typed else typed)
     if (mended := _mended_list(hint, value)) is not None:
         near = [str(new) for new, old in mended if new != old and str(new) in choices]
         example = f"{where}={show([new for new, _ in mended])}"
@@ -135,6 +142,17 @@ def _misfit(where: str, value: Any, hint: Any, default: Any) -> Problem:
     if shown == "null" and choices:
         shown = choices[0]
     return Problem(given, reason, closest=near_choice, type_this=shown and f"{where}={shown}")
+
+
+def _meant(hint: Any, value: Any) -> str | None:
+    """Return what a word other than true and false, or a pair without braces, stands for."""
+    text, parts = str(value).lower(), (hint, *get_args(hint))
+    if bool in parts and (switch := _SWITCHES.get(text)):
+        return switch
+    key, colon, item = str(value).partition(":")
+    if colon and isinstance(value, str) and any(dict in (part, get_origin(part)) for part in parts):
+        return f"{{{key.strip()}: {item.strip()}}}"
+    return None
 
 
 def _mended_list(hint: Any, value: Any) -> list[tuple[Any, Any]] | None:

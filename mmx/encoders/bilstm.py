@@ -46,8 +46,8 @@ class BiLstm(nn.Module):
         """
         order = _reversed(mask)
         for forwards, backwards in zip(self.forwards, self.backwards, strict=True):
-            ahead = forwards(x)[0]  # (B, T, D / 2)
-            back = _take(backwards(_take(x, order))[0], order)
+            ahead = _states(forwards, x)  # (B, T, D / 2)
+            back = _take(_states(backwards, _take(x, order)), order)
             x = self.dropout(torch.cat([ahead, back], dim=2))  # (B, T, D)
         return x
 
@@ -55,6 +55,29 @@ class BiLstm(nn.Module):
         """Return the layers, both directions of each, named behind ``prefix``."""
         layers = range(len(self.forwards))
         return tuple((f"{prefix}forwards.{k}.", f"{prefix}backwards.{k}.") for k in layers)
+
+
+HALVES = {("cpu", torch.bfloat16), ("cuda", torch.float16)}
+"""The formats below float32 in which a device computes an LSTM as autocast asks for it."""
+
+
+def _states(lstm: nn.Module, x: Tensor) -> Tensor:
+    """Return the states over ``x`` ``(B, T, D)``, in float32 where half of it would go wrong.
+
+    cuDNN under autocast to bfloat16 takes float16, in which small gradients vanish without a
+    scaled loss; oneDNN refuses float16.
+    """
+    device = x.device.type
+    states: Tensor
+    half = None
+    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+        half = torch.get_autocast_dtype(device)
+    if half is None or (device, half) in HALVES:
+        states = lstm(x)[0]
+    else:
+        with torch.autocast(device, enabled=False):
+            states = lstm(x.float())[0]
+    return states
 
 
 def _reversed(mask: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ data is opened. Below this file there is no config, only typed arguments.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -157,8 +157,9 @@ def assemble(config: dict[str, Any], allowed: Collection[str] = ()) -> Experimen
     Raises:
         ConfigError: Everything that is wrong with it.
     """
-    config = _absolute_paths(config)
     builder = Builder(allowed)
+    builder.problems.extend(_in_data_dir_only(config))
+    config = _absolute_paths(config)
     root = {key: value for key, value in config.items() if key not in NODES}
     settings = builder.values(Settings, root, "")
     trainer = builder.values(Trainer, config.get("trainer", {}), "trainer")
@@ -282,6 +283,24 @@ def _build_encoder(
     made = builder.partial(node, Encoder, path)
     if made is not None:
         encoders[name] = made
+
+
+def _in_data_dir_only(config: dict[str, Any]) -> Iterator[Problem]:
+    """Yield relative paths that lead nowhere from the working directory, but from ``data_dir``."""
+    for role in ("source", "target"):
+        node = config.get(role)
+        given = node if isinstance(node, dict) else {}
+        for key in ("path", "root"):
+            path = given.get(key)
+            if not isinstance(path, str) or Path(_absolute(path)).exists():
+                continue
+            data = _absolute(str(config.get("data_dir")))
+            if (Path(data) / path).exists():
+                yield Problem(
+                    f"{role}.{key}={path}",
+                    f"is looked for in the working directory, {Path.cwd()}, and is in {data}",
+                    type_this=f"'{role}.{key}=${{data_dir}}/{path}'",
+                )
 
 
 def _absolute_paths(config: dict[str, Any]) -> dict[str, Any]:

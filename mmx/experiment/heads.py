@@ -37,12 +37,12 @@ def head_misfits(built: Built, trainer: Trainer | None) -> Iterator[Problem]:
             f"fusion={variant(method)} decides by itself: no head follows it",
             type_this="fusion=concat",
         )
-    if transfer.head != Linear() and built.settings and built.settings.match == "params":
-        yield Problem(
-            "match=params",
-            f"counts the parameters of a plain linear head, not those of {given}",
-            type_this="match=none",
-        )
+    if built.settings and built.settings.match == "params":
+        why = f"counts the parameters of a plain linear head, not those of {given}"
+        if transfer.head == Linear():
+            why = f"gives the fusion parameters to train, and {given} works on cached features"
+        if transfer.head != Linear() or transfer.head_alone:
+            yield Problem("match=params", why, type_this="match=none")
     if transfer.head_alone:
         yield from _alone(built, transfer, target, trainer)
 
@@ -73,7 +73,7 @@ def _alone(
             f"drops at random in each step, and {given} works on cached features",
             type_this="fusion.dropout=0",
         )
-    if transfer.decays and trainer is not None and trainer.modality_dropout:
+    if not transfer.fits and trainer is not None and trainer.modality_dropout:
         yield Problem(
             f"trainer.modality_dropout={trainer.modality_dropout:g}",
             f"drops at random in each step, and {given} works on cached features",

@@ -107,6 +107,12 @@ def _regularizer(built: Built) -> Iterator[Problem]:
                 )
     if built.roles and built.roles["source"].objective.label_free and "model" in regularizer.needs:
         yield from _without_outputs(name)
+    if built.settings is not None and built.settings.compile and regularizer.watches:
+        yield Problem(
+            f"regularizer={name}",
+            "watches the stages of the encoders, and compile=true makes one kernel of them",
+            type_this="compile=false   (or regularizer=rkd)",
+        )
     if built.balance is not None and built.balance.mixes_classes and regularizer.reads_outputs:
         yield Problem(
             f"regularizer={name}",

@@ -70,6 +70,11 @@ class Stored:
     values: Tensor
     lengths: Tensor | None = None
 
+    def pin_memory(self) -> Stored:
+        """Return the rows in memory that is copied to CUDA while it computes; for DataLoader."""
+        lengths = None if self.lengths is None else self.lengths.pin_memory()
+        return Stored(self.values.pin_memory(), lengths)
+
 
 C = TypeVar("C", bound=Column)
 S = TypeVar("S", bound=Spec)
@@ -107,6 +112,10 @@ class Modality(ABC, Generic[C, S]):
         transferred encoder rely on, and the column can be encoded by it.
         """
         return False
+
+    def remarks(self, column: C, rows: Rows, spec: S) -> tuple[str, ...]:
+        """Return what a reader should know of how these training rows are read."""
+        return ()
 
     def augment(self, stored: Stored) -> Stored:
         """Return a randomly changed copy, drawn per sample from the global torch RNG."""

@@ -152,6 +152,22 @@ class Tabular(Modality[TabularColumn, TabularSpec]):
         numeric, categorical = self._kinds(column, np.arange(len(column)))
         return set(numeric) == set(spec.numeric) and set(categorical) == set(spec.categorical)
 
+    def remarks(self, column: TabularColumn, rows: Rows, spec: TabularSpec) -> tuple[str, ...]:
+        """Return which columns a few words among many numbers have made categorical."""
+        found = []
+        for name in (name for name in spec.categorical if name not in self.categorical):
+            cells = [
+                cell for row in as_rows(rows) if (cell := column.columns[name][row]) is not None
+            ]
+            words = [cell for cell in cells if _number(cell) is None]
+            if 0 < 2 * len(words) < len(cells):
+                found.append(
+                    f"tabular: column '{name}' is taken as words, since {len(words)} of "
+                    f"{len(cells)} cells of the training rows are no numbers, such as "
+                    f"{words[0]!r}; among the task's missing=[…] such cells would count as missing"
+                )
+        return tuple(found)
+
     def prepare(self, stored: Stored, spec: TabularSpec) -> Tensor:
         """Return ``(B, D)`` float32."""
         return stored.values

@@ -7,6 +7,20 @@ import os
 from pathlib import Path
 from typing import Any
 
+from mmx.errors import RunError
+
+
+def make_folder(path: Path, *, tip: str = "output_dir=<folder>   (where results go)") -> None:
+    """Make a folder for results, and those above it.
+
+    Raises:
+        RunError: It cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"the folder {path} cannot be made: {error.strerror}", tip=tip) from error
+
 
 def write_text(path: Path, text: str) -> None:
     """Replace a file's content, atomically and durably."""

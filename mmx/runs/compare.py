@@ -72,6 +72,8 @@ def differing(old: dict[str, Any], new: dict[str, Any]) -> dict[str, tuple[Any, 
 
 
 def _equal(old: Any, new: Any) -> bool:
+    if isinstance(old, list) and isinstance(new, list):
+        return len(old) == len(new) and all(map(_equal, old, new))
     return bool(old == new or (old != old and new != new))  # NaN is as it was
 
 

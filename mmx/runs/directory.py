@@ -5,7 +5,7 @@
   config.yaml      resolved: what reproduce reads; after a search (transfer=auto) the winner's
   config.auto.yaml what was given to such a search; auto.json: what it tried
   .hydra/          choices, overrides, the unresolved config
-  manifest.json    argv, choices, fingerprint, seed, versions, device, data, git, parent
+  manifest.json    argv, choices, fingerprint, seed, versions, device, data, cached, git, parent
   code.patch  env.txt  run.log  traceback.txt
   metrics.jsonl    one line for each event
   summary.json     the final numbers
@@ -30,7 +30,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from mmx.errors import NoRunError, RunError
-from mmx.runs.atomic import read_json, write_json, write_text
+from mmx.runs.atomic import make_folder, read_json, write_json, write_text
 
 HEARTBEAT_SECONDS = 5.0
 
@@ -71,7 +71,7 @@ class RunDirectory:
             exactly: The directory to make, instead of a new name in ``where``.
 
         Raises:
-            RunError: ``exactly`` exists and is not empty.
+            RunError: ``exactly`` exists and is not empty, or the folder cannot be made.
         """
         stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
         name = f"{stamp}_{label}_{fingerprint[:6]}-{secrets.token_hex(2)}"
@@ -81,9 +81,9 @@ class RunDirectory:
                 f"{path} exists and is not empty: a run directory is never reused",
                 tip="leave hydra.run.dir out, or name a new directory",
             )
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         new = path.with_name(f".new-{secrets.token_hex(4)}")
-        new.mkdir()
+        make_folder(new)
         for relative, text in files.items():
             (new / relative).parent.mkdir(parents=True, exist_ok=True)
             (new / relative).write_text(text, encoding="utf-8")

@@ -21,7 +21,7 @@ from typing import Any
 
 from rich.table import Table
 
-from mmx.runs.atomic import write_json, write_text
+from mmx.runs.atomic import make_folder, write_json, write_text
 from mmx.runs.directory import RunDirectory
 
 COUNTED = ("logme", "h_score_shrunk", "leep", "nce", "transrate", "knn")
@@ -141,7 +141,7 @@ class Ranking:
         text = "\n".join([*sorted(set(fingerprints)), str(rows)])
         identity = hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
         path = output / "ranks" / identity
-        path.mkdir(parents=True, exist_ok=True)
+        make_folder(path)
         return cls(path)
 
     @property

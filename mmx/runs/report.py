@@ -73,7 +73,7 @@ def classes(found: dict[str, Any] | None) -> dict[str, Any] | None:
 
 
 def charts(metrics: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return one chart for each metric and each modality's signs of life."""
+    """Return one chart for each metric and each modality's signs of life, of finite numbers."""
     found = []
     names = dict.fromkeys(
         f"{entry['split']}.{entry['name']}" for entry in metrics if entry["split"] in SPLITS
@@ -82,8 +82,11 @@ def charts(metrics: list[dict[str, Any]]) -> list[dict[str, Any]]:
         split, _, metric = name.partition(".")
         curves: dict[str, Curve] = {}
         for entry in metrics:
-            if (entry["split"], entry["name"]) == (split, metric):
+            named = (entry["split"], entry["name"]) == (split, metric)
+            if named and math.isfinite(entry["value"]):
                 curves.setdefault(entry["stage"], []).append((entry["epoch"], entry["value"]))
+        if not curves:
+            continue
         last = int(max(epoch for points in curves.values() for epoch, _ in points))
         found.append(chart(name, curves, ("epoch 1", 1), (str(last), last)))
     return found

@@ -23,6 +23,8 @@ from mmx.training.events import Event, Listener
 from mmx.transfer import Source, Transfer
 
 Facts = dict[str, Any]
+PLACES = ("path", "root", "weights")
+"""Options of tasks and encoders that name files, whose content counts."""
 
 
 def source_inputs(context: Context, opened: Opened) -> dict[str, Any]:
@@ -34,12 +36,13 @@ def source_inputs(context: Context, opened: Opened) -> dict[str, Any]:
     experiment = context.experiment
     config, objective = experiment.config, experiment.role("source").objective
     parts = ["sharing"] if objective.label_free else ["sharing", "mapping", "missing"]
+    nodes = {name: config["encoder"][name] for name in opened.specs}
     if not objective.label_free and experiment.role("source").own_fusion:
         parts += ["fusion", "match", "match_params"]
     chosen = {
         **{part: config.get(part) for part in parts},
-        "source": config["source"],
-        "encoder": {name: config["encoder"][name] for name in opened.specs},
+        "source": _placeless(config["source"]),
+        "encoder": {name: _placeless(node) for name, node in nodes.items()},
         "objective": config.get("source_objective") or config["objective"],
         **{name: config[name] for name in ("optimizer", "seed")},
         "trainer": asdict(experiment.trainer.of("source")),
@@ -49,7 +52,7 @@ def source_inputs(context: Context, opened: Opened) -> dict[str, Any]:
         "fusion": getattr(experiment.role("source").fusion.func, "__qualname__", ""),
         "data": opened.task.fingerprint,
         "rows": [_digest_of_rows(opened.data.rows(split)) for split in ("train", "val")],
-        "weights": _weights(chosen["encoder"], experiment.encoders),
+        "weights": _weights(nodes, experiment.encoders),
         **_numerics(context),
     }
 
@@ -59,13 +62,13 @@ def features_inputs(
 ) -> dict[str, Any]:
     """Return all that a frozen encoder's features of the target depend on."""
     return {
-        "task": essence(context.experiment.config["target"]),
+        "task": essence(_placeless(context.experiment.config["target"])),
         "data": opened.task.fingerprint,
         # A search has no test rows, so that its features are not those of a run.
         "rows": {split: _digest_of_rows(rows) for split, rows in opened.task.splits.items()},
         "modality": name,
         "spec": spec_to_json(opened.specs[name]),
-        "encoder": essence(context.experiment.config["encoder"][name]),
+        "encoder": essence(_placeless(context.experiment.config["encoder"][name])),
         "weights": digest_of(model.encoders[name].state_dict()),
         "reads": model.fusion.reads,
         **_numerics(context),
@@ -93,11 +96,12 @@ def control_inputs(
     experiment = context.experiment
     config, fusion = experiment.config, experiment.role("control").fusion
     parts = ("sharing", "mapping", "missing", "match", "match_params", "balance")
+    nodes = {name: config["encoder"][name] for name in opened.specs}
     chosen = {
         **{part: config.get(part) for part in parts},
         "fusion": {"_target_": _qualified(fusion.func), **fusion.keywords},
-        "target": config["target"],
-        "encoder": {name: config["encoder"][name] for name in opened.specs},
+        "target": _placeless(config["target"]),
+        "encoder": {name: _placeless(node) for name, node in nodes.items()},
         **{name: config[name] for name in ("objective", "optimizer", "seed")},
         "trainer": asdict(experiment.trainer.of("control")),
     }
@@ -108,7 +112,7 @@ def control_inputs(
         "specs": {name: spec_to_json(spec) for name, spec in opened.specs.items()},
         "data": opened.task.fingerprint,
         "rows": [_digest_of_rows(opened.data.rows(split)) for split in ("train", "val")],
-        "weights": _weights(chosen["encoder"], experiment.encoders),
+        "weights": _weights(nodes, experiment.encoders),
         **_numerics(context),
     }
 
@@ -117,22 +121,18 @@ def mapping_inputs(
     context: Context, role: str, opened: Opened, model: MultimodalModel, held: Collection[str]
 ) -> dict[str, Any]:
     """Return all that a fitted mapping depends on; see :func:`kept_mapping`."""
-    experiment, splits = context.experiment, opened.task.splits
+    experiment = context.experiment
     config, trunk = experiment.config, model.trunk is not None
     adds = role != "source" and type(experiment.transfer).equip is not Transfer.equip
     read = {k: v for k, v in model.state_dict().items() if k.startswith(("encoders.", "trunk."))}
     return {
         "mapping": essence(config["mapping"]),
-        "task": essence(config[role]),
+        "task": essence(_placeless(config[role])),
         "data": opened.task.fingerprint,
         "rows": _digest_of_rows(opened.data.rows("train")),
-        # Features that are held were computed with the rows of all splits in their batches.
-        "held": {
-            name: {split: _digest_of_rows(rows) for split, rows in splits.items()}
-            for name in sorted(held)
-        },
+        "held": sorted(held),
         "specs": {name: spec_to_json(spec) for name, spec in opened.specs.items()},
-        "encoder": essence({name: config["encoder"][name] for name in opened.specs}),
+        "encoder": essence({name: _placeless(config["encoder"][name]) for name in opened.specs}),
         "sharing": [essence(config["sharing"]), model.fusion.reads] if trunk else None,
         "transfer": essence(config["transfer"]) if adds else None,
         "weights": digest_of(read),
@@ -248,12 +248,12 @@ def kept_channel_weights(
     if context.cache is None:  # then nothing asks for the digest of the weights
         return make()
     inputs = {
-        "task": essence(context.experiment.config["target"]),
+        "task": essence(_placeless(context.experiment.config["target"])),
         "data": opened.task.fingerprint,
         "rows": _digest_of_rows(opened.data.rows("train")),
         "modality": name,
         "spec": spec_to_json(opened.specs[name]),
-        "encoder": essence(context.experiment.config["encoder"][name]),
+        "encoder": essence(_placeless(context.experiment.config["encoder"][name])),
         "weights": digest_of(encoder.state_dict()),
         "probe_rows": rows,
         "seed": context.experiment.settings.seed,
@@ -315,6 +315,15 @@ def kept_mapping(
     )
     mapping.load_state_dict(tensors)
     return tuple(facts["notes"])
+
+
+def _placeless(node: dict[str, Any]) -> dict[str, Any]:
+    """Return a node of a task or an encoder with no word on where the files that it names lie.
+
+    Their content is in the key beside it: what was moved is found again.
+    """
+    named = {key for key in PLACES if isinstance(node.get(key), str)}
+    return {key: "" if key in named else value for key, value in node.items()}
 
 
 def _qualified(kind: Any) -> str:

@@ -24,7 +24,6 @@ from mmx.training.events import Listener, StopRequest
 from mmx.training.precision import Precision, choose_device
 from mmx.training.randomness import make_deterministic
 from mmx.transfer import Source
-from mmx.transfer.auto import Auto
 from mmx.transfer.classes import check_class_map
 from mmx.transfer.freezing import within
 from mmx.transfer.scratch import Scratch
@@ -67,8 +66,9 @@ def context_of(
         cached: Whether the artifact cache may be used.
     """
     settings = experiment.settings
-    make_deterministic(experiment.trainer.threads)
-    precision = Precision.choose(settings.precision, choose_device(settings.device))
+    device = choose_device(settings.device)
+    make_deterministic(experiment.trainer.threads, device)
+    precision = Precision.choose(settings.precision, device)
     cache = _cache(settings) if cached else None
     return Context(experiment, directory, precision, listen, stop, cache)
 
@@ -80,8 +80,20 @@ def _cache(settings: Settings) -> Cache | None:
 
 def begin(context: Context) -> Begun:
     """Open source and target, and train the source where the transfer takes its weights."""
-    experiment = context.experiment
-    source, given = None, None
+    begun = open_both(context)
+    if begun.source is None or not context.experiment.trains_source:
+        return begun
+    rehearse(context, begun.source, begun.target)
+    return train_source(context, begun)
+
+
+def open_both(context: Context) -> Begun:
+    """Open source and target, and train nothing.
+
+    Raises:
+        TransferError: ``transfer.class_map`` speaks of classes that are not there.
+    """
+    experiment, source = context.experiment, None
     if experiment.source is not None:
         task = load(context, experiment.source, "source", {}, [])
         source = open_task(context, task, experiment.modalities["source"], {})
@@ -94,10 +106,20 @@ def begin(context: Context) -> Begun:
     if experiment.trains_source:
         class_map = getattr(experiment.transfer, "class_map", {})
         check_class_map(class_map, source.task.target.classes, found.target.classes)
-        if not isinstance(experiment.transfer, Auto):  # some of its candidates may not fit
-            rehearse(context, source, target)
-        given = offered(source.task, train(context, Stage("source", source, Scratch())))
-    return Begun(source, given, target, target if target.specs == alone.specs else alone)
+    return Begun(source, None, target, target if target.specs == alone.specs else alone)
+
+
+def train_source(context: Context, begun: Begun) -> Begun:
+    """Train the source, and return what there is to begin with now.
+
+    Args:
+        context: Of the run.
+        begun: What was opened, a source among it.
+    """
+    if begun.source is None:
+        raise RuntimeError("there is no source to train")
+    trained = train(context, Stage("source", begun.source, Scratch()))
+    return replace(begun, given=offered(begun.source.task, trained))
 
 
 def for_selection(task: TaskData) -> TaskData:

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import copy
 import math
+import statistics
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from mmx.errors import DivergedError, TransferError
-from mmx.evaluation.metrics import measure
+from mmx.errors import DivergedError, MemoryExceededError, TransferError
+from mmx.evaluation.metrics import PRIMARY, measure
 from mmx.model import MultimodalModel
 from mmx.objectives import Criterion
 from mmx.stages.probe import fused_rows
@@ -26,6 +28,7 @@ from mmx.training.encode import BATCH_SIZE
 from mmx.training.events import Event, Listener, StopRequest
 from mmx.training.fit import steps_per_epoch
 from mmx.training.optimizer import Optimizer
+from mmx.training.randomness import seed_torch
 from mmx.training.recipe import Fitted, Recipe
 from mmx.training.together import Plan, TrainableHead, TrainedHead, train_heads
 from mmx.transfer.feature import Feature
@@ -155,12 +158,15 @@ def _notes(
 def _together(
     bench: Bench, transfer: Feature, listen: Listener, stop: StopRequest
 ) -> tuple[Fitted, tuple[str, ...]]:
-    """Train a head for each weight decay as one batch, and keep the best."""
-    model, recipe, decays = bench.model, bench.recipe, transfer.decays
+    """Train a head for each weight decay and seed as one batch; keep the best decay's.
+
+    What is kept is the head of the run's own seed: the others say how much luck is in it.
+    """
+    model, recipe = bench.model, bench.recipe
+    decays = transfer.decays or (recipe.optimizer.weight_decay,)
     x, y = bench.rows("train")
     val, values = bench.rows("val")
-    head = model.head
-    if not isinstance(head, LinearHead | MlpHead):
+    if not isinstance(model.head, LinearHead | MlpHead):
         raise RuntimeError("Feature takes decays for trainable heads only")
     validating = 0.0
 
@@ -179,16 +185,24 @@ def _together(
         recipe.score,
         recipe.draws,
     )
-    heads: list[TrainableHead] = [head]
+    seeds = [recipe.seed + place for place in range(transfer.head_seeds)]
+    heads = [model.head, *(_drawn(model.head, seed, recipe.draws) for seed in seeds[1:])]
     began = time.perf_counter()
-    (trained,) = train_heads(heads, [x], y, [val], [recipe.seed], plan, stop)
+    try:
+        trained = train_heads(heads, [x] * len(seeds), y, [val] * len(seeds), seeds, plan, stop)
+    except torch.cuda.OutOfMemoryError as error:
+        raise _too_many(len(seeds) * len(decays)) from error
     seconds = time.perf_counter() - began - validating
-    metrics = [each.val for each in trained]
+    of_decay = list(zip(*trained, strict=True))  # L of S heads
+    metrics = [_mean([each.val for each in heads]) for heads in of_decay]
     best = _best(metrics, recipe)
-    chosen = trained[best]
-    head.load_state_dict(chosen.state)
+    chosen = of_decay[best][0]
+    model.head.load_state_dict(chosen.state)
     history = _say_epochs(bench, chosen, seconds, listen)
     epochs = len(chosen.curve)
+    grid = _grid("decay", [Candidate(decay, {}) for decay in decays], metrics, best)
+    if len(seeds) > 1:
+        grid["seeds"] = {str(s): each.val for s, each in zip(seeds, of_decay[best], strict=True)}
     fitted = Fitted(
         val=recipe.validate(model).metrics,
         best_epoch=chosen.best_epoch,
@@ -197,14 +211,69 @@ def _together(
         seconds=seconds,
         samples_per_s=epochs * len(x) / max(seconds, 1e-9),
         history=history,
-        grid=_grid("decay", [Candidate(decay, {}) for decay in decays], metrics, best),
+        grid=grid,
     )
-    wild = [f"{d:g}" for d, each in zip(decays, trained, strict=True) if each.diverged]
+    notes = _notes_on_training(decays, of_decay, best, len(val), PRIMARY[bench.target.kind])
+    return fitted, notes
+
+
+def _drawn(head: TrainableHead, seed: int, draws: str) -> TrainableHead:
+    """Return a head of the same form with fresh weights of another seed."""
+    device = next(head.parameters()).device
+    other = copy.deepcopy(head).cpu()  # where all weights are drawn
+    seed_torch(seed, draws, "head")
+    for layer in other.layers:
+        layer.reset_parameters()
+    return other.to(device)
+
+
+def _mean(metrics: Sequence[Metrics]) -> Metrics:
+    """Return the mean of each metric; nothing where a head has none, since it diverged."""
+    if not all(metrics):
+        return {}
+    return {name: math.fsum(each[name] for each in metrics) / len(metrics) for name in metrics[0]}
+
+
+def _notes_on_training(
+    decays: Sequence[float],
+    trained: Sequence[Sequence[TrainedHead]],
+    best: int,
+    rows: int,
+    metric: str,
+) -> tuple[str, ...]:
+    """Return in words what was chosen, and how much seeds differ.
+
+    Args:
+        decays: L values.
+        trained: L rows of the heads of all seeds.
+        best: Which decay was chosen.
+        rows: Of validation.
+        metric: The primary one.
+    """
+    wild = []
+    for decay, heads in zip(decays, trained, strict=True):
+        if count := sum(each.diverged for each in heads):
+            of = f" ({count} of {len(heads)} seeds)" if len(heads) > 1 else ""
+            wild.append(f"{decay:g}{of}")
     notes = [] if not wild else [f"training diverged at weight decay {', '.join(wild)}"]
     if len(decays) > 1:
-        text = f"weight decay {decays[best]:g} of {len(decays)} values chosen on {len(val)}"
+        text = f"weight decay {decays[best]:g} of {len(decays)} values chosen on {rows}"
         notes.append(f"{text} validation rows; all were trained as one batch")
-    return fitted, tuple(notes)
+    if len(trained[best]) > 1:
+        found = [each.val[metric] for each in trained[best]]
+        notes.append(
+            f"{len(found)} heads that differ in seed alone, trained as one batch: validation "
+            f"{metric} {statistics.mean(found):.3f} ± {statistics.stdev(found):.3f} "
+            f"({min(found):.3f} … {max(found):.3f}), this run's {found[0]:.3f}"
+        )
+    return tuple(notes)
+
+
+def _too_many(heads: int) -> MemoryExceededError:
+    return MemoryExceededError(
+        f"CUDA is out of memory for {heads} heads that train as one batch",
+        tip="fewer of transfer.decays or of transfer.head_seeds, or a smaller trainer.batch_size",
+    )
 
 
 def _with_decay(optimizer: Optimizer, decay: float) -> Optimizer:

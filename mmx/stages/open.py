@@ -44,10 +44,15 @@ def open_task(
     specs = _specs_of(task, modalities, source_specs)
     data = decoded(context.experiment, task, modalities, specs, context.precision)
     _refuse_empty_rows(task, data)
+    remarks = tuple(
+        f"{task.name}: {text}"
+        for name, modality in modalities.items()
+        for text in modality.remarks(task.columns[name], task.splits["train"], specs[name])
+    )
     if not context.experiment.drops_rows:
-        return Opened(task, data, specs)
+        return Opened(task, data, specs, remarks)
     complete, note = complete_rows(task, data)
-    return Opened(task, complete, specs, (note,))
+    return Opened(task, complete, specs, (*remarks, note))
 
 
 def decoded(

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from mmx.errors import DivergedError
 from mmx.evaluation.metrics import PRIMARY, measure, score
 from mmx.model import MultimodalModel
 from mmx.objectives import Criterion
@@ -106,7 +107,11 @@ def _note(chosen: Linear, name: str, metrics: dict[str, float]) -> str:
 def fused_rows(
     model: MultimodalModel, data: Data, rows: Rows, precision: Precision
 ) -> tuple[Floats, Tensor]:
-    """Return ``(N, D)`` fused features of rows, in evaluation mode, and their targets."""
+    """Return ``(N, D)`` fused features of rows, in evaluation mode, and their targets.
+
+    Raises:
+        DivergedError: A feature is NaN or infinite.
+    """
     was_training = model.training
     model.eval()
     parts, targets = [], []
@@ -117,7 +122,15 @@ def fused_rows(
         parts.append(fused.double().cpu())
         targets.append(batch.target.cpu())
     model.train(was_training)
-    return torch.cat(parts).numpy(), torch.cat(targets)
+    features = torch.cat(parts)
+    if wild := int((~features.isfinite()).any(1).sum()):
+        raise DivergedError(
+            f"the features of {wild} of {len(features)} rows are not finite",
+            tip="a smaller optimizer.lr trains a source that does not overflow"
+            if precision.name == "fp32"
+            else "precision=fp32",
+        )
+    return features.numpy(), torch.cat(targets)
 
 
 def solutions(x: Floats, y: npt.NDArray[Any], target: Target) -> Iterator[Linear]:

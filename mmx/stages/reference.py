@@ -110,6 +110,9 @@ def at_start(model: MultimodalModel, names: Collection[str]) -> MultimodalModel:
     model.encoders = nn.ModuleDict({name: encoders[name] for name in names})
     started = copy.deepcopy(model).eval().requires_grad_(False)
     model.encoders = encoders
+    for part in started.modules():
+        if isinstance(part, nn.RNNBase):
+            part.flatten_parameters()  # a copy's lie apart, of which cuDNN warns in every batch
     return started
 
 

@@ -20,6 +20,9 @@ from mmx.tasks import TaskData
 from mmx.training.events import Listener, StopRequest
 from mmx.transfer.scratch import Scratch
 
+UNREAD = ("source", "source_objective", "trainer.source_epochs")
+"""Keys of which a run notes that it does not read them; what others say is in its config."""
+
 
 def run(
     experiment: Experiment,
@@ -42,13 +45,14 @@ def run(
     context = context_of(experiment, directory, listen, stop, cached=cached)
     experiment = settled(context)
     context = replace(context, experiment=experiment)
-    notes = [f"{key}: {why}" for key, why in experiment.dropped.items() if key == "source"]
+    notes = [f"{key}: {why}" for key, why in experiment.dropped.items() if key in UNREAD]
     fingerprints: dict[str, str] = {}
     source_task, source_specs, source, beside = None, Specs(), None, None
     if experiment.source is not None:
         source_task = load(context, experiment.source, "source", fingerprints, notes)
         beside = open_task(context, source_task, experiment.modalities["source"], {})
         source_specs = beside.specs
+        notes.extend(beside.notes)
     target_task = load(context, experiment.target, "target", fingerprints, notes)
     opened = open_task(context, target_task, experiment.modalities["target"], source_specs)
     if beside is not None and not experiment.joint:

@@ -20,14 +20,16 @@ from mmx.experiment import Experiment
 from mmx.runs.atomic import read_json
 from mmx.runs.search import FILE, SCRATCH, SearchRecord, winner_of
 from mmx.stages.artifacts import source_inputs
-from mmx.stages.begin import Begun, begin
-from mmx.stages.context import Context, Trained
-from mmx.stages.controls import Control
-from mmx.stages.look import started
+from mmx.stages.begin import Begun, open_both, rehearse, train_source
+from mmx.stages.build import make_model
+from mmx.stages.context import Context, Opened, Trained
+from mmx.stages.controls import Control, Controls
+from mmx.stages.joint import join
 from mmx.stages.search_order import ordered
 from mmx.stages.trials import PLACE, Choice, Clock, Trials
 from mmx.training.data import Rows
 from mmx.training.fit import steps_per_epoch
+from mmx.transfer import Source
 from mmx.transfer.auto import Auto
 from mmx.transfer.candidates import candidates
 from mmx.transfer.halving import Rung, by_seconds, by_steps, least_steps
@@ -90,9 +92,10 @@ def _search(
     clock: Clock,
 ) -> str:
     """Return the name of the winner."""
-    begun = begin(context)
+    begun = open_both(context)
     began = clock()
     choices, others = _startable(context, begun, choices)
+    spent = clock() - began
     trainer, data = context.experiment.trainer.of("target"), begun.target.data
     steps = steps_per_epoch(data.rows("train"), trainer)
     budget = auto.steps(steps, trainer.epochs)
@@ -110,11 +113,14 @@ def _search(
     else:
         rungs = by_steps(len(choices), auto.eta, budget, steps, trainer.epochs)
         _refuse_tiny(budget, steps, len(choices), rungs)
+    if any(choice.experiment.trains_source for choice in choices):
+        begun = train_source(context, begun)
     record = SearchRecord(context.directory.path / FILE, plan)
     if not record.begun:
+        began = clock()
         cached = begun.given is not None and begun.given.trained.cached
         order, scores = ordered(context, begun, choices)
-        spent = clock() - began
+        spent += clock() - began
         record.write(
             order=order,
             scores=scores,
@@ -165,15 +171,15 @@ def _refuse_tiny(budget: int, steps: int, count: int, rungs: Sequence[Rung]) -> 
 def _startable(
     context: Context, begun: Begun, choices: list[Choice]
 ) -> tuple[list[Choice], dict[str, str]]:
-    """Return the candidates that can start from the trained source, and why others cannot.
+    """Return the candidates that can start, and why others cannot, before anything is trained.
 
     Raises:
-        TransferError: None can.
+        TransferError: None can, or a control cannot.
     """
     if begun.source is None:
         raise RuntimeError("without a source the assembly leaves no search to do")
     trained = source_inputs(context, begun.source)
-    found, others = [], {}
+    found, others, given = [], {}, None
     for choice in choices:
         asks = replace(context, experiment=choice.experiment)
         if choice.experiment.trains_source and source_inputs(asks, begun.source) != trained:
@@ -183,8 +189,7 @@ def _startable(
             )
             continue
         try:
-            if choice.candidate.takes_weights:
-                started(asks, begun)
+            given = _rehearsed(asks, begun.source, begun.target) or given
         except TransferError as error:
             others[choice.name] = " ".join(error.message.split())
         else:
@@ -192,4 +197,21 @@ def _startable(
     if not found:
         why = "".join(f"\n  {name}: {reason}" for name, reason in others.items())
         raise TransferError(f"no candidate can start from what the source gives{why}")
+    if given is not None:
+        Controls(context, begun.target, begun.source.specs, None).check(given)
     return found, others
+
+
+def _rehearsed(context: Context, source: Opened, target: Opened) -> Source | None:
+    """Start a candidate as its trials will, and forget it; return the untrained source it takes of.
+
+    Raises:
+        TransferError: It cannot.
+    """
+    experiment = context.experiment
+    if experiment.trains_source:
+        return rehearse(context, source, target)
+    if experiment.joint:
+        ends, transfer = target.task.target, experiment.transfer
+        join(context, make_model(experiment, "target", target.specs, ends, transfer), source)
+    return None

@@ -102,7 +102,8 @@ def train(context: Context, stage: Stage) -> Trained:
     if kept.exists():
         tensors, facts = checkpoint.read(kept)
         context.note(stage.name, f"{stage.name} had been trained before")
-        return _read_back(ready, tensors, facts)
+        found = context.directory.manifest().get("cached", {})
+        return replace(_read_back(ready, tensors, facts), cached=bool(found.get(stage.name)))
     if not stage.kept:
         return _keep(context, stage, ready.start, _fit(context, stage, ready, context.listen))
 
@@ -118,6 +119,7 @@ def train(context: Context, stage: Stage) -> Trained:
 
     tensors, facts, cached = kept_stage(context, stage.name, stage.opened, inputs, make)
     trained = replace(_read_back(ready, tensors, facts), cached=cached)
+    context.directory.update_manifest(cached={stage.name: cached})  # for a run that is resumed
     return _keep(context, stage, ready.start, trained)
 
 

@@ -309,6 +309,9 @@ class Trials:
             if len(self.record.data["order"]) > 1:
                 return "the budget had room for no other: it was compared with nothing"
             return "there was nothing else to try"
+        fine = {entry["candidate"] for entry in self.record.data["trials"] if not entry["error"]}
+        if not fine - {winner.name}:
+            return "no other candidate could be trained: whether transfer helps is not known"
         if winner.candidate.mode == "scratch":
             return (
                 f"on validation no candidate that takes something from {name} did better "

@@ -156,10 +156,14 @@ class Table(Task):
         for option, name in wanted:
             if name not in names:
                 near = closest(name, names)
+                tip = override(option, near or "<column>")
+                if not self.labelled:  # a trained model reads these columns and no others
+                    tip = f"rename '{near}' to '{name}', or " if near else ""
+                    tip += f"add a column '{name}'; its cells may be empty"
                 raise DataError(
                     f"{self.name}: {path} has no column '{name}' ({option}); "
                     f"its columns: {listed(names, 40)}",
-                    tip=override(option, near or "<column>"),
+                    tip=tip,
                 )
         cells = read(list(dict.fromkeys(name for _, name in wanted)))
         if not len(next(iter(cells.values()))):

@@ -57,7 +57,8 @@ class _Decoding(torch.utils.data.Dataset[dict[str, Stored]]):
         return len(self.batches)
 
     def __getitem__(self, index: int) -> dict[str, Stored]:
-        return {name: view.encode(self.batches[index]) for name, view in self.views.items()}
+        rows = self.batches[index]
+        return {name: _trim(view.encode(rows)) for name, view in self.views.items()}
 
 
 class Data:
@@ -92,6 +93,7 @@ class Data:
         self._stored: dict[str, Stored] = {}
         self._lengths: dict[str, npt.NDArray[np.int64]] = {}
         self._features: dict[str, Features] = {}
+        self._tokens: dict[str, npt.NDArray[np.int64]] = {}
 
     def decode(self) -> None:
         """Decode what is to be kept decoded; of modalities with features nothing is."""
@@ -161,7 +163,7 @@ class Data:
             generator=torch.Generator(),  # else it draws from the one that a step has seeded
         )
         for rows, decoded in zip(batches, loader, strict=True):
-            moved = {name: _to(_trim(stored), self.device) for name, stored in decoded.items()}
+            moved = {name: _to(stored, self.device) for name, stored in decoded.items()}
             yield rows, {**self._gather(rows), **moved}
 
     def _gather(self, rows: Rows) -> dict[str, Stored]:
@@ -201,13 +203,20 @@ class Data:
         )
 
     def _feature_rows(self, name: str, rows: Rows) -> Features:
-        index = torch.from_numpy(self._place[rows]).to(self.device)
-        return self._features[name].map(lambda part: part[index])
+        place, kept = self._place[rows], self._features[name]
+        index = torch.from_numpy(place).to(self.device)
+        # As of what is not kept: else the longest row of all splits would be in every batch.
+        longest = int(self._tokens[name][place].max(initial=1))
+        cut = Features(kept.tokens[:, :longest], kept.mask[:, :longest], kept.pooled, kept.levels)
+        return cut.map(lambda part: part[index])
 
     def with_features(
         self, name: str, encode: Callable[[Batch], Features], batch_size: int
     ) -> Data:
         """Return the same data with a modality's features, computed once for every row.
+
+        No batch has rows of two splits: what is trained on does not depend on the test rows,
+        not by the length of its batch either.
 
         Args:
             name: The modality.
@@ -217,8 +226,11 @@ class Data:
         used = np.flatnonzero(self._place >= 0)
         alone = copy.copy(self)
         alone.views, alone._features = {name: self.views[name]}, {}
+        groups = [np.sort(rows) for rows in self.splits.values()]
+        groups.append(np.setdiff1d(used, np.concatenate(groups)))
+        batches = [part for rows in groups for part in chunks(rows, batch_size)]
         parts: list[Features] = []
-        for rows, stored in alone.batches(chunks(used, batch_size)):
+        for rows, stored in alone.batches(batches):
             parts.append(encode(alone.assemble(rows, stored, augment=False)))
         longest = max(part.tokens.shape[1] for part in parts)
         padded = [_pad_tokens(part, longest) for part in parts]
@@ -228,7 +240,8 @@ class Data:
             torch.cat([part.pooled for part in padded]),
             tuple(torch.cat(level) for level in zip(*(p.levels for p in padded), strict=True)),
         )
-        return self.holding(name, features)
+        order = torch.from_numpy(np.argsort(np.concatenate(batches))).to(self.device)
+        return self.holding(name, features.map(lambda part: part[order]))
 
     def holding(self, name: str, features: Features) -> Data:
         """Return the same data with these features of every row in use, in row order."""
@@ -237,6 +250,7 @@ class Data:
             **self._features,
             name: features.map(lambda part: part.to(self.device)),
         }
+        other._tokens = {**self._tokens, name: _last_tokens(features.mask)}
         return other
 
     def features(self, name: str) -> Features:
@@ -247,6 +261,13 @@ class Data:
 def chunks(rows: Rows, size: int) -> list[Rows]:
     """Return the rows in batches of ``size``, the last one smaller."""
     return [rows[start : start + size] for start in range(0, len(rows), size)]
+
+
+def _last_tokens(mask: Tensor) -> npt.NDArray[np.int64]:
+    """Return ``(N,)`` the place, from 1, of the last token that each row of ``(N, T)`` has."""
+    places = torch.arange(1, mask.shape[1] + 1, device=mask.device)
+    last: npt.NDArray[np.int64] = (mask * places).amax(1).cpu().numpy()
+    return last
 
 
 def _pad_tokens(part: Features, longest: int) -> Features:
@@ -262,7 +283,7 @@ def _trim(stored: Stored) -> Stored:
     if stored.lengths is None:
         return stored
     longest = max(1, int(stored.lengths.max()))
-    return Stored(stored.values[:, :longest], stored.lengths)
+    return Stored(stored.values[:, :longest].contiguous(), stored.lengths)
 
 
 def _to(stored: Stored, device: torch.device) -> Stored:

@@ -287,7 +287,9 @@ class _Run:
         if not self.losses:
             return
         for name, norms in self.gradients.items():
-            self.progress.gradients.setdefault(name, []).extend(torch.stack(norms).tolist())
+            for norm in torch.stack(norms).tolist():
+                if math.isfinite(norm):  # else fp16 has left the step out
+                    self.progress.gradients.setdefault(name, []).append(norm)
         self.gradients.clear()
         count = len(self.losses)
         values = torch.stack([*self.losses, *self.penalties]).tolist()  # one wait for both
@@ -304,7 +306,8 @@ class _Run:
                 raise self._diverged("loss", value, first + offset + 1)
             self.progress.loss_sum += value
             self.progress.loss_steps += 1
-        self.progress.penalty_sum += sum(penalties)
+        for penalty in penalties:  # one by one, as the losses: a sum must not know of the looks
+            self.progress.penalty_sum += penalty
         self._say("step", {"train.loss": sum(values) / len(values)}, rate)
 
     def _diverged(self, what: str, value: float, step: int) -> DivergedError:

@@ -36,8 +36,8 @@ def permutation(rows: npt.NDArray[np.int64], *parts: int | str) -> npt.NDArray[n
     return generator(*parts).permutation(rows)
 
 
-def make_deterministic(threads: int | None) -> None:
-    """Ask torch for the same numbers each time, and fix the number of CPU threads.
+def make_deterministic(threads: int | None, device: torch.device) -> None:
+    """Ask torch for the same numbers each time on a device, and fix the number of CPU threads.
 
     An operation without a deterministic form on the device warns instead of failing.
     """
@@ -45,9 +45,14 @@ def make_deterministic(threads: int | None) -> None:
     os.environ.setdefault("TORCHINDUCTOR_DETERMINISTIC", "1")
     # As use_deterministic_algorithms(True, warn_only=True), but it does not import the compiler.
     torch.set_deterministic_debug_mode("warn")
-    # Windows that do not overlap, as in every pool of mmx's own, have one writer for each
-    # input: no order of additions to differ. torch warns of max pooling on CUDA all the same.
+    # Some versions of torch warn of max pooling on CUDA, in which each input has one writer that
+    # adds up the windows that chose it in their order: there is no order to differ.
     warnings.filterwarnings("ignore", message="max_pool2d_with_indices_backward_cuda")
     torch.backends.cudnn.benchmark = False
+    # Told to warn, torch leaves the gradients of its fast attention on CUDA to chance.
+    fast = device.type != "cuda"
+    torch.backends.cuda.enable_flash_sdp(fast)
+    torch.backends.cuda.enable_mem_efficient_sdp(fast)
+    torch.backends.cuda.enable_cudnn_sdp(fast)
     if threads is not None:
         torch.set_num_threads(threads)

@@ -106,7 +106,8 @@ class Fitted:
         weights: What the losses of target and source counted in the end; empty where one task
             was trained alone.
         grid: ``option``, ``chosen`` value, and ``val``: each value to its validation metrics;
-            empty where there was nothing to choose from.
+            of heads of several seeds, means, and ``seeds``: each one's of the chosen value.
+            Empty where there was nothing to choose from.
     """
 
     val: dict[str, float]

@@ -95,7 +95,8 @@ def train_heads(
     Head (s, l) starts as ``heads[s]``, reads ``features[s]`` in the order that ``seeds[s]``
     draws, and is updated by optimiser l. It gets the same batches, dropout masks, learning
     rates, clipping by its own gradient's norm, and best epoch as in a training of its own:
-    the numbers agree up to the order of additions. All is done in the heads' number format.
+    the numbers agree up to the order of additions. All is done in the heads' number format,
+    without autocast.
 
     ``features`` may be S times the same tensor, which is then held once, or features of
     different width from different sources: narrower ones are padded with zeros, which
@@ -366,7 +367,8 @@ def _updater(optimizers: Sequence[Optimizer], like: Tensor) -> Update:
     if type(first) not in (AdamW, Sgd):
         raise TransferError(
             f"there is no form of {type(first).__name__} for many heads at once",
-            tip="optimizer=adamw or optimizer=sgd, or leave out transfer.decays",
+            tip="optimizer=adamw or optimizer=sgd, or leave out transfer.decays and "
+            "transfer.head_seeds",
         )
     rates = torch.tensor([each.lr for each in optimizers], dtype=torch.float64)
     decays = torch.tensor([each.weight_decay for each in optimizers], dtype=torch.float64)

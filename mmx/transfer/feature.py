@@ -28,8 +28,8 @@ class Feature(Transfer):
     A frozen encoder keeps its BatchNorm statistics too; its features are computed once,
     without augmentation. The encoder of a modality that the source lacks is fresh and
     trained. ``knn``, ``logistic`` and ``closed_form`` are fitted to the cached features,
-    without a gradient step, and heads of several ``decays`` are trained on them as one batch:
-    either wants all encoders frozen and a fusion without parameters.
+    without a gradient step, and heads of several ``decays`` or ``head_seeds`` are trained on
+    them as one batch: either wants all encoders frozen and a fusion without parameters.
 
     With ``frozen`` false the encoders start from the source and train with all else; a
     regulariser holds them to it. Without one this is ``transfer=parameter`` with fusion and
@@ -44,6 +44,10 @@ class Feature(Transfer):
             and ``mlp``. None: false.
         decays: Values of weight decay, of which validation chooses one, in place of the
             optimiser's; ``linear`` and ``mlp``. None: the optimiser's.
+        head_seeds: Heads for each decay, of the run's seed and those after it: they differ in
+            their first weights, the order of rows and dropout. The decay is chosen by their
+            mean, and the run's head is that of its own seed, which no luck has chosen;
+            ``linear`` and ``mlp``. None: 1.
         width: Units of the hidden layer; ``mlp``. None: 256.
         dropout: Chance of such a unit to be dropped in training; ``mlp``. None: 0.
         k: How many training rows vote; ``knn``. None: 20.
@@ -56,7 +60,7 @@ class Feature(Transfer):
 
     Attributes:
         head_alone: Whether nothing but the head is fitted or trained, on cached features.
-        chosen: What was typed to choose the head or its decays.
+        chosen: What was typed to choose the head, its decays or its seeds.
 
     Raises:
         ValueError: An option is given that the head does not read, or ``frozen`` is false and
@@ -72,6 +76,7 @@ class Feature(Transfer):
         frozen: bool = True,
         normalize: bool | None = None,
         decays: Annotated[tuple[Decay, ...], Field(min_length=1)] | None = None,
+        head_seeds: Annotated[int, Field(ge=1)] | None = None,
         width: Annotated[int, Field(ge=1)] | None = None,
         dropout: Annotated[float, Field(ge=0, lt=1)] | None = None,
         k: Annotated[int, Field(ge=1)] | None = None,
@@ -89,16 +94,19 @@ class Feature(Transfer):
             "grid": grid,
         }
         given = {name: value for name, value in options.items() if value is not None}
-        _check_readers(head, given, decays)
+        _check_readers(head, given, {"decays": decays and list(decays), "head_seeds": head_seeds})
         self.head = HEADS[head](**given)
         self.frozen = frozen
         self.decays = tuple(sorted(set(decays or ()), reverse=True))
+        self.head_seeds = head_seeds or 1
         self.modality_map = map or {}
         self.min_copied = min_copied
-        self.head_alone = bool(self.decays) or self.fits
+        self.head_alone = bool(self.decays) or self.head_seeds > 1 or self.fits
         self.chosen = f"head={head}"
         if self.decays:
             self.chosen = f"decays=[{','.join(f'{each:g}' for each in decays or ())}]"
+        elif self.head_seeds > 1:
+            self.chosen = f"head_seeds={head_seeds}"
         if self.head_alone and not frozen:
             raise ValueError(f"{self.chosen} works on cached features, and frozen=false has none")
 
@@ -198,15 +206,22 @@ class Feature(Transfer):
         return Copied(done.copied, done.adapted, done.fresh, (*done.notes, *notes))
 
 
-def _check_readers(head: str, given: dict[str, Any], decays: tuple[float, ...] | None) -> None:
-    """Refuse options that the chosen head does not read."""
+def _check_readers(head: str, given: dict[str, Any], of_training: dict[str, Any]) -> None:
+    """Refuse options that the chosen head does not read.
+
+    Args:
+        head: Its name.
+        given: Options of heads that were given.
+        of_training: Options of how heads are trained; None for what was not given.
+    """
     readers = {
         name: [key for key, kind in HEADS.items() if name in {each.name for each in fields(kind)}]
         for name in given
     }
-    if decays is not None:
-        given = {**given, "decays": list(decays)}
-        readers["decays"] = [k for k, kind in HEADS.items() if not issubclass(kind, FittedHead)]
+    trained = [key for key, kind in HEADS.items() if not issubclass(kind, FittedHead)]
+    for name, value in of_training.items():
+        if value is not None:
+            given, readers = {**given, name: value}, {**readers, name: trained}
     for name, value in given.items():
         if head not in readers[name]:
             shown = list(value) if isinstance(value, tuple) else value

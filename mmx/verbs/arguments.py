@@ -7,10 +7,13 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from mmx.errors import UsageError
+from mmx.errors import ConfigError, UsageError
 from mmx.runs.directory import RunDirectory
+
+if TYPE_CHECKING:
+    import torch
 
 
 class Parser(argparse.ArgumentParser):
@@ -37,6 +40,16 @@ class Parser(argparse.ArgumentParser):
         )
         return self
 
+    def with_device(self) -> Parser:
+        """Add ``--device``."""
+        self.add_argument(
+            "--device",
+            choices=("auto", "cpu", "cuda"),
+            default=None,
+            help="default: as the run says",
+        )
+        return self
+
     def with_run(self) -> Parser:
         """Add the run directory."""
         self.add_argument("run", type=Path, metavar="RUN", help="a run directory")
@@ -50,6 +63,21 @@ def allowed_packages(given: Sequence[str]) -> list[str]:
     if found and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     return found
+
+
+def device_of(given: str | None, of_run: str) -> torch.device:
+    """Return the device that was asked for, else the run's own.
+
+    Raises:
+        UsageError: It is not there.
+    """
+    from mmx.training.precision import choose_device
+
+    try:
+        return choose_device(given or of_run)
+    except ConfigError as error:
+        who = "--device cuda" if given else "the run says device=cuda"
+        raise UsageError(f"{who}: {error.problems[0].reason}", tip="--device cpu") from error
 
 
 def keep_threads(directory: RunDirectory) -> None:

@@ -16,6 +16,7 @@ from importlib import metadata
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
 from mmx.verbs.arguments import Parser
 
@@ -59,7 +60,8 @@ def main(arguments: Sequence[str]) -> int:
     console = Console()
     marks = {"ok": "[green]ok  [/]", "note": "[yellow]note[/]", "bad": "[red]bad [/]"}
     for finding in findings:
-        console.print(f"{marks[finding.state]} {finding.name:16s} {finding.found}", soft_wrap=True)
+        found = escape(finding.found)  # a folder may be called [old]
+        console.print(f"{marks[finding.state]} {finding.name:16s} {found}", soft_wrap=True)
         if finding.advice:
             console.print(
                 f"     -> {finding.advice}", markup=False, highlight=False, soft_wrap=True

@@ -29,10 +29,10 @@ from mmx.runs.directory import RunDirectory
 from mmx.stages import load_trained, open_trained
 from mmx.stages.build import attach_criterion
 from mmx.training import checkpoint
-from mmx.training.precision import Precision, choose_device
+from mmx.training.precision import Precision
 from mmx.training.randomness import make_deterministic
 from mmx.verbs import evaluate_suites
-from mmx.verbs.arguments import Parser, allowed_packages, keep_threads
+from mmx.verbs.arguments import Parser, allowed_packages, device_of, keep_threads
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -61,10 +61,9 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _parser() -> Parser:
-    parser = Parser("eval", description=__doc__).with_run().with_allow()
+    parser = Parser("eval", description=__doc__).with_run().with_allow().with_device()
     parser.add_argument("settings", nargs="*", metavar="suite=NAME,…", help="see above")
     parser.add_argument("--split", choices=("test", "val", "train"), default="test")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default=None)
     parser.add_argument("--seed", type=int, default=0, help="of suite=noise; default: 0")
     return parser
 
@@ -74,8 +73,8 @@ def _open(
 ) -> tuple[evaluate_suites.Evaluated, Criterion]:
     """Return the trained model with the data it was trained on, and its objective."""
     keep_threads(directory)
-    make_deterministic(experiment.trainer.threads)
-    device = choose_device(given.device or experiment.settings.device)
+    device = device_of(given.device, experiment.settings.device)
+    make_deterministic(experiment.trainer.threads, device)
     precision = Precision.choose(experiment.settings.precision, device)
     trained = load_trained(experiment, directory, device)
     task = experiment.target.load()

@@ -23,14 +23,14 @@ from mmx.evaluation.predict import predict
 from mmx.experiment import assemble
 from mmx.modalities.audio import AudioColumn
 from mmx.modalities.image import ImageColumn
-from mmx.runs.atomic import write_text
+from mmx.runs.atomic import make_folder, write_text
 from mmx.runs.directory import RunDirectory
 from mmx.stages import Loaded, load_trained, open_trained
 from mmx.tasks import Target, Task, TaskData
 from mmx.tasks.table import Table
-from mmx.training.precision import Precision, choose_device
+from mmx.training.precision import Precision
 from mmx.training.randomness import make_deterministic
-from mmx.verbs.arguments import Parser, allowed_packages, keep_threads
+from mmx.verbs.arguments import Parser, allowed_packages, device_of, keep_threads
 
 FileColumn = type[ImageColumn] | type[AudioColumn]
 FILES: dict[str, FileColumn] = {"image": ImageColumn, "audio": AudioColumn}
@@ -39,15 +39,15 @@ FILES: dict[str, FileColumn] = {"image": ImageColumn, "audio": AudioColumn}
 
 def main(arguments: Sequence[str]) -> int:
     """Predict, and return the exit code."""
-    parser = Parser("predict", description=__doc__).with_run().with_allow()
+    parser = Parser("predict", description=__doc__).with_run().with_allow().with_device()
     parser.add_argument("data", nargs="?", type=Path, metavar="DATA")
     parser.add_argument("--output", type=Path, default=None, help="default: RUN/predictions.csv")
     given = parser.parse_args(arguments)
     directory = RunDirectory.open(given.run)
     experiment = assemble(directory.config(), allowed_packages(given.allow))
     keep_threads(directory)
-    make_deterministic(experiment.trainer.threads)
-    device = choose_device(experiment.settings.device)
+    device = device_of(given.device, experiment.settings.device)
+    make_deterministic(experiment.trainer.threads, device)
     precision = Precision.choose(experiment.settings.precision, device)
     trained = load_trained(experiment, directory, device)
     data, names = _data(experiment.target, trained, given.data, given.run)
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str]) -> int:
     outputs, values = predict(trained.model, batches, rows, precision)
     known = values if given.data is None else None
     path = given.output or directory.path / "predictions.csv"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent, tip="--output FILE   (in a folder that can be made)")
     write_text(path, as_csv(names or [row + 1 for row in rows], outputs, trained.target, known))
     print(path)
     return 0

@@ -9,9 +9,10 @@ from mmx.config import check, compose
 from mmx.config.compose import Composed
 from mmx.errors import ConfigError, Problem
 from mmx.experiment import Experiment, assemble
+from mmx.training.precision import choose_device
 from mmx.verbs.train_line import Line
 
-STRICT = ("encoder.", "transfer", "regularizer")
+STRICT = ("encoder.", "fusion.", "transfer", "regularizer")
 """Where an override that no job reads is a mistake; elsewhere the run notes it."""
 
 
@@ -52,10 +53,20 @@ def preflight(line: Line, allowed: Sequence[str]) -> list[Job]:
                 found.append(Job(job, composed, assemble(composed.config, allowed)))
             except ConfigError as error:
                 problems.extend(check.without_echoes(error.problems, composed.unresolved))
-    problems.extend(_unread(found, problems))
+    problems.extend([] if problems else unread(found))
     if problems:
         raise ConfigError(dict.fromkeys(problems))
     return found
+
+
+def look_for_devices(jobs: Sequence[Job]) -> None:
+    """See to it that what is not there leaves no run behind.
+
+    Raises:
+        ConfigError: A job wants a device that this machine has not.
+    """
+    for name in dict.fromkeys(job.experiment.settings.device for job in jobs):
+        choose_device(name)
 
 
 def sweep_without_flag(parsed: Sequence[object], texts: Sequence[str]) -> list[Problem]:
@@ -67,10 +78,8 @@ def sweep_without_flag(parsed: Sequence[object], texts: Sequence[str]) -> list[P
     ]
 
 
-def _unread(found: Sequence[Job], before: Sequence[Problem]) -> list[Problem]:
+def unread(found: Sequence[Job]) -> list[Problem]:
     """Return the overrides that no job reads, with why."""
-    if before or not found:
-        return []
     reasons: dict[str, list[str]] = {}
     instead: dict[str, str] = {}
     for job in found:
@@ -93,6 +102,8 @@ def _instead(text: str, key: str, experiment: Experiment) -> str:
     leave = "regularizer=none" if key == "regularizer" else f"leave out {text}"
     if key.startswith("encoder."):
         return leave
+    if key.startswith("fusion."):
+        return f"{leave}   (or match=none)"
     if experiment.joint:
         return f"{leave}   (or sharing=none)"
     other = "transfer=parameter" if "source" in experiment.dropped else "source=<task>"

@@ -50,12 +50,12 @@ from mmx.stages.rank import rank
 from mmx.training.events import StopRequest, stop_on_signals
 from mmx.transfer.auto import Auto
 from mmx.verbs.arguments import allowed_packages
-from mmx.verbs.preflight import Job, preflight
+from mmx.verbs.preflight import Job, look_for_devices, preflight
 from mmx.verbs.train_line import read_line
 
 ROWS = 5000
-NOT_READ = ("regularizer", "balance", "control", "seeds")
-"""What only training on the target reads."""
+NOT_READ = ("regularizer", "balance", "control", "seeds", "curve")
+"""What only training on the target reads. Null is let pass: an experiment may have said them."""
 LOG_WIDTH = 200
 
 
@@ -75,6 +75,7 @@ def main(arguments: Sequence[str]) -> int:
     _refuse_unread(line.overrides)
     jobs = preflight(line, allowed)
     _refuse(jobs)
+    look_for_devices(jobs)
     each_once = list({job.experiment.fingerprint: job for job in jobs}.values())
     flags = [f"--config-dir={path}" for path in line.config_dirs]
     flags += [f"--allow={package}" for package in line.allow]
@@ -102,11 +103,16 @@ def _refuse_unread(overrides: Sequence[str]) -> None:
     Raises:
         ConfigError: There is such an override.
     """
+
+    def is_read(text: str) -> bool:
+        key, _, value = text.lstrip("+~").partition("=")
+        return key.split(".")[0] not in NOT_READ or value == "null"
+
     reason = "mmx rank trains nothing on the target, and reads this nowhere"
     problems = [
         Problem(text, reason, type_this=f"leave out {text}")
         for text in overrides
-        if text.lstrip("+~").partition("=")[0].split(".")[0] in NOT_READ
+        if not is_read(text)
     ]
     if problems:
         raise ConfigError(dict.fromkeys(problems))

@@ -15,12 +15,13 @@ from rich.console import Console
 from mmx import execution
 from mmx.config import check, compose
 from mmx.config.compose import Composed
-from mmx.errors import ConfigError, RunError
+from mmx.errors import ConfigError, Problem, RunError
 from mmx.experiment import assemble
 from mmx.runs.directory import RunDirectory, read_config
 from mmx.runs.view import view
 from mmx.verbs.arguments import Parser, allowed_packages, keep_threads
 from mmx.verbs.compare import say
+from mmx.verbs.preflight import Job, look_for_devices, sweep_without_flag, unread
 from mmx.verbs.train_single import conclude
 
 
@@ -46,6 +47,10 @@ def main(arguments: Sequence[str]) -> int:
     if given.changes:
         composed = _changed(composed, parent, given.changes, given.config_dir)
     experiment = assemble(composed.config, allowed)
+    job = Job(given.changes, composed, experiment)
+    if problems := unread([job]):
+        raise ConfigError(problems)
+    look_for_devices([job])
     if parent is not None:
         keep_threads(parent)
     overrides = manifest.get("overrides", []) if parent else []
@@ -82,7 +87,14 @@ def _changed(
         )
     overrides = [*parent.manifest().get("overrides", []), *changes]
     with compose.composer(extra):
-        again, problems = check.check(compose.parse(overrides), overrides, extra)
+        parsed = compose.parse(overrides)
+        problems = [
+            Problem(problem.given, problem.reason, type_this="one value, or mmx train -m …")
+            for problem in sweep_without_flag(parsed, overrides)
+        ]
+        if problems:
+            raise ConfigError(problems)
+        again, problems = check.check(parsed, overrides, extra)
     if problems:
         raise ConfigError(problems)
     return again

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from rich.console import Console
 
 from mmx import execution
+from mmx.errors import ConfigError, RunError
 from mmx.experiment import assemble
 from mmx.runs import answer
 from mmx.runs.directory import RunDirectory
-from mmx.runs.manifest import code_digest
+from mmx.runs.manifest import code_digest, surroundings
 from mmx.runs.view import view
+from mmx.training.precision import choose_device
 from mmx.verbs.arguments import Parser, allowed_packages, keep_threads
 from mmx.verbs.train_single import conclude
 
@@ -27,12 +30,35 @@ def main(arguments: Sequence[str]) -> int:
         answer.show(console, directory.summary())
         print(directory.path)
         return 0
-    if directory.manifest().get("code", {}).get("digest") != code_digest():
-        console.print("note: mmx's code has changed since this run began; numbers may differ")
-    experiment = assemble(directory.config(), allowed_packages(given.allow))
+    config = directory.config()
+    for text in _changes(directory.manifest(), config.get("device")):
+        console.print(f"note: {text}; numbers may differ", highlight=False, soft_wrap=True)
+    experiment = assemble(config, allowed_packages(given.allow))
+    _look_for_device(experiment.settings.device, directory)
     keep_threads(directory)
     with view() as listen:
         # A reproduction owes nothing to the cache, interrupted or not.
         cached = not directory.manifest().get("parent")
         outcome = execution.execute(experiment, directory, listen, cached=cached)
     return conclude(directory, outcome)
+
+
+def _changes(manifest: dict[str, Any], device: object) -> Iterator[str]:
+    """Yield what is no longer as it was when a run began."""
+    if manifest.get("code", {}).get("digest") != code_digest():
+        yield "mmx's code has changed since this run began"
+    began, now = manifest.get("machine", {}), surroundings()["machine"]
+    if device != "cpu" and "cuda" in began and began["cuda"] != now["cuda"]:
+        first, then = (each["cuda"] or "the CPU" for each in (began, now))
+        yield f"this run began on {first}, and goes on on {then}"
+
+
+def _look_for_device(name: str, directory: RunDirectory) -> None:
+    """Raise RunError where a run was begun on a device that this machine has not."""
+    try:
+        choose_device(name)
+    except ConfigError as error:
+        raise RunError(
+            f"{directory.path} was begun with device={name}: {error.problems[0].reason}",
+            tip=f"mmx reproduce {directory.path} device=cpu   (a new run)",
+        ) from error

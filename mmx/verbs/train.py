@@ -8,7 +8,7 @@ from pathlib import Path
 from mmx.config.compose import Composed
 from mmx.config.launch import launch
 from mmx.verbs.arguments import allowed_packages
-from mmx.verbs.preflight import preflight
+from mmx.verbs.preflight import look_for_devices, preflight
 from mmx.verbs.train_expand import expand
 from mmx.verbs.train_line import read_line
 from mmx.verbs.train_single import run_single
@@ -28,6 +28,8 @@ def main(arguments: Sequence[str]) -> int:
     )
     line.overrides = overrides
     jobs = preflight(line, allowed)
+    if not any(text.startswith("hydra/launcher=") for text in line.overrides):  # they run here
+        look_for_devices(jobs)
     if line.multirun:
         return run_sweep(line, jobs, allowed, where)
     return run_single(line, allowed, where)

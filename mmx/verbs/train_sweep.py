@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,17 +78,23 @@ def run_sweep(
         console.print(table)
     _say_gains(console, plan, rows)
     failures = [row for row in rows if row["status"] != "done"]
-    for row in failures:
-        console.print(
-            f"{row['status']}: {row['job']}: {row['error']} ({row['run'] or 'no run directory'})",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
+    for text in _unfinished(failures):
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
     print(plan.path)
     if stopped is not None:
         return stopped
     return 1 if failures else 0
+
+
+def _unfinished(rows: Sequence[dict[str, object]]) -> Iterator[str]:
+    """Yield what became of each job that is not done, those that were never begun as one line."""
+    begun = [row for row in rows if row["run"]]
+    for row in begun:
+        why = f": {row['error']}" if row["error"] else ""
+        yield f"{row['status']}: {row['job']}{why} ({row['run']})"
+    if waiting := len(rows) - len(begun):
+        jobs = "1 job" if waiting == 1 else f"{waiting} jobs"
+        yield f"not started: {jobs}; the same command goes on with what is not done"
 
 
 def _say_gains(console: Console, plan: Sweep, rows: Sequence[dict[str, object]]) -> None:

@@ -26,6 +26,9 @@ regularizer=l2_sp: is one of several that transfer=auto may choose from
 transfer=parameter: has no effect, since sharing trains source and target jointly, \
 as transfer=joint does
   type:     leave out transfer=parameter   (or sharing=none)""",
+    "source=none match=params fusion.hidden=64": """\
+fusion.hidden=64: has no effect, since match=params chooses it
+  type:     leave out fusion.hidden=64   (or match=none)""",
     # keys of another option
     "transfer=parameter transfer.head=knn": """\
 transfer.head=knn: transfer=parameter has no key head
@@ -44,6 +47,14 @@ regularizer.strength=0.1: regularizer=none has no keys, so choose another first
   accepted: regularizer.strength under regularizer=bi_tuning, bss, co_tuning, coral, delta, \
 distill, lwf, mmd, rkd, similarity
   type:     regularizer=delta regularizer.strength=0.1""",
+    "regularizer=l2_sp regularizer.strength=0.1": """\
+regularizer.strength=0.1: regularizer=l2_sp has no key strength but alpha, beta
+  accepted: regularizer.strength under regularizer=bi_tuning, bss, co_tuning, coral, delta, \
+distill, lwf, mmd, rkd, similarity
+  type:     regularizer=delta regularizer.strength=0.1""",
+    "+regularizer=l2_sp": """\
++regularizer=l2_sp: regularizer is chosen already: it is changed, not added
+  type:     regularizer=l2_sp""",
     "regularizer.alfa=0.1": """\
 regularizer.alfa=0.1: regularizer=none has no keys, so choose another first
   accepted: regularizer.alpha under regularizer=l2_sp
@@ -58,6 +69,18 @@ source.label=x: source=none has no keys, so choose another first
     "transfer.wise_ft=true": """\
 transfer.wise_ft=true: expected one of none, curve, best
   type:     transfer.wise_ft=curve   (or transfer.wise_ft=best)""",
+    "transfer.lp_ft=yes": """\
+transfer.lp_ft=yes: expected true or false
+  type:     transfer.lp_ft=true""",
+    "target=table target.path=x.csv target.label=y target.columns=image:photo": """\
+target.columns=image:photo: expected a mapping {key: value}
+  type:     'target.columns={image: photo}'""",
+    "trainer.resident=off": """\
+trainer.resident=off: expected auto or true or false
+  type:     trainer.resident=false""",
+    "transfer.map=audio:image": """\
+transfer.map=audio:image: expected a mapping {key: value} or null
+  type:     'transfer.map={audio: image}'""",
     "match=true": """\
 match=true: expected one of none, params
   type:     match=params""",

@@ -152,14 +152,14 @@ trainer.clip=-1: expected a number > 0 or null
   type:     trainer.clip=1""",
     "compile=1": """\
 compile=1: expected true or false
-  type:     compile=false""",
+  type:     compile=true""",
     "device=gpu": """\
 device=gpu: expected one of auto, cpu, cuda
   closest:  cpu
   type:     device=cpu""",
     "trainer.resident=yes": """\
 trainer.resident=yes: expected auto or true or false
-  type:     trainer.resident=auto""",
+  type:     trainer.resident=true""",
     "objective.class_weights=1": """\
 objective.class_weights=1: expected one of none, balanced or a list of numbers > 0
   type:     objective.class_weights=none""",
@@ -388,4 +388,18 @@ def test_a_broken_file_of_the_user(mmx, tmp_path, text):
     file.write_text(text.replace("{{", "{").replace("}}", "}"))
     said = mmx("train", "--config-dir", "own", "target=mine")
     assert said.err == f"mmx: 1 problem in the config\n{BROKEN[text].format(file=file)}\n"
+    assert (said.code, said.out) == (2, "")
+
+
+@pytest.mark.parametrize("text", ["seed: 7", "defaults:\n  - override /source: none"])
+def test_an_experiment_that_does_not_say_where_its_keys_belong(mmx, tmp_path, text):
+    file = tmp_path / "own" / "experiment" / "mine.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text(f"# mine\n{text}\n")
+    said = mmx("train", "--config-dir", "own", "experiment=mine")
+    assert said.err == (
+        "mmx: 1 problem in the config\n"
+        "experiment=mine: its file says nothing of where its keys belong, and nothing reads them\n"
+        "  type:     # @package _global_   (as the first line of that file)\n"
+    )
     assert (said.code, said.out) == (2, "")

@@ -157,6 +157,10 @@ PROBLEMS = {
         "control=none: mmx rank trains nothing on the target, and reads this nowhere\n"
         "  type:     leave out control=none\n"
     ),
+    "curve=fractions": (
+        "curve=fractions: mmx rank trains nothing on the target, and reads this nowhere\n"
+        "  type:     leave out curve=fractions\n"
+    ),
     "transfer=scratch": (
         "transfer=scratch: takes no weights from a source that is trained before: there would "
         "be none to rank\n  type:     transfer=feature\n"
@@ -209,6 +213,16 @@ def test_what_it_refuses(mmx, words):
 def test_flags_that_it_does_not_have(mmx, words, message, tip):
     said = mmx("rank", *words.split())
     assert (said.code, said.out, said.err) == (2, "", f"mmx: {message}\n  tip: {tip}\n")
+
+
+def test_what_an_experiment_says_of_seeds_can_be_unsaid(mmx, tmp_path, capsys):
+    file = tmp_path / "own" / "experiment" / "mine.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text("# @package _global_\n# mine\nseeds: 2\ncurve: fractions\n")
+    words = ("rank", "--config-dir", "own", "experiment=mine", "target.per_class=null")
+    assert "seeds=2: stands for several runs" in mmx(*words, "curve=null").err
+    assert main([*words, "seeds=null", "curve=null", f"output_dir={tmp_path}/out"]) == 1
+    assert "AssertionError: digits was opened" in capsys.readouterr().err
 
 
 def test_help(mmx):

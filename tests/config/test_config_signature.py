@@ -91,6 +91,8 @@ def options(
         {"rate": False},
         {"rate": "fast"},
         {"rate": float("nan")},
+        {"rate": float("inf")},
+        {"mode": float("-inf")},
         {"flag": 1},
         {"flag": "yes"},
         {"names": "abc"},
@@ -106,6 +108,14 @@ def test_what_is_refused(values):
     ((name, value),) = values.items()
     assert problem.given == f"x.{name}={show(value)}"
     assert problem.reason.startswith("expected ")
+
+
+def test_infinity_is_said_to_be_no_number():
+    (problem,) = check(options, {"rate": float("inf")}, "optimizer")[1]
+    assert (
+        str(problem)
+        == "optimizer.rate=inf: expected a number, finite\n  type:     optimizer.rate=1"
+    )
 
 
 @pytest.mark.parametrize(

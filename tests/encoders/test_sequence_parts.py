@@ -8,6 +8,7 @@ import torchaudio
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from mmx.encoders import bilstm
 from mmx.encoders.audio.frontend import LogMel
 from mmx.encoders.audio.logmel_cnn import LogmelCnn
 from mmx.encoders.audio.logmel_lstm import LogmelLstm
@@ -47,6 +48,31 @@ def test_bilstm_is_a_packed_bidirectional_lstm(layers: int) -> None:
     want, _ = pad_packed_sequence(theirs(packed)[0], batch_first=True, total_length=6)
     mask = step_mask(LENGTHS, x)
     torch.testing.assert_close(ours(x, mask)[mask], want[mask])
+
+
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+def test_an_lstm_is_computed_in_float32_where_half_of_it_would_go_wrong(
+    half: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """oneDNN refuses float16; autocast on CUDA takes float16 where it was asked for bfloat16."""
+    assert {("cuda", torch.float16), ("cpu", torch.bfloat16)} == bilstm.HALVES
+    if half == torch.bfloat16:
+        monkeypatch.setattr(bilstm, "HALVES", set())
+    torch.manual_seed(0)
+    ours = BiLstm(3, width=8, layers=2, dropout=0.0)
+    x = torch.randn(3, 6, 3).to(half)
+    mask = step_mask(LENGTHS, x)
+    with torch.autocast("cpu", dtype=half):
+        found = ours(x, mask)
+    assert torch.equal(found, ours(x.float(), mask))
+    found.sum().backward()
+    assert all(p.grad is not None for p in ours.parameters())
+
+
+def test_an_lstm_in_bfloat16_stays_in_bfloat16_on_the_cpu() -> None:
+    ours = BiLstm(3, width=8, layers=1, dropout=0.0)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert ours(torch.randn(2, 4, 3), torch.ones(2, 4) > 0).dtype == torch.bfloat16
 
 
 def test_masked_norm_is_batch_norm_of_the_valid_frames() -> None:

@@ -118,3 +118,23 @@ def test_inherits_only_the_same_names_and_kinds():
 def test_digest_is_names_and_cells():
     assert TabularColumn({"x": ["1"]}).digest(0) != TabularColumn({"y": ["1"]}).digest(0)
     assert TabularColumn({"x": ["1"]}).digest(0) == TabularColumn({"x": ["1"]}).digest(0)
+
+
+def test_a_column_of_numbers_that_a_few_words_have_made_categorical_is_remarked():
+    cells = {"price": ["1", "n/a", "2", "4", "?", None], "code": ["1", "2", "x", "y", "?", "z"]}
+    column, rows = TabularColumn(cells), [0, 1, 2, 3, 5]
+    for modality, expected in (
+        (
+            Tabular(),
+            (
+                "tabular: column 'price' is taken as words, since 1 of 4 cells of the training "
+                "rows are no numbers, such as 'n/a'; among the task's missing=[…] such cells "
+                "would count as missing",
+            ),
+        ),
+        (Tabular(categorical=("price",)), ()),
+    ):
+        spec = modality.fit(column, rows)
+        assert spec.categorical == ("price", "code")
+        assert modality.remarks(column, rows, spec) == expected
+    assert Tabular().remarks(column, [0, 2], Tabular().fit(column, [0, 2])) == ()

@@ -65,3 +65,12 @@ def test_differing_goes_by_path() -> None:
 
 def test_flat_keeps_lists_whole() -> None:
     assert flat({"a": {"b": [1, {"c": 2}]}, 3: None}) == {"a.b": [1, {"c": 2}], "3": None}
+
+
+def test_a_list_with_what_is_no_number_is_as_it_was(tmp_path: Path) -> None:
+    gain = {"value": math.nan, "interval": [math.nan, math.nan]}
+    one, other = (run(tmp_path, {**SUMMARY, "gain": dict(gain)}) for _ in range(2))
+    assert compare(one, other) == Comparison(identical=5, drifted={}, around={})
+    known = run(tmp_path, {**SUMMARY, "gain": {**gain, "interval": [0.0, math.nan]}})
+    assert list(compare(one, known).drifted) == ["gain.interval"]
+    assert list(differing({"a": [1, 2]}, {"a": [1]})) == ["a"]

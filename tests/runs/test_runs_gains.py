@@ -15,13 +15,11 @@ import pytest
 from rich.console import Console
 
 from mmx.evaluation.faster import Faster
-from mmx.evaluation.gain import Gain
 from mmx.evaluation.paired import over_samples, over_seeds, simultaneous
 from mmx.evaluation.scores import Scores
 from mmx.runs import gains_page, scores
 from mmx.runs.directory import RunDirectory
-from mmx.runs.gains import Gains, GroupFaster, GroupGain, gains, less_data
-from mmx.runs.sweep import groups, tables
+from mmx.runs.gains import Gains, GroupFaster, gains, less_data
 
 Array = npt.NDArray[np.float64]
 SAMPLES = 400
@@ -252,32 +250,6 @@ def test_to_be_as_good_as_chance_is_not_fast(tmp_path: Path, least: float, state
     assert (each.faster is not None) == stated
 
 
-def point(fraction: str, target: float, control: float, **group: str) -> GroupGain:
-    gain = Gain("accuracy", target - control, (-1.0, 1.0))
-    return GroupGain({**group, "target.fraction": fraction}, (0,), target, control, gain)
-
-
-def test_the_smallest_part_of_the_labels_that_is_enough() -> None:
-    found = [
-        point("1.0", 0.9, 0.7),
-        point("0.1", 0.6, 0.2),
-        point("0.5", 0.7, 0.6),
-        point("0.25", 0.72, 0.5),
-    ]
-    (answer,) = less_data(found)
-    assert answer.reached == 0.25
-    assert [each.group["target.fraction"] for each in answer.points] == [
-        "0.1",
-        "0.25",
-        "0.5",
-        "1.0",
-    ]
-    assert answer.text == (
-        "with 25 % of the labels the transfer reaches on average what the scratch control has with "
-        "100 % (0.700 accuracy): 0.720, no interval, for want of the same seeds and test samples"
-    )
-
-
 def fractions(folder: Path, rates: dict[str, float], seeds: int, wanted: float) -> Gains:
     """Return the gains of a curve whose control has ``wanted`` with all labels."""
     return gains(
@@ -359,42 +331,6 @@ def test_other_seeds_or_other_samples_make_no_pairs(tmp_path: Path) -> None:
     assert answer.reached == 0.5
 
 
-def test_where_no_part_is_enough_the_best_one_is_told() -> None:
-    found = [point("0.05", 0.2, 0.1, fusion="gmu"), point("0.5", 0.3, 0.8, fusion="gmu")]
-    (answer,) = less_data(found)
-    assert answer.reached is None
-    assert answer.text == (
-        "fusion=gmu: with no fraction of the labels tried does the transfer reach what the scratch "
-        "control has with 50 % (0.800 accuracy): at best 0.300 with 50 %"
-    )
-
-
-def test_the_whole_of_the_labels_is_no_smaller_part() -> None:
-    (answer,) = less_data([point("1.0", 0.7, 0.7), point("0.1", 0.6, 0.2)])
-    assert answer.reached == 1.0
-    assert answer.text == (
-        "no smaller part of the labels brings the transfer to what the scratch control has with "
-        "100 % (0.700 accuracy); with as many it has 0.700"
-    )
-
-
-def test_fractions_of_models_that_learned_nothing_say_nothing() -> None:
-    last = point("1.0", 0.1, 0.1)
-    gain = Gain("accuracy", 0.0, (-1.0, 1.0), learned=False)
-    last = GroupGain(last.group, (0,), 0.1, 0.1, gain)
-    (answer,) = less_data([last, point("0.1", 0.2, 0.1)])
-    assert answer.reached is None
-    assert answer.text == (
-        "no answer: with 100 % of the labels neither the transfer nor the scratch control does "
-        "better than always saying the most frequent class"
-    )
-
-
-def test_one_fraction_is_no_curve() -> None:
-    assert less_data([point("0.5", 0.3, 0.8)]) == []
-    assert less_data([GroupGain({"fusion": "gmu"}, (0,), 0.1, 0.2, Gain("accuracy", -0.1))]) == []
-
-
 def said(table: Any) -> str:
     console = Console(width=200, record=True, file=io.StringIO())
     console.print(table)
@@ -472,36 +408,3 @@ def test_a_curve_is_drawn_and_told(tmp_path: Path) -> None:
     html = (folder / "gains.html").read_text()
     assert html.count("<svg") == 2
     assert html.count("<polyline") == 2  # of transfer and control
-
-
-def row(job: str, name: str, **more: Any) -> dict[str, Any]:
-    found = {"job": job, "run": name, "status": "done", "transfer": "parameter", "seconds": 1.0}
-    return {**found, "test.accuracy": 0.5, **more}
-
-
-def test_a_group_is_all_that_differs_in_its_seed_alone() -> None:
-    rows = [
-        row("fusion=concat seed=0", "a"),
-        row("fusion=concat seed=1", "b"),
-        row("fusion=gmu seed=0", "c"),
-        row("fusion=gmu seed=1", "d", status="failed"),
-        row("fusion=concat seed=0", "a"),  # shares the run of an earlier job
-    ]
-    found = {key: [each["run"] for each in members] for key, members in groups(rows).items()}
-    assert found == {(("fusion", "concat"),): ["a", "b"], (("fusion", "gmu"),): ["c"]}
-
-
-def test_what_a_search_has_chosen_makes_no_group() -> None:
-    jobs = [("auto", "parameter"), ("auto", "scratch"), ("feature", "feature")]
-    rows = [
-        row(f"transfer={typed} seed={seed}", f"{typed}{seed}", transfer=mode)
-        for seed, (typed, mode) in enumerate(jobs)
-    ]
-    found = {dict(key)["transfer"]: len(members) for key, members in groups(rows).items()}
-    assert found == {"auto": 2, "feature": 1}
-    assert "auto" in said(tables(rows)[0])
-
-
-def test_jobs_in_brackets_are_shown_too() -> None:
-    rows = [row(f"modalities=[{names}] seed=0", names) for names in ("image", "image,text")]
-    assert "[image,text]" in said(tables(rows)[0])

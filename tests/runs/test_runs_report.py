@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -155,6 +156,16 @@ def test_one_epoch_and_a_constant_metric_make_a_chart(tmp_path: Path) -> None:
     ]
     assert (chart["low"], chart["high"]) == ("0.5", "0.5")
     assert (chart["first"], chart["last"]) == ("epoch 1", "1")
+
+
+def test_points_that_are_no_numbers_are_not_drawn(tmp_path: Path) -> None:
+    run = make(tmp_path, summary())
+    for epoch, value in ((1, 0.5), (2, math.inf), (3, 1.5)):
+        metric(run, "target", epoch, "loss", value)
+        metric(run, "target", epoch, "r2", math.nan)
+    (chart,) = report.charts(run.metrics())
+    assert (chart["name"], chart["low"], chart["high"]) == ("val.loss", "0.5", "1.5")
+    assert chart["curves"][0]["points"] == "40.0,180.0 480.0,40.0"
 
 
 def test_a_real_run_writes_its_page(train: Callable[..., RunDirectory]) -> None:

@@ -13,14 +13,13 @@ import torch
 from torch import Tensor
 
 from mmx import execution
-from mmx.config import compose
-from mmx.experiment import assemble
 from mmx.runs.directory import RunDirectory
 from mmx.training import checkpoint
 from mmx.training.events import Event
 
 Run = Callable[..., RunDirectory]
 Overrides = Callable[..., list[str]]
+Prepared = Callable[[list[str], Path], tuple[Any, RunDirectory]]
 Tables = dict[str, Path]
 
 FUSIONS = ("concat", "gmu", "hierarchical", "late_weighted", "weighted_sum")
@@ -154,7 +153,12 @@ def test_all_encoders_are_known_here() -> None:
     ],
 )
 def test_every_encoder_trains_where_rows_lack_its_modality(
-    tables: Tables, overrides: Overrides, tmp_path: Path, modality: str, encoder: str
+    tables: Tables,
+    overrides: Overrides,
+    prepared: Prepared,
+    tmp_path: Path,
+    modality: str,
+    encoder: str,
 ) -> None:
     others = ("image",) if modality == "tabular" else ("tabular",)
     given = overrides(None, tables["two"], (modality, *others))
@@ -162,7 +166,7 @@ def test_every_encoder_trains_where_rows_lack_its_modality(
     options = [f"encoder.{modality}.{option}" for option in ENCODERS[modality][encoder]]
     if modality == "tabular":
         options.append("target.columns={image: photo, tabular: a}")
-    run = _once(
+    run = prepared(
         [
             *given,
             f"encoder/{modality}={encoder}",
@@ -269,22 +273,6 @@ def test_test_rows_that_the_source_was_trained_on_are_named(
     assert not any(note.startswith("WARNING") for note in clean.summary()["notes"])
 
 
-def _once(overrides: list[str], folder: Path) -> tuple[Any, RunDirectory]:
-    with compose.composer():
-        composed = compose.compose(
-            [*overrides, "trainer.threads=1", "device=cpu", f"output_dir={folder}"]
-        )
-    experiment = assemble(composed.config)
-    directory = execution.create(
-        experiment,
-        folder / "runs",
-        choices=composed.choices,
-        overrides=composed.overrides,
-        unresolved=composed.unresolved,
-    )
-    return experiment, directory
-
-
 def kept(summary: dict[str, Any]) -> dict[str, Any]:
     found = {key: value for key, value in summary.items() if key not in ("run", "timing")}
     found["faster"] = {k: v for k, v in summary["faster"].items() if not k.endswith("_s")}
@@ -293,11 +281,16 @@ def kept(summary: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("mode", ["parameter", "feature"])
 def test_a_run_that_is_interrupted_in_every_stage_ends_as_if_it_had_not_been(
-    train: Run, tables: Tables, overrides: Overrides, tmp_path: Path, mode: str
+    train: Run,
+    tables: Tables,
+    overrides: Overrides,
+    prepared: Prepared,
+    tmp_path: Path,
+    mode: str,
 ) -> None:
     given = overrides(tables["one"], tables["two"], ("image", "tabular"), f"transfer={mode}")
     whole = train(*given)
-    experiment, directory = _once(given, tmp_path)
+    experiment, directory = prepared(given, tmp_path)
     for stage in ("source", "target", "control"):
         for kind in ("stage", "epoch"):  # before the first step, and between two epochs
 
@@ -320,10 +313,10 @@ def test_a_run_that_is_interrupted_in_every_stage_ends_as_if_it_had_not_been(
 
 
 def test_data_that_changed_since_is_refused(
-    tables: Tables, overrides: Overrides, tmp_path: Path
+    tables: Tables, overrides: Overrides, prepared: Prepared, tmp_path: Path
 ) -> None:
     table = rewritten(tables["two"], "changing.csv", lambda rows: None)
-    experiment, directory = _once(overrides(None, table, ("tabular",)), tmp_path)
+    experiment, directory = prepared(overrides(None, table, ("tabular",)), tmp_path)
 
     def stop(event: Event) -> None:
         if event.kind == "epoch":
@@ -342,10 +335,10 @@ def test_data_that_changed_since_is_refused(
 
 
 def test_a_run_that_diverges_says_so_in_its_own_status(
-    tables: Tables, overrides: Overrides, tmp_path: Path
+    tables: Tables, overrides: Overrides, prepared: Prepared, tmp_path: Path
 ) -> None:
     given = overrides(None, tables["two"], ("tabular",), "optimizer=sgd", "optimizer.lr=1e30")
-    experiment, directory = _once([*given, "trainer.clip=null", "precision=fp32"], tmp_path)
+    experiment, directory = prepared([*given, "trainer.clip=null", "precision=fp32"], tmp_path)
     outcome = execution.execute(experiment, directory, lambda event: None)
     assert outcome["status"] == "failed"
     assert outcome["expected"] is True

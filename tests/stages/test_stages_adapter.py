@@ -29,6 +29,7 @@ from mmx.transfer.adapters import plain
 CPU = torch.device("cpu")
 Train = Callable[..., RunDirectory]
 Line = Callable[..., list[str]]
+Prepared = Callable[[list[str], Path], tuple[Experiment, RunDirectory]]
 FOUR = ("image", "audio", "text", "tabular")
 LSTMS = (
     "encoder/text=lstm",
@@ -184,15 +185,13 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(
     train: Train,
     overrides: Line,
     tables: dict[str, Path],
+    prepared: Prepared,
     tmp_path: Path,
     options: tuple[str, ...],
 ) -> None:
     line = overrides(tables["one"], tables["two"], FOUR, "control=none", *options)
     whole = train(*line)
-    with compose.composer():
-        composed = compose.compose([*line, "trainer.threads=1", "device=cpu"])
-    experiment = assemble(composed.config)
-    again = execution.create(experiment, tmp_path, choices={}, overrides=[], unresolved={})
+    experiment, again = prepared(line, tmp_path)
 
     def interrupt(event: Event) -> None:
         if (event.kind, event.stage, event.epoch) == ("epoch", "target", 1):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,11 +17,10 @@ import torch
 from torch import nn
 
 from mmx import execution
-from mmx.config import compose
 from mmx.encoders.image.resnet import ResNet18
 from mmx.encoders.image.small_cnn import SmallCnn
 from mmx.encoders.image.vit_b_16 import VitB16
-from mmx.experiment import Experiment, assemble
+from mmx.experiment import Experiment
 from mmx.runs.cache import Cache
 from mmx.runs.directory import RunDirectory
 from mmx.stages import artifacts
@@ -34,6 +34,7 @@ from mmx.transfer.regularizers.channel_weights import channel_weights
 from mmx.transfer.scratch import Scratch
 
 Overrides = Callable[..., list[str]]
+Prepared = Callable[[list[str], Path], tuple[Experiment, RunDirectory]]
 Kept = dict[str, dict]
 TWO = ("image", "tabular")
 PAIR = ("concat", "transformer")
@@ -121,6 +122,16 @@ def test_a_changed_bit_of_data_gives_another_key(
         once(overrides(changed, tables["two"], TWO, "control=none"))
     changed.unlink()
     assert kinds(cache) == {"stage": 2}
+
+
+def test_data_that_was_moved_is_found_again(
+    cache: Cache, overrides: Overrides, once, tables: dict[str, Path], tmp_path: Path
+) -> None:
+    here = tables["one"].parent
+    for folder in (here, shutil.copytree(here, tmp_path / "moved")):
+        given = ("transfer=feature", "mapping=pca", "mapping.width=4")
+        once(overrides(folder / "one.csv", folder / "two.csv", TWO, *given))
+    assert kinds(cache) == {"stage": 2, "mapping": 3, "features": 2}
 
 
 def test_a_source_with_one_modality_serves_all_fusions_and_modes(
@@ -229,18 +240,15 @@ class Interrupted:
 
 
 @pytest.fixture
-def interrupted(line: Callable[..., list[str]], tmp_path: Path) -> Callable[[], Interrupted]:
+def interrupted(
+    line: Callable[..., list[str]], prepared: Prepared, tmp_path: Path
+) -> Callable[[], Interrupted]:
     def interrupt(event: Event) -> None:
         if (event.stage, event.kind, event.epoch) == ("source", "epoch", 1):
             os.kill(os.getpid(), signal.SIGTERM)
 
     def run() -> Interrupted:
-        with compose.composer():
-            composed = compose.compose([*line(), "trainer.threads=1", "device=cpu"])
-        experiment = assemble(composed.config)
-        directory = execution.create(
-            experiment, tmp_path / "runs", choices={}, overrides=[], unresolved={}
-        )
+        experiment, directory = prepared(line(), tmp_path)
         assert execution.execute(experiment, directory, interrupt)["exit_code"] == 143
         found = Interrupted(directory, experiment)
         assert found.state.exists()
@@ -283,6 +291,20 @@ def test_a_source_that_others_have_finished_meanwhile_is_taken_from_the_cache(
     assert left(run) == ["best.safetensors"]
     monkeypatch.setenv("MMX_CACHE_DIR", "off")
     assert numbers(run.directory) == numbers(once(line()))
+
+
+def test_a_resumed_run_remembers_that_its_source_came_from_the_cache(
+    cache: Cache, line: Callable[..., list[str]], once, prepared: Prepared, tmp_path: Path
+) -> None:
+    once(line())
+    experiment, directory = prepared(line(), tmp_path)
+
+    def interrupt(event: Event) -> None:
+        if (event.stage, event.kind) == ("target", "epoch"):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    assert execution.execute(experiment, directory, interrupt)["exit_code"] == 143
+    assert Interrupted(directory, experiment).resume().summary()["timing"]["source_cached"] is True
 
 
 def other_code(run: Interrupted) -> None:
@@ -401,14 +423,9 @@ def test_a_mapping_that_is_trained_is_not_kept(
 
 
 def test_each_thing_that_a_mapping_is_fitted_to_counts(
-    mapped: Callable[..., list[str]], tmp_path: Path
+    mapped: Callable[..., list[str]], prepared: Prepared, tmp_path: Path
 ) -> None:
-    with compose.composer():
-        composed = compose.compose([*mapped("mapping=pca"), "device=cpu", "cache=off"])
-    experiment = assemble(composed.config)
-    directory = execution.create(
-        experiment, tmp_path / "runs", choices={}, overrides=[], unresolved={}
-    )
+    experiment, directory = prepared([*mapped("mapping=pca"), "cache=off"], tmp_path)
     context = context_of(experiment, directory, lambda event: None, StopRequest())
     target = begin(context).target
     model = make_model(experiment, "target", target.specs, target.task.target, Scratch())
@@ -449,6 +466,8 @@ def test_a_weight_file_counts_by_its_content_wherever_it_lies(
         (tmp_path / "w.pth").write_bytes(content)
         found.append(weights({"weights": "~/w.pth"}))
         assert found[-1] == weights({"weights": str(tmp_path / "w.pth"), "pretrained": True})
+    here, there, none = (artifacts._placeless({"weights": each}) for each in ("a", "b", None))
+    assert here == there != none
     assert found[0] != found[1]
     assert weights({"weights": None}) == {}
 
@@ -479,14 +498,9 @@ def test_published_weights_count_by_the_content_of_torchs_copy(
 
 
 def test_features_without_the_test_rows_are_not_those_of_a_run(
-    line: Callable[..., list[str]], tmp_path: Path
+    line: Callable[..., list[str]], prepared: Prepared, tmp_path: Path
 ) -> None:
-    with compose.composer():
-        composed = compose.compose([*line("transfer=feature"), "device=cpu", "cache=off"])
-    experiment = assemble(composed.config)
-    directory = execution.create(
-        experiment, tmp_path / "runs", choices={}, overrides=[], unresolved={}
-    )
+    experiment, directory = prepared([*line("transfer=feature"), "cache=off"], tmp_path)
     context = context_of(experiment, directory, lambda event: None, StopRequest())
     begun = begin(context)
     assert begun.given is not None

@@ -16,11 +16,9 @@ import pytest
 import torch
 
 from mmx import execution
-from mmx.config import compose
 from mmx.errors import TransferError
 from mmx.evaluation.metrics import score
 from mmx.evaluation.paired import over_samples, simultaneous
-from mmx.experiment import assemble
 from mmx.runs import scores
 from mmx.runs.directory import RunDirectory
 from mmx.training import checkpoint
@@ -29,6 +27,7 @@ from mmx.transfer.feature import Feature
 
 Train = Callable[..., RunDirectory]
 Overrides = Callable[..., list[str]]
+Prepared = Callable[[list[str], Path], tuple[Any, RunDirectory]]
 Tables = dict[str, Path]
 ALL = "control=[scratch,unimodal,linear_probe,majority]"
 TWO = ("image", "tabular")
@@ -331,7 +330,10 @@ def test_structure_that_reads_the_target_as_the_source_does_is_not_scratch(
 
 
 def test_a_probe_that_cannot_start_stops_the_run_before_the_target(
-    line: Callable[..., list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    line: Callable[..., list[str]],
+    prepared: Prepared,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def refuse(*_: Any) -> None:
         raise TransferError("it does not fit", tip="something else")
@@ -377,22 +379,6 @@ def test_without_a_source_one_modality_is_the_run_itself(
     assert not run.stage_file("control").exists()
 
 
-def prepared(line: list[str], folder: Path) -> tuple[Any, RunDirectory]:
-    with compose.composer():
-        composed = compose.compose(
-            [*line, "trainer.threads=1", "device=cpu", f"output_dir={folder}"]
-        )
-    experiment = assemble(composed.config)
-    directory = execution.create(
-        experiment,
-        folder / "runs",
-        choices=composed.choices,
-        overrides=composed.overrides,
-        unresolved=composed.unresolved,
-    )
-    return experiment, directory
-
-
 def numbers(run: RunDirectory) -> dict[str, Any]:
     found = run.summary()
     kept = ("control", "gain", "gains", "target", "notes")
@@ -401,7 +387,7 @@ def numbers(run: RunDirectory) -> dict[str, Any]:
 
 
 def test_a_run_that_is_interrupted_in_every_control_ends_as_if_it_had_not_been(
-    whole: RunDirectory, line: Callable[..., list[str]], tmp_path: Path
+    whole: RunDirectory, line: Callable[..., list[str]], prepared: Prepared, tmp_path: Path
 ) -> None:
     experiment, directory = prepared(line(ALL), tmp_path)
     for stage in STAGES:
@@ -472,7 +458,7 @@ def test_faster_is_what_the_epochs_say(whole: RunDirectory) -> None:
 
 
 def test_faster_is_the_same_where_the_control_comes_from_the_cache(
-    line: Callable[..., list[str]], tmp_path: Path
+    line: Callable[..., list[str]], prepared: Prepared, tmp_path: Path
 ) -> None:
     found = []
     for name in ("a", "b"):
@@ -503,10 +489,10 @@ def test_the_answer_and_the_page_name_them_all(whole: RunDirectory) -> None:
     assert json.loads((whole.path / "summary.json").read_text()) == summary
 
 
-def test_controls_of_another_fusion_are_kept_apart(
-    line: Callable[..., list[str]], tmp_path: Path
+def test_one_linear_probe_serves_beside_every_fusion(
+    line: Callable[..., list[str]], prepared: Prepared, tmp_path: Path
 ) -> None:
-    """A linear probe has a fusion of its own, so one artifact serves it beside every fusion."""
+    """It has a fusion of its own."""
     found = []
     for name in ("gmu", "concat"):
         given = line(f"cache={tmp_path / 'cache'}", f"fusion={name}", "control=linear_probe")
@@ -514,5 +500,8 @@ def test_controls_of_another_fusion_are_kept_apart(
         experiment, directory = prepared(given, tmp_path / name)
         assert execution.execute(experiment, directory, lambda event: None)["status"] == "done"
         found.append(directory)
+    said = [(run.path / "run.log").read_text() for run in found]
+    taken = ["control-linear_probe two: taken from the cache" in text for text in said]
+    assert taken == [False, True]
     one, other = (tensors(run, "control-linear_probe") for run in found)
     assert_same(one, other)

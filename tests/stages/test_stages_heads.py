@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from mmx import execution
 from mmx.cli import main
 from mmx.config import compose
 from mmx.errors import ConfigError
-from mmx.experiment import assemble
+from mmx.experiment import Experiment, assemble
 from mmx.runs.directory import RunDirectory
 from mmx.training import checkpoint
 from mmx.training.events import Event
@@ -245,6 +246,75 @@ def test_trained_together_is_trained_alone(run: Train, more: tuple[str, ...]) ->
     assert epochs[1] == pytest.approx(epochs[0], rel=1e-5)
 
 
+def test_heads_of_many_seeds_leave_the_runs_own_as_it_is(run: Train) -> None:
+    more = ("transfer.head=mlp", "transfer.width=5", "transfer.dropout=0.4", "seed=7")
+    alone, together = run(*more), run("transfer.head_seeds=3", *more)
+    before, after = tensors(alone), tensors(together)
+    assert before.keys() == after.keys()
+    for name, tensor in before.items():
+        assert torch.allclose(tensor.double(), after[name].double(), rtol=1e-4, atol=1e-6), name
+    one, other = alone.summary()["target"], together.summary()["target"]
+    assert other["metrics"]["test"] == pytest.approx(one["metrics"]["test"], rel=1e-5)
+    grid = together.summary()["transfer"]["grid"]
+    assert list(grid["seeds"]) == ["7", "8", "9"]
+    assert grid["seeds"]["7"] == pytest.approx(one["metrics"]["val"], rel=1e-5)
+    assert len({found["loss"] for found in grid["seeds"].values()}) == 3
+    found = [metrics["accuracy"] for metrics in grid["seeds"].values()]
+    assert (
+        "3 heads that differ in seed alone, trained as one batch: validation accuracy "
+        f"{np.mean(found):.3f} ± {np.std(found, ddof=1):.3f} "
+        f"({min(found):.3f} … {max(found):.3f}), this run's {found[0]:.3f}"
+    ) in together.summary()["notes"]
+
+
+def test_seeds_choose_the_decay_together(run: Train) -> None:
+    decays, more = "transfer.decays=[30,0.05,0]", ("transfer.head_seeds=4", "trainer.epochs=5")
+    grid = run(decays, *more).summary()["transfer"]["grid"]
+    for decay in ("30", "0.05", "0"):
+        one = run(f"transfer.decays=[{decay}]", *more).summary()["transfer"]["grid"]
+        heads = [each["loss"] for each in one["seeds"].values()]
+        assert len(set(heads)) == 4
+        assert grid["val"][decay]["loss"] == pytest.approx(np.mean(heads), rel=1e-5)
+        if decay == f"{grid['chosen']:g}":
+            assert [each["loss"] for each in grid["seeds"].values()] == pytest.approx(heads)
+    scores = {name: (each["accuracy"], -each["loss"]) for name, each in grid["val"].items()}
+    assert f"{grid['chosen']:g}" == max(scores, key=lambda name: scores[name])
+
+
+def test_a_decay_at_which_heads_diverge_is_named(run: Train) -> None:
+    found = run("transfer.decays=[1e30,0]", "transfer.head_seeds=2").summary()
+    assert "training diverged at weight decay 1e+30 (2 of 2 seeds)" in found["notes"]
+    assert found["transfer"]["grid"]["chosen"] == 0
+    assert found["transfer"]["grid"]["val"]["1e+30"] == {}
+    alone = run("transfer.decays=[1e30,0]").summary()
+    assert "training diverged at weight decay 1e+30" in alone["notes"]
+
+
+def prepared(words: list[str], folder: Path) -> tuple[Experiment, RunDirectory]:
+    """Return an experiment and its new run directory."""
+    with compose.composer():
+        composed = compose.compose([*words, "trainer.threads=1", "device=cpu"])
+    experiment = assemble(composed.config)
+    return experiment, execution.create(experiment, folder, choices={}, overrides=[], unresolved={})
+
+
+def test_too_many_heads_for_the_device(
+    line: Callable[..., list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("mmx.stages.heads.train_heads", full)
+    words = line("control=none", "transfer.decays=[0,1]", "transfer.head_seeds=3")
+    experiment, directory = prepared(words, tmp_path)
+    outcome = execution.execute(experiment, directory, lambda event: None)
+    assert outcome["error"] == (
+        "CUDA is out of memory for 6 heads that train as one batch\n"
+        "  tip: fewer of transfer.decays or of transfer.head_seeds, or a smaller "
+        "trainer.batch_size"
+    )
+
+
 # interrupted
 
 
@@ -254,6 +324,7 @@ def test_trained_together_is_trained_alone(run: Train, more: tuple[str, ...]) ->
         ("transfer.head=logistic", ("note", "target")),
         ("transfer.decays=[0,0.1]", ("note", "target")),
         ("transfer.decays=[0,0.1]", ("epoch", "target")),
+        ("transfer.head_seeds=3", ("epoch", "target")),
         ("transfer.head=knn", ("done", "target")),
     ],
 )
@@ -262,10 +333,7 @@ def test_an_interrupted_run_ends_as_the_other(
 ) -> None:
     words = line("control=none", more)
     whole = train(*words)
-    with compose.composer():
-        composed = compose.compose([*words, "trainer.threads=1", "device=cpu"])
-    experiment = assemble(composed.config)
-    directory = execution.create(experiment, tmp_path, choices={}, overrides=[], unresolved={})
+    experiment, directory = prepared(words, tmp_path)
 
     def interrupt(event: Event) -> None:
         first = event.epoch == 1 or event.kind == "done" or event.text.startswith("tensors")
@@ -332,6 +400,13 @@ def test_an_interrupted_run_ends_as_the_other(
             ],
         ),
         (
+            ("transfer.decays=[0,0.1]", "match=params"),
+            [
+                "match=params: gives the fusion parameters to train, and "
+                "transfer.decays=[0,0.1] works on cached features\n  type:     match=none"
+            ],
+        ),
+        (
             ("transfer.head=knn", "balance=resample"),
             [
                 "balance=resample: changes training step by step, and transfer.head=knn works on "
@@ -350,6 +425,14 @@ def test_an_interrupted_run_ends_as_the_other(
             [
                 "trainer.modality_dropout=0.5: drops at random in each step, and "
                 "transfer.decays=[0] works on cached features\n"
+                "  type:     trainer.modality_dropout=0"
+            ],
+        ),
+        (
+            ("transfer.head_seeds=2", "trainer.modality_dropout=0.5"),
+            [
+                "trainer.modality_dropout=0.5: drops at random in each step, and "
+                "transfer.head_seeds=2 works on cached features\n"
                 "  type:     trainer.modality_dropout=0"
             ],
         ),

@@ -229,22 +229,6 @@ def line(overrides: Any, tables: dict[str, Path]) -> Callable[..., list[str]]:
     return lambda *more: overrides(tables["one"], tables["two"], TWO, *MORE, *more)
 
 
-def begun(given: list[str], folder: Path) -> tuple[Any, RunDirectory]:
-    with compose.composer():
-        composed = compose.compose(
-            [*given, "trainer.threads=1", "device=cpu", f"output_dir={folder}"]
-        )
-    experiment = assemble(composed.config)
-    directory = execution.create(
-        experiment,
-        folder / "runs",
-        choices=composed.choices,
-        overrides=composed.overrides,
-        unresolved=composed.unresolved,
-    )
-    return experiment, directory
-
-
 def kept(run: RunDirectory) -> dict[str, Any]:
     found = {k: v for k, v in run.summary().items() if k not in ("run", "timing")}
     assert found
@@ -330,13 +314,14 @@ def test_the_curve_costs_no_training_and_changes_nothing(
 def test_a_run_that_dies_around_its_curve_ends_as_if_it_had_not(
     train: Any,
     line: Callable[..., list[str]],
+    prepared: Any,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     module: Any,
     name: str,
 ) -> None:
     whole = train(*line())
-    experiment, directory = begun(line("trainer.checkpoint_seconds=0"), tmp_path)
+    experiment, directory = prepared(line("trainer.checkpoint_seconds=0"), tmp_path)
 
     def die(*_: Any) -> None:
         raise KeyboardInterrupt

@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 import torch
 
-from mmx import execution, stages
-from mmx.config import compose
+from mmx import stages
 from mmx.errors import TransferError
-from mmx.experiment import assemble
+from mmx.runs.directory import RunDirectory
 from mmx.training import checkpoint
 from mmx.training.events import Event, StopRequest
 from mmx.transfer import Start
 from mmx.transfer.scratch import Scratch
 
+Prepared = Callable[[list[str], Path], tuple[Any, RunDirectory]]
 TWO = ("image", "tabular")
 
 
@@ -107,6 +107,7 @@ def test_a_transfer_that_forgets_a_tensor_is_an_error(
     tables: dict[str, Path],
     tmp_path: Path,
     overrides: Callable[..., list[str]],
+    prepared: Prepared,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     remembers = Scratch.start
@@ -118,17 +119,7 @@ def test_a_transfer_that_forgets_a_tensor_is_an_error(
 
     monkeypatch.setattr(Scratch, "start", start)
     given = overrides(None, tables["two"], ("tabular",), "transfer=scratch", "control=none")
-    given += ["device=cpu", "trainer.threads=1"]
-    with compose.composer():
-        composed = compose.compose([*given, f"output_dir={tmp_path}"])
-    experiment = assemble(composed.config)
-    directory = execution.create(
-        experiment,
-        tmp_path / "runs",
-        choices=composed.choices,
-        overrides=composed.overrides,
-        unresolved=composed.unresolved,
-    )
+    experiment, directory = prepared(given, tmp_path)
     message = r"^the transfer's report names no origin of head\.bias$"
     with pytest.raises(RuntimeError, match=message):
         stages.run(experiment, directory, lambda event: None, StopRequest(), cached=False)
@@ -208,6 +199,7 @@ def test_what_cannot_be_transferred_is_refused_before_the_source_is_trained(
     tables: dict[str, Path],
     tmp_path: Path,
     overrides: Callable[..., list[str]],
+    prepared: Prepared,
     options: tuple[str, ...],
     message: str,
 ) -> None:
@@ -216,19 +208,8 @@ def test_what_cannot_be_transferred_is_refused_before_the_source_is_trained(
     alike = [f"{row},{('Low', 'low')[k % 2]}" for k, row in enumerate(lines[1:])]
     source.write_text("\n".join([f"{lines[0]},a_third", *alike]) + "\n")
     used = ("image", "audio") if "encoder/audio=spectrogram_cnn" in options else TWO
-    given = overrides(
-        source, tables["two"], used, "control=none", "device=cpu", "trainer.threads=1"
-    )
-    with compose.composer():
-        composed = compose.compose([*given, *options, f"output_dir={tmp_path}"])
-    experiment = assemble(composed.config)
-    directory = execution.create(
-        experiment,
-        tmp_path / "runs",
-        choices=composed.choices,
-        overrides=composed.overrides,
-        unresolved=composed.unresolved,
-    )
+    given = overrides(source, tables["two"], used, "control=none", *options)
+    experiment, directory = prepared(given, tmp_path)
     heard: list[Event] = []
     with pytest.raises(TransferError) as caught:
         stages.run(experiment, directory, heard.append, StopRequest(), cached=False)

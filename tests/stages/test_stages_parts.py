@@ -75,6 +75,21 @@ def test_missing_drop_says_how_many_rows_it_leaves_out(alone: Train) -> None:
     )
 
 
+def test_a_column_that_a_word_has_made_categorical_is_noted(
+    train: Train, overrides: Overrides, tables: dict[str, Path]
+) -> None:
+    lines = tables["two"].read_text().splitlines()
+    head, cells = lines[0].split(","), lines[4].split(",")
+    assert cells[head.index("split")] == "train"
+    cells[head.index("a")] = "n/a"
+    path = tables["two"].with_name("word.csv")
+    path.write_text("\n".join([*lines[:4], ",".join(cells), *lines[5:], ""]))
+    said = [n for n in summary(train(*overrides(path, path, ("tabular",))))["notes"] if "'a'" in n]
+    taken = [note for note in said if "is taken as words" in note]
+    assert taken == [taken[0]] * 2  # of the source and of the target
+    assert taken[0].startswith("word: tabular: column 'a' is taken as words, since 1 of ")
+
+
 @pytest.mark.parametrize("balance", ["weights", "focal", "resample", "mixup", "smote_features"])
 def test_balance(alone: Train, balance: str) -> None:
     plain, other = summary(alone()), summary(alone(f"balance={balance}"))

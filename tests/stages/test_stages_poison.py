@@ -7,7 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 
 from mmx.runs.directory import RunDirectory
@@ -83,6 +85,42 @@ def test_nothing_but_test_metrics_depends_on_the_test_rows(
         for each in (before, after)
     ]
     assert kept[0] == kept[1]
+
+
+def lengthened(path: Path) -> Path:
+    """Return a copy of a table whose test rows have far longer texts and sounds than all others."""
+    with path.open() as file:
+        rows = list(csv.DictReader(file))
+    soundfile.write(path.with_name("long.wav"), 0.3 * np.sin(np.arange(4000)), 8000)
+    for row in rows:
+        if row["split"] == "test":
+            row["words"] = row["words"] and "stone river cloud " * 9
+            row["sound"] = row["sound"] and "long.wav"
+    copy = path.with_name(f"lengthened_{path.name}")
+    with copy.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    return copy
+
+
+@pytest.mark.parametrize("mode", ["feature", "parameter"])
+def test_nothing_depends_on_how_long_the_test_rows_are(
+    once: Callable[[list[str]], RunDirectory],
+    overrides: Callable[..., list[str]],
+    tables: dict[str, Path],
+    mode: str,
+) -> None:
+    """Kept features have as many tokens as the longest row: that row may be one of the test."""
+    more = ["control=none", f"transfer={mode}", "fusion=mult"]
+    more += [f"{role}.audio.max_seconds=0.5" for role in ("source", "target")]
+    clean, other = (
+        once(overrides(tables["one"], path, ("audio", "text", "tabular"), *more))
+        for path in (tables["two"], lengthened(tables["two"]))
+    )
+    one, two = (checkpoint.read(run.stage_file("target"))[0] for run in (clean, other))
+    assert [name for name in one if not torch.equal(one[name], two[name])] == []
+    assert epochs(clean) == epochs(other)
 
 
 OF_SOURCE = (

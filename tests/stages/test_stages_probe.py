@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmx.errors import DataError
+from mmx.errors import DataError, DivergedError
 from mmx.stages.probe import STRENGTHS, fit_head, fused_rows, solutions
 from mmx.tasks import Target
 from mmx.training import checkpoint
@@ -195,6 +195,30 @@ def test_probing_changes_the_head_alone_and_draws_nothing(bench: Callable[..., A
     assert torch.equal(again.model.head.weight, run.model.head.weight)
     with pytest.raises(DataError, match="locked"):
         run.data.rows("test")
+
+
+@pytest.mark.parametrize(
+    ("precision", "tip"),
+    [
+        ("fp32", "a smaller optimizer.lr trains a source that does not overflow"),
+        ("bf16", "precision=fp32"),
+    ],
+)
+def test_features_that_are_not_finite_are_refused(
+    bench: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, precision: str, tip: str
+) -> None:
+    run = bench(precision=precision)
+    real = run.model.fused
+    monkeypatch.setattr(
+        run.model,
+        "fused",
+        lambda *given: real(*given).index_fill(0, torch.tensor([1, 3]), math.inf),
+    )
+    with pytest.raises(DivergedError) as caught:
+        fit_head(run.model, run.data, run.target, run.criterion, run.format)
+    assert str(caught.value) == (
+        f"the features of 2 of {len(run.data.rows('train'))} rows are not finite\n  tip: {tip}"
+    )
 
 
 def test_a_run_fine_tunes_the_head_that_was_probed(

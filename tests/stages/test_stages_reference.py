@@ -306,3 +306,21 @@ def test_mixed_rows_have_no_label_for_what_reads_outputs(
                 "rows of two classes into one\n"
                 "  type:     balance=none   (or balance=weights, or another regularizer)"
             ]
+
+
+@pytest.mark.parametrize("name", REGULARIZERS)
+def test_compiled_encoders_show_no_stages_to_what_watches_them(
+    overrides: Callable[..., list[str]], tables: dict[str, Path], name: str
+) -> None:
+    given = overrides(tables["one"], tables["two"], TWO, f"regularizer={name}", "compile=true")
+    with compose.composer():
+        config = compose.compose(given).config
+    if name != "delta":
+        assert assemble(config).regularizer is not None
+        return
+    with pytest.raises(ConfigError) as caught:
+        assemble(config)
+    assert [str(problem) for problem in caught.value.problems] == [
+        "regularizer=delta: watches the stages of the encoders, and compile=true makes one "
+        "kernel of them\n  type:     compile=false   (or regularizer=rkd)"
+    ]

@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,16 @@ import yaml
 from mmx import execution
 from mmx.cli import main
 from mmx.config import compose
-from mmx.errors import DivergedError
+from mmx.errors import DivergedError, TransferError
 from mmx.experiment import Experiment, assemble
 from mmx.runs import sweep
 from mmx.runs.directory import RunDirectory
 from mmx.runs.search import fate_of
-from mmx.stages import search, search_order, trials
+from mmx.stages import begin, search, search_order, trials
 from mmx.stages.begin import context_of
 from mmx.training import checkpoint
 from mmx.training.events import Event, StopRequest
+from mmx.transfer.feature import Feature
 
 Overrides = Callable[..., list[str]]
 Tables = dict[str, Path]
@@ -235,7 +237,7 @@ def test_features_and_source_are_computed_once(
     line: Line, once: Callable[[list[str]], RunDirectory], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     computed: list[str] = []
-    real = search.begin.__globals__["train"]
+    real = search.train_source.__globals__["train"]
     monkeypatch.setattr(
         "mmx.stages.artifacts.with_features",
         lambda data, *rest: computed.append(",".join(data.splits)) or with_features(data, *rest),
@@ -510,6 +512,26 @@ def test_one_that_is_left_alone_is_not_tried_again(
     assert data["winner"] == "transfer=scratch"
     assert len(data["rungs"]) == 1
     assert data["verdict"] == (
+        "no other candidate could be trained: whether transfer helps is not known"
+    )
+
+
+def test_a_source_that_does_not_help_is_said(
+    searched: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = trials.train
+
+    def train(context: Any, stage: Any) -> Any:
+        found = real(context, stage)
+        if type(stage.transfer).__name__ == "Scratch":
+            return found
+        worse = {**found.fitted.val, "accuracy": -1.0}
+        return replace(found, fitted=replace(found.fitted, val=worse))
+
+    monkeypatch.setattr(trials, "train", train)
+    data = searched()
+    assert data["winner"] == "transfer=scratch"
+    assert data["verdict"] == (
         "on validation no candidate that takes something from one did better than from scratch: "
         "this source does not help here"
     )
@@ -552,6 +574,70 @@ def test_a_search_in_which_nothing_fits_is_refused(line: Line, tmp_path: Path) -
     assert outcome["exit_code"] == 2
 
 
+FROZEN = (
+    "transfer=parameter transfer.freeze_depth=4 regularizer=l2_sp",
+    "regularizer=l2_sp: no trained parameter came from the source",
+)
+
+
+def test_what_cannot_start_is_left_out_with_the_reason(
+    searched: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known: list[bool] = []
+    real = search.train_source
+    monkeypatch.setattr(
+        search, "rehearse", lambda *given: known.append(True) or begin.rehearse(*given)
+    )
+    monkeypatch.setattr(search, "train_source", lambda *given: known.append(False) or real(*given))
+    data = searched("transfer.depths=[0,4]", "transfer.budget_steps=24")
+    assert data["plan"]["refused"] == dict([FROZEN])
+    assert FROZEN[0] not in data["plan"]["candidates"]
+    assert known == [True] * 6 + [False]  # each was tried before the source was trained
+
+
+def test_a_joint_training_that_can_share_nothing_is_left_out(
+    tables: Tables, overrides: Overrides, tmp_path: Path
+) -> None:
+    given = overrides(tables["one"], tables["two"], ("tabular",), *LISTS)
+    given += ["target.columns.tabular=[a,b,number]", "transfer.modes=[scratch,structure,joint]"]
+    experiment, directory = made(given, tmp_path)
+    context = context_of(experiment, directory, lambda event: None, StopRequest())
+    search.settled(context)
+    plan = record(directory)["plan"]
+    assert plan["refused"] == {
+        "transfer=joint": "source and target can share nothing: each task keeps the tabular "
+        "encoder (its inputs have other shapes) for itself"
+    }
+    assert plan["candidates"] == ["transfer=scratch", "transfer=structure"]
+
+
+def test_a_search_in_which_nothing_can_start_trains_nothing(line: Line, tmp_path: Path) -> None:
+    more = ("transfer.modes=[parameter]", "transfer.depths=[4]", "transfer.regularizers=[l2_sp]")
+    experiment, directory = made(line(*more), tmp_path)
+    outcome = execution.execute(experiment, directory, lambda event: None)
+    assert outcome["error"] == (
+        "no candidate can start from what the source gives\n  " + ": ".join(FROZEN)
+    )
+    assert not directory.stage_file("source").exists()
+
+
+def test_a_linear_probe_that_cannot_start_stops_the_search_before_the_source(
+    line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise TransferError("it does not fit")
+
+    monkeypatch.setattr(Feature, "start", refuse)
+    given = line("transfer.modes=[scratch,parameter]", "control=linear_probe")
+    experiment, directory = made(given, tmp_path)
+    outcome = execution.execute(experiment, directory, lambda event: None)
+    assert outcome["error"] == (
+        "control linear_probe: it does not fit\n"
+        "  tip: leave linear_probe out of control=…, or make the encoders alike"
+    )
+    assert not directory.stage_file("source").exists()
+
+
 def test_a_budget_that_allows_no_choice_is_refused(line: Line, tmp_path: Path) -> None:
     experiment, directory = made(line("transfer.budget_steps=3"), tmp_path)
     outcome = execution.execute(experiment, directory, lambda event: None)
@@ -559,6 +645,7 @@ def test_a_budget_that_allows_no_choice_is_refused(line: Line, tmp_path: Path) -
         "transfer.budget_steps=3 allows no choice: two candidates take an epoch of 2 steps each\n"
         "  tip: transfer.budget_steps=4 or more"
     )
+    assert not directory.stage_file("source").exists()
 
 
 def test_a_short_budget_leaves_out_variations_by_the_scores(searched: Any) -> None:
@@ -614,6 +701,7 @@ def test_joint_and_structure_are_tried_and_run(
         "transfer=structure",
     }
     assert run.summary()["transfer"]["mode"] == data["winner"].removeprefix("transfer=")
+    assert not run.stage_file("source").exists()  # which no candidate takes anything of
     assert data["verdict"] == (
         "scratch was not among the candidates: whether transfer helps is for the control"
     )

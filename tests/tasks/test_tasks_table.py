@@ -307,6 +307,23 @@ def test_prediction_needs_neither_label_nor_split(folder):
         assert other.values.shape == shape
 
 
+def test_a_column_that_rows_to_predict_lack(folder):
+    trained = table(write_csv(folder / "t.csv", cells()), columns=ALL)
+    for lost, added, tip in (
+        ("price", "prices", "rename 'prices' to 'price', or add a column 'price'"),
+        ("price", None, "add a column 'price'"),
+    ):
+        columns = cells()
+        columns |= {added: columns[lost]} if added else {}
+        del columns[lost]
+        with pytest.raises(DataError) as error:
+            trained.with_path(str(write_csv(folder / "new.csv", columns))).load()
+        assert error.value.tip == f"{tip}; its cells may be empty"
+    columns = cells() | {"price": [None] * ROWS}
+    data = trained.with_path(str(write_csv(folder / "new.csv", columns))).load()
+    assert data.columns["tabular"].columns["price"] == [None] * ROWS
+
+
 def test_a_table_that_is_not_there(folder):
     write_csv(folder / "products.csv", cells())
     with pytest.raises(DataError) as error:

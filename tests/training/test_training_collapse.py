@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -73,3 +75,17 @@ def test_a_starved_modality_raises_the_alarm_in_a_run(
     assert fitted.collapsed == {"image": 3}
     (alarm,) = [event.text for event in run.events if event.text.startswith("ALARM")]
     assert alarm == "ALARM: image has collapsed: its gradient and its probe have fallen away"
+
+
+def test_a_step_that_fp16_leaves_out_is_no_sign_of_life(bench) -> None:
+    """Its gradient overflows: counted, it would be the highest norm for ever."""
+    run = bench(missing=False, precision="fp16", trainer={"epochs": 2})
+    loss, factors = run.criterion.forward, iter([1e9])
+    run.criterion.forward = lambda said, target: next(factors, 1.0) * loss(said, target)
+    probes = {"image": 0.9, "tabular": 0.9}
+    run.validate = lambda model: Validation({"accuracy": 0.5, "loss": 1.0}, probes, 0.3)
+    run.fit()
+    found = [event.values for event in run.events if event.kind == "vitals"]
+    assert not any(name.startswith("gradient.") for name in found[0])  # of its step 1
+    assert set(found[1]) == {"gradient.image", "gradient.tabular", "probe.image", "probe.tabular"}
+    assert all(math.isfinite(value) for values in found for value in values.values())

@@ -10,6 +10,7 @@ import pytest
 import soundfile
 import torch
 from PIL import Image as Pictures
+from torch.utils.data._utils.pin_memory import pin_memory
 
 from mmx.encoders.audio.logmel_cnn import LogmelCnn
 from mmx.encoders.image.small_cnn import SmallCnn
@@ -182,7 +183,29 @@ def test_the_test_split_is_locked_until_it_is_unlocked(make: Make) -> None:
 def test_what_workers_get_can_be_sent_to_them(views: dict[str, View]) -> None:
     dataset = pickle.loads(pickle.dumps(_Decoding(views, BATCHES)))
     for name, stored in dataset[0].items():
-        assert torch.equal(stored.values, views[name].encode(BATCHES[0]).values)
+        whole = views[name].encode(BATCHES[0]).values
+        assert torch.equal(stored.values, whole[:, : stored.values.shape[1]])
+
+
+def test_what_is_streamed_to_cuda_is_pinned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch's loader pins tensors, and of other objects those alone that can pin themselves."""
+    pinned: list[torch.Tensor] = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: pinned.append(self) or self)
+    values, lengths = torch.ones(2, 3), torch.ones(2, dtype=torch.int64)
+    given = {"image": Stored(values), "text": Stored(values, lengths)}
+    found = pin_memory(given)
+    assert [id(each) for each in pinned] == [id(values), id(lengths), id(values)]
+    assert found["text"].values is values
+    assert found["text"].lengths is lengths
+
+
+def test_workers_send_no_padding_that_no_row_needs(make: Make, views: dict[str, View]) -> None:
+    """What is cut off later would be sent and pinned first, and no part of it copied at once."""
+    for sent, rows in zip(_Decoding(views, BATCHES), BATCHES, strict=False):
+        for name in ("audio", "text"):
+            longest = max(1, int(sent[name].lengths.max()))
+            assert sent[name].values.shape == (len(rows), longest)
+            assert sent[name].values.is_contiguous()
 
 
 def test_chunks_are_of_one_size_but_the_last() -> None:
@@ -229,3 +252,23 @@ def test_features_equal_encoding_on_the_fly(
             assert torch.allclose(one[here], two[here], atol=1e-6)
         assert not found.pooled[~here].any()
     assert not data._features  # the data it came from is as it was
+
+
+def test_no_batch_of_kept_features_has_rows_of_two_splits(make: Make) -> None:
+    seen: list[list[int]] = []
+
+    def encode(batch: Batch) -> Features:
+        row = batch.target.float()[:, None]
+        seen.append(batch.target.tolist())
+        mask = torch.arange(1 + len(batch))[None].expand(len(batch), -1) < 1
+        return Features(row[:, None].expand(-1, 1 + len(batch), -1), mask, row)
+
+    data = make().only("train", SPLITS["train"][1:])
+    kept = data.with_features("tabular", encode, 5)
+    left_out = SPLITS["train"][:1]
+    groups = [*(data.splits[name] for name in SPLITS), left_out]
+    assert seen == [part.tolist() for rows in groups for part in chunks(rows, 5)]
+    assert kept.features("tabular").pooled[:, 0].tolist() == USED.tolist()
+    batch = kept.assemble(np.array([22, 4, 9]), {}, augment=False)
+    assert batch.features["tabular"].pooled[:, 0].tolist() == [22, 4, 9]
+    assert batch.features["tabular"].tokens.shape == (3, 1, 1)  # no padding but the batch's own

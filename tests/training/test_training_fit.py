@@ -282,6 +282,23 @@ def test_the_penalty_is_that_of_a_run_that_was_not_stopped(bench, stop_after, tm
     assert found[0][0] < found[0][-1]  # it moves
 
 
+class Uneven(Rising):
+    """Says numbers whose sum depends on the order of additions."""
+
+    def forward(self, step: Step) -> torch.Tensor:
+        self.count += 1
+        return 10.0 ** (6 - self.count % 13) / 3
+
+
+def test_the_penalty_is_the_same_however_often_the_run_was_saved(bench) -> None:
+    found = []
+    for seconds in (1e9, 0.0):
+        run = bench(trainer={"batch_size": 2, "checkpoint_seconds": seconds}, penalty=Uneven())
+        run.fit()
+        found.append([values["train.penalty"] for _, _, values in run.epochs()])
+    assert found[0] == found[1]  # what is fetched at once is added one by one all the same
+
+
 def test_the_penalty_waits_for_the_device_no_more_often(bench, monkeypatch) -> None:
     calls = []
     for penalty in (None, Rising()):

@@ -5,10 +5,11 @@ from functools import partial
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmx.encoders.image.small_cnn import SmallCnn
 from mmx.encoders.tabular.mlp import Mlp
+from mmx.encoders.text.lstm import Lstm
 from mmx.fusion import Fusion
 from mmx.fusion.concat import Concat
 from mmx.fusion.gmu import Gmu
@@ -18,6 +19,7 @@ from mmx.fusion.weighted_sum import WeightedSum
 from mmx.modalities import Batch, Spec
 from mmx.modalities.image import ImageSpec
 from mmx.modalities.tabular import TabularSpec
+from mmx.modalities.text import TokenSpec
 from mmx.model import MultimodalModel, set_training_mode
 
 B, C = 6, 3
@@ -133,3 +135,53 @@ def test_frozen_parts_stay_in_evaluation_mode() -> None:
     assert all(module.training for module in model.encoders["tabular"].modules())
     set_training_mode(model, frozenset())
     assert all(module.training for module in model.modules())
+
+
+def with_text() -> tuple[MultimodalModel, Batch]:
+    """Return a model with an LSTM, and a batch of which one row has text."""
+    torch.manual_seed(0)
+    specs: dict[str, Spec] = {"text": TokenSpec(("a", "b"), 4), "tabular": SPECS["tabular"]}
+    encoders = {
+        "text": partial(Lstm, width=8, embedding=4, dropout=0.5),
+        "tabular": partial(Mlp, width=8, hidden=8, dropout=0.0),
+    }
+    everyone = torch.ones(B, dtype=torch.bool)
+    given = Batch(
+        {"text": torch.full((B, 4), 2), "tabular": torch.randn(B, 2)},
+        {"text": torch.full((B,), 4)},
+        {"text": torch.arange(B) == 2, "tabular": everyone},
+        torch.zeros(B, dtype=torch.int64),
+        complete=frozenset({"tabular"}),
+    )
+    return MultimodalModel(specs, encoders, Concat, C), given
+
+
+def modes(model: MultimodalModel) -> dict[str, bool]:
+    return {name: part.training for name, part in model.encoders["text"].named_modules()}
+
+
+def test_gradients_pass_through_recurrent_layers_that_rest() -> None:
+    """On CUDA, cuDNN propagates them in training mode alone; without dropout it is the same."""
+    model, given = with_text()
+    frozen = {name for name, _ in model.named_parameters() if name.startswith("encoders.text.lstm")}
+    set_training_mode(model, frozenset(frozen))
+    resting = {name for name, training in modes(model).items() if not training}
+    assert resting == {"lstm", "lstm.forwards", "lstm.backwards", "lstm.dropout"}
+    set_training_mode(model, frozenset())
+    met: list[dict[str, bool]] = []
+    lstm = model.get_submodule("encoders.text.lstm.forwards.0")
+    lstm.register_forward_pre_hook(lambda *_: met.append(modes(model)))
+    model(given).sum().backward()
+    assert {name for name, training in met[0].items() if training} == {
+        "lstm.forwards.0",
+        "lstm.backwards.0",
+    }
+    assert all(modes(model).values())
+    assert model.get_parameter("encoders.text.words.embedding.weight").grad is not None
+
+
+def test_a_recurrent_layer_with_dropout_of_its_own_rests() -> None:
+    model, _ = with_text()
+    model.encoders["text"] = nn.LSTM(2, 3, num_layers=2, dropout=0.5)
+    set_training_mode(model, frozenset(name for name, _ in model.named_parameters()))
+    assert not model.encoders["text"].training

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from mmx.training.randomness import derive, make_deterministic, permutation, seed_torch
 
 PARTS = (3, "target", "step", 17)
+CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize("place", range(len(PARTS)))
@@ -49,9 +50,22 @@ def test_seeding_repeats_what_torch_draws() -> None:
 
 
 def test_determinism_is_asked_for_and_threads_are_set() -> None:
-    make_deterministic(1)
+    make_deterministic(1, CPU)
     assert torch.are_deterministic_algorithms_enabled()
     assert torch.is_deterministic_algorithms_warn_only_enabled()
     assert torch.get_num_threads() == 1
-    make_deterministic(None)
+    make_deterministic(None, CPU)
     assert torch.get_num_threads() == 1
+
+
+def test_attention_on_cuda_is_computed_by_kernels_with_one_order_of_additions() -> None:
+    """Of the others, the gradients differ from run to run unless torch refuses all that may."""
+    cuda = torch.backends.cuda
+    kernels = (cuda.flash_sdp_enabled, cuda.mem_efficient_sdp_enabled, cuda.cudnn_sdp_enabled)
+    try:
+        make_deterministic(None, torch.device("cuda"))
+        assert not any(enabled() for enabled in kernels)
+        assert cuda.math_sdp_enabled()
+    finally:
+        make_deterministic(None, CPU)
+    assert all(enabled() for enabled in kernels)

@@ -303,7 +303,8 @@ class Own(Optimizer):
         (
             [Own()],
             "there is no form of Own for many heads at once\n"
-            "  tip: optimizer=adamw or optimizer=sgd, or leave out transfer.decays",
+            "  tip: optimizer=adamw or optimizer=sgd, or leave out transfer.decays and "
+            "transfer.head_seeds",
         ),
     ],
 )

@@ -240,7 +240,7 @@ def test_needs_what_it_asks_for(regularizer, name):
     assert ("model" in needs) == (name in MODEL)
     assert ("classes" in needs) == (name in ("distill", "lwf", "co_tuning", "bi_tuning"))
     assert ("weights" in needs) == (name in ("l2_sp", "delta", "bss", "bi_tuning", "stochnorm"))
-    assert regularizer(name).moves == (name != "l2_sp")
+    assert regularizer(name).watches == (name == "delta")
     assert regularizer(name).weight_decay == (name != "l2_sp")
 
 

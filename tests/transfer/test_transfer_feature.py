@@ -93,6 +93,14 @@ def test_options_reach_their_head(options: dict[str, Any], head: object) -> None
             "head=knn works on cached features, and frozen=false has none",
         ),
         (
+            {"head": "knn", "head_seeds": 3},
+            "`head_seeds` (=3) is read by head=linear and head=mlp, not by head=knn",
+        ),
+        (
+            {"head_seeds": 3, "frozen": False},
+            "head_seeds=3 works on cached features, and frozen=false has none",
+        ),
+        (
             {"decays": (0.0, 0.01), "frozen": False},
             "decays=[0,0.01] works on cached features, and frozen=false has none",
         ),

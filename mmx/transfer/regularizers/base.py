@@ -119,17 +119,16 @@ class Regularizer(ABC):
             ``model``: the trained source is at hand while the target trains.
             ``source_rows``: its own rows are encoded once.
             ``classes``: the target has classes, and so has the source.
-        moves: Whether it holds moving features: it has nothing to do where every encoder is
-            frozen.
         weight_decay: False where it takes the place of weight decay.
         reads_outputs: Whether it holds a batch's outputs against its labels: it then has no
             meaning where rows are mixed with rows of other classes.
+        watches: Whether it looks at modules inside the encoders: compiled ones show none.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset()
-    moves: ClassVar[bool] = True
     weight_decay: ClassVar[bool] = True
     reads_outputs: ClassVar[bool] = False
+    watches: ClassVar[bool] = False
 
     def check(self, model: nn.Module, shared: frozenset[str]) -> None:  # noqa: B027 most ask for nothing
         """Refuse a started model, by names and shapes alone: the source may not be trained yet.

@@ -51,6 +51,7 @@ class Delta(Regularizer):
     """
 
     needs = frozenset({"weights", "model"})
+    watches = True
 
     def __init__(
         self,

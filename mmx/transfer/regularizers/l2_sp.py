@@ -27,7 +27,6 @@ class L2Sp(Regularizer):
     """
 
     needs = frozenset({"weights"})
-    moves = False
     weight_decay = False
 
     def __init__(self, *, alpha: Strength = 0.01, beta: Strength = 0.01) -> None:
