@@ -23,7 +23,7 @@ from mmx.errors import Interrupted, TransferError
 from mmx.training.data import Rows
 from mmx.training.events import StopRequest
 from mmx.training.fit import batches_of, steps_per_epoch
-from mmx.training.optimizer import AdamW, Optimizer, Sgd, warmup_cosine
+from mmx.training.optimizer import AdamW, Optimizer, Sgd, set_rates, warmup_cosine
 from mmx.training.randomness import permutation, seed_torch
 from mmx.training.trainer import Trainer
 from mmx.transfer.heads.linear import LinearHead
@@ -33,8 +33,6 @@ Metrics = dict[str, float]
 TrainableHead = LinearHead | MlpHead
 VAL_ROWS = 1024
 """Validation rows that all heads look at, at once."""
-EPS = 1e-8
-"""Of AdamW, torch's default."""
 NORM = ("norm.running_mean", "norm.running_var", "norm.num_batches_tracked")
 
 
@@ -197,7 +195,11 @@ class _Together:
         norms = [head.norm for head in heads if head.norm is not None]
         self.norm = None if not norms else _Norm(norms[0], len(heads), self.width, like)
         self.dropout = heads[0].dropout
-        self.update = _updater(plan.optimizers, like)
+        self.parts = {
+            name: [list(row) for row in parameter.detach()]  # (S, L), which share its memory
+            for name, parameter in self.parameters.items()
+        }
+        self.optimizer = self._optimizer(plan.optimizers)
 
     def _stacked(self, tensors: list[nn.Parameter]) -> Tensor:
         """Return ``(S, L, …)`` of S tensors, their last axis padded where widths differ."""
@@ -205,6 +207,21 @@ class _Together:
         padded = [F.pad(each.detach(), (0, widest - each.shape[-1])) for each in tensors]
         every = torch.stack(padded)[:, None].expand(-1, self.count, *padded[0].shape)
         return every.clone().requires_grad_(True)
+
+    def _optimizer(self, recipes: Sequence[Optimizer]) -> torch.optim.Optimizer:
+        """Return torch's own optimiser: each head's part of a parameter is a tensor to it."""
+        groups = []
+        for i, recipe in enumerate(recipes):
+            for matrices in (True, False):
+                members = [
+                    row[i]
+                    for parts in self.parts.values()
+                    for row in parts
+                    if (row[i].dim() > 1) == matrices
+                ]
+                decay = recipe.weight_decay if matrices else 0.0  # vectors do not decay
+                groups.append({"params": members, "peak_lr": recipe.lr, "weight_decay": decay})
+        return _like(recipes).make(groups, self.target.device)
 
     def step(self, group: Sequence[Rows], step: int, total: int, seeds: Sequence[int]) -> Tensor:
         """Take one optimiser step of every head; return the losses ``(S, L)``.
@@ -228,18 +245,21 @@ class _Together:
                 losses = losses * (rows.shape[1] / count)
                 losses.sum().backward()
                 said = said + losses.detach()
-        gradients = {name: self._gradient(name) for name in self.names}
         if self.plan.trainer.clip is not None:
+            gradients = [each.grad for each in self.parameters.values() if each.grad is not None]
             _clip(gradients, self.plan.trainer.clip)
-        part = warmup_cosine(step, total, self.plan.trainer.warmup)
-        for name, parameter in self.parameters.items():
-            self.update(name, parameter, gradients[name], step, part)
+        self._update(warmup_cosine(step, total, self.plan.trainer.warmup))
         return said
 
-    def _gradient(self, name: str) -> Tensor:
-        parameter = self.parameters[name]
-        gradient, parameter.grad = parameter.grad, None
-        return torch.zeros_like(parameter) if gradient is None else gradient
+    def _update(self, share: float) -> None:
+        """Let torch's optimiser step at a share of the peak rates, by the gradients at hand."""
+        for name, parameter in self.parameters.items():
+            for s, row in enumerate(self.parts[name]):
+                for i, part in enumerate(row):
+                    part.grad = None if parameter.grad is None else parameter.grad[s, i]
+            parameter.grad = None
+        set_rates(self.optimizer, share)
+        self.optimizer.step()
 
     def _masks(
         self, sizes: Sequence[int], step: int, seeds: Sequence[int]
@@ -256,17 +276,20 @@ class _Together:
         return [torch.stack(masks)[:, None] for masks in zip(*drawn, strict=True)]
 
     def _forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Return ``(S, L, B, C)`` of ``(S, B, D)``, or of ``(S, L, B, D)``."""
+        """Return ``(S, L, B, C)`` of ``(S, B, D)``; samples stand in columns between layers.
+
+        The gradients of the weights are then computed in the weights' own layout.
+        """
         layers = [self.parameters[name] for name in self.names]
+        x = x.mT
         for place, (weight, bias) in enumerate(zip(layers[::2], layers[1::2], strict=True)):
             if place:
-                x = x.relu() if mask is None else x.relu() * mask
-                x = x @ weight.mT + bias[:, :, None]
-            else:
-                together = weight.flatten(1, 2)  # (S, L·H, D): all heads of a seed read one x
-                x = (x @ together.mT).view(*x.shape[:2], *weight.shape[1:3]).transpose(1, 2)
-                x = x + bias[:, :, None]
-        return x
+                x = x.relu() if mask is None else x.relu() * mask.mT
+                x = weight @ x
+            else:  # all heads of a seed read one x
+                x = (weight.flatten(1, 2) @ x).view(*weight.shape[:3], -1)
+            x = x + bias[..., None]
+        return x.mT
 
     @torch.no_grad()
     def outputs(self) -> Tensor:
@@ -346,20 +369,21 @@ def _parameter_names(head: TrainableHead) -> list[str]:
     return [names[id(part)] for layer in head.layers for part in (layer.weight, layer.bias)]
 
 
-def _clip(gradients: dict[str, Tensor], most: float) -> None:
+def _clip(gradients: Sequence[Tensor], most: float) -> None:
     """Scale down each head's gradient to a norm of ``most``, as torch's ``clip_grad_norm_``."""
-    squares = torch.stack([each.flatten(2).square().sum(2) for each in gradients.values()])
-    scale = (most / (squares.sum(0).sqrt() + 1e-6)).clamp(max=1.0)  # (S, L)
-    for gradient in gradients.values():
+    norms = torch.stack([torch.linalg.vector_norm(each.flatten(2), dim=2) for each in gradients])
+    whole = torch.linalg.vector_norm(norms, dim=0)
+    scale = (most / (whole + 1e-6)).clamp(max=1.0)  # (S, L)
+    for gradient in gradients:
         gradient.mul_(scale.view(*scale.shape, *[1] * (gradient.dim() - 2)))
 
 
-Update = Callable[[str, Tensor, Tensor, int, float], None]
-"""(name, parameter, gradient, step from 0, part of the peak rate), in place."""
+def _like(optimizers: Sequence[Optimizer]) -> Optimizer:
+    """Return the first of L optimisers of one kind that treat each number by itself.
 
-
-def _updater(optimizers: Sequence[Optimizer], like: Tensor) -> Update:
-    """Return the step of L optimisers of one kind."""
+    Raises:
+        TransferError: They are of another kind, or differ in more than rate and decay.
+    """
     first = optimizers[0]
     plain = [{**vars(each), "lr": 0, "weight_decay": 0, "": type(each)} for each in optimizers]
     if any(each != plain[0] for each in plain):
@@ -370,40 +394,4 @@ def _updater(optimizers: Sequence[Optimizer], like: Tensor) -> Update:
             tip="optimizer=adamw or optimizer=sgd, or leave out transfer.decays and "
             "transfer.head_seeds",
         )
-    rates = torch.tensor([each.lr for each in optimizers], dtype=torch.float64)
-    decays = torch.tensor([each.weight_decay for each in optimizers], dtype=torch.float64)
-    rates, decays = rates.to(like.device), decays.to(like.device)
-
-    def along(values: Tensor, parameter: Tensor) -> Tensor:
-        """Return ``(1, L, 1, …)``."""
-        return values.to(parameter).view(1, -1, *[1] * (parameter.dim() - 2))
-
-    kept: dict[str, list[Tensor]] = {}
-
-    @torch.no_grad()
-    def adamw(name: str, parameter: Tensor, gradient: Tensor, step: int, part: float) -> None:
-        betas = first.betas if isinstance(first, AdamW) else (0.0, 0.0)
-        if name not in kept:
-            kept[name] = [torch.zeros_like(parameter), torch.zeros_like(parameter)]
-        mean, square = kept[name]
-        if parameter.dim() > 3:  # vectors do not decay
-            parameter.mul_(along(1 - part * rates * decays, parameter))
-        mean.lerp_(gradient, 1 - betas[0])
-        square.mul_(betas[1]).addcmul_(gradient, gradient, value=1 - betas[1])
-        spread = square.sqrt().div_(math.sqrt(1 - betas[1] ** (step + 1))).add_(EPS)
-        length = along(part * rates / (1 - betas[0] ** (step + 1)), parameter)
-        parameter.sub_(length * mean / spread)
-
-    @torch.no_grad()
-    def sgd(name: str, parameter: Tensor, gradient: Tensor, step: int, part: float) -> None:
-        momentum = first.momentum if isinstance(first, Sgd) else 0.0
-        if parameter.dim() > 3:
-            gradient = gradient + along(decays, parameter) * parameter
-        if name not in kept:
-            kept[name] = [gradient.clone()]
-        else:
-            kept[name][0].mul_(momentum).add_(gradient)
-        moved = gradient + momentum * kept[name][0] if momentum else gradient
-        parameter.sub_(along(part * rates, parameter) * moved)
-
-    return adamw if isinstance(first, AdamW) else sgd
+    return first
