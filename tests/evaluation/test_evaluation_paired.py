@@ -58,6 +58,19 @@ def test_the_interval_over_samples_equals_a_naive_bootstrap(seed: int, level: fl
     assert over_samples(pair(treated, control), level=level, seed=seed) == found
 
 
+@pytest.mark.parametrize("comparisons", [10, 41, 180])
+def test_the_ends_of_many_comparisons_are_where_few_resamples_lie(comparisons: int) -> None:
+    random = np.random.default_rng(2)
+    treated, control = random.normal(0.1, 1, 400), np.zeros(400)
+    tail = 0.05 / comparisons / 2
+    level = simultaneous(comparisons)
+    found = np.array([over_samples(pair(treated, control), level=level, seed=s) for s in range(5)])
+    error = treated.std() / np.sqrt(len(treated))
+    ends = treated.mean() + error * stats.norm.ppf([tail, 1 - tail])
+    assert found.mean(0) == pytest.approx(ends, abs=0.1 * error)
+    assert np.all(np.abs(found - ends) < 0.35 * error)
+
+
 def test_the_interval_over_samples_is_close_to_that_of_scipy() -> None:
     random = np.random.default_rng(2)
     treated, control = random.integers(0, 2, (2, 300)).astype(float)
