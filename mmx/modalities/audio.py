@@ -166,6 +166,17 @@ class Audio(Modality[AudioColumn, AudioSpec]):
         """Return sounds of the length asked for, or of one second."""
         return AudioSpec(self.sample_rate, int(self.sample_rate * (self.max_seconds or 1.0)))
 
+    def other_scale(self, spec: AudioSpec, source: AudioSpec) -> str | None:
+        """Return the sample rates, where they differ; see :class:`Modality`."""
+        if spec.sample_rate == source.sample_rate:
+            return None
+        return (
+            f"the source's sounds have {source.sample_rate} Hz, the target's "
+            f"{spec.sample_rate} Hz, and an encoder's bands reach up to half of that: "
+            f"target.audio.sample_rate={source.sample_rate} or "
+            f"source.audio.sample_rate={spec.sample_rate} makes them alike"
+        )
+
     def bytes_per_row(self, spec: AudioSpec) -> int:
         """Return two bytes a sample, and the length."""
         return 2 * spec.max_samples + 8

@@ -117,6 +117,20 @@ class Modality(ABC, Generic[C, S]):
         """Return what a reader should know of how these training rows are read."""
         return ()
 
+    def other_scale(self, spec: S, source: S) -> str | None:
+        """Return how much larger or finer the source's inputs are, and what makes them alike.
+
+        An encoder finds things at the scale that it has learned them.
+
+        Args:
+            spec: The target's.
+            source: The source's.
+
+        Returns:
+            None where they are about alike.
+        """
+        return None
+
     def augment(self, stored: Stored) -> Stored:
         """Return a randomly changed copy, drawn per sample from the global torch RNG."""
         return stored

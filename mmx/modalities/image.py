@@ -21,6 +21,8 @@ from mmx.modalities.base import Column, Modality, Rows, Spec, Stored, as_rows
 from mmx.modalities.files import each, read_bytes, unreadable
 
 Pixels = Annotated[int, Field(ge=1)]
+SCALE = 1.5
+"""Times by which a side is longer for pictures to be of another scale."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,18 @@ class Image(Modality[ImageColumn, ImageSpec]):
         size = self.size if self.size is not None else 32
         return ImageSpec(*((size, size) if isinstance(size, int) else size))
 
+    def other_scale(self, spec: ImageSpec, source: ImageSpec) -> str | None:
+        """Return the sizes, where a side is 1.5 times the other's; see :class:`Modality`."""
+        sides = ((spec.height, source.height), (spec.width, source.width))
+        if all(max(pair) < SCALE * min(pair) for pair in sides):
+            return None
+        return (
+            f"the source's pictures are {source.height}×{source.width} pixels, the target's "
+            f"{spec.height}×{spec.width}, and what they show may be of other sizes too: "
+            f"target.image.size={_typed(source)} or source.image.size={_typed(spec)} makes them "
+            "alike"
+        )
+
     def bytes_per_row(self, spec: ImageSpec) -> int:
         """Return H · W · 3."""
         return spec.height * spec.width * 3
@@ -170,6 +184,12 @@ def _reflect(index: Tensor, length: int) -> Tensor:
     """Mirror indices that lie outside of [0, length) at the border, without repeating it."""
     last = length - 1
     return last - (last - index.abs()).abs()
+
+
+def _typed(spec: ImageSpec) -> str:
+    """Return a size as one would type it."""
+    square = spec.height == spec.width
+    return str(spec.height) if square else f"[{spec.height},{spec.width}]"
 
 
 def _pixels(column: ImageColumn, row: int, size: tuple[int, int] | None) -> npt.NDArray[np.uint8]:

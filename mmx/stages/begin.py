@@ -16,7 +16,7 @@ from mmx.runs.cache import Cache, location
 from mmx.runs.directory import RunDirectory
 from mmx.stages.build import attach_criterion, make_model
 from mmx.stages.context import Context, Opened, Trained
-from mmx.stages.open import load, open_task
+from mmx.stages.open import load, open_task, say_other_scales
 from mmx.stages.reference import held
 from mmx.stages.train import Given, Stage, train
 from mmx.tasks import TaskData
@@ -103,6 +103,7 @@ def open_both(context: Context) -> Begun:
     if source is None:
         return Begun(None, None, alone, alone)
     target = open_task(context, found, modalities, source.specs)
+    say_other_scales(context, target.specs, source.specs)
     if experiment.trains_source:
         class_map = getattr(experiment.transfer, "class_map", {})
         check_class_map(class_map, source.task.target.classes, found.target.classes)

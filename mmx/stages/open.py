@@ -86,6 +86,26 @@ def with_features(data: Data, model: MultimodalModel, name: str, precision: Prec
     return data.with_features(name, extract, BATCH_SIZE)
 
 
+def say_other_scales(context: Context, specs: Specs, source_specs: Specs) -> list[str]:
+    """Say, and return, of which modalities the source has inputs of another scale.
+
+    A structure has no weights that know a scale.
+    """
+    experiment = context.experiment
+    if not (experiment.trains_source or experiment.joint):
+        return []
+    modalities = experiment.modalities["target"]
+    found = [
+        f"{name}: {text}"
+        for name, spec in specs.items()
+        if name in source_specs
+        and (text := modalities[name].other_scale(spec, source_specs[name])) is not None
+    ]
+    for text in found:
+        context.note("target", text)
+    return found
+
+
 def _specs_of(task: TaskData, modalities: Modalities, source_specs: Specs) -> Specs:
     """Return what is learned from the training rows, or taken over from the source."""
     specs: Specs = {}

@@ -13,7 +13,7 @@ from mmx.stages.begin import context_of, offered, rehearse
 from mmx.stages.context import Specs
 from mmx.stages.controls import Controls
 from mmx.stages.evaluate import evaluate
-from mmx.stages.open import load, open_task
+from mmx.stages.open import load, open_task, say_other_scales
 from mmx.stages.search import by_construction, settled
 from mmx.stages.train import Stage, train
 from mmx.tasks import TaskData
@@ -55,6 +55,7 @@ def run(
         notes.extend(beside.notes)
     target_task = load(context, experiment.target, "target", fingerprints, notes)
     opened = open_task(context, target_task, experiment.modalities["target"], source_specs)
+    notes.extend(say_other_scales(context, opened.specs, source_specs))
     if beside is not None and not experiment.joint:
         if experiment.trains_source:
             rehearsed = rehearse(context, beside, opened)

@@ -149,3 +149,13 @@ def test_digest_is_content_not_path(tmp_path):
 
 def test_bytes_per_row():
     assert Audio().bytes_per_row(AudioSpec(8000, 100)) == 208
+
+
+def test_sounds_of_another_rate_are_named_with_what_makes_them_alike():
+    slow, fast = AudioSpec(8000, 100), AudioSpec(16000, 100)
+    assert Audio().other_scale(slow, AudioSpec(8000, 900)) is None
+    assert Audio().other_scale(slow, fast) == (
+        "the source's sounds have 16000 Hz, the target's 8000 Hz, and an encoder's bands reach up "
+        "to half of that: target.audio.sample_rate=16000 or source.audio.sample_rate=8000 makes "
+        "them alike"
+    )

@@ -214,3 +214,25 @@ def test_a_file_that_went_away_names_its_row(tmp_path):
 
 def test_bytes_per_row():
     assert Image().bytes_per_row(ImageSpec(4, 5)) == 60
+
+
+@pytest.mark.parametrize(
+    ("own", "source", "sizes"),
+    [
+        ((96, 96), (32, 32), ("32×32", "96×96", "32", "96")),
+        ((8, 8), (32, 32), ("32×32", "8×8", "32", "8")),
+        ((30, 40), (60, 40), ("60×40", "30×40", "[60,40]", "[30,40]")),
+    ],
+)
+def test_pictures_of_another_scale_are_named_with_what_makes_them_alike(own, source, sizes):
+    theirs, mine, target, other = sizes
+    assert Image().other_scale(ImageSpec(*own), ImageSpec(*source)) == (
+        f"the source's pictures are {theirs} pixels, the target's {mine}, and what they show may "
+        f"be of other sizes too: target.image.size={target} or source.image.size={other} makes "
+        "them alike"
+    )
+
+
+@pytest.mark.parametrize("own", [(32, 32), (40, 32), (47, 22)])
+def test_pictures_of_about_one_size_are_alike(own):
+    assert Image().other_scale(ImageSpec(*own), ImageSpec(32, 32)) is None

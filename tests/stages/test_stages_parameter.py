@@ -216,3 +216,24 @@ def test_what_cannot_be_transferred_is_refused_before_the_source_is_trained(
     assert caught.value.message.startswith(message)
     assert not directory.stage_file("source").exists()
     assert [event for event in heard if event.kind == "stage"] == []
+
+
+@pytest.mark.parametrize(
+    ("mode", "said"),
+    [("parameter", True), ("feature", True), ("joint", True), ("structure", False)],
+)
+def test_a_source_of_another_scale_is_noted(
+    once: Callable[[list[str]], Any],
+    tables: dict[str, Path],
+    overrides: Callable[..., list[str]],
+    mode: str,
+    said: bool,
+) -> None:
+    given = overrides(tables["one"], tables["two"], ("image",), "control=none", "trainer.epochs=1")
+    run = once([*given, f"transfer={mode}", "source.image.size=48", "target.image.size=32"])
+    text = (
+        "image: the source's pictures are 48×48 pixels, the target's 32×32, and what they show may "
+        "be of other sizes too: target.image.size=48 or source.image.size=32 makes them alike"
+    )
+    assert (text in run.summary()["notes"]) == said
+    assert (text in (run.path / "run.log").read_text()) == said
