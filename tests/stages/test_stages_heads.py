@@ -183,32 +183,6 @@ def test_not_frozen_moves(run: Train) -> None:
     assert directory.summary()["transfer"]["copied"] > 0
 
 
-@pytest.mark.parametrize("more", ["transfer.head=logistic", "transfer.decays=[0,0.1,1]"])
-def test_the_test_split_has_no_say(
-    once: Train, run: Train, overrides: Overrides, tables: dict[str, Path], more: str
-) -> None:
-    lines = (rows := tables["two"].read_text().splitlines())[1:]
-    names = rows[0].split(",")
-    place = {name: names.index(name) for name in ("a", "label", "split")}
-    poisoned = [rows[0]]
-    for text in lines:
-        cells = text.split(",")
-        if cells[place["split"]] == "test":
-            cells[place["a"]], cells[place["label"]] = "1e6", "low"
-        poisoned.append(",".join(cells))
-    (folder := tables["two"].parent / "poisoned").mkdir(exist_ok=True)
-    for file in tables["two"].parent.iterdir():
-        if file.suffix in (".png", ".wav") and not (folder / file.name).exists():
-            (folder / file.name).symlink_to(file)
-    (folder / "two.csv").write_text("\n".join(poisoned) + "\n")
-    line = overrides(tables["one"], folder / "two.csv", TWO, *FEATURE, "control=none", more)
-    clean, other = run(more), once(line)
-    assert clean.summary()["data"]["target"] != other.summary()["data"]["target"]
-    assert clean.summary()["transfer"]["grid"] == other.summary()["transfer"]["grid"]
-    before, after = tensors(clean), tensors(other)
-    assert all(torch.equal(before[name], after[name]) for name in before)
-
-
 # heads trained together
 
 

@@ -26,6 +26,7 @@ CHOICES = {
     "source distribution": ["regularizer=mmd"],
     "logistic head": ["transfer=feature", "transfer.head=logistic"],
     "closed form": ["transfer=feature", "transfer.head=closed_form"],
+    "decays and seeds": ["transfer=feature", "transfer.decays=[0,0.1,1]", "transfer.head_seeds=2"],
     "head first": ["transfer=parameter", "transfer.lp_ft=true"],
     "pattern": ["transfer=structure", "transfer.sparsity=magnitude", "optimizer.lr=0.05"],
     "jointly": ["transfer=joint"],
@@ -34,22 +35,42 @@ CHOICES = {
 }
 
 
-def poisoned(path: Path, split: str = "test") -> Path:
-    """Return a copy of a table whose test rows have noise for inputs and another's label."""
+def rewritten(path: Path, name: str, split: str, change: Callable[[dict[str, str]], None]) -> Path:
+    """Return a copy of a table, each row of a split changed."""
     with path.open() as file:
         rows = list(csv.DictReader(file))
-    other = {"low": "high", "middle": "low", "high": "middle"}
     for row in rows:
         if row["split"] == split:
-            row["label"] = other[row["label"]]
-            row["a"], row["b"] = "1e6", "x"
-            row["picture"] = "one1.png"
-    copy = path.with_name(f"poisoned_{split}_{path.name}")
+            change(row)
+    copy = path.with_name(f"{name}_{split}_{path.name}")
     with copy.open("w", newline="") as file:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
         writer.writerows(rows)
     return copy
+
+
+def poisoned(path: Path, split: str = "test") -> Path:
+    """Return a copy of a table whose test rows have noise for inputs and another's label."""
+    other = {"low": "high", "middle": "low", "high": "middle"}
+
+    def change(row: dict[str, str]) -> None:
+        row["label"] = other[row["label"]]
+        row["a"], row["b"] = "1e6", "x"
+        row["picture"] = "one1.png"
+
+    return rewritten(path, "poisoned", split, change)
+
+
+def lengthened(path: Path) -> Path:
+    """Return a copy of a table whose test rows have far longer texts and sounds than all others."""
+    soundfile.write(path.with_name("long.wav"), 0.3 * np.sin(np.arange(4000)), 8000)
+
+    def change(row: dict[str, str]) -> None:
+        row["words"] = row["words"] and "stone river cloud " * 9
+        row["sound"] = row["sound"] and "long.wav"
+
+    return rewritten(path, "lengthened", "test", change)
 
 
 def epochs(run: RunDirectory) -> list[dict[str, Any]]:
@@ -85,23 +106,6 @@ def test_nothing_but_test_metrics_depends_on_the_test_rows(
         for each in (before, after)
     ]
     assert kept[0] == kept[1]
-
-
-def lengthened(path: Path) -> Path:
-    """Return a copy of a table whose test rows have far longer texts and sounds than all others."""
-    with path.open() as file:
-        rows = list(csv.DictReader(file))
-    soundfile.write(path.with_name("long.wav"), 0.3 * np.sin(np.arange(4000)), 8000)
-    for row in rows:
-        if row["split"] == "test":
-            row["words"] = row["words"] and "stone river cloud " * 9
-            row["sound"] = row["sound"] and "long.wav"
-    copy = path.with_name(f"lengthened_{path.name}")
-    with copy.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
-    return copy
 
 
 @pytest.mark.parametrize("mode", ["feature", "parameter"])
