@@ -77,7 +77,7 @@ fusion=[concat,gmu]: fusion takes one option
   accepted: {FUSIONS}""",
     "experiment=[cifar10,fahion]": """\
 experiment=[cifar10,fahion]: experiment has no option fahion
-  accepted: cifar10, cifar_halves, fashion, fashion_features, fsdd_from_images
+  accepted: cifar10, cifar_halves, fashion, fashion_features, fsdd_from_images, stl10_from_cifar10
   closest:  fashion
   type:     experiment=fashion""",
     "~fusion": f"""\
