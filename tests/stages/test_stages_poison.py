@@ -77,6 +77,15 @@ def epochs(run: RunDirectory) -> list[dict[str, Any]]:
     return [{k: v for k, v in entry.items() if k != "seconds"} for entry in run.metrics()]
 
 
+def same_stage(clean: RunDirectory, other: RunDirectory, stage: str) -> dict[str, Any]:
+    """Assert that a stage came out the same in two runs, bit for bit; return its facts."""
+    (one, facts), (two, others) = (checkpoint.read(r.stage_file(stage)) for r in (clean, other))
+    assert one.keys() == two.keys()
+    assert [name for name in one if not torch.equal(one[name], two[name])] == []
+    assert facts["specs"] == others["specs"]
+    return facts
+
+
 @pytest.mark.parametrize("choice", CHOICES)
 def test_nothing_but_test_metrics_depends_on_the_test_rows(
     once: Callable[[list[str]], RunDirectory],
@@ -89,10 +98,7 @@ def test_nothing_but_test_metrics_depends_on_the_test_rows(
         once(overrides(tables["one"], path, TWO, *more))
         for path in (tables["two"], poisoned(tables["two"]))
     )
-    (one, facts), (two, others) = (checkpoint.read(r.stage_file("target")) for r in (clean, other))
-    assert one.keys() == two.keys()
-    assert [name for name in one if not torch.equal(one[name], two[name])] == []
-    assert facts["specs"] == others["specs"]
+    facts = same_stage(clean, other, "target")
     assert epochs(clean) == epochs(other)
     if choice == "pattern":
         assert set(clean.summary()["transfer"]["density"].values()) == {0.5}
@@ -122,8 +128,7 @@ def test_nothing_depends_on_how_long_the_test_rows_are(
         once(overrides(tables["one"], path, ("audio", "text", "tabular"), *more))
         for path in (tables["two"], lengthened(tables["two"]))
     )
-    one, two = (checkpoint.read(run.stage_file("target"))[0] for run in (clean, other))
-    assert [name for name in one if not torch.equal(one[name], two[name])] == []
+    same_stage(clean, other, "target")
     assert epochs(clean) == epochs(other)
 
 
@@ -152,10 +157,7 @@ def test_nothing_of_the_target_depends_on_the_sources_test_rows(
         for path in (tables["one"], poisoned(tables["one"]))
     )
     for stage in ("target",) if choice == "jointly" else ("source", "target"):
-        (one, facts), (two, others) = (checkpoint.read(r.stage_file(stage)) for r in (clean, other))
-        assert one.keys() == two.keys()
-        assert [name for name in one if not torch.equal(one[name], two[name])] == []
-        assert facts["specs"] == others["specs"]
+        same_stage(clean, other, stage)
     assert epochs(clean) == epochs(other)
     before, after = clean.summary(), other.summary()
     assert before["target"]["metrics"] == after["target"]["metrics"]
