@@ -36,11 +36,6 @@ METRICS = (
     "test.mse",
     "gain",
 )
-T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
-"""Student's t at 97.5 % for 1 to 9 degrees of freedom."""
-MORE95 = (1.95996, 2.37227, 2.82250, 2.55585)
-"""Its series in 1 over the degrees of freedom, which is within 0.0002 of it from 10 on."""
-
 Group = tuple[tuple[str, str], ...]
 """What the runs of a group share: each varied key but the seed, and its value."""
 
@@ -227,9 +222,9 @@ def _interval(values: Sequence[float]) -> str:
     mean = statistics.fmean(values)
     if len(values) == 1:
         return f"{mean:.3f}"
-    degrees = len(values) - 1
-    more = sum(each / degrees**power for power, each in enumerate(MORE95))
-    t = T95[degrees - 1] if degrees <= len(T95) else more
+    from scipy.special import stdtrit
+
+    t = float(stdtrit(len(values) - 1, 0.975))  # Student's
     return f"{mean:.3f} ± {t * statistics.stdev(values) / math.sqrt(len(values)):.3f}"
 
 

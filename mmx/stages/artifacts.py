@@ -64,7 +64,7 @@ def features_inputs(
     return {
         "task": essence(_placeless(context.experiment.config["target"])),
         "data": opened.task.fingerprint,
-        # A search has no test rows, so that its features are not those of a run.
+        # A search has no test rows, so that it keeps the features of fewer rows than a run.
         "rows": {split: _digest_of_rows(rows) for split, rows in opened.task.splits.items()},
         "modality": name,
         "spec": spec_to_json(opened.specs[name]),

@@ -94,11 +94,12 @@ def say_other_scales(context: Context, specs: Specs, source_specs: Specs) -> lis
     experiment = context.experiment
     if not (experiment.trains_source or experiment.joint):
         return []
-    modalities = experiment.modalities["target"]
+    modalities, origins = experiment.modalities["target"], experiment.transfer.modality_map
     found = [
         f"{name}: {text}"
         for name, spec in specs.items()
         if name in source_specs
+        and origins.get(name, name) == name  # else it starts from another kind of input
         and (text := modalities[name].other_scale(spec, source_specs[name])) is not None
     ]
     for text in found:

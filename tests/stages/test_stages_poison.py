@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch
 from mmx.runs.directory import RunDirectory
 from mmx.training import checkpoint
 
+Both = Callable[..., tuple[RunDirectory, RunDirectory]]
 TWO = ("image", "tabular")
 CHOICES = {
     "early stopping": ["trainer.epochs=9", "trainer.patience=1", "optimizer.lr=0.1"],
@@ -86,18 +88,31 @@ def same_stage(clean: RunDirectory, other: RunDirectory, stage: str) -> dict[str
     return facts
 
 
-@pytest.mark.parametrize("choice", CHOICES)
-def test_nothing_but_test_metrics_depends_on_the_test_rows(
+@pytest.fixture
+def both(
     once: Callable[[list[str]], RunDirectory],
     overrides: Callable[..., list[str]],
     tables: dict[str, Path],
-    choice: str,
-) -> None:
-    more = ["control=none", *CHOICES[choice]]
-    clean, other = (
-        once(overrides(tables["one"], path, TWO, *more))
-        for path in (tables["two"], poisoned(tables["two"]))
-    )
+) -> Both:
+    """Return ``both(role, change, modalities, *more)``: a run, and one whose table is changed."""
+
+    def run(
+        role: str, change: Callable[[Path], Path], modalities: tuple[str, ...], *more: str
+    ) -> tuple[RunDirectory, RunDirectory]:
+        table = {"source": "one", "target": "two"}[role]
+        changed = {**tables, table: change(tables[table])}
+        clean, other = (
+            once(overrides(each["one"], each["two"], modalities, "control=none", *more))
+            for each in (tables, changed)
+        )
+        return clean, other
+
+    return run
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_nothing_but_test_metrics_depends_on_the_test_rows(both: Both, choice: str) -> None:
+    clean, other = both("target", poisoned, TWO, *CHOICES[choice])
     facts = same_stage(clean, other, "target")
     assert epochs(clean) == epochs(other)
     if choice == "pattern":
@@ -115,19 +130,11 @@ def test_nothing_but_test_metrics_depends_on_the_test_rows(
 
 
 @pytest.mark.parametrize("mode", ["feature", "parameter"])
-def test_nothing_depends_on_how_long_the_test_rows_are(
-    once: Callable[[list[str]], RunDirectory],
-    overrides: Callable[..., list[str]],
-    tables: dict[str, Path],
-    mode: str,
-) -> None:
+def test_nothing_depends_on_how_long_the_test_rows_are(both: Both, mode: str) -> None:
     """Kept features have as many tokens as the longest row: that row may be one of the test."""
-    more = ["control=none", f"transfer={mode}", "fusion=mult"]
+    more = [f"transfer={mode}", "fusion=mult"]
     more += [f"{role}.audio.max_seconds=0.5" for role in ("source", "target")]
-    clean, other = (
-        once(overrides(tables["one"], path, ("audio", "text", "tabular"), *more))
-        for path in (tables["two"], lengthened(tables["two"]))
-    )
+    clean, other = both("target", lengthened, ("audio", "text", "tabular"), *more)
     same_stage(clean, other, "target")
     assert epochs(clean) == epochs(other)
 
@@ -145,17 +152,8 @@ OF_SOURCE = (
 
 
 @pytest.mark.parametrize("choice", OF_SOURCE)
-def test_nothing_of_the_target_depends_on_the_sources_test_rows(
-    once: Callable[[list[str]], RunDirectory],
-    overrides: Callable[..., list[str]],
-    tables: dict[str, Path],
-    choice: str,
-) -> None:
-    more = ["control=none", *CHOICES[choice]]
-    clean, other = (
-        once(overrides(path, tables["two"], TWO, *more))
-        for path in (tables["one"], poisoned(tables["one"]))
-    )
+def test_nothing_of_the_target_depends_on_the_sources_test_rows(both: Both, choice: str) -> None:
+    clean, other = both("source", poisoned, TWO, *CHOICES[choice])
     for stage in ("target",) if choice == "jointly" else ("source", "target"):
         same_stage(clean, other, stage)
     assert epochs(clean) == epochs(other)
@@ -163,16 +161,8 @@ def test_nothing_of_the_target_depends_on_the_sources_test_rows(
     assert before["target"]["metrics"] == after["target"]["metrics"]
 
 
-def test_this_poison_shows_where_rows_are_read(
-    once: Callable[[list[str]], RunDirectory],
-    overrides: Callable[..., list[str]],
-    tables: dict[str, Path],
-) -> None:
-    more = ["control=none", *CHOICES["pattern"]]
-    clean, other = (
-        once(overrides(path, tables["two"], TWO, *more))
-        for path in (tables["one"], poisoned(tables["one"], "train"))
-    )
+def test_this_poison_shows_where_rows_are_read(both: Both) -> None:
+    clean, other = both("source", partial(poisoned, split="train"), TWO, *CHOICES["pattern"])
     name = "encoders.image.stages.1.0.weight"
     one, two = (checkpoint.read(r.stage_file("source"))[0][name] for r in (clean, other))
     assert not torch.equal(one, two)
