@@ -147,12 +147,19 @@ def test_several_comparisons_share_the_error(comparisons: int, level: float) -> 
 @pytest.mark.parametrize("level", [0.95, 0.995])
 def test_without_a_sample_level_it_is_students_interval(count: int, level: float) -> None:
     values = np.random.default_rng(count).normal(0.1, 0.02, count)
-    low, high = studentised(values, np.zeros(1), level=level)
+    found = studentised(values, np.zeros(1), level=level)
     wanted = stats.ttest_rel(values, np.zeros(count)).confidence_interval(level)
-    width = wanted.high - wanted.low
-    slack = 0.08 if count == 2 else 0.03  # of draws; t of one degree of freedom has long tails
-    assert low == pytest.approx(wanted.low, abs=slack * width)
-    assert high == pytest.approx(wanted.high, abs=slack * width)
+    assert found == pytest.approx((wanted.low, wanted.high), rel=1e-9)
+    assert studentised(values, np.zeros(100), level=level, seed=9) == found  # nothing is drawn
+
+
+def test_where_seeds_explain_all_that_samples_show_it_is_students_interval() -> None:
+    shown = np.random.default_rng(3).normal(size=(3, 40))
+    shown -= shown.mean(0)  # the mean over seeds is the same for every sample
+    pairs = [pair(each, np.zeros(40)) for each in shown]
+    differences = [treated.value for treated, _ in pairs]
+    wanted = stats.ttest_1samp(differences, 0).confidence_interval(0.95)
+    assert over_seeds(pairs) == pytest.approx((wanted.low, wanted.high), rel=1e-9)
 
 
 def test_seeds_that_were_tested_on_other_samples_are_compared_as_wholes() -> None:
