@@ -3,6 +3,7 @@
     MmxError                exit 1
     ├── UsageError          exit 2    a command line that cannot be read
     ├── ConfigError         exit 2    every problem of a config, collected
+    ├── UnreadableFileError exit 1    a file that is not what its reader can handle
     ├── DataError           exit 1    a file, row or split that cannot be used
     ├── TransferError       exit 1    a source that does not fit its target
     ├── RunError            exit 1    a run directory that cannot be used
@@ -99,6 +100,25 @@ class ConfigError(MmxError):
         count = len(self.problems)
         head = "1 problem in the config" if count == 1 else f"{count} problems in the config"
         super().__init__("\n".join([head, *(str(problem) for problem in self.problems)]))
+
+
+class UnreadableFileError(MmxError):
+    """A file that is absent, too large, too deep, or not of the kind or format that it must be.
+
+    Args:
+        path: The file.
+        reason: Why it cannot be used, in words that follow its path.
+        missing: Whether it does not exist.
+        tip: What to type or do next.
+    """
+
+    def __init__(
+        self, path: object, reason: str, *, missing: bool = False, tip: str | None = None
+    ) -> None:
+        super().__init__(f"{path} {reason}", tip=tip)
+        self.path = str(path)
+        self.reason = reason
+        self.missing = missing
 
 
 class DataError(MmxError):

@@ -34,6 +34,7 @@ LAYERS = (  # top to bottom; parts of one layer do not import each other
     ),
     ("modalities",),
     ("config",),
+    ("untrusted",),
     ("paper", "errors", ""),
 )
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
