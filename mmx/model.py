@@ -135,7 +135,8 @@ class MultimodalModel(nn.Module):
     def output(self, features: dict[str, Features], present: dict[str, Tensor]) -> ModelOutput:
         """Return what an objective may ask of encoded features."""
         pooled = {name: each.pooled for name, each in features.items()}
-        return ModelOutput(self.decide(features, present), pooled, present)
+        fused = self.fused(features, present)
+        return ModelOutput(self.head(fused), pooled, present, fused)
 
     def for_fusion(self, features: Features) -> Features:
         """Return the features, with one token where the fusion reads none."""

@@ -21,11 +21,13 @@ class ModelOutput:
         pooled: Modality to the ``(B, D_m)`` pooled features; rows where it is absent may
             hold anything.
         present: Modality to ``(B,)`` bool.
+        fused: ``(B, D)`` what the head read; None where nobody asked for it.
     """
 
     outputs: Tensor
     pooled: dict[str, Tensor]
     present: dict[str, Tensor]
+    fused: Tensor | None = None
 
 
 class Criterion(nn.Module, ABC):

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from mmx.balance import Balance
 from mmx.modalities import Batch, Features, Stored
 from mmx.model import MultimodalModel
-from mmx.objectives import Criterion
+from mmx.objectives import Criterion, ModelOutput
 from mmx.training.data import Data, Rows, chunks
 from mmx.training.precision import Precision
 from mmx.training.randomness import generator, permutation
@@ -64,21 +64,24 @@ class BatchLoss:
             if self.balance is None:
                 output = self.model.output(features, present)
                 loss: Tensor = self.criterion(output, batch.target)
-                return loss + self._held(batch, features, output.outputs), batch
+                return loss + self._held(batch, features, output), batch
             mixed = self.balance.mix(features, present, batch.target, self.counts)
             said = self.model.output(mixed.features, present)
             loss = self.criterion(said, mixed.target)
             if mixed.other is not None:
                 other = self.criterion(said, mixed.other)
                 loss = mixed.share * loss + (1 - mixed.share) * other
-            loss = loss + self._held(batch, features, said.outputs)
+            loss = loss + self._held(batch, features, said)
         return loss, batch
 
-    def _held(self, batch: Batch, features: dict[str, Features], outputs: Tensor) -> Tensor | float:
+    def _held(
+        self, batch: Batch, features: dict[str, Features], output: ModelOutput
+    ) -> Tensor | float:
         """Return what the penalty says of a batch."""
         if self.penalty is None or self.penalty.of_weights:
             return 0.0
-        said: Tensor = self.penalty(Step(self.model, batch, features, outputs))
+        step = Step(self.model, batch, features, output.outputs, output.fused)
+        said: Tensor = self.penalty(step)
         self.penalties.append(said.detach())
         return said
 

@@ -197,7 +197,8 @@ class World:
         """Return what the model says of a batch, of its own in default of another."""
         batch = batch or self.batch
         features = self.model.encode(batch)
-        return Step(self.model, batch, features, self.model.decide(features, batch.present))
+        fused = self.model.fused(features, batch.present)
+        return Step(self.model, batch, features, self.model.head(fused), fused)
 
 
 @pytest.fixture

@@ -250,7 +250,8 @@ def test_it_says_whether_it_reads_outputs(world, bound, regularizer, name):
     for shift in (0, 1):
         here = world()
         penalty, step = bound(here, name), here.step()
-        found.append(value(penalty, replace(step, outputs=step.outputs.roll(shift, dims=0))))
+        outputs, fused = (x.roll(shift, dims=0) for x in (step.outputs, step.fused))
+        found.append(value(penalty, replace(step, outputs=outputs, fused=fused)))
     assert regularizer(name).reads_outputs == (not torch.equal(*found))
 
 

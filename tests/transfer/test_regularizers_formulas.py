@@ -597,21 +597,68 @@ def test_contrast(classes, seed):
     )
 
 
-def test_bi_tuning(world, bound):
-    here = world()
-    penalty = bound(here, "bi_tuning", strength=0.4, width=7, temperature=0.2)
-    step, y = here.step(), here.batch.target
-    n = len(y)
-    scores = torch.stack([torch.stack([step.outputs[j, y[i]] for j in range(n)]) for i in range(n)])
-    expected = naive_contrast(scores, y.tolist())
+def naive_bi_tuning(step, penalty, towards: Tensor) -> Tensor:
+    """Return R with loops, given the cosines ``(B, C)`` of rows with classes."""
+    y, n = step.batch.target, len(step.batch.target)
+    tau = penalty.temperature
+    scores = [[towards[j, y[i]] / tau for j in range(n)] for i in range(n)]
+    expected = naive_contrast(torch.stack([torch.stack(row) for row in scores]), y.tolist())
     for name in ("image", "tabular", "text"):
-        rows = here.batch.present[name]
+        rows = step.batch.present[name]
         e = penalty.projections[name](step.features[name].pooled[rows])
         e = torch.stack([each / each.norm() for each in e])
-        cosines = torch.stack([torch.stack([a @ b / 0.2 for b in e]) for a in e])
-        expected = expected + naive_contrast(cosines, y[rows].tolist()) / 3
+        found = torch.stack([torch.stack([a @ b / tau for b in e]) for a in e])
+        expected = expected + naive_contrast(found, y[rows].tolist()) / 3
+    return expected
+
+
+def cosine(one: list[Tensor], other: list[Tensor]) -> Tensor:
+    def length(x):
+        return sum(each**2 for each in x) ** 0.5
+
+    product = sum(a * b for a, b in zip(one, other, strict=True))
+    return product / (length(one) * length(other))
+
+
+def test_bi_tuning(world, bound):
+    """Both parts are of cosines over τ; the bias is the weight of an input that is always 1."""
+    here = world()
+    penalty = bound(here, "bi_tuning", strength=0.4, width=7, temperature=0.2)
+    step, head = here.step(), here.model.head
+    one = torch.ones((), dtype=torch.float64)
+    towards = torch.stack(
+        [
+            torch.stack(
+                [cosine([*h, one], [*head.weight[c], head.bias[c]]) for c in range(len(head.bias))]
+            )
+            for h in step.fused
+        ]
+    )
     assert penalty.projections["image"].weight.shape == (7, 8)
-    close(penalty(step), 0.4 * expected)
+    close(penalty(step), 0.4 * naive_bi_tuning(step, penalty, towards))
+
+
+def test_bi_tuning_of_a_fusion_that_decides_by_itself(world, bound):
+    here = world()
+    here.model.head = torch.nn.Identity()
+    penalty = bound(here, "bi_tuning", strength=0.4, width=7, temperature=0.2)
+    step = here.step()
+    axes = torch.eye(step.outputs.shape[1], dtype=torch.float64)
+    towards = torch.stack(
+        [torch.stack([cosine(list(o), list(axis)) for axis in axes]) for o in step.outputs]
+    )
+    close(penalty(step), 0.4 * naive_bi_tuning(step, penalty, towards))
+
+
+def test_the_scale_of_features_and_of_classes_has_no_say_in_bi_tuning(world, bound):
+    here = world()
+    penalty, step = bound(here, "bi_tuning"), here.step()
+    before = penalty(step).detach()
+    with torch.no_grad():
+        here.model.head.weight.mul_(5)
+        here.model.head.bias.mul_(5)
+    assert penalty.temperature == 0.07  # the authors'
+    close(penalty(step), before)
 
 
 def test_bi_tunings_projections_depend_on_the_seed_alone(world, regularizer):

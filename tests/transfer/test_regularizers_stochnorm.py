@@ -68,14 +68,14 @@ def test_evaluation_and_names_are_as_before(kind):
 
 
 @EACH
-def test_probability_zero_is_the_norm_itself(kind):
-    plain, changed = make(kind), make(kind, 0.0)
+def test_probability_one_is_the_norm_itself(kind):
+    plain, changed = make(kind), make(kind, 1.0)
     assert torch.equal(changed(*inputs(kind)), plain(*inputs(kind)))
 
 
 @EACH
-def test_probability_one_is_the_moving_statistics_before_the_batch(kind):
-    plain, changed = make(kind).eval(), make(kind, 1.0)
+def test_probability_zero_is_the_moving_statistics_before_the_batch(kind):
+    plain, changed = make(kind).eval(), make(kind, 0.0)
     torch.testing.assert_close(changed(*inputs(kind)), plain(*inputs(kind)), rtol=1e-12, atol=0)
 
 
@@ -118,6 +118,23 @@ def test_each_channel_is_one_or_the_other(kind):
     )
     for a, b in zip(one, other, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+
+
+def test_the_mean_over_draws_is_that_of_the_paper():
+    """E y = p · norm by the batch + (1 − p) · norm by the moving statistics, with P(s = 1) = p."""
+    p, (x,) = 0.8, inputs("2d")
+    by_batch, by_moving = make("2d")(x), make("2d").eval()(x)
+    changed = make("2d", p)
+    start = {name: tensor.clone() for name, tensor in changed.state_dict().items()}
+    torch.manual_seed(3)
+    passes, total = 4000, torch.zeros_like(x)
+    for _ in range(passes):
+        changed.load_state_dict(start)
+        total += changed(x).detach()
+    part = (total / passes - by_moving) / (by_batch - by_moving)  # of the batch's statistics
+    each = part.transpose(0, 1).flatten(1)
+    torch.testing.assert_close(each, each[:, :1].expand_as(each), rtol=1e-6, atol=1e-6)
+    assert each[:, 0].tolist() == pytest.approx([p] * 4, abs=5 * (p * (1 - p) / passes) ** 0.5)
 
 
 def test_draws_come_from_the_global_generator():

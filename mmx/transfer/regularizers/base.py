@@ -85,12 +85,14 @@ class Step:
         batch: As the model read it, augmentation included.
         features: f, what the model's encoders said of it.
         outputs: ``(B, C)`` of the model.
+        fused: ``(B, D)`` of which the head made them; None where only weights are looked at.
     """
 
     model: nn.Module
     batch: Batch
     features: dict[str, Features]
     outputs: Tensor
+    fused: Tensor | None = None
 
 
 class Penalty(nn.Module, ABC):

@@ -23,25 +23,30 @@ from mmx.transfer.regularizers.features import (
 
 
 class BiTuning(Regularizer):
-    """Uses the labels twice more: on the structure among the outputs and among the features.
+    """Uses the labels twice more: on the structure among the classes and among the features.
 
-        R = L(o_{j,y_i}) + mean_m L(e_mi · e_mj / τ)
+        R = L(w_{y_i} · h_j / τ) + mean_m L(e_mi · e_mj / τ)
         L(s_ij) = 1/n Σ_i [ln mean_j exp(s_ij) − mean_{j: y_j = y_i} s_ij]
 
     The first part is the contrastive half of the contrastive cross-entropy (the other half is
-    the objective): class y_i, as the outputs o know it, is to find its rows among all rows of
-    the batch. The second is the categorical contrastive loss of e_m = P_m f_m / ‖P_m f_m‖, in
-    which a row is to find those of its class, over the rows that have modality m. The
-    projections P_m train along and serve training alone.
+    the objective): class y_i is to find its rows among all rows of the batch. h is what the
+    head reads, with a 1 behind it, and w_c the head's weights of class c, with their bias
+    behind them, each of length 1. Where a fusion decides by itself there is no such head: h is
+    then the outputs, of length 1, and w_c the direction of output c. The second part is the
+    categorical contrastive loss of e_m = P_m f_m / ‖P_m f_m‖, in which a row is to find those
+    of its class, over the rows that have modality m. The projections P_m train along and serve
+    training alone. Lengths and temperature are those of the authors' code.
 
-    Keys are the rows of the batch, the row itself among them: there is no queue and no second
-    encoder as in the paper. A mean over anchors, of a mean over keys in place of the usual
-    sum, which only takes off ln n: a batch twice over has the same value. It may be negative.
+    It differs from the paper in its keys: they are the rows of the batch, the row itself among
+    them, in place of a queue of rows that a second, slower encoder has seen. Gradients
+    therefore reach the keys, and w as well. A mean over anchors, of a mean over keys in place
+    of the usual sum, which only takes off ln n: a batch twice over has the same value. It may
+    be negative.
 
     Args:
         strength: λ.
         width: Of the projections.
-        temperature: τ.
+        temperature: τ, of both parts.
 
     Reference: Zhong et al. 2020, arXiv 2011.06182.
     """
@@ -102,8 +107,8 @@ class BiTuningPenalty(Penalty):
         """Return the penalty; see :class:`~mmx.transfer.regularizers.base.Penalty`."""
         batch, terms = step.batch, []
         with full_precision(step):
-            outputs = full(step.outputs)
-            of_classes = contrast(outputs[:, batch.target].T, batch.target)
+            scores = cosines(step) / self.temperature  # (B, C)
+            of_classes = contrast(scores[:, batch.target].T, batch.target)
             for name, projection in self.projections.items():
                 x = full(rows_with(name, batch, step.features[name].pooled))
                 if len(x):
@@ -111,6 +116,24 @@ class BiTuningPenalty(Penalty):
                     classes = rows_with(name, batch, batch.target)
                     terms.append(contrast(e @ e.T / self.temperature, classes))
             return self.strength * of_classes + weighted_mean(self.strength, terms, step)
+
+
+def cosines(step: Step) -> Tensor:
+    """Return ``(B, C)`` the cosine of what the head reads of each row with each class's weights.
+
+    The bias counts as the weight of an input that is always 1. Without a linear head, it is
+    the cosine of the outputs with each output's own direction.
+    """
+    head = step.model.head
+    if step.fused is None or not isinstance(head, nn.Linear):
+        return F.normalize(full(step.outputs), dim=1)
+    x, weight = full(step.fused), full(head.weight)
+    x = torch.cat([x, x.new_ones(len(x), 1)], dim=1)  # (B, D + 1)
+    if head.bias is not None:
+        weight = torch.cat([weight, full(head.bias)[:, None]], dim=1)
+    else:
+        weight = F.pad(weight, (0, 1))
+    return F.normalize(x, dim=1) @ F.normalize(weight, dim=1).T
 
 
 def contrast(scores: Tensor, classes: Tensor) -> Tensor:

@@ -20,17 +20,18 @@ from mmx.transfer.regularizers.features import nothing
 class Stochnorm(Regularizer):
     """Normalises each channel by the batch or by the moving statistics, at random.
 
-        y_c = s_c · norm(x_c; μ̂_c, σ̂²_c) + (1 − s_c) · norm(x_c; μ_c, σ²_c),  s_c ~ Bernoulli(p)
+        y_c = s_c · norm(x_c; μ_c, σ²_c) + (1 − s_c) · norm(x_c; μ̂_c, σ̂²_c),  s_c ~ Bernoulli(p)
 
     in training, for every batch norm of the encoders that came from the source and trains;
-    μ̂, σ̂² are the moving statistics before this batch, which start as the source's and are
-    updated as ever, μ, σ² those of the batch. s_c is drawn for each channel of each layer and
-    forward pass, from torch's global generator. Half of the channels are thus held near the
-    source, and a few rows decide less. Evaluation is plain batch norm, and the tensors keep
-    their names. It changes the network, not the loss: there is no λ, and the penalty is 0.
+    μ, σ² are the statistics of the batch, μ̂, σ̂² the moving ones before this batch, which start
+    as the source's and are updated as ever. s_c is drawn for each channel of each layer and
+    forward pass, from torch's global generator. At p = ½ half of the channels are thus held
+    near the source, and a few rows decide less. Evaluation is plain batch norm, and the tensors
+    keep their names. It changes the network, not the loss: there is no λ, and the penalty is 0.
 
     Args:
-        probability: p; 0 is plain batch norm.
+        probability: p, the chance of the batch's statistics, as in the paper: 1 is plain batch
+            norm, 0 the moving statistics alone.
 
     Reference: Kou et al. 2020, Stochastic normalization.
     """
@@ -77,7 +78,7 @@ class Stochastic(_BatchNorm):
     """What stochastic normalisation adds to a batch norm; always mixed into another.
 
     Attributes:
-        probability: p.
+        probability: p, of the batch's statistics.
     """
 
     probability: float
@@ -94,8 +95,8 @@ class Stochastic(_BatchNorm):
         mean, variance = self.running_mean.clone(), self.running_var.clone()
         by_batch = super().forward(x, *others)  # moves the statistics
         by_moving = F.batch_norm(x, mean, variance, self.weight, self.bias, eps=self.eps)
-        chosen = torch.rand(self.num_features, device=x.device) < self.probability
-        return torch.where(chosen.view(-1, *[1] * (x.ndim - 2)), by_moving, by_batch)
+        moving = torch.rand(self.num_features, device=x.device) < 1 - self.probability
+        return torch.where(moving.view(-1, *[1] * (x.ndim - 2)), by_moving, by_batch)
 
 
 @cache
