@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from mmx.printable import one_line, printable
 from mmx.verbs import VERBS
 
 HELP = f"""\
@@ -58,9 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if debug:
             raise
         if isinstance(error, MmxError):
-            print(f"mmx: {error}", file=sys.stderr)
+            print(f"mmx: {printable(str(error))}", file=sys.stderr)
             return error.exit_code
-        print(f"mmx: {type(error).__name__}: {error}", file=sys.stderr)
+        print(f"mmx: {type(error).__name__}: {one_line(str(error))}", file=sys.stderr)
         print("  tip: the same command with --debug shows where", file=sys.stderr)
         return 1
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 from rich.table import Table
 
 from mmx.evaluation.chance import Chance
+from mmx.printable import one_line
 from mmx.runs.view import metrics_text, percent_or_number
+from mmx.terminal import Console
 
 OF_A_TRIAL = ("candidate", "epochs", "fate")
 """What a summary says of a trial beside its metric."""
@@ -80,7 +82,7 @@ def _classes_text(found: dict[str, Any]) -> str:
     if not recalls:
         return text
     worst = min(recalls, key=lambda name: recalls[name])
-    return f"{text}, lowest recall {recalls[worst]:.3f} ({worst})"
+    return f"{text}, lowest recall {recalls[worst]:.3f} ({one_line(worst)})"
 
 
 def control_text(name: str, control: dict[str, Any]) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader
 from rich.table import Table
 from rich.text import Text
 
+from mmx.csv_text import csv_text
 from mmx.runs import plots
 from mmx.runs.atomic import write_json, write_text
 from mmx.runs.gains import (
@@ -122,11 +121,9 @@ def notes(gains: Gains) -> list[str]:
 def write(path: Path, gains: Gains) -> None:
     """Write ``gains.csv``, ``gains.json`` and ``gains.html`` into a sweep's directory."""
     lines = [{**each.group, **each.numbers()} for each in gains.found]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(lines[0]), restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
-    write_text(path / "gains.csv", text.getvalue())
+    heads = list(lines[0])
+    rows = [[line.get(head) for head in heads] for line in lines]
+    write_text(path / "gains.csv", csv_text([heads, *rows]))
     write_json(path / "gains.json", gains.data())
     pages = Environment(loader=PackageLoader("mmx.runs", "."), autoescape=True)
     html = pages.get_template("suite.html.jinja").render(run=path.name, sheet=sheet(gains))

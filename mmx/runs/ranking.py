@@ -8,9 +8,7 @@ The id follows from the candidates, so the same command goes on where it was int
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import math
 import shutil
 import statistics
@@ -21,6 +19,7 @@ from typing import Any
 
 from rich.table import Table
 
+from mmx.csv_text import csv_text
 from mmx.runs.atomic import make_folder, write_json, write_text
 from mmx.runs.directory import RunDirectory
 
@@ -177,13 +176,10 @@ class Ranking:
             for each in found
         ]
         write_json(self.path / "ranking.json", {**facts, "candidates": entries})
-        text = io.StringIO()
         rows = [_row(each) for each in found]
         names = list(dict.fromkeys(name for row in rows for name in row))
-        writer = csv.DictWriter(text, names, restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        write_text(self.path / "ranking.csv", text.getvalue())
+        lines: list[Sequence[Any]] = [names, *([row.get(name) for name in names] for row in rows)]
+        write_text(self.path / "ranking.csv", csv_text(lines))
         return self.path / "ranking.csv"
 
 

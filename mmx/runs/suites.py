@@ -5,8 +5,6 @@ A :class:`Sheet` holds all three; the page is self-contained.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader
 from rich.table import Table
 
+from mmx.csv_text import csv_text
 from mmx.evaluation.importance import Importance
 from mmx.evaluation.robustness import Curve
 from mmx.evaluation.subsets import Subset, SubsetAnswers
@@ -252,10 +251,7 @@ def write(directory: RunDirectory, sheet: Sheet) -> Path:
     """Write ``eval/<suite>.csv`` and ``eval/<suite>.html``, and return the page."""
     folder = directory.path / "eval"
     folder.mkdir(exist_ok=True)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([sheet.columns, *sheet.rows])
-    write_text(folder / f"{sheet.name}.csv", text.getvalue())
+    write_text(folder / f"{sheet.name}.csv", csv_text([sheet.columns, *sheet.rows]))
     pages = Environment(loader=PackageLoader("mmx.runs", "."), autoescape=True)
     html = pages.get_template("suite.html.jinja").render(run=directory.path.name, sheet=sheet)
     path = folder / f"{sheet.name}.html"

@@ -7,9 +7,7 @@ The id follows from the jobs, so the same command finds what it has done before.
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import math
 import shlex
 import statistics
@@ -23,6 +21,7 @@ from filelock import FileLock
 from rich.table import Table
 from rich.text import Text
 
+from mmx.csv_text import csv_text
 from mmx.runs.atomic import make_folder, read_json, write_json, write_text
 from mmx.runs.directory import RunDirectory
 from mmx.runs.manifest import code_digest
@@ -100,11 +99,8 @@ class Sweep:
     def write_summary(self, rows: Sequence[dict[str, Any]]) -> None:
         """Write ``summary.csv``, one line for each job."""
         names = list(dict.fromkeys(name for row in rows for name in row))
-        text = io.StringIO()
-        writer = csv.DictWriter(text, names, restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        write_text(self.path / "summary.csv", text.getvalue())
+        lines: list[Sequence[Any]] = [names, *([row.get(name) for name in names] for row in rows)]
+        write_text(self.path / "summary.csv", csv_text(lines))
 
 
 def plan(output: Path, jobs: Sequence[tuple[str, str]], where: Path | None) -> Sweep:

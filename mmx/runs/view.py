@@ -6,7 +6,7 @@ import multiprocessing
 import time
 from types import TracebackType
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.progress import (
     BarColumn,
@@ -18,6 +18,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from mmx.terminal import Console
 from mmx.training.events import Event
 
 UNBOUNDED = ("loss", "penalty", "mse", "mae", "r2")
@@ -79,12 +80,12 @@ class LiveView:
     def __init__(self, console: Console) -> None:
         self.console = console
         self.bars = Progress(
-            TextColumn("{task.fields[stage]:8s}"),
+            TextColumn("{task.fields[stage]:8s}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
+            TextColumn("{task.fields[rate]}", markup=False),
             TimeRemainingColumn(compact=True, elapsed_when_finished=True),
-            TextColumn("{task.fields[metrics]}"),
+            TextColumn("{task.fields[metrics]}", markup=False),
             console=console,
         )
         self.note = Text("", style="dim", overflow="ellipsis", no_wrap=True)

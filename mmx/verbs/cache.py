@@ -19,12 +19,12 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from mmx.errors import RunError, UsageError, closest
+from mmx.printable import printable
 from mmx.runs.cache import Artifact, Cache, location, readable_bytes
+from mmx.terminal import Console
 from mmx.verbs.arguments import Parser
 
 ACTIONS = ("ls", "rm", "verify")
@@ -85,7 +85,7 @@ def _list(cache: Cache, given: Namespace) -> int:
         table.add_row(
             artifact.key[:KEY_SHOWN],
             artifact.kind,
-            escape(artifact.what) or "(damaged)",
+            artifact.what or "(damaged)",
             artifact.created[:16].replace("T", " "),
             datetime.fromtimestamp(artifact.used).strftime("%Y-%m-%d %H:%M"),
             readable_bytes(artifact.bytes),
@@ -153,7 +153,7 @@ def _discard(cache: Cache, kept: Sequence[Artifact]) -> list[Artifact]:
         if gone:
             removed.append(artifact)
         else:
-            print(f"in use, not removed: {_label(artifact)}", file=sys.stderr)
+            print(printable(f"in use, not removed: {_label(artifact)}"), file=sys.stderr)
     return removed
 
 
@@ -163,7 +163,7 @@ def _verify(cache: Cache, given: Namespace) -> int:
         checked.append(artifact)
         if damage is not None:
             damaged.append(artifact)
-            print(f"damaged: {_label(artifact)}: {damage}")
+            print(printable(f"damaged: {_label(artifact)}: {damage}"))
     print(f"{_count(checked)} read, {len(damaged)} damaged")
     if damaged and given.remove:
         print(f"removed {_count(_discard(cache, damaged))}")

@@ -12,11 +12,10 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from mmx.errors import RunError
 from mmx.runs.compare import Comparison, compare
 from mmx.runs.directory import RunDirectory
+from mmx.terminal import Console
 from mmx.verbs.arguments import Parser
 
 MOST = 12

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from rich.console import Console
 from rich.markup import escape
 
+from mmx.terminal import Console
 from mmx.verbs.arguments import Parser
 
 PACKAGES = (
@@ -61,7 +61,9 @@ def main(arguments: Sequence[str]) -> int:
     marks = {"ok": "[green]ok  [/]", "note": "[yellow]note[/]", "bad": "[red]bad [/]"}
     for finding in findings:
         found = escape(finding.found)  # a folder may be called [old]
-        console.print(f"{marks[finding.state]} {finding.name:16s} {found}", soft_wrap=True)
+        console.print(
+            f"{marks[finding.state]} {finding.name:16s} {found}", markup=True, soft_wrap=True
+        )
         if finding.advice:
             console.print(
                 f"     -> {finding.advice}", markup=False, highlight=False, soft_wrap=True

@@ -15,7 +15,6 @@ from argparse import Namespace
 from collections.abc import Sequence
 
 import torch
-from rich.console import Console
 from torch import Tensor
 
 from mmx.errors import UsageError
@@ -28,6 +27,7 @@ from mmx.objectives import Criterion
 from mmx.runs.directory import RunDirectory
 from mmx.stages import load_trained, open_trained
 from mmx.stages.build import attach_criterion
+from mmx.terminal import Console
 from mmx.training import checkpoint
 from mmx.training.precision import Precision
 from mmx.training.randomness import make_deterministic

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from rich.console import Console
 from torch import Tensor
 
 from mmx.errors import Problem, UsageError, closest
@@ -19,6 +18,7 @@ from mmx.model import MultimodalModel
 from mmx.runs import suites
 from mmx.runs.directory import RunDirectory
 from mmx.tasks import Target
+from mmx.terminal import Console
 from mmx.training.data import Data
 from mmx.training.precision import Precision
 

@@ -6,12 +6,11 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from mmx.errors import RunError
 from mmx.runs import index
+from mmx.terminal import Console
 from mmx.verbs.arguments import Parser
 
 COLUMNS = ("run", "status", "source", "target", "transfer", "fusion", "seed")
@@ -50,7 +49,7 @@ def main(arguments: Sequence[str]) -> int:
             f"{entry['seconds']:.1f}" if entry["seconds"] is not None else "",
             *([_short(entry.get("error") or "")] if failed else []),
         ]
-        table.add_row(*map(Text, cells))  # an error that names [a,b] would be read as markup
+        table.add_row(*cells)
     if not console.is_terminal:
         console.width = 320
     console.print(table)

@@ -8,8 +8,6 @@ of them, for runs on one such modality. Each line names the row or file, the pre
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mmx.csv_text import csv_text
 from mmx.errors import UsageError
 from mmx.evaluation.metrics import decide
 from mmx.evaluation.predict import predict
@@ -125,11 +124,7 @@ def as_csv(
         chances = outputs.softmax(1) if target.kind == "classes" else torch.sigmoid(outputs)
         for index, name in enumerate(target.classes):
             columns[f"p({name})"] = [f"{chance:.6f}" for chance in chances[:, index].tolist()]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(zip(*columns.values(), strict=True))
-    return text.getvalue()
+    return csv_text([list(columns), *zip(*columns.values(), strict=True)])
 
 
 def readable(values: Tensor, target: Target) -> list[object]:

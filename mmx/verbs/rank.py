@@ -36,8 +36,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from mmx.config.signature import parameters
 from mmx.errors import ConfigError, Interrupted, MmxError, Problem, UsageError
 from mmx.experiment.fingerprint import essence
@@ -47,6 +45,7 @@ from mmx.runs.ranking import Candidate, Ranking
 from mmx.runs.view import view
 from mmx.stages.begin import context_of
 from mmx.stages.rank import rank
+from mmx.terminal import Console
 from mmx.training.events import StopRequest, stop_on_signals
 from mmx.transfer.auto import Auto
 from mmx.verbs.arguments import allowed_packages

@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from mmx import execution
 from mmx.config import check, compose
 from mmx.config.compose import Composed
@@ -19,6 +17,7 @@ from mmx.errors import ConfigError, Problem, RunError
 from mmx.experiment import assemble
 from mmx.runs.directory import RunDirectory, read_config
 from mmx.runs.view import view
+from mmx.terminal import Console
 from mmx.verbs.arguments import Parser, allowed_packages, keep_threads
 from mmx.verbs.compare import say
 from mmx.verbs.preflight import Job, look_for_devices, sweep_without_flag, unread

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from rich.console import Console
-
 from mmx import execution
 from mmx.errors import ConfigError, RunError
 from mmx.experiment import assemble
@@ -14,6 +12,7 @@ from mmx.runs import answer
 from mmx.runs.directory import RunDirectory
 from mmx.runs.manifest import code_digest, surroundings
 from mmx.runs.view import view
+from mmx.terminal import Console
 from mmx.training.precision import choose_device
 from mmx.verbs.arguments import Parser, allowed_packages, keep_threads
 from mmx.verbs.train_single import conclude

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from mmx import execution
 from mmx.config.compose import Composed
 from mmx.config.launch import launch
@@ -14,6 +12,7 @@ from mmx.experiment import assemble
 from mmx.runs import answer
 from mmx.runs.directory import RunDirectory
 from mmx.runs.view import view
+from mmx.terminal import Console
 from mmx.verbs.train_line import Line
 
 

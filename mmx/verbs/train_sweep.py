@@ -7,14 +7,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
-
 from mmx.config.compose import Composed
 from mmx.config.launch import launch
 from mmx.experiment import assemble
 from mmx.runs import gains_page, sweep
 from mmx.runs.gains import gains
 from mmx.runs.sweep import Sweep
+from mmx.terminal import Console
 from mmx.verbs.preflight import Job
 from mmx.verbs.train_line import Line
 from mmx.verbs.train_single import run_one, say_failure

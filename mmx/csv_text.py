@@ -1,0 +1,42 @@
+"""Rows as CSV text that a spreadsheet shows and does not run.
+
+A spreadsheet takes a cell that begins with ``=``, ``+``, ``-`` or ``@`` for a formula, which
+can call programs. Such a cell is written with an apostrophe before it, unless it is a number;
+:func:`plain_cell` takes the apostrophe away again. A cell that has such an apostrophe of its
+own gets another, so that every cell is read back as it was.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Sequence
+
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(inf|nan)", re.IGNORECASE | re.ASCII)
+FORMULA = re.compile("'*([\t\r\n]|\\s*[=+\\-@＝＋－＠])")
+"""How a cell begins that is run, or that is one with apostrophes before it."""
+
+
+def csv_text(rows: Iterable[Sequence[object]]) -> str:
+    """Return rows as CSV, one line each; None is an empty cell."""
+    lines = []
+    for row in rows:
+        line = io.StringIO(newline="")
+        # With another end of line, a bare carriage return in a cell would not be quoted.
+        csv.writer(line, lineterminator="\r\n").writerow([safe_cell(cell) for cell in row])
+        lines.append(line.getvalue().removesuffix("\r\n") + "\n")
+    return "".join(lines)
+
+
+def safe_cell(cell: object) -> object:
+    """Return what is written for a cell."""
+    if not isinstance(cell, str):
+        return cell
+    cell = cell.encode("utf-8", "backslashreplace").decode()  # bytes of a name that are no text
+    return f"'{cell}" if FORMULA.match(cell) and not NUMBER.fullmatch(cell) else cell
+
+
+def plain_cell(cell: str) -> str:
+    """Return the text that a cell was written for."""
+    return cell[1:] if cell.startswith("'") and FORMULA.match(cell) else cell

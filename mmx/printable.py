@@ -1,0 +1,32 @@
+r"""Text of somebody else, as a terminal may show it.
+
+Names of classes, columns and files reach the screen from data and from runs of others. A
+terminal obeys what it takes for a command: ``ESC [ 2 J`` clears the screen, U+202E turns the
+direction of reading. Such characters are shown by their number instead, as ``\x1b``.
+"""
+
+from __future__ import annotations
+
+import re
+
+OBEYED = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 but tab and newline, DEL, C1
+    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # directions of reading
+    "\u2028\u2029\ufeff"  # separators of lines and paragraphs; byte order mark
+    "\ud800-\udfff]"  # bytes of a file name that are no text: they cannot be written
+)
+
+
+def printable(text: str) -> str:
+    """Return text with all that a terminal obeys shown by its number; its lines stay lines."""
+    return OBEYED.sub(lambda found: _number(found[0]), text)
+
+
+def one_line(text: str) -> str:
+    r"""Return the same on one line: a newline is shown as ``\n``, a tab as ``\t``."""
+    return printable(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def _number(character: str) -> str:
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
