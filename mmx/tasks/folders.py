@@ -1,53 +1,66 @@
-"""Pictures in one folder a class."""
+"""Pictures in one folder a class; what is not read is counted."""
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from mmx.errors import DataError
 from mmx.modalities.image import ImageColumn
-from mmx.tasks.base import Samples
-
-PICTURES = frozenset(
-    {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
-)
+from mmx.modalities.suffixes import PICTURES, counts_as, is_hidden
+from mmx.tasks.base import Samples, listed
+from mmx.tasks.split_names import split_of
 
 
-@dataclass(frozen=True)
+@dataclass
 class Folder:
-    """Pictures of one split: class to its files, sorted; and how many files are none."""
+    """Pictures of one split, and what else lies there.
 
-    files: dict[str, list[Path]]
-    others: int
+    Attributes:
+        path: The folder.
+        files: Class to its pictures, sorted.
+        deep: Those of them that lie in folders below their class.
+        loose: Pictures that lie in no class.
+        hidden: Pictures that are hidden, or lie in hidden folders.
+        others: Suffix to how many visible files are no pictures.
+    """
+
+    path: Path
+    files: dict[str, list[Path]] = field(default_factory=dict)
+    deep: list[Path] = field(default_factory=list)
+    loose: int = 0
+    hidden: int = 0
+    others: Counter[str] = field(default_factory=Counter)
 
 
 def list_folder(path: Path) -> Folder:
-    """Return the pictures below ``path``, one folder a class; hidden files do not count.
+    """Return the pictures below ``path``, one folder a class.
+
+    Pictures in folders below a class count as of that class.
 
     Raises:
-        DataError: There is no class folder, or one without any picture.
+        DataError: There is no class folder, or one without any picture of its own, or one
+            that holds splits.
     """
-    files: dict[str, list[Path]] = {}
-    others = 0
-    for folder in sorted(_entries(path, folders=True)):
-        names = _entries(path / folder, folders=False)
-        pictures = sorted(name for name in names if Path(name).suffix.lower() in PICTURES)
-        if not pictures:
-            raise DataError(
-                f"{path / folder} holds no picture; accepted: {', '.join(sorted(PICTURES))}",
-                tip="every folder here is taken as a class: remove those that are none",
-            )
-        others += len(names) - len(pictures)
-        files[folder] = [path / folder / name for name in pictures]
-    if not files:
+    folder = Folder(path)
+    folder.loose = len(_sort_out(folder, path))
+    for name in visible_folders(path):
+        direct = _sort_out(folder, path / name)
+        below = [picture for deep in _below(path / name) for picture in _sort_out(folder, deep)]
+        _check_class(path / name, direct, below)
+        folder.files[name] = sorted(direct, key=lambda file: file.name) + sorted(below)
+        folder.deep += below
+    folder.hidden = count_pictures(path, hidden=True)
+    if not folder.files:
+        loose = f" but {folder.loose} pictures" if folder.loose else ""
         raise DataError(
-            f"{path} holds no folder; pictures are expected in one folder a class",
+            f"{path} holds no folder{loose}; pictures are expected in one folder a class",
             tip=f"move them to {path}/<class>/<picture>",
         )
-    return Folder(files, others)
+    return folder
 
 
 def samples_of(splits: Mapping[str, Folder]) -> Samples:
@@ -62,17 +75,98 @@ def samples_of(splits: Mapping[str, Folder]) -> Samples:
             pictures += paths
             labels += [classes.index(name)] * len(paths)
         rows[split] = np.arange(start, len(pictures), dtype=np.int64)
-    others = sum(folder.others for folder in splits.values())
-    notes = (f"{others} files that are no pictures were passed over",) if others else ()
     values = np.array(labels, dtype=np.int64)
+    notes = _notes(list(splits.values()))
     return Samples({"image": ImageColumn(pictures)}, values, tuple(classes), rows, notes)
 
 
-def _entries(path: Path, *, folders: bool) -> list[str]:
-    """Return the names of the visible folders, or of the visible files, of a folder."""
+def visible_folders(path: Path) -> list[str]:
+    """Return the names of the folders in a folder, sorted, without hidden ones."""
     with os.scandir(path) as found:
-        return [
-            entry.name
-            for entry in found
-            if not entry.name.startswith(".") and entry.is_dir() == folders
-        ]
+        return sorted(entry.name for entry in found if entry.is_dir() and not is_hidden(entry.name))
+
+
+def count_pictures(path: Path, *, hidden: bool = False) -> int:
+    """Return how many pictures lie at any depth below a folder.
+
+    Args:
+        path: The folder.
+        hidden: Count those that are hidden or in hidden folders, else the others.
+    """
+    count = 0
+    for at, _, names in os.walk(path):
+        inside = any(is_hidden(part) for part in Path(at).relative_to(path).parts)
+        count += sum(
+            (inside or is_hidden(name)) == hidden and counts_as(Path(name), "image")
+            for name in names
+        )
+    return count
+
+
+def direct_files(path: Path) -> list[Path]:
+    """Return the visible files directly in a folder."""
+    with os.scandir(path) as found:
+        return [path / e.name for e in found if not e.is_dir() and not is_hidden(e.name)]
+
+
+def _sort_out(folder: Folder, path: Path) -> list[Path]:
+    """Return the pictures directly in ``path``; count the other files."""
+    pictures = []
+    for file in direct_files(path):
+        if counts_as(file, "image"):
+            pictures.append(file)
+        else:
+            folder.others[file.suffix.lower() or file.name] += 1
+    return pictures
+
+
+def _below(path: Path) -> Iterator[Path]:
+    """Yield the visible folders at any depth; links are not followed, since they may go up."""
+    for name in visible_folders(path):
+        if not (path / name).is_symlink():
+            yield path / name
+            yield from _below(path / name)
+
+
+def _check_class(path: Path, direct: list[Path], below: list[Path]) -> None:
+    splits = [name for name in visible_folders(path) if split_of(name)]
+    if splits and below:
+        raise DataError(
+            f"{path} holds a folder '{splits[0]}', which is the name of a split; "
+            "splits are expected above the classes",
+            tip=f"move the pictures to {path.parent / splits[0] / path.name}",
+        )
+    if below and not direct:
+        first = min(below).parent
+        raise DataError(
+            f"{path} holds no picture itself, but {len(below)} below it, such as in {first}; "
+            "pictures are expected in <class>/<picture>",
+            tip=f"target.path={path} where that folder holds the classes, or move the pictures up",
+        )
+    if not direct:
+        raise DataError(
+            f"{path} holds no picture; accepted: {', '.join(sorted(PICTURES))}",
+            tip="every folder here is taken as a class: remove those that are none",
+        )
+
+
+def _notes(folders: list[Folder]) -> tuple[str, ...]:
+    """Return what was left out, and what was taken from deeper folders, one line each."""
+    notes = []
+    others: Counter[str] = sum((folder.others for folder in folders), Counter())
+    if others:
+        kinds = listed([kind for kind, _ in others.most_common()], 5)
+        notes.append(f"{others.total()} files that are no pictures were left out ({kinds})")
+    if hidden := sum(folder.hidden for folder in folders):
+        notes.append(f"{hidden} hidden pictures were left out")
+    notes += [
+        f"{folder.loose} pictures directly in {folder.path} belong to no class and were left out"
+        for folder in folders
+        if folder.loose
+    ]
+    if deep := [picture for folder in folders for picture in folder.deep]:
+        notes.append(
+            f"{len(deep)} pictures lie in folders below their class, such as {deep[0].parent}, "
+            "and count as of that class"
+        )
+    return tuple(notes)

@@ -1,21 +1,25 @@
 """Your own pictures, in one folder a class."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from mmx.errors import DataError
 from mmx.modalities import Modality
 from mmx.modalities.image import Image
+from mmx.modalities.suffixes import counts_as
 from mmx.tasks.base import Samples, Share, Task, cut_test, override, replace_splits
-from mmx.tasks.folders import list_folder, samples_of
+from mmx.tasks.folders import count_pictures, direct_files, list_folder, samples_of, visible_folders
+from mmx.tasks.split_names import split_of
 
 
 @dataclass(kw_only=True, eq=False)
 class ImageFolder(Task):
     """Pictures in ``{train,val,test}/<class>/`` or, without splits, in ``<class>/``.
 
-    ``val`` and ``test`` may be lacking: they are then cut from the training rows.
+    The folders of splits may have other names for them, such as ``valid`` or ``Testing``.
+    ``val`` and ``test`` may be lacking: they are then cut from the training rows. What is
+    not read is noted.
 
     Args:
         path: The folder.
@@ -40,12 +44,78 @@ class ImageFolder(Task):
                 f"{self.name}: there is no folder {path}",
                 tip=override("path", "<folder of class folders>"),
             )
-        if (path / "train").is_dir():
-            names = [name for name in ("train", "val", "test") if (path / name).is_dir()]
-            samples = samples_of({name: list_folder(path / name) for name in names})
+        folders = split_folders(path)
+        if folders:
+            samples = samples_of({split: list_folder(path) for split, path in folders.items()})
+            samples = replace(samples, notes=(*samples.notes, *_left_out(path, folders)))
         else:
             samples = samples_of({"train": list_folder(path)})
         if "test" in samples.splits:
             return samples
         cut = cut_test(samples.values, self.test_fraction, samples.splits["train"])
         return replace_splits(samples, {**samples.splits, **cut})
+
+
+def split_folders(path: Path) -> dict[str, Path]:
+    """Return the folder of each split in ``path``; empty where its folders are the classes.
+
+    Raises:
+        DataError: Two folders name the same split, or none of those that name one is for
+            training.
+    """
+    found: dict[str, Path] = {}
+    for name in visible_folders(path):
+        split = split_of(name)
+        if split is None:
+            continue
+        if split in found:
+            raise DataError(
+                f"{found[split]} and {path / name} are both the {split} split",
+                tip="move the pictures of one into the other, or rename it",
+            )
+        found[split] = path / name
+    order = ("train", "val", "test")
+    splits: dict[str, Path] = {name: found[name] for name in order if name in found}
+    if not splits or _are_classes(path, splits):
+        return {}
+    if "train" not in splits:
+        raise DataError(
+            f"{path} holds {', '.join(folder.name for folder in splits.values())}, "
+            "but no folder train",
+            tip=f"move the pictures to train on to {path}/train/<class>/<picture>",
+        )
+    return splits
+
+
+def _are_classes(path: Path, splits: dict[str, Path]) -> bool:
+    """Return whether folders that have the name of a split are classes that happen to have it.
+
+    They are where they hold pictures and no folders, and another folder holds pictures too.
+    """
+    others = [path / name for name in visible_folders(path) if split_of(name) is None]
+    flat = all(_holds_pictures(one) and not visible_folders(one) for one in splits.values())
+    return flat and any(map(_holds_pictures, others))
+
+
+def _holds_pictures(path: Path) -> bool:
+    return any(counts_as(file, "image") for file in direct_files(path))
+
+
+def _left_out(path: Path, folders: dict[str, Path]) -> list[str]:
+    """Return how many pictures lie outside the splits, one note for each place."""
+    read = {folder.name for folder in folders.values()}
+    counts = {
+        name: count_pictures(path / name) for name in visible_folders(path) if name not in read
+    }
+    notes = [
+        f"{count} pictures in {path / name} were left out; the splits are {', '.join(sorted(read))}"
+        for name, count in counts.items()
+        if count
+    ]
+    hidden = count_pictures(path, hidden=True)
+    hidden -= sum(count_pictures(one, hidden=True) for one in folders.values())
+    if hidden:
+        notes.append(f"{hidden} hidden pictures in {path} were left out")
+    if loose := sum(counts_as(file, "image") for file in direct_files(path)):
+        notes.append(f"{loose} pictures directly in {path} belong to no split and were left out")
+    return notes

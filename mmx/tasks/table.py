@@ -17,19 +17,10 @@ from mmx.modalities.text import TextColumn
 from mmx.tasks import labels
 from mmx.tasks.base import Kind, Samples, Share, Task, cut_test, listed, override
 from mmx.tasks.cells import Cells, as_text, open_table
+from mmx.tasks.split_names import SPLITS, split_of
 from mmx.tasks.splits import RowNumbers
 
 MODALITIES = ("image", "audio", "text", "tabular")
-
-SPLITS = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "dev": "val",
-    "test": "test",
-}
 
 Texts = dict[str, list[str | None]]
 
@@ -269,13 +260,14 @@ class Table(Task):
         if self.split is None:
             return cut_test(values, self.test_fraction, rows)
         said = texts[self.split]
-        for row in rows.tolist():
-            if (said[row] or "").strip().lower() not in SPLITS:
-                raise DataError(
-                    f"{self.name}: row {row + 1}: split column '{self.split}' says "
-                    f"{said[row]!r}; accepted: {', '.join(SPLITS)}"
-                )
-        names = np.array([SPLITS[(said[row] or "").strip().lower()] for row in rows.tolist()])
+        named = [split_of(said[row] or "") for row in rows.tolist()]
+        if None in named:
+            row = int(rows[named.index(None)])
+            raise DataError(
+                f"{self.name}: row {row + 1}: split column '{self.split}' says "
+                f"{said[row]!r}; accepted: {', '.join(SPLITS)}"
+            )
+        names = np.array(named)
         splits = {name: rows[names == name] for name in ("train", "val", "test")}
         if not len(splits["train"]):
             raise DataError(f"{self.name}: no row of split column '{self.split}' says train")

@@ -69,7 +69,7 @@ def test_other_files_are_noted_and_hidden_ones_ignored(split_folder):
     (split_folder / "train" / "cat" / "readme.txt").write_text("hello")
     (split_folder / "train" / ".DS_Store").write_text("")
     data = ImageFolder(name="p", path=str(split_folder)).load()
-    assert data.notes == ("1 files that are no pictures were passed over",)
+    assert data.notes == ("1 files that are no pictures were left out (.txt)",)
 
 
 def test_fingerprint_follows_content_not_place(split_folder, tmp_path_factory):
@@ -102,10 +102,101 @@ def test_folder_errors(tmp_path):
     with pytest.raises(DataError) as error:
         ImageFolder(name="pets", path=str(tmp_path)).load()
     assert str(error.value) == (
-        f"{tmp_path / 'cat'} holds no picture; accepted: .bmp, .gif, .jpeg, .jpg, .pgm, "
-        ".png, .ppm, .tif, .tiff, .webp\n"
+        f"{tmp_path / 'cat'} holds no picture; accepted: .bmp, .dib, .gif, .jfif, .jp2, .jpe, "
+        ".jpeg, .jpg, .pbm, .pgm, .png, .pnm, .ppm, .tga, .tif, .tiff, .webp\n"
         "  tip: every folder here is taken as a class: remove those that are none"
     )
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "test"),
+    [
+        ("train", "valid", "testing"),
+        ("Train", "VAL", "TEST"),
+        ("training", "dev", "test"),
+        ("training_set", "validation", "test_set"),
+    ],
+)
+def test_folders_of_splits_have_many_names(tmp_path, train, val, test):
+    for split, count in ((train, 10), (val, 6), (test, 4)):
+        for name, shade in (("a", 0), ("b", 1)):
+            pictures(tmp_path / split / name, count, shade=shade, first=count * 10)
+    data = ImageFolder(name="p", path=str(tmp_path)).load()
+    sizes = {name: len(rows) for name, rows in data.splits.items()}
+    assert sizes == {"train": 20, "val": 12, "test": 8}
+    assert data.target.classes == ("a", "b")
+    assert data.notes == ()
+
+
+def test_every_picture_on_disk_is_read_or_said_to_be_left_out(tmp_path):
+    for name in ("a", "b"):
+        pictures(tmp_path / "train" / name, 10)
+        pictures(tmp_path / "test" / name, 4, first=50)
+        pictures(tmp_path / "holdout" / name, 3, first=100)
+    pictures(tmp_path / "train" / "a" / "more" / "deep", 2, first=200)
+    pictures(tmp_path / "train" / ".trash", 5, first=210)
+    pictures(tmp_path / "__MACOSX" / "train", 6, first=220)
+    for place in ("train", "."):
+        PIL.Image.new("RGB", (4, 4)).save(tmp_path / place / "loose.png")
+    (tmp_path / "train" / "a" / "Thumbs.db").write_text("")
+    (tmp_path / "train" / "a" / "UPPER.PNG").write_bytes(
+        (tmp_path / "train" / "loose.png").read_bytes()
+    )
+    data = ImageFolder(name="p", path=str(tmp_path)).load()
+    assert data.notes == (
+        "5 hidden pictures were left out",
+        f"1 pictures directly in {tmp_path}/train belong to no class and were left out",
+        f"2 pictures lie in folders below their class, such as {tmp_path}/train/a/more/deep, "
+        "and count as of that class",
+        f"6 pictures in {tmp_path}/holdout were left out; the splits are test, train",
+        f"6 hidden pictures in {tmp_path} were left out",
+        f"1 pictures directly in {tmp_path} belong to no split and were left out",
+    )
+    on_disk = sum(path.suffix.lower() == ".png" for path in tmp_path.rglob("*"))
+    read = len(data.columns["image"])
+    assert on_disk == read + 5 + 1 + 6 + 6 + 1
+    assert {name: len(rows) for name, rows in data.splits.items()} == {
+        "train": 21, "val": 2, "test": 8
+    }  # fmt: skip
+    assert data.values.tolist().count(0) == 13 + 4
+
+
+def test_a_class_may_have_the_name_of_a_split(tmp_path):
+    for name in ("bus", "train"):
+        pictures(tmp_path / name, 10)
+    assert ImageFolder(name="p", path=str(tmp_path)).load().target.classes == ("bus", "train")
+
+
+def test_folders_that_cannot_be_told_apart_are_refused(tmp_path):
+    def message(*folders: str) -> str:
+        root = tmp_path / str(len(list(tmp_path.iterdir())))
+        for folder in folders:
+            pictures(root / folder, 2)
+        with pytest.raises(DataError) as error:
+            ImageFolder(name="p", path=str(root)).load()
+        return error.value.message.replace(str(root), "ROOT")
+
+    assert message("train/a", "val/a", "dev/a") == ("ROOT/dev and ROOT/val are both the val split")
+    assert message("test/a", "valid/a") == "ROOT holds valid, test, but no folder train"
+    assert message("train", "test") == (
+        "ROOT/train holds no folder but 2 pictures; pictures are expected in one folder a class"
+    )
+    assert message("a/train", "b/train", "a/test") == (
+        "ROOT/a holds a folder 'test', which is the name of a split; "
+        "splits are expected above the classes"
+    )
+    assert message("animals/cat", "animals/dog", "cars/bus") == (
+        "ROOT/animals holds no picture itself, but 4 below it, such as in ROOT/animals/cat; "
+        "pictures are expected in <class>/<picture>"
+    )
+
+
+def test_a_link_below_a_class_is_not_followed(tmp_path):
+    for name in ("a", "b"):
+        pictures(tmp_path / name, 5)
+    (tmp_path / "a" / "again").symlink_to(tmp_path / "a", target_is_directory=True)
+    (tmp_path / "b" / "up").symlink_to(tmp_path, target_is_directory=True)
+    assert len(ImageFolder(name="p", path=str(tmp_path)).load().columns["image"]) == 10
 
 
 @pytest.mark.parametrize(("task", "name"), [(Cifar10, "cifar10"), (Stl10, "stl10")])

@@ -229,7 +229,7 @@ def test_split_column_errors(folder):
         table(write_csv(folder / "t.csv", columns)).load()
     assert error.value.message == (
         "mine: row 5: split column 'where' says 'holdout'; "
-        "accepted: train, training, val, valid, validation, dev, test"
+        "accepted: train, training, val, valid, validation, dev, test, testing"
     )
     columns["where"] = ["test"] * ROWS
     with pytest.raises(DataError, match="no row of split column 'where' says train"):
