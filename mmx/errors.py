@@ -7,6 +7,7 @@
     ├── DataError           exit 1    a file, row or split that cannot be used
     ├── TransferError       exit 1    a source that does not fit its target
     ├── RunError            exit 1    a run directory that cannot be used
+    │   ├── DamagedFileError          a file that is not what mmx had written
     │   └── NoRunError      exit 2    a path that leads to no run
     ├── TrainingError       exit 1    a training that cannot go on
     │   ├── DivergedError             NaN or infinite loss
@@ -131,6 +132,10 @@ class TransferError(MmxError):
 
 class RunError(MmxError):
     """A run directory that does not exist, is in use or cannot be continued."""
+
+
+class DamagedFileError(RunError):
+    """A file of a run that is not what mmx had written."""
 
 
 class NoRunError(RunError):

@@ -20,7 +20,7 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import yaml
 
@@ -73,25 +73,46 @@ def read_bytes(path: Path, *, limit: int = LIMIT, follow_links: bool = True) -> 
         UnreadableFileError: It does not exist, is no regular file, is too large, or cannot be
             read.
     """
+    with open_regular(path, follow_links=follow_links) as file:
+        if os.fstat(file.fileno()).st_size > limit:
+            raise _too_large(path, limit)
+        try:
+            content = file.read(limit + 1)
+        except OSError as error:
+            raise UnreadableFileError(path, f"cannot be read: {error.strerror}") from error
+    if len(content) > limit:
+        raise _too_large(path, limit)
+    return content
+
+
+def open_regular(path: Path, *, follow_links: bool = True) -> BinaryIO:
+    """Return a regular file, opened for reading; a pipe or a device is never waited for.
+
+    Args:
+        path: The file.
+        follow_links: Whether the file itself may be a symbolic link.
+
+    Raises:
+        UnreadableFileError: It does not exist, is no regular file, or cannot be opened.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
+    flags |= 0 if follow_links else getattr(os, "O_NOFOLLOW", 0)
+    flags |= getattr(os, "O_BINARY", 0)
     try:
         status = path.stat() if follow_links else path.lstat()
         _refuse_special(path, status)  # before it is opened: opening a device may act already
-        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
-        flags |= 0 if follow_links else getattr(os, "O_NOFOLLOW", 0)
-        with open(os.open(path, flags | getattr(os, "O_BINARY", 0)), "rb") as file:  # noqa: PTH123
-            status = os.fstat(file.fileno())
-            _refuse_special(path, status)  # another file may have taken its place
-            if status.st_size > limit:
-                raise _too_large(path, limit)
-            content = file.read(limit + 1)
+        file = open(os.open(path, flags), "rb")  # noqa: PTH123, SIM115
     except FileNotFoundError as error:
         raise UnreadableFileError(path, "does not exist", missing=True) from error
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         why = getattr(error, "strerror", None) or str(error)
         raise UnreadableFileError(path, f"cannot be read: {why}") from error
-    if len(content) > limit:
-        raise _too_large(path, limit)
-    return content
+    try:
+        _refuse_special(path, os.fstat(file.fileno()))  # another file may have taken its place
+    except BaseException:
+        file.close()
+        raise
+    return file
 
 
 def read_text(path: Path, *, limit: int = LIMIT, follow_links: bool = True) -> str:

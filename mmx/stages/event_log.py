@@ -2,6 +2,7 @@
 
 A stage that an interrupted run had begun is kept like any other where all it said before is
 here, under the key that it ends under: code, data and config are then those it began with.
+Each line holds its digest: where one has changed, the stage is not kept.
 """
 
 from __future__ import annotations
@@ -10,11 +11,16 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+from mmx.errors import UnreadableFileError
 from mmx.runs.atomic import write_text
-from mmx.training import checkpoint
+from mmx.runs.digests import sealed, unsealed
+from mmx.training import state as states
 from mmx.training.events import Event
+from mmx.untrusted import parse_json, read_text
 
 KEPT_EVENTS = ("epoch", "vitals")
+LIMIT = 64 * 2**20
+"""Bytes of a log that are read."""
 
 
 class EventLog:
@@ -33,8 +39,8 @@ class EventLog:
         self._path, self._key = _beside(state), key
         self.events: list[Event] = []
         self.whole = True
-        if state.exists():
-            epochs: int = checkpoint.read(state)[1]["progress"]["epochs"]
+        if states.exists(state):
+            epochs = states.epochs(state)
             found = self._read()
             self.events = [event for event in found or [] if event.epoch <= epochs]
             told = [event.epoch for event in self.events if event.kind == "epoch"]
@@ -49,31 +55,45 @@ class EventLog:
             self.remove()
             return
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        lines = [{"key": self._key}, *map(asdict, self.events)]
+        lines = [{"key": self._key}, *(sealed(asdict(event)) for event in self.events)]
         write_text(self._path, "".join(json.dumps(line) + "\n" for line in lines))
 
     def add(self, event: Event) -> None:
         """Write down an event that belongs to a stage's results; others are not kept."""
         if event.kind in KEPT_EVENTS and self.whole:
+            if event.kind == "epoch":  # of a state that could not be used: it comes again
+                self.events = [each for each in self.events if each.epoch < event.epoch]
             self.events.append(event)
             with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(asdict(event)) + "\n")
+                file.write(json.dumps(sealed(asdict(event))) + "\n")
 
     def remove(self) -> None:
         """Remove the log."""
         self._path.unlink(missing_ok=True)
 
     def _read(self) -> list[Event] | None:
-        """Return the events that were written whole; None where they are of no or another key."""
-        found = []
+        """Return the events that were written whole.
+
+        None where they are of no or another key, or where one has changed; a last line may be
+        cut short.
+        """
         try:
-            for line in self._path.read_text(encoding="utf-8").splitlines():
-                found.append(json.loads(line))
-        except (OSError, ValueError):  # no such file; a last line cut short
-            pass
-        if not found or found[0] != {"key": self._key}:
+            lines = read_text(self._path, limit=LIMIT).splitlines()
+            if parse_json(lines[0], dict, self._path) != {"key": self._key}:
+                return None
+        except (UnreadableFileError, IndexError):
             return None
-        return [Event(**entry) for entry in found[1:]]
+        found = []
+        for number, line in enumerate(lines[1:], 2):
+            try:
+                entry = unsealed(parse_json(line, dict, self._path))
+            except UnreadableFileError:
+                entry = None
+            if entry is not None:
+                found.append(Event(**entry))
+            elif number < len(lines):
+                return None
+        return found
 
 
 def drop(state: Path) -> None:

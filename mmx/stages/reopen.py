@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from torch import Tensor
 
-from mmx.errors import RunError
+from mmx.errors import DamagedFileError, RunError
 from mmx.experiment import Experiment
 from mmx.modalities import spec_from_json
 from mmx.model import MultimodalModel
@@ -44,20 +47,42 @@ def load_trained(experiment: Experiment, directory: RunDirectory, device: torch.
     """Return the target model of a finished run.
 
     Raises:
-        RunError: The run has no trained target.
+        RunError: The run has no trained target, or its checkpoint is damaged.
     """
     path = directory.stage_file("target")
     if not path.exists():
         raise RunError(
             f"{directory.path} has no trained target yet", tip=f"mmx resume {directory.path}"
         )
-    tensors, facts = checkpoint.read(path)
+    tensors, facts = read_intact(directory, "target")
     specs = {name: spec_from_json(spec) for name, spec in facts["specs"].items()}
     target = Target(**{**facts["target"], "classes": tuple(facts["target"]["classes"])})
     model = make_model(experiment, "target", specs, target, experiment.transfer)
-    model.load_state_dict({k: v for k, v in tensors.items() if not k.startswith(OF_TRAINING)})
+    kept = {name: each for name, each in tensors.items() if not name.startswith(OF_TRAINING)}
+    try:
+        checkpoint.restore(model, kept, path)
+    except DamagedFileError as error:
+        raise _again(directory, error) from error
     model.to(device).to(memory_format=torch.channels_last)
     return Loaded(model.eval(), specs, target, tuple(facts["frozen_encoders"]))
+
+
+def read_intact(directory: RunDirectory, stage: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the tensors and facts of a stage of a finished run.
+
+    Raises:
+        RunError: They are damaged, or not there; says what to type.
+    """
+    try:
+        return checkpoint.read(directory.stage_file(stage))
+    except DamagedFileError as error:
+        raise _again(directory, error) from error
+
+
+def _again(directory: RunDirectory, error: DamagedFileError) -> DamagedFileError:
+    """Return an error that says how to get what is damaged."""
+    tip = f"mmx reproduce {shlex.quote(str(directory.path))}   (trains it again, in a new run)"
+    return DamagedFileError(error.message, tip=tip)
 
 
 def open_trained(

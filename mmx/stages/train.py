@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from mmx.errors import Interrupted
+from mmx.errors import DamagedFileError, DivergedError, Interrupted
 from mmx.evaluation.metrics import RETRIEVAL, measure, score
 from mmx.evaluation.predict import predict
 from mmx.modalities import spec_to_json
@@ -24,7 +25,7 @@ from mmx.stages.probe import fit_head
 from mmx.stages.reference import bind_penalty
 from mmx.stages.validate import Validator, fit_mapping, fit_missing, moves, prepare_beside
 from mmx.tasks import Target
-from mmx.training import checkpoint
+from mmx.training import checkpoint, state
 from mmx.training.data import Data
 from mmx.training.encode import encode_rows
 from mmx.training.events import Event, Listener
@@ -98,12 +99,8 @@ class Prepared:
 def train(context: Context, stage: Stage) -> Trained:
     """Train a stage, or read it back where it had been trained before."""
     ready = _prepare(context, stage)
-    kept = context.directory.stage_file(stage.name)
-    if kept.exists():
-        tensors, facts = checkpoint.read(kept)
-        context.note(stage.name, f"{stage.name} had been trained before")
-        found = context.directory.manifest().get("cached", {})
-        return replace(_read_back(ready, tensors, facts), cached=bool(found.get(stage.name)))
+    if (trained := _trained_before(context, stage, ready)) is not None:
+        return trained
     if not stage.kept:
         return _keep(context, stage, ready.start, _fit(context, stage, ready, context.listen))
 
@@ -118,9 +115,31 @@ def train(context: Context, stage: Stage) -> Trained:
         return control_inputs(context, stage.opened, stage.transfer, given)
 
     tensors, facts, cached = kept_stage(context, stage.name, stage.opened, inputs, make)
-    trained = replace(_read_back(ready, tensors, facts), cached=cached)
+    kept = context.directory.stage_file(stage.name)
+    trained = replace(_read_back(ready, tensors, facts, kept), cached=cached)
     context.directory.update_manifest(cached={stage.name: cached})  # for a run that is resumed
     return _keep(context, stage, ready.start, trained)
+
+
+def _trained_before(context: Context, stage: Stage, ready: Prepared) -> Trained | None:
+    """Return what this run had found before it was interrupted; None where there is nothing.
+
+    What is damaged is removed and made again.
+    """
+    kept = context.directory.stage_file(stage.name)
+    if not kept.exists():
+        return None
+    try:
+        trained = _read_back(ready, *checkpoint.read(kept), kept)
+    except DamagedFileError as error:
+        text = f"WARNING: {kept.name} is damaged: {stage.name} is trained again ({error.message})"
+        context.note(stage.name, text)
+        kept.unlink()
+        return None
+    state.remove(context.directory.state_file(stage.name))  # it was killed before it did so
+    context.note(stage.name, f"{stage.name} had been trained before")
+    found = context.directory.manifest().get("cached", {})
+    return replace(trained, cached=bool(found.get(stage.name)))
 
 
 def _prepare(context: Context, stage: Stage) -> Prepared:
@@ -162,17 +181,27 @@ def _accounted(start: Start, model: MultimodalModel) -> Start:
     return replace(start, report=replace(report, beside=added))
 
 
-def _read_back(ready: Prepared, tensors: dict[str, Tensor], facts: dict[str, Any]) -> Trained:
-    """Return a stage's result from what was written of it."""
-    tensors, line = read_line(tensors, facts, ready.data.device)
-    ready.model.load_state_dict(tensors)
+def _read_back(
+    ready: Prepared, tensors: dict[str, Tensor], facts: dict[str, Any], path: Path
+) -> Trained:
+    """Return a stage's result from what was written of it.
+
+    Raises:
+        DamagedFileError: It is not what a stage writes; ``path`` says in messages whose it is.
+    """
+    try:
+        tensors, line = read_line(tensors, facts, ready.data.device)
+        fitted, notes = Fitted(**facts["fitted"]), tuple(facts["notes"])
+    except (KeyError, TypeError) as error:
+        raise DamagedFileError(f"{path} is no result of a stage: {error!r}") from error
+    checkpoint.restore(ready.model, tensors, path)
     return Trained(
         ready.model,
         ready.criterion,
         ready.data,
-        Fitted(**facts["fitted"]),
+        fitted,
         ready.start.report,
-        tuple(facts["notes"]),
+        notes,
         ready.beside,
         line=line,
     )
@@ -184,7 +213,6 @@ def _fit(context: Context, stage: Stage, ready: Prepared, listen: Listener) -> T
     settings, trainer = experiment.settings, experiment.trainer.of(stage.name)
     model, data, start, notes = ready.model, ready.data, ready.start, ready.notes
     target = stage.opened.task.target
-    state = context.directory.state_file(stage.name)
     _announce(context, stage, start)
     held = start.frozen_encoders
     # A resumed run fits the same again, before its state is loaded: for the notes.
@@ -214,7 +242,7 @@ def _fit(context: Context, stage: Stage, ready: Prepared, listen: Listener) -> T
             ready.beside,
         ),
         score=score(RETRIEVAL if label_free else target.kind),
-        state_path=state,
+        state_path=context.directory.state_file(stage.name),
         companion=companion(context, model, ready.beside),
     )
     loss = BatchLoss(
@@ -301,10 +329,15 @@ def _collapses(fitted: Fitted) -> tuple[str, ...]:
 def _keep(context: Context, stage: Stage, start: Start, trained: Trained) -> Trained:
     """Write a stage's result to the run directory, and say so."""
     fitted = trained.fitted
+    if names := checkpoint.not_finite(trained.model.named_parameters()):
+        raise DivergedError(
+            f"stage {stage.name} ended with weights that are not finite: {names[0]}",
+            tip=f"try optimizer.lr={context.experiment.optimizer.lr / 10:g}",
+        )
     kept = context.directory.stage_file(stage.name)
     tensors = {**trained.model.state_dict(), **line_tensors(trained.line)}
     checkpoint.write(kept, tensors, _facts(stage.opened, trained, start))
-    context.directory.state_file(stage.name).unlink(missing_ok=True)
+    state.remove(context.directory.state_file(stage.name))
     text = f"best epoch {fitted.best_epoch} of {fitted.epochs}"
     text = text if fitted.epochs else "fitted without a gradient step"
     context.listen(Event("done", stage.name, values=fitted.val, seconds=fitted.seconds, text=text))

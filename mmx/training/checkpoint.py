@@ -1,36 +1,82 @@
 """Checkpoints: tensors in safetensors, everything else as JSON in the same file's header.
 
+    header   "mmx": {"format": 2, "digest": "…", "facts": {…}}, and where each tensor lies
+    tensors
+
 One file, so that one rename makes the whole of it appear: a reader finds the old state
-or the new one, never half of each. Nothing is ever unpickled.
+or the new one, never half of each. The digest is of all bytes of the file but its own, and
+every read checks it: one bit that has changed is seen. Files of before there was a digest,
+whose JSON holds the facts alone, are read unchecked. Nothing is ever unpickled.
 """
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
-from mmx.errors import RunError
+from mmx.errors import DamagedFileError, RunError, UnreadableFileError
+from mmx.untrusted import open_regular
 
+FORMAT = 2
+HEADER_LIMIT = 32 * 2**20
+"""Bytes of a header: names of tensors and what a model knows of its input, such as words."""
 _JSON = "mmx"
+_KEYS = {"format", "digest", "facts"}
+_DIGEST_BYTES = 32
+_BLANK = b"0" * (2 * _DIGEST_BYTES)
+_LENGTH_BYTES = 8
+_CHUNK = 2**20
 
 
-def write(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-    """Write a checkpoint, atomically and durably."""
-    data = save(_unshared(tensors), metadata={_JSON: json.dumps(facts)})
+def write(
+    path: Path, tensors: dict[str, Tensor], facts: dict[str, Any], *, before: Path | None = None
+) -> None:
+    """Write a checkpoint, atomically and durably.
+
+    Args:
+        path: The file.
+        tensors: By name.
+        facts: JSON-able.
+        before: Where the file that was there is kept.
+
+    Raises:
+        OSError: It cannot be written; what was there is there still, and nothing else.
+        ValueError: The facts are too many to be read again.
+    """
+    text = json.dumps({"format": FORMAT, "digest": _BLANK.decode(), "facts": facts})
+    data = memoryview(save(_unshared(tensors), metadata={_JSON: text}))
+    length = _LENGTH_BYTES + int.from_bytes(data[:_LENGTH_BYTES], "little")
+    if length > HEADER_LIMIT:
+        raise ValueError(f"the header of {path} takes {length:,} bytes, not {HEADER_LIMIT:,}")
+    place = bytes(data[:length]).index(_BLANK)
+    digest = hashlib.blake2b(data, digest_size=_DIGEST_BYTES).hexdigest()
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.new")  # one writer a run: a torn one is overwritten
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.unlink(missing_ok=True)  # one writer a run: it is torn, or leads elsewhere
+    try:
+        with temporary.open("xb") as file:
+            file.write(data[:place])
+            file.write(digest.encode())
+            file.write(data[place + len(_BLANK) :])
+            file.flush()
+            os.fsync(file.fileno())
+        if before is not None and path.exists():
+            path.replace(before)
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
 
 
 def _unshared(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -48,14 +94,117 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return a checkpoint's tensors, on the CPU, and its facts.
 
     Raises:
-        RunError: The file is absent or no checkpoint of mmx.
+        DamagedFileError: The file is no checkpoint, or not what was written.
+        RunError: It is absent, or was written by a later version of mmx.
     """
+    facts = _checked(path)[0]
     try:
         with safe_open(path, framework="pt") as file:
-            facts = json.loads((file.metadata() or {})[_JSON])
             return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118
-    except (OSError, SafetensorError, KeyError, json.JSONDecodeError) as error:
-        raise RunError(f"cannot read the checkpoint {path}: {error}") from error
+    except (OSError, SafetensorError) as error:
+        raise _damaged(path, str(error)) from error
+
+
+def facts_of(path: Path) -> dict[str, Any]:
+    """Return a checkpoint's facts alone, all of it checked; raises as :func:`read`."""
+    return _checked(path)[0]
+
+
+def has_digest(path: Path) -> bool:
+    """Return whether damage of a checkpoint is seen: not in one that an early mmx has written.
+
+    Raises:
+        RunError: As :func:`read`.
+    """
+    return _checked(path)[1]
+
+
+def _checked(path: Path) -> tuple[dict[str, Any], bool]:
+    """Return a checkpoint's facts, and whether a digest vouches for them and its tensors."""
+    try:
+        with open_regular(path) as file:
+            header = _header(file)
+            kept = json.loads(json.loads(header[_LENGTH_BYTES:])["__metadata__"][_JSON])
+            if not isinstance(kept, dict):
+                raise ValueError("its facts are no mapping")
+            if not kept.keys() & _KEYS:
+                return kept, False
+            _check_digest(file, header, kept)
+            if kept["format"] != FORMAT:
+                raise RunError(
+                    f"cannot read the checkpoint {path}: it has format {kept['format']}, of "
+                    f"another version of mmx; this one reads {FORMAT}"
+                )
+    except UnreadableFileError as error:
+        kind = RunError if error.missing else DamagedFileError
+        raise kind(f"cannot read the checkpoint {path}: it {error.reason}") from error
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, MemoryError) as error:
+        raise _damaged(path, f"{type(error).__name__}: {error}") from error
+    facts: dict[str, Any] = kept["facts"]
+    return facts, True
+
+
+def _header(file: BinaryIO) -> bytes:
+    """Return the length and the header that a file begins with."""
+    length = file.read(_LENGTH_BYTES)
+    size, available = int.from_bytes(length, "little"), os.fstat(file.fileno()).st_size
+    if len(length) < _LENGTH_BYTES or size > available - _LENGTH_BYTES:
+        raise ValueError("it is cut short")
+    if size > HEADER_LIMIT:
+        raise ValueError(f"its header takes {size:,} bytes; at most {HEADER_LIMIT:,} are read")
+    return length + file.read(size)
+
+
+def _check_digest(file: BinaryIO, header: bytes, kept: dict[str, Any]) -> None:
+    """Raise ValueError where a file, read up to its tensors, is not what was written."""
+    found = str(kept.get("digest")).encode()
+    if kept.keys() != _KEYS or len(found) != len(_BLANK) or not isinstance(kept["facts"], dict):
+        raise ValueError("its header is not what was written")
+    whole = hashlib.blake2b(header.replace(found, _BLANK, 1), digest_size=_DIGEST_BYTES)
+    while chunk := file.read(_CHUNK):
+        whole.update(chunk)
+    if whole.hexdigest().encode() != found:
+        raise ValueError("its bytes are not those that were written")
+
+
+def _damaged(path: Path, why: str) -> DamagedFileError:
+    return DamagedFileError(f"cannot read the checkpoint {path}: {why}")
+
+
+def restore(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
+    """Load tensors that were read from ``path`` into a module.
+
+    Raises:
+        DamagedFileError: Some are not finite; none is loaded then.
+        RunError: They do not fit the module.
+    """
+    check_finite(module, tensors, path)
+    try:
+        module.load_state_dict(tensors)
+    except RuntimeError as error:
+        what = str(error).partition("\n")[2].partition("\n")[0].strip()
+        raise RunError(f"{path} does not fit its run's config and code: {what}") from error
+
+
+def check_finite(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
+    """Raise DamagedFileError where tensors that a module is to take are not finite.
+
+    What counts in a module from the start, such as the best loss so far, may be infinite
+    before it is known, and after; weights never are.
+    """
+    own = module.state_dict()
+    finite = own.keys() - set(not_finite(own.items()))
+    if names := sorted(finite & set(not_finite(tensors.items()))):
+        raise DamagedFileError(f"{path} cannot be used: {names[0]} is not finite")
+
+
+def not_finite(tensors: Iterable[tuple[str, Tensor]]) -> list[str]:
+    """Return the names of those that hold NaN or infinity."""
+    floats = [(n, t.detach()) for n, t in tensors if t.is_floating_point() or t.is_complex()]
+    if not floats:
+        return []
+    finite = torch.stack([t.isfinite().all() for _, t in floats]).tolist()  # one wait for all
+    return [name for (name, _), fine in zip(floats, finite, strict=True) if not fine]
 
 
 def prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -22,7 +22,7 @@ from torch import Tensor
 from mmx.errors import DeadParameterError, DivergedError, Interrupted, MemoryExceededError
 from mmx.modalities import Batch
 from mmx.model import set_training_mode
-from mmx.training import checkpoint
+from mmx.training import checkpoint, state
 from mmx.training.collapse import Vitals, collapsed, gradient_norms
 from mmx.training.data import Rows, chunks
 from mmx.training.events import Event, Listener, StopRequest
@@ -50,7 +50,7 @@ def fit(
 ) -> Fitted:
     """Train the model of ``loss_of`` in place, and leave it with the weights of the best epoch.
 
-    Continues from ``recipe.state_path`` where that file exists.
+    Continues from the state at ``recipe.state_path``, see :mod:`mmx.training.state`.
 
     Raises:
         DivergedError: A loss is NaN or infinite.
@@ -146,8 +146,8 @@ class _Run:
         self.pending_check = True
         self.seen_modalities: set[str] = set()
         self.untouched = {n for n in self._names() if n not in start.frozen_in(0)}
-        if recipe.state_path.exists():
-            self._load()
+        for text in state.resume(recipe.state_path, self._load):
+            self.listen(Event("note", recipe.stage, text=text))
         self.saved_at = self.mark = time.perf_counter()
 
     @property
@@ -314,7 +314,7 @@ class _Run:
         """Return the error of a loss that is not finite, met at a step counted from 1."""
         recipe, path = self.recipe, self.recipe.state_path
         good = "no good checkpoint had been saved yet"
-        if path.exists():
+        if state.exists(path):
             good = f"the last good checkpoint is {path}"
         return DivergedError(
             f"the {what} is {value} in stage {recipe.stage}, epoch "
@@ -377,10 +377,16 @@ class _Run:
             self.save()
 
     def save(self) -> None:
-        """Save the whole state: weights, best weights, optimiser, scaler, progress."""
+        """Save the whole state: weights, best weights, optimiser, scaler, progress.
+
+        Weights that are no longer finite are not saved: the next loss will say so, and a good
+        state is kept.
+        """
         self._look()
+        if checkpoint.not_finite(self.model.named_parameters()):
+            return
         tensors, plain = checkpoint.optimizer_state(self.optimizer)
-        checkpoint.write(
+        state.save(
             self.recipe.state_path,
             {
                 **checkpoint.prefixed("model", self.model.state_dict()),
@@ -395,13 +401,12 @@ class _Run:
         )
         self.saved_at = self.mark = time.perf_counter()
 
-    def _load(self) -> None:
-        tensors, facts = checkpoint.read(self.recipe.state_path)
-        self.model.load_state_dict(checkpoint.within("model", tensors))
-        self.best = {
-            name: tensor.to(self.data.device)
-            for name, tensor in checkpoint.within("best", tensors).items()
-        }
+    def _load(self, saved: state.State) -> None:
+        tensors, facts = saved.tensors, saved.facts
+        best = checkpoint.within("best", tensors)
+        checkpoint.check_finite(self.model, best, saved.path)
+        checkpoint.restore(self.model, checkpoint.within("model", tensors), saved.path)
+        self.best = {name: tensor.to(self.data.device) for name, tensor in best.items()}
         checkpoint.load_optimizer_state(
             self.optimizer, checkpoint.within("optimizer", tensors), facts["optimizer"]
         )

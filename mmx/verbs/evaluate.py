@@ -27,6 +27,7 @@ from mmx.objectives import Criterion
 from mmx.runs.directory import RunDirectory
 from mmx.stages import load_trained, open_trained
 from mmx.stages.build import attach_criterion
+from mmx.stages.reopen import read_intact
 from mmx.terminal import Console
 from mmx.training import checkpoint
 from mmx.training.precision import Precision
@@ -82,8 +83,9 @@ def _open(
         console.print("note: the data is not what the run was trained on")
     data = open_trained(experiment, trained, task, precision)
     criterion = attach_criterion(experiment, "target", trained.model, data, task.target)
-    tensors, _ = checkpoint.read(directory.stage_file("target"))
-    criterion.load_state_dict(checkpoint.within("criterion", tensors))
+    tensors, _ = read_intact(directory, "target")
+    own = checkpoint.within("criterion", tensors)
+    checkpoint.restore(criterion, own, directory.stage_file("target"))
 
     def metrics(outputs: Tensor, values: Tensor) -> dict[str, float]:
         return measure(outputs, values, task.target, criterion.task_loss)

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import json
 import os
 import pickle
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from mmx.errors import RunError
+from mmx.errors import DamagedFileError, RunError
 from mmx.training import checkpoint
 from mmx.training.optimizer import AdamW, Optimizer, Sgd, parameter_groups
 
@@ -62,6 +64,7 @@ def test_a_crash_while_writing_leaves_the_old_file(
         with pytest.raises(OSError, match="no space left"):
             checkpoint.write(path, {"w": torch.ones(1000)}, {"step": 2})
     assert path.read_bytes() == before
+    assert [each.name for each in tmp_path.iterdir()] == ["last.safetensors"]
     assert checkpoint.read(path)[1] == {"step": 1}
     checkpoint.write(path, {"w": torch.ones(1)}, {"step": 3})
     assert checkpoint.read(path)[1] == {"step": 3}
@@ -82,8 +85,6 @@ def test_what_is_no_checkpoint_is_refused_and_never_executed(
     if content == "pickle":
         torch.save(Evil(), path)
     elif content == "foreign":
-        from safetensors.torch import save_file
-
         save_file({"w": torch.zeros(2)}, path)
     elif content == "folder":
         path.mkdir()
@@ -105,6 +106,135 @@ def test_reading_never_calls_pickle(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         monkeypatch.setattr(pickle, name, refuse)
     monkeypatch.setattr(torch, "load", refuse)
     assert checkpoint.read(path)[1] == FACTS
+
+
+def flipped(data: bytes, bit: int) -> bytes:
+    changed = bytearray(data)
+    changed[bit // 8] ^= 1 << bit % 8
+    return bytes(changed)
+
+
+def test_every_bit_that_changes_is_seen(tmp_path: Path) -> None:
+    path = tmp_path / "best.safetensors"
+    checkpoint.write(path, {"w": torch.tensor([1.5, -2.0])}, {"epoch": 3})
+    written = path.read_bytes()
+    for bit in range(8 * len(written)):
+        path.write_bytes(flipped(written, bit))
+        with pytest.raises(DamagedFileError) as caught:
+            checkpoint.read(path)
+        assert caught.value.message.startswith(f"cannot read the checkpoint {path}: ")
+    for cut in (0, 7, 8, 100, len(written) - 1):
+        path.write_bytes(written[:cut])
+        with pytest.raises(DamagedFileError):
+            checkpoint.read(path)
+    path.write_bytes(written + b"\0")
+    with pytest.raises(DamagedFileError):
+        checkpoint.read(path)
+    path.write_bytes(written)
+    assert checkpoint.read(path)[1] == {"epoch": 3}
+    assert checkpoint.has_digest(path)
+
+
+def test_a_checkpoint_of_before_there_was_a_digest_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "best.safetensors"
+    save_file({"w": torch.ones(2)}, path, metadata={"mmx": json.dumps(FACTS)})
+    found, facts = checkpoint.read(path)
+    assert torch.equal(found["w"], torch.ones(2))
+    assert facts == FACTS
+    assert not checkpoint.has_digest(path)
+
+
+def test_a_later_format_is_refused_by_its_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "best.safetensors"
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "FORMAT", 3)
+        checkpoint.write(path, {"w": torch.ones(2)}, {})
+    with pytest.raises(RunError, match="format 3, of another version of mmx; this one reads 2"):
+        checkpoint.read(path)
+
+
+def with_header(text: bytes, length: int | None = None) -> bytes:
+    return (len(text) if length is None else length).to_bytes(8, "little") + text
+
+
+HOSTILE = {
+    "a length beyond the file": with_header(b"{}", 2**62),
+    "a length that fills the file": with_header(b" " * 100),
+    "lists in lists": with_header(b"[" * 200_000),
+    "facts in facts": with_header(json.dumps({"__metadata__": {"mmx": '{"a":' * 50_000}}).encode()),
+    "no metadata": with_header(b'{"w":1}'),
+    "a list": with_header(b"[1]"),
+    "no text": with_header(b"\xff\xfe{}"),
+    "facts that are a number": with_header(b'{"__metadata__":{"mmx":"1"}}'),
+    "a digest that is a list": with_header(
+        b'{"__metadata__":{"mmx":"{\\"format\\":2,\\"digest\\":[],\\"facts\\":{}}"}}'
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_header_is_refused_at_once(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "best.safetensors"
+    path.write_bytes(HOSTILE[name])
+    with pytest.raises(DamagedFileError):
+        checkpoint.read(path)
+
+
+def test_a_header_is_read_up_to_its_limit(tmp_path: Path) -> None:
+    path = tmp_path / "best.safetensors"
+    with path.open("wb") as file:
+        file.write((2**40).to_bytes(8, "little"))
+        file.truncate(2**41)  # takes no room on the disk
+    with pytest.raises(DamagedFileError, match=r"its header takes 1,099,511,627,776 bytes"):
+        checkpoint.read(path)
+    with pytest.raises(ValueError, match="the header of"):
+        checkpoint.write(path, {}, {"words": ["word"] * 5_000_000})
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "best.safetensors"
+    os.mkfifo(path)
+    with pytest.raises(DamagedFileError, match="is a pipe, where a file is expected"):
+        checkpoint.read(path)
+
+
+def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.write_text("kept")
+    (tmp_path / ".best.safetensors.new").symlink_to(mine)
+    checkpoint.write(tmp_path / "best.safetensors", {"w": torch.ones(1)}, {})
+    assert mine.read_text() == "kept"
+    assert not (tmp_path / "best.safetensors").is_symlink()
+
+
+class Counting(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(2, 2)
+        self.register_buffer("lowest", torch.tensor(torch.inf))
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_weights_that_are_not_finite_are_refused_by_name(value: float, tmp_path: Path) -> None:
+    module, path = Counting(), tmp_path / "best.safetensors"
+    given = {name: each.clone() for name, each in Counting().state_dict().items()}
+    checkpoint.restore(module, given, path)  # what counts from infinity may be there still
+    before = {name: each.clone() for name, each in module.state_dict().items()}
+    given["layer.weight"][1, 0] = value
+    with pytest.raises(DamagedFileError) as caught:
+        checkpoint.restore(module, given, path)
+    assert caught.value.message == f"{path} cannot be used: layer.weight is not finite"
+    assert all(torch.equal(before[name], each) for name, each in module.state_dict().items())
+
+
+def test_tensors_of_another_model_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "best.safetensors"
+    with pytest.raises(
+        RunError, match=r"does not fit its run's config and code: Missing key.*bias"
+    ):
+        checkpoint.restore(nn.Linear(2, 2), Counting().state_dict(), path)
 
 
 def test_prefixes_keep_groups_apart() -> None:

@@ -1,0 +1,112 @@
+"""The training state of a stage under way: the last that was saved, and the one before it.
+
+    last.safetensors      the newest
+    previous.safetensors  the one before: taken where the newest is damaged
+
+A new state is written whole before the others move, so that at any moment one of the two is
+whole, whenever the process is killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from mmx.errors import DamagedFileError
+from mmx.training import checkpoint
+
+
+@dataclass(frozen=True)
+class State:
+    """A state that was read.
+
+    Attributes:
+        path: From which file.
+        tensors: By name, on the CPU.
+        facts: All that is no tensor; ``progress`` counts ``epochs`` and ``step``.
+    """
+
+    path: Path
+    tensors: dict[str, Tensor]
+    facts: dict[str, Any]
+
+
+def previous(path: Path) -> Path:
+    """Return where the state before the last is kept."""
+    return path.with_name(f"previous{path.suffix}")
+
+
+def exists(path: Path) -> bool:
+    """Return whether a state was saved, whole or not."""
+    return path.exists() or previous(path).exists()
+
+
+def save(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+    """Write a state; the last one becomes the one before."""
+    checkpoint.write(path, tensors, facts, before=previous(path))
+
+
+def resume(path: Path, load: Callable[[State], None]) -> list[str]:
+    """Load the newest state that is whole, remove those that are not, and return what to say.
+
+    Args:
+        path: Where the last state is.
+        load: Takes a state, or raises DamagedFileError and leaves everything as it was.
+    """
+    taken: State | None = None
+    damaged: dict[Path, str] = {}
+    for each in _saved(path):
+        try:
+            if taken is None:
+                found = State(each, *checkpoint.read(each))
+                _progress(found.facts, each)
+                load(found)
+                taken = found
+            else:
+                checkpoint.facts_of(each)  # the next save does away with it: checked all the same
+        except DamagedFileError as error:
+            damaged[each] = error.message
+    return [_remove_damaged(each, why, taken) for each, why in damaged.items()]
+
+
+def _remove_damaged(path: Path, why: str, taken: State | None) -> str:
+    """Remove a damaged state, which the next save would keep as the one before; say so."""
+    path.unlink()
+    then = "the stage starts over"
+    if taken is not None:
+        progress = taken.facts["progress"]
+        then = f"going on from {taken.path.name}, epoch {progress['epochs'] + 1}"
+        then += f", step {progress['step']}"
+    return f"WARNING: the checkpoint {path.name} is damaged: {then} ({why})"
+
+
+def epochs(path: Path) -> int:
+    """Return how many epochs were validated in the state that training goes on from."""
+    for each in _saved(path):
+        with contextlib.suppress(DamagedFileError):
+            return int(_progress(checkpoint.facts_of(each), each)["epochs"])
+    return 0
+
+
+def remove(path: Path) -> None:
+    """Remove all states of a stage."""
+    previous(path).unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
+
+
+def _saved(path: Path) -> list[Path]:
+    return [each for each in (path, previous(path)) if each.exists()]
+
+
+def _progress(facts: dict[str, Any], path: Path) -> dict[str, Any]:
+    progress = facts.get("progress")
+    if not isinstance(progress, dict) or not all(
+        isinstance(progress.get(name), int) for name in ("epochs", "step")
+    ):
+        raise DamagedFileError(f"{path} is no training state")
+    return progress

@@ -1,0 +1,164 @@
+"""The two states of a stage under way: whichever is damaged, training ends the same."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mmx.errors import Interrupted
+from mmx.training import checkpoint, state
+from mmx.training.fit import _Run
+
+SAVING = {"checkpoint_seconds": 0}
+
+
+def flip(path: Path, place: float) -> None:
+    data = bytearray(path.read_bytes())
+    data[round(place * (len(data) - 1))] ^= 4
+    path.write_bytes(data)
+
+
+def poison(path: Path) -> None:
+    """Put NaN into a weight, and a new digest over it."""
+    tensors, facts = checkpoint.read(path)
+    name = next(name for name, t in tensors.items() if name.startswith("model.enc"))
+    tensors[name].view(-1)[0] = torch.nan
+    checkpoint.write(path, tensors, facts)
+
+
+@pytest.fixture
+def stopped(bench: Callable[..., Any], stop_after: type) -> Callable[[], Any]:
+    """Return ``make()``, a training that was stopped in its second epoch and is to go on."""
+
+    def make() -> Any:
+        run = bench(trainer=SAVING)
+        with pytest.raises(Interrupted):
+            run.fit(stop_after(8))
+        return run
+
+    return make
+
+
+def said(run: Any) -> list[str]:
+    return [event.text for event in run.events if event.kind == "note"]
+
+
+CASES: dict[str, tuple[dict[str, Callable[[Path], object]], list[str]]] = {
+    "whole": ({}, []),
+    "last": (
+        {"state": lambda path: flip(path, 0.9)},
+        ["state.safetensors is damaged: going on from previous.safetensors, epoch 2, step 7 ("],
+    ),
+    "last, its header": (
+        {"state": lambda path: flip(path, 0.01)},
+        ["state.safetensors is damaged: going on from previous.safetensors, epoch 2, step 7 ("],
+    ),
+    "last, not finite": (
+        {"state": poison},
+        ["state.safetensors is damaged: going on from previous.safetensors, epoch 2, step 7 ("],
+    ),
+    "last, empty": (
+        {"state": lambda path: path.write_bytes(b"")},
+        ["state.safetensors is damaged: going on from previous.safetensors, epoch 2, step 7 ("],
+    ),
+    "last, gone": ({"state": Path.unlink}, []),
+    "previous": (
+        {"previous": lambda path: flip(path, 0.5)},
+        ["previous.safetensors is damaged: going on from state.safetensors, epoch 2, step 8 ("],
+    ),
+    "both": (
+        {"state": lambda path: flip(path, 0.4), "previous": lambda path: flip(path, 0.6)},
+        [
+            "state.safetensors is damaged: the stage starts over (",
+            "previous.safetensors is damaged: the stage starts over (",
+        ],
+    ),
+    "both, not finite": (
+        {"state": poison, "previous": poison},
+        [
+            "state.safetensors is damaged: the stage starts over (",
+            "previous.safetensors is damaged: the stage starts over (",
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_damaged_state_is_said_and_changes_no_number(
+    bench: Callable[..., Any], stopped: Callable[[], Any], tmp_path: Path, name: str
+) -> None:
+    damage, expected = CASES[name]
+    run = stopped()
+    for stem, spoil in damage.items():
+        spoil(tmp_path / f"{stem}.safetensors")
+    again = bench(trainer=SAVING)
+    again.fit()
+    state.remove(run.state_path)
+    whole = bench()
+    whole.fit()
+    for text, start in zip(said(again), expected, strict=True):
+        assert text.startswith(f"WARNING: the checkpoint {start}")
+    assert all(
+        torch.equal(tensor, whole.model.state_dict()[key])
+        for key, tensor in again.model.state_dict().items()
+    )
+    first = again.epochs()[0][0] - 1
+    assert again.epochs() == whole.epochs()[first:]
+    assert first == (0 if name.startswith("both") else 1)
+
+
+def test_a_kill_at_any_moment_of_a_save_leaves_a_whole_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "last.safetensors"
+
+    class Killed(BaseException):
+        pass
+
+    def facts(step: int) -> dict[str, Any]:
+        return {"progress": {"epochs": 0, "step": step}}
+
+    real = Path.replace
+    for after in range(3):
+        state.remove(path)
+        for step in (1, 2):
+            state.save(path, {"w": torch.full((3,), step)}, facts(step))
+        left = after
+
+        def replace(self: Path, target: Path) -> Path:
+            nonlocal left
+            if left == 0:
+                raise Killed
+            left -= 1
+            return real(self, target)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "replace", replace)
+            with contextlib.suppress(Killed):
+                state.save(path, {"w": torch.full((3,), 3)}, facts(3))
+        taken: list[state.State] = []
+        assert state.resume(path, taken.append) == []
+        assert taken[0].facts["progress"]["step"] == (3 if after == 2 else 2)
+        assert state.epochs(path) == 0
+
+
+def test_weights_that_are_not_finite_are_not_saved(bench: Callable[..., Any]) -> None:
+    bench_run = bench()
+    run = _Run(
+        bench_run.loss_of,
+        bench_run.start(bench_run.model),
+        bench_run.recipe(),
+        bench_run.events.append,
+    )
+    run.save()
+    kept = bench_run.state_path.read_bytes()
+    with torch.no_grad():
+        next(bench_run.model.parameters()).fill_(torch.inf)
+    run.save()
+    assert bench_run.state_path.read_bytes() == kept
+    assert [each.name for each in bench_run.folder.iterdir()] == ["state.safetensors"]
