@@ -45,21 +45,20 @@ def measure(outputs: Tensor, values: Tensor, target: Target, loss_of: TaskLoss) 
 
     Args:
         outputs: ``(N, C)`` float32 on the CPU.
-        values: ``(N,)`` or ``(N, C)`` targets on the CPU.
+        values: ``(N,)`` or ``(N, C)`` targets on the CPU, numbers as they are in the task.
         target: What the values mean.
         loss_of: The objective the model was trained with, as far as it asks of outputs alone.
 
     Returns:
         ``loss`` (the objective, as in training) and, for classes, ``accuracy`` and
         ``f1_macro``; for multi-label the same, accuracy being that of whole label sets;
-        for regression ``mse``, ``mae`` and ``r2`` in the unit of the target.
+        for regression ``mse``, ``mae`` and ``r2`` of the numbers themselves, in float64.
     """
     from sklearn import metrics as sk  # slow to import, and not needed to refuse a config
 
-    found = {"loss": float(loss_of(outputs, values))}
+    found = {"loss": float(loss_of(outputs, target.standardized(values)))}
     if target.kind == "regression":
-        predicted = outputs.squeeze(1).double().numpy() * target.std + target.mean
-        truth = values.double().numpy() * target.std + target.mean
+        predicted, truth = target.restored(outputs).numpy(), values.double().numpy()
         if not np.isfinite(predicted).all():  # scikit-learn refuses to measure it
             return {**found, "mse": math.nan, "mae": math.nan, "r2": math.nan}
         found["mse"] = float(sk.mean_squared_error(truth, predicted))
@@ -74,12 +73,12 @@ def measure(outputs: Tensor, values: Tensor, target: Target, loss_of: TaskLoss) 
 
 
 def decide(outputs: Tensor, target: Target) -> Tensor:
-    """Return ``(N,)`` class indices, ``(N, C)`` 0 or 1 for multi-label, ``(N,)`` numbers."""
+    """Return ``(N,)`` class indices, ``(N, C)`` 0 or 1, or ``(N,)`` numbers in float64."""
     if target.kind == "classes":
         return outputs.argmax(1)
     if target.kind == "multilabel":
         return (outputs > 0).long()
-    return outputs.squeeze(1) * target.std + target.mean
+    return target.restored(outputs)
 
 
 def correct(outputs: Tensor, values: Tensor) -> Floats:

@@ -15,7 +15,10 @@ from mmx.training.precision import Precision
 def predict(
     model: MultimodalModel, data: Data, rows: Rows, precision: Precision
 ) -> tuple[Tensor, Tensor]:
-    """Return outputs ``(N, C)`` in float32 and targets of the rows, both on the CPU."""
+    """Return outputs ``(N, C)`` in float32 and the rows' targets, both on the CPU.
+
+    Targets are as the task has them, :meth:`~mmx.training.data.Data.truth`.
+    """
     outputs, targets, _ = _predict(model, data, rows, precision, keep=False)
     return outputs, targets
 
@@ -34,14 +37,13 @@ def _predict(
 ) -> tuple[Tensor, Tensor, list[Encoded]]:
     was_training = model.training
     model.eval()
-    outputs, targets, encoded = [], [], []
+    outputs, encoded = [], []
     for part, stored in data.batches(chunks(rows, BATCH_SIZE)):
         batch = data.assemble(part, stored, augment=False)
         with precision.autocast():
             features = model.encode(batch)
             outputs.append(model.decide(features, batch.present).float())
-        targets.append(batch.target)
         if keep:
             encoded.append(plain(features, batch.present, batch.target))
     model.train(was_training)
-    return torch.cat(outputs).cpu(), torch.cat(targets).cpu(), encoded
+    return torch.cat(outputs).cpu(), data.truth(rows), encoded

@@ -109,7 +109,6 @@ def noise_curves(
     clean: list[Tensor] = []
     noisy: dict[Key, list[Tensor]] = {}
     blind: dict[Key, int] = {}
-    targets = []
     prior = prior.to(data.device)
     with evaluating(model):
         for part, stored in data.batches(chunks(rows, BATCH_SIZE)):
@@ -123,8 +122,7 @@ def noise_curves(
                     outputs = answer(model, features, spoiled.present, prior)
                     noisy.setdefault(key, []).append(outputs)
                     blind[key] = blind.get(key, 0) + int((~any_of(spoiled.present)).sum())
-            targets.append(batch.target)
-    values = torch.cat(targets).cpu()
+    values = data.truth(rows)
     answers = {key: Answers(torch.cat(parts).cpu(), blind[key]) for key, parts in noisy.items()}
     unspoiled = measure(torch.cat(clean).cpu(), values)
 

@@ -70,14 +70,16 @@ def scored(outputs: Tensor, values: Tensor, target: Target, rows: Integers) -> S
 
     Args:
         outputs: ``(N, C)`` on the CPU.
-        values: ``(N,)`` or ``(N, C)`` targets on the CPU.
+        values: ``(N,)`` or ``(N, C)`` targets on the CPU, numbers as they are in the task.
         target: What the values mean.
         rows: ``(N,)`` numbers of the samples.
     """
     metric = PRIMARY[target.kind]
     if target.kind == "regression":
         truth = values.double().numpy()
-        errors = (outputs.squeeze(1).double().numpy() - truth) ** 2
+        # In deviations, as r2 has no unit: squares of the numbers themselves may overflow.
+        errors = ((target.restored(outputs).numpy() - truth) / target.std) ** 2
+        truth = truth / target.std
         truth = truth - truth.mean()  # r2 is the same, and no digits are lost in Σ y²
         return Scores(metric, np.stack([errors, truth, truth**2], axis=1), rows)
     decided = decide(outputs, target).numpy()

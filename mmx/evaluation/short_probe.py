@@ -5,6 +5,8 @@ Shape legend: ``N`` training rows, ``M`` validation rows, ``D`` features, ``C`` 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -46,7 +48,9 @@ def short_probe(
     if target.kind == "multilabel":
         outputs -= 0.5  # what is more likely than not is positive, as of logits
     name = PRIMARY[target.kind]
-    return name, measure(outputs, y_val.cpu(), target, lambda out, _: out.new_zeros(()))[name]
+    standardized = replace(target, mean=0.0, std=1.0)  # as the targets are; r2 has no unit
+    found = measure(outputs, y_val.cpu(), standardized, lambda out, _: out.new_zeros(()))
+    return name, found[name]
 
 
 def _wanted(y: Tensor, target: Target) -> Tensor:

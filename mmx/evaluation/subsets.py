@@ -50,7 +50,7 @@ class SubsetAnswers:
 
     Attributes:
         answers: The 2^M subsets, the empty one first, then by size and name.
-        values: Targets of the rows, on the CPU.
+        values: Targets of the rows, on the CPU, as the task has them.
     """
 
     answers: dict[Subset, Answers]
@@ -81,7 +81,7 @@ def prior(values: Tensor, target: Target) -> Tensor:
     so that the loss is finite. Of equally frequent classes the first one is predicted.
 
     Args:
-        values: Training targets, ``(N,)`` or ``(N, C)``, on the CPU.
+        values: Training targets, ``(N,)`` or ``(N, C)``, on the CPU; numbers standardised.
         target: What they mean.
 
     Returns:
@@ -113,7 +113,6 @@ def predict_subsets(
     every = subsets(data.views)
     outputs: dict[Subset, list[Tensor]] = {subset: [] for subset in every}
     blind = dict.fromkeys(every, 0)
-    targets = []
     prior = prior.to(data.device)
     with evaluating(model):
         for part, stored in data.batches(chunks(rows, BATCH_SIZE)):
@@ -125,9 +124,8 @@ def predict_subsets(
                     answered = answer(model, features, present, prior)
                     outputs[subset].append(answered)
                     blind[subset] += int((~any_of(present)).sum())
-            targets.append(batch.target)
     answers = {each: Answers(torch.cat(outputs[each]).cpu(), blind[each]) for each in every}
-    return SubsetAnswers(answers, torch.cat(targets).cpu())
+    return SubsetAnswers(answers, data.truth(rows))
 
 
 def shown(present: Mapping[str, Tensor], subset: Subset) -> dict[str, Tensor]:

@@ -315,7 +315,7 @@ class Controls:
         """Return the metrics of all validation rows."""
         data = self.opened.data
         rows = data.rows("val")
-        values = data.target[torch.from_numpy(rows).to(data.device)].cpu()
+        values = data.truth(rows)
         target = self.as_target.task.target
         return measure(answers(rows), values, target, criterion.task_loss)
 

@@ -66,8 +66,8 @@ class Bench:
         return torch.from_numpy(features).to(self.data.device), targets.to(self.data.device)
 
     def measured(self, outputs: Tensor, values: Tensor) -> Metrics:
-        """Return the metrics of outputs ``(N, C)``."""
-        return measure(outputs.cpu(), values.cpu(), self.target, self.criterion.task_loss)
+        """Return the metrics of outputs ``(N, C)``, the targets being as the task has them."""
+        return measure(outputs.cpu(), values, self.target, self.criterion.task_loss)
 
 
 def find_head(
@@ -104,7 +104,7 @@ def _fitted(bench: Bench, head: FittedHead, listen: Listener) -> tuple[Fitted, t
     x, y = bench.rows("train")
     candidates = list(head.candidates(x, y, target.outputs, target.kind))
     seconds = time.perf_counter() - began
-    val, values = bench.rows("val")
+    (val, _), values = bench.rows("val"), bench.data.truth(bench.data.rows("val"))
     metrics = []
     for candidate in candidates:
         model.head.load_state_dict(candidate.state)
@@ -165,7 +165,7 @@ def _together(
     model, recipe = bench.model, bench.recipe
     decays = transfer.decays or (recipe.optimizer.weight_decay,)
     x, y = bench.rows("train")
-    val, values = bench.rows("val")
+    (val, _), values = bench.rows("val"), bench.data.truth(bench.data.rows("val"))
     if not isinstance(model.head, LinearHead | MlpHead):
         raise RuntimeError("Feature takes decays for trainable heads only")
     validating = 0.0

@@ -65,8 +65,9 @@ def decoded(
     """Return a task's rows, decoded by these specs."""
     return Data(
         {name: View(task.columns[name], modalities[name], specs[name]) for name in modalities},
-        task.values,
+        task.target.standardized(task.values),
         task.splits,
+        truth=task.values,
         device=precision.device,
         resident=experiment.trainer.resident,
         workers=experiment.trainer.workers,

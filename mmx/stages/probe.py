@@ -75,7 +75,8 @@ def fit_head(
     Reference: Kumar et al. 2022, arXiv 2202.10054.
     """
     x, y = fused_rows(model, data, data.rows("train"), precision)
-    val, values = fused_rows(model, data, data.rows("val"), precision)
+    val, _ = fused_rows(model, data, data.rows("val"), precision)
+    values = data.truth(data.rows("val"))
     best: tuple[tuple[float, ...], Linear, dict[str, float]] | None = None
     for fitted in solutions(x, y.numpy(), target):
         outputs = torch.from_numpy(val @ fitted.weight.T + fitted.bias).float()

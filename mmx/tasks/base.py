@@ -1,95 +1,37 @@
-"""The contract of every task, and what loading one gives."""
+"""The contract of every task."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from pydantic import Field
-from torch import Tensor
 
 from mmx.errors import DataError, closest
-from mmx.modalities import Column, Modality
+from mmx.modalities import Modality
+from mmx.tasks import contract, remarks
 from mmx.tasks import fingerprint as fingerprints
 from mmx.tasks import splits as splitting
+from mmx.tasks.contents import Kind, Samples, Target, TaskData
+from mmx.tasks.labels import moments
 
-Kind = Literal["classes", "multilabel", "regression"]
+__all__ = [
+    "Kind",
+    "Samples",
+    "Share",
+    "Target",
+    "Task",
+    "TaskData",
+    "cut_test",
+    "listed",
+    "override",
+    "replace_splits",
+]
+
 Share = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
-
-
-@dataclass(frozen=True)
-class Target:
-    """What is to be predicted.
-
-    Attributes:
-        kind: One class a row, several labels a row, or a number.
-        classes: Class (or label) names in index order; empty for regression.
-        mean, std: Of the training targets, regression only: models predict
-            ``(y - mean) / std``, metrics are in the unit of y.
-    """
-
-    kind: Kind
-    classes: tuple[str, ...] = ()
-    mean: float = 0.0
-    std: float = 1.0
-
-    @property
-    def outputs(self) -> int:
-        """C, the number of model outputs."""
-        return 1 if self.kind == "regression" else len(self.classes)
-
-
-@dataclass(frozen=True)
-class Samples:
-    """What a task reads, before it is split.
-
-    Attributes:
-        columns: Modality to raw values of all N rows.
-        values: ``(N,)`` int64 class indices, ``(N, C)`` float32 multi-label, or ``(N,)``
-            float32 numbers.
-        classes: Class (or label) names in index order; empty for regression.
-        splits: The splits that the data gives, with their row numbers. What has no
-            ``train`` has only ``test``; where ``val`` is not given, it is cut from ``train``.
-            A row in no split is never used.
-        notes: What a reader should know, one line each.
-    """
-
-    columns: dict[str, Column]
-    values: npt.NDArray[Any]
-    classes: tuple[str, ...]
-    splits: dict[str, splitting.RowNumbers]
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class TaskData:
-    """A task's data, opened.
-
-    Attributes:
-        name: The task's name.
-        columns: Modality to raw values of all N rows.
-        values: Targets of all N rows: ``(N,)`` int64, ``(N, C)`` float32 multi-label, or
-            ``(N,)`` float32 already standardised. Zeros for rows in no split.
-        target: What the values mean.
-        splits: ``train``, ``val`` and ``test`` to row numbers; disjoint. Rows in none of
-            them are not used.
-        fingerprint: Hex digest of contents, labels and splits; independent of paths.
-        digests: Modality to ``(N,)`` uint64 content hashes, 0 where absent or in no
-            split; they tell whether two tasks share samples.
-        notes: What a reader should know, one line each (missing cells, dropped rows).
-    """
-
-    name: str
-    columns: dict[str, Column]
-    values: Tensor
-    target: Target
-    splits: dict[str, npt.NDArray[np.int64]]
-    fingerprint: str
-    digests: dict[str, npt.NDArray[np.uint64]]
-    notes: tuple[str, ...] = field(default=())
 
 
 @dataclass(kw_only=True, eq=False)
@@ -162,7 +104,7 @@ class Task(ABC):
         Raises:
             DataError: Data is absent (with how to get it), or a row cannot be used.
         """
-        samples = self.read()
+        samples = contract.checked(self.name, self.kind, self.modalities, self.read())
         given = samples.splits
         samples = self._with_classes(self._with_val(samples))
         splits = self._few(samples)
@@ -176,6 +118,10 @@ class Task(ABC):
             rows[used] = fingerprints.row_digests(column, used)
             contents[modality] = rows
         meaning = [target.kind, list(target.classes)]
+        notes = [*samples.notes, *remarks.missing(samples.columns, splits)]
+        if "train" in given:
+            notes += remarks.labels(values, target, splits)
+            notes += remarks.repeated(contents, values, splits)
         return TaskData(
             name=self.name,
             columns=samples.columns,
@@ -184,7 +130,7 @@ class Task(ABC):
             splits=splits,
             fingerprint=fingerprints.fingerprint(contents, values, splits, meaning),
             digests={name: fingerprints.shorten(rows) for name, rows in contents.items()},
-            notes=samples.notes,
+            notes=tuple(notes),
         )
 
     def _with_val(self, samples: Samples) -> Samples:
@@ -231,7 +177,7 @@ class Task(ABC):
             values = new[samples.values]
             splits = {name: rows[values[rows] >= 0] for name, rows in samples.splits.items()}
             values = np.maximum(values, 0)
-        return Samples(samples.columns, values, tuple(self.classes), splits, samples.notes)
+        return replace(samples, values=values, classes=tuple(self.classes), splits=splits)
 
     def _few(self, samples: Samples) -> dict[str, splitting.RowNumbers]:
         """Keep ``limit``, ``fraction`` or ``per_class`` of the training rows."""
@@ -258,17 +204,13 @@ class Task(ABC):
     def _target(
         self, samples: Samples, splits: dict[str, splitting.RowNumbers]
     ) -> tuple[npt.NDArray[Any], Target]:
-        """Return the values that a model sees and what they mean."""
+        """Return the values, zeros in no split, and what they mean."""
         used = np.concatenate(list(splits.values()))
         values = np.zeros_like(samples.values)
         values[used] = samples.values[used]
         train = splits["train"]
         if self.kind == "regression":
-            mean, std = 0.0, 1.0
-            if len(train):
-                numbers = values[train].astype(np.float64)
-                mean, std = float(numbers.mean()), float(numbers.std()) or 1.0
-                values[used] = (values[used] - mean) / std
+            mean, std = moments(values, train, used, self.name) if len(train) else (0.0, 1.0)
             return values, Target("regression", mean=mean, std=std)
         if self.kind == "classes" and len(train):
             for index, name in enumerate(samples.classes):
@@ -308,7 +250,7 @@ def strata(values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
 
 def replace_splits(samples: Samples, splits: dict[str, splitting.RowNumbers]) -> Samples:
     """Return the samples under other splits."""
-    return Samples(samples.columns, samples.values, samples.classes, splits, samples.notes)
+    return replace(samples, splits=splits)
 
 
 def listed(names: tuple[str, ...] | list[str], most: int = 12) -> str:

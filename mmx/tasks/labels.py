@@ -6,13 +6,21 @@ Row numbers in errors count from 1, the header not counted.
 
 import math
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mmx.errors import DataError
+from mmx.tasks.splits import RowNumbers
 
+LOST = 1e-7
+"""Part of the labels' range that rounding to float64 may move one: what float32 cannot see."""
+LARGEST = 1e140
+"""Of a label: sums of squares stay finite."""
+FARTHEST = 1e18
+"""Of a standardised label: its square is finite in float32."""
 YES_NO = {"1": 1.0, "0": 0.0, "true": 1.0, "false": 0.0}
 
 Values = tuple[npt.NDArray[Any], tuple[str, ...]]
@@ -27,12 +35,12 @@ def classes(cells: Sequence[str | None]) -> Values:
 
 
 def numbers(cells: Sequence[str | None], column: str) -> Values:
-    """Return numbers ``(N,)`` float32; 0 where there is no label.
+    """Return numbers ``(N,)`` float64; 0 where there is no label.
 
     Raises:
-        DataError: A label is not a finite number.
+        DataError: A label is not a finite number, or float64 cannot tell labels apart.
     """
-    values = np.zeros(len(cells), dtype=np.float32)
+    values = np.zeros(len(cells), dtype=np.float64)
     for row, cell in enumerate(cells):
         if cell is None:
             continue
@@ -45,7 +53,75 @@ def numbers(cells: Sequence[str | None], column: str) -> Values:
                 f"row {row + 1}: label '{column}' is '{cell}', not a finite number",
                 tip="kind=classes takes words as labels",
             )
+    _refuse_rounded(cells, values, column)
     return values, ()
+
+
+def _refuse_rounded(
+    cells: Sequence[str | None], values: npt.NDArray[np.float64], column: str
+) -> None:
+    """Refuse labels whose differences float64 loses, such as nanoseconds since 1970.
+
+    What is lost may be part of the least that a metric shows, no more.
+    """
+    there = np.array([cell is not None for cell in cells], dtype=np.bool_)
+    if not there.any():
+        return
+    known = values[there]
+    with np.errstate(over="ignore"):
+        allowed = LOST * float(known.max() - known.min())
+    if np.spacing(np.abs(known).max()) / 2 <= allowed:
+        return
+    for row in np.flatnonzero(there).tolist():
+        written, kept = Decimal(str(cells[row])), Decimal(float(values[row]))
+        if abs(written - kept) > allowed:
+            raise DataError(
+                f"row {row + 1}: label '{column}' is '{cells[row]}', which 64 bits hold as "
+                f"{kept}: too coarse for labels so close to each other",
+                tip="subtract a constant from the column, or give it in a coarser unit",
+            )
+
+
+def moments(
+    values: npt.NDArray[np.float64], train: RowNumbers, used: RowNumbers, task: str
+) -> tuple[float, float]:
+    """Return mean and standard deviation of the training rows' numbers; 1 where all are one.
+
+    Args:
+        values: ``(N,)`` finite numbers of all rows.
+        train: The training rows.
+        used: All rows in use.
+        task: Its name, for messages.
+
+    Raises:
+        DataError: Squares of the numbers, or of what a model is trained on, would overflow.
+    """
+    own = values[train]
+    lowest, highest = float(own.min()), float(own.max())
+    if lowest == highest:  # whose mean may be another by the last bit
+        return lowest, 1.0
+    if max(abs(lowest), abs(highest)) > LARGEST:
+        raise _out_of_range(task, f"up to {max(lowest, highest, key=abs):g}")
+    mean, std = float(own.mean()), float(own.std())
+    if std < 1 / LARGEST:
+        raise _out_of_range(task, f"that differ by {highest - lowest:g} at most")
+    with np.errstate(over="ignore"):
+        far = np.abs(values[used] / std - mean / std)
+    if far.max() > FARTHEST:
+        row = int(used[far.argmax()])
+        raise DataError(
+            f"{task}: row {row + 1} has the label {values[row]:g}, too far from those of the "
+            f"training rows ({lowest:g} to {highest:g}) to be measured with them",
+            tip="correct the row or leave it out",
+        )
+    return mean, std
+
+
+def _out_of_range(task: str, what: str) -> DataError:
+    return DataError(
+        f"{task}: the training rows have labels {what}, whose squares 64 bits cannot hold",
+        tip="give the labels in another unit, so that they are of about the size of 1",
+    )
 
 
 def sets(cells: Sequence[Sequence[str] | None]) -> Values:

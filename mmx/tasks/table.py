@@ -30,7 +30,7 @@ class Table(Task):
     """Rows of a CSV, TSV, Parquet or JSON-lines file.
 
     A missing cell, or a picture or sound that does not exist, means that the row lacks
-    that modality; how often is noted. A row that lacks all of them is an error. Row
+    that modality; how often is noted for each split. A row that lacks all of them is an error. Row
     numbers in messages count from 1, the header not counted.
 
     Args:
@@ -162,31 +162,24 @@ class Table(Task):
         return cells
 
     def _columns(self, texts: Texts, root: Path) -> tuple[dict[str, Column], list[str]]:
-        """Return a column for each modality, and notes of what is missing."""
+        """Return a column for each modality, and notes of files that do not exist."""
         columns: dict[str, Column] = {}
         notes = []
         for modality, option in self.columns.items():
             names = _names(option)
             parts = [texts[name] for name in names]
-            why = ""
             if modality in ("image", "audio"):
                 files, lost = self._files(modality, parts[0], root)
                 columns[modality] = (
                     ImageColumn(files) if modality == "image" else AudioColumn(files)
                 )
-                why = f", {lost} of them because the file does not exist" if lost else ""
+                if lost:
+                    count = lost + sum(map(bool, files))
+                    notes.append(f"{modality}: {lost} of {count} files do not exist")
             elif modality == "text":
                 columns[modality] = TextColumn([_joined(row) for row in zip(*parts, strict=True)])
             else:
                 columns[modality] = TabularColumn({name: texts[name] for name in names})
-                notes += [
-                    f"tabular: {count} of {len(texts[name])} cells of '{name}' are missing"
-                    for name in names
-                    if (count := texts[name].count(None))
-                ]
-            absent = int((~columns[modality].present).sum())
-            if absent:
-                notes.append(f"{modality}: {absent} of {len(parts[0])} rows have none{why}")
         none = ~np.any([column.present for column in columns.values()], axis=0)
         if none.any():
             raise DataError(

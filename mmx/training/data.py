@@ -66,8 +66,9 @@ class Data:
 
     Args:
         views: Modality to how it is read.
-        target: ``(N,)`` or ``(N, C)``.
+        target: ``(N,)`` or ``(N, C)``, as models are trained on it: numbers standardised.
         splits: Split name to row numbers.
+        truth: The same as the task has it, which metrics are of; None where that is ``target``.
         device: Where batches are wanted.
         resident: Keep every modality decoded on the device; ``auto`` where it fits.
         workers: Processes that decode what is not resident.
@@ -80,11 +81,13 @@ class Data:
         splits: Mapping[str, Rows],
         *,
         device: torch.device,
+        truth: Tensor | None = None,
         resident: str | bool = "auto",
         workers: int = 0,
     ) -> None:
         self.views, self.splits, self.device, self.workers = views, splits, device, workers
         self.target = target.to(device)
+        self._truth = (target if truth is None else truth).cpu()
         self.resident = _fits(views, device) if resident == "auto" else bool(resident)
         self._unlocked = False
         used = np.sort(np.concatenate(list(splits.values())))
@@ -115,6 +118,10 @@ class Data:
         if split == "test" and not self._unlocked:
             raise DataError("the test split is locked until selection on validation is over")
         return self.splits[split]
+
+    def truth(self, rows: Rows) -> Tensor:
+        """Return targets of rows, on the CPU, as the task has them: numbers in float64."""
+        return self._truth[torch.from_numpy(rows)]
 
     def only(self, split: str, rows: Rows) -> Data:
         """Return the same data with a split cut down to these rows."""

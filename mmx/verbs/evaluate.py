@@ -14,7 +14,6 @@ import json
 from argparse import Namespace
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from mmx.errors import UsageError
@@ -88,7 +87,7 @@ def _open(
     checkpoint.restore(criterion, own, directory.stage_file("target"))
 
     def metrics(outputs: Tensor, values: Tensor) -> dict[str, float]:
-        return measure(outputs, values, task.target, criterion.task_loss)
+        return measure(outputs, values, trained.target, criterion.task_loss)
 
     evaluated = evaluate_suites.Evaluated(
         model=trained.model,
@@ -97,7 +96,7 @@ def _open(
         precision=precision,
         target=task.target,
         metrics=metrics,
-        prior=prior(task.values[torch.from_numpy(data.rows("train"))], task.target),
+        prior=prior(trained.target.standardized(data.truth(data.rows("train"))), trained.target),
         seed=given.seed,
     )
     return evaluated, criterion

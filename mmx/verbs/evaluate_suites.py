@@ -88,7 +88,7 @@ def _noise(given: Evaluated) -> Found:
         given.seed,
     )
     primary = PRIMARY[given.target.kind]
-    values = given.data.target.cpu()[given.data.rows(given.split)]
+    values = given.data.truth(given.data.rows(given.split))
     floor = given.measure(given.prior.cpu().repeat(len(values), 1), values)[primary]
     by_modality: dict[str, Any] = {}
     for curve in curves:

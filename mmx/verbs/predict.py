@@ -112,14 +112,13 @@ def as_csv(
         names: ``(N,)`` file names, or row numbers counted from 1 as in the table without its head.
         outputs: ``(N, C)``.
         target: What the outputs mean.
-        known: The true targets, where they are known.
+        known: The true targets, where they are known, as the task has them.
     """
     first = "file" if isinstance(names[0], str) else "row"
     columns: dict[str, Sequence[object]] = {first: names}
     columns["prediction"] = readable(decide(outputs, target), target)
     if known is not None:
-        restored = known * target.std + target.mean if target.kind == "regression" else known
-        columns["target"] = readable(restored, target)
+        columns["target"] = readable(known, target)
     if target.kind != "regression":
         chances = outputs.softmax(1) if target.kind == "classes" else torch.sigmoid(outputs)
         for index, name in enumerate(target.classes):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from sklearn import metrics as sk
 from torch import Tensor
 
 from mmx.evaluation.metrics import PRIMARY, correct, decide, measure, score
@@ -47,9 +48,9 @@ def test_labels_by_hand() -> None:
 
 
 def test_numbers_by_hand_in_their_own_unit() -> None:
-    outputs, values = torch.tensor([[0.0], [1.0], [-1.0]]), torch.tensor([0.5, 1.0, 0.0])
+    outputs, values = torch.tensor([[0.0], [1.0], [-1.0]]), torch.tensor([12.0, 14.0, 10.0])
     found = measure(outputs, values, NUMBER, MeanSquaredError().bind(values, 1, {}).task_loss)
-    # predicted 10, 14, 6; true 12, 14, 10, whose mean is 12
+    # predicted 10, 14, 6; the mean of what is true is 12
     assert found == {
         "loss": pytest.approx((0.25 + 0 + 1) / 3),
         "mse": pytest.approx((4 + 0 + 16) / 3),
@@ -59,8 +60,25 @@ def test_numbers_by_hand_in_their_own_unit() -> None:
     assert decide(outputs, NUMBER).tolist() == [10.0, 14.0, 6.0]
 
 
+@pytest.mark.parametrize("mean", [1.7e9, 1.7e12])
+def test_large_numbers_are_measured_as_scikit_learn_measures_what_is_predicted(mean) -> None:
+    random = np.random.default_rng(0)
+    values = torch.from_numpy(np.round(mean + 40 * random.normal(size=30)))
+    outputs = torch.from_numpy(random.normal(size=(30, 1)).astype(np.float32))
+    target = Target("regression", mean=mean, std=40.0)
+    found = measure(outputs, values, target, MeanSquaredError().bind(values, 1, {}).task_loss)
+    predicted = [float(f"{value!r}") for value in decide(outputs, target).tolist()]  # as in a CSV
+    assert found["mse"] == sk.mean_squared_error(values, predicted)
+    assert found["mae"] == sk.mean_absolute_error(values, predicted)
+    assert found["r2"] == sk.r2_score(values, predicted)
+    by_hand = np.array([mean + 40 * float(z) for z in outputs[:, 0]])
+    assert predicted == pytest.approx(by_hand.tolist(), rel=1e-15)
+    assert 20 < found["mae"] < 80
+    assert found["loss"] == pytest.approx(found["mse"] / 1600, rel=1e-5)
+
+
 def test_a_single_row_has_no_r2() -> None:
-    values = torch.tensor([0.5])
+    values = torch.tensor([12.0])
     loss_of = MeanSquaredError().bind(values, 1, {}).task_loss
     found = measure(torch.tensor([[0.0]]), values, NUMBER, loss_of)
     assert found["mse"] == pytest.approx(4)

@@ -54,8 +54,8 @@ def test_fashion():
     assert sizes(data) == {"train": 80, "val": 80, "test": 600}
     assert data.target.classes == ("Accessories", "Apparel", "Footwear", "Personal Care")
     assert data.notes == (
-        "tabular: 42 of 6000 cells of 'usage' are missing",
-        "tabular: 1 of 6000 cells of 'season' are missing",
+        "tabular: 10 of 760 cells of 'usage' are missing "
+        "(train 4 of 80, val 1 of 80, test 5 of 600)",
     )
     spec = task.tabular.fit(data.columns["tabular"], data.splits["train"])
     assert spec.numeric == ("year",)

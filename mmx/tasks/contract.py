@@ -1,0 +1,189 @@
+"""What a task's ``read`` gives, held against its contract: lengths, splits and labels.
+
+Errors give row numbers as they stand in the task's own arrays, from 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mmx.errors import DataError, closest
+from mmx.tasks.contents import Kind, Samples
+from mmx.tasks.splits import RowNumbers
+
+NAMES = ("train", "val", "test")
+SHOWN = 5
+"""Rows that a message names."""
+
+
+def checked(task: str, kind: Kind, modalities: Collection[str], samples: Samples) -> Samples:
+    """Return samples with labels and row numbers in their own dtypes.
+
+    Args:
+        task: Its name, for messages.
+        kind: What its labels mean.
+        modalities: Those that the task says it has.
+        samples: As it read them.
+
+    Raises:
+        DataError: A column is missing or of another length than the labels, a split has rows
+            that are not there, twice there or in another split as well, or a label of a row
+            in use is not what the task says it is.
+    """
+    _check_columns(task, modalities, samples)
+    count = len(samples.values)
+    splits = {name: _rows(task, name, rows, count) for name, rows in samples.splits.items()}
+    for one, other in combinations(splits, 2):
+        if len(both := np.intersect1d(splits[one], splits[other])):
+            raise DataError(
+                f"{task}: splits {one} and {other} share {numbered(both)}",
+                tip="a row of Samples.splits belongs to one split alone",
+            )
+    if len(set(samples.classes)) < len(samples.classes):
+        twice = next(name for name in samples.classes if samples.classes.count(name) > 1)
+        raise DataError(f"{task}: Samples.classes names '{twice}' twice")
+    used = np.concatenate([np.empty(0, dtype=np.int64), *splits.values()])
+    labels = _Labels(task, np.asarray(samples.values), used, len(samples.classes))
+    values = getattr(labels, kind)("train" in splits)
+    return replace(samples, values=values, splits=splits)
+
+
+def _check_columns(task: str, modalities: Collection[str], samples: Samples) -> None:
+    """Refuse columns that are not there, or have another number of rows than the labels."""
+    for name in modalities:
+        if name not in samples.columns:
+            raise DataError(
+                f"{task}: it says that it has {name}, and read no such column; "
+                f"it read {', '.join(samples.columns) or 'none'}"
+            )
+    for name, column in samples.columns.items():
+        if len(column) != len(samples.values):
+            raise DataError(
+                f"{task}: the {name} column has {len(column)} rows, and there are "
+                f"{len(samples.values)} labels",
+                tip="Samples.values has one label for each row of every column",
+            )
+
+
+def _rows(task: str, name: str, given: Any, count: int) -> RowNumbers:
+    """Return a split's row numbers, int64.
+
+    Raises:
+        DataError: They are no row numbers, or not among the ``count`` rows, or some are doubled.
+    """
+    if name not in NAMES:
+        near = closest(name, NAMES)
+        raise DataError(
+            f"{task}: there is no split '{name}'; accepted: {', '.join(NAMES)}"
+            + (f"; closest: {near}" if near else "")
+        )
+    rows = np.asarray(given)
+    if not rows.size:
+        return np.empty(0, dtype=np.int64)
+    if rows.ndim != 1 or rows.dtype.kind not in "iu":
+        raise DataError(
+            f"{task}: split {name} is of dtype {rows.dtype} and shape {rows.shape}; "
+            "row numbers are whole numbers in one dimension",
+            tip="np.flatnonzero(mask) turns a mask into row numbers"
+            if rows.dtype.kind == "b"
+            else None,
+        )
+    rows = rows.astype(np.int64)
+    if len(wild := rows[(rows < 0) | (rows >= count)]):
+        raise DataError(
+            f"{task}: split {name} has {numbered(wild)}; there are {count} rows, 0 to {count - 1}"
+        )
+    found, times = np.unique(rows, return_counts=True)
+    if len(twice := found[times > 1]):
+        raise DataError(f"{task}: split {name} has {numbered(twice)} more than once")
+    return rows
+
+
+class _Labels:
+    """The labels of a task as its kind wants them; one method for each kind.
+
+    Args:
+        task: Its name, for messages.
+        values: Of all N rows.
+        used: Numbers of the rows in use: what the others hold does not matter.
+        count: Classes or labels.
+    """
+
+    def __init__(self, task: str, values: npt.NDArray[Any], used: RowNumbers, count: int) -> None:
+        self.task, self.values, self.used, self.count = task, values, used, count
+
+    def classes(self, known: bool) -> npt.NDArray[np.int64]:
+        """Return ``(N,)`` int64, 0 where a row is not in use.
+
+        Args:
+            known: Whether the labels are: of rows to predict there are none to check.
+        """
+        given = self._numbers(1)
+        found = np.zeros(len(given), dtype=np.int64)
+        own = given[self.used]
+        if own.dtype.kind == "f":
+            self._refuse(own != np.floor(own), "is no index of a class")  # nor is NaN
+        if known:
+            last = f"there are {self.count} classes, 0 to {self.count - 1}"
+            self._refuse((own < 0) | (own >= self.count), f"is no class: {last}")
+        found[self.used] = own.astype(np.int64)
+        return found
+
+    def multilabel(self, known: bool) -> npt.NDArray[np.float32]:
+        """Return ``(N, C)`` float32 of 0 and 1; see :meth:`classes`."""
+        given = self._numbers(2)
+        if given.shape[1] != self.count:
+            raise DataError(
+                f"{self.task}: the labels have {given.shape[1]} columns, and there are "
+                f"{self.count} names in Samples.classes"
+            )
+        found = np.zeros(given.shape, dtype=np.float32)
+        own = given[self.used]
+        self._refuse((own != 0) & (own != 1), "is neither 0 nor 1")
+        found[self.used] = own.astype(np.float32)
+        return found
+
+    def regression(self, known: bool) -> npt.NDArray[np.float64]:
+        """Return ``(N,)`` float64; see :meth:`classes`."""
+        given = self._numbers(1)
+        found = np.zeros(len(given), dtype=np.float64)
+        found[self.used] = given[self.used].astype(np.float64)
+        self._refuse(~np.isfinite(found[self.used]), "is not a finite number")
+        return found
+
+    def _numbers(self, dimensions: int) -> npt.NDArray[Any]:
+        """Return the values, which are numbers in so many dimensions."""
+        shape = "(rows,)" if dimensions == 1 else "(rows, labels)"
+        if self.values.ndim != dimensions or self.values.dtype.kind not in "iufb":
+            raise DataError(
+                f"{self.task}: Samples.values is of dtype {self.values.dtype} and shape "
+                f"{self.values.shape}; it must hold numbers, of shape {shape}"
+            )
+        return self.values
+
+    def _refuse(self, wrong: npt.NDArray[np.bool_], reason: str) -> None:
+        """Raise DataError for the first of the rows in use whose label is wrong."""
+        if not wrong.any():
+            return
+        places = np.argwhere(wrong)  # (n, dimensions)
+        first = places[self.used[places[:, 0]].argmin()]
+        row = int(self.used[first[0]])
+        label = self.values[(row, *first[1:])]
+        count = len(np.unique(places[:, 0]))
+        raise DataError(
+            f"{self.task}: row {row} (from 0) has the label {label}, which {reason}; "
+            f"{count} of {len(wrong)} rows have such a label"
+        )
+
+
+def numbered(rows: npt.NDArray[np.int64]) -> str:
+    """Return row numbers in words, cut where there are many."""
+    shown = ", ".join(map(str, rows[:SHOWN].tolist()))
+    more = f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else ""
+    return f"row {shown}" if len(rows) == 1 else f"rows {shown}{more}"

@@ -1,0 +1,116 @@
+"""Numbers as labels: float64 until they are standardised, or refused."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from mmx.errors import DataError
+from mmx.tasks.labels import moments, numbers
+from mmx.tasks.table import Table
+
+
+def of(*cells: str | None) -> np.ndarray:
+    return numbers(cells, "y")[0]
+
+
+@pytest.mark.parametrize("first", [1_700_000_000, 1_700_000_000_000])
+def test_seconds_and_milliseconds_keep_every_digit(tmp_path, first):
+    path = tmp_path / "t.csv"
+    path.write_text("x,y\n" + "".join(f"{i},{first + i}\n" for i in range(40)))
+    task = Table(name="t", path=str(path), label="y", kind="regression", columns={"tabular": "x"})
+    data = task.load()
+    assert data.values.dtype == torch.float64
+    assert data.values.tolist() == [float(first + i) for i in range(40)]
+    own = data.values[data.splits["train"]].numpy() - first
+    assert data.target.mean - first == pytest.approx(own.mean(), abs=1e-3)
+    assert data.target.std == pytest.approx(own.std(), rel=1e-9)
+    seen = data.target.standardized(data.values)
+    assert seen.dtype == torch.float32
+    wanted = (np.arange(40) - own.mean()) / own.std()
+    assert seen.tolist() == pytest.approx(wanted.tolist(), abs=1e-4)
+    assert len(set(seen.tolist())) == 40
+    assert data.target.restored(seen[:, None]).tolist() == pytest.approx(
+        data.values.tolist(), abs=1e-3
+    )
+
+
+def test_two_tables_that_differ_by_a_second_have_two_fingerprints(tmp_path):
+    found = set()
+    for last in (0, 1):
+        path = tmp_path / f"{last}.csv"
+        labels = [1_700_000_000 + i for i in range(40)]
+        labels[-1] += last
+        path.write_text("x,y\n" + "".join(f"{i},{y}\n" for i, y in enumerate(labels)))
+        task = Table(
+            name="t", path=str(path), label="y", kind="regression", columns={"tabular": "x"}
+        )
+        found.add(task.load().fingerprint)
+    assert len(found) == 2
+
+
+def test_whole_numbers_beyond_what_64_bits_tell_apart():
+    first = 1_700_000_000_123_456_789
+    with pytest.raises(DataError) as error:
+        of(*(str(first + i) for i in range(50)))
+    assert str(error.value) == (
+        "row 1: label 'y' is '1700000000123456789', which 64 bits hold as 1700000000123456768: "
+        "too coarse for labels so close to each other\n"
+        "  tip: subtract a constant from the column, or give it in a coarser unit"
+    )
+    day = 86_400_000_000_000  # nanoseconds: what rounding moves is nothing beside it
+    assert of(str(first), str(first + day)).tolist() == [float(first), float(first + day)]
+    assert of("9007199254740994", "9007199254740996").tolist() == [2.0**53 + 2, 2.0**53 + 4]
+    with pytest.raises(DataError, match=r"^row 2: label 'y' is '9007199254740993', "):
+        of("9007199254740992", "9007199254740993", "9007199254740994")
+
+
+def test_decimals_are_read_to_the_last_bit():
+    assert of("0.1", None, "-1e-30", "1.7976e308").tolist() == [0.1, 0.0, -1e-30, 1.7976e308]
+    with pytest.raises(DataError, match=r"^row 2: label 'y' is '1000000000000\.00001', "):
+        of("1000000000000.00000", "1000000000000.00001")
+    for cell in ("nan", "inf", "1e309", "ten"):
+        with pytest.raises(DataError, match=rf"^row 2: label 'y' is '{cell}', not a finite number"):
+            of("1", cell)
+
+
+def moments_of(*values: float, more: tuple[float, ...] = ()) -> tuple[float, float]:
+    every = np.array([*values, *more])
+    return moments(every, np.arange(len(values)), np.arange(len(every)), "t")
+
+
+def test_mean_and_deviation_of_any_scale():
+    for scale in (1e-30, 1e-130, 1.0, 1e30, 1e130):
+        mean, std = moments_of(1 * scale, 2 * scale, 3 * scale, 4 * scale)
+        assert mean == pytest.approx(2.5 * scale)
+        assert std == pytest.approx(1.25**0.5 * scale)
+    assert moments_of(1.0, 2.0, more=(1e9,)) == (1.5, 0.5)
+
+
+def test_one_number_for_all_rows_has_a_deviation_of_one():
+    """The mean of three times 0.1 is not 0.1, so that their deviation is not quite 0."""
+    assert np.full(3, 0.1).std() != 0
+    assert moments_of(0.1, 0.1, 0.1) == (0.1, 1.0)
+    assert moments_of(5.0) == (5.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("values", "more", "text"),
+    [
+        (
+            (1e300, 2e300),
+            (),
+            "t: the training rows have labels up to 2e+300, whose squares 64 bits",
+        ),
+        ((-1e300, 0.0), (), "t: the training rows have labels up to -1e+300, whose squares"),
+        ((1e-200, 2e-200), (), "t: the training rows have labels that differ by 1e-200 at most"),
+        ((1.0, 2.0), (1e30,), "t: row 3 has the label 1e+30, too far from those of the training "),
+        ((1.0, 2.0), (-1e308,), "t: row 3 has the label -1e+308, too far from those of the "),
+    ],
+)
+def test_numbers_that_cannot_be_squared_are_refused(values, more, text):
+    with pytest.raises(DataError, match=f"^{re.escape(text)}"):
+        moments_of(*values, more=more)
