@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from mmx.printable import one_line, printable
+from mmx.streams import unheard_stderr
 from mmx.verbs import VERBS
 
 HELP = f"""\
@@ -31,7 +32,12 @@ verbs:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb and return the exit code."""
+    """Run one verb and return the exit code; who reads stderr, or nobody, changes nothing."""
+    with unheard_stderr():
+        return _main(arguments)
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words[:1] == ["--complete"]:
         from mmx.verbs import completion
@@ -45,11 +51,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from mmx import __version__
 
         return _print(f"mmx {__version__}\n")
+    code = 0
     try:
-        return _dispatch(words[0], words[1:])
+        code = _dispatch(words[0], words[1:])
+        if sys.stdout is not None:  # closed from the start
+            sys.stdout.flush()
+        return code
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return code
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -17,7 +18,7 @@ import yaml
 from mmx import stages
 from mmx.errors import Interrupted, MmxError
 from mmx.experiment import Experiment
-from mmx.runs import index, report
+from mmx.runs import ending, index, report
 from mmx.runs.directory import RunDirectory
 from mmx.runs.manifest import code_patch, environment, surroundings
 from mmx.training.events import Event, Listener, stop_on_signals
@@ -82,6 +83,7 @@ def execute(
         cached: Whether the artifact cache may be used.
     """
     directory.acquire()
+    ending.remove_half_written(directory.path)  # by a process that was killed
     log = _run_log(directory)
     try:
         directory.set_status("running")
@@ -91,37 +93,61 @@ def execute(
         directory.write_json("summary.json", {"run": directory.path.name, **summary})
         report.write(directory)
         directory.set_status("done")
-        index.add(directory)
+        with contextlib.suppress(OSError):  # what is not in the index is read from its directory
+            index.add(directory)
         return {"status": "done", "exit_code": 0}
     except Interrupted as error:
-        directory.set_status("interrupted", error=error.message, signal=error.signal_number)
+        ending.end(directory, "interrupted", error=error.message, signal=error.signal_number)
         return {"status": "interrupted", "error": error.message, "exit_code": error.exit_code}
     except KeyboardInterrupt:
-        directory.set_status("interrupted", error="stopped at once", signal=2)
+        ending.end(directory, "interrupted", error="stopped at once", signal=2)
         return {"status": "interrupted", "error": "stopped at once", "exit_code": 130}
     except Exception as error:
-        expected = isinstance(error, MmxError)
-        text = str(error) if expected else f"{type(error).__name__}: {error}"
-        (directory.path / "traceback.txt").write_text(traceback.format_exc(), encoding="utf-8")
-        log.error("%s\n%s", text, traceback.format_exc())
-        directory.set_status("failed", error=text, expected=expected)
-        code = error.exit_code if isinstance(error, MmxError) else 1
-        return {"status": "failed", "error": text, "exit_code": code, "expected": expected}
+        return _fail(directory, log, ending.explained(error, directory))
     finally:
-        for handler in list(log.handlers):
-            handler.close()
-            log.removeHandler(handler)
+        _close(log)
         directory.release()
+
+
+def _fail(directory: RunDirectory, log: logging.Logger, error: Exception) -> dict[str, Any]:
+    """Write down why a run failed, and return its status."""
+    expected = isinstance(error, MmxError)
+    text = str(error) if expected else f"{type(error).__name__}: {error}"
+    trace = traceback.format_exc()
+    ending.end(directory, "failed", trace=trace, error=text, expected=expected)
+    with contextlib.suppress(OSError):
+        log.error("%s\n%s", text, trace)
+    code = error.exit_code if isinstance(error, MmxError) else 1
+    return {"status": "failed", "error": text, "exit_code": code, "expected": expected}
+
+
+class _Log(logging.FileHandler):
+    """A log whose lines are written, or end the run as any other file would."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """Raise instead of printing a traceback for each line."""
+        raise
 
 
 def _run_log(directory: RunDirectory) -> logging.Logger:
     log = logging.getLogger(f"mmx.run.{directory.path.name}.{os.getpid()}")
     log.propagate = False
     log.setLevel(logging.INFO)
-    handler = logging.FileHandler(directory.path / "run.log", encoding="utf-8")
+    try:
+        handler = _Log(directory.path / "run.log", encoding="utf-8")
+    except OSError:  # no room for another file: the status will say so
+        log.addHandler(logging.NullHandler())
+        return log
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     log.addHandler(handler)
     return log
+
+
+def _close(log: logging.Logger) -> None:
+    for handler in list(log.handlers):
+        with contextlib.suppress(OSError):
+            handler.close()
+        log.removeHandler(handler)
 
 
 def _keep(directory: RunDirectory, listen: Listener, log: logging.Logger) -> Listener:
@@ -132,7 +158,8 @@ def _keep(directory: RunDirectory, listen: Listener, log: logging.Logger) -> Lis
 
     def keep(event: Event) -> None:
         nonlocal forgotten
-        directory.beat()
+        with contextlib.suppress(OSError):  # a sign of life that cannot be given ends nothing
+            directory.beat()
         if event.kind in ("epoch", "vitals"):
             if not forgotten:
                 _forget_what_comes_again(directory, event)

@@ -26,6 +26,12 @@ class Console(rich_console.Console):
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"markup": False, "emoji": False, **options})
 
+    def on_broken_pipe(self) -> None:
+        """Say no more where nobody reads stderr; the run goes on, and stdout is left alone."""
+        if not self.stderr:
+            super().on_broken_pipe()
+        self.quiet = True
+
     def render_str(self, text: str, **options: Any) -> Text:
         """Return a string as rich draws it: what is printed, and each cell of a table."""
         return super().render_str(printable(text), **options)
