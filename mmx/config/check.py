@@ -12,7 +12,7 @@ from typing import Any
 from hydra.core.override_parser.types import Override
 
 from mmx.config.compose import COMPOSE_ERRORS, Composed, compose, is_hydra_key
-from mmx.config.locate import TASK_GROUP, groups, options
+from mmx.config.locate import TASK_GROUP, default_option, groups, options
 from mmx.config.other_names import other_name
 from mmx.config.signature import MISSING, show
 from mmx.errors import ConfigError, Problem, closest
@@ -100,7 +100,8 @@ def _group_problem(
     override: Override, text: str, groups_known: Sequence[str], extra: Sequence[Path]
 ) -> Problem | None:
     group = override.key_or_group
-    value = "<option>" if override.is_delete() else override.get_value_element_as_str()
+    default = default_option(group) or "<option>"
+    value = default if override.is_delete() else override.get_value_element_as_str()
     if group == TASK_GROUP:
         return Problem(text, "a task is chosen as source or as target", type_this=f"source={value}")
     if group not in groups_known:
@@ -117,10 +118,12 @@ def _group_problem(
         if group in ("experiment", "source") or group.startswith("encoder/"):
             return None
         reason = f"a run needs a {group}"
-        return Problem(text, reason, accepted=", ".join(known), type_this=f"{group}=<option>")
+        return Problem(text, reason, accepted=", ".join(known), type_this=f"{group}={default}")
     given = override.value()
     if isinstance(given, list) and group != "experiment":
-        return Problem(text, f"{group} takes one option", accepted=", ".join(known))
+        several = f"-m {group}={','.join(str(name) for name in given)}"
+        reason = f"{group} takes one option, and a sweep several"
+        return Problem(text, reason, accepted=", ".join(known), type_this=several)
     for name in given if isinstance(given, list) else [given]:
         if isinstance(name, str) and name.removesuffix(".yaml") in known:
             continue
@@ -150,7 +153,9 @@ def _key_problem(
     as_group = key.replace(".", "/")
     if as_group in known and not isinstance(override.value(), dict):
         return Problem(
-            text, f"{as_group} is a group of options", type_this=f"{as_group}={value or '<option>'}"
+            text,
+            f"{as_group} is a group of options",
+            type_this=f"{as_group}={value or default_option(as_group) or '<option>'}",
         )
     parent, _, last = key.rpartition(".")
     if override.is_delete() and not parent and key in config:
@@ -191,12 +196,12 @@ def _key_of_another_option(
     if group not in known:
         return None
     of_key: dict[str, list[str]] = {}
-    needing_more: set[str] = set()
+    needing_more: dict[str, str] = {}
     for option, path in options(group, extra).items():
         file = path.read_text(encoding="utf-8")
         names = re.findall(r"^([a-z]\w*):", file, flags=re.MULTILINE)
         if f": {MISSING}" in file:  # it would need more than this key
-            needing_more.update(names)
+            needing_more.update(dict.fromkeys(names, option))
             continue
         for name in names:
             of_key.setdefault(name, []).append(option)
@@ -210,7 +215,11 @@ def _key_of_another_option(
     fitting = of_key.get(near or "", [])
     own = [name for name in _get(base.config, parent) or {} if name != "_target_"]
     others = f" but {', '.join(own)}" if 0 < len(own) <= FEW else ""
-    first = TYPICAL[group] if TYPICAL.get(group) in fitting else next(iter(fitting), "<option>")
+    typical = TYPICAL.get(group) or default_option(group)
+    first = typical if typical in fitting or not fitting else fitting[0]
+    if near is None and last in needing_more:
+        first, near = needing_more[last], last
+        fitting = [first]
     return Problem(
         text,
         f"{chosen} has no keys, so choose another first"

@@ -30,6 +30,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mmx.config.foreign import foreign
 from mmx.config.locate import ALIASES, builtin_directory
+from mmx.config.sweep_values import without_values
 from mmx.errors import ConfigError, Problem
 
 ROOT = "config"
@@ -171,7 +172,13 @@ def _no_override(text: str) -> Problem:
 
 
 def jobs(parsed: Sequence[Override]) -> list[list[str]]:
-    """Return the override lists of a sweep, one for each job, as Hydra's sweeper makes them."""
+    """Return the override lists of a sweep, one for each job, as Hydra's sweeper makes them.
+
+    Raises:
+        ConfigError: An override sweeps over no list of values.
+    """
+    if problems := list(without_values(parsed)):
+        raise ConfigError(problems)
     return [job for batch in BasicSweeper.split_arguments(list(parsed), None) for job in batch]
 
 

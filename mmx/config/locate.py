@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
+
+import yaml
 
 TASK_GROUP = "task"
 TASK_ROLES = ("source", "target")
@@ -44,6 +47,13 @@ def options(group: str, extra: Sequence[Path] = ()) -> dict[str, Path]:
             for path in sorted((root / folder).glob("*.yaml")):
                 found.setdefault(path.stem, path)
     return dict(sorted(found.items()))
+
+
+@cache
+def default_option(group: str) -> str | None:
+    """Return the option of a group that is chosen where nobody chooses; None for none."""
+    root = yaml.safe_load((builtin_directory() / "config.yaml").read_text(encoding="utf-8"))
+    return next((str(item[group]) for item in root["defaults"] if group in item), None)
 
 
 def groups(extra: Sequence[Path] = ()) -> list[str]:

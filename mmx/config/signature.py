@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import annotated_types
 import pydantic
 
+from mmx.config.quoting import quote_for_shell, quote_value, type_override
 from mmx.errors import Problem, closest
 
 MISSING = "???"
@@ -92,7 +93,11 @@ def check(
 
 def _convert(hint: Any, value: Any) -> Any:
     """Return the value as its annotation wants it; bool, NaN and infinity are no numbers."""
-    config = pydantic.ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False)
+    config = pydantic.ConfigDict(
+        arbitrary_types_allowed=True,
+        allow_inf_nan=False,
+        coerce_numbers_to_str=True,  # 3 names a class, a column or a label as well as "3" does
+    )
     converted = pydantic.TypeAdapter(hint, config=config).validate_python(value)
     if isinstance(value, bool) is not isinstance(converted, bool):
         raise TypeError(value)
@@ -107,7 +112,7 @@ def _unknown(where: str, name: str, value: Any, path: str, allowed: list[str]) -
         "no code reads this key",
         accepted=", ".join(f"{prefix}{key}" for key in allowed) or "no keys",
         closest=near and prefix + near,
-        type_this=near and f"{prefix}{near}={show(value)}",
+        type_this=near and type_override(prefix + near, value),
     )
 
 
@@ -130,18 +135,18 @@ def _misfit(where: str, value: Any, hint: Any, default: Any) -> Problem:
         others = f"   (or {', '.join(ways[1:])})" if len(ways) > 1 else ""
         return Problem(given, reason, type_this=ways[0] + others)
     if meant := _meant(hint, value):
-        typed = f"{where}={meant}"
-        return Problem(given, reason, type_this=f"'{typed}'" if " " in typed else typed)
+        return Problem(given, reason, type_this=quote_for_shell(f"{where}={meant}"))
     if (mended := _mended_list(hint, value)) is not None:
         near = [str(new) for new, old in mended if new != old and str(new) in choices]
-        example = f"{where}={show([new for new, _ in mended])}"
+        example = type_override(where, [new for new, _ in mended])
         return Problem(given, reason, closest=", ".join(near) or None, type_this=example)
     near_choice = closest(str(value), choices)
     plain = isinstance(default, (type(None), bool, int, float, str, list, tuple))
-    shown = near_choice or (show(default) if plain else None)
+    shown = near_choice or (quote_value(default) if plain else None)
     if shown == "null" and choices:
         shown = choices[0]
-    return Problem(given, reason, closest=near_choice, type_this=shown and f"{where}={shown}")
+    typed = shown and quote_for_shell(f"{where}={shown}")
+    return Problem(given, reason, closest=near_choice, type_this=typed)
 
 
 def _meant(hint: Any, value: Any) -> str | None:

@@ -63,13 +63,14 @@ def _unknown(names: tuple[str, ...], given: Any) -> Iterator[Problem]:
     for name in names:
         if name not in CONTROLS:
             near = closest(name, [*CONTROLS, NONE])
-            fixed = tuple(near if each == name and near else each for each in names)
+            without = tuple(each for each in names if each in CONTROLS) or CONTROLS[:1]
+            fixed = tuple(near if each == name else each for each in names) if near else without
             yield Problem(
                 f"control={show(given)}",
                 f"there is no control {name}",
                 accepted=", ".join([*CONTROLS, NONE]) + ", or a list of them",
                 closest=near,
-                type_this=near and f"control={show(canonical(names_of(fixed)))}",
+                type_this=f"control={show(canonical(names_of(fixed)))}",
             )
 
 

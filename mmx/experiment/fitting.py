@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, cast
 
 from mmx.balance import Balance
+from mmx.config.locate import default_option
 from mmx.encoders import Encoder
 from mmx.errors import Problem, closest
 from mmx.experiment.parts import Role
@@ -70,11 +71,13 @@ def misfits(built: Built) -> Iterator[Problem]:
 
 def _name(role: str, task: Task) -> Iterator[Problem]:
     """Check that a task's name can be part of a run directory's name."""
-    if not re.fullmatch(r"\w[\w.+-]*", task.name):
+    if not re.fullmatch(r"\w[\w.+-]*", task.name, re.ASCII):
+        usable = re.sub(r"[^\w.+-]+", "_", task.name, flags=re.ASCII).lstrip(".+-") or "task"
         yield Problem(
             f"{role}.name={task.name}",
             "is part of a directory's name",
-            accepted="letters, digits and _, then also . + -",
+            accepted="letters without accents, digits and _, then also . + -",
+            type_this=f"{role}.name={usable}",
         )
 
 
@@ -161,7 +164,7 @@ def _shapes(built: Built, role: str, task: Task) -> Iterator[Problem]:
             yield Problem(
                 f"{role}={task.name}",
                 f"has {name}, and no encoder for it is chosen",
-                type_this=f"encoder/{name}=<option>",
+                type_this=f"encoder/{name}={default_option(f'encoder/{name}') or '<option>'}",
             )
             continue
         make = built.encoders[name]
@@ -220,7 +223,7 @@ def _tensor_names(transfer: Transfer, tensors: list[str]) -> Iterator[Problem]:
             "matches no tensor of the model",
             accepted=", ".join(f"{part}.*" for part in _prefixes(tensors)),
             closest=near,
-            type_this=near and f"transfer.{option}=[{near}]",
+            type_this=f"transfer.{option}=[{near or f'{_prefixes(tensors)[0]}.*'}]",
         )
 
 
@@ -239,8 +242,8 @@ def _label_free_target(built: Built) -> Iterator[Problem]:
             yield Problem(
                 f"objective={name}",
                 "reads no labels: the target would learn no answer that the source could help",
-                type_this=f"source_objective={name}   (pre-trains the source by it), "
-                "or source=none   (trains the target by it alone)",
+                type_this=f"objective=cross_entropy source_objective={name}   "
+                "(pre-trains the source by it; or source=none: trains the target by it alone)",
             )
 
 

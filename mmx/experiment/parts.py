@@ -82,8 +82,10 @@ def chosen_modalities(
     for role, own in given.items():
         if not own.keys() & set(wanted) and set(wanted) <= set(every):
             builder.problems.append(Problem(text, f"the {role} has {', '.join(sorted(own))} alone"))
+    # A task that would be left with none keeps all: what else is wrong is then found too.
     return {
-        role: {name: own[name] for name in own if name in wanted} for role, own in given.items()
+        role: {name: own[name] for name in own if name in wanted} or own
+        for role, own in given.items()
     }
 
 

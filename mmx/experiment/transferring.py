@@ -53,7 +53,7 @@ def _joint(built: Built, transfer: Joint, source: Task, target: Task) -> Iterato
             f"source={source.name} target={target.name}",
             f"no modality is in both, so they share nothing: the source has {', '.join(own)}, "
             f"the target {', '.join(others)}",
-            type_this="sharing=tasks_modalities   (one trunk for all), or source=none",
+            type_this="sharing=tasks_modalities   (one trunk for all; or source=none)",
         )
     signed = [role for role, each in built.roles.items() if each.objective.may_be_negative]
     if signed and transfer.weighting != "fixed":
@@ -72,7 +72,7 @@ def _without_source(built: Built) -> Iterator[Problem]:
         yield Problem(
             f"sharing={variant(type(sharing))}",
             "shares weights between source and target, and there is no source",
-            type_this="source=<task>",
+            type_this="sharing=none   (or source=<task>)",
         )
 
 
@@ -166,7 +166,8 @@ def _shared_modality(
     if found:
         (new, old), words = found[0]
         mode = [] if "map" in parameters(type(transfer)) else ["transfer=parameter"]
-        mapped = ", or " + " ".join([*mode, f"'transfer.map={{{new}: {old}}}'", *words])
+        other = " ".join([*mode, f"'transfer.map={{{new}: {old}}}'", *words])
+        mapped = f"   (or {other})"
     yield Problem(
         f"source={source.name} target={target.name}",
         f"no modality is in both: the source has {', '.join(sorted(own))}, "

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from mmx.config import check, compose
 from mmx.config.compose import Composed
+from mmx.config.sweep_values import sweep_without_flag
 from mmx.errors import ConfigError, Problem
 from mmx.experiment import Experiment, assemble
 from mmx.training.precision import choose_device
@@ -67,15 +68,6 @@ def look_for_devices(jobs: Sequence[Job]) -> None:
     """
     for name in dict.fromkeys(job.experiment.settings.device for job in jobs):
         choose_device(name)
-
-
-def sweep_without_flag(parsed: Sequence[object], texts: Sequence[str]) -> list[Problem]:
-    """Return the overrides that give several values, as problems of a line that is one run."""
-    return [
-        Problem(text, "gives several values, and this is one run", type_this=f"-m {text}")
-        for override, text in zip(parsed, texts, strict=True)
-        if override.is_sweep_override()  # type: ignore[attr-defined]
-    ]
 
 
 def unread(found: Sequence[Job]) -> list[Problem]:

@@ -145,7 +145,9 @@ def _other_rows(job: Job, first: Job) -> list[Problem]:
         return []
     given = [text for text in job.overrides if text.startswith(key)]
     reason = "a ranking compares features of the same rows, and these are others"
-    return [Problem(" ".join(given) or key, reason, type_this=f"one {key} a ranking")]
+    first_given = [text for text in first.overrides if text.startswith(key)]
+    advice = f"{' '.join(first_given)}   (one {key} a ranking)"
+    return [Problem(" ".join(given) or key, reason, type_this=advice)]
 
 
 def _no_weights(mode: str) -> Problem:

@@ -7,12 +7,14 @@ names is executed unless it is mmx's own or --allow names its package.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from mmx import execution
 from mmx.config import check, compose
 from mmx.config.compose import Composed
+from mmx.config.sweep_values import sweep_without_flag
 from mmx.errors import ConfigError, Problem, RunError
 from mmx.experiment import assemble
 from mmx.runs.directory import RunDirectory, read_config
@@ -20,7 +22,7 @@ from mmx.runs.view import view
 from mmx.terminal import Console
 from mmx.verbs.arguments import Parser, allowed_packages, keep_threads
 from mmx.verbs.compare import say
-from mmx.verbs.preflight import Job, look_for_devices, sweep_without_flag, unread
+from mmx.verbs.preflight import Job, look_for_devices, unread
 from mmx.verbs.train_single import conclude
 
 
@@ -88,7 +90,7 @@ def _changed(
     with compose.composer(extra):
         parsed = compose.parse(overrides)
         problems = [
-            Problem(problem.given, problem.reason, type_this="one value, or mmx train -m …")
+            Problem(problem.given, problem.reason, type_this=_one_of(problem.given))
             for problem in sweep_without_flag(parsed, overrides)
         ]
         if problems:
@@ -97,3 +99,10 @@ def _changed(
     if problems:
         raise ConfigError(problems)
     return again
+
+
+def _one_of(given: str) -> str:
+    """Return an override with the first of the values that it gives."""
+    key, _, values = given.partition("=")
+    first = re.split(r"[,)]", re.sub(r"^\w+\(", "", values))[0]
+    return f"{key}={first}   (a run each: mmx train -m {given})"

@@ -14,9 +14,9 @@ from typing import Any
 
 from mmx.config import check, compose, signature
 from mmx.config.compose import Composed
+from mmx.config.sweep_values import sweep_without_flag
 from mmx.errors import ConfigError, Problem
 from mmx.experiment.settings import LINE_KEYS, Settings
-from mmx.verbs.preflight import sweep_without_flag
 from mmx.verbs.train_line import Line
 
 FRACTIONS = (0.1, 0.25, 0.5, 1.0)
@@ -35,7 +35,7 @@ class _Word:
 
     key: str
     text: str
-    parsed: object
+    parsed: Any
     sweeps: bool
 
 
@@ -113,7 +113,7 @@ def _problems(
 def _one_value(text: str) -> str:
     """Return what was meant by a line key with several values: a curve takes a list."""
     key, _, values = text.lstrip("+").partition("=")
-    return f"{key}=[{values}]" if key == "curve" else f"{key}=<integer>"
+    return f"{key}=[{values}]" if key == "curve" else f"{key}={values.split(',')[0]}"
 
 
 def _fewer_rows(given: str, composed: Composed, typed: Collection[str]) -> list[Problem]:

@@ -61,10 +61,11 @@ regularizer.alfa=0.1: regularizer=none has no keys, so choose another first
   type:     regularizer=l2_sp regularizer.alpha=0.1""",
     "regularizer.foo=0.1": """\
 regularizer.foo=0.1: regularizer=none has no keys, so choose another first
-  type:     regularizer=<option>""",
+  type:     regularizer=delta""",
     "source=none source.label=x": """\
 source.label=x: source=none has no keys, so choose another first
-  type:     source=<option>""",
+  accepted: source.label under source=table
+  type:     source=table source.label=x""",
     # values near to one that is accepted
     "transfer.wise_ft=true": """\
 transfer.wise_ft=true: expected one of none, curve, best
@@ -113,11 +114,11 @@ unless told otherwise (target.per_class=10)
     # one modality's encoder from another's
     "source=cifar10 target=fsdd encoder/image=resnet18": """\
 source=cifar10 target=fsdd: no modality is in both: the source has image, the target audio
-  type:     source=none, or 'transfer.map={audio: image}' encoder/audio=spectrogram_resnet18""",
+  type:     source=none   (or 'transfer.map={audio: image}' encoder/audio=spectrogram_resnet18)""",
     "source=cifar10 target=fsdd encoder/image=resnet50": """\
 source=cifar10 target=fsdd: no modality is in both: the source has image, the target audio
-  type:     source=none, or 'transfer.map={audio: image}' encoder/image=small_cnn \
-encoder/audio=spectrogram_cnn""",
+  type:     source=none   (or 'transfer.map={audio: image}' encoder/image=small_cnn \
+encoder/audio=spectrogram_cnn)""",
     "source=cifar10 target=fsdd 'transfer.map={audio: image}'": """\
 transfer.map={audio: image}: no tensor of the audio encoder has the name of one of the image \
 encoder

@@ -73,8 +73,9 @@ encoder/imag=resnet18: there is no group encoder/imag
 fusion=null: fusion has no option null
   accepted: {FUSIONS}""",
     "fusion=[concat,gmu]": f"""\
-fusion=[concat,gmu]: fusion takes one option
-  accepted: {FUSIONS}""",
+fusion=[concat,gmu]: fusion takes one option, and a sweep several
+  accepted: {FUSIONS}
+  type:     -m fusion=concat,gmu""",
     "experiment=[cifar10,fahion]": """\
 experiment=[cifar10,fahion]: experiment has no option fahion
   accepted: cifar10, cifar_halves, fashion, fashion_features, fsdd_from_images, stl10_from_cifar10
@@ -83,7 +84,7 @@ experiment=[cifar10,fahion]: experiment has no option fahion
     "~fusion": f"""\
 ~fusion: a run needs a fusion
   accepted: {FUSIONS}
-  type:     fusion=<option>""",
+  type:     fusion=concat""",
     # keys
     "trainer.epoch=3": f"""\
 trainer.epoch=3: there is no group or key trainer.epoch
@@ -170,7 +171,8 @@ optimizer.betas=[0.9]: expected a list of numbers
 target.image=3: expected an Image (a node with _target_)""",
     "target.name=../../x": """\
 target.name=../../x: is part of a directory's name
-  accepted: letters, digits and _, then also . + -""",
+  accepted: letters without accents, digits and _, then also . + -
+  type:     target.name=_.._x""",
     # what nobody reads
     "encoder/text=lstm": """\
 encoder/text=lstm: has no effect, since no task of this run has text
@@ -187,7 +189,7 @@ seed=1,2: gives several values, and this is one run
     # parts that do not fit each other
     "source=digits target=fsdd": """\
 source=digits target=fsdd: no modality is in both: the source has image, the target audio
-  type:     source=none, or 'transfer.map={audio: image}' encoder/audio=spectrogram_cnn""",
+  type:     source=none   (or 'transfer.map={audio: image}' encoder/audio=spectrogram_cnn)""",
     "source=none target=fsdd objective=mean_squared_error": """\
 objective=mean_squared_error: target=fsdd has a target of kind classes; \
 this objective is for regression

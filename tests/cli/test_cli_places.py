@@ -151,7 +151,7 @@ def test_a_reproduction_is_one_run(mmx: Mmx, tmp_path: Path) -> None:
     said = mmx("reproduce", "run", "seed=1,2")
     assert said.err == (
         "mmx: 1 problem in the config\nseed=1,2: gives several values, and this is one run\n"
-        "  type:     one value, or mmx train -m …\n"
+        "  type:     seed=1   (a run each: mmx train -m seed=1,2)\n"
     )
 
 

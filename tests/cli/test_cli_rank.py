@@ -171,11 +171,11 @@ PROBLEMS = {
     ),
     "-m seed=1,2": (
         "seed=2: a ranking compares features of the same rows, and these are others\n"
-        "  type:     one seed a ranking\n"
+        "  type:     seed=1   (one seed a ranking)\n"
     ),
     "-m target=digits,digits_av": (
         "target=digits_av: a ranking compares features of the same rows, and these are others\n"
-        "  type:     one target a ranking\n"
+        "  type:     target=digits   (one target a ranking)\n"
     ),
     "source=digits,none": (
         "source=digits,none: gives several values, and this is one run\n"

@@ -80,7 +80,7 @@ seeds=2: counts on from one seed, and seed=range(3) gives several
   type:     -m seed=range(3)   (without seeds=2)""",
     "-m seeds=2,3": """\
 seeds=2,3: stands for a sweep itself
-  type:     seeds=<integer>""",
+  type:     seeds=2""",
     "seeds=0": """\
 seeds=0: expected an integer ≥ 1 or null
   type:     seeds=null""",

@@ -76,9 +76,11 @@ control=[scratch,uni_modal]: there is no control uni_modal
   type:     control=[scratch,unimodal]""",
     "control=[scratch,xyz]": """\
 control=[scratch,xyz]: there is no control xyz
-  accepted: scratch, unimodal, linear_probe, majority, none, or a list of them""",
+  accepted: scratch, unimodal, linear_probe, majority, none, or a list of them
+  type:     control=scratch""",
     "control=3": """\
-control=3: expected text or a list of texts
+control=3: there is no control 3
+  accepted: scratch, unimodal, linear_probe, majority, none, or a list of them
   type:     control=scratch""",
     "source=none control=linear_probe": """\
 control=linear_probe: a linear probe reads the weights of a source trained before, and there is \

@@ -135,7 +135,7 @@ def test_tasks_that_can_share_nothing_are_refused(mode: str) -> None:
     assert problem(*NOWHERE, mode) == (
         "source=fsdd target=digits: no modality is in both, so they share nothing: the source has "
         "audio, the target image\n"
-        "  type:     sharing=tasks_modalities   (one trunk for all), or source=none"
+        "  type:     sharing=tasks_modalities   (one trunk for all; or source=none)"
     )
     assert experiment(*NOWHERE, "sharing=tasks_modalities").joint
     assert experiment(*NOWHERE, "transfer=joint", "sharing=modalities").joint

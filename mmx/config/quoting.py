@@ -1,0 +1,60 @@
+"""Overrides as text that can be typed: quoted for Hydra's grammar, then for the shell."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from typing import Any
+
+_PLAIN = re.compile(r"[A-Za-z_/][\w./-]*( [\w./-]+)*", re.ASCII)
+"""Text that Hydra's grammar reads as itself."""
+_WORDS = re.compile(r"null|true|false|nan|inf", re.IGNORECASE)
+"""What the grammar reads as something else than text."""
+_SHELL = re.compile(r"[\w@%+=:,./\[\]~-]+", re.ASCII)
+"""What common shells pass on as it is; brackets match no file name here."""
+_OF_KEYS = re.compile(r"""([\\()\[\]{}:=, \t])""")
+
+
+def quote_value(value: Any) -> str:
+    """Return a value as Hydra's override grammar reads it back.
+
+    Args:
+        value: Plain data. Text with an interpolation, such as ``${data_dir}/a``, stays one.
+    """
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, dict):
+        pairs = (f"{_quote_key(key)}: {quote_value(item)}" for key, item in value.items())
+        return "{" + ", ".join(pairs) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ",".join(quote_value(item) for item in value) + "]"
+    if isinstance(value, float):
+        short = f"{value:g}"
+        return short if float(short) == value else repr(value)
+    return _quote_text(value) if isinstance(value, str) else str(value)
+
+
+def _quote_text(text: str) -> str:
+    if _PLAIN.fullmatch(text) and not _WORDS.fullmatch(text):
+        return text
+    from hydra.core.override_parser.types import Quote, QuotedString
+
+    quote = Quote.double if '"' not in text else Quote.single
+    return QuotedString(text, quote).with_quotes()
+
+
+def _quote_key(key: Any) -> str:
+    """Return a key of a mapping: the grammar has no quotes for it, only escapes."""
+    return _OF_KEYS.sub(r"\\\1", key) if isinstance(key, str) else quote_value(key)
+
+
+def quote_for_shell(text: str) -> str:
+    """Return one word of a command line as a shell passes it on."""
+    return text if _SHELL.fullmatch(text) else shlex.quote(text)
+
+
+def type_override(key: str, value: Any) -> str:
+    """Return what to type at a shell so that a key has a value."""
+    return quote_for_shell(f"{key}={quote_value(value)}")

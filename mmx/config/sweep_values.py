@@ -1,0 +1,60 @@
+"""What an override gives a sweep: a list of values, or nothing that can be run one by one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from hydra.core.override_parser.types import IntervalSweep, Override
+
+from mmx.config.locate import options
+from mmx.config.quoting import quote_for_shell
+from mmx.errors import Problem
+
+WIDE = 10
+"""Times by which one end of an interval is larger for its middle to be that of logarithms."""
+
+
+def gives_values(override: Override) -> bool:
+    """Return whether an override gives one or several values to run in turn."""
+    return override.is_discrete_sweep() and bool(list(override.sweep_string_iterator()))
+
+
+def without_values(parsed: Sequence[Override]) -> Iterator[Problem]:
+    """Yield the overrides that speak of a sweep and give it no list of values."""
+    for override in parsed:
+        key, given = override.key_or_group, str(override.input_line)
+        interval = override.value()
+        if isinstance(interval, IntervalSweep):
+            values = ",".join(f"{value:g}" for value in _three_of(interval))
+            reason = "an interval is for a search; a sweep runs a list of values"
+            yield Problem(given, reason, type_this=f"-m {key}={values}")
+        elif override.is_sweep_override() and not gives_values(override):
+            known = options(key)
+            advice = f"-m {quote_for_shell(f'{key}=glob(*)')}" if known else f"leave out {given}"
+            reason = "matches no option" if known else f"{key} is no group with options to match"
+            yield Problem(given, reason, accepted=", ".join(known) or None, type_this=advice)
+
+
+def _three_of(interval: IntervalSweep) -> tuple[float, float, float]:
+    """Return both ends of an interval and its middle, that of the logarithms where it is wide."""
+    low, high = float(interval.start or 0), float(interval.end or 0)
+    whole = low.is_integer() and high.is_integer()
+    if whole or low <= 0 or high < WIDE * low:
+        middle = (low + high) / 2
+        return low, float(round(middle)) if whole and high - low > 1 else middle, high
+    return low, float(f"{math.sqrt(low * high):.3g}"), high
+
+
+def sweep_without_flag(parsed: Sequence[Override], texts: Sequence[str]) -> list[Problem]:
+    """Return the overrides that give several values, as problems of a line that is one run."""
+    several = [
+        Problem(
+            text,
+            "gives several values, and this is one run",
+            type_this=f"-m {quote_for_shell(text)}",
+        )
+        for override, text in zip(parsed, texts, strict=True)
+        if gives_values(override)
+    ]
+    return [*without_values(parsed), *several]
