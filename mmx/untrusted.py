@@ -132,6 +132,7 @@ def read_json(
     limit: int = LIMIT,
     depth: int = DEPTH,
     follow_links: bool = True,
+    names_of_files: bool = False,
 ) -> T:
     """Return what a JSON file holds.
 
@@ -141,15 +142,19 @@ def read_json(
         limit: Bytes that the file may have.
         depth: Mappings and lists that may lie within each other.
         follow_links: Whether the file itself may be a symbolic link.
+        names_of_files: Whether it may hold half characters, as Python reads a file's name
+            that is not UTF-8.
 
     Raises:
         UnreadableFileError: It is not such a file.
     """
     text = read_text(path, limit=limit, follow_links=follow_links)
-    return parse_json(text, kind, path, depth=depth)
+    return parse_json(text, kind, path, depth=depth, names_of_files=names_of_files)
 
 
-def parse_json(text: str, kind: type[T], path: Path, *, depth: int = DEPTH) -> T:
+def parse_json(
+    text: str, kind: type[T], path: Path, *, depth: int = DEPTH, names_of_files: bool = False
+) -> T:
     """Return what a JSON text holds; ``path`` says in messages where it stands."""
     try:
         found = json.loads(text)
@@ -160,7 +165,7 @@ def parse_json(text: str, kind: type[T], path: Path, *, depth: int = DEPTH) -> T
         raise UnreadableFileError(path, reason) from error
     except ValueError as error:  # an integer of thousands of digits
         raise UnreadableFileError(path, f"is not JSON ({error})") from error
-    return _plain(found, kind, path, depth)
+    return _plain(found, kind, path, depth, names_of_files=names_of_files)
 
 
 def read_yaml(
@@ -255,7 +260,7 @@ def _refuse_long_number(event: Any, path: Path) -> None:
         raise UnreadableFileError(path, f"holds a number of {len(value):,} characters")
 
 
-def _plain(found: Any, kind: type[T], path: Path, depth: int) -> T:
+def _plain(found: Any, kind: type[T], path: Path, depth: int, *, names_of_files: bool = False) -> T:
     """Return plain data of the right outermost kind, within the bounds of what follows."""
     if not isinstance(found, kind):
         reason = f"holds {_name(found)}, where {_NAMES.get(kind, kind.__name__)} is expected"
@@ -269,7 +274,7 @@ def _plain(found: Any, kind: type[T], path: Path, depth: int) -> T:
             inner = [*value, *value.values()] if isinstance(value, dict) else value
             waiting.extend((each, level + 1) for each in inner)
         elif isinstance(value, str):
-            if not value.isascii() or "\0" in value:
+            if "\0" in value or not (value.isascii() or names_of_files):
                 _refuse_unwritable(value, path)
         elif isinstance(value, int):
             if value.bit_length() > INTEGER_BITS:

@@ -24,14 +24,14 @@ def answer(summary: dict[str, Any]) -> list[RenderableType]:
     table = Table()
     table.add_column("")
     for name in names:
-        table.add_column(name, justify="right")
+        table.add_column(one_line(name), justify="right")
     rows = {f"{mode} test": target["metrics"]["test"], f"{mode} val": target["metrics"]["val"]}
     for name, control in summary.get("control", {}).items():
         label = f"control {control_text(name, control)}"
         rows[f"{label} test"] = control["metrics"]["test"]
         rows[f"{label} val"] = control["metrics"]["val"]
     for label, metrics in rows.items():
-        table.add_row(label, *(percent_or_number(name, metrics[name]) for name in names))
+        table.add_row(one_line(label), *(percent_or_number(name, metrics[name]) for name in names))
     lines: list[RenderableType] = [title, table]
     if "metrics" in summary["source"]:
         found = metrics_text(summary["source"]["metrics"]["val"])
@@ -82,7 +82,7 @@ def _classes_text(found: dict[str, Any]) -> str:
     if not recalls:
         return text
     worst = min(recalls, key=lambda name: recalls[name])
-    return f"{text}, lowest recall {recalls[worst]:.3f} ({one_line(worst)})"
+    return f"{text}, lowest recall {recalls[worst]:.3f} ({worst})"
 
 
 def control_text(name: str, control: dict[str, Any]) -> str:
@@ -190,6 +190,6 @@ def show(console: Console, summary: dict[str, Any]) -> None:
     """Print the answer."""
     for line in answer(summary):
         if isinstance(line, str):
-            console.print(line, highlight=False, markup=False, soft_wrap=True)
+            console.print(one_line(line), highlight=False, markup=False, soft_wrap=True)
         else:
             console.print(line)

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -28,11 +29,19 @@ from typing import Any
 
 import yaml
 from filelock import FileLock, Timeout
+from pydantic import BaseModel
 
-from mmx.errors import NoRunError, RunError
-from mmx.runs.atomic import make_folder, read_json, write_json, write_text
+from mmx import untrusted
+from mmx.errors import NoRunError, RunError, UnreadableFileError
+from mmx.runs import records
+from mmx.runs.atomic import append_text, make_folder, write_json, write_text
+from mmx.runs.plain_files import require_plain_files
 
 HEARTBEAT_SECONDS = 5.0
+SUMMARY_LIMIT = 64 * 2**20
+"""Bytes: a thousand classes make a confusion of a million numbers."""
+LABEL_BYTES = 200
+"""Of a label in the name of a directory: names of 255 bytes are what file systems take."""
 
 
 class RunDirectory:
@@ -74,7 +83,7 @@ class RunDirectory:
             RunError: ``exactly`` exists and is not empty, or the folder cannot be made.
         """
         stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-        name = f"{stamp}_{label}_{fingerprint[:6]}-{secrets.token_hex(2)}"
+        name = f"{stamp}_{_as_name(label)}_{fingerprint[:6]}-{secrets.token_hex(2)}"
         path = exactly or where / name
         if path.exists() and not (path.is_dir() and not any(path.iterdir())):
             raise RunError(
@@ -101,7 +110,7 @@ class RunDirectory:
         Raises:
             RunError: It is no run directory.
         """
-        if not (path / "config.yaml").is_file():
+        if not (path / "config.yaml").exists():
             why = (
                 "is not a run directory: it has no config.yaml"
                 if path.exists()
@@ -113,6 +122,28 @@ class RunDirectory:
             tip = f"it holds runs: {', '.join(inside[:5])}{others}" if inside else None
             raise NoRunError(f"{path} {why}", tip=tip or "mmx list shows the runs")
         return cls(path)
+
+    def require_plain_files(self, *, appends: bool = False) -> None:
+        """Look at everything in the directory before something is written there.
+
+        Args:
+            appends: Whether files are added to in place, as a run that goes on does.
+
+        Raises:
+            RunError: There is a link, a pipe, a device, or a folder in place of a file.
+        """
+        require_plain_files(self.path, appends=appends)
+
+    def _read(self, name: str, record: type[BaseModel], limit: int) -> dict[str, Any]:
+        """Return one of the JSON files, held against its record; empty where it is absent."""
+        path = self.path / name
+        try:
+            found: dict[str, Any] = untrusted.read_json(path, dict, limit=limit)
+        except UnreadableFileError as error:
+            if error.missing:
+                return {}
+            raise RunError(error.message, tip=error.tip) from error
+        return records.checked(found, record, path)
 
     def config(self) -> dict[str, Any]:
         """Return the resolved config."""
@@ -126,8 +157,12 @@ class RunDirectory:
         write_text(path, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
 
     def manifest(self) -> dict[str, Any]:
-        """Return the manifest."""
-        return read_json(self.path / "manifest.json")
+        """Return the manifest; empty where there is none.
+
+        Raises:
+            RunError: It cannot be read, or is not what mmx wrote.
+        """
+        return self._read("manifest.json", records.Manifest, untrusted.LIMIT)
 
     def update_manifest(self, **entries: dict[str, Any]) -> None:
         """Merge mappings into the manifest's own."""
@@ -137,8 +172,12 @@ class RunDirectory:
         write_json(self.path / "manifest.json", manifest)
 
     def status(self) -> dict[str, Any]:
-        """Return the status; a run whose process is gone reads as ``killed``."""
-        status = read_json(self.path / "status.json")
+        """Return the status; a run whose process is gone reads as ``killed``.
+
+        Raises:
+            RunError: It cannot be read, or is not what mmx wrote.
+        """
+        status = self._read("status.json", records.Status, untrusted.LIMIT)
         if status.get("status") == "running" and not self._alive(status):
             return {**status, "status": "killed"}
         return status
@@ -147,8 +186,8 @@ class RunDirectory:
         if status.get("host") != socket.gethostname():
             return True  # of another machine nothing can be known here
         try:
-            os.kill(int(status["pid"]), 0)
-        except (ProcessLookupError, KeyError, ValueError):
+            os.kill(status["pid"], 0)
+        except (ProcessLookupError, KeyError, TypeError):
             return False
         except PermissionError:
             return True
@@ -172,8 +211,7 @@ class RunDirectory:
     def beat(self) -> None:
         """Write a heartbeat, at most every few seconds."""
         if time.monotonic() - self._beat >= HEARTBEAT_SECONDS:
-            status = read_json(self.path / "status.json")
-            write_json(self.path / "status.json", {**status, "heartbeat": _now()})
+            write_json(self.path / "status.json", {**self.status(), "heartbeat": _now()})
             self._beat = time.monotonic()
 
     def acquire(self) -> None:
@@ -185,7 +223,7 @@ class RunDirectory:
         try:
             self._lock.acquire(timeout=0)
         except Timeout as error:
-            pid = read_json(self.path / "status.json").get("pid", "?")
+            pid = self.status().get("pid", "?")
             raise RunError(
                 f"{self.path} is being worked on by process {pid}", tip="wait for it, or stop it"
             ) from error
@@ -207,22 +245,45 @@ class RunDirectory:
         write_json(self.path / name, data)
 
     def summary(self) -> dict[str, Any]:
-        """Return the summary; empty before the run is done."""
-        return read_json(self.path / "summary.json")
+        """Return the summary; empty before the run is done.
+
+        Raises:
+            RunError: It cannot be read, or is not what mmx wrote.
+        """
+        return self._read("summary.json", records.Summary, SUMMARY_LIMIT)
+
+    def finished_summary(self) -> dict[str, Any]:
+        """Return the summary of a run that is done, with all that is shown of one.
+
+        Raises:
+            RunError: There is none, it was cut, or it is not what mmx wrote.
+        """
+        return records.finished(self.summary(), self.path / "summary.json")
 
     def append_metric(self, **entry: Any) -> None:
         """Append one line to ``metrics.jsonl``."""
-        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
+        append_text(self.path / "metrics.jsonl", json.dumps(entry) + "\n")
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Return the lines of ``metrics.jsonl``; a last line cut short is left out."""
-        found = []
-        for line in (self.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
+        """Return the lines of ``metrics.jsonl``; a last line cut short is left out.
+
+        Raises:
+            RunError: Another line is not what mmx wrote.
+        """
+        path = self.path / "metrics.jsonl"
+        try:
+            lines = untrusted.read_text(path, limit=SUMMARY_LIMIT).splitlines()
+        except UnreadableFileError as error:
+            raise RunError(error.message, tip=error.tip) from error
+        found: list[dict[str, Any]] = []
+        for number, line in enumerate(lines, 1):
             try:
-                found.append(json.loads(line))
-            except json.JSONDecodeError:
-                continue
+                entry: dict[str, Any] = untrusted.parse_json(line, dict, path)
+                found.append(records.checked(entry, records.Line, path))
+            except (UnreadableFileError, RunError) as error:
+                if number < len(lines):
+                    tip = f"remove line {number}, which only the curves of the report need"
+                    raise RunError(error.message, tip=tip) from error
         return found
 
     def forget_metrics(self, keep: dict[str, int]) -> None:
@@ -250,11 +311,11 @@ def read_config(path: Path) -> dict[str, Any]:
         RunError: It cannot be read, or holds interpolations.
     """
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise RunError(f"cannot read {path}: {error}") from error
-    if not isinstance(data, dict):
-        raise RunError(f"{path} is not a config")
+        data: dict[str, Any] = untrusted.read_yaml(path, dict)
+    except UnreadableFileError as error:
+        raise RunError(error.message, tip=error.tip) from error
+    if strange := next((key for key in data if not isinstance(key, str)), None):
+        raise RunError(f"{path} is not a config: the key {strange!r} is no text")
     data.pop("hydra", None)
     if where := _interpolation(data):
         raise RunError(
@@ -272,6 +333,12 @@ def _interpolation(node: Any, path: str = "") -> str | None:
     else:
         return path.lstrip(".") if isinstance(node, str) and "${" in node else None
     return next(filter(None, found), None)
+
+
+def _as_name(label: str) -> str:
+    """Return a label as part of the name of one folder: a task may be called ``../x``."""
+    name = re.sub(r"[^\w.+-]+", "-", label).strip(".-") or "run"
+    return name.encode()[:LABEL_BYTES].decode(errors="ignore")
 
 
 def _now() -> str:

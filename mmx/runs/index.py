@@ -1,22 +1,34 @@
-"""All runs under an output folder: a list that is cheap to read, and its truth."""
+"""All runs under an output folder, read from their directories; ``index.jsonl`` repeats them.
+
+The index is for scripts: one line for each finished run. mmx writes it and never believes it,
+for a line that says other numbers than its run has would be shown as that run's answer.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmx.errors import RunError
-from mmx.runs.atomic import write_text
+from mmx import untrusted
+from mmx.errors import MmxError, RunError, UnreadableFileError
+from mmx.runs.atomic import append_text, write_text
 from mmx.runs.directory import RunDirectory
 
 INDEX = "index.jsonl"
 PLACES = ("runs", "sweeps/*/runs")
+UNREADABLE = "?"
+"""The status of a run directory that is not what mmx wrote."""
 
 
 def entry(directory: RunDirectory, root: Path) -> dict[str, Any]:
-    """Return the one line that stands for a run; of one that is not done, what its config says."""
+    """Return the one line that stands for a run; of one that is not done, what its config says.
+
+    Raises:
+        RunError: A file of the run is not what mmx wrote.
+    """
     summary, manifest, status = directory.summary(), directory.manifest(), directory.status()
     target = summary.get("target", {})
     return {
@@ -30,6 +42,20 @@ def entry(directory: RunDirectory, root: Path) -> dict[str, Any]:
         "gain": summary.get("gain", {}).get("value"),
         "seconds": summary.get("timing", {}).get("total_s"),
         "error": " ".join(str(status["error"]).split()) if "error" in status else None,
+    }
+
+
+def _unreadable(directory: RunDirectory, root: Path, why: str) -> dict[str, Any]:
+    """Return the line of a run directory that is not what mmx wrote: it has no numbers."""
+    empty = ("fingerprint", "code", "seed", "source", "target", "transfer", "regularizer", "fusion")
+    return {
+        "run": directory.path.relative_to(root).as_posix(),
+        "status": UNREADABLE,
+        **dict.fromkeys(empty),
+        "test": {},
+        "gain": None,
+        "seconds": None,
+        "error": " ".join(why.split()),
     }
 
 
@@ -77,34 +103,70 @@ def add(directory: RunDirectory) -> None:
     root = root_of(directory)
     if root is not None:
         line = json.dumps(entry(RunDirectory(directory.path.absolute()), root))
-        with (root / INDEX).open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        with contextlib.suppress(RunError, OSError):  # a link in its place; the next list repairs
+            append_text(root / INDEX, line + "\n")
+
+
+def runs(root: Path) -> list[RunDirectory]:
+    """Return the run directories under ``root``, by their names, which begin with the time."""
+    found = (config.parent for place in PLACES for config in root.glob(f"{place}/*/config.yaml"))
+    whole = [path for path in found if not path.name.startswith(".")]
+    return [RunDirectory(path) for path in sorted(whole, key=lambda path: path.name)]
 
 
 def read(root: Path) -> list[dict[str, Any]]:
     """Return one entry for each run under ``root``, oldest first, and repair the index.
 
-    Finished runs are taken from the index; all others are read from their directories.
+    A run directory that is not what mmx wrote has the status ``?``, and says why.
     """
-    known: dict[str, dict[str, Any]] = {}
-    path = root / INDEX
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    for line in lines:
-        try:
-            found = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if isinstance(found, dict) and found.get("status") == "done" and "run" in found:
-            known[str(found["run"])] = found
     entries = []
-    for place in PLACES:
-        for config in sorted(root.glob(f"{place}/*/config.yaml")):
-            if config.parent.name.startswith("."):
-                continue  # not made whole yet
-            run = config.parent.relative_to(root).as_posix()
-            entries.append(known.get(run) or entry(RunDirectory(config.parent), root))
-    done = [json.dumps(each) for each in entries if each["status"] == "done"]
-    if done != lines and root.is_dir():
-        with contextlib.suppress(OSError):  # somebody else's folder can be read all the same
-            write_text(path, "".join(f"{line}\n" for line in done))
-    return sorted(entries, key=lambda each: str(each["run"]).rsplit("/", 1)[-1])
+    for directory in runs(root):
+        try:
+            entries.append(entry(directory, root))
+        except MmxError as error:
+            entries.append(_unreadable(directory, root, error.message))
+    repair(root, entries)
+    return entries
+
+
+def repair(root: Path, entries: Sequence[dict[str, Any]]) -> None:
+    """Write the index anew where it does not say what the directories do."""
+    path = root / INDEX
+    done = "".join(f"{json.dumps(each)}\n" for each in entries if each["status"] == "done")
+    try:
+        same = untrusted.read_text(path) == done
+    except UnreadableFileError as error:
+        same = error.missing and not done
+    if not same and root.is_dir():
+        with contextlib.suppress(RunError, OSError):  # somebody else's folder is read all the same
+            write_text(path, done)
+
+
+def failed_before_training(directory: RunDirectory) -> bool:
+    """Return whether a run is an attempt that came to nothing, as of a mistyped folder.
+
+    It has said why, on the terminal and in its status, and holds no result: no checkpoint and
+    no epoch. What mmx did not foresee is no attempt, for its traceback may be wanted.
+    """
+    try:
+        status = directory.status()
+    except MmxError:
+        return False
+    if status.get("status") != "failed" or not status.get("expected"):
+        return False
+    metrics = directory.path / "metrics.jsonl"
+    empty = not metrics.exists() or metrics.stat().st_size == 0
+    return empty and not (directory.path / "checkpoints").exists()
+
+
+def forget(root: Path, path: Path) -> None:
+    """Take the line of a run that was removed out of the index."""
+    try:
+        lines = untrusted.read_text(root / INDEX).splitlines(keepends=True)
+    except UnreadableFileError:
+        return
+    begins = json.dumps({"run": path.relative_to(root).as_posix()})[:-1] + ","
+    kept = "".join(line for line in lines if not line.startswith(begins))
+    if len(kept) < sum(map(len, lines)):
+        with contextlib.suppress(RunError, OSError):
+            write_text(root / INDEX, kept)

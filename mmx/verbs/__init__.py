@@ -9,6 +9,7 @@ VERBS = {
     "reproduce": "run a run's config again and compare the numbers",
     "compare": "say what differs between two runs, and which numbers",
     "list": "show all runs under the output folder",
+    "rm": "remove run directories, after a question",
     "cache": "list, remove or verify results of stages that are kept",
     "doctor": "check versions, devices and data, with advice",
     "completion": "print the completion script for bash, zsh or fish",

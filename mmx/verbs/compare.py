@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mmx.errors import RunError
+from mmx.printable import one_line
 from mmx.runs.compare import Comparison, compare
 from mmx.runs.directory import RunDirectory
 from mmx.terminal import Console
@@ -53,7 +54,7 @@ def say(
     """
 
     def line(text: str) -> None:
-        console.print(text, highlight=False, markup=False, soft_wrap=True)
+        console.print(one_line(text), highlight=False, markup=False, soft_wrap=True)
 
     found = compare(before, after)
     if found.around:

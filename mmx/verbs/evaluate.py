@@ -40,6 +40,7 @@ def main(arguments: Sequence[str]) -> int:
     given = _parser().parse_intermixed_args(arguments)
     suites = evaluate_suites.read(given.settings, str(given.run))
     directory = RunDirectory.open(given.run)
+    directory.require_plain_files()
     console = Console(stderr=True)
     experiment = assemble(directory.config(), allowed_packages(given.allow))
     label_free = experiment.role("target").objective.label_free

@@ -1,15 +1,23 @@
-"""``mmx list``: all runs under the output folder, oldest first."""
+"""``mmx list``: all runs under the output folder, oldest first.
+
+Attempts that failed before any training, as of a mistyped folder, are left out unless --all is
+given; ``mmx rm RUN`` removes them. A run directory that cannot be read has the status ``?``.
+"""
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.table import Table
 
 from mmx.errors import RunError
+from mmx.printable import one_line
 from mmx.runs import index
+from mmx.runs.directory import RunDirectory
 from mmx.terminal import Console
 from mmx.verbs.arguments import Parser
 
@@ -22,38 +30,58 @@ def main(arguments: Sequence[str]) -> int:
     """Print the runs."""
     parser = Parser("list", description=__doc__)
     parser.add_argument("outputs", nargs="?", type=Path, default=Path("outputs"), metavar="FOLDER")
+    parser.add_argument("--all", action="store_true", help="with attempts that came to nothing")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     given = parser.parse_args(arguments)
     if not given.outputs.is_dir():
         raise RunError(f"there is no folder {given.outputs}", tip="mmx train makes the first run")
     entries = index.read(given.outputs)
+    shown = entries if given.all else [each for each in entries if not _idle(each, given.outputs)]
     if given.json:
-        for entry in entries:
+        for entry in shown:
             print(json.dumps(entry))
-        return 0
-    console = Console()
+    else:
+        _print(Console(), given.outputs, shown)
+    if left_out := len(entries) - len(shown):
+        attempts = "1 attempt" if left_out == 1 else f"{left_out} attempts"
+        print(f"{attempts} that failed before training left out: --all shows them", file=sys.stderr)
+    return 0
+
+
+def _idle(entry: dict[str, Any], root: Path) -> bool:
+    """Return whether an entry is of an attempt that came to nothing."""
+    directory = RunDirectory(root / str(entry["run"]))
+    return entry["status"] == "failed" and index.failed_before_training(directory)
+
+
+def _print(console: Console, root: Path, entries: Sequence[dict[str, Any]]) -> None:
+    """Print entries as a table."""
     if not entries:
-        console.print(f"no runs under {given.outputs} yet; mmx train makes the first")
-        return 0
+        console.print(f"no runs under {root} yet; mmx train makes the first", highlight=False)
+        return
     failed = any(entry.get("error") for entry in entries)
     heads = (*COLUMNS, "test", "gain", "seconds", *(["error"] if failed else []))
     table = Table(*heads, box=None, header_style="bold")
     for entry in entries:
-        first = next(iter((k, v) for k, v in entry["test"].items() if k != "loss"), None)
-        if entry.get("regularizer"):
-            entry = {**entry, "transfer": f"{entry['transfer']} + {entry['regularizer']}"}
-        cells = [
-            *(str(entry[name]) if entry[name] is not None else "" for name in COLUMNS),
-            f"{first[0]} {first[1]:.3f}" if first else "",
-            f"{entry['gain']:+.3f}" if entry["gain"] is not None else "",
-            f"{entry['seconds']:.1f}" if entry["seconds"] is not None else "",
-            *([_short(entry.get("error") or "")] if failed else []),
-        ]
-        table.add_row(*cells)
+        cells = [*_cells(entry), *([_short(entry.get("error") or "")] if failed else [])]
+        table.add_row(*map(one_line, cells))
     if not console.is_terminal:
         console.width = 320
     console.print(table)
-    return 0
+
+
+def _cells(entry: dict[str, Any]) -> list[str]:
+    """Return what is shown of an entry beside its error."""
+    if entry.get("regularizer"):
+        entry = {**entry, "transfer": f"{entry['transfer']} + {entry['regularizer']}"}
+    first = next(iter((k, v) for k, v in entry["test"].items() if k != "loss"), None)
+    unknown = index.UNREADABLE if entry["status"] == index.UNREADABLE else ""
+    return [
+        *(str(entry[name]) if entry[name] is not None else unknown for name in COLUMNS),
+        f"{first[0]} {first[1]:.3f}" if first else "",
+        f"{entry['gain']:+.3f}" if entry.get("gain") is not None else "",
+        f"{entry['seconds']:.1f}" if entry.get("seconds") is not None else "",
+    ]
 
 
 def _short(text: str) -> str:

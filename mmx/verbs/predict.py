@@ -43,6 +43,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--output", type=Path, default=None, help="default: RUN/predictions.csv")
     given = parser.parse_args(arguments)
     directory = RunDirectory.open(given.run)
+    directory.require_plain_files()
     experiment = assemble(directory.config(), allowed_packages(given.allow))
     keep_threads(directory)
     device = device_of(given.device, experiment.settings.device)

@@ -26,9 +26,10 @@ def main(arguments: Sequence[str]) -> int:
     console = Console(stderr=True)
     if directory.status().get("status") == "done":
         console.print("this run is done: nothing is left to resume", highlight=False)
-        answer.show(console, directory.summary())
+        answer.show(console, directory.finished_summary())
         print(directory.path)
         return 0
+    directory.require_plain_files(appends=True)
     config = directory.config()
     for text in _changes(directory.manifest(), config.get("device")):
         console.print(f"note: {text}; numbers may differ", highlight=False, soft_wrap=True)

@@ -31,7 +31,9 @@ TRAINER = (
     "trainer.resident, trainer.workers, trainer.checkpoint_seconds, trainer.threads"
 )
 A_TABLE = "source=none target=table target.path=x.csv target.label=y 'target.columns={tabular: a}' "
-VERBS = "train, rank, eval, predict, resume, reproduce, compare, list, cache, doctor, completion"
+VERBS = (
+    "train, rank, eval, predict, resume, reproduce, compare, list, rm, cache, doctor, completion"
+)
 
 ONE_PROBLEM = {
     # groups and options

@@ -180,7 +180,7 @@ def test_runs_are_listed_by_time_finished_or_not(tmp_path: Path) -> None:
         ("runs/2_a", "done"),
         ("runs/3_c", "pending"),
     ]
-    assert [each["run"] for each in lines(tmp_path)] == ["runs/2_a", "sweeps/id/runs/1_b"]
+    assert [each["run"] for each in lines(tmp_path)] == ["sweeps/id/runs/1_b", "runs/2_a"]
 
 
 @pytest.mark.parametrize("damage", ["gone", "torn", "foreign", "stale"])
@@ -201,11 +201,12 @@ def test_the_index_is_repaired_from_the_directories(tmp_path: Path, damage: str)
     assert lines(tmp_path) == [EXPECTED]
 
 
-def test_finished_runs_are_taken_from_the_index(tmp_path: Path) -> None:
-    directory = run(tmp_path / "runs", "2_a")
-    index.add(directory)
-    (directory.path / "summary.json").unlink()
+def test_a_line_of_the_index_does_not_stand_for_its_run(tmp_path: Path) -> None:
+    run(tmp_path / "runs", "2_a")
+    forged = {**EXPECTED, "test": {"accuracy": 0.999}, "gain": 0.9}
+    (tmp_path / index.INDEX).write_text(json.dumps(forged) + "\n")
     assert index.read(tmp_path) == [EXPECTED]
+    assert lines(tmp_path) == [EXPECTED]
 
 
 def test_a_directory_in_the_making_is_no_run(tmp_path: Path) -> None:
