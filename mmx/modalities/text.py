@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,14 +14,14 @@ from torch import Tensor
 
 from mmx.errors import DataError
 from mmx.modalities.base import Column, Modality, Rows, Spec, Stored, as_rows
+from mmx.modalities.tokenizers import Tokenize, tokenizer
 
 if TYPE_CHECKING:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
 PADDING, UNKNOWN = 0, 1
 FIRST_WORD = 2
-
-WORD = re.compile(r"\w+(?:['’]\w+)*")
+MANY = 10  # one text of so many, or more, is worth a remark
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -34,10 +33,12 @@ class TokenSpec(Spec):
     Attributes:
         words: The known words, most frequent first.
         max_tokens: T; a longer text is cut.
+        tokenizer: What divides a text; see :func:`mmx.modalities.tokenizers.tokenizer`.
     """
 
     words: tuple[str, ...]
     max_tokens: int
+    tokenizer: str = "word"
 
     @property
     def vocabulary(self) -> int:
@@ -53,11 +54,13 @@ class TfidfSpec(Spec):
         terms: V words and word n-grams, sorted.
         idf: Inverse document frequency of each term.
         ngrams: Terms are of 1 to this many words.
+        tokenizer: What divides a text; see :func:`mmx.modalities.tokenizers.tokenizer`.
     """
 
     terms: tuple[str, ...]
     idf: tuple[float, ...]
     ngrams: int
+    tokenizer: str = "word"
 
     @property
     def width(self) -> int:
@@ -88,6 +91,8 @@ class TextColumn(Column):
 class Tokens(Modality[TextColumn, TokenSpec]):
     """Sequences of lower-cased words, for encoders that read them in order.
 
+    A word is one of any script; see :mod:`mmx.modalities.tokenizers`.
+
     The vocabulary is learned from the training rows, most frequent words first, ties by
     alphabet. It travels with the weights: a target keeps the ids of its source.
 
@@ -95,23 +100,43 @@ class Tokens(Modality[TextColumn, TokenSpec]):
         max_words: Size of the vocabulary, at most.
         max_tokens: T; a longer text is cut at the end.
         min_count: Words that occur less often are unknown.
+        pairs: Where no spaces are written between words, read pairs of characters too, after
+            all characters: for encoders to which the order says nothing.
     """
 
     name = "text"
 
     def __init__(
-        self, *, max_words: Count = 20_000, max_tokens: Count = 64, min_count: Count = 1
+        self,
+        *,
+        max_words: Count = 20_000,
+        max_tokens: Count = 64,
+        min_count: Count = 1,
+        pairs: bool = False,
     ) -> None:
         self.max_words = max_words
         self.max_tokens = max_tokens
         self.min_count = min_count
+        self.tokenizer = "script_pairs" if pairs else "script"
 
     def fit(self, column: TextColumn, rows: Rows) -> TokenSpec:
-        """Return the vocabulary of the rows."""
-        counts = Counter(word for text in column.read(rows) for word in _words(text))
+        """Return the vocabulary of the rows.
+
+        Raises:
+            DataError: There are texts, but no word in any of them.
+        """
+        tokens = tokenizer(self.tokenizer)
+        counts = Counter(word for text in column.read(rows) for word in tokens(text))
         known = [word for word, count in counts.items() if count >= self.min_count]
+        texts = int(column.present[as_rows(rows)].sum())
+        if texts and not known:
+            times = f" {self.min_count} times or more" if self.min_count > 1 else ""
+            raise DataError(
+                f"the {texts} training texts hold no word{times}",
+                tip="point the text at another column",
+            )
         known.sort(key=lambda word: (-counts[word], word))
-        return TokenSpec(tuple(known[: self.max_words]), self.max_tokens)
+        return TokenSpec(tuple(known[: self.max_words]), self.max_tokens, self.tokenizer)
 
     def encode(self, column: TextColumn, rows: Rows, spec: TokenSpec) -> Stored:
         """Return ``(B, T)`` int32 ids; a text without words is one unknown word."""
@@ -119,9 +144,10 @@ class Tokens(Modality[TextColumn, TokenSpec]):
         ids = {word: i + FIRST_WORD for i, word in enumerate(spec.words)}
         values = np.full((len(rows), spec.max_tokens), PADDING, dtype=np.int32)
         lengths = np.zeros(len(rows), dtype=np.int64)
+        tokens = tokenizer(spec.tokenizer)
         for i, (row, text) in enumerate(zip(rows, column.read(rows), strict=True)):
             if column.present[row]:
-                words = _words(text)[: spec.max_tokens]
+                words = tokens(text)[: spec.max_tokens]
                 found = [ids.get(word, UNKNOWN) for word in words] or [UNKNOWN]
                 values[i, : len(found)] = found
                 lengths[i] = len(found)
@@ -138,6 +164,19 @@ class Tokens(Modality[TextColumn, TokenSpec]):
     def inherits(self, column: TextColumn, spec: TokenSpec) -> bool:
         """Return True: word embeddings mean nothing under other ids."""
         return True
+
+    def remarks(self, column: TextColumn, rows: Rows, spec: TokenSpec) -> tuple[str, ...]:
+        """Return how many texts are alike once divided, and how many are cut."""
+        divide = tokenizer("script" if spec.tokenizer == "script_pairs" else spec.tokenizer)
+        texts, tokens = _divided(column, rows, divide)
+        remarks = _alike(texts, tokens)
+        long = sum(len(words) > spec.max_tokens for words in tokens)
+        if long and long * MANY >= len(texts):
+            remarks += (
+                f"text: {long} of {len(texts)} training texts are longer than max_tokens "
+                f"(={spec.max_tokens}) and are cut at the end",
+            )
+        return remarks
 
     def prepare(self, stored: Stored, spec: TokenSpec) -> Tensor:
         """Return ``(B, T)`` int64 ids."""
@@ -173,7 +212,8 @@ class TfidfVectors(Modality[TextColumn, TfidfSpec]):
             DataError: The rows hold no word of two letters or more.
         """
         present = [row for row in as_rows(rows) if column.present[row]]
-        vectorizer = _vectorizer(self.ngrams, max_features=self.max_terms)
+        name = "script" if self.ngrams > 1 else "script_pairs"
+        vectorizer = _vectorizer(self.ngrams, name, max_features=self.max_terms)
         try:
             vectorizer.fit(column.read(present))
         except ValueError as error:
@@ -182,7 +222,7 @@ class TfidfVectors(Modality[TextColumn, TfidfSpec]):
                 tip="point the text at another column",
             ) from error
         terms = tuple(vectorizer.get_feature_names_out().tolist())
-        return TfidfSpec(terms, tuple(vectorizer.idf_.tolist()), self.ngrams)
+        return TfidfSpec(terms, tuple(vectorizer.idf_.tolist()), self.ngrams, name)
 
     def encode(self, column: TextColumn, rows: Rows, spec: TfidfSpec) -> Stored:
         """Return ``(B, 2, K)`` float32: ids and weights of the terms of each row.
@@ -190,7 +230,7 @@ class TfidfVectors(Modality[TextColumn, TfidfSpec]):
         K is the largest number of different known terms in one of ``rows``. Term ``i`` has
         id ``i + 1``; id 0 is padding and weighs nothing.
         """
-        vectorizer = _vectorizer(spec.ngrams, vocabulary=spec.terms)
+        vectorizer = _vectorizer(spec.ngrams, spec.tokenizer, vocabulary=spec.terms)
         vectorizer.idf_ = np.array(spec.idf)
         sparse = vectorizer.transform(column.read(rows))  # (B, V), compressed rows
         counts = np.diff(sparse.indptr)
@@ -213,6 +253,10 @@ class TfidfVectors(Modality[TextColumn, TfidfSpec]):
         """Return True: the first layer's weights mean nothing under other terms."""
         return True
 
+    def remarks(self, column: TextColumn, rows: Rows, spec: TfidfSpec) -> tuple[str, ...]:
+        """Return how many texts are alike once divided."""
+        return _alike(*_divided(column, rows, tokenizer(spec.tokenizer, bag=True)))
+
     def prepare(self, stored: Stored, spec: TfidfSpec) -> Tensor:
         """Return ``(B, V)`` float32."""
         ids = stored.values[:, 0].to(torch.int64)
@@ -222,12 +266,40 @@ class TfidfVectors(Modality[TextColumn, TfidfSpec]):
         return dense.scatter_(1, ids, stored.values[:, 1])[:, 1:]
 
 
-def _words(text: str) -> list[str]:
-    return WORD.findall(text.lower())
+def _divided(
+    column: TextColumn, rows: Rows, tokens: Tokenize
+) -> tuple[list[str], list[tuple[str, ...]]]:
+    """Return the different texts of the rows, and the tokens of each."""
+    texts = list(dict.fromkeys(text for text in column.read(rows) if text))
+    return texts, [tuple(tokens(text)) for text in texts]
 
 
-def _vectorizer(ngrams: int, **options: object) -> TfidfVectorizer:
+def _alike(texts: list[str], tokens: list[tuple[str, ...]]) -> tuple[str, ...]:
+    """Return a remark where many different texts have the same tokens."""
+    first: dict[tuple[str, ...], str] = {}
+    same = [
+        (first.setdefault(words, text), text) for text, words in zip(texts, tokens, strict=True)
+    ]
+    pairs = [(one, other) for one, other in same if one != other and one.lower() != other.lower()]
+    if len(pairs) * MANY < len(texts) or not pairs:
+        return ()
+    one, other = (text if len(text) <= 40 else f"{text[:39]}…" for text in pairs[0])
+    return (
+        f"text: {len(pairs)} of {len(texts)} different training texts are read like another one, "
+        f"since they differ only in punctuation, symbols, case or single letters, such as "
+        f"{one!r} and {other!r}",
+    )
+
+
+def _vectorizer(ngrams: int, name: str, **options: object) -> TfidfVectorizer:
     # scikit-learn takes a second to import, and only this vectoriser needs it.
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    return TfidfVectorizer(ngram_range=(1, ngrams), sublinear_tf=True, **options)
+    return TfidfVectorizer(
+        ngram_range=(1, ngrams),
+        sublinear_tf=True,
+        tokenizer=tokenizer(name, bag=True),
+        token_pattern=None,
+        lowercase=False,
+        **options,
+    )
