@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
@@ -20,9 +21,12 @@ class Column(ABC):
 
     Attributes:
         present: ``(N,)`` bool; False where the row lacks this modality.
+        lost: Row to the file that it names and that does not exist; such a row lacks the
+            modality.
     """
 
     present: npt.NDArray[np.bool_]
+    lost: Mapping[int, Path] = {}
 
     def __len__(self) -> int:
         return len(self.present)

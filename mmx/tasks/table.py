@@ -1,7 +1,8 @@
 """Your own data, as a table: one row a sample, columns for modalities, label and split."""
 
 import dataclasses
-from collections.abc import Iterable
+import shlex
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -133,6 +134,27 @@ class Table(Task):
         splits = self._splits(texts, rows, values)
         return Samples(columns, values, classes, splits, (*notes, *dropped))
 
+    def cells_of(self, names: Sequence[str]) -> dict[str, list[str]]:
+        """Return the cells of any columns as text, empty where they are missing.
+
+        Raises:
+            DataError: There is no such column.
+        """
+        path = Path(self.path).expanduser()
+        known, read = open_table(path)
+        for name in names:
+            if name not in known:
+                near = closest(name, known)
+                raise DataError(
+                    f"{path} has no column '{name}'; its columns: {listed(known, 40)}",
+                    tip=f"--keep {shlex.quote(near)}" if near else None,
+                )
+        cells = read(list(dict.fromkeys(names)))
+        return {
+            name: [as_text(cell, frozenset()) or "" for cell in column]
+            for name, column in cells.items()
+        }
+
     def _cells(self, path: Path) -> dict[str, Cells]:
         """Return the columns that the task names."""
         names, read = open_table(path)
@@ -173,15 +195,16 @@ class Table(Task):
                 columns[modality] = (
                     ImageColumn(files) if modality == "image" else AudioColumn(files)
                 )
+                columns[modality].lost = lost
                 if lost:
-                    count = lost + sum(map(bool, files))
-                    notes.append(f"{modality}: {lost} of {count} files do not exist")
+                    count = len(lost) + sum(map(bool, files))
+                    notes.append(f"{modality}: {len(lost)} of {count} files do not exist")
             elif modality == "text":
                 columns[modality] = TextColumn([_joined(row) for row in zip(*parts, strict=True)])
             else:
                 columns[modality] = TabularColumn({name: texts[name] for name in names})
         none = ~np.any([column.present for column in columns.values()], axis=0)
-        if none.any():
+        if none.any() and self.labelled:  # else whoever predicts says so, row by row
             raise DataError(
                 f"{self.name}: row {int(none.argmax()) + 1} has no modality at all: "
                 f"{', '.join(columns)} {'is' if len(columns) == 1 else 'are'} missing",
@@ -191,18 +214,21 @@ class Table(Task):
 
     def _files(
         self, modality: str, cells: list[str | None], root: Path
-    ) -> tuple[list[Path | None], int]:
-        """Return the file of each row, None where there is none, and how many do not exist."""
+    ) -> tuple[list[Path | None], dict[int, Path]]:
+        """Return the file of each row, None where there is none, and those that do not exist."""
         named = [None if cell is None else root / cell for cell in cells]
         files = [path if path is not None and path.is_file() else None for path in named]
         first = next((path for path in named if path is not None), None)
-        if first is not None and not any(files):
+        if first is not None and not any(files) and self.labelled:
             raise DataError(
                 f"{self.name}: none of the files in column '{self.columns[modality]}' exists; "
                 f"the first was looked for at {first}",
                 tip=override("root", "<folder that the paths start from>"),
             )
-        return files, sum(path is not None for path in named) - sum(map(bool, files))
+        found = zip(named, files, strict=True)
+        return files, {
+            row: path for row, (path, file) in enumerate(found) if path is not None and file is None
+        }
 
     def _blank(self, count: int) -> labels.Values:
         """Return values of rows whose label nobody knows."""

@@ -3,45 +3,71 @@
 Without DATA: for the run's own test split. DATA is a table (CSV, Parquet or JSONL) for runs
 on ``target=table``, which needs no label column; or pictures or sounds, a file or a folder
 of them, for runs on one such modality. Each line names the row or file, the predicted class
-(or labels, or number) and each class's probability. stdout carries one line, the CSV file.
+(or labels, or number) and each class's probability.
+
+Every row is answered that can be. A row that cannot has an empty prediction; the column
+``reason`` says why, and also which files a row names that do not exist: it is predicted
+without them. Both are counted on stderr; with --strict they fail. --keep carries columns of
+the table over, such as an id. stdout carries one line, the CSV file.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mmx.csv_text import csv_text
-from mmx.errors import UsageError
-from mmx.evaluation.metrics import decide
+from mmx.errors import DataError, UsageError
 from mmx.evaluation.predict import predict
-from mmx.experiment import assemble
+from mmx.experiment import Experiment, assemble
 from mmx.modalities.audio import AudioColumn
 from mmx.modalities.image import ImageColumn
+from mmx.modalities.suffixes import SUFFIXES, visible_files
+from mmx.printable import printable
 from mmx.runs.atomic import make_folder, write_text
 from mmx.runs.directory import RunDirectory
 from mmx.stages import Loaded, load_trained, open_trained
-from mmx.tasks import Target, Task, TaskData
+from mmx.stages.readable import empty_rows, lost_files, unreadable_rows
+from mmx.tasks import Task, TaskData
 from mmx.tasks.table import Table
+from mmx.training.data import Rows
 from mmx.training.precision import Precision
 from mmx.training.randomness import make_deterministic
 from mmx.verbs.arguments import Parser, allowed_packages, device_of, keep_threads
+from mmx.verbs.predict_rows import Answers
 
 FileColumn = type[ImageColumn] | type[AudioColumn]
 FILES: dict[str, FileColumn] = {"image": ImageColumn, "audio": AudioColumn}
 """Modalities of which one row is one file."""
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What is to be predicted.
+
+    Attributes:
+        data: Opened; its ``test`` split is what may be answered.
+        rows: ``(N,)`` rows of it that get a line each.
+        names: ``(N,)`` names of the lines: files, or row numbers counted from 1.
+        table: The table that the rows come from; None for files and other tasks.
+        own: Whether this is the run's own test split.
+    """
+
+    data: TaskData
+    rows: Rows
+    names: Sequence[object]
+    table: Table | None = None
+    own: bool = False
+
+
 def main(arguments: Sequence[str]) -> int:
     """Predict, and return the exit code."""
-    parser = Parser("predict", description=__doc__).with_run().with_allow().with_device()
-    parser.add_argument("data", nargs="?", type=Path, metavar="DATA")
-    parser.add_argument("--output", type=Path, default=None, help="default: RUN/predictions.csv")
-    given = parser.parse_args(arguments)
+    given = _parser().parse_args(arguments)
     directory = RunDirectory.open(given.run)
     directory.require_plain_files()
     experiment = assemble(directory.config(), allowed_packages(given.allow))
@@ -50,90 +76,152 @@ def main(arguments: Sequence[str]) -> int:
     make_deterministic(experiment.trainer.threads, device)
     precision = Precision.choose(experiment.settings.precision, device)
     trained = load_trained(experiment, directory, device)
-    data, names = _data(experiment.target, trained, given.data, given.run)
-    rows = data.splits["test"]
-    batches = open_trained(experiment, trained, data, precision).unlocked()
-    outputs, values = predict(trained.model, batches, rows, precision)
-    known = values if given.data is None else None
+    asked = _ask(experiment.target, trained, given.data, given.run)
+    kept = _kept(given.keep, asked)
+    answers = replace(_answer(experiment, trained, asked, precision), kept=kept)
+    if given.strict:
+        answers.require_all()
     path = given.output or directory.path / "predictions.csv"
     make_folder(path.parent, tip="--output FILE   (in a folder that can be made)")
-    write_text(path, as_csv(names or [row + 1 for row in rows], outputs, trained.target, known))
+    write_text(path, answers.csv())
+    for line in answers.warnings():
+        print(f"note: {printable(line)}", file=sys.stderr)
     print(path)
     return 0
 
 
-def _data(
-    task: Task, trained: Loaded, given: Path | None, run: Path
-) -> tuple[TaskData, list[str] | None]:
-    """Return what to predict as a test split, and its file names where it consists of files.
+def _parser() -> Parser:
+    parser = Parser("predict", description=__doc__).with_run().with_allow().with_device()
+    parser.add_argument("data", nargs="?", type=Path, metavar="DATA")
+    parser.add_argument("--output", type=Path, default=None, help="default: RUN/predictions.csv")
+    parser.add_argument(
+        "--keep",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="COLUMN",
+        help="columns of the table to carry over, such as an id; after RUN and DATA",
+    )
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="fail where a row has no prediction, or names a file that does not exist",
+    )
+    return parser
+
+
+def _answer(experiment: Experiment, trained: Loaded, asked: Asked, precision: Precision) -> Answers:
+    """Return the predictions of every row that can be read, and why others have none."""
+    modalities = experiment.modalities["target"]
+    usable = asked.data.splits["test"]
+    unusable = empty_rows(asked.data, modalities, asked.rows)
+    usable = _without(usable, unusable)
+    try:
+        outputs, values = _predict(experiment, trained, asked.data, usable, precision)
+    except DataError:
+        broken = unreadable_rows(asked.data, modalities, trained.specs, usable)
+        if not broken:
+            raise
+        unusable |= broken
+        usable = _without(usable, broken)
+        outputs, values = _predict(experiment, trained, asked.data, usable, precision)
+    places = {int(row): place for place, row in enumerate(asked.rows)}
+    lost = lost_files(asked.data, modalities, usable)
+    return Answers(
+        names=asked.names,
+        answered=[places[int(row)] for row in usable],
+        outputs=outputs,
+        target=trained.target,
+        known=values if asked.own else None,
+        unusable={places[row]: why for row, why in sorted(unusable.items())},
+        incomplete={places[row]: why for row, why in lost.items()},
+    )
+
+
+def _without(rows: Rows, left_out: dict[int, str]) -> Rows:
+    """Return the rows that are not left out.
+
+    Raises:
+        DataError: None remains.
+    """
+    kept = rows[~np.isin(rows, list(left_out))]
+    if not len(kept):
+        row, why = next(iter(left_out.items()))
+        raise DataError(f"no row can be predicted; row {row + 1}: {why}")
+    return kept
+
+
+def _predict(
+    experiment: Experiment, trained: Loaded, data: TaskData, rows: Rows, precision: Precision
+) -> tuple[Tensor, Tensor]:
+    """Return outputs and targets of rows; no other row of the test split is read."""
+    chosen = replace(data, splits={**data.splits, "test": rows})
+    batches = open_trained(experiment, trained, chosen, precision).unlocked()
+    return predict(trained.model, batches, rows, precision)
+
+
+def _ask(task: Task, trained: Loaded, given: Path | None, run: Path) -> Asked:
+    """Return what to predict, opened.
 
     Raises:
         UsageError: The run cannot read such data.
     """
     if given is None:
-        return task.load(), None
+        own = task.load()
+        rows = own.splits["test"]
+        table = task if isinstance(task, Table) else None
+        return Asked(own, rows, [int(row) + 1 for row in rows], table, own=True)
     if not given.exists():
         raise UsageError(f"{given} does not exist")
     if isinstance(task, Table) and given.is_file():
-        return task.with_path(str(given)).load(), None
-    column = FILES.get(next(iter(trained.specs))) if len(trained.specs) == 1 else None
-    if column is None:
+        table = task.with_path(str(given))
+        data = table.load()
+        rows = np.arange(len(data.values), dtype=np.int64)
+        return Asked(data, rows, [int(row) + 1 for row in rows], table)
+    modality = next(iter(trained.specs)) if len(trained.specs) == 1 else ""
+    if modality not in FILES:
         raise UsageError(
             f"the run's target {task.name} reads {', '.join(trained.specs)}: {given} does not say "
             "which is which",
             tip=f"mmx predict {run}   (its own test split), or train on target=table",
         )
-    return _files(given, column, trained)
+    return _ask_files(given, modality, trained)
 
 
-def _files(given: Path, column: FileColumn, trained: Loaded) -> tuple[TaskData, list[str]]:
-    """Return a file, or all files below a folder, as one test split."""
-    paths = sorted(p for p in given.rglob("*") if p.is_file()) if given.is_dir() else [given]
+def _ask_files(given: Path, modality: str, trained: Loaded) -> Asked:
+    """Return a file, or all files below a folder that training would read, as one test split.
+
+    Raises:
+        UsageError: There is none.
+    """
+    paths = visible_files(given, modality) if given.is_dir() else [given]
     if not paths:
-        raise UsageError(f"there is no file in {given}")
-    none = np.arange(0)
+        suffixes = ", ".join(sorted(SUFFIXES[modality]))
+        raise UsageError(f"there is no file to read in {given}; accepted: {suffixes}")
+    none, rows = np.arange(0), np.arange(len(paths))
     data = TaskData(
         name=given.name,
-        columns={next(iter(trained.specs)): column(paths)},
+        columns={modality: FILES[modality](paths)},
         values=torch.zeros(len(paths), dtype=torch.int64),
         target=trained.target,
-        splits={"train": none, "val": none, "test": np.arange(len(paths))},
+        splits={"train": none, "val": none, "test": rows},
         fingerprint="",
         digests={},
     )
-    return data, [str(path) for path in paths]
+    return Asked(data, rows, [str(path) for path in paths])
 
 
-def as_csv(
-    names: Sequence[object], outputs: Tensor, target: Target, known: Tensor | None = None
-) -> str:
-    """Return predictions as CSV text, one line for each name.
+def _kept(names: Sequence[str], asked: Asked) -> dict[str, Sequence[str]]:
+    """Return the cells of the columns to carry over, a line each.
 
-    Args:
-        names: ``(N,)`` file names, or row numbers counted from 1 as in the table without its head.
-        outputs: ``(N, C)``.
-        target: What the outputs mean.
-        known: The true targets, where they are known, as the task has them.
+    Raises:
+        UsageError: What is predicted is no table.
     """
-    first = "file" if isinstance(names[0], str) else "row"
-    columns: dict[str, Sequence[object]] = {first: names}
-    columns["prediction"] = readable(decide(outputs, target), target)
-    if known is not None:
-        columns["target"] = readable(known, target)
-    if target.kind != "regression":
-        chances = outputs.softmax(1) if target.kind == "classes" else torch.sigmoid(outputs)
-        for index, name in enumerate(target.classes):
-            columns[f"p({name})"] = [f"{chance:.6f}" for chance in chances[:, index].tolist()]
-    return csv_text([list(columns), *zip(*columns.values(), strict=True)])
-
-
-def readable(values: Tensor, target: Target) -> list[object]:
-    """Return class names, labels joined by ``|``, or numbers."""
-    if target.kind == "regression":
-        return [float(value) for value in values]
-    if target.kind == "classes":
-        return [target.classes[int(value)] for value in values]
-    return [
-        "|".join(n for n, there in zip(target.classes, row, strict=True) if there)
-        for row in values.tolist()
-    ]
+    if not names:
+        return {}
+    if asked.table is None:
+        raise UsageError(
+            f"--keep {' '.join(names)}: only a table has columns to keep", tip="leave --keep out"
+        )
+    cells = asked.table.cells_of(names)
+    return {name: [column[int(row)] for row in asked.rows] for name, column in cells.items()}
