@@ -1,7 +1,7 @@
 """Digests by which a changed bit in a run's files is seen.
 
-A sealed mapping holds the digest of its other entries: for JSON that is written again and
-again, and for single lines of JSONL.
+A sealed mapping holds the digest of its other entries, for single lines of JSONL; a sealed
+text is a JSON file that holds the digest of all its other characters.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 SEAL = "digest"
 """Under this name a sealed mapping holds its digest."""
+_BLANK = "0" * 32
 
 
 def digest(data: bytes) -> str:
@@ -29,6 +30,27 @@ def unsealed(data: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return a sealed mapping without its digest; None where it is not what was sealed."""
     found = {key: value for key, value in data.items() if key != SEAL}
     return found if data.get(SEAL) == _digest_of(found) else None
+
+
+def sealed_text(data: Mapping[str, Any], *, ascii_only: bool = False) -> str:
+    """Return a JSON-able mapping as the text of a file that holds its own digest, last."""
+    rest = {key: value for key, value in data.items() if key != SEAL}
+    text = json.dumps({**rest, SEAL: _BLANK}, indent=2, ensure_ascii=ascii_only) + "\n"
+    return _with_seal(text, _BLANK, digest(text.encode()))
+
+
+def intact(text: str, data: Mapping[str, Any]) -> bool:
+    """Return whether a sealed text, which ``data`` was read from, is what was written."""
+    found = data.get(SEAL)
+    if not isinstance(found, str) or len(found) != len(_BLANK):
+        return False
+    return digest(_with_seal(text, found, _BLANK).encode(errors="surrogatepass")) == found
+
+
+def _with_seal(text: str, old: str, new: str) -> str:
+    """Return a text with another digest in the last place where the old one stands."""
+    before, _, after = text.rpartition(old)
+    return f"{before}{new}{after}"
 
 
 def _digest_of(data: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ from mmx.encoders.image.pretrained import published_file
 from mmx.experiment.fingerprint import essence
 from mmx.modalities import Features, spec_to_json
 from mmx.model import MultimodalModel
-from mmx.stages import event_log
+from mmx.stages import event_log, kept_checks
 from mmx.stages.context import Context, Opened
 from mmx.stages.open import with_features
 from mmx.training.data import Data, Rows
@@ -147,6 +147,7 @@ def kept_stage(
     opened: Opened,
     inputs: Callable[[], dict[str, Any]],
     make: Callable[[Listener], tuple[dict[str, Tensor], Facts]],
+    check: Callable[[dict[str, Tensor], Facts], object] = lambda tensors, facts: None,
 ) -> tuple[dict[str, Tensor], Facts, bool]:
     """Return the tensors and facts of a trained stage, and whether the cache had them.
 
@@ -161,6 +162,7 @@ def kept_stage(
         opened: Its task.
         inputs: Returns all that it depends on; asked for only where there is a cache.
         make: Trains it; takes who listens.
+        check: Raises where tensors and facts of the cache are none of such a stage.
     """
     state = context.directory.state_file(name)
     if context.cache is None or not _of_mmx(found := inputs()):
@@ -184,6 +186,10 @@ def kept_stage(
         tensors, facts = make(listen)
         return tensors, {**facts, "events": [asdict(event) for event in log.events]}
 
+    def check_both(tensors: dict[str, Tensor], facts: Facts) -> None:
+        kept_checks.check_events(facts)
+        check(tensors, facts)
+
     tensors, facts = context.cache.get_or_make(
         "stage",
         found,
@@ -192,6 +198,7 @@ def kept_stage(
         what=what,
         stop=context.stop,
         keep=log.whole,
+        check=check_both,
     )
     log.remove()
     events = facts.pop("events", [])
@@ -221,6 +228,7 @@ def kept_features(context: Context, opened: Opened, model: MultimodalModel, name
         say=lambda text: context.note("target", text),
         what=f"{name} features of {opened.task.name}",
         stop=context.stop,
+        check=lambda tensors, _: kept_checks.check_features(tensors, len(opened.data.target)),
     )
     if computed:
         return computed[0]
@@ -268,6 +276,7 @@ def kept_channel_weights(
         say=lambda text: context.note("target", text),
         what=f"channel weights of the {name} encoder for {opened.task.name}",
         stop=context.stop,
+        check=lambda tensors, _: kept_checks.check_channel_weights(tensors),
     )
     return [tensors[key].to(context.precision.device) for key in sorted(tensors)]
 
@@ -312,6 +321,7 @@ def kept_mapping(
         say=lambda text: context.note(role, text),
         what=f"mapping of {opened.task.name}",
         stop=context.stop,
+        check=lambda tensors, facts: kept_checks.check_mapping(mapping, tensors, facts),
     )
     mapping.load_state_dict(tensors)
     return tuple(facts["notes"])

@@ -21,6 +21,7 @@ from mmx.stages.context import Beside, Context, Opened, Trained
 from mmx.stages.heads import Bench, find_head
 from mmx.stages.interpolate import Judge, line_facts, line_tensors, read_line, snapshot, sweep
 from mmx.stages.joint import companion, join
+from mmx.stages.kept_checks import as_it_was
 from mmx.stages.probe import fit_head
 from mmx.stages.reference import bind_penalty
 from mmx.stages.validate import Validator, fit_mapping, fit_missing, moves, prepare_beside
@@ -114,8 +115,13 @@ def train(context: Context, stage: Stage) -> Trained:
         given = stage.source.source if stage.source else None
         return control_inputs(context, stage.opened, stage.transfer, given)
 
-    tensors, facts, cached = kept_stage(context, stage.name, stage.opened, inputs, make)
     kept = context.directory.stage_file(stage.name)
+
+    def check(tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+        with as_it_was(ready.model):
+            _read_back(ready, tensors, facts, kept)
+
+    tensors, facts, cached = kept_stage(context, stage.name, stage.opened, inputs, make, check)
     trained = replace(_read_back(ready, tensors, facts, kept), cached=cached)
     context.directory.update_manifest(cached={stage.name: cached})  # for a run that is resumed
     return _keep(context, stage, ready.start, trained)

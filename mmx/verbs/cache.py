@@ -87,7 +87,7 @@ def _list(cache: Cache, given: Namespace) -> int:
             artifact.kind,
             artifact.what or "(damaged)",
             artifact.created[:16].replace("T", " "),
-            datetime.fromtimestamp(artifact.used).strftime("%Y-%m-%d %H:%M"),
+            _day_and_time(artifact.used),
             readable_bytes(artifact.bytes),
             f"{artifact.seconds:.1f}",
         )
@@ -96,6 +96,14 @@ def _list(cache: Cache, given: Namespace) -> int:
     console.print(table)
     print(f"{_count(kept)} in {cache.path}")
     return 0
+
+
+def _day_and_time(seconds: float) -> str:
+    """Return a file's time for people; some files have one beyond all calendars."""
+    try:
+        return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M")
+    except (ValueError, OverflowError, OSError):
+        return "?"
 
 
 def _remove(cache: Cache, given: Namespace) -> int:

@@ -18,6 +18,7 @@ from filelock import FileLock
 from mmx.cli import main
 from mmx.runs.cache import Artifact, Cache
 from mmx.runs.cache import keys as cache_keys
+from mmx.runs.digests import sealed_text
 from mmx.verbs.completion import candidates
 
 DAY = 86400
@@ -54,7 +55,9 @@ def keep(folder: Path, kind: str, what: str, size: int, *, days: float = 0) -> A
     key = cache.key(kind, {"what": what})
     path = folder / kind / key[:2] / key / "provenance.json"
     facts = {**json.loads(path.read_text()), "seconds": 12.34, "inputs": ""}
-    path.write_text(json.dumps({**facts, "created": "2026-01-02T03:04:05+00:00"}).ljust(1000))
+    facts["created"] = "2026-01-02T03:04:05+00:00"
+    size = len(sealed_text(facts))
+    path.write_text(sealed_text({**facts, "inputs": "x" * (1000 - size)}))
     used = time.time() - days * DAY
     os.utime(path, (used, used))
     (found,) = (artifact for artifact in cache.entries() if artifact.key == key)

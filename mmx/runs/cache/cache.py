@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +13,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmx.runs.atomic import read_json
 from mmx.runs.cache import folder as folders
 from mmx.runs.cache import keys
 from mmx.runs.cache.folder import Artifact, DamagedError, readable_bytes
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 Make = Callable[[], "tuple[dict[str, Tensor], dict[str, Any]]"]
+Check = Callable[["dict[str, Tensor]", dict[str, Any]], object]
 DOING = {
     "stage": "training",
     "features": "computing",
@@ -36,8 +36,8 @@ DOING = {
 class Cache:
     """Results of stages, by what they were made from.
 
-    A cache that cannot be written or is full of what others use costs time, never a run: it
-    says so once, and things are made without it.
+    A cache that cannot be written, is full of what others use, or holds what is damaged costs
+    time, never a run: it says so, and things are made without it.
 
     Args:
         path: Its folder; made when it is first needed.
@@ -67,6 +67,7 @@ class Cache:
         what: str = "",
         stop: StopRequest | None = None,
         keep: bool = True,
+        check: Check | None = None,
     ) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return an artifact, read from the cache or made now.
 
@@ -82,6 +83,8 @@ class Cache:
             what: What it is, for people; the kind, if nothing is said.
             stop: Ends the waiting for another process.
             keep: Whether it is kept if it is made now.
+            check: Raises whatever it likes where a kept one is not what ``make`` gives; leaves
+                everything as it was. Such a one is made again.
 
         Raises:
             Interrupted: ``stop`` was asked while another process was making it.
@@ -91,7 +94,7 @@ class Cache:
         what, key = what or kind, self.key(kind, inputs)
         folder = folders.folder_of(self.path, kind, key)
         with self._held(key, say, stop) as lock:
-            found = self._read(folder, what, say, remove=lock is not None)
+            found = self._read(folder, what, say, check, remove=lock is not None)
             if found is not None:
                 return found
             if lock is None:
@@ -127,15 +130,14 @@ class Cache:
             lock.release()
 
     def _read(
-        self, folder: Path, what: str, say: Say, *, remove: bool
+        self, folder: Path, what: str, say: Say, check: Check | None, *, remove: bool
     ) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """Return a kept artifact; None where there is none, or none that can be used."""
-        from mmx.runs.cache.tensors import unpack
-
-        if not folder.is_dir():
+        if not os.path.lexists(folder):
             return None
         try:
-            found = unpack(folders.content(folder))
+            found = _usable(folder, check)
+            seconds = folders.seconds_of(folders.read_provenance(folder))
         except DamagedError as damage:
             say(f"{what}: the kept one is damaged and made again: {damage}")
             if remove:
@@ -143,7 +145,6 @@ class Cache:
                     folders.discard(folder)
             return None
         folders.touch(folder)
-        seconds = folders.seconds_of(read_json(folder / folders.PROVENANCE))
         say(f"{what}: taken from the cache, {seconds:.1f} s saved")
         return found
 
@@ -177,18 +178,25 @@ class Cache:
             Whether there is room: what other processes read or make stays.
         """
         for key, path in folders.leftovers(self.path):
-            lock = KeyLock(self.path, key)
-            if lock.attempt():
-                shutil.rmtree(path, ignore_errors=True)
-                lock.release()
+            with contextlib.suppress(OSError):
+                self._clear(key, path)
         kept = self.entries()
         total = needed + sum(artifact.bytes for artifact in kept)
         for artifact in kept:
             if total <= self.limit_bytes:
                 break
-            if self.remove(artifact):
-                total -= artifact.bytes
+            with contextlib.suppress(OSError):  # what cannot be removed stays, as what is in use
+                if self.remove(artifact):
+                    total -= artifact.bytes
         return total <= self.limit_bytes
+
+    def _clear(self, key: str, path: Path) -> None:
+        lock = KeyLock(self.path, key)
+        if lock.attempt():
+            try:
+                folders.delete(path)
+            finally:
+                lock.release()
 
     def _without(self, error: OSError, say: Say) -> None:
         reason = error.strerror or str(error)
@@ -232,11 +240,28 @@ class Cache:
                 continue
             if taken:
                 try:
-                    there, damage = artifact.path.is_dir(), _damage(artifact)
+                    there, damage = os.path.lexists(artifact.path), _damage(artifact)
                 finally:
                     lock.release()
                 if there:
                     yield artifact, damage
+
+
+def _usable(folder: Path, check: Check | None) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return an artifact's tensors and facts.
+
+    Raises:
+        DamagedError: They are not what was written, or no use for who asks.
+    """
+    from mmx.runs.cache.tensors import unpack
+
+    found = unpack(folders.content(folder))
+    if check is not None:
+        try:
+            check(*found)
+        except Exception as error:
+            raise DamagedError(f"it cannot be used: {str(error) or repr(error)}") from error
+    return found
 
 
 def _damage(artifact: Artifact) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import re
@@ -12,11 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmx.runs.atomic import read_json, write_text
+from mmx.errors import UnreadableFileError
+from mmx.runs.atomic import write_text
+from mmx.runs.digests import SEAL, digest, intact, sealed_text
+from mmx.untrusted import LIMIT, read_bytes
 
 TENSORS, PROVENANCE = "tensors.safetensors", "provenance.json"
 HEADER = "mmx"
 """Under this name the safetensors header holds what is kept beside the tensors."""
+SEALED_SINCE_FORMAT = 2
+"""Of a ``provenance.json``; earlier ones have neither a format nor a digest."""
 
 
 class DamagedError(Exception):
@@ -92,22 +96,31 @@ def leftovers(root: Path) -> list[tuple[str, Path]]:
 
 
 def _artifact(path: Path) -> Artifact:
-    provenance = read_json(path / PROVENANCE)
+    """Return what is known of an artifact, however much of it is damaged."""
+    try:
+        provenance = read_provenance(path)
+    except DamagedError:
+        provenance = {}
     dated = path / PROVENANCE if provenance else path
+    files = path.iterdir() if path.is_dir() and not path.is_symlink() else [path]
     return Artifact(
         path,
-        what=str(provenance.get("what", "")),
-        created=str(provenance.get("created", "")),
+        what=_text(provenance.get("what")),
+        created=_text(provenance.get("created")),
         seconds=seconds_of(provenance),
-        bytes=sum(file.stat().st_size for file in path.iterdir()),
-        used=dated.stat().st_mtime,
+        bytes=sum(file.lstat().st_size for file in files),
+        used=dated.lstat().st_mtime,
     )
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def seconds_of(provenance: dict[str, Any]) -> float:
     """Return how long an artifact took to make; 0 where somebody has spoilt the number."""
     seconds = provenance.get("seconds")
-    return float(seconds) if isinstance(seconds, (int, float)) else 0.0
+    return float(seconds) if isinstance(seconds, float) or type(seconds) is int else 0.0
 
 
 def touch(folder: Path) -> None:
@@ -116,9 +129,30 @@ def touch(folder: Path) -> None:
         os.utime(folder / PROVENANCE)
 
 
-def digest(data: bytes) -> str:
-    """Return the digest by which damage is seen."""
-    return hashlib.blake2b(data, digest_size=16).hexdigest()
+def read_provenance(folder: Path) -> dict[str, Any]:
+    """Return what is said of an artifact.
+
+    Raises:
+        DamagedError: It cannot be read, or is not what was written.
+    """
+    path = folder / PROVENANCE
+    try:
+        text = read_bytes(path, limit=LIMIT, follow_links=False).decode()
+        found = json.loads(text)
+    except UnreadableFileError as error:
+        raise DamagedError(f"{PROVENANCE} {error.reason}") from error
+    except (ValueError, RecursionError) as error:
+        raise DamagedError(f"{PROVENANCE} cannot be read") from error
+    if not isinstance(found, dict) or _beyond_floats(found.get("seconds")):
+        raise DamagedError(f"{PROVENANCE} cannot be read")
+    is_sealed = found.keys() & {SEAL, "format"}
+    if is_sealed and not (intact(text, found) and found.get("format") == SEALED_SINCE_FORMAT):
+        raise DamagedError(f"{PROVENANCE} is not what was written")
+    return found
+
+
+def _beyond_floats(number: object) -> bool:
+    return isinstance(number, int) and number.bit_length() > 64
 
 
 def header(data: bytes) -> dict[str, Any]:
@@ -135,18 +169,21 @@ def content(folder: Path) -> bytes:
     Raises:
         DamagedError: It is not what was written under this key.
     """
+    if folder.is_symlink() or not folder.is_dir():
+        raise DamagedError("it is no folder of its own")
+    provenance = read_provenance(folder)
+    size = provenance.get("bytes")
+    if not isinstance(size, int) or _beyond_floats(size):
+        raise DamagedError(f"{PROVENANCE} does not say how large it is")
     try:
-        data = (folder / TENSORS).read_bytes()
-    except OSError as error:
-        raise DamagedError(f"{TENSORS} cannot be read ({error.strerror})") from error
-    expected = read_json(folder / PROVENANCE).get("hash")
-    if expected is None:
-        raise DamagedError(f"{PROVENANCE} cannot be read")
-    if digest(data) != expected:
+        data = read_bytes(folder / TENSORS, limit=size, follow_links=False)
+    except UnreadableFileError as error:
+        raise DamagedError(f"{TENSORS} {error.reason}") from error
+    if digest(data) != provenance.get("hash"):
         raise DamagedError(f"{TENSORS} is not what was written")
     try:
         same = header(data)["key"] == folder.name
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DamagedError(f"{TENSORS} was not written by mmx") from error
     if not same:
         raise DamagedError(f"{TENSORS} belongs to another key")
@@ -156,13 +193,14 @@ def content(folder: Path) -> bytes:
 def describe(data: bytes, provenance: dict[str, Any]) -> str:
     """Return the text of a ``provenance.json``."""
     facts = {**provenance, "bytes": len(data), "hash": digest(data)}
-    return json.dumps(facts, indent=2) + "\n"
+    return sealed_text({**facts, "format": SEALED_SINCE_FORMAT}, ascii_only=True)
 
 
 def write(folder: Path, data: bytes, description: str) -> None:
     """Let an artifact appear, whole and durable; its key's lock is held."""
     new = folder.with_name(f".{folder.name}.new")
-    shutil.rmtree(new, ignore_errors=True)
+    if os.path.lexists(new):
+        delete(new)
     new.mkdir(parents=True)
     try:
         with (new / TENSORS).open("wb") as file:
@@ -189,15 +227,26 @@ def _sync(folder: Path) -> None:
 
 
 def discard(folder: Path) -> None:
-    """Remove an artifact, at once for every reader; its key's lock is held."""
+    """Remove an artifact, or what is in its place, at once for every reader.
+
+    Its key's lock is held.
+    """
     old = folder.with_name(f".{folder.name}.old")
-    if old.exists():
-        shutil.rmtree(old)
+    if os.path.lexists(old):
+        delete(old)
     try:
         folder.rename(old)
     except FileNotFoundError:
         return
-    shutil.rmtree(old)
+    delete(old)
+
+
+def delete(path: Path) -> None:
+    """Delete a folder and all that is in it, or whatever else is there; a link is not followed."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def readable_bytes(count: int) -> str:

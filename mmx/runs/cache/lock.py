@@ -13,9 +13,10 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from mmx.errors import Interrupted
-from mmx.runs.atomic import read_json, write_json
+from mmx.errors import Interrupted, UnreadableFileError
+from mmx.runs.atomic import write_json
 from mmx.training.events import StopRequest
+from mmx.untrusted import read_json
 
 POLL_SECONDS = 0.1
 
@@ -54,7 +55,7 @@ class KeyLock:
         while not self.attempt():
             maker = self._living_maker()
             if maker and maker != told:
-                say(f"waiting for {_name(maker)}, which is {maker['doing']}")
+                say(f"waiting for {_name(maker)}, which is {maker.get('doing', 'making it')}")
                 told = maker
             if stop is not None and stop.signal_number is not None:
                 text = f"stopped while waiting for {_name(told) if told else 'another process'}"
@@ -63,13 +64,16 @@ class KeyLock:
 
     def _living_maker(self) -> dict[str, Any]:
         """Return who makes the artifact; empty where the file is of one that was killed."""
-        maker = read_json(self._maker)
+        try:
+            maker = read_json(self._maker, dict, limit=4096, follow_links=False)
+        except UnreadableFileError:
+            return {}
         if maker.get("host") == socket.gethostname():
             try:
                 os.kill(int(maker["pid"]), 0)
             except PermissionError:
                 return maker
-            except (OSError, KeyError, ValueError, TypeError):
+            except (OSError, KeyError, ValueError, TypeError, OverflowError):
                 return {}
         return maker
 

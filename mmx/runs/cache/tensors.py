@@ -6,10 +6,11 @@ import json
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from mmx.runs.cache.folder import HEADER, header
+from mmx.runs.cache.folder import HEADER, TENSORS, DamagedError, header
 
 
 def plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -40,9 +41,19 @@ def pack(tensors: dict[str, Tensor], facts: dict[str, Any], key: str) -> bytes:
 
 
 def unpack(data: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the tensors, sorted by name, and the facts."""
-    beside = header(data)
-    stored = load(data)
-    for name in beside["complex"]:
-        stored[name] = torch.view_as_complex(stored[name])
-    return {name: stored[name] for name in sorted(stored)}, beside["facts"]
+    """Return the tensors, sorted by name, and the facts.
+
+    Raises:
+        DamagedError: They are not what :func:`pack` gives.
+    """
+    try:
+        beside = header(data)
+        stored = load(data)
+        for name in beside["complex"]:
+            stored[name] = torch.view_as_complex(stored[name])
+        facts = beside["facts"]
+    except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise DamagedError(f"{TENSORS} cannot be unpacked: {error}") from error
+    if not isinstance(facts, dict):
+        raise DamagedError(f"{TENSORS} holds facts that are no mapping")
+    return {name: stored[name] for name in sorted(stored)}, facts
