@@ -10,7 +10,6 @@ from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
-import soundfile
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -18,7 +17,8 @@ from torchaudio.functional import resample
 
 from mmx.errors import DataError
 from mmx.modalities.base import Column, Modality, Rows, Spec, Stored, as_rows
-from mmx.modalities.files import each, read_bytes, unreadable
+from mmx.modalities.files import Source, each, read_bytes
+from mmx.modalities.sounds import check_scale, count_frames, read_sound
 
 FULL_SCALE = 32768  # int16 that stands for 1.0
 
@@ -39,11 +39,11 @@ class AudioSpec(Spec):
 
 
 class AudioColumn(Column):
-    """Recordings as files or as an array.
+    """Recordings as files, as their content, or as an array.
 
     Args:
-        recordings: One path a row, None where the row has no sound; or ``(N, S)`` int16,
-            or float in [-1, 1].
+        recordings: One path, or bytes of a file, a row, None where the row has no sound; or
+            ``(N, S)`` int16, or float in [-1, 1].
         sample_rate: Of the array, in Hz; a file states its own.
 
     Raises:
@@ -52,7 +52,7 @@ class AudioColumn(Column):
 
     def __init__(
         self,
-        recordings: Sequence[Path | None] | npt.NDArray[np.int16] | npt.NDArray[np.floating],
+        recordings: Sequence[Source | None] | npt.NDArray[np.int16] | npt.NDArray[np.floating],
         *,
         sample_rate: int | None = None,
     ) -> None:
@@ -67,33 +67,27 @@ class AudioColumn(Column):
         recording = self.recordings[row]
         if recording is None:
             return b""
-        if isinstance(recording, Path):
+        if isinstance(recording, Path | bytes):
             return read_bytes("sound", recording, row)
         return str(self.sample_rate).encode() + np.asarray(recording).tobytes()
 
     def frames(self, row: int) -> tuple[int, int]:
-        """Return length in samples and rate in Hz, from the file's header alone."""
+        """Return length in samples and rate in Hz, from the file's header where it knows."""
         recording = self.recordings[row]
-        if not isinstance(recording, Path):
-            return len(np.asarray(recording)), self.sample_rate or 0
-        try:
-            info = soundfile.info(str(recording))
-        except (soundfile.SoundFileError, OSError) as error:
-            raise unreadable("sound", recording, row, _why(error)) from error
-        return info.frames, info.samplerate
+        if isinstance(recording, Path | bytes):
+            return count_frames(recording, row)
+        return len(np.asarray(recording)), self.sample_rate or 0
 
     def read(self, row: int) -> tuple[npt.NDArray[np.float32], int]:
         """Return mono samples in [-1, 1], ``(S,)``, and their rate in Hz."""
         recording = self.recordings[row]
-        if not isinstance(recording, Path):
-            samples = np.asarray(recording)
-            scale = FULL_SCALE if samples.dtype == np.int16 else 1
-            return samples.astype(np.float32) / np.float32(scale), self.sample_rate or 0
-        try:
-            channels, rate = soundfile.read(str(recording), dtype="float32", always_2d=True)
-        except (soundfile.SoundFileError, OSError) as error:
-            raise unreadable("sound", recording, row, _why(error)) from error
-        return channels.mean(axis=1), rate
+        if isinstance(recording, Path | bytes):
+            return read_sound(recording, row)
+        samples = np.asarray(recording)
+        if samples.dtype == np.int16:
+            return samples.astype(np.float32) / np.float32(FULL_SCALE), self.sample_rate or 0
+        check_scale(samples, None, row)
+        return samples.astype(np.float32), self.sample_rate or 0
 
 
 class Audio(Modality[AudioColumn, AudioSpec]):
@@ -203,10 +197,3 @@ class Audio(Modality[AudioColumn, AudioSpec]):
     def prepare(self, stored: Stored, spec: AudioSpec) -> Tensor:
         """Return ``(B, S)`` float32 in [-1, 1]."""
         return stored.values.to(torch.float32).div_(FULL_SCALE)
-
-
-def _why(error: Exception) -> str:
-    """Return the reason without the path, which the message already has."""
-    if isinstance(error, soundfile.LibsndfileError):
-        return str(error.error_string)
-    return str(error)

@@ -40,21 +40,32 @@ def each(function: Callable[[int], None], count: int) -> None:
             pass  # asking for the results raises the first error
 
 
-def unreadable(what: str, path: Path, row: int, why: object) -> DataError:
+Source = Path | bytes
+"""A file, or the content of one that a table holds."""
+
+
+def name_of(source: Source) -> str:
+    """Return what a message calls a file or its content."""
+    return str(source) if isinstance(source, Path) else f"of {len(source)} bytes in the table"
+
+
+def unreadable(what: str, source: Source, row: int, why: object) -> DataError:
     """Return the error for a file that cannot be read; ``row`` counts from 0, the text from 1."""
     return DataError(
-        f"row {row + 1}: cannot read {what} {path}: {why}",
+        f"row {row + 1}: cannot read {what} {name_of(source)}: {why}",
         tip="replace the file or remove the row (rows count from 1)",
     )
 
 
-def read_bytes(what: str, path: Path, row: int) -> bytes:
+def read_bytes(what: str, source: Source, row: int) -> bytes:
     """Return a file's content.
 
     Raises:
         DataError: The file cannot be opened.
     """
+    if isinstance(source, bytes):
+        return source
     try:
-        return path.read_bytes()
+        return source.read_bytes()
     except OSError as error:
-        raise unreadable(what, path, row, error.strerror or error) from error
+        raise unreadable(what, source, row, error.strerror or error) from error

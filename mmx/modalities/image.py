@@ -9,18 +9,18 @@ from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
-import PIL.ExifTags
 import PIL.Image
-import PIL.ImageOps
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from mmx.errors import DataError
 from mmx.modalities.base import Column, Modality, Rows, Spec, Stored, as_rows
-from mmx.modalities.files import each, read_bytes, unreadable
+from mmx.modalities.files import Source, each, read_bytes
+from mmx.modalities.pixels import bits, is_deep, open_picture, read_pixels, resized
 
 Pixels = Annotated[int, Field(ge=1)]
+FIRST = 16  # training pictures looked at for a remark
 SCALE = 1.5
 """Times by which a side is longer for pictures to be of another scale."""
 
@@ -39,14 +39,14 @@ class ImageSpec(Spec):
 
 
 class ImageColumn(Column):
-    """Pictures as files or as an array.
+    """Pictures as files, as their content, or as an array.
 
     Args:
-        pictures: One path a row, None where the row has no picture; or ``(N, H, W)``
-            grey or ``(N, H, W, 3)`` RGB uint8.
+        pictures: One path, or bytes of a file, a row, None where the row has no picture; or
+            ``(N, H, W)`` grey or ``(N, H, W, 3)`` RGB uint8.
     """
 
-    def __init__(self, pictures: Sequence[Path | None] | npt.NDArray[np.uint8]) -> None:
+    def __init__(self, pictures: Sequence[Source | None] | npt.NDArray[np.uint8]) -> None:
         self.pictures = pictures
         self.present = np.array([picture is not None for picture in pictures], dtype=np.bool_)
 
@@ -55,7 +55,7 @@ class ImageColumn(Column):
         picture = self.pictures[row]
         if picture is None:
             return b""
-        if isinstance(picture, Path):
+        if isinstance(picture, Path | bytes):
             return read_bytes("picture", picture, row)
         return str(picture.shape).encode() + bytes(picture.tobytes())
 
@@ -151,6 +151,22 @@ class Image(Modality[ImageColumn, ImageSpec]):
         """Return H · W · 3."""
         return spec.height * spec.width * 3
 
+    def remarks(self, column: ImageColumn, rows: Rows, spec: ImageSpec) -> tuple[str, ...]:
+        """Return how dark the first pictures are, where they use a part of 16 bits alone."""
+        brightest = [
+            shade
+            for row in as_rows(rows)[:FIRST]
+            if isinstance(source := column.pictures[int(row)], Path | bytes)
+            and (shade := _brightest(source)) is not None
+        ]
+        if not brightest or max(brightest) >= 1 / 16:
+            return ()
+        return (
+            f"image: white is 65535 in pictures of 16 bits, and the brightest pixel of the first "
+            f"{len(brightest)} is {max(brightest) * 65535:.0f}: they are nearly black, and most "
+            "of their shades fall together; scale them up where that is not meant",
+        )
+
     def augment(self, stored: Stored) -> Stored:
         """Return each picture shifted and perhaps mirrored, in one gather.
 
@@ -180,6 +196,16 @@ class Image(Modality[ImageColumn, ImageSpec]):
         return stored.values.permute(0, 3, 1, 2).to(torch.float32).div_(255)
 
 
+def _brightest(source: Source) -> float | None:
+    """Return the brightest pixel of a grey picture of more than 8 bits, white being 1."""
+    try:
+        with open_picture(source) as image:
+            white = 2 ** bits(image) - 1
+            return float(np.asarray(image).max()) / white if is_deep(image) else None
+    except (OSError, ValueError, SyntaxError):  # where it is decoded, an error names the row
+        return None
+
+
 def _reflect(index: Tensor, length: int) -> Tensor:
     """Mirror indices that lie outside of [0, length) at the border, without repeating it."""
     last = length - 1
@@ -194,39 +220,7 @@ def _typed(spec: ImageSpec) -> str:
 
 def _pixels(column: ImageColumn, row: int, size: tuple[int, int] | None) -> npt.NDArray[np.uint8]:
     """Return one picture as ``(H, W, 3)``."""
-    path = column.pictures[row]
-    if not isinstance(path, Path):
-        return np.asarray(_resized(PIL.Image.fromarray(np.asarray(path)).convert("RGB"), size))
-    try:
-        with PIL.Image.open(path) as image:
-            if size is not None:
-                # A big JPEG decodes faster at 1/2, 1/4 or 1/8 of its size. A square is
-                # asked for, since EXIF may turn the picture.
-                image.draft("RGB", (max(size), max(size)))
-            if image.getexif().get(PIL.ExifTags.Base.Orientation, 1) != 1:
-                PIL.ImageOps.exif_transpose(image, in_place=True)
-            return np.asarray(_resized(_rgb(image), size))
-    except PIL.UnidentifiedImageError as error:
-        raise unreadable("picture", path, row, "not a picture format that Pillow knows") from error
-    except Exception as error:  # Pillow's decoders raise many kinds on a broken file
-        raise unreadable("picture", path, row, error) from error
-
-
-def _rgb(image: PIL.Image.Image) -> PIL.Image.Image:
-    """Return the picture as RGB: 16-bit grey scaled to 8, transparent pixels on white."""
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
-    if image.mode.startswith("I;16"):
-        grey = (np.asarray(image) >> 8).astype(np.uint8)
-        return PIL.Image.fromarray(grey).convert("RGB")
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        white = PIL.Image.new("RGBA", rgba.size, "white")
-        return PIL.Image.alpha_composite(white, rgba).convert("RGB")
-    return image.convert("RGB")
-
-
-def _resized(image: PIL.Image.Image, size: tuple[int, int] | None) -> PIL.Image.Image:
-    if size is None or image.size == (size[1], size[0]):
-        return image
-    return image.resize((size[1], size[0]), PIL.Image.Resampling.BILINEAR)
+    picture = column.pictures[row]
+    if isinstance(picture, Path | bytes):
+        return read_pixels(picture, row, size)
+    return np.asarray(resized(PIL.Image.fromarray(np.asarray(picture)).convert("RGB"), size))

@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import soundfile
@@ -159,3 +161,105 @@ def test_sounds_of_another_rate_are_named_with_what_makes_them_alike():
         "to half of that: target.audio.sample_rate=16000 or source.audio.sample_rate=8000 makes "
         "them alike"
     )
+
+
+def refusal(path, row: int = 0) -> DataError:
+    with pytest.raises(DataError) as error:
+        Audio().encode(AudioColumn([None] * row + [path]), [row], AudioSpec(8000, 4000))
+    return error.value
+
+
+def rms(path) -> float:
+    column, audio = AudioColumn([path]), Audio(sample_rate=8000)
+    spec = audio.fit(column, [0])
+    assert spec.max_samples == 4000
+    return float(audio.prepare(audio.encode(column, [0], spec), spec)[0].pow(2).mean().sqrt())
+
+
+EXPECTED = 0.5 / 2**0.5
+
+
+def test_a_streamed_flac_is_read_to_its_end(tmp_path):
+    soundfile.write(tmp_path / "a.flac", tone(440, 8000, 0.5), 8000)
+    content = bytearray((tmp_path / "a.flac").read_bytes())
+    content[21] &= 0xF0
+    content[22:26] = bytes(4)  # the number of samples: unknown
+    (tmp_path / "a.flac").write_bytes(content)
+    assert rms(tmp_path / "a.flac") == pytest.approx(EXPECTED, abs=1e-3)
+
+
+def test_a_streamed_wav_is_read_to_its_end(tmp_path):
+    soundfile.write(tmp_path / "a.wav", tone(440, 8000, 0.5), 8000)
+    content = bytearray((tmp_path / "a.wav").read_bytes())
+    content[4:8] = content[40:44] = b"\xff" * 4
+    (tmp_path / "a.wav").write_bytes(content)
+    assert rms(tmp_path / "a.wav") == pytest.approx(EXPECTED, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "subtype"),
+    [("wav", "PCM_U8"), ("wav", "PCM_24"), ("wav", "PCM_32"), ("wav", "FLOAT"), ("wav", "DOUBLE"),
+     ("aiff", "PCM_16"), ("flac", "PCM_24"), ("ogg", "VORBIS"), ("au", "ULAW")],
+)  # fmt: skip
+def test_every_coding_has_the_same_loudness(tmp_path, suffix, subtype):
+    path = tmp_path / f"a.{suffix}"
+    soundfile.write(path, tone(440, 8000, 0.5), 8000, subtype=subtype)
+    assert rms(path) == pytest.approx(EXPECTED, abs=0.01)
+    misnamed = path.rename(tmp_path / "other.mp3")
+    assert rms(misnamed.read_bytes()) == pytest.approx(EXPECTED, abs=0.01)
+
+
+def test_floats_in_the_scale_of_integers_are_refused(tmp_path):
+    path = tmp_path / "a.wav"
+    for scale, peak in ((32768, "16384"), (3, "1.5")):
+        soundfile.write(path, scale * tone(1000, 8000, 0.5), 8000, subtype="FLOAT")
+        error = refusal(path, row=2)
+        assert error.message.startswith(f"row 3: sound {path}: ")
+        assert error.message.endswith(f"of the samples lie beyond full scale (±1), up to {peak}")
+    with pytest.raises(DataError, match=r"^row 1: sound: 25% of the samples lie beyond"):
+        AudioColumn(np.array([[0.0, 0.5, 300.0, 0.1]]), sample_rate=8000).read(0)
+
+
+def test_a_few_samples_just_beyond_full_scale_are_clipped(tmp_path):
+    samples = tone(440, 8000, 0.5)
+    samples[:5] = 1.2
+    soundfile.write(tmp_path / "a.wav", samples, 8000, subtype="FLOAT")
+    assert rms(tmp_path / "a.wav") == pytest.approx(EXPECTED, abs=0.01)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_samples_that_are_no_numbers_are_refused(tmp_path, value):
+    samples = tone(440, 8000, 0.5)
+    samples[9] = value
+    soundfile.write(tmp_path / "a.wav", samples, 8000, subtype="FLOAT")
+    assert refusal(tmp_path / "a.wav").message == (
+        f"row 1: sound {tmp_path}/a.wav: 1 of 4000 samples are NaN or infinite, the first is 10"
+    )
+
+
+@pytest.mark.parametrize("suffix", ["wav", "aiff", "au", "flac", "ogg"])
+def test_a_sound_that_is_cut_off_is_refused(tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    soundfile.write(path, np.tile(tone(440, 8000, 0.5), 4), 8000)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+    assert refusal(path).message.startswith(f"row 1: cannot read sound {path}: ")
+
+
+def test_a_header_that_hides_samples_is_refused(tmp_path):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, tone(440, 8000, 0.5), 8000)
+    content = bytearray(path.read_bytes())
+    for said, why in (
+        (0, "its 8044 bytes hold no sample that can be read"),
+        (1000, "its header leaves out 7000 of the file's 8044 bytes"),
+        (9000, "it is cut off: its header says 9000 bytes of samples, the file has 8000"),
+    ):
+        content[40:44] = said.to_bytes(4, "little")
+        path.write_bytes(content)
+        assert refusal(path).message == f"row 1: cannot read sound {path}: {why}"
+
+
+@pytest.mark.parametrize("name", ["empty.wav", "samples.raw"])
+def test_what_is_no_sound_file_is_refused(tmp_path, name):
+    (tmp_path / name).write_bytes(b"" if name == "empty.wav" else b"1234" * 100)
+    assert refusal(tmp_path / name).message.startswith("row 1: cannot read sound ")

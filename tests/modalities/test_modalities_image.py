@@ -236,3 +236,93 @@ def test_pictures_of_another_scale_are_named_with_what_makes_them_alike(own, sou
 @pytest.mark.parametrize("own", [(32, 32), (40, 32), (47, 22)])
 def test_pictures_of_about_one_size_are_alike(own):
     assert Image().other_scale(ImageSpec(*own), ImageSpec(32, 32)) is None
+
+
+RAMP = np.tile(np.linspace(0, 255, 16).round(), (16, 1))
+
+
+def write_pgm(path: Path, shades: np.ndarray, white: int) -> Path:
+    path.write_bytes(b"P5\n16 16\n%d\n" % white + shades.astype(">u2").tobytes())
+    return path
+
+
+def write_tiff16(path: Path, shades: np.ndarray, **tags: object) -> Path:
+    PIL.Image.fromarray(shades.astype(np.uint16)).save(path, **tags)
+    return path
+
+
+def in_every_depth(folder: Path) -> dict[str, Path]:
+    """Write the ramp in many formats that can hold it."""
+    grey = PIL.Image.fromarray(RAMP.astype(np.uint8))
+    paths = {
+        "pgm": write_pgm(folder / "a.pgm", RAMP * 257, 65535),
+        "pgm of 1020": write_pgm(folder / "b.pgm", RAMP * 4, 1020),
+        "tiff of 16 bits": write_tiff16(folder / "c.tif", RAMP * 257),
+    }
+    PIL.Image.fromarray((RAMP * 257).astype(">u2")).save(folder / "d.tif")
+    PIL.Image.fromarray((RAMP * 257).astype(np.uint16)).save(folder / "e.png")
+    PIL.Image.fromarray((RAMP / 255).astype(np.float32)).save(folder / "f.tif")
+    grey.convert("LA").save(folder / "g.png")
+    grey.convert("P").save(folder / "h.png")
+    grey.convert("RGB").convert("CMYK").save(folder / "i.tif")
+    names = ("d.tif", "e.png", "f.tif", "g.png", "h.png", "i.tif")
+    return {**paths, **{name: folder / name for name in names}}
+
+
+@pytest.mark.parametrize(
+    "kind", ["pgm", "pgm of 1020", "tiff of 16 bits", "d.tif", "e.png", "f.tif", "g.png", "h.png",
+             "i.tif"],
+)  # fmt: skip
+def test_a_picture_is_its_8_bit_twin_in_every_depth(tmp_path, kind):
+    path = in_every_depth(tmp_path)[kind]
+    stored = Image(size=16).encode(ImageColumn([path]), [0], ImageSpec(16, 16))
+    assert np.abs(stored.values[0, :, :, 0].numpy().astype(int) - RAMP).max() <= 1
+    assert (stored.values[0, :, :, 0] == stored.values[0, :, :, 2]).all()
+
+
+def test_one_bit_is_black_and_white(tmp_path):
+    PIL.Image.fromarray(RAMP > 100).save(tmp_path / "a.png")
+    stored = Image(size=16).encode(ImageColumn([tmp_path / "a.png"]), [0], ImageSpec(16, 16))
+    assert sorted(stored.values.unique().tolist()) == [0, 255]
+
+
+@pytest.mark.parametrize(
+    ("shades", "why"),
+    [
+        (RAMP.astype(np.float32), "floats from 0 to 255, where 0 is black and 1 white"),
+        (RAMP.astype(np.float32) / 127 - 1, "floats from -1 to 1.00787, where 0 is black and 1"),
+        (np.full((16, 16), np.nan, np.float32), "floats from nan to nan"),
+        (RAMP.astype(np.int32), "32-bit or signed integers, whose white is not known"),
+    ],
+)
+def test_a_picture_of_unknown_white_is_refused(tmp_path, shades, why):
+    path = tmp_path / "a.tif"
+    PIL.Image.fromarray(shades).save(path)
+    with pytest.raises(DataError) as error:
+        Image().encode(ImageColumn([path]), [0], ImageSpec(32, 32))
+    assert error.value.message.startswith(f"row 1: cannot read picture {path}: {why}")
+    assert error.value.tip == "save it with 8 or 16 bits, or as floats from 0 to 1"
+
+
+def test_nearly_black_pictures_of_16_bits_are_remarked(tmp_path):
+    column = ImageColumn([None, write_tiff16(tmp_path / "a.tif", RAMP * 16)])
+    assert Image().remarks(column, [0, 1], ImageSpec(16, 16)) == (
+        "image: white is 65535 in pictures of 16 bits, and the brightest pixel of the first 1 is "
+        "4080: they are nearly black, and most of their shades fall together; scale them up where "
+        "that is not meant",
+    )
+    column = ImageColumn([write_tiff16(tmp_path / "a.tif", RAMP * 200), save(tmp_path / "b.png")])
+    assert Image().remarks(column, [0, 1], ImageSpec(16, 16)) == ()
+
+
+def test_the_content_of_a_file_is_read_like_the_file(tmp_path):
+    path = save(tmp_path / "a.png")
+    column = ImageColumn([path, path.read_bytes(), b"junk"])
+    assert column.digest(0) == column.digest(1)
+    stored = Image(size=4).encode(column, [0, 1], ImageSpec(4, 4))
+    assert torch.equal(stored.values[0], stored.values[1])
+    with pytest.raises(DataError) as error:
+        Image().encode(column, [2], ImageSpec(4, 4))
+    assert error.value.message == (
+        "row 3: cannot read picture of 4 bytes in the table: not a picture format that Pillow knows"
+    )

@@ -1,0 +1,119 @@
+"""From a picture file, or its bytes, to RGB of 8 bits.
+
+White is what the file's format says, never the brightest pixel of a picture:
+
+- 8 bits: 255; 1 bit: 1; 16 bits: 65535, or what the file says (PGM's maxval, TIFF's bits);
+- floats: 1.0, and a picture with any pixel outside [0, 1] is refused;
+- 32-bit and signed integers have no agreed white and are refused.
+
+Transparent pixels lie on white.
+"""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import numpy.typing as npt
+import PIL.ExifTags
+import PIL.Image
+import PIL.ImageOps
+
+from mmx.errors import DataError
+from mmx.modalities.files import Source, unreadable
+
+BITS_PER_SAMPLE = 258  # tag of TIFF
+
+
+def read_pixels(
+    source: Source, row: int, size: tuple[int, int] | None = None
+) -> npt.NDArray[np.uint8]:
+    """Return a picture as ``(H, W, 3)``, turned as its EXIF says.
+
+    Args:
+        source: The file, or its content.
+        row: For messages, counted from 0.
+        size: (height, width) to resize to, or None for its own.
+
+    Raises:
+        DataError: It cannot be decoded, or nobody knows what white is.
+    """
+    try:
+        with open_picture(source) as image:
+            if size is not None:
+                # A big JPEG decodes faster at 1/2, 1/4 or 1/8 of its size. A square is
+                # asked for, since EXIF may turn the picture.
+                image.draft("RGB", (max(size), max(size)))
+            if image.getexif().get(PIL.ExifTags.Base.Orientation, 1) != 1:
+                PIL.ImageOps.exif_transpose(image, in_place=True)
+            return np.asarray(resized(as_rgb(image), size))
+    except PIL.UnidentifiedImageError as error:
+        why = "not a picture format that Pillow knows"
+        raise unreadable("picture", source, row, why) from error
+    except NoWhiteError as error:
+        raise DataError(
+            unreadable("picture", source, row, error).message,
+            tip="save it with 8 or 16 bits, or as floats from 0 to 1",
+        ) from error
+    except Exception as error:  # Pillow's decoders raise many kinds on a broken file
+        raise unreadable("picture", source, row, error) from error
+
+
+class NoWhiteError(ValueError):
+    """A picture whose numbers do not say what white is."""
+
+
+def open_picture(source: Source) -> PIL.Image.Image:
+    """Return the picture, with its header read and its pixels not."""
+    return PIL.Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
+
+
+def as_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
+    """Return the picture as RGB of 8 bits.
+
+    Raises:
+        NoWhiteError: Nobody knows what white is.
+    """
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if is_deep(image):
+        return _grey(np.asarray(image) >> (bits(image) - 8))
+    if image.mode == "I":
+        raise NoWhiteError("32-bit or signed integers, whose white is not known")
+    if image.mode == "F":
+        values = np.asarray(image)
+        low, high = float(values.min()), float(values.max())
+        if not (low >= 0 and high <= 1):  # NaN is neither
+            raise NoWhiteError(f"floats from {low:g} to {high:g}, where 0 is black and 1 white")
+        return _grey(np.rint(values * 255))
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        white = PIL.Image.new("RGBA", rgba.size, "white")
+        return PIL.Image.alpha_composite(white, rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+def is_deep(image: PIL.Image.Image) -> bool:
+    """Return whether the picture is grey, with unsigned integers of more than 8 bits.
+
+    Pillow holds a PGM of more than 8 bits as 32-bit integers, scaled so that white is 65535.
+    """
+    return image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM")
+
+
+def bits(image: PIL.Image.Image) -> int:
+    """Return of how many bits a deep picture is: 16, unless its TIFF header says less."""
+    tags = getattr(image, "tag_v2", {})
+    said = tags.get(BITS_PER_SAMPLE, (16,)) if image.mode.startswith("I;16") else (16,)
+    return int(said[0]) if 8 < int(said[0]) < 16 else 16
+
+
+def resized(image: PIL.Image.Image, size: tuple[int, int] | None) -> PIL.Image.Image:
+    """Return the picture of (height, width), bilinear and antialiased; itself where it is."""
+    if size is None or image.size == (size[1], size[0]):
+        return image
+    return image.resize((size[1], size[0]), PIL.Image.Resampling.BILINEAR)
+
+
+def _grey(values: npt.NDArray[np.generic]) -> PIL.Image.Image:
+    return PIL.Image.fromarray(values.astype(np.uint8)).convert("RGB")
