@@ -53,7 +53,8 @@ def _main(arguments: Sequence[str] | None) -> int:
         return _print(f"mmx {__version__}\n")
     code = 0
     try:
-        code = _dispatch(words[0], words[1:])
+        shows = ["--debug"] if debug and words[0] == "check" else []  # it prints tracebacks itself
+        code = _dispatch(words[0], [*words[1:], *shows])
         if sys.stdout is not None:  # closed from the start
             sys.stdout.flush()
         return code

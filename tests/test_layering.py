@@ -20,6 +20,7 @@ LAYERS = (  # top to bottom; parts of one layer do not import each other
     ("runs",),
     ("evaluation",),
     ("training",),
+    ("contract",),
     ("model",),
     (
         "transfer",

@@ -11,6 +11,7 @@ VERBS = {
     "list": "show all runs under the output folder",
     "rm": "remove run directories, after a question",
     "cache": "list, remove or verify results of stages that are kept",
+    "check": "hold a class of your own against the contract of its kind",
     "doctor": "check versions, devices and data, with advice",
     "completion": "print the completion script for bash, zsh or fish",
 }

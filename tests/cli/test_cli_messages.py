@@ -32,7 +32,8 @@ TRAINER = (
 )
 A_TABLE = "source=none target=table target.path=x.csv target.label=y 'target.columns={tabular: a}' "
 VERBS = (
-    "train, rank, eval, predict, resume, reproduce, compare, list, rm, cache, doctor, completion"
+    "train, rank, eval, predict, resume, reproduce, compare, list, rm, cache, check, doctor, "
+    "completion"
 )
 
 ONE_PROBLEM = {

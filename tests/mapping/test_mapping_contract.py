@@ -1,10 +1,11 @@
-"""What every mapping promises; new mappings are found and covered by themselves."""
+"""What every mapping promises; new mappings are found and covered by themselves.
+
+The promises are those of ``mmx check``; what follows them is kept by mmx's own mappings besides.
+"""
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import pkgutil
 import random
 from collections.abc import Iterator
 from typing import Any
@@ -14,31 +15,20 @@ import pytest
 import torch
 from torch import Tensor
 
-import mmx.mapping
+from mmx.contract import Part, check
+from mmx.contract.discovery import variants
 from mmx.errors import DataError
 from mmx.mapping import Mapping
 from mmx.modalities import Encoded, Features
+from mmx.verbs.check import refuse
 
 B, N, WIDTH = 6, 60, 3
 NAMES = ("text", "image", "audio", "tabular")  # unsorted on purpose
 SMALL: dict[str, dict[str, Any]] = {"DeepCca": {"hidden": 8, "steps": 5}}
 
 
-def mappings() -> list[type[Mapping]]:
-    for module in pkgutil.walk_packages(mmx.mapping.__path__, "mmx.mapping."):
-        importlib.import_module(module.name)
-    found: set[type[Mapping]] = set()
-    queue: list[type[Mapping]] = [Mapping]
-    while queue:
-        for child in queue.pop().__subclasses__():
-            queue.append(child)
-            if child.__module__.startswith("mmx.") and not inspect.isabstract(child):
-                found.add(child)
-    return sorted(found, key=lambda mapping: mapping.__name__)
-
-
-ALL = pytest.mark.parametrize("kind", mappings())
-FITTED = pytest.mark.parametrize("kind", [kind for kind in mappings() if kind.fitted])
+ALL = pytest.mark.parametrize("kind", variants("mapping"))
+FITTED = pytest.mark.parametrize("kind", [kind for kind in variants("mapping") if kind.fitted])
 COUNTS = pytest.mark.parametrize("count", [1, 2, 4])
 
 
@@ -125,7 +115,22 @@ def legacy_numpy_state() -> tuple[object, ...]:
 
 
 def test_mappings_are_found() -> None:
-    assert {kind.__name__ for kind in mappings()} >= {"Linear", "Pca", "Lda", "Cca", "DeepCca"}
+    assert {kind.__name__ for kind in variants("mapping")} >= {
+        "Linear",
+        "Pca",
+        "Lda",
+        "Cca",
+        "DeepCca",
+    }
+
+
+@ALL
+def test_keeps_the_contract(kind: type[Mapping]) -> None:
+    torch.set_default_dtype(torch.float32)
+    results = list(check(Part(kind, SMALL.get(kind.__name__, {}), refuse)))
+    assert [each for each in results if each.state == "failed"] == []
+    skipped = [each.name for each in results if each.state == "skipped"]
+    assert skipped == ([] if kind.fitted else ["fitted once"])
 
 
 @ALL
@@ -171,88 +176,6 @@ def test_what_does_not_fill_the_width_is_zero_and_said(kind: type[Mapping], coun
 
 
 @ALL
-def test_tokens_and_pooled_vectors_are_mapped_alike(kind: type[Mapping]) -> None:
-    features, present = sample(3)
-    same = {
-        name: Features(each.pooled[:, None].expand(-1, 5, -1), each.mask, each.pooled)
-        for name, each in features.items()
-    }
-    for each in ready(kind, 3)(same, present).values():
-        torch.testing.assert_close(each.tokens, each.pooled[:, None].expand(-1, 5, -1))
-
-
-@ALL
-@COUNTS
-def test_dict_order_does_not_matter(kind: type[Mapping], count: int) -> None:
-    mapping = ready(kind, count)
-    torch.manual_seed(5)
-    other = kind(dict(reversed(widths(count).items())), width=WIDTH, **SMALL.get(kind.__name__, {}))
-    train = training_rows(count)
-    if kind.fitted:
-        backwards = (dict(reversed(each.items())) for each in (train.features, train.present))
-        assert other.fit(Encoded(*backwards, train.target), 0) == made(kind, count).fit(train, 0)
-    features, present = sample(count)
-    expected = mapping(features, present)
-    mapped = other(dict(reversed(features.items())), dict(reversed(present.items())))
-    assert torch.equal(seen(mapped, present), seen(expected, present))
-
-
-@ALL
-def test_a_sample_never_changes_another(kind: type[Mapping]) -> None:
-    mapping = ready(kind, 3)
-    features, present = sample(3)
-    first = {name: torch.arange(B) == 0 for name in features}
-    others = {name: here & ~first[name] for name, here in present.items()}
-    before = mapping(features, present)
-    after = mapping(replaced(features, first, 7.0), present)
-    torch.testing.assert_close(seen(after, others), seen(before, others), rtol=0, atol=1e-12)
-    assert not torch.allclose(seen(after, present), seen(before, present))
-    alone = mapping(
-        {n: f.map(lambda x: x[2:3]) for n, f in features.items()},
-        {n: here[2:3] for n, here in present.items()},
-    )
-    for name in features:
-        if present[name][2]:
-            torch.testing.assert_close(alone[name].pooled[0], before[name].pooled[2])
-
-
-@ALL
-@pytest.mark.parametrize("junk", [float("nan"), float("inf"), 1e6])
-def test_absent_modalities_contribute_nothing(kind: type[Mapping], junk: float) -> None:
-    mapping = ready(kind, 3)
-    features, present = sample(3)
-    away = absent(present)
-    assert any(rows.any() for rows in away.values())
-    expected = mapping(replaced(features, away, 0.0), present)
-    dirty = replaced(features, away, junk)
-    inputs = [
-        part.requires_grad_() for each in dirty.values() for part in (each.tokens, each.pooled)
-    ]
-    mapped = mapping(dirty, present)
-    assert torch.equal(seen(mapped, present), seen(expected, present))
-    seen(mapped, present).square().sum().backward()
-    for parameter in mapping.parameters():
-        assert parameter.grad is not None
-        assert parameter.grad.isfinite().all()
-    for name, x in zip([name for name in dirty for _ in range(2)], inputs, strict=True):
-        assert x.grad is not None
-        assert (x.grad[away[name]] == 0).all()
-        assert x.grad[present[name]].any()
-
-
-@FITTED
-@pytest.mark.parametrize("junk", [float("nan"), 1e6])
-def test_absent_rows_are_not_learned_from(kind: type[Mapping], junk: float) -> None:
-    train, mapping = training_rows(3), made(kind, 3)
-    dirty = replaced(train.features, absent(train.present), junk)
-    assert mapping.fit(Encoded(dirty, train.present, train.target), 0) == (
-        made(kind, 3).fit(train, 0)
-    )
-    batch = sample(3)
-    assert torch.equal(seen(mapping(*batch), batch[1]), seen(ready(kind, 3)(*batch), batch[1]))
-
-
-@ALL
 def test_a_modality_absent_from_the_whole_batch(kind: type[Mapping]) -> None:
     features, _ = sample(2)
     present = {"text": torch.ones(B) > 0, "image": torch.zeros(B) > 0}
@@ -292,17 +215,6 @@ def test_state_goes_to_another_instance(kind: type[Mapping], count: int) -> None
         other = kind(widths(count), width=WIDTH, **SMALL.get(kind.__name__, {}))
         other.load_state_dict(mapping.state_dict())
         assert torch.equal(seen(other(*batch), batch[1]), seen(mapping(*batch), batch[1]))
-
-
-@FITTED
-@COUNTS
-def test_state_replaces_an_earlier_fit(kind: type[Mapping], count: int) -> None:
-    batch = sample(count)
-    few = made(kind, count)
-    few.fit(Encoded(*sample(count, 25), torch.arange(25) % 2), 3)
-    assert not torch.equal(seen(few(*batch), batch[1]), seen(ready(kind, count)(*batch), batch[1]))
-    few.fit(training_rows(count), 0)
-    assert torch.equal(seen(few(*batch), batch[1]), seen(ready(kind, count)(*batch), batch[1]))
 
 
 @FITTED

@@ -1,10 +1,11 @@
-"""What every treatment of missing modalities promises; new ones are covered by themselves."""
+"""What every treatment of missing modalities promises; new ones are covered by themselves.
+
+The promises are those of ``mmx check``; what follows them is kept by mmx's own besides.
+"""
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import pkgutil
 import random
 from collections.abc import Iterator
 
@@ -13,10 +14,12 @@ import pytest
 import torch
 from torch import Tensor
 
-import mmx.missing
+from mmx.contract import Part, check
+from mmx.contract.discovery import variants
 from mmx.missing import Missing
 from mmx.missing.base import Shape
 from mmx.modalities import Encoded, Features
+from mmx.verbs.check import refuse
 
 B, N, T = 8, 50, 5
 NAMES = ("text", "image", "audio", "tabular")  # unsorted on purpose
@@ -24,22 +27,9 @@ LEVELS = {"text": (2, 4), "image": (3,), "audio": (), "tabular": (2,)}
 Given = tuple[dict[str, Features], dict[str, Tensor]]
 
 
-def treatments() -> list[type[Missing]]:
-    for module in pkgutil.walk_packages(mmx.missing.__path__, "mmx.missing."):
-        importlib.import_module(module.name)
-    found: set[type[Missing]] = set()
-    queue: list[type[Missing]] = [Missing]
-    while queue:
-        for child in queue.pop().__subclasses__():
-            queue.append(child)
-            if child.__module__.startswith("mmx.") and not inspect.isabstract(child):
-                found.add(child)
-    return sorted(found, key=lambda treatment: treatment.__name__)
-
-
-ALL = pytest.mark.parametrize("kind", treatments())
-FITTED = pytest.mark.parametrize("kind", [kind for kind in treatments() if kind.fitted])
-PLAIN = pytest.mark.parametrize("kind", [kind for kind in treatments() if not kind.fitted])
+ALL = pytest.mark.parametrize("kind", variants("missing"))
+FITTED = pytest.mark.parametrize("kind", [kind for kind in variants("missing") if kind.fitted])
+PLAIN = pytest.mark.parametrize("kind", [kind for kind in variants("missing") if not kind.fitted])
 COUNTS = pytest.mark.parametrize("count", [1, 2, 4])
 
 
@@ -146,9 +136,28 @@ def legacy_numpy_state() -> tuple[object, ...]:
 
 
 def test_treatments_are_found() -> None:
-    assert {kind.__name__ for kind in treatments()} >= {"Mask", "Drop", "Mean", "Knn", "Generate"}
-    assert {kind.__name__ for kind in treatments() if kind.fitted} >= {"Mean", "Knn", "Generate"}
-    assert [kind.__name__ for kind in treatments() if kind.drops_rows] == ["Drop"]
+    assert {kind.__name__ for kind in variants("missing")} >= {
+        "Mask",
+        "Drop",
+        "Mean",
+        "Knn",
+        "Generate",
+    }
+    assert {kind.__name__ for kind in variants("missing") if kind.fitted} >= {
+        "Mean",
+        "Knn",
+        "Generate",
+    }
+    assert [kind.__name__ for kind in variants("missing") if kind.drops_rows] == ["Drop"]
+
+
+@ALL
+def test_keeps_the_contract(kind: type[Missing]) -> None:
+    torch.set_default_dtype(torch.float32)
+    results = list(check(Part(kind, {}, refuse)))
+    assert [each for each in results if each.state == "failed"] == []
+    skipped = [each.name for each in results if each.state == "skipped"]
+    assert skipped == ([] if kind.fitted else ["fitted anew"])
 
 
 @ALL
@@ -157,12 +166,6 @@ def test_options_are_keyword_only_and_have_defaults(kind: type[Missing]) -> None
     assert first.name == "shapes"
     assert all(option.kind is option.KEYWORD_ONLY for option in options)
     assert all(option.default is not option.empty for option in options)
-
-
-@ALL
-@COUNTS
-def test_nothing_is_trained(kind: type[Missing], count: int) -> None:
-    assert list(made(kind, count).parameters()) == []
 
 
 @PLAIN
@@ -185,22 +188,6 @@ def test_before_the_first_fit_it_is_like_mask(kind: type[Missing], count: int) -
         assert torch.equal(presence[name], present[name])
         pairs = zip(parts(each), parts(features[name]), strict=True)
         assert all(torch.equal(new, old) for new, old in pairs)  # of absent rows, too
-
-
-@ALL
-@COUNTS
-@pytest.mark.parametrize("rows", [B, 1])
-def test_shapes_stay(kind: type[Missing], count: int, rows: int) -> None:
-    features, present = sample(count, rows)
-    treated, presence = ready(kind, count)(features, present)
-    assert treated.keys() == features.keys()
-    assert presence.keys() == present.keys()
-    for name, each in treated.items():
-        assert presence[name].shape == (rows,)
-        assert presence[name].dtype == torch.bool
-        for new, old in zip(parts(each), parts(features[name]), strict=True):
-            assert new.shape == old.shape
-            assert new.dtype == old.dtype
 
 
 @FITTED
@@ -243,52 +230,6 @@ def test_what_is_present_passes_as_it_is(kind: type[Missing], count: int) -> Non
         assert torch.equal(x.grad[present[name]], weight[present[name]])
         if kind.fitted:  # what is imputed has no gradient: neither here nor from elsewhere
             assert (x.grad[~present[name]] == 0).all()
-
-
-@ALL
-@COUNTS
-def test_dict_order_does_not_matter(kind: type[Missing], count: int) -> None:
-    treatment = ready(kind, count)
-    other = kind(dict(reversed(shapes(count).items())))
-    train = training_rows(count)
-    if kind.fitted:
-        backwards = (dict(reversed(each.items())) for each in (train.features, train.present))
-        other.fit(Encoded(*backwards, train.target), 0)
-    features, present = sample(count)
-    turned = dict(reversed(features.items())), dict(reversed(present.items()))
-    assert equal(treatment(features, present), other(*turned))
-
-
-@ALL
-@COUNTS
-def test_a_sample_never_changes_another(kind: type[Missing], count: int) -> None:
-    treatment = ready(kind, count)
-    features, present = sample(count)
-    first = {name: torch.arange(B) == 0 for name in features}
-    before = treatment(features, present)
-    after = treatment(replaced(features, first, 7.0), present)
-    for name in features:
-        for new, old in zip(parts(after[0][name]), parts(before[0][name]), strict=True):
-            torch.testing.assert_close(new[1:], old[1:], rtol=0, atol=1e-12)
-        assert torch.equal(after[1][name], before[1][name])
-    for row in range(B):
-        alone, _ = treatment(*only(row, features, present))
-        for name, each in alone.items():
-            for new, old in zip(parts(each), parts(before[0][name]), strict=True):
-                torch.testing.assert_close(new[0], old[row], rtol=0, atol=1e-12)
-
-
-@ALL
-@pytest.mark.parametrize("junk", [float("nan"), float("inf"), 1e6])
-def test_absent_content_changes_nothing(kind: type[Missing], junk: float) -> None:
-    features, present = sample(4)
-    train = training_rows(4)
-    treatment = made(kind, 4)
-    if kind.fitted:
-        dirty = replaced(train.features, absent(train.present), junk)
-        treatment.fit(Encoded(dirty, train.present, train.target), 0)
-    found = treatment(replaced(features, absent(present), junk), present)
-    assert equal(found, ready(kind, 4)(features, present))
 
 
 @FITTED

@@ -1,0 +1,60 @@
+"""All classes of a kind that mmx has, found by importing every module of their package."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from types import ModuleType
+from typing import Any
+
+from mmx.contract.kinds import KINDS
+
+PACKAGES = {
+    "encoder": "mmx.encoders",
+    "fusion": "mmx.fusion",
+    "head": "mmx.transfer.heads",
+    "mapping": "mmx.mapping",
+    "missing": "mmx.missing",
+    "objective": "mmx.objectives",
+    "regularizer": "mmx.transfer.regularizers",
+    "task": "mmx.tasks",
+}
+
+
+def variants(kind: str) -> list[type[Any]]:
+    """Return mmx's own classes of a kind that can be made as they are.
+
+    Left out are abstract ones, and those that leave a class variable for others to set.
+
+    Args:
+        kind: Name of a kind of :data:`~mmx.contract.kinds.KINDS`.
+
+    Returns:
+        The classes, sorted by name.
+    """
+    package = importlib.import_module(PACKAGES[kind])
+    _import_all(package)
+    found: set[type[Any]] = set()
+    queue: list[type[Any]] = [KINDS[kind].base]
+    while queue:
+        for child in queue.pop().__subclasses__():
+            queue.append(child)
+            inside = child.__module__.startswith(f"{package.__name__}.")
+            if inside and not inspect.isabstract(child) and not _leaves_open(child):
+                found.add(child)
+    return sorted(found, key=lambda each: each.__name__)
+
+
+def _import_all(package: ModuleType) -> None:
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        importlib.import_module(module.name)
+
+
+def _leaves_open(kind: type[Any]) -> bool:
+    """Return whether a class declares a class variable that it does not set."""
+    declared = vars(kind).get("__annotations__", {})
+    return any(
+        str(hint).startswith("ClassVar") and not hasattr(kind, name)
+        for name, hint in declared.items()
+    )

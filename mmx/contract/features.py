@@ -1,0 +1,130 @@
+"""Made-up features of a few rows, as encoders would say them, some modalities absent.
+
+Shape legend: ``B`` batch, ``T`` tokens, ``D`` width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mmx.fusion import Widths
+from mmx.modalities import Encoded, Features
+
+NAMES = ("text", "image", "audio", "tabular")  # unsorted on purpose
+ROWS, TOKENS = 8, 5
+LEVELS = (2, 4)
+COUNTS = (1, 2, 4, 3)
+"""Numbers of modalities that are tried; what is looked at closest is the last."""
+JUNK = (float("nan"), float("inf"), 1e6)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Features of a batch.
+
+    Attributes:
+        features: Modality to features of all B rows.
+        present: Modality to ``(B,)`` bool.
+    """
+
+    features: dict[str, Features]
+    present: dict[str, Tensor]
+
+    def __len__(self) -> int:
+        return len(next(iter(self.present.values())))
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Rows:
+        """Return the rows with every tensor changed."""
+        return Rows(
+            {name: each.map(change) for name, each in self.features.items()},
+            {name: change(here) for name, here in self.present.items()},
+        )
+
+    def copy(self) -> Rows:
+        """Return the rows in tensors of their own, through which gradients flow."""
+        return self.map(torch.clone)
+
+    def pick(self, rows: Tensor) -> Rows:
+        """Return some rows, by number."""
+        return self.map(lambda x: x[rows])
+
+    def reversed(self) -> Rows:
+        """Return the same with both dicts in the opposite order."""
+        return Rows(dict(reversed(self.features.items())), dict(reversed(self.present.items())))
+
+    def everywhere(self) -> Rows:
+        """Return the rows with every modality present."""
+        return Rows(self.features, {n: torch.ones_like(here) for n, here in self.present.items()})
+
+    def filled(self, where: Mapping[str, Tensor], by: float) -> Rows:
+        """Return the rows with ``by`` in place of a modality's numbers ``where`` it is True."""
+
+        def fill(name: str) -> Features:
+            def change(x: Tensor) -> Tensor:
+                if not x.is_floating_point():
+                    return x
+                return x.masked_fill(where[name].view(-1, *[1] * (x.dim() - 1)), by)
+
+            return self.features[name].map(change)
+
+        return Rows({name: fill(name) for name in self.features}, self.present)
+
+    def with_junk(self, by: float) -> Rows:
+        """Return the rows with ``by`` wherever a modality is absent."""
+        return self.filled({name: ~here for name, here in self.present.items()}, by)
+
+    def first_changed(self) -> Rows:
+        """Return the rows with other numbers in row 0."""
+        first = torch.arange(len(self)) == 0
+        return self.filled(dict.fromkeys(self.features, first), 7.0)
+
+    def alone(self, row: int) -> Rows:
+        """Return a batch of one row."""
+        return self.map(lambda x: x[row : row + 1])
+
+
+def widths_of(count: int) -> dict[str, Widths]:
+    """Return so many modalities, each of another width."""
+    return {name: Widths(3 + index, LEVELS) for index, name in enumerate(NAMES[:count])}
+
+
+def made_up(widths: Mapping[str, Widths], rows: int = ROWS, seed: int = 0) -> Rows:
+    """Return random features; rows lack some modality, but never all.
+
+    Args:
+        widths: Modality to the widths of its features.
+        rows: B.
+        seed: Of the draws, which leave torch's global generator alone.
+    """
+    draw = torch.Generator().manual_seed(seed)
+    names, features, present = list(widths), {}, {}
+    here = torch.rand(rows, len(names), generator=draw) < 0.7
+    for row in range(rows):  # among the first rows each modality is there, and is not
+        if row < 2 * len(names):
+            here[row, row % len(names)] = row < len(names) or len(names) == 1
+        if not here[row].any():
+            here[row, (row + 1) % len(names)] = True
+    for index, (name, width) in enumerate(widths.items()):
+        tokens = torch.randn(rows, TOKENS, width.pooled, generator=draw)
+        lengths = torch.randint(1, TOKENS + 1, (rows, 1), generator=draw)
+        pooled = torch.randn(rows, width.pooled, generator=draw)
+        levels = tuple(torch.randn(rows, each, generator=draw) for each in width.levels)
+        mask = torch.arange(TOKENS) < lengths
+        features[name] = Features(tokens, mask, pooled, levels)
+        present[name] = here[:, index]
+    return Rows(features, present)
+
+
+def training_rows(widths: Mapping[str, Widths], rows: int = 60, seed: int = 11) -> Encoded:
+    """Return rows of four classes to fit something on."""
+    found = made_up(widths, rows, seed)
+    return Encoded(found.features, found.present, torch.arange(rows) % 4)
+
+
+def numbers_of(features: Features) -> list[Tensor]:
+    """Return the tensors of features that hold numbers."""
+    return [features.tokens, features.pooled, *features.levels]

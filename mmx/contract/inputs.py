@@ -1,0 +1,93 @@
+"""Made-up inputs of an encoder, as a modality's ``prepare`` would give them.
+
+Shape legend: ``B`` batch, ``T`` steps.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from mmx.contract.base import Broken
+from mmx.modalities import Spec
+from mmx.modalities.audio import AudioSpec
+from mmx.modalities.image import ImageSpec
+from mmx.modalities.tabular import TabularSpec
+from mmx.modalities.text import TfidfSpec, TokenSpec
+
+ROWS = 4
+WORDS = tuple(f"word{number}" for number in range(30))
+SPECS: Mapping[type[Spec], Spec] = {
+    ImageSpec: ImageSpec(height=32, width=32),
+    AudioSpec: AudioSpec(sample_rate=8000, max_samples=8000),
+    TokenSpec: TokenSpec(words=WORDS, max_tokens=12),
+    TfidfSpec: TfidfSpec(terms=WORDS, idf=(1.0,) * len(WORDS), ngrams=1),
+    TabularSpec: TabularSpec(
+        numeric=("a", "b"),
+        means=(0.0, 0.0),
+        stds=(1.0, 1.0),
+        categorical=("c",),
+        categories=(("x", "y"),),
+    ),
+}
+SEQUENCES = (AudioSpec, TokenSpec)
+LENGTHS = (1.0, 0.625, 0.045, 0.0)
+"""Of the rows of a sequence, in parts of the longest; a text may have no word."""
+Inputs = tuple[Tensor, Tensor | None]
+
+
+def spec_of(encoder: type) -> type[Spec]:
+    """Return the kind of input that an encoder says it reads: its first argument's annotation.
+
+    Raises:
+        Broken: It names none of the kinds that mmx knows.
+    """
+    hints = typing.get_type_hints(encoder.__init__)  # type: ignore[misc]
+    first = next((hint for name, hint in hints.items() if name != "return"), None)
+    found = [kind for kind in SPECS if kind is first or kind in typing.get_args(first)]
+    if not found:
+        known = ", ".join(kind.__name__ for kind in SPECS)
+        seen = getattr(first, "__name__", first)
+        raise Broken(
+            "expected the first argument of the constructor to say what is encoded, such as "
+            f"spec: ImageSpec, one of {known}; seen {seen}"
+        )
+    return found[0]
+
+
+def batch(spec: Spec, rows: int = ROWS, seed: int = 1) -> Inputs:
+    """Return random inputs, and lengths where they are sequences."""
+    draw = torch.Generator().manual_seed(seed)
+    if isinstance(spec, ImageSpec):
+        return torch.rand(rows, 3, spec.height, spec.width, generator=draw), None
+    if isinstance(spec, TfidfSpec):
+        return torch.rand(rows, len(spec.terms), generator=draw), None
+    if isinstance(spec, TabularSpec):
+        return torch.randn(rows, spec.width, generator=draw), None
+    if isinstance(spec, AudioSpec):
+        steps = spec.max_samples
+        x = torch.randn(rows, steps, generator=draw) * 0.2
+    elif isinstance(spec, TokenSpec):
+        steps = spec.max_tokens
+        x = torch.randint(1, len(spec.words) + 2, (rows, steps), generator=draw)
+    else:
+        raise TypeError(f"no inputs can be made up for a {type(spec).__name__}")
+    lengths = torch.tensor([int(steps * LENGTHS[row % len(LENGTHS)]) for row in range(rows)])
+    return x * (torch.arange(steps) < lengths[:, None]), lengths
+
+
+def pick(inputs: Inputs, rows: Tensor) -> Inputs:
+    """Return some rows of inputs, by number."""
+    x, lengths = inputs
+    return x[rows], None if lengths is None else lengths[rows]
+
+
+def first_changed(inputs: Inputs) -> Inputs:
+    """Return inputs with other values in row 0, of the same length."""
+    x, lengths = inputs
+    other = x.clone()
+    other[0] = other[0].flip(-1) if not x.is_floating_point() else 3.0 - 2 * other[0]
+    return other, lengths

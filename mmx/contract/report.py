@@ -1,0 +1,41 @@
+"""What was found, for a reader and for a program."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mmx.contract.base import Part, Result
+
+MARKS = {"passed": "✓", "failed": "✗", "skipped": "–"}
+PLAIN_MARKS = {"passed": "ok  ", "failed": "FAIL", "skipped": "-   "}
+
+
+def marks_for(encoding: str | None) -> dict[str, str]:
+    """Return signs that a stream of this encoding can show."""
+    try:
+        "".join(MARKS.values()).encode(encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return PLAIN_MARKS
+    return MARKS
+
+
+def line(result: Result, marks: dict[str, str]) -> str:
+    """Return a result in one line."""
+    return f"  {marks[result.state]} {result.name:26s} {result.said}"
+
+
+def closing(results: Sequence[Result]) -> str:
+    """Return the last line: how many of the checks that could be made held."""
+    counts = {state: sum(each.state == state for each in results) for state in MARKS}
+    tested = counts["passed"] + counts["failed"]
+    rest = f", {counts['skipped']} not tested" if counts["skipped"] else ""
+    return f"{counts['passed']} of {tested} checks passed{rest}"
+
+
+def as_data(part: Part, kind: str, results: Sequence[Result]) -> dict[str, Any]:
+    """Return everything as JSON-able data."""
+    checks = [{"name": e.name, "state": e.state, "said": e.said} for e in results]
+    counts = {state: sum(each.state == state for each in results) for state in MARKS}
+    name = f"{part.kind.__module__}:{part.kind.__qualname__}"
+    return {"class": name, "kind": kind, "checks": checks, **counts}

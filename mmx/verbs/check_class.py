@@ -1,0 +1,155 @@
+"""The class that ``mmx check`` is to look at: how it is named, found, and of which kind it is."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import ModuleType
+
+from mmx.config.build import locate
+from mmx.contract import KINDS, Kind, kind_of
+from mmx.contract.faults import describe
+from mmx.errors import UsageError, closest
+
+
+@dataclass(frozen=True)
+class Named:
+    """A class as it was named.
+
+    Attributes:
+        module: Dotted.
+        name: Of the class.
+    """
+
+    module: str
+    name: str
+
+    @property
+    def package(self) -> str:
+        """The outermost package."""
+        return self.module.split(".")[0]
+
+    @property
+    def dotted(self) -> str:
+        """Module and class, as a config names them."""
+        return f"{self.module}.{self.name}"
+
+
+def read_name(given: str) -> Named:
+    """Return what ``MODULE:CLASS`` or ``MODULE.CLASS`` names.
+
+    Raises:
+        UsageError: It names no class of a module.
+    """
+    path, colon, name = given.partition(":")
+    if path.endswith(".py") or "/" in path or "\\" in path:
+        module = path.removesuffix(".py").replace("\\", "/").strip("./").replace("/", ".")
+        raise UsageError(
+            f"{given} names a file; a class is named by its module",
+            tip=f"mmx check {module}:{name or '<Class>'}",
+        )
+    module, _, last = path.rpartition(".")
+    found = Named(path, name) if colon else Named(module, last)
+    words = [*found.module.split("."), found.name]
+    if not all(word.isidentifier() for word in words):
+        raise UsageError(
+            f"{given!r} names no class of a module",
+            tip="mmx check my_package.my_module:MyClass",
+        )
+    return found
+
+
+def find(named: Named, packages: Sequence[str]) -> tuple[Kind, type]:
+    """Return the class and the kind that it is of.
+
+    Raises:
+        UsageError: There is none, it cannot be imported, it is of no kind that has a contract,
+            or it is abstract.
+    """
+    try:
+        found = locate(named.dotted, packages)
+    except PermissionError as error:
+        package = str(error.args[0]).split(".")[0]
+        if package == "?":  # a value such as a text, which no module defines
+            raise UsageError(f"{named.module}:{named.name} is not a class") from error
+        raise UsageError(
+            f"{named.module}:{named.name} comes from {error.args[0]}, which was not named",
+            tip=f"mmx check {named.module}:{named.name} --allow {package}",
+        ) from error
+    except ModuleNotFoundError as error:
+        raise _no_module(named, error) from error
+    except AttributeError as error:
+        raise _no_class(_module_of(named), named.name) from error
+    except (Exception, SystemExit) as error:  # whatever a module raises while it is imported
+        raise UsageError(f"{named.module} cannot be imported: {describe(error)}") from error
+    if inspect.ismodule(found):
+        raise _no_class(found)
+    kind = kind_of(found) if inspect.isclass(found) else None
+    if kind is None:
+        raise _no_kind(named, found)
+    if inspect.isabstract(found):
+        lacks = ", ".join(sorted(getattr(found, "__abstractmethods__", ())))
+        raise UsageError(f"{named.module}:{named.name} is abstract: it lacks {lacks}")
+    return kind, found
+
+
+def _no_module(named: Named, error: ModuleNotFoundError) -> UsageError:
+    missing = str(error.name or named.module)
+    if not f"{named.module}.".startswith(f"{missing}."):
+        return UsageError(f"{named.module} cannot be imported: {describe(error)}")
+    parent, _, last = missing.rpartition(".")
+    folder = importlib.import_module(parent).__path__ if parent else None
+    near = closest(last, [each.name for each in pkgutil.iter_modules(folder)])
+    tip = f"run it in the folder that holds {named.package}, or put that on PYTHONPATH"
+    if near:
+        other = f"{parent}.{near}" if parent else near
+        tip = f"mmx check {named.module.replace(missing, other, 1)}:{named.name}"
+    return UsageError(f"there is no module {missing}", tip=tip)
+
+
+def _module_of(named: Named) -> ModuleType:
+    """Return the module that was meant: all of the name, where it is one, or its first part."""
+    try:
+        return importlib.import_module(named.dotted)
+    except ImportError:
+        return importlib.import_module(named.module)
+
+
+def _no_class(module: ModuleType, name: str = "") -> UsageError:
+    own = [
+        name
+        for name, value in vars(module).items()
+        if inspect.isclass(value) and value.__module__ == module.__name__
+    ]
+    near = closest(name, own) or (own[0] if own else None)
+    is_module = not name or module.__name__.endswith(f".{name}")
+    said = "is a module" if is_module else f"has no class {name}"
+    has = f"its classes are {', '.join(own)}" if own else "it has no classes of its own"
+    tip = near and f"mmx check {module.__name__}:{near}"
+    return UsageError(f"{module.__name__} {said}; {has}", tip=tip)
+
+
+def _no_kind(named: Named, found: object) -> UsageError:
+    name = f"{named.module}:{named.name}"
+    if not inspect.isclass(found):
+        return UsageError(f"{name} is a {type(found).__name__}, not a class")
+    near = _meant(found)
+    base = KINDS[near].base
+    kinds = ", ".join(KINDS)
+    return UsageError(
+        f"{name} is of no kind that has a contract: {kinds}",
+        tip=f"derive it from the base of its kind, such as {base.__module__}.{base.__name__}",
+    )
+
+
+def _meant(found: type) -> str:
+    """Return the kind that a class's name, or what its methods are called, is most like."""
+    name = f"{found.__module__}.{found.__name__}".lower()
+    methods = {
+        kind: len(set(vars(found)) & set(vars(each.base)) - set(vars(object)))
+        for kind, each in KINDS.items()
+    }
+    return max(KINDS, key=lambda kind: (kind in name, methods[kind]))
