@@ -13,8 +13,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import annotated_types
 import pydantic
 
-from mmx.config.quoting import quote_for_shell, quote_value, type_override
 from mmx.errors import Problem, closest
+from mmx.quoting import quote_for_shell, quote_value, type_override
 
 MISSING = "???"
 _WORDS = {int: "an integer", float: "a number", str: "text", bool: "true or false"}

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from hydra.core.override_parser.types import IntervalSweep, Override
 
 from mmx.config.locate import options
-from mmx.config.quoting import quote_for_shell
 from mmx.errors import Problem
+from mmx.quoting import quote_for_shell
 
 WIDE = 10
 """Times by which one end of an interval is larger for its middle to be that of logarithms."""

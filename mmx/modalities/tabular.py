@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mmx.errors import DataError, closest
 from mmx.modalities.base import Column, Modality, Rows, Spec, Stored, as_rows
+from mmx.quoting import type_override
 
 Cell = float | str | None
 
@@ -223,7 +224,7 @@ def _number_at(column: TabularColumn, name: str, row: int) -> float:
     if number is None:
         raise DataError(
             f"row {row + 1}: column '{name}' holds {cell!r}, but only numbers in the training rows",
-            tip=f"take it as words: target.tabular.categorical=[{name}]",
+            tip="take it as words: " + type_override("target.tabular.categorical", [name]),
         )
     return number
 

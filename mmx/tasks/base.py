@@ -11,6 +11,7 @@ from pydantic import Field
 
 from mmx.errors import DataError, closest
 from mmx.modalities import Modality
+from mmx.quoting import type_override
 from mmx.tasks import contract, remarks
 from mmx.tasks import fingerprint as fingerprints
 from mmx.tasks import splits as splitting
@@ -164,9 +165,11 @@ class Task(ABC):
         for name in self.classes:
             if name not in samples.classes:
                 near = closest(name, samples.classes)
+                meant = [near if each == name else each for each in self.classes]
+                left = [each for each in meant if each in samples.classes]
                 raise DataError(
                     f"{self.name} has no class '{name}'; it has {listed(samples.classes)}",
-                    tip=f"did you mean '{near}'?" if near else None,
+                    tip=override("classes", list(dict.fromkeys(left)) or None),
                 )
         chosen = np.array([samples.classes.index(name) for name in self.classes])
         if self.kind == "multilabel":
@@ -217,7 +220,8 @@ class Task(ABC):
                 if not (values[train] == index).any():
                     raise DataError(
                         f"{self.name}: class '{name}' has no training row",
-                        tip="leave the class out of classes=[...], or add rows",
+                        tip=override("classes", [c for c in samples.classes if c != name])
+                        + ", or add rows",
                     )
         return values, Target(self.kind, samples.classes)
 
@@ -259,6 +263,17 @@ def listed(names: tuple[str, ...] | list[str], most: int = 12) -> str:
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
-def override(key: str, value: str) -> str:
-    """Return what to type to give a task an option."""
-    return f"target.{key}={value} (source.{key}={value} where it is the source)"
+def override(key: str, value: object) -> str:
+    """Return what to type to give a task an option.
+
+    Args:
+        key: The option.
+        value: Its value; text such as ``<table>`` is a blank to fill in.
+    """
+    target, source = (
+        f"{role}.{key}={value}"
+        if isinstance(value, str) and value.startswith("<")
+        else type_override(f"{role}.{key}", value)
+        for role in ("target", "source")
+    )
+    return f"{target} ({source} where it is the source)"

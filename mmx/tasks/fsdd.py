@@ -85,5 +85,5 @@ class Fsdd(Task):
                 near = closest(name, known)
                 raise DataError(
                     f"{self.name}: {option} names '{name}'; the speakers are {listed(known)}",
-                    tip=override(option, f"[{near}]") if near else None,
+                    tip=override(option, [near]) if near else None,
                 )

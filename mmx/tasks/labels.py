@@ -51,7 +51,7 @@ def numbers(cells: Sequence[str | None], column: str) -> Values:
         if not math.isfinite(values[row]):
             raise DataError(
                 f"row {row + 1}: label '{column}' is '{cell}', not a finite number",
-                tip="kind=classes takes words as labels",
+                tip="target.kind=classes objective=cross_entropy   (takes words as labels)",
             )
     _refuse_rounded(cells, values, column)
     return values, ()

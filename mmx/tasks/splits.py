@@ -61,9 +61,9 @@ def few_of_each(
             plural = "row" if size == 1 else "rows"
             raise DataError(
                 f"per_class={count}, but class '{name}' has {size} training {plural}",
-                tip=f"per_class={size} at most, or leave the class out of classes=[...]"
+                tip=f"target.per_class={size} at most, or leave the class out of target.classes"
                 if size
-                else "leave the class out of classes=[...]",
+                else "leave the class out of target.classes",
             )
     return _draw(rows, labels, np.full(len(names), count), seed, "few")
 
@@ -90,7 +90,7 @@ def few_of_all(
     if least.sum() > total:
         raise DataError(
             f"{total} training rows are asked for, fewer than the {least.sum()} classes",
-            tip="per_class=1 is the least that shows every class",
+            tip="target.per_class=1   (the least that shows every class)",
         )
     return _draw(rows, labels, quotas(sizes, total, least=least), seed, purpose)
 

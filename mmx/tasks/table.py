@@ -169,7 +169,7 @@ class Table(Task):
         for option, name in wanted:
             if name not in names:
                 near = closest(name, names)
-                tip = override(option, near or "<column>")
+                tip = self._tip(option, name, near)
                 if not self.labelled:  # a trained model reads these columns and no others
                     tip = f"rename '{near}' to '{name}', or " if near else ""
                     tip += f"add a column '{name}'; its cells may be empty"
@@ -182,6 +182,16 @@ class Table(Task):
         if not len(next(iter(cells.values()))):
             raise DataError(f"{self.name}: {path} has no rows")
         return cells
+
+    def _tip(self, option: str, name: str, near: str | None) -> str:
+        """Return what to type where an option names a column that is not there."""
+        if near is None:
+            return override(option, "<column>")
+        if not option.startswith("columns."):
+            value = getattr(self, option)
+            return override(option, _replaced(value, name, near))
+        columns = {key: _replaced(value, name, near) for key, value in self.columns.items()}
+        return override("columns", columns)
 
     def _columns(self, texts: Texts, root: Path) -> tuple[dict[str, Column], list[str]]:
         """Return a column for each modality, and notes of files that do not exist."""
@@ -297,6 +307,13 @@ class Table(Task):
 
 def _names(column: str | Iterable[str]) -> list[str]:
     return [column] if isinstance(column, str) else list(column)
+
+
+def _replaced(column: str | list[str], old: str, new: str) -> str | list[str]:
+    """Return an option that names columns with one of them replaced."""
+    if isinstance(column, str):
+        return new
+    return [new if name == old else name for name in column]
 
 
 def _joined(parts: tuple[str | None, ...]) -> str | None:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from mmx.errors import TransferError, closest
+from mmx.quoting import type_override
 
 SYNONYMS = (
     ("airplane", "aeroplane"),
@@ -62,10 +63,10 @@ def match_classes(
 
 def _ambiguous(side: str, read: str, alike: Mapping[str, Sequence[str]]) -> TransferError:
     """Return the error of several classes of one side that read as one, and how to map them."""
-    first = f"{{{alike['source'][0]}: {alike['target'][0]}}}"
+    first = type_override("transfer.class_map", {alike["source"][0]: alike["target"][0]})
     return TransferError(
         f"several classes of the {side} read as {read!r}: {_listed(alike[side])}",
-        tip=f"say which one is meant, such as 'transfer.class_map={first}'",
+        tip=f"say which one is meant, such as {first}",
     )
 
 

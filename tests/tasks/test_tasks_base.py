@@ -114,7 +114,8 @@ def test_an_unknown_class():
     with pytest.raises(DataError) as error:
         toy(names=("cat", "dog", "frog"), classes=["fog"]).load()
     assert str(error.value) == (
-        "toy has no class 'fog'; it has cat, dog, frog\n  tip: did you mean 'frog'?"
+        "toy has no class 'fog'; it has cat, dog, frog\n"
+        "  tip: target.classes=[frog] (source.classes=[frog] where it is the source)"
     )
 
 
@@ -123,7 +124,7 @@ def test_every_class_needs_a_training_row():
         toy(names=("a", "b", "c", "d")).load()
     assert str(error.value) == (
         "toy: class 'd' has no training row\n"
-        "  tip: leave the class out of classes=[...], or add rows"
+        "  tip: target.classes=[a,b,c] (source.classes=[a,b,c] where it is the source), or add rows"
     )
     assert toy(names=("a", "b", "c", "d"), classes=["a", "b"]).load().target.outputs == 2
 

@@ -108,13 +108,13 @@ def test_a_class_too_small_is_named():
         few_of_each(np.arange(3), np.array([0, 0, 1]), 2, seed=0, names=["cat", "dog"])
     assert str(error.value) == (
         "per_class=2, but class 'dog' has 1 training row\n"
-        "  tip: per_class=1 at most, or leave the class out of classes=[...]"
+        "  tip: target.per_class=1 at most, or leave the class out of target.classes"
     )
     with pytest.raises(DataError) as error:
         few_of_each(np.arange(2), np.array([0, 0]), 2, seed=0, names=["cat", "dog"])
     assert str(error.value) == (
         "per_class=2, but class 'dog' has 0 training rows\n"
-        "  tip: leave the class out of classes=[...]"
+        "  tip: leave the class out of target.classes"
     )
 
 
@@ -123,5 +123,5 @@ def test_fewer_rows_than_classes():
         few_of_all(np.arange(3), np.array([0, 1, 2]), 2, seed=0)
     assert str(error.value) == (
         "2 training rows are asked for, fewer than the 3 classes\n"
-        "  tip: per_class=1 is the least that shows every class"
+        "  tip: target.per_class=1   (the least that shows every class)"
     )

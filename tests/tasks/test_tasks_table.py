@@ -1,4 +1,5 @@
 import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 import soundfile
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from mmx.errors import DataError
 from mmx.modalities.image import Image, ImageSpec
@@ -192,16 +194,17 @@ def test_na_can_be_a_word(folder):
 
 def test_an_unknown_column(folder):
     path = write_csv(folder / "t.csv", {name: cells()[name] for name in ("title", "kind", "where")})
-    for options, option, given, near in (
-        ({"columns": {"text": "titel"}}, "columns.text", "titel", "title"),
-        ({"label": "knd"}, "label", "knd", "kind"),
-        ({"split": "were"}, "split", "were", "where"),
+    columns = "'{}.columns={{text: title}}'"
+    for options, option, given, tip in (
+        ({"columns": {"text": "titel"}}, "columns.text", "titel", columns),
+        ({"label": "knd"}, "label", "knd", "{}.label=kind"),
+        ({"split": "were"}, "split", "were", "{}.split=where"),
     ):
         with pytest.raises(DataError) as error:
             table(path, **options).load()
         assert str(error.value) == (
             f"mine: {path} has no column '{given}' ({option}); its columns: title, kind, where\n"
-            f"  tip: target.{option}={near} (source.{option}={near} where it is the source)"
+            f"  tip: {tip.format('target')} ({tip.format('source')} where it is the source)"
         )
 
 
@@ -285,7 +288,7 @@ def test_regression(folder):
         table(write_csv(folder / "t.csv", columns), label="price", kind="regression").load()
     assert str(error.value) == (
         "row 2: label 'price' is 'cheap', not a finite number\n"
-        "  tip: kind=classes takes words as labels"
+        "  tip: target.kind=classes objective=cross_entropy   (takes words as labels)"
     )
 
 
@@ -388,3 +391,13 @@ def test_modalities_are_those_of_the_columns():
         "image": task.image, "audio": task.audio, "text": None, "tabular": task.tabular
     }  # fmt: skip
     assert table("t.csv").modalities == {"text": None}
+
+
+def test_a_column_with_a_space_is_advised_as_it_is_typed(folder):
+    path = folder / "t.csv"
+    path.write_text("shoe size,a\n" + "".join(f"{'xy'[i % 2]},{i}\n" for i in range(20)))
+    with pytest.raises(DataError) as error:
+        table(path, columns={"tabular": "a"}, label="shoe sise").load()
+    typed = shlex.split(str(error.value.tip))[0]
+    assert typed == "target.label=shoe size"
+    assert OverridesParser.create().parse_override(typed).value() == "shoe size"

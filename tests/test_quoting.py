@@ -11,7 +11,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmx.config.quoting import quote_value, type_override
+from mmx.quoting import quote_value, type_override
 
 TEXTS = st.text(
     st.characters(blacklist_categories=("Cs", "Cc")), min_size=1, max_size=12

@@ -39,10 +39,10 @@ def quote_value(value: Any) -> str:
 def _quote_text(text: str) -> str:
     if _PLAIN.fullmatch(text) and not _WORDS.fullmatch(text):
         return text
-    from hydra.core.override_parser.types import Quote, QuotedString
-
-    quote = Quote.double if '"' not in text else Quote.single
-    return QuotedString(text, quote).with_quotes()
+    quote = "'" if '"' in text else '"'
+    # Backslashes escape only where a quote follows them, the closing one too.
+    escaped = re.sub(rf"(\\+)(?={quote}|\Z)", r"\1\1", text)
+    return quote + escaped.replace(quote, f"\\{quote}") + quote
 
 
 def _quote_key(key: Any) -> str:
