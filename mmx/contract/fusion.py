@@ -409,7 +409,7 @@ _ON = (MADE, REPEATED)
 CHECKS: tuple[Check[FusionSubject], ...] = (
     Check(MADE, is_made),
     Check("any number of modalities", takes_any_number, (MADE,)),
-    Check(RIGHT_WIDTH, has_the_stated_width, ("any number of modalities",)),
+    Check(RIGHT_WIDTH, has_the_stated_width, (MADE, "any number of modalities")),
     Check("dtype", keeps_the_dtype, (MADE,)),
     Check("gradients", gradients_reach_all, (MADE,)),
     Check(REPEATED, is_the_same_again, (MADE,)),
@@ -423,6 +423,6 @@ CHECKS: tuple[Check[FusionSubject], ...] = (
     Check("settle", settles, (MADE,)),
 )
 QUICK = tuple(
-    each for each in CHECKS if each.name in (MADE, RIGHT_WIDTH, ROW_BY_ROW, ABSENT, ORDER)
+    each for each in CHECKS if each.name in (MADE, RIGHT_WIDTH, REPEATED, ROW_BY_ROW, ABSENT, ORDER)
 )
 """What ``mmx train`` looks at before it opens data."""

@@ -12,6 +12,7 @@ from mmx.balance import Balance
 from mmx.config.locate import default_option
 from mmx.encoders import Encoder
 from mmx.errors import Problem, closest
+from mmx.experiment.own_parts import encoder_problems, fusion_problems
 from mmx.experiment.parts import Role
 from mmx.experiment.settings import Modalities, Settings
 from mmx.fusion import Fusion
@@ -172,7 +173,10 @@ def _shapes(built: Built, role: str, task: Task) -> Iterator[Problem]:
         if options.get("pretrained") or options.get("weights"):
             continue  # weights are read once, when the model is made
         try:
-            encoders[name] = on_paper(make, modality.example())
+            broken = list(encoder_problems(make, modality.example(), f"encoder.{name}"))
+            yield from broken
+            if not broken:
+                encoders[name] = on_paper(make, modality.example())
         except ValueError as error:
             yield Problem(f"encoder.{name}", str(error))
     if role in built.roles and encoders.keys() == built.modalities[role].keys():
@@ -201,6 +205,10 @@ def _model(built: Built, role: str, task: Task, encoders: dict[str, Encoder]) ->
     given = {name: partial(_made, encoder) for name, encoder in encoders.items()}
     outputs = 1 if task.kind == "regression" else len(task.classes or ()) or 2
     try:
+        broken = list(fusion_problems(role_of.fusion, fusion, encoders, outputs, built.parts))
+        yield from broken
+        if broken:
+            return
         model = on_paper(MultimodalModel, specs, given, fusion, outputs, built.parts)
     except ValueError as error:
         yield Problem("match_params" if matching else "fusion", str(error))

@@ -1,0 +1,97 @@
+"""What is looked at before a run opens its data: a part of one's own, on made-up rows.
+
+Only classes that are not mmx's own are tried, and only on what would make a wrong answer or
+stop the run: mmx's own are held by its tests, so that an ordinary run starts as fast as ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+import torch
+from torch.nn import Module
+
+from mmx.contract import encoder, fusion
+from mmx.contract.base import Check, Part, Result, run
+from mmx.contract.encoder import EncoderSubject
+from mmx.contract.fusion import FusionSubject
+from mmx.contract.inputs import SPECS
+from mmx.encoders import Encoder
+from mmx.fusion import Fusion, Widths
+from mmx.modalities import Spec
+
+LARGEST = 30_000_000
+"""Parameters, at most, of what is tried: a larger part would delay the start."""
+S = TypeVar("S")
+_known: dict[tuple[Any, ...], tuple[Result, ...]] = {}
+
+
+def is_own(kind: Any) -> bool:
+    """Return whether a class was defined outside mmx."""
+    return not str(kind.__module__).startswith("mmx.")
+
+
+def class_of(make: Callable[..., Any]) -> Any:
+    """Return the class behind a recipe."""
+    return make.func if isinstance(make, partial) else make
+
+
+def broken_by_fusion(
+    method: partial[Fusion], make: Callable[..., Fusion], widths: Mapping[str, Widths], outputs: int
+) -> tuple[Result, ...]:
+    """Return the promises that a fusion breaks on features like those of the run.
+
+    Args:
+        method: The class and its options.
+        make: ``make(widths, outputs=C)``, such as the class with another width.
+        widths: Modality to the widths that the run's encoders state.
+        outputs: C.
+
+    Raises:
+        ValueError: The constructor refuses its options, or these modalities.
+    """
+    kind = class_of(method)
+    key = (kind, repr(sorted(method.keywords.items())), repr(sorted(widths.items())), outputs)
+    if key not in _known:
+        part = Part(kind, method.keywords)
+        subject = FusionSubject(part, make, (dict(widths),), outputs)
+        _known[key] = _broken(fusion.QUICK, subject, subject.made)
+    return _known[key]
+
+
+def broken_by_encoder(make: Callable[..., Encoder], spec: Spec) -> tuple[Result, ...]:
+    """Return the promises that an encoder breaks on inputs like those of the run.
+
+    Args:
+        make: ``make(spec)``.
+        spec: Such as may be learned from data.
+
+    Raises:
+        ValueError: The constructor refuses its options, or this input.
+    """
+    kind, options = class_of(make), make.keywords if isinstance(make, partial) else {}
+    if type(spec) not in SPECS:
+        return ()
+    key = (kind, repr(sorted(options.items())), repr(spec))
+    if key not in _known:
+        subject = EncoderSubject(Part(kind, options), make, spec)
+        _known[key] = _broken(encoder.QUICK, subject, subject.made)
+    return _known[key]
+
+
+def _broken(
+    checks: Sequence[Check[S]], subject: S, made: Callable[[], Module]
+) -> tuple[Result, ...]:
+    """Return what fails; a ValueError of the constructor is for others to word."""
+    with torch.random.fork_rng(devices=[]):
+        try:
+            module = made()
+        except ValueError:
+            raise
+        except Exception:
+            module = None  # the first check says what it was
+    if module is not None and sum(each.numel() for each in module.parameters()) > LARGEST:
+        return ()
+    return tuple(each for each in run(checks, subject) if each.state == "failed")

@@ -1,0 +1,84 @@
+"""Fusions and encoders of one's own, tried on made-up rows before any data is opened."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from mmx.config.signature import show
+from mmx.contract.base import Result
+from mmx.contract.dry_run import broken_by_encoder, broken_by_fusion, class_of, is_own
+from mmx.encoders import Encoder
+from mmx.errors import Problem
+from mmx.fusion import Fusion
+from mmx.modalities import Spec
+from mmx.model import MultimodalModel, NoFusion, Parts, fusion_widths
+from mmx.paper import on_paper
+
+
+def encoder_problems(make: Callable[..., Encoder], spec: Spec, path: str) -> Iterator[Problem]:
+    """Yield the promises that an encoder of one's own breaks.
+
+    Args:
+        make: ``make(spec)``.
+        spec: Such as may be learned from data.
+        path: Where its node stands in the config.
+
+    Raises:
+        ValueError: Its constructor refuses options or input.
+    """
+    if is_own(class_of(make)):
+        options = make.keywords if isinstance(make, partial) else {}
+        yield from _problems(class_of(make), options, path, broken_by_encoder(make, spec))
+
+
+def fusion_problems(
+    method: partial[Fusion],
+    make: Callable[..., Fusion],
+    encoders: Mapping[str, Encoder],
+    outputs: int,
+    parts: Parts,
+) -> Iterator[Problem]:
+    """Yield the promises that a fusion of one's own breaks behind these encoders.
+
+    Args:
+        method: The class and its options.
+        make: ``make(widths, outputs=C)``.
+        encoders: Modality to an encoder that states its widths.
+        outputs: C.
+        parts: What stands between encoders and fusion.
+
+    Raises:
+        ValueError: Its constructor refuses options or modalities, or what stands before it.
+    """
+    if not is_own(class_of(method)):
+        return
+    given = {name: partial(_given, encoder) for name, encoder in encoders.items()}
+    specs = {name: Spec() for name in encoders}
+    model = on_paper(MultimodalModel, specs, given, NoFusion, outputs, parts)
+    pooled = model.mapping.widths if model.mapping is not None else model.encoded_widths
+    broken = broken_by_fusion(method, make, fusion_widths(model.widths, pooled), outputs)
+    yield from _problems(class_of(method), method.keywords, "fusion", broken)
+
+
+def _given(encoder: Encoder, spec: Spec) -> Encoder:
+    return encoder
+
+
+def _problems(
+    kind: type, options: Mapping[str, Any], path: str, broken: Sequence[Result]
+) -> Iterator[Problem]:
+    """Yield broken promises, each with the command that looks at all of them."""
+    for each in broken:
+        yield Problem(
+            f"{path}._target_={kind.__module__}.{kind.__qualname__}",
+            f"{each.name}: {each.said}",
+            type_this=f"{_command(kind, options)}   (looks at the rest of its contract too)",
+        )
+
+
+def _command(kind: type, options: Mapping[str, Any]) -> str:
+    words = [shlex.quote(f"{name}={show(value)}") for name, value in options.items()]
+    return " ".join([f"mmx check {kind.__module__}:{kind.__qualname__}", *words])
