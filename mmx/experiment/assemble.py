@@ -21,6 +21,7 @@ from mmx.experiment.controls import names_of, with_controls
 from mmx.experiment.fingerprint import fingerprint
 from mmx.experiment.fitting import Built, misfits
 from mmx.experiment.heads import head_misfits
+from mmx.experiment.opener import special_files
 from mmx.experiment.parts import (
     Role,
     build_roles,
@@ -158,7 +159,7 @@ def assemble(config: dict[str, Any], allowed: Collection[str] = ()) -> Experimen
         ConfigError: Everything that is wrong with it.
     """
     builder = Builder(allowed)
-    builder.problems.extend(_in_data_dir_only(config))
+    builder.problems.extend([*_in_data_dir_only(config), *special_files(config)])
     config = _absolute_paths(config)
     root = {key: value for key, value in config.items() if key not in NODES}
     settings = builder.values(Settings, root, "")

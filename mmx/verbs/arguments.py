@@ -7,13 +7,9 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
-from mmx.errors import ConfigError, UsageError
-from mmx.runs.directory import RunDirectory
-
-if TYPE_CHECKING:
-    import torch
+from mmx.errors import UsageError
 
 
 class Parser(argparse.ArgumentParser):
@@ -46,7 +42,7 @@ class Parser(argparse.ArgumentParser):
             "--device",
             choices=("auto", "cpu", "cuda"),
             default=None,
-            help="default: as the run says",
+            help="default: the run's, where this machine has it",
         )
         return self
 
@@ -63,27 +59,3 @@ def allowed_packages(given: Sequence[str]) -> list[str]:
     if found and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     return found
-
-
-def device_of(given: str | None, of_run: str) -> torch.device:
-    """Return the device that was asked for, else the run's own.
-
-    Raises:
-        UsageError: It is not there.
-    """
-    from mmx.training.precision import choose_device
-
-    try:
-        return choose_device(given or of_run)
-    except ConfigError as error:
-        who = "--device cuda" if given else "the run says device=cuda"
-        raise UsageError(f"{who}: {error.problems[0].reason}", tip="--device cpu") from error
-
-
-def keep_threads(directory: RunDirectory) -> None:
-    """Compute with as many CPU threads as the run did: sums depend on how they are split."""
-    import torch
-
-    threads = directory.manifest().get("machine", {}).get("threads")
-    if isinstance(threads, int) and threads > 0:
-        torch.set_num_threads(threads)

@@ -1,4 +1,4 @@
-"""``mmx eval RUN [suite=missing,noise,importance]``: measure a run's target model again.
+"""``mmx eval RUN [suite=missing,noise,importance] [key=value ...]``: measure a run's model again.
 
 Prints the metrics of one of its splits as one JSON object on stdout. Suites add to it, show
 a table on stderr, and write RUN/eval/<suite>.csv and RUN/eval/<suite>.html:
@@ -6,6 +6,8 @@ a table on stderr, and write RUN/eval/<suite>.csv and RUN/eval/<suite>.html:
   missing     the metrics under every subset of the modalities
   noise       curves over the strength of noise on each modality, and their areas
   importance  what each modality contributes: Shapley values, overall and for each class
+
+Data that has moved is named: data_dir=DIR, target.path=FILE, target.root=DIR.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from mmx.evaluation.metrics import measure
 from mmx.evaluation.predict import predict, predict_encoded
 from mmx.evaluation.subsets import prior
 from mmx.experiment import Experiment, assemble
+from mmx.experiment.opener import is_openers
 from mmx.objectives import Criterion
 from mmx.runs.directory import RunDirectory
 from mmx.stages import load_trained, open_trained
@@ -29,20 +32,25 @@ from mmx.stages.build import attach_criterion
 from mmx.stages.reopen import read_intact
 from mmx.terminal import Console
 from mmx.training import checkpoint
-from mmx.training.precision import Precision
+from mmx.training.precision import Precision, choose_device
 from mmx.training.randomness import make_deterministic
 from mmx.verbs import evaluate_suites
-from mmx.verbs.arguments import Parser, allowed_packages, device_of, keep_threads
+from mmx.verbs.arguments import Parser, allowed_packages
+from mmx.verbs.opening import NOTHING_IS_MADE, key_of, open_config, read_typed
 
 
 def main(arguments: Sequence[str]) -> int:
     """Evaluate, and return the exit code."""
     given = _parser().parse_intermixed_args(arguments)
-    suites = evaluate_suites.read(given.settings, str(given.run))
+    moved = [word for word in given.settings if is_openers(key_of(word))]
+    suites = [word for word in given.settings if word not in moved]
+    suites = evaluate_suites.read(suites, str(given.run))
+    typed = read_typed(moved, "eval", given.run, NOTHING_IS_MADE)
     directory = RunDirectory.open(given.run)
     directory.require_plain_files()
     console = Console(stderr=True)
-    experiment = assemble(directory.config(), allowed_packages(given.allow))
+    config = open_config(directory, directory.config(), typed, device=given.device)
+    experiment = assemble(config, allowed_packages(given.allow))
     label_free = experiment.role("target").objective.label_free
     if label_free and suites:
         raise UsageError(
@@ -73,14 +81,18 @@ def _open(
     given: Namespace, experiment: Experiment, directory: RunDirectory, console: Console
 ) -> tuple[evaluate_suites.Evaluated, Criterion]:
     """Return the trained model with the data it was trained on, and its objective."""
-    keep_threads(directory)
-    device = device_of(given.device, experiment.settings.device)
+    device = choose_device(experiment.settings.device)
     make_deterministic(experiment.trainer.threads, device)
     precision = Precision.choose(experiment.settings.precision, device)
     trained = load_trained(experiment, directory, device)
     task = experiment.target.load()
     if directory.manifest().get("data", {}).get("target") != task.fingerprint:
-        console.print("note: the data is not what the run was trained on")
+        console.print(
+            f"note: the data of target={experiment.target.name} is not what the run was trained "
+            "on: these numbers are of other data",
+            highlight=False,
+            soft_wrap=True,
+        )
     data = open_trained(experiment, trained, task, precision)
     criterion = attach_criterion(experiment, "target", trained.model, data, task.target)
     tensors, _ = read_intact(directory, "target")

@@ -8,7 +8,8 @@ of them, for runs on one such modality. Each line names the row or file, the pre
 Every row is answered that can be. A row that cannot has an empty prediction; the column
 ``reason`` says why, and also which files a row names that do not exist: it is predicted
 without them. Both are counted on stderr; with --strict they fail. --keep carries columns of
-the table over, such as an id. stdout carries one line, the CSV file.
+the table over, such as an id. data_dir=DIR, target.path=FILE and the like say where the
+run's own data has moved. stdout carries one line, the CSV file.
 """
 
 from __future__ import annotations
@@ -36,9 +37,10 @@ from mmx.stages.readable import empty_rows, lost_files, unreadable_rows
 from mmx.tasks import Task, TaskData
 from mmx.tasks.table import Table
 from mmx.training.data import Rows
-from mmx.training.precision import Precision
+from mmx.training.precision import Precision, choose_device
 from mmx.training.randomness import make_deterministic
-from mmx.verbs.arguments import Parser, allowed_packages, device_of, keep_threads
+from mmx.verbs.arguments import Parser, allowed_packages
+from mmx.verbs.opening import NOTHING_IS_MADE, open_config, read_typed
 from mmx.verbs.predict_rows import Answers
 
 FileColumn = type[ImageColumn] | type[AudioColumn]
@@ -68,15 +70,16 @@ class Asked:
 def main(arguments: Sequence[str]) -> int:
     """Predict, and return the exit code."""
     given = _parser().parse_args(arguments)
+    data, typed = _words(given.words, given.run)
     directory = RunDirectory.open(given.run)
     directory.require_plain_files()
-    experiment = assemble(directory.config(), allowed_packages(given.allow))
-    keep_threads(directory)
-    device = device_of(given.device, experiment.settings.device)
+    config = open_config(directory, directory.config(), typed, device=given.device)
+    experiment = assemble(config, allowed_packages(given.allow))
+    device = choose_device(experiment.settings.device)
     make_deterministic(experiment.trainer.threads, device)
     precision = Precision.choose(experiment.settings.precision, device)
     trained = load_trained(experiment, directory, device)
-    asked = _ask(experiment.target, trained, given.data, given.run)
+    asked = _ask(experiment.target, trained, data, given.run)
     kept = _kept(given.keep, asked)
     answers = replace(_answer(experiment, trained, asked, precision), kept=kept)
     if given.strict:
@@ -90,9 +93,23 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
+def _words(words: Sequence[str], run: Path) -> tuple[Path | None, dict[str, object]]:
+    """Return the data that was named, and where the run's own data has moved.
+
+    Raises:
+        UsageError: More than one file or folder was named.
+    """
+    settings = [word for word in words if "=" in word and not Path(word).exists()]
+    data = [word for word in words if word not in settings]
+    if len(data) > 1:
+        raise UsageError(f"unrecognized arguments: {' '.join(data[1:])}", tip="mmx predict --help")
+    typed = read_typed(settings, "predict", run, NOTHING_IS_MADE)
+    return Path(data[0]) if data else None, typed
+
+
 def _parser() -> Parser:
     parser = Parser("predict", description=__doc__).with_run().with_allow().with_device()
-    parser.add_argument("data", nargs="?", type=Path, metavar="DATA")
+    parser.add_argument("words", nargs="*", metavar="DATA|key=value", help="see above")
     parser.add_argument("--output", type=Path, default=None, help="default: RUN/predictions.csv")
     parser.add_argument(
         "--keep",

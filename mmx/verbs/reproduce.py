@@ -2,13 +2,15 @@
 
 Without changes the numbers must be the same, bit for bit, on the same machine; exit 1 if
 they are not. With changes it says what drifted. The config is data: nothing that it
-names is executed unless it is mmx's own or --allow names its package.
+names is executed unless it is mmx's own or --allow names its package; and where results go,
+what is downloaded and where data is looked for are yours: output_dir=, download=, data_dir=.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from mmx import execution
@@ -17,11 +19,14 @@ from mmx.config.compose import Composed
 from mmx.config.sweep_values import sweep_without_flag
 from mmx.errors import ConfigError, Problem, RunError
 from mmx.experiment import assemble
+from mmx.experiment.fingerprint import HOW_NOT_WHAT, WHERE_NOT_WHAT
+from mmx.experiment.opener import is_openers
 from mmx.runs.directory import RunDirectory, read_config
 from mmx.runs.view import view
 from mmx.terminal import Console
-from mmx.verbs.arguments import Parser, allowed_packages, keep_threads
+from mmx.verbs.arguments import Parser, allowed_packages
 from mmx.verbs.compare import say
+from mmx.verbs.opening import key_of, open_config, read_typed
 from mmx.verbs.preflight import Job, look_for_devices, unread
 from mmx.verbs.train_single import conclude
 
@@ -44,17 +49,22 @@ def main(arguments: Sequence[str]) -> int:
     parent = None if given.run.is_file() else RunDirectory.open(given.run)
     saved = read_config(given.run) if parent is None else parent.config()
     manifest = parent.manifest() if parent else {}
+    if parent is not None:
+        parent.summary()  # what cannot be compared is said before hours of training
     composed = Composed(saved, saved, manifest.get("choices", {}), ())
-    if given.changes:
+    own = [word for word in given.changes if is_openers(key_of(word))]
+    changes = [word for word in given.changes if word not in own]
+    typed = read_typed(own, "reproduce", given.run)
+    if changes:
         composed = _changed(composed, parent, given.changes, given.config_dir)
+    config = open_config(parent, composed.config, typed)
+    composed = replace(composed, config=config)
     experiment = assemble(composed.config, allowed)
     job = Job(given.changes, composed, experiment)
     if problems := unread([job]):
         raise ConfigError(problems)
     look_for_devices([job])
-    if parent is not None:
-        keep_threads(parent)
-    overrides = manifest.get("overrides", []) if parent else []
+    overrides = _overrides(parent) if parent else []
     directory = execution.create(
         experiment,
         Path(experiment.settings.output_dir) / "runs",
@@ -68,7 +78,7 @@ def main(arguments: Sequence[str]) -> int:
     code = conclude(directory, outcome)
     if code == 0 and parent is not None and parent.summary():
         found = say(Console(stderr=True), parent, directory)
-        return 1 if found.drifted and not given.changes else 0
+        return 1 if found.drifted and not changes else 0
     return code
 
 
@@ -86,7 +96,7 @@ def _changed(
             "changes need a run directory: a bare config.yaml does not say how it was composed",
             tip="mmx reproduce outputs/runs/<run> " + " ".join(changes),
         )
-    overrides = [*parent.manifest().get("overrides", []), *changes]
+    overrides = [*_overrides(parent), *changes]
     with compose.composer(extra):
         parsed = compose.parse(overrides)
         problems = [
@@ -99,6 +109,13 @@ def _changed(
     if problems:
         raise ConfigError(problems)
     return again
+
+
+def _overrides(parent: RunDirectory) -> list[str]:
+    """Return what a run was composed of, less Hydra's keys and those that are its opener's."""
+    given: list[str] = parent.manifest().get("overrides", [])
+    mine = (*WHERE_NOT_WHAT, *(f"trainer.{key}" for key in HOW_NOT_WHAT if key != "threads"))
+    return [word for word in given if not compose.is_hydra_key(word) and key_of(word) not in mine]
 
 
 def _one_of(given: str) -> str:

@@ -1,7 +1,12 @@
-"""``mmx resume RUN``: go on where a run stopped, in the same directory."""
+"""``mmx resume RUN [key=value ...]``: go on where a run stopped, in the same directory.
+
+Data that has moved is named: data_dir=DIR, target.path=FILE, source.root=DIR. It must be the
+same data. The cache is yours: cache=, cache_gb=; so are device=, trainer.threads= and workers.
+"""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -14,14 +19,17 @@ from mmx.runs.manifest import code_digest, surroundings
 from mmx.runs.view import view
 from mmx.terminal import Console
 from mmx.training.precision import choose_device
-from mmx.verbs.arguments import Parser, allowed_packages, keep_threads
+from mmx.verbs.arguments import Parser, allowed_packages
+from mmx.verbs.opening import open_config, read_typed
 from mmx.verbs.train_single import conclude
 
 
 def main(arguments: Sequence[str]) -> int:
     """Resume a run and return the exit code."""
     parser = Parser("resume", description=__doc__).with_run().with_allow()
+    parser.add_argument("settings", nargs="*", metavar="key=value", help="see above")
     given = parser.parse_args(arguments)
+    typed = read_typed(given.settings, "resume", given.run, ["output_dir"])
     directory = RunDirectory.open(given.run)
     console = Console(stderr=True)
     if directory.status().get("status") == "done":
@@ -31,11 +39,12 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     directory.require_plain_files(appends=True)
     config = directory.config()
+    if "device" not in typed:
+        _look_for_device(config.get("device"), directory)
     for text in _changes(directory.manifest(), config.get("device")):
         console.print(f"note: {text}; numbers may differ", highlight=False, soft_wrap=True)
+    config = open_config(directory, config, typed)
     experiment = assemble(config, allowed_packages(given.allow))
-    _look_for_device(experiment.settings.device, directory)
-    keep_threads(directory)
     with view() as listen:
         # A reproduction owes nothing to the cache, interrupted or not.
         cached = not directory.manifest().get("parent")
@@ -53,12 +62,15 @@ def _changes(manifest: dict[str, Any], device: object) -> Iterator[str]:
         yield f"this run began on {first}, and goes on on {then}"
 
 
-def _look_for_device(name: str, directory: RunDirectory) -> None:
+def _look_for_device(name: object, directory: RunDirectory) -> None:
     """Raise RunError where a run was begun on a device that this machine has not."""
+    if name not in ("cpu", "cuda"):
+        return
     try:
-        choose_device(name)
+        choose_device(str(name))
     except ConfigError as error:
+        quoted = shlex.quote(str(directory.path))
         raise RunError(
             f"{directory.path} was begun with device={name}: {error.problems[0].reason}",
-            tip=f"mmx reproduce {directory.path} device=cpu   (a new run)",
+            tip=f"mmx resume {quoted} device=cpu   (numbers may differ)",
         ) from error

@@ -15,7 +15,7 @@ from mmx.cli import main
 from mmx.errors import UsageError
 from mmx.runs.manifest import code_digest
 from mmx.verbs import resume, train_sweep
-from mmx.verbs.arguments import device_of
+from mmx.verbs.opening import open_config
 from mmx.verbs.preflight import preflight
 from mmx.verbs.train_line import read_line
 
@@ -64,10 +64,10 @@ def test_a_run_that_was_begun_on_a_gpu(mmx: Mmx, tmp_path: Path) -> None:
     assert said.code == 1
     assert said.err.endswith(
         f"mmx: run was begun with device=cuda: {WHY}\n"
-        "  tip: mmx reproduce run device=cpu   (a new run)\n"
+        "  tip: mmx resume run device=cpu   (numbers may differ)\n"
     )
-    assert f"device=cuda: {WHY}\n" in mmx("reproduce", "run").err
-    assert f"\ndevice=cuda: {WHY}\n" in mmx("reproduce", "run", "seed=1").err
+    typed = mmx("reproduce", "run", "device=cuda")
+    assert (typed.code, typed.err) == (2, f"mmx: device=cuda: {WHY}\n  tip: device=cpu\n")
 
 
 @pytest.mark.usefixtures("no_gpu")
@@ -82,15 +82,17 @@ def test_a_run_that_goes_on_elsewhere() -> None:
 
 
 @pytest.mark.usefixtures("no_gpu")
-def test_the_device_of_a_trained_run() -> None:
-    assert device_of("cpu", "cuda") == device_of(None, "auto") == torch.device("cpu")
-    for given, of_run, who in (
-        (None, "cuda", "the run says device=cuda"),
-        ("cuda", "cpu", "--device cuda"),
-    ):
-        with pytest.raises(UsageError) as error:
-            device_of(given, of_run)
-        assert str(error.value) == f"{who}: {WHY}\n  tip: --device cpu"
+def test_the_device_of_a_trained_run(capsys: pytest.CaptureFixture[str]) -> None:
+    for device, of_run in (("cpu", "cuda"), (None, "auto"), (None, "cpu"), ("auto", "cuda")):
+        opened = open_config(None, {"device": of_run}, {}, device=device)
+        assert opened["device"] == (device or of_run)
+        assert capsys.readouterr().err == ""
+    assert open_config(None, {"device": "cuda"}, {})["device"] == "auto"
+    said = "note: the run was computed with device=cuda, which is not here: numbers may differ\n"
+    assert capsys.readouterr().err == said
+    with pytest.raises(UsageError) as error:
+        open_config(None, {"device": "cpu"}, {}, device="cuda")
+    assert str(error.value) == f"device=cuda: {WHY}\n  tip: device=cpu"
 
 
 @pytest.mark.parametrize(

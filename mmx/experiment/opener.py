@@ -1,0 +1,178 @@
+"""What whoever opens a run decides, and the run does not: where, how fast, on what.
+
+A run directory may come from anybody. Its config says what was trained; where results go, what
+may be downloaded, which cache is filled and how many processes start is for the one who types
+``mmx reproduce``, ``resume``, ``eval`` or ``predict``. These keys are those that do not count in
+a fingerprint, so that what is decided here never makes it another experiment.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from mmx.errors import ConfigError, Problem, closest
+from mmx.experiment.fingerprint import HOW_NOT_WHAT, WHERE_NOT_WHAT
+from mmx.experiment.settings import Settings
+from mmx.training.trainer import Trainer
+
+IN_NODES = ("data_dir", "download")
+"""Keys of :data:`WHERE_NOT_WHAT` that tasks and encoders repeat."""
+PATHS = ("path", "root")
+"""Keys of a task that say where its files are, which moved files change."""
+WANTED = re.compile(
+    rf"(?:{'|'.join(WHERE_NOT_WHAT)}|device"
+    rf"|trainer\.(?:{'|'.join(HOW_NOT_WHAT)})"
+    rf"|(?:source|target)\.(?:{'|'.join((*PATHS, *IN_NODES))})"
+    r"|encoder\.\w+\.(?:weights|download))"
+)
+
+
+def is_openers(key: str) -> bool:
+    """Return whether a key of a config may be typed by who opens a run."""
+    return WANTED.fullmatch(key) is not None
+
+
+def of_opener(
+    config: dict[str, Any], typed: Mapping[str, Any], data_dir: Path
+) -> tuple[dict[str, Any], list[str]]:
+    """Return a run's config with all that is its opener's, and what must be said of it.
+
+    Args:
+        config: As read from a run directory.
+        typed: Keys with the values that the opener has typed.
+        data_dir: Where the opener's data is, unless that is typed.
+
+    Raises:
+        ConfigError: A key was typed that the run does not have.
+    """
+    opened, notes = copy.deepcopy(config), []
+    defaults = {**_defaults(Settings), "data_dir": str(data_dir)}
+    opened.update({key: typed.get(key, defaults[key]) for key in WHERE_NOT_WHAT})
+    if isinstance(trainer := opened.get("trainer"), dict):
+        notes += _with_trainer(trainer, typed)
+    for node in _nodes(opened):
+        node.update({key: opened[key] for key in IN_NODES if key in node})
+    if note := _other_data(config, opened, typed):
+        notes.append(note)
+    _type_in(opened, typed)
+    return opened, notes
+
+
+def _defaults(kind: type) -> dict[str, Any]:
+    return {field.name: field.default for field in fields(kind)}
+
+
+def _with_trainer(trainer: dict[str, Any], typed: Mapping[str, Any]) -> list[str]:
+    """Set how fast a run trains; its number of threads stays, for sums depend on it."""
+    threads, cores = trainer.get("threads"), os.cpu_count() or 1
+    defaults = _defaults(Trainer)
+    for key in HOW_NOT_WHAT:
+        trainer[key] = typed.get(f"trainer.{key}", defaults[key])
+    if "trainer.threads" in typed or not isinstance(threads, int):
+        return []
+    if threads > cores:
+        return [too_many_threads(threads, cores)]
+    trainer["threads"] = threads
+    return []
+
+
+def too_many_threads(threads: int, cores: int) -> str:
+    """Return what is said of a run that computed with more threads than there are cores."""
+    return (
+        f"the run computed with {threads:,} CPU threads, and this machine has {cores} "
+        f"{'core' if cores == 1 else 'cores'}: numbers may differ (trainer.threads=… sets them)"
+    )
+
+
+def _nodes(node: Any) -> Iterator[dict[str, Any]]:
+    """Yield every node that makes an object."""
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield node
+        for value in node.values():
+            yield from _nodes(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _nodes(value)
+
+
+def _other_data(
+    config: dict[str, Any], opened: dict[str, Any], typed: Mapping[str, Any]
+) -> str | None:
+    """Return what to type where the run's own data folder is there, and is not the opener's."""
+    was, reads = config.get("data_dir"), any("data_dir" in node for node in _nodes(opened))
+    if not reads or "data_dir" in typed or not isinstance(was, str) or was == opened["data_dir"]:
+        return None
+    if not Path(was).is_dir():
+        return None
+    return f"data is looked for in {opened['data_dir']}; the run had data_dir={was}"
+
+
+def _type_in(opened: dict[str, Any], typed: Mapping[str, Any]) -> None:
+    """Set the typed values of device, tasks and encoders.
+
+    Raises:
+        ConfigError: The run has no such key.
+    """
+    problems = []
+    for key, value in typed.items():
+        *parents, last = key.split(".")
+        if not parents:
+            opened[last] = value
+            continue
+        node: Any = opened
+        for part in parents:
+            node = node.get(part) if isinstance(node, dict) else None
+        if not isinstance(node, dict) or (last not in node and parents != ["trainer"]):
+            problems.append(_no_such_key(opened, key, value))
+        else:
+            node[last] = value
+    if problems:
+        raise ConfigError(problems)
+
+
+def _no_such_key(opened: dict[str, Any], key: str, value: object) -> Problem:
+    known = [
+        f"{parent}.{name}"
+        for parent in ("source", "target")
+        if isinstance(node := opened.get(parent), dict)
+        for name in (*PATHS, *IN_NODES)
+        if name in node
+    ]
+    near = closest(key, known)
+    return Problem(
+        f"{key}={value}",
+        f"the run has no {key}",
+        accepted=", ".join([*known, *WHERE_NOT_WHAT]),
+        closest=near,
+        type_this=near and f"{near}={value}",
+    )
+
+
+def special_files(config: dict[str, Any]) -> Iterator[Problem]:
+    """Yield paths of tasks and encoders that lead to a pipe or a device: to open one may block."""
+    named: list[tuple[str, Any, tuple[str, ...]]]
+    named = [(role, config.get(role), PATHS) for role in ("source", "target")]
+    encoders = config.get("encoder")
+    if isinstance(encoders, dict):
+        named += [(f"encoder.{name}", node, ("weights",)) for name, node in encoders.items()]
+    for where, node, keys in named:
+        for key in keys:
+            path = node.get(key) if isinstance(node, dict) else None
+            if isinstance(path, str) and _is_special(path):
+                reason = "is a pipe or a device, where a file or a folder is expected"
+                yield Problem(f"{where}.{key}={path}", reason)
+
+
+def _is_special(path: str) -> bool:
+    try:
+        found = Path(path).expanduser()
+        return found.exists() and not (found.is_file() or found.is_dir())
+    except (OSError, ValueError, RuntimeError):  # too long, a NUL, no such user
+        return False

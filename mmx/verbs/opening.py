@@ -1,0 +1,153 @@
+"""Opening a run with what its opener decides: ``key=value`` words, the device, the threads."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmx.config import compose
+from mmx.config.sweep_values import sweep_without_flag
+from mmx.errors import ConfigError, Problem, UsageError, closest
+from mmx.experiment.opener import is_openers, of_opener, too_many_threads
+from mmx.runs.directory import RunDirectory
+from mmx.terminal import Console
+from mmx.training.precision import choose_device
+
+NOTHING_IS_MADE = ("output_dir", "cache", "cache_gb")
+"""Keys that eval and predict do not read: they fill no cache, and make no run."""
+EXAMPLES = ("data_dir", "target.path", "target.root", "source.path", "source.root", "device")
+
+
+def key_of(word: str) -> str:
+    """Return the key of an override."""
+    return word.partition("=")[0].lstrip("+~")
+
+
+def read_typed(
+    words: Sequence[str], verb: str, run: Path, unread: Collection[str] = ()
+) -> dict[str, Any]:
+    """Return the opener's settings among the words of a command line.
+
+    Args:
+        words: Such as ``data_dir=/data``.
+        verb: Of the command line.
+        run: The run directory, to say what to type.
+        unread: The opener's keys that this verb does not read.
+
+    Raises:
+        UsageError: A word is no setting of whoever opens a run.
+        ConfigError: A word cannot be read.
+    """
+    for word in words:
+        key = key_of(word)
+        if "=" not in word:
+            raise UsageError(f"unrecognized arguments: {word}", tip=f"mmx {verb} --help")
+        if not is_openers(key) or key in unread:
+            raise _not_openers(word, key, verb, run, unread)
+    if not words:
+        return {}
+    with compose.composer():
+        parsed = compose.parse(words)
+        if problems := sweep_without_flag(parsed, words):
+            raise ConfigError(problems)
+        values = {each.key_or_group: each.value() for each in parsed}
+    data_dir = str(values.get("data_dir") or compose.default_data_directory())
+    return {key: _plain(key, value, data_dir) for key, value in values.items()}
+
+
+def _not_openers(word: str, key: str, verb: str, run: Path, unread: Collection[str]) -> UsageError:
+    """Return why a word is not read, and what is typed for it."""
+    path = shlex.quote(str(run))
+    if key in unread:
+        reason, tip = f"mmx {verb} makes no run and fills no cache", f"mmx {verb} {path}"
+    else:
+        reason = f"mmx {verb} changes where a run's data is and what it is computed on, not the run"
+        near = closest(key, [name for name in EXAMPLES if name not in unread])
+        value = word.partition("=")[2]
+        typed = f"mmx {verb} {path} {near}={value}" if near and "." in key else None
+        tip = typed or f"mmx reproduce {path} {shlex.quote(word)}"
+    return UsageError(f"{word}: {reason}", tip=tip)
+
+
+def _plain(key: str, value: Any, data_dir: str) -> Any:
+    """Return a value without the one interpolation that it may have.
+
+    Raises:
+        ConfigError: It has another one.
+    """
+    if isinstance(value, str) and key != "data_dir":
+        value = value.replace("${data_dir}", data_dir)
+    if isinstance(value, str) and "${" in value:
+        reason = "an interpolation is not read here"
+        raise ConfigError([Problem(f"{key}={value}", reason, type_this=f"{key}=<the value>")])
+    return value
+
+
+def open_config(
+    directory: RunDirectory | None,
+    config: dict[str, Any],
+    typed: Mapping[str, Any],
+    *,
+    device: str | None = None,
+) -> dict[str, Any]:
+    """Return a run's config with all that is its opener's, and say what may change its numbers.
+
+    Sets the CPU threads to those that the run had, as far as this machine has so many cores.
+
+    Args:
+        directory: The run; None for a config alone.
+        config: What it says.
+        typed: What :func:`read_typed` returned.
+        device: What ``--device`` named.
+
+    Raises:
+        UsageError: A device was asked for that is not there.
+        ConfigError: A key was typed that the run does not have.
+    """
+    if device is not None:
+        typed = {**typed, "device": device}
+    opened, notes = of_opener(config, typed, compose.default_data_directory())
+    if note := _take_device(opened, "device" in typed):
+        notes.append(note)
+    if directory is not None and "trainer.threads" not in typed:
+        notes += [note for note in keep_threads(directory) if note not in notes]
+    console = Console(stderr=True)
+    for note in notes:
+        console.print(f"note: {note}", highlight=False, soft_wrap=True)
+    return opened
+
+
+def _take_device(opened: dict[str, Any], typed: bool) -> str | None:
+    """Compute where this machine can: the device of a run is a wish, one that was typed is not."""
+    name = opened.get("device", "auto")
+    if name not in ("cpu", "cuda"):
+        return None  # auto; or no device at all, which is said with all else of the config
+    try:
+        choose_device(name)
+    except ConfigError as error:
+        if typed:
+            reason = error.problems[0].reason
+            raise UsageError(f"device={name}: {reason}", tip="device=cpu") from error
+        opened["device"] = "auto"
+        return f"the run was computed with device={name}, which is not here: numbers may differ"
+    return None
+
+
+def keep_threads(directory: RunDirectory) -> list[str]:
+    """Compute with as many CPU threads as the run did: sums depend on how they are split.
+
+    Returns what must be said: a run does not start more threads than there are cores.
+    """
+    import torch
+
+    threads = directory.manifest().get("machine", {}).get("threads")
+    cores = os.cpu_count() or 1
+    if threads is None:
+        return []
+    if threads > cores:
+        return [too_many_threads(threads, cores)]
+    torch.set_num_threads(threads)
+    return []
