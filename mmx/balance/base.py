@@ -51,10 +51,12 @@ class Balance:
     Attributes:
         kinds: The kinds of target it serves.
         mixes_classes: Whether a row it mixes may hold two classes.
+        compares_rows: Whether it looks for partners among the rows of a batch.
     """
 
     kinds: ClassVar[frozenset[str]] = frozenset({"classes"})
     mixes_classes: ClassVar[bool] = False
+    compares_rows: ClassVar[bool] = False
 
     def objective(self, objective: O) -> O:
         """Return the objective to train with.

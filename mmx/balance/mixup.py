@@ -29,6 +29,7 @@ class Mixup(Balance):
     """
 
     mixes_classes = True
+    compares_rows = True
 
     def __init__(self, *, alpha: Annotated[float, Field(ge=0.01)] = 0.2) -> None:
         self.alpha = alpha

@@ -36,6 +36,8 @@ class SmoteFeatures(Balance):
     Reference: Chawla et al. 2002, JAIR 16.
     """
 
+    compares_rows = True
+
     def __init__(self, *, neighbors: Annotated[int, Field(ge=1)] = 5) -> None:
         self.neighbors = neighbors
 

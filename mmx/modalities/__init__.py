@@ -25,6 +25,7 @@ from mmx.modalities.base import (
     spec_from_json,
     spec_to_json,
 )
+from mmx.modalities.step import StepRows
 
 __all__ = [
     "Batch",
@@ -33,6 +34,7 @@ __all__ = [
     "Features",
     "Modality",
     "Spec",
+    "StepRows",
     "Stored",
     "spec_from_json",
     "spec_to_json",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from mmx.modalities import Encoded
+from mmx.modalities import Encoded, StepRows
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,32 @@ class Criterion(nn.Module, ABC):
         """Return the scalar loss to descend, a mean over the batch, in float32."""
         return self.task_loss(said.outputs, target)
 
+    def share(self, target: Tensor, step: Tensor) -> Tensor | float:
+        """Return what a batch counts in the mean over a step: its part of the rows.
+
+        Args:
+            target: Of the batch's rows.
+            step: Of all rows of the step.
+        """
+        return len(target) / len(step)
+
+    def task_part(self, outputs: Tensor, target: Tensor, step: Tensor) -> Tensor:
+        """Return a batch's part of the task loss of a step; see :meth:`part`."""
+        return _times(self.task_loss(outputs, target), self.share(target, step))
+
+    def part(self, said: ModelOutput, target: Tensor, step: StepRows) -> Tensor:
+        """Return a batch's part of the loss of a step that is accumulated over several.
+
+        The parts of a step sum to the loss of all its rows as one batch, as far as the loss
+        is a mean over rows. One that compares rows sees those of a batch alone.
+
+        Args:
+            said: Of the batch.
+            target: Of the batch.
+            step: All rows of the step.
+        """
+        return _times(self(said, target), self.share(target, step.target))
+
     def after_epoch(self, val: Encoded, outputs: Tensor) -> None:
         """Look at the validation rows after an epoch, only where :attr:`observes`.
 
@@ -94,11 +120,16 @@ class OutputLoss(Criterion):
     Args:
         loss: (outputs, target, class weights or None) -> scalar.
         weight: ``(C,)`` class weights; they are the data's, so no checkpoint holds them.
+        by_class: Whether the mean is over rows weighted by their class: then the weights of
+            its rows, not their number, is what a batch counts.
     """
 
-    def __init__(self, loss: _WeightedLoss, weight: Tensor | None = None) -> None:
+    def __init__(
+        self, loss: _WeightedLoss, weight: Tensor | None = None, *, by_class: bool = False
+    ) -> None:
         super().__init__()
         self._loss = loss
+        self.by_class = by_class
         self.weight: Tensor | None
         self.register_buffer("weight", weight, persistent=False)
 
@@ -107,6 +138,12 @@ class OutputLoss(Criterion):
         outputs = full(outputs)
         weight = None if self.weight is None else self.weight.to(outputs)
         return self._loss(outputs, target, weight)
+
+    def share(self, target: Tensor, step: Tensor) -> Tensor | float:
+        """Return what a batch counts in the mean over a step; see :class:`Criterion`."""
+        if self.weight is None or not self.by_class:
+            return super().share(target, step)
+        return self.weight[target].sum() / self.weight[step].sum()
 
 
 class FeatureLoss(Criterion):
@@ -153,6 +190,8 @@ class Objective(ABC):
         reads_outputs: False where the loss is of the modalities' features: alone, it would
             leave the head as it is, so it is a term of ``combined``.
         cross_modal: True where :meth:`bind` needs two modalities or more.
+        compares_rows: True where the loss holds the rows of a batch against each other, so that
+            the steps of several small batches are not those of one large batch.
         may_be_negative: True where the loss has values below zero.
     """
 
@@ -160,6 +199,7 @@ class Objective(ABC):
     label_free: bool = False
     reads_outputs: bool = True
     cross_modal: bool = False
+    compares_rows: bool = False
     may_be_negative: bool = False
 
     @property
@@ -216,6 +256,11 @@ class Objective(ABC):
 def full(x: Tensor) -> Tensor:
     """Return ``x`` in float32, or in float64 where it is that already."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def _times(loss: Tensor, share: Tensor | float) -> Tensor:
+    """Return the share of a loss, in its own dtype."""
+    return loss * (share.to(loss) if isinstance(share, Tensor) else share)
 
 
 def present_features(said: ModelOutput, modalities: tuple[str, ...]) -> dict[str, Tensor]:

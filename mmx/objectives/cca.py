@@ -40,6 +40,7 @@ class Cca(Objective):
     kinds = frozenset({"classes", "multilabel", "regression"})
     reads_outputs = False
     cross_modal = True
+    compares_rows = True
     may_be_negative = True
 
     def __init__(self, *, width: Annotated[int, Field(ge=1)] = 16) -> None:

@@ -17,7 +17,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from mmx.errors import Problem, closest
-from mmx.modalities import Encoded
+from mmx.modalities import Encoded, StepRows
 from mmx.objectives.base import Criterion, ModelOutput, Objective
 from mmx.objectives.cross_entropy import CrossEntropy
 from mmx.objectives.focal import Focal
@@ -64,6 +64,7 @@ class Combined(Objective):
             served = (f"{name} {' or '.join(sorted(t.kinds))}" for name, t in self.terms.items())
             raise ValueError(f"`terms` serve no kind of target together: {', '.join(served)}")
         self.cross_modal = any(term.cross_modal for term in self.terms.values())
+        self.compares_rows = any(term.compares_rows for term in self.terms.values())
         self.may_be_negative = any(term.may_be_negative for term in self.terms.values())
 
     def bind(self, target: Tensor, outputs: int, widths: dict[str, int]) -> Criterion:
@@ -123,6 +124,16 @@ class CombinedLoss(Criterion):
     def forward(self, said: ModelOutput, target: Tensor) -> Tensor:
         """Return the weighted sum of all terms."""
         return self._sum({name: self._term(name)(said, target) for name in self.weights})
+
+    def task_part(self, outputs: Tensor, target: Tensor, step: Tensor) -> Tensor:
+        """Return the weighted sum of the parts, each a part of its own mean; see Criterion."""
+        return self._sum(
+            {name: self._term(name).task_part(outputs, target, step) for name in self.reading}
+        )
+
+    def part(self, said: ModelOutput, target: Tensor, step: StepRows) -> Tensor:
+        """Return the weighted sum of the parts, each a part of its own mean; see Criterion."""
+        return self._sum({name: self._term(name).part(said, target, step) for name in self.weights})
 
     def after_epoch(self, val: Encoded, outputs: Tensor) -> None:
         """Let those terms look that want to; see Criterion."""

@@ -53,7 +53,8 @@ class CrossEntropy(Objective):
             scaled = logits / temperature
             return F.cross_entropy(scaled, labels, weight=weight, label_smoothing=smoothing)
 
-        return OutputLoss(loss, class_weights(self.class_weights, target, outputs))
+        weight = class_weights(self.class_weights, target, outputs)
+        return OutputLoss(loss, weight, by_class=True)
 
     def with_class_weights(self) -> CrossEntropy:
         """Return it with class weights ``balanced``; see Objective."""

@@ -57,7 +57,8 @@ class Focal(Objective):
                 return losses.mean()
             return (weight[labels] * losses).sum() / weight[labels].sum()
 
-        return OutputLoss(loss, class_weights(self.class_weights, target, outputs))
+        weight = class_weights(self.class_weights, target, outputs)
+        return OutputLoss(loss, weight, by_class=True)
 
     def with_class_weights(self) -> Focal:
         """Return it with class weights ``balanced``; see Objective."""

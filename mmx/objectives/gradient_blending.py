@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from mmx.modalities import Encoded
+from mmx.modalities import Encoded, StepRows
 from mmx.objectives.base import Criterion, ModelOutput, Objective, full, present_features
-from mmx.objectives.heads import unimodal_heads, unimodal_losses
+from mmx.objectives.heads import rows_with, unimodal_heads, unimodal_losses
 
 LEAST_OVERFITTING = 0.01
 """In nats: a smaller change of the gap is taken for noise."""
@@ -110,12 +110,26 @@ class BlendedLoss(Criterion):
 
     def forward(self, said: ModelOutput, target: Tensor) -> Tensor:
         """Return the scalar loss; in training, note what each head's was."""
+        losses, _ = self._noted(said, target)
+        return (self.weights.to(losses) * losses).sum()
+
+    def part(self, said: ModelOutput, target: Tensor, step: StepRows) -> Tensor:
+        """Return a batch's part, of each head's mean over the step's rows; see Criterion."""
+        if not step.present:
+            return super().part(said, target, step)
+        losses, rows = self._noted(said, target)
+        everyone = rows_with(self.modalities, step)
+        everyone = torch.cat([everyone, everyone.new_full((1,), len(step))])
+        return (self.weights.to(losses) * losses * rows / everyone.clamp(min=1)).sum()
+
+    def _noted(self, said: ModelOutput, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Return ``(K,)`` losses and numbers of rows; in training, note them."""
         losses, rows = self._losses(said, target)
         if self.training:
             with torch.no_grad():
                 self.train_sum += losses * rows
                 self.train_rows += rows
-        return (self.weights.to(losses) * losses).sum()
+        return losses, rows
 
     def after_epoch(self, val: Encoded, outputs: Tensor) -> None:
         """Weigh the heads anew where a super-epoch has ended; see Criterion."""

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmx.modalities import StepRows
 from mmx.objectives.base import masked_mean
 
 
 def unimodal_heads(widths: dict[str, int], outputs: int) -> nn.ModuleDict:
     """Return a linear layer from each modality's features to ``outputs``, by name."""
     return nn.ModuleDict({name: nn.Linear(widths[name], outputs) for name in sorted(widths)})
+
+
+def rows_with(names: Sequence[str], step: StepRows) -> Tensor:
+    """Return ``(M,)``: in how many rows of a step each modality is."""
+    return torch.stack([step.present[name].sum() for name in names])
 
 
 def unimodal_losses(

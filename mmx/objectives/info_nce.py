@@ -38,6 +38,7 @@ class InfoNce(Objective):
     kinds = frozenset({"classes", "multilabel", "regression"})
     reads_outputs = False
     cross_modal = True
+    compares_rows = True
 
     def __init__(self, *, width: Annotated[int, Field(ge=1)] = 128) -> None:
         self.width = width

@@ -39,6 +39,7 @@ class Triplet(Objective):
     kinds = frozenset({"classes"})
     reads_outputs = False
     cross_modal = True
+    compares_rows = True
 
     def __init__(
         self,

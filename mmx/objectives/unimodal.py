@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
-from mmx.objectives.base import Criterion, FeatureLoss, Objective, masked_mean
-from mmx.objectives.heads import unimodal_heads, unimodal_losses
+from mmx.modalities import StepRows
+from mmx.objectives.base import (
+    Criterion,
+    FeatureLoss,
+    ModelOutput,
+    Objective,
+    masked_mean,
+    present_features,
+)
+from mmx.objectives.heads import rows_with, unimodal_heads, unimodal_losses
 
 
 class Unimodal(Objective):
@@ -41,3 +50,13 @@ class UnimodalLoss(FeatureLoss):
         """Return the scalar loss; see FeatureLoss."""
         losses, rows = unimodal_losses(self.heads, pooled, present, target)
         return masked_mean(losses, rows > 0)
+
+    def part(self, said: ModelOutput, target: Tensor, step: StepRows) -> Tensor:
+        """Return a batch's part, of each modality's mean over the step's rows; see Criterion."""
+        if not step.present:
+            return super().part(said, target, step)
+        everyone = rows_with(self.modalities, step)
+        with torch.autocast(said.outputs.device.type, enabled=False):
+            pooled = present_features(said, self.modalities)
+            losses, rows = unimodal_losses(self.heads, pooled, said.present, target)
+            return masked_mean(losses * rows / everyone.clamp(min=1), everyone > 0)

@@ -180,7 +180,7 @@ def _together(
     plan = Plan(
         [_with_decay(recipe.optimizer, decay) for decay in decays],
         recipe.trainer,
-        bench.criterion.task_loss,
+        bench.criterion.task_part,
         validate,
         recipe.score,
         recipe.draws,

@@ -63,7 +63,9 @@ def companion(context: Context, model: MultimodalModel, beside: Beside | None) -
         modality_dropout=trainer.modality_dropout,
     )
     last = last_shared(model, beside.model)
-    return Companion(loss, beside.weighting, seed, trainer.batch_size, last)
+    return Companion(
+        loss, beside.weighting, seed, trainer.batch_size, last, accumulate=trainer.accumulate
+    )
 
 
 def _weighting(experiment: Experiment, transfer: Joint) -> Weighting:

@@ -22,6 +22,7 @@ from mmx.stages.heads import Bench, find_head
 from mmx.stages.interpolate import Judge, line_facts, line_tensors, read_line, snapshot, sweep
 from mmx.stages.joint import companion, join
 from mmx.stages.kept_checks import as_it_was
+from mmx.stages.larger_batch import differences
 from mmx.stages.probe import fit_head
 from mmx.stages.reference import bind_penalty
 from mmx.stages.validate import Validator, fit_mapping, fit_missing, moves, prepare_beside
@@ -261,6 +262,8 @@ def _fit(context: Context, stage: Stage, ready: Prepared, listen: Listener) -> T
         penalty=ready.penalty,
     )
     data.decode()
+    if stage.name == "target":
+        notes += differences(experiment, model, start, len(data.rows("train")))
     if isinstance(stage.transfer, Feature) and stage.transfer.head_alone:
         bench = Bench(model, data, target, ready.criterion, recipe)
         fitted, found = find_head(bench, stage.transfer, listen, context.stop)

@@ -270,6 +270,25 @@ def chunks(rows: Rows, size: int) -> list[Rows]:
     return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
+def batches_of(order: Rows, size: int, accumulate: int = 1) -> list[Rows]:
+    """Return an epoch's batches; no batch is a single row, which has no variance.
+
+    A last row that is left over is left out, as it would be of batches of ``size · accumulate``
+    rows, or joins the batch before it where both belong to one step.
+
+    Args:
+        order: The epoch's rows.
+        size: Rows in a batch.
+        accumulate: Batches in a step.
+    """
+    batches = chunks(order, size)
+    if len(batches) > 1 and size > len(batches[-1]) == 1:
+        *batches, left = batches
+        if len(batches) % accumulate:
+            batches[-1] = np.concatenate([batches[-1], left])
+    return batches
+
+
 def _last_tokens(mask: Tensor) -> npt.NDArray[np.int64]:
     """Return ``(N,)`` the place, from 1, of the last token that each row of ``(N, T)`` has."""
     places = torch.arange(1, mask.shape[1] + 1, device=mask.device)

@@ -9,7 +9,6 @@ saved between steps, so a resumed run repeats nothing that counts and skips noth
 
 from __future__ import annotations
 
-import itertools
 import math
 import time
 from collections.abc import Iterator
@@ -24,7 +23,7 @@ from mmx.modalities import Batch
 from mmx.model import set_training_mode
 from mmx.training import checkpoint, state
 from mmx.training.collapse import Vitals, collapsed, gradient_norms
-from mmx.training.data import Rows, chunks
+from mmx.training.data import Rows, batches_of
 from mmx.training.events import Event, Listener, StopRequest
 from mmx.training.loss import BatchLoss
 from mmx.training.optimizer import parameter_groups, set_rates, warmup_cosine
@@ -34,8 +33,8 @@ from mmx.training.trainer import Trainer
 from mmx.training.weighing import SOURCE, Weighing
 from mmx.transfer import Start
 
-Aside = Iterator[tuple[Tensor, Batch]]
-"""Losses and batches of the task that trains along."""
+Aside = Iterator[Iterator[tuple[Tensor, Batch]]]
+"""For each step, the losses and batches of the task that trains along."""
 
 LOOK_EVERY = 10
 """Steps between two looks at the losses: each look waits for the device."""
@@ -78,15 +77,10 @@ def fit(
     return run.finish()
 
 
-def batches_of(order: Rows, size: int) -> list[Rows]:
-    """Return an epoch's batches; a last one of a single row, which has no variance, is left out."""
-    batches = chunks(order, size)
-    return batches[:-1] if len(batches) > 1 and size > len(batches[-1]) == 1 else batches
-
-
 def steps_per_epoch(rows: Rows, trainer: Trainer) -> int:
     """Return the optimiser steps of an epoch."""
-    return math.ceil(len(batches_of(rows, trainer.batch_size)) / trainer.accumulate)
+    batches = batches_of(rows, trainer.batch_size, trainer.accumulate)
+    return math.ceil(len(batches) / trainer.accumulate)
 
 
 def out_of_memory(recipe: Recipe, device: str) -> MemoryExceededError:
@@ -167,7 +161,7 @@ class _Run:
         size, accumulate = recipe.trainer.batch_size, recipe.trainer.accumulate
         order = self.loss_of.order(self.data.rows("train"), recipe.seed, recipe.draws, epoch)
         done = self.progress.step - epoch * self.steps_per_epoch
-        batches = batches_of(order, size)[done * accumulate :]
+        batches = batches_of(order, size, accumulate)[done * accumulate :]
         self.mark, self.samples = time.perf_counter(), 0
         stored = self.data.batches(batches)
         aside: Aside = iter(())
@@ -200,12 +194,13 @@ class _Run:
         count = sum(len(part) for part in rows)
         loss = torch.zeros((), device=self.data.device)
         seen: set[str] = set()
+        whole = self.loss_of.whole(rows)
         for part, values in zip(rows, stored, strict=True):
-            part_loss, batch = self.loss_of(part, values)
-            loss += self._backward(self.weighing(part_loss * (len(part) / count)))
+            part_loss, batch = self.loss_of(part, values, whole)
+            loss += self._backward(self.weighing(part_loss))
             seen |= self._seen(batch)
         with self.weighing.apart():
-            for other, batch in itertools.islice(aside, 1):
+            for other, batch in next(aside, ()):
                 loss += self._backward(self.weighing(other, SOURCE))
                 seen |= self._seen(batch, "companion.")
         if self.pending_check:
@@ -215,7 +210,7 @@ class _Run:
                 loss += self._backward(held) if held.requires_grad else held
         self._update()
         self.losses.append(loss)
-        penalty = self.loss_of.take_penalty([len(part) / count for part in rows])
+        penalty = self.loss_of.take_penalty()
         self.penalties += [] if penalty is None else [penalty]
         self.progress.step += 1
         self.samples += count

@@ -9,14 +9,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from mmx.balance import Balance
-from mmx.modalities import Batch, Features, Stored
+from mmx.modalities import Batch, Features, StepRows, Stored
 from mmx.model import MultimodalModel
 from mmx.objectives import Criterion, ModelOutput
-from mmx.training.data import Data, Rows, chunks
+from mmx.training.data import Data, Rows, batches_of, chunks
 from mmx.training.precision import Precision
 from mmx.training.randomness import generator, permutation
 from mmx.transfer.regularizers import Penalty, Step
@@ -34,7 +35,7 @@ class BatchLoss:
         modality_dropout: Chance that a sample loses a modality it has.
         augment: Whether inputs are augmented.
         penalty: What holds the model near its source; None for nothing.
-        penalties: What it said since :meth:`take_penalty`, batch by batch, on the device.
+        penalties: Its part of each batch since :meth:`take_penalty`, on the device.
     """
 
     model: MultimodalModel
@@ -54,8 +55,28 @@ class BatchLoss:
             rows = self.balance.draw(rows, labels, generator(seed, draws, "draw", epoch))
         return permutation(rows, seed, draws, "order", epoch)
 
-    def __call__(self, rows: Rows, stored: Mapping[str, Stored]) -> tuple[Tensor, Batch]:
-        """Return the mean loss over the rows, and the batch; draws from torch's global RNG."""
+    def whole(self, batches: Sequence[Rows]) -> StepRows | None:
+        """Return the rows of a step; None where it is one batch, whose mean is the step's."""
+        if len(batches) == 1:
+            return None
+        rows, device = np.concatenate(batches), self.data.device
+        here = {} if self.modality_dropout else self.data.views  # else they are drawn
+        return StepRows(
+            self.data.target[torch.from_numpy(rows).to(device)],
+            {name: torch.from_numpy(self.data.present(name, rows)).to(device) for name in here},
+        )
+
+    def __call__(
+        self, rows: Rows, stored: Mapping[str, Stored], step: StepRows | None = None
+    ) -> tuple[Tensor, Batch]:
+        """Return the loss, and the batch; draws from torch's global RNG.
+
+        Args:
+            rows: Of the batch.
+            stored: Their values.
+            step: The rows of its step, of whose loss it is then a part; None for the batch's
+                own loss.
+        """
         batch = self.data.assemble(rows, stored, augment=self.augment)
         with self.precision.autocast():
             features, present = self.model.encode(batch), batch.present
@@ -63,25 +84,37 @@ class BatchLoss:
                 present = drop_modalities(present, self.modality_dropout)
             if self.balance is None:
                 output = self.model.output(features, present)
-                loss: Tensor = self.criterion(output, batch.target)
-                return loss + self._held(batch, features, output), batch
+                loss = self._loss(output, batch.target, step)
+                return loss + self._held(batch, features, output, step), batch
             mixed = self.balance.mix(features, present, batch.target, self.counts)
             said = self.model.output(mixed.features, present)
-            loss = self.criterion(said, mixed.target)
+            loss = self._loss(said, mixed.target, step)
             if mixed.other is not None:
-                other = self.criterion(said, mixed.other)
+                other = self._loss(said, mixed.other, step)
                 loss = mixed.share * loss + (1 - mixed.share) * other
-            loss = loss + self._held(batch, features, said)
+            loss = loss + self._held(batch, features, said, step)
         return loss, batch
 
+    def _loss(self, said: ModelOutput, target: Tensor, step: StepRows | None) -> Tensor:
+        loss: Tensor = (
+            self.criterion(said, target)
+            if step is None
+            else self.criterion.part(said, target, step)
+        )
+        return loss
+
     def _held(
-        self, batch: Batch, features: dict[str, Features], output: ModelOutput
+        self,
+        batch: Batch,
+        features: dict[str, Features],
+        output: ModelOutput,
+        whole: StepRows | None,
     ) -> Tensor | float:
         """Return what the penalty says of a batch."""
         if self.penalty is None or self.penalty.of_weights:
             return 0.0
         step = Step(self.model, batch, features, output.outputs, output.fused)
-        said: Tensor = self.penalty(step)
+        said: Tensor = self.penalty(step) if whole is None else self.penalty.part(step, whole)
         self.penalties.append(said.detach())
         return said
 
@@ -94,20 +127,16 @@ class BatchLoss:
         self.penalties.append(said.detach())
         return said
 
-    def take_penalty(self, shares: Sequence[float]) -> Tensor | None:
+    def take_penalty(self) -> Tensor | None:
         """Return what the penalty added to the loss of a step; None where there is none.
 
         A scalar on the device, that nobody waits for.
-
-        Args:
-            shares: What each batch of the step counts; a penalty of weights counts once.
         """
         if self.penalty is None:
             return None
-        weights = (1.0,) if self.penalty.of_weights else shares
         found = torch.zeros((), device=self.data.device)
-        for weight, said in zip(weights, self.penalties, strict=True):
-            found += weight * said
+        for said in self.penalties:
+            found += said
         self.penalties.clear()
         return found
 
@@ -127,6 +156,7 @@ class Companion:
         seed: The run's seed.
         batch_size: Rows of each of its batches.
         last: Parameters of the last layers that both tasks share.
+        accumulate: Its batches in a step.
     """
 
     loss: BatchLoss
@@ -134,24 +164,39 @@ class Companion:
     seed: int
     batch_size: int
     last: tuple[nn.Parameter, ...] = ()
+    accumulate: int = 1
 
-    def losses(self, first: int, steps: int) -> Iterator[tuple[Tensor, Batch]]:
-        """Yield the loss and the batch of each of ``steps`` steps from ``first`` on."""
-        for rows, stored in self.loss.data.batches(self.rows(first, steps)):
-            yield self.loss(rows, stored)
+    def losses(self, first: int, steps: int) -> Iterator[Iterator[tuple[Tensor, Batch]]]:
+        """Yield, for each of ``steps`` steps from ``first`` on, its batches and their losses.
+
+        Each step's are to be taken before the next step is asked for.
+        """
+        groups = [
+            batches_of(rows, self.batch_size, self.accumulate) for rows in self.rows(first, steps)
+        ]
+        stored = self.loss.data.batches([rows for group in groups for rows in group])
+        for group in groups:
+            yield self._of_step(group, stored)
+
+    def _of_step(
+        self, group: Sequence[Rows], stored: Iterator[tuple[Rows, dict[str, Stored]]]
+    ) -> Iterator[tuple[Tensor, Batch]]:
+        whole = self.loss.whole(group)
+        for rows in group:
+            yield self.loss(rows, next(stored)[1], whole)
 
     def rows(self, first: int, steps: int) -> list[Rows]:
         """Return the rows of each of ``steps`` steps from ``first`` on.
 
         They come in a new order in each pass; where a pass ends, the next begins.
         """
-        rows = self.loss.data.rows("train")
-        batches = max(1, len(rows) // self.batch_size)
+        rows, size = self.loss.data.rows("train"), self.batch_size * self.accumulate
+        batches = max(1, len(rows) // size)
         passes = range(first // batches, (first + steps - 1) // batches + 1)
         found: list[Rows] = []
         for number in passes:
             order = self.loss.order(rows, self.seed, "companion", number)
-            found.extend(chunks(order, self.batch_size)[:batches])
+            found.extend(chunks(order, size)[:batches])
         start = first - passes.start * batches
         return found[start : start + steps]
 

@@ -20,9 +20,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmx.errors import Interrupted, TransferError
-from mmx.training.data import Rows
+from mmx.training.data import Rows, batches_of
 from mmx.training.events import StopRequest
-from mmx.training.fit import batches_of, steps_per_epoch
+from mmx.training.fit import steps_per_epoch
 from mmx.training.optimizer import AdamW, Optimizer, Sgd, set_rates, warmup_cosine
 from mmx.training.randomness import permutation, seed_torch
 from mmx.training.trainer import Trainer
@@ -43,7 +43,8 @@ class Plan:
     Attributes:
         optimizers: L of one kind; they may differ in ``lr`` and ``weight_decay``.
         trainer: Its epochs, batch size, accumulation, clipping, warm-up and patience count.
-        loss: (outputs ``(B, C)``, targets) → scalar, a mean over the rows.
+        loss: (outputs ``(B, C)``, targets, targets of the whole step) → scalar, a batch's part
+            of the mean over the step's rows.
         validate: Outputs ``(S · L, M, C)`` of the validation rows, head s · L + l the l-th of
             seed s, → the metrics of each; ``loss`` is among them.
         score: Metrics to a tuple; the larger, the better.
@@ -53,7 +54,7 @@ class Plan:
 
     optimizers: Sequence[Optimizer]
     trainer: Trainer
-    loss: Callable[[Tensor, Tensor], Tensor]
+    loss: Callable[[Tensor, Tensor, Tensor], Tensor]
     validate: Callable[[Tensor], Sequence[Metrics]]
     score: Callable[[Metrics], tuple[float, ...]]
     draws: str = "target"
@@ -123,7 +124,7 @@ def train_heads(
     steps = steps_per_epoch(rows, trainer)
     for epoch in range(trainer.epochs):
         orders = [permutation(rows, seed, plan.draws, "order", epoch) for seed in seeds]
-        parts = [batches_of(order, trainer.batch_size) for order in orders]
+        parts = [batches_of(order, trainer.batch_size, trainer.accumulate) for order in orders]
         batches = [np.stack(each) for each in zip(*parts, strict=True)]  # of (S, B)
         losses = []
         for step in range(steps):
@@ -232,18 +233,17 @@ class _Together:
             total: Steps of the whole training.
             seeds: S seeds.
         """
-        count = sum(rows.shape[1] for rows in group)
+        whole = self.target[torch.from_numpy(np.concatenate(group, 1)).to(self.target.device)]
         masks = self._masks([rows.shape[1] for rows in group], step, seeds)
         said = torch.zeros((), device=self.target.device)
-        each = torch.vmap(torch.vmap(self.plan.loss, in_dims=(0, None)))
+        each = torch.vmap(torch.vmap(self.plan.loss, in_dims=(0, None, None)))
         with torch.enable_grad():
             for rows, mask in zip(group, masks, strict=True):
                 index = torch.from_numpy(rows).to(self.target.device)  # (S, B)
                 x = self.features.rows(index)
                 x = x if self.norm is None else self.norm.train(x)
-                losses = each(self._forward(x, mask), self.target[index])  # (S, L)
-                losses = losses * (rows.shape[1] / count)
-                losses.sum().backward()
+                losses = each(self._forward(x, mask), self.target[index], whole)  # (S, L)
+                losses.sum().backward()  # type: ignore[no-untyped-call]
                 said = said + losses.detach()
         if self.plan.trainer.clip is not None:
             gradients = [each.grad for each in self.parameters.values() if each.grad is not None]

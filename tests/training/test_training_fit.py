@@ -14,7 +14,8 @@ from mmx.errors import DeadParameterError, DivergedError, Interrupted, MemoryExc
 from mmx.modalities import Batch
 from mmx.model import MultimodalModel
 from mmx.training import checkpoint
-from mmx.training.fit import batches_of, fit, out_of_memory, steps_per_epoch
+from mmx.training.data import batches_of
+from mmx.training.fit import fit, out_of_memory, steps_per_epoch
 from mmx.training.optimizer import AdamW, Sgd
 from mmx.training.recipe import Validation
 from mmx.training.trainer import Trainer
@@ -105,10 +106,12 @@ def test_patience_ends_training_early(bench, patience: int | None, epochs: int) 
         (37, 8, 1, [8, 8, 8, 8, 5], 5),
         (37, 8, 2, [8, 8, 8, 8, 5], 3),
         (33, 8, 1, [8, 8, 8, 8], 4),  # a last batch of one row has no variance
-        (33, 8, 3, [8, 8, 8, 8], 2),
+        (33, 8, 2, [8, 8, 8, 8], 2),  # nor has it of batches of 16
+        (33, 8, 3, [8, 8, 8, 9], 2),  # of 24, the last has 9 rows
+        (17, 8, 4, [8, 9], 1),
         (8, 8, 1, [8], 1),
         (1, 8, 1, [1], 1),
-        (9, 8, 4, [8], 1),
+        (9, 8, 4, [9], 1),
         (3, 1, 1, [1, 1, 1], 3),  # batches of one row were asked for
         (5, 1, 2, [1, 1, 1, 1, 1], 3),
     ],
@@ -117,7 +120,9 @@ def test_batches_and_steps_of_an_epoch(
     rows: int, size: int, accumulate: int, batches: list[int], steps: int
 ) -> None:
     order = np.arange(rows)
-    assert [len(part) for part in batches_of(order, size)] == batches
+    found = batches_of(order, size, accumulate)
+    assert [len(part) for part in found] == batches
+    assert np.concatenate(found).tolist() == order[: sum(batches)].tolist()
     trainer = Trainer(batch_size=size, accumulate=accumulate)
     assert steps_per_epoch(order, trainer) == steps
 

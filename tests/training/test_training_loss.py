@@ -156,7 +156,8 @@ def test_a_companion_yields_the_loss_of_its_rows(bench) -> None:
     run = bench(dropout=0.0, augment=False)
     run.model.eval()
     beside = Companion(replace(run.loss_of, augment=False), Fixed(source_weight=0.25), 1, 8)
-    for rows, (loss, batch) in zip(beside.rows(3, 4), beside.losses(3, 4), strict=True):
+    for rows, losses in zip(beside.rows(3, 4), beside.losses(3, 4), strict=True):
+        ((loss, batch),) = losses
         assert batch.target.equal(run.data.target[torch.from_numpy(rows)])
         expected = run.criterion.task_loss(run.model(batch), batch.target)
         torch.testing.assert_close(loss, expected)

@@ -63,11 +63,16 @@ def look(outputs: Tensor) -> Metrics:
     }
 
 
+def part_of(loss: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., Tensor]:
+    """Return a batch's part of a mean over the rows of a step."""
+    return lambda outputs, target, step: loss(outputs, target) * (len(target) / len(step))
+
+
 def plan(optimizers: Sequence[Optimizer] = OPTIMIZERS, trainer: Trainer = TRAINER) -> Plan:
     return Plan(
         optimizers,
         trainer,
-        F.cross_entropy,
+        part_of(F.cross_entropy),
         lambda outputs: [look(each) for each in outputs],
         lambda metrics: (metrics["accuracy"], -metrics["loss"]),
     )
@@ -100,13 +105,15 @@ def alone(
     head, found, step = copy.deepcopy(head), TrainedHead(), 0
     optimizer, y = torchs_own(head, recipe), labels(len(x))
     per_epoch = math.ceil(len(x) / trainer.batch_size)
-    if len(x) % trainer.batch_size == 1:
-        per_epoch -= 1
+    left = len(x) % trainer.batch_size == 1
+    per_epoch -= left
+    joins = left and per_epoch % trainer.accumulate > 0  # the last batch of its own step
     total = trainer.epochs * math.ceil(per_epoch / trainer.accumulate)
     rising = max(1, round(total * trainer.warmup)) if trainer.warmup else 0
     for epoch in range(trainer.epochs):
         order = permutation(np.arange(len(x)), seed, "target", "order", epoch)
         batches = [order[i * trainer.batch_size :][: trainer.batch_size] for i in range(per_epoch)]
+        batches[-1] = np.append(batches[-1], order[-1:]) if joins else batches[-1]
         head.train()
         losses = []
         for first in range(0, per_epoch, trainer.accumulate):
@@ -237,7 +244,7 @@ def test_numbers_and_several_labels() -> None:
     y = (x[0][:, :2] > 0).double()
     chosen = replace(
         plan(OPTIMIZERS[:1], replace(TRAINER, epochs=30)),
-        loss=F.binary_cross_entropy_with_logits,
+        loss=part_of(F.binary_cross_entropy_with_logits),
         validate=lambda outputs: [
             {"loss": F.binary_cross_entropy_with_logits(each, (val[0][:, :2] > 0).double()).item()}
             for each in outputs

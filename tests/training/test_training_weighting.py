@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mmx.errors import Interrupted
 from mmx.stages.joint import last_shared, share
-from mmx.training.fit import batches_of
+from mmx.training.data import batches_of
 from mmx.training.loss import BatchLoss, Companion
 from mmx.training.optimizer import AdamW, Optimizer, Sgd, parameter_groups, warmup_cosine
 from mmx.training.recipe import Validation

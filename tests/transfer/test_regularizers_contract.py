@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mmx.errors import TransferError
-from mmx.modalities import Features
+from mmx.modalities import Features, StepRows
 from mmx.transfer.regularizers import Penalty, Step
 
 NAMES = sorted(
@@ -277,3 +277,25 @@ def test_modes_and_grad_flags_survive(world, bound, name):
     assert here.model.training
     assert here.model.encoders["image"].training
     assert [p.requires_grad for p in here.model.parameters()] == flags
+
+
+@pytest.mark.parametrize("name", ["delta", "distill", "lwf", "co_tuning"])
+@pytest.mark.parametrize("sizes", [[24], [5, 1, 11, 7], [1] * 24])
+def test_the_parts_of_an_accumulated_step_sum_to_the_penalty_of_its_rows(
+    world, bound, on_batch, name, sizes
+):
+    here = world()
+    penalty = bound(here, name)
+    whole = value(penalty, here.step())
+    rows, parts = StepRows(here.batch.target, here.batch.present), []
+    for at in torch.arange(24).split(sizes):
+        batch = on_batch(here.batch, lambda x, at=at: x[at])
+        complete = frozenset(name for name, there in batch.present.items() if there.all())
+        parts.append(penalty.part(here.step(replace(batch, complete=complete)), rows))
+    torch.testing.assert_close(sum(parts), whole)
+
+
+@EACH
+def test_it_says_whether_it_compares_rows(regularizer, name):
+    comparing = ("bss", "coral", "mmd", "rkd", "similarity", "bi_tuning")
+    assert regularizer(name).compares_rows == (name in comparing)

@@ -12,7 +12,7 @@ from typing import ClassVar, Literal, Protocol
 
 from torch import Tensor, nn
 
-from mmx.modalities import Batch, Features
+from mmx.modalities import Batch, Features, StepRows
 
 Need = Literal["weights", "model", "source_rows", "classes"]
 Keep = Callable[[str, int, Callable[[], list[Tensor]]], list[Tensor]]
@@ -112,6 +112,16 @@ class Penalty(nn.Module, ABC):
     def forward(self, step: Step) -> Tensor:
         """Return strength · R as a scalar in float32, a mean over the batch."""
 
+    def part(self, step: Step, rows: StepRows) -> Tensor:
+        """Return a batch's part of the penalty of a step that is accumulated over several.
+
+        Args:
+            step: Of the batch.
+            rows: All rows of the step.
+        """
+        said: Tensor = self(step)
+        return said * (len(step.batch) / len(rows))
+
 
 class Regularizer(ABC):
     """Base of all regularisers; keyword-only, plain, annotated constructor arguments.
@@ -124,12 +134,15 @@ class Regularizer(ABC):
         weight_decay: False where it takes the place of weight decay.
         reads_outputs: Whether it holds a batch's outputs against its labels: it then has no
             meaning where rows are mixed with rows of other classes.
+        compares_rows: Whether it holds the rows of a batch against each other, or their statistics
+            against others: then the steps of several small batches are not those of a large one.
         watches: Whether it looks at modules inside the encoders: compiled ones show none.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset()
     weight_decay: ClassVar[bool] = True
     reads_outputs: ClassVar[bool] = False
+    compares_rows: ClassVar[bool] = False
     watches: ClassVar[bool] = False
 
     def check(self, model: nn.Module, shared: frozenset[str]) -> None:  # noqa: B027 most ask for nothing

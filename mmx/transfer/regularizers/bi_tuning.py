@@ -52,6 +52,7 @@ class BiTuning(Regularizer):
     """
 
     needs = frozenset({"weights", "classes"})
+    compares_rows = True
     reads_outputs = True
 
     def __init__(

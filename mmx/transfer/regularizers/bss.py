@@ -36,6 +36,7 @@ class Bss(Regularizer):
     """
 
     needs = frozenset({"weights"})
+    compares_rows = True
 
     def __init__(self, *, strength: Strength = 0.001, k: Annotated[int, Field(ge=1)] = 1) -> None:
         self.strength = strength

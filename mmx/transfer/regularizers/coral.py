@@ -28,6 +28,7 @@ class Coral(Regularizer):
     """
 
     needs = frozenset({"source_rows"})
+    compares_rows = True
 
     def __init__(self, *, strength: Strength = 1.0) -> None:
         self.strength = strength

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmx.modalities import Batch, Features
+from mmx.modalities import Batch, Features, StepRows
 from mmx.transfer.regularizers.base import Given, Penalty, Reference, Step
 from mmx.transfer.regularizers.features import compared, full, full_precision, hold, nothing
 
@@ -50,6 +50,14 @@ class DecisionPenalty(Penalty):
         recorded = self.record(step.batch, rows, present)
         with full_precision(step):
             return self.strength * self.loss(full(outputs), recorded)
+
+    def part(self, step: Step, rows: StepRows) -> Tensor:
+        """Return a batch's part of the mean over the step's rows; see Penalty."""
+        if not rows.present:
+            return super().part(step, rows)
+        everyone = torch.stack([rows.present[name] for name in self.modalities]).any(0).sum()
+        said: Tensor = self(step)
+        return said * (len(readable_rows(step.batch, self.modalities)) / everyone.clamp(min=1))
 
     @abstractmethod
     def decide(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from typing import Annotated
 
@@ -10,6 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from mmx.errors import TransferError
+from mmx.modalities import StepRows
 from mmx.transfer.regularizers.base import Given, Penalty, Reference, Regularizer, Step
 from mmx.transfer.regularizers.channel_weights import channel_weights
 from mmx.transfer.regularizers.features import (
@@ -18,6 +20,7 @@ from mmx.transfer.regularizers.features import (
     full,
     full_precision,
     hold,
+    nothing,
     rows_with,
     weighted_mean,
 )
@@ -118,7 +121,21 @@ class DeltaPenalty(Penalty):
 
     def forward(self, step: Step) -> Tensor:
         """Return the penalty; see :class:`~mmx.transfer.regularizers.base.Penalty`."""
-        batch, terms = step.batch, []
+        return weighted_mean(self.strength, [term for _, term in self._terms(step)], step)
+
+    def part(self, step: Step, rows: StepRows) -> Tensor:
+        """Return a batch's part, of each modality's mean over the step's rows; see Penalty."""
+        if not rows.present:
+            return super().part(step, rows)
+        here, terms = step.batch.present, nothing(step)
+        for name, term in self._terms(step):
+            terms = terms + term * (here[name].sum() / rows.present[name].sum())
+        read = [rows.present[name].any() for name in self.catchers if name in step.batch.inputs]
+        return self.strength * terms / torch.stack(read).sum().clamp(min=1) if read else terms
+
+    def _terms(self, step: Step) -> Iterator[tuple[str, Tensor]]:
+        """Yield each modality that any row of the batch has, and its mean over those rows."""
+        batch = step.batch
         for name, catcher in self.catchers.items():
             maps = catcher.take()
             if name not in batch.inputs:
@@ -130,15 +147,11 @@ class DeltaPenalty(Penalty):
             maps0 = maps_of(self.reference.encoder(name), x, lengths)
             _check(name, maps, maps0)
             with full_precision(step):
-                terms.append(
-                    torch.stack(
-                        [
-                            map_distance(*pair, self.get_buffer(f"{name}_{index}"))
-                            for index, pair in enumerate(zip(maps, maps0, strict=True))
-                        ]
-                    ).sum()
-                )
-        return weighted_mean(self.strength, terms, step)
+                found = [
+                    map_distance(*pair, self.get_buffer(f"{name}_{index}"))
+                    for index, pair in enumerate(zip(maps, maps0, strict=True))
+                ]
+                yield name, torch.stack(found).sum()
 
 
 def map_distance(new: Map, old: Map, weight: Tensor) -> Tensor:

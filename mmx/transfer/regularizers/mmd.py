@@ -41,6 +41,7 @@ class Mmd(Regularizer):
     """
 
     needs = frozenset({"source_rows"})
+    compares_rows = True
 
     def __init__(self, *, strength: Strength = 1.0) -> None:
         self.strength = strength

@@ -39,6 +39,7 @@ class Rkd(Regularizer):
     """
 
     needs = frozenset({"model"})
+    compares_rows = True
 
     def __init__(
         self, *, strength: Strength = 1.0, distance: Strength = 25.0, angle: Strength = 50.0

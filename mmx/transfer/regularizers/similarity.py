@@ -30,6 +30,7 @@ class Similarity(Regularizer):
     """
 
     needs = frozenset({"model"})
+    compares_rows = True
 
     def __init__(self, *, strength: Strength = 23.0) -> None:
         self.strength = strength

@@ -1,0 +1,56 @@
+"""Accumulated steps beside the larger batch that they stand for: what cannot be the same."""
+
+from __future__ import annotations
+
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from mmx.experiment import Experiment
+from mmx.model import MultimodalModel, set_training_mode
+from mmx.transfer import Start
+
+
+def differences(
+    experiment: Experiment, model: MultimodalModel, start: Start, rows: int
+) -> tuple[str, ...]:
+    """Return a note of what sees a batch and not the step; none where a step is one batch.
+
+    Losses that are means over rows are the same to rounding. What compares rows with each
+    other, or takes statistics of them, sees fewer of them.
+
+    Args:
+        experiment: Its trainer, objectives, regulariser and balance.
+        model: The target's.
+        start: What of it stays as it is.
+        rows: Training rows of the target.
+    """
+    size, accumulate = experiment.trainer.batch_size, experiment.trainer.accumulate
+    if accumulate == 1 or rows <= size:
+        return ()
+    seeing = [
+        f"the {role}'s objective"
+        for role, each in experiment.roles.items()
+        if each.objective.compares_rows
+    ]
+    if experiment.regularizer is not None and experiment.regularizer.compares_rows:
+        seeing.append("the regularizer")
+    if experiment.balance is not None and experiment.balance.compares_rows:
+        seeing.append("the balance")
+    if _normalizes_by_batch(model, start):
+        seeing.append("batch normalisation")
+    if not seeing:
+        return ()
+    verb = "looks" if len(seeing) == 1 else "look"
+    return (
+        f"trainer.accumulate={accumulate}: a step is not quite that of one batch of "
+        f"{size * accumulate} rows: {' and '.join(seeing)} {verb} at {size} rows at a time",
+    )
+
+
+def _normalizes_by_batch(model: MultimodalModel, start: Start) -> bool:
+    """Return whether any batch norm takes the statistics of a batch in training."""
+    modes = [(part, part.training) for part in model.modules()]
+    set_training_mode(model, start.frozen, start.still)
+    found = any(isinstance(part, _BatchNorm) and part.training for part in model.modules())
+    for part, mode in modes:
+        part.training = mode
+    return found
