@@ -72,11 +72,8 @@ def _of_summary(summary: dict[str, Any]) -> dict[str, Any]:
 
 
 def _of_config(directory: RunDirectory) -> dict[str, Any]:
-    """Return what a run was to be; nothing where its config cannot be read."""
-    try:
-        config = directory.config()
-    except RunError:
-        config = {}
+    """Return what a run was to be."""
+    config = directory.config()
     parts = ("source", "target", "transfer", "regularizer", "fusion")
     found = {part: _name(config.get(part)) for part in parts}
     return {**found, "source": found["source"] or ("none" if config else None)}

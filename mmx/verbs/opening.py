@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import shlex
 from collections.abc import Collection, Mapping, Sequence
@@ -10,7 +11,7 @@ from typing import Any
 
 from mmx.config import compose
 from mmx.config.sweep_values import sweep_without_flag
-from mmx.errors import ConfigError, Problem, UsageError, closest
+from mmx.errors import ConfigError, Problem, UsageError
 from mmx.experiment.opener import is_openers, of_opener, too_many_threads
 from mmx.runs.directory import RunDirectory
 from mmx.terminal import Console
@@ -19,6 +20,9 @@ from mmx.training.precision import choose_device
 NOTHING_IS_MADE = ("output_dir", "cache", "cache_gb")
 """Keys that eval and predict do not read: they fill no cache, and make no run."""
 EXAMPLES = ("data_dir", "target.path", "target.root", "source.path", "source.root", "device")
+
+SLIP = 0.85
+"""How alike two keys are of which one is a slip of the hand."""
 
 
 def key_of(word: str) -> str:
@@ -65,10 +69,10 @@ def _not_openers(word: str, key: str, verb: str, run: Path, unread: Collection[s
         reason, tip = f"mmx {verb} makes no run and fills no cache", f"mmx {verb} {path}"
     else:
         reason = f"mmx {verb} changes where a run's data is and what it is computed on, not the run"
-        near = closest(key, [name for name in EXAMPLES if name not in unread])
-        value = word.partition("=")[2]
-        typed = f"mmx {verb} {path} {near}={value}" if near and "." in key else None
-        tip = typed or f"mmx reproduce {path} {shlex.quote(word)}"
+        near = difflib.get_close_matches(key, EXAMPLES, n=1, cutoff=SLIP)
+        meant = shlex.quote(f"{near[0]}={word.partition('=')[2]}") if near else ""
+        tip = f"mmx {verb} {path} {meant}" if near else ""
+        tip = tip or f"mmx reproduce {path} {shlex.quote(word)}"
     return UsageError(f"{word}: {reason}", tip=tip)
 
 

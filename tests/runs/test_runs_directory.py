@@ -69,6 +69,24 @@ def test_two_in_the_same_second_differ(tmp_path: Path) -> None:
     assert len({create(tmp_path).path for _ in range(20)}) == 20
 
 
+@pytest.mark.parametrize(
+    ("label", "shown"),
+    [
+        ("../../outside/x-concat", "outside-x-concat"),
+        ("/etc/x", "etc-x"),
+        ("..", "run"),
+        ("a b\n\x1b[2Jc", "a-b-2Jc"),
+        ("größe-日本", "größe-日本"),
+        ("日" * 300, "日" * 66),
+    ],
+)
+def test_a_label_is_the_name_of_one_folder(tmp_path: Path, label: str, shown: str) -> None:
+    run = create(tmp_path / "runs", label=label)
+    assert run.path.parent == tmp_path / "runs"
+    assert run.path.name.split("_", 1)[1].rsplit("_", 1)[0] == shown
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+
+
 @pytest.mark.parametrize("there", ["file in it", "is a file"])
 def test_a_directory_is_never_reused(tmp_path: Path, there: str) -> None:
     path = tmp_path / "mine"
