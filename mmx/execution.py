@@ -18,9 +18,10 @@ import yaml
 from mmx import stages
 from mmx.errors import Interrupted, MmxError
 from mmx.experiment import Experiment
-from mmx.runs import ending, index, report
+from mmx.runs import ending, index, recorded, report
 from mmx.runs.directory import RunDirectory
 from mmx.runs.manifest import code_patch, environment, surroundings
+from mmx.runs.metrics_log import MetricsLog
 from mmx.training.events import Event, Listener, stop_on_signals
 
 Say = Callable[[str], None]
@@ -82,16 +83,19 @@ def execute(
         listen: Hears what goes on.
         cached: Whether the artifact cache may be used.
     """
+    recorded.check_all(directory.path, checkpoints=False)
     directory.acquire()
     ending.remove_half_written(directory.path)  # by a process that was killed
     log = _run_log(directory)
     try:
+        recorded.go_on(directory.path)
         directory.set_status("running")
         with stop_on_signals() as stop:
             keep = _keep(directory, listen, log)
             summary = stages.run(experiment, directory, keep, stop, cached=cached)
         directory.write_json("summary.json", {"run": directory.path.name, **summary})
         report.write(directory)
+        recorded.finish(directory.path)
         directory.set_status("done")
         with contextlib.suppress(OSError):  # what is not in the index is read from its directory
             index.add(directory)
@@ -153,28 +157,20 @@ def _close(log: logging.Logger) -> None:
 def _keep(directory: RunDirectory, listen: Listener, log: logging.Logger) -> Listener:
     """Return a listener that writes down what counts, and passes everything on."""
     began = time.perf_counter()
-    forgotten = False
+    metrics = MetricsLog(directory)
     unheard: list[Event] = []
 
     def keep(event: Event) -> None:
-        nonlocal forgotten
         with contextlib.suppress(OSError):  # a sign of life that cannot be given ends nothing
             directory.beat()
         if event.kind in ("epoch", "vitals"):
-            if not forgotten:
-                _forget_what_comes_again(directory, event)
-                forgotten = True
-            for name, value in event.values.items():
-                split, _, metric = name.partition(".")
-                directory.append_metric(
-                    stage=event.stage,
-                    epoch=event.epoch,
-                    step=event.step,
-                    split=split,
-                    name=metric,
-                    value=value,
-                    seconds=round(time.perf_counter() - began, 3),
-                )
+            seconds = round(time.perf_counter() - began, 3)
+            named = [(*name.partition("."), value) for name, value in event.values.items()]
+            lines = [
+                {"step": event.step, "split": split, "name": name, "value": value}
+                for split, _, name, value in named
+            ]
+            metrics.add(event.stage, event.epoch, [{**each, "seconds": seconds} for each in lines])
             log.info("%s epoch %d %s", event.stage, event.epoch, json.dumps(event.values))
         elif event.text:
             log.info("%s %s", event.stage, event.text)
@@ -185,11 +181,3 @@ def _keep(directory: RunDirectory, listen: Listener, log: logging.Logger) -> Lis
                 unheard.append(event)
 
     return keep
-
-
-def _forget_what_comes_again(directory: RunDirectory, event: Event) -> None:
-    """Drop the lines of this epoch and later ones that a killed run had written."""
-    stages_done = [path.parent.name for path in directory.path.glob("checkpoints/*/best.*")]
-    directory.forget_metrics(
-        {**dict.fromkeys(stages_done, sys.maxsize), event.stage: event.epoch - 1}
-    )

@@ -100,7 +100,12 @@ def special(mode: int) -> str | None:
 
 def write_json(path: Path, data: Any) -> None:
     """Write data as JSON that people can read."""
-    write_text(path, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+    write_text(path, as_json(data))
+
+
+def as_json(data: Any) -> str:
+    """Return data as JSON that people can read."""
+    return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
 
 
 def read_json(path: Path) -> dict[str, Any]:

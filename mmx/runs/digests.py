@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -37,6 +38,18 @@ def sealed_text(data: Mapping[str, Any], *, ascii_only: bool = False) -> str:
     rest = {key: value for key, value in data.items() if key != SEAL}
     text = json.dumps({**rest, SEAL: _BLANK}, indent=2, ensure_ascii=ascii_only) + "\n"
     return _with_seal(text, _BLANK, digest(text.encode()))
+
+
+def for_sealed_text(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what :func:`~mmx.runs.atomic.as_json` makes a sealed text of."""
+    found: dict[str, Any] = json.loads(sealed_text(data))
+    return found
+
+
+def looks_sealed(data: Mapping[str, Any]) -> bool:
+    """Return whether JSON that was read holds a digest, be it under a name that was damaged."""
+    texts = [value for value in data.values() if isinstance(value, str)]
+    return SEAL in data or any(re.fullmatch(r"[0-9a-f]{32}", text) for text in texts)
 
 
 def intact(text: str, data: Mapping[str, Any]) -> bool:

@@ -12,6 +12,7 @@
   transfer.json    every tensor: copied, adapted, frozen, fresh, beside; classes
   checkpoints/<stage>/best.safetensors; last.safetensors, events.jsonl (while the stage trains)
   report.html
+  digests.json     the digest of each file, by which damage is seen
 """
 
 from __future__ import annotations
@@ -33,8 +34,9 @@ from pydantic import BaseModel
 
 from mmx import untrusted
 from mmx.errors import NoRunError, RunError, UnreadableFileError
-from mmx.runs import records
-from mmx.runs.atomic import append_text, make_folder, write_json, write_text
+from mmx.runs import recorded, records
+from mmx.runs.atomic import append_text, as_json, make_folder, write_json, write_text
+from mmx.runs.digests import for_sealed_text, sealed_text
 from mmx.runs.plain_files import require_plain_files
 
 HEARTBEAT_SECONDS = 5.0
@@ -93,14 +95,20 @@ class RunDirectory:
         make_folder(path.parent)
         new = path.with_name(f".new-{secrets.token_hex(4)}")
         make_folder(new)
-        for relative, text in files.items():
-            (new / relative).parent.mkdir(parents=True, exist_ok=True)
-            (new / relative).write_text(text, encoding="utf-8")
-        write_text(new / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
-        write_json(new / "manifest.json", {**manifest, "fingerprint": fingerprint})
-        write_json(new / "status.json", {"status": "pending", "since": _now()})
-        (new / "metrics.jsonl").touch()
-        new.rename(path)
+        try:
+            for relative, text in files.items():
+                (new / relative).parent.mkdir(parents=True, exist_ok=True)
+                (new / relative).write_text(text, encoding="utf-8")
+            write_text(new / "config.yaml", _as_yaml(config))
+            marked = {**manifest, "fingerprint": fingerprint, recorded.MARK: recorded.FILE}
+            write_json(new / "manifest.json", marked)
+            write_text(new / "status.json", sealed_text({"status": "pending", "since": _now()}))
+            (new / "metrics.jsonl").touch()
+            recorded.begin(new)
+            new.rename(path)
+        except BaseException:  # a disk that is full
+            shutil.rmtree(new, ignore_errors=True)
+            raise
         return cls(path)
 
     @classmethod
@@ -137,6 +145,7 @@ class RunDirectory:
     def _read(self, name: str, record: type[BaseModel], limit: int) -> dict[str, Any]:
         """Return one of the JSON files, held against its record; empty where it is absent."""
         path = self.path / name
+        recorded.check(self.path, [name])
         try:
             found: dict[str, Any] = untrusted.read_json(path, dict, limit=limit)
         except UnreadableFileError as error:
@@ -145,16 +154,33 @@ class RunDirectory:
             raise RunError(error.message, tip=error.tip) from error
         return records.checked(found, record, path)
 
+    def require_undamaged(self, *, checkpoints: bool = False) -> None:
+        """Hold every file of the run against the digest that was recorded of it.
+
+        Args:
+            checkpoints: Whether those too, which are checked whenever they are read.
+
+        Raises:
+            DamagedFileError: One is not what mmx wrote.
+        """
+        self.status()
+        recorded.check_all(self.path, checkpoints=checkpoints)
+
     def config(self) -> dict[str, Any]:
-        """Return the resolved config."""
+        """Return the resolved config.
+
+        Raises:
+            RunError: It cannot be read, or is not what mmx wrote.
+        """
+        recorded.check(self.path, ["config.yaml"])
         return read_config(self.path / "config.yaml")
 
     def settle(self, config: dict[str, Any]) -> None:
         """Replace the config by the one that a search has chosen; the given one stays beside it."""
         path, given = self.path / "config.yaml", self.path / "config.auto.yaml"
         if not given.exists():
-            write_text(given, path.read_text(encoding="utf-8"))
-        write_text(path, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+            recorded.replace(self.path, given.name, path.read_text(encoding="utf-8"))
+        recorded.replace(self.path, path.name, _as_yaml(config))
 
     def manifest(self) -> dict[str, Any]:
         """Return the manifest; empty where there is none.
@@ -169,7 +195,7 @@ class RunDirectory:
         manifest = self.manifest()
         for key, value in entries.items():
             manifest[key] = {**manifest.get(key, {}), **value}
-        write_json(self.path / "manifest.json", manifest)
+        recorded.replace(self.path, "manifest.json", as_json(manifest))
 
     def status(self) -> dict[str, Any]:
         """Return the status; a run whose process is gone reads as ``killed``.
@@ -177,7 +203,13 @@ class RunDirectory:
         Raises:
             RunError: It cannot be read, or is not what mmx wrote.
         """
-        status = self._read("status.json", records.Status, untrusted.LIMIT)
+        path = self.path / "status.json"
+        try:
+            status = records.checked(recorded.read_status(self.path), records.Status, path)
+        except UnreadableFileError as error:
+            if error.missing:
+                return {}
+            raise RunError(error.message, tip=error.tip) from error
         if status.get("status") == "running" and not self._alive(status):
             return {**status, "status": "killed"}
         return status
@@ -195,23 +227,14 @@ class RunDirectory:
 
     def set_status(self, status: str, **facts: Any) -> None:
         """Write the status."""
-        write_json(
-            self.path / "status.json",
-            {
-                "status": status,
-                "since": _now(),
-                "pid": os.getpid(),
-                "host": socket.gethostname(),
-                "heartbeat": _now(),
-                **facts,
-            },
-        )
+        own = {"pid": os.getpid(), "host": socket.gethostname(), "heartbeat": _now()}
+        self.write_json("status.json", {"status": status, "since": _now(), **own, **facts})
         self._beat = time.monotonic()
 
     def beat(self) -> None:
         """Write a heartbeat, at most every few seconds."""
         if time.monotonic() - self._beat >= HEARTBEAT_SECONDS:
-            write_json(self.path / "status.json", {**self.status(), "heartbeat": _now()})
+            self.write_json("status.json", {**self.status(), "heartbeat": _now()})
             self._beat = time.monotonic()
 
     def acquire(self) -> None:
@@ -241,8 +264,8 @@ class RunDirectory:
         return self.path / "checkpoints" / stage / "last.safetensors"
 
     def write_json(self, name: str, data: Any) -> None:
-        """Write one of the run's JSON files."""
-        write_json(self.path / name, data)
+        """Write one of the run's JSON files; the status holds its own digest."""
+        write_json(self.path / name, for_sealed_text(data) if name == recorded.STATUS else data)
 
     def summary(self) -> dict[str, Any]:
         """Return the summary; empty before the run is done.
@@ -271,6 +294,7 @@ class RunDirectory:
             RunError: Another line is not what mmx wrote.
         """
         path = self.path / "metrics.jsonl"
+        recorded.check(self.path, [path.name])
         try:
             lines = untrusted.read_text(path, limit=SUMMARY_LIMIT).splitlines()
         except UnreadableFileError as error:
@@ -339,6 +363,11 @@ def _as_name(label: str) -> str:
     """Return a label as part of the name of one folder: a task may be called ``../x``."""
     name = re.sub(r"[^\w.+-]+", "-", label).strip(".-") or "run"
     return name.encode()[:LABEL_BYTES].decode(errors="ignore")
+
+
+def _as_yaml(config: dict[str, Any]) -> str:
+    text: str = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+    return text
 
 
 def _now() -> str:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import re
 import shlex
 from pathlib import Path
 
-from mmx.errors import RunError
+from mmx.errors import MmxError, RunError
+from mmx.runs import recorded
+from mmx.runs.digests import sealed_text
 from mmx.runs.directory import RunDirectory
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -49,6 +50,8 @@ def end(directory: RunDirectory, status: str, *, trace: str | None = None, **fac
         short = {name: v[:_SHORT] if isinstance(v, str) else v for name, v in facts.items()}
         with contextlib.suppress(OSError, RunError):
             _write_in_place(directory, {"status": status, **short})
+    with contextlib.suppress(OSError, MmxError):
+        recorded.stop(directory.path)
     if trace is not None:
         path = directory.path / "traceback.txt"
         try:
@@ -60,7 +63,7 @@ def end(directory: RunDirectory, status: str, *, trace: str | None = None, **fac
 
 def _write_in_place(directory: RunDirectory, facts: dict[str, object]) -> None:
     """Write over a status in the room that it takes already; else it would say ``running``."""
-    text = json.dumps({**directory.status(), **facts}, ensure_ascii=False) + "\n"
+    text = sealed_text({**directory.status(), **facts})
     with (directory.path / "status.json").open("r+b") as file:
         file.write(text.encode())
         file.truncate()

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 
 import torch
 
-from mmx.errors import RunError
 from mmx.evaluation.scores import Scores
+from mmx.runs import recorded
 from mmx.runs.directory import RunDirectory
 from mmx.training import checkpoint
 
@@ -34,14 +34,16 @@ def write(directory: RunDirectory, target: Scores, controls: Mapping[str, Scores
 
 
 def read(directory: RunDirectory) -> tuple[Scores, dict[str, Scores]] | None:
-    """Return the scores of the target and of its controls by name; None where there are none."""
+    """Return the scores of the target and of its controls by name; None where there are none.
+
+    Raises:
+        DamagedFileError: They are not what mmx wrote.
+    """
     path = directory.path / FILE
+    recorded.check(directory.path, [FILE])
     if not path.is_file():
         return None
-    try:
-        tensors, facts = checkpoint.read(path)
-    except RunError:  # damaged: the summary's numbers are left
-        return None
+    tensors, facts = checkpoint.read(path)
     rows, metric = tensors["rows"].numpy(), str(facts["metric"])
     controls = checkpoint.within(_CONTROL, tensors)
     return (

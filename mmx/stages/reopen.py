@@ -13,6 +13,7 @@ from mmx.errors import DamagedFileError, RunError
 from mmx.experiment import Experiment
 from mmx.modalities import spec_from_json
 from mmx.model import MultimodalModel
+from mmx.runs import recorded
 from mmx.runs.directory import RunDirectory
 from mmx.stages.build import make_model
 from mmx.stages.context import Specs
@@ -73,8 +74,10 @@ def read_intact(directory: RunDirectory, stage: str) -> tuple[dict[str, Tensor],
     Raises:
         RunError: They are damaged, or not there; says what to type.
     """
+    path = directory.stage_file(stage)
     try:
-        return checkpoint.read(directory.stage_file(stage))
+        recorded.check(directory.path, [path.relative_to(directory.path).as_posix()])
+        return checkpoint.read(path)
     except DamagedFileError as error:
         raise _again(directory, error) from error
 

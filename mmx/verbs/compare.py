@@ -33,6 +33,7 @@ def main(arguments: Sequence[str]) -> int:
     given = parser.parse_args(arguments)
     before, after = RunDirectory.open(given.before), RunDirectory.open(given.after)
     for run in (before, after):
+        run.require_undamaged()
         if not run.summary():
             raise RunError(
                 f"{run.path} is not done: it has no numbers", tip=f"mmx resume {run.path}"

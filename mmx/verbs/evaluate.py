@@ -47,6 +47,7 @@ def main(arguments: Sequence[str]) -> int:
     suites = evaluate_suites.read(suites, str(given.run))
     typed = read_typed(moved, "eval", given.run, NOTHING_IS_MADE)
     directory = RunDirectory.open(given.run)
+    directory.require_undamaged()
     directory.require_plain_files()
     console = Console(stderr=True)
     config = open_config(directory, directory.config(), typed, device=given.device)

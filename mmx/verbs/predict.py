@@ -72,6 +72,7 @@ def main(arguments: Sequence[str]) -> int:
     given = _parser().parse_args(arguments)
     data, typed = _words(given.words, given.run)
     directory = RunDirectory.open(given.run)
+    directory.require_undamaged()
     directory.require_plain_files()
     config = open_config(directory, directory.config(), typed, device=given.device)
     experiment = assemble(config, allowed_packages(given.allow))

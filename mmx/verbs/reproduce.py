@@ -17,7 +17,7 @@ from mmx import execution
 from mmx.config import check, compose
 from mmx.config.compose import Composed
 from mmx.config.sweep_values import sweep_without_flag
-from mmx.errors import ConfigError, Problem, RunError
+from mmx.errors import ConfigError, DamagedFileError, Problem, RunError
 from mmx.experiment import assemble
 from mmx.experiment.fingerprint import HOW_NOT_WHAT, WHERE_NOT_WHAT
 from mmx.experiment.opener import is_openers
@@ -51,6 +51,7 @@ def main(arguments: Sequence[str]) -> int:
     manifest = parent.manifest() if parent else {}
     if parent is not None:
         parent.summary()  # what cannot be compared is said before hours of training
+        _say_damage(parent)
     composed = Composed(saved, saved, manifest.get("choices", {}), ())
     own = [word for word in given.changes if is_openers(key_of(word))]
     changes = [word for word in given.changes if word not in own]
@@ -80,6 +81,14 @@ def main(arguments: Sequence[str]) -> int:
         found = say(Console(stderr=True), parent, directory)
         return 1 if found.drifted and not changes else 0
     return code
+
+
+def _say_damage(parent: RunDirectory) -> None:
+    """Say that a file is damaged which a new run does not need."""
+    try:
+        parent.require_undamaged(checkpoints=True)
+    except DamagedFileError as error:
+        Console(stderr=True).print(f"note: {error.message}", highlight=False, soft_wrap=True)
 
 
 def _changed(

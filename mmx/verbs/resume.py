@@ -32,6 +32,7 @@ def main(arguments: Sequence[str]) -> int:
     typed = read_typed(given.settings, "resume", given.run, ["output_dir"])
     directory = RunDirectory.open(given.run)
     console = Console(stderr=True)
+    directory.require_undamaged(checkpoints=directory.status().get("status") == "done")
     if directory.status().get("status") == "done":
         console.print("this run is done: nothing is left to resume", highlight=False)
         answer.show(console, directory.finished_summary())

@@ -38,13 +38,15 @@ def test_a_new_directory_has_all_of_its_first_files(tmp_path: Path) -> None:
         ".hydra",
         ".hydra/overrides.yaml",
         "config.yaml",
+        "digests.json",
         "env.txt",
         "manifest.json",
         "metrics.jsonl",
         "status.json",
     ]
     assert run.config() == {"seed": 0, "name": "é"}
-    assert run.manifest() == {"seed": 0, "data": {}, "fingerprint": "0123456789abcdef"}
+    known = {"seed": 0, "data": {}, "fingerprint": "0123456789abcdef"}
+    assert run.manifest() == {**known, "digests": "digests.json"}
     assert run.status()["status"] == "pending"
     assert run.metrics() == []
     assert run.summary() == {}

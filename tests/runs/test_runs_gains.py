@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pytest
 from rich.console import Console
 
+from mmx.errors import DamagedFileError
 from mmx.evaluation.faster import Faster
 from mmx.evaluation.paired import over_samples, over_seeds, simultaneous
 from mmx.evaluation.scores import Scores
@@ -77,7 +78,8 @@ def test_scores_come_back_as_they_were_written(tmp_path: Path) -> None:
     assert np.array_equal(found[1]["scratch"].statistics[:, 0], two)
     assert np.array_equal(found[1]["scratch"].rows, np.arange(SAMPLES))
     (directory.path / scores.FILE).write_bytes(b"damaged")
-    assert scores.read(directory) is None
+    with pytest.raises(DamagedFileError):
+        scores.read(directory)
     (directory.path / scores.FILE).unlink()
     assert scores.read(directory) is None
 
