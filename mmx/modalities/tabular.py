@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,12 @@ from mmx.modalities.base import Column, Modality, Rows, Spec, Stored, as_rows
 from mmx.quoting import type_override
 
 Cell = float | str | None
+
+WHOLE = re.compile(r"[+-]?[0-9]+\.0+")
+MIDNIGHT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[ T]00:00(:00(\.0+)?)?")
+COMMA = re.compile(
+    r"[+-]?([0-9]+|[0-9]{1,3}([. ][0-9]{3})+),[0-9]+|[+-]?[0-9]{1,3}(,[0-9]{3})+(\.[0-9]+)?"
+)
 
 
 @dataclass(frozen=True)
@@ -101,10 +108,14 @@ class Tabular(Modality[TabularColumn, TabularSpec]):
         """Return kinds and statistics of the rows.
 
         Raises:
-            DataError: A name in ``categorical`` is not a column.
+            DataError: A name in ``categorical`` is not a column, or a column holds numbers with
+                a comma.
         """
         rows = as_rows(rows)
         numeric, categorical = self._kinds(column, rows)
+        for name in categorical:
+            if name not in self.categorical:
+                _refuse_commas(name, column.columns[name], rows)
         statistics = [_mean_and_std(column.columns[name], rows) for name in numeric]
         return TabularSpec(
             numeric=numeric,
@@ -118,9 +129,16 @@ class Tabular(Modality[TabularColumn, TabularSpec]):
         """Return ``(B, D)`` float32, as laid out by the spec.
 
         Raises:
-            DataError: A cell is a word where the training rows hold numbers.
+            DataError: A cell is a word where the training rows hold numbers, or there is no
+                such column.
         """
         rows = as_rows(rows)
+        for name in (*spec.numeric, *spec.categorical):
+            if name not in column.columns:
+                raise DataError(
+                    f"the training rows have a column '{name}', these have "
+                    f"{', '.join(column.columns)}"
+                )
         values = np.zeros((len(rows), spec.width), dtype=np.float32)
         start = 0
         for name, mean, std in zip(spec.numeric, spec.means, spec.stds, strict=True):
@@ -131,8 +149,11 @@ class Tabular(Modality[TabularColumn, TabularSpec]):
             start += 2
         for name, words in zip(spec.categorical, spec.categories, strict=True):
             code = {word: i for i, word in enumerate(words)}
-            cells = column.columns[name]
-            codes = np.array([code.get(_word(cells[row]), len(words)) for row in rows], np.int64)
+            alike = {spelling(word): i for word, i in reversed(code.items())}
+            cells = [_word(column.columns[name][row]) for row in rows]
+            codes = np.array(
+                [code.get(cell, alike.get(spelling(cell), len(words))) for cell in cells], np.int64
+            )
             values[np.arange(len(rows)), start + codes] = 1
             start += len(words) + 1
         values[~column.present[rows]] = 0
@@ -196,6 +217,33 @@ class Tabular(Modality[TabularColumn, TabularSpec]):
         counts = Counter(_word(cells[row]) for row in rows if cells[row] is not None)
         kept = sorted(counts, key=lambda word: (-counts[word], word))[: self.max_categories]
         return tuple(sorted(kept))
+
+
+def spelling(word: str) -> str:
+    """Return one spelling of what CSV, JSON and Parquet write differently.
+
+    ``True`` is ``true``, ``1.0`` is ``1``, and midnight is its date.
+    """
+    if word.lower() in ("true", "false"):
+        return word.lower()
+    if WHOLE.fullmatch(word):
+        return word.partition(".")[0]
+    if MIDNIGHT.fullmatch(word):
+        return word[:10]
+    return word
+
+
+def _refuse_commas(name: str, cells: Sequence[Cell], rows: Rows) -> None:
+    """Refuse a column of which most cells are numbers with a comma, in decimals or thousands."""
+    there = [(int(row), str(cell)) for row in rows if (cell := cells[row]) is not None]
+    commas = [(row, cell) for row, cell in there if COMMA.fullmatch(cell.strip())]
+    if 2 * len(commas) > len(there):
+        row, cell = commas[0]
+        raise DataError(
+            f"row {row + 1}: column '{name}' holds {cell!r}: numbers with a comma are not read",
+            tip="write them with a point, or take them as words: "
+            + type_override("target.tabular.categorical", [name]),
+        )
 
 
 def _is_missing(cell: Cell) -> bool:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mmx.errors import DataError
+from mmx.modalities.tabular import spelling
 from mmx.tasks.splits import RowNumbers
 
 LOST = 1e-7
@@ -145,12 +146,13 @@ def flags(columns: dict[str, list[str | None]]) -> Values:
     values = np.zeros((len(columns[names[0]]), len(names)), dtype=np.float32)
     for index, (name, cells) in enumerate(columns.items()):
         for row, cell in enumerate(cells):
-            if cell is not None and cell.lower() not in YES_NO:
+            plain = "0" if cell is None else spelling(cell.strip().lower())
+            if plain not in YES_NO:
                 raise DataError(
                     f"row {row + 1}: label '{name}' is '{cell}'; "
                     f"accepted in a column that is one label: {', '.join(YES_NO)}"
                 )
-            values[row, index] = 0 if cell is None else YES_NO[cell.lower()]
+            values[row, index] = YES_NO[plain]
     return values, names
 
 

@@ -11,15 +11,15 @@ import numpy as np
 
 from mmx.errors import DataError, closest
 from mmx.modalities import Column, Modality
-from mmx.modalities.audio import Audio, AudioColumn
-from mmx.modalities.image import Image, ImageColumn
-from mmx.modalities.tabular import Tabular, TabularColumn
-from mmx.modalities.text import TextColumn
-from mmx.tasks import labels
+from mmx.modalities.audio import Audio
+from mmx.modalities.image import Image
+from mmx.modalities.tabular import Tabular
+from mmx.tasks import label_sets, labels
 from mmx.tasks.base import Kind, Samples, Share, Task, cut_test, listed, override
-from mmx.tasks.cells import Cells, as_text, open_table
+from mmx.tasks.cells import Cells, OpenTable, open_table
 from mmx.tasks.split_names import SPLITS, split_of
 from mmx.tasks.splits import RowNumbers
+from mmx.tasks.table_inputs import files_of, media_column, tabular_column, text_column
 
 MODALITIES = ("image", "audio", "text", "tabular")
 
@@ -35,14 +35,16 @@ class Table(Task):
     numbers in messages count from 1, the header not counted.
 
     Args:
-        path: The table: .csv, .tsv, .parquet, .jsonl or .json (one object a line).
+        path: The table: .csv, .tsv, .parquet, .jsonl or .json (one object a line, or a list).
         label: Column to predict; for ``multilabel`` also several columns of 0 and 1.
         columns: Modality (image, audio, text, tabular) to its column. Text may take
-            several, joined by a space; tabular takes any number.
+            several, joined by a space; tabular takes any number, also of lists of numbers.
+            Pictures and sounds are paths, or the bytes of files.
         split: Column that says train, val (or validation, valid, dev) or test. Without
             one, or where no row says so, test and val are cut from the training rows.
         kind: One class a row, several labels a row, or a number.
-        label_separator: Between the labels of one cell, ``multilabel`` only.
+        label_separator: Between the labels of one cell, ``multilabel`` only; a cell may also
+            be a list.
         root: Folder that the paths in the table start from; None for the table's own.
         missing: Cells that count as missing, besides null and NaN.
         unlabelled: What to do with a row without a label.
@@ -120,18 +122,27 @@ class Table(Task):
                 f"{self.name}: there is no table {path}",
                 tip=override("path", str(path.parent / near if near else "<table>")),
             )
-        cells = self._cells(path)
-        missing = frozenset(self.missing)
-        texts = {name: [as_text(one, missing) for one in column] for name, column in cells.items()}
-        root = path.parent if self.root is None else Path(self.root).expanduser()
-        columns, notes = self._columns(texts, root)
+        table = open_table(path)
+        cells = self._cells(table)
+        columns, notes = self._columns(table, cells, path.parent)
+        notes = [*table.notes, *notes]
         if not self.labelled:
             rows = np.arange(len(next(iter(columns.values()))), dtype=np.int64)
             values, classes = self._blank(len(rows))
             return Samples(columns, values, classes, {"test": rows}, tuple(notes))
-        values, classes = self._values(cells, texts)
+        missing = frozenset(self.missing)
+        sets: label_sets.Sets | None = None
+        if self.kind == "multilabel" and isinstance(self.label, str):
+            column = self.label
+            sets, found = label_sets.read_sets(column, cells[column], missing, self.label_separator)
+            notes += found
+            texts: Texts = {column: [None if one is None else "" for one in sets]}
+        else:
+            texts = {name: table.texts(name, cells[name], missing) for name in _names(self.label)}
+        values, classes = self._values(texts) if sets is None else labels.sets(sets)
         rows, dropped = self._labelled_rows(cells, texts)
-        splits = self._splits(texts, rows, values)
+        said = None if self.split is None else table.texts(self.split, cells[self.split], missing)
+        splits = self._splits(said, rows, values)
         return Samples(columns, values, classes, splits, (*notes, *dropped))
 
     def cells_of(self, names: Sequence[str]) -> dict[str, list[str]]:
@@ -141,23 +152,22 @@ class Table(Task):
             DataError: There is no such column.
         """
         path = Path(self.path).expanduser()
-        known, read = open_table(path)
+        table = open_table(path)
+        cells = {}
         for name in names:
-            if name not in known:
-                near = closest(name, known)
+            found = table.find(name)
+            if found is None:
+                near = closest(name, table.names)
                 raise DataError(
-                    f"{path} has no column '{name}'; its columns: {listed(known, 40)}",
+                    f"{path} has no column '{name}'; its columns: {listed(table.names, 40)}",
                     tip=f"--keep {shlex.quote(near)}" if near else None,
                 )
-        cells = read(list(dict.fromkeys(names)))
-        return {
-            name: [as_text(cell, frozenset()) or "" for cell in column]
-            for name, column in cells.items()
-        }
+            texts = table.texts(found, table.read(found), frozenset())
+            cells[name] = [text or "" for text in texts]
+        return cells
 
-    def _cells(self, path: Path) -> dict[str, Cells]:
+    def _cells(self, table: OpenTable) -> dict[str, Cells]:
         """Return the columns that the task names."""
-        names, read = open_table(path)
         wanted = [
             (f"columns.{modality}", name)
             for modality, column in self.columns.items()
@@ -166,21 +176,24 @@ class Table(Task):
         if self.labelled:
             wanted += [("label", name) for name in _names(self.label)]
             wanted += [("split", self.split)] if self.split is not None else []
+        cells: dict[str, Cells] = {}
         for option, name in wanted:
-            if name not in names:
-                near = closest(name, names)
+            found = table.find(name)
+            if found is None:
+                near = closest(name, table.names)
                 tip = self._tip(option, name, near)
                 if not self.labelled:  # a trained model reads these columns and no others
                     tip = f"rename '{near}' to '{name}', or " if near else ""
                     tip += f"add a column '{name}'; its cells may be empty"
                 raise DataError(
-                    f"{self.name}: {path} has no column '{name}' ({option}); "
-                    f"its columns: {listed(names, 40)}",
+                    f"{self.name}: {table.path} has no column '{name}' ({option}); "
+                    f"its columns: {listed(table.names, 40)}",
                     tip=tip,
                 )
-        cells = read(list(dict.fromkeys(name for _, name in wanted)))
+            if name not in cells:
+                cells[name] = table.read(found)
         if not len(next(iter(cells.values()))):
-            raise DataError(f"{self.name}: {path} has no rows")
+            raise DataError(f"{self.name}: {table.path} has no rows")
         return cells
 
     def _tip(self, option: str, name: str, near: str | None) -> str:
@@ -193,26 +206,31 @@ class Table(Task):
         columns = {key: _replaced(value, name, near) for key, value in self.columns.items()}
         return override("columns", columns)
 
-    def _columns(self, texts: Texts, root: Path) -> tuple[dict[str, Column], list[str]]:
+    def _columns(
+        self, table: OpenTable, cells: dict[str, Cells], folder: Path
+    ) -> tuple[dict[str, Column], list[str]]:
         """Return a column for each modality, and notes of files that do not exist."""
         columns: dict[str, Column] = {}
         notes = []
+        missing = frozenset(self.missing)
+        root = folder if self.root is None else Path(self.root).expanduser()
         for modality, option in self.columns.items():
             names = _names(option)
-            parts = [texts[name] for name in names]
             if modality in ("image", "audio"):
-                files, lost = self._files(modality, parts[0], root)
-                columns[modality] = (
-                    ImageColumn(files) if modality == "image" else AudioColumn(files)
-                )
-                columns[modality].lost = lost
+                files, lost = files_of(table, names[0], cells[names[0]], missing, root)
+                if lost and not any(files) and self.labelled:
+                    raise DataError(
+                        f"{self.name}: none of the files in column '{names[0]}' exists; "
+                        f"the first was looked for at {next(iter(lost.values()))}",
+                        tip=override("root", "<folder that the paths start from>"),
+                    )
+                columns[modality] = media_column(modality, files, lost)
                 if lost:
                     count = len(lost) + sum(map(bool, files))
                     notes.append(f"{modality}: {len(lost)} of {count} files do not exist")
-            elif modality == "text":
-                columns[modality] = TextColumn([_joined(row) for row in zip(*parts, strict=True)])
             else:
-                columns[modality] = TabularColumn({name: texts[name] for name in names})
+                build = text_column if modality == "text" else tabular_column
+                columns[modality] = build(table, names, cells, missing)
         none = ~np.any([column.present for column in columns.values()], axis=0)
         if none.any() and self.labelled:  # else whoever predicts says so, row by row
             raise DataError(
@@ -222,24 +240,6 @@ class Table(Task):
             )
         return columns, notes
 
-    def _files(
-        self, modality: str, cells: list[str | None], root: Path
-    ) -> tuple[list[Path | None], dict[int, Path]]:
-        """Return the file of each row, None where there is none, and those that do not exist."""
-        named = [None if cell is None else root / cell for cell in cells]
-        files = [path if path is not None and path.is_file() else None for path in named]
-        first = next((path for path in named if path is not None), None)
-        if first is not None and not any(files) and self.labelled:
-            raise DataError(
-                f"{self.name}: none of the files in column '{self.columns[modality]}' exists; "
-                f"the first was looked for at {first}",
-                tip=override("root", "<folder that the paths start from>"),
-            )
-        found = zip(named, files, strict=True)
-        return files, {
-            row: path for row, (path, file) in enumerate(found) if path is not None and file is None
-        }
-
     def _blank(self, count: int) -> labels.Values:
         """Return values of rows whose label nobody knows."""
         names = tuple(self.classes or ())
@@ -248,22 +248,13 @@ class Table(Task):
         shape = (count, len(names)) if self.kind == "multilabel" else (count,)
         return np.zeros(shape, dtype=np.float32), names
 
-    def _values(self, cells: dict[str, Cells], texts: Texts) -> labels.Values:
+    def _values(self, texts: Texts) -> labels.Values:
         """Return the target values of all rows; zeros where a row has no label."""
         if not isinstance(self.label, str):
             return labels.flags({name: texts[name] for name in self.label})
         if self.kind == "regression":
             return labels.numbers(texts[self.label], self.label)
-        if self.kind == "classes":
-            return labels.classes(texts[self.label])
-        return labels.sets(
-            [
-                [str(name) for name in cell]
-                if isinstance(cell, list)
-                else _divided(text, self.label_separator)
-                for cell, text in zip(cells[self.label], texts[self.label], strict=True)
-            ]
-        )
+        return labels.classes(texts[self.label])
 
     def _labelled_rows(
         self, cells: dict[str, Cells], texts: Texts
@@ -284,11 +275,12 @@ class Table(Task):
             )
         return np.flatnonzero(has), (f"{count} of {len(has)} rows have no label and are not used",)
 
-    def _splits(self, texts: Texts, rows: RowNumbers, values: Any) -> dict[str, RowNumbers]:
+    def _splits(
+        self, said: list[str | None] | None, rows: RowNumbers, values: Any
+    ) -> dict[str, RowNumbers]:
         """Return the splits that the table gives, with test cut off where it gives none."""
-        if self.split is None:
+        if said is None:
             return cut_test(values, self.test_fraction, rows)
-        said = texts[self.split]
         named = [split_of(said[row] or "") for row in rows.tolist()]
         if None in named:
             row = int(rows[named.index(None)])
@@ -314,15 +306,3 @@ def _replaced(column: str | list[str], old: str, new: str) -> str | list[str]:
     if isinstance(column, str):
         return new
     return [new if name == old else name for name in column]
-
-
-def _joined(parts: tuple[str | None, ...]) -> str | None:
-    """Return the parts that are there, None where none is."""
-    there = [part for part in parts if part is not None]
-    return " ".join(there) if there else None
-
-
-def _divided(text: str | None, separator: str) -> list[str] | None:
-    if text is None:
-        return None
-    return [name for part in text.split(separator) if (name := part.strip())]

@@ -1,0 +1,165 @@
+"""Rows of CSV and TSV files, as text; what can be read in two ways is refused with its line."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmx.errors import DataError
+from mmx.tasks.table_text import check_utf8, read_text
+
+DELIMITERS = (",", "\t", ";", "|")
+NAMES = {",": "a comma", "\t": "a tab", ";": "';'", "|": "'|'"}
+SWALLOWED = 4  # lines that are rows by themselves, and more than chance in one cell
+
+csv.field_size_limit(2**31 - 1)  # a long text is no error
+
+
+class QuotingError(ValueError):
+    """Quotes that do not balance; the line where that shows."""
+
+    def __init__(self, line: int, why: str) -> None:
+        super().__init__(f"line {line}: {why}")
+
+
+@dataclass(frozen=True)
+class CsvTable:
+    """A file, read.
+
+    Attributes:
+        path: The file.
+        names: Of the columns.
+        rows: Cells of each row.
+        lines: Where each row begins in the file, from 1.
+        notes: How it was read, where that is not as usual.
+    """
+
+    path: Path
+    names: list[str]
+    rows: list[list[str]]
+    lines: list[int]
+    notes: tuple[str, ...] = ()
+
+    def read(self, name: str) -> list[str]:
+        """Return the cells of one column."""
+        index = self.names.index(name)
+        cells = [row[index] for row in self.rows]
+        check_utf8(self.path, cells, self.lines)
+        return cells
+
+
+def open_csv(path: Path) -> CsvTable:
+    """Return the table; another delimiter than the file's name promises is found and noted.
+
+    Raises:
+        DataError: The file is empty, its quotes do not balance, or its rows have different
+            numbers of cells, with the first such line.
+    """
+    text, notes = read_text(path)
+    usual = "\t" if path.suffix.lower() == ".tsv" else ","
+    first, _, rest = text.partition("\n")
+    if said := re.fullmatch(r"sep=(.)\r?", first):  # Excel's own hint
+        text, usual = "\n" + rest, said[1]
+    header = text.lstrip("\r\n").splitlines()[:1]
+    if not header:
+        raise DataError(f"{path} is empty", tip="a header and at least one row are expected")
+    candidates = [one for one in dict.fromkeys((usual, *DELIMITERS)) if one in header[0]]
+    problems = []
+    for delimiter in candidates or [usual]:
+        try:
+            names, rows, lines, quoting = _parse(text, delimiter)
+        except QuotingError as error:
+            problems.append(error)
+            continue
+        if delimiter != usual:
+            notes += (f"{path.name} has {NAMES.get(delimiter, delimiter)} between its cells",)
+        return CsvTable(path, names, rows, lines, notes + quoting)
+    raise DataError(
+        f"cannot read table {path}: {problems[0]}",
+        tip='a cell with a comma, a quote or a line break stands in "quotes", and a quote in it '
+        'is written twice: ""',
+    )
+
+
+def _parse(
+    text: str, delimiter: str
+) -> tuple[list[str], list[list[str]], list[int], tuple[str, ...]]:
+    """Return header, rows, their lines, and a note where quotes are taken as they stand.
+
+    Raises:
+        QuotingError: The rows cannot be told apart.
+    """
+    notes: tuple[str, ...] = ()
+    try:
+        records, lines, ends = _records(text, delimiter)
+        _check_swallowed(text, delimiter, records, lines, ends)
+        _check_widths(records, lines)
+    except QuotingError as error:
+        literal = _literal(text, delimiter)
+        if literal is None or "swallows" in str(error):
+            raise
+        records, lines = literal
+        notes = ("quotes that do not balance are taken as part of their cells",)
+    return records[0], records[1:], lines[1:], notes
+
+
+def _records(text: str, delimiter: str) -> tuple[list[list[str]], list[int], list[int]]:
+    """Return the cells of all records, and the lines where each begins and ends."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    records, lines, ends = [], [], []
+    begin = 1
+    try:
+        for cells in reader:
+            if cells:
+                records.append(cells)
+                lines.append(begin)
+                ends.append(reader.line_num)
+            begin = reader.line_num + 1
+    except csv.Error as error:
+        why = "a cell starts with a quote that does not end it"
+        raise QuotingError(begin, why) from error
+    return records, lines, ends
+
+
+def _check_widths(records: list[list[str]], lines: list[int]) -> None:
+    width = len(records[0])
+    for cells, line in zip(records, lines, strict=True):
+        if len(cells) != width:
+            raise QuotingError(line, f"expected {width} cells, as in the header, got {len(cells)}")
+
+
+def _check_swallowed(
+    text: str, delimiter: str, records: list[list[str]], lines: list[int], ends: list[int]
+) -> None:
+    """Refuse a cell of several lines that are rows by themselves: a quote may be missing."""
+    width = len(records[0])
+    if width == 1 or ends == lines:
+        return
+    physical = io.StringIO(text, newline="").readlines()
+    whole = [one.count(delimiter) == width - 1 for one in physical]
+    all_whole = all(ok or not one.strip() for ok, one in zip(whole, physical, strict=True))
+    for line, end in zip(lines, ends, strict=True):
+        count = end - line + 1
+        if count > 1 and all(whole[line - 1 : end]) and (all_whole or count >= SWALLOWED):
+            why = f"a cell starts with a quote and swallows the rows up to line {end}"
+            raise QuotingError(line, why)
+
+
+def _literal(text: str, delimiter: str) -> tuple[list[list[str]], list[int]] | None:
+    """Return one record a line with quotes as they stand, None where that cannot be meant.
+
+    It can where all lines have as many cells as the header, and none is a quoted cell.
+    """
+    records, lines = [], []
+    for line, whole in enumerate(io.StringIO(text, newline=""), start=1):
+        cells = whole.rstrip("\r\n").split(delimiter)
+        if cells == [""]:
+            continue
+        if any(len(cell) > 1 and cell[0] == cell[-1] == '"' for cell in cells):
+            return None
+        records.append(cells)
+        lines.append(line)
+    return (records, lines) if len({len(cells) for cells in records}) == 1 else None

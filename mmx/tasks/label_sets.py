@@ -1,0 +1,121 @@
+"""Several labels in one cell: as a list, or with a separator between them."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections import Counter
+from typing import Any
+
+from mmx.errors import DataError
+from mmx.tasks.base import override
+from mmx.tasks.cells import as_text
+
+USUAL = "|"
+SEPARATORS = (",", ";", "|", "\t", "/", "&", "+", " ")
+RARE_IN_NAMES = frozenset({",", ";", "|", "\t"})
+
+Sets = list[list[str] | None]
+
+
+def read_sets(
+    column: str, cells: list[Any], missing: frozenset[str], separator: str
+) -> tuple[Sets, tuple[str, ...]]:
+    """Return the labels of each row, None where it has none, and notes.
+
+    Args:
+        column: Name of the column, for messages.
+        cells: Lists; texts that are lists, as JSON or Python write them; or texts with a
+            separator between the labels. An empty list is no label at all, which is known.
+        missing: Texts that count as missing.
+        separator: Between the labels of a text.
+
+    Raises:
+        DataError: Some cells are lists and others are not, or no text has the separator and
+            some seem to have another.
+    """
+    lists = [_as_list(cell) for cell in cells]
+    if any(one is not None for one in lists):
+        for row, (cell, one) in enumerate(zip(cells, lists, strict=True)):
+            if one is None and not _is_missing(cell, missing):
+                raise DataError(
+                    f"row {row + 1}: label '{column}' is {str(cell)[:40]!r}, "
+                    "but a list in other rows; one way of writing labels is read"
+                )
+        return [None if one is None else _names(one, missing) for one in lists], ()
+    texts = [as_text(cell, missing) for cell in cells]
+    found, notes = _separator(column, [text for text in texts if text is not None], separator)
+    return [
+        None if text is None else [name for part in text.split(found) if (name := part.strip())]
+        for text in texts
+    ], notes
+
+
+def _is_missing(cell: Any, missing: frozenset[str]) -> bool:
+    return cell is None or cell != cell or str(cell).strip() in missing
+
+
+def _names(items: list[Any], missing: frozenset[str]) -> list[str]:
+    return [name for item in items if (name := as_text(item, missing)) is not None]
+
+
+def _as_list(cell: Any) -> list[Any] | None:
+    """Return a list, or the list that a text spells; None where it is none."""
+    if isinstance(cell, list):
+        return cell
+    text = cell.strip() if isinstance(cell, str) else ""
+    if (text[:1], text[-1:]) not in (("[", "]"), ("{", "}"), ("(", ")")):
+        return None
+    if re.search(r"""['"]\s+['"]""", text):  # an array of numpy: Python would join its words
+        return None
+    for read in (json.loads, ast.literal_eval):
+        try:
+            value = read(text)
+        except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
+            continue
+        if isinstance(value, list | tuple | set | frozenset):
+            items = list(value)
+            if not any(isinstance(item, list | dict | tuple | set) for item in items):
+                return items
+    return None
+
+
+def _separator(column: str, texts: list[str], given: str) -> tuple[str, tuple[str, ...]]:
+    """Return what is between the labels: what was given, or what must be meant instead."""
+    cells = set(texts)
+    if any(given in cell for cell in cells):
+        return given, ()
+    there = {one: [cell for cell in cells if one in cell] for one in SEPARATORS if one != given}
+    clear = [one for one, found in there.items() if found and _recurs(cells, one)]
+    likely = [one for one in clear if one != " "] or clear
+    if likely and likely != [" "] and len(likely) == 1 and given == USUAL:
+        return likely[0], (
+            f"labels in '{column}' are separated by {likely[0]!r}, since no cell has {given!r}",
+        )
+    asked = likely or [one for one in RARE_IN_NAMES & there.keys() if len(there[one]) > 1]
+    if not asked:
+        return given, ()
+    one = sorted(asked)[0]
+    raise DataError(
+        f"no cell of '{column}' has the separator {given!r} between its labels, but "
+        f"{sum(one in text for text in texts)} of {len(texts)} have {one!r}, such as "
+        f"{sorted(there[one])[0][:60]!r}",
+        tip=override("label_separator", one)
+        + ", or where each cell is one label target.kind=classes",
+    )
+
+
+def _recurs(cells: set[str], separator: str) -> bool:
+    """Return whether the parts of cells with a separator occur in other cells too.
+
+    Labels do; the parts of one name do not. A space is in so many names that all must.
+    """
+    counts: Counter[str] = Counter()
+    parts: set[str] = set()
+    for cell in cells:
+        names = {name for part in cell.split(separator) if (name := part.strip())}
+        counts.update(names)
+        parts |= names if separator in cell else set()
+    again = sum(counts[name] > 1 for name in parts)
+    return again == len(parts) if separator == " " else 2 * again >= len(parts)

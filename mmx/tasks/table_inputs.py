@@ -1,0 +1,95 @@
+"""From the cells of a table to the columns of its modalities."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from mmx.errors import DataError
+from mmx.modalities import Column
+from mmx.modalities.audio import AudioColumn
+from mmx.modalities.files import Source
+from mmx.modalities.image import ImageColumn
+from mmx.modalities.tabular import TabularColumn
+from mmx.modalities.text import TextColumn
+from mmx.tasks.cells import Cells, OpenTable, as_file
+from mmx.tasks.vectors import divided
+
+
+def files_of(
+    table: OpenTable, name: str, cells: Cells, missing: frozenset[str], root: Path
+) -> tuple[list[Source | None], dict[int, Path]]:
+    """Return the file of each row, or its bytes, and the files that do not exist.
+
+    Args:
+        table: Where the cells come from, for messages.
+        name: Of their column.
+        cells: Paths, bytes, or objects of both.
+        missing: Texts that count as missing.
+        root: Folder that the paths start from.
+
+    Raises:
+        DataError: A cell is none of these.
+    """
+    files: list[Source | None] = []
+    lost = {}
+    for row, cell in enumerate(cells):
+        try:
+            one = as_file(cell, missing)
+        except TypeError as error:
+            kind = f" of type {table.types[name]}" if name in table.types else ""
+            raise DataError(
+                f"{table.path}: column '{name}'{kind} holds {error} in row {row + 1}; "
+                "paths are read, bytes of files, and objects of bytes and path"
+            ) from error
+        if isinstance(one, str):
+            path = root / one
+            if not _is_file(path):
+                lost[row] = path
+            files.append(None if row in lost else path)
+        else:
+            files.append(one)
+    return files, lost
+
+
+def media_column(modality: str, files: list[Source | None], lost: dict[int, Path]) -> Column:
+    """Return files as a column of pictures or of sounds."""
+    column: Column = ImageColumn(files) if modality == "image" else AudioColumn(files)
+    column.lost = lost
+    return column
+
+
+def text_column(
+    table: OpenTable, names: Iterable[str], cells: Mapping[str, Cells], missing: frozenset[str]
+) -> Column:
+    """Return the texts of some columns, joined by a space."""
+    parts = [table.texts(name, cells[name], missing) for name in names]
+    return TextColumn([_joined(row) for row in zip(*parts, strict=True)])
+
+
+def tabular_column(
+    table: OpenTable, names: Iterable[str], cells: Mapping[str, Cells], missing: frozenset[str]
+) -> Column:
+    """Return numbers and words of some columns; a list of numbers gives one column each."""
+    columns: dict[str, list[str | None]] = {}
+    for name in names:
+        vector = divided(name, cells[name], missing)
+        if vector is None:
+            columns[name] = table.texts(name, cells[name], missing)
+        else:
+            columns |= vector
+    return TabularColumn(columns)
+
+
+def _is_file(path: Path) -> bool:
+    """Return whether there is such a file; a cell may be too long for a name, or hold NUL."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def _joined(parts: tuple[str | None, ...]) -> str | None:
+    """Return the parts that are there, None where none is."""
+    there = [part for part in parts if part is not None]
+    return " ".join(there) if there else None

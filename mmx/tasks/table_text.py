@@ -1,0 +1,81 @@
+"""The text of a CSV, TSV or JSON file: which encoding it is in, and what is no text at all."""
+
+from __future__ import annotations
+
+import codecs
+from pathlib import Path
+
+from mmx.errors import DataError
+
+SIGNATURES = {
+    b"\x1f\x8b": "compressed by gzip",
+    b"BZh": "compressed by bzip2",
+    b"\xfd7zXZ": "compressed by xz",
+    b"\x28\xb5\x2f\xfd": "compressed by zstd",
+    b"PK\x03\x04": "a ZIP archive or an Excel workbook",
+    b"\xd0\xcf\x11\xe0": "an old Excel workbook",
+    b"PAR1": "Parquet: its name should end in .parquet",
+    b"SQLite format 3": "an SQLite database",
+    b"%PDF": "a PDF",
+}
+
+MARKS = {
+    codecs.BOM_UTF32_LE: "UTF-32",
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
+
+
+def read_text(path: Path) -> tuple[str, tuple[str, ...]]:
+    """Return the text of a file, and notes on how it was read.
+
+    Bytes that are no UTF-8 stay as lone surrogates, so that they matter only in the cells
+    that are used; see :func:`check_utf8`.
+
+    Raises:
+        DataError: The file is no text.
+    """
+    data = path.read_bytes()
+    for signature, what in SIGNATURES.items():
+        if data.startswith(signature):
+            tip = "unpack it first, or save it as CSV" if "Parquet" not in what else None
+            raise DataError(f"{path} is no text but {what}", tip=tip)
+    for mark, encoding in MARKS.items():
+        if data.startswith(mark):
+            return data.decode(encoding, "replace"), (f"{path.name} is read as {encoding}",)
+    if b"\0" in data:
+        line = data.count(b"\n", 0, data.index(b"\0")) + 1
+        raise DataError(
+            f"{path}, line {line}, holds a NUL byte, which no text does",
+            tip=f"where it is UTF-16: {_convert(path, 'UTF-16')}",
+        )
+    return data.decode("utf-8-sig", "surrogateescape"), ()
+
+
+def check_utf8(path: Path, cells: list[str], lines: list[int]) -> None:
+    """Refuse cells that hold bytes which are no UTF-8.
+
+    Args:
+        path: The file.
+        cells: Of one column.
+        lines: Where each begins in the file, from 1.
+
+    Raises:
+        DataError: With the first such line.
+    """
+    try:
+        "".join(cells).encode()
+        return
+    except UnicodeEncodeError:
+        clean = [cell.encode("utf-8", "ignore").decode() for cell in cells]
+        bad = next(i for i, cell in enumerate(cells) if cell != clean[i])
+    raw = cells[bad].encode("utf-8", "surrogateescape")
+    raise DataError(
+        f"{path}, line {lines[bad]}, is not in UTF-8: {raw[:60]!r}",
+        tip=f"where it is Western European: {_convert(path, 'WINDOWS-1252')}",
+    )
+
+
+def _convert(path: Path, encoding: str) -> str:
+    return f"iconv -f {encoding} -t UTF-8 {path} > {path.with_stem(path.stem + '-utf8')}"

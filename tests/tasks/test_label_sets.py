@@ -1,0 +1,88 @@
+import json
+
+import pytest
+
+from mmx.config import compose
+from mmx.errors import DataError
+from mmx.tasks.label_sets import read_sets
+
+MISSING = frozenset({""})
+
+
+def sets(cells, separator="|"):
+    return read_sets("y", cells, MISSING, separator)
+
+
+@pytest.mark.parametrize("separator", [",", ";", ", ", "/", " / ", "&", "\t"])
+def test_the_separator_is_found_and_said(separator):
+    cells = ["sea", "sky", f"sea{separator}sky", "none", None]
+    plain = separator.strip(" ")
+    assert sets(cells) == (
+        [["sea"], ["sky"], ["sea", "sky"], ["none"], None],
+        (f"labels in 'y' are separated by {plain!r}, since no cell has '|'",),
+    )
+
+
+def test_the_separator_that_was_given_counts_where_it_is_found():
+    assert sets(["a|b,c", "b,c", "a"]) == ([["a", "b,c"], ["b,c"], ["a"]], ())
+    assert sets(["a;b|c", "b|c"], ";") == ([["a", "b|c"], ["b|c"]], ())
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["machine learning", "deep learning", "vision"],
+        ["sea", "sky"],
+        ["n/a", "sea"],
+        ["Doe, John", "sea"],
+    ],
+)
+def test_names_with_a_space_or_a_comma_stay_whole(cells):
+    assert sets(cells) == ([[cell] for cell in cells], ())
+
+
+@pytest.mark.parametrize(
+    ("cells", "given", "found"),
+    [
+        (["sea,sky", "sea;sky", "sea", "sky"], "|", ","),  # two ways
+        (["sea sky", "sea", "sky"], "|", " "),  # a space may be part of a name
+        (["sea,sky", "sea", "sky"], ";", ","),  # another was typed
+        (["Doe, John", "Roe, Jane"], "|", ","),
+    ],
+)
+def test_the_separator_is_asked_for(cells, given, found):
+    with pytest.raises(DataError) as error:
+        sets(cells, given)
+    assert error.value.message.startswith(
+        f"no cell of 'y' has the separator {given!r} between its labels, but "
+    )
+    assert error.value.tip.startswith(f"'target.label_separator=\"{found}\"' ")
+    assert sets(cells, found)[1] == ()
+
+
+def test_what_the_tip_says_can_be_typed():
+    for separator in (",", ";", " ", "/"):
+        with compose.composer():
+            composed = compose.compose(
+                [
+                    "target=table", "target.path=a", "target.label=y", "target.columns={text: t}",
+                    f'target.label_separator="{separator}"',
+                ]
+            )  # fmt: skip
+        assert composed.config["target"]["label_separator"] == separator
+
+
+def test_lists_in_every_format():
+    expected = [["a", "b"], [], ["1"], None]
+    for cells in (
+        [["a", "b"], [], [1], None],
+        ['["a", "b"]', "[]", "[1]", ""],
+        ["['a', 'b']", "()", "{1}", None],
+    ):
+        found, notes = sets(cells)
+        assert (found, notes) == (expected, ())
+    with pytest.raises(DataError) as error:
+        sets([json.dumps(["a"]), "b"])
+    assert error.value.message == (
+        "row 2: label 'y' is 'b', but a list in other rows; one way of writing labels is read"
+    )

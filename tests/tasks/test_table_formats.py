@@ -1,0 +1,349 @@
+"""The same rows read the same from CSV, JSON and Parquet; what cannot be read names its place."""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import decimal
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+import soundfile
+
+from mmx import cli
+from mmx.errors import DataError
+from mmx.modalities.image import Image, ImageSpec
+from mmx.modalities.tabular import Tabular
+from mmx.tasks.table import Table
+
+
+def write(path: Path, content: str | bytes) -> Path:
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def load(path: Path, **options):
+    defaults = {"label": "y", "columns": {"text": "t"}}
+    return Table(name="mine", path=str(path), **{**defaults, **options}).load()
+
+
+def texts(path: Path) -> list[str | None]:
+    return load(path, labelled=False).columns["text"].texts
+
+
+def refusal(path: Path, **options) -> DataError:
+    with pytest.raises(DataError) as error:
+        load(path, **options)
+    return error.value
+
+
+def parquet(path: Path, **columns) -> Path:
+    pyarrow.parquet.write_table(pa.table(columns), path)
+    return path
+
+
+# JSON
+
+
+def test_json_strings_stay_strings_and_whole_numbers_are_exact(tmp_path):
+    values = [
+        "2021-01-01",
+        "2021-01-01T10:00:00Z",
+        "1.50",
+        12345678901234567890123,
+        True,
+        2.0,
+        None,
+    ]
+    lines = "\n".join(json.dumps({"t": value, "y": "a"}) for value in values)
+    expected = [
+        "2021-01-01", "2021-01-01T10:00:00Z", "1.50", "12345678901234567890123", "true", "2", None
+    ]  # fmt: skip
+    for name, content in (
+        ("a.jsonl", lines),
+        ("a.json", f"[{lines}]".replace("\n", ",\n")),
+        ("b.jsonl", "\ufeff" + lines.replace("\n", "\r\n\r\n")),
+    ):
+        with_text = json.dumps({"t": "x", "y": "a"})
+        path = write(tmp_path / name, content.replace('{"t": null, "y": "a"}', with_text))
+        assert texts(path) == [*expected[:-1], "x"]
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ('{"t": "a"}\n{"t": "b",}\n', "line 2: "),
+        ('{"t": "a"}\n\n{"t": "b", "t": "c"}\n', "line 3: an object has the key 't' twice"),
+        ('{"t": "a"}\n["b"]\n', 'line 2: the line is no object but ["b"]'),
+        ('[{"t": "a"}, 3]', "line 1: item 2 of the list is no object but 3"),
+        ('[{"t": "a"}]\n{"t": "b"}', "line 2: the list has ended, but the file goes on"),
+        ('{"t": 1e999}', "line 1: the number 1e999 is too large"),
+        ("[" * 100_000, "line 1: "),
+        ('{"t": ' + "9" * 5000 + "}", "line 1: "),
+    ],
+)
+def test_json_that_is_none_names_its_line(tmp_path, content, why):
+    path = write(tmp_path / "a.json", content)
+    error = refusal(path)
+    assert error.message.startswith(f"cannot read table {path}: {why}")
+    assert error.tip == "one JSON object a line is read, or a list of objects"
+
+
+def test_a_number_that_is_none_is_missing(tmp_path):
+    path = write(tmp_path / "a.jsonl", '{"t": "a", "u": NaN}\n{"t": NaN, "u": 1}\n')
+    data = load(path, columns={"text": "t", "tabular": "u"}, labelled=False)
+    assert data.columns["text"].texts == ["a", None]
+    assert data.columns["tabular"].columns["u"] == [None, "1"]
+
+
+def test_an_object_in_a_cell_names_column_and_row(tmp_path):
+    path = write(tmp_path / "a.jsonl", '{"t": "a"}\n{"t": {"b": 1}}\n')
+    assert refusal(path, labelled=False).message == (
+        f"{path}: column 't' holds an object in row 2, which is no text"
+    )
+
+
+# Parquet
+
+
+def test_parquet_columns_that_are_text(tmp_path):
+    stamps = pa.array([1_600_000_000_000_000_001, None, 0], pa.timestamp("ns"))
+    day = [datetime.datetime(2021, 1, 2), None, datetime.datetime(2021, 2, 1)]
+    for column, expected in (
+        (stamps, ["2020-09-13 12:26:40.000000001", "x", "1970-01-01 00:00:00"]),
+        (pa.array(day, pa.timestamp("ns")), ["2021-01-02", "x", "2021-02-01"]),
+        (pa.array(day, pa.date32()), ["2021-01-02", "x", "2021-02-01"]),
+        (pa.array([b"hello", None, "für".encode()]), ["hello", "x", "für"]),
+        (pa.array([decimal.Decimal("1.50"), None, decimal.Decimal("0.00")]), ["1.50", "x", "0.00"]),
+        (pa.array(["a", None, "b"]).dictionary_encode(), ["a", "x", "b"]),
+    ):
+        path = parquet(tmp_path / "a.parquet", t=column, u=["", "x", ""])
+        data = load(path, columns={"text": "t", "tabular": "u"}, labelled=False, missing=[])
+        assert [text or "x" for text in data.columns["text"].texts] == expected
+
+
+@pytest.mark.parametrize(
+    ("column", "why"),
+    [
+        (pa.array([b"\xff\xfe"]), "of type binary holds 2 bytes that are no UTF-8 in row 1"),
+        (pa.array([[1.0, 2.0]]), "of type list<element: double> holds a list in row 1"),
+        (pa.array([{"a": 1}]), "of type struct<a: int64> holds an object in row 1"),
+        (pa.array([5], pa.duration("s")), "is of type duration[s], which cannot be read"),
+        (pa.array([10], pa.time64("ns")), "is of type time64[ns], which cannot be read"),
+        (pa.array([[("a", 1)]], pa.map_(pa.string(), pa.int64())), "is of type map<string, int64"),
+        (pa.array([2**53], pa.timestamp("ms")), "is of type timestamp[ms], which cannot be read"),
+    ],
+)
+def test_parquet_columns_that_are_no_text_name_column_and_type(tmp_path, column, why):
+    path = parquet(tmp_path / "a.parquet", t=column)
+    assert refusal(path, labelled=False).message.startswith(f"{path}: column 't' {why}")
+
+
+def picture(shade: int) -> bytes:
+    content = io.BytesIO()
+    PIL.Image.new("RGB", (4, 4), (shade, 0, 0)).save(content, "PNG")
+    return content.getvalue()
+
+
+def test_embedded_files_are_read_like_files(tmp_path):
+    sound = io.BytesIO()
+    soundfile.write(sound, np.full(8, 0.5), 8000, format="WAV")
+    (tmp_path / "3.png").write_bytes(picture(3))
+    embedded = [{"bytes": picture(i), "path": "x"} for i in range(3)]
+    path = parquet(
+        tmp_path / "a.parquet",
+        image=[*embedded, {"bytes": None, "path": "3.png"}, None],
+        raw=[*(one["bytes"] for one in embedded), picture(3), None],
+        sound=[sound.getvalue()] * 5,
+    )
+    one, two = (
+        load(path, columns={"image": name, "audio": "sound"}, labelled=False)
+        for name in ("image", "raw")
+    )
+    assert one.columns["image"].present.tolist() == [True] * 4 + [False]
+    stored = Image(size=4).encode(one.columns["image"], range(5), ImageSpec(4, 4))
+    assert stored.values[:, 0, 0, 0].tolist() == [0, 1, 2, 3, 0]
+    assert one.fingerprint == two.fingerprint
+    assert one.columns["audio"].frames(4) == (8, 8000)
+
+
+def test_a_column_of_files_that_holds_numbers_of_another_kind(tmp_path):
+    path = parquet(tmp_path / "a.parquet", t=[[1.0]])
+    assert refusal(path, columns={"image": "t"}, labelled=False).message == (
+        f"{path}: column 't' of type list<element: double> holds a list in row 1; paths are read, "
+        "bytes of files, and objects of bytes and path"
+    )
+
+
+def test_lists_of_numbers_are_so_many_numbers_in_every_format(tmp_path):
+    lists = [[0.5, 1], [2, None], None, [-1.5, 3e-7]]
+    rows = [{"e": one, "u": "a"} for one in lists]
+    paths = [
+        parquet(tmp_path / "a.parquet", e=lists, u=["a"] * 4),
+        write(tmp_path / "a.jsonl", "\n".join(map(json.dumps, rows))),
+        tmp_path / "a.csv",
+    ]
+    with paths[2].open("w", newline="") as file:
+        csv.writer(file).writerows(
+            [["e", "u"], *(["" if one is None else json.dumps(one), "a"] for one in lists)]
+        )
+    read = []
+    for path in paths:
+        column = load(path, columns={"tabular": ["e", "u"]}, labelled=False).columns["tabular"]
+        assert list(column.columns) == ["e[1]", "e[2]", "u"]
+        spec = Tabular().fit(column, [0, 1, 3])
+        assert spec.numeric == ("e[1]", "e[2]")
+        read.append(Tabular().encode(column, range(4), spec).values.tolist())
+    assert read[0] == read[1] == read[2]
+    for bad, why in (
+        ([[1, 2], [3]], "row 2: the list in column 'e' has 1 items, that of row 1 has 2"),
+        ([[1, "a"]], "row 1: column 'e' holds a list with 'a' in it; lists of numbers are read"),
+        ([3, [1]], "row 1: column 'e' holds '3', but a list of numbers in row 2"),
+    ):
+        path = write(tmp_path / "b.jsonl", "\n".join(json.dumps({"e": one}) for one in bad))
+        error = refusal(path, columns={"tabular": "e"}, labelled=False)
+        assert error.message.startswith(why)
+
+
+def test_the_same_rows_predict_the_same_from_every_format(tmp_path, capsys):
+    rows = [
+        {"day": f"2021-0{1 + i % 2}-01", "flag": i % 4 < 2, "code": i % 3 * 1.0, "y": "yn"[i % 2]}
+        for i in range(40)
+    ]
+    with (tmp_path / "t.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)  # True and 1.0, as pandas writes them
+    write(tmp_path / "t.jsonl", "\n".join(map(json.dumps, rows)))
+    days = pa.array([datetime.datetime.fromisoformat(row["day"]) for row in rows])
+    columns = {name: [row[name] for row in rows] for name in ("flag", "code", "y")}
+    parquet(tmp_path / "t.parquet", day=days.cast(pa.timestamp("ns")), **columns)
+    assert not cli.main(
+        [
+            "train", "source=none", "control=none", "target=table", f"target.path={tmp_path}/t.csv",
+            "target.label=y", "target.columns={tabular: [day, flag, code]}",
+            "target.tabular.categorical=[code]", "trainer.epochs=20", "trainer.threads=1",
+            "trainer.workers=0", "device=cpu", "cache=off", f"output_dir={tmp_path}/out",
+        ]
+    )  # fmt: skip
+    run = capsys.readouterr().out.strip()
+    answers = []
+    for name in ("csv", "jsonl", "parquet"):
+        table, output = str(tmp_path / f"t.{name}"), tmp_path / f"{name}.out"
+        assert not cli.main(["predict", run, table, "--output", str(output)])
+        answers.append(output.read_text())
+    assert answers[0] == answers[1] == answers[2]
+    predicted = [row["prediction"] for row in csv.DictReader(io.StringIO(answers[0]))]
+    assert predicted == [row["y"] for row in rows]
+
+
+# CSV
+
+
+def test_quotes_that_do_not_balance_are_part_of_their_cells(tmp_path):
+    lines = [f'"start {i}\t{"ab"[i % 2]}\nplain {i}\t{"ab"[i % 2]}\n' for i in range(10)]
+    path = write(tmp_path / "a.tsv", "t\ty\n" + "".join(lines))
+    data = load(path)
+    assert len(data.values) == 20
+    assert data.columns["text"].texts[:2] == ['"start 0', "plain 0"]
+    assert data.target.classes == ("a", "b")
+    assert "quotes that do not balance are taken as part of their cells" in data.notes
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        # one cell from a quote to the next, which ends it
+        ('t,y\n"a,x\nb,y\nc",x\nd,y\n', "line 2: a cell starts with a quote and swallows the rows"),
+        ('t,y\n"a, b",x\n"c,y\nd,x\n', "line 3: a cell starts with a quote that does not end it"),
+        ('t,y\n"a, b",x\n"big" sale,y\n', "line 3: a cell starts with a quote that does not"),
+        ("t,y\na,x\nb,y,z\n", "line 3: expected 2 cells, as in the header, got 3"),
+        ("t,y\na,x\n\nb\n", "line 4: expected 2 cells, as in the header, got 1"),
+    ],
+)
+def test_damaged_rows_name_their_line(tmp_path, content, why):
+    path = write(tmp_path / "a.csv", content)
+    assert refusal(path).message.startswith(f"cannot read table {path}: {why}")
+
+
+def test_quoted_cells_of_several_lines_are_read(tmp_path):
+    cells = ["one\ntwo, three", 'say ""hi""', "a\r\nb", "", ' "x'.strip(), "long " * 40_000]
+    lines = [f'{i},"{cell}",{"ab"[i % 2]}\r\n' for i, cell in enumerate(cells) if cell != '"x']
+    path = write(tmp_path / "a.csv", "\ufeffn,t,y\r\n" + "".join(lines))
+    data = load(path, columns={"text": "t", "tabular": "n"}, labelled=False)
+    assert data.columns["text"].texts == [
+        "one\ntwo, three", 'say "hi"', "a\r\nb", None, "long " * 40_000
+    ]  # fmt: skip
+    assert data.notes == ("text: 1 of 5 rows have none",)
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t", "|"])
+def test_another_delimiter_is_found_and_said(tmp_path, delimiter):
+    lines = ["t,y", *(f"word {i},{'ab'[i % 2]}" for i in range(20))]
+    path = write(tmp_path / "a.csv", "\n".join(lines).replace(",", delimiter))
+    data = load(path)
+    assert data.columns["text"].texts[3] == "word 3"
+    assert data.notes[0].startswith("a.csv has ")
+    hinted = write(tmp_path / "b.csv", "sep=^\n" + "\n".join(lines).replace(",", "^"))
+    assert load(hinted).fingerprint == data.fingerprint
+
+
+def test_encodings(tmp_path):
+    content = "t,y,é\ngrün,a,1\n"
+    assert texts(write(tmp_path / "a.csv", content.encode("utf-16"))) == ["grün"]
+    latin = write(tmp_path / "b.csv", content.encode("latin-1"))
+    error = refusal(latin, labelled=False)
+    assert error.message == f"{latin}, line 2, is not in UTF-8: b'gr\\xfcn'"
+    assert error.tip == (
+        "where it is Western European: iconv -f WINDOWS-1252 -t UTF-8 "
+        f"{latin} > {tmp_path}/b-utf8.csv"
+    )
+    unused = load(latin, label="t", columns={"text": "y"}, labelled=False)
+    assert unused.columns["text"].texts == ["a"]
+    error = refusal(write(tmp_path / "c.csv", content.encode("utf-16-le")))
+    assert error.message == f"{tmp_path}/c.csv, line 1, holds a NUL byte, which no text does"
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"\x1f\x8b\x08", "compressed by gzip"),
+        (b"PK\x03\x04", "a ZIP archive or an Excel workbook"),
+        (b"PAR1", "Parquet: its name should end in .parquet"),
+    ],
+)
+def test_files_that_are_no_text_are_called_by_their_name(tmp_path, content, what):
+    for suffix in ("csv", "tsv", "json", "jsonl"):
+        path = write(tmp_path / f"a.{suffix}", content + bytes(20))
+        assert refusal(path).message == f"{path} is no text but {what}"
+
+
+def test_headers(tmp_path):
+    spaced = write(tmp_path / "a.csv", "t, y\nhello,a\nworld,b\n" * 1 + "x y,a\nz,b\n" * 9)
+    assert load(spaced).target.classes == ("a", "b")
+    twice = write(tmp_path / "b.csv", "t,n,n,,\nhello,1,2,3,4\n")
+    assert texts(twice) == ["hello"]
+    assert refusal(twice, columns={"tabular": "n"}, labelled=False).message == (
+        f"{twice} has more than one column 'n'"
+    )
+    assert refusal(write(tmp_path / "c.csv", "")).message == f"{tmp_path}/c.csv is empty"
+
+
+def test_numbers_with_a_comma_are_refused_or_words_when_asked(tmp_path):
+    rows = "".join(f"{i},5;{'ab'[i % 2]}\n" for i in range(20))
+    path = write(tmp_path / "a.csv", "n;y\n" + rows)
+    data = load(path, columns={"tabular": "n"})
+    with pytest.raises(DataError) as error:
+        Tabular().fit(data.columns["tabular"], data.splits["train"])
+    assert error.value.message.endswith("numbers with a comma are not read")
+    assert error.value.tip == (
+        "write them with a point, or take them as words: target.tabular.categorical=[n]"
+    )
+    words = Tabular(categorical=("n",)).fit(data.columns["tabular"], data.splits["train"])
+    assert words.categorical == ("n",)
