@@ -10,6 +10,7 @@ from mmx.experiment import Experiment, Modalities
 from mmx.modalities import Batch, Features
 from mmx.model import MultimodalModel
 from mmx.stages.context import Context, Opened, Specs
+from mmx.stages.learnable import check_labels, check_modalities
 from mmx.tasks import Task, TaskData
 from mmx.training.data import Data, View
 from mmx.training.encode import BATCH_SIZE
@@ -29,6 +30,7 @@ def load(
             f"the data of {role}={task.name} has changed since this run began",
             tip="start a new run with mmx reproduce, which says what drifted",
         )
+    check_labels(context.experiment, role, task, loaded)
     context.directory.update_manifest(data={role: loaded.fingerprint})
     fingerprints[role] = loaded.fingerprint
     notes.extend(f"{task.name}: {note}" for note in loaded.notes)
@@ -40,11 +42,16 @@ def load(
 def open_task(
     context: Context, task: TaskData, modalities: Modalities, source_specs: Specs
 ) -> Opened:
-    """Decode a task's rows onto the device."""
+    """Decode a task's rows onto the device.
+
+    Raises:
+        DataError: A row has none of the modalities, or no training row, or one, has one of them.
+    """
+    few = check_modalities(context.experiment, task, modalities)
     specs = _specs_of(task, modalities, source_specs)
     data = decoded(context.experiment, task, modalities, specs, context.precision)
     _refuse_empty_rows(task, data)
-    remarks = tuple(
+    remarks = few + tuple(
         f"{task.name}: {text}"
         for name, modality in modalities.items()
         for text in modality.remarks(task.columns[name], task.splits["train"], specs[name])

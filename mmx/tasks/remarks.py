@@ -66,6 +66,11 @@ def labels(values: npt.NDArray[Any], target: Target, splits: Splits) -> Iterator
             f"only {rows} validation {'row' if rows == 1 else 'rows'}: what is chosen on so few, "
             "such as the best epoch, is mostly chance"
         )
+    if target.kind == "multilabel":
+        train = values[splits["train"]]
+        alike = (train == train[:1]).all(0)
+        if same := [name for name, one in zip(target.classes, alike, strict=True) if one]:
+            yield f"all training rows agree on the label {_listed(same)}: nothing is learned of it"
     for split in ("val", "test"):
         own = values[splits[split]]
         if target.kind == "regression":

@@ -1,0 +1,89 @@
+"""What a task's training rows cannot teach is refused before anything is trained."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mmx.errors import DataError
+from mmx.experiment import Experiment, Modalities
+from mmx.tasks import Task, TaskData
+
+FEW = 10
+"""Training rows with a modality below which it is said how few they are."""
+
+
+def check_labels(experiment: Experiment, role: str, task: Task, loaded: TaskData) -> None:
+    """Refuse labels that are the same in every training row, where the objective reads any.
+
+    Args:
+        experiment: Whose role's objective it is.
+        role: ``source`` or ``target``.
+        task: Of the role.
+        loaded: The same, opened.
+
+    Raises:
+        DataError: There is nothing to learn.
+    """
+    rows = loaded.splits.get("train", np.empty(0, dtype=np.int64))
+    own = experiment.roles.get(role)
+    if own is None or own.objective.label_free or not len(rows):
+        return
+    labels = loaded.values.numpy()[rows]
+    if not (labels == labels[0]).all():
+        return
+    shown = "of the same labels"
+    if loaded.target.kind == "classes":
+        shown = f"of the one class '{loaded.target.classes[int(labels[0])]}'"
+    elif loaded.target.kind == "regression":
+        shown = f"labelled {labels[0]:g}"
+    many = "the only training row is" if len(rows) == 1 else f"all {len(rows)} training rows are"
+    tip = "choose labels that differ between the rows, or add rows with other ones"
+    if len(task.classes or ()) == 1:
+        tip = f"{role}.classes=null   (every class), or name two or more"
+    elif hasattr(task, "label"):
+        tip = f"{role}.label=<another column>, or add rows with other labels"
+    raise DataError(f"{loaded.name}: {many} {shown}: there is nothing to learn", tip=tip)
+
+
+def check_modalities(
+    experiment: Experiment, task: TaskData, modalities: Modalities
+) -> tuple[str, ...]:
+    """Refuse a modality that no training row has, or one alone; note those that few have.
+
+    What its encoder says would be as it was drawn, and yet be read at test.
+
+    Args:
+        experiment: Names the modalities in use of all tasks.
+        task: Opened.
+        modalities: Those of its own that are in use.
+
+    Raises:
+        DataError: Training could teach nothing of a modality.
+    """
+    rows = task.splits["train"]
+    counts = {name: int(task.columns[name].present[rows].sum()) for name in modalities}
+    lacking = {name: count for name, count in counts.items() if count < min(2, len(rows))}
+    if lacking:
+        raise DataError(
+            f"{task.name}: "
+            + " and ".join(_how_many(name, lacking[name], len(rows)) for name in lacking)
+            + ": nothing can be learned of it, and what it says at test would be chance",
+            tip=_leaving_out(experiment, set(lacking)),
+        )
+    return tuple(
+        f"{task.name}: only {count} of {len(rows)} training rows have {name}"
+        for name, count in counts.items()
+        if count < min(FEW, len(rows))
+    )
+
+
+def _how_many(name: str, count: int, rows: int) -> str:
+    return f"{'one' if count else 'none'} of {rows} training rows has {name}"
+
+
+def _leaving_out(experiment: Experiment, lacking: set[str]) -> str:
+    """Return what to type to train without some modalities, where every task keeps another."""
+    kept = sorted({name for own in experiment.modalities.values() for name in own} - lacking)
+    if all(own.keys() & set(kept) for own in experiment.modalities.values()):
+        return f"modalities=[{','.join(kept)}]"
+    return f"let more training rows have {' and '.join(sorted(lacking))}"
