@@ -39,10 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _main(arguments: Sequence[str] | None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
+    os.environ["PYTHONSAFEPATH"] = "1"  # no worker process imports from the working directory
     if words[:1] == ["--complete"]:
-        from mmx.verbs import completion
-
-        return completion.complete(words[1:])
+        return _complete(words[1:])
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
     if not words or words[0] in ("-h", "--help", "help"):
@@ -96,6 +95,17 @@ def _dispatch(verb: str, words: list[str]) -> int:
     module = importlib.import_module(f"mmx.verbs.{'evaluate' if verb == 'eval' else verb}")
     code: int = module.main(words)
     return code
+
+
+def _complete(words: list[str]) -> int:
+    from mmx.errors import MmxError
+    from mmx.verbs import completion
+
+    try:
+        return completion.complete(words)
+    except MmxError as error:  # the shell's script shows no candidates
+        print(f"mmx: {printable(str(error))}", file=sys.stderr)
+        return error.exit_code
 
 
 def _print(text: str) -> int:

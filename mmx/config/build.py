@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection
 from typing import Any, TypeVar
 
 from mmx.config import signature
+from mmx.config.allowed import allow
 from mmx.errors import ConfigError, Problem, closest
 
 TARGET = "_target_"
@@ -45,6 +46,7 @@ class Builder:
     """
 
     def __init__(self, allowed: Collection[str] = ()) -> None:
+        allow(allowed)
         self.packages = (*BUILTIN_PACKAGES, *sorted(allowed))
         self.problems: list[Problem] = []
 

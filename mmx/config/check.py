@@ -11,8 +11,9 @@ from typing import Any
 
 from hydra.core.override_parser.types import Override
 
-from mmx.config.compose import COMPOSE_ERRORS, Composed, compose, is_hydra_key
-from mmx.config.locate import TASK_GROUP, default_option, groups, options
+from mmx.config.compose import COMPOSE_ERRORS, Composed, compose
+from mmx.config.hydra_node import is_hydra_key
+from mmx.config.locate import TASK_GROUP, default_option, groups, options, text_of
 from mmx.config.other_names import other_name
 from mmx.config.signature import MISSING, show
 from mmx.errors import ConfigError, Problem, closest
@@ -198,7 +199,7 @@ def _key_of_another_option(
     of_key: dict[str, list[str]] = {}
     needing_more: dict[str, str] = {}
     for option, path in options(group, extra).items():
-        file = path.read_text(encoding="utf-8")
+        file = text_of(path)
         names = re.findall(r"^([a-z]\w*):", file, flags=re.MULTILINE)
         if f": {MISSING}" in file:  # it would need more than this key
             needing_more.update(dict.fromkeys(names, option))
@@ -238,7 +239,7 @@ def _only_option_with(
         (f"{group}={option}", f"{group.replace('/', '.')}.{name}")
         for group in known
         for option, path in options(group, extra).items()
-        if f"\n{name}:" in path.read_text(encoding="utf-8")
+        if f"\n{name}:" in text_of(path)
     ]
     return found[0] if len(found) == 1 else None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,8 +10,11 @@ from pathlib import Path
 from hydra.core.global_hydra import GlobalHydra
 from hydra.plugins.completion_plugin import DefaultCompletionPlugin
 
-from mmx.config.compose import ROOT, composer
+from mmx.config.compose import COMPOSE_ERRORS, compose, composer
+from mmx.config.hydra_node import is_hydra_key
 from mmx.config.locate import HIDDEN
+from mmx.config.sources import ROOT
+from mmx.errors import MmxError
 
 
 def complete(overrides: Sequence[str], last: str, extra: Sequence[Path] = ()) -> list[str]:
@@ -20,13 +24,24 @@ def complete(overrides: Sequence[str], last: str, extra: Sequence[Path] = ()) ->
         overrides: The complete overrides before it.
         last: What has been typed of it.
         extra: The user's config directories.
+
+    Raises:
+        ConfigError: The configs are none that mmx would take.
     """
+    overrides = [text for text in overrides if not is_hydra_key(text)]
     key, equals, values = last.partition("=")
     before, comma, value = values.rpartition(",")  # of a sweep
     with composer(extra):
+        with contextlib.suppress(*COMPOSE_ERRORS):  # half a line need not compose
+            compose(overrides)
         plugin = DefaultCompletionPlugin(GlobalHydra.instance().config_loader())
         line = " ".join([*overrides, f"{key}{equals}{value}"])
-        found: list[str] = plugin._query(config_name=ROOT, line=line)
+        try:
+            found: list[str] = plugin._query(config_name=ROOT, line=line)
+        except MmxError:
+            raise
+        except Exception:  # of a config that does not compose: there is nothing to offer
+            return []
     shown = {each for each in found if re.split("[=/.]", each.lstrip("+~"))[0] not in HIDDEN}
     if comma:
         return sorted(f"{key}={before},{each.partition('=')[2]}" for each in shown)

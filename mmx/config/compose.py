@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,26 +15,21 @@ import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra._internal.core_plugins.file_config_source import FileConfigSource
-from hydra._internal.sources_registry import SourcesRegistry
-from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.core.plugins import Plugins
-from hydra.errors import HydraException
-from hydra.plugins.config_source import ConfigResult, ConfigSource
-from hydra.plugins.search_path_plugin import SearchPathPlugin
+from hydra.errors import ConfigCompositionException, HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mmx.config.foreign import foreign
-from mmx.config.locate import ALIASES, builtin_directory
+from mmx.config import hydra_node, references
+from mmx.config.hydra_node import Launcher, is_hydra_key
+from mmx.config.locate import builtin_directory
+from mmx.config.owner import refuse_owners_keys
+from mmx.config.sources import ROOT, UserConfigs, register
 from mmx.config.sweep_values import without_values
-from mmx.errors import ConfigError, Problem
+from mmx.errors import ConfigError, MmxError, Problem
 
-ROOT = "config"
 COMPOSE_ERRORS = (HydraException, OmegaConfBaseException, ValueError, yaml.YAMLError)
 
 
@@ -46,99 +42,20 @@ class Composed:
         unresolved: The same with its interpolations as they were written.
         choices: Group to chosen option.
         overrides: What was typed, without Hydra's own keys.
+        launcher: How it is run, where it is a job of a sweep.
     """
 
     config: dict[str, Any]
     unresolved: dict[str, Any]
     choices: dict[str, str]
     overrides: tuple[str, ...]
-
-
-class AliasSource(FileConfigSource):
-    """YAML files in which some groups choose from another's too (source from task, …)."""
-
-    @staticmethod
-    def _alias(path: str) -> str | None:
-        head, _, rest = path.strip("/").partition("/")
-        return f"{ALIASES[head]}/{rest}".rstrip("/") if head in ALIASES else None
-
-    def load_config(self, config_path: str) -> ConfigResult:
-        """Return a file's config."""
-        alias = self._alias(config_path)
-        if alias is None or super().is_config(config_path):
-            return super().load_config(config_path)
-        return super().load_config(alias)
-
-    def is_group(self, config_path: str) -> bool:
-        """Return whether there is such a folder."""
-        alias = self._alias(config_path)
-        return super().is_group(config_path) or (alias is not None and super().is_group(alias))
-
-    def is_config(self, config_path: str) -> bool:
-        """Return whether there is such a file."""
-        alias = self._alias(config_path)
-        return super().is_config(config_path) or (alias is not None and super().is_config(alias))
-
-    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
-        """Return what lies in a folder."""
-        found: set[str] = set()
-        for path in (config_path, self._alias(config_path)):
-            if path is not None and super().is_group(path):
-                found.update(super().list(path, results_filter))
-        if config_path.strip("/") == "":
-            found.update(name for name, group in ALIASES.items() if group in found)
-        return sorted(found)
-
-
-class UserConfigs(SearchPathPlugin):
-    """A user's config directories, ahead of the built-in one, so that they win."""
-
-    directories: tuple[Path, ...] = ()
-
-    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """Put the directories first."""
-        for path in reversed(self.directories):
-            search_path.prepend(provider="user", path=f"file://{path.resolve()}")
-
-
-class _Sources(dict[str, type[ConfigSource]]):
-    """Hydra's table of config sources, which reaches a parallel launcher's workers as it was.
-
-    A worker registers Hydra's own sources before it unpacks ours, and refuses two for one
-    scheme; it gets its config composed, so it needs only Hydra's.
-    """
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return (dict, ({**self, "file": FileConfigSource},))
-
-
-def register(extra: Sequence[Path] = ()) -> None:
-    """Teach Hydra about tasks with two roles and about the user's directories."""
-    for path in extra:
-        if not path.is_dir():
-            raise ConfigError([Problem(f"--config-dir {path}", "is not a directory")])
-        if (path / f"{ROOT}.yaml").exists():
-            raise ConfigError(
-                [
-                    Problem(
-                        f"{path}/{ROOT}.yaml",
-                        "has the name of mmx's own root config, which is not replaced",
-                        type_this=f"mv {path}/{ROOT}.yaml {path}/experiment/<name>.yaml   "
-                        "(with '# @package _global_' as first line)",
-                    )
-                ]
-            )
-    UserConfigs.directories = tuple(extra)
-    plugins = Plugins.instance()
-    if UserConfigs not in plugins.discover(SearchPathPlugin):
-        plugins.register(UserConfigs)
-    registry = SourcesRegistry.instance()
-    registry.types = _Sources({**registry.types, "file": AliasSource})
+    launcher: Launcher = field(default_factory=Launcher)
 
 
 @contextmanager
 def composer(extra: Sequence[Path] = ()) -> Iterator[None]:
     """Let :func:`compose` and :func:`parse` be called inside the ``with`` block."""
+    directories = UserConfigs.directories
     register(extra)
     before = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
@@ -147,6 +64,7 @@ def composer(extra: Sequence[Path] = ()) -> Iterator[None]:
             yield
     finally:
         GlobalHydra.instance().hydra = before
+        UserConfigs.directories = directories
 
 
 def parse(overrides: Sequence[str]) -> list[Override]:
@@ -186,19 +104,65 @@ def compose(overrides: Sequence[str]) -> Composed:
     """Compose one job. Raises Hydra's own errors: :mod:`mmx.config.check` words them.
 
     Raises:
-        ConfigError: Hydra's own node names code that Hydra would execute.
+        ConfigError: The config says to Hydra more than which launcher, calls a function, or
+            sets what only a command line sets.
     """
-    composed = hydra_compose(ROOT, overrides=list(overrides), return_hydra_config=True)
-    node = OmegaConf.to_container(composed.hydra, resolve=False)
-    if isinstance(node, dict) and (
-        problems := foreign({str(k): v for k, v in node.items()}, overrides)
-    ):
+    if problems := hydra_node.refuse_typed(overrides):
         raise ConfigError(problems)
-    choices = {str(k): str(v) for k, v in composed.hydra.runtime.choices.items()}
-    return plain(composed, choices, overrides)
+    of_launcher = [text for text in overrides if text.startswith(hydra_node.OF_LAUNCHER)]
+    composed = _hydra_compose([text for text in overrides if text not in of_launcher])
+    everything: Any = OmegaConf.to_container(composed, resolve=False)
+    node = everything.pop(hydra_node.NODE, None)
+    task = [text for text in overrides if not is_hydra_key(text)]
+    typed = [text for text in overrides if is_hydra_key(text) and text not in of_launcher]
+    choices = node["runtime"]["choices"] if isinstance(node, dict) else {}
+    name = str(choices.get(hydra_node.GROUP))
+    own = _own_node(name if name in hydra_node.LAUNCHERS else "basic")
+    problems = hydra_node.refuse_composed(node, own, task, typed)
+    problems += references.refuse_calls(everything, "") or references.refuse_growth(everything)
+    if problems:
+        raise ConfigError(problems)
+    values = {
+        each.key_or_group.removeprefix(hydra_node.OF_LAUNCHER): each.value()
+        for each in parse(of_launcher)
+    }
+    launcher, problems = hydra_node.launcher_of(node, own, name, values)
+    found = plain(composed, {str(k): str(v) for k, v in choices.items()}, task, launcher)
+    problems += refuse_owners_keys(found.config, task, _own_config())
+    if problems:
+        raise ConfigError(problems)
+    return found
 
 
-def plain(composed: DictConfig, choices: dict[str, str], overrides: Sequence[str]) -> Composed:
+def _hydra_compose(overrides: Sequence[str]) -> DictConfig:
+    """Return what Hydra makes of the overrides; any error of its own as one that is worded."""
+    try:
+        return hydra_compose(ROOT, overrides=list(overrides), return_hydra_config=True)
+    except (*COMPOSE_ERRORS, MmxError):
+        raise
+    except Exception as error:  # what a config makes Hydra trip over
+        raise ConfigCompositionException(f"{type(error).__name__}: {error}") from error
+
+
+@functools.lru_cache(maxsize=8)
+def _own_node(launcher: str) -> dict[str, Any]:
+    """Return the ``hydra`` node of mmx's own root config, not resolved."""
+    with composer():
+        composed = _hydra_compose([f"{hydra_node.GROUP}={launcher}"])
+    node: Any = OmegaConf.to_container(composed.hydra, resolve=False)
+    return dict(node)
+
+
+@functools.cache
+def _own_config() -> dict[str, Any]:
+    """Return mmx's own root config, resolved."""
+    with composer():
+        return plain(_hydra_compose([]), {}, (), Launcher()).config
+
+
+def plain(
+    composed: DictConfig, choices: dict[str, str], overrides: Sequence[str], launcher: Launcher
+) -> Composed:
     """Return what Hydra composed as plain data, without Hydra's own node."""
     with_hydra = OmegaConf.masked_copy(composed, [str(k) for k in composed if k != "hydra"])
     if with_hydra.get("data_dir") is None:
@@ -213,13 +177,9 @@ def plain(composed: DictConfig, choices: dict[str, str], overrides: Sequence[str
         config={str(k): v for k, v in config.items()},
         unresolved={str(k): v for k, v in unresolved.items()},
         choices={k: v for k, v in choices.items() if not k.startswith("hydra/")},
-        overrides=tuple(o for o in overrides if not is_hydra_key(o)),
+        overrides=tuple(overrides),
+        launcher=launcher,
     )
-
-
-def is_hydra_key(override: str) -> bool:
-    """Return whether an override speaks to Hydra and not to the experiment."""
-    return override.lstrip("+~").startswith(("hydra.", "hydra/"))
 
 
 def default_data_directory() -> Path:

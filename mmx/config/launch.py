@@ -1,4 +1,9 @@
-"""One job or a sweep through Hydra's own entry point: launchers, ``--cfg``, ``--info``."""
+"""Jobs on a launcher, and what Hydra shows of a config: ``--cfg``, ``--info``.
+
+No job runs under a config that a user's folder had a part in. mmx has composed and checked all
+jobs before the first one starts; here they are run one after the other, or handed to a launcher
+of Hydra under a node that mmx's own root config gives. A launcher's workers get plain data.
+"""
 
 from __future__ import annotations
 
@@ -6,85 +11,140 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import hydra
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
+import yaml
+from hydra import compose as hydra_compose
+from hydra._internal.callbacks import Callbacks
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.plugins import Plugins
+from hydra.types import HydraContext
 from omegaconf import DictConfig
 
 from mmx.config.check import check
-from mmx.config.compose import ROOT, Composed, composer, parse, plain, register
+from mmx.config.compose import Composed, composer, parse
+from mmx.config.hydra_node import FOLDERS, Launcher
 from mmx.config.locate import builtin_directory
+from mmx.config.signature import show
+from mmx.config.sources import ROOT, register
 from mmx.errors import ConfigError, Problem
 
 CONFIG_FLAGS = ("--cfg", "-c")
+Task = Callable[[Composed], None]
 
 
-class Job:
-    """Hydra's task function around ours: composed config in, nothing out.
+def run_jobs(task: Task, jobs: Sequence[Composed]) -> None:
+    """Run every job, on the launcher that they name; raise what the first to fail raised.
 
     Args:
-        task: What to do with each job's config.
-        extra: The user's config directories, which a worker process must learn again.
-
-    Attributes:
-        error: What a single job raised; Hydra would print it its own way, and exit.
-    """
-
-    def __init__(self, task: Callable[[Composed], None], extra: Sequence[Path]) -> None:
-        self.task, self.extra = task, tuple(extra)
-        self.error: Exception | None = None
-        self.__name__ = "mmx"
-
-    def __call__(self, config: DictConfig) -> None:
-        """Hand one job over as plain data."""
-        state = HydraConfig.get()
-        choices = {str(key): str(value) for key, value in state.runtime.choices.items()}
-        try:
-            self.task(plain(config, choices, list(state.overrides.task)))
-        except Exception as error:
-            if state.mode != RunMode.RUN:
-                raise
-            self.error = error
-
-
-def launch(
-    task: Callable[[Composed], None],
-    flags: Sequence[str],
-    overrides: Sequence[str],
-    extra: Sequence[Path] = (),
-) -> None:
-    """Run Hydra's main with these arguments.
-
-    Hydra's output folders are temporary: mmx makes its own run directories.
+        task: What to do with each job's config. A launcher may send it to another process.
+        jobs: Their configs.
 
     Raises:
-        ConfigError: A config that is only to be shown cannot be composed.
+        ConfigError: They name different launchers.
     """
-    if any(flag.partition("=")[0] in (*CONFIG_FLAGS, "--info", "-i") for flag in flags):
-        _check(overrides, extra)
-    register(() if "--hydra-help" in flags else extra)
-    scratch = Path(tempfile.mkdtemp(prefix="mmx-hydra-"))
-    before = sys.argv
-    places = [f"hydra.run.dir={scratch}", f"hydra.sweep.dir={scratch}"]
-    sys.argv = [
-        "mmx",
-        *overrides,
-        *places,
-        *_with_values(flags),
-    ]  # last, or a bare --info eats an override
+    launchers = [job.launcher for job in jobs]
+    if any(each != launchers[0] for each in launchers):
+        reason = "is another for each job, and a sweep has one"
+        raise ConfigError([Problem("hydra/launcher", reason, type_this="hydra/launcher=basic")])
+    if launchers[0].name == "basic":
+        errors = [_attempt(task, job) for job in jobs]
+    else:
+        errors = _launch(task, jobs, launchers[0])
+    for error in filter(None, errors):
+        raise error
+
+
+def _attempt(task: Task, job: Composed) -> Exception | None:
+    """Run one job; return what it raised, so that the others run too."""
     try:
-        decorate = hydra.main(
-            version_base="1.3", config_path=str(builtin_directory()), config_name=ROOT
-        )
-        job = Job(task, extra)
-        decorate(job)()
-        if job.error is not None:
-            raise job.error
+        task(job)
+    except Exception as error:
+        return error
+    return None
+
+
+@dataclass(frozen=True)
+class _FromFile:
+    """Hydra's task function: it gets the number of a job, and reads its config.
+
+    Attributes:
+        task: What to do with it.
+        folder: Where the configs lie, one file a job.
+    """
+
+    task: Task
+    folder: Path
+
+    def __call__(self, config: DictConfig) -> Exception | None:
+        """Run one job."""
+        text = (self.folder / f"{config.seed}.yaml").read_text(encoding="utf-8")
+        fields = yaml.safe_load(text)
+        return _attempt(self.task, Composed(**{**fields, "overrides": tuple(fields["overrides"])}))
+
+
+def _launch(task: Task, jobs: Sequence[Composed], launcher: Launcher) -> list[Exception | None]:
+    """Run the jobs on a launcher of Hydra, each told apart by its number as ``seed``."""
+    scratch = Path(tempfile.mkdtemp(prefix="mmx-jobs-"))
+    options = [f"hydra.launcher.{key}={show(value)}" for key, value in launcher.options.items()]
+    overrides = [f"hydra/launcher={launcher.name}", *options, f"hydra.sweep.dir={scratch}"]
+    try:
+        for number, job in enumerate(jobs):
+            fields = {
+                "config": job.config,
+                "unresolved": job.unresolved,
+                "choices": job.choices,
+                "overrides": list(job.overrides),
+            }
+            text = yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
+            (scratch / f"{number}.yaml").write_text(text, encoding="utf-8")
+        with composer():
+            context = HydraContext(
+                config_loader=GlobalHydra.instance().config_loader(), callbacks=Callbacks()
+            )
+            plugin = Plugins.instance().instantiate_launcher(
+                hydra_context=context,
+                task_function=_FromFile(task, scratch),
+                config=hydra_compose(ROOT, overrides=overrides, return_hydra_config=True),
+            )
+            done = plugin.launch([[f"seed={number}"] for number in range(len(jobs))], 0)
+        return [each.return_value for each in done]
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def show_config(flags: Sequence[str], overrides: Sequence[str], extra: Sequence[Path] = ()) -> None:
+    """Print a config, or what Hydra knows, as its own main does; nothing runs.
+
+    Args:
+        flags: Hydra's flags.
+        overrides: As typed.
+        extra: The user's config directories.
+
+    Raises:
+        ConfigError: A config that is to be shown cannot be composed.
+    """
+    shows_hydra = "--hydra-help" in flags
+    given = [text for text in overrides if text.partition("=")[0] not in FOLDERS]
+    if not shows_hydra:
+        _check(given, extra)
+    register(() if shows_hydra else extra)
+    before = sys.argv
+    words = [] if shows_hydra else given
+    sys.argv = ["mmx", *words, *_with_values(flags)]  # last, or a bare --info eats an override
+    try:
+        hydra.main(version_base="1.3", config_path=str(builtin_directory()), config_name=ROOT)(
+            _run_nothing
+        )()
     finally:
         sys.argv = before
-        shutil.rmtree(scratch, ignore_errors=True)
+        register()
+
+
+def _run_nothing(config: DictConfig) -> None:
+    """Hydra has printed the config instead of running it."""
 
 
 def _with_values(flags: Sequence[str]) -> list[str]:

@@ -9,6 +9,12 @@ from pathlib import Path
 
 import yaml
 
+from mmx.errors import UnreadableFileError
+from mmx.printable import printable
+from mmx.untrusted import read_text
+
+FILE_BYTES = 2**18
+"""Size of a config file, at most."""
 TASK_GROUP = "task"
 TASK_ROLES = ("source", "target")
 """Groups that choose from the files of the group ``task``."""
@@ -74,10 +80,18 @@ def groups(extra: Sequence[Path] = ()) -> list[str]:
     return sorted(found, key=rank)
 
 
+def text_of(path: Path) -> str:
+    """Return the text of a YAML file, and none of one that cannot be read."""
+    try:
+        return read_text(path, limit=FILE_BYTES)
+    except UnreadableFileError:
+        return ""
+
+
 def headline(path: Path) -> str:
     """Return the first comment of a YAML file, its one-line description."""
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in text_of(path).splitlines():
         if line.startswith("# @"):
             continue
-        return line.lstrip("# ").strip() if line.startswith("#") else ""
+        return printable(line.lstrip("# ").strip()) if line.startswith("#") else ""
     return ""

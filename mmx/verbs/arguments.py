@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -53,9 +52,6 @@ class Parser(argparse.ArgumentParser):
 
 
 def allowed_packages(given: Sequence[str]) -> list[str]:
-    """Return the user's allowed packages, and let them be found beside the working directory."""
+    """Return the packages that the user allowed, here or in the environment."""
     named = (name.strip() for name in os.environ.get("MMX_ALLOW", "").split(","))
-    found = [*given, *filter(None, named)]
-    if found and str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
-    return found
+    return [*given, *filter(None, named)]

@@ -16,6 +16,7 @@ from pathlib import Path
 from mmx import execution
 from mmx.config import check, compose
 from mmx.config.compose import Composed
+from mmx.config.hydra_node import is_hydra_key
 from mmx.config.sweep_values import sweep_without_flag
 from mmx.errors import ConfigError, DamagedFileError, Problem, RunError
 from mmx.experiment import assemble
@@ -124,7 +125,7 @@ def _overrides(parent: RunDirectory) -> list[str]:
     """Return what a run was composed of, less Hydra's keys and those that are its opener's."""
     given: list[str] = parent.manifest().get("overrides", [])
     mine = (*WHERE_NOT_WHAT, *(f"trainer.{key}" for key in HOW_NOT_WHAT if key != "threads"))
-    return [word for word in given if not compose.is_hydra_key(word) and key_of(word) not in mine]
+    return [word for word in given if not is_hydra_key(word) and key_of(word) not in mine]
 
 
 def _one_of(given: str) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmx.config.compose import Composed
-from mmx.config.launch import launch
+from mmx.config.launch import show_config
+from mmx.errors import ConfigError, Problem
 from mmx.verbs.arguments import allowed_packages
 from mmx.verbs.preflight import look_for_devices, preflight
 from mmx.verbs.train_expand import expand
@@ -20,7 +20,7 @@ def main(arguments: Sequence[str]) -> int:
     line = read_line(arguments)
     allowed = allowed_packages(line.allow)
     if line.only_shows:
-        launch(_show_only, line.flags, line.overrides, line.config_dirs)
+        show_config(line.flags, line.overrides, line.config_dirs)
         return 0
     line = expand(line)
     where, overrides = _take(
@@ -28,19 +28,18 @@ def main(arguments: Sequence[str]) -> int:
     )
     line.overrides = overrides
     jobs = preflight(line, allowed)
-    if not any(text.startswith("hydra/launcher=") for text in line.overrides):  # they run here
+    if jobs[0].composed.launcher.name == "basic":  # they run here
         look_for_devices(jobs)
     if line.multirun:
-        return run_sweep(line, jobs, allowed, where)
-    return run_single(line, allowed, where)
-
-
-def _show_only(composed: Composed) -> None:
-    """Do nothing: Hydra has printed the config instead of running it."""
+        return run_sweep(jobs, allowed, where)
+    return run_single(jobs[0], allowed, where)
 
 
 def _take(overrides: Sequence[str], key: str) -> tuple[Path | None, list[str]]:
     """Return the path given for a Hydra key, and the overrides without it."""
     given = [text for text in overrides if text.startswith(f"{key}=")]
     kept = [text for text in overrides if text not in given]
+    if given and "${" in given[-1]:
+        reason = "is a path, in which nothing is filled in"
+        raise ConfigError([Problem(given[-1], reason, type_this=f"{key}=<directory>")])
     return (Path(given[-1].split("=", 1)[1].strip("'\"")) if given else None), kept

@@ -7,13 +7,12 @@ from pathlib import Path
 
 from mmx import execution
 from mmx.config.compose import Composed
-from mmx.config.launch import launch
 from mmx.experiment import assemble
 from mmx.runs import answer
 from mmx.runs.directory import RunDirectory
 from mmx.runs.view import view
 from mmx.terminal import Console
-from mmx.verbs.train_line import Line
+from mmx.verbs.preflight import Job
 
 
 def run_one(
@@ -58,12 +57,6 @@ def say_failure(console: Console, directory: RunDirectory, outcome: dict[str, ob
     console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
-def run_single(line: Line, allowed: Sequence[str], exactly: Path | None) -> int:
+def run_single(job: Job, allowed: Sequence[str], exactly: Path | None) -> int:
     """Run the one job of a command line and return the exit code."""
-    ended: list[tuple[RunDirectory, dict[str, object]]] = []
-
-    def job(composed: Composed) -> None:
-        ended.append(run_one(composed, allowed, None, exactly))
-
-    launch(job, line.flags, line.overrides, line.config_dirs)
-    return conclude(*ended[0])
+    return conclude(*run_one(job.composed, allowed, None, exactly))

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmx.config.compose import Composed
-from mmx.config.launch import launch
+from mmx.config.launch import run_jobs
 from mmx.experiment import assemble
 from mmx.runs import gains_page, sweep
 from mmx.runs.gains import gains
 from mmx.runs.sweep import Sweep
 from mmx.terminal import Console
 from mmx.verbs.preflight import Job
-from mmx.verbs.train_line import Line
 from mmx.verbs.train_single import run_one, say_failure
 
 LOG_WIDTH = 160
@@ -46,17 +45,11 @@ class SweepJob:
             sys.exit(int(str(outcome["exit_code"])))
 
 
-def run_sweep(
-    line: Line,
-    found: Sequence[Job],
-    allowed: Sequence[str],
-    where: Path | None,
-) -> int:
+def run_sweep(found: Sequence[Job], allowed: Sequence[str], where: Path | None) -> int:
     """Run the jobs that are not done yet and return the exit code.
 
     Args:
-        line: The command line.
-        found: Its jobs, checked.
+        found: The jobs of a command line, checked.
         allowed: Packages whose classes configs may name.
         where: The sweep's directory, if the user named one.
     """
@@ -64,9 +57,7 @@ def run_sweep(
     plan = sweep.plan(Path(found[0].experiment.settings.output_dir), jobs, where)
     stopped: int | None = None
     try:
-        launch(
-            SweepJob(plan, allowed), ["--multirun", *line.flags], line.overrides, line.config_dirs
-        )
+        run_jobs(SweepJob(plan, allowed), [job.composed for job in found])
     except SystemExit as error:
         stopped = error.code if isinstance(error.code, int) and error.code > 2 else None
     rows = plan.rows()

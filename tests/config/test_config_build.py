@@ -254,38 +254,6 @@ def test_locate_looks_at_a_module_and_one_name_in_it():
         locate("mmx.encodersx.Encoder", BUILTIN_PACKAGES)
 
 
-# Hydra's own node names code too.
-
-HYDRA = {
-    "callbacks": "hydra:\n  callbacks: {x: {_target_: sentinelpkg.parts.C}}\n",
-    "handler": "hydra:\n  job_logging: {handlers: {console: {class: sentinelpkg.parts.C}}}\n",
-    "factory": "hydra:\n  hydra_logging: {formatters: {plain: {(): sentinelpkg.parts.C}}}\n",
-    "stream": "hydra:\n  job_logging: {handlers: {console: {stream: ext://sentinelpkg.parts}}}\n",
-    "get_class": "hydra:\n  callbacks:\n    x: {_target_: hydra.utils.get_class, "
-    "path: sentinelpkg.parts.C}\n",
-    "environment": "hydra:\n  job: {env_set: {LD_PRELOAD: evil.so}}\n",
-}
-
-
-@pytest.mark.parametrize("kind", HYDRA)
-def test_a_config_makes_hydra_execute_nothing(sentinel, tmp_path, monkeypatch, capsys, kind):
-    folder = tmp_path / "own" / "experiment"
-    folder.mkdir(parents=True)
-    (folder / "theirs.yaml").write_text(f"# @package _global_\n# theirs\n{HYDRA[kind]}")
-    monkeypatch.chdir(tmp_path)
-    for flags in ([], ["--info"]):
-        assert main(["train", "--config-dir", "own", "experiment=theirs", *flags]) == 2
-        out, err = capsys.readouterr()
-        assert out == ""
-        assert err.startswith("mmx: 1 problem in the config\nhydra.")
-        assert err.endswith(
-            "a config does not set the environment\n"
-            if kind == "environment"
-            else "Hydra would execute it: a config is data\n"
-        )
-    assert not sentinel.exists()
-
-
 def test_the_root_config_is_not_replaced(tmp_path, monkeypatch, capsys):
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "config.yaml").write_text("hydra:\n  searchpath: [pkg://sentinelpkg]\n")
@@ -297,14 +265,6 @@ def test_the_root_config_is_not_replaced(tmp_path, monkeypatch, capsys):
         "  type:     mv own/config.yaml own/experiment/<name>.yaml   "
         "(with '# @package _global_' as first line)\n"
     )
-
-
-@pytest.mark.parametrize(
-    "override", ["hydra/launcher=joblib", "+hydra.job.env_set.MINE=1", "hydra/job_logging=default"]
-)
-def test_what_a_user_types_to_hydra_is_heard(override):
-    with compose.composer():
-        assert compose.compose([override]).overrides == ()
 
 
 def test_config_directories_leave_nothing_behind(tmp_path: Path):

@@ -1,0 +1,85 @@
+"""Modules of the working directory: those that were allowed by name can be imported, no others.
+
+The working directory may be a stranger's too: a downloaded folder with a ``yaml.py``, a
+``pandas.py`` or a ``hydra_plugins/`` in it. So it comes last on the path, behind everything that
+is installed, and only packages that the user named are taken from it.
+"""
+
+from __future__ import annotations
+
+import importlib.machinery
+import sys
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.abc import MetaPathFinder
+from pathlib import Path
+from types import ModuleType
+
+
+class _Guard(MetaPathFinder):
+    """Lets nothing but allowed packages be found in a folder, once it is on the path."""
+
+    def __init__(self) -> None:
+        self.allowed: dict[str, set[str]] = {}
+
+    def find_spec(
+        self,
+        fullname: str,
+        path: Sequence[str] | None = None,
+        target: ModuleType | None = None,
+    ) -> None:
+        """Find nothing itself.
+
+        Raises:
+            ModuleNotFoundError: The module lies in a guarded folder, and was not allowed.
+        """
+        if path is not None or not self.allowed:
+            return
+        spec = importlib.machinery.PathFinder.find_spec(fullname, None, target)
+        if spec is None:
+            return
+        for folder, names in self.allowed.items():
+            if fullname not in names and all(where == folder for where in _folders(spec)):
+                raise ModuleNotFoundError(
+                    f"{fullname} lies in the working directory and was not allowed "
+                    f"(--allow {fullname}, if you trust it)",
+                    name=fullname,
+                )
+
+
+def _folders(spec: importlib.machinery.ModuleSpec) -> list[str]:
+    """Return the folders in which the file of a module, or the parts of a package, lie."""
+    places = spec.submodule_search_locations
+    if places is None:
+        places = [spec.origin] if spec.has_location and spec.origin else [""]
+    return [str(Path(place).parent) for place in places]
+
+
+_GUARD = _Guard()
+
+
+def allow(packages: Collection[str]) -> None:
+    """Let packages be imported from the working directory, if they are not installed."""
+    if not packages:
+        return
+    here = str(Path.cwd())
+    if here not in _GUARD.allowed:
+        if here in sys.path:  # by PYTHONPATH, say: the user's own wish
+            return
+        _GUARD.allowed[here] = set()
+    if here not in sys.path:
+        sys.path.append(here)
+    if _GUARD not in sys.meta_path:
+        sys.meta_path.insert(0, _GUARD)
+    _GUARD.allowed[here].update(name.partition(".")[0] for name in packages)
+
+
+@contextmanager
+def hide_working_directory() -> Iterator[None]:
+    """Import nothing from the working directory inside the ``with`` block."""
+    here, before = Path.cwd().resolve(), list(sys.path)
+    sys.path[:] = [entry for entry in before if entry and Path(entry).resolve() != here]
+    try:
+        yield
+    finally:
+        sys.path[:] = before

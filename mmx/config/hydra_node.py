@@ -1,0 +1,239 @@
+"""What a config and a command line may say to Hydra: which launcher, and that one's numbers.
+
+Hydra's own node names code (callbacks, handlers of logging, plugins), sets the environment and
+makes folders. mmx needs none of it, so it is refused whatever it says: a user's file has no
+``hydra`` node but ``launcher``, a command line no other ``hydra`` key, and what was composed must
+be the node that mmx's own root config gives, value by value and before anything is resolved.
+Even so no job runs under a composed node: :mod:`mmx.config.launch` makes its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from mmx.config import signature
+from mmx.errors import Problem, closest
+
+NODE = "hydra"
+GROUP = "hydra/launcher"
+OF_LAUNCHER = "hydra.launcher."
+FOLDERS = ("hydra.run.dir", "hydra.sweep.dir")
+"""Where a run and a sweep go: a command line may say so, a file may not."""
+_OF_HYDRA = (
+    "runtime.choices",
+    "runtime.cwd",
+    "runtime.config_sources",
+    "overrides.hydra",
+    "overrides.task",
+    "job.override_dirname",
+)
+"""What Hydra itself writes there for each command line."""
+_SHOWN = 5
+
+
+def _basic() -> None:
+    """One job after the other, in this process."""
+
+
+def _joblib(
+    *,
+    n_jobs: Annotated[int, Field(ge=-1, le=1024)] = -1,
+    verbose: Annotated[int, Field(ge=0, le=100)] = 0,
+    timeout: Annotated[float, Field(gt=0, le=1e9)] | None = None,
+    batch_size: Annotated[int, Field(ge=1, le=1_000_000)] | Literal["auto"] = "auto",
+) -> None:
+    if n_jobs == 0:
+        raise ValueError("n_jobs=0: no job would run")
+
+
+LAUNCHERS: dict[str, tuple[Callable[..., None], str]] = {
+    "basic": (_basic, "hydra._internal.core_plugins.basic_launcher.BasicLauncher"),
+    "joblib": (_joblib, "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher"),
+}
+"""Launcher to what may be set of it, and the plugin that it is."""
+
+
+@dataclass(frozen=True)
+class Launcher:
+    """How the jobs of a sweep are run.
+
+    Attributes:
+        name: One of :data:`LAUNCHERS`.
+        options: What was set of it.
+    """
+
+    name: str = "basic"
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+def is_hydra_key(override: str) -> bool:
+    """Return whether an override speaks to Hydra and not to the experiment."""
+    key = override.lstrip("+~").partition("=")[0].partition("@")[0].strip()
+    return key == NODE or key.startswith((f"{NODE}.", f"{NODE}/"))
+
+
+def refuse_typed(overrides: Sequence[str]) -> list[Problem]:
+    """Return the overrides of a command line that say to Hydra what mmx does not take."""
+    problems = []
+    for text in filter(is_hydra_key, overrides):
+        key, _, value = text.partition("=")
+        if key in FOLDERS:
+            other = FOLDERS[1 - FOLDERS.index(key)]
+            reason = "names the directory of a run" if key == FOLDERS[0] else "is of a sweep"
+            problems.append(Problem(text, f"{reason}, and this is none", closest=other))
+        elif key.startswith(OF_LAUNCHER):
+            continue  # its value is looked at when the launcher is known
+        elif key != GROUP:
+            keys = _accepted()
+            near = closest(key.lstrip("+~"), keys)
+            reason = "is not for a config or command line to say: mmx does it itself"
+            problems.append(Problem(text, reason, accepted=", ".join(keys), closest=near))
+        elif value not in LAUNCHERS:
+            near = closest(value, LAUNCHERS)
+            problems.append(
+                Problem(
+                    text,
+                    f"there is no launcher {value}",
+                    accepted=", ".join(LAUNCHERS),
+                    closest=near,
+                    type_this=f"{GROUP}={near or 'joblib'}",
+                )
+            )
+    return problems
+
+
+def _accepted() -> list[str]:
+    names = {name: None for check, _ in LAUNCHERS.values() for name in signature.parameters(check)}
+    return [GROUP, *(f"hydra.launcher.{name}" for name in names), *FOLDERS]
+
+
+def refuse_in_file(content: Any, package: str) -> list[Problem]:
+    """Return what a user's file says to Hydra beside which launcher.
+
+    Args:
+        content: Plain data, not resolved.
+        package: Where its header puts it.
+    """
+    if package.split(".")[0] == NODE:
+        return [_refused(f"# @package {package}")]
+    if not isinstance(content, dict):
+        return []
+    found = list(_of_defaults(content.get("defaults")))
+    node = content.get(NODE, {})
+    if not isinstance(node, dict):
+        return [*found, _refused(f"{NODE}={_short(node)}")]
+    found += [_refused(f"{NODE}.{key}={_short(node[key])}") for key in node if key != "launcher"]
+    launcher = node.get("launcher", {})
+    if not isinstance(launcher, dict):
+        return [*found, _refused(f"{NODE}.launcher={_short(launcher)}")]
+    return found + [
+        _refused(f"{NODE}.launcher.{key}={_short(value)}")
+        for key, value in launcher.items()
+        if key == "_target_"
+        or not isinstance(value, (int, float, str, type(None)))
+        or "$" in str(value)
+    ]
+
+
+def _of_defaults(entries: Any) -> Iterator[Problem]:
+    """Yield the entries of a defaults list that choose more of Hydra than a launcher."""
+    for entry in entries if isinstance(entries, list) else []:
+        pairs = entry.items() if isinstance(entry, dict) else [(entry, None)]
+        for key, value in pairs:
+            group, _, package = str(key).split(" ")[-1].lstrip("/").partition("@")
+            launcher = group == GROUP and not package and str(value) in LAUNCHERS
+            if not launcher and NODE in (group.split("/")[0], package.lstrip("_").split(".")[0]):
+                yield _refused(f"defaults: {key}" + ("" if value is None else f": {_short(value)}"))
+
+
+def refuse_composed(
+    node: Any, own: dict[str, Any], task: Sequence[str], typed: Sequence[str]
+) -> list[Problem]:
+    """Return where a composed ``hydra`` node differs from mmx's own, but for the launcher.
+
+    Args:
+        node: Plain data, not resolved.
+        own: The node that mmx's root config alone gives with the same launcher.
+        task: The overrides for the experiment.
+        typed: The overrides for Hydra.
+    """
+    if not isinstance(node, dict):
+        return [_refused(f"{NODE}={_short(node)}")]
+    expected = {"overrides.task": list(task), "overrides.hydra": list(typed)}
+    found = [
+        _refused(f"{NODE}.{path}={_short(value)}")
+        for path, value in _differences(node, own, "")
+        if not path.startswith("launcher") and path not in _OF_HYDRA
+    ]
+    overrides = node.get("overrides", {})
+    for path, value in expected.items():
+        if not found and overrides.get(path.partition(".")[2]) != value:
+            found.append(_refused(f"{NODE}.{path}"))
+    return found[:_SHOWN]
+
+
+def launcher_of(
+    node: dict[str, Any], own: dict[str, Any], name: str, typed: dict[str, Any]
+) -> tuple[Launcher, list[Problem]]:
+    """Return the launcher that a composed node chooses, and what is wrong with its keys.
+
+    Args:
+        node: The composed ``hydra`` node as plain data, not resolved.
+        own: mmx's own node with the same launcher.
+        name: Its name.
+        typed: What the command line sets of it; the files' words do not count there.
+    """
+    path = "hydra.launcher"
+    if name not in LAUNCHERS:
+        accepted = ", ".join(LAUNCHERS)
+        return Launcher(), [Problem(f"{GROUP}={name}", "is no launcher of mmx", accepted=accepted)]
+    check, plugin = LAUNCHERS[name]
+    given, default = node.get("launcher"), own["launcher"]
+    if not isinstance(given, dict) or given.get("_target_") != plugin:
+        return Launcher(), [_refused(f"{path}={_short(given)}")]
+    changed = {str(k): v for k, v in given.items() if k not in default or default[k] != v}
+    options, problems = signature.check(check, {**changed, **typed}, path)
+    if problems and name == "basic":
+        reason = "no code reads this key: one job runs after the other"
+        near = f"hydra/launcher=joblib {problems[0].given}"
+        return Launcher(), [Problem(problems[0].given, reason, type_this=near)]
+    if not problems:
+        try:
+            check(**options)
+        except ValueError as error:
+            problems = [
+                Problem(f"{path}.{str(error).partition(':')[0]}", str(error).partition(": ")[2])
+            ]
+    return Launcher(name, options), problems
+
+
+def _differences(node: Any, own: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """Yield each place where a node is not the same as mmx's own, and its value."""
+    if path in _OF_HYDRA:
+        return
+    if isinstance(node, dict) and isinstance(own, dict):
+        for key in {**own, **node}:
+            where = f"{path}.{key}" if path else str(key)
+            if key not in node or key not in own:
+                yield where, node.get(key, "")
+            else:
+                yield from _differences(node[key], own[key], where)
+    elif type(node) is not type(own) or node != own:
+        yield path, node
+
+
+def _refused(given: str) -> Problem:
+    return Problem(
+        given,
+        "a config says nothing to Hydra but which launcher: it is data, and mmx does the rest",
+        accepted=", ".join(key for key in _accepted() if key not in FOLDERS),
+    )
+
+
+def _short(value: Any) -> str:
+    text = signature.show(value)
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,0 +1,71 @@
+"""Keys that belong to whoever types the command: where is written, and whether downloaded.
+
+A config folder may be a stranger's. What its files say of these keys is refused, so that nothing
+is written, evicted or downloaded but where and as the command line says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import PurePath
+from typing import Any
+
+from mmx.config.signature import show
+from mmx.errors import Problem
+
+FOLDERS = ("output_dir", "cache")
+"""A file may name a folder below the working directory; elsewhere, only a command line may."""
+_REASON = "stands in a file, and only a command line says that"
+
+
+def refuse_owners_keys(
+    config: dict[str, Any], typed: Sequence[str], own: dict[str, Any]
+) -> list[Problem]:
+    """Return the keys that a file sets and only a command line may.
+
+    Args:
+        config: Composed and resolved.
+        typed: The overrides of the command line.
+        own: The same of mmx's root config alone.
+    """
+    keys = {text.lstrip("+").partition("=")[0] for text in typed}
+    problems = [
+        _problem(key, config[key], own[key])
+        for key in FOLDERS
+        if key not in keys and config.get(key) != own[key] and _is_elsewhere(config.get(key))
+    ]
+    if "cache_gb" not in keys and config.get("cache_gb") != own["cache_gb"]:
+        problems.append(_problem("cache_gb", config.get("cache_gb"), own["cache_gb"]))
+    downloads = [key for key, value in _named(config, "download", "") if value is not False]
+    problems += [_problem(key, True, False) for key in downloads if not {key, "download"} & keys]
+    if downloads:  # it goes where data_dir says
+        problems += [
+            _problem(key, value, own["data_dir"])
+            for key, value in _named(config, "data_dir", "")
+            if value != own["data_dir"] and not {key, "data_dir"} & keys
+        ]
+    return problems
+
+
+def _problem(key: str, value: Any, own: Any) -> Problem:
+    typed = f"{key}={show(own)}   (or what you mean)"
+    return Problem(f"{key}={show(value)}", _REASON, type_this=typed)
+
+
+def _is_elsewhere(value: Any) -> bool:
+    """Return whether a folder is not below the working directory."""
+    if not isinstance(value, str):
+        return value is not None
+    path = PurePath(value)
+    return path.is_absolute() or ".." in path.parts or value.startswith("~")
+
+
+def _named(node: Any, name: str, path: str) -> Iterator[tuple[str, Any]]:
+    """Yield each key of this name in a config, and its value."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            where = f"{path}.{key}" if path else str(key)
+            if key == name:
+                yield where, value
+            else:
+                yield from _named(value, name, where)

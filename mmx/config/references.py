@@ -1,0 +1,146 @@
+"""References between the keys of a config: ``${key}``, and nothing that calls a function.
+
+OmegaConf's resolvers (``${oc.env:HOME}``, ``${oc.create:…}``, ``${hydra:…}``) read the
+environment and make nodes out of text after everything has been checked. No config needs them:
+mmx takes references to keys alone, and sees to it that what they stand for stays small.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from mmx.errors import Problem
+
+NODES = 100_000
+"""Values of a config in which each reference is counted as all that it stands for."""
+CHARACTERS = 2**20
+"""Length of all texts of such a config."""
+STEPS = 100
+"""References that may lie on the way of one."""
+_OPENED = re.compile(r"\$\{")
+_REFERENCE = re.compile(r"\$\{(\.*[A-Za-z_][\w-]*(?:\.[\w-]+|\[\w+\])*)\}", re.ASCII)
+
+
+def refuse_calls(node: Any, path: str) -> list[Problem]:
+    """Return what a config that is not resolved yet has beside references to keys.
+
+    Args:
+        node: Plain data, with its references as they were written.
+        path: Where it stands in the config.
+    """
+    return [
+        Problem(
+            f"{where}={_short(text)}",
+            "is no reference to a key: a config calls nothing, and reads no environment",
+            accepted="${key}, ${key.key}",
+        )
+        for where, text in _texts(node, path)
+        if len(_OPENED.findall(text)) != len(_REFERENCE.findall(text))
+    ]
+
+
+def refuse_growth(config: dict[str, Any]) -> list[Problem]:
+    """Return the references that contain themselves, or stand for more than a config can hold.
+
+    Args:
+        config: The whole config, with its references as they were written.
+    """
+    sizes = _Sizes(config)
+    for key, value in config.items():
+        try:
+            nodes, characters = sizes.of(value, (str(key),))
+        except RecursionError:
+            return [
+                Problem(
+                    str(key),
+                    "holds a reference that leads back to itself, or through too many others",
+                )
+            ]
+        if nodes > NODES or characters > CHARACTERS:
+            reason = f"stands for more than {NODES:,} values or {CHARACTERS:,} characters"
+            return [Problem(str(key), reason)]
+    return []
+
+
+class _Sizes:
+    """How many values, and characters of text, a node stands for; each place counted once."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self.config = config
+        self.known: dict[tuple[str, ...], tuple[int, int]] = {}
+        self.open: set[tuple[str, ...]] = set()
+
+    def of(self, node: Any, path: tuple[str, ...]) -> tuple[int, int]:
+        """Return both; raises RecursionError for what contains itself."""
+        if path in self.known:
+            return self.known[path]
+        if path in self.open:
+            raise RecursionError
+        self.open.add(path)
+        self.known[path] = self._count(node, path)
+        self.open.discard(path)
+        return self.known[path]
+
+    def _count(self, node: Any, path: tuple[str, ...]) -> tuple[int, int]:
+        if isinstance(node, dict):
+            parts = [self.of(value, (*path, str(key))) for key, value in node.items()]
+            return 1 + len(node) + sum(n for n, _ in parts), sum(c for _, c in parts)
+        if isinstance(node, list):
+            parts = [self.of(value, (*path, str(index))) for index, value in enumerate(node)]
+            return 1 + sum(n for n, _ in parts), sum(c for _, c in parts)
+        if not isinstance(node, str):
+            return 1, 0
+        nodes, characters = 1, len(node)
+        for name in _REFERENCE.findall(node):
+            target, found = self._follow(self._absolute(name, path))
+            if found is not None:
+                more = self.of(found, target)
+                nodes, characters = nodes + more[0], characters + more[1]
+        return nodes, characters
+
+    @staticmethod
+    def _absolute(name: str, path: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the path that a name leads to: ``.a`` is beside the reference, ``..a`` above."""
+        key = name.lstrip(".")
+        dots = len(name) - len(key)
+        parts = tuple(part for part in re.split(r"[.\[\]]+", key) if part)
+        return (*path[: max(0, len(path) - dots)], *parts) if dots else parts
+
+    def _follow(self, path: tuple[str, ...]) -> tuple[tuple[str, ...], Any]:
+        """Return the place that a path leads to, through references on its way, and its value.
+
+        The value is None where the path leads nowhere: resolving it says so.
+        """
+        for _ in range(STEPS):
+            node: Any = self.config
+            for index, part in enumerate(path):
+                if isinstance(node, list) and part.isdecimal() and int(part) < len(node):
+                    node = node[int(part)]
+                elif isinstance(node, dict):
+                    node = next((value for key, value in node.items() if str(key) == part), None)
+                elif isinstance(node, str) and (reference := _REFERENCE.fullmatch(node)):
+                    path = (*self._absolute(reference[1], path[:index]), *path[index:])
+                    break
+                else:
+                    return path, None
+            else:
+                return path, node
+        raise RecursionError
+
+
+def _texts(node: Any, path: str) -> Iterator[tuple[str, str]]:
+    """Yield each text with the place where it stands."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield from _texts(value, f"{path}.{key}" if path else str(key))
+    elif isinstance(node, list):
+        for index, value in enumerate(node):
+            yield from _texts(value, f"{path}[{index}]")
+    elif isinstance(node, str):
+        yield path, node
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 80 else text[:77] + "..."

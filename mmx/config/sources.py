@@ -1,0 +1,191 @@
+"""Where Hydra finds YAML: mmx's own folder, and the user's, which may be a stranger's.
+
+A user's file is read within bounds, must lie in its folder, and says nothing to Hydra: all of
+that is refused here, before Hydra has merged or resolved anything.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra._internal.sources_registry import SourcesRegistry
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.object_type import ObjectType
+from hydra.core.plugins import Plugins
+from hydra.plugins.config_source import ConfigResult, ConfigSource
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf import OmegaConf
+
+from mmx.config.allowed import hide_working_directory
+from mmx.config.hydra_node import NODE, refuse_in_file
+from mmx.config.locate import ALIASES, FILE_BYTES
+from mmx.config.references import refuse_calls
+from mmx.errors import ConfigError, Problem, UnreadableFileError
+from mmx.untrusted import check_yaml, read_text
+
+ROOT = "config"
+"""mmx's own config, at the root of its folder."""
+FILE_DEPTH = 32
+FILE_NODES = 20_000
+USER = "user"
+"""Hydra's provider of a user's config directory."""
+
+
+class AliasSource(FileConfigSource):
+    """YAML files in which some groups choose from another's too (source from task, …)."""
+
+    @staticmethod
+    def _alias(path: str) -> str | None:
+        head, _, rest = path.strip("/").partition("/")
+        return f"{ALIASES[head]}/{rest}".rstrip("/") if head in ALIASES else None
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        """Return a file's config.
+
+        Raises:
+            ConfigError: A user's file cannot be read, or holds what is no plain config.
+        """
+        alias = self._alias(config_path)
+        if alias is not None and not self._is_file(config_path):
+            config_path = alias
+        return (
+            self._read(config_path) if self.provider == USER else super().load_config(config_path)
+        )
+
+    def is_group(self, config_path: str) -> bool:
+        """Return whether there is such a folder."""
+        alias = self._alias(config_path)
+        return self._is_folder(config_path) or (alias is not None and self._is_folder(alias))
+
+    def is_config(self, config_path: str) -> bool:
+        """Return whether there is such a file."""
+        alias = self._alias(config_path)
+        return self._is_file(config_path) or (alias is not None and self._is_file(alias))
+
+    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
+        """Return what lies in a folder."""
+        found: set[str] = set()
+        for path in (config_path, self._alias(config_path)):
+            if path is not None and self._is_folder(path):
+                found.update(super().list(path, results_filter))
+        if config_path.strip("/") == "":
+            found.update(name for name, group in ALIASES.items() if group in found)
+        return sorted(found)
+
+    def _is_folder(self, config_path: str) -> bool:
+        return self._is_inside(config_path) and super().is_group(config_path)
+
+    def _is_file(self, config_path: str) -> bool:
+        """Return whether there is something to read: reading it says what is wrong with it."""
+        if self.provider != USER or not self._is_inside(config_path):
+            return self.provider != USER and super().is_config(config_path)
+        path = Path(self.path, self._normalize_file_name(config_path))
+        return os.path.lexists(path) and not path.is_dir()
+
+    def _is_inside(self, config_path: str) -> bool:
+        """Return whether a path can lead to a file of this folder at all."""
+        parts = config_path.strip("/").split("/")
+        return ".." not in parts and "\0" not in config_path and parts[0] != "hydra"
+
+    def _read(self, config_path: str) -> ConfigResult:
+        """Return the config of a user's file."""
+        path = _as_typed(Path(self.path, self._normalize_file_name(config_path)))
+        try:
+            if not path.resolve().is_relative_to(Path(self.path).resolve()):
+                raise UnreadableFileError(path, "is a link that leads out of its folder")
+            text = read_text(path, limit=FILE_BYTES)
+            check_yaml(text, path, depth=FILE_DEPTH, nodes=FILE_NODES)
+        except UnreadableFileError as error:
+            raise ConfigError([Problem(error.path, error.reason)]) from error
+        header = ConfigSource._get_header_dict(text[:512])
+        config = OmegaConf.load(io.StringIO(text))
+        plain: Any = OmegaConf.to_container(config, resolve=False)
+        problems = refuse_in_file(plain, header.get("package") or "")
+        problems += refuse_calls(_without_hydra(plain), "")
+        if problems:
+            raise ConfigError([_in_file(problem, path) for problem in problems])
+        return ConfigResult(
+            config=config, path=f"file://{self.path}", provider=self.provider, header=header
+        )
+
+
+def _without_hydra(content: Any) -> Any:
+    """Return a file's content without the node that has been looked at by itself."""
+    if not isinstance(content, dict):
+        return content
+    return {key: value for key, value in content.items() if key != NODE}
+
+
+def _as_typed(path: Path) -> Path:
+    """Return a path from the working directory on, where it lies below it."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
+def _in_file(problem: Problem, path: Path) -> Problem:
+    return Problem(
+        f"{path}: {problem.given}",
+        problem.reason,
+        accepted=problem.accepted,
+        closest=problem.closest,
+        type_this=problem.type_this,
+    )
+
+
+class UserConfigs(SearchPathPlugin):
+    """A user's config directories, ahead of the built-in one, so that they win."""
+
+    directories: tuple[Path, ...] = ()
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Put the directories first."""
+        for path in reversed(self.directories):
+            search_path.prepend(provider=USER, path=f"file://{path.resolve()}")
+
+
+class _Sources(dict[str, type[ConfigSource]]):
+    """Hydra's table of config sources, which reaches a parallel launcher's workers as it was.
+
+    A worker registers Hydra's own sources before it unpacks ours, and refuses two for one scheme.
+    """
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (dict, ({**self, "file": FileConfigSource},))
+
+
+def register(extra: Sequence[Path] = ()) -> None:
+    """Teach Hydra about tasks with two roles and about the user's directories.
+
+    Raises:
+        ConfigError: A directory does not exist, or holds configs of mmx's root or of Hydra.
+    """
+    for path in extra:
+        if not path.is_dir():
+            raise ConfigError([Problem(f"--config-dir {path}", "is not a directory")])
+        if (path / f"{ROOT}.yaml").exists():
+            raise ConfigError(
+                [
+                    Problem(
+                        f"{path}/{ROOT}.yaml",
+                        "has the name of mmx's own root config, which is not replaced",
+                        type_this=f"mv {path}/{ROOT}.yaml {path}/experiment/<name>.yaml   "
+                        "(with '# @package _global_' as first line)",
+                    )
+                ]
+            )
+        for name in ("hydra", "hydra.yaml"):
+            if os.path.lexists(path / name):
+                reason = "has the name of Hydra's own configs, which a folder does not replace"
+                raise ConfigError([Problem(f"{path}/{name}", reason)])
+    UserConfigs.directories = tuple(extra)
+    with hide_working_directory():
+        plugins = Plugins.instance()  # imports every plugin that it finds
+    if UserConfigs not in plugins.discover(SearchPathPlugin):
+        plugins.register(UserConfigs)
+    registry = SourcesRegistry.instance()
+    registry.types = _Sources({**registry.types, "file": AliasSource})
