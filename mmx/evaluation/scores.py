@@ -65,6 +65,10 @@ class Scores:
         return found
 
 
+Pair = tuple[Scores, Scores]
+"""Of one seed: of two models (under transfer, under the control), of the same samples."""
+
+
 def scored(outputs: Tensor, values: Tensor, target: Target, rows: Integers) -> Scores:
     """Return the scores of a model's outputs.
 

@@ -18,9 +18,11 @@ import numpy as np
 from mmx.evaluation.chance import Chance
 from mmx.evaluation.faster import Faster
 from mmx.evaluation.gain import Gain
-from mmx.evaluation.paired import Pair, over_seeds, simultaneous, studentised
-from mmx.runs import scores
+from mmx.evaluation.paired import Differences, Sure, simultaneous
+from mmx.evaluation.power import Deciding
+from mmx.evaluation.scores import Pair
 from mmx.runs.directory import RunDirectory
+from mmx.runs.run_gain import RunGain
 
 FRACTION = "target.fraction"
 """The key by which a sweep varies how many labels there are."""
@@ -72,6 +74,8 @@ class GroupGain:
         target: Mean test metric of the target.
         control: Mean test metric of the control.
         gain: Their difference, its interval simultaneous with those of the other groups.
+        higher: In how many seeds the target was higher.
+        deciding: About how many seeds would decide; None where they do, and of one seed.
         faster: How soon the target is as good as the control; None where that was not observed,
             and where the control is no better than chance.
         pairs: Seed to scores of target and control, where they are kept.
@@ -82,6 +86,8 @@ class GroupGain:
     target: float
     control: float
     gain: Gain
+    higher: int = 0
+    deciding: Deciding | None = None
     faster: GroupFaster | None = None
     pairs: Mapping[int, Pair] = field(default_factory=dict, compare=False, repr=False)
 
@@ -103,6 +109,9 @@ class GroupGain:
             "gain": self.gain.value,
             "low": low,
             "high": high,
+            "higher_seeds": self.higher,
+            "deciding_seeds": None if self.deciding is None else self.deciding.seeds,
+            "deciding": None if self.deciding is None else str(self.deciding),
             "verdict": self.gain.verdict,
             "negative_transfer": self.gain.negative,
             "faster_reached": None if soon is None else soon.reached,
@@ -164,75 +173,59 @@ def gains(groups: Mapping[tuple[tuple[str, str], ...], Sequence[Path]]) -> Gains
         groups: Varied keys with their values to the directories of the runs.
     """
     members = {
-        group: [_Run.read(RunDirectory(path)) for path in paths] for group, paths in groups.items()
+        group: [RunGain.read(RunDirectory(path)) for path in paths]
+        for group, paths in groups.items()
     }
-    pairs = [
-        (dict(group), control, runs)
+    compared = [
+        (dict(group), control, [run for run in runs if control in run.controls])
         for group, runs in members.items()
         for control in dict.fromkeys(name for run in runs for name in run.controls)
     ]
-    level = simultaneous(len(pairs))
+    level = simultaneous(len(compared))
+    sure = _sure([(control, runs) for _, control, runs in compared], level)
     found = (
-        _group(group, control, [run for run in runs if control in run.controls], level)
-        for group, control, runs in pairs
+        _group(group, control, runs, how)
+        for (group, control, runs), how in zip(compared, sure, strict=True)
     )
-    return Gains(tuple(found), len(pairs))
+    return Gains(tuple(found), len(compared))
 
 
-@dataclass(frozen=True)
-class _Run:
-    """What of a finished run counts here.
+def _sure(compared: Sequence[tuple[str, Sequence[RunGain]]], level: float) -> list[Sure | None]:
+    """Return how sure each gain is; None of one run without scores.
 
-    Attributes:
-        seed: Its seed.
-        metric: In which its gain is stated.
-        target: Test metric of the target.
-        controls: Control to its test metric.
-        pairs: Control to scores of the target and of the control, where they are kept.
-        chance: Of its test split; None where the target is no class.
-        faster: When the target was as good as the first control that was trained.
+    What the seeds of one group say of their spread is held against the others' of the same
+    metric, over the same control.
     """
-
-    seed: int
-    metric: str
-    target: float
-    controls: dict[str, float]
-    pairs: dict[str, Pair]
-    chance: Chance | None = None
-    faster: Faster | None = None
-
-    @classmethod
-    def read(cls, directory: RunDirectory) -> _Run:
-        """Return what a run directory holds."""
-        summary = directory.summary()
-        seed, tested = int(summary["seed"]), summary["target"]["metrics"]["test"]
-        if "gain" not in summary:
-            return cls(seed, "", 0.0, {}, {})
-        metric = str(summary["gain"]["metric"])
-        controls = summary["control"].items()
-        kept = scores.read(directory)
-        least, soon = summary["target"].get("chance"), summary.get("faster")
-        return cls(
-            seed,
-            metric,
-            float(tested[metric]),
-            {name: float(each["metrics"]["test"][metric]) for name, each in controls},
-            {} if kept is None else {name: (kept[0], each) for name, each in kept[1].items()},
-            None if least is None else Chance(**least),
-            None if soon is None else Faster(**soon),
-        )
+    alike: dict[tuple[str, str], dict[int, Differences]] = {}
+    for place, (control, runs) in enumerate(compared):
+        differences = _differences(control, runs)
+        if differences.pairs or len(runs) > 1:
+            alike.setdefault((runs[0].metric, control), {})[place] = differences
+    found: list[Sure | None] = [None] * len(compared)
+    for members in alike.values():
+        answers = Sure.of(list(members.values()), level=level)
+        for place, answer in zip(members, answers, strict=True):
+            found[place] = answer
+    return found
 
 
-def _group(group: dict[str, str], control: str, runs: Sequence[_Run], level: float) -> GroupGain:
+def _differences(control: str, runs: Sequence[RunGain]) -> Differences:
+    """Return the differences of a group's runs to one control, of scores where all keep them."""
+    pairs = [run.pairs[control] for run in runs if control in run.pairs]
+    if len(pairs) == len(runs):
+        return Differences.of(pairs)
+    against = [run.controls[control] for run in runs]
+    values = np.array([run.target for run in runs]) - np.array(against)
+    shared = tuple(against) if len(set(against)) > 1 else None
+    return Differences(runs[0].metric, values, control=shared)
+
+
+def _group(
+    group: dict[str, str], control: str, runs: Sequence[RunGain], sure: Sure | None
+) -> GroupGain:
     """Return the gain of one group over one control."""
     target = np.array([run.target for run in runs])
     against = np.array([run.controls[control] for run in runs])
-    pairs = [run.pairs[control] for run in runs if control in run.pairs]
-    interval = None
-    if len(pairs) == len(runs):
-        interval = over_seeds(pairs, level=level)
-    elif len(runs) > 1:
-        interval = studentised(target - against, np.zeros(1), level=level)
     means = float(target.mean()), float(against.mean())
     learned = control == "majority" or _learned(runs, means)
     difference = float((target - against).mean())
@@ -245,13 +238,17 @@ def _group(group: dict[str, str], control: str, runs: Sequence[_Run], level: flo
         seeds=tuple(run.seed for run in runs),
         target=means[0],
         control=means[1],
-        gain=Gain(runs[0].metric, difference, interval, control, learned),
+        gain=Gain(
+            runs[0].metric, difference, None if sure is None else sure.interval, control, learned
+        ),
+        higher=int((target > against).sum()),
+        deciding=None if sure is None else sure.deciding,
         faster=GroupFaster.of(soon) if stated else None,
         pairs={run.seed: run.pairs[control] for run in runs if control in run.pairs},
     )
 
 
-def _learned(runs: Sequence[_Run], means: Sequence[float]) -> bool:
+def _learned(runs: Sequence[RunGain], means: Sequence[float]) -> bool:
     """Return whether a mean over seeds, of target or control, is better than chance."""
     found = [run.chance for run in runs if run.chance is not None]
     if len(found) < len(runs):
@@ -357,28 +354,47 @@ def less_data(found: Sequence[GroupGain]) -> list[LessData]:
             lines.setdefault((others, each.gain.control), []).append(each)
     curves = {name: points for name, points in lines.items() if len(points) > 1}
     level = simultaneous(sum(len(points) - 1 for points in curves.values()))
+    ordered = {name: sorted(points, key=fraction_of) for name, points in curves.items()}
+    intervals = _across(list(ordered.values()), level)
     answers = []
-    for (others, control), points in curves.items():
-        *smaller, last = ordered = sorted(points, key=fraction_of)
-        reached = [fraction_of(each) for each in ordered if each.target >= last.control]
+    for ((others, control), points), found_of in zip(ordered.items(), intervals, strict=True):
+        last = points[-1]
+        reached = [fraction_of(each) for each in points if each.target >= last.control]
         smallest = reached[0] if reached and last.gain.learned else None
-        intervals = {fraction_of(each): _across(each, last, level) for each in smaller}
-        answers.append(LessData(dict(others), control, tuple(ordered), smallest, intervals, level))
+        answers.append(LessData(dict(others), control, tuple(points), smallest, found_of, level))
     return answers
 
 
-def _across(one: GroupGain, other: GroupGain, level: float) -> tuple[float, float] | None:
-    """Return the interval of a group's target minus another's control, seed by seed.
+def _across(
+    curves: Sequence[Sequence[GroupGain]], level: float
+) -> list[dict[float, tuple[float, float] | None]]:
+    """Return for each curve the intervals of its targets minus its last control, by fraction."""
+    found: list[dict[float, tuple[float, float] | None]] = []
+    alike: dict[tuple[str, str], list[tuple[int, float, Differences]]] = {}
+    for place, (*smaller, last) in enumerate(curves):
+        found.append({fraction_of(each): None for each in smaller})
+        for each in smaller:
+            if pairs := _pairs_across(each, last):
+                members = alike.setdefault((each.gain.metric, each.gain.control), [])
+                members.append((place, fraction_of(each), Differences.of(pairs)))
+    for members in alike.values():
+        answers = Sure.of([each for _, _, each in members], level=level)
+        for (place, fraction, _), answer in zip(members, answers, strict=True):
+            found[place][fraction] = answer.interval
+    return found
+
+
+def _pairs_across(one: GroupGain, other: GroupGain) -> list[Pair]:
+    """Return the scores of a group's target and another's control, seed by seed.
 
     None where seeds or test samples are not the same.
     """
     seeds = sorted(one.seeds)
     if seeds != sorted(other.seeds) or not one.pairs.keys() == other.pairs.keys() == set(seeds):
-        return None
+        return []
     pairs = [(one.pairs[seed][0], other.pairs[seed][1]) for seed in seeds]
-    if not all(np.array_equal(ours.rows, theirs.rows) for ours, theirs in pairs):
-        return None
-    return over_seeds(pairs, level=level)
+    same = all(np.array_equal(ours.rows, theirs.rows) for ours, theirs in pairs)
+    return pairs if same else []
 
 
 def fraction_of(each: GroupGain) -> float:

@@ -25,15 +25,22 @@ ONE_SEED = (
     "luck of training. seeds=5 trains five."
 )
 SEEDS = (
-    "Intervals are over seeds and test samples: samples are resampled, the same ones for all "
-    "models of a group; seeds are few, so their mean is studentised (Student's t)."
+    "Intervals are over seeds and test samples. Seeds are few, so what they show of their spread "
+    "is weighed over all groups of the table: the more alike it is, the more they share "
+    "(Student's t; docs/intervals.md says how often such intervals hold)."
 )
-
-
+DECIDING = (
+    "Would decide: about how many seeds in each group would make its interval exclude 0, if the "
+    "difference is as seen."
+)
 AT_CHANCE = (
     "No answer: where neither target nor control is better than always saying the most frequent "
     "class, beyond binomial noise, their difference says nothing about transfer."
 )
+HIGHER_IN = "higher in"
+"""The column that says in how many seeds the target was higher."""
+WOULD_DECIDE = "would decide"
+"""The column that says how many seeds would."""
 TO_BEST = "to the control's best"
 """The column that says how soon a target was as good as its control ever was."""
 FASTER = (
@@ -65,7 +72,9 @@ def grid(gains: Gains) -> Grid:
             "control mean": f"{each.control:.3f}",
             "gain": f"{each.gain.value:+.3f}",
             "interval": _interval(each),
+            HIGHER_IN: f"{each.higher} of {len(each.seeds)} seeds",
             "verdict": each.gain.verdict,
+            WOULD_DECIDE: "" if each.deciding is None else str(each.deciding),
             TO_BEST: _to_best(each),
         }
         for each in gains.found
@@ -73,8 +82,11 @@ def grid(gains: Gains) -> Grid:
     heads = list(dict.fromkeys(head for line in lines for head in line))
     if len({line["over"] for line in lines}) == 1:
         heads.remove("over")
-    if not any(line[TO_BEST] for line in lines):
-        heads.remove(TO_BEST)
+    if all(len(each.seeds) == 1 for each in gains.found):
+        heads.remove(HIGHER_IN)
+    for head in (WOULD_DECIDE, TO_BEST):
+        if not any(line[head] for line in lines):
+            heads.remove(head)
     rows = tuple(tuple(line.get(head, "") for head in heads) for line in lines)
     return Grid(title(gains), tuple(heads), rows)
 
@@ -113,6 +125,7 @@ def notes(gains: Gains) -> list[str]:
     counts = {len(each.seeds) for each in gains.found}
     how = [SEEDS] if max(counts, default=0) > 1 else []
     how += [ONE_SEED] if 1 in counts else []
+    how += [DECIDING] if any(each.deciding for each in gains.found) else []
     how += [] if all(each.gain.learned for each in gains.found) else [AT_CHANCE]
     how += [FASTER] if any(each.faster for each in gains.found) else []
     return [*how, *(each.text for each in gains.less_data)]

@@ -12,12 +12,16 @@ from scipy import stats
 from mmx.evaluation import paired
 from mmx.evaluation.paired import (
     RESAMPLES,
+    Differences,
+    Sure,
+    half_width,
     over_samples,
     over_seeds,
     resampled,
     simultaneous,
-    studentised,
+    within,
 )
+from mmx.evaluation.pooling import seed_errors
 from mmx.evaluation.scores import Scores
 
 Array = npt.NDArray[np.float64]
@@ -26,6 +30,11 @@ Array = npt.NDArray[np.float64]
 def hits(values: Array, rows: npt.NDArray[np.int64] | None = None) -> Scores:
     """Return scores whose metric is the mean of the values."""
     return Scores("accuracy", values[:, None], np.arange(len(values)) if rows is None else rows)
+
+
+def graded(values: Array) -> Array:
+    """Return values that are no plain hits and misses, so that they are resampled."""
+    return values + 0.5
 
 
 def pair(treated: Array, control: Array) -> tuple[Scores, Scores]:
@@ -52,7 +61,8 @@ def naive(treated: Array, control: Array, level: float, seed: int) -> tuple[floa
 @pytest.mark.parametrize(("seed", "level"), [(0, 0.95), (5, 0.99)])
 def test_the_interval_over_samples_equals_a_naive_bootstrap(seed: int, level: float) -> None:
     random = np.random.default_rng(1)
-    treated, control = random.integers(0, 2, (2, 20)).astype(float)
+    treated, control = graded(random.integers(0, 2, (2, 20)).astype(float))
+    treated[:12] += 0.25  # 0 is far from the interval, or within it
     found = over_samples(pair(treated, control), level=level, seed=seed)
     assert found == pytest.approx(naive(treated, control, level, seed), abs=1e-12)
     assert over_samples(pair(treated, control), level=level, seed=seed) == found
@@ -73,7 +83,7 @@ def test_the_ends_of_many_comparisons_are_where_few_resamples_lie(comparisons: i
 
 def test_the_interval_over_samples_is_close_to_that_of_scipy() -> None:
     random = np.random.default_rng(2)
-    treated, control = random.integers(0, 2, (2, 300)).astype(float)
+    treated, control = graded(random.integers(0, 2, (2, 300)).astype(float))
     low, high = over_samples(pair(treated, control))
     wanted = stats.bootstrap(
         (treated, control),
@@ -107,12 +117,11 @@ def test_resamples_worked_on_in_chunks_are_the_same(monkeypatch: pytest.MonkeyPa
     assert np.array_equal(resampled([both], seed=0), whole)
 
 
-def test_equal_scores_have_no_width() -> None:
-    same = np.array([1.0, 0.0, 1.0])
+def test_equal_scores_have_no_width_where_they_are_no_hits() -> None:
+    same = graded(np.array([1.0, 0.0, 1.0]))
     assert over_samples(pair(same, same)) == (0.0, 0.0)
-    assert over_samples(pair(same + 0.5, same)) == (0.5, 0.5)
-    assert over_samples(pair(np.ones(1), np.zeros(1))) == (1.0, 1.0)
-    assert over_seeds([pair(same, same)] * 3) == (0.0, 0.0)
+    shifted = graded(np.zeros(40))
+    assert over_samples(pair(shifted + 0.5, shifted)) == (0.5, 0.5)
 
 
 @settings(max_examples=5, deadline=None)
@@ -147,10 +156,22 @@ def test_several_comparisons_share_the_error(comparisons: int, level: float) -> 
 @pytest.mark.parametrize("level", [0.95, 0.995])
 def test_without_a_sample_level_it_is_students_interval(count: int, level: float) -> None:
     values = np.random.default_rng(count).normal(0.1, 0.02, count)
-    found = studentised(values, np.zeros(1), level=level)
+    (found,) = Sure.of([Differences("r2", values)], level=level)
     wanted = stats.ttest_rel(values, np.zeros(count)).confidence_interval(level)
-    assert found == pytest.approx((wanted.low, wanted.high), rel=1e-9)
-    assert studentised(values, np.zeros(100), level=level, seed=9) == found  # nothing is drawn
+    assert found.interval == pytest.approx((wanted.low, wanted.high), rel=1e-8)
+
+
+@pytest.mark.parametrize("level", [0.95, 0.9997])
+def test_both_errors_add_up(level: float) -> None:
+    values = np.array([0.1, 0.13, 0.05])
+    (error,) = seed_errors([values])
+    found = half_width(error, 4e-4, level)
+    t = np.random.default_rng(0).standard_t(2, 2_000_000) * values.std(ddof=1) / np.sqrt(3)
+    whole = np.abs(t + 0.02 * np.random.default_rng(1).normal(size=len(t)))
+    assert found == pytest.approx(np.quantile(whole, level), rel=0.03)
+    assert float(within(error, 4e-4, np.array([found]))[0]) == pytest.approx(level, abs=1e-5)
+    (still,) = seed_errors([np.full(3, 0.1)])
+    assert half_width(still, 4e-4, 0.95) == pytest.approx(0.02 * stats.norm.ppf(0.975), rel=0.02)
 
 
 def test_where_seeds_explain_all_that_samples_show_it_is_students_interval() -> None:
@@ -169,7 +190,8 @@ def test_seeds_that_were_tested_on_other_samples_are_compared_as_wholes() -> Non
     rows = [np.arange(25) + seed for seed in range(3)]
     apart = [(hits(one, own), hits(two, own)) for (one, two), own in zip(scores, rows, strict=True)]
     differences = scores[:, 0].mean(1) - scores[:, 1].mean(1)
-    assert over_seeds(apart) == studentised(differences, np.zeros(1))
+    wanted = stats.ttest_1samp(differences, 0).confidence_interval(0.95)
+    assert over_seeds(apart)[1] == pytest.approx(wanted.high, rel=1e-8)
     one, other = over_seeds([pair(*each) for each in scores]), over_seeds(apart)
     assert one[1] - one[0] > 2 * (other[1] - other[0])
 
@@ -201,22 +223,69 @@ def test_the_sample_level_is_that_of_the_mean_over_seeds_less_what_seeds_show() 
     [(0.05, 0.3, 0.05), (0.05, 0.3, 1.0), (0.0, 0.5, 0.5), (0.5, 0.0, 0.3)],
 )
 def test_five_seeds_hold_the_truth_in_95_of_100_cases(
-    monkeypatch: pytest.MonkeyPatch, of_seed: float, of_sample: float, of_both: float
+    of_seed: float, of_sample: float, of_both: float
 ) -> None:
-    monkeypatch.setattr(paired, "RESAMPLES", 300)
-    monkeypatch.setattr(paired, "DRAWS", 6000)
-    paired._counts.cache_clear()
     random = np.random.default_rng(11)
-    seeds, samples, truth, cases = 5, 100, 0.03, 500
+    seeds, samples, truth, cases = 5, 100, 0.03, 400
     nothing, held = hits(np.zeros(samples)), 0
     for _ in range(cases):
         gains = truth + of_seed * random.normal(size=(seeds, 1))
         gains = gains + of_sample * random.normal(size=samples)
         gains = gains + of_both * random.normal(size=(seeds, samples))
-        low, high = over_seeds([(hits(each), nothing) for each in gains])
-        held += low <= truth <= high
-    paired._counts.cache_clear()
+        group = Differences.of([(hits(each), nothing) for each in gains])
+        (error,) = seed_errors([group.values])
+        distance = np.array([abs(group.values.mean() - truth)])
+        held += float(within(error, group.sample_variance, distance)[0]) <= 0.95
     assert 0.93 <= held / cases <= 0.98
+
+
+def test_four_rows_to_none_are_no_clear_difference() -> None:
+    """McNemar's exact test has p = 0.125, where a bootstrap and a score interval exclude 0."""
+    control = np.tile([1.0, 0.0], 20)
+    treated = control.copy()
+    treated[[1, 3, 5, 7]] = 1
+    low, high = over_samples(pair(treated, control))
+    assert low == 0.0
+    assert high > 0.2
+    assert over_samples(pair(control, treated)) == (-high, 0.0)
+    # The same rows in every seed are no more evidence than in one.
+    low, high = over_seeds([pair(treated, control)] * 3)
+    assert low == 0.0 < high
+    treated[[9, 11]] = 1  # six to none: p = 0.031
+    assert over_samples(pair(treated, control))[0] > 0
+    assert over_samples(pair(treated, control), level=simultaneous(2))[0] == 0.0
+
+
+def test_the_interval_of_accuracies_is_not_empty_where_both_are_right_on_the_same() -> None:
+    same = np.tile([1.0, 0.0], 50)
+    low, high = over_samples(pair(same, same))
+    z = stats.norm.ppf(0.975)
+    assert (low, high) == pytest.approx((-(z**2) / (100 + z**2), z**2 / (100 + z**2)))
+
+
+def test_a_few_rows_of_another_metric_are_no_clear_difference() -> None:
+    """All four rows are better: 2 of 16 ways to swap them are as far from 0."""
+    truth = np.array([-1.5, -0.5, 0.5, 1.5])
+    far, near = (
+        Scores("r2", np.stack([errors, truth, truth**2], 1), np.arange(4))
+        for errors in (np.full(4, 1.0), np.array([0.1, 0.2, 0.1, 0.2]))
+    )
+    assert np.quantile(resampled([(near, far)], 0)[0], 0.025) > 0
+    assert over_samples((near, far))[0] == 0.0
+
+
+def test_differences_stay_in_their_range() -> None:
+    (found,) = Sure.of([Differences("accuracy", np.array([0.9, -0.2]))])
+    assert found.interval == (-1.0, 1.0)
+    (free,) = Sure.of([Differences("r2", np.array([0.9, -0.2]))])
+    assert free.interval[1] > 5
+
+
+def test_values_that_are_no_numbers_do_not_spoil_the_others() -> None:
+    bad, good = (Differences("r2", np.array(each)) for each in ([np.nan, 0.1], [0.2, 0.25]))
+    first, second = Sure.of([bad, good])
+    assert np.isnan(first.interval).all()
+    assert second == Sure.of([good])[0]
 
 
 def test_the_percentiles_of_five_seeds_would_not() -> None:

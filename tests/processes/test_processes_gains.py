@@ -49,7 +49,7 @@ def test_several_seeds_end_with_the_gain_over_them(
     assert out.count("\n") == 1
     folder = Path(out.strip())
     assert "Gain over the control, 97.5 % intervals: all 2 hold together in 95 % of cases" in err
-    assert "seeds are few, so their mean is studentised" in err
+    assert "weighed over all groups of the table" in err
     lines = read(folder / "gains.csv")
     assert [(line["over"], line["seeds"]) for line in lines] == [
         ("scratch", "2"),

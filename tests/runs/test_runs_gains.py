@@ -16,7 +16,7 @@ from rich.console import Console
 
 from mmx.errors import DamagedFileError
 from mmx.evaluation.faster import Faster
-from mmx.evaluation.paired import over_samples, over_seeds, simultaneous
+from mmx.evaluation.paired import Differences, Sure, over_samples, simultaneous
 from mmx.evaluation.scores import Scores
 from mmx.runs import gains_page, scores
 from mmx.runs.directory import RunDirectory
@@ -95,11 +95,19 @@ def test_each_group_and_control_has_a_gain_with_a_simultaneous_interval(
         ("fusion=gmu", "scratch", (0, 1, 2)),
         ("fusion=gmu", "majority", (0, 1, 2)),
     ]
-    pairs = [(hits(drawn(seed, 0.9)), hits(drawn(seed + 20, 0.5))) for seed in range(3)]
-    differences = [one.value - other.value for one, other in pairs]
+    over_scratch, over_majority = (
+        [
+            Differences.of([(hits(drawn(s, rate)), hits(drawn(s + far, least))) for s in range(3)])
+            for rate in rates
+        ]
+        for rates, far, least in (((0.9, 0.1), 20, 0.5), ((0.1,), 40, 0.3))
+    )
+    # The spread over seeds is shared by the groups over one control, and by no others.
+    wanted = [*Sure.of(over_scratch, level=found.level), *Sure.of(over_majority, level=found.level)]
+    assert [each.gain.interval for each in found.found] == [each.interval for each in wanted]
     first = found.found[0]
-    assert first.gain.value == pytest.approx(sum(differences) / 3)
-    assert first.gain.interval == over_seeds(pairs, level=found.level)
+    assert first.gain.value == pytest.approx(over_scratch[0].values.mean())
+    assert [each.higher for each in found.found] == [3, 0, 0]
     assert first.target - first.control == pytest.approx(first.gain.value)
     assert [each.gain.verdict for each in found.found] == [
         "positive transfer",
@@ -131,6 +139,50 @@ def test_runs_without_scores_are_compared_by_their_metrics(
     (alone,) = gains({group: members[:1]}).found
     assert alone.gain.interval is None
     assert alone.gain.verdict == "one run, no interval"
+
+
+def test_a_gain_says_in_how_many_seeds_it_was_higher_and_how_many_would_decide(
+    tmp_path: Path,
+) -> None:
+    members = [
+        run(tmp_path, str(seed), seed, drawn(seed, rate), scratch=drawn(seed + 20, 0.5))
+        for seed, rate in enumerate((0.65, 0.75, 0.4))
+    ]
+    (each,) = gains({(): members}).found
+    assert each.gain.verdict == "no clear difference"
+    assert each.higher == 2
+    assert each.deciding is not None
+    found = Gains((each,), 1)
+    shown = dict(zip(gains_page.grid(found).columns, gains_page.grid(found).rows[0], strict=True))
+    assert shown["higher in"] == "2 of 3 seeds"
+    assert shown["would decide"] == str(each.deciding)
+    assert gains_page.DECIDING in gains_page.notes(found)
+    numbers = each.numbers()
+    assert numbers["higher_seeds"] == 2
+    assert numbers["deciding_seeds"] == each.deciding.seeds
+    assert numbers["deciding"] == str(each.deciding)
+
+
+def test_two_seeds_keep_to_the_possible_range(tmp_path: Path) -> None:
+    members = [
+        run(tmp_path, str(seed), seed, drawn(seed, rate), scratch=drawn(seed + 20, 0.5))
+        for seed, rate in enumerate((0.9, 0.2))
+    ]
+    (each,) = gains({(): members}).found
+    assert each.gain.interval == (-1.0, 1.0)
+
+
+def test_a_metric_that_is_no_number_has_no_verdict(tmp_path: Path) -> None:
+    members = [
+        run(tmp_path, str(seed), seed, drawn(seed, 0.5), scratch=drawn(seed + 9, 0.5))
+        for seed in range(2)
+    ]
+    summary = json.loads((members[0] / "summary.json").read_text())
+    summary["target"]["metrics"]["test"]["accuracy"] = float("nan")
+    (members[0] / "summary.json").write_text(json.dumps(summary))
+    (members[0] / scores.FILE).unlink()
+    (each,) = gains({(): members}).found
+    assert each.gain.verdict == "no verdict: a metric is no number"
 
 
 def test_a_sweep_without_controls_has_no_gains(tmp_path: Path) -> None:
@@ -278,9 +330,13 @@ def test_less_data_has_a_paired_interval_against_the_control_with_all(tmp_path: 
     assert answer.level == simultaneous(3)  # three fractions are less than all
     assert list(answer.intervals) == [0.1, 0.25, 0.5]
     theirs = [hits(drawn(seed + 20, 0.5)) for seed in range(3)]
-    for part in ("0.1", "0.25", "0.5"):
-        pairs = [(hits(drawn(seed, rates[part])), theirs[seed]) for seed in range(3)]
-        assert answer.interval(float(part)) == over_seeds(pairs, level=simultaneous(3))
+    parts = ("0.1", "0.25", "0.5")
+    compared = [
+        Differences.of([(hits(drawn(s, rates[part])), theirs[s]) for s in range(3)])
+        for part in parts
+    ]
+    for part, sure in zip(parts, Sure.of(compared, level=simultaneous(3)), strict=True):
+        assert answer.interval(float(part)) == sure.interval
     assert (answer.reached, answer.certain) == (0.25, 0.5)
     low, high = answer.interval(0.25) or (np.nan, np.nan)
     assert low < 0 < high

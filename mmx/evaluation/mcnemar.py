@@ -1,0 +1,104 @@
+"""Two models that are right or wrong on the same test samples: an exact test, an interval.
+
+Shape legend: ``N`` test samples.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+
+from mmx.evaluation.scores import Scores
+
+
+@dataclass(frozen=True)
+class Discordant:
+    """On how many samples only one of two models is right; the others say nothing of them.
+
+    Attributes:
+        first: Samples on which only the first is right.
+        second: Samples on which only the second is right.
+        samples: N.
+    """
+
+    first: int
+    second: int
+    samples: int
+
+    @classmethod
+    def of(cls, first: Scores, second: Scores) -> Discordant | None:
+        """Return the counts; None where the metric is not made of single hits and misses."""
+        hits, others = first.statistics, second.statistics
+        counted = first.metric == "accuracy" and all(
+            np.isin(each, (0.0, 1.0)).all() for each in (hits, others)
+        )
+        if not counted:
+            return None
+        return cls(int((hits > others).sum()), int((hits < others).sum()), len(hits))
+
+    @property
+    def difference(self) -> float:
+        """Of the accuracies, first minus second."""
+        return (self.first - self.second) / self.samples
+
+    @property
+    def p(self) -> float:
+        """The p of McNemar's exact test, two-sided.
+
+            min(1, 2 · P(X ≤ min(b, c))),  X ~ Binomial(b + c, 1/2)
+
+        Reference: McNemar 1947, Note on the sampling error of the difference between
+        correlated proportions or percentages.
+        """
+        from scipy.special import bdtr  # slow to import
+
+        fewer, both = min(self.first, self.second), self.first + self.second
+        return min(1.0, 2 * float(bdtr(fewer, both, 0.5))) if both else 1.0
+
+    def interval(self, level: float) -> tuple[float, float]:
+        """Return Tango's score interval of the difference of the accuracies in all samples.
+
+        It is all θ that the score test does not reject:
+
+            |b - c - N θ| ≤ z √(N (2 q + θ (1 - θ)))
+
+        where q is the likeliest part of samples on which only the second model is right, given
+        θ. Unlike that of a bootstrap it has its level at few discordant samples too, and a
+        width where there are none. At θ = 0 it is McNemar's test without a correction, so it
+        may exclude 0 where the exact test does not reject.
+
+        Args:
+            level: How often it is to hold.
+
+        Reference: Tango 1998, Equivalence test and confidence interval for the difference in
+        proportions for the paired-sample design.
+        """
+        z = NormalDist().inv_cdf((1 + level) / 2)
+        turned = Discordant(self.second, self.first, self.samples)
+        return -turned._highest(z), self._highest(z)
+
+    def _highest(self, z: float) -> float:
+        """Return the largest difference that the score test does not reject."""
+        from scipy.optimize import brentq  # slow to import
+
+        if self.first == self.samples:
+            return 1.0
+
+        def outside(theta: float) -> float:
+            return -self._score(theta) - z
+
+        return float(brentq(outside, self.difference, 1 - 1e-12, xtol=1e-15, rtol=1e-14))
+
+    def _score(self, theta: float) -> float:
+        """Return the score statistic of a difference θ."""
+        b, c, n = self.first, self.second, self.samples
+        over = b - c - n * theta
+        if abs(over) < 1e-9:
+            return 0.0
+        linear = (2 * n - b + c) * theta - b - c
+        root = math.sqrt(max(0.0, linear**2 + 8 * n * c * theta * (1 - theta)))
+        part = (root - linear) / (4 * n)
+        return over / math.sqrt(max(n * (2 * part + theta * (1 - theta)), 1e-300))
