@@ -22,7 +22,9 @@ import PIL.ImageOps
 from mmx.errors import DataError
 from mmx.modalities.files import Source, unreadable
 
-BITS_PER_SAMPLE = 258  # tag of TIFF
+BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339  # tags of TIFF
+WHITE_IS_ZERO = 0
+SIGNED = 2
 
 
 def read_pixels(
@@ -76,9 +78,13 @@ def as_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
     """
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
+    tags = getattr(image, "tag_v2", {})
+    signed = SIGNED in tags.get(SAMPLE_FORMAT, ())
     if is_deep(image):
-        return _grey(np.asarray(image) >> (bits(image) - 8))
-    if image.mode == "I":
+        shades = np.asarray(image) >> (bits(image) - 8)
+        # Pillow turns this around for 8 bits alone.
+        return _grey(255 - shades if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO else shades)
+    if image.mode == "I" or signed:
         raise NoWhiteError("32-bit or signed integers, whose white is not known")
     if image.mode == "F":
         values = np.asarray(image)

@@ -15,6 +15,9 @@ from mmx.modalities.files import Source, name_of, unreadable
 UNKNOWN_LENGTH = 2**40
 """Frames from which on a header does not know its length: libsndfile then says 2**63 - 1."""
 
+DOUBTFUL = 16
+"""Frames a byte of the file from which on they are counted, since the header may be damaged."""
+
 STREAMED = 0x7FFF0000
 """Bytes of samples from which on a header was written before their number was known."""
 
@@ -33,10 +36,10 @@ class _Sound(soundfile.SoundFile):  # type: ignore[misc]
 
 
 def count_frames(source: Source, row: int) -> tuple[int, int]:
-    """Return length in frames and rate in Hz, from the header where that knows the length."""
+    """Return length in frames and rate in Hz, from the header where that can be right."""
     with _open(source, row) as sound:
         frames = int(sound.frames)
-        if frames >= UNKNOWN_LENGTH:
+        if frames > DOUBTFUL * _size(source):
             frames = len(_samples(sound, source, row))
         return frames, int(sound.samplerate)
 
@@ -91,7 +94,7 @@ def _open(source: Source, row: int) -> _Sound:
 
 def _samples(sound: _Sound, source: Source, row: int) -> npt.NDArray[np.float32]:
     """Return all that can be decoded, ``(S, channels)``."""
-    known = int(sound.frames) < UNKNOWN_LENGTH
+    known = int(sound.frames) <= DOUBTFUL * _size(source)
     parts = []
     try:
         while True:

@@ -95,7 +95,7 @@ def _parse(
     notes: tuple[str, ...] = ()
     try:
         records, lines, ends = _records(text, delimiter)
-        _check_swallowed(text, delimiter, records, lines, ends)
+        notes = _check_swallowed(text, delimiter, records, lines, ends)
         _check_widths(records, lines)
     except QuotingError as error:
         literal = _literal(text, delimiter)
@@ -133,11 +133,15 @@ def _check_widths(records: list[list[str]], lines: list[int]) -> None:
 
 def _check_swallowed(
     text: str, delimiter: str, records: list[list[str]], lines: list[int], ends: list[int]
-) -> None:
-    """Refuse a cell of several lines that are rows by themselves: a quote may be missing."""
+) -> tuple[str, ...]:
+    """Refuse a cell of several lines that are rows by themselves: a quote may be missing.
+
+    Returns:
+        A note where some of the lines within cells could be rows.
+    """
     width = len(records[0])
     if width == 1 or ends == lines:
-        return
+        return ()
     physical = io.StringIO(text, newline="").readlines()
     whole = [one.count(delimiter) == width - 1 for one in physical]
     all_whole = all(ok or not one.strip() for ok, one in zip(whole, physical, strict=True))
@@ -146,6 +150,16 @@ def _check_swallowed(
         if count > 1 and all(whole[line - 1 : end]) and (all_whole or count >= SWALLOWED):
             why = f"a cell starts with a quote and swallows the rows up to line {end}"
             raise QuotingError(line, why)
+    doubtful = [
+        (line, end) for line, end in zip(lines, ends, strict=True) if any(whole[line : end - 1])
+    ]
+    if not doubtful:
+        return ()
+    line, end = doubtful[0]
+    return (
+        f"{len(doubtful)} cells have lines in them that could be rows, such as lines {line} to "
+        f"{end}: is a quote missing there?",
+    )
 
 
 def _literal(text: str, delimiter: str) -> tuple[list[list[str]], list[int]] | None:

@@ -65,8 +65,9 @@ def _number(name: str, row: int, item: Any) -> str | None:
     if item is None or item != item:
         return None
     if isinstance(item, bool) or not isinstance(item, int | float):
+        kind = "a list" if isinstance(item, list) else f"{str(item)[:40]!r} ({type(item).__name__})"
         raise DataError(
-            f"row {row + 1}: column '{name}' holds a list with {str(item)[:40]!r} in it; "
+            f"row {row + 1}: column '{name}' holds a list with {kind} in it; "
             "lists of numbers are read, of one length"
         )
     return repr(item)

@@ -188,6 +188,19 @@ def test_a_streamed_flac_is_read_to_its_end(tmp_path):
     assert rms(tmp_path / "a.flac") == pytest.approx(EXPECTED, abs=1e-3)
 
 
+def test_a_flac_that_says_a_wrong_length_is_refused_and_not_made_room_for(tmp_path):
+    path = tmp_path / "a.flac"
+    soundfile.write(path, tone(440, 8000, 0.5), 8000)
+    content = bytearray(path.read_bytes())
+    content[22:26] = b"\x7f\xff\xff\xff"
+    path.write_bytes(content)
+    assert Audio(sample_rate=8000).fit(AudioColumn([path]), [0]) == AudioSpec(8000, 4000)
+    assert refusal(path).message == (
+        f"row 1: cannot read sound {path}: it is cut off: its header says 2147483647 samples, "
+        "4000 can be read"
+    )
+
+
 def test_a_streamed_wav_is_read_to_its_end(tmp_path):
     soundfile.write(tmp_path / "a.wav", tone(440, 8000, 0.5), 8000)
     content = bytearray((tmp_path / "a.wav").read_bytes())

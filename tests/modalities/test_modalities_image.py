@@ -1,3 +1,4 @@
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -278,6 +279,30 @@ def test_a_picture_is_its_8_bit_twin_in_every_depth(tmp_path, kind):
     stored = Image(size=16).encode(ImageColumn([path]), [0], ImageSpec(16, 16))
     assert np.abs(stored.values[0, :, :, 0].numpy().astype(int) - RAMP).max() <= 1
     assert (stored.values[0, :, :, 0] == stored.values[0, :, :, 2]).all()
+
+
+def write_tiff(path: Path, shades: np.ndarray, sample_format: int, photometric: int) -> Path:
+    """Write a grey TIFF, byte by byte: Pillow writes neither signed bytes nor black above white."""
+    data, bits = shades.tobytes(), 8 * shades.itemsize
+    tags = [(256, 16), (257, 16), (258, bits), (259, 1), (262, photometric), (273, 8), (277, 1),
+            (278, 16), (279, len(data)), (339, sample_format)]  # fmt: skip
+    entries = b"".join(struct.pack("<HHII", tag, 3, 1, value) for tag, value in tags)
+    head = b"II*\0" + struct.pack("<I", 8 + len(data))
+    path.write_bytes(head + data + struct.pack("<H", len(tags)) + entries + bytes(4))
+    return path
+
+
+def test_a_tiff_whose_white_is_zero_is_turned_around(tmp_path):
+    path = write_tiff(tmp_path / "a.tif", ((255 - RAMP) * 257).astype("<u2"), 1, 0)
+    stored = Image(size=16).encode(ImageColumn([path]), [0], ImageSpec(16, 16))
+    assert (stored.values[0, :, :, 0].numpy() == RAMP).all()
+
+
+@pytest.mark.parametrize("dtype", ["i1", "<i2", "<i4", "<u4"])
+def test_a_tiff_of_signed_or_32_bit_integers_is_refused(tmp_path, dtype):
+    path = write_tiff(tmp_path / "a.tif", (RAMP / 2).astype(dtype), 1 + ("i" in dtype), 1)
+    with pytest.raises(DataError, match=r"32-bit or signed integers, whose white is not known"):
+        Image().encode(ImageColumn([path]), [0], ImageSpec(32, 32))
 
 
 def test_one_bit_is_black_and_white(tmp_path):

@@ -203,7 +203,7 @@ def test_lists_of_numbers_are_so_many_numbers_in_every_format(tmp_path):
     assert read[0] == read[1] == read[2]
     for bad, why in (
         ([[1, 2], [3]], "row 2: the list in column 'e' has 1 items, that of row 1 has 2"),
-        ([[1, "a"]], "row 1: column 'e' holds a list with 'a' in it; lists of numbers are read"),
+        ([[1, "a"]], "row 1: column 'e' holds a list with 'a' (str) in it; lists of numbers"),
         ([3, [1]], "row 1: column 'e' holds '3', but a list of numbers in row 2"),
     ):
         path = write(tmp_path / "b.jsonl", "\n".join(json.dumps({"e": one}) for one in bad))
@@ -270,6 +270,14 @@ def test_quotes_that_do_not_balance_are_part_of_their_cells(tmp_path):
 def test_damaged_rows_name_their_line(tmp_path, content, why):
     path = write(tmp_path / "a.csv", content)
     assert refusal(path).message.startswith(f"cannot read table {path}: {why}")
+
+
+def test_a_cell_with_lines_that_could_be_rows_is_noted(tmp_path):
+    path = write(tmp_path / "a.csv", 't,y\n"a, b, c\nd,x\ne",x\nf,x\n')
+    assert load(path, labelled=False).notes == (
+        "1 cells have lines in them that could be rows, such as lines 2 to 4: "
+        "is a quote missing there?",
+    )
 
 
 def test_quoted_cells_of_several_lines_are_read(tmp_path):
