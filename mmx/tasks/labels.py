@@ -5,7 +5,7 @@ Row numbers in errors count from 1, the header not counted.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -65,22 +65,43 @@ def _refuse_rounded(
 
     What is lost may be part of the least that a metric shows, no more.
     """
-    there = np.array([cell is not None for cell in cells], dtype=np.bool_)
-    if not there.any():
+    rows = [row for row, cell in enumerate(cells) if cell is not None]
+    known = values[rows]
+    if not rows:
         return
-    known = values[there]
     with np.errstate(over="ignore"):
         allowed = LOST * float(known.max() - known.min())
     if np.spacing(np.abs(known).max()) / 2 <= allowed:
         return
-    for row in np.flatnonzero(there).tolist():
-        written, kept = Decimal(str(cells[row])), Decimal(float(values[row]))
-        if abs(written - kept) > allowed:
+    if not allowed and len({Decimal(str(cells[row])) for row in rows}) == 1:
+        return  # there is but one label
+    for row in rows:
+        kept = Decimal(float(values[row]))
+        if abs(Decimal(str(cells[row])) - kept) > allowed:
             raise DataError(
                 f"row {row + 1}: label '{column}' is '{cells[row]}', which 64 bits hold as "
                 f"{kept}: too coarse for labels so close to each other",
                 tip="subtract a constant from the column, or give it in a coarser unit",
             )
+
+
+def rounded(cells: Sequence[str | None], values: npt.NDArray[np.float64]) -> Iterator[str]:
+    """Yield a note where whole numbers are beyond those that float64 holds, as numbers read them.
+
+    Args:
+        cells: As :func:`numbers` takes them.
+        values: As it returns them.
+    """
+    lost = []
+    for row in np.flatnonzero(np.abs(values) > 2.0**53).tolist():
+        written = str(cells[row]).strip()
+        if written.lstrip("+-").isdecimal() and (by := abs(int(written) - int(values[row]))):
+            lost.append(by)
+    if lost:
+        yield (
+            f"{len(lost)} of {len(cells)} labels have more digits than 64 bits hold and are "
+            f"rounded, by {max(lost)} at most"
+        )
 
 
 def moments(

@@ -140,6 +140,8 @@ class Table(Task):
         else:
             texts = {name: table.texts(name, cells[name], missing) for name in _names(self.label)}
         values, classes = self._values(texts) if sets is None else labels.sets(sets)
+        if self.kind == "regression":
+            notes += labels.rounded(next(iter(texts.values())), values)
         rows, dropped = self._labelled_rows(cells, texts)
         said = None if self.split is None else table.texts(self.split, cells[self.split], missing)
         splits = self._splits(said, rows, values)

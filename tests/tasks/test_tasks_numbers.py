@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mmx.errors import DataError
-from mmx.tasks.labels import moments, numbers
+from mmx.tasks.labels import moments, numbers, rounded
 from mmx.tasks.table import Table
 
 
@@ -66,6 +66,22 @@ def test_whole_numbers_beyond_what_64_bits_tell_apart():
     assert of("9007199254740994", "9007199254740996").tolist() == [2.0**53 + 2, 2.0**53 + 4]
     with pytest.raises(DataError, match=r"^row 2: label 'y' is '9007199254740993', "):
         of("9007199254740992", "9007199254740993", "9007199254740994")
+
+
+def test_whole_numbers_that_are_rounded_harmlessly_are_said_to_be():
+    cells = [str(1_700_000_000_123_456_789 + i * 86_400_000_000_000) for i in range(4)]
+    cells += [None, "5"]
+    (note,) = rounded(cells, of(*cells))
+    most = max(abs(int(cell) - int(float(cell))) for cell in cells if cell)
+    assert note == (
+        f"4 of 6 labels have more digits than 64 bits hold and are rounded, by {most} at most"
+    )
+    assert list(rounded(["9007199254740994", "1e300"], of("9007199254740994", "1e300"))) == []
+
+
+def test_one_label_for_all_is_not_too_close_to_itself():
+    assert of("0.1", "0.10", None).tolist() == [0.1, 0.1, 0.0]
+    assert of(None).tolist() == [0.0]
 
 
 def test_decimals_are_read_to_the_last_bit():
