@@ -16,7 +16,7 @@ import hashlib
 import os
 import shlex
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from mmx.errors import DamagedFileError, UnreadableFileError
@@ -193,15 +193,25 @@ def _read(run: Path) -> Entry | None:
                 return None
             raise _damaged(run, FILE, "is missing") from error
         return None
-    whole = intact(text, found) and all(isinstance(found.get(n), dict) for n in ("files", "coming"))
-    if not whole:
+    if not (intact(text, found) and all(_is_listing(found.get(n)) for n in ("files", "coming"))):
         raise _damaged(run, FILE, "is not what mmx wrote")
     return found
 
 
+def _is_listing(node: Any) -> bool:
+    """Return whether something lists files of a run, and none elsewhere."""
+    if not isinstance(node, dict) or not all(isinstance(each, dict) for each in node.values()):
+        return False
+    paths = [PurePosixPath(name) for name in node]
+    return not any(path.is_absolute() or ".." in path.parts for path in paths)
+
+
 def _check(run: Path, name: str, known: list[Entry]) -> None:
     try:
-        entry = _entry(run / name)
+        with open_regular(run / name) as file:
+            size = os.fstat(file.fileno()).st_size
+        same = any(each.get("bytes") == size for each in known)
+        entry = _entry(run / name) if same else None
     except UnreadableFileError as error:
         raise _damaged(run, name, "is missing" if error.missing else error.reason) from error
     except OSError as error:

@@ -59,10 +59,20 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, real: Path) -> Path:
     work = tmp_path / "work"
     for name in ("20260101-000001_spoilt", "20260101-000002_good"):
         shutil.copytree(real, work / "outputs" / "runs" / name)
+        without_digests(work / "outputs" / "runs" / name)
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside" / "precious").write_text("precious")
     monkeypatch.chdir(work)
     return work
+
+
+def without_digests(run: Path) -> None:
+    """Let a run be one that nothing vouches for: a stranger would write digests that fit."""
+    (run / "digests.json").unlink()
+    for name, key in (("manifest.json", "digests"), ("status.json", "digest")):
+        found = json.loads((run / name).read_text())
+        del found[key]
+        (run / name).write_text(json.dumps(found))
 
 
 def spoilt(here: Path) -> Path:

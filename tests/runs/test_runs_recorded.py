@@ -17,6 +17,7 @@ from mmx import execution
 from mmx.cli import main
 from mmx.errors import DamagedFileError, RunError
 from mmx.runs import recorded
+from mmx.runs.digests import sealed_text
 from mmx.runs.directory import RunDirectory
 from mmx.training import checkpoint
 from mmx.training.events import Event
@@ -84,6 +85,16 @@ def test_a_missing_file_is_named(run: RunDirectory) -> None:
             run.require_undamaged()
         assert caught.value.message == f"{run.path / name} is missing"
         (run.path / name).write_bytes(kept)
+
+
+@pytest.mark.parametrize("name", ["/etc/hostname", "../../x", "a/../../x"])
+def test_nothing_outside_the_run_is_read(run: RunDirectory, name: str) -> None:
+    path = run.path / "digests.json"
+    found = json.loads(path.read_text())
+    found["files"][name] = {"bytes": 1, "blake2b": ""}
+    path.write_text(sealed_text(found))
+    with pytest.raises(DamagedFileError, match=r"digests\.json is not what mmx wrote"):
+        run.config()
 
 
 def test_what_comes_later_is_no_damage(run: RunDirectory) -> None:
