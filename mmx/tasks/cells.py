@@ -138,6 +138,10 @@ def as_text(cell: Any, missing: frozenset[str]) -> str | None:
         if isinstance(cell, kind):
             raise TypeError(what)
     text = str(cell)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:  # JSON can spell half of a pair
+        raise TypeError("half a surrogate pair") from error
     return None if text.strip() in missing else text
 
 

@@ -43,8 +43,13 @@ def read_sets(
                     f"row {row + 1}: label '{column}' is {str(cell)[:40]!r}, "
                     "but a list in other rows; one way of writing labels is read"
                 )
-        return [None if one is None else _names(one, missing) for one in lists], ()
-    texts = [as_text(cell, missing) for cell in cells]
+        return [
+            None if one is None else _names(column, row, one, missing)
+            for row, one in enumerate(lists)
+        ], ()
+    texts = [
+        next(iter(_names(column, row, [cell], missing)), None) for row, cell in enumerate(cells)
+    ]
     found, notes = _separator(column, [text for text in texts if text is not None], separator)
     return [
         None if text is None else [name for part in text.split(found) if (name := part.strip())]
@@ -56,8 +61,14 @@ def _is_missing(cell: Any, missing: frozenset[str]) -> bool:
     return cell is None or cell != cell or str(cell).strip() in missing
 
 
-def _names(items: list[Any], missing: frozenset[str]) -> list[str]:
-    return [name for item in items if (name := as_text(item, missing)) is not None]
+def _names(column: str, row: int, items: list[Any], missing: frozenset[str]) -> list[str]:
+    try:
+        return [name for item in items if (name := as_text(item, missing)) is not None]
+    except TypeError as error:
+        raise DataError(
+            f"row {row + 1}: label '{column}' holds {error}, which is no text",
+            tip="labels are text or numbers, with a separator or in a list",
+        ) from error
 
 
 def _as_list(cell: Any) -> list[Any] | None:

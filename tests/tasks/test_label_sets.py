@@ -86,3 +86,13 @@ def test_lists_in_every_format():
     assert error.value.message == (
         "row 2: label 'y' is 'b', but a list in other rows; one way of writing labels is read"
     )
+
+
+@pytest.mark.parametrize(
+    ("cell", "what"),
+    [({"a": 1}, "an object"), ([["a"]], "a list"), ("\ud800", "half a surrogate pair")],
+)
+def test_labels_that_are_no_text_name_their_row(cell, what):
+    with pytest.raises(DataError) as error:
+        sets([None, b"", cell][1:])
+    assert error.value.message == f"row 2: label 'y' holds {what}, which is no text"

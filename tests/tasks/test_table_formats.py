@@ -109,6 +109,13 @@ def test_an_object_in_a_cell_names_column_and_row(tmp_path):
     )
 
 
+def test_half_a_surrogate_pair_is_no_text(tmp_path):
+    path = write(tmp_path / "a.jsonl", '{"t": "\\ud83d\\ude00"}\n{"t": "\\ud83d"}\n')
+    assert refusal(path, labelled=False).message == (
+        f"{path}: column 't' holds half a surrogate pair in row 2, which is no text"
+    )
+
+
 # Parquet
 
 
