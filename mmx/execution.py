@@ -18,6 +18,8 @@ import yaml
 from mmx import stages
 from mmx.errors import Interrupted, MmxError
 from mmx.experiment import Experiment
+from mmx.experiment.fingerprint import places_of
+from mmx.experiment.identify import recorded_identity
 from mmx.runs import ending, index, recorded, report
 from mmx.runs.directory import RunDirectory
 from mmx.runs.manifest import code_patch, environment, surroundings
@@ -36,19 +38,36 @@ def create(
     unresolved: dict[str, Any],
     parent: str | None = None,
     exactly: Path | None = None,
+    argv: Sequence[str] | None = None,
 ) -> RunDirectory:
-    """Make the run directory of an experiment."""
+    """Make the run directory of an experiment.
+
+    Args:
+        experiment: What will run there.
+        where: Folder of runs.
+        choices: Config group to chosen option.
+        overrides: As they were typed.
+        unresolved: The config with its interpolations.
+        parent: The run that this one reproduces.
+        exactly: The directory to make, instead of a new name in ``where``.
+        argv: The command line as it was typed; None for that of this process.
+    """
     source = experiment.source.name if experiment.source else "none"
-    fusion = experiment.config["fusion"]["_target_"].split(".")[-2]
+    around = surroundings()
+    if experiment.trainer.threads is not None:
+        around["machine"]["threads"] = experiment.trainer.threads
     manifest = {
-        "argv": sys.argv,
+        "argv": list(sys.argv if argv is None else argv),
         "cwd": str(Path.cwd()),
         "choices": choices,
+        "names": experiment.names,
         "overrides": list(overrides),
         "seed": experiment.settings.seed,
         "parent": parent,
         "data": {},
-        **surroundings(),
+        "identity": recorded_identity(experiment),
+        "places": places_of(experiment.config),
+        **around,
     }
     dump = yaml.safe_dump
     files = {
@@ -61,13 +80,21 @@ def create(
         files["code.patch"] = patch
     return RunDirectory.create(
         where,
-        label=f"{source}-{experiment.target.name}-{fusion}",
+        label=f"{source}-{experiment.target.name}-{experiment.name_of('fusion')}",
         fingerprint=experiment.fingerprint,
         config=experiment.config,
         manifest=manifest,
         files=files,
         exactly=exactly,
     )
+
+
+def record_resumption(directory: RunDirectory, argv: Sequence[str]) -> None:
+    """Add to a run's manifest the command line by which it goes on."""
+    manifest = directory.manifest()
+    before = manifest.get("resumed")
+    resumed = [*(before if isinstance(before, list) else []), list(argv)]
+    directory.replace_manifest({**manifest, "resumed": resumed})
 
 
 def execute(

@@ -6,14 +6,15 @@ data is opened. Below this file there is no config, only typed arguments.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mmx.balance import Balance
 from mmx.config.build import Builder
+from mmx.config.chosen import target_of
 from mmx.config.signature import parameters
 from mmx.encoders import Encoder
 from mmx.errors import Problem
@@ -33,6 +34,7 @@ from mmx.experiment.parts import (
 )
 from mmx.experiment.settings import Modalities, Settings, of_one_run
 from mmx.experiment.transferring import transfer_misfits
+from mmx.experiment.weights import given_weights
 from mmx.modalities import Modality
 from mmx.model import Parts as ModelParts
 from mmx.tasks import Task
@@ -42,6 +44,7 @@ from mmx.transfer import Transfer
 from mmx.transfer.joint import Joint
 from mmx.transfer.regularizers import Regularizer
 from mmx.transfer.scratch import Scratch
+from mmx.variants import variant_name
 
 NODES = (
     "source",
@@ -84,6 +87,7 @@ class Experiment:
         encoders: Modality to ``make(spec)``.
         modalities: ``source`` and ``target`` to how each of its modalities is read.
         allowed: Packages beside mmx whose classes the config may name.
+        names: Config group, such as ``fusion`` or ``encoder/image``, to the option that chose it.
     """
 
     config: dict[str, Any]
@@ -101,6 +105,7 @@ class Experiment:
     encoders: dict[str, Callable[..., Encoder]]
     modalities: dict[str, Modalities]
     allowed: tuple[str, ...] = ()
+    names: dict[str, str] = field(default_factory=dict)
 
     def otherwise(self, nodes: dict[str, Any]) -> Experiment:
         """Return the experiment with other nodes of its config, checked like any other.
@@ -108,12 +113,18 @@ class Experiment:
         Raises:
             ConfigError: They do not fit it.
         """
-        return assemble({**self.config, **nodes}, self.allowed)
+        names = {group: name for group, name in self.names.items() if group not in nodes}
+        return assemble({**self.config, **nodes}, self.allowed, names)
+
+    def name_of(self, group: str) -> str:
+        """Return what a part is called: as it was chosen, else by its class; ``none`` for none."""
+        target = target_of(self.config, group)
+        return self.names.get(group) or ("none" if target is None else variant_name(target))
 
     @property
     def fingerprint(self) -> str:
         """Hex digest of what the experiment is, not of where or how fast it runs."""
-        return fingerprint(self.config)
+        return fingerprint(self.config, given_weights(self.config))
 
     @property
     def joint(self) -> bool:
@@ -148,16 +159,20 @@ def _trains_source(transfer: Transfer | None, regularizer: Regularizer | None) -
     return wants or needs_model(regularizer)
 
 
-def assemble(config: dict[str, Any], allowed: Collection[str] = ()) -> Experiment:
+def assemble(
+    config: dict[str, Any], allowed: Collection[str] = (), names: Mapping[str, str] | None = None
+) -> Experiment:
     """Build an experiment from a resolved config.
 
     Args:
         config: Plain data, as composed or as read from a run's ``config.yaml``.
         allowed: Packages beside mmx whose classes the config may name.
+        names: Config group to the option that chose it, as far as that is known.
 
     Raises:
         ConfigError: Everything that is wrong with it.
     """
+    given = config
     builder = Builder(allowed)
     builder.problems.extend([*_in_data_dir_only(config), *special_files(config)])
     config = _absolute_paths(config)
@@ -190,10 +205,7 @@ def assemble(config: dict[str, Any], allowed: Collection[str] = ()) -> Experimen
         _build_encoder(builder, name, node, encoders, vectorizers)
     failed = frozenset(nodes) - encoders.keys()
     trains_source = source is not None and _trains_source(transfer, regularizer)
-    if trainer is not None and trainer.source_epochs is not None and not trains_source:
-        dropped["trainer.source_epochs"] = "no source is trained before the target"
-        config = {**config, "trainer": {**config["trainer"], "source_epochs": None}}
-        trainer = replace(trainer, source_epochs=None)
+    config, trainer = _without_source_epochs(config, trainer, dropped, trained=trains_source)
     chosen = (tasks, modalities, roles, transfer, regularizer, parts, balance, settings)
     built = Built(*chosen, encoders, vectorizers, failed)
     found = [*misfits(built), *transfer_misfits(built), *head_misfits(built, trainer)]
@@ -220,7 +232,19 @@ def assemble(config: dict[str, Any], allowed: Collection[str] = ()) -> Experimen
         encoders={name: encoders[name] for name in used},
         modalities={role: _read_by(own, vectorizers) for role, own in modalities.items()},
         allowed=tuple(allowed),
+        names=_names_that_hold(names or {}, given, config),
     )
+
+
+def _names_that_hold(
+    names: Mapping[str, str], given: dict[str, Any], config: dict[str, Any]
+) -> dict[str, str]:
+    """Return the names of those parts whose class is still the one that was chosen."""
+    return {
+        group: name
+        for group, name in names.items()
+        if target_of(config, group) == target_of(given, group) is not None
+    }
 
 
 def _read_by(own: dict[str, Modality[Any, Any] | None], vectorizers: Modalities) -> Modalities:
@@ -250,6 +274,17 @@ def _without_idle_source(
         dropped["regularizer"] = f"{mode} source for it to hold the target near"
         config = {**config, "regularizer": {}}
     return {**config, "source": None, "transfer": SCRATCH}, None, Scratch()
+
+
+def _without_source_epochs(
+    config: dict[str, Any], trainer: Trainer | None, dropped: dict[str, str], *, trained: bool
+) -> tuple[dict[str, Any], Trainer | None]:
+    """Leave out how long the source is trained, where it is not trained before the target."""
+    if trained or trainer is None or trainer.source_epochs is None:
+        return config, trainer
+    dropped["trainer.source_epochs"] = "no source is trained before the target"
+    config = {**config, "trainer": {**config["trainer"], "source_epochs": None}}
+    return config, replace(trainer, source_epochs=None)
 
 
 def _encoder_nodes(

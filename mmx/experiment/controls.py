@@ -9,7 +9,8 @@ from typing import Any
 from mmx.config.build import Builder
 from mmx.config.signature import show
 from mmx.errors import Problem, closest
-from mmx.experiment.fitting import Built, misfits, variant
+from mmx.experiment.fitting import Built, misfits
+from mmx.variants import variant
 
 CONTROLS = ("scratch", "unimodal", "linear_probe", "majority")
 """From scratch on the same data; the best single modality from scratch; a linear head on the

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 WHERE_NOT_WHAT = ("data_dir", "output_dir", "download", "cache", "cache_gb")
@@ -12,9 +12,71 @@ HOW_NOT_WHAT = ("resident", "workers", "checkpoint_seconds", "threads")
 """Keys that do not change what an experiment is, and so not its fingerprint."""
 
 
-def fingerprint(config: dict[str, Any]) -> str:
-    """Return the hex digest of a canonical config, less where and how fast it runs."""
-    text = json.dumps(essence(config), sort_keys=True, default=str)
+PLACES = ("path", "root")
+"""Options of a task that say where its files lie; what is in them is the data's own digest."""
+
+
+def fingerprint(config: dict[str, Any], weights: Mapping[str, str] | None = None) -> str:
+    """Return the hex digest of a canonical config, less where and how fast it runs.
+
+    Args:
+        config: Canonical.
+        weights: Modality to the digest of the weight file that its encoder starts from, which
+            counts in the place of the file's path.
+    """
+    return _digest(essence_with_weights(config, weights or {}))
+
+
+def config_digest(config: dict[str, Any]) -> str:
+    """Return the digest of a config alone, with no word on where data and weights lie."""
+    what = essence(config)
+    for role in ("source", "target"):
+        if isinstance(node := what.get(role), dict):
+            what[role] = {**node, **{key: "" for key in PLACES if isinstance(node.get(key), str)}}
+    nodes = what.get("encoder")
+    named = [
+        name
+        for name, node in (nodes.items() if isinstance(nodes, dict) else ())
+        if isinstance(node, dict) and isinstance(node.get("weights"), str)
+    ]
+    return _digest(_with_weights(what, dict.fromkeys(named, "")))
+
+
+def places_of(config: dict[str, Any]) -> dict[str, str]:
+    """Return where a config says that its data and weights lie, by config path."""
+    found = {}
+    for role in ("source", "target"):
+        node = config.get(role)
+        given = node if isinstance(node, dict) else {}
+        for key in (*PLACES, "data_dir"):
+            if isinstance(given.get(key), str):
+                found[f"{role}.{key}"] = given[key]
+    nodes = config.get("encoder")
+    for name, node in nodes.items() if isinstance(nodes, dict) else ():
+        if isinstance(node, dict) and isinstance(node.get("weights"), str):
+            found[f"encoder.{name}.weights"] = node["weights"]
+    return found
+
+
+def essence_with_weights(config: dict[str, Any], weights: Mapping[str, str]) -> dict[str, Any]:
+    """Return the essence of a config, in which weight files stand as their digests."""
+    return _with_weights(essence(config), weights)
+
+
+def _with_weights(what: dict[str, Any], weights: Mapping[str, str]) -> dict[str, Any]:
+    nodes = what.get("encoder")
+    if not weights or not isinstance(nodes, dict):
+        return what
+    changed = {
+        name: {**nodes[name], "weights": digest}
+        for name, digest in weights.items()
+        if isinstance(nodes.get(name), dict)
+    }
+    return {**what, "encoder": {**nodes, **changed}}
+
+
+def _digest(what: Any) -> str:
+    text = json.dumps(what, sort_keys=True, default=str)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 

@@ -24,6 +24,7 @@ from mmx.paper import on_paper
 from mmx.tasks import Task
 from mmx.transfer import Transfer
 from mmx.transfer.regularizers import Regularizer
+from mmx.variants import variant
 
 FITTING_OBJECTIVE = {
     "classes": "cross_entropy",
@@ -141,11 +142,6 @@ def _objective(built: Built, role: str, task: Task) -> Iterator[Problem]:
             f"compares modalities, and {role}={task.name} has {', '.join(own)} alone",
             type_this=f"{key}={FITTING_OBJECTIVE[task.kind]}",
         )
-
-
-def variant(kind: type) -> str:
-    """Return the name by which a config chooses a class: its module's."""
-    return kind.__module__.rsplit(".", 1)[-1]
 
 
 def _shapes(built: Built, role: str, task: Task) -> Iterator[Problem]:

@@ -8,13 +8,14 @@ from typing import cast
 import torch
 
 from mmx.errors import Problem
-from mmx.experiment.fitting import FITTING_OBJECTIVE, Built, variant
+from mmx.experiment.fitting import FITTING_OBJECTIVE, Built
 from mmx.fusion import Fusion
 from mmx.objectives.base import OutputLoss
 from mmx.tasks import Task
 from mmx.training.trainer import Trainer
 from mmx.transfer.feature import Feature
 from mmx.transfer.heads.linear import Linear
+from mmx.variants import variant
 
 
 def head_misfits(built: Built, trainer: Trainer | None) -> Iterator[Problem]:

@@ -8,13 +8,14 @@ from typing import cast
 
 from mmx.config.signature import parameters
 from mmx.errors import Problem, closest
-from mmx.experiment.fitting import Built, variant
+from mmx.experiment.fitting import Built
 from mmx.paper import on_paper
 from mmx.tasks import Task
 from mmx.transfer import Transfer
 from mmx.transfer.auto import Auto
 from mmx.transfer.cross_modal import unlike_encoders
 from mmx.transfer.joint import Joint
+from mmx.variants import variant
 
 OF_IMAGES = {"small_cnn": "spectrogram_cnn", "resnet18": "spectrogram_resnet18"}
 """Image encoder to the audio encoder of the same architecture."""

@@ -9,6 +9,7 @@ from torch import nn
 
 from mmx.fusion.base import Fusion, Widths
 from mmx.paper import on_paper
+from mmx.variants import variant
 
 TOLERANCE = 0.05
 """Part of the budget by which the number of parameters may differ from it."""
@@ -56,7 +57,7 @@ def matched(
     best = min((low, high), key=lambda width: abs(count(width) - budget))
     found = count(best)
     if abs(found - budget) > TOLERANCE * budget:
-        name = method.func.__module__.rsplit(".", 1)[-1]
+        name = variant(cast(type[Fusion], method.func))
         raise ValueError(
             f"match=params finds no width of {name} with {budget:,} parameters in fusion and head: "
             f"the nearest is {option}={best} with {found:,}"

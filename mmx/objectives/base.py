@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mmx.modalities import Encoded, StepRows
+from mmx.variants import variant
 
 
 @dataclass(frozen=True)
@@ -205,7 +206,7 @@ class Objective(ABC):
     @property
     def name(self) -> str:
         """The name that a config chooses it by."""
-        return type(self).__module__.rpartition(".")[2]
+        return variant(type(self))
 
     @abstractmethod
     def bind(self, target: Tensor, outputs: int, widths: dict[str, int]) -> Criterion:

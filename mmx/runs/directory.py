@@ -195,6 +195,10 @@ class RunDirectory:
         manifest = self.manifest()
         for key, value in entries.items():
             manifest[key] = {**manifest.get(key, {}), **value}
+        self.replace_manifest(manifest)
+
+    def replace_manifest(self, manifest: dict[str, Any]) -> None:
+        """Write the manifest anew."""
         recorded.replace(self.path, "manifest.json", as_json(manifest))
 
     def status(self) -> dict[str, Any]:

@@ -143,6 +143,12 @@ def write(path: Path, gains: Gains) -> None:
     write_text(path / "gains.html", html)
 
 
+def remove(path: Path) -> None:
+    """Remove the pages of gains that there were once: no run that they speak of counts now."""
+    for kind in ("csv", "json", "html"):
+        (path / f"gains.{kind}").unlink(missing_ok=True)
+
+
 def sheet(gains: Gains) -> Sheet:
     """Return the page of a sweep's gains."""
     bars = {_label(each): each.gain.value for each in gains.found}

@@ -16,6 +16,7 @@ from mmx import untrusted
 from mmx.errors import MmxError, RunError, UnreadableFileError
 from mmx.runs.atomic import append_text, write_text
 from mmx.runs.directory import RunDirectory
+from mmx.variants import variant_name
 
 INDEX = "index.jsonl"
 PLACES = ("runs", "sweeps/*/runs")
@@ -75,15 +76,20 @@ def _of_config(directory: RunDirectory) -> dict[str, Any]:
     """Return what a run was to be."""
     config = directory.config()
     parts = ("source", "target", "transfer", "regularizer", "fusion")
-    found = {part: _name(config.get(part)) for part in parts}
+    names = directory.manifest().get("names")
+    chosen = names if isinstance(names, dict) else {}
+    found = {part: _name(config.get(part), chosen.get(part)) for part in parts}
     return {**found, "source": found["source"] or ("none" if config else None)}
 
 
-def _name(node: Any) -> str | None:
-    """Return the name of what a config's node makes; None where it makes nothing."""
+def _name(node: Any, chosen: Any) -> str | None:
+    """Return the name of what a config's node makes; None where it makes nothing.
+
+    A task has its own name; all else has the name that chose it, as far as that is known.
+    """
     if not isinstance(node, dict) or "_target_" not in node:
         return None
-    return str(node.get("name") or str(node["_target_"]).split(".")[-2])
+    return str(node.get("name") or chosen or variant_name(str(node["_target_"])))
 
 
 def root_of(directory: RunDirectory) -> Path | None:

@@ -14,7 +14,17 @@ from typing import Any
 import torch
 
 PACKAGE = Path(__file__).parent.parent
-WATCHED = ("mmx", "torch", "torchvision", "torchaudio", "numpy", "scikit-learn", "hydra-core")
+WATCHED = (
+    "mmx",
+    "torch",
+    "torchvision",
+    "torchaudio",
+    "numpy",
+    "scikit-learn",
+    "pillow",
+    "soundfile",
+    "hydra-core",
+)
 
 
 @cache
@@ -37,6 +47,7 @@ def surroundings() -> dict[str, Any]:
         "machine": {
             "platform": platform.platform(),
             "cpu": platform.processor() or platform.machine(),
+            "cpu_capability": torch.backends.cpu.get_cpu_capability(),
             "threads": torch.get_num_threads(),
             "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         },

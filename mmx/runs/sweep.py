@@ -2,14 +2,14 @@
 
     outputs/sweeps/<id>/  plan.json  runs/  summary.csv
 
-The id follows from the jobs, so the same command finds what it has done before.
+The id follows from the jobs, so the same command finds what it has done before. What counts as
+done is decided anew each time: the run must be of the config, data, code and weights of now.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-import shlex
 import statistics
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,9 +22,9 @@ from rich.table import Table
 from rich.text import Text
 
 from mmx.csv_text import csv_text
-from mmx.runs.atomic import make_folder, read_json, write_json, write_text
-from mmx.runs.directory import RunDirectory
-from mmx.runs.manifest import code_digest
+from mmx.runs.atomic import make_folder, write_json, write_text
+from mmx.runs.standing import Standing, Wanted, numbers, standing
+from mmx.runs.variation import command
 
 METRICS = (
     "val.accuracy",
@@ -36,7 +36,27 @@ METRICS = (
     "gain",
 )
 Group = tuple[tuple[str, str], ...]
-"""What the runs of a group share: each varied key but the seed, and its value."""
+"""What the runs of a group share: all that the groups differ in, and its value there."""
+OUT_OF_DATE = "out of date"
+GROUP = "group"
+"""The entry of a row that is no column of ``summary.csv``."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One job of a plan.
+
+    Attributes:
+        overrides: As they were typed.
+        label: In what its group differs from others, and its value there.
+        seed: Its seed.
+        wanted: What would run now.
+    """
+
+    overrides: tuple[str, ...]
+    label: dict[str, str]
+    seed: int
+    wanted: Wanted
 
 
 @dataclass(frozen=True)
@@ -55,91 +75,78 @@ class Sweep:
         return self.path / "runs"
 
     @contextmanager
-    def claim(self, fingerprint: str) -> Iterator[Path | None]:
-        """Hold an experiment for this job; yield the run that has done it already, if any.
+    def claim(self, key: str) -> Iterator[None]:
+        """Hold a job, so that the same job elsewhere, in parallel, waits until it is let go.
 
-        Two jobs of the same experiment, in parallel, wait for each other.
+        Args:
+            key: Of the job; see :class:`~mmx.runs.standing.Wanted`.
         """
         locks = self.path / ".locks"
         locks.mkdir(parents=True, exist_ok=True)
-        with FileLock(str(locks / fingerprint)):
-            done = self._newest(fingerprint, done=True)
-            yield done.path if done else None
+        with FileLock(str(locks / key)):
+            yield
 
-    def _newest(self, fingerprint: str, *, done: bool = False) -> RunDirectory | None:
-        for path in sorted(self.runs.glob("*/manifest.json"), reverse=True):
-            directory = RunDirectory(path.parent)
-            manifest = directory.manifest()
-            same = manifest.get("fingerprint") == fingerprint
-            same = same and manifest.get("code", {}).get("digest") == code_digest()
-            if same and (not done or directory.status().get("status") == "done"):
-                return directory
-        return None
+    def standing(self, wanted: Wanted) -> Standing:
+        """Return what the sweep has of a job already."""
+        return standing(self.runs, wanted)
 
-    def rows(self) -> list[dict[str, Any]]:
-        """Return one row for each job of the plan, in its order."""
-        rows = []
-        jobs = read_json(self.path / "plan.json").get("jobs", [])
-        varied = _varied([job["overrides"] for job in jobs])
-        for job in jobs:
-            fingerprint = job["fingerprint"]
-            directory = self._newest(fingerprint, done=True) or self._newest(fingerprint)
-            row: dict[str, Any] = {"job": job["overrides"], "run": "", "status": "not started"}
-            row["error"] = ""
-            settings = _settings(job["overrides"])
-            row.update({key: settings.get(key, "") for key in varied})
-            if directory is not None:
-                status, summary = directory.status(), directory.summary()
-                row.update(run=str(directory.path), status=status.get("status", "?"))
-                row["error"] = " ".join(str(status.get("error", "")).split())
-                row.update(_numbers(summary) if summary else {})
-            rows.append(row)
-        return rows
+    def rows(self, jobs: Sequence[Planned]) -> list[dict[str, Any]]:
+        """Return one row for each job of the plan, in its order.
+
+        Only the run that is a job's answer as things are now has its numbers shown.
+        """
+        several = len({job.seed for job in jobs}) > 1
+        return [self._row(job, {"seed": str(job.seed)} if several else {}) for job in jobs]
+
+    def _row(self, job: Planned, seed: dict[str, str]) -> dict[str, Any]:
+        found = self.standing(job.wanted)
+        row: dict[str, Any] = {
+            "job": command(job.overrides),
+            "run": "",
+            "status": "not started",
+            "error": "",
+            **job.label,
+            **seed,
+            GROUP: tuple(job.label.items()),
+        }
+        if found.done is not None:
+            own = numbers(found.done.summary())
+            shown = {name: value for name, value in own.items() if name not in row}
+            return {**row, "run": str(found.done.path), "status": "done", **shown}
+        last = found.unfinished or found.newest
+        if last is None:
+            return row
+        status = last.status()
+        said, error = str(status.get("status", "?")), " ".join(str(status.get("error", "")).split())
+        if said == "done":
+            said, error = OUT_OF_DATE, found.why
+        return {**row, "run": str(last.path), "status": said, "error": error}
 
     def write_summary(self, rows: Sequence[dict[str, Any]]) -> None:
         """Write ``summary.csv``, one line for each job."""
-        names = list(dict.fromkeys(name for row in rows for name in row))
+        names = [name for name in dict.fromkeys(n for row in rows for n in row) if name != GROUP]
         lines: list[Sequence[Any]] = [names, *([row.get(name) for name in names] for row in rows)]
         write_text(self.path / "summary.csv", csv_text(lines))
 
 
-def plan(output: Path, jobs: Sequence[tuple[str, str]], where: Path | None) -> Sweep:
+def plan(output: Path, jobs: Sequence[Planned], where: Path | None) -> Sweep:
     """Return the sweep of these jobs, new or begun before.
 
     Args:
         output: Folder of all outputs.
-        jobs: Overrides and fingerprint of each job.
+        jobs: All of them.
         where: The sweep's directory, if the user named one.
     """
-    text = "\n".join(sorted({f"{fingerprint}" for _, fingerprint in jobs}))
+    text = "\n".join(sorted({job.wanted.key for job in jobs}))
     identity = hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
     sweep = Sweep(where or output / "sweeps" / identity)
     make_folder(sweep.runs)
-    entries = [{"overrides": text, "fingerprint": fingerprint} for text, fingerprint in jobs]
+    entries = [
+        {"overrides": list(job.overrides), "fingerprint": job.wanted.key, "differs": job.label}
+        for job in jobs
+    ]
     write_json(sweep.path / "plan.json", {"jobs": entries})
     return sweep
-
-
-def _numbers(summary: dict[str, Any]) -> dict[str, Any]:
-    target = summary["target"]["metrics"]
-    numbers = {
-        "source": summary["source"]["task"],
-        "target": summary["target"]["task"],
-        "transfer": "auto" if "auto" in summary["transfer"] else summary["transfer"]["mode"],
-        "fusion": summary["fusion"],
-        "seed": summary["seed"],
-        **{f"val.{name}": value for name, value in target["val"].items()},
-        **{f"test.{name}": value for name, value in target["test"].items()},
-    }
-    if "gain" in summary:
-        numbers["gain"] = summary["gain"]["value"]
-    return {
-        **numbers,
-        "params.trainable": summary["params"]["trainable"],
-        "params.fusion": summary["params"]["fusion"],
-        "flops_per_sample": summary["cost"]["flops_per_sample"],
-        "seconds": summary["timing"]["total_s"],
-    }
 
 
 def tables(rows: Sequence[dict[str, Any]]) -> list[Table]:
@@ -148,36 +155,38 @@ def tables(rows: Sequence[dict[str, Any]]) -> list[Table]:
     The first columns are what varies between the jobs. A job that is the same experiment
     as an earlier one shares its run and is shown once. No table where none has finished.
     """
-    varied = _varied([str(row["job"]) for row in rows])
     done = _finished(rows)
     if not done:
         return []
+    keys = list(dict.fromkeys(key for row in rows for key, _ in row[GROUP]))
+    seeds = ["seed"] if len({row.get("seed") for row in rows if "seed" in row}) > 1 else []
     metrics = [name for name in METRICS if any(name in row for row in done)]
-    jobs = Table(*varied, *metrics, "seconds", title="Jobs", title_justify="left")
+    jobs = Table(*keys, *seeds, *metrics, "seconds", title="Jobs", title_justify="left")
     for row in done:
-        actual = _shown(row)
-        found = [actual.get(key, "") for key in varied]
+        found = [*_of_group(row, keys), *(str(row[name]) for name in seeds)]
         cells = [*found, *(_cell(row.get(name)) for name in (*metrics, "seconds"))]
         jobs.add_row(*map(Text, cells))  # a value such as [image,text] would be read as markup
-    if "seed" not in varied:
+    if not seeds:
         return [jobs]
-    keys = [key for key in varied if key != "seed"]
     title = "Mean ± 95 % interval over seeds"
     means = Table(*keys, "seeds", *metrics, title=title, title_justify="left")
-    for group, members in groups(rows).items():
+    for members in groups(rows).values():
         cells = [_interval([m[name] for m in members if name in m]) for name in metrics]
-        means.add_row(*map(Text, [*dict(group).values(), str(len(members)), *cells]))
+        means.add_row(*map(Text, [*_of_group(members[0], keys), str(len(members)), *cells]))
     return [jobs, means]
 
 
 def groups(rows: Sequence[dict[str, Any]]) -> dict[Group, list[dict[str, Any]]]:
     """Return the finished runs that differ in nothing but their seed, by what they share."""
-    keys = [key for key in _varied([str(row["job"]) for row in rows]) if key != "seed"]
     found: dict[Group, list[dict[str, Any]]] = {}
     for row in _finished(rows):
-        actual = _shown(row)
-        found.setdefault(tuple((key, actual.get(key, "")) for key in keys), []).append(row)
+        found.setdefault(row[GROUP], []).append(row)
     return found
+
+
+def _of_group(row: dict[str, Any], keys: Sequence[str]) -> list[str]:
+    label = dict(row[GROUP])
+    return [label.get(key, "") for key in keys]
 
 
 def _finished(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -187,29 +196,6 @@ def _finished(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         if row["status"] == "done":
             done.setdefault(row["run"], row)
     return list(done.values())
-
-
-def _shown(row: dict[str, Any]) -> dict[str, str]:
-    """Return a job's settings; its transfer is scratch where there is no source.
-
-    What a search has chosen does not count: its runs are those of the search, whatever won.
-    """
-    settings = _settings(str(row["job"]))
-    actual = {} if settings.get("transfer") == "auto" else {"transfer": str(row["transfer"])}
-    return {**settings, **actual}
-
-
-def _settings(job: str) -> dict[str, str]:
-    """Return a job's overrides as key to value."""
-    pairs = (part.partition("=") for part in shlex.split(job, posix=False))
-    return {key: value for key, sign, value in pairs if sign}
-
-
-def _varied(jobs: Sequence[str]) -> list[str]:
-    """Return the keys whose values differ between jobs, in the order they were typed."""
-    settings = [_settings(job) for job in jobs]
-    keys = dict.fromkeys(key for each in settings for key in each)
-    return [key for key in keys if len({each.get(key) for each in settings}) > 1]
 
 
 def _interval(values: Sequence[float]) -> str:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from mmx.encoders.image.pretrained import published_file
 from mmx.experiment.fingerprint import essence
+from mmx.experiment.identify import package_digests
+from mmx.experiment.weights import weight_digests
 from mmx.modalities import Features, spec_to_json
 from mmx.model import MultimodalModel
 from mmx.stages import event_log, kept_checks
@@ -52,7 +52,7 @@ def source_inputs(context: Context, opened: Opened) -> dict[str, Any]:
         "fusion": getattr(experiment.role("source").fusion.func, "__qualname__", ""),
         "data": opened.task.fingerprint,
         "rows": [_digest_of_rows(opened.data.rows(split)) for split in ("train", "val")],
-        "weights": _weights(nodes, experiment.encoders),
+        "weights": weight_digests(nodes, experiment.encoders),
         **_numerics(context),
     }
 
@@ -112,7 +112,7 @@ def control_inputs(
         "specs": {name: spec_to_json(spec) for name, spec in opened.specs.items()},
         "data": opened.task.fingerprint,
         "rows": [_digest_of_rows(opened.data.rows(split)) for split in ("train", "val")],
-        "weights": _weights(nodes, experiment.encoders),
+        "weights": weight_digests(nodes, experiment.encoders),
         **_numerics(context),
     }
 
@@ -165,7 +165,8 @@ def kept_stage(
         check: Raises where tensors and facts of the cache are none of such a stage.
     """
     state = context.directory.state_file(name)
-    if context.cache is None or not _of_mmx(found := inputs()):
+    found = None if context.cache is None else _with_code(context, inputs())
+    if context.cache is None or found is None:
         event_log.drop(state)
         return *make(context.listen), False
     log = event_log.EventLog(state, context.cache.key("stage", found))
@@ -212,8 +213,8 @@ def kept_features(context: Context, opened: Opened, model: MultimodalModel, name
     """Return the data with a frozen encoder's features, from the cache where it has them."""
     if context.cache is None:  # then nothing asks for the digest of the weights
         return with_features(opened.data, model, name, context.precision)
-    inputs = features_inputs(context, opened, model, name)
-    if not _of_mmx(inputs):
+    inputs = _with_code(context, features_inputs(context, opened, model, name))
+    if inputs is None:
         return with_features(opened.data, model, name, context.precision)
     computed: list[Data] = []
 
@@ -267,11 +268,12 @@ def kept_channel_weights(
         "seed": context.experiment.settings.seed,
         **_numerics(context),
     }
-    if not _of_mmx(inputs):
+    known = _with_code(context, inputs)
+    if known is None:
         return make()
     tensors, _ = context.cache.get_or_make(
         "channel_weights",
-        inputs,
+        known,
         lambda: ({f"{depth:03}": each for depth, each in enumerate(make())}, {}),
         say=lambda text: context.note("target", text),
         what=f"channel weights of the {name} encoder for {opened.task.name}",
@@ -306,8 +308,8 @@ def kept_mapping(
     if context.cache is None or mapping is None:  # then nothing asks for the digest of the weights
         return fit()
     task = "source" if role == "source" else "target"
-    inputs = mapping_inputs(context, task, opened, model, held)
-    if not _of_mmx(inputs):
+    inputs = _with_code(context, mapping_inputs(context, task, opened, model, held))
+    if inputs is None:
         return fit()
 
     def made() -> tuple[dict[str, Tensor], Facts]:
@@ -344,12 +346,16 @@ def _digest_of_rows(rows: Rows) -> str:
     return hashlib.blake2b(rows.tobytes(), digest_size=16).hexdigest()
 
 
-def _of_mmx(inputs: Any) -> bool:
-    """Return whether all code that the inputs name is mmx's own, whose version the key holds."""
-    if isinstance(inputs, dict):
-        own = str(inputs.get("_target_", "mmx.")).startswith("mmx.")
-        return own and all(_of_mmx(value) for value in inputs.values())
-    return not isinstance(inputs, list) or all(_of_mmx(value) for value in inputs)
+def _with_code(context: Context, inputs: Facts) -> Facts | None:
+    """Return inputs with the digests of the allowed packages that they name classes of.
+
+    The version of mmx's own code is in every key. None where a package has no files: what it
+    makes is then not kept.
+    """
+    code = package_digests(inputs, context.experiment.allowed)
+    if not code:
+        return inputs
+    return None if None in code.values() else {**inputs, "code": code}
 
 
 def _tensors(features: Features) -> dict[str, Tensor]:
@@ -366,31 +372,6 @@ def _features(tensors: dict[str, Tensor]) -> Features:
     count = sum(name.startswith("levels.") for name in tensors)
     levels = tuple(tensors[f"levels.{k}"] for k in range(count))
     return Features(tensors["tokens"], tensors["mask"], tensors["pooled"], levels)
-
-
-def _weights(nodes: dict[str, Any], makers: Mapping[str, Callable[..., nn.Module]]) -> Facts:
-    """Return the content digests of the weight files that encoders start from.
-
-    Args:
-        nodes: Modality to the encoder's node of the config.
-        makers: Modality to what makes the encoder.
-    """
-    found = {}
-    for name, node in nodes.items():
-        file = _weight_file(node, makers[name])
-        if file is not None and file.is_file():
-            found[name] = hashlib.blake2b(file.read_bytes()).hexdigest()
-    return found
-
-
-def _weight_file(node: Any, maker: Callable[..., nn.Module]) -> Path | None:
-    """Return the file that an encoder starts from: the one given, or torch's published one."""
-    if not isinstance(node, dict):
-        return None
-    if isinstance(path := node.get("weights"), str):
-        return Path(path).expanduser()
-    published = getattr(getattr(maker, "func", maker), "published", None)
-    return published_file(published.url) if node.get("pretrained") and published else None
 
 
 def _numerics(context: Context) -> dict[str, Any]:

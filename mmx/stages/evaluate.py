@@ -18,6 +18,7 @@ from mmx.evaluation.metrics import measure
 from mmx.evaluation.paired import LEVEL, over_samples, simultaneous
 from mmx.evaluation.predict import predict, predict_encoded
 from mmx.evaluation.scores import Scores, scored
+from mmx.experiment import Experiment
 from mmx.model import MultimodalModel
 from mmx.runs import scores
 from mmx.stages.context import Context, Trained
@@ -54,15 +55,15 @@ def evaluate(
             "best_epoch": target.fitted.best_epoch,
             "steps": target.fitted.steps,
         },
-        "fusion": name_of(experiment.config["fusion"]),
+        "fusion": experiment.name_of("fusion"),
         "seed": experiment.settings.seed,
         "device": str(context.precision.device),
         "precision": context.precision.name,
         "params": parameters(target.model),
         "cost": {"flops_per_sample": used["flops_per_sample"]},
         "transfer": {
-            "mode": name_of(experiment.config["transfer"]),
-            **_regularizer(experiment.config.get("regularizer")),
+            "mode": experiment.name_of("transfer"),
+            **_regularizer(experiment),
             **target.report.counts(),
             **curve(context, target, task.target),
             **({"weights": target.fitted.weights} if target.fitted.weights else {}),
@@ -227,14 +228,10 @@ def _ids(parameters: Iterable[nn.Parameter]) -> set[int]:
     return {id(parameter) for parameter in parameters}
 
 
-def _regularizer(node: dict[str, Any] | None) -> dict[str, Any]:
+def _regularizer(experiment: Experiment) -> dict[str, Any]:
     """Return the name of a run's regulariser and its options; nothing where it has none."""
+    node = experiment.config.get("regularizer")
     if not node:
         return {}
     options = {key: value for key, value in node.items() if not key.startswith("_")}
-    return {"regularizer": {"name": name_of(node), **options}}
-
-
-def name_of(node: dict[str, Any]) -> str:
-    """Return the module's name of a node's class, which is the variant's name."""
-    return str(node["_target_"]).split(".")[-2]
+    return {"regularizer": {"name": experiment.name_of("regularizer"), **options}}

@@ -20,6 +20,7 @@ from mmx.training.data import Rows, chunks
 from mmx.training.encode import BATCH_SIZE, encode_rows
 from mmx.transfer import Start
 from mmx.transfer.regularizers import Given, Penalty, Regularizer
+from mmx.variants import variant
 
 SOURCE_ROWS = 4096
 """Rows of the source, at most, that are encoded to compare distributions with."""
@@ -211,7 +212,7 @@ def held(
         TransferError: There is nothing that it could hold.
     """
     shared = (start.shared & dict(model.named_parameters()).keys()) - start.frozen
-    name = type(regularizer).__module__.rsplit(".", 1)[-1]
+    name = variant(type(regularizer))
     if "weights" in regularizer.needs and not shared:
         raise TransferError(
             f"regularizer={name}: no trained parameter came from the source",

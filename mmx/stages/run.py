@@ -7,10 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 from mmx.experiment import Experiment
+from mmx.experiment.weights import weight_digests
 from mmx.runs.directory import RunDirectory
 from mmx.runs.search import tell
 from mmx.stages.begin import context_of, offered, rehearse
-from mmx.stages.context import Specs
+from mmx.stages.context import Context, Specs
 from mmx.stages.controls import Controls
 from mmx.stages.evaluate import evaluate
 from mmx.stages.open import load, open_task, say_other_scales
@@ -75,9 +76,19 @@ def run(
     said = [note for control in compared for note in control.notes]
     summary["notes"] = [*summary.get("notes", []), *notes, *target.notes, *said]
     summary["data"] = fingerprints
+    _record_weights(context)
     tell(directory, summary)
     summary["timing"]["total_s"] = round(time.perf_counter() - began, 3)
     return summary
+
+
+def _record_weights(context: Context) -> None:
+    """Record the digests of weight files that were fetched since the run was made."""
+    identity = context.directory.manifest().get("identity", {})
+    known = identity.get("weights", {})
+    found = weight_digests(context.experiment.config["encoder"], context.experiment.encoders)
+    if new := {name: digest for name, digest in found.items() if name not in known}:
+        context.directory.update_manifest(identity={"weights": {**known, **new}})
 
 
 def _shared_samples(source: TaskData, target: TaskData) -> list[str]:

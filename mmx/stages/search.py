@@ -17,6 +17,7 @@ from mmx.errors import ConfigError, Problem, TransferError
 from mmx.evaluation.metrics import PRIMARY
 from mmx.evaluation.predict import predict
 from mmx.experiment import Experiment
+from mmx.experiment.fingerprint import config_digest
 from mmx.runs.atomic import read_json
 from mmx.runs.search import FILE, SCRATCH, SearchRecord, winner_of
 from mmx.stages.artifacts import source_inputs
@@ -57,8 +58,17 @@ def settled(context: Context, clock: Clock = time.perf_counter) -> Experiment:
         name = _search(context, auto, choices, refused, clock)
     winner = next(choice for choice in choices if choice.name == name)
     shutil.rmtree(context.directory.path / PLACE, ignore_errors=True)
+    _record_names(context, winner.experiment)
     context.directory.settle(winner.experiment.config)
     return winner.experiment
+
+
+def _record_names(context: Context, chosen: Experiment) -> None:
+    """Record what the parts of the chosen config are called, and its digest."""
+    manifest = context.directory.manifest()
+    identity = {**manifest.get("identity", {}), "settled": config_digest(chosen.config)}
+    entries = {"names": chosen.names, "identity": identity}
+    context.directory.replace_manifest({**manifest, **entries})
 
 
 def _assembled(experiment: Experiment, auto: Auto) -> tuple[list[Choice], dict[str, str]]:

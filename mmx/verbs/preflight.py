@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mmx.config import check, compose
+from mmx.config.chosen import chosen_names
 from mmx.config.compose import Composed
 from mmx.config.sweep_values import sweep_without_flag
 from mmx.errors import ConfigError, Problem
 from mmx.experiment import Experiment, assemble
+from mmx.experiment.weights import missing_weights
 from mmx.training.precision import choose_device
 from mmx.verbs.train_line import Line
 
@@ -51,10 +53,11 @@ def preflight(line: Line, allowed: Sequence[str]) -> list[Job]:
             composed, wrong = check.check(compose.parse(job), job, line.config_dirs)
             problems.extend(wrong)
             try:
-                found.append(Job(job, composed, assemble(composed.config, allowed)))
+                names = chosen_names(composed, line.config_dirs)
+                found.append(Job(job, composed, assemble(composed.config, allowed, names)))
             except ConfigError as error:
                 problems.extend(check.without_echoes(error.problems, composed.unresolved))
-    problems.extend([] if problems else unread(found))
+    problems.extend([] if problems else [*unread(found), *absent_weights(found)])
     if problems:
         raise ConfigError(dict.fromkeys(problems))
     return found
@@ -68,6 +71,15 @@ def look_for_devices(jobs: Sequence[Job]) -> None:
     """
     for name in dict.fromkeys(job.experiment.settings.device for job in jobs):
         choose_device(name)
+
+
+def absent_weights(found: Sequence[Job]) -> list[Problem]:
+    """Return the weight files that encoders are to start from and that are not there."""
+    return [
+        problem
+        for job in found
+        for problem in missing_weights(job.experiment.config["encoder"], job.experiment.encoders)
+    ]
 
 
 def unread(found: Sequence[Job]) -> list[Problem]:

@@ -15,6 +15,7 @@ from mmx.errors import ConfigError, RunError
 from mmx.experiment import assemble
 from mmx.runs import answer
 from mmx.runs.directory import RunDirectory
+from mmx.runs.identity import names_of
 from mmx.runs.manifest import code_digest, surroundings
 from mmx.runs.view import view
 from mmx.terminal import Console
@@ -45,7 +46,9 @@ def main(arguments: Sequence[str]) -> int:
     for text in _changes(directory.manifest(), config.get("device")):
         console.print(f"note: {text}; numbers may differ", highlight=False, soft_wrap=True)
     config = open_config(directory, config, typed)
-    experiment = assemble(config, allowed_packages(given.allow))
+    names = names_of(directory.manifest())
+    experiment = assemble(config, allowed_packages(given.allow), names)
+    execution.record_resumption(directory, ["mmx", "resume", *arguments])
     with view() as listen:
         # A reproduction owes nothing to the cache, interrupted or not.
         cached = not directory.manifest().get("parent")

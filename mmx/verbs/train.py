@@ -17,6 +17,7 @@ from mmx.verbs.train_sweep import run_sweep
 
 def main(arguments: Sequence[str]) -> int:
     """Train, and return the exit code."""
+    argv = ["mmx", "train", *arguments]
     line = read_line(arguments)
     allowed = allowed_packages(line.allow)
     if line.only_shows:
@@ -31,8 +32,8 @@ def main(arguments: Sequence[str]) -> int:
     if jobs[0].composed.launcher.name == "basic":  # they run here
         look_for_devices(jobs)
     if line.multirun:
-        return run_sweep(jobs, allowed, where)
-    return run_single(jobs[0], allowed, where)
+        return run_sweep(jobs, allowed, where, argv, line.config_dirs)
+    return run_single(jobs[0], where, argv)
 
 
 def _take(overrides: Sequence[str], key: str) -> tuple[Path | None, list[str]]:

@@ -7,19 +7,32 @@ from pathlib import Path
 
 from mmx import execution
 from mmx.config.compose import Composed
-from mmx.experiment import assemble
+from mmx.experiment import Experiment, assemble
+from mmx.experiment.fingerprint import WHERE_NOT_WHAT
 from mmx.runs import answer
 from mmx.runs.directory import RunDirectory
+from mmx.runs.identity import names_of
 from mmx.runs.view import view
 from mmx.terminal import Console
 from mmx.verbs.preflight import Job
 
 
 def run_one(
-    composed: Composed, allowed: Sequence[str], where: Path | None, exactly: Path | None
+    composed: Composed,
+    experiment: Experiment,
+    where: Path | None,
+    exactly: Path | None,
+    argv: Sequence[str],
 ) -> tuple[RunDirectory, dict[str, object]]:
-    """Make a run directory for a composed config, and run it there."""
-    experiment = assemble(composed.config, allowed)
+    """Make a run directory for an experiment, and run it there.
+
+    Args:
+        composed: Its config, with choices and overrides.
+        experiment: What is run.
+        where: Folder of runs; None for that of its output folder.
+        exactly: The directory to make, instead of a new one in a folder of runs.
+        argv: The command line as it was typed.
+    """
     directory = execution.create(
         experiment,
         where or Path(experiment.settings.output_dir) / "runs",
@@ -27,10 +40,31 @@ def run_one(
         overrides=composed.overrides,
         unresolved=composed.unresolved,
         exactly=exactly,
+        argv=argv,
     )
     with view() as listen:
         outcome = execution.execute(experiment, directory, listen)
     return directory, outcome
+
+
+def go_on(
+    directory: RunDirectory, experiment: Experiment, argv: Sequence[str]
+) -> dict[str, object]:
+    """Go on with a run of this very experiment that was interrupted, in its directory.
+
+    Args:
+        directory: The run's.
+        experiment: As it was typed now.
+        argv: The command line as it was typed.
+    """
+    directory.require_plain_files(appends=True)
+    if (directory.path / "config.auto.yaml").exists():  # a search has settled on its winner
+        typed = {key: experiment.config[key] for key in WHERE_NOT_WHAT if key in experiment.config}
+        settled = {**directory.config(), **typed}
+        experiment = assemble(settled, experiment.allowed, names_of(directory.manifest()))
+    execution.record_resumption(directory, argv)
+    with view() as listen:
+        return execution.execute(experiment, directory, listen)
 
 
 def conclude(directory: RunDirectory, outcome: dict[str, object]) -> int:
@@ -57,6 +91,6 @@ def say_failure(console: Console, directory: RunDirectory, outcome: dict[str, ob
     console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
-def run_single(job: Job, allowed: Sequence[str], exactly: Path | None) -> int:
+def run_single(job: Job, exactly: Path | None, argv: Sequence[str]) -> int:
     """Run the one job of a command line and return the exit code."""
-    return conclude(*run_one(job.composed, allowed, None, exactly))
+    return conclude(*run_one(job.composed, job.experiment, None, exactly, argv))

@@ -5,17 +5,25 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from mmx.config.chosen import chosen_names
 from mmx.config.compose import Composed
 from mmx.config.launch import run_jobs
-from mmx.experiment import assemble
+from mmx.experiment import Experiment, assemble
+from mmx.experiment.fingerprint import essence_with_weights, fingerprint, places_of
+from mmx.experiment.identify import data_now, forget_data, identify
+from mmx.experiment.weights import given_weights
 from mmx.runs import gains_page, sweep
+from mmx.runs.directory import RunDirectory
 from mmx.runs.gains import gains
-from mmx.runs.sweep import Sweep
+from mmx.runs.standing import Standing, Wanted
+from mmx.runs.sweep import Planned, Sweep
+from mmx.runs.variation import Variant, command, labels
 from mmx.terminal import Console
 from mmx.verbs.preflight import Job
-from mmx.verbs.train_single import run_one, say_failure
+from mmx.verbs.train_single import go_on, run_one, say_failure
 
 LOG_WIDTH = 160
 """Columns of a table that goes to a pipe or log."""
@@ -27,40 +35,85 @@ class SweepJob:
 
     sweep: Sweep
     allowed: Sequence[str]
+    config_dirs: Sequence[Path]
+    argv: Sequence[str]
 
     def __call__(self, composed: Composed) -> None:
         """Run the job unless the sweep has it already."""
-        experiment = assemble(composed.config, self.allowed)
-        console = Console(stderr=True)
-        label = " ".join(composed.overrides)
-        with self.sweep.claim(experiment.fingerprint) as done:
-            if done is not None:
-                console.print(f"skipped {label}: done in {done}", markup=False, soft_wrap=True)
+        names = chosen_names(composed, self.config_dirs)
+        experiment = assemble(composed.config, self.allowed, names)
+        wanted, console = wanted_now(experiment), Console(stderr=True)
+        label = command(composed.overrides)
+        with self.sweep.claim(wanted.key):
+            found = self.sweep.standing(wanted)
+            for text in _said_of(found, label):
+                style = None if found.done else "bold"
+                console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+            if found.done is not None:
                 return
-            console.print(f"job {label}", style="bold", markup=False, soft_wrap=True)
-            directory, outcome = run_one(composed, self.allowed, self.sweep.runs, None)
+            if found.unfinished is not None:
+                outcome = go_on(found.unfinished, experiment, self.argv)
+                directory = found.unfinished
+            else:
+                directory, outcome = run_one(composed, experiment, self.sweep.runs, None, self.argv)
         if outcome["status"] != "done":
             say_failure(console, directory, outcome)
         if outcome["status"] == "interrupted":
             sys.exit(int(str(outcome["exit_code"])))
 
 
-def run_sweep(found: Sequence[Job], allowed: Sequence[str], where: Path | None) -> int:
+def _said_of(found: Standing, label: str) -> Iterator[str]:
+    """Yield what a job's reader is told before it runs, or instead."""
+    if found.done is not None:
+        yield f"skipped {label}: done in {found.done.path}"
+    elif found.unfinished is not None:
+        yield f"resuming {label}: {found.unfinished.status().get('status')} in " + str(
+            found.unfinished.path
+        )
+    elif found.outdated is not None:
+        yield f"runs again {label}: {found.why}"
+    else:
+        yield f"job {label}"
+
+
+def wanted_now(experiment: Experiment) -> Wanted:
+    """Return a job as it would run now."""
+    return Wanted(
+        key=fingerprint(experiment.config),
+        identity=identify(experiment),
+        places=places_of(experiment.config),
+        data=partial(data_now, experiment),
+    )
+
+
+def run_sweep(
+    found: Sequence[Job],
+    allowed: Sequence[str],
+    where: Path | None,
+    argv: Sequence[str],
+    config_dirs: Sequence[Path] = (),
+) -> int:
     """Run the jobs that are not done yet and return the exit code.
 
     Args:
         found: The jobs of a command line, checked.
         allowed: Packages whose classes configs may name.
         where: The sweep's directory, if the user named one.
+        argv: The command line as it was typed.
+        config_dirs: The user's folders of YAML.
     """
-    jobs = [(" ".join(job.composed.overrides), job.experiment.fingerprint) for job in found]
+    jobs = planned(found)
     plan = sweep.plan(Path(found[0].experiment.settings.output_dir), jobs, where)
+    before = _snapshot(plan)
+    task = SweepJob(plan, allowed, config_dirs, argv)
     stopped: int | None = None
     try:
-        run_jobs(SweepJob(plan, allowed), [job.composed for job in found])
+        run_jobs(task, [job.composed for job in found])
     except SystemExit as error:
         stopped = error.code if isinstance(error.code, int) and error.code > 2 else None
-    rows = plan.rows()
+    if _snapshot(plan) != before:  # time has passed, in which data may have changed
+        forget_data()
+    rows = plan.rows(jobs)
     plan.write_summary(rows)
     console = Console(stderr=True)
     console.width = console.width if console.is_terminal else LOG_WIDTH
@@ -74,6 +127,38 @@ def run_sweep(found: Sequence[Job], allowed: Sequence[str], where: Path | None) 
     if stopped is not None:
         return stopped
     return 1 if failures else 0
+
+
+def planned(found: Sequence[Job]) -> list[Planned]:
+    """Return the jobs of a plan, each with what its group is called."""
+    called = labels([_variant(job) for job in found])
+    return [
+        Planned(
+            job.composed.overrides, label, job.experiment.settings.seed, wanted_now(job.experiment)
+        )
+        for job, label in zip(found, called, strict=True)
+    ]
+
+
+def _variant(job: Job) -> Variant:
+    experiment, composed = job.experiment, job.composed
+    return Variant(
+        config=experiment.config,
+        what=essence_with_weights(experiment.config, given_weights(experiment.config)),
+        unresolved=composed.unresolved,
+        names={
+            group: experiment.name_of(group) for group in composed.choices if group != "experiment"
+        },
+        typed=[text.lstrip("+~").partition("=")[0] for text in composed.overrides],
+        choices=composed.choices,
+    )
+
+
+def _snapshot(plan: Sweep) -> dict[str, object]:
+    """Return the state of each run, to tell whether any has been worked on."""
+    return {
+        path.name: RunDirectory(path).status().get("since") for path in sorted(plan.runs.iterdir())
+    }
 
 
 def _unfinished(rows: Sequence[dict[str, object]]) -> Iterator[str]:
@@ -95,6 +180,7 @@ def _say_gains(console: Console, plan: Sweep, rows: Sequence[dict[str, object]])
     }
     found = gains(paths)
     if not found.found:
+        gains_page.remove(plan.path)
         return
     gains_page.write(plan.path, found)
     console.print(gains_page.table(found))

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 from scipy import stats
 
-from mmx.runs.sweep import groups, tables
+from mmx.runs.sweep import GROUP, groups, tables
 
 
 def said(table: Any) -> str:
@@ -19,50 +19,38 @@ def said(table: Any) -> str:
     return console.export_text()
 
 
-def row(job: str, name: str, **more: Any) -> dict[str, Any]:
-    found = {"job": job, "run": name, "status": "done", "transfer": "parameter", "seconds": 1.0}
-    return {**found, "test.accuracy": 0.5, **more}
+def row(label: dict[str, str], seed: int, name: str, **more: Any) -> dict[str, Any]:
+    found = {"job": "", "run": name, "status": "done", "seconds": 1.0, "seed": str(seed), **label}
+    return {**found, "test.accuracy": 0.5, GROUP: tuple(label.items()), **more}
 
 
-def test_a_group_is_all_that_differs_in_its_seed_alone() -> None:
+def test_a_group_is_all_that_shares_a_label() -> None:
     rows = [
-        row("fusion=concat seed=0", "a"),
-        row("fusion=concat seed=1", "b"),
-        row("fusion=gmu seed=0", "c"),
-        row("fusion=gmu seed=1", "d", status="failed"),
-        row("fusion=concat seed=0", "a"),  # shares the run of an earlier job
+        row({"fusion": "concat"}, 0, "a"),
+        row({"fusion": "concat"}, 1, "b"),
+        row({"fusion": "gmu"}, 0, "c"),
+        row({"fusion": "gmu"}, 1, "d", status="failed"),
+        row({"fusion": "concat"}, 0, "a"),  # shares the run of an earlier job
     ]
     found = {key: [each["run"] for each in members] for key, members in groups(rows).items()}
     assert found == {(("fusion", "concat"),): ["a", "b"], (("fusion", "gmu"),): ["c"]}
 
 
-def test_what_a_search_has_chosen_makes_no_group() -> None:
-    jobs = [("auto", "parameter"), ("auto", "scratch"), ("feature", "feature")]
-    rows = [
-        row(f"transfer={typed} seed={seed}", f"{typed}{seed}", transfer=mode)
-        for seed, (typed, mode) in enumerate(jobs)
-    ]
-    found = {dict(key)["transfer"]: len(members) for key, members in groups(rows).items()}
-    assert found == {"auto": 2, "feature": 1}
-    assert "auto" in said(tables(rows)[0])
-
-
 def test_jobs_in_brackets_are_shown_too() -> None:
-    rows = [row(f"modalities=[{names}] seed=0", names) for names in ("image", "image,text")]
+    rows = [row({"modalities": f"[{names}]"}, 0, names) for names in ("image", "image,text")]
     assert "[image,text]" in said(tables(rows)[0])
 
 
 def test_no_table_where_no_job_has_ended() -> None:
-    assert tables([row("seed=0", "a", status="interrupted"), row("seed=1", "", status="x")]) == []
-    assert len(tables([row("seed=0", "a"), row("seed=1", "", status="not started")])) == 2
+    assert tables([row({}, 0, "a", status="interrupted"), row({}, 1, "", status="x")]) == []
+    assert len(tables([row({}, 0, "a"), row({}, 1, "", status="not started")])) == 2
 
 
 @pytest.mark.parametrize("count", [2, 3, 10, 11, 12, 20, 200])
 def test_means_over_seeds_have_students_interval(count: int) -> None:
     values = [0.5 + 0.1 * math.sin(seed) for seed in range(count)]
     rows = [
-        row(f"seed={seed}", str(seed), **{"test.accuracy": value})
-        for seed, value in enumerate(values)
+        row({}, seed, str(seed), **{"test.accuracy": value}) for seed, value in enumerate(values)
     ]
     interval = stats.ttest_1samp(values, 0).confidence_interval(0.95)
     half = (interval.high - interval.low) / 2

@@ -21,6 +21,7 @@ from mmx.encoders.image.resnet import ResNet18
 from mmx.encoders.image.small_cnn import SmallCnn
 from mmx.encoders.image.vit_b_16 import VitB16
 from mmx.experiment import Experiment
+from mmx.experiment.weights import weight_digests
 from mmx.runs.cache import Cache
 from mmx.runs.directory import RunDirectory
 from mmx.stages import artifacts
@@ -458,7 +459,7 @@ def test_a_weight_file_counts_by_its_content_wherever_it_lies(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def weights(node: dict[str, Any]) -> dict[str, str]:
-        return artifacts._weights({"image": node}, {"image": partial(ResNet18, stem="auto")})
+        return weight_digests({"image": node}, {"image": partial(ResNet18, stem="auto")})
 
     monkeypatch.setenv("HOME", str(tmp_path))
     found = []
@@ -480,7 +481,7 @@ def test_published_weights_count_by_the_content_of_torchs_copy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoder: type[nn.Module], name: str
 ) -> None:
     def weights(node: dict[str, Any]) -> dict[str, str]:
-        return artifacts._weights({"image": node}, {"image": partial(encoder, stem="auto")})
+        return weight_digests({"image": node}, {"image": partial(encoder, stem="auto")})
 
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     chosen = {"pretrained": True, "weights": None}
@@ -494,7 +495,7 @@ def test_published_weights_count_by_the_content_of_torchs_copy(
     assert [list(each) for each in found] == [["image"]] * 2
     assert found[0] != found[1]
     assert weights({"pretrained": False, "weights": None}) == {}
-    assert artifacts._weights({"image": chosen}, {"image": SmallCnn}) == {}
+    assert weight_digests({"image": chosen}, {"image": SmallCnn}) == {}
 
 
 def test_features_without_the_test_rows_are_not_those_of_a_run(

@@ -24,11 +24,13 @@ from mmx.experiment import Experiment, assemble
 from mmx.runs import sweep
 from mmx.runs.directory import RunDirectory
 from mmx.runs.search import fate_of
+from mmx.runs.sweep import Planned
 from mmx.stages import begin, search, search_order, trials
 from mmx.stages.begin import context_of
 from mmx.training import checkpoint
 from mmx.training.events import Event, StopRequest
 from mmx.transfer.feature import Feature
+from mmx.verbs.train_sweep import wanted_now
 
 Overrides = Callable[..., list[str]]
 Tables = dict[str, Path]
@@ -360,12 +362,14 @@ def test_a_run_that_is_best_from_scratch_is_its_own_control(
 
 def test_a_sweep_finds_its_searches_done(train: Run, line: Line, tmp_path: Path) -> None:
     run = train(*line())
-    asked = assemble(yaml.safe_load((run.path / "config.auto.yaml").read_text())).fingerprint
+    asked = assemble(yaml.safe_load((run.path / "config.auto.yaml").read_text()))
     shutil.copytree(run.path, tmp_path / "runs" / run.path.name)
-    found = sweep.plan(tmp_path, [("transfer=auto", asked)], tmp_path)
-    with found.claim(asked) as done:
-        assert done == tmp_path / "runs" / run.path.name
-    (row,) = found.rows()
+    job = Planned(("transfer=auto",), {"transfer": "auto"}, 0, wanted_now(asked))
+    found = sweep.plan(tmp_path, [job], tmp_path)
+    done = found.standing(job.wanted).done
+    assert done is not None
+    assert done.path == tmp_path / "runs" / run.path.name
+    (row,) = found.rows([job])
     assert (row["status"], row["transfer"]) == ("done", "auto")
 
 

@@ -1,0 +1,58 @@
+"""By which name each part of a config was chosen: ``fusion=mine`` is called ``mine``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmx.config.compose import Composed
+from mmx.config.locate import options
+
+TARGET = re.compile(r"^_target_\s*:\s*['\"]?([\w.]+)", re.MULTILINE)
+LARGEST = 1_000_000
+"""Bytes of a YAML file that are looked at."""
+
+
+def chosen_names(composed: Composed, extra: Sequence[Path] = ()) -> dict[str, str]:
+    """Return the group of each part that its option's name stands for, and that name.
+
+    Where something else than the option has decided on the class, such as ``fusion._target_=…``
+    or an experiment's file, the name would be wrong: such a part is left out.
+
+    Args:
+        composed: A config with its choices and overrides.
+        extra: The user's config directories.
+    """
+    replaced = {text.lstrip("+~").partition("=")[0] for text in composed.overrides}
+    found = {}
+    for group, option in composed.choices.items():
+        target = target_of(composed.config, group)
+        if target is None or f"{group.replace('/', '.')}._target_" in replaced:
+            continue
+        said = _said(options(group, extra).get(option))
+        if said is None or said == target:
+            found[group] = option
+    return found
+
+
+def target_of(config: Mapping[str, Any], group: str) -> str | None:
+    """Return the class that a group's node names; None where there is none."""
+    node: Any = config
+    for key in group.split("/"):
+        node = node.get(key) if isinstance(node, Mapping) else None
+    target = node.get("_target_") if isinstance(node, Mapping) else None
+    return target if isinstance(target, str) else None
+
+
+def _said(path: Path | None) -> str | None:
+    """Return the class that an option's own file names; None where it leaves that to others."""
+    if path is None:
+        return None
+    try:
+        with path.open(encoding="utf-8") as file:
+            found = TARGET.search(file.read(LARGEST))
+    except (OSError, ValueError):
+        return None
+    return found[1] if found else None

@@ -1,0 +1,82 @@
+"""What an experiment's numbers depend on, as things are now."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from mmx.experiment.assemble import Experiment
+from mmx.experiment.fingerprint import config_digest
+from mmx.experiment.weights import weight_digests
+from mmx.runs.code import numbers_digest, package_digest
+from mmx.runs.identity import Identity
+from mmx.runs.manifest import surroundings
+from mmx.tasks import Task
+
+_FINGERPRINTS: dict[str, str | None] = {}
+
+
+def identify(experiment: Experiment) -> Identity:
+    """Return the identity of an experiment that is to run now; its data is not opened."""
+    return Identity.of({**surroundings(), "identity": recorded_identity(experiment)})
+
+
+def recorded_identity(experiment: Experiment) -> dict[str, Any]:
+    """Return what a manifest's ``identity`` holds: digests of config, code and weight files."""
+    code = {"mmx": numbers_digest(), **package_digests(experiment.config, experiment.allowed)}
+    return Identity(
+        config=config_digest(experiment.config),
+        code={name: digest for name, digest in code.items() if digest is not None},
+        weights=weight_digests(experiment.config["encoder"], experiment.encoders),
+    ).recorded()
+
+
+def package_digests(config: Any, allowed: tuple[str, ...]) -> dict[str, str | None]:
+    """Return the digests of allowed packages; none where the config names no class of theirs."""
+    if all(name.startswith("mmx.") for name in _targets(config)):
+        return {}
+    return {name: package_digest(name) for name in sorted(allowed)}
+
+
+def data_now(experiment: Experiment, *, again: bool = False) -> dict[str, str]:
+    """Return the fingerprint of each role's data, as it is now; of what can be read.
+
+    Data is read once a process for all experiments that describe it in the same words.
+
+    Args:
+        experiment: Whose data.
+        again: Whether what this process has read before is read again.
+    """
+    found = {}
+    for role, task in (("source", experiment.source), ("target", experiment.target)):
+        if task is None:
+            continue
+        node = json.dumps(experiment.config[role], sort_keys=True, default=str)
+        if again or node not in _FINGERPRINTS:
+            _FINGERPRINTS[node] = _read(task) or _FINGERPRINTS.get(node)
+        if (fingerprint := _FINGERPRINTS[node]) is not None:
+            found[role] = fingerprint
+    return found
+
+
+def forget_data() -> None:
+    """Forget what this process has read of any data."""
+    _FINGERPRINTS.clear()
+
+
+def _read(task: Task) -> str | None:
+    """Return the fingerprint of a task's data; None where it cannot be read."""
+    try:
+        return task.load().fingerprint
+    except Exception:  # whatever an own task raises: its run will raise it again, and say it
+        return None
+
+
+def _targets(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield str(node["_target_"])
+        node = list(node.values())
+    for each in node if isinstance(node, (list, tuple)) else ():
+        yield from _targets(each)

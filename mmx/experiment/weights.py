@@ -1,0 +1,124 @@
+"""The weight files that encoders start from: which they are, and what is in them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from mmx.encoders.image.pretrained import published_file
+from mmx.errors import Problem, closest
+
+SUFFIXES = (".pth", ".pt", ".safetensors")
+SETTLED_NS = 2_000_000_000
+"""A file that was changed more recently may change again within the same tick of its clock."""
+_DIGESTS: dict[tuple[str, int, int, int, int], str] = {}
+
+
+def content_digest(path: Path) -> str:
+    """Return the digest of what is in a file, or in all files of a folder by their names.
+
+    A file is read once a process, as long as its size and times stay as they were.
+    """
+    if path.is_dir():
+        whole = hashlib.blake2b(digest_size=16)
+        for each in sorted(path.rglob("*")):
+            if each.is_file():
+                name = each.relative_to(path).as_posix()
+                whole.update(f"{name} {content_digest(each)}\n".encode())
+        return whole.hexdigest()
+    stat = path.stat()
+    key = (str(path), stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+    if key in _DIGESTS:
+        return _DIGESTS[key]
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+    if time.time_ns() - max(stat.st_mtime_ns, stat.st_ctime_ns) > SETTLED_NS:
+        _DIGESTS[key] = digest
+    return digest
+
+
+def given_weights(config: Mapping[str, Any]) -> dict[str, str]:
+    """Return the digests of the files that a config itself names, by modality."""
+    nodes = config.get("encoder")
+    files = {
+        name: Path(node["weights"]).expanduser()
+        for name, node in (nodes.items() if isinstance(nodes, Mapping) else ())
+        if isinstance(node, Mapping) and isinstance(node.get("weights"), str)
+    }
+    return _digests(files)
+
+
+def weight_digests(
+    nodes: Mapping[str, Any], makers: Mapping[str, Callable[..., nn.Module]]
+) -> dict[str, str]:
+    """Return the digests of all files that encoders start from, published ones among them.
+
+    Args:
+        nodes: Modality to the encoder's node of the config.
+        makers: Modality to what makes the encoder.
+    """
+    files = {name: _weight_file(nodes[name], makers[name]) for name in nodes if name in makers}
+    return _digests({name: path for name, path in files.items() if path is not None})
+
+
+def missing_weights(
+    nodes: Mapping[str, Any], makers: Mapping[str, Callable[..., nn.Module]]
+) -> Iterator[Problem]:
+    """Yield the files that encoders of mmx are to start from and that do not exist."""
+    for name, maker in makers.items():
+        node = nodes.get(name)
+        given = node.get("weights") if isinstance(node, Mapping) else None
+        kind = getattr(maker, "func", maker)
+        if not isinstance(given, str) or not hasattr(kind, "published"):
+            continue
+        path = Path(given).expanduser()
+        if not path.is_file():
+            found = _nearest(path)
+            near = None if found is None else str(found)
+            key = f"encoder.{name}.weights"
+            yield Problem(
+                f"{key}={given}",
+                "is a folder" if path.is_dir() else "there is no such file",
+                accepted=f"a file with tensors alone ({', '.join(SUFFIXES)})",
+                closest=near,
+                type_this=None if near is None else _typed(key, near),
+            )
+
+
+def _nearest(path: Path) -> Path | None:
+    folder = path if path.is_dir() else path.parent
+    try:
+        files = [each.name for each in folder.iterdir() if each.suffix in SUFFIXES]
+    except OSError:
+        return None
+    near = closest(path.name, files) or (files[0] if len(files) == 1 else None)
+    return folder / near if near else None
+
+
+def _typed(key: str, value: str) -> str:
+    """Return an override, quoted where its value needs that."""
+    if re.fullmatch(r"[\w./+-]+", value):
+        return f"{key}={value}"
+    return f"'{key}=\"{value}\"'"
+
+
+def _digests(files: Mapping[str, Path]) -> dict[str, str]:
+    """Return the digest of each file; what does not exist, or is no plain file, has none."""
+    found = ((name, path) for name, path in files.items() if path.is_file() or path.is_dir())
+    return {name: content_digest(path) for name, path in found}
+
+
+def _weight_file(node: Any, maker: Callable[..., nn.Module]) -> Path | None:
+    """Return the file that an encoder starts from: the one given, or torch's published one."""
+    if not isinstance(node, Mapping):
+        return None
+    if isinstance(path := node.get("weights"), str):
+        return Path(path).expanduser()
+    published = getattr(getattr(maker, "func", maker), "published", None)
+    return published_file(published.url) if node.get("pretrained") and published else None

@@ -1,0 +1,134 @@
+"""Digests of the code that numbers depend on: mmx's own, and that of allowed packages.
+
+Nothing is imported for it: files are found as Python would find them, and read.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+import os
+import sys
+import sysconfig
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+from mmx.runs.cache.keys import NO_NUMBERS, PACKAGE, sources
+
+CODE = (".py", ".so", ".pyd")
+_KNOWN: dict[str, tuple[ModuleType | None, str | None]] = {}
+
+
+@cache
+def numbers_digest() -> str:
+    """Return the digest of those files of mmx that a number can depend on."""
+    return sources(PACKAGE, NO_NUMBERS)
+
+
+def package_digest(name: str) -> str | None:
+    """Return the digest of an allowed package's source files, by name and content.
+
+    The whole of the package counts that the first part of the name leads to, and of the modules
+    that lie beside it those that it imports. Once a module is loaded its digest stays: what
+    runs is the code that was loaded then.
+
+    Args:
+        name: As given to ``--allow``: a package, a module, or one inside a package.
+
+    Returns:
+        None where there are no files, as for a module that was made in memory.
+    """
+    top = name.partition(".")[0]
+    module = sys.modules.get(top)
+    if top not in _KNOWN or _KNOWN[top][0] is not module:
+        _KNOWN[top] = (module, _digest(top))
+    return _KNOWN[top][1]
+
+
+def _digest(top: str) -> str | None:
+    places = _places(top)
+    if not places:
+        return None
+    whole = hashlib.blake2b(digest_size=16)
+    for name, path in sorted(dict(_files(top, places)).items()):
+        try:
+            content = path.read_bytes()
+        except OSError:  # a link that leads nowhere
+            continue
+        whole.update(f"{name} {len(content)}\n".encode())
+        whole.update(content)
+    return whole.hexdigest()
+
+
+def _places(top: str) -> list[Path]:
+    """Return the folders of a package, or the file of a module; none where it is not found."""
+    module = sys.modules.get(top)
+    spec = getattr(module, "__spec__", None)
+    if spec is None:
+        if module is not None:
+            file = getattr(module, "__file__", None)
+            return [Path(file)] if file and Path(file).is_file() else []
+        try:
+            spec = importlib.util.find_spec(top)
+        except (ImportError, ValueError):
+            return []
+    if spec is None:
+        return []
+    if spec.submodule_search_locations is not None:
+        return [Path(each) for each in spec.submodule_search_locations]
+    return [Path(spec.origin)] if spec.origin and Path(spec.origin).is_file() else []
+
+
+def _files(top: str, places: list[Path]) -> Iterator[tuple[str, Path]]:
+    """Yield the files of a package, and of what it imports from beside it, with their names."""
+    waiting, seen = [(top, place) for place in places], {top, "mmx"}
+    while waiting:
+        name, place = waiting.pop()
+        folder = place.parent
+        for path in _own_files(place):
+            yield f"{name}/{path.relative_to(folder).as_posix()}", path
+            if _is_library(folder):
+                continue
+            for other in sorted(_imported(path) - seen):
+                beside = [folder / other, folder / f"{other}.py"]
+                found = [each for each in beside if each.exists()]
+                waiting += [(other, each) for each in found]
+                seen |= {other} if found else set()
+
+
+def _own_files(place: Path) -> list[Path]:
+    """Return a module's file, or the code files of a package; hidden folders do not count."""
+    if place.is_file():
+        return [place]
+    found = []
+    for folder, inner, files in os.walk(place):
+        inner[:] = sorted(name for name in inner if not name.startswith((".", "__pycache__")))
+        found += [Path(folder) / name for name in sorted(files) if name.endswith(CODE)]
+    return found
+
+
+def _imported(path: Path) -> set[str]:
+    """Return the first parts of the names that a file imports."""
+    if path.suffix != ".py":
+        return set()
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (OSError, SyntaxError, ValueError, RecursionError):
+        return set()
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module.partition(".")[0])
+    return found
+
+
+@cache
+def _is_library(folder: Path) -> bool:
+    """Return whether a folder holds installed packages, whose versions are recorded instead."""
+    paths = (sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))
+    return folder.name in ("site-packages", "dist-packages") or str(folder) in paths

@@ -1,0 +1,174 @@
+"""What a sweep has of a job already: a finished run, one to go on with, or one out of date."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmx.errors import MmxError
+from mmx.runs.directory import RunDirectory
+from mmx.runs.identity import Identity, differences, in_words
+
+UNFINISHED = ("pending", "interrupted", "killed")
+"""States in which a run can be gone on with."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A job of a sweep, as it would run now.
+
+    Attributes:
+        key: Digest of its config as it was typed, places included.
+        identity: What its numbers depend on; its data is not in it.
+        places: Where it looks for data and weights, by config path.
+        data: Returns the fingerprint of each role's data as it is now, of what can be read.
+            It may take long, and is asked only where the answer counts.
+    """
+
+    key: str
+    identity: Identity
+    places: Mapping[str, str]
+    data: Callable[[], Mapping[str, str]]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What there is of a job; at most one of the first three is set.
+
+    Attributes:
+        done: The run that is its answer as things are now.
+        unfinished: The run that can be gone on with.
+        outdated: The newest run that was its answer once.
+        why: Why that is no answer now, as a sentence without its end.
+        newest: The newest run of the job, whatever became of it.
+    """
+
+    done: RunDirectory | None = None
+    unfinished: RunDirectory | None = None
+    outdated: RunDirectory | None = None
+    why: str = ""
+    newest: RunDirectory | None = None
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A run of the sweep: its directory, status, what it depended on and where that lay."""
+
+    directory: RunDirectory
+    status: str
+    identity: Identity
+    here: bool
+
+
+def standing(folder: Path, wanted: Wanted) -> Standing:
+    """Return what there is of a job in a folder of runs.
+
+    Args:
+        folder: Of the sweep's runs.
+        wanted: The job.
+    """
+    found = list(_runs_of(folder, wanted))
+    newest = next((run.directory for run in found if run.here), None)
+    same = [
+        run
+        for run in found
+        if run.identity.complete and not differences(run.identity, wanted.identity, hardware=False)
+    ]
+    for run in same:
+        if run.status == "done" and not _damage(run.directory) and _same_data(run, wanted):
+            return Standing(done=run.directory, newest=newest)
+    for run in same:
+        begun = run.status in UNFINISHED and run.here
+        if begun and _is_intact(run.directory) and _same_data(run, wanted, part=True):
+            return Standing(unfinished=run.directory, newest=newest)
+    once = next((run for run in found if run.status == "done" and run.here), None)
+    if once is None:
+        return Standing(newest=newest)
+    return Standing(outdated=once.directory, why=_why(once, wanted), newest=newest)
+
+
+def _damage(directory: RunDirectory) -> str:
+    """Return why a finished run's numbers cannot be shown; nothing where they can."""
+    try:
+        directory.require_undamaged()
+        numbers(directory.summary())
+    except MmxError as error:
+        return " ".join(error.message.split())
+    except (KeyError, TypeError, AttributeError, ValueError):
+        return f"{directory.path}/summary.json does not hold its numbers"
+    return ""
+
+
+def _is_intact(directory: RunDirectory) -> bool:
+    """Return whether an unfinished run's files are as they were written."""
+    try:
+        directory.require_undamaged()
+    except MmxError:
+        return False
+    return True
+
+
+def numbers(summary: dict[str, Any]) -> dict[str, Any]:
+    """Return what a sweep shows of a finished run."""
+    target = summary["target"]["metrics"]
+    found = {
+        "source": summary["source"]["task"],
+        "target": summary["target"]["task"],
+        "transfer": "auto" if "auto" in summary["transfer"] else summary["transfer"]["mode"],
+        "fusion": summary["fusion"],
+        "seed": summary["seed"],
+        **{f"val.{name}": value for name, value in target["val"].items()},
+        **{f"test.{name}": value for name, value in target["test"].items()},
+    }
+    if "gain" in summary:
+        found["gain"] = summary["gain"]["value"]
+    return {
+        **found,
+        "params.trainable": summary["params"]["trainable"],
+        "params.fusion": summary["params"]["fusion"],
+        "flops_per_sample": summary["cost"]["flops_per_sample"],
+        "seconds": summary["timing"]["total_s"],
+    }
+
+
+def _runs_of(folder: Path, wanted: Wanted) -> Iterator[_Run]:
+    """Yield the runs of a job, newest first, those among them that older versions have made."""
+    for path in sorted(folder.glob("*/manifest.json"), reverse=True):
+        directory = RunDirectory(path.parent)
+        try:
+            manifest, status = directory.manifest(), directory.status().get("status")
+        except MmxError:  # of a run that cannot be read nothing is known
+            continue
+        identity = Identity.of(manifest)
+        own = manifest.get("fingerprint") == wanted.key
+        if identity.config == wanted.identity.config if identity.config else own:
+            places = manifest.get("places")
+            here = own if places is None else places == dict(wanted.places)
+            yield _Run(directory, str(status), identity, here)
+
+
+def _same_data(run: _Run, wanted: Wanted, *, part: bool = False) -> bool:
+    """Return whether a run has seen the data as it is now; ``part``: as far as it had come."""
+    if part and not run.identity.data:
+        return True
+    seen, now = run.identity.data, wanted.data()
+    if part:
+        return all(now.get(role) == fingerprint for role, fingerprint in seen.items())
+    return bool(seen) and dict(seen) == dict(now)
+
+
+def _why(run: _Run, wanted: Wanted) -> str:
+    """Return why a finished run is no answer any more."""
+    path = run.directory.path
+    if not run.identity.complete:
+        return f"{path} was made by an older mmx, which did not record what it depends on"
+    now = wanted.identity.with_data(wanted.data())
+    if changed := differences(run.identity, now, hardware=False):
+        return f"{in_words(changed)} changed since {path}"
+    if damage := _damage(run.directory):
+        return damage
+    lost = [role for role in run.identity.data if role not in now.data]
+    which = f"the data of {' and '.join(lost)}" if lost else "the data"
+    return f"{which} cannot be compared with what {path} has seen"
