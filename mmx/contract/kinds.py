@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mmx.contract import encoder, fusion, mapping, missing
+from mmx.contract import encoder, fusion, head, mapping, missing, objective, regularizer, task
 from mmx.contract.base import Broken, Check, Part, Result, Untested, run
+from mmx.contract.faults import describe
 from mmx.encoders import Encoder
 from mmx.fusion import Fusion
 from mmx.mapping import Mapping
 from mmx.missing import Missing
+from mmx.objectives import Objective
+from mmx.tasks import Task
+from mmx.transfer.heads import Head
+from mmx.transfer.regularizers import Regularizer
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,10 @@ KINDS: dict[str, Kind] = {
         Kind("fusion", Fusion, fusion.subject, fusion.CHECKS, ("outputs",)),
         Kind("mapping", Mapping, mapping.subject, mapping.CHECKS),
         Kind("missing", Missing, missing.subject, missing.CHECKS),
+        Kind("objective", Objective, objective.subject, objective.CHECKS),
+        Kind("regularizer", Regularizer, regularizer.subject, regularizer.CHECKS),
+        Kind("head", Head, head.subject, head.CHECKS),
+        Kind("task", Task, task.subject, task.CHECKS),
     )
 }
 
@@ -63,5 +73,7 @@ def check(part: Part) -> Iterator[Result]:
         subject = kind.subject(part)
     except (Broken, Untested) as error:
         yield Result(first, "failed", str(error))
-        return
-    yield from run(kind.checks, subject)
+    except Exception as error:
+        yield Result(first, "failed", describe(error), traceback.format_exc())
+    else:
+        yield from run(kind.checks, subject)

@@ -1,11 +1,11 @@
-"""What every objective promises; new objectives are found and covered by themselves."""
+"""What every objective promises; new objectives are found and covered by themselves.
+
+The promises are those of ``mmx check``; what follows them is kept by mmx's own besides.
+"""
 
 from __future__ import annotations
 
-import copy
-import importlib
 import inspect
-import pkgutil
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,24 +13,13 @@ import pytest
 import torch
 from torch import Tensor
 
-import mmx.objectives
+from mmx.contract import Part, check
+from mmx.contract.discovery import variants
 from mmx.objectives import Criterion, Objective
 from mmx.objectives.combined import Combined
+from mmx.verbs.check import refuse
 
 Make = Callable[..., Any]
-
-
-def objectives() -> list[type[Objective]]:
-    for module in pkgutil.walk_packages(mmx.objectives.__path__, "mmx.objectives."):
-        importlib.import_module(module.name)
-    found: set[type[Objective]] = set()
-    queue: list[type[Objective]] = [Objective]
-    while queue:
-        for child in queue.pop().__subclasses__():
-            queue.append(child)
-            if child.__module__.startswith("mmx.") and not inspect.isabstract(child):
-                found.add(child)
-    return sorted(found, key=lambda kind: kind.__name__)
 
 
 SMALL = {"Cca": {"width": 2}, "Triplet": {"width": 4, "margin": 3.0}}  # B > E; no idle triplets
@@ -38,7 +27,9 @@ MIXED = {
     "terms": {"cross_entropy": 1.0, "info_nce": 0.5, "triplet": 2.0, "unimodal": 0.3},
     "options": {"triplet": {"margin": 3.0}},
 }
-CASES = [(kind, SMALL.get(kind.__name__, {})) for kind in objectives()] + [(Combined, MIXED)]
+CASES = [(kind, SMALL.get(kind.__name__, {})) for kind in variants("objective")] + [
+    (Combined, MIXED)
+]
 EACH = pytest.mark.parametrize(
     ("kind", "options"), CASES, ids=[f"{kind.__name__}-{len(options)}" for kind, options in CASES]
 )
@@ -71,7 +62,7 @@ def gradients(loss: Tensor, batch: Any, criterion: Criterion) -> list[Tensor | N
 
 
 def test_objectives_are_found() -> None:
-    names = {objective.__name__ for objective in objectives()}
+    names = {objective.__name__ for objective in variants("objective")}
     assert names == {
         "BinaryCrossEntropy",
         "Cca",
@@ -88,32 +79,22 @@ def test_objectives_are_found() -> None:
 
 
 @EACH
+def test_keeps_the_contract(kind: type[Objective], options: dict[str, Any]) -> None:
+    torch.set_default_dtype(torch.float32)
+    results = list(check(Part(kind, options, refuse)))
+    assert [each for each in results if each.state == "failed"] == []
+    skipped = [each.name for each in results if each.state == "skipped"]
+    assert skipped == (["accumulated steps"] if kind(**options).compares_rows else [])
+    assert kind(**options).name == kind.__module__.rpartition(".")[2]
+
+
+@EACH
 def test_options_are_keyword_only_and_have_defaults(
     kind: type[Objective], options: dict[str, Any]
 ) -> None:
     for option in inspect.signature(kind).parameters.values():
         assert option.kind is option.KEYWORD_ONLY
         assert option.default is not option.empty
-
-
-@EACH
-def test_what_it_says_of_itself(
-    kind: type[Objective], options: dict[str, Any], sample: Make
-) -> None:
-    objective = kind(**options)
-    assert objective.kinds
-    assert objective.kinds <= {"classes", "multilabel", "regression"}
-    assert objective.name == kind.__module__.rpartition(".")[2]
-    assert not (objective.label_free and objective.reads_outputs)
-    batch = sample(kind=kind_of_target(objective))
-    criterion = bound(objective, batch)
-    outputs = gradients(criterion(batch.said, batch.target), batch, criterion)[0]
-    assert (outputs is not None) == objective.reads_outputs
-    if objective.reads_outputs:
-        assert criterion.task_loss(batch.said.outputs, batch.target).requires_grad
-    else:
-        with pytest.raises(NotImplementedError, match="reads no outputs"):
-            criterion.task_loss(batch.said.outputs, batch.target)
 
 
 @EACH
@@ -177,21 +158,6 @@ def test_a_batch_that_says_nothing_is_finite(
 
 
 @EACH
-def test_order_of_dicts_does_not_matter(
-    kind: type[Objective], options: dict[str, Any], sample: Make
-) -> None:
-    batch = sample(kind=kind_of_target(kind(**options)))
-    other = batch.reordered()
-    if "terms" in options:
-        flipped = {**options, "terms": dict(reversed(options["terms"].items()))}
-    else:
-        flipped = options
-    one, two = bound(kind(**options), batch), bound(kind(**flipped), other)
-    assert list(one.state_dict()) == list(two.state_dict())
-    assert torch.equal(one(batch.said, batch.target), two(other.said, other.target))
-
-
-@EACH
 def test_what_is_absent_does_not_matter(
     kind: type[Objective], options: dict[str, Any], sample: Make
 ) -> None:
@@ -251,15 +217,3 @@ def test_float32_whatever_the_model_runs_in(
     assert loss.dtype == torch.float32
     torch.testing.assert_close(loss, plain, rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(again, plain, rtol=1e-6, atol=1e-6)
-
-
-@EACH
-def test_state_travels(kind: type[Objective], options: dict[str, Any], sample: Make) -> None:
-    objective = kind(**options)
-    batch = sample(kind=kind_of_target(objective))
-    criterion = bound(objective, batch)
-    criterion(batch.said, batch.target)
-    fresh = objective.bind(batch.target, batch.said.outputs.shape[1], batch.widths)
-    fresh.load_state_dict(copy.deepcopy(criterion.state_dict()))
-    one, two = (each(batch.said, batch.target) for each in (criterion, fresh))
-    assert torch.equal(one, two)

@@ -19,13 +19,16 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
-from mmx.transfer.heads import HEADS
+from mmx.contract import Part, check
+from mmx.contract.discovery import variants
+from mmx.transfer.heads import HEADS, FittedHead, Head
 from mmx.transfer.heads.closed_form import LAMBDAS, ClosedForm
 from mmx.transfer.heads.knn import Knn, KnnHead
 from mmx.transfer.heads.linear import Linear, LinearHead
 from mmx.transfer.heads.logistic import CS, UNSEEN, Logistic, fit_logistic
 from mmx.transfer.heads.mlp import Mlp, MlpHead
 from mmx.transfer.heads.rotation import rotated
+from mmx.verbs.check import refuse
 
 
 def data(rows: int, width: int, classes: int, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -52,6 +55,18 @@ def test_their_names_and_options() -> None:
     assert pytest.approx([float(f"1e{power}") for power in range(-5, 4)]) == LAMBDAS
     assert Logistic.kinds == {"classes"}
     assert Knn.kinds == ClosedForm.kinds == Mlp.kinds == {"classes", "multilabel", "regression"}
+
+
+@pytest.mark.parametrize("kind", variants("head"))
+def test_keeps_the_contract(kind: type[Head]) -> None:
+    results = list(check(Part(kind, {}, refuse)))
+    assert [each for each in results if each.state == "failed"] == []
+    skipped = [each.name for each in results if each.state == "skipped"]
+    assert skipped == (["gradients"] if issubclass(kind, FittedHead) else [])
+
+
+def test_every_head_can_be_chosen() -> None:
+    assert set(HEADS.values()) == set(variants("head"))
 
 
 # linear and mlp

@@ -137,6 +137,7 @@ class Regularizer(ABC):
         compares_rows: Whether it holds the rows of a batch against each other, or their statistics
             against others: then the steps of several small batches are not those of a large one.
         watches: Whether it looks at modules inside the encoders: compiled ones show none.
+        zero_at_start: Whether R(w0) = 0: a target that is as its source is not pulled at all.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset()
@@ -144,6 +145,7 @@ class Regularizer(ABC):
     reads_outputs: ClassVar[bool] = False
     compares_rows: ClassVar[bool] = False
     watches: ClassVar[bool] = False
+    zero_at_start: ClassVar[bool] = False
 
     def check(self, model: nn.Module, shared: frozenset[str]) -> None:  # noqa: B027 most ask for nothing
         """Refuse a started model, by names and shapes alone: the source may not be trained yet.

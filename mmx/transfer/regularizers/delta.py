@@ -54,6 +54,7 @@ class Delta(Regularizer):
     """
 
     needs = frozenset({"weights", "model"})
+    zero_at_start = True
     watches = True
 
     def __init__(

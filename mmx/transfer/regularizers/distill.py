@@ -27,6 +27,7 @@ class Distill(Regularizer):
     """
 
     needs = frozenset({"model", "classes"})
+    zero_at_start = True
 
     def __init__(self, *, strength: Strength = 1.0, temperature: Temperature = 3.0) -> None:
         self.strength = strength

@@ -28,6 +28,7 @@ class Lwf(Regularizer):
     """
 
     needs = frozenset({"model", "classes"})
+    zero_at_start = True
 
     def __init__(self, *, strength: Strength = 1.0, temperature: Temperature = 2.0) -> None:
         self.strength = strength

@@ -40,6 +40,7 @@ class Rkd(Regularizer):
 
     needs = frozenset({"model"})
     compares_rows = True
+    zero_at_start = True
 
     def __init__(
         self, *, strength: Strength = 1.0, distance: Strength = 25.0, angle: Strength = 50.0

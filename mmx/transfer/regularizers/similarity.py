@@ -31,6 +31,7 @@ class Similarity(Regularizer):
 
     needs = frozenset({"model"})
     compares_rows = True
+    zero_at_start = True
 
     def __init__(self, *, strength: Strength = 23.0) -> None:
         self.strength = strength

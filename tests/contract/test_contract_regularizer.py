@@ -1,0 +1,144 @@
+"""A regulariser that breaks one promise is caught by the check of that promise, and by no other."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from mmx.contract import Part, check
+from mmx.transfer.regularizers import Given, Penalty, Regularizer, Step
+from mmx.verbs.check import refuse
+
+
+class Held(Penalty):
+    """The mean squared distance of the image features from the source's, of rows that have them."""
+
+    def __init__(self, given: Given) -> None:
+        super().__init__()
+        object.__setattr__(self, "reference", given.reference)
+
+    def rows(self, step: Step) -> Tensor:
+        return step.batch.present["image"]
+
+    def forward(self, step: Step) -> Tensor:
+        here = self.rows(step)
+        if not here.any():
+            return step.outputs.new_zeros((), dtype=torch.float32)
+        with torch.autocast("cpu", enabled=False):
+            f0 = self.reference.features(step.batch)["image"].pooled[here]
+            f = step.features["image"].pooled[here]
+            return self.term((f.float() - f0.float()) if f.dtype != torch.float64 else f - f0)
+
+    def term(self, x: Tensor) -> Tensor:
+        return x.square().mean()
+
+
+class Summed(Held):
+    def term(self, x: Tensor) -> Tensor:
+        return x.square().sum()
+
+
+class Negative(Held):
+    def term(self, x: Tensor) -> Tensor:
+        return -x.square().mean()
+
+
+class Constant(Held):
+    def term(self, x: Tensor) -> Tensor:
+        return x.square().mean().detach()
+
+
+class Shifted(Held):
+    def term(self, x: Tensor) -> Tensor:
+        return x.square().mean() + 0.3
+
+
+class Noisy(Held):
+    def term(self, x: Tensor) -> Tensor:
+        own = torch.Generator()
+        own.seed()
+        return x.square().mean() * (1 + torch.rand((), generator=own))
+
+
+class FirstMore(Held):
+    def term(self, x: Tensor) -> Tensor:
+        return x.square().mean() + x[0].square().mean()
+
+
+class Absent(Held):
+    def rows(self, step: Step) -> Tensor:
+        return torch.ones_like(step.batch.present["image"])
+
+    def forward(self, step: Step) -> Tensor:
+        x = step.features["image"].pooled
+        return super(Held, self).forward(step) if x is None else x.float().square().mean()
+
+
+class Whole(Held):
+    """The source's model as a part of it."""
+
+    def __init__(self, given: Given) -> None:
+        super().__init__(given)
+        self.source = given.reference.encoder("image")
+
+
+class Drawing(Held):
+    def __init__(self, given: Given) -> None:
+        super().__init__(given)
+        self.register_buffer("start", torch.rand(3))
+
+
+class Idle(Held):
+    def __init__(self, given: Given) -> None:
+        super().__init__(given)
+        self.scale = nn.Parameter(torch.ones(2))
+
+
+def of(penalty: type[Penalty], **attributes: object) -> type[Regularizer]:
+    """Return a regulariser that binds to a penalty."""
+
+    class Own(Regularizer):
+        needs = frozenset({"model"})
+        zero_at_start = True
+
+        def bind(self, given: Given) -> Penalty:
+            return penalty(given)
+
+    for name, value in attributes.items():
+        setattr(Own, name, value)
+    return Own
+
+
+CAUGHT = [
+    (Summed, {}, "the same at any batch size"),
+    (Negative, {}, "made and called"),
+    (Constant, {}, "gradients"),
+    (Shifted, {}, "zero at the start"),
+    (Noisy, {}, "the same again"),
+    (Absent, {"zero_at_start": False}, "absent rows not read"),
+    (Whole, {}, "all else left alone"),
+    (Drawing, {}, "all else left alone"),
+    (Idle, {}, "gradients"),
+    (Held, {"needs": frozenset()}, "needs"),
+    (Held, {"reads_outputs": True}, "reads_outputs"),
+]
+
+
+def failed(kind: type[Regularizer]) -> list[str]:
+    return [each.name for each in check(Part(kind, {}, refuse)) if each.state == "failed"]
+
+
+def test_a_good_one() -> None:
+    assert failed(of(Held)) == []
+
+
+@pytest.mark.parametrize(("penalty", "said", "promise"), CAUGHT, ids=lambda each: str(each))
+def test_each_is_caught_by_its_own_check(
+    penalty: type[Penalty], said: dict[str, object], promise: str
+) -> None:
+    assert failed(of(penalty, **said)) == [promise]
+
+
+def test_the_first_row_counts_more() -> None:
+    assert "any order" in failed(of(FirstMore))
