@@ -58,7 +58,7 @@ def read_sets(
 
 
 def _is_missing(cell: Any, missing: frozenset[str]) -> bool:
-    return cell is None or cell != cell or str(cell).strip() in missing
+    return cell is None or cell != cell or cell == b"" or str(cell).strip() in missing
 
 
 def _names(column: str, row: int, items: list[Any], missing: frozenset[str]) -> list[str]:

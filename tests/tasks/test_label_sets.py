@@ -77,6 +77,7 @@ def test_lists_in_every_format():
     for cells in (
         [["a", "b"], [], [1], None],
         ['["a", "b"]', "[]", "[1]", ""],
+        [["a", "b"], [], ["1"], b""],
         ["['a', 'b']", "()", "{1}", None],
     ):
         found, notes = sets(cells)
@@ -94,5 +95,9 @@ def test_lists_in_every_format():
 )
 def test_labels_that_are_no_text_name_their_row(cell, what):
     with pytest.raises(DataError) as error:
-        sets([None, b"", cell][1:])
+        sets([None, cell])
     assert error.value.message == f"row 2: label 'y' holds {what}, which is no text"
+
+
+def test_empty_bytes_are_a_missing_label():
+    assert sets([b"a|b", b"", None]) == ([["a", "b"], None, None], ())
