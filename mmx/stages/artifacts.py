@@ -229,7 +229,7 @@ def kept_features(context: Context, opened: Opened, model: MultimodalModel, name
         say=lambda text: context.note("target", text),
         what=f"{name} features of {opened.task.name}",
         stop=context.stop,
-        check=lambda tensors, _: kept_checks.check_features(tensors, len(opened.data.target)),
+        check=lambda tensors, _: kept_checks.check_features(tensors, opened.data.rows_in_use),
     )
     if computed:
         return computed[0]

@@ -98,6 +98,11 @@ class Data:
         self._features: dict[str, Features] = {}
         self._tokens: dict[str, npt.NDArray[np.int64]] = {}
 
+    @property
+    def rows_in_use(self) -> int:
+        """Return how many rows are in a split, and so have features."""
+        return int((self._place >= 0).sum())
+
     def decode(self) -> None:
         """Decode what is to be kept decoded; of modalities with features nothing is."""
         used = np.flatnonzero(self._place >= 0)

@@ -131,12 +131,12 @@ def test_a_config_with_a_part_left_out(composer, key):
         ("a: {b: [1, '${oc.env:HOME}']}", "holds an interpolation at a.b[1]"),
         ("a: ${seed}", "holds an interpolation at a:"),
         ("a: x${b}y", "holds an interpolation at a:"),
-        ("a: !!python/object/apply:os.system ['touch pwned']", "cannot read"),
-        ("a: !!python/name:os.system", "cannot read"),
-        ("a: !!python/module:os", "cannot read"),
-        ("- a", "is not a config"),
-        ("", "is not a config"),
-        ("a: [", "cannot read"),
+        ("a: !!python/object/apply:os.system ['touch pwned']", "is not YAML"),
+        ("a: !!python/name:os.system", "is not YAML"),
+        ("a: !!python/module:os", "is not YAML"),
+        ("- a", "holds a list"),
+        ("", "holds nothing"),
+        ("a: [", "is not YAML"),
     ],
 )
 def test_a_config_that_is_read_back_is_data(tmp_path, monkeypatch, text, said):
