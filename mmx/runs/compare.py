@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmx.runs.directory import RunDirectory
+from mmx.runs.identity import NOTHING, Identity, differences
 
 NUMBERS = ("source", "target", "control", "gain", "params", "transfer")
 
@@ -38,6 +39,22 @@ def compare(before: RunDirectory, after: RunDirectory) -> Comparison:
             **differing(_facts(before), _facts(after)),
         },
     )
+
+
+def changes(before: RunDirectory, after: RunDirectory) -> str:
+    """Return which of config, data, code, weights, versions and hardware two runs do not share.
+
+    Nothing where older versions of mmx have recorded too little to say so.
+    """
+    old, new = (run.manifest() for run in (before, after))
+    one, two = Identity.of(old), Identity.of(new)
+    found = differences(one, two)
+    known = one.complete and two.complete
+    if not known and old.get("fingerprint") != new.get("fingerprint"):
+        found = ("config", *found)
+    if found:
+        return f"changed: {', '.join(found)}"
+    return NOTHING if known else ""
 
 
 def _comparable(*summaries: dict[str, Any]) -> list[dict[str, Any]]:

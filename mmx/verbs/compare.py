@@ -14,7 +14,7 @@ from typing import Any
 
 from mmx.errors import RunError
 from mmx.printable import one_line
-from mmx.runs.compare import Comparison, compare
+from mmx.runs.compare import Comparison, changes, compare
 from mmx.runs.directory import RunDirectory
 from mmx.terminal import Console
 from mmx.verbs.arguments import Parser
@@ -62,6 +62,8 @@ def say(
         line("what differs around the numbers:")
         for key, (old, new) in found.around.items():
             line(f"  {key}: {_shown(old)} -> {_shown(new)}")
+    if text := changes(before, after):
+        line(text)
     if not found.drifted:
         line(f"identical: all {found.identical} numbers, bit for bit")
         return found

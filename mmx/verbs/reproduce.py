@@ -15,6 +15,7 @@ from pathlib import Path
 
 from mmx import execution
 from mmx.config import check, compose
+from mmx.config.chosen import chosen_names
 from mmx.config.compose import Composed
 from mmx.config.hydra_node import is_hydra_key
 from mmx.config.sweep_values import sweep_without_flag
@@ -23,12 +24,13 @@ from mmx.experiment import assemble
 from mmx.experiment.fingerprint import HOW_NOT_WHAT, WHERE_NOT_WHAT
 from mmx.experiment.opener import is_openers
 from mmx.runs.directory import RunDirectory, read_config
+from mmx.runs.identity import names_of
 from mmx.runs.view import view
 from mmx.terminal import Console
 from mmx.verbs.arguments import Parser, allowed_packages
 from mmx.verbs.compare import say
 from mmx.verbs.opening import key_of, open_config, read_typed
-from mmx.verbs.preflight import Job, look_for_devices, unread
+from mmx.verbs.preflight import Job, absent_weights, look_for_devices, unread
 from mmx.verbs.train_single import conclude
 
 
@@ -61,9 +63,10 @@ def main(arguments: Sequence[str]) -> int:
         composed = _changed(composed, parent, given.changes, given.config_dir)
     config = open_config(parent, composed.config, typed)
     composed = replace(composed, config=config)
-    experiment = assemble(composed.config, allowed)
+    names = chosen_names(composed, given.config_dir) if changes else names_of(manifest)
+    experiment = assemble(composed.config, allowed, names)
     job = Job(given.changes, composed, experiment)
-    if problems := unread([job]):
+    if problems := [*unread([job]), *absent_weights([job])]:
         raise ConfigError(problems)
     look_for_devices([job])
     overrides = _overrides(parent) if parent else []
@@ -74,14 +77,21 @@ def main(arguments: Sequence[str]) -> int:
         overrides=[*overrides, *given.changes],
         unresolved=composed.unresolved,
         parent=str(given.run.absolute()),
+        argv=["mmx", "reproduce", *arguments],
     )
     with view() as listen:
         outcome = execution.execute(experiment, directory, listen, cached=False)
     code = conclude(directory, outcome)
-    if code == 0 and parent is not None and parent.summary():
-        found = say(Console(stderr=True), parent, directory)
-        return 1 if found.drifted and not changes else 0
-    return code
+    if code != 0 or parent is None:
+        return code
+    console = Console(stderr=True)
+    if not parent.summary().get("target"):
+        status = parent.status().get("status", "?")
+        why = f"{parent.path} has no numbers in its summary.json (it is {status})"
+        console.print(f"nothing to compare with: {why}", highlight=False, soft_wrap=True)
+        return 0 if changes else 1
+    found = say(console, parent, directory)
+    return 1 if found.drifted and not changes else 0
 
 
 def _say_damage(parent: RunDirectory) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from mmx.cli import main
 from mmx.runs.directory import RunDirectory
+from mmx.runs.identity import NOTHING
 
 Run = Callable[..., RunDirectory]
 Overrides = Callable[..., list[str]]
@@ -90,11 +91,29 @@ def test_a_run_is_reproduced_bit_for_bit(
     again = RunDirectory.open(tmp_path / out.strip())
     assert again.path.parent == tmp_path / "outputs" / "runs"
     assert "identical: all 69 numbers, bit for bit\n" in err
+    assert f"{NOTHING}\n" in err
+    assert again.manifest()["argv"] == ["mmx", "reproduce", str(run.path)]
     assert "drifted" not in err
     assert again.manifest()["parent"] == str(run.path)
     assert again.manifest()["fingerprint"] == run.manifest()["fingerprint"]
     assert again.summary()["target"] == run.summary()["target"]
     assert sorted(path.name for path in run.path.iterdir()) == before
+
+
+def test_with_nothing_to_compare_with_a_reproduction_says_so_and_fails(
+    digits: tuple[RunDirectory, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = RunDirectory(tmp_path / "run")
+    run.path.mkdir()
+    (run.path / "config.yaml").write_bytes((digits[0].path / "config.yaml").read_bytes())
+    manifest = {k: v for k, v in digits[0].manifest().items() if k != "digests"}
+    (run.path / "manifest.json").write_text(json.dumps(manifest))
+    monkeypatch.chdir(tmp_path)
+    assert main(["reproduce", str(run.path)]) == 1
+    assert f"nothing to compare with: {run.path} has no numbers" in capsys.readouterr().err
 
 
 def test_a_change_says_what_drifted(
@@ -111,6 +130,7 @@ def test_a_change_says_what_drifted(
     one, two = (each.summary()["target"]["metrics"]["test"]["loss"] for each in (run, again))
     assert f"  target.metrics.test.loss: {one:.6g} -> {two:.6g}  ({two - one:+.3g})\n" in err
     assert "what differs around the numbers:\n  optimizer.lr: 0.003 -> 0.001\n" in err
+    assert "changed: config\n" in err
     assert again.manifest()["overrides"][-1] == "optimizer.lr=0.001"
 
 

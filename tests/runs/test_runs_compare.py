@@ -4,8 +4,11 @@ import math
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from mmx.runs.compare import Comparison, compare, differing, flat
 from mmx.runs.directory import RunDirectory
+from mmx.runs.identity import Identity, differences
 
 
 def run(where: Path, summary: dict[str, Any], seed: int = 0, torch: str = "2") -> RunDirectory:
@@ -74,3 +77,36 @@ def test_a_list_with_what_is_no_number_is_as_it_was(tmp_path: Path) -> None:
     known = run(tmp_path, {**SUMMARY, "gain": {**gain, "interval": [0.0, math.nan]}})
     assert list(compare(one, known).drifted) == ["gain.interval"]
     assert list(differing({"a": [1, 2]}, {"a": [1]})) == ["a"]
+
+
+def known(**more: Any) -> dict[str, Any]:
+    """Return a manifest that records all, with some of it replaced."""
+    recorded = {"config": "c", "code": {"mmx": "m", "mine": "p"}, "weights": {"image": "w"}}
+    return {
+        "identity": {**recorded, **more.pop("identity", {})},
+        "data": {"target": "d"},
+        "versions": {"torch": "2.11", "mmx": "1"},
+        "machine": {"cpu": "x", "threads": 2, "platform": "linux"},
+        **more,
+    }
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"machine": {"cpu": "x", "threads": 2, "platform": "newer"}}, ()),
+        ({"versions": {"torch": "2.11", "mmx": "2"}}, ()),
+        ({"identity": {"config": "other"}}, ("config",)),
+        ({"identity": {"config": "other", "settled": "c"}}, ()),
+        ({"data": {"target": "e", "source": "new"}}, ("data (target)",)),
+        ({"identity": {"code": {"mmx": "n", "mine": "p"}}}, ("code (mmx)",)),
+        ({"identity": {"code": {"mmx": "m", "mine": "q"}}}, ("code (mine)",)),
+        ({"identity": {"weights": {"image": "v"}}}, ("weights (encoder.image)",)),
+        ({"versions": {"torch": "2.14"}}, ("versions (torch 2.11 -> 2.14)",)),
+        ({"machine": {"cpu": "x", "threads": 1}}, ("hardware (threads 2 -> 1)",)),
+        ({"identity": 3, "data": [], "versions": None, "machine": "?"}, ()),
+    ],
+)
+def test_what_changed_is_named(more: dict[str, Any], said: tuple[str, ...]) -> None:
+    given = known(**more) if isinstance(more.get("identity", {}), dict) else {**known(), **more}
+    assert differences(Identity.of(known()), Identity.of(given)) == said
