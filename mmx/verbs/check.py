@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from mmx.config import signature
+from mmx.config.allowed import allow
 from mmx.config.build import BUILTIN_PACKAGES, TARGET, Builder
 from mmx.config.compose import composer, default_data_directory, parse
 from mmx.contract import Kind, Part, Result, check, kind_of
@@ -45,6 +46,7 @@ def main(arguments: Sequence[str]) -> int:
     given = _parser().parse_args(arguments)
     named = read_name(given.target)
     packages = allowed_packages([named.package, *given.allow])
+    allow(packages)
     kind, found = find(named, (*BUILTIN_PACKAGES, *packages))
     options = _options([*given.options, *given.config], named)
     part = Part(found, _built(kind, found, options, packages), refuse)

@@ -7,6 +7,7 @@ import inspect
 import pkgutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 
 from mmx.config.build import locate
@@ -101,7 +102,7 @@ def _no_module(named: Named, error: ModuleNotFoundError) -> UsageError:
     if not f"{named.module}.".startswith(f"{missing}."):
         return UsageError(f"{named.module} cannot be imported: {describe(error)}")
     parent, _, last = missing.rpartition(".")
-    folder = importlib.import_module(parent).__path__ if parent else None
+    folder = importlib.import_module(parent).__path__ if parent else [str(Path.cwd())]
     near = closest(last, [each.name for each in pkgutil.iter_modules(folder)])
     tip = f"run it in the folder that holds {named.package}, or put that on PYTHONPATH"
     if near:
