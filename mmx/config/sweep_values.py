@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from hydra.core.override_parser.types import IntervalSweep, Override
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 
 from mmx.config.locate import options
 from mmx.errors import Problem
@@ -17,6 +17,9 @@ WIDE = 10
 
 def gives_values(override: Override) -> bool:
     """Return whether an override gives one or several values to run in turn."""
+    given = override.value()
+    if isinstance(given, RangeSweep):  # made into a list, one of a thousand million fills memory
+        return next(iter(given.range()), None) is not None
     return override.is_discrete_sweep() and bool(list(override.sweep_string_iterator()))
 
 

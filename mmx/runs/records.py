@@ -14,6 +14,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mmx.errors import RunError
+from mmx.tasks.contents import Kind
 
 SHOWN = 60
 """Letters of a wrong value that an error shows."""
@@ -169,6 +170,21 @@ class Summary(_Record):
     fusion: str | None = None
     seed: Count | None = None
     notes: list[str] = []
+
+
+class _Meaning(_Record):
+    kind: Kind
+    classes: list[str]
+    mean: float
+    std: float
+
+
+class Facts(_Record):
+    """What the header of a stage's checkpoint says beside its tensors."""
+
+    specs: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
+    target: _Meaning
+    frozen_encoders: list[str]
 
 
 class Line(_Record):

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmx.errors import DamagedFileError, RunError
+from mmx.errors import DamagedFileError, MmxError, RunError
 from mmx.experiment import Experiment
 from mmx.modalities import spec_from_json
 from mmx.model import MultimodalModel
-from mmx.runs import recorded
+from mmx.runs import recorded, records
 from mmx.runs.directory import RunDirectory
 from mmx.stages.build import make_model
 from mmx.stages.context import Specs
@@ -56,9 +56,18 @@ def load_trained(experiment: Experiment, directory: RunDirectory, device: torch.
             f"{directory.path} has no trained target yet", tip=f"mmx resume {directory.path}"
         )
     tensors, facts = read_intact(directory, "target")
-    specs = {name: spec_from_json(spec) for name, spec in facts["specs"].items()}
-    target = Target(**{**facts["target"], "classes": tuple(facts["target"]["classes"])})
-    model = make_model(experiment, "target", specs, target, experiment.transfer)
+    records.checked(facts, records.Facts, path)
+    if strange := set(facts["frozen_encoders"]) - set(facts["specs"]):
+        raise RunError(f"{path} is not what mmx wrote: no encoder {sorted(strange)[0]}")
+    try:
+        specs = {name: spec_from_json(spec) for name, spec in facts["specs"].items()}
+        target = Target(**{**facts["target"], "classes": tuple(facts["target"]["classes"])})
+        model = make_model(experiment, "target", specs, target, experiment.transfer)
+    except MmxError:
+        raise
+    except Exception as error:  # whatever sizes of a stranger do to a model
+        why = " ".join(f"{type(error).__name__}: {error}".split())
+        raise RunError(f"{path} does not fit its run's config: {why}") from error
     kept = {name: each for name, each in tensors.items() if not name.startswith(OF_TRAINING)}
     try:
         checkpoint.restore(model, kept, path)

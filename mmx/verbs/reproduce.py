@@ -9,6 +9,7 @@ what is downloaded and where data is looked for are yours: output_dir=, download
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +33,9 @@ from mmx.verbs.compare import say
 from mmx.verbs.opening import key_of, open_config, read_typed
 from mmx.verbs.preflight import Job, absent_weights, look_for_devices, unread
 from mmx.verbs.train_single import conclude
+
+OVERRIDES_LENGTH = 3000
+"""Letters of a run's overrides, which take seconds to read where they are many."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -134,6 +138,11 @@ def _changed(
 def _overrides(parent: RunDirectory) -> list[str]:
     """Return what a run was composed of, less Hydra's keys and those that are its opener's."""
     given: list[str] = parent.manifest().get("overrides", [])
+    if sum(map(len, given)) > OVERRIDES_LENGTH:
+        raise RunError(
+            f"{parent.path / 'manifest.json'} holds more overrides than are composed again",
+            tip=f"mmx reproduce {shlex.quote(str(parent.path))}   (without changes)",
+        )
     mine = (*WHERE_NOT_WHAT, *(f"trainer.{key}" for key in HOW_NOT_WHAT if key != "threads"))
     return [word for word in given if not is_hydra_key(word) and key_of(word) not in mine]
 

@@ -19,7 +19,10 @@ import pytest
 import yaml
 
 from mmx.cli import main
+from mmx.runs import recorded
+from mmx.runs.digests import SEAL
 from mmx.runs.directory import RunDirectory
+from mmx.training import checkpoint
 
 Spoil = Callable[[Path, Path], None]
 SECONDS = 60
@@ -58,20 +61,21 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, real: Path) -> Path:
     """Return a working directory with two runs; the first is to be spoilt."""
     work = tmp_path / "work"
     for name in ("20260101-000001_spoilt", "20260101-000002_good"):
-        shutil.copytree(real, work / "outputs" / "runs" / name)
-        without_digests(work / "outputs" / "runs" / name)
+        run = work / "outputs" / "runs" / name
+        shutil.copytree(real, run)
+        unseal(run)
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside" / "precious").write_text("precious")
     monkeypatch.chdir(work)
     return work
 
 
-def without_digests(run: Path) -> None:
-    """Let a run be one that nothing vouches for: a stranger would write digests that fit."""
-    (run / "digests.json").unlink()
-    for name, key in (("manifest.json", "digests"), ("status.json", "digest")):
+def unseal(run: Path) -> None:
+    """Take away by which damage is seen: a stranger would, or write a digest that is right."""
+    (run / recorded.FILE).unlink()
+    for name, key in (("manifest.json", recorded.MARK), ("status.json", SEAL)):
         found = json.loads((run / name).read_text())
-        del found[key]
+        found.pop(key, None)
         (run / name).write_text(json.dumps(found))
 
 
@@ -486,3 +490,119 @@ def test_an_index_in_another_form_is_left_alone(
     assert main(["reproduce", str(spoilt(here))]) == 0
     assert tree(outside) == before
     assert " done " in capsys.readouterr().out
+
+
+def facts(key: str, given: object) -> Spoil:
+    """Write a value to the header of the target's checkpoint, under a digest that is right."""
+
+    def spoil(run: Path, outside: Path) -> None:
+        path = run / "checkpoints" / "target" / "best.safetensors"
+        tensors, found = checkpoint.read(path)
+        node = found
+        *parents, last = key.split(".")
+        for part in parents:
+            node = node[part]
+        node[last] = given
+        checkpoint.write(path, tensors, found)
+
+    return spoil
+
+
+@pytest.mark.parametrize(
+    ("key", "given"),
+    [
+        ("specs", 7),
+        ("specs", {}),
+        ("specs.image", [1]),
+        ("specs.image", {"kind": "nothing"}),
+        ("specs.image.height", "tall"),
+        ("target", 7),
+        ("target.classes", 7),
+        ("target.kind", "nothing"),
+        ("target.std", "wide"),
+        ("frozen_encoders", 7),
+        ("frozen_encoders", ["nothing"]),
+    ],
+)
+def test_a_checkpoint_of_another_form(
+    here: Path, capsys: pytest.CaptureFixture[str], key: str, given: object
+) -> None:
+    facts(key, given)(spoilt(here), here)
+    assert "best.safetensors" in refused("eval", here, capsys)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["modalities=[" + ",".join("a" for _ in range(20_000)) + "]"],
+        ["x=" + "[" * 5000],
+        ["+x={a:" * 100],
+        ["seed=range(0,1000000000)"],
+        ["target.per_class=" + "1" * 100_000],
+        [f"+a{n}=1" for n in range(3000)],
+        ["target.per_class=\x1b[2J"],
+    ],
+)
+def test_overrides_that_cannot_be_composed_again(
+    here: Path, capsys: pytest.CaptureFixture[str], overrides: list[str]
+) -> None:
+    value("manifest.json", "overrides", json.dumps(overrides))(spoilt(here), here)
+    before = tree(here)
+    assert main(["reproduce", str(spoilt(here)), "optimizer.lr=0.001"]) in (1, 2)
+    err = capsys.readouterr().err
+    assert tree(here) == before
+    assert "\x1b" not in err
+    assert len(err.splitlines()) <= 6
+
+
+@pytest.fixture
+def on_table(
+    train: Callable[..., RunDirectory],
+    tables: dict[str, Path],
+    overrides: Callable[..., list[str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Path:
+    """Return a copy of a run on a table, which has moved: the run's own path leads nowhere."""
+    words = overrides(None, tables["one"], ("tabular",), "control=none", "trainer.epochs=1")
+    run = tmp_path / "run"
+    shutil.copytree(train(*words).path, run)
+    shutil.copytree(tables["one"].parent, tmp_path / "moved")
+    unseal(run)
+    path = run / "config.yaml"
+    path.write_text(path.read_text().replace(str(tables["one"].parent), "/nowhere"))
+    monkeypatch.chdir(tmp_path)
+    return run
+
+
+@pytest.mark.parametrize("verb", ["eval", "predict", "resume"])
+def test_data_that_has_moved_is_named(
+    on_table: Path, capsys: pytest.CaptureFixture[str], verb: str
+) -> None:
+    if verb == "resume":
+        interrupt(on_table)
+    assert main([verb, str(on_table)]) in (1, 2)
+    assert "/nowhere/one.csv" in capsys.readouterr().err
+    assert main([verb, str(on_table), "target.path=moved/one.csv"]) == 0
+    assert "not what the run was trained on" not in capsys.readouterr().err
+
+
+def test_other_data_is_no_moved_data(on_table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    moved = on_table.parent / "moved" / "one.csv"
+    lines = moved.read_text().splitlines()
+    moved.write_text("\n".join([*lines[:-3], *lines[-2:]]) + "\n")
+    assert main(["eval", str(on_table), f"target.path={moved}"]) == 0
+    said = "note: the data of target=one is not what the run was trained on"
+    assert said in capsys.readouterr().err
+    interrupt(on_table)
+    assert main(["resume", str(on_table), f"target.path={moved}"]) == 1
+    assert "the data of target=one has changed since this run began" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["eval", "predict", "reproduce"])
+@pytest.mark.parametrize("word", ["target.data_dir=x", "source.path=x"])
+def test_a_path_that_the_run_does_not_have(
+    on_table: Path, capsys: pytest.CaptureFixture[str], verb: str, word: str
+) -> None:
+    assert main([verb, str(on_table), word]) == 2
+    assert f"{word}: the run has no {word.split('=')[0]}" in capsys.readouterr().err
