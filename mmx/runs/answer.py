@@ -96,6 +96,7 @@ def gain_texts(summary: dict[str, Any]) -> list[str]:
         return []
     lines = [gain_text(summary["gain"])]
     gains = summary.get("gains", {})
+    lines += rows_texts(summary["gain"], gains.get(summary["gain"].get("control", "scratch"), {}))
     if len(gains) > 1:
         level = 100 * next(iter(gains.values()))["level"]
         lines.append(
@@ -164,6 +165,17 @@ def gain_text(gain: dict[str, Any]) -> str:
         low, high = gain["interval"]
         text += f" (95 % interval {low:+.3f} … {high:+.3f} over test samples, one seed)"
     return f"{text}: {gain['verdict']}"
+
+
+def rows_texts(gain: dict[str, Any], found: dict[str, Any]) -> list[str]:
+    """Return on how many test rows target and control differ, where that is known."""
+    if "mcnemar_p" not in found:
+        return []
+    name = gain.get("control", "scratch")
+    return [
+        f"test rows: the target alone is right on {found['better_rows']:,}, the {name} control "
+        f"alone on {found['worse_rows']:,} (McNemar's exact test: p = {found['mcnemar_p']:.2g})"
+    ]
 
 
 def faster_text(found: dict[str, Any]) -> str:

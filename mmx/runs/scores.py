@@ -19,8 +19,20 @@ TARGET = "target"
 _CONTROL = "control"
 
 
-def write(directory: RunDirectory, target: Scores, controls: Mapping[str, Scores]) -> None:
-    """Keep the scores of a run, all of the same test samples."""
+def write(
+    directory: RunDirectory,
+    target: Scores,
+    controls: Mapping[str, Scores],
+    contents: Mapping[str, str] | None = None,
+) -> None:
+    """Keep the scores of a run, all of the same test samples.
+
+    Args:
+        directory: Of the run.
+        target: Scores of the target.
+        controls: Those of its controls by name.
+        contents: What the samples are: a digest of each modality and of the labels.
+    """
     parts = {name: torch.from_numpy(each.statistics) for name, each in controls.items()}
     checkpoint.write(
         directory.path / FILE,
@@ -29,7 +41,7 @@ def write(directory: RunDirectory, target: Scores, controls: Mapping[str, Scores
             TARGET: torch.from_numpy(target.statistics),
             **checkpoint.prefixed(_CONTROL, parts),
         },
-        {"metric": target.metric},
+        {"metric": target.metric, "contents": dict(contents or {})},
     )
 
 
@@ -50,3 +62,10 @@ def read(directory: RunDirectory) -> tuple[Scores, dict[str, Scores]] | None:
         Scores(metric, tensors[TARGET].numpy(), rows),
         {name: Scores(metric, each.numpy(), rows) for name, each in controls.items()},
     )
+
+
+def contents(directory: RunDirectory) -> dict[str, str]:
+    """Return the digests of the test samples; empty for runs of before they were kept."""
+    _, facts = checkpoint.read(directory.path / FILE)
+    found = facts.get("contents", {})
+    return {str(key): str(value) for key, value in found.items()}

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from torch import Tensor, nn
 
 from mmx.evaluation.alignment import alignment
@@ -14,6 +17,7 @@ from mmx.evaluation.classes import class_report
 from mmx.evaluation.cost import cost
 from mmx.evaluation.faster import faster
 from mmx.evaluation.gain import Gain
+from mmx.evaluation.mcnemar import Discordant
 from mmx.evaluation.metrics import measure
 from mmx.evaluation.paired import LEVEL, over_samples, simultaneous
 from mmx.evaluation.predict import predict, predict_encoded
@@ -88,13 +92,25 @@ def evaluate(
             summary["target"]["chance"] = asdict(least)
         compared = [_compared(each, task, values, rows) for each in controls]
         theirs = {each.control.name: each.scores for each in compared}
-        scores.write(context.directory, ours, theirs)
+        scores.write(context.directory, ours, theirs, _contents(task, values, rows))
         summary.update(_against(target, metrics, ours, compared, least))
     if controls:
         each = {control.name: round(control.seconds, 3) for control in controls}
         summary["timing"]["control_s"] = round(sum(control.seconds for control in controls), 3)
         summary["timing"]["controls_s"] = each
     return summary
+
+
+def _contents(task: TaskData, values: Tensor, rows: Rows) -> dict[str, str]:
+    """Return digests of the test rows, by which another run's are known to be the same."""
+
+    def digest(array: npt.NDArray[Any]) -> str:
+        return hashlib.blake2b(np.ascontiguousarray(array).tobytes(), digest_size=16).hexdigest()
+
+    found = {name: digest(each[rows]) for name, each in task.digests.items()}
+    # Numbers are standardised by the training rows, which may differ: their scores hold them.
+    labels = {} if task.target.kind == "regression" else {"labels": digest(values.numpy())}
+    return {**found, **labels}
 
 
 @dataclass(frozen=True)
@@ -126,6 +142,7 @@ def _against(
     gain = _gain(metrics, ours, first, LEVEL, least)
     level = simultaneous(len(compared))
     gains = {each.control.name: _gain(metrics, ours, each, level, least) for each in compared}
+    theirs = {each.control.name: each.scores for each in compared}
     fitted = target.fitted
     # A head that was fitted at once has no epochs: it was there after all it took.
     epochs = fitted.history or [(fitted.steps, fitted.seconds, fitted.val[ours.metric])]
@@ -148,11 +165,20 @@ def _against(
                 "level": level,
                 "correction": "none" if len(gains) == 1 else f"Bonferroni over {len(gains)}",
                 "verdict": each.verdict,
+                **_rows(ours, theirs[name]),
             }
             for name, each in gains.items()
         },
         "faster": None if found is None else asdict(found),
     }
+
+
+def _rows(ours: Scores, theirs: Scores) -> dict[str, Any]:
+    """Return on how many rows only one of two models is right, and whether that may be chance."""
+    found = Discordant.of(ours, theirs)
+    if found is None:
+        return {}
+    return {"better_rows": found.first, "worse_rows": found.second, "mcnemar_p": found.p}
 
 
 def _gain(

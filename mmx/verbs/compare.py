@@ -1,7 +1,10 @@
 """``mmx compare A B``: two finished runs, what differs between them and which numbers do.
 
 Configs and surroundings come first, then the numbers: gain and metrics on the test rows
-before all others.
+before all others; then how much better B is than A on the same test rows, and how sure that is.
+
+    mmx compare A B
+    mmx compare A1 A2 A3 --with B1 B2 B3     two groups of runs, seed by seed
 """
 
 from __future__ import annotations
@@ -12,10 +15,11 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from mmx.errors import RunError
+from mmx.errors import DataError, RunError, UsageError
 from mmx.printable import one_line
 from mmx.runs.compare import Comparison, changes, compare
 from mmx.runs.directory import RunDirectory
+from mmx.runs.pairing import Side, paired_texts
 from mmx.terminal import Console
 from mmx.verbs.arguments import Parser
 
@@ -27,19 +31,57 @@ FIRST = ("gain.*", "target.metrics.test.*", "control.*.metrics.test.*", "target.
 def main(arguments: Sequence[str]) -> int:
     """Compare two runs and return the exit code."""
     parser = Parser("compare", description=__doc__)
-    parser.add_argument("before", type=Path, metavar="A", help="a run directory")
-    parser.add_argument("after", type=Path, metavar="B", help="another")
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="a run directory")
+    parser.add_argument(
+        "--with", dest="others", type=Path, nargs="+", metavar="RUN", help="runs of another group"
+    )
     parser.add_argument("--all", action="store_true", help=f"all numbers, not the first {MOST}")
     given = parser.parse_args(arguments)
-    before, after = RunDirectory.open(given.before), RunDirectory.open(given.after)
-    for run in (before, after):
+    console = Console()
+    if given.others:
+        sides = [Side("A", _finished(given.runs)), Side("B", _finished(given.others))]
+        _say_lines(console, paired_texts(sides))
+        return 0
+    if len(given.runs) != 2:
+        raise UsageError(
+            f"one side, of {len(given.runs)}, is given; two runs are compared, or two groups",
+            tip="mmx compare A1 A2 --with B1 B2",
+        )
+    before, after = _finished(given.runs)
+    say(console, before, after, most=None if given.all else MOST)
+    _say_lines(console, _paired(before, after))
+    return 0
+
+
+def _paired(before: RunDirectory, after: RunDirectory) -> list[str]:
+    """Return how two runs compare on the same test rows, or why they do not."""
+    if before.path.resolve() == after.path.resolve():
+        return []
+    try:
+        return paired_texts([Side("A", [before]), Side("B", [after])])
+    except DataError as error:
+        return [error.message]
+
+
+def _finished(paths: Sequence[Path]) -> list[RunDirectory]:
+    """Return finished runs.
+
+    Raises:
+        RunError: One is no run, or not done.
+    """
+    runs = [RunDirectory.open(path) for path in paths]
+    for run in runs:
         run.require_undamaged()
         if not run.summary():
             raise RunError(
                 f"{run.path} is not done: it has no numbers", tip=f"mmx resume {run.path}"
             )
-    say(Console(), before, after, most=None if given.all else MOST)
-    return 0
+    return runs
+
+
+def _say_lines(console: Console, texts: Sequence[str]) -> None:
+    for text in texts:
+        console.print(one_line(text), highlight=False, markup=False, soft_wrap=True)
 
 
 def say(

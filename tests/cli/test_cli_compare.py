@@ -49,12 +49,13 @@ def test_causes_first_then_gain_and_test_metrics_and_no_more_than_fit(tmp_path, 
         "  target.metrics.test.accuracy: 0.333333 -> 0.5  (+0.167)",
         "  control.scratch.metrics.test.accuracy: 0.111111 -> 0.166667  (+0.0556)",
     ]
-    assert len(lines) == 3 + MOST + 1
-    assert lines[-1] == f"  … and 12 more: mmx compare {one} {two} --all"
+    assert len(lines) == 3 + MOST + 2
+    assert lines[-1] == f"no paired comparison: {two} keeps no scores of its test rows"
+    assert lines[-2] == f"  … and 12 more: mmx compare {one} {two} --all"
     assert main(["compare", str(one), str(two), "--all"]) == 0
     every = capsys.readouterr().out.splitlines()
-    assert every[: len(lines) - 1] == lines[:-1]
-    assert len(every) == 3 + 24
+    assert every[: len(lines) - 2] == lines[:-2]
+    assert len(every) == 3 + 24 + 1
 
 
 def test_the_same_run_twice_is_identical(tmp_path, capsys):
