@@ -16,6 +16,7 @@ from mmx.training.data import batches_of
 from mmx.training.loss import BatchLoss, Companion
 from mmx.training.optimizer import AdamW, Optimizer, Sgd, parameter_groups, warmup_cosine
 from mmx.training.recipe import Validation
+from mmx.training.state import previous
 from mmx.training.weighing import SOURCE, TARGET, Weighing
 from mmx.transfer.weighting import Weighting
 from mmx.transfer.weighting.fixed import Fixed
@@ -263,7 +264,8 @@ def test_a_run_killed_between_two_saves_ends_as_if_it_had_not_been(bench, name: 
     options: dict[str, Any] = {"trainer": {"epochs": 2, "checkpoint_seconds": 0}}
     whole = joint(bench, WEIGHTINGS[name](), **options)
     whole.fit()
-    whole.state_path.unlink()
+    for path in (whole.state_path, previous(whole.state_path)):
+        path.unlink()
     first = joint(bench, WEIGHTINGS[name](), **options)
     calls, loss = 0, first.companion.loss.criterion.task_loss
 
