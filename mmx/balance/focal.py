@@ -18,7 +18,7 @@ class Focal(Balance):
     Reference: Lin et al. 2017, arXiv 1708.02002.
     """
 
-    def __init__(self, *, gamma: Annotated[float, Field(ge=0)] = 2.0) -> None:
+    def __init__(self, *, gamma: Annotated[float, Field(ge=0, le=100)] = 2.0) -> None:
         self.gamma = gamma
 
     def objective(self, objective: O) -> O:

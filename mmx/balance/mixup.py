@@ -31,7 +31,7 @@ class Mixup(Balance):
     mixes_classes = True
     compares_rows = True
 
-    def __init__(self, *, alpha: Annotated[float, Field(ge=0.01)] = 0.2) -> None:
+    def __init__(self, *, alpha: Annotated[float, Field(ge=0.01, le=1000)] = 0.2) -> None:
         self.alpha = alpha
 
     def mix(

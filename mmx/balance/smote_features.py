@@ -38,7 +38,7 @@ class SmoteFeatures(Balance):
 
     compares_rows = True
 
-    def __init__(self, *, neighbors: Annotated[int, Field(ge=1)] = 5) -> None:
+    def __init__(self, *, neighbors: Annotated[int, Field(ge=1, le=100_000)] = 5) -> None:
         self.neighbors = neighbors
 
     def draw(self, rows: Rows, labels: Rows, generator: np.random.Generator) -> Rows:

@@ -27,9 +27,11 @@ from mmx.config.hydra_node import Launcher, is_hydra_key
 from mmx.config.locate import builtin_directory
 from mmx.config.owner import refuse_owners_keys
 from mmx.config.sources import ROOT, UserConfigs, register
-from mmx.config.sweep_values import without_values
+from mmx.config.sweep_values import too_many_values, without_values
 from mmx.errors import ConfigError, MmxError, Problem
 
+LENGTH = 20_000
+"""Characters of one override, at most."""
 COMPOSE_ERRORS = (HydraException, OmegaConfBaseException, ValueError, yaml.YAMLError)
 
 
@@ -70,15 +72,26 @@ def composer(extra: Sequence[Path] = ()) -> Iterator[None]:
 def parse(overrides: Sequence[str]) -> list[Override]:
     """Return the overrides by Hydra's grammar; raises ConfigError naming the bad ones."""
     parser = OverridesParser.create(GlobalHydra.instance().config_loader())
-    parsed, problems = [], []
+    parsed: list[Override] = []
+    problems: list[Problem] = []
     for text in overrides:
         try:
-            parsed.extend(parser.parse_overrides([text]))
-        except COMPOSE_ERRORS:
+            found = parser.parse_overrides([text]) if _is_readable(text) else []
+            problems.extend(too_many_values(found))
+            parsed.extend(found)
+        except (*COMPOSE_ERRORS, ArithmeticError, RecursionError, TypeError):
+            found = []
+        if not found:
             problems.append(_no_override(text))
     if problems:
         raise ConfigError(problems)
     return parsed
+
+
+def _is_readable(text: str) -> bool:
+    """Return whether Hydra's parser can read a text at all: it is slow, and recursive."""
+    deepest = max(text.count("["), text.count("{"), text.count("("))
+    return len(text) <= LENGTH and deepest <= LENGTH // 50 and "\0" not in text
 
 
 def _no_override(text: str) -> Problem:

@@ -11,8 +11,22 @@ from mmx.config.locate import options
 from mmx.errors import Problem
 from mmx.quoting import quote_for_shell
 
+JOBS = 10_000
+"""Jobs of one sweep, at most."""
 WIDE = 10
 """Times by which one end of an interval is larger for its middle to be that of logarithms."""
+
+
+def too_many_values(parsed: Sequence[Override]) -> Iterator[Problem]:
+    """Yield the ranges that would never end, or give more values than any sweep runs."""
+    for override in parsed:
+        given = override.value()
+        if isinstance(given, RangeSweep):
+            start, stop, step = (float(each or 0) for each in (given.start, given.stop, given.step))
+            count = (stop - start) / step if step else math.inf
+            if not count <= JOBS:
+                reason = f"gives more than {JOBS:,} values"
+                yield Problem(str(override.input_line), reason)
 
 
 def gives_values(override: Override) -> bool:

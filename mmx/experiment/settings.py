@@ -41,11 +41,11 @@ class Settings:
         download: Whether anything may be downloaded.
     """
 
-    seed: Annotated[int, Field(ge=0)] = 0
-    seeds: Annotated[int, Field(ge=1)] | None = None
+    seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
+    seeds: Annotated[int, Field(ge=1, le=100_000)] | None = None
     modalities: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     match: Literal["none", "params"] = "none"
-    match_params: Annotated[int, Field(ge=1)] = 200_000
+    match_params: Annotated[int, Field(ge=1, le=10**9)] = 200_000
     control: str | tuple[str, ...] = "scratch"
     curve: Literal["fractions"] | Annotated[tuple[Part, ...], Field(min_length=2)] | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -54,7 +54,7 @@ class Settings:
     data_dir: str
     output_dir: str = "outputs"
     cache: str = "auto"
-    cache_gb: Annotated[float, Field(ge=0)] = 20.0
+    cache_gb: Annotated[float, Field(ge=0, le=1e6)] = 20.0
     download: bool = False
 
 

@@ -78,11 +78,11 @@ class Algorithm(Fusion):
         widths: dict[str, Widths],
         *,
         outputs: int,
-        hidden: Annotated[int, Field(ge=1)] = 64,
+        hidden: Annotated[int, Field(ge=1, le=65_536)] = 64,
         learners: Annotated[Sequence[Family], Field(min_length=1)] = ORDER,
         combine: Literal["weights", "stacking"] = "weights",
-        neighbors: Annotated[int, Field(ge=1)] = 15,
-        folds: Annotated[int, Field(ge=2)] = 3,
+        neighbors: Annotated[int, Field(ge=1, le=100_000)] = 15,
+        folds: Annotated[int, Field(ge=2, le=100_000)] = 3,
     ) -> None:
         super().__init__(widths, outputs=outputs)
         for name in learners:

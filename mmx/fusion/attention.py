@@ -31,7 +31,7 @@ class Attention(Fusion):
         widths: dict[str, Widths],
         *,
         outputs: int,
-        width: Annotated[int, Field(ge=1)] = 128,
+        width: Annotated[int, Field(ge=1, le=65_536)] = 128,
     ) -> None:
         super().__init__(widths, outputs=outputs)
         self.width = width

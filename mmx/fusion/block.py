@@ -42,9 +42,9 @@ class Block(Fusion):
         widths: dict[str, Widths],
         *,
         outputs: int,
-        width: Annotated[int, Field(ge=1)] = 128,
-        blocks: Annotated[int, Field(ge=1)] = 4,
-        rank: Annotated[int, Field(ge=1)] = 5,
+        width: Annotated[int, Field(ge=1, le=65_536)] = 128,
+        blocks: Annotated[int, Field(ge=1, le=1_024)] = 4,
+        rank: Annotated[int, Field(ge=1, le=65_536)] = 5,
     ) -> None:
         super().__init__(widths, outputs=outputs)
         self.width = width

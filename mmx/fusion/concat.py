@@ -31,7 +31,7 @@ class Concat(Fusion):
         widths: dict[str, Widths],
         *,
         outputs: int,
-        hidden: Annotated[int, Field(ge=1)] | None = None,
+        hidden: Annotated[int, Field(ge=1, le=65_536)] | None = None,
         dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
     ) -> None:
         super().__init__(widths, outputs=outputs)

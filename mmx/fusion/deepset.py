@@ -35,7 +35,7 @@ class Deepset(Fusion):
         widths: dict[str, Widths],
         *,
         outputs: int,
-        width: Annotated[int, Field(ge=1)] = 128,
+        width: Annotated[int, Field(ge=1, le=65_536)] = 128,
         pool: Literal["sum", "mean", "max"] = "mean",
     ) -> None:
         super().__init__(widths, outputs=outputs)

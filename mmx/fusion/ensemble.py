@@ -49,9 +49,9 @@ class Ensemble(UnimodalHeads):
         widths: dict[str, Widths],
         *,
         outputs: int,
-        hidden: Annotated[int, Field(ge=1)] | None = None,
+        hidden: Annotated[int, Field(ge=1, le=65_536)] | None = None,
         joint: bool = True,
-        rounds: Annotated[int, Field(ge=1)] = 50,
+        rounds: Annotated[int, Field(ge=1, le=100_000)] = 50,
         combine: Combine = "logits",
     ) -> None:
         super().__init__(widths, outputs=outputs, hidden=hidden)

@@ -40,7 +40,7 @@ class Film(Fusion):
         widths: dict[str, Widths],
         *,
         outputs: int,
-        width: Annotated[int, Field(ge=1)] = 128,
+        width: Annotated[int, Field(ge=1, le=65_536)] = 128,
         conditioned: str | None = None,
     ) -> None:
         super().__init__(widths, outputs=outputs)

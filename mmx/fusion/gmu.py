@@ -36,7 +36,7 @@ class Gmu(Fusion):
         widths: dict[str, Widths],
         *,
         outputs: int,
-        width: Annotated[int, Field(ge=1)] = 128,
+        width: Annotated[int, Field(ge=1, le=65_536)] = 128,
         gate: Literal["softmax", "sigmoid"] = "softmax",
     ) -> None:
         super().__init__(widths, outputs=outputs)

@@ -35,7 +35,7 @@ class LateMean(UnimodalHeads):
         widths: dict[str, Widths],
         *,
         outputs: int,
-        hidden: Annotated[int, Field(ge=1)] | None = None,
+        hidden: Annotated[int, Field(ge=1, le=65_536)] | None = None,
         combine: Combine = "logits",
     ) -> None:
         super().__init__(widths, outputs=outputs, hidden=hidden)

@@ -49,7 +49,7 @@ class LateWeighted(UnimodalHeads):
         widths: dict[str, Widths],
         *,
         outputs: int,
-        hidden: Annotated[int, Field(ge=1)] | None = None,
+        hidden: Annotated[int, Field(ge=1, le=65_536)] | None = None,
         alpha: Literal["learned", "fixed", "validation"] = "learned",
         weights: Weights | None = None,
         combine: Combine = "logits",

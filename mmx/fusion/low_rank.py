@@ -38,8 +38,8 @@ class LowRank(Fusion):
         widths: dict[str, Widths],
         *,
         outputs: int,
-        width: Annotated[int, Field(ge=1)] = 128,
-        rank: Annotated[int, Field(ge=1)] = 3,
+        width: Annotated[int, Field(ge=1, le=65_536)] = 128,
+        rank: Annotated[int, Field(ge=1, le=65_536)] = 3,
     ) -> None:
         super().__init__(widths, outputs=outputs)
         self.width = width

@@ -42,8 +42,8 @@ class Mcb(Fusion):
         widths: dict[str, Widths],
         *,
         outputs: int,
-        width: Annotated[int, Field(ge=1)] = 128,
-        sketch: Annotated[int, Field(ge=1)] = 2048,
+        width: Annotated[int, Field(ge=1, le=65_536)] = 128,
+        sketch: Annotated[int, Field(ge=1, le=65_536)] = 2048,
     ) -> None:
         super().__init__(widths, outputs=outputs)
         self.width = width

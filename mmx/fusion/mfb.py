@@ -39,8 +39,8 @@ class Mfb(Fusion):
         widths: dict[str, Widths],
         *,
         outputs: int,
-        width: Annotated[int, Field(ge=1)] = 128,
-        factors: Annotated[int, Field(ge=1)] = 3,
+        width: Annotated[int, Field(ge=1, le=65_536)] = 128,
+        factors: Annotated[int, Field(ge=1, le=65_536)] = 3,
     ) -> None:
         super().__init__(widths, outputs=outputs)
         self.width = width

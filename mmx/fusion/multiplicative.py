@@ -44,9 +44,9 @@ class Multiplicative(Fusion):
         widths: dict[str, Widths],
         *,
         outputs: int,
-        width: Annotated[int, Field(ge=1)] = 128,
+        width: Annotated[int, Field(ge=1, le=65_536)] = 128,
         form: Literal["full", "vector"] = "full",
-        factor: Annotated[int, Field(ge=1)] | None = None,
+        factor: Annotated[int, Field(ge=1, le=65_536)] | None = None,
     ) -> None:
         super().__init__(widths, outputs=outputs)
         if factor is not None and form != "full":

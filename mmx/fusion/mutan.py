@@ -39,8 +39,8 @@ class Mutan(Fusion):
         widths: dict[str, Widths],
         *,
         outputs: int,
-        width: Annotated[int, Field(ge=1)] = 128,
-        rank: Annotated[int, Field(ge=1)] = 5,
+        width: Annotated[int, Field(ge=1, le=65_536)] = 128,
+        rank: Annotated[int, Field(ge=1, le=65_536)] = 5,
     ) -> None:
         super().__init__(widths, outputs=outputs)
         self.width = width

@@ -58,7 +58,7 @@ class Poe(UnimodalHeads):
         widths: dict[str, Widths],
         *,
         outputs: int,
-        hidden: Annotated[int, Field(ge=1)] | None = None,
+        hidden: Annotated[int, Field(ge=1, le=65_536)] | None = None,
         experts: Literal["discrete", "gaussian"] = "discrete",
         prior: bool = False,
     ) -> None:

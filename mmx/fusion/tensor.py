@@ -48,8 +48,8 @@ class Tensor(Fusion):
         widths: dict[str, Widths],
         *,
         outputs: int,
-        width: Annotated[int, Field(ge=1)] = 128,
-        factor_width: Annotated[int, Field(ge=1)] | None = None,
+        width: Annotated[int, Field(ge=1, le=65_536)] = 128,
+        factor_width: Annotated[int, Field(ge=1, le=65_536)] | None = None,
     ) -> None:
         super().__init__(widths, outputs=outputs)
         self.width = width

@@ -44,9 +44,9 @@ class Transformer(Fusion):
         widths: dict[str, Widths],
         *,
         outputs: int,
-        width: Annotated[int, Field(ge=2)] = 64,
-        layers: Annotated[int, Field(ge=1)] = 2,
-        heads: Annotated[int, Field(ge=1)] = 4,
+        width: Annotated[int, Field(ge=2, le=65_536)] = 64,
+        layers: Annotated[int, Field(ge=1, le=1_024)] = 2,
+        heads: Annotated[int, Field(ge=1, le=1_024)] = 4,
         dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
     ) -> None:
         super().__init__(widths, outputs=outputs)

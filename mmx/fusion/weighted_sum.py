@@ -41,7 +41,7 @@ class WeightedSum(Fusion):
         widths: dict[str, Widths],
         *,
         outputs: int,
-        width: Annotated[int, Field(ge=1)] = 128,
+        width: Annotated[int, Field(ge=1, le=65_536)] = 128,
         alpha: Literal["learned", "fixed", "per_sample"] = "learned",
         weights: Weights | None = None,
     ) -> None:

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 Alpha = Literal["learned", "fixed"]
-Weights = dict[str, Annotated[float, Field(gt=0)]]
+Weights = dict[str, Annotated[float, Field(gt=0, le=1e6)]]
 
 
 class ModalityWeights(nn.Module):

@@ -43,8 +43,8 @@ class Cca(Mapping):
         self,
         widths: dict[str, int],
         *,
-        width: Annotated[int, Field(ge=1)] = 64,
-        ridge: Annotated[float, Field(gt=0)] = 1e-3,
+        width: Annotated[int, Field(ge=1, le=65_536)] = 64,
+        ridge: Annotated[float, Field(gt=0, le=1e6)] = 1e-3,
     ) -> None:
         super().__init__(widths)
         self.ridge = ridge

@@ -52,12 +52,12 @@ class DeepCca(Mapping):
         self,
         widths: dict[str, int],
         *,
-        width: Annotated[int, Field(ge=1)] = 64,
-        hidden: Annotated[int, Field(ge=1)] = 128,
-        ridge: Annotated[float, Field(gt=0)] = 1e-3,
-        steps: Annotated[int, Field(ge=1)] = 300,
-        batch_size: Annotated[int, Field(ge=2)] = 1000,
-        lr: Annotated[float, Field(gt=0)] = 1e-3,
+        width: Annotated[int, Field(ge=1, le=65_536)] = 64,
+        hidden: Annotated[int, Field(ge=1, le=65_536)] = 128,
+        ridge: Annotated[float, Field(gt=0, le=1e6)] = 1e-3,
+        steps: Annotated[int, Field(ge=1, le=1_000_000)] = 300,
+        batch_size: Annotated[int, Field(ge=2, le=1_000_000)] = 1000,
+        lr: Annotated[float, Field(gt=0, le=1000)] = 1e-3,
     ) -> None:
         super().__init__(widths)
         self.ridge, self.steps, self.batch_size, self.lr = ridge, steps, batch_size, lr

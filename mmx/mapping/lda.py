@@ -40,7 +40,7 @@ class Lda(Mapping):
         self,
         widths: dict[str, int],
         *,
-        width: Annotated[int, Field(ge=1)] = 64,
+        width: Annotated[int, Field(ge=1, le=65_536)] = 64,
         shrinkage: Literal["auto"] | Annotated[float, Field(ge=0, le=1)] = "auto",
     ) -> None:
         super().__init__(widths)

@@ -22,7 +22,9 @@ class Linear(Mapping):
         width: D'.
     """
 
-    def __init__(self, widths: dict[str, int], *, width: Annotated[int, Field(ge=1)] = 64) -> None:
+    def __init__(
+        self, widths: dict[str, int], *, width: Annotated[int, Field(ge=1, le=65_536)] = 64
+    ) -> None:
         super().__init__(widths)
         self.widths = dict.fromkeys(self.modalities, width)
         self.maps = nn.ModuleDict(

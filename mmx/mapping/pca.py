@@ -37,7 +37,7 @@ class Pca(Mapping):
         self,
         widths: dict[str, int],
         *,
-        width: Annotated[int, Field(ge=1)] = 64,
+        width: Annotated[int, Field(ge=1, le=65_536)] = 64,
         whiten: bool = False,
     ) -> None:
         super().__init__(widths)

@@ -39,9 +39,9 @@ class Generate(Imputing):
         self,
         shapes: dict[str, Shape],
         *,
-        alpha: Annotated[float, Field(gt=0)] = 1.0,
+        alpha: Annotated[float, Field(gt=0, le=1000)] = 1.0,
         drop: Annotated[float, Field(ge=0, lt=1)] = 0.3,
-        rows: Annotated[int, Field(ge=1)] = 5000,
+        rows: Annotated[int, Field(ge=1, le=10**10)] = 5000,
     ) -> None:
         super().__init__(shapes)
         self.alpha, self.drop, self.rows = alpha, drop, rows

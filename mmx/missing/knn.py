@@ -38,8 +38,8 @@ class Knn(Imputing):
         self,
         shapes: dict[str, Shape],
         *,
-        n_neighbors: Annotated[int, Field(ge=1)] = 5,
-        rows: Annotated[int, Field(ge=1)] = 1000,
+        n_neighbors: Annotated[int, Field(ge=1, le=100_000)] = 5,
+        rows: Annotated[int, Field(ge=1, le=10**10)] = 1000,
     ) -> None:
         super().__init__(shapes)
         self.n_neighbors = n_neighbors

@@ -22,7 +22,7 @@ from mmx.modalities.sounds import check_scale, count_frames, read_sound
 
 FULL_SCALE = 32768  # int16 that stands for 1.0
 
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True)
@@ -108,10 +108,10 @@ class Audio(Modality[AudioColumn, AudioSpec]):
     def __init__(
         self,
         *,
-        sample_rate: Annotated[int, Field(ge=100)] = 16000,
-        max_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None,
+        sample_rate: Annotated[int, Field(ge=100, le=1_000_000)] = 16000,
+        max_seconds: Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)] | None = None,
         shift: NonNegative = 0.0,
-        gain: NonNegative = 0.0,
+        gain: Annotated[float, Field(ge=0, le=60, allow_inf_nan=False)] = 0.0,
     ) -> None:
         self.sample_rate = sample_rate
         self.max_seconds = max_seconds

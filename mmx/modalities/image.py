@@ -19,7 +19,7 @@ from mmx.modalities.base import Column, Modality, Rows, Spec, Stored, as_rows
 from mmx.modalities.files import Source, each, read_bytes
 from mmx.modalities.pixels import bits, is_deep, open_picture, read_pixels, resized
 
-Pixels = Annotated[int, Field(ge=1)]
+Pixels = Annotated[int, Field(ge=1, le=8_192)]
 FIRST = 16  # training pictures looked at for a remark
 SCALE = 1.5
 """Times by which a side is longer for pictures to be of another scale."""
@@ -82,7 +82,7 @@ class Image(Modality[ImageColumn, ImageSpec]):
         self,
         *,
         size: Pixels | tuple[Pixels, Pixels] | None = 32,
-        crop: Annotated[int, Field(ge=0)] = 0,
+        crop: Annotated[int, Field(ge=0, le=8_192)] = 0,
         flip: bool = False,
     ) -> None:
         self.size = (size, size) if isinstance(size, int) else size

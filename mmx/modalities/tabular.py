@@ -99,7 +99,7 @@ class Tabular(Modality[TabularColumn, TabularSpec]):
         self,
         *,
         categorical: tuple[str, ...] = (),
-        max_categories: Annotated[int, Field(ge=1)] = 100,
+        max_categories: Annotated[int, Field(ge=1, le=65_536)] = 100,
     ) -> None:
         self.categorical = categorical
         self.max_categories = max_categories

@@ -23,7 +23,7 @@ PADDING, UNKNOWN = 0, 1
 FIRST_WORD = 2
 MANY = 10  # one text of so many, or more, is worth a remark
 
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
 @dataclass(frozen=True)

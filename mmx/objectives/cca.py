@@ -43,7 +43,7 @@ class Cca(Objective):
     compares_rows = True
     may_be_negative = True
 
-    def __init__(self, *, width: Annotated[int, Field(ge=1)] = 16) -> None:
+    def __init__(self, *, width: Annotated[int, Field(ge=1, le=65_536)] = 16) -> None:
         self.width = width
 
     def bind(self, target: Tensor, outputs: int, widths: dict[str, int]) -> Criterion:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 ClassWeights = (
     Literal["none", "balanced"]
-    | Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)]
+    | Annotated[list[Annotated[float, Field(gt=0, le=1e6)]], Field(min_length=1)]
 )
 
 

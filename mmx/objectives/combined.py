@@ -22,7 +22,7 @@ from mmx.objectives.base import Criterion, ModelOutput, Objective
 from mmx.objectives.cross_entropy import CrossEntropy
 from mmx.objectives.focal import Focal
 
-Weight = Annotated[float, Field(gt=0)]
+Weight = Annotated[float, Field(gt=0, le=1e6)]
 
 
 class Combined(Objective):

@@ -34,7 +34,7 @@ class CrossEntropy(Objective):
         self,
         *,
         label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0,
-        temperature: Annotated[float, Field(gt=0)] = 1.0,
+        temperature: Annotated[float, Field(gt=0, le=10000)] = 1.0,
         class_weights: ClassWeights = "none",
     ) -> None:
         self.label_smoothing = label_smoothing

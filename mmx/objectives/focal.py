@@ -34,7 +34,7 @@ class Focal(Objective):
     def __init__(
         self,
         *,
-        gamma: Annotated[float, Field(ge=0)] = 2.0,
+        gamma: Annotated[float, Field(ge=0, le=100)] = 2.0,
         class_weights: ClassWeights = "none",
     ) -> None:
         self.gamma = gamma

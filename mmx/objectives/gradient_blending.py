@@ -53,7 +53,7 @@ class GradientBlending(Objective):
     def __init__(
         self,
         *,
-        every: Annotated[int, Field(ge=1)] = 1,
+        every: Annotated[int, Field(ge=1, le=100_000)] = 1,
         floor: Annotated[float, Field(gt=0, le=1)] = 0.1,
     ) -> None:
         self.every = every

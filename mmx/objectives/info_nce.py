@@ -40,7 +40,7 @@ class InfoNce(Objective):
     cross_modal = True
     compares_rows = True
 
-    def __init__(self, *, width: Annotated[int, Field(ge=1)] = 128) -> None:
+    def __init__(self, *, width: Annotated[int, Field(ge=1, le=65_536)] = 128) -> None:
         self.width = width
 
     def bind(self, target: Tensor, outputs: int, widths: dict[str, int]) -> Criterion:

@@ -44,8 +44,8 @@ class Triplet(Objective):
     def __init__(
         self,
         *,
-        width: Annotated[int, Field(ge=1)] = 128,
-        margin: Annotated[float, Field(gt=0)] = 0.2,
+        width: Annotated[int, Field(ge=1, le=65_536)] = 128,
+        margin: Annotated[float, Field(gt=0, le=10000)] = 0.2,
     ) -> None:
         self.width = width
         self.margin = margin

@@ -30,8 +30,8 @@ class Sharing:
     def __init__(
         self,
         *,
-        width: Annotated[int, Field(ge=1)] = 128,
-        depth: Annotated[int, Field(ge=1)] = 2,
+        width: Annotated[int, Field(ge=1, le=65_536)] = 128,
+        depth: Annotated[int, Field(ge=1, le=1_024)] = 2,
     ) -> None:
         self.width = width
         self.depth = depth

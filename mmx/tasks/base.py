@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 Share = Annotated[float, Field(gt=0, lt=1)]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=10**10)]
 
 
 @dataclass(kw_only=True, eq=False)
@@ -60,7 +60,7 @@ class Task(ABC):
 
     name: str
     val_fraction: Share = 0.1
-    split_seed: Annotated[int, Field(ge=0)] = 0
+    split_seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
     classes: list[str] | None = None
     limit: Count | None = None
     fraction: Annotated[float, Field(gt=0, le=1)] | None = None

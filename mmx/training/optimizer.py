@@ -11,8 +11,9 @@ import torch
 from pydantic import Field
 from torch import nn
 
-Rate = Annotated[float, Field(gt=0)]
-Decay = Annotated[float, Field(ge=0)]
+Rate = Annotated[float, Field(gt=0, le=1000)]
+Decay = Annotated[float, Field(ge=0, le=1e9)]
+Momentum = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Optimizer(ABC):
@@ -39,7 +40,7 @@ class AdamW(Optimizer):
         *,
         lr: Rate = 3e-3,
         weight_decay: Decay = 0.05,
-        betas: tuple[float, float] = (0.9, 0.999),
+        betas: tuple[Momentum, Momentum] = (0.9, 0.999),
     ) -> None:
         self.lr = lr
         self.weight_decay = weight_decay

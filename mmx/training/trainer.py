@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Part = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -35,14 +35,14 @@ class Trainer:
     source_epochs: Count | None = None
     batch_size: Count = 64
     accumulate: Count = 1
-    clip: Annotated[float, Field(gt=0)] | None = 1.0
+    clip: Annotated[float, Field(gt=0, le=1e9)] | None = 1.0
     warmup: Part = 0.1
     modality_dropout: Part = 0.0
     patience: Count | None = None
     resident: Literal["auto"] | bool = "auto"
-    workers: Annotated[int, Field(ge=0)] = 2
-    checkpoint_seconds: Annotated[float, Field(ge=0)] = 10.0
-    threads: Count | None = None
+    workers: Annotated[int, Field(ge=0, le=4_096)] = 2
+    checkpoint_seconds: Annotated[float, Field(ge=0, le=1e9)] = 10.0
+    threads: Annotated[int, Field(ge=1, le=4_096)] | None = None
 
     def of(self, stage: str) -> Trainer:
         """Return the settings of a stage: ``source``, or any other."""

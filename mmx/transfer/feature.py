@@ -15,8 +15,8 @@ from mmx.transfer.copying import Copied, copy_fitting
 from mmx.transfer.freezing import whole_encoders
 from mmx.transfer.heads import HEADS, FittedHead
 
-Strength = Annotated[float, Field(gt=0)]
-Decay = Annotated[float, Field(ge=0)]
+Strength = Annotated[float, Field(gt=0, le=1e9)]
+Decay = Annotated[float, Field(ge=0, le=1e9)]
 WITHOUT = {"fusion": "fusion=concat", "mapping": "mapping=none", "trunk": "sharing=none"}
 """Part of a model to what to type for it to have no parameters."""
 MOVING = frozenset({"bss", "coral", "delta", "distill", "mmd", "rkd", "similarity"})
@@ -76,11 +76,11 @@ class Feature(Transfer):
         frozen: bool = True,
         normalize: bool | None = None,
         decays: Annotated[tuple[Decay, ...], Field(min_length=1)] | None = None,
-        head_seeds: Annotated[int, Field(ge=1)] | None = None,
-        width: Annotated[int, Field(ge=1)] | None = None,
+        head_seeds: Annotated[int, Field(ge=1, le=100_000)] | None = None,
+        width: Annotated[int, Field(ge=1, le=65_536)] | None = None,
         dropout: Annotated[float, Field(ge=0, lt=1)] | None = None,
-        k: Annotated[int, Field(ge=1)] | None = None,
-        temperature: Annotated[float, Field(gt=0)] | None = None,
+        k: Annotated[int, Field(ge=1, le=100_000)] | None = None,
+        temperature: Annotated[float, Field(gt=0, le=10000)] | None = None,
         grid: Annotated[tuple[Strength, ...], Field(min_length=1)] | None = None,
         map: dict[str, str] | None = None,
         min_copied: Annotated[float, Field(ge=0, le=1)] = 0.5,

@@ -43,9 +43,9 @@ class Joint(Transfer):
         self,
         *,
         weighting: Literal["fixed", "uncertainty", "gradnorm"] = "fixed",
-        source_weight: Annotated[float, Field(gt=0)] | None = None,
-        alpha: Annotated[float, Field(ge=0)] | None = None,
-        rate: Annotated[float, Field(gt=0)] | None = None,
+        source_weight: Annotated[float, Field(gt=0, le=1e6)] | None = None,
+        alpha: Annotated[float, Field(ge=0, le=1000)] | None = None,
+        rate: Annotated[float, Field(gt=0, le=1000)] | None = None,
     ) -> None:
         given = {"source_weight": source_weight, "alpha": alpha, "rate": rate}
         self.options = {name: value for name, value in given.items() if value is not None}

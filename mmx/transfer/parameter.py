@@ -19,8 +19,8 @@ from mmx.transfer.line import LINEAR_HEAD, on_line
 from mmx.transfer.norms import affine, resting, statistics
 from mmx.transfer.rates import rates
 
-Rate = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=0)]
+Rate = Annotated[float, Field(gt=0, le=1000)]
+Count = Annotated[int, Field(ge=0, le=1_000_000)]
 REGULARIZERS = frozenset(
     {
         "bi_tuning",

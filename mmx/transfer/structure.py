@@ -51,8 +51,8 @@ class Structure(Transfer):
         *,
         sparsity: Literal["none", "magnitude", "n_m", "channel"] = "none",
         amount: Annotated[float, Field(gt=0, lt=1)] | None = None,
-        n: Annotated[int, Field(ge=1)] | None = None,
-        m: Annotated[int, Field(ge=2)] | None = None,
+        n: Annotated[int, Field(ge=1, le=100_000)] | None = None,
+        m: Annotated[int, Field(ge=2, le=100_000)] | None = None,
         fusion_weights: bool = False,
     ) -> None:
         shares, groups = ("magnitude", "channel"), ("n_m",)

@@ -99,7 +99,7 @@ coral, distill, rkd, similarity, stochnorm, co_tuning, bi_tuning, lwf
   closest:  lwf
   type:     transfer.regularizers=[none,delta,lwf]""",
     "transfer=auto transfer.depths=[0,-2]": """\
-transfer.depths=[0,-2]: expected a list of integers ≥ 0
+transfer.depths=[0,-2]: expected a list of integers ≥ 0 and ≤ 1024
   type:     transfer.depths=[0]""",
     "curve=[0.2,5]": """\
 curve=[0.2,5]: expected fractions or a list of numbers > 0 and ≤ 1 or null

@@ -48,6 +48,7 @@ def test_an_error_is_on_stderr_alone_with_exit_code_2(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        "mmx: 1 problem in the config\nseed=1.5: expected an integer ≥ 0\n  type:     seed=0\n"
+        "mmx: 1 problem in the config\n"
+        "seed=1.5: expected an integer ≥ 0 and ≤ 9223372036854775807\n  type:     seed=0\n"
     )
     assert not list(tmp_path.iterdir())

@@ -134,25 +134,25 @@ target.name=~/a: the value holds a character that wants quotes
   type:     'target.name="~/a"'""",
     # types, ranges, choices
     "trainer.epochs=abc": """\
-trainer.epochs=abc: expected an integer ≥ 1
+trainer.epochs=abc: expected an integer ≥ 1 and ≤ 1000000
   type:     trainer.epochs=15""",
     "trainer.epochs=0": """\
-trainer.epochs=0: expected an integer ≥ 1
+trainer.epochs=0: expected an integer ≥ 1 and ≤ 1000000
   type:     trainer.epochs=15""",
     "trainer.epochs=true": """\
-trainer.epochs=true: expected an integer ≥ 1
+trainer.epochs=true: expected an integer ≥ 1 and ≤ 1000000
   type:     trainer.epochs=15""",
     "seed=1.5": """\
-seed=1.5: expected an integer ≥ 0
+seed=1.5: expected an integer ≥ 0 and ≤ 9223372036854775807
   type:     seed=0""",
     "optimizer.lr=nan": """\
-optimizer.lr=nan: expected a number > 0
+optimizer.lr=nan: expected a number > 0 and ≤ 1000
   type:     optimizer.lr=0.003""",
     "trainer.warmup=1": """\
 trainer.warmup=1: expected a number ≥ 0 and < 1
   type:     trainer.warmup=0.1""",
     "trainer.clip=-1": """\
-trainer.clip=-1: expected a number > 0 or null
+trainer.clip=-1: expected a number > 0 and ≤ 1e+09 or null
   type:     trainer.clip=1""",
     "compile=1": """\
 compile=1: expected true or false
@@ -165,10 +165,10 @@ device=gpu: expected one of auto, cpu, cuda
 trainer.resident=yes: expected auto or true or false
   type:     trainer.resident=true""",
     "objective.class_weights=1": """\
-objective.class_weights=1: expected one of none, balanced or a list of numbers > 0
+objective.class_weights=1: expected one of none, balanced or a list of numbers > 0 and ≤ 1e+06
   type:     objective.class_weights=none""",
     "optimizer.betas=[0.9]": """\
-optimizer.betas=[0.9]: expected a list of numbers
+optimizer.betas=[0.9]: expected a list of numbers ≥ 0 and < 1
   type:     optimizer.betas=[0.9,0.999]""",
     "target.image=3": """\
 target.image=3: expected an Image (a node with _target_)""",
@@ -251,9 +251,9 @@ trainer.epoch=1: there is no group or key trainer.epoch
   accepted: {TRAINER}
   closest:  trainer.epochs
   type:     trainer.epochs=1
-seed=1.5: expected an integer ≥ 0
+seed=1.5: expected an integer ≥ 0 and ≤ 9223372036854775807
   type:     seed=0
-optimizer.lr=-1: expected a number > 0
+optimizer.lr=-1: expected a number > 0 and ≤ 1000
   type:     optimizer.lr=0.003""",
     "source=digits,none transfer=feature,parameter": """\
 2 problems in the config
@@ -322,7 +322,8 @@ def test_what_the_message_says_to_type_is_accepted(mmx, line):
     said = mmx("train", *shlex.split(typed), "trainer.threads=0")
     assert said.err == (
         "mmx: 1 problem in the config\n"
-        "trainer.threads=0: expected an integer ≥ 1 or null\n  type:     trainer.threads=null\n"
+        "trainer.threads=0: expected an integer ≥ 1 and ≤ 4096 or null\n"
+        "  type:     trainer.threads=null\n"
     )
 
 

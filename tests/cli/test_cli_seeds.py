@@ -82,13 +82,13 @@ seeds=2: counts on from one seed, and seed=range(3) gives several
 seeds=2,3: stands for a sweep itself
   type:     seeds=2""",
     "seeds=0": """\
-seeds=0: expected an integer ≥ 1 or null
+seeds=0: expected an integer ≥ 1 and ≤ 100000 or null
   type:     seeds=null""",
     "seeds=many": """\
-seeds=many: expected an integer ≥ 1 or null
+seeds=many: expected an integer ≥ 1 and ≤ 100000 or null
   type:     seeds=null""",
     "seeds=2 seed=-1": """\
-seed=-1: expected an integer ≥ 0
+seed=-1: expected an integer ≥ 0 and ≤ 9223372036854775807
   type:     seed=0""",
     "seeds=2 fusion=gmu,concat": """\
 fusion=gmu,concat: gives several values, and this is one run

@@ -45,10 +45,10 @@ class LogmelCnn(Encoder):
         self,
         spec: AudioSpec,
         *,
-        width: Annotated[int, Field(ge=8)] = 128,
+        width: Annotated[int, Field(ge=8, le=65_536)] = 128,
         mels: Annotated[int, Field(ge=8, le=256)] = 64,
-        window_ms: Annotated[float, Field(ge=1)] = 32.0,
-        hop_ms: Annotated[float, Field(ge=1)] = 10.0,
+        window_ms: Annotated[float, Field(ge=1, le=10_000)] = 32.0,
+        hop_ms: Annotated[float, Field(ge=1, le=10_000)] = 10.0,
     ) -> None:
         super().__init__()
         if width % 8:

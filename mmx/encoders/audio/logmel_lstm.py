@@ -39,12 +39,12 @@ class LogmelLstm(Encoder):
         self,
         spec: AudioSpec,
         *,
-        width: Annotated[int, Field(ge=2)] = 128,
-        layers: Annotated[int, Field(ge=1)] = 1,
+        width: Annotated[int, Field(ge=2, le=65_536)] = 128,
+        layers: Annotated[int, Field(ge=1, le=1_024)] = 1,
         dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
         mels: Annotated[int, Field(ge=8, le=256)] = 64,
-        window_ms: Annotated[float, Field(ge=1)] = 32.0,
-        hop_ms: Annotated[float, Field(ge=1)] = 10.0,
+        window_ms: Annotated[float, Field(ge=1, le=10_000)] = 32.0,
+        hop_ms: Annotated[float, Field(ge=1, le=10_000)] = 10.0,
     ) -> None:
         super().__init__()
         self.width = width

@@ -49,8 +49,8 @@ class SpectrogramResNet18(Encoder):
         *,
         stem: Literal["small", "standard"] = "small",
         mels: Annotated[int, Field(ge=16, le=256)] = 64,
-        window_ms: Annotated[float, Field(ge=1)] = 32.0,
-        hop_ms: Annotated[float, Field(ge=1)] = 10.0,
+        window_ms: Annotated[float, Field(ge=1, le=10_000)] = 32.0,
+        hop_ms: Annotated[float, Field(ge=1, le=10_000)] = 10.0,
     ) -> None:
         super().__init__()
         small = stem == "small"

@@ -40,7 +40,7 @@ class SmallCnn(Encoder):
         self,
         spec: ImageSpec,
         *,
-        width: Annotated[int, Field(ge=1)] = 128,
+        width: Annotated[int, Field(ge=1, le=65_536)] = 128,
         depth: Annotated[int, Field(ge=1, le=8)] = 4,
     ) -> None:
         super().__init__()

@@ -60,10 +60,10 @@ class VitB16(Encoder):
         weights: str | None = None,
         stem: Stem = "auto",
         download: bool = False,
-        layers: Annotated[int, Field(ge=1)] = 12,
-        heads: Annotated[int, Field(ge=1)] = 12,
-        width: Annotated[int, Field(ge=1)] = 768,
-        mlp_width: Annotated[int, Field(ge=1)] = 3072,
+        layers: Annotated[int, Field(ge=1, le=1_024)] = 12,
+        heads: Annotated[int, Field(ge=1, le=1_024)] = 12,
+        width: Annotated[int, Field(ge=1, le=65_536)] = 768,
+        mlp_width: Annotated[int, Field(ge=1, le=65_536)] = 3072,
         dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
     ) -> None:
         super().__init__()

@@ -31,9 +31,9 @@ class Mlp(Encoder):
         self,
         spec: TabularSpec,
         *,
-        width: Annotated[int, Field(ge=1)] = 128,
-        hidden: Annotated[int, Field(ge=1)] = 128,
-        layers: Annotated[int, Field(ge=1)] = 2,
+        width: Annotated[int, Field(ge=1, le=65_536)] = 128,
+        hidden: Annotated[int, Field(ge=1, le=65_536)] = 128,
+        layers: Annotated[int, Field(ge=1, le=1_024)] = 2,
         dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1,
     ) -> None:
         super().__init__()

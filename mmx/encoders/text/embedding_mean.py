@@ -29,7 +29,7 @@ class EmbeddingMean(Encoder):
         self,
         spec: TokenSpec,
         *,
-        width: Annotated[int, Field(ge=1)] = 128,
+        width: Annotated[int, Field(ge=1, le=65_536)] = 128,
         dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1,
     ) -> None:
         super().__init__()

@@ -38,9 +38,9 @@ class Lstm(Encoder):
         self,
         spec: TokenSpec,
         *,
-        width: Annotated[int, Field(ge=2)] = 128,
-        layers: Annotated[int, Field(ge=1)] = 1,
-        embedding: Annotated[int, Field(ge=1)] = 128,
+        width: Annotated[int, Field(ge=2, le=65_536)] = 128,
+        layers: Annotated[int, Field(ge=1, le=1_024)] = 1,
+        embedding: Annotated[int, Field(ge=1, le=65_536)] = 128,
         dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1,
     ) -> None:
         super().__init__()

@@ -16,7 +16,7 @@ from mmx.encoders.text.words import Words
 from mmx.modalities import Features
 from mmx.modalities.text import TokenSpec
 
-KernelSizes = Annotated[Sequence[Annotated[int, Field(ge=1)]], Field(min_length=1)]
+KernelSizes = Annotated[Sequence[Annotated[int, Field(ge=1, le=1_024)]], Field(min_length=1)]
 
 
 class TextCnn(Encoder):
@@ -42,9 +42,9 @@ class TextCnn(Encoder):
         self,
         spec: TokenSpec,
         *,
-        width: Annotated[int, Field(ge=1)] = 128,
+        width: Annotated[int, Field(ge=1, le=65_536)] = 128,
         kernel_sizes: KernelSizes = (3, 4, 5),
-        embedding: Annotated[int, Field(ge=1)] = 128,
+        embedding: Annotated[int, Field(ge=1, le=65_536)] = 128,
         dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1,
     ) -> None:
         super().__init__()

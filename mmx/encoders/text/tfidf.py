@@ -26,7 +26,7 @@ class Tfidf(Encoder):
         self,
         spec: TfidfSpec,
         *,
-        width: Annotated[int, Field(ge=1)] = 128,
+        width: Annotated[int, Field(ge=1, le=65_536)] = 128,
         dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5,
     ) -> None:
         super().__init__()

@@ -35,7 +35,9 @@ class ClosedForm(FittedHead):
     """
 
     varied = "lambda"
-    grid: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)] = LAMBDAS
+    grid: Annotated[tuple[Annotated[float, Field(gt=0, le=1e9)], ...], Field(min_length=1)] = (
+        LAMBDAS
+    )
 
     def make(self, width: int, outputs: int, kind: Kind) -> nn.Module:
         """Return a linear layer; see :class:`~mmx.transfer.heads.base.Head`."""

@@ -81,8 +81,8 @@ class Knn(FittedHead):
     Reference: Wu et al. 2018, section 3.4, arXiv 1805.01978.
     """
 
-    k: Annotated[int, Field(ge=1)] = 20
-    temperature: Annotated[float, Field(gt=0)] = 0.07
+    k: Annotated[int, Field(ge=1, le=100_000)] = 20
+    temperature: Annotated[float, Field(gt=0, le=10000)] = 0.07
 
     def make(self, width: int, outputs: int, kind: Kind) -> nn.Module:
         """Return the head without rows; see :class:`~mmx.transfer.heads.base.Head`."""

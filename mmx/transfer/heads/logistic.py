@@ -41,7 +41,7 @@ class Logistic(FittedHead):
 
     kinds: ClassVar[frozenset[Kind]] = frozenset({"classes"})
     varied = "C"
-    grid: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)] = CS
+    grid: Annotated[tuple[Annotated[float, Field(gt=0, le=1e9)], ...], Field(min_length=1)] = CS
 
     def make(self, width: int, outputs: int, kind: Kind) -> nn.Module:
         """Return a linear layer; see :class:`~mmx.transfer.heads.base.Head`."""

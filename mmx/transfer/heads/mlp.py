@@ -58,7 +58,7 @@ class Mlp(Head):
         normalize: Whether features are normalised before it, as before ``linear``.
     """
 
-    width: Annotated[int, Field(ge=1)] = 256
+    width: Annotated[int, Field(ge=1, le=65_536)] = 256
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     normalize: bool = False
 

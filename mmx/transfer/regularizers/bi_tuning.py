@@ -59,7 +59,7 @@ class BiTuning(Regularizer):
         self,
         *,
         strength: Strength = 1.0,
-        width: Annotated[int, Field(ge=1)] = 128,
+        width: Annotated[int, Field(ge=1, le=65_536)] = 128,
         temperature: Temperature = 0.07,
     ) -> None:
         self.strength = strength

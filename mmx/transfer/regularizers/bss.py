@@ -38,7 +38,9 @@ class Bss(Regularizer):
     needs = frozenset({"weights"})
     compares_rows = True
 
-    def __init__(self, *, strength: Strength = 0.001, k: Annotated[int, Field(ge=1)] = 1) -> None:
+    def __init__(
+        self, *, strength: Strength = 0.001, k: Annotated[int, Field(ge=1, le=100_000)] = 1
+    ) -> None:
         self.strength = strength
         self.k = k
 

@@ -61,7 +61,7 @@ class Delta(Regularizer):
         self,
         *,
         strength: Strength = 0.01,
-        probe_rows: Annotated[int, Field(ge=1)] = 64,
+        probe_rows: Annotated[int, Field(ge=1, le=10**10)] = 64,
     ) -> None:
         self.strength = strength
         self.probe_rows = probe_rows

@@ -16,8 +16,8 @@ from mmx.errors import TransferError
 from mmx.modalities import Batch
 from mmx.transfer.regularizers.base import Given, Penalty, Reference, Step
 
-Strength = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Temperature = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Strength = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
+Temperature = Annotated[float, Field(gt=0, le=10000, allow_inf_nan=False)]
 
 
 class FeaturePenalty(Penalty):

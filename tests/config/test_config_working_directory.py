@@ -1,0 +1,51 @@
+"""The working directory may be a stranger's: python -m mmx imports nothing of it unasked."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+NAMES = ("yaml", "torch", "hydra", "omegaconf", "pandas", "pickle", "json", "rich", "sentinel")
+
+
+@pytest.fixture
+def hostile(tmp_path: Path) -> Path:
+    evil = "open('executed', 'a').write(__name__ + ' ')\n"
+    for name in NAMES:
+        (tmp_path / f"{name}.py").write_text(evil)
+    (tmp_path / "hydra_plugins").mkdir()
+    (tmp_path / "hydra_plugins" / "evil.py").write_text(evil)
+    (tmp_path / "mine.py").write_text(
+        "from mmx.fusion.concat import Concat\n\n\nclass Mine(Concat):\n    pass\n"
+    )
+    return tmp_path
+
+
+def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONSAFEPATH"}
+    return subprocess.run(
+        [sys.executable, "-m", "mmx", *words],
+        cwd=folder,
+        env={**environment, "MMX_ALLOW": ""},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def test_nothing_of_it_is_imported(hostile):
+    said = run(hostile, "train", "--cfg", "job")
+    assert (said.returncode, said.stderr) == (0, "")
+    assert not (hostile / "executed").exists()
+
+
+def test_what_is_allowed_is_imported_and_no_more(hostile):
+    words = ["fusion._target_=mine.Mine", "trainer.epochs=0", "--allow", "mine"]
+    said = run(hostile, "train", *words)
+    assert said.returncode == 2
+    assert said.stderr.startswith("mmx: 1 problem in the config\ntrainer.epochs=0: ")
+    assert not (hostile / "executed").exists()
