@@ -25,6 +25,16 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+GIVEN = 200
+"""Letters that a message shows of one value: somebody else's may have a million."""
+SENTENCE = 2_000
+"""Letters of one line of a message."""
+
+
+def shorten(text: str, most: int = GIVEN) -> str:
+    """Return a text with at most so many letters; a longer one ends in ``…``."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
 
 class MmxError(Exception):
     """Base of all deliberate errors.

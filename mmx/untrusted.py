@@ -15,6 +15,7 @@ All raise :class:`~mmx.errors.UnreadableFileError`, and nothing else.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
@@ -59,6 +60,23 @@ _NAMES: dict[type, str] = {
     bytes: "binary data",
     set: "a set",
 }
+
+
+def unusable_path(path: str | Path) -> str | None:
+    """Return why the system cannot even look at a path, in words that follow it; None if it can.
+
+    Nothing need be there. A name of 5,000 letters, or one with a NUL, is no path at all, and
+    every question about it raises.
+    """
+    try:
+        os.lstat(Path(path).expanduser().absolute())
+    except ValueError:
+        return "is no path: it holds a NUL character"
+    except RuntimeError:
+        return "is no path: there is no user of that name"
+    except OSError as error:
+        return "is no path: it is too long" if error.errno == errno.ENAMETOOLONG else None
+    return None
 
 
 def read_bytes(path: Path, *, limit: int = LIMIT, follow_links: bool = True) -> bytes:

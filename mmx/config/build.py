@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from mmx.config import signature
 from mmx.config.allowed import allow
-from mmx.errors import ConfigError, Problem, closest
+from mmx.errors import ConfigError, Problem, closest, shorten
 
 TARGET = "_target_"
 BUILTIN_PACKAGES = (
@@ -64,7 +64,11 @@ class Builder:
             return made()
         except ValueError as error:  # how a constructor refuses a combination of values
             self.problems.append(Problem(path, str(error)))
-            return None
+        except OSError as error:  # of one that looks for its files
+            where = error.filename if isinstance(error.filename, str) else "a file"
+            reason = f"{shorten(where)} cannot be looked at: {error.strerror or error}"
+            self.problems.append(Problem(path, reason))
+        return None
 
     def partial(
         self, node: Any, expected: type[T], path: str, supplied: Collection[str] = ()

@@ -26,7 +26,7 @@ from mmx.config.hydra_node import NODE, refuse_in_file
 from mmx.config.locate import ALIASES, FILE_BYTES
 from mmx.config.references import refuse_calls
 from mmx.errors import ConfigError, Problem, UnreadableFileError
-from mmx.untrusted import check_yaml, read_text
+from mmx.untrusted import check_yaml, read_text, unusable_path
 
 ROOT = "config"
 """mmx's own config, at the root of its folder."""
@@ -165,6 +165,8 @@ def register(extra: Sequence[Path] = ()) -> None:
         ConfigError: A directory does not exist, or holds configs of mmx's root or of Hydra.
     """
     for path in extra:
+        if reason := unusable_path(path):
+            raise ConfigError([Problem(f"--config-dir {path}", reason)])
         if not path.is_dir():
             raise ConfigError([Problem(f"--config-dir {path}", "is not a directory")])
         if (path / f"{ROOT}.yaml").exists():

@@ -22,7 +22,7 @@ from mmx.experiment.controls import names_of, with_controls
 from mmx.experiment.fingerprint import fingerprint
 from mmx.experiment.fitting import Built, misfits
 from mmx.experiment.heads import head_misfits
-from mmx.experiment.opener import special_files
+from mmx.experiment.opener import refuse_unusable_paths, special_files
 from mmx.experiment.parts import (
     Role,
     build_roles,
@@ -172,8 +172,8 @@ def assemble(
     Raises:
         ConfigError: Everything that is wrong with it.
     """
-    given = config
-    builder = Builder(allowed)
+    refuse_unusable_paths(config)  # below, files are looked for
+    given, builder = config, Builder(allowed)
     builder.problems.extend([*_in_data_dir_only(config), *special_files(config)])
     config = _absolute_paths(config)
     root = {key: value for key, value in config.items() if key not in NODES}

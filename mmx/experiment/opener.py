@@ -20,6 +20,7 @@ from mmx.errors import ConfigError, Problem, closest
 from mmx.experiment.fingerprint import HOW_NOT_WHAT, WHERE_NOT_WHAT
 from mmx.experiment.settings import Settings
 from mmx.training.trainer import Trainer
+from mmx.untrusted import unusable_path
 
 IN_NODES = ("data_dir", "download")
 """Keys of :data:`WHERE_NOT_WHAT` that tasks and encoders repeat."""
@@ -155,19 +156,38 @@ def _no_such_key(opened: dict[str, Any], key: str, value: object) -> Problem:
     )
 
 
+def refuse_unusable_paths(config: dict[str, Any]) -> None:
+    """Refuse paths that the system cannot look at, before anything looks at them.
+
+    Raises:
+        ConfigError: One is too long, holds a NUL, or is in the home of nobody.
+    """
+    found = [(key, path, unusable_path(path)) for key, path in _paths(config)]
+    if problems := [Problem(f"{key}={path}", reason) for key, path, reason in found if reason]:
+        raise ConfigError(problems)
+
+
 def special_files(config: dict[str, Any]) -> Iterator[Problem]:
     """Yield paths of tasks and encoders that lead to a pipe or a device: to open one may block."""
+    for key, path in _paths(config):
+        if "." in key and not key.endswith(".data_dir") and _is_special(path):
+            reason = "is a pipe or a device, where a file or a folder is expected"
+            yield Problem(f"{key}={path}", reason)
+
+
+def _paths(config: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield every path that a config names, with its key."""
     named: list[tuple[str, Any, tuple[str, ...]]]
-    named = [(role, config.get(role), PATHS) for role in ("source", "target")]
+    named = [("", config, ("data_dir", "output_dir", "cache"))]
+    named += [(f"{role}.", config.get(role), (*PATHS, "data_dir")) for role in ("source", "target")]
     encoders = config.get("encoder")
     if isinstance(encoders, dict):
-        named += [(f"encoder.{name}", node, ("weights",)) for name, node in encoders.items()]
+        named += [(f"encoder.{name}.", node, ("weights",)) for name, node in encoders.items()]
     for where, node, keys in named:
         for key in keys:
             path = node.get(key) if isinstance(node, dict) else None
-            if isinstance(path, str) and _is_special(path):
-                reason = "is a pipe or a device, where a file or a folder is expected"
-                yield Problem(f"{where}.{key}={path}", reason)
+            if isinstance(path, str):
+                yield f"{where}{key}", path
 
 
 def _is_special(path: str) -> bool:

@@ -87,12 +87,12 @@ class RunDirectory:
         stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
         name = f"{stamp}_{_as_name(label)}_{fingerprint[:6]}-{secrets.token_hex(2)}"
         path = exactly or where / name
+        make_folder(path.parent)
         if path.exists() and not (path.is_dir() and not any(path.iterdir())):
             raise RunError(
                 f"{path} exists and is not empty: a run directory is never reused",
                 tip="leave hydra.run.dir out, or name a new directory",
             )
-        make_folder(path.parent)
         new = path.with_name(f".new-{secrets.token_hex(4)}")
         make_folder(new)
         try:

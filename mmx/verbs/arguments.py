@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from mmx.errors import UsageError
+from mmx.errors import UsageError, shorten
+from mmx.untrusted import unusable_path
 
 
 class Parser(argparse.ArgumentParser):
@@ -18,6 +19,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(
             prog=f"mmx {verb}", formatter_class=argparse.RawDescriptionHelpFormatter, **settings
         )
+        self.register("type", Path, _path)
         self.add_argument("--debug", action="store_true", help="show tracebacks")
 
     def error(self, message: str) -> NoReturn:
@@ -49,6 +51,13 @@ class Parser(argparse.ArgumentParser):
         """Add the run directory."""
         self.add_argument("run", type=Path, metavar="RUN", help="a run directory")
         return self
+
+
+def _path(text: str) -> Path:
+    """Return a path that was typed, after a look whether it can be one."""
+    if reason := unusable_path(text):
+        raise argparse.ArgumentTypeError(f"{shorten(text)} {reason}")
+    return Path(text)
 
 
 def allowed_packages(given: Sequence[str]) -> list[str]:

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmx.errors import DataError, UsageError
+from mmx.errors import DataError, UsageError, shorten
 from mmx.evaluation.predict import predict
 from mmx.experiment import Experiment, assemble
 from mmx.modalities.audio import AudioColumn
@@ -39,6 +39,7 @@ from mmx.tasks.table import Table
 from mmx.training.data import Rows
 from mmx.training.precision import Precision, choose_device
 from mmx.training.randomness import make_deterministic
+from mmx.untrusted import unusable_path
 from mmx.verbs.arguments import Parser, allowed_packages
 from mmx.verbs.opening import NOTHING_IS_MADE, open_config, read_typed
 from mmx.verbs.predict_rows import Answers
@@ -100,12 +101,18 @@ def _words(words: Sequence[str], run: Path) -> tuple[Path | None, dict[str, obje
     Raises:
         UsageError: More than one file or folder was named.
     """
-    settings = [word for word in words if "=" in word and not Path(word).exists()]
+    settings = [word for word in words if "=" in word and not _is_there(word)]
     data = [word for word in words if word not in settings]
+    if data and (reason := unusable_path(data[0])):
+        raise UsageError(f"DATA: {shorten(data[0])} {reason}", tip="mmx predict --help")
     if len(data) > 1:
         raise UsageError(f"unrecognized arguments: {' '.join(data[1:])}", tip="mmx predict --help")
     typed = read_typed(settings, "predict", run, NOTHING_IS_MADE)
     return Path(data[0]) if data else None, typed
+
+
+def _is_there(word: str) -> bool:
+    return unusable_path(word) is None and Path(word).exists()
 
 
 def _parser() -> Parser:

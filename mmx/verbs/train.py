@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mmx.config.launch import show_config
 from mmx.errors import ConfigError, Problem
+from mmx.untrusted import unusable_path
 from mmx.verbs.arguments import allowed_packages
 from mmx.verbs.preflight import look_for_devices, preflight
 from mmx.verbs.train_expand import expand
@@ -43,4 +44,9 @@ def _take(overrides: Sequence[str], key: str) -> tuple[Path | None, list[str]]:
     if given and "${" in given[-1]:
         reason = "is a path, in which nothing is filled in"
         raise ConfigError([Problem(given[-1], reason, type_this=f"{key}=<directory>")])
-    return (Path(given[-1].split("=", 1)[1].strip("'\"")) if given else None), kept
+    if not given:
+        return None, kept
+    path = given[-1].split("=", 1)[1].strip("'\"")
+    if why := unusable_path(path):
+        raise ConfigError([Problem(given[-1], why, type_this=f"{key}=<directory>")])
+    return Path(path), kept
