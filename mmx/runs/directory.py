@@ -42,6 +42,8 @@ from mmx.runs.plain_files import require_plain_files
 HEARTBEAT_SECONDS = 5.0
 SUMMARY_LIMIT = 64 * 2**20
 """Bytes: a thousand classes make a confusion of a million numbers."""
+NAME_DIGITS = 6
+"""Of the fingerprint in the name of a directory."""
 LABEL_BYTES = 200
 """Of a label in the name of a directory: names of 255 bytes are what file systems take."""
 
@@ -85,7 +87,7 @@ class RunDirectory:
             RunError: ``exactly`` exists and is not empty, or the folder cannot be made.
         """
         stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-        name = f"{stamp}_{_as_name(label)}_{fingerprint[:6]}-{secrets.token_hex(2)}"
+        name = f"{stamp}_{_as_name(label)}_{fingerprint[:NAME_DIGITS]}-{secrets.token_hex(2)}"
         path = exactly or where / name
         make_folder(path.parent)
         if path.exists() and not (path.is_dir() and not any(path.iterdir())):

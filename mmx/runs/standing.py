@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmx.errors import MmxError
-from mmx.runs.directory import RunDirectory
+from mmx.errors import MmxError, RunError
+from mmx.runs.directory import NAME_DIGITS, RunDirectory
 from mmx.runs.identity import Identity, differences, in_words
 
 UNFINISHED = ("pending", "interrupted", "killed")
@@ -21,6 +21,7 @@ class Wanted:
 
     Attributes:
         key: Digest of its config as it was typed, places included.
+        fingerprint: Of its experiment, whose first digits are in the names of its runs.
         identity: What its numbers depend on; its data is not in it.
         places: Where it looks for data and weights, by config path.
         data: Returns the fingerprint of each role's data as it is now, of what can be read.
@@ -28,6 +29,7 @@ class Wanted:
     """
 
     key: str
+    fingerprint: str
     identity: Identity
     places: Mapping[str, str]
     data: Callable[[], Mapping[str, str]]
@@ -40,9 +42,9 @@ class Standing:
     Attributes:
         done: The run that is its answer as things are now.
         unfinished: The run that can be gone on with.
-        outdated: The newest run that was its answer once.
+        outdated: The newest run that was its answer once, or on the way to it, or may have been.
         why: Why that is no answer now, as a sentence without its end.
-        newest: The newest run of the job, whatever became of it.
+        newest: The newest run of the job that can be read, whatever became of it.
     """
 
     done: RunDirectory | None = None
@@ -69,7 +71,7 @@ def standing(folder: Path, wanted: Wanted) -> Standing:
         folder: Of the sweep's runs.
         wanted: The job.
     """
-    found = list(_runs_of(folder, wanted))
+    found, unreadable = _runs_of(folder, wanted)
     newest = next((run.directory for run in found if run.here), None)
     same = [
         run
@@ -81,18 +83,21 @@ def standing(folder: Path, wanted: Wanted) -> Standing:
             return Standing(done=run.directory, newest=newest)
     for run in same:
         begun = run.status in UNFINISHED and run.here
-        if begun and _is_intact(run.directory) and _same_data(run, wanted, part=True):
+        if begun and not _damaged_file(run.directory) and _same_data(run, wanted, part=True):
             return Standing(unfinished=run.directory, newest=newest)
-    once = next((run for run in found if run.status == "done" and run.here), None)
-    if once is None:
-        return Standing(newest=newest)
-    return Standing(outdated=once.directory, why=_why(once, wanted), newest=newest)
+    once = next((run for run in found if run.status in ("done", *UNFINISHED) and run.here), None)
+    if once is not None:
+        return Standing(outdated=once.directory, why=_why(once, wanted), newest=newest)
+    for directory, why in unreadable.items():
+        return Standing(outdated=RunDirectory(directory), why=why, newest=newest)
+    return Standing(newest=newest)
 
 
 def _damage(directory: RunDirectory) -> str:
     """Return why a finished run's numbers cannot be shown; nothing where they can."""
+    if damage := _damaged_file(directory):
+        return damage
     try:
-        directory.require_undamaged()
         numbers(directory.summary())
     except MmxError as error:
         return " ".join(error.message.split())
@@ -101,13 +106,13 @@ def _damage(directory: RunDirectory) -> str:
     return ""
 
 
-def _is_intact(directory: RunDirectory) -> bool:
-    """Return whether an unfinished run's files are as they were written."""
+def _damaged_file(directory: RunDirectory) -> str:
+    """Return which file is not as it was written, and why that is seen; nothing where all are."""
     try:
         directory.require_undamaged()
-    except MmxError:
-        return False
-    return True
+    except MmxError as error:
+        return " ".join(error.message.split())
+    return ""
 
 
 def numbers(summary: dict[str, Any]) -> dict[str, Any]:
@@ -133,20 +138,31 @@ def numbers(summary: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _runs_of(folder: Path, wanted: Wanted) -> Iterator[_Run]:
-    """Yield the runs of a job, newest first, those among them that older versions have made."""
-    for path in sorted(folder.glob("*/manifest.json"), reverse=True):
-        directory = RunDirectory(path.parent)
+def _runs_of(folder: Path, wanted: Wanted) -> tuple[list[_Run], dict[Path, str]]:
+    """Return the runs of a job, newest first, and why others cannot be read that may be its.
+
+    Those that older versions have made are among them. Whose run one is that cannot be read,
+    its name says: it holds the first digits of the job's fingerprint.
+    """
+    found: list[_Run] = []
+    unreadable: dict[Path, str] = {}
+    for path in sorted(folder.glob("[!.]*"), reverse=True):
+        directory = RunDirectory(path)
         try:
             manifest, status = directory.manifest(), directory.status().get("status")
-        except MmxError:  # of a run that cannot be read nothing is known
+            if not manifest or status is None:
+                raise RunError(f"{path} has no {'status' if manifest else 'manifest'}.json")
+        except MmxError as error:
+            if f"_{wanted.fingerprint[:NAME_DIGITS]}-" in path.name:
+                unreadable[path] = " ".join(error.message.split())
             continue
         identity = Identity.of(manifest)
         own = manifest.get("fingerprint") == wanted.key
         if identity.config == wanted.identity.config if identity.config else own:
             places = manifest.get("places")
             here = own if places is None else places == dict(wanted.places)
-            yield _Run(directory, str(status), identity, here)
+            found.append(_Run(directory, str(status), identity, here))
+    return found, unreadable
 
 
 def _same_data(run: _Run, wanted: Wanted, *, part: bool = False) -> bool:
@@ -160,14 +176,14 @@ def _same_data(run: _Run, wanted: Wanted, *, part: bool = False) -> bool:
 
 
 def _why(run: _Run, wanted: Wanted) -> str:
-    """Return why a finished run is no answer any more."""
+    """Return why a run is no answer any more, or cannot be gone on with."""
     path = run.directory.path
     if not run.identity.complete:
         return f"{path} was made by an older mmx, which did not record what it depends on"
-    now = wanted.identity.with_data(wanted.data())
+    now = wanted.identity.with_data(wanted.data() if run.identity.data else {})
     if changed := differences(run.identity, now, hardware=False):
         return f"{in_words(changed)} changed since {path}"
-    if damage := _damage(run.directory):
+    if damage := _damage(run.directory) if run.status == "done" else _damaged_file(run.directory):
         return damage
     lost = [role for role in run.identity.data if role not in now.data]
     which = f"the data of {' and '.join(lost)}" if lost else "the data"

@@ -11,6 +11,7 @@ from pathlib import Path
 from mmx.config.chosen import chosen_names
 from mmx.config.compose import Composed
 from mmx.config.launch import run_jobs
+from mmx.errors import MmxError
 from mmx.experiment import Experiment, assemble
 from mmx.experiment.fingerprint import essence_with_weights, fingerprint, places_of
 from mmx.experiment.identify import data_now, forget_data, identify
@@ -80,6 +81,7 @@ def wanted_now(experiment: Experiment) -> Wanted:
     """Return a job as it would run now."""
     return Wanted(
         key=fingerprint(experiment.config),
+        fingerprint=experiment.fingerprint,
         identity=identify(experiment),
         places=places_of(experiment.config),
         data=partial(data_now, experiment),
@@ -156,9 +158,13 @@ def _variant(job: Job) -> Variant:
 
 def _snapshot(plan: Sweep) -> dict[str, object]:
     """Return the state of each run, to tell whether any has been worked on."""
-    return {
-        path.name: RunDirectory(path).status().get("since") for path in sorted(plan.runs.iterdir())
-    }
+    found: dict[str, object] = {}
+    for path in sorted(plan.runs.iterdir()):
+        try:
+            found[path.name] = RunDirectory(path).status().get("since")
+        except MmxError:  # nobody works on a run whose status cannot be read
+            found[path.name] = None
+    return found
 
 
 def _unfinished(rows: Sequence[dict[str, object]]) -> Iterator[str]:

@@ -291,6 +291,47 @@ def test_a_job_whose_data_changed_since_it_was_interrupted_starts_over(
     done, _, err = say(*words)
     assert (done, count(out)) == (0, 2)
     assert "resuming" not in err
+    row = next(line for line in err.splitlines() if line.startswith("runs again "))
+    assert ": the data of target changed since " in row
+
+
+def test_an_interrupted_job_of_which_a_file_is_damaged_starts_over_and_says_so(
+    say: Say, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = (*LINE, "control=none", "seed=1")
+    with monkeypatch.context() as patch:
+        patch.setattr(stages, "run", interrupted)
+        _, out, _ = say(*words)
+    row = rows(out)[0]
+    with (Path(row["run"]) / "config.yaml").open("a") as file:
+        file.write("seed: 2\n")
+    done, _, err = say(*words)
+    assert (done, count(out)) == (0, 2)
+    assert f"runs again {row['job']}: {row['run']}/config.yaml" in err
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "status.json"])
+@pytest.mark.parametrize("text", ["", "{", "[]", None])
+def test_a_run_that_cannot_be_read_runs_again_and_says_so(
+    say: Say, name: str, text: str | None
+) -> None:
+    words = (*LINE, "control=none", "seed=1")
+    _, out, _ = say(*words)
+    row = rows(out)[0]
+    file = Path(row["run"]) / name
+    if text is None:
+        file.unlink()
+    else:
+        file.write_text(text)
+    done, again, err = say(*words, "optimizer.lr=0.001", "hydra.sweep.dir=" + out.strip())
+    assert (done, again) == (0, out)
+    assert "runs again" not in err  # it is of another job
+    done, again, err = say(*words, "hydra.sweep.dir=" + out.strip())
+    assert (done, again) == (0, out)
+    (line,) = [line for line in err.splitlines() if line.startswith("runs again ")]
+    assert row["run"] in line
+    assert rows(out)[0]["run"] != row["run"]
+    assert "skipped" in say(*words)[2]
 
 
 def test_a_run_of_an_older_mmx_runs_again(say: Say) -> None:
