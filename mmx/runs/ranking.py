@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from mmx.csv_text import csv_text
 from mmx.runs.atomic import make_folder, write_json, write_text
@@ -41,7 +42,7 @@ class Candidate:
 
     Attributes:
         job: Its overrides, as typed.
-        varied: Of these, what differs between the candidates.
+        varied: In what its config differs from those of others, and its value there.
         facts: ``scores``, ``blank``, ``metric``, ``probe`` and what else is known of it; empty
             where it failed.
         error: Why it failed.
@@ -111,17 +112,6 @@ def order(candidates: Sequence[Candidate]) -> list[Placed]:
 def _probe(candidate: Candidate) -> float:
     value = candidate.facts["probe"]
     return -math.inf if value is None else float(value)
-
-
-def varied(jobs: Sequence[Sequence[str]]) -> list[dict[str, str]]:
-    """Return, for each job, those of its overrides that differ between jobs."""
-    pairs = [
-        {key: value for key, sign, value in (text.partition("=") for text in job) if sign}
-        for job in jobs
-    ]
-    keys = dict.fromkeys(key for each in pairs for key in each)
-    differing = [key for key in keys if len({each.get(key) for each in pairs}) > 1]
-    return [{key: each.get(key, "") for key in differing} for each in pairs]
 
 
 @dataclass(frozen=True)
@@ -214,7 +204,7 @@ def table(found: Sequence[Placed]) -> Table:
         shown.add_row(
             str(each.place),
             "" if each.mean_place is None else f"{each.mean_place:.2f}",
-            *cells,
+            *map(Text, cells),  # a value such as [image,text] would be read as markup
             *("" if value is None else f"{value:.3f}" for value in scores),
             "" if facts["probe"] is None else f"{facts['probe']:.3f}",
         )

@@ -11,7 +11,9 @@ from mmx.config.compose import Composed
 from mmx.config.sweep_values import sweep_without_flag
 from mmx.errors import ConfigError, Problem
 from mmx.experiment import Experiment, assemble
-from mmx.experiment.weights import missing_weights
+from mmx.experiment.fingerprint import essence_with_weights
+from mmx.experiment.weights import given_weights, missing_weights
+from mmx.runs.variation import Variant
 from mmx.training.precision import choose_device
 from mmx.verbs.train_line import Line
 
@@ -32,6 +34,21 @@ class Job:
     overrides: list[str]
     composed: Composed
     experiment: Experiment
+
+
+def variant_of(job: Job) -> Variant:
+    """Return what tells a job from the others of its command line."""
+    experiment, composed = job.experiment, job.composed
+    return Variant(
+        config=experiment.config,
+        what=essence_with_weights(experiment.config, given_weights(experiment.config)),
+        unresolved=composed.unresolved,
+        names={
+            group: experiment.name_of(group) for group in composed.choices if group != "experiment"
+        },
+        typed=[text.lstrip("+~").partition("=")[0] for text in composed.overrides],
+        choices=composed.choices,
+    )
 
 
 def preflight(line: Line, allowed: Sequence[str]) -> list[Job]:

@@ -42,6 +42,7 @@ from mmx.experiment.fingerprint import essence
 from mmx.runs import ranking
 from mmx.runs.directory import RunDirectory
 from mmx.runs.ranking import Candidate, Ranking
+from mmx.runs.variation import command, labels
 from mmx.runs.view import view
 from mmx.stages.begin import context_of
 from mmx.stages.rank import rank
@@ -49,7 +50,7 @@ from mmx.terminal import Console
 from mmx.training.events import StopRequest, stop_on_signals
 from mmx.transfer.auto import Auto
 from mmx.verbs.arguments import allowed_packages
-from mmx.verbs.preflight import Job, look_for_devices, preflight
+from mmx.verbs.preflight import Job, look_for_devices, preflight, variant_of
 from mmx.verbs.train_line import read_line
 
 ROWS = 5000
@@ -195,14 +196,15 @@ def _candidates(
 ) -> list[Candidate]:
     """Return what is found of each job; one that fails is kept with its error."""
     console, found = Console(stderr=True), []
-    labels = ranking.varied([job.composed.overrides for job in jobs])
+    called = labels([variant_of(job) for job in jobs])
     if len(jobs) == 1:  # nothing varies
-        labels = [{"source": jobs[0].composed.choices["source"]}]
+        called = [{"source": jobs[0].composed.choices["source"]}]
     with stop_on_signals() as stop:
-        for job, label in zip(jobs, labels, strict=True):
-            text = " ".join(job.composed.overrides)
+        for job, label in zip(jobs, called, strict=True):
+            text = command(job.composed.overrides)
             if len(jobs) > 1:
-                console.print(f"candidate {text}", style="bold", markup=False, soft_wrap=True)
+                shown = f"candidate {text}"
+                console.print(shown, style="bold", markup=False, highlight=False, soft_wrap=True)
             try:
                 facts = _facts(job, rows, place.work(job.experiment.fingerprint), stop)
                 found.append(Candidate(text, label, facts, command=_command(job, flags)))

@@ -13,17 +13,16 @@ from mmx.config.compose import Composed
 from mmx.config.launch import run_jobs
 from mmx.errors import MmxError
 from mmx.experiment import Experiment, assemble
-from mmx.experiment.fingerprint import essence_with_weights, fingerprint, places_of
+from mmx.experiment.fingerprint import fingerprint, places_of
 from mmx.experiment.identify import data_now, forget_data, identify
-from mmx.experiment.weights import given_weights
 from mmx.runs import gains_page, sweep
 from mmx.runs.directory import RunDirectory
 from mmx.runs.gains import gains
 from mmx.runs.standing import Standing, Wanted
 from mmx.runs.sweep import Planned, Sweep
-from mmx.runs.variation import Variant, command, labels
+from mmx.runs.variation import command, labels
 from mmx.terminal import Console
-from mmx.verbs.preflight import Job
+from mmx.verbs.preflight import Job, variant_of
 from mmx.verbs.train_single import go_on, run_one, say_failure
 
 LOG_WIDTH = 160
@@ -133,27 +132,13 @@ def run_sweep(
 
 def planned(found: Sequence[Job]) -> list[Planned]:
     """Return the jobs of a plan, each with what its group is called."""
-    called = labels([_variant(job) for job in found])
+    called = labels([variant_of(job) for job in found])
     return [
         Planned(
             job.composed.overrides, label, job.experiment.settings.seed, wanted_now(job.experiment)
         )
         for job, label in zip(found, called, strict=True)
     ]
-
-
-def _variant(job: Job) -> Variant:
-    experiment, composed = job.experiment, job.composed
-    return Variant(
-        config=experiment.config,
-        what=essence_with_weights(experiment.config, given_weights(experiment.config)),
-        unresolved=composed.unresolved,
-        names={
-            group: experiment.name_of(group) for group in composed.choices if group != "experiment"
-        },
-        typed=[text.lstrip("+~").partition("=")[0] for text in composed.overrides],
-        choices=composed.choices,
-    )
 
 
 def _snapshot(plan: Sweep) -> dict[str, object]:

@@ -51,6 +51,38 @@ def test_a_ranking(line, capsys, tmp_path):
     assert not Path(path).with_name("work").exists()
 
 
+VALUES = ["shoe size", "shoe, type", "größe", "the 'size'", "a=b", "[bold]x"]
+
+
+def test_candidates_are_told_apart_whatever_their_values_are(line, capsys, monkeypatch):
+    facts = {"scores": {}, "blank": {}, "metric": "accuracy", "probe": 0.5}
+    asked = []
+    monkeypatch.setattr(verb, "_facts", lambda job, *_: asked.append(job) or facts)
+    given = [word for word in line() if not word.startswith(("source.path=", "source.label="))]
+    label = "source.label=" + ",".join(f'"{value}"' for value in VALUES)
+    paths = 'source.path="my data/one.csv","my data/two.csv"'  # two data sets of one name
+    assert main([*given, "-m", label, paths]) == 0
+    out, err = capsys.readouterr()
+    with Path(out.strip()).open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(asked) == len({job.experiment.fingerprint for job in asked}) == 2 * len(VALUES)
+    assert {(row["source.label"], row["source.path"]) for row in rows} == {
+        (shown, path)
+        for shown in ("shoe size", '"shoe, type"', "größe", "\"the 'size'\"", '"a=b"', '"[bold]x"')
+        for path in ("my data/one.csv", "my data/two.csv")
+    }
+    assert "source" not in rows[0]  # it is the same for all
+    assert err.count('"[bold]x"') >= 2  # in the table, as it is
+
+
+def test_one_value_in_two_spellings_is_one_candidate(line, capsys, monkeypatch):
+    facts = {"scores": {}, "blank": {}, "metric": "accuracy", "probe": 0.5}
+    monkeypatch.setattr(verb, "_facts", lambda *_: facts)
+    assert main(line("-m", "optimizer.lr=0.01,1e-2,0.1")) == 0
+    with Path(capsys.readouterr().out.strip()).open() as file:
+        assert [row["optimizer.lr"] for row in csv.DictReader(file)] == ["0.01", "0.1"]
+
+
 def test_the_same_command_says_the_same(line, capsys):
     def ranked() -> tuple[str, list]:
         assert main(line("--rows", "20")) == 0
