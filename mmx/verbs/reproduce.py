@@ -1,7 +1,8 @@
 """``mmx reproduce RUN|config.yaml [key=value ...]``: run a config again, in a new directory.
 
 Without changes the numbers must be the same, bit for bit, on the same machine; exit 1 if
-they are not. With changes it says what drifted. The config is data: nothing that it
+they are not. With changes it says what drifted. A run without numbers is run again, and exit 1
+says that there is nothing to compare with. The config is data: nothing that it
 names is executed unless it is mmx's own or --allow names its package; and where results go,
 what is downloaded and where data is looked for are yours: output_dir=, download=, data_dir=.
 """
@@ -89,11 +90,11 @@ def main(arguments: Sequence[str]) -> int:
     if code != 0 or parent is None:
         return code
     console = Console(stderr=True)
-    if not parent.summary().get("target"):
+    if not parent.summary().get("target", {}).get("metrics"):
         status = parent.status().get("status", "?")
         why = f"{parent.path} has no numbers in its summary.json (it is {status})"
         console.print(f"nothing to compare with: {why}", highlight=False, soft_wrap=True)
-        return 0 if changes else 1
+        return 1
     found = say(console, parent, directory)
     return 1 if found.drifted and not changes else 0
 

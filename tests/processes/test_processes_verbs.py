@@ -100,7 +100,11 @@ def test_a_run_is_reproduced_bit_for_bit(
     assert sorted(path.name for path in run.path.iterdir()) == before
 
 
+@pytest.mark.parametrize("changes", [(), ("optimizer.lr=0.001",)])
+@pytest.mark.parametrize("summary", [None, '{"target": {"task": "digits", "metrics": {}}}'])
 def test_with_nothing_to_compare_with_a_reproduction_says_so_and_fails(
+    changes: tuple[str, ...],
+    summary: str | None,
     digits: tuple[RunDirectory, str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -111,8 +115,10 @@ def test_with_nothing_to_compare_with_a_reproduction_says_so_and_fails(
     (run.path / "config.yaml").write_bytes((digits[0].path / "config.yaml").read_bytes())
     manifest = {k: v for k, v in digits[0].manifest().items() if k != "digests"}
     (run.path / "manifest.json").write_text(json.dumps(manifest))
+    if summary is not None:
+        (run.path / "summary.json").write_text(summary)
     monkeypatch.chdir(tmp_path)
-    assert main(["reproduce", str(run.path)]) == 1
+    assert main(["reproduce", str(run.path), *changes]) == 1
     assert f"nothing to compare with: {run.path} has no numbers" in capsys.readouterr().err
 
 
