@@ -5,6 +5,7 @@ before all others; then how much better B is than A on the same test rows, and h
 
     mmx compare A B
     mmx compare A1 A2 A3 --with B1 B2 B3     two groups of runs, seed by seed
+    mmx compare outputs/sweeps/ID            all groups of a sweep, two by two
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from mmx.printable import one_line
 from mmx.runs.compare import Comparison, changes, compare
 from mmx.runs.directory import RunDirectory
 from mmx.runs.pairing import Side, paired_texts
+from mmx.runs.sweep_groups import is_sweep, of_common_seeds, read_groups
 from mmx.terminal import Console
 from mmx.verbs.arguments import Parser
 
@@ -31,7 +33,7 @@ FIRST = ("gain.*", "target.metrics.test.*", "control.*.metrics.test.*", "target.
 def main(arguments: Sequence[str]) -> int:
     """Compare two runs and return the exit code."""
     parser = Parser("compare", description=__doc__)
-    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="a run directory")
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="a run, or one sweep")
     parser.add_argument(
         "--with", dest="others", type=Path, nargs="+", metavar="RUN", help="runs of another group"
     )
@@ -42,6 +44,9 @@ def main(arguments: Sequence[str]) -> int:
         sides = [Side("A", _finished(given.runs)), Side("B", _finished(given.others))]
         _say_lines(console, paired_texts(sides))
         return 0
+    if len(given.runs) == 1 and is_sweep(given.runs[0]):
+        _compare_groups(console, given.runs[0])
+        return 0
     if len(given.runs) != 2:
         raise UsageError(
             f"one side, of {len(given.runs)}, is given; two runs are compared, or two groups",
@@ -51,6 +56,14 @@ def main(arguments: Sequence[str]) -> int:
     say(console, before, after, most=None if given.all else MOST)
     _say_lines(console, _paired(before, after))
     return 0
+
+
+def _compare_groups(console: Console, sweep: Path) -> None:
+    """Print how each group of a sweep is over each one before it, on the same test rows."""
+    sides, left_out = of_common_seeds(read_groups(sweep))
+    for side in sides:
+        _finished([run.path for run in side.runs])
+    _say_lines(console, [*paired_texts(sides), *filter(None, [left_out])])
 
 
 def _paired(before: RunDirectory, after: RunDirectory) -> list[str]:
