@@ -13,8 +13,11 @@ from mmx.tasks.base import override
 from mmx.tasks.cells import as_text
 
 USUAL = "|"
-SEPARATORS = (",", ";", "|", "\t", "/", "&", "+", " ")
-RARE_IN_NAMES = frozenset({",", ";", "|", "\t"})
+RARE_IN_NAMES = (",", ";", "|", "\t", "\n", "、", "，", "；", "｜", "•", "·", "~", "#", "\\", ">")
+IN_SOME_NAMES = ("/", "&", "+")
+IN_MANY_NAMES = (" ", "-", ":", "_", ".", " and ", " - ")
+"""Taken for a separator only where somebody says so."""
+SEPARATORS = (*RARE_IN_NAMES, *IN_SOME_NAMES, *IN_MANY_NAMES)
 
 Sets = list[list[str] | None]
 
@@ -96,18 +99,18 @@ def _separator(column: str, texts: list[str], given: str) -> tuple[str, tuple[st
     """Return what is between the labels: what was given, or what must be meant instead."""
     cells = set(texts)
     if any(given in cell for cell in cells):
-        return given, ()
+        return given, _other_separators(column, cells, given)
     there = {one: [cell for cell in cells if one in cell] for one in SEPARATORS if one != given}
     clear = [one for one, found in there.items() if found and _recurs(cells, one)]
-    likely = [one for one in clear if one != " "] or clear
-    if likely and likely != [" "] and len(likely) == 1 and given == USUAL:
+    likely = [one for one in clear if one not in IN_MANY_NAMES] or clear
+    if len(likely) == 1 and likely[0] not in IN_MANY_NAMES and given == USUAL:
         return likely[0], (
             f"labels in '{column}' are separated by {likely[0]!r}, since no cell has {given!r}",
         )
-    asked = likely or [one for one in RARE_IN_NAMES & there.keys() if len(there[one]) > 1]
+    asked = likely or [one for one in RARE_IN_NAMES if len(there.get(one, ())) > 1]
     if not asked:
         return given, ()
-    one = sorted(asked)[0]
+    one = min(asked, key=lambda separator: (-len(separator), separator))
     raise DataError(
         f"no cell of '{column}' has the separator {given!r} between its labels, but "
         f"{sum(one in text for text in texts)} of {len(texts)} have {one!r}, such as "
@@ -117,10 +120,23 @@ def _separator(column: str, texts: list[str], given: str) -> tuple[str, tuple[st
     )
 
 
+def _other_separators(column: str, cells: set[str], given: str) -> tuple[str, ...]:
+    """Return a note where labels between the separators seem to be several labels themselves."""
+    names = {name for cell in cells for part in cell.split(given) if (name := part.strip())}
+    for one in RARE_IN_NAMES:
+        found = sorted(name for name in names if one in name)
+        if one != given and found and _recurs(names, one):
+            return (
+                f"labels in '{column}' are separated by {given!r}, but {len(found)} of them have "
+                f"{one!r}, such as {found[0][:60]!r}: are those several labels?",
+            )
+    return ()
+
+
 def _recurs(cells: set[str], separator: str) -> bool:
     """Return whether the parts of cells with a separator occur in other cells too.
 
-    Labels do; the parts of one name do not. A space is in so many names that all must.
+    Labels do; the parts of one name do not. What is in many names must have parts that all do.
     """
     counts: Counter[str] = Counter()
     parts: set[str] = set()
@@ -129,4 +145,4 @@ def _recurs(cells: set[str], separator: str) -> bool:
         counts.update(names)
         parts |= names if separator in cell else set()
     again = sum(counts[name] > 1 for name in parts)
-    return again == len(parts) if separator == " " else 2 * again >= len(parts)
+    return again == len(parts) if separator in IN_MANY_NAMES else 2 * again >= len(parts)
