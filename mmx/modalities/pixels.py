@@ -81,9 +81,13 @@ def as_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
     tags = getattr(image, "tag_v2", {})
     signed = SIGNED in tags.get(SAMPLE_FORMAT, ())
     if is_deep(image):
-        shades = np.asarray(image) >> (bits(image) - 8)
+        deep = np.asarray(image)
+        shades = deep >> (bits(image) - 8)
         # Pillow turns this around for 8 bits alone.
-        return _grey(255 - shades if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO else shades)
+        if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:
+            shades = 255 - shades
+        clear = image.info.get("transparency")
+        return _grey(shades if clear is None else np.where(deep == clear, 255, shades))
     if image.mode == "I" or signed:
         raise NoWhiteError("32-bit or signed integers, whose white is not known")
     if image.mode == "F":
@@ -91,6 +95,8 @@ def as_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
         low, high = float(values.min()), float(values.max())
         if not (low >= 0 and high <= 1):  # NaN is neither
             raise NoWhiteError(f"floats from {low:g} to {high:g}, where 0 is black and 1 white")
+        if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:
+            values = 1 - values
         return _grey(np.rint(values * 255))
     if image.has_transparency_data:
         rgba = image.convert("RGBA")

@@ -117,7 +117,9 @@ def _damage(sound: _Sound, read: int, size: int) -> str | None:
     if read == 0 and size > EMPTY_FILE:
         return f"its {size} bytes hold no sample that can be read"
     log = str(sound.extra_info)
-    for said, there in re.findall(r"(?:data|SSND|Data Size)\s*: (\d+) \(should be (\d+)\)", log):
+    for said, there in re.findall(
+        r"(?:data|SSND|Data Size|riff)\s*: (\d+) \(should be (\d+)\)", log
+    ):
         if int(there) < int(said) < STREAMED:
             return f"it is cut off: its header says {said} bytes of samples, the file has {there}"
     left = re.search(r"at position (\d+)\. Exiting parser", log)

@@ -250,7 +250,7 @@ def test_samples_that_are_no_numbers_are_refused(tmp_path, value):
     )
 
 
-@pytest.mark.parametrize("suffix", ["wav", "aiff", "au", "flac", "ogg"])
+@pytest.mark.parametrize("suffix", ["wav", "aiff", "au", "flac", "ogg", "w64"])
 def test_a_sound_that_is_cut_off_is_refused(tmp_path, suffix):
     path = tmp_path / f"a.{suffix}"
     soundfile.write(path, np.tile(tone(440, 8000, 0.5), 4), 8000)

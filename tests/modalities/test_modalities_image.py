@@ -292,10 +292,24 @@ def write_tiff(path: Path, shades: np.ndarray, sample_format: int, photometric: 
     return path
 
 
-def test_a_tiff_whose_white_is_zero_is_turned_around(tmp_path):
-    path = write_tiff(tmp_path / "a.tif", ((255 - RAMP) * 257).astype("<u2"), 1, 0)
+@pytest.mark.parametrize(
+    ("shades", "sample_format"),
+    [(((255 - RAMP) * 257).astype("<u2"), 1), ((1 - RAMP / 255).astype("<f4"), 3)],
+)
+def test_a_tiff_whose_white_is_zero_is_turned_around(tmp_path, shades, sample_format):
+    path = write_tiff(tmp_path / "a.tif", shades, sample_format, 0)
     stored = Image(size=16).encode(ImageColumn([path]), [0], ImageSpec(16, 16))
     assert (stored.values[0, :, :, 0].numpy() == RAMP).all()
+
+
+def test_a_transparent_shade_of_16_bits_lies_on_white(tmp_path):
+    deep = PIL.Image.fromarray((RAMP * 257).astype(np.uint16))
+    deep.save(tmp_path / "a.png", transparency=17 * 257)
+    with PIL.Image.open(tmp_path / "a.png") as image:
+        assert (image.mode, image.info["transparency"]) == ("I;16", 17 * 257)
+    path = tmp_path / "a.png"
+    stored = Image(size=16).encode(ImageColumn([path]), [0], ImageSpec(16, 16))
+    assert (stored.values[0, :, :, 0].numpy() == np.where(RAMP == 17, 255, RAMP)).all()
 
 
 @pytest.mark.parametrize("dtype", ["i1", "<i2", "<i4", "<u4"])
