@@ -11,7 +11,7 @@ import numpy as np
 from mmx.errors import DataError
 from mmx.modalities.image import ImageColumn
 from mmx.modalities.suffixes import PICTURES, counts_as, is_hidden
-from mmx.tasks.base import Samples, listed
+from mmx.tasks.base import Samples, listed, override
 from mmx.tasks.split_names import split_of
 
 
@@ -131,10 +131,14 @@ def _below(path: Path) -> Iterator[Path]:
 def _check_class(path: Path, direct: list[Path], below: list[Path]) -> None:
     splits = [name for name in visible_folders(path) if split_of(name)]
     if splits and below:
+        train = [name for name in splits if split_of(name) == "train"]
+        whole = any(visible_folders(path / name) for name in train)  # classes lie in it
         raise DataError(
             f"{path} holds a folder '{splits[0]}', which is the name of a split; "
             "splits are expected above the classes",
-            tip=f"move the pictures to {path.parent / splits[0] / path.name}",
+            tip=override("path", str(path))
+            if whole
+            else f"move the pictures to {path.parent / splits[0] / path.name}",
         )
     if below and not direct:
         first = min(below).parent

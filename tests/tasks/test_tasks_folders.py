@@ -191,6 +191,17 @@ def test_folders_that_cannot_be_told_apart_are_refused(tmp_path):
     )
 
 
+def test_the_folder_that_holds_the_splits_is_advised(tmp_path):
+    for split in ("train", "test"):
+        for name in ("a", "b"):
+            pictures(tmp_path / "data" / split / name, 5)
+    with pytest.raises(DataError) as error:
+        ImageFolder(name="p", path=str(tmp_path)).load()
+    path = tmp_path / "data"
+    assert error.value.tip == (f"target.path={path} (source.path={path} where it is the source)")
+    assert len(ImageFolder(name="p", path=str(path)).load().columns["image"]) == 20
+
+
 def test_a_link_below_a_class_is_not_followed(tmp_path):
     for name in ("a", "b"):
         pictures(tmp_path / name, 5)
