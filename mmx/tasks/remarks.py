@@ -5,6 +5,7 @@ Row numbers count from 1, as in a table without its header.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -71,6 +72,7 @@ def labels(values: npt.NDArray[Any], target: Target, splits: Splits) -> Iterator
         alike = (train == train[:1]).all(0)
         if same := [name for name, one in zip(target.classes, alike, strict=True) if one]:
             yield f"all training rows agree on the label {_listed(same)}: nothing is learned of it"
+    yield from _alike(target.classes)
     for split in ("val", "test"):
         own = values[splits[split]]
         if target.kind == "regression":
@@ -79,6 +81,28 @@ def labels(values: npt.NDArray[Any], target: Target, splits: Splits) -> Iterator
         elif absent := [name for i, name in enumerate(target.classes) if not _any(own, i)]:
             what = "class" if target.kind == "classes" else "label"
             yield f"no {split} row has the {what} {_listed(absent)}: nothing is measured of it"
+
+
+def _alike(names: Sequence[str]) -> Iterator[str]:
+    """Yield a note of names that a reader would take for one."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(_plain(name), []).append(name)
+    for group in groups.values():
+        if len(group) > 1:
+            yield (
+                f"{_listed([repr(name) for name in group])} differ in spaces, case or spelling "
+                "alone, and are labels of their own"
+            )
+
+
+def _plain(name: str) -> str:
+    """Return a name without what a reader overlooks; one spelling of each number."""
+    text = " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+    try:
+        return str(float(text))
+    except ValueError:
+        return text
 
 
 def _any(values: npt.NDArray[Any], index: int) -> bool:

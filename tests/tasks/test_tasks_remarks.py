@@ -9,6 +9,8 @@ import pytest
 from mmx.tasks import TaskData
 from mmx.tasks.table import Table
 
+SPLITS = ("train", "train", "val", "test")
+
 
 def load(folder: Path, rows: list[str], head: str = "t,y,s", **options) -> TaskData:
     (folder / "t.csv").write_text("\n".join([head, *rows]) + "\n")
@@ -96,4 +98,22 @@ def test_a_row_is_repeated_where_all_of_its_modalities_are(tmp_path):
     columns = {"text": "t", "tabular": "n"}
     assert load(tmp_path, rows, "t,y,s,n", columns=columns).notes == (
         "1 of 10 test rows are repeated in train (row 32 is row 4): they measure memory",
+    )
+
+
+@pytest.mark.parametrize("other", [" a", "a ", "A", "ａ", "a\u00a0"])
+def test_labels_that_look_alike_are_said(tmp_path, other):
+    rows = [*spread(20, 10, 10), *(f"more {i},{other},{s}" for i, s in enumerate(SPLITS))]
+    first, second = sorted(["a", other])
+    assert load(tmp_path, rows).notes == (
+        f"{first!r}, {second!r} differ in spaces, case or spelling alone, and are labels of "
+        "their own",
+    )
+
+
+def test_two_spellings_of_one_number_are_said(tmp_path):
+    rows = [row.replace(",a,", ",1,").replace(",b,", ",2,") for row in spread(20, 10, 10)]
+    rows += [f"more {i},1.0,{s}" for i, s in enumerate(SPLITS)]
+    assert load(tmp_path, rows).notes == (
+        "'1', '1.0' differ in spaces, case or spelling alone, and are labels of their own",
     )
