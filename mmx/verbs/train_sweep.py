@@ -103,6 +103,7 @@ def run_sweep(
         argv: The command line as it was typed.
         config_dirs: The user's folders of YAML.
     """
+    forget_data()  # of an earlier sweep of this process
     jobs = planned(found)
     plan = sweep.plan(Path(found[0].experiment.settings.output_dir), jobs, where)
     before = _snapshot(plan)

@@ -50,14 +50,13 @@ def say(
 ) -> Iterator[Say]:
     """Return ``say(*words)``: exit code, stdout and stderr of ``mmx train -m`` in a folder.
 
-    As each command has a process of its own, nothing that one has read is known to the next.
+    No code that one command has imported is known to the next, as in processes of their own.
     """
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MMX_ALLOW", raising=False)
     table(tmp_path / "t.csv")
 
     def run(*words: str, verb: str = "train") -> tuple[int, str, str]:
-        identify.forget_data()
         code._KNOWN.clear()
         for name in ("own_parts", "own_help"):
             sys.modules.pop(name, None)
