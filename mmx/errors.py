@@ -25,15 +25,7 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-GIVEN = 200
-"""Letters that a message shows of one value: somebody else's may have a million."""
-SENTENCE = 2_000
-"""Letters of one line of a message."""
-
-
-def shorten(text: str, most: int = GIVEN) -> str:
-    """Return a text with at most so many letters; a longer one ends in ``…``."""
-    return text if len(text) <= most else f"{text[: most - 1]}…"
+from mmx.printable import LINE, shorten
 
 
 class MmxError(Exception):
@@ -52,7 +44,8 @@ class MmxError(Exception):
         self.tip = tip
 
     def __str__(self) -> str:
-        return self.message if self.tip is None else f"{self.message}\n  tip: {self.tip}"
+        message = "\n".join(shorten(line, LINE) for line in self.message.split("\n"))
+        return message if self.tip is None else f"{message}\n  tip: {self.tip}"
 
     def __reduce__(self) -> tuple[object, ...]:
         return (_rebuild, (type(self), dict(self.__dict__), self.args))
@@ -91,12 +84,12 @@ class Problem:
     type_this: str | None = None
 
     def __str__(self) -> str:
-        lines = [f"{self.given}: {self.reason}"]
+        lines = [f"{shorten(self.given)}: {self.reason}"]
         if self.accepted:
             lines.append(f"  accepted: {self.accepted}")
         if self.closest:
             lines.append(f"  closest:  {self.closest}")
-        if self.type_this:
+        if self.type_this and len(self.type_this) <= LINE:  # cut, it would not work
             lines.append(f"  type:     {self.type_this}")
         return "\n".join(lines)
 

@@ -9,6 +9,10 @@ from __future__ import annotations
 
 import re
 
+VALUE = 200
+"""Letters that are shown of one value: somebody else's may have a million."""
+LINE = 2_000
+"""Letters that are shown of one line."""
 OBEYED = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 but tab and newline, DEL, C1
     "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # directions of reading
@@ -22,9 +26,15 @@ def printable(text: str) -> str:
     return OBEYED.sub(lambda found: _number(found[0]), text)
 
 
-def one_line(text: str) -> str:
+def one_line(text: str, most: int = LINE) -> str:
     r"""Return the same on one line: a newline is shown as ``\n``, a tab as ``\t``."""
-    return printable(text).replace("\n", "\\n").replace("\t", "\\t")
+    shown = printable(shorten(text, most))
+    return shown.replace("\n", "\\n").replace("\t", "\\t")
+
+
+def shorten(text: str, most: int = VALUE) -> str:
+    """Return a text with at most so many letters; a longer one ends in ``…``."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def _number(character: str) -> str:

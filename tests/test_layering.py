@@ -36,7 +36,8 @@ LAYERS = (  # top to bottom; parts of one layer do not import each other
     ("modalities",),
     ("config",),
     ("untrusted", "terminal"),
-    ("paper", "variants", "errors", "streams", "printable", "quoting", "csv_text", ""),
+    ("paper", "variants", "errors", "streams", "quoting", "csv_text", ""),
+    ("printable",),
 )
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 MAY_IMPORT_CONFIG = {"cli", "verbs", "experiment", "config"}

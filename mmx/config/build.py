@@ -16,7 +16,8 @@ from typing import Any, TypeVar
 
 from mmx.config import signature
 from mmx.config.allowed import allow
-from mmx.errors import ConfigError, Problem, closest, shorten
+from mmx.errors import ConfigError, Problem, closest
+from mmx.printable import shorten
 
 TARGET = "_target_"
 BUILTIN_PACKAGES = (

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mmx.errors import RunError
+from mmx.printable import shorten
 from mmx.tasks.contents import Kind
 
 SHOWN = 60
@@ -232,10 +233,10 @@ def checked(data: dict[str, Any], record: type[BaseModel], path: Path) -> dict[s
         record.model_validate(data)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in first["loc"])
+        key = shorten(".".join(str(part) for part in first["loc"]))
         why = str(first["msg"])
         if first["type"] != "missing":
-            why += f", not {_shown(first['input'])}"
+            why += f", not {shorten(repr(first['input']), SHOWN)}"
         raise RunError(f"{path} is not what mmx wrote: {key}: {why}") from error
     return data
 
@@ -262,8 +263,3 @@ def finished(summary: dict[str, Any], path: Path) -> dict[str, Any]:
         if name not in controls:
             raise RunError(f"{path} is not whole: it lacks control.{name}")
     return summary
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from mmx.errors import UsageError, shorten
+from mmx.errors import UsageError
+from mmx.printable import shorten
 from mmx.untrusted import unusable_path
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from rich.table import Table
 
 from mmx.errors import RunError
-from mmx.printable import one_line
+from mmx.printable import VALUE, one_line, shorten
 from mmx.runs import index
 from mmx.runs.directory import RunDirectory
 from mmx.terminal import Console
@@ -63,8 +63,8 @@ def _print(console: Console, root: Path, entries: Sequence[dict[str, Any]]) -> N
     heads = (*COLUMNS, "test", "gain", "seconds", *(["error"] if failed else []))
     table = Table(*heads, box=None, header_style="bold")
     for entry in entries:
-        cells = [*_cells(entry), *([_short(entry.get("error") or "")] if failed else [])]
-        table.add_row(*map(one_line, cells))
+        cells = [*_cells(entry), *([shorten(entry.get("error") or "", ERROR)] if failed else [])]
+        table.add_row(*(one_line(cell, VALUE) for cell in cells))
     if not console.is_terminal:
         console.width = 320
     console.print(table)
@@ -82,7 +82,3 @@ def _cells(entry: dict[str, Any]) -> list[str]:
         f"{entry['gain']:+.3f}" if entry.get("gain") is not None else "",
         f"{entry['seconds']:.1f}" if entry.get("seconds") is not None else "",
     ]
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= ERROR else f"{text[: ERROR - 1]}…"

@@ -23,13 +23,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmx.errors import DataError, UsageError, shorten
+from mmx.errors import DataError, UsageError
 from mmx.evaluation.predict import predict
 from mmx.experiment import Experiment, assemble
 from mmx.modalities.audio import AudioColumn
 from mmx.modalities.image import ImageColumn
 from mmx.modalities.suffixes import SUFFIXES, visible_files
-from mmx.printable import printable
+from mmx.printable import printable, shorten
 from mmx.runs.atomic import make_folder, write_text
 from mmx.runs.directory import RunDirectory
 from mmx.stages import Loaded, load_trained, open_trained

@@ -606,3 +606,32 @@ def test_a_path_that_the_run_does_not_have(
 ) -> None:
     assert main([verb, str(on_table), word]) == 2
     assert f"{word}: the run has no {word.split('=')[0]}" in capsys.readouterr().err
+
+
+LONG = json.dumps("x" * 1_000_000)
+
+
+@pytest.mark.parametrize(
+    ("verb", "name", "key", "raw"),
+    [
+        *((verb, "config.yaml", "device", LONG) for verb in ("eval", "resume", "reproduce")),
+        *((verb, "config.yaml", "target._target_", LONG) for verb in ("eval", "reproduce")),
+        ("eval", "config.yaml", f"target.{'k' * 1000}", "1"),
+        ("compare", "summary.json", "seed", LONG),
+        ("compare", "summary.json", f"target.metrics.{'k' * 100_000}", "7"),
+        ("list", "summary.json", "target.task", LONG),
+        ("compare", "summary.json", "target.task", LONG),
+        ("compare", "config.yaml", "target.name", LONG),
+        ("list", "status.json", "error", LONG),
+    ],
+)
+def test_of_a_long_value_the_beginning_is_shown(
+    here: Path, capsys: pytest.CaptureFixture[str], verb: str, name: str, key: str, raw: str
+) -> None:
+    if verb == "resume":
+        interrupt(spoilt(here))
+    value(name, key, raw)(spoilt(here), here)
+    main(command(verb, here))
+    out, err = capsys.readouterr()
+    assert len(out + err) < 12_000
+    assert "…" in out + err
