@@ -110,14 +110,25 @@ def _candidates(
 
 
 def _cells(variants: Sequence[Variant], keys: Keys) -> list[str]:
-    """Return the values at a place as text; those that are equal in the text of the first."""
+    """Return the values at a place as text; those that are equal in the text of the first.
+
+    Others are told apart: a path that is shown from the working directory on, and one that was
+    given so, are one text, and the second is written whole and in quotes.
+    """
     texts: dict[str, str] = {}
     found = []
     for each in variants:
         value = at(each.what, keys, Absent)
         given = Absent if value is Absent else at(each.config, keys, value)
         told = "" if value is Absent else _text(value)
-        found.append(texts.setdefault(told, shown(given, keys[-1])))
+        if told not in texts:
+            text = shown(given, keys[-1])
+            if text in texts.values():
+                text = _quoted(str(given))
+            while text in texts.values():
+                text = _quoted(text)
+            texts[told] = text
+        found.append(texts[told])
     return found
 
 

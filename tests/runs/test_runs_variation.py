@@ -143,6 +143,25 @@ def test_a_path_is_shown_from_here_on(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert found == [{"target.path": "my data/one.csv"}, {"target.path": "/elsewhere/two.csv"}]
 
 
+@pytest.mark.parametrize(
+    ("paths", "expected"),
+    [
+        (["{here}/a b.csv", "a b.csv"], ["a b.csv", '"a b.csv"']),
+        (["a.csv", "{here}/a.csv"], ["a.csv", '"{here}/a.csv"']),
+        (["null", '"null"', "{here}/null"], ['"null"', r'"\"null\""', '"{here}/null"']),
+    ],
+)
+def test_paths_that_look_the_same_are_told_apart(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, paths: list[str], expected: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = [path.replace("{here}", str(tmp_path)) for path in paths]
+    found = labels([job({"target.path": path}, seed=seed) for path in given for seed in (1, 2)])
+    texts = [label["target.path"] for label in found]
+    wanted = [text.replace("{here}", str(tmp_path)) for text in expected]
+    assert texts == [text for text in wanted for _ in (1, 2)]
+
+
 def test_overrides_on_one_line_can_be_told_apart() -> None:
     assert command(["seed=1", "a=[b,c]", "d={e: f}"]) == 'seed=1 a=[b,c] "d={e: f}"'
     assert command(["a=b c=d"]) != command(["a=b", "c=d"])
