@@ -15,6 +15,7 @@ from mmx.runs.manifest import surroundings
 from mmx.tasks import Task
 
 _FINGERPRINTS: dict[str, str | None] = {}
+"""A task's node of the config to the fingerprint of its data; None where it cannot be read."""
 
 
 def identify(experiment: Experiment) -> Identity:
@@ -39,22 +40,19 @@ def package_digests(config: Any, allowed: tuple[str, ...]) -> dict[str, str | No
     return {name: package_digest(name) for name in sorted(allowed)}
 
 
-def data_now(experiment: Experiment, *, again: bool = False) -> dict[str, str]:
+def read_fingerprints(experiment: Experiment) -> dict[str, str]:
     """Return the fingerprint of each role's data, as it is now; of what can be read.
 
-    Data is read once a process for all experiments that describe it in the same words.
-
-    Args:
-        experiment: Whose data.
-        again: Whether what this process has read before is read again.
+    Data is read once a process for all experiments that describe it in the same words, until
+    :func:`forget_data` is called.
     """
     found = {}
     for role, task in (("source", experiment.source), ("target", experiment.target)):
         if task is None:
             continue
         node = json.dumps(experiment.config[role], sort_keys=True, default=str)
-        if again or node not in _FINGERPRINTS:
-            _FINGERPRINTS[node] = _read(task) or _FINGERPRINTS.get(node)
+        if node not in _FINGERPRINTS:
+            _FINGERPRINTS[node] = _read(task)
         if (fingerprint := _FINGERPRINTS[node]) is not None:
             found[role] = fingerprint
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -103,14 +104,10 @@ def differences(old: Identity, new: Identity, *, hardware: bool = True) -> tuple
 
 
 def in_words(names: Sequence[str]) -> str:
-    """Return differences as the subject of a sentence: ``the data of target and the config``."""
-    said = []
-    for name in names:
-        kind, _, rest = name.partition(" (")
-        of = rest.removesuffix(")")
-        plain = kind in ("data", "code", "weights") and of
-        said.append(f"the {kind} of {of}" if plain else f"the {name}")
-    return said[0] if len(said) == 1 else f"{', '.join(said[:-1])} and {said[-1]}" if said else ""
+    """Return one or more differences as a subject: ``the data of target and the config``."""
+    said = [re.sub(r"^(data|code|weights) \((.+)\)$", r"\1 of \2", name) for name in names]
+    *before, last = [f"the {name}" for name in said]
+    return f"{', '.join(before)} and {last}" if before else last
 
 
 def _same_config(old: Identity, new: Identity) -> bool:

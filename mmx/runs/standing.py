@@ -64,7 +64,7 @@ class _Run:
     here: bool
 
 
-def standing(folder: Path, wanted: Wanted) -> Standing:
+def find_standing(folder: Path, wanted: Wanted) -> Standing:
     """Return what there is of a job in a folder of runs.
 
     Args:

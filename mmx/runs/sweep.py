@@ -23,7 +23,7 @@ from rich.text import Text
 
 from mmx.csv_text import csv_text
 from mmx.runs.atomic import make_folder, write_json, write_text
-from mmx.runs.standing import Standing, Wanted, numbers, standing
+from mmx.runs.standing import Standing, Wanted, find_standing, numbers
 from mmx.runs.variation import command
 
 METRICS = (
@@ -86,9 +86,9 @@ class Sweep:
         with FileLock(str(locks / key)):
             yield
 
-    def standing(self, wanted: Wanted) -> Standing:
+    def find_standing(self, wanted: Wanted) -> Standing:
         """Return what the sweep has of a job already."""
-        return standing(self.runs, wanted)
+        return find_standing(self.runs, wanted)
 
     def rows(self, jobs: Sequence[Planned]) -> list[dict[str, Any]]:
         """Return one row for each job of the plan, in its order.
@@ -99,7 +99,7 @@ class Sweep:
         return [self._row(job, {"seed": str(job.seed)} if several else {}) for job in jobs]
 
     def _row(self, job: Planned, seed: dict[str, str]) -> dict[str, Any]:
-        found = self.standing(job.wanted)
+        found = self.find_standing(job.wanted)
         row: dict[str, Any] = {
             "job": command(job.overrides),
             "run": "",

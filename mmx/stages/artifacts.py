@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmx.experiment.fingerprint import essence
+from mmx.experiment.fingerprint import PLACES, essence
 from mmx.experiment.identify import package_digests
 from mmx.experiment.weights import weight_digests
 from mmx.modalities import Features, spec_to_json
@@ -23,7 +23,7 @@ from mmx.training.events import Event, Listener
 from mmx.transfer import Source, Transfer
 
 Facts = dict[str, Any]
-PLACES = ("path", "root", "weights")
+NAMES_OF_FILES = (*PLACES, "weights")
 """Options of tasks and encoders that name files, whose content counts."""
 
 
@@ -334,7 +334,7 @@ def _placeless(node: dict[str, Any]) -> dict[str, Any]:
 
     Their content is in the key beside it: what was moved is found again.
     """
-    named = {key for key in PLACES if isinstance(node.get(key), str)}
+    named = {key for key in NAMES_OF_FILES if isinstance(node.get(key), str)}
     return {key: "" if key in named else value for key, value in node.items()}
 
 

@@ -14,7 +14,7 @@ from mmx.config.launch import run_jobs
 from mmx.errors import MmxError
 from mmx.experiment import Experiment, assemble
 from mmx.experiment.fingerprint import fingerprint, places_of
-from mmx.experiment.identify import data_now, forget_data, identify
+from mmx.experiment.identify import forget_data, identify, read_fingerprints
 from mmx.runs import gains_page, sweep
 from mmx.runs.directory import RunDirectory
 from mmx.runs.gains import gains
@@ -45,7 +45,7 @@ class SweepJob:
         wanted, console = wanted_now(experiment), Console(stderr=True)
         label = command(composed.overrides)
         with self.sweep.claim(wanted.key):
-            found = self.sweep.standing(wanted)
+            found = self.sweep.find_standing(wanted)
             for text in _said_of(found, label):
                 style = None if found.done else "bold"
                 console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
@@ -83,7 +83,7 @@ def wanted_now(experiment: Experiment) -> Wanted:
         fingerprint=experiment.fingerprint,
         identity=identify(experiment),
         places=places_of(experiment.config),
-        data=partial(data_now, experiment),
+        data=partial(read_fingerprints, experiment),
     )
 
 

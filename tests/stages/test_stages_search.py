@@ -368,7 +368,7 @@ def test_a_sweep_finds_its_searches_done(train: Run, line: Line, tmp_path: Path)
     shutil.copytree(run.path, tmp_path / "runs" / run.path.name)
     job = Planned(("transfer=auto",), {"transfer": "auto"}, 0, wanted_now(asked))
     found = sweep.plan(tmp_path, [job], tmp_path)
-    done = found.standing(job.wanted).done
+    done = found.find_standing(job.wanted).done
     assert done is not None
     assert done.path == tmp_path / "runs" / run.path.name
     (row,) = found.rows([job])
