@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -109,15 +110,18 @@ def run_sweep(
     before = _snapshot(plan)
     task = SweepJob(plan, allowed, config_dirs, argv)
     stopped: int | None = None
+    console = Console(stderr=True)
     try:
         run_jobs(task, [job.composed for job in found])
     except SystemExit as error:
         stopped = error.code if isinstance(error.code, int) and error.code > 2 else None
+    except BrokenExecutor:  # its launcher has then ended the other workers too
+        text = "a worker process was killed: the same command goes on with what is not done"
+        console.print(text, soft_wrap=True)
     if _snapshot(plan) != before:  # time has passed, in which data may have changed
         forget_data()
     rows = plan.rows(jobs)
     plan.write_summary(rows)
-    console = Console(stderr=True)
     console.width = console.width if console.is_terminal else LOG_WIDTH
     for table in sweep.tables(rows):
         console.print(table)

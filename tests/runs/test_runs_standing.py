@@ -7,7 +7,8 @@ import json
 import random
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import pytest
@@ -17,11 +18,13 @@ from safetensors.torch import save_file
 
 from mmx import stages
 from mmx.cli import main
+from mmx.config.compose import Composed
 from mmx.encoders.image.resnet import ResNet18
 from mmx.errors import Interrupted
 from mmx.experiment import Experiment, identify
 from mmx.runs import code, manifest
 from mmx.runs.directory import RunDirectory
+from mmx.verbs import train_sweep
 
 Say = Callable[..., tuple[int, str, str]]
 COMMON = ("source=none", "target=table", "trainer.threads=1", "trainer.epochs=1", "device=cpu")
@@ -277,6 +280,24 @@ def test_a_job_that_was_interrupted_goes_on_in_its_directory(
     _, other, _ = say(*words, "hydra.sweep.dir=whole")
     for one, two in zip(new, rows(other), strict=True):
         assert one["test.loss"] == two["test.loss"]
+
+
+def test_a_killed_worker_of_a_launcher_ends_in_the_table_of_what_is_done(
+    say: Say, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(task: train_sweep.SweepJob, jobs: Sequence[Composed]) -> None:
+        task(jobs[0])
+        raise BrokenProcessPool("The exit codes of the workers are {SIGKILL(-9)}")
+
+    words = (*LINE, "control=none", "seed=1,2")
+    with monkeypatch.context() as patch:
+        patch.setattr(train_sweep, "run_jobs", broken)
+        done, out, err = say(*words)
+    assert done == 1
+    assert "a worker process was killed: the same command goes on with what is not done\n" in err
+    assert [row["status"] for row in rows(out)] == ["done", "not started"]
+    done, again, err = say(*words)
+    assert (done, again, err.count("skipped ")) == (0, out, 1)
 
 
 def test_a_job_whose_data_changed_since_it_was_interrupted_starts_over(
