@@ -11,7 +11,7 @@ import importlib.machinery
 import sys
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from importlib.abc import MetaPathFinder
+from importlib.abc import Loader, MetaPathFinder
 from pathlib import Path
 from types import ModuleType
 
@@ -27,24 +27,39 @@ class _Guard(MetaPathFinder):
         fullname: str,
         path: Sequence[str] | None = None,
         target: ModuleType | None = None,
-    ) -> None:
-        """Find nothing itself.
+    ) -> importlib.machinery.ModuleSpec | None:
+        """Find what lies in a guarded folder and was not allowed, to refuse its import.
 
-        Raises:
-            ModuleNotFoundError: The module lies in a guarded folder, and was not allowed.
+        To look for a module is no import: libraries do, for modules that they never import.
         """
         if path is not None or not self.allowed:
-            return
+            return None
         spec = importlib.machinery.PathFinder.find_spec(fullname, None, target)
         if spec is None:
-            return
+            return None
         for folder, names in self.allowed.items():
             if fullname not in names and all(where == folder for where in _folders(spec)):
-                raise ModuleNotFoundError(
-                    f"{fullname} lies in the working directory and was not allowed "
-                    f"(--allow {fullname}, if you trust it)",
-                    name=fullname,
-                )
+                return importlib.machinery.ModuleSpec(fullname, _Refusal(), origin=spec.origin)
+        return None
+
+
+class _Refusal(Loader):
+    """Loads nothing."""
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
+        """Refuse.
+
+        Raises:
+            ModuleNotFoundError: Always; says how to allow the module.
+        """
+        raise ModuleNotFoundError(
+            f"{spec.name} lies in the working directory and was not allowed "
+            f"(--allow {spec.name}, if you trust it)",
+            name=spec.name,
+        )
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Do nothing: no module was made."""
 
 
 def _folders(spec: importlib.machinery.ModuleSpec) -> list[str]:
@@ -72,6 +87,20 @@ def allow(packages: Collection[str]) -> None:
     if _GUARD not in sys.meta_path:
         sys.meta_path.insert(0, _GUARD)
     _GUARD.allowed[here].update(name.partition(".")[0] for name in packages)
+
+
+@contextmanager
+def hide_guarded() -> Iterator[None]:
+    """Keep guarded folders off the path inside the ``with`` block.
+
+    Processes that are started there get the path, but not its guard; :func:`allow` gives them both.
+    """
+    before = list(sys.path)
+    sys.path[:] = [entry for entry in before if entry not in _GUARD.allowed]
+    try:
+        yield
+    finally:
+        sys.path[:] = before
 
 
 @contextmanager

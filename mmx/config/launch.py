@@ -23,6 +23,7 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext
 from omegaconf import DictConfig
 
+from mmx.config.allowed import hide_guarded
 from mmx.config.check import check
 from mmx.config.compose import Composed, composer, parse
 from mmx.config.hydra_node import FOLDERS, Launcher
@@ -109,7 +110,8 @@ def _launch(task: Task, jobs: Sequence[Composed], launcher: Launcher) -> list[Ex
                 task_function=_FromFile(task, scratch),
                 config=hydra_compose(ROOT, overrides=overrides, return_hydra_config=True),
             )
-            done = plugin.launch([[f"seed={number}"] for number in range(len(jobs))], 0)
+            with hide_guarded():
+                done = plugin.launch([[f"seed={number}"] for number in range(len(jobs))], 0)
         return [each.return_value for each in done]
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

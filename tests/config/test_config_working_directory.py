@@ -49,3 +49,15 @@ def test_what_is_allowed_is_imported_and_no_more(hostile):
     assert said.returncode == 2
     assert said.stderr.startswith("mmx: 1 problem in the config\ntrainer.epochs=0: ")
     assert not (hostile / "executed").exists()
+
+
+def test_workers_of_a_launcher_import_no_more_either(hostile):
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    evil = (hostile / "hydra_plugins" / "evil.py").read_text()
+    (hostile / "hydra_plugins" / "__init__.py").write_text(evil)  # before all without one
+    words = ["source=none", "target=digits", "target.per_class=3", "control=none", "seed=1,2"]
+    words += ["trainer.epochs=1", "trainer.threads=1", "device=cpu", "cache=off"]
+    words += ["fusion._target_=mine.Mine", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+    said = run(hostile, "train", "-m", "--allow", "mine", *words)
+    assert said.returncode == 0, said.stderr
+    assert not (hostile / "executed").exists()
