@@ -258,7 +258,7 @@ def finished(summary: dict[str, Any], path: Path) -> dict[str, Any]:
         every = [summary["target"], *controls.values()]
         if any(name not in each["metrics"].get(split, {}) for each in every for split in SPLITS):
             raise RunError(f"{path} is not whole: {name} is missing where it is compared")
-    compared = [*summary.get("gains", {}), summary.get("faster", {}).get("control")]
+    compared = [*summary.get("gains", {}), (summary.get("faster") or {}).get("control")]
     for name in filter(None, compared):
         if name not in controls:
             raise RunError(f"{path} is not whole: it lacks control.{name}")
