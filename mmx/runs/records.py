@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mmx.errors import RunError
 from mmx.printable import shorten
@@ -126,11 +126,87 @@ class _Regularizer(_Record):
     name: str | None = None
 
 
+class _Tried(_Record):
+    candidate: str
+    epochs: Count
+    fate: str
+
+    @model_validator(mode="after")
+    def _one_metric(self) -> _Tried:
+        values = list((self.model_extra or {}).values())
+        if len(values) != 1 or not (values[0] is None or isinstance(values[0], float)):
+            raise ValueError("one metric is expected")
+        return self
+
+
+class _Searched(_Record):
+    tried: list[_Tried]
+    not_tried: dict[str, str]
+    budget: dict[str, float]
+    steps: Count
+    seconds: float
+
+
+class _Line(_Record):
+    metric: str
+    kept: float
+    alpha: Annotated[dict[str, BySplit], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _metric_everywhere(self) -> _Line:
+        for found in self.alpha.values():
+            if any(self.metric not in found.get(split, {}) for split in SPLITS):
+                raise ValueError(f"{self.metric} is expected at each point")
+        return self
+
+
 class _Transfer(_Record):
     mode: str | None = None
     regularizer: _Regularizer | None = None
-    auto: dict[str, Any] | None = None
-    wise_ft: dict[str, Any] | None = None
+    auto: _Searched | None = None
+    wise_ft: _Line | None = None
+
+
+class _Plan(_Record):
+    metric: str
+    budget: dict[str, float]
+    refused: dict[str, str]
+
+
+class _Trial(_Record):
+    candidate: str
+    epochs: Count
+    val: Metrics
+    seconds: float
+    steps: Count
+    score: list[float] | None = None
+
+
+class _Rung(_Record):
+    tried: list[str]
+    dropped: dict[str, str]
+
+
+class Search(_Record):
+    """``auto.json``."""
+
+    plan: _Plan
+    order: list[str]
+    scores: dict[str, Any]
+    trials: list[_Trial]
+    rungs: list[_Rung]
+    seconds: float
+    winner: str | None
+    verdict: str
+
+
+class Won(Search):
+    """``auto.json`` of a search that has ended."""
+
+    winner: str
+    controls: list[str]
+    left_out: dict[str, str]
+    source_cached: bool
 
 
 class _Timing(_Record):

@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mmx.errors import RunError
+from mmx.runs import records
 from mmx.runs.atomic import read_json, write_json
 from mmx.runs.directory import RunDirectory
 
@@ -37,7 +39,7 @@ class SearchRecord:
     def __init__(self, path: Path, plan: Entry) -> None:
         self.path = path
         plan = json.loads(json.dumps(plan))  # as reading gives it back
-        kept = read_json(path)
+        kept = read_search(path)
         self.begun = kept.get("plan") == plan
         fresh = {
             "plan": plan,
@@ -70,15 +72,25 @@ class SearchRecord:
         self.write(trials=[*self.data["trials"], entry], seconds=seconds)
 
 
+def read_search(path: Path) -> Entry:
+    """Return what a search has written; empty where it is not what a search writes."""
+    found = read_json(path)
+    ended = found.get("winner") is not None
+    try:
+        return records.checked(found, records.Won if ended else records.Search, path)
+    except RunError:
+        return {}
+
+
 def winner_of(directory: RunDirectory) -> str | None:
     """Return the candidate that a run's search has chosen; None before that, and without one."""
-    found = read_json(directory.path / FILE).get("winner")
+    found = read_search(directory.path / FILE).get("winner")
     return None if found is None else str(found)
 
 
 def tell(directory: RunDirectory, summary: Entry) -> None:
     """Add to a run's summary what its search did, if it had one."""
-    data = read_json(directory.path / FILE)
+    data = read_search(directory.path / FILE)
     if data.get("winner") is None:
         return
     metric = data["plan"]["metric"]

@@ -18,8 +18,7 @@ from mmx.evaluation.metrics import PRIMARY
 from mmx.evaluation.predict import predict
 from mmx.experiment import Experiment
 from mmx.experiment.fingerprint import config_digest
-from mmx.runs.atomic import read_json
-from mmx.runs.search import FILE, SCRATCH, SearchRecord, winner_of
+from mmx.runs.search import FILE, SCRATCH, SearchRecord, read_search, winner_of
 from mmx.stages.artifacts import source_inputs
 from mmx.stages.begin import Begun, open_both, rehearse, train_source
 from mmx.stages.build import make_model
@@ -148,7 +147,7 @@ def by_construction(context: Context, target: Trained) -> list[Control]:
     seeds alone in which transfer looked good.
     """
     path = context.directory.path / FILE
-    data = read_json(path)
+    data = read_search(path)
     if data.get("winner") != SCRATCH or "scratch" not in data["controls"]:
         return []
 
