@@ -11,20 +11,24 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from mmx import execution
 from mmx.config import check, compose
 from mmx.config.chosen import chosen_names
 from mmx.config.compose import Composed
 from mmx.config.hydra_node import is_hydra_key
+from mmx.config.signature import show
 from mmx.config.sweep_values import sweep_without_flag
 from mmx.errors import ConfigError, DamagedFileError, Problem, RunError
 from mmx.experiment import assemble
 from mmx.experiment.fingerprint import HOW_NOT_WHAT, WHERE_NOT_WHAT
-from mmx.experiment.opener import is_openers
+from mmx.experiment.opener import IN_NODES, is_openers
+from mmx.printable import shorten
+from mmx.runs.compare import differing
 from mmx.runs.directory import RunDirectory, read_config
 from mmx.runs.identity import names_of
 from mmx.runs.view import view
@@ -37,6 +41,9 @@ from mmx.verbs.train_single import conclude
 
 OVERRIDES_LENGTH = 3000
 """Letters of a run's overrides, which take seconds to read where they are many."""
+
+MOST_KEYS = 5
+"""Keys that are named where two configs differ."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -65,6 +72,9 @@ def main(arguments: Sequence[str]) -> int:
     changes = [word for word in given.changes if word not in own]
     typed = read_typed(own, "reproduce", given.run)
     if changes:
+        if parent is not None:
+            again = _changed(composed, parent, own, given.config_dir)
+            _require_same(parent, again.config, allowed)
         composed = _changed(composed, parent, given.changes, given.config_dir)
     config = open_config(parent, composed.config, typed)
     composed = replace(composed, config=config)
@@ -134,6 +144,37 @@ def _changed(
     if problems:
         raise ConfigError(problems)
     return again
+
+
+def _require_same(parent: RunDirectory, again: dict[str, Any], allowed: Collection[str]) -> None:
+    """Refuse to change what is another experiment than the run's, before it is changed.
+
+    Overrides are composed by the mmx and the own YAML of now, and may have been forged.
+
+    Raises:
+        RunError: They do not give the run's own config; what is its opener's does not count.
+    """
+    given = parent.path / "config.auto.yaml"  # after a search; config.yaml is the winner's
+    saved = read_config(given) if given.exists() else parent.config()
+    was, now = (assemble(config, allowed).config for config in (saved, again))
+    differ = {
+        key: values
+        for key, values in differing(was, now).items()
+        if not is_openers(key) and key.rpartition(".")[2] not in IN_NODES
+    }
+    if not differ:
+        return
+    shown = [
+        f"{key} is {shorten(show(old))} in the run and {shorten(show(new))} of its overrides"
+        for key, (old, new) in list(differ.items())[:MOST_KEYS]
+    ]
+    more = f", and {len(differ) - MOST_KEYS:,} more" if len(differ) > MOST_KEYS else ""
+    path = shlex.quote(str(parent.path))
+    raise RunError(
+        f"{parent.path / 'manifest.json'} holds overrides that do not give the run's own "
+        f"config.yaml: {'; '.join(shown)}{more}",
+        tip=f"mmx reproduce {path}   (without changes; own YAML is named by --config-dir DIR)",
+    )
 
 
 def _overrides(parent: RunDirectory) -> list[str]:
