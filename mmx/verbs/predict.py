@@ -15,7 +15,7 @@ run's own data has moved. stdout carries one line, the CSV file.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -89,10 +89,19 @@ def main(arguments: Sequence[str]) -> int:
     path = given.output or directory.path / "predictions.csv"
     make_folder(path.parent, tip="--output FILE   (in a folder that can be made)")
     write_text(path, answers.csv())
-    for line in answers.warnings():
+    for line in (*_notes(asked), *answers.warnings()):
         print(f"note: {printable(line)}", file=sys.stderr)
     print(path)
     return 0
+
+
+def _notes(asked: Asked) -> Iterator[str]:
+    """Yield what a table that was given said when it was read, files that do not exist aside.
+
+    Those are counted where rows are answered without them.
+    """
+    if not asked.own:
+        yield from (note for note in asked.data.notes if not note.endswith("do not exist"))
 
 
 def _words(words: Sequence[str], run: Path) -> tuple[Path | None, dict[str, object]]:

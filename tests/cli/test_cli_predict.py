@@ -103,6 +103,17 @@ def test_a_file_that_does_not_exist_is_said_beside_the_answer(
     )
 
 
+def test_how_the_table_was_read_is_said(
+    run: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = write(folder / "quotes.csv", [GOOD, GOOD])
+    table.write_text(table.read_text().replace("coat 1", '"coat 1', 1))
+    code, found = predicted(run, str(table))
+    assert (code, len(found)) == (0, 2)
+    err = capsys.readouterr().err
+    assert err == "note: quotes that do not balance are taken as part of their cells\n"
+
+
 def test_all_files_of_a_table_may_be_gone(run: Path, folder: Path) -> None:
     rows = [["b5", "gone.png", "coat 1", 2001, ""], ["b6", "lost.png", "shoe 1", 2001, ""]]
     code, found = predicted(run, str(write(folder / "all_gone.csv", rows)))
