@@ -258,6 +258,8 @@ class TestCodeVersion:
 
     def test_the_parts_left_out_are_there(self) -> None:
         assert all((keys.PACKAGE / name).exists() for name in keys.NO_NUMBERS)
+        assert {"contract", "terminal.py", "printable.py"} <= set(keys.NO_NUMBERS)
+        assert not {"paper.py", "fusion", "tasks", "training"} & set(keys.NO_NUMBERS)
         assert "torch" in keys.LIBRARIES
 
     def test_takes_no_time(self) -> None:

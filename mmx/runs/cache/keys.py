@@ -11,7 +11,18 @@ from pathlib import Path
 from typing import Any
 
 PACKAGE = Path(__file__).parents[2]
-NO_NUMBERS = ("__main__.py", "cli.py", "verbs", "runs")
+NO_NUMBERS = (
+    "__main__.py",
+    "cli.py",
+    "contract",
+    "csv_text.py",
+    "printable.py",
+    "quoting.py",
+    "runs",
+    "streams.py",
+    "terminal.py",
+    "verbs",
+)
 """Parts of mmx that no tensor depends on."""
 LIBRARIES = ("torch", "torchvision", "torchaudio", "numpy", "scikit-learn", "pillow", "soundfile")
 """What decodes, fits and computes."""
