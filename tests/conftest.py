@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from hypothesis import settings
 from PIL import Image as Pictures
 
 from mmx import execution
@@ -42,6 +43,9 @@ from mmx.training.trainer import Trainer
 from mmx.transfer import Start
 from mmx.transfer.base import everything_fresh
 from mmx.transfer.regularizers import Penalty
+
+settings.register_profile("on any machine", deadline=None)  # no test asserts a time
+settings.load_profile("on any machine")
 
 os.environ["MMX_CACHE_DIR"] = "off"  # no test may profit from another; some turn it on
 

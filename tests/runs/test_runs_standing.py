@@ -221,8 +221,8 @@ def test_a_changed_weight_file_runs_again_and_a_moved_one_does_not(
 ) -> None:
     for name in range(6):
         Pictures.new("RGB", (8, 8), (40 * name, 0, 0)).save(tmp_path / f"{name}.png")
-    net = ResNet18.build()
     torch.manual_seed(0)
+    net = ResNet18.build()
     file = tmp_path / "my weights.safetensors"
     save_file(net.state_dict(), file)
     words = (*COMMON, "target.path=t.csv", "target.label=label", "target.split=split")
