@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
 from typing import Any
@@ -42,7 +43,9 @@ TEXTS = st.text(
         "~",
     ]
 )
-KEYS = st.text("abcXYZ_0 ,:()=[]\\-", min_size=1, max_size=6).filter(lambda key: key.strip() == key)
+KEYS = st.text("abcXYZ_0 ,:()=[]\\-", min_size=1, max_size=6).filter(
+    lambda key: key.strip() == key and re.search("[A-Z_a-z]", key) is not None
+)
 PLAIN = st.none() | st.booleans() | st.integers(-(10**12), 10**12) | TEXTS
 VALUES = PLAIN | st.lists(PLAIN, max_size=3) | st.floats(allow_nan=False, allow_infinity=False)
 

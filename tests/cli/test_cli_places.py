@@ -170,7 +170,7 @@ def test_a_sweep_that_is_stopped_before_its_first_run_ends(
         raise SystemExit(130)
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(train_sweep, "launch", stopped)
+    monkeypatch.setattr(train_sweep, "run_jobs", stopped)
     for seeds, jobs in (("1,2", "2 jobs"), ("1", "1 job")):
         assert main(["train", "-m", *DIGITS, f"seed={seeds}"]) == 130
         out, err = capsys.readouterr()

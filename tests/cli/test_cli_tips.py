@@ -130,7 +130,7 @@ modalities=[]
 transfer=structure transfer.sparsity=magnitud
 source=none target=digits encoder/image=resnet
 optimizer=adam
-encoder/image=resnet18 encoder.image.weigths=x
+encoder/image=resnet18 encoder.image.weigths=null
 fusion=hierarchical fusion.fuse=low_rnk
 objective=combined 'objective.terms={{info_nce: 1}}'
 objective=info_nce

@@ -179,7 +179,8 @@ NO_OUTPUTS = (
         (
             {"cross_entropy": 1.0},
             {"cross_entropy": {"temperature": float("nan")}},
-            "`options.cross_entropy.temperature` (=nan): input should be greater than 0",
+            "`options.cross_entropy.temperature` (=nan): "
+            "input should be less than or equal to 10000",
         ),
         (
             {"focal": 1.0},

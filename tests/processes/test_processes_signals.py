@@ -314,7 +314,8 @@ def test_a_source_that_four_runs_want_is_trained_once_though_its_trainer_is_kill
     assert [four.cached(name) for name in four.others].count(False) == 1
     assert four.sources(four.others) == 1
     # The killed one is resumed, takes the source of the others, and ends as if never killed.
-    assert four.nursery.run(four.folder / four.trainer, "resume", str(killed.path)) == 0
+    resume = ("resume", str(killed.path), f"cache={four.folder / 'cache'}")
+    assert four.nursery.run(four.folder / four.trainer, *resume) == 0
     assert four.cached(four.trainer)
     assert four.sources(FUSIONS) == 1
     four.equals_alone(four.trainer)

@@ -224,9 +224,14 @@ def test_a_modality_that_the_source_seldom_has_is_no_dead_parameter(
     header, *rows = tables["one"].read_text().splitlines()
     column = header.split(",").index("words")
     seldom = []
+    taught = [
+        number
+        for number, row in enumerate(rows)
+        if "train" in row.split(",") and row.split(",")[column]
+    ][-2:]
     for number, row in enumerate(rows):
         cells = row.split(",")
-        cells[column] = cells[column] if number == 47 else ""
+        cells[column] = cells[column] if number in taught else ""
         seldom.append(",".join(cells))
     path = tables["one"].with_name("seldom.csv")
     path.write_text("\n".join([header, *seldom]) + "\n")
