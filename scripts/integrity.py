@@ -178,7 +178,8 @@ def flips(mmx: Mmx, count: int, chance: random.Random) -> Iterator[Flip]:
     if mmx.run(*words()) != 0:
         raise SystemExit(mmx.said())
     whole = mmx.path()
-    if mmx.run(*words("fusion=gmu", "transfer=parameter", "transfer.fusion=false")) != 0:
+    other = words("fusion=gmu", "transfer=parameter", "transfer.fusion=false")
+    if mmx.run(*other) != 0:
         raise SystemExit(mmx.said())
     run = mmx.path()
     stopped = interrupted(mmx, words("cache=off", epochs=12))
@@ -188,10 +189,10 @@ def flips(mmx: Mmx, count: int, chance: random.Random) -> Iterator[Flip]:
     cached = with_content(mmx.folder / "cache")
     places = [*finished, *unfinished, *cached]
     places += [chance.choice(places) for _ in range(count - len(places))]
-    cache_numbers = numbers(whole)
+    takers = [(words(), numbers(whole)), (other, numbers(run))]
     for path in places:
         if path.is_relative_to(mmx.folder / "cache"):
-            yield flip_of_cache(mmx, path, chance, cache_numbers)
+            yield flip_of_cache(mmx, path, chance, takers)
         elif path.is_relative_to(stopped):
             yield flip_of_stopped(mmx, stopped, path, chance)
         else:
@@ -224,13 +225,16 @@ def flip_of_stopped(mmx: Mmx, stopped: Path, path: Path, chance: random.Random) 
     return Flip(f"(stopped) {name}", bit, "resume", noticed, line)
 
 
-def flip_of_cache(mmx: Mmx, path: Path, chance: random.Random, expected: dict[str, Any]) -> Flip:
-    """Flip a bit in the cache, and run what would take it."""
+def flip_of_cache(
+    mmx: Mmx, path: Path, chance: random.Random, takers: Sequence[tuple[list[str], dict[str, Any]]]
+) -> Flip:
+    """Flip a bit in the cache, and run what would take it: each control is of one fusion."""
     bit = flip(path, chance)
     verified = mmx.run("cache", "verify", "--dir", str(mmx.folder / "cache"))
-    code = mmx.run(*words())
-    said = mmx.said()
-    same = code == 0 and numbers(mmx.path()) == expected
+    same, said = True, ""
+    for line, expected in takers:
+        same = mmx.run(*line) == 0 and numbers(mmx.path()) == expected and same
+        said += mmx.said()
     line = next((each for each in said.splitlines() if "made again" in each), first_line(said))
     noticed = verified == 1 and "damaged and made again" in said and same
     return Flip(f"cache/…/{path.name}", bit, "train", noticed, line)
