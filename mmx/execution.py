@@ -20,7 +20,8 @@ from mmx.errors import Interrupted, MmxError
 from mmx.experiment import Experiment
 from mmx.experiment.fingerprint import places_of
 from mmx.experiment.identify import recorded_identity
-from mmx.runs import ending, index, recorded, report
+from mmx.reports import report
+from mmx.runs import ending, index, recorded
 from mmx.runs.directory import RunDirectory
 from mmx.runs.manifest import code_patch, environment, surroundings
 from mmx.runs.metrics_log import MetricsLog

@@ -26,7 +26,7 @@ from scipy import stats
 from mmx.evaluation.mcnemar import Discordant
 from mmx.evaluation.paired import Differences, half_width, simultaneous, within
 from mmx.evaluation.pooling import seed_errors
-from mmx.evaluation.scores import Scores
+from mmx.evaluation.sample_metric import Scores
 
 Array = npt.NDArray[np.float64]
 Draw = Callable[[np.random.Generator, int, int], Array]

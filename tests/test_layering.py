@@ -16,7 +16,7 @@ LAYERS = (  # top to bottom; parts of one layer do not import each other
     ("verbs",),
     ("execution",),
     ("stages",),
-    ("experiment",),
+    ("experiment", "reports"),
     ("runs",),
     ("evaluation",),
     ("training",),
@@ -36,7 +36,7 @@ LAYERS = (  # top to bottom; parts of one layer do not import each other
     ("modalities",),
     ("config",),
     ("untrusted", "terminal"),
-    ("paper", "variants", "errors", "streams", "quoting", "csv_text", ""),
+    ("meta_model", "variants", "errors", "streams", "quoting", "csv_text", ""),
     ("printable",),
 )
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
@@ -107,7 +107,7 @@ def test_every_part_has_its_layer():
         ("fusion/concat.py", "from mmx.encoders import Encoder", "sideways"),
         ("tasks/base.py", "from mmx.training.data import Data", "upward"),
         ("modalities/base.py", "def f():\n    import mmx.tasks", "upward"),
-        ("runs/view.py", "from mmx import stages", "upward"),
+        ("reports/view.py", "from mmx import stages", "upward"),
         ("verbs/train.py", "from mmx.cli import main", "upward"),
         ("stages/run.py", "from mmx.config import compose", "config stops"),
         ("verbs/train.py", "import hydra.core", "belong to mmx.config"),

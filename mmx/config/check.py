@@ -14,8 +14,8 @@ from hydra.core.override_parser.types import Override
 from mmx.config.compose import COMPOSE_ERRORS, Composed, compose
 from mmx.config.hydra_node import is_hydra_key
 from mmx.config.locate import TASK_GROUP, default_option, groups, options, text_of
-from mmx.config.other_names import other_name
 from mmx.config.signature import MISSING, show
+from mmx.config.synonyms import other_name
 from mmx.errors import ConfigError, Problem, closest
 
 TYPICAL = {"transfer": "parameter", "regularizer": "delta"}

@@ -11,7 +11,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from mmx.evaluation.scores import Scores
+from mmx.evaluation.sample_metric import Scores
 
 
 @dataclass(frozen=True)

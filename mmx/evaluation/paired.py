@@ -18,7 +18,7 @@ from mmx.evaluation.mcnemar import Discordant
 from mmx.evaluation.permutation import swap_test
 from mmx.evaluation.pooling import SeedError, seed_errors
 from mmx.evaluation.power import Deciding, deciding
-from mmx.evaluation.scores import Floats, Pair
+from mmx.evaluation.sample_metric import Floats, Pair
 
 RESAMPLES = 4000
 FEWEST = 10

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mmx.evaluation.mcnemar import Discordant
-from mmx.evaluation.scores import Floats, Integers, Pair
+from mmx.evaluation.sample_metric import Floats, Integers, Pair
 
 SWAPS = 9_999
 """Random swaps where all would be too many."""

@@ -35,7 +35,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmx.evaluation.scores import Floats
+from mmx.evaluation.sample_metric import Floats
 
 ALIKE: Floats = np.array([0.25, 0.5, 1, 2, 4, 8, 16, 32, 1e6])
 """Values of d_0 that are weighed; the last is that of equal spreads."""

@@ -18,10 +18,10 @@ from mmx.config.chosen import target_of
 from mmx.config.signature import parameters
 from mmx.encoders import Encoder
 from mmx.errors import Problem
-from mmx.experiment.controls import names_of, with_controls
+from mmx.experiment.control_choice import names_of, with_controls
 from mmx.experiment.fingerprint import fingerprint
 from mmx.experiment.fitting import Built, misfits
-from mmx.experiment.heads import head_misfits
+from mmx.experiment.head_misfits import head_misfits
 from mmx.experiment.opener import refuse_unusable_paths, special_files
 from mmx.experiment.parts import (
     Role,

@@ -18,9 +18,9 @@ from mmx.experiment.settings import Modalities, Settings
 from mmx.fusion import Fusion
 from mmx.fusion.match import matched
 from mmx.mapping import Mapping
+from mmx.meta_model import on_paper
 from mmx.modalities import Modality, Spec
 from mmx.model import MultimodalModel, Parts
-from mmx.paper import on_paper
 from mmx.tasks import Task
 from mmx.transfer import Transfer
 from mmx.transfer.regularizers import Regularizer

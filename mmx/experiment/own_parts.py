@@ -13,9 +13,9 @@ from mmx.contract.dry_run import broken_by_encoder, broken_by_fusion, class_of, 
 from mmx.encoders import Encoder
 from mmx.errors import Problem
 from mmx.fusion import Fusion
+from mmx.meta_model import on_paper
 from mmx.modalities import Spec
 from mmx.model import MultimodalModel, NoFusion, Parts, fusion_widths
-from mmx.paper import on_paper
 
 
 def encoder_problems(make: Callable[..., Encoder], spec: Spec, path: str) -> Iterator[Problem]:

@@ -9,7 +9,7 @@ from typing import cast
 from mmx.config.signature import parameters
 from mmx.errors import Problem, closest
 from mmx.experiment.fitting import Built
-from mmx.paper import on_paper
+from mmx.meta_model import on_paper
 from mmx.tasks import Task
 from mmx.transfer import Transfer
 from mmx.transfer.auto import Auto

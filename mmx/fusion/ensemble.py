@@ -9,8 +9,8 @@ from pydantic import Field
 from torch import Tensor
 
 from mmx.fusion.base import Widths, presence
-from mmx.fusion.heads import UnimodalHeads, kinds_of_a_mean, labelled, make_head
 from mmx.fusion.mixing import Combine, log_shares, mix, select
+from mmx.fusion.modality_heads import UnimodalHeads, kinds_of_a_mean, labelled, make_head
 from mmx.modalities import Encoded, Features
 
 

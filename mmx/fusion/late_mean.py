@@ -8,8 +8,8 @@ from pydantic import Field
 from torch import Tensor
 
 from mmx.fusion.base import Widths
-from mmx.fusion.heads import UnimodalHeads, kinds_of_a_mean
 from mmx.fusion.mixing import Combine, mix
+from mmx.fusion.modality_heads import UnimodalHeads, kinds_of_a_mean
 from mmx.fusion.weights import ModalityWeights
 from mmx.modalities import Features
 

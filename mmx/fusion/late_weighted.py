@@ -9,8 +9,8 @@ from pydantic import Field
 from torch import Tensor
 
 from mmx.fusion.base import Widths
-from mmx.fusion.heads import UnimodalHeads, kinds_of_a_mean
 from mmx.fusion.mixing import Combine, fit_log_weights, listed, mix
+from mmx.fusion.modality_heads import UnimodalHeads, kinds_of_a_mean
 from mmx.fusion.weights import ModalityWeights, Weights
 from mmx.modalities import Encoded, Features
 

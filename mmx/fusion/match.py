@@ -8,7 +8,7 @@ from typing import cast
 from torch import nn
 
 from mmx.fusion.base import Fusion, Widths
-from mmx.paper import on_paper
+from mmx.meta_model import on_paper
 from mmx.variants import variant
 
 TOLERANCE = 0.05

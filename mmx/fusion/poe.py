@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from mmx.fusion.base import Widths
-from mmx.fusion.heads import UnimodalHeads
+from mmx.fusion.modality_heads import UnimodalHeads
 from mmx.modalities import Features
 
 

@@ -10,8 +10,8 @@ from pydantic import Field
 from torch import Tensor
 
 from mmx.modalities import Encoded, StepRows
+from mmx.objectives.auxiliary_heads import rows_with, unimodal_heads, unimodal_losses
 from mmx.objectives.base import Criterion, ModelOutput, Objective, full, present_features
-from mmx.objectives.heads import rows_with, unimodal_heads, unimodal_losses
 
 LEAST_OVERFITTING = 0.01
 """In nats: a smaller change of the gap is taken for noise."""

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from mmx.modalities import StepRows
+from mmx.objectives.auxiliary_heads import rows_with, unimodal_heads, unimodal_losses
 from mmx.objectives.base import (
     Criterion,
     FeatureLoss,
@@ -14,7 +15,6 @@ from mmx.objectives.base import (
     masked_mean,
     present_features,
 )
-from mmx.objectives.heads import rows_with, unimodal_heads, unimodal_losses
 
 
 class Unimodal(Objective):

@@ -4,9 +4,9 @@ Each is a function from explicit inputs to a result. A stage that has ended is k
 the run directory and not trained again when the run is resumed.
 """
 
-from mmx.stages.context import Context, Opened, Specs, Trained
-from mmx.stages.open import open_task, with_features
-from mmx.stages.reopen import Loaded, load_trained, open_trained
+from mmx.stages.core.context import Context, Opened, Specs, Trained
+from mmx.stages.core.data import open_task, with_features
+from mmx.stages.core.reload import Loaded, load_trained, open_trained
 from mmx.stages.run import run
 
 __all__ = [

@@ -9,14 +9,14 @@ from typing import Any
 from mmx.experiment import Experiment
 from mmx.experiment.weights import weight_digests
 from mmx.runs.directory import RunDirectory
-from mmx.runs.search import tell
-from mmx.stages.begin import context_of, offered, rehearse
-from mmx.stages.context import Context, Specs
-from mmx.stages.controls import Controls
-from mmx.stages.evaluate import evaluate
-from mmx.stages.open import load, open_task, say_other_scales
-from mmx.stages.search import by_construction, settled
-from mmx.stages.train import Stage, train
+from mmx.runs.search_record import tell
+from mmx.stages.core.context import Context, Specs
+from mmx.stages.core.data import load, open_task, say_other_scales
+from mmx.stages.pipeline.controls import Controls
+from mmx.stages.pipeline.evaluate import evaluate
+from mmx.stages.pipeline.train import Stage, train
+from mmx.stages.selection.prepare import context_of, offered, rehearse
+from mmx.stages.selection.search import by_construction, settled
 from mmx.tasks import TaskData
 from mmx.training.events import Listener, StopRequest
 from mmx.transfer.scratch import Scratch

@@ -15,9 +15,9 @@ from mmx.transfer.base import Report, Source, Start, Transfer
 from mmx.transfer.copying import Copied, copy_fitting
 from mmx.transfer.depths import Depths, depth_problem, depths_of, in_words, lowest, topmost
 from mmx.transfer.freezing import PATTERNS, by_pattern, thaw_epochs, whole_encoders
-from mmx.transfer.line import LINEAR_HEAD, on_line
 from mmx.transfer.norms import affine, resting, statistics
 from mmx.transfer.rates import rates
+from mmx.transfer.wise_ft import LINEAR_HEAD, on_line
 
 Rate = Annotated[float, Field(gt=0, le=1000)]
 Count = Annotated[int, Field(ge=0, le=1_000_000)]

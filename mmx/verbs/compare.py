@@ -18,10 +18,10 @@ from typing import Any
 
 from mmx.errors import DataError, RunError, UsageError
 from mmx.printable import one_line
-from mmx.runs.compare import Comparison, changes, compare
+from mmx.reports.compare import Comparison, changes, compare
+from mmx.reports.pairing import Side, paired_texts
+from mmx.reports.sweep_groups import is_sweep, of_common_seeds, read_groups
 from mmx.runs.directory import RunDirectory
-from mmx.runs.pairing import Side, paired_texts
-from mmx.runs.sweep_groups import is_sweep, of_common_seeds, read_groups
 from mmx.terminal import Console
 from mmx.verbs.arguments import Parser
 

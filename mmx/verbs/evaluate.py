@@ -28,8 +28,8 @@ from mmx.experiment.opener import is_openers
 from mmx.objectives import Criterion
 from mmx.runs.directory import RunDirectory
 from mmx.stages import load_trained, open_trained
-from mmx.stages.build import attach_criterion
-from mmx.stages.reopen import read_intact
+from mmx.stages.core.model import attach_criterion
+from mmx.stages.core.reload import read_intact
 from mmx.terminal import Console
 from mmx.training import checkpoint
 from mmx.training.precision import Precision, choose_device

@@ -15,7 +15,7 @@ from mmx.evaluation.metrics import PRIMARY
 from mmx.evaluation.robustness import Curve, corruptions_of, noise_curves
 from mmx.evaluation.subsets import Measure, SubsetAnswers, predict_subsets
 from mmx.model import MultimodalModel
-from mmx.runs import suites
+from mmx.reports import suites
 from mmx.runs.directory import RunDirectory
 from mmx.tasks import Target
 from mmx.terminal import Console

@@ -33,7 +33,7 @@ from mmx.printable import printable, shorten
 from mmx.runs.atomic import make_folder, write_text
 from mmx.runs.directory import RunDirectory
 from mmx.stages import Loaded, load_trained, open_trained
-from mmx.stages.readable import empty_rows, lost_files, unreadable_rows
+from mmx.stages.core.readable_rows import empty_rows, lost_files, unreadable_rows
 from mmx.tasks import Task, TaskData
 from mmx.tasks.table import Table
 from mmx.training.data import Rows

@@ -39,13 +39,13 @@ from typing import Any
 from mmx.config.signature import parameters
 from mmx.errors import ConfigError, Interrupted, MmxError, Problem, UsageError
 from mmx.experiment.fingerprint import essence
-from mmx.runs import ranking
+from mmx.reports import ranking
+from mmx.reports.ranking import Candidate, Ranking
+from mmx.reports.view import view
 from mmx.runs.directory import RunDirectory
-from mmx.runs.ranking import Candidate, Ranking
 from mmx.runs.variation import command, labels
-from mmx.runs.view import view
-from mmx.stages.begin import context_of
-from mmx.stages.rank import rank
+from mmx.stages.selection.prepare import context_of
+from mmx.stages.selection.rank import rank
 from mmx.terminal import Console
 from mmx.training.events import StopRequest, stop_on_signals
 from mmx.transfer.auto import Auto

@@ -28,10 +28,10 @@ from mmx.experiment import assemble
 from mmx.experiment.fingerprint import HOW_NOT_WHAT, WHERE_NOT_WHAT
 from mmx.experiment.opener import IN_NODES, is_openers
 from mmx.printable import shorten
-from mmx.runs.compare import differing
+from mmx.reports.compare import differing
+from mmx.reports.view import view
 from mmx.runs.directory import RunDirectory, read_config
 from mmx.runs.identity import names_of
-from mmx.runs.view import view
 from mmx.terminal import Console
 from mmx.verbs.arguments import Parser, allowed_packages
 from mmx.verbs.compare import say

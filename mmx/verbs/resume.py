@@ -13,11 +13,11 @@ from typing import Any
 from mmx import execution
 from mmx.errors import ConfigError, RunError
 from mmx.experiment import assemble
-from mmx.runs import answer
+from mmx.reports import answer
+from mmx.reports.view import view
 from mmx.runs.directory import RunDirectory
 from mmx.runs.identity import names_of
 from mmx.runs.manifest import code_digest, surroundings
-from mmx.runs.view import view
 from mmx.terminal import Console
 from mmx.training.precision import choose_device
 from mmx.verbs.arguments import Parser, allowed_packages

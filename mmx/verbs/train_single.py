@@ -9,10 +9,10 @@ from mmx import execution
 from mmx.config.compose import Composed
 from mmx.experiment import Experiment, assemble
 from mmx.experiment.fingerprint import WHERE_NOT_WHAT
-from mmx.runs import answer
+from mmx.reports import answer
+from mmx.reports.view import view
 from mmx.runs.directory import RunDirectory
 from mmx.runs.identity import names_of
-from mmx.runs.view import view
 from mmx.terminal import Console
 from mmx.verbs.preflight import Job
 

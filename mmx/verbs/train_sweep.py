@@ -16,9 +16,10 @@ from mmx.errors import MmxError
 from mmx.experiment import Experiment, assemble
 from mmx.experiment.fingerprint import fingerprint, places_of
 from mmx.experiment.identify import forget_data, identify, read_fingerprints
-from mmx.runs import gains_page, sweep
+from mmx.reports import gains_page
+from mmx.reports.gains import gains
+from mmx.runs import sweep
 from mmx.runs.directory import RunDirectory
-from mmx.runs.gains import gains
 from mmx.runs.standing import Standing, Wanted
 from mmx.runs.sweep import Planned, Sweep
 from mmx.runs.variation import command, labels

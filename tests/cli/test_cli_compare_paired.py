@@ -12,10 +12,10 @@ import pytest
 from mmx.cli import main
 from mmx.evaluation.mcnemar import Discordant
 from mmx.evaluation.paired import over_seeds, simultaneous
-from mmx.evaluation.scores import Scores
-from mmx.runs import scores
+from mmx.evaluation.sample_metric import Scores
+from mmx.reports.pairing import Side, paired_texts
+from mmx.runs import sample_scores
 from mmx.runs.directory import RunDirectory
-from mmx.runs.pairing import Side, paired_texts
 
 ROWS = 60
 SAME = {"tabular": "a" * 32, "labels": "b" * 32}
@@ -46,7 +46,7 @@ def made(
         "target": {"metrics": {"test": test, "val": test}, "task": "t"},
     }
     directory.write_json("summary.json", summary)
-    scores.write(directory, found, {}, SAME if contents is None else contents)
+    sample_scores.write(directory, found, {}, SAME if contents is None else contents)
     return directory.path
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from mmx.cli import main
 from mmx.evaluation.importance import Importance
-from mmx.runs import plots, suites
+from mmx.reports import plots, suites
 from mmx.runs.directory import RunDirectory
 
 Run = Callable[..., RunDirectory]

@@ -12,7 +12,7 @@ from scipy import optimize, stats
 from mmx.evaluation.mcnemar import Discordant
 from mmx.evaluation.paired import over_samples, simultaneous
 from mmx.evaluation.permutation import swap_test
-from mmx.evaluation.scores import Pair, Scores
+from mmx.evaluation.sample_metric import Pair, Scores
 
 Array = npt.NDArray[np.float64]
 

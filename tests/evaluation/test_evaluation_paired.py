@@ -22,7 +22,7 @@ from mmx.evaluation.paired import (
     within,
 )
 from mmx.evaluation.pooling import seed_errors
-from mmx.evaluation.scores import Scores
+from mmx.evaluation.sample_metric import Scores
 
 Array = npt.NDArray[np.float64]
 

@@ -213,7 +213,8 @@ class TestCodeVersion:
         assert self.version() != before
 
     @pytest.mark.parametrize(
-        "name", ["cli.py", "__main__.py", "verbs/list.py", "runs/report.py", "runs/cache/lock.py"]
+        "name",
+        ["cli.py", "__main__.py", "verbs/list.py", "reports/report.py", "runs/cache/lock.py"],
     )
     def test_stays_where_only_what_is_shown_changes(self, package: Path, name: str) -> None:
         before = self.version()
@@ -259,7 +260,7 @@ class TestCodeVersion:
     def test_the_parts_left_out_are_there(self) -> None:
         assert all((keys.PACKAGE / name).exists() for name in keys.NO_NUMBERS)
         assert {"contract", "terminal.py", "printable.py"} <= set(keys.NO_NUMBERS)
-        assert not {"paper.py", "fusion", "tasks", "training"} & set(keys.NO_NUMBERS)
+        assert not {"meta_model.py", "fusion", "tasks", "training"} & set(keys.NO_NUMBERS)
         assert "torch" in keys.LIBRARIES
 
     def test_takes_no_time(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mmx.evaluation.gain import Gain
-from mmx.runs.gains import GroupGain, less_data
+from mmx.reports.gains import GroupGain, less_data
 
 
 def point(fraction: str, target: float, control: float, **group: str) -> GroupGain:

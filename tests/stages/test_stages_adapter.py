@@ -20,7 +20,7 @@ from mmx.errors import ConfigError
 from mmx.evaluation.predict import predict
 from mmx.experiment import Experiment, assemble
 from mmx.runs.directory import RunDirectory
-from mmx.stages.reopen import load_trained, open_trained
+from mmx.stages.core.reload import load_trained, open_trained
 from mmx.training import checkpoint
 from mmx.training.events import Event
 from mmx.training.precision import Precision

@@ -24,10 +24,10 @@ from mmx.experiment import Experiment
 from mmx.experiment.weights import weight_digests
 from mmx.runs.cache import Cache
 from mmx.runs.directory import RunDirectory
-from mmx.stages import artifacts
-from mmx.stages.begin import begin, context_of
-from mmx.stages.build import make_model
-from mmx.stages.context import Context, Opened
+from mmx.stages.core import cached as artifact_cache
+from mmx.stages.core.context import Context, Opened
+from mmx.stages.core.model import make_model
+from mmx.stages.selection.prepare import begin, context_of
 from mmx.training import checkpoint
 from mmx.training.events import Event, StopRequest
 from mmx.transfer.regularizers import delta
@@ -366,17 +366,17 @@ def test_a_sweep_over_fusions_fits_one_mapping(
     cache: Cache, mapped: Callable[..., list[str]], once, monkeypatch, mapping: str
 ) -> None:
     given = [mapped(f"mapping={mapping}", f"fusion={fusion}") for fusion in PAIR]
-    cached = [once(each) for each in given]
+    runs = [once(each) for each in given]
     assert kinds(cache) == {"mapping": 1}
-    said = [(run.path / "run.log").read_text() for run in cached]
+    said = [(run.path / "run.log").read_text() for run in runs]
     assert ["mapping of two: taken from the cache" in text for text in said] == [False, True]
     monkeypatch.setenv("MMX_CACHE_DIR", "off")
-    taken, anew = cached[1], once(given[1])
+    taken, anew = runs[1], once(given[1])
     assert numbers(taken) == numbers(anew)
     assert notes_of(taken) == notes_of(anew)
     assert any(note.startswith("correlations of the training") for note in notes_of(anew))
     one, two = (checkpoint.read(each.stage_file("target"))[0] for each in (taken, anew))
-    assert artifacts.digest_of(one) == artifacts.digest_of(two)
+    assert artifact_cache.digest_of(one) == artifact_cache.digest_of(two)
 
 
 def notes_of(run: RunDirectory) -> list[str]:
@@ -432,7 +432,7 @@ def test_each_thing_that_a_mapping_is_fitted_to_counts(
     model = make_model(experiment, "target", target.specs, target.task.target, Scratch())
 
     def inputs(context: Context = context, opened: Opened = target, **more: Any) -> dict[str, Any]:
-        return artifacts.mapping_inputs(context, "target", opened, model, more.get("held", ()))
+        return artifact_cache.mapping_inputs(context, "target", opened, model, more.get("held", ()))
 
     before = inputs()
 
@@ -467,7 +467,7 @@ def test_a_weight_file_counts_by_its_content_wherever_it_lies(
         (tmp_path / "w.pth").write_bytes(content)
         found.append(weights({"weights": "~/w.pth"}))
         assert found[-1] == weights({"weights": str(tmp_path / "w.pth"), "pretrained": True})
-    here, there, none = (artifacts._placeless({"weights": each}) for each in ("a", "b", None))
+    here, there, none = (artifact_cache._placeless({"weights": each}) for each in ("a", "b", None))
     assert here == there != none
     assert found[0] != found[1]
     assert weights({"weights": None}) == {}
@@ -509,7 +509,8 @@ def test_features_without_the_test_rows_are_not_those_of_a_run(
     splits = {**task.splits, "test": np.array([0])}
     whole = replace(begun.target, task=replace(task, splits=splits))
     few, all_ = (
-        artifacts.features_inputs(context, each, model, "image") for each in (begun.target, whole)
+        artifact_cache.features_inputs(context, each, model, "image")
+        for each in (begun.target, whole)
     )
     assert {name for name in few if few[name] != all_[name]} == {"rows"}
 

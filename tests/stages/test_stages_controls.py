@@ -19,7 +19,7 @@ from mmx import execution
 from mmx.errors import TransferError
 from mmx.evaluation.metrics import score
 from mmx.evaluation.paired import over_samples, simultaneous
-from mmx.runs import scores
+from mmx.runs import sample_scores
 from mmx.runs.directory import RunDirectory
 from mmx.training import checkpoint
 from mmx.training.events import Event
@@ -89,7 +89,7 @@ def test_models_that_learned_nothing_are_no_answer(
     train: Train, line: Callable[..., list[str]], tables: Tables
 ) -> None:
     """With labels that no input tells apart, one answer for all rows is the best there is."""
-    from mmx.runs.answer import answer
+    from mmx.reports.answer import answer
 
     rows = read(tables["two"])
     random = np.random.default_rng(5)
@@ -132,7 +132,7 @@ def test_stages_do_not_collide(whole: RunDirectory) -> None:
 
 
 def test_intervals_are_those_of_the_kept_scores(whole: RunDirectory) -> None:
-    kept = scores.read(whole)
+    kept = sample_scores.read(whole)
     assert kept is not None
     ours, controls = kept
     found = whole.summary()
@@ -404,7 +404,9 @@ def test_a_run_that_is_interrupted_in_every_control_ends_as_if_it_had_not_been(
     for stage in STAGES:
         assert_same(tensors(directory, stage), tensors(whole, stage))
         assert not directory.state_file(stage).exists()
-    assert (directory.path / scores.FILE).read_bytes() == (whole.path / scores.FILE).read_bytes()
+    assert (directory.path / sample_scores.FILE).read_bytes() == (
+        whole.path / sample_scores.FILE
+    ).read_bytes()
     one, other = (
         [{k: v for k, v in entry.items() if k != "seconds"} for entry in run.metrics()]
         for run in (directory, whole)
@@ -472,7 +474,7 @@ def test_faster_is_the_same_where_the_control_comes_from_the_cache(
 
 
 def test_the_answer_and_the_page_name_them_all(whole: RunDirectory) -> None:
-    from mmx.runs.answer import answer
+    from mmx.reports.answer import answer
 
     summary = whole.summary()
     modality = summary["control"]["unimodal"]["modality"]

@@ -25,8 +25,8 @@ from mmx.runs.directory import RunDirectory
 from mmx.sharing import Sharing
 from mmx.sharing.tasks import Tasks
 from mmx.sharing.tasks_modalities import TasksModalities
-from mmx.stages.joint import last_shared, share, twin
-from mmx.stages.reopen import load_trained
+from mmx.stages.core.reload import load_trained
+from mmx.stages.phases.joint import last_shared, share, twin
 from mmx.training import checkpoint
 from mmx.training.events import Event, StopRequest
 

@@ -18,9 +18,9 @@ from mmx.errors import DataError, TransferError
 from mmx.evaluation.short_probe import short_probe
 from mmx.experiment import Experiment, assemble
 from mmx.runs.directory import RunDirectory
-from mmx.stages.begin import begin, context_of, for_selection
-from mmx.stages.look import SCORES, spread
-from mmx.stages.rank import Ranked, rank
+from mmx.stages.selection.prepare import begin, context_of, for_selection
+from mmx.stages.selection.rank import Ranked, rank
+from mmx.stages.selection.scores import SCORES, spread
 from mmx.tasks import Target
 from mmx.training import checkpoint
 from mmx.training.events import Event, StopRequest

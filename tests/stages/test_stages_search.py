@@ -24,10 +24,10 @@ from mmx.experiment import Experiment, assemble
 from mmx.experiment.fingerprint import essence
 from mmx.runs import sweep
 from mmx.runs.directory import RunDirectory
-from mmx.runs.search import fate_of
+from mmx.runs.search_record import fate_of
 from mmx.runs.sweep import Planned
-from mmx.stages import begin, search, search_order, trials
-from mmx.stages.begin import context_of
+from mmx.stages.selection import order, prepare, search, trials
+from mmx.stages.selection.prepare import context_of
 from mmx.training import checkpoint
 from mmx.training.events import Event, StopRequest
 from mmx.transfer.feature import Feature
@@ -242,14 +242,15 @@ def test_features_and_source_are_computed_once(
     computed: list[str] = []
     real = search.train_source.__globals__["train"]
     monkeypatch.setattr(
-        "mmx.stages.artifacts.with_features",
+        "mmx.stages.core.cached.with_features",
         lambda data, *rest: computed.append(",".join(data.splits)) or with_features(data, *rest),
     )
-    from mmx.stages.open import with_features
+    from mmx.stages.core.data import with_features
 
     sources: list[str] = []
     monkeypatch.setattr(
-        "mmx.stages.begin.train", lambda *given: sources.append("source") or real(*given)
+        "mmx.stages.selection.prepare.train",
+        lambda *given: sources.append("source") or real(*given),
     )
     run = once(line("transfer.modes=[scratch,feature]", "transfer.heads=[linear,logistic,knn]"))
     log = (run.path / "run.log").read_text()
@@ -592,7 +593,7 @@ def test_what_cannot_start_is_left_out_with_the_reason(
     known: list[bool] = []
     real = search.train_source
     monkeypatch.setattr(
-        search, "rehearse", lambda *given: known.append(True) or begin.rehearse(*given)
+        search, "rehearse", lambda *given: known.append(True) or prepare.rehearse(*given)
     )
     monkeypatch.setattr(search, "train_source", lambda *given: known.append(False) or real(*given))
     data = searched("transfer.depths=[0,4]", "transfer.budget_steps=24")
@@ -753,7 +754,7 @@ def test_the_level_of_a_depth(depths: int, levels: int, expected: list[int | Non
     model.encoders = torch.nn.ModuleDict({"a": Encoder(depths)})
     features.levels = (torch.zeros(1, 1),) * levels
     encoded: Any = type("Encoded", (), {"features": {"a": features}})
-    found = [search_order.level_at(model, encoded, "a", depth) for depth in range(depths + 1)]  # type: ignore[arg-type]
+    found = [order.level_at(model, encoded, "a", depth) for depth in range(depths + 1)]  # type: ignore[arg-type]
     assert found == expected
 
 
@@ -770,6 +771,6 @@ def test_scores_order_within_a_variation(monkeypatch: pytest.MonkeyPatch) -> Non
         "source": {"logme": 0.2, "knn": 0.3},
         "source, depth 2": {"logme": 0.3, "knn": 0.4, "nce": -1.0},
     }
-    monkeypatch.setattr(search_order, "_scores", lambda *given: found)
-    order, _ = search_order.ordered(None, None, every)  # type: ignore[arg-type]
-    assert order == [NAMES[0], NAMES[4], NAMES[1], NAMES[3], NAMES[6], NAMES[2], NAMES[5]]
+    monkeypatch.setattr(order, "_scores", lambda *given: found)
+    found_order, _ = order.ordered(None, None, every)  # type: ignore[arg-type]
+    assert found_order == [NAMES[0], NAMES[4], NAMES[1], NAMES[3], NAMES[6], NAMES[2], NAMES[5]]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mmx.errors import Interrupted
-from mmx.stages.joint import last_shared, share
+from mmx.stages.phases.joint import last_shared, share
 from mmx.training.data import batches_of
 from mmx.training.loss import BatchLoss, Companion
 from mmx.training.optimizer import AdamW, Optimizer, Sgd, parameter_groups, warmup_cosine

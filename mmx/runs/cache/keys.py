@@ -18,6 +18,7 @@ NO_NUMBERS = (
     "csv_text.py",
     "printable.py",
     "quoting.py",
+    "reports",
     "runs",
     "streams.py",
     "terminal.py",

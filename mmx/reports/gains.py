@@ -1,0 +1,408 @@
+"""The gains of a sweep: for each of its groups the mean over seeds, and how sure that is.
+
+A group is all runs that differ in nothing but their seed.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmx.evaluation.chance import Chance
+from mmx.evaluation.faster import Faster
+from mmx.evaluation.gain import Gain
+from mmx.evaluation.paired import Differences, Sure, simultaneous
+from mmx.evaluation.power import Deciding
+from mmx.evaluation.sample_metric import Pair
+from mmx.reports.run_gain import RunGain
+from mmx.runs.directory import RunDirectory
+
+FRACTION = "target.fraction"
+"""The key by which a sweep varies how many labels there are."""
+
+
+@dataclass(frozen=True)
+class GroupFaster:
+    """How long the targets of a group train until they are as good as their controls ever were.
+
+    Attributes:
+        reached: How many of them get there.
+        target_steps, target_s: Medians over all of them, where never is longer than any number;
+            None where the median is never.
+        control_steps, control_s: Medians of the controls.
+    """
+
+    reached: int
+    target_steps: float | None
+    target_s: float | None
+    control_steps: float
+    control_s: float
+
+    @classmethod
+    def of(cls, found: Sequence[Faster]) -> GroupFaster:
+        """Return what several runs have in common."""
+        return cls(
+            reached=sum(each.target_steps is not None for each in found),
+            target_steps=_median([each.target_steps for each in found]),
+            target_s=_median([each.target_s for each in found]),
+            control_steps=statistics.median(each.control_steps for each in found),
+            control_s=statistics.median(each.control_s for each in found),
+        )
+
+
+def _median(values: Sequence[float | None]) -> float | None:
+    """Return a median of which None is the largest value."""
+    # Only over those that got there, a target that seldom does would look the fastest.
+    found = statistics.median(math.inf if value is None else value for value in values)
+    return None if math.isinf(found) else found
+
+
+@dataclass(frozen=True)
+class GroupGain:
+    """What one group gains over one control.
+
+    Attributes:
+        group: Varied key to value, the seed left out.
+        seeds: Those of its runs.
+        target: Mean test metric of the target.
+        control: Mean test metric of the control.
+        gain: Their difference, its interval simultaneous with those of the other groups.
+        higher: In how many seeds the target was higher.
+        deciding: About how many seeds would decide; None where they do, and of one seed.
+        faster: How soon the target is as good as the control; None where that was not observed,
+            and where the control is no better than chance.
+        pairs: Seed to scores of target and control, where they are kept.
+    """
+
+    group: dict[str, str]
+    seeds: tuple[int, ...]
+    target: float
+    control: float
+    gain: Gain
+    higher: int = 0
+    deciding: Deciding | None = None
+    faster: GroupFaster | None = None
+    pairs: Mapping[int, Pair] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def label(self) -> str:
+        """The group as one would type it."""
+        return " ".join(f"{key}={value}" for key, value in self.group.items())
+
+    def numbers(self) -> dict[str, Any]:
+        """Return what was found, as one line of a table."""
+        low, high = self.gain.interval or (None, None)
+        soon = self.faster
+        return {
+            "over": self.gain.control,
+            "metric": self.gain.metric,
+            "seeds": len(self.seeds),
+            "target_mean": self.target,
+            "control_mean": self.control,
+            "gain": self.gain.value,
+            "low": low,
+            "high": high,
+            "higher_seeds": self.higher,
+            "deciding_seeds": None if self.deciding is None else self.deciding.seeds,
+            "deciding": None if self.deciding is None else str(self.deciding),
+            "verdict": self.gain.verdict,
+            "negative_transfer": self.gain.negative,
+            "faster_reached": None if soon is None else soon.reached,
+            "faster_target_steps": None if soon is None else soon.target_steps,
+            "faster_control_steps": None if soon is None else soon.control_steps,
+            "faster_target_s": None if soon is None else soon.target_s,
+            "faster_control_s": None if soon is None else soon.control_s,
+        }
+
+
+@dataclass(frozen=True)
+class Gains:
+    """The gains of a sweep.
+
+    Attributes:
+        found: One for each group and control, in the order of the groups.
+        comparisons: How many intervals share the error of 5 %.
+    """
+
+    found: tuple[GroupGain, ...]
+    comparisons: int
+
+    @property
+    def level(self) -> float:
+        """Level of each interval, so that all hold together in 95 % of cases."""
+        return simultaneous(self.comparisons)
+
+    @cached_property
+    def less_data(self) -> list[LessData]:
+        """What the gains say of label fractions, if those were varied."""
+        return less_data(self.found)
+
+    def data(self) -> dict[str, Any]:
+        """Return everything as plain data."""
+        return {
+            "level": self.level,
+            "comparisons": self.comparisons,
+            "correction": "bonferroni",
+            "gains": [{"group": each.group, **each.numbers()} for each in self.found],
+            "less_data": [
+                {
+                    "group": each.group,
+                    "over": each.control,
+                    "reached": each.reached,
+                    "interval": each.interval(each.reached),
+                    "level": each.level,
+                    "certain": each.certain,
+                    "text": each.text,
+                }
+                for each in self.less_data
+            ],
+        }
+
+
+def gains(groups: Mapping[tuple[tuple[str, str], ...], Sequence[Path]]) -> Gains:
+    """Return the gains of groups of finished runs.
+
+    Args:
+        groups: Varied keys with their values to the directories of the runs.
+    """
+    members = {
+        group: [RunGain.read(RunDirectory(path)) for path in paths]
+        for group, paths in groups.items()
+    }
+    compared = [
+        (dict(group), control, [run for run in runs if control in run.controls])
+        for group, runs in members.items()
+        for control in dict.fromkeys(name for run in runs for name in run.controls)
+    ]
+    level = simultaneous(len(compared))
+    sure = _sure([(control, runs) for _, control, runs in compared], level)
+    found = (
+        _group(group, control, runs, how)
+        for (group, control, runs), how in zip(compared, sure, strict=True)
+    )
+    return Gains(tuple(found), len(compared))
+
+
+def _sure(compared: Sequence[tuple[str, Sequence[RunGain]]], level: float) -> list[Sure | None]:
+    """Return how sure each gain is; None of one run without scores.
+
+    What the seeds of one group say of their spread is held against the others' of the same
+    metric, over the same control.
+    """
+    alike: dict[tuple[str, str], dict[int, Differences]] = {}
+    for place, (control, runs) in enumerate(compared):
+        differences = _differences(control, runs)
+        if differences.pairs or len(runs) > 1:
+            alike.setdefault((runs[0].metric, control), {})[place] = differences
+    found: list[Sure | None] = [None] * len(compared)
+    for members in alike.values():
+        answers = Sure.of(list(members.values()), level=level)
+        for place, answer in zip(members, answers, strict=True):
+            found[place] = answer
+    return found
+
+
+def _differences(control: str, runs: Sequence[RunGain]) -> Differences:
+    """Return the differences of a group's runs to one control, of scores where all keep them."""
+    pairs = [run.pairs[control] for run in runs if control in run.pairs]
+    if len(pairs) == len(runs):
+        return Differences.of(pairs)
+    against = [run.controls[control] for run in runs]
+    values = np.array([run.target for run in runs]) - np.array(against)
+    shared = tuple(against) if len(set(against)) > 1 else None
+    return Differences(runs[0].metric, values, control=shared)
+
+
+def _group(
+    group: dict[str, str], control: str, runs: Sequence[RunGain], sure: Sure | None
+) -> GroupGain:
+    """Return the gain of one group over one control."""
+    target = np.array([run.target for run in runs])
+    against = np.array([run.controls[control] for run in runs])
+    means = float(target.mean()), float(against.mean())
+    learned = control == "majority" or _learned(runs, means)
+    difference = float((target - against).mean())
+    each = (run.faster for run in runs)
+    soon = [found for found in each if found is not None and found.control == control]
+    # To be as good as a control that knows nothing is no achievement.
+    stated = len(soon) == len(runs) and _learned(runs, means[1:])
+    return GroupGain(
+        group=group,
+        seeds=tuple(run.seed for run in runs),
+        target=means[0],
+        control=means[1],
+        gain=Gain(
+            runs[0].metric, difference, None if sure is None else sure.interval, control, learned
+        ),
+        higher=int((target > against).sum()),
+        deciding=None if sure is None else sure.deciding,
+        faster=GroupFaster.of(soon) if stated else None,
+        pairs={run.seed: run.pairs[control] for run in runs if control in run.pairs},
+    )
+
+
+def _learned(runs: Sequence[RunGain], means: Sequence[float]) -> bool:
+    """Return whether a mean over seeds, of target or control, is better than chance."""
+    found = [run.chance for run in runs if run.chance is not None]
+    if len(found) < len(runs):
+        return True
+    mean = float(np.mean([each.accuracy for each in found]))
+    least = Chance(mean, min(each.samples for each in found))
+    return any(least.beaten(each) for each in means)
+
+
+@dataclass(frozen=True)
+class LessData:
+    """How many labels a transfer needs to be as good as its control with all.
+
+    Attributes:
+        group: Varied keys but the fraction.
+        control: Which control.
+        points: Those of the group, by rising fraction.
+        reached: The smallest fraction whose mean is that of the control with the largest
+            fraction, or better; None for none.
+        intervals: Of each fraction but the largest, how sure that is: the interval of transfer
+            with the fraction minus control with the largest; None where they do not share
+            seeds and test samples.
+        level: Of these intervals, so that all of a sweep hold together in 95 % of cases.
+    """
+
+    group: dict[str, str]
+    control: str
+    points: tuple[GroupGain, ...]
+    reached: float | None
+    intervals: Mapping[float, tuple[float, float] | None]
+    level: float
+
+    def interval(self, fraction: float | None) -> tuple[float, float] | None:
+        """Return the interval of a fraction; None where there is none."""
+        return None if fraction is None else self.intervals.get(fraction)
+
+    @property
+    def certain(self) -> float | None:
+        """The smallest fraction that is enough with an interval above zero; None for none."""
+        if self.reached is None:
+            return None
+        found = (part for part, each in self.intervals.items() if each is not None and each[0] > 0)
+        return min(found, default=None)
+
+    @property
+    def text(self) -> str:
+        """The answer as one sentence."""
+        last = self.points[-1]
+        metric, every = last.gain.metric, percent(fraction_of(last))
+        where = f"{self.label}: " if self.group else ""
+        if not last.gain.learned:
+            return (
+                f"{where}no answer: with {every} of the labels neither the transfer nor the "
+                f"{self.control} control does better than always saying the most frequent class"
+            )
+        theirs = f"what the {self.control} control has with {every} ({last.control:.3f} {metric})"
+        if self.reached is not None:
+            point = next(each for each in self.points if fraction_of(each) == self.reached)
+            if point is last:
+                return (
+                    f"{where}no smaller part of the labels brings the transfer to {theirs}; "
+                    f"with as many it has {point.target:.3f}"
+                )
+            word = "reaches" if self.certain == self.reached else "reaches on average"
+            return (
+                f"{where}with {percent(self.reached)} of the labels the transfer {word} "
+                f"{theirs}: {point.target:.3f}, {self._how_sure(point.target - last.control)}"
+            )
+        best = max(self.points, key=lambda each: each.target)
+        return (
+            f"{where}with no fraction of the labels tried does the transfer reach {theirs}: "
+            f"at best {best.target:.3f} with {percent(fraction_of(best))}"
+        )
+
+    def _how_sure(self, difference: float) -> str:
+        """Return what the intervals add to a mean that is high enough."""
+        found = self.interval(self.reached)
+        if found is None:
+            return "no interval, for want of the same seeds and test samples"
+        low, high = found
+        text = f"{difference:+.3f} with {percent(self.level)} interval {low:+.3f} … {high:+.3f}"
+        if self.certain == self.reached:
+            return text
+        if self.certain is None:
+            return f"{text}, which does not exclude that it falls short"
+        return (
+            f"{text}, which does not exclude that it falls short; that of "
+            f"{percent(self.certain)} of the labels does"
+        )
+
+    @property
+    def label(self) -> str:
+        """The group as one would type it."""
+        return " ".join(f"{key}={value}" for key, value in self.group.items())
+
+
+def less_data(found: Sequence[GroupGain]) -> list[LessData]:
+    """Return what a sweep over label fractions says, for each group and control."""
+    lines: dict[tuple[Any, ...], list[GroupGain]] = {}
+    for each in found:
+        if FRACTION in each.group:
+            others = tuple((k, v) for k, v in each.group.items() if k != FRACTION)
+            lines.setdefault((others, each.gain.control), []).append(each)
+    curves = {name: points for name, points in lines.items() if len(points) > 1}
+    level = simultaneous(sum(len(points) - 1 for points in curves.values()))
+    ordered = {name: sorted(points, key=fraction_of) for name, points in curves.items()}
+    intervals = _across(list(ordered.values()), level)
+    answers = []
+    for ((others, control), points), found_of in zip(ordered.items(), intervals, strict=True):
+        last = points[-1]
+        reached = [fraction_of(each) for each in points if each.target >= last.control]
+        smallest = reached[0] if reached and last.gain.learned else None
+        answers.append(LessData(dict(others), control, tuple(points), smallest, found_of, level))
+    return answers
+
+
+def _across(
+    curves: Sequence[Sequence[GroupGain]], level: float
+) -> list[dict[float, tuple[float, float] | None]]:
+    """Return for each curve the intervals of its targets minus its last control, by fraction."""
+    found: list[dict[float, tuple[float, float] | None]] = []
+    alike: dict[tuple[str, str], list[tuple[int, float, Differences]]] = {}
+    for place, (*smaller, last) in enumerate(curves):
+        found.append({fraction_of(each): None for each in smaller})
+        for each in smaller:
+            if pairs := _pairs_across(each, last):
+                members = alike.setdefault((each.gain.metric, each.gain.control), [])
+                members.append((place, fraction_of(each), Differences.of(pairs)))
+    for members in alike.values():
+        answers = Sure.of([each for _, _, each in members], level=level)
+        for (place, fraction, _), answer in zip(members, answers, strict=True):
+            found[place][fraction] = answer.interval
+    return found
+
+
+def _pairs_across(one: GroupGain, other: GroupGain) -> list[Pair]:
+    """Return the scores of a group's target and another's control, seed by seed.
+
+    None where seeds or test samples are not the same.
+    """
+    seeds = sorted(one.seeds)
+    if seeds != sorted(other.seeds) or not one.pairs.keys() == other.pairs.keys() == set(seeds):
+        return []
+    pairs = [(one.pairs[seed][0], other.pairs[seed][1]) for seed in seeds]
+    same = all(np.array_equal(ours.rows, theirs.rows) for ours, theirs in pairs)
+    return pairs if same else []
+
+
+def fraction_of(each: GroupGain) -> float:
+    """Return the part of the labels that a group trains on."""
+    given = each.group[FRACTION]
+    return 1.0 if given in ("null", "") else float(given)
+
+
+def percent(part: float) -> str:
+    """Return a part of 1 as people write it."""
+    return f"{100 * part:.4g} %"

@@ -1,0 +1,195 @@
+"""The gains of a sweep for its readers: a table, gains.csv, gains.json, gains.html."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader
+from rich.table import Table
+from rich.text import Text
+
+from mmx.csv_text import csv_text
+from mmx.reports import plots
+from mmx.reports.gains import (
+    Gains,
+    GroupGain,
+    LessData,
+    fraction_of,
+    percent,
+)
+from mmx.reports.suites import Grid, Sheet
+from mmx.runs.atomic import write_json, write_text
+
+ONE_SEED = (
+    "Groups of one seed: their intervals are over test samples alone, and say nothing of the "
+    "luck of training. seeds=5 trains five."
+)
+SEEDS = (
+    "Intervals are over seeds and test samples. Seeds are few, so what they show of their spread "
+    "is weighed over all groups of the table: the more alike it is, the more they share "
+    "(Student's t; docs/intervals.md says how often such intervals hold)."
+)
+DECIDING = (
+    "Would decide: about how many seeds in each group would make its interval exclude 0, if the "
+    "difference is as seen."
+)
+AT_CHANCE = (
+    "No answer: where neither target nor control is better than always saying the most frequent "
+    "class, beyond binomial noise, their difference says nothing about transfer."
+)
+HIGHER_IN = "higher in"
+"""The column that says in how many seeds the target was higher."""
+WOULD_DECIDE = "would decide"
+"""The column that says how many seeds would."""
+TO_BEST = "to the control's best"
+"""The column that says how soon a target was as good as its control ever was."""
+FASTER = (
+    "To the control's best: in how many seeds the target reached the best validation metric of "
+    "its control, and after how many steps and seconds of training, target / control: medians "
+    "over seeds (– where the median seed never got there), the source's training not counted."
+)
+
+
+def title(gains: Gains) -> str:
+    """Return what the table holds."""
+    if gains.comparisons == 1:
+        return "Gain over the control, 95 % interval"
+    return (
+        f"Gain over the control, {percent(gains.level)} intervals: all {gains.comparisons} hold "
+        "together in 95 % of cases (Bonferroni)"
+    )
+
+
+def grid(gains: Gains) -> Grid:
+    """Return the table as text; what is the same for all groups has no column."""
+    lines = [
+        {
+            **each.group,
+            "metric": each.gain.metric,
+            "over": each.gain.control,
+            "seeds": str(len(each.seeds)),
+            "target mean": f"{each.target:.3f}",
+            "control mean": f"{each.control:.3f}",
+            "gain": f"{each.gain.value:+.3f}",
+            "interval": _interval(each),
+            HIGHER_IN: f"{each.higher} of {len(each.seeds)} seeds",
+            "verdict": each.gain.verdict,
+            WOULD_DECIDE: "" if each.deciding is None else str(each.deciding),
+            TO_BEST: _to_best(each),
+        }
+        for each in gains.found
+    ]
+    heads = list(dict.fromkeys(head for line in lines for head in line))
+    if len({line["over"] for line in lines}) == 1:
+        heads.remove("over")
+    if all(len(each.seeds) == 1 for each in gains.found):
+        heads.remove(HIGHER_IN)
+    for head in (WOULD_DECIDE, TO_BEST):
+        if not any(line[head] for line in lines):
+            heads.remove(head)
+    rows = tuple(tuple(line.get(head, "") for head in heads) for line in lines)
+    return Grid(title(gains), tuple(heads), rows)
+
+
+def _interval(each: GroupGain) -> str:
+    if each.gain.interval is None:
+        return ""
+    low, high = each.gain.interval
+    return f"{low:+.3f} … {high:+.3f}"
+
+
+def _to_best(each: GroupGain) -> str:
+    found = each.faster
+    if found is None:
+        return ""
+    steps = "–" if found.target_steps is None else f"{found.target_steps:,.0f}"
+    seconds = "–" if found.target_s is None else f"{found.target_s:,.2f}"
+    return (
+        f"{found.reached} of {len(each.seeds)}: {steps} / {found.control_steps:,.0f} steps, "
+        f"{seconds} / {found.control_s:,.2f} s"
+    )
+
+
+def table(gains: Gains) -> Table:
+    """Return the table for a terminal; negative transfer stands out."""
+    shown = grid(gains)
+    found = Table(*shown.columns, title=shown.title, title_justify="left")
+    for each, cells in zip(gains.found, shown.rows, strict=True):
+        # As text: a value such as [image,text] would be read as markup.
+        found.add_row(*map(Text, cells), style="bold red" if each.gain.negative else "")
+    return found
+
+
+def notes(gains: Gains) -> list[str]:
+    """Return how to read the table, and what it says of less data."""
+    counts = {len(each.seeds) for each in gains.found}
+    how = [SEEDS] if max(counts, default=0) > 1 else []
+    how += [ONE_SEED] if 1 in counts else []
+    how += [DECIDING] if any(each.deciding for each in gains.found) else []
+    how += [] if all(each.gain.learned for each in gains.found) else [AT_CHANCE]
+    how += [FASTER] if any(each.faster for each in gains.found) else []
+    return [*how, *(each.text for each in gains.less_data)]
+
+
+def write(path: Path, gains: Gains) -> None:
+    """Write ``gains.csv``, ``gains.json`` and ``gains.html`` into a sweep's directory."""
+    lines = [{**each.group, **each.numbers()} for each in gains.found]
+    heads = list(lines[0])
+    rows = [[line.get(head) for head in heads] for line in lines]
+    write_text(path / "gains.csv", csv_text([heads, *rows]))
+    write_json(path / "gains.json", gains.data())
+    pages = Environment(loader=PackageLoader("mmx.reports", "."), autoescape=True)
+    html = pages.get_template("suite.html.jinja").render(run=path.name, sheet=sheet(gains))
+    write_text(path / "gains.html", html)
+
+
+def remove(path: Path) -> None:
+    """Remove the pages of gains that there were once: no run that they speak of counts now."""
+    for kind in ("csv", "json", "html"):
+        (path / f"gains.{kind}").unlink(missing_ok=True)
+
+
+def sheet(gains: Gains) -> Sheet:
+    """Return the page of a sweep's gains."""
+    bars = {_label(each): each.gain.value for each in gains.found}
+    found = ((_label(each), each.gain.interval) for each in gains.found)
+    intervals = {label: interval for label, interval in found if interval is not None}
+    return Sheet(
+        name="gains",
+        title="Gains",
+        split="test",
+        notes=tuple(notes(gains)),
+        grids=(grid(gains),),
+        charts=(
+            plots.bars(
+                f"gain over the control, {percent(gains.level)} intervals (an arrow: it goes on)",
+                bars,
+                signed=True,
+                intervals=intervals,
+            ),
+            *(_curve(each) for each in gains.less_data),
+        ),
+        columns=(),
+        rows=(),
+    )
+
+
+def _label(each: GroupGain) -> str:
+    return f"{each.label} over {each.gain.control}".strip()
+
+
+def _curve(each: LessData) -> plots.Lines:
+    """Return the metric over the part of the labels, of transfer and control."""
+    curves = {
+        name: [(fraction_of(point), value, f"{name} {value:.3f}") for point, value in points]
+        for name, points in (
+            ("transfer", [(point, point.target) for point in each.points]),
+            (each.control, [(point, point.control) for point in each.points]),
+        )
+    }
+    return plots.lines(
+        f"{each.points[0].gain.metric} {each.label}".strip(),
+        curves,
+        caption="part of the labels",
+        floor=(each.points[-1].control, f"{each.control} with all"),
+    )

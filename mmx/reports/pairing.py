@@ -1,0 +1,157 @@
+"""Two runs, or groups of runs, held against each other on the same test rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mmx.errors import DataError
+from mmx.evaluation.mcnemar import Discordant
+from mmx.evaluation.paired import Differences, Sure, simultaneous
+from mmx.evaluation.sample_metric import Pair, Scores
+from mmx.runs import sample_scores
+from mmx.runs.directory import RunDirectory
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of a comparison: a run, or the seeds of a group.
+
+    Attributes:
+        name: What it is called.
+        runs: Finished runs that differ in nothing but their seed.
+    """
+
+    name: str
+    runs: Sequence[RunDirectory]
+
+
+def paired_texts(sides: Sequence[Side], *, independent: int | None = None) -> list[str]:
+    """Return what every later side is over every earlier one, a sentence each.
+
+    Args:
+        sides: Two or more, of as many runs each.
+        independent: How many groups the comparisons count for; None for one less than sides.
+
+    Raises:
+        DataError: Two sides were not tested on the same rows, or no scores of them are kept.
+    """
+    couples = [(one, two) for place, one in enumerate(sides) for two in sides[place + 1 :]]
+    found = [Differences.of(_pairs(one, two)) for one, two in couples]
+    level = simultaneous(len(couples))
+    sure = Sure.of(found, level=level, independent=independent or len(sides) - 1)
+    texts = [
+        _text(one, two, each, how, level)
+        for (one, two), each, how in zip(couples, found, sure, strict=True)
+    ]
+    if len(couples) > 1:
+        texts.insert(
+            0,
+            f"{len(couples)} comparisons on the same test rows, {100 * level:.4g} % intervals, "
+            "which all hold together in 95 % of cases (Bonferroni):",
+        )
+    return texts
+
+
+def _pairs(before: Side, after: Side) -> list[Pair]:
+    """Return scores of after and before, run by run: of the same seed where both have it."""
+    if len(before.runs) != len(after.runs):
+        raise DataError(
+            f"{before.name} is {len(before.runs)} runs, {after.name} {len(after.runs)}: "
+            "only as many can be compared run by run",
+            tip="name as many runs on both sides of --with",
+        )
+    old, new = (sorted(side.runs, key=_seed) for side in (before, after))
+    return [_pair(one, two) for one, two in zip(old, new, strict=True)]
+
+
+def _seed(run: RunDirectory) -> int:
+    seed = run.summary().get("seed")
+    return seed if isinstance(seed, int) else 0
+
+
+def _pair(before: RunDirectory, after: RunDirectory) -> Pair:
+    new, old = _scores(after), _scores(before)
+    why = _why_not(before, after, old, new)
+    if why:
+        raise DataError(
+            f"no paired comparison of {before.path} and {after.path}: {why}",
+            tip="compare runs that were tested on the same rows",
+        )
+    return new, old
+
+
+def _scores(run: RunDirectory) -> Scores:
+    found = sample_scores.read(run)
+    if found is None:
+        raise DataError(
+            f"no paired comparison: {run.path} keeps no scores of its test rows",
+            tip=f"mmx reproduce {run.path}",
+        )
+    return found[0]
+
+
+def _why_not(before: RunDirectory, after: RunDirectory, old: Scores, new: Scores) -> str:
+    """Return why two runs are not of the same test rows; nothing where they are."""
+    if old.metric != new.metric:
+        return f"one is measured by {old.metric}, the other by {new.metric}"
+    if len(old.rows) != len(new.rows) or old.statistics.shape != new.statistics.shape:
+        return f"one has {len(old.rows):,} test rows, the other {len(new.rows):,}"
+    if not np.array_equal(old.rows, new.rows):
+        return "their test rows have other numbers"
+    theirs, ours = sample_scores.contents(before), sample_scores.contents(after)
+    common = sorted(theirs.keys() & ours.keys())
+    other = [key for key in common if theirs[key] != ours[key]]
+    if other:
+        return f"their test rows differ in {', '.join(other)}"
+    if old.metric == "r2" and not _same_numbers(old, new):
+        return "their test rows have other numbers to predict"
+    if not common and _data(before) != _data(after):
+        return "their data differs, and it is not known whether the test rows do"
+    return ""
+
+
+def _same_numbers(old: Scores, new: Scores) -> bool:
+    """Return whether the truths of two regressions are the same, in whatever unit."""
+    one, two = (each.statistics[:, 1] for each in (old, new))
+    lengths = np.linalg.norm(one), np.linalg.norm(two)
+    return bool(np.allclose(one * lengths[1], two * lengths[0], rtol=1e-4, atol=1e-4))
+
+
+def _data(run: RunDirectory) -> Any:
+    return run.manifest().get("data", {}).get("target")
+
+
+def _text(before: Side, after: Side, found: Differences, sure: Sure, level: float) -> str:
+    """Return one comparison as a sentence."""
+    low, high = sure.interval
+    difference, rows = float(found.values.mean()), len(found.pairs[0][0].rows)
+    new, old = (np.mean([pair[which].value for pair in found.pairs]) for which in (0, 1))
+    verdict = "no clear difference"
+    if low > 0 or high < 0:
+        verdict = f"{after.name} is {'better' if low > 0 else 'worse'}"
+    count = len(found.values)
+    over = f"{rows:,} test rows, " + ("one seed" if count == 1 else f"{count} seeds")
+    text = (
+        f"on the same test rows: {after.name} {new:.3f}, {before.name} {old:.3f} {found.metric}: "
+        f"{difference:+.3f} ({100 * level:.4g} % interval {low:+.3f} … {high:+.3f} over {over}): "
+        f"{verdict}"
+    )
+    return text + _more(before, after, found, sure)
+
+
+def _more(before: Side, after: Side, found: Differences, sure: Sure) -> str:
+    if len(found.values) > 1:
+        higher = int((found.values > 0).sum())
+        text = f"; higher in {higher} of {len(found.values)} seeds"
+        return text if sure.deciding is None else f"{text}; would decide: {sure.deciding}"
+    counts = Discordant.of(*found.pairs[0])
+    if counts is None:
+        return ""
+    return (
+        f"; {after.name} alone is right on {counts.first:,} rows, {before.name} alone on "
+        f"{counts.second:,} (McNemar's exact test: p = {counts.p:.2g})"
+    )

@@ -1,0 +1,168 @@
+"""report.html: one run on one page, self-contained, written from the run directory."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import yaml
+from jinja2 import Environment, PackageLoader
+
+from mmx.reports.answer import control_text, gain_texts, search_texts, title_text
+from mmx.runs.atomic import write_text
+from mmx.runs.directory import RunDirectory
+
+WIDTH, HEIGHT, MARGIN = 520, 220, 40
+MOST_CLASSES = 30
+Curve = list[tuple[float, float]]
+"""Points ``(x, y)``, in the order of x."""
+SPLITS = ("val", "train", "probe", "gradient")
+COLORS = {"source": "#8a8a8a", "target": "#0b62a4", "control": "#d1701f"}
+OTHERS = ("#2e7d4f", "#8a4fa3", "#b3261e", "#5b7083", "#a08000")
+"""Of further controls."""
+LETTER, LINE = 7, 14
+"""Pixels of a letter and of a line of stages' names above a chart."""
+
+
+def write(directory: RunDirectory) -> None:
+    """Write the report of a finished run."""
+    summary = directory.summary()
+    pages = Environment(loader=PackageLoader("mmx.reports", "."), autoescape=True)
+    html = pages.get_template("report.html.jinja").render(
+        name=directory.path.name,
+        title=title_text(summary),
+        summary=summary,
+        gains=gain_texts(summary),
+        search=search_texts(summary),
+        controls={
+            control_text(name, found): found["metrics"]
+            for name, found in summary.get("control", {}).items()
+        },
+        classes=classes(summary["target"].get("classes")),
+        line=line(summary["transfer"].get("wise_ft")),
+        charts=charts(directory.metrics()),
+        config=yaml.safe_dump(directory.config(), sort_keys=False, allow_unicode=True),
+        manifest=directory.manifest(),
+    )
+    write_text(directory.path / "report.html", html)
+
+
+def classes(found: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return the table of the classes as the page shows it; None where there is none to show."""
+    if found is None or "classes" not in found or len(found["classes"]) > MOST_CLASSES:
+        return None
+
+    def part(value: float | None) -> str:
+        return "–" if value is None else f"{value:.3f}"
+
+    rows = [
+        {
+            "name": name,
+            "support": each["support"],
+            "recall": part(each["recall"]),
+            "precision": part(each["precision"]),
+            "predicted": predicted,
+        }
+        for (name, each), predicted in zip(
+            found["classes"].items(), found["confusion"], strict=True
+        )
+    ]
+    return {**found, "rows": rows, "names": list(found["classes"])}
+
+
+def charts(metrics: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return one chart for each metric and each modality's signs of life, of finite numbers."""
+    found = []
+    names = dict.fromkeys(
+        f"{entry['split']}.{entry['name']}" for entry in metrics if entry["split"] in SPLITS
+    )
+    for name in names:
+        split, _, metric = name.partition(".")
+        curves: dict[str, Curve] = {}
+        for entry in metrics:
+            named = (entry["split"], entry["name"]) == (split, metric)
+            if named and math.isfinite(entry["value"]):
+                curves.setdefault(entry["stage"], []).append((entry["epoch"], entry["value"]))
+        if not curves:
+            continue
+        last = int(max(epoch for points in curves.values() for epoch, _ in points))
+        found.append(chart(name, curves, ("epoch 1", 1), (str(last), last)))
+    return found
+
+
+def chart(
+    name: str, curves: dict[str, Curve], first: tuple[str, float], last: tuple[str, float]
+) -> dict[str, Any]:
+    """Return curves as SVG points.
+
+    Args:
+        name: What is drawn.
+        curves: Each with a name of its own, by which it is coloured.
+        first: Where the horizontal axis begins: what stands there, and x.
+        last: Where it ends.
+    """
+    values = [value for points in curves.values() for _, value in points]
+    others = [stage for stage in curves if stage not in COLORS]
+    colors = {**COLORS, **dict(zip(others, itertools.cycle(OTHERS), strict=False))}
+    low, high = min(values), max(values)
+    height, width = (high - low) or 1.0, (last[1] - first[1]) or 1.0
+
+    def place(point: tuple[float, float]) -> str:
+        x = MARGIN + (point[0] - first[1]) / width * (WIDTH - 2 * MARGIN)
+        y = HEIGHT - MARGIN - (point[1] - low) / height * (HEIGHT - 2 * MARGIN)
+        return f"{x:.1f},{y:.1f}"
+
+    return {
+        "name": name,
+        "low": f"{low:.3g}",
+        "high": f"{high:.3g}",
+        "first": first[0],
+        "last": last[0],
+        "legend": legend(curves, colors),
+        "curves": [
+            {
+                "stage": stage,
+                "color": colors[stage],
+                "points": " ".join(place(point) for point in points),
+            }
+            for stage, points in curves.items()
+        ],
+    }
+
+
+def line(found: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return what the page shows of the line from the starting weights to the trained ones."""
+    if found is None:
+        return None
+    metric, points = found["metric"], found["alpha"]
+    values = {split: [each[split][metric] for each in points.values()] for split in ("val", "test")}
+    curves = {
+        split: [
+            (float(alpha), value)
+            for alpha, value in zip(points, each, strict=True)
+            if math.isfinite(value)
+        ]
+        for split, each in values.items()
+    }
+    drawn = {split: each for split, each in curves.items() if each}
+    return {
+        **found,
+        "alphas": list(points),
+        "rows": {split: [f"{value:.3f}" for value in each] for split, each in values.items()},
+        "chart": chart(f"{metric} over α", drawn, ("α = 0", 0.0), ("1", 1.0)) if drawn else None,
+    }
+
+
+def legend(stages: Iterable[str], colors: dict[str, str]) -> list[dict[str, Any]]:
+    """Return where the names of stages stand: on the line of the title, then on lines above."""
+    found: list[dict[str, Any]] = []
+    x, y = WIDTH - 320, 18
+    for stage in stages:
+        width = LETTER * len(stage) + 24
+        if x + width > WIDTH and found:
+            x, y = MARGIN, y - LINE
+        found.append({"stage": stage, "color": colors[stage], "x": x, "y": y})
+        x += width
+    return found

@@ -1,0 +1,55 @@
+"""What of a finished run a sweep reads to state its gains."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mmx.evaluation.chance import Chance
+from mmx.evaluation.faster import Faster
+from mmx.evaluation.sample_metric import Pair
+from mmx.runs import sample_scores
+from mmx.runs.directory import RunDirectory
+
+
+@dataclass(frozen=True)
+class RunGain:
+    """What of a finished run counts here.
+
+    Attributes:
+        seed: Its seed.
+        metric: In which its gain is stated.
+        target: Test metric of the target.
+        controls: Control to its test metric.
+        pairs: Control to scores of the target and of the control, where they are kept.
+        chance: Of its test split; None where the target is no class.
+        faster: When the target was as good as the first control that was trained.
+    """
+
+    seed: int
+    metric: str
+    target: float
+    controls: dict[str, float]
+    pairs: dict[str, Pair]
+    chance: Chance | None = None
+    faster: Faster | None = None
+
+    @classmethod
+    def read(cls, directory: RunDirectory) -> RunGain:
+        """Return what a run directory holds."""
+        summary = directory.summary()
+        seed, tested = int(summary["seed"]), summary["target"]["metrics"]["test"]
+        if "gain" not in summary:
+            return cls(seed, "", 0.0, {}, {})
+        metric = str(summary["gain"]["metric"])
+        controls = summary["control"].items()
+        kept = sample_scores.read(directory)
+        least, soon = summary["target"].get("chance"), summary.get("faster")
+        return cls(
+            seed,
+            metric,
+            float(tested[metric]),
+            {name: float(each["metrics"]["test"][metric]) for name, each in controls},
+            {} if kept is None else {name: (kept[0], each) for name, each in kept[1].items()},
+            None if least is None else Chance(**least),
+            None if soon is None else Faster(**soon),
+        )

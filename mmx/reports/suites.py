@@ -1,0 +1,276 @@
+"""What an evaluation suite found, for its readers: eval/<suite>.csv, eval/<suite>.html, a table.
+
+A :class:`Sheet` holds all three; the page is self-contained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader
+from rich.table import Table
+
+from mmx.csv_text import csv_text
+from mmx.evaluation.importance import Importance
+from mmx.evaluation.robustness import Curve
+from mmx.evaluation.subsets import Subset, SubsetAnswers
+from mmx.reports import plots
+from mmx.reports.view import percent_or_number
+from mmx.runs.atomic import write_text
+from mmx.runs.directory import RunDirectory
+
+NONE = "none"
+"""The empty subset."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table of text.
+
+    Attributes:
+        title: What it holds.
+        columns: Heads.
+        rows: One cell for each column.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """What one suite found.
+
+    Attributes:
+        name: The suite.
+        title: What it asks.
+        split: On which rows.
+        notes: How to read it, one paragraph each.
+        grids: Tables for people.
+        charts: Plots.
+        columns: Heads of the CSV file.
+        rows: Its cells, numbers in full.
+    """
+
+    name: str
+    title: str
+    split: str
+    notes: tuple[str, ...]
+    grids: tuple[Grid, ...]
+    charts: tuple[plots.Lines | plots.Bars, ...]
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+
+
+def written(subset: Subset) -> str:
+    """Return a subset as people write it."""
+    return "+".join(subset) or NONE
+
+
+def missing_sheet(
+    found: SubsetAnswers, metrics: Mapping[Subset, Mapping[str, float]], split: str
+) -> Sheet:
+    """Return the metrics of every subset of the modalities.
+
+    Args:
+        found: The answers.
+        metrics: Subset to metrics, the primary one first.
+        split: On which rows.
+    """
+    names = tuple(metrics[()])
+    blind = {subset: answers.by_prior for subset, answers in found.answers.items()}
+    return Sheet(
+        name="missing",
+        title="Missing modalities",
+        split=split,
+        notes=(
+            f"All {len(found.values):,} rows of {split}, showing only some modalities. A row that "
+            "has none of them is answered by the prior, the class frequencies (or the mean) of the "
+            "training targets; 'by prior' counts such rows. Without any modality all of them are.",
+        ),
+        grids=(
+            Grid(
+                f"Only these modalities are shown ({split})",
+                ("shown", *names, "by prior"),
+                tuple(
+                    (
+                        written(subset),
+                        *(percent_or_number(name, each[name]) for name in names),
+                        f"{blind[subset]:,}",
+                    )
+                    for subset, each in metrics.items()
+                ),
+            ),
+        ),
+        charts=(plots.bars(names[0], {written(s): each[names[0]] for s, each in metrics.items()}),),
+        columns=("split", "shown", *names, "by_prior"),
+        rows=tuple(
+            (split, written(subset), *each.values(), blind[subset])
+            for subset, each in metrics.items()
+        ),
+    )
+
+
+def noise_sheet(curves: Sequence[Curve], floor: float, split: str, seed: int) -> Sheet:
+    """Return the curves over noise.
+
+    Args:
+        curves: Their metrics hold the primary one first.
+        floor: The primary metric of the prior.
+        split: On which rows.
+        seed: Of the noise.
+    """
+    names = tuple(curves[0].points[0].metrics)
+    primary = names[0]
+    areas = {(each.modality, each.noise): each.relative_area(primary) for each in curves}
+    by_modality: dict[str, list[Curve]] = {}
+    for curve in curves:
+        by_modality.setdefault(curve.modality, []).append(curve)
+    return Sheet(
+        name="noise",
+        title="Noisy modalities",
+        split=split,
+        notes=(
+            f"One modality of {split} is spoiled before its encoder, the others are clean; what is "
+            f"drawn depends on noise seed {seed} and the row alone. Cells: {primary} (strength). "
+            "The area is that under the curve of the strength, in parts of the heaviest, over the "
+            "clean score: 1 means not hurt at all.",
+            *(f"{each.modality}, {each.noise}: strength is the {each.what}." for each in curves),
+        ),
+        grids=tuple(
+            Grid(
+                f"Noise on {modality} ({split})",
+                ("noise", *(("clean", "", "", "", "heavy")), "area"),
+                tuple(
+                    (
+                        each.noise,
+                        *(f"{p.metrics[primary]:.3f} ({p.level})" for p in each.points),
+                        _number(areas[modality, each.noise]),
+                    )
+                    for each in members
+                ),
+            )
+            for modality, members in by_modality.items()
+        ),
+        charts=tuple(
+            _noise_chart(modality, members, primary, floor)
+            for modality, members in by_modality.items()
+        ),
+        columns=(
+            *("split", "modality", "noise", "strength", "level", "scaled"),
+            *(*names, "by_prior", "relative_area"),
+        ),
+        rows=tuple(
+            (
+                *(split, each.modality, each.noise, p.strength, p.level, x),
+                *(*p.metrics.values(), p.by_prior, areas[each.modality, each.noise]),
+            )
+            for each in curves
+            for x, p in zip(each.scaled, each.points, strict=True)
+        ),
+    )
+
+
+def _noise_chart(modality: str, curves: Sequence[Curve], primary: str, floor: float) -> plots.Lines:
+    """Return a modality's curves on common axes."""
+    drawn = {
+        each.noise: [
+            (x, p.metrics[primary], f"{each.noise} {p.level}: {p.metrics[primary]:.3f}")
+            for x, p in zip(each.scaled, each.points, strict=True)
+        ]
+        for each in curves
+    }
+    return plots.lines(
+        f"{primary}, noise on {modality}",
+        drawn,
+        caption="strength, in parts of the heaviest",
+        floor=(floor, "prior"),
+    )
+
+
+def importance_sheet(overall: Importance, classes: Mapping[str, Importance], split: str) -> Sheet:
+    """Return how much each modality contributes, overall and for each class."""
+    modalities = tuple(overall.values)
+    every = {"": overall, **classes}
+
+    def grid(title: str, first: str, found: Mapping[str, Importance]) -> Grid:
+        return Grid(
+            title,
+            (first, *modalities, "none", "all"),
+            tuple(
+                (
+                    label,
+                    *(f"{each.values[name]:+.3f}" for name in modalities),
+                    f"{each.empty:.3f}",
+                    f"{each.full:.3f}",
+                )
+                for label, each in found.items()
+            ),
+        )
+
+    grids = [grid(f"Shapley values ({split})", "score", {overall.score: overall})]
+    charts = [plots.bars(f"{overall.score}: Shapley value", overall.values, signed=True)]
+    if classes:
+        grids.append(grid(f"Recall of each class ({split})", "class", classes))
+        for name in modalities:
+            phi = {label: each.values[name] for label, each in classes.items()}
+            charts.append(plots.bars(f"{name}: Shapley value for recall", phi, signed=True))
+    return Sheet(
+        name="importance",
+        title="Importance of the modalities",
+        split=split,
+        notes=(
+            "A Shapley value is what a modality adds to the score, as the mean over all orders in "
+            "which the modalities can be shown. The values sum to the score with all modalities "
+            "minus the one with none, which is that of the prior of the training targets.",
+            *(
+                [
+                    "Without any modality the most frequent class is always predicted: its recall "
+                    "starts from 1, and what the modalities take from it counts as negative."
+                ]
+                if classes
+                else []
+            ),
+        ),
+        grids=tuple(grids),
+        charts=tuple(charts),
+        columns=("split", "score", "class", "modality", "shapley", "empty", "full"),
+        rows=tuple(
+            (split, each.score, label, name, phi, each.empty, each.full)
+            for label, each in every.items()
+            for name, phi in each.values.items()
+        ),
+    )
+
+
+def write(directory: RunDirectory, sheet: Sheet) -> Path:
+    """Write ``eval/<suite>.csv`` and ``eval/<suite>.html``, and return the page."""
+    folder = directory.path / "eval"
+    folder.mkdir(exist_ok=True)
+    write_text(folder / f"{sheet.name}.csv", csv_text([sheet.columns, *sheet.rows]))
+    pages = Environment(loader=PackageLoader("mmx.reports", "."), autoescape=True)
+    html = pages.get_template("suite.html.jinja").render(run=directory.path.name, sheet=sheet)
+    path = folder / f"{sheet.name}.html"
+    write_text(path, html)
+    return path
+
+
+def tables(sheet: Sheet) -> list[Table]:
+    """Return the sheet for a terminal."""
+    found = []
+    for grid in sheet.grids:
+        table = Table(title=grid.title, title_justify="left")
+        for index, name in enumerate(grid.columns):
+            table.add_column(name, justify="right" if index else "left")
+        for row in grid.rows:
+            table.add_row(*row)
+        found.append(table)
+    return found
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"

@@ -1,0 +1,112 @@
+"""The groups of a sweep, read from its folder: the runs of each, and what each is called."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmx import untrusted
+from mmx.csv_text import plain_cell
+from mmx.errors import DataError, RunError, UnreadableFileError, UsageError
+from mmx.reports.pairing import Side
+from mmx.runs.directory import RunDirectory
+
+PLAN = "plan.json"
+SUMMARY = "summary.csv"
+
+
+def is_sweep(path: Path) -> bool:
+    """Return whether a folder is that of a sweep, and of no run."""
+    return (path / PLAN).is_file() and (path / "runs").is_dir()
+
+
+def read_groups(path: Path) -> list[Side]:
+    """Return the groups of a sweep, each with its finished runs, in the order of the plan.
+
+    Args:
+        path: The sweep's folder.
+
+    Raises:
+        RunError: What it holds is not what mmx wrote, or no table of it was written yet.
+    """
+    jobs = _labels(path / PLAN)
+    rows = _rows(path / SUMMARY)
+    if len(jobs) != len(rows):
+        raise RunError(
+            f"{path / SUMMARY} has {len(rows)} jobs and {path / PLAN} {len(jobs)}: the sweep is "
+            "at work, or was stopped",
+            tip="run the command of the sweep again: it goes on with what is not done",
+        )
+    found: dict[str, dict[str, RunDirectory]] = {}
+    for label, row in zip(jobs, rows, strict=True):
+        if row.get("status") == "done":
+            name = Path(row.get("run", "")).name
+            run = RunDirectory.open(path / "runs" / name)
+            found.setdefault(label, {})[name] = run  # one run may be the answer of two jobs
+    return [Side(name, list(runs.values())) for name, runs in found.items()]
+
+
+def of_common_seeds(sides: Sequence[Side]) -> tuple[list[Side], str]:
+    """Return groups with those seeds that all have, and what is left out for it.
+
+    Raises:
+        UsageError: There is one group.
+        DataError: No seed is common to all.
+    """
+    if len(sides) < 2:
+        runs = [str(run.path) for side in sides for run in side.runs]
+        raise UsageError(
+            f"the sweep has {'one group' if sides else 'no group'} with finished runs, of "
+            f"{len(runs)} {'run' if len(runs) == 1 else 'runs'}: there is nothing to compare",
+            tip=f"mmx compare {runs[0]} {runs[1]}" if len(runs) > 1 else "mmx list",
+        )
+    seeds = [{run.summary().get("seed"): run for run in side.runs} for side in sides]
+    common = [seed for seed in seeds[0] if all(seed in each for each in seeds)]
+    if not common:
+        raise DataError(
+            "no seed has a finished run in each group of the sweep",
+            tip="run the command of the sweep again: it goes on with what is not done",
+        )
+    every = dict.fromkeys(seed for each in seeds for seed in each)
+    left = [str(seed) for seed in every if seed not in common]
+    said = f"left out, since not every group has them: seed {', '.join(left)}" if left else ""
+    kept = [
+        Side(side.name, [each[seed] for seed in common])
+        for side, each in zip(sides, seeds, strict=True)
+    ]
+    return kept, said
+
+
+def _labels(path: Path) -> list[str]:
+    """Return what the group of each job of a plan is called."""
+    try:
+        jobs: Any = untrusted.read_json(path, dict).get("jobs")
+    except UnreadableFileError as error:
+        raise RunError(error.message, tip=error.tip) from error
+    found = [each.get("differs") if isinstance(each, dict) else None for each in _list(jobs)]
+    if not found or not all(isinstance(label, dict) for label in found):
+        raise RunError(
+            f"{path} does not say in what its jobs differ: an older mmx made it",
+            tip="run the command of the sweep again: what is done is not repeated",
+        )
+    return [" ".join(f"{k}={v}" for k, v in label.items()) for label in found if label is not None]
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    """Return the lines of a sweep's table."""
+    try:
+        text = untrusted.read_text(path)
+        lines = [[plain_cell(cell) for cell in line] for line in csv.reader(io.StringIO(text))]
+    except UnreadableFileError as error:
+        tip = "run the command of the sweep again: it goes on with what is not done"
+        raise RunError(error.message, tip=tip) from error
+    except csv.Error as error:
+        raise RunError(f"{path} is no table: {error}") from error
+    return [dict(zip(lines[0], line, strict=False)) for line in lines[1:]]
+
+
+def _list(node: Any) -> list[Any]:
+    return node if isinstance(node, list) else []

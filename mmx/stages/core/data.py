@@ -1,0 +1,154 @@
+"""Tasks to data on the device."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from mmx.errors import DataError, RunError
+from mmx.experiment import Experiment, Modalities
+from mmx.modalities import Batch, Features
+from mmx.model import MultimodalModel
+from mmx.stages.core.context import Context, Opened, Specs
+from mmx.stages.core.data_checks import check_labels, check_modalities
+from mmx.tasks import Task, TaskData
+from mmx.training.data import Data, View
+from mmx.training.encode import BATCH_SIZE
+from mmx.training.events import Event
+from mmx.training.precision import Precision
+
+
+def load(
+    context: Context, task: Task, role: str, fingerprints: dict[str, str], notes: list[str]
+) -> TaskData:
+    """Open a task's data, and hold it against what the run saw before it was interrupted."""
+    context.note(role, f"opening {role} {task.name}")
+    loaded = task.load()
+    seen = context.directory.manifest().get("data", {}).get(role)
+    if seen is not None and seen != loaded.fingerprint:
+        raise RunError(
+            f"the data of {role}={task.name} has changed since this run began",
+            tip="start a new run with mmx reproduce, which says what drifted",
+        )
+    check_labels(context.experiment, role, task, loaded)
+    context.directory.update_manifest(data={role: loaded.fingerprint})
+    fingerprints[role] = loaded.fingerprint
+    notes.extend(f"{task.name}: {note}" for note in loaded.notes)
+    sizes = ", ".join(f"{split} {len(rows)}" for split, rows in loaded.splits.items())
+    context.listen(Event("note", role, text=f"{role} {task.name}: {sizes}"))
+    return loaded
+
+
+def open_task(
+    context: Context, task: TaskData, modalities: Modalities, source_specs: Specs
+) -> Opened:
+    """Decode a task's rows onto the device.
+
+    Raises:
+        DataError: A row has none of the modalities, or no training row, or one, has one of them.
+    """
+    few = check_modalities(context.experiment, task, modalities)
+    specs = _specs_of(task, modalities, source_specs)
+    data = decoded(context.experiment, task, modalities, specs, context.precision)
+    _refuse_empty_rows(task, data)
+    remarks = few + tuple(
+        f"{task.name}: {text}"
+        for name, modality in modalities.items()
+        for text in modality.remarks(task.columns[name], task.splits["train"], specs[name])
+    )
+    if not context.experiment.drops_rows:
+        return Opened(task, data, specs, remarks)
+    complete, note = complete_rows(task, data)
+    return Opened(task, complete, specs, (*remarks, note))
+
+
+def decoded(
+    experiment: Experiment,
+    task: TaskData,
+    modalities: Modalities,
+    specs: Specs,
+    precision: Precision,
+) -> Data:
+    """Return a task's rows, decoded by these specs."""
+    return Data(
+        {name: View(task.columns[name], modalities[name], specs[name]) for name in modalities},
+        task.target.standardized(task.values),
+        task.splits,
+        truth=task.values,
+        device=precision.device,
+        resident=experiment.trainer.resident,
+        workers=experiment.trainer.workers,
+    )
+
+
+def with_features(data: Data, model: MultimodalModel, name: str, precision: Precision) -> Data:
+    """Return the data with a frozen encoder's features in place of its inputs."""
+
+    @torch.no_grad()
+    def extract(batch: Batch) -> Features:
+        with precision.autocast():
+            features = model.for_fusion(model.encode_one(name, batch))
+        return features.map(lambda part: part if part.dtype == torch.bool else part.float())
+
+    model.eval()
+    return data.with_features(name, extract, BATCH_SIZE)
+
+
+def say_other_scales(context: Context, specs: Specs, source_specs: Specs) -> list[str]:
+    """Say, and return, of which modalities the source has inputs of another scale.
+
+    A structure has no weights that know a scale.
+    """
+    experiment = context.experiment
+    if not (experiment.trains_source or experiment.joint):
+        return []
+    modalities, origins = experiment.modalities["target"], experiment.transfer.modality_map
+    found = [
+        f"{name}: {text}"
+        for name, spec in specs.items()
+        if name in source_specs
+        and origins.get(name, name) == name  # else it starts from another kind of input
+        and (text := modalities[name].other_scale(spec, source_specs[name])) is not None
+    ]
+    for text in found:
+        context.note("target", text)
+    return found
+
+
+def _specs_of(task: TaskData, modalities: Modalities, source_specs: Specs) -> Specs:
+    """Return what is learned from the training rows, or taken over from the source."""
+    specs: Specs = {}
+    for name, modality in modalities.items():
+        column, given = task.columns[name], source_specs.get(name)
+        if given is not None and modality.inherits(column, given):
+            specs[name] = given
+        else:
+            specs[name] = modality.fit(column, task.splits["train"])
+    return specs
+
+
+def _refuse_empty_rows(task: TaskData, data: Data) -> None:
+    """Refuse rows that have none of the modalities in use: no model could answer them."""
+    rows = np.concatenate(list(data.splits.values()))
+    here = np.any([view.column.present[rows] for view in data.views.values()], axis=0)
+    if not here.all():
+        first = int(rows[~here].min()) + 1
+        raise DataError(
+            f"{task.name}: {int((~here).sum())} of {len(rows)} rows have no "
+            f"{' and no '.join(sorted(data.views))}, row {first} the first",
+            tip="let modalities=[...] name more of them, or leave such rows out of the data",
+        )
+
+
+def complete_rows(task: TaskData, data: Data) -> tuple[Data, str]:
+    """Return the data without the training rows that lack a modality, and how many they are."""
+    rows = data.rows("train")
+    complete = data.complete(rows)
+    if not len(complete):
+        raise DataError(
+            f"{task.name}: missing=drop leaves no training row: each lacks some modality",
+            tip="missing=mask trains on all of them",
+        )
+    left = len(rows) - len(complete)
+    note = f"{task.name}: missing=drop leaves out {left} of {len(rows)} training rows"
+    return data.only("train", complete), note

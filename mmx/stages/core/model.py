@@ -1,0 +1,67 @@
+"""The model of a stage, and its objective."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+import torch
+
+from mmx.errors import TransferError
+from mmx.experiment import Experiment
+from mmx.fusion import Fusion
+from mmx.fusion.match import matched
+from mmx.model import MultimodalModel, NoFusion, Parts
+from mmx.objectives import Criterion
+from mmx.stages.core.context import Specs
+from mmx.tasks import Target
+from mmx.training.data import Data
+from mmx.transfer import Transfer
+
+
+def make_model(
+    experiment: Experiment, stage: str, specs: Specs, target: Target, transfer: Transfer
+) -> MultimodalModel:
+    """Return a freshly drawn model for a stage, with what its transfer adds to it.
+
+    Raises:
+        TransferError: ``match=params`` finds no width.
+    """
+    encoders = {name: experiment.encoders[name] for name in specs}
+    if experiment.role(stage).objective.label_free:
+        parts = Parts(sharing=experiment.parts.sharing)
+        return MultimodalModel(specs, encoders, NoFusion, target.outputs, parts)
+    fusion: Callable[..., Fusion] = experiment.role(stage).fusion
+    if experiment.settings.match == "params" and experiment.role(stage).own_fusion:
+        budget = experiment.settings.match_params
+        sharing = experiment.parts.sharing
+        fusion = partial(
+            matched,
+            method=experiment.role(stage).fusion,
+            budget=budget,
+            share_heads=sharing is not None and sharing.classifiers,
+        )
+    parts = replace(experiment.parts, head=partial(transfer.make_head, kind=target.kind))
+    try:
+        model = MultimodalModel(specs, encoders, fusion, target.outputs, parts)
+    except ValueError as error:
+        raise TransferError(str(error), tip="change match_params, or match=none") from error
+    transfer.equip(model)
+    return model
+
+
+def attach_criterion(
+    experiment: Experiment, stage: str, model: MultimodalModel, data: Data, target: Target
+) -> Criterion:
+    """Return a stage's objective, bound; where it has a state, it becomes part of the model."""
+    rows = torch.from_numpy(data.rows("train"))
+    values = data.target[rows.to(data.device)].cpu()
+    objective = experiment.role(stage).objective
+    try:
+        criterion = objective.bind(values, target.outputs, model.encoded_widths)
+    except ValueError as error:
+        raise TransferError(f"objective: {error}") from error
+    if criterion.state_dict():
+        model.criterion = criterion
+    return criterion.to(data.device)

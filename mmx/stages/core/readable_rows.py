@@ -1,0 +1,60 @@
+"""Which rows a trained model can read, and why it cannot read the others."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from mmx.errors import DataError
+from mmx.experiment import Modalities
+from mmx.stages.core.context import Specs
+from mmx.tasks import TaskData
+
+ROW = re.compile(r"^row \d+: ")
+"""How a message begins that names a row."""
+
+
+def unreadable_rows(
+    task: TaskData, modalities: Modalities, specs: Specs, rows: Iterable[int]
+) -> dict[int, str]:
+    """Return the rows with a file or cell that cannot be read, and why, one row at a time.
+
+    A row that lacks a modality is no such row: it is answered by what else it has.
+
+    Args:
+        task: Opened data.
+        modalities: Modality to how it is read.
+        specs: Modality to what its encoder knows of its input.
+        rows: Row numbers to try.
+    """
+    found: dict[int, str] = {}
+    for row in rows:
+        for name, modality in modalities.items():
+            try:
+                modality.encode(task.columns[name], [row], specs[name])
+            except DataError as error:
+                found[int(row)] = ROW.sub("", error.message)
+                break
+    return found
+
+
+def empty_rows(task: TaskData, modalities: Iterable[str], rows: Iterable[int]) -> dict[int, str]:
+    """Return the rows that have none of the modalities, and say so."""
+    names = sorted(modalities)
+    reason = f"has no {' and no '.join(names)}"
+    columns = [task.columns[name] for name in names]
+    return {int(row): reason for row in rows if not any(column.present[row] for column in columns)}
+
+
+def lost_files(task: TaskData, modalities: Iterable[str], rows: Iterable[int]) -> dict[int, str]:
+    """Return the rows that name a file which does not exist, and which."""
+    found: dict[int, str] = {}
+    for row in rows:
+        lost = [
+            f"{name}: {path} does not exist"
+            for name in modalities
+            if (path := task.columns[name].lost.get(int(row))) is not None
+        ]
+        if lost:
+            found[int(row)] = "; ".join(lost)
+    return found

@@ -1,0 +1,109 @@
+"""The target model of a finished run, read back."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmx.errors import DamagedFileError, MmxError, RunError
+from mmx.experiment import Experiment
+from mmx.modalities import spec_from_json
+from mmx.model import MultimodalModel
+from mmx.runs import recorded, records
+from mmx.runs.directory import RunDirectory
+from mmx.stages.core.context import Specs
+from mmx.stages.core.data import complete_rows, decoded, with_features
+from mmx.stages.core.model import make_model
+from mmx.tasks import Target, TaskData
+from mmx.training import checkpoint
+from mmx.training.data import Data
+from mmx.training.precision import Precision
+
+OF_TRAINING = ("criterion.", "companion.", "penalty.", "weighting.", "line.")
+"""Parts of a checkpoint that only training and its evaluation read."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The target model of a finished run, read back.
+
+    Attributes:
+        model: In evaluation mode, with its best weights.
+        specs: Modality to what its encoder knows of its input.
+        target: What it predicts.
+        frozen_encoders: Modalities whose features were computed once.
+    """
+
+    model: MultimodalModel
+    specs: Specs
+    target: Target
+    frozen_encoders: tuple[str, ...]
+
+
+def load_trained(experiment: Experiment, directory: RunDirectory, device: torch.device) -> Loaded:
+    """Return the target model of a finished run.
+
+    Raises:
+        RunError: The run has no trained target, or its checkpoint is damaged.
+    """
+    path = directory.stage_file("target")
+    if not path.exists():
+        raise RunError(
+            f"{directory.path} has no trained target yet", tip=f"mmx resume {directory.path}"
+        )
+    tensors, facts = read_intact(directory, "target")
+    records.checked(facts, records.Facts, path)
+    if strange := set(facts["frozen_encoders"]) - set(facts["specs"]):
+        raise RunError(f"{path} is not what mmx wrote: no encoder {sorted(strange)[0]}")
+    try:
+        specs = {name: spec_from_json(spec) for name, spec in facts["specs"].items()}
+        target = Target(**{**facts["target"], "classes": tuple(facts["target"]["classes"])})
+        model = make_model(experiment, "target", specs, target, experiment.transfer)
+    except MmxError:
+        raise
+    except Exception as error:  # whatever sizes of a stranger do to a model
+        why = " ".join(f"{type(error).__name__}: {error}".split())
+        raise RunError(f"{path} does not fit its run's config: {why}") from error
+    kept = {name: each for name, each in tensors.items() if not name.startswith(OF_TRAINING)}
+    try:
+        checkpoint.restore(model, kept, path)
+    except DamagedFileError as error:
+        raise _again(directory, error) from error
+    model.to(device).to(memory_format=torch.channels_last)
+    return Loaded(model.eval(), specs, target, tuple(facts["frozen_encoders"]))
+
+
+def read_intact(directory: RunDirectory, stage: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the tensors and facts of a stage of a finished run.
+
+    Raises:
+        RunError: They are damaged, or not there; says what to type.
+    """
+    path = directory.stage_file(stage)
+    try:
+        recorded.check(directory.path, [path.relative_to(directory.path).as_posix()])
+        return checkpoint.read(path)
+    except DamagedFileError as error:
+        raise _again(directory, error) from error
+
+
+def _again(directory: RunDirectory, error: DamagedFileError) -> DamagedFileError:
+    """Return an error that says how to get what is damaged."""
+    tip = f"mmx reproduce {shlex.quote(str(directory.path))}   (trains it again, in a new run)"
+    return DamagedFileError(error.message, tip=tip)
+
+
+def open_trained(
+    experiment: Experiment, trained: Loaded, task: TaskData, precision: Precision
+) -> Data:
+    """Return a task's data as the trained model reads it."""
+    data = decoded(experiment, task, experiment.modalities["target"], trained.specs, precision)
+    if experiment.drops_rows and len(data.rows("train")):
+        data, _ = complete_rows(task, data)
+    for name in trained.frozen_encoders:
+        data = with_features(data, trained.model, name, precision)
+    return data

@@ -1,0 +1,1 @@
+"""What a stage does beside its training loop, one phase a file."""

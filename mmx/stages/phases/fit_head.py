@@ -1,0 +1,328 @@
+"""A head on cached features: fitted without a gradient step, or several trained as one batch.
+
+Validation chooses among the solutions of a grid as it chooses a training's best epoch; of
+equals the most regularised. The test split is locked meanwhile.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmx.errors import DivergedError, MemoryExceededError, TransferError
+from mmx.evaluation.metrics import PRIMARY, measure
+from mmx.model import MultimodalModel
+from mmx.objectives import Criterion
+from mmx.stages.phases.linear_probe import fused_rows
+from mmx.tasks import Target
+from mmx.training.data import Data
+from mmx.training.encode import BATCH_SIZE
+from mmx.training.events import Event, Listener, StopRequest
+from mmx.training.fit import steps_per_epoch
+from mmx.training.optimizer import Optimizer
+from mmx.training.randomness import seed_torch
+from mmx.training.recipe import Fitted, Recipe
+from mmx.training.together import Plan, TrainableHead, TrainedHead, train_heads
+from mmx.transfer.feature import Feature
+from mmx.transfer.heads import Candidate, FittedHead
+from mmx.transfer.heads.knn import Knn
+from mmx.transfer.heads.linear import LinearHead
+from mmx.transfer.heads.mlp import MlpHead
+
+Metrics = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A model whose head is to be found, and what is needed for it.
+
+    Attributes:
+        model: Its encoders frozen, nothing between them and its head to train.
+        data: With the features of all its encoders.
+        target: What is predicted.
+        criterion: The objective.
+        recipe: How the stage would be trained.
+    """
+
+    model: MultimodalModel
+    data: Data
+    target: Target
+    criterion: Criterion
+    recipe: Recipe
+
+    def rows(self, split: str) -> tuple[Tensor, Tensor]:
+        """Return a split's ``(N, D)`` fused features and its targets, on the device."""
+        features, targets = fused_rows(
+            self.model, self.data, self.data.rows(split), self.recipe.precision
+        )
+        return torch.from_numpy(features).to(self.data.device), targets.to(self.data.device)
+
+    def measured(self, outputs: Tensor, values: Tensor) -> Metrics:
+        """Return the metrics of outputs ``(N, C)``, the targets being as the task has them."""
+        return measure(outputs.cpu(), values, self.target, self.criterion.task_loss)
+
+
+def find_head(
+    bench: Bench, transfer: Feature, listen: Listener, stop: StopRequest
+) -> tuple[Fitted, tuple[str, ...]]:
+    """Fit or train the head of a model in place; return what was found, and notes on it.
+
+    An interrupted run begins this again: it takes seconds, and gives the same.
+
+    Args:
+        bench: The model and what is needed.
+        transfer: Says which head, and which grid.
+        listen: Hears of the epochs of what was chosen; a head that is fitted has one look.
+        stop: Asks to stop.
+
+    Raises:
+        TransferError: Something else would have to train.
+        DivergedError: No loss is finite.
+        Interrupted: A signal asked to stop.
+    """
+    model = bench.model
+    names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    for problem in transfer.beside_head(names, model):
+        raise TransferError(str(problem))
+    if isinstance(transfer.head, FittedHead):
+        return _fitted(bench, transfer.head, listen)
+    return _together(bench, transfer, listen, stop)
+
+
+def _fitted(bench: Bench, head: FittedHead, listen: Listener) -> tuple[Fitted, tuple[str, ...]]:
+    """Fit a head for each value of its grid, and keep the best."""
+    model, recipe, target = bench.model, bench.recipe, bench.target
+    began = time.perf_counter()
+    x, y = bench.rows("train")
+    candidates = list(head.candidates(x, y, target.outputs, target.kind))
+    seconds = time.perf_counter() - began
+    (val, _), values = bench.rows("val"), bench.data.truth(bench.data.rows("val"))
+    metrics = []
+    for candidate in candidates:
+        model.head.load_state_dict(candidate.state)
+        metrics.append(bench.measured(_outputs(bench, val.float()), values))
+    best = _best(metrics, recipe)
+    model.head.load_state_dict(candidates[best].state)
+    found = recipe.validate(model).metrics
+    said = {f"val.{name}": value for name, value in found.items()}
+    listen(Event("epoch", recipe.stage, epoch=1, values=said, seconds=seconds))
+    fitted = Fitted(
+        val=found,
+        best_epoch=0,
+        epochs=0,
+        steps=0,
+        seconds=seconds,
+        samples_per_s=len(x) / max(seconds, 1e-9),
+        history=[(0, seconds, recipe.score(found)[0])],
+        grid=_grid(head.varied, candidates, metrics, best),
+    )
+    return fitted, _notes(head, candidates, best, len(x), len(val))
+
+
+@torch.no_grad()
+def _outputs(bench: Bench, x: Tensor) -> Tensor:
+    """Return ``(N, C)`` of fused features, in batches as those of a prediction."""
+    bench.model.eval()
+    with bench.recipe.precision.autocast():
+        parts = [bench.model.head(part).float() for part in torch.split(x, BATCH_SIZE)]
+    return torch.cat(parts)
+
+
+def _notes(
+    head: FittedHead, candidates: list[Candidate], best: int, rows: int, val: int
+) -> tuple[str, ...]:
+    """Return in words what was chosen."""
+    if isinstance(head, Knn):
+        few = f"all {rows} training rows vote: there are fewer than k={head.k}"
+        return (few,) if rows < head.k else ()
+    if len(candidates) == 1:
+        return ()
+    text = (
+        f"{head.varied}={candidates[best].value:g} of {len(candidates)} values "
+        f"chosen on {val} validation rows"
+    )
+    if best in (0, len(candidates) - 1):
+        side = "smaller" if (best == 0) == (head.varied == "C") else "larger"
+        text += f"; it is the last of its side: transfer.grid with {side} ones may do better"
+    return (text,)
+
+
+def _together(
+    bench: Bench, transfer: Feature, listen: Listener, stop: StopRequest
+) -> tuple[Fitted, tuple[str, ...]]:
+    """Train a head for each weight decay and seed as one batch; keep the best decay's.
+
+    What is kept is the head of the run's own seed: the others say how much luck is in it.
+    """
+    model, recipe = bench.model, bench.recipe
+    decays = transfer.decays or (recipe.optimizer.weight_decay,)
+    x, y = bench.rows("train")
+    (val, _), values = bench.rows("val"), bench.data.truth(bench.data.rows("val"))
+    if not isinstance(model.head, LinearHead | MlpHead):
+        raise RuntimeError("Feature takes decays for trainable heads only")
+    validating = 0.0
+
+    def validate(outputs: Tensor) -> list[Metrics]:
+        nonlocal validating
+        began = time.perf_counter()
+        found = [bench.measured(each, values) for each in outputs.float()]
+        validating += time.perf_counter() - began
+        return found
+
+    plan = Plan(
+        [_with_decay(recipe.optimizer, decay) for decay in decays],
+        recipe.trainer,
+        bench.criterion.task_part,
+        validate,
+        recipe.score,
+        recipe.draws,
+    )
+    seeds = [recipe.seed + place for place in range(transfer.head_seeds)]
+    heads = [model.head, *(_drawn(model.head, seed, recipe.draws) for seed in seeds[1:])]
+    began = time.perf_counter()
+    try:
+        trained = train_heads(heads, [x] * len(seeds), y, [val] * len(seeds), seeds, plan, stop)
+    except torch.cuda.OutOfMemoryError as error:
+        raise _too_many(len(seeds) * len(decays)) from error
+    seconds = time.perf_counter() - began - validating
+    of_decay = list(zip(*trained, strict=True))  # L of S heads
+    metrics = [_mean([each.val for each in heads]) for heads in of_decay]
+    best = _best(metrics, recipe)
+    chosen = of_decay[best][0]
+    model.head.load_state_dict(chosen.state)
+    history = _say_epochs(bench, chosen, seconds, listen)
+    epochs = len(chosen.curve)
+    grid = _grid("decay", [Candidate(decay, {}) for decay in decays], metrics, best)
+    if len(seeds) > 1:
+        grid["seeds"] = {str(s): each.val for s, each in zip(seeds, of_decay[best], strict=True)}
+    fitted = Fitted(
+        val=recipe.validate(model).metrics,
+        best_epoch=chosen.best_epoch,
+        epochs=epochs,
+        steps=history[-1][0],
+        seconds=seconds,
+        samples_per_s=epochs * len(x) / max(seconds, 1e-9),
+        history=history,
+        grid=grid,
+    )
+    notes = _notes_on_training(decays, of_decay, best, len(val), PRIMARY[bench.target.kind])
+    return fitted, notes
+
+
+def _drawn(head: TrainableHead, seed: int, draws: str) -> TrainableHead:
+    """Return a head of the same form with fresh weights of another seed."""
+    device = next(head.parameters()).device
+    other = copy.deepcopy(head).cpu()  # where all weights are drawn
+    seed_torch(seed, draws, "head")
+    for layer in other.layers:
+        layer.reset_parameters()
+    return other.to(device)
+
+
+def _mean(metrics: Sequence[Metrics]) -> Metrics:
+    """Return the mean of each metric; nothing where a head has none, since it diverged."""
+    if not all(metrics):
+        return {}
+    return {name: math.fsum(each[name] for each in metrics) / len(metrics) for name in metrics[0]}
+
+
+def _notes_on_training(
+    decays: Sequence[float],
+    trained: Sequence[Sequence[TrainedHead]],
+    best: int,
+    rows: int,
+    metric: str,
+) -> tuple[str, ...]:
+    """Return in words what was chosen, and how much seeds differ.
+
+    Args:
+        decays: L values.
+        trained: L rows of the heads of all seeds.
+        best: Which decay was chosen.
+        rows: Of validation.
+        metric: The primary one.
+    """
+    wild = []
+    for decay, heads in zip(decays, trained, strict=True):
+        if count := sum(each.diverged for each in heads):
+            of = f" ({count} of {len(heads)} seeds)" if len(heads) > 1 else ""
+            wild.append(f"{decay:g}{of}")
+    notes = [] if not wild else [f"training diverged at weight decay {', '.join(wild)}"]
+    if len(decays) > 1:
+        text = f"weight decay {decays[best]:g} of {len(decays)} values chosen on {rows}"
+        notes.append(f"{text} validation rows; all were trained as one batch")
+    if len(trained[best]) > 1:
+        found = [each.val[metric] for each in trained[best]]
+        notes.append(
+            f"{len(found)} heads that differ in seed alone, trained as one batch: validation "
+            f"{metric} {statistics.mean(found):.3f} ± {statistics.stdev(found):.3f} "
+            f"({min(found):.3f} … {max(found):.3f}), this run's {found[0]:.3f}"
+        )
+    return tuple(notes)
+
+
+def _too_many(heads: int) -> MemoryExceededError:
+    return MemoryExceededError(
+        f"CUDA is out of memory for {heads} heads that train as one batch",
+        tip="fewer of transfer.decays or of transfer.head_seeds, or a smaller trainer.batch_size",
+    )
+
+
+def _with_decay(optimizer: Optimizer, decay: float) -> Optimizer:
+    other = copy.copy(optimizer)
+    other.weight_decay = decay
+    return other
+
+
+def _say_epochs(
+    bench: Bench, chosen: TrainedHead, seconds: float, listen: Listener
+) -> list[tuple[int, float, float]]:
+    """Say of each epoch what a training of the chosen head alone would have said."""
+    recipe = bench.recipe
+    steps = steps_per_epoch(bench.data.rows("train"), recipe.trainer)
+    history = []
+    for epoch, values in enumerate(chosen.curve, start=1):
+        after = seconds * epoch / len(chosen.curve)
+        listen(
+            Event(
+                "epoch",
+                recipe.stage,
+                epoch=epoch,
+                step=epoch * steps,
+                steps=recipe.trainer.epochs * steps,
+                values=values,
+                seconds=after,
+            )
+        )
+        said = {name.removeprefix("val."): value for name, value in values.items()}
+        history.append((epoch * steps, after, recipe.score(said)[0]))
+    return history
+
+
+def _best(metrics: list[Metrics], recipe: Recipe) -> int:
+    """Return which of the solutions is best; the first of equals."""
+    finite = [i for i, each in enumerate(metrics) if each and math.isfinite(each["loss"])]
+    if not finite:
+        raise DivergedError(
+            f"no validation loss of the heads of stage {recipe.stage} is finite",
+            tip=f"try optimizer.lr={recipe.optimizer.lr / 10:g}",
+        )
+    return max(finite, key=lambda i: (recipe.score(metrics[i]), -i))
+
+
+def _grid(
+    option: str, candidates: list[Candidate], metrics: list[Metrics], best: int
+) -> dict[str, Any]:
+    """Return validation's whole answer, for the summary; empty where there was no choice."""
+    if candidates[best].value is None:
+        return {}
+    values = {f"{each.value:.12g}": found for each, found in zip(candidates, metrics, strict=True)}
+    return {"option": option, "chosen": candidates[best].value, "val": values}

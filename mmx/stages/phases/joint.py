@@ -1,0 +1,177 @@
+"""Joint training: two tasks, one step, shared weights."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Iterator
+from typing import cast
+
+from torch import nn
+
+from mmx.encoders import Encoder
+from mmx.errors import TransferError
+from mmx.experiment import Experiment
+from mmx.model import MultimodalModel
+from mmx.stages.core.context import Beside, Context, Opened
+from mmx.stages.core.model import attach_criterion, make_model
+from mmx.stages.phases.source_reference import alike
+from mmx.training.loss import BatchLoss, Companion
+from mmx.transfer.joint import Joint
+from mmx.transfer.weighting import Weighting
+
+
+def join(
+    context: Context, model: MultimodalModel, beside: Opened | None
+) -> tuple[Beside | None, tuple[str, ...]]:
+    """Make the other task's model a part of this one, its shared parts the same modules.
+
+    Args:
+        context: Of the run.
+        model: The target's.
+        beside: The other task; None where the stage trains alone.
+
+    Returns:
+        What trains along, None where nothing does, and notes on what is shared.
+
+    Raises:
+        TransferError: Nothing can be shared.
+    """
+    experiment, device = context.experiment, context.precision.device
+    transfer = experiment.transfer
+    if beside is None or not isinstance(transfer, Joint):
+        return None, ()
+    other = make_model(experiment, "source", beside.specs, beside.task.target, transfer)
+    criterion = attach_criterion(experiment, "source", other, beside.data, beside.task.target)
+    notes = share(model, other)
+    model.companion = other.to(device)
+    weighting = _weighting(experiment, transfer).to(device)
+    if weighting.state_dict():
+        model.weighting = weighting
+    return Beside(other, criterion, beside.data, beside.task.target, weighting), notes
+
+
+def companion(context: Context, model: MultimodalModel, beside: Beside | None) -> Companion | None:
+    """Return what the task that trains along adds to each step of a model."""
+    if beside is None:
+        return None
+    seed, trainer = context.experiment.settings.seed, context.experiment.trainer.of("target")
+    loss = BatchLoss(
+        beside.model,
+        beside.data,
+        beside.criterion,
+        context.precision,
+        modality_dropout=trainer.modality_dropout,
+    )
+    last = last_shared(model, beside.model)
+    return Companion(
+        loss, beside.weighting, seed, trainer.batch_size, last, accumulate=trainer.accumulate
+    )
+
+
+def _weighting(experiment: Experiment, transfer: Joint) -> Weighting:
+    """Return what weighs the losses of target and source."""
+    source = experiment.source
+    if source is None:
+        raise RuntimeError("joint training without a source is reduced to scratch before")
+    label_free = experiment.role("source").objective.label_free
+    return transfer.weigh((experiment.target.kind, "classes" if label_free else source.kind))
+
+
+def share(model: MultimodalModel, other: MultimodalModel) -> tuple[str, ...]:
+    """Let ``other`` use the parameters of ``model`` wherever they fit, and say which.
+
+    Shared are encoders and adapters of modalities that both have, the trunk, and mapping
+    and fusion where both have the same modalities. Each keeps a head of its own.
+
+    Raises:
+        TransferError: Nothing can be shared.
+    """
+    shared, own = [], []
+    for name in sorted(model.encoders.keys() & other.encoders.keys()):
+        if alike(model.encoders[name], other.encoders[name]):
+            other.encoders[name] = twin(model.encoders[name])
+            shared.append(f"the {name} encoder")
+            if model.trunk is not None and other.trunk is not None:
+                other.trunk.adapters[name] = model.trunk.adapters[name]
+        else:
+            own.append(f"the {name} encoder (its inputs have other shapes)")
+    if model.trunk is not None and other.trunk is not None:
+        common = model.trunk.layers.keys() & other.trunk.layers.keys()
+        for name in sorted(common):
+            other.trunk.layers[name] = model.trunk.layers[name]
+        shared.extend(["the trunk"] if common else [])
+    if model.encoders.keys() == other.encoders.keys() and not model.fusion.decides:
+        for part in ("mapping", "fusion"):
+            mine, theirs = getattr(model, part), getattr(other, part)
+            if type(mine) is not type(theirs) or mine is None or not mine.state_dict():
+                continue  # there is nothing that could be shared
+            if alike(mine, theirs):
+                setattr(other, part, mine)
+                shared.append(f"the {part}")
+            else:
+                own.append(f"the {part} (it has other widths)")
+    in_other = _ids(other.parameters())
+    count = sum(p.numel() for p in model.parameters() if id(p) in in_other)
+    kept = tuple(f"each task keeps {part} for itself" for part in own)
+    if not count:
+        raise TransferError(
+            "source and target can share nothing: "
+            + ("; ".join(kept) or "they have no modality in common"),
+            tip="transfer=parameter sharing=none trains them one after the other",
+        )
+    return f"source and target share {', '.join(shared)}: {count:,} parameters", *kept
+
+
+def twin(module: nn.Module) -> nn.Module:
+    """Return a module with the very parameters of another, and statistics of its own.
+
+    The running means of a normalisation are those of one task's data: mixed over two tasks
+    they would fit neither.
+    """
+    other = copy.deepcopy(module)
+    for mine, theirs in zip(module.modules(), other.modules(), strict=True):
+        for name, parameter in mine.named_parameters(recurse=False):
+            setattr(theirs, name, parameter)
+    return other
+
+
+def last_shared(model: MultimodalModel, other: MultimodalModel) -> tuple[nn.Parameter, ...]:
+    """Return the parameters of the last layers that two tasks share.
+
+    Those of the fusion where it is shared, else of the mapping, else of the trunk's last
+    layers, else of the encoders' last depths.
+    """
+    in_other = _ids(other.parameters())
+    for layers in _from_the_end(model):
+        found = {id(p): p for p in layers if id(p) in in_other}
+        if found:
+            return tuple(found.values())
+    raise RuntimeError("tasks that share nothing are refused before")
+
+
+def _from_the_end(model: MultimodalModel) -> Iterator[Iterable[nn.Parameter]]:
+    """Yield the parameters of a model's layers, those nearest to the head first."""
+    yield model.fusion.parameters()
+    if model.mapping is not None:
+        yield model.mapping.parameters()
+    if model.trunk is not None:
+        yield [p for body in model.trunk.layers.values() for p in _last_linear(body).parameters()]
+    depths = [list(_by_depth(cast(Encoder, each))) for each in model.encoders.values()]
+    for back in range(max(len(each) for each in depths)):
+        yield [p for each in depths for p in (each[back] if back < len(each) else ())]
+
+
+def _last_linear(body: nn.Module) -> nn.Module:
+    return [layer for layer in body.modules() if isinstance(layer, nn.Linear)][-1]
+
+
+def _by_depth(encoder: Encoder) -> Iterator[list[nn.Parameter]]:
+    """Yield an encoder's parameters depth by depth, the last one first."""
+    for prefixes in reversed(encoder.depths()):
+        found = [p for name, p in encoder.named_parameters() if name.startswith(prefixes)]
+        if found:
+            yield found
+
+
+def _ids(parameters: Iterable[nn.Parameter]) -> set[int]:
+    return {id(parameter) for parameter in parameters}

@@ -1,0 +1,314 @@
+"""The trained source beside a training target: what regularisers hold the target to."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Collection, Iterator, Mapping
+from types import MappingProxyType
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mmx.errors import TransferError
+from mmx.fusion import Widths
+from mmx.modalities import Batch, Features
+from mmx.model import MultimodalModel
+from mmx.stages.core.cached import kept_channel_weights
+from mmx.stages.core.context import Context, Opened, Trained
+from mmx.training.data import Rows, chunks
+from mmx.training.encode import BATCH_SIZE, encode_rows
+from mmx.transfer import Start
+from mmx.transfer.regularizers import Given, Penalty, Regularizer
+from mmx.variants import variant
+
+SOURCE_ROWS = 4096
+"""Rows of the source, at most, that are encoded to compare distributions with."""
+
+
+class SourceReference:
+    """The source's model, frozen; see :class:`~mmx.transfer.regularizers.Reference`.
+
+    Each of the target's modalities has a counterpart in the source: its own kind, or the one
+    that ``transfer.map`` names. Where both are of one kind and built alike, f0 is what the
+    source's encoder says. Where the target's encoder came from the source whole, but from
+    another modality's or changed to fit another input, the source's cannot read the target's
+    inputs, and f0 is what the target's own says as it started, w0. All behind the encoders is
+    the source's either way, which reads the counterparts.
+
+    Args:
+        source: The trained source's model.
+        model: The target's, as it starts.
+        frozen: Modalities whose encoder never moves: there is nothing to hold.
+        from_source: Names of the target's tensors that came from the source.
+        origins: Target modality to source modality, where it is not the same.
+
+    Attributes:
+        origins: Each of ``modalities`` to its counterpart.
+    """
+
+    def __init__(
+        self,
+        source: MultimodalModel,
+        model: MultimodalModel,
+        frozen: frozenset[str],
+        from_source: Collection[str] = (),
+        origins: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        self.model = source.eval().requires_grad_(False)
+        self.origins: dict[str, str] = {}
+        started = []
+        for name in sorted(model.encoders.keys() - frozen):
+            origin = origins.get(name, name)
+            if origin not in source.encoders:
+                continue
+            mine = name == origin and alike(model.encoders[name], source.encoders[name])
+            if not mine and not _whole(name, model, from_source, source.widths[origin]):
+                continue
+            self.origins[name] = origin
+            started += [] if mine else [name]
+        self.modalities = tuple(self.origins)
+        self._started = at_start(model, started) if started else None
+        head = source.state_dict()[source.label_tensors[-1]] if source.label_tensors else None
+        self.outputs_count = 0 if head is None else len(head)
+
+    def features(self, batch: Batch) -> dict[str, Features]:
+        """Return f0, its features of a target's batch, without gradient."""
+        with torch.no_grad():
+            return {
+                name: self._through_trunk(name, self._reader(name).encode_one(name, batch))
+                for name in self.modalities
+            }
+
+    def decide(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
+        """Return ``(B, C)`` outputs of features through its frozen fusion and head."""
+        return self.model.decide(*_as_source(self.model, self.origins, features, present))
+
+    def decision(self) -> nn.Module:
+        """Return a trainable copy of all behind its encoders: (features, present) → ``(B, C)``."""
+        return Decision(self.model, self.origins)
+
+    def encoder(self, modality: str) -> nn.Module:
+        """Return the encoder that f0 of a target's modality is of."""
+        return self._reader(modality).encoders[modality]
+
+    def _reader(self, name: str) -> MultimodalModel:
+        """Return the model whose encoder reads a target's modality."""
+        if self._started is not None and name in self._started.encoders:
+            return self._started
+        return self.model
+
+    def _through_trunk(self, name: str, features: Features) -> Features:
+        if self.model.trunk is None:
+            return features
+        through: Features = self.model.trunk(self.origins[name], self.model.for_fusion(features))
+        return through
+
+
+def at_start(model: MultimodalModel, names: Collection[str]) -> MultimodalModel:
+    """Return a frozen copy of a started model that encodes some modalities, and no more."""
+    encoders = model.encoders
+    model.encoders = nn.ModuleDict({name: encoders[name] for name in names})
+    started = copy.deepcopy(model).eval().requires_grad_(False)
+    model.encoders = encoders
+    for part in started.modules():
+        if isinstance(part, nn.RNNBase):
+            part.flatten_parameters()  # a copy's lie apart, of which cuDNN warns in every batch
+    return started
+
+
+def _whole(name: str, model: MultimodalModel, from_source: Collection[str], widths: Widths) -> bool:
+    """Return whether an encoder came from the source whole, and says as much as that one."""
+    own = {f"encoders.{name}.{each}" for each in model.encoders[name].state_dict()}
+    return own <= set(from_source) and model.widths[name] == widths
+
+
+def _as_source(
+    source: MultimodalModel,
+    origins: Mapping[str, str],
+    features: dict[str, Features],
+    present: dict[str, Tensor],
+) -> tuple[dict[str, Features], dict[str, Tensor]]:
+    """Return a target's features and presence under the names of the source's modalities."""
+    theirs = {origin: features[name] for name, origin in origins.items()}
+    here = {origin: present[name] for name, origin in origins.items()}
+    return complete(source, theirs, here)
+
+
+class Decision(nn.Module):
+    """Everything behind a source's encoders, trainable: its old head on new features.
+
+    Args:
+        source: The trained source's model, which is copied.
+        origins: Each modality that features will be given of to the source's that it stands for.
+    """
+
+    def __init__(self, source: MultimodalModel, origins: Mapping[str, str]) -> None:
+        super().__init__()
+        encoders, source.encoders = source.encoders, nn.ModuleDict()
+        self.model = copy.deepcopy(source).requires_grad_(True)
+        source.encoders = encoders
+        # None of these is behind the encoders: trainable, they would never get a gradient.
+        self.model.trunk = self.model.criterion = None
+        self.model.penalty = self.model.companion = None
+        self.widths = source.widths
+        self.origins = dict(origins)
+
+    def forward(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
+        """Return ``(B, C)`` outputs."""
+        return self.model.decide(*_as_source(self.model, self.origins, features, present))
+
+
+def complete(
+    source: MultimodalModel, features: dict[str, Features], present: dict[str, Tensor]
+) -> tuple[dict[str, Features], dict[str, Tensor]]:
+    """Return features and presence with the source's other modalities, absent from every row."""
+    one = next(iter(features.values())).pooled
+    here = {name: present[name] for name in features}
+    for name in source.widths.keys() - features.keys():
+        pooled = one.new_zeros(len(one), source.encoded_widths[name])
+        mask = torch.zeros(len(one), 1, dtype=torch.bool, device=one.device)
+        levels = tuple(one.new_zeros(len(one), w) for w in source.widths[name].levels)
+        features = {**features, name: Features(pooled[:, None], mask, pooled, levels)}
+        here[name] = torch.zeros(len(one), dtype=torch.bool, device=one.device)
+    return features, here
+
+
+def evenly(rows: Rows) -> Rows:
+    """Return at most :data:`SOURCE_ROWS` of the rows, evenly over all of them and in order.
+
+    Rows often stand class by class: the first ones would be of few classes.
+    """
+    count = min(len(rows), SOURCE_ROWS)
+    taken: Rows = np.sort(rows)[np.linspace(0, len(rows) - 1, count).round().astype(np.int64)]
+    return taken
+
+
+def alike(one: nn.Module, other: nn.Module) -> bool:
+    """Return whether two modules have tensors of the same names and shapes."""
+    shapes = [{k: v.shape for k, v in each.state_dict().items()} for each in (one, other)]
+    return shapes[0] == shapes[1]
+
+
+def held(
+    regularizer: Regularizer,
+    model: MultimodalModel,
+    start: Start,
+    source: MultimodalModel | None,
+    origins: Mapping[str, str],
+) -> tuple[frozenset[str], SourceReference | None]:
+    """Return what a regulariser can hold: shared parameters, and the source beside the target.
+
+    It looks at names and shapes alone, so a source that is not trained yet will do.
+
+    Args:
+        regularizer: The experiment's.
+        model: The target's, started.
+        start: How.
+        source: The source's; None where there is none.
+        origins: Target modality to source modality, where it is not the same.
+
+    Raises:
+        TransferError: There is nothing that it could hold.
+    """
+    shared = (start.shared & dict(model.named_parameters()).keys()) - start.frozen
+    name = variant(type(regularizer))
+    if "weights" in regularizer.needs and not shared:
+        raise TransferError(
+            f"regularizer={name}: no trained parameter came from the source",
+            tip="let some of it train (transfer.freeze, transfer.freeze_depth), or "
+            "regularizer=none",
+        )
+    regularizer.check(model, shared)
+    if not regularizer.needs & {"model", "source_rows"}:
+        return shared, None
+    if source is None:
+        raise TransferError(f"regularizer={name} needs a trained source")
+    from_source = start.shared | {*start.report.frozen}
+    reference = SourceReference(source, model, start.frozen_encoders, from_source, origins)
+    if not reference.modalities:
+        raise TransferError(
+            f"regularizer={name}: no encoder of the target that trains is built like one of "
+            "the source's, or started whole from one",
+            tip="regularizer=none",
+        )
+    if {"model", "classes"} <= regularizer.needs:
+        _refuse_doubles(name, reference.origins)
+    return shared, reference
+
+
+def _refuse_doubles(name: str, origins: Mapping[str, str]) -> None:
+    """Refuse two modalities that stand for one, where the source decides by all of them."""
+    for origin in sorted(set(origins.values())):
+        if len(both := [each for each, of in origins.items() if of == origin]) > 1:
+            raise TransferError(
+                f"regularizer={name}: the source decides by one {origin}, and {' and '.join(both)} "
+                "would both stand for it",
+                tip="regularizer=rkd, or a transfer.map without doubles",
+            )
+
+
+def bind_penalty(
+    context: Context, model: MultimodalModel, opened: Opened, start: Start, source: Trained | None
+) -> Penalty | None:
+    """Return the experiment's regulariser, bound to a started target; None where it has none.
+
+    Where the penalty has a state it becomes part of the model, which trains and saves it.
+
+    Args:
+        context: Of the run.
+        model: The target's, started and on its device.
+        opened: The target, with the features of its frozen encoders.
+        start: How it started.
+        source: The trained source.
+
+    Raises:
+        TransferError: There is nothing that it could hold.
+    """
+    regularizer = context.experiment.regularizer
+    if regularizer is None:
+        return None
+    data, target = opened.data, opened.task.target
+    whole = None if source is None else source.model.to(context.precision.device)
+    origins = context.experiment.transfer.modality_map
+    shared, reference = held(regularizer, model, start, whole, origins)
+
+    def rows() -> Iterator[Batch]:
+        for part, stored in data.batches(chunks(data.rows("train"), BATCH_SIZE)):
+            yield data.assemble(part, stored, augment=False)
+
+    def source_features() -> dict[str, Tensor]:
+        if source is None or reference is None:
+            raise RuntimeError("asked for only where a source is there")
+        every = encode_rows(
+            source.model, source.data, evenly(source.data.rows("train")), context.precision
+        )
+        return {
+            name: every.features[origin].pooled[every.present[origin]]
+            for name, origin in reference.origins.items()
+        }
+
+    def keep(name: str, rows: int, make: Callable[[], list[Tensor]]) -> list[Tensor]:
+        if reference is None:
+            raise RuntimeError("asked for only where a source is there")
+        return kept_channel_weights(context, opened, name, reference.encoder(name), rows, make)
+
+    penalty = regularizer.bind(
+        Given(
+            model,
+            shared,
+            reference,
+            model.encoded_widths,
+            target.outputs,
+            target.kind,
+            rows,
+            source_features,
+            context.experiment.settings.seed,
+            keep,
+        )
+    )
+    regularizer.equip(model, shared)
+    penalty = penalty.to(data.device)
+    if penalty.state_dict():
+        model.penalty = penalty
+    return penalty

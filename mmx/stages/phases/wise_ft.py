@@ -1,0 +1,205 @@
+"""WiSE-FT: the line from the starting weights to the trained ones, measured point by point.
+
+    w(α) = (1 - α) w0 + α w,  α = 0, 0.1, … 1
+
+At no cost of training. Tensors that were drawn anew have no w0 but noise, and stay at w;
+running statistics are interpolated too, counters are not. What is fitted to encoded rows
+(stand-ins for missing modalities) is fitted anew at each point.
+
+Reference: Wortsman et al. 2022, arXiv 2109.01903.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmx.evaluation.metrics import PRIMARY, measure, score
+from mmx.evaluation.predict import predict
+from mmx.model import MultimodalModel
+from mmx.objectives import Criterion
+from mmx.stages.core.context import Context, Line, Trained
+from mmx.stages.core.validate import fit_missing
+from mmx.tasks import Target
+from mmx.training import checkpoint
+from mmx.training.data import Data
+from mmx.training.precision import Precision
+from mmx.training.recipe import Fitted
+from mmx.transfer import Start
+
+ALPHAS = tuple(step / 10 for step in range(11))
+PREFIX = "line"
+"""Of what a checkpoint holds of a line."""
+
+Tensors = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Measures a model on a split.
+
+    Attributes:
+        data, target, criterion, precision: Of the stage.
+        seed: The run's.
+    """
+
+    data: Data
+    target: Target
+    criterion: Criterion
+    precision: Precision
+    seed: int
+
+    def __call__(self, model: MultimodalModel, split: str) -> dict[str, float]:
+        """Return the metrics."""
+        found = predict(model, self.data, self.data.rows(split), self.precision)
+        return measure(*found, self.target, self.criterion.task_loss)
+
+    def place(self, model: MultimodalModel, line: tuple[Tensors, Tensors], alpha: float) -> None:
+        """Move a model to a point of a line, and fit what depends on its encoders."""
+        state = model.state_dict()
+        with torch.no_grad():
+            for name, start in line[0].items():
+                state[name].copy_(torch.lerp(start, line[1][name], alpha))
+        fit_missing(model, self.data, self.precision, self.seed)
+
+
+def snapshot(model: MultimodalModel, names: frozenset[str] | None = None) -> Tensors:
+    """Return copies of a model's tensors: of these, or of all."""
+    state = model.state_dict()
+    wanted = state if names is None else sorted(names)
+    return {name: state[name].detach().clone() for name in wanted}
+
+
+def points(
+    model: MultimodalModel,
+    judge: Judge,
+    line: tuple[Tensors, Tensors],
+    kept: float,
+    split: str,
+    known: dict[str, float] | None = None,
+) -> Iterator[dict[str, float]]:
+    """Yield the metrics of a split at each of ``ALPHAS``; the model ends as it began.
+
+    Args:
+        model: At the point ``kept``.
+        judge: Measures it.
+        line: The tensors at its start, and at its end.
+        kept: An α.
+        split: On which rows.
+        known: The metrics at ``kept``, where they have been measured already.
+    """
+    held = snapshot(model)
+    try:
+        for alpha in ALPHAS:
+            if alpha == kept and known is not None:
+                yield known
+                continue
+            if alpha == kept:
+                model.load_state_dict(held)
+            else:
+                judge.place(model, line, alpha)
+            yield judge(model, split)
+    finally:
+        model.load_state_dict(held)
+
+
+def sweep(
+    model: MultimodalModel, start: Start, origin: Tensors, judge: Judge, fitted: Fitted
+) -> tuple[Fitted, Line, tuple[str, ...]]:
+    """Validate the line from ``origin`` to a trained model; keep its best point where asked to.
+
+    The best point is chosen as a training's best epoch is; of equals the one nearest to the
+    trained weights.
+
+    Args:
+        model: With its best weights.
+        start: Names the tensors on the line.
+        origin: These tensors, as training started.
+        judge: Of the stage.
+        fitted: What training found; its metrics are those of the trained model.
+
+    Returns:
+        What is now to be said of the training, the line, and notes.
+    """
+    ends = origin, snapshot(model, start.swept)
+    val = tuple(points(model, judge, ends, 1.0, "val", known=fitted.val))
+    scores = [score(judge.target.kind)(metrics) for metrics in val]
+    best = max(zip(scores, ALPHAS, strict=True))[1]
+    line = Line(*ends, val=val, best=best, kept=best if start.keeps_best else 1.0)
+    if line.kept != 1.0:
+        judge.place(model, ends, best)
+        fitted = replace(fitted, val=val[ALPHAS.index(best)])
+    return fitted, line, (_note(line, PRIMARY[judge.target.kind]),)
+
+
+def _note(line: Line, name: str) -> str:
+    """Return in words what was found."""
+    found = line.val[ALPHAS.index(line.best)][name]
+    text = (
+        f"wise_ft: α = {line.best:g} is best on validation ({name} {found:.3f}, "
+        f"the trained weights {line.val[-1][name]:.3f}, the starting ones {line.val[0][name]:.3f})"
+    )
+    if line.kept == line.best:
+        return f"{text} and is kept"
+    return f"{text}; the trained weights are kept, transfer.wise_ft=best keeps the best"
+
+
+def line_tensors(line: Line | None) -> Tensors:
+    """Return what a checkpoint keeps of a line beside the model's tensors.
+
+    Its end is left out where it is the model itself.
+    """
+    if line is None:
+        return {}
+    ends = checkpoint.prefixed("start", line.start)
+    if line.kept != 1.0:
+        ends |= checkpoint.prefixed("end", line.end)
+    return checkpoint.prefixed(PREFIX, ends)
+
+
+def line_facts(line: Line | None) -> dict[str, Any]:
+    """Return the facts that go with :func:`line_tensors`."""
+    if line is None:
+        return {}
+    return {PREFIX: {"val": list(line.val), "best": line.best, "kept": line.kept}}
+
+
+def read_line(
+    tensors: Tensors, facts: dict[str, Any], device: torch.device
+) -> tuple[Tensors, Line | None]:
+    """Return a checkpoint's tensors without those of a line, and the line that it keeps."""
+    if PREFIX not in facts:
+        return tensors, None
+    kept, said = checkpoint.within(PREFIX, tensors), facts[PREFIX]
+    own = {name: tensor for name, tensor in tensors.items() if not name.startswith(f"{PREFIX}.")}
+    first = checkpoint.within("start", kept)
+    last = {name: own[name] for name in first} | checkpoint.within("end", kept)
+    start, end = (
+        {name: tensor.to(device) for name, tensor in side.items()} for side in (first, last)
+    )
+    return own, Line(start, end, tuple(said["val"]), said["best"], said["kept"])
+
+
+def curve(context: Context, trained: Trained, target: Target) -> dict[str, Any]:
+    """Return what a summary says of a line, its points tested now that selection is over."""
+    line = trained.line
+    if line is None:
+        return {}
+    judge = Judge(
+        trained.data.unlocked(),
+        target,
+        trained.criterion,
+        context.precision,
+        context.experiment.settings.seed,
+    )
+    tested = points(trained.model, judge, (line.start, line.end), line.kept, "test")
+    metrics = {
+        f"{alpha:g}": {"val": val, "test": test}
+        for alpha, val, test in zip(ALPHAS, line.val, tested, strict=True)
+    }
+    found = {"metric": PRIMARY[target.kind], "best": line.best, "kept": line.kept}
+    return {"wise_ft": {**found, "alpha": metrics}}

@@ -1,0 +1,1 @@
+"""A run: its stages trained, its controls, and what its test split says."""

@@ -1,0 +1,1 @@
+"""What chooses before a run, without the test split: ranking and search."""

@@ -1,0 +1,107 @@
+"""The order in which a search tries its candidates: by scores of the features they start from."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import cast
+
+from mmx.encoders import Encoder
+from mmx.modalities import Encoded
+from mmx.model import MultimodalModel
+from mmx.reports.ranking import COUNTED, places
+from mmx.stages.core.context import Context
+from mmx.stages.selection.prepare import Begun
+from mmx.stages.selection.scores import Started, drawn, scored, side_by_side, spread, started
+from mmx.stages.selection.trials import Choice
+from mmx.training.encode import encode_rows
+from mmx.transfer.candidates import Candidate
+
+ROWS = 2000
+"""Training rows, at most, that are scored: the order needs no more."""
+Scores = dict[str, dict[str, float]]
+
+
+def ordered(context: Context, begun: Begun, choices: Sequence[Choice]) -> tuple[list[str], Scores]:
+    """Return the names of the candidates, the most promising first, and the scores that say so.
+
+    A candidate stands for the features that it starts from: those of the source's encoders,
+    those at its frozen depth where it has one, or those of fresh encoders. ``scratch`` comes
+    first, the yardstick. Then, of each mode and depth, the first variation, by the mean place
+    of its features over the scores; then all second variations, and so on: what is left out
+    for want of budget is a variation rather than a mode. The scores decide nothing else.
+
+    Args:
+        context: Of the run.
+        begun: The trained source, and the target without its test rows.
+        choices: The candidates.
+
+    Returns:
+        The names, and features to score to value; no scores where the target has no classes.
+    """
+    scores = _scores(context, begun, choices)
+    common = [n for n in COUNTED if scores and all(n in each for each in scores.values())]
+    columns = [places([each[name] for each in scores.values()]) for name in common]
+    means = {
+        what: statistics.fmean(column[row] for column in columns) if columns else 0.0
+        for row, what in enumerate(scores)
+    }
+
+    def key(index: int) -> tuple[bool, int, float, int]:
+        candidate = choices[index].candidate
+        place = means.get(_starts_from(candidate), math.inf if means else 0.0)
+        return candidate.mode != "scratch", candidate.variation, place, index
+
+    return [choices[index].name for index in sorted(range(len(choices)), key=key)], scores
+
+
+def _starts_from(candidate: Candidate) -> str:
+    """Return whose features a candidate stands for."""
+    if not candidate.takes_weights:
+        return "fresh"
+    return f"source, depth {candidate.depth}" if candidate.depth else "source"
+
+
+def _scores(context: Context, begun: Begun, choices: Sequence[Choice]) -> Scores:
+    """Return the scores of all features that candidates stand for."""
+    target = begun.target.task.target
+    if target.kind != "classes":
+        return {}
+    names = {_starts_from(each.candidate): each for each in choices}
+    found: Scores = {}
+    if "fresh" in names:
+        asks = replace(context, experiment=names["fresh"].experiment)
+        found["fresh"] = _of(context, begun, drawn(asks, begun), 0)
+    taker = next((choice for choice in choices if choice.candidate.takes_weights), None)
+    if taker is not None:
+        start = started(replace(context, experiment=taker.experiment), begun)
+        for what, each in names.items():
+            if each.candidate.takes_weights:
+                found[what] = _of(context, begun, start, each.candidate.depth)
+    return found
+
+
+def _of(context: Context, begun: Begun, start: Started, depth: int) -> dict[str, float]:
+    """Return the scores of the training rows' features at a depth; 0: behind the encoders."""
+    data, task = begun.target.data, begun.target.task
+    rows = spread(data.rows("train"), task.values, task.target, ROWS)
+    encoded = encode_rows(start.model, data, rows, context.precision)
+    level = {name: level_at(start.model, encoded, name, depth) for name in start.modalities}
+    x, y = side_by_side(encoded, start.modalities, level)
+    return scored(x, y, task.target, "not asked for")[0] if len(x) else {}
+
+
+def level_at(model: MultimodalModel, encoded: Encoded, name: str, depth: int) -> int | None:
+    """Return the level of an encoder's features that lies at a depth; None: behind all.
+
+    Encoders state as many levels as they like: the one at the same part of the way is taken.
+    """
+    depths, levels = (
+        len(cast(Encoder, model.encoders[name]).depths()),
+        len(encoded.features[name].levels),
+    )
+    if depth == 0 or depth >= depths or levels == 0:
+        return None
+    return math.ceil(depth * levels / depths) - 1

@@ -1,0 +1,172 @@
+"""What a run begins with, and a search or a ranking: these open no test rows.
+
+Whatever is chosen by rows of ``train`` and ``val`` cannot depend on a split that is not there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from mmx.errors import DataError
+from mmx.experiment import Experiment, Settings
+from mmx.model import MultimodalModel
+from mmx.runs.cache import Cache, location
+from mmx.runs.directory import RunDirectory
+from mmx.stages.core.context import Context, Opened, Trained
+from mmx.stages.core.data import load, open_task, say_other_scales
+from mmx.stages.core.model import attach_criterion, make_model
+from mmx.stages.phases.source_reference import held
+from mmx.stages.pipeline.train import Given, Stage, train
+from mmx.tasks import TaskData
+from mmx.training.events import Listener, StopRequest
+from mmx.training.precision import Precision, choose_device
+from mmx.training.randomness import make_deterministic
+from mmx.transfer import Source
+from mmx.transfer.classes import check_class_map
+from mmx.transfer.freezing import within
+from mmx.transfer.scratch import Scratch
+
+SELECTION = ("train", "val")
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A source, trained where the transfer takes its weights, and a target to choose on.
+
+    Attributes:
+        source: The source's data; None where there is no source.
+        given: The trained source; None where it is not trained.
+        target: The target's ``train`` and ``val`` rows, read as the source has learned to.
+        alone: The same, read as without a source.
+    """
+
+    source: Opened | None
+    given: Given | None
+    target: Opened
+    alone: Opened
+
+
+def context_of(
+    experiment: Experiment,
+    directory: RunDirectory,
+    listen: Listener,
+    stop: StopRequest,
+    *,
+    cached: bool = True,
+) -> Context:
+    """Return what all stages share, torch asked for the same numbers each time.
+
+    Args:
+        experiment: What is run.
+        directory: Where its results go.
+        listen: Hears what goes on.
+        stop: Asks it to stop.
+        cached: Whether the artifact cache may be used.
+    """
+    settings = experiment.settings
+    device = choose_device(settings.device)
+    make_deterministic(experiment.trainer.threads, device)
+    precision = Precision.choose(settings.precision, device)
+    cache = _cache(settings) if cached else None
+    return Context(experiment, directory, precision, listen, stop, cache)
+
+
+def _cache(settings: Settings) -> Cache | None:
+    where = location(settings.cache)
+    return None if where is None else Cache(where, round(settings.cache_gb * 1e9))
+
+
+def begin(context: Context) -> Begun:
+    """Open source and target, and train the source where the transfer takes its weights."""
+    begun = open_both(context)
+    if begun.source is None or not context.experiment.trains_source:
+        return begun
+    rehearse(context, begun.source, begun.target)
+    return train_source(context, begun)
+
+
+def open_both(context: Context) -> Begun:
+    """Open source and target, and train nothing.
+
+    Raises:
+        TransferError: ``transfer.class_map`` speaks of classes that are not there.
+    """
+    experiment, source = context.experiment, None
+    if experiment.source is not None:
+        task = load(context, experiment.source, "source", {}, [])
+        source = open_task(context, task, experiment.modalities["source"], {})
+    found = for_selection(load(context, experiment.target, "target", {}, []))
+    modalities = experiment.modalities["target"]
+    alone = open_task(context, found, modalities, {})
+    if source is None:
+        return Begun(None, None, alone, alone)
+    target = open_task(context, found, modalities, source.specs)
+    say_other_scales(context, target.specs, source.specs)
+    if experiment.trains_source:
+        class_map = getattr(experiment.transfer, "class_map", {})
+        check_class_map(class_map, source.task.target.classes, found.target.classes)
+    return Begun(source, None, target, target if target.specs == alone.specs else alone)
+
+
+def train_source(context: Context, begun: Begun) -> Begun:
+    """Train the source, and return what there is to begin with now.
+
+    Args:
+        context: Of the run.
+        begun: What was opened, a source among it.
+    """
+    if begun.source is None:
+        raise RuntimeError("there is no source to train")
+    trained = train(context, Stage("source", begun.source, Scratch()))
+    return replace(begun, given=offered(begun.source.task, trained))
+
+
+def for_selection(task: TaskData) -> TaskData:
+    """Return a task without its test rows.
+
+    Raises:
+        DataError: It has no rows to train on, or none to validate on.
+    """
+    splits = {name: rows for name, rows in task.splits.items() if name in SELECTION}
+    for name in SELECTION:
+        if not len(splits.get(name, ())):
+            raise DataError(f"{task.name} has no {name} rows, and nothing can be chosen without")
+    return replace(task, splits=splits)
+
+
+def offered(task: TaskData, trained: Trained) -> Given:
+    """Return what a trained source offers to its target."""
+    return Given(Source(_transferable(trained.model), task.target.classes), trained)
+
+
+def rehearse(context: Context, source: Opened, target: Opened) -> Source:
+    """Start a target from an untrained source, forget the target, and return that source.
+
+    A transfer and its regulariser refuse by names, shapes and classes, none of which training
+    changes: what they would refuse afterwards is so said before.
+
+    Raises:
+        TransferError: The source does not fit, or leaves the regulariser nothing to hold.
+    """
+    experiment, ends = context.experiment, (source.task.target, target.task.target)
+    transfer, regularizer = experiment.transfer, experiment.regularizer
+    untrained = make_model(experiment, "source", source.specs, ends[0], Scratch())
+    given = Source(_transferable(untrained), ends[0].classes)
+    model = make_model(experiment, "target", target.specs, ends[1], transfer)
+    attach_criterion(experiment, "target", model, target.data, ends[1])
+    start = transfer.start(given, model, ends[1].classes)
+    start = within(start, model, experiment.trainer.of("target").epochs)
+    if regularizer is not None:
+        held(regularizer, model, start, untrained, transfer.modality_map)
+    return given
+
+
+def _transferable(source: MultimodalModel) -> dict[str, Tensor]:
+    """Return a source's tensors, less those of its objective and those fitted to its rows."""
+    own: tuple[str, ...] = ("criterion.", "missing.")
+    if source.mapping is not None and source.mapping.fitted:
+        own += ("mapping.",)
+    state = source.state_dict()
+    return {name: tensor for name, tensor in state.items() if not name.startswith(own)}

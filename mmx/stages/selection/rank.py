@@ -1,0 +1,165 @@
+"""How well a source's features suit a target before anything is trained on it.
+
+Shape legend: ``N`` rows of the target, ``D`` features, ``Z`` source classes.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mmx.errors import TransferError
+from mmx.evaluation.short_probe import short_probe
+from mmx.modalities import Encoded, Features
+from mmx.model import MultimodalModel
+from mmx.stages.core.context import Context
+from mmx.stages.phases.source_reference import complete
+from mmx.stages.selection.prepare import Begun, begin
+from mmx.stages.selection.scores import Started, any_present, scored, side_by_side, spread, started
+from mmx.training.data import Data, Rows, chunks
+from mmx.training.encode import BATCH_SIZE, joined, plain
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """What is known of one candidate's features.
+
+    Attributes:
+        scores: Name to value, of those that apply.
+        blank: Name of each other score to why it does not.
+        metric: What the probe is measured in.
+        probe: That metric on the validation rows.
+        rows, width: N and D.
+        modalities: Whose features they are.
+        source_seconds: That training the source took, here or earlier.
+        source_cached: Whether it was taken from the artifact cache.
+        seconds: That features, scores and probe took.
+        notes: What a reader should know.
+    """
+
+    scores: dict[str, float]
+    blank: dict[str, str]
+    metric: str
+    probe: float
+    rows: int
+    width: int
+    modalities: tuple[str, ...]
+    source_seconds: float
+    source_cached: bool
+    seconds: float
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """A source's fusion and head on features of the target.
+
+    Attributes:
+        source: The trained source.
+        read: The source's modality to the target's whose features stand for it.
+    """
+
+    source: MultimodalModel
+    read: dict[str, str]
+
+    def say(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
+        """Return ``(B, Z)`` probabilities of source classes."""
+        theirs = {origin: features[name] for origin, name in self.read.items()}
+        here = {origin: present[name] for origin, name in self.read.items()}
+        return self.source.decide(*complete(self.source, theirs, here)).float().softmax(1)
+
+
+def rank(context: Context, most_rows: int) -> Ranked:
+    """Return the scores and the probe of one candidate; the target's test rows stay closed.
+
+    The target's encoders start as its transfer says, and are looked at as they then are. A
+    modality that the source gives nothing to is left out, unless nothing has a source.
+
+    Args:
+        context: Of the candidate.
+        most_rows: Training rows, at most, that are scored and that the probe is fitted on;
+            fewer are taken evenly from each class.
+
+    Raises:
+        TransferError: The source gives nothing to the target's encoders, or what it gives is of
+            modalities that no row has.
+    """
+    begun = begin(context)
+    began = time.perf_counter()
+    given, opened = begun.given, begun.target
+    context.note("target", "extracting features")
+    start = started(context, begun)
+    reader = _reader(context, begun, start)
+    target, data = opened.task.target, opened.data
+    rows = spread(data.rows("train"), opened.task.values, target, most_rows)
+    heard = None if isinstance(reader, str) else reader
+    seen, said = _look(context, start, data, rows, heard)
+    train = _side_by_side(seen, start, opened.task.name, "train")
+    val, _ = _look(context, start, data, data.rows("val"), None)
+    scores, blank = scored(*train, target, said or str(reader))
+    metric, probe = short_probe(train, _side_by_side(val, start, opened.task.name, "val"), target)
+    return Ranked(
+        scores=scores,
+        blank=blank,
+        metric=metric,
+        probe=probe,
+        rows=train[0].shape[0],
+        width=train[0].shape[1],
+        modalities=start.modalities,
+        source_seconds=given.trained.fitted.seconds if given else 0.0,
+        source_cached=given.trained.cached if given else False,
+        seconds=time.perf_counter() - began,
+        notes=start.notes,
+    )
+
+
+def _reader(context: Context, begun: Begun, start: Started) -> _Reader | str:
+    """Return what the source says of the target's rows in its own classes, or why it cannot.
+
+    The features are those of the target's encoders at their start, which are the source's,
+    changed to fit the target's input where that has another shape.
+    """
+    if begun.source is None or begun.given is None:
+        return "there is no source, and so no source classes"
+    if context.experiment.role("source").objective.label_free:
+        return "the source was trained without labels"
+    if (kind := begun.source.task.target.kind) != "classes":
+        return f"needs a source of classes, and this one is {kind}"
+    source = begun.given.trained.model.to(context.precision.device).eval()
+    origins = context.experiment.transfer.modality_map
+    read = {
+        origins.get(name, name): name
+        for name in start.whole
+        if source.encoded_widths.get(origins.get(name, name)) == start.model.encoded_widths[name]
+    }
+    return _Reader(source, read) if read else "the source's head can read no modality of the target"
+
+
+@torch.no_grad()
+def _look(
+    context: Context, start: Started, data: Data, rows: Rows, reader: _Reader | None
+) -> tuple[Encoded, tuple[Tensor, Tensor] | None]:
+    """Return rows as encoded, and what the source says of those that it can read."""
+    parts, said = [], []
+    for part, stored in data.batches(chunks(rows, BATCH_SIZE)):
+        batch = data.assemble(part, stored, augment=False)
+        with context.precision.autocast():
+            features = start.model.encode(batch)
+            if reader is not None:
+                said.append(reader.say(features, batch.present).cpu())
+        parts.append(plain(features, batch.present, batch.target))
+    every = joined(parts)
+    if reader is None:
+        return every, None
+    read = any_present(every.present, tuple(reader.read.values()))
+    return every, (torch.cat(said)[read], every.target.cpu()[read])
+
+
+def _side_by_side(seen: Encoded, start: Started, task: str, split: str) -> tuple[Tensor, Tensor]:
+    x, y = side_by_side(seen, start.modalities)
+    if not len(x):
+        raise TransferError(f"no {split} row of {task} has {' or '.join(start.modalities)}")
+    return x, y

@@ -1,0 +1,154 @@
+"""A look at a target through encoders at their start: features and scores, nothing trained.
+
+Shape legend: ``N`` rows, ``D`` features, ``Z`` source classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmx.errors import TransferError
+from mmx.modalities import Encoded
+from mmx.model import MultimodalModel
+from mmx.stages.core.context import Context
+from mmx.stages.core.model import make_model
+from mmx.stages.selection.prepare import Begun
+from mmx.tasks import Target
+from mmx.training.data import Rows
+from mmx.training.randomness import seed_torch
+from mmx.transfer import scores as of
+
+NEIGHBOURS = 20
+SCORES = ("logme", "h_score", "h_score_shrunk", "leep", "nce", "transrate", "knn")
+
+
+@dataclass(frozen=True)
+class Started:
+    """A target's model as its training would begin.
+
+    Attributes:
+        model: In evaluation mode.
+        modalities: Those to look at: that the source gave something to, or all without a source.
+        whole: Those whose encoder is the source's in every tensor, changed to fit or not.
+        notes: On what did not fit.
+    """
+
+    model: MultimodalModel
+    modalities: tuple[str, ...]
+    whole: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def drawn(context: Context, begun: Begun) -> Started:
+    """Return the target's model with the weights that it is made with."""
+    experiment, opened = context.experiment, begun.target
+    seed_torch(experiment.settings.seed, "target", "weights")
+    model = make_model(experiment, "target", opened.specs, opened.task.target, experiment.transfer)
+    return Started(_ready(model, context), tuple(sorted(model.encoders)))
+
+
+def started(context: Context, begun: Begun) -> Started:
+    """Return the target's model as its transfer starts it; drawn, where there is no source.
+
+    Raises:
+        TransferError: The source gives nothing to the target's encoders.
+    """
+    fresh, given = drawn(context, begun), begun.given
+    if given is None:
+        return fresh
+    model, classes = fresh.model, begun.target.task.target.classes
+    report = context.experiment.transfer.start(given.source, model, classes).report
+    came = {*report.copied, *report.adapted, *report.frozen}
+    own = {
+        name: {tensor for tensor in model.state_dict() if tensor.startswith(f"encoders.{name}.")}
+        for name in fresh.modalities
+    }
+    modalities = tuple(name for name in own if own[name] & came)
+    if not modalities:
+        raise TransferError("the source gives nothing to the target's encoders")
+    whole = tuple(name for name in own if own[name] <= came)
+    return Started(_ready(model, context), modalities, whole, report.notes)
+
+
+def _ready(model: MultimodalModel, context: Context) -> MultimodalModel:
+    return model.to(context.precision.device).to(memory_format=torch.channels_last).eval()
+
+
+def spread(rows: Rows, values: Tensor, target: Target, most: int) -> Rows:
+    """Return at most so many of the rows, evenly from each class and in their own order."""
+    if len(rows) <= most:
+        return rows
+    order = np.arange(len(rows))
+    if target.kind == "classes":
+        order = np.argsort(values[torch.from_numpy(rows)].numpy(), kind="stable")
+    taken = np.linspace(0, len(rows) - 1, most).round().astype(np.int64)
+    return rows[np.sort(order[taken])]
+
+
+def side_by_side(
+    encoded: Encoded, modalities: tuple[str, ...], level: dict[str, int | None] | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return the features of modalities side by side, zeros where one is absent, and the targets.
+
+    Args:
+        encoded: Rows; those that lack all of the modalities are left out.
+        modalities: Which.
+        level: Modality to which of its levels is taken; None for the pooled features.
+
+    Returns:
+        ``(N, D)`` and targets, on the CPU.
+    """
+    parts = []
+    for name in modalities:
+        features, which = encoded.features[name], (level or {}).get(name)
+        part = features.pooled if which is None else features.levels[which]
+        parts.append(part.where(encoded.present[name][:, None], 0.0))
+    here = any_present(encoded.present, modalities)
+    return torch.cat(parts, 1).cpu()[here], encoded.target.cpu()[here]
+
+
+def any_present(present: dict[str, Tensor], modalities: tuple[str, ...]) -> Tensor:
+    """Return ``(N,)`` on the CPU: whether a row has any of the modalities."""
+    return torch.stack([present[name] for name in modalities]).any(0).cpu()
+
+
+def scored(
+    x: Tensor, y: Tensor, target: Target, source: tuple[Tensor, Tensor] | str
+) -> tuple[dict[str, float], dict[str, str]]:
+    """Return the transferability scores that apply, and why the others do not.
+
+    Args:
+        x: Features ``(N, D)``.
+        y: Targets of the same rows.
+        target: What they mean.
+        source: ``(N', Z)`` probabilities of source classes and ``(N',)`` target classes of the
+            rows that the source can read, or why there are none.
+    """
+    if target.kind != "classes":
+        return {}, dict.fromkeys(SCORES, f"needs classes, and the target is {target.kind}")
+    calls: dict[str, Callable[[], float]] = {
+        "logme": lambda: of.logme(x, y),
+        "h_score": lambda: of.h_score(x, y),
+        "h_score_shrunk": lambda: of.h_score(x, y, shrinkage=True),
+        "transrate": lambda: of.transrate(x, y),
+        "knn": lambda: of.knn(x, y, min(NEIGHBOURS, len(x) - 1)),
+    }
+    blank = {}
+    if isinstance(source, str):
+        blank = {"leep": source, "nce": source}
+    else:
+        probabilities, labels = source
+        calls["leep"] = lambda: of.leep(probabilities, labels)
+        calls["nce"] = lambda: of.nce(probabilities.argmax(1), labels)
+    found = {}
+    for name, call in calls.items():
+        try:
+            found[name] = call()
+        except ValueError as error:  # of features or classes that a score has no meaning for
+            blank[name] = str(error)
+    return {name: found[name] for name in SCORES if name in found}, blank

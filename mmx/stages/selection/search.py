@@ -1,0 +1,226 @@
+"""A search: candidates ordered by scores, then successive halving on validation.
+
+all candidates ─ refused ─ ordered by scores ─ rung 1 ─ rung 2 … ─ the winner's experiment
+                 (why)     (test rows closed)  each on train rows, judged on val rows
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from torch import Tensor
+
+from mmx.errors import ConfigError, Problem, TransferError
+from mmx.evaluation.metrics import PRIMARY
+from mmx.evaluation.predict import predict
+from mmx.experiment import Experiment
+from mmx.experiment.fingerprint import config_digest
+from mmx.runs.search_record import FILE, SCRATCH, SearchRecord, read_search, winner_of
+from mmx.stages.core.cached import source_inputs
+from mmx.stages.core.context import Context, Opened, Trained
+from mmx.stages.core.model import make_model
+from mmx.stages.phases.joint import join
+from mmx.stages.pipeline.controls import Control, Controls
+from mmx.stages.selection.order import ordered
+from mmx.stages.selection.prepare import Begun, open_both, rehearse, train_source
+from mmx.stages.selection.trials import PLACE, Choice, Clock, Trials
+from mmx.training.data import Rows
+from mmx.training.fit import steps_per_epoch
+from mmx.transfer import Source
+from mmx.transfer.auto import Auto
+from mmx.transfer.candidates import candidates
+from mmx.transfer.halving import Rung, by_seconds, by_steps, least_steps
+
+
+def settled(context: Context, clock: Clock = time.perf_counter) -> Experiment:
+    """Return the experiment to run: the winner of a search where there is one to be done.
+
+    The run directory's ``config.yaml`` is then the winner's; what was given stays beside it.
+
+    Args:
+        context: Of the run.
+        clock: Tells the seconds that a budget of seconds is counted in.
+
+    Raises:
+        ConfigError: No candidate fits the experiment.
+        TransferError: The budget allows no choice, or no candidate could be trained.
+    """
+    auto = context.experiment.transfer
+    if not isinstance(auto, Auto):
+        return context.experiment
+    choices, refused = _assembled(context.experiment, auto)
+    name = winner_of(context.directory)  # chosen just before the run was killed
+    if name not in {choice.name for choice in choices}:
+        name = _search(context, auto, choices, refused, clock)
+    winner = next(choice for choice in choices if choice.name == name)
+    shutil.rmtree(context.directory.path / PLACE, ignore_errors=True)
+    _record_names(context, winner.experiment)
+    context.directory.settle(winner.experiment.config)
+    return winner.experiment
+
+
+def _record_names(context: Context, chosen: Experiment) -> None:
+    """Record what the parts of the chosen config are called, and its digest."""
+    manifest = context.directory.manifest()
+    identity = {**manifest.get("identity", {}), "settled": config_digest(chosen.config)}
+    entries = {"names": chosen.names, "identity": identity}
+    context.directory.replace_manifest({**manifest, **entries})
+
+
+def _assembled(experiment: Experiment, auto: Auto) -> tuple[list[Choice], dict[str, str]]:
+    """Return the candidates that fit the experiment, and why the others do not.
+
+    Raises:
+        ConfigError: None does.
+    """
+    found: list[Choice] = []
+    refused: dict[str, str] = {}
+    problems: list[Problem] = []
+    for candidate in candidates(auto):
+        nodes: dict[str, object] = {**candidate.config()}
+        if candidate.mode == "scratch":  # a linear probe needs a source, and it has none
+            nodes["control"] = [n for n in experiment.controls if n != "linear_probe"] or "none"
+        try:
+            found.append(Choice(candidate, experiment.otherwise(nodes)))
+        except ConfigError as error:
+            problems.extend(error.problems)
+            refused[candidate.name] = f"{error.problems[0].given}: {error.problems[0].reason}"
+    if not found:
+        raise ConfigError(dict.fromkeys(problems))
+    return found, refused
+
+
+def _search(
+    context: Context,
+    auto: Auto,
+    choices: list[Choice],
+    refused: dict[str, str],
+    clock: Clock,
+) -> str:
+    """Return the name of the winner."""
+    begun = open_both(context)
+    began = clock()
+    choices, others = _startable(context, begun, choices)
+    spent = clock() - began
+    trainer, data = context.experiment.trainer.of("target"), begun.target.data
+    steps = steps_per_epoch(data.rows("train"), trainer)
+    budget = auto.steps(steps, trainer.epochs)
+    plan = {
+        "budget": {"seconds": auto.budget_seconds} if budget is None else {"steps": budget},
+        "eta": auto.eta,
+        "metric": PRIMARY[begun.target.task.target.kind],
+        "epochs": trainer.epochs,
+        "steps_per_epoch": steps,
+        "candidates": [choice.name for choice in choices],
+        "refused": {**refused, **others},
+    }
+    if budget is None:
+        rungs = by_seconds(len(choices), auto.eta, trainer.epochs)
+    else:
+        rungs = by_steps(len(choices), auto.eta, budget, steps, trainer.epochs)
+        _refuse_tiny(budget, steps, len(choices), rungs)
+    if any(choice.experiment.trains_source for choice in choices):
+        begun = train_source(context, begun)
+    record = SearchRecord(context.directory.path / FILE, plan)
+    if not record.begun:
+        began = clock()
+        cached = begun.given is not None and begun.given.trained.cached
+        order, scores = ordered(context, begun, choices)
+        spent += clock() - began
+        record.write(
+            order=order,
+            scores=scores,
+            source_cached=cached,
+            seconds=spent,
+            controls=list(context.experiment.controls),
+        )
+    return Trials(context, begun, record, rungs, auto.budget_seconds, clock).winner(choices)
+
+
+def by_construction(context: Context, target: Trained) -> list[Control]:
+    """Return the scratch control of a run whose search chose to train from scratch: itself.
+
+    Without it such runs would have no gain, and the mean over seeds would be one over those
+    seeds alone in which transfer looked good.
+    """
+    path = context.directory.path / FILE
+    data = read_search(path)
+    if data.get("winner") != SCRATCH or "scratch" not in data["controls"]:
+        return []
+
+    def answers(rows: Rows) -> Tensor:
+        return predict(target.model, target.data, rows, context.precision)[0]
+
+    fitted = target.fitted
+    note = "control scratch: the search chose scratch, so it is the run itself, and the gain is 0"
+    return [
+        Control(
+            "scratch",
+            answers,
+            target.criterion,
+            fitted.val,
+            history=fitted.history,
+            notes=(note,),
+        )
+    ]
+
+
+def _refuse_tiny(budget: int, steps: int, count: int, rungs: Sequence[Rung]) -> None:
+    if count > 1 and not rungs:
+        raise TransferError(
+            f"transfer.budget_steps={budget} allows no choice: two candidates take an epoch of "
+            f"{steps} steps each",
+            tip=f"transfer.budget_steps={least_steps(steps)} or more",
+        )
+
+
+def _startable(
+    context: Context, begun: Begun, choices: list[Choice]
+) -> tuple[list[Choice], dict[str, str]]:
+    """Return the candidates that can start, and why others cannot, before anything is trained.
+
+    Raises:
+        TransferError: None can, or a control cannot.
+    """
+    if begun.source is None:
+        raise RuntimeError("without a source the assembly leaves no search to do")
+    trained = source_inputs(context, begun.source)
+    found, others, given = [], {}, None
+    for choice in choices:
+        asks = replace(context, experiment=choice.experiment)
+        if choice.experiment.trains_source and source_inputs(asks, begun.source) != trained:
+            others[choice.name] = (
+                "needs a source trained otherwise, with the fusion of its own or without: "
+                "transfer.fusion says which the search trains"
+            )
+            continue
+        try:
+            given = _rehearsed(asks, begun.source, begun.target) or given
+        except TransferError as error:
+            others[choice.name] = " ".join(error.message.split())
+        else:
+            found.append(choice)
+    if not found:
+        why = "".join(f"\n  {name}: {reason}" for name, reason in others.items())
+        raise TransferError(f"no candidate can start from what the source gives{why}")
+    if given is not None:
+        Controls(context, begun.target, begun.source.specs, None).check(given)
+    return found, others
+
+
+def _rehearsed(context: Context, source: Opened, target: Opened) -> Source | None:
+    """Start a candidate as its trials will, and forget it; return the untrained source it takes of.
+
+    Raises:
+        TransferError: It cannot.
+    """
+    experiment = context.experiment
+    if experiment.trains_source:
+        return rehearse(context, source, target)
+    if experiment.joint:
+        ends, transfer = target.task.target, experiment.transfer
+        join(context, make_model(experiment, "target", target.specs, ends, transfer), source)
+    return None
