@@ -182,3 +182,11 @@ def test_the_data_directory(tmp_path, monkeypatch):
     assert compose.default_data_directory() == tmp_path / "cache" / "mmx" / "data"
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert compose.default_data_directory() == tmp_path / ".cache" / "mmx" / "data"
+
+
+def test_a_download_goes_where_the_environment_says_now(tmp_path, monkeypatch):
+    for name in ("one", "two"):
+        monkeypatch.setenv("MMX_DATA_DIR", str(tmp_path / name))
+        with compose.composer():
+            config = compose.compose(["download=true"]).config
+        assert config["data_dir"] == str(tmp_path / name)

@@ -141,7 +141,8 @@ def compose(overrides: Sequence[str]) -> Composed:
     }
     launcher, problems = hydra_node.launcher_of(node, own, name, values)
     found = plain(composed, {str(k): str(v) for k, v in choices.items()}, task, launcher)
-    problems += refuse_owners_keys(found.config, task, _own_config())
+    own_config = {**_own_config(), "data_dir": str(default_data_directory())}
+    problems += refuse_owners_keys(found.config, task, own_config)
     if problems:
         raise ConfigError(problems)
     return found
@@ -168,7 +169,7 @@ def _own_node(launcher: str) -> dict[str, Any]:
 
 @functools.cache
 def _own_config() -> dict[str, Any]:
-    """Return mmx's own root config, resolved."""
+    """Return mmx's own root config, resolved; the data folder is that of the first call."""
     with composer():
         return plain(_hydra_compose([]), {}, (), Launcher()).config
 
