@@ -25,7 +25,7 @@ from mmx.runs import ending, index, recorded
 from mmx.runs.directory import RunDirectory
 from mmx.runs.manifest import code_patch, environment, surroundings
 from mmx.runs.metrics_log import MetricsLog
-from mmx.training.events import Event, Listener, stop_on_signals
+from mmx.training.events import Event, EventKind, Listener, stop_on_signals
 
 Say = Callable[[str], None]
 
@@ -191,14 +191,16 @@ def _keep(directory: RunDirectory, listen: Listener, log: logging.Logger) -> Lis
     def keep(event: Event) -> None:
         with contextlib.suppress(OSError):  # a sign of life that cannot be given ends nothing
             directory.beat()
-        if event.kind in ("epoch", "vitals"):
+        if event.kind in (EventKind.EPOCH, EventKind.VITALS):
             seconds = round(time.perf_counter() - began, 3)
             named = [(*name.partition("."), value) for name, value in event.values.items()]
             lines = [
                 {"step": event.step, "split": split, "name": name, "value": value}
                 for split, _, name, value in named
             ]
-            metrics.add(event.stage, event.epoch, [{**each, "seconds": seconds} for each in lines])
+            metrics.add(
+                str(event.stage), event.epoch, [{**each, "seconds": seconds} for each in lines]
+            )
             log.info("%s epoch %d %s", event.stage, event.epoch, json.dumps(event.values))
         elif event.text:
             log.info("%s %s", event.stage, event.text)

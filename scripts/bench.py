@@ -45,6 +45,7 @@ from mmx.fusion import Fusion, Widths
 from mmx.modalities import Batch, Features, Stored
 from mmx.model import MultimodalModel
 from mmx.runs.directory import RunDirectory
+from mmx.stage_id import Role, StageId
 from mmx.stages import Context, open_task
 from mmx.training.events import StopRequest
 from mmx.training.fit import fit
@@ -88,7 +89,7 @@ def main() -> None:
             experiment, RunDirectory(Path(folder)), precision, lambda event: None, StopRequest()
         )
         task = experiment.target.load()
-        opened = open_task(context, task, experiment.modalities["target"], {})
+        opened = open_task(context, task, experiment.modalities[Role.TARGET], {})
         loops = {
             "mmx": lambda: run_mmx(context, opened, Path(folder)),
             "bare": lambda: run_bare(context, opened),
@@ -121,7 +122,7 @@ def new_model(context, opened) -> MultimodalModel:
     model = MultimodalModel(
         opened.specs,
         experiment.encoders,
-        experiment.role("target").fusion,
+        experiment.role(Role.TARGET).fusion,
         opened.task.target.outputs,
     )
     return model.to(context.precision.device).to(memory_format=torch.channels_last)
@@ -137,9 +138,8 @@ def run_mmx(context, opened, folder: Path) -> float:
     experiment, model = context.experiment, new_model(context, opened)
     values = opened.task.values[torch.from_numpy(opened.task.splits["train"])]
     recipe = Recipe(
-        stage="target",
+        stage=StageId.TARGET,
         seed=0,
-        draws="target",
         trainer=experiment.trainer,
         optimizer=experiment.optimizer,
         precision=context.precision,
@@ -147,7 +147,7 @@ def run_mmx(context, opened, folder: Path) -> float:
         score=lambda metrics: (0.0,),
         state_path=folder / "state.safetensors",
     )
-    objective = experiment.role("target").objective
+    objective = experiment.role(Role.TARGET).objective
     criterion = objective.bind(values, opened.task.target.outputs, model.encoded_widths)
     loss = BatchLoss(model, opened.data, criterion, context.precision)
     began = synchronized()

@@ -30,6 +30,7 @@ from mmx.modalities.tabular import Tabular, TabularColumn
 from mmx.model import MultimodalModel
 from mmx.objectives.cross_entropy import CrossEntropy
 from mmx.runs.directory import RunDirectory
+from mmx.stage_id import StageId
 from mmx.tasks import Target
 from mmx.training.data import Data, View
 from mmx.training.events import Event, StopRequest
@@ -166,9 +167,8 @@ class Bench:
 
     def recipe(self) -> Recipe:
         return Recipe(
-            stage="target",
+            stage=StageId.TARGET,
             seed=3,
-            draws="target",
             trainer=self.settings,
             optimizer=self.optimizer,
             precision=self.format,

@@ -36,7 +36,7 @@ LAYERS = (  # top to bottom; parts of one layer do not import each other
     ("modalities",),
     ("config",),
     ("untrusted", "terminal"),
-    ("meta_model", "variants", "errors", "streams", "quoting", "csv_text", ""),
+    ("meta_model", "variants", "errors", "streams", "quoting", "csv_text", "stage_id", ""),
     ("printable",),
 )
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}

@@ -24,7 +24,7 @@ from mmx.experiment.fitting import Built, misfits
 from mmx.experiment.head_misfits import head_misfits
 from mmx.experiment.opener import refuse_unusable_paths, special_files
 from mmx.experiment.parts import (
-    Role,
+    RoleParts,
     build_roles,
     chosen_modalities,
     is_joint,
@@ -37,6 +37,7 @@ from mmx.experiment.transferring import transfer_misfits
 from mmx.experiment.weights import given_weights
 from mmx.modalities import Modality
 from mmx.model import Parts as ModelParts
+from mmx.stage_id import Role
 from mmx.tasks import Task
 from mmx.training.optimizer import Optimizer
 from mmx.training.trainer import Trainer
@@ -98,12 +99,12 @@ class Experiment:
     transfer: Transfer
     regularizer: Regularizer | None
     balance: Balance | None
-    roles: dict[str, Role]
+    roles: dict[Role, RoleParts]
     parts: ModelParts
     source: Task | None
     target: Task
     encoders: dict[str, Callable[..., Encoder]]
-    modalities: dict[str, Modalities]
+    modalities: dict[Role, Modalities]
     allowed: tuple[str, ...] = ()
     names: dict[str, str] = field(default_factory=dict)
 
@@ -143,9 +144,9 @@ class Experiment:
         kind = kind.func if isinstance(kind, partial) else kind
         return bool(getattr(kind, "drops_rows", False))
 
-    def role(self, stage: str) -> Role:
-        """Return the fusion and objective of a stage: source, target or control."""
-        return self.roles["source" if stage == "source" else "target"]
+    def role(self, role: Role) -> RoleParts:
+        """Return the fusion and objective of a role; a control has the target's."""
+        return self.roles[Role.SOURCE if role is Role.SOURCE else Role.TARGET]
 
     @property
     def controls(self) -> tuple[str, ...]:
@@ -191,9 +192,9 @@ def assemble(
         )
     regularizer = optional(builder, config, Regularizer, "regularizer")
     balance = optional(builder, config, Balance, "balance")
-    tasks = {"source": source, "target": target}
+    tasks = {Role.SOURCE: source, Role.TARGET: target}
     modalities = chosen_modalities(builder, settings, tasks)
-    takes_fusion = transfer is not None and transfer.takes_fusion(modalities.get("source", {}))
+    takes_fusion = transfer is not None and transfer.takes_fusion(modalities.get(Role.SOURCE, {}))
     config, roles = build_roles(
         builder, config, settings, source, balance, dropped, takes_fusion=takes_fusion
     )
@@ -323,7 +324,7 @@ def _build_encoder(
 
 def _in_data_dir_only(config: dict[str, Any]) -> Iterator[Problem]:
     """Yield relative paths that lead nowhere from the working directory, but from ``data_dir``."""
-    for role in ("source", "target"):
+    for role in (Role.SOURCE, Role.TARGET):
         node = config.get(role)
         given = node if isinstance(node, dict) else {}
         for key in ("path", "root"):
@@ -344,7 +345,7 @@ def _absolute_paths(config: dict[str, Any]) -> dict[str, Any]:
     config = dict(config)
     if isinstance(config.get("data_dir"), str):
         config["data_dir"] = _absolute(config["data_dir"])
-    for role in ("source", "target"):
+    for role in (Role.SOURCE, Role.TARGET):
         node = config.get(role)
         if isinstance(node, dict):
             config[role] = {

@@ -10,6 +10,7 @@ from mmx.config.build import Builder
 from mmx.config.signature import show
 from mmx.errors import Problem, closest
 from mmx.experiment.fitting import Built, misfits
+from mmx.stage_id import Role
 from mmx.variants import variant
 
 CONTROLS = ("scratch", "unimodal", "linear_probe", "majority")
@@ -52,7 +53,7 @@ def with_controls(
     problems = list(_unknown(names, built.settings.control))
     if not problems:
         problems = list(_impossible(names, built, source_weights=source_weights))
-        if built.tasks["source"] is None and "scratch" in names:
+        if built.tasks[Role.SOURCE] is None and "scratch" in names:
             why = "the run itself is from scratch: there is nothing to compare it with"
             dropped["control"] = why
             names = tuple(name for name in names if name != "scratch")
@@ -83,7 +84,7 @@ def _impossible(names: tuple[str, ...], built: Built, *, source_weights: bool) -
         return f"control={show(canonical(tuple(each for each in names if each != name)))}"
 
     if "linear_probe" in names and not source_weights:
-        source, transfer = built.tasks["source"], built.transfer
+        source, transfer = built.tasks[Role.SOURCE], built.transfer
         why, other = "there is no source", "source=<task>"
         if source is not None and transfer is not None:
             why, other = f"transfer={variant(type(transfer))} trains none", "transfer=parameter"
@@ -94,7 +95,7 @@ def _impossible(names: tuple[str, ...], built: Built, *, source_weights: bool) -
             f"a linear probe reads the weights of a source trained before, and {why}",
             type_this=f"{without('linear_probe')}   (or {other})",
         )
-    label_free = "target" in built.roles and built.roles["target"].objective.label_free
+    label_free = Role.TARGET in built.roles and built.roles[Role.TARGET].objective.label_free
     if "majority" in names and label_free:
         why = "the most frequent class answers with labels, and the objective reads none"
         yield Problem(given, why, type_this=without("majority"))
@@ -111,12 +112,12 @@ def _impossible(names: tuple[str, ...], built: Built, *, source_weights: bool) -
 def _alone(built: Built) -> Iterator[tuple[str, Problem]]:
     """Yield what does not fit a single one of the target's modalities but fits all together."""
     whole = set(misfits(built))
-    target = built.modalities.get("target", {})
+    target = built.modalities.get(Role.TARGET, {})
     for name in sorted(target) if len(target) > 1 else ():
         alone = replace(
             built,
-            tasks={"source": None, "target": built.tasks["target"]},
-            modalities={"target": {name: target[name]}},
+            tasks={Role.SOURCE: None, Role.TARGET: built.tasks[Role.TARGET]},
+            modalities={Role.TARGET: {name: target[name]}},
             transfer=None,
             regularizer=None,
         )

@@ -7,6 +7,8 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from mmx.stage_id import Role
+
 WHERE_NOT_WHAT = ("data_dir", "output_dir", "download", "cache", "cache_gb")
 HOW_NOT_WHAT = ("resident", "workers", "checkpoint_seconds", "threads")
 """Keys that do not change what an experiment is, and so not its fingerprint."""
@@ -30,7 +32,7 @@ def fingerprint(config: dict[str, Any], weights: Mapping[str, str] | None = None
 def config_digest(config: dict[str, Any]) -> str:
     """Return the digest of a config alone, with no word on where data and weights lie."""
     what = essence(config)
-    for role in ("source", "target"):
+    for role in (Role.SOURCE, Role.TARGET):
         if isinstance(node := what.get(role), dict):
             what[role] = {**node, **{key: "" for key in PLACES if isinstance(node.get(key), str)}}
     nodes = what.get("encoder")
@@ -45,7 +47,7 @@ def config_digest(config: dict[str, Any]) -> str:
 def places_of(config: dict[str, Any]) -> dict[str, str]:
     """Return where a config says that its data and weights lie, by config path."""
     found = {}
-    for role in ("source", "target"):
+    for role in (Role.SOURCE, Role.TARGET):
         node = config.get(role)
         given = node if isinstance(node, dict) else {}
         for key in (*PLACES, "data_dir"):

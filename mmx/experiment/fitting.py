@@ -13,7 +13,7 @@ from mmx.config.locate import default_option
 from mmx.encoders import Encoder
 from mmx.errors import Problem, closest
 from mmx.experiment.own_parts import encoder_problems, fusion_problems
-from mmx.experiment.parts import Role
+from mmx.experiment.parts import RoleParts
 from mmx.experiment.settings import Modalities, Settings
 from mmx.fusion import Fusion
 from mmx.fusion.match import matched
@@ -21,6 +21,7 @@ from mmx.mapping import Mapping
 from mmx.meta_model import on_paper
 from mmx.modalities import Modality, Spec
 from mmx.model import MultimodalModel, Parts
+from mmx.stage_id import Role
 from mmx.tasks import Task
 from mmx.transfer import Transfer
 from mmx.transfer.regularizers import Regularizer
@@ -47,9 +48,9 @@ class Built:
         failed: Modalities whose encoder node is wrong by itself.
     """
 
-    tasks: dict[str, Task | None]
-    modalities: dict[str, dict[str, Modality[Any, Any] | None]]
-    roles: dict[str, Role]
+    tasks: dict[Role, Task | None]
+    modalities: dict[Role, dict[str, Modality[Any, Any] | None]]
+    roles: dict[Role, RoleParts]
     transfer: Transfer | None
     regularizer: Regularizer | None
     parts: Parts
@@ -71,7 +72,7 @@ def misfits(built: Built) -> Iterator[Problem]:
     yield from _blended_mixup(built)
 
 
-def _name(role: str, task: Task) -> Iterator[Problem]:
+def _name(role: Role, task: Task) -> Iterator[Problem]:
     """Check that a task's name can be part of a run directory's name."""
     if not re.fullmatch(r"\w[\w.+-]*", task.name, re.ASCII):
         usable = re.sub(r"[^\w.+-]+", "_", task.name, flags=re.ASCII).lstrip(".+-") or "task"
@@ -83,14 +84,14 @@ def _name(role: str, task: Task) -> Iterator[Problem]:
         )
 
 
-def _kinds(built: Built, role: str, task: Task) -> Iterator[Problem]:
+def _kinds(built: Built, role: Role, task: Task) -> Iterator[Problem]:
     """Check that objective, fusion, mapping and balance serve the task's kind of target."""
     if role not in built.roles:
         return
     objective, fusion = built.roles[role].objective, built.roles[role].fusion
     has = f"{role}={task.name} has a target of kind {task.kind}"
     if task.kind not in objective.kinds:
-        key = "objective" if objective is built.roles["target"].objective else "source_objective"
+        key = "objective" if objective is built.roles[Role.TARGET].objective else "source_objective"
         served = ", ".join(sorted(objective.kinds))
         yield Problem(
             f"{key}={variant(type(objective))}",
@@ -115,7 +116,7 @@ def _kinds(built: Built, role: str, task: Task) -> Iterator[Problem]:
             f"{has}; this mapping is for {served}",
             type_this="mapping=pca",
         )
-    if role == "target" and built.balance is not None and task.kind not in built.balance.kinds:
+    if role is Role.TARGET and built.balance is not None and task.kind not in built.balance.kinds:
         yield Problem(
             f"balance={variant(type(built.balance))}",
             f"{has}; this balance is for {', '.join(sorted(built.balance.kinds))}",
@@ -123,10 +124,10 @@ def _kinds(built: Built, role: str, task: Task) -> Iterator[Problem]:
         )
 
 
-def _objective(built: Built, role: str, task: Task) -> Iterator[Problem]:
+def _objective(built: Built, role: Role, task: Task) -> Iterator[Problem]:
     """Check that an objective has what it compares, and leaves no head untrained."""
     objective = built.roles[role].objective
-    key = "objective" if objective is built.roles["target"].objective else "source_objective"
+    key = "objective" if objective is built.roles[Role.TARGET].objective else "source_objective"
     given = f"{key}={variant(type(objective))}"
     if not objective.reads_outputs and not objective.label_free:
         name, main = variant(type(objective)), FITTING_OBJECTIVE[task.kind]
@@ -144,7 +145,7 @@ def _objective(built: Built, role: str, task: Task) -> Iterator[Problem]:
         )
 
 
-def _shapes(built: Built, role: str, task: Task) -> Iterator[Problem]:
+def _shapes(built: Built, role: Role, task: Task) -> Iterator[Problem]:
     """Check that each modality has an encoder, and try to make the model from example specs."""
     encoders: dict[str, Encoder] = {}
     for name, given in built.modalities[role].items():
@@ -179,7 +180,7 @@ def _shapes(built: Built, role: str, task: Task) -> Iterator[Problem]:
         yield from _model(built, role, task, encoders)
 
 
-def _model(built: Built, role: str, task: Task, encoders: dict[str, Encoder]) -> Iterator[Problem]:
+def _model(built: Built, role: Role, task: Task, encoders: dict[str, Encoder]) -> Iterator[Problem]:
     """Try to make what follows the encoders, and check the tensor names that options speak of."""
     role_of, settings = built.roles[role], built.settings
     if role_of.objective.label_free:
@@ -209,7 +210,7 @@ def _model(built: Built, role: str, task: Task, encoders: dict[str, Encoder]) ->
     except ValueError as error:
         yield Problem("match_params" if matching else "fusion", str(error))
         return
-    if role == "target" and built.transfer is not None:
+    if role is Role.TARGET and built.transfer is not None:
         yield from _tensor_names(built.transfer, list(model.state_dict()))
         yield from built.transfer.misfits(model)
 
@@ -239,8 +240,8 @@ def _prefixes(tensors: list[str]) -> list[str]:
 
 def _label_free_target(built: Built) -> Iterator[Problem]:
     """Check that a target that is to gain by a source learns an answer."""
-    if built.tasks["source"] is not None and built.roles:
-        objective = built.roles["target"].objective
+    if built.tasks[Role.SOURCE] is not None and built.roles:
+        objective = built.roles[Role.TARGET].objective
         if objective.label_free:
             name = variant(type(objective))
             yield Problem(
@@ -255,7 +256,7 @@ def _blended_mixup(built: Built) -> Iterator[Problem]:
     """Refuse two labels a row where training losses are counted to weigh the heads."""
     if built.balance is None or not built.roles:
         return
-    objective = variant(type(built.roles["target"].objective))
+    objective = variant(type(built.roles[Role.TARGET].objective))
     if (variant(type(built.balance)), objective) == ("mixup", "gradient_blending"):
         yield Problem(
             "balance=mixup",

@@ -11,6 +11,7 @@ from mmx.errors import Problem
 from mmx.experiment.fitting import FITTING_OBJECTIVE, Built
 from mmx.fusion import Fusion
 from mmx.objectives.base import OutputLoss
+from mmx.stage_id import Role
 from mmx.tasks import Task
 from mmx.training.trainer import Trainer
 from mmx.transfer.feature import Feature
@@ -20,10 +21,10 @@ from mmx.variants import variant
 
 def head_misfits(built: Built, trainer: Trainer | None) -> Iterator[Problem]:
     """Yield what does not fit the chosen head."""
-    transfer, target = built.transfer, built.tasks["target"]
+    transfer, target = built.transfer, built.tasks[Role.TARGET]
     if not isinstance(transfer, Feature) or target is None or not built.roles:
         return
-    given, fusion = f"transfer.{transfer.chosen}", built.roles["target"].fusion
+    given, fusion = f"transfer.{transfer.chosen}", built.roles[Role.TARGET].fusion
     if target.kind not in transfer.head.kinds:
         yield Problem(
             given,
@@ -52,8 +53,8 @@ def _alone(
     built: Built, transfer: Feature, target: Task, trainer: Trainer | None
 ) -> Iterator[Problem]:
     """Yield what is asked for of training that a head on cached features has not."""
-    given, fusion = f"transfer.{transfer.chosen}", built.roles["target"].fusion
-    own, others = (set(built.modalities.get(role, {})) for role in ("source", "target"))
+    given, fusion = f"transfer.{transfer.chosen}", built.roles[Role.TARGET].fusion
+    own, others = (set(built.modalities.get(role, {})) for role in (Role.SOURCE, Role.TARGET))
     for name in sorted(others - own - transfer.modality_map.keys()):
         yield Problem(
             given,
@@ -86,8 +87,8 @@ def _alone(
 def _objective(built: Built, given: str, target: Task) -> Iterator[Problem]:
     """Yield an objective that looks at more than the head's outputs."""
     objective, widths = (
-        built.roles["target"].objective,
-        dict.fromkeys(built.modalities["target"], 2),
+        built.roles[Role.TARGET].objective,
+        dict.fromkeys(built.modalities[Role.TARGET], 2),
     )
     outputs = 1 if target.kind == "regression" else len(target.classes or ()) or 2
     shape = {"multilabel": (outputs, outputs)}.get(target.kind, (outputs,))

@@ -12,6 +12,7 @@ from mmx.experiment.weights import weight_digests
 from mmx.runs.code import numbers_digest, package_digest
 from mmx.runs.identity import Identity
 from mmx.runs.manifest import surroundings
+from mmx.stage_id import Role
 from mmx.tasks import Task
 
 _FINGERPRINTS: dict[str, str | None] = {}
@@ -46,8 +47,8 @@ def read_fingerprints(experiment: Experiment) -> dict[str, str]:
     Data is read once a process for all experiments that describe it in the same words, until
     :func:`forget_data` is called.
     """
-    found = {}
-    for role, task in (("source", experiment.source), ("target", experiment.target)):
+    found: dict[str, str] = {}
+    for role, task in ((Role.SOURCE, experiment.source), (Role.TARGET, experiment.target)):
         if task is None:
             continue
         node = json.dumps(experiment.config[role], sort_keys=True, default=str)

@@ -19,6 +19,7 @@ from typing import Any
 from mmx.errors import ConfigError, Problem, closest
 from mmx.experiment.fingerprint import HOW_NOT_WHAT, WHERE_NOT_WHAT
 from mmx.experiment.settings import Settings
+from mmx.stage_id import Role
 from mmx.training.trainer import Trainer
 from mmx.untrusted import unusable_path
 
@@ -179,7 +180,9 @@ def _paths(config: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield every path that a config names, with its key."""
     named: list[tuple[str, Any, tuple[str, ...]]]
     named = [("", config, ("data_dir", "output_dir", "cache"))]
-    named += [(f"{role}.", config.get(role), (*PATHS, "data_dir")) for role in ("source", "target")]
+    named += [
+        (f"{role}.", config.get(role), (*PATHS, "data_dir")) for role in (Role.SOURCE, Role.TARGET)
+    ]
     encoders = config.get("encoder")
     if isinstance(encoders, dict):
         named += [(f"encoder.{name}.", node, ("weights",)) for name, node in encoders.items()]

@@ -21,6 +21,7 @@ from mmx.modalities import Modality
 from mmx.model import Parts
 from mmx.objectives import Objective
 from mmx.sharing import Sharing
+from mmx.stage_id import Role
 from mmx.tasks import Task
 from mmx.transfer.regularizers import Regularizer
 
@@ -28,8 +29,8 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Role:
-    """What a stage on the source does otherwise than one on the target.
+class RoleParts:
+    """What a stage on the source does differently from one on the target.
 
     Attributes:
         fusion: ``make(widths, outputs=C)``.
@@ -59,8 +60,8 @@ def model_parts(builder: Builder, config: dict[str, Any]) -> Parts:
 
 
 def chosen_modalities(
-    builder: Builder, settings: Settings | None, tasks: dict[str, Task | None]
-) -> dict[str, dict[str, Modality[Any, Any] | None]]:
+    builder: Builder, settings: Settings | None, tasks: dict[Role, Task | None]
+) -> dict[Role, dict[str, Modality[Any, Any] | None]]:
     """Return, for each task that is there, those of its modalities that are used."""
     given = {role: dict(task.modalities) for role, task in tasks.items() if task is not None}
     wanted = settings.modalities if settings is not None else None
@@ -108,7 +109,7 @@ def build_roles(
     dropped: dict[str, str],
     *,
     takes_fusion: bool,
-) -> tuple[dict[str, Any], dict[str, Role]]:
+) -> tuple[dict[str, Any], dict[Role, RoleParts]]:
     """Return the config and the roles of source and target, as far as they can be built."""
     fusion = builder.partial(config.get("fusion"), Fusion, "fusion", supplied=("outputs",))
     objective = builder.build(config.get("objective"), Objective, "objective")
@@ -128,8 +129,8 @@ def build_roles(
             builder.problems.append(Problem("balance", str(error), type_this="balance=none"))
     of_source = fusion if takes_fusion else cast("partial[Fusion]", partial(Concat))
     return config, {
-        "source": Role(of_source, objective_of_source, takes_fusion),
-        "target": Role(fusion, objective),
+        Role.SOURCE: RoleParts(of_source, objective_of_source, takes_fusion),
+        Role.TARGET: RoleParts(fusion, objective),
     }
 
 

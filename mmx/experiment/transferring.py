@@ -10,6 +10,7 @@ from mmx.config.signature import parameters
 from mmx.errors import Problem, closest
 from mmx.experiment.fitting import Built
 from mmx.meta_model import on_paper
+from mmx.stage_id import Role
 from mmx.tasks import Task
 from mmx.transfer import Transfer
 from mmx.transfer.auto import Auto
@@ -25,9 +26,9 @@ def transfer_misfits(built: Built) -> Iterator[Problem]:
     """Yield what of a transfer does not fit together."""
     yield from _without_source(built)
     yield from _regularizer(built)
-    source, target = built.tasks["source"], built.tasks["target"]
+    source, target = built.tasks[Role.SOURCE], built.tasks[Role.TARGET]
     if source is not None and target is not None and built.transfer is not None:
-        own, others = built.modalities["source"], built.modalities["target"]
+        own, others = built.modalities[Role.SOURCE], built.modalities[Role.TARGET]
         if isinstance(built.transfer, Joint):
             yield from _joint(built, built.transfer, source, target)
             return
@@ -38,15 +39,15 @@ def transfer_misfits(built: Built) -> Iterator[Problem]:
         mapped = {} if problems else built.transfer.modality_map
         yield from problems
         theirs = {
-            old: names for old in mapped.values() if (names := _tensors(built, "source", old))
+            old: names for old in mapped.values() if (names := _tensors(built, Role.SOURCE, old))
         }
-        ours = {new: names for new in mapped if (names := _tensors(built, "target", new))}
+        ours = {new: names for new in mapped if (names := _tensors(built, Role.TARGET, new))}
         yield from unlike_encoders(theirs, ours, mapped)
 
 
 def _joint(built: Built, transfer: Joint, source: Task, target: Task) -> Iterator[Problem]:
     """Check that tasks can train together: something to share, and losses that can be weighed."""
-    own, others = sorted(built.modalities["source"]), sorted(built.modalities["target"])
+    own, others = sorted(built.modalities[Role.SOURCE]), sorted(built.modalities[Role.TARGET])
     sharing = built.parts.sharing
     one_trunk = sharing is not None and sharing.modalities
     if own and others and not set(own) & set(others) and not one_trunk:
@@ -69,7 +70,7 @@ def _joint(built: Built, transfer: Joint, source: Task, target: Task) -> Iterato
 def _without_source(built: Built) -> Iterator[Problem]:
     """Check that there is a source where source and target are to train together."""
     sharing = built.parts.sharing
-    if sharing is not None and sharing.tasks and built.tasks["source"] is None:
+    if sharing is not None and sharing.tasks and built.tasks[Role.SOURCE] is None:
         yield Problem(
             f"sharing={variant(type(sharing))}",
             "shares weights between source and target, and there is no source",
@@ -80,7 +81,7 @@ def _without_source(built: Built) -> Iterator[Problem]:
 def _regularizer(built: Built) -> Iterator[Problem]:
     """Check that a regulariser has something to hold in this mode and for these targets."""
     regularizer, transfer = built.regularizer, built.transfer
-    if regularizer is None or transfer is None or built.tasks["source"] is None:
+    if regularizer is None or transfer is None or built.tasks[Role.SOURCE] is None:
         return
     name, mode = variant(type(regularizer)), variant(type(transfer))
     if isinstance(transfer, Auto):
@@ -106,7 +107,11 @@ def _regularizer(built: Built) -> Iterator[Problem]:
                     f"needs classes, and {role}={task.name} has a target of kind {task.kind}",
                     type_this="regularizer=l2_sp",
                 )
-    if built.roles and built.roles["source"].objective.label_free and "model" in regularizer.needs:
+    if (
+        built.roles
+        and built.roles[Role.SOURCE].objective.label_free
+        and "model" in regularizer.needs
+    ):
         yield from _without_outputs(name)
     if built.settings is not None and built.settings.compile and regularizer.watches:
         yield Problem(
@@ -139,12 +144,12 @@ def _modality_map(
     for new, old in transfer.modality_map.items():
         given = f"transfer.map={{{new}: {old}}}"
         for name, known, role, task in (
-            (new, others, "target", target),
-            (old, own, "source", source),
+            (new, others, Role.TARGET, target),
+            (old, own, Role.SOURCE, source),
         ):
             if name not in known:
                 near = closest(name, sorted(known)) or sorted(known)[0]
-                fixed = f"{near}: {old}" if role == "target" else f"{new}: {near}"
+                fixed = f"{near}: {old}" if role is Role.TARGET else f"{new}: {near}"
                 yield Problem(
                     given,
                     f"{role}={task.name} has no {name}",
@@ -196,7 +201,7 @@ def _alike(built: Built, new: str, old: str) -> list[str] | None:
     ]
 
 
-def _tensors(built: Built, role: str, name: str) -> list[str]:
+def _tensors(built: Built, role: Role, name: str) -> list[str]:
     """Return the names of an encoder's tensors; none where it cannot be made on paper."""
     make, given = built.encoders.get(name), built.modalities[role][name]
     modality = given if given is not None else built.vectorizers.get(name)

@@ -14,6 +14,7 @@ from mmx.evaluation.paired import Differences, Sure, simultaneous
 from mmx.evaluation.sample_metric import Pair, Scores
 from mmx.runs import sample_scores
 from mmx.runs.directory import RunDirectory
+from mmx.stage_id import Role
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def _same_numbers(old: Scores, new: Scores) -> bool:
 
 
 def _data(run: RunDirectory) -> Any:
-    return run.manifest().get("data", {}).get("target")
+    return run.manifest().get("data", {}).get(Role.TARGET)
 
 
 def _text(before: Side, after: Side, found: Differences, sure: Sure, level: float) -> str:

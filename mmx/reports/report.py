@@ -13,13 +13,14 @@ from jinja2 import Environment, PackageLoader
 from mmx.reports.answer import control_text, gain_texts, search_texts, title_text
 from mmx.runs.atomic import write_text
 from mmx.runs.directory import RunDirectory
+from mmx.stage_id import Role
 
 WIDTH, HEIGHT, MARGIN = 520, 220, 40
 MOST_CLASSES = 30
 Curve = list[tuple[float, float]]
 """Points ``(x, y)``, in the order of x."""
 SPLITS = ("val", "train", "probe", "gradient")
-COLORS = {"source": "#8a8a8a", "target": "#0b62a4", "control": "#d1701f"}
+COLORS: dict[str, str] = {Role.SOURCE: "#8a8a8a", Role.TARGET: "#0b62a4", Role.CONTROL: "#d1701f"}
 OTHERS = ("#2e7d4f", "#8a4fa3", "#b3261e", "#5b7083", "#a08000")
 """Of further controls."""
 LETTER, LINE = 7, 14

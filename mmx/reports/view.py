@@ -18,8 +18,9 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from mmx.stage_id import StageId
 from mmx.terminal import Console
-from mmx.training.events import Event
+from mmx.training.events import Event, EventKind
 
 UNBOUNDED = ("loss", "penalty", "mse", "mae", "r2")
 """Metrics that are no parts of 1."""
@@ -57,9 +58,9 @@ class PlainView:
 
     def __call__(self, event: Event) -> None:
         """Print what a log's reader wants."""
-        if event.kind in ("step", "vitals"):
+        if event.kind in (EventKind.STEP, EventKind.VITALS):
             return
-        if event.kind == "epoch":
+        if event.kind is EventKind.EPOCH:
             last = event.step == event.steps
             if not last and time.monotonic() - self._last < PLAIN_EVERY_SECONDS:
                 return
@@ -92,7 +93,7 @@ class LiveView:
         self.live = Live(
             Group(self.bars, self.note), console=console, refresh_per_second=8, transient=False
         )
-        self.tasks: dict[str, TaskID] = {}
+        self.tasks: dict[StageId, TaskID] = {}
 
     def __enter__(self) -> LiveView:
         self.live.start()
@@ -110,7 +111,7 @@ class LiveView:
 
     def __call__(self, event: Event) -> None:
         """Redraw."""
-        if event.kind in ("note", "stage"):
+        if event.kind in (EventKind.NOTE, EventKind.STAGE):
             self.note.plain = f"{event.stage}: {event.text}"
             if event.text.startswith("WARNING"):
                 self.console.print(event.text, style="bold red", markup=False)
@@ -118,17 +119,17 @@ class LiveView:
         task = self.tasks.get(event.stage)
         if task is None:
             task = self.bars.add_task(
-                event.stage, total=event.steps or None, stage=event.stage, rate="", metrics=""
+                str(event.stage), total=event.steps or None, stage=event.stage, rate="", metrics=""
             )
             self.tasks[event.stage] = task
-        if event.kind == "done":
+        if event.kind is EventKind.DONE:
             self.bars.update(task, metrics=f"{metrics_text(event.values)}  ({event.text})")
             return
         # What is fitted has no steps, and is there at once.
         self.bars.update(task, completed=event.step or not event.steps, total=event.steps or 1)
         if event.rate:
             self.bars.update(task, rate=f"{event.rate:,.0f} samples/s")
-        if event.kind == "epoch":
+        if event.kind is EventKind.EPOCH:
             self.bars.update(task, metrics=metrics_text(event.values))
 
 

@@ -38,6 +38,7 @@ from mmx.runs import recorded, records
 from mmx.runs.atomic import append_text, as_json, make_folder, write_json, write_text
 from mmx.runs.digests import for_sealed_text, sealed_text
 from mmx.runs.plain_files import require_plain_files
+from mmx.stage_id import StageId
 
 HEARTBEAT_SECONDS = 5.0
 SUMMARY_LIMIT = 64 * 2**20
@@ -261,13 +262,13 @@ class RunDirectory:
         """Let others work on this run."""
         self._lock.release()
 
-    def stage_file(self, stage: str) -> Path:
+    def stage_file(self, stage: StageId) -> Path:
         """Return where a stage's best weights are kept once it has ended."""
-        return self.path / "checkpoints" / stage / "best.safetensors"
+        return self.path / "checkpoints" / str(stage) / "best.safetensors"
 
-    def state_file(self, stage: str) -> Path:
+    def state_file(self, stage: StageId) -> Path:
         """Return where a stage's training state is kept while it trains."""
-        return self.path / "checkpoints" / stage / "last.safetensors"
+        return self.path / "checkpoints" / str(stage) / "last.safetensors"
 
     def write_json(self, name: str, data: Any) -> None:
         """Write one of the run's JSON files; the status holds its own digest."""

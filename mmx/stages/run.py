@@ -10,6 +10,7 @@ from mmx.experiment import Experiment
 from mmx.experiment.weights import weight_digests
 from mmx.runs.directory import RunDirectory
 from mmx.runs.search_record import tell
+from mmx.stage_id import Role, StageId
 from mmx.stages.core.context import Context, Specs
 from mmx.stages.core.data import load, open_task, say_other_scales
 from mmx.stages.pipeline.controls import Controls
@@ -50,18 +51,18 @@ def run(
     fingerprints: dict[str, str] = {}
     source_task, source_specs, source, beside = None, Specs(), None, None
     if experiment.source is not None:
-        source_task = load(context, experiment.source, "source", fingerprints, notes)
-        beside = open_task(context, source_task, experiment.modalities["source"], {})
+        source_task = load(context, experiment.source, Role.SOURCE, fingerprints, notes)
+        beside = open_task(context, source_task, experiment.modalities[Role.SOURCE], {})
         source_specs = beside.specs
         notes.extend(beside.notes)
-    target_task = load(context, experiment.target, "target", fingerprints, notes)
-    opened = open_task(context, target_task, experiment.modalities["target"], source_specs)
+    target_task = load(context, experiment.target, Role.TARGET, fingerprints, notes)
+    opened = open_task(context, target_task, experiment.modalities[Role.TARGET], source_specs)
     notes.extend(say_other_scales(context, opened.specs, source_specs))
     if beside is not None and not experiment.joint:
         if experiment.trains_source:
             rehearsed = rehearse(context, beside, opened)
             Controls(context, opened, source_specs, None).check(rehearsed)
-            source = train(context, Stage("source", beside, Scratch()))
+            source = train(context, Stage(StageId.SOURCE, beside, Scratch()))
         beside = None  # its data is let go, where nothing was trained on it
     if source_task is not None and (source is not None or beside is not None):
         notes.extend(_shared_samples(source_task, target_task))
@@ -70,7 +71,7 @@ def run(
     if source is not None and source_task is not None:
         given = offered(source_task, source)
     controls = Controls(context, opened, source_specs, given)
-    target = train(context, Stage("target", opened, experiment.transfer, given, beside))
+    target = train(context, Stage(StageId.TARGET, opened, experiment.transfer, given, beside))
     compared = [*by_construction(context, target), *controls.train(target)]
     summary = evaluate(context, target_task, source, target, compared)
     said = [note for control in compared for note in control.notes]

@@ -12,6 +12,7 @@ from pydantic import Field
 from mmx.errors import DataError, closest
 from mmx.modalities import Modality
 from mmx.quoting import type_override
+from mmx.stage_id import Role
 from mmx.tasks import contract, remarks
 from mmx.tasks import fingerprint as fingerprints
 from mmx.tasks import splits as splitting
@@ -274,6 +275,6 @@ def override(key: str, value: object) -> str:
         f"{role}.{key}={value}"
         if isinstance(value, str) and value.startswith("<")
         else type_override(f"{role}.{key}", value)
-        for role in ("target", "source")
+        for role in (Role.TARGET, Role.SOURCE)
     )
     return f"{target} ({source} where it is the source)"

@@ -4,9 +4,34 @@ from __future__ import annotations
 
 import signal
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from enum import Enum
+from typing import Any
+
+from mmx.stage_id import StageId
+
+
+class EventKind(str, Enum):
+    """What can happen; a member equals its text, which files hold."""
+
+    STAGE = "stage"
+    """A stage begins."""
+    STEP = "step"
+    """The optimiser has stepped."""
+    EPOCH = "epoch"
+    """An epoch has been validated."""
+    VITALS = "vitals"
+    """Of the modalities, or the tasks' weights, in an epoch."""
+    NOTE = "note"
+    """Something to tell people."""
+    DONE = "done"
+    """A stage has ended."""
+
+    def __str__(self) -> str:
+        """Return its text."""
+        return self.value
 
 
 @dataclass(frozen=True)
@@ -14,9 +39,8 @@ class Event:
     """One thing that happened.
 
     Attributes:
-        kind: ``stage`` (one begins), ``step``, ``epoch`` (validated), ``vitals`` (of the
-            modalities in an epoch), ``done`` or ``note``.
-        stage: source, target or control.
+        kind: What kind of thing.
+        stage: Where; a search is one of its own.
         epoch, step: Counted from 1; 0 before training.
         steps: Steps of the whole stage.
         values: Metric name to value, as ``split.metric`` where it belongs to a split.
@@ -25,8 +49,8 @@ class Event:
         text: For people.
     """
 
-    kind: str
-    stage: str
+    kind: EventKind
+    stage: StageId
     epoch: int = 0
     step: int = 0
     steps: int = 0
@@ -34,6 +58,20 @@ class Event:
     seconds: float = 0.0
     rate: float = 0.0
     text: str = ""
+
+    def to_json(self) -> dict[str, object]:
+        """Return what a line of JSON holds of it."""
+        return {**asdict(self), "stage": str(self.stage)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Event:
+        """Return the event that a line of JSON holds.
+
+        Raises:
+            KeyError, TypeError, ValueError: It holds none.
+        """
+        kind, stage = EventKind(data["kind"]), StageId.parse(data["stage"])
+        return cls(**{**data, "kind": kind, "stage": stage})
 
 
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")

@@ -24,7 +24,7 @@ from mmx.model import set_training_mode
 from mmx.training import checkpoint, state
 from mmx.training.collapse import Vitals, collapsed, gradient_norms
 from mmx.training.data import Rows, batches_of
-from mmx.training.events import Event, Listener, StopRequest
+from mmx.training.events import Event, EventKind, Listener, StopRequest
 from mmx.training.loss import BatchLoss
 from mmx.training.optimizer import parameter_groups, set_rates, warmup_cosine
 from mmx.training.randomness import seed_torch
@@ -141,7 +141,7 @@ class _Run:
         self.seen_modalities: set[str] = set()
         self.untouched = {n for n in self._names() if n not in start.frozen_in(0)}
         for text in state.resume(recipe.state_path, self._load):
-            self.listen(Event("note", recipe.stage, text=text))
+            self.listen(Event(EventKind.NOTE, recipe.stage, text=text))
         self.saved_at = self.mark = time.perf_counter()
 
     @property
@@ -303,7 +303,7 @@ class _Run:
             self.progress.loss_steps += 1
         for penalty in penalties:  # one by one, as the losses: a sum must not know of the looks
             self.progress.penalty_sum += penalty
-        self._say("step", {"train.loss": sum(values) / len(values)}, rate)
+        self._say(EventKind.STEP, {"train.loss": sum(values) / len(values)}, rate)
 
     def _diverged(self, what: str, value: float, step: int) -> DivergedError:
         """Return the error of a loss that is not finite, met at a step counted from 1."""
@@ -339,10 +339,12 @@ class _Run:
         values.update({f"val.{name}": value for name, value in metrics.items()})
         progress.epochs, progress.loss_sum, progress.loss_steps = epoch + 1, 0.0, 0
         progress.penalty_sum = 0.0
-        self._say("epoch", values)
+        self._say(EventKind.EPOCH, values)
         if self.weighing.moves:
             weights = self.weighing.weights()
-            self._say("vitals", {f"weight.{task}": weight for task, weight in weights.items()})
+            self._say(
+                EventKind.VITALS, {f"weight.{task}": weight for task, weight in weights.items()}
+            )
         if found.probes:
             self._watch(epoch, found)
         self.save_if_due()
@@ -354,7 +356,7 @@ class _Run:
         progress.gradients = {}
         progress.vitals.append(asdict(Vitals(gradients, found.probes, found.chance, found.noise)))
         self._say(
-            "vitals",
+            EventKind.VITALS,
             {
                 **{f"gradient.{name}": norm for name, norm in sorted(gradients.items())},
                 **{f"probe.{name}": accuracy for name, accuracy in sorted(found.probes.items())},
@@ -364,7 +366,7 @@ class _Run:
             if name not in progress.collapsed:
                 progress.collapsed[name] = epoch + 1
                 text = f"ALARM: {name} has collapsed: its gradient and its probe have fallen away"
-                self.listen(Event("note", self.recipe.stage, epoch=epoch + 1, text=text))
+                self.listen(Event(EventKind.NOTE, self.recipe.stage, epoch=epoch + 1, text=text))
 
     def save_if_due(self) -> None:
         """Save once ``checkpoint_seconds`` have passed since the last save."""
@@ -408,7 +410,7 @@ class _Run:
         self.scaler.load_state_dict(facts["scaler"])
         self.progress = Progress(**facts["progress"])
 
-    def _say(self, kind: str, values: dict[str, float], rate: float = 0.0) -> None:
+    def _say(self, kind: EventKind, values: dict[str, float], rate: float = 0.0) -> None:
         step = self.progress.step
         self.listen(
             Event(

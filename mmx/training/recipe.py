@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmx.model import MultimodalModel
+from mmx.stage_id import Role, StageId
 from mmx.training.loss import Companion
 from mmx.training.optimizer import Optimizer
 from mmx.training.precision import Precision
@@ -42,10 +43,8 @@ class Recipe:
     """How one stage is trained.
 
     Attributes:
-        stage: Its name; with the seed it decides everything that is drawn.
+        stage: Which one; with the seed, the role of its task decides everything that is drawn.
         seed: The run's seed.
-        draws: Name that the draws depend on; target and control share it, so that they
-            see the same batches in the same order.
         trainer, optimizer, precision: As chosen in the config.
         validate: Model to what validation finds.
         score: Validation metrics to a tuple; the larger, the better.
@@ -53,9 +52,8 @@ class Recipe:
         companion: Another task that trains along.
     """
 
-    stage: str
+    stage: StageId
     seed: int
-    draws: str
     trainer: Trainer
     optimizer: Optimizer
     precision: Precision
@@ -63,6 +61,11 @@ class Recipe:
     score: Callable[[dict[str, float]], tuple[float, ...]]
     state_path: Path
     companion: Companion | None = None
+
+    @property
+    def draws(self) -> Role:
+        """What its draws depend on: target and controls see the same batches in one order."""
+        return self.stage.task
 
 
 @dataclass

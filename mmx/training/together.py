@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmx.errors import Interrupted, TransferError
+from mmx.stage_id import Role
 from mmx.training.data import Rows, batches_of
 from mmx.training.events import StopRequest
 from mmx.training.fit import steps_per_epoch
@@ -48,7 +49,7 @@ class Plan:
         validate: Outputs ``(S · L, M, C)`` of the validation rows, head s · L + l the l-th of
             seed s, → the metrics of each; ``loss`` is among them.
         score: Metrics to a tuple; the larger, the better.
-        draws: Name that the order of rows and dropout depend on, beside the seed; ``target``
+        draws: Role that the order of rows and dropout depend on, with the seed; the target
             for what a run's own loop would draw.
     """
 
@@ -57,7 +58,7 @@ class Plan:
     loss: Callable[[Tensor, Tensor, Tensor], Tensor]
     validate: Callable[[Tensor], Sequence[Metrics]]
     score: Callable[[Metrics], tuple[float, ...]]
-    draws: str = "target"
+    draws: Role = Role.TARGET
 
 
 @dataclass

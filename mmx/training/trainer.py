@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from mmx.stage_id import Role
+
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Part = Annotated[float, Field(ge=0, lt=1)]
 
@@ -44,7 +46,8 @@ class Trainer:
     checkpoint_seconds: Annotated[float, Field(ge=0, le=1e9)] = 10.0
     threads: Annotated[int, Field(ge=1, le=4_096)] | None = None
 
-    def of(self, stage: str) -> Trainer:
-        """Return the settings of a stage: ``source``, or any other."""
-        epochs = self.source_epochs if stage == "source" and self.source_epochs else self.epochs
+    def of(self, role: Role) -> Trainer:
+        """Return the settings of the stages of a role: the source's, or those of all others."""
+        own = self.source_epochs if role is Role.SOURCE else None
+        epochs = own or self.epochs
         return replace(self, epochs=epochs, source_epochs=None)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from mmx.errors import TransferError, closest
 from mmx.quoting import type_override
+from mmx.stage_id import Role
 
 SYNONYMS = (
     ("airplane", "aeroplane"),
@@ -43,27 +44,28 @@ def match_classes(
     check_class_map(class_map, source, target)
     rows = {target.index(new): source.index(old) for old, new in class_map.items()}
     for key in (_spelling, _meaning):
+        taken = set(rows.values())
         left = {
-            "source": [(i, key(name)) for i, name in enumerate(source) if i not in rows.values()],
-            "target": [(i, key(name)) for i, name in enumerate(target) if i not in rows],
+            Role.SOURCE: [(i, key(name)) for i, name in enumerate(source) if i not in taken],
+            Role.TARGET: [(i, key(name)) for i, name in enumerate(target) if i not in rows],
         }
-        shared = {read for _, read in left["source"]} & {read for _, read in left["target"]}
+        shared = {read for _, read in left[Role.SOURCE]} & {read for _, read in left[Role.TARGET]}
         for side, names in left.items():
             counts = Counter(read for _, read in names)
             if ambiguous := sorted(read for read in shared if counts[read] > 1):
                 alike = {
                     end: [known[i] for i, read in left[end] if read == ambiguous[0]]
-                    for end, known in (("source", source), ("target", target))
+                    for end, known in ((Role.SOURCE, source), (Role.TARGET, target))
                 }
                 raise _ambiguous(side, ambiguous[0], alike)
-        where = {read: index for index, read in left["source"]}
-        rows |= {index: where[read] for index, read in left["target"] if read in where}
+        where = {read: index for index, read in left[Role.SOURCE]}
+        rows |= {index: where[read] for index, read in left[Role.TARGET] if read in where}
     return dict(sorted(rows.items()))
 
 
-def _ambiguous(side: str, read: str, alike: Mapping[str, Sequence[str]]) -> TransferError:
+def _ambiguous(side: Role, read: str, alike: Mapping[Role, Sequence[str]]) -> TransferError:
     """Return the error of several classes of one side that read as one, and how to map them."""
-    first = type_override("transfer.class_map", {alike["source"][0]: alike["target"][0]})
+    first = type_override("transfer.class_map", {alike[Role.SOURCE][0]: alike[Role.TARGET][0]})
     return TransferError(
         f"several classes of the {side} read as {read!r}: {_listed(alike[side])}",
         tip=f"say which one is meant, such as {first}",
@@ -86,8 +88,8 @@ def check_class_map(
         TransferError: It does not.
     """
     for given, known, side in (
-        (class_map.keys(), source, "source"),
-        (class_map.values(), target, "target"),
+        (class_map.keys(), source, Role.SOURCE),
+        (class_map.values(), target, Role.TARGET),
     ):
         for name in given:
             if name not in known:

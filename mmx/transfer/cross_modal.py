@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 
 from mmx.errors import Problem, TransferError
+from mmx.stage_id import Role
 
 ALIKE = {
     frozenset({"audio", "image"}): "encoder/image=small_cnn encoder/audio=spectrogram_cnn",
@@ -31,7 +32,7 @@ def encoder_origins(
         TransferError: The map names a modality that does not exist.
     """
     for new, old in modality_map.items():
-        for name, known, side in ((new, target, "target"), (old, source, "source")):
+        for name, known, side in ((new, target, Role.TARGET), (old, source, Role.SOURCE)):
             if name not in known:
                 raise TransferError(
                     f"transfer.map={{{new}: {old}}}: the {side} has no {name}",

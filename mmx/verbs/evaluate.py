@@ -27,6 +27,7 @@ from mmx.experiment import Experiment, assemble
 from mmx.experiment.opener import is_openers
 from mmx.objectives import Criterion
 from mmx.runs.directory import RunDirectory
+from mmx.stage_id import Role, StageId
 from mmx.stages import load_trained, open_trained
 from mmx.stages.core.model import attach_criterion
 from mmx.stages.core.reload import read_intact
@@ -52,7 +53,7 @@ def main(arguments: Sequence[str]) -> int:
     console = Console(stderr=True)
     config = open_config(directory, directory.config(), typed, device=given.device)
     experiment = assemble(config, allowed_packages(given.allow))
-    label_free = experiment.role("target").objective.label_free
+    label_free = experiment.role(Role.TARGET).objective.label_free
     if label_free and suites:
         raise UsageError(
             f"suite={','.join(suites)} measures outputs, and the run learns without labels",
@@ -87,7 +88,7 @@ def _open(
     precision = Precision.choose(experiment.settings.precision, device)
     trained = load_trained(experiment, directory, device)
     task = experiment.target.load()
-    if directory.manifest().get("data", {}).get("target") != task.fingerprint:
+    if directory.manifest().get("data", {}).get(Role.TARGET) != task.fingerprint:
         console.print(
             f"note: the data of target={experiment.target.name} is not what the run was trained "
             "on: these numbers are of other data",
@@ -95,10 +96,10 @@ def _open(
             soft_wrap=True,
         )
     data = open_trained(experiment, trained, task, precision)
-    criterion = attach_criterion(experiment, "target", trained.model, data, task.target)
-    tensors, _ = read_intact(directory, "target")
+    criterion = attach_criterion(experiment, Role.TARGET, trained.model, data, task.target)
+    tensors, _ = read_intact(directory, StageId.TARGET)
     own = checkpoint.within("criterion", tensors)
-    checkpoint.restore(criterion, own, directory.stage_file("target"))
+    checkpoint.restore(criterion, own, directory.stage_file(StageId.TARGET))
 
     def metrics(outputs: Tensor, values: Tensor) -> dict[str, float]:
         return measure(outputs, values, trained.target, criterion.task_loss)

@@ -32,6 +32,7 @@ from mmx.modalities.suffixes import SUFFIXES, visible_files
 from mmx.printable import printable, shorten
 from mmx.runs.atomic import make_folder, write_text
 from mmx.runs.directory import RunDirectory
+from mmx.stage_id import Role
 from mmx.stages import Loaded, load_trained, open_trained
 from mmx.stages.core.readable_rows import empty_rows, lost_files, unreadable_rows
 from mmx.tasks import Task, TaskData
@@ -146,7 +147,7 @@ def _parser() -> Parser:
 
 def _answer(experiment: Experiment, trained: Loaded, asked: Asked, precision: Precision) -> Answers:
     """Return the predictions of every row that can be read, and why others have none."""
-    modalities = experiment.modalities["target"]
+    modalities = experiment.modalities[Role.TARGET]
     usable = asked.data.splits["test"]
     unusable = empty_rows(asked.data, modalities, asked.rows)
     usable = _without(usable, unusable)

@@ -143,7 +143,7 @@ def test_interrupted_it_goes_on_where_it_stopped(line, capsys, monkeypatch, tmp_
 
     def interrupting(experiment, directory, listen, stop):
         def heard(event):
-            told.append((event.stage, event.kind, event.epoch))
+            told.append((str(event.stage), event.kind, event.epoch))
             if event.kind == "epoch" and event.epoch == 1:
                 os.kill(os.getpid(), signal.SIGINT)
 

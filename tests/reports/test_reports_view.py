@@ -8,7 +8,8 @@ import pytest
 from rich.console import Console
 
 from mmx.reports.view import LiveView, PlainView, metrics_text
-from mmx.training.events import Event
+from mmx.stage_id import StageId
+from mmx.training.events import Event, EventKind
 
 
 def said(view: type[PlainView | LiveView], *events: Event) -> str:
@@ -23,7 +24,7 @@ def said(view: type[PlainView | LiveView], *events: Event) -> str:
 def test_an_epoch_tells_its_penalty_in_full() -> None:
     values = {"train.loss": 1.5, "train.penalty": 0.000123456, "val.accuracy": 0.25}
     assert metrics_text(values) == "train.loss 1.5  train.penalty 0.0001235  val.accuracy 0.250"
-    event = Event("epoch", "target", epoch=2, step=9, steps=9, values=values)
+    event = Event(EventKind.EPOCH, StageId.TARGET, epoch=2, step=9, steps=9, values=values)
     assert said(PlainView, event) == (
         "target   epoch 2  step 9/9  train.loss 1.5  train.penalty 0.0001235  val.accuracy 0.250\n"
     )
@@ -33,9 +34,9 @@ def test_an_epoch_tells_its_penalty_in_full() -> None:
 def test_a_head_that_is_fitted_has_no_steps(view: type[PlainView | LiveView]) -> None:
     text = said(
         view,
-        Event("stage", "target", text="the head is fitted, without epochs"),
-        Event("epoch", "target", epoch=1, values={"val.accuracy": 0.5}),
-        Event("done", "target", values={"val.accuracy": 0.5}, text="fitted"),
+        Event(EventKind.STAGE, StageId.TARGET, text="the head is fitted, without epochs"),
+        Event(EventKind.EPOCH, StageId.TARGET, epoch=1, values={"val.accuracy": 0.5}),
+        Event(EventKind.DONE, StageId.TARGET, values={"val.accuracy": 0.5}, text="fitted"),
     )
     assert "0/0" not in text
     assert "val.accuracy 0.500" in text

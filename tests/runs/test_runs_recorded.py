@@ -203,7 +203,7 @@ def interrupted(
     experiment, run = prepared(line, folder)
 
     def stop(event: Event) -> None:
-        if (event.stage, event.kind, event.epoch) == (stage, "epoch", 1):
+        if (str(event.stage), event.kind, event.epoch) == (stage, "epoch", 1):
             os.kill(os.getpid(), signal.SIGTERM)
 
     assert execution.execute(experiment, run, stop)["exit_code"] == 143

@@ -194,7 +194,7 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(
     experiment, again = prepared(line, tmp_path)
 
     def interrupt(event: Event) -> None:
-        if (event.kind, event.stage, event.epoch) == ("epoch", "target", 1):
+        if (event.kind, str(event.stage), event.epoch) == ("epoch", "target", 1):
             os.kill(os.getpid(), signal.SIGTERM)
 
     assert execution.execute(experiment, again, interrupt)["exit_code"] == 143

@@ -24,6 +24,7 @@ from mmx.experiment import Experiment
 from mmx.experiment.weights import weight_digests
 from mmx.runs.cache import Cache
 from mmx.runs.directory import RunDirectory
+from mmx.stage_id import StageId
 from mmx.stages.core import cached as artifact_cache
 from mmx.stages.core.context import Context, Opened
 from mmx.stages.core.model import make_model
@@ -245,7 +246,7 @@ def interrupted(
     line: Callable[..., list[str]], prepared: Prepared, tmp_path: Path
 ) -> Callable[[], Interrupted]:
     def interrupt(event: Event) -> None:
-        if (event.stage, event.kind, event.epoch) == ("source", "epoch", 1):
+        if (str(event.stage), event.kind, event.epoch) == ("source", "epoch", 1):
             os.kill(os.getpid(), signal.SIGTERM)
 
     def run() -> Interrupted:
@@ -301,7 +302,7 @@ def test_a_resumed_run_remembers_that_its_source_came_from_the_cache(
     experiment, directory = prepared(line(), tmp_path)
 
     def interrupt(event: Event) -> None:
-        if (event.stage, event.kind) == ("target", "epoch"):
+        if (str(event.stage), event.kind) == ("target", "epoch"):
             os.kill(os.getpid(), signal.SIGTERM)
 
     assert execution.execute(experiment, directory, interrupt)["exit_code"] == 143
@@ -432,7 +433,9 @@ def test_each_thing_that_a_mapping_is_fitted_to_counts(
     model = make_model(experiment, "target", target.specs, target.task.target, Scratch())
 
     def inputs(context: Context = context, opened: Opened = target, **more: Any) -> dict[str, Any]:
-        return artifact_cache.mapping_inputs(context, "target", opened, model, more.get("held", ()))
+        return artifact_cache.mapping_inputs(
+            context, StageId.TARGET, opened, model, more.get("held", ())
+        )
 
     before = inputs()
 

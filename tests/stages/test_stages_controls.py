@@ -394,7 +394,7 @@ def test_a_run_that_is_interrupted_in_every_control_ends_as_if_it_had_not_been(
         for kind in ("stage", "epoch"):
 
             def interrupt(event: Event, where: tuple[str, str] = (stage, kind)) -> None:
-                if (event.stage, event.kind) == where and event.epoch <= 1:
+                if (str(event.stage), event.kind) == where and event.epoch <= 1:
                     os.kill(os.getpid(), signal.SIGTERM)
 
             outcome = execution.execute(experiment, directory, interrupt)

@@ -312,7 +312,7 @@ def test_an_interrupted_run_ends_as_the_other(
 
     def interrupt(event: Event) -> None:
         first = event.epoch == 1 or event.kind == "done" or event.text.startswith("tensors")
-        if (event.kind, event.stage) == at and first:
+        if (event.kind, str(event.stage)) == at and first:
             os.kill(os.getpid(), signal.SIGTERM)
 
     assert execution.execute(experiment, directory, interrupt)["exit_code"] == 143

@@ -268,7 +268,7 @@ class Interrupting:
         self.seen = 0
 
     def __call__(self, event: Event) -> None:
-        if self.places and (event.stage, event.kind) == self.places[0][:2]:
+        if self.places and (str(event.stage), event.kind) == self.places[0][:2]:
             self.seen += 1
             if self.seen == self.places[0][2]:
                 self.places.pop(0)

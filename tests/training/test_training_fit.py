@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from mmx.errors import DeadParameterError, DivergedError, Interrupted, MemoryExceededError
 from mmx.modalities import Batch
 from mmx.model import MultimodalModel
+from mmx.stage_id import StageId
 from mmx.training import checkpoint
 from mmx.training.data import batches_of
 from mmx.training.fit import fit, out_of_memory, steps_per_epoch
@@ -583,7 +584,7 @@ def test_saving_at_every_step_changes_nothing(bench) -> None:
 
 def test_target_and_control_see_the_same_batches(bench) -> None:
     found = []
-    for stage in ("target", "control"):
+    for stage in (StageId.TARGET, StageId.CONTROL):
         run = bench()
         seen = seen_rows(run)
         recipe = replace(run.recipe(), stage=stage)

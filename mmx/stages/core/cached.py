@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from mmx.experiment.identify import package_digests
 from mmx.experiment.weights import weight_digests
 from mmx.modalities import Features, spec_to_json
 from mmx.model import MultimodalModel
+from mmx.stage_id import Role, StageId
 from mmx.stages.core import cached_checks, event_log
 from mmx.stages.core.context import Context, Opened
 from mmx.stages.core.data import with_features
@@ -34,10 +35,10 @@ def source_inputs(context: Context, opened: Opened) -> dict[str, Any]:
     trained without one or with its own: one source then serves a whole sweep over these.
     """
     experiment = context.experiment
-    config, objective = experiment.config, experiment.role("source").objective
+    config, objective = experiment.config, experiment.role(Role.SOURCE).objective
     parts = ["sharing"] if objective.label_free else ["sharing", "mapping", "missing"]
     nodes = {name: config["encoder"][name] for name in opened.specs}
-    if not objective.label_free and experiment.role("source").own_fusion:
+    if not objective.label_free and experiment.role(Role.SOURCE).own_fusion:
         parts += ["fusion", "match", "match_params"]
     chosen = {
         **{part: config.get(part) for part in parts},
@@ -45,11 +46,11 @@ def source_inputs(context: Context, opened: Opened) -> dict[str, Any]:
         "encoder": {name: _placeless(node) for name, node in nodes.items()},
         "objective": config.get("source_objective") or config["objective"],
         **{name: config[name] for name in ("optimizer", "seed")},
-        "trainer": asdict(experiment.trainer.of("source")),
+        "trainer": asdict(experiment.trainer.of(Role.SOURCE)),
     }
     return {
         "config": essence(chosen),
-        "fusion": getattr(experiment.role("source").fusion.func, "__qualname__", ""),
+        "fusion": getattr(experiment.role(Role.SOURCE).fusion.func, "__qualname__", ""),
         "data": opened.task.fingerprint,
         "rows": [_digest_of_rows(opened.data.rows(split)) for split in ("train", "val")],
         "weights": weight_digests(nodes, experiment.encoders),
@@ -94,7 +95,7 @@ def control_inputs(
     from a source depends on that source's weights.
     """
     experiment = context.experiment
-    config, fusion = experiment.config, experiment.role("control").fusion
+    config, fusion = experiment.config, experiment.role(Role.CONTROL).fusion
     parts = ("sharing", "mapping", "missing", "match", "match_params", "balance")
     nodes = {name: config["encoder"][name] for name in opened.specs}
     chosen = {
@@ -103,7 +104,7 @@ def control_inputs(
         "target": _placeless(config["target"]),
         "encoder": {name: _placeless(node) for name, node in nodes.items()},
         **{name: config[name] for name in ("objective", "optimizer", "seed")},
-        "trainer": asdict(experiment.trainer.of("control")),
+        "trainer": asdict(experiment.trainer.of(Role.CONTROL)),
     }
     return {
         "config": essence(chosen),
@@ -118,16 +119,16 @@ def control_inputs(
 
 
 def mapping_inputs(
-    context: Context, role: str, opened: Opened, model: MultimodalModel, held: Collection[str]
+    context: Context, stage: StageId, opened: Opened, model: MultimodalModel, held: Collection[str]
 ) -> dict[str, Any]:
     """Return all that a fitted mapping depends on; see :func:`kept_mapping`."""
     experiment = context.experiment
     config, trunk = experiment.config, model.trunk is not None
-    adds = role != "source" and type(experiment.transfer).equip is not Transfer.equip
+    adds = stage.role is not Role.SOURCE and type(experiment.transfer).equip is not Transfer.equip
     read = {k: v for k, v in model.state_dict().items() if k.startswith(("encoders.", "trunk."))}
     return {
         "mapping": essence(config["mapping"]),
-        "task": essence(_placeless(config[role])),
+        "task": essence(_placeless(config[stage.task])),
         "data": opened.task.fingerprint,
         "rows": _digest_of_rows(opened.data.rows("train")),
         "held": sorted(held),
@@ -143,7 +144,7 @@ def mapping_inputs(
 
 def kept_stage(
     context: Context,
-    name: str,
+    stage: StageId,
     opened: Opened,
     inputs: Callable[[], dict[str, Any]],
     make: Callable[[Listener], tuple[dict[str, Tensor], Facts]],
@@ -158,19 +159,19 @@ def kept_stage(
 
     Args:
         context: Of the run.
-        name: The stage's.
+        stage: Which one.
         opened: Its task.
         inputs: Returns all that it depends on; asked for only where there is a cache.
         make: Trains it; takes who listens.
         check: Raises where tensors and facts of the cache are none of such a stage.
     """
-    state = context.directory.state_file(name)
+    state = context.directory.state_file(stage)
     found = None if context.cache is None else _with_code(context, inputs())
     if context.cache is None or found is None:
         event_log.drop(state)
         return *make(context.listen), False
     log = event_log.EventLog(state, context.cache.key("stage", found))
-    trained, what = False, f"{name} {opened.task.name}"
+    trained, what = False, f"{stage} {opened.task.name}"
 
     def made() -> tuple[dict[str, Tensor], Facts]:
         nonlocal trained
@@ -178,14 +179,14 @@ def kept_stage(
         log.begin()
         if not log.whole:
             text = "not kept in the cache: code or data may have changed since it was begun"
-            context.note(name, f"{what}: {text}")
+            context.note(stage, f"{what}: {text}")
 
         def listen(event: Event) -> None:
             log.add(event)
             context.listen(event)
 
         tensors, facts = make(listen)
-        return tensors, {**facts, "events": [asdict(event) for event in log.events]}
+        return tensors, {**facts, "events": [event.to_json() for event in log.events]}
 
     def check_both(tensors: dict[str, Tensor], facts: Facts) -> None:
         cached_checks.check_events(facts)
@@ -195,7 +196,7 @@ def kept_stage(
         "stage",
         found,
         made,
-        say=lambda text: context.note(name, text),
+        say=lambda text: context.note(stage, text),
         what=what,
         stop=context.stop,
         keep=log.whole,
@@ -205,7 +206,7 @@ def kept_stage(
     events = facts.pop("events", [])
     if not trained:
         for event in events:
-            context.listen(Event(**{**event, "stage": name}))
+            context.listen(replace(Event.from_json(event), stage=stage))
     return tensors, facts, not trained
 
 
@@ -226,7 +227,7 @@ def kept_features(context: Context, opened: Opened, model: MultimodalModel, name
         "features",
         inputs,
         made,
-        say=lambda text: context.note("target", text),
+        say=lambda text: context.note(StageId.TARGET, text),
         what=f"{name} features of {opened.task.name}",
         stop=context.stop,
         check=lambda tensors, _: cached_checks.check_features(tensors, opened.data.rows_in_use),
@@ -275,7 +276,7 @@ def kept_channel_weights(
         "channel_weights",
         known,
         lambda: ({f"{depth:03}": each for depth, each in enumerate(make())}, {}),
-        say=lambda text: context.note("target", text),
+        say=lambda text: context.note(StageId.TARGET, text),
         what=f"channel weights of the {name} encoder for {opened.task.name}",
         stop=context.stop,
         check=lambda tensors, _: cached_checks.check_channel_weights(tensors),
@@ -285,7 +286,7 @@ def kept_channel_weights(
 
 def kept_mapping(
     context: Context,
-    role: str,
+    stage: StageId,
     opened: Opened,
     model: MultimodalModel,
     held: Collection[str],
@@ -298,7 +299,7 @@ def kept_mapping(
 
     Args:
         context: Of the run.
-        role: ``source``, ``target`` or ``control``: whose task it is.
+        stage: Whose mapping it is.
         opened: The task, with the features that are held.
         model: With a mapping that is fitted, not trained, and the encoders that it follows.
         held: Modalities whose features are held, since their encoders are frozen.
@@ -307,8 +308,7 @@ def kept_mapping(
     mapping = model.mapping
     if context.cache is None or mapping is None:  # then nothing asks for the digest of the weights
         return fit()
-    task = "source" if role == "source" else "target"
-    inputs = _with_code(context, mapping_inputs(context, task, opened, model, held))
+    inputs = _with_code(context, mapping_inputs(context, stage, opened, model, held))
     if inputs is None:
         return fit()
 
@@ -320,7 +320,7 @@ def kept_mapping(
         "mapping",
         inputs,
         made,
-        say=lambda text: context.note(role, text),
+        say=lambda text: context.note(stage, text),
         what=f"mapping of {opened.task.name}",
         stop=context.stop,
         check=lambda tensors, facts: cached_checks.check_mapping(mapping, tensors, facts),

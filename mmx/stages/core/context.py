@@ -12,9 +12,10 @@ from mmx.model import MultimodalModel
 from mmx.objectives import Criterion
 from mmx.runs.cache import Cache
 from mmx.runs.directory import RunDirectory
+from mmx.stage_id import StageId
 from mmx.tasks import Target, TaskData
 from mmx.training.data import Data
-from mmx.training.events import Event, Listener, StopRequest
+from mmx.training.events import Event, EventKind, Listener, StopRequest
 from mmx.training.precision import Precision
 from mmx.training.recipe import Fitted
 from mmx.transfer import Report
@@ -34,9 +35,9 @@ class Context:
     stop: StopRequest
     cache: Cache | None = None
 
-    def note(self, stage: str, text: str) -> None:
+    def note(self, stage: StageId, text: str) -> None:
         """Say something for people."""
-        self.listen(Event("note", stage, text=text))
+        self.listen(Event(EventKind.NOTE, stage, text=text))
 
 
 @dataclass(frozen=True)

@@ -9,20 +9,21 @@ from mmx.errors import DataError, RunError
 from mmx.experiment import Experiment, Modalities
 from mmx.modalities import Batch, Features
 from mmx.model import MultimodalModel
+from mmx.stage_id import Role, StageId
 from mmx.stages.core.context import Context, Opened, Specs
 from mmx.stages.core.data_checks import check_labels, check_modalities
 from mmx.tasks import Task, TaskData
 from mmx.training.data import Data, View
 from mmx.training.encode import BATCH_SIZE
-from mmx.training.events import Event
+from mmx.training.events import Event, EventKind
 from mmx.training.precision import Precision
 
 
 def load(
-    context: Context, task: Task, role: str, fingerprints: dict[str, str], notes: list[str]
+    context: Context, task: Task, role: Role, fingerprints: dict[str, str], notes: list[str]
 ) -> TaskData:
     """Open a task's data, and hold it against what the run saw before it was interrupted."""
-    context.note(role, f"opening {role} {task.name}")
+    context.note(StageId(role), f"opening {role} {task.name}")
     loaded = task.load()
     seen = context.directory.manifest().get("data", {}).get(role)
     if seen is not None and seen != loaded.fingerprint:
@@ -35,7 +36,7 @@ def load(
     fingerprints[role] = loaded.fingerprint
     notes.extend(f"{task.name}: {note}" for note in loaded.notes)
     sizes = ", ".join(f"{split} {len(rows)}" for split, rows in loaded.splits.items())
-    context.listen(Event("note", role, text=f"{role} {task.name}: {sizes}"))
+    context.listen(Event(EventKind.NOTE, StageId(role), text=f"{role} {task.name}: {sizes}"))
     return loaded
 
 
@@ -102,7 +103,7 @@ def say_other_scales(context: Context, specs: Specs, source_specs: Specs) -> lis
     experiment = context.experiment
     if not (experiment.trains_source or experiment.joint):
         return []
-    modalities, origins = experiment.modalities["target"], experiment.transfer.modality_map
+    modalities, origins = experiment.modalities[Role.TARGET], experiment.transfer.modality_map
     found = [
         f"{name}: {text}"
         for name, spec in specs.items()
@@ -111,7 +112,7 @@ def say_other_scales(context: Context, specs: Specs, source_specs: Specs) -> lis
         and (text := modalities[name].other_scale(spec, source_specs[name])) is not None
     ]
     for text in found:
-        context.note("target", text)
+        context.note(StageId.TARGET, text)
     return found
 
 

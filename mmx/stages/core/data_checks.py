@@ -6,13 +6,14 @@ import numpy as np
 
 from mmx.errors import DataError
 from mmx.experiment import Experiment, Modalities
+from mmx.stage_id import Role
 from mmx.tasks import Task, TaskData
 
 FEW = 10
 """Training rows with a modality below which it is said how few they are."""
 
 
-def check_labels(experiment: Experiment, role: str, task: Task, loaded: TaskData) -> None:
+def check_labels(experiment: Experiment, role: Role, task: Task, loaded: TaskData) -> None:
     """Refuse labels that are the same in every training row, where the objective reads any.
 
     Args:

@@ -8,17 +8,16 @@ Each line holds its digest: where one has changed, the stage is not kept.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 from mmx.errors import UnreadableFileError
 from mmx.runs.atomic import write_text
 from mmx.runs.digests import sealed, unsealed
 from mmx.training import state as states
-from mmx.training.events import Event
+from mmx.training.events import Event, EventKind
 from mmx.untrusted import parse_json, read_text
 
-KEPT_EVENTS = ("epoch", "vitals")
+KEPT_EVENTS = (EventKind.EPOCH, EventKind.VITALS)
 LIMIT = 64 * 2**20
 """Bytes of a log that are read."""
 
@@ -43,7 +42,7 @@ class EventLog:
             epochs = states.epochs(state)
             found = self._read()
             self.events = [event for event in found or [] if event.epoch <= epochs]
-            told = [event.epoch for event in self.events if event.kind == "epoch"]
+            told = [event.epoch for event in self.events if event.kind is EventKind.EPOCH]
             self.whole = found is not None and told == list(range(1, epochs + 1))
 
     def begin(self) -> None:
@@ -55,17 +54,17 @@ class EventLog:
             self.remove()
             return
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        lines = [{"key": self._key}, *(sealed(asdict(event)) for event in self.events)]
+        lines = [{"key": self._key}, *(sealed(event.to_json()) for event in self.events)]
         write_text(self._path, "".join(json.dumps(line) + "\n" for line in lines))
 
     def add(self, event: Event) -> None:
         """Write down an event that belongs to a stage's results; others are not kept."""
         if event.kind in KEPT_EVENTS and self.whole:
-            if event.kind == "epoch":  # of a state that could not be used: it comes again
+            if event.kind is EventKind.EPOCH:  # of a state that could not be used: it comes again
                 self.events = [each for each in self.events if each.epoch < event.epoch]
             self.events.append(event)
             with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(sealed(asdict(event))) + "\n")
+                file.write(json.dumps(sealed(event.to_json())) + "\n")
 
     def remove(self) -> None:
         """Remove the log."""
@@ -90,7 +89,7 @@ class EventLog:
             except UnreadableFileError:
                 entry = None
             if entry is not None:
-                found.append(Event(**entry))
+                found.append(Event.from_json(entry))
             elif number < len(lines):
                 return None
         return found

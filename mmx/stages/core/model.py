@@ -14,6 +14,7 @@ from mmx.fusion import Fusion
 from mmx.fusion.match import matched
 from mmx.model import MultimodalModel, NoFusion, Parts
 from mmx.objectives import Criterion
+from mmx.stage_id import Role
 from mmx.stages.core.context import Specs
 from mmx.tasks import Target
 from mmx.training.data import Data
@@ -21,24 +22,24 @@ from mmx.transfer import Transfer
 
 
 def make_model(
-    experiment: Experiment, stage: str, specs: Specs, target: Target, transfer: Transfer
+    experiment: Experiment, role: Role, specs: Specs, target: Target, transfer: Transfer
 ) -> MultimodalModel:
-    """Return a freshly drawn model for a stage, with what its transfer adds to it.
+    """Return a freshly drawn model for a stage of a role, with what its transfer adds to it.
 
     Raises:
         TransferError: ``match=params`` finds no width.
     """
     encoders = {name: experiment.encoders[name] for name in specs}
-    if experiment.role(stage).objective.label_free:
+    if experiment.role(role).objective.label_free:
         parts = Parts(sharing=experiment.parts.sharing)
         return MultimodalModel(specs, encoders, NoFusion, target.outputs, parts)
-    fusion: Callable[..., Fusion] = experiment.role(stage).fusion
-    if experiment.settings.match == "params" and experiment.role(stage).own_fusion:
+    fusion: Callable[..., Fusion] = experiment.role(role).fusion
+    if experiment.settings.match == "params" and experiment.role(role).own_fusion:
         budget = experiment.settings.match_params
         sharing = experiment.parts.sharing
         fusion = partial(
             matched,
-            method=experiment.role(stage).fusion,
+            method=experiment.role(role).fusion,
             budget=budget,
             share_heads=sharing is not None and sharing.classifiers,
         )
@@ -52,12 +53,12 @@ def make_model(
 
 
 def attach_criterion(
-    experiment: Experiment, stage: str, model: MultimodalModel, data: Data, target: Target
+    experiment: Experiment, role: Role, model: MultimodalModel, data: Data, target: Target
 ) -> Criterion:
-    """Return a stage's objective, bound; where it has a state, it becomes part of the model."""
+    """Return a role's objective, bound; where it has a state, it becomes part of the model."""
     rows = torch.from_numpy(data.rows("train"))
     values = data.target[rows.to(data.device)].cpu()
-    objective = experiment.role(stage).objective
+    objective = experiment.role(role).objective
     try:
         criterion = objective.bind(values, target.outputs, model.encoded_widths)
     except ValueError as error:

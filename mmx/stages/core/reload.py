@@ -15,6 +15,7 @@ from mmx.modalities import spec_from_json
 from mmx.model import MultimodalModel
 from mmx.runs import recorded, records
 from mmx.runs.directory import RunDirectory
+from mmx.stage_id import Role, StageId
 from mmx.stages.core.context import Specs
 from mmx.stages.core.data import complete_rows, decoded, with_features
 from mmx.stages.core.model import make_model
@@ -50,19 +51,19 @@ def load_trained(experiment: Experiment, directory: RunDirectory, device: torch.
     Raises:
         RunError: The run has no trained target, or its checkpoint is damaged.
     """
-    path = directory.stage_file("target")
+    path = directory.stage_file(StageId.TARGET)
     if not path.exists():
         raise RunError(
             f"{directory.path} has no trained target yet", tip=f"mmx resume {directory.path}"
         )
-    tensors, facts = read_intact(directory, "target")
+    tensors, facts = read_intact(directory, StageId.TARGET)
     records.checked(facts, records.Facts, path)
     if strange := set(facts["frozen_encoders"]) - set(facts["specs"]):
         raise RunError(f"{path} is not what mmx wrote: no encoder {sorted(strange)[0]}")
     try:
         specs = {name: spec_from_json(spec) for name, spec in facts["specs"].items()}
         target = Target(**{**facts["target"], "classes": tuple(facts["target"]["classes"])})
-        model = make_model(experiment, "target", specs, target, experiment.transfer)
+        model = make_model(experiment, Role.TARGET, specs, target, experiment.transfer)
     except MmxError:
         raise
     except Exception as error:  # whatever sizes of a stranger do to a model
@@ -77,7 +78,9 @@ def load_trained(experiment: Experiment, directory: RunDirectory, device: torch.
     return Loaded(model.eval(), specs, target, tuple(facts["frozen_encoders"]))
 
 
-def read_intact(directory: RunDirectory, stage: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read_intact(
+    directory: RunDirectory, stage: StageId
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return the tensors and facts of a stage of a finished run.
 
     Raises:
@@ -101,7 +104,7 @@ def open_trained(
     experiment: Experiment, trained: Loaded, task: TaskData, precision: Precision
 ) -> Data:
     """Return a task's data as the trained model reads it."""
-    data = decoded(experiment, task, experiment.modalities["target"], trained.specs, precision)
+    data = decoded(experiment, task, experiment.modalities[Role.TARGET], trained.specs, precision)
     if experiment.drops_rows and len(data.rows("train")):
         data, _ = complete_rows(task, data)
     for name in trained.frozen_encoders:

@@ -16,6 +16,7 @@ from mmx.evaluation.probe import chance, probe_accuracy
 from mmx.modalities import Encoded
 from mmx.model import MultimodalModel
 from mmx.objectives import Criterion
+from mmx.stage_id import StageId
 from mmx.stages.core.cached import kept_mapping
 from mmx.stages.core.context import Beside, Context, Opened
 from mmx.tasks import Target
@@ -88,7 +89,7 @@ def prepare_beside(
 ) -> None:
     """Fit what the task that trains along does not share and gradients do not fit."""
     if beside.model.mapping is not model.mapping:
-        fit_mapping(context, "source", opened, beside.model, held=())
+        fit_mapping(context, StageId.SOURCE, opened, beside.model, held=())
     seed = context.experiment.settings.seed
     fit_missing(beside.model, beside.data, context.precision, seed)
 
@@ -102,13 +103,13 @@ def fit_missing(model: MultimodalModel, data: Data, precision: Precision, seed: 
 
 
 def fit_mapping(
-    context: Context, role: str, opened: Opened, model: MultimodalModel, held: Collection[str]
+    context: Context, stage: StageId, opened: Opened, model: MultimodalModel, held: Collection[str]
 ) -> tuple[str, ...]:
     """Fit the mapping on the training rows, as they are encoded when training starts.
 
     Args:
         context: Of the run.
-        role: ``source``, ``target`` or ``control``: whose task it is.
+        stage: Whose mapping it is.
         opened: The task, with the features that are held.
         model: Whose mapping it is.
         held: Modalities whose features are held, since their encoders are frozen.
@@ -124,7 +125,7 @@ def fit_mapping(
         rows = encode_rows(model, data, data.rows("train"), context.precision)
         return mapping.fit(rows, context.experiment.settings.seed)
 
-    notes = kept_mapping(context, role, opened, model, held, fit)
+    notes = kept_mapping(context, stage, opened, model, held, fit)
     if not moves(model, held):
         return notes
     drift = (

@@ -25,7 +25,7 @@ from mmx.stages.phases.linear_probe import fused_rows
 from mmx.tasks import Target
 from mmx.training.data import Data
 from mmx.training.encode import BATCH_SIZE
-from mmx.training.events import Event, Listener, StopRequest
+from mmx.training.events import Event, EventKind, Listener, StopRequest
 from mmx.training.fit import steps_per_epoch
 from mmx.training.optimizer import Optimizer
 from mmx.training.randomness import seed_torch
@@ -113,7 +113,7 @@ def _fitted(bench: Bench, head: FittedHead, listen: Listener) -> tuple[Fitted, t
     model.head.load_state_dict(candidates[best].state)
     found = recipe.validate(model).metrics
     said = {f"val.{name}": value for name, value in found.items()}
-    listen(Event("epoch", recipe.stage, epoch=1, values=said, seconds=seconds))
+    listen(Event(EventKind.EPOCH, recipe.stage, epoch=1, values=said, seconds=seconds))
     fitted = Fitted(
         val=found,
         best_epoch=0,
@@ -293,7 +293,7 @@ def _say_epochs(
         after = seconds * epoch / len(chosen.curve)
         listen(
             Event(
-                "epoch",
+                EventKind.EPOCH,
                 recipe.stage,
                 epoch=epoch,
                 step=epoch * steps,

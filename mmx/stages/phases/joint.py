@@ -12,6 +12,7 @@ from mmx.encoders import Encoder
 from mmx.errors import TransferError
 from mmx.experiment import Experiment
 from mmx.model import MultimodalModel
+from mmx.stage_id import Role
 from mmx.stages.core.context import Beside, Context, Opened
 from mmx.stages.core.model import attach_criterion, make_model
 from mmx.stages.phases.source_reference import alike
@@ -40,8 +41,8 @@ def join(
     transfer = experiment.transfer
     if beside is None or not isinstance(transfer, Joint):
         return None, ()
-    other = make_model(experiment, "source", beside.specs, beside.task.target, transfer)
-    criterion = attach_criterion(experiment, "source", other, beside.data, beside.task.target)
+    other = make_model(experiment, Role.SOURCE, beside.specs, beside.task.target, transfer)
+    criterion = attach_criterion(experiment, Role.SOURCE, other, beside.data, beside.task.target)
     notes = share(model, other)
     model.companion = other.to(device)
     weighting = _weighting(experiment, transfer).to(device)
@@ -54,7 +55,7 @@ def companion(context: Context, model: MultimodalModel, beside: Beside | None) -
     """Return what the task that trains along adds to each step of a model."""
     if beside is None:
         return None
-    seed, trainer = context.experiment.settings.seed, context.experiment.trainer.of("target")
+    seed, trainer = context.experiment.settings.seed, context.experiment.trainer.of(Role.TARGET)
     loss = BatchLoss(
         beside.model,
         beside.data,
@@ -73,7 +74,7 @@ def _weighting(experiment: Experiment, transfer: Joint) -> Weighting:
     source = experiment.source
     if source is None:
         raise RuntimeError("joint training without a source is reduced to scratch before")
-    label_free = experiment.role("source").objective.label_free
+    label_free = experiment.role(Role.SOURCE).objective.label_free
     return transfer.weigh((experiment.target.kind, "classes" if label_free else source.kind))
 
 

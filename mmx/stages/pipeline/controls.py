@@ -23,10 +23,11 @@ from mmx.errors import DataError, TransferError
 from mmx.evaluation.metrics import measure, score
 from mmx.evaluation.predict import predict
 from mmx.evaluation.subsets import prior
-from mmx.experiment.parts import Role
+from mmx.experiment.parts import RoleParts
 from mmx.fusion import Fusion
 from mmx.fusion.concat import Concat
 from mmx.objectives import Criterion
+from mmx.stage_id import Role, StageId
 from mmx.stages.core.context import Context, Opened, Specs, Trained
 from mmx.stages.core.data import open_task
 from mmx.stages.core.model import make_model
@@ -112,7 +113,7 @@ class Controls:
         if "linear_probe" not in self.context.experiment.controls:
             return
         probing, probe, target = self._probing(), self._probe(), self.as_target.task.target
-        model = make_model(probing.experiment, "control", self.as_target.specs, target, probe)
+        model = make_model(probing.experiment, Role.CONTROL, self.as_target.specs, target, probe)
         try:
             probe.start(source, model, target.classes)
         except TransferError as error:
@@ -137,7 +138,7 @@ class Controls:
         if self._opened is None:
             specs = self.as_target.specs
             learned = any(spec is self.source_specs.get(name) for name, spec in specs.items())
-            modalities = self.context.experiment.modalities["target"]
+            modalities = self.context.experiment.modalities[Role.TARGET]
             task = self.as_target.task
             self._opened = (
                 open_task(self.context, task, modalities, {}) if learned else self.as_target
@@ -146,7 +147,7 @@ class Controls:
 
     def _scratch_stage(self) -> Trained:
         if self._scratch is None:
-            self._scratch = train(self.context, Stage("control", self.opened, Scratch()))
+            self._scratch = train(self.context, Stage(StageId.CONTROL, self.opened, Scratch()))
         return self._scratch
 
     def _from_scratch(self) -> Control:
@@ -168,7 +169,9 @@ class Controls:
         )
 
     def _linear_probe(self) -> Control:
-        stage = Stage("control-linear_probe", self.as_target, self._probe(), self.given)
+        stage = Stage(
+            StageId(Role.CONTROL, "linear_probe"), self.as_target, self._probe(), self.given
+        )
         trained = train(self._probing(), stage)
         notes = tuple(f"control linear_probe: {note}" for note in trained.report.notes)
         notes += (PROBE,) if self._is_probe() else ()
@@ -181,7 +184,7 @@ class Controls:
     def _is_probe(self) -> bool:
         """Return whether the run itself is a linear probe."""
         run, probe = self.context.experiment, self._probe()
-        fusion, usual = run.role("target").fusion, signature(Concat).parameters
+        fusion, usual = run.role(Role.TARGET).fusion, signature(Concat).parameters
         return (
             isinstance(run.transfer, Feature)
             and run.transfer.frozen
@@ -198,10 +201,10 @@ class Controls:
         """Return the run's context with nothing between encoders and head that is trained."""
         experiment = self.context.experiment
         fusion = cast("partial[Fusion]", partial(Concat))
-        role = Role(fusion, experiment.roles["target"].objective, own_fusion=False)
+        role = RoleParts(fusion, experiment.roles[Role.TARGET].objective, own_fusion=False)
         plain = replace(
             experiment,
-            roles={**experiment.roles, "target": role},
+            roles={**experiment.roles, Role.TARGET: role},
             parts=replace(experiment.parts, sharing=None, mapping=None),
             config={**experiment.config, "sharing": {}, "mapping": {}},
         )
@@ -229,7 +232,7 @@ class Controls:
             return self._only(names[0], target)
         found, notes = {}, []
         for name in names:
-            self.context.note("control", f"unimodal: {name} alone")
+            self.context.note(StageId.CONTROL, f"unimodal: {name} alone")
             try:
                 found[name] = self._alone(name)
             except DataError as error:
@@ -282,7 +285,9 @@ class Controls:
             lacking[split] = len(rows) - len(here)
             data = data.only(split, here)
         alone = replace(opened, data=data, specs={name: opened.specs[name]}, notes=())
-        trained = train(self.context, Stage(f"control-unimodal-{name}", alone, Scratch()))
+        trained = train(
+            self.context, Stage(StageId(Role.CONTROL, f"unimodal-{name}"), alone, Scratch())
+        )
         always = self._prior()
 
         def answers(rows: Rows) -> Tensor:

@@ -25,6 +25,7 @@ from mmx.evaluation.sample_metric import Scores, scored
 from mmx.experiment import Experiment
 from mmx.model import MultimodalModel
 from mmx.runs import sample_scores
+from mmx.stage_id import Role
 from mmx.stages.core.context import Context, Trained
 from mmx.stages.core.reload import OF_TRAINING
 from mmx.stages.phases.wise_ft import curve
@@ -207,7 +208,7 @@ def _test(
 ) -> tuple[dict[str, float], Tensor, Tensor]:
     data, precision = trained.data.unlocked(), context.precision
     rows = data.rows("test")
-    if context.experiment.role("target").objective.label_free:
+    if context.experiment.role(Role.TARGET).objective.label_free:
         outputs, values, encoded = predict_encoded(trained.model, data, rows, precision)
         return alignment(trained.criterion, encoded), outputs, values
     outputs, values = predict(trained.model, data, rows, precision)
@@ -220,7 +221,7 @@ def _companion(context: Context, target: Trained) -> dict[str, Any]:
     if target.companion is None:
         return {}
     beside, data = target.companion, target.companion.data
-    if context.experiment.role("source").objective.label_free:
+    if context.experiment.role(Role.SOURCE).objective.label_free:
         rows = encode_rows(beside.model, data, data.rows("val"), context.precision)
         return {"metrics": {"val": alignment(beside.criterion, rows)}}
     outputs, values = predict(beside.model, data, data.rows("val"), context.precision)

@@ -15,6 +15,7 @@ from mmx.evaluation.predict import predict
 from mmx.modalities import spec_to_json
 from mmx.model import MultimodalModel
 from mmx.objectives import Criterion
+from mmx.stage_id import Role, StageId
 from mmx.stages.core.cached import control_inputs, kept_features, kept_stage, source_inputs
 from mmx.stages.core.cached_checks import as_it_was
 from mmx.stages.core.context import Beside, Context, Opened, Trained
@@ -30,7 +31,7 @@ from mmx.tasks import Target
 from mmx.training import checkpoint, state
 from mmx.training.data import Data
 from mmx.training.encode import encode_rows
-from mmx.training.events import Event, Listener
+from mmx.training.events import Event, EventKind, Listener
 from mmx.training.fit import fit
 from mmx.training.loss import BatchLoss
 from mmx.training.randomness import seed_torch
@@ -61,28 +62,23 @@ class Stage:
     """A stage about to be trained.
 
     Attributes:
-        name: source, target or control.
+        id: Which one.
         opened: Its task.
         transfer: Where its starting weights come from.
         source: The trained source, where the transfer or its regulariser takes of it.
         beside: Another task to train jointly with; None for none.
     """
 
-    name: str
+    id: StageId
     opened: Opened
     transfer: Transfer
     source: Given | None = None
     beside: Opened | None = None
 
     @property
-    def draws(self) -> str:
-        """The name its draws depend on; target and control share it."""
-        return "source" if self.name == "source" else "target"
-
-    @property
     def kept(self) -> bool:
         """Whether other runs may want the same: all but the target, which is what a run is for."""
-        return self.name != "target"
+        return self.id.role is not Role.TARGET
 
 
 @dataclass(frozen=True)
@@ -111,20 +107,20 @@ def train(context: Context, stage: Stage) -> Trained:
         return made.model.state_dict(), _facts(stage.opened, made, ready.start)
 
     def inputs() -> dict[str, Any]:
-        if stage.name == "source":
+        if stage.id.role is Role.SOURCE:
             return source_inputs(context, stage.opened)
         given = stage.source.source if stage.source else None
         return control_inputs(context, stage.opened, stage.transfer, given)
 
-    kept = context.directory.stage_file(stage.name)
+    kept = context.directory.stage_file(stage.id)
 
     def check(tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         with as_it_was(ready.model):
             _read_back(ready, tensors, facts, kept)
 
-    tensors, facts, cached = kept_stage(context, stage.name, stage.opened, inputs, make, check)
+    tensors, facts, cached = kept_stage(context, stage.id, stage.opened, inputs, make, check)
     trained = replace(_read_back(ready, tensors, facts, kept), cached=cached)
-    context.directory.update_manifest(cached={stage.name: cached})  # for a run that is resumed
+    context.directory.update_manifest(cached={str(stage.id): cached})  # for a run that is resumed
     return _keep(context, stage, ready.start, trained)
 
 
@@ -133,31 +129,31 @@ def _trained_before(context: Context, stage: Stage, ready: Prepared) -> Trained 
 
     What is damaged is removed and made again.
     """
-    kept = context.directory.stage_file(stage.name)
+    kept = context.directory.stage_file(stage.id)
     if not kept.exists():
         return None
     try:
         trained = _read_back(ready, *checkpoint.read(kept), kept)
     except DamagedFileError as error:
-        text = f"WARNING: {kept.name} is damaged: {stage.name} is trained again ({error.message})"
-        context.note(stage.name, text)
+        text = f"WARNING: {kept.name} is damaged: {stage.id} is trained again ({error.message})"
+        context.note(stage.id, text)
         kept.unlink()
         return None
-    state.remove(context.directory.state_file(stage.name))  # it was killed before it did so
-    context.note(stage.name, f"{stage.name} had been trained before")
+    state.remove(context.directory.state_file(stage.id))  # it was killed before it did so
+    context.note(stage.id, f"{stage.id} had been trained before")
     found = context.directory.manifest().get("cached", {})
-    return replace(trained, cached=bool(found.get(stage.name)))
+    return replace(trained, cached=bool(found.get(str(stage.id))))
 
 
 def _prepare(context: Context, stage: Stage) -> Prepared:
     """Draw a stage's model, and start it as the transfer says."""
     experiment, opened, given = context.experiment, stage.opened, stage.source
     target = opened.task.target
-    seed_torch(experiment.settings.seed, stage.draws, "weights")
-    model = make_model(experiment, stage.name, opened.specs, target, stage.transfer)
-    criterion = attach_criterion(experiment, stage.name, model, opened.data, target)
+    seed_torch(experiment.settings.seed, stage.id.task, "weights")
+    model = make_model(experiment, stage.id.role, opened.specs, target, stage.transfer)
+    criterion = attach_criterion(experiment, stage.id.role, model, opened.data, target)
     start = stage.transfer.start(given.source if given else None, model, target.classes)
-    start = within(start, model, experiment.trainer.of(stage.name).epochs)
+    start = within(start, model, experiment.trainer.of(stage.id.role).epochs)
     beside, notes = join(context, model, stage.beside)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name not in start.frozen)
@@ -166,7 +162,7 @@ def _prepare(context: Context, stage: Stage) -> Prepared:
     for name in sorted(start.frozen_encoders):
         data = kept_features(context, replace(opened, data=data), model, name)
     penalty = None
-    if stage.name == "target" and experiment.regularizer is not None:
+    if stage.id.role is Role.TARGET and experiment.regularizer is not None:
         start = replace(start, weight_decay=experiment.regularizer.weight_decay)
         trained = given.trained if given else None
         penalty = bind_penalty(context, model, replace(opened, data=data), start, trained)
@@ -217,13 +213,13 @@ def _read_back(
 def _fit(context: Context, stage: Stage, ready: Prepared, listen: Listener) -> Trained:
     """Train a stage's model."""
     experiment, precision = context.experiment, context.precision
-    settings, trainer = experiment.settings, experiment.trainer.of(stage.name)
+    settings, trainer = experiment.settings, experiment.trainer.of(stage.id.role)
     model, data, start, notes = ready.model, ready.data, ready.start, ready.notes
     target = stage.opened.task.target
     _announce(context, stage, start)
     held = start.frozen_encoders
     # A resumed run fits the same again, before its state is loaded: for the notes.
-    notes += fit_mapping(context, stage.name, replace(stage.opened, data=data), model, held)
+    notes += fit_mapping(context, stage.id, replace(stage.opened, data=data), model, held)
     fit_missing(model, data, precision, settings.seed)
     if ready.beside is not None and stage.beside is not None:
         prepare_beside(context, stage.beside, ready.beside, model)
@@ -231,11 +227,10 @@ def _fit(context: Context, stage: Stage, ready: Prepared, listen: Listener) -> T
         notes += fit_head(model, data, target, ready.criterion, precision)
     origin = snapshot(model, start.swept)
     _compile(context, model)
-    label_free = experiment.role(stage.name).objective.label_free
+    label_free = experiment.role(stage.id.role).objective.label_free
     recipe = Recipe(
-        stage=stage.name,
+        stage=stage.id,
         seed=settings.seed,
-        draws=stage.draws,
         trainer=trainer,
         optimizer=experiment.optimizer,
         precision=precision,
@@ -249,7 +244,7 @@ def _fit(context: Context, stage: Stage, ready: Prepared, listen: Listener) -> T
             ready.beside,
         ),
         score=score(RETRIEVAL if label_free else target.kind),
-        state_path=context.directory.state_file(stage.name),
+        state_path=context.directory.state_file(stage.id),
         companion=companion(context, model, ready.beside),
     )
     loss = BatchLoss(
@@ -257,12 +252,12 @@ def _fit(context: Context, stage: Stage, ready: Prepared, listen: Listener) -> T
         data,
         ready.criterion,
         precision,
-        experiment.balance if stage.name != "source" else None,
+        experiment.balance if stage.id.role is not Role.SOURCE else None,
         trainer.modality_dropout,
         penalty=ready.penalty,
     )
     data.decode()
-    if stage.name == "target":
+    if stage.id.role is Role.TARGET:
         notes += differences(experiment, model, start, len(data.rows("train")))
     if isinstance(stage.transfer, Feature) and stage.transfer.head_alone:
         bench = Bench(model, data, target, ready.criterion, recipe)
@@ -270,7 +265,7 @@ def _fit(context: Context, stage: Stage, ready: Prepared, listen: Listener) -> T
         notes += found
     else:
         fitted = fit(loss, start, recipe, listen, context.stop)
-    if stage.name != "source" and model.fusion.settles:
+    if stage.id.role is not Role.SOURCE and model.fusion.settles:
         fitted, settled = _settle(context, ready, target, fitted)
         notes += settled
     line = None
@@ -286,12 +281,12 @@ def _fit(context: Context, stage: Stage, ready: Prepared, listen: Listener) -> T
 
 def _announce(context: Context, about: Stage, start: Start) -> None:
     """Say where the starting weights come from, and keep the names of all tensors."""
-    stage, epochs = about.name, context.experiment.trainer.of(about.name).epochs
+    stage, epochs = about.id, context.experiment.trainer.of(about.id.role).epochs
     text = f"{epochs} {'epoch' if epochs == 1 else 'epochs'}"
     if isinstance(about.transfer, Feature) and about.transfer.fits:
         text = "the head is fitted, without epochs"
-    context.listen(Event("stage", stage, text=text))
-    if stage != "target":
+    context.listen(Event(EventKind.STAGE, stage, text=text))
+    if stage.role is not Role.TARGET:
         return
     context.directory.write_json("transfer.json", asdict(start.report))
     counts = ", ".join(f"{count} {name}" for name, count in start.report.counts().items())
@@ -340,19 +335,21 @@ def _keep(context: Context, stage: Stage, start: Start, trained: Trained) -> Tra
     fitted = trained.fitted
     if names := checkpoint.not_finite(trained.model.named_parameters()):
         raise DivergedError(
-            f"stage {stage.name} ended with weights that are not finite: {names[0]}",
+            f"stage {stage.id} ended with weights that are not finite: {names[0]}",
             tip=f"try optimizer.lr={context.experiment.optimizer.lr / 10:g}",
         )
-    kept = context.directory.stage_file(stage.name)
+    kept = context.directory.stage_file(stage.id)
     tensors = {**trained.model.state_dict(), **line_tensors(trained.line)}
     checkpoint.write(kept, tensors, _facts(stage.opened, trained, start))
-    state.remove(context.directory.state_file(stage.name))
+    state.remove(context.directory.state_file(stage.id))
     text = f"best epoch {fitted.best_epoch} of {fitted.epochs}"
     text = text if fitted.epochs else "fitted without a gradient step"
-    context.listen(Event("done", stage.name, values=fitted.val, seconds=fitted.seconds, text=text))
+    context.listen(
+        Event(EventKind.DONE, stage.id, values=fitted.val, seconds=fitted.seconds, text=text)
+    )
     if context.stop.signal_number is not None:
         raise Interrupted(
-            f"stopped after stage {stage.name}", signal_number=context.stop.signal_number
+            f"stopped after stage {stage.id}", signal_number=context.stop.signal_number
         )
     return trained
 

@@ -14,6 +14,7 @@ from mmx.experiment import Experiment, Settings
 from mmx.model import MultimodalModel
 from mmx.runs.cache import Cache, location
 from mmx.runs.directory import RunDirectory
+from mmx.stage_id import Role, StageId
 from mmx.stages.core.context import Context, Opened, Trained
 from mmx.stages.core.data import load, open_task, say_other_scales
 from mmx.stages.core.model import attach_criterion, make_model
@@ -95,10 +96,10 @@ def open_both(context: Context) -> Begun:
     """
     experiment, source = context.experiment, None
     if experiment.source is not None:
-        task = load(context, experiment.source, "source", {}, [])
-        source = open_task(context, task, experiment.modalities["source"], {})
-    found = for_selection(load(context, experiment.target, "target", {}, []))
-    modalities = experiment.modalities["target"]
+        task = load(context, experiment.source, Role.SOURCE, {}, [])
+        source = open_task(context, task, experiment.modalities[Role.SOURCE], {})
+    found = for_selection(load(context, experiment.target, Role.TARGET, {}, []))
+    modalities = experiment.modalities[Role.TARGET]
     alone = open_task(context, found, modalities, {})
     if source is None:
         return Begun(None, None, alone, alone)
@@ -119,7 +120,7 @@ def train_source(context: Context, begun: Begun) -> Begun:
     """
     if begun.source is None:
         raise RuntimeError("there is no source to train")
-    trained = train(context, Stage("source", begun.source, Scratch()))
+    trained = train(context, Stage(StageId.SOURCE, begun.source, Scratch()))
     return replace(begun, given=offered(begun.source.task, trained))
 
 
@@ -152,12 +153,12 @@ def rehearse(context: Context, source: Opened, target: Opened) -> Source:
     """
     experiment, ends = context.experiment, (source.task.target, target.task.target)
     transfer, regularizer = experiment.transfer, experiment.regularizer
-    untrained = make_model(experiment, "source", source.specs, ends[0], Scratch())
+    untrained = make_model(experiment, Role.SOURCE, source.specs, ends[0], Scratch())
     given = Source(_transferable(untrained), ends[0].classes)
-    model = make_model(experiment, "target", target.specs, ends[1], transfer)
-    attach_criterion(experiment, "target", model, target.data, ends[1])
+    model = make_model(experiment, Role.TARGET, target.specs, ends[1], transfer)
+    attach_criterion(experiment, Role.TARGET, model, target.data, ends[1])
     start = transfer.start(given, model, ends[1].classes)
-    start = within(start, model, experiment.trainer.of("target").epochs)
+    start = within(start, model, experiment.trainer.of(Role.TARGET).epochs)
     if regularizer is not None:
         held(regularizer, model, start, untrained, transfer.modality_map)
     return given

@@ -15,6 +15,7 @@ from mmx.errors import TransferError
 from mmx.evaluation.short_probe import short_probe
 from mmx.modalities import Encoded, Features
 from mmx.model import MultimodalModel
+from mmx.stage_id import Role, StageId
 from mmx.stages.core.context import Context
 from mmx.stages.phases.source_reference import complete
 from mmx.stages.selection.prepare import Begun, begin
@@ -90,7 +91,7 @@ def rank(context: Context, most_rows: int) -> Ranked:
     begun = begin(context)
     began = time.perf_counter()
     given, opened = begun.given, begun.target
-    context.note("target", "extracting features")
+    context.note(StageId.TARGET, "extracting features")
     start = started(context, begun)
     reader = _reader(context, begun, start)
     target, data = opened.task.target, opened.data
@@ -124,7 +125,7 @@ def _reader(context: Context, begun: Begun, start: Started) -> _Reader | str:
     """
     if begun.source is None or begun.given is None:
         return "there is no source, and so no source classes"
-    if context.experiment.role("source").objective.label_free:
+    if context.experiment.role(Role.SOURCE).objective.label_free:
         return "the source was trained without labels"
     if (kind := begun.source.task.target.kind) != "classes":
         return f"needs a source of classes, and this one is {kind}"

@@ -15,6 +15,7 @@ from torch import Tensor
 from mmx.errors import TransferError
 from mmx.modalities import Encoded
 from mmx.model import MultimodalModel
+from mmx.stage_id import Role
 from mmx.stages.core.context import Context
 from mmx.stages.core.model import make_model
 from mmx.stages.selection.prepare import Begun
@@ -47,8 +48,10 @@ class Started:
 def drawn(context: Context, begun: Begun) -> Started:
     """Return the target's model with the weights that it is made with."""
     experiment, opened = context.experiment, begun.target
-    seed_torch(experiment.settings.seed, "target", "weights")
-    model = make_model(experiment, "target", opened.specs, opened.task.target, experiment.transfer)
+    seed_torch(experiment.settings.seed, Role.TARGET, "weights")
+    model = make_model(
+        experiment, Role.TARGET, opened.specs, opened.task.target, experiment.transfer
+    )
     return Started(_ready(model, context), tuple(sorted(model.encoders)))
 
 

@@ -19,6 +19,7 @@ from mmx.evaluation.predict import predict
 from mmx.experiment import Experiment
 from mmx.experiment.fingerprint import config_digest
 from mmx.runs.search_record import FILE, SCRATCH, SearchRecord, read_search, winner_of
+from mmx.stage_id import Role
 from mmx.stages.core.cached import source_inputs
 from mmx.stages.core.context import Context, Opened, Trained
 from mmx.stages.core.model import make_model
@@ -105,7 +106,7 @@ def _search(
     began = clock()
     choices, others = _startable(context, begun, choices)
     spent = clock() - began
-    trainer, data = context.experiment.trainer.of("target"), begun.target.data
+    trainer, data = context.experiment.trainer.of(Role.TARGET), begun.target.data
     steps = steps_per_epoch(data.rows("train"), trainer)
     budget = auto.steps(steps, trainer.epochs)
     plan = {
@@ -222,5 +223,5 @@ def _rehearsed(context: Context, source: Opened, target: Opened) -> Source | Non
         return rehearse(context, source, target)
     if experiment.joint:
         ends, transfer = target.task.target, experiment.transfer
-        join(context, make_model(experiment, "target", target.specs, ends, transfer), source)
+        join(context, make_model(experiment, Role.TARGET, target.specs, ends, transfer), source)
     return None

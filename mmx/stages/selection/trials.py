@@ -12,10 +12,11 @@ from mmx.experiment import Experiment
 from mmx.runs.cache import Cache
 from mmx.runs.directory import RunDirectory
 from mmx.runs.search_record import SCRATCH, Entry, SearchRecord, number, table
+from mmx.stage_id import StageId
 from mmx.stages.core.context import Context
 from mmx.stages.pipeline.train import Stage, train
 from mmx.stages.selection.prepare import Begun
-from mmx.training.events import Event
+from mmx.training.events import Event, EventKind
 from mmx.transfer.candidates import Candidate
 from mmx.transfer.feature import Feature
 from mmx.transfer.halving import Rung
@@ -93,7 +94,7 @@ class Trials:
             self._note(line)
         seconds = self.record.data["seconds"]
         text = f"chose {alive[0].name}; {verdict}"
-        self.context.listen(Event("done", PLACE, seconds=seconds, text=text))
+        self.context.listen(Event(EventKind.DONE, StageId.SEARCH, seconds=seconds, text=text))
         return alive[0].name
 
     def _rung(self, place: int, rung: Rung, alive: list[Choice]) -> list[Choice]:
@@ -266,7 +267,7 @@ class Trials:
         """Return the target stage of a candidate."""
         begun = self.begun
         return Stage(
-            "target",
+            StageId.TARGET,
             begun.alone if experiment.source is None else begun.target,
             experiment.transfer,
             begun.given if experiment.trains_source else None,
@@ -277,11 +278,11 @@ class Trials:
         """Return who listens to a trial: its steps move the search's own bar, the rest is noise."""
 
         def listen(event: Event) -> None:
-            if event.kind == "step" and event.steps:
+            if event.kind is EventKind.STEP and event.steps:
                 part = epochs * event.step / event.steps
                 done = round(self.epochs_done + part)
                 self.context.listen(
-                    replace(event, stage=PLACE, step=done, steps=self.planned, epoch=0)
+                    replace(event, stage=StageId.SEARCH, step=done, steps=self.planned, epoch=0)
                 )
 
         return listen
@@ -330,7 +331,7 @@ class Trials:
         )
 
     def _note(self, text: str) -> None:
-        self.context.note(PLACE, text)
+        self.context.note(StageId.SEARCH, text)
 
 
 def _epochs(choice: Choice, epochs: int) -> int:

@@ -7,7 +7,9 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-TASKS = ("target", "source")
+from mmx.stage_id import Role
+
+TASKS = (Role.TARGET, Role.SOURCE)
 TARGET, SOURCE = range(2)
 """Where each task stands among the weights."""
 
