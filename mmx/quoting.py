@@ -36,6 +36,20 @@ def quote_value(value: Any) -> str:
     return _quote_text(value) if isinstance(value, str) else str(value)
 
 
+def format_value(value: Any) -> str:
+    """Return a value for a message: as one would type it, floats short and text without quotes."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, dict):
+        pairs = (f"{key}: {format_value(item)}" for key, item in value.items())
+        return "{" + ", ".join(pairs) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ",".join(format_value(item) for item in value) + "]"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def _quote_text(text: str) -> str:
     if _PLAIN.fullmatch(text) and not _WORDS.fullmatch(text):
         return text

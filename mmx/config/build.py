@@ -16,8 +16,10 @@ from typing import Any, TypeVar
 
 from mmx.config import signature
 from mmx.config.allowed import allow
+from mmx.config.hints import list_classes
 from mmx.errors import ConfigError, Problem, closest
 from mmx.printable import shorten
+from mmx.quoting import format_value
 
 TARGET = "_target_"
 BUILTIN_PACKAGES = (
@@ -84,14 +86,14 @@ class Builder:
         """
         if not isinstance(node, dict) or TARGET not in node:
             self.problems.append(
-                Problem(f"{path}={signature.show(node)}", f"expected a node with {TARGET}")
+                Problem(f"{path}={format_value(node)}", f"expected a node with {TARGET}")
             )
             return None
         before = len(self.problems)
         kind = self._class(node[TARGET], expected, path)
         if kind is None:
             return None
-        hints = signature.hints_of(kind)
+        hints = signature.resolve_hints(kind)
         values = {
             key: self._nested(value, hints.get(key), f"{path}.{key}")
             for key, value in node.items()
@@ -99,30 +101,30 @@ class Builder:
         }
         if len(self.problems) > before:
             return None
-        converted, problems = signature.check(kind, values, path, supplied)
+        converted, problems = signature.check_values(kind, values, path, supplied)
         self.problems.extend(problems)
         return None if problems else functools.partial(kind, **converted)
 
     def values(self, target: Callable[..., T], values: Any, path: str) -> T | None:
         """Return ``target`` called with values that its signature accepts."""
         if not isinstance(values, dict):
-            given = f"{path}={signature.show(values)}"
-            keys = ", ".join(f"{path}.{name}" for name in signature.parameters(target))
+            given = f"{path}={format_value(values)}"
+            keys = ", ".join(f"{path}.{name}" for name in signature.list_options(target))
             self.problems.append(Problem(given, "expected a mapping", accepted=keys))
             return None
-        converted, problems = signature.check(target, values, path)
+        converted, problems = signature.check_values(target, values, path)
         self.problems.extend(problems)
         return None if problems else target(**converted)
 
     def _nested(self, value: Any, hint: Any, path: str) -> Any:
         """Return the object of a node where the signature wants one; other values as they are."""
-        kinds = signature.kinds(hint)
+        kinds = list_classes(hint)
         if isinstance(value, dict) and TARGET in value and kinds:
             return self.build(value, kinds[0] if len(kinds) == 1 else object, path)
         return value
 
     def _class(self, name: Any, expected: type[T], path: str) -> type[T] | None:
-        given = f"{path}.{TARGET}={signature.show(name)}"
+        given = f"{path}.{TARGET}={format_value(name)}"
         if not isinstance(name, str) or not name.rpartition(".")[0]:
             self.problems.append(Problem(given, "expected the dotted name of a class"))
             return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,10 @@ from hydra.core.override_parser.types import Override
 from mmx.config.compose import COMPOSE_ERRORS, Composed, compose
 from mmx.config.hydra_node import is_hydra_key
 from mmx.config.locate import TASK_GROUP, default_option, groups, options, text_of
-from mmx.config.signature import MISSING, show
+from mmx.config.signature import MISSING
 from mmx.config.synonyms import other_name
 from mmx.errors import ConfigError, Problem, closest
+from mmx.quoting import format_value
 
 TYPICAL = {"transfer": "parameter", "regularizer": "delta"}
 """Group to the option that is advised where several have a key."""
@@ -51,7 +52,7 @@ def check(
     places = tuple(path.resolve() for path in extra)
     base = _base(tuple(usable), places) if values else _compose(usable)
     for override, text in values:
-        problem = _key_problem(override, text, base, known, extra)
+        problem = _key_problem(_Setting(override, text, base, known, extra))
         problems.extend([problem] if problem else [])
         usable.extend([] if problem else [text])
     composed, stray = _without_stray_experiment(_compose(usable) if values else base)
@@ -98,29 +99,34 @@ def _compose(overrides: Sequence[str]) -> Composed:
 
 
 def _group_problem(
-    override: Override, text: str, groups_known: Sequence[str], extra: Sequence[Path]
+    override: Override, text: str, known: Sequence[str], extra: Sequence[Path]
 ) -> Problem | None:
+    """Return what is wrong with an override that chooses an option."""
     group = override.key_or_group
     default = default_option(group) or "<option>"
     value = default if override.is_delete() else override.get_value_element_as_str()
     if group == TASK_GROUP:
         return Problem(text, "a task is chosen as source or as target", type_this=f"source={value}")
-    if group not in groups_known:
-        near = closest(group, groups_known)
+    if group not in known:
+        near = closest(group, known)
         return Problem(
             text,
             f"there is no group {group}",
-            accepted=", ".join(groups_known),
+            accepted=", ".join(known),
             closest=near,
             type_this=near and f"{near}={value}",
         )
-    known = list(options(group, extra))
+    names = list(options(group, extra))
     if override.is_delete():
         if group in ("experiment", "source") or group.startswith("encoder/"):
             return None
         reason = f"a run needs a {group}"
-        return Problem(text, reason, accepted=", ".join(known), type_this=f"{group}={default}")
-    given = override.value()
+        return Problem(text, reason, accepted=", ".join(names), type_this=f"{group}={default}")
+    return _option_problem(group, override.value(), text, names)
+
+
+def _option_problem(group: str, given: Any, text: str, known: Sequence[str]) -> Problem | None:
+    """Return what is wrong with the value of a group: none of its options, or several."""
     if isinstance(given, list) and group != "experiment":
         several = f"-m {group}={','.join(str(name) for name in given)}"
         reason = f"{group} takes one option, and a sweep several"
@@ -134,7 +140,7 @@ def _group_problem(
             near, typed = meant
         return Problem(
             text,
-            f"{group} has no option {show(name)}",
+            f"{group} has no option {format_value(name)}",
             accepted=", ".join(known),
             closest=near,
             type_this=typed,
@@ -142,60 +148,146 @@ def _group_problem(
     return None
 
 
-def _key_problem(
-    override: Override,
-    text: str,
-    base: Composed,
-    known: Sequence[str],
-    extra: Sequence[Path],
-) -> Problem | None:
-    key, config = override.key_or_group, base.config
-    value = "" if override.is_delete() else override.get_value_element_as_str()
-    as_group = key.replace(".", "/")
-    if as_group in known and not isinstance(override.value(), dict):
-        return Problem(
-            text,
-            f"{as_group} is a group of options",
-            type_this=f"{as_group}={value or default_option(as_group) or '<option>'}",
-        )
-    parent, _, last = key.rpartition(".")
-    if override.is_delete() and not parent and key in config:
-        return Problem(text, f"{key} cannot be left out", type_this=f"leave out {text}")
+@dataclass(frozen=True)
+class _Setting:
+    """An override that sets a key.
+
+    Attributes:
+        override: As Hydra reads it.
+        text: As it was typed.
+        base: The config before any key is set.
+        groups: Those that there are.
+        extra: The user's config directories.
+    """
+
+    override: Override
+    text: str
+    base: Composed
+    groups: Sequence[str]
+    extra: Sequence[Path]
+
+    @property
+    def key(self) -> str:
+        """The whole key."""
+        return self.override.key_or_group
+
+    @property
+    def parent(self) -> str:
+        """The key of the node that the key is in; empty for a root key."""
+        return self.key.rpartition(".")[0]
+
+    @property
+    def last(self) -> str:
+        """The last part of the key."""
+        return self.key.rpartition(".")[2]
+
+    @property
+    def value(self) -> str:
+        """The value as text."""
+        return "" if self.override.is_delete() else self.override.get_value_element_as_str()
+
+
+def _key_problem(setting: _Setting) -> Problem | None:
+    """Return what is wrong with an override that sets a key."""
+    override, config = setting.override, setting.base.config
+    if problem := _meant_as_group(setting) or _root_key_left_out(setting):
+        return problem
     if override.is_add() or override.is_force_add():
         return None
-    if _exists(config, key):
-        return _new_keys(override, text, _get(config, key))
-    if problem := _key_of_another_option(key, text, value, base, known, extra):
-        return problem
-    if parent and _get(config, parent) in (MISSING, {}):
-        return Problem(
-            text,
-            f"the keys of {parent} are set together",
-            type_this=f"'{parent}={{{last}: {value}, ...}}'",
-        )
-    near = _nearest(key, [*known, *_keys(config)])
-    chosen = ""
-    if parent and (near is None or near.rpartition(".")[0] != parent):
-        option, near = _only_option_with(last, known, extra) or ("", near)
-        chosen = option and f"{option} "
-        near = near if near and near.rpartition(".")[2] == last else None
-    return Problem(
-        text,
-        f"there is no group or key {key}",
-        accepted=_siblings(config, key, known),
-        closest=near,
-        type_this=near and f"{chosen}{near}={value}",
+    if _exists(config, setting.key):
+        return _new_keys(override, setting.text, _get(config, setting.key))
+    return (
+        _key_of_another_option(setting) or _key_of_whole_mapping(setting) or _no_such_key(setting)
     )
 
 
-def _key_of_another_option(
-    key: str, text: str, value: str, base: Composed, known: Sequence[str], extra: Sequence[Path]
-) -> Problem | None:
-    """Return what to choose first, where other options of the key's group have such a key."""
-    parent, _, last = key.rpartition(".")
-    group = parent.replace(".", "/")
-    if group not in known:
+def _meant_as_group(setting: _Setting) -> Problem | None:
+    """Refuse ``encoder.image=x``, which chooses an option where it is written ``encoder/image``."""
+    group = setting.key.replace(".", "/")
+    if group not in setting.groups or isinstance(setting.override.value(), dict):
         return None
+    option = setting.value or default_option(group) or "<option>"
+    return Problem(setting.text, f"{group} is a group of options", type_this=f"{group}={option}")
+
+
+def _root_key_left_out(setting: _Setting) -> Problem | None:
+    """Refuse ``~key`` of a key that every config has."""
+    if not setting.override.is_delete() or setting.parent or setting.key not in setting.base.config:
+        return None
+    text = setting.text
+    return Problem(text, f"{setting.key} cannot be left out", type_this=f"leave out {text}")
+
+
+def _key_of_whole_mapping(setting: _Setting) -> Problem | None:
+    """Refuse one key of a free mapping that has none yet."""
+    parent = setting.parent
+    if not parent or _get(setting.base.config, parent) not in (MISSING, {}):
+        return None
+    return Problem(
+        setting.text,
+        f"the keys of {parent} are set together",
+        type_this=f"'{parent}={{{setting.last}: {setting.value}, ...}}'",
+    )
+
+
+def _no_such_key(setting: _Setting) -> Problem:
+    """Return that there is no such key, and the one that is most like it."""
+    key, parent, config = setting.key, setting.parent, setting.base.config
+    near = _nearest(key, [*setting.groups, *_keys(config)])
+    chosen = ""
+    if parent and (near is None or near.rpartition(".")[0] != parent):
+        only = _only_option_with(setting.last, setting.groups, setting.extra)
+        option, near = only or ("", near)
+        chosen = option and f"{option} "
+        near = near if near and near.rpartition(".")[2] == setting.last else None
+    return Problem(
+        setting.text,
+        f"there is no group or key {key}",
+        accepted=_siblings(config, key, setting.groups),
+        closest=near,
+        type_this=near and f"{chosen}{near}={setting.value}",
+    )
+
+
+def _key_of_another_option(setting: _Setting) -> Problem | None:
+    """Return what to choose first, where other options of the key's group have such a key."""
+    parent, last, base = setting.parent, setting.last, setting.base
+    group = parent.replace(".", "/")
+    if group not in setting.groups:
+        return None
+    node = _get(base.config, parent)
+    near, fitting = _options_with(last, group, setting.extra, also_similar=not node)
+    if near is None and node:
+        return None
+    own = [name for name in node or {} if name != "_target_"]
+    others = f" but {', '.join(own)}" if 0 < len(own) <= FEW else ""
+    typical = TYPICAL.get(group) or default_option(group)
+    first = typical if typical in fitting or not fitting else fitting[0]
+    chosen = f"{group}={base.choices.get(group)}"
+    return Problem(
+        setting.text,
+        f"{chosen} has no key {last}{others}"
+        if node
+        else f"{chosen} has no keys, so choose another first",
+        accepted=f"{parent}.{near} under {group}={', '.join(fitting)}" if near else None,
+        type_this=f"{group}={first} {parent}.{near}={setting.value}"
+        if near
+        else f"{group}={first}",
+    )
+
+
+def _options_with(
+    key: str, group: str, extra: Sequence[Path], *, also_similar: bool
+) -> tuple[str | None, list[str]]:
+    """Return a key that options of a group have, None for none, and those options.
+
+    Args:
+        key: What was typed.
+        group: Whose options are looked at.
+        extra: The user's config directories.
+        also_similar: Whether a key counts that only looks like it, and an option that needs
+            values for other keys too.
+    """
     of_key: dict[str, list[str]] = {}
     needing_more: dict[str, str] = {}
     for option, path in options(group, extra).items():
@@ -206,29 +298,12 @@ def _key_of_another_option(
             continue
         for name in names:
             of_key.setdefault(name, []).append(option)
-    nothing_chosen = not _get(base.config, parent)
-    near = last if last in of_key else None
-    if near is None and nothing_chosen and last not in needing_more:
-        near = closest(last, of_key)
-    if near is None and not nothing_chosen:
-        return None
-    chosen = f"{group}={base.choices.get(group)}"
-    fitting = of_key.get(near or "", [])
-    own = [name for name in _get(base.config, parent) or {} if name != "_target_"]
-    others = f" but {', '.join(own)}" if 0 < len(own) <= FEW else ""
-    typical = TYPICAL.get(group) or default_option(group)
-    first = typical if typical in fitting or not fitting else fitting[0]
-    if near is None and last in needing_more:
-        first, near = needing_more[last], last
-        fitting = [first]
-    return Problem(
-        text,
-        f"{chosen} has no keys, so choose another first"
-        if nothing_chosen
-        else f"{chosen} has no key {last}{others}",
-        accepted=f"{parent}.{near} under {group}={', '.join(fitting)}" if near else None,
-        type_this=f"{group}={first} {parent}.{near}={value}" if near else f"{group}={first}",
-    )
+    if key in of_key or not also_similar:
+        return (key, of_key[key]) if key in of_key else (None, [])
+    if key in needing_more:
+        return key, [needing_more[key]]
+    near = closest(key, of_key)
+    return near, of_key[near] if near else []
 
 
 def _only_option_with(
@@ -251,12 +326,14 @@ def _new_keys(override: Override, text: str, node: Any) -> Problem | None:
         return None
     key = override.key_or_group
     changes = [f"~{key}.{name}" for name in node if name not in value]
-    changes += [f"+{key}.{name}={show(item)}" for name, item in value.items() if name not in node]
+    changes += [
+        f"+{key}.{name}={format_value(item)}" for name, item in value.items() if name not in node
+    ]
     if not changes:
         return None
     return Problem(
         text,
-        f"{key} is {show(node)} here, and a mapping given anew changes the values of its "
+        f"{key} is {format_value(node)} here, and a mapping given anew changes the values of its "
         "keys alone",
         type_this=" ".join(changes),
     )

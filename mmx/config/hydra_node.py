@@ -17,6 +17,7 @@ from pydantic import Field
 
 from mmx.config import signature
 from mmx.errors import Problem, closest
+from mmx.quoting import format_value
 
 NODE = "hydra"
 GROUP = "hydra/launcher"
@@ -107,7 +108,9 @@ def refuse_typed(overrides: Sequence[str]) -> list[Problem]:
 
 
 def _accepted() -> list[str]:
-    names = {name: None for check, _ in LAUNCHERS.values() for name in signature.parameters(check)}
+    names = {
+        name: None for check, _ in LAUNCHERS.values() for name in signature.list_options(check)
+    }
     return [GROUP, *(f"hydra.launcher.{name}" for name in names), *FOLDERS]
 
 
@@ -196,7 +199,7 @@ def launcher_of(
     if not isinstance(given, dict) or given.get("_target_") != plugin:
         return Launcher(), [_refused(f"{path}={_short(given)}")]
     changed = {str(k): v for k, v in given.items() if k not in default or default[k] != v}
-    options, problems = signature.check(check, {**changed, **typed}, path)
+    options, problems = signature.check_values(check, {**changed, **typed}, path)
     if problems and name == "basic":
         reason = "no code reads this key: one job runs after the other"
         near = f"hydra/launcher=joblib {problems[0].given}"
@@ -235,5 +238,5 @@ def _refused(given: str) -> Problem:
 
 
 def _short(value: Any) -> str:
-    text = signature.show(value)
+    text = format_value(value)
     return text if len(text) <= 80 else text[:77] + "..."

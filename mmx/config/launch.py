@@ -28,9 +28,9 @@ from mmx.config.check import check
 from mmx.config.compose import Composed, composer, parse
 from mmx.config.hydra_node import FOLDERS, Launcher
 from mmx.config.locate import builtin_directory
-from mmx.config.signature import show
 from mmx.config.sources import ROOT, register
 from mmx.errors import ConfigError, Problem
+from mmx.quoting import format_value
 
 CONFIG_FLAGS = ("--cfg", "-c")
 Task = Callable[[Composed], None]
@@ -89,7 +89,9 @@ class _FromFile:
 def _launch(task: Task, jobs: Sequence[Composed], launcher: Launcher) -> list[Exception | None]:
     """Run the jobs on a launcher of Hydra, each told apart by its number as ``seed``."""
     scratch = Path(tempfile.mkdtemp(prefix="mmx-jobs-"))
-    options = [f"hydra.launcher.{key}={show(value)}" for key, value in launcher.options.items()]
+    options = [
+        f"hydra.launcher.{key}={format_value(value)}" for key, value in launcher.options.items()
+    ]
     overrides = [f"hydra/launcher={launcher.name}", *options, f"hydra.sweep.dir={scratch}"]
     try:
         for number, job in enumerate(jobs):

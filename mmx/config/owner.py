@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 from typing import Any
 
-from mmx.config.signature import show
 from mmx.errors import Problem
+from mmx.quoting import format_value
 
 FOLDERS = ("output_dir", "cache")
 """A file may name a folder below the working directory; elsewhere, only a command line may."""
@@ -48,8 +48,8 @@ def refuse_owners_keys(
 
 
 def _problem(key: str, value: Any, own: Any) -> Problem:
-    typed = f"{key}={show(own)}   (or what you mean)"
-    return Problem(f"{key}={show(value)}", _REASON, type_this=typed)
+    typed = f"{key}={format_value(own)}   (or what you mean)"
+    return Problem(f"{key}={format_value(value)}", _REASON, type_this=typed)
 
 
 def _is_elsewhere(value: Any) -> bool:

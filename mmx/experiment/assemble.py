@@ -15,7 +15,7 @@ from typing import Any
 from mmx.balance import Balance
 from mmx.config.build import Builder
 from mmx.config.chosen import target_of
-from mmx.config.signature import parameters
+from mmx.config.signature import list_options
 from mmx.encoders import Encoder
 from mmx.errors import Problem
 from mmx.experiment.control_choice import names_of, with_controls
@@ -66,7 +66,7 @@ NODES = (
 SCRATCH = {"_target_": "mmx.transfer.scratch.Scratch"}
 JOINT = {
     "_target_": "mmx.transfer.joint.Joint",
-    **{name: option.default for name, option in parameters(Joint).items()},
+    **{name: option.default for name, option in list_options(Joint).items()},
 }
 """In full, so that ``sharing=tasks`` alone and with ``transfer=joint`` are one experiment."""
 JOINTLY = "sharing trains source and target jointly, as transfer=joint does"

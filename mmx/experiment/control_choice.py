@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from mmx.config.build import Builder
-from mmx.config.signature import show
 from mmx.errors import Problem, closest
 from mmx.experiment.fitting import Built, misfits
+from mmx.quoting import format_value
 from mmx.stage_id import Role
 from mmx.variants import variant
 
@@ -68,20 +68,20 @@ def _unknown(names: tuple[str, ...], given: Any) -> Iterator[Problem]:
             without = tuple(each for each in names if each in CONTROLS) or CONTROLS[:1]
             fixed = tuple(near if each == name else each for each in names) if near else without
             yield Problem(
-                f"control={show(given)}",
+                f"control={format_value(given)}",
                 f"there is no control {name}",
                 accepted=", ".join([*CONTROLS, NONE]) + ", or a list of them",
                 closest=near,
-                type_this=f"control={show(canonical(names_of(fixed)))}",
+                type_this=f"control={format_value(canonical(names_of(fixed)))}",
             )
 
 
 def _impossible(names: tuple[str, ...], built: Built, *, source_weights: bool) -> Iterator[Problem]:
     """Yield why controls cannot be had here."""
-    given = f"control={show(canonical(names))}"
+    given = f"control={format_value(canonical(names))}"
 
     def without(name: str) -> str:
-        return f"control={show(canonical(tuple(each for each in names if each != name)))}"
+        return f"control={format_value(canonical(tuple(each for each in names if each != name)))}"
 
     if "linear_probe" in names and not source_weights:
         source, transfer = built.tasks[Role.SOURCE], built.transfer

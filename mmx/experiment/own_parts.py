@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from mmx.config.signature import show
 from mmx.contract.base import Result
 from mmx.contract.dry_run import broken_by_encoder, broken_by_fusion, class_of, is_own
 from mmx.encoders import Encoder
@@ -16,6 +15,7 @@ from mmx.fusion import Fusion
 from mmx.meta_model import on_paper
 from mmx.modalities import Spec
 from mmx.model import MultimodalModel, NoFusion, Parts, fusion_widths
+from mmx.quoting import format_value
 
 
 def encoder_problems(make: Callable[..., Encoder], spec: Spec, path: str) -> Iterator[Problem]:
@@ -80,5 +80,5 @@ def _problems(
 
 
 def _command(kind: type, options: Mapping[str, Any]) -> str:
-    words = [shlex.quote(f"{name}={show(value)}") for name, value in options.items()]
+    words = [shlex.quote(f"{name}={format_value(value)}") for name, value in options.items()]
     return " ".join([f"mmx check {kind.__module__}:{kind.__qualname__}", *words])

@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from mmx.config.build import Builder
-from mmx.config.signature import show
 from mmx.errors import Problem
 from mmx.modalities import Modality
+from mmx.quoting import format_value
 
 Modalities = dict[str, Modality[Any, Any]]
 LINE_KEYS = ("seeds", "curve")
@@ -65,7 +65,7 @@ def of_one_run(
     for key in LINE_KEYS:
         value = getattr(settings, key, None)
         if value is not None:
-            given = f"{key}={show(value)}"
+            given = f"{key}={format_value(value)}"
             builder.problems.append(
                 Problem(
                     given,

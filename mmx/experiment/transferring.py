@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import cast
 
-from mmx.config.signature import parameters
+from mmx.config.signature import list_options
 from mmx.errors import Problem, closest
 from mmx.experiment.fitting import Built
 from mmx.meta_model import on_paper
@@ -171,7 +171,7 @@ def _shared_modality(
     mapped = ""
     if found:
         (new, old), words = found[0]
-        mode = [] if "map" in parameters(type(transfer)) else ["transfer=parameter"]
+        mode = [] if "map" in list_options(type(transfer)) else ["transfer=parameter"]
         other = " ".join([*mode, f"'transfer.map={{{new}: {old}}}'", *words])
         mapped = f"   (or {other})"
     yield Problem(

@@ -33,6 +33,7 @@ from mmx.contract import Kind, Part, Result, check, kind_of
 from mmx.contract.report import as_data, closing, line, marks_for
 from mmx.errors import ConfigError, Problem, UsageError
 from mmx.printable import one_line
+from mmx.quoting import format_value
 from mmx.untrusted import read_yaml
 from mmx.verbs.arguments import Parser, allowed_packages
 from mmx.verbs.check_class import Named, find, read_name
@@ -53,7 +54,7 @@ def main(arguments: Sequence[str]) -> int:
     results: list[Result] = []
     marks = marks_for(sys.stdout.encoding)
     if not given.json:
-        shown = ", ".join(f"{name}={signature.show(value)}" for name, value in options.items())
+        shown = ", ".join(f"{name}={format_value(value)}" for name, value in options.items())
         title = f"{found.__module__}:{found.__qualname__}, {_a(kind.name)}"
         print(one_line(title + (f" with {shown}" if shown else "")))
     for result in _quietly(part):
@@ -183,5 +184,5 @@ def refuse(part: type, options: Mapping[str, Any]) -> list[str]:
     """Return why a config may not set some options of a class; of others nothing is said."""
     kind = kind_of(part)
     supplied = () if kind is None else kind.supplied
-    problems = signature.check(part, dict(options), "", supplied)[1]
+    problems = signature.check_values(part, dict(options), "", supplied)[1]
     return [f"{each.given}: {each.reason}" for each in problems if "=" in each.given]

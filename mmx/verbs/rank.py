@@ -36,7 +36,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from mmx.config.signature import parameters
+from mmx.config.signature import list_options
 from mmx.errors import ConfigError, Interrupted, MmxError, Problem, UsageError
 from mmx.experiment.fingerprint import essence
 from mmx.reports import ranking
@@ -223,7 +223,7 @@ def _candidates(
 
 def _command(job: Job, flags: Sequence[str]) -> str:
     """Return what to type to train a candidate on the target: a search, where it has a source."""
-    kept = {f"transfer.{name}" for name in parameters(Auto)}
+    kept = {f"transfer.{name}" for name in list_options(Auto)}
     words = [
         text
         for text in job.composed.overrides

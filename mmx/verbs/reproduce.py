@@ -21,13 +21,13 @@ from mmx.config import check, compose
 from mmx.config.chosen import chosen_names
 from mmx.config.compose import Composed
 from mmx.config.hydra_node import is_hydra_key
-from mmx.config.signature import show
 from mmx.config.sweep_values import sweep_without_flag
 from mmx.errors import ConfigError, DamagedFileError, Problem, RunError
 from mmx.experiment import assemble
 from mmx.experiment.fingerprint import HOW_NOT_WHAT, WHERE_NOT_WHAT
 from mmx.experiment.opener import IN_NODES, is_openers
 from mmx.printable import shorten
+from mmx.quoting import format_value
 from mmx.reports.compare import differing
 from mmx.reports.view import view
 from mmx.runs.directory import RunDirectory, read_config
@@ -165,7 +165,8 @@ def _require_same(parent: RunDirectory, again: dict[str, Any], allowed: Collecti
     if not differ:
         return
     shown = [
-        f"{key} is {shorten(show(old))} in the run and {shorten(show(new))} of its overrides"
+        f"{key} is {shorten(format_value(old))} in the run and "
+        f"{shorten(format_value(new))} of its overrides"
         for key, (old, new) in list(differ.items())[:MOST_KEYS]
     ]
     more = f", and {len(differ) - MOST_KEYS:,} more" if len(differ) > MOST_KEYS else ""

@@ -17,6 +17,7 @@ from mmx.config.compose import Composed
 from mmx.config.sweep_values import sweep_without_flag
 from mmx.errors import ConfigError, Problem
 from mmx.experiment.settings import LINE_KEYS, Settings
+from mmx.quoting import format_value
 from mmx.verbs.train_line import Line
 
 FRACTIONS = (0.1, 0.25, 0.5, 1.0)
@@ -87,14 +88,14 @@ def _problems(
     ]
     if not problems:
         values = {"data_dir": "", "seed": config["seed"], **chosen}
-        _, problems = signature.check(Settings, values, "")
+        _, problems = signature.check_values(Settings, values, "")
     if problems:
         return problems
     if not line.multirun:
         free = [word for word in words if word.key not in (*LINE_KEYS, "seed")]
         problems += sweep_without_flag([w.parsed for w in free], [w.text for w in free])
     typed = {word.key: word.text for word in words}
-    given = {key: typed.get(key, f"{key}={signature.show(value)}") for key, value in chosen.items()}
+    given = {key: typed.get(key, f"{key}={format_value(value)}") for key, value in chosen.items()}
     if "seeds" in given:
         problems += [
             Problem(
@@ -124,7 +125,7 @@ def _fewer_rows(given: str, composed: Composed, typed: Collection[str]) -> list[
     problems = []
     for key in ("fraction", "per_class", "limit"):
         if found.get(key) is not None:
-            said = f"target.{key}={signature.show(found[key])}"
+            said = f"target.{key}={format_value(found[key])}"
             keeps = f"{said} keeps some of them"
             if f"target.{key}" not in typed:
                 keeps = f"target={task} keeps some of them unless told otherwise ({said})"

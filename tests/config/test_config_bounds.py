@@ -13,6 +13,7 @@ import yaml
 
 from mmx.config import signature
 from mmx.config.build import BUILTIN_PACKAGES
+from mmx.config.hints import list_classes
 from mmx.config.locate import builtin_directory
 from mmx.experiment.settings import Settings
 from mmx.training.trainer import Trainer
@@ -43,9 +44,9 @@ def classes() -> list[type]:
         if kind in found or not kind.__module__.startswith(BUILTIN_PACKAGES):
             continue
         found[kind] = None
-        hints = signature.hints_of(kind)
-        for name in signature.parameters(kind):
-            waiting += [each for each in signature.kinds(hints[name]) if inspect.isclass(each)]
+        hints = signature.resolve_hints(kind)
+        for name in signature.list_options(kind):
+            waiting += [each for each in list_classes(hints[name]) if inspect.isclass(each)]
     return sorted(found, key=lambda kind: (kind.__module__, kind.__qualname__))
 
 
@@ -73,10 +74,10 @@ def test_there_are_many():
 
 @pytest.mark.parametrize("kind", classes(), ids=lambda kind: f"{kind.__module__}.{kind.__name__}")
 def test_every_number_has_both_bounds(kind):
-    hints = signature.hints_of(kind)
+    hints = signature.resolve_hints(kind)
     without = [
         name
-        for name in signature.parameters(kind)
+        for name in signature.list_options(kind)
         for bounds in numbers(hints[name])
         if bounds != (True, True) and name != "outputs"  # which the assembly supplies
     ]

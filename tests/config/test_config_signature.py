@@ -7,10 +7,12 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import Field
 
-from mmx.config.signature import check, describe, kinds, show
+from mmx.config.hints import describe_hint, list_classes
+from mmx.config.signature import check_values
 from mmx.encoders import Encoder
 from mmx.modalities import Modality
 from mmx.modalities.image import Image
+from mmx.quoting import format_value
 
 
 @pytest.mark.parametrize(
@@ -33,7 +35,7 @@ from mmx.modalities.image import Image
     ],
 )
 def test_words(hint, words):
-    assert describe(hint) == words
+    assert describe_hint(hint) == words
 
 
 @pytest.mark.parametrize(
@@ -50,7 +52,7 @@ def test_words(hint, words):
     ],
 )
 def test_values_are_shown_as_typed(value, shown):
-    assert show(value) == shown
+    assert format_value(value) == shown
 
 
 @pytest.mark.parametrize(
@@ -68,7 +70,7 @@ def test_values_are_shown_as_typed(value, shown):
     ],
 )
 def test_classes_that_a_hint_accepts(hint, found):
-    assert kinds(hint) == found
+    assert list_classes(hint) == found
 
 
 def options(
@@ -102,16 +104,16 @@ def options(
     ],
 )
 def test_what_is_refused(values):
-    converted, problems = check(options, values, "x")
+    converted, problems = check_values(options, values, "x")
     assert converted == {}
     (problem,) = problems
     ((name, value),) = values.items()
-    assert problem.given == f"x.{name}={show(value)}"
+    assert problem.given == f"x.{name}={format_value(value)}"
     assert problem.reason.startswith("expected ")
 
 
 def test_infinity_is_said_to_be_no_number():
-    (problem,) = check(options, {"rate": float("inf")}, "optimizer")[1]
+    (problem,) = check_values(options, {"rate": float("inf")}, "optimizer")[1]
     assert (
         str(problem)
         == "optimizer.rate=inf: expected a number, finite\n  type:     optimizer.rate=1"
@@ -131,16 +133,16 @@ def test_infinity_is_said_to_be_no_number():
     ],
 )
 def test_what_is_taken(given, converted):
-    assert check(options, given, "x") == (converted, [])
+    assert check_values(options, given, "x") == (converted, [])
 
 
 def test_a_key_that_is_no_text():
-    _, (problem,) = check(options, {1: 2}, "")
+    _, (problem,) = check_values(options, {1: 2}, "")
     assert str(problem) == (
         "1=2: no code reads this key\n  accepted: count, rate, flag, names, mode"
     )
 
 
 def test_what_the_assembly_supplies_is_closed_to_configs():
-    _, (problem,) = check(options, {"count": 2}, "x", supplied=["count"])
+    _, (problem,) = check_values(options, {"count": 2}, "x", supplied=["count"])
     assert problem.reason == "no code reads this key"

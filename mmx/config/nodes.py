@@ -1,0 +1,12 @@
+"""What a config is made of: mappings of plain values, as read from YAML."""
+
+from __future__ import annotations
+
+from typing import Any
+
+ConfigNode = dict[str, Any]
+"""A mapping of a config, key to plain data: None, bool, int, float, str, a list or another node.
+
+Which keys it has is known by the class that it names: :mod:`mmx.config.signature` holds one
+against the other. Code that knows its keys takes a dataclass instead.
+"""
