@@ -6,9 +6,10 @@ Exit codes: 0 done; 1 a run failed; 2 a command line or config that cannot be us
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from mmx.printable import one_line, printable
 from mmx.streams import unheard_stderr
@@ -33,79 +34,96 @@ verbs:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb and return the exit code; who reads stderr, or nobody, changes nothing."""
-    with unheard_stderr():
-        return _main(arguments)
-
-
-def _main(arguments: Sequence[str] | None) -> int:
-    words = list(sys.argv[1:] if arguments is None else arguments)
     os.environ["PYTHONSAFEPATH"] = "1"  # no worker process imports from the working directory
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words and words[0] != "--complete"
+    code = 0
+    with unheard_stderr():
+        try:
+            verb, words = _find_verb(words, debug)
+            code = verb(words)
+            if sys.stdout is not None:  # closed from the start
+                sys.stdout.flush()
+            return code
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return code
+        except KeyboardInterrupt:
+            print("stopped", file=sys.stderr)
+            return 130
+        except Exception as error:
+            if debug:
+                raise
+            return _explain(error)
+
+
+def _find_verb(words: list[str], debug: bool) -> tuple[Callable[[list[str]], int], list[str]]:
+    """Return what a command line runs, and the words that it is given.
+
+    Raises:
+        UsageError: There is no such verb.
+    """
     if words[:1] == ["--complete"]:
-        return _complete(words[1:])
-    debug = "--debug" in words
+        return _complete, words[1:]
     words = [word for word in words if word != "--debug"]
     if not words or words[0] in ("-h", "--help", "help"):
-        return _print(HELP)
-    if words[0] in ("-V", "--version", "version"):
-        from mmx import __version__
-
-        return _print(f"mmx {__version__}\n")
-    code = 0
-    try:
-        shows = ["--debug"] if debug and words[0] == "check" else []  # it prints tracebacks itself
-        code = _dispatch(words[0], [*words[1:], *shows])
-        if sys.stdout is not None:  # closed from the start
-            sys.stdout.flush()
-        return code
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return code
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 130
-    except Exception as error:
-        from mmx.errors import MmxError
-
-        if debug:
-            raise
-        if isinstance(error, MmxError):
-            print(f"mmx: {printable(str(error))}", file=sys.stderr)
-            return error.exit_code
-        print(f"mmx: {type(error).__name__}: {one_line(str(error))}", file=sys.stderr)
-        print("  tip: the same command with --debug shows where", file=sys.stderr)
-        return 1
-
-
-def _dispatch(verb: str, words: list[str]) -> int:
+        return _print_help, words
+    verb, *rest = words
+    if verb in ("-V", "--version", "version"):
+        return _print_version, rest
     if verb not in VERBS:
-        from mmx.errors import UsageError, closest
-
-        near = closest(verb, VERBS) or ("train" if "=" in verb else None)
-        retyped = f"mmx train {verb}" if "=" in verb else f"mmx {near}"
-        raise UsageError(
-            f"there is no verb {verb!r}; the verbs are {', '.join(VERBS)}",
-            tip=f"{retyped} {' '.join(words)}".strip() if near else "mmx --help",
-        )
-    if verb == "train" and {"-h", "--help"} & set(words):
-        from mmx.verbs import train_help
-
-        return _print(train_help.page(words))
-    import importlib
-
+        raise _no_verb(verb, rest)
+    if verb == "train" and {"-h", "--help"} & set(rest):
+        return _print_train_help, rest
+    if verb == "check" and debug:  # it prints tracebacks itself
+        rest.append("--debug")
     module = importlib.import_module(f"mmx.verbs.{'evaluate' if verb == 'eval' else verb}")
-    code: int = module.main(words)
-    return code
+    return module.main, rest
+
+
+def _no_verb(verb: str, words: list[str]) -> Exception:
+    from mmx.errors import UsageError, closest
+
+    near = closest(verb, VERBS) or ("train" if "=" in verb else None)
+    retyped = f"mmx train {verb}" if "=" in verb else f"mmx {near}"
+    return UsageError(
+        f"there is no verb {verb!r}; the verbs are {', '.join(VERBS)}",
+        tip=f"{retyped} {' '.join(words)}".strip() if near else "mmx --help",
+    )
+
+
+def _explain(error: Exception) -> int:
+    """Print an error as its reader needs it, and return the exit code."""
+    from mmx.errors import MmxError
+
+    if isinstance(error, MmxError):
+        print(f"mmx: {printable(str(error))}", file=sys.stderr)
+        return error.exit_code
+    print(f"mmx: {type(error).__name__}: {one_line(str(error))}", file=sys.stderr)
+    print("  tip: the same command with --debug shows where", file=sys.stderr)
+    return 1
 
 
 def _complete(words: list[str]) -> int:
-    from mmx.errors import MmxError
     from mmx.verbs import completion
 
-    try:
-        return completion.complete(words)
-    except MmxError as error:  # the shell's script shows no candidates
-        print(f"mmx: {printable(str(error))}", file=sys.stderr)
-        return error.exit_code
+    return completion.print_completions(words)
+
+
+def _print_help(words: list[str]) -> int:
+    return _print(HELP)
+
+
+def _print_version(words: list[str]) -> int:
+    from mmx import __version__
+
+    return _print(f"mmx {__version__}\n")
+
+
+def _print_train_help(words: list[str]) -> int:
+    from mmx.verbs import train_help
+
+    return _print(train_help.page(words))
 
 
 def _print(text: str) -> int:

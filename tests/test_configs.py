@@ -99,7 +99,7 @@ def test_composes_and_assembles(path, folder, tmp_path, monkeypatch):
     monkeypatch.setenv("MMX_DATA_DIR", str(tmp_path))
     overrides = overrides_for(path, folder)
     with compose.composer():
-        composed, problems = check.check(compose.parse(overrides), overrides)
+        composed, problems = check.check_overrides(compose.parse(overrides), overrides)
     assert problems == []
     experiment = assemble(composed.config)
     assert experiment.config["data_dir"] == str(tmp_path)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.types import Override
 
-from mmx.config.compose import COMPOSE_ERRORS, Composed, compose
+from mmx.config.compose import COMPOSE_ERRORS, Choices, Composed, compose_choices
 from mmx.config.hydra_node import is_hydra_key
 from mmx.config.locate import TASK_GROUP, default_option, groups, options, text_of
+from mmx.config.nodes import ConfigNode
 from mmx.config.signature import MISSING
 from mmx.config.synonyms import other_name
 from mmx.errors import ConfigError, Problem, closest
@@ -21,11 +23,11 @@ from mmx.quoting import format_value
 
 TYPICAL = {"transfer": "parameter", "regularizer": "delta"}
 """Group to the option that is advised where several have a key."""
-FEW = 4
+SHOWN_KEYS = 4
 """Keys of an option, at most, that are named beside one that it does not have."""
 
 
-def check(
+def check_overrides(
     parsed: Sequence[Override], texts: Sequence[str], extra: Sequence[Path] = ()
 ) -> tuple[Composed, list[Problem]]:
     """Compose one job from those overrides that can be used; word what is wrong with the rest.
@@ -35,28 +37,28 @@ def check(
         texts: The same as they were typed.
         extra: The user's config directories.
     """
-    problems: list[Problem] = []
-    usable: list[str] = []
-    values: list[tuple[Override, str]] = []
+    problems: list[Problem | None] = []
+    choosing: list[str] = []
+    setting: list[tuple[Override, str]] = []
     known = groups(extra)
     for override, text in zip(parsed, texts, strict=True):
         key = override.key_or_group
         if is_hydra_key(text):
-            usable.append(text)
+            choosing.append(text)
         elif key in known or key == TASK_GROUP or "/" in key:
             problem = _group_problem(override, text, known, extra)
-            problems.extend([problem] if problem else [])
-            usable.extend([] if problem else [text])
+            problems.append(problem)
+            choosing.extend([] if problem else [text])
         else:
-            values.append((override, text))
-    places = tuple(path.resolve() for path in extra)
-    base = _base(tuple(usable), places) if values else _compose(usable)
-    for override, text in values:
-        problem = _key_problem(_Setting(override, text, base, known, extra))
-        problems.extend([problem] if problem else [])
-        usable.extend([] if problem else [text])
-    composed, stray = _without_stray_experiment(_compose(usable) if values else base)
-    return composed, [*stray, *problems]
+            setting.append((override, text))
+    chosen = _choose(tuple(choosing), tuple(path.resolve() for path in extra))
+    usable: list[tuple[Override, str]] = []
+    for override, text in setting:
+        problem = _key_problem(_Setting(override, text, chosen.composed, known, extra))
+        problems.append(problem)
+        usable.extend([] if problem else [(override, text)])
+    composed, stray = _without_stray_experiment(_set_keys(chosen, usable))
+    return composed, [*stray, *filter(None, problems)]
 
 
 def _without_stray_experiment(composed: Composed) -> tuple[Composed, list[Problem]]:
@@ -76,26 +78,38 @@ def _stray(name: str | None) -> Problem:
 
 
 @functools.lru_cache(maxsize=16)
-def _base(overrides: tuple[str, ...], places: tuple[Path, ...]) -> Composed:
+def _choose(overrides: tuple[str, ...], places: tuple[Path, ...]) -> Choices:
     """Return the config before any key is set: the same for all jobs that choose the same."""
-    return _compose(overrides)
+    with _worded(overrides):
+        return compose_choices(overrides)
 
 
-def _compose(overrides: Sequence[str]) -> Composed:
+def _set_keys(chosen: Choices, keys: Sequence[tuple[Override, str]]) -> Composed:
+    texts = [text for _, text in keys]
+    with _worded([*chosen.texts, *texts]):
+        return chosen.set_keys([override for override, _ in keys], texts)
+
+
+@contextmanager
+def _worded(overrides: Sequence[str]) -> Iterator[None]:
+    """Say in mmx's words what Hydra raises inside the ``with`` block."""
     try:
-        return compose(overrides)
+        yield
     except COMPOSE_ERRORS as error:
-        if found := re.search(r"In 'experiment/(.+)': .*@experiment\.", str(error)):
-            raise ConfigError([_stray(found[1])]) from error
-        if found := re.match(r"Multiple values for (\S+)\.", str(error)):
-            twice = [text for text in overrides if text.startswith(f"+{found[1]}=")]
-            reason = f"{found[1]} is chosen already: it is changed, not added"
-            if twice:
-                raise ConfigError([Problem(twice[0], reason, type_this=twice[0][1:])]) from error
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        raise ConfigError(
-            [Problem(" ".join(overrides) or "config", " ".join(lines[:3]))]
-        ) from error
+        raise ConfigError([_problem_of(error, overrides)]) from error
+
+
+def _problem_of(error: Exception, overrides: Sequence[str]) -> Problem:
+    """Return what Hydra says of a config that does not compose as a problem."""
+    if found := re.search(r"In 'experiment/(.+)': .*@experiment\.", str(error)):
+        return _stray(found[1])
+    if found := re.match(r"Multiple values for (\S+)\.", str(error)):
+        twice = [text for text in overrides if text.startswith(f"+{found[1]}=")]
+        reason = f"{found[1]} is chosen already: it is changed, not added"
+        if twice:
+            return Problem(twice[0], reason, type_this=twice[0][1:])
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return Problem(" ".join(overrides) or "config", " ".join(lines[:3]))
 
 
 def _group_problem(
@@ -260,7 +274,7 @@ def _key_of_another_option(setting: _Setting) -> Problem | None:
     if near is None and node:
         return None
     own = [name for name in node or {} if name != "_target_"]
-    others = f" but {', '.join(own)}" if 0 < len(own) <= FEW else ""
+    others = f" but {', '.join(own)}" if 0 < len(own) <= SHOWN_KEYS else ""
     typical = TYPICAL.get(group) or default_option(group)
     first = typical if typical in fitting or not fitting else fitting[0]
     chosen = f"{group}={base.choices.get(group)}"
@@ -351,14 +365,14 @@ def _nearest(key: str, names: Sequence[str]) -> str | None:
     return next((name for name in names if near and name.rpartition(".")[2] == near), None)
 
 
-def _get(config: dict[str, Any], key: str) -> Any:
+def _get(config: ConfigNode, key: str) -> Any:
     node: Any = config
     for part in key.split("."):
         node = node.get(part) if isinstance(node, dict) else None
     return node
 
 
-def _exists(config: dict[str, Any], key: str) -> bool:
+def _exists(config: ConfigNode, key: str) -> bool:
     node: Any = config
     for part in key.split("."):
         if not isinstance(node, dict) or part not in node:
@@ -368,7 +382,7 @@ def _exists(config: dict[str, Any], key: str) -> bool:
     return True
 
 
-def _keys(config: dict[str, Any], prefix: str = "") -> list[str]:
+def _keys(config: ConfigNode, prefix: str = "") -> list[str]:
     """Return the keys that take a value; a node is chosen by its group."""
     found: list[str] = []
     for key, value in config.items():
@@ -379,7 +393,7 @@ def _keys(config: dict[str, Any], prefix: str = "") -> list[str]:
     return found
 
 
-def _siblings(config: dict[str, Any], key: str, known: Sequence[str]) -> str:
+def _siblings(config: ConfigNode, key: str, known: Sequence[str]) -> str:
     """Return the keys beside the one given, or the groups and root keys."""
     prefix = key.rpartition(".")[0]
     node = _get(config, prefix) if prefix else None
@@ -389,7 +403,7 @@ def _siblings(config: dict[str, Any], key: str, known: Sequence[str]) -> str:
     return ", ".join([*known, "trainer.<key>", *plain])
 
 
-def without_echoes(problems: Sequence[Problem], unresolved: dict[str, Any]) -> list[Problem]:
+def without_echoes(problems: Sequence[Problem], unresolved: ConfigNode) -> list[Problem]:
     """Return the problems, less those of keys that only repeat another key's value."""
     keys = {problem.given.split("=")[0] for problem in problems}
 

@@ -12,12 +12,12 @@ from hydra.plugins.completion_plugin import DefaultCompletionPlugin
 
 from mmx.config.compose import COMPOSE_ERRORS, compose, composer
 from mmx.config.hydra_node import is_hydra_key
-from mmx.config.locate import HIDDEN
+from mmx.config.locate import HIDDEN_GROUPS
 from mmx.config.sources import ROOT
 from mmx.errors import MmxError
 
 
-def complete(overrides: Sequence[str], last: str, extra: Sequence[Path] = ()) -> list[str]:
+def complete_override(overrides: Sequence[str], last: str, extra: Sequence[Path] = ()) -> list[str]:
     """Return Hydra's candidates for the last word, among the user's own configs too.
 
     Args:
@@ -42,7 +42,7 @@ def complete(overrides: Sequence[str], last: str, extra: Sequence[Path] = ()) ->
             raise
         except Exception:  # of a config that does not compose: there is nothing to offer
             return []
-    shown = {each for each in found if re.split("[=/.]", each.lstrip("+~"))[0] not in HIDDEN}
+    shown = {each for each in found if re.split("[=/.]", each.lstrip("+~"))[0] not in HIDDEN_GROUPS}
     if comma:
         return sorted(f"{key}={before},{each.partition('=')[2]}" for each in shown)
     return sorted(shown)

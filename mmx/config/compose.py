@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import os
 import re
@@ -14,6 +15,7 @@ from typing import Any
 import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -25,6 +27,7 @@ from omegaconf.errors import OmegaConfBaseException
 from mmx.config import hydra_node, references
 from mmx.config.hydra_node import Launcher, is_hydra_key
 from mmx.config.locate import builtin_directory
+from mmx.config.nodes import ConfigNode
 from mmx.config.owner import refuse_owners_keys
 from mmx.config.sources import ROOT, UserConfigs, register
 from mmx.config.sweep_values import too_many_values, without_values
@@ -47,8 +50,8 @@ class Composed:
         launcher: How it is run, where it is a job of a sweep.
     """
 
-    config: dict[str, Any]
-    unresolved: dict[str, Any]
+    config: ConfigNode
+    unresolved: ConfigNode
     choices: dict[str, str]
     overrides: tuple[str, ...]
     launcher: Launcher = field(default_factory=Launcher)
@@ -113,6 +116,51 @@ def jobs(parsed: Sequence[Override]) -> list[list[str]]:
     return [job for batch in BasicSweeper.split_arguments(list(parsed), None) for job in batch]
 
 
+@dataclass(frozen=True)
+class Choices:
+    """A config with all its options chosen, in which keys can be set without composing again.
+
+    Attributes:
+        composed: As it is before any key is set; only :meth:`set_keys` gives what may be run.
+        tree: The same, as Hydra composed it.
+        texts: The overrides that chose.
+        problems: What is wrong with the launcher's keys.
+    """
+
+    composed: Composed
+    tree: DictConfig
+    texts: tuple[str, ...]
+    problems: tuple[Problem, ...] = ()
+
+    def set_keys(self, keys: Sequence[Override], texts: Sequence[str]) -> Composed:
+        """Return the config with keys set as Hydra sets them.
+
+        Args:
+            keys: Overrides that set keys, and choose nothing.
+            texts: The same as they were typed.
+
+        Raises:
+            ConfigError: It calls a function, or sets what only a command line sets.
+        """
+        every = (*self.texts, *texts)
+        loader: Any = GlobalHydra.instance().config_loader()
+        if any(each.package or loader.repository.group_exists(each.key_or_group) for each in keys):
+            return compose(every)
+        found = self.composed
+        if keys:
+            tree = copy.deepcopy(self.tree)
+            try:
+                ConfigLoaderImpl._apply_overrides_to_config(list(keys), tree)
+            except Exception:  # Hydra words it for all of the line
+                return compose(every)
+            found = _read(tree, every, self.composed.launcher)
+        own = {**_own_config(), "data_dir": str(default_data_directory())}
+        problems = [*self.problems, *refuse_owners_keys(found.config, found.overrides, own)]
+        if problems:
+            raise ConfigError(problems)
+        return found
+
+
 def compose(overrides: Sequence[str]) -> Composed:
     """Compose one job. Raises Hydra's own errors: :mod:`mmx.config.check` words them.
 
@@ -120,32 +168,52 @@ def compose(overrides: Sequence[str]) -> Composed:
         ConfigError: The config says to Hydra more than which launcher, calls a function, or
             sets what only a command line sets.
     """
+    return compose_choices(overrides).set_keys((), ())
+
+
+def compose_choices(overrides: Sequence[str]) -> Choices:
+    """Compose one job, so that keys of it can be set. Raises what :func:`compose` raises."""
     if problems := hydra_node.refuse_typed(overrides):
         raise ConfigError(problems)
     of_launcher = [text for text in overrides if text.startswith(hydra_node.OF_LAUNCHER)]
-    composed = _hydra_compose([text for text in overrides if text not in of_launcher])
-    everything: Any = OmegaConf.to_container(composed, resolve=False)
+    tree = _hydra_compose([text for text in overrides if text not in of_launcher])
+    everything: Any = OmegaConf.to_container(tree, resolve=False)
     node = everything.pop(hydra_node.NODE, None)
     task = [text for text in overrides if not is_hydra_key(text)]
     typed = [text for text in overrides if is_hydra_key(text) and text not in of_launcher]
-    choices = node["runtime"]["choices"] if isinstance(node, dict) else {}
-    name = str(choices.get(hydra_node.GROUP))
+    name = _choices_of(node).get(hydra_node.GROUP, "")
     own = _own_node(name if name in hydra_node.LAUNCHERS else "basic")
     problems = hydra_node.refuse_composed(node, own, task, typed)
-    problems += references.refuse_calls(everything, "") or references.refuse_growth(everything)
-    if problems:
+    if problems := [*problems, *_refuse_references(everything)]:
         raise ConfigError(problems)
     values = {
         each.key_or_group.removeprefix(hydra_node.OF_LAUNCHER): each.value()
         for each in parse(of_launcher)
     }
     launcher, problems = hydra_node.launcher_of(node, own, name, values)
-    found = plain(composed, {str(k): str(v) for k, v in choices.items()}, task, launcher)
-    own_config = {**_own_config(), "data_dir": str(default_data_directory())}
-    problems += refuse_owners_keys(found.config, task, own_config)
-    if problems:
+    composed = _to_plain(tree, _choices_of(node), task, launcher)
+    return Choices(composed, tree, tuple(overrides), tuple(problems))
+
+
+def _choices_of(node: Any) -> dict[str, str]:
+    """Return the option of each group, as a ``hydra`` node says."""
+    choices = node["runtime"]["choices"] if isinstance(node, dict) else {}
+    return {str(group): str(option) for group, option in choices.items()}
+
+
+def _refuse_references(config: ConfigNode) -> list[Problem]:
+    """Return what a config calls, or how it grows, before any of it is resolved."""
+    return references.refuse_calls(config, "") or references.refuse_growth(config)
+
+
+def _read(tree: DictConfig, overrides: Sequence[str], launcher: Launcher) -> Composed:
+    """Return a composed config in which keys have been set as plain data."""
+    everything: Any = OmegaConf.to_container(tree, resolve=False)
+    choices = _choices_of(everything.pop(hydra_node.NODE))
+    if problems := _refuse_references(everything):
         raise ConfigError(problems)
-    return found
+    task = [text for text in overrides if not is_hydra_key(text)]
+    return _to_plain(tree, choices, task, launcher)
 
 
 def _hydra_compose(overrides: Sequence[str]) -> DictConfig:
@@ -159,22 +227,26 @@ def _hydra_compose(overrides: Sequence[str]) -> DictConfig:
 
 
 @functools.lru_cache(maxsize=8)
-def _own_node(launcher: str) -> dict[str, Any]:
+def _own_node(launcher: str) -> ConfigNode:
     """Return the ``hydra`` node of mmx's own root config, not resolved."""
-    with composer():
-        composed = _hydra_compose([f"{hydra_node.GROUP}={launcher}"])
-    node: Any = OmegaConf.to_container(composed.hydra, resolve=False)
+    node: Any = OmegaConf.to_container(_compose_own(launcher).hydra, resolve=False)
     return dict(node)
 
 
 @functools.cache
-def _own_config() -> dict[str, Any]:
+def _own_config() -> ConfigNode:
     """Return mmx's own root config, resolved; the data folder is that of the first call."""
+    return _to_plain(_compose_own("basic"), {}, (), Launcher()).config
+
+
+@functools.lru_cache(maxsize=8)
+def _compose_own(launcher: str) -> DictConfig:
+    """Compose mmx's own root config alone, which a user's is held against."""
     with composer():
-        return plain(_hydra_compose([]), {}, (), Launcher()).config
+        return _hydra_compose([f"{hydra_node.GROUP}={launcher}"])
 
 
-def plain(
+def _to_plain(
     composed: DictConfig, choices: dict[str, str], overrides: Sequence[str], launcher: Launcher
 ) -> Composed:
     """Return what Hydra composed as plain data, without Hydra's own node."""

@@ -24,7 +24,7 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig
 
 from mmx.config.allowed import hide_guarded
-from mmx.config.check import check
+from mmx.config.check import check_overrides
 from mmx.config.compose import Composed, composer, parse
 from mmx.config.hydra_node import FOLDERS, Launcher
 from mmx.config.locate import builtin_directory
@@ -174,6 +174,6 @@ def _check(overrides: Sequence[str], extra: Sequence[Path]) -> None:
             if each.is_sweep_override()
         ]
         if not problems:
-            _, problems = check(parsed, overrides, extra)
+            _, problems = check_overrides(parsed, overrides, extra)
     if problems:
         raise ConfigError(problems)

@@ -22,7 +22,7 @@ ALIASES = {**dict.fromkeys(TASK_ROLES, TASK_GROUP), "source_objective": "objecti
 """Group to the group whose files it chooses from as well as from its own."""
 
 _PACKAGE = Path(__file__).parent.parent
-HIDDEN = ("hydra", TASK_GROUP)
+HIDDEN_GROUPS = ("hydra", TASK_GROUP)
 
 
 def builtin_directory() -> Path:
@@ -70,7 +70,7 @@ def groups(extra: Sequence[Path] = ()) -> list[str]:
     for root in directories(extra):
         for path in root.rglob("*.yaml"):
             group = path.relative_to(root).parent.as_posix()
-            if group != "." and group.split("/")[0] not in HIDDEN:
+            if group != "." and group.split("/")[0] not in HIDDEN_GROUPS:
                 found.add(group)
 
     def rank(group: str) -> tuple[int, str]:

@@ -6,21 +6,20 @@ is written, evicted or downloaded but where and as the command line says.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import PurePath
 from typing import Any
 
+from mmx.config.nodes import ConfigNode
 from mmx.errors import Problem
 from mmx.quoting import format_value
 
-FOLDERS = ("output_dir", "cache")
+WRITTEN = ("output_dir", "cache")
 """A file may name a folder below the working directory; elsewhere, only a command line may."""
 _REASON = "stands in a file, and only a command line says that"
 
 
-def refuse_owners_keys(
-    config: dict[str, Any], typed: Sequence[str], own: dict[str, Any]
-) -> list[Problem]:
+def refuse_owners_keys(config: ConfigNode, typed: Sequence[str], own: ConfigNode) -> list[Problem]:
     """Return the keys that a file sets and only a command line may.
 
     Args:
@@ -31,20 +30,25 @@ def refuse_owners_keys(
     keys = {text.lstrip("+").partition("=")[0] for text in typed}
     problems = [
         _problem(key, config[key], own[key])
-        for key in FOLDERS
+        for key in WRITTEN
         if key not in keys and config.get(key) != own[key] and _is_elsewhere(config.get(key))
     ]
     if "cache_gb" not in keys and config.get("cache_gb") != own["cache_gb"]:
         problems.append(_problem("cache_gb", config.get("cache_gb"), own["cache_gb"]))
+    return [*problems, *_refuse_downloads(config, keys, own)]
+
+
+def _refuse_downloads(
+    config: ConfigNode, keys: Collection[str], own: ConfigNode
+) -> Iterator[Problem]:
+    """Yield what downloads, and where to, unless the command line says so."""
     downloads = [key for key, value in _named(config, "download", "") if value is not False]
-    problems += [_problem(key, True, False) for key in downloads if not {key, "download"} & keys]
-    if downloads:  # it goes where data_dir says
-        problems += [
-            _problem(key, value, own["data_dir"])
-            for key, value in _named(config, "data_dir", "")
-            if value != own["data_dir"] and not {key, "data_dir"} & keys
-        ]
-    return problems
+    for key in downloads:
+        if not {key, "download"} & {*keys}:
+            yield _problem(key, True, False)
+    for key, value in _named(config, "data_dir", "") if downloads else ():
+        if value != own["data_dir"] and not {key, "data_dir"} & {*keys}:
+            yield _problem(key, value, own["data_dir"])
 
 
 def _problem(key: str, value: Any, own: Any) -> Problem:

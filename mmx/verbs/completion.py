@@ -6,7 +6,8 @@ line: verbs, run directories, and for ``train`` and ``rank`` all that Hydra can 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 from mmx.config.locate import config_directories
@@ -52,7 +53,6 @@ complete -c mmx -f -a '(__mmx)'
 """,
 }
 CACHE_ACTIONS = ("ls", "rm", "verify")
-RUN_VERBS = ("eval", "predict", "resume", "reproduce", "compare")
 TRAIN_FLAGS = (
     "--multirun",
     "--config-dir",
@@ -92,40 +92,62 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def complete(arguments: Sequence[str]) -> int:
-    """Print the candidates for the last word of a line."""
-    for candidate in candidates(arguments[0] if arguments else ""):
-        print(candidate)
+def print_completions(arguments: Sequence[str]) -> int:
+    """Print what the last word of a line may become."""
+    for word in complete_line(arguments[0] if arguments else ""):
+        print(word)
     return 0
 
 
-def candidates(line: str) -> list[str]:
+def complete_line(line: str) -> list[str]:
     """Return what the last word of a command line may become."""
     words = line.split()[1:]
     last = "" if line.endswith(" ") or not words else words.pop()
     if not words:
-        return [verb for verb in VERBS if verb.startswith(last)]
-    verb = words[0]
-    if verb == "completion":
-        return [shell for shell in SCRIPTS if shell.startswith(last)]
-    if verb == "cache" and len(words) == 1:
-        return [action for action in CACHE_ACTIONS if action.startswith(last)]
-    if verb in ("train", "rank"):
-        if last.startswith("-"):
-            flags = TRAIN_FLAGS if verb == "train" else RANK_FLAGS
-            return [flag for flag in flags if flag.startswith(last)]
-        if words[-1] in FLAG_VALUES:
-            return [value for value in FLAG_VALUES[words[-1]] if value.startswith(last)]
-        return train_candidates(words[1:], last)
-    if verb in RUN_VERBS and len(words) <= (2 if verb == "compare" else 1):
-        places = [*Path().glob("outputs/runs/*/"), *Path().glob("outputs/sweeps/*/runs/*/")]
-        return sorted(str(path) for path in places if str(path).startswith(last))
-    return []
+        return _select(VERBS, last)
+    verb, *rest = words
+    return COMPLETERS[verb](rest, last) if verb in COMPLETERS else []
 
 
-def train_candidates(words: Sequence[str], last: str) -> list[str]:
-    """Return what one override of ``mmx train`` may become."""
-    from mmx.config.complete import complete as overrides_like
+def _select(words: Iterable[str], beginning: str) -> list[str]:
+    """Return the words with a beginning."""
+    return [word for word in words if word.startswith(beginning)]
+
+
+def _complete_shell(words: Sequence[str], last: str) -> list[str]:
+    return _select(SCRIPTS, last)
+
+
+def _complete_cache(words: Sequence[str], last: str) -> list[str]:
+    return [] if words else _select(CACHE_ACTIONS, last)
+
+
+def _complete_override(flags: Sequence[str], words: Sequence[str], last: str) -> list[str]:
+    """Return the flags, values of a flag, or overrides of ``mmx train`` and ``mmx rank``."""
+    if last.startswith("-"):
+        return _select(flags, last)
+    if words and words[-1] in FLAG_VALUES:
+        return _select(FLAG_VALUES[words[-1]], last)
+    from mmx.config.complete import complete_override
 
     chosen = [word for word in words if "=" in word and not word.startswith("-")]
-    return overrides_like(chosen, last, config_directories(words))
+    return complete_override(chosen, last, config_directories(words))
+
+
+def _complete_run(most: int, words: Sequence[str], last: str) -> list[str]:
+    """Return run directories, where fewer than ``most`` are named already."""
+    if len(words) >= most:
+        return []
+    places = [*Path().glob("outputs/runs/*/"), *Path().glob("outputs/sweeps/*/runs/*/")]
+    return sorted(_select(map(str, places), last))
+
+
+COMPLETERS: dict[str, Callable[[Sequence[str], str], list[str]]] = {
+    "completion": _complete_shell,
+    "cache": _complete_cache,
+    "train": partial(_complete_override, TRAIN_FLAGS),
+    "rank": partial(_complete_override, RANK_FLAGS),
+    **dict.fromkeys(("eval", "predict", "resume", "reproduce"), partial(_complete_run, 1)),
+    "compare": partial(_complete_run, 2),
+}
+"""Verb to what completes a word of its line: ``complete(words before, beginning)``."""

@@ -67,7 +67,7 @@ def preflight(line: Line, allowed: Sequence[str]) -> list[Job]:
             sweeping = {problem.given for problem in problems}
             jobs = [[text for text in line.overrides if text not in sweeping]]
         for job in jobs:
-            composed, wrong = check.check(compose.parse(job), job, line.config_dirs)
+            composed, wrong = check.check_overrides(compose.parse(job), job, line.config_dirs)
             problems.extend(wrong)
             try:
                 names = chosen_names(composed, line.config_dirs)

@@ -140,7 +140,7 @@ def _changed(
         ]
         if problems:
             raise ConfigError(problems)
-        again, problems = check.check(parsed, overrides, extra)
+        again, problems = check.check_overrides(parsed, overrides, extra)
     if problems:
         raise ConfigError(problems)
     return again

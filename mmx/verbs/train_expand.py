@@ -55,7 +55,7 @@ def expand(line: Line) -> Line:
         if not {*LINE_KEYS, "experiment"} & {word.key for word in words}:
             return line
         job = compose.jobs(parsed)[0]
-        composed = check.check(compose.parse(job), job, line.config_dirs)[0]
+        composed = check.check_overrides(compose.parse(job), job, line.config_dirs)[0]
     config = composed.config
     chosen = {key: config[key] for key in LINE_KEYS if config.get(key) is not None}
     if not chosen:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mmx.verbs.completion import SCRIPTS, candidates
+from mmx.verbs.completion import SCRIPTS, complete_line
 
 
 @pytest.mark.parametrize(
@@ -36,12 +36,12 @@ from mmx.verbs.completion import SCRIPTS, candidates
     ],
 )
 def test_candidates(line, expected):
-    assert candidates(line) == expected
+    assert complete_line(line) == expected
 
 
 def test_every_group_is_offered():
     assert {"source=", "target=", "fusion=", "encoder/", "trainer.", "seed="} <= set(
-        candidates("mmx train ")
+        complete_line("mmx train ")
     )
 
 
@@ -50,8 +50,8 @@ def test_the_users_own_tasks(tmp_path, monkeypatch, flag):
     (tmp_path / "own" / "task").mkdir(parents=True)
     (tmp_path / "own" / "task" / "mine.yaml").write_text("# mine\n_target_: a.B\n")
     monkeypatch.chdir(tmp_path)
-    assert candidates(f"mmx train {flag} target=mi") == ["target=mine"]
-    assert candidates("mmx train target=mi") == []
+    assert complete_line(f"mmx train {flag} target=mi") == ["target=mine"]
+    assert complete_line("mmx train target=mi") == []
 
 
 @pytest.mark.parametrize("verb", ["eval", "predict", "resume", "reproduce"])
@@ -60,9 +60,9 @@ def test_run_directories(tmp_path, monkeypatch, verb):
     Path("outputs/runs/one").mkdir(parents=True)
     Path("outputs/sweeps/s/runs/two").mkdir(parents=True)
     both = ["outputs/runs/one", "outputs/sweeps/s/runs/two"]
-    assert candidates(f"mmx {verb} ") == both
-    assert candidates(f"mmx {verb} outputs/r") == both[:1]
-    assert candidates(f"mmx {verb} outputs/runs/one x") == []
+    assert complete_line(f"mmx {verb} ") == both
+    assert complete_line(f"mmx {verb} outputs/r") == both[:1]
+    assert complete_line(f"mmx {verb} outputs/runs/one x") == []
 
 
 @pytest.fixture

@@ -90,7 +90,7 @@ def test_what_hydra_knows(mmx, words, expected):
 def test_a_task_of_the_users_serves_as_both(own, role):
     overrides = [f"{role}=mine", "seed=4"]
     with compose.composer([own]):
-        composed, problems = check.check(compose.parse(overrides), overrides, [own])
+        composed, problems = check.check_overrides(compose.parse(overrides), overrides, [own])
     assert problems == []
     assert composed.choices[role] == "mine"
     assert composed.config[role] == {

@@ -80,7 +80,7 @@ def test_no_tensor_comes_from_a_source_and_nothing_is_held() -> None:
 
 def experiment(*overrides: str) -> Experiment:
     with compose.composer():
-        composed, problems = check.check(compose.parse(overrides), overrides)
+        composed, problems = check.check_overrides(compose.parse(overrides), overrides)
         if problems:
             raise ConfigError(problems)
         return assemble(composed.config)
