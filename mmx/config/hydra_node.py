@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from mmx.config import signature
+from mmx.config.nodes import ConfigNode
 from mmx.errors import Problem, closest
 from mmx.quoting import format_value
 
@@ -68,7 +69,7 @@ class Launcher:
     """
 
     name: str = "basic"
-    options: dict[str, Any] = field(default_factory=dict)
+    options: ConfigNode = field(default_factory=dict)
 
 
 def is_hydra_key(override: str) -> bool:
@@ -154,7 +155,7 @@ def _of_defaults(entries: Any) -> Iterator[Problem]:
 
 
 def refuse_composed(
-    node: Any, own: dict[str, Any], task: Sequence[str], typed: Sequence[str]
+    node: Any, own: ConfigNode, task: Sequence[str], typed: Sequence[str]
 ) -> list[Problem]:
     """Return where a composed ``hydra`` node differs from mmx's own, but for the launcher.
 
@@ -180,7 +181,7 @@ def refuse_composed(
 
 
 def launcher_of(
-    node: dict[str, Any], own: dict[str, Any], name: str, typed: dict[str, Any]
+    node: ConfigNode, own: ConfigNode, name: str, typed: ConfigNode
 ) -> tuple[Launcher, list[Problem]]:
     """Return the launcher that a composed node chooses, and what is wrong with its keys.
 

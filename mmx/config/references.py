@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from mmx.config.nodes import ConfigNode
 from mmx.errors import Problem
 
 NODES = 100_000
@@ -41,7 +42,7 @@ def refuse_calls(node: Any, path: str) -> list[Problem]:
     ]
 
 
-def refuse_growth(config: dict[str, Any]) -> list[Problem]:
+def refuse_growth(config: ConfigNode) -> list[Problem]:
     """Return the references that contain themselves, or stand for more than a config can hold.
 
     Args:
@@ -67,7 +68,7 @@ def refuse_growth(config: dict[str, Any]) -> list[Problem]:
 class _Sizes:
     """How many values, and characters of text, a node stands for; each place counted once."""
 
-    def __init__(self, config: dict[str, Any]) -> None:
+    def __init__(self, config: ConfigNode) -> None:
         self.config = config
         self.known: dict[tuple[str, ...], tuple[int, int]] = {}
         self.open: set[tuple[str, ...]] = set()

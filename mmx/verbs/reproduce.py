@@ -9,18 +9,19 @@ what is downloaded and where data is looked for are yours: output_dir=, download
 
 from __future__ import annotations
 
+import argparse
 import re
 import shlex
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from mmx import execution
 from mmx.config import check, compose
 from mmx.config.chosen import chosen_names
 from mmx.config.compose import Composed
 from mmx.config.hydra_node import is_hydra_key
+from mmx.config.nodes import ConfigNode
 from mmx.config.sweep_values import sweep_without_flag
 from mmx.errors import ConfigError, DamagedFileError, Problem, RunError
 from mmx.experiment import assemble
@@ -48,6 +49,37 @@ MOST_KEYS = 5
 
 def main(arguments: Sequence[str]) -> int:
     """Reproduce a run and return the exit code."""
+    given = _parse(arguments)
+    parent = None if given.run.is_file() else RunDirectory.open(given.run)
+    saved = read_config(given.run) if parent is None else parent.config()
+    manifest = parent.manifest() if parent else {}
+    if parent is not None:
+        parent.summary()  # what cannot be compared is said before hours of training
+        _say_damage(parent)
+    job, changed = _plan(given, parent, Composed(saved, saved, manifest.get("choices", {}), ()))
+    if problems := [*unread([job]), *absent_weights([job])]:
+        raise ConfigError(problems)
+    look_for_devices([job])
+    overrides = _overrides(parent) if parent else []
+    directory = execution.create(
+        job.experiment,
+        Path(job.experiment.settings.output_dir) / "runs",
+        choices=job.composed.choices,
+        overrides=[*overrides, *given.changes],
+        unresolved=job.composed.unresolved,
+        parent=str(given.run.absolute()),
+        argv=["mmx", "reproduce", *arguments],
+    )
+    with view() as listen:
+        outcome = execution.execute(job.experiment, directory, listen, cached=False)
+    code = conclude(directory, outcome)
+    if code != 0 or parent is None:
+        return code
+    drifted = _compare(parent, directory)
+    return 1 if drifted is None or (drifted and not changed) else 0
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = Parser("reproduce", description=__doc__).with_allow()
     parser.add_argument("run", type=Path, metavar="RUN", help="a run directory or a config.yaml")
     parser.add_argument("changes", nargs="*", metavar="key=value", help="what to change")
@@ -59,54 +91,47 @@ def main(arguments: Sequence[str]) -> int:
         metavar="DIR",
         help="the folder of your own YAML that the run was started with",
     )
-    given = parser.parse_args(arguments)
+    return parser.parse_args(arguments)
+
+
+def _plan(
+    given: argparse.Namespace, parent: RunDirectory | None, composed: Composed
+) -> tuple[Job, bool]:
+    """Return what will run, and whether it is another experiment than the run's.
+
+    Args:
+        given: The words of the command line.
+        parent: The run; None for a config alone.
+        composed: Its config.
+
+    Raises:
+        ConfigError: A change is wrong.
+        RunError: The run's overrides do not give its config, or there are none to change.
+    """
     allowed = allowed_packages(given.allow)
-    parent = None if given.run.is_file() else RunDirectory.open(given.run)
-    saved = read_config(given.run) if parent is None else parent.config()
-    manifest = parent.manifest() if parent else {}
-    if parent is not None:
-        parent.summary()  # what cannot be compared is said before hours of training
-        _say_damage(parent)
-    composed = Composed(saved, saved, manifest.get("choices", {}), ())
     own = [word for word in given.changes if is_openers(key_of(word))]
-    changes = [word for word in given.changes if word not in own]
+    changed = len(own) < len(given.changes)
     typed = read_typed(own, "reproduce", given.run)
-    if changes:
+    names = names_of(parent.manifest()) if parent is not None else {}
+    if changed:
         if parent is not None:
             again = _changed(composed, parent, own, given.config_dir)
             _require_same(parent, again.config, allowed)
         composed = _changed(composed, parent, given.changes, given.config_dir)
-    config = open_config(parent, composed.config, typed)
-    composed = replace(composed, config=config)
-    names = chosen_names(composed, given.config_dir) if changes else names_of(manifest)
-    experiment = assemble(composed.config, allowed, names)
-    job = Job(given.changes, composed, experiment)
-    if problems := [*unread([job]), *absent_weights([job])]:
-        raise ConfigError(problems)
-    look_for_devices([job])
-    overrides = _overrides(parent) if parent else []
-    directory = execution.create(
-        experiment,
-        Path(experiment.settings.output_dir) / "runs",
-        choices=composed.choices,
-        overrides=[*overrides, *given.changes],
-        unresolved=composed.unresolved,
-        parent=str(given.run.absolute()),
-        argv=["mmx", "reproduce", *arguments],
-    )
-    with view() as listen:
-        outcome = execution.execute(experiment, directory, listen, cached=False)
-    code = conclude(directory, outcome)
-    if code != 0 or parent is None:
-        return code
-    console = Console(stderr=True)
+        names = chosen_names(composed, given.config_dir)
+    composed = replace(composed, config=open_config(parent, composed.config, typed))
+    return Job(given.changes, composed, assemble(composed.config, allowed, names)), changed
+
+
+def _compare(parent: RunDirectory, directory: RunDirectory) -> bool | None:
+    """Say how far a run's numbers differ from its parent's; None where there are none of these."""
     if not parent.summary().get("target", {}).get("metrics"):
         status = parent.status().get("status", "?")
         why = f"{parent.path} has no numbers in its summary.json (it is {status})"
-        console.print(f"nothing to compare with: {why}", highlight=False, soft_wrap=True)
-        return 1
-    found = say(console, parent, directory)
-    return 1 if found.drifted and not changes else 0
+        text = f"nothing to compare with: {why}"
+        Console(stderr=True).print(text, highlight=False, soft_wrap=True)
+        return None
+    return bool(say(Console(stderr=True), parent, directory).drifted)
 
 
 def _say_damage(parent: RunDirectory) -> None:
@@ -146,7 +171,7 @@ def _changed(
     return again
 
 
-def _require_same(parent: RunDirectory, again: dict[str, Any], allowed: Collection[str]) -> None:
+def _require_same(parent: RunDirectory, again: ConfigNode, allowed: Collection[str]) -> None:
     """Refuse to change what is another experiment than the run's, before it is changed.
 
     Overrides are composed by the mmx and the own YAML of now, and may have been forged.

@@ -14,6 +14,7 @@ from typing import Any
 
 from mmx.config import check, compose, signature
 from mmx.config.compose import Composed
+from mmx.config.nodes import ConfigNode
 from mmx.config.sweep_values import sweep_without_flag
 from mmx.errors import ConfigError, Problem
 from mmx.experiment.settings import LINE_KEYS, Settings
@@ -62,32 +63,35 @@ def expand(line: Line) -> Line:
         return line
     if problems := _problems(line, words, chosen, composed):
         raise ConfigError(dict.fromkeys(problems))
+    return replace(line, overrides=_write_out(words, chosen, config), multirun=True)
+
+
+def _write_out(words: Sequence[_Word], chosen: ConfigNode, config: ConfigNode) -> list[str]:
+    """Return the overrides of the sweep that the keys of a line stand for."""
     typed = {word.key for word in words}
-    kept = [word.text for word in words if word.key not in LINE_KEYS]
-    kept += [f"{key}=null" for key in chosen if key not in typed]  # an experiment says it
+    left_out = {*LINE_KEYS, "seed"} if "seeds" in chosen else {*LINE_KEYS}
+    overrides = [word.text for word in words if word.key not in left_out]
+    overrides += [f"{key}=null" for key in chosen if key not in typed]  # an experiment says it
     if curve := chosen.get("curve"):
         fractions = FRACTIONS if curve == "fractions" else sorted({float(part) for part in curve})
-        kept.append("target.fraction=" + ",".join(map(str, fractions)))
+        overrides.append("target.fraction=" + ",".join(map(str, fractions)))
     if count := chosen.get("seeds"):
-        seeds = {word.text for word in words if word.key == "seed"}
         first = int(config["seed"])
-        kept = [text for text in kept if text not in seeds]
-        kept.append("seed=" + ",".join(str(first + index) for index in range(count)))
-    return replace(line, overrides=kept, multirun=True)
+        overrides.append("seed=" + ",".join(str(first + index) for index in range(count)))
+    return overrides
 
 
 def _problems(
-    line: Line, words: Sequence[_Word], chosen: dict[str, Any], composed: Composed
+    line: Line, words: Sequence[_Word], chosen: ConfigNode, composed: Composed
 ) -> list[Problem]:
     """Return what does not go together."""
-    config = composed.config
     problems = [
         Problem(word.text, "stands for a sweep itself", type_this=_one_value(word.text))
         for word in words
         if word.key in LINE_KEYS and word.sweeps
     ]
     if not problems:
-        values = {"data_dir": "", "seed": config["seed"], **chosen}
+        values = {"data_dir": "", "seed": composed.config["seed"], **chosen}
         _, problems = signature.check_values(Settings, values, "")
     if problems:
         return problems
@@ -97,18 +101,23 @@ def _problems(
     typed = {word.key: word.text for word in words}
     given = {key: typed.get(key, f"{key}={format_value(value)}") for key, value in chosen.items()}
     if "seeds" in given:
-        problems += [
-            Problem(
-                given["seeds"],
-                f"counts on from one seed, and {word.text} gives several",
-                type_this=f"-m {word.text}   (without {given['seeds']})",
-            )
-            for word in words
-            if word.key == "seed" and word.sweeps
-        ]
+        problems += _several_seeds(given["seeds"], words)
     if "curve" in given:
         problems += _fewer_rows(given["curve"], composed, typed)
     return problems
+
+
+def _several_seeds(given: str, words: Sequence[_Word]) -> list[Problem]:
+    """Refuse several seeds to count on from."""
+    return [
+        Problem(
+            given,
+            f"counts on from one seed, and {word.text} gives several",
+            type_this=f"-m {word.text}   (without {given})",
+        )
+        for word in words
+        if word.key == "seed" and word.sweeps
+    ]
 
 
 def _one_value(text: str) -> str:
