@@ -24,7 +24,7 @@ def identify(experiment: Experiment) -> Identity:
     return Identity.of({**surroundings(), "identity": recorded_identity(experiment)})
 
 
-def recorded_identity(experiment: Experiment) -> dict[str, Any]:
+def recorded_identity(experiment: Experiment) -> dict[str, object]:
     """Return what a manifest's ``identity`` holds: digests of config, code and weight files."""
     code = {"mmx": numbers_digest(), **package_digests(experiment.config, experiment.allowed)}
     return Identity(

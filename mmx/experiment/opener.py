@@ -16,6 +16,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from mmx.config.nodes import ConfigNode
 from mmx.errors import ConfigError, Problem, closest
 from mmx.experiment.fingerprint import HOW_NOT_WHAT, WHERE_NOT_WHAT
 from mmx.experiment.settings import Settings
@@ -41,8 +42,8 @@ def is_openers(key: str) -> bool:
 
 
 def of_opener(
-    config: dict[str, Any], typed: Mapping[str, Any], data_dir: Path
-) -> tuple[dict[str, Any], list[str]]:
+    config: ConfigNode, typed: Mapping[str, Any], data_dir: Path
+) -> tuple[ConfigNode, list[str]]:
     """Return a run's config with all that is its opener's, and what must be said of it.
 
     Args:
@@ -66,11 +67,11 @@ def of_opener(
     return opened, notes
 
 
-def _defaults(kind: type) -> dict[str, Any]:
+def _defaults(kind: type) -> ConfigNode:
     return {field.name: field.default for field in fields(kind)}
 
 
-def _with_trainer(trainer: dict[str, Any], typed: Mapping[str, Any]) -> list[str]:
+def _with_trainer(trainer: ConfigNode, typed: Mapping[str, Any]) -> list[str]:
     """Set how fast a run trains; its number of threads stays, for sums depend on it."""
     threads, cores = trainer.get("threads"), os.cpu_count() or 1
     defaults = _defaults(Trainer)
@@ -92,7 +93,7 @@ def too_many_threads(threads: int, cores: int) -> str:
     )
 
 
-def _nodes(node: Any) -> Iterator[dict[str, Any]]:
+def _nodes(node: Any) -> Iterator[ConfigNode]:
     """Yield every node that makes an object."""
     if isinstance(node, dict):
         if "_target_" in node:
@@ -104,9 +105,7 @@ def _nodes(node: Any) -> Iterator[dict[str, Any]]:
             yield from _nodes(value)
 
 
-def _other_data(
-    config: dict[str, Any], opened: dict[str, Any], typed: Mapping[str, Any]
-) -> str | None:
+def _other_data(config: ConfigNode, opened: ConfigNode, typed: Mapping[str, Any]) -> str | None:
     """Return what to type where the run's own data folder is there, and is not the opener's."""
     was, reads = config.get("data_dir"), any("data_dir" in node for node in _nodes(opened))
     if not reads or "data_dir" in typed or not isinstance(was, str) or was == opened["data_dir"]:
@@ -116,7 +115,7 @@ def _other_data(
     return f"data is looked for in {opened['data_dir']}; the run had data_dir={was}"
 
 
-def _type_in(opened: dict[str, Any], typed: Mapping[str, Any]) -> None:
+def _type_in(opened: ConfigNode, typed: Mapping[str, Any]) -> None:
     """Set the typed values of device, tasks and encoders.
 
     Raises:
@@ -139,7 +138,7 @@ def _type_in(opened: dict[str, Any], typed: Mapping[str, Any]) -> None:
         raise ConfigError(problems)
 
 
-def _no_such_key(opened: dict[str, Any], key: str, value: object) -> Problem:
+def _no_such_key(opened: ConfigNode, key: str, value: object) -> Problem:
     known = [
         f"{parent}.{name}"
         for parent in ("source", "target")
@@ -157,7 +156,7 @@ def _no_such_key(opened: dict[str, Any], key: str, value: object) -> Problem:
     )
 
 
-def refuse_unusable_paths(config: dict[str, Any]) -> None:
+def refuse_unusable_paths(config: ConfigNode) -> None:
     """Refuse paths that the system cannot look at, before anything looks at them.
 
     Raises:
@@ -168,7 +167,7 @@ def refuse_unusable_paths(config: dict[str, Any]) -> None:
         raise ConfigError(problems)
 
 
-def special_files(config: dict[str, Any]) -> Iterator[Problem]:
+def special_files(config: ConfigNode) -> Iterator[Problem]:
     """Yield paths of tasks and encoders that lead to a pipe or a device: to open one may block."""
     for key, path in _paths(config):
         if "." in key and not key.endswith(".data_dir") and _is_special(path):
@@ -176,7 +175,7 @@ def special_files(config: dict[str, Any]) -> Iterator[Problem]:
             yield Problem(f"{key}={path}", reason)
 
 
-def _paths(config: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def _paths(config: ConfigNode) -> Iterator[tuple[str, str]]:
     """Yield every path that a config names, with its key."""
     named: list[tuple[str, Any, tuple[str, ...]]]
     named = [("", config, ("data_dir", "output_dir", "cache"))]

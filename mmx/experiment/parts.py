@@ -9,6 +9,7 @@ from typing import Any, TypeVar, cast
 
 from mmx.balance import Balance
 from mmx.config.build import Builder
+from mmx.config.nodes import ConfigNode
 from mmx.errors import Problem, closest
 from mmx.experiment.settings import Settings
 from mmx.fusion import Fusion
@@ -43,12 +44,12 @@ class RoleParts:
     own_fusion: bool = True
 
 
-def optional(builder: Builder, config: dict[str, Any], expected: type[T], name: str) -> T | None:
+def optional(builder: Builder, config: ConfigNode, expected: type[T], name: str) -> T | None:
     """Return the object of a node, or None where the node is empty."""
     return builder.build(config[name], expected, name) if config.get(name) else None
 
 
-def model_parts(builder: Builder, config: dict[str, Any]) -> Parts:
+def model_parts(builder: Builder, config: ConfigNode) -> Parts:
     """Return what stands between encoders and fusion; what is wrong is noted."""
     mapping = None
     if config.get("mapping"):
@@ -102,7 +103,7 @@ def needs_model(regularizer: Regularizer | None) -> bool:
 
 def build_roles(
     builder: Builder,
-    config: dict[str, Any],
+    config: ConfigNode,
     settings: Settings | None,
     source: Task | None,
     balance: Balance | None,
@@ -110,6 +111,7 @@ def build_roles(
     *,
     takes_fusion: bool,
 ) -> tuple[dict[str, Any], dict[Role, RoleParts]]:
+) -> tuple[ConfigNode, dict[str, Role]]:
     """Return the config and the roles of source and target, as far as they can be built."""
     fusion = builder.partial(config.get("fusion"), Fusion, "fusion", supplied=("outputs",))
     objective = builder.build(config.get("objective"), Objective, "objective")
@@ -135,8 +137,8 @@ def build_roles(
 
 
 def _without_width(
-    config: dict[str, Any], fusion: partial[Fusion], dropped: dict[str, str]
-) -> tuple[dict[str, Any], partial[Fusion]]:
+    config: ConfigNode, fusion: partial[Fusion], dropped: dict[str, str]
+) -> tuple[ConfigNode, partial[Fusion]]:
     """Leave the width to ``match=params``: nothing reads what the config says of it."""
     option = width_option(fusion)
     dropped[f"fusion.{option}"] = "match=params chooses it"

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from mmx.config.build import Builder
+from mmx.config.nodes import ConfigNode
 from mmx.errors import Problem
 from mmx.modalities import Modality
 from mmx.quoting import format_value
@@ -58,9 +59,7 @@ class Settings:
     download: bool = False
 
 
-def of_one_run(
-    builder: Builder, config: dict[str, Any], settings: Settings | None
-) -> dict[str, Any]:
+def of_one_run(builder: Builder, config: ConfigNode, settings: Settings | None) -> ConfigNode:
     """Return the config without the keys by which a command line stands for several runs."""
     for key in LINE_KEYS:
         value = getattr(settings, key, None)
