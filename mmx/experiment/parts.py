@@ -110,8 +110,7 @@ def build_roles(
     dropped: dict[str, str],
     *,
     takes_fusion: bool,
-) -> tuple[dict[str, Any], dict[Role, RoleParts]]:
-) -> tuple[ConfigNode, dict[str, Role]]:
+) -> tuple[ConfigNode, dict[Role, RoleParts]]:
     """Return the config and the roles of source and target, as far as they can be built."""
     fusion = builder.partial(config.get("fusion"), Fusion, "fusion", supplied=("outputs",))
     objective = builder.build(config.get("objective"), Objective, "objective")
