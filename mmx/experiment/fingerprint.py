@@ -9,10 +9,21 @@ from typing import Any
 
 from mmx.stage_id import Role
 
-WHERE_NOT_WHAT = ("data_dir", "output_dir", "download", "cache", "cache_gb")
-HOW_NOT_WHAT = ("resident", "workers", "checkpoint_seconds", "threads")
-"""Keys that do not change what an experiment is, and so not its fingerprint."""
-
+WHERE_NOT_WHAT = {
+    "data_dir": "where data lies; the digest of its content counts",
+    "output_dir": "where results go",
+    "download": "whether files may be fetched; their content counts",
+    "cache": "where artifacts are kept",
+    "cache_gb": "how many artifacts are kept",
+}
+"""Root keys that do not change what an experiment is, and so not its fingerprint, and why."""
+HOW_NOT_WHAT = {
+    "resident": "where decoded rows are kept",
+    "workers": "how many processes decode",
+    "checkpoint_seconds": "how often the state is saved",
+    "threads": "how many cores compute: sums may differ in their last bits",
+}
+"""Such keys of the trainer."""
 
 PLACES = ("path", "root")
 """Options of a task that say where its files lie; what is in them is the data's own digest."""

@@ -25,7 +25,7 @@ from mmx.experiment.weights import weight_digests
 from mmx.runs.cache import Cache
 from mmx.runs.directory import RunDirectory
 from mmx.stage_id import StageId
-from mmx.stages.core import cached as artifact_cache
+from mmx.stages.core import cache_keys
 from mmx.stages.core.context import Context, Opened
 from mmx.stages.core.model import make_model
 from mmx.stages.selection.prepare import begin, context_of
@@ -377,7 +377,7 @@ def test_a_sweep_over_fusions_fits_one_mapping(
     assert notes_of(taken) == notes_of(anew)
     assert any(note.startswith("correlations of the training") for note in notes_of(anew))
     one, two = (checkpoint.read(each.stage_file("target"))[0] for each in (taken, anew))
-    assert artifact_cache.digest_of(one) == artifact_cache.digest_of(two)
+    assert cache_keys.digest_of(one) == cache_keys.digest_of(two)
 
 
 def notes_of(run: RunDirectory) -> list[str]:
@@ -433,7 +433,7 @@ def test_each_thing_that_a_mapping_is_fitted_to_counts(
     model = make_model(experiment, "target", target.specs, target.task.target, Scratch())
 
     def inputs(context: Context = context, opened: Opened = target, **more: Any) -> dict[str, Any]:
-        return artifact_cache.mapping_inputs(
+        return cache_keys.describe_mapping(
             context, StageId.TARGET, opened, model, more.get("held", ())
         )
 
@@ -449,7 +449,7 @@ def test_each_thing_that_a_mapping_is_fitted_to_counts(
     assert changed(inputs(held=("image",))) == {"held"}
     assert changed(inputs(opened=rows)) == {"rows"}
     assert changed(inputs(opened=data)) == {"data"}
-    assert changed(inputs(replace(context, experiment=seeded))) == {"seed"}
+    assert changed(inputs(replace(context, experiment=seeded))) == {"config"}
     with torch.no_grad():
         next(model.encoders["image"].parameters()).view(-1)[0] += 1e-6
     assert changed(inputs()) == {"weights"}
@@ -470,7 +470,7 @@ def test_a_weight_file_counts_by_its_content_wherever_it_lies(
         (tmp_path / "w.pth").write_bytes(content)
         found.append(weights({"weights": "~/w.pth"}))
         assert found[-1] == weights({"weights": str(tmp_path / "w.pth"), "pretrained": True})
-    here, there, none = (artifact_cache._placeless({"weights": each}) for each in ("a", "b", None))
+    here, there, none = (cache_keys._placeless({"weights": each}) for each in ("a", "b", None))
     assert here == there != none
     assert found[0] != found[1]
     assert weights({"weights": None}) == {}
@@ -512,7 +512,7 @@ def test_features_without_the_test_rows_are_not_those_of_a_run(
     splits = {**task.splits, "test": np.array([0])}
     whole = replace(begun.target, task=replace(task, splits=splits))
     few, all_ = (
-        artifact_cache.features_inputs(context, each, model, "image")
+        cache_keys.describe_features(context, each, model, "image")
         for each in (begun.target, whole)
     )
     assert {name for name in few if few[name] != all_[name]} == {"rows"}

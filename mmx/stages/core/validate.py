@@ -17,7 +17,7 @@ from mmx.modalities import Encoded
 from mmx.model import MultimodalModel
 from mmx.objectives import Criterion
 from mmx.stage_id import StageId
-from mmx.stages.core.cached import kept_mapping
+from mmx.stages.core.cached import cache_mapping
 from mmx.stages.core.context import Beside, Context, Opened
 from mmx.tasks import Target
 from mmx.training.data import Data
@@ -125,7 +125,7 @@ def fit_mapping(
         rows = encode_rows(model, data, data.rows("train"), context.precision)
         return mapping.fit(rows, context.experiment.settings.seed)
 
-    notes = kept_mapping(context, stage, opened, model, held, fit)
+    notes = cache_mapping(context, stage, opened, model, held, fit)
     if not moves(model, held):
         return notes
     drift = (

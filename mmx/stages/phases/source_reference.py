@@ -14,7 +14,7 @@ from mmx.errors import TransferError
 from mmx.fusion import Widths
 from mmx.modalities import Batch, Features
 from mmx.model import MultimodalModel
-from mmx.stages.core.cached import kept_channel_weights
+from mmx.stages.core.cached import cache_channel_weights
 from mmx.stages.core.context import Context, Opened, Trained
 from mmx.training.data import Rows, chunks
 from mmx.training.encode import BATCH_SIZE, encode_rows
@@ -291,7 +291,7 @@ def bind_penalty(
     def keep(name: str, rows: int, make: Callable[[], list[Tensor]]) -> list[Tensor]:
         if reference is None:
             raise RuntimeError("asked for only where a source is there")
-        return kept_channel_weights(context, opened, name, reference.encoder(name), rows, make)
+        return cache_channel_weights(context, opened, name, reference.encoder(name), rows, make)
 
     penalty = regularizer.bind(
         Given(

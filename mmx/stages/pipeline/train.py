@@ -16,8 +16,9 @@ from mmx.modalities import spec_to_json
 from mmx.model import MultimodalModel
 from mmx.objectives import Criterion
 from mmx.stage_id import Role, StageId
-from mmx.stages.core.cached import control_inputs, kept_features, kept_stage, source_inputs
-from mmx.stages.core.cached_checks import as_it_was
+from mmx.stages.core.cache_keys import Inputs, describe_control, describe_source
+from mmx.stages.core.cached import cache_features, cache_stage
+from mmx.stages.core.cached_checks import restore_on_error
 from mmx.stages.core.context import Beside, Context, Opened, Trained
 from mmx.stages.core.model import attach_criterion, make_model
 from mmx.stages.core.validate import Validator, fit_mapping, fit_missing, moves, prepare_beside
@@ -106,20 +107,20 @@ def train(context: Context, stage: Stage) -> Trained:
         made = _fit(context, stage, ready, listen)
         return made.model.state_dict(), _facts(stage.opened, made, ready.start)
 
-    def inputs() -> dict[str, Any]:
+    def describe() -> Inputs:
         if stage.id.role is Role.SOURCE:
-            return source_inputs(context, stage.opened)
+            return describe_source(context, stage.opened)
         given = stage.source.source if stage.source else None
-        return control_inputs(context, stage.opened, stage.transfer, given)
+        return describe_control(context, stage.opened, stage.transfer, given)
 
     kept = context.directory.stage_file(stage.id)
 
-    def check(tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-        with as_it_was(ready.model):
-            _read_back(ready, tensors, facts, kept)
+    def load(tensors: dict[str, Tensor], facts: dict[str, Any]) -> Trained:
+        with restore_on_error(ready.model):
+            return _read_back(ready, tensors, facts, kept)
 
-    tensors, facts, cached = kept_stage(context, stage.id, stage.opened, inputs, make, check)
-    trained = replace(_read_back(ready, tensors, facts, kept), cached=cached)
+    found, cached = cache_stage(context, stage.id, stage.opened, describe, make, load)
+    trained = replace(found, cached=cached)
     context.directory.update_manifest(cached={str(stage.id): cached})  # for a run that is resumed
     return _keep(context, stage, ready.start, trained)
 
@@ -160,7 +161,7 @@ def _prepare(context: Context, stage: Stage) -> Prepared:
     model.to(context.precision.device).to(memory_format=torch.channels_last)
     data = opened.data
     for name in sorted(start.frozen_encoders):
-        data = kept_features(context, replace(opened, data=data), model, name)
+        data = cache_features(context, replace(opened, data=data), model, name)
     penalty = None
     if stage.id.role is Role.TARGET and experiment.regularizer is not None:
         start = replace(start, weight_decay=experiment.regularizer.weight_decay)

@@ -20,7 +20,7 @@ from mmx.experiment import Experiment
 from mmx.experiment.fingerprint import config_digest
 from mmx.runs.search_record import FILE, SCRATCH, SearchRecord, read_search, winner_of
 from mmx.stage_id import Role
-from mmx.stages.core.cached import source_inputs
+from mmx.stages.core.cache_keys import describe_source
 from mmx.stages.core.context import Context, Opened, Trained
 from mmx.stages.core.model import make_model
 from mmx.stages.phases.joint import join
@@ -188,11 +188,11 @@ def _startable(
     """
     if begun.source is None:
         raise RuntimeError("without a source the assembly leaves no search to do")
-    trained = source_inputs(context, begun.source)
+    trained = describe_source(context, begun.source)
     found, others, given = [], {}, None
     for choice in choices:
         asks = replace(context, experiment=choice.experiment)
-        if choice.experiment.trains_source and source_inputs(asks, begun.source) != trained:
+        if choice.experiment.trains_source and describe_source(asks, begun.source) != trained:
             others[choice.name] = (
                 "needs a source trained otherwise, with the fusion of its own or without: "
                 "transfer.fusion says which the search trains"

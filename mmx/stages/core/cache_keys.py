@@ -1,0 +1,323 @@
+"""What each artifact of the cache depends on: the whole config, less what cannot matter to it.
+
+A key of the config counts unless a table here says why it cannot matter, so that an option that
+is added later counts from its first day: at worst something is computed twice, and an artifact
+that was made otherwise is never taken. What the config cannot say is added: digests of the
+data, its rows, weight files and trained weights, and what decides about the last bits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Mapping
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mmx.experiment import Experiment
+from mmx.experiment.fingerprint import PLACES, WHERE_NOT_WHAT, essence
+from mmx.experiment.identify import package_digests
+from mmx.experiment.weights import weight_digests
+from mmx.modalities import spec_to_json
+from mmx.model import MultimodalModel
+from mmx.stage_id import Role, StageId
+from mmx.stages.core.context import Context, Opened
+from mmx.training.data import Rows
+from mmx.transfer import Source, Transfer
+
+Inputs = dict[str, Any]
+Reasons = Mapping[str, str]
+"""Root key of the config to why it cannot matter."""
+
+NAMES_OF_FILES = (*PLACES, "weights")
+"""Options of tasks and encoders that name files, whose content counts."""
+EVERYWHERE: Reasons = {
+    **WHERE_NOT_WHAT,
+    "seeds": "stands for several runs; `seed` is that of each",
+    "curve": "stands for several runs; the task's `fraction` is that of each",
+    "modalities": "those that are read are in `specs` or `modality`",
+    "device": "its hardware is in `device`",
+    "precision": "the number format that was chosen is in `precision`",
+    "control": "what a run is compared with changes none of what is compared",
+}
+SOURCE: Reasons = {
+    **EVERYWHERE,
+    "target": "the source is trained without it",
+    "balance": "weighs and draws the rows of the target alone",
+    "transfer": "takes from the source when it is trained; its fusion, if it asks for one, counts",
+    "regularizer": "holds the target near a source that is trained already",
+}
+CONTROL: Reasons = {
+    **EVERYWHERE,
+    "source": "a control takes trained weights at most: `source` is their digest",
+    "source_objective": "as the source",
+    "transfer": "a control has a transfer of its own: `transfer`",
+    "regularizer": "holds the target near its source, and no control",
+}
+PLAIN_FUSION: Reasons = {
+    "fusion": "the stage is trained with a plain one: `fusion` is its class",
+    "match": "chooses the width of the config's own fusion alone",
+    "match_params": "as match",
+}
+LABEL_FREE: Reasons = {
+    "fusion": "an objective without labels is minimised on the encoded features",
+    "match": "as the fusion",
+    "match_params": "as the fusion",
+    "mapping": "comes after what such an objective reads",
+    "missing": "as the mapping; the rows that it drops are left out of `rows`",
+}
+TRAINED_WEIGHTS: Reasons = {
+    **EVERYWHERE,
+    "source": "the task that is read is `task`; what a source has taught is in `weights`",
+    "target": "the task that is read is `task`",
+    "source_objective": "changes `weights` at most",
+    "objective": "changes `weights` at most",
+    "optimizer": "changes `weights` at most",
+    "trainer": "changes `weights` at most",
+    "balance": "changes `weights` at most",
+    "regularizer": "changes `weights` at most",
+    "match": "chooses the width of the fusion, which comes after",
+    "match_params": "as match",
+    "missing": "comes after; the rows that it drops are left out of `rows`",
+}
+"""Of what is computed by trained weights: how they were trained is in their digest."""
+FEATURES: Reasons = {
+    **TRAINED_WEIGHTS,
+    "seed": "nothing is drawn; what was drawn before is in `weights` and `rows`",
+    "sharing": "a trunk comes after the encoder",
+    "mapping": "comes after the encoder",
+    "fusion": "comes after the encoder; whether it reads tokens is in `reads`",
+    "transfer": "changes `weights` at most",
+}
+CHANNEL_WEIGHTS: Reasons = {
+    **TRAINED_WEIGHTS,
+    "regularizer": "the only option that changes them is `probe_rows`",
+    "sharing": "a trunk comes after the encoder",
+    "mapping": "comes after the encoder",
+    "fusion": "comes after the encoder",
+    "transfer": "changes `weights` at most",
+}
+MAPPING: Reasons = {
+    **TRAINED_WEIGHTS,
+    "fusion": "comes after the mapping; whether a trunk reads tokens for it is in `reads`",
+}
+WITHOUT_TRUNK: Reasons = {"sharing": "there is no trunk before the mapping"}
+NOTHING_ADDED: Reasons = {"transfer": "adds nothing to the model; changes `weights` at most"}
+
+
+def ignored_by_source(experiment: Experiment) -> Reasons:
+    """Return the root keys that cannot matter to the trained source of an experiment."""
+    own = {}
+    if experiment.config.get("source_objective"):
+        own = {"objective": "the source has an objective of its own: source_objective"}
+    return {**SOURCE, **own, **_ignored_by_role(experiment, Role.SOURCE)}
+
+
+def ignored_by_control(experiment: Experiment) -> Reasons:
+    """Return the root keys that cannot matter to a control of an experiment."""
+    return {**CONTROL, **_ignored_by_role(experiment, Role.CONTROL)}
+
+
+def ignored_by_mapping(experiment: Experiment, role: Role, model: MultimodalModel) -> Reasons:
+    """Return the root keys that cannot matter to the fitted mapping of a model."""
+    adds = role is not Role.SOURCE and type(experiment.transfer).equip is not Transfer.equip
+    return {
+        **MAPPING,
+        **({} if model.trunk is not None else WITHOUT_TRUNK),
+        **({} if adds else NOTHING_ADDED),
+    }
+
+
+def _ignored_by_role(experiment: Experiment, role: Role) -> Reasons:
+    parts = experiment.role(role)
+    if parts.objective.label_free:
+        return LABEL_FREE
+    return {} if parts.own_fusion else PLAIN_FUSION
+
+
+def describe_source(context: Context, opened: Opened) -> Inputs:
+    """Return all that a trained source depends on.
+
+    The target is not among it, nor is the transfer, nor the fusion where the source is
+    trained without one or with its own: one source then serves a whole sweep over these.
+    """
+    experiment = context.experiment
+    config = _config_of(context, Role.SOURCE, opened, ignored_by_source(experiment))
+    if objective := config.pop("source_objective"):
+        config["objective"] = objective
+    return {**_trained(context, Role.SOURCE, opened), "config": essence(config)}
+
+
+def describe_control(
+    context: Context, opened: Opened, transfer: Transfer, source: Source | None
+) -> Inputs:
+    """Return all that a control depends on: the target and how it is trained, not the transfer.
+
+    One control then serves all transfers of a sweep. A control that itself takes something
+    from a source depends on that source's weights.
+    """
+    config = _config_of(context, Role.CONTROL, opened, ignored_by_control(context.experiment))
+    return {
+        **_trained(context, Role.CONTROL, opened),
+        "config": essence(config),
+        "transfer": [_qualified(type(transfer)), repr(sorted(vars(transfer).items()))],
+        "source": None if source is None else [digest_of(source.state), list(source.classes)],
+    }
+
+
+def describe_features(
+    context: Context, opened: Opened, model: MultimodalModel, name: str
+) -> Inputs:
+    """Return all that a frozen encoder's features of the target depend on."""
+    return {
+        **_encoded(context, opened, name, model.encoders[name], FEATURES),
+        # A search has no test rows, so that it keeps the features of fewer rows than a run.
+        "rows": {split: _digest_of_rows(rows) for split, rows in opened.task.splits.items()},
+        "reads": model.fusion.reads,
+    }
+
+
+def describe_channel_weights(
+    context: Context, opened: Opened, name: str, encoder: nn.Module, rows: int
+) -> Inputs:
+    """Return all that the weights of an encoder's channels for the target depend on.
+
+    Args:
+        context: Of the run.
+        opened: The target.
+        name: The modality.
+        encoder: That the channels are of, with the weights that they are measured at.
+        rows: Training rows that they are measured on, drawn by the run's seed.
+    """
+    return {
+        **_encoded(context, opened, name, encoder, CHANNEL_WEIGHTS),
+        "rows": _digest_of_rows(opened.data.rows("train")),
+        "probe_rows": rows,
+    }
+
+
+def describe_mapping(
+    context: Context, stage: StageId, opened: Opened, model: MultimodalModel, held: Collection[str]
+) -> Inputs:
+    """Return all that a fitted mapping depends on.
+
+    Args:
+        context: Of the run.
+        stage: Whose mapping it is.
+        opened: The task, with the features that are held.
+        model: With the mapping, and the encoders that it follows.
+        held: Modalities whose features are held, since their encoders are frozen.
+    """
+    ignored = ignored_by_mapping(context.experiment, stage.role, model)
+    config = _config_of(context, stage.role, opened, ignored)
+    read = {k: v for k, v in model.state_dict().items() if k.startswith(("encoders.", "trunk."))}
+    return {
+        "config": essence(config),
+        "task": essence(_placeless(context.experiment.config[stage.task])),
+        "data": opened.task.fingerprint,
+        "rows": _digest_of_rows(opened.data.rows("train")),
+        "held": sorted(held),
+        "specs": {name: spec_to_json(spec) for name, spec in opened.specs.items()},
+        "reads": model.fusion.reads if model.trunk is not None else None,
+        "weights": digest_of(read),
+        **_numerics(context),
+    }
+
+
+def add_code(context: Context, inputs: Inputs) -> Inputs | None:
+    """Return inputs with the digests of the allowed packages that they name classes of.
+
+    The version of mmx's own code is in every key. None where a package has no files: what it
+    makes is then not kept.
+    """
+    code = package_digests(inputs, context.experiment.allowed)
+    if not code:
+        return inputs
+    return None if None in code.values() else {**inputs, "code": code}
+
+
+def digest_of(tensors: dict[str, Tensor]) -> str:
+    """Return the digest of tensors by name, type, shape and bits."""
+    whole = hashlib.blake2b(digest_size=16)
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        whole.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        whole.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return whole.hexdigest()
+
+
+def _config_of(context: Context, role: Role, opened: Opened, ignored: Reasons) -> Inputs:
+    """Return the config of an artifact, less what is ignored.
+
+    Settings and trainer are in it in full, whatever the config leaves to their defaults.
+    """
+    experiment = context.experiment
+    config = {
+        **experiment.config,
+        **asdict(experiment.settings),
+        "trainer": asdict(experiment.trainer.of(role)),
+        "encoder": {name: _placeless(experiment.config["encoder"][name]) for name in opened.specs},
+        **{task: _placeless(experiment.config[task] or {}) for task in ("source", "target")},
+    }
+    return {key: value for key, value in config.items() if key not in ignored}
+
+
+def _trained(context: Context, role: Role, opened: Opened) -> Inputs:
+    """Return what a trained stage depends on apart from its config."""
+    experiment, parts = context.experiment, context.experiment.role(role)
+    nodes = {name: experiment.config["encoder"][name] for name in opened.specs}
+    return {
+        "fusion": None if parts.objective.label_free else _qualified(parts.fusion.func),
+        "specs": {name: spec_to_json(spec) for name, spec in opened.specs.items()},
+        "data": opened.task.fingerprint,
+        "rows": [_digest_of_rows(opened.data.rows(split)) for split in ("train", "val")],
+        "weights": weight_digests(nodes, experiment.encoders),
+        **_numerics(context),
+    }
+
+
+def _encoded(
+    context: Context, opened: Opened, name: str, encoder: nn.Module, ignored: Reasons
+) -> Inputs:
+    """Return what depends on the target's rows as one encoder reads them, less which rows."""
+    config = _config_of(context, Role.TARGET, opened, ignored)
+    return {
+        "config": essence({**config, "encoder": config["encoder"][name]}),
+        "task": essence(_placeless(context.experiment.config["target"])),
+        "data": opened.task.fingerprint,
+        "modality": name,
+        "spec": spec_to_json(opened.specs[name]),
+        "weights": digest_of(encoder.state_dict()),
+        **_numerics(context),
+    }
+
+
+def _numerics(context: Context) -> Inputs:
+    """Return what decides about the last bits of every number."""
+    device = context.precision.device
+    return {
+        "precision": context.precision.name,
+        "device": torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _placeless(node: Inputs) -> Inputs:
+    """Return a node of a task or an encoder with no word on where the files that it names lie.
+
+    Their content is in the key too: what was moved is found again.
+    """
+    named = {key for key in NAMES_OF_FILES if isinstance(node.get(key), str)}
+    return {key: "" if key in named else value for key, value in node.items()}
+
+
+def _qualified(kind: Any) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _digest_of_rows(rows: Rows) -> str:
+    return hashlib.blake2b(rows.tobytes(), digest_size=16).hexdigest()
