@@ -102,6 +102,24 @@ def _hold_zeros(parameter: torch.nn.Parameter, mask: Tensor) -> None:
     parameter.register_hook(lambda gradient: gradient * mask)  # type: ignore[no-untyped-call]
 
 
+def _without_modalities(names: set[str], encoders: set[str]) -> list[str]:
+    """Return the names of parameters, sorted, that belong to none of the encoders' modalities.
+
+    Where no batch had a modality, neither its encoder nor what the fusion keeps for it, such
+    as ``fusion.project.image.weight``, could get a gradient.
+
+    Args:
+        names: Of parameters.
+        encoders: Prefixes, such as ``encoders.image.``.
+    """
+    absent = [prefix.split("encoders.") for prefix in encoders]  # whose model, which modality
+    return sorted(
+        name
+        for name in names
+        if not any(name.startswith(model) and f".{part}" in name for model, part in absent)
+    )
+
+
 class _Run:
     """One stage's training under way: what :func:`fit` reads as sentences."""
 
@@ -204,7 +222,7 @@ class _Run:
                 loss += self._backward(self.weighing(other, SOURCE))
                 seen |= self._seen(batch, "companion.")
         if self.pending_check:
-            self._note_gradients(seen)
+            self._check_gradients(seen)
         for held in (self.loss_of.held_weights(), self.weighing.held()):
             if held is not None:  # and where it holds weights that all wait to thaw, it is a number
                 loss += self._backward(held) if held.requires_grad else held
@@ -248,34 +266,31 @@ class _Run:
         here = {name for name, present in batch.present.items() if bool(present.any())}
         return {f"{prefix}encoders.{name}." for name in here}
 
-    def _note_gradients(self, seen: set[str]) -> None:
+    def _check_gradients(self, seen: set[str]) -> None:
         """Check that every trainable parameter got a gradient, once each modality was seen."""
         self.untouched -= {n for n, p in self.model.named_parameters() if p.grad is not None}
         self.seen_modalities |= seen
-        models = {"": self.model, "companion.": self.model.companion}
-        every = {
-            f"{prefix}encoders.{name}."
-            for prefix, model in models.items()
-            if model is not None
-            for name in model.encoders
-        }
+        every = self._encoder_prefixes()
         last = (self.progress.step + 1) % self.steps_per_epoch == 0
-        if last or self.seen_modalities >= every:
-            self.pending_check = False
-            absent = [each.split("encoders.") for each in every - self.seen_modalities]
-            dead = sorted(
-                n
-                for n in self.untouched
-                if not any(n.startswith(prefix) and f".{name}" in n for prefix, name in absent)
+        if not (last or self.seen_modalities >= every):
+            return
+        self.pending_check = False
+        dead = _without_modalities(self.untouched, every - self.seen_modalities)
+        if dead:
+            raise DeadParameterError(
+                f"stage {self.recipe.stage}: no gradient reaches {len(dead)} trainable "
+                f"parameter{'s' if len(dead) > 1 else ''} after the first step: "
+                + ", ".join(dead[:5])
+                + (", …" if len(dead) > 5 else ""),
+                tip="use the parameter in forward, or freeze it",
             )
-            if dead:
-                raise DeadParameterError(
-                    f"stage {self.recipe.stage}: no gradient reaches {len(dead)} trainable "
-                    f"parameter{'s' if len(dead) > 1 else ''} after the first step: "
-                    + ", ".join(dead[:5])
-                    + (", …" if len(dead) > 5 else ""),
-                    tip="use the parameter in forward, or freeze it",
-                )
+
+    def _encoder_prefixes(self) -> set[str]:
+        """Return what the names of each encoder's parameters begin with, of joint tasks too."""
+        companion = self.model.companion
+        own = {f"encoders.{name}." for name in self.model.encoders}
+        others = () if companion is None else companion.encoders
+        return own | {f"companion.encoders.{name}." for name in others}
 
     def _look(self) -> None:
         """Fetch the losses since the last look; refuse those that are not finite."""
