@@ -73,7 +73,7 @@ class MultimodalModel(nn.Module):
         }
         self.encoders = nn.ModuleDict(made)
         pooled = {name: width.pooled for name, width in self.widths.items()}
-        self.trunk = None if parts.sharing is None else parts.sharing.trunk(pooled)
+        self.trunk = None if parts.sharing is None else parts.sharing.make_layers(pooled)
         if self.trunk is not None:
             pooled = dict.fromkeys(pooled, self.trunk.width)
         self.encoded_widths = pooled
@@ -81,7 +81,7 @@ class MultimodalModel(nn.Module):
         fused = fusion_widths(self.widths, self.mapping.widths if self.mapping else pooled)
         self.missing = parts.missing({n: Shape(w.pooled, w.levels) for n, w in fused.items()})
         self.fusion = fusion(fused, outputs=outputs)
-        if parts.sharing is not None and parts.sharing.classifiers:
+        if parts.sharing is not None and parts.sharing.classifier:
             one_head(self.fusion)
         self.head: nn.Module = (
             nn.Identity() if self.fusion.decides else parts.head(self.fusion.width, outputs)

@@ -36,7 +36,17 @@ LAYERS = (  # top to bottom; parts of one layer do not import each other
     ("modalities",),
     ("config",),
     ("untrusted", "terminal"),
-    ("meta_model", "variants", "errors", "streams", "quoting", "csv_text", "stage_id", ""),
+    (
+        "former",
+        "meta_model",
+        "variants",
+        "errors",
+        "streams",
+        "quoting",
+        "csv_text",
+        "stage_id",
+        "",
+    ),
     ("printable",),
 )
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}

@@ -50,7 +50,7 @@ def locate(target: str) -> Any:
 
 
 def test_how_many_there_are() -> None:
-    assert len(FILES) == 82
+    assert len(FILES) == 76
 
 
 @EACH

@@ -16,13 +16,10 @@ Rows = npt.NDArray[np.int64]
 
 
 class Weighable(Protocol):
-    """An objective that can be balanced; each returns the changed objective."""
+    """An objective that can be balanced."""
 
     def with_class_weights(self) -> Weighable:
         """Weigh each class by the inverse of its frequency; raises ValueError if it cannot."""
-
-    def focused(self, gamma: float) -> Weighable:
-        """Weigh hard rows more, by (1 - p)^gamma; raises ValueError if it cannot."""
 
 
 O = TypeVar("O", bound=Weighable)  # noqa: E741

@@ -18,6 +18,7 @@ from mmx.config import signature
 from mmx.config.allowed import allow
 from mmx.config.hints import list_classes
 from mmx.errors import ConfigError, Problem, closest
+from mmx.former import find_class
 from mmx.printable import shorten
 from mmx.quoting import format_value
 
@@ -143,6 +144,9 @@ class Builder:
             )
             return None
         except (ImportError, AttributeError) as error:
+            if renamed := find_class(name):
+                self.problems.append(Problem(given, renamed.why, type_this=renamed.advice))
+                return None
             self.problems.append(
                 Problem(given, f"does not exist ({error})", closest=_nearest_class(name))
             )

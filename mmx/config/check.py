@@ -19,6 +19,7 @@ from mmx.config.nodes import ConfigNode
 from mmx.config.signature import MISSING
 from mmx.config.synonyms import other_name
 from mmx.errors import ConfigError, Problem, closest
+from mmx.former import find_key, find_word
 from mmx.quoting import format_value
 
 TYPICAL = {"transfer": "parameter", "regularizer": "delta"}
@@ -103,6 +104,9 @@ def _problem_of(error: Exception, overrides: Sequence[str]) -> Problem:
     """Return what Hydra says of a config that does not compose as a problem."""
     if found := re.search(r"In 'experiment/(.+)': .*@experiment\.", str(error)):
         return _stray(found[1])
+    found = re.search(r"Could not find '(\S+)/([^/\s]+)'", str(error))
+    if found and (renamed := find_word(found[1], found[2])):  # chosen by a file's defaults
+        return Problem(f"{found[1]}={found[2]}", renamed.why, type_this=renamed.advice)
     if found := re.match(r"Multiple values for (\S+)\.", str(error)):
         twice = [text for text in overrides if text.startswith(f"+{found[1]}=")]
         reason = f"{found[1]} is chosen already: it is changed, not added"
@@ -150,6 +154,8 @@ def _option_problem(group: str, given: Any, text: str, known: Sequence[str]) -> 
             continue
         near = None if name is None else closest(str(name), known)
         typed = near and f"{group}={near}"
+        if renamed := find_word(group, str(name)):
+            return Problem(text, renamed.why, accepted=", ".join(known), type_this=renamed.advice)
         if meant := other_name(group, str(name), known):
             near, typed = meant
         return Problem(
@@ -204,7 +210,7 @@ class _Setting:
 def _key_problem(setting: _Setting) -> Problem | None:
     """Return what is wrong with an override that sets a key."""
     override, config = setting.override, setting.base.config
-    if problem := _meant_as_group(setting) or _root_key_left_out(setting):
+    if problem := _meant_as_group(setting) or _root_key_left_out(setting) or _old_key(setting):
         return problem
     if override.is_add() or override.is_force_add():
         return None
@@ -230,6 +236,14 @@ def _root_key_left_out(setting: _Setting) -> Problem | None:
         return None
     text = setting.text
     return Problem(text, f"{setting.key} cannot be left out", type_this=f"leave out {text}")
+
+
+def _old_key(setting: _Setting) -> Problem | None:
+    """Refuse a key that an option of an earlier version had."""
+    renamed = find_key(setting.key, setting.value)
+    if renamed is None or _exists(setting.base.config, setting.key):
+        return None
+    return Problem(setting.text, renamed.why, type_this=renamed.advice)
 
 
 def _key_of_whole_mapping(setting: _Setting) -> Problem | None:

@@ -14,6 +14,7 @@ import pydantic
 from mmx.config.hints import describe_hint, is_union, list_choices, shorten_hint
 from mmx.config.nodes import ConfigNode
 from mmx.errors import Problem, closest
+from mmx.former import find_key
 from mmx.quoting import format_value, quote_for_shell, quote_value, type_override
 
 MISSING = "???"
@@ -101,6 +102,8 @@ def _by_position(target: Callable[..., Any], where: str, name: str, value: Any) 
 
 
 def _unknown(where: str, name: str, value: Any, path: str, allowed: list[str]) -> Problem:
+    if renamed := find_key(where, format_value(value)):
+        return Problem(f"{where}={format_value(value)}", renamed.why, type_this=renamed.advice)
     near = closest(name, allowed)
     prefix = f"{path}." if path else ""
     return Problem(

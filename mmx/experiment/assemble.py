@@ -15,7 +15,6 @@ from typing import Any
 from mmx.balance import Balance
 from mmx.config.build import Builder
 from mmx.config.chosen import target_of
-from mmx.config.signature import list_options
 from mmx.encoders import Encoder
 from mmx.errors import Problem
 from mmx.experiment.control_choice import names_of, with_controls
@@ -27,7 +26,6 @@ from mmx.experiment.parts import (
     RoleParts,
     build_roles,
     chosen_modalities,
-    is_joint,
     model_parts,
     needs_model,
     optional,
@@ -42,7 +40,6 @@ from mmx.tasks import Task
 from mmx.training.optimizer import Optimizer
 from mmx.training.trainer import Trainer
 from mmx.transfer import Transfer
-from mmx.transfer.joint import Joint
 from mmx.transfer.regularizers import Regularizer
 from mmx.transfer.scratch import Scratch
 from mmx.variants import variant_name
@@ -64,12 +61,6 @@ NODES = (
     "trainer",
 )
 SCRATCH = {"_target_": "mmx.transfer.scratch.Scratch"}
-JOINT = {
-    "_target_": "mmx.transfer.joint.Joint",
-    **{name: option.default for name, option in list_options(Joint).items()},
-}
-"""In full, so that ``sharing=tasks`` alone and with ``transfer=joint`` are one experiment."""
-JOINTLY = "sharing trains source and target jointly, as transfer=joint does"
 
 
 @dataclass(frozen=True)
@@ -187,9 +178,7 @@ def assemble(
     parts = model_parts(builder, config)
     dropped: dict[str, str] = {}
     if transfer is not None:
-        config, source, transfer = _without_idle_source(
-            config, source, transfer, is_joint(parts), dropped
-        )
+        config, source, transfer = _without_idle_source(config, source, transfer, dropped)
     regularizer = optional(builder, config, Regularizer, "regularizer")
     balance = optional(builder, config, Balance, "balance")
     tasks = {Role.SOURCE: source, Role.TARGET: target}
@@ -257,13 +246,9 @@ def _without_idle_source(
     config: dict[str, Any],
     source: Task | None,
     transfer: Transfer,
-    joint: bool,
     dropped: dict[str, str],
 ) -> tuple[dict[str, Any], Task | None, Transfer]:
     """Reduce the config to scratch where there is no source, or none is asked for."""
-    if source is not None and joint and transfer.needs != "rows":
-        dropped["transfer"] = JOINTLY
-        config, transfer = {**config, "transfer": JOINT}, Joint()
     if source is not None and transfer.needs != "nothing":
         return config, source, transfer
     if source is not None:

@@ -88,8 +88,6 @@ def _impossible(names: tuple[str, ...], built: Built, *, source_weights: bool) -
         why, other = "there is no source", "source=<task>"
         if source is not None and transfer is not None:
             why, other = f"transfer={variant(type(transfer))} trains none", "transfer=parameter"
-            if built.parts.sharing is not None and built.parts.sharing.tasks:
-                other = f"sharing=none {other}"
         yield Problem(
             given,
             f"a linear probe reads the weights of a source trained before, and {why}",

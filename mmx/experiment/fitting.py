@@ -196,7 +196,7 @@ def _model(built: Built, role: Role, task: Task, encoders: dict[str, Encoder]) -
             matched,
             method=role_of.fusion,
             budget=settings.match_params,
-            share_heads=sharing is not None and sharing.classifiers,
+            share_heads=sharing is not None and sharing.classifier,
         )
     specs = {name: Spec() for name in encoders}
     given = {name: partial(_made, encoder) for name, encoder in encoders.items()}
@@ -248,7 +248,8 @@ def _label_free_target(built: Built) -> Iterator[Problem]:
                 f"objective={name}",
                 "reads no labels: the target would learn no answer that the source could help",
                 type_this=f"objective=cross_entropy source_objective={name}   "
-                "(pre-trains the source by it; or source=none: trains the target by it alone)",
+                "(pre-trains the source by it; or source=none: trains the target by it alone; "
+                "or objective=combined: adds it to what is learned from labels)",
             )
 
 

@@ -91,11 +91,6 @@ def chosen_modalities(
     }
 
 
-def is_joint(parts: Parts) -> bool:
-    """Return whether the parts make source and target train together."""
-    return parts.sharing is not None and parts.sharing.tasks
-
-
 def needs_model(regularizer: Regularizer | None) -> bool:
     """Return whether a regulariser needs the trained source while the target trains."""
     return regularizer is not None and bool(regularizer.needs & {"model", "source_rows"})

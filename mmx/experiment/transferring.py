@@ -24,7 +24,6 @@ OF_IMAGES = {"small_cnn": "spectrogram_cnn", "resnet18": "spectrogram_resnet18"}
 
 def transfer_misfits(built: Built) -> Iterator[Problem]:
     """Yield what of a transfer does not fit together."""
-    yield from _without_source(built)
     yield from _regularizer(built)
     source, target = built.tasks[Role.SOURCE], built.tasks[Role.TARGET]
     if source is not None and target is not None and built.transfer is not None:
@@ -55,7 +54,7 @@ def _joint(built: Built, transfer: Joint, source: Task, target: Task) -> Iterato
             f"source={source.name} target={target.name}",
             f"no modality is in both, so they share nothing: the source has {', '.join(own)}, "
             f"the target {', '.join(others)}",
-            type_this="sharing=tasks_modalities   (one trunk for all; or source=none)",
+            type_this="sharing=trunk   (one for all modalities; or source=none)",
         )
     signed = [role for role, each in built.roles.items() if each.objective.may_be_negative]
     if signed and transfer.weighting != "fixed":
@@ -64,17 +63,6 @@ def _joint(built: Built, transfer: Joint, source: Task, target: Task) -> Iterato
             "weighs losses that are never negative, and that of the "
             f"{' and the '.join(signed)} may be",
             type_this="transfer.weighting=fixed",
-        )
-
-
-def _without_source(built: Built) -> Iterator[Problem]:
-    """Check that there is a source where source and target are to train together."""
-    sharing = built.parts.sharing
-    if sharing is not None and sharing.tasks and built.tasks[Role.SOURCE] is None:
-        yield Problem(
-            f"sharing={variant(type(sharing))}",
-            "shares weights between source and target, and there is no source",
-            type_this="sharing=none   (or source=<task>)",
         )
 
 

@@ -9,8 +9,8 @@ weights, and the widths of the modalities' features, for objectives that look at
 too; it returns a :class:`Criterion`, the loss of a batch, a mean over the B samples.
 
 Some objectives read no outputs, so they would leave the head untrained: they are terms of
-``combined``, which adds them to one that does. Only ``contrastive`` stands alone without
-outputs, to train encoders on rows without labels.
+``combined``, which adds them to one that does. Those that are ``label_free`` may stand alone
+too, to train encoders on rows without labels.
 """
 
 from mmx.objectives.base import Criterion, FeatureLoss, ModelOutput, Objective, OutputLoss

@@ -187,7 +187,7 @@ class Objective(ABC):
     Attributes:
         kinds: The kinds of target it serves: classes, multilabel, regression.
         label_free: True where neither targets nor outputs are read and nothing else has to
-            be: fusion and head do not train.
+            be: alone it trains the encoders, and neither fusion nor head.
         reads_outputs: False where the loss is of the modalities' features: alone, it would
             leave the head as it is, so it is a term of ``combined``.
         cross_modal: True where :meth:`bind` needs two modalities or more.
@@ -229,20 +229,6 @@ class Objective(ABC):
         """
         raise ValueError(
             f"{self.name} has no class weights; cross_entropy and focal have, and combined "
-            "where one of these is among its terms"
-        )
-
-    def focused(self, gamma: float) -> Objective:
-        """Return the focal loss in place of cross-entropy, with the same class weights.
-
-        Args:
-            gamma: γ of :class:`~mmx.objectives.focal.Focal`.
-
-        Raises:
-            ValueError: There is no focal form of it.
-        """
-        raise ValueError(
-            f"{self.name} has no focal form; cross_entropy and focal have, and combined "
             "where one of these is among its terms"
         )
 

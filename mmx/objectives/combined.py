@@ -7,7 +7,6 @@ import importlib
 import inspect
 import math
 import pkgutil
-from collections.abc import Callable
 from functools import cache
 from typing import Annotated, Any, cast, get_type_hints
 
@@ -17,6 +16,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from mmx.errors import Problem, closest
+from mmx.former import find_word
 from mmx.modalities import Encoded, StepRows
 from mmx.objectives.base import Criterion, ModelOutput, Objective
 from mmx.objectives.cross_entropy import CrossEntropy
@@ -56,7 +56,7 @@ class Combined(Objective):
         if not any(term.reads_outputs for term in self.terms.values()):
             raise ValueError(
                 f"`terms` ({', '.join(terms) or 'none'}) read no outputs, so the head would not "
-                "learn: add one that does, such as cross_entropy, or choose objective=contrastive "
+                "learn: add one that does, such as cross_entropy, or choose objective=info_nce "
                 "to train without labels"
             )
         self.kinds = frozenset.intersection(*(term.kinds for term in self.terms.values()))
@@ -75,21 +75,13 @@ class Combined(Objective):
 
     def with_class_weights(self) -> Objective:
         """Return it with class weights in its cross-entropy or focal term; see Objective."""
-        return self._with(lambda term: term.with_class_weights()) or super().with_class_weights()
-
-    def focused(self, gamma: float) -> Objective:
-        """Return it with its cross-entropy or focal term focused; see Objective."""
-        return self._with(lambda term: term.focused(gamma)) or super().focused(gamma)
-
-    def _with(self, change: Callable[[Objective], Objective]) -> Combined | None:
-        """Return a copy with its cross-entropy and focal terms changed; None without such."""
         changed = {
-            name: change(term)
+            name: term.with_class_weights()
             for name, term in self.terms.items()
             if isinstance(term, (CrossEntropy, Focal))
         }
         if not changed:
-            return None
+            return super().with_class_weights()
         other = copy.copy(self)
         other.terms = {**self.terms, **changed}
         return other
@@ -164,21 +156,16 @@ def _accepted() -> dict[str, type[Objective]]:
         kind = getattr(importlib.import_module(f"{here}.{module.name}"), named, None)
         if inspect.isclass(kind) and issubclass(kind, Objective):
             found[module.name] = kind
-    return {
-        name: kind
-        for name, kind in sorted(found.items())
-        if kind is not Combined and not kind.label_free
-    }
+    return {name: kind for name, kind in sorted(found.items()) if kind is not Combined}
 
 
 def _term(name: str, options: dict[str, Any]) -> Objective:
     """Return an objective by its name, with checked options."""
     kind = _accepted().get(name)
     if kind is None:
-        reason = {
-            "combined": "cannot be a term of itself",
-            "contrastive": "is the whole loss of a training without labels; the term is info_nce",
-        }.get(name, "is no objective")
+        reason = "cannot be a term of itself" if name == "combined" else "is no objective"
+        if renamed := find_word("objective", name):
+            reason = renamed.why
         raise _problem("terms", name, reason, _accepted())
     signature = inspect.signature(kind)
     hints = get_type_hints(kind.__init__, include_extras=True)

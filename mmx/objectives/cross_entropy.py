@@ -10,7 +10,6 @@ from torch import Tensor
 
 from mmx.objectives.base import Criterion, Objective, OutputLoss
 from mmx.objectives.class_weights import ClassWeights, balanced, class_weights
-from mmx.objectives.focal import Focal
 
 
 class CrossEntropy(Objective):
@@ -63,17 +62,3 @@ class CrossEntropy(Objective):
             temperature=self.temperature,
             class_weights=balanced(self.class_weights),
         )
-
-    def focused(self, gamma: float) -> Focal:
-        """Return the focal loss with the same class weights.
-
-        Raises:
-            ValueError: Labels are smoothed or logits scaled, which a focal loss does not do.
-        """
-        for option, given, plain in (
-            ("label_smoothing", self.label_smoothing, 0.0),
-            ("temperature", self.temperature, 1.0),
-        ):
-            if given != plain:
-                raise ValueError(f"`{option}` (={given:g}) has no meaning in a focal loss")
-        return Focal(gamma=gamma, class_weights=self.class_weights)

@@ -19,7 +19,8 @@ class Focal(Objective):
         p_i = softmax(ŷ_i)_{y_i},  L = Σ_i v_{y_i} · (1 - p_i)^γ · -ln p_i / Σ_i v_{y_i}
 
     The mean is that of cross-entropy, which is what γ = 0 gives: over rows, weighted by
-    their classes and not by (1 - p)^γ.
+    their classes and not by (1 - p)^γ. Use it where most rows are easy and drown the few that
+    are not; with ``balance=resample`` or class weights where classes are rare.
 
     Args:
         gamma: γ ≥ 0.
@@ -63,7 +64,3 @@ class Focal(Objective):
     def with_class_weights(self) -> Focal:
         """Return it with class weights ``balanced``; see Objective."""
         return Focal(gamma=self.gamma, class_weights=balanced(self.class_weights))
-
-    def focused(self, gamma: float) -> Focal:
-        """Return it with this γ in place of its own."""
-        return Focal(gamma=gamma, class_weights=self.class_weights)

@@ -27,7 +27,12 @@ class InfoNce(Objective):
     modalities with n ≥ 2; 0 where there is none. The log-scale s is learned: it starts at
     ln(1 / 0.07) and is kept in [0, ln 100]. The other rows of the batch are what a row is
     told apart from, so the loss is about ln n where nothing is learned: unlike a loss of
-    single rows, it grows with the batch. It reads no outputs: a term of ``combined``.
+    single rows, it grows with the batch.
+
+    It reads neither labels nor outputs. As the whole objective it trains encoders alone, on rows
+    without labels (``source_objective=info_nce`` pre-trains a source so): fusion and head do not
+    train, and what was learned shows in how well one modality's embedding finds the same row's
+    in another. As a term of ``combined`` it aligns the modalities of a task that is learned.
 
     Args:
         width: E, the width of the common space.
@@ -36,6 +41,7 @@ class InfoNce(Objective):
     """
 
     kinds = frozenset({"classes", "multilabel", "regression"})
+    label_free = True
     reads_outputs = False
     cross_modal = True
     compares_rows = True

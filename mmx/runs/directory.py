@@ -32,11 +32,12 @@ import yaml
 from filelock import FileLock, Timeout
 from pydantic import BaseModel
 
-from mmx import untrusted
+from mmx import former, untrusted
 from mmx.errors import NoRunError, RunError, UnreadableFileError
 from mmx.runs import recorded, records
 from mmx.runs.atomic import append_text, as_json, make_folder, write_json, write_text
 from mmx.runs.digests import for_sealed_text, sealed_text
+from mmx.runs.identity import names_of
 from mmx.runs.plain_files import require_plain_files
 from mmx.stage_id import StageId
 
@@ -170,13 +171,25 @@ class RunDirectory:
         recorded.check_all(self.path, checkpoints=checkpoints)
 
     def config(self) -> dict[str, Any]:
-        """Return the resolved config.
+        """Return the resolved config, in the words of this version of mmx.
+
+        Raises:
+            RunError: It cannot be read, or is not what mmx wrote.
+        """
+        return former.translate_config(self.written_config())
+
+    def written_config(self) -> dict[str, Any]:
+        """Return the resolved config as the version of mmx that made the run wrote it.
 
         Raises:
             RunError: It cannot be read, or is not what mmx wrote.
         """
         recorded.check(self.path, ["config.yaml"])
-        return read_config(self.path / "config.yaml")
+        return _read_written(self.path / "config.yaml")
+
+    def names(self) -> dict[str, str]:
+        """Return by which options the parts were chosen, as far as they are still called so."""
+        return former.translate_names(names_of(self.manifest()), self.written_config())
 
     def settle(self, config: dict[str, Any]) -> None:
         """Replace the config by the one that a search has chosen; the given one stays beside it."""
@@ -336,11 +349,16 @@ class RunDirectory:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """Return a resolved config file as plain data; nothing in it is evaluated.
+    """Return a resolved config file as plain data, in the words of this version of mmx.
 
     Raises:
         RunError: It cannot be read, or holds interpolations.
     """
+    return former.translate_config(_read_written(path))
+
+
+def _read_written(path: Path) -> dict[str, Any]:
+    """Return a resolved config file as it was written; nothing in it is evaluated."""
     try:
         data: dict[str, Any] = untrusted.read_yaml(path, dict)
     except UnreadableFileError as error:

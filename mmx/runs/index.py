@@ -76,8 +76,7 @@ def _of_config(directory: RunDirectory) -> dict[str, Any]:
     """Return what a run was to be."""
     config = directory.config()
     parts = ("source", "target", "transfer", "regularizer", "fusion")
-    names = directory.manifest().get("names")
-    chosen = names if isinstance(names, dict) else {}
+    chosen = directory.names()
     found = {part: _name(config.get(part), chosen.get(part)) for part in parts}
     return {**found, "source": found["source"] or ("none" if config else None)}
 

@@ -1,20 +1,14 @@
-"""Sharing: one set of weights for several modalities, for several tasks, or for both.
+"""Sharing: one set of weights for several modalities.
 
 Shape legend: ``B`` batch, ``T`` tokens, ``D`` width, ``M`` modalities.
 
 After its encoder, each modality passes an adapter of its own to a common width and then a
-trunk. Who shares which trunk is the variant:
-
-    architecture      each modality a trunk of the same form, with weights of its own
-    modalities        one trunk for all modalities
-    parameters        one trunk for all modalities, and one classifier where there are several
-    tasks             source and target train jointly; a trunk for each modality serves both
-    tasks_modalities  source and target train jointly; one trunk serves all modalities of both
-
-The last two choose ``transfer=joint``, under which ``architecture`` and ``modalities`` mean
-the same as they: tasks that train jointly share whatever fits, trunk or no trunk.
+trunk. Use it where modalities have something in common that one of them could learn for the
+other. Which weights are one is said by options of :class:`~mmx.sharing.trunk.Trunk`; source
+and target share the trunk too where they train jointly, which is asked for by
+``transfer=joint``.
 """
 
-from mmx.sharing.base import Sharing, Trunk
+from mmx.sharing.base import Layers, Sharing
 
-__all__ = ["Sharing", "Trunk"]
+__all__ = ["Layers", "Sharing"]

@@ -1,47 +1,41 @@
-"""The contract of every way to share weights, and the trunk that is shared."""
+"""The contract of every way to share weights between modalities, and the layers it returns."""
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from abc import ABC, abstractmethod
 
-from pydantic import Field
 from torch import Tensor, nn
 
 from mmx.modalities import Features
 
 
-class Sharing:
-    """Base of all ways to share.
+class Sharing(ABC):
+    """Base of all ways to share; keyword-only, plain, annotated constructor arguments.
 
-    Args:
-        width: Width of adapters and trunk.
-        depth: Layers of the trunk.
+    One with a deeper trunk for each modality would be::
+
+        class Deep(Sharing):
+            def make_layers(self, widths: dict[str, int]) -> Layers:
+                return Layers(widths, width=256, depth=8, one=self.modalities)
 
     Attributes:
         modalities: Whether all modalities use one trunk.
-        classifiers: Whether heads of single modalities are one head.
-        tasks: Whether source and target train jointly: it then chooses ``transfer=joint``.
+        classifier: Whether heads of single modalities are one head.
     """
 
-    modalities: ClassVar[bool] = False
-    classifiers: ClassVar[bool] = False
-    tasks: ClassVar[bool] = False
+    modalities: bool = False
+    classifier: bool = False
 
-    def __init__(
-        self,
-        *,
-        width: Annotated[int, Field(ge=1, le=65_536)] = 128,
-        depth: Annotated[int, Field(ge=1, le=1_024)] = 2,
-    ) -> None:
-        self.width = width
-        self.depth = depth
+    @abstractmethod
+    def make_layers(self, widths: dict[str, int]) -> Layers:
+        """Return the adapters and the trunk.
 
-    def trunk(self, widths: dict[str, int]) -> Trunk:
-        """Return the adapters and the trunk for modalities of these widths."""
-        return Trunk(widths, width=self.width, depth=self.depth, one=self.modalities)
+        Args:
+            widths: Modality to D_m, the width of its features.
+        """
 
 
-class Trunk(nn.Module):
+class Layers(nn.Module):
     """An adapter for each modality, then ``depth`` layers, own or common.
 
         h⁰ = A_m x_m + a_m,  h^k = relu(W^k h^{k-1} + b^k),  k = 1..depth
@@ -58,8 +52,8 @@ class Trunk(nn.Module):
         self.width = width
         names = sorted(widths)
         self.adapters = nn.ModuleDict({name: nn.Linear(widths[name], width) for name in names})
-        own = ["all"] if one else names
-        self.layers = nn.ModuleDict({name: _layers(width, depth) for name in own})
+        owners = ["all"] if one else names
+        self.layers = nn.ModuleDict({name: _make_trunk(width, depth) for name in owners})
         self.one = one
 
     def body(self, name: str) -> nn.Module:
@@ -69,16 +63,19 @@ class Trunk(nn.Module):
     def forward(self, name: str, features: Features) -> Features:
         """Return a modality's features with tokens and pooled vector mapped, D to ``width``."""
 
-        def through(x: Tensor) -> Tensor:
-            mapped: Tensor = self.body(name)(self.adapters[name](x))
+        def map_features(x: Tensor) -> Tensor:
+            mapped: Tensor = self.body(name)(self.adapters[name](x))  # (..., D_m) -> (..., width)
             return mapped
 
         return Features(
-            through(features.tokens), features.mask, through(features.pooled), features.levels
+            map_features(features.tokens),
+            features.mask,
+            map_features(features.pooled),
+            features.levels,
         )
 
 
-def _layers(width: int, depth: int) -> nn.Sequential:
+def _make_trunk(width: int, depth: int) -> nn.Sequential:
     return nn.Sequential(
         *(layer for _ in range(depth) for layer in (nn.Linear(width, width), nn.ReLU()))
     )

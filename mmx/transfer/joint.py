@@ -22,10 +22,10 @@ class Joint(Transfer):
 
         L = w_t L_t + w_s L_s
 
-    They share the encoders of modalities that both have, the trunk of ``sharing=…`` where
+    They share the encoders of modalities that both have, the trunk of ``sharing=trunk`` where
     there is one, and mapping and fusion where both have the same modalities. Each has its own
-    head and its own normalisation statistics. ``sharing=tasks`` and ``tasks_modalities`` mean
-    the same as ``architecture`` and ``modalities`` under this mode, and choose it.
+    head and its own normalisation statistics. Use it where the source's rows are at hand and
+    the target has few.
 
     Args:
         weighting: What the losses count: ``fixed``, by ``uncertainty``, or by ``gradnorm``.

@@ -125,8 +125,6 @@ def _instead(text: str, key: str, experiment: Experiment) -> str:
         return leave
     if key.startswith("fusion."):
         return f"{leave}   (or match=none)"
-    if experiment.joint:
-        return f"{leave}   (or sharing=none)"
     other = "transfer=parameter" if "source" in experiment.dropped else "source=<task>"
     return f"{leave}   (or {other})"
 

@@ -27,12 +27,12 @@ from mmx.errors import ConfigError, DamagedFileError, Problem, RunError
 from mmx.experiment import assemble
 from mmx.experiment.fingerprint import HOW_NOT_WHAT, WHERE_NOT_WHAT
 from mmx.experiment.opener import IN_NODES, is_openers
+from mmx.former import translate_overrides
 from mmx.printable import shorten
 from mmx.quoting import format_value
 from mmx.reports.compare import differing
 from mmx.reports.view import view
 from mmx.runs.directory import RunDirectory, read_config
-from mmx.runs.identity import names_of
 from mmx.terminal import Console
 from mmx.verbs.arguments import Parser, allowed_packages
 from mmx.verbs.compare import say
@@ -112,7 +112,7 @@ def _plan(
     own = [word for word in given.changes if is_openers(key_of(word))]
     changed = len(own) < len(given.changes)
     typed = read_typed(own, "reproduce", given.run)
-    names = names_of(parent.manifest()) if parent is not None else {}
+    names = parent.names() if parent is not None else {}
     if changed:
         if parent is not None:
             again = _changed(composed, parent, own, given.config_dir)
@@ -212,7 +212,8 @@ def _overrides(parent: RunDirectory) -> list[str]:
             tip=f"mmx reproduce {shlex.quote(str(parent.path))}   (without changes)",
         )
     mine = (*WHERE_NOT_WHAT, *(f"trainer.{key}" for key in HOW_NOT_WHAT if key != "threads"))
-    return [word for word in given if not is_hydra_key(word) and key_of(word) not in mine]
+    kept = [word for word in given if not is_hydra_key(word) and key_of(word) not in mine]
+    return translate_overrides(kept, parent.written_config())
 
 
 def _one_of(given: str) -> str:

@@ -16,7 +16,6 @@ from mmx.experiment import assemble
 from mmx.reports import answer
 from mmx.reports.view import view
 from mmx.runs.directory import RunDirectory
-from mmx.runs.identity import names_of
 from mmx.runs.manifest import code_digest, surroundings
 from mmx.terminal import Console
 from mmx.training.precision import choose_device
@@ -46,7 +45,7 @@ def main(arguments: Sequence[str]) -> int:
     for text in _changes(directory.manifest(), config.get("device")):
         console.print(f"note: {text}; numbers may differ", highlight=False, soft_wrap=True)
     config = open_config(directory, config, typed)
-    names = names_of(directory.manifest())
+    names = directory.names()
     experiment = assemble(config, allowed_packages(given.allow), names)
     execution.record_resumption(directory, ["mmx", "resume", *arguments])
     with view() as listen:

@@ -12,7 +12,6 @@ from mmx.experiment.fingerprint import WHERE_NOT_WHAT
 from mmx.reports import answer
 from mmx.reports.view import view
 from mmx.runs.directory import RunDirectory
-from mmx.runs.identity import names_of
 from mmx.terminal import Console
 from mmx.verbs.preflight import Job
 
@@ -61,7 +60,7 @@ def go_on(
     if (directory.path / "config.auto.yaml").exists():  # a search has settled on its winner
         typed = {key: experiment.config[key] for key in WHERE_NOT_WHAT if key in experiment.config}
         settled = {**directory.config(), **typed}
-        experiment = assemble(settled, experiment.allowed, names_of(directory.manifest()))
+        experiment = assemble(settled, experiment.allowed, directory.names())
     execution.record_resumption(directory, argv)
     with view() as listen:
         return execution.execute(experiment, directory, listen)

@@ -13,18 +13,16 @@ from torch import Tensor
 
 from mmx.balance import Balance
 from mmx.balance.base import interpolate
-from mmx.balance.focal import Focal
 from mmx.balance.mixup import Mixup
 from mmx.balance.resample import Resample, balanced
 from mmx.balance.smote_features import SmoteFeatures, mean_squared_distance
 from mmx.balance.weights import Weights
 from mmx.modalities import Features
 from mmx.objectives.cross_entropy import CrossEntropy
-from mmx.objectives.focal import Focal as FocalLoss
 from mmx.objectives.mean_squared_error import MeanSquaredError
 
 WIDTHS = {"text": 3, "image": 2, "audio": 4}  # unsorted on purpose
-ALL = [Focal(), Mixup(), Resample(), SmoteFeatures(), Weights()]
+ALL = [Mixup(), Resample(), SmoteFeatures(), Weights()]
 Sample = tuple[dict[str, Features], dict[str, Tensor]]
 
 
@@ -64,7 +62,7 @@ def parts(features: Features) -> list[Tensor]:
 # --- what every treatment leaves alone
 
 
-@pytest.mark.parametrize("balance", [Balance(), Focal(), Resample(), Weights()])
+@pytest.mark.parametrize("balance", [Balance(), Resample(), Weights()])
 def test_features_and_targets_stay_where_nothing_is_mixed(balance: Balance) -> None:
     features, present = sample(6)
     target = torch.arange(6)
@@ -77,7 +75,7 @@ def test_features_and_targets_stay_where_nothing_is_mixed(balance: Balance) -> N
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.parametrize("balance", [Balance(), Focal(), Mixup(), Weights()])
+@pytest.mark.parametrize("balance", [Balance(), Mixup(), Weights()])
 def test_an_epochs_rows_stay_where_nothing_is_drawn(balance: Balance) -> None:
     rows, generator = np.arange(5, 9), np.random.default_rng(0)
     assert balance.draw(rows, np.array([0, 0, 0, 1]), generator) is rows
@@ -114,23 +112,9 @@ def test_weights_count_each_class_by_the_inverse_of_its_rows() -> None:
     assert loss(given, target, outputs) != pytest.approx(expected)  # it is left as it was
 
 
-def test_focal_lets_easy_rows_count_less() -> None:
-    torch.manual_seed(0)
-    target, outputs = torch.tensor([0, 1, 2, 2]), torch.randn(4, 3).double()
-    p = outputs.softmax(1)[torch.arange(4), target].tolist()
-    expected = sum((1 - each) ** 1.5 * -math.log(each) for each in p) / 4
-    focal = Focal(gamma=1.5).objective(CrossEntropy())
-    assert isinstance(focal, FocalLoss)
-    assert loss(focal, target, outputs) == pytest.approx(expected)
-    plain = Focal(gamma=0.0).objective(CrossEntropy())
-    assert loss(plain, target, outputs) == pytest.approx(loss(CrossEntropy(), target, outputs))
-
-
-def test_both_refuse_an_objective_without_classes() -> None:
+def test_weights_refuse_an_objective_without_classes() -> None:
     with pytest.raises(ValueError, match=r"^mean_squared_error has no class weights; "):
         Weights().objective(MeanSquaredError())
-    with pytest.raises(ValueError, match=r"^mean_squared_error has no focal form; "):
-        Focal().objective(MeanSquaredError())
 
 
 # --- interpolate

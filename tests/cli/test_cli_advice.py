@@ -22,10 +22,19 @@ hold the target near
     "transfer=auto regularizer=l2_sp": """\
 regularizer=l2_sp: is one of several that transfer=auto may choose from
   type:     transfer.regularizers=[l2_sp]   (in its place)""",
-    "sharing=tasks transfer=parameter": """\
-transfer=parameter: has no effect, since sharing trains source and target jointly, \
-as transfer=joint does
-  type:     leave out transfer=parameter   (or sharing=none)""",
+    # words of earlier versions
+    "sharing=tasks": """\
+sharing=tasks: joint training is now asked for by transfer=joint alone, and who shares the trunk \
+is now said by sharing.modalities and sharing.classifier
+  accepted: none, trunk
+  type:     transfer=joint sharing=trunk sharing.modalities=false""",
+    "balance=focal": """\
+balance=focal: the focal loss is now an objective alone
+  accepted: mixup, none, resample, smote_features, weights
+  type:     objective=focal   (source_objective=cross_entropy keeps it from a source)""",
+    "balance.gamma=3": """\
+balance.gamma=3: the focal loss is now an objective alone
+  type:     objective=focal objective.gamma=3""",
     "source=none match=params fusion.hidden=64": """\
 fusion.hidden=64: has no effect, since match=params chooses it
   type:     leave out fusion.hidden=64   (or match=none)""",

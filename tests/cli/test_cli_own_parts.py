@@ -159,12 +159,12 @@ def test_good_ones_go_on_to_the_data(train: Callable[..., Any]) -> None:
         train("fusion", "Good", "output_dir=there")
 
 
-@pytest.mark.parametrize("words", [["match=params"], ["sharing=tasks"], ["mapping=linear"]])
+@pytest.mark.parametrize("words", [["match=params"], ["transfer=joint"], ["mapping=linear"]])
 def test_behind_what_stands_before_it(train: Callable[..., Any], words: list[str]) -> None:
     found = train("fusion", "Mixing", *words)
     assert found.code == 2
     assert "fusion._target_=ownpkg.parts.Mixing: rows not mixed: " in found.err or (
-        words == ["sharing=tasks"] and "sharing" in found.err
+        words == ["transfer=joint"] and "sharing" in found.err
     )
 
 

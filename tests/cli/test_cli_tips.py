@@ -18,7 +18,16 @@ LINES = f"""
 source=none target=digits_av regularizer=l2_sp
 transfer=scratch regularizer=l2_sp
 transfer=auto regularizer=l2_sp
-sharing=tasks transfer=parameter
+sharing=architecture
+sharing=modalities
+sharing=parameters
+sharing=tasks
+sharing=tasks_modalities
+-m sharing=none,tasks
+balance=focal
+balance.gamma=3
+objective=contrastive source=none
+source_objective=contrastive
 source=none match=params fusion.hidden=64
 transfer=parameter transfer.head=knn
 transfer=feature transfer.freeze_depth=2
@@ -124,7 +133,7 @@ control=3
 source=none control=linear_probe
 source=none control=[scratch,linear_probe]
 transfer=scratch control=[scratch,linear_probe]
-sharing=tasks control=[linear_probe,majority]
+transfer=joint control=[linear_probe,majority]
 modalities=[imag]
 modalities=[]
 transfer=structure transfer.sparsity=magnitud
@@ -134,7 +143,6 @@ encoder/image=resnet18 encoder.image.weigths=null
 fusion=hierarchical fusion.fuse=low_rnk
 objective=combined 'objective.terms={{info_nce: 1}}'
 objective=info_nce
-objective=contrastive
 balance=smote transfer=feature
 target=digits target.limit=5 target.fraction=0.1
 target=digits target.image.size=abc

@@ -14,7 +14,7 @@ from mmx.evaluation.alignment import alignment
 from mmx.evaluation.retrieval import retrieval
 from mmx.modalities import Encoded, Features
 from mmx.objectives.base import FeatureLoss
-from mmx.objectives.contrastive import Contrastive
+from mmx.objectives.info_nce import InfoNce
 
 METRICS = ["recall@1", "recall@5", "recall@10", "median_rank"]
 
@@ -115,7 +115,7 @@ def test_no_row_with_two_modalities() -> None:
 
 def test_embeddings_and_loss_are_the_objectives() -> None:
     torch.manual_seed(3)
-    criterion = Contrastive(width=8).bind(torch.zeros(4), 2, {"text": 5, "image": 3})
+    criterion = InfoNce(width=8).bind(torch.zeros(4), 2, {"text": 5, "image": 3})
     x = {"text": torch.randn(30, 5), "image": torch.randn(30, 3)}
     present = {"text": torch.rand(30) < 0.8, "image": torch.rand(30) < 0.8}
     both = present["text"] & present["image"]
@@ -137,7 +137,7 @@ def test_embeddings_and_loss_are_the_objectives() -> None:
 
 def test_learning_to_align_shows() -> None:
     torch.manual_seed(4)
-    criterion = Contrastive(width=8).bind(torch.zeros(4), 2, {"text": 6, "image": 6})
+    criterion = InfoNce(width=8).bind(torch.zeros(4), 2, {"text": 6, "image": 6})
     z = torch.randn(40, 6)
     x = {"text": z @ torch.randn(6, 6), "image": z @ torch.randn(6, 6)}
     rows = encoded(x)

@@ -94,16 +94,16 @@ there is no source
 control=[scratch,linear_probe]: a linear probe reads the weights of a source trained before, and \
 transfer=structure trains none
   type:     control=scratch   (or transfer=parameter)""",
-    "sharing=tasks control=[linear_probe,majority]": """\
+    "transfer=joint control=[linear_probe,majority]": """\
 control=[linear_probe,majority]: a linear probe reads the weights of a source trained before, and \
 transfer=joint trains none
-  type:     control=majority   (or sharing=none transfer=parameter)""",
+  type:     control=majority   (or transfer=parameter)""",
     "source=digits_av objective=combined 'objective.terms={cross_entropy: 1, info_nce: 0.1}' "
     "control=[scratch,unimodal]": """\
 control=[scratch,unimodal]: unimodal trains audio alone, and objective=combined: compares \
 modalities, and target=digits_av has audio alone
   type:     control=scratch""",
-    "source=none objective=contrastive control=majority": """\
+    "source=none objective=info_nce control=majority": """\
 control=majority: the most frequent class answers with labels, and the objective reads none
   type:     control=none""",
     "seeds=3": """\

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from mmx.objectives import Criterion, ModelOutput
 from mmx.objectives.cca import Cca, correlation
-from mmx.objectives.contrastive import Contrastive
 from mmx.objectives.info_nce import InfoNce
 from mmx.objectives.triplet import Triplet, semi_hard
 
@@ -163,13 +162,12 @@ def test_pairs_without_two_rows_take_no_part() -> None:
     )
 
 
-def test_contrastive_is_info_nce_without_labels() -> None:
-    assert Contrastive.label_free
-    assert not InfoNce.label_free
+def test_info_nce_reads_neither_labels_nor_outputs() -> None:
+    assert InfoNce.label_free
     batch, found = said(audio=at(0, 1, 2), image=at(2, 0, 1)), []
-    for kind, outputs in ((InfoNce, batch.outputs), (Contrastive, torch.zeros(3, 0))):
+    for outputs in (batch.outputs, torch.zeros(3, 0)):
         torch.manual_seed(0)
-        criterion = kind(width=4).bind(torch.zeros(3), outputs.shape[1], TWO)
+        criterion = InfoNce(width=4).bind(torch.zeros(3), outputs.shape[1], TWO)
         each = ModelOutput(outputs, batch.pooled, batch.present)
         found.append(criterion(each, torch.full((3,), torch.nan)))
     assert torch.equal(*found)
@@ -281,7 +279,7 @@ def test_cca_refuses() -> None:
     )
 
 
-@pytest.mark.parametrize("kind", [Triplet, InfoNce, Contrastive, Cca])
+@pytest.mark.parametrize("kind", [Triplet, InfoNce, Cca])
 def test_one_modality(kind: Any) -> None:
     with pytest.raises(ValueError, match="two or more") as error:
         kind().bind(torch.zeros(99), 2, {"image": 64})
@@ -291,7 +289,7 @@ def test_one_modality(kind: Any) -> None:
     )
 
 
-@pytest.mark.parametrize("kind", [Triplet, InfoNce, Contrastive])
+@pytest.mark.parametrize("kind", [Triplet, InfoNce])
 def test_embeddings_are_float32_whatever_the_model_runs_in(kind: Any) -> None:
     criterion = kind(width=4).bind(torch.tensor([0, 1]), 2, TWO)
     pooled = {name: x.bfloat16() for name, x in said(audio=at(0, 1), image=at(2, 3)).pooled.items()}

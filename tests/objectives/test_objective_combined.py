@@ -83,28 +83,21 @@ def test_embeddings_are_those_of_the_first_term_that_aligns(sample: Make) -> Non
 def test_balancing_changes_the_term_alone() -> None:
     options = {"cross_entropy": {"class_weights": "none"}, "info_nce": {"width": 7}}
     plain = Combined(terms={"cross_entropy": 1.0, "info_nce": 0.5}, options=options)
-    weighed, focused = plain.with_class_weights(), plain.focused(3.0)
+    weighed = plain.with_class_weights()
     assert isinstance(weighed, Combined)
-    assert isinstance(focused, Combined)
     assert vars(weighed.terms["cross_entropy"])["class_weights"] == "balanced"
-    assert isinstance(focused.terms["cross_entropy"], Focal)
-    assert focused.terms["cross_entropy"].gamma == 3.0
-    for other in (weighed, focused):
-        assert other.terms["info_nce"] is plain.terms["info_nce"]
-        assert other.weights == plain.weights
+    assert weighed.terms["info_nce"] is plain.terms["info_nce"]
+    assert weighed.weights == plain.weights
     assert vars(plain.terms["cross_entropy"])["class_weights"] == "none"
-    both = weighed.focused(2.0).terms["cross_entropy"]
-    assert vars(both) == {"gamma": 2.0, "class_weights": "balanced"}
     focal = Combined(terms={"focal": 1.0}).with_class_weights()
     assert isinstance(focal, Combined)
     assert vars(focal.terms["focal"])["class_weights"] == "balanced"
 
 
-@pytest.mark.parametrize("change", [Combined.with_class_weights, lambda each: each.focused(2.0)])
-def test_nothing_to_balance(change: Callable[[Combined], Any]) -> None:
+def test_nothing_to_balance() -> None:
     objective = Combined(terms={"mean_squared_error": 1.0})
-    with pytest.raises(ValueError, match=r"^combined has no (class weights|focal form); cross_ent"):
-        change(objective)
+    with pytest.raises(ValueError, match=r"^combined has no class weights; cross_ent"):
+        objective.with_class_weights()
 
 
 def test_options_are_converted_as_a_config_would() -> None:
@@ -122,7 +115,7 @@ TERMS = (
 )
 NO_OUTPUTS = (
     "read no outputs, so the head would not learn: add one that does, such as "
-    "cross_entropy, or choose objective=contrastive to train without labels"
+    "cross_entropy, or choose objective=info_nce to train without labels"
 )
 
 
@@ -148,8 +141,8 @@ NO_OUTPUTS = (
         (
             {"cross_entropy": 1.0, "contrastive": 0.1},
             {},
-            "terms.contrastive: is the whole loss of a training without labels; the term is "
-            f"info_nce\n  accepted: {TERMS}",
+            "terms.contrastive: InfoNCE is now one objective, whole loss or term of combined"
+            f"\n  accepted: {TERMS}",
         ),
         (
             {"cross_entropy": 1.0, "info_nce": 0.1},

@@ -67,7 +67,6 @@ def test_objectives_are_found() -> None:
         "BinaryCrossEntropy",
         "Cca",
         "Combined",
-        "Contrastive",
         "CrossEntropy",
         "Focal",
         "GradientBlending",
@@ -192,7 +191,6 @@ def test_a_batch_twice_over(kind: type[Objective], options: dict[str, Any], samp
     once, again = (criterion(each.said, each.target) for each in (batch, twice))
     grown = {
         "InfoNce": 1.0,
-        "Contrastive": 1.0,
         "Combined": options.get("terms", {}).get("info_nce", 0),
     }
     expected = once + grown.get(kind.__name__, 0) * torch.tensor(2.0).log()

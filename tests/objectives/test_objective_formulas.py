@@ -12,7 +12,6 @@ from torch import Tensor
 
 from mmx.objectives.cca import Cca
 from mmx.objectives.combined import Combined
-from mmx.objectives.contrastive import Contrastive
 from mmx.objectives.cross_entropy import CrossEntropy
 from mmx.objectives.focal import Focal
 from mmx.objectives.gradient_blending import GradientBlending
@@ -171,7 +170,6 @@ CASES: dict[str, tuple[Any, Callable[[P, Any], Tensor]]] = {
     "cross_entropy": (CrossEntropy(temperature=2.5, class_weights="balanced"), cross_entropy),
     "focal": (Focal(gamma=1.5, class_weights=[1.0, 3.0, 0.5]), focal),
     "info_nce": (InfoNce(width=4), info_nce),
-    "contrastive": (Contrastive(width=3), info_nce),
     "triplet": (Triplet(width=4, margin=0.4), triplet),
     "cca": (Cca(width=2), cca),
     "unimodal": (Unimodal(), unimodal),

@@ -10,7 +10,6 @@ import torch
 
 from mmx.objectives import ModelOutput
 from mmx.objectives.binary_cross_entropy import BinaryCrossEntropy
-from mmx.objectives.cca import Cca
 from mmx.objectives.cross_entropy import CrossEntropy
 from mmx.objectives.focal import Focal
 from mmx.objectives.mean_squared_error import MeanSquaredError
@@ -161,35 +160,11 @@ def test_class_weights_are_not_given_twice(kind: Any) -> None:
     )
 
 
-def test_focused() -> None:
-    focal = CrossEntropy(class_weights=[1.0, 2.0]).focused(1.5)
-    assert isinstance(focal, Focal)
-    assert vars(focal) == {"gamma": 1.5, "class_weights": [1.0, 2.0]}
-    again = focal.focused(4.0)
-    assert vars(again) == {"gamma": 4.0, "class_weights": [1.0, 2.0]}
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        ({"label_smoothing": 0.1}, "`label_smoothing` (=0.1) has no meaning in a focal loss"),
-        ({"temperature": 2.0}, "`temperature` (=2) has no meaning in a focal loss"),
-    ],
-)
-def test_what_a_focal_loss_lacks(options: dict[str, float], said: str) -> None:
-    with pytest.raises(ValueError, match="focal loss") as error:
-        CrossEntropy(**options).focused(2.0)
-    assert str(error.value) == said
-
-
 def test_what_cannot_be_balanced() -> None:
     where = "cross_entropy and focal have, and combined where one of these is among its terms"
     with pytest.raises(ValueError, match="class weights") as error:
         MeanSquaredError().with_class_weights()
     assert str(error.value) == f"mean_squared_error has no class weights; {where}"
-    with pytest.raises(ValueError, match="focal form") as error:
-        Cca().focused(2.0)
-    assert str(error.value) == f"cca has no focal form; {where}"
 
 
 def test_unimodal() -> None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import yaml
 from torch import Tensor, nn
 
 from mmx.encoders import Encoder
@@ -19,25 +17,17 @@ from mmx.fusion.transformer import Transformer
 from mmx.mapping import Mapping
 from mmx.modalities import Batch, Features, Spec
 from mmx.model import MultimodalModel, Parts
-from mmx.sharing import Sharing, Trunk
-from mmx.sharing.architecture import Architecture
-from mmx.sharing.modalities import Modalities
-from mmx.sharing.parameters import Parameters
-from mmx.sharing.tasks import Tasks
-from mmx.sharing.tasks_modalities import TasksModalities
+from mmx.sharing import Layers, Sharing
+from mmx.sharing.trunk import Trunk
 from mmx.training import checkpoint
 
-CONFIGS = Path(__file__).parents[2] / "configs" / "sharing"
 WIDTHS = {"text": 3, "image": 5, "audio": 4}  # unsorted on purpose
-#                       one trunk, one head, jointly with the source
-KINDS = {
-    Architecture: (False, False, False),
-    Modalities: (True, False, False),
-    Parameters: (True, True, False),
-    Tasks: (False, False, True),
-    TasksModalities: (True, False, True),
-}
-EACH = pytest.mark.parametrize("kind", KINDS)
+OWN: dict[str, Any] = {"modalities": False}
+ONE: dict[str, Any] = {"modalities": True}
+ONE_HEAD: dict[str, Any] = {"modalities": True, "classifier": True}
+EACH = pytest.mark.parametrize(
+    "options", [OWN, ONE, ONE_HEAD, {**OWN, "classifier": True}], ids=repr
+)
 WAYS = pytest.mark.parametrize("one", [True, False])
 
 
@@ -45,9 +35,9 @@ def numbers(module: nn.Module) -> int:
     return sum(each.numel() for each in module.parameters())
 
 
-def trunk(one: bool, depth: int = 2) -> Trunk:
+def trunk(one: bool, depth: int = 2) -> Layers:
     torch.manual_seed(0)
-    return Trunk(WIDTHS, width=6, depth=depth, one=one).double()
+    return Layers(WIDTHS, width=6, depth=depth, one=one).double()
 
 
 def features(rows: int = 4) -> dict[str, Features]:
@@ -67,33 +57,15 @@ def features(rows: int = 4) -> dict[str, Features]:
 
 
 @EACH
-def test_what_each_variant_shares(kind: type[Sharing]) -> None:
-    assert (kind.modalities, kind.classifiers, kind.tasks) == KINDS[kind]
-    made = kind(width=7, depth=3).trunk(WIDTHS)
-    assert made.one == kind.modalities
+def test_what_is_shared(options: dict[str, Any]) -> None:
+    made = Trunk(width=7, depth=3, **options).make_layers(WIDTHS)
+    one = options["modalities"]
+    assert made.one == one
     assert made.width == 7
-    assert list(made.layers) == (["all"] if kind.modalities else ["audio", "image", "text"])
+    assert list(made.layers) == (["all"] if one else ["audio", "image", "text"])
     adapters = sum((width + 1) * 7 for width in WIDTHS.values())
     layers = 3 * (7 * 7 + 7)
-    assert numbers(made) == adapters + (1 if kind.modalities else 3) * layers
-
-
-@EACH
-def test_the_yaml_holds_the_defaults(kind: type[Sharing]) -> None:
-    name = kind.__module__.rpartition(".")[2]
-    node = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
-    assert node.pop("_target_") == f"{kind.__module__}.{kind.__name__}"
-    signature = inspect.signature(kind).parameters
-    assert node == {option: each.default for option, each in signature.items()}
-    assert all(each.kind is each.KEYWORD_ONLY for each in signature.values())
-    made: Any = kind()
-    assert {option: getattr(made, option) for option in node} == node
-
-
-def test_every_yaml_is_a_variant_and_none_is_nothing() -> None:
-    known = {kind.__module__.rpartition(".")[2] for kind in KINDS}
-    assert {path.stem for path in CONFIGS.glob("*.yaml")} == known | {"none"}
-    assert yaml.safe_load((CONFIGS / "none.yaml").read_text()) == {}
+    assert numbers(made) == adapters + (1 if one else 3) * layers
 
 
 # --- the trunk
@@ -178,7 +150,7 @@ def test_the_order_of_modalities_does_not_matter(one: bool) -> None:
     states = []
     for widths in (WIDTHS, dict(reversed(WIDTHS.items()))):
         torch.manual_seed(0)
-        states.append(Trunk(widths, width=6, depth=2, one=one).state_dict())
+        states.append(Layers(widths, width=6, depth=2, one=one).state_dict())
     assert list(states[0]) == list(states[1])
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
@@ -243,21 +215,21 @@ HEAD = 8 * 2 + 2
 
 
 @pytest.mark.parametrize(
-    ("kind", "expected"),
+    ("options", "expected"),
     [
-        (Architecture, ENCODERS + ADAPTERS + 3 * LAYERS + 3 * HEAD),
-        (Modalities, ENCODERS + ADAPTERS + LAYERS + 3 * HEAD),
-        (Parameters, ENCODERS + ADAPTERS + LAYERS + HEAD),
+        (OWN, ENCODERS + ADAPTERS + 3 * LAYERS + 3 * HEAD),
+        (ONE, ENCODERS + ADAPTERS + LAYERS + 3 * HEAD),
+        (ONE_HEAD, ENCODERS + ADAPTERS + LAYERS + HEAD),
     ],
 )
-def test_what_is_shared_is_counted_once(kind: type[Sharing], expected: int) -> None:
-    made = model(kind(width=8))
+def test_what_is_shared_is_counted_once(options: dict[str, Any], expected: int) -> None:
+    made = model(Trunk(width=8, **options))
     assert numbers(made) == expected
     assert made.encoded_widths == dict.fromkeys(WIDTHS, 8)
 
 
 def test_one_head_decides_for_all_modalities() -> None:
-    made, own = model(Parameters(width=8)), model(Modalities(width=8))
+    made, own = model(Trunk(width=8, classifier=True)), model(Trunk(width=8))
     heads = made.fusion.heads
     assert heads["audio"] is heads["image"] is heads["text"]
     assert len({id(each) for each in own.fusion.heads.values()}) == 3
@@ -271,7 +243,7 @@ def test_one_head_decides_for_all_modalities() -> None:
 
 
 def test_the_one_head_learns_from_every_modality() -> None:
-    made = model(Parameters(width=8))
+    made = model(Trunk(width=8, classifier=True))
     x = features()
     pooled = {name: torch.randn(5, 8) for name in x}
     present = {name: torch.ones(5) > 0 for name in x}
@@ -283,12 +255,12 @@ def test_the_one_head_learns_from_every_modality() -> None:
 
 
 def test_hidden_heads_are_one_too() -> None:
-    made = model(Parameters(width=8), partial(LateMean, hidden=4))
+    made = model(Trunk(width=8, classifier=True), partial(LateMean, hidden=4))
     assert numbers(made.fusion) == (8 * 4 + 4) + (4 * 2 + 2)
 
 
 def test_heads_of_other_shapes_stay_apart() -> None:
-    made = model(Parameters(width=8), mapping=Uneven)
+    made = model(Trunk(width=8, classifier=True), mapping=Uneven)
     assert len({id(each) for each in made.fusion.heads.values()}) == 3
     assert numbers(made.fusion) == sum(2 * width + 2 for width in (2, 3, 4))
     made(batch()).sum().backward()
@@ -296,13 +268,16 @@ def test_heads_of_other_shapes_stay_apart() -> None:
 
 @pytest.mark.parametrize("fusion", [Concat, Transformer])
 def test_methods_without_heads_of_modalities_are_as_with_one_trunk(fusion: Any) -> None:
-    made, other = model(Parameters(width=8), fusion), model(Modalities(width=8), fusion)
+    made, other = model(Trunk(width=8, classifier=True), fusion), model(Trunk(width=8), fusion)
     assert numbers(made) == numbers(other)
     assert torch.equal(made(batch()), other(batch()))
 
 
 def test_a_checkpoint_of_shared_weights_loads_again(tmp_path: Path) -> None:
-    made, other = model(Parameters(width=8)), model(Parameters(width=8), seed=1)
+    made, other = (
+        model(Trunk(width=8, classifier=True)),
+        model(Trunk(width=8, classifier=True), seed=1),
+    )
     optimizer = torch.optim.SGD(made.parameters(), lr=0.1)
     for _ in range(3):
         optimizer.zero_grad()
@@ -324,7 +299,7 @@ def test_a_checkpoint_of_shared_weights_loads_again(tmp_path: Path) -> None:
 
 
 def test_writing_leaves_weights_shared(tmp_path: Path) -> None:
-    made = model(Parameters(width=8))
+    made = model(Trunk(width=8, classifier=True))
     checkpoint.write(tmp_path / "model.safetensors", made.state_dict(), {})
     state = made.state_dict()
     pointers = {state[f"fusion.heads.{name}.weight"].data_ptr() for name in WIDTHS}
@@ -332,8 +307,8 @@ def test_writing_leaves_weights_shared(tmp_path: Path) -> None:
 
 
 @EACH
-def test_every_parameter_of_a_model_learns(kind: type[Sharing]) -> None:
-    made = model(kind(width=8))
+def test_every_parameter_of_a_model_learns(options: dict[str, Any]) -> None:
+    made = model(Trunk(width=8, **options))
     made(batch(40)).square().sum().backward()
     dead = [n for n, p in made.named_parameters() if p.grad is None or not p.grad.any()]
     assert dead == []
@@ -347,5 +322,5 @@ def test_a_model_without_sharing_has_no_trunk() -> None:
 
 def test_the_trunk_reads_one_token_where_the_fusion_reads_none() -> None:
     for fusion, tokens in ((Concat, 1), (Transformer, 2)):
-        made = model(Architecture(width=8), fusion)
+        made = model(Trunk(width=8, modalities=False), fusion)
         assert {x.tokens.shape for x in made.encode(batch()).values()} == {(9, tokens, 8)}

@@ -197,7 +197,7 @@ def test_a_cached_source_is_in_the_run_directory_and_its_epochs_in_the_metrics(
 def test_a_trunk_does_not_hide_what_a_fusion_reads(
     cache: Cache, line: Callable[..., list[str]], once, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given = [line("transfer=feature", "sharing=modalities", f"fusion={f}") for f in PAIR]
+    given = [line("transfer=feature", "sharing=trunk", f"fusion={f}") for f in PAIR]
     cached = [numbers(once(each)) for each in given]
     monkeypatch.setenv("MMX_CACHE_DIR", "off")
     assert cached == [numbers(once(each)) for each in given]
@@ -207,7 +207,7 @@ def test_the_rows_that_a_label_free_source_leaves_out_count(
     cache: Cache, overrides: Overrides, once, tables: dict[str, Path]
 ) -> None:
     for missing in ("mask", "drop"):
-        more = ("source_objective=contrastive", "control=none", f"missing={missing}")
+        more = ("source_objective=info_nce", "control=none", f"missing={missing}")
         once(overrides(tables["one"], tables["two"], TWO, *more))
     assert kinds(cache) == {"stage": 2}
 

@@ -279,7 +279,9 @@ def test_majority_of_numbers_and_labels(
 def test_a_linear_probe_is_feature_transfer_with_concat(
     train: Train, line: Callable[..., list[str]]
 ) -> None:
-    run = train(*line("fusion=gmu", "sharing=architecture", "control=linear_probe"))
+    run = train(
+        *line("fusion=gmu", "sharing=trunk", "sharing.modalities=false", "control=linear_probe")
+    )
     probe = tensors(run, "control-linear_probe")
     source = tensors(run, "source")
     kept = [name for name in probe if name.startswith("encoders.")]

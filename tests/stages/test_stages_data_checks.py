@@ -144,5 +144,5 @@ def test_one_chosen_class_teaches_nothing(train, tmp_path):
 
 def test_what_reads_no_labels_learns_without(train, tmp_path):
     path = table(tmp_path, 24, labels="a")
-    found = train("source=none", *of(path), "objective=contrastive")
+    found = train("source=none", *of(path), "objective=info_nce")
     assert found["status"] == "done"

@@ -23,8 +23,7 @@ from mmx.modalities import Features, Spec
 from mmx.model import MultimodalModel, Parts
 from mmx.runs.directory import RunDirectory
 from mmx.sharing import Sharing
-from mmx.sharing.tasks import Tasks
-from mmx.sharing.tasks_modalities import TasksModalities
+from mmx.sharing.trunk import Trunk
 from mmx.stages.core.reload import load_trained
 from mmx.stages.phases.joint import last_shared, share, twin
 from mmx.training import checkpoint
@@ -58,7 +57,10 @@ def model(
 
 
 def test_tasks_share_encoders_adapters_and_each_modalitys_trunk() -> None:
-    mine, other = model("ab", 2, Tasks(width=5, depth=1)), model("bc", 3, Tasks(width=5, depth=1))
+    mine, other = (
+        model("ab", 2, Trunk(modalities=False, width=5, depth=1)),
+        model("bc", 3, Trunk(modalities=False, width=5, depth=1)),
+    )
     (note,) = share(mine, other)
     encoder, adapter, layer = 3 * 4 + 4, 4 * 5 + 5, 5 * 5 + 5
     assert note == (
@@ -83,7 +85,7 @@ def test_a_shared_encoder_has_statistics_for_each_task() -> None:
 
 
 def test_one_trunk_for_all_modalities_of_both_tasks() -> None:
-    sharing = TasksModalities(width=5, depth=1)
+    sharing = Trunk(width=5, depth=1)
     mine, other = model("a", 2, sharing), model("c", 3, sharing)
     (note,) = share(mine, other)
     assert note == "source and target share the trunk: 30 parameters"
@@ -91,8 +93,8 @@ def test_one_trunk_for_all_modalities_of_both_tasks() -> None:
 
 
 def test_encoders_of_other_shapes_are_kept_apart_and_named() -> None:
-    mine = model("ab", 2, Tasks(width=5, depth=1))
-    other = model("ab", 3, Tasks(width=5, depth=1), given=6)
+    mine = model("ab", 2, Trunk(modalities=False, width=5, depth=1))
+    other = model("ab", 3, Trunk(modalities=False, width=5, depth=1), given=6)
     notes = share(mine, other)
     assert notes[1:] == (
         "each task keeps the a encoder (its inputs have other shapes) for itself",
@@ -133,13 +135,13 @@ def test_tasks_of_other_modalities_keep_their_fusion() -> None:
 NOTHING = "source and target can share nothing: "
 
 
-@pytest.mark.parametrize("sharing", [None, Tasks()])
+@pytest.mark.parametrize("sharing", [None, Trunk(modalities=False)])
 def test_tasks_without_a_common_modality_share_nothing(sharing: Sharing | None) -> None:
     with pytest.raises(TransferError) as caught:
         share(model("a", 2, sharing), model("c", 3, sharing))
     assert str(caught.value) == (
         f"{NOTHING}they have no modality in common\n"
-        "  tip: transfer=parameter sharing=none trains them one after the other"
+        "  tip: transfer=parameter trains them one after the other"
     )
 
 
@@ -169,8 +171,8 @@ def names_of_last(mine: MultimodalModel, other: MultimodalModel) -> set[str]:
 @pytest.mark.parametrize(
     ("parts", "expected"),
     [
-        ({"fusion": Gmu, "mapping": Linear, "sharing": Tasks()}, "fusion."),
-        ({"mapping": Linear, "sharing": Tasks()}, "mapping."),
+        ({"fusion": Gmu, "mapping": Linear, "sharing": Trunk(modalities=False)}, "fusion."),
+        ({"mapping": Linear, "sharing": Trunk(modalities=False)}, "mapping."),
     ],
 )
 def test_the_last_shared_part_is_that_nearest_to_the_head(
@@ -183,7 +185,7 @@ def test_the_last_shared_part_is_that_nearest_to_the_head(
 
 
 def test_the_last_shared_layers_of_a_trunk_and_of_encoders() -> None:
-    sharing = Tasks(width=5, depth=2)
+    sharing = Trunk(modalities=False, width=5, depth=2)
     mine, other = model("ab", 2, sharing, fusion=Gmu), model("bc", 3, sharing, fusion=Gmu)
     assert names_of_last(mine, other) == {"trunk.layers.b.2.weight", "trunk.layers.b.2.bias"}
     torch.manual_seed(0)
@@ -196,11 +198,14 @@ def test_the_last_shared_layers_of_a_trunk_and_of_encoders() -> None:
     }
 
 
+JOINTLY = ("transfer=joint", "sharing=trunk")
+
+
 def test_what_is_fitted_is_fitted_for_both_tasks(
     train: Train, overrides: Callable[..., list[str]], tables: dict[str, Path]
 ) -> None:
     modalities = ("image", "tabular")
-    line = overrides(tables["one"], tables["two"], modalities, "control=none", "sharing=tasks")
+    line = overrides(tables["one"], tables["two"], modalities, "control=none", *JOINTLY)
     run = train(
         *line,
         "missing=mean",
@@ -235,20 +240,20 @@ def test_a_modality_that_the_source_seldom_has_is_no_dead_parameter(
         seldom.append(",".join(cells))
     path = tables["one"].with_name("seldom.csv")
     path.write_text("\n".join([header, *seldom]) + "\n")
-    line = overrides(path, tables["two"], ("text", "tabular"), "sharing=tasks", "control=none")
+    line = overrides(path, tables["two"], ("text", "tabular"), *JOINTLY, "control=none")
     run = train(*line, "trainer.batch_size=4", "~target.columns.text")
     assert run.summary()["status"] == "done"
 
 
-@pytest.mark.parametrize("sharing", ["tasks", "tasks_modalities"])
+@pytest.mark.parametrize("one", ["true", "false"])
 def test_a_joint_run(
     train: Train,
     overrides: Callable[..., list[str]],
     tables: dict[str, Path],
-    sharing: str,
+    one: str,
 ) -> None:
-    line = overrides(tables["one"], tables["two"], ("image", "tabular"), f"sharing={sharing}")
-    run = train(*line, "sharing.width=8")
+    line = overrides(tables["one"], tables["two"], ("image", "tabular"), *JOINTLY)
+    run = train(*line, "sharing.width=8", f"sharing.modalities={one}")
     found = run.summary()
     assert found["transfer"]["mode"] == "joint"
     assert 0 <= found["source"]["metrics"]["val"]["accuracy"] <= 1
@@ -279,27 +284,6 @@ def assert_same(one: RunDirectory, other: RunDirectory) -> None:
 
 
 PICTURES_AND_CELLS = ("image", "tabular")
-
-
-@pytest.mark.parametrize(
-    ("tasks", "trunk"), [("tasks", "architecture"), ("tasks_modalities", "modalities")]
-)
-def test_two_options_are_one_mechanism(
-    train: Train,
-    overrides: Callable[..., list[str]],
-    tables: dict[str, Path],
-    tasks: str,
-    trunk: str,
-) -> None:
-    line = overrides(tables["one"], tables["two"], PICTURES_AND_CELLS)
-    short = train(*line, f"sharing={tasks}", "sharing.width=8")
-    full = train(*line, f"sharing={tasks}", "sharing.width=8", "transfer=joint")
-    other = train(*line, f"sharing={trunk}", "sharing.width=8", "transfer=joint")
-    assert short.summary()["transfer"]["mode"] == "joint"
-    assert short.manifest()["fingerprint"] == full.manifest()["fingerprint"]
-    assert short.config() == full.config()
-    assert_same(short, full)
-    assert_same(short, other)
 
 
 @pytest.mark.parametrize("weighting", ["fixed", "uncertainty", "gradnorm"])

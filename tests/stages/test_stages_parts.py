@@ -90,7 +90,7 @@ def test_a_column_that_a_word_has_made_categorical_is_noted(
     assert taken[0].startswith("word: tabular: column 'a' is taken as words, since 1 of ")
 
 
-@pytest.mark.parametrize("balance", ["weights", "focal", "resample", "mixup", "smote_features"])
+@pytest.mark.parametrize("balance", ["weights", "resample", "mixup", "smote_features"])
 def test_balance(alone: Train, balance: str) -> None:
     plain, other = summary(alone()), summary(alone(f"balance={balance}"))
     same = other["target"]["metrics"]["val"] == plain["target"]["metrics"]["val"]
@@ -99,12 +99,20 @@ def test_balance(alone: Train, balance: str) -> None:
     assert sum(map(sum, classes["confusion"])) == 15
 
 
-@pytest.mark.parametrize("sharing", ["architecture", "modalities", "parameters"])
-def test_sharing_over_modalities(alone: Train, sharing: str) -> None:
-    run = alone(f"sharing={sharing}", "sharing.width=8", "fusion=late_mean")
-    shared = summary(run)["params"]["shared"]
-    trunk, head = 2 * (8 * 8 + 8), 8 * 3 + 3
-    assert shared == {"architecture": 0, "modalities": trunk, "parameters": trunk + head}[sharing]
+TRUNK, HEAD = 2 * (8 * 8 + 8), 8 * 3 + 3
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ("sharing.modalities=false", 0),
+        ("sharing.modalities=true", TRUNK),
+        ("sharing.classifier=true", TRUNK + HEAD),
+    ],
+)
+def test_sharing_over_modalities(alone: Train, options: str, expected: int) -> None:
+    run = alone("sharing=trunk", options, "sharing.width=8", "fusion=late_mean")
+    assert summary(run)["params"]["shared"] == expected
 
 
 def test_modality_dropout_changes_training_alone(alone: Train) -> None:
@@ -154,7 +162,7 @@ def test_contrastive_pretraining_of_the_source(
     train: Train, overrides: Overrides, tables: dict[str, Path]
 ) -> None:
     run = train(
-        *overrides(tables["one"], tables["two"], THREE, "source_objective=contrastive"),
+        *overrides(tables["one"], tables["two"], THREE, "source_objective=info_nce"),
         "control=none",
     )
     found = summary(run)
@@ -170,7 +178,7 @@ def test_contrastive_pretraining_of_the_source(
 def test_contrastive_training_alone_is_measured_by_retrieval(
     train: Train, overrides: Overrides, tables: dict[str, Path]
 ) -> None:
-    run = train(*overrides(None, tables["two"], THREE, "objective=contrastive"))
+    run = train(*overrides(None, tables["two"], THREE, "objective=info_nce"))
     found = run.summary()["target"]["metrics"]
     assert set(found["test"]) == {"loss", "recall@1", "recall@5", "recall@10", "median_rank"}
 

@@ -174,7 +174,7 @@ MULTILABEL = ["label=tags", "kind=multilabel"]
         ),
         (
             True,
-            ["source_objective=contrastive"],
+            ["source_objective=info_nce"],
             dict.fromkeys(("leep", "nce"), "the source was trained without labels"),
             "accuracy",
         ),

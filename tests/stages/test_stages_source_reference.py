@@ -27,7 +27,7 @@ from mmx.modalities.tabular import TabularSpec
 from mmx.model import MultimodalModel, Parts
 from mmx.runs.directory import RunDirectory
 from mmx.sharing import Sharing
-from mmx.sharing.modalities import Modalities
+from mmx.sharing.trunk import Trunk
 from mmx.stages.phases import source_reference as place
 from mmx.stages.phases.source_reference import Decision, SourceReference, evenly, held
 from mmx.training import checkpoint
@@ -69,7 +69,7 @@ def batch(rows: int = 6) -> Batch:
     )
 
 
-SHARED = pytest.mark.parametrize("sharing", [None, Modalities(width=7, depth=1)])
+SHARED = pytest.mark.parametrize("sharing", [None, Trunk(width=7, depth=1)])
 
 
 @SHARED
@@ -252,7 +252,7 @@ ACROSS = (
     "transfer.map={audio: image}",
     "encoder/audio=spectrogram_cnn",
 )
-RUN = ("trainer.epochs=1", "control=none", "sharing=modalities", "sharing.width=6")
+RUN = ("trainer.epochs=1", "control=none", "sharing=trunk", "sharing.width=6")
 
 
 @pytest.mark.parametrize("name", REGULARIZERS)

@@ -19,7 +19,6 @@ from mmx.objectives.base import ModelOutput
 from mmx.objectives.binary_cross_entropy import BinaryCrossEntropy
 from mmx.objectives.cca import Cca
 from mmx.objectives.combined import Combined
-from mmx.objectives.contrastive import Contrastive
 from mmx.objectives.cross_entropy import CrossEntropy
 from mmx.objectives.focal import Focal
 from mmx.objectives.gradient_blending import GradientBlending
@@ -191,12 +190,11 @@ def test_a_companion_takes_as_many_rows_as_the_larger_batch(bench) -> None:
         torch.testing.assert_close(sum(parts), whole)
 
 
-@pytest.mark.parametrize("kind", [InfoNce, Contrastive, Triplet, Cca])
+@pytest.mark.parametrize("kind", [InfoNce, Triplet, Cca])
 def test_objectives_that_compare_rows_say_so(kind: type) -> None:
     assert kind().compares_rows
-    if kind is not Contrastive:
-        name = {InfoNce: "info_nce", Triplet: "triplet", Cca: "cca"}[kind]
-        assert Combined(terms={"cross_entropy": 1.0, name: 0.1}).compares_rows
+    name = {InfoNce: "info_nce", Triplet: "triplet", Cca: "cca"}[kind]
+    assert Combined(terms={"cross_entropy": 1.0, name: 0.1}).compares_rows
 
 
 def test_objectives_that_are_means_over_rows_do_not() -> None:
@@ -226,7 +224,7 @@ def test_what_cannot_be_the_larger_batch_is_said(bench) -> None:
     assert differences(experiment(4), usual, start, 16) == ()  # a step is one batch
     norms = [name for name, part in usual.named_modules() if isinstance(part, nn.BatchNorm2d)]
     assert differences(experiment(4), usual, replace(start, still=frozenset(norms)), 37) == ()
-    compared = SimpleNamespace(objective=Contrastive())
+    compared = SimpleNamespace(objective=InfoNce())
     roles = {"source": compared, "target": SimpleNamespace(objective=CrossEntropy())}
     more = {"roles": roles, "regularizer": Bss(), "balance": Mixup()}
     assert differences(experiment(2, **more), plain, everything_fresh(plain), 37) == (

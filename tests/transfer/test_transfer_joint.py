@@ -89,24 +89,7 @@ def experiment(*overrides: str) -> Experiment:
 BOTH = ("source=digits_av", "target=digits_av")
 
 
-def test_sharing_of_tasks_chooses_joint_in_full() -> None:
-    short = experiment(*BOTH, "sharing=tasks")
-    full = experiment(*BOTH, "sharing=tasks", "transfer=joint", "transfer.weighting=fixed")
-    assert short.joint
-    assert short.config == full.config
-    assert short.fingerprint == full.fingerprint
-    assert (
-        short.dropped["transfer"]
-        == "sharing trains source and target jointly, as transfer=joint does"
-    )
-    assert "transfer" not in full.dropped
-    other = experiment(*BOTH, "sharing=tasks", "transfer=joint", "transfer.weighting=gradnorm")
-    assert isinstance(other.transfer, Joint)
-    assert other.transfer.weighting == "gradnorm"
-    assert other.fingerprint != full.fingerprint
-
-
-@pytest.mark.parametrize("sharing", ["none", "architecture", "modalities", "parameters"])
+@pytest.mark.parametrize("sharing", ["none", "trunk"])
 def test_joint_goes_with_every_way_to_share(sharing: str) -> None:
     made = experiment(*BOTH, "transfer=joint", f"sharing={sharing}", "fusion=gmu")
     assert made.joint
@@ -130,15 +113,14 @@ def problem(*overrides: str) -> str:
 NOWHERE = ("source=fsdd", "target=digits")
 
 
-@pytest.mark.parametrize("mode", ["transfer=joint", "sharing=tasks"])
-def test_tasks_that_can_share_nothing_are_refused(mode: str) -> None:
-    assert problem(*NOWHERE, mode) == (
+@pytest.mark.parametrize("trunk", [[], ["sharing=trunk", "sharing.modalities=false"]])
+def test_tasks_that_can_share_nothing_are_refused(trunk: list[str]) -> None:
+    assert problem(*NOWHERE, "transfer=joint", *trunk) == (
         "source=fsdd target=digits: no modality is in both, so they share nothing: the source has "
         "audio, the target image\n"
-        "  type:     sharing=tasks_modalities   (one trunk for all; or source=none)"
+        "  type:     sharing=trunk   (one for all modalities; or source=none)"
     )
-    assert experiment(*NOWHERE, "sharing=tasks_modalities").joint
-    assert experiment(*NOWHERE, "transfer=joint", "sharing=modalities").joint
+    assert experiment(*NOWHERE, "transfer=joint", "sharing=trunk").joint
 
 
 SIGNED = "objective=combined", "objective.terms={cross_entropy: 1, cca: 0.1}"
@@ -165,10 +147,10 @@ def test_joint_holds_nothing_near_a_source() -> None:
 
 @pytest.mark.parametrize("group", ["sharing", "transfer"])
 def test_the_weight_has_one_place_and_the_message_says_where(group: str) -> None:
-    assert problem(*BOTH, "sharing=tasks", f"{group}.source_weight=2").endswith(
+    assert problem(*BOTH, "sharing=trunk", f"{group}.source_weight=2").endswith(
         "\n  type:     transfer=joint transfer.source_weight=2"
     )
-    made = experiment(*BOTH, "sharing=tasks", "transfer=joint", "transfer.source_weight=2")
+    made = experiment(*BOTH, "transfer=joint", "transfer.source_weight=2")
     assert isinstance(made.transfer, Joint)
     assert made.transfer.weigh(KINDS).weights().tolist() == [1.0, 2.0]
 

@@ -41,7 +41,7 @@ def make_model(
             matched,
             method=experiment.role(role).fusion,
             budget=budget,
-            share_heads=sharing is not None and sharing.classifiers,
+            share_heads=sharing is not None and sharing.classifier,
         )
     parts = replace(experiment.parts, head=partial(transfer.make_head, kind=target.kind))
     try:

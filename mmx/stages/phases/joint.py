@@ -118,7 +118,7 @@ def share(model: MultimodalModel, other: MultimodalModel) -> tuple[str, ...]:
         raise TransferError(
             "source and target can share nothing: "
             + ("; ".join(kept) or "they have no modality in common"),
-            tip="transfer=parameter sharing=none trains them one after the other",
+            tip="transfer=parameter trains them one after the other",
         )
     return f"source and target share {', '.join(shared)}: {count:,} parameters", *kept
 

@@ -1,0 +1,219 @@
+"""What earlier versions of mmx called things: old words lead to new ones, old runs still open.
+
+There is one table for each of the two. :data:`WORDS` and :data:`KEYS` say what to type now, and
+are shown where somebody types an old word or has it in a file. :data:`NODES` says what a node of
+an old run's ``config.yaml`` is now. It is applied where a run is read and never to what is typed,
+and it keeps the numbers bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mmx.errors import RunError
+
+Node = dict[str, Any]
+PACKAGES = {"objectives": "objective"}
+"""Package of a class to its config group, where they are not called the same."""
+
+
+@dataclass(frozen=True)
+class Renamed:
+    """What to type in place of an old word.
+
+    Attributes:
+        typed: Overrides that do what the old word did.
+        why: What has changed.
+        more: What else one may want to know; not to be typed.
+    """
+
+    typed: str
+    why: str
+    more: str = ""
+
+    @property
+    def advice(self) -> str:
+        """What an error shows to type."""
+        return f"{self.typed}   ({self.more})" if self.more else self.typed
+
+
+_TRUNKS = "who shares the trunk is now said by sharing.modalities and sharing.classifier"
+_JOINT = f"joint training is now asked for by transfer=joint alone, and {_TRUNKS}"
+_CONTRASTIVE = "InfoNCE is now one objective, whole loss or term of combined"
+WORDS: dict[str, dict[str, Renamed]] = {
+    "sharing": {
+        "architecture": Renamed("sharing=trunk sharing.modalities=false", _TRUNKS),
+        "modalities": Renamed("sharing=trunk", _TRUNKS),
+        "parameters": Renamed("sharing=trunk sharing.classifier=true", _TRUNKS),
+        "tasks": Renamed("transfer=joint sharing=trunk sharing.modalities=false", _JOINT),
+        "tasks_modalities": Renamed("transfer=joint sharing=trunk", _JOINT),
+    },
+    "balance": {
+        "focal": Renamed(
+            "objective=focal",
+            "the focal loss is now an objective alone",
+            "source_objective=cross_entropy keeps it from a source",
+        ),
+    },
+    "objective": {"contrastive": Renamed("objective=info_nce", _CONTRASTIVE)},
+    "source_objective": {"contrastive": Renamed("source_objective=info_nce", _CONTRASTIVE)},
+}
+"""Group to an option that it had, to what to type now."""
+
+
+def find_word(group: str, option: str) -> Renamed | None:
+    """Return what to type in place of an option that a group had; None where it had none."""
+    return WORDS.get(group, {}).get(option)
+
+
+def find_key(key: str, value: str) -> Renamed | None:
+    """Return what to type in place of a key that an option had; None where it had none.
+
+    Args:
+        key: Such as ``balance.gamma``.
+        value: As it was typed.
+    """
+    if key == "balance.gamma":
+        return Renamed(f"objective=focal objective.gamma={value}", WORDS["balance"]["focal"].why)
+    return None
+
+
+def find_class(target: str) -> Renamed | None:
+    """Return what to type in place of a class that mmx had; None where it had none.
+
+    Args:
+        target: Such as ``mmx.sharing.tasks.Tasks``.
+    """
+    parts = target.split(".")
+    if len(parts) != 4 or parts[0] != "mmx":
+        return None
+    return find_word(PACKAGES.get(parts[1], parts[1]), parts[2])
+
+
+# --- runs of earlier versions
+
+
+def _make_trunk(*, modalities: bool, classifier: bool = False) -> Callable[[Node, Node], Node]:
+    def translate(node: Node, config: Node) -> Node:
+        trunk = {"_target_": "mmx.sharing.trunk.Trunk", **_options(node)}
+        return {"sharing": {**trunk, "modalities": modalities, "classifier": classifier}}
+
+    return translate
+
+
+def _translate_focal(node: Node, config: Node) -> Node:
+    """Put the focal loss into the objective; the source keeps the objective that it had."""
+    objective = config.get("objective") or {}
+    changed = {"balance": {}, "objective": _focus(objective, node.get("gamma", 2.0))}
+    if config.get("source") and not config.get("source_objective"):
+        changed["source_objective"] = objective
+    return changed
+
+
+def _focus(objective: Node, gamma: float) -> Node:
+    """Return the node of an objective with the focal loss for its cross-entropy."""
+    name = str(objective.get("_target_")).rpartition(".")[2]
+    if name in ("CrossEntropy", "Focal"):
+        weights = objective.get("class_weights", "none")
+        target = "mmx.objectives.focal.Focal"
+        return {"_target_": target, "gamma": gamma, "class_weights": weights}
+    terms = objective.get("terms") or {"cross_entropy": 1.0}
+    if name != "Combined" or {"cross_entropy", "focal"} <= terms.keys():
+        raise RunError(
+            f"the run was made by an earlier mmx with balance=focal and objective {name}, which "
+            "this mmx cannot train",
+            tip="install the mmx whose version its manifest.json holds",
+        )
+    options = objective.get("options") or {}
+    old = "cross_entropy" if "cross_entropy" in terms else "focal"
+    weights = options.get(old, {}).get("class_weights", "none")
+    focal = {"gamma": gamma, "class_weights": weights}
+    others = {key: value for key, value in options.items() if key != old}
+    return {
+        **objective,
+        "terms": {"focal" if key == old else key: value for key, value in terms.items()},
+        "options": {**others, "focal": focal},
+    }
+
+
+def _translate_contrastive(group: str) -> Callable[[Node, Node], Node]:
+    def translate(node: Node, config: Node) -> Node:
+        return {group: {"_target_": "mmx.objectives.info_nce.InfoNce", **_options(node)}}
+
+    return translate
+
+
+NODES: dict[tuple[str, str], Callable[[Node, Node], Node]] = {
+    ("sharing", "mmx.sharing.architecture.Architecture"): _make_trunk(modalities=False),
+    ("sharing", "mmx.sharing.modalities.Modalities"): _make_trunk(modalities=True),
+    ("sharing", "mmx.sharing.parameters.Parameters"): _make_trunk(modalities=True, classifier=True),
+    ("sharing", "mmx.sharing.tasks.Tasks"): _make_trunk(modalities=False),
+    ("sharing", "mmx.sharing.tasks_modalities.TasksModalities"): _make_trunk(modalities=True),
+    ("balance", "mmx.balance.focal.Focal"): _translate_focal,
+    ("objective", "mmx.objectives.contrastive.Contrastive"): _translate_contrastive("objective"),
+    ("source_objective", "mmx.objectives.contrastive.Contrastive"): _translate_contrastive(
+        "source_objective"
+    ),
+}
+"""(group, class) of an old node to ``translate(node, config)``, which returns the new nodes.
+
+A run that trained jointly names ``transfer=joint`` in its own config, whatever was typed.
+"""
+
+
+def translate_config(config: Node) -> Node:
+    """Return a run's config in the words of this version; the same object where it is in them.
+
+    Raises:
+        RunError: What was trained cannot be said any more.
+    """
+    for (group, target), translate in NODES.items():
+        node = config.get(group)
+        if isinstance(node, dict) and node.get("_target_") == target:
+            config = {**config, **translate(node, config)}
+    return config
+
+
+def translate_names(names: Mapping[str, str], config: Node) -> dict[str, str]:
+    """Return by which options a run's parts were chosen, less those that are others now.
+
+    Args:
+        names: Config group to option, as the run recorded it.
+        config: Of the run, as it was written.
+    """
+    now = translate_config(config)
+    return {
+        group: name
+        for group, name in names.items()
+        if "/" in group or now.get(group) == config.get(group)
+    }
+
+
+def translate_overrides(overrides: Sequence[str], config: Node) -> list[str]:
+    """Return the overrides that a run was composed of in the words of this version.
+
+    Args:
+        overrides: As the run recorded them.
+        config: Of the run, as it was written.
+    """
+    found: list[str] = []
+    given = {word.partition("=")[0]: word.partition("=")[2] for word in overrides}
+    focal = given.get("balance") == "focal"
+    trains_source = bool(config.get("source")) and "source_objective" not in given
+    for word in overrides:
+        key, _, value = word.partition("=")
+        renamed = find_word(key, value) or (find_key(key, value) if focal else None)
+        found += [word] if renamed is None else renamed.typed.split()
+        if focal and trains_source and key.split(".")[0] == "objective":
+            found.append(f"source_{word}")
+    if focal:
+        found = [word for word in found if not word.startswith("objective=cross_entropy")]
+        if trains_source and "objective" not in given:
+            found.append("source_objective=cross_entropy")
+    return list(dict.fromkeys(found))
+
+
+def _options(node: Node) -> Node:
+    return {key: value for key, value in node.items() if key != "_target_"}

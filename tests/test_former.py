@@ -1,0 +1,235 @@
+"""Words of earlier versions lead to those of this one, and configs of earlier runs still open."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mmx import former
+from mmx.config import check, compose
+from mmx.config.locate import options
+from mmx.errors import ConfigError, Problem, RunError
+from mmx.experiment import assemble
+from mmx.former import NODES, WORDS, translate_config, translate_names, translate_overrides
+from mmx.runs.directory import read_config
+
+Node = dict[str, Any]
+CROSS_ENTROPY = {
+    "_target_": "mmx.objectives.cross_entropy.CrossEntropy",
+    "label_smoothing": 0.0,
+    "temperature": 1.0,
+    "class_weights": "none",
+}
+FOCAL = "mmx.objectives.focal.Focal"
+COMBINED = "mmx.objectives.combined.Combined"
+INFO_NCE = {"_target_": "mmx.objectives.info_nce.InfoNce", "width": 64}
+BALANCE = {"_target_": "mmx.balance.focal.Focal", "gamma": 1.5}
+SIZES = {"width": 64, "depth": 3}
+
+
+def trunk(*, modalities: bool, classifier: bool = False) -> Node:
+    return {
+        "_target_": "mmx.sharing.trunk.Trunk",
+        **SIZES,
+        "modalities": modalities,
+        "classifier": classifier,
+    }
+
+
+ENTRIES: dict[tuple[str, str], tuple[Node, Node]] = {
+    ("sharing", "mmx.sharing.architecture.Architecture"): (
+        SIZES,
+        {"sharing": trunk(modalities=False)},
+    ),
+    ("sharing", "mmx.sharing.modalities.Modalities"): (SIZES, {"sharing": trunk(modalities=True)}),
+    ("sharing", "mmx.sharing.parameters.Parameters"): (
+        SIZES,
+        {"sharing": trunk(modalities=True, classifier=True)},
+    ),
+    ("sharing", "mmx.sharing.tasks.Tasks"): (SIZES, {"sharing": trunk(modalities=False)}),
+    ("sharing", "mmx.sharing.tasks_modalities.TasksModalities"): (
+        SIZES,
+        {"sharing": trunk(modalities=True)},
+    ),
+    ("balance", "mmx.balance.focal.Focal"): (
+        {"gamma": 1.5},
+        {
+            "balance": {},
+            "objective": {"_target_": FOCAL, "gamma": 1.5, "class_weights": "none"},
+            "source_objective": CROSS_ENTROPY,
+        },
+    ),
+    ("objective", "mmx.objectives.contrastive.Contrastive"): (
+        {"width": 64},
+        {"objective": INFO_NCE},
+    ),
+    ("source_objective", "mmx.objectives.contrastive.Contrastive"): (
+        {"width": 64},
+        {"source_objective": INFO_NCE},
+    ),
+}
+
+
+def config_of(group: str, node: Node) -> Node:
+    """Return the config of a run with a source, with one node of an earlier version."""
+    with compose.composer():
+        found = compose.compose(["source=digits_av", "target=digits_av"]).config
+    return {**found, "objective": CROSS_ENTROPY, group: node}
+
+
+def test_every_entry_is_tested() -> None:
+    assert ENTRIES.keys() == NODES.keys()
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry[1])
+def test_a_node_of_an_earlier_version(entry: tuple[str, str]) -> None:
+    group, target = entry
+    options, expected = ENTRIES[entry]
+    old = config_of(group, {"_target_": target, **options})
+    new = translate_config(old)
+    assert {key: value for key, value in new.items() if old[key] != value} == expected
+    assert old[group]["_target_"] == target, "the run's own config stays as it was"
+    if expected.get("objective") == INFO_NCE:
+        new = {**new, "source": {}}
+    assemble(new)
+
+
+def test_a_config_of_this_version_is_left_alone() -> None:
+    config = config_of("sharing", {})
+    assert translate_config(config) is config
+
+
+def with_focal(objective: Node, **others: Node) -> Node:
+    return translate_config({"objective": objective, "balance": BALANCE, **others})
+
+
+def test_the_focal_balance_of_an_objective_with_weights_or_a_focal_one() -> None:
+    weighed = with_focal({**CROSS_ENTROPY, "class_weights": [1.0, 2.0]})
+    assert weighed["objective"] == {"_target_": FOCAL, "gamma": 1.5, "class_weights": [1.0, 2.0]}
+    assert "source_objective" not in weighed, "there is no source"
+    again = with_focal({"_target_": FOCAL, "gamma": 3.0, "class_weights": "balanced"})
+    assert again["objective"] == {"_target_": FOCAL, "gamma": 1.5, "class_weights": "balanced"}
+    own = with_focal(CROSS_ENTROPY, source={"name": "a"}, source_objective=INFO_NCE)
+    assert own["source_objective"] == INFO_NCE
+
+
+def test_the_focal_balance_of_a_sum() -> None:
+    terms = {"info_nce": 0.1, "cross_entropy": 2.0}
+    options = {"info_nce": {"width": 8}, "cross_entropy": {"class_weights": "balanced"}}
+    found = with_focal({"_target_": COMBINED, "terms": terms, "options": options})
+    assert found["objective"] == {
+        "_target_": COMBINED,
+        "terms": {"info_nce": 0.1, "focal": 2.0},
+        "options": {"info_nce": {"width": 8}, "focal": {"gamma": 1.5, "class_weights": "balanced"}},
+    }
+    usual = with_focal({"_target_": COMBINED, "terms": None, "options": None})["objective"]
+    assert usual["terms"] == {"focal": 1.0}
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [
+        {"_target_": COMBINED, "terms": {"cross_entropy": 1.0, "focal": 1.0}},
+        {"_target_": "mine.Loss"},
+    ],
+)
+def test_what_cannot_be_said_any_more_is_refused(objective: Node) -> None:
+    with pytest.raises(RunError, match="earlier mmx with balance=focal and objective ") as error:
+        with_focal(objective)
+    assert error.value.tip is not None
+    assert "version" in error.value.tip
+
+
+def test_a_name_is_kept_where_the_part_is_what_it_was() -> None:
+    config = {"sharing": {"_target_": "mmx.sharing.tasks.Tasks"}, "fusion": {"_target_": "a.B"}}
+    names = {"sharing": "tasks", "fusion": "mine", "encoder/image": "small_cnn"}
+    assert translate_names(names, config) == {"fusion": "mine", "encoder/image": "small_cnn"}
+
+
+def test_a_config_is_translated_where_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    text = yaml.safe_dump({"sharing": {"_target_": "mmx.sharing.tasks.Tasks", **SIZES}})
+    path.write_text(text)
+    assert read_config(path) == {"sharing": trunk(modalities=False)}
+    assert path.read_text() == text
+
+
+SOURCE = {"source": {"name": "digits"}}
+OVERRIDES = {
+    "sharing=tasks sharing.width=8": "transfer=joint sharing=trunk sharing.modalities=false "
+    "sharing.width=8",
+    "transfer=joint sharing=tasks_modalities": "transfer=joint sharing=trunk",
+    "balance=focal balance.gamma=3 seed=1": "objective=focal objective.gamma=3 seed=1 "
+    "source_objective=cross_entropy",
+    "balance=focal objective=cross_entropy objective.class_weights=balanced": "objective=focal "
+    "source_objective=cross_entropy objective.class_weights=balanced "
+    "source_objective.class_weights=balanced",
+    "source_objective=contrastive": "source_objective=info_nce",
+    "fusion=gmu seed=3": "fusion=gmu seed=3",
+}
+
+
+@pytest.mark.parametrize("old", OVERRIDES)
+def test_overrides_that_a_run_recorded(old: str) -> None:
+    assert translate_overrides(old.split(), SOURCE) == OVERRIDES[old].split()
+
+
+def test_a_run_without_a_source_has_no_objective_for_it() -> None:
+    assert translate_overrides(["balance=focal"], {"source": None}) == ["objective=focal"]
+
+
+# --- what is typed
+
+
+EVERY = [(group, option) for group, named in WORDS.items() for option in named]
+
+
+def compose_and_assemble(words: Sequence[str], extra: Sequence[Path] = ()) -> None:
+    with compose.composer(extra):
+        composed, problems = check.check(compose.parse(words), words, extra)
+    if problems:
+        raise ConfigError(problems)
+    assemble(composed.config)
+
+
+@pytest.mark.parametrize(("group", "option"), EVERY)
+def test_what_an_old_word_leads_to_can_be_typed(group: str, option: str) -> None:
+    assert option not in options(group)
+    source = "none" if group == "objective" else "digits_av"
+    words = WORDS[group][option].typed.split()
+    compose_and_assemble([f"source={source}", "target=digits_av", *words])
+
+
+def problems_of(words: Sequence[str], extra: Path) -> tuple[Problem, ...]:
+    with pytest.raises(ConfigError) as error:
+        compose_and_assemble(words, [extra])
+    return error.value.problems
+
+
+def test_an_old_word_in_a_files_defaults(tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    text = "# @package _global_\ndefaults:\n  - override /sharing: tasks\n"
+    (tmp_path / "experiment" / "mine.yaml").write_text(text)
+    (found,) = problems_of(["experiment=mine"], tmp_path)
+    assert found.given == "sharing=tasks"
+    assert found.type_this == WORDS["sharing"]["tasks"].typed
+
+
+def test_an_old_class_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "sharing").mkdir()
+    text = "# one's own\n_target_: mmx.sharing.tasks_modalities.TasksModalities\nwidth: 3\n"
+    (tmp_path / "sharing" / "mine.yaml").write_text(text)
+    (found,) = problems_of(["source=digits_av", "target=digits_av", "sharing=mine"], tmp_path)
+    assert found.given == "sharing._target_=mmx.sharing.tasks_modalities.TasksModalities"
+    assert found.type_this == "transfer=joint sharing=trunk"
+
+
+def test_an_old_class_is_found_by_its_group() -> None:
+    assert former.find_class("mmx.objectives.contrastive.Contrastive") is not None
+    assert former.find_class("mmx.balance.focal.Focal") is not None
+    assert former.find_class("mmx.objectives.focal.Focal") is None
+    assert former.find_class("mine.sharing.tasks.Tasks") is None
