@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import traceback
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import torch
 
-from mmx.contract.faults import describe
+from mmx.contract.faults import describe_fault
 
 State = Literal["passed", "failed", "skipped"]
 Refuse = Callable[[type, Mapping[str, Any]], list[str]]
 """``refuse(kind, options)``: why a config may not set such options; nothing where it may."""
 S = TypeVar("S")
+
+MADE, REPEATED = "made and called", "the same again"
+BASICS = (MADE, REPEATED)
+"""Checks without which most others say nothing."""
+SEED = 2
+"""Of what a part draws while it is called."""
+MODES = {False: "in evaluation", True: "in training"}
 
 
 class Broken(Exception):
@@ -50,6 +58,28 @@ class Part:
         return self.kind(*given, **{**self.options, **supplied})
 
 
+class Subject(ABC):
+    """A part and how it is tried: what a kind tells the checks that all kinds share.
+
+    Attributes:
+        part: The class and its options.
+        positional: Number of arguments that mmx passes by position, before the options.
+        supplied: Keyword arguments that mmx passes, closed to configs.
+    """
+
+    part: Part
+    positional: ClassVar[int] = 0
+    supplied: ClassVar[tuple[str, ...]] = ()
+
+    @abstractmethod
+    def try_part(self, part: Part) -> None:
+        """Make the class with other options and use it once.
+
+        Raises:
+            Broken: Numbers come out that are not finite.
+        """
+
+
 @dataclass(frozen=True)
 class Check(Generic[S]):
     """One promise of a contract.
@@ -82,7 +112,7 @@ class Result:
     trace: str | None = None
 
 
-def run(checks: Sequence[Check[S]], subject: S) -> Iterator[Result]:
+def run_checks(checks: Sequence[Check[S]], subject: S) -> Iterator[Result]:
     """Yield what each check finds, in order; what needs a promise that does not hold is skipped."""
     passed, listed = set[str](), {each.name for each in checks}
     for each in checks:
@@ -90,12 +120,12 @@ def run(checks: Sequence[Check[S]], subject: S) -> Iterator[Result]:
         if lacking:
             yield Result(each.name, "skipped", f"says nothing unless “{lacking[0]}” holds")
             continue
-        result = run_one(each.name, each.holds, subject)
+        result = run_check(each.name, each.holds, subject)
         passed |= {each.name} if result.state == "passed" else set()
         yield result
 
 
-def run_one(name: str, holds: Callable[[S], str], subject: S) -> Result:
+def run_check(name: str, holds: Callable[[S], str], subject: S) -> Result:
     """Return what one check finds; draws come from a fixed seed, and disturb no others."""
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -108,4 +138,4 @@ def run_one(name: str, holds: Callable[[S], str], subject: S) -> Result:
         except Untested as untested:
             return Result(name, "skipped", str(untested))
         except (Exception, SystemExit) as error:  # whatever a class raises is what was found
-            return Result(name, "failed", describe(error), traceback.format_exc())
+            return Result(name, "failed", describe_fault(error), traceback.format_exc())

@@ -35,7 +35,7 @@ def tolerance(x: Tensor, factor: float = FACTOR) -> float:
     return factor * eps * max(1.0, float(finite.abs().max()))
 
 
-def apart(got: Tensor, want: Tensor, factor: float = FACTOR) -> float | None:
+def find_difference(got: Tensor, want: Tensor, factor: float = FACTOR) -> float | None:
     """Return how far two tensors are apart, or None where it is rounding alone."""
     found = distance(got, want)
     return found if found > tolerance(want, factor) else None
@@ -53,8 +53,8 @@ def expect_same(
         seen: What was done, in words.
         factor: Of the rounding error that is let pass.
     """
-    if (found := apart(got, want, factor)) is not None:
-        raise Broken(f"expected {expected}; {seen}, it differs by up to {number(found)}")
+    if (found := find_difference(got, want, factor)) is not None:
+        raise Broken(f"expected {expected}; {seen}, it differs by up to {format_difference(found)}")
 
 
 def expect_same_rows(
@@ -62,26 +62,29 @@ def expect_same_rows(
 ) -> None:
     """Raise Broken, with the row numbers, where some of the rows differ."""
     if got.shape != want.shape:
-        raise Broken(f"expected {expected}; {seen}, the shape is {shape(got)}, not {shape(want)}")
+        raise Broken(
+            f"expected {expected}; {seen}, the shape is {format_shape(got)}, "
+            f"not {format_shape(want)}"
+        )
     limit = tolerance(want, factor)
     found = {row: far for row in rows if (far := distance(got[row], want[row])) > limit}
     if found:
         raise Broken(
             f"expected {expected}; {seen}, {len(found)} of {len(rows)} other rows changed "
-            f"({listed(list(found))}), by up to {number(max(found.values()))}"
+            f"({list_rows(list(found))}), by up to {format_difference(max(found.values()))}"
         )
 
 
-def listed(rows: Sequence[int], most: int = 6) -> str:
+def list_rows(rows: Sequence[int], most: int = 6) -> str:
     """Return row numbers for a message."""
     return ", ".join(str(row) for row in rows[:most]) + (", …" if len(rows) > most else "")
 
 
-def shape(x: Tensor) -> str:
+def format_shape(x: Tensor) -> str:
     """Return a shape as one writes it."""
     return str(tuple(x.shape))
 
 
-def number(value: float) -> str:
+def format_difference(value: float) -> str:
     """Return a difference, short."""
     return f"{value:.3g}" if math.isfinite(value) else "infinity"

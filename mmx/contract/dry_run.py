@@ -14,7 +14,7 @@ import torch
 from torch.nn import Module
 
 from mmx.contract import encoder, fusion
-from mmx.contract.base import Check, Part, Result, run
+from mmx.contract.base import Check, Part, Result, run_checks
 from mmx.contract.encoder import EncoderSubject
 from mmx.contract.fusion import FusionSubject
 from mmx.contract.inputs import SPECS
@@ -38,7 +38,7 @@ def class_of(make: Callable[..., Any]) -> Any:
     return make.func if isinstance(make, partial) else make
 
 
-def broken_by_fusion(
+def find_broken_by_fusion(
     method: partial[Fusion], make: Callable[..., Fusion], widths: Mapping[str, Widths], outputs: int
 ) -> tuple[Result, ...]:
     """Return the promises that a fusion breaks on features like those of the run.
@@ -57,11 +57,11 @@ def broken_by_fusion(
     if key not in _known:
         part = Part(kind, method.keywords)
         subject = FusionSubject(part, make, (dict(widths),), outputs)
-        _known[key] = _broken(fusion.QUICK, subject, subject.made)
+        _known[key] = _find_broken(fusion.QUICK, subject, subject.build)
     return _known[key]
 
 
-def broken_by_encoder(make: Callable[..., Encoder], spec: Spec) -> tuple[Result, ...]:
+def find_broken_by_encoder(make: Callable[..., Encoder], spec: Spec) -> tuple[Result, ...]:
     """Return the promises that an encoder breaks on inputs like those of the run.
 
     Args:
@@ -77,21 +77,21 @@ def broken_by_encoder(make: Callable[..., Encoder], spec: Spec) -> tuple[Result,
     key = (kind, repr(sorted(options.items())), repr(spec))
     if key not in _known:
         subject = EncoderSubject(Part(kind, options), make, spec)
-        _known[key] = _broken(encoder.QUICK, subject, subject.made)
+        _known[key] = _find_broken(encoder.QUICK, subject, subject.build)
     return _known[key]
 
 
-def _broken(
-    checks: Sequence[Check[S]], subject: S, made: Callable[[], Module]
+def _find_broken(
+    checks: Sequence[Check[S]], subject: S, build: Callable[[], Module]
 ) -> tuple[Result, ...]:
     """Return what fails; a ValueError of the constructor is for others to word."""
     with torch.random.fork_rng(devices=[]):
         try:
-            module = made()
+            module = build()
         except ValueError:
             raise
         except Exception:
             module = None  # the first check says what it was
     if module is not None and sum(each.numel() for each in module.parameters()) > LARGEST:
         return ()
-    return tuple(each for each in run(checks, subject) if each.state == "failed")
+    return tuple(each for each in run_checks(checks, subject) if each.state == "failed")

@@ -23,7 +23,7 @@ JUNK = (float("nan"), float("inf"), 1e6)
 
 
 @dataclass(frozen=True)
-class Rows:
+class FeatureRows:
     """Features of a batch.
 
     Attributes:
@@ -37,33 +37,37 @@ class Rows:
     def __len__(self) -> int:
         return len(next(iter(self.present.values())))
 
-    def map(self, change: Callable[[Tensor], Tensor]) -> Rows:
+    def map(self, change: Callable[[Tensor], Tensor]) -> FeatureRows:
         """Return the rows with every tensor changed."""
-        return Rows(
+        return FeatureRows(
             {name: each.map(change) for name, each in self.features.items()},
             {name: change(here) for name, here in self.present.items()},
         )
 
-    def copy(self) -> Rows:
+    def copy(self) -> FeatureRows:
         """Return the rows in tensors of their own, through which gradients flow."""
         return self.map(torch.clone)
 
-    def pick(self, rows: Tensor) -> Rows:
+    def pick(self, rows: Tensor) -> FeatureRows:
         """Return some rows, by number."""
         return self.map(lambda x: x[rows])
 
-    def reversed(self) -> Rows:
+    def reverse(self) -> FeatureRows:
         """Return the same with both dicts in the opposite order."""
-        return Rows(dict(reversed(self.features.items())), dict(reversed(self.present.items())))
+        return FeatureRows(
+            dict(reversed(self.features.items())), dict(reversed(self.present.items()))
+        )
 
-    def everywhere(self) -> Rows:
+    def with_all_present(self) -> FeatureRows:
         """Return the rows with every modality present."""
-        return Rows(self.features, {n: torch.ones_like(here) for n, here in self.present.items()})
+        return FeatureRows(
+            self.features, {n: torch.ones_like(here) for n, here in self.present.items()}
+        )
 
-    def filled(self, where: Mapping[str, Tensor], by: float) -> Rows:
+    def fill(self, where: Mapping[str, Tensor], by: float) -> FeatureRows:
         """Return the rows with ``by`` in place of a modality's numbers ``where`` it is True."""
 
-        def fill(name: str) -> Features:
+        def fill_one(name: str) -> Features:
             def change(x: Tensor) -> Tensor:
                 if not x.is_floating_point():
                     return x
@@ -71,28 +75,24 @@ class Rows:
 
             return self.features[name].map(change)
 
-        return Rows({name: fill(name) for name in self.features}, self.present)
+        return FeatureRows({name: fill_one(name) for name in self.features}, self.present)
 
-    def with_junk(self, by: float) -> Rows:
+    def fill_absent(self, by: float) -> FeatureRows:
         """Return the rows with ``by`` wherever a modality is absent."""
-        return self.filled({name: ~here for name, here in self.present.items()}, by)
+        return self.fill({name: ~here for name, here in self.present.items()}, by)
 
-    def first_changed(self) -> Rows:
+    def change_first(self) -> FeatureRows:
         """Return the rows with other numbers in row 0."""
         first = torch.arange(len(self)) == 0
-        return self.filled(dict.fromkeys(self.features, first), 7.0)
-
-    def alone(self, row: int) -> Rows:
-        """Return a batch of one row."""
-        return self.map(lambda x: x[row : row + 1])
+        return self.fill(dict.fromkeys(self.features, first), 7.0)
 
 
-def widths_of(count: int) -> dict[str, Widths]:
+def make_widths(count: int) -> dict[str, Widths]:
     """Return so many modalities, each of another width."""
     return {name: Widths(3 + index, LEVELS) for index, name in enumerate(NAMES[:count])}
 
 
-def made_up(widths: Mapping[str, Widths], rows: int = ROWS, seed: int = 0) -> Rows:
+def make_features(widths: Mapping[str, Widths], rows: int = ROWS, seed: int = 0) -> FeatureRows:
     """Return random features; rows lack some modality, but never all.
 
     Args:
@@ -116,15 +116,15 @@ def made_up(widths: Mapping[str, Widths], rows: int = ROWS, seed: int = 0) -> Ro
         mask = torch.arange(TOKENS) < lengths
         features[name] = Features(tokens, mask, pooled, levels)
         present[name] = here[:, index]
-    return Rows(features, present)
+    return FeatureRows(features, present)
 
 
-def training_rows(widths: Mapping[str, Widths], rows: int = 60, seed: int = 11) -> Encoded:
+def make_training_rows(widths: Mapping[str, Widths], rows: int = 60, seed: int = 11) -> Encoded:
     """Return rows of four classes to fit something on."""
-    found = made_up(widths, rows, seed)
+    found = make_features(widths, rows, seed)
     return Encoded(found.features, found.present, torch.arange(rows) % 4)
 
 
-def numbers_of(features: Features) -> list[Tensor]:
+def list_numbers(features: Features) -> list[Tensor]:
     """Return the tensors of features that hold numbers."""
     return [features.tokens, features.pooled, *features.levels]

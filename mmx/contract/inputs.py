@@ -39,7 +39,7 @@ LENGTHS = (1.0, 0.625, 0.045, 0.0)
 Inputs = tuple[Tensor, Tensor | None]
 
 
-def spec_of(encoder: type) -> type[Spec]:
+def find_spec(encoder: type) -> type[Spec]:
     """Return the kind of input that an encoder says it reads: its first argument's annotation.
 
     Raises:
@@ -58,7 +58,7 @@ def spec_of(encoder: type) -> type[Spec]:
     return found[0]
 
 
-def batch(spec: Spec, rows: int = ROWS, seed: int = 1) -> Inputs:
+def make_inputs(spec: Spec, rows: int = ROWS, seed: int = 1) -> Inputs:
     """Return random inputs, and lengths where they are sequences."""
     draw = torch.Generator().manual_seed(seed)
     if isinstance(spec, ImageSpec):
@@ -85,7 +85,7 @@ def pick(inputs: Inputs, rows: Tensor) -> Inputs:
     return x[rows], None if lengths is None else lengths[rows]
 
 
-def first_changed(inputs: Inputs) -> Inputs:
+def change_first(inputs: Inputs) -> Inputs:
     """Return inputs with other values in row 0, of the same length."""
     x, lengths = inputs
     other = x.clone()

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmx.contract import encoder, fusion, head, mapping, missing, objective, regularizer, task
-from mmx.contract.base import Broken, Check, Part, Result, Untested, run
-from mmx.contract.faults import describe
+from mmx.contract.base import Broken, Check, Part, Result, Untested, run_checks
+from mmx.contract.faults import describe_fault
 from mmx.encoders import Encoder
 from mmx.fusion import Fusion
 from mmx.mapping import Mapping
@@ -42,14 +42,14 @@ class Kind:
 KINDS: dict[str, Kind] = {
     each.name: each
     for each in (
-        Kind("encoder", Encoder, encoder.subject, encoder.CHECKS),
-        Kind("fusion", Fusion, fusion.subject, fusion.CHECKS, ("outputs",)),
-        Kind("mapping", Mapping, mapping.subject, mapping.CHECKS),
-        Kind("missing", Missing, missing.subject, missing.CHECKS),
-        Kind("objective", Objective, objective.subject, objective.CHECKS),
-        Kind("regularizer", Regularizer, regularizer.subject, regularizer.CHECKS),
-        Kind("head", Head, head.subject, head.CHECKS),
-        Kind("task", Task, task.subject, task.CHECKS),
+        Kind("encoder", Encoder, encoder.EncoderSubject.of, encoder.CHECKS),
+        Kind("fusion", Fusion, fusion.FusionSubject.of, fusion.CHECKS, ("outputs",)),
+        Kind("mapping", Mapping, mapping.MappingSubject.of, mapping.CHECKS),
+        Kind("missing", Missing, missing.MissingSubject.of, missing.CHECKS),
+        Kind("objective", Objective, objective.ObjectiveSubject.of, objective.CHECKS),
+        Kind("regularizer", Regularizer, regularizer.RegularizerSubject.of, regularizer.CHECKS),
+        Kind("head", Head, head.HeadSubject.of, head.CHECKS),
+        Kind("task", Task, task.TaskSubject.of, task.CHECKS),
     )
 }
 
@@ -74,6 +74,6 @@ def check(part: Part) -> Iterator[Result]:
     except (Broken, Untested) as error:
         yield Result(first, "failed", str(error))
     except Exception as error:
-        yield Result(first, "failed", describe(error), traceback.format_exc())
+        yield Result(first, "failed", describe_fault(error), traceback.format_exc())
     else:
-        yield from run(kind.checks, subject)
+        yield from run_checks(kind.checks, subject)

@@ -9,8 +9,8 @@ import typing
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any, Union, get_args, get_origin
 
-from mmx.contract.base import Broken, Part
-from mmx.contract.faults import describe
+from mmx.contract.base import Broken, Part, Subject
+from mmx.contract.faults import describe_fault
 
 BAD: dict[type, tuple[Any, ...]] = {int: (-1, 0), float: (-1.0, 0.0)}
 """Values that an option of numbers often cannot take."""
@@ -18,16 +18,10 @@ Try = Callable[[Part], None]
 """``attempt(part)`` makes and calls a part once."""
 
 
-def options_are_sound(part: Part, given: int, supplied: tuple[str, ...], attempt: Try) -> str:
-    """Check that options are keyword-only, annotated, and refused where they are bad.
-
-    Args:
-        part: The class with options that work.
-        given: Arguments that mmx passes by position.
-        supplied: Keywords that mmx passes.
-        attempt: Makes and calls the part once.
-    """
-    options = _of_a_config(part.kind, given, supplied)
+def has_sound_options(subject: Subject) -> str:
+    """Check that options are keyword-only, annotated, and refused where they are bad."""
+    part = subject.part
+    options = _of_a_config(part.kind, subject.positional, subject.supplied)
     hints = _hints(part.kind)
     for option in options:
         if option.name not in hints:
@@ -39,7 +33,7 @@ def options_are_sound(part: Part, given: int, supplied: tuple[str, ...], attempt
             wrong = part.refuse(part.kind, {option.name: option.default})
             if wrong:
                 raise Broken(f"expected defaults of the annotated types and ranges; {wrong[0]}")
-    tried = [_try(part, option.name, hints[option.name], attempt) for option in options]
+    tried = [_try(part, option.name, hints[option.name], subject.try_part) for option in options]
     names = ", ".join(option.name for option in options) or "none"
     return f"{names}: annotated and keyword-only; {sum(tried)} bad values tried"
 
@@ -83,11 +77,11 @@ def _try(part: Part, name: str, hint: Any, attempt: Try) -> int:
             attempt(dataclasses.replace(part, options={**part.options, name: value}))
         except ValueError as error:
             if not _of_the_constructor(error, part.kind):
-                raise _ends_badly(name, value, describe(error)) from error
+                raise _ends_badly(name, value, describe_fault(error)) from error
         except Broken as error:
             raise _ends_badly(name, value, str(error)) from error
         except Exception as error:
-            raise _ends_badly(name, value, describe(error)) from error
+            raise _ends_badly(name, value, describe_fault(error)) from error
         tried += 1
     return tried
 

@@ -20,12 +20,12 @@ def marks_for(encoding: str | None) -> dict[str, str]:
     return MARKS
 
 
-def line(result: Result, marks: dict[str, str]) -> str:
+def format_result(result: Result, marks: dict[str, str]) -> str:
     """Return a result in one line."""
     return f"  {marks[result.state]} {result.name:26s} {result.said}"
 
 
-def closing(results: Sequence[Result]) -> str:
+def count_results(results: Sequence[Result]) -> str:
     """Return the last line: how many of the checks that could be made held."""
     counts = {state: sum(each.state == state for each in results) for state in MARKS}
     tested = counts["passed"] + counts["failed"]

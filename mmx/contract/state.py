@@ -8,7 +8,7 @@ from typing import TypeVar
 from torch import nn
 
 from mmx.contract.base import Broken
-from mmx.contract.compare import distance, number
+from mmx.contract.compare import distance, format_difference
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -32,4 +32,4 @@ def expect_same_state(one: nn.Module, other: nn.Module, expected: str, seen: str
         raise Broken(f"expected {expected}; {how}{names} is in one of them alone")
     for name, tensor in mine.items():
         if (found := distance(tensor, theirs[name])) > 0:
-            raise Broken(f"expected {expected}; {how}{name} differs by {number(found)}")
+            raise Broken(f"expected {expected}; {how}{name} differs by {format_difference(found)}")

@@ -18,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from mmx.contract.base import Broken, Check, Part, Untested
-from mmx.contract.compare import listed
-from mmx.contract.options import options_are_sound
+from mmx.contract.base import REPEATED, Broken, Check, Part, Subject, Untested
+from mmx.contract.compare import list_rows
+from mmx.contract.options import has_sound_options
 from mmx.modalities import Modality, Stored, spec_from_json, spec_to_json
 from mmx.modalities.text import Tokens
 from mmx.tasks.base import Samples, Task, TaskData
@@ -35,11 +35,10 @@ READ, COLUMNS, LABELS, DISJOINT, LOADED = (
     "splits disjoint",
     "loaded",
 )
-Numbers = npt.NDArray[Any]
 
 
 @dataclass
-class TaskSubject:
+class TaskSubject(Subject):
     """A task and what it reads, which is read once.
 
     Attributes:
@@ -49,6 +48,15 @@ class TaskSubject:
 
     part: Part
     task: Task
+
+    @classmethod
+    def of(cls, part: Part) -> TaskSubject:
+        """Return a part as the subject of the checks."""
+        return cls(part, part.make())
+
+    def try_part(self, part: Part) -> None:
+        """Make the class with other options; its data are not read."""
+        part.make()
 
     @cached_property
     def samples(self) -> Samples:
@@ -61,16 +69,11 @@ class TaskSubject:
         return self.task.load()
 
     @property
-    def used(self) -> Numbers:
+    def used_rows(self) -> npt.NDArray[Any]:
         """The numbers of the rows that the splits name and that there are."""
         rows = [np.asarray(each, dtype=np.int64) for each in self.samples.splits.values()]
         named = np.concatenate(rows or [np.empty(0, dtype=np.int64)])
         return named[(named >= 0) & (named < len(self.samples.values))]
-
-
-def subject(part: Part) -> TaskSubject:
-    """Return a part as the subject of the checks."""
-    return TaskSubject(part, part.make())
 
 
 def is_read(subject: TaskSubject) -> str:
@@ -105,9 +108,9 @@ def columns_are_whole(subject: TaskSubject) -> str:
         if column.present.dtype != np.bool_:
             raise Broken(f"expected present of {name} as bool; seen {column.present.dtype}")
     there = np.any([column.present for column in samples.columns.values()], axis=0)
-    if empty := [int(row) for row in subject.used if not there[row]]:
+    if empty := [int(row) for row in subject.used_rows if not there[row]]:
         raise Broken(
-            f"expected some modality in each row of the splits; rows {listed(empty)} have none"
+            f"expected some modality in each row of the splits; rows {list_rows(empty)} have none"
         )
     parts = [f"{name} {int(column.present.sum())}" for name, column in samples.columns.items()]
     return f"of {count} rows, present in {', '.join(parts)}"
@@ -116,28 +119,42 @@ def columns_are_whole(subject: TaskSubject) -> str:
 def labels_are_sound(subject: TaskSubject) -> str:
     """Check dtype, shape and range of the labels."""
     kind, samples = subject.task.kind, subject.samples
-    values, classes, used = samples.values, samples.classes, subject.used
     if kind == "regression":
-        if values.ndim != 1 or not np.issubdtype(values.dtype, np.floating):
-            raise Broken(f"expected (N,) numbers; seen {values.dtype} {values.shape}")
-        if wrong := [int(row) for row in used if not np.isfinite(values[row])]:
-            raise Broken(f"expected finite labels; those of rows {listed(wrong)} are not")
-        return "finite numbers"
-    if len(set(classes)) != len(classes) or not classes:
-        raise Broken(f"expected the names of classes, each once; seen {classes!r}")
+        return _numbers_are_sound(samples.values, subject.used_rows)
+    if len(set(samples.classes)) != len(samples.classes) or not samples.classes:
+        raise Broken(f"expected the names of classes, each once; seen {samples.classes!r}")
+    count = len(samples.classes)
     if kind == "multilabel":
-        if values.shape != (len(values), len(classes)) or not np.isin(values, (0, 1)).all():
-            raise Broken(f"expected (N, {len(classes)}) zeros and ones; seen {values.shape}")
-        return f"{len(classes)} labels"
+        return _marks_are_sound(samples.values, count)
+    return _indices_are_sound(samples.values, count, subject.used_rows)
+
+
+def _numbers_are_sound(values: npt.NDArray[Any], used: npt.NDArray[Any]) -> str:
+    """Check the labels of a regression."""
+    if values.ndim != 1 or not np.issubdtype(values.dtype, np.floating):
+        raise Broken(f"expected (N,) numbers; seen {values.dtype} {values.shape}")
+    if wrong := [int(row) for row in used if not np.isfinite(values[row])]:
+        raise Broken(f"expected finite labels; those of rows {list_rows(wrong)} are not")
+    return "finite numbers"
+
+
+def _marks_are_sound(values: npt.NDArray[Any], count: int) -> str:
+    """Check labels of which a row may have any number."""
+    if values.shape != (len(values), count) or not np.isin(values, (0, 1)).all():
+        raise Broken(f"expected (N, {count}) zeros and ones; seen {values.shape}")
+    return f"{count} labels"
+
+
+def _indices_are_sound(values: npt.NDArray[Any], count: int, used: npt.NDArray[Any]) -> str:
+    """Check the labels of classes."""
     if values.ndim != 1 or values.dtype != np.int64:
         raise Broken(f"expected (N,) int64 class indices; seen {values.dtype} {values.shape}")
-    wrong = [int(row) for row in used if not 0 <= values[row] < len(classes)]
-    if wrong:
+    if wrong := [int(row) for row in used if not 0 <= values[row] < count]:
         raise Broken(
-            f"expected class indices from 0 to {len(classes) - 1}; rows {listed(wrong)} have "
+            f"expected class indices from 0 to {count - 1}; rows {list_rows(wrong)} have "
             f"{', '.join(str(values[row]) for row in wrong[:6])}"
         )
-    return f"{len(classes)} classes"
+    return f"{count} classes"
 
 
 def splits_are_disjoint(subject: TaskSubject) -> str:
@@ -151,15 +168,15 @@ def splits_are_disjoint(subject: TaskSubject) -> str:
         if not np.issubdtype(np.asarray(rows).dtype, np.integer):
             raise Broken(f"expected row numbers of {name}; seen {np.asarray(rows).dtype}")
         if beyond := [int(row) for row in rows if not 0 <= row < count]:
-            raise Broken(f"expected rows below {count} in {name}; seen {listed(beyond)}")
+            raise Broken(f"expected rows below {count} in {name}; seen {list_rows(beyond)}")
         numbers, times = np.unique(rows, return_counts=True)
         if (times > 1).any():
-            raise Broken(f"expected each row of {name} once; {listed(list(numbers[times > 1]))}")
+            raise Broken(f"expected each row of {name} once; {list_rows(list(numbers[times > 1]))}")
     for one, other in itertools.combinations(splits, 2):
         if len(both := np.intersect1d(splits[one], splits[other])):
             raise Broken(
                 f"expected no row in two splits; {one} and {other} share {len(both)}: "
-                f"{listed([int(row) for row in both])}"
+                f"{list_rows([int(row) for row in both])}"
             )
     return ", ".join(f"{name} {len(rows)}" for name, rows in splits.items())
 
@@ -174,7 +191,7 @@ def is_loaded(subject: TaskSubject) -> str:
     return ", ".join(f"{name} {len(rows)}" for name, rows in data.splits.items())
 
 
-def is_the_same_again(subject: TaskSubject) -> str:
+def is_read_the_same_again(subject: TaskSubject) -> str:
     """Check that reading it again gives the same rows, splits and fingerprint."""
     one, other = subject.data, subject.part.make().load()
     for name, rows in one.splits.items():
@@ -240,23 +257,14 @@ def rows_can_be_decoded(subject: TaskSubject) -> str:
     return f"{min(FEW, len(train))} training rows of {', '.join(sorted(data.columns))}"
 
 
-def has_sound_options(subject: TaskSubject) -> str:
-    """Check that a config can set the options."""
-
-    def attempt(part: Part) -> None:
-        part.make()
-
-    return options_are_sound(subject.part, 0, (), attempt)
-
-
 CHECKS: tuple[Check[TaskSubject], ...] = (
     Check(READ, is_read),
     Check(COLUMNS, columns_are_whole, (READ,)),
     Check(LABELS, labels_are_sound, (READ,)),
     Check(DISJOINT, splits_are_disjoint, (READ,)),
     Check(LOADED, is_loaded, (COLUMNS, LABELS, DISJOINT)),
-    Check("the same again", is_the_same_again, (LOADED,)),
-    Check("fingerprint of content", fingerprint_is_of_the_content, (LOADED, "the same again")),
+    Check(REPEATED, is_read_the_same_again, (LOADED,)),
+    Check("fingerprint of content", fingerprint_is_of_the_content, (LOADED, REPEATED)),
     Check("decoded", rows_can_be_decoded, (LOADED,)),
     Check("options", has_sound_options),
 )

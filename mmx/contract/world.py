@@ -82,7 +82,7 @@ class _Decision(nn.Module):
         return self.model.decide(features, present)
 
 
-def make_model(names: tuple[str, ...], classes: int, seed: int) -> MultimodalModel:
+def make_trained_model(names: tuple[str, ...], classes: int, seed: int) -> MultimodalModel:
     """Return a model in float64 whose weights are as after training."""
     torch.manual_seed(seed)
     model = MultimodalModel(
@@ -150,8 +150,8 @@ class World:
     batch: Batch = field(default_factory=make_batch)
 
     def __post_init__(self) -> None:
-        self.source = make_model(SOURCE, SOURCE_CLASSES, seed=1)
-        self.model = make_model(TARGET, TARGET_CLASSES, seed=2).eval()
+        self.source = make_trained_model(SOURCE, SOURCE_CLASSES, seed=1)
+        self.model = make_trained_model(TARGET, TARGET_CLASSES, seed=2).eval()
         own = self.model.state_dict()
         for name, tensor in self.source.state_dict().items():
             if name.startswith("encoders."):
@@ -185,7 +185,7 @@ class World:
         found = self.reference.features(self.source_batch)
         return {name: each.pooled[self.source_batch.present[name]] for name, each in found.items()}
 
-    def given(self, **changes: Any) -> Given:
+    def make_given(self, **changes: Any) -> Given:
         """Return what a regulariser may look at."""
         return replace(
             Given(

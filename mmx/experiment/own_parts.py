@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from mmx.contract.base import Result
-from mmx.contract.dry_run import broken_by_encoder, broken_by_fusion, class_of, is_own
+from mmx.contract.dry_run import class_of, find_broken_by_encoder, find_broken_by_fusion, is_own
 from mmx.encoders import Encoder
 from mmx.errors import Problem
 from mmx.fusion import Fusion
@@ -31,7 +31,7 @@ def encoder_problems(make: Callable[..., Encoder], spec: Spec, path: str) -> Ite
     """
     if is_own(class_of(make)):
         options = make.keywords if isinstance(make, partial) else {}
-        yield from _problems(class_of(make), options, path, broken_by_encoder(make, spec))
+        yield from _problems(class_of(make), options, path, find_broken_by_encoder(make, spec))
 
 
 def fusion_problems(
@@ -59,7 +59,7 @@ def fusion_problems(
     specs = {name: Spec() for name in encoders}
     model = on_paper(MultimodalModel, specs, given, NoFusion, outputs, parts)
     pooled = model.mapping.widths if model.mapping is not None else model.encoded_widths
-    broken = broken_by_fusion(method, make, fusion_widths(model.widths, pooled), outputs)
+    broken = find_broken_by_fusion(method, make, fusion_widths(model.widths, pooled), outputs)
     yield from _problems(class_of(method), method.keywords, "fusion", broken)
 
 

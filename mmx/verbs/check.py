@@ -30,7 +30,7 @@ from mmx.config.allowed import allow
 from mmx.config.build import BUILTIN_PACKAGES, TARGET, Builder
 from mmx.config.compose import composer, default_data_directory, parse
 from mmx.contract import Kind, Part, Result, check, kind_of
-from mmx.contract.report import as_data, closing, line, marks_for
+from mmx.contract.report import as_data, count_results, format_result, marks_for
 from mmx.errors import ConfigError, Problem, UsageError
 from mmx.printable import one_line
 from mmx.quoting import format_value
@@ -60,13 +60,13 @@ def main(arguments: Sequence[str]) -> int:
     for result in _quietly(part):
         results.append(result)
         if not given.json:
-            print(one_line(line(result, marks)), flush=True)
+            print(one_line(format_result(result, marks)), flush=True)
             if given.debug and result.trace:
                 print(result.trace, file=sys.stderr)
     if given.json:
         print(json.dumps(as_data(part, kind.name, results), ensure_ascii=False, indent=2))
     else:
-        print(closing(results))
+        print(count_results(results))
     return 1 if any(result.state == "failed" for result in results) else 0
 
 

@@ -12,7 +12,7 @@ from types import ModuleType
 
 from mmx.config.build import locate
 from mmx.contract import KINDS, Kind, kind_of
-from mmx.contract.faults import describe
+from mmx.contract.faults import describe_fault
 from mmx.errors import UsageError, closest
 
 
@@ -85,7 +85,7 @@ def find(named: Named, packages: Sequence[str]) -> tuple[Kind, type]:
     except AttributeError as error:
         raise _no_class(_module_of(named), named.name) from error
     except (Exception, SystemExit) as error:  # whatever a module raises while it is imported
-        raise UsageError(f"{named.module} cannot be imported: {describe(error)}") from error
+        raise UsageError(f"{named.module} cannot be imported: {describe_fault(error)}") from error
     if inspect.ismodule(found):
         raise _no_class(found)
     kind = kind_of(found) if inspect.isclass(found) else None
@@ -100,7 +100,7 @@ def find(named: Named, packages: Sequence[str]) -> tuple[Kind, type]:
 def _no_module(named: Named, error: ModuleNotFoundError) -> UsageError:
     missing = str(error.name or named.module)
     if not f"{named.module}.".startswith(f"{missing}."):
-        return UsageError(f"{named.module} cannot be imported: {describe(error)}")
+        return UsageError(f"{named.module} cannot be imported: {describe_fault(error)}")
     parent, _, last = missing.rpartition(".")
     folder = importlib.import_module(parent).__path__ if parent else [str(Path.cwd())]
     near = closest(last, [each.name for each in pkgutil.iter_modules(folder)])

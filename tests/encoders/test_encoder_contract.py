@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from mmx.contract import Part
-from mmx.contract.base import run
+from mmx.contract.base import run_checks
 from mmx.contract.discovery import variants
 from mmx.contract.encoder import CHECKS, EncoderSubject
-from mmx.contract.inputs import SEQUENCES, SPECS, batch, spec_of
+from mmx.contract.inputs import SEQUENCES, SPECS, find_spec, make_inputs
 from mmx.encoders import Encoder
 from mmx.modalities import Spec
 from mmx.modalities.audio import AudioSpec
@@ -36,7 +36,7 @@ SMALLER: dict[str, dict[str, Any]] = {
 
 def of(encoder: type[Encoder]) -> EncoderSubject:
     part = Part(encoder, SMALLER.get(encoder.__name__, {}), refuse)
-    return EncoderSubject(part, part.make, SMALL_SPECS[spec_of(encoder)])
+    return EncoderSubject(part, part.make, SMALL_SPECS[find_spec(encoder)])
 
 
 def test_encoders_are_found() -> None:
@@ -46,7 +46,7 @@ def test_encoders_are_found() -> None:
 @ENCODERS
 def test_keeps_the_contract(encoder: type[Encoder]) -> None:
     subject = of(encoder)
-    results = list(run(CHECKS, subject))
+    results = list(run_checks(CHECKS, subject))
     assert [each for each in results if each.state == "failed"] == []
     skipped = [each.name for each in results if each.state == "skipped"]
     of_sequences = isinstance(subject.spec, SEQUENCES)
@@ -62,8 +62,8 @@ def test_options_have_defaults(encoder: type[Encoder]) -> None:
 
 @ENCODERS
 def test_a_depth_sees_only_what_lies_before_it(encoder: type[Encoder]) -> None:
-    model = of(encoder).made().eval()
-    inputs = batch(of(encoder).spec)
+    model = of(encoder).build().eval()
+    inputs = make_inputs(of(encoder).spec)
     reach: list[set[int]] = []  # of each module that holds tensors: the depths run before it
     seen: set[int] = set()
 

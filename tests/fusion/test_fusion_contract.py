@@ -13,9 +13,10 @@ import pytest
 import torch
 
 from mmx.contract import Part, check
+from mmx.contract.base import SEED
 from mmx.contract.discovery import variants
-from mmx.contract.features import made_up, widths_of
-from mmx.contract.fusion import SEED, FusionSubject
+from mmx.contract.features import make_features, make_widths
+from mmx.contract.fusion import FusionSubject
 from mmx.fusion import Fusion
 from mmx.verbs.check import refuse
 
@@ -55,13 +56,16 @@ def test_options_have_defaults(method: type[Fusion]) -> None:
 @METHODS
 @pytest.mark.usefixtures("_double_precision")
 def test_absent_rows_and_order_change_no_bit(method: type[Fusion]) -> None:
-    subject, rows = FusionSubject(Part(method), method), made_up(widths_of(3))
-    fusion = subject.made(widths_of(3))
+    subject, rows = (
+        FusionSubject(Part(method), method, [make_widths(3)]),
+        make_features(make_widths(3)),
+    )
+    fusion = subject.build()
     for training in (True, False):
-        want = subject.call(fusion, rows.with_junk(0.0), training=training)
-        got = subject.call(fusion, rows.with_junk(1e6), training=training)
+        want = subject.call(fusion, rows.fill_absent(0.0), training=training)
+        got = subject.call(fusion, rows.fill_absent(1e6), training=training)
         assert torch.equal(got, want)
-        turned = subject.call(fusion, rows.reversed(), training=training)
+        turned = subject.call(fusion, rows.reverse(), training=training)
         assert torch.equal(turned, subject.call(fusion, rows, training=training))
 
 
@@ -70,9 +74,8 @@ def test_absent_rows_and_order_change_no_bit(method: type[Fusion]) -> None:
 @pytest.mark.usefixtures("_double_precision")
 def test_every_parameter_learns_from_any_number(method: type[Fusion], count: int) -> None:
     """Of a single modality there is nothing to weigh, and yet nothing is dead."""
-    subject = FusionSubject(Part(method), method)
-    fusion = subject.made(widths_of(count)).train()
-    rows = made_up(widths_of(count)).everywhere()
+    fusion = FusionSubject(Part(method), method, [make_widths(count)]).build().train()
+    rows = make_features(make_widths(count)).with_all_present()
     rows = rows.map(lambda x: x.requires_grad_() if x.is_floating_point() else x)
     torch.manual_seed(SEED)
     (fusion(rows.features, rows.present) * torch.randn(len(rows), fusion.width)).sum().backward()

@@ -183,13 +183,13 @@ def test_rows_with_only_what_the_source_cannot_read_count_nothing(world, bound, 
 @pytest.mark.parametrize("name", [*MODEL])
 def test_refuses_without_a_source(world, regularizer, name):
     with pytest.raises(TransferError) as caught:
-        regularizer(name).bind(world().given(reference=None))
+        regularizer(name).bind(world().make_given(reference=None))
     assert str(caught.value) == f"regularizer={name} needs a trained source"
 
 
 @pytest.mark.parametrize("name", [*MODEL, *ROWS])
 def test_refuses_a_source_of_other_modalities(world, regularizer, name):
-    given = world().given(widths={"text": 5})
+    given = world().make_given(widths={"text": 5})
     with pytest.raises(TransferError) as caught:
         regularizer(name).bind(given)
     assert str(caught.value) == (
@@ -201,7 +201,7 @@ def test_refuses_a_source_of_other_modalities(world, regularizer, name):
 @pytest.mark.parametrize(("name", "instead"), [("co_tuning", "rkd"), ("bi_tuning", "l2_sp")])
 def test_refuses_targets_without_classes(world, regularizer, name, instead):
     with pytest.raises(TransferError) as caught:
-        regularizer(name).bind(world().given(kind="regression"))
+        regularizer(name).bind(world().make_given(kind="regression"))
     assert str(caught.value) == (
         f"regularizer={name} needs classes, and the target is of kind regression\n"
         f"  tip: regularizer={instead}"

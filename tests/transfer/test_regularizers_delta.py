@@ -296,7 +296,7 @@ def test_penalty(world, bound):
     expected = torch.zeros((), dtype=torch.float64)
     for name in ("image", "tabular"):
         x = here.batch.inputs[name][here.batch.present[name]]
-        weights = channel_weights(here.given(), here.reference.encoder(name), name, 12)
+        weights = channel_weights(here.make_given(), here.reference.encoder(name), name, 12)
         pairs = zip(
             maps_of(here.model.encoders[name], x, None),
             maps_of(here.source.encoders[name], x, None),
@@ -352,7 +352,7 @@ def test_a_target_all_of_whose_features_are_there_has_nothing_to_hold(world, reg
     here = world()
     cached = replace(here.batch, inputs={"text": here.batch.inputs["text"]})
     with pytest.raises(TransferError) as caught:
-        regularizer("delta").bind(here.given(rows=lambda: iter([cached])))
+        regularizer("delta").bind(here.make_given(rows=lambda: iter([cached])))
     assert str(caught.value) == (
         "regularizer=delta: no encoder shared with the source reads any training row\n"
         "  tip: regularizer=none"
