@@ -50,6 +50,17 @@ class Combined(Objective):
         options = {} if options is None else options
         self.weights = {name: terms[name] for name in sorted(terms)}
         self.terms = {name: _term(name, options.get(name, {})) for name in self.weights}
+        self._check_terms(terms, options)
+        self.kinds = frozenset.intersection(*(term.kinds for term in self.terms.values()))
+        if not self.kinds:
+            served = (f"{name} {' or '.join(sorted(t.kinds))}" for name, t in self.terms.items())
+            raise ValueError(f"`terms` serve no kind of target together: {', '.join(served)}")
+        self.cross_modal = any(term.cross_modal for term in self.terms.values())
+        self.compares_rows = any(term.compares_rows for term in self.terms.values())
+        self.may_be_negative = any(term.may_be_negative for term in self.terms.values())
+
+    def _check_terms(self, terms: dict[str, Weight], options: dict[str, dict[str, Any]]) -> None:
+        """Raise ValueError for options of no term, and where no term trains the head."""
         for name in options:
             if name not in terms:
                 raise _problem("options", name, "is not among `terms`", terms)
@@ -59,13 +70,6 @@ class Combined(Objective):
                 "learn: add one that does, such as cross_entropy, or choose objective=info_nce "
                 "to train without labels"
             )
-        self.kinds = frozenset.intersection(*(term.kinds for term in self.terms.values()))
-        if not self.kinds:
-            served = (f"{name} {' or '.join(sorted(t.kinds))}" for name, t in self.terms.items())
-            raise ValueError(f"`terms` serve no kind of target together: {', '.join(served)}")
-        self.cross_modal = any(term.cross_modal for term in self.terms.values())
-        self.compares_rows = any(term.compares_rows for term in self.terms.values())
-        self.may_be_negative = any(term.may_be_negative for term in self.terms.values())
 
     def bind(self, target: Tensor, outputs: int, widths: dict[str, int]) -> Criterion:
         """Return the loss; see :class:`~mmx.objectives.base.Objective`."""

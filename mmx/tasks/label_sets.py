@@ -40,24 +40,33 @@ def read_sets(
     """
     lists = [_as_list(cell) for cell in cells]
     if any(one is not None for one in lists):
-        for row, (cell, one) in enumerate(zip(cells, lists, strict=True)):
-            if one is None and not _is_missing(cell, missing):
-                raise DataError(
-                    f"row {row + 1}: label '{column}' is {str(cell)[:40]!r}, "
-                    "but a list in other rows; one way of writing labels is read"
-                )
-        return [
-            None if one is None else _names(column, row, one, missing)
-            for row, one in enumerate(lists)
-        ], ()
+        return _read_lists(column, cells, lists, missing), ()
     texts = [
         next(iter(_names(column, row, [cell], missing)), None) for row, cell in enumerate(cells)
     ]
-    found, notes = _separator(column, [text for text in texts if text is not None], separator)
+    filled = [text for text in texts if text is not None]
+    found, notes = _choose_separator(column, filled, separator)
+    return [None if text is None else _split(text, found) for text in texts], notes
+
+
+def _read_lists(
+    column: str, cells: list[Any], lists: list[list[Any] | None], missing: frozenset[str]
+) -> Sets:
+    """Return the labels of cells that are lists, or are missing."""
+    for row, (cell, one) in enumerate(zip(cells, lists, strict=True)):
+        if one is None and not _is_missing(cell, missing):
+            raise DataError(
+                f"row {row + 1}: label '{column}' is {str(cell)[:40]!r}, "
+                "but a list in other rows; one way of writing labels is read"
+            )
     return [
-        None if text is None else [name for part in text.split(found) if (name := part.strip())]
-        for text in texts
-    ], notes
+        None if one is None else _names(column, row, one, missing) for row, one in enumerate(lists)
+    ]
+
+
+def _split(text: str, separator: str) -> list[str]:
+    """Return the names between separators, without spaces around them and without empty ones."""
+    return [name for part in text.split(separator) if (name := part.strip())]
 
 
 def _is_missing(cell: Any, missing: frozenset[str]) -> bool:
@@ -95,14 +104,14 @@ def _as_list(cell: Any) -> list[Any] | None:
     return None
 
 
-def _separator(column: str, texts: list[str], given: str) -> tuple[str, tuple[str, ...]]:
+def _choose_separator(column: str, texts: list[str], given: str) -> tuple[str, tuple[str, ...]]:
     """Return what is between the labels: what was given, or what must be meant instead."""
     cells = set(texts)
     if any(given in cell for cell in cells):
         return given, _other_separators(column, cells, given)
     there = {one: [cell for cell in cells if one in cell] for one in SEPARATORS if one != given}
-    clear = [one for one, found in there.items() if found and _recurs(cells, one)]
-    likely = [one for one in clear if one not in IN_MANY_NAMES] or clear
+    likely = _find_likely(cells, there)
+    # Only what stands in for the default is taken without asking; what was typed was meant.
     if len(likely) == 1 and likely[0] not in IN_MANY_NAMES and given == USUAL:
         return likely[0], (
             f"labels in '{column}' are separated by {likely[0]!r}, since no cell has {given!r}",
@@ -120,9 +129,20 @@ def _separator(column: str, texts: list[str], given: str) -> tuple[str, tuple[st
     )
 
 
+def _find_likely(cells: set[str], there: dict[str, list[str]]) -> list[str]:
+    """Return separators whose parts are labels elsewhere too, those rare in names before others.
+
+    Args:
+        cells: All distinct cells.
+        there: Separator to the cells that have it.
+    """
+    clear = [one for one, found in there.items() if found and _recurs(cells, one)]
+    return [one for one in clear if one not in IN_MANY_NAMES] or clear
+
+
 def _other_separators(column: str, cells: set[str], given: str) -> tuple[str, ...]:
     """Return a note where labels between the separators seem to be several labels themselves."""
-    names = {name for cell in cells for part in cell.split(given) if (name := part.strip())}
+    names = {name for cell in cells for name in _split(cell, given)}
     for one in RARE_IN_NAMES:
         found = sorted(name for name in names if one in name)
         if one != given and found and _recurs(names, one):
@@ -141,7 +161,7 @@ def _recurs(cells: set[str], separator: str) -> bool:
     counts: Counter[str] = Counter()
     parts: set[str] = set()
     for cell in cells:
-        names = {name for part in cell.split(separator) if (name := part.strip())}
+        names = set(_split(cell, separator))
         counts.update(names)
         parts |= names if separator in cell else set()
     again = sum(counts[name] > 1 for name in parts)

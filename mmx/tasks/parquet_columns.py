@@ -31,7 +31,7 @@ def read_column(file: pa.parquet.ParquetFile, path: Path, name: str) -> list[Any
         column, kind = column.cast(kind.value_type), kind.value_type
     try:
         if pa.types.is_timestamp(kind):
-            return _stamps(column, kind)
+            return _format_times(column, kind)
         for is_kind in (pa.types.is_duration, pa.types.is_interval, pa.types.is_map):
             if is_kind(kind):
                 raise TypeError("it has no one spelling as text")
@@ -44,32 +44,35 @@ def read_column(file: pa.parquet.ParquetFile, path: Path, name: str) -> list[Any
         ) from error
 
 
-def _stamps(column: pa.ChunkedArray, kind: pa.DataType) -> list[str | None]:
-    """Return points in time as pandas writes them to CSV: only the date where all are midnights.
-
-    Python's own have microseconds; what is left of nanoseconds is appended.
-    """
-    nanos: list[int | None] = [None] * len(column)
-    if kind.unit == "ns":
-        counts = column.cast(pa.int64()).to_pylist()
-        nanos = [None if count is None else count % 1000 for count in counts]
-        micros = [None if count is None else count // 1000 for count in counts]
-        column = pa.array(micros, pa.int64()).cast(pa.timestamp("us", kind.tz))
+def _format_times(column: pa.ChunkedArray, kind: pa.DataType) -> list[str | None]:
+    """Return points in time as pandas writes them to CSV: only the date where all are midnights."""
+    column, nanos = _split_nanoseconds(column, kind)
     times: list[datetime.datetime | None] = column.to_pylist()
-    midnight = datetime.time()
-    if kind.tz is None and all(
-        time is None or (time.time() == midnight and not rest)
-        for time, rest in zip(times, nanos, strict=True)
-    ):
+    pairs = list(zip(times, nanos, strict=True))
+    if kind.tz is None and all(time is None or _is_midnight(time, rest) for time, rest in pairs):
         return [None if time is None else str(time.date()) for time in times]
-    return [
-        None if time is None else _spelled(time, rest or 0)
-        for time, rest in zip(times, nanos, strict=True)
-    ]
+    return [None if time is None else _format_time(time, rest) for time, rest in pairs]
 
 
-def _spelled(time: datetime.datetime, nanos: int) -> str:
+def _split_nanoseconds(
+    column: pa.ChunkedArray, kind: pa.DataType
+) -> tuple[pa.ChunkedArray, list[int]]:
+    """Return times in microseconds, as Python's own have them, and what is left: 0 to 999 ns."""
+    if kind.unit != "ns":
+        return column, [0] * len(column)
+    counts = column.cast(pa.int64()).to_pylist()
+    micros = [None if count is None else count // 1000 for count in counts]
+    rests = [0 if count is None else count % 1000 for count in counts]
+    return pa.array(micros, pa.int64()).cast(pa.timestamp("us", kind.tz)), rests
+
+
+def _is_midnight(time: datetime.datetime, nanos: int) -> bool:
+    return time.time() == datetime.time() and not nanos
+
+
+def _format_time(time: datetime.datetime, nanos: int) -> str:
+    """Return a time with nine digits after the second where it has nanoseconds."""
     if not nanos:
         return str(time)
     whole = time.isoformat(sep=" ", timespec="microseconds")
-    return f"{whole[:26]}{nanos:03d}{whole[26:]}"
+    return f"{whole[:26]}{nanos:03d}{whole[26:]}"  # 26: up to the microseconds, before a zone

@@ -75,6 +75,11 @@ class Table(Task):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self._check_columns()
+        self._check_label()
+
+    def _check_columns(self) -> None:
+        """Raise ValueError where a column is of no modality, or of too many columns."""
         for modality, column in self.columns.items():
             if modality not in MODALITIES:
                 near = closest(modality, MODALITIES)
@@ -84,11 +89,13 @@ class Table(Task):
                 )
             if modality in ("image", "audio") and len(_names(column)) != 1:
                 raise ValueError(f"`columns.{modality}` (={column}) must be one column")
-        inputs = [name for column in self.columns.values() for name in _names(column)]
-        if not inputs:
+        if not self._inputs():
             raise ValueError("`columns` is empty; it says which column is which modality")
-        both = [name for name in _names(self.label) if name in inputs]
-        if both:
+
+    def _check_label(self) -> None:
+        """Raise ValueError where the label is an input too, or of another kind."""
+        inputs = self._inputs()
+        if both := [name for name in _names(self.label) if name in inputs]:
             raise ValueError(f"`label` (={both[0]}) is also an input in `columns`")
         if not isinstance(self.label, str) and self.kind != "multilabel":
             raise ValueError(
@@ -96,6 +103,10 @@ class Table(Task):
             )
         if not self.label or not self.label_separator:
             raise ValueError("`label` and `label_separator` must not be empty")
+
+    def _inputs(self) -> list[str]:
+        """Return the names of all columns that are read as a modality."""
+        return [name for column in self.columns.values() for name in _names(column)]
 
     @property
     def modalities(self) -> dict[str, Modality[Any, Any] | None]:
