@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from mmx import former
-from mmx.config import check, compose
+from mmx.config import compose
+from mmx.config.check import check_overrides
 from mmx.config.locate import options
 from mmx.errors import ConfigError, Problem, RunError
 from mmx.experiment import assemble
@@ -190,7 +191,7 @@ EVERY = [(group, option) for group, named in WORDS.items() for option in named]
 
 def compose_and_assemble(words: Sequence[str], extra: Sequence[Path] = ()) -> None:
     with compose.composer(extra):
-        composed, problems = check.check(compose.parse(words), words, extra)
+        composed, problems = check_overrides(compose.parse(words), words, extra)
     if problems:
         raise ConfigError(problems)
     assemble(composed.config)
