@@ -13,9 +13,10 @@ from mmx.runs.search_record import tell
 from mmx.stage_id import Role, StageId
 from mmx.stages.core.context import Context, Specs
 from mmx.stages.core.data import load, open_task, say_other_scales
+from mmx.stages.core.stage import Stage
 from mmx.stages.pipeline.controls import Controls
 from mmx.stages.pipeline.evaluate import evaluate
-from mmx.stages.pipeline.train import Stage, train
+from mmx.stages.pipeline.train import train
 from mmx.stages.selection.prepare import context_of, offered, rehearse
 from mmx.stages.selection.search import by_construction, settled
 from mmx.tasks import TaskData

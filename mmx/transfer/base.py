@@ -11,6 +11,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from mmx.errors import Problem
+from mmx.transfer.phases import Phase, TrainEpochs
 
 Kind = Literal["classes", "multilabel", "regression"]
 """What a target predicts: one class a row, several labels a row, or a number."""
@@ -78,12 +79,8 @@ class Start:
             frozen before.
         still: Names of modules whose running statistics stay as they are.
         masks: Parameter name to a bool tensor; entries where it is False are zero and stay so.
-        probe: Whether the linear head is fitted by logistic regression before training.
-        swept: Names of tensors on the line from here to the trained weights, which is
-            evaluated after training; empty for no such curve.
-        keeps_best: Whether the point of that line that is best on validation is kept, in
-            place of the trained weights.
         weight_decay: False where a regulariser takes its place.
+        phases: What the stage does with the started model, in order.
     """
 
     report: Report
@@ -93,10 +90,8 @@ class Start:
     thaw: dict[str, int] = field(default_factory=dict)
     still: frozenset[str] = frozenset()
     masks: dict[str, Tensor] = field(default_factory=dict)
-    probe: bool = False
-    swept: frozenset[str] = frozenset()
-    keeps_best: bool = False
     weight_decay: bool = True
+    phases: tuple[Phase, ...] = (TrainEpochs(),)
 
     def frozen_in(self, epoch: int) -> frozenset[str]:
         """Return the names of the parameters that do not train in an epoch."""
@@ -120,6 +115,16 @@ class Transfer(ABC):
 
     needs: Literal["nothing", "architecture", "rows", "weights"]
     modality_map: Mapping[str, str] = MappingProxyType({})
+
+    @property
+    def uses_epochs(self) -> bool:
+        """Whether a target trains for ``trainer.epochs``; False where all is fitted at once."""
+        return True
+
+    @property
+    def is_linear_probe(self) -> bool:
+        """Whether it does what ``control=linear_probe`` does."""
+        return False
 
     @property
     def regularizers(self) -> frozenset[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -13,13 +13,31 @@ from mmx.errors import Problem, TransferError
 from mmx.transfer.base import Kind, Report, Source, Start, Transfer
 from mmx.transfer.copying import Copied, copy_fitting
 from mmx.transfer.freezing import whole_encoders
-from mmx.transfer.heads import HEADS, FittedHead
+from mmx.transfer.heads import HEADS, FittedHead, Head
+from mmx.transfer.heads.linear import Linear
+from mmx.transfer.phases import Phase, TrainEpochs
 
 Strength = Annotated[float, Field(gt=0, le=1e9)]
 Decay = Annotated[float, Field(ge=0, le=1e9)]
 WITHOUT = {"fusion": "fusion=concat", "mapping": "mapping=none", "trunk": "sharing=none"}
 """Part of a model to what to type for it to have no parameters."""
 MOVING = frozenset({"bss", "coral", "delta", "distill", "mmd", "rkd", "similarity"})
+
+
+@dataclass(frozen=True)
+class FitHead(Phase):
+    """Fit the head alone on cached features, or train several as one batch, and keep the best.
+
+    Attributes:
+        head: Which.
+        decays: Values of weight decay, of a head that is trained; empty for the optimiser's.
+        seeds: How many of such heads are trained for each decay.
+    """
+
+    name = "fit_head"
+    head: Head
+    decays: tuple[float, ...] = ()
+    seeds: int = 1
 
 
 class Feature(Transfer):
@@ -116,6 +134,23 @@ class Feature(Transfer):
         return isinstance(self.head, FittedHead)
 
     @property
+    def uses_epochs(self) -> bool:
+        """Whether the head is trained; one that is fitted takes no gradient step."""
+        return not self.fits
+
+    @property
+    def is_linear_probe(self) -> bool:
+        """Whether it is one: a linear head with default options on frozen encoders."""
+        return self.frozen and not self.head_alone and self.head == Linear()
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """What a target does: the training loop, unless nothing but the head has to be found."""
+        if not self.head_alone:
+            return (TrainEpochs(),)
+        return (FitHead(self.head, self.decays, self.head_seeds),)
+
+    @property
     def regularizers(self) -> frozenset[str]:
         """Names of the regularisers that hold moving encoders; none where they are frozen."""
         return frozenset() if self.frozen else MOVING
@@ -167,6 +202,9 @@ class Feature(Transfer):
                 tip="use transfer=parameter, or the same encoder options for both tasks",
             )
         kept = taken if self.frozen else set()
+        trained = [name for name, _ in model.named_parameters() if name not in kept]
+        for problem in self.beside_head(trained, model):
+            raise TransferError(str(problem))
         return Start(
             report=Report(
                 copied=tuple(name for name in done.copied if name not in kept),
@@ -179,6 +217,7 @@ class Feature(Transfer):
             if self.frozen
             else frozenset(),
             frozen_encoders=whole if self.frozen else frozenset(),
+            phases=self.phases,
         )
 
     def _copied(self, source: Source, model: nn.Module) -> Copied:

@@ -12,6 +12,7 @@ from mmx.errors import TransferError, closest
 from mmx.transfer.base import Start
 from mmx.transfer.depths import Depths, in_words
 from mmx.transfer.norms import resting
+from mmx.transfer.wise_ft import shorten_line
 
 PATTERNS = "patterns look like encoders.image.* or fusion.*"
 
@@ -85,9 +86,7 @@ def within(start: Start, model: nn.Module, epochs: int) -> Start:
     stopped = never | resting(model, frozen)
     kept = {*report.frozen, *(stopped & start.shared)}
     notes = (*report.notes, _never(start, epochs))
-    if start.swept and start.swept <= kept:
-        notes = tuple(note for note in notes if not note.startswith("wise_ft: "))  # of that line
-        notes += ("wise_ft: nothing that trains came from the source: there is no line",)
+    phases, notes = shorten_line(start.phases, notes, kept)
     return replace(
         start,
         report=replace(
@@ -101,7 +100,7 @@ def within(start: Start, model: nn.Module, epochs: int) -> Start:
         frozen_encoders=whole_encoders(list(model.state_dict()), kept),
         rates={name: rate for name, rate in start.rates.items() if name not in never},
         thaw={name: first for name, first in start.thaw.items() if name not in never},
-        swept=start.swept - kept,
+        phases=phases,
     )
 
 

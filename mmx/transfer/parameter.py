@@ -16,6 +16,7 @@ from mmx.transfer.copying import Copied, copy_fitting
 from mmx.transfer.depths import Depths, depth_problem, depths_of, in_words, lowest, topmost
 from mmx.transfer.freezing import PATTERNS, by_pattern, thaw_epochs, whole_encoders
 from mmx.transfer.norms import affine, resting, statistics
+from mmx.transfer.phases import LinearProbe, Phase, Snapshot, TrainEpochs, WiseFT
 from mmx.transfer.rates import rates
 from mmx.transfer.wise_ft import LINEAR_HEAD, on_line
 
@@ -193,10 +194,10 @@ class Parameter(Transfer):
         waiting = (from_source & parameters) - frozen if self.unfreeze_every else set()
         thaw = thaw_epochs(depths, waiting, self.unfreeze_every)
         self._check_something_trains(parameters - frozen, thaw)
-        swept: set[str] = set()
+        line: set[str] = set()
         of_line: tuple[str, ...] = ()
         if self.wise_ft != "none":
-            swept, of_line = on_line(model, done, frozen, len(classes), probed=self.lp_ft)
+            line, of_line = on_line(model, done, frozen, len(classes), probed=self.lp_ft)
         notes = (*done.notes, *self._notes(model, done, depths, still), *of_line)
         return Start(
             report=Report(
@@ -219,10 +220,15 @@ class Parameter(Transfer):
             ),
             thaw=thaw,
             still=frozenset(still),
-            probe=self.lp_ft,
-            swept=frozenset(swept),
-            keeps_best=self.wise_ft == "best",
+            phases=self._phases(frozenset(line)),
         )
+
+    def _phases(self, line: frozenset[str]) -> tuple[Phase, ...]:
+        """Return what the stage does, of these tensors on the line of ``wise_ft``."""
+        probe = (LinearProbe(),) if self.lp_ft else ()
+        if self.wise_ft == "none":
+            return (*probe, TrainEpochs())
+        return (*probe, Snapshot(line), TrainEpochs(), WiseFT(keep_best=self.wise_ft == "best"))
 
     def _copy(
         self, source: Source, model: nn.Module, classes: tuple[str, ...]

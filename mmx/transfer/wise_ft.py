@@ -8,6 +8,7 @@ from torch import nn
 
 from mmx.errors import TransferError
 from mmx.transfer.copying import Copied
+from mmx.transfer.phases import Phase, Snapshot
 
 LINEAR_HEAD = ("head.weight", "head.bias")
 
@@ -35,20 +36,40 @@ def on_line(
     parts: set[str] = set()  # of heads that keep some classes; the rows of others are noise
     if len(done.classes) < classes:
         parts = {*done.adapted} & {*getattr(model, "label_tensors", ())}
-    swept = {*done.copied, *done.adapted}.difference(frozen, parts)
-    swept |= {*LINEAR_HEAD} if probed else set()
-    swept = {name for name in swept if state[name].is_floating_point()}
-    if not swept:
+    line = {*done.copied, *done.adapted}.difference(frozen, parts)
+    line |= {*LINEAR_HEAD} if probed else set()
+    line = {name for name in line if state[name].is_floating_point()}
+    if not line:
         raise TransferError(
             "transfer.wise_ft: nothing that trains came from the source",
             tip="transfer.wise_ft=none",
         )
     own = {name for name, _ in model.named_parameters() if not name.startswith("criterion.")}
-    beside = sorted(({*done.fresh} | parts) & own - swept)
+    beside = sorted(({*done.fresh} | parts) & own - line)
     if not beside:
-        return swept, ()
-    return swept, (
+        return line, ()
+    return line, (
         f"wise_ft: {len(beside)} tensor{'' if len(beside) == 1 else 's'} ({beside[0]}, …) stay as "
         "trained all along the line: they started as noise"
         + ("" if probed else "; with transfer.lp_ft=true the head lies on it too"),
     )
+
+
+def shorten_line(
+    phases: tuple[Phase, ...], notes: tuple[str, ...], frozen: Collection[str]
+) -> tuple[tuple[Phase, ...], tuple[str, ...]]:
+    """Return phases and notes of a start some more of whose tensors turn out to stay frozen.
+
+    Args:
+        phases: Of the start; a snapshot among them names the tensors on the line.
+        notes: Of the start's report.
+        frozen: Names of tensors that stay as they are.
+    """
+    before = {name for phase in phases if isinstance(phase, Snapshot) for name in phase.names}
+    if before and before <= set(frozen):
+        notes = tuple(note for note in notes if not note.startswith("wise_ft: "))  # of that line
+        notes += ("wise_ft: nothing that trains came from the source: there is no line",)
+    return tuple(
+        Snapshot(phase.names.difference(frozen)) if isinstance(phase, Snapshot) else phase
+        for phase in phases
+    ), notes

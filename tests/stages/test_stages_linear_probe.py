@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmx.errors import DataError, DivergedError
-from mmx.stages.phases.linear_probe import STRENGTHS, fit_head, fused_rows, solutions
+from mmx.stages.phases.linear_probe import STRENGTHS, fit_linear_head, fused_rows, solutions
 from mmx.tasks import Target
 from mmx.training import checkpoint
 
@@ -165,7 +165,7 @@ def test_the_strength_is_chosen_on_validation(bench: Callable[..., Any], poisone
         val = run.data.rows("val")
         run.data.target[val] = (run.data.target[val] + 1) % 3
     expected, accuracy = chosen(run)
-    notes = fit_head(run.model, run.data, run.target, run.criterion, run.format)
+    notes = fit_linear_head(run.model, run.data, run.target, run.criterion, run.format)
     np.testing.assert_allclose(run.model.head.weight.detach(), expected.weight, rtol=1e-6)
     np.testing.assert_allclose(run.model.head.bias.detach(), expected.bias, rtol=1e-6)
     said = f"C = {expected.strength:g} of 0.0001 … 10000 by validation (accuracy {accuracy:.3f})"
@@ -180,7 +180,7 @@ def test_probing_changes_the_head_alone_and_draws_nothing(bench: Callable[..., A
     before = {name: tensor.clone() for name, tensor in run.model.state_dict().items()}
     run.model.train()
     torch.manual_seed(0)
-    fit_head(run.model, run.data, run.target, run.criterion, run.format)
+    fit_linear_head(run.model, run.data, run.target, run.criterion, run.format)
     drawn = torch.rand(1)
     torch.manual_seed(0)
     assert torch.equal(drawn, torch.rand(1))
@@ -191,7 +191,7 @@ def test_probing_changes_the_head_alone_and_draws_nothing(bench: Callable[..., A
         "head.bias",
     }
     again = bench()
-    fit_head(again.model, again.data, again.target, again.criterion, again.format)
+    fit_linear_head(again.model, again.data, again.target, again.criterion, again.format)
     assert torch.equal(again.model.head.weight, run.model.head.weight)
     with pytest.raises(DataError, match="locked"):
         run.data.rows("test")
@@ -215,7 +215,7 @@ def test_features_that_are_not_finite_are_refused(
         lambda *given: real(*given).index_fill(0, torch.tensor([1, 3]), math.inf),
     )
     with pytest.raises(DivergedError) as caught:
-        fit_head(run.model, run.data, run.target, run.criterion, run.format)
+        fit_linear_head(run.model, run.data, run.target, run.criterion, run.format)
     assert str(caught.value) == (
         f"the features of 2 of {len(run.data.rows('train'))} rows are not finite\n  tip: {tip}"
     )

@@ -22,6 +22,7 @@ from mmx.missing.mean import Mean
 from mmx.model import MultimodalModel
 from mmx.runs.directory import RunDirectory
 from mmx.stages.core.reload import load_trained, open_trained
+from mmx.stages.phases import wise_ft as phase
 from mmx.stages.phases.wise_ft import (
     ALPHAS,
     Judge,
@@ -32,11 +33,9 @@ from mmx.stages.phases.wise_ft import (
     sweep,
 )
 from mmx.stages.pipeline import evaluate as evaluation
-from mmx.stages.pipeline import train as stage
 from mmx.training import checkpoint
 from mmx.training.precision import Precision
 from mmx.training.recipe import Fitted
-from mmx.transfer import Report, Start
 
 Weights = dict[str, Tensor]
 FITTED = Fitted({"accuracy": 0.0, "loss": 9.0}, 1, 1, 1, 0.0, 0.0)
@@ -143,9 +142,8 @@ def line_of(
         run.model.load_state_dict(after)
         said = iter(before_it)
         monkeypatch.setattr(Judge, "__call__", lambda *_: next(said))
-        start = Start(Report(), swept=names, keeps_best=best)
         fitted = replace(FITTED, val=trained_scores)
-        found = sweep(run.model, start, {n: before[n] for n in names}, judge, fitted)
+        found = sweep(run.model, {n: before[n] for n in names}, judge, fitted, keep_best=best)
         assert list(said) == []
         return run.model, {n: (before[n], after[n]) for n in names}, found
 
@@ -318,7 +316,7 @@ def test_the_curve_costs_no_training_and_changes_nothing(
     assert not all(torch.equal(line.start[name], own[name]) for name in line.start)
 
 
-@pytest.mark.parametrize(("module", "name"), [(stage, "sweep"), (evaluation, "curve")])
+@pytest.mark.parametrize(("module", "name"), [(phase, "sweep"), (evaluation, "curve")])
 def test_a_run_that_dies_around_its_curve_ends_as_if_it_had_not(
     train: Any,
     line: Callable[..., list[str]],
@@ -331,7 +329,7 @@ def test_a_run_that_dies_around_its_curve_ends_as_if_it_had_not(
     whole = train(*line())
     experiment, directory = prepared(line("trainer.checkpoint_seconds=0"), tmp_path)
 
-    def die(*_: Any) -> None:
+    def die(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:

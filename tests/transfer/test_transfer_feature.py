@@ -19,7 +19,7 @@ from mmx.modalities.image import ImageSpec
 from mmx.modalities.tabular import TabularSpec
 from mmx.model import MultimodalModel, Parts, set_training_mode
 from mmx.transfer import Source
-from mmx.transfer.feature import Feature
+from mmx.transfer.feature import Feature, FitHead
 from mmx.transfer.heads.closed_form import ClosedForm
 from mmx.transfer.heads.knn import Knn, KnnHead
 from mmx.transfer.heads.linear import Linear, LinearHead
@@ -27,6 +27,7 @@ from mmx.transfer.heads.logistic import Logistic
 from mmx.transfer.heads.mlp import Mlp as MlpOptions
 from mmx.transfer.heads.mlp import MlpHead
 from mmx.transfer.parameter import Parameter
+from mmx.transfer.phases import TrainEpochs
 
 TABLE = TabularSpec(("x",), (0.0,), (1.0,), (), ())
 SPECS: dict[str, Spec] = {"image": ImageSpec(8, 8), "tabular": TABLE}
@@ -119,8 +120,11 @@ def test_what_works_on_cached_features_alone() -> None:
     assert set(fitted.values()) == {True}
     mode = Feature(head="mlp", decays=(0.0, 0.1, 0.1, 0.01))
     assert mode.head_alone
-    assert not mode.fits
-    assert mode.decays == (0.1, 0.01, 0.0)
+    assert mode.uses_epochs
+    assert mode.phases == (FitHead(mode.head, (0.1, 0.01, 0.0)),)
+    assert Feature(head_seeds=3).phases == (FitHead(Linear(), seeds=3),)
+    assert Feature(head="mlp").phases == (TrainEpochs(),)
+    assert not Feature(head="knn").uses_epochs
 
 
 def test_regularisers_hold_what_moves() -> None:

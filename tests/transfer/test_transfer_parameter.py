@@ -28,9 +28,15 @@ from mmx.transfer import Source, Start
 from mmx.transfer import parameter as module
 from mmx.transfer.freezing import within
 from mmx.transfer.parameter import Parameter
+from mmx.transfer.phases import LinearProbe, Snapshot, TrainEpochs, WiseFT
 
 CLASSES = ("a", "b", "c")
 FUSION = partial(Concat, hidden=6)
+
+
+def line(start: Start) -> set[str]:
+    """Return the names of the tensors on the line of wise_ft."""
+    return {name for each in start.phases if isinstance(each, Snapshot) for name in each.names}
 
 
 def table(*columns: str) -> TabularSpec:
@@ -224,7 +230,7 @@ def test_what_never_thaws_is_frozen_and_said(
     assert short.frozen == frozen & dict(model.named_parameters()).keys()
     assert short.thaw == {n: e for n, e in start.thaw.items() if n not in frozen}
     assert not short.rates.keys() & frozen
-    assert not short.swept & frozen
+    assert not line(short) & frozen
     assert short.report.notes == (note,) if note else short == start
     encoders = {"encoders.": {"image", "tabular"}}
     assert short.frozen_encoders == encoders.get("".join(late), set())
@@ -236,7 +242,7 @@ def test_a_line_on_which_nothing_thaws_is_said() -> None:
     model, start = begin({"unfreeze_every": 2, "wise_ft": "curve", "fusion": False})
     short = within(start, model, 1)
     assert any("stay as trained all along the line" in note for note in start.report.notes)
-    assert short.swept == frozenset()
+    assert line(short) == set()
     assert [note for note in short.report.notes if "wise_ft" in note or " line" in note] == [
         "wise_ft: nothing that trains came from the source: there is no line"
     ]
@@ -371,11 +377,11 @@ def test_without_the_fusion_the_head_stays_fresh_too() -> None:
 
 def test_linear_probing_leaves_the_head_to_the_probe() -> None:
     model, start = begin({"lp_ft": True, "wise_ft": "best"})
-    assert start.probe
-    assert start.keeps_best
+    assert [type(phase) for phase in start.phases] == [LinearProbe, Snapshot, TrainEpochs, WiseFT]
+    assert start.phases[-1] == WiseFT(keep_best=True)
     assert set(start.report.fresh) == {"head.weight", "head.bias"}
     floats = {n for n, value in model.state_dict().items() if value.is_floating_point()}
-    assert start.swept == floats - STATISTICS  # the head included, which the probe fits
+    assert line(start) == floats - STATISTICS  # the head included, which the probe fits
     assert start.report.notes == ()
 
 
@@ -400,10 +406,10 @@ def test_a_fusion_that_decides_cannot_be_probed(fusion: type[Fusion]) -> None:
 def test_the_line_holds_what_came_from_the_source_and_moves() -> None:
     model, start = begin({"wise_ft": "curve", "freeze_depth": 1})
     floats = {n for n, value in model.state_dict().items() if value.is_floating_point()}
-    assert start.swept == floats - set(start.report.frozen)
-    assert not start.keeps_best
+    assert line(start) == floats - set(start.report.frozen)
+    assert start.phases[1:] == (TrainEpochs(), WiseFT(keep_best=False))
     assert start.report.notes == ()
-    assert begin({})[1].swept == frozenset()
+    assert begin({})[1].phases == (TrainEpochs(),)
 
 
 @pytest.mark.parametrize(("classes", "head"), [(("c", "b", "a"), True), (("a", "b", "x"), False)])
@@ -413,7 +419,7 @@ def test_a_head_of_which_a_row_is_noise_is_not_on_the_line(
     model = make(2)
     start = Parameter(wise_ft="curve").start(source(), model, classes)
     assert {"head.weight", "head.bias"} <= set(start.report.adapted)
-    assert ({"head.weight", "head.bias"} <= start.swept) is head
+    assert ({"head.weight", "head.bias"} <= line(start)) is head
     note = (
         "wise_ft: 2 tensors (head.bias, …) stay as trained all along the line: they started as "
         "noise; with transfer.lp_ft=true the head lies on it too"

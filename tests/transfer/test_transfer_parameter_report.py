@@ -23,6 +23,7 @@ from mmx.model import MultimodalModel, set_training_mode
 from mmx.transfer import Source, Start
 from mmx.transfer.freezing import within
 from mmx.transfer.parameter import Parameter
+from mmx.transfer.phases import LinearProbe, Snapshot
 
 CLASSES = ("a", "b", "c")
 
@@ -112,8 +113,9 @@ def assert_consistent(
     assert start.thaw.keys().isdisjoint(start.frozen)
     assert start.rates.keys() == parameters - start.frozen
     assert parameters - start.frozen_in(0)
-    assert start.swept.isdisjoint(report.frozen)
-    assert start.probe or start.swept <= start.shared
+    for line in (phase.names for phase in start.phases if isinstance(phase, Snapshot)):
+        assert line.isdisjoint(report.frozen)
+        assert LinearProbe() in start.phases or line <= start.shared
     for modality in start.frozen_encoders:
         assert {n for n in before if n.startswith(f"encoders.{modality}.")} <= set(report.frozen)
     # What the training loop holds still is what the report calls frozen, and not less.

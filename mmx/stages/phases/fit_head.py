@@ -17,11 +17,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmx.errors import DivergedError, MemoryExceededError, TransferError
+from mmx.errors import DivergedError, MemoryExceededError
 from mmx.evaluation.metrics import PRIMARY, measure
 from mmx.model import MultimodalModel
 from mmx.objectives import Criterion
+from mmx.stages.phases.base import Notes, StageState
 from mmx.stages.phases.linear_probe import fused_rows
+from mmx.stages.phases.recipe import make_recipe
 from mmx.tasks import Target
 from mmx.training.data import Data
 from mmx.training.encode import BATCH_SIZE
@@ -31,7 +33,7 @@ from mmx.training.optimizer import Optimizer
 from mmx.training.randomness import seed_torch
 from mmx.training.recipe import Fitted, Recipe
 from mmx.training.together import Plan, TrainableHead, TrainedHead, train_heads
-from mmx.transfer.feature import Feature
+from mmx.transfer.feature import FitHead
 from mmx.transfer.heads import Candidate, FittedHead
 from mmx.transfer.heads.knn import Knn
 from mmx.transfer.heads.linear import LinearHead
@@ -70,34 +72,25 @@ class Bench:
         return measure(outputs.cpu(), values, self.target, self.criterion.task_loss)
 
 
-def find_head(
-    bench: Bench, transfer: Feature, listen: Listener, stop: StopRequest
-) -> tuple[Fitted, tuple[str, ...]]:
-    """Fit or train the head of a model in place; return what was found, and notes on it.
+def fit_head(phase: FitHead, state: StageState) -> Notes:
+    """Fit or train the head of a stage's model in place, its encoders frozen.
 
     An interrupted run begins this again: it takes seconds, and gives the same.
 
-    Args:
-        bench: The model and what is needed.
-        transfer: Says which head, and which grid.
-        listen: Hears of the epochs of what was chosen; a head that is fitted has one look.
-        stop: Asks to stop.
-
     Raises:
-        TransferError: Something else would have to train.
         DivergedError: No loss is finite.
         Interrupted: A signal asked to stop.
     """
-    model = bench.model
-    names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
-    for problem in transfer.beside_head(names, model):
-        raise TransferError(str(problem))
-    if isinstance(transfer.head, FittedHead):
-        return _fitted(bench, transfer.head, listen)
-    return _together(bench, transfer, listen, stop)
+    recipe, notes = make_recipe(state)
+    bench = Bench(state.model, state.data, state.target, state.prepared.criterion, recipe)
+    if isinstance(phase.head, FittedHead):
+        state.fitted, found = _fit_grid(bench, phase.head, state.listen)
+    else:
+        state.fitted, found = _train_together(bench, phase, state.listen, state.context.stop)
+    return (*notes, *found)
 
 
-def _fitted(bench: Bench, head: FittedHead, listen: Listener) -> tuple[Fitted, tuple[str, ...]]:
+def _fit_grid(bench: Bench, head: FittedHead, listen: Listener) -> tuple[Fitted, Notes]:
     """Fit a head for each value of its grid, and keep the best."""
     model, recipe, target = bench.model, bench.recipe, bench.target
     began = time.perf_counter()
@@ -155,15 +148,15 @@ def _notes(
     return (text,)
 
 
-def _together(
-    bench: Bench, transfer: Feature, listen: Listener, stop: StopRequest
-) -> tuple[Fitted, tuple[str, ...]]:
+def _train_together(
+    bench: Bench, phase: FitHead, listen: Listener, stop: StopRequest
+) -> tuple[Fitted, Notes]:
     """Train a head for each weight decay and seed as one batch; keep the best decay's.
 
     What is kept is the head of the run's own seed: the others say how much luck is in it.
     """
     model, recipe = bench.model, bench.recipe
-    decays = transfer.decays or (recipe.optimizer.weight_decay,)
+    decays = phase.decays or (recipe.optimizer.weight_decay,)
     x, y = bench.rows("train")
     (val, _), values = bench.rows("val"), bench.data.truth(bench.data.rows("val"))
     if not isinstance(model.head, LinearHead | MlpHead):
@@ -185,7 +178,7 @@ def _together(
         recipe.score,
         recipe.draws,
     )
-    seeds = [recipe.seed + place for place in range(transfer.head_seeds)]
+    seeds = [recipe.seed + place for place in range(phase.seeds)]
     heads = [model.head, *(_drawn(model.head, seed, recipe.draws) for seed in seeds[1:])]
     began = time.perf_counter()
     try:
@@ -272,7 +265,7 @@ def _notes_on_training(
 def _too_many(heads: int) -> MemoryExceededError:
     return MemoryExceededError(
         f"CUDA is out of memory for {heads} heads that train as one batch",
-        tip="fewer of transfer.decays or of transfer.head_seeds, or a smaller trainer.batch_size",
+        tip="fewer of phase.decays or of transfer.head_seeds, or a smaller trainer.batch_size",
     )
 
 

@@ -22,6 +22,7 @@ from mmx.errors import DivergedError
 from mmx.evaluation.metrics import PRIMARY, measure, score
 from mmx.model import MultimodalModel
 from mmx.objectives import Criterion
+from mmx.stages.phases.base import Notes, StageState
 from mmx.tasks import Target
 from mmx.training.data import Data, Rows, chunks
 from mmx.training.encode import BATCH_SIZE
@@ -29,6 +30,7 @@ from mmx.training.precision import Precision
 from mmx.transfer.heads.closed_form import ridge
 from mmx.transfer.heads.logistic import solve_all
 from mmx.transfer.heads.rotation import rotated
+from mmx.transfer.phases import LinearProbe
 
 Floats = npt.NDArray[np.float64]
 
@@ -51,7 +53,13 @@ class Linear:
     bias: Floats
 
 
-def fit_head(
+def linear_probe(phase: LinearProbe, state: StageState) -> Notes:
+    """Fit the head of a stage's model."""
+    criterion, precision = state.prepared.criterion, state.context.precision
+    return fit_linear_head(state.model, state.data, state.target, criterion, precision)
+
+
+def fit_linear_head(
     model: MultimodalModel, data: Data, target: Target, criterion: Criterion, precision: Precision
 ) -> tuple[str, ...]:
     """Fit the model's linear head to the fused features of the training rows, in place.

@@ -23,13 +23,15 @@ from mmx.evaluation.predict import predict
 from mmx.model import MultimodalModel
 from mmx.objectives import Criterion
 from mmx.stages.core.context import Context, Line, Trained
-from mmx.stages.core.validate import fit_missing
+from mmx.stages.core.missing import fit_stand_ins
+from mmx.stages.phases.base import Notes, StageState
+from mmx.stages.phases.snapshot import copy_tensors
 from mmx.tasks import Target
 from mmx.training import checkpoint
 from mmx.training.data import Data
 from mmx.training.precision import Precision
 from mmx.training.recipe import Fitted
-from mmx.transfer import Start
+from mmx.transfer.phases import WiseFT
 
 ALPHAS = tuple(step / 10 for step in range(11))
 PREFIX = "line"
@@ -64,14 +66,7 @@ class Judge:
         with torch.no_grad():
             for name, start in line[0].items():
                 state[name].copy_(torch.lerp(start, line[1][name], alpha))
-        fit_missing(model, self.data, self.precision, self.seed)
-
-
-def snapshot(model: MultimodalModel, names: frozenset[str] | None = None) -> Tensors:
-    """Return copies of a model's tensors: of these, or of all."""
-    state = model.state_dict()
-    wanted = state if names is None else sorted(names)
-    return {name: state[name].detach().clone() for name in wanted}
+        fit_stand_ins(model, self.data, self.precision, self.seed)
 
 
 def points(
@@ -92,7 +87,7 @@ def points(
         split: On which rows.
         known: The metrics at ``kept``, where they have been measured already.
     """
-    held = snapshot(model)
+    held = copy_tensors(model)
     try:
         for alpha in ALPHAS:
             if alpha == kept and known is not None:
@@ -107,9 +102,22 @@ def points(
         model.load_state_dict(held)
 
 
+def wise_ft(phase: WiseFT, state: StageState) -> Notes:
+    """Validate the line from the snapshot to the trained model, where there is one."""
+    if not state.snapshot:
+        return ()
+    judge = Judge(
+        state.data, state.target, state.prepared.criterion, state.context.precision, state.seed
+    )
+    state.fitted, state.line, notes = sweep(
+        state.model, state.snapshot, judge, state.result, keep_best=phase.keep_best
+    )
+    return notes
+
+
 def sweep(
-    model: MultimodalModel, start: Start, origin: Tensors, judge: Judge, fitted: Fitted
-) -> tuple[Fitted, Line, tuple[str, ...]]:
+    model: MultimodalModel, origin: Tensors, judge: Judge, fitted: Fitted, *, keep_best: bool
+) -> tuple[Fitted, Line, Notes]:
     """Validate the line from ``origin`` to a trained model; keep its best point where asked to.
 
     The best point is chosen as a training's best epoch is; of equals the one nearest to the
@@ -117,19 +125,19 @@ def sweep(
 
     Args:
         model: With its best weights.
-        start: Names the tensors on the line.
-        origin: These tensors, as training started.
+        origin: The tensors on the line, as training started.
         judge: Of the stage.
         fitted: What training found; its metrics are those of the trained model.
+        keep_best: Whether the best point is kept, in place of the trained weights.
 
     Returns:
         What is now to be said of the training, the line, and notes.
     """
-    ends = origin, snapshot(model, start.swept)
+    ends = origin, copy_tensors(model, origin)
     val = tuple(points(model, judge, ends, 1.0, "val", known=fitted.val))
     scores = [score(judge.target.kind)(metrics) for metrics in val]
     best = max(zip(scores, ALPHAS, strict=True))[1]
-    line = Line(*ends, val=val, best=best, kept=best if start.keeps_best else 1.0)
+    line = Line(*ends, val=val, best=best, kept=best if keep_best else 1.0)
     if line.kept != 1.0:
         judge.place(model, ends, best)
         fitted = replace(fitted, val=val[ALPHAS.index(best)])

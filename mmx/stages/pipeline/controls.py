@@ -31,7 +31,8 @@ from mmx.stage_id import Role, StageId
 from mmx.stages.core.context import Context, Opened, Specs, Trained
 from mmx.stages.core.data import open_task
 from mmx.stages.core.model import make_model
-from mmx.stages.pipeline.train import Given, Stage, train
+from mmx.stages.core.stage import Stage, TrainedSource
+from mmx.stages.pipeline.train import train
 from mmx.training.data import Rows
 from mmx.training.recipe import Epoch
 from mmx.transfer import Source
@@ -94,7 +95,7 @@ class Controls:
     """
 
     def __init__(
-        self, context: Context, opened: Opened, source_specs: Specs, given: Given | None
+        self, context: Context, opened: Opened, source_specs: Specs, given: TrainedSource | None
     ) -> None:
         self.context, self.as_target, self.given = context, opened, given
         self.source_specs = source_specs
@@ -183,13 +184,10 @@ class Controls:
 
     def _is_probe(self) -> bool:
         """Return whether the run itself is a linear probe."""
-        run, probe = self.context.experiment, self._probe()
+        run = self.context.experiment
         fusion, usual = run.role(Role.TARGET).fusion, signature(Concat).parameters
         return (
-            isinstance(run.transfer, Feature)
-            and run.transfer.frozen
-            and run.transfer.chosen == probe.chosen
-            and vars(run.transfer.head) == vars(probe.head)
+            run.transfer.is_linear_probe
             and cast("object", fusion.func) is Concat
             and all(usual[name].default == value for name, value in fusion.keywords.items())
             and run.parts.sharing is None

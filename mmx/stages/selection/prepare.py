@@ -18,8 +18,9 @@ from mmx.stage_id import Role, StageId
 from mmx.stages.core.context import Context, Opened, Trained
 from mmx.stages.core.data import load, open_task, say_other_scales
 from mmx.stages.core.model import attach_criterion, make_model
+from mmx.stages.core.stage import Stage, TrainedSource
 from mmx.stages.phases.source_reference import held
-from mmx.stages.pipeline.train import Given, Stage, train
+from mmx.stages.pipeline.train import train
 from mmx.tasks import TaskData
 from mmx.training.events import Listener, StopRequest
 from mmx.training.precision import Precision, choose_device
@@ -44,7 +45,7 @@ class Begun:
     """
 
     source: Opened | None
-    given: Given | None
+    given: TrainedSource | None
     target: Opened
     alone: Opened
 
@@ -137,9 +138,9 @@ def for_selection(task: TaskData) -> TaskData:
     return replace(task, splits=splits)
 
 
-def offered(task: TaskData, trained: Trained) -> Given:
+def offered(task: TaskData, trained: Trained) -> TrainedSource:
     """Return what a trained source offers to its target."""
-    return Given(Source(_transferable(trained.model), task.target.classes), trained)
+    return TrainedSource(Source(_transferable(trained.model), task.target.classes), trained)
 
 
 def rehearse(context: Context, source: Opened, target: Opened) -> Source:

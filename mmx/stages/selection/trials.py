@@ -14,11 +14,11 @@ from mmx.runs.directory import RunDirectory
 from mmx.runs.search_record import SCRATCH, Entry, SearchRecord, number, table
 from mmx.stage_id import StageId
 from mmx.stages.core.context import Context
-from mmx.stages.pipeline.train import Stage, train
+from mmx.stages.core.stage import Stage
+from mmx.stages.pipeline.train import train
 from mmx.stages.selection.prepare import Begun
 from mmx.training.events import Event, EventKind
 from mmx.transfer.candidates import Candidate
-from mmx.transfer.feature import Feature
 from mmx.transfer.halving import Rung
 
 PLACE = "search"
@@ -336,5 +336,4 @@ class Trials:
 
 def _epochs(choice: Choice, epochs: int) -> int:
     """Return the epochs of a trial: none where the head is fitted, the same in every rung."""
-    transfer = choice.experiment.transfer
-    return 0 if isinstance(transfer, Feature) and transfer.fits else epochs
+    return epochs if choice.experiment.transfer.uses_epochs else 0

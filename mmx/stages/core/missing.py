@@ -1,0 +1,16 @@
+"""What stands in for missing modalities, fitted to a model as it is now."""
+
+from __future__ import annotations
+
+from mmx.model import MultimodalModel
+from mmx.training.data import Data
+from mmx.training.encode import encode_rows
+from mmx.training.precision import Precision
+
+
+def fit_stand_ins(model: MultimodalModel, data: Data, precision: Precision, seed: int) -> None:
+    """Fit what stands in for missing modalities on the training rows, as they are encoded now."""
+    if not model.missing.fitted:
+        return
+    rows = encode_rows(model, data, data.rows("train"), precision, behind="mapping")
+    model.missing.fit(rows, seed)

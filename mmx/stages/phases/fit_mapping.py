@@ -1,0 +1,61 @@
+"""Fit the mapping of a stage, first of all: what follows it reads what it makes of features.
+
+A resumed run fits the same again, before the state of its training is loaded: for the notes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+
+from mmx.model import MultimodalModel
+from mmx.stage_id import StageId
+from mmx.stages.core.cached import cache_mapping
+from mmx.stages.core.context import Context, Opened
+from mmx.stages.phases.base import Notes, StageState
+from mmx.training.encode import encode_rows
+
+DRIFT = "the mapping was fitted to encoders that then went on training: frozen ones keep it true"
+
+
+def fit_mapping(state: StageState) -> Notes:
+    """Fit the mapping to the features of the encoders as they start."""
+    opened = replace(state.stage.opened, data=state.data)
+    frozen = state.prepared.start.frozen_encoders
+    return fit_mapping_of(state.model, opened, frozen, state.context, state.stage.id)
+
+
+def fit_mapping_of(
+    model: MultimodalModel,
+    opened: Opened,
+    frozen: Collection[str],
+    context: Context,
+    stage: StageId,
+) -> Notes:
+    """Fit a model's mapping on the training rows, as they are encoded when training starts.
+
+    Args:
+        model: Whose mapping it is.
+        opened: The task, with the features of frozen encoders.
+        frozen: Modalities whose encoders are frozen.
+        context: Of the run.
+        stage: Whose mapping it is.
+
+    Returns:
+        Notes for the reader.
+    """
+    mapping, data = model.mapping, opened.data
+    if mapping is None or not mapping.fitted:
+        return ()
+
+    def fit() -> Notes:
+        rows = encode_rows(model, data, data.rows("train"), context.precision)
+        return mapping.fit(rows, context.experiment.settings.seed)
+
+    notes = cache_mapping(context, stage, opened, model, frozen, fit)
+    return (*notes, DRIFT) if features_move(model, frozen) else notes
+
+
+def features_move(model: MultimodalModel, frozen: Collection[str]) -> bool:
+    """Return whether anything before the mapping trains, some modalities' encoders being frozen."""
+    return bool(model.encoders.keys() - set(frozen)) or model.trunk is not None

@@ -1,0 +1,53 @@
+"""What a phase that trains needs: the recipe of its stage, a compiled model, decoded rows."""
+
+from __future__ import annotations
+
+from mmx.evaluation.metrics import RETRIEVAL, score
+from mmx.experiment import Experiment
+from mmx.model import MultimodalModel
+from mmx.stage_id import Role
+from mmx.stages.core.validate import Validator
+from mmx.stages.phases.base import Notes, StageState
+from mmx.stages.phases.fit_mapping import features_move
+from mmx.stages.phases.joint import companion
+from mmx.stages.phases.larger_batch import differences
+from mmx.training.recipe import Recipe
+
+
+def make_recipe(state: StageState) -> tuple[Recipe, Notes]:
+    """Return how a stage is trained, and notes on it; all is ready for the first step then."""
+    context, stage, prepared = state.context, state.stage, state.prepared
+    experiment, model, data = context.experiment, prepared.model, prepared.data
+    _compile(experiment, model)
+    label_free = experiment.role(stage.id.role).objective.label_free
+    recipe = Recipe(
+        stage=stage.id,
+        seed=state.seed,
+        trainer=experiment.trainer.of(stage.id.role),
+        optimizer=experiment.optimizer,
+        precision=context.precision,
+        validate=Validator(
+            data,
+            state.target,
+            prepared.criterion,
+            context.precision,
+            features_move(model, prepared.start.frozen_encoders),
+            state.seed,
+            prepared.beside,
+        ),
+        score=score(RETRIEVAL if label_free else state.target.kind),
+        state_path=context.directory.state_file(stage.id),
+        companion=companion(context, model, prepared.beside),
+    )
+    data.decode()
+    if stage.id.role is not Role.TARGET:
+        return recipe, ()
+    return recipe, differences(experiment, model, prepared.start, len(data.rows("train")))
+
+
+def _compile(experiment: Experiment, model: MultimodalModel) -> None:
+    """Compile encoders and fusion where asked to; phases before training run as they are."""
+    if experiment.settings.compile:
+        for encoder in model.encoders.values():
+            encoder.compile(dynamic=True)  # else the sizes met first decide the kernels
+        model.fusion.compile(dynamic=True)

@@ -1,0 +1,31 @@
+"""Fit what gradients do not, after training: learners of a fusion, on encoded rows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from mmx.evaluation.metrics import measure
+from mmx.evaluation.predict import predict
+from mmx.stage_id import Role
+from mmx.stages.phases.base import Notes, StageState
+from mmx.training.encode import encode_rows
+
+HOPEFUL = "validation metrics are of rows that a part of the fusion was fitted on: hopeful"
+
+
+def settle(state: StageState) -> Notes:
+    """Settle the fusion where it has something to fit, and validate what came out.
+
+    A source is not settled: nothing of what would be fitted is transferred.
+    """
+    model, data, precision = state.model, state.data, state.context.precision
+    if state.stage.id.role is Role.SOURCE or not model.fusion.settles:
+        return ()
+    model.eval()
+    train_rows = encode_rows(model, data, data.rows("train"), precision, behind="missing")
+    val_rows = encode_rows(model, data, data.rows("val"), precision, behind="missing")
+    notes = model.fusion.settle(train_rows, val_rows, state.seed)
+    outputs, values = predict(model, data, data.rows("val"), precision)
+    val = measure(outputs, values, state.target, state.prepared.criterion.task_loss)
+    state.fitted = replace(state.result, val=val)
+    return (*notes, HOPEFUL)

@@ -1,0 +1,27 @@
+"""Train by gradients, epoch by epoch: the phase that most stages are there for."""
+
+from __future__ import annotations
+
+from mmx.stage_id import Role
+from mmx.stages.phases.base import Notes, StageState
+from mmx.stages.phases.recipe import make_recipe
+from mmx.training.fit import fit
+from mmx.training.loss import BatchLoss
+from mmx.transfer.phases import TrainEpochs
+
+
+def train_epochs(phase: TrainEpochs, state: StageState) -> Notes:
+    """Train the model, and leave it with the weights of the epoch that validation prefers."""
+    context, prepared = state.context, state.prepared
+    recipe, notes = make_recipe(state)
+    loss = BatchLoss(
+        prepared.model,
+        prepared.data,
+        prepared.criterion,
+        context.precision,
+        context.experiment.balance if state.stage.id.role is not Role.SOURCE else None,
+        recipe.trainer.modality_dropout,
+        penalty=prepared.penalty,
+    )
+    state.fitted = fit(loss, prepared.start, recipe, state.listen, context.stop)
+    return notes

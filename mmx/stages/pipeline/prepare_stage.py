@@ -1,0 +1,66 @@
+"""Draw a stage's model, start it as the transfer says, and bind what holds it to its source."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from mmx.model import MultimodalModel
+from mmx.stage_id import Role
+from mmx.stages.core.cached import cache_features
+from mmx.stages.core.context import Context
+from mmx.stages.core.model import attach_criterion, make_model
+from mmx.stages.core.stage import PreparedStage, Stage
+from mmx.stages.phases.joint import join
+from mmx.stages.phases.source_reference import bind_penalty
+from mmx.training.randomness import seed_torch
+from mmx.transfer import Start
+from mmx.transfer.freezing import within
+
+FOR_TRAINING = {
+    "companion": "the source task",
+    "weighting": "the weighting of both tasks",
+    "penalty": "the regularizer",
+}
+"""Part of a model that the target does not answer by to what it belongs to."""
+
+
+def prepare_stage(context: Context, stage: Stage) -> PreparedStage:
+    """Return a stage whose model is drawn and started; nothing of it is trained yet."""
+    experiment, opened, given = context.experiment, stage.opened, stage.source
+    target = opened.task.target
+    seed_torch(experiment.settings.seed, stage.id.task, "weights")
+    model = make_model(experiment, stage.id.role, opened.specs, target, stage.transfer)
+    criterion = attach_criterion(experiment, stage.id.role, model, opened.data, target)
+    start = stage.transfer.start(given.source if given else None, model, target.classes)
+    start = within(start, model, experiment.trainer.of(stage.id.role).epochs)
+    beside, notes = join(context, model, stage.beside)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name not in start.frozen)
+    model.to(context.precision.device).to(memory_format=torch.channels_last)
+    data = opened.data
+    for name in sorted(start.frozen_encoders):
+        data = cache_features(context, replace(opened, data=data), model, name)
+    penalty = None
+    if stage.id.role is Role.TARGET and experiment.regularizer is not None:
+        start = replace(start, weight_decay=experiment.regularizer.weight_decay)
+        trained = given.trained if given else None
+        penalty = bind_penalty(context, model, replace(opened, data=data), start, trained)
+    notes = (*start.report.notes, *notes)
+    start = _name_additions(start, model)
+    return PreparedStage(model, criterion, data, start, beside, penalty, notes)
+
+
+def _name_additions(start: Start, model: MultimodalModel) -> Start:
+    """Return a start whose report names what was added to the model after it was made.
+
+    Raises:
+        RuntimeError: The transfer has left out a tensor of the model itself.
+    """
+    report = start.report
+    known = {*report.copied, *report.adapted, *report.frozen, *report.fresh}
+    added = tuple(name for name in model.state_dict() if name not in known)
+    if forgotten := [name for name in added if name.split(".")[0] not in FOR_TRAINING]:
+        raise RuntimeError(f"the transfer's report names no origin of {', '.join(forgotten)}")
+    return replace(start, report=replace(report, beside=added))

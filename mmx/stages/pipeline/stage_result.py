@@ -1,0 +1,107 @@
+"""The result of a stage in its run directory: written, found again, read back."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from mmx.errors import DamagedFileError, DivergedError, Interrupted
+from mmx.modalities import spec_to_json
+from mmx.stages.core.context import Context, Opened, Trained
+from mmx.stages.core.stage import PreparedStage, Stage
+from mmx.stages.phases.wise_ft import line_facts, line_tensors, read_line
+from mmx.training import checkpoint, state
+from mmx.training.events import Event, EventKind
+from mmx.training.recipe import Fitted
+from mmx.transfer import Start
+
+
+def keep_result(context: Context, stage: Stage, start: Start, trained: Trained) -> Trained:
+    """Write a stage's result to the run directory, and say so.
+
+    Raises:
+        DivergedError: A weight is not finite.
+        Interrupted: A signal has asked to stop.
+    """
+    fitted = trained.fitted
+    if names := checkpoint.not_finite(trained.model.named_parameters()):
+        raise DivergedError(
+            f"stage {stage.id} ended with weights that are not finite: {names[0]}",
+            tip=f"try optimizer.lr={context.experiment.optimizer.lr / 10:g}",
+        )
+    kept = context.directory.stage_file(stage.id)
+    tensors = {**trained.model.state_dict(), **line_tensors(trained.line)}
+    checkpoint.write(kept, tensors, stage_facts(stage.opened, trained, start))
+    state.remove(context.directory.state_file(stage.id))
+    text = f"best epoch {fitted.best_epoch} of {fitted.epochs}"
+    text = text if fitted.epochs else "fitted without a gradient step"
+    context.listen(
+        Event(EventKind.DONE, stage.id, values=fitted.val, seconds=fitted.seconds, text=text)
+    )
+    if context.stop.signal_number is not None:
+        raise Interrupted(
+            f"stopped after stage {stage.id}", signal_number=context.stop.signal_number
+        )
+    return trained
+
+
+def stage_facts(opened: Opened, trained: Trained, start: Start) -> dict[str, Any]:
+    """Return what a reader of a stage's checkpoint needs to know of its tensors."""
+    return {
+        "specs": {name: spec_to_json(spec) for name, spec in opened.specs.items()},
+        "target": asdict(opened.task.target),
+        "fitted": asdict(trained.fitted),
+        "frozen_encoders": sorted(start.frozen_encoders),
+        "notes": list(trained.notes),
+        **line_facts(trained.line),
+    }
+
+
+def find_result(context: Context, stage: Stage, prepared: PreparedStage) -> Trained | None:
+    """Return what this run had found before it was interrupted; None where there is nothing.
+
+    What is damaged is removed and made again.
+    """
+    kept = context.directory.stage_file(stage.id)
+    if not kept.exists():
+        return None
+    try:
+        trained = read_result(prepared, *checkpoint.read(kept), kept)
+    except DamagedFileError as error:
+        text = f"WARNING: {kept.name} is damaged: {stage.id} is trained again ({error.message})"
+        context.note(stage.id, text)
+        kept.unlink()
+        return None
+    state.remove(context.directory.state_file(stage.id))  # it was killed before it did so
+    context.note(stage.id, f"{stage.id} had been trained before")
+    found = context.directory.manifest().get("cached", {})
+    return replace(trained, cached=bool(found.get(str(stage.id))))
+
+
+def read_result(
+    prepared: PreparedStage, tensors: dict[str, Tensor], facts: dict[str, Any], path: Path
+) -> Trained:
+    """Return a stage's result from what was written of it.
+
+    Raises:
+        DamagedFileError: It is not what a stage writes; ``path`` says in messages whose it is.
+    """
+    try:
+        tensors, line = read_line(tensors, facts, prepared.data.device)
+        fitted, notes = Fitted(**facts["fitted"]), tuple(facts["notes"])
+    except (KeyError, TypeError) as error:
+        raise DamagedFileError(f"{path} is no result of a stage: {error!r}") from error
+    checkpoint.restore(prepared.model, tensors, path)
+    return Trained(
+        prepared.model,
+        prepared.criterion,
+        prepared.data,
+        fitted,
+        prepared.start.report,
+        notes,
+        prepared.beside,
+        line=line,
+    )
