@@ -265,7 +265,7 @@ def _notes_on_training(
 def _too_many(heads: int) -> MemoryExceededError:
     return MemoryExceededError(
         f"CUDA is out of memory for {heads} heads that train as one batch",
-        tip="fewer of phase.decays or of transfer.head_seeds, or a smaller trainer.batch_size",
+        tip="fewer of transfer.decays or of transfer.head_seeds, or a smaller trainer.batch_size",
     )
 
 
