@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import hydra
@@ -33,15 +34,18 @@ from mmx.errors import ConfigError, Problem
 from mmx.quoting import format_value
 
 CONFIG_FLAGS = ("--cfg", "-c")
-Task = Callable[[Composed], None]
+RunJob = Callable[[Composed], None]
 
 
-def run_jobs(task: Task, jobs: Sequence[Composed]) -> None:
+def run_jobs(
+    run_job: RunJob, jobs: Sequence[Composed], here: Sequence[Callable[[], None]] = ()
+) -> None:
     """Run every job, on the launcher that they name; raise what the first to fail raised.
 
     Args:
-        task: What to do with each job's config. A launcher may send it to another process.
+        run_job: What to do with a job's config. A launcher may send it to another process.
         jobs: Their configs.
+        here: What to do in this process in its place, job by job, where no launcher is named.
 
     Raises:
         ConfigError: They name different launchers.
@@ -50,21 +54,17 @@ def run_jobs(task: Task, jobs: Sequence[Composed]) -> None:
     if any(each != launchers[0] for each in launchers):
         reason = "is another for each job, and a sweep has one"
         raise ConfigError([Problem("hydra/launcher", reason, type_this="hydra/launcher=basic")])
-    if launchers[0].name == "basic":
-        errors = [_attempt(task, job) for job in jobs]
+    if launchers[0].name != "basic":
+        errors = _launch(run_job, jobs, launchers[0])
     else:
-        errors = _launch(task, jobs, launchers[0])
-    for error in filter(None, errors):
-        raise error
-
-
-def _attempt(task: Task, job: Composed) -> Exception | None:
-    """Run one job; return what it raised, so that the others run too."""
-    try:
-        task(job)
-    except Exception as error:
-        return error
-    return None
+        errors = []
+        for run in here or [partial(run_job, job) for job in jobs]:
+            try:
+                run()
+            except Exception as error:  # the others run too
+                errors.append(error)
+    for found in filter(None, errors):
+        raise found
 
 
 @dataclass(frozen=True)
@@ -72,21 +72,27 @@ class _FromFile:
     """Hydra's task function: it gets the number of a job, and reads its config.
 
     Attributes:
-        task: What to do with it.
+        run_job: What to do with it.
         folder: Where the configs lie, one file a job.
     """
 
-    task: Task
+    run_job: RunJob
     folder: Path
 
     def __call__(self, config: DictConfig) -> Exception | None:
         """Run one job."""
         text = (self.folder / f"{config.seed}.yaml").read_text(encoding="utf-8")
         fields = yaml.safe_load(text)
-        return _attempt(self.task, Composed(**{**fields, "overrides": tuple(fields["overrides"])}))
+        try:
+            self.run_job(Composed(**{**fields, "overrides": tuple(fields["overrides"])}))
+        except Exception as error:
+            return error
+        return None
 
 
-def _launch(task: Task, jobs: Sequence[Composed], launcher: Launcher) -> list[Exception | None]:
+def _launch(
+    run_job: RunJob, jobs: Sequence[Composed], launcher: Launcher
+) -> list[Exception | None]:
     """Run the jobs on a launcher of Hydra, each told apart by its number as ``seed``."""
     scratch = Path(tempfile.mkdtemp(prefix="mmx-jobs-"))
     options = [
@@ -109,7 +115,7 @@ def _launch(task: Task, jobs: Sequence[Composed], launcher: Launcher) -> list[Ex
             )
             plugin = Plugins.instance().instantiate_launcher(
                 hydra_context=context,
-                task_function=_FromFile(task, scratch),
+                task_function=_FromFile(run_job, scratch),
                 config=hydra_compose(ROOT, overrides=overrides, return_hydra_config=True),
             )
             with hide_guarded():

@@ -6,15 +6,15 @@ data is opened. Below this file there is no config, only typed arguments.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from mmx.balance import Balance
 from mmx.config.build import Builder
 from mmx.config.chosen import target_of
+from mmx.config.nodes import ConfigNode
 from mmx.encoders import Encoder
 from mmx.errors import Problem
 from mmx.experiment.control_choice import names_of, with_controls
@@ -27,14 +27,13 @@ from mmx.experiment.parts import (
     build_roles,
     chosen_modalities,
     model_parts,
-    needs_model,
     optional,
 )
+from mmx.experiment.paths import make_paths_absolute, misplaced_paths
 from mmx.experiment.settings import Modalities, Settings, of_one_run
 from mmx.experiment.transferring import transfer_misfits
 from mmx.experiment.weights import given_weights
 from mmx.modalities import Modality
-from mmx.model import Parts as ModelParts
 from mmx.stage_id import Role
 from mmx.tasks import Task
 from mmx.training.optimizer import Optimizer
@@ -63,43 +62,48 @@ NODES = (
 SCRATCH = {"_target_": "mmx.transfer.scratch.Scratch"}
 
 
-@dataclass(frozen=True)
-class Experiment:
+@dataclass(frozen=True, kw_only=True)
+class Experiment(Built):
     """Everything of a run, built and checked; no data has been opened.
+
+    It is what has been built where nothing is missing: the attributes of :class:`Built` are all
+    there, and each modality has what reads it.
 
     Attributes:
         config: The config in canonical form: only what this run reads.
         dropped: Config path to why this run does not read it.
-        settings, trainer, optimizer, transfer, balance: As configured.
-        regularizer: What holds the target near its source; None for nothing.
-        roles: ``source`` and ``target`` to the fusion and objective of their stages.
-        parts: What stands between encoders and fusion.
-        source: None where nothing is transferred.
-        target: The task whose metric counts.
-        encoders: Modality to ``make(spec)``.
-        modalities: ``source`` and ``target`` to how each of its modalities is read.
         allowed: Packages beside mmx whose classes the config may name.
         names: Config group, such as ``fusion`` or ``encoder/image``, to the option that chose it.
     """
 
-    config: dict[str, Any]
-    dropped: dict[str, str]
     settings: Settings
     trainer: Trainer
     optimizer: Optimizer
     transfer: Transfer
-    regularizer: Regularizer | None
-    balance: Balance | None
-    roles: dict[Role, RoleParts]
-    parts: ModelParts
-    source: Task | None
-    target: Task
-    encoders: dict[str, Callable[..., Encoder]]
     modalities: dict[Role, Modalities]
+    config: ConfigNode
+    dropped: dict[str, str]
     allowed: tuple[str, ...] = ()
     names: dict[str, str] = field(default_factory=dict)
 
-    def otherwise(self, nodes: dict[str, Any]) -> Experiment:
+    @property
+    def source(self) -> Task | None:
+        """The source task; None where nothing is transferred."""
+        return self.tasks[Role.SOURCE]
+
+    @property
+    def target(self) -> Task:
+        """The task whose metric counts.
+
+        Raises:
+            RuntimeError: There is none, which no assembled experiment lacks.
+        """
+        task = self.tasks[Role.TARGET]
+        if task is None:
+            raise RuntimeError("an experiment has a target")
+        return task
+
+    def otherwise(self, nodes: ConfigNode) -> Experiment:
         """Return the experiment with other nodes of its config, checked like any other.
 
         Raises:
@@ -124,11 +128,6 @@ class Experiment:
         return self.transfer.needs == "rows"
 
     @property
-    def trains_source(self) -> bool:
-        """Whether the source is trained before the target."""
-        return _trains_source(self.transfer, self.regularizer)
-
-    @property
     def drops_rows(self) -> bool:
         """Whether training leaves out the rows that lack a modality."""
         kind = self.parts.missing
@@ -145,14 +144,8 @@ class Experiment:
         return names_of(self.config["control"])
 
 
-def _trains_source(transfer: Transfer | None, regularizer: Regularizer | None) -> bool:
-    """Return whether a source is trained before the target."""
-    wants = transfer is not None and transfer.needs == "weights"
-    return wants or needs_model(regularizer)
-
-
 def assemble(
-    config: dict[str, Any], allowed: Collection[str] = (), names: Mapping[str, str] | None = None
+    config: ConfigNode, allowed: Collection[str] = (), names: Mapping[str, str] | None = None
 ) -> Experiment:
     """Build an experiment from a resolved config.
 
@@ -165,9 +158,43 @@ def assemble(
         ConfigError: Everything that is wrong with it.
     """
     refuse_unusable_paths(config)  # below, files are looked for
-    given, builder = config, Builder(allowed)
-    builder.problems.extend([*_in_data_dir_only(config), *special_files(config)])
-    config = _absolute_paths(config)
+    builder, dropped = Builder(allowed), dict[str, str]()
+    builder.problems.extend([*misplaced_paths(config), *special_files(config)])
+    canonical, built = _build(builder, make_paths_absolute(config), dropped)
+    found = [*misfits(built), *transfer_misfits(built), *head_misfits(built, built.trainer)]
+    builder.problems.extend(found)
+    weights = built.trains_source and built.transfer is not None and built.transfer.needs != "rows"
+    canonical = with_controls(builder, canonical, built, dropped, source_weights=weights)
+    canonical = of_one_run(builder, canonical, built.settings)
+    builder.finish()
+    if not (built.settings and built.trainer and built.optimizer and built.transfer):
+        raise RuntimeError("finish raises wherever one of these was not built")
+    return Experiment(
+        **{
+            **vars(built),
+            "settings": built.settings,
+            "encoders": {name: built.encoders[name] for name in sorted(built.used)},
+            "modalities": {
+                role: _read_by(own, built.vectorizers) for role, own in built.modalities.items()
+            },
+        },
+        config=_without(canonical, dropped),
+        dropped=dropped,
+        allowed=tuple(allowed),
+        names=_names_that_hold(names or {}, config, canonical),
+    )
+
+
+def _build(
+    builder: Builder, config: ConfigNode, dropped: dict[str, str]
+) -> tuple[ConfigNode, Built]:
+    """Build every node that can be built, and reduce the config to what the run reads.
+
+    Args:
+        builder: Notes what is wrong with a node by itself.
+        config: Its paths are absolute.
+        dropped: Is told of what the run does not read.
+    """
     root = {key: value for key, value in config.items() if key not in NODES}
     settings = builder.values(Settings, root, "")
     trainer = builder.values(Trainer, config.get("trainer", {}), "trainer")
@@ -176,7 +203,6 @@ def assemble(
     transfer = builder.build(config.get("transfer"), Transfer, "transfer")
     optimizer = builder.build(config.get("optimizer"), Optimizer, "optimizer")
     parts = model_parts(builder, config)
-    dropped: dict[str, str] = {}
     if transfer is not None:
         config, source, transfer = _without_idle_source(config, source, transfer, dropped)
     regularizer = optional(builder, config, Regularizer, "regularizer")
@@ -189,45 +215,27 @@ def assemble(
     )
     used = sorted({name for own in modalities.values() for name in own})
     nodes = _encoder_nodes(builder, config, used, dropped)
-    encoders: dict[str, Callable[..., Encoder]] = {}
-    vectorizers: Modalities = {}
-    for name, node in nodes.items():
-        _build_encoder(builder, name, node, encoders, vectorizers)
-    failed = frozenset(nodes) - encoders.keys()
-    trains_source = source is not None and _trains_source(transfer, regularizer)
-    config, trainer = _without_source_epochs(config, trainer, dropped, trained=trains_source)
-    chosen = (tasks, modalities, roles, transfer, regularizer, parts, balance, settings)
-    built = Built(*chosen, encoders, vectorizers, failed)
-    found = [*misfits(built), *transfer_misfits(built), *head_misfits(built, trainer)]
-    builder.problems.extend(found)
-    weights = trains_source and transfer is not None and transfer.needs != "rows"
-    config = with_controls(builder, config, built, dropped, source_weights=weights)
-    config = of_one_run(builder, config, settings)
-    builder.finish()
-    if not (settings and trainer and target and transfer and optimizer):
-        raise RuntimeError("finish raises wherever one of these was not built")
-    return Experiment(
-        config=_without(config, dropped),
-        dropped=dropped,
+    encoders, vectorizers = _build_encoders(builder, nodes)
+    built = Built(
         settings=settings,
         trainer=trainer,
         optimizer=optimizer,
+        tasks=tasks,
+        modalities=modalities,
+        roles=roles,
         transfer=transfer,
         regularizer=regularizer,
-        balance=balance,
-        roles=roles,
         parts=parts,
-        source=source,
-        target=target,
-        encoders={name: encoders[name] for name in used},
-        modalities={role: _read_by(own, vectorizers) for role, own in modalities.items()},
-        allowed=tuple(allowed),
-        names=_names_that_hold(names or {}, given, config),
+        balance=balance,
+        encoders=encoders,
+        vectorizers=vectorizers,
+        failed=frozenset(nodes) - encoders.keys(),
     )
+    return _without_source_epochs(config, built, dropped)
 
 
 def _names_that_hold(
-    names: Mapping[str, str], given: dict[str, Any], config: dict[str, Any]
+    names: Mapping[str, str], given: ConfigNode, config: ConfigNode
 ) -> dict[str, str]:
     """Return the names of those parts whose class is still the one that was chosen."""
     return {
@@ -237,17 +245,17 @@ def _names_that_hold(
     }
 
 
-def _read_by(own: dict[str, Modality[Any, Any] | None], vectorizers: Modalities) -> Modalities:
+def _read_by(own: Mapping[str, Modality[Any, Any] | None], vectorizers: Modalities) -> Modalities:
     """Return how each modality is read: as its task says, or as its encoder brings."""
     return {name: given if given is not None else vectorizers[name] for name, given in own.items()}
 
 
 def _without_idle_source(
-    config: dict[str, Any],
+    config: ConfigNode,
     source: Task | None,
     transfer: Transfer,
     dropped: dict[str, str],
-) -> tuple[dict[str, Any], Task | None, Transfer]:
+) -> tuple[ConfigNode, Task | None, Transfer]:
     """Reduce the config to scratch where there is no source, or none is asked for."""
     if source is not None and transfer.needs != "nothing":
         return config, source, transfer
@@ -263,19 +271,20 @@ def _without_idle_source(
 
 
 def _without_source_epochs(
-    config: dict[str, Any], trainer: Trainer | None, dropped: dict[str, str], *, trained: bool
-) -> tuple[dict[str, Any], Trainer | None]:
+    config: ConfigNode, built: Built, dropped: dict[str, str]
+) -> tuple[ConfigNode, Built]:
     """Leave out how long the source is trained, where it is not trained before the target."""
-    if trained or trainer is None or trainer.source_epochs is None:
-        return config, trainer
+    trainer = built.trainer
+    if built.trains_source or trainer is None or trainer.source_epochs is None:
+        return config, built
     dropped["trainer.source_epochs"] = "no source is trained before the target"
     config = {**config, "trainer": {**config["trainer"], "source_epochs": None}}
-    return config, replace(trainer, source_epochs=None)
+    return config, replace(built, trainer=replace(trainer, source_epochs=None))
 
 
 def _encoder_nodes(
-    builder: Builder, config: dict[str, Any], used: list[str], dropped: dict[str, str]
-) -> dict[str, Any]:
+    builder: Builder, config: ConfigNode, used: list[str], dropped: dict[str, str]
+) -> ConfigNode:
     """Return the nodes of the modalities in use; note why the others are not read."""
     nodes = config.get("encoder")
     if not isinstance(nodes, dict):
@@ -288,72 +297,26 @@ def _encoder_nodes(
     return {name: node for name, node in nodes.items() if f"encoder.{name}" not in dropped}
 
 
-def _build_encoder(
-    builder: Builder,
-    name: str,
-    node: Any,
-    encoders: dict[str, Callable[..., Encoder]],
-    vectorizers: Modalities,
-) -> None:
-    """Build an encoder's recipe and, where it brings one, the vectoriser of its input."""
-    path = f"encoder.{name}"
-    if isinstance(node, dict) and "vectorizer" in node:
-        node = dict(node)
-        vectorizer = builder.build(node.pop("vectorizer"), Modality, f"{path}.vectorizer")
-        if vectorizer is not None:
-            vectorizers[name] = vectorizer
-    made = builder.partial(node, Encoder, path)
-    if made is not None:
-        encoders[name] = made
+def _build_encoders(
+    builder: Builder, nodes: ConfigNode
+) -> tuple[dict[str, Callable[..., Encoder]], Modalities]:
+    """Return each encoder's recipe and, where it brings one, the vectoriser of its input."""
+    encoders: dict[str, Callable[..., Encoder]] = {}
+    vectorizers: Modalities = {}
+    for name, node in nodes.items():
+        path = f"encoder.{name}"
+        if isinstance(node, dict) and "vectorizer" in node:
+            node = dict(node)
+            vectorizer = builder.build(node.pop("vectorizer"), Modality, f"{path}.vectorizer")
+            if vectorizer is not None:
+                vectorizers[name] = vectorizer
+        made = builder.partial(node, Encoder, path)
+        if made is not None:
+            encoders[name] = made
+    return encoders, vectorizers
 
 
-def _in_data_dir_only(config: dict[str, Any]) -> Iterator[Problem]:
-    """Yield relative paths that lead nowhere from the working directory, but from ``data_dir``."""
-    for role in (Role.SOURCE, Role.TARGET):
-        node = config.get(role)
-        given = node if isinstance(node, dict) else {}
-        for key in ("path", "root"):
-            path = given.get(key)
-            if not isinstance(path, str) or Path(_absolute(path)).exists():
-                continue
-            data = _absolute(str(config.get("data_dir")))
-            if (Path(data) / path).exists():
-                yield Problem(
-                    f"{role}.{key}={path}",
-                    f"is looked for in the working directory, {Path.cwd()}, and is in {data}",
-                    type_this=f"'{role}.{key}=${{data_dir}}/{path}'",
-                )
-
-
-def _absolute_paths(config: dict[str, Any]) -> dict[str, Any]:
-    """Return the config with its data paths made absolute, so that it reads the same anywhere."""
-    config = dict(config)
-    if isinstance(config.get("data_dir"), str):
-        config["data_dir"] = _absolute(config["data_dir"])
-    for role in (Role.SOURCE, Role.TARGET):
-        node = config.get(role)
-        if isinstance(node, dict):
-            config[role] = {
-                key: _absolute(value)
-                if key in ("path", "root", "data_dir") and isinstance(value, str) and value != "???"
-                else value
-                for key, value in node.items()
-            }
-    if isinstance(nodes := config.get("encoder"), dict):
-        config["encoder"] = {
-            name: {**node, "weights": _absolute(node["weights"])}
-            if isinstance(node, dict) and isinstance(node.get("weights"), str)
-            else node
-            for name, node in nodes.items()
-        }
-    return config
-
-
-def _absolute(path: str) -> str:
-    return str(Path(path).expanduser().absolute())
-
-
-def _without(config: dict[str, Any], dropped: dict[str, str]) -> dict[str, Any]:
+def _without(config: ConfigNode, dropped: dict[str, str]) -> ConfigNode:
     """Return the config without the encoders that nothing reads."""
     encoder = {
         name: node for name, node in config["encoder"].items() if f"encoder.{name}" not in dropped

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import abc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +14,7 @@ from mmx.config.locate import default_option
 from mmx.encoders import Encoder
 from mmx.errors import Problem, closest
 from mmx.experiment.own_parts import encoder_problems, fusion_problems
-from mmx.experiment.parts import RoleParts
+from mmx.experiment.parts import RoleParts, needs_model
 from mmx.experiment.settings import Modalities, Settings
 from mmx.fusion import Fusion
 from mmx.fusion.match import matched
@@ -23,6 +24,8 @@ from mmx.modalities import Modality, Spec
 from mmx.model import MultimodalModel, Parts
 from mmx.stage_id import Role
 from mmx.tasks import Task
+from mmx.training.optimizer import Optimizer
+from mmx.training.trainer import Trainer
 from mmx.transfer import Transfer
 from mmx.transfer.regularizers import Regularizer
 from mmx.variants import variant
@@ -34,31 +37,49 @@ FITTING_OBJECTIVE = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Built:
     """What has been built so far; None or absent where a node is wrong by itself.
 
     Attributes:
+        settings, trainer, optimizer, transfer, balance: As configured.
+        regularizer: What holds the target near its source; None for nothing.
         tasks: ``source`` and ``target``; None where there is none.
-        modalities: ``source`` and ``target`` to those of the task's modalities that are used.
+        modalities: ``source`` and ``target`` to how each of the task's modalities that are used
+            is read; None where its encoder brings what reads it.
         roles: ``source`` and ``target`` to fusion and objective.
-        transfer, regularizer, parts, balance, settings: As configured.
+        parts: What stands between encoders and fusion.
         encoders: Modality to ``make(spec)``.
         vectorizers: Modality to what an encoder brings to read it.
         failed: Modalities whose encoder node is wrong by itself.
     """
 
+    settings: Settings | None
+    trainer: Trainer | None
+    optimizer: Optimizer | None
     tasks: dict[Role, Task | None]
-    modalities: dict[Role, dict[str, Modality[Any, Any] | None]]
+    modalities: abc.Mapping[Role, abc.Mapping[str, Modality[Any, Any] | None]]
     roles: dict[Role, RoleParts]
     transfer: Transfer | None
     regularizer: Regularizer | None
     parts: Parts
     balance: Balance | None
-    settings: Settings | None
     encoders: dict[str, Callable[..., Encoder]]
     vectorizers: Modalities
     failed: frozenset[str]
+
+    @property
+    def trains_source(self) -> bool:
+        """Whether the source is trained before the target."""
+        if self.tasks[Role.SOURCE] is None:
+            return False
+        wants = self.transfer is not None and self.transfer.needs == "weights"
+        return wants or needs_model(self.regularizer)
+
+    @property
+    def used(self) -> frozenset[str]:
+        """The modalities that any task of the run uses."""
+        return frozenset(name for own in self.modalities.values() for name in own)
 
 
 def misfits(built: Built) -> Iterator[Problem]:

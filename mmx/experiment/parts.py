@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import abc
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar, cast
@@ -61,34 +62,40 @@ def model_parts(builder: Builder, config: ConfigNode) -> Parts:
 
 
 def chosen_modalities(
-    builder: Builder, settings: Settings | None, tasks: dict[Role, Task | None]
+    builder: Builder, settings: Settings | None, tasks: abc.Mapping[Role, Task | None]
 ) -> dict[Role, dict[str, Modality[Any, Any] | None]]:
     """Return, for each task that is there, those of its modalities that are used."""
     given = {role: dict(task.modalities) for role, task in tasks.items() if task is not None}
     wanted = settings.modalities if settings is not None else None
     if wanted is None:
         return given
-    every = sorted({name for own in given.values() for name in own})
-    text = f"modalities=[{','.join(wanted)}]"
-    for name in [name for name in wanted if name not in every]:
-        near = closest(name, every)
-        builder.problems.append(
-            Problem(
-                text,
-                f"no task of this run has {name}",
-                accepted=", ".join(every),
-                closest=near,
-                type_this=f"modalities=[{near or ','.join(every)}]",
-            )
-        )
-    for role, own in given.items():
-        if not own.keys() & set(wanted) and set(wanted) <= set(every):
-            builder.problems.append(Problem(text, f"the {role} has {', '.join(sorted(own))} alone"))
+    builder.problems.extend(_unusable_choice(wanted, given))
     # A task that would be left with none keeps all: what else is wrong is then found too.
     return {
         role: {name: own[name] for name in own if name in wanted} or own
         for role, own in given.items()
     }
+
+
+def _unusable_choice(
+    wanted: Sequence[str], given: abc.Mapping[Role, Collection[str]]
+) -> Iterator[Problem]:
+    """Yield the modalities that no task has, and the tasks that would be left with none."""
+    every = sorted({name for own in given.values() for name in own})
+    text = f"modalities=[{','.join(wanted)}]"
+    unknown = [name for name in wanted if name not in every]
+    for name in unknown:
+        near = closest(name, every)
+        yield Problem(
+            text,
+            f"no task of this run has {name}",
+            accepted=", ".join(every),
+            closest=near,
+            type_this=f"modalities=[{near or ','.join(every)}]",
+        )
+    for role, own in given.items():
+        if not {*own} & {*wanted} and not unknown:
+            yield Problem(text, f"the {role} has {', '.join(sorted(own))} alone")
 
 
 def needs_model(regularizer: Regularizer | None) -> bool:

@@ -12,7 +12,7 @@ from mmx.verbs.arguments import allowed_packages
 from mmx.verbs.preflight import look_for_devices, preflight
 from mmx.verbs.train_expand import expand
 from mmx.verbs.train_line import read_line
-from mmx.verbs.train_single import run_single
+from mmx.verbs.train_single import conclude, run_one
 from mmx.verbs.train_sweep import run_sweep
 
 
@@ -34,7 +34,8 @@ def main(arguments: Sequence[str]) -> int:
         look_for_devices(jobs)
     if line.multirun:
         return run_sweep(jobs, allowed, where, argv, line.config_dirs)
-    return run_single(jobs[0], where, argv)
+    job = jobs[0]
+    return conclude(*run_one(job.composed, job.experiment, None, where, argv))
 
 
 def _take(overrides: Sequence[str], key: str) -> tuple[Path | None, list[str]]:

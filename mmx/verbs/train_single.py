@@ -13,7 +13,6 @@ from mmx.reports import answer
 from mmx.reports.view import view
 from mmx.runs.directory import RunDirectory
 from mmx.terminal import Console
-from mmx.verbs.preflight import Job
 
 
 def run_one(
@@ -88,8 +87,3 @@ def say_failure(console: Console, directory: RunDirectory, outcome: dict[str, ob
     if not (outcome["status"] == "failed" and outcome.get("expected")):
         text += f"\n  tip: {tip}"
     console.print(text, highlight=False, markup=False, soft_wrap=True)
-
-
-def run_single(job: Job, exactly: Path | None, argv: Sequence[str]) -> int:
-    """Run the one job of a command line and return the exit code."""
-    return conclude(*run_one(job.composed, job.experiment, None, exactly, argv))

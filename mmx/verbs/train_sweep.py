@@ -41,9 +41,12 @@ class SweepJob:
     argv: Sequence[str]
 
     def __call__(self, composed: Composed) -> None:
-        """Run the job unless the sweep has it already."""
+        """Run a job of which a worker knows the config alone."""
         names = chosen_names(composed, self.config_dirs)
-        experiment = assemble(composed.config, self.allowed, names)
+        self.run(composed, assemble(composed.config, self.allowed, names))
+
+    def run(self, composed: Composed, experiment: Experiment) -> None:
+        """Run the job unless the sweep has it already."""
         wanted, console = wanted_now(experiment), Console(stderr=True)
         label = command(composed.overrides)
         with self.sweep.claim(wanted.key):
@@ -113,7 +116,8 @@ def run_sweep(
     stopped: int | None = None
     console = Console(stderr=True)
     try:
-        run_jobs(task, [job.composed for job in found])
+        here = [partial(task.run, job.composed, job.experiment) for job in found]
+        run_jobs(task, [job.composed for job in found], here)
     except SystemExit as error:
         stopped = error.code if isinstance(error.code, int) and error.code > 2 else None
     except BrokenExecutor:  # its launcher has then ended the other workers too

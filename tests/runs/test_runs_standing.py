@@ -285,7 +285,7 @@ def test_a_job_that_was_interrupted_goes_on_in_its_directory(
 def test_a_killed_worker_of_a_launcher_ends_in_the_table_of_what_is_done(
     say: Say, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(task: train_sweep.SweepJob, jobs: Sequence[Composed]) -> None:
+    def broken(task: train_sweep.SweepJob, jobs: Sequence[Composed], here: object) -> None:
         task(jobs[0])
         raise BrokenProcessPool("The exit codes of the workers are {SIGKILL(-9)}")
 

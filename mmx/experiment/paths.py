@@ -1,0 +1,56 @@
+"""The data paths of a config: made absolute, and those that lead nowhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from mmx.config.nodes import ConfigNode
+from mmx.errors import Problem
+from mmx.stage_id import Role
+
+
+def misplaced_paths(config: ConfigNode) -> Iterator[Problem]:
+    """Yield relative paths that lead nowhere from the working directory, but from ``data_dir``."""
+    for role in (Role.SOURCE, Role.TARGET):
+        node = config.get(role)
+        given = node if isinstance(node, dict) else {}
+        for key in ("path", "root"):
+            path = given.get(key)
+            if not isinstance(path, str) or Path(_absolute(path)).exists():
+                continue
+            data = _absolute(str(config.get("data_dir")))
+            if (Path(data) / path).exists():
+                yield Problem(
+                    f"{role}.{key}={path}",
+                    f"is looked for in the working directory, {Path.cwd()}, and is in {data}",
+                    type_this=f"'{role}.{key}=${{data_dir}}/{path}'",
+                )
+
+
+def make_paths_absolute(config: ConfigNode) -> ConfigNode:
+    """Return the config with its data paths made absolute, so that it reads the same anywhere."""
+    config = dict(config)
+    if isinstance(config.get("data_dir"), str):
+        config["data_dir"] = _absolute(config["data_dir"])
+    for role in (Role.SOURCE, Role.TARGET):
+        node = config.get(role)
+        if isinstance(node, dict):
+            config[role] = {
+                key: _absolute(value)
+                if key in ("path", "root", "data_dir") and isinstance(value, str) and value != "???"
+                else value
+                for key, value in node.items()
+            }
+    if isinstance(nodes := config.get("encoder"), dict):
+        config["encoder"] = {
+            name: {**node, "weights": _absolute(node["weights"])}
+            if isinstance(node, dict) and isinstance(node.get("weights"), str)
+            else node
+            for name, node in nodes.items()
+        }
+    return config
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).expanduser().absolute())
