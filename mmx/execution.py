@@ -121,7 +121,7 @@ def execute(
         with stop_on_signals() as stop:
             keep = _keep(directory, listen, log)
             summary = stages.run(experiment, directory, keep, stop, cached=cached)
-        directory.write_json("summary.json", {"run": directory.path.name, **summary})
+        directory.write_json("summary.json", summary.to_json())
         report.write(directory)
         recorded.finish(directory.path)
         directory.set_status("done")

@@ -47,7 +47,7 @@ LAYERS = (  # top to bottom; parts of one layer do not import each other
         "stage_id",
         "",
     ),
-    ("printable",),
+    ("printable", "json_object"),
 )
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 MAY_IMPORT_CONFIG = {"cli", "verbs", "experiment", "config"}

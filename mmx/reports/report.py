@@ -5,14 +5,15 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable
-from typing import Any
 
 import yaml
 from jinja2 import Environment, PackageLoader
 
+from mmx.json_object import Json
 from mmx.reports.answer import control_text, gain_texts, search_texts, title_text
 from mmx.runs.atomic import write_text
 from mmx.runs.directory import RunDirectory
+from mmx.runs.summary import ClassTable, LineFacts
 from mmx.stage_id import Role
 
 WIDTH, HEIGHT, MARGIN = 520, 220, 40
@@ -29,7 +30,7 @@ LETTER, LINE = 7, 14
 
 def write(directory: RunDirectory) -> None:
     """Write the report of a finished run."""
-    summary = directory.summary()
+    summary = directory.read_summary()
     pages = Environment(loader=PackageLoader("mmx.reports", "."), autoescape=True)
     html = pages.get_template("report.html.jinja").render(
         name=directory.path.name,
@@ -38,11 +39,10 @@ def write(directory: RunDirectory) -> None:
         gains=gain_texts(summary),
         search=search_texts(summary),
         controls={
-            control_text(name, found): found["metrics"]
-            for name, found in summary.get("control", {}).items()
+            control_text(name, found): found.metrics for name, found in summary.control.items()
         },
-        classes=classes(summary["target"].get("classes")),
-        line=line(summary["transfer"].get("wise_ft")),
+        classes=classes(summary.target.classes),
+        line=line(summary.transfer.wise_ft),
         charts=charts(directory.metrics()),
         config=yaml.safe_dump(directory.config(), sort_keys=False, allow_unicode=True),
         manifest=directory.manifest(),
@@ -50,9 +50,9 @@ def write(directory: RunDirectory) -> None:
     write_text(directory.path / "report.html", html)
 
 
-def classes(found: dict[str, Any] | None) -> dict[str, Any] | None:
+def classes(found: ClassTable | None) -> Json | None:
     """Return the table of the classes as the page shows it; None where there is none to show."""
-    if found is None or "classes" not in found or len(found["classes"]) > MOST_CLASSES:
+    if found is None or not 0 < len(found.classes) <= MOST_CLASSES:
         return None
 
     def part(value: float | None) -> str:
@@ -61,19 +61,22 @@ def classes(found: dict[str, Any] | None) -> dict[str, Any] | None:
     rows = [
         {
             "name": name,
-            "support": each["support"],
-            "recall": part(each["recall"]),
-            "precision": part(each["precision"]),
+            "support": each.support,
+            "recall": part(each.recall),
+            "precision": part(each.precision),
             "predicted": predicted,
         }
-        for (name, each), predicted in zip(
-            found["classes"].items(), found["confusion"], strict=True
-        )
+        for (name, each), predicted in zip(found.classes.items(), found.confusion, strict=True)
     ]
-    return {**found, "rows": rows, "names": list(found["classes"])}
+    return {
+        "balanced_accuracy": found.balanced_accuracy,
+        "f1_macro": found.f1_macro,
+        "rows": rows,
+        "names": list(found.classes),
+    }
 
 
-def charts(metrics: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def charts(metrics: list[Json]) -> list[Json]:
     """Return one chart for each metric and each modality's signs of life, of finite numbers."""
     found = []
     names = dict.fromkeys(
@@ -95,7 +98,7 @@ def charts(metrics: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def chart(
     name: str, curves: dict[str, Curve], first: tuple[str, float], last: tuple[str, float]
-) -> dict[str, Any]:
+) -> Json:
     """Return curves as SVG points.
 
     Args:
@@ -133,11 +136,11 @@ def chart(
     }
 
 
-def line(found: dict[str, Any] | None) -> dict[str, Any] | None:
+def line(found: LineFacts | None) -> Json | None:
     """Return what the page shows of the line from the starting weights to the trained ones."""
     if found is None:
         return None
-    metric, points = found["metric"], found["alpha"]
+    metric, points = found.metric, found.alpha
     values = {split: [each[split][metric] for each in points.values()] for split in ("val", "test")}
     curves = {
         split: [
@@ -149,16 +152,18 @@ def line(found: dict[str, Any] | None) -> dict[str, Any] | None:
     }
     drawn = {split: each for split, each in curves.items() if each}
     return {
-        **found,
+        "metric": metric,
+        "best": found.best,
+        "kept": found.kept,
         "alphas": list(points),
         "rows": {split: [f"{value:.3f}" for value in each] for split, each in values.items()},
         "chart": chart(f"{metric} over α", drawn, ("α = 0", 0.0), ("1", 1.0)) if drawn else None,
     }
 
 
-def legend(stages: Iterable[str], colors: dict[str, str]) -> list[dict[str, Any]]:
+def legend(stages: Iterable[str], colors: dict[str, str]) -> list[Json]:
     """Return where the names of stages stand: on the line of the title, then on lines above."""
-    found: list[dict[str, Any]] = []
+    found: list[Json] = []
     x, y = WIDTH - 320, 18
     for stage in stages:
         width = LETTER * len(stage) + 24

@@ -36,20 +36,19 @@ class RunGain:
     @classmethod
     def read(cls, directory: RunDirectory) -> RunGain:
         """Return what a run directory holds."""
-        summary = directory.summary()
-        seed, tested = int(summary["seed"]), summary["target"]["metrics"]["test"]
-        if "gain" not in summary:
+        summary = directory.read_summary()
+        seed, tested = summary.seed, summary.target.metrics["test"]
+        if summary.gain is None:
             return cls(seed, "", 0.0, {}, {})
-        metric = str(summary["gain"]["metric"])
-        controls = summary["control"].items()
+        metric = summary.gain.metric
         kept = sample_scores.read(directory)
-        least, soon = summary["target"].get("chance"), summary.get("faster")
+        least, soon = summary.target.chance, summary.faster
         return cls(
             seed,
             metric,
-            float(tested[metric]),
-            {name: float(each["metrics"]["test"][metric]) for name, each in controls},
+            tested[metric],
+            {name: each.metrics["test"][metric] for name, each in summary.control.items()},
             {} if kept is None else {name: (kept[0], each) for name, each in kept[1].items()},
-            None if least is None else Chance(**least),
-            None if soon is None else Faster(**soon),
+            None if least is None else Chance(least.accuracy, least.samples),
+            None if soon is None else soon.as_faster(),
         )

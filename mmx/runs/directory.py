@@ -34,11 +34,13 @@ from pydantic import BaseModel
 
 from mmx import former, untrusted
 from mmx.errors import NoRunError, RunError, UnreadableFileError
+from mmx.json_object import Json
 from mmx.runs import recorded, records
 from mmx.runs.atomic import append_text, as_json, make_folder, write_json, write_text
 from mmx.runs.digests import for_sealed_text, sealed_text
 from mmx.runs.identity import names_of
 from mmx.runs.plain_files import require_plain_files
+from mmx.runs.summary import Summary, require_whole
 from mmx.stage_id import StageId
 
 HEARTBEAT_SECONDS = 5.0
@@ -69,8 +71,8 @@ class RunDirectory:
         *,
         label: str,
         fingerprint: str,
-        config: dict[str, Any],
-        manifest: dict[str, Any],
+        config: Json,
+        manifest: Json,
         files: dict[str, str],
         exactly: Path | None = None,
     ) -> RunDirectory:
@@ -146,12 +148,12 @@ class RunDirectory:
         """
         require_plain_files(self.path, appends=appends)
 
-    def _read(self, name: str, record: type[BaseModel], limit: int) -> dict[str, Any]:
+    def _read(self, name: str, record: type[BaseModel], limit: int) -> Json:
         """Return one of the JSON files, held against its record; empty where it is absent."""
         path = self.path / name
         recorded.check(self.path, [name])
         try:
-            found: dict[str, Any] = untrusted.read_json(path, dict, limit=limit)
+            found: Json = untrusted.read_json(path, dict, limit=limit)
         except UnreadableFileError as error:
             if error.missing:
                 return {}
@@ -170,7 +172,7 @@ class RunDirectory:
         self.status()
         recorded.check_all(self.path, checkpoints=checkpoints)
 
-    def config(self) -> dict[str, Any]:
+    def config(self) -> Json:
         """Return the resolved config, in the words of this version of mmx.
 
         Raises:
@@ -178,7 +180,7 @@ class RunDirectory:
         """
         return former.translate_config(self.written_config())
 
-    def written_config(self) -> dict[str, Any]:
+    def written_config(self) -> Json:
         """Return the resolved config as the version of mmx that made the run wrote it.
 
         Raises:
@@ -191,14 +193,14 @@ class RunDirectory:
         """Return by which options the parts were chosen, as far as they are still called so."""
         return former.translate_names(names_of(self.manifest()), self.written_config())
 
-    def settle(self, config: dict[str, Any]) -> None:
+    def settle(self, config: Json) -> None:
         """Replace the config by the one that a search has chosen; the given one stays beside it."""
         path, given = self.path / "config.yaml", self.path / "config.auto.yaml"
         if not given.exists():
             recorded.replace(self.path, given.name, path.read_text(encoding="utf-8"))
         recorded.replace(self.path, path.name, _as_yaml(config))
 
-    def manifest(self) -> dict[str, Any]:
+    def manifest(self) -> Json:
         """Return the manifest; empty where there is none.
 
         Raises:
@@ -206,18 +208,18 @@ class RunDirectory:
         """
         return self._read("manifest.json", records.Manifest, untrusted.LIMIT)
 
-    def update_manifest(self, **entries: dict[str, Any]) -> None:
+    def update_manifest(self, **entries: Json) -> None:
         """Merge mappings into the manifest's own."""
         manifest = self.manifest()
         for key, value in entries.items():
             manifest[key] = {**manifest.get(key, {}), **value}
         self.replace_manifest(manifest)
 
-    def replace_manifest(self, manifest: dict[str, Any]) -> None:
+    def replace_manifest(self, manifest: Json) -> None:
         """Write the manifest anew."""
         recorded.replace(self.path, "manifest.json", as_json(manifest))
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> Json:
         """Return the status; a run whose process is gone reads as ``killed``.
 
         Raises:
@@ -234,7 +236,7 @@ class RunDirectory:
             return {**status, "status": "killed"}
         return status
 
-    def _alive(self, status: dict[str, Any]) -> bool:
+    def _alive(self, status: Json) -> bool:
         if status.get("host") != socket.gethostname():
             return True  # of another machine nothing can be known here
         try:
@@ -287,27 +289,37 @@ class RunDirectory:
         """Write one of the run's JSON files; the status holds its own digest."""
         write_json(self.path / name, for_sealed_text(data) if name == recorded.STATUS else data)
 
-    def summary(self) -> dict[str, Any]:
-        """Return the summary; empty before the run is done.
+    def summary(self) -> Json:
+        """Return the summary as it is written; empty before the run is done.
 
         Raises:
             RunError: It cannot be read, or is not what mmx wrote.
         """
-        return self._read("summary.json", records.Summary, SUMMARY_LIMIT)
+        return self._read("summary.json", Summary, SUMMARY_LIMIT)
 
-    def finished_summary(self) -> dict[str, Any]:
+    def read_summary(self) -> Summary:
+        """Return the summary by its types; what the file lacks has its default.
+
+        Raises:
+            RunError: It cannot be read, or is not what mmx wrote.
+        """
+        return Summary.from_json(self.summary())
+
+    def finished_summary(self) -> Summary:
         """Return the summary of a run that is done, with all that is shown of one.
 
         Raises:
             RunError: There is none, it was cut, or it is not what mmx wrote.
         """
-        return records.finished(self.summary(), self.path / "summary.json")
+        found = self.summary()
+        require_whole(found, self.path / "summary.json")
+        return Summary.from_json(found)
 
     def append_metric(self, **entry: Any) -> None:
         """Append one line to ``metrics.jsonl``."""
         append_text(self.path / "metrics.jsonl", json.dumps(entry) + "\n")
 
-    def metrics(self) -> list[dict[str, Any]]:
+    def metrics(self) -> list[Json]:
         """Return the lines of ``metrics.jsonl``; a last line cut short is left out.
 
         Raises:
@@ -319,10 +331,10 @@ class RunDirectory:
             lines = untrusted.read_text(path, limit=SUMMARY_LIMIT).splitlines()
         except UnreadableFileError as error:
             raise RunError(error.message, tip=error.tip) from error
-        found: list[dict[str, Any]] = []
+        found: list[Json] = []
         for number, line in enumerate(lines, 1):
             try:
-                entry: dict[str, Any] = untrusted.parse_json(line, dict, path)
+                entry: Json = untrusted.parse_json(line, dict, path)
                 found.append(records.checked(entry, records.Line, path))
             except (UnreadableFileError, RunError) as error:
                 if number < len(lines):
@@ -348,7 +360,7 @@ class RunDirectory:
         shutil.rmtree(self.path)
 
 
-def read_config(path: Path) -> dict[str, Any]:
+def read_config(path: Path) -> Json:
     """Return a resolved config file as plain data, in the words of this version of mmx.
 
     Raises:
@@ -357,10 +369,10 @@ def read_config(path: Path) -> dict[str, Any]:
     return former.translate_config(_read_written(path))
 
 
-def _read_written(path: Path) -> dict[str, Any]:
+def _read_written(path: Path) -> Json:
     """Return a resolved config file as it was written; nothing in it is evaluated."""
     try:
-        data: dict[str, Any] = untrusted.read_yaml(path, dict)
+        data: Json = untrusted.read_yaml(path, dict)
     except UnreadableFileError as error:
         raise RunError(error.message, tip=error.tip) from error
     if strange := next((key for key in data if not isinstance(key, str)), None):
@@ -390,7 +402,7 @@ def _as_name(label: str) -> str:
     return name.encode()[:LABEL_BYTES].decode(errors="ignore")
 
 
-def _as_yaml(config: dict[str, Any]) -> str:
+def _as_yaml(config: Json) -> str:
     text: str = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
     return text
 

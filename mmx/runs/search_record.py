@@ -11,18 +11,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mmx.errors import RunError
+from mmx.json_object import Json
 from mmx.runs import records
 from mmx.runs.atomic import read_json, write_json
 from mmx.runs.directory import RunDirectory
+from mmx.runs.summary import SearchFacts
 
 FILE = "auto.json"
+FORMAT = 1
+"""Of the file; those of before say none."""
 SCRATCH = "transfer=scratch"
 """How a search names the candidate that takes nothing from a source."""
-Entry = dict[str, Any]
+Entry = Json
 
 
 class SearchRecord:
@@ -42,6 +47,7 @@ class SearchRecord:
         kept = read_search(path)
         self.begun = kept.get("plan") == plan
         fresh = {
+            "format": FORMAT,
             "plan": plan,
             "order": [],
             "scores": {},
@@ -88,40 +94,55 @@ def winner_of(directory: RunDirectory) -> str | None:
     return None if found is None else str(found)
 
 
-def tell(directory: RunDirectory, summary: Entry) -> None:
-    """Add to a run's summary what its search did, if it had one."""
+@dataclass(frozen=True)
+class SearchEnd:
+    """What a summary says of the search that its run began with.
+
+    Attributes:
+        facts: For ``transfer.auto``.
+        seconds: Of all trials.
+        source_cached: Whether the source was trained in an earlier run.
+        notes: What a reader should know.
+    """
+
+    facts: SearchFacts
+    seconds: float
+    source_cached: bool
+    notes: tuple[str, ...]
+
+
+def search_end(directory: RunDirectory) -> SearchEnd | None:
+    """Return what a run's search did; None where it had none."""
     data = read_search(directory.path / FILE)
     if data.get("winner") is None:
-        return
+        return None
     metric = data["plan"]["metric"]
-    outcomes = [
+    facts = SearchFacts.from_json(
         {
-            "candidate": entry["candidate"],
-            "epochs": entry["epochs"],
-            metric: entry["val"].get(metric),
-            "fate": fate_of(data, entry["candidate"]),
+            **{key: data[key] for key in ("winner", "verdict", "rungs", "seconds")},
+            **{key: data["plan"][key] for key in ("budget", "eta")},
+            "steps": sum(entry["steps"] for entry in data["trials"]),
+            "tried": [
+                {
+                    "candidate": entry["candidate"],
+                    "epochs": entry["epochs"],
+                    metric: entry["val"].get(metric),
+                    "fate": fate_of(data, entry["candidate"]),
+                }
+                for entry in last_trials(data)
+            ],
+            "not_tried": {
+                name: fate_of(data, name)
+                for name in (*data["order"], *data["plan"]["refused"])
+                if not any(entry["candidate"] == name for entry in data["trials"])
+            },
         }
-        for entry in last_trials(data)
-    ]
-    kept = ("winner", "verdict", "rungs", "seconds")
-    plan = {key: data["plan"][key] for key in ("budget", "eta")}
-    summary["transfer"]["auto"] = {
-        **{key: data[key] for key in kept},
-        **plan,
-        "steps": sum(entry["steps"] for entry in data["trials"]),
-        "tried": outcomes,
-        "not_tried": {
-            name: fate_of(data, name)
-            for name in (*data["order"], *data["plan"]["refused"])
-            if not any(entry["candidate"] == name for entry in data["trials"])
-        },
-    }
-    summary["timing"]["search_s"] = round(data["seconds"], 3)
-    summary["timing"]["source_cached"] = data["source_cached"]
+    )
     tried = len({entry["candidate"] for entry in data["trials"]})
     plural = "candidate" if tried == 1 else "candidates"
     said = f"transfer=auto chose {data['winner']}, {tried} {plural} tried; {data['verdict']}"
-    summary["notes"] = [said, *_unprobed(data), *summary["notes"]]
+    seconds = round(data["seconds"], 3)
+    return SearchEnd(facts, seconds, data["source_cached"], (said, *_unprobed(data)))
 
 
 def _unprobed(data: Entry) -> list[str]:

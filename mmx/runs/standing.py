@@ -5,14 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from mmx.errors import MmxError, RunError
+from mmx.json_object import Json
 from mmx.runs.directory import NAME_DIGITS, RunDirectory
 from mmx.runs.identity import Identity, differences, in_words
+from mmx.runs.summary import Summary, find_missing
 
 UNFINISHED = ("pending", "interrupted", "killed")
 """States in which a run can be gone on with."""
+SHOWN_KEYS = (
+    "source.task",
+    "target.task",
+    "target.metrics.val",
+    "target.metrics.test",
+    "transfer.mode",
+    "fusion",
+    "seed",
+    "params.trainable",
+    "params.fusion",
+    "cost.flops_per_sample",
+    "timing.total_s",
+)
+"""What of a summary :func:`numbers` reads."""
 
 
 @dataclass(frozen=True)
@@ -98,12 +113,10 @@ def _damage(directory: RunDirectory) -> str:
     if damage := _damaged_file(directory):
         return damage
     try:
-        numbers(directory.summary())
+        missing = find_missing(directory.summary(), SHOWN_KEYS)
     except MmxError as error:
         return " ".join(error.message.split())
-    except (KeyError, TypeError, AttributeError, ValueError):
-        return f"{directory.path}/summary.json does not hold its numbers"
-    return ""
+    return f"{directory.path}/summary.json does not hold its numbers" if missing else ""
 
 
 def _damaged_file(directory: RunDirectory) -> str:
@@ -115,26 +128,26 @@ def _damaged_file(directory: RunDirectory) -> str:
     return ""
 
 
-def numbers(summary: dict[str, Any]) -> dict[str, Any]:
+def numbers(summary: Summary) -> Json:
     """Return what a sweep shows of a finished run."""
-    target = summary["target"]["metrics"]
+    target, transfer = summary.target.metrics, summary.transfer
     found = {
-        "source": summary["source"]["task"],
-        "target": summary["target"]["task"],
-        "transfer": "auto" if "auto" in summary["transfer"] else summary["transfer"]["mode"],
-        "fusion": summary["fusion"],
-        "seed": summary["seed"],
+        "source": summary.source.task,
+        "target": summary.target.task,
+        "transfer": transfer.mode if transfer.auto is None else "auto",
+        "fusion": summary.fusion,
+        "seed": summary.seed,
         **{f"val.{name}": value for name, value in target["val"].items()},
         **{f"test.{name}": value for name, value in target["test"].items()},
     }
-    if "gain" in summary:
-        found["gain"] = summary["gain"]["value"]
+    if summary.gain is not None:
+        found["gain"] = summary.gain.value
     return {
         **found,
-        "params.trainable": summary["params"]["trainable"],
-        "params.fusion": summary["params"]["fusion"],
-        "flops_per_sample": summary["cost"]["flops_per_sample"],
-        "seconds": summary["timing"]["total_s"],
+        "params.trainable": summary.params.trainable,
+        "params.fusion": summary.params.fusion,
+        "flops_per_sample": summary.cost.flops_per_sample,
+        "seconds": summary.timing.total_s,
     }
 
 

@@ -22,6 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mmx.csv_text import csv_text
+from mmx.json_object import Json
 from mmx.runs.atomic import make_folder, write_json, write_text
 from mmx.runs.standing import Standing, Wanted, find_standing, numbers
 from mmx.runs.variation import command
@@ -90,7 +91,7 @@ class Sweep:
         """Return what the sweep has of a job already."""
         return find_standing(self.runs, wanted)
 
-    def rows(self, jobs: Sequence[Planned]) -> list[dict[str, Any]]:
+    def rows(self, jobs: Sequence[Planned]) -> list[Json]:
         """Return one row for each job of the plan, in its order.
 
         Only the run that is a job's answer as things are now has its numbers shown.
@@ -98,9 +99,9 @@ class Sweep:
         several = len({job.seed for job in jobs}) > 1
         return [self._row(job, {"seed": str(job.seed)} if several else {}) for job in jobs]
 
-    def _row(self, job: Planned, seed: dict[str, str]) -> dict[str, Any]:
+    def _row(self, job: Planned, seed: dict[str, str]) -> Json:
         found = self.find_standing(job.wanted)
-        row: dict[str, Any] = {
+        row: Json = {
             "job": command(job.overrides),
             "run": "",
             "status": "not started",
@@ -110,7 +111,7 @@ class Sweep:
             GROUP: tuple(job.label.items()),
         }
         if found.done is not None:
-            own = numbers(found.done.summary())
+            own = numbers(found.done.read_summary())
             shown = {name: value for name, value in own.items() if name not in row}
             return {**row, "run": str(found.done.path), "status": "done", **shown}
         last = found.unfinished or found.newest
@@ -122,7 +123,7 @@ class Sweep:
             said, error = OUT_OF_DATE, found.why
         return {**row, "run": str(last.path), "status": said, "error": error}
 
-    def write_summary(self, rows: Sequence[dict[str, Any]]) -> None:
+    def write_summary(self, rows: Sequence[Json]) -> None:
         """Write ``summary.csv``, one line for each job."""
         names = [name for name in dict.fromkeys(n for row in rows for n in row) if name != GROUP]
         lines: list[Sequence[Any]] = [names, *([row.get(name) for name in names] for row in rows)]
@@ -149,7 +150,7 @@ def plan(output: Path, jobs: Sequence[Planned], where: Path | None) -> Sweep:
     return sweep
 
 
-def tables(rows: Sequence[dict[str, Any]]) -> list[Table]:
+def tables(rows: Sequence[Json]) -> list[Table]:
     """Return the table of all jobs and, over several seeds, that of their means.
 
     The first columns are what varies between the jobs. A job that is the same experiment
@@ -176,22 +177,22 @@ def tables(rows: Sequence[dict[str, Any]]) -> list[Table]:
     return [jobs, means]
 
 
-def groups(rows: Sequence[dict[str, Any]]) -> dict[Group, list[dict[str, Any]]]:
+def groups(rows: Sequence[Json]) -> dict[Group, list[Json]]:
     """Return the finished runs that differ in nothing but their seed, by what they share."""
-    found: dict[Group, list[dict[str, Any]]] = {}
+    found: dict[Group, list[Json]] = {}
     for row in _finished(rows):
         found.setdefault(row[GROUP], []).append(row)
     return found
 
 
-def _of_group(row: dict[str, Any], keys: Sequence[str]) -> list[str]:
+def _of_group(row: Json, keys: Sequence[str]) -> list[str]:
     label = dict(row[GROUP])
     return [label.get(key, "") for key in keys]
 
 
-def _finished(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _finished(rows: Sequence[Json]) -> list[Json]:
     """Return the rows of finished runs, each run once."""
-    done: dict[str, dict[str, Any]] = {}
+    done: dict[str, Json] = {}
     for row in rows:
         if row["status"] == "done":
             done.setdefault(row["run"], row)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import Any
 
 from mmx.experiment import Experiment
 from mmx.experiment.weights import weight_digests
 from mmx.runs.directory import RunDirectory
-from mmx.runs.search_record import tell
+from mmx.runs.search_record import search_end
+from mmx.runs.summary import Summary
 from mmx.stage_id import Role, StageId
 from mmx.stages.core.context import Context, Specs
 from mmx.stages.core.data import load, open_task, say_other_scales
 from mmx.stages.core.stage import Stage
 from mmx.stages.pipeline.controls import Controls
-from mmx.stages.pipeline.evaluate import evaluate
+from mmx.stages.pipeline.evaluate import Known, evaluate
 from mmx.stages.pipeline.train import train
 from mmx.stages.selection.prepare import context_of, offered, rehearse
 from mmx.stages.selection.search import by_construction, settled
@@ -34,7 +34,7 @@ def run(
     stop: StopRequest,
     *,
     cached: bool = True,
-) -> dict[str, Any]:
+) -> Summary:
     """Run an experiment and return its summary; see README for the summary's keys.
 
     Args:
@@ -74,14 +74,15 @@ def run(
     controls = Controls(context, opened, source_specs, given)
     target = train(context, Stage(StageId.TARGET, opened, experiment.transfer, given, beside))
     compared = [*by_construction(context, target), *controls.train(target)]
-    summary = evaluate(context, target_task, source, target, compared)
-    said = [note for control in compared for note in control.notes]
-    summary["notes"] = [*summary.get("notes", []), *notes, *target.notes, *said]
-    summary["data"] = fingerprints
     _record_weights(context)
-    tell(directory, summary)
-    summary["timing"]["total_s"] = round(time.perf_counter() - began, 3)
-    return summary
+    said = [note for control in compared for note in control.notes]
+    known = Known(
+        notes=[*notes, *target.notes, *said],
+        data=fingerprints,
+        search=search_end(directory),
+        seconds=lambda: time.perf_counter() - began,
+    )
+    return evaluate(context, target_task, source, target, compared, known)
 
 
 def _record_weights(context: Context) -> None:

@@ -125,7 +125,7 @@ def _plan(
 
 def _compare(parent: RunDirectory, directory: RunDirectory) -> bool | None:
     """Say how far a run's numbers differ from its parent's; None where there are none of these."""
-    if not parent.summary().get("target", {}).get("metrics"):
+    if not parent.read_summary().target.metrics:
         status = parent.status().get("status", "?")
         why = f"{parent.path} has no numbers in its summary.json (it is {status})"
         text = f"nothing to compare with: {why}"

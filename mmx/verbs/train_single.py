@@ -69,7 +69,7 @@ def conclude(directory: RunDirectory, outcome: dict[str, object]) -> int:
     """Print the answer on stderr and the run directory on stdout; return the exit code."""
     console = Console(stderr=True)
     if outcome["status"] == "done":
-        answer.show(console, directory.summary())
+        answer.show(console, directory.read_summary())
     else:
         say_failure(console, directory, outcome)
     print(directory.path)

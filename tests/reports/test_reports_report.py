@@ -20,6 +20,7 @@ from mmx.reports.answer import (
 )
 from mmx.runs.directory import RunDirectory
 from mmx.runs.manifest import code_digest, environment, surroundings
+from mmx.runs.summary import CaughtUp, ClassTable, LineFacts, StatedGain, Summary
 
 VOID = {"meta", "br", "img", "hr", "input", "link"}
 
@@ -214,7 +215,7 @@ def test_the_page_shows_the_classes(tmp_path: Path) -> None:
     assert "Balanced accuracy 0.750, macro-F1 0.700." in page.text
     assert "<b>cat</b> 2 0.500 – 1 1 dog 1 1.000 0.250 0 1" in page.text
     many = {str(index): classes["classes"]["dog"] for index in range(report.MOST_CLASSES + 1)}
-    assert report.classes({**classes, "classes": many}) is None
+    assert report.classes(ClassTable.from_json({**classes, "classes": many})) is None
 
 
 def test_the_answer_says_what_was_shared_cached_and_what_accuracy_hides() -> None:
@@ -227,7 +228,7 @@ def test_the_answer_says_what_was_shared_cached_and_what_accuracy_hides() -> Non
             "dog": {"recall": None, "precision": None, "support": 0},
         },
     }
-    lines = [line for line in answer(content) if isinstance(line, str)]
+    lines = [line for line in answer(Summary.from_json(content)) if isinstance(line, str)]
     assert lines[1:4] == [
         "cost: source 1.5 s (earlier, from the cache), target 2.5 s, control 3.5 s, total 9.5 s, "
         "321 samples/s; 98,765 of 123,456 parameters trained, 65 shared",
@@ -248,7 +249,7 @@ def test_gains_over_several_controls_are_told_line_by_line() -> None:
         },
         faster=None,
     )
-    assert gain_texts(content) == [
+    assert gain_texts(Summary.from_json(content)) == [
         "gain: +0.100 accuracy over the scratch control of equal budget "
         "(95 % interval -0.100 … +0.200 over test samples, one seed): unclear",
         "over each of 2 controls, 97.5 % intervals, which all hold together in 95 % of cases "
@@ -257,16 +258,17 @@ def test_gains_over_several_controls_are_told_line_by_line() -> None:
         "  unimodal (image): -0.250 (-0.100 … +0.200): unclear",
     ]
     del content["gains"]["unimodal"]
-    assert len(gain_texts(content)) == 1
-    assert gain_texts(summary()) == []
+    assert len(gain_texts(Summary.from_json(content))) == 1
+    assert gain_texts(Summary.from_json(summary())) == []
 
 
 def test_what_had_no_budget_is_not_said_to_have_an_equal_one() -> None:
     gain = {"metric": "r2", "value": 0.1, "verdict": "unclear"}
-    assert gain_text({**gain, "control": "majority"}) == (
+    assert gain_text(StatedGain.from_json({**gain, "control": "majority"})) == (
         "gain: +0.100 r2 over the majority control: unclear"
     )
-    assert gain_text(gain) == "gain: +0.100 r2 over the scratch control of equal budget: unclear"
+    text = gain_text(StatedGain.from_json(gain))
+    assert text == "gain: +0.100 r2 over the scratch control of equal budget: unclear"
 
 
 @pytest.mark.parametrize(
@@ -283,7 +285,8 @@ def test_catching_up_with_a_control_at_chance_is_not_told(
     content = summary(control={"scratch": {"metrics": metrics}}, gain=gain, faster=found)
     if least is not None:
         content["target"]["chance"] = {"accuracy": least, "samples": 200}
-    assert any(line.startswith("faster: ") for line in gain_texts(content)) is faster
+    lines = gain_texts(Summary.from_json(content))
+    assert any(line.startswith("faster: ") for line in lines) is faster
     run = make(tmp_path, content)
     report.write(run)
     html = (run.path / "report.html").read_text(encoding="utf-8")
@@ -324,7 +327,7 @@ def test_when_the_control_is_caught_up_with(steps: int | None, said: str) -> Non
     found = {"metric": "accuracy", "value": 0.75, "control": "scratch"}
     found |= {"control_steps": 1200, "control_s": 3.25}
     found |= {"target_steps": steps, "target_s": None if steps is None else 0.5}
-    assert faster_text(found) == said
+    assert faster_text(CaughtUp.from_json(found)) == said
 
 
 def test_the_names_of_many_stages_stand_above_a_chart_and_not_beside_it() -> None:
@@ -352,10 +355,11 @@ def test_every_stage_has_a_color_of_its_own(tmp_path: Path) -> None:
 
 def test_the_title_names_the_regulariser(tmp_path: Path) -> None:
     content = summary()
-    assert title_text(content).endswith("(parameter, gmu, seed 7)")
+    assert title_text(Summary.from_json(content)).endswith("(parameter, gmu, seed 7)")
     content["transfer"]["regularizer"] = {"name": "l2_sp", "alpha": 0.01}
     title = "digits → <script>alert(1)</script>  (parameter + l2_sp, gmu, seed 7)"
-    assert title_text(content) == answer(content)[0] == title
+    found = Summary.from_json(content)
+    assert title_text(found) == answer(found)[0] == title
     run = make(tmp_path, content)
     report.write(run)
     page = Page((run.path / "report.html").read_text(encoding="utf-8"))
@@ -384,8 +388,8 @@ def test_the_line_of_wise_ft_is_in_the_answer_and_on_the_page(tmp_path: Path) ->
         "  val   0.250  0.750  0.500",
         "  test  0.200  0.500  0.600",
     ]
-    assert line_texts(content) == lines
-    assert [each for each in answer(content) if each in lines] == lines
+    assert line_texts(Summary.from_json(content)) == lines
+    assert [each for each in answer(Summary.from_json(content)) if each in lines] == lines
     run = make(tmp_path, content)
     metric(run, "target", 1, "loss", 0.5)
     report.write(run)
@@ -397,17 +401,17 @@ def test_the_line_of_wise_ft_is_in_the_answer_and_on_the_page(tmp_path: Path) ->
     # 0.2 stands at the bottom, 0.75 at the top; α from the left margin to the right one
     assert val["points"] == "40.0,167.3 260.0,40.0 480.0,103.6"
     assert test["points"] == "40.0,180.0 260.0,103.6 480.0,78.2"
-    assert line_texts(summary()) == []
+    assert line_texts(Summary.from_json(summary())) == []
     assert report.line(None) is None
 
 
 def test_points_of_a_line_that_are_no_numbers_are_not_drawn() -> None:
     nan = float("nan")
-    found = report.line(swept((nan, nan), (0.5, nan))["transfer"]["wise_ft"])
+    found = report.line(LineFacts.from_json(swept((nan, nan), (0.5, nan))["transfer"]["wise_ft"]))
     assert found is not None
     assert [each["stage"] for each in found["chart"]["curves"]] == ["val"]
     assert found["rows"]["val"] == ["nan", "0.500"]
-    found = report.line(swept((nan, nan), (nan, nan))["transfer"]["wise_ft"])
+    found = report.line(LineFacts.from_json(swept((nan, nan), (nan, nan))["transfer"]["wise_ft"]))
     assert found is not None
     assert found["chart"] is None
 
@@ -436,9 +440,9 @@ def test_what_a_search_tried_is_in_the_answer_and_on_the_page(tmp_path: Path) ->
         "  transfer=<b>, fitted: failed: nan",
         "  transfer=adapter: needs another source",
     ]
-    assert search_texts(content) == lines
-    assert search_texts(summary()) == []
-    said = answer(content)
+    assert search_texts(Summary.from_json(content)) == lines
+    assert search_texts(Summary.from_json(summary())) == []
+    said = answer(Summary.from_json(content))
     assert [line for line in said if line in lines] == lines
     assert any("source 1.5 s, search 7.5 s, target 2.5 s" in str(line) for line in said)
     run = make(tmp_path, content)

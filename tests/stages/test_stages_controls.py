@@ -21,6 +21,7 @@ from mmx.evaluation.metrics import score
 from mmx.evaluation.paired import over_samples, simultaneous
 from mmx.runs import sample_scores
 from mmx.runs.directory import RunDirectory
+from mmx.runs.summary import Summary
 from mmx.training import checkpoint
 from mmx.training.events import Event
 from mmx.transfer.feature import Feature
@@ -117,7 +118,7 @@ def test_models_that_learned_nothing_are_no_answer(
         f"{sum(tested.values())} test samples): this says nothing about transfer"
     )
     assert found["notes"][0] == note
-    lines = [text for text in answer(found) if isinstance(text, str)]
+    lines = [text for text in answer(Summary.from_json(found)) if isinstance(text, str)]
     assert f"note: {note}" in lines
     assert not any("faster" in text or "as fast" in text for text in lines)
     html = (run.path / "report.html").read_text()
@@ -480,7 +481,7 @@ def test_the_answer_and_the_page_name_them_all(whole: RunDirectory) -> None:
 
     summary = whole.summary()
     modality = summary["control"]["unimodal"]["modality"]
-    lines = [text for text in answer(summary) if isinstance(text, str)]
+    lines = [text for text in answer(Summary.from_json(summary)) if isinstance(text, str)]
     assert (
         "over each of 4 controls, 98.75 % intervals, which all hold together in 95 % of cases "
         "(Bonferroni):"

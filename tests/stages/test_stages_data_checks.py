@@ -56,7 +56,8 @@ def train(prepared: Any, tmp_path: Path) -> Any:
 
     def go(*overrides: str) -> dict[str, Any]:
         experiment, directory = prepared([*SMALL, *overrides], tmp_path / "out")
-        return run(experiment, directory, lambda event: None, StopRequest(), cached=False)
+        found = run(experiment, directory, lambda event: None, StopRequest(), cached=False)
+        return found.to_json()
 
     return go
 

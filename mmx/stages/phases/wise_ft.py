@@ -22,6 +22,7 @@ from mmx.evaluation.metrics import PRIMARY, measure, score
 from mmx.evaluation.predict import predict
 from mmx.model import MultimodalModel
 from mmx.objectives import Criterion
+from mmx.runs.summary import LineFacts
 from mmx.stages.core.context import Context, Line, Trained
 from mmx.stages.core.missing import fit_stand_ins
 from mmx.stages.phases.base import Notes, StageState
@@ -192,11 +193,11 @@ def read_line(
     return own, Line(start, end, tuple(said["val"]), said["best"], said["kept"])
 
 
-def curve(context: Context, trained: Trained, target: Target) -> dict[str, Any]:
+def curve(context: Context, trained: Trained, target: Target) -> LineFacts | None:
     """Return what a summary says of a line, its points tested now that selection is over."""
     line = trained.line
     if line is None:
-        return {}
+        return None
     judge = Judge(
         trained.data.unlocked(),
         target,
@@ -209,5 +210,5 @@ def curve(context: Context, trained: Trained, target: Target) -> dict[str, Any]:
         f"{alpha:g}": {"val": val, "test": test}
         for alpha, val, test in zip(ALPHAS, line.val, tested, strict=True)
     }
-    found = {"metric": PRIMARY[target.kind], "best": line.best, "kept": line.kept}
-    return {"wise_ft": {**found, "alpha": metrics}}
+    metric = PRIMARY[target.kind]
+    return LineFacts(metric=metric, best=line.best, kept=line.kept, alpha=metrics)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -23,8 +23,26 @@ from mmx.evaluation.paired import LEVEL, over_samples, simultaneous
 from mmx.evaluation.predict import predict, predict_encoded
 from mmx.evaluation.sample_metric import Scores, scored
 from mmx.experiment import Experiment
+from mmx.json_object import Json
 from mmx.model import MultimodalModel
 from mmx.runs import sample_scores
+from mmx.runs.search_record import SearchEnd
+from mmx.runs.summary import (
+    FORMAT,
+    CaughtUp,
+    ChanceResult,
+    ClassTable,
+    ControlResult,
+    Cost,
+    ParameterCounts,
+    RegularizerFacts,
+    SourceResult,
+    StatedGain,
+    Summary,
+    TargetResult,
+    Timing,
+    TransferFacts,
+)
 from mmx.stage_id import Role
 from mmx.stages.core.context import Context, Trained
 from mmx.stages.core.reload import OF_TRAINING
@@ -35,71 +53,154 @@ from mmx.training.data import Rows
 from mmx.training.encode import encode_rows
 
 
+@dataclass(frozen=True)
+class Known:
+    """What a run knows beside its trained models, for its summary.
+
+    Attributes:
+        notes: What a reader should know.
+        data: Role to the fingerprint of its data.
+        search: What its search did; None where it had none.
+        seconds: Returns the seconds since the run began.
+    """
+
+    notes: Sequence[str]
+    data: dict[str, str]
+    search: SearchEnd | None
+    seconds: Callable[[], float]
+
+
 def evaluate(
     context: Context,
     task: TaskData,
     source: Trained | None,
     target: Trained,
     controls: Sequence[Control],
-) -> dict[str, Any]:
-    """Return the summary of a run."""
+    known: Known,
+) -> Summary:
+    """Return the summary of a run, for which the test split is opened."""
     experiment = context.experiment
     metrics, outputs, values = _test(context, target, task)
     data = target.data.unlocked()
     used = cost(target.model, data, data.rows("test"), context.precision)
-    summary: dict[str, Any] = {
-        "status": "done",
-        "source": {
-            "task": experiment.source.name if experiment.source else "none",
-            **({"metrics": {"val": source.fitted.val}} if source else {}),
-            **_companion(context, target),
-        },
-        "target": {
-            "task": experiment.target.name,
-            "metrics": {"val": target.fitted.val, "test": metrics},
-            "best_epoch": target.fitted.best_epoch,
-            "steps": target.fitted.steps,
-        },
-        "fusion": experiment.name_of("fusion"),
-        "seed": experiment.settings.seed,
-        "device": str(context.precision.device),
-        "precision": context.precision.name,
-        "params": parameters(target.model),
-        "cost": {"flops_per_sample": used["flops_per_sample"]},
-        "transfer": {
-            "mode": experiment.name_of("transfer"),
-            **_regularizer(experiment),
-            **target.report.counts(),
-            **curve(context, target, task.target),
-            **({"weights": target.fitted.weights} if target.fitted.weights else {}),
-            **({"grid": target.fitted.grid} if target.fitted.grid else {}),
-            **({"density": target.report.density} if target.report.density else {}),
-        },
-        "timing": {
-            "source_s": round(source.fitted.seconds, 3) if source else 0.0,
-            "source_cached": source is not None and source.cached,
-            "target_s": round(target.fitted.seconds, 3),
-            "train_samples_per_s": round(target.fitted.samples_per_s, 1),
-            "seconds_per_sample": used["seconds_per_sample"],
-        },
-    }
+    params = count_parameters(target.model)
+    transfer = _transfer_facts(context, target, task, known.search)
+    source_result = _source_result(context, source, target)
+    compared = _compare(context, target, task, (metrics, outputs, values), controls)
+    search = known.search
+    return Summary(
+        run=context.directory.path.name,
+        format=FORMAT,
+        status="done",
+        source=source_result,
+        target=_target_result(experiment, target, task, (metrics, outputs, values)),
+        fusion=experiment.name_of("fusion"),
+        seed=experiment.settings.seed,
+        device=str(context.precision.device),
+        precision=context.precision.name,
+        params=params,
+        cost=Cost(flops_per_sample=used["flops_per_sample"]),
+        transfer=transfer,
+        notes=[*(search.notes if search else ()), *compared.pop("notes", ()), *known.notes],
+        **compared,
+        data=known.data,
+        timing=_timing(source, target, controls, known, used["seconds_per_sample"]),
+    )
+
+
+Tested = tuple[dict[str, float], Tensor, Tensor]
+"""Metrics of the test rows, the outputs ``(N, C)`` and the true values."""
+
+
+def _source_result(context: Context, source: Trained | None, target: Trained) -> SourceResult:
+    """Return what validation says of the source, trained before or along with the target."""
+    experiment = context.experiment
+    task = experiment.source.name if experiment.source else "none"
+    along = _val_of_companion(context, target)
+    val = along if along is not None else source.fitted.val if source else None
+    return SourceResult(task=task) if val is None else SourceResult(task=task, metrics={"val": val})
+
+
+def _target_result(
+    experiment: Experiment, target: Trained, task: TaskData, tested: Tested
+) -> TargetResult:
+    """Return what the target does on the test rows."""
+    metrics, outputs, values = tested
+    more: Json = {}
     if task.target.kind == "classes" and outputs.shape[1]:
-        summary["target"]["classes"] = class_report(outputs, values, task.target)
-    if outputs.shape[1]:
-        rows = target.data.unlocked().rows("test")
-        ours = scored(outputs, values, task.target, rows)
-        least = chance(values, task.target)
-        if least is not None:
-            summary["target"]["chance"] = asdict(least)
-        compared = [_compared(each, task, values, rows) for each in controls]
-        theirs = {each.control.name: each.scores for each in compared}
-        sample_scores.write(context.directory, ours, theirs, _contents(task, values, rows))
-        summary.update(_against(target, metrics, ours, compared, least))
+        more["classes"] = ClassTable.from_json(class_report(outputs, values, task.target))
+    least = chance(values, task.target) if outputs.shape[1] else None
+    if least is not None:
+        more["chance"] = ChanceResult(**asdict(least))
+    return TargetResult(
+        task=experiment.target.name,
+        metrics={"val": target.fitted.val, "test": metrics},
+        best_epoch=target.fitted.best_epoch,
+        steps=target.fitted.steps,
+        **more,
+    )
+
+
+def _transfer_facts(
+    context: Context, target: Trained, task: TaskData, search: SearchEnd | None
+) -> TransferFacts:
+    """Return where the target's tensors came from, and what was chosen on the way."""
+    experiment, fitted, report = context.experiment, target.fitted, target.report
+    there: Json = {
+        "regularizer": _regularizer(experiment),
+        "wise_ft": curve(context, target, task.target),
+        "weights": fitted.weights,
+        "grid": fitted.grid,
+        "density": report.density,
+        "auto": search.facts if search else None,
+    }
+    found = {name: each for name, each in there.items() if each}
+    mode = experiment.name_of("transfer")
+    return TransferFacts.from_json({"mode": mode, **report.counts(), **found})
+
+
+def _timing(
+    source: Trained | None,
+    target: Trained,
+    controls: Sequence[Control],
+    known: Known,
+    seconds_per_sample: float,
+) -> Timing:
+    """Return what everything took; asks last how long the run has taken."""
+    more: Json = {}
     if controls:
-        each = {control.name: round(control.seconds, 3) for control in controls}
-        summary["timing"]["control_s"] = round(sum(control.seconds for control in controls), 3)
-        summary["timing"]["controls_s"] = each
-    return summary
+        more["control_s"] = round(sum(control.seconds for control in controls), 3)
+        more["controls_s"] = {control.name: round(control.seconds, 3) for control in controls}
+    cached = source is not None and source.cached
+    if known.search is not None:
+        more["search_s"], cached = known.search.seconds, known.search.source_cached
+    return Timing(
+        source_s=round(source.fitted.seconds, 3) if source else 0.0,
+        source_cached=cached,
+        target_s=round(target.fitted.seconds, 3),
+        train_samples_per_s=round(target.fitted.samples_per_s, 1),
+        seconds_per_sample=seconds_per_sample,
+        **more,
+        total_s=round(known.seconds(), 3),
+    )
+
+
+def _compare(
+    context: Context, target: Trained, task: TaskData, tested: Tested, controls: Sequence[Control]
+) -> Json:
+    """Return what is said of the controls, and keep every test row's score; nothing without any.
+
+    A model without outputs has no score of a row.
+    """
+    metrics, outputs, values = tested
+    if not outputs.shape[1]:
+        return {}
+    rows = target.data.unlocked().rows("test")
+    ours = scored(outputs, values, task.target, rows)
+    compared = [_compared(each, task, values, rows) for each in controls]
+    theirs = {each.control.name: each.scores for each in compared}
+    sample_scores.write(context.directory, ours, theirs, _contents(task, values, rows))
+    return _against(target, metrics, ours, compared, chance(values, task.target))
 
 
 def _contents(task: TaskData, values: Tensor, rows: Rows) -> dict[str, str]:
@@ -135,7 +236,7 @@ def _against(
     ours: Scores,
     compared: Sequence[_Compared],
     least: Chance | None,
-) -> dict[str, Any]:
+) -> Json:
     """Return the controls' metrics, the gain over each, and over the first that was trained."""
     if not compared:
         return {}
@@ -151,30 +252,40 @@ def _against(
     return {
         "notes": [] if least is None or gain.learned else [_at_chance(gain, metrics, first, least)],
         "control": {
-            each.control.name: {
-                "metrics": {"val": each.control.val, "test": each.test},
-                **each.control.facts,
-            }
+            each.control.name: ControlResult(
+                metrics={"val": each.control.val, "test": each.test}, **each.control.facts
+            )
             for each in compared
         },
-        "gain": {**asdict(gain), "verdict": gain.verdict},
+        "gain": StatedGain(
+            metric=gain.metric,
+            value=gain.value,
+            interval=_as_list(gain.interval),
+            control=gain.control,
+            learned=gain.learned,
+            verdict=gain.verdict,
+        ),
         "gains": {
-            name: {
-                "metric": each.metric,
-                "value": each.value,
-                "interval": each.interval,
-                "level": level,
-                "correction": "none" if len(gains) == 1 else f"Bonferroni over {len(gains)}",
-                "verdict": each.verdict,
+            name: StatedGain(
+                metric=each.metric,
+                value=each.value,
+                interval=_as_list(each.interval),
+                level=level,
+                correction="none" if len(gains) == 1 else f"Bonferroni over {len(gains)}",
+                verdict=each.verdict,
                 **_rows(ours, theirs[name]),
-            }
+            )
             for name, each in gains.items()
         },
-        "faster": None if found is None else asdict(found),
+        "faster": None if found is None else CaughtUp(**asdict(found)),
     }
 
 
-def _rows(ours: Scores, theirs: Scores) -> dict[str, Any]:
+def _as_list(interval: tuple[float, float] | None) -> list[float] | None:
+    return None if interval is None else list(interval)
+
+
+def _rows(ours: Scores, theirs: Scores) -> Json:
     """Return on how many rows only one of two models is right, and whether that may be chance."""
     found = Discordant.of(ours, theirs)
     if found is None:
@@ -203,9 +314,7 @@ def _at_chance(gain: Gain, metrics: dict[str, float], other: _Compared, least: C
     )
 
 
-def _test(
-    context: Context, trained: Trained, task: TaskData
-) -> tuple[dict[str, float], Tensor, Tensor]:
+def _test(context: Context, trained: Trained, task: TaskData) -> Tested:
     data, precision = trained.data.unlocked(), context.precision
     rows = data.rows("test")
     if context.experiment.role(Role.TARGET).objective.label_free:
@@ -216,25 +325,35 @@ def _test(
     return metrics, outputs, values
 
 
-def _companion(context: Context, target: Trained) -> dict[str, Any]:
+def _val_of_companion(context: Context, target: Trained) -> dict[str, float] | None:
     """Return the validation metrics of the task that trained along, at the kept epoch."""
     if target.companion is None:
-        return {}
+        return None
     beside, data = target.companion, target.companion.data
     if context.experiment.role(Role.SOURCE).objective.label_free:
         rows = encode_rows(beside.model, data, data.rows("val"), context.precision)
-        return {"metrics": {"val": alignment(beside.criterion, rows)}}
+        return alignment(beside.criterion, rows)
     outputs, values = predict(beside.model, data, data.rows("val"), context.precision)
-    found = measure(outputs, values, beside.target, beside.criterion.task_loss)
-    return {"metrics": {"val": found}}
+    return measure(outputs, values, beside.target, beside.criterion.task_loss)
 
 
-def parameters(model: MultimodalModel) -> dict[str, int]:
+def count_parameters(model: MultimodalModel) -> ParameterCounts:
     """Return how many parameters a model has, trains, and shares.
 
     ``shared`` counts those that serve several modalities, or another task as well.
     """
     own = [p for n, p in model.named_parameters() if not n.startswith(OF_TRAINING)]
+    several = _shared_parameters(model)
+    return ParameterCounts(
+        total=sum(p.numel() for p in own),
+        trainable=sum(p.numel() for p in own if p.requires_grad),
+        fusion=sum(p.numel() for p in [*model.fusion.parameters(), *model.head.parameters()]),
+        shared=sum(p.numel() for p in own if id(p) in several),
+    )
+
+
+def _shared_parameters(model: MultimodalModel) -> set[int]:
+    """Return the ids of the parameters that serve several modalities, or another task as well."""
     several: set[int] = set()
     if model.companion is not None:
         several |= _ids(model.companion.parameters())
@@ -243,22 +362,18 @@ def parameters(model: MultimodalModel) -> dict[str, int]:
     if isinstance(heads := getattr(model.fusion, "heads", None), nn.ModuleDict):
         used = [_ids(head.parameters()) for head in heads.values()]
         several |= used[0] if len(used) > 1 and used[0] == used[1] else set()
-    return {
-        "total": sum(p.numel() for p in own),
-        "trainable": sum(p.numel() for p in own if p.requires_grad),
-        "fusion": sum(p.numel() for p in [*model.fusion.parameters(), *model.head.parameters()]),
-        "shared": sum(p.numel() for p in own if id(p) in several),
-    }
+    return several
 
 
 def _ids(parameters: Iterable[nn.Parameter]) -> set[int]:
     return {id(parameter) for parameter in parameters}
 
 
-def _regularizer(experiment: Experiment) -> dict[str, Any]:
-    """Return the name of a run's regulariser and its options; nothing where it has none."""
+def _regularizer(experiment: Experiment) -> RegularizerFacts | None:
+    """Return the name of a run's regulariser and its options; None where it has none."""
     node = experiment.config.get("regularizer")
     if not node:
-        return {}
+        return None
     options = {key: value for key, value in node.items() if not key.startswith("_")}
-    return {"regularizer": {"name": experiment.name_of("regularizer"), **options}}
+    name = experiment.name_of("regularizer")
+    return RegularizerFacts.from_json({"name": name, **options})

@@ -1,0 +1,295 @@
+"""``summary.json``: the answer of a finished run, the same types for writing and for reading.
+
+A stage assembles a :class:`Summary` once and nothing changes it afterwards. A file may lack what
+an older mmx did not write, which then has its default here, and may hold keys that a newer one
+adds, which are let through. ``docs/summary.schema.json`` is the JSON schema.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, model_validator
+
+from mmx.errors import RunError
+from mmx.evaluation.chance import Chance
+from mmx.evaluation.faster import Faster
+from mmx.json_object import Json
+from mmx.runs.records import BySplit, Count, Interval, Metrics, Record
+
+FORMAT = 1
+"""Of ``summary.json``; 0 stands for files of before, which say none."""
+SPLITS = ("val", "test")
+Number = int | float
+
+
+class ClassResult(Record):
+    """One class on the test split; None where it does not occur, or is never predicted."""
+
+    recall: float | None = None
+    precision: float | None = None
+    support: Count = 0
+
+
+class ClassTable(Record):
+    """All classes on the test split, and who was taken for whom."""
+
+    balanced_accuracy: float | None = None
+    f1_macro: float | None = None
+    classes: dict[str, ClassResult] = {}
+    confusion: list[list[Any]] = []
+
+
+class ChanceResult(Record):
+    """What always saying the most frequent class would do; see :class:`Chance`."""
+
+    accuracy: float
+    samples: Count
+
+    def beaten(self, accuracy: float) -> bool:
+        """Return whether an accuracy is better than chance."""
+        return Chance(self.accuracy, self.samples).beaten(accuracy)
+
+
+class SourceResult(Record):
+    """The source: its task, and what validation says where it was trained."""
+
+    task: str = ""
+    metrics: BySplit = {}
+
+
+class TargetResult(Record):
+    """The target: its metrics, and how they were reached."""
+
+    task: str = ""
+    metrics: BySplit = {}
+    best_epoch: Count = 0
+    steps: Count = 0
+    classes: ClassTable | None = None
+    chance: ChanceResult | None = None
+
+
+class ControlResult(Record):
+    """A control; ``modality`` and ``candidates`` are of the best single modality alone."""
+
+    metrics: BySplit = {}
+    modality: str | None = None
+    candidates: dict[str, BySplit] = {}
+
+
+class StatedGain(Record):
+    """What the target has over a control.
+
+    ``level``, ``correction`` and the rows on which the two differ are stated for each control
+    alone, ``control`` and ``learned`` for the one that the gain of the run is over.
+    """
+
+    metric: str = ""
+    value: float = 0.0
+    interval: Interval | None = None
+    control: str = "scratch"
+    learned: bool = True
+    level: float = 0.95
+    correction: str = "none"
+    verdict: str = ""
+    better_rows: Count | None = None
+    worse_rows: Count | None = None
+    mcnemar_p: float | None = None
+
+
+class CaughtUp(Record):
+    """When the target was as good as its control at its best; see ``mmx.evaluation.faster``."""
+
+    metric: str
+    value: float | None = None
+    control: str
+    control_steps: Count
+    control_s: float
+    target_steps: Count | None
+    target_s: float | None
+
+    def as_faster(self) -> Faster:
+        """Return what a sweep takes the mean of."""
+        return Faster(**self.model_dump(include={each.name for each in fields(Faster)}))
+
+
+class RegularizerFacts(Record):
+    """A regulariser by name; its options are let through."""
+
+    name: str | None = None
+
+
+class Tried(Record):
+    """The longest trial of a candidate; one more key is its validation metric, or null."""
+
+    candidate: str
+    epochs: Count
+    fate: str
+
+    @model_validator(mode="after")
+    def _one_metric(self) -> Tried:
+        values = list((self.model_extra or {}).values())
+        if len(values) != 1 or not (values[0] is None or isinstance(values[0], float)):
+            raise ValueError("one metric is expected")
+        return self
+
+    @property
+    def metric(self) -> tuple[str, float | None]:
+        """The metric that the search went by, and its value."""
+        ((name, value),) = (self.model_extra or {}).items()
+        return name, value
+
+
+class SearchFacts(Record):
+    """What a search tried before the run was what it is."""
+
+    winner: str = ""
+    verdict: str = ""
+    rungs: list[Json] = []
+    seconds: float
+    budget: dict[str, Number]
+    eta: Number | None = None
+    steps: Count
+    tried: list[Tried]
+    not_tried: dict[str, str]
+
+
+class LineFacts(Record):
+    """The line from the starting weights to the trained ones: metrics at each α, as text."""
+
+    metric: str
+    best: float | None = None
+    kept: float
+    alpha: Annotated[dict[str, BySplit], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _metric_everywhere(self) -> LineFacts:
+        for found in self.alpha.values():
+            if any(self.metric not in found.get(split, {}) for split in SPLITS):
+                raise ValueError(f"{self.metric} is expected at each point")
+        return self
+
+
+class TransferFacts(Record):
+    """The transfer: how many tensors came from where, and what was chosen on the way."""
+
+    mode: str = ""
+    regularizer: RegularizerFacts | None = None
+    copied: Count = 0
+    adapted: Count = 0
+    frozen: Count = 0
+    fresh: Count = 0
+    wise_ft: LineFacts | None = None
+    weights: dict[str, float] = {}
+    grid: Json = {}
+    density: dict[str, float] = {}
+    auto: SearchFacts | None = None
+
+
+class Timing(Record):
+    """Seconds of training, and what a sample takes."""
+
+    source_s: float = 0.0
+    source_cached: bool = False
+    target_s: float = 0.0
+    train_samples_per_s: float = 0.0
+    seconds_per_sample: float = 0.0
+    control_s: float | None = None
+    controls_s: dict[str, float] = {}
+    search_s: float | None = None
+    total_s: float = 0.0
+
+
+class ParameterCounts(Record):
+    """Parameters of the target's model."""
+
+    total: Count = 0
+    trainable: Count = 0
+    fusion: Count = 0
+    shared: Count = 0
+
+
+class Cost(Record):
+    """What the model costs to use."""
+
+    flops_per_sample: int = 0
+
+
+class Summary(Record):
+    """The answer of a finished run."""
+
+    run: str = ""
+    format: Count = 0
+    status: str = "done"
+    source: SourceResult = SourceResult()
+    target: TargetResult = TargetResult()
+    fusion: str = ""
+    seed: Count = 0
+    device: str = ""
+    precision: str = ""
+    params: ParameterCounts = ParameterCounts()
+    cost: Cost = Cost()
+    transfer: TransferFacts = TransferFacts()
+    timing: Timing = Timing()
+    notes: list[str] = []
+    control: dict[str, ControlResult] = {}
+    gain: StatedGain | None = None
+    gains: dict[str, StatedGain] = {}
+    faster: CaughtUp | None = None
+    data: dict[str, str] = {}
+
+
+FINISHED = (
+    "source.task",
+    "target.task",
+    "target.metrics.test",
+    "target.metrics.val",
+    "transfer.mode",
+    "fusion",
+    "seed",
+    "timing.source_s",
+    "timing.source_cached",
+    "timing.target_s",
+    "timing.total_s",
+    "timing.train_samples_per_s",
+    "timing.seconds_per_sample",
+    "params.total",
+    "params.trainable",
+    "params.shared",
+    "cost.flops_per_sample",
+)
+"""What every finished run's summary has."""
+
+
+def find_missing(summary: Json, keys: Sequence[str]) -> str | None:
+    """Return the first of some dotted keys that a summary as it is written lacks; None for none."""
+    for key in keys:
+        node: Any = summary
+        for part in key.split("."):
+            node = node.get(part) if isinstance(node, Mapping) else None
+        if node is None:
+            return key
+    return None
+
+
+def require_whole(summary: Json, path: Path) -> None:
+    """Refuse a summary that lacks what is shown of every finished run.
+
+    Raises:
+        RunError: It was cut.
+    """
+    if (key := find_missing(summary, FINISHED)) is not None:
+        raise RunError(f"{path} is not whole: it lacks {key}")
+    whole = Summary.from_json(summary)
+    tested: Metrics = whole.target.metrics["test"]
+    for name in tested:
+        every = [whole.target.metrics, *(each.metrics for each in whole.control.values())]
+        if any(name not in each.get(split, {}) for each in every for split in SPLITS):
+            raise RunError(f"{path} is not whole: {name} is missing where it is compared")
+    compared = [*whole.gains, *([whole.faster.control] if whole.faster else [])]
+    for name in compared:
+        if name not in whole.control:
+            raise RunError(f"{path} is not whole: it lacks control.{name}")
