@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from mmx.cli import main
+from mmx.errors import ConfigError, Problem
 from mmx.tasks import Task
 
 
@@ -40,7 +41,8 @@ def mmx(
             code = main(words)
         except SystemExit as error:
             code = int(error.code or 0)
-        assert sorted(tmp_path.rglob("*")) == before, "something was written"
+        finally:
+            assert sorted(tmp_path.rglob("*")) == before, "something was written"
         return Said(code, *capsys.readouterr())
 
     root = logging.getLogger()
@@ -48,3 +50,16 @@ def mmx(
     yield run
     root.setLevel(before[0])
     root.handlers[:] = before[1]
+
+
+@pytest.fixture
+def refuse(mmx: Callable[..., Said]) -> Callable[..., tuple[Problem, ...]]:
+    """Run ``mmx``, which must refuse the line; return the problems it finds."""
+
+    def run(*words: str) -> tuple[Problem, ...]:
+        with pytest.raises(ConfigError) as caught:
+            mmx("--debug", *words)
+        assert caught.value.exit_code == 2
+        return caught.value.problems
+
+    return run

@@ -1,0 +1,99 @@
+"""What there is to choose from, read from ``configs/`` and from the classes that its files name.
+
+Tests take their lists from here, so that a new variant is in all of them once its file is there,
+and no expected text has to be changed.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import Any
+
+import yaml
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+FILES = sorted(path for path in CONFIGS.rglob("*.yaml") if path.parent != CONFIGS)
+"""All options of all groups."""
+ROOT: dict[str, Any] = yaml.safe_load((CONFIGS / "config.yaml").read_text(encoding="utf-8"))
+GROUPS = [
+    group
+    for item in ROOT["defaults"]
+    if isinstance(item, dict)
+    for group in item
+    if not group.startswith("override ")
+]
+"""Groups of which a command line chooses an option, in the order of a run."""
+ROLES = ("source", "target")
+SHARED = {**dict.fromkeys(ROLES, "task"), "source_objective": "objective"}
+"""Group to the folder whose options it takes too."""
+
+
+def folder(group: str) -> list[Path]:
+    """Return the files of ``configs/<group>``, sorted by name."""
+    return [path for path in FILES if path.relative_to(CONFIGS).parent.as_posix() == group]
+
+
+def options(group: str) -> dict[str, Path]:
+    """Return the names that may be chosen in a group, sorted, with their files."""
+    files = [*folder(group), *folder(SHARED.get(group, group))]
+    return {path.stem: path for path in sorted(files, key=lambda path: path.stem)}
+
+
+def variants(group: str) -> dict[str, Path]:
+    """Return the options of a group that name a class, with their files."""
+    return {name: path for name, path in options(group).items() if "_target_" in read(path)}
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Return what a file states."""
+    return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+
+
+def class_of(path: Path) -> type[Any]:
+    """Return the class that a file names."""
+    found: type[Any] = resolve_name(read(path)["_target_"])
+    return found
+
+
+def classes(group: str) -> dict[str, type[Any]]:
+    """Return name to class of the variants of a group."""
+    return {name: class_of(path) for name, path in variants(group).items()}
+
+
+def keys(group: str, option: str) -> list[str]:
+    """Return the keys that an option has, in the order of its file."""
+    return [key for key in read(options(group)[option]) if key != "_target_"]
+
+
+def with_key(group: str, key: str) -> list[str]:
+    """Return the options of a group that have a key."""
+    return [option for option in options(group) if key in keys(group, option)]
+
+
+def root_keys() -> list[str]:
+    """Return the keys of the root config that are no group."""
+    return [key for key in ROOT if key not in {"defaults", "trainer", "hydra"}]
+
+
+def listed(names: Iterable[str], prefix: str = "") -> str:
+    """Return names as messages list them."""
+    return ", ".join(f"{prefix}{name}" for name in names)
+
+
+def literals(hint: object) -> list[str]:
+    """Return the texts of the ``Literal`` in an annotation."""
+    inner = getattr(hint, "__args__", ())
+    texts = [each for each in inner if isinstance(each, str)]
+    return texts or [text for each in inner for text in literals(each)]
+
+
+def defaults(kind: Any) -> dict[str, Any]:
+    """Return the keyword arguments of a class with their defaults."""
+    return {
+        name: parameter.default
+        for name, parameter in inspect.signature(kind).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    }
