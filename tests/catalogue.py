@@ -18,14 +18,16 @@ CONFIGS = Path(__file__).parent.parent / "configs"
 FILES = sorted(path for path in CONFIGS.rglob("*.yaml") if path.parent != CONFIGS)
 """All options of all groups."""
 ROOT: dict[str, Any] = yaml.safe_load((CONFIGS / "config.yaml").read_text(encoding="utf-8"))
-GROUPS = [
+_CHOSEN = [
     group
     for item in ROOT["defaults"]
     if isinstance(item, dict)
     for group in item
     if not group.startswith("override ")
 ]
-"""Groups of which a command line chooses an option, in the order of a run."""
+_TOPS = [group.split("/")[0] for group in _CHOSEN]
+GROUPS = sorted(_CHOSEN, key=lambda group: (_TOPS.index(group.split("/")[0]), group))
+"""Groups of which a command line chooses an option, in the order of a run; encoders by name."""
 ROLES = ("source", "target")
 SHARED = {**dict.fromkeys(ROLES, "task"), "source_objective": "objective"}
 """Group to the folder whose options it takes too."""

@@ -49,10 +49,6 @@ def locate(target: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
-def test_how_many_there_are() -> None:
-    assert len(FILES) == 76
-
-
 @EACH
 def test_opens_with_what_help_prints(path: Path) -> None:
     first = path.read_text().splitlines()[0]

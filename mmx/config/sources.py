@@ -6,6 +6,7 @@ that is refused here, before Hydra has merged or resolved anything.
 
 from __future__ import annotations
 
+import copy
 import io
 import os
 from collections.abc import Sequence
@@ -34,6 +35,8 @@ FILE_DEPTH = 32
 FILE_NODES = 20_000
 USER = "user"
 """Hydra's provider of a user's config directory."""
+_OWN: dict[tuple[str, str], ConfigResult] = {}
+"""Folder and path of mmx's own files, to what they hold."""
 
 
 class AliasSource(FileConfigSource):
@@ -53,9 +56,14 @@ class AliasSource(FileConfigSource):
         alias = self._alias(config_path)
         if alias is not None and not self._is_file(config_path):
             config_path = alias
-        return (
-            self._read(config_path) if self.provider == USER else super().load_config(config_path)
-        )
+        return self._read(config_path) if self.provider == USER else self._load_own(config_path)
+
+    def _load_own(self, config_path: str) -> ConfigResult:
+        """Return the config of one of mmx's own files, which a process parses once."""
+        key = self.path, config_path
+        if key not in _OWN:
+            _OWN[key] = super().load_config(config_path)
+        return copy.deepcopy(_OWN[key])  # Hydra takes the list of defaults out of it
 
     def is_group(self, config_path: str) -> bool:
         """Return whether there is such a folder."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 import pkgutil
 from types import ModuleType
 from typing import Any
@@ -41,7 +40,7 @@ def variants(kind: str) -> list[type[Any]]:
         for child in queue.pop().__subclasses__():
             queue.append(child)
             inside = child.__module__.startswith(f"{package.__name__}.")
-            if inside and not inspect.isabstract(child) and not _leaves_open(child):
+            if inside and not lacks(child):
                 found.add(child)
     return sorted(found, key=lambda each: each.__name__)
 
@@ -51,10 +50,20 @@ def _import_all(package: ModuleType) -> None:
         importlib.import_module(module.name)
 
 
-def _leaves_open(kind: type[Any]) -> bool:
-    """Return whether a class declares a class variable that it does not set."""
+def lacks(kind: type[Any]) -> list[str]:
+    """Return what a class leaves to those that derive from it.
+
+    Args:
+        kind: A class of a part.
+
+    Returns:
+        The names of abstract methods, and of class variables that are declared and not set.
+    """
+    abstract = sorted(getattr(kind, "__abstractmethods__", ()))
     declared = vars(kind).get("__annotations__", {})
-    return any(
-        str(hint).startswith("ClassVar") and not hasattr(kind, name)
+    unset = [
+        name
         for name, hint in declared.items()
-    )
+        if str(hint).startswith("ClassVar") and not hasattr(kind, name)
+    ]
+    return [*abstract, *unset]

@@ -12,6 +12,7 @@ from types import ModuleType
 
 from mmx.config.build import locate
 from mmx.contract import KINDS, Kind, kind_of
+from mmx.contract.discovery import lacks
 from mmx.contract.faults import describe_fault
 from mmx.errors import UsageError, closest
 
@@ -91,9 +92,8 @@ def find(named: Named, packages: Sequence[str]) -> tuple[Kind, type]:
     kind = kind_of(found) if inspect.isclass(found) else None
     if kind is None:
         raise _no_kind(named, found)
-    if inspect.isabstract(found):
-        lacks = ", ".join(sorted(getattr(found, "__abstractmethods__", ())))
-        raise UsageError(f"{named.module}:{named.name} is abstract: it lacks {lacks}")
+    if lacking := lacks(found):
+        raise UsageError(f"{named.module}:{named.name} is abstract: it lacks {', '.join(lacking)}")
     return kind, found
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
+import catalogue
 import pytest
 import yaml
+from refusals import Refusal, check_refusals
 
 from mmx.config import check, compose
 from mmx.config.locate import builtin_directory, groups, headline, options
@@ -115,15 +117,12 @@ def test_the_first_config_dir_wins(own, tmp_path):
         assert compose.compose(["target=mine"]).config["target"]["name"] == "mine"
 
 
-def test_an_option_of_a_group_of_the_users_own_is_checked_by_name(mmx, own):
-    said = mmx("train", "--config-dir", "own", "target=min")
-    assert said.err == (
-        "mmx: 1 problem in the config\n"
-        "target=min: target has no option min\n"
-        "  accepted: cifar10, cifar100, digits, digits_av, fsdd, image_folder, mine, stl10, table\n"
-        "  closest:  mine\n"
-        "  type:     target=mine\n"
+def test_an_option_of_a_group_of_the_users_own_is_checked_by_name(refuse, own):
+    accepted = catalogue.listed(sorted([*catalogue.options("task"), "mine"]))
+    expected = Refusal(
+        "target=min", says=("min",), accepted=accepted, closest="mine", type_this="target=mine"
     )
+    check_refusals(refuse("train", "--config-dir", "own", "target=min"), [expected])
 
 
 @pytest.mark.parametrize("words", [["--config-dir", "own"], ["--config-dir=own"]])

@@ -1,24 +1,17 @@
-"""Mappings and imputers that break one promise are caught by its check; configs name no others."""
+"""Mappings and imputers that break one promise are caught by its check."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
-import yaml
 from torch import Tensor, nn
 
 from mmx.contract import Part, check
-from mmx.contract.discovery import PACKAGES, variants
-from mmx.mapping import Mapping
 from mmx.mapping.linear import Linear
 from mmx.mapping.pca import Pca
 from mmx.missing.mean import Mean
 from mmx.modalities import Encoded, Features
-from mmx.verbs.check import refuse
 
-CONFIGS = Path(__file__).parents[2] / "configs"
 Given = dict[str, Features]
 Present = dict[str, Tensor]
 
@@ -96,16 +89,3 @@ def test_each_is_caught_by_its_own_check(kind: type, promise: str) -> None:
 
 def test_what_goes_on_learning() -> None:
     assert "fitted once" in failed(Unfixed)
-
-
-@pytest.mark.parametrize("kind", ["encoder", "fusion", "mapping", "missing", "objective"])
-def test_every_class_has_a_config_and_every_config_such_a_class(kind: str) -> None:
-    files = [path for path in (CONFIGS / kind).rglob("*.yaml") if path.stem != "none"]
-    named = {yaml.safe_load(path.read_text())["_target_"] for path in files}
-    assert named == {f"{each.__module__}.{each.__name__}" for each in variants(kind)}
-
-
-def test_every_kind_has_its_package() -> None:
-    assert all(variants(kind) for kind in PACKAGES)
-    assert issubclass(Linear, Mapping)
-    assert next(iter(check(Part(Linear, {}, refuse)))).state == "passed"

@@ -32,11 +32,6 @@ def _double_precision() -> Iterator[None]:
     torch.set_default_dtype(torch.float32)
 
 
-def test_methods_are_found() -> None:
-    names = {method.__name__ for method in variants("fusion")}
-    assert names >= {"Concat", "Hierarchical", "WeightedSum", "Gmu", "LateWeighted"}
-
-
 @METHODS
 def test_keeps_the_contract(method: type[Fusion]) -> None:
     results = list(check(Part(method, {}, refuse)))

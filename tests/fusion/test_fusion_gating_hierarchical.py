@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
-import inspect
-import pkgutil
 from typing import Any
 
 import pytest
 import torch
+from catalogue import classes
 from torch import nn
 
-import mmx.fusion
-from mmx.fusion import Fusion, Widths
+from mmx.fusion import Widths
 from mmx.fusion.hierarchical import Hierarchical
 from mmx.modalities import Features
 
@@ -21,17 +18,12 @@ WIDTHS = {"image": Widths(4, (2, 3)), "audio": Widths(5, (6,)), "text": Widths(3
 
 
 def fuses() -> list[str]:
-    """Return what a step may be, by reading the folder."""
-    found = []
-    for module in pkgutil.walk_packages(mmx.fusion.__path__, "mmx.fusion."):
-        name = module.name.removeprefix("mmx.fusion.")
-        for kind in vars(importlib.import_module(module.name)).values():
-            if not (inspect.isclass(kind) and issubclass(kind, Fusion)):
-                continue
-            named = kind.__name__.lower() == name.replace("_", "")
-            if named and kind.level in ("feature", "data") and kind.reads == "pooled":
-                found.append(name)
-    return sorted(set(found) - {"hierarchical"})
+    """Return what a step may be."""
+    found = classes("fusion").items()
+    pooled = [
+        name for name, kind in found if kind.level in ("feature", "data") and kind.reads == "pooled"
+    ]
+    return sorted(set(pooled) - {"hierarchical"})
 
 
 def make(names: tuple[str, ...] = tuple(WIDTHS), **options: Any) -> Hierarchical:

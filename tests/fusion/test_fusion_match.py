@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
-import inspect
-import pkgutil
 from functools import partial
 from typing import Any
 
 import pytest
 import torch
 
-import mmx.fusion
+from mmx.contract.discovery import variants
 from mmx.fusion import Fusion, Widths
 from mmx.fusion import match as module
 from mmx.fusion.concat import Concat
@@ -34,19 +31,6 @@ UNMATCHED = {
     ("Mult", 3, 128, 10, 50_000): (14, 47_470),
     ("Mult", 4, 128, 4, 200_000): (20, 189_764),
 }
-
-
-def methods() -> list[type[Fusion]]:
-    for each in pkgutil.walk_packages(mmx.fusion.__path__, "mmx.fusion."):
-        importlib.import_module(each.name)
-    found: set[type[Fusion]] = set()
-    queue: list[type[Fusion]] = [Fusion]
-    while queue:
-        for child in queue.pop().__subclasses__():
-            queue.append(child)
-            if child.__module__.startswith("mmx.fusion.") and not inspect.isabstract(child):
-                found.add(child)
-    return sorted(found, key=lambda method: method.__name__)
 
 
 def made_of(count: int, width: int) -> dict[str, Widths]:
@@ -77,7 +61,7 @@ class Watched:
 
 
 @pytest.mark.parametrize("count", [2, 3, 4])
-@pytest.mark.parametrize("method", methods())
+@pytest.mark.parametrize("method", variants("fusion"))
 def test_every_method_comes_within_five_percent(method: type[Fusion], count: int) -> None:
     name = method.__module__.rsplit(".", 1)[-1]
     for width in (64, 128, 256):
@@ -168,7 +152,7 @@ def test_the_message_where_the_budget_is_too_large() -> None:
     assert not watched.real
 
 
-@pytest.mark.parametrize("method", methods())
+@pytest.mark.parametrize("method", variants("fusion"))
 def test_weights_are_those_of_a_fusion_made_directly(method: type[Fusion]) -> None:
     widths, watched = made_of(3, 16), Watched(method)
     torch.manual_seed(6)

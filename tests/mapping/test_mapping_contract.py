@@ -114,16 +114,6 @@ def legacy_numpy_state() -> tuple[object, ...]:
     return (kind, tuple(keys), *rest)
 
 
-def test_mappings_are_found() -> None:
-    assert {kind.__name__ for kind in variants("mapping")} >= {
-        "Linear",
-        "Pca",
-        "Lda",
-        "Cca",
-        "DeepCca",
-    }
-
-
 @ALL
 def test_keeps_the_contract(kind: type[Mapping]) -> None:
     torch.set_default_dtype(torch.float32)

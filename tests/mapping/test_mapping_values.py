@@ -400,6 +400,14 @@ def test_the_objective_is_the_sum_of_correlations(numbers: torch.Generator, ridg
     assert float(total_correlation(x, here, ridge)) == pytest.approx(expected, abs=1e-9)
 
 
+def test_two_common_rows_correlate_and_one_does_not() -> None:
+    x = {"a": torch.tensor([[1.0], [4.0], [9.0]]), "b": torch.tensor([[2.0], [-1.0], [5.0]])}
+    here = {"a": torch.tensor([True, True, True]), "b": torch.tensor([True, True, False])}
+    assert float(total_correlation(x, here, 0.25)) == pytest.approx(1 / 1.25)  # |ρ| = 1, shrunk
+    here["a"][0] = False
+    assert float(total_correlation(x, here, 0.25)) == 0.0
+
+
 def test_the_objectives_gradient(numbers: torch.Generator) -> None:
     a = torch.randn(9, 3, generator=numbers).double().requires_grad_()
     b = torch.randn(9, 2, generator=numbers).double().requires_grad_()

@@ -61,22 +61,6 @@ def gradients(loss: Tensor, batch: Any, criterion: Criterion) -> list[Tensor | N
     return list(torch.autograd.grad(loss, leaves, allow_unused=True))
 
 
-def test_objectives_are_found() -> None:
-    names = {objective.__name__ for objective in variants("objective")}
-    assert names == {
-        "BinaryCrossEntropy",
-        "Cca",
-        "Combined",
-        "CrossEntropy",
-        "Focal",
-        "GradientBlending",
-        "InfoNce",
-        "MeanSquaredError",
-        "Triplet",
-        "Unimodal",
-    }
-
-
 @EACH
 def test_keeps_the_contract(kind: type[Objective], options: dict[str, Any]) -> None:
     torch.set_default_dtype(torch.float32)

@@ -38,9 +38,10 @@ def test_cross_entropy_at_a_temperature() -> None:
     assert loss.task_loss(LOGITS, LABELS).item() == pytest.approx(expected)
 
 
-def test_focal() -> None:
-    loss = Focal(gamma=2.0).bind(TRAIN, 3, {})  # p = 3/5 and 1/4
-    expected = (0.4**2 * log(5 / 3) + 0.75**2 * log(4)) / 2
+@pytest.mark.parametrize("gamma", [0.3, 1.0, 2.0])
+def test_focal(gamma: float) -> None:
+    loss = Focal(gamma=gamma).bind(TRAIN, 3, {})  # p = 3/5 and 1/4
+    expected = (0.4**gamma * log(5 / 3) + 0.75**gamma * log(4)) / 2
     assert loss.task_loss(LOGITS, LABELS).item() == pytest.approx(expected)
 
 

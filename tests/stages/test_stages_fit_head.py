@@ -56,6 +56,12 @@ def refused(line: list[str]) -> list[str]:
     return [str(problem) for problem in caught.value.problems]
 
 
+def samples(timing: dict[str, float]) -> object:
+    """Return the training samples that throughput and seconds stand for, as rounded as they are."""
+    rate = timing["train_samples_per_s"]
+    return pytest.approx(rate * timing["target_s"], abs=0.001 * rate)
+
+
 # fitted heads
 
 
@@ -70,6 +76,7 @@ def test_a_fitted_head_takes_no_step(run: Train, head: str) -> None:
     assert {(e["epoch"], e["step"], e["split"]) for e in epochs} == {(1, 0, "val")}
     assert {e["name"]: e["value"] for e in epochs} == target["metrics"]["val"]
     assert "val.accuracy" in (directory.path / "report.html").read_text()  # of one look
+    assert samples(found["timing"]) == 24
     if head == "knn":
         assert "grid" not in transfer
         return
@@ -202,6 +209,7 @@ def test_trained_together_is_trained_alone(run: Train, more: tuple[str, ...]) ->
     if grid["chosen"] != 0.05:
         together = run("transfer.decays=[0.05]", *more)
     one, other = alone.summary()["target"], together.summary()["target"]
+    assert samples(together.summary()["timing"]) == 2 * 24  # epochs
     assert (one["best_epoch"], one["steps"]) == (other["best_epoch"], other["steps"])
     assert other["metrics"]["val"] == pytest.approx(one["metrics"]["val"], rel=1e-5)
     assert grid["val"]["0.05"] == pytest.approx(one["metrics"]["val"], rel=1e-5)

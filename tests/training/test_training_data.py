@@ -164,6 +164,24 @@ def test_auto_keeps_what_fits(make: Make, monkeypatch: pytest.MonkeyPatch) -> No
     assert make(resident=True).resident is True
 
 
+def test_on_a_gpu_half_of_the_free_memory_may_be_taken(
+    views: dict[str, View], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = torch.device("cuda", 1)
+    free = {device: 1000}
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free[device], 10**15))
+    assert module.free_bytes(device) == 500
+    needed = sum(
+        view.modality.bytes_per_row(view.spec) * ROWS
+        for view in views.values()
+        if view.modality.streams
+    )
+    free[device] = 2 * needed
+    assert module._fits(views, device)
+    free[device] -= 1
+    assert not module._fits(views, device)
+
+
 def test_free_memory_is_a_part_of_what_there_is() -> None:
     assert 1e6 < module.free_bytes(torch.device("cpu")) < 1e15
 
