@@ -50,9 +50,9 @@ from mmx.stages import Context, open_task
 from mmx.training.events import StopRequest
 from mmx.training.fit import fit
 from mmx.training.loss import BatchLoss
-from mmx.training.optimizer import AdamW, parameter_groups, set_rates, warmup_cosine
+from mmx.training.optimizer import AdamW, make_parameter_groups, set_rates, warmup_cosine
 from mmx.training.precision import Precision, choose_device
-from mmx.training.randomness import make_deterministic, permutation
+from mmx.training.randomness import make_deterministic, permute
 from mmx.training.recipe import Recipe, Validation
 from mmx.training.together import Plan, train_heads
 from mmx.training.trainer import Trainer
@@ -332,11 +332,11 @@ def bench_heads(device: torch.device, rounds: int) -> None:
                 train_alone(copy.deepcopy(fresh), recipe, trainer, seed, x, y)
 
     def train_alone(head, recipe, trainer, seed, x, y) -> None:
-        groups = parameter_groups(head, recipe, {}, decay=True)
+        groups = make_parameter_groups(head, recipe, {}, decay=True)
         optimizer = recipe.make(groups, device)
         steps = -(-rows // trainer.batch_size)
         for epoch in range(trainer.epochs):
-            order = permutation(np.arange(rows), seed, "target", "order", epoch)
+            order = permute(np.arange(rows), seed, "target", "order", epoch)
             for step, batch in enumerate(torch.from_numpy(order).to(device).split(64)):
                 part = warmup_cosine(epoch * steps + step, trainer.epochs * steps, trainer.warmup)
                 set_rates(optimizer, part)

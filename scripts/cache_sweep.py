@@ -106,7 +106,7 @@ def contents(run: Path) -> dict[str, Any]:
     found = flat({name: summary[name] for name in NUMBERS if name in summary})
     for relative in TENSORS:
         if (run / relative).is_file():
-            tensors, _ = checkpoint.read(run / relative)  # its facts hold seconds
+            tensors, _ = checkpoint.read_checkpoint(run / relative)  # its facts hold seconds
             found |= {f"{relative} {name}": digest(each) for name, each in tensors.items()}
     return found
 

@@ -41,7 +41,7 @@ from mmx.training.loss import BatchLoss
 from mmx.training.optimizer import AdamW, Optimizer
 from mmx.training.precision import Precision
 from mmx.training.randomness import seed_torch
-from mmx.training.recipe import Fitted, Recipe, Validation
+from mmx.training.recipe import FitResult, Recipe, Validation
 from mmx.training.trainer import Trainer
 from mmx.transfer import Start
 from mmx.transfer.base import everything_fresh
@@ -194,7 +194,7 @@ class Bench:
             state_path=self.state_path,
         )
 
-    def fit(self, stop: StopRequest | None = None) -> Fitted:
+    def fit(self, stop: StopRequest | None = None) -> FitResult:
         start = self.start(self.model)
         return fit(
             self.loss_of,

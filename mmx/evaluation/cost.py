@@ -11,7 +11,7 @@ import torch
 from torch.backends import cudnn, mha, mkldnn
 
 from mmx.model import MultimodalModel
-from mmx.training.data import Data, Rows, chunks
+from mmx.training.data import Data, Rows, split_rows
 from mmx.training.encode import BATCH_SIZE
 from mmx.training.precision import Precision
 
@@ -37,11 +37,11 @@ def cost(model: MultimodalModel, data: Data, rows: Rows, precision: Precision) -
     from torch.utils.flop_counter import FlopCounterMode  # slow to import
 
     model.eval()
-    few, stored = next(iter(data.batches(chunks(rows[:COUNTED], BATCH_SIZE))))
+    few, stored = next(iter(data.batches(split_rows(rows[:COUNTED], BATCH_SIZE))))
     counter = FlopCounterMode(display=False)
     with _kernels_in_steps(), _without_gradients(model), counter, precision.autocast():
         model(data.assemble(few, stored, augment=False))
-    part, stored = next(iter(data.batches(chunks(rows, BATCH_SIZE)[:1])))
+    part, stored = next(iter(data.batches(split_rows(rows, BATCH_SIZE)[:1])))
     batch = data.assemble(part, stored, augment=False)
     seconds = []
     for _ in range(3):

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from mmx.modalities import Encoded
 from mmx.model import MultimodalModel
-from mmx.training.data import Data, Rows, chunks
-from mmx.training.encode import BATCH_SIZE, joined, plain
+from mmx.training.data import Data, Rows, split_rows
+from mmx.training.encode import BATCH_SIZE, drop_tokens, join_batches
 from mmx.training.precision import Precision
 
 
@@ -28,7 +28,7 @@ def predict_encoded(
 ) -> tuple[Tensor, Tensor, Encoded]:
     """Return outputs and targets, and the pooled features of the rows on the device."""
     outputs, targets, encoded = _predict(model, data, rows, precision, keep=True)
-    return outputs, targets, joined(encoded)
+    return outputs, targets, join_batches(encoded)
 
 
 @torch.no_grad()
@@ -38,12 +38,12 @@ def _predict(
     was_training = model.training
     model.eval()
     outputs, encoded = [], []
-    for part, stored in data.batches(chunks(rows, BATCH_SIZE)):
+    for part, stored in data.batches(split_rows(rows, BATCH_SIZE)):
         batch = data.assemble(part, stored, augment=False)
         with precision.autocast():
             features = model.encode(batch)
             outputs.append(model.decide(features, batch.present).float())
         if keep:
-            encoded.append(plain(features, batch.present, batch.target))
+            encoded.append(drop_tokens(features, batch.present, batch.target))
     model.train(was_training)
     return torch.cat(outputs).cpu(), data.truth(rows), encoded

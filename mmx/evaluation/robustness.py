@@ -18,7 +18,7 @@ from mmx.evaluation.noise import CORRUPTIONS, Corruption, Noise, spoil
 from mmx.evaluation.subsets import Answers, Measure, answer, any_of, evaluating
 from mmx.modalities import Batch, Stored
 from mmx.model import MultimodalModel
-from mmx.training.data import Data, Rows, View, chunks
+from mmx.training.data import Data, Rows, View, split_rows
 from mmx.training.encode import BATCH_SIZE
 from mmx.training.precision import Precision
 
@@ -111,7 +111,7 @@ def noise_curves(
     blind: dict[Key, int] = {}
     prior = prior.to(data.device)
     with evaluating(model):
-        for part, stored in data.batches(chunks(rows, BATCH_SIZE)):
+        for part, stored in data.batches(split_rows(rows, BATCH_SIZE)):
             batch = data.assemble(part, stored, augment=False)
             with precision.autocast():
                 frozen = frozenset(batch.features)

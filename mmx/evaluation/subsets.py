@@ -20,7 +20,7 @@ from torch import Tensor
 from mmx.modalities import Features
 from mmx.model import MultimodalModel
 from mmx.tasks import Target
-from mmx.training.data import Data, Rows, chunks
+from mmx.training.data import Data, Rows, split_rows
 from mmx.training.encode import BATCH_SIZE
 from mmx.training.precision import Precision
 
@@ -115,7 +115,7 @@ def predict_subsets(
     blind = dict.fromkeys(every, 0)
     prior = prior.to(data.device)
     with evaluating(model):
-        for part, stored in data.batches(chunks(rows, BATCH_SIZE)):
+        for part, stored in data.batches(split_rows(rows, BATCH_SIZE)):
             batch = data.assemble(part, stored, augment=False)
             with precision.autocast():
                 features = model.encode(batch)

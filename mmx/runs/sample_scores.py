@@ -34,12 +34,12 @@ def write(
         contents: What the samples are: a digest of each modality and of the labels.
     """
     parts = {name: torch.from_numpy(each.statistics) for name, each in controls.items()}
-    checkpoint.write(
+    checkpoint.write_checkpoint(
         directory.path / FILE,
         {
             "rows": torch.from_numpy(target.rows),
             TARGET: torch.from_numpy(target.statistics),
-            **checkpoint.prefixed(_CONTROL, parts),
+            **checkpoint.add_prefix(_CONTROL, parts),
         },
         {"metric": target.metric, "contents": dict(contents or {})},
     )
@@ -55,9 +55,9 @@ def read(directory: RunDirectory) -> tuple[Scores, dict[str, Scores]] | None:
     recorded.check(directory.path, [FILE])
     if not path.is_file():
         return None
-    tensors, facts = checkpoint.read(path)
+    tensors, facts = checkpoint.read_checkpoint(path)
     rows, metric = tensors["rows"].numpy(), str(facts["metric"])
-    controls = checkpoint.within(_CONTROL, tensors)
+    controls = checkpoint.take_prefix(_CONTROL, tensors)
     return (
         Scores(metric, tensors[TARGET].numpy(), rows),
         {name: Scores(metric, each.numpy(), rows) for name, each in controls.items()},
@@ -66,6 +66,6 @@ def read(directory: RunDirectory) -> tuple[Scores, dict[str, Scores]] | None:
 
 def contents(directory: RunDirectory) -> dict[str, str]:
     """Return the digests of the test samples; empty for runs of before they were kept."""
-    _, facts = checkpoint.read(directory.path / FILE)
+    _, facts = checkpoint.read_checkpoint(directory.path / FILE)
     found = facts.get("contents", {})
     return {str(key): str(value) for key, value in found.items()}

@@ -38,7 +38,7 @@ _LENGTH_BYTES = 8
 _CHUNK = 2**20
 
 
-def write(
+def write_checkpoint(
     path: Path, tensors: dict[str, Tensor], facts: dict[str, Any], *, before: Path | None = None
 ) -> None:
     """Write a checkpoint, atomically and durably.
@@ -54,7 +54,7 @@ def write(
         ValueError: The facts are too many to be read again.
     """
     text = json.dumps({"format": FORMAT, "digest": _BLANK.decode(), "facts": facts})
-    data = memoryview(save(_unshared(tensors), metadata={_JSON: text}))
+    data = memoryview(save(_copy_shared(tensors), metadata={_JSON: text}))
     length = _LENGTH_BYTES + int.from_bytes(data[:_LENGTH_BYTES], "little")
     if length > HEADER_LIMIT:
         raise ValueError(f"the header of {path} takes {length:,} bytes, not {HEADER_LIMIT:,}")
@@ -79,7 +79,7 @@ def write(
         raise
 
 
-def _unshared(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _copy_shared(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors on the CPU, each with memory of its own: what is shared comes twice."""
     seen: set[int] = set()
     found = {}
@@ -90,14 +90,14 @@ def _unshared(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return found
 
 
-def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return a checkpoint's tensors, on the CPU, and its facts.
 
     Raises:
         DamagedFileError: The file is no checkpoint, or not what was written.
         RunError: It is absent, or was written by a later version of mmx.
     """
-    facts = _checked(path)[0]
+    facts = _read_checked(path)[0]
     try:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118
@@ -105,25 +105,25 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise _damaged(path, str(error)) from error
 
 
-def facts_of(path: Path) -> dict[str, Any]:
-    """Return a checkpoint's facts alone, all of it checked; raises as :func:`read`."""
-    return _checked(path)[0]
+def read_facts(path: Path) -> dict[str, Any]:
+    """Return a checkpoint's facts alone, all of it checked; raises as :func:`read_checkpoint`."""
+    return _read_checked(path)[0]
 
 
 def has_digest(path: Path) -> bool:
     """Return whether damage of a checkpoint is seen: not in one that an early mmx has written.
 
     Raises:
-        RunError: As :func:`read`.
+        RunError: As :func:`read_checkpoint`.
     """
-    return _checked(path)[1]
+    return _read_checked(path)[1]
 
 
-def _checked(path: Path) -> tuple[dict[str, Any], bool]:
+def _read_checked(path: Path) -> tuple[dict[str, Any], bool]:
     """Return a checkpoint's facts, and whether a digest vouches for them and its tensors."""
     try:
         with open_regular(path) as file:
-            header = _header(file)
+            header = _read_header(file)
             kept = json.loads(json.loads(header[_LENGTH_BYTES:])["__metadata__"][_JSON])
             if not isinstance(kept, dict):
                 raise ValueError("its facts are no mapping")
@@ -144,7 +144,7 @@ def _checked(path: Path) -> tuple[dict[str, Any], bool]:
     return facts, True
 
 
-def _header(file: BinaryIO) -> bytes:
+def _read_header(file: BinaryIO) -> bytes:
     """Return the length and the header that a file begins with."""
     length = file.read(_LENGTH_BYTES)
     size, available = int.from_bytes(length, "little"), os.fstat(file.fileno()).st_size
@@ -193,12 +193,12 @@ def check_finite(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> N
     before it is known, and after; weights never are.
     """
     own = module.state_dict()
-    finite = own.keys() - set(not_finite(own.items()))
-    if names := sorted(finite & set(not_finite(tensors.items()))):
+    finite = own.keys() - set(find_not_finite(own.items()))
+    if names := sorted(finite & set(find_not_finite(tensors.items()))):
         raise DamagedFileError(f"{path} cannot be used: {names[0]} is not finite")
 
 
-def not_finite(tensors: Iterable[tuple[str, Tensor]]) -> list[str]:
+def find_not_finite(tensors: Iterable[tuple[str, Tensor]]) -> list[str]:
     """Return the names of those that hold NaN or infinity."""
     floats = [(n, t.detach()) for n, t in tensors if t.is_floating_point() or t.is_complex()]
     if not floats:
@@ -207,12 +207,12 @@ def not_finite(tensors: Iterable[tuple[str, Tensor]]) -> list[str]:
     return [name for (name, _), fine in zip(floats, finite, strict=True) if not fine]
 
 
-def prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def add_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors with ``prefix.`` before each name."""
     return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
 
 
-def within(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def take_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors named ``prefix.…``, without the prefix."""
     start = len(prefix) + 1
     return {k[start:]: v for k, v in tensors.items() if k.startswith(f"{prefix}.")}

@@ -43,7 +43,7 @@ def gradient_norms(encoders: nn.ModuleDict) -> dict[str, Tensor]:
     return found
 
 
-def collapsed(history: Sequence[Vitals]) -> list[str]:
+def find_collapsed(history: Sequence[Vitals]) -> list[str]:
     """Return the modalities that have collapsed in the last epoch of a history.
 
     Both signs must have fallen away from their best so far: the gradient norm below

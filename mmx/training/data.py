@@ -112,7 +112,7 @@ class Data:
                 stored = view.encode(used)
                 if stored.lengths is not None:
                     self._lengths[name] = stored.lengths.numpy()
-                self._stored[name] = _to(stored, self.device)
+                self._stored[name] = _move(stored, self.device)
 
     def rows(self, split: str) -> Rows:
         """Return a split's row numbers.
@@ -175,7 +175,7 @@ class Data:
             generator=torch.Generator(),  # else it draws from the one that a step has seeded
         )
         for rows, decoded in zip(batches, loader, strict=True):
-            moved = {name: _to(stored, self.device) for name, stored in decoded.items()}
+            moved = {name: _move(stored, self.device) for name, stored in decoded.items()}
             yield rows, {**self._gather(rows), **moved}
 
     def _gather(self, rows: Rows) -> dict[str, Stored]:
@@ -240,7 +240,7 @@ class Data:
         alone.views, alone._features = {name: self.views[name]}, {}
         groups = [np.sort(rows) for rows in self.splits.values()]
         groups.append(np.setdiff1d(used, np.concatenate(groups)))
-        batches = [part for rows in groups for part in chunks(rows, batch_size)]
+        batches = [part for rows in groups for part in split_rows(rows, batch_size)]
         parts: list[Features] = []
         for rows, stored in alone.batches(batches):
             parts.append(encode(alone.assemble(rows, stored, augment=False)))
@@ -262,7 +262,7 @@ class Data:
             **self._features,
             name: features.map(lambda part: part.to(self.device)),
         }
-        other._tokens = {**self._tokens, name: _last_tokens(features.mask)}
+        other._tokens = {**self._tokens, name: _find_last_tokens(features.mask)}
         return other
 
     def features(self, name: str) -> Features:
@@ -270,12 +270,12 @@ class Data:
         return self._features[name]
 
 
-def chunks(rows: Rows, size: int) -> list[Rows]:
+def split_rows(rows: Rows, size: int) -> list[Rows]:
     """Return the rows in batches of ``size``, the last one smaller."""
     return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
-def batches_of(order: Rows, size: int, accumulate: int = 1) -> list[Rows]:
+def make_batches(order: Rows, size: int, accumulate: int = 1) -> list[Rows]:
     """Return an epoch's batches; no batch is a single row, which has no variance.
 
     A last row that is left over is left out, as it would be of batches of ``size · accumulate``
@@ -286,7 +286,7 @@ def batches_of(order: Rows, size: int, accumulate: int = 1) -> list[Rows]:
         size: Rows in a batch.
         accumulate: Batches in a step.
     """
-    batches = chunks(order, size)
+    batches = split_rows(order, size)
     if len(batches) > 1 and size > len(batches[-1]) == 1:
         *batches, left = batches
         if len(batches) % accumulate:
@@ -294,7 +294,7 @@ def batches_of(order: Rows, size: int, accumulate: int = 1) -> list[Rows]:
     return batches
 
 
-def _last_tokens(mask: Tensor) -> npt.NDArray[np.int64]:
+def _find_last_tokens(mask: Tensor) -> npt.NDArray[np.int64]:
     """Return ``(N,)`` the place, from 1, of the last token that each row of ``(N, T)`` has."""
     places = torch.arange(1, mask.shape[1] + 1, device=mask.device)
     last: npt.NDArray[np.int64] = (mask * places).amax(1).cpu().numpy()
@@ -317,7 +317,7 @@ def _trim(stored: Stored) -> Stored:
     return Stored(stored.values[:, :longest].contiguous(), stored.lengths)
 
 
-def _to(stored: Stored, device: torch.device) -> Stored:
+def _move(stored: Stored, device: torch.device) -> Stored:
     lengths = None if stored.lengths is None else stored.lengths.to(device, non_blocking=True)
     return Stored(stored.values.to(device, non_blocking=True), lengths)
 
@@ -329,10 +329,10 @@ def _fits(views: Mapping[str, View], device: torch.device) -> bool:
         for view in views.values()
         if view.modality.streams  # the others are kept in any case
     )
-    return needed <= free_bytes(device)
+    return needed <= count_free_bytes(device)
 
 
-def free_bytes(device: torch.device) -> float:
+def count_free_bytes(device: torch.device) -> float:
     """Return how many bytes resident data may take on the device."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)

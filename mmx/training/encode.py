@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mmx.modalities import Encoded, Features
 from mmx.model import MultimodalModel, without_tokens
-from mmx.training.data import Data, Rows, chunks
+from mmx.training.data import Data, Rows, split_rows
 from mmx.training.precision import Precision
 
 BATCH_SIZE = 256
@@ -40,7 +40,7 @@ def encode_rows(
     was_training = model.training
     model.eval()
     parts: list[Encoded] = []
-    for part, stored in data.batches(chunks(rows, BATCH_SIZE)):
+    for part, stored in data.batches(split_rows(rows, BATCH_SIZE)):
         batch = data.assemble(part, stored, augment=False)
         with precision.autocast():
             features, present = model.encode(batch), batch.present
@@ -48,32 +48,34 @@ def encode_rows(
                 features = model.mapped(features, present)
             if behind == "missing":
                 features, present = model.missing(features, present)
-        parts.append(plain(features, present, batch.target))
+        parts.append(drop_tokens(features, present, batch.target))
     model.train(was_training)
-    return joined(parts)
+    return join_batches(parts)
 
 
-def plain(features: dict[str, Features], present: dict[str, Tensor], target: Tensor) -> Encoded:
+def drop_tokens(
+    features: dict[str, Features], present: dict[str, Tensor], target: Tensor
+) -> Encoded:
     """Return a batch's features in float32 and without tokens."""
-    kept = {name: _float(without_tokens(each)) for name, each in features.items()}
+    kept = {name: _to_float(without_tokens(each)) for name, each in features.items()}
     return Encoded(kept, present, target)
 
 
-def _float(features: Features) -> Features:
+def _to_float(features: Features) -> Features:
     return features.map(lambda part: part if part.dtype == torch.bool else part.float())
 
 
-def joined(parts: list[Encoded]) -> Encoded:
+def join_batches(parts: list[Encoded]) -> Encoded:
     """Return batches as one."""
     names = list(parts[0].features)
     return Encoded(
-        {name: _concatenated([part.features[name] for part in parts]) for name in names},
+        {name: _concatenate([part.features[name] for part in parts]) for name in names},
         {name: torch.cat([part.present[name] for part in parts]) for name in names},
         torch.cat([part.target for part in parts]),
     )
 
 
-def _concatenated(parts: list[Features]) -> Features:
+def _concatenate(parts: list[Features]) -> Features:
     return Features(
         torch.cat([part.tokens for part in parts]),
         torch.cat([part.mask for part in parts]),

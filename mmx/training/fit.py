@@ -22,13 +22,13 @@ from mmx.errors import DeadParameterError, DivergedError, Interrupted, MemoryExc
 from mmx.modalities import Batch
 from mmx.model import set_training_mode
 from mmx.training import checkpoint, state
-from mmx.training.collapse import Vitals, collapsed, gradient_norms
-from mmx.training.data import Rows, batches_of
+from mmx.training.collapse import Vitals, find_collapsed, gradient_norms
+from mmx.training.data import Rows, make_batches
 from mmx.training.events import Event, EventKind, Listener, StopRequest
 from mmx.training.loss import BatchLoss
-from mmx.training.optimizer import parameter_groups, set_rates, warmup_cosine
+from mmx.training.optimizer import make_parameter_groups, set_rates, warmup_cosine
 from mmx.training.randomness import seed_torch
-from mmx.training.recipe import Fitted, Progress, Recipe, Validation
+from mmx.training.recipe import FitResult, Progress, Recipe, Validation
 from mmx.training.trainer import Trainer
 from mmx.training.weighing import SOURCE, Weighing
 from mmx.transfer import Start
@@ -46,7 +46,7 @@ def fit(
     recipe: Recipe,
     listen: Listener,
     stop: StopRequest,
-) -> Fitted:
+) -> FitResult:
     """Train the model of ``loss_of`` in place, and leave it with the weights of the best epoch.
 
     Continues from the state at ``recipe.state_path``, see :mod:`mmx.training.state`.
@@ -77,9 +77,9 @@ def fit(
     return run.finish()
 
 
-def steps_per_epoch(rows: Rows, trainer: Trainer) -> int:
+def count_steps_per_epoch(rows: Rows, trainer: Trainer) -> int:
     """Return the optimiser steps of an epoch."""
-    batches = batches_of(rows, trainer.batch_size, trainer.accumulate)
+    batches = make_batches(rows, trainer.batch_size, trainer.accumulate)
     return math.ceil(len(batches) / trainer.accumulate)
 
 
@@ -133,13 +133,15 @@ class _Run:
         self.loss_of, self.start, self.recipe, self.listen = loss_of, start, recipe, listen
         self.model = model = loss_of.model
         self.data = data = loss_of.data
-        self.steps_per_epoch = steps_per_epoch(data.rows("train"), recipe.trainer)
+        self.steps_per_epoch = count_steps_per_epoch(data.rows("train"), recipe.trainer)
         self.total = recipe.trainer.epochs * self.steps_per_epoch
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name not in start.frozen)
             if name in start.masks:
                 _hold_zeros(parameter, start.masks[name])
-        groups = parameter_groups(model, recipe.optimizer, start.rates, decay=start.weight_decay)
+        groups = make_parameter_groups(
+            model, recipe.optimizer, start.rates, decay=start.weight_decay
+        )
         self.optimizer = recipe.optimizer.make(groups, data.device)
         self.scaler = recipe.precision.scaler()
         self.weighing = Weighing(recipe.companion)
@@ -179,7 +181,7 @@ class _Run:
         size, accumulate = recipe.trainer.batch_size, recipe.trainer.accumulate
         order = self.loss_of.order(self.data.rows("train"), recipe.seed, recipe.draws, epoch)
         done = self.progress.step - epoch * self.steps_per_epoch
-        batches = batches_of(order, size, accumulate)[done * accumulate :]
+        batches = make_batches(order, size, accumulate)[done * accumulate :]
         self.mark, self.samples = time.perf_counter(), 0
         stored = self.data.batches(batches)
         aside: Aside = iter(())
@@ -324,7 +326,7 @@ class _Run:
         """Return the error of a loss that is not finite, met at a step counted from 1."""
         recipe, path = self.recipe, self.recipe.state_path
         good = "no good checkpoint had been saved yet"
-        if state.exists(path):
+        if state.has_state(path):
             good = f"the last good checkpoint is {path}"
         return DivergedError(
             f"the {what} is {value} in stage {recipe.stage}, epoch "
@@ -377,7 +379,7 @@ class _Run:
                 **{f"probe.{name}": accuracy for name, accuracy in sorted(found.probes.items())},
             },
         )
-        for name in collapsed([Vitals(**each) for each in progress.vitals]):
+        for name in find_collapsed([Vitals(**each) for each in progress.vitals]):
             if name not in progress.collapsed:
                 progress.collapsed[name] = epoch + 1
                 text = f"ALARM: {name} has collapsed: its gradient and its probe have fallen away"
@@ -395,15 +397,15 @@ class _Run:
         state is kept.
         """
         self._look()
-        if checkpoint.not_finite(self.model.named_parameters()):
+        if checkpoint.find_not_finite(self.model.named_parameters()):
             return
         tensors, plain = checkpoint.optimizer_state(self.optimizer)
         state.save(
             self.recipe.state_path,
             {
-                **checkpoint.prefixed("model", self.model.state_dict()),
-                **checkpoint.prefixed("best", self.best),
-                **checkpoint.prefixed("optimizer", tensors),
+                **checkpoint.add_prefix("model", self.model.state_dict()),
+                **checkpoint.add_prefix("best", self.best),
+                **checkpoint.add_prefix("optimizer", tensors),
             },
             {
                 "progress": asdict(self.progress),
@@ -415,12 +417,12 @@ class _Run:
 
     def _load(self, saved: state.State) -> None:
         tensors, facts = saved.tensors, saved.facts
-        best = checkpoint.within("best", tensors)
+        best = checkpoint.take_prefix("best", tensors)
         checkpoint.check_finite(self.model, best, saved.path)
-        checkpoint.restore(self.model, checkpoint.within("model", tensors), saved.path)
+        checkpoint.restore(self.model, checkpoint.take_prefix("model", tensors), saved.path)
         self.best = {name: tensor.to(self.data.device) for name, tensor in best.items()}
         checkpoint.load_optimizer_state(
-            self.optimizer, checkpoint.within("optimizer", tensors), facts["optimizer"]
+            self.optimizer, checkpoint.take_prefix("optimizer", tensors), facts["optimizer"]
         )
         self.scaler.load_state_dict(facts["scaler"])
         self.progress = Progress(**facts["progress"])
@@ -440,7 +442,7 @@ class _Run:
             )
         )
 
-    def finish(self) -> Fitted:
+    def finish(self) -> FitResult:
         """Load the best weights and say what was found."""
         weights = self.weighing.weights()
         self.model.load_state_dict(self.best)
@@ -449,7 +451,7 @@ class _Run:
         progress = self.progress
         rows = len(self.data.rows("train"))
         seen = progress.epochs * rows
-        return Fitted(
+        return FitResult(
             val=progress.best_metrics,
             best_epoch=progress.best_epoch,
             epochs=progress.epochs,

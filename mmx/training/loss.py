@@ -17,9 +17,9 @@ from mmx.balance import Balance
 from mmx.modalities import Batch, Features, StepRows, Stored
 from mmx.model import MultimodalModel
 from mmx.objectives import Criterion, ModelOutput
-from mmx.training.data import Data, Rows, batches_of, chunks
+from mmx.training.data import Data, Rows, make_batches, split_rows
 from mmx.training.precision import Precision
-from mmx.training.randomness import generator, permutation
+from mmx.training.randomness import make_generator, permute
 from mmx.transfer.regularizers import Penalty, Step
 from mmx.transfer.weighting import Weighting
 
@@ -52,8 +52,8 @@ class BatchLoss:
         """Return an epoch's rows in the order they are trained on."""
         if self.balance is not None:
             labels = self.data.target.cpu().numpy()[rows]
-            rows = self.balance.draw(rows, labels, generator(seed, draws, "draw", epoch))
-        return permutation(rows, seed, draws, "order", epoch)
+            rows = self.balance.draw(rows, labels, make_generator(seed, draws, "draw", epoch))
+        return permute(rows, seed, draws, "order", epoch)
 
     def whole(self, batches: Sequence[Rows]) -> StepRows | None:
         """Return the rows of a step; None where it is one batch, whose mean is the step's."""
@@ -172,7 +172,7 @@ class Companion:
         Each step's are to be taken before the next step is asked for.
         """
         groups = [
-            batches_of(rows, self.batch_size, self.accumulate) for rows in self.rows(first, steps)
+            make_batches(rows, self.batch_size, self.accumulate) for rows in self.rows(first, steps)
         ]
         stored = self.loss.data.batches([rows for group in groups for rows in group])
         for group in groups:
@@ -196,7 +196,7 @@ class Companion:
         found: list[Rows] = []
         for number in passes:
             order = self.loss.order(rows, self.seed, "companion", number)
-            found.extend(chunks(order, size)[:batches])
+            found.extend(split_rows(order, size)[:batches])
         start = first - passes.start * batches
         return found[start : start + steps]
 

@@ -88,7 +88,7 @@ def _begin_momentum(optimizer: torch.optim.Optimizer, *_: Any) -> None:
                 state["momentum_buffer"] = torch.zeros_like(parameter)
 
 
-def parameter_groups(
+def make_parameter_groups(
     model: nn.Module, recipe: Optimizer, rates: Mapping[str, float], *, decay: bool
 ) -> list[dict[str, Any]]:
     """Return the trainable parameters, grouped by rate and by whether they decay.

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 
 
-def derive(*parts: int | str) -> int:
+def derive_seed(*parts: int | str) -> int:
     """Return a 63-bit seed that depends on every part."""
     text = "\x1f".join(str(part) for part in parts)
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
@@ -23,17 +23,17 @@ def derive(*parts: int | str) -> int:
 
 def seed_torch(*parts: int | str) -> None:
     """Seed torch's generators on every device."""
-    torch.manual_seed(derive(*parts))
+    torch.manual_seed(derive_seed(*parts))
 
 
-def generator(*parts: int | str) -> np.random.Generator:
+def make_generator(*parts: int | str) -> np.random.Generator:
     """Return a NumPy generator that depends on every part."""
-    return np.random.default_rng(derive(*parts))
+    return np.random.default_rng(derive_seed(*parts))
 
 
-def permutation(rows: npt.NDArray[np.int64], *parts: int | str) -> npt.NDArray[np.int64]:
+def permute(rows: npt.NDArray[np.int64], *parts: int | str) -> npt.NDArray[np.int64]:
     """Return the rows in an order that depends on every part."""
-    return generator(*parts).permutation(rows)
+    return make_generator(*parts).permutation(rows)
 
 
 def make_deterministic(threads: int | None, device: torch.device) -> None:

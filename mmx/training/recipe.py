@@ -75,7 +75,8 @@ class Progress:
     ``epochs`` counts those that were validated, so a state saved between an epoch's last
     step and its validation resumes with the validation. ``loss_sum`` and ``penalty_sum``, the
     penalty's part of it, are of the ``loss_steps`` of this epoch so far, and so are the norms
-    ``gradients``; ``vitals`` are those of the epochs before, ``history`` as :class:`Fitted` has it.
+    ``gradients``; ``vitals`` are those of the epochs before, ``history`` is that of
+    :class:`FitResult`.
     """
 
     step: int = 0
@@ -95,7 +96,7 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FitResult:
     """What a stage's training found.
 
     Attributes:

@@ -41,14 +41,14 @@ def previous(path: Path) -> Path:
     return path.with_name(f"previous{path.suffix}")
 
 
-def exists(path: Path) -> bool:
+def has_state(path: Path) -> bool:
     """Return whether a state was saved, whole or not."""
     return path.exists() or previous(path).exists()
 
 
 def save(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
     """Write a state; the last one becomes the one before."""
-    checkpoint.write(path, tensors, facts, before=previous(path))
+    checkpoint.write_checkpoint(path, tensors, facts, before=previous(path))
 
 
 def resume(path: Path, load: Callable[[State], None]) -> list[str]:
@@ -60,15 +60,15 @@ def resume(path: Path, load: Callable[[State], None]) -> list[str]:
     """
     taken: State | None = None
     damaged: dict[Path, str] = {}
-    for each in _saved(path):
+    for each in _find_saved(path):
         try:
             if taken is None:
-                found = State(each, *checkpoint.read(each))
+                found = State(each, *checkpoint.read_checkpoint(each))
                 _progress(found.facts, each)
                 load(found)
                 taken = found
             else:
-                checkpoint.facts_of(each)  # the next save does away with it: checked all the same
+                checkpoint.read_facts(each)  # the next save does away with it: checked all the same
         except DamagedFileError as error:
             damaged[each] = error.message
     return [_remove_damaged(each, why, taken) for each, why in damaged.items()]
@@ -85,21 +85,21 @@ def _remove_damaged(path: Path, why: str, taken: State | None) -> str:
     return f"WARNING: the checkpoint {path.name} is damaged: {then} ({why})"
 
 
-def epochs(path: Path) -> int:
+def count_epochs(path: Path) -> int:
     """Return how many epochs were validated in the state that training goes on from."""
-    for each in _saved(path):
+    for each in _find_saved(path):
         with contextlib.suppress(DamagedFileError):
-            return int(_progress(checkpoint.facts_of(each), each)["epochs"])
+            return int(_progress(checkpoint.read_facts(each), each)["epochs"])
     return 0
 
 
-def remove(path: Path) -> None:
+def remove_states(path: Path) -> None:
     """Remove all states of a stage."""
     previous(path).unlink(missing_ok=True)
     path.unlink(missing_ok=True)
 
 
-def _saved(path: Path) -> list[Path]:
+def _find_saved(path: Path) -> list[Path]:
     return [each for each in (path, previous(path)) if each.exists()]
 
 

@@ -21,11 +21,11 @@ from torch import Tensor, nn
 
 from mmx.errors import Interrupted, TransferError
 from mmx.stage_id import Role
-from mmx.training.data import Rows, batches_of
+from mmx.training.data import Rows, make_batches
 from mmx.training.events import StopRequest
-from mmx.training.fit import steps_per_epoch
+from mmx.training.fit import count_steps_per_epoch
 from mmx.training.optimizer import AdamW, Optimizer, Sgd, set_rates, warmup_cosine
-from mmx.training.randomness import permutation, seed_torch
+from mmx.training.randomness import permute, seed_torch
 from mmx.training.trainer import Trainer
 from mmx.transfer.heads.linear import LinearHead
 from mmx.transfer.heads.mlp import MlpHead
@@ -122,10 +122,10 @@ def train_heads(
     batch = _Together(heads, features, target, val, plan)
     found = [[TrainedHead() for _ in plan.optimizers] for _ in heads]
     trainer, rows = plan.trainer, np.arange(len(target))
-    steps = steps_per_epoch(rows, trainer)
+    steps = count_steps_per_epoch(rows, trainer)
     for epoch in range(trainer.epochs):
-        orders = [permutation(rows, seed, plan.draws, "order", epoch) for seed in seeds]
-        parts = [batches_of(order, trainer.batch_size, trainer.accumulate) for order in orders]
+        orders = [permute(rows, seed, plan.draws, "order", epoch) for seed in seeds]
+        parts = [make_batches(order, trainer.batch_size, trainer.accumulate) for order in orders]
         batches = [np.stack(each) for each in zip(*parts, strict=True)]  # of (S, B)
         losses = []
         for step in range(steps):

@@ -98,7 +98,7 @@ def _open(
     data = open_trained(experiment, trained, task, precision)
     criterion = attach_criterion(experiment, Role.TARGET, trained.model, data, task.target)
     tensors, _ = read_intact(directory, StageId.TARGET)
-    own = checkpoint.within("criterion", tensors)
+    own = checkpoint.take_prefix("criterion", tensors)
     checkpoint.restore(criterion, own, directory.stage_file(StageId.TARGET))
 
     def metrics(outputs: Tensor, values: Tensor) -> dict[str, float]:

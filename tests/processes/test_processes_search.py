@@ -59,5 +59,5 @@ def test_trials_that_had_ended_are_kept(
         [e[key] for key in KEYS] for e in other["trials"]
     ]
     files = [RunDirectory(each).stage_file("target") for each in (path, whole)]
-    one, two = (checkpoint.read(file)[0] for file in files)
+    one, two = (checkpoint.read_checkpoint(file)[0] for file in files)
     assert all(one[name].equal(two[name]) for name in one)

@@ -34,7 +34,9 @@ def run(folder: Path, *, weight: float = 0.5, accuracy: float = 0.25, seconds: f
         "timing": {"target_s": seconds},
     }
     tensors = {"w": torch.tensor([weight, 1.0]), "steps": torch.tensor(3)}
-    checkpoint.write(folder / "checkpoints/target/best.safetensors", tensors, {"s": seconds})
+    checkpoint.write_checkpoint(
+        folder / "checkpoints/target/best.safetensors", tensors, {"s": seconds}
+    )
     (folder / "summary.json").write_text(json.dumps(summary))
     return folder
 

@@ -497,13 +497,13 @@ def facts(key: str, given: object) -> Spoil:
 
     def spoil(run: Path, outside: Path) -> None:
         path = run / "checkpoints" / "target" / "best.safetensors"
-        tensors, found = checkpoint.read(path)
+        tensors, found = checkpoint.read_checkpoint(path)
         node = found
         *parents, last = key.split(".")
         for part in parents:
             node = node[part]
         node[last] = given
-        checkpoint.write(path, tensors, found)
+        checkpoint.write_checkpoint(path, tensors, found)
 
     return spoil
 

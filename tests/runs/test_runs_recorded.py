@@ -151,8 +151,8 @@ def test_a_checkpoint_of_another_run_is_refused(
     run: RunDirectory, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = run.stage_file("target")
-    tensors, facts = checkpoint.read(path)
-    checkpoint.write(path, tensors, {**facts, "notes": ["another"]})
+    tensors, facts = checkpoint.read_checkpoint(path)
+    checkpoint.write_checkpoint(path, tensors, {**facts, "notes": ["another"]})
     assert main(["eval", str(run.path)]) == 1
     said = capsys.readouterr().err
     assert f"{path} is not what mmx wrote" in said

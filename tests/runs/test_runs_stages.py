@@ -60,7 +60,7 @@ def test_every_fusion_runs_in_every_mode(
         options.append("fusion.width=8")
     run = train(*overrides(tables["one"], tables["two"], ("image", "text", "tabular"), *options))
     summary = run.summary()
-    tensors, _ = checkpoint.read(run.stage_file("target"))
+    tensors, _ = checkpoint.read_checkpoint(run.stage_file("target"))
     counts = {key: summary["transfer"][key] for key in ("copied", "adapted", "frozen", "fresh")}
     assert summary["transfer"]["mode"] == mode
     assert summary["fusion"] == fusion
@@ -77,7 +77,7 @@ def test_every_fusion_runs_in_every_mode(
     if mode in ("parameter", "feature"):
         assert summary["timing"]["source_s"] > 0
         assert summary["source"]["metrics"]["val"]["accuracy"] >= 0
-        source, _ = checkpoint.read(run.stage_file("source"))
+        source, _ = checkpoint.read_checkpoint(run.stage_file("source"))
         names = [name for name in tensors if name.startswith("encoders.")]
         same = [torch.equal(tensors[name], source[name]) for name in names]
         assert all(same) == (mode == "feature")
@@ -198,7 +198,9 @@ def test_structure_gains_nothing_where_nothing_differs(
     ) in summary["notes"]
     assert summary["control"]["scratch"]["metrics"] == summary["target"]["metrics"]
     assert summary["timing"]["source_s"] == 0.0
-    one, two = (checkpoint.read(run.stage_file(stage))[0] for stage in ("target", "control"))
+    one, two = (
+        checkpoint.read_checkpoint(run.stage_file(stage))[0] for stage in ("target", "control")
+    )
     assert_same(one, two)
 
 
@@ -243,7 +245,7 @@ def test_nothing_but_test_metrics_depends_on_the_test_rows(
     clean = train(*overrides(tables["one"], tables["two"], modalities, f"transfer={mode}"))
     poisoned = train(*overrides(tables["one"], copy, modalities, f"transfer={mode}"))
     for stage in ("source", "target", "control"):
-        one, two = (checkpoint.read(run.stage_file(stage)) for run in (clean, poisoned))
+        one, two = (checkpoint.read_checkpoint(run.stage_file(stage)) for run in (clean, poisoned))
         assert_same(one[0], two[0])
         assert one[1]["specs"] == two[1]["specs"]
     assert without_seconds(clean) == without_seconds(poisoned)
@@ -308,7 +310,9 @@ def test_a_run_that_is_interrupted_in_every_stage_ends_as_if_it_had_not_been(
     assert kept(directory.summary()) == kept(whole.summary())
     assert without_seconds(directory) == without_seconds(whole)
     for stage in ("source", "target", "control"):
-        one, two = (checkpoint.read(run.stage_file(stage))[0] for run in (whole, directory))
+        one, two = (
+            checkpoint.read_checkpoint(run.stage_file(stage))[0] for run in (whole, directory)
+        )
         assert_same(one, two)
         assert not directory.state_file(stage).exists()
 

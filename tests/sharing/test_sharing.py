@@ -284,8 +284,8 @@ def test_a_checkpoint_of_shared_weights_loads_again(tmp_path: Path) -> None:
         nn.functional.cross_entropy(made(batch()), batch().target).backward()
         optimizer.step()
     state = made.state_dict()
-    checkpoint.write(tmp_path / "model.safetensors", state, {"epoch": 3})
-    tensors, facts = checkpoint.read(tmp_path / "model.safetensors")
+    checkpoint.write_checkpoint(tmp_path / "model.safetensors", state, {"epoch": 3})
+    tensors, facts = checkpoint.read_checkpoint(tmp_path / "model.safetensors")
     assert facts == {"epoch": 3}
     assert tensors.keys() == state.keys()
     assert all(torch.equal(tensors[name], state[name]) for name in state)
@@ -300,7 +300,7 @@ def test_a_checkpoint_of_shared_weights_loads_again(tmp_path: Path) -> None:
 
 def test_writing_leaves_weights_shared(tmp_path: Path) -> None:
     made = model(Trunk(width=8, classifier=True))
-    checkpoint.write(tmp_path / "model.safetensors", made.state_dict(), {})
+    checkpoint.write_checkpoint(tmp_path / "model.safetensors", made.state_dict(), {})
     state = made.state_dict()
     pointers = {state[f"fusion.heads.{name}.weight"].data_ptr() for name in WIDTHS}
     assert len(pointers) == 1

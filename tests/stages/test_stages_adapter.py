@@ -68,7 +68,7 @@ def test_a_reopened_run_answers_as_it_did(run: Train, options: tuple[str, ...]) 
     experiment = experiment_of(done)
     loaded = load_trained(experiment, done, CPU)
     assert loaded.frozen_encoders == ()
-    tensors, facts = checkpoint.read(done.stage_file("target"))
+    tensors, facts = checkpoint.read_checkpoint(done.stage_file("target"))
     assert loaded.model.state_dict().keys() == tensors.keys()
     precision = Precision.choose(done.summary()["precision"], CPU)
     data = open_trained(experiment, loaded, experiment.target.load(), precision)
@@ -95,8 +95,8 @@ def test_the_sources_weights_are_in_the_targets_checkpoint(
 ) -> None:
     done = run(*options)
     report = json.loads((done.path / "transfer.json").read_text())
-    source, _ = checkpoint.read(done.stage_file("source"))
-    target, _ = checkpoint.read(done.stage_file("target"))
+    source, _ = checkpoint.read_checkpoint(done.stage_file("source"))
+    target, _ = checkpoint.read_checkpoint(done.stage_file("target"))
     assert len(report["frozen"]) > 10
     for name in report["frozen"]:
         assert torch.equal(target[name], source[plain(name)]), name
@@ -109,7 +109,7 @@ def test_the_sources_weights_are_in_the_targets_checkpoint(
 def test_how_many_parameters_train(run: Train, options: tuple[str, ...]) -> None:
     done = run(*options)
     report = json.loads((done.path / "transfer.json").read_text())
-    target, _ = checkpoint.read(done.stage_file("target"))
+    target, _ = checkpoint.read_checkpoint(done.stage_file("target"))
     sizes = {n: t.numel() for n, t in target.items() if "running" not in n and "num_b" not in n}
     trained = sum(size for name, size in sizes.items() if name not in report["frozen"])
     params = done.summary()["params"]
@@ -139,7 +139,7 @@ def kept(tensor: torch.Tensor, options: tuple[str, ...]) -> float:
 def test_the_density_is_stated_and_true(run: Train, options: tuple[str, ...]) -> None:
     done = run(*options)
     density = done.summary()["transfer"]["density"]
-    tensors, _ = checkpoint.read(done.stage_file("target"))
+    tensors, _ = checkpoint.read_checkpoint(done.stage_file("target"))
     matrices = {n: t for n, t in tensors.items() if n.startswith("encoders.") and t.dim() > 1}
     dense = {"encoders.image.stages.0.0.weight", "encoders.tabular.layers.0.0.weight"}
     if options == CHANNEL:  # with LSTMs; of one layer they have one depth
@@ -199,7 +199,7 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(
 
     assert execution.execute(experiment, again, interrupt)["exit_code"] == 143
     assert execution.execute(experiment, again, lambda event: None)["status"] == "done"
-    one, two = (checkpoint.read(each.stage_file("target")) for each in (whole, again))
+    one, two = (checkpoint.read_checkpoint(each.stage_file("target")) for each in (whole, again))
     assert one[0].keys() == two[0].keys()
     assert all(torch.equal(tensor, two[0][name]) for name, tensor in one[0].items())
     assert one[1]["fitted"]["val"] == two[1]["fitted"]["val"]

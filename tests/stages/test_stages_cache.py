@@ -376,7 +376,7 @@ def test_a_sweep_over_fusions_fits_one_mapping(
     assert numbers(taken) == numbers(anew)
     assert notes_of(taken) == notes_of(anew)
     assert any(note.startswith("correlations of the training") for note in notes_of(anew))
-    one, two = (checkpoint.read(each.stage_file("target"))[0] for each in (taken, anew))
+    one, two = (checkpoint.read_checkpoint(each.stage_file("target"))[0] for each in (taken, anew))
     assert cache_keys.digest_of(one) == cache_keys.digest_of(two)
 
 

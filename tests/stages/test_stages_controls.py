@@ -50,7 +50,7 @@ def whole(train: Train, line: Callable[..., list[str]]) -> RunDirectory:
 
 
 def tensors(run: RunDirectory, stage: str) -> dict[str, torch.Tensor]:
-    return checkpoint.read(run.stage_file(stage))[0]
+    return checkpoint.read_checkpoint(run.stage_file(stage))[0]
 
 
 def assert_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
@@ -197,7 +197,7 @@ def test_rows_without_the_modality_are_left_out_and_answered_by_the_prior(
     lacking = sum(not row["a"] for row in rows)
     assert lacking > 0
     found = run.summary()
-    _, facts = checkpoint.read(run.stage_file("control-unimodal-tabular"))
+    _, facts = checkpoint.read_checkpoint(run.stage_file("control-unimodal-tabular"))
     # its training validated fewer rows than the summary does
     assert facts["fitted"]["val"] != found["control"]["unimodal"]["candidates"]["tabular"]["val"]
     note = (

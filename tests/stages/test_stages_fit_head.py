@@ -45,7 +45,7 @@ def run(train: Train, line: Callable[..., list[str]]) -> Train:
 
 
 def tensors(directory: RunDirectory, stage: str = "target") -> dict[str, Tensor]:
-    return checkpoint.read(directory.stage_file(stage))[0]
+    return checkpoint.read_checkpoint(directory.stage_file(stage))[0]
 
 
 def refused(line: list[str]) -> list[str]:

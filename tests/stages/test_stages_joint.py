@@ -213,7 +213,7 @@ def test_what_is_fitted_is_fitted_for_both_tasks(
         "mapping.width=4",
         "source_objective=gradient_blending",
     )
-    tensors, _ = checkpoint.read(run.stage_file("target"))
+    tensors, _ = checkpoint.read_checkpoint(run.stage_file("target"))
     for prefix in ("", "companion."):
         for name in modalities:
             assert tensors[f"{prefix}mapping.maps.{name}.components"].abs().sum() > 0
@@ -260,12 +260,12 @@ def test_a_joint_run(
     assert found["params"]["shared"] > 0
     assert any(note.startswith("source and target share the ") for note in found["notes"])
     assert "gain" in found
-    tensors, _ = checkpoint.read(run.stage_file("target"))
+    tensors, _ = checkpoint.read_checkpoint(run.stage_file("target"))
     assert tensors["encoders.image.stages.0.0.weight"].equal(
         tensors["companion.encoders.image.stages.0.0.weight"]
     )
     assert not tensors["head.weight"].equal(tensors["companion.head.weight"])
-    control, _ = checkpoint.read(run.stage_file("control"))
+    control, _ = checkpoint.read_checkpoint(run.stage_file("control"))
     assert not any(name.startswith("companion.") for name in control)
 
 
@@ -273,7 +273,9 @@ def results(run: RunDirectory) -> tuple[dict[str, torch.Tensor], dict[str, Any]]
     """Return the target's tensors, and all numbers of a run but its seconds."""
     summary = run.summary()
     kept = ("source", "target", "control", "gain", "transfer", "params", "notes")
-    return checkpoint.read(run.stage_file("target"))[0], {key: summary[key] for key in kept}
+    return checkpoint.read_checkpoint(run.stage_file("target"))[0], {
+        key: summary[key] for key in kept
+    }
 
 
 def assert_same(one: RunDirectory, other: RunDirectory) -> None:
@@ -297,7 +299,7 @@ def test_a_joint_run_without_a_trunk(
     assert found["notes"][-1].startswith(
         "source and target share the image encoder, the tabular encoder, the fusion: "
     )
-    tensors, _ = checkpoint.read(run.stage_file("target"))
+    tensors, _ = checkpoint.read_checkpoint(run.stage_file("target"))
     assert not any(name.startswith("trunk.") for name in tensors)
     shared = [name for name in tensors if f"companion.{name}" in tensors]
     apart = {n for n in shared if not tensors[n].equal(tensors[f"companion.{n}"])}
@@ -342,8 +344,8 @@ def test_the_control_of_a_joint_run_is_the_target_alone(
     alone = train(
         *overrides(None, tables["two"], PICTURES_AND_CELLS, "fusion=gmu"), "fusion.width=8"
     )
-    control, _ = checkpoint.read(joint.stage_file("control"))
-    target, _ = checkpoint.read(alone.stage_file("target"))
+    control, _ = checkpoint.read_checkpoint(joint.stage_file("control"))
+    target, _ = checkpoint.read_checkpoint(alone.stage_file("target"))
     assert control.keys() == target.keys()
     assert [name for name in control if not control[name].equal(target[name])] == []
 
@@ -353,7 +355,7 @@ def test_the_models_of_a_joint_run_are_read_back(
 ) -> None:
     line = overrides(tables["one"], tables["two"], PICTURES_AND_CELLS, "transfer=joint")
     run = train(*line, "transfer.weighting=uncertainty", "fusion=gmu", "fusion.width=8")
-    tensors, _ = checkpoint.read(run.stage_file("target"))
+    tensors, _ = checkpoint.read_checkpoint(run.stage_file("target"))
     found = load_trained(assemble(run.config()), run, torch.device("cpu"))
     state = found.model.state_dict()
     assert "weighting.log_variances" in tensors

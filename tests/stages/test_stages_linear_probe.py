@@ -231,7 +231,9 @@ def test_a_run_fine_tunes_the_head_that_was_probed(
     (note,) = [text for text in summary["notes"] if text.startswith("lp_ft")]
     accuracy = summary["target"]["metrics"]["val"]["accuracy"]
     assert re.search(r"\(accuracy (.*)\)", note)[1] == f"{accuracy:.3f}"
-    source, target = (checkpoint.read(run.stage_file(s))[0] for s in ("source", "target"))
+    source, target = (
+        checkpoint.read_checkpoint(run.stage_file(s))[0] for s in ("source", "target")
+    )
     assert not torch.allclose(source["head.weight"], target["head.weight"], atol=1e-3)
     statistics = [name for name in source if "running" in name]
     assert statistics

@@ -41,7 +41,9 @@ def test_the_report_of_a_run_is_what_happened(
     given = overrides(tables["one"], tables["two"], TWO, "control=none", "precision=fp32")
     run = once([*given, *(f"transfer.{option}" for option in options)])
     report = json.loads((run.path / "transfer.json").read_text())
-    source, target = (checkpoint.read(run.stage_file(s))[0] for s in ("source", "target"))
+    source, target = (
+        checkpoint.read_checkpoint(run.stage_file(s))[0] for s in ("source", "target")
+    )
     tensors = {name: value for name, value in target.items() if not name.startswith("line.")}
     lists = [name for key in ("copied", "adapted", "frozen", "fresh") for name in report[key]]
     assert sorted(lists) == sorted(tensors)
@@ -97,7 +99,7 @@ def test_what_a_stage_keeps_beside_its_model_is_named_too(
     run = once([*given, *options])
     report = json.loads((run.path / "transfer.json").read_text())
     lists = [n for k in ("copied", "adapted", "frozen", "fresh", "beside") for n in report[k]]
-    assert sorted(lists) == sorted(checkpoint.read(run.stage_file("target"))[0])
+    assert sorted(lists) == sorted(checkpoint.read_checkpoint(run.stage_file("target"))[0])
     assert {name.split(".")[0] for name in report["beside"]} == beside
     line = next(x for x in (run.path / "run.log").read_text().splitlines() if "tensors: " in x)
     assert f"{len(report['fresh'])} fresh{said.format(len(report['beside']))}" in line

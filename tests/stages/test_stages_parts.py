@@ -55,7 +55,7 @@ def test_every_fusion_runs_to_its_end(alone: Train, fusion: str) -> None:
 def test_a_mapping_travels_with_the_checkpoint(alone: Train, mapping: str) -> None:
     run = alone(f"mapping={mapping}", "mapping.width=4")
     summary(run)
-    tensors, _ = checkpoint.read(run.stage_file("target"))
+    tensors, _ = checkpoint.read_checkpoint(run.stage_file("target"))
     mapped = [name for name in tensors if name.startswith("mapping.")]
     assert mapped
     assert any(tensors[name].abs().sum() > 0 for name in mapped)
@@ -131,7 +131,7 @@ def test_what_settles_after_training_is_in_the_checkpoint(alone: Train, fusion: 
     more = ["fusion.alpha=validation"] if fusion == "late_weighted" else []
     run = alone(f"fusion={fusion}", *more)
     found = summary(run)
-    _, facts = checkpoint.read(run.stage_file("target"))
+    _, facts = checkpoint.read_checkpoint(run.stage_file("target"))
     assert facts["fitted"]["val"] == found["target"]["metrics"]["val"]
     assert facts["notes"]
     assert all(note in found["notes"] for note in facts["notes"])
@@ -168,7 +168,7 @@ def test_contrastive_pretraining_of_the_source(
     found = summary(run)
     metrics = found["source"]["metrics"]["val"]
     assert metrics.keys() == {"loss", "recall@1", "recall@5", "recall@10", "median_rank"}
-    source, _ = checkpoint.read(run.stage_file("source"))
+    source, _ = checkpoint.read_checkpoint(run.stage_file("source"))
     assert not any(name.startswith(("fusion.", "head.")) for name in source)
     report = json.loads((run.path / "transfer.json").read_text())
     assert any(name.startswith("encoders.image.") for name in report["copied"])
@@ -190,7 +190,7 @@ def test_a_composed_objective(alone: Train) -> None:
         "objective.options={info_nce: {width: 4}}",
     )
     summary(run)
-    tensors, _ = checkpoint.read(run.stage_file("target"))
+    tensors, _ = checkpoint.read_checkpoint(run.stage_file("target"))
     assert any(name.startswith("criterion.") for name in tensors)
 
 
@@ -217,7 +217,7 @@ def test_what_is_fitted_beside_the_gradients_survives_an_interruption(
 
     assert execution.execute(experiment, run, interrupt)["exit_code"] == 143
     assert execution.execute(experiment, run, lambda event: None)["status"] == "done"
-    one, two = (checkpoint.read(each.stage_file("target")) for each in (whole, run))
+    one, two = (checkpoint.read_checkpoint(each.stage_file("target")) for each in (whole, run))
     assert one[0].keys() == two[0].keys()
     assert all(torch.equal(tensor, two[0][name]) for name, tensor in one[0].items())
     assert one[1]["notes"] == two[1]["notes"]
@@ -231,7 +231,7 @@ def test_a_source_for_features_has_one_fusion_for_all(
     for fusion in ("gmu", "transformer"):
         line = overrides(tables["one"], tables["two"], THREE, "transfer=feature", "control=none")
         run = train(*line, f"fusion={fusion}")
-        states.append(checkpoint.read(run.stage_file("source"))[0])
+        states.append(checkpoint.read_checkpoint(run.stage_file("source"))[0])
     assert states[0].keys() == states[1].keys()
     assert all(torch.equal(tensor, states[1][name]) for name, tensor in states[0].items())
 
@@ -241,7 +241,7 @@ def test_a_mapping_is_fitted_to_the_target_whatever_the_source_had(
 ) -> None:
     line = overrides(tables["one"], tables["two"], THREE, "control=none", "mapping=pca")
     run = train(*line, "mapping.width=4", "~source.columns.text")
-    tensors, facts = checkpoint.read(run.stage_file("target"))
+    tensors, facts = checkpoint.read_checkpoint(run.stage_file("target"))
     for name in THREE:
         assert tensors[f"mapping.maps.{name}.components"].abs().sum() > 0
     report = json.loads((run.path / "transfer.json").read_text())

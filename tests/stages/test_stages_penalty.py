@@ -37,7 +37,9 @@ def test_a_regulariser_and_its_penalty_are_written_down(
     means = [value for _, _, value in logged["held"]]
     assert 0 < means[0] < means[1]
     # Of the last epoch it is about that of the weights in the end.
-    start, end = (checkpoint.read(held.stage_file(stage))[0] for stage in ("source", "target"))
+    start, end = (
+        checkpoint.read_checkpoint(held.stage_file(stage))[0] for stage in ("source", "target")
+    )
     ways = [
         (end[name].double() - start[name].double()).square().sum()
         for name in end
@@ -59,7 +61,7 @@ def penalties(run: RunDirectory) -> list[float]:
 
 def encoders(run: RunDirectory, stage: str) -> dict[str, torch.Tensor]:
     """Return the encoders' weights, their running statistics left out."""
-    tensors = checkpoint.read(run.stage_file(stage))[0]
+    tensors = checkpoint.read_checkpoint(run.stage_file(stage))[0]
     return {
         name: tensor
         for name, tensor in tensors.items()

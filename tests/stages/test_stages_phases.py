@@ -123,7 +123,7 @@ def test_a_transfer_from_outside_brings_its_own_phase(
     assert [n for n in summary["notes"] if n.startswith("class ")] == [
         "class low, 2 epochs, moved: True"
     ]
-    tensors = checkpoint.read(RunDirectory(run).stage_file("target"))[0]
+    tensors = checkpoint.read_checkpoint(RunDirectory(run).stage_file("target"))[0]
     assert not tensors["head.weight"].any()
     assert torch.equal(tensors["head.bias"], torch.tensor([0.0, 1.0, 0.0]))
     capsys.readouterr()

@@ -81,7 +81,9 @@ def epochs(run: RunDirectory) -> list[dict[str, Any]]:
 
 def same_stage(clean: RunDirectory, other: RunDirectory, stage: str) -> dict[str, Any]:
     """Assert that a stage came out the same in two runs, bit for bit; return its facts."""
-    (one, facts), (two, others) = (checkpoint.read(r.stage_file(stage)) for r in (clean, other))
+    (one, facts), (two, others) = (
+        checkpoint.read_checkpoint(r.stage_file(stage)) for r in (clean, other)
+    )
     assert one.keys() == two.keys()
     assert [name for name in one if not torch.equal(one[name], two[name])] == []
     assert facts["specs"] == others["specs"]
@@ -164,7 +166,7 @@ def test_nothing_of_the_target_depends_on_the_sources_test_rows(both: Both, choi
 def test_this_poison_shows_where_rows_are_read(both: Both) -> None:
     clean, other = both("source", partial(poisoned, split="train"), TWO, *CHOICES["pattern"])
     name = "encoders.image.stages.1.0.weight"
-    one, two = (checkpoint.read(r.stage_file("source"))[0][name] for r in (clean, other))
+    one, two = (checkpoint.read_checkpoint(r.stage_file("source"))[0][name] for r in (clean, other))
     assert not torch.equal(one, two)
-    one, two = (checkpoint.read(r.stage_file("target"))[0][name] for r in (clean, other))
+    one, two = (checkpoint.read_checkpoint(r.stage_file("target"))[0][name] for r in (clean, other))
     assert not torch.equal(one == 0, two == 0)  # another pattern

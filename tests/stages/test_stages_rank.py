@@ -51,7 +51,7 @@ def naive_features(given: list[str], folder: Path) -> tuple[Any, Any, Any]:
     """Return classes, features and probabilities of the training rows, by the kept source alone."""
     made = experiment(given, folder)
     task = made.target.load()
-    tensors, _ = checkpoint.read(RunDirectory(folder).stage_file("source"))
+    tensors, _ = checkpoint.read_checkpoint(RunDirectory(folder).stage_file("source"))
     context = context_of(made, RunDirectory(folder), lambda event: None, StopRequest())
     begun = begin(context)
     assert begun.source is not None

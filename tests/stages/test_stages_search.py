@@ -104,7 +104,7 @@ def untimed(node: Any) -> Any:
 
 
 def weights(run: RunDirectory) -> dict[str, torch.Tensor]:
-    return checkpoint.read(run.stage_file("target"))[0]
+    return checkpoint.read_checkpoint(run.stage_file("target"))[0]
 
 
 def same(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> bool:

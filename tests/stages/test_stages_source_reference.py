@@ -264,9 +264,9 @@ def test_each_trains_beside_a_trunk_and_a_frozen_encoder(
 ) -> None:
     kept = (f"regularizer={name}", "transfer.freeze=[encoders.tabular.*]")
     run = once(overrides(tables["one"], tables["two"], TWO, *RUN, *kept))
-    tensors, _ = checkpoint.read(run.stage_file("target"))
+    tensors, _ = checkpoint.read_checkpoint(run.stage_file("target"))
     assert all(bool(each.isfinite().all()) for each in tensors.values())
-    source, _ = checkpoint.read(run.stage_file("source"))
+    source, _ = checkpoint.read_checkpoint(run.stage_file("source"))
     common = source.keys() & tensors.keys()
     changed = {key for key in common if not torch.equal(source[key], tensors[key])}
     assert any(key.startswith("encoders.image.") for key in changed)
@@ -282,7 +282,7 @@ def test_each_trains_a_sound_encoder_that_started_from_a_picture_encoder(
 ) -> None:
     given = overrides(tables["one"], tables["two"], ("image", "audio"), "trainer.epochs=1")
     run = once([*given, *ACROSS, "control=none", f"regularizer={name}"])
-    tensors, _ = checkpoint.read(run.stage_file("target"))
+    tensors, _ = checkpoint.read_checkpoint(run.stage_file("target"))
     assert all(bool(each.isfinite().all()) for each in tensors.values())
     said = json.loads((run.path / "transfer.json").read_text())["copied"]
     assert any(each.startswith("encoders.audio.") for each in said)

@@ -35,10 +35,10 @@ from mmx.stages.phases.wise_ft import (
 from mmx.stages.pipeline import evaluate as evaluation
 from mmx.training import checkpoint
 from mmx.training.precision import Precision
-from mmx.training.recipe import Fitted
+from mmx.training.recipe import FitResult
 
 Weights = dict[str, Tensor]
-FITTED = Fitted({"accuracy": 0.0, "loss": 9.0}, 1, 1, 1, 0.0, 0.0)
+FITTED = FitResult({"accuracy": 0.0, "loss": 9.0}, 1, 1, 1, 0.0, 0.0)
 
 
 def weights(model: Any) -> Weights:
@@ -205,8 +205,8 @@ def test_a_line_comes_back_from_a_checkpoint(
     ends = {name.split(".")[1] for name in line_tensors(line)}
     assert ends == ({"start", "end"} if keeps else {"start"})  # the end is the model itself
     path = tmp_path / "some.safetensors"
-    checkpoint.write(path, {**own, **line_tensors(line)}, line_facts(line))
-    tensors, again = read_line(*checkpoint.read(path), torch.device("cpu"))
+    checkpoint.write_checkpoint(path, {**own, **line_tensors(line)}, line_facts(line))
+    tensors, again = read_line(*checkpoint.read_checkpoint(path), torch.device("cpu"))
     assert tensors.keys() == own.keys()
     assert again is not None
     assert (again.val, again.best, again.kept) == (line.val, line.best, line.kept)
@@ -296,7 +296,7 @@ def test_the_curve_costs_no_training_and_changes_nothing(
     given = overrides(tables["one"], tables["two"], TWO, "control=none", "missing=mean")
     given += ["precision=fp32", "optimizer.lr=0.05"]
     plain, swept = (train(*given, f"transfer.wise_ft={each}") for each in ("none", "curve"))
-    one, two = (checkpoint.read(run.stage_file("target")) for run in (plain, swept))
+    one, two = (checkpoint.read_checkpoint(run.stage_file("target")) for run in (plain, swept))
     own, line = read_line(*two, torch.device("cpu"))
     assert line is not None
     assert one[0].keys() == own.keys()
@@ -338,7 +338,9 @@ def test_a_run_that_dies_around_its_curve_ends_as_if_it_had_not(
     assert directory.stage_file("target").exists() == (name == "curve")
     assert execution.execute(experiment, directory, ignored)["status"] == "done"
     assert kept(directory) == kept(whole)
-    one, two = (checkpoint.read(run.stage_file("target"))[0] for run in (whole, directory))
+    one, two = (
+        checkpoint.read_checkpoint(run.stage_file("target"))[0] for run in (whole, directory)
+    )
     assert one.keys() == two.keys()
     assert all(torch.equal(one[key], two[key]) for key in one)
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mmx.errors import DamagedFileError, RunError
 from mmx.training import checkpoint
-from mmx.training.optimizer import AdamW, Optimizer, Sgd, parameter_groups
+from mmx.training.optimizer import AdamW, Optimizer, Sgd, make_parameter_groups
 
 
 def tensors() -> dict[str, Tensor]:
@@ -37,8 +37,8 @@ FACTS = {"step": 3, "score": [0.1, -0.30000000000000004], "name": "é", "none": 
 
 def test_tensors_and_facts_come_back_as_they_were(tmp_path: Path) -> None:
     path = tmp_path / "new" / "folder" / "last.safetensors"
-    checkpoint.write(path, tensors(), FACTS)
-    found, facts = checkpoint.read(path)
+    checkpoint.write_checkpoint(path, tensors(), FACTS)
+    found, facts = checkpoint.read_checkpoint(path)
     assert facts == FACTS
     assert found.keys() == tensors().keys()
     for name, tensor in tensors().items():
@@ -53,7 +53,7 @@ def test_a_crash_while_writing_leaves_the_old_file(
     fails: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "last.safetensors"
-    checkpoint.write(path, {"w": torch.zeros(2)}, {"step": 1})
+    checkpoint.write_checkpoint(path, {"w": torch.zeros(2)}, {"step": 1})
     before = path.read_bytes()
 
     def crash(*_: object) -> None:
@@ -62,12 +62,12 @@ def test_a_crash_while_writing_leaves_the_old_file(
     with monkeypatch.context() as patch:
         patch.setattr(*((os, "fsync") if fails == "fsync" else (Path, "replace")), crash)
         with pytest.raises(OSError, match="no space left"):
-            checkpoint.write(path, {"w": torch.ones(1000)}, {"step": 2})
+            checkpoint.write_checkpoint(path, {"w": torch.ones(1000)}, {"step": 2})
     assert path.read_bytes() == before
     assert [each.name for each in tmp_path.iterdir()] == ["last.safetensors"]
-    assert checkpoint.read(path)[1] == {"step": 1}
-    checkpoint.write(path, {"w": torch.ones(1)}, {"step": 3})
-    assert checkpoint.read(path)[1] == {"step": 3}
+    assert checkpoint.read_checkpoint(path)[1] == {"step": 1}
+    checkpoint.write_checkpoint(path, {"w": torch.ones(1)}, {"step": 3})
+    assert checkpoint.read_checkpoint(path)[1] == {"step": 3}
     assert [each.name for each in tmp_path.iterdir()] == ["last.safetensors"]
 
 
@@ -91,7 +91,7 @@ def test_what_is_no_checkpoint_is_refused_and_never_executed(
     elif content != "absent":
         path.write_bytes({"empty": b"", "garbage": b"\x08" + bytes(range(256))}[content])
     with pytest.raises(RunError) as caught:
-        checkpoint.read(path)
+        checkpoint.read_checkpoint(path)
     assert caught.value.message.startswith(f"cannot read the checkpoint {path}: ")
     assert not (tmp_path / "executed").exists()
 
@@ -101,11 +101,11 @@ def test_reading_never_calls_pickle(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         raise AssertionError("unpickled")
 
     path = tmp_path / "best.safetensors"
-    checkpoint.write(path, tensors(), FACTS)
+    checkpoint.write_checkpoint(path, tensors(), FACTS)
     for name in ("load", "loads", "Unpickler"):
         monkeypatch.setattr(pickle, name, refuse)
     monkeypatch.setattr(torch, "load", refuse)
-    assert checkpoint.read(path)[1] == FACTS
+    assert checkpoint.read_checkpoint(path)[1] == FACTS
 
 
 def flipped(data: bytes, bit: int) -> bytes:
@@ -116,29 +116,29 @@ def flipped(data: bytes, bit: int) -> bytes:
 
 def test_every_bit_that_changes_is_seen(tmp_path: Path) -> None:
     path = tmp_path / "best.safetensors"
-    checkpoint.write(path, {"w": torch.tensor([1.5, -2.0])}, {"epoch": 3})
+    checkpoint.write_checkpoint(path, {"w": torch.tensor([1.5, -2.0])}, {"epoch": 3})
     written = path.read_bytes()
     for bit in range(8 * len(written)):
         path.write_bytes(flipped(written, bit))
         with pytest.raises(DamagedFileError) as caught:
-            checkpoint.read(path)
+            checkpoint.read_checkpoint(path)
         assert caught.value.message.startswith(f"cannot read the checkpoint {path}: ")
     for cut in (0, 7, 8, 100, len(written) - 1):
         path.write_bytes(written[:cut])
         with pytest.raises(DamagedFileError):
-            checkpoint.read(path)
+            checkpoint.read_checkpoint(path)
     path.write_bytes(written + b"\0")
     with pytest.raises(DamagedFileError):
-        checkpoint.read(path)
+        checkpoint.read_checkpoint(path)
     path.write_bytes(written)
-    assert checkpoint.read(path)[1] == {"epoch": 3}
+    assert checkpoint.read_checkpoint(path)[1] == {"epoch": 3}
     assert checkpoint.has_digest(path)
 
 
 def test_a_checkpoint_of_before_there_was_a_digest_is_read(tmp_path: Path) -> None:
     path = tmp_path / "best.safetensors"
     save_file({"w": torch.ones(2)}, path, metadata={"mmx": json.dumps(FACTS)})
-    found, facts = checkpoint.read(path)
+    found, facts = checkpoint.read_checkpoint(path)
     assert torch.equal(found["w"], torch.ones(2))
     assert facts == FACTS
     assert not checkpoint.has_digest(path)
@@ -150,9 +150,9 @@ def test_a_later_format_is_refused_by_its_number(
     path = tmp_path / "best.safetensors"
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "FORMAT", 3)
-        checkpoint.write(path, {"w": torch.ones(2)}, {})
+        checkpoint.write_checkpoint(path, {"w": torch.ones(2)}, {})
     with pytest.raises(RunError, match="format 3, of another version of mmx; this one reads 2"):
-        checkpoint.read(path)
+        checkpoint.read_checkpoint(path)
 
 
 def with_header(text: bytes, length: int | None = None) -> bytes:
@@ -179,7 +179,7 @@ def test_a_hostile_header_is_refused_at_once(name: str, tmp_path: Path) -> None:
     path = tmp_path / "best.safetensors"
     path.write_bytes(HOSTILE[name])
     with pytest.raises(DamagedFileError):
-        checkpoint.read(path)
+        checkpoint.read_checkpoint(path)
 
 
 def test_a_header_is_read_up_to_its_limit(tmp_path: Path) -> None:
@@ -188,23 +188,23 @@ def test_a_header_is_read_up_to_its_limit(tmp_path: Path) -> None:
         file.write((2**40).to_bytes(8, "little"))
         file.truncate(2**41)  # takes no room on the disk
     with pytest.raises(DamagedFileError, match=r"its header takes 1,099,511,627,776 bytes"):
-        checkpoint.read(path)
+        checkpoint.read_checkpoint(path)
     with pytest.raises(ValueError, match="the header of"):
-        checkpoint.write(path, {}, {"words": ["word"] * 5_000_000})
+        checkpoint.write_checkpoint(path, {}, {"words": ["word"] * 5_000_000})
 
 
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     path = tmp_path / "best.safetensors"
     os.mkfifo(path)
     with pytest.raises(DamagedFileError, match="is a pipe, where a file is expected"):
-        checkpoint.read(path)
+        checkpoint.read_checkpoint(path)
 
 
 def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
     mine = tmp_path / "mine"
     mine.write_text("kept")
     (tmp_path / ".best.safetensors.new").symlink_to(mine)
-    checkpoint.write(tmp_path / "best.safetensors", {"w": torch.ones(1)}, {})
+    checkpoint.write_checkpoint(tmp_path / "best.safetensors", {"w": torch.ones(1)}, {})
     assert mine.read_text() == "kept"
     assert not (tmp_path / "best.safetensors").is_symlink()
 
@@ -240,11 +240,11 @@ def test_tensors_of_another_model_are_refused(tmp_path: Path) -> None:
 def test_prefixes_keep_groups_apart() -> None:
     one, two = torch.tensor(1), torch.tensor(2)
     joined = {
-        **checkpoint.prefixed("best", {"w": one}),
-        **checkpoint.prefixed("bestest", {"w": two}),
+        **checkpoint.add_prefix("best", {"w": one}),
+        **checkpoint.add_prefix("bestest", {"w": two}),
     }
     assert joined == {"best.w": one, "bestest.w": two}
-    assert checkpoint.within("best", joined) == {"w": one}
+    assert checkpoint.take_prefix("best", joined) == {"w": one}
 
 
 class Net(nn.Module):
@@ -277,7 +277,7 @@ def trained(recipe: Optimizer, steps: range, net: Net, optimizer: torch.optim.Op
 def test_an_optimiser_goes_on_bit_for_bit(recipe: Optimizer, before: int, tmp_path: Path) -> None:
     def make() -> tuple[Net, torch.optim.Optimizer]:
         net = Net()
-        groups = parameter_groups(net, recipe, {}, decay=True)
+        groups = make_parameter_groups(net, recipe, {}, decay=True)
         for group in groups:
             group["lr"] = group["peak_lr"]
         return net, recipe.make(groups, torch.device("cpu"))
@@ -286,17 +286,17 @@ def test_an_optimiser_goes_on_bit_for_bit(recipe: Optimizer, before: int, tmp_pa
     trained(recipe, range(before), net, optimizer)
     state, plain = checkpoint.optimizer_state(optimizer)
     path = tmp_path / "last.safetensors"
-    checkpoint.write(
+    checkpoint.write_checkpoint(
         path,
-        {**checkpoint.prefixed("model", net.state_dict()), **checkpoint.prefixed("o", state)},
+        {**checkpoint.add_prefix("model", net.state_dict()), **checkpoint.add_prefix("o", state)},
         {"plain": plain},
     )
     trained(recipe, range(before, before + 4), net, optimizer)
 
     again, other = make()
-    found, facts = checkpoint.read(path)
-    again.load_state_dict(checkpoint.within("model", found))
-    checkpoint.load_optimizer_state(other, checkpoint.within("o", found), facts["plain"])
+    found, facts = checkpoint.read_checkpoint(path)
+    again.load_state_dict(checkpoint.take_prefix("model", found))
+    checkpoint.load_optimizer_state(other, checkpoint.take_prefix("o", found), facts["plain"])
     ordered = [parameter for group in other.param_groups for parameter in group["params"]]
     for index, each in other.state_dict()["state"].items():
         for key, value in each.items():

@@ -9,7 +9,7 @@ import torch
 
 import mmx.training.fit as training
 from mmx.model import MultimodalModel
-from mmx.training.collapse import Vitals, collapsed, gradient_norms
+from mmx.training.collapse import Vitals, find_collapsed, gradient_norms
 from mmx.training.recipe import Validation
 
 
@@ -19,29 +19,29 @@ def vitals(gradient: float, probe: float, other: float = 1.0) -> Vitals:
 
 def test_both_signs_must_fall_away() -> None:
     healthy = vitals(1.0, 0.75)
-    assert collapsed([healthy, vitals(0.19, 0.49)]) == ["a"]
-    assert collapsed([healthy, vitals(0.21, 0.49)]) == []  # its gradient is still there
-    assert collapsed([healthy, vitals(0.19, 0.51)]) == []  # its features still tell
-    assert collapsed([healthy, vitals(0.19, 0.49), vitals(1.0, 0.75)]) == []  # it came back
+    assert find_collapsed([healthy, vitals(0.19, 0.49)]) == ["a"]
+    assert find_collapsed([healthy, vitals(0.21, 0.49)]) == []  # its gradient is still there
+    assert find_collapsed([healthy, vitals(0.19, 0.51)]) == []  # its features still tell
+    assert find_collapsed([healthy, vitals(0.19, 0.49), vitals(1.0, 0.75)]) == []  # it came back
 
 
 def test_a_lead_within_the_noise_of_few_rows_is_none() -> None:
     def noisy(gradient: float, probe: float, noise: float) -> Vitals:
         return Vitals({"a": gradient}, {"a": probe}, 0.1, noise)
 
-    assert collapsed([noisy(1.0, 0.17, 0.01), noisy(0.1, 0.12, 0.01)]) == ["a"]
-    assert collapsed([noisy(1.0, 0.17, 0.04), noisy(0.1, 0.12, 0.04)]) == []  # no lead to lose
-    assert collapsed([noisy(1.0, 0.17, 0.03), noisy(0.1, 0.13, 0.03)]) == []  # lost by chance
+    assert find_collapsed([noisy(1.0, 0.17, 0.01), noisy(0.1, 0.12, 0.01)]) == ["a"]
+    assert find_collapsed([noisy(1.0, 0.17, 0.04), noisy(0.1, 0.12, 0.04)]) == []  # no lead to lose
+    assert find_collapsed([noisy(1.0, 0.17, 0.03), noisy(0.1, 0.13, 0.03)]) == []  # lost by chance
 
 
 def test_one_epoch_tells_nothing_and_a_frozen_encoder_has_no_gradient() -> None:
-    assert collapsed([vitals(0.0, 0.0)]) == []
+    assert find_collapsed([vitals(0.0, 0.0)]) == []
     frozen = Vitals({"b": 1.0}, {"a": 0.0, "b": 0.9}, 0.25)
-    assert collapsed([vitals(1.0, 0.75), frozen]) == []
+    assert find_collapsed([vitals(1.0, 0.75), frozen]) == []
 
 
 def test_features_that_never_told_anything_cannot_lose_it() -> None:
-    assert collapsed([vitals(1.0, 0.25), vitals(0.1, 0.2)]) == []
+    assert find_collapsed([vitals(1.0, 0.25), vitals(0.1, 0.2)]) == []
 
 
 def test_gradient_norms_are_those_of_whole_encoders() -> None:

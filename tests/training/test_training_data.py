@@ -26,7 +26,7 @@ from mmx.modalities.text import TextColumn, Tokens
 from mmx.model import MultimodalModel
 from mmx.stages import with_features
 from mmx.training import data as module
-from mmx.training.data import Data, View, _Decoding, chunks
+from mmx.training.data import Data, View, _Decoding, split_rows
 from mmx.training.precision import Precision
 from mmx.training.randomness import seed_torch
 
@@ -160,7 +160,7 @@ def test_auto_keeps_what_fits(make: Make, monkeypatch: pytest.MonkeyPatch) -> No
     assert make().resident is True
     monkeypatch.setattr(module, "free_bytes", lambda device: needed - 1)
     assert make().resident is False
-    assert module.free_bytes(torch.device("cpu")) == needed - 1
+    assert module.count_free_bytes(torch.device("cpu")) == needed - 1
     assert make(resident=True).resident is True
 
 
@@ -183,7 +183,7 @@ def test_on_a_gpu_half_of_the_free_memory_may_be_taken(
 
 
 def test_free_memory_is_a_part_of_what_there_is() -> None:
-    assert 1e6 < module.free_bytes(torch.device("cpu")) < 1e15
+    assert 1e6 < module.count_free_bytes(torch.device("cpu")) < 1e15
 
 
 def test_the_test_split_is_locked_until_it_is_unlocked(make: Make) -> None:
@@ -227,8 +227,8 @@ def test_workers_send_no_padding_that_no_row_needs(make: Make, views: dict[str, 
 
 
 def test_chunks_are_of_one_size_but_the_last() -> None:
-    assert [part.tolist() for part in chunks(np.arange(5), 2)] == [[0, 1], [2, 3], [4]]
-    assert chunks(np.arange(0), 2) == []
+    assert [part.tolist() for part in split_rows(np.arange(5), 2)] == [[0, 1], [2, 3], [4]]
+    assert split_rows(np.arange(0), 2) == []
 
 
 @pytest.mark.parametrize("name", ["image", "audio", "text", "tabular"])
@@ -285,7 +285,7 @@ def test_no_batch_of_kept_features_has_rows_of_two_splits(make: Make) -> None:
     kept = data.with_features("tabular", encode, 5)
     left_out = SPLITS["train"][:1]
     groups = [*(data.splits[name] for name in SPLITS), left_out]
-    assert seen == [part.tolist() for rows in groups for part in chunks(rows, 5)]
+    assert seen == [part.tolist() for rows in groups for part in split_rows(rows, 5)]
     assert kept.features("tabular").pooled[:, 0].tolist() == USED.tolist()
     batch = kept.assemble(np.array([22, 4, 9]), {}, augment=False)
     assert batch.features["tabular"].pooled[:, 0].tolist() == [22, 4, 9]

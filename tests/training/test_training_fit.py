@@ -15,8 +15,8 @@ from mmx.modalities import Batch
 from mmx.model import MultimodalModel
 from mmx.stage_id import StageId
 from mmx.training import checkpoint
-from mmx.training.data import batches_of
-from mmx.training.fit import fit, out_of_memory, steps_per_epoch
+from mmx.training.data import make_batches
+from mmx.training.fit import count_steps_per_epoch, fit, out_of_memory
 from mmx.training.optimizer import AdamW, Sgd
 from mmx.training.recipe import Validation
 from mmx.training.trainer import Trainer
@@ -121,11 +121,11 @@ def test_batches_and_steps_of_an_epoch(
     rows: int, size: int, accumulate: int, batches: list[int], steps: int
 ) -> None:
     order = np.arange(rows)
-    found = batches_of(order, size, accumulate)
+    found = make_batches(order, size, accumulate)
     assert [len(part) for part in found] == batches
     assert np.concatenate(found).tolist() == order[: sum(batches)].tolist()
     trainer = Trainer(batch_size=size, accumulate=accumulate)
-    assert steps_per_epoch(order, trainer) == steps
+    assert count_steps_per_epoch(order, trainer) == steps
 
 
 def seen_rows(run) -> list[list[int]]:
@@ -512,7 +512,7 @@ def test_a_run_stopped_after_any_step_ends_as_if_it_had_not_been(
         first = bench(**options)
         with pytest.raises(Interrupted) as caught:
             first.fit(stop_after(steps))
-        total = first.settings.epochs * steps_per_epoch(np.arange(first.rows), first.settings)
+        total = first.settings.epochs * count_steps_per_epoch(np.arange(first.rows), first.settings)
         assert str(caught.value) == f"stopped in stage target after step {steps} of {total}"
         assert caught.value.exit_code == 143
         second = bench(**options)
@@ -546,7 +546,7 @@ def test_a_run_stopped_many_times_ends_as_if_it_had_not_been(bench, stop_after) 
 def scale_of(run) -> float:
     """Return the scale after going on from the state that was saved."""
     run.fit()
-    _, facts = checkpoint.read(run.state_path)
+    _, facts = checkpoint.read_checkpoint(run.state_path)
     return float(facts["scaler"]["scale"])
 
 
@@ -559,7 +559,7 @@ def test_the_scale_of_fp16_is_part_of_the_state(bench, stop_after) -> None:
     poisoned(first, 2, 1e9)
     with pytest.raises(Interrupted):
         first.fit(stop_after(4))
-    _, facts = checkpoint.read(first.state_path)
+    _, facts = checkpoint.read_checkpoint(first.state_path)
     assert facts["scaler"]["scale"] == 32768
     second = bench(**options)
     second.fit()

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from mmx.training.optimizer import AdamW, Sgd, parameter_groups, set_rates, warmup_cosine
+from mmx.training.optimizer import AdamW, Sgd, make_parameter_groups, set_rates, warmup_cosine
 from mmx.training.trainer import Trainer
 
 
@@ -31,7 +31,7 @@ def named(model: nn.Module, groups: list[dict[str, object]]) -> dict[str, tuple[
 
 def test_only_matrices_and_kernels_decay_and_frozen_parameters_are_left_out() -> None:
     model = Small()
-    groups = parameter_groups(model, AdamW(lr=0.1, weight_decay=0.5), {}, decay=True)
+    groups = make_parameter_groups(model, AdamW(lr=0.1, weight_decay=0.5), {}, decay=True)
     assert named(model, groups) == {
         "matrix.weight": (0.1, 0.5),
         "matrix.bias": (0.1, 0.0),
@@ -46,7 +46,7 @@ def test_only_matrices_and_kernels_decay_and_frozen_parameters_are_left_out() ->
 def test_rates_are_multiples_and_decay_can_be_turned_off() -> None:
     model = Small()
     rates = {"matrix.weight": 0.5, "frozen.weight": 3.0}
-    groups = parameter_groups(model, Sgd(lr=0.2, weight_decay=0.5), rates, decay=False)
+    groups = make_parameter_groups(model, Sgd(lr=0.2, weight_decay=0.5), rates, decay=False)
     found = named(model, groups)
     assert found.pop("matrix.weight") == (0.1, 0.0)
     assert set(found.values()) == {(0.2, 0.0)}
@@ -55,7 +55,7 @@ def test_rates_are_multiples_and_decay_can_be_turned_off() -> None:
 @pytest.mark.parametrize("recipe", [AdamW(lr=0.2), Sgd(lr=0.2), Sgd(momentum=0.0, lr=0.2)])
 def test_optimisers_step_at_the_rate_that_was_set(recipe: AdamW | Sgd) -> None:
     model = Small()
-    groups = parameter_groups(model, recipe, {"matrix.bias": 0.5}, decay=True)
+    groups = make_parameter_groups(model, recipe, {"matrix.bias": 0.5}, decay=True)
     optimizer = recipe.make(groups, torch.device("cpu"))
     set_rates(optimizer, 0.25)
     assert sorted({group["lr"] for group in optimizer.param_groups}) == [0.025, 0.05]
@@ -72,7 +72,9 @@ def test_adamw_takes_its_first_step_by_the_rate_and_decays_apart() -> None:
     model = nn.Module()
     model.register_parameter("weight", weight)
     recipe = AdamW(lr=0.1, weight_decay=0.5)
-    optimizer = recipe.make(parameter_groups(model, recipe, {}, decay=True), torch.device("cpu"))
+    optimizer = recipe.make(
+        make_parameter_groups(model, recipe, {}, decay=True), torch.device("cpu")
+    )
     (weight * 3).sum().backward()
     optimizer.step()
     # The first step of Adam is lr · sign(g); decay takes lr · 0.5 · w first.

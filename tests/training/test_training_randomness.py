@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmx.training.randomness import derive, make_deterministic, permutation, seed_torch
+from mmx.training.randomness import derive_seed, make_deterministic, permute, seed_torch
 
 PARTS = (3, "target", "step", 17)
 CPU = torch.device("cpu")
@@ -16,27 +16,27 @@ CPU = torch.device("cpu")
 def test_a_seed_depends_on_every_part(place: int) -> None:
     changed = [*PARTS]
     changed[place] = "other"
-    assert derive(*changed) != derive(*PARTS)
+    assert derive_seed(*changed) != derive_seed(*PARTS)
 
 
 def test_a_seed_is_the_same_on_every_machine() -> None:
-    assert derive(*PARTS) == 972963494873110827
-    assert derive(*PARTS) != derive(*reversed(PARTS))
-    assert derive("ab", "c") != derive("a", "bc") != derive("abc")
+    assert derive_seed(*PARTS) == 972963494873110827
+    assert derive_seed(*PARTS) != derive_seed(*reversed(PARTS))
+    assert derive_seed("ab", "c") != derive_seed("a", "bc") != derive_seed("abc")
 
 
 @given(st.lists(st.one_of(st.integers(), st.text()), min_size=1))
 def test_a_seed_has_63_bits(parts: list[int | str]) -> None:
-    assert 0 <= derive(*parts) < 2**63
+    assert 0 <= derive_seed(*parts) < 2**63
 
 
 def test_a_permutation_holds_every_row_once_and_depends_on_every_part() -> None:
     rows = np.arange(100, 150)
-    first = permutation(rows, 0, "target", "order", 0)
+    first = permute(rows, 0, "target", "order", 0)
     assert sorted(first) == list(rows)
-    assert (first == permutation(rows, 0, "target", "order", 0)).all()
+    assert (first == permute(rows, 0, "target", "order", 0)).all()
     for parts in [(1, "target", "order", 0), (0, "source", "order", 0), (0, "target", "order", 1)]:
-        assert (first != permutation(rows, *parts)).any()
+        assert (first != permute(rows, *parts)).any()
     assert (rows == np.arange(100, 150)).all()
 
 

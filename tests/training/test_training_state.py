@@ -25,10 +25,10 @@ def flip(path: Path, place: float) -> None:
 
 def poison(path: Path) -> None:
     """Put NaN into a weight, and a new digest over it."""
-    tensors, facts = checkpoint.read(path)
+    tensors, facts = checkpoint.read_checkpoint(path)
     name = next(name for name, t in tensors.items() if name.startswith("model.enc"))
     tensors[name].view(-1)[0] = torch.nan
-    checkpoint.write(path, tensors, facts)
+    checkpoint.write_checkpoint(path, tensors, facts)
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_a_damaged_state_is_said_and_changes_no_number(
         spoil(tmp_path / f"{stem}.safetensors")
     again = bench(trainer=SAVING)
     again.fit()
-    state.remove(run.state_path)
+    state.remove_states(run.state_path)
     whole = bench()
     whole.fit()
     for text, start in zip(said(again), expected, strict=True):
@@ -125,7 +125,7 @@ def test_a_kill_at_any_moment_of_a_save_leaves_a_whole_state(
 
     real = Path.replace
     for after in range(3):
-        state.remove(path)
+        state.remove_states(path)
         for step in (1, 2):
             state.save(path, {"w": torch.full((3,), step)}, facts(step))
         left = after
@@ -144,7 +144,7 @@ def test_a_kill_at_any_moment_of_a_save_leaves_a_whole_state(
         taken: list[state.State] = []
         assert state.resume(path, taken.append) == []
         assert taken[0].facts["progress"]["step"] == (3 if after == 2 else 2)
-        assert state.epochs(path) == 0
+        assert state.count_epochs(path) == 0
 
 
 def test_weights_that_are_not_finite_are_not_saved(bench: Callable[..., Any]) -> None:

@@ -16,7 +16,7 @@ from mmx.errors import DeadParameterError, Interrupted
 from mmx.model import MultimodalModel
 from mmx.training.events import StopRequest
 from mmx.training.fit import fit
-from mmx.training.optimizer import AdamW, Optimizer, Sgd, parameter_groups
+from mmx.training.optimizer import AdamW, Optimizer, Sgd, make_parameter_groups
 from mmx.training.recipe import Validation
 from mmx.transfer import Source, Start
 from mmx.transfer.parameter import Parameter
@@ -301,7 +301,7 @@ def test_momentum_begins_with_the_first_gradient(momentum: float) -> None:
     for own in (True, False):
         torch.manual_seed(0)
         model = Small()
-        groups = parameter_groups(model, recipe, {}, decay=True)
+        groups = make_parameter_groups(model, recipe, {}, decay=True)
         device = torch.device("cpu")
         # torch's plain loop over the parameters, for comparison
         plain = {"lr": 0.1, "momentum": momentum, "nesterov": momentum > 0, "foreach": False}

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from mmx.errors import Interrupted, TransferError
 from mmx.training.events import StopRequest
 from mmx.training.optimizer import AdamW, Optimizer, Sgd
-from mmx.training.randomness import permutation, seed_torch
+from mmx.training.randomness import permute, seed_torch
 from mmx.training.together import Plan, TrainableHead, TrainedHead, train_heads
 from mmx.training.trainer import Trainer
 from mmx.transfer.heads.linear import LinearHead
@@ -111,7 +111,7 @@ def alone(
     total = trainer.epochs * math.ceil(per_epoch / trainer.accumulate)
     rising = max(1, round(total * trainer.warmup)) if trainer.warmup else 0
     for epoch in range(trainer.epochs):
-        order = permutation(np.arange(len(x)), seed, "target", "order", epoch)
+        order = permute(np.arange(len(x)), seed, "target", "order", epoch)
         batches = [order[i * trainer.batch_size :][: trainer.batch_size] for i in range(per_epoch)]
         batches[-1] = np.append(batches[-1], order[-1:]) if joins else batches[-1]
         head.train()

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from mmx.errors import Interrupted
 from mmx.stages.phases.joint import last_shared, share
-from mmx.training.data import batches_of
+from mmx.training.data import make_batches
 from mmx.training.loss import BatchLoss, Companion
-from mmx.training.optimizer import AdamW, Optimizer, Sgd, parameter_groups, warmup_cosine
+from mmx.training.optimizer import AdamW, Optimizer, Sgd, make_parameter_groups, warmup_cosine
 from mmx.training.recipe import Validation
 from mmx.training.state import previous
 from mmx.training.weighing import SOURCE, TARGET, Weighing
@@ -150,7 +150,7 @@ class Naive:
         run = self.run
         run.model.train()
         order = run.loss_of.order(run.data.rows("train"), 3, "target", epoch)
-        batches = list(run.data.batches(batches_of(order, run.settings.batch_size)))
+        batches = list(run.data.batches(make_batches(order, run.settings.batch_size)))
         asides = run.companion.rows(epoch * steps, steps)
         for step, beside in enumerate(run.companion.loss.data.batches(asides)):
             at = epoch * steps + step
@@ -299,7 +299,7 @@ def test_weights_that_barely_move_train_as_fixed_ones_to_the_bit(bench) -> None:
 
 def test_log_variances_do_not_decay_and_are_not_clipped(bench) -> None:
     run = joint(bench, Uncertainty(kinds=("classes", "classes")))
-    groups = parameter_groups(run.model, AdamW(weight_decay=0.5), {}, decay=True)
+    groups = make_parameter_groups(run.model, AdamW(weight_decay=0.5), {}, decay=True)
     (group,) = [
         g for g in groups if any(p is run.model.weighting.log_variances for p in g["params"])
     ]

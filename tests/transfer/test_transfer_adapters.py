@@ -370,10 +370,10 @@ def test_an_adapted_encoder_is_copied_saved_and_loaded(
     encoder.train()(x, lengths).pooled.sum().backward()  # a step's graph must not be in the way
     twin = copy.deepcopy(encoder)
     path = tmp_path / "encoder.safetensors"
-    checkpoint.write(path, encoder.state_dict(), {})
+    checkpoint.write_checkpoint(path, encoder.state_dict(), {})
     other = make(name)
     add(kind, other)
-    other.load_state_dict(checkpoint.read(path)[0])
+    other.load_state_dict(checkpoint.read_checkpoint(path)[0])
     own = {id(parameter) for parameter in encoder.parameters()}
     assert not own & {id(parameter) for parameter in twin.parameters()}
     want = encoder.eval()(x, lengths)

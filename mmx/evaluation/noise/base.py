@@ -11,7 +11,7 @@ import numpy as np
 
 from mmx.modalities import Column, Spec, Stored
 from mmx.training.data import Rows, View
-from mmx.training.randomness import generator
+from mmx.training.randomness import make_generator
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,6 @@ def spoil(
         if not corruption.column.present[row]:
             spoiled.append(None)
             continue
-        draws = generator(seed, "noise", corruption.name, noise.name, int(row))
+        draws = make_generator(seed, "noise", corruption.name, noise.name, int(row))
         spoiled.append(noise.spoil(value, strength, draws))
     return spoiled

@@ -47,7 +47,7 @@ def check_features(tensors: dict[str, Tensor], rows: int) -> None:
     for name, tensor in tensors.items():
         if not tensor.ndim or len(tensor) != rows:
             raise ValueError(f"{name} is not of {rows} rows, but {tuple(tensor.shape)}")
-    if names := checkpoint.not_finite(tensors.items()):
+    if names := checkpoint.find_not_finite(tensors.items()):
         raise ValueError(f"{names[0]} is not finite")
 
 
@@ -55,7 +55,7 @@ def check_channel_weights(tensors: dict[str, Tensor]) -> None:
     """Raise where the weights of an encoder's channels are missing or not finite."""
     if not tensors or not all(t.ndim == 1 and t.dtype.is_floating_point for t in tensors.values()):
         raise ValueError("there is no weight of each channel")
-    if names := checkpoint.not_finite(tensors.items()):
+    if names := checkpoint.find_not_finite(tensors.items()):
         raise ValueError(f"{names[0]} is not finite")
 
 

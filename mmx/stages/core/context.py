@@ -17,7 +17,7 @@ from mmx.tasks import Target, TaskData
 from mmx.training.data import Data
 from mmx.training.events import Event, EventKind, Listener, StopRequest
 from mmx.training.precision import Precision
-from mmx.training.recipe import Fitted
+from mmx.training.recipe import FitResult
 from mmx.transfer import Report
 from mmx.transfer.weighting import Weighting
 
@@ -106,7 +106,7 @@ class Trained:
     model: MultimodalModel
     criterion: Criterion
     data: Data
-    fitted: Fitted
+    fitted: FitResult
     report: Report
     notes: tuple[str, ...] = ()
     companion: Beside | None = None

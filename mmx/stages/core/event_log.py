@@ -38,8 +38,8 @@ class EventLog:
         self._path, self._key = _beside(state), key
         self.events: list[Event] = []
         self.whole = True
-        if states.exists(state):
-            epochs = states.epochs(state)
+        if states.has_state(state):
+            epochs = states.count_epochs(state)
             found = self._read()
             self.events = [event for event in found or [] if event.epoch <= epochs]
             told = [event.epoch for event in self.events if event.kind is EventKind.EPOCH]

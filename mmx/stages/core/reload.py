@@ -89,7 +89,7 @@ def read_intact(
     path = directory.stage_file(stage)
     try:
         recorded.check(directory.path, [path.relative_to(directory.path).as_posix()])
-        return checkpoint.read(path)
+        return checkpoint.read_checkpoint(path)
     except DamagedFileError as error:
         raise _again(directory, error) from error
 

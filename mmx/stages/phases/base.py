@@ -21,7 +21,7 @@ from mmx.stages.core.stage import PreparedStage, Stage
 from mmx.tasks import Target
 from mmx.training.data import Data
 from mmx.training.events import Listener
-from mmx.training.recipe import Fitted
+from mmx.training.recipe import FitResult
 from mmx.transfer.phases import Phase
 
 Notes = tuple[str, ...]
@@ -46,7 +46,7 @@ class StageState:
     prepared: PreparedStage
     listen: Listener
     snapshot: dict[str, Tensor] = field(default_factory=dict)
-    fitted: Fitted | None = None
+    fitted: FitResult | None = None
     line: Line | None = None
 
     @property
@@ -70,7 +70,7 @@ class StageState:
         return self.context.experiment.settings.seed
 
     @property
-    def result(self) -> Fitted:
+    def result(self) -> FitResult:
         """What training found.
 
         Raises:

@@ -28,10 +28,10 @@ from mmx.tasks import Target
 from mmx.training.data import Data
 from mmx.training.encode import BATCH_SIZE
 from mmx.training.events import Event, EventKind, Listener, StopRequest
-from mmx.training.fit import steps_per_epoch
+from mmx.training.fit import count_steps_per_epoch
 from mmx.training.optimizer import Optimizer
 from mmx.training.randomness import seed_torch
-from mmx.training.recipe import Fitted, Recipe
+from mmx.training.recipe import FitResult, Recipe
 from mmx.training.together import Plan, TrainableHead, TrainedHead, train_heads
 from mmx.transfer.feature import FitHead
 from mmx.transfer.heads import Candidate, FittedHead
@@ -90,7 +90,7 @@ def fit_head(phase: FitHead, state: StageState) -> Notes:
     return (*notes, *found)
 
 
-def _fit_grid(bench: Bench, head: FittedHead, listen: Listener) -> tuple[Fitted, Notes]:
+def _fit_grid(bench: Bench, head: FittedHead, listen: Listener) -> tuple[FitResult, Notes]:
     """Fit a head for each value of its grid, and keep the best."""
     model, recipe, target = bench.model, bench.recipe, bench.target
     began = time.perf_counter()
@@ -107,7 +107,7 @@ def _fit_grid(bench: Bench, head: FittedHead, listen: Listener) -> tuple[Fitted,
     found = recipe.validate(model).metrics
     said = {f"val.{name}": value for name, value in found.items()}
     listen(Event(EventKind.EPOCH, recipe.stage, epoch=1, values=said, seconds=seconds))
-    fitted = Fitted(
+    fitted = FitResult(
         val=found,
         best_epoch=0,
         epochs=0,
@@ -150,7 +150,7 @@ def _notes(
 
 def _train_together(
     bench: Bench, phase: FitHead, listen: Listener, stop: StopRequest
-) -> tuple[Fitted, Notes]:
+) -> tuple[FitResult, Notes]:
     """Train a head for each weight decay and seed as one batch; keep the best decay's.
 
     What is kept is the head of the run's own seed: the others say how much luck is in it.
@@ -196,7 +196,7 @@ def _train_together(
     grid = _grid("decay", [Candidate(decay, {}) for decay in decays], metrics, best)
     if len(seeds) > 1:
         grid["seeds"] = {str(s): each.val for s, each in zip(seeds, of_decay[best], strict=True)}
-    fitted = Fitted(
+    fitted = FitResult(
         val=recipe.validate(model).metrics,
         best_epoch=chosen.best_epoch,
         epochs=epochs,
@@ -280,7 +280,7 @@ def _say_epochs(
 ) -> list[tuple[int, float, float]]:
     """Say of each epoch what a training of the chosen head alone would have said."""
     recipe = bench.recipe
-    steps = steps_per_epoch(bench.data.rows("train"), recipe.trainer)
+    steps = count_steps_per_epoch(bench.data.rows("train"), recipe.trainer)
     history = []
     for epoch, values in enumerate(chosen.curve, start=1):
         after = seconds * epoch / len(chosen.curve)

@@ -24,7 +24,7 @@ from mmx.model import MultimodalModel
 from mmx.objectives import Criterion
 from mmx.stages.phases.base import Notes, StageState
 from mmx.tasks import Target
-from mmx.training.data import Data, Rows, chunks
+from mmx.training.data import Data, Rows, split_rows
 from mmx.training.encode import BATCH_SIZE
 from mmx.training.precision import Precision
 from mmx.transfer.heads.closed_form import ridge
@@ -124,7 +124,7 @@ def fused_rows(
     was_training = model.training
     model.eval()
     parts, targets = [], []
-    for part, stored in data.batches(chunks(rows, BATCH_SIZE)):
+    for part, stored in data.batches(split_rows(rows, BATCH_SIZE)):
         batch = data.assemble(part, stored, augment=False)
         with precision.autocast():
             fused = model.fused(model.encode(batch), batch.present)

@@ -16,7 +16,7 @@ from mmx.modalities import Batch, Features
 from mmx.model import MultimodalModel
 from mmx.stages.core.cached import cache_channel_weights
 from mmx.stages.core.context import Context, Opened, Trained
-from mmx.training.data import Rows, chunks
+from mmx.training.data import Rows, split_rows
 from mmx.training.encode import BATCH_SIZE, encode_rows
 from mmx.transfer import Start
 from mmx.transfer.regularizers import Given, Penalty, Regularizer
@@ -274,7 +274,7 @@ def bind_penalty(
     shared, reference = held(regularizer, model, start, whole, origins)
 
     def rows() -> Iterator[Batch]:
-        for part, stored in data.batches(chunks(data.rows("train"), BATCH_SIZE)):
+        for part, stored in data.batches(split_rows(data.rows("train"), BATCH_SIZE)):
             yield data.assemble(part, stored, augment=False)
 
     def source_features() -> dict[str, Tensor]:

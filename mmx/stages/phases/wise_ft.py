@@ -31,7 +31,7 @@ from mmx.tasks import Target
 from mmx.training import checkpoint
 from mmx.training.data import Data
 from mmx.training.precision import Precision
-from mmx.training.recipe import Fitted
+from mmx.training.recipe import FitResult
 from mmx.transfer.phases import WiseFT
 
 ALPHAS = tuple(step / 10 for step in range(11))
@@ -117,8 +117,8 @@ def wise_ft(phase: WiseFT, state: StageState) -> Notes:
 
 
 def sweep(
-    model: MultimodalModel, origin: Tensors, judge: Judge, fitted: Fitted, *, keep_best: bool
-) -> tuple[Fitted, Line, Notes]:
+    model: MultimodalModel, origin: Tensors, judge: Judge, fitted: FitResult, *, keep_best: bool
+) -> tuple[FitResult, Line, Notes]:
     """Validate the line from ``origin`` to a trained model; keep its best point where asked to.
 
     The best point is chosen as a training's best epoch is; of equals the one nearest to the
@@ -164,10 +164,10 @@ def line_tensors(line: Line | None) -> Tensors:
     """
     if line is None:
         return {}
-    ends = checkpoint.prefixed("start", line.start)
+    ends = checkpoint.add_prefix("start", line.start)
     if line.kept != 1.0:
-        ends |= checkpoint.prefixed("end", line.end)
-    return checkpoint.prefixed(PREFIX, ends)
+        ends |= checkpoint.add_prefix("end", line.end)
+    return checkpoint.add_prefix(PREFIX, ends)
 
 
 def line_facts(line: Line | None) -> dict[str, Any]:
@@ -183,10 +183,10 @@ def read_line(
     """Return a checkpoint's tensors without those of a line, and the line that it keeps."""
     if PREFIX not in facts:
         return tensors, None
-    kept, said = checkpoint.within(PREFIX, tensors), facts[PREFIX]
+    kept, said = checkpoint.take_prefix(PREFIX, tensors), facts[PREFIX]
     own = {name: tensor for name, tensor in tensors.items() if not name.startswith(f"{PREFIX}.")}
-    first = checkpoint.within("start", kept)
-    last = {name: own[name] for name in first} | checkpoint.within("end", kept)
+    first = checkpoint.take_prefix("start", kept)
+    last = {name: own[name] for name in first} | checkpoint.take_prefix("end", kept)
     start, end = (
         {name: tensor.to(device) for name, tensor in side.items()} for side in (first, last)
     )

@@ -15,7 +15,7 @@ from mmx.stages.core.stage import PreparedStage, Stage
 from mmx.stages.phases.wise_ft import line_facts, line_tensors, read_line
 from mmx.training import checkpoint, state
 from mmx.training.events import Event, EventKind
-from mmx.training.recipe import Fitted
+from mmx.training.recipe import FitResult
 from mmx.transfer import Start
 
 
@@ -27,15 +27,15 @@ def keep_result(context: Context, stage: Stage, start: Start, trained: Trained) 
         Interrupted: A signal has asked to stop.
     """
     fitted = trained.fitted
-    if names := checkpoint.not_finite(trained.model.named_parameters()):
+    if names := checkpoint.find_not_finite(trained.model.named_parameters()):
         raise DivergedError(
             f"stage {stage.id} ended with weights that are not finite: {names[0]}",
             tip=f"try optimizer.lr={context.experiment.optimizer.lr / 10:g}",
         )
     kept = context.directory.stage_file(stage.id)
     tensors = {**trained.model.state_dict(), **line_tensors(trained.line)}
-    checkpoint.write(kept, tensors, stage_facts(stage.opened, trained, start))
-    state.remove(context.directory.state_file(stage.id))
+    checkpoint.write_checkpoint(kept, tensors, stage_facts(stage.opened, trained, start))
+    state.remove_states(context.directory.state_file(stage.id))
     text = f"best epoch {fitted.best_epoch} of {fitted.epochs}"
     text = text if fitted.epochs else "fitted without a gradient step"
     context.listen(
@@ -69,13 +69,13 @@ def find_result(context: Context, stage: Stage, prepared: PreparedStage) -> Trai
     if not kept.exists():
         return None
     try:
-        trained = read_result(prepared, *checkpoint.read(kept), kept)
+        trained = read_result(prepared, *checkpoint.read_checkpoint(kept), kept)
     except DamagedFileError as error:
         text = f"WARNING: {kept.name} is damaged: {stage.id} is trained again ({error.message})"
         context.note(stage.id, text)
         kept.unlink()
         return None
-    state.remove(context.directory.state_file(stage.id))  # it was killed before it did so
+    state.remove_states(context.directory.state_file(stage.id))  # it was killed before it did so
     context.note(stage.id, f"{stage.id} had been trained before")
     found = context.directory.manifest().get("cached", {})
     return replace(trained, cached=bool(found.get(str(stage.id))))
@@ -91,7 +91,7 @@ def read_result(
     """
     try:
         tensors, line = read_line(tensors, facts, prepared.data.device)
-        fitted, notes = Fitted(**facts["fitted"]), tuple(facts["notes"])
+        fitted, notes = FitResult(**facts["fitted"]), tuple(facts["notes"])
     except (KeyError, TypeError) as error:
         raise DamagedFileError(f"{path} is no result of a stage: {error!r}") from error
     checkpoint.restore(prepared.model, tensors, path)

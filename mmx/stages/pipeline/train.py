@@ -21,7 +21,7 @@ from mmx.stages.phases.settle import settle
 from mmx.stages.pipeline.prepare_stage import FOR_TRAINING, prepare_stage
 from mmx.stages.pipeline.stage_result import find_result, keep_result, read_result, stage_facts
 from mmx.training.events import Event, EventKind, Listener
-from mmx.training.recipe import Fitted
+from mmx.training.recipe import FitResult
 from mmx.transfer import Start
 
 
@@ -110,7 +110,7 @@ def _announce(context: Context, about: Stage, start: Start) -> None:
         context.note(stage, text)
 
 
-def _collapses(fitted: Fitted) -> tuple[str, ...]:
+def _collapses(fitted: FitResult) -> tuple[str, ...]:
     """Return an alarm for each modality that training has lost."""
     return tuple(
         f"ALARM: {name} collapsed in epoch {epoch}: its encoder's gradient and the accuracy of a "

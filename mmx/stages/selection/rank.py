@@ -20,8 +20,8 @@ from mmx.stages.core.context import Context
 from mmx.stages.phases.source_reference import complete
 from mmx.stages.selection.prepare import Begun, begin
 from mmx.stages.selection.scores import Started, any_present, scored, side_by_side, spread, started
-from mmx.training.data import Data, Rows, chunks
-from mmx.training.encode import BATCH_SIZE, joined, plain
+from mmx.training.data import Data, Rows, split_rows
+from mmx.training.encode import BATCH_SIZE, drop_tokens, join_batches
 
 
 @dataclass(frozen=True)
@@ -145,14 +145,14 @@ def _look(
 ) -> tuple[Encoded, tuple[Tensor, Tensor] | None]:
     """Return rows as encoded, and what the source says of those that it can read."""
     parts, said = [], []
-    for part, stored in data.batches(chunks(rows, BATCH_SIZE)):
+    for part, stored in data.batches(split_rows(rows, BATCH_SIZE)):
         batch = data.assemble(part, stored, augment=False)
         with context.precision.autocast():
             features = start.model.encode(batch)
             if reader is not None:
                 said.append(reader.say(features, batch.present).cpu())
-        parts.append(plain(features, batch.present, batch.target))
-    every = joined(parts)
+        parts.append(drop_tokens(features, batch.present, batch.target))
+    every = join_batches(parts)
     if reader is None:
         return every, None
     read = any_present(every.present, tuple(reader.read.values()))

@@ -29,7 +29,7 @@ from mmx.stages.selection.order import ordered
 from mmx.stages.selection.prepare import Begun, open_both, rehearse, train_source
 from mmx.stages.selection.trials import PLACE, Choice, Clock, Trials
 from mmx.training.data import Rows
-from mmx.training.fit import steps_per_epoch
+from mmx.training.fit import count_steps_per_epoch
 from mmx.transfer import Source
 from mmx.transfer.auto import Auto
 from mmx.transfer.candidates import candidates
@@ -107,7 +107,7 @@ def _search(
     choices, others = _startable(context, begun, choices)
     spent = clock() - began
     trainer, data = context.experiment.trainer.of(Role.TARGET), begun.target.data
-    steps = steps_per_epoch(data.rows("train"), trainer)
+    steps = count_steps_per_epoch(data.rows("train"), trainer)
     budget = auto.steps(steps, trainer.epochs)
     plan = {
         "budget": {"seconds": auto.budget_seconds} if budget is None else {"steps": budget},
