@@ -24,7 +24,7 @@ from pathlib import Path
 import yaml
 
 from mmx.cli import main as mmx
-from mmx.config.locate import options
+from mmx.config.locate import find_options
 
 MMX = [sys.executable, "-m", "mmx"]
 
@@ -33,7 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", default="1,2,3")
     parser.add_argument("--modalities", required=True, help="of the target: image,text,tabular")
-    parser.add_argument("--fusions", default=",".join(options("fusion")))
+    parser.add_argument("--fusions", default=",".join(find_options("fusion")))
     parser.add_argument("overrides", nargs="*")
     given = parser.parse_args()
     names = given.modalities.split(",")

@@ -20,11 +20,11 @@ from typing import Any
 
 import yaml
 
-from mmx.config.locate import builtin_directory, groups, options
+from mmx.config.locate import builtin_directory, find_options, list_groups
 from mmx.errors import MmxError
 from mmx.verbs.preflight import preflight
 from mmx.verbs.train_expand import expand
-from mmx.verbs.train_line import Line
+from mmx.verbs.train_line import CommandLine
 
 SECONDS = 2.0
 HANGS = 10
@@ -53,8 +53,8 @@ def settings() -> list[tuple[str, Any]]:
     """Return every key of every option, with its group's choice before it."""
     root = yaml.safe_load((builtin_directory() / "config.yaml").read_text(encoding="utf-8"))
     found = [("", key, value) for key, value in keys_of(root) if not key.startswith("defaults")]
-    for group in groups():
-        for option, path in options(group).items():
+    for group in list_groups():
+        for option, path in find_options(group).items():
             if group == "experiment":
                 continue
             for key, value in keys_of(yaml.safe_load(path.read_text(encoding="utf-8")) or {}):
@@ -81,7 +81,7 @@ def line_of(chance: random.Random, known: list[tuple[str, Any]]) -> list[str]:
 
 def attempt(words: list[str], multirun: bool) -> Any:
     """Compose and build a command line; return its jobs."""
-    line = expand(Line(overrides=list(words), multirun=multirun))
+    line = expand(CommandLine(overrides=list(words), multirun=multirun))
     return preflight(line, [])
 
 

@@ -16,9 +16,9 @@ import yaml
 from PIL import Image
 
 from mmx.config import check, compose
-from mmx.config.locate import builtin_directory, groups, headline, options
+from mmx.config.locate import builtin_directory, find_options, headline, list_groups
 from mmx.experiment import Settings, assemble
-from mmx.experiment.assemble import NODES
+from mmx.experiment.assemble import PART_KEYS
 from mmx.training.trainer import Trainer
 
 CONFIGS = builtin_directory()
@@ -86,7 +86,7 @@ def overrides_for(path: Path, folder: Path) -> list[str]:
 
 
 def test_every_file_is_an_option():
-    listed = {path for group in groups() for path in options(group).values()}
+    listed = {path for group in list_groups() for path in find_options(group).values()}
     assert listed == set(FILES), "every file is an option of a group that help lists"
 
 
@@ -100,7 +100,7 @@ def test_composes_and_assembles(path, folder, tmp_path, monkeypatch):
     experiment = assemble(composed.config)
     assert experiment.config["data_dir"] == str(tmp_path)
     group = path.relative_to(CONFIGS).parts[0]
-    if group in NODES and group not in ("source", "encoder"):
+    if group in PART_KEYS and group not in ("source", "encoder"):
         stated = yaml.safe_load(path.read_text()).get("_target_")
         if group == "objective" and path.stem in TERMS:
             stated = "mmx.objectives.combined.Combined"
@@ -161,7 +161,9 @@ def test_yaml_states_every_option_with_its_default(path):
 @pytest.mark.parametrize(("part", "kind"), [("", Settings), ("trainer", Trainer)])
 def test_the_root_states_the_defaults(part, kind):
     root = yaml.safe_load((CONFIGS / "config.yaml").read_text())
-    stated = root[part] if part else {k: v for k, v in root.items() if k not in {*NODES, "hydra"}}
+    stated = (
+        root[part] if part else {k: v for k, v in root.items() if k not in {*PART_KEYS, "hydra"}}
+    )
     stated.pop("defaults", None)
     expected = defaults(kind)
     assert list(stated) == list(expected)

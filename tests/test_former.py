@@ -12,7 +12,7 @@ import yaml
 from mmx import former
 from mmx.config import compose
 from mmx.config.check import check_overrides
-from mmx.config.locate import options
+from mmx.config.locate import find_options
 from mmx.errors import ConfigError, Problem, RunError
 from mmx.experiment import assemble
 from mmx.former import NODES, WORDS, translate_config, translate_names, translate_overrides
@@ -199,7 +199,7 @@ def compose_and_assemble(words: Sequence[str], extra: Sequence[Path] = ()) -> No
 
 @pytest.mark.parametrize(("group", "option"), EVERY)
 def test_what_an_old_word_leads_to_can_be_typed(group: str, option: str) -> None:
-    assert option not in options(group)
+    assert option not in find_options(group)
     source = "none" if group == "objective" else "digits_av"
     words = WORDS[group][option].typed.split()
     compose_and_assemble([f"source={source}", "target=digits_av", *words])

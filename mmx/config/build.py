@@ -36,7 +36,7 @@ BUILTIN_PACKAGES = (
     "mmx.training",
     "mmx.transfer",
 )
-T = TypeVar("T")
+ObjectT = TypeVar("ObjectT")
 
 
 class Builder:
@@ -59,7 +59,7 @@ class Builder:
         if self.problems:
             raise ConfigError(dict.fromkeys(self.problems))
 
-    def build(self, node: Any, expected: type[T], path: str) -> T | None:
+    def build(self, node: Any, expected: type[ObjectT], path: str) -> ObjectT | None:
         """Return the object that a node describes, or None after noting its problems."""
         made = self.partial(node, expected, path)
         if made is None:
@@ -75,8 +75,8 @@ class Builder:
         return None
 
     def partial(
-        self, node: Any, expected: type[T], path: str, supplied: Collection[str] = ()
-    ) -> functools.partial[T] | None:
+        self, node: Any, expected: type[ObjectT], path: str, supplied: Collection[str] = ()
+    ) -> functools.partial[ObjectT] | None:
         """Return the node's class with its checked keyword values bound.
 
         Args:
@@ -106,7 +106,7 @@ class Builder:
         self.problems.extend(problems)
         return None if problems else functools.partial(kind, **converted)
 
-    def values(self, target: Callable[..., T], values: Any, path: str) -> T | None:
+    def values(self, target: Callable[..., ObjectT], values: Any, path: str) -> ObjectT | None:
         """Return ``target`` called with values that its signature accepts."""
         if not isinstance(values, dict):
             given = f"{path}={format_value(values)}"
@@ -124,7 +124,7 @@ class Builder:
             return self.build(value, kinds[0] if len(kinds) == 1 else object, path)
         return value
 
-    def _class(self, name: Any, expected: type[T], path: str) -> type[T] | None:
+    def _class(self, name: Any, expected: type[ObjectT], path: str) -> type[ObjectT] | None:
         given = f"{path}.{TARGET}={format_value(name)}"
         if not isinstance(name, str) or not name.rpartition(".")[0]:
             self.problems.append(Problem(given, "expected the dotted name of a class"))

@@ -14,7 +14,7 @@ from hydra.core.override_parser.types import Override
 
 from mmx.config.compose import COMPOSE_ERRORS, Choices, Composed, compose_choices
 from mmx.config.hydra_node import is_hydra_key
-from mmx.config.locate import TASK_GROUP, default_option, groups, options, text_of
+from mmx.config.locate import TASK_GROUP, default_option, find_options, list_groups, text_of
 from mmx.config.nodes import ConfigNode
 from mmx.config.signature import MISSING
 from mmx.config.synonyms import other_name
@@ -41,7 +41,7 @@ def check_overrides(
     problems: list[Problem | None] = []
     choosing: list[str] = []
     setting: list[tuple[Override, str]] = []
-    known = groups(extra)
+    known = list_groups(extra)
     for override, text in zip(parsed, texts, strict=True):
         key = override.key_or_group
         if is_hydra_key(text):
@@ -134,7 +134,7 @@ def _group_problem(
             closest=near,
             type_this=near and f"{near}={value}",
         )
-    names = list(options(group, extra))
+    names = list(find_options(group, extra))
     if override.is_delete():
         if group in ("experiment", "source") or group.startswith("encoder/"):
             return None
@@ -318,7 +318,7 @@ def _options_with(
     """
     of_key: dict[str, list[str]] = {}
     needing_more: dict[str, str] = {}
-    for option, path in options(group, extra).items():
+    for option, path in find_options(group, extra).items():
         file = text_of(path)
         names = re.findall(r"^([a-z]\w*):", file, flags=re.MULTILINE)
         if f": {MISSING}" in file:  # it would need more than this key
@@ -341,7 +341,7 @@ def _only_option_with(
     found = [
         (f"{group}={option}", f"{group.replace('/', '.')}.{name}")
         for group in known
-        for option, path in options(group, extra).items()
+        for option, path in find_options(group, extra).items()
         if f"\n{name}:" in text_of(path)
     ]
     return found[0] if len(found) == 1 else None

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from mmx.config.compose import Composed
-from mmx.config.locate import options
+from mmx.config.locate import find_options
 
-TARGET = re.compile(r"^_target_\s*:\s*['\"]?([\w.]+)", re.MULTILINE)
-LARGEST = 1_000_000
+TARGET_LINE = re.compile(r"^_target_\s*:\s*['\"]?([\w.]+)", re.MULTILINE)
+HEAD_BYTES = 1_000_000
 """Bytes of a YAML file that are looked at."""
 
 
@@ -31,7 +31,7 @@ def chosen_names(composed: Composed, extra: Sequence[Path] = ()) -> dict[str, st
         target = target_of(composed.config, group)
         if target is None or f"{group.replace('/', '.')}._target_" in replaced:
             continue
-        said = _said(options(group, extra).get(option))
+        said = _said(find_options(group, extra).get(option))
         if said is None or said == target:
             found[group] = option
     return found
@@ -52,7 +52,7 @@ def _said(path: Path | None) -> str | None:
         return None
     try:
         with path.open(encoding="utf-8") as file:
-            found = TARGET.search(file.read(LARGEST))
+            found = TARGET_LINE.search(file.read(HEAD_BYTES))
     except (OSError, ValueError):
         return None
     return found[1] if found else None

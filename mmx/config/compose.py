@@ -178,10 +178,10 @@ def compose_choices(overrides: Sequence[str]) -> Choices:
     of_launcher = [text for text in overrides if text.startswith(hydra_node.OF_LAUNCHER)]
     tree = _hydra_compose([text for text in overrides if text not in of_launcher])
     everything: Any = OmegaConf.to_container(tree, resolve=False)
-    node = everything.pop(hydra_node.NODE, None)
+    node = everything.pop(hydra_node.HYDRA, None)
     task = [text for text in overrides if not is_hydra_key(text)]
     typed = [text for text in overrides if is_hydra_key(text) and text not in of_launcher]
-    name = _choices_of(node).get(hydra_node.GROUP, "")
+    name = _choices_of(node).get(hydra_node.LAUNCHER_GROUP, "")
     own = _own_node(name if name in hydra_node.LAUNCHERS else "basic")
     problems = hydra_node.refuse_composed(node, own, task, typed)
     if problems := [*problems, *_refuse_references(everything)]:
@@ -209,7 +209,7 @@ def _refuse_references(config: ConfigNode) -> list[Problem]:
 def _read(tree: DictConfig, overrides: Sequence[str], launcher: Launcher) -> Composed:
     """Return a composed config in which keys have been set as plain data."""
     everything: Any = OmegaConf.to_container(tree, resolve=False)
-    choices = _choices_of(everything.pop(hydra_node.NODE))
+    choices = _choices_of(everything.pop(hydra_node.HYDRA))
     if problems := _refuse_references(everything):
         raise ConfigError(problems)
     task = [text for text in overrides if not is_hydra_key(text)]
@@ -243,7 +243,7 @@ def _own_config() -> ConfigNode:
 def _compose_own(launcher: str) -> DictConfig:
     """Compose mmx's own root config alone, which a user's is held against."""
     with composer():
-        return _hydra_compose([f"{hydra_node.GROUP}={launcher}"])
+        return _hydra_compose([f"{hydra_node.LAUNCHER_GROUP}={launcher}"])
 
 
 def _to_plain(

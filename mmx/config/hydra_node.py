@@ -20,10 +20,10 @@ from mmx.config.nodes import ConfigNode
 from mmx.errors import Problem, closest
 from mmx.quoting import format_value
 
-NODE = "hydra"
-GROUP = "hydra/launcher"
+HYDRA = "hydra"
+LAUNCHER_GROUP = "hydra/launcher"
 OF_LAUNCHER = "hydra.launcher."
-FOLDERS = ("hydra.run.dir", "hydra.sweep.dir")
+DIRECTORY_KEYS = ("hydra.run.dir", "hydra.sweep.dir")
 """Where a run and a sweep go: a command line may say so, a file may not."""
 _OF_HYDRA = (
     "runtime.choices",
@@ -75,7 +75,7 @@ class Launcher:
 def is_hydra_key(override: str) -> bool:
     """Return whether an override speaks to Hydra and not to the experiment."""
     key = override.lstrip("+~").partition("=")[0].partition("@")[0].strip()
-    return key == NODE or key.startswith((f"{NODE}.", f"{NODE}/"))
+    return key == HYDRA or key.startswith((f"{HYDRA}.", f"{HYDRA}/"))
 
 
 def refuse_typed(overrides: Sequence[str]) -> list[Problem]:
@@ -83,13 +83,13 @@ def refuse_typed(overrides: Sequence[str]) -> list[Problem]:
     problems = []
     for text in filter(is_hydra_key, overrides):
         key, _, value = text.partition("=")
-        if key in FOLDERS:
-            other = FOLDERS[1 - FOLDERS.index(key)]
-            reason = "names the directory of a run" if key == FOLDERS[0] else "is of a sweep"
+        if key in DIRECTORY_KEYS:
+            other = DIRECTORY_KEYS[1 - DIRECTORY_KEYS.index(key)]
+            reason = "names the directory of a run" if key == DIRECTORY_KEYS[0] else "is of a sweep"
             problems.append(Problem(text, f"{reason}, and this is none", closest=other))
         elif key.startswith(OF_LAUNCHER):
             continue  # its value is looked at when the launcher is known
-        elif key != GROUP:
+        elif key != LAUNCHER_GROUP:
             keys = _accepted()
             near = closest(key.lstrip("+~"), keys)
             reason = "is not for a config or command line to say: mmx does it itself"
@@ -102,7 +102,7 @@ def refuse_typed(overrides: Sequence[str]) -> list[Problem]:
                     f"there is no launcher {value}",
                     accepted=", ".join(LAUNCHERS),
                     closest=near,
-                    type_this=f"{GROUP}={near or 'joblib'}",
+                    type_this=f"{LAUNCHER_GROUP}={near or 'joblib'}",
                 )
             )
     return problems
@@ -112,7 +112,7 @@ def _accepted() -> list[str]:
     names = {
         name: None for check, _ in LAUNCHERS.values() for name in signature.list_options(check)
     }
-    return [GROUP, *(f"hydra.launcher.{name}" for name in names), *FOLDERS]
+    return [LAUNCHER_GROUP, *(f"hydra.launcher.{name}" for name in names), *DIRECTORY_KEYS]
 
 
 def refuse_in_file(content: Any, package: str) -> list[Problem]:
@@ -122,20 +122,20 @@ def refuse_in_file(content: Any, package: str) -> list[Problem]:
         content: Plain data, not resolved.
         package: Where its header puts it.
     """
-    if package.split(".")[0] == NODE:
+    if package.split(".")[0] == HYDRA:
         return [_refused(f"# @package {package}")]
     if not isinstance(content, dict):
         return []
     found = list(_of_defaults(content.get("defaults")))
-    node = content.get(NODE, {})
+    node = content.get(HYDRA, {})
     if not isinstance(node, dict):
-        return [*found, _refused(f"{NODE}={_short(node)}")]
-    found += [_refused(f"{NODE}.{key}={_short(node[key])}") for key in node if key != "launcher"]
+        return [*found, _refused(f"{HYDRA}={_short(node)}")]
+    found += [_refused(f"{HYDRA}.{key}={_short(node[key])}") for key in node if key != "launcher"]
     launcher = node.get("launcher", {})
     if not isinstance(launcher, dict):
-        return [*found, _refused(f"{NODE}.launcher={_short(launcher)}")]
+        return [*found, _refused(f"{HYDRA}.launcher={_short(launcher)}")]
     return found + [
-        _refused(f"{NODE}.launcher.{key}={_short(value)}")
+        _refused(f"{HYDRA}.launcher.{key}={_short(value)}")
         for key, value in launcher.items()
         if key == "_target_"
         or not isinstance(value, (int, float, str, type(None)))
@@ -149,8 +149,8 @@ def _of_defaults(entries: Any) -> Iterator[Problem]:
         pairs = entry.items() if isinstance(entry, dict) else [(entry, None)]
         for key, value in pairs:
             group, _, package = str(key).split(" ")[-1].lstrip("/").partition("@")
-            launcher = group == GROUP and not package and str(value) in LAUNCHERS
-            if not launcher and NODE in (group.split("/")[0], package.lstrip("_").split(".")[0]):
+            launcher = group == LAUNCHER_GROUP and not package and str(value) in LAUNCHERS
+            if not launcher and HYDRA in (group.split("/")[0], package.lstrip("_").split(".")[0]):
                 yield _refused(f"defaults: {key}" + ("" if value is None else f": {_short(value)}"))
 
 
@@ -166,17 +166,17 @@ def refuse_composed(
         typed: The overrides for Hydra.
     """
     if not isinstance(node, dict):
-        return [_refused(f"{NODE}={_short(node)}")]
+        return [_refused(f"{HYDRA}={_short(node)}")]
     expected = {"overrides.task": list(task), "overrides.hydra": list(typed)}
     found = [
-        _refused(f"{NODE}.{path}={_short(value)}")
+        _refused(f"{HYDRA}.{path}={_short(value)}")
         for path, value in _differences(node, own, "")
         if not path.startswith("launcher") and path not in _OF_HYDRA
     ]
     overrides = node.get("overrides", {})
     for path, value in expected.items():
         if not found and overrides.get(path.partition(".")[2]) != value:
-            found.append(_refused(f"{NODE}.{path}"))
+            found.append(_refused(f"{HYDRA}.{path}"))
     return found[:_SHOWN]
 
 
@@ -194,7 +194,9 @@ def launcher_of(
     path = "hydra.launcher"
     if name not in LAUNCHERS:
         accepted = ", ".join(LAUNCHERS)
-        return Launcher(), [Problem(f"{GROUP}={name}", "is no launcher of mmx", accepted=accepted)]
+        return Launcher(), [
+            Problem(f"{LAUNCHER_GROUP}={name}", "is no launcher of mmx", accepted=accepted)
+        ]
     check, plugin = LAUNCHERS[name]
     given, default = node.get("launcher"), own["launcher"]
     if not isinstance(given, dict) or given.get("_target_") != plugin:
@@ -234,7 +236,7 @@ def _refused(given: str) -> Problem:
     return Problem(
         given,
         "a config says nothing to Hydra but which launcher: it is data, and mmx does the rest",
-        accepted=", ".join(key for key in _accepted() if key not in FOLDERS),
+        accepted=", ".join(key for key in _accepted() if key not in DIRECTORY_KEYS),
     )
 
 

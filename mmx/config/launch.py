@@ -27,7 +27,7 @@ from omegaconf import DictConfig
 from mmx.config.allowed import hide_guarded
 from mmx.config.check import check_overrides
 from mmx.config.compose import Composed, composer, parse
-from mmx.config.hydra_node import FOLDERS, Launcher
+from mmx.config.hydra_node import DIRECTORY_KEYS, Launcher
 from mmx.config.locate import builtin_directory
 from mmx.config.sources import ROOT, register
 from mmx.errors import ConfigError, Problem
@@ -137,7 +137,7 @@ def show_config(flags: Sequence[str], overrides: Sequence[str], extra: Sequence[
         ConfigError: A config that is to be shown cannot be composed.
     """
     shows_hydra = "--hydra-help" in flags
-    given = [text for text in overrides if text.partition("=")[0] not in FOLDERS]
+    given = [text for text in overrides if text.partition("=")[0] not in DIRECTORY_KEYS]
     if not shows_hydra:
         _check(given, extra)
     register(() if shows_hydra else extra)

@@ -44,7 +44,7 @@ def config_directories(words: Sequence[str]) -> list[Path]:
     return [*found, *(Path(value) for flag, sign, value in glued if sign and flag in names)]
 
 
-def options(group: str, extra: Sequence[Path] = ()) -> dict[str, Path]:
+def find_options(group: str, extra: Sequence[Path] = ()) -> dict[str, Path]:
     """Return the options of a group with their files, sorted by name."""
     folders = [group, ALIASES[group]] if group in ALIASES else [group]
     found: dict[str, Path] = {}
@@ -62,7 +62,7 @@ def default_option(group: str) -> str | None:
     return next((str(item[group]) for item in root["defaults"] if group in item), None)
 
 
-def groups(extra: Sequence[Path] = ()) -> list[str]:
+def list_groups(extra: Sequence[Path] = ()) -> list[str]:
     """Return the groups a command line may choose from, in the order of a run."""
     order = [*TASK_ROLES, "encoder", "sharing", "mapping", "missing", "fusion", "balance"]
     order += ["transfer", "regularizer", "objective", "source_objective", "optimizer", "experiment"]

@@ -14,11 +14,11 @@ from typing import Any
 from mmx.config.nodes import ConfigNode
 from mmx.errors import Problem
 
-NODES = 100_000
+MOST_VALUES = 100_000
 """Values of a config in which each reference is counted as all that it stands for."""
-CHARACTERS = 2**20
+MOST_CHARACTERS = 2**20
 """Length of all texts of such a config."""
-STEPS = 100
+MOST_STEPS = 100
 """References that may lie on the way of one."""
 _OPENED = re.compile(r"\$\{")
 _REFERENCE = re.compile(r"\$\{(\.*[A-Za-z_][\w-]*(?:\.[\w-]+|\[\w+\])*)\}", re.ASCII)
@@ -59,8 +59,10 @@ def refuse_growth(config: ConfigNode) -> list[Problem]:
                     "holds a reference that leads back to itself, or through too many others",
                 )
             ]
-        if nodes > NODES or characters > CHARACTERS:
-            reason = f"stands for more than {NODES:,} values or {CHARACTERS:,} characters"
+        if nodes > MOST_VALUES or characters > MOST_CHARACTERS:
+            reason = (
+                f"stands for more than {MOST_VALUES:,} values or {MOST_CHARACTERS:,} characters"
+            )
             return [Problem(str(key), reason)]
     return []
 
@@ -114,7 +116,7 @@ class _Sizes:
 
         The value is None where the path leads nowhere: resolving it says so.
         """
-        for _ in range(STEPS):
+        for _ in range(MOST_STEPS):
             node: Any = self.config
             for index, part in enumerate(path):
                 if isinstance(node, list) and part.isdecimal() and int(part) < len(node):

@@ -23,7 +23,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 
 from mmx.config.allowed import hide_working_directory
-from mmx.config.hydra_node import NODE, refuse_in_file
+from mmx.config.hydra_node import HYDRA, refuse_in_file
 from mmx.config.locate import ALIASES, FILE_BYTES
 from mmx.config.references import refuse_calls
 from mmx.errors import ConfigError, Problem, UnreadableFileError
@@ -126,7 +126,7 @@ def _without_hydra(content: Any) -> Any:
     """Return a file's content without the node that has been looked at by itself."""
     if not isinstance(content, dict):
         return content
-    return {key: value for key, value in content.items() if key != NODE}
+    return {key: value for key, value in content.items() if key != HYDRA}
 
 
 def _as_typed(path: Path) -> Path:

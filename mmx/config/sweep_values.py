@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 
-from mmx.config.locate import options
+from mmx.config.locate import find_options
 from mmx.errors import Problem
 from mmx.quoting import quote_for_shell
 
@@ -47,7 +47,7 @@ def without_values(parsed: Sequence[Override]) -> Iterator[Problem]:
             reason = "an interval is for a search; a sweep runs a list of values"
             yield Problem(given, reason, type_this=f"-m {key}={values}")
         elif override.is_sweep_override() and not gives_values(override):
-            known = options(key)
+            known = find_options(key)
             advice = f"-m {quote_for_shell(f'{key}=glob(*)')}" if known else f"leave out {given}"
             reason = "matches no option" if known else f"{key} is no group with options to match"
             yield Problem(given, reason, accepted=", ".join(known) or None, type_this=advice)

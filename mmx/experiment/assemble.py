@@ -43,7 +43,7 @@ from mmx.transfer.regularizers import Regularizer
 from mmx.transfer.scratch import Scratch
 from mmx.variants import variant_name
 
-NODES = (
+PART_KEYS = (
     "source",
     "target",
     "encoder",
@@ -59,7 +59,7 @@ NODES = (
     "optimizer",
     "trainer",
 )
-SCRATCH = {"_target_": "mmx.transfer.scratch.Scratch"}
+SCRATCH_NODE = {"_target_": "mmx.transfer.scratch.Scratch"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,7 +195,7 @@ def _build(
         config: Its paths are absolute.
         dropped: Is told of what the run does not read.
     """
-    root = {key: value for key, value in config.items() if key not in NODES}
+    root = {key: value for key, value in config.items() if key not in PART_KEYS}
     settings = builder.values(Settings, root, "")
     trainer = builder.values(Trainer, config.get("trainer", {}), "trainer")
     target = builder.build(config.get("target"), Task, "target")
@@ -267,7 +267,7 @@ def _without_idle_source(
         mode = "there is no" if source is None else "transfer=scratch takes nothing from a"
         dropped["regularizer"] = f"{mode} source for it to hold the target near"
         config = {**config, "regularizer": {}}
-    return {**config, "source": None, "transfer": SCRATCH}, None, Scratch()
+    return {**config, "source": None, "transfer": SCRATCH_NODE}, None, Scratch()
 
 
 def _without_source_epochs(

@@ -27,7 +27,7 @@ from mmx.stage_id import Role
 from mmx.tasks import Task
 from mmx.transfer.regularizers import Regularizer
 
-T = TypeVar("T")
+PartT = TypeVar("PartT")
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,9 @@ class RoleParts:
     own_fusion: bool = True
 
 
-def optional(builder: Builder, config: ConfigNode, expected: type[T], name: str) -> T | None:
+def optional(
+    builder: Builder, config: ConfigNode, expected: type[PartT], name: str
+) -> PartT | None:
     """Return the object of a node, or None where the node is empty."""
     return builder.build(config[name], expected, name) if config.get(name) else None
 

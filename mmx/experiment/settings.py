@@ -16,7 +16,7 @@ from mmx.quoting import format_value
 Modalities = dict[str, Modality[Any, Any]]
 LINE_KEYS = ("seeds", "curve")
 """Keys that only the command line of ``mmx train`` reads: each stands for a sweep."""
-Part = Annotated[float, Field(gt=0, le=1)]
+CurveFraction = Annotated[float, Field(gt=0, le=1)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,9 @@ class Settings:
     match: Literal["none", "params"] = "none"
     match_params: Annotated[int, Field(ge=1, le=10**9)] = 200_000
     control: str | tuple[str, ...] = "scratch"
-    curve: Literal["fractions"] | Annotated[tuple[Part, ...], Field(min_length=2)] | None = None
+    curve: (
+        Literal["fractions"] | Annotated[tuple[CurveFraction, ...], Field(min_length=2)] | None
+    ) = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     compile: bool = False

@@ -14,7 +14,7 @@ from torch import nn
 from mmx.encoders.image.pretrained import published_file
 from mmx.errors import Problem, closest
 
-SUFFIXES = (".pth", ".pt", ".safetensors")
+WEIGHT_SUFFIXES = (".pth", ".pt", ".safetensors")
 SETTLED_NS = 2_000_000_000
 """A file that was changed more recently may change again within the same tick of its clock."""
 _DIGESTS: dict[tuple[str, int, int, int, int], str] = {}
@@ -85,7 +85,7 @@ def missing_weights(
             yield Problem(
                 f"{key}={given}",
                 "is a folder" if path.is_dir() else "there is no such file",
-                accepted=f"a file with tensors alone ({', '.join(SUFFIXES)})",
+                accepted=f"a file with tensors alone ({', '.join(WEIGHT_SUFFIXES)})",
                 closest=near,
                 type_this=None if near is None else _typed(key, near),
             )
@@ -94,7 +94,7 @@ def missing_weights(
 def _nearest(path: Path) -> Path | None:
     folder = path if path.is_dir() else path.parent
     try:
-        files = [each.name for each in folder.iterdir() if each.suffix in SUFFIXES]
+        files = [each.name for each in folder.iterdir() if each.suffix in WEIGHT_SUFFIXES]
     except OSError:
         return None
     near = closest(path.name, files) or (files[0] if len(files) == 1 else None)

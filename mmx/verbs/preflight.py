@@ -15,7 +15,7 @@ from mmx.experiment.fingerprint import essence_with_weights
 from mmx.experiment.weights import given_weights, missing_weights
 from mmx.runs.variation import Variant
 from mmx.training.precision import choose_device
-from mmx.verbs.train_line import Line
+from mmx.verbs.train_line import CommandLine
 
 STRICT = ("encoder.", "fusion.", "transfer", "regularizer")
 """Where an override that no job reads is a mistake; elsewhere the run notes it."""
@@ -51,7 +51,7 @@ def variant_of(job: Job) -> Variant:
     )
 
 
-def preflight(line: Line, allowed: Sequence[str]) -> list[Job]:
+def preflight(line: CommandLine, allowed: Sequence[str]) -> list[Job]:
     """Compose and build every job before any of them runs.
 
     Raises:

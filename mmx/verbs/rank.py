@@ -53,10 +53,10 @@ from mmx.verbs.arguments import allowed_packages
 from mmx.verbs.preflight import Job, look_for_devices, preflight, variant_of
 from mmx.verbs.train_line import read_line
 
-ROWS = 5000
+DEFAULT_ROWS = 5000
 NOT_READ = ("regularizer", "balance", "control", "seeds", "curve")
 """What only training on the target reads. Null is let pass: an experiment may have said them."""
-LOG_WIDTH = 200
+RANKING_WIDTH = 200
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -84,7 +84,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _take_rows(arguments: Sequence[str]) -> tuple[int, list[str]]:
     """Return the value of ``--rows``, and the other words."""
-    rest, given = [], str(ROWS)
+    rest, given = [], str(DEFAULT_ROWS)
     words = iter(arguments)
     for word in words:
         flag, glued, value = word.partition("=")
@@ -93,7 +93,7 @@ def _take_rows(arguments: Sequence[str]) -> tuple[int, list[str]]:
             continue
         given = value if glued else next(words, "")
     if not given.isdecimal() or int(given) < 2:
-        raise UsageError(f"--rows {given} must be an integer ≥ 2", tip=f"--rows {ROWS}")
+        raise UsageError(f"--rows {given} must be an integer ≥ 2", tip=f"--rows {DEFAULT_ROWS}")
     return int(given), rest
 
 
@@ -245,7 +245,7 @@ def _facts(job: Job, rows: int, directory: RunDirectory, stop: StopRequest) -> d
 def _say(found: Sequence[ranking.Placed]) -> None:
     """Print the table, what must be said beside it, and what failed."""
     console = Console(stderr=True)
-    console.width = console.width if console.is_terminal else LOG_WIDTH
+    console.width = console.width if console.is_terminal else RANKING_WIDTH
     if any(each.place is not None for each in found):
         console.print(ranking.table(found))
         for line in ranking.remarks(found):

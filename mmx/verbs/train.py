@@ -12,7 +12,7 @@ from mmx.verbs.arguments import allowed_packages
 from mmx.verbs.preflight import look_for_devices, preflight
 from mmx.verbs.train_expand import expand
 from mmx.verbs.train_line import read_line
-from mmx.verbs.train_single import conclude, run_one
+from mmx.verbs.train_single import conclude, start_run
 from mmx.verbs.train_sweep import run_sweep
 
 
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str]) -> int:
     if line.multirun:
         return run_sweep(jobs, allowed, where, argv, line.config_dirs)
     job = jobs[0]
-    return conclude(*run_one(job.composed, job.experiment, None, where, argv))
+    return conclude(*start_run(job.composed, job.experiment, None, where, argv))
 
 
 def _take(overrides: Sequence[str], key: str) -> tuple[Path | None, list[str]]:

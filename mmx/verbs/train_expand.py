@@ -19,7 +19,7 @@ from mmx.config.sweep_values import sweep_without_flag
 from mmx.errors import ConfigError, Problem
 from mmx.experiment.settings import LINE_KEYS, Settings
 from mmx.quoting import format_value
-from mmx.verbs.train_line import Line
+from mmx.verbs.train_line import CommandLine
 
 FRACTIONS = (0.1, 0.25, 0.5, 1.0)
 
@@ -41,7 +41,7 @@ class _Word:
     sweeps: bool
 
 
-def expand(line: Line) -> Line:
+def expand(line: CommandLine) -> CommandLine:
     """Return the line with ``seeds`` and ``curve`` written out; itself where it has neither.
 
     Raises:
@@ -82,7 +82,7 @@ def _write_out(words: Sequence[_Word], chosen: ConfigNode, config: ConfigNode) -
 
 
 def _problems(
-    line: Line, words: Sequence[_Word], chosen: ConfigNode, composed: Composed
+    line: CommandLine, words: Sequence[_Word], chosen: ConfigNode, composed: Composed
 ) -> list[Problem]:
     """Return what does not go together."""
     problems = [

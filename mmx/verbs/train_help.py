@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mmx.config.locate import builtin_directory, config_directories, groups, headline, options
+from mmx.config.locate import (
+    builtin_directory,
+    config_directories,
+    find_options,
+    headline,
+    list_groups,
+)
 
 HEAD = """\
 mmx train [flags] [group=option ...] [key=value ...]
@@ -27,8 +33,8 @@ def page(words: Sequence[str]) -> str:
     """Return the help page; the options of ``--config-dir`` are listed too."""
     extra = config_directories(words)
     lines = [HEAD]
-    for group in groups(extra):
-        found = options(group, extra)
+    for group in list_groups(extra):
+        found = find_options(group, extra)
         if group == "target":
             lines.append("target=   the same tasks as source\n")
             continue

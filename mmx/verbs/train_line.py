@@ -10,7 +10,7 @@ from mmx.errors import UsageError
 
 
 @dataclass
-class Line:
+class CommandLine:
     """A command line of ``train`` or ``rank``, sorted: it may come in any order."""
 
     overrides: list[str] = field(default_factory=list)
@@ -21,9 +21,9 @@ class Line:
     only_shows: bool = False
 
 
-def read_line(arguments: Sequence[str], verb: str = "train") -> Line:
+def read_line(arguments: Sequence[str], verb: str = "train") -> CommandLine:
     """Sort a command line. Raises UsageError for a flag that the verb does not have."""
-    line, rest = Line(), list(arguments)
+    line, rest = CommandLine(), list(arguments)
     while rest:
         word = rest.pop(0)
         flag, glued, value = word.partition("=")

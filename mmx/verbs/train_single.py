@@ -15,7 +15,7 @@ from mmx.runs.directory import RunDirectory
 from mmx.terminal import Console
 
 
-def run_one(
+def start_run(
     composed: Composed,
     experiment: Experiment,
     where: Path | None,
@@ -45,7 +45,7 @@ def run_one(
     return directory, outcome
 
 
-def go_on(
+def continue_run(
     directory: RunDirectory, experiment: Experiment, argv: Sequence[str]
 ) -> dict[str, object]:
     """Go on with a run of this very experiment that was interrupted, in its directory.

@@ -25,7 +25,7 @@ from mmx.runs.sweep import Planned, Sweep
 from mmx.runs.variation import command, labels
 from mmx.terminal import Console
 from mmx.verbs.preflight import Job, variant_of
-from mmx.verbs.train_single import go_on, run_one, say_failure
+from mmx.verbs.train_single import continue_run, say_failure, start_run
 
 LOG_WIDTH = 160
 """Columns of a table that goes to a pipe or log."""
@@ -57,10 +57,12 @@ class SweepJob:
             if found.done is not None:
                 return
             if found.unfinished is not None:
-                outcome = go_on(found.unfinished, experiment, self.argv)
+                outcome = continue_run(found.unfinished, experiment, self.argv)
                 directory = found.unfinished
             else:
-                directory, outcome = run_one(composed, experiment, self.sweep.runs, None, self.argv)
+                directory, outcome = start_run(
+                    composed, experiment, self.sweep.runs, None, self.argv
+                )
         if outcome["status"] != "done":
             say_failure(console, directory, outcome)
         if outcome["status"] == "interrupted":

@@ -11,7 +11,7 @@ import yaml
 from refusals import Refusal, check_refusals
 
 from mmx.config import check, compose
-from mmx.config.locate import builtin_directory, groups, headline, options
+from mmx.config.locate import builtin_directory, find_options, headline, list_groups
 from mmx.verbs import VERBS
 from mmx.verbs.train_line import read_line
 
@@ -136,11 +136,11 @@ def test_help_lists_every_option_with_its_line(mmx):
     said = mmx("train", "-h")
     assert (said.code, said.err) == (0, "")
     sections = dict(part.split("=\n", 1) for part in said.out.split("\n\n") if "=\n" in part)
-    for group in groups():
+    for group in list_groups():
         if group == "target":
             continue
         listed = [line.split(maxsplit=1) for line in sections[group].splitlines()]
-        assert listed == [[name, headline(path)] for name, path in options(group).items()]
+        assert listed == [[name, headline(path)] for name, path in find_options(group).items()]
     assert "target=   the same tasks as source\n" in said.out
 
 

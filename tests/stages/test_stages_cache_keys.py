@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mmx.experiment import Experiment, Settings
-from mmx.experiment.assemble import NODES
+from mmx.experiment.assemble import PART_KEYS
 from mmx.experiment.fingerprint import HOW_NOT_WHAT
 from mmx.model import MultimodalModel
 from mmx.stage_id import Role, StageId
@@ -122,7 +122,7 @@ def test_a_root_key_counts_unless_a_reason_says_why_it_cannot_matter(
         before, ignored = it.describe(kind, it.experiment), it.ignored(kind)
         counts = {
             key: it.describe(kind, change(it.experiment, key)) != before
-            for key in [*SETTINGS, *NODES, "a_key_of_tomorrow"]
+            for key in [*SETTINGS, *PART_KEYS, "a_key_of_tomorrow"]
         }
         expected = {key: key not in ignored or key == of_either.get(kind) for key in counts}
         assert counts == expected, kind

@@ -14,7 +14,7 @@ import torch
 from mmx import execution
 from mmx.cli import main
 from mmx.config import compose
-from mmx.config.locate import options
+from mmx.config.locate import find_options
 from mmx.errors import ConfigError
 from mmx.experiment import assemble
 from mmx.runs.directory import RunDirectory
@@ -43,7 +43,7 @@ def alone(train: Train, overrides: Overrides, tables: dict[str, Path]) -> Train:
     return run
 
 
-@pytest.mark.parametrize("fusion", sorted(options("fusion")))
+@pytest.mark.parametrize("fusion", sorted(find_options("fusion")))
 def test_every_fusion_runs_to_its_end(alone: Train, fusion: str) -> None:
     found = summary(alone(f"fusion={fusion}", "trainer.epochs=1"))
     assert found["fusion"] == fusion
