@@ -27,11 +27,6 @@ def zero_padding(x: Tensor, mask: Tensor) -> Tensor:
     return x.masked_fill(~mask[:, :, None], 0.0)
 
 
-def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
-    """Return the ``(B, D)`` mean of ``x`` ``(B, T, D)`` over its valid steps."""
-    return zero_padding(x, mask).sum(1) / mask.sum(1, keepdim=True)
-
-
 def masked_max(x: Tensor, mask: Tensor) -> Tensor:
     """Return the ``(B, D)`` maximum of ``x`` ``(B, T, D)`` over its valid steps."""
     return x.masked_fill(~mask[:, :, None], -torch.inf).amax(1)

@@ -17,7 +17,7 @@ from mmx.experiment.own_parts import encoder_problems, fusion_problems
 from mmx.experiment.parts import RoleParts, needs_model
 from mmx.experiment.settings import Modalities, Settings
 from mmx.fusion import Fusion
-from mmx.fusion.match import matched
+from mmx.fusion.match import make_matched
 from mmx.mapping import Mapping
 from mmx.meta_model import on_paper
 from mmx.modalities import Modality, Spec
@@ -214,7 +214,7 @@ def _model(built: Built, role: Role, task: Task, encoders: dict[str, Encoder]) -
     if settings is not None and matching:
         sharing = built.parts.sharing
         fusion = partial(
-            matched,
+            make_matched,
             method=role_of.fusion,
             budget=settings.match_params,
             share_heads=sharing is not None and sharing.classifier,

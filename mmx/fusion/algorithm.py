@@ -10,10 +10,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from mmx.fusion.base import Fusion, Widths, presence
-from mmx.fusion.learners import Convex, Knn, Learner, Logistic, Trees
+from mmx.fusion.base import Fusion, Widths, stack_presence
+from mmx.fusion.learners import Convex, KnnLearner, Learner, LogisticLearner, Trees
 from mmx.fusion.learners.neural import Rows, make_neural, trained_copy
-from mmx.fusion.mixing import listed, matched
+from mmx.fusion.mixing import format_shares, move_rows
 from mmx.modalities import Encoded, Features
 
 Family = Literal["neural", "logistic", "knn", "trees"]
@@ -96,12 +96,12 @@ class Algorithm(Fusion):
         self.neural = make_neural(features, hidden, outputs)
         self.label_tensors = ("neural.2.weight", "neural.2.bias")
         others: dict[str, Learner] = {
-            "logistic": Logistic(outputs),
-            "knn": Knn(outputs, neighbors),
+            "logistic": LogisticLearner(outputs),
+            "knn": KnnLearner(outputs, neighbors),
             "trees": Trees(outputs),
         }
         self.fitted = nn.ModuleDict({k: v for k, v in others.items() if k in self.learners})
-        self.combiner = Convex(outputs) if combine == "weights" else Logistic(outputs)
+        self.combiner = Convex(outputs) if combine == "weights" else LogisticLearner(outputs)
 
     @classmethod
     def kinds(cls, **_options: Any) -> frozenset[str]:
@@ -132,23 +132,23 @@ class Algorithm(Fusion):
             opinions = self._opinions(self._experts(), asked)
             if self.combine == "weights":
                 self.combiner.fit(opinions, truth, seed)
-                weights = listed(self.learners, self.combiner.get_buffer("weights"))
+                weights = format_shares(self.learners, self.combiner.get_buffer("weights"))
                 note = f"weights fitted on {len(val)} validation rows: {weights}"
             mixed = _above_zero(self.combiner(opinions))
         alone = opinions.view(len(val), -1, self.outputs).unbind(1)
         losses = torch.stack([_cross_entropy(p, truth) for p in (*alone, mixed)])
-        said = listed((*self.learners, "together"), losses)
+        said = format_shares((*self.learners, "together"), losses)
         return note, f"cross-entropy on {len(val)} validation rows: {said}"
 
     def _side_by_side(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
         """Return ``(B, F)`` features and presence."""
         pooled = self.pooled(features, present)
-        return torch.cat([*pooled, presence(present, self.modalities).to(pooled[0])], dim=1)
+        return torch.cat([*pooled, stack_presence(present, self.modalities).to(pooled[0])], dim=1)
 
     def _rows(self, rows: Encoded) -> Rows:
         """Return ``(N, F)`` features and ``(N,)`` classes, where the neural head is."""
         like = next(self.neural.parameters())
-        return self._side_by_side(*matched(rows, like)), rows.target.to(like.device)
+        return self._side_by_side(*move_rows(rows, like)), rows.target.to(like.device)
 
     def _experts(self) -> dict[str, nn.Module]:
         """Return the learners by name, each from features to probabilities."""

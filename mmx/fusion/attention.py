@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from mmx.fusion.base import Fusion, Widths, presence
+from mmx.fusion.base import Fusion, Widths, stack_presence
 from mmx.modalities import Features
 
 
@@ -50,6 +50,6 @@ class Attention(Fusion):
         )  # (B, M, D_out)
         if self.scores is None:
             return projected[:, 0]
-        absent = ~presence(present, self.modalities)  # (B, M)
+        absent = ~stack_presence(present, self.modalities)  # (B, M)
         scores: Tensor = self.scores(torch.cat(pooled, dim=1)).masked_fill(absent, -torch.inf)
         return (scores.softmax(1)[:, :, None] * projected).sum(1)

@@ -112,6 +112,6 @@ def zero_absent(x: Tensor, present: Tensor) -> Tensor:
     return x.masked_fill(~present[:, None], 0.0)
 
 
-def presence(present: dict[str, Tensor], modalities: tuple[str, ...]) -> Tensor:
+def stack_presence(present: dict[str, Tensor], modalities: tuple[str, ...]) -> Tensor:
     """Return ``(B, M)`` bool, which of the modalities each row has."""
     return torch.stack([present[name] for name in modalities], dim=1)

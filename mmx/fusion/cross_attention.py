@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from mmx.fusion.attention_blocks import Attention
 from mmx.fusion.base import Fusion, Widths
-from mmx.fusion.tokens import Projections, masked_mean, read_tokens
+from mmx.fusion.tokens import Projections, read_tokens
 from mmx.modalities import Features
+from mmx.modalities.masking import masked_mean
 
 
 class CrossAttention(Fusion):

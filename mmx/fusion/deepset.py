@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from mmx.fusion.base import Fusion, Widths, presence
+from mmx.fusion.base import Fusion, Widths, stack_presence
 from mmx.modalities import Features
 
 
@@ -53,7 +53,7 @@ class Deepset(Fusion):
             [self.embeddings[name](x) for name, x in zip(self.modalities, pooled, strict=True)],
             dim=1,
         ).relu()  # (B, M, D_out)
-        here = presence(present, self.modalities)[:, :, None]  # (B, M, 1)
+        here = stack_presence(present, self.modalities)[:, :, None]  # (B, M, 1)
         if self.pool == "max":
             together = embedded.masked_fill(~here, -torch.inf).amax(1)
         else:

@@ -8,9 +8,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from mmx.fusion.base import Widths, presence
+from mmx.fusion.base import Widths, stack_presence
 from mmx.fusion.mixing import Combine, log_shares, mix, select
-from mmx.fusion.modality_heads import UnimodalHeads, kinds_of_a_mean, labelled, make_head
+from mmx.fusion.modality_heads import UnimodalHeads, find_kinds, make_head, name_label_tensors
 from mmx.modalities import Encoded, Features
 
 
@@ -63,14 +63,14 @@ class Ensemble(UnimodalHeads):
             total = sum(width.pooled for width in widths.values())
             self.joint = make_head(total, hidden, outputs)
             self.candidates += ("joint",)
-            self.label_tensors += labelled("joint", hidden)
+            self.label_tensors += name_label_tensors("joint", hidden)
         self.counts: Tensor
         self.register_buffer("counts", torch.ones(len(self.candidates)))
 
     @classmethod
     def kinds(cls, **options: Any) -> frozenset[str]:
         """Return the kinds of target served: probabilities of a softmax need classes."""
-        return kinds_of_a_mean(**options)
+        return find_kinds(**options)
 
     def decisions(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
         """Return ``(B, K, C)`` decisions, the joint head's last."""
@@ -82,7 +82,7 @@ class Ensemble(UnimodalHeads):
 
     def there(self, present: dict[str, Tensor]) -> Tensor:
         """Return ``(B, K)`` bool, which decisions count; the joint one always does."""
-        here = presence(present, self.modalities)
+        here = stack_presence(present, self.modalities)
         return here if self.joint is None else torch.cat([here, here.any(1, keepdim=True)], dim=1)
 
     def forward(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from mmx.fusion.base import Fusion, Widths, presence
+from mmx.fusion.base import Fusion, Widths, stack_presence
 from mmx.modalities import Features
 
 
@@ -57,7 +57,7 @@ class Gmu(Fusion):
         ).tanh()  # (B, M, D_out)
         if self.gates is None:
             return hidden[:, 0]
-        absent = ~presence(present, self.modalities)[:, :, None]  # (B, M, 1)
+        absent = ~stack_presence(present, self.modalities)[:, :, None]  # (B, M, 1)
         gates: Tensor = self.gates(torch.cat(pooled, dim=1)).view(hidden.shape)
         gates = gates.masked_fill(absent, -torch.inf)  # shut by softmax and sigmoid alike
         gates = gates.softmax(1) if self.gate == "softmax" else gates.sigmoid()

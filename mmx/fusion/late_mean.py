@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mmx.fusion.base import Widths
 from mmx.fusion.mixing import Combine, mix
-from mmx.fusion.modality_heads import UnimodalHeads, kinds_of_a_mean
+from mmx.fusion.modality_heads import UnimodalHeads, find_kinds
 from mmx.fusion.weights import ModalityWeights
 from mmx.modalities import Features
 
@@ -45,7 +45,7 @@ class LateMean(UnimodalHeads):
     @classmethod
     def kinds(cls, **options: Any) -> frozenset[str]:
         """Return the kinds of target served: probabilities of a softmax need classes."""
-        return kinds_of_a_mean(**options)
+        return find_kinds(**options)
 
     def forward(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
         """Return ``(B, C)`` logits; see :class:`~mmx.fusion.base.Fusion`."""

@@ -9,8 +9,8 @@ from pydantic import Field
 from torch import Tensor
 
 from mmx.fusion.base import Widths
-from mmx.fusion.mixing import Combine, fit_log_weights, listed, mix
-from mmx.fusion.modality_heads import UnimodalHeads, kinds_of_a_mean
+from mmx.fusion.mixing import Combine, fit_log_weights, format_shares, mix
+from mmx.fusion.modality_heads import UnimodalHeads, find_kinds
 from mmx.fusion.weights import ModalityWeights, Weights
 from mmx.modalities import Encoded, Features
 
@@ -67,7 +67,7 @@ class LateWeighted(UnimodalHeads):
     @classmethod
     def kinds(cls, **options: Any) -> frozenset[str]:
         """Return the kinds of target served: probabilities of a softmax need classes."""
-        return kinds_of_a_mean(**options)
+        return find_kinds(**options)
 
     def forward(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
         """Return ``(B, C)`` logits; see :class:`~mmx.fusion.base.Fusion`."""
@@ -80,7 +80,7 @@ class LateWeighted(UnimodalHeads):
             return super().settle(train, val, seed)
         log_weights = fit_log_weights(*self.decided(val), self.combine)
         self.alpha.log_weights.copy_(log_weights)
-        found = listed(self.modalities, log_weights.exp())
+        found = format_shares(self.modalities, log_weights.exp())
         return (f"weights fitted on {len(val)} validation rows: {found}",)
 
 

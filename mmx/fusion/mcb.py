@@ -57,7 +57,7 @@ class Mcb(Fusion):
         pooled = self.pooled(features, present)
         sketches = [self.sketches[name](x) for name, x in zip(self.modalities, pooled, strict=True)]
         here = [present[name] for name in self.modalities]
-        joint = convolved(sketches, here) if len(sketches) > 1 else sketches[0]  # (B, sketch)
+        joint = convolve(sketches, here) if len(sketches) > 1 else sketches[0]  # (B, sketch)
         fused: Tensor = self.linear(power_normalised(joint))
         return fused
 
@@ -82,7 +82,7 @@ class CountSketch(nn.Module):
         return signed.new_zeros(len(x), self.size).index_add(1, self.get_buffer("buckets"), signed)
 
 
-def convolved(sketches: list[Tensor], present: list[Tensor]) -> Tensor:
+def convolve(sketches: list[Tensor], present: list[Tensor]) -> Tensor:
     """Return the circular convolution, ``(B, S)``, of the sketches that each row has.
 
     A transform of ones, that of [1; 0; …; 0], changes nothing.

@@ -130,7 +130,7 @@ def select(
     return kept
 
 
-def matched(rows: Encoded, like: Tensor) -> tuple[dict[str, Features], dict[str, Tensor]]:
+def move_rows(rows: Encoded, like: Tensor) -> tuple[dict[str, Features], dict[str, Tensor]]:
     """Return pooled features and presence of the rows where ``like`` is, in its dtype."""
     features = {
         name: dataclasses.replace(each, pooled=each.pooled.to(like))
@@ -139,7 +139,7 @@ def matched(rows: Encoded, like: Tensor) -> tuple[dict[str, Features], dict[str,
     return features, {name: here.to(like.device) for name, here in rows.present.items()}
 
 
-def listed(names: Sequence[str], values: Tensor) -> str:
+def format_shares(names: Sequence[str], values: Tensor) -> str:
     """Return names with their values for a note: ``audio 0.31, image 0.69``."""
     return ", ".join(
         f"{name} {value:.2f}" for name, value in zip(names, values.tolist(), strict=True)

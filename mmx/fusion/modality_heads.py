@@ -7,8 +7,8 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from mmx.fusion.base import Fusion, Widths, presence
-from mmx.fusion.mixing import matched
+from mmx.fusion.base import Fusion, Widths, stack_presence
+from mmx.fusion.mixing import move_rows
 from mmx.modalities import Encoded, Features
 
 
@@ -31,7 +31,9 @@ class UnimodalHeads(Fusion):
             {name: make_head(widths[name].pooled, hidden, outputs) for name in self.modalities}
         )
         self.label_tensors = tuple(
-            tensor for name in self.modalities for tensor in labelled(f"heads.{name}", hidden)
+            tensor
+            for name in self.modalities
+            for tensor in name_label_tensors(f"heads.{name}", hidden)
         )
 
     def decisions(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
@@ -48,7 +50,7 @@ class UnimodalHeads(Fusion):
             ``(N, K, C)`` decisions, ``(N, K)`` bool which of them count, and the target.
         """
         like = next(self.parameters())
-        features, present = matched(rows, like)
+        features, present = move_rows(rows, like)
         with torch.no_grad():
             decisions = self.decisions(features, present)
         there = self.there(present)
@@ -57,7 +59,7 @@ class UnimodalHeads(Fusion):
 
     def there(self, present: dict[str, Tensor]) -> Tensor:
         """Return ``(B, K)`` bool, which decisions count; there is one for each modality."""
-        return presence(present, self.modalities)
+        return stack_presence(present, self.modalities)
 
 
 def make_head(width: int, hidden: int | None, outputs: int) -> nn.Module:
@@ -67,13 +69,13 @@ def make_head(width: int, hidden: int | None, outputs: int) -> nn.Module:
     return nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
 
 
-def labelled(name: str, hidden: int | None) -> tuple[str, str]:
+def name_label_tensors(name: str, hidden: int | None) -> tuple[str, str]:
     """Return the names of the tensors of head ``name`` that have one row for each output."""
     last = name if hidden is None else f"{name}.2"
     return f"{last}.weight", f"{last}.bias"
 
 
-def kinds_of_a_mean(**options: Any) -> frozenset[str]:
+def find_kinds(**options: Any) -> frozenset[str]:
     """Return the kinds of target of a mean: one of softmax probabilities needs classes."""
     if options.get("combine") == "probabilities":
         return frozenset({"classes"})

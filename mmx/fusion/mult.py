@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from mmx.fusion.attention_blocks import CrossBlock, SelfBlock
 from mmx.fusion.base import Fusion, Widths
-from mmx.fusion.tokens import last_only, masked_mean, read_tokens, sinusoids
+from mmx.fusion.tokens import keep_last, make_sinusoids, read_tokens
 from mmx.modalities import Features
+from mmx.modalities.masking import masked_mean
 
 
 class Mult(Fusion):
@@ -78,7 +79,7 @@ class Mult(Fusion):
                 widths[target].pooled, width, kernel, padding=kernel // 2, bias=False
             )
             self.norms[target] = nn.LayerNorm(width)
-            self.targets[target] = Target(
+            self.targets[target] = CrossModalTarget(
                 [source for source in self.modalities if source != target],
                 width=width,
                 layers=layers,
@@ -93,17 +94,17 @@ class Mult(Fusion):
         z = {}
         for name, x, mask in zip(self.modalities, tokens, masks, strict=True):
             common = self.norms[name](self.convolutions[name](x.transpose(1, 2)).transpose(1, 2))
-            z[name] = common + sinusoids(mask, common.shape[2], common.dtype)  # (B, T_m, D)
+            z[name] = common + make_sinusoids(mask, common.shape[2], common.dtype)  # (B, T_m, D)
         mask_of = dict(zip(self.modalities, masks, strict=True))
         parts = []
         for name, target in self.targets.items():
             mask = mask_of[name]
             y = target(z[name], mask, z, mask_of)
-            parts.append(masked_mean(y, mask if self.pool == "mean" else last_only(mask)))
+            parts.append(masked_mean(y, mask if self.pool == "mean" else keep_last(mask)))
         return torch.cat(parts, dim=1)
 
 
-class Target(nn.Module):
+class CrossModalTarget(nn.Module):
     """All that one modality does: reread each of the others, then remember.
 
     Args:

@@ -33,17 +33,12 @@ def read_tokens(
     return tokens, masks
 
 
-def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
-    """Return the ``(B, D)`` mean of ``x`` ``(B, T, D)`` over the valid; zeros where none is."""
-    return x.masked_fill(~mask[:, :, None], 0.0).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
-
-
-def last_only(mask: Tensor) -> Tensor:
+def keep_last(mask: Tensor) -> Tensor:
     """Return ``(B, T)`` bool, True at each row's last valid token alone."""
     return mask & (mask.cumsum(1) == mask.sum(1, keepdim=True))
 
 
-def sinusoids(mask: Tensor, width: int, dtype: torch.dtype) -> Tensor:
+def make_sinusoids(mask: Tensor, width: int, dtype: torch.dtype) -> Tensor:
     """Return the sinusoidal positions of the tokens.
 
         s_i[2j] = sin(i / 10000^(2j / D)),  s_i[2j + 1] = cos(i / 10000^(2j / D))
@@ -101,6 +96,6 @@ class Projections(nn.Module):
     def with_positions(self, x: list[Tensor], masks: list[Tensor]) -> list[Tensor]:
         """Return ``(B, T_m, D)`` p_m(x_i) + s_i of each modality's ``(B, T_m, D_m)``, by name."""
         return [
-            each + sinusoids(mask, each.shape[-1], each.dtype)
+            each + make_sinusoids(mask, each.shape[-1], each.dtype)
             for each, mask in zip(self(x), masks, strict=True)
         ]

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from mmx.fusion.base import Fusion, Widths, presence
+from mmx.fusion.base import Fusion, Widths, stack_presence
 from mmx.fusion.weights import Alpha, ModalityWeights, Weights
 from mmx.modalities import Features
 
@@ -64,6 +64,6 @@ class WeightedSum(Fusion):
         )  # (B, M, D_out)
         scores = [projected[:, m] @ u for m, u in enumerate(self.scores.values())]
         log_alpha: Tensor = self.alpha(
-            presence(present, self.modalities), torch.stack(scores, dim=1) if scores else None
+            stack_presence(present, self.modalities), torch.stack(scores, dim=1) if scores else None
         )  # (B, M)
         return (log_alpha.exp()[:, :, None] * projected).sum(1)

@@ -58,7 +58,7 @@ def shared_rows(train: Encoded) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     return x, used
 
 
-def canonical(
+def find_canonical(
     x: Mapping[str, Tensor], used: Mapping[str, Tensor], *, width: int, ridge: float
 ) -> Canonical:
     """Solve the canonical problem of :class:`~mmx.mapping.cca.Cca` in closed form.
@@ -76,18 +76,18 @@ def canonical(
     }
     factors = {name: factor(centred[name][used[name]], ridge) for name in names}
 
-    def whitened(first: str, second: str) -> Tensor:
+    def whiten(first: str, second: str) -> Tensor:
         rows = used[first] & used[second]
         return whitened_cross(
             (centred[first][rows], factors[first]), (centred[second][rows], factors[second])
         )
 
     if len(names) == 2:
-        left, values, right = torch.linalg.svd(whitened(*names), full_matrices=False)
+        left, values, right = torch.linalg.svd(whiten(*names), full_matrices=False)
         vectors = [left, right.T]
     else:
         sizes = [x[name].shape[1] for name in names]
-        blocks = {pair: whitened(*pair) for pair in combinations(names, 2)}
+        blocks = {pair: whiten(*pair) for pair in combinations(names, 2)}
         values, joint = torch.linalg.eigh(_assembled(names, sizes, blocks))
         values = (values.flip(0) - 1) / (len(names) - 1)  # all agree: eigenvalue M, correlation 1
         vectors = [math.sqrt(len(names)) * part for part in joint.flip(1).split(sizes)]

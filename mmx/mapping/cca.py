@@ -8,9 +8,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from mmx.mapping.base import Mapping
-from mmx.mapping.canonical import canonical, shared_rows
+from mmx.mapping.canonical import find_canonical, shared_rows
 from mmx.mapping.pca import fit_principal
-from mmx.mapping.projection import Projection, map_each, shortfalls
+from mmx.mapping.projection import Projection, describe_shortfalls, map_each
 from mmx.modalities import Encoded, Features
 
 
@@ -59,12 +59,12 @@ class Cca(Mapping):
         if len(self.modalities) == 1:
             return fit_principal(self.maps, self.widths, train, whiten=True)
         x, used = shared_rows(train)
-        found = canonical(x, used, width=self.common, ridge=self.ridge)
+        found = find_canonical(x, used, width=self.common, ridge=self.ridge)
         for name in self.modalities:
             projection = cast(Projection, self.maps[name])
             projection.set(found.means[name], found.components[name])
         counts = dict.fromkeys(self.modalities, len(found.correlations))
-        return (found.note(), *shortfalls("correlated", counts, self.widths))
+        return (found.note(), *describe_shortfalls("correlated", counts, self.widths))
 
     def forward(
         self, features: dict[str, Features], present: dict[str, Tensor]

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from mmx.errors import TrainingError
 from mmx.mapping.base import Mapping
-from mmx.mapping.canonical import canonical, factor, shared_rows, whitened_cross
+from mmx.mapping.canonical import factor, find_canonical, shared_rows, whitened_cross
 from mmx.mapping.pca import fit_principal
-from mmx.mapping.projection import Projection, map_each, shortfalls
+from mmx.mapping.projection import Projection, describe_shortfalls, map_each
 from mmx.modalities import Encoded, Features
 
 
@@ -91,7 +91,7 @@ class DeepCca(Mapping):
             try:
                 self._train(weights, z, used, generator)
                 h = {name: _outputs(z[name], weights[name]).detach().double() for name in z}
-                found = canonical(h, used, width=self.common, ridge=self.ridge)
+                found = find_canonical(h, used, width=self.common, ridge=self.ridge)
             except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]  # of NaN
                 raise TrainingError(
                     f"deep_cca diverged at a learning rate of {self.lr:g}",
@@ -100,7 +100,7 @@ class DeepCca(Mapping):
         for name, network in networks.items():
             network.set(weights[name], found.means[name], found.components[name])
         counts = dict.fromkeys(self.modalities, len(found.correlations))
-        return (found.note(), *shortfalls("correlated", counts, self.widths))
+        return (found.note(), *describe_shortfalls("correlated", counts, self.widths))
 
     def _train(
         self,

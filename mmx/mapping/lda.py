@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mmx.errors import DataError
 from mmx.mapping.base import Mapping
-from mmx.mapping.projection import Projection, map_each, shortfalls, training_rows
+from mmx.mapping.projection import Projection, describe_shortfalls, map_each, training_rows
 from mmx.modalities import Encoded, Features
 
 
@@ -63,7 +63,7 @@ class Lda(Mapping):
             mean, components = self._discriminants(name, x, target)
             cast(Projection, self.maps[name]).set(mean, components[: self.widths[name]])
             found[name] = len(components)
-        return shortfalls("discriminants", found, self.widths)
+        return describe_shortfalls("discriminants", found, self.widths)
 
     def _discriminants(self, name: str, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return the mean and all discriminants of the rows."""

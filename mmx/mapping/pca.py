@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from mmx.mapping.base import Mapping
-from mmx.mapping.projection import Projection, map_each, shortfalls, training_rows
+from mmx.mapping.projection import Projection, describe_shortfalls, map_each, training_rows
 from mmx.modalities import Encoded, Features
 
 
@@ -64,13 +64,13 @@ def fit_principal(
     """Set each modality's :class:`Projection` to its principal components, and return notes."""
     found = {}
     for name in sorted(widths):
-        mean, components = principal(training_rows(train, name), widths[name], whiten=whiten)
+        mean, components = find_principal(training_rows(train, name), widths[name], whiten=whiten)
         cast(Projection, maps[name]).set(mean, components)
         found[name] = len(components)
-    return shortfalls("principal components", found, widths)
+    return describe_shortfalls("principal components", found, widths)
 
 
-def principal(x: Tensor, width: int, *, whiten: bool) -> tuple[Tensor, Tensor]:
+def find_principal(x: Tensor, width: int, *, whiten: bool) -> tuple[Tensor, Tensor]:
     """Return the mean and at most ``width`` principal components of ``x`` ``(N, D)``.
 
     Directions in which float32 features differ by no more than they are rounded are left

@@ -92,7 +92,9 @@ def training_rows(train: Encoded, name: str, among: Tensor | None = None) -> Ten
     return x
 
 
-def shortfalls(what: str, found: Dict[str, int], widths: Dict[str, int]) -> tuple[str, ...]:
+def describe_shortfalls(
+    what: str, found: Dict[str, int], widths: Dict[str, int]
+) -> tuple[str, ...]:
     """Return a note for each modality that fills fewer dimensions than it has.
 
     Args:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmx.modalities import StepRows
-from mmx.objectives.base import masked_mean
+from mmx.modalities.masking import mean_where
 
 
 def unimodal_heads(widths: dict[str, int], outputs: int) -> nn.ModuleDict:
@@ -40,6 +40,6 @@ def unimodal_losses(
     losses, rows = [], []
     for name, head in heads.items():
         each = F.cross_entropy(head(pooled[name]), target, reduction="none")
-        losses.append(masked_mean(each, present[name]))
+        losses.append(mean_where(each, present[name]))
         rows.append(present[name].sum())
     return torch.stack(losses), torch.stack(rows)

@@ -259,8 +259,3 @@ def present_features(said: ModelOutput, modalities: tuple[str, ...]) -> dict[str
         name: full(said.pooled[name]).masked_fill(~said.present[name][:, None], 0.0)
         for name in modalities
     }
-
-
-def masked_mean(x: Tensor, where: Tensor) -> Tensor:
-    """Return the mean of ``x`` over the elements ``where`` (same shape) is True; 0 if none is."""
-    return x.masked_fill(~where, 0.0).sum() / where.sum().clamp(min=1)

@@ -9,7 +9,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from mmx.objectives.base import Criterion, FeatureLoss, Objective, masked_mean
+from mmx.modalities.masking import mean_where
+from mmx.objectives.base import Criterion, FeatureLoss, Objective
 from mmx.objectives.projections import projections
 
 RIDGE = 1e-3
@@ -89,7 +90,7 @@ class CcaLoss(FeatureLoss):
             rows = present[a] & present[b]
             losses.append(-correlation(projected[a], projected[b], rows))
             enough.append(rows.sum() > self.width)
-        return masked_mean(torch.stack(losses), torch.stack(enough))
+        return mean_where(torch.stack(losses), torch.stack(enough))
 
 
 def correlation(x: Tensor, y: Tensor, rows: Tensor) -> Tensor:

@@ -10,7 +10,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from mmx.objectives.base import Criterion, Objective, masked_mean
+from mmx.modalities.masking import mean_where
+from mmx.objectives.base import Criterion, Objective
 from mmx.objectives.projections import ProjectedLoss
 
 FIRST_LOG_SCALE = math.log(1 / 0.07)
@@ -81,9 +82,9 @@ class InfoNceLoss(ProjectedLoss):
             both = present[a] & present[b]
             similarity = self.log_scale.exp() * embedded[a] @ embedded[b].T  # (B, B)
             found = _log_likelihood(similarity, both) + _log_likelihood(similarity.T, both)
-            losses.append(masked_mean(-found / 2, both))
+            losses.append(mean_where(-found / 2, both))
             enough.append(both.sum() >= 2)
-        return masked_mean(torch.stack(losses), torch.stack(enough))
+        return mean_where(torch.stack(losses), torch.stack(enough))
 
 
 def _log_likelihood(similarity: Tensor, rows: Tensor) -> Tensor:

@@ -9,7 +9,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from mmx.objectives.base import Criterion, Objective, masked_mean
+from mmx.modalities.masking import mean_where
+from mmx.objectives.base import Criterion, Objective
 from mmx.objectives.projections import ProjectedLoss
 
 
@@ -85,9 +86,9 @@ class TripletLoss(ProjectedLoss):
             valid = valid & negatives.any(1, keepdim=True)
             to_negative = distances.gather(1, semi_hard(distances.detach(), negatives))
             hinge = (distances - to_negative + self.margin).clamp(min=0)
-            losses.append(masked_mean(hinge, valid))
+            losses.append(mean_where(hinge, valid))
             found.append(valid.any())
-        return masked_mean(torch.stack(losses), torch.stack(found))
+        return mean_where(torch.stack(losses), torch.stack(found))
 
 
 def semi_hard(distances: Tensor, negatives: Tensor) -> Tensor:

@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 
 from mmx.modalities import StepRows
+from mmx.modalities.masking import mean_where
 from mmx.objectives.auxiliary_heads import rows_with, unimodal_heads, unimodal_losses
 from mmx.objectives.base import (
     Criterion,
     FeatureLoss,
     ModelOutput,
     Objective,
-    masked_mean,
     present_features,
 )
 
@@ -49,7 +49,7 @@ class UnimodalLoss(FeatureLoss):
     def loss(self, pooled: dict[str, Tensor], present: dict[str, Tensor], target: Tensor) -> Tensor:
         """Return the scalar loss; see FeatureLoss."""
         losses, rows = unimodal_losses(self.heads, pooled, present, target)
-        return masked_mean(losses, rows > 0)
+        return mean_where(losses, rows > 0)
 
     def part(self, said: ModelOutput, target: Tensor, step: StepRows) -> Tensor:
         """Return a batch's part, of each modality's mean over the step's rows; see Criterion."""
@@ -59,4 +59,4 @@ class UnimodalLoss(FeatureLoss):
         with torch.autocast(said.outputs.device.type, enabled=False):
             pooled = present_features(said, self.modalities)
             losses, rows = unimodal_losses(self.heads, pooled, said.present, target)
-            return masked_mean(losses * rows / everyone.clamp(min=1), everyone > 0)
+            return mean_where(losses * rows / everyone.clamp(min=1), everyone > 0)

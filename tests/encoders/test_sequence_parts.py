@@ -14,11 +14,12 @@ from mmx.encoders.audio.logmel_cnn import LogmelCnn
 from mmx.encoders.audio.logmel_lstm import LogmelLstm
 from mmx.encoders.audio.masked_norm import MaskedBatchNorm
 from mmx.encoders.bilstm import BiLstm
-from mmx.encoders.sequence import masked_max, masked_mean, step_mask
+from mmx.encoders.sequence import masked_max, step_mask
 from mmx.encoders.text.embedding_mean import EmbeddingMean
 from mmx.encoders.text.lstm import Lstm
 from mmx.encoders.text.text_cnn import TextCnn
 from mmx.modalities.audio import AudioSpec
+from mmx.modalities.masking import masked_mean
 from mmx.modalities.text import TokenSpec
 
 LENGTHS = torch.tensor([5, 2, 1])

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from mmx.fusion import Widths, algorithm
 from mmx.fusion.algorithm import Algorithm, stratified_folds
-from mmx.fusion.learners import Convex, Knn, Learner, Logistic, Trees, neural
+from mmx.fusion.learners import Convex, KnnLearner, Learner, LogisticLearner, Trees, neural
 from mmx.fusion.learners.neural import make_neural, trained_copy
 from mmx.fusion.learners.trees import rounded_down
 from mmx.modalities import Encoded, Features
@@ -64,8 +64,8 @@ def reference(family: str) -> Any:
 
 def learner(family: str, outputs: int) -> Learner:
     if family == "knn":
-        return Knn(outputs, 15)
-    return Logistic(outputs) if family == "logistic" else Trees(outputs)
+        return KnnLearner(outputs, 15)
+    return LogisticLearner(outputs) if family == "logistic" else Trees(outputs)
 
 
 def aligned(model: Any, x: Tensor, outputs: int) -> Tensor:
@@ -134,11 +134,11 @@ def test_thresholds_in_fewer_digits_decide_alike() -> None:
 
 def test_the_first_of_equally_near_rows_vote() -> None:
     x = torch.tensor([[0.0], [2.0], [2.0], [2.0], [9.0]])
-    ours = Knn(3, 3)
+    ours = KnnLearner(3, 3)
     ours.fit(x, torch.tensor([0, 1, 1, 2, 2]), 0)
     torch.testing.assert_close(ours(torch.tensor([[0.1]])), torch.tensor([[1, 2, 0.0]]) / 3)
     torch.testing.assert_close(ours(torch.tensor([[2.1]])), torch.tensor([[0, 2, 1.0]]) / 3)
-    few = Knn(3, 50)
+    few = KnnLearner(3, 50)
     few.fit(x, torch.tensor([0, 1, 1, 2, 2]), 0)
     torch.testing.assert_close(few(torch.tensor([[0.1]])), torch.tensor([[1, 2, 2.0]]) / 5)
 
@@ -147,7 +147,7 @@ def test_logistic_keeps_its_digits_where_means_are_large() -> None:
     torch.set_default_dtype(torch.float32)
     x, y = points(100, [0, 1, 2], 4)
     x = (x / 100 + 1000).float()
-    ours = Logistic(3)
+    ours = LogisticLearner(3)
     ours.fit(x, y, 0)
     model = reference("logistic").fit(x.double().numpy(), y.numpy())
     torch.testing.assert_close(ours(x).double(), aligned(model, x, 3), rtol=0, atol=1e-6)

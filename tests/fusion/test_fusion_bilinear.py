@@ -14,7 +14,7 @@ from torch import Tensor
 from mmx.fusion import Fusion, Widths
 from mmx.fusion.block import Block
 from mmx.fusion.low_rank import LowRank
-from mmx.fusion.mcb import CountSketch, Mcb, convolved
+from mmx.fusion.mcb import CountSketch, Mcb, convolve
 from mmx.fusion.mfb import Mfb
 from mmx.fusion.mutan import Mutan
 from mmx.fusion.normalisation import power_normalised
@@ -315,7 +315,7 @@ def test_convolved_sketches_are_the_sketch_of_the_outer_product(size: int, modal
     sketches = [fusion.sketches[name](each[None]) for name, each in x.items()]
     expected = torch.stack(sketch_of_product(fusion, x, size))
     everywhere = [torch.tensor([True])] * modalities
-    torch.testing.assert_close(convolved(sketches, everywhere)[0], expected)
+    torch.testing.assert_close(convolve(sketches, everywhere)[0], expected)
 
     circular = sketches[0][0]
     for sketch in sketches[1:]:
@@ -334,7 +334,7 @@ def test_sketches_keep_inner_products_in_expectation() -> None:
     for _ in range(600):
         first, second = CountSketch(8, 64), CountSketch(8, 64)
         one.append(first(x).prod(0).sum())
-        joint.append(convolved([first(x), second(y)], both).prod(0).sum())
+        joint.append(convolve([first(x), second(y)], both).prod(0).sum())
     exact = x.prod(0).sum()
     for estimates, expected in [(one, exact), (joint, exact * y.prod(0).sum())]:
         found = torch.stack(estimates)

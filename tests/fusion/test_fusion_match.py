@@ -13,7 +13,7 @@ from mmx.fusion import Fusion, Widths
 from mmx.fusion import match as module
 from mmx.fusion.concat import Concat
 from mmx.fusion.late_mean import LateMean
-from mmx.fusion.match import TOLERANCE, matched, parameters, width_option
+from mmx.fusion.match import TOLERANCE, count_parameters, make_matched, width_option
 from mmx.fusion.mult import Mult
 from mmx.fusion.poe import Poe
 from mmx.fusion.tensor import Tensor
@@ -70,11 +70,13 @@ def test_every_method_comes_within_five_percent(method: type[Fusion], count: int
                 widths = made_of(count, width)
                 case = (method.__name__, count, width, outputs, budget)
                 if case not in UNMATCHED:
-                    fusion = matched(widths, outputs=outputs, method=partial(method), budget=budget)
+                    fusion = make_matched(
+                        widths, outputs=outputs, method=partial(method), budget=budget
+                    )
                     assert abs(trained(fusion, outputs) - budget) <= 0.05 * budget, case
                     continue
                 with pytest.raises(ValueError) as error:  # noqa: PT011
-                    matched(widths, outputs=outputs, method=partial(method), budget=budget)
+                    make_matched(widths, outputs=outputs, method=partial(method), budget=budget)
                 best, found = UNMATCHED[case]
                 assert str(error.value) == (
                     f"match=params finds no width of {name} with {budget:,} parameters in fusion "
@@ -105,7 +107,7 @@ def test_no_other_width_is_nearer(
     monkeypatch.setattr(module, "TOLERANCE", 1.0)
     widths = {"b": Widths(5, (2,)), "a": Widths(7, (3, 2))}
     watched = Watched(method)
-    matched(widths, outputs=3, method=partial(watched), budget=budget)
+    make_matched(widths, outputs=3, method=partial(watched), budget=budget)
     (chosen,) = watched.real
     option = method.width_option
     gaps = {
@@ -118,23 +120,23 @@ def test_no_other_width_is_nearer(
 def test_a_number_counted_by_hand() -> None:
     widths = {"a": Widths(3), "b": Widths(4)}
     concat = Concat(widths, outputs=5, hidden=10)
-    assert parameters(concat, 5) == (7 * 10 + 10) + (10 * 5 + 5)
+    assert count_parameters(concat, 5) == (7 * 10 + 10) + (10 * 5 + 5)
     late = LateMean(widths, outputs=5, hidden=10)  # it decides: no head behind it
-    assert parameters(late, 5) == (3 * 10 + 10) + (4 * 10 + 10) + 2 * (10 * 5 + 5)
+    assert count_parameters(late, 5) == (3 * 10 + 10) + (4 * 10 + 10) + 2 * (10 * 5 + 5)
     concat.layers[0].bias.requires_grad_(False)
-    assert parameters(concat, 5) == 7 * 10 + (10 * 5 + 5)
+    assert count_parameters(concat, 5) == 7 * 10 + (10 * 5 + 5)
 
 
 def test_the_message_where_the_budget_is_too_small() -> None:
     widths = {"a": Widths(3), "b": Widths(4)}
     with pytest.raises(ValueError) as error:  # noqa: PT011
-        matched(widths, outputs=5, method=partial(Concat), budget=10)
+        make_matched(widths, outputs=5, method=partial(Concat), budget=10)
     assert str(error.value) == (
         "match=params finds no width of concat with 10 parameters in fusion and head: "
         "the nearest is hidden=2 with 31"
     )
     with pytest.raises(ValueError) as error:  # noqa: PT011
-        matched(widths, outputs=5, method=partial(LateMean), budget=10)
+        make_matched(widths, outputs=5, method=partial(LateMean), budget=10)
     assert str(error.value) == (
         "match=params finds no width of late_mean with 10 parameters in fusion and head: "
         "the nearest is hidden=2 with 48"
@@ -144,7 +146,7 @@ def test_the_message_where_the_budget_is_too_small() -> None:
 def test_the_message_where_the_budget_is_too_large() -> None:
     watched = Watched(Concat)
     with pytest.raises(ValueError) as error:  # noqa: PT011
-        matched({"a": Widths(3)}, outputs=5, method=partial(watched), budget=10**9)
+        make_matched({"a": Widths(3)}, outputs=5, method=partial(watched), budget=10**9)
     assert str(error.value) == (
         "match=params finds no width of concat with 1,000,000,000 parameters in fusion and head: "
         "the nearest is hidden=65536 with 589,829"
@@ -156,7 +158,7 @@ def test_the_message_where_the_budget_is_too_large() -> None:
 def test_weights_are_those_of_a_fusion_made_directly(method: type[Fusion]) -> None:
     widths, watched = made_of(3, 16), Watched(method)
     torch.manual_seed(6)
-    fusion = matched(widths, outputs=4, method=partial(watched), budget=60_000)
+    fusion = make_matched(widths, outputs=4, method=partial(watched), budget=60_000)
     after = torch.get_rng_state()
     (options,) = watched.real  # one alone takes memory and draws
     torch.manual_seed(6)
@@ -171,7 +173,7 @@ def test_weights_are_those_of_a_fusion_made_directly(method: type[Fusion]) -> No
 
 def test_other_options_stay_and_the_width_gives_way() -> None:
     method = partial(LateMean, hidden=3, combine="probabilities")
-    fusion = matched(made_of(2, 64), outputs=4, method=method, budget=50_000)
+    fusion = make_matched(made_of(2, 64), outputs=4, method=method, budget=50_000)
     assert isinstance(fusion, LateMean)
     assert fusion.combine == "probabilities"
     assert fusion.heads["text"][0].out_features > 300
@@ -184,5 +186,7 @@ def test_the_order_of_modalities_does_not_matter() -> None:
     found = []
     for each in (widths, dict(reversed(widths.items()))):
         torch.manual_seed(0)
-        found.append(matched(each, outputs=3, method=partial(Concat), budget=5_000).state_dict())
+        found.append(
+            make_matched(each, outputs=3, method=partial(Concat), budget=5_000).state_dict()
+        )
     assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])

@@ -17,9 +17,10 @@ from mmx.fusion.bottleneck import Bottleneck
 from mmx.fusion.cross_attention import CrossAttention
 from mmx.fusion.mult import Mult
 from mmx.fusion.perceiver import Perceiver
-from mmx.fusion.tokens import last_only, masked_mean, sinusoids
+from mmx.fusion.tokens import keep_last, make_sinusoids
 from mmx.fusion.transformer import Transformer
 from mmx.modalities import Features
+from mmx.modalities.masking import masked_mean
 
 Tokens = list[Tensor]
 Naive = Callable[[Any, Any], Tensor]
@@ -121,7 +122,7 @@ def cross_attention(fusion: Fusion, row: Any) -> Tensor:
     return torch.cat(parts)
 
 
-def convolved(row: Any, name: str) -> Tokens:
+def convolve(row: Any, name: str) -> Tokens:
     weight = row.p[f"convolutions.{name}.weight"]
     tokens, middle = row.tokens[name], weight.shape[2] // 2
     z = []
@@ -147,7 +148,7 @@ def cross_modal(row: Any, name: str, target: Tokens, source: Tokens) -> Tokens:
 
 def mult(fusion: Fusion, row: Any) -> Tensor:
     layers = 2 if any(".1.attention" in name for name in row.p) else 1
-    z = {name: convolved(row, name) for name in row.tokens}
+    z = {name: convolve(row, name) for name in row.tokens}
     parts = []
     for target in row.names:
         sources = [name for name in row.names if name != target]
@@ -460,20 +461,20 @@ def test_attention_by_hand() -> None:
 
 def test_positions_by_hand() -> None:
     mask = torch.tensor([[True, True, True], [False, True, True]])
-    s = sinusoids(mask, 3, torch.float64)
+    s = make_sinusoids(mask, 3, torch.float64)
     slow = 10000 ** (-2 / 3)
     first, second = [0.0, 1.0, 0.0], [math.sin(1), math.cos(1), math.sin(slow)]
     third = [math.sin(2), math.cos(2), math.sin(2 * slow)]
     torch.testing.assert_close(s[0], torch.tensor([first, second, third]))
     torch.testing.assert_close(s[1, 1:], torch.tensor([first, second]))
-    assert sinusoids(mask, 3, torch.bfloat16).dtype == torch.float32
+    assert make_sinusoids(mask, 3, torch.bfloat16).dtype == torch.float32
 
 
 def test_pools_by_hand() -> None:
     x = torch.tensor([[[1.0], [3.0], [float("nan")]], [[float("nan")]] * 3])
     mask = torch.tensor([[True, True, False], [False, False, False]])
     torch.testing.assert_close(masked_mean(x, mask), torch.tensor([[2.0], [0.0]]))
-    assert last_only(mask).tolist() == [[False, True, False], [False, False, False]]
+    assert keep_last(mask).tolist() == [[False, True, False], [False, False, False]]
 
 
 def test_nobody_to_look_at() -> None:

@@ -16,7 +16,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from torch import Tensor
 
 from mmx.errors import DataError, TrainingError
-from mmx.mapping.canonical import canonical
+from mmx.mapping.canonical import find_canonical
 from mmx.mapping.cca import Cca
 from mmx.mapping.deep_cca import DeepCca, _batches, total_correlation
 from mmx.mapping.lda import Lda
@@ -228,7 +228,7 @@ def test_canonical_correlations_are_those_of_the_definition(
 ) -> None:
     x = {name: each.double() for name, each in related(numbers, *widths).items()}
     used = encoded(x).present
-    found = canonical(x, used, width=64, ridge=ridge)
+    found = find_canonical(x, used, width=64, ridge=ridge)
     expected = naive_correlations(x["a"].numpy(), x["b"].numpy(), ridge)[: min(widths)]
     np.testing.assert_allclose(found.correlations, expected, atol=1e-9)
     assert np.all(np.diff(expected) < 0)

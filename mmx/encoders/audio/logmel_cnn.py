@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from mmx.encoders.audio.frontend import LogMel
 from mmx.encoders.audio.masked_norm import MaskedBatchNorm
 from mmx.encoders.base import Encoder
-from mmx.encoders.sequence import masked_max, masked_mean
+from mmx.encoders.sequence import masked_max
 from mmx.modalities import Features
 from mmx.modalities.audio import AudioSpec
+from mmx.modalities.masking import masked_mean
 
 POOLS = ((2, 2), (2, 2), (1, 2))  # (time, frequency) of each stage
 TIME_POOL, MEL_POOL = 4, 8

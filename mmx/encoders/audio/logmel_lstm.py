@@ -10,9 +10,9 @@ from torch import Tensor
 from mmx.encoders.audio.frontend import LogMel
 from mmx.encoders.base import Encoder
 from mmx.encoders.bilstm import BiLstm
-from mmx.encoders.sequence import masked_mean
 from mmx.modalities import Features
 from mmx.modalities.audio import AudioSpec
+from mmx.modalities.masking import masked_mean
 
 
 class LogmelLstm(Encoder):

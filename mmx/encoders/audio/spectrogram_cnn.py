@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from mmx.encoders.audio.frontend import LogMel
 from mmx.encoders.audio.masked_norm import MaskedBatchNorm
 from mmx.encoders.base import Encoder, FollowsInput
-from mmx.encoders.sequence import masked_max, masked_mean
+from mmx.encoders.sequence import masked_max
 from mmx.encoders.stages import convolution_stages, stage_widths
 from mmx.modalities import Features
 from mmx.modalities.audio import AudioSpec
+from mmx.modalities.masking import masked_mean
 
 
 class SpectrogramCnn(Encoder):

@@ -12,9 +12,9 @@ from torchvision.models import resnet
 from mmx.encoders.audio.frontend import LogMel
 from mmx.encoders.audio.masked_norm import MaskedBatchNorm
 from mmx.encoders.base import Encoder, FollowsInput
-from mmx.encoders.sequence import masked_mean
 from mmx.modalities import Features
 from mmx.modalities.audio import AudioSpec
+from mmx.modalities.masking import masked_mean
 
 
 class SpectrogramResNet18(Encoder):

@@ -66,11 +66,11 @@ def load_weights(
     if not path.is_file():
         raise DataError(f"weights={weights}: there is no such file")
 
-    def loaded(name: str) -> bool:
+    def is_loaded(name: str) -> bool:
         return not name.startswith(fresh)
 
-    found = {name: tensor for name, tensor in _read(path).items() if loaded(name)}
-    wanted = {name: tensor for name, tensor in net.state_dict().items() if loaded(name)}
+    found = {name: tensor for name, tensor in _read(path).items() if is_loaded(name)}
+    wanted = {name: tensor for name, tensor in net.state_dict().items() if is_loaded(name)}
     wrong = [
         *(f"{name}: not in the file" for name in wanted.keys() - found.keys()),
         *(f"{name}: not in the network" for name in found.keys() - wanted.keys()),

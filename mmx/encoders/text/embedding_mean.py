@@ -8,9 +8,9 @@ from pydantic import Field
 from torch import Tensor
 
 from mmx.encoders.base import Encoder
-from mmx.encoders.sequence import masked_mean
 from mmx.encoders.text.words import Words
 from mmx.modalities import Features
+from mmx.modalities.masking import masked_mean
 from mmx.modalities.text import TokenSpec
 
 

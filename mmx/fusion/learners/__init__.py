@@ -6,10 +6,10 @@ scikit-learn fits them; what it found is kept in tensors, so that a checkpoint h
 a model that was loaded predicts without scikit-learn.
 """
 
-from mmx.fusion.learners.base import Fitted, Learner
+from mmx.fusion.learners.base import FittedModule, Learner
 from mmx.fusion.learners.convex import Convex
-from mmx.fusion.learners.knn import Knn
-from mmx.fusion.learners.logistic import Logistic
+from mmx.fusion.learners.knn import KnnLearner
+from mmx.fusion.learners.logistic import LogisticLearner
 from mmx.fusion.learners.trees import Trees
 
-__all__ = ["Convex", "Fitted", "Knn", "Learner", "Logistic", "Trees"]
+__all__ = ["Convex", "FittedModule", "KnnLearner", "Learner", "LogisticLearner", "Trees"]

@@ -14,7 +14,7 @@ Floats = npt.NDArray[np.float64]
 Classes = npt.NDArray[np.int64]
 
 
-class Fitted(nn.Module):
+class FittedModule(nn.Module):
     """A module whose buffers are empty until they are fitted or loaded.
 
     They keep the dtype and device that they were made with, and take any shape.
@@ -43,7 +43,7 @@ class Fitted(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
-class Learner(Fitted, ABC):
+class Learner(FittedModule, ABC):
     """Base of all learners.
 
     Args:
@@ -64,7 +64,7 @@ class Learner(Fitted, ABC):
         """
         self.learn(x.detach().double().cpu().numpy(), y.cpu().numpy(), seed)
 
-    def rounded(self, x: Floats) -> Floats:
+    def round_input(self, x: Floats) -> Floats:
         """Return numbers as the buffer ``centre`` can hold them."""
         return torch.from_numpy(x).to(self.get_buffer("centre").dtype).double().numpy()
 
@@ -77,7 +77,7 @@ class Learner(Fitted, ABC):
         """Return ``(N, C)`` probabilities of ``(N, F)`` features in the buffers' dtype."""
 
 
-def scaling(x: Floats) -> tuple[Floats, Floats]:
+def compute_scaling(x: Floats) -> tuple[Floats, Floats]:
     """Return each feature's mean and standard deviation, 1 in place of one that is constant."""
     from sklearn.preprocessing import StandardScaler  # slow to import, and only needed here
 

@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmx.fusion.learners.base import Classes, Floats, Learner, scaling
+from mmx.fusion.learners.base import Classes, Floats, Learner, compute_scaling
 
 
-class Knn(Learner):
+class KnnLearner(Learner):
     """The classes' shares among the k nearest training rows, standardised and Euclidean.
 
     Of rows at one distance the first in the training set are nearest. With fewer than k
@@ -32,8 +32,8 @@ class Knn(Learner):
 
     def learn(self, x: Floats, y: Classes, seed: int) -> None:
         """Fit; see :class:`~mmx.fusion.learners.base.Learner`. Nothing is drawn."""
-        mean, scale = scaling(x)
-        centre = self.rounded(mean)  # any will do, if it is the same for all rows
+        mean, scale = compute_scaling(x)
+        centre = self.round_input(mean)  # any will do, if it is the same for all rows
         self.keep(centre=centre, scale=scale, points=(x - centre) / scale, labels=y)
 
     def forward(self, x: Tensor) -> Tensor:

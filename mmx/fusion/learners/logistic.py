@@ -6,12 +6,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmx.fusion.learners.base import Classes, Floats, Learner, scaling
+from mmx.fusion.learners.base import Classes, Floats, Learner, compute_scaling
 
 ITERATIONS = 1000
 
 
-class Logistic(Learner):
+class LogisticLearner(Learner):
     """p(x) = softmax(W (x - μ) / σ + b), an L2 penalty of ‖W‖² / 2 on the summed loss.
 
     μ and σ are the training rows' mean and standard deviation. W / σ is kept as one tensor.
@@ -32,7 +32,7 @@ class Logistic(Learner):
         from sklearn.linear_model import LogisticRegression  # slow to import
 
         seen = np.unique(y)
-        centre, scale = scaling(x)
+        centre, scale = compute_scaling(x)
         weight = np.zeros((self.outputs, x.shape[1]))
         bias = np.full(self.outputs, -np.inf)
         bias[seen] = 0.0
@@ -41,7 +41,7 @@ class Logistic(Learner):
             rows = seen if len(seen) > 2 else seen[1:]  # of two classes, the second against 0
             weight[rows] = model.coef_ / scale
             bias[rows] = model.intercept_
-        kept = self.rounded(centre)
+        kept = self.round_input(centre)
         bias += weight @ (kept - centre)
         self.keep(centre=kept, weight=weight, bias=bias)
 

@@ -11,7 +11,7 @@ import torch
 from mmx.errors import TransferError
 from mmx.experiment import Experiment
 from mmx.fusion import Fusion
-from mmx.fusion.match import matched
+from mmx.fusion.match import make_matched
 from mmx.model import MultimodalModel, NoFusion, Parts
 from mmx.objectives import Criterion
 from mmx.stage_id import Role
@@ -38,7 +38,7 @@ def make_model(
         budget = experiment.settings.match_params
         sharing = experiment.parts.sharing
         fusion = partial(
-            matched,
+            make_matched,
             method=experiment.role(role).fusion,
             budget=budget,
             share_heads=sharing is not None and sharing.classifier,

@@ -178,11 +178,6 @@ def nothing(step: Step) -> Tensor:
     return full(step.outputs.detach()).new_zeros(())
 
 
-def masked_mean(x: Tensor, where: Tensor) -> Tensor:
-    """Return the mean of ``x`` over the elements ``where`` (same shape) is True; 0 if none is."""
-    return x.masked_fill(~where, 0.0).sum() / where.sum().clamp(min=1)
-
-
 def distances(x: Tensor, y: Tensor) -> Tensor:
     """Return the ``(n, m)`` Euclidean distances of ``x`` ``(n, D)`` and ``y`` ``(m, D)``.
 

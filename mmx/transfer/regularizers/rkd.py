@@ -6,12 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmx.modalities.masking import mean_where
 from mmx.transfer.regularizers.base import Given, Penalty, Regularizer
 from mmx.transfer.regularizers.features import (
     ComparedPenalty,
     Strength,
     distances,
-    masked_mean,
 )
 
 
@@ -87,7 +87,7 @@ def distance_loss(d: Tensor, d0: Tensor) -> Tensor:
     """
     apart = d0 > 0
     each = F.smooth_l1_loss(_in_means(d, apart), _in_means(d0, apart), reduction="none")
-    return masked_mean(each, apart)
+    return mean_where(each, apart)
 
 
 def angle_loss(d: Tensor, d0: Tensor) -> Tensor:
@@ -100,12 +100,12 @@ def angle_loss(d: Tensor, d0: Tensor) -> Tensor:
     apart = d0 > 0
     triplets = apart[:, :, None] & apart[None, :, :] & apart[:, None, :]  # (i, j, k)
     each = F.smooth_l1_loss(_cosines(d), _cosines(d0), reduction="none")
-    return masked_mean(each, triplets)
+    return mean_where(each, triplets)
 
 
 def _in_means(d: Tensor, apart: Tensor) -> Tensor:
     """Return distances in units of their mean over the pairs that are ``apart``."""
-    return d / masked_mean(d, apart).clamp(min=torch.finfo(d.dtype).tiny)
+    return d / mean_where(d, apart).clamp(min=torch.finfo(d.dtype).tiny)
 
 
 def _cosines(d: Tensor) -> Tensor:
