@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from mmx.config.build import Builder
+from mmx.config.nodes import ConfigNode
 from mmx.errors import Problem, closest
 from mmx.experiment.fitting import Built, misfits
 from mmx.quoting import format_value
@@ -32,12 +33,12 @@ def canonical(names: tuple[str, ...]) -> str | list[str]:
 
 def with_controls(
     builder: Builder,
-    config: dict[str, Any],
+    config: ConfigNode,
     built: Built,
     dropped: dict[str, str],
     *,
     source_weights: bool,
-) -> dict[str, Any]:
+) -> ConfigNode:
     """Return the config with those controls that the run trains; what is wrong is noted.
 
     Args:

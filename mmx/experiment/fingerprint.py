@@ -7,6 +7,7 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from mmx.config.nodes import ConfigNode
 from mmx.stage_id import Role
 
 WHERE_NOT_WHAT = {
@@ -29,7 +30,7 @@ PLACES = ("path", "root")
 """Options of a task that say where its files lie; what is in them is the data's own digest."""
 
 
-def fingerprint(config: dict[str, Any], weights: Mapping[str, str] | None = None) -> str:
+def fingerprint(config: ConfigNode, weights: Mapping[str, str] | None = None) -> str:
     """Return the hex digest of a canonical config, less where and how fast it runs.
 
     Args:
@@ -40,7 +41,7 @@ def fingerprint(config: dict[str, Any], weights: Mapping[str, str] | None = None
     return _digest(essence_with_weights(config, weights or {}))
 
 
-def config_digest(config: dict[str, Any]) -> str:
+def config_digest(config: ConfigNode) -> str:
     """Return the digest of a config alone, with no word on where data and weights lie."""
     what = essence(config)
     for role in (Role.SOURCE, Role.TARGET):
@@ -55,7 +56,7 @@ def config_digest(config: dict[str, Any]) -> str:
     return _digest(_with_weights(what, dict.fromkeys(named, "")))
 
 
-def places_of(config: dict[str, Any]) -> dict[str, str]:
+def places_of(config: ConfigNode) -> dict[str, str]:
     """Return where a config says that its data and weights lie, by config path."""
     found = {}
     for role in (Role.SOURCE, Role.TARGET):
@@ -71,12 +72,12 @@ def places_of(config: dict[str, Any]) -> dict[str, str]:
     return found
 
 
-def essence_with_weights(config: dict[str, Any], weights: Mapping[str, str]) -> dict[str, Any]:
+def essence_with_weights(config: ConfigNode, weights: Mapping[str, str]) -> ConfigNode:
     """Return the essence of a config, in which weight files stand as their digests."""
     return _with_weights(essence(config), weights)
 
 
-def _with_weights(what: dict[str, Any], weights: Mapping[str, str]) -> dict[str, Any]:
+def _with_weights(what: ConfigNode, weights: Mapping[str, str]) -> ConfigNode:
     nodes = what.get("encoder")
     if not weights or not isinstance(nodes, dict):
         return what
@@ -93,7 +94,7 @@ def _digest(what: Any) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def essence(config: dict[str, Any]) -> dict[str, Any]:
+def essence(config: ConfigNode) -> ConfigNode:
     """Return a canonical config, or some of its nodes, less where and how fast it runs.
 
     ``1`` and ``1.0`` are the same number. Keys are left out of the root, the trainer and
@@ -108,11 +109,11 @@ def essence(config: dict[str, Any]) -> dict[str, Any]:
             return [what(item) for item in node]
         return int(node) if isinstance(node, float) and node.is_integer() else node
 
-    kept: dict[str, Any] = what(_without(config, WHERE_NOT_WHAT))
+    kept: ConfigNode = what(_without(config, WHERE_NOT_WHAT))
     if isinstance(trainer := kept.get("trainer"), dict):
         kept["trainer"] = _without(trainer, HOW_NOT_WHAT)
     return kept
 
 
-def _without(node: dict[str, Any], ignored: Collection[str]) -> dict[str, Any]:
+def _without(node: ConfigNode, ignored: Collection[str]) -> ConfigNode:
     return {key: value for key, value in node.items() if key not in ignored}

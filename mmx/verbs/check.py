@@ -29,6 +29,7 @@ from mmx.config import signature
 from mmx.config.allowed import allow
 from mmx.config.build import BUILTIN_PACKAGES, TARGET, Builder
 from mmx.config.compose import composer, default_data_directory, parse
+from mmx.config.nodes import ConfigNode
 from mmx.contract import Kind, Part, Result, check, kind_of
 from mmx.contract.report import as_data, count_results, format_result, marks_for
 from mmx.errors import ConfigError, Problem, UsageError
@@ -100,10 +101,10 @@ def _quietly(part: Part) -> Iterator[Result]:
         yield result
 
 
-def _options(given: Sequence[str], named: Named) -> dict[str, Any]:
+def _options(given: Sequence[str], named: Named) -> ConfigNode:
     """Return the options of files and of the command line, which wins."""
     files = [text for text in given if "=" not in text]
-    options: dict[str, Any] = {}
+    options: ConfigNode = {}
     for path in files:
         node = read_yaml(Path(path), dict)
         target = node.pop(TARGET, named.dotted)
@@ -125,7 +126,7 @@ def _options(given: Sequence[str], named: Named) -> dict[str, Any]:
     return options
 
 
-def _set(options: dict[str, Any], path: list[str], value: Any) -> None:
+def _set(options: ConfigNode, path: list[str], value: Any) -> None:
     for name in path[:-1]:
         inner = options.setdefault(name, {})
         options = inner if isinstance(inner, dict) else {}
@@ -153,9 +154,7 @@ def _resolved(value: Any, path: str) -> Any:
     return value
 
 
-def _built(
-    kind: Kind, found: type, options: dict[str, Any], packages: Sequence[str]
-) -> dict[str, Any]:
+def _built(kind: Kind, found: type, options: ConfigNode, packages: Sequence[str]) -> ConfigNode:
     """Return the options, converted and with their nested objects built.
 
     Raises:

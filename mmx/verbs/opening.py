@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mmx.config import compose
+from mmx.config.nodes import ConfigNode
 from mmx.config.sweep_values import sweep_without_flag
 from mmx.errors import ConfigError, Problem, UsageError
 from mmx.experiment.opener import is_openers, of_opener, too_many_threads
@@ -32,7 +33,7 @@ def key_of(word: str) -> str:
 
 def read_typed(
     words: Sequence[str], verb: str, run: Path, unread: Collection[str] = ()
-) -> dict[str, Any]:
+) -> ConfigNode:
     """Return the opener's settings among the words of a command line.
 
     Args:
@@ -92,11 +93,11 @@ def _plain(key: str, value: Any, data_dir: str) -> Any:
 
 def open_config(
     directory: RunDirectory | None,
-    config: dict[str, Any],
+    config: ConfigNode,
     typed: Mapping[str, Any],
     *,
     device: str | None = None,
-) -> dict[str, Any]:
+) -> ConfigNode:
     """Return a run's config with all that is its opener's, and say what may change its numbers.
 
     Sets the CPU threads to those that the run had, as far as this machine has so many cores.
@@ -124,7 +125,7 @@ def open_config(
     return opened
 
 
-def _take_device(opened: dict[str, Any], typed: bool) -> str | None:
+def _take_device(opened: ConfigNode, typed: bool) -> str | None:
     """Compute where this machine can: the device of a run is a wish, one that was typed is not."""
     name = opened.get("device", "auto")
     if name not in ("cpu", "cuda"):
