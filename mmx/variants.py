@@ -1,9 +1,17 @@
-"""What a variant is called where nothing says by which name it was chosen."""
+"""Variants: what a class is called in a config, and which classes a folder of mmx has."""
 
 from __future__ import annotations
 
+import importlib
+import inspect
+import pkgutil
 import re
+from collections.abc import Callable, Mapping
+from functools import cache
+from inspect import signature
+from typing import Any, TypeVar
 
+T = TypeVar("T")
 _WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
@@ -28,3 +36,73 @@ def variant_name(target: str) -> str:
 def variant(kind: type) -> str:
     """Return the name of a class."""
     return variant_name(f"{kind.__module__}.{getattr(kind, '__qualname__', '')}")
+
+
+@cache
+def find_variants(package: str, base: type[T], *, skip: tuple[str, ...] = ()) -> dict[str, type[T]]:
+    """Return the classes that the files of a package define, by the files' names, sorted.
+
+    A file without a class that can be made from ``base`` has none: it serves the others. A new
+    variant is a new file, and no list names it::
+
+        find_variants("mmx.transfer.regularizers", Regularizer)   {"bi_tuning": BiTuning, ...}
+
+    Args:
+        package: Its dotted name; packages inside it are not looked into.
+        base: The class that the variants derive from.
+        skip: Files that are not looked into.
+
+    Raises:
+        RuntimeError: A file defines several such classes.
+    """
+    found: dict[str, type[T]] = {}
+    for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
+        if module.ispkg or module.name in skip:
+            continue
+        kinds = _defined_in(f"{package}.{module.name}", base)
+        if len(kinds) > 1:
+            names = ", ".join(kind.__name__ for kind in kinds)
+            raise RuntimeError(f"{package}.{module.name} defines several variants: {names}")
+        found.update(dict.fromkeys([module.name] if kinds else [], *kinds))
+    return dict(sorted(found.items()))
+
+
+def _defined_in(module: str, base: type[T]) -> list[type[T]]:
+    """Return the classes of a module that derive from a base and are not abstract."""
+    return [
+        kind
+        for _, kind in inspect.getmembers(importlib.import_module(module), inspect.isclass)
+        if kind.__module__ == module
+        and issubclass(kind, base)
+        and not inspect.isabstract(kind)
+        and not kind.__name__.startswith("_")
+    ]
+
+
+def read_options(
+    key: str, chosen: str, kinds: Mapping[str, Callable[..., Any]], given: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the options that were given, each of which the chosen variant takes.
+
+    For a class that has options of several variants among its own: ``amount`` of a sparsity
+    pattern, ``rank`` of an adapter.
+
+    Args:
+        key: The option of the transfer mode that chooses the variant.
+        chosen: The variant's name.
+        kinds: Name to class of those that can be chosen by name.
+        given: Option to value; None where it was not given.
+
+    Raises:
+        ValueError: One is given that the variant does not take.
+    """
+    found = {name: value for name, value in given.items() if value is not None}
+    for name, value in found.items():
+        readers = [each for each, kind in kinds.items() if name in signature(kind).parameters]
+        if chosen not in readers:
+            where = " or ".join(readers)
+            raise ValueError(
+                f"`{name}` (={value:g}) is read only where `{key}` is {where}: set "
+                f"transfer.{key}={readers[0]} or transfer.{name}=null"
+            )
+    return found

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from mmx.config import signature
 from mmx.config.allowed import allow
-from mmx.config.hints import list_classes
+from mmx.config.hints import find_value_hint, list_classes
 from mmx.errors import ConfigError, Problem, closest
 from mmx.former import find_class
 from mmx.printable import shorten
@@ -118,7 +118,13 @@ class Builder:
         return None if problems else target(**converted)
 
     def _nested(self, value: Any, hint: Any, path: str) -> Any:
-        """Return the object of a node where the signature wants one; other values as they are."""
+        """Return the object of a node where the signature wants one; other values as they are.
+
+        In a mapping ``dict[str, X]`` each value may be a node.
+        """
+        inner = find_value_hint(hint)
+        if isinstance(value, dict) and TARGET not in value and inner is not None:
+            return {key: self._nested(item, inner, f"{path}.{key}") for key, item in value.items()}
         kinds = list_classes(hint)
         if isinstance(value, dict) and TARGET in value and kinds:
             return self.build(value, kinds[0] if len(kinds) == 1 else object, path)

@@ -60,6 +60,14 @@ def list_classes(hint: Any) -> tuple[type, ...]:
     return (kind,) if inspect.isclass(kind) and not issubclass(kind, _PLAIN) else ()
 
 
+def find_value_hint(hint: Any) -> Any:
+    """Return X of ``dict[str, X]`` in an annotation; None where there is no mapping."""
+    if is_union(hint):
+        found = [find_value_hint(part) for part in get_args(hint)]
+        return next((each for each in found if each is not None), None)
+    return get_args(hint)[1] if get_origin(hint) is dict else None
+
+
 def is_union(hint: Any) -> bool:
     """Return whether an annotation accepts one of several others."""
     return get_origin(hint) in (Union, types.UnionType)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 from mmx.config.build import Builder
@@ -14,7 +15,30 @@ from mmx.quoting import format_value
 from mmx.stage_id import Role
 from mmx.variants import variant
 
-CONTROLS = ("scratch", "unimodal", "linear_probe", "majority")
+
+@dataclass(frozen=True)
+class ControlNeeds:
+    """What an experiment must have for a control to say something.
+
+    Attributes:
+        source: A source; without one the run itself is the control, which is left out.
+        source_weights: A source that is trained before the target.
+        labels: An objective that reads them.
+        single_modalities: Objective and fusion that work on each of the target's modalities alone.
+    """
+
+    source: bool = False
+    source_weights: bool = False
+    labels: bool = False
+    single_modalities: bool = False
+
+
+CONTROLS = {
+    "scratch": ControlNeeds(source=True),
+    "unimodal": ControlNeeds(single_modalities=True),
+    "linear_probe": ControlNeeds(source_weights=True),
+    "majority": ControlNeeds(labels=True),
+}
 """From scratch on the same data; the best single modality from scratch; a linear head on the
 source's frozen encoders; always the most frequent class. All have the budget of the target."""
 NONE = "none"
@@ -66,7 +90,7 @@ def _unknown(names: tuple[str, ...], given: Any) -> Iterator[Problem]:
     for name in names:
         if name not in CONTROLS:
             near = closest(name, [*CONTROLS, NONE])
-            without = tuple(each for each in names if each in CONTROLS) or CONTROLS[:1]
+            without = tuple(each for each in names if each in CONTROLS) or tuple(CONTROLS)[:1]
             fixed = tuple(near if each == name else each for each in names) if near else without
             yield Problem(
                 f"control={format_value(given)}",
@@ -84,28 +108,29 @@ def _impossible(names: tuple[str, ...], built: Built, *, source_weights: bool) -
     def without(name: str) -> str:
         return f"control={format_value(canonical(tuple(each for each in names if each != name)))}"
 
-    if "linear_probe" in names and not source_weights:
-        source, transfer = built.tasks[Role.SOURCE], built.transfer
-        why, other = "there is no source", "source=<task>"
-        if source is not None and transfer is not None:
-            why, other = f"transfer={variant(type(transfer))} trains none", "transfer=parameter"
-        yield Problem(
-            given,
-            f"a linear probe reads the weights of a source trained before, and {why}",
-            type_this=f"{without('linear_probe')}   (or {other})",
-        )
     label_free = Role.TARGET in built.roles and built.roles[Role.TARGET].objective.label_free
-    if "majority" in names and label_free:
-        why = "the most frequent class answers with labels, and the objective reads none"
-        yield Problem(given, why, type_this=without("majority"))
-    if "unimodal" in names:
-        for name, problem in _alone(built):
-            yield Problem(
-                given,
-                f"unimodal trains {name} alone, and {problem.given}: {problem.reason}",
-                type_this=without("unimodal"),
-            )
-            break  # of one objective or fusion the other modalities say the same
+    for name in names:
+        needs = CONTROLS[name]
+        if needs.source_weights and not source_weights:
+            reason, other = _without_weights(built)
+            yield Problem(given, f"{name} {reason}", type_this=f"{without(name)}   (or {other})")
+        if needs.labels and label_free:
+            reason = "answers with labels, and the objective reads none"
+            yield Problem(given, f"{name} {reason}", type_this=without(name))
+        if needs.single_modalities:
+            # of one objective or fusion the other modalities say the same
+            for modality, problem in islice(_alone(built), 1):
+                reason = f"trains {modality} alone, and {problem.given}: {problem.reason}"
+                yield Problem(given, f"{name} {reason}", type_this=without(name))
+
+
+def _without_weights(built: Built) -> tuple[str, str]:
+    """Return why no source is trained before the target, and what to type for one."""
+    source, transfer = built.tasks[Role.SOURCE], built.transfer
+    reads = "reads the weights of a source trained before, and"
+    if source is None or transfer is None:
+        return f"{reads} there is no source", "source=<task>"
+    return f"{reads} transfer={variant(type(transfer))} trains none", "transfer=parameter"
 
 
 def _alone(built: Built) -> Iterator[tuple[str, Problem]]:

@@ -169,56 +169,57 @@ def _objective(built: Built, role: Role, task: Task) -> Iterator[Problem]:
 def _shapes(built: Built, role: Role, task: Task) -> Iterator[Problem]:
     """Check that each modality has an encoder, and try to make the model from example specs."""
     encoders: dict[str, Encoder] = {}
-    for name, given in built.modalities[role].items():
-        modality = given if given is not None else built.vectorizers.get(name)
-        if name in built.failed:
-            continue
-        if given is not None and name in built.vectorizers:
-            yield Problem(
+    own = built.modalities[role]
+    for name in [name for name in own if name not in built.failed]:
+        encoder, problems = _encoder(built, role, task, name)
+        yield from problems
+        if encoder is not None:
+            encoders[name] = encoder
+    if role in built.roles and encoders.keys() == own.keys():
+        yield from _model(built, role, task, encoders)
+
+
+def _encoder(
+    built: Built, role: Role, task: Task, name: str
+) -> tuple[Encoder | None, list[Problem]]:
+    """Return a modality's encoder without memory, and what is wrong with it.
+
+    None where it cannot be made, or only with weights that are read once, for the model.
+    """
+    given, problems = built.modalities[role][name], []
+    modality = given if given is not None else built.vectorizers.get(name)
+    if given is not None and name in built.vectorizers:
+        problems.append(
+            Problem(
                 f"encoder.{name}.vectorizer",
                 f"no code reads this key: a task says how its {name} is read",
                 type_this=f"leave out encoder.{name}.vectorizer",
             )
-        if name not in built.encoders or modality is None:
-            yield Problem(
-                f"{role}={task.name}",
-                f"has {name}, and no encoder for it is chosen",
-                type_this=f"encoder/{name}={default_option(f'encoder/{name}') or '<option>'}",
-            )
-            continue
-        make = built.encoders[name]
-        options = make.keywords if isinstance(make, partial) else {}
-        if options.get("pretrained") or options.get("weights"):
-            continue  # weights are read once, when the model is made
-        try:
-            broken = list(encoder_problems(make, modality.example(), f"encoder.{name}"))
-            yield from broken
-            if not broken:
-                encoders[name] = on_paper(make, modality.example())
-        except ValueError as error:
-            yield Problem(f"encoder.{name}", str(error))
-    if role in built.roles and encoders.keys() == built.modalities[role].keys():
-        yield from _model(built, role, task, encoders)
+        )
+    make = built.encoders.get(name)
+    if make is None or modality is None:
+        option = default_option(f"encoder/{name}") or "<option>"
+        without = f"has {name}, and no encoder for it is chosen"
+        type_this = f"encoder/{name}={option}"
+        return None, [*problems, Problem(f"{role}={task.name}", without, type_this=type_this)]
+    options = make.keywords if isinstance(make, partial) else {}
+    if options.get("pretrained") or options.get("weights"):
+        return None, problems
+    try:
+        broken = list(encoder_problems(make, modality.example(), f"encoder.{name}"))
+        encoder = None if broken else on_paper(make, modality.example())
+    except ValueError as error:
+        return None, [*problems, Problem(f"encoder.{name}", str(error))]
+    return encoder, [*problems, *broken]
 
 
 def _model(built: Built, role: Role, task: Task, encoders: dict[str, Encoder]) -> Iterator[Problem]:
     """Try to make what follows the encoders, and check the tensor names that options speak of."""
-    role_of, settings = built.roles[role], built.settings
+    role_of = built.roles[role]
     if role_of.objective.label_free:
         return
-    fusion: Callable[..., Fusion] = role_of.fusion
-    # Without the number of classes nobody knows yet how large the head is.
-    known = task.kind == "regression" or bool(task.classes)
-    matching = settings is not None and settings.match == "params" and known
-    matching = matching and role_of.own_fusion
-    if settings is not None and matching:
-        sharing = built.parts.sharing
-        fusion = partial(
-            make_matched,
-            method=role_of.fusion,
-            budget=settings.match_params,
-            share_heads=sharing is not None and sharing.classifier,
-        )
+    matching = _matching(built, role_of, task)
+    fusion: Callable[..., Fusion] = matching or role_of.fusion
     specs = {name: Spec() for name in encoders}
     given = {name: partial(_made, encoder) for name, encoder in encoders.items()}
     outputs = 1 if task.kind == "regression" else len(task.classes or ()) or 2
@@ -234,6 +235,23 @@ def _model(built: Built, role: Role, task: Task, encoders: dict[str, Encoder]) -
     if role is Role.TARGET and built.transfer is not None:
         yield from _tensor_names(built.transfer, list(model.state_dict()))
         yield from built.transfer.misfits(model)
+
+
+def _matching(built: Built, role_of: RoleParts, task: Task) -> partial[Fusion] | None:
+    """Return what makes the fusion of ``match_params`` parameters; None where none is asked for.
+
+    Without the number of classes nobody knows yet how large the head is.
+    """
+    settings, sharing = built.settings, built.parts.sharing
+    known = task.kind == "regression" or bool(task.classes)
+    if settings is None or settings.match != "params" or not (known and role_of.own_fusion):
+        return None
+    return partial(
+        make_matched,
+        method=role_of.fusion,
+        budget=settings.match_params,
+        share_heads=sharing is not None and sharing.classifier,
+    )
 
 
 def _made(encoder: Encoder, spec: Spec) -> Encoder:
@@ -278,10 +296,10 @@ def _blended_mixup(built: Built) -> Iterator[Problem]:
     """Refuse two labels a row where training losses are counted to weigh the heads."""
     if built.balance is None or not built.roles:
         return
-    objective = variant(type(built.roles[Role.TARGET].objective))
-    if (variant(type(built.balance)), objective) == ("mixup", "gradient_blending"):
+    objective = built.roles[Role.TARGET].objective
+    if built.balance.mixes_classes and objective.counts_losses:
         yield Problem(
-            "balance=mixup",
-            "gives a row two labels, and gradient_blending weighs heads by what training loses",
+            f"balance={variant(type(built.balance))}",
+            f"gives a row two labels, and {objective.name} weighs heads by what training loses",
             type_this="balance=none",
         )

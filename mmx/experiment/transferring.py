@@ -13,9 +13,11 @@ from mmx.meta_model import on_paper
 from mmx.stage_id import Role
 from mmx.tasks import Task
 from mmx.transfer import Transfer
-from mmx.transfer.auto import Auto
+from mmx.transfer.auto import REGULARIZERS, Auto
 from mmx.transfer.cross_modal import unlike_encoders
 from mmx.transfer.joint import Joint
+from mmx.transfer.parameter import Parameter
+from mmx.transfer.regularizers import Regularizer
 from mmx.variants import variant
 
 OF_IMAGES = {"small_cnn": "spectrogram_cnn", "resnet18": "spectrogram_resnet18"}
@@ -57,7 +59,7 @@ def _joint(built: Built, transfer: Joint, source: Task, target: Task) -> Iterato
             type_this="sharing=trunk   (one for all modalities; or source=none)",
         )
     signed = [role for role, each in built.roles.items() if each.objective.may_be_negative]
-    if signed and transfer.weighting != "fixed":
+    if signed and not transfer.takes_negative:
         yield Problem(
             f"transfer.weighting={transfer.weighting}",
             "weighs losses that are never negative, and that of the "
@@ -71,57 +73,68 @@ def _regularizer(built: Built) -> Iterator[Problem]:
     regularizer, transfer = built.regularizer, built.transfer
     if regularizer is None or transfer is None or built.tasks[Role.SOURCE] is None:
         return
+    yield from _mode(regularizer, transfer) or _classes(built, regularizer)
+    yield from _surroundings(built, regularizer)
+
+
+def _mode(regularizer: Regularizer, transfer: Transfer) -> list[Problem]:
+    """Check that the transfer mode, as it is set, leaves a regulariser something to hold."""
     name, mode = variant(type(regularizer)), variant(type(transfer))
     if isinstance(transfer, Auto):
-        yield Problem(
-            f"regularizer={name}",
-            "is one of several that transfer=auto may choose from",
-            type_this=f"transfer.regularizers=[{name}]   (in its place)",
-        )
-    elif name not in transfer.regularizers:
-        accepted = ", ".join(["none", *sorted(transfer.regularizers)])
-        yield Problem(
+        return [
+            Problem(
+                f"regularizer={name}",
+                "is one of several that transfer=auto may choose from",
+                type_this=f"transfer.regularizers=[{name}]   (in its place)",
+            )
+        ]
+    if transfer.holds(regularizer):
+        return []
+    held = [each for each, kind in REGULARIZERS.items() if transfer.holds(kind)]
+    other = "   (or transfer=parameter)" if Parameter().holds(regularizer) else ""
+    return [
+        Problem(
             f"regularizer={name}",
             f"has nothing to hold under transfer={mode} as it is set",
-            accepted=accepted,
-            type_this="regularizer=none"
-            + ("" if mode == "parameter" else "   (or transfer=parameter)"),
+            accepted=", ".join(["none", *held]),
+            type_this="regularizer=none" + ("" if isinstance(transfer, Parameter) else other),
         )
-    elif "classes" in regularizer.needs:
-        for role, task in built.tasks.items():
-            if task is not None and task.kind != "classes":
-                yield Problem(
-                    f"regularizer={name}",
-                    f"needs classes, and {role}={task.name} has a target of kind {task.kind}",
-                    type_this="regularizer=l2_sp",
-                )
-    if (
-        built.roles
-        and built.roles[Role.SOURCE].objective.label_free
-        and "model" in regularizer.needs
-    ):
-        yield from _without_outputs(name)
+    ]
+
+
+def _classes(built: Built, regularizer: Regularizer) -> Iterator[Problem]:
+    """Check that tasks have the classes that a regulariser asks for."""
+    for role, task in built.tasks.items():
+        if "classes" in regularizer.needs and task is not None and task.kind != "classes":
+            yield Problem(
+                f"regularizer={variant(type(regularizer))}",
+                f"needs classes, and {role}={task.name} has a target of kind {task.kind}",
+                type_this="regularizer=l2_sp",
+            )
+
+
+def _surroundings(built: Built, regularizer: Regularizer) -> Iterator[Problem]:
+    """Check what objective, compilation and balance leave a regulariser to look at."""
+    given = f"regularizer={variant(type(regularizer))}"
+    label_free = built.roles and built.roles[Role.SOURCE].objective.label_free
+    if label_free and regularizer.reads_source_outputs:
+        yield Problem(
+            given,
+            "reads the source's outputs, and a source trained without labels has none",
+            type_this="regularizer=rkd",
+        )
     if built.settings is not None and built.settings.compile and regularizer.watches:
         yield Problem(
-            f"regularizer={name}",
+            given,
             "watches the stages of the encoders, and compile=true makes one kernel of them",
             type_this="compile=false   (or regularizer=rkd)",
         )
     if built.balance is not None and built.balance.mixes_classes and regularizer.reads_outputs:
+        balance = f"balance={variant(type(built.balance))}"
         yield Problem(
-            f"regularizer={name}",
-            "holds outputs against labels, and balance=mixup mixes rows of two classes into one",
+            given,
+            f"holds outputs against labels, and {balance} mixes rows of two classes into one",
             type_this="balance=none   (or balance=weights, or another regularizer)",
-        )
-
-
-def _without_outputs(name: str) -> Iterator[Problem]:
-    """Refuse what reads the source's outputs where the source learned none."""
-    if name in ("distill", "lwf", "co_tuning"):
-        yield Problem(
-            f"regularizer={name}",
-            "reads the source's outputs, and a source trained without labels has none",
-            type_this="regularizer=rkd",
         )
 
 

@@ -46,12 +46,14 @@ class Fusion(nn.Module, ABC):
         modalities: The modalities, sorted by name.
         label_tensors: Methods that decide only: names of the tensors with one row for
             each output, which a transfer may match by class name.
+        without_parameters: What to type for the model to have a fusion that does not train.
         settles: Whether a part of the method is fitted by :meth:`settle`, not by gradients.
     """
 
     level: ClassVar[Literal["data", "feature", "token", "decision", "algorithm"]] = "feature"
     reads: ClassVar[Literal["pooled", "tokens"]] = "pooled"
     width_option: ClassVar[str] = "width"
+    without_parameters: ClassVar[str] = "fusion=concat"
     shut_at_start: ClassVar[tuple[str, ...]] = ()
     width: int
     label_tensors: tuple[str, ...] = ()

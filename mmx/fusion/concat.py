@@ -26,6 +26,8 @@ class Concat(Fusion):
 
     width_option = "hidden"
 
+    without_parameters = "fusion.hidden=null"
+
     def __init__(
         self,
         widths: dict[str, Widths],

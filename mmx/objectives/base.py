@@ -194,6 +194,9 @@ class Objective(ABC):
         compares_rows: True where the loss holds the rows of a batch against each other, so that
             the steps of several small batches are not those of one large batch.
         may_be_negative: True where the loss has values below zero.
+        weighs_classes: True where :meth:`with_class_weights` returns another objective.
+        counts_losses: True where it sums up what rows lose while they train, each by its one
+            label: rows mixed of two classes cannot be counted so.
     """
 
     kinds: frozenset[str]
@@ -202,6 +205,8 @@ class Objective(ABC):
     cross_modal: bool = False
     compares_rows: bool = False
     may_be_negative: bool = False
+    weighs_classes: bool = False
+    counts_losses: bool = False
 
     @property
     def name(self) -> str:

@@ -7,6 +7,7 @@ import importlib
 import inspect
 import math
 import pkgutil
+from collections.abc import Iterable
 from functools import cache
 from typing import Annotated, Any, cast, get_type_hints
 
@@ -19,8 +20,6 @@ from mmx.errors import Problem, closest
 from mmx.former import find_word
 from mmx.modalities import Encoded, StepRows
 from mmx.objectives.base import Criterion, ModelOutput, Objective
-from mmx.objectives.cross_entropy import CrossEntropy
-from mmx.objectives.focal import Focal
 
 Weight = Annotated[float, Field(gt=0, le=1e6)]
 
@@ -34,7 +33,10 @@ class Combined(Objective):
     Args:
         terms: Objective to λ > 0; None: ``{cross_entropy: 1.0}``. One at least reads
             outputs, or the head would not learn.
-        options: Objective to its options, as far as they are not the default ones.
+        options: Objective to its options, as far as they are not the default ones. A term of
+            your own has any name that mmx has not, and its node here:
+            ``terms={cross_entropy: 1, mine: 0.1}``,
+            ``options={mine: {_target_: my_package.mine.Mine}}``.
 
     Raises:
         ValueError: There is no such objective or option, or the terms do not fit each other.
@@ -44,7 +46,7 @@ class Combined(Objective):
         self,
         *,
         terms: dict[str, Weight] | None = None,
-        options: dict[str, dict[str, Any]] | None = None,
+        options: dict[str, Objective | dict[str, Any]] | None = None,
     ) -> None:
         terms = {"cross_entropy": 1.0} if terms is None else terms
         options = {} if options is None else options
@@ -57,9 +59,10 @@ class Combined(Objective):
             raise ValueError(f"`terms` serve no kind of target together: {', '.join(served)}")
         self.cross_modal = any(term.cross_modal for term in self.terms.values())
         self.compares_rows = any(term.compares_rows for term in self.terms.values())
+        self.counts_losses = any(term.counts_losses for term in self.terms.values())
         self.may_be_negative = any(term.may_be_negative for term in self.terms.values())
 
-    def _check_terms(self, terms: dict[str, Weight], options: dict[str, dict[str, Any]]) -> None:
+    def _check_terms(self, terms: dict[str, Weight], options: Iterable[str]) -> None:
         """Raise ValueError for options of no term, and where no term trains the head."""
         for name in options:
             if name not in terms:
@@ -82,7 +85,7 @@ class Combined(Objective):
         changed = {
             name: term.with_class_weights()
             for name, term in self.terms.items()
-            if isinstance(term, (CrossEntropy, Focal))
+            if term.weighs_classes
         }
         if not changed:
             return super().with_class_weights()
@@ -163,9 +166,13 @@ def _accepted() -> dict[str, type[Objective]]:
     return {name: kind for name, kind in sorted(found.items()) if kind is not Combined}
 
 
-def _term(name: str, options: dict[str, Any]) -> Objective:
-    """Return an objective by its name, with checked options."""
+def _term(name: str, options: Objective | dict[str, Any]) -> Objective:
+    """Return an objective by its name, with checked options, or one's own as it was built."""
     kind = _accepted().get(name)
+    if isinstance(options, Objective):
+        if kind is not None or isinstance(options, Combined):
+            raise _problem("terms", name, "cannot be a class of one's own", _accepted())
+        return options
     if kind is None:
         reason = "cannot be a term of itself" if name == "combined" else "is no objective"
         if renamed := find_word("objective", name):

@@ -28,6 +28,7 @@ class CrossEntropy(Objective):
     """
 
     kinds = frozenset({"classes"})
+    weighs_classes = True
 
     def __init__(
         self,

@@ -31,6 +31,7 @@ class Focal(Objective):
     """
 
     kinds = frozenset({"classes"})
+    weighs_classes = True
 
     def __init__(
         self,

@@ -49,6 +49,7 @@ class GradientBlending(Objective):
     """
 
     kinds = frozenset({"classes"})
+    counts_losses = True
 
     def __init__(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -20,10 +20,14 @@ class Optimizer(ABC):
     """A recipe for an optimiser.
 
     Attributes:
+        elementwise: Whether a parameter's update is made number by number, of its own gradients
+            alone, as AdamW and SGD do; not by a matrix's norm (LARS) or directions (Muon). Many
+            heads may then be trained as one tensor, as ``transfer.decays`` asks for.
         lr: Peak learning rate.
         weight_decay: Of matrices and kernels; vectors (biases, norms) have none.
     """
 
+    elementwise: ClassVar[bool] = False
     lr: float
     weight_decay: float
 
@@ -34,6 +38,8 @@ class Optimizer(ABC):
 
 class AdamW(Optimizer):
     """Adam with decoupled weight decay (Loshchilov 2019, arXiv 1711.05101)."""
+
+    elementwise = True
 
     def __init__(
         self,
@@ -53,6 +59,8 @@ class AdamW(Optimizer):
 
 class Sgd(Optimizer):
     """Stochastic gradient descent with Nesterov momentum."""
+
+    elementwise = True
 
     def __init__(
         self,

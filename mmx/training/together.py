@@ -24,7 +24,7 @@ from mmx.stage_id import Role
 from mmx.training.data import Rows, make_batches
 from mmx.training.events import StopRequest
 from mmx.training.fit import count_steps_per_epoch
-from mmx.training.optimizer import AdamW, Optimizer, Sgd, set_rates, warmup_cosine
+from mmx.training.optimizer import Optimizer, set_rates, warmup_cosine
 from mmx.training.randomness import permute, seed_torch
 from mmx.training.trainer import Trainer
 from mmx.transfer.heads.linear import LinearHead
@@ -389,7 +389,7 @@ def _like(optimizers: Sequence[Optimizer]) -> Optimizer:
     plain = [{**vars(each), "lr": 0, "weight_decay": 0, "": type(each)} for each in optimizers]
     if any(each != plain[0] for each in plain):
         raise TransferError("heads trained together differ in lr and weight_decay alone")
-    if type(first) not in (AdamW, Sgd):
+    if not first.elementwise:
         raise TransferError(
             f"there is no form of {type(first).__name__} for many heads at once",
             tip="optimizer=adamw or optimizer=sgd, or leave out transfer.decays and "

@@ -9,14 +9,12 @@ from pydantic import Field
 from torch import nn
 
 from mmx.errors import Problem, TransferError
-from mmx.transfer.adapters import Bottleneck, LowRank, add_bottlenecks, add_lora, plain
-from mmx.transfer.adapters.lora import matrices
-from mmx.transfer.adapters.places import NORMS, places
+from mmx.transfer.adapters import ADAPTERS, AdapterMethod, AdapterModule, AdapterName, plain
+from mmx.transfer.adapters.places import NORMS
 from mmx.transfer.base import Report, Source, Start, Transfer
 from mmx.transfer.copying import Copied, copy_fitting
 from mmx.transfer.norms import statistics
-
-RANK, ALPHA, WIDTH = 8, 16.0, 32
+from mmx.variants import read_options, variant
 
 
 class Adapter(Transfer):
@@ -30,7 +28,7 @@ class Adapter(Transfer):
     Args:
         kind: ``lora``, low-rank updates of weight matrices and kernels (Hu et al. 2022, arXiv
             2106.09685), or ``bottleneck``, small residual layers behind the encoder's own
-            (Houlsby et al. 2019, arXiv 1902.00751).
+            (Houlsby et al. 2019, arXiv 1902.00751). One of your own is a node with its options.
         rank: Of the updates, ``lora`` only; None: 8. A layer's smaller side bounds it.
         alpha: The updates are scaled by ``alpha / rank``, ``lora`` only; None: 16.
         width: Units of a bottleneck, ``bottleneck`` only; None: 32.
@@ -54,7 +52,7 @@ class Adapter(Transfer):
     def __init__(
         self,
         *,
-        kind: Literal["lora", "bottleneck"] = "lora",
+        kind: AdapterName | AdapterMethod = "lora",
         rank: Annotated[int, Field(ge=1, le=65_536)] | None = None,
         alpha: Annotated[float, Field(gt=0, le=1000)] | None = None,
         width: Annotated[int, Field(ge=1, le=65_536)] | None = None,
@@ -65,16 +63,14 @@ class Adapter(Transfer):
         class_map: dict[str, str] | None = None,
         min_copied: Annotated[float, Field(ge=0, le=1)] = 0.5,
     ) -> None:
-        options = {"rank": ("lora", rank), "alpha": ("lora", alpha), "width": ("bottleneck", width)}
-        for name, (reader, value) in options.items():
-            if value is not None and reader != kind:
-                raise ValueError(f"`{name}` (={value:g}) is read only where `kind` is {reader}")
+        self.kind = kind if isinstance(kind, str) else variant(type(kind))
+        given = {"rank": rank, "alpha": alpha, "width": width}
+        options = read_options("kind", self.kind, ADAPTERS, given)
+        self.method = ADAPTERS[kind](**options) if isinstance(kind, str) else kind
         if batch_norm == "train" and not norms:
             raise ValueError(
                 "`batch_norm` (=train) moves the statistics of norms that `norms` (=False) freezes"
             )
-        self.kind = kind
-        self.rank, self.alpha, self.width = rank or RANK, alpha or ALPHA, width or WIDTH
         self.norms = norms
         self.batch_norm = batch_norm
         self.fusion = fusion
@@ -88,7 +84,6 @@ class Adapter(Transfer):
 
     def misfits(self, model: nn.Module) -> list[Problem]:
         """Return the encoders that have no layer to adapt."""
-        find = matrices if self.kind == "lora" else places
         return [
             Problem(
                 f"transfer.kind={self.kind}",
@@ -97,7 +92,7 @@ class Adapter(Transfer):
                 type_this="transfer=feature   (freezes it whole), or transfer=parameter",
             )
             for name, encoder in model.get_submodule("encoders").named_children()
-            if not find(encoder)
+            if not self.method.find_places(encoder)
         ]
 
     def equip(self, model: nn.Module) -> None:
@@ -109,10 +104,7 @@ class Adapter(Transfer):
         for problem in self.misfits(model):
             raise TransferError(f"{problem.given}: {problem.reason}", tip=problem.type_this)
         for encoder in model.get_submodule("encoders").children():
-            if self.kind == "lora":
-                add_lora(encoder, rank=self.rank, alpha=self.alpha)
-            else:
-                add_bottlenecks(encoder, width=self.width)
+            self.method.add_to(encoder)
 
     def start(self, source: Source | None, model: nn.Module, classes: tuple[str, ...]) -> Start:
         """Copy what fits; freeze the encoders' part of it, but for the norms."""
@@ -121,14 +113,7 @@ class Adapter(Transfer):
         done = self._copy(source, model, classes)
         taken = {name for name in (*done.copied, *done.adapted) if name.startswith("encoders.")}
         reached = {name.split(".")[1] for name in taken}
-        still = {
-            module: names
-            for module, names in statistics(model).items()
-            if self.batch_norm == "eval" and taken.issuperset(names)
-        }
-        moving = {name for names in statistics(model).values() for name in names}
-        moving -= {name for names in still.values() for name in names}
-        frozen = taken - moving - (_affine(model) if self.norms else set())
+        frozen, still = self._frozen(model, taken)
         added, parameters = _added(model), dict(model.named_parameters())
         idle = {name for name in added if name.split(".")[1] not in reached}
         trained = sum(parameters[name].numel() for name in added - idle)
@@ -146,6 +131,19 @@ class Adapter(Transfer):
             frozen=frozenset((frozen & parameters.keys()) | idle),
             still=frozenset(still),
         )
+
+    def _frozen(self, model: nn.Module, taken: set[str]) -> tuple[set[str], set[str]]:
+        """Return which tensors stay as they were copied, and the modules whose statistics do.
+
+        Args:
+            model: Started.
+            taken: Names of the encoders' tensors that came from the source.
+        """
+        of_module = statistics(model)
+        resting = self.batch_norm == "eval"
+        still = {name for name, own in of_module.items() if resting and taken.issuperset(own)}
+        moving = {tensor for name, own in of_module.items() if name not in still for tensor in own}
+        return taken - moving - (_affine(model) if self.norms else set()), still
 
     def _copy(self, source: Source, model: nn.Module, classes: tuple[str, ...]) -> Copied:
         """Copy into the model under the names that source and target share."""
@@ -199,7 +197,7 @@ def _added(model: nn.Module) -> set[str]:
     return {
         f"{prefix}.{name}"
         for prefix, module in model.named_modules()
-        if isinstance(module, (LowRank, Bottleneck))
+        if isinstance(module, AdapterModule)
         for name, _ in module.named_parameters()
     }
 

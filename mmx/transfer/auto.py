@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from pydantic import Field
 from torch import nn
 
 from mmx.errors import TransferError
-from mmx.transfer.base import Source, Start, Transfer
+from mmx.transfer.base import NO_REGULARIZER, Choices, Source, Start, Transfer
+from mmx.transfer.heads import HeadName
+from mmx.transfer.regularizers import Regularizer
+from mmx.variants import find_variants
 
-Mode = Literal["scratch", "feature", "parameter", "adapter", "structure", "joint"]
-Name = Literal[
-    "none",
-    "l2_sp",
-    "delta",
-    "bss",
-    "mmd",
-    "coral",
-    "distill",
-    "rkd",
-    "similarity",
-    "stochnorm",
-    "co_tuning",
-    "bi_tuning",
-    "lwf",
-]
-Head = Literal["linear", "mlp", "knn", "logistic", "closed_form"]
+MODES: dict[str, type[Transfer]] = find_variants(
+    "mmx.transfer", Transfer, skip=("auto", "candidates")
+)
+REGULARIZERS: dict[str, type[Regularizer]] = find_variants("mmx.transfer.regularizers", Regularizer)
+if TYPE_CHECKING:
+    Mode: TypeAlias = str
+    Name: TypeAlias = str
+else:  # what the folders hold: a new file is a new choice
+    Mode = Literal[tuple(MODES)]
+    Name = Literal[(NO_REGULARIZER, *REGULARIZERS)]
 Some = Field(min_length=1)
 TIMES = 4
 """A search takes as many steps as so many trainings of the target, unless it is told otherwise."""
@@ -39,9 +35,9 @@ class Auto(Transfer):
     Candidates are all that the lists allow: ``parameter`` with each regulariser, frozen depth
     and rate; ``feature`` frozen with each head, and unfrozen with each regulariser that holds
     moving encoders and each head that is trained by gradients; ``structure`` alone and with
-    each regulariser that holds features of fresh weights; the other modes once. A regulariser
-    that a mode does not accept is not crossed with it: :attr:`Transfer.regularizers` says which
-    it does.
+    each regulariser that holds features of fresh weights; the other modes once. Each mode says
+    itself what of it is worth trying, :meth:`Transfer.search_space`, and which regularisers it
+    holds, :meth:`Transfer.holds`: others are not crossed with it.
     Scores of the source's features on the target's training rows order them, nothing more:
     which are tried first and, where the budget is short, at all. Successive halving on
     validation then trains all for a little and the best of them for longer. The test rows are
@@ -55,9 +51,7 @@ class Auto(Transfer):
 
     Args:
         modes: To choose from. ``scratch`` among them tells whether transfer hurts.
-        regularizers: What may hold the target near its source: any of them with ``parameter``,
-            ``bss``, ``coral``, ``delta``, ``distill``, ``mmd``, ``rkd`` and ``similarity`` with
-            ``feature`` unfrozen, ``similarity`` and ``rkd`` with ``structure``.
+        regularizers: What may hold the target near its source, ``none`` for nothing.
         depths: Values of ``freeze_depth``, of ``parameter``.
         rates: Values of ``copied_rate``, of ``parameter``.
         heads: Of ``feature``. One that is fitted at once is in every rung as good as it gets,
@@ -89,7 +83,7 @@ class Auto(Transfer):
         regularizers: Annotated[tuple[Name, ...], Some] = ("none", "l2_sp"),
         depths: Annotated[tuple[Annotated[int, Field(ge=0, le=1_024)], ...], Some] = (0, 2),
         rates: Annotated[tuple[Annotated[float, Field(gt=0, le=1000)], ...], Some] = (1.0, 0.3),
-        heads: Annotated[tuple[Head, ...], Some] = ("linear",),
+        heads: Annotated[tuple[HeadName, ...], Some] = ("linear",),
         eta: Annotated[int, Field(ge=2, le=100_000)] = 3,
         budget_steps: Annotated[int, Field(ge=1, le=10**10)] | None = None,
         budget_seconds: Annotated[float, Field(gt=0, le=1e9)] | None = None,
@@ -104,10 +98,7 @@ class Auto(Transfer):
                 "are both set: a search has one budget"
             )
         self.modes = modes
-        self.names = regularizers
-        self.depths = depths
-        self.rates = rates
-        self.heads = heads
+        self.choices = Choices(regularizers, heads, depths, rates)
         self.eta = eta
         self.budget_steps = budget_steps
         self.budget_seconds = budget_seconds

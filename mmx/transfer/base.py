@@ -3,18 +3,39 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
 from mmx.errors import Problem
 from mmx.transfer.phases import Phase, TrainEpochs
+from mmx.transfer.regularizers.base import Place, Regularizer
 
 Kind = Literal["classes", "multilabel", "regression"]
 """What a target predicts: one class a row, several labels a row, or a number."""
+
+
+NO_REGULARIZER = "none"
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What a search may choose from, beside the transfer modes.
+
+    Attributes:
+        regularizers: Names; ``none`` for none.
+        heads: Names of heads.
+        depths: Of encoders, to be frozen.
+        rates: Learning rates of copied parameters, as multiples of the optimiser's.
+    """
+
+    regularizers: tuple[str, ...]
+    heads: tuple[str, ...]
+    depths: tuple[int, ...]
+    rates: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -127,9 +148,34 @@ class Transfer(ABC):
         return False
 
     @property
-    def regularizers(self) -> frozenset[str]:
-        """Names of the regularisers that have something to hold in this mode, as it is set."""
+    def regularized(self) -> frozenset[Place]:
+        """What a regulariser may act on while this mode trains, as it is set; nothing by default.
+
+        A mode whose encoders start from the source and train allows ``weights``, ``features``
+        and ``relations``; also ``statistics`` where batch norms move, and ``outputs`` where
+        what stands behind the encoders may come from the source too. One whose encoders are
+        fresh allows ``relations`` alone.
+        """
         return frozenset()
+
+    def holds(self, regularizer: Regularizer | type[Regularizer]) -> bool:
+        """Return whether a regulariser has something to hold in this mode, as it is set."""
+        return regularizer.acts_on in self.regularized
+
+    @classmethod
+    def search_space(cls, choices: Choices) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield the settings of this mode that ``transfer=auto`` may try, the plainest first.
+
+        By default the mode as it is, alone and with each regulariser. A mode whose options are
+        worth a search yields their values; a regulariser that a setting cannot hold is left out
+        by the search itself.
+
+        Yields:
+            The regulariser's name, ``none`` for none, and the options that are set.
+        """
+        yield NO_REGULARIZER, {}
+        for name in choices.regularizers:
+            yield name, {}
 
     def takes_fusion(self, modalities: Collection[str]) -> bool:
         """Return whether fusion and head are taken too from a source of these modalities.

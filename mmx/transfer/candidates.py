@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mmx.transfer.auto import Auto, Name
-from mmx.transfer.base import Transfer
-from mmx.transfer.feature import Feature
-from mmx.transfer.heads import HEADS, FittedHead
-from mmx.transfer.regularizers import Regularizer
-from mmx.transfer.structure import Structure
+from mmx.transfer.auto import MODES, REGULARIZERS, Auto
+from mmx.transfer.base import NO_REGULARIZER
 
 Node = dict[str, Any]
 EVERY_MODE = ("map", "class_map", "min_copied", "fusion")
@@ -44,14 +38,14 @@ class Candidate:
         """Return in which it differs from others, as one would type it."""
         found = [f"transfer={self.mode}"]
         found += [f"transfer.{key}={_shown(value)}" for key, value in self.options]
-        if self.regularizer != "none":
+        if self.regularizer != NO_REGULARIZER:
             found.append(f"regularizer={self.regularizer}")
         return " ".join(found)
 
     @property
     def takes_weights(self) -> bool:
         """Whether it starts from what the source has learned."""
-        return self.mode not in ("scratch", "structure", "joint")
+        return MODES[self.mode](**dict(self.options)).needs == "weights"
 
     @property
     def depth(self) -> int:
@@ -60,12 +54,12 @@ class Candidate:
 
     def config(self) -> dict[str, Node]:
         """Return its nodes ``transfer`` and ``regularizer``, every option stated."""
-        transfer = node(f"mmx.transfer.{self.mode}", Transfer)
-        transfer.update(dict((*self.options, *self.common)))
-        held: Node = {}
-        if self.regularizer != "none":
-            held = node(f"mmx.transfer.regularizers.{self.regularizer}", Regularizer)
-        return {"transfer": transfer, "regularizer": held}
+        transfer = {**node(MODES[self.mode]), **dict((*self.options, *self.common))}
+        none = self.regularizer == NO_REGULARIZER
+        return {
+            "transfer": transfer,
+            "regularizer": {} if none else node(REGULARIZERS[self.regularizer]),
+        }
 
 
 def candidates(auto: Auto) -> list[Candidate]:
@@ -84,36 +78,17 @@ def candidates(auto: Auto) -> list[Candidate]:
 def _combinations(auto: Auto) -> Iterator[tuple[str, str, tuple[tuple[str, Any], ...]]]:
     """Yield mode, regulariser and the options that differ from the mode's defaults."""
     for mode in auto.modes:
-        if mode == "parameter":
-            for name, rate, depth in itertools.product(auto.names, auto.rates, auto.depths):
-                yield mode, name, _changed(mode, freeze_depth=depth, copied_rate=float(rate))
-        elif mode == "feature":
-            for head in auto.heads:
-                yield mode, "none", _changed(mode, head=head)
-            trainable = [head for head in auto.heads if not issubclass(HEADS[head], FittedHead)]
-            for name, head in itertools.product(_held(auto, Feature(frozen=False)), trainable):
-                yield mode, name, _changed(mode, head=head, frozen=False)
-        else:
-            yield mode, "none", ()
-            if mode == "structure":
-                for name in _held(auto, Structure()):
-                    yield mode, name, ()
-
-
-def _held(auto: Auto, transfer: Transfer) -> list[Name]:
-    """Return the regularisers of the list that have something to hold in a mode as it is set."""
-    return [name for name in auto.names if name in transfer.regularizers]
-
-
-def _changed(mode: str, **options: Any) -> tuple[tuple[str, Any], ...]:
-    """Return the options whose values are not the mode's defaults."""
-    usual = node(f"mmx.transfer.{mode}", Transfer)
-    return tuple((key, value) for key, value in options.items() if usual[key] != value)
+        kind = MODES[mode]
+        usual = node(kind)
+        for name, options in kind.search_space(auto.choices):
+            if name == NO_REGULARIZER or kind(**options).holds(REGULARIZERS[name]):
+                changed = {key: value for key, value in options.items() if usual[key] != value}
+                yield mode, name, tuple(changed.items())
 
 
 def _common(auto: Auto, mode: str) -> tuple[tuple[str, Any], ...]:
     """Return what auto says for all modes, as far as this one has the option."""
-    usual = node(f"mmx.transfer.{mode}", Transfer)
+    usual = node(MODES[mode])
     said = {
         "map": dict(auto.modality_map) or None,
         "class_map": dict(auto.class_map) or None,
@@ -123,19 +98,13 @@ def _common(auto: Auto, mode: str) -> tuple[tuple[str, Any], ...]:
     return tuple((k, said[k]) for k in EVERY_MODE if k in usual and usual[k] != said[k])
 
 
-def node(module: str, base: type) -> Node:
+def node(kind: type) -> Node:
     """Return the config node of a variant: its class, and each option with its default."""
-    found = [
-        kind
-        for _, kind in inspect.getmembers(importlib.import_module(module), inspect.isclass)
-        if issubclass(kind, base) and kind.__module__ == module
-    ]
-    (kind,) = found
     options = {
         name: list(option.default) if isinstance(option.default, tuple) else option.default
         for name, option in inspect.signature(kind).parameters.items()
     }
-    return {"_target_": f"{module}.{kind.__qualname__}", **options}
+    return {"_target_": f"{kind.__module__}.{kind.__qualname__}", **options}
 
 
 def _shown(value: Any) -> str:

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
-from typing import Annotated, Any, Literal
+from itertools import product
+from typing import Annotated, Any
 
 from pydantic import Field
 from torch import nn
 
 from mmx.errors import Problem, TransferError
-from mmx.transfer.base import Kind, Report, Source, Start, Transfer
+from mmx.transfer.base import NO_REGULARIZER, Choices, Kind, Report, Source, Start, Transfer
 from mmx.transfer.copying import Copied, copy_fitting
 from mmx.transfer.freezing import whole_encoders
-from mmx.transfer.heads import HEADS, FittedHead, Head
+from mmx.transfer.heads import HEADS, FittedHead, Head, HeadName
 from mmx.transfer.heads.linear import Linear
 from mmx.transfer.phases import Phase, TrainEpochs
+from mmx.transfer.regularizers.base import Place
+from mmx.variants import variant
 
 Strength = Annotated[float, Field(gt=0, le=1e9)]
 Decay = Annotated[float, Field(ge=0, le=1e9)]
 WITHOUT = {"fusion": "fusion=concat", "mapping": "mapping=none", "trunk": "sharing=none"}
 """Part of a model to what to type for it to have no parameters."""
-MOVING = frozenset({"bss", "coral", "delta", "distill", "mmd", "rkd", "similarity"})
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,8 @@ class Feature(Transfer):
     Args:
         head: ``linear`` and ``mlp`` (one hidden layer) are trained by gradients; ``knn``,
             ``logistic`` and ``closed_form`` (ridge regression) are fitted. See
-            :mod:`mmx.transfer.heads`.
+            :mod:`mmx.transfer.heads`. One of your own is a node with its options,
+            ``{_target_: my_package.my_head.MyHead, scale: 2}``.
         frozen: Whether the encoders stay as they are.
         normalize: Whether a BatchNorm without scale and shift comes before the head; ``linear``
             and ``mlp``. None: false.
@@ -90,7 +93,7 @@ class Feature(Transfer):
     def __init__(
         self,
         *,
-        head: Literal["linear", "mlp", "knn", "logistic", "closed_form"] = "linear",
+        head: HeadName | Head = "linear",
         frozen: bool = True,
         normalize: bool | None = None,
         decays: Annotated[tuple[Decay, ...], Field(min_length=1)] | None = None,
@@ -112,15 +115,17 @@ class Feature(Transfer):
             "grid": grid,
         }
         given = {name: value for name, value in options.items() if value is not None}
-        _check_readers(head, given, {"decays": decays and list(decays), "head_seeds": head_seeds})
-        self.head = HEADS[head](**given)
+        name, kind = (head, HEADS[head]) if isinstance(head, str) else _own(head)
+        of_training = {"decays": decays and list(decays), "head_seeds": head_seeds}
+        _check_readers(name, kind, given, of_training)
+        self.head = kind(**given) if isinstance(head, str) else head
         self.frozen = frozen
         self.decays = tuple(sorted(set(decays or ()), reverse=True))
         self.head_seeds = head_seeds or 1
         self.modality_map = map or {}
         self.min_copied = min_copied
         self.head_alone = bool(self.decays) or self.head_seeds > 1 or self.fits
-        self.chosen = f"head={head}"
+        self.chosen = f"head={name}"
         if self.decays:
             self.chosen = f"decays=[{','.join(f'{each:g}' for each in decays or ())}]"
         elif self.head_seeds > 1:
@@ -151,9 +156,19 @@ class Feature(Transfer):
         return (FitHead(self.head, self.decays, self.head_seeds),)
 
     @property
-    def regularizers(self) -> frozenset[str]:
-        """Names of the regularisers that hold moving encoders; none where they are frozen."""
-        return frozenset() if self.frozen else MOVING
+    def regularized(self) -> frozenset[Place]:
+        """What moving encoders say of rows may be held; nothing where they are frozen."""
+        return frozenset() if self.frozen else frozenset({"features", "relations"})
+
+    @classmethod
+    def search_space(cls, choices: Choices) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield each head on frozen encoders, and trained ones on encoders that are held."""
+        for head in choices.heads:
+            yield NO_REGULARIZER, {"head": head}
+        held = [name for name in choices.regularizers if name != NO_REGULARIZER]
+        trained = [head for head in choices.heads if not issubclass(HEADS[head], FittedHead)]
+        for name, head in product(held, trained):
+            yield name, {"head": head, "frozen": False}
 
     def make_head(self, width: int, outputs: int, kind: Kind) -> nn.Module:
         """Return the chosen head; see :class:`~mmx.transfer.base.Transfer`."""
@@ -176,8 +191,8 @@ class Feature(Transfer):
             return []
         part = others[0].split(".")[0]
         advice = WITHOUT.get(part, "transfer.head=linear")
-        if part == "fusion" and type(model.get_submodule(part)).__module__.endswith(".concat"):
-            advice = "fusion.hidden=null"
+        if part == "fusion":
+            advice = getattr(model.get_submodule(part), "without_parameters", advice)
         return [
             Problem(
                 f"transfer.{self.chosen}",
@@ -245,24 +260,32 @@ class Feature(Transfer):
         return Copied(done.copied, done.adapted, done.fresh, (*done.notes, *notes))
 
 
-def _check_readers(head: str, given: dict[str, Any], of_training: dict[str, Any]) -> None:
+def _own(head: Head) -> tuple[str, type[Head]]:
+    """Return the name and class of a head that was given as a node."""
+    return variant(type(head)), type(head)
+
+
+def _check_readers(
+    head: str, kind: type[Head], given: dict[str, Any], of_training: dict[str, Any]
+) -> None:
     """Refuse options that the chosen head does not read.
 
     Args:
         head: Its name.
+        kind: Its class.
         given: Options of heads that were given.
-        of_training: Options of how heads are trained; None for what was not given.
+        of_training: Options of how many heads are trained as one batch; None for what was not
+            given.
     """
-    readers = {
-        name: [key for key, kind in HEADS.items() if name in {each.name for each in fields(kind)}]
-        for name in given
-    }
-    trained = [key for key, kind in HEADS.items() if not issubclass(kind, FittedHead)]
-    for name, value in of_training.items():
-        if value is not None:
-            given, readers = {**given, name: value}, {**readers, name: trained}
-    for name, value in given.items():
-        if head not in readers[name]:
+
+    def reads(option: str, kind: type[Head]) -> bool:
+        if option in of_training:
+            return kind.batched
+        return option in {each.name for each in fields(kind)} and kind in HEADS.values()
+
+    for name, value in [*given.items(), *of_training.items()]:
+        if value is not None and not reads(name, kind):
             shown = list(value) if isinstance(value, tuple) else value
-            read = " and ".join(f"head={reader}" for reader in readers[name])
+            readers = [key for key, each in HEADS.items() if reads(name, each)]
+            read = " and ".join(f"head={reader}" for reader in readers)
             raise ValueError(f"`{name}` (={shown}) is read by {read}, not by head={head}")

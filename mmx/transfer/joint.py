@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Collection
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 from torch import nn
 
 from mmx.transfer.base import Source, Start, Transfer, everything_fresh
-from mmx.transfer.weighting import Weighting
-from mmx.transfer.weighting.fixed import Fixed
-from mmx.transfer.weighting.gradnorm import GradNorm
-from mmx.transfer.weighting.uncertainty import Uncertainty
-
-READ_BY = {"source_weight": "fixed", "alpha": "gradnorm", "rate": "gradnorm"}
+from mmx.transfer.weighting import WEIGHTINGS, Weighting, WeightingName
+from mmx.variants import read_options, variant
 
 
 class Joint(Transfer):
@@ -28,7 +25,8 @@ class Joint(Transfer):
     the target has few.
 
     Args:
-        weighting: What the losses count: ``fixed``, by ``uncertainty``, or by ``gradnorm``.
+        weighting: What the losses count: ``fixed``, by ``uncertainty``, or by ``gradnorm``; one
+            of your own is a node with its options.
         source_weight: Of ``fixed``: what the source's loss counts beside the target's; None: 1.
         alpha: Of ``gradnorm``: how hard the task that lags behind is pulled along; None: 1.5.
         rate: Of ``gradnorm``: step of the weights' logarithms; None: 0.025.
@@ -42,20 +40,15 @@ class Joint(Transfer):
     def __init__(
         self,
         *,
-        weighting: Literal["fixed", "uncertainty", "gradnorm"] = "fixed",
+        weighting: WeightingName | Weighting = "fixed",
         source_weight: Annotated[float, Field(gt=0, le=1e6)] | None = None,
         alpha: Annotated[float, Field(ge=0, le=1000)] | None = None,
         rate: Annotated[float, Field(gt=0, le=1000)] | None = None,
     ) -> None:
         given = {"source_weight": source_weight, "alpha": alpha, "rate": rate}
-        self.options = {name: value for name, value in given.items() if value is not None}
-        for name, value in self.options.items():
-            if READ_BY[name] != weighting:
-                raise ValueError(
-                    f"`{name}` (={value:g}) is read only where `weighting` is {READ_BY[name]}: set "
-                    f"transfer.weighting={READ_BY[name]} or transfer.{name}=null"
-                )
-        self.weighting = weighting
+        self.weighting = weighting if isinstance(weighting, str) else variant(type(weighting))
+        self.options = read_options("weighting", self.weighting, WEIGHTINGS, given)
+        self.own = weighting if isinstance(weighting, Weighting) else None
 
     def takes_fusion(self, modalities: Collection[str]) -> bool:
         """Return True: both tasks use the same fusion, which they share where it fits."""
@@ -67,9 +60,15 @@ class Joint(Transfer):
         Args:
             kinds: What each predicts: classes, multilabel or regression.
         """
-        if self.weighting == "uncertainty":
-            return Uncertainty(kinds=kinds)
-        return GradNorm(**self.options) if self.weighting == "gradnorm" else Fixed(**self.options)
+        if self.own is not None:
+            return copy.deepcopy(self.own)
+        return WEIGHTINGS[self.weighting].of_kinds(kinds, **self.options)
+
+    @property
+    def takes_negative(self) -> bool:
+        """Whether the losses may be below zero."""
+        kind = WEIGHTINGS[self.weighting] if self.own is None else type(self.own)
+        return kind.takes_negative
 
     def start(self, source: Source | None, model: nn.Module, classes: tuple[str, ...]) -> Start:
         """Leave the model as it was drawn: both tasks shape it from the first step on."""

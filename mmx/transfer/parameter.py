@@ -2,41 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Annotated, Literal
+from itertools import product
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
 from torch import nn
 
 from mmx.errors import Problem, TransferError
-from mmx.transfer.base import Report, Source, Start, Transfer
+from mmx.transfer.base import Choices, Report, Source, Start, Transfer
 from mmx.transfer.copying import Copied, copy_fitting
 from mmx.transfer.depths import Depths, depth_problem, depths_of, in_words, lowest, topmost
 from mmx.transfer.freezing import PATTERNS, by_pattern, thaw_epochs, whole_encoders
 from mmx.transfer.norms import affine, resting, statistics
 from mmx.transfer.phases import LinearProbe, Phase, Snapshot, TrainEpochs, WiseFT
 from mmx.transfer.rates import rates
+from mmx.transfer.regularizers.base import Place
 from mmx.transfer.wise_ft import LINEAR_HEAD, on_line
 
 Rate = Annotated[float, Field(gt=0, le=1000)]
 Count = Annotated[int, Field(ge=0, le=1_000_000)]
-REGULARIZERS = frozenset(
-    {
-        "bi_tuning",
-        "bss",
-        "co_tuning",
-        "coral",
-        "delta",
-        "distill",
-        "l2_sp",
-        "lwf",
-        "mmd",
-        "rkd",
-        "similarity",
-        "stochnorm",
-    }
+EVERYTHING: frozenset[Place] = frozenset(
+    {"weights", "statistics", "features", "relations", "outputs"}
 )
 
 
@@ -121,9 +110,15 @@ class Parameter(Transfer):
         _refuse_contradictions(self)
 
     @property
-    def regularizers(self) -> frozenset[str]:
-        """Names of the regularisers that have something to hold, as the mode is set."""
-        return REGULARIZERS - {"stochnorm"} if self._still else REGULARIZERS
+    def regularized(self) -> frozenset[Place]:
+        """Everything may be held; statistics only where they move."""
+        return EVERYTHING - {"statistics"} if self._still else EVERYTHING
+
+    @classmethod
+    def search_space(cls, choices: Choices) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield each regulariser at each learning rate of what is copied and frozen depth."""
+        for name, rate, depth in product(choices.regularizers, choices.rates, choices.depths):
+            yield name, {"freeze_depth": depth, "copied_rate": float(rate)}
 
     @property
     def _still(self) -> bool:

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from mmx.errors import Problem, TransferError
 from mmx.transfer.base import Report, Source, Start, Transfer, everything_fresh
-from mmx.transfer.sparsity import Channel, Layer, Magnitude, NOfM, Pattern, layers_of
-
-AMOUNT, N, M = 0.5, 2, 4
+from mmx.transfer.regularizers.base import Place
+from mmx.transfer.sparsity import PATTERNS, Layer, Pattern, PatternName, layers_of
+from mmx.variants import read_options, variant
 
 
 class Structure(Transfer):
@@ -34,6 +34,7 @@ class Structure(Transfer):
     Args:
         sparsity: ``none``; ``magnitude``, the largest weights of each layer; ``n_m``, the N
             largest of each M weights in a row; ``channel``, the largest outputs of each layer.
+            One of your own is a node with its options.
         amount: Part of each layer that goes, by ``magnitude`` and ``channel`` only; None: 0.5.
         n: N, by ``n_m`` only; None: 2.
         m: M, by ``n_m`` only; None: 4.
@@ -49,33 +50,26 @@ class Structure(Transfer):
     def __init__(
         self,
         *,
-        sparsity: Literal["none", "magnitude", "n_m", "channel"] = "none",
+        sparsity: PatternName | Pattern = "none",
         amount: Annotated[float, Field(gt=0, lt=1)] | None = None,
         n: Annotated[int, Field(ge=1, le=100_000)] | None = None,
         m: Annotated[int, Field(ge=2, le=100_000)] | None = None,
         fusion_weights: bool = False,
     ) -> None:
-        shares, groups = ("magnitude", "channel"), ("n_m",)
-        options = {"amount": (shares, amount), "n": (groups, n), "m": (groups, m)}
-        for name, (readers, value) in options.items():
-            if value is not None and sparsity not in readers:
-                raise ValueError(
-                    f"`{name}` (={value:g}) is read only where `sparsity` is {' or '.join(readers)}"
-                )
-        if sparsity == "n_m" and (n or N) >= (m or M):
-            raise ValueError(
-                f"`n` (={n or N}) must be below `m` (={m or M}): {n or N} of them stay"
-            )
-        self.sparsity = sparsity
-        self.amount, self.n, self.m = amount or AMOUNT, n or N, m or M
+        name = sparsity if isinstance(sparsity, str) else variant(type(sparsity))
+        options = read_options("sparsity", name, PATTERNS, {"amount": amount, "n": n, "m": m})
+        self.pattern = PATTERNS[name](**options) if name in PATTERNS else None
+        if isinstance(sparsity, Pattern):
+            self.pattern = sparsity
+        self.sparsity = name
         self.fusion_weights = fusion_weights
-        if sparsity != "none" or fusion_weights:
+        if self.pattern is not None or fusion_weights:
             self.needs = "weights"
 
     @property
-    def regularizers(self) -> frozenset[str]:
-        """Names of the regularisers that hold features, not weights, to the source's."""
-        return frozenset({"similarity", "rkd"})
+    def regularized(self) -> frozenset[Place]:
+        """How rows lie to each other may be held: the encoders are fresh."""
+        return frozenset({"relations"})
 
     def takes_fusion(self, modalities: Collection[str]) -> bool:
         """Return whether the source is trained with the target's fusion."""
@@ -84,7 +78,7 @@ class Structure(Transfer):
     def misfits(self, model: nn.Module) -> list[Problem]:
         """Return the options that speak of what the model does not have."""
         found = []
-        if self.sparsity != "none" and not any(_layers(model).values()):
+        if self.pattern is not None and not any(_layers(model).values()):
             found.append(
                 Problem(
                     f"transfer.sparsity={self.sparsity}",
@@ -120,7 +114,9 @@ class Structure(Transfer):
         if source is None:
             raise TransferError("structure transfer with these options needs a trained source")
         own = model.state_dict()
-        masks, notes = self._masks(source, model) if self.sparsity != "none" else ({}, [])
+        masks, notes = (
+            ({}, []) if self.pattern is None else self._masks(self.pattern, source, model)
+        )
         copied: list[str] = []
         if self.fusion_weights:
             copied, note = _copy_fusion(source, model)
@@ -141,9 +137,11 @@ class Structure(Transfer):
             masks=masks,
         )
 
-    def _masks(self, source: Source, model: nn.Module) -> tuple[dict[str, Tensor], list[str]]:
+    def _masks(
+        self, pattern: Pattern, source: Source, model: nn.Module
+    ) -> tuple[dict[str, Tensor], list[str]]:
         """Return what stays of each tensor that has zeros, and how much that is in words."""
-        own, pattern = model.state_dict(), self._pattern()
+        own = model.state_dict()
         masks: dict[str, Tensor] = {}
         notes: list[str] = []
         for modality, layers in _layers(model).items():
@@ -170,11 +168,6 @@ class Structure(Transfer):
                 tip="choose a source that shares a modality and an encoder with the target",
             )
         return masks, notes
-
-    def _pattern(self) -> Pattern:
-        if self.sparsity == "n_m":
-            return NOfM(self.n, self.m)
-        return Magnitude(self.amount) if self.sparsity == "magnitude" else Channel(self.amount)
 
 
 def _layers(model: nn.Module) -> dict[str, list[Layer]]:

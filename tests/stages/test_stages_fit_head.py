@@ -346,7 +346,7 @@ def test_an_interrupted_run_ends_as_the_other(
         (
             ("transfer.head=knn", "transfer.grid=[1]"),
             [
-                "transfer: `grid` (=[1.0]) is read by head=logistic and head=closed_form, "
+                "transfer: `grid` (=[1.0]) is read by head=closed_form and head=logistic, "
                 "not by head=knn"
             ],
         ),

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmx.errors import TransferError
-from mmx.transfer.auto import Auto
+from mmx.transfer.auto import MODES, REGULARIZERS, Auto
 from mmx.transfer.candidates import candidates
 from mmx.transfer.halving import by_seconds, by_steps, least_steps, sizes
 
@@ -134,10 +134,7 @@ def test_what_is_said_for_all_goes_to_every_mode_that_has_it() -> None:
     assert nodes["scratch"] == {"_target_": "mmx.transfer.scratch.Scratch"}
 
 
-EVERY_NAME = (
-    "l2_sp", "delta", "bss", "mmd", "coral", "distill", "rkd",
-    "similarity", "stochnorm", "co_tuning", "bi_tuning", "lwf",
-)  # fmt: skip
+EVERY_NAME = tuple(REGULARIZERS)
 
 
 def stated(group: str, name: str) -> dict[str, Any]:
@@ -200,7 +197,7 @@ def test_regularizers_are_crossed_with_what_accepts_them() -> None:
 
 def test_no_mode_gets_a_regularizer_that_it_refuses() -> None:
     auto = Auto(
-        modes=("scratch", "feature", "parameter", "adapter", "structure", "joint"),
+        modes=tuple(MODES),
         regularizers=("none", *EVERY_NAME),
         heads=("linear", "mlp", "knn", "logistic", "closed_form"),
     )
@@ -210,18 +207,20 @@ def test_no_mode_gets_a_regularizer_that_it_refuses() -> None:
         module, name = options.pop("_target_").rsplit(".", 1)
         transfer = getattr(importlib.import_module(module), name)(**options)
         if each.regularizer != "none":
-            assert each.regularizer in transfer.regularizers, each.name
-            held.setdefault(each.mode, set()).add(each.regularizer)
+            kind = REGULARIZERS[each.regularizer]
+            assert transfer.holds(kind), each.name
+            held.setdefault(each.mode, set()).add(kind.acts_on)
     assert held == {
-        "parameter": set(EVERY_NAME),
-        "feature": {"bss", "coral", "delta", "distill", "mmd", "rkd", "similarity"},
-        "structure": {"rkd", "similarity"},
+        "parameter": {"weights", "statistics", "features", "relations", "outputs"},
+        "feature": {"features", "relations"},
+        "structure": {"relations"},
     }
 
 
 def test_every_regularizer_of_the_configs_can_be_chosen() -> None:
     there = {path.stem for path in (CONFIGS / "regularizer").glob("*.yaml")}
     assert there == {"none", *EVERY_NAME}
+    assert {path.stem for path in (CONFIGS / "transfer").glob("*.yaml")} == {"auto", *MODES}
 
 
 def test_one_budget() -> None:

@@ -31,7 +31,6 @@ from mmx.transfer.phases import TrainEpochs
 
 TABLE = TabularSpec(("x",), (0.0,), (1.0,), (), ())
 SPECS: dict[str, Spec] = {"image": ImageSpec(8, 8), "tabular": TABLE}
-HELD = {"bss", "coral", "delta", "distill", "mmd", "rkd", "similarity"}
 
 
 def make(
@@ -81,7 +80,7 @@ def test_options_reach_their_head(options: dict[str, Any], head: object) -> None
         ),
         (
             {"head": "linear", "grid": (1.0, 2.0)},
-            "`grid` (=[1.0, 2.0]) is read by head=logistic and head=closed_form, "
+            "`grid` (=[1.0, 2.0]) is read by head=closed_form and head=logistic, "
             "not by head=linear",
         ),
         (
@@ -128,8 +127,8 @@ def test_what_works_on_cached_features_alone() -> None:
 
 
 def test_regularisers_hold_what_moves() -> None:
-    assert Feature().regularizers == frozenset()
-    assert Feature(frozen=False).regularizers == HELD
+    assert Feature().regularized == frozenset()
+    assert Feature(frozen=False).regularized == {"features", "relations"}
 
 
 def test_heads_are_made_for_the_kind_of_target() -> None:

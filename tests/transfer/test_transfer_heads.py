@@ -49,7 +49,8 @@ SHAPES = [(40, 6, 3), (40, 60, 4), (30, 1, 2)]
 
 
 def test_their_names_and_options() -> None:
-    assert list(HEADS) == ["linear", "mlp", "knn", "logistic", "closed_form"]
+    assert HEADS["closed_form"] is ClosedForm
+    assert list(HEADS) == sorted(HEADS)
     assert repr(HEADS["knn"]()) == "Knn(k=20, temperature=0.07)"  # a cache's key holds it
     assert tuple(float(f"1e{power}") for power in range(-5, 5)) == CS
     assert pytest.approx([float(f"1e{power}") for power in range(-5, 4)]) == LAMBDAS

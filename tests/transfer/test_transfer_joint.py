@@ -71,7 +71,7 @@ def test_no_tensor_comes_from_a_source_and_nothing_is_held() -> None:
     start = Joint().start(None, model, ("a", "b", "c"))
     assert start.report.fresh == ("weight", "bias")
     assert start.weight_decay
-    assert Joint().regularizers == frozenset()
+    assert Joint().regularized == frozenset()
     assert Joint().takes_fusion(["image"])
 
 

@@ -29,6 +29,8 @@ from mmx.transfer import parameter as module
 from mmx.transfer.freezing import within
 from mmx.transfer.parameter import Parameter
 from mmx.transfer.phases import LinearProbe, Snapshot, TrainEpochs, WiseFT
+from mmx.transfer.regularizers.l2_sp import L2Sp
+from mmx.transfer.regularizers.stochnorm import Stochnorm
 
 CLASSES = ("a", "b", "c")
 FUSION = partial(Concat, hidden=6)
@@ -529,9 +531,11 @@ def test_map_and_min_copied_reach_the_copying(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_stochastic_normalisation_needs_statistics_that_move() -> None:
-    assert "stochnorm" in Parameter().regularizers
+    assert Parameter().holds(Stochnorm)
     for options in ({"lp_ft": True}, {"batch_norm": "eval"}, {"batch_norm": "frozen"}):
-        assert Parameter().regularizers - Parameter(**options).regularizers == {"stochnorm"}
+        assert Parameter().regularized - Parameter(**options).regularized == {"statistics"}
+        assert not Parameter(**options).holds(Stochnorm())
+        assert Parameter(**options).holds(L2Sp())
 
 
 def test_the_config_states_every_option_and_its_default() -> None:

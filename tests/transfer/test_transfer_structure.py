@@ -41,7 +41,12 @@ from mmx.modalities.text import TfidfSpec, TokenSpec
 from mmx.model import MultimodalModel, Parts
 from mmx.training.optimizer import AdamW, Sgd
 from mmx.transfer import Source, Start
-from mmx.transfer.sparsity import Channel, Layer, Magnitude, NOfM, layers_of
+from mmx.transfer.regularizers.mmd import Mmd
+from mmx.transfer.regularizers.rkd import Rkd
+from mmx.transfer.sparsity import Layer, layers_of
+from mmx.transfer.sparsity.channel import Channel
+from mmx.transfer.sparsity.magnitude import Magnitude
+from mmx.transfer.sparsity.n_m import NOfM
 from mmx.transfer.structure import Structure
 
 CLASSES = ("low", "middle", "high")
@@ -424,7 +429,9 @@ def test_a_fusion_that_does_not_fit() -> None:
 def test_what_the_mode_needs() -> None:
     alone = Structure()
     assert (alone.needs, alone.takes_fusion(("image",))) == ("architecture", False)
-    assert alone.regularizers == {"similarity", "rkd"}
+    assert alone.regularized == {"relations"}
+    assert alone.holds(Rkd())
+    assert not alone.holds(Mmd)  # in the source's axes, which fresh encoders do not have
     assert Structure(sparsity="n_m").needs == "weights"
     assert not Structure(sparsity="n_m").takes_fusion(("image", "text"))
     fusing = Structure(fusion_weights=True)
@@ -435,13 +442,16 @@ def test_what_the_mode_needs() -> None:
         assert str(caught.value) == ("structure transfer with these options needs a trained source")
 
 
+SET = r"(: set transfer\.\w+=\w+ or transfer\.\w+=null)?"
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"amount": 0.5}, "`amount` (=0.5) is read only where `sparsity` is magnitude or channel"),
+        ({"amount": 0.5}, "`amount` (=0.5) is read only where `sparsity` is channel or magnitude"),
         (
             {"sparsity": "n_m", "amount": 0.5},
-            "`amount` (=0.5) is read only where `sparsity` is magnitude or channel",
+            "`amount` (=0.5) is read only where `sparsity` is channel or magnitude",
         ),
         ({"sparsity": "magnitude", "n": 2}, "`n` (=2) is read only where `sparsity` is n_m"),
         ({"sparsity": "channel", "m": 8}, "`m` (=8) is read only where `sparsity` is n_m"),
@@ -449,7 +459,7 @@ def test_what_the_mode_needs() -> None:
     ],
 )
 def test_options_that_nothing_would_read(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}{SET}$"):
         Structure(**options)
 
 

@@ -10,17 +10,12 @@ A :class:`Corruption` reads a modality's raw rows and encodes them again once th
 
 from typing import Any
 
-from mmx.evaluation.noise.audio import AudioCorruption
 from mmx.evaluation.noise.base import Corruption, Noise, spoil
-from mmx.evaluation.noise.image import ImageCorruption
-from mmx.evaluation.noise.tabular import TabularCorruption
-from mmx.evaluation.noise.text import TextCorruption
+from mmx.variants import find_variants
 
 CORRUPTIONS: dict[str, type[Corruption[Any, Any]]] = {
-    "audio": AudioCorruption,
-    "image": ImageCorruption,
-    "tabular": TabularCorruption,
-    "text": TextCorruption,
+    kind.name: kind for kind in find_variants("mmx.evaluation.noise", Corruption).values()
 }
+"""Modality to how its rows are spoiled: what the files of this folder define."""
 
 __all__ = ["CORRUPTIONS", "Corruption", "Noise", "spoil"]

@@ -12,7 +12,7 @@ import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -35,9 +35,6 @@ from mmx.training.recipe import FitResult, Recipe
 from mmx.training.together import Plan, TrainableHead, TrainedHead, train_heads
 from mmx.transfer.feature import FitHead
 from mmx.transfer.heads import Candidate, FittedHead
-from mmx.transfer.heads.knn import Knn
-from mmx.transfer.heads.linear import LinearHead
-from mmx.transfer.heads.mlp import MlpHead
 
 Metrics = dict[str, float]
 
@@ -133,11 +130,8 @@ def _notes(
     head: FittedHead, candidates: list[Candidate], best: int, rows: int, val: int
 ) -> tuple[str, ...]:
     """Return in words what was chosen."""
-    if isinstance(head, Knn):
-        few = f"all {rows} training rows vote: there are fewer than k={head.k}"
-        return (few,) if rows < head.k else ()
     if len(candidates) == 1:
-        return ()
+        return head.remarks(rows)
     text = (
         f"{head.varied}={candidates[best].value:g} of {len(candidates)} values "
         f"chosen on {val} validation rows"
@@ -159,8 +153,6 @@ def _train_together(
     decays = phase.decays or (recipe.optimizer.weight_decay,)
     x, y = bench.rows("train")
     (val, _), values = bench.rows("val"), bench.data.truth(bench.data.rows("val"))
-    if not isinstance(model.head, LinearHead | MlpHead):
-        raise RuntimeError("Feature takes decays for trainable heads only")
     validating = 0.0
 
     def validate(outputs: Tensor) -> list[Metrics]:
@@ -179,7 +171,8 @@ def _train_together(
         recipe.draws,
     )
     seeds = [recipe.seed + place for place in range(phase.seeds)]
-    heads = [model.head, *(_drawn(model.head, seed, recipe.draws) for seed in seeds[1:])]
+    first = cast(TrainableHead, model.head)  # Feature refuses others: Head.batched
+    heads = [first, *(_drawn(first, seed, recipe.draws) for seed in seeds[1:])]
     began = time.perf_counter()
     try:
         trained = train_heads(heads, [x] * len(seeds), y, [val] * len(seeds), seeds, plan, stop)

@@ -17,6 +17,7 @@ from mmx.errors import ConfigError, Problem, TransferError
 from mmx.evaluation.metrics import PRIMARY
 from mmx.evaluation.predict import predict
 from mmx.experiment import Experiment
+from mmx.experiment.control_choice import CONTROLS
 from mmx.experiment.fingerprint import config_digest
 from mmx.runs.search_record import FILE, SCRATCH, SearchRecord, read_search, winner_of
 from mmx.stage_id import Role
@@ -82,8 +83,9 @@ def _assembled(experiment: Experiment, auto: Auto) -> tuple[list[Choice], dict[s
     problems: list[Problem] = []
     for candidate in candidates(auto):
         nodes: dict[str, object] = {**candidate.config()}
-        if candidate.mode == "scratch":  # a linear probe needs a source, and it has none
-            nodes["control"] = [n for n in experiment.controls if n != "linear_probe"] or "none"
+        if candidate.mode == "scratch":  # there is no source for a linear probe
+            without = [name for name in experiment.controls if not CONTROLS[name].source_weights]
+            nodes["control"] = without or "none"
         try:
             found.append(Choice(candidate, experiment.otherwise(nodes)))
         except ConfigError as error:

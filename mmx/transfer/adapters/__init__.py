@@ -16,7 +16,28 @@ every other mode. The update is computed in float32 under autocast, and has the 
 layout.
 """
 
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from mmx.transfer.adapters.base import AdapterMethod, AdapterModule
 from mmx.transfer.adapters.bottleneck import Bottleneck, add_bottlenecks
 from mmx.transfer.adapters.lora import LowRank, add_lora, plain
+from mmx.variants import find_variants
 
-__all__ = ["Bottleneck", "LowRank", "add_bottlenecks", "add_lora", "plain"]
+ADAPTERS: dict[str, type[AdapterMethod]] = find_variants("mmx.transfer.adapters", AdapterMethod)
+"""Those of this folder, by the name of their file."""
+if TYPE_CHECKING:
+    AdapterName: TypeAlias = str
+else:
+    AdapterName = Literal[tuple(ADAPTERS)]
+
+__all__ = [
+    "ADAPTERS",
+    "AdapterMethod",
+    "AdapterModule",
+    "AdapterName",
+    "Bottleneck",
+    "LowRank",
+    "add_bottlenecks",
+    "add_lora",
+    "plain",
+]

@@ -10,10 +10,11 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmx.transfer.adapters.base import AdapterMethod, AdapterModule
 from mmx.transfer.adapters.places import places
 
 
-class Bottleneck(nn.Module):
+class Bottleneck(AdapterModule):
     """A detour through few units, added to what it stands behind.
 
         y = h + W_up gelu(W_down h + b_down) + b_up
@@ -69,3 +70,22 @@ def _behind(module: nn.Module, arguments: object, output: Any) -> Any:
     if isinstance(output, tuple):  # recurrent layers and attention say more than features
         return (module.get_submodule("adapter")(output[0]), *output[1:])
     return module.get_submodule("adapter")(output)
+
+
+class Bottlenecks(AdapterMethod):
+    """A :class:`Bottleneck` behind each depth and each attention.
+
+    Args:
+        width: Units of each.
+    """
+
+    def __init__(self, *, width: int = 32) -> None:
+        self.width = width
+
+    def find_places(self, encoder: nn.Module) -> tuple[str, ...]:
+        """Return the names of the modules to stand behind."""
+        return tuple(places(encoder))
+
+    def add_to(self, encoder: nn.Module) -> None:
+        """Add the bottlenecks; see :func:`add_bottlenecks`."""
+        add_bottlenecks(encoder, width=self.width)

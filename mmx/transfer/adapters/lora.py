@@ -10,10 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from mmx.transfer.adapters.base import AdapterMethod, AdapterModule
+
 MATRICES = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Embedding)
 
 
-class LowRank(nn.Module):
+class LowRank(AdapterModule):
     """A weight plus a product of two thin matrices.
 
         W + (alpha / rank) · B A,  A: r×(inputs), B: outputs×r,  r = min(rank, outputs, inputs)
@@ -109,3 +111,23 @@ def _forget(module: nn.RNNBase, arguments: object, output: object) -> None:
     anew each time; the list would hold a step's graph, and could not be deep-copied.
     """
     module._flat_weights = [None for _ in module._flat_weights]
+
+
+class Lora(AdapterMethod):
+    """A :class:`LowRank` update of every weight matrix and kernel.
+
+    Args:
+        rank: Bound of the updates' rank.
+        alpha: Scale of the updates.
+    """
+
+    def __init__(self, *, rank: int = 8, alpha: float = 16.0) -> None:
+        self.rank, self.alpha = rank, alpha
+
+    def find_places(self, encoder: nn.Module) -> tuple[str, ...]:
+        """Return the names of the weights."""
+        return matrices(encoder)
+
+    def add_to(self, encoder: nn.Module) -> None:
+        """Add the updates; see :func:`add_lora`."""
+        add_lora(encoder, rank=self.rank, alpha=self.alpha)

@@ -7,19 +7,16 @@ fitted: ``head.candidates(x, y, outputs, kind)`` yields a state of the module fo
 of a grid, and validation chooses among them.
 """
 
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
 from mmx.transfer.heads.base import Candidate, FittedHead, Head
-from mmx.transfer.heads.closed_form import ClosedForm
-from mmx.transfer.heads.knn import Knn
-from mmx.transfer.heads.linear import Linear
-from mmx.transfer.heads.logistic import Logistic
-from mmx.transfer.heads.mlp import Mlp
+from mmx.variants import find_variants
 
-HEADS: dict[str, type[Head]] = {
-    "linear": Linear,
-    "mlp": Mlp,
-    "knn": Knn,
-    "logistic": Logistic,
-    "closed_form": ClosedForm,
-}
+HEADS: dict[str, type[Head]] = find_variants("mmx.transfer.heads", Head)
+"""Those of this folder, by the name of their file."""
+if TYPE_CHECKING:
+    HeadName: TypeAlias = str
+else:
+    HeadName = Literal[tuple(HEADS)]
 
-__all__ = ["HEADS", "Candidate", "FittedHead", "Head"]
+__all__ = ["HEADS", "Candidate", "FittedHead", "Head", "HeadName"]

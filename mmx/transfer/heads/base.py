@@ -17,13 +17,30 @@ from mmx.transfer.base import Kind
 
 @dataclass(frozen=True, kw_only=True)
 class Head(ABC):
-    """Base of all heads: a frozen dataclass whose fields are the head's options.
+    """Base of all heads: a frozen dataclass; its fields are the head's options.
+
+    A file here is a head that ``transfer.head=<name of the file>`` chooses; one of a package of
+    your own is given as a node::
+
+        @dataclass(frozen=True, kw_only=True)
+        class Cosine(Head):
+            scale: float = 10.0
+
+            def make(self, width, outputs, kind):
+                return CosineLayer(width, outputs, self.scale)
+
+        transfer.head='{_target_: my_package.cosine.Cosine, scale: 5}'
 
     Attributes:
         kinds: The kinds of target it serves.
+        batched: Whether its module can be trained many times over as one batch, as
+            ``transfer.decays`` and ``transfer.head_seeds`` ask for: it has ``norm``, ``layers``
+            and ``dropout`` as :class:`~mmx.transfer.heads.linear.LinearHead` has, and nothing
+            else that trains.
     """
 
     kinds: ClassVar[frozenset[Kind]] = frozenset({"classes", "multilabel", "regression"})
+    batched: ClassVar[bool] = False
 
     @abstractmethod
     def make(self, width: int, outputs: int, kind: Kind) -> nn.Module:
@@ -58,6 +75,14 @@ class FittedHead(Head):
     """
 
     varied: ClassVar[str] = ""
+
+    def remarks(self, rows: int) -> tuple[str, ...]:
+        """Return what a reader should know of a head that has no grid.
+
+        Args:
+            rows: N, the training rows.
+        """
+        return ()
 
     @abstractmethod
     def candidates(self, x: Tensor, y: Tensor, outputs: int, kind: Kind) -> Iterator[Candidate]:

@@ -88,6 +88,11 @@ class Knn(FittedHead):
         """Return the head without rows; see :class:`~mmx.transfer.heads.base.Head`."""
         return KnnHead(outputs, kind=kind, k=self.k, temperature=self.temperature)
 
+    def remarks(self, rows: int) -> tuple[str, ...]:
+        """Return that all rows vote, where they are few."""
+        few = f"all {rows} training rows vote: there are fewer than k={self.k}"
+        return (few,) if rows < self.k else ()
+
     def candidates(self, x: Tensor, y: Tensor, outputs: int, kind: Kind) -> Iterator[Candidate]:
         """Yield the rows themselves; see :class:`~mmx.transfer.heads.base.FittedHead`."""
         keys = F.normalize(x.double(), dim=1)

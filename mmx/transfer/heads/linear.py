@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -51,6 +52,7 @@ class Linear(Head):
     """
 
     normalize: bool = False
+    batched: ClassVar[bool] = True
 
     def make(self, width: int, outputs: int, kind: Kind) -> nn.Module:
         """Return the layer, fresh; see :class:`~mmx.transfer.heads.base.Head`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch.nn.functional as F
 from pydantic import Field
@@ -61,6 +61,7 @@ class Mlp(Head):
     width: Annotated[int, Field(ge=1, le=65_536)] = 256
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     normalize: bool = False
+    batched: ClassVar[bool] = True
 
     def make(self, width: int, outputs: int, kind: Kind) -> nn.Module:
         """Return the layers, fresh; see :class:`~mmx.transfer.heads.base.Head`."""

@@ -8,13 +8,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Literal, Protocol, get_args
 
 from torch import Tensor, nn
 
 from mmx.modalities import Batch, Features, StepRows
 
 Need = Literal["weights", "model", "source_rows", "classes"]
+Place = Literal["weights", "statistics", "features", "relations", "outputs"]
+"""What of a target a regulariser acts on; see :attr:`Regularizer.acts_on`."""
 Keep = Callable[[str, int, Callable[[], list[Tensor]]], list[Tensor]]
 
 
@@ -126,7 +128,29 @@ class Penalty(nn.Module, ABC):
 class Regularizer(ABC):
     """Base of all regularisers; keyword-only, plain, annotated constructor arguments.
 
+    A regulariser never says which transfer modes it works with. It says what it acts on, and
+    each mode says what may be acted on while it trains::
+
+        class Nearness(Regularizer):
+            \"\"\"strength · mean_i ‖f_i − f0_i‖², row by row, in the source's axes.\"\"\"
+
+            acts_on = "features"
+            needs = frozenset({"model"})
+            zero_at_start = True
+
     Attributes:
+        acts_on: What it holds near the source.
+            ``weights``: the values of copied parameters, one by one, such as ‖w − w0‖².
+            ``statistics``: the moving statistics of copied batch norms; there is nothing to do
+            where they stand still.
+            ``features``: what encoders say, in the source's own axes. Set it where a rotation
+            of the features would change R; the encoders must then start from the source's.
+            ``relations``: how rows lie to each other. Set it where no rotation of the features
+            changes R; fresh encoders can then be held too.
+            ``outputs``: what is decided behind the encoders, by the source's head or by labels.
+        reads_source_outputs: Whether it calls :meth:`Reference.decide` or
+            :meth:`Reference.decision`. A source that was trained without labels decides
+            nothing, and is then refused.
         needs: ``weights``: at least one parameter came from the source and trains.
             ``model``: the trained source is at hand while the target trains.
             ``source_rows``: its own rows are encoded once.
@@ -140,12 +164,21 @@ class Regularizer(ABC):
         zero_at_start: Whether R(w0) = 0: a target that is as its source is not pulled at all.
     """
 
+    acts_on: ClassVar[Place] = "features"
+    reads_source_outputs: ClassVar[bool] = False
     needs: ClassVar[frozenset[Need]] = frozenset()
     weight_decay: ClassVar[bool] = True
     reads_outputs: ClassVar[bool] = False
     compares_rows: ClassVar[bool] = False
     watches: ClassVar[bool] = False
     zero_at_start: ClassVar[bool] = False
+
+    def __init_subclass__(cls) -> None:
+        """Refuse a word for what it acts on that no mode knows."""
+        super().__init_subclass__()
+        if cls.acts_on not in get_args(Place):
+            accepted = ", ".join(get_args(Place))
+            raise TypeError(f"{cls.__name__}.acts_on = {cls.acts_on!r} is none of {accepted}")
 
     def check(self, model: nn.Module, shared: frozenset[str]) -> None:  # noqa: B027 most ask for nothing
         """Refuse a started model, by names and shapes alone: the source may not be trained yet.

@@ -51,6 +51,7 @@ class BiTuning(Regularizer):
     Reference: Zhong et al. 2020, arXiv 2011.06182.
     """
 
+    acts_on = "outputs"
     needs = frozenset({"weights", "classes"})
     compares_rows = True
     reads_outputs = True

@@ -35,6 +35,7 @@ class Bss(Regularizer):
     Reference: Chen et al. 2019, Catastrophic forgetting meets negative transfer.
     """
 
+    acts_on = "features"
     needs = frozenset({"weights"})
     compares_rows = True
 

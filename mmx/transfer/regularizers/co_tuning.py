@@ -31,6 +31,8 @@ class CoTuning(Regularizer):
     Reference: You et al. 2020, Co-Tuning for transfer learning.
     """
 
+    acts_on = "outputs"
+    reads_source_outputs = True
     needs = frozenset({"model", "classes"})
 
     def __init__(self, *, strength: Strength = 2.3, temperature: Temperature = 1.0) -> None:

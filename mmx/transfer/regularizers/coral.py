@@ -27,6 +27,7 @@ class Coral(Regularizer):
     Reference: Sun and Saenko 2016, arXiv 1607.01719.
     """
 
+    acts_on = "features"
     needs = frozenset({"source_rows"})
     compares_rows = True
 

@@ -53,6 +53,7 @@ class Delta(Regularizer):
     Reference: Li et al. 2019, arXiv 1901.09229.
     """
 
+    acts_on = "features"
     needs = frozenset({"weights", "model"})
     zero_at_start = True
     watches = True

@@ -26,6 +26,8 @@ class Distill(Regularizer):
     Reference: Hinton et al. 2015, arXiv 1503.02531.
     """
 
+    acts_on = "features"
+    reads_source_outputs = True
     needs = frozenset({"model", "classes"})
     zero_at_start = True
 

@@ -26,6 +26,7 @@ class L2Sp(Regularizer):
     Reference: Li et al. 2018, arXiv 1802.01483.
     """
 
+    acts_on = "weights"
     needs = frozenset({"weights"})
     weight_decay = False
 

@@ -27,6 +27,8 @@ class Lwf(Regularizer):
     Reference: Li and Hoiem 2016, arXiv 1606.09282.
     """
 
+    acts_on = "outputs"
+    reads_source_outputs = True
     needs = frozenset({"model", "classes"})
     zero_at_start = True
 

@@ -40,6 +40,7 @@ class Mmd(Regularizer):
     2015, arXiv 1502.02791.
     """
 
+    acts_on = "features"
     needs = frozenset({"source_rows"})
     compares_rows = True
 

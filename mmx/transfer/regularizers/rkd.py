@@ -38,6 +38,7 @@ class Rkd(Regularizer):
     Reference: Park et al. 2019, arXiv 1904.05068.
     """
 
+    acts_on = "relations"
     needs = frozenset({"model"})
     compares_rows = True
     zero_at_start = True

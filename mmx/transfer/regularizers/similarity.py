@@ -29,6 +29,7 @@ class Similarity(Regularizer):
     Reference: Tung and Mori 2019, arXiv 1907.09682.
     """
 
+    acts_on = "relations"
     needs = frozenset({"model"})
     compares_rows = True
     zero_at_start = True

@@ -36,6 +36,7 @@ class Stochnorm(Regularizer):
     Reference: Kou et al. 2020, Stochastic normalization.
     """
 
+    acts_on = "statistics"
     needs = frozenset({"weights"})
 
     def __init__(self, *, probability: Annotated[float, Field(ge=0, le=1)] = 0.5) -> None:

@@ -5,7 +5,17 @@
 A pattern looks at one layer at a time, so that every layer keeps the same part of itself.
 """
 
-from mmx.transfer.sparsity.layers import Layer, layers_of
-from mmx.transfer.sparsity.patterns import Channel, Magnitude, NOfM, Pattern
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-__all__ = ["Channel", "Layer", "Magnitude", "NOfM", "Pattern", "layers_of"]
+from mmx.transfer.sparsity.base import Pattern
+from mmx.transfer.sparsity.layers import Layer, layers_of
+from mmx.variants import find_variants
+
+PATTERNS: dict[str, type[Pattern]] = find_variants("mmx.transfer.sparsity", Pattern)
+"""Those of this folder, by the name of their file."""
+if TYPE_CHECKING:
+    PatternName: TypeAlias = str
+else:
+    PatternName = Literal[("none", *PATTERNS)]
+
+__all__ = ["PATTERNS", "Layer", "Pattern", "PatternName", "layers_of"]

@@ -9,6 +9,16 @@ A step takes a batch of the target and one of the source, and descends
     gradnorm     gradients of equal size, larger where a task lags behind
 """
 
-from mmx.transfer.weighting.base import SOURCE, TARGET, TASKS, Weighting
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-__all__ = ["SOURCE", "TARGET", "TASKS", "Weighting"]
+from mmx.transfer.weighting.base import SOURCE, TARGET, TASKS, Weighting
+from mmx.variants import find_variants
+
+WEIGHTINGS: dict[str, type[Weighting]] = find_variants("mmx.transfer.weighting", Weighting)
+"""Those of this folder, by the name of their file."""
+if TYPE_CHECKING:
+    WeightingName: TypeAlias = str
+else:
+    WeightingName = Literal[tuple(WEIGHTINGS)]
+
+__all__ = ["SOURCE", "TARGET", "TASKS", "WEIGHTINGS", "Weighting", "WeightingName"]

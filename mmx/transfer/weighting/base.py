@@ -20,13 +20,24 @@ class Weighting(nn.Module, ABC):
     Its parameters train with the model's, without weight decay; what else moves is kept in
     buffers. Both are part of the model's state, so that a resumed run goes on with them.
 
+    A file here is a weighting that ``transfer.weighting=<name of the file>`` chooses; one of a
+    package of your own is a node, ``transfer.weighting={_target_: my_package.mine.Mine}``.
+
     Attributes:
         moves: Whether the weights change while the tasks train.
         reads_gradients: Whether :meth:`observe` wants to be called.
+        takes_negative: Whether it can weigh losses that may be below zero. Set it to False where
+            a loss is taken for a variance or a rate of progress.
     """
 
     moves: ClassVar[bool] = False
     reads_gradients: ClassVar[bool] = False
+    takes_negative: ClassVar[bool] = True
+
+    @classmethod
+    def of_kinds(cls, kinds: tuple[str, str], **options: float) -> Weighting:
+        """Return a new one for the kinds of target and source, which most do not ask for."""
+        return cls(**options)
 
     @abstractmethod
     def weights(self) -> Tensor:

@@ -37,6 +37,7 @@ class GradNorm(Weighting):
 
     moves = True
     reads_gradients = True
+    takes_negative = False
 
     def __init__(self, *, alpha: float = 1.5, rate: float = 0.025) -> None:
         super().__init__()

@@ -28,12 +28,19 @@ class Uncertainty(Weighting):
 
     moves = True
 
+    takes_negative = False
+
     def __init__(self, *, kinds: tuple[str, str]) -> None:
         super().__init__()
         self.log_variances = nn.Parameter(torch.zeros(2))
         factors = torch.tensor([0.5 if kind == "regression" else 1.0 for kind in kinds])
         self.factors: Tensor
         self.register_buffer("factors", factors, persistent=False)
+
+    @classmethod
+    def of_kinds(cls, kinds: tuple[str, str], **options: float) -> Weighting:
+        """Return a new one; a number's loss is half a squared error."""
+        return cls(kinds=kinds)
 
     def weights(self) -> Tensor:
         """Return ``(2,)``: κ_i exp(-s_i)."""

@@ -1,0 +1,38 @@
+"""The contract of every kind of adapter."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection
+
+from torch import nn
+
+
+class AdapterModule(nn.Module):
+    """Base of the modules that are added: their parameters train, the encoder's own do not."""
+
+
+class AdapterMethod(ABC):
+    """Base of all kinds of adapter; their options are keyword-only, plain and annotated.
+
+    A file here is a kind that ``transfer.kind=<name of the file>`` chooses; one of a package of
+    your own is a node with its options::
+
+        class Prefix(AdapterMethod):
+            def find_places(self, encoder):
+                return [name for name, m in encoder.named_modules() if isinstance(m, Attention)]
+
+            def add_to(self, encoder):
+                for name in self.find_places(encoder):
+                    add_prefix(encoder.get_submodule(name), PrefixModule(...))
+
+        transfer.kind='{_target_: my_package.prefix.Prefix}'
+    """
+
+    @abstractmethod
+    def find_places(self, encoder: nn.Module) -> Collection[str]:
+        """Return the names of what the adapters would stand in or behind; it changes nothing."""
+
+    @abstractmethod
+    def add_to(self, encoder: nn.Module) -> None:
+        """Add the adapters, each an :class:`AdapterModule` that starts as the identity."""

@@ -1,0 +1,49 @@
+"""The largest outputs of each layer.
+
+Shape legend: ``C`` outputs of a layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from mmx.transfer.sparsity.base import Masks, Pattern, kept, largest
+from mmx.transfer.sparsity.layers import Layer
+
+
+class Channel(Pattern):
+    """Whole outputs of a layer, those of largest L2 norm.
+
+        keep the (1 - amount) · C outputs c of largest ‖w_c‖₂, at least one
+
+    What belongs to an output goes with it: its bias, scale and shift of the norm behind it;
+    in a recurrent layer, the unit's rows of all gates and of both matrices. The output is
+    then zero, whatever comes in.
+
+    Args:
+        amount: Part of a layer's outputs that goes.
+
+    Reference: Li et al. 2017, arXiv 1608.08710, with L2 for L1.
+    """
+
+    def __init__(self, amount: float = 0.5) -> None:
+        self.amount = amount
+
+    def masks(self, layer: Layer, tensors: Mapping[str, Tensor]) -> Masks:
+        """Return a mask for each tensor of the layer."""
+        rows = [tensors[name].detach().cpu().double().square() for name in layer.weights]
+        outputs = len(rows[0]) // layer.gates  # C
+        squares = torch.stack([r.reshape(layer.gates, outputs, -1).sum((0, 2)) for r in rows]).sum(
+            0
+        )
+        keep = largest(squares[None], max(1, kept(outputs, self.amount)))[0]  # (C,)
+        return {name: _rows(keep, tensors[name]) for name in (*layer.weights, *layer.beside)}
+
+
+def _rows(keep: Tensor, tensor: Tensor) -> Tensor:
+    """Return a mask of ``tensor``'s shape, True in the rows of the outputs to keep."""
+    rows = keep.repeat(len(tensor) // len(keep))  # gate after gate
+    return rows.view(-1, *[1] * (tensor.dim() - 1)).expand(tensor.shape).clone()

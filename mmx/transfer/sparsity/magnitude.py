@@ -1,0 +1,33 @@
+"""The largest weights of each layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from mmx.transfer.sparsity.base import Masks, Pattern, kept, largest
+from mmx.transfer.sparsity.layers import Layer
+
+
+class Magnitude(Pattern):
+    """The weights of a matrix or kernel that are largest, wherever they stand.
+
+        keep the (1 - amount) · C · K entries of largest |w|
+
+    Args:
+        amount: Part of a layer's weights that goes.
+
+    Reference: Han et al. 2015, arXiv 1506.02626.
+    """
+
+    def __init__(self, amount: float = 0.5) -> None:
+        self.amount = amount
+
+    def masks(self, layer: Layer, tensors: Mapping[str, Tensor]) -> Masks:
+        """Return a mask for each of the layer's weights; biases stay."""
+        return {name: self._mask(tensors[name]) for name in layer.weights}
+
+    def _mask(self, weight: Tensor) -> Tensor:
+        size = weight.detach().cpu().abs().flatten()
+        return largest(size[None], kept(len(size), self.amount)).view(weight.shape)

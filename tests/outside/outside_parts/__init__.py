@@ -1,0 +1,1 @@
+"""A package that mmx knows nothing of: one part of each kind, one file each, and a YAML each."""

@@ -1,0 +1,28 @@
+"""Pixels through one layer."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from mmx.encoders import Encoder
+from mmx.modalities import Features
+from mmx.modalities.image import ImageSpec
+
+
+class Flat(Encoder):
+    """f = relu(W x + b) of all pixels."""
+
+    def __init__(self, spec: ImageSpec, *, width: Annotated[int, Field(ge=1)] = 16) -> None:
+        super().__init__()
+        self.width = width
+        self.layer = nn.Linear(3 * spec.height * spec.width, width)
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Features:
+        """Return ``(B, 1, D)`` tokens of ``(B, 3, H, W)``."""
+        pooled = self.layer(x.flatten(1)).relu()
+        mask = torch.ones(len(x), 1, dtype=torch.bool, device=x.device)
+        return Features(pooled[:, None], mask, pooled)

@@ -1,0 +1,26 @@
+"""The source's encoders as a start, all else fresh."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from mmx.transfer import Report, Source, Start, Transfer
+from mmx.transfer.copying import copy_fitting
+from mmx.transfer.regularizers import Place
+
+
+class Warm(Transfer):
+    """Copies the encoders and trains all; what they say may be held near the source."""
+
+    needs = "weights"
+
+    @property
+    def regularized(self) -> frozenset[Place]:
+        """Features and how rows lie to each other."""
+        return frozenset({"features", "relations"})
+
+    def start(self, source: Source | None, model: nn.Module, classes: tuple[str, ...]) -> Start:
+        """Copy the encoders."""
+        state = {k: v for k, v in source.state.items() if k.startswith("encoders.")}
+        done = copy_fitting(Source(state, ()), model, (), {})
+        return Start(Report(done.copied, done.adapted, (), done.fresh, notes=done.notes))

@@ -1,0 +1,97 @@
+"""A package that mmx knows nothing of brings a part of each kind: files and YAMLs, no edits."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mmx.cli import main
+
+HERE = Path(__file__).parent
+CONFIGS = HERE / "configs"
+OWN = ("--config-dir", str(CONFIGS), "--allow", "outside_parts")
+QUICK = (
+    *("source=digits", "source.limit=40", "encoder/image=flat", "trainer.epochs=1"),
+    *("trainer.threads=1", "device=cpu", "cache=off", "control=none"),
+)
+DIGITS = ("target=digits", "target.limit=40")
+LINES: dict[tuple[str, ...], set[str]] = {
+    ("target=stripes", "transfer=warm", "regularizer=nearness", "fusion=summed"): {
+        *("stripes", "warm", "nearness", "summed", "flat")
+    },
+    (
+        *(*DIGITS, "regularizer=nearness", "objective=brier", "mapping=scaled"),
+        *("missing=passing", "balance=halved", "optimizer=rmsprop"),
+    ): {"nearness", "brier", "scaled", "passing", "halved", "rmsprop", "flat"},
+    (*DIGITS, "transfer=nearest_mean"): {"nearest_mean", "flat"},
+    (*DIGITS, "transfer=firsts", "objective=small"): {"firsts", "small", "flat"},
+    (*DIGITS, "transfer=thirds"): {"thirds", "flat"},
+    (*DIGITS, "transfer=shift"): {"shift", "flat"},
+}
+"""What is typed to what of the package the run is to be made of."""
+
+
+@pytest.fixture(autouse=True)
+def _on_the_path(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Put the package where Python finds it, and forget it afterwards."""
+    monkeypatch.syspath_prepend(str(HERE))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    yield
+    for name in [name for name in sys.modules if name.split(".")[0] == "outside_parts"]:
+        del sys.modules[name]
+
+
+def parts_in(node: Any) -> set[str]:
+    """Return the files of the package whose classes a config names."""
+    if not isinstance(node, dict):
+        return set()
+    module = str(node.get("_target_")).split(".")
+    own = {module[1]} if module[0] == "outside_parts" else set()
+    return own.union(*(parts_in(item) for item in node.values()))
+
+
+@pytest.mark.parametrize("words", LINES, ids=lambda words: words[-1])
+def test_trains(tmp_path: Path, words: tuple[str, ...]) -> None:
+    assert main(["train", *OWN, *QUICK, f"output_dir={tmp_path}", *words]) == 0
+    (run,) = (tmp_path / "runs").iterdir()
+    assert parts_in(yaml.safe_load((run / "config.yaml").read_text())) == LINES[words]
+    summary = json.loads((run / "summary.json").read_text())
+    assert 0 <= summary["target"]["metrics"]["test"]["accuracy"] <= 1
+
+
+def test_every_file_of_the_package_is_trained() -> None:
+    files = {path.stem for path in (HERE / "outside_parts").glob("*.py")} - {"__init__"}
+    assert set.union(*LINES.values()) == files
+    assert {path.stem for path in CONFIGS.rglob("*.yaml")} == files
+
+
+CHECKED = (
+    *("nearness:Nearness", "summed:Summed", "flat:Flat", "brier:Brier", "scaled:Scaled"),
+    *("passing:Passing", "nearest_mean:NearestMean", "small:Small", "stripes:Stripes name=stripes"),
+)
+
+
+@pytest.mark.parametrize("named", CHECKED)
+def test_check_looks_at_it(named: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", *f"outside_parts.{named}".split()]) == 0, capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("mode", "accepted"), [("adapter", ["none"]), ("structure", ["none", "rkd", "similarity"])]
+)
+def test_a_mode_that_cannot_hold_it_says_which_it_holds(
+    mode: str, accepted: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    words = (*QUICK, f"output_dir={tmp_path}", "regularizer=nearness", f"transfer={mode}")
+    assert main(["train", *OWN, *words]) == 2
+    said = capsys.readouterr().err
+    assert f"regularizer=nearness: has nothing to hold under transfer={mode}" in said
+    (line,) = [line for line in said.splitlines() if line.strip().startswith("accepted:")]
+    assert set(accepted) <= set(line.split(":")[1].strip().split(", "))
+    assert "l2_sp" not in line
