@@ -5,7 +5,7 @@ the run directory and not trained again when the run is resumed.
 """
 
 from mmx.stages.core.context import Context, Opened, Specs, Trained
-from mmx.stages.core.data import open_task, with_features
+from mmx.stages.core.data import extract_features, open_task
 from mmx.stages.core.reload import Loaded, load_trained, open_trained
 from mmx.stages.run import run
 
@@ -15,9 +15,9 @@ __all__ = [
     "Opened",
     "Specs",
     "Trained",
+    "extract_features",
     "load_trained",
     "open_task",
     "open_trained",
     "run",
-    "with_features",
 ]

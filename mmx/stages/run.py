@@ -12,13 +12,13 @@ from mmx.runs.search_record import search_end
 from mmx.runs.summary import Summary
 from mmx.stage_id import Role, StageId
 from mmx.stages.core.context import Context, Specs
-from mmx.stages.core.data import load, open_task, say_other_scales
+from mmx.stages.core.data import load_task, open_task, say_other_scales
 from mmx.stages.core.stage import Stage
 from mmx.stages.pipeline.controls import Controls
 from mmx.stages.pipeline.evaluate import Known, evaluate
 from mmx.stages.pipeline.train import train
-from mmx.stages.selection.prepare import context_of, offered, rehearse
-from mmx.stages.selection.search import by_construction, settled
+from mmx.stages.selection.prepare import dry_start, make_context, offer_source
+from mmx.stages.selection.search import choose_experiment, make_scratch_control
 from mmx.tasks import TaskData
 from mmx.training.events import Listener, StopRequest
 from mmx.transfer.scratch import Scratch
@@ -45,23 +45,23 @@ def run(
         cached: Whether the artifact cache may be used.
     """
     began = time.perf_counter()
-    context = context_of(experiment, directory, listen, stop, cached=cached)
-    experiment = settled(context)
+    context = make_context(experiment, directory, listen, stop, cached=cached)
+    experiment = choose_experiment(context)
     context = replace(context, experiment=experiment)
     notes = [f"{key}: {why}" for key, why in experiment.dropped.items() if key in UNREAD]
     fingerprints: dict[str, str] = {}
     source_task, source_specs, source, beside = None, Specs(), None, None
     if experiment.source is not None:
-        source_task = load(context, experiment.source, Role.SOURCE, fingerprints, notes)
+        source_task = load_task(context, experiment.source, Role.SOURCE, fingerprints, notes)
         beside = open_task(context, source_task, experiment.modalities[Role.SOURCE], {})
         source_specs = beside.specs
         notes.extend(beside.notes)
-    target_task = load(context, experiment.target, Role.TARGET, fingerprints, notes)
+    target_task = load_task(context, experiment.target, Role.TARGET, fingerprints, notes)
     opened = open_task(context, target_task, experiment.modalities[Role.TARGET], source_specs)
     notes.extend(say_other_scales(context, opened.specs, source_specs))
     if beside is not None and not experiment.joint:
         if experiment.trains_source:
-            rehearsed = rehearse(context, beside, opened)
+            rehearsed = dry_start(context, beside, opened)
             Controls(context, opened, source_specs, None).check(rehearsed)
             source = train(context, Stage(StageId.SOURCE, beside, Scratch()))
         beside = None  # its data is let go, where nothing was trained on it
@@ -70,10 +70,10 @@ def run(
     notes.extend(opened.notes)
     given = None
     if source is not None and source_task is not None:
-        given = offered(source_task, source)
+        given = offer_source(source_task, source)
     controls = Controls(context, opened, source_specs, given)
     target = train(context, Stage(StageId.TARGET, opened, experiment.transfer, given, beside))
-    compared = [*by_construction(context, target), *controls.train(target)]
+    compared = [*make_scratch_control(context, target), *controls.train(target)]
     _record_weights(context)
     said = [note for control in compared for note in control.notes]
     known = Known(

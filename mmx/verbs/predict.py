@@ -34,7 +34,7 @@ from mmx.runs.atomic import make_folder, write_text
 from mmx.runs.directory import RunDirectory
 from mmx.stage_id import Role
 from mmx.stages import Loaded, load_trained, open_trained
-from mmx.stages.core.readable_rows import empty_rows, lost_files, unreadable_rows
+from mmx.stages.core.readable_rows import find_empty_rows, find_lost_files, find_unreadable_rows
 from mmx.tasks import Task, TaskData
 from mmx.tasks.table import Table
 from mmx.training.data import Rows
@@ -149,19 +149,19 @@ def _answer(experiment: Experiment, trained: Loaded, asked: Asked, precision: Pr
     """Return the predictions of every row that can be read, and why others have none."""
     modalities = experiment.modalities[Role.TARGET]
     usable = asked.data.splits["test"]
-    unusable = empty_rows(asked.data, modalities, asked.rows)
+    unusable = find_empty_rows(asked.data, modalities, asked.rows)
     usable = _without(usable, unusable)
     try:
         outputs, values = _predict(experiment, trained, asked.data, usable, precision)
     except DataError:
-        broken = unreadable_rows(asked.data, modalities, trained.specs, usable)
+        broken = find_unreadable_rows(asked.data, modalities, trained.specs, usable)
         if not broken:
             raise
         unusable |= broken
         usable = _without(usable, broken)
         outputs, values = _predict(experiment, trained, asked.data, usable, precision)
     places = {int(row): place for place, row in enumerate(asked.rows)}
-    lost = lost_files(asked.data, modalities, usable)
+    lost = find_lost_files(asked.data, modalities, usable)
     return Answers(
         names=asked.names,
         answered=[places[int(row)] for row in usable],

@@ -44,7 +44,7 @@ from mmx.reports.ranking import Candidate, Ranking
 from mmx.reports.view import view
 from mmx.runs.directory import RunDirectory
 from mmx.runs.variation import command, labels
-from mmx.stages.selection.prepare import context_of
+from mmx.stages.selection.prepare import make_context
 from mmx.stages.selection.rank import rank
 from mmx.terminal import Console
 from mmx.training.events import StopRequest, stop_on_signals
@@ -237,7 +237,7 @@ def _command(job: Job, flags: Sequence[str]) -> str:
 def _facts(job: Job, rows: int, directory: RunDirectory, stop: StopRequest) -> dict[str, Any]:
     """Return what is found of one candidate, as JSON-able data."""
     with view() as listen:
-        ranked = rank(context_of(job.experiment, directory, listen, stop), rows)
+        ranked = rank(make_context(job.experiment, directory, listen, stop), rows)
     facts = asdict(ranked)
     return {**facts, "probe": None if math.isnan(ranked.probe) else ranked.probe}
 

@@ -139,7 +139,7 @@ def test_one_that_fails_is_named_and_the_others_are_ranked(line, capsys, monkeyp
 
 
 def test_interrupted_it_goes_on_where_it_stopped(line, capsys, monkeypatch, tmp_path):
-    real, told = verb.context_of, []
+    real, told = verb.make_context, []
 
     def interrupting(experiment, directory, listen, stop):
         def heard(event):
@@ -149,7 +149,7 @@ def test_interrupted_it_goes_on_where_it_stopped(line, capsys, monkeypatch, tmp_
 
         return real(experiment, directory, heard, stop)
 
-    monkeypatch.setattr(verb, "context_of", interrupting)
+    monkeypatch.setattr(verb, "make_context", interrupting)
     assert main(line("trainer.checkpoint_seconds=0")) == 130
     out, err = capsys.readouterr()
     (place,) = (tmp_path / "out" / "ranks").iterdir()
@@ -157,7 +157,7 @@ def test_interrupted_it_goes_on_where_it_stopped(line, capsys, monkeypatch, tmp_
     assert err.splitlines()[-1] == "  tip: the same command goes on where it stopped"
     assert json.loads((place / "status.json").read_text())["status"] == "interrupted"
     assert list(place.glob("work/*/checkpoints/source/last.safetensors"))
-    monkeypatch.setattr(verb, "context_of", real)
+    monkeypatch.setattr(verb, "make_context", real)
     told.clear()
     assert main(line("trainer.checkpoint_seconds=0")) == 0
     resumed = json.loads((place / "ranking.json").read_text())["candidates"][0]["scores"]

@@ -28,7 +28,7 @@ from mmx.stage_id import StageId
 from mmx.stages.core import cache_keys
 from mmx.stages.core.context import Context, Opened
 from mmx.stages.core.model import make_model
-from mmx.stages.selection.prepare import begin, context_of
+from mmx.stages.selection.prepare import make_context, prepare
 from mmx.training import checkpoint
 from mmx.training.events import Event, StopRequest
 from mmx.transfer.regularizers import delta
@@ -428,8 +428,8 @@ def test_each_thing_that_a_mapping_is_fitted_to_counts(
     mapped: Callable[..., list[str]], prepared: Prepared, tmp_path: Path
 ) -> None:
     experiment, directory = prepared([*mapped("mapping=pca"), "cache=off"], tmp_path)
-    context = context_of(experiment, directory, lambda event: None, StopRequest())
-    target = begin(context).target
+    context = make_context(experiment, directory, lambda event: None, StopRequest())
+    target = prepare(context).target
     model = make_model(experiment, "target", target.specs, target.task.target, Scratch())
 
     def inputs(context: Context = context, opened: Opened = target, **more: Any) -> dict[str, Any]:
@@ -505,8 +505,8 @@ def test_features_without_the_test_rows_are_not_those_of_a_run(
     line: Callable[..., list[str]], prepared: Prepared, tmp_path: Path
 ) -> None:
     experiment, directory = prepared([*line("transfer=feature"), "cache=off"], tmp_path)
-    context = context_of(experiment, directory, lambda event: None, StopRequest())
-    begun = begin(context)
+    context = make_context(experiment, directory, lambda event: None, StopRequest())
+    begun = prepare(context)
     assert begun.given is not None
     model, task = begun.given.trained.model, begun.target.task
     splits = {**task.splits, "test": np.array([0])}

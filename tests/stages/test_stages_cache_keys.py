@@ -18,7 +18,7 @@ from mmx.stages.core import cache_keys
 from mmx.stages.core.cache_keys import Inputs, Reasons
 from mmx.stages.core.context import Context
 from mmx.stages.core.model import make_model
-from mmx.stages.selection.prepare import Begun, context_of, open_both
+from mmx.stages.selection.prepare import Prepared, make_context, open_tasks
 from mmx.training.events import StopRequest
 from mmx.training.trainer import Trainer
 from mmx.transfer.scratch import Scratch
@@ -42,7 +42,7 @@ class Case:
     """A run that has opened its data: what each kind of artifact depends on in it."""
 
     context: Context
-    begun: Begun
+    begun: Prepared
     model: MultimodalModel
 
     @property
@@ -86,8 +86,8 @@ def case(
         words = [*LINES[name], "cache=off", "mapping=pca", "trainer.source_epochs=3"]
         line = overrides(tables["one"], tables["two"], TWO, *words)
         experiment, directory = prepared(line, tmp_path)
-        context = context_of(experiment, directory, lambda event: None, StopRequest())
-        begun = open_both(context)
+        context = make_context(experiment, directory, lambda event: None, StopRequest())
+        begun = open_tasks(context)
         ends = begun.target.task.target
         model = make_model(experiment, Role.TARGET, begun.target.specs, ends, Scratch())
         return Case(context, begun, model)

@@ -18,9 +18,9 @@ from mmx.errors import DataError, TransferError
 from mmx.evaluation.short_probe import short_probe
 from mmx.experiment import Experiment, assemble
 from mmx.runs.directory import RunDirectory
-from mmx.stages.selection.prepare import begin, context_of, for_selection
+from mmx.stages.selection.prepare import drop_test_rows, make_context, prepare
 from mmx.stages.selection.rank import Ranked, rank
-from mmx.stages.selection.scores import SCORES, spread
+from mmx.stages.selection.scores import SCORES, sample_evenly
 from mmx.tasks import Target
 from mmx.training import checkpoint
 from mmx.training.events import Event, StopRequest
@@ -44,7 +44,7 @@ def ranked(
     folder.mkdir(parents=True, exist_ok=True)
     listen = (lambda event: None) if said is None else said.append
     made = experiment(given, folder)
-    return rank(context_of(made, RunDirectory(folder), listen, StopRequest()), rows)
+    return rank(make_context(made, RunDirectory(folder), listen, StopRequest()), rows)
 
 
 def naive_features(given: list[str], folder: Path) -> tuple[Any, Any, Any]:
@@ -52,8 +52,8 @@ def naive_features(given: list[str], folder: Path) -> tuple[Any, Any, Any]:
     made = experiment(given, folder)
     task = made.target.load()
     tensors, _ = checkpoint.read_checkpoint(RunDirectory(folder).stage_file("source"))
-    context = context_of(made, RunDirectory(folder), lambda event: None, StopRequest())
-    begun = begin(context)
+    context = make_context(made, RunDirectory(folder), lambda event: None, StopRequest())
+    begun = prepare(context)
     assert begun.source is not None
     features, probabilities = [], []
     for row in task.splits["train"]:
@@ -133,12 +133,12 @@ def test_nothing_depends_on_the_test_rows(
 
 def test_a_selection_has_no_test_rows(tables: Tables, overrides: Overrides, tmp_path: Path) -> None:
     task = experiment(overrides(None, tables["two"], TWO), tmp_path).target.load()
-    assert set(for_selection(task).splits) == {"train", "val"}
+    assert set(drop_test_rows(task).splits) == {"train", "val"}
     task.splits["val"] = task.splits["val"][:0]
     with pytest.raises(
         DataError, match=r"^two has no val rows, and nothing can be chosen without$"
     ):
-        for_selection(task)
+        drop_test_rows(task)
 
 
 NO_SOURCE = "there is no source, and so no source classes"
@@ -254,7 +254,7 @@ def test_a_source_that_gives_nothing_is_refused(
 ) -> None:
     made = experiment(overrides(tables["one"], tables["two"], ("image",)), tmp_path)
     made = replace(made, transfer=Nothing())
-    context = context_of(made, RunDirectory(tmp_path), lambda event: None, StopRequest())
+    context = make_context(made, RunDirectory(tmp_path), lambda event: None, StopRequest())
     with pytest.raises(TransferError, match=r"^the source gives nothing to the target's encoders$"):
         rank(context, 100)
 
@@ -281,13 +281,13 @@ def test_rows_are_taken_evenly_from_each_class(most: int) -> None:
     rows = np.sort(random.permutation(100)[:60])
     everything = torch.zeros(100, dtype=torch.int64)
     everything[torch.from_numpy(rows)] = values
-    taken = spread(rows, everything, Target("classes", ("a", "b", "c")), most)
+    taken = sample_evenly(rows, everything, Target("classes", ("a", "b", "c")), most)
     assert len(taken) == most
     assert list(taken) == sorted(set(taken) & set(rows))
     counts = np.bincount(everything[torch.from_numpy(taken)], minlength=3)
     for count, share in zip(counts, (30, 20, 10), strict=True):
         assert abs(count - share / 60 * most) <= 1
-    assert spread(rows, everything, Target("classes", ("a", "b", "c")), 60) is rows
+    assert sample_evenly(rows, everything, Target("classes", ("a", "b", "c")), 60) is rows
 
 
 @pytest.mark.parametrize("width", [3, 40])

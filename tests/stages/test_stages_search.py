@@ -27,7 +27,7 @@ from mmx.runs.directory import RunDirectory
 from mmx.runs.search_record import fate_of
 from mmx.runs.sweep import Planned
 from mmx.stages.selection import order, prepare, search, trials
-from mmx.stages.selection.prepare import context_of
+from mmx.stages.selection.prepare import make_context
 from mmx.training import checkpoint
 from mmx.training.events import Event, StopRequest
 from mmx.transfer.feature import Feature
@@ -242,10 +242,10 @@ def test_features_and_source_are_computed_once(
     computed: list[str] = []
     real = search.train_source.__globals__["train"]
     monkeypatch.setattr(
-        "mmx.stages.core.cached.with_features",
-        lambda data, *rest: computed.append(",".join(data.splits)) or with_features(data, *rest),
+        "mmx.stages.core.cached.extract_features",
+        lambda data, *rest: computed.append(",".join(data.splits)) or extract_features(data, *rest),
     )
-    from mmx.stages.core.data import with_features
+    from mmx.stages.core.data import extract_features
 
     sources: list[str] = []
     monkeypatch.setattr(
@@ -382,8 +382,8 @@ def searched(line: Line, tmp_path: Path) -> Iterator[Callable[..., dict[str, Any
 
     def run(*more: str, clock: Callable[[], float] | None = None) -> dict[str, Any]:
         experiment, directory = made(line(*more), tmp_path)
-        context = context_of(experiment, directory, lambda event: None, StopRequest())
-        search.settled(context, **({} if clock is None else {"clock": clock}))
+        context = make_context(experiment, directory, lambda event: None, StopRequest())
+        search.choose_experiment(context, **({} if clock is None else {"clock": clock}))
         return record(directory)
 
     yield run
@@ -447,8 +447,8 @@ def test_a_resumed_search_of_so_many_seconds_decides_as_it_had(
     experiment, directory = made(line(*seconds(15)), tmp_path)
     clock, found = Ticking(monkeypatch), []
     for _ in range(2):
-        context = context_of(experiment, directory, lambda event: None, StopRequest())
-        search.settled(context, clock)
+        context = make_context(experiment, directory, lambda event: None, StopRequest())
+        search.choose_experiment(context, clock)
         found.append(record(directory))
         killed = {**found[-1], "trials": found[-1]["trials"][:-1], "winner": None}
         (directory.path / "auto.json").write_text(json.dumps(killed))
@@ -593,7 +593,7 @@ def test_what_cannot_start_is_left_out_with_the_reason(
     known: list[bool] = []
     real = search.train_source
     monkeypatch.setattr(
-        search, "rehearse", lambda *given: known.append(True) or prepare.rehearse(*given)
+        search, "dry_start", lambda *given: known.append(True) or prepare.dry_start(*given)
     )
     monkeypatch.setattr(search, "train_source", lambda *given: known.append(False) or real(*given))
     data = searched("transfer.depths=[0,4]", "transfer.budget_steps=24")
@@ -608,8 +608,8 @@ def test_a_joint_training_that_can_share_nothing_is_left_out(
     given = overrides(tables["one"], tables["two"], ("tabular",), *LISTS)
     given += ["target.columns.tabular=[a,b,number]", "transfer.modes=[scratch,structure,joint]"]
     experiment, directory = made(given, tmp_path)
-    context = context_of(experiment, directory, lambda event: None, StopRequest())
-    search.settled(context)
+    context = make_context(experiment, directory, lambda event: None, StopRequest())
+    search.choose_experiment(context)
     plan = record(directory)["plan"]
     assert plan["refused"] == {
         "transfer=joint": "source and target can share nothing: each task keeps the tabular "
@@ -672,8 +672,8 @@ def test_one_source_serves_all(tables: Tables, overrides: Overrides, tmp_path: P
     two = ("image", "tabular")
     given = overrides(tables["one"], tables["two"], two, *LISTS, "transfer.fusion=true")
     experiment, directory = made(given, tmp_path)
-    context = context_of(experiment, directory, lambda event: None, StopRequest())
-    search.settled(context)
+    context = make_context(experiment, directory, lambda event: None, StopRequest())
+    search.choose_experiment(context)
     refused = record(directory)["plan"]["refused"]
     assert set(refused) == {NAMES[1], NAMES[2]}
     assert refused[NAMES[1]] == (
@@ -754,7 +754,7 @@ def test_the_level_of_a_depth(depths: int, levels: int, expected: list[int | Non
     model.encoders = torch.nn.ModuleDict({"a": Encoder(depths)})
     features.levels = (torch.zeros(1, 1),) * levels
     encoded: Any = type("Encoded", (), {"features": {"a": features}})
-    found = [order.level_at(model, encoded, "a", depth) for depth in range(depths + 1)]  # type: ignore[arg-type]
+    found = [order.find_level(model, encoded, "a", depth) for depth in range(depths + 1)]  # type: ignore[arg-type]
     assert found == expected
 
 
@@ -772,5 +772,5 @@ def test_scores_order_within_a_variation(monkeypatch: pytest.MonkeyPatch) -> Non
         "source, depth 2": {"logme": 0.3, "knn": 0.4, "nce": -1.0},
     }
     monkeypatch.setattr(order, "_scores", lambda *given: found)
-    found_order, _ = order.ordered(None, None, every)  # type: ignore[arg-type]
+    found_order, _ = order.order_candidates(None, None, every)  # type: ignore[arg-type]
     assert found_order == [NAMES[0], NAMES[4], NAMES[1], NAMES[3], NAMES[6], NAMES[2], NAMES[5]]

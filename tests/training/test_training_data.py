@@ -24,7 +24,7 @@ from mmx.modalities.image import Image, ImageColumn
 from mmx.modalities.tabular import Tabular, TabularColumn
 from mmx.modalities.text import TextColumn, Tokens
 from mmx.model import MultimodalModel
-from mmx.stages import with_features
+from mmx.stages import extract_features
 from mmx.training import data as module
 from mmx.training.data import Data, View, _Decoding, split_rows
 from mmx.training.precision import Precision
@@ -156,9 +156,9 @@ def test_auto_keeps_what_fits(make: Make, monkeypatch: pytest.MonkeyPatch) -> No
         for view in make().views.values()
         if view.modality.streams
     )
-    monkeypatch.setattr(module, "free_bytes", lambda device: needed)
+    monkeypatch.setattr(module, "count_free_bytes", lambda device: needed)
     assert make().resident is True
-    monkeypatch.setattr(module, "free_bytes", lambda device: needed - 1)
+    monkeypatch.setattr(module, "count_free_bytes", lambda device: needed - 1)
     assert make().resident is False
     assert module.count_free_bytes(torch.device("cpu")) == needed - 1
     assert make(resident=True).resident is True
@@ -170,7 +170,7 @@ def test_on_a_gpu_half_of_the_free_memory_may_be_taken(
     device = torch.device("cuda", 1)
     free = {device: 1000}
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free[device], 10**15))
-    assert module.free_bytes(device) == 500
+    assert module.count_free_bytes(device) == 500
     needed = sum(
         view.modality.bytes_per_row(view.spec) * ROWS
         for view in views.values()
@@ -250,7 +250,7 @@ def test_features_equal_encoding_on_the_fly(
     ).eval()
     data = make(resident=resident)
     precision = Precision("fp32", torch.device("cpu"))
-    cached = with_features(data, model, name, precision)
+    cached = extract_features(data, model, name, precision)
     for rows, stored in cached.batches(BATCHES):
         assert name not in stored
         batch = cached.assemble(rows, stored, augment=True)

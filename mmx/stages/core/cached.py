@@ -26,7 +26,7 @@ from mmx.stages.core.cache_keys import (
     describe_mapping,
 )
 from mmx.stages.core.context import Context, Opened
-from mmx.stages.core.data import with_features
+from mmx.stages.core.data import extract_features
 from mmx.training import checkpoint
 from mmx.training.data import Data
 from mmx.training.events import Event, Listener
@@ -124,7 +124,7 @@ def cache_stage(
     state = context.directory.state_file(stage)
     inputs = complete_inputs(context, describe)
     if context.cache is None or inputs is None:
-        event_log.drop(state)
+        event_log.remove_log(state)
         return load(*make(context.listen)), False
     log = event_log.EventLog(state, context.cache.key("stage", inputs))
     trained, what = False, f"{stage} {opened.task.name}"
@@ -172,7 +172,7 @@ def cache_features(context: Context, opened: Opened, model: MultimodalModel, nam
     computed: list[Data] = []
 
     def make() -> Content:
-        computed.append(with_features(opened.data, model, name, context.precision))
+        computed.append(extract_features(opened.data, model, name, context.precision))
         return _to_tensors(computed[0].features(name)), {}
 
     def load(tensors: dict[str, Tensor], _: Facts) -> Data:

@@ -19,7 +19,7 @@ from mmx.training.events import Event, EventKind
 from mmx.training.precision import Precision
 
 
-def load(
+def load_task(
     context: Context, task: Task, role: Role, fingerprints: dict[str, str], notes: list[str]
 ) -> TaskData:
     """Open a task's data, and hold it against what the run saw before it was interrupted."""
@@ -49,8 +49,8 @@ def open_task(
         DataError: A row has none of the modalities, or no training row, or one, has one of them.
     """
     few = check_modalities(context.experiment, task, modalities)
-    specs = _specs_of(task, modalities, source_specs)
-    data = decoded(context.experiment, task, modalities, specs, context.precision)
+    specs = _fit_specs(task, modalities, source_specs)
+    data = decode_task(context.experiment, task, modalities, specs, context.precision)
     _refuse_empty_rows(task, data)
     remarks = few + tuple(
         f"{task.name}: {text}"
@@ -59,11 +59,11 @@ def open_task(
     )
     if not context.experiment.drops_rows:
         return Opened(task, data, specs, remarks)
-    complete, note = complete_rows(task, data)
+    complete, note = drop_incomplete_rows(task, data)
     return Opened(task, complete, specs, (*remarks, note))
 
 
-def decoded(
+def decode_task(
     experiment: Experiment,
     task: TaskData,
     modalities: Modalities,
@@ -82,7 +82,7 @@ def decoded(
     )
 
 
-def with_features(data: Data, model: MultimodalModel, name: str, precision: Precision) -> Data:
+def extract_features(data: Data, model: MultimodalModel, name: str, precision: Precision) -> Data:
     """Return the data with a frozen encoder's features in place of its inputs."""
 
     @torch.no_grad()
@@ -116,7 +116,7 @@ def say_other_scales(context: Context, specs: Specs, source_specs: Specs) -> lis
     return found
 
 
-def _specs_of(task: TaskData, modalities: Modalities, source_specs: Specs) -> Specs:
+def _fit_specs(task: TaskData, modalities: Modalities, source_specs: Specs) -> Specs:
     """Return what is learned from the training rows, or taken over from the source."""
     specs: Specs = {}
     for name, modality in modalities.items():
@@ -141,7 +141,7 @@ def _refuse_empty_rows(task: TaskData, data: Data) -> None:
         )
 
 
-def complete_rows(task: TaskData, data: Data) -> tuple[Data, str]:
+def drop_incomplete_rows(task: TaskData, data: Data) -> tuple[Data, str]:
     """Return the data without the training rows that lack a modality, and how many they are."""
     rows = data.rows("train")
     complete = data.complete(rows)

@@ -35,7 +35,7 @@ class EventLog:
     """
 
     def __init__(self, state: Path, key: str) -> None:
-        self._path, self._key = _beside(state), key
+        self._path, self._key = _log_path(state), key
         self.events: list[Event] = []
         self.whole = True
         if states.has_state(state):
@@ -95,10 +95,10 @@ class EventLog:
         return found
 
 
-def drop(state: Path) -> None:
+def remove_log(state: Path) -> None:
     """Remove the log of a stage that goes on without the cache."""
-    _beside(state).unlink(missing_ok=True)
+    _log_path(state).unlink(missing_ok=True)
 
 
-def _beside(state: Path) -> Path:
+def _log_path(state: Path) -> Path:
     return state.with_name("events.jsonl")

@@ -14,7 +14,7 @@ ROW = re.compile(r"^row \d+: ")
 """How a message begins that names a row."""
 
 
-def unreadable_rows(
+def find_unreadable_rows(
     task: TaskData, modalities: Modalities, specs: Specs, rows: Iterable[int]
 ) -> dict[int, str]:
     """Return the rows with a file or cell that cannot be read, and why, one row at a time.
@@ -38,7 +38,9 @@ def unreadable_rows(
     return found
 
 
-def empty_rows(task: TaskData, modalities: Iterable[str], rows: Iterable[int]) -> dict[int, str]:
+def find_empty_rows(
+    task: TaskData, modalities: Iterable[str], rows: Iterable[int]
+) -> dict[int, str]:
     """Return the rows that have none of the modalities, and say so."""
     names = sorted(modalities)
     reason = f"has no {' and no '.join(names)}"
@@ -46,7 +48,9 @@ def empty_rows(task: TaskData, modalities: Iterable[str], rows: Iterable[int]) -
     return {int(row): reason for row in rows if not any(column.present[row] for column in columns)}
 
 
-def lost_files(task: TaskData, modalities: Iterable[str], rows: Iterable[int]) -> dict[int, str]:
+def find_lost_files(
+    task: TaskData, modalities: Iterable[str], rows: Iterable[int]
+) -> dict[int, str]:
     """Return the rows that name a file which does not exist, and which."""
     found: dict[int, str] = {}
     for row in rows:

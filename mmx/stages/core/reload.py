@@ -17,7 +17,7 @@ from mmx.runs import recorded, records
 from mmx.runs.directory import RunDirectory
 from mmx.stage_id import Role, StageId
 from mmx.stages.core.context import Specs
-from mmx.stages.core.data import complete_rows, decoded, with_features
+from mmx.stages.core.data import decode_task, drop_incomplete_rows, extract_features
 from mmx.stages.core.model import make_model
 from mmx.tasks import Target, TaskData
 from mmx.training import checkpoint
@@ -104,9 +104,11 @@ def open_trained(
     experiment: Experiment, trained: Loaded, task: TaskData, precision: Precision
 ) -> Data:
     """Return a task's data as the trained model reads it."""
-    data = decoded(experiment, task, experiment.modalities[Role.TARGET], trained.specs, precision)
+    data = decode_task(
+        experiment, task, experiment.modalities[Role.TARGET], trained.specs, precision
+    )
     if experiment.drops_rows and len(data.rows("train")):
-        data, _ = complete_rows(task, data)
+        data, _ = drop_incomplete_rows(task, data)
     for name in trained.frozen_encoders:
-        data = with_features(data, trained.model, name, precision)
+        data = extract_features(data, trained.model, name, precision)
     return data

@@ -13,18 +13,27 @@ from mmx.modalities import Encoded
 from mmx.model import MultimodalModel
 from mmx.reports.ranking import COUNTED, places
 from mmx.stages.core.context import Context
-from mmx.stages.selection.prepare import Begun
-from mmx.stages.selection.scores import Started, drawn, scored, side_by_side, spread, started
+from mmx.stages.selection.prepare import Prepared
+from mmx.stages.selection.scores import (
+    StartedModel,
+    compute_scores,
+    concatenate_features,
+    draw_model,
+    sample_evenly,
+    start_model,
+)
 from mmx.stages.selection.trials import Choice
 from mmx.training.encode import encode_rows
 from mmx.transfer.candidates import Candidate
 
 ROWS = 2000
 """Training rows, at most, that are scored: the order needs no more."""
-Scores = dict[str, dict[str, float]]
+ScoreTable = dict[str, dict[str, float]]
 
 
-def ordered(context: Context, begun: Begun, choices: Sequence[Choice]) -> tuple[list[str], Scores]:
+def order_candidates(
+    context: Context, prepared: Prepared, choices: Sequence[Choice]
+) -> tuple[list[str], ScoreTable]:
     """Return the names of the candidates, the most promising first, and the scores that say so.
 
     A candidate stands for the features that it starts from: those of the source's encoders,
@@ -35,13 +44,13 @@ def ordered(context: Context, begun: Begun, choices: Sequence[Choice]) -> tuple[
 
     Args:
         context: Of the run.
-        begun: The trained source, and the target without its test rows.
+        prepared: The trained source, and the target without its test rows.
         choices: The candidates.
 
     Returns:
         The names, and features to score to value; no scores where the target has no classes.
     """
-    scores = _scores(context, begun, choices)
+    scores = _score_candidates(context, prepared, choices)
     common = [n for n in COUNTED if scores and all(n in each for each in scores.values())]
     columns = [places([each[name] for each in scores.values()]) for name in common]
     means = {
@@ -51,49 +60,53 @@ def ordered(context: Context, begun: Begun, choices: Sequence[Choice]) -> tuple[
 
     def key(index: int) -> tuple[bool, int, float, int]:
         candidate = choices[index].candidate
-        place = means.get(_starts_from(candidate), math.inf if means else 0.0)
+        place = means.get(_describe_start(candidate), math.inf if means else 0.0)
         return candidate.mode != "scratch", candidate.variation, place, index
 
     return [choices[index].name for index in sorted(range(len(choices)), key=key)], scores
 
 
-def _starts_from(candidate: Candidate) -> str:
+def _describe_start(candidate: Candidate) -> str:
     """Return whose features a candidate stands for."""
     if not candidate.takes_weights:
         return "fresh"
     return f"source, depth {candidate.depth}" if candidate.depth else "source"
 
 
-def _scores(context: Context, begun: Begun, choices: Sequence[Choice]) -> Scores:
+def _score_candidates(
+    context: Context, prepared: Prepared, choices: Sequence[Choice]
+) -> ScoreTable:
     """Return the scores of all features that candidates stand for."""
-    target = begun.target.task.target
+    target = prepared.target.task.target
     if target.kind != "classes":
         return {}
-    names = {_starts_from(each.candidate): each for each in choices}
-    found: Scores = {}
+    names = {_describe_start(each.candidate): each for each in choices}
+    found: ScoreTable = {}
     if "fresh" in names:
         asks = replace(context, experiment=names["fresh"].experiment)
-        found["fresh"] = _of(context, begun, drawn(asks, begun), 0)
+        found["fresh"] = _score_features(context, prepared, draw_model(asks, prepared), 0)
     taker = next((choice for choice in choices if choice.candidate.takes_weights), None)
     if taker is not None:
-        start = started(replace(context, experiment=taker.experiment), begun)
+        start = start_model(replace(context, experiment=taker.experiment), prepared)
         for what, each in names.items():
             if each.candidate.takes_weights:
-                found[what] = _of(context, begun, start, each.candidate.depth)
+                found[what] = _score_features(context, prepared, start, each.candidate.depth)
     return found
 
 
-def _of(context: Context, begun: Begun, start: Started, depth: int) -> dict[str, float]:
+def _score_features(
+    context: Context, prepared: Prepared, start: StartedModel, depth: int
+) -> dict[str, float]:
     """Return the scores of the training rows' features at a depth; 0: behind the encoders."""
-    data, task = begun.target.data, begun.target.task
-    rows = spread(data.rows("train"), task.values, task.target, ROWS)
+    data, task = prepared.target.data, prepared.target.task
+    rows = sample_evenly(data.rows("train"), task.values, task.target, ROWS)
     encoded = encode_rows(start.model, data, rows, context.precision)
-    level = {name: level_at(start.model, encoded, name, depth) for name in start.modalities}
-    x, y = side_by_side(encoded, start.modalities, level)
-    return scored(x, y, task.target, "not asked for")[0] if len(x) else {}
+    level = {name: find_level(start.model, encoded, name, depth) for name in start.modalities}
+    x, y = concatenate_features(encoded, start.modalities, level)
+    return compute_scores(x, y, task.target, "not asked for")[0] if len(x) else {}
 
 
-def level_at(model: MultimodalModel, encoded: Encoded, name: str, depth: int) -> int | None:
+def find_level(model: MultimodalModel, encoded: Encoded, name: str, depth: int) -> int | None:
     """Return the level of an encoder's features that lies at a depth; None: behind all.
 
     Encoders state as many levels as they like: the one at the same part of the way is taken.

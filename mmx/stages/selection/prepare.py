@@ -16,7 +16,7 @@ from mmx.runs.cache import Cache, location
 from mmx.runs.directory import RunDirectory
 from mmx.stage_id import Role, StageId
 from mmx.stages.core.context import Context, Opened, Trained
-from mmx.stages.core.data import load, open_task, say_other_scales
+from mmx.stages.core.data import load_task, open_task, say_other_scales
 from mmx.stages.core.model import attach_criterion, make_model
 from mmx.stages.core.stage import Stage, TrainedSource
 from mmx.stages.phases.source_reference import held
@@ -34,7 +34,7 @@ SELECTION = ("train", "val")
 
 
 @dataclass(frozen=True)
-class Begun:
+class Prepared:
     """A source, trained where the transfer takes its weights, and a target to choose on.
 
     Attributes:
@@ -50,7 +50,7 @@ class Begun:
     alone: Opened
 
 
-def context_of(
+def make_context(
     experiment: Experiment,
     directory: RunDirectory,
     listen: Listener,
@@ -80,16 +80,16 @@ def _cache(settings: Settings) -> Cache | None:
     return None if where is None else Cache(where, round(settings.cache_gb * 1e9))
 
 
-def begin(context: Context) -> Begun:
+def prepare(context: Context) -> Prepared:
     """Open source and target, and train the source where the transfer takes its weights."""
-    begun = open_both(context)
-    if begun.source is None or not context.experiment.trains_source:
-        return begun
-    rehearse(context, begun.source, begun.target)
-    return train_source(context, begun)
+    prepared = open_tasks(context)
+    if prepared.source is None or not context.experiment.trains_source:
+        return prepared
+    dry_start(context, prepared.source, prepared.target)
+    return train_source(context, prepared)
 
 
-def open_both(context: Context) -> Begun:
+def open_tasks(context: Context) -> Prepared:
     """Open source and target, and train nothing.
 
     Raises:
@@ -97,35 +97,35 @@ def open_both(context: Context) -> Begun:
     """
     experiment, source = context.experiment, None
     if experiment.source is not None:
-        task = load(context, experiment.source, Role.SOURCE, {}, [])
+        task = load_task(context, experiment.source, Role.SOURCE, {}, [])
         source = open_task(context, task, experiment.modalities[Role.SOURCE], {})
-    found = for_selection(load(context, experiment.target, Role.TARGET, {}, []))
+    found = drop_test_rows(load_task(context, experiment.target, Role.TARGET, {}, []))
     modalities = experiment.modalities[Role.TARGET]
     alone = open_task(context, found, modalities, {})
     if source is None:
-        return Begun(None, None, alone, alone)
+        return Prepared(None, None, alone, alone)
     target = open_task(context, found, modalities, source.specs)
     say_other_scales(context, target.specs, source.specs)
     if experiment.trains_source:
         class_map = getattr(experiment.transfer, "class_map", {})
         check_class_map(class_map, source.task.target.classes, found.target.classes)
-    return Begun(source, None, target, target if target.specs == alone.specs else alone)
+    return Prepared(source, None, target, target if target.specs == alone.specs else alone)
 
 
-def train_source(context: Context, begun: Begun) -> Begun:
+def train_source(context: Context, prepared: Prepared) -> Prepared:
     """Train the source, and return what there is to begin with now.
 
     Args:
         context: Of the run.
-        begun: What was opened, a source among it.
+        prepared: What was opened, a source among it.
     """
-    if begun.source is None:
+    if prepared.source is None:
         raise RuntimeError("there is no source to train")
-    trained = train(context, Stage(StageId.SOURCE, begun.source, Scratch()))
-    return replace(begun, given=offered(begun.source.task, trained))
+    trained = train(context, Stage(StageId.SOURCE, prepared.source, Scratch()))
+    return replace(prepared, given=offer_source(prepared.source.task, trained))
 
 
-def for_selection(task: TaskData) -> TaskData:
+def drop_test_rows(task: TaskData) -> TaskData:
     """Return a task without its test rows.
 
     Raises:
@@ -138,12 +138,12 @@ def for_selection(task: TaskData) -> TaskData:
     return replace(task, splits=splits)
 
 
-def offered(task: TaskData, trained: Trained) -> TrainedSource:
+def offer_source(task: TaskData, trained: Trained) -> TrainedSource:
     """Return what a trained source offers to its target."""
-    return TrainedSource(Source(_transferable(trained.model), task.target.classes), trained)
+    return TrainedSource(Source(_select_transferable(trained.model), task.target.classes), trained)
 
 
-def rehearse(context: Context, source: Opened, target: Opened) -> Source:
+def dry_start(context: Context, source: Opened, target: Opened) -> Source:
     """Start a target from an untrained source, forget the target, and return that source.
 
     A transfer and its regulariser refuse by names, shapes and classes, none of which training
@@ -155,7 +155,7 @@ def rehearse(context: Context, source: Opened, target: Opened) -> Source:
     experiment, ends = context.experiment, (source.task.target, target.task.target)
     transfer, regularizer = experiment.transfer, experiment.regularizer
     untrained = make_model(experiment, Role.SOURCE, source.specs, ends[0], Scratch())
-    given = Source(_transferable(untrained), ends[0].classes)
+    given = Source(_select_transferable(untrained), ends[0].classes)
     model = make_model(experiment, Role.TARGET, target.specs, ends[1], transfer)
     attach_criterion(experiment, Role.TARGET, model, target.data, ends[1])
     start = transfer.start(given, model, ends[1].classes)
@@ -165,7 +165,7 @@ def rehearse(context: Context, source: Opened, target: Opened) -> Source:
     return given
 
 
-def _transferable(source: MultimodalModel) -> dict[str, Tensor]:
+def _select_transferable(source: MultimodalModel) -> dict[str, Tensor]:
     """Return a source's tensors, less those of its objective and those fitted to its rows."""
     own: tuple[str, ...] = ("criterion.", "missing.")
     if source.mapping is not None and source.mapping.fitted:

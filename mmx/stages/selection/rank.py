@@ -18,8 +18,15 @@ from mmx.model import MultimodalModel
 from mmx.stage_id import Role, StageId
 from mmx.stages.core.context import Context
 from mmx.stages.phases.source_reference import complete
-from mmx.stages.selection.prepare import Begun, begin
-from mmx.stages.selection.scores import Started, any_present, scored, side_by_side, spread, started
+from mmx.stages.selection.prepare import Prepared, prepare
+from mmx.stages.selection.scores import (
+    StartedModel,
+    compute_scores,
+    concatenate_features,
+    has_any,
+    sample_evenly,
+    start_model,
+)
 from mmx.training.data import Data, Rows, split_rows
 from mmx.training.encode import BATCH_SIZE, drop_tokens, join_batches
 
@@ -88,20 +95,20 @@ def rank(context: Context, most_rows: int) -> Ranked:
         TransferError: The source gives nothing to the target's encoders, or what it gives is of
             modalities that no row has.
     """
-    begun = begin(context)
+    prepared = prepare(context)
     began = time.perf_counter()
-    given, opened = begun.given, begun.target
+    given, opened = prepared.given, prepared.target
     context.note(StageId.TARGET, "extracting features")
-    start = started(context, begun)
-    reader = _reader(context, begun, start)
+    start = start_model(context, prepared)
+    reader = _make_reader(context, prepared, start)
     target, data = opened.task.target, opened.data
-    rows = spread(data.rows("train"), opened.task.values, target, most_rows)
+    rows = sample_evenly(data.rows("train"), opened.task.values, target, most_rows)
     heard = None if isinstance(reader, str) else reader
-    seen, said = _look(context, start, data, rows, heard)
-    train = _side_by_side(seen, start, opened.task.name, "train")
-    val, _ = _look(context, start, data, data.rows("val"), None)
-    scores, blank = scored(*train, target, said or str(reader))
-    metric, probe = short_probe(train, _side_by_side(val, start, opened.task.name, "val"), target)
+    seen, said = _encode(context, start, data, rows, heard)
+    train = _concatenate(seen, start, opened.task.name, "train")
+    val, _ = _encode(context, start, data, data.rows("val"), None)
+    scores, blank = compute_scores(*train, target, said or str(reader))
+    metric, probe = short_probe(train, _concatenate(val, start, opened.task.name, "val"), target)
     return Ranked(
         scores=scores,
         blank=blank,
@@ -117,19 +124,19 @@ def rank(context: Context, most_rows: int) -> Ranked:
     )
 
 
-def _reader(context: Context, begun: Begun, start: Started) -> _Reader | str:
+def _make_reader(context: Context, prepared: Prepared, start: StartedModel) -> _Reader | str:
     """Return what the source says of the target's rows in its own classes, or why it cannot.
 
     The features are those of the target's encoders at their start, which are the source's,
     changed to fit the target's input where that has another shape.
     """
-    if begun.source is None or begun.given is None:
+    if prepared.source is None or prepared.given is None:
         return "there is no source, and so no source classes"
     if context.experiment.role(Role.SOURCE).objective.label_free:
         return "the source was trained without labels"
-    if (kind := begun.source.task.target.kind) != "classes":
+    if (kind := prepared.source.task.target.kind) != "classes":
         return f"needs a source of classes, and this one is {kind}"
-    source = begun.given.trained.model.to(context.precision.device).eval()
+    source = prepared.given.trained.model.to(context.precision.device).eval()
     origins = context.experiment.transfer.modality_map
     read = {
         origins.get(name, name): name
@@ -140,8 +147,8 @@ def _reader(context: Context, begun: Begun, start: Started) -> _Reader | str:
 
 
 @torch.no_grad()
-def _look(
-    context: Context, start: Started, data: Data, rows: Rows, reader: _Reader | None
+def _encode(
+    context: Context, start: StartedModel, data: Data, rows: Rows, reader: _Reader | None
 ) -> tuple[Encoded, tuple[Tensor, Tensor] | None]:
     """Return rows as encoded, and what the source says of those that it can read."""
     parts, said = [], []
@@ -155,12 +162,14 @@ def _look(
     every = join_batches(parts)
     if reader is None:
         return every, None
-    read = any_present(every.present, tuple(reader.read.values()))
+    read = has_any(every.present, tuple(reader.read.values()))
     return every, (torch.cat(said)[read], every.target.cpu()[read])
 
 
-def _side_by_side(seen: Encoded, start: Started, task: str, split: str) -> tuple[Tensor, Tensor]:
-    x, y = side_by_side(seen, start.modalities)
+def _concatenate(
+    seen: Encoded, start: StartedModel, task: str, split: str
+) -> tuple[Tensor, Tensor]:
+    x, y = concatenate_features(seen, start.modalities)
     if not len(x):
         raise TransferError(f"no {split} row of {task} has {' or '.join(start.modalities)}")
     return x, y

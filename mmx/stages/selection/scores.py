@@ -18,7 +18,7 @@ from mmx.model import MultimodalModel
 from mmx.stage_id import Role
 from mmx.stages.core.context import Context
 from mmx.stages.core.model import make_model
-from mmx.stages.selection.prepare import Begun
+from mmx.stages.selection.prepare import Prepared
 from mmx.tasks import Target
 from mmx.training.data import Rows
 from mmx.training.randomness import seed_torch
@@ -29,7 +29,7 @@ SCORES = ("logme", "h_score", "h_score_shrunk", "leep", "nce", "transrate", "knn
 
 
 @dataclass(frozen=True)
-class Started:
+class StartedModel:
     """A target's model as its training would begin.
 
     Attributes:
@@ -45,26 +45,26 @@ class Started:
     notes: tuple[str, ...] = ()
 
 
-def drawn(context: Context, begun: Begun) -> Started:
+def draw_model(context: Context, prepared: Prepared) -> StartedModel:
     """Return the target's model with the weights that it is made with."""
-    experiment, opened = context.experiment, begun.target
+    experiment, opened = context.experiment, prepared.target
     seed_torch(experiment.settings.seed, Role.TARGET, "weights")
     model = make_model(
         experiment, Role.TARGET, opened.specs, opened.task.target, experiment.transfer
     )
-    return Started(_ready(model, context), tuple(sorted(model.encoders)))
+    return StartedModel(_ready(model, context), tuple(sorted(model.encoders)))
 
 
-def started(context: Context, begun: Begun) -> Started:
+def start_model(context: Context, prepared: Prepared) -> StartedModel:
     """Return the target's model as its transfer starts it; drawn, where there is no source.
 
     Raises:
         TransferError: The source gives nothing to the target's encoders.
     """
-    fresh, given = drawn(context, begun), begun.given
+    fresh, given = draw_model(context, prepared), prepared.given
     if given is None:
         return fresh
-    model, classes = fresh.model, begun.target.task.target.classes
+    model, classes = fresh.model, prepared.target.task.target.classes
     report = context.experiment.transfer.start(given.source, model, classes).report
     came = {*report.copied, *report.adapted, *report.frozen}
     own = {
@@ -75,14 +75,14 @@ def started(context: Context, begun: Begun) -> Started:
     if not modalities:
         raise TransferError("the source gives nothing to the target's encoders")
     whole = tuple(name for name in own if own[name] <= came)
-    return Started(_ready(model, context), modalities, whole, report.notes)
+    return StartedModel(_ready(model, context), modalities, whole, report.notes)
 
 
 def _ready(model: MultimodalModel, context: Context) -> MultimodalModel:
     return model.to(context.precision.device).to(memory_format=torch.channels_last).eval()
 
 
-def spread(rows: Rows, values: Tensor, target: Target, most: int) -> Rows:
+def sample_evenly(rows: Rows, values: Tensor, target: Target, most: int) -> Rows:
     """Return at most so many of the rows, evenly from each class and in their own order."""
     if len(rows) <= most:
         return rows
@@ -93,7 +93,7 @@ def spread(rows: Rows, values: Tensor, target: Target, most: int) -> Rows:
     return rows[np.sort(order[taken])]
 
 
-def side_by_side(
+def concatenate_features(
     encoded: Encoded, modalities: tuple[str, ...], level: dict[str, int | None] | None = None
 ) -> tuple[Tensor, Tensor]:
     """Return the features of modalities side by side, zeros where one is absent, and the targets.
@@ -111,16 +111,16 @@ def side_by_side(
         features, which = encoded.features[name], (level or {}).get(name)
         part = features.pooled if which is None else features.levels[which]
         parts.append(part.where(encoded.present[name][:, None], 0.0))
-    here = any_present(encoded.present, modalities)
+    here = has_any(encoded.present, modalities)
     return torch.cat(parts, 1).cpu()[here], encoded.target.cpu()[here]
 
 
-def any_present(present: dict[str, Tensor], modalities: tuple[str, ...]) -> Tensor:
+def has_any(present: dict[str, Tensor], modalities: tuple[str, ...]) -> Tensor:
     """Return ``(N,)`` on the CPU: whether a row has any of the modalities."""
     return torch.stack([present[name] for name in modalities]).any(0).cpu()
 
 
-def scored(
+def compute_scores(
     x: Tensor, y: Tensor, target: Target, source: tuple[Tensor, Tensor] | str
 ) -> tuple[dict[str, float], dict[str, str]]:
     """Return the transferability scores that apply, and why the others do not.

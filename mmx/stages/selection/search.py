@@ -26,8 +26,8 @@ from mmx.stages.core.context import Context, Opened, Trained
 from mmx.stages.core.model import make_model
 from mmx.stages.phases.joint import join
 from mmx.stages.pipeline.controls import Control, Controls
-from mmx.stages.selection.order import ordered
-from mmx.stages.selection.prepare import Begun, open_both, rehearse, train_source
+from mmx.stages.selection.order import order_candidates
+from mmx.stages.selection.prepare import Prepared, dry_start, open_tasks, train_source
 from mmx.stages.selection.trials import PLACE, Choice, Clock, Trials
 from mmx.training.data import Rows
 from mmx.training.fit import count_steps_per_epoch
@@ -37,7 +37,7 @@ from mmx.transfer.candidates import candidates
 from mmx.transfer.halving import Rung, by_seconds, by_steps, least_steps
 
 
-def settled(context: Context, clock: Clock = time.perf_counter) -> Experiment:
+def choose_experiment(context: Context, clock: Clock = time.perf_counter) -> Experiment:
     """Return the experiment to run: the winner of a search where there is one to be done.
 
     The run directory's ``config.yaml`` is then the winner's; what was given stays beside it.
@@ -53,7 +53,7 @@ def settled(context: Context, clock: Clock = time.perf_counter) -> Experiment:
     auto = context.experiment.transfer
     if not isinstance(auto, Auto):
         return context.experiment
-    choices, refused = _assembled(context.experiment, auto)
+    choices, refused = _assemble_candidates(context.experiment, auto)
     name = winner_of(context.directory)  # chosen just before the run was killed
     if name not in {choice.name for choice in choices}:
         name = _search(context, auto, choices, refused, clock)
@@ -72,7 +72,7 @@ def _record_names(context: Context, chosen: Experiment) -> None:
     context.directory.replace_manifest({**manifest, **entries})
 
 
-def _assembled(experiment: Experiment, auto: Auto) -> tuple[list[Choice], dict[str, str]]:
+def _assemble_candidates(experiment: Experiment, auto: Auto) -> tuple[list[Choice], dict[str, str]]:
     """Return the candidates that fit the experiment, and why the others do not.
 
     Raises:
@@ -104,17 +104,17 @@ def _search(
     clock: Clock,
 ) -> str:
     """Return the name of the winner."""
-    begun = open_both(context)
+    prepared = open_tasks(context)
     began = clock()
-    choices, others = _startable(context, begun, choices)
+    choices, others = _find_startable(context, prepared, choices)
     spent = clock() - began
-    trainer, data = context.experiment.trainer.of(Role.TARGET), begun.target.data
+    trainer, data = context.experiment.trainer.of(Role.TARGET), prepared.target.data
     steps = count_steps_per_epoch(data.rows("train"), trainer)
     budget = auto.steps(steps, trainer.epochs)
     plan = {
         "budget": {"seconds": auto.budget_seconds} if budget is None else {"steps": budget},
         "eta": auto.eta,
-        "metric": PRIMARY[begun.target.task.target.kind],
+        "metric": PRIMARY[prepared.target.task.target.kind],
         "epochs": trainer.epochs,
         "steps_per_epoch": steps,
         "candidates": [choice.name for choice in choices],
@@ -126,12 +126,12 @@ def _search(
         rungs = by_steps(len(choices), auto.eta, budget, steps, trainer.epochs)
         _refuse_tiny(budget, steps, len(choices), rungs)
     if any(choice.experiment.trains_source for choice in choices):
-        begun = train_source(context, begun)
+        prepared = train_source(context, prepared)
     record = SearchRecord(context.directory.path / FILE, plan)
     if not record.begun:
         began = clock()
-        cached = begun.given is not None and begun.given.trained.cached
-        order, scores = ordered(context, begun, choices)
+        cached = prepared.given is not None and prepared.given.trained.cached
+        order, scores = order_candidates(context, prepared, choices)
         spent += clock() - began
         record.write(
             order=order,
@@ -140,10 +140,10 @@ def _search(
             seconds=spent,
             controls=list(context.experiment.controls),
         )
-    return Trials(context, begun, record, rungs, auto.budget_seconds, clock).winner(choices)
+    return Trials(context, prepared, record, rungs, auto.budget_seconds, clock).find_winner(choices)
 
 
-def by_construction(context: Context, target: Trained) -> list[Control]:
+def make_scratch_control(context: Context, target: Trained) -> list[Control]:
     """Return the scratch control of a run whose search chose to train from scratch: itself.
 
     Without it such runs would have no gain, and the mean over seeds would be one over those
@@ -180,28 +180,28 @@ def _refuse_tiny(budget: int, steps: int, count: int, rungs: Sequence[Rung]) -> 
         )
 
 
-def _startable(
-    context: Context, begun: Begun, choices: list[Choice]
+def _find_startable(
+    context: Context, prepared: Prepared, choices: list[Choice]
 ) -> tuple[list[Choice], dict[str, str]]:
     """Return the candidates that can start, and why others cannot, before anything is trained.
 
     Raises:
         TransferError: None can, or a control cannot.
     """
-    if begun.source is None:
+    if prepared.source is None:
         raise RuntimeError("without a source the assembly leaves no search to do")
-    trained = describe_source(context, begun.source)
+    trained = describe_source(context, prepared.source)
     found, others, given = [], {}, None
     for choice in choices:
         asks = replace(context, experiment=choice.experiment)
-        if choice.experiment.trains_source and describe_source(asks, begun.source) != trained:
+        if choice.experiment.trains_source and describe_source(asks, prepared.source) != trained:
             others[choice.name] = (
                 "needs a source trained otherwise, with the fusion of its own or without: "
                 "transfer.fusion says which the search trains"
             )
             continue
         try:
-            given = _rehearsed(asks, begun.source, begun.target) or given
+            given = _dry_start(asks, prepared.source, prepared.target) or given
         except TransferError as error:
             others[choice.name] = " ".join(error.message.split())
         else:
@@ -210,11 +210,11 @@ def _startable(
         why = "".join(f"\n  {name}: {reason}" for name, reason in others.items())
         raise TransferError(f"no candidate can start from what the source gives{why}")
     if given is not None:
-        Controls(context, begun.target, begun.source.specs, None).check(given)
+        Controls(context, prepared.target, prepared.source.specs, None).check(given)
     return found, others
 
 
-def _rehearsed(context: Context, source: Opened, target: Opened) -> Source | None:
+def _dry_start(context: Context, source: Opened, target: Opened) -> Source | None:
     """Start a candidate as its trials will, and forget it; return the untrained source it takes of.
 
     Raises:
@@ -222,7 +222,7 @@ def _rehearsed(context: Context, source: Opened, target: Opened) -> Source | Non
     """
     experiment = context.experiment
     if experiment.trains_source:
-        return rehearse(context, source, target)
+        return dry_start(context, source, target)
     if experiment.joint:
         ends, transfer = target.task.target, experiment.transfer
         join(context, make_model(experiment, Role.TARGET, target.specs, ends, transfer), source)

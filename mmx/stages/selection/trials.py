@@ -16,7 +16,7 @@ from mmx.stage_id import StageId
 from mmx.stages.core.context import Context
 from mmx.stages.core.stage import Stage
 from mmx.stages.pipeline.train import train
-from mmx.stages.selection.prepare import Begun
+from mmx.stages.selection.prepare import Prepared
 from mmx.training.events import Event, EventKind
 from mmx.transfer.candidates import Candidate
 from mmx.transfer.halving import Rung
@@ -46,7 +46,7 @@ class Trials:
 
     Args:
         context: Of the run.
-        begun: The trained source, and the target without its test rows.
+        prepared: The trained source, and the target without its test rows.
         record: What has been done already.
         rungs: The plan.
         seconds: The budget; None where it is one of steps, which the plan keeps.
@@ -56,22 +56,22 @@ class Trials:
     def __init__(
         self,
         context: Context,
-        begun: Begun,
+        prepared: Prepared,
         record: SearchRecord,
         rungs: Sequence[Rung],
         seconds: float | None,
         clock: Clock,
     ) -> None:
-        self.context, self.begun, self.record, self.rungs = context, begun, record, rungs
+        self.context, self.prepared, self.record, self.rungs = context, prepared, record, rungs
         self.seconds, self.clock = seconds, clock
         self.metric: str = record.data["plan"]["metric"]
-        self.score = score(begun.target.task.target.kind)
+        self.score = score(prepared.target.task.target.kind)
         self.cache = Cache(context.directory.path / PLACE / "features", SCRATCH_BYTES)
         self.planned = sum(rung.candidates * rung.epochs for rung in rungs)
         self.epochs_done = 0
         self.counted: list[Entry] = []
 
-    def winner(self, choices: Sequence[Choice]) -> str:
+    def find_winner(self, choices: Sequence[Choice]) -> str:
         """Return the name of the candidate that is best on validation in the last rung."""
         known = {choice.name: choice for choice in choices}
         alive = [known[name] for name in self.record.data["order"]]
@@ -102,10 +102,10 @@ class Trials:
         results: dict[str, Entry] = {}
         dropped: dict[str, str] = {}
         tried: list[Choice] = []
-        entering, rung = self._affordable(place, rung, alive)
+        entering, rung = self._limit_to_budget(place, rung, alive)
         for choice in entering:
             known = self.record.trial(choice.name, _epochs(choice, rung.epochs))
-            if results and known not in self.counted and self._late(place):
+            if results and known not in self.counted and self._is_late(place):
                 continue
             entry = self._trial(place, choice, rung.epochs)
             tried.append(choice)
@@ -120,7 +120,7 @@ class Trials:
                     f"{len(tried)} of {len(alive)}"
                 )
         if not results:
-            return self._by_the_rung_before(place, alive, dropped, tried)
+            return self._keep_from_last_rung(place, alive, dropped, tried)
         keep = self.rungs[place].candidates if place < len(self.rungs) else 1
         best = sorted(
             (choice for choice in tried if choice.name in results),
@@ -134,7 +134,7 @@ class Trials:
         self._close(place, rung, tried, best[:keep], dropped)
         return best[:keep]
 
-    def _by_the_rung_before(
+    def _keep_from_last_rung(
         self, place: int, alive: list[Choice], dropped: dict[str, str], tried: list[Choice]
     ) -> list[Choice]:
         """Return the best of the rung before that there was no time to try for longer.
@@ -169,13 +169,15 @@ class Trials:
         self.record.write(rungs=[*self.record.data["rungs"], entry])
         self._note(f"rung {place} of {len(self.rungs)} keeps {', '.join(names)}")
 
-    def _affordable(self, place: int, rung: Rung, alive: list[Choice]) -> tuple[list[Choice], Rung]:
+    def _limit_to_budget(
+        self, place: int, rung: Rung, alive: list[Choice]
+    ) -> tuple[list[Choice], Rung]:
         """Return who enters a rung, and the rung as long as its share of the seconds allows.
 
         What an epoch of each takes is known from the rung before. Rather fewer candidates enter
         than that none would train for longer than it has.
         """
-        left = self._left(place)
+        left = self._seconds_left(place)
         if left is None or place == 1:
             return alive, rung
         before = self.record.data["rungs"][-1]["epochs"]
@@ -187,19 +189,19 @@ class Trials:
                 return alive[:count], replace(rung, epochs=fits)
         return [], rung
 
-    def _late(self, place: int) -> bool:
+    def _is_late(self, place: int) -> bool:
         """Return whether there is no time left for one more trial.
 
         In the first rung one more is expected to take what those before took on average; in
         later ones it is known, and the rung is as long as it may be.
         """
-        left = self._left(place)
+        left = self._seconds_left(place)
         if left is None:
             return False
         mean = sum(entry["seconds"] for entry in self.counted) / len(self.counted)
         return left < mean if place == 1 else left <= 0
 
-    def _left(self, place: int) -> float | None:
+    def _seconds_left(self, place: int) -> float | None:
         """Return the seconds left for a rung; None where they are not counted.
 
         Only trials that came before count, so that a resumed search decides as it had.
@@ -241,7 +243,7 @@ class Trials:
             self.context,
             experiment=replace(choice.experiment, trainer=trainer),
             directory=where,
-            listen=self._heard(asked),
+            listen=self._make_listener(asked),
             cache=self.cache,
         )
         began = self.clock()
@@ -265,16 +267,16 @@ class Trials:
 
     def _stage(self, experiment: Experiment) -> Stage:
         """Return the target stage of a candidate."""
-        begun = self.begun
+        prepared = self.prepared
         return Stage(
             StageId.TARGET,
-            begun.alone if experiment.source is None else begun.target,
+            prepared.alone if experiment.source is None else prepared.target,
             experiment.transfer,
-            begun.given if experiment.trains_source else None,
-            begun.source if experiment.joint else None,
+            prepared.given if experiment.trains_source else None,
+            prepared.source if experiment.joint else None,
         )
 
-    def _heard(self, epochs: int) -> Callable[[Event], None]:
+    def _make_listener(self, epochs: int) -> Callable[[Event], None]:
         """Return who listens to a trial: its steps move the search's own bar, the rest is noise."""
 
         def listen(event: Event) -> None:
