@@ -771,6 +771,6 @@ def test_scores_order_within_a_variation(monkeypatch: pytest.MonkeyPatch) -> Non
         "source": {"logme": 0.2, "knn": 0.3},
         "source, depth 2": {"logme": 0.3, "knn": 0.4, "nce": -1.0},
     }
-    monkeypatch.setattr(order, "_scores", lambda *given: found)
+    monkeypatch.setattr(order, "_score_candidates", lambda *given: found)
     found_order, _ = order.order_candidates(None, None, every)  # type: ignore[arg-type]
     assert found_order == [NAMES[0], NAMES[4], NAMES[1], NAMES[3], NAMES[6], NAMES[2], NAMES[5]]
