@@ -210,6 +210,19 @@ def test_frozen_is_bit_identical_through_a_training_step() -> None:
         assert torch.equal(tensor, given.state[f"encoders.{name}"]), name
 
 
+def test_not_frozen_starts_as_fine_tuning_with_fusion_and_head_fresh() -> None:
+    """With a linear head and nothing between encoders and fusion, the two are one start."""
+    classes, given = ("a", "b", "c"), source()
+    models = [make(2), make(2)]
+    modes = (Feature(frozen=False), Parameter(fusion=False))
+    starts = [mode.start(given, model, classes) for mode, model in zip(modes, models, strict=True)]
+    one, other = (state(model) for model in models)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert starts[0].report == starts[1].report
+    assert starts[0].frozen == starts[1].frozen
+    assert set(starts[0].rates.values()) <= {1.0} == set(starts[1].rates.values())
+
+
 def test_not_frozen_starts_there_and_trains() -> None:
     model, given = make(2), source()
     before = state(model)
