@@ -43,24 +43,39 @@ def match_classes(
     """
     check_class_map(class_map, source, target)
     rows = {target.index(new): source.index(old) for old, new in class_map.items()}
-    for key in (_spelling, _meaning):
+    for read in (_spelling, _meaning):
         taken = set(rows.values())
         left = {
-            Role.SOURCE: [(i, key(name)) for i, name in enumerate(source) if i not in taken],
-            Role.TARGET: [(i, key(name)) for i, name in enumerate(target) if i not in rows],
+            Role.SOURCE: {i: read(name) for i, name in enumerate(source) if i not in taken},
+            Role.TARGET: {i: read(name) for i, name in enumerate(target) if i not in rows},
         }
-        shared = {read for _, read in left[Role.SOURCE]} & {read for _, read in left[Role.TARGET]}
-        for side, names in left.items():
-            counts = Counter(read for _, read in names)
-            if ambiguous := sorted(read for read in shared if counts[read] > 1):
-                alike = {
-                    end: [known[i] for i, read in left[end] if read == ambiguous[0]]
-                    for end, known in ((Role.SOURCE, source), (Role.TARGET, target))
-                }
-                raise _ambiguous(side, ambiguous[0], alike)
-        where = {read: index for index, read in left[Role.SOURCE]}
-        rows |= {index: where[read] for index, read in left[Role.TARGET] if read in where}
+        _refuse_ambiguous(left, {Role.SOURCE: source, Role.TARGET: target})
+        origins = {word: index for index, word in left[Role.SOURCE].items()}
+        rows |= {i: origins[word] for i, word in left[Role.TARGET].items() if word in origins}
     return dict(sorted(rows.items()))
+
+
+def _refuse_ambiguous(
+    left: Mapping[Role, Mapping[int, str]], classes: Mapping[Role, Sequence[str]]
+) -> None:
+    """Refuse several classes of one side that read as one of the other side's.
+
+    Args:
+        left: Of each side, index to how its name is read, for the classes still unmatched.
+        classes: All class names of each side.
+
+    Raises:
+        TransferError: There are such.
+    """
+    shared = set(left[Role.SOURCE].values()) & set(left[Role.TARGET].values())
+    for side, words in left.items():
+        counts = Counter(words.values())
+        if ambiguous := sorted(word for word in shared if counts[word] > 1):
+            alike = {
+                end: [classes[end][i] for i, word in each.items() if word == ambiguous[0]]
+                for end, each in left.items()
+            }
+            raise _ambiguous(side, ambiguous[0], alike)
 
 
 def _ambiguous(side: Role, read: str, alike: Mapping[Role, Sequence[str]]) -> TransferError:

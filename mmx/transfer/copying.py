@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mmx.errors import TransferError
 from mmx.transfer.adaptation import adapt
-from mmx.transfer.base import Source
+from mmx.transfer.base import Report, Source
 from mmx.transfer.classes import check_class_map, in_words, match_classes, named
 from mmx.transfer.cross_modal import ALIKE, encoder_origins
 
@@ -36,6 +36,22 @@ class Copied:
     fresh: tuple[str, ...]
     notes: tuple[str, ...]
     classes: dict[str, str] = field(default_factory=dict)
+
+    def report(self, frozen: Collection[str], notes: Iterable[str] = ()) -> Report:
+        """Return the report of a start in which some of the source's tensors stay frozen.
+
+        Args:
+            frozen: Their names.
+            notes: What is to be said besides.
+        """
+        return Report(
+            copied=tuple(name for name in self.copied if name not in frozen),
+            adapted=tuple(name for name in self.adapted if name not in frozen),
+            frozen=tuple(sorted(frozen)),
+            fresh=self.fresh,
+            notes=(*self.notes, *notes),
+            classes=self.classes,
+        )
 
 
 @dataclass
@@ -72,6 +88,21 @@ class _Plan:
         with torch.no_grad():
             for name, value in (self.copied | self.adapted).items():
                 self.own[name].copy_(value)
+
+    def result(self, classes: dict[str, str]) -> Copied:
+        """Return where each of the model's tensors comes from.
+
+        Args:
+            classes: Target class to the source class whose rows of the head it takes.
+        """
+        taken = self.copied.keys() | self.adapted.keys()
+        return Copied(
+            tuple(name for name in self.own if name in self.copied),
+            tuple(name for name in self.own if name in self.adapted),
+            tuple(name for name in self.own if name not in taken),
+            tuple(self.notes),
+            classes,
+        )
 
 
 def copy_fitting(
@@ -118,26 +149,25 @@ def copy_fitting(
         )
         _plan_encoder(plan, model, modality, origin, min_copied, advice)
     if not plan.copied and not plan.adapted:
-        raise TransferError(
-            "no encoder tensor of the source fits the target's encoders",
-            tip="choose a source that shares a modality and an encoder with the target, or "
-            f"say what starts from what: 'transfer.map={{{ours[0]}: {theirs[0]}}}'"
-            if ours and theirs
-            else None,
-        )
+        raise _nothing_fits(ours, theirs)
     unused = [name for name in theirs if name not in origins.values()]
     plan.notes.extend(f"nothing here starts from the source's {name} encoder" for name in unused)
     mapping = _plan_rest(plan, source, model, classes, class_map, origins)
     if class_map and not mapping:
         plan.notes.append("transfer.class_map has no effect: the head is fresh")
     plan.write()
-    return Copied(
-        tuple(name for name in plan.own if name in plan.copied),
-        tuple(name for name in plan.own if name in plan.adapted),
-        tuple(n for n in plan.own if n not in plan.copied and n not in plan.adapted),
-        tuple(plan.notes),
-        mapping,
-    )
+    return plan.result(mapping)
+
+
+def _nothing_fits(ours: Sequence[str], theirs: Sequence[str]) -> TransferError:
+    """Return the error of a target none of whose encoders can start from the source's."""
+    tip = None
+    if ours and theirs:
+        tip = (
+            "choose a source that shares a modality and an encoder with the target, or "
+            f"say what starts from what: 'transfer.map={{{ours[0]}: {theirs[0]}}}'"
+        )
+    return TransferError("no encoder tensor of the source fits the target's encoders", tip=tip)
 
 
 def _modalities(names: Iterable[str]) -> list[str]:
@@ -199,55 +229,67 @@ def _plan_rest(
     class_map: Mapping[str, str],
     origins: Mapping[str, str],
 ) -> dict[str, str]:
-    """Plan what stands behind the encoders; return target class to source class."""
+    """Plan what comes after the encoders; return target class to source class."""
     labelled: tuple[str, ...] = tuple(getattr(model, "label_tensors", ()))
     ours, theirs = _modalities(plan.own), _modalities(plan.given)
     # As many inputs, but others: shapes may agree where the columns mean something else.
     swapped = len(ours) == len(theirs) and [origins.get(name) for name in ours] != theirs
+    _plan_shared_parts(plan, labelled, origins, swapped=swapped)
+    if not labelled:
+        return {}
+    if swapped:
+        plan.notes.append(
+            f"fusion and head are fresh: the source joins {', '.join(theirs)}, "
+            f"the target {', '.join(ours)}"
+        )
+        return {}
+    if _remapped(plan):
+        plan.notes.append("fusion and head are fresh, since the mapping below them is")
+        return {}
+    if lost := _lost_fusion(plan, labelled):
+        plan.notes.append(f"the head is fresh, since the fusion below it is ({lost[0]}, …)")
+        return {}
+    heads = {name: _name_in_source(name, origins) for name in sorted(labelled)}
+    if not any(name in plan.given for name in heads.values()):
+        return {}
+    rows = match_classes(source.classes, classes, class_map)
+    return _plan_head(plan, source, classes, rows, heads)
+
+
+def _plan_shared_parts(
+    plan: _Plan, labelled: Collection[str], origins: Mapping[str, str], *, swapped: bool
+) -> None:
+    """Plan trunk, mapping and fusion, less the tensors with one row a class."""
     misfits = []
     for name in plan.own:
         if name.startswith("encoders.") or name in labelled:
             continue
         if name.startswith("fusion.") and _remapped(plan):
             continue
-        parts = name.split(".")
-        if swapped and not set(parts) & origins.keys():
+        if swapped and not set(name.split(".")) & origins.keys():
             continue
-        origin = ".".join(origins.get(part, part) for part in parts)
+        origin = _name_in_source(name, origins)
         misfit = plan.take(name, origin)
         if misfit and origin in plan.given:
             misfits.append(misfit)
     plan.notes.extend(_first(misfits))
-    lost = [n for n in plan.own if n.startswith("fusion.") and n not in labelled]
-    lost = [name for name in lost if name not in plan.copied]
-    if labelled and swapped:
-        plan.notes.append(
-            f"fusion and head are fresh: the source joins {', '.join(theirs)}, "
-            f"the target {', '.join(ours)}"
-        )
-    elif labelled and _remapped(plan):
-        plan.notes.append("fusion and head are fresh, since the mapping below them is")
-    elif labelled and lost:
-        plan.notes.append(f"the head is fresh, since the fusion below it is ({lost[0]}, …)")
-    else:
-        heads = _origins_of_heads(labelled, origins)
-        if any(name in plan.given for name in heads.values()):
-            rows = match_classes(source.classes, classes, class_map)
-            return _plan_head(plan, source, classes, rows, heads)
-    return {}
+
+
+def _lost_fusion(plan: _Plan, labelled: Collection[str]) -> list[str]:
+    """Return the names of the fusion's tensors that are not the source's."""
+    names = [n for n in plan.own if n.startswith("fusion.") and n not in labelled]
+    return [name for name in names if name not in plan.copied]
+
+
+def _name_in_source(name: str, origins: Mapping[str, str]) -> str:
+    """Return what a tensor is called in the source, whose modalities may be others."""
+    return ".".join(origins.get(part, part) for part in name.split("."))
 
 
 def _remapped(plan: _Plan) -> bool:
     """Return whether what stands behind the mapping sees features that the source never had."""
     own = [name for name in plan.own if name.startswith("mapping.")]
     return bool(own) and not plan.taken(own)
-
-
-def _origins_of_heads(labelled: Sequence[str], origins: Mapping[str, str]) -> dict[str, str]:
-    return {
-        name: ".".join(origins.get(part, part) for part in name.split("."))
-        for name in sorted(labelled)
-    }
 
 
 def _plan_head(

@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import nn
 
 from mmx.errors import Problem, TransferError
-from mmx.transfer.base import Choices, Report, Source, Start, Transfer
+from mmx.transfer.base import Choices, Source, Start, Transfer
 from mmx.transfer.copying import Copied, copy_fitting
 from mmx.transfer.depths import Depths, depth_problem, depths_of, in_words, lowest, topmost
 from mmx.transfer.freezing import PATTERNS, by_pattern, thaw_epochs, whole_encoders
@@ -193,16 +193,9 @@ class Parameter(Transfer):
         of_line: tuple[str, ...] = ()
         if self.wise_ft != "none":
             line, of_line = on_line(model, done, frozen, len(classes), probed=self.lp_ft)
-        notes = (*done.notes, *self._notes(model, done, depths, still), *of_line)
+        notes = (*self._notes(model, done, depths, still), *of_line)
         return Start(
-            report=Report(
-                copied=tuple(name for name in done.copied if name not in frozen),
-                adapted=tuple(name for name in done.adapted if name not in frozen),
-                frozen=tuple(sorted(frozen)),
-                fresh=done.fresh,
-                notes=notes,
-                classes=done.classes,
-            ),
+            report=done.report(frozen, notes),
             frozen=frozenset(frozen & parameters),
             frozen_encoders=whole_encoders(model.state_dict(), frozen),
             rates=rates(

@@ -87,30 +87,9 @@ def share(model: MultimodalModel, other: MultimodalModel) -> tuple[str, ...]:
     Raises:
         TransferError: Nothing can be shared.
     """
-    shared, own = [], []
-    for name in sorted(model.encoders.keys() & other.encoders.keys()):
-        if alike(model.encoders[name], other.encoders[name]):
-            other.encoders[name] = twin(model.encoders[name])
-            shared.append(f"the {name} encoder")
-            if model.trunk is not None and other.trunk is not None:
-                other.trunk.adapters[name] = model.trunk.adapters[name]
-        else:
-            own.append(f"the {name} encoder (its inputs have other shapes)")
-    if model.trunk is not None and other.trunk is not None:
-        common = model.trunk.layers.keys() & other.trunk.layers.keys()
-        for name in sorted(common):
-            other.trunk.layers[name] = model.trunk.layers[name]
-        shared.extend(["the trunk"] if common else [])
-    if model.encoders.keys() == other.encoders.keys() and not model.fusion.decides:
-        for part in ("mapping", "fusion"):
-            mine, theirs = getattr(model, part), getattr(other, part)
-            if type(mine) is not type(theirs) or mine is None or not mine.state_dict():
-                continue  # there is nothing that could be shared
-            if alike(mine, theirs):
-                setattr(other, part, mine)
-                shared.append(f"the {part}")
-            else:
-                own.append(f"the {part} (it has other widths)")
+    found = [_share_encoders(model, other), _share_trunk(model, other), _share_rest(model, other)]
+    shared = [part for parts, _ in found for part in parts]
+    own = [part for _, parts in found for part in parts]
     in_other = _ids(other.parameters())
     count = sum(p.numel() for p in model.parameters() if id(p) in in_other)
     kept = tuple(f"each task keeps {part} for itself" for part in own)
@@ -121,6 +100,52 @@ def share(model: MultimodalModel, other: MultimodalModel) -> tuple[str, ...]:
             tip="transfer=parameter trains them one after the other",
         )
     return f"source and target share {', '.join(shared)}: {count:,} parameters", *kept
+
+
+Words = tuple[list[str], list[str]]
+"""In words, what two tasks share, and what of a kind each keeps for itself."""
+
+
+def _share_encoders(model: MultimodalModel, other: MultimodalModel) -> Words:
+    """Share the encoders of modalities that both have, and their adapters to a trunk."""
+    shared, own = [], []
+    for name in sorted(model.encoders.keys() & other.encoders.keys()):
+        if not alike(model.encoders[name], other.encoders[name]):
+            own.append(f"the {name} encoder (its inputs have other shapes)")
+            continue
+        other.encoders[name] = twin(model.encoders[name])
+        shared.append(f"the {name} encoder")
+        if model.trunk is not None and other.trunk is not None:
+            other.trunk.adapters[name] = model.trunk.adapters[name]
+    return shared, own
+
+
+def _share_trunk(model: MultimodalModel, other: MultimodalModel) -> Words:
+    """Share the layers of the trunk that both have."""
+    if model.trunk is None or other.trunk is None:
+        return [], []
+    common = sorted(model.trunk.layers.keys() & other.trunk.layers.keys())
+    for name in common:
+        other.trunk.layers[name] = model.trunk.layers[name]
+    return ["the trunk"] if common else [], []
+
+
+def _share_rest(model: MultimodalModel, other: MultimodalModel) -> Words:
+    """Share mapping and fusion where both have the same modalities and a head of their own."""
+    shared: list[str] = []
+    own: list[str] = []
+    if model.encoders.keys() != other.encoders.keys() or model.fusion.decides:
+        return shared, own
+    for part in ("mapping", "fusion"):
+        mine, theirs = getattr(model, part), getattr(other, part)
+        if type(mine) is not type(theirs) or mine is None or not mine.state_dict():
+            continue  # there is nothing that could be shared
+        if alike(mine, theirs):
+            setattr(other, part, mine)
+            shared.append(f"the {part}")
+        else:
+            own.append(f"the {part} (it has other widths)")
+    return shared, own
 
 
 def twin(module: nn.Module) -> nn.Module:
