@@ -11,7 +11,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import yaml
 
@@ -20,6 +20,7 @@ from mmx.errors import Interrupted, MmxError
 from mmx.experiment import Experiment
 from mmx.experiment.fingerprint import places_of
 from mmx.experiment.identify import recorded_identity
+from mmx.json_object import Json
 from mmx.reports import report
 from mmx.runs import ending, index, recorded
 from mmx.runs.directory import RunDirectory
@@ -30,13 +31,25 @@ from mmx.training.events import Event, EventKind, Listener, stop_on_signals
 Say = Callable[[str], None]
 
 
+class Outcome(TypedDict, total=False):
+    """How a run has ended: its status and exit code, and of one that failed, why.
+
+    ``expected`` is false of what mmx did not foresee.
+    """
+
+    status: str
+    exit_code: int
+    error: str
+    expected: bool
+
+
 def create(
     experiment: Experiment,
     where: Path,
     *,
     choices: dict[str, str],
     overrides: Sequence[str],
-    unresolved: dict[str, Any],
+    unresolved: Json,
     parent: str | None = None,
     exactly: Path | None = None,
     argv: Sequence[str] | None = None,
@@ -100,7 +113,7 @@ def record_resumption(directory: RunDirectory, argv: Sequence[str]) -> None:
 
 def execute(
     experiment: Experiment, directory: RunDirectory, listen: Listener, *, cached: bool = True
-) -> dict[str, Any]:
+) -> Outcome:
     """Run an experiment to its end and return its status; never raises what a run can raise.
 
     What went wrong is in the run's own ``status.json`` and ``traceback.txt``.
@@ -141,7 +154,7 @@ def execute(
         directory.release()
 
 
-def _fail(directory: RunDirectory, log: logging.Logger, error: Exception) -> dict[str, Any]:
+def _fail(directory: RunDirectory, log: logging.Logger, error: Exception) -> Outcome:
     """Write down why a run failed, and return its status."""
     expected = isinstance(error, MmxError)
     text = str(error) if expected else f"{type(error).__name__}: {error}"

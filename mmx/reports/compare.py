@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from mmx.json_object import Json
 from mmx.runs.directory import RunDirectory
 from mmx.runs.identity import NOTHING, Identity, differences
 
@@ -57,7 +58,7 @@ def changes(before: RunDirectory, after: RunDirectory) -> str:
     return NOTHING if known else ""
 
 
-def _comparable(*summaries: dict[str, Any]) -> list[dict[str, Any]]:
+def _comparable(*summaries: Json) -> list[Json]:
     """Return of each summary what two runs of one config must share.
 
     A run that a search has settled is repeated without the search. Where that chose scratch,
@@ -72,12 +73,12 @@ def _comparable(*summaries: dict[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
-def _facts(directory: RunDirectory) -> dict[str, Any]:
+def _facts(directory: RunDirectory) -> Json:
     manifest = directory.manifest()
     return {key: manifest.get(key) for key in ("versions", "machine", "code", "data")}
 
 
-def differing(old: dict[str, Any], new: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+def differing(old: Json, new: Json) -> dict[str, tuple[Any, Any]]:
     """Return the entries that two mappings do not share, by dotted path."""
     left, right = flat(old), flat(new)
     keys = dict.fromkeys([*left, *right])
@@ -94,10 +95,10 @@ def _equal(old: Any, new: Any) -> bool:
     return bool(old == new or (old != old and new != new))  # NaN is as it was
 
 
-def flat(node: Any, path: str = "") -> dict[str, Any]:
+def flat(node: Any, path: str = "") -> Json:
     """Return a nested mapping's leaves by dotted path."""
     if isinstance(node, dict):
-        found: dict[str, Any] = {}
+        found: Json = {}
         for key, value in node.items():
             found.update(flat(value, f"{path}.{key}" if path else str(key)))
         return found

@@ -21,6 +21,7 @@ from mmx.evaluation.gain import Gain
 from mmx.evaluation.paired import Differences, Sure, simultaneous
 from mmx.evaluation.power import Deciding
 from mmx.evaluation.sample_metric import Pair
+from mmx.json_object import Json
 from mmx.reports.run_gain import RunGain
 from mmx.runs.directory import RunDirectory
 
@@ -96,7 +97,7 @@ class GroupGain:
         """The group as one would type it."""
         return " ".join(f"{key}={value}" for key, value in self.group.items())
 
-    def numbers(self) -> dict[str, Any]:
+    def numbers(self) -> Json:
         """Return what was found, as one line of a table."""
         low, high = self.gain.interval or (None, None)
         soon = self.faster
@@ -144,7 +145,7 @@ class Gains:
         """What the gains say of label fractions, if those were varied."""
         return less_data(self.found)
 
-    def data(self) -> dict[str, Any]:
+    def data(self) -> Json:
         """Return everything as plain data."""
         return {
             "level": self.level,

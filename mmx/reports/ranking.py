@@ -21,6 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mmx.csv_text import csv_text
+from mmx.json_object import Json
 from mmx.runs.atomic import make_folder, write_json, write_text
 from mmx.runs.directory import RunDirectory
 
@@ -52,7 +53,7 @@ class Candidate:
 
     job: str
     varied: dict[str, str]
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: Json = field(default_factory=dict)
     error: str = ""
     tip: str = ""
     command: str = ""
@@ -173,7 +174,7 @@ class Ranking:
         return self.path / "ranking.csv"
 
 
-def _row(placed: Placed) -> dict[str, Any]:
+def _row(placed: Placed) -> Json:
     """Return a candidate as one line of ``ranking.csv``; None is written as an empty cell."""
     candidate, facts = placed.candidate, placed.candidate.facts
     scores = facts.get("scores", {})

@@ -13,6 +13,7 @@ from typing import Any
 
 from mmx import untrusted
 from mmx.errors import RunError, UnreadableFileError
+from mmx.json_object import Json
 
 KINDS = (
     (stat.S_ISLNK, "a symbolic link"),
@@ -108,10 +109,10 @@ def as_json(data: Any) -> str:
     return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> Json:
     """Return a JSON file's mapping; empty where the file is absent or broken."""
     try:
-        found: dict[str, Any] = untrusted.read_json(path, dict, names_of_files=True)
+        found: Json = untrusted.read_json(path, dict, names_of_files=True)
     except UnreadableFileError:
         return {}
     return found

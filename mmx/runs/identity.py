@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from mmx.json_object import Json
+
 NOTHING = "nothing changed: config, data, code, weights, versions and hardware are the same"
 HARDWARE = ("cpu", "cpu_capability", "cuda", "threads")
 """Entries of a manifest's ``machine`` on which the last bits of a number depend."""
@@ -33,8 +35,8 @@ class Identity:
     data: Mapping[str, str] = field(default_factory=dict)
     code: Mapping[str, str] = field(default_factory=dict)
     weights: Mapping[str, str] = field(default_factory=dict)
-    versions: Mapping[str, Any] = field(default_factory=dict)
-    hardware: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    hardware: Mapping[str, object] = field(default_factory=dict)
     whole_code: str = ""
     settled: str = ""
 
@@ -60,7 +62,7 @@ class Identity:
         """Whether config and code are recorded: older versions of mmx recorded neither."""
         return bool(self.config and "mmx" in self.code)
 
-    def recorded(self) -> dict[str, Any]:
+    def recorded(self) -> Json:
         """Return what a manifest's ``identity`` holds."""
         return {"config": self.config, "code": dict(self.code), "weights": dict(self.weights)}
 
@@ -115,7 +117,7 @@ def _same_config(old: Identity, new: Identity) -> bool:
     return bool({old.config, old.settled} & {new.config, new.settled} - {""})
 
 
-def _changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+def _changed(old: Mapping[str, object], new: Mapping[str, object]) -> list[str]:
     return [name for name in old if name in new and old[name] != new[name]]
 
 

@@ -10,10 +10,11 @@ import contextlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from mmx import untrusted
 from mmx.errors import MmxError, RunError, UnreadableFileError
+from mmx.json_object import Json
 from mmx.runs.atomic import append_text, write_text
 from mmx.runs.directory import RunDirectory
 from mmx.variants import variant_name
@@ -24,7 +25,36 @@ UNREADABLE = "?"
 """The status of a run directory that is not what mmx wrote."""
 
 
-def entry(directory: RunDirectory, root: Path) -> dict[str, Any]:
+class IndexEntry(TypedDict):
+    """One run, as ``mmx list`` shows it; what is not known of it is None."""
+
+    run: str
+    status: str
+    fingerprint: str | None
+    code: str | None
+    seed: int | None
+    source: str | None
+    target: str | None
+    transfer: str | None
+    regularizer: str | None
+    fusion: str | None
+    test: dict[str, float]
+    gain: float | None
+    seconds: float | None
+    error: str | None
+
+
+class _What(TypedDict):
+    """What a run is, or was to be."""
+
+    source: str | None
+    target: str | None
+    transfer: str | None
+    regularizer: str | None
+    fusion: str | None
+
+
+def entry(directory: RunDirectory, root: Path) -> IndexEntry:
     """Return the one line that stands for a run; of one that is not done, what its config says.
 
     Raises:
@@ -46,13 +76,19 @@ def entry(directory: RunDirectory, root: Path) -> dict[str, Any]:
     }
 
 
-def _unreadable(directory: RunDirectory, root: Path, why: str) -> dict[str, Any]:
+def _unreadable(directory: RunDirectory, root: Path, why: str) -> IndexEntry:
     """Return the line of a run directory that is not what mmx wrote: it has no numbers."""
-    empty = ("fingerprint", "code", "seed", "source", "target", "transfer", "regularizer", "fusion")
     return {
         "run": directory.path.relative_to(root).as_posix(),
         "status": UNREADABLE,
-        **dict.fromkeys(empty),
+        "fingerprint": None,
+        "code": None,
+        "seed": None,
+        "source": None,
+        "target": None,
+        "transfer": None,
+        "regularizer": None,
+        "fusion": None,
         "test": {},
         "gain": None,
         "seconds": None,
@@ -60,7 +96,7 @@ def _unreadable(directory: RunDirectory, root: Path, why: str) -> dict[str, Any]
     }
 
 
-def _of_summary(summary: dict[str, Any]) -> dict[str, Any]:
+def _of_summary(summary: Json) -> _What:
     """Return what a finished run was."""
     transfer = summary.get("transfer", {})
     return {
@@ -72,13 +108,19 @@ def _of_summary(summary: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _of_config(directory: RunDirectory) -> dict[str, Any]:
+def _of_config(directory: RunDirectory) -> _What:
     """Return what a run was to be."""
     config = directory.config()
     parts = ("source", "target", "transfer", "regularizer", "fusion")
     chosen = directory.names()
     found = {part: _name(config.get(part), chosen.get(part)) for part in parts}
-    return {**found, "source": found["source"] or ("none" if config else None)}
+    return {
+        "source": found["source"] or ("none" if config else None),
+        "target": found["target"],
+        "transfer": found["transfer"],
+        "regularizer": found["regularizer"],
+        "fusion": found["fusion"],
+    }
 
 
 def _name(node: Any, chosen: Any) -> str | None:
@@ -116,7 +158,7 @@ def runs(root: Path) -> list[RunDirectory]:
     return [RunDirectory(path) for path in sorted(whole, key=lambda path: path.name)]
 
 
-def read(root: Path) -> list[dict[str, Any]]:
+def read(root: Path) -> list[IndexEntry]:
     """Return one entry for each run under ``root``, oldest first, and repair the index.
 
     A run directory that is not what mmx wrote has the status ``?``, and says why.
@@ -131,7 +173,7 @@ def read(root: Path) -> list[dict[str, Any]]:
     return entries
 
 
-def repair(root: Path, entries: Sequence[dict[str, Any]]) -> None:
+def repair(root: Path, entries: Sequence[IndexEntry]) -> None:
     """Write the index anew where it does not say what the directories do."""
     path = root / INDEX
     done = "".join(f"{json.dumps(each)}\n" for each in entries if each["status"] == "done")

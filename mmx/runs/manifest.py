@@ -9,9 +9,10 @@ import sys
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import torch
+
+from mmx.json_object import Json
 
 PACKAGE = Path(__file__).parent.parent
 WATCHED = (
@@ -37,7 +38,7 @@ def code_digest() -> str:
     return digest.hexdigest()
 
 
-def surroundings() -> dict[str, Any]:
+def surroundings() -> Json:
     """Return versions, machine and code of this process."""
     return {
         "versions": {

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
 
+from mmx.json_object import Json
 from mmx.runs.atomic import append_text, write_text
 from mmx.runs.directory import RunDirectory
 
@@ -28,7 +28,7 @@ class MetricsLog:
         self._stages: set[str] = set()
         self._later: list[str] = []
 
-    def add(self, stage: str, epoch: int, entries: Sequence[dict[str, Any]]) -> None:
+    def add(self, stage: str, epoch: int, entries: Sequence[Json]) -> None:
         """Write lines of a stage and an epoch, in place of what was written of them before."""
         if stage not in self._stages:
             self._stages.add(stage)

@@ -20,6 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from mmx.errors import DamagedFileError, UnreadableFileError
+from mmx.json_object import Json
 from mmx.runs.atomic import write_text
 from mmx.runs.digests import SEAL, intact, looks_sealed, sealed_text
 from mmx.untrusted import open_regular, parse_json, read_json, read_text
@@ -33,7 +34,7 @@ LATER = ("eval",)
 """Folders of what is made of a finished run."""
 CHECKPOINTS = "checkpoints"
 _CHUNK = 2**20
-Entry = dict[str, Any]
+Entry = Json
 
 
 def begin(run: Path) -> None:

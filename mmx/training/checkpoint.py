@@ -17,7 +17,7 @@ import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -25,6 +25,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from mmx.errors import DamagedFileError, RunError, UnreadableFileError
+from mmx.json_object import Json
 from mmx.untrusted import open_regular
 
 FORMAT = 2
@@ -39,7 +40,7 @@ _CHUNK = 2**20
 
 
 def write_checkpoint(
-    path: Path, tensors: dict[str, Tensor], facts: dict[str, Any], *, before: Path | None = None
+    path: Path, tensors: dict[str, Tensor], facts: Json, *, before: Path | None = None
 ) -> None:
     """Write a checkpoint, atomically and durably.
 
@@ -90,7 +91,7 @@ def _copy_shared(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return found
 
 
-def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], Json]:
     """Return a checkpoint's tensors, on the CPU, and its facts.
 
     Raises:
@@ -105,7 +106,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise _damaged(path, str(error)) from error
 
 
-def read_facts(path: Path) -> dict[str, Any]:
+def read_facts(path: Path) -> Json:
     """Return a checkpoint's facts alone, all of it checked; raises as :func:`read_checkpoint`."""
     return _read_checked(path)[0]
 
@@ -119,7 +120,7 @@ def has_digest(path: Path) -> bool:
     return _read_checked(path)[1]
 
 
-def _read_checked(path: Path) -> tuple[dict[str, Any], bool]:
+def _read_checked(path: Path) -> tuple[Json, bool]:
     """Return a checkpoint's facts, and whether a digest vouches for them and its tensors."""
     try:
         with open_regular(path) as file:
@@ -140,7 +141,7 @@ def _read_checked(path: Path) -> tuple[dict[str, Any], bool]:
         raise kind(f"cannot read the checkpoint {path}: it {error.reason}") from error
     except (OSError, ValueError, KeyError, TypeError, RecursionError, MemoryError) as error:
         raise _damaged(path, f"{type(error).__name__}: {error}") from error
-    facts: dict[str, Any] = kept["facts"]
+    facts: Json = kept["facts"]
     return facts, True
 
 
@@ -155,7 +156,7 @@ def _read_header(file: BinaryIO) -> bytes:
     return length + file.read(size)
 
 
-def _check_digest(file: BinaryIO, header: bytes, kept: dict[str, Any]) -> None:
+def _check_digest(file: BinaryIO, header: bytes, kept: Json) -> None:
     """Raise ValueError where a file, read up to its tensors, is not what was written."""
     found = str(kept.get("digest")).encode()
     if kept.keys() != _KEYS or len(found) != len(_BLANK) or not isinstance(kept["facts"], dict):
@@ -220,10 +221,10 @@ def take_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def optimizer_state(
     optimizer: torch.optim.Optimizer,
-) -> tuple[dict[str, Tensor], dict[str, dict[str, Any]]]:
+) -> tuple[dict[str, Tensor], dict[str, Json]]:
     """Return the optimiser's per-parameter state: tensors by ``index.key``, and the rest."""
     tensors: dict[str, Tensor] = {}
-    plain: dict[str, dict[str, Any]] = {}
+    plain: dict[str, Json] = {}
     for index, state in optimizer.state_dict()["state"].items():
         for key, value in state.items():
             if isinstance(value, Tensor):
@@ -234,11 +235,11 @@ def optimizer_state(
 
 
 def load_optimizer_state(
-    optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], plain: dict[str, dict[str, Any]]
+    optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], plain: dict[str, Json]
 ) -> None:
     """Put back what :func:`optimizer_state` returned, in the memory layout of the parameters."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    state: dict[int, dict[str, Any]] = {int(index): dict(each) for index, each in plain.items()}
+    state: dict[int, Json] = {int(index): dict(each) for index, each in plain.items()}
     for name, tensor in tensors.items():
         index, key = name.split(".", 1)
         like = parameters[int(index)]

@@ -15,6 +15,9 @@ Rate = Annotated[float, Field(gt=0, le=1000)]
 Decay = Annotated[float, Field(ge=0, le=1e9)]
 Momentum = Annotated[float, Field(ge=0, lt=1)]
 
+Group = dict[str, Any]
+"""Parameters and their options, as torch.optim takes them."""
+
 
 class Optimizer(ABC):
     """A recipe for an optimiser.
@@ -32,7 +35,7 @@ class Optimizer(ABC):
     weight_decay: float
 
     @abstractmethod
-    def make(self, groups: list[dict[str, Any]], device: torch.device) -> torch.optim.Optimizer:
+    def make(self, groups: list[Group], device: torch.device) -> torch.optim.Optimizer:
         """Return the optimiser of these parameter groups."""
 
 
@@ -52,7 +55,7 @@ class AdamW(Optimizer):
         self.weight_decay = weight_decay
         self.betas = betas
 
-    def make(self, groups: list[dict[str, Any]], device: torch.device) -> torch.optim.Optimizer:
+    def make(self, groups: list[Group], device: torch.device) -> torch.optim.Optimizer:
         """Return torch's fused AdamW."""
         return torch.optim.AdamW(groups, lr=self.lr, betas=self.betas, fused=True)
 
@@ -73,7 +76,7 @@ class Sgd(Optimizer):
         self.weight_decay = weight_decay
         self.momentum = momentum
 
-    def make(self, groups: list[dict[str, Any]], device: torch.device) -> torch.optim.Optimizer:
+    def make(self, groups: list[Group], device: torch.device) -> torch.optim.Optimizer:
         """Return torch's fused SGD."""
         made = torch.optim.SGD(
             groups, lr=self.lr, momentum=self.momentum, nesterov=self.momentum > 0, fused=True
@@ -98,7 +101,7 @@ def _begin_momentum(optimizer: torch.optim.Optimizer, *_: Any) -> None:
 
 def make_parameter_groups(
     model: nn.Module, recipe: Optimizer, rates: Mapping[str, float], *, decay: bool
-) -> list[dict[str, Any]]:
+) -> list[Group]:
     """Return the trainable parameters, grouped by rate and by whether they decay.
 
     Args:

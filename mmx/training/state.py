@@ -13,11 +13,11 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
 from mmx.errors import DamagedFileError
+from mmx.json_object import Json
 from mmx.training import checkpoint
 
 
@@ -33,7 +33,7 @@ class State:
 
     path: Path
     tensors: dict[str, Tensor]
-    facts: dict[str, Any]
+    facts: Json
 
 
 def previous(path: Path) -> Path:
@@ -46,7 +46,7 @@ def has_state(path: Path) -> bool:
     return path.exists() or previous(path).exists()
 
 
-def save(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+def save(path: Path, tensors: dict[str, Tensor], facts: Json) -> None:
     """Write a state; the last one becomes the one before."""
     checkpoint.write_checkpoint(path, tensors, facts, before=previous(path))
 
@@ -103,7 +103,7 @@ def _find_saved(path: Path) -> list[Path]:
     return [each for each in (path, previous(path)) if each.exists()]
 
 
-def _progress(facts: dict[str, Any], path: Path) -> dict[str, Any]:
+def _progress(facts: Json, path: Path) -> Json:
     progress = facts.get("progress")
     if not isinstance(progress, dict) or not all(
         isinstance(progress.get(name), int) for name in ("epochs", "step")

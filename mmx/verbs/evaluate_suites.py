@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from torch import Tensor
 
@@ -14,6 +13,7 @@ from mmx.evaluation.importance import Importance, class_importance, importance
 from mmx.evaluation.metrics import PRIMARY
 from mmx.evaluation.robustness import Curve, corruptions_of, noise_curves
 from mmx.evaluation.subsets import Measure, SubsetAnswers, predict_subsets
+from mmx.json_object import Json
 from mmx.model import MultimodalModel
 from mmx.reports import suites
 from mmx.runs.directory import RunDirectory
@@ -59,7 +59,7 @@ class Evaluated:
         return predict_subsets(self.model, self.data, rows, self.precision, self.prior)
 
 
-Found = tuple[dict[str, Any], suites.Sheet]
+Found = tuple[Json, suites.Sheet]
 
 
 def _missing(given: Evaluated) -> Found:
@@ -90,14 +90,14 @@ def _noise(given: Evaluated) -> Found:
     primary = PRIMARY[given.target.kind]
     values = given.data.truth(given.data.rows(given.split))
     floor = given.measure(given.prior.cpu().repeat(len(values), 1), values)[primary]
-    by_modality: dict[str, Any] = {}
+    by_modality: Json = {}
     for curve in curves:
         by_modality.setdefault(curve.modality, {})[curve.noise] = _curve(curve, primary)
     said = {"primary": primary, "seed": given.seed, "modalities": by_modality}
     return said, suites.noise_sheet(curves, floor, given.split, given.seed)
 
 
-def _curve(curve: Curve, primary: str) -> dict[str, Any]:
+def _curve(curve: Curve, primary: str) -> Json:
     return {
         "strength": [point.strength for point in curve.points],
         "level": [point.level for point in curve.points],
@@ -119,7 +119,7 @@ def _importance(given: Evaluated) -> Found:
     return said, suites.importance_sheet(overall, classes, given.split)
 
 
-def _shares(found: Importance) -> dict[str, Any]:
+def _shares(found: Importance) -> Json:
     return {
         "score": found.score,
         "shapley": found.values,
@@ -170,9 +170,7 @@ def _problem(
     return UsageError(str(Problem(given, reason, ", ".join(accepted), near, type_this)))
 
 
-def run(
-    names: Sequence[str], given: Evaluated, directory: RunDirectory, console: Console
-) -> dict[str, Any]:
+def run(names: Sequence[str], given: Evaluated, directory: RunDirectory, console: Console) -> Json:
     """Run suites, keep their files, print their tables, and return what they found."""
     said = {}
     if not console.is_terminal:

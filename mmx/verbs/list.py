@@ -10,7 +10,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from rich.table import Table
 
@@ -18,10 +18,20 @@ from mmx.errors import RunError
 from mmx.printable import VALUE, one_line, shorten
 from mmx.runs import index
 from mmx.runs.directory import RunDirectory
+from mmx.runs.index import IndexEntry
 from mmx.terminal import Console
 from mmx.verbs.arguments import Parser
 
-COLUMNS = ("run", "status", "source", "target", "transfer", "fusion", "seed")
+Column = Literal["run", "status", "source", "target", "transfer", "fusion", "seed"]
+COLUMNS: tuple[Column, ...] = (
+    "run",
+    "status",
+    "source",
+    "target",
+    "transfer",
+    "fusion",
+    "seed",
+)
 ERROR = 80
 """Letters that are shown of why a run ended; the rest is in its status.json."""
 
@@ -48,13 +58,13 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _idle(entry: dict[str, Any], root: Path) -> bool:
+def _idle(entry: IndexEntry, root: Path) -> bool:
     """Return whether an entry is of an attempt that came to nothing."""
     directory = RunDirectory(root / str(entry["run"]))
     return entry["status"] == "failed" and index.failed_before_training(directory)
 
 
-def _print(console: Console, root: Path, entries: Sequence[dict[str, Any]]) -> None:
+def _print(console: Console, root: Path, entries: Sequence[IndexEntry]) -> None:
     """Print entries as a table."""
     if not entries:
         console.print(f"no runs under {root} yet; mmx train makes the first", highlight=False)
@@ -70,7 +80,7 @@ def _print(console: Console, root: Path, entries: Sequence[dict[str, Any]]) -> N
     console.print(table)
 
 
-def _cells(entry: dict[str, Any]) -> list[str]:
+def _cells(entry: IndexEntry) -> list[str]:
     """Return what is shown of an entry beside its error."""
     if entry.get("regularizer"):
         entry = {**entry, "transfer": f"{entry['transfer']} + {entry['regularizer']}"}

@@ -34,11 +34,11 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from mmx.config.signature import list_options
 from mmx.errors import ConfigError, Interrupted, MmxError, Problem, UsageError
 from mmx.experiment.fingerprint import essence
+from mmx.json_object import Json
 from mmx.reports import ranking
 from mmx.reports.ranking import Candidate, Ranking
 from mmx.reports.view import view
@@ -234,7 +234,7 @@ def _command(job: Job, flags: Sequence[str]) -> str:
     return shlex.join(["mmx", "train", *flags, *words, *search])
 
 
-def _facts(job: Job, rows: int, directory: RunDirectory, stop: StopRequest) -> dict[str, Any]:
+def _facts(job: Job, rows: int, directory: RunDirectory, stop: StopRequest) -> Json:
     """Return what is found of one candidate, as JSON-able data."""
     with view() as listen:
         ranked = rank(make_context(job.experiment, directory, listen, stop), rows)

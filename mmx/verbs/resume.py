@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from mmx import execution
 from mmx.errors import ConfigError, RunError
 from mmx.experiment import assemble
+from mmx.json_object import Json
 from mmx.reports import answer
 from mmx.reports.view import view
 from mmx.runs.directory import RunDirectory
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str]) -> int:
     return conclude(directory, outcome)
 
 
-def _changes(manifest: dict[str, Any], device: object) -> Iterator[str]:
+def _changes(manifest: Json, device: object) -> Iterator[str]:
     """Yield what is no longer as it was when a run began."""
     if manifest.get("code", {}).get("digest") != code_digest():
         yield "mmx's code has changed since this run began"

@@ -20,6 +20,7 @@ from mmx.experiment import Experiment
 from mmx.experiment.fingerprint import PLACES, WHERE_NOT_WHAT, essence
 from mmx.experiment.identify import package_digests
 from mmx.experiment.weights import weight_digests
+from mmx.json_object import Json
 from mmx.modalities import spec_to_json
 from mmx.model import MultimodalModel
 from mmx.stage_id import Role, StageId
@@ -27,7 +28,7 @@ from mmx.stages.core.context import Context, Opened
 from mmx.training.data import Rows
 from mmx.transfer import Source, Transfer
 
-Inputs = dict[str, Any]
+Inputs = Json
 Reasons = Mapping[str, str]
 """Root key of the config to why it cannot matter."""
 

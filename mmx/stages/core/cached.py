@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from mmx.json_object import Json
 from mmx.modalities import Features
 from mmx.model import MultimodalModel
 from mmx.stage_id import StageId
@@ -32,7 +33,7 @@ from mmx.training.data import Data
 from mmx.training.events import Event, Listener
 
 T = TypeVar("T")
-Facts = dict[str, Any]
+Facts = Json
 Content = tuple[dict[str, Tensor], Facts]
 """Tensors and facts of an artifact."""
 Load = Callable[[dict[str, Tensor], Facts], T]

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from torch import Tensor, nn
 
+from mmx.json_object import Json
 from mmx.training import checkpoint
 from mmx.training.events import Event
 
@@ -29,7 +29,7 @@ def restore_on_error(module: nn.Module) -> Iterator[None]:
         raise
 
 
-def check_events(facts: dict[str, Any]) -> None:
+def check_events(facts: Json) -> None:
     """Raise where the events of a stage cannot be read."""
     for event in facts.get("events", []):
         found = Event.from_json(event)
@@ -59,7 +59,7 @@ def check_channel_weights(tensors: dict[str, Tensor]) -> None:
         raise ValueError(f"{names[0]} is not finite")
 
 
-def check_notes(facts: dict[str, Any]) -> None:
+def check_notes(facts: Json) -> None:
     """Raise where the notes on a fitted mapping are not text."""
     if not all(isinstance(note, str) for note in facts["notes"]):
         raise ValueError("its notes are not text")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from mmx.errors import DamagedFileError, MmxError, RunError
 from mmx.experiment import Experiment
+from mmx.json_object import Json
 from mmx.modalities import spec_from_json
 from mmx.model import MultimodalModel
 from mmx.runs import recorded, records
@@ -78,9 +78,7 @@ def load_trained(experiment: Experiment, directory: RunDirectory, device: torch.
     return Loaded(model.eval(), specs, target, tuple(facts["frozen_encoders"]))
 
 
-def read_intact(
-    directory: RunDirectory, stage: StageId
-) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read_intact(directory: RunDirectory, stage: StageId) -> tuple[dict[str, Tensor], Json]:
     """Return the tensors and facts of a stage of a finished run.
 
     Raises:

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from mmx.evaluation.metrics import PRIMARY, measure, score
 from mmx.evaluation.predict import predict
+from mmx.json_object import Json
 from mmx.model import MultimodalModel
 from mmx.objectives import Criterion
 from mmx.runs.summary import LineFacts
@@ -170,16 +170,14 @@ def line_tensors(line: Line | None) -> Tensors:
     return checkpoint.add_prefix(PREFIX, ends)
 
 
-def line_facts(line: Line | None) -> dict[str, Any]:
+def line_facts(line: Line | None) -> Json:
     """Return the facts that go with :func:`line_tensors`."""
     if line is None:
         return {}
     return {PREFIX: {"val": list(line.val), "best": line.best, "kept": line.kept}}
 
 
-def read_line(
-    tensors: Tensors, facts: dict[str, Any], device: torch.device
-) -> tuple[Tensors, Line | None]:
+def read_line(tensors: Tensors, facts: Json, device: torch.device) -> tuple[Tensors, Line | None]:
     """Return a checkpoint's tensors without those of a line, and the line that it keeps."""
     if PREFIX not in facts:
         return tensors, None

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
 from mmx.errors import DamagedFileError, DivergedError, Interrupted
+from mmx.json_object import Json
 from mmx.modalities import spec_to_json
 from mmx.stages.core.context import Context, Opened, Trained
 from mmx.stages.core.stage import PreparedStage, Stage
@@ -48,7 +48,7 @@ def keep_result(context: Context, stage: Stage, start: Start, trained: Trained) 
     return trained
 
 
-def stage_facts(opened: Opened, trained: Trained, start: Start) -> dict[str, Any]:
+def stage_facts(opened: Opened, trained: Trained, start: Start) -> Json:
     """Return what a reader of a stage's checkpoint needs to know of its tensors."""
     return {
         "specs": {name: spec_to_json(spec) for name, spec in opened.specs.items()},
@@ -82,7 +82,7 @@ def find_result(context: Context, stage: Stage, prepared: PreparedStage) -> Trai
 
 
 def read_result(
-    prepared: PreparedStage, tensors: dict[str, Tensor], facts: dict[str, Any], path: Path
+    prepared: PreparedStage, tensors: dict[str, Tensor], facts: Json, path: Path
 ) -> Trained:
     """Return a stage's result from what was written of it.
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
-from typing import Any
 
 from torch import Tensor
 
+from mmx.json_object import Json
 from mmx.stage_id import Role
 from mmx.stages.core.cache_keys import Inputs, describe_control, describe_source
 from mmx.stages.core.cached import cache_stage
@@ -40,7 +40,7 @@ def train(context: Context, stage: Stage) -> Trained:
 def _train_or_take(context: Context, stage: Stage, prepared: PreparedStage) -> Trained:
     """Return a stage's result from the artifact cache; train it where the cache has none."""
 
-    def make(listen: Listener) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    def make(listen: Listener) -> tuple[dict[str, Tensor], Json]:
         made = _run_phases(context, stage, prepared, listen)
         return made.model.state_dict(), stage_facts(stage.opened, made, prepared.start)
 
@@ -52,7 +52,7 @@ def _train_or_take(context: Context, stage: Stage, prepared: PreparedStage) -> T
 
     kept = context.directory.stage_file(stage.id)
 
-    def load(tensors: dict[str, Tensor], facts: dict[str, Any]) -> Trained:
+    def load(tensors: dict[str, Tensor], facts: Json) -> Trained:
         with restore_on_error(prepared.model):
             return read_result(prepared, tensors, facts, kept)
 
