@@ -19,7 +19,7 @@ from mmx.cli import main
 from mmx.runs.cache import Artifact, Cache
 from mmx.runs.cache import keys as cache_keys
 from mmx.runs.digests import sealed_text
-from mmx.verbs.completion import candidates
+from mmx.verbs.completion import complete_line
 
 DAY = 86400
 
@@ -299,4 +299,4 @@ def test_torch_is_not_imported(folder):
     ],
 )
 def test_completion(line, expected):
-    assert candidates(line) == expected
+    assert complete_line(line) == expected

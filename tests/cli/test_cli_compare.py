@@ -10,7 +10,7 @@ import pytest
 from mmx.cli import main
 from mmx.runs.directory import RunDirectory
 from mmx.verbs.compare import MOST
-from mmx.verbs.completion import candidates
+from mmx.verbs.completion import complete_line
 
 
 def made(where: Path, name: str, accuracy: float, **more: Any) -> Path:
@@ -98,7 +98,7 @@ def test_every_flag_of_reproduce_has_a_text(capsys):
 def test_both_runs_are_completed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     made(tmp_path / "outputs" / "runs", "a", 0.5)
-    assert candidates("mmx compare ") == ["outputs/runs/a"]
-    assert candidates("mmx compare outputs/runs/a ") == ["outputs/runs/a"]
-    assert candidates("mmx compare outputs/runs/a outputs/runs/a ") == []
-    assert candidates("mmx reproduce outputs/runs/a ") == []
+    assert complete_line("mmx compare ") == ["outputs/runs/a"]
+    assert complete_line("mmx compare outputs/runs/a ") == ["outputs/runs/a"]
+    assert complete_line("mmx compare outputs/runs/a outputs/runs/a ") == []
+    assert complete_line("mmx reproduce outputs/runs/a ") == []
