@@ -56,9 +56,9 @@ def measure(outputs: Tensor, values: Tensor, target: Target, loss_of: TaskLoss) 
     """
     from sklearn import metrics as sk  # slow to import, and not needed to refuse a config
 
-    found = {"loss": float(loss_of(outputs, target.standardized(values)))}
+    found = {"loss": float(loss_of(outputs, target.standardize(values)))}
     if target.kind == "regression":
-        predicted, truth = target.restored(outputs).numpy(), values.double().numpy()
+        predicted, truth = target.restore(outputs).numpy(), values.double().numpy()
         if not np.isfinite(predicted).all():  # scikit-learn refuses to measure it
             return {**found, "mse": math.nan, "mae": math.nan, "r2": math.nan}
         found["mse"] = float(sk.mean_squared_error(truth, predicted))
@@ -78,7 +78,7 @@ def decide(outputs: Tensor, target: Target) -> Tensor:
         return outputs.argmax(1)
     if target.kind == "multilabel":
         return (outputs > 0).long()
-    return target.restored(outputs)
+    return target.restore(outputs)
 
 
 def correct(outputs: Tensor, values: Tensor) -> Floats:

@@ -82,7 +82,7 @@ def scored(outputs: Tensor, values: Tensor, target: Target, rows: Integers) -> S
     if target.kind == "regression":
         truth = values.double().numpy()
         # In deviations, as r2 has no unit: squares of the numbers themselves may overflow.
-        errors = ((target.restored(outputs).numpy() - truth) / target.std) ** 2
+        errors = ((target.restore(outputs).numpy() - truth) / target.std) ** 2
         truth = truth / target.std
         truth = truth - truth.mean()  # r2 is the same, and no digits are lost in Σ y²
         return Scores(metric, np.stack([errors, truth, truth**2], axis=1), rows)

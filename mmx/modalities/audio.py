@@ -16,8 +16,8 @@ from torch import Tensor
 from torchaudio.functional import resample
 
 from mmx.errors import DataError
-from mmx.modalities.base import Column, Modality, Rows, Spec, Stored, as_rows
-from mmx.modalities.files import Source, each, read_bytes
+from mmx.modalities.base import Column, Modality, RowNumbers, Spec, Stored, as_rows
+from mmx.modalities.files import FileOrBytes, call_each, read_file
 from mmx.modalities.sounds import check_scale, count_frames, read_sound
 
 FULL_SCALE = 32768  # int16 that stands for 1.0
@@ -52,7 +52,7 @@ class AudioColumn(Column):
 
     def __init__(
         self,
-        recordings: Sequence[Source | None] | npt.NDArray[np.int16] | npt.NDArray[np.floating],
+        recordings: Sequence[FileOrBytes | None] | npt.NDArray[np.int16] | npt.NDArray[np.floating],
         *,
         sample_rate: int | None = None,
     ) -> None:
@@ -68,7 +68,7 @@ class AudioColumn(Column):
         if recording is None:
             return b""
         if isinstance(recording, Path | bytes):
-            return read_bytes("sound", recording, row)
+            return read_file("sound", recording, row)
         return str(self.sample_rate).encode() + np.asarray(recording).tobytes()
 
     def frames(self, row: int) -> tuple[int, int]:
@@ -118,7 +118,7 @@ class Audio(Modality[AudioColumn, AudioSpec]):
         self.shift = shift
         self.gain = gain
 
-    def fit(self, column: AudioColumn, rows: Rows) -> AudioSpec:
+    def fit(self, column: AudioColumn, rows: RowNumbers) -> AudioSpec:
         """Return the configured length, or that of the longest training row."""
         if self.max_seconds is not None:
             return AudioSpec(self.sample_rate, max(1, round(self.max_seconds * self.sample_rate)))
@@ -135,7 +135,7 @@ class Audio(Modality[AudioColumn, AudioSpec]):
             )
         return AudioSpec(self.sample_rate, longest)
 
-    def encode(self, column: AudioColumn, rows: Rows, spec: AudioSpec) -> Stored:
+    def encode(self, column: AudioColumn, rows: RowNumbers, spec: AudioSpec) -> Stored:
         """Return ``(B, S)`` int16, zeros after the end; an empty file is one silent sample."""
         rows = as_rows(rows)
         values = np.zeros((len(rows), spec.max_samples), dtype=np.int16)
@@ -153,7 +153,7 @@ class Audio(Modality[AudioColumn, AudioSpec]):
             values[i, : len(samples)] = scaled
             lengths[i] = max(1, len(samples))
 
-        each(decode, len(rows))
+        call_each(decode, len(rows))
         return Stored(torch.from_numpy(values), torch.from_numpy(lengths))
 
     def example(self) -> AudioSpec:

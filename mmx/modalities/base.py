@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-Rows = Sequence[int] | npt.NDArray[np.int64]
+RowNumbers = Sequence[int] | npt.NDArray[np.int64]
 
 
 class Column(ABC):
@@ -80,11 +80,11 @@ class Stored:
         return Stored(self.values.pin_memory(), lengths)
 
 
-C = TypeVar("C", bound=Column)
-S = TypeVar("S", bound=Spec)
+_C = TypeVar("_C", bound=Column)
+_S = TypeVar("_S", bound=Spec)
 
 
-class Modality(ABC, Generic[C, S]):
+class Modality(ABC, Generic[_C, _S]):
     """The four pure steps from raw values to encoder inputs (see the package docstring)."""
 
     name: ClassVar[str]
@@ -94,22 +94,22 @@ class Modality(ABC, Generic[C, S]):
     """True where decoding is dear enough that rows may be decoded on the fly."""
 
     @abstractmethod
-    def fit(self, column: C, rows: Rows) -> S:
+    def fit(self, column: _C, rows: RowNumbers) -> _S:
         """Return the spec learned from ``rows`` of the column, the training rows."""
 
     @abstractmethod
-    def encode(self, column: C, rows: Rows, spec: S) -> Stored:
+    def encode(self, column: _C, rows: RowNumbers, spec: _S) -> Stored:
         """Return ``rows`` decoded. Raises DataError naming the path and row of a corrupt file."""
 
     @abstractmethod
-    def example(self) -> S:
+    def example(self) -> _S:
         """Return a spec such as ``fit`` may learn, to try an encoder on before data is read."""
 
-    def bytes_per_row(self, spec: S) -> int:
+    def bytes_per_row(self, spec: _S) -> int:
         """Return an upper bound of what one stored row takes, in bytes."""
         return 0
 
-    def inherits(self, column: C, spec: S) -> bool:
+    def inherits(self, column: _C, spec: _S) -> bool:
         """Return whether a source's spec, not a new fit, should encode this column.
 
         True where the spec holds a vocabulary or statistics that the weights of a
@@ -117,11 +117,11 @@ class Modality(ABC, Generic[C, S]):
         """
         return False
 
-    def remarks(self, column: C, rows: Rows, spec: S) -> tuple[str, ...]:
+    def remarks(self, column: _C, rows: RowNumbers, spec: _S) -> tuple[str, ...]:
         """Return what a reader should know of how these training rows are read."""
         return ()
 
-    def other_scale(self, spec: S, source: S) -> str | None:
+    def other_scale(self, spec: _S, source: _S) -> str | None:
         """Return how much larger or finer the source's inputs are, and what makes them alike.
 
         An encoder finds things at the scale that it has learned them.
@@ -140,7 +140,7 @@ class Modality(ABC, Generic[C, S]):
         return stored
 
     @abstractmethod
-    def prepare(self, stored: Stored, spec: S) -> Tensor:
+    def prepare(self, stored: Stored, spec: _S) -> Tensor:
         """Return what the encoder reads, on the device of ``stored``."""
 
 
@@ -213,11 +213,11 @@ class Encoded:
         return len(self.target)
 
 
-def as_rows(rows: Rows) -> npt.NDArray[np.int64]:
+def as_rows(rows: RowNumbers) -> npt.NDArray[np.int64]:
     """Return row numbers as an int64 array."""
     return np.asarray(rows, dtype=np.int64)
 
 
-def absent_mask(present: npt.NDArray[np.bool_], rows: Rows) -> Tensor:
+def absent_mask(present: npt.NDArray[np.bool_], rows: RowNumbers) -> Tensor:
     """Return ``(B,)`` bool, True where the row is absent."""
     return torch.from_numpy(~present[as_rows(rows)])

@@ -15,12 +15,12 @@ from pydantic import Field
 from torch import Tensor
 
 from mmx.errors import DataError
-from mmx.modalities.base import Column, Modality, Rows, Spec, Stored, as_rows
-from mmx.modalities.files import Source, each, read_bytes
-from mmx.modalities.pixels import bits, is_deep, open_picture, read_pixels, resized
+from mmx.modalities.base import Column, Modality, RowNumbers, Spec, Stored, as_rows
+from mmx.modalities.files import FileOrBytes, call_each, read_file
+from mmx.modalities.pixels import count_bits, is_deep, open_picture, read_pixels, resize
 
-Pixels = Annotated[int, Field(ge=1, le=8_192)]
-FIRST = 16  # training pictures looked at for a remark
+PixelCount = Annotated[int, Field(ge=1, le=8_192)]
+LOOKED_AT = 16  # training pictures looked at for a remark
 SCALE = 1.5
 """Times by which a side is longer for pictures to be of another scale."""
 
@@ -46,7 +46,7 @@ class ImageColumn(Column):
             ``(N, H, W)`` grey or ``(N, H, W, 3)`` RGB uint8.
     """
 
-    def __init__(self, pictures: Sequence[Source | None] | npt.NDArray[np.uint8]) -> None:
+    def __init__(self, pictures: Sequence[FileOrBytes | None] | npt.NDArray[np.uint8]) -> None:
         self.pictures = pictures
         self.present = np.array([picture is not None for picture in pictures], dtype=np.bool_)
 
@@ -56,7 +56,7 @@ class ImageColumn(Column):
         if picture is None:
             return b""
         if isinstance(picture, Path | bytes):
-            return read_bytes("picture", picture, row)
+            return read_file("picture", picture, row)
         return str(picture.shape).encode() + bytes(picture.tobytes())
 
 
@@ -81,7 +81,7 @@ class Image(Modality[ImageColumn, ImageSpec]):
     def __init__(
         self,
         *,
-        size: Pixels | tuple[Pixels, Pixels] | None = 32,
+        size: PixelCount | tuple[PixelCount, PixelCount] | None = 32,
         crop: Annotated[int, Field(ge=0, le=8_192)] = 0,
         flip: bool = False,
     ) -> None:
@@ -93,7 +93,7 @@ class Image(Modality[ImageColumn, ImageSpec]):
                 f"`crop` (={crop}) must be smaller than the shorter side of `size` (={size})"
             )
 
-    def fit(self, column: ImageColumn, rows: Rows) -> ImageSpec:
+    def fit(self, column: ImageColumn, rows: RowNumbers) -> ImageSpec:
         """Return the configured size, or that of the first training picture."""
         if self.size is not None:
             return ImageSpec(*self.size)
@@ -112,7 +112,7 @@ class Image(Modality[ImageColumn, ImageSpec]):
             tip="give the image a size, in pixels, such as 32",
         )
 
-    def encode(self, column: ImageColumn, rows: Rows, spec: ImageSpec) -> Stored:
+    def encode(self, column: ImageColumn, rows: RowNumbers, spec: ImageSpec) -> Stored:
         """Return ``(B, H, W, 3)`` uint8."""
         rows = as_rows(rows)
         size = (spec.height, spec.width)
@@ -127,7 +127,7 @@ class Image(Modality[ImageColumn, ImageSpec]):
             if column.present[row]:
                 values[i] = _pixels(column, row, size)
 
-        each(decode, len(rows))
+        call_each(decode, len(rows))
         return Stored(torch.from_numpy(values))
 
     def example(self) -> ImageSpec:
@@ -143,19 +143,19 @@ class Image(Modality[ImageColumn, ImageSpec]):
         return (
             f"the source's pictures are {source.height}×{source.width} pixels, the target's "
             f"{spec.height}×{spec.width}, and what they show may be of other sizes too: "
-            f"target.image.size={_typed(source)} or source.image.size={_typed(spec)} makes them "
-            "alike"
+            f"target.image.size={_type_size(source)} or "
+            f"source.image.size={_type_size(spec)} makes them alike"
         )
 
     def bytes_per_row(self, spec: ImageSpec) -> int:
         """Return H · W · 3."""
         return spec.height * spec.width * 3
 
-    def remarks(self, column: ImageColumn, rows: Rows, spec: ImageSpec) -> tuple[str, ...]:
+    def remarks(self, column: ImageColumn, rows: RowNumbers, spec: ImageSpec) -> tuple[str, ...]:
         """Return how dark the first pictures are, where they use a part of 16 bits alone."""
         brightest = [
             shade
-            for row in as_rows(rows)[:FIRST]
+            for row in as_rows(rows)[:LOOKED_AT]
             if isinstance(source := column.pictures[int(row)], Path | bytes)
             and (shade := _brightest(source)) is not None
         ]
@@ -196,11 +196,11 @@ class Image(Modality[ImageColumn, ImageSpec]):
         return stored.values.permute(0, 3, 1, 2).to(torch.float32).div_(255)
 
 
-def _brightest(source: Source) -> float | None:
+def _brightest(source: FileOrBytes) -> float | None:
     """Return the brightest pixel of a grey picture of more than 8 bits, white being 1."""
     try:
         with open_picture(source) as image:
-            white = 2 ** bits(image) - 1
+            white = 2 ** count_bits(image) - 1
             return float(np.asarray(image).max()) / white if is_deep(image) else None
     except (OSError, ValueError, SyntaxError):  # where it is decoded, an error names the row
         return None
@@ -212,7 +212,7 @@ def _reflect(index: Tensor, length: int) -> Tensor:
     return last - (last - index.abs()).abs()
 
 
-def _typed(spec: ImageSpec) -> str:
+def _type_size(spec: ImageSpec) -> str:
     """Return a size as one would type it."""
     square = spec.height == spec.width
     return str(spec.height) if square else f"[{spec.height},{spec.width}]"
@@ -223,4 +223,4 @@ def _pixels(column: ImageColumn, row: int, size: tuple[int, int] | None) -> npt.
     picture = column.pictures[row]
     if isinstance(picture, Path | bytes):
         return read_pixels(picture, row, size)
-    return np.asarray(resized(PIL.Image.fromarray(np.asarray(picture)).convert("RGB"), size))
+    return np.asarray(resize(PIL.Image.fromarray(np.asarray(picture)).convert("RGB"), size))

@@ -20,7 +20,7 @@ import PIL.Image
 import PIL.ImageOps
 
 from mmx.errors import DataError
-from mmx.modalities.files import Source, unreadable
+from mmx.modalities.files import FileOrBytes, make_unreadable_error
 
 BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339  # tags of TIFF
 WHITE_IS_ZERO = 0
@@ -28,7 +28,7 @@ SIGNED = 2
 
 
 def read_pixels(
-    source: Source, row: int, size: tuple[int, int] | None = None
+    source: FileOrBytes, row: int, size: tuple[int, int] | None = None
 ) -> npt.NDArray[np.uint8]:
     """Return a picture as ``(H, W, 3)``, turned as its EXIF says.
 
@@ -48,24 +48,24 @@ def read_pixels(
                 image.draft("RGB", (max(size), max(size)))
             if image.getexif().get(PIL.ExifTags.Base.Orientation, 1) != 1:
                 PIL.ImageOps.exif_transpose(image, in_place=True)
-            return np.asarray(resized(as_rgb(image), size))
+            return np.asarray(resize(as_rgb(image), size))
     except PIL.UnidentifiedImageError as error:
         why = "not a picture format that Pillow knows"
-        raise unreadable("picture", source, row, why) from error
+        raise make_unreadable_error("picture", source, row, why) from error
     except NoWhiteError as error:
         raise DataError(
-            unreadable("picture", source, row, error).message,
+            make_unreadable_error("picture", source, row, error).message,
             tip="save it with 8 or 16 bits, or as floats from 0 to 1",
         ) from error
     except Exception as error:  # Pillow's decoders raise many kinds on a broken file
-        raise unreadable("picture", source, row, error) from error
+        raise make_unreadable_error("picture", source, row, error) from error
 
 
 class NoWhiteError(ValueError):
     """A picture whose numbers do not say what white is."""
 
 
-def open_picture(source: Source) -> PIL.Image.Image:
+def open_picture(source: FileOrBytes) -> PIL.Image.Image:
     """Return the picture, with its header read and its pixels not."""
     return PIL.Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
 
@@ -82,7 +82,7 @@ def as_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
     signed = SIGNED in tags.get(SAMPLE_FORMAT, ())
     if is_deep(image):
         deep = np.asarray(image)
-        shades = deep >> (bits(image) - 8)
+        shades = deep >> (count_bits(image) - 8)
         # Pillow turns this around for 8 bits alone.
         if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:
             shades = 255 - shades
@@ -113,14 +113,14 @@ def is_deep(image: PIL.Image.Image) -> bool:
     return image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM")
 
 
-def bits(image: PIL.Image.Image) -> int:
+def count_bits(image: PIL.Image.Image) -> int:
     """Return of how many bits a deep picture is: 16, unless its TIFF header says less."""
     tags = getattr(image, "tag_v2", {})
     said = tags.get(BITS_PER_SAMPLE, (16,)) if image.mode.startswith("I;16") else (16,)
     return int(said[0]) if 8 < int(said[0]) < 16 else 16
 
 
-def resized(image: PIL.Image.Image, size: tuple[int, int] | None) -> PIL.Image.Image:
+def resize(image: PIL.Image.Image, size: tuple[int, int] | None) -> PIL.Image.Image:
     """Return the picture of (height, width), bilinear and antialiased; itself where it is."""
     if size is None or image.size == (size[1], size[0]):
         return image

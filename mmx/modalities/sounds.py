@@ -10,7 +10,7 @@ import numpy.typing as npt
 import soundfile
 
 from mmx.errors import DataError
-from mmx.modalities.files import Source, name_of, unreadable
+from mmx.modalities.files import FileOrBytes, make_unreadable_error, name_file
 
 UNKNOWN_LENGTH = 2**40
 """Frames from which on a header does not know its length: libsndfile then says 2**63 - 1."""
@@ -21,7 +21,7 @@ DOUBTFUL = 16
 STREAMED = 0x7FFF0000
 """Bytes of samples from which on a header was written before their number was known."""
 
-BLOCK = 65536  # frames
+FRAMES_AT_ONCE = 65536  # frames
 LOUDEST = 2.0  # lossy sounds are decoded to a little above full scale, seldom to twice of it
 BEYOND = 0.01  # part of the samples that may lie above full scale
 EMPTY_FILE = 512  # bytes that a header alone may take
@@ -35,7 +35,7 @@ class _Sound(soundfile.SoundFile):  # type: ignore[misc]
         return False
 
 
-def count_frames(source: Source, row: int) -> tuple[int, int]:
+def count_frames(source: FileOrBytes, row: int) -> tuple[int, int]:
     """Return length in frames and rate in Hz, from the header where that can be right."""
     with _open(source, row) as sound:
         frames = int(sound.frames)
@@ -44,7 +44,7 @@ def count_frames(source: Source, row: int) -> tuple[int, int]:
         return frames, int(sound.samplerate)
 
 
-def read_sound(source: Source, row: int) -> tuple[npt.NDArray[np.float32], int]:
+def read_sound(source: FileOrBytes, row: int) -> tuple[npt.NDArray[np.float32], int]:
     """Return mono samples, ``(S,)``, and their rate in Hz.
 
     Raises:
@@ -55,18 +55,18 @@ def read_sound(source: Source, row: int) -> tuple[npt.NDArray[np.float32], int]:
         samples = _samples(sound, source, row)  # (S, channels)
         problem = _damage(sound, len(samples), _size(source))
         if problem:
-            raise unreadable("sound", source, row, problem)
+            raise make_unreadable_error("sound", source, row, problem)
         check_scale(samples, source, row)
         return samples.mean(axis=1), int(sound.samplerate)
 
 
-def check_scale(samples: npt.NDArray[np.floating], source: Source | None, row: int) -> None:
+def check_scale(samples: npt.NDArray[np.floating], source: FileOrBytes | None, row: int) -> None:
     """Refuse samples that are not finite, or not in [-1, 1].
 
     Raises:
         DataError: With the row, and the file where it is one.
     """
-    name = f"row {row + 1}: sound{'' if source is None else f' {name_of(source)}'}"
+    name = f"row {row + 1}: sound{'' if source is None else f' {name_file(source)}'}"
     good = np.isfinite(samples)
     if not good.all():
         count, first = int((~good).sum()), int(np.argwhere(~good)[0][0]) + 1
@@ -85,25 +85,25 @@ def check_scale(samples: npt.NDArray[np.floating], source: Source | None, row: i
         )
 
 
-def _open(source: Source, row: int) -> _Sound:
+def _open(source: FileOrBytes, row: int) -> _Sound:
     try:
         return _Sound(io.BytesIO(source) if isinstance(source, bytes) else str(source))
     except (soundfile.SoundFileError, OSError, TypeError, ValueError) as error:
-        raise unreadable("sound", source, row, _why(error)) from error
+        raise make_unreadable_error("sound", source, row, _why(error)) from error
 
 
-def _samples(sound: _Sound, source: Source, row: int) -> npt.NDArray[np.float32]:
+def _samples(sound: _Sound, source: FileOrBytes, row: int) -> npt.NDArray[np.float32]:
     """Return all that can be decoded, ``(S, channels)``."""
     known = int(sound.frames) <= DOUBTFUL * _size(source)
     parts = []
     try:
         while True:
-            frames = int(sound.frames) if known else BLOCK
+            frames = int(sound.frames) if known else FRAMES_AT_ONCE
             parts.append(sound.read(frames, dtype="float32", always_2d=True))
-            if known or len(parts[-1]) < BLOCK:
+            if known or len(parts[-1]) < FRAMES_AT_ONCE:
                 break
     except (soundfile.SoundFileError, OSError, ValueError, MemoryError) as error:
-        raise unreadable("sound", source, row, _why(error)) from error
+        raise make_unreadable_error("sound", source, row, _why(error)) from error
     whole: npt.NDArray[np.float32] = parts[0] if len(parts) == 1 else np.concatenate(parts)
     return whole
 
@@ -128,7 +128,7 @@ def _damage(sound: _Sound, read: int, size: int) -> str | None:
     return None
 
 
-def _size(source: Source) -> int:
+def _size(source: FileOrBytes) -> int:
     return len(source) if isinstance(source, bytes) else source.stat().st_size
 
 

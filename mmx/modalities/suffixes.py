@@ -11,7 +11,7 @@ PICTURES = frozenset(
 SOUNDS = frozenset(
     {".aif", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".w64", ".wav"}
 )
-SUFFIXES = {"image": PICTURES, "audio": SOUNDS}
+MEDIA_SUFFIXES = {"image": PICTURES, "audio": SOUNDS}
 """Modality of which one row is one file, to the suffixes of such files, in lower case."""
 
 LEFT_BEHIND = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
@@ -30,7 +30,7 @@ def counts_as(path: Path, modality: str) -> bool:
         path: The file; nothing of it is read.
         modality: ``image`` or ``audio``.
     """
-    return path.suffix.lower() in SUFFIXES[modality]
+    return path.suffix.lower() in MEDIA_SUFFIXES[modality]
 
 
 def visible_files(folder: Path, modality: str) -> list[Path]:

@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor
 
 from mmx.errors import DataError, closest
-from mmx.modalities.base import Column, Modality, Rows, Spec, Stored, as_rows
+from mmx.modalities.base import Column, Modality, RowNumbers, Spec, Stored, as_rows
 from mmx.quoting import type_override
 
 Cell = float | str | None
@@ -104,7 +104,7 @@ class Tabular(Modality[TabularColumn, TabularSpec]):
         self.categorical = categorical
         self.max_categories = max_categories
 
-    def fit(self, column: TabularColumn, rows: Rows) -> TabularSpec:
+    def fit(self, column: TabularColumn, rows: RowNumbers) -> TabularSpec:
         """Return kinds and statistics of the rows.
 
         Raises:
@@ -125,7 +125,7 @@ class Tabular(Modality[TabularColumn, TabularSpec]):
             categories=tuple(self._words(column.columns[name], rows) for name in categorical),
         )
 
-    def encode(self, column: TabularColumn, rows: Rows, spec: TabularSpec) -> Stored:
+    def encode(self, column: TabularColumn, rows: RowNumbers, spec: TabularSpec) -> Stored:
         """Return ``(B, D)`` float32, as laid out by the spec.
 
         Raises:
@@ -149,10 +149,11 @@ class Tabular(Modality[TabularColumn, TabularSpec]):
             start += 2
         for name, words in zip(spec.categorical, spec.categories, strict=True):
             code = {word: i for i, word in enumerate(words)}
-            alike = {spelling(word): i for word, i in reversed(code.items())}
+            alike = {normalize_spelling(word): i for word, i in reversed(code.items())}
             cells = [_word(column.columns[name][row]) for row in rows]
             codes = np.array(
-                [code.get(cell, alike.get(spelling(cell), len(words))) for cell in cells], np.int64
+                [code.get(cell, alike.get(normalize_spelling(cell), len(words))) for cell in cells],
+                np.int64,
             )
             values[np.arange(len(rows)), start + codes] = 1
             start += len(words) + 1
@@ -174,7 +175,9 @@ class Tabular(Modality[TabularColumn, TabularSpec]):
         numeric, categorical = self._kinds(column, np.arange(len(column)))
         return set(numeric) == set(spec.numeric) and set(categorical) == set(spec.categorical)
 
-    def remarks(self, column: TabularColumn, rows: Rows, spec: TabularSpec) -> tuple[str, ...]:
+    def remarks(
+        self, column: TabularColumn, rows: RowNumbers, spec: TabularSpec
+    ) -> tuple[str, ...]:
         """Return which columns a few words among many numbers have made categorical."""
         found = []
         for name in (name for name in spec.categorical if name not in self.categorical):
@@ -194,7 +197,9 @@ class Tabular(Modality[TabularColumn, TabularSpec]):
         """Return ``(B, D)`` float32."""
         return stored.values
 
-    def _kinds(self, column: TabularColumn, rows: Rows) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    def _kinds(
+        self, column: TabularColumn, rows: RowNumbers
+    ) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return the names of the numeric and of the categorical columns."""
         for name in self.categorical:
             if name not in column.columns:
@@ -212,14 +217,14 @@ class Tabular(Modality[TabularColumn, TabularSpec]):
             (numeric if is_number else categorical).append(name)
         return tuple(numeric), tuple(categorical)
 
-    def _words(self, cells: Sequence[Cell], rows: Rows) -> tuple[str, ...]:
+    def _words(self, cells: Sequence[Cell], rows: RowNumbers) -> tuple[str, ...]:
         """Return the most frequent words, sorted."""
         counts = Counter(_word(cells[row]) for row in rows if cells[row] is not None)
         kept = sorted(counts, key=lambda word: (-counts[word], word))[: self.max_categories]
         return tuple(sorted(kept))
 
 
-def spelling(word: str) -> str:
+def normalize_spelling(word: str) -> str:
     """Return one spelling of what CSV, JSON and Parquet write differently.
 
     ``True`` is ``true``, ``1.0`` is ``1``, and midnight is its date.
@@ -233,7 +238,7 @@ def spelling(word: str) -> str:
     return word
 
 
-def _refuse_commas(name: str, cells: Sequence[Cell], rows: Rows) -> None:
+def _refuse_commas(name: str, cells: Sequence[Cell], rows: RowNumbers) -> None:
     """Refuse a column of which most cells are numbers with a comma, in decimals or thousands."""
     there = [(int(row), str(cell)) for row in rows if (cell := cells[row]) is not None]
     commas = [(row, cell) for row, cell in there if COMMA.fullmatch(cell.strip())]
@@ -277,7 +282,7 @@ def _number_at(column: TabularColumn, name: str, row: int) -> float:
     return number
 
 
-def _mean_and_std(cells: Sequence[Cell], rows: Rows) -> tuple[float, float]:
+def _mean_and_std(cells: Sequence[Cell], rows: RowNumbers) -> tuple[float, float]:
     numbers = np.array([float(cell) for row in rows if (cell := cells[row]) is not None])
     std = float(numbers.std())
     return float(numbers.mean()), std if std > 0 else 1.0

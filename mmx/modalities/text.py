@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor
 
 from mmx.errors import DataError
-from mmx.modalities.base import Column, Modality, Rows, Spec, Stored, as_rows
+from mmx.modalities.base import Column, Modality, RowNumbers, Spec, Stored, as_rows
 from mmx.modalities.tokenizers import Tokenize, tokenizer
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ PADDING, UNKNOWN = 0, 1
 FIRST_WORD = 2
 MANY = 10  # one text of so many, or more, is worth a remark
 
-Count = Annotated[int, Field(ge=1, le=1_000_000)]
+FeatureCount = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class TextColumn(Column):
         """Return the text as UTF-8."""
         return (self.texts[row] or "").encode()
 
-    def read(self, rows: Rows) -> list[str]:
+    def read(self, rows: RowNumbers) -> list[str]:
         """Return the texts of ``rows``, "" where absent."""
         return [self.texts[row] or "" for row in as_rows(rows)]
 
@@ -109,9 +109,9 @@ class Tokens(Modality[TextColumn, TokenSpec]):
     def __init__(
         self,
         *,
-        max_words: Count = 20_000,
-        max_tokens: Count = 64,
-        min_count: Count = 1,
+        max_words: FeatureCount = 20_000,
+        max_tokens: FeatureCount = 64,
+        min_count: FeatureCount = 1,
         pairs: bool = False,
     ) -> None:
         self.max_words = max_words
@@ -119,7 +119,7 @@ class Tokens(Modality[TextColumn, TokenSpec]):
         self.min_count = min_count
         self.tokenizer = "script_pairs" if pairs else "script"
 
-    def fit(self, column: TextColumn, rows: Rows) -> TokenSpec:
+    def fit(self, column: TextColumn, rows: RowNumbers) -> TokenSpec:
         """Return the vocabulary of the rows.
 
         Raises:
@@ -138,7 +138,7 @@ class Tokens(Modality[TextColumn, TokenSpec]):
         known.sort(key=lambda word: (-counts[word], word))
         return TokenSpec(tuple(known[: self.max_words]), self.max_tokens, self.tokenizer)
 
-    def encode(self, column: TextColumn, rows: Rows, spec: TokenSpec) -> Stored:
+    def encode(self, column: TextColumn, rows: RowNumbers, spec: TokenSpec) -> Stored:
         """Return ``(B, T)`` int32 ids; a text without words is one unknown word."""
         rows = as_rows(rows)
         ids = {word: i + FIRST_WORD for i, word in enumerate(spec.words)}
@@ -165,10 +165,10 @@ class Tokens(Modality[TextColumn, TokenSpec]):
         """Return True: word embeddings mean nothing under other ids."""
         return True
 
-    def remarks(self, column: TextColumn, rows: Rows, spec: TokenSpec) -> tuple[str, ...]:
+    def remarks(self, column: TextColumn, rows: RowNumbers, spec: TokenSpec) -> tuple[str, ...]:
         """Return how many texts are alike once divided, and how many are cut."""
         divide = tokenizer("script" if spec.tokenizer == "script_pairs" else spec.tokenizer)
-        texts, tokens = _divided(column, rows, divide)
+        texts, tokens = _tokenize(column, rows, divide)
         remarks = _alike(texts, tokens)
         long = sum(len(words) > spec.max_tokens for words in tokens)
         if long and long * MANY >= len(texts):
@@ -200,12 +200,12 @@ class TfidfVectors(Modality[TextColumn, TfidfSpec]):
         self,
         *,
         max_terms: Annotated[int, Field(ge=1, lt=2**24)] = 20_000,  # ids are stored as float32
-        ngrams: Count = 2,
+        ngrams: FeatureCount = 2,
     ) -> None:
         self.max_terms = max_terms
         self.ngrams = ngrams
 
-    def fit(self, column: TextColumn, rows: Rows) -> TfidfSpec:
+    def fit(self, column: TextColumn, rows: RowNumbers) -> TfidfSpec:
         """Return terms and weights of the rows.
 
         Raises:
@@ -224,7 +224,7 @@ class TfidfVectors(Modality[TextColumn, TfidfSpec]):
         terms = tuple(vectorizer.get_feature_names_out().tolist())
         return TfidfSpec(terms, tuple(vectorizer.idf_.tolist()), self.ngrams, name)
 
-    def encode(self, column: TextColumn, rows: Rows, spec: TfidfSpec) -> Stored:
+    def encode(self, column: TextColumn, rows: RowNumbers, spec: TfidfSpec) -> Stored:
         """Return ``(B, 2, K)`` float32: ids and weights of the terms of each row.
 
         K is the largest number of different known terms in one of ``rows``. Term ``i`` has
@@ -253,9 +253,9 @@ class TfidfVectors(Modality[TextColumn, TfidfSpec]):
         """Return True: the first layer's weights mean nothing under other terms."""
         return True
 
-    def remarks(self, column: TextColumn, rows: Rows, spec: TfidfSpec) -> tuple[str, ...]:
+    def remarks(self, column: TextColumn, rows: RowNumbers, spec: TfidfSpec) -> tuple[str, ...]:
         """Return how many texts are alike once divided."""
-        return _alike(*_divided(column, rows, tokenizer(spec.tokenizer, bag=True)))
+        return _alike(*_tokenize(column, rows, tokenizer(spec.tokenizer, bag=True)))
 
     def prepare(self, stored: Stored, spec: TfidfSpec) -> Tensor:
         """Return ``(B, V)`` float32."""
@@ -266,8 +266,8 @@ class TfidfVectors(Modality[TextColumn, TfidfSpec]):
         return dense.scatter_(1, ids, stored.values[:, 1])[:, 1:]
 
 
-def _divided(
-    column: TextColumn, rows: Rows, tokens: Tokenize
+def _tokenize(
+    column: TextColumn, rows: RowNumbers, tokens: Tokenize
 ) -> tuple[list[str], list[tuple[str, ...]]]:
     """Return the different texts of the rows, and the tokens of each."""
     texts = list(dict.fromkeys(text for text in column.read(rows) if text))

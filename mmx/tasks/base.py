@@ -17,7 +17,7 @@ from mmx.tasks import contract, remarks
 from mmx.tasks import fingerprint as fingerprints
 from mmx.tasks import splits as splitting
 from mmx.tasks.contents import Kind, Samples, Target, TaskData
-from mmx.tasks.labels import moments
+from mmx.tasks.labels import measure_moments
 
 __all__ = [
     "Kind",
@@ -27,13 +27,13 @@ __all__ = [
     "Task",
     "TaskData",
     "cut_test",
-    "listed",
-    "override",
+    "list_names",
     "replace_splits",
+    "type_task_option",
 ]
 
 Share = Annotated[float, Field(gt=0, lt=1)]
-Count = Annotated[int, Field(ge=1, le=10**10)]
+RowCount = Annotated[int, Field(ge=1, le=10**10)]
 
 
 @dataclass(kw_only=True, eq=False)
@@ -63,9 +63,9 @@ class Task(ABC):
     val_fraction: Share = 0.1
     split_seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
     classes: list[str] | None = None
-    limit: Count | None = None
+    limit: RowCount | None = None
     fraction: Annotated[float, Field(gt=0, le=1)] | None = None
-    per_class: Count | None = None
+    per_class: RowCount | None = None
 
     def __post_init__(self) -> None:
         few = [key for key in ("limit", "fraction", "per_class") if getattr(self, key) is not None]
@@ -106,7 +106,7 @@ class Task(ABC):
         Raises:
             DataError: Data is absent (with how to get it), or a row cannot be used.
         """
-        samples = contract.checked(self.name, self.kind, self.modalities, self.read())
+        samples = contract.check_samples(self.name, self.kind, self.modalities, self.read())
         given = samples.splits
         samples = self._with_classes(self._with_val(samples))
         splits = self._few(samples)
@@ -117,21 +117,21 @@ class Task(ABC):
         contents = {}
         for modality, column in samples.columns.items():
             rows = np.zeros((len(column), fingerprints.BYTES), dtype=np.uint8)
-            rows[used] = fingerprints.row_digests(column, used)
+            rows[used] = fingerprints.digest_rows(column, used)
             contents[modality] = rows
         meaning = [target.kind, list(target.classes)]
-        notes = [*samples.notes, *remarks.missing(samples.columns, splits)]
+        notes = [*samples.notes, *remarks.note_missing(samples.columns, splits)]
         if "train" in given:
-            notes += remarks.labels(values, target, splits)
-            notes += remarks.repeated(contents, values, splits)
+            notes += remarks.note_labels(values, target, splits)
+            notes += remarks.note_repeats(contents, values, splits)
         return TaskData(
             name=self.name,
             columns=samples.columns,
             values=torch.from_numpy(values),
             target=target,
             splits=splits,
-            fingerprint=fingerprints.fingerprint(contents, values, splits, meaning),
-            digests={name: fingerprints.shorten(rows) for name, rows in contents.items()},
+            fingerprint=fingerprints.digest_task(contents, values, splits, meaning),
+            digests={name: fingerprints.shorten_digests(rows) for name, rows in contents.items()},
             notes=tuple(notes),
         )
 
@@ -142,7 +142,7 @@ class Task(ABC):
             train = splits["train"]
             splits["train"], splits["val"] = splitting.cut(
                 train,
-                strata(samples.values)[train],
+                make_strata(samples.values)[train],
                 self.val_fraction,
                 seed=self.split_seed,
                 purpose="val",
@@ -169,8 +169,8 @@ class Task(ABC):
                 meant = [near if each == name else each for each in self.classes]
                 left = [each for each in meant if each in samples.classes]
                 raise DataError(
-                    f"{self.name} has no class '{name}'; it has {listed(samples.classes)}",
-                    tip=override("classes", list(dict.fromkeys(left)) or None),
+                    f"{self.name} has no class '{name}'; it has {list_names(samples.classes)}",
+                    tip=type_task_option("classes", list(dict.fromkeys(left)) or None),
                 )
         chosen = np.array([samples.classes.index(name) for name in self.classes])
         if self.kind == "multilabel":
@@ -189,18 +189,18 @@ class Task(ABC):
         train, val = splits["train"], splits["val"]
         if not len(train):
             return splits
-        labels, seed = strata(samples.values), self.split_seed
+        labels, seed = make_strata(samples.values), self.split_seed
         if self.per_class is not None:
-            train = splitting.few_of_each(
+            train = splitting.draw_of_each(
                 train, labels[train], self.per_class, seed=seed, names=samples.classes
             )
         elif self.limit is not None:
-            train = splitting.few_of_all(train, labels[train], self.limit, seed=seed)
+            train = splitting.draw_of_all(train, labels[train], self.limit, seed=seed)
         elif self.fraction is not None:
             total = max(1, round(self.fraction * len(train)))
-            train = splitting.few_of_all(train, labels[train], total, seed=seed)
+            train = splitting.draw_of_all(train, labels[train], total, seed=seed)
         if len(train) < len(splits["train"]):
-            val = splitting.few_of_all(
+            val = splitting.draw_of_all(
                 val, labels[val], len(train), seed=seed, purpose="cap", every_class=False
             )
         return {"train": train, "val": val, "test": splits["test"]}
@@ -214,14 +214,16 @@ class Task(ABC):
         values[used] = samples.values[used]
         train = splits["train"]
         if self.kind == "regression":
-            mean, std = moments(values, train, used, self.name) if len(train) else (0.0, 1.0)
+            mean, std = (
+                measure_moments(values, train, used, self.name) if len(train) else (0.0, 1.0)
+            )
             return values, Target("regression", mean=mean, std=std)
         if self.kind == "classes" and len(train):
             for index, name in enumerate(samples.classes):
                 if not (values[train] == index).any():
                     raise DataError(
                         f"{self.name}: class '{name}' has no training row",
-                        tip=override("classes", [c for c in samples.classes if c != name])
+                        tip=type_task_option("classes", [c for c in samples.classes if c != name])
                         + ", or add rows",
                     )
         return values, Target(self.kind, samples.classes)
@@ -241,12 +243,12 @@ def cut_test(
     """
     rows = np.arange(len(values)) if rows is None else rows
     train, test = splitting.cut(
-        rows, strata(values)[rows], fraction, seed=splitting.TEST_SEED, purpose="test"
+        rows, make_strata(values)[rows], fraction, seed=splitting.TEST_SEED, purpose="test"
     )
     return {"train": train, "test": test}
 
 
-def strata(values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+def make_strata(values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     """Return classes to draw by, ``(N,)``: all zeros for numbers and multi-label targets."""
     if values.ndim == 1 and values.dtype == np.int64:
         return values
@@ -258,13 +260,13 @@ def replace_splits(samples: Samples, splits: dict[str, splitting.RowNumbers]) ->
     return replace(samples, splits=splits)
 
 
-def listed(names: tuple[str, ...] | list[str], most: int = 12) -> str:
+def list_names(names: tuple[str, ...] | list[str], most: int = 12) -> str:
     """Return names for a message, cut where there are many."""
     shown = ", ".join(names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
-def override(key: str, value: object) -> str:
+def type_task_option(key: str, value: object) -> str:
     """Return what to type to give a task an option.
 
     Args:

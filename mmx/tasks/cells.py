@@ -13,12 +13,12 @@ import pyarrow as pa
 
 from mmx.errors import DataError
 from mmx.tasks.csv_rows import open_csv
-from mmx.tasks.json_rows import names_of, open_json
+from mmx.tasks.json_rows import collect_keys, open_json
 from mmx.tasks.parquet_columns import open_parquet, read_column
 
-SUFFIXES = (".csv", ".tsv", ".parquet", ".jsonl", ".json")
+TABLE_SUFFIXES = (".csv", ".tsv", ".parquet", ".jsonl", ".json")
 
-Cells = list[Any]
+ColumnCells = list[Any]
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class OpenTable:
 
     path: Path
     names: list[str]
-    column: Callable[[str], Cells]
+    column: Callable[[str], ColumnCells]
     types: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -46,7 +46,7 @@ class OpenTable:
         same = [known for known in self.names if known.strip() == name.strip()]
         return same[0] if len(same) == 1 else None
 
-    def read(self, name: str) -> Cells:
+    def read(self, name: str) -> ColumnCells:
         """Return the cells of one column.
 
         Raises:
@@ -62,7 +62,7 @@ class OpenTable:
         except with_errors as error:
             raise DataError(f"cannot read table {self.path}: {error}") from error
 
-    def texts(self, name: str, cells: Cells, missing: frozenset[str]) -> list[str | None]:
+    def texts(self, name: str, cells: ColumnCells, missing: frozenset[str]) -> list[str | None]:
         """Return cells as text, None where they are missing.
 
         Raises:
@@ -93,8 +93,8 @@ def open_table(path: Path) -> OpenTable:
         DataError: The file is of another kind, or broken.
     """
     suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise DataError(f"cannot read a table from {path}; accepted: {', '.join(SUFFIXES)}")
+    if suffix not in TABLE_SUFFIXES:
+        raise DataError(f"cannot read a table from {path}; accepted: {', '.join(TABLE_SUFFIXES)}")
     try:
         if suffix == ".parquet":
             file, types = open_parquet(path)
@@ -103,7 +103,7 @@ def open_table(path: Path) -> OpenTable:
         if suffix in (".json", ".jsonl"):
             rows, notes = open_json(path)
             return OpenTable(
-                path, names_of(rows), lambda name: [row.get(name) for row in rows], notes=notes
+                path, collect_keys(rows), lambda name: [row.get(name) for row in rows], notes=notes
             )
         table = open_csv(path)
         return OpenTable(path, table.names, table.read, notes=table.notes)

@@ -36,7 +36,7 @@ class Target:
         """C, the number of model outputs."""
         return 1 if self.kind == "regression" else len(self.classes)
 
-    def standardized(self, values: Tensor) -> Tensor:
+    def standardize(self, values: Tensor) -> Tensor:
         """Return what a model is trained on, float32 for numbers; classes and labels as they are.
 
         Args:
@@ -46,7 +46,7 @@ class Target:
             return values
         return ((values.double() - self.mean) / self.std).float()
 
-    def restored(self, outputs: Tensor) -> Tensor:
+    def restore(self, outputs: Tensor) -> Tensor:
         """Return ``(N,)`` numbers such as y, in float64, of a model's ``(N, 1)`` outputs."""
         return outputs.squeeze(1).double() * self.std + self.mean
 

@@ -17,12 +17,12 @@ from mmx.errors import DataError, closest
 from mmx.tasks.contents import Kind, Samples
 from mmx.tasks.splits import RowNumbers
 
-NAMES = ("train", "val", "test")
-SHOWN = 5
+SPLIT_ORDER = ("train", "val", "test")
+ROWS_SHOWN = 5
 """Rows that a message names."""
 
 
-def checked(task: str, kind: Kind, modalities: Collection[str], samples: Samples) -> Samples:
+def check_samples(task: str, kind: Kind, modalities: Collection[str], samples: Samples) -> Samples:
     """Return samples with labels and row numbers in their own dtypes.
 
     Args:
@@ -42,7 +42,7 @@ def checked(task: str, kind: Kind, modalities: Collection[str], samples: Samples
     for one, other in combinations(splits, 2):
         if len(both := np.intersect1d(splits[one], splits[other])):
             raise DataError(
-                f"{task}: splits {one} and {other} share {numbered(both)}",
+                f"{task}: splits {one} and {other} share {format_row_numbers(both)}",
                 tip="a row of Samples.splits belongs to one split alone",
             )
     if len(set(samples.classes)) < len(samples.classes):
@@ -77,10 +77,10 @@ def _rows(task: str, name: str, given: Any, count: int) -> RowNumbers:
     Raises:
         DataError: They are no row numbers, or not among the ``count`` rows, or some are doubled.
     """
-    if name not in NAMES:
-        near = closest(name, NAMES)
+    if name not in SPLIT_ORDER:
+        near = closest(name, SPLIT_ORDER)
         raise DataError(
-            f"{task}: there is no split '{name}'; accepted: {', '.join(NAMES)}"
+            f"{task}: there is no split '{name}'; accepted: {', '.join(SPLIT_ORDER)}"
             + (f"; closest: {near}" if near else "")
         )
     rows = np.asarray(given)
@@ -97,11 +97,12 @@ def _rows(task: str, name: str, given: Any, count: int) -> RowNumbers:
     rows = rows.astype(np.int64)
     if len(wild := rows[(rows < 0) | (rows >= count)]):
         raise DataError(
-            f"{task}: split {name} has {numbered(wild)}; there are {count} rows, 0 to {count - 1}"
+            f"{task}: split {name} has {format_row_numbers(wild)}; there are {count} rows, "
+            f"0 to {count - 1}"
         )
     found, times = np.unique(rows, return_counts=True)
     if len(twice := found[times > 1]):
-        raise DataError(f"{task}: split {name} has {numbered(twice)} more than once")
+        raise DataError(f"{task}: split {name} has {format_row_numbers(twice)} more than once")
     return rows
 
 
@@ -182,8 +183,8 @@ class _Labels:
         )
 
 
-def numbered(rows: npt.NDArray[np.int64]) -> str:
+def format_row_numbers(rows: npt.NDArray[np.int64]) -> str:
     """Return row numbers in words, cut where there are many."""
-    shown = ", ".join(map(str, rows[:SHOWN].tolist()))
-    more = f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else ""
+    shown = ", ".join(map(str, rows[:ROWS_SHOWN].tolist()))
+    more = f" and {len(rows) - ROWS_SHOWN} more" if len(rows) > ROWS_SHOWN else ""
     return f"row {shown}" if len(rows) == 1 else f"rows {shown}{more}"

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmx.errors import DataError
-from mmx.tasks.table_text import check_utf8, read_text
+from mmx.tasks.table_text import check_utf8, read_table_text
 
 DELIMITERS = (",", "\t", ";", "|")
-NAMES = {",": "a comma", "\t": "a tab", ";": "';'", "|": "'|'"}
+DELIMITER_WORDS = {",": "a comma", "\t": "a tab", ";": "';'", "|": "'|'"}
 SWALLOWED = 4  # lines that are rows by themselves, and more than chance in one cell
 
 csv.field_size_limit(2**31 - 1)  # a long text is no error
@@ -58,7 +58,7 @@ def open_csv(path: Path) -> CsvTable:
         DataError: The file is empty, its quotes do not balance, or its rows have different
             numbers of cells, with the first such line.
     """
-    text, notes = read_text(path)
+    text, notes = read_table_text(path)
     usual = "\t" if path.suffix.lower() == ".tsv" else ","
     first, _, rest = text.partition("\n")
     if said := re.fullmatch(r"sep=(.)\r?", first):  # Excel's own hint
@@ -75,7 +75,9 @@ def open_csv(path: Path) -> CsvTable:
             problems.append(error)
             continue
         if delimiter != usual:
-            notes += (f"{path.name} has {NAMES.get(delimiter, delimiter)} between its cells",)
+            notes += (
+                f"{path.name} has {DELIMITER_WORDS.get(delimiter, delimiter)} between its cells",
+            )
         return CsvTable(path, names, rows, lines, notes + quoting)
     raise DataError(
         f"cannot read table {path}: {problems[0]}",

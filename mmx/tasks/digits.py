@@ -10,7 +10,7 @@ from mmx.modalities import Modality
 from mmx.modalities.image import Image, ImageColumn
 from mmx.tasks.base import Samples, Share, Task, cut_test
 
-NAMES = tuple("0123456789")
+DIGIT_NAMES = tuple("0123456789")
 
 
 @dataclass(kw_only=True, eq=False)
@@ -32,12 +32,12 @@ class Digits(Task):
 
     def read(self) -> Samples:
         """Return pictures and digits."""
-        pictures, labels = digits()
+        pictures, labels = load_pictures()
         splits = cut_test(labels, self.test_fraction)
-        return Samples({"image": ImageColumn(pictures)}, labels, NAMES, splits)
+        return Samples({"image": ImageColumn(pictures)}, labels, DIGIT_NAMES, splits)
 
 
-def digits() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+def load_pictures() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
     """Return pictures ``(N, 8, 8)`` and digits ``(N,)``."""
     from sklearn.datasets import load_digits  # slow to import, and only needed here
 

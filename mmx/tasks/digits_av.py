@@ -11,16 +11,16 @@ from mmx.modalities import Modality
 from mmx.modalities.audio import Audio, AudioColumn
 from mmx.modalities.image import ImageColumn
 from mmx.tasks.base import Samples, cut_test
-from mmx.tasks.digits import NAMES, Digits, digits
+from mmx.tasks.digits import DIGIT_NAMES, Digits, load_pictures
 
-RATE = 8000  # Hz
+SAMPLE_RATE = 8000  # Hz
 SAMPLES = 1600  # 0.2 s
 TONE = 800  # 0.1 s of them sound
 SPREAD = 3.0  # dB around the asked ratio
-NOISE = 0.1  # standard deviation, of full scale 1
+NOISE_STD = 0.1  # standard deviation, of full scale 1
 
-ROWS = (697, 770, 852, 941)  # Hz, top to bottom of the keypad
-COLUMNS = (1209, 1336, 1477)  # Hz, left to right
+ROW_HZ = (697, 770, 852, 941)  # Hz, top to bottom of the keypad
+COLUMN_HZ = (1209, 1336, 1477)  # Hz, left to right
 KEYPAD = ("123", "456", "789", "*0#")
 
 
@@ -40,7 +40,7 @@ class DigitsAv(Digits):
     """
 
     snr_db: Annotated[float, Field(ge=-60, le=60)] = -12.0
-    audio: Audio = field(default_factory=lambda: Audio(sample_rate=RATE, max_seconds=0.2))
+    audio: Audio = field(default_factory=lambda: Audio(sample_rate=SAMPLE_RATE, max_seconds=0.2))
 
     @property
     def modalities(self) -> dict[str, Modality[Any, Any] | None]:
@@ -49,30 +49,33 @@ class DigitsAv(Digits):
 
     def read(self) -> Samples:
         """Return pictures, tones and digits."""
-        pictures, labels = digits()
+        pictures, labels = load_pictures()
         tones = np.stack([dial(int(label), row, self.snr_db) for row, label in enumerate(labels)])
-        columns = {"image": ImageColumn(pictures), "audio": AudioColumn(tones, sample_rate=RATE)}
-        return Samples(columns, labels, NAMES, cut_test(labels, self.test_fraction))
+        columns = {
+            "image": ImageColumn(pictures),
+            "audio": AudioColumn(tones, sample_rate=SAMPLE_RATE),
+        }
+        return Samples(columns, labels, DIGIT_NAMES, cut_test(labels, self.test_fraction))
 
 
-def frequencies(digit: int) -> tuple[int, int]:
+def find_frequencies(digit: int) -> tuple[int, int]:
     """Return the row's and the column's frequency of a key, in Hz."""
     for row, keys in enumerate(KEYPAD):
         if str(digit) in keys:
-            return ROWS[row], COLUMNS[keys.index(str(digit))]
+            return ROW_HZ[row], COLUMN_HZ[keys.index(str(digit))]
     raise ValueError(f"`digit` (={digit}) must be 0 to 9")
 
 
 def dial(digit: int, row: int, snr_db: float) -> npt.NDArray[np.int16]:
     """Return one noisy dial tone, ``(1600,)`` int16, drawn by the row's number."""
     random = np.random.default_rng(row)
-    noise = random.normal(0.0, NOISE, SAMPLES)
+    noise = random.normal(0.0, NOISE_STD, SAMPLES)
     onset = random.integers(0, SAMPLES - TONE + 1)
     ratio = snr_db + random.uniform(-SPREAD, SPREAD)
     # Two sines of amplitude a have the power a²; the noise has NOISE².
-    amplitude = NOISE * 10 ** (ratio / 20)
-    seconds = np.arange(TONE) / RATE
-    for hertz in frequencies(digit):
+    amplitude = NOISE_STD * 10 ** (ratio / 20)
+    seconds = np.arange(TONE) / SAMPLE_RATE
+    for hertz in find_frequencies(digit):
         phase = random.uniform(0, 2 * np.pi)
         noise[onset : onset + TONE] += amplitude * np.sin(2 * np.pi * hertz * seconds + phase)
     return np.clip(np.rint(noise * 32768), -32768, 32767).astype(np.int16)

@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from mmx.modalities import Column
-from mmx.modalities.files import each
+from mmx.modalities.files import call_each
 from mmx.tasks.splits import RowNumbers
 
 BYTES = 16
 
 
-def row_digests(column: Column, rows: RowNumbers) -> npt.NDArray[np.uint8]:
+def digest_rows(column: Column, rows: RowNumbers) -> npt.NDArray[np.uint8]:
     """Return the BLAKE2b digest of each row's content, ``(B, 16)``; zeros where absent."""
     digests = np.zeros((len(rows), BYTES), dtype=np.uint8)
 
@@ -26,11 +26,11 @@ def row_digests(column: Column, rows: RowNumbers) -> npt.NDArray[np.uint8]:
             content = hashlib.blake2b(column.digest(row), digest_size=BYTES).digest()
             digests[i] = np.frombuffer(content, dtype=np.uint8)
 
-    each(digest, len(rows))
+    call_each(digest, len(rows))
     return digests
 
 
-def fingerprint(
+def digest_task(
     contents: Mapping[str, npt.NDArray[np.uint8]],
     values: npt.NDArray[np.generic],
     splits: Mapping[str, RowNumbers],
@@ -59,6 +59,6 @@ def fingerprint(
     return whole.hexdigest()
 
 
-def shorten(digests: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
+def shorten_digests(digests: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
     """Return the first 8 bytes of each digest as a number, little-endian on every machine."""
     return digests[:, :8].copy().view("<u8").ravel().astype(np.uint64)

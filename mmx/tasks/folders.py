@@ -11,7 +11,7 @@ import numpy as np
 from mmx.errors import DataError
 from mmx.modalities.image import ImageColumn
 from mmx.modalities.suffixes import PICTURES, counts_as, is_hidden
-from mmx.tasks.base import Samples, listed, override
+from mmx.tasks.base import Samples, list_names, type_task_option
 from mmx.tasks.split_names import split_of
 
 
@@ -47,7 +47,7 @@ def list_folder(path: Path) -> Folder:
     """
     folder = Folder(path)
     folder.loose = len(_sort_out(folder, path))
-    for name in visible_folders(path):
+    for name in list_visible_folders(path):
         direct = _sort_out(folder, path / name)
         below = [picture for deep in _below(path / name) for picture in _sort_out(folder, deep)]
         _check_class(path / name, direct, below)
@@ -63,7 +63,7 @@ def list_folder(path: Path) -> Folder:
     return folder
 
 
-def samples_of(splits: Mapping[str, Folder]) -> Samples:
+def collect_samples(splits: Mapping[str, Folder]) -> Samples:
     """Return the pictures of all splits in one column; classes in the order of the alphabet."""
     classes = sorted({name for folder in splits.values() for name in folder.files})
     pictures: list[Path] = []
@@ -80,7 +80,7 @@ def samples_of(splits: Mapping[str, Folder]) -> Samples:
     return Samples({"image": ImageColumn(pictures)}, values, tuple(classes), rows, notes)
 
 
-def visible_folders(path: Path) -> list[str]:
+def list_visible_folders(path: Path) -> list[str]:
     """Return the names of the folders in a folder, sorted, without hidden ones."""
     with os.scandir(path) as found:
         return sorted(entry.name for entry in found if entry.is_dir() and not is_hidden(entry.name))
@@ -103,7 +103,7 @@ def count_pictures(path: Path, *, hidden: bool = False) -> int:
     return count
 
 
-def direct_files(path: Path) -> list[Path]:
+def list_direct_files(path: Path) -> list[Path]:
     """Return the visible files directly in a folder."""
     with os.scandir(path) as found:
         return [path / e.name for e in found if not e.is_dir() and not is_hidden(e.name)]
@@ -112,7 +112,7 @@ def direct_files(path: Path) -> list[Path]:
 def _sort_out(folder: Folder, path: Path) -> list[Path]:
     """Return the pictures directly in ``path``; count the other files."""
     pictures = []
-    for file in direct_files(path):
+    for file in list_direct_files(path):
         if counts_as(file, "image"):
             pictures.append(file)
         else:
@@ -122,21 +122,21 @@ def _sort_out(folder: Folder, path: Path) -> list[Path]:
 
 def _below(path: Path) -> Iterator[Path]:
     """Yield the visible folders at any depth; links are not followed, since they may go up."""
-    for name in visible_folders(path):
+    for name in list_visible_folders(path):
         if not (path / name).is_symlink():
             yield path / name
             yield from _below(path / name)
 
 
 def _check_class(path: Path, direct: list[Path], below: list[Path]) -> None:
-    splits = [name for name in visible_folders(path) if split_of(name)]
+    splits = [name for name in list_visible_folders(path) if split_of(name)]
     if splits and below:
         train = [name for name in splits if split_of(name) == "train"]
-        whole = any(visible_folders(path / name) for name in train)  # classes lie in it
+        whole = any(list_visible_folders(path / name) for name in train)  # classes lie in it
         raise DataError(
             f"{path} holds a folder '{splits[0]}', which is the name of a split; "
             "splits are expected above the classes",
-            tip=override("path", str(path))
+            tip=type_task_option("path", str(path))
             if whole
             else f"move the pictures to {path.parent / splits[0] / path.name}",
         )
@@ -159,7 +159,7 @@ def _notes(folders: list[Folder]) -> tuple[str, ...]:
     notes = []
     others: Counter[str] = sum((folder.others for folder in folders), Counter())
     if others:
-        kinds = listed([kind for kind, _ in others.most_common()], 5)
+        kinds = list_names([kind for kind, _ in others.most_common()], 5)
         notes.append(f"{others.total()} files that are no pictures were left out ({kinds})")
     if hidden := sum(folder.hidden for folder in folders):
         notes.append(f"{hidden} hidden pictures were left out")

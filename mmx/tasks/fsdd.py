@@ -10,10 +10,10 @@ import numpy as np
 from mmx.errors import DataError, closest
 from mmx.modalities import Modality
 from mmx.modalities.audio import Audio, AudioColumn
-from mmx.tasks.base import Samples, Task, listed, override
+from mmx.tasks.base import Samples, Task, list_names, type_task_option
 
-FILE = re.compile(r"(?P<digit>\d)_(?P<speaker>\w+)_(?P<index>\d+)\.wav")
-NAMES = tuple("0123456789")
+FILE_NAME = re.compile(r"(?P<digit>\d)_(?P<speaker>\w+)_(?P<index>\d+)\.wav")
+SPOKEN_DIGITS = tuple("0123456789")
 
 
 @dataclass(kw_only=True, eq=False)
@@ -55,7 +55,9 @@ class Fsdd(Task):
         """Return recordings and digits."""
         folder = Path(self.data_dir).expanduser() / "fsdd" / "recordings"
         found = [
-            match for path in sorted(folder.glob("*.wav")) if (match := FILE.fullmatch(path.name))
+            match
+            for path in sorted(folder.glob("*.wav"))
+            if (match := FILE_NAME.fullmatch(path.name))
         ]
         if not found:
             raise DataError(
@@ -64,8 +66,8 @@ class Fsdd(Task):
                 "in your data folder, and say where that is with MMX_DATA_DIR=<folder>",
             )
         speakers = np.array([match["speaker"] for match in found])
-        self._known("test_speakers", self.test_speakers, speakers.tolist())
-        self._known("val_speakers", self.val_speakers, speakers.tolist())
+        self._check_known("test_speakers", self.test_speakers, speakers.tolist())
+        self._check_known("val_speakers", self.val_speakers, speakers.tolist())
         test, val = np.isin(speakers, self.test_speakers), np.isin(speakers, self.val_speakers)
         masks = {"train": ~test & ~val, "val": val, "test": test}
         splits = {name: np.flatnonzero(mask) for name, mask in masks.items()}
@@ -74,16 +76,16 @@ class Fsdd(Task):
         return Samples(
             {"audio": AudioColumn([folder / match.string for match in found])},
             np.array([int(match["digit"]) for match in found], dtype=np.int64),
-            NAMES,
+            SPOKEN_DIGITS,
             splits,
         )
 
-    def _known(self, option: str, names: list[str], speakers: list[str]) -> None:
+    def _check_known(self, option: str, names: list[str], speakers: list[str]) -> None:
         for name in names:
             if name not in speakers:
                 known = sorted(set(speakers))
                 near = closest(name, known)
                 raise DataError(
-                    f"{self.name}: {option} names '{name}'; the speakers are {listed(known)}",
-                    tip=override(option, [near]) if near else None,
+                    f"{self.name}: {option} names '{name}'; the speakers are {list_names(known)}",
+                    tip=type_task_option(option, [near]) if near else None,
                 )

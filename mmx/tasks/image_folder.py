@@ -8,8 +8,14 @@ from mmx.errors import DataError
 from mmx.modalities import Modality
 from mmx.modalities.image import Image
 from mmx.modalities.suffixes import counts_as
-from mmx.tasks.base import Samples, Share, Task, cut_test, override, replace_splits
-from mmx.tasks.folders import count_pictures, direct_files, list_folder, samples_of, visible_folders
+from mmx.tasks.base import Samples, Share, Task, cut_test, replace_splits, type_task_option
+from mmx.tasks.folders import (
+    collect_samples,
+    count_pictures,
+    list_direct_files,
+    list_folder,
+    list_visible_folders,
+)
 from mmx.tasks.split_names import split_of
 
 
@@ -42,14 +48,14 @@ class ImageFolder(Task):
         if not path.is_dir():
             raise DataError(
                 f"{self.name}: there is no folder {path}",
-                tip=override("path", "<folder of class folders>"),
+                tip=type_task_option("path", "<folder of class folders>"),
             )
         folders = split_folders(path)
         if folders:
-            samples = samples_of({split: list_folder(path) for split, path in folders.items()})
+            samples = collect_samples({split: list_folder(path) for split, path in folders.items()})
             samples = replace(samples, notes=(*samples.notes, *_left_out(path, folders)))
         else:
-            samples = samples_of({"train": list_folder(path)})
+            samples = collect_samples({"train": list_folder(path)})
         if "test" in samples.splits:
             return samples
         cut = cut_test(samples.values, self.test_fraction, samples.splits["train"])
@@ -64,7 +70,7 @@ def split_folders(path: Path) -> dict[str, Path]:
             training.
     """
     found: dict[str, Path] = {}
-    for name in visible_folders(path):
+    for name in list_visible_folders(path):
         split = split_of(name)
         if split is None:
             continue
@@ -92,20 +98,20 @@ def _are_classes(path: Path, splits: dict[str, Path]) -> bool:
 
     They are where they hold pictures and no folders, and another folder holds pictures too.
     """
-    others = [path / name for name in visible_folders(path) if split_of(name) is None]
-    flat = all(_holds_pictures(one) and not visible_folders(one) for one in splits.values())
+    others = [path / name for name in list_visible_folders(path) if split_of(name) is None]
+    flat = all(_holds_pictures(one) and not list_visible_folders(one) for one in splits.values())
     return flat and any(map(_holds_pictures, others))
 
 
 def _holds_pictures(path: Path) -> bool:
-    return any(counts_as(file, "image") for file in direct_files(path))
+    return any(counts_as(file, "image") for file in list_direct_files(path))
 
 
 def _left_out(path: Path, folders: dict[str, Path]) -> list[str]:
     """Return how many pictures lie outside the splits, one note for each place."""
     read = {folder.name for folder in folders.values()}
     counts = {
-        name: count_pictures(path / name) for name in visible_folders(path) if name not in read
+        name: count_pictures(path / name) for name in list_visible_folders(path) if name not in read
     }
     notes = [
         f"{count} pictures in {path / name} were left out; the splits are {', '.join(sorted(read))}"
@@ -116,6 +122,6 @@ def _left_out(path: Path, folders: dict[str, Path]) -> list[str]:
     hidden -= sum(count_pictures(one, hidden=True) for one in folders.values())
     if hidden:
         notes.append(f"{hidden} hidden pictures in {path} were left out")
-    if loose := sum(counts_as(file, "image") for file in direct_files(path)):
+    if loose := sum(counts_as(file, "image") for file in list_direct_files(path)):
         notes.append(f"{loose} pictures directly in {path} belong to no split and were left out")
     return notes

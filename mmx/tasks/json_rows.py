@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mmx.errors import DataError
-from mmx.tasks.table_text import check_utf8, read_text
+from mmx.tasks.table_text import check_utf8, read_table_text
 
 TIP = "one JSON object a line is read, or a list of objects"
 
@@ -20,7 +20,7 @@ def open_json(path: Path) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
     Raises:
         DataError: With the line where the file is no JSON, or a row is no object.
     """
-    text, notes = read_text(path)
+    text, notes = read_table_text(path)
     whole = text.split("\n")
     check_utf8(path, whole, list(range(1, len(whole) + 1)))
     try:
@@ -30,7 +30,7 @@ def open_json(path: Path) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
         raise DataError(f"cannot read table {path}: line {line}: {error}", tip=TIP) from error
 
 
-def names_of(rows: list[dict[str, Any]]) -> list[str]:
+def collect_keys(rows: list[dict[str, Any]]) -> list[str]:
     """Return all keys, in the order in which they are first met."""
     return list(dict.fromkeys(key for row in rows for key in row))
 

@@ -9,7 +9,7 @@ from collections import Counter
 from typing import Any
 
 from mmx.errors import DataError
-from mmx.tasks.base import override
+from mmx.tasks.base import type_task_option
 from mmx.tasks.cells import as_text
 
 USUAL = "|"
@@ -124,7 +124,7 @@ def _choose_separator(column: str, texts: list[str], given: str) -> tuple[str, t
         f"no cell of '{column}' has the separator {given!r} between its labels, but "
         f"{sum(one in text for text in texts)} of {len(texts)} have {one!r}, such as "
         f"{sorted(there[one])[0][:60]!r}",
-        tip=override("label_separator", one)
+        tip=type_task_option("label_separator", one)
         + ", or where each cell is one label target.kind=classes",
     )
 

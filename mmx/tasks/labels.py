@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from mmx.errors import DataError
-from mmx.modalities.tabular import spelling
+from mmx.modalities.tabular import normalize_spelling
 from mmx.tasks.splits import RowNumbers
 
-LOST = 1e-7
+LOST_SHARE = 1e-7
 """Part of the labels' range that rounding to float64 may move one: what float32 cannot see."""
-LARGEST = 1e140
+LARGEST_NUMBER = 1e140
 """Of a label: sums of squares stay finite."""
 FARTHEST = 1e18
 """Of a standardised label: its square is finite in float32."""
@@ -27,15 +27,15 @@ YES_NO = {"1": 1.0, "0": 0.0, "true": 1.0, "false": 0.0}
 Values = tuple[npt.NDArray[Any], tuple[str, ...]]
 
 
-def classes(cells: Sequence[str | None]) -> Values:
+def encode_classes(cells: Sequence[str | None]) -> Values:
     """Return class indices ``(N,)`` int64; 0 where there is no label."""
-    names = in_order({cell for cell in cells if cell is not None})
+    names = sort_classes({cell for cell in cells if cell is not None})
     index = {name: i for i, name in enumerate(names)}
     values = [0 if cell is None else index[cell] for cell in cells]
     return np.array(values, dtype=np.int64), names
 
 
-def numbers(cells: Sequence[str | None], column: str) -> Values:
+def parse_numbers(cells: Sequence[str | None], column: str) -> Values:
     """Return numbers ``(N,)`` float64; 0 where there is no label.
 
     Raises:
@@ -70,7 +70,7 @@ def _refuse_rounded(
     if not rows:
         return
     with np.errstate(over="ignore"):
-        allowed = LOST * float(known.max() - known.min())
+        allowed = LOST_SHARE * float(known.max() - known.min())
     if np.spacing(np.abs(known).max()) / 2 <= allowed:
         return
     if not allowed and len({Decimal(str(cells[row])) for row in rows}) == 1:
@@ -85,7 +85,7 @@ def _refuse_rounded(
             )
 
 
-def rounded(cells: Sequence[str | None], values: npt.NDArray[np.float64]) -> Iterator[str]:
+def note_rounding(cells: Sequence[str | None], values: npt.NDArray[np.float64]) -> Iterator[str]:
     """Yield a note where whole numbers are beyond those that float64 holds, as numbers read them.
 
     Args:
@@ -104,7 +104,7 @@ def rounded(cells: Sequence[str | None], values: npt.NDArray[np.float64]) -> Ite
         )
 
 
-def moments(
+def measure_moments(
     values: npt.NDArray[np.float64], train: RowNumbers, used: RowNumbers, task: str
 ) -> tuple[float, float]:
     """Return mean and standard deviation of the training rows' numbers; 1 where all are one.
@@ -122,10 +122,10 @@ def moments(
     lowest, highest = float(own.min()), float(own.max())
     if lowest == highest:  # whose mean may be another by the last bit
         return lowest, 1.0
-    if max(abs(lowest), abs(highest)) > LARGEST:
+    if max(abs(lowest), abs(highest)) > LARGEST_NUMBER:
         raise _out_of_range(task, f"up to {max(lowest, highest, key=abs):g}")
     mean, std = float(own.mean()), float(own.std())
-    if std < 1 / LARGEST:
+    if std < 1 / LARGEST_NUMBER:
         raise _out_of_range(task, f"that differ by {highest - lowest:g} at most")
     with np.errstate(over="ignore"):
         far = np.abs(values[used] / std - mean / std)
@@ -146,9 +146,9 @@ def _out_of_range(task: str, what: str) -> DataError:
     )
 
 
-def sets(cells: Sequence[Sequence[str] | None]) -> Values:
+def encode_sets(cells: Sequence[Sequence[str] | None]) -> Values:
     """Return ``(N, C)`` float32 of 0 and 1 from the labels listed in each row."""
-    names = in_order({name for cell in cells for name in cell or ()})
+    names = sort_classes({name for cell in cells for name in cell or ()})
     index = {name: i for i, name in enumerate(names)}
     values = np.zeros((len(cells), len(names)), dtype=np.float32)
     for row, cell in enumerate(cells):
@@ -157,7 +157,7 @@ def sets(cells: Sequence[Sequence[str] | None]) -> Values:
     return values, names
 
 
-def flags(columns: dict[str, list[str | None]]) -> Values:
+def encode_flags(columns: dict[str, list[str | None]]) -> Values:
     """Return ``(N, C)`` float32 of 0 and 1 from one column a label.
 
     Raises:
@@ -167,7 +167,7 @@ def flags(columns: dict[str, list[str | None]]) -> Values:
     values = np.zeros((len(columns[names[0]]), len(names)), dtype=np.float32)
     for index, (name, cells) in enumerate(columns.items()):
         for row, cell in enumerate(cells):
-            plain = "0" if cell is None else spelling(cell.strip().lower())
+            plain = "0" if cell is None else normalize_spelling(cell.strip().lower())
             if plain not in YES_NO:
                 raise DataError(
                     f"row {row + 1}: label '{name}' is '{cell}'; "
@@ -177,7 +177,7 @@ def flags(columns: dict[str, list[str | None]]) -> Values:
     return values, names
 
 
-def in_order(names: set[str]) -> tuple[str, ...]:
+def sort_classes(names: set[str]) -> tuple[str, ...]:
     """Return class names as numbers in their order where all are, else by the alphabet."""
     if all(name.isdecimal() for name in names):
         return tuple(sorted(names, key=lambda name: (int(name), name)))

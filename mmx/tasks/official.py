@@ -14,7 +14,7 @@ from mmx.errors import DataError
 from mmx.modalities import Modality
 from mmx.modalities.image import Image, ImageColumn
 from mmx.tasks.base import Samples, Task
-from mmx.tasks.folders import list_folder, samples_of
+from mmx.tasks.folders import collect_samples, list_folder
 
 
 @dataclass(kw_only=True, eq=False)
@@ -54,7 +54,9 @@ class OfficialImages(Task):
         root = Path(self.data_dir).expanduser()
         folder = root / self.folder
         if (folder / "train").is_dir() and (folder / "test").is_dir():
-            return samples_of({split: list_folder(folder / split) for split in ("train", "test")})
+            return collect_samples(
+                {split: list_folder(folder / split) for split in ("train", "test")}
+            )
         if not self.download and not (root / self.files).is_dir():
             raise DataError(
                 f"{self.name}: there are no pictures in {folder}/{{train,test}}/<class> "

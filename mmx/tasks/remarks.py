@@ -19,13 +19,13 @@ from mmx.tasks.splits import RowNumbers
 
 FEWEST_VAL = 10
 """Validation rows below which what is chosen on them is mostly chance."""
-SHOWN = 3
+VALUES_SHOWN = 3
 """Repeated rows that a note names."""
 
 Splits = Mapping[str, RowNumbers]
 
 
-def missing(columns: Mapping[str, Column], splits: Splits) -> Iterator[str]:
+def note_missing(columns: Mapping[str, Column], splits: Splits) -> Iterator[str]:
     """Yield how many rows of each split lack a modality, and how many cells of a table are empty.
 
     Args:
@@ -36,13 +36,13 @@ def missing(columns: Mapping[str, Column], splits: Splits) -> Iterator[str]:
         if isinstance(column, TabularColumn):
             for name, cells in column.columns.items():
                 empty = np.array([cell is None for cell in cells], dtype=np.bool_)
-                yield from _counted(
+                yield from _note_absent(
                     f"{modality}: {{}} cells of '{name}' are missing", empty, splits
                 )
-        yield from _counted(f"{modality}: {{}} rows have none", ~column.present, splits)
+        yield from _note_absent(f"{modality}: {{}} rows have none", ~column.present, splits)
 
 
-def _counted(text: str, absent: npt.NDArray[np.bool_], splits: Splits) -> Iterator[str]:
+def _note_absent(text: str, absent: npt.NDArray[np.bool_], splits: Splits) -> Iterator[str]:
     """Yield a note where any row in use is absent."""
     each = {name: (int(absent[rows].sum()), len(rows)) for name, rows in splits.items()}
     each = {name: counts for name, counts in each.items() if counts[1]}
@@ -53,7 +53,7 @@ def _counted(text: str, absent: npt.NDArray[np.bool_], splits: Splits) -> Iterat
         yield text.format(f"{lost} of {whole}") + split
 
 
-def labels(values: npt.NDArray[Any], target: Target, splits: Splits) -> Iterator[str]:
+def note_labels(values: npt.NDArray[Any], target: Target, splits: Splits) -> Iterator[str]:
     """Yield what the labels leave unmeasured: few validation rows, classes or numbers not there.
 
     Args:
@@ -71,7 +71,8 @@ def labels(values: npt.NDArray[Any], target: Target, splits: Splits) -> Iterator
         train = values[splits["train"]]
         alike = (train == train[:1]).all(0)
         if same := [name for name, one in zip(target.classes, alike, strict=True) if one]:
-            yield f"all training rows agree on the label {_listed(same)}: nothing is learned of it"
+            names = _list_values(same)
+            yield f"all training rows agree on the label {names}: nothing is learned of it"
     yield from _alike(target.classes)
     for split in ("val", "test"):
         own = values[splits[split]]
@@ -80,7 +81,7 @@ def labels(values: npt.NDArray[Any], target: Target, splits: Splits) -> Iterator
                 yield f"every {split} row has the label {own[0]:g}: r2 has no meaning there"
         elif absent := [name for i, name in enumerate(target.classes) if not _any(own, i)]:
             what = "class" if target.kind == "classes" else "label"
-            yield f"no {split} row has the {what} {_listed(absent)}: nothing is measured of it"
+            yield f"no {split} row has the {what} {_list_values(absent)}: nothing is measured of it"
 
 
 def _alike(names: Sequence[str]) -> Iterator[str]:
@@ -91,8 +92,8 @@ def _alike(names: Sequence[str]) -> Iterator[str]:
     for group in groups.values():
         if len(group) > 1:
             yield (
-                f"{_listed([repr(name) for name in group])} differ in spaces, case or spelling "
-                "alone, and are labels of their own"
+                f"{_list_values([repr(name) for name in group])} differ in spaces, case or "
+                "spelling alone, and are labels of their own"
             )
 
 
@@ -110,7 +111,7 @@ def _any(values: npt.NDArray[Any], index: int) -> bool:
     return bool((values == index).any() if values.ndim == 1 else values[:, index].any())
 
 
-def repeated(
+def note_repeats(
     contents: Mapping[str, npt.NDArray[np.uint8]],
     values: npt.NDArray[Any],
     splits: Splits,
@@ -125,7 +126,7 @@ def repeated(
     whole = np.concatenate([contents[name] for name in sorted(contents)], axis=1)
     keys = np.ascontiguousarray(whole).view(np.dtype((np.void, whole.shape[1]))).ravel()
     for split, other in (("val", "train"), ("test", "train"), ("test", "val")):
-        first = {key.tobytes(): row for row, key in _reversed(splits[other], keys)}
+        first = {key.tobytes(): row for row, key in _go_backwards(splits[other], keys)}
         pairs = [
             (row, first[key])
             for row in splits[split].tolist()
@@ -140,17 +141,17 @@ def repeated(
             )
 
 
-def _reversed(rows: RowNumbers, keys: npt.NDArray[np.void]) -> Iterator[tuple[int, np.void]]:
+def _go_backwards(rows: RowNumbers, keys: npt.NDArray[np.void]) -> Iterator[tuple[int, np.void]]:
     """Yield rows and their keys, the last first: what overwrites in a dict is the first row."""
     for row in rows[::-1].tolist():
         yield row, keys[row]
 
 
 def _pairs(pairs: Sequence[tuple[int, int]]) -> str:
-    shown = ", ".join(f"row {row + 1} is row {other + 1}" for row, other in pairs[:SHOWN])
-    return shown + (", …" if len(pairs) > SHOWN else "")
+    shown = ", ".join(f"row {row + 1} is row {other + 1}" for row, other in pairs[:VALUES_SHOWN])
+    return shown + (", …" if len(pairs) > VALUES_SHOWN else "")
 
 
-def _listed(names: Sequence[str], most: int = 5) -> str:
+def _list_values(names: Sequence[str], most: int = 5) -> str:
     shown = ", ".join(names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

@@ -43,11 +43,11 @@ def cut(
     sizes = _sizes(labels)
     most = np.maximum(sizes - 1, 0)
     total = min(max(1, round(fraction * len(rows))), int(most.sum()))
-    part = _draw(rows, labels, quotas(sizes, total, most=most), seed, purpose)
+    part = _draw(rows, labels, divide_by_size(sizes, total, most=most), seed, purpose)
     return np.setdiff1d(rows, part), part
 
 
-def few_of_each(
+def draw_of_each(
     rows: RowNumbers, labels: npt.NDArray[Any], count: int, *, seed: int, names: Sequence[str]
 ) -> RowNumbers:
     """Return ``count`` rows of each class, ascending.
@@ -68,7 +68,7 @@ def few_of_each(
     return _draw(rows, labels, np.full(len(names), count), seed, "few")
 
 
-def few_of_all(
+def draw_of_all(
     rows: RowNumbers,
     labels: npt.NDArray[Any],
     total: int,
@@ -92,10 +92,10 @@ def few_of_all(
             f"{total} training rows are asked for, fewer than the {least.sum()} classes",
             tip="target.per_class=1   (the least that shows every class)",
         )
-    return _draw(rows, labels, quotas(sizes, total, least=least), seed, purpose)
+    return _draw(rows, labels, divide_by_size(sizes, total, least=least), seed, purpose)
 
 
-def quotas(
+def divide_by_size(
     sizes: npt.NDArray[Any],
     total: int,
     *,

@@ -15,11 +15,16 @@ from mmx.modalities.audio import Audio
 from mmx.modalities.image import Image
 from mmx.modalities.tabular import Tabular
 from mmx.tasks import label_sets, labels
-from mmx.tasks.base import Kind, Samples, Share, Task, cut_test, listed, override
-from mmx.tasks.cells import Cells, OpenTable, open_table
+from mmx.tasks.base import Kind, Samples, Share, Task, cut_test, list_names, type_task_option
+from mmx.tasks.cells import ColumnCells, OpenTable, open_table
 from mmx.tasks.split_names import SPLITS, split_of
 from mmx.tasks.splits import RowNumbers
-from mmx.tasks.table_inputs import files_of, media_column, tabular_column, text_column
+from mmx.tasks.table_inputs import (
+    find_files,
+    make_media_column,
+    make_tabular_column,
+    make_text_column,
+)
 
 MODALITIES = ("image", "audio", "text", "tabular")
 
@@ -131,7 +136,7 @@ class Table(Task):
             near = closest(path.name, [other.name for other in beside])
             raise DataError(
                 f"{self.name}: there is no table {path}",
-                tip=override("path", str(path.parent / near if near else "<table>")),
+                tip=type_task_option("path", str(path.parent / near if near else "<table>")),
             )
         table = open_table(path)
         cells = self._cells(table)
@@ -150,9 +155,9 @@ class Table(Task):
             texts: Texts = {column: [None if one is None else "" for one in sets]}
         else:
             texts = {name: table.texts(name, cells[name], missing) for name in _names(self.label)}
-        values, classes = self._values(texts) if sets is None else labels.sets(sets)
+        values, classes = self._values(texts) if sets is None else labels.encode_sets(sets)
         if self.kind == "regression":
-            notes += labels.rounded(next(iter(texts.values())), values)
+            notes += labels.note_rounding(next(iter(texts.values())), values)
         rows, dropped = self._labelled_rows(cells, texts)
         said = None if self.split is None else table.texts(self.split, cells[self.split], missing)
         splits = self._splits(said, rows, values)
@@ -172,14 +177,14 @@ class Table(Task):
             if found is None:
                 near = closest(name, table.names)
                 raise DataError(
-                    f"{path} has no column '{name}'; its columns: {listed(table.names, 40)}",
+                    f"{path} has no column '{name}'; its columns: {list_names(table.names, 40)}",
                     tip=f"--keep {shlex.quote(near)}" if near else None,
                 )
             texts = table.texts(found, table.read(found), frozenset())
             cells[name] = [text or "" for text in texts]
         return cells
 
-    def _cells(self, table: OpenTable) -> dict[str, Cells]:
+    def _cells(self, table: OpenTable) -> dict[str, ColumnCells]:
         """Return the columns that the task names."""
         wanted = [
             (f"columns.{modality}", name)
@@ -189,7 +194,7 @@ class Table(Task):
         if self.labelled:
             wanted += [("label", name) for name in _names(self.label)]
             wanted += [("split", self.split)] if self.split is not None else []
-        cells: dict[str, Cells] = {}
+        cells: dict[str, ColumnCells] = {}
         for option, name in wanted:
             found = table.find(name)
             if found is None:
@@ -200,7 +205,7 @@ class Table(Task):
                     tip += f"add a column '{name}'; its cells may be empty"
                 raise DataError(
                     f"{self.name}: {table.path} has no column '{name}' ({option}); "
-                    f"its columns: {listed(table.names, 40)}",
+                    f"its columns: {list_names(table.names, 40)}",
                     tip=tip,
                 )
             if name not in cells:
@@ -212,15 +217,15 @@ class Table(Task):
     def _tip(self, option: str, name: str, near: str | None) -> str:
         """Return what to type where an option names a column that is not there."""
         if near is None:
-            return override(option, "<column>")
+            return type_task_option(option, "<column>")
         if not option.startswith("columns."):
             value = getattr(self, option)
-            return override(option, _replaced(value, name, near))
-        columns = {key: _replaced(value, name, near) for key, value in self.columns.items()}
-        return override("columns", columns)
+            return type_task_option(option, _replace(value, name, near))
+        columns = {key: _replace(value, name, near) for key, value in self.columns.items()}
+        return type_task_option("columns", columns)
 
     def _columns(
-        self, table: OpenTable, cells: dict[str, Cells], folder: Path
+        self, table: OpenTable, cells: dict[str, ColumnCells], folder: Path
     ) -> tuple[dict[str, Column], list[str]]:
         """Return a column for each modality, and notes of files that do not exist."""
         columns: dict[str, Column] = {}
@@ -230,19 +235,19 @@ class Table(Task):
         for modality, option in self.columns.items():
             names = _names(option)
             if modality in ("image", "audio"):
-                files, lost = files_of(table, names[0], cells[names[0]], missing, root)
+                files, lost = find_files(table, names[0], cells[names[0]], missing, root)
                 if lost and not any(files) and self.labelled:
                     raise DataError(
                         f"{self.name}: none of the files in column '{names[0]}' exists; "
                         f"the first was looked for at {next(iter(lost.values()))}",
-                        tip=override("root", "<folder that the paths start from>"),
+                        tip=type_task_option("root", "<folder that the paths start from>"),
                     )
-                columns[modality] = media_column(modality, files, lost)
+                columns[modality] = make_media_column(modality, files, lost)
                 if lost:
                     count = len(lost) + sum(map(bool, files))
                     notes.append(f"{modality}: {len(lost)} of {count} files do not exist")
             else:
-                build = text_column if modality == "text" else tabular_column
+                build = make_text_column if modality == "text" else make_tabular_column
                 columns[modality] = build(table, names, cells, missing)
         none = ~np.any([column.present for column in columns.values()], axis=0)
         if none.any() and self.labelled:  # else whoever predicts says so, row by row
@@ -264,13 +269,13 @@ class Table(Task):
     def _values(self, texts: Texts) -> labels.Values:
         """Return the target values of all rows; zeros where a row has no label."""
         if not isinstance(self.label, str):
-            return labels.flags({name: texts[name] for name in self.label})
+            return labels.encode_flags({name: texts[name] for name in self.label})
         if self.kind == "regression":
-            return labels.numbers(texts[self.label], self.label)
-        return labels.classes(texts[self.label])
+            return labels.parse_numbers(texts[self.label], self.label)
+        return labels.encode_classes(texts[self.label])
 
     def _labelled_rows(
-        self, cells: dict[str, Cells], texts: Texts
+        self, cells: dict[str, ColumnCells], texts: Texts
     ) -> tuple[RowNumbers, tuple[str, ...]]:
         """Return the rows that have a label, and a note of those that do not."""
         names = _names(self.label)
@@ -284,7 +289,7 @@ class Table(Task):
             raise DataError(
                 f"{self.name}: row {row + 1} has no label: '{name}' is {cells[name][row]!r}; "
                 f"{count} of {len(has)} rows have none",
-                tip=override("unlabelled", "drop"),
+                tip=type_task_option("unlabelled", "drop"),
             )
         return np.flatnonzero(has), (f"{count} of {len(has)} rows have no label and are not used",)
 
@@ -314,7 +319,7 @@ def _names(column: str | Iterable[str]) -> list[str]:
     return [column] if isinstance(column, str) else list(column)
 
 
-def _replaced(column: str | list[str], old: str, new: str) -> str | list[str]:
+def _replace(column: str | list[str], old: str, new: str) -> str | list[str]:
     """Return an option that names columns with one of them replaced."""
     if isinstance(column, str):
         return new

@@ -8,17 +8,17 @@ from pathlib import Path
 from mmx.errors import DataError
 from mmx.modalities import Column
 from mmx.modalities.audio import AudioColumn
-from mmx.modalities.files import Source
+from mmx.modalities.files import FileOrBytes
 from mmx.modalities.image import ImageColumn
 from mmx.modalities.tabular import TabularColumn
 from mmx.modalities.text import TextColumn
-from mmx.tasks.cells import Cells, OpenTable, as_file
-from mmx.tasks.vectors import divided
+from mmx.tasks.cells import ColumnCells, OpenTable, as_file
+from mmx.tasks.vectors import divide_vectors
 
 
-def files_of(
-    table: OpenTable, name: str, cells: Cells, missing: frozenset[str], root: Path
-) -> tuple[list[Source | None], dict[int, Path]]:
+def find_files(
+    table: OpenTable, name: str, cells: ColumnCells, missing: frozenset[str], root: Path
+) -> tuple[list[FileOrBytes | None], dict[int, Path]]:
     """Return the file of each row, or its bytes, and the files that do not exist.
 
     Args:
@@ -31,7 +31,7 @@ def files_of(
     Raises:
         DataError: A cell is none of these.
     """
-    files: list[Source | None] = []
+    files: list[FileOrBytes | None] = []
     lost = {}
     for row, cell in enumerate(cells):
         try:
@@ -52,28 +52,36 @@ def files_of(
     return files, lost
 
 
-def media_column(modality: str, files: list[Source | None], lost: dict[int, Path]) -> Column:
+def make_media_column(
+    modality: str, files: list[FileOrBytes | None], lost: dict[int, Path]
+) -> Column:
     """Return files as a column of pictures or of sounds."""
     column: Column = ImageColumn(files) if modality == "image" else AudioColumn(files)
     column.lost = lost
     return column
 
 
-def text_column(
-    table: OpenTable, names: Iterable[str], cells: Mapping[str, Cells], missing: frozenset[str]
+def make_text_column(
+    table: OpenTable,
+    names: Iterable[str],
+    cells: Mapping[str, ColumnCells],
+    missing: frozenset[str],
 ) -> Column:
     """Return the texts of some columns, joined by a space."""
     parts = [table.texts(name, cells[name], missing) for name in names]
-    return TextColumn([_joined(row) for row in zip(*parts, strict=True)])
+    return TextColumn([_join(row) for row in zip(*parts, strict=True)])
 
 
-def tabular_column(
-    table: OpenTable, names: Iterable[str], cells: Mapping[str, Cells], missing: frozenset[str]
+def make_tabular_column(
+    table: OpenTable,
+    names: Iterable[str],
+    cells: Mapping[str, ColumnCells],
+    missing: frozenset[str],
 ) -> Column:
     """Return numbers and words of some columns; a list of numbers gives one column each."""
     columns: dict[str, list[str | None]] = {}
     for name in names:
-        vector = divided(name, cells[name], missing)
+        vector = divide_vectors(name, cells[name], missing)
         if vector is None:
             columns[name] = table.texts(name, cells[name], missing)
         else:
@@ -89,7 +97,7 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _joined(parts: tuple[str | None, ...]) -> str | None:
+def _join(parts: tuple[str | None, ...]) -> str | None:
     """Return the parts that are there, None where none is."""
     there = [part for part in parts if part is not None]
     return " ".join(there) if there else None

@@ -19,7 +19,7 @@ SIGNATURES = {
     b"%PDF": "a PDF",
 }
 
-MARKS = {
+BYTE_ORDER_MARKS = {
     codecs.BOM_UTF32_LE: "UTF-32",
     codecs.BOM_UTF32_BE: "UTF-32",
     codecs.BOM_UTF16_LE: "UTF-16",
@@ -27,7 +27,7 @@ MARKS = {
 }
 
 
-def read_text(path: Path) -> tuple[str, tuple[str, ...]]:
+def read_table_text(path: Path) -> tuple[str, tuple[str, ...]]:
     """Return the text of a file, and notes on how it was read.
 
     Bytes that are no UTF-8 stay as lone surrogates, so that they matter only in the cells
@@ -41,7 +41,7 @@ def read_text(path: Path) -> tuple[str, tuple[str, ...]]:
         if data.startswith(signature):
             tip = "unpack it first, or save it as CSV" if "Parquet" not in what else None
             raise DataError(f"{path} is no text but {what}", tip=tip)
-    for mark, encoding in MARKS.items():
+    for mark, encoding in BYTE_ORDER_MARKS.items():
         if data.startswith(mark):
             return data.decode(encoding, "replace"), (f"{path.name} is read as {encoding}",)
     if b"\0" in data:

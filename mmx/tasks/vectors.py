@@ -10,7 +10,9 @@ from mmx.errors import DataError
 Numbers = list[str | None]
 
 
-def divided(name: str, cells: list[Any], missing: frozenset[str]) -> dict[str, Numbers] | None:
+def divide_vectors(
+    name: str, cells: list[Any], missing: frozenset[str]
+) -> dict[str, Numbers] | None:
     """Return ``name[1]``, ``name[2]`` … with the numbers of each list, None where there is none.
 
     Args:

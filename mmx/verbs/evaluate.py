@@ -111,7 +111,7 @@ def _open(
         precision=precision,
         target=task.target,
         metrics=metrics,
-        prior=prior(trained.target.standardized(data.truth(data.rows("train"))), trained.target),
+        prior=prior(trained.target.standardize(data.truth(data.rows("train"))), trained.target),
         seed=given.seed,
     )
     return evaluated, criterion

@@ -28,7 +28,7 @@ from mmx.evaluation.predict import predict
 from mmx.experiment import Experiment, assemble
 from mmx.modalities.audio import AudioColumn
 from mmx.modalities.image import ImageColumn
-from mmx.modalities.suffixes import SUFFIXES, visible_files
+from mmx.modalities.suffixes import MEDIA_SUFFIXES, visible_files
 from mmx.printable import printable, shorten
 from mmx.runs.atomic import make_folder, write_text
 from mmx.runs.directory import RunDirectory
@@ -231,7 +231,7 @@ def _ask_files(given: Path, modality: str, trained: Loaded) -> Asked:
     """
     paths = visible_files(given, modality) if given.is_dir() else [given]
     if not paths:
-        suffixes = ", ".join(sorted(SUFFIXES[modality]))
+        suffixes = ", ".join(sorted(MEDIA_SUFFIXES[modality]))
         raise UsageError(f"there is no file to read in {given}; accepted: {suffixes}")
     none, rows = np.arange(0), np.arange(len(paths))
     data = TaskData(

@@ -163,7 +163,7 @@ def test_regression_is_standardised_by_the_training_rows():
     assert data.values.dtype == torch.float64
     used = np.concatenate(list(data.splits.values()))
     assert data.values[used].tolist() == [10.0 * row for row in used]
-    seen = data.target.standardized(data.values)
+    seen = data.target.standardize(data.values)
     assert seen.dtype == torch.float32
     assert float(seen[train].mean()) == pytest.approx(0, abs=1e-6)
     assert float(seen[train].std(correction=0)) == pytest.approx(1, abs=1e-6)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from mmx.tasks.digits import Digits
-from mmx.tasks.digits_av import RATE, DigitsAv, dial, frequencies
+from mmx.tasks.digits_av import SAMPLE_RATE, DigitsAv, dial, find_frequencies
 
 
 def test_digits_are_the_pictures_of_scikit_learn():
@@ -32,21 +32,21 @@ def test_both_digits_tasks_split_alike(seed):
 
 
 def test_frequencies_of_the_keypad():
-    assert [frequencies(digit) for digit in (0, 1, 5, 9)] == [
+    assert [find_frequencies(digit) for digit in (0, 1, 5, 9)] == [
         (941, 1336), (697, 1209), (770, 1336), (852, 1477)
     ]  # fmt: skip
     with pytest.raises(ValueError, match=r"^`digit` \(=11\) must be 0 to 9$"):
-        frequencies(11)
+        find_frequencies(11)
 
 
 @pytest.mark.parametrize("digit", range(10))
 def test_a_tone_peaks_at_its_two_frequencies(digit):
     tone = dial(digit, row=3, snr_db=30).astype(float)
     power = np.abs(np.fft.rfft(tone)) ** 2
-    hertz = np.fft.rfftfreq(len(tone), 1 / RATE)
+    hertz = np.fft.rfftfreq(len(tone), 1 / SAMPLE_RATE)
     low = hertz[np.where(hertz < 1000, power, 0).argmax()]
     high = hertz[np.where(hertz >= 1000, power, 0).argmax()]
-    assert (low, high) == pytest.approx(frequencies(digit), abs=8)
+    assert (low, high) == pytest.approx(find_frequencies(digit), abs=8)
 
 
 def test_tones_are_drawn_by_row_and_drown_in_noise_as_asked():
@@ -65,6 +65,6 @@ def test_sound_belongs_to_the_digit_of_its_row():
     tones = data.columns["audio"].recordings
     for row in (0, 17, 1796):
         spectrum = np.abs(np.fft.rfft(tones[row].astype(float)))
-        hertz = np.fft.rfftfreq(tones.shape[1], 1 / RATE)
+        hertz = np.fft.rfftfreq(tones.shape[1], 1 / SAMPLE_RATE)
         low = hertz[np.where(hertz < 1000, spectrum, 0).argmax()]
-        assert low == pytest.approx(frequencies(int(data.values[row]))[0], abs=10)
+        assert low == pytest.approx(find_frequencies(int(data.values[row]))[0], abs=10)

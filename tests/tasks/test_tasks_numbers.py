@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from mmx.errors import DataError
-from mmx.tasks.labels import moments, numbers, rounded
+from mmx.tasks.labels import measure_moments, note_rounding, parse_numbers
 from mmx.tasks.table import Table
 
 
 def of(*cells: str | None) -> np.ndarray:
-    return numbers(cells, "y")[0]
+    return parse_numbers(cells, "y")[0]
 
 
 @pytest.mark.parametrize("first", [1_700_000_000, 1_700_000_000_000])
@@ -28,12 +28,12 @@ def test_seconds_and_milliseconds_keep_every_digit(tmp_path, first):
     own = data.values[data.splits["train"]].numpy() - first
     assert data.target.mean - first == pytest.approx(own.mean(), abs=1e-3)
     assert data.target.std == pytest.approx(own.std(), rel=1e-9)
-    seen = data.target.standardized(data.values)
+    seen = data.target.standardize(data.values)
     assert seen.dtype == torch.float32
     wanted = (np.arange(40) - own.mean()) / own.std()
     assert seen.tolist() == pytest.approx(wanted.tolist(), abs=1e-4)
     assert len(set(seen.tolist())) == 40
-    assert data.target.restored(seen[:, None]).tolist() == pytest.approx(
+    assert data.target.restore(seen[:, None]).tolist() == pytest.approx(
         data.values.tolist(), abs=1e-3
     )
 
@@ -71,12 +71,12 @@ def test_whole_numbers_beyond_what_64_bits_tell_apart():
 def test_whole_numbers_that_are_rounded_harmlessly_are_said_to_be():
     cells = [str(1_700_000_000_123_456_789 + i * 86_400_000_000_000) for i in range(4)]
     cells += [None, "5"]
-    (note,) = rounded(cells, of(*cells))
+    (note,) = note_rounding(cells, of(*cells))
     most = max(abs(int(cell) - int(float(cell))) for cell in cells if cell)
     assert note == (
         f"4 of 6 labels have more digits than 64 bits hold and are rounded, by {most} at most"
     )
-    assert list(rounded(["9007199254740994", "1e300"], of("9007199254740994", "1e300"))) == []
+    assert list(note_rounding(["9007199254740994", "1e300"], of("9007199254740994", "1e300"))) == []
 
 
 def test_one_label_for_all_is_not_too_close_to_itself():
@@ -95,7 +95,7 @@ def test_decimals_are_read_to_the_last_bit():
 
 def moments_of(*values: float, more: tuple[float, ...] = ()) -> tuple[float, float]:
     every = np.array([*values, *more])
-    return moments(every, np.arange(len(values)), np.arange(len(every)), "t")
+    return measure_moments(every, np.arange(len(values)), np.arange(len(every)), "t")
 
 
 def test_mean_and_deviation_of_any_scale():

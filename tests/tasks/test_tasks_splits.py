@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmx.errors import DataError
-from mmx.tasks.splits import cut, few_of_all, few_of_each, quotas
+from mmx.tasks.splits import cut, divide_by_size, draw_of_all, draw_of_each
 
 LABELS = st.lists(st.integers(0, 4), min_size=1, max_size=80).map(np.array)
 SEEDS = st.integers(0, 5)
@@ -58,9 +58,9 @@ def test_few_of_all_keeps_every_class_and_the_total(labels, total, seed):
     classes = len(set(labels))
     if total < min(classes, len(labels)):
         with pytest.raises(DataError, match="fewer than the"):
-            few_of_all(rows, labels, total, seed=seed)
+            draw_of_all(rows, labels, total, seed=seed)
         return
-    kept = few_of_all(rows, labels, total, seed=seed)
+    kept = draw_of_all(rows, labels, total, seed=seed)
     assert len(kept) == min(total, len(labels))
     assert set(labels[kept]) == set(labels)
 
@@ -68,7 +68,7 @@ def test_few_of_all_keeps_every_class_and_the_total(labels, total, seed):
 @given(LABELS, st.integers(0, 100), SEEDS)
 def test_few_of_all_may_lose_a_class_where_allowed(labels, total, seed):
     rows = np.arange(len(labels))
-    kept = few_of_all(rows, labels, total, seed=seed, purpose="cap", every_class=False)
+    kept = draw_of_all(rows, labels, total, seed=seed, purpose="cap", every_class=False)
     assert len(kept) == min(total, len(labels))
 
 
@@ -77,8 +77,8 @@ def test_few_of_each_is_nested(count, seed):
     labels = np.repeat([0, 1, 2], [10, 20, 30])
     rows = np.random.default_rng(0).permutation(60)
     names = ["a", "b", "c"]
-    few = few_of_each(rows, labels, count, seed=seed, names=names)
-    more = few_of_each(rows, labels, count + 1, seed=seed, names=names)
+    few = draw_of_each(rows, labels, count, seed=seed, names=names)
+    more = draw_of_each(rows, labels, count + 1, seed=seed, names=names)
     assert set(few) < set(more)
     chosen = labels[np.isin(rows, few)]
     assert counts(chosen)[:3].tolist() == [count] * 3
@@ -91,27 +91,27 @@ def test_quotas_lie_within_their_bounds(pairs, data):
     sizes = np.array([size for size, _ in pairs])
     least = np.minimum(sizes, [low for _, low in pairs])
     total = data.draw(st.integers(int(least.sum()), int(sizes.sum())))
-    found = quotas(sizes, total, least=least)
+    found = divide_by_size(sizes, total, least=least)
     assert found.sum() == total
     assert (found >= least).all()
     assert (found <= sizes).all()
 
 
 def test_quotas_by_hand():
-    assert quotas(np.array([6, 3, 1]), 5).tolist() == [3, 2, 0]
-    assert quotas(np.array([6, 3, 1]), 5, least=1).tolist() == [3, 1, 1]
-    assert quotas(np.array([6, 3, 1]), 9).tolist() == [5, 3, 1]
+    assert divide_by_size(np.array([6, 3, 1]), 5).tolist() == [3, 2, 0]
+    assert divide_by_size(np.array([6, 3, 1]), 5, least=1).tolist() == [3, 1, 1]
+    assert divide_by_size(np.array([6, 3, 1]), 9).tolist() == [5, 3, 1]
 
 
 def test_a_class_too_small_is_named():
     with pytest.raises(DataError) as error:
-        few_of_each(np.arange(3), np.array([0, 0, 1]), 2, seed=0, names=["cat", "dog"])
+        draw_of_each(np.arange(3), np.array([0, 0, 1]), 2, seed=0, names=["cat", "dog"])
     assert str(error.value) == (
         "per_class=2, but class 'dog' has 1 training row\n"
         "  tip: target.per_class=1 at most, or leave the class out of target.classes"
     )
     with pytest.raises(DataError) as error:
-        few_of_each(np.arange(2), np.array([0, 0]), 2, seed=0, names=["cat", "dog"])
+        draw_of_each(np.arange(2), np.array([0, 0]), 2, seed=0, names=["cat", "dog"])
     assert str(error.value) == (
         "per_class=2, but class 'dog' has 0 training rows\n"
         "  tip: leave the class out of target.classes"
@@ -120,7 +120,7 @@ def test_a_class_too_small_is_named():
 
 def test_fewer_rows_than_classes():
     with pytest.raises(DataError) as error:
-        few_of_all(np.arange(3), np.array([0, 1, 2]), 2, seed=0)
+        draw_of_all(np.arange(3), np.array([0, 1, 2]), 2, seed=0)
     assert str(error.value) == (
         "2 training rows are asked for, fewer than the 3 classes\n"
         "  tip: target.per_class=1   (the least that shows every class)"

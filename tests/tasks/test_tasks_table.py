@@ -282,7 +282,7 @@ def test_regression(folder):
     train = data.splits["train"]
     assert data.target.mean == pytest.approx(5.5)
     assert data.values.tolist() == list(range(ROWS))
-    assert float(data.target.standardized(data.values)[train].mean()) == pytest.approx(0, abs=1e-6)
+    assert float(data.target.standardize(data.values)[train].mean()) == pytest.approx(0, abs=1e-6)
     columns["price"][1] = "cheap"
     with pytest.raises(DataError) as error:
         table(write_csv(folder / "t.csv", columns), label="price", kind="regression").load()

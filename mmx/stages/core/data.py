@@ -73,7 +73,7 @@ def decode_task(
     """Return a task's rows, decoded by these specs."""
     return Data(
         {name: View(task.columns[name], modalities[name], specs[name]) for name in modalities},
-        task.target.standardized(task.values),
+        task.target.standardize(task.values),
         task.splits,
         truth=task.values,
         device=precision.device,
