@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-M = TypeVar("M", bound=torch.nn.Module)
+_M = TypeVar("_M", bound=torch.nn.Module)
 
 
 class _WithoutDraws(TorchFunctionMode):
@@ -34,7 +34,7 @@ class _WithoutDraws(TorchFunctionMode):
         return func(*args, **named)
 
 
-def on_paper(make: Callable[..., M], *arguments: object, **keywords: object) -> M:
+def make_without_memory(make: Callable[..., _M], *arguments: object, **keywords: object) -> _M:
     """Return a module made without memory for its weights, or with it where there is no way."""
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         warnings.simplefilter("ignore")

@@ -108,7 +108,7 @@ class MultimodalModel(nn.Module):
             return features
         return {name: self.trunk(name, self.for_fusion(each)) for name, each in features.items()}
 
-    def mapped(
+    def map_features(
         self, features: dict[str, Features], present: dict[str, Tensor]
     ) -> dict[str, Features]:
         """Return encoded features in the common space, where there is a mapping to one."""
@@ -118,14 +118,14 @@ class MultimodalModel(nn.Module):
         found: dict[str, Features] = self.mapping(features, present)
         return found
 
-    def fused(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
+    def fuse(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
         """Return ``(B, D)`` of encoded features: everything between encoders and head."""
-        joined: Tensor = self.fusion(*self.missing(self.mapped(features, present), present))
+        joined: Tensor = self.fusion(*self.missing(self.map_features(features, present), present))
         return joined
 
     def decide(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
         """Return ``(B, C)`` outputs of encoded features: everything behind the encoders."""
-        outputs: Tensor = self.head(self.fused(features, present))
+        outputs: Tensor = self.head(self.fuse(features, present))
         return outputs
 
     def forward(self, batch: Batch) -> Tensor:
@@ -135,7 +135,7 @@ class MultimodalModel(nn.Module):
     def output(self, features: dict[str, Features], present: dict[str, Tensor]) -> ModelOutput:
         """Return what an objective may ask of encoded features."""
         pooled = {name: each.pooled for name, each in features.items()}
-        fused = self.fused(features, present)
+        fused = self.fuse(features, present)
         return ModelOutput(self.head(fused), pooled, present, fused)
 
     def for_fusion(self, features: Features) -> Features:
@@ -158,7 +158,7 @@ class MultimodalModel(nn.Module):
             pooled = torch.zeros(len(x), widths.pooled, device=x.device)
             mask = torch.zeros(len(x), 1, dtype=torch.bool, device=x.device)
             return Features(pooled.unsqueeze(1), mask, pooled, levels)
-        with _statistics_kept(encoder) if len(rows) == 1 else nullcontext():
+        with _keep_statistics(encoder) if len(rows) == 1 else nullcontext():
             features = encoder(x[rows], None if lengths is None else lengths[rows])
 
         def scatter(part: Tensor) -> Tensor:
@@ -199,7 +199,7 @@ def without_tokens(features: Features) -> Features:
 
 
 @contextmanager
-def _statistics_kept(module: nn.Module) -> Iterator[None]:
+def _keep_statistics(module: nn.Module) -> Iterator[None]:
     """Evaluate for a while: one row alone has no variance to normalise by."""
     modes = [(part, part.training) for part in module.modules()]
     _rest(module)

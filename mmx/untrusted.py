@@ -27,20 +27,20 @@ import yaml
 
 from mmx.errors import UnreadableFileError
 
-LIMIT = 16 * 2**20
+MAX_BYTES = 16 * 2**20
 """Bytes of a text or JSON file, unless the caller says otherwise."""
 YAML_LIMIT = 2**20
 """Bytes of a YAML file, which is parsed twenty times more slowly than JSON."""
-DEPTH = 64
+MAX_DEPTH = 64
 """Mappings and lists within each other."""
-NODES = 100_000
+MAX_NODES = 100_000
 """Values of a YAML file, with each alias counted as all that it stands for."""
 INTEGER_BITS = 64
 """Larger integers fit neither a tensor nor a float."""
 NUMBER_LENGTH = 256
 """Characters of an unquoted YAML number: a long one takes quadratic time to convert."""
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
@@ -79,7 +79,7 @@ def unusable_path(path: str | Path) -> str | None:
     return None
 
 
-def read_bytes(path: Path, *, limit: int = LIMIT, follow_links: bool = True) -> bytes:
+def read_bytes(path: Path, *, limit: int = MAX_BYTES, follow_links: bool = True) -> bytes:
     """Return the content of a regular file.
 
     Args:
@@ -133,7 +133,7 @@ def open_regular(path: Path, *, follow_links: bool = True) -> BinaryIO:
     return file
 
 
-def read_text(path: Path, *, limit: int = LIMIT, follow_links: bool = True) -> str:
+def read_text(path: Path, *, limit: int = MAX_BYTES, follow_links: bool = True) -> str:
     """Return the content of a UTF-8 file; as :func:`read_bytes` otherwise."""
     content = read_bytes(path, limit=limit, follow_links=follow_links)
     try:
@@ -145,13 +145,13 @@ def read_text(path: Path, *, limit: int = LIMIT, follow_links: bool = True) -> s
 
 def read_json(
     path: Path,
-    kind: type[T],
+    kind: type[_T],
     *,
-    limit: int = LIMIT,
-    depth: int = DEPTH,
+    limit: int = MAX_BYTES,
+    depth: int = MAX_DEPTH,
     follow_links: bool = True,
     names_of_files: bool = False,
-) -> T:
+) -> _T:
     """Return what a JSON file holds.
 
     Args:
@@ -171,8 +171,8 @@ def read_json(
 
 
 def parse_json(
-    text: str, kind: type[T], path: Path, *, depth: int = DEPTH, names_of_files: bool = False
-) -> T:
+    text: str, kind: type[_T], path: Path, *, depth: int = MAX_DEPTH, names_of_files: bool = False
+) -> _T:
     """Return what a JSON text holds; ``path`` says in messages where it stands."""
     try:
         found = json.loads(text)
@@ -188,13 +188,13 @@ def parse_json(
 
 def read_yaml(
     path: Path,
-    kind: type[T],
+    kind: type[_T],
     *,
     limit: int = YAML_LIMIT,
-    depth: int = DEPTH,
-    nodes: int = NODES,
+    depth: int = MAX_DEPTH,
+    nodes: int = MAX_NODES,
     follow_links: bool = True,
-) -> T:
+) -> _T:
     """Return what a YAML file holds: plain data, never an object.
 
     Args:
@@ -213,8 +213,8 @@ def read_yaml(
 
 
 def parse_yaml(
-    text: str, kind: type[T], path: Path, *, depth: int = DEPTH, nodes: int = NODES
-) -> T:
+    text: str, kind: type[_T], path: Path, *, depth: int = MAX_DEPTH, nodes: int = MAX_NODES
+) -> _T:
     """Return what a YAML text holds; ``path`` says in messages where it stands."""
     check_yaml(text, path, depth=depth, nodes=nodes)
     try:
@@ -224,7 +224,7 @@ def parse_yaml(
     return _plain(found, kind, path, depth)
 
 
-def check_yaml(text: str, path: Path, *, depth: int = DEPTH, nodes: int = NODES) -> None:
+def check_yaml(text: str, path: Path, *, depth: int = MAX_DEPTH, nodes: int = MAX_NODES) -> None:
     """Refuse YAML that would become too deep or too large, before anything is made of it.
 
     Raises:
@@ -278,7 +278,9 @@ def _refuse_long_number(event: Any, path: Path) -> None:
         raise UnreadableFileError(path, f"holds a number of {len(value):,} characters")
 
 
-def _plain(found: Any, kind: type[T], path: Path, depth: int, *, names_of_files: bool = False) -> T:
+def _plain(
+    found: Any, kind: type[_T], path: Path, depth: int, *, names_of_files: bool = False
+) -> _T:
     """Return plain data of the right outermost kind, within the bounds of what follows."""
     if not isinstance(found, kind):
         reason = f"holds {_name(found)}, where {_NAMES.get(kind, kind.__name__)} is expected"

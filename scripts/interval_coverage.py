@@ -24,9 +24,9 @@ import numpy.typing as npt
 from scipy import stats
 
 from mmx.evaluation.mcnemar import Discordant
-from mmx.evaluation.paired import Differences, half_width, simultaneous, within
-from mmx.evaluation.pooling import seed_errors
-from mmx.evaluation.sample_metric import Scores
+from mmx.evaluation.paired import Differences, find_coverage, find_half_width, simultaneous
+from mmx.evaluation.pooling import estimate_seed_errors
+from mmx.evaluation.sample_metric import SampleScores
 
 Array = npt.NDArray[np.float64]
 Draw = Callable[[np.random.Generator, int, int], Array]
@@ -135,11 +135,11 @@ def simulated(
     student = float(stats.t.ppf(0.975, seeds - 1))
     for case in range(cases):
         values = draw(random, groups, seeds)
-        errors = seed_errors(list(values), ["one"] * groups if shared else None)
+        errors = estimate_seed_errors(list(values), ["one"] * groups if shared else None)
         for place, (each, error) in enumerate(zip(values, errors, strict=True)):
             inside[case, place] = error.within(np.array([abs(each.mean())]))[0]
         if case < WIDTHS:
-            new = [half_width(error, 0.0, 0.95) for error in errors]
+            new = [find_half_width(error, 0.0, 0.95) for error in errors]
             old = student * values.std(1, ddof=1) / np.sqrt(seeds)
             ratios.append((np.median(new), np.median(old)))
     new_width, old_width = np.median(np.array(ratios), axis=0)
@@ -175,17 +175,20 @@ def of_rows(
         found = [
             Differences.of(
                 [
-                    tuple(Scores("accuracy", each[:, None].astype(float), numbers) for each in pair)
+                    tuple(
+                        SampleScores("accuracy", each[:, None].astype(float), numbers)
+                        for each in pair
+                    )
                     for pair in group
                 ]
             )
             for group in right
         ]
         least = [each.least_variance for each in found]
-        errors = seed_errors([each.values for each in found], None, least)
+        errors = estimate_seed_errors([each.values for each in found], None, least)
         for place, (each, error) in enumerate(zip(found, errors, strict=True)):
             distance = np.array([abs(each.values.mean() - (target - control))])
-            inside[case, place] = within(error, each.sample_variance, distance)[0]
+            inside[case, place] = find_coverage(error, each.sample_variance, distance)[0]
     return control, summed(inside)
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mmx.meta_model import on_paper
+from mmx.meta_model import make_without_memory
 
 
 class Holding(nn.Module):
@@ -31,7 +31,7 @@ def places(module: nn.Module) -> set[str]:
 
 
 def test_there_is_no_memory_for_weights() -> None:
-    made = on_paper(nn.Linear, 2**20, 2**20)  # 4 TiB
+    made = make_without_memory(nn.Linear, 2**20, 2**20)  # 4 TiB
     assert places(made) == {"meta"}
     assert made.weight.shape == (2**20, 2**20)
 
@@ -48,7 +48,7 @@ LAYERS: dict[str, Callable[[], nn.Module]] = {
 
 @pytest.mark.parametrize("layer", LAYERS)
 def test_names_shapes_and_dtypes_are_those_of_the_real_module(layer: str) -> None:
-    on, off = on_paper(LAYERS[layer]), LAYERS[layer]()
+    on, off = make_without_memory(LAYERS[layer]), LAYERS[layer]()
     assert shapes(on) == shapes(off)
     assert places(on) == {"meta"}
     assert [n for n, _ in on.named_parameters()] == [n for n, _ in off.named_parameters()]
@@ -77,7 +77,7 @@ DRAWS: dict[str, Callable[[], Tensor]] = {
 
 @pytest.mark.parametrize("draw", DRAWS)
 def test_what_is_drawn_has_its_shape_and_dtype_but_no_values(draw: str) -> None:
-    made = on_paper(Holding, DRAWS[draw])
+    made = make_without_memory(Holding, DRAWS[draw])
     assert shapes(made) == shapes(Holding(DRAWS[draw]))
     assert places(made) == {"meta"}
 
@@ -96,7 +96,7 @@ def test_a_constructor_that_looks_at_its_numbers_gets_numbers(look: str) -> None
     torch.manual_seed(4)
     expected = Holding(LOOKS[look])
     torch.manual_seed(4)
-    made = on_paper(Holding, LOOKS[look])
+    made = make_without_memory(Holding, LOOKS[look])
     assert places(made) == {"cpu"}
     assert torch.equal(made.kept, expected.kept)
 
@@ -104,12 +104,12 @@ def test_a_constructor_that_looks_at_its_numbers_gets_numbers(look: str) -> None
 @pytest.mark.parametrize("make", [*DRAWS.values(), *LOOKS.values(), lambda: torch.rand(9)])
 def test_nothing_is_taken_from_the_generator(make: Callable[[], Tensor]) -> None:
     before = torch.get_rng_state()
-    on_paper(Holding, make)
+    make_without_memory(Holding, make)
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_it_ends_with_the_call() -> None:
-    on_paper(nn.Linear, 2, 2)
+    make_without_memory(nn.Linear, 2, 2)
     real = nn.Linear(2, 2)
     assert real.weight.device.type == "cpu"
     assert real.weight.any()
@@ -119,10 +119,10 @@ def test_it_ends_with_the_call() -> None:
 
 def test_paper_on_paper() -> None:
     def outer() -> nn.Module:
-        inner = on_paper(nn.Linear, 2, 3)
+        inner = make_without_memory(nn.Linear, 2, 3)
         return nn.Sequential(inner, nn.Linear(3, 4))
 
-    assert places(on_paper(outer)) == {"meta"}
+    assert places(make_without_memory(outer)) == {"meta"}
 
 
 def test_a_wrong_option_is_said_as_the_constructor_says_it() -> None:
@@ -130,9 +130,9 @@ def test_a_wrong_option_is_said_as_the_constructor_says_it() -> None:
         raise ValueError("`width` (=3) must be even")
 
     with pytest.raises(ValueError, match=r"^`width` \(=3\) must be even$"):
-        on_paper(refuse)
+        make_without_memory(refuse)
     with pytest.raises(TypeError, match="unexpected keyword argument 'widht'"):
-        on_paper(nn.Linear, 2, 2, widht=3)
+        make_without_memory(nn.Linear, 2, 2, widht=3)
 
 
 def test_warnings_of_a_module_that_is_never_used_are_not_shown() -> None:
@@ -142,7 +142,7 @@ def test_warnings_of_a_module_that_is_never_used_are_not_shown() -> None:
 
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
-        on_paper(warn)
+        make_without_memory(warn)
     assert not seen
 
 
@@ -151,10 +151,10 @@ def test_fusions_are_made_without_importing_the_compiler() -> None:
 import sys
 from mmx.contract.discovery import variants
 from mmx.fusion import Widths
-from mmx.meta_model import on_paper
+from mmx.meta_model import make_without_memory
 
 for method in variants("fusion"):
-    fusion = on_paper(method, {name: Widths(8, (2, 4)) for name in "abc"}, outputs=3)
+    fusion = make_without_memory(method, {name: Widths(8, (2, 4)) for name in "abc"}, outputs=3)
     assert all(each.is_meta for each in fusion.parameters()), method
     assert "torch._dynamo" not in sys.modules, method
 """

@@ -13,10 +13,10 @@ import torch
 
 from mmx.contract.faults import describe_fault
 
-State = Literal["passed", "failed", "skipped"]
+Outcome = Literal["passed", "failed", "skipped"]
 Refuse = Callable[[type, Mapping[str, Any]], list[str]]
 """``refuse(kind, options)``: why a config may not set such options; nothing where it may."""
-S = TypeVar("S")
+_S = TypeVar("_S")
 
 MADE, REPEATED = "made and called", "the same again"
 BASICS = (MADE, REPEATED)
@@ -81,7 +81,7 @@ class Subject(ABC):
 
 
 @dataclass(frozen=True)
-class Check(Generic[S]):
+class Check(Generic[_S]):
     """One promise of a contract.
 
     Attributes:
@@ -91,7 +91,7 @@ class Check(Generic[S]):
     """
 
     name: str
-    holds: Callable[[S], str]
+    holds: Callable[[_S], str]
     needs: tuple[str, ...] = ()
 
 
@@ -107,12 +107,12 @@ class Result:
     """
 
     name: str
-    state: State
+    state: Outcome
     said: str
     trace: str | None = None
 
 
-def run_checks(checks: Sequence[Check[S]], subject: S) -> Iterator[Result]:
+def run_checks(checks: Sequence[Check[_S]], subject: _S) -> Iterator[Result]:
     """Yield what each check finds, in order; what needs a promise that does not hold is skipped."""
     passed, listed = set[str](), {each.name for each in checks}
     for each in checks:
@@ -125,7 +125,7 @@ def run_checks(checks: Sequence[Check[S]], subject: S) -> Iterator[Result]:
         yield result
 
 
-def run_check(name: str, holds: Callable[[S], str], subject: S) -> Result:
+def run_check(name: str, holds: Callable[[_S], str], subject: _S) -> Result:
     """Return what one check finds; draws come from a fixed seed, and disturb no others."""
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")

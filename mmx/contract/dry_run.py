@@ -22,9 +22,9 @@ from mmx.encoders import Encoder
 from mmx.fusion import Fusion, Widths
 from mmx.modalities import Spec
 
-LARGEST = 30_000_000
+MOST_PARAMETERS = 30_000_000
 """Parameters, at most, of what is tried: a larger part would delay the start."""
-S = TypeVar("S")
+_S = TypeVar("_S")
 _known: dict[tuple[Any, ...], tuple[Result, ...]] = {}
 
 
@@ -57,7 +57,7 @@ def find_broken_by_fusion(
     if key not in _known:
         part = Part(kind, method.keywords)
         subject = FusionSubject(part, make, (dict(widths),), outputs)
-        _known[key] = _find_broken(fusion.QUICK, subject, subject.build)
+        _known[key] = _find_broken(fusion.FUSION_START_CHECKS, subject, subject.build)
     return _known[key]
 
 
@@ -77,12 +77,12 @@ def find_broken_by_encoder(make: Callable[..., Encoder], spec: Spec) -> tuple[Re
     key = (kind, repr(sorted(options.items())), repr(spec))
     if key not in _known:
         subject = EncoderSubject(Part(kind, options), make, spec)
-        _known[key] = _find_broken(encoder.QUICK, subject, subject.build)
+        _known[key] = _find_broken(encoder.ENCODER_START_CHECKS, subject, subject.build)
     return _known[key]
 
 
 def _find_broken(
-    checks: Sequence[Check[S]], subject: S, build: Callable[[], Module]
+    checks: Sequence[Check[_S]], subject: _S, build: Callable[[], Module]
 ) -> tuple[Result, ...]:
     """Return what fails; a ValueError of the constructor is for others to word."""
     with torch.random.fork_rng(devices=[]):
@@ -92,6 +92,6 @@ def _find_broken(
             raise
         except Exception:
             module = None  # the first check says what it was
-    if module is not None and sum(each.numel() for each in module.parameters()) > LARGEST:
+    if module is not None and sum(each.numel() for each in module.parameters()) > MOST_PARAMETERS:
         return ()
     return tuple(each for each in run_checks(checks, subject) if each.state == "failed")

@@ -19,7 +19,7 @@ from mmx.contract.gradients import expect_gradients, find_gradient_that_is_not_f
 from mmx.contract.inputs import (
     SEQUENCES,
     SPECS,
-    Inputs,
+    EncoderInputs,
     change_first,
     find_spec,
     make_inputs,
@@ -42,7 +42,7 @@ SHAPES = "the stated widths"
 
 
 @dataclass(frozen=True)
-class EncoderSubject(ModuleSubject[Encoder, Inputs, Features]):
+class EncoderSubject(ModuleSubject[Encoder, EncoderInputs, Features]):
     """An encoder and what it is tried on.
 
     Attributes:
@@ -69,16 +69,16 @@ class EncoderSubject(ModuleSubject[Encoder, Inputs, Features]):
         torch.manual_seed(seed)
         return self.make(self.spec)
 
-    def make_inputs(self, seed: int | None = None) -> Inputs:
+    def make_inputs(self, seed: int | None = None) -> EncoderInputs:
         """Return random inputs of the spec."""
         return make_inputs(self.spec, seed=seed or 1)
 
-    def run(self, module: Encoder, inputs: Inputs) -> Any:
+    def run(self, module: Encoder, inputs: EncoderInputs) -> Any:
         """Call the module itself, on the inputs themselves."""
         return module(*inputs)
 
     def call(
-        self, module: Encoder, inputs: Inputs, *, training: bool = False, seed: int = SEED
+        self, module: Encoder, inputs: EncoderInputs, *, training: bool = False, seed: int = SEED
     ) -> Features:
         """Return what a copy of an encoder says of copies of inputs, draws from a seed."""
         module = copy.deepcopy(module).train(training)
@@ -93,12 +93,12 @@ class EncoderSubject(ModuleSubject[Encoder, Inputs, Features]):
         """Return the pooled vectors."""
         return output.pooled
 
-    def tensors(self, inputs: Inputs) -> dict[str, list[Tensor]]:
+    def tensors(self, inputs: EncoderInputs) -> dict[str, list[Tensor]]:
         """Return the input and, of a sequence, its lengths."""
         x, lengths = inputs
         return {"the input": [x], **({} if lengths is None else {"lengths": [lengths]})}
 
-    def pick_inputs(self, inputs: Inputs, rows: Tensor) -> Inputs:
+    def pick_inputs(self, inputs: EncoderInputs, rows: Tensor) -> EncoderInputs:
         """Return some rows of inputs, by number."""
         return pick(inputs, rows)
 
@@ -106,7 +106,7 @@ class EncoderSubject(ModuleSubject[Encoder, Inputs, Features]):
         """Return some rows of features, by number."""
         return output.map(lambda x: x[rows])
 
-    def change_first(self, inputs: Inputs) -> Inputs:
+    def change_first(self, inputs: EncoderInputs) -> EncoderInputs:
         """Return inputs with other values in row 0, of the same length."""
         return change_first(inputs)
 
@@ -309,5 +309,5 @@ CHECKS: tuple[Check[EncoderSubject], ...] = (
     Check("depths", depths_name_every_tensor, (MADE,)),
     Check("options", has_sound_options, (MADE,)),
 )
-QUICK = CHECKS[:2]
+ENCODER_START_CHECKS = CHECKS[:2]
 """What ``mmx train`` looks at before it opens data."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from mmx.fusion import Widths
 from mmx.modalities import Encoded, Features
 
-NAMES = ("text", "image", "audio", "tabular")  # unsorted on purpose
+MODALITY_NAMES = ("text", "image", "audio", "tabular")  # unsorted on purpose
 ROWS, TOKENS = 8, 5
 LEVELS = (2, 4)
 COUNTS = (1, 2, 4, 3)
@@ -89,7 +89,7 @@ class FeatureRows:
 
 def make_widths(count: int) -> dict[str, Widths]:
     """Return so many modalities, each of another width."""
-    return {name: Widths(3 + index, LEVELS) for index, name in enumerate(NAMES[:count])}
+    return {name: Widths(3 + index, LEVELS) for index, name in enumerate(MODALITY_NAMES[:count])}
 
 
 def make_features(widths: Mapping[str, Widths], rows: int = ROWS, seed: int = 0) -> FeatureRows:

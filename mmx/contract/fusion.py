@@ -32,7 +32,7 @@ from mmx.contract.multimodal import (
     takes_any_number,
 )
 from mmx.contract.options import has_sound_options
-from mmx.contract.state import load
+from mmx.contract.state import load_state
 from mmx.fusion import Fusion, Widths
 from mmx.model import without_tokens
 
@@ -208,7 +208,7 @@ def settles_into_the_state(subject: FusionSubject) -> str:
     if not all(isinstance(note, str) for note in notes):
         raise Broken("expected settle to return notes, a tuple of texts")
     rows = subject.make_inputs()
-    other = load(subject.build(seed=3), fusion)
+    other = load_state(subject.build(seed=3), fusion)
     expect_same(
         subject.call(other, rows),
         subject.call(fusion, rows),
@@ -234,7 +234,7 @@ CHECKS: tuple[Check[FusionSubject], ...] = (
     Check("match=params", width_scales_the_parameters, (MADE,)),
     Check("settle", settles_into_the_state, (MADE,)),
 )
-QUICK = tuple(
+FUSION_START_CHECKS = tuple(
     each for each in CHECKS if each.name in (MADE, RIGHT_WIDTH, REPEATED, ROW_BY_ROW, ABSENT, ORDER)
 )
 """What ``mmx train`` looks at before it opens data."""

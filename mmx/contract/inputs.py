@@ -18,7 +18,7 @@ from mmx.modalities.image import ImageSpec
 from mmx.modalities.tabular import TabularSpec
 from mmx.modalities.text import TfidfSpec, TokenSpec
 
-ROWS = 4
+BATCH_ROWS = 4
 WORDS = tuple(f"word{number}" for number in range(30))
 SPECS: Mapping[type[Spec], Spec] = {
     ImageSpec: ImageSpec(height=32, width=32),
@@ -36,7 +36,7 @@ SPECS: Mapping[type[Spec], Spec] = {
 SEQUENCES = (AudioSpec, TokenSpec)
 LENGTHS = (1.0, 0.625, 0.045, 0.0)
 """Of the rows of a sequence, in parts of the longest; a text may have no word."""
-Inputs = tuple[Tensor, Tensor | None]
+EncoderInputs = tuple[Tensor, Tensor | None]
 
 
 def find_spec(encoder: type) -> type[Spec]:
@@ -58,7 +58,7 @@ def find_spec(encoder: type) -> type[Spec]:
     return found[0]
 
 
-def make_inputs(spec: Spec, rows: int = ROWS, seed: int = 1) -> Inputs:
+def make_inputs(spec: Spec, rows: int = BATCH_ROWS, seed: int = 1) -> EncoderInputs:
     """Return random inputs, and lengths where they are sequences."""
     draw = torch.Generator().manual_seed(seed)
     if isinstance(spec, ImageSpec):
@@ -79,13 +79,13 @@ def make_inputs(spec: Spec, rows: int = ROWS, seed: int = 1) -> Inputs:
     return x * (torch.arange(steps) < lengths[:, None]), lengths
 
 
-def pick(inputs: Inputs, rows: Tensor) -> Inputs:
+def pick(inputs: EncoderInputs, rows: Tensor) -> EncoderInputs:
     """Return some rows of inputs, by number."""
     x, lengths = inputs
     return x[rows], None if lengths is None else lengths[rows]
 
 
-def change_first(inputs: Inputs) -> Inputs:
+def change_first(inputs: EncoderInputs) -> EncoderInputs:
     """Return inputs with other values in row 0, of the same length."""
     x, lengths = inputs
     other = x.clone()

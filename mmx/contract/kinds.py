@@ -21,7 +21,7 @@ from mmx.transfer.regularizers import Regularizer
 
 
 @dataclass(frozen=True)
-class Kind:
+class PartKind:
     """A kind of part.
 
     Attributes:
@@ -39,22 +39,22 @@ class Kind:
     supplied: tuple[str, ...] = ()
 
 
-KINDS: dict[str, Kind] = {
+KINDS: dict[str, PartKind] = {
     each.name: each
     for each in (
-        Kind("encoder", Encoder, encoder.EncoderSubject.of, encoder.CHECKS),
-        Kind("fusion", Fusion, fusion.FusionSubject.of, fusion.CHECKS, ("outputs",)),
-        Kind("mapping", Mapping, mapping.MappingSubject.of, mapping.CHECKS),
-        Kind("missing", Missing, missing.MissingSubject.of, missing.CHECKS),
-        Kind("objective", Objective, objective.ObjectiveSubject.of, objective.CHECKS),
-        Kind("regularizer", Regularizer, regularizer.RegularizerSubject.of, regularizer.CHECKS),
-        Kind("head", Head, head.HeadSubject.of, head.CHECKS),
-        Kind("task", Task, task.TaskSubject.of, task.CHECKS),
+        PartKind("encoder", Encoder, encoder.EncoderSubject.of, encoder.CHECKS),
+        PartKind("fusion", Fusion, fusion.FusionSubject.of, fusion.CHECKS, ("outputs",)),
+        PartKind("mapping", Mapping, mapping.MappingSubject.of, mapping.CHECKS),
+        PartKind("missing", Missing, missing.MissingSubject.of, missing.CHECKS),
+        PartKind("objective", Objective, objective.ObjectiveSubject.of, objective.CHECKS),
+        PartKind("regularizer", Regularizer, regularizer.RegularizerSubject.of, regularizer.CHECKS),
+        PartKind("head", Head, head.HeadSubject.of, head.CHECKS),
+        PartKind("task", Task, task.TaskSubject.of, task.CHECKS),
     )
 }
 
 
-def kind_of(part: type) -> Kind | None:
+def kind_of(part: type) -> PartKind | None:
     """Return the kind that a class is of; None where it is of none that has a contract."""
     return next((each for each in KINDS.values() if issubclass(part, each.base)), None)
 

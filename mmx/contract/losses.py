@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from mmx.contract.base import Broken, Subject
 from mmx.contract.compare import FACTOR, expect_same, format_difference, format_shape
-from mmx.contract.state import load
+from mmx.contract.state import load_state
 
 GROWTH = 1.75
 """A batch twice over may change a loss that compares rows, by less than this factor."""
@@ -120,7 +120,7 @@ def state_goes_to_another_loss(subject: AnyLoss) -> str:
         for parameter in loss.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
     subject.call(loss.train(), batch)
-    other = load(subject.bind(batch, seed=3), loss)
+    other = load_state(subject.bind(batch, seed=3), loss)
     got, want = (subject.call(each.eval(), batch) for each in (other, loss))
     expected = f"another with the state loaded to give the same {subject.noun}"
     expect_same(got, want, expected, "bound anew", subject.rounding)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from mmx.contract.base import MODES, SEED, Broken, Subject
 from mmx.contract.compare import distance, expect_same
-from mmx.contract.state import expect_same_state, load
+from mmx.contract.state import expect_same_state, load_state
 
 _M = TypeVar("_M", bound=nn.Module)
 _In = TypeVar("_In")
@@ -157,7 +157,7 @@ def state_goes_to_another_instance(subject: AnyModule) -> str:
                 parameter.add_(0.01 * torch.randn_like(parameter))
             for seed in (5, 6):
                 case.run(module.train(), case.read(module, case.make_inputs(seed)))
-        other = load(case.build(seed=3), module)
+        other = load_state(case.build(seed=3), module)
         for training, mode in MODES.items():
             got = case.numbers(case.call(other, inputs, training=training))
             want = case.numbers(case.call(module, inputs, training=training))

@@ -80,7 +80,9 @@ class OutputBatch:
         return {"outputs": self.output.outputs, **self.output.pooled}
 
 
-def make_batch(kind: str, rows: int = ROWS, count: int = COUNT, seed: int = 0) -> OutputBatch:
+def make_output_batch(
+    kind: str, rows: int = ROWS, count: int = COUNT, seed: int = 0
+) -> OutputBatch:
     """Return random outputs, features and targets of a kind; junk is NaN."""
     draw = torch.Generator().manual_seed(seed)
     found = make_features(make_widths(count), rows, seed).fill_absent(float("nan"))
@@ -128,7 +130,7 @@ class ObjectiveSubject(LossSubject[Criterion, OutputBatch]):
 
     def make_batch(self) -> OutputBatch:
         """Return a batch of the kind of target."""
-        return make_batch(self.kind)
+        return make_output_batch(self.kind)
 
     def bind(self, batch: OutputBatch, seed: int = 1) -> Criterion:
         """Return the loss of a task; what it trains has values that tell it apart."""
@@ -348,7 +350,7 @@ def takes_several_modalities(subject: ObjectiveSubject) -> str:
     """Check one, two and four modalities; one that compares them refuses a single one."""
     for count in (1, 2, 4):
         try:
-            batch = make_batch(subject.kind, count=count)
+            batch = make_output_batch(subject.kind, count=count)
             subject.call(subject.bind(batch), batch)
         except ValueError:
             if count > 1 or not subject.objective.cross_modal:

@@ -10,10 +10,10 @@ from torch import nn
 from mmx.contract.base import Broken
 from mmx.contract.compare import distance, format_difference
 
-M = TypeVar("M", bound=nn.Module)
+_M = TypeVar("_M", bound=nn.Module)
 
 
-def load(fresh: M, trained: nn.Module) -> M:
+def load_state(fresh: _M, trained: nn.Module) -> _M:
     """Return a fresh instance with another's state, strictly loaded."""
     try:
         fresh.load_state_dict(copy.deepcopy(trained.state_dict()), strict=True)

@@ -25,8 +25,8 @@ from mmx.modalities import Modality, Stored, spec_from_json, spec_to_json
 from mmx.modalities.text import Tokens
 from mmx.tasks.base import Samples, Task, TaskData
 
-SPLITS = ("train", "val", "test")
-FEW = 32
+SPLIT_NAMES = ("train", "val", "test")
+DECODED_ROWS = 32
 """Rows that are decoded to see that they can be."""
 READ, COLUMNS, LABELS, DISJOINT, LOADED = (
     "read",
@@ -160,8 +160,8 @@ def _indices_are_sound(values: npt.NDArray[Any], count: int, used: npt.NDArray[A
 def splits_are_disjoint(subject: TaskSubject) -> str:
     """Check that splits name rows that exist, each once, and in one split only."""
     splits, count = subject.samples.splits, len(subject.samples.values)
-    if unknown := sorted(splits.keys() - set(SPLITS)):
-        raise Broken(f"expected splits of the names {', '.join(SPLITS)}; seen {unknown[0]}")
+    if unknown := sorted(splits.keys() - set(SPLIT_NAMES)):
+        raise Broken(f"expected splits of the names {', '.join(SPLIT_NAMES)}; seen {unknown[0]}")
     if "train" not in splits and set(splits) != {"test"}:
         raise Broken(f"expected train, or test alone; seen {', '.join(sorted(splits)) or 'none'}")
     for name, rows in splits.items():
@@ -242,19 +242,19 @@ def rows_can_be_decoded(subject: TaskSubject) -> str:
     train = data.splits["train"] if len(data.splits["train"]) else data.splits["test"]
     for name, column in data.columns.items():
         modality: Modality[Any, Any] = subject.task.modalities[name] or Tokens()
-        here = train[column.present[train]][:FEW]
+        here = train[column.present[train]][:DECODED_ROWS]
         if not len(here):
             raise Untested(f"no training row has {name}")
         spec = modality.fit(column, here)
         if spec_from_json(spec_to_json(spec)) != spec:
             raise Broken(f"expected the spec of {name} to go to JSON and back; it changes")
-        rows = train[:FEW]
+        rows = train[:DECODED_ROWS]
         stored = modality.encode(column, rows, spec)
         if not isinstance(stored, Stored) or len(stored.values) != len(rows):
             raise Broken(f"expected {len(rows)} rows of {name} decoded")
         if not modality.prepare(stored, spec).isfinite().all():
             raise Broken(f"expected finite inputs of {name}; some are not")
-    return f"{min(FEW, len(train))} training rows of {', '.join(sorted(data.columns))}"
+    return f"{min(DECODED_ROWS, len(train))} training rows of {', '.join(sorted(data.columns))}"
 
 
 CHECKS: tuple[Check[TaskSubject], ...] = (

@@ -206,5 +206,5 @@ class World:
         """Return what the model says of a batch, of its own in default of another."""
         batch = batch or self.batch
         features = self.model.encode(batch)
-        fused = self.model.fused(features, batch.present)
+        fused = self.model.fuse(features, batch.present)
         return Step(self.model, batch, features, self.model.head(fused), fused)

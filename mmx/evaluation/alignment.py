@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 from mmx.errors import DataError
-from mmx.evaluation.retrieval import retrieval
+from mmx.evaluation.retrieval import measure_retrieval
 from mmx.modalities import Encoded
 from mmx.objectives import Criterion, ModelOutput
 from mmx.training.encode import BATCH_SIZE
 
 
 @torch.no_grad()
-def alignment(criterion: Criterion, rows: Encoded) -> dict[str, float]:
+def measure_alignment(criterion: Criterion, rows: Encoded) -> dict[str, float]:
     """Return ``loss`` and the retrieval metrics, a mean over all pairs of modalities.
 
     Each row of one modality looks for its own row among those of the other, both ways;
@@ -35,7 +35,9 @@ def alignment(criterion: Criterion, rows: Encoded) -> dict[str, float]:
         both = rows.present[one] & rows.present[other]
         if not bool(both.any()):
             continue
-        for name, value in retrieval(embedded[one][both], embedded[other][both])["mean"].items():
+        for name, value in measure_retrieval(embedded[one][both], embedded[other][both])[
+            "mean"
+        ].items():
             found.setdefault(name, []).append(value)
     if not found:
         raise DataError("no row of the split has two modalities, so none can look for its partner")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mmx.tasks import Target
 
-NOISE = 0.05
+FALSE_ALARMS = 0.05
 """How often a model that knows nothing may pass for one that has learned."""
 
 
@@ -50,10 +50,10 @@ class Chance:
             tail += term
             term *= (count - hits) / (hits + 1) * part / (1 - part)
             hits += 1
-        return tail < NOISE
+        return tail < FALSE_ALARMS
 
 
-def chance(values: Tensor, target: Target) -> Chance | None:
+def find_chance(values: Tensor, target: Target) -> Chance | None:
     """Return the chance of a test split; None where the target is no class.
 
     Args:

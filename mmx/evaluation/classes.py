@@ -15,7 +15,7 @@ from mmx.evaluation.metrics import decide
 from mmx.tasks import Target
 
 
-def class_report(outputs: Tensor, values: Tensor, target: Target) -> dict[str, Any]:
+def report_classes(outputs: Tensor, values: Tensor, target: Target) -> dict[str, Any]:
     """Return what accuracy hides where classes are unequal; it can be written as JSON.
 
     Args:

@@ -15,12 +15,14 @@ from mmx.training.data import Data, Rows, split_rows
 from mmx.training.encode import BATCH_SIZE
 from mmx.training.precision import Precision
 
-COUNTED = 16
+COUNTED_ROWS = 16
 """Rows whose operations are counted: without the device's own kernels each takes long."""
 
 
 @torch.no_grad()
-def cost(model: MultimodalModel, data: Data, rows: Rows, precision: Precision) -> dict[str, Any]:
+def measure_cost(
+    model: MultimodalModel, data: Data, rows: Rows, precision: Precision
+) -> dict[str, Any]:
     """Return ``flops`` and ``seconds`` a sample, of a forward pass over a batch of the rows.
 
     ``flops`` counts the additions and multiplications of matrix products, convolutions,
@@ -37,7 +39,7 @@ def cost(model: MultimodalModel, data: Data, rows: Rows, precision: Precision) -
     from torch.utils.flop_counter import FlopCounterMode  # slow to import
 
     model.eval()
-    few, stored = next(iter(data.batches(split_rows(rows[:COUNTED], BATCH_SIZE))))
+    few, stored = next(iter(data.batches(split_rows(rows[:COUNTED_ROWS], BATCH_SIZE))))
     counter = FlopCounterMode(display=False)
     with _kernels_in_steps(), _without_gradients(model), counter, precision.autocast():
         model(data.assemble(few, stored, augment=False))

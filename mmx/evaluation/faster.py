@@ -30,7 +30,7 @@ class Faster:
     target_s: float | None
 
 
-def faster(
+def compare_speed(
     metric: str, control: str, of_target: Sequence[Epoch], of_control: Sequence[Epoch]
 ) -> Faster | None:
     """Compare two trainings epoch by epoch; None where the control's was not observed.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-SCRATCH = "scratch"
+FROM_SCRATCH = "scratch"
 """The control that had no source: only below it is a transfer negative."""
 NO_ANSWER = "no answer: neither is better than chance"
 
@@ -26,7 +26,7 @@ class Gain:
     metric: str
     value: float
     interval: tuple[float, float] | None = None
-    control: str = SCRATCH
+    control: str = FROM_SCRATCH
     learned: bool = True
 
     @property
@@ -48,7 +48,7 @@ class Gain:
     @property
     def transfers(self) -> bool:
         """Whether the difference is that between a source and none."""
-        return self.control == SCRATCH
+        return self.control == FROM_SCRATCH
 
     @property
     def negative(self) -> bool:

@@ -33,7 +33,7 @@ class Importance:
     full: float
 
 
-def shapley(value: Mapping[Subset, float]) -> dict[str, float]:
+def compute_shapley_values(value: Mapping[Subset, float]) -> dict[str, float]:
     """Return each modality's Shapley value.
 
         φ_m = Σ_{S ∌ m} |S|! (M - |S| - 1)! / M! · (v(S ∪ m) - v(S))
@@ -57,13 +57,13 @@ def shapley(value: Mapping[Subset, float]) -> dict[str, float]:
     }
 
 
-def importance(answered: SubsetAnswers, measure: Measure, target: Target) -> Importance:
+def measure_importance(answered: SubsetAnswers, measure: Measure, target: Target) -> Importance:
     """Return the importance of the modalities for the primary metric."""
     name = PRIMARY[target.kind]
     return _of(name, {each: found[name] for each, found in answered.metrics(measure).items()})
 
 
-def class_importance(answered: SubsetAnswers, target: Target) -> dict[str, Importance]:
+def measure_class_importance(answered: SubsetAnswers, target: Target) -> dict[str, Importance]:
     """Return the importance of the modalities for each class's recall.
 
     A class that no row has is left out: it has no recall. There is nothing to return for
@@ -86,4 +86,4 @@ def class_importance(answered: SubsetAnswers, target: Target) -> dict[str, Impor
 
 def _of(score: str, value: dict[Subset, float]) -> Importance:
     everything = max(value, key=len)
-    return Importance(score, shapley(value), value[()], value[everything])
+    return Importance(score, compute_shapley_values(value), value[()], value[everything])

@@ -11,7 +11,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from mmx.evaluation.sample_metric import Scores
+from mmx.evaluation.sample_metric import SampleScores
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Discordant:
     samples: int
 
     @classmethod
-    def of(cls, first: Scores, second: Scores) -> Discordant | None:
+    def of(cls, first: SampleScores, second: SampleScores) -> Discordant | None:
         """Return the counts; None where the metric is not made of single hits and misses."""
         hits, others = first.statistics, second.statistics
         counted = first.metric == "accuracy" and all(

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mmx.tasks import Target
 
-Floats = npt.NDArray[np.float64]
+FloatArray = npt.NDArray[np.float64]
 TaskLoss = Callable[[Tensor, Tensor], Tensor]
 """(outputs ``(N, C)``, targets) -> scalar, a mean over the rows."""
 
@@ -81,6 +81,6 @@ def decide(outputs: Tensor, target: Target) -> Tensor:
     return target.restore(outputs)
 
 
-def correct(outputs: Tensor, values: Tensor) -> Floats:
+def mark_correct(outputs: Tensor, values: Tensor) -> FloatArray:
     """Return ``(N,)``: 1 where the predicted class is the true one."""
     return (outputs.argmax(1) == values).double().numpy()

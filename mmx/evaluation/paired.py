@@ -16,17 +16,17 @@ import numpy.typing as npt
 
 from mmx.evaluation.mcnemar import Discordant
 from mmx.evaluation.permutation import swap_test
-from mmx.evaluation.pooling import SeedError, seed_errors
-from mmx.evaluation.power import Deciding, deciding
+from mmx.evaluation.pooling import SeedError, estimate_seed_errors
+from mmx.evaluation.power import Deciding, count_deciding_seeds
 from mmx.evaluation.sample_metric import Floats, Pair
 
 RESAMPLES = 4000
-FEWEST = 10
+FEWEST_BEYOND = 10
 """Resamples beyond an end of an interval that show where it is."""
 LEVEL = 0.95
-CHUNK = 4_000_000
+NUMBERS_AT_ONCE = 4_000_000
 """Numbers that are worked on at once."""
-LARGEST = {"accuracy": 1.0, "f1_macro": 1.0}
+LARGEST_DIFFERENCE = {"accuracy": 1.0, "f1_macro": 1.0}
 """How large a difference of a metric can be; of others, any."""
 NORMAL: Floats = np.linspace(-8, 8, 161)
 """Standard deviations at which a normal error is added to that of seeds."""
@@ -36,7 +36,7 @@ PLACES: Floats = np.sinh(np.linspace(0, 16, 1000))
 NEGLIGIBLE = 1e-3
 """Part of the whole spread below which that of seeds changes no digit that is shown."""
 
-Interval = tuple[float, float]
+Bounds = tuple[float, float]
 
 
 def simultaneous(comparisons: int) -> float:
@@ -97,7 +97,7 @@ class Differences:
             middle = over.mean(1, keepdims=True)
             whole, own = middle.var(), (over - middle).var(0).sum() / (count - 1)
             return float(max(0.0, whole - own / count) / len(over))
-        deviations = resampled(self.pairs, 0) - self.values[:, None]
+        deviations = resample(self.pairs, 0) - self.values[:, None]
         mixed = deviations.var(0, ddof=1).mean() / count
         return float(max(0.0, deviations.mean(0).var() - mixed))
 
@@ -115,12 +115,12 @@ class Differences:
 
         A metric that counts samples is rounded to 1 / N (Sheppard's correction).
         """
-        if not self.pairs or self.metric not in LARGEST:
+        if not self.pairs or self.metric not in LARGEST_DIFFERENCE:
             return 0.0
         return 1 / (12 * len(self.pairs[0][0].rows) ** 2)
 
 
-def over_samples(pair: Pair, *, level: float = LEVEL, seed: int = 0) -> Interval:
+def over_samples(pair: Pair, *, level: float = LEVEL, seed: int = 0) -> Bounds:
     """Return the interval of one difference of metrics, over paired test samples.
 
     The training of both models is taken as it came out: only several seeds tell more.
@@ -140,19 +140,19 @@ def over_samples(pair: Pair, *, level: float = LEVEL, seed: int = 0) -> Interval
     """
     counts = Discordant.of(*pair)
     found = counts.interval(level) if counts else _percentiles(pair, level, seed)
-    return _settled(found, [pair], pair[0].metric, level)
+    return _bound(found, [pair], pair[0].metric, level)
 
 
-def _percentiles(pair: Pair, level: float, seed: int) -> Interval:
+def _percentiles(pair: Pair, level: float, seed: int) -> Bounds:
     tail = (1 - level) / 2
-    seen = max(tail, FEWEST / RESAMPLES)
-    low, middle, high = np.quantile(resampled([pair], seed)[0], [seen, 0.5, 1 - seen])
+    seen = max(tail, FEWEST_BEYOND / RESAMPLES)
+    low, middle, high = np.quantile(resample([pair], seed)[0], [seen, 0.5, 1 - seen])
     quantile = NormalDist().inv_cdf
     stretch = quantile(tail) / quantile(seen)
     return float(middle + stretch * (low - middle)), float(middle + stretch * (high - middle))
 
 
-def over_seeds(pairs: Sequence[Pair], *, level: float = LEVEL) -> Interval:
+def over_seeds(pairs: Sequence[Pair], *, level: float = LEVEL) -> Bounds:
     """Return the interval of the mean difference over seeds and test samples, of one group.
 
     Args:
@@ -171,7 +171,7 @@ class Sure:
         deciding: About how many seeds would decide; None of one seed, and where 0 is excluded.
     """
 
-    interval: Interval
+    interval: Bounds
     deciding: Deciding | None = None
 
     @classmethod
@@ -204,7 +204,7 @@ class Sure:
         several = [
             each for each in groups if len(each.values) > 1 and np.isfinite(each.values).all()
         ]
-        errors = seed_errors(
+        errors = estimate_seed_errors(
             [each.values for each in several],
             [each.control if each.control is not None else id(each) for each in several],
             [each.least_variance for each in several],
@@ -220,15 +220,15 @@ def _sure(group: Differences, error: SeedError | None, level: float) -> Sure:
             return Sure((math.nan, math.nan))
         return Sure(over_samples(group.pairs[0], level=level))
     middle, of_samples = float(group.values.mean()), group.sample_variance
-    reach = half_width(error, of_samples, level)
-    low, high = _settled((middle - reach, middle + reach), group.pairs, group.metric, level)
+    reach = find_half_width(error, of_samples, level)
+    low, high = _bound((middle - reach, middle + reach), group.pairs, group.metric, level)
     if low > 0 or high < 0:
         return Sure((low, high))
-    alone = half_width(error, 0.0, level)
-    return Sure((low, high), deciding(middle, alone, error, of_samples, level))
+    alone = find_half_width(error, 0.0, level)
+    return Sure((low, high), count_deciding_seeds(middle, alone, error, of_samples, level))
 
 
-def half_width(error: SeedError, sample_variance: float, level: float) -> float:
+def find_half_width(error: SeedError, sample_variance: float, level: float) -> float:
     """Return the h that an error over seeds and samples exceeds in 1 - level of cases.
 
     Args:
@@ -257,7 +257,7 @@ def half_width(error: SeedError, sample_variance: float, level: float) -> float:
     return float(brentq(beyond, 0.0, high, xtol=1e-12 * high, rtol=1e-10))
 
 
-def within(error: SeedError, sample_variance: float, distances: Floats) -> Floats:
+def find_coverage(error: SeedError, sample_variance: float, distances: Floats) -> Floats:
     """Return how often an error over seeds and samples is no larger than distances, ``(n,)``.
 
     Args:
@@ -279,23 +279,23 @@ def _sum(inside: Callable[[Floats], Floats], variance: float, distances: Floats)
     return found
 
 
-def _settled(found: Interval, pairs: Sequence[Pair], metric: str, level: float) -> Interval:
+def _bound(found: Bounds, pairs: Sequence[Pair], metric: str, level: float) -> Bounds:
     """Return an interval within what is possible, that holds 0 where a test does not exclude it."""
-    largest = LARGEST.get(metric, np.inf)
+    largest = LARGEST_DIFFERENCE.get(metric, np.inf)
     low, high = max(found[0], -largest), min(found[1], largest)
     if pairs and (low > 0 or high < 0) and swap_test(pairs) >= 1 - level:
         low, high = min(low, 0.0), max(high, 0.0)
     return float(low), float(high)
 
 
-def resampled(pairs: Sequence[Pair], seed: int) -> Floats:
+def resample(pairs: Sequence[Pair], seed: int) -> Floats:
     """Return ``(S, R)`` differences, each resample the same for all pairs."""
     each = [scores for pair in pairs for scores in pair]
     stacked = np.concatenate([scores.statistics for scores in each], axis=1)
     ends = np.cumsum([scores.statistics.shape[1] for scores in each])[:-1]
     found = []
     counts = _counts(len(stacked), seed)
-    step = max(1, CHUNK // len(stacked))
+    step = max(1, NUMBERS_AT_ONCE // len(stacked))
     for first in range(0, len(counts), step):
         sums = counts[first : first + step].astype(np.float64) @ stacked
         parts = zip(each, np.split(sums, ends, axis=1), strict=True)

@@ -16,7 +16,7 @@ SWAPS = 9_999
 """Random swaps where all would be too many."""
 ALL = 12
 """Samples of which every one of the 2^12 ways to swap them is tried."""
-CHUNK = 4_000_000
+SWAPS_AT_ONCE = 4_000_000
 """Numbers that are worked on at once."""
 
 
@@ -48,7 +48,7 @@ def swap_test(pairs: Sequence[Pair], *, seed: int = 0) -> float:
     as_large = total = 0
     # Half of all swaps: each has a mirror image, of the same size.
     wanted = 2 ** max(0, movable - 1) if every else SWAPS
-    step = max(1, CHUNK // max(1, movable))
+    step = max(1, SWAPS_AT_ONCE // max(1, movable))
     for start in range(0, wanted, step):
         count = min(step, wanted - start)
         if every:
@@ -62,11 +62,11 @@ def swap_test(pairs: Sequence[Pair], *, seed: int = 0) -> float:
     return as_large / total if every else (1 + as_large) / (1 + total)
 
 
-Block = tuple[list[Pair], Integers]
+SwapBlock = tuple[list[Pair], Integers]
 """Pairs of the same samples, and those samples on which the models of a pair differ."""
 
 
-def _blocks(pairs: Sequence[Pair]) -> list[Block]:
+def _blocks(pairs: Sequence[Pair]) -> list[SwapBlock]:
     """Return the pairs by the samples that they share."""
     found: dict[bytes, list[Pair]] = {}
     for pair in pairs:
@@ -78,7 +78,7 @@ def _blocks(pairs: Sequence[Pair]) -> list[Block]:
     return blocks
 
 
-def _differences(blocks: Sequence[Block], swaps: Floats) -> Floats:
+def _differences(blocks: Sequence[SwapBlock], swaps: Floats) -> Floats:
     """Return the ``(R,)`` sums over pairs of their differences after swaps ``(R, movable)``."""
     total = np.zeros(len(swaps))
     start = 0

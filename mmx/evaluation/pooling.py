@@ -45,7 +45,7 @@ SPREADS: Floats = np.linspace(-6, 4, 51)
 """Logarithms of s_0² that are weighed, around that of the mean variance."""
 IN_COMMON: Floats = np.array([0, 0.25, 0.5, 0.75, 0.95])
 """Values of ρ that are weighed where groups share a control."""
-LEAST = 1e-7
+LEAST_WEIGHT = 1e-7
 """Weight of a term that can be left out."""
 
 
@@ -85,7 +85,7 @@ class SeedError:
         return found
 
 
-def seed_errors(
+def estimate_seed_errors(
     groups: Sequence[Floats],
     controls: Sequence[Hashable] | None = None,
     least: Sequence[float] | float = 0.0,
@@ -120,7 +120,7 @@ def seed_errors(
     if independent is not None:
         evidence *= min(1.0, independent / len(groups))
     weights = _weights(evidence, groups, controls)
-    kept = weights > LEAST
+    kept = weights > LEAST_WEIGHT
     prior, common = (each[kept] for each in np.meshgrid(ALIKE, spreads, indexing="ij"))
     share = weights[kept] / weights[kept].sum()
     return [
@@ -158,14 +158,14 @@ def _weights(
         key = place if controls is None else (len(each), controls[place])
         clusters.setdefault(key, []).append(each)
     total = np.zeros_like(evidence)
-    for part, weight in zip(IN_COMMON, _shared(list(clusters.values())), strict=True):
-        if weight > LEAST:
+    for part, weight in zip(IN_COMMON, _weigh_shared(list(clusters.values())), strict=True):
+        if weight > LEAST_WEIGHT:
             counted = sum(len(each) / (1 + (len(each) - 1) * part**2) for each in clusters.values())
-            total += weight * _normed(evidence * counted / len(groups) + np.log(PRIOR)[:, None])
+            total += weight * _normalize(evidence * counted / len(groups) + np.log(PRIOR)[:, None])
     return total
 
 
-def _shared(clusters: Sequence[Sequence[Floats]]) -> Floats:
+def _weigh_shared(clusters: Sequence[Sequence[Floats]]) -> Floats:
     """Return the weight of each ρ, given the differences of groups that share a control."""
     found = np.zeros(len(IN_COMMON))
     if all(len(each) == 1 for each in clusters):
@@ -173,7 +173,7 @@ def _shared(clusters: Sequence[Sequence[Floats]]) -> Floats:
         return found
     for members in clusters:
         found += _of_cluster(np.stack(members))
-    return _normed(found)
+    return _normalize(found)
 
 
 def _of_cluster(differences: Floats) -> Floats:
@@ -196,7 +196,7 @@ def _of_cluster(differences: Floats) -> Floats:
     return found
 
 
-def _normed(logs: Floats) -> Floats:
+def _normalize(logs: Floats) -> Floats:
     """Return the weights of which these are the logarithms."""
     weights = np.exp(logs - logs.max())
     found: Floats = weights / weights.sum()

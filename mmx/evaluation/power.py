@@ -8,7 +8,7 @@ from statistics import NormalDist
 
 from mmx.evaluation.pooling import SeedError
 
-MOST = 50
+MOST_SEEDS = 50
 """Seeds beyond which their number is not told: nobody trains so many."""
 
 
@@ -27,10 +27,12 @@ class Deciding:
     def __str__(self) -> str:
         if self.samples:
             return "no number of seeds on so few test rows"
-        return f"more than {MOST} seeds" if self.seeds is None else f"about {self.seeds} seeds"
+        return (
+            f"more than {MOST_SEEDS} seeds" if self.seeds is None else f"about {self.seeds} seeds"
+        )
 
 
-def deciding(
+def count_deciding_seeds(
     difference: float, half_width: float, error: SeedError, sample_variance: float, level: float
 ) -> Deciding:
     """Return about how many seeds would decide.
@@ -55,7 +57,7 @@ def deciding(
     freedom = _freedom(half_width / spread if spread else 0.0, error.seeds - 1, level)
     from scipy.special import stdtrit  # slow to import
 
-    for seeds in range(2, MOST + 1):
+    for seeds in range(2, MOST_SEEDS + 1):
         t = float(stdtrit(freedom * (seeds - 1) / (error.seeds - 1), (1 + level) / 2))
         if t**2 * error.variance / seeds < left:
             return Deciding(seeds)

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from mmx.modalities import Encoded
 
-RIDGE = 1e-2
-FEWEST = 8
+PROBE_RIDGE = 1e-2
+FEWEST_ROWS = 8
 
 
 @torch.no_grad()
@@ -28,7 +28,7 @@ def probe_accuracy(rows: Encoded, modality: str) -> float | None:
     """
     here = rows.present[modality]
     x, y = rows.features[modality].pooled[here].double(), rows.target[here]
-    if len(x) < FEWEST:
+    if len(x) < FEWEST_ROWS:
         return None
     place = y.argsort(stable=True).argsort()
     even = place % 2 == 0
@@ -38,7 +38,7 @@ def probe_accuracy(rows: Encoded, modality: str) -> float | None:
     return right / len(x)
 
 
-def chance(target: Tensor) -> float:
+def find_majority_share(target: Tensor) -> float:
     """Return the accuracy of always naming the most frequent class of ``(N,)`` classes."""
     return float(torch.bincount(target).max()) / len(target)
 
@@ -47,7 +47,7 @@ def _right(x: Tensor, y: Tensor, other: Tensor, truth: Tensor, classes: int) -> 
     mean, spread = x.mean(0), x.std(0).clamp(min=1e-6)
     x, other = (x - mean) / spread, (other - mean) / spread
     hot = torch.nn.functional.one_hot(y, classes).double()
-    ridge = RIDGE * len(x) * torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
+    ridge = PROBE_RIDGE * len(x) * torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
     weights = torch.linalg.solve(x.T @ x + ridge, x.T @ (hot - hot.mean(0)))
     scores = other @ weights + hot.mean(0)
     return int((scores.argmax(1) == truth).sum())

@@ -11,14 +11,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 CUTOFFS = (1, 5, 10)
-CHUNK = 512
+ROWS_AT_ONCE = 512
 """Rows of the similarity matrix that are held at a time."""
-TIE = 1e-9
+TIE_TOLERANCE = 1e-9
 """Similarities that differ by less are equal; rounding in float64 is far below."""
 
 
 @torch.no_grad()
-def retrieval(a: Tensor, b: Tensor) -> dict[str, dict[str, float]]:
+def measure_retrieval(a: Tensor, b: Tensor) -> dict[str, dict[str, float]]:
     """Return how well each row of ``a`` finds its partner in ``b``, and the other way round.
 
         rank_i = N - #{j : cos(a_i, b_j) < cos(a_i, b_i)}
@@ -42,11 +42,11 @@ def retrieval(a: Tensor, b: Tensor) -> dict[str, dict[str, float]]:
             f"`a` {tuple(a.shape)} and `b` {tuple(b.shape)} must both be (N, D), N at least 1"
         )
     a, b = F.normalize(a.double(), dim=1), F.normalize(b.double(), dim=1)
-    least = (a * b).sum(1) - TIE  # (N,)
+    least = (a * b).sum(1) - TIE_TOLERANCE  # (N,)
     a_to_b = torch.full((len(a),), len(a), device=a.device)
     b_to_a = a_to_b.clone()
-    for start in range(0, len(a), CHUNK):
-        rows = slice(start, start + CHUNK)
+    for start in range(0, len(a), ROWS_AT_ONCE):
+        rows = slice(start, start + ROWS_AT_ONCE)
         similar = a[rows] @ b.T  # (CHUNK, N)
         a_to_b[rows] -= (similar < least[rows, None]).sum(1)
         b_to_a -= (similar < least).sum(0)

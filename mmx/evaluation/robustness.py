@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from mmx.evaluation.noise import CORRUPTIONS, Corruption, Noise, spoil
-from mmx.evaluation.subsets import Answers, Measure, answer, any_of, evaluating
+from mmx.evaluation.subsets import Measure, SubsetOutputs, answer_subset, evaluation_mode, has_any
 from mmx.modalities import Batch, Stored
 from mmx.model import MultimodalModel
 from mmx.training.data import Data, Rows, View, split_rows
@@ -41,7 +41,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Curve:
+class NoiseCurve:
     """One noise on one modality.
 
     Attributes:
@@ -82,7 +82,7 @@ Key = tuple[str, str, float]
 """Modality, noise, strength."""
 
 
-def noise_curves(
+def measure_noise_curves(
     model: MultimodalModel,
     data: Data,
     rows: Rows,
@@ -90,7 +90,7 @@ def noise_curves(
     prior: Tensor,
     measure: Measure,
     seed: int = 0,
-) -> list[Curve]:
+) -> list[NoiseCurve]:
     """Return one curve for each noise of each modality.
 
     Clean features are computed once a batch; only the noisy modality is encoded again, also
@@ -105,25 +105,27 @@ def noise_curves(
         measure: Gives the metrics.
         seed: Of the noise.
     """
-    corruptions = corruptions_of(data)
+    corruptions = find_corruptions(data)
     clean: list[Tensor] = []
     noisy: dict[Key, list[Tensor]] = {}
     blind: dict[Key, int] = {}
     prior = prior.to(data.device)
-    with evaluating(model):
+    with evaluation_mode(model):
         for part, stored in data.batches(split_rows(rows, BATCH_SIZE)):
             batch = data.assemble(part, stored, augment=False)
             with precision.autocast():
                 frozen = frozenset(batch.features)
-                batch = encoded(model, batch, frozen)
-                clean.append(answer(model, model.encode(batch), batch.present, prior))
-                for key, spoiled in _spoiled(corruptions, batch, part, stored, seed):
-                    features = model.encode(encoded(model, spoiled, frozen))
-                    outputs = answer(model, features, spoiled.present, prior)
+                batch = encode_batch(model, batch, frozen)
+                clean.append(answer_subset(model, model.encode(batch), batch.present, prior))
+                for key, spoiled in _spoil_each(corruptions, batch, part, stored, seed):
+                    features = model.encode(encode_batch(model, spoiled, frozen))
+                    outputs = answer_subset(model, features, spoiled.present, prior)
                     noisy.setdefault(key, []).append(outputs)
-                    blind[key] = blind.get(key, 0) + int((~any_of(spoiled.present)).sum())
+                    blind[key] = blind.get(key, 0) + int((~has_any(spoiled.present)).sum())
     values = data.truth(rows)
-    answers = {key: Answers(torch.cat(parts).cpu(), blind[key]) for key, parts in noisy.items()}
+    answers = {
+        key: SubsetOutputs(torch.cat(parts).cpu(), blind[key]) for key, parts in noisy.items()
+    }
     unspoiled = measure(torch.cat(clean).cpu(), values)
 
     def point(name: str, noise: Noise, strength: float) -> Point:
@@ -132,13 +134,15 @@ def noise_curves(
         return Point(strength, noise.level(strength), metrics, found.by_prior if found else 0)
 
     return [
-        Curve(name, noise.name, noise.what, tuple(point(name, noise, s) for s in noise.strengths))
+        NoiseCurve(
+            name, noise.name, noise.what, tuple(point(name, noise, s) for s in noise.strengths)
+        )
         for name, corruption in corruptions.items()
         for noise in corruption.noises
     ]
 
 
-def corruptions_of(data: Data) -> dict[str, Corruption[Any, Any]]:
+def find_corruptions(data: Data) -> dict[str, Corruption[Any, Any]]:
     """Return how each modality that has noises is spoiled."""
     return {
         name: CORRUPTIONS[name](view)
@@ -147,7 +151,7 @@ def corruptions_of(data: Data) -> dict[str, Corruption[Any, Any]]:
     }
 
 
-def _spoiled(
+def _spoil_each(
     corruptions: dict[str, Corruption[Any, Any]],
     batch: Batch,
     rows: Rows,
@@ -164,11 +168,11 @@ def _spoiled(
                 again = corruption.encode(spoiled)
                 yield (
                     (name, noise.name, strength),
-                    with_input(batch, name, corruption.view, again, present),
+                    replace_input(batch, name, corruption.view, again, present),
                 )
 
 
-def encoded(model: MultimodalModel, batch: Batch, frozen: frozenset[str]) -> Batch:
+def encode_batch(model: MultimodalModel, batch: Batch, frozen: frozenset[str]) -> Batch:
     """Return the batch with what each encoder says, so that none runs twice.
 
     Args:
@@ -184,7 +188,7 @@ def encoded(model: MultimodalModel, batch: Batch, frozen: frozenset[str]) -> Bat
     return dataclasses.replace(batch, features=features)
 
 
-def with_input(batch: Batch, name: str, view: View, stored: Stored, present: Tensor) -> Batch:
+def replace_input(batch: Batch, name: str, view: View, stored: Stored, present: Tensor) -> Batch:
     """Return the batch with another input of one modality, in place of its features."""
     device = batch.target.device
     values, lengths = stored.values.to(device), stored.lengths

@@ -23,7 +23,7 @@ Integers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Scores:
+class SampleScores:
     """A model's answers to the test samples, as far as its primary metric looks at them.
 
         accuracy   [hit]                 Σ hit / N
@@ -65,11 +65,11 @@ class Scores:
         return found
 
 
-Pair = tuple[Scores, Scores]
+Pair = tuple[SampleScores, SampleScores]
 """Of one seed: of two models (under transfer, under the control), of the same samples."""
 
 
-def scored(outputs: Tensor, values: Tensor, target: Target, rows: Integers) -> Scores:
+def score_samples(outputs: Tensor, values: Tensor, target: Target, rows: Integers) -> SampleScores:
     """Return the scores of a model's outputs.
 
     Args:
@@ -85,11 +85,11 @@ def scored(outputs: Tensor, values: Tensor, target: Target, rows: Integers) -> S
         errors = ((target.restore(outputs).numpy() - truth) / target.std) ** 2
         truth = truth / target.std
         truth = truth - truth.mean()  # r2 is the same, and no digits are lost in Σ y²
-        return Scores(metric, np.stack([errors, truth, truth**2], axis=1), rows)
+        return SampleScores(metric, np.stack([errors, truth, truth**2], axis=1), rows)
     decided = decide(outputs, target).numpy()
     if target.kind == "classes":
         hits = (decided == values.numpy()).astype(np.float64)
-        return Scores(metric, hits[:, None], rows)
+        return SampleScores(metric, hits[:, None], rows)
     wanted = values.numpy().astype(np.int64)
     parts = [decided * wanted, decided + wanted]
-    return Scores(metric, np.concatenate(parts, axis=1).astype(np.float64), rows)
+    return SampleScores(metric, np.concatenate(parts, axis=1).astype(np.float64), rows)

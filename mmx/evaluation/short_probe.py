@@ -17,7 +17,7 @@ RIDGE = 1e-2
 
 
 @torch.no_grad()
-def short_probe(
+def score_short_probe(
     train: tuple[Tensor, Tensor], val: tuple[Tensor, Tensor], target: Target
 ) -> tuple[str, float]:
     """Return the metric of a ridge regression on frozen features, and its value.
@@ -41,7 +41,7 @@ def short_probe(
     mean, spread = x.mean(0), x.std(0, correction=0)
     spread = torch.where(spread > 0, spread, 1.0)
     x, x_val = (x - mean) / spread, (x_val - mean) / spread
-    wanted = _wanted(y.cpu(), target)
+    wanted = _make_targets(y.cpu(), target)
     bias = wanted.mean(0)
     weights = _ridge(x, wanted - bias)
     outputs = x_val @ weights + bias  # (M, C)
@@ -53,7 +53,7 @@ def short_probe(
     return name, found[name]
 
 
-def _wanted(y: Tensor, target: Target) -> Tensor:
+def _make_targets(y: Tensor, target: Target) -> Tensor:
     """Return ``(N, C)`` numbers to regress on."""
     if target.kind == "classes":
         return torch.nn.functional.one_hot(y, target.outputs).double()

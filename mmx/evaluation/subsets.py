@@ -32,7 +32,7 @@ Measure = Callable[[Tensor, Tensor], dict[str, float]]
 
 
 @dataclass(frozen=True)
-class Answers:
+class SubsetOutputs:
     """What the model says of all rows under one subset.
 
     Attributes:
@@ -53,7 +53,7 @@ class SubsetAnswers:
         values: Targets of the rows, on the CPU, as the task has them.
     """
 
-    answers: dict[Subset, Answers]
+    answers: dict[Subset, SubsetOutputs]
     values: Tensor
 
     def metrics(self, measure: Measure) -> dict[Subset, dict[str, float]]:
@@ -64,13 +64,13 @@ class SubsetAnswers:
         }
 
 
-def subsets(modalities: Iterable[str]) -> list[Subset]:
+def list_subsets(modalities: Iterable[str]) -> list[Subset]:
     """Return all subsets, the empty one first, by size, then by name."""
     names = sorted(modalities)
     return [each for size in range(len(names) + 1) for each in combinations(names, size)]
 
 
-def prior(values: Tensor, target: Target) -> Tensor:
+def compute_prior(values: Tensor, target: Target) -> Tensor:
     """Return the outputs that follow from the training targets alone.
 
         classes     ln p_c                  p_c: part of the training rows with class c
@@ -110,37 +110,37 @@ def predict_subsets(
         precision: Number format of the forward pass.
         prior: ``(C,)`` outputs for rows that have none of a subset.
     """
-    every = subsets(data.views)
+    every = list_subsets(data.views)
     outputs: dict[Subset, list[Tensor]] = {subset: [] for subset in every}
     blind = dict.fromkeys(every, 0)
     prior = prior.to(data.device)
-    with evaluating(model):
+    with evaluation_mode(model):
         for part, stored in data.batches(split_rows(rows, BATCH_SIZE)):
             batch = data.assemble(part, stored, augment=False)
             with precision.autocast():
                 features = model.encode(batch)
                 for subset in every:
-                    present = shown(batch.present, subset)
-                    answered = answer(model, features, present, prior)
+                    present = show_only(batch.present, subset)
+                    answered = answer_subset(model, features, present, prior)
                     outputs[subset].append(answered)
-                    blind[subset] += int((~any_of(present)).sum())
-    answers = {each: Answers(torch.cat(outputs[each]).cpu(), blind[each]) for each in every}
+                    blind[subset] += int((~has_any(present)).sum())
+    answers = {each: SubsetOutputs(torch.cat(outputs[each]).cpu(), blind[each]) for each in every}
     return SubsetAnswers(answers, data.truth(rows))
 
 
-def shown(present: Mapping[str, Tensor], subset: Subset) -> dict[str, Tensor]:
+def show_only(present: Mapping[str, Tensor], subset: Subset) -> dict[str, Tensor]:
     """Return ``(B,)`` presence where only the subset is shown."""
     return {
         name: here if name in subset else torch.zeros_like(here) for name, here in present.items()
     }
 
 
-def any_of(present: Mapping[str, Tensor]) -> Tensor:
+def has_any(present: Mapping[str, Tensor]) -> Tensor:
     """Return ``(B,)`` bool: whether the row has any modality."""
     return torch.stack(list(present.values())).any(0)
 
 
-def answer(
+def answer_subset(
     model: MultimodalModel,
     features: dict[str, Features],
     present: dict[str, Tensor],
@@ -156,7 +156,7 @@ def answer(
         present: Modality to ``(B,)`` bool.
         prior: ``(C,)`` on the model's device.
     """
-    seen = any_of(present)
+    seen = has_any(present)
     if seen.all():
         return model.decide(features, present).float()
     outputs = prior.repeat(len(seen), 1)
@@ -169,7 +169,7 @@ def answer(
 
 
 @contextmanager
-def evaluating(model: MultimodalModel) -> Iterator[None]:
+def evaluation_mode(model: MultimodalModel) -> Iterator[None]:
     """Evaluate for a while, without gradients."""
     was_training = model.training
     model.eval()

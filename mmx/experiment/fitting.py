@@ -19,7 +19,7 @@ from mmx.experiment.settings import Modalities, Settings
 from mmx.fusion import Fusion
 from mmx.fusion.match import make_matched
 from mmx.mapping import Mapping
-from mmx.meta_model import on_paper
+from mmx.meta_model import make_without_memory
 from mmx.modalities import Modality, Spec
 from mmx.model import MultimodalModel, Parts
 from mmx.stage_id import Role
@@ -207,7 +207,7 @@ def _encoder(
         return None, problems
     try:
         broken = list(encoder_problems(make, modality.example(), f"encoder.{name}"))
-        encoder = None if broken else on_paper(make, modality.example())
+        encoder = None if broken else make_without_memory(make, modality.example())
     except ValueError as error:
         return None, [*problems, Problem(f"encoder.{name}", str(error))]
     return encoder, [*problems, *broken]
@@ -228,7 +228,7 @@ def _model(built: Built, role: Role, task: Task, encoders: dict[str, Encoder]) -
         yield from broken
         if broken:
             return
-        model = on_paper(MultimodalModel, specs, given, fusion, outputs, built.parts)
+        model = make_without_memory(MultimodalModel, specs, given, fusion, outputs, built.parts)
     except ValueError as error:
         yield Problem("match_params" if matching else "fusion", str(error))
         return

@@ -12,7 +12,7 @@ from mmx.contract.dry_run import class_of, find_broken_by_encoder, find_broken_b
 from mmx.encoders import Encoder
 from mmx.errors import Problem
 from mmx.fusion import Fusion
-from mmx.meta_model import on_paper
+from mmx.meta_model import make_without_memory
 from mmx.modalities import Spec
 from mmx.model import MultimodalModel, NoFusion, Parts, fusion_widths
 from mmx.quoting import format_value
@@ -57,7 +57,7 @@ def fusion_problems(
         return
     given = {name: partial(_given, encoder) for name, encoder in encoders.items()}
     specs = {name: Spec() for name in encoders}
-    model = on_paper(MultimodalModel, specs, given, NoFusion, outputs, parts)
+    model = make_without_memory(MultimodalModel, specs, given, NoFusion, outputs, parts)
     pooled = model.mapping.widths if model.mapping is not None else model.encoded_widths
     broken = find_broken_by_fusion(method, make, fusion_widths(model.widths, pooled), outputs)
     yield from _problems(class_of(method), method.keywords, "fusion", broken)

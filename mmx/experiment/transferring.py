@@ -9,7 +9,7 @@ from typing import cast
 from mmx.config.signature import list_options
 from mmx.errors import Problem, closest
 from mmx.experiment.fitting import Built
-from mmx.meta_model import on_paper
+from mmx.meta_model import make_without_memory
 from mmx.stage_id import Role
 from mmx.tasks import Task
 from mmx.transfer import Transfer
@@ -210,7 +210,7 @@ def _tensors(built: Built, role: Role, name: str) -> list[str]:
     if make is None or modality is None or options.get("pretrained") or options.get("weights"):
         return []
     try:
-        return list(on_paper(make, modality.example()).state_dict())
+        return list(make_without_memory(make, modality.example()).state_dict())
     except ValueError:
         return []  # said of the encoder itself
 

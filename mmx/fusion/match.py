@@ -8,7 +8,7 @@ from typing import cast
 from torch import nn
 
 from mmx.fusion.base import Fusion, Widths
-from mmx.meta_model import on_paper
+from mmx.meta_model import make_without_memory
 from mmx.variants import variant
 
 TOLERANCE = 0.05
@@ -43,7 +43,7 @@ def make_matched(
 
     @cache
     def count(width: int) -> int:
-        fusion = on_paper(method, widths, outputs=outputs, **{option: width})
+        fusion = make_without_memory(method, widths, outputs=outputs, **{option: width})
         if share_heads:
             one_head(fusion)
         return count_parameters(fusion, outputs)

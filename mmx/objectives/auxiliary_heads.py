@@ -17,7 +17,7 @@ def unimodal_heads(widths: dict[str, int], outputs: int) -> nn.ModuleDict:
     return nn.ModuleDict({name: nn.Linear(widths[name], outputs) for name in sorted(widths)})
 
 
-def rows_with(names: Sequence[str], step: StepRows) -> Tensor:
+def find_labelled_rows(names: Sequence[str], step: StepRows) -> Tensor:
     """Return ``(M,)``: in how many rows of a step each modality is."""
     return torch.stack([step.present[name].sum() for name in names])
 

@@ -74,7 +74,7 @@ class Criterion(nn.Module, ABC):
 
     def task_part(self, outputs: Tensor, target: Tensor, step: Tensor) -> Tensor:
         """Return a batch's part of the task loss of a step; see :meth:`part`."""
-        return _times(self.task_loss(outputs, target), self.share(target, step))
+        return _scale(self.task_loss(outputs, target), self.share(target, step))
 
     def part(self, said: ModelOutput, target: Tensor, step: StepRows) -> Tensor:
         """Return a batch's part of the loss of a step that is accumulated over several.
@@ -87,7 +87,7 @@ class Criterion(nn.Module, ABC):
             target: Of the batch.
             step: All rows of the step.
         """
-        return _times(self(said, target), self.share(target, step.target))
+        return _scale(self(said, target), self.share(target, step.target))
 
     def after_epoch(self, val: Encoded, outputs: Tensor) -> None:
         """Look at the validation rows after an epoch, only where :attr:`observes`.
@@ -136,7 +136,7 @@ class OutputLoss(Criterion):
 
     def task_loss(self, outputs: Tensor, target: Tensor) -> Tensor:
         """Return the loss; see :class:`Criterion`."""
-        outputs = full(outputs)
+        outputs = raise_precision(outputs)
         weight = None if self.weight is None else self.weight.to(outputs)
         return self._loss(outputs, target, weight)
 
@@ -245,12 +245,12 @@ class Objective(ABC):
             )
 
 
-def full(x: Tensor) -> Tensor:
+def raise_precision(x: Tensor) -> Tensor:
     """Return ``x`` in float32, or in float64 where it is that already."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def _times(loss: Tensor, share: Tensor | float) -> Tensor:
+def _scale(loss: Tensor, share: Tensor | float) -> Tensor:
     """Return the share of a loss, in its own dtype."""
     return loss * (share.to(loss) if isinstance(share, Tensor) else share)
 
@@ -261,6 +261,6 @@ def present_features(said: ModelOutput, modalities: tuple[str, ...]) -> dict[str
     The rows are replaced, not multiplied by zero, which would keep NaN and infinity.
     """
     return {
-        name: full(said.pooled[name]).masked_fill(~said.present[name][:, None], 0.0)
+        name: raise_precision(said.pooled[name]).masked_fill(~said.present[name][:, None], 0.0)
         for name in modalities
     }

@@ -27,14 +27,16 @@ class BinaryCrossEntropy(Objective):
 
     def bind(self, target: Tensor, outputs: int, widths: dict[str, int]) -> Criterion:
         """Return the loss; see :class:`~mmx.objectives.base.Objective`."""
-        return OutputLoss(_loss, _balanced(target) if self.positive_weight == "balanced" else None)
+        return OutputLoss(
+            _loss, _weigh_positives(target) if self.positive_weight == "balanced" else None
+        )
 
 
 def _loss(logits: Tensor, labels: Tensor, weight: Tensor | None) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits, labels.to(logits), pos_weight=weight)
 
 
-def _balanced(target: Tensor) -> Tensor:
+def _weigh_positives(target: Tensor) -> Tensor:
     """Return ``(C,)`` negatives over positives of a ``(N, C)`` target."""
     positives = target.double().sum(0)
     negatives = len(target) - positives

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from mmx.modalities.masking import mean_where
 from mmx.objectives.base import Criterion, FeatureLoss, Objective
-from mmx.objectives.projections import projections
+from mmx.objectives.projections import make_projections
 
-RIDGE = 1e-3
+CCA_RIDGE = 1e-3
 
 
 class Cca(Objective):
@@ -80,7 +80,7 @@ class CcaLoss(FeatureLoss):
     def __init__(self, widths: dict[str, int], width: int) -> None:
         super().__init__(widths)
         self.width = width
-        self.projections = projections(widths, width, bias=False)  # centring would undo a bias
+        self.projections = make_projections(widths, width, bias=False)  # centring would undo a bias
 
     def loss(self, pooled: dict[str, Tensor], present: dict[str, Tensor], target: Tensor) -> Tensor:
         """Return the scalar loss; see FeatureLoss."""
@@ -96,8 +96,8 @@ class CcaLoss(FeatureLoss):
 def correlation(x: Tensor, y: Tensor, rows: Tensor) -> Tensor:
     """Return the sum of the canonical correlations of ``x`` and ``y`` ``(B, E)`` over ``rows``."""
     dtype, n = x.dtype, rows.sum().clamp(min=1)
-    x, y = _centred(x.double(), rows), _centred(y.double(), rows)
-    ridge = RIDGE * torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
+    x, y = _centre(x.double(), rows), _centre(y.double(), rows)
+    ridge = CCA_RIDGE * torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
     left = torch.linalg.cholesky_ex(x.T @ x / n + ridge).L
     right = torch.linalg.cholesky_ex(y.T @ y / n + ridge).L
     half = torch.linalg.solve_triangular(left, x.T @ y / n, upper=False)
@@ -108,7 +108,7 @@ def correlation(x: Tensor, y: Tensor, rows: Tensor) -> Tensor:
     return total.to(dtype)
 
 
-def _centred(x: Tensor, rows: Tensor) -> Tensor:
+def _centre(x: Tensor, rows: Tensor) -> Tensor:
     """Return ``(B, E)`` less its mean over ``rows``, and zeros in all others."""
     absent = ~rows[:, None]
     mean = x.masked_fill(absent, 0.0).sum(0) / rows.sum().clamp(min=1)

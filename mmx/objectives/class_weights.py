@@ -39,7 +39,7 @@ def class_weights(given: ClassWeights, target: Tensor, outputs: int) -> Tensor |
     return torch.tensor(given, dtype=torch.float64)
 
 
-def balanced(given: ClassWeights) -> Literal["balanced"]:
+def balance_class_weights(given: ClassWeights) -> Literal["balanced"]:
     """Return ``balanced`` in place of no class weights.
 
     Raises:

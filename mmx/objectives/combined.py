@@ -154,7 +154,7 @@ class CombinedLoss(Criterion):
 
 
 @cache
-def _accepted() -> dict[str, type[Objective]]:
+def _find_objectives() -> dict[str, type[Objective]]:
     """Return every objective that can be a term, by name."""
     here = __name__.rpartition(".")[0]
     found = {}
@@ -168,27 +168,27 @@ def _accepted() -> dict[str, type[Objective]]:
 
 def _term(name: str, options: Objective | dict[str, Any]) -> Objective:
     """Return an objective by its name, with checked options, or one's own as it was built."""
-    kind = _accepted().get(name)
+    kind = _find_objectives().get(name)
     if isinstance(options, Objective):
         if kind is not None or isinstance(options, Combined):
-            raise _problem("terms", name, "cannot be a class of one's own", _accepted())
+            raise _problem("terms", name, "cannot be a class of one's own", _find_objectives())
         return options
     if kind is None:
         reason = "cannot be a term of itself" if name == "combined" else "is no objective"
         if renamed := find_word("objective", name):
             reason = renamed.why
-        raise _problem("terms", name, reason, _accepted())
+        raise _problem("terms", name, reason, _find_objectives())
     signature = inspect.signature(kind)
     hints = get_type_hints(kind.__init__, include_extras=True)
     values = {}
     for option, value in options.items():
         if option not in signature.parameters:
             raise _problem(f"options.{name}", option, "no code reads this", signature.parameters)
-        values[option] = _converted(f"options.{name}.{option}", value, hints[option])
+        values[option] = _convert(f"options.{name}.{option}", value, hints[option])
     return kind(**values)
 
 
-def _converted(where: str, value: Any, hint: Any) -> Any:
+def _convert(where: str, value: Any, hint: Any) -> Any:
     """Return an option's value as its annotation wants it; neither bool nor NaN is a number."""
     reason = "is not a number"
     try:

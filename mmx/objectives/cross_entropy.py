@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from mmx.objectives.base import Criterion, Objective, OutputLoss
-from mmx.objectives.class_weights import ClassWeights, balanced, class_weights
+from mmx.objectives.class_weights import ClassWeights, balance_class_weights, class_weights
 
 
 class CrossEntropy(Objective):
@@ -61,5 +61,5 @@ class CrossEntropy(Objective):
         return CrossEntropy(
             label_smoothing=self.label_smoothing,
             temperature=self.temperature,
-            class_weights=balanced(self.class_weights),
+            class_weights=balance_class_weights(self.class_weights),
         )

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from mmx.objectives.base import Criterion, Objective, OutputLoss
-from mmx.objectives.class_weights import ClassWeights, balanced, class_weights
+from mmx.objectives.class_weights import ClassWeights, balance_class_weights, class_weights
 
 
 class Focal(Objective):
@@ -64,4 +64,4 @@ class Focal(Objective):
 
     def with_class_weights(self) -> Focal:
         """Return it with class weights ``balanced``; see Objective."""
-        return Focal(gamma=self.gamma, class_weights=balanced(self.class_weights))
+        return Focal(gamma=self.gamma, class_weights=balance_class_weights(self.class_weights))

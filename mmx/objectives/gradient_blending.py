@@ -10,8 +10,8 @@ from pydantic import Field
 from torch import Tensor
 
 from mmx.modalities import Encoded, StepRows
-from mmx.objectives.auxiliary_heads import rows_with, unimodal_heads, unimodal_losses
-from mmx.objectives.base import Criterion, ModelOutput, Objective, full, present_features
+from mmx.objectives.auxiliary_heads import find_labelled_rows, unimodal_heads, unimodal_losses
+from mmx.objectives.base import Criterion, ModelOutput, Objective, present_features, raise_precision
 
 LEAST_OVERFITTING = 0.01
 """In nats: a smaller change of the gap is taken for noise."""
@@ -107,23 +107,23 @@ class BlendedLoss(Criterion):
 
     def task_loss(self, outputs: Tensor, target: Tensor) -> Tensor:
         """Return the cross-entropy of the outputs, not weighted; see Criterion."""
-        return F.cross_entropy(full(outputs), target)
+        return F.cross_entropy(raise_precision(outputs), target)
 
     def forward(self, said: ModelOutput, target: Tensor) -> Tensor:
         """Return the scalar loss; in training, note what each head's was."""
-        losses, _ = self._noted(said, target)
+        losses, _ = self._note_losses(said, target)
         return (self.weights.to(losses) * losses).sum()
 
     def part(self, said: ModelOutput, target: Tensor, step: StepRows) -> Tensor:
         """Return a batch's part, of each head's mean over the step's rows; see Criterion."""
         if not step.present:
             return super().part(said, target, step)
-        losses, rows = self._noted(said, target)
-        everyone = rows_with(self.modalities, step)
+        losses, rows = self._note_losses(said, target)
+        everyone = find_labelled_rows(self.modalities, step)
         everyone = torch.cat([everyone, everyone.new_full((1,), len(step))])
         return (self.weights.to(losses) * losses * rows / everyone.clamp(min=1)).sum()
 
-    def _noted(self, said: ModelOutput, target: Tensor) -> tuple[Tensor, Tensor]:
+    def _note_losses(self, said: ModelOutput, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return ``(K,)`` losses and numbers of rows; in training, note them."""
         losses, rows = self._losses(said, target)
         if self.training:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmx.objectives.base import FeatureLoss, full
+from mmx.objectives.base import FeatureLoss, raise_precision
 
 
 class ProjectedLoss(FeatureLoss):
@@ -26,19 +26,19 @@ class ProjectedLoss(FeatureLoss):
 
     def __init__(self, widths: dict[str, int], width: int) -> None:
         super().__init__(widths)
-        self.projections = projections(widths, width, bias=True)
+        self.projections = make_projections(widths, width, bias=True)
 
     def embed(self, pooled: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return ``(B, E)`` embeddings of length 1; see Criterion."""
         embedded = {}
         for name in sorted(pooled):
-            x = full(pooled[name])
+            x = raise_precision(pooled[name])
             with torch.autocast(x.device.type, enabled=False):
                 embedded[name] = F.normalize(self.projections[name](x), dim=1)
         return embedded
 
 
-def projections(widths: dict[str, int], width: int, *, bias: bool) -> nn.ModuleDict:
+def make_projections(widths: dict[str, int], width: int, *, bias: bool) -> nn.ModuleDict:
     """Return a linear layer to ``width`` for each modality, by name."""
     return nn.ModuleDict(
         {name: nn.Linear(widths[name], width, bias=bias) for name in sorted(widths)}

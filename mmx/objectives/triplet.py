@@ -84,14 +84,14 @@ class TripletLoss(ProjectedLoss):
             negatives = ~same & present[b][None, :]
             valid = same & present[a][:, None] & present[b][None, :]
             valid = valid & negatives.any(1, keepdim=True)
-            to_negative = distances.gather(1, semi_hard(distances.detach(), negatives))
+            to_negative = distances.gather(1, find_semi_hard(distances.detach(), negatives))
             hinge = (distances - to_negative + self.margin).clamp(min=0)
             losses.append(mean_where(hinge, valid))
             found.append(valid.any())
         return mean_where(torch.stack(losses), torch.stack(found))
 
 
-def semi_hard(distances: Tensor, negatives: Tensor) -> Tensor:
+def find_semi_hard(distances: Tensor, negatives: Tensor) -> Tensor:
     """Return, for each anchor i and each j as its positive, the index of their negative.
 
     Args:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from mmx.modalities import StepRows
 from mmx.modalities.masking import mean_where
-from mmx.objectives.auxiliary_heads import rows_with, unimodal_heads, unimodal_losses
+from mmx.objectives.auxiliary_heads import find_labelled_rows, unimodal_heads, unimodal_losses
 from mmx.objectives.base import (
     Criterion,
     FeatureLoss,
@@ -55,7 +55,7 @@ class UnimodalLoss(FeatureLoss):
         """Return a batch's part, of each modality's mean over the step's rows; see Criterion."""
         if not step.present:
             return super().part(said, target, step)
-        everyone = rows_with(self.modalities, step)
+        everyone = find_labelled_rows(self.modalities, step)
         with torch.autocast(said.outputs.device.type, enabled=False):
             pooled = present_features(said, self.modalities)
             losses, rows = unimodal_losses(self.heads, pooled, said.present, target)

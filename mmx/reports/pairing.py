@@ -11,7 +11,7 @@ import numpy as np
 from mmx.errors import DataError
 from mmx.evaluation.mcnemar import Discordant
 from mmx.evaluation.paired import Differences, Sure, simultaneous
-from mmx.evaluation.sample_metric import Pair, Scores
+from mmx.evaluation.sample_metric import Pair, SampleScores
 from mmx.runs import sample_scores
 from mmx.runs.directory import RunDirectory
 from mmx.stage_id import Role
@@ -85,7 +85,7 @@ def _pair(before: RunDirectory, after: RunDirectory) -> Pair:
     return new, old
 
 
-def _scores(run: RunDirectory) -> Scores:
+def _scores(run: RunDirectory) -> SampleScores:
     found = sample_scores.read(run)
     if found is None:
         raise DataError(
@@ -95,7 +95,9 @@ def _scores(run: RunDirectory) -> Scores:
     return found[0]
 
 
-def _why_not(before: RunDirectory, after: RunDirectory, old: Scores, new: Scores) -> str:
+def _why_not(
+    before: RunDirectory, after: RunDirectory, old: SampleScores, new: SampleScores
+) -> str:
     """Return why two runs are not of the same test rows; nothing where they are."""
     if old.metric != new.metric:
         return f"one is measured by {old.metric}, the other by {new.metric}"
@@ -115,7 +117,7 @@ def _why_not(before: RunDirectory, after: RunDirectory, old: Scores, new: Scores
     return ""
 
 
-def _same_numbers(old: Scores, new: Scores) -> bool:
+def _same_numbers(old: SampleScores, new: SampleScores) -> bool:
     """Return whether the truths of two regressions are the same, in whatever unit."""
     one, two = (each.statistics[:, 1] for each in (old, new))
     lengths = np.linalg.norm(one), np.linalg.norm(two)

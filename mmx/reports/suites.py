@@ -15,7 +15,7 @@ from rich.table import Table
 
 from mmx.csv_text import csv_text
 from mmx.evaluation.importance import Importance
-from mmx.evaluation.robustness import Curve
+from mmx.evaluation.robustness import NoiseCurve
 from mmx.evaluation.subsets import Subset, SubsetAnswers
 from mmx.reports import plots
 from mmx.reports.view import percent_or_number
@@ -115,7 +115,7 @@ def missing_sheet(
     )
 
 
-def noise_sheet(curves: Sequence[Curve], floor: float, split: str, seed: int) -> Sheet:
+def noise_sheet(curves: Sequence[NoiseCurve], floor: float, split: str, seed: int) -> Sheet:
     """Return the curves over noise.
 
     Args:
@@ -127,7 +127,7 @@ def noise_sheet(curves: Sequence[Curve], floor: float, split: str, seed: int) ->
     names = tuple(curves[0].points[0].metrics)
     primary = names[0]
     areas = {(each.modality, each.noise): each.relative_area(primary) for each in curves}
-    by_modality: dict[str, list[Curve]] = {}
+    by_modality: dict[str, list[NoiseCurve]] = {}
     for curve in curves:
         by_modality.setdefault(curve.modality, []).append(curve)
     return Sheet(
@@ -175,7 +175,9 @@ def noise_sheet(curves: Sequence[Curve], floor: float, split: str, seed: int) ->
     )
 
 
-def _noise_chart(modality: str, curves: Sequence[Curve], primary: str, floor: float) -> plots.Lines:
+def _noise_chart(
+    modality: str, curves: Sequence[NoiseCurve], primary: str, floor: float
+) -> plots.Lines:
     """Return a modality's curves on common axes."""
     drawn = {
         each.noise: [

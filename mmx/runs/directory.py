@@ -206,7 +206,7 @@ class RunDirectory:
         Raises:
             RunError: It cannot be read, or is not what mmx wrote.
         """
-        return self._read("manifest.json", records.Manifest, untrusted.LIMIT)
+        return self._read("manifest.json", records.Manifest, untrusted.MAX_BYTES)
 
     def update_manifest(self, **entries: Json) -> None:
         """Merge mappings into the manifest's own."""

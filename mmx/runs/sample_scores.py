@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import torch
 
-from mmx.evaluation.sample_metric import Scores
+from mmx.evaluation.sample_metric import SampleScores
 from mmx.runs import recorded
 from mmx.runs.directory import RunDirectory
 from mmx.training import checkpoint
@@ -21,8 +21,8 @@ _CONTROL = "control"
 
 def write(
     directory: RunDirectory,
-    target: Scores,
-    controls: Mapping[str, Scores],
+    target: SampleScores,
+    controls: Mapping[str, SampleScores],
     contents: Mapping[str, str] | None = None,
 ) -> None:
     """Keep the scores of a run, all of the same test samples.
@@ -45,7 +45,7 @@ def write(
     )
 
 
-def read(directory: RunDirectory) -> tuple[Scores, dict[str, Scores]] | None:
+def read(directory: RunDirectory) -> tuple[SampleScores, dict[str, SampleScores]] | None:
     """Return the scores of the target and of its controls by name; None where there are none.
 
     Raises:
@@ -59,8 +59,8 @@ def read(directory: RunDirectory) -> tuple[Scores, dict[str, Scores]] | None:
     rows, metric = tensors["rows"].numpy(), str(facts["metric"])
     controls = checkpoint.take_prefix(_CONTROL, tensors)
     return (
-        Scores(metric, tensors[TARGET].numpy(), rows),
-        {name: Scores(metric, each.numpy(), rows) for name, each in controls.items()},
+        SampleScores(metric, tensors[TARGET].numpy(), rows),
+        {name: SampleScores(metric, each.numpy(), rows) for name, each in controls.items()},
     )
 
 

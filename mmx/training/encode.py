@@ -45,7 +45,7 @@ def encode_rows(
         with precision.autocast():
             features, present = model.encode(batch), batch.present
             if behind != "encoders":
-                features = model.mapped(features, present)
+                features = model.map_features(features, present)
             if behind == "missing":
                 features, present = model.missing(features, present)
         parts.append(drop_tokens(features, present, batch.target))

@@ -30,7 +30,7 @@ from mmx.config.allowed import allow
 from mmx.config.build import BUILTIN_PACKAGES, TARGET, Builder
 from mmx.config.compose import composer, default_data_directory, parse
 from mmx.config.nodes import ConfigNode
-from mmx.contract import Kind, Part, Result, check, kind_of
+from mmx.contract import Part, PartKind, Result, check, kind_of
 from mmx.contract.report import as_data, count_results, format_result, marks_for
 from mmx.errors import ConfigError, Problem, UsageError
 from mmx.printable import one_line
@@ -154,7 +154,7 @@ def _resolved(value: Any, path: str) -> Any:
     return value
 
 
-def _built(kind: Kind, found: type, options: ConfigNode, packages: Sequence[str]) -> ConfigNode:
+def _built(kind: PartKind, found: type, options: ConfigNode, packages: Sequence[str]) -> ConfigNode:
     """Return the options, converted and with their nested objects built.
 
     Raises:

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 from mmx.config.build import locate
-from mmx.contract import KINDS, Kind, kind_of
+from mmx.contract import KINDS, PartKind, kind_of
 from mmx.contract.discovery import lacks
 from mmx.contract.faults import describe_fault
 from mmx.errors import UsageError, closest
@@ -64,7 +64,7 @@ def read_name(given: str) -> Named:
     return found
 
 
-def find(named: Named, packages: Sequence[str]) -> tuple[Kind, type]:
+def find(named: Named, packages: Sequence[str]) -> tuple[PartKind, type]:
     """Return the class and the kind that it is of.
 
     Raises:

@@ -19,10 +19,10 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from mmx.errors import UsageError
-from mmx.evaluation.alignment import alignment
+from mmx.evaluation.alignment import measure_alignment
 from mmx.evaluation.metrics import measure
 from mmx.evaluation.predict import predict, predict_encoded
-from mmx.evaluation.subsets import prior
+from mmx.evaluation.subsets import compute_prior
 from mmx.experiment import Experiment, assemble
 from mmx.experiment.opener import is_openers
 from mmx.objectives import Criterion
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str]) -> int:
     model, data, precision = evaluated.model, evaluated.data, evaluated.precision
     rows = data.rows(given.split)
     if label_free:
-        found = alignment(criterion, predict_encoded(model, data, rows, precision)[2])
+        found = measure_alignment(criterion, predict_encoded(model, data, rows, precision)[2])
     else:
         found = evaluated.metrics(*predict(model, data, rows, precision))
     said = {given.split: found, **evaluate_suites.run(suites, evaluated, directory, console)}
@@ -111,7 +111,9 @@ def _open(
         precision=precision,
         target=task.target,
         metrics=metrics,
-        prior=prior(trained.target.standardize(data.truth(data.rows("train"))), trained.target),
+        prior=compute_prior(
+            trained.target.standardize(data.truth(data.rows("train"))), trained.target
+        ),
         seed=given.seed,
     )
     return evaluated, criterion

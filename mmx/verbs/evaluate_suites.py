@@ -9,9 +9,9 @@ from functools import cached_property
 from torch import Tensor
 
 from mmx.errors import Problem, UsageError, closest
-from mmx.evaluation.importance import Importance, class_importance, importance
+from mmx.evaluation.importance import Importance, measure_class_importance, measure_importance
 from mmx.evaluation.metrics import PRIMARY
-from mmx.evaluation.robustness import Curve, corruptions_of, noise_curves
+from mmx.evaluation.robustness import NoiseCurve, find_corruptions, measure_noise_curves
 from mmx.evaluation.subsets import Measure, SubsetAnswers, predict_subsets
 from mmx.json_object import Json
 from mmx.model import MultimodalModel
@@ -73,12 +73,12 @@ def _missing(given: Evaluated) -> Found:
 
 
 def _noise(given: Evaluated) -> Found:
-    if not corruptions_of(given.data):
+    if not find_corruptions(given.data):
         raise UsageError(
             f"suite=noise knows no noise for {', '.join(given.data.views)}",
             tip="mmx eval RUN suite=missing,importance",
         )
-    curves = noise_curves(
+    curves = measure_noise_curves(
         given.model,
         given.data,
         given.data.rows(given.split),
@@ -97,7 +97,7 @@ def _noise(given: Evaluated) -> Found:
     return said, suites.noise_sheet(curves, floor, given.split, given.seed)
 
 
-def _curve(curve: Curve, primary: str) -> Json:
+def _curve(curve: NoiseCurve, primary: str) -> Json:
     return {
         "strength": [point.strength for point in curve.points],
         "level": [point.level for point in curve.points],
@@ -111,8 +111,8 @@ def _curve(curve: Curve, primary: str) -> Json:
 
 
 def _importance(given: Evaluated) -> Found:
-    overall = importance(given.answered, given.measure, given.target)
-    classes = class_importance(given.answered, given.target)
+    overall = measure_importance(given.answered, given.measure, given.target)
+    classes = measure_class_importance(given.answered, given.target)
     said = {"overall": _shares(overall)}
     if classes:
         said["classes"] = {name: _shares(found) for name, found in classes.items()}

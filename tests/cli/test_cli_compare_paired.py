@@ -12,7 +12,7 @@ import pytest
 from mmx.cli import main
 from mmx.evaluation.mcnemar import Discordant
 from mmx.evaluation.paired import over_seeds, simultaneous
-from mmx.evaluation.sample_metric import Scores
+from mmx.evaluation.sample_metric import SampleScores
 from mmx.reports.pairing import Side, paired_texts
 from mmx.runs import sample_scores
 from mmx.runs.directory import RunDirectory
@@ -21,15 +21,20 @@ ROWS = 60
 SAME = {"tabular": "a" * 32, "labels": "b" * 32}
 
 
-def right(count: int, start: int = 0) -> Scores:
+def right(count: int, start: int = 0) -> SampleScores:
     """Return scores of a model that is right on so many rows."""
     hits = np.zeros((ROWS, 1))
     hits[start : start + count] = 1
-    return Scores("accuracy", hits, np.arange(ROWS))
+    return SampleScores("accuracy", hits, np.arange(ROWS))
 
 
 def made(
-    where: Path, name: str, found: Scores, *, seed: int = 0, contents: dict[str, str] | None = None
+    where: Path,
+    name: str,
+    found: SampleScores,
+    *,
+    seed: int = 0,
+    contents: dict[str, str] | None = None,
 ) -> Path:
     directory = RunDirectory.create(
         where,
@@ -95,7 +100,9 @@ def test_other_rows_make_no_pairs(
     why: str,
 ) -> None:
     one = made(tmp_path, "a", right(30))
-    two = made(tmp_path, "b", Scores("accuracy", right(34).statistics, rows), contents=contents)
+    two = made(
+        tmp_path, "b", SampleScores("accuracy", right(34).statistics, rows), contents=contents
+    )
     assert main(["compare", str(one), str(two)]) == 0
     assert last(capsys) == f"no paired comparison of {one} and {two}: {why}"
     assert main(["compare", str(one), "--with", str(two)]) == 1

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mmx.contract import Part, check
 from mmx.objectives import Criterion, ModelOutput, Objective
-from mmx.objectives.base import full
+from mmx.objectives.base import raise_precision
 from mmx.verbs.check import refuse
 
 
@@ -17,17 +17,17 @@ class Loss(Criterion):
     """Cross-entropy, computed in float32."""
 
     def task_loss(self, outputs: Tensor, target: Tensor) -> Tensor:
-        return F.cross_entropy(full(outputs), target)
+        return F.cross_entropy(raise_precision(outputs), target)
 
 
 class Sum(Loss):
     def task_loss(self, outputs: Tensor, target: Tensor) -> Tensor:
-        return F.cross_entropy(full(outputs), target, reduction="sum")
+        return F.cross_entropy(raise_precision(outputs), target, reduction="sum")
 
 
 class Rows(Loss):
     def task_loss(self, outputs: Tensor, target: Tensor) -> Tensor:
-        return F.cross_entropy(full(outputs), target, reduction="none")
+        return F.cross_entropy(raise_precision(outputs), target, reduction="none")
 
 
 class Half(Loss):
@@ -54,20 +54,20 @@ class Noisy(Loss):
 
 class ByPosition(Loss):
     def task_loss(self, outputs: Tensor, target: Tensor) -> Tensor:
-        return F.cross_entropy(full(outputs[:6]), target[:6])
+        return F.cross_entropy(raise_precision(outputs[:6]), target[:6])
 
 
 class FirstTwice(Loss):
     def task_loss(self, outputs: Tensor, target: Tensor) -> Tensor:
         plain = super().task_loss(outputs, target)
-        return plain + 0.5 * F.cross_entropy(full(outputs[:1]), target[:1])
+        return plain + 0.5 * F.cross_entropy(raise_precision(outputs[:1]), target[:1])
 
 
 class OfFeatures(Loss):
     """Adds the size of features, with what stands in absent rows."""
 
     def forward(self, said: ModelOutput, target: Tensor) -> Tensor:
-        extra = sum(full(x).nan_to_num(0).abs().mean() for x in said.pooled.values())
+        extra = sum(raise_precision(x).nan_to_num(0).abs().mean() for x in said.pooled.values())
         return self.task_loss(said.outputs, target) + 0.1 * extra
 
 
@@ -110,7 +110,9 @@ class ByClass(Loss):
     """Weighted by class, without saying how much a batch of a step counts."""
 
     def task_loss(self, outputs: Tensor, target: Tensor) -> Tensor:
-        return F.cross_entropy(full(outputs), target, weight=full(torch.tensor([1.0, 9.0, 2.0])))
+        return F.cross_entropy(
+            raise_precision(outputs), target, weight=raise_precision(torch.tensor([1.0, 9.0, 2.0]))
+        )
 
 
 CAUGHT = [

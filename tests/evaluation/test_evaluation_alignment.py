@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from mmx.errors import DataError
-from mmx.evaluation.alignment import alignment
-from mmx.evaluation.retrieval import retrieval
+from mmx.evaluation.alignment import measure_alignment
+from mmx.evaluation.retrieval import measure_retrieval
 from mmx.modalities import Encoded, Features
 from mmx.objectives.base import FeatureLoss
 from mmx.objectives.info_nce import InfoNce
@@ -48,7 +48,7 @@ def as_given(*names: str) -> AsGiven:
 def test_perfectly_aligned() -> None:
     torch.manual_seed(0)
     x = torch.randn(50, 8)
-    found = alignment(as_given("a", "b"), encoded({"b": 3 * x, "a": x}))
+    found = measure_alignment(as_given("a", "b"), encoded({"b": 3 * x, "a": x}))
     assert list(found) == ["loss", *METRICS]
     assert found == {
         "loss": 100.0,
@@ -61,7 +61,7 @@ def test_perfectly_aligned() -> None:
 
 def test_random_embeddings_find_what_chance_finds() -> None:
     torch.manual_seed(0)
-    found = alignment(
+    found = measure_alignment(
         as_given("a", "b", "c"), encoded({name: torch.randn(600, 8) for name in "abc"})
     )
     for cutoff in (1, 5, 10):
@@ -76,10 +76,10 @@ def test_rows_that_lack_a_modality_take_no_part() -> None:
     present = {name: torch.rand(60) < 0.7 for name in x}
     both = present["text"] & present["image"]
     dirty = {name: torch.where(present[name][:, None], each, math.nan) for name, each in x.items()}
-    found = alignment(as_given(*x), encoded(dirty, present))
-    expected = retrieval(x["image"][both], x["text"][both])["mean"]
+    found = measure_alignment(as_given(*x), encoded(dirty, present))
+    expected = measure_retrieval(x["image"][both], x["text"][both])["mean"]
     assert {name: found[name] for name in METRICS} == expected
-    everywhere = alignment(as_given(*x), encoded(x))
+    everywhere = measure_alignment(as_given(*x), encoded(x))
     assert found != everywhere
     assert found["loss"] == float(present["text"].sum() + present["image"].sum())
 
@@ -95,10 +95,10 @@ def test_metrics_are_a_mean_over_the_pairs_that_occur() -> None:
     for one, other in combinations("abcd", 2):
         both = present[one] & present[other]
         if both.any():
-            pairs.append(retrieval(x[one][both], x[other][both])["mean"])
+            pairs.append(measure_retrieval(x[one][both], x[other][both])["mean"])
     assert len(pairs) == 4
     for given in (encoded(x, present), encoded(dict(sorted(x.items())), present)):
-        found = alignment(as_given(*"abcd"), given)
+        found = measure_alignment(as_given(*"abcd"), given)
         for name in METRICS:
             assert found[name] == pytest.approx(sum(each[name] for each in pairs) / 4)
 
@@ -107,7 +107,7 @@ def test_no_row_with_two_modalities() -> None:
     present = {"a": torch.tensor([True, False]), "b": torch.tensor([False, True])}
     x = {name: torch.randn(2, 8) for name in "ab"}
     with pytest.raises(DataError) as error:
-        alignment(as_given("a", "b"), encoded(x, present))
+        measure_alignment(as_given("a", "b"), encoded(x, present))
     assert str(error.value) == (
         "no row of the split has two modalities, so none can look for its partner"
     )
@@ -120,7 +120,7 @@ def test_embeddings_and_loss_are_the_objectives() -> None:
     present = {"text": torch.rand(30) < 0.8, "image": torch.rand(30) < 0.8}
     both = present["text"] & present["image"]
     dirty = {name: torch.where(present[name][:, None], each, math.nan) for name, each in x.items()}
-    found = alignment(criterion, encoded(dirty, present))
+    found = measure_alignment(criterion, encoded(dirty, present))
     e = {
         name: torch.nn.functional.normalize(criterion.projections[name](each[both]), dim=1)
         for name, each in x.items()
@@ -130,7 +130,7 @@ def test_embeddings_and_loss_are_the_objectives() -> None:
     cross = torch.nn.functional.cross_entropy
     expected = (cross(logits, own) + cross(logits.T, own)) / 2
     assert found["loss"] == pytest.approx(expected.item(), rel=1e-5)
-    ranks = retrieval(e["image"].detach(), e["text"].detach())["mean"]
+    ranks = measure_retrieval(e["image"].detach(), e["text"].detach())["mean"]
     assert {name: found[name] for name in METRICS} == ranks
     assert all(each.grad is None for each in criterion.parameters())
 
@@ -141,7 +141,7 @@ def test_learning_to_align_shows() -> None:
     z = torch.randn(40, 6)
     x = {"text": z @ torch.randn(6, 6), "image": z @ torch.randn(6, 6)}
     rows = encoded(x)
-    before = alignment(criterion, rows)
+    before = measure_alignment(criterion, rows)
     optimizer = torch.optim.Adam(criterion.parameters(), lr=0.03)
     for _ in range(150):
         optimizer.zero_grad()
@@ -149,6 +149,6 @@ def test_learning_to_align_shows() -> None:
         logits = e["image"] @ e["text"].T * criterion.log_scale.exp()
         torch.nn.functional.cross_entropy(logits, torch.arange(40)).backward()
         optimizer.step()
-    after = alignment(criterion, rows)
+    after = measure_alignment(criterion, rows)
     assert after["recall@1"] > before["recall@1"] + 0.4
     assert after["loss"] < before["loss"]

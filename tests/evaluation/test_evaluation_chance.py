@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from mmx.evaluation.chance import NOISE, Chance, chance
+from mmx.evaluation.chance import FALSE_ALARMS, Chance, find_chance
 from mmx.tasks import Target
 
 
@@ -15,8 +15,8 @@ from mmx.tasks import Target
 def test_beaten_is_the_exact_binomial_test(samples: int, part: float, data: st.DataObject) -> None:
     hits = data.draw(st.integers(0, samples))
     tail = stats.binomtest(hits, samples, part, alternative="greater").pvalue
-    if abs(tail - NOISE) > 1e-9:
-        expected = hits / samples > part and tail < NOISE
+    if abs(tail - FALSE_ALARMS) > 1e-9:
+        expected = hits / samples > part and tail < FALSE_ALARMS
         assert Chance(part, samples).beaten(hits / samples) == expected
 
 
@@ -40,6 +40,6 @@ def test_known_cases(accuracy: float, part: float, samples: int, beaten: bool) -
 
 def test_chance_is_the_part_of_the_most_frequent_class() -> None:
     values = torch.tensor([2, 0, 2, 2, 1])
-    assert chance(values, Target("classes", ("a", "b", "c"))) == Chance(0.6, 5)
-    assert chance(values.float(), Target("regression", ())) is None
-    assert chance(values[:0], Target("classes", ("a", "b", "c"))) is None
+    assert find_chance(values, Target("classes", ("a", "b", "c"))) == Chance(0.6, 5)
+    assert find_chance(values.float(), Target("regression", ())) is None
+    assert find_chance(values[:0], Target("classes", ("a", "b", "c"))) is None

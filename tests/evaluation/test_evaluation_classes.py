@@ -6,7 +6,7 @@ import pytest
 import torch
 from sklearn.metrics import balanced_accuracy_score
 
-from mmx.evaluation.classes import class_report
+from mmx.evaluation.classes import report_classes
 from mmx.evaluation.metrics import measure
 from mmx.tasks import Target
 
@@ -19,7 +19,7 @@ def logits(decided: list[int], classes: int) -> torch.Tensor:
 
 def test_classes_by_hand_with_one_that_does_not_occur_and_one_never_predicted() -> None:
     values = torch.tensor([0, 0, 0, 0, 1, 2])
-    found = class_report(logits([0, 0, 0, 3, 0, 2], 4), values, FOUR)
+    found = report_classes(logits([0, 0, 0, 3, 0, 2], 4), values, FOUR)
     assert found == {
         "balanced_accuracy": pytest.approx((3 / 4 + 0 + 1) / 3),  # d does not occur
         "f1_macro": pytest.approx((3 / 4 + 0 + 1 + 0) / 4),
@@ -37,7 +37,7 @@ def test_classes_by_hand_with_one_that_does_not_occur_and_one_never_predicted() 
 def test_classes_equal_scikit_learn_and_the_metrics() -> None:
     torch.manual_seed(0)
     outputs, values = torch.randn(80, 4), torch.randint(0, 4, (80,))
-    found = class_report(outputs, values, FOUR)
+    found = report_classes(outputs, values, FOUR)
     decided = outputs.argmax(1)
     assert found["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(values, decided))
     metrics = measure(outputs, values, FOUR, lambda o, v: o.sum())
@@ -52,7 +52,7 @@ def test_classes_equal_scikit_learn_and_the_metrics() -> None:
 
 def test_a_constant_answer_has_chance_balanced_accuracy() -> None:
     values = torch.tensor([0] * 97 + [1, 2, 3])
-    found = class_report(logits([0] * 100, 4), values, FOUR)
+    found = report_classes(logits([0] * 100, 4), values, FOUR)
     assert found["balanced_accuracy"] == 0.25
 
 
@@ -60,7 +60,7 @@ def test_labels_by_hand() -> None:
     target = Target("multilabel", ("x", "y", "always"))
     values = torch.tensor([[1.0, 0, 1], [1, 1, 1], [0, 0, 1], [1, 0, 1]])
     outputs = torch.tensor([[9.0, 9, 9], [-9, 9, 9], [-9, -9, 9], [9, -9, -9]])
-    found = class_report(outputs, values, target)
+    found = report_classes(outputs, values, target)
     # x: yes 2/3, no 1; y: yes 1, no 2/3; always: yes 3/4, no does not occur
     assert found["balanced_accuracy"] == pytest.approx((5 / 6 + 5 / 6 + 3 / 4) / 3)
     assert found["classes"]["x"] == {
@@ -73,11 +73,11 @@ def test_labels_by_hand() -> None:
 
 
 def test_one_class() -> None:
-    found = class_report(torch.zeros(3, 1), torch.zeros(3).long(), Target("classes", ("only",)))
+    found = report_classes(torch.zeros(3, 1), torch.zeros(3).long(), Target("classes", ("only",)))
     assert found["balanced_accuracy"] == 1
     assert found["confusion"] == [[3]]
 
 
 def test_numbers_have_no_classes() -> None:
     with pytest.raises(ValueError, match=r"^a report on classes needs classes or labels, not reg"):
-        class_report(torch.zeros(3, 1), torch.zeros(3), Target("regression"))
+        report_classes(torch.zeros(3, 1), torch.zeros(3), Target("regression"))

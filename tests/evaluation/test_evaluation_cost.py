@@ -15,7 +15,7 @@ from torch.backends import cudnn, mha, mkldnn
 from mmx.encoders import Encoder
 from mmx.encoders.bilstm import BiLstm
 from mmx.evaluation import cost as module
-from mmx.evaluation.cost import cost
+from mmx.evaluation.cost import measure_cost
 from mmx.fusion.concat import Concat
 from mmx.fusion.transformer import Transformer
 from mmx.modalities import Batch, Features, Spec
@@ -85,7 +85,7 @@ def flops(
 ) -> int:
     encoders = {"a": partial(Given, layer=layer, width=width)}
     model = MultimodalModel({"a": Spec()}, encoders, fusion, CLASSES)
-    found = cost(model, data, np.arange(rows), precision)
+    found = measure_cost(model, data, np.arange(rows), precision)
     assert list(found) == ["flops_per_sample", "seconds_per_sample"]
     assert found["seconds_per_sample"] > 0
     return found["flops_per_sample"]
@@ -157,8 +157,8 @@ def test_one_batch_in_evaluation_mode_without_gradients() -> None:
     encoders = {"a": partial(Given, layer=lambda: nn.Linear(6, 8), width=8)}
     model = MultimodalModel({"a": Spec()}, encoders, Concat, CLASSES).train()
     before = {name: each.clone() for name, each in model.state_dict().items()}
-    cost(model, data, np.arange(1000), FP32)
-    assert data.asked == [module.COUNTED, BATCH_SIZE]
+    measure_cost(model, data, np.arange(1000), FP32)
+    assert data.asked == [module.COUNTED_ROWS, BATCH_SIZE]
     assert model.encoders["a"].modes == [False] * 4  # one is counted, three are timed
     assert all(torch.equal(before[name], each) for name, each in model.state_dict().items())
     assert all(each.grad is None for each in model.parameters())
@@ -169,7 +169,7 @@ def test_seconds_are_those_of_the_best_pass(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(module, "_now", lambda device: next(times))
     encoders = {"a": partial(Given, layer=lambda: nn.Linear(6, 8), width=8)}
     model = MultimodalModel({"a": Spec()}, encoders, Concat, CLASSES)
-    assert cost(model, Memory(6), np.arange(8), FP32)["seconds_per_sample"] == 2.0 / 8
+    assert measure_cost(model, Memory(6), np.arange(8), FP32)["seconds_per_sample"] == 2.0 / 8
 
 
 def kernels() -> tuple[bool, bool, bool, bool]:
@@ -195,9 +195,9 @@ def test_kernels_are_as_before_whatever_happens() -> None:
 
 def test_a_model_of_four_modalities(shop) -> None:
     here = shop()
-    found = cost(here.model, here.data, here.rows, here.precision)
+    found = measure_cost(here.model, here.data, here.rows, here.precision)
     single = sum(
-        cost(one.model, one.data, one.rows, one.precision)["flops_per_sample"]
+        measure_cost(one.model, one.data, one.rows, one.precision)["flops_per_sample"]
         for one in (shop(names=(name,)) for name in here.names)
     )
     # Absent rows are not encoded; the parts are summed, and each is rounded.

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from mmx.evaluation.faster import Faster, faster
+from mmx.evaluation.faster import Faster, compare_speed
 
 CONTROL = [(10, 1.0, 0.3), (20, 2.0, 0.7), (30, 3.0, 0.6), (40, 4.0, 0.7)]
 
@@ -19,7 +19,7 @@ CONTROL = [(10, 1.0, 0.3), (20, 2.0, 0.7), (30, 3.0, 0.6), (40, 4.0, 0.7)]
 def test_the_first_epoch_that_is_as_good_as_the_controls_best(
     target: list[tuple[int, float, float]], steps: int | None, seconds: float | None
 ) -> None:
-    assert faster("accuracy", "scratch", target, CONTROL) == Faster(
+    assert compare_speed("accuracy", "scratch", target, CONTROL) == Faster(
         metric="accuracy",
         value=0.7,
         control="scratch",
@@ -31,4 +31,4 @@ def test_the_first_epoch_that_is_as_good_as_the_controls_best(
 
 
 def test_a_control_that_was_not_observed_is_no_measure() -> None:
-    assert faster("accuracy", "scratch", CONTROL, []) is None
+    assert compare_speed("accuracy", "scratch", CONTROL, []) is None

@@ -9,8 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import recall_score
 
-from mmx.evaluation.importance import class_importance, importance, shapley
-from mmx.evaluation.subsets import Answers, Subset, SubsetAnswers, subsets
+from mmx.evaluation.importance import (
+    compute_shapley_values,
+    measure_class_importance,
+    measure_importance,
+)
+from mmx.evaluation.subsets import Subset, SubsetAnswers, SubsetOutputs, list_subsets
 from mmx.tasks import Target
 
 TARGET = Target("classes", ("a", "b", "never"))
@@ -30,9 +34,9 @@ def naive(value: dict[Subset, float]) -> dict[str, float]:
 
 
 def test_by_hand() -> None:
-    assert shapley({(): 0.25, ("a",): 0.75}) == {"a": 0.5}
+    assert compute_shapley_values({(): 0.25, ("a",): 0.75}) == {"a": 0.5}
     value = {(): 0.1, ("a",): 0.5, ("b",): 0.3, ("a", "b"): 0.9}
-    found = shapley(value)
+    found = compute_shapley_values(value)
     assert found["a"] == pytest.approx((0.4 + 0.6) / 2)
     assert found["b"] == pytest.approx((0.2 + 0.4) / 2)
 
@@ -41,29 +45,29 @@ def test_by_hand() -> None:
 @given(st.integers(1, 5), st.integers(0, 10**6))
 def test_equals_the_mean_over_orders_and_is_efficient(count: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
-    every = subsets("abcde"[:count])
+    every = list_subsets("abcde"[:count])
     numbers = torch.rand(len(every), generator=generator, dtype=torch.float64) * 2 - 1
     value = dict(zip(every, numbers.tolist(), strict=True))
-    found = shapley(value)
+    found = compute_shapley_values(value)
     assert found == pytest.approx(naive(value), abs=1e-12)
     assert abs(math.fsum(found.values()) - (value[every[-1]] - value[()])) < 1e-12
 
 
 def test_a_modality_without_effect_has_none_and_equals_share_equally() -> None:
-    value = {s: float(len(set(s) & {"a", "b"}) == 2) for s in subsets("abc")}
-    assert shapley(value) == pytest.approx({"a": 0.5, "b": 0.5, "c": 0.0})
+    value = {s: float(len(set(s) & {"a", "b"}) == 2) for s in list_subsets("abc")}
+    assert compute_shapley_values(value) == pytest.approx({"a": 0.5, "b": 0.5, "c": 0.0})
 
 
 def answered() -> SubsetAnswers:
     torch.manual_seed(1)
     values = torch.tensor([0, 1, 1, 0, 0, 1, 0])
-    outputs = {s: torch.randn(7, 3) for s in subsets(["x", "y", "z"])}
-    return SubsetAnswers({s: Answers(each, 0) for s, each in outputs.items()}, values)
+    outputs = {s: torch.randn(7, 3) for s in list_subsets(["x", "y", "z"])}
+    return SubsetAnswers({s: SubsetOutputs(each, 0) for s, each in outputs.items()}, values)
 
 
 def test_overall_importance_is_of_the_primary_metric() -> None:
     said = answered()
-    found = importance(
+    found = measure_importance(
         said,
         lambda o, v: {"loss": 9.0, "r2": float(o.sum()), "accuracy": 1.0},
         Target("regression"),
@@ -77,7 +81,7 @@ def test_overall_importance_is_of_the_primary_metric() -> None:
 
 def test_importance_of_a_class_is_of_its_recall() -> None:
     said = answered()
-    found = class_importance(said, TARGET)
+    found = measure_class_importance(said, TARGET)
     assert list(found) == ["a", "b"]  # a class that no row has has no recall
     for label, name in enumerate(found):
         value = {
@@ -93,4 +97,4 @@ def test_importance_of_a_class_is_of_its_recall() -> None:
 
 @pytest.mark.parametrize("target", [Target("multilabel", ("a", "b")), Target("regression")])
 def test_only_classes_have_importance_by_class(target: Target) -> None:
-    assert class_importance(answered(), target) == {}
+    assert measure_class_importance(answered(), target) == {}

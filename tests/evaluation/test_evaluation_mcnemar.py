@@ -12,7 +12,7 @@ from scipy import optimize, stats
 from mmx.evaluation.mcnemar import Discordant
 from mmx.evaluation.paired import over_samples, simultaneous
 from mmx.evaluation.permutation import swap_test
-from mmx.evaluation.sample_metric import Pair, Scores
+from mmx.evaluation.sample_metric import Pair, SampleScores
 
 Array = npt.NDArray[np.float64]
 
@@ -23,7 +23,9 @@ def counted(first: int, second: int, samples: int) -> Pair:
     one[:first] = 1
     two[first : first + second] = 1
     rows = np.arange(samples)
-    return Scores("accuracy", one[:, None], rows), Scores("accuracy", two[:, None], rows)
+    return SampleScores("accuracy", one[:, None], rows), SampleScores(
+        "accuracy", two[:, None], rows
+    )
 
 
 @pytest.mark.parametrize(("first", "second"), [(4, 0), (0, 5), (6, 0), (7, 2), (30, 41), (8, 8)])
@@ -91,7 +93,7 @@ def test_swaps_of_rows_by_hand() -> None:
     for _ in range(2):
         one, two = random.integers(0, 2, (2, 6, 4)).astype(float)
         rows = np.arange(6)
-        pairs.append((Scores("f1_macro", one, rows), Scores("f1_macro", two, rows)))
+        pairs.append((SampleScores("f1_macro", one, rows), SampleScores("f1_macro", two, rows)))
 
     def difference(swap: tuple[int, ...]) -> float:
         total = 0.0
@@ -110,7 +112,9 @@ def test_swaps_of_rows_by_hand() -> None:
 
 def test_random_swaps_are_close_to_all_of_them() -> None:
     values = np.random.default_rng(4).normal(0.35, 1, 16)
-    one, two = (Scores("accuracy", each[:, None], np.arange(16)) for each in (values, np.zeros(16)))
+    one, two = (
+        SampleScores("accuracy", each[:, None], np.arange(16)) for each in (values, np.zeros(16))
+    )
     signs = np.array(list(product((-1, 1), repeat=16)))
     wanted = np.mean(np.abs(signs @ values) >= abs(values.sum()) - 1e-12)
     assert swap_test([(one, two)]) == pytest.approx(wanted, abs=0.015)
@@ -120,8 +124,8 @@ def test_random_swaps_are_close_to_all_of_them() -> None:
 def test_seeds_of_other_rows_are_swapped_apart() -> None:
     """Three rows to none in each of two seeds: together six to none."""
     one, two = counted(3, 0, 20)
-    moved = Scores("accuracy", one.statistics, one.rows + 50)
-    other = Scores("accuracy", two.statistics, two.rows + 50)
+    moved = SampleScores("accuracy", one.statistics, one.rows + 50)
+    other = SampleScores("accuracy", two.statistics, two.rows + 50)
     assert swap_test([(one, two), (one, two)]) == 0.25
     assert swap_test([(one, two), (moved, other)]) == pytest.approx(2 / 64)
 

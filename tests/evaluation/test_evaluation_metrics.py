@@ -9,7 +9,7 @@ import torch
 from sklearn import metrics as sk
 from torch import Tensor
 
-from mmx.evaluation.metrics import PRIMARY, correct, decide, measure, score
+from mmx.evaluation.metrics import PRIMARY, decide, mark_correct, measure, score
 from mmx.evaluation.predict import predict
 from mmx.objectives.binary_cross_entropy import BinaryCrossEntropy
 from mmx.objectives.cross_entropy import CrossEntropy
@@ -31,7 +31,7 @@ def test_classes_by_hand() -> None:
     # a: precision 1/2, recall 1/2; b: 1/2, 1; c: 1, 1/2
     assert found["f1_macro"] == pytest.approx((1 / 2 + 2 / 3 + 2 / 3) / 3)
     assert list(found) == ["loss", "accuracy", "f1_macro"]
-    assert correct(outputs, values).tolist() == [1, 1, 0, 1, 0]
+    assert mark_correct(outputs, values).tolist() == [1, 1, 0, 1, 0]
     assert decide(outputs, CLASSES).tolist() == [0, 1, 1, 2, 0]
 
 

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from mmx.evaluation import subsets
 from mmx.evaluation.predict import predict
-from mmx.evaluation.subsets import Subset, predict_subsets, prior
+from mmx.evaluation.subsets import Subset, compute_prior, predict_subsets
 from mmx.tasks import Target
 
 
@@ -21,21 +21,21 @@ def measure(outputs: Tensor, values: Tensor) -> dict[str, float]:
 
 
 def test_all_subsets_by_size_then_name() -> None:
-    assert subsets.subsets(["b", "c", "a"]) == [
+    assert subsets.list_subsets(["b", "c", "a"]) == [
         *[(), ("a",), ("b",), ("c",), ("a", "b"), ("a", "c"), ("b", "c"), ("a", "b", "c")]
     ]
-    assert subsets.subsets(["x"]) == [(), ("x",)]
-    assert len(set(subsets.subsets("abcde"))) == 32
+    assert subsets.list_subsets(["x"]) == [(), ("x",)]
+    assert len(set(subsets.list_subsets("abcde"))) == 32
 
 
 def test_prior_of_classes_is_their_frequency() -> None:
     target = Target("classes", ("a", "b", "c", "d"))
-    found = prior(torch.tensor([1, 1, 1, 0, 2]), target)
+    found = compute_prior(torch.tensor([1, 1, 1, 0, 2]), target)
     assert found.dtype == torch.float32
     assert found.exp().tolist() == pytest.approx([0.2, 0.6, 0.2, 0.1])  # d: half a row of five
     # of all constants, ln p has the least cross-entropy on the training rows
     values = torch.tensor([1, 1, 1, 0, 2, 3])
-    best = prior(values, target)
+    best = compute_prior(values, target)
     least = F.cross_entropy(best.repeat(6, 1), values)
     for _ in range(20):
         other = best + 0.3 * torch.randn(4)
@@ -44,13 +44,13 @@ def test_prior_of_classes_is_their_frequency() -> None:
 
 def test_prior_of_labels_is_each_ones_frequency() -> None:
     values = torch.tensor([[1.0, 0, 1, 1], [1, 0, 0, 1], [1, 0, 0, 0]])
-    found = prior(values, Target("multilabel", ("all", "none", "one", "two")))
+    found = compute_prior(values, Target("multilabel", ("all", "none", "one", "two")))
     assert found.sigmoid().tolist() == pytest.approx([5 / 6, 1 / 6, 1 / 3, 2 / 3])
     assert (found > 0).tolist() == [True, False, False, True]
 
 
 def test_prior_of_numbers_is_their_mean() -> None:
-    found = prior(torch.tensor([1.0, 2.0, 6.0]), Target("regression", mean=5.0, std=2.0))
+    found = compute_prior(torch.tensor([1.0, 2.0, 6.0]), Target("regression", mean=5.0, std=2.0))
     assert found.tolist() == [3.0]
 
 
@@ -76,7 +76,7 @@ def test_each_subset_equals_data_without_the_other_modalities(
     monkeypatch.setattr(subsets, "BATCH_SIZE", batch_size)
     run = shop(names=names)
     found = predict_subsets(run.model, run.data, run.rows, run.precision, run.prior)
-    assert list(found.answers) == subsets.subsets(names)
+    assert list(found.answers) == subsets.list_subsets(names)
     assert torch.equal(found.values, run.target[run.rows])
     for subset, answers in found.answers.items():
         expected = [naive(run, subset, int(row)) for row in run.rows]

@@ -13,12 +13,12 @@ from torch import Tensor
 
 from mmx.evaluation import robustness
 from mmx.evaluation.noise import CORRUPTIONS, Corruption, Noise, spoil
-from mmx.evaluation.noise.audio import clipping, decibels, dropped_frames, white_noise
-from mmx.evaluation.noise.image import blur, gaussian, occlusion
-from mmx.evaluation.noise.tabular import additive, missing_cells
-from mmx.evaluation.noise.text import dropped_words, misspelt, misspelt_words, swapped_words
+from mmx.evaluation.noise.audio import add_white_noise, clip, decibels, drop_frames
+from mmx.evaluation.noise.image import add_gaussian_noise, blur, occlude
+from mmx.evaluation.noise.tabular import add_noise, lose_cells
+from mmx.evaluation.noise.text import drop_words, misspell, misspell_words, swap_words
 from mmx.evaluation.predict import predict
-from mmx.evaluation.robustness import Curve, Point, noise_curves
+from mmx.evaluation.robustness import NoiseCurve, Point, measure_noise_curves
 from mmx.modalities import Column, Features
 from mmx.modalities.audio import AudioColumn
 from mmx.modalities.image import ImageColumn
@@ -43,12 +43,12 @@ def random(seed: int = 0) -> np.random.Generator:
 def test_gaussian_has_the_stated_deviation() -> None:
     grey = np.full((120, 100, 3), 128, np.uint8)
     for strength in (0.05, 0.1):
-        noise = gaussian(grey, strength, random()).astype(float) - 128
+        noise = add_gaussian_noise(grey, strength, random()).astype(float) - 128
         assert noise.std() == pytest.approx(255 * strength, rel=0.02)
         assert abs(noise.mean()) < 0.5
-    heavy = gaussian(grey, 2.0, random())
+    heavy = add_gaussian_noise(grey, 2.0, random())
     assert {0, 255} <= set(heavy.ravel().tolist())  # clipped, not wrapped
-    weak, strong = (gaussian(grey, s, random()).astype(float) - 128 for s in (0.05, 0.1))
+    weak, strong = (add_gaussian_noise(grey, s, random()).astype(float) - 128 for s in (0.05, 0.1))
     assert np.abs(strong - 2 * weak).max() <= 1.5  # the same draws
 
 
@@ -73,13 +73,13 @@ def test_occlusion_covers_the_stated_area_inside_the_picture() -> None:
     corners = set()
     for seed in range(60):
         for strength in (0.1, 0.25, 0.5, 1.0):
-            covered = (occlusion(picture, strength, random(seed)) == 128).all(-1)
+            covered = (occlude(picture, strength, random(seed)) == 128).all(-1)
             assert covered.mean() == pytest.approx(strength, abs=0.03)
             rows, across = np.flatnonzero(covered.any(1)), np.flatnonzero(covered.any(0))
             box = covered[rows[0] : rows[-1] + 1, across[0] : across[-1] + 1]
             assert box.all()
         corners.add((int(rows[0]), int(across[0])))
-        quarter = (occlusion(picture, 0.25, random(seed)) == 128).all(-1)
+        quarter = (occlude(picture, 0.25, random(seed)) == 128).all(-1)
         corners.add(tuple(np.argwhere(quarter)[0].tolist()))
     assert len(corners) > 40
     assert {top for top, _ in corners} >= {0, 20}  # both edges are reached
@@ -92,29 +92,29 @@ def test_white_noise_has_the_stated_ratio() -> None:
     sound = (8000 * np.sin(np.arange(40000) / 7)).astype(np.int16)
     for ratio in (20, 10, 0):
         strength = 10 ** (-ratio / 20)
-        noise = white_noise(sound, strength, random()).astype(float) - sound
+        noise = add_white_noise(sound, strength, random()).astype(float) - sound
         found = 10 * math.log10(np.mean(sound.astype(float) ** 2) / np.mean(noise**2))
         assert found == pytest.approx(ratio, abs=0.1)
         assert decibels(strength) == f"{ratio} dB"
     assert decibels(0.0) == "clean"
     silence = np.zeros(100, np.int16)
-    assert (white_noise(silence, 1.0, random()) == 0).all()
+    assert (add_white_noise(silence, 1.0, random()) == 0).all()
     loud = np.full(100, 32767, np.int16)
-    assert white_noise(loud, 1.0, random()).max() == 32767  # clipped, not wrapped
+    assert add_white_noise(loud, 1.0, random()).max() == 32767  # clipped, not wrapped
 
 
 def test_clipping_by_hand() -> None:
     sound = np.array([-1000, 10, 400, 600, -500], np.int16)
-    assert clipping(sound, 0.5, random()).tolist() == [-500, 10, 400, 500, -500]
-    assert clipping(np.array([-32768, 20000], np.int16), 0.25, random()).tolist() == [-24576, 20000]
-    assert clipping(np.zeros(0, np.int16), 0.5, random()).tolist() == []
+    assert clip(sound, 0.5, random()).tolist() == [-500, 10, 400, 500, -500]
+    assert clip(np.array([-32768, 20000], np.int16), 0.25, random()).tolist() == [-24576, 20000]
+    assert clip(np.zeros(0, np.int16), 0.5, random()).tolist() == []
 
 
 def test_frames_are_whole_or_silent() -> None:
     sound = np.arange(1, 20_006, dtype=np.int16)
     before = np.zeros(len(sound), bool)
     for strength in (0.1, 0.25, 0.5, 0.75):
-        found = dropped_frames(sound, strength, random(), frame=20)
+        found = drop_frames(sound, strength, random(), frame=20)
         silent = found == 0
         assert (found[~silent] == sound[~silent]).all()
         frames = [silent[start : start + 20] for start in range(0, len(sound), 20)]
@@ -133,24 +133,22 @@ def test_dropped_words_are_lost_in_place() -> None:
     long = " ".join(f"w{i}" for i in range(2000))
     before = set(long.split())
     for strength in (0.1, 0.25, 0.5, 0.75):
-        left = dropped_words(long, strength, random()).split()
+        left = drop_words(long, strength, random()).split()
         assert len(left) / 2000 == pytest.approx(1 - strength, abs=0.04)
         assert left == sorted(left, key=lambda word: int(word[1:]))
         assert set(left) <= before  # what is lost stays lost
         before = set(left)
-    assert dropped_words(TEXT, 1.0, random()).strip() == ""
+    assert drop_words(TEXT, 1.0, random()).strip() == ""
 
 
 def test_swapped_words_change_places_with_their_neighbour() -> None:
-    assert (
-        swapped_words(TEXT, 1.0, random()) == "  quick The\tfox, brown over jumps\n lazy 13 dogs "
-    )
+    assert swap_words(TEXT, 1.0, random()) == "  quick The\tfox, brown over jumps\n lazy 13 dogs "
     long = [f"w{i}" for i in range(2000)]
-    found = swapped_words(" ".join(long), 0.5, random()).split()
+    found = swap_words(" ".join(long), 0.5, random()).split()
     assert Counter(found) == Counter(long)
     places = [int(word[1:]) - place for place, word in enumerate(found)]
     assert set(places) == {-1, 0, 1}
-    assert swapped_words("one", 1.0, random()) == "one"
+    assert swap_words("one", 1.0, random()) == "one"
 
 
 def edits(one: str, two: str) -> int:
@@ -172,7 +170,7 @@ def test_every_misspelling_is_one_edit() -> None:
     words = ["a", "Ab", "oo", "Oo", "aaaa", "Über", "it's", "13", "straße", "fox,"]
     text = " ".join(words * 50)
     kinds = Counter()
-    for before, after in zip(words * 50, misspelt_words(text, 1.0, random(1)).split(), strict=True):
+    for before, after in zip(words * 50, misspell_words(text, 1.0, random(1)).split(), strict=True):
         assert after.lower() != before.lower()
         assert edits(before, after) == 1
         kinds[len(after) - len(before)] += 1
@@ -180,12 +178,12 @@ def test_every_misspelling_is_one_edit() -> None:
 
 
 def test_misspellings_by_hand() -> None:
-    assert misspelt("words", 0.0, 0.5, 0.0) == "wods"
-    assert misspelt("words", 0.25, 0.99, 0.0) == "wordss"
-    assert misspelt("words", 0.5, 0.0, 0.0) == "aords"
-    assert misspelt("words", 0.75, 0.99, 0.0) == "worsd"  # never past the last letter
-    assert misspelt("a", 0.0, 0.0, 0.99) == "z"
-    assert misspelt("Aa", 0.75, 0.0, 0.0) == "ba"
+    assert misspell("words", 0.0, 0.5, 0.0) == "wods"
+    assert misspell("words", 0.25, 0.99, 0.0) == "wordss"
+    assert misspell("words", 0.5, 0.0, 0.0) == "aords"
+    assert misspell("words", 0.75, 0.99, 0.0) == "worsd"  # never past the last letter
+    assert misspell("a", 0.0, 0.0, 0.99) == "z"
+    assert misspell("Aa", 0.75, 0.0, 0.0) == "ba"
 
 
 def test_misspelt_words_are_a_part_and_keep_the_rest() -> None:
@@ -193,7 +191,7 @@ def test_misspelt_words_are_a_part_and_keep_the_rest() -> None:
     before = np.zeros(2000, bool)
     for strength in (0.1, 0.5):
         wrong = np.array(
-            [word != "grass" for word in misspelt_words(long, strength, random()).split()]
+            [word != "grass" for word in misspell_words(long, strength, random()).split()]
         )
         assert wrong.mean() == pytest.approx(strength, abs=0.04)
         assert (wrong >= before).all()
@@ -206,32 +204,32 @@ def test_misspelt_words_are_a_part_and_keep_the_rest() -> None:
 def test_additive_noise_is_in_units_of_the_deviation() -> None:
     cells = {"a": "3.5", "b": None, "c": 100.0, "word": "x"}
     stds = {"a": 2.0, "b": 1.0, "c": 50.0}
-    found = [additive(cells, 0.5, random(seed), stds=stds) for seed in range(3000)]
+    found = [add_noise(cells, 0.5, random(seed), stds=stds) for seed in range(3000)]
     assert {(each["b"], each["word"]) for each in found} == {(None, "x")}
     for name, mean, std in (("a", 3.5, 1.0), ("c", 100.0, 25.0)):
         numbers = np.array([each[name] for each in found])
         assert numbers.mean() == pytest.approx(mean, abs=0.1 * std)
         assert numbers.std() == pytest.approx(std, rel=0.05)
-    weak, strong = (additive(cells, s, random(), stds=stds)["a"] - 3.5 for s in (0.1, 1.0))
+    weak, strong = (add_noise(cells, s, random(), stds=stds)["a"] - 3.5 for s in (0.1, 1.0))
     assert strong == pytest.approx(10 * weak)
     assert cells["a"] == "3.5"
 
 
 def test_missing_cells_until_none_is_left() -> None:
     cells = {"a": 1.0, "b": None, "c": "x"}
-    found = [missing_cells(cells, 0.5, random(seed)) for seed in range(2000)]
+    found = [lose_cells(cells, 0.5, random(seed)) for seed in range(2000)]
     assert found.count(None) / 2000 == pytest.approx(0.25, abs=0.03)  # a and c both lost
     left = [each for each in found if each is not None]
     assert {each["b"] for each in left} == {None}
     assert {(each["a"], each["c"]) for each in left} == {(1.0, None), (None, "x"), (1.0, "x")}
-    assert missing_cells(cells, 1.0, random()) is None
+    assert lose_cells(cells, 1.0, random()) is None
 
 
 # all of them
 
 
 def corruptions(run: Any) -> dict[str, Corruption]:
-    return robustness.corruptions_of(run.data)
+    return robustness.find_corruptions(run.data)
 
 
 def same(one: Any, two: Any) -> bool:
@@ -316,7 +314,7 @@ def test_what_is_not_spoiled_is_encoded_as_it_was(
         values = [
             v if p else None for v, p in zip(corruption.read(rows, stored[name]), here, strict=True)
         ]
-        again = robustness.with_input(
+        again = robustness.replace_input(
             batch, name, run.data.views[name], corruption.encode(values), here
         )
         assert torch.equal(again.inputs[name][here], batch.inputs[name][here])
@@ -376,7 +374,9 @@ def test_curves_equal_a_task_of_spoiled_raw_values(
 ) -> None:
     monkeypatch.setattr(robustness, "BATCH_SIZE", batch_size)
     run, seen = shop(tfidf=tfidf), Seen()
-    found = noise_curves(run.model, run.data, run.rows, run.precision, run.prior, seen, seed=7)
+    found = measure_noise_curves(
+        run.model, run.data, run.rows, run.precision, run.prior, seen, seed=7
+    )
     assert [(c.modality, c.noise) for c in found] == [
         (name, noise) for name in sorted(NAMES) for noise in NAMES[name]
     ]
@@ -401,7 +401,7 @@ def test_streamed_and_resident_data_give_the_same(shop: Callable[..., Any]) -> N
     for resident in (True, False):
         run, seen = shop(names=("image", "audio"), resident=resident), Seen()
         run.rows = np.array([2, 3, 4, 6])
-        noise_curves(run.model, run.data, run.rows, run.precision, run.prior, seen)
+        measure_noise_curves(run.model, run.data, run.rows, run.precision, run.prior, seen)
         outputs.append(seen.outputs)
     assert all(torch.equal(one, two) for one, two in zip(*outputs, strict=True))
 
@@ -410,7 +410,7 @@ def test_rows_that_noise_leaves_nothing_of_are_answered_by_the_prior(
     shop: Callable[..., Any],
 ) -> None:
     run, seen = shop(names=("tabular",)), Seen()
-    curves = noise_curves(run.model, run.data, run.rows, run.precision, run.prior, seen)
+    curves = measure_noise_curves(run.model, run.data, run.rows, run.precision, run.prior, seen)
     cells = next(curve for curve in curves if curve.noise == "missing_cells")
     heavy = cells.points[-1]
     outputs = seen.outputs[int(heavy.metrics["place"])]
@@ -425,7 +425,7 @@ def test_clean_modalities_are_encoded_once_a_batch(shop: Callable[..., Any]) -> 
     for name, encoder in run.model.encoders.items():
         encoder.register_forward_hook(lambda *_, name=name: calls.append(name))
     run.model.train()
-    noise_curves(run.model, run.data, run.rows, run.precision, run.prior, Seen())
+    measure_noise_curves(run.model, run.data, run.rows, run.precision, run.prior, Seen())
     assert Counter(calls) == {name: 1 + 4 * len(NAMES[name]) for name in NAMES}
     assert run.model.training  # as it was
 
@@ -441,8 +441,8 @@ def test_features_of_a_frozen_encoder_are_computed_again(shop: Callable[..., Any
     frozen = run.data.with_features("image", extract, 4)
     assert "image" not in next(iter(frozen.batches([run.rows])))[1]  # only its features are there
     one, two = Seen(), Seen()
-    noise_curves(run.model, run.data, run.rows, run.precision, run.prior, one)
-    noise_curves(run.model, frozen, run.rows, run.precision, run.prior, two)
+    measure_noise_curves(run.model, run.data, run.rows, run.precision, run.prior, one)
+    measure_noise_curves(run.model, frozen, run.rows, run.precision, run.prior, two)
     for fresh, kept in zip(one.outputs, two.outputs, strict=True):
         assert torch.allclose(fresh, kept, atol=1e-5)
     assert not torch.allclose(two.outputs[0], two.outputs[-1])
@@ -451,11 +451,11 @@ def test_features_of_a_frozen_encoder_are_computed_again(shop: Callable[..., Any
 # area
 
 
-def curve(*scores: float, strengths: tuple[float, ...] = (0.0, 1.0, 4.0)) -> Curve:
+def curve(*scores: float, strengths: tuple[float, ...] = (0.0, 1.0, 4.0)) -> NoiseCurve:
     points = tuple(
         Point(s, "", {"accuracy": score}, 0) for s, score in zip(strengths, scores, strict=True)
     )
-    return Curve("image", "blur", "", points)
+    return NoiseCurve("image", "blur", "", points)
 
 
 def test_area_by_hand() -> None:

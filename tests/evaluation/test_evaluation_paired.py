@@ -14,22 +14,24 @@ from mmx.evaluation.paired import (
     RESAMPLES,
     Differences,
     Sure,
-    half_width,
+    find_coverage,
+    find_half_width,
     over_samples,
     over_seeds,
-    resampled,
+    resample,
     simultaneous,
-    within,
 )
-from mmx.evaluation.pooling import seed_errors
-from mmx.evaluation.sample_metric import Scores
+from mmx.evaluation.pooling import estimate_seed_errors
+from mmx.evaluation.sample_metric import SampleScores
 
 Array = npt.NDArray[np.float64]
 
 
-def hits(values: Array, rows: npt.NDArray[np.int64] | None = None) -> Scores:
+def hits(values: Array, rows: npt.NDArray[np.int64] | None = None) -> SampleScores:
     """Return scores whose metric is the mean of the values."""
-    return Scores("accuracy", values[:, None], np.arange(len(values)) if rows is None else rows)
+    return SampleScores(
+        "accuracy", values[:, None], np.arange(len(values)) if rows is None else rows
+    )
 
 
 def graded(values: Array) -> Array:
@@ -37,7 +39,7 @@ def graded(values: Array) -> Array:
     return values + 0.5
 
 
-def pair(treated: Array, control: Array) -> tuple[Scores, Scores]:
+def pair(treated: Array, control: Array) -> tuple[SampleScores, SampleScores]:
     return hits(treated), hits(control)
 
 
@@ -100,8 +102,10 @@ def test_the_interval_over_samples_is_close_to_that_of_scipy() -> None:
 
 def test_what_is_no_mean_is_resampled_too() -> None:
     random = np.random.default_rng(3)
-    one, two = (Scores("f1_macro", random.integers(0, 2, (9, 4)) * 1.0, np.arange(9)) for _ in "ab")
-    (found,) = resampled([(one, two)], seed=0)
+    one, two = (
+        SampleScores("f1_macro", random.integers(0, 2, (9, 4)) * 1.0, np.arange(9)) for _ in "ab"
+    )
+    (found,) = resample([(one, two)], seed=0)
     generator = np.random.default_rng(0)
     for value in found[:20]:
         chosen = generator.integers(0, 9, 9)
@@ -112,9 +116,9 @@ def test_what_is_no_mean_is_resampled_too() -> None:
 def test_resamples_worked_on_in_chunks_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     random = np.random.default_rng(4)
     both = pair(*random.integers(0, 2, (2, 30)).astype(float))
-    whole = resampled([both], seed=0)
-    monkeypatch.setattr(paired, "CHUNK", 70)
-    assert np.array_equal(resampled([both], seed=0), whole)
+    whole = resample([both], seed=0)
+    monkeypatch.setattr(paired, "NUMBERS_AT_ONCE", 70)
+    assert np.array_equal(resample([both], seed=0), whole)
 
 
 def test_equal_scores_have_no_width_where_they_are_no_hits() -> None:
@@ -164,14 +168,16 @@ def test_without_a_sample_level_it_is_students_interval(count: int, level: float
 @pytest.mark.parametrize("level", [0.95, 0.9997])
 def test_both_errors_add_up(level: float) -> None:
     values = np.array([0.1, 0.13, 0.05])
-    (error,) = seed_errors([values])
-    found = half_width(error, 4e-4, level)
+    (error,) = estimate_seed_errors([values])
+    found = find_half_width(error, 4e-4, level)
     t = np.random.default_rng(0).standard_t(2, 2_000_000) * values.std(ddof=1) / np.sqrt(3)
     whole = np.abs(t + 0.02 * np.random.default_rng(1).normal(size=len(t)))
     assert found == pytest.approx(np.quantile(whole, level), rel=0.03)
-    assert float(within(error, 4e-4, np.array([found]))[0]) == pytest.approx(level, abs=1e-5)
-    (still,) = seed_errors([np.full(3, 0.1)])
-    assert half_width(still, 4e-4, 0.95) == pytest.approx(0.02 * stats.norm.ppf(0.975), rel=0.02)
+    assert float(find_coverage(error, 4e-4, np.array([found]))[0]) == pytest.approx(level, abs=1e-5)
+    (still,) = estimate_seed_errors([np.full(3, 0.1)])
+    assert find_half_width(still, 4e-4, 0.95) == pytest.approx(
+        0.02 * stats.norm.ppf(0.975), rel=0.02
+    )
 
 
 def test_where_seeds_explain_all_that_samples_show_it_is_students_interval() -> None:
@@ -233,9 +239,9 @@ def test_five_seeds_hold_the_truth_in_95_of_100_cases(
         gains = gains + of_sample * random.normal(size=samples)
         gains = gains + of_both * random.normal(size=(seeds, samples))
         group = Differences.of([(hits(each), nothing) for each in gains])
-        (error,) = seed_errors([group.values])
+        (error,) = estimate_seed_errors([group.values])
         distance = np.array([abs(group.values.mean() - truth)])
-        held += float(within(error, group.sample_variance, distance)[0]) <= 0.95
+        held += float(find_coverage(error, group.sample_variance, distance)[0]) <= 0.95
     assert 0.93 <= held / cases <= 0.98
 
 
@@ -267,10 +273,10 @@ def test_a_few_rows_of_another_metric_are_no_clear_difference() -> None:
     """All four rows are better: 2 of 16 ways to swap them are as far from 0."""
     truth = np.array([-1.5, -0.5, 0.5, 1.5])
     far, near = (
-        Scores("r2", np.stack([errors, truth, truth**2], 1), np.arange(4))
+        SampleScores("r2", np.stack([errors, truth, truth**2], 1), np.arange(4))
         for errors in (np.full(4, 1.0), np.array([0.1, 0.2, 0.1, 0.2]))
     )
-    assert np.quantile(resampled([(near, far)], 0)[0], 0.025) > 0
+    assert np.quantile(resample([(near, far)], 0)[0], 0.025) > 0
     assert over_samples((near, far))[0] == 0.0
 
 

@@ -7,16 +7,16 @@ import numpy.typing as npt
 import pytest
 from scipy import stats
 
-from mmx.evaluation.paired import Differences, Sure, half_width
-from mmx.evaluation.pooling import SeedError, seed_errors
-from mmx.evaluation.power import Deciding, deciding
+from mmx.evaluation.paired import Differences, Sure, find_half_width
+from mmx.evaluation.pooling import SeedError, estimate_seed_errors
+from mmx.evaluation.power import Deciding, count_deciding_seeds
 
 Array = npt.NDArray[np.float64]
 
 
 def test_of_one_group_it_is_students_own() -> None:
     values = np.array([0.1, 0.4, 0.3])
-    (found,) = seed_errors([values])
+    (found,) = estimate_seed_errors([values])
     places = np.array([0.0, 0.1, 0.5])
     wanted = 2 * stats.t.cdf(places / (values.std(ddof=1) / np.sqrt(3)), 2) - 1
     assert found.within(places) == pytest.approx(wanted)
@@ -25,7 +25,7 @@ def test_of_one_group_it_is_students_own() -> None:
 def test_a_mixture_of_one_weight_is_a_moderated_t() -> None:
     """Of the term with d_0 = 4 alone: (4 s_0² + 2 s²) / 6 with 6 degrees of freedom."""
     found = SeedError(np.ones(1), np.array([(4 * 0.5 + 2 * 0.2) / 6]), np.array([6.0]), 3)
-    assert half_width(found, 0.0, 0.95) == pytest.approx(
+    assert find_half_width(found, 0.0, 0.95) == pytest.approx(
         stats.t.ppf(0.975, 6) * np.sqrt(0.4 / 3), rel=1e-6
     )
 
@@ -34,7 +34,7 @@ def test_many_groups_of_one_spread_agree_on_it() -> None:
     random = np.random.default_rng(0)
     groups = list(random.normal(size=(60, 3)))
     pooled = np.sqrt(np.mean([each.var(ddof=1) for each in groups]))
-    widths = [half_width(each, 0.0, 0.95) for each in seed_errors(groups)]
+    widths = [find_half_width(each, 0.0, 0.95) for each in estimate_seed_errors(groups)]
     wanted = stats.t.ppf(0.975, 120) * pooled / np.sqrt(3)
     assert np.median(widths) == pytest.approx(wanted, rel=0.06)
     assert max(widths) < 1.5 * wanted < 1.5 * stats.t.ppf(0.975, 2) * pooled / np.sqrt(3)
@@ -44,29 +44,32 @@ def test_groups_of_very_other_spreads_keep_their_own() -> None:
     random = np.random.default_rng(1)
     scales = np.repeat([0.01, 1.0], 10)[:, None]
     groups = list(scales * random.normal(size=(20, 5)))
-    widths = np.array([half_width(each, 0.0, 0.95) for each in seed_errors(groups)])
+    widths = np.array([find_half_width(each, 0.0, 0.95) for each in estimate_seed_errors(groups)])
     assert np.median(widths[10:]) > 20 * np.median(widths[:10])
 
 
 def test_the_unit_does_not_matter_nor_the_order() -> None:
     groups = list(np.random.default_rng(2).normal(size=(4, 3)))
-    widths = [half_width(each, 0.0, 0.95) for each in seed_errors(groups)]
-    scaled = [half_width(each, 0.0, 0.95) for each in seed_errors([9 * each for each in groups])]
+    widths = [find_half_width(each, 0.0, 0.95) for each in estimate_seed_errors(groups)]
+    scaled = [
+        find_half_width(each, 0.0, 0.95)
+        for each in estimate_seed_errors([9 * each for each in groups])
+    ]
     assert scaled == pytest.approx([9 * each for each in widths], rel=1e-6)
-    turned = [half_width(each, 0.0, 0.95) for each in seed_errors(groups[::-1])]
+    turned = [find_half_width(each, 0.0, 0.95) for each in estimate_seed_errors(groups[::-1])]
     assert turned[::-1] == pytest.approx(widths, rel=1e-6)
 
 
 def test_no_spread_at_all_has_no_width_and_some_that_is_not_seen_has_one() -> None:
     same = [np.full(2, 0.1), np.full(3, 0.2)]
-    assert [half_width(each, 0.0, 0.95) for each in seed_errors(same)] == [0.0, 0.0]
-    (one,) = seed_errors([np.full(2, 0.1)], None, [1 / (12 * 100**2)])
-    assert half_width(one, 0.0, 0.95) == pytest.approx(
+    assert [find_half_width(each, 0.0, 0.95) for each in estimate_seed_errors(same)] == [0.0, 0.0]
+    (one,) = estimate_seed_errors([np.full(2, 0.1)], None, [1 / (12 * 100**2)])
+    assert find_half_width(one, 0.0, 0.95) == pytest.approx(
         stats.t.ppf(0.975, 1) / 100 / np.sqrt(12) / np.sqrt(2), rel=1e-6
     )
     # The rest of a sweep gives a group without any seen spread one of its own.
-    some = seed_errors([np.full(3, 0.1), np.array([0.1, 0.2, 0.3])])
-    assert half_width(some[0], 0.0, 0.95) > 0.01
+    some = estimate_seed_errors([np.full(3, 0.1), np.array([0.1, 0.2, 0.3])])
+    assert find_half_width(some[0], 0.0, 0.95) > 0.01
 
 
 def coverage(truths: Array, draws: Array, shared: bool = False) -> tuple[float, float]:
@@ -80,7 +83,7 @@ def coverage(truths: Array, draws: Array, shared: bool = False) -> tuple[float, 
     alone, together = [], []
     groups = draws.shape[1]
     for values in draws * truths[:, None]:
-        errors = seed_errors(list(values), ["one"] * groups if shared else None)
+        errors = estimate_seed_errors(list(values), ["one"] * groups if shared else None)
         inside = np.array(
             [
                 float(error.within(np.array([abs(each.mean())]))[0])
@@ -121,8 +124,8 @@ def test_a_shared_control_is_no_evidence_twice() -> None:
 
 def test_models_in_several_pairs_count_once() -> None:
     groups = list(np.random.default_rng(6).normal(size=(6, 2)))
-    free = half_width(seed_errors(groups)[0], 0.0, 0.95)
-    bound = half_width(seed_errors(groups, None, 0.0, 3)[0], 0.0, 0.95)
+    free = find_half_width(estimate_seed_errors(groups)[0], 0.0, 0.95)
+    bound = find_half_width(estimate_seed_errors(groups, None, 0.0, 3)[0], 0.0, 0.95)
     assert bound > free
 
 
@@ -138,12 +141,12 @@ def test_the_seeds_that_would_decide_are_those_of_a_t_test() -> None:
 
 
 def test_what_no_number_of_seeds_decides() -> None:
-    (error,) = seed_errors([np.array([0.01, 0.02])])
-    width = half_width(error, 0.0, 0.95)
-    assert deciding(1e-5, width, error, 0.0, 0.95) == Deciding(None)
+    (error,) = estimate_seed_errors([np.array([0.01, 0.02])])
+    width = find_half_width(error, 0.0, 0.95)
+    assert count_deciding_seeds(1e-5, width, error, 0.0, 0.95) == Deciding(None)
     assert str(Deciding(None)) == "more than 50 seeds"
-    assert deciding(0.0, width, error, 0.0, 0.95) == Deciding(None)
-    found = deciding(0.015, width, error, 1.0, 0.95)
+    assert count_deciding_seeds(0.0, width, error, 0.0, 0.95) == Deciding(None)
+    found = count_deciding_seeds(0.015, width, error, 1.0, 0.95)
     assert found == Deciding(None, samples=True)
     assert str(found) == "no number of seeds on so few test rows"
 

@@ -10,7 +10,7 @@ import torch
 from sklearn.linear_model import RidgeClassifier
 from torch import Tensor
 
-from mmx.evaluation.probe import chance, probe_accuracy
+from mmx.evaluation.probe import find_majority_share, probe_accuracy
 from mmx.modalities import Encoded, Features
 
 
@@ -99,7 +99,7 @@ def test_seven_rows_are_too_few() -> None:
 def test_features_that_do_not_vary_say_which_class_is_the_most_frequent() -> None:
     y = torch.tensor([0] * 12 + [1] * 8)
     for x in (torch.zeros(20, 3), torch.full((20, 3), 1e6)):
-        assert probe_accuracy(encoded(x, y), "image") == 0.6 == chance(y)
+        assert probe_accuracy(encoded(x, y), "image") == 0.6 == find_majority_share(y)
 
 
 def test_a_feature_that_varies_in_one_half_alone_does_no_harm() -> None:
@@ -132,5 +132,5 @@ def test_neither_features_nor_the_global_generator_are_touched() -> None:
 
 
 def test_chance_is_the_most_frequent_class() -> None:
-    assert chance(torch.tensor([2, 0, 2, 1, 2, 0, 0, 2])) == 0.5
-    assert chance(torch.tensor([4])) == 1.0
+    assert find_majority_share(torch.tensor([2, 0, 2, 1, 2, 0, 0, 2])) == 0.5
+    assert find_majority_share(torch.tensor([4])) == 1.0

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mmx.evaluation import retrieval as module
-from mmx.evaluation.retrieval import retrieval
+from mmx.evaluation.retrieval import measure_retrieval
 
 
 def ranks(a: Tensor, b: Tensor) -> list[int]:
@@ -37,12 +37,12 @@ def expected(a: Tensor, b: Tensor) -> dict[str, float]:
 def test_equals_a_naive_count(
     monkeypatch: pytest.MonkeyPatch, chunk: int, rows: int, dtype: torch.dtype
 ) -> None:
-    monkeypatch.setattr(module, "CHUNK", chunk)
+    monkeypatch.setattr(module, "ROWS_AT_ONCE", chunk)
     torch.manual_seed(rows)
     a = torch.randn(rows, 6).to(dtype)
     b = (a + 1.2 * torch.randn(rows, 6) * torch.rand(rows, 1) * 3).to(dtype)
     b[rows // 2 :: 3] = b[rows // 2].clone()  # several partners are the same
-    found = retrieval(a, b)
+    found = measure_retrieval(a, b)
     assert list(found) == ["a_to_b", "b_to_a", "mean"]
     assert found["a_to_b"] == pytest.approx(expected(a, b))
     assert found["b_to_a"] == pytest.approx(expected(b, a))
@@ -53,7 +53,7 @@ def test_equals_a_naive_count(
 def test_directions_differ() -> None:
     a = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
     b = torch.tensor([[1.0, 0.1], [1.0, 0.2], [1.0, 1.1]])
-    found = retrieval(a, b)
+    found = measure_retrieval(a, b)
     assert found["a_to_b"]["median_rank"] == 1  # ranks 1, 2, 1
     assert found["a_to_b"]["recall@1"] == pytest.approx(2 / 3)
     assert found["b_to_a"]["recall@1"] == pytest.approx(2 / 3)
@@ -62,21 +62,21 @@ def test_directions_differ() -> None:
 
 def test_perfect_pairs_whatever_their_length() -> None:
     a = torch.randn(30, 8)
-    found = retrieval(a, 5 * a)["mean"]
+    found = measure_retrieval(a, 5 * a)["mean"]
     assert found == {"recall@1": 1, "recall@5": 1, "recall@10": 1, "median_rank": 1}
 
 
 @pytest.mark.parametrize("value", [1.0, 0.0, math.nan])
 def test_collapsed_embeddings_find_nothing(value: float) -> None:
     same = torch.full((20, 4), value)
-    found = retrieval(same, torch.randn(20, 4) if math.isnan(value) else same)
+    found = measure_retrieval(same, torch.randn(20, 4) if math.isnan(value) else same)
     for direction in found.values():
         assert direction == {"recall@1": 0, "recall@5": 0, "recall@10": 0, "median_rank": 20}
 
 
 def test_duplicates_share_the_worst_rank() -> None:
     a = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
-    found = retrieval(a, a)["a_to_b"]
+    found = measure_retrieval(a, a)["a_to_b"]
     assert found["recall@1"] == pytest.approx(1 / 3)  # ranks 2, 2, 1
     assert found["median_rank"] == 2
 
@@ -91,5 +91,5 @@ def test_duplicates_share_the_worst_rank() -> None:
 )
 def test_shapes(a: tuple[int, ...], b: tuple[int, ...], said: str) -> None:
     with pytest.raises(ValueError) as error:  # noqa: PT011
-        retrieval(torch.zeros(a), torch.zeros(b))
+        measure_retrieval(torch.zeros(a), torch.zeros(b))
     assert str(error.value) == said

@@ -8,7 +8,7 @@ import torch
 from sklearn import metrics as sk
 from torch import Tensor
 
-from mmx.evaluation.sample_metric import Scores, scored
+from mmx.evaluation.sample_metric import SampleScores, score_samples
 from mmx.tasks import Target
 
 N, C = 40, 3
@@ -42,7 +42,7 @@ def by_sklearn(outputs: Tensor, values: Tensor, kind: str) -> float:
 @pytest.mark.parametrize("kind", KINDS)
 def test_scores_give_the_metric_of_all_samples_and_of_any_resample(kind: str) -> None:
     outputs, values = made(kind)
-    scores = scored(outputs, values, KINDS[kind], np.arange(N))
+    scores = score_samples(outputs, values, KINDS[kind], np.arange(N))
     assert scores.value == pytest.approx(by_sklearn(outputs, values, kind), abs=1e-12)
     random = np.random.default_rng(4)
     for _ in range(5):
@@ -54,7 +54,7 @@ def test_scores_give_the_metric_of_all_samples_and_of_any_resample(kind: str) ->
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_sums_of_many_resamples_are_taken_at_once(kind: str) -> None:
-    scores = scored(*made(kind), KINDS[kind], np.arange(N))
+    scores = score_samples(*made(kind), KINDS[kind], np.arange(N))
     weights = np.random.default_rng(5).multinomial(N, np.full(N, 1 / N), size=(2, 6))
     sums = weights @ scores.statistics
     found = scores.of_sums(sums)
@@ -64,12 +64,12 @@ def test_sums_of_many_resamples_are_taken_at_once(kind: str) -> None:
 
 def test_a_label_that_is_neither_there_nor_predicted_counts_as_zero() -> None:
     outputs, values = torch.tensor([[1.0, -1.0], [1.0, -1.0]]), torch.tensor([[1.0, 0], [1, 0]])
-    scores = scored(outputs, values, Target("multilabel", ("a", "b")), np.arange(2))
+    scores = score_samples(outputs, values, Target("multilabel", ("a", "b")), np.arange(2))
     assert scores.value == 0.5
     assert by_sklearn(outputs, values, "multilabel") == 0.5
 
 
 def test_r2_of_a_constant_is_as_scikit_learn_has_it() -> None:
     for error, wanted in ((0.0, 1.0), (0.5, 0.0)):
-        scores = Scores("r2", np.array([[error, 0.0, 0.0]] * 3), np.arange(3))
+        scores = SampleScores("r2", np.array([[error, 0.0, 0.0]] * 3), np.arange(3))
         assert scores.value == wanted == sk.r2_score([2.0] * 3, [2.0 + error] * 3)

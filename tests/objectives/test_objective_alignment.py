@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mmx.objectives import Criterion, ModelOutput
 from mmx.objectives.cca import Cca, correlation
 from mmx.objectives.info_nce import InfoNce
-from mmx.objectives.triplet import Triplet, semi_hard
+from mmx.objectives.triplet import Triplet, find_semi_hard
 
 TWO = {"audio": 2, "image": 2}
 
@@ -76,7 +76,7 @@ def test_semi_hard_by_hand(positive: float, chosen: int) -> None:
     """Negatives at 0.1, 0.4 and 0.6; at 0.2 is a row of the class; 0.4 is not beyond 0.4."""
     distances = torch.tensor([[positive, 0.6, 0.4, 0.1, 0.2]]).expand(5, 5)
     negatives = torch.tensor([[False, True, True, True, False]]).expand(5, 5)
-    assert semi_hard(distances, negatives)[0, 0] == chosen
+    assert find_semi_hard(distances, negatives)[0, 0] == chosen
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -87,7 +87,7 @@ def test_semi_hard_by_brute_force(seed: int) -> None:
     if seed % 2:
         distances = (distances * 4).round()  # ties
     negatives = torch.rand(rows, rows) < 0.5
-    found = semi_hard(distances.T.contiguous().T, negatives)
+    found = find_semi_hard(distances.T.contiguous().T, negatives)
     for i in range(rows):
         of_i = [n for n in range(rows) if negatives[i, n]]
         for j in range(rows) if of_i else ():

@@ -17,7 +17,7 @@ from rich.console import Console
 from mmx.errors import DamagedFileError
 from mmx.evaluation.faster import Faster
 from mmx.evaluation.paired import Differences, Sure, over_samples, simultaneous
-from mmx.evaluation.sample_metric import Scores
+from mmx.evaluation.sample_metric import SampleScores
 from mmx.reports import gains_page
 from mmx.reports.gains import Gains, GroupFaster, gains, less_data
 from mmx.runs import sample_scores
@@ -27,8 +27,8 @@ Array = npt.NDArray[np.float64]
 SAMPLES = 400
 
 
-def hits(values: Array) -> Scores:
-    return Scores("accuracy", values[:, None], np.arange(len(values)))
+def hits(values: Array) -> SampleScores:
+    return SampleScores("accuracy", values[:, None], np.arange(len(values)))
 
 
 def run(folder: Path, name: str, seed: int, target: Array, **controls: Array) -> Path:

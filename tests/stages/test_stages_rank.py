@@ -15,7 +15,7 @@ from sklearn.linear_model import Ridge
 
 from mmx.config import compose
 from mmx.errors import DataError, TransferError
-from mmx.evaluation.short_probe import short_probe
+from mmx.evaluation.short_probe import score_short_probe
 from mmx.experiment import Experiment, assemble
 from mmx.runs.directory import RunDirectory
 from mmx.stages.selection.prepare import drop_test_rows, make_context, prepare
@@ -302,12 +302,12 @@ def test_the_probe_is_a_ridge_regression(width: int) -> None:
     ridge = Ridge(alpha=0.01 * 20).fit(unit[train], np.eye(3)[y[train]])
     right = (ridge.predict(unit[val]).argmax(1) == y[val]).mean()
     parts = [(torch.from_numpy(x[part]), torch.from_numpy(y[part])) for part in (train, val)]
-    name, value = short_probe(parts[0], parts[1], Target("classes", ("a", "b", "c")))
+    name, value = score_short_probe(parts[0], parts[1], Target("classes", ("a", "b", "c")))
     assert (name, value) == ("accuracy", right)
     number = x[:, 0] - 0.1 * x[:, -1]
     ridge = Ridge(alpha=0.01 * 20).fit(unit[train], number[train])
     parts = [(torch.from_numpy(x[p]), torch.from_numpy(number[p])) for p in (train, val)]
-    name, value = short_probe(parts[0], parts[1], Target("regression"))
+    name, value = score_short_probe(parts[0], parts[1], Target("regression"))
     assert name == "r2"
     assert value == pytest.approx(ridge.score(unit[val], number[val]), rel=1e-4)
 
@@ -315,7 +315,7 @@ def test_the_probe_is_a_ridge_regression(width: int) -> None:
 def test_the_probe_of_labels_takes_the_likelier() -> None:
     x = torch.tensor([[0.0], [0.0], [1.0], [1.0]])
     y = torch.tensor([[0.0, 1.0], [0.0, 1.0], [1.0, 1.0], [1.0, 1.0]])
-    assert short_probe((x, y), (x, y), Target("multilabel", ("a", "b"))) == ("f1_macro", 1.0)
+    assert score_short_probe((x, y), (x, y), Target("multilabel", ("a", "b"))) == ("f1_macro", 1.0)
 
 
 def test_what_cannot_start_is_said_before_the_source_is_trained(

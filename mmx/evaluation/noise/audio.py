@@ -19,27 +19,27 @@ from mmx.modalities import Stored
 from mmx.modalities.audio import AudioColumn, AudioSpec
 from mmx.training.data import Rows
 
-Samples = npt.NDArray[np.int16]
+Recording = npt.NDArray[np.int16]
 """``(S,)``, without what is padded."""
 
 FRAME_SECONDS = 0.02
 
 
-def white_noise(sound: Samples, strength: float, generator: np.random.Generator) -> Samples:
+def add_white_noise(sound: Recording, strength: float, generator: np.random.Generator) -> Recording:
     """Add white noise; silence, to which there is no ratio, stays silent."""
     amplitude = strength * math.sqrt(np.mean(np.square(sound, dtype=np.float64)))
     return _samples(sound + amplitude * generator.standard_normal(len(sound)))
 
 
-def clipping(sound: Samples, strength: float, generator: np.random.Generator) -> Samples:
+def clip(sound: Recording, strength: float, generator: np.random.Generator) -> Recording:
     """Cut the wave off at ``1 - strength`` of its peak."""
     most = (1 - strength) * float(np.abs(sound.astype(np.float64)).max(initial=0))
     return _samples(sound.astype(np.float64).clip(-most, most))
 
 
-def dropped_frames(
-    sound: Samples, strength: float, generator: np.random.Generator, *, frame: int
-) -> Samples:
+def drop_frames(
+    sound: Recording, strength: float, generator: np.random.Generator, *, frame: int
+) -> Recording:
     """Silence each frame with a probability.
 
     Args:
@@ -57,7 +57,7 @@ def decibels(strength: float) -> str:
     return f"{-20 * math.log10(strength) + 0.0:.0f} dB" if strength else "clean"
 
 
-def _samples(values: npt.NDArray[np.float64]) -> Samples:
+def _samples(values: npt.NDArray[np.float64]) -> Recording:
     limits = np.iinfo(np.int16)
     return np.rint(values).clip(limits.min, limits.max).astype(np.int16)
 
@@ -76,24 +76,24 @@ class AudioCorruption(Corruption[AudioColumn, AudioSpec]):
                 "white_noise",
                 "amplitude of the noise over the recording's, as signal-to-noise ratio",
                 tuple([0.0] + [10 ** (-ratio / 20) for ratio in (20, 10, 5, 0)]),
-                white_noise,
+                add_white_noise,
                 decibels,
             ),
             Noise(
                 "clipping",
                 "part of the peak that is cut off",
                 (0.0, 0.25, 0.5, 0.75, 0.9),
-                clipping,
+                clip,
             ),
             Noise(
                 "dropped_frames",
                 f"part of the {1000 * FRAME_SECONDS:g} ms frames that are silent",
                 (0.0, 0.1, 0.25, 0.5, 0.75),
-                partial(dropped_frames, frame=frame),
+                partial(drop_frames, frame=frame),
             ),
         )
 
-    def read(self, rows: Rows, stored: Stored | None) -> list[Samples]:
+    def read(self, rows: Rows, stored: Stored | None) -> list[Recording]:
         """Return recordings as ``(S,)`` int16, each of its own length."""
         stored = stored or self.view.encode(rows)
         values = stored.values.cpu().numpy()
@@ -102,7 +102,7 @@ class AudioCorruption(Corruption[AudioColumn, AudioSpec]):
         lengths = stored.lengths.tolist()
         return [value[:length] for value, length in zip(values, lengths, strict=True)]
 
-    def encode(self, values: Sequence[Samples | None]) -> Stored:
+    def encode(self, values: Sequence[Recording | None]) -> Stored:
         """Return ``(B, S)`` int16, zeros after the end."""
         lengths = [0 if value is None else len(value) for value in values]
         padded = np.zeros((len(values), max(1, *lengths)), dtype=np.int16)

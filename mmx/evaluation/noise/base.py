@@ -34,11 +34,11 @@ class Noise:
     level: Callable[[float], str] = "{:g}".format
 
 
-C = TypeVar("C", bound=Column)
-S = TypeVar("S", bound=Spec)
+_C = TypeVar("_C", bound=Column)
+_S = TypeVar("_S", bound=Spec)
 
 
-class Corruption(ABC, Generic[C, S]):
+class Corruption(ABC, Generic[_C, _S]):
     """The raw rows of one modality: read, and encoded again once they are spoiled.
 
     Args:
@@ -50,8 +50,8 @@ class Corruption(ABC, Generic[C, S]):
 
     def __init__(self, view: View) -> None:
         self.view = view
-        self.column = cast(C, view.column)
-        self.spec = cast(S, view.spec)
+        self.column = cast(_C, view.column)
+        self.spec = cast(_S, view.spec)
 
     @property
     @abstractmethod

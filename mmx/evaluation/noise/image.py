@@ -17,18 +17,20 @@ from mmx.modalities import Stored
 from mmx.modalities.image import ImageColumn, ImageSpec
 from mmx.training.data import Rows
 
-Pixels = npt.NDArray[np.uint8]
+Picture = npt.NDArray[np.uint8]
 """``(H, W, 3)``."""
 
 GREY = 128
 
 
-def gaussian(picture: Pixels, strength: float, generator: np.random.Generator) -> Pixels:
+def add_gaussian_noise(
+    picture: Picture, strength: float, generator: np.random.Generator
+) -> Picture:
     """Add normal noise to every channel of every pixel, and clip."""
     return _pixels(picture + 255 * strength * generator.standard_normal(picture.shape))
 
 
-def blur(picture: Pixels, strength: float, generator: np.random.Generator) -> Pixels:
+def blur(picture: Picture, strength: float, generator: np.random.Generator) -> Picture:
     """Blur by a Gaussian; at the border it is normalised over the pixels that are there."""
     if strength == 0:
         return picture
@@ -38,7 +40,7 @@ def blur(picture: Pixels, strength: float, generator: np.random.Generator) -> Pi
     return _pixels(np.einsum("hi,ijc,wj->hwc", down, picture, across, optimize=True))
 
 
-def occlusion(picture: Pixels, strength: float, generator: np.random.Generator) -> Pixels:
+def occlude(picture: Picture, strength: float, generator: np.random.Generator) -> Picture:
     """Cover a rectangle of the picture's aspect, somewhere inside, with mid-grey."""
     covered = picture.copy()
     where = generator.random(2)
@@ -58,7 +60,7 @@ def _kernel(length: int, sigma: float) -> npt.NDArray[np.float64]:
     return np.asarray(weights / weights.sum(1, keepdims=True))
 
 
-def _pixels(values: npt.NDArray[np.float64]) -> Pixels:
+def _pixels(values: npt.NDArray[np.float64]) -> Picture:
     return np.rint(values).clip(0, 255).astype(np.uint8)
 
 
@@ -75,7 +77,7 @@ class ImageCorruption(Corruption[ImageColumn, ImageSpec]):
                 "gaussian",
                 "standard deviation, part of the range from black to white",
                 (0.0, 0.05, 0.1, 0.2, 0.4),
-                gaussian,
+                add_gaussian_noise,
             ),
             Noise(
                 "blur",
@@ -83,14 +85,14 @@ class ImageCorruption(Corruption[ImageColumn, ImageSpec]):
                 (0.0, 0.0125, 0.025, 0.05, 0.1),
                 blur,
             ),
-            Noise("occlusion", "part of the area", (0.0, 0.1, 0.25, 0.5, 0.75), occlusion),
+            Noise("occlusion", "part of the area", (0.0, 0.1, 0.25, 0.5, 0.75), occlude),
         )
 
-    def read(self, rows: Rows, stored: Stored | None) -> list[Pixels]:
+    def read(self, rows: Rows, stored: Stored | None) -> list[Picture]:
         """Return pictures as ``(H, W, 3)`` uint8."""
         return list((stored or self.view.encode(rows)).values.cpu().numpy())
 
-    def encode(self, values: Sequence[Pixels | None]) -> Stored:
+    def encode(self, values: Sequence[Picture | None]) -> Stored:
         """Return ``(B, H, W, 3)`` uint8."""
         size = (self.spec.height, self.spec.width, 3)
         pictures = [np.zeros(size, np.uint8) if value is None else value for value in values]

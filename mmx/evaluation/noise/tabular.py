@@ -13,13 +13,13 @@ from mmx.modalities import Stored
 from mmx.modalities.tabular import Cell, TabularColumn, TabularSpec
 from mmx.training.data import Rows
 
-Cells = dict[str, Cell]
+RowCells = dict[str, Cell]
 """The cells of one row, by column."""
 
 
-def additive(
-    cells: Cells, strength: float, generator: np.random.Generator, *, stds: Mapping[str, float]
-) -> Cells:
+def add_noise(
+    cells: RowCells, strength: float, generator: np.random.Generator, *, stds: Mapping[str, float]
+) -> RowCells:
     """Add normal noise to the numbers; words and missing cells stay as they are.
 
     Args:
@@ -36,7 +36,7 @@ def additive(
     return noisy
 
 
-def missing_cells(cells: Cells, strength: float, generator: np.random.Generator) -> Cells | None:
+def lose_cells(cells: RowCells, strength: float, generator: np.random.Generator) -> RowCells | None:
     """Lose each cell with a probability; None where none is left."""
     lost = generator.random(len(cells)) < strength
     left = {name: None if gone else cells[name] for name, gone in zip(cells, lost, strict=True)}
@@ -56,19 +56,17 @@ class TabularCorruption(Corruption[TabularColumn, TabularSpec]):
             "additive",
             "standard deviation over that of the training rows",
             (0.0, 0.1, 0.25, 0.5, 1.0),
-            partial(additive, stds=stds),
+            partial(add_noise, stds=stds),
         )
-        cells = Noise(
-            "missing_cells", "part of the cells", (0.0, 0.1, 0.25, 0.5, 0.75), missing_cells
-        )
+        cells = Noise("missing_cells", "part of the cells", (0.0, 0.1, 0.25, 0.5, 0.75), lose_cells)
         return (numbers, cells) if stds else (cells,)
 
-    def read(self, rows: Rows, stored: Stored | None) -> list[Cells]:
+    def read(self, rows: Rows, stored: Stored | None) -> list[RowCells]:
         """Return the cells of each row."""
         columns = sorted(self.column.columns.items())
         return [{name: cells[row] for name, cells in columns} for row in rows]
 
-    def encode(self, values: Sequence[Cells | None]) -> Stored:
+    def encode(self, values: Sequence[RowCells | None]) -> Stored:
         """Return the cells standardised and coded as in training."""
         spec = self.spec
         columns = {

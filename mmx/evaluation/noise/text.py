@@ -16,20 +16,20 @@ from mmx.modalities import Spec, Stored
 from mmx.modalities.text import TextColumn
 from mmx.training.data import Rows
 
-WORD = re.compile(r"\S+")
+WORD_PATTERN = re.compile(r"\S+")
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
-def dropped_words(text: str, strength: float, generator: np.random.Generator) -> str:
+def drop_words(text: str, strength: float, generator: np.random.Generator) -> str:
     """Drop each word with a probability; a text without any word is still a text."""
-    words = WORD.findall(text)
+    words = WORD_PATTERN.findall(text)
     kept = generator.random(len(words)) >= strength
     return _with_words(text, [word if keep else "" for word, keep in zip(words, kept, strict=True)])
 
 
-def swapped_words(text: str, strength: float, generator: np.random.Generator) -> str:
+def swap_words(text: str, strength: float, generator: np.random.Generator) -> str:
     """Go from left to right, and swap a word with the next one with a probability."""
-    words = WORD.findall(text)
+    words = WORD_PATTERN.findall(text)
     chosen = generator.random(len(words)) < strength
     place = 0
     while place < len(words) - 1:
@@ -40,20 +40,20 @@ def swapped_words(text: str, strength: float, generator: np.random.Generator) ->
     return _with_words(text, words)
 
 
-def misspelt_words(text: str, strength: float, generator: np.random.Generator) -> str:
+def misspell_words(text: str, strength: float, generator: np.random.Generator) -> str:
     """Misspell each word with a probability, by one edit that :func:`misspelt` draws."""
-    words = WORD.findall(text)
+    words = WORD_PATTERN.findall(text)
     draws = generator.random((len(words), 4))
     return _with_words(
         text,
         [
-            misspelt(word, *draw[1:]) if draw[0] < strength else word
+            misspell(word, *draw[1:]) if draw[0] < strength else word
             for word, draw in zip(words, draws, strict=True)
         ],
     )
 
 
-def misspelt(word: str, edit: float, where: float, letter: float) -> str:
+def misspell(word: str, edit: float, where: float, letter: float) -> str:
     """Return the word with one letter lost, doubled, replaced, or swapped with the next.
 
     A word of one letter, or two equal letters to swap, have one replaced instead. The three
@@ -75,7 +75,7 @@ def misspelt(word: str, edit: float, where: float, letter: float) -> str:
 def _with_words(text: str, words: Sequence[str]) -> str:
     """Return the text with other words, its white space as it was."""
     found = iter(words)
-    return WORD.sub(lambda match: next(found), text)
+    return WORD_PATTERN.sub(lambda match: next(found), text)
 
 
 class TextCorruption(Corruption[TextColumn, Spec]):
@@ -88,15 +88,15 @@ class TextCorruption(Corruption[TextColumn, Spec]):
         """Dropped, swapped and misspelt words."""
         strengths = (0.0, 0.1, 0.25, 0.5, 0.75)
         return (
-            Noise("dropped_words", "part of the words that are lost", strengths, dropped_words),
+            Noise("dropped_words", "part of the words that are lost", strengths, drop_words),
             Noise(
                 "swapped_words",
                 "probability that a word changes places with the next",
                 strengths,
-                swapped_words,
+                swap_words,
             ),
             Noise(
-                "misspelt_words", "part of the words with a wrong letter", strengths, misspelt_words
+                "misspelt_words", "part of the words with a wrong letter", strengths, misspell_words
             ),
         )
 

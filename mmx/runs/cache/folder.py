@@ -14,7 +14,7 @@ from typing import Any
 from mmx.errors import UnreadableFileError
 from mmx.runs.atomic import write_text
 from mmx.runs.digests import SEAL, digest, intact, sealed_text
-from mmx.untrusted import LIMIT, read_bytes
+from mmx.untrusted import MAX_BYTES, read_bytes
 
 TENSORS, PROVENANCE = "tensors.safetensors", "provenance.json"
 HEADER = "mmx"
@@ -137,7 +137,7 @@ def read_provenance(folder: Path) -> dict[str, Any]:
     """
     path = folder / PROVENANCE
     try:
-        text = read_bytes(path, limit=LIMIT, follow_links=False).decode()
+        text = read_bytes(path, limit=MAX_BYTES, follow_links=False).decode()
         found = json.loads(text)
     except UnreadableFileError as error:
         raise DamagedError(f"{PROVENANCE} {error.reason}") from error

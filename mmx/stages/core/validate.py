@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mmx.evaluation.alignment import alignment
+from mmx.evaluation.alignment import measure_alignment
 from mmx.evaluation.metrics import measure
 from mmx.evaluation.predict import predict_encoded
-from mmx.evaluation.probe import chance, probe_accuracy
+from mmx.evaluation.probe import find_majority_share, probe_accuracy
 from mmx.modalities import Encoded
 from mmx.model import MultimodalModel
 from mmx.objectives import Criterion
@@ -53,14 +53,14 @@ class Validator:
             model, self.data, self.data.rows("val"), self.precision
         )
         if outputs.shape[1] == 0:
-            return Validation(alignment(self.criterion, encoded))
+            return Validation(measure_alignment(self.criterion, encoded))
         metrics = measure(outputs, values, self.target, self.criterion.task_loss)
         _observe(self.criterion, encoded, outputs)
         if self.target.kind != "classes" or len(encoded.features) < 2:
             return Validation(metrics)
         probes = {name: probe_accuracy(encoded, name) for name in encoded.features}
         found = {name: accuracy for name, accuracy in probes.items() if accuracy is not None}
-        usual = chance(encoded.target)
+        usual = find_majority_share(encoded.target)
         noise = math.sqrt(usual * (1 - usual) / len(encoded))
         return Validation(metrics, found, usual, noise)
 

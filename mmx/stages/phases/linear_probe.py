@@ -127,7 +127,7 @@ def fused_rows(
     for part, stored in data.batches(split_rows(rows, BATCH_SIZE)):
         batch = data.assemble(part, stored, augment=False)
         with precision.autocast():
-            fused = model.fused(model.encode(batch), batch.present)
+            fused = model.fuse(model.encode(batch), batch.present)
         parts.append(fused.double().cpu())
         targets.append(batch.target.cpu())
     model.train(was_training)

@@ -22,7 +22,7 @@ from torch import Tensor
 from mmx.errors import DataError, TransferError
 from mmx.evaluation.metrics import measure, score
 from mmx.evaluation.predict import predict
-from mmx.evaluation.subsets import prior
+from mmx.evaluation.subsets import compute_prior
 from mmx.experiment.parts import RoleParts
 from mmx.fusion import Fusion
 from mmx.fusion.concat import Concat
@@ -221,7 +221,7 @@ class Controls:
         """Return the ``(C,)`` outputs that say what the training rows say on the whole."""
         data = self.opened.data
         values = data.target[torch.from_numpy(data.rows("train")).to(data.device)].cpu()
-        return prior(values, self.opened.task.target)
+        return compute_prior(values, self.opened.task.target)
 
     def _unimodal(self, target: Trained) -> Control:
         """Train each modality alone, and return the one that is best on validation."""

@@ -11,17 +11,17 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor, nn
 
-from mmx.evaluation.alignment import alignment
-from mmx.evaluation.chance import Chance, chance
-from mmx.evaluation.classes import class_report
-from mmx.evaluation.cost import cost
-from mmx.evaluation.faster import faster
+from mmx.evaluation.alignment import measure_alignment
+from mmx.evaluation.chance import Chance, find_chance
+from mmx.evaluation.classes import report_classes
+from mmx.evaluation.cost import measure_cost
+from mmx.evaluation.faster import compare_speed
 from mmx.evaluation.gain import Gain
 from mmx.evaluation.mcnemar import Discordant
 from mmx.evaluation.metrics import measure
 from mmx.evaluation.paired import LEVEL, over_samples, simultaneous
 from mmx.evaluation.predict import predict, predict_encoded
-from mmx.evaluation.sample_metric import Scores, scored
+from mmx.evaluation.sample_metric import SampleScores, score_samples
 from mmx.experiment import Experiment
 from mmx.json_object import Json
 from mmx.model import MultimodalModel
@@ -82,7 +82,7 @@ def evaluate(
     experiment = context.experiment
     metrics, outputs, values = _test(context, target, task)
     data = target.data.unlocked()
-    used = cost(target.model, data, data.rows("test"), context.precision)
+    used = measure_cost(target.model, data, data.rows("test"), context.precision)
     params = count_parameters(target.model)
     transfer = _transfer_facts(context, target, task, known.search)
     source_result = _source_result(context, source, target)
@@ -128,8 +128,8 @@ def _target_result(
     metrics, outputs, values = tested
     more: Json = {}
     if task.target.kind == "classes" and outputs.shape[1]:
-        more["classes"] = ClassTable.from_json(class_report(outputs, values, task.target))
-    least = chance(values, task.target) if outputs.shape[1] else None
+        more["classes"] = ClassTable.from_json(report_classes(outputs, values, task.target))
+    least = find_chance(values, task.target) if outputs.shape[1] else None
     if least is not None:
         more["chance"] = ChanceResult(**asdict(least))
     return TargetResult(
@@ -196,11 +196,11 @@ def _compare(
     if not outputs.shape[1]:
         return {}
     rows = target.data.unlocked().rows("test")
-    ours = scored(outputs, values, task.target, rows)
+    ours = score_samples(outputs, values, task.target, rows)
     compared = [_compared(each, task, values, rows) for each in controls]
     theirs = {each.control.name: each.scores for each in compared}
     sample_scores.write(context.directory, ours, theirs, _contents(task, values, rows))
-    return _against(target, metrics, ours, compared, chance(values, task.target))
+    return _against(target, metrics, ours, compared, find_chance(values, task.target))
 
 
 def _contents(task: TaskData, values: Tensor, rows: Rows) -> dict[str, str]:
@@ -221,19 +221,19 @@ class _Compared:
 
     control: Control
     test: dict[str, float]
-    scores: Scores
+    scores: SampleScores
 
 
 def _compared(control: Control, task: TaskData, values: Tensor, rows: Rows) -> _Compared:
     outputs = control.answers(rows)
     test = measure(outputs, values, task.target, control.criterion.task_loss)
-    return _Compared(control, test, scored(outputs, values, task.target, rows))
+    return _Compared(control, test, score_samples(outputs, values, task.target, rows))
 
 
 def _against(
     target: Trained,
     metrics: dict[str, float],
-    ours: Scores,
+    ours: SampleScores,
     compared: Sequence[_Compared],
     least: Chance | None,
 ) -> Json:
@@ -248,7 +248,7 @@ def _against(
     fitted = target.fitted
     # A head that was fitted at once has no epochs: it was there after all it took.
     epochs = fitted.history or [(fitted.steps, fitted.seconds, fitted.val[ours.metric])]
-    found = faster(ours.metric, first.control.name, epochs, first.control.history or ())
+    found = compare_speed(ours.metric, first.control.name, epochs, first.control.history or ())
     return {
         "notes": [] if least is None or gain.learned else [_at_chance(gain, metrics, first, least)],
         "control": {
@@ -285,7 +285,7 @@ def _as_list(interval: tuple[float, float] | None) -> list[float] | None:
     return None if interval is None else list(interval)
 
 
-def _rows(ours: Scores, theirs: Scores) -> Json:
+def _rows(ours: SampleScores, theirs: SampleScores) -> Json:
     """Return on how many rows only one of two models is right, and whether that may be chance."""
     found = Discordant.of(ours, theirs)
     if found is None:
@@ -294,7 +294,11 @@ def _rows(ours: Scores, theirs: Scores) -> Json:
 
 
 def _gain(
-    metrics: dict[str, float], ours: Scores, other: _Compared, level: float, least: Chance | None
+    metrics: dict[str, float],
+    ours: SampleScores,
+    other: _Compared,
+    level: float,
+    least: Chance | None,
 ) -> Gain:
     one, two = metrics[ours.metric], other.test[ours.metric]
     interval = over_samples((ours, other.scores), level=level)
@@ -319,7 +323,7 @@ def _test(context: Context, trained: Trained, task: TaskData) -> Tested:
     rows = data.rows("test")
     if context.experiment.role(Role.TARGET).objective.label_free:
         outputs, values, encoded = predict_encoded(trained.model, data, rows, precision)
-        return alignment(trained.criterion, encoded), outputs, values
+        return measure_alignment(trained.criterion, encoded), outputs, values
     outputs, values = predict(trained.model, data, rows, precision)
     metrics = measure(outputs, values, task.target, trained.criterion.task_loss)
     return metrics, outputs, values
@@ -332,7 +336,7 @@ def _val_of_companion(context: Context, target: Trained) -> dict[str, float] | N
     beside, data = target.companion, target.companion.data
     if context.experiment.role(Role.SOURCE).objective.label_free:
         rows = encode_rows(beside.model, data, data.rows("val"), context.precision)
-        return alignment(beside.criterion, rows)
+        return measure_alignment(beside.criterion, rows)
     outputs, values = predict(beside.model, data, data.rows("val"), context.precision)
     return measure(outputs, values, beside.target, beside.criterion.task_loss)
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mmx.errors import TransferError
-from mmx.evaluation.short_probe import short_probe
+from mmx.evaluation.short_probe import score_short_probe
 from mmx.modalities import Encoded, Features
 from mmx.model import MultimodalModel
 from mmx.stage_id import Role, StageId
@@ -108,7 +108,9 @@ def rank(context: Context, most_rows: int) -> Ranked:
     train = _concatenate(seen, start, opened.task.name, "train")
     val, _ = _encode(context, start, data, data.rows("val"), None)
     scores, blank = compute_scores(*train, target, said or str(reader))
-    metric, probe = short_probe(train, _concatenate(val, start, opened.task.name, "val"), target)
+    metric, probe = score_short_probe(
+        train, _concatenate(val, start, opened.task.name, "val"), target
+    )
     return Ranked(
         scores=scores,
         blank=blank,
