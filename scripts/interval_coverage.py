@@ -23,8 +23,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from mmx.evaluation.gain_intervals import Differences, find_coverage, find_half_width, simultaneous
 from mmx.evaluation.mcnemar import Discordant
-from mmx.evaluation.paired import Differences, find_coverage, find_half_width, simultaneous
 from mmx.evaluation.pooling import estimate_seed_errors
 from mmx.evaluation.sample_metric import SampleScores
 

@@ -21,7 +21,7 @@ import sys
 import time
 from pathlib import Path
 
-from mmx.reports.gains import gains
+from mmx.reports.sweep_gains import gains
 
 MMX = [sys.executable, "-m", "mmx"]
 REGULARIZERS = "l2_sp delta bss mmd coral distill rkd similarity stochnorm co_tuning bi_tuning lwf"

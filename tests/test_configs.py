@@ -15,7 +15,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from mmx.config import check, compose
+from mmx.config import compose, override_problems
 from mmx.config.locate import builtin_directory, find_options, headline, list_groups
 from mmx.experiment import Settings, assemble
 from mmx.experiment.assemble import PART_KEYS
@@ -95,7 +95,7 @@ def test_composes_and_assembles(path, folder, tmp_path, monkeypatch):
     monkeypatch.setenv("MMX_DATA_DIR", str(tmp_path))
     overrides = overrides_for(path, folder)
     with compose.composer():
-        composed, problems = check.check_overrides(compose.parse(overrides), overrides)
+        composed, problems = override_problems.check_overrides(compose.parse(overrides), overrides)
     assert problems == []
     experiment = assemble(composed.config)
     assert experiment.config["data_dir"] == str(tmp_path)

@@ -11,8 +11,8 @@ import yaml
 
 from mmx import former
 from mmx.config import compose
-from mmx.config.check import check_overrides
 from mmx.config.locate import find_options
+from mmx.config.override_problems import check_overrides
 from mmx.errors import ConfigError, Problem, RunError
 from mmx.experiment import assemble
 from mmx.former import NODES, WORDS, translate_config, translate_names, translate_overrides

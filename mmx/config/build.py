@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from mmx.config import signature
 from mmx.config.allowed import allow
-from mmx.config.hints import find_value_hint, list_classes
+from mmx.config.annotations import find_value_hint, list_classes
 from mmx.errors import ConfigError, Problem, closest
 from mmx.former import find_class
 from mmx.printable import shorten

@@ -162,7 +162,7 @@ class Choices:
 
 
 def compose(overrides: Sequence[str]) -> Composed:
-    """Compose one job. Raises Hydra's own errors: :mod:`mmx.config.check` words them.
+    """Compose one job. Raises Hydra's own errors: :mod:`mmx.config.override_problems` words them.
 
     Raises:
         ConfigError: The config says to Hydra more than which launcher, calls a function, or

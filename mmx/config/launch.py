@@ -25,10 +25,10 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig
 
 from mmx.config.allowed import hide_guarded
-from mmx.config.check import check_overrides
 from mmx.config.compose import Composed, composer, parse
 from mmx.config.hydra_node import DIRECTORY_KEYS, Launcher
 from mmx.config.locate import builtin_directory
+from mmx.config.override_problems import check_overrides
 from mmx.config.sources import ROOT, register
 from mmx.errors import ConfigError, Problem
 from mmx.quoting import format_value

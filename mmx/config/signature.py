@@ -11,7 +11,7 @@ from typing import Annotated, Any, get_args, get_origin
 
 import pydantic
 
-from mmx.config.hints import describe_hint, is_union, list_choices, shorten_hint
+from mmx.config.annotations import describe_hint, is_union, list_choices, shorten_hint
 from mmx.config.nodes import ConfigNode
 from mmx.errors import Problem, closest
 from mmx.former import find_key

@@ -10,14 +10,14 @@ from rich.text import Text
 
 from mmx.csv_text import csv_text
 from mmx.reports import plots
-from mmx.reports.gains import (
+from mmx.reports.suites import Grid, Sheet
+from mmx.reports.sweep_gains import (
     Gains,
     GroupGain,
     LessData,
     fraction_of,
     percent,
 )
-from mmx.reports.suites import Grid, Sheet
 from mmx.runs.atomic import write_json, write_text
 
 ONE_SEED = (

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from mmx.errors import DataError
+from mmx.evaluation.gain_intervals import Differences, Sure, simultaneous
 from mmx.evaluation.mcnemar import Discordant
-from mmx.evaluation.paired import Differences, Sure, simultaneous
 from mmx.evaluation.sample_metric import Pair, SampleScores
 from mmx.runs import sample_scores
 from mmx.runs.directory import RunDirectory

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mmx.config import check, compose
+from mmx.config import compose
 from mmx.config.chosen import chosen_names
 from mmx.config.compose import Composed
+from mmx.config.override_problems import check_overrides, without_echoes
 from mmx.config.sweep_values import sweep_without_flag
 from mmx.errors import ConfigError, Problem
 from mmx.experiment import Experiment, assemble
@@ -67,13 +68,13 @@ def preflight(line: CommandLine, allowed: Sequence[str]) -> list[Job]:
             sweeping = {problem.given for problem in problems}
             jobs = [[text for text in line.overrides if text not in sweeping]]
         for job in jobs:
-            composed, wrong = check.check_overrides(compose.parse(job), job, line.config_dirs)
+            composed, wrong = check_overrides(compose.parse(job), job, line.config_dirs)
             problems.extend(wrong)
             try:
                 names = chosen_names(composed, line.config_dirs)
                 found.append(Job(job, composed, assemble(composed.config, allowed, names)))
             except ConfigError as error:
-                problems.extend(check.without_echoes(error.problems, composed.unresolved))
+                problems.extend(without_echoes(error.problems, composed.unresolved))
     problems.extend([] if problems else [*unread(found), *absent_weights(found)])
     if problems:
         raise ConfigError(dict.fromkeys(problems))

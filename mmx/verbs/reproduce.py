@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mmx import execution
-from mmx.config import check, compose
+from mmx.config import compose, override_problems
 from mmx.config.chosen import chosen_names
 from mmx.config.compose import Composed
 from mmx.config.hydra_node import is_hydra_key
@@ -165,7 +165,7 @@ def _changed(
         ]
         if problems:
             raise ConfigError(problems)
-        again, problems = check.check_overrides(parsed, overrides, extra)
+        again, problems = override_problems.check_overrides(parsed, overrides, extra)
     if problems:
         raise ConfigError(problems)
     return again

@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mmx.config import check, compose, signature
+from mmx.config import compose, override_problems, signature
 from mmx.config.compose import Composed
 from mmx.config.nodes import ConfigNode
 from mmx.config.sweep_values import sweep_without_flag
@@ -56,7 +56,7 @@ def expand(line: CommandLine) -> CommandLine:
         if not {*LINE_KEYS, "experiment"} & {word.key for word in words}:
             return line
         job = compose.jobs(parsed)[0]
-        composed = check.check_overrides(compose.parse(job), job, line.config_dirs)[0]
+        composed = override_problems.check_overrides(compose.parse(job), job, line.config_dirs)[0]
     config = composed.config
     chosen = {key: config[key] for key in LINE_KEYS if config.get(key) is not None}
     if not chosen:

@@ -17,7 +17,7 @@ from mmx.experiment import Experiment, assemble
 from mmx.experiment.fingerprint import fingerprint, places_of
 from mmx.experiment.identify import forget_data, identify, read_fingerprints
 from mmx.reports import gains_page
-from mmx.reports.gains import gains
+from mmx.reports.sweep_gains import gains
 from mmx.runs import sweep
 from mmx.runs.directory import RunDirectory
 from mmx.runs.standing import Standing, Wanted

@@ -10,8 +10,8 @@ import numpy.typing as npt
 import pytest
 
 from mmx.cli import main
+from mmx.evaluation.gain_intervals import over_seeds, simultaneous
 from mmx.evaluation.mcnemar import Discordant
-from mmx.evaluation.paired import over_seeds, simultaneous
 from mmx.evaluation.sample_metric import SampleScores
 from mmx.reports.pairing import Side, paired_texts
 from mmx.runs import sample_scores

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from refusals import Refusal, check_refusals
 
-from mmx.config import check, compose
+from mmx.config import compose, override_problems
 from mmx.config.locate import builtin_directory, find_options, headline, list_groups
 from mmx.verbs import VERBS
 from mmx.verbs.train_line import read_line
@@ -92,7 +92,9 @@ def test_what_hydra_knows(mmx, words, expected):
 def test_a_task_of_the_users_serves_as_both(own, role):
     overrides = [f"{role}=mine", "seed=4"]
     with compose.composer([own]):
-        composed, problems = check.check_overrides(compose.parse(overrides), overrides, [own])
+        composed, problems = override_problems.check_overrides(
+            compose.parse(overrides), overrides, [own]
+        )
     assert problems == []
     assert composed.choices[role] == "mine"
     assert composed.config[role] == {

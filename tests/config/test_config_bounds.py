@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from mmx.config import signature
+from mmx.config.annotations import list_classes
 from mmx.config.build import BUILTIN_PACKAGES
-from mmx.config.hints import list_classes
 from mmx.config.locate import builtin_directory
 from mmx.experiment.settings import Settings
 from mmx.training.trainer import Trainer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mmx.config import check, compose
+from mmx.config import compose, override_problems
 from mmx.verbs.preflight import preflight
 from mmx.verbs.train_line import read_line
 
@@ -27,7 +27,7 @@ def test_what_is_chosen_is_composed_once(words, count, monkeypatch):
 
     with compose.composer():
         compose.compose([])  # mmx's own root config, once a process
-    check._choose.cache_clear()
+    override_problems._choose.cache_clear()
     monkeypatch.setattr(compose, "_hydra_compose", counting)
     preflight(read_line(words), [])
     assert len(composed) == count

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import Field
 
-from mmx.config.hints import describe_hint, list_classes
+from mmx.config.annotations import describe_hint, list_classes
 from mmx.config.signature import check_values
 from mmx.encoders import Encoder
 from mmx.modalities import Modality

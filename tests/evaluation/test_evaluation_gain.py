@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from mmx.evaluation.gain import Gain
+from mmx.evaluation.verdict import Gain
 
 
 @pytest.mark.parametrize(

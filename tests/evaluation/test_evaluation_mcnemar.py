@@ -9,8 +9,8 @@ import numpy.typing as npt
 import pytest
 from scipy import optimize, stats
 
+from mmx.evaluation.gain_intervals import over_samples, simultaneous
 from mmx.evaluation.mcnemar import Discordant
-from mmx.evaluation.paired import over_samples, simultaneous
 from mmx.evaluation.permutation import swap_test
 from mmx.evaluation.sample_metric import Pair, SampleScores
 

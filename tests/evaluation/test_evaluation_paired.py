@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from mmx.evaluation import paired
-from mmx.evaluation.paired import (
+from mmx.evaluation import gain_intervals
+from mmx.evaluation.gain_intervals import (
     RESAMPLES,
     Differences,
     Sure,
@@ -117,7 +117,7 @@ def test_resamples_worked_on_in_chunks_are_the_same(monkeypatch: pytest.MonkeyPa
     random = np.random.default_rng(4)
     both = pair(*random.integers(0, 2, (2, 30)).astype(float))
     whole = resample([both], seed=0)
-    monkeypatch.setattr(paired, "NUMBERS_AT_ONCE", 70)
+    monkeypatch.setattr(gain_intervals, "NUMBERS_AT_ONCE", 70)
     assert np.array_equal(resample([both], seed=0), whole)
 
 

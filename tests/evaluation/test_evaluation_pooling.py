@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 from scipy import stats
 
-from mmx.evaluation.paired import Differences, Sure, find_half_width
+from mmx.evaluation.gain_intervals import Differences, Sure, find_half_width
 from mmx.evaluation.pooling import SeedError, estimate_seed_errors
 from mmx.evaluation.power import Deciding, count_deciding_seeds
 

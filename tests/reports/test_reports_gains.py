@@ -16,10 +16,10 @@ from rich.console import Console
 
 from mmx.errors import DamagedFileError
 from mmx.evaluation.faster import Faster
-from mmx.evaluation.paired import Differences, Sure, over_samples, simultaneous
+from mmx.evaluation.gain_intervals import Differences, Sure, over_samples, simultaneous
 from mmx.evaluation.sample_metric import SampleScores
 from mmx.reports import gains_page
-from mmx.reports.gains import Gains, GroupFaster, gains, less_data
+from mmx.reports.sweep_gains import Gains, GroupFaster, gains, less_data
 from mmx.runs import sample_scores
 from mmx.runs.directory import RunDirectory
 

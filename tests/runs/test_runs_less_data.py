@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from mmx.evaluation.gain import Gain
-from mmx.reports.gains import GroupGain, less_data
+from mmx.evaluation.verdict import Gain
+from mmx.reports.sweep_gains import GroupGain, less_data
 
 
 def point(fraction: str, target: float, control: float, **group: str) -> GroupGain:

@@ -17,8 +17,8 @@ import torch
 
 from mmx import execution
 from mmx.errors import TransferError
+from mmx.evaluation.gain_intervals import over_samples, simultaneous
 from mmx.evaluation.metrics import score
-from mmx.evaluation.paired import over_samples, simultaneous
 from mmx.runs import sample_scores
 from mmx.runs.directory import RunDirectory
 from mmx.runs.summary import Summary

@@ -26,7 +26,7 @@ from mmx.runs import sweep
 from mmx.runs.directory import RunDirectory
 from mmx.runs.search_record import fate_of
 from mmx.runs.sweep import Planned
-from mmx.stages.selection import order, prepare, search, trials
+from mmx.stages.selection import order, prepare, search, successive_halving
 from mmx.stages.selection.prepare import make_context
 from mmx.training import checkpoint
 from mmx.training.events import Event, StopRequest
@@ -285,14 +285,14 @@ def test_an_interrupted_search_goes_on_with_the_trials_that_had_ended(
         ("source", "epoch", 1), ("search", "step", 1), ("search", "step", 4), ("target", "stage", 1)
     )
     trained: list[str] = []
-    real = trials.train
+    real = successive_halving.train
 
     def counted(context: Any, stage: Any) -> Any:
         found = real(context, stage)
         trained.append(f"{context.directory.path.name}")
         return found
 
-    monkeypatch.setattr(trials, "train", counted)
+    monkeypatch.setattr(successive_halving, "train", counted)
     for _ in range(4):
         outcome = execution.execute(assemble(directory.config()), directory, listen)
         assert outcome["exit_code"] == 143, outcome
@@ -395,13 +395,13 @@ class Ticking:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 0.0
-        real = trials.train
+        real = successive_halving.train
 
         def train(context: Any, stage: Any) -> Any:
             self.now += context.experiment.trainer.epochs
             return real(context, stage)
 
-        monkeypatch.setattr(trials, "train", train)
+        monkeypatch.setattr(successive_halving, "train", train)
 
     def __call__(self) -> float:
         return self.now
@@ -490,7 +490,7 @@ def test_a_scratch_that_fails_says_nothing_of_the_transfer(
 
 def failing(monkeypatch: pytest.MonkeyPatch, fails: Callable[[str, int], bool]) -> None:
     """Let trials fail whose transfer and epochs are such."""
-    real = trials.train
+    real = successive_halving.train
 
     def train(context: Any, stage: Any) -> Any:
         mode = type(stage.transfer).__name__
@@ -498,7 +498,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, fails: Callable[[str, int], bool]) 
             raise DivergedError("the loss is nan", tip="do else")
         return real(context, stage)
 
-    monkeypatch.setattr(trials, "train", train)
+    monkeypatch.setattr(successive_halving, "train", train)
 
 
 def test_a_candidate_that_fails_is_dropped_and_says_why(
@@ -526,7 +526,7 @@ def test_one_that_is_left_alone_is_not_tried_again(
 def test_a_source_that_does_not_help_is_said(
     searched: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = trials.train
+    real = successive_halving.train
 
     def train(context: Any, stage: Any) -> Any:
         found = real(context, stage)
@@ -535,7 +535,7 @@ def test_a_source_that_does_not_help_is_said(
         worse = {**found.fitted.val, "accuracy": -1.0}
         return replace(found, fitted=replace(found.fitted, val=worse))
 
-    monkeypatch.setattr(trials, "train", train)
+    monkeypatch.setattr(successive_halving, "train", train)
     data = searched()
     assert data["winner"] == "transfer=scratch"
     assert data["verdict"] == (
@@ -763,7 +763,7 @@ def test_scores_order_within_a_variation(monkeypatch: pytest.MonkeyPatch) -> Non
     from mmx.transfer.candidates import candidates
 
     every: Any = [
-        trials.Choice(candidate, None)  # type: ignore[arg-type]
+        successive_halving.Choice(candidate, None)  # type: ignore[arg-type]
         for candidate in candidates(Auto(rates=(1.0,), heads=("linear", "logistic")))
     ]
     found = {

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from mmx.errors import TransferError
 from mmx.transfer.auto import MODES, REGULARIZERS, Auto
 from mmx.transfer.candidates import candidates
-from mmx.transfer.halving import by_seconds, by_steps, least_steps, sizes
+from mmx.transfer.rungs import by_seconds, by_steps, least_steps, sizes
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 COUNTS, ETAS = st.integers(1, 40), st.integers(2, 5)

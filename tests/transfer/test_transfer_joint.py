@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mmx.config import check, compose
+from mmx.config import compose, override_problems
 from mmx.errors import ConfigError
 from mmx.experiment import Experiment, assemble
 from mmx.transfer.joint import Joint
@@ -80,7 +80,7 @@ def test_no_tensor_comes_from_a_source_and_nothing_is_held() -> None:
 
 def experiment(*overrides: str) -> Experiment:
     with compose.composer():
-        composed, problems = check.check_overrides(compose.parse(overrides), overrides)
+        composed, problems = override_problems.check_overrides(compose.parse(overrides), overrides)
         if problems:
             raise ConfigError(problems)
         return assemble(composed.config)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mmx.stage_id import Role
 from mmx.stages.phases.base import Notes, StageState
-from mmx.stages.phases.recipe import make_recipe
+from mmx.stages.phases.training_setup import make_recipe
 from mmx.training.fit import fit
 from mmx.training.loss import BatchLoss
 from mmx.transfer.phases import TrainEpochs

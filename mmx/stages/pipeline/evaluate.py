@@ -16,12 +16,12 @@ from mmx.evaluation.chance import Chance, find_chance
 from mmx.evaluation.classes import report_classes
 from mmx.evaluation.cost import measure_cost
 from mmx.evaluation.faster import compare_speed
-from mmx.evaluation.gain import Gain
+from mmx.evaluation.gain_intervals import LEVEL, over_samples, simultaneous
 from mmx.evaluation.mcnemar import Discordant
 from mmx.evaluation.metrics import measure
-from mmx.evaluation.paired import LEVEL, over_samples, simultaneous
 from mmx.evaluation.predict import predict, predict_encoded
 from mmx.evaluation.sample_metric import SampleScores, score_samples
+from mmx.evaluation.verdict import Gain
 from mmx.experiment import Experiment
 from mmx.json_object import Json
 from mmx.model import MultimodalModel

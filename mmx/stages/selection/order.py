@@ -22,7 +22,7 @@ from mmx.stages.selection.scores import (
     sample_evenly,
     start_model,
 )
-from mmx.stages.selection.trials import Choice
+from mmx.stages.selection.successive_halving import Choice
 from mmx.training.encode import encode_rows
 from mmx.transfer.candidates import Candidate
 

@@ -28,13 +28,13 @@ from mmx.stages.phases.joint import join
 from mmx.stages.pipeline.controls import Control, Controls
 from mmx.stages.selection.order import order_candidates
 from mmx.stages.selection.prepare import Prepared, dry_start, open_tasks, train_source
-from mmx.stages.selection.trials import PLACE, Choice, Clock, Trials
+from mmx.stages.selection.successive_halving import PLACE, Choice, Clock, Trials
 from mmx.training.data import Rows
 from mmx.training.fit import count_steps_per_epoch
 from mmx.transfer import Source
 from mmx.transfer.auto import Auto
 from mmx.transfer.candidates import candidates
-from mmx.transfer.halving import Rung, by_seconds, by_steps, least_steps
+from mmx.transfer.rungs import Rung, by_seconds, by_steps, least_steps
 
 
 def choose_experiment(context: Context, clock: Clock = time.perf_counter) -> Experiment:

@@ -17,10 +17,10 @@ import numpy as np
 
 from mmx.evaluation.chance import Chance
 from mmx.evaluation.faster import Faster
-from mmx.evaluation.gain import Gain
-from mmx.evaluation.paired import Differences, Sure, simultaneous
+from mmx.evaluation.gain_intervals import Differences, Sure, simultaneous
 from mmx.evaluation.power import Deciding
 from mmx.evaluation.sample_metric import Pair
+from mmx.evaluation.verdict import Gain
 from mmx.json_object import Json
 from mmx.reports.run_gain import RunGain
 from mmx.runs.directory import RunDirectory

@@ -19,7 +19,7 @@ from mmx.stages.pipeline.train import train
 from mmx.stages.selection.prepare import Prepared
 from mmx.training.events import Event, EventKind
 from mmx.transfer.candidates import Candidate
-from mmx.transfer.halving import Rung
+from mmx.transfer.rungs import Rung
 
 PLACE = "search"
 """The folder of trials in a run directory, gone when the search is over; and what events say."""
