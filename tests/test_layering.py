@@ -35,9 +35,8 @@ LAYERS = (  # top to bottom; parts of one layer do not import each other
     ),
     ("modalities",),
     ("config",),
-    ("untrusted", "terminal"),
+    ("untrusted", "terminal", "former"),
     (
-        "former",
         "meta_model",
         "variants",
         "errors",

@@ -18,12 +18,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmx.errors import DeadParameterError, DivergedError, Interrupted, MemoryExceededError
+from mmx.errors import DivergedError, Interrupted, MemoryExceededError
 from mmx.modalities import Batch
 from mmx.model import set_training_mode
 from mmx.training import checkpoint, state
 from mmx.training.collapse import Vitals, find_collapsed, gradient_norms
 from mmx.training.data import Rows, make_batches
+from mmx.training.dead_parameters import dead_parameters_error, find_dead_parameters
 from mmx.training.events import Event, EventKind, Listener, StopRequest
 from mmx.training.loss import BatchLoss
 from mmx.training.optimizer import make_parameter_groups, set_rates, warmup_cosine
@@ -100,24 +101,6 @@ def _hold_zeros(parameter: torch.nn.Parameter, mask: Tensor) -> None:
     """Keep at zero what a mask leaves out: without a gradient no optimiser moves it."""
     mask = mask.to(parameter.device)
     parameter.register_hook(lambda gradient: gradient * mask)  # type: ignore[no-untyped-call]
-
-
-def _without_modalities(names: set[str], encoders: set[str]) -> list[str]:
-    """Return the names of parameters, sorted, that belong to none of the encoders' modalities.
-
-    Where no batch had a modality, neither its encoder nor what the fusion keeps for it, such
-    as ``fusion.project.image.weight``, could get a gradient.
-
-    Args:
-        names: Of parameters.
-        encoders: Prefixes, such as ``encoders.image.``.
-    """
-    absent = [prefix.split("encoders.") for prefix in encoders]  # whose model, which modality
-    return sorted(
-        name
-        for name in names
-        if not any(name.startswith(model) and f".{part}" in name for model, part in absent)
-    )
 
 
 class _Run:
@@ -277,15 +260,9 @@ class _Run:
         if not (last or self.seen_modalities >= every):
             return
         self.pending_check = False
-        dead = _without_modalities(self.untouched, every - self.seen_modalities)
+        dead = find_dead_parameters(self.untouched, every - self.seen_modalities)
         if dead:
-            raise DeadParameterError(
-                f"stage {self.recipe.stage}: no gradient reaches {len(dead)} trainable "
-                f"parameter{'s' if len(dead) > 1 else ''} after the first step: "
-                + ", ".join(dead[:5])
-                + (", …" if len(dead) > 5 else ""),
-                tip="use the parameter in forward, or freeze it",
-            )
+            raise dead_parameters_error(self.recipe.stage, dead)
 
     def _encoder_prefixes(self) -> set[str]:
         """Return what the names of each encoder's parameters begin with, of joint tasks too."""
