@@ -88,6 +88,7 @@ def test_values_are_of_the_annotated_types(path: Path) -> None:
         hints = get_type_hints(cls.__init__, include_extras=True)
         for name, value in node.items():
             if value != "${download}":
-                strict = TypeAdapter(hints[name], config=ConfigDict(strict=True))
+                accepts = ConfigDict(strict=True, arbitrary_types_allowed=True)
+                strict = TypeAdapter(hints[name], config=accepts)
                 found = strict.validate_python(value)
                 assert (list(found) if isinstance(found, tuple) else found) == value

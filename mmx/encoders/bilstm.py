@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from torch import Tensor, nn
 
@@ -57,22 +59,39 @@ class BiLstm(nn.Module):
         return tuple((f"{prefix}forwards.{k}.", f"{prefix}backwards.{k}.") for k in layers)
 
 
-HALVES = {("cpu", torch.bfloat16), ("cuda", torch.float16)}
-"""The formats below float32 in which a device computes an LSTM as autocast asks for it."""
+@cache
+def computes_lstm_in(device: str, dtype: torch.dtype) -> bool:
+    """Return whether a device computes an LSTM in a format below float32 as autocast asks for it.
+
+    cuDNN under autocast to bfloat16 takes float16, in which small gradients vanish without a
+    scaled loss. oneDNN refuses float16, and bfloat16 too on a CPU without AVX-512, which is tried.
+
+    Args:
+        device: ``cpu`` or ``cuda``.
+        dtype: The format.
+    """
+    if device == "cuda":
+        return dtype == torch.float16
+    if device != "cpu" or dtype != torch.bfloat16:
+        return False
+    with torch.random.fork_rng(devices=()), torch.no_grad():
+        lstm, x = nn.LSTM(1, 1, batch_first=True), torch.zeros(1, 1, 1)
+    try:
+        with torch.autocast("cpu", dtype=dtype):
+            lstm(x)
+    except RuntimeError:  # "could not create a primitive descriptor"
+        return False
+    return True
 
 
 def _states(lstm: nn.Module, x: Tensor) -> Tensor:
-    """Return the states over ``x`` ``(B, T, D)``, in float32 where half of it would go wrong.
-
-    cuDNN under autocast to bfloat16 takes float16, in which small gradients vanish without a
-    scaled loss; oneDNN refuses float16.
-    """
+    """Return the states over ``x`` ``(B, T, D)``, in float32 where half of it would go wrong."""
     device = x.device.type
     states: Tensor
     half = None
     if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
         half = torch.get_autocast_dtype(device)
-    if half is None or (device, half) in HALVES:
+    if half is None or computes_lstm_in(device, half):
         states = lstm(x)[0]
     else:
         with torch.autocast(device, enabled=False):
