@@ -7,7 +7,7 @@ from typing import Any
 
 from mmx.json_object import Json
 from mmx.runs.directory import RunDirectory
-from mmx.runs.identity import NOTHING, Identity, differences
+from mmx.runs.identity import NOTHING, Identity, find_differences
 
 NUMBERS = ("source", "target", "control", "gain", "params", "transfer")
 
@@ -49,7 +49,7 @@ def changes(before: RunDirectory, after: RunDirectory) -> str:
     """
     old, new = (run.manifest() for run in (before, after))
     one, two = Identity.of(old), Identity.of(new)
-    found = differences(one, two)
+    found = find_differences(one, two)
     known = one.complete and two.complete
     if not known and old.get("fingerprint") != new.get("fingerprint"):
         found = ("config", *found)

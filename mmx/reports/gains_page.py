@@ -161,7 +161,7 @@ def sheet(gains: Gains) -> Sheet:
         notes=tuple(notes(gains)),
         grids=(grid(gains),),
         charts=(
-            plots.bars(
+            plots.draw_bars(
                 f"gain over the control, {percent(gains.level)} intervals (an arrow: it goes on)",
                 bars,
                 signed=True,
@@ -187,7 +187,7 @@ def _curve(each: LessData) -> plots.Lines:
             (each.control, [(point, point.control) for point in each.points]),
         )
     }
-    return plots.lines(
+    return plots.draw_lines(
         f"{each.points[0].gain.metric} {each.label}".strip(),
         curves,
         caption="part of the labels",

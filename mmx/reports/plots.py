@@ -12,12 +12,12 @@ LABEL, VALUE, BAR = 190, 80, 20
 """Widths of a bar's label and of its number, and the height of its line."""
 LETTER = 6.5
 """Width of a letter: the column of labels is as wide as the longest of them."""
-WIDEST = 10
-"""An interval is shown as far as so many times the longest bar; an arrow tells of the rest."""
+INTERVAL_LIMIT = 10
+"""An interval is shown up to so many times the longest bar; an arrow stands for the rest."""
 
 
 @dataclass(frozen=True)
-class Line:
+class Curve:
     """One curve, in pixels.
 
     Attributes:
@@ -47,7 +47,7 @@ class Lines:
     """
 
     title: str
-    lines: tuple[Line, ...]
+    lines: tuple[Curve, ...]
     ticks: tuple[tuple[float, str], ...]
     floor: float | None
     floor_label: str
@@ -78,12 +78,34 @@ class Whisker:
 
 
 @dataclass(frozen=True)
+class _Axis:
+    """The horizontal axis of bars: the values at its ends, and where in the picture it begins."""
+
+    low: float
+    high: float
+    left: int
+
+    def find_x(self, value: float) -> float:
+        """Return the x of a value, in pixels; one beyond an end is drawn at that end."""
+        inside = min(max(value, self.low), self.high)
+        part = (inside - self.low) / ((self.high - self.low) or 1.0)  # all values may be 0
+        return round(self.left + part * (WIDTH - LABEL - VALUE), 1)
+
+    def draw_whisker(self, ends: tuple[float, float]) -> Whisker:
+        """Return an interval, which may go on beyond the ends of the axis."""
+        low, high = ends
+        text = f"{low:+.3f} … {high:+.3f}"
+        x_low, x_high = self.find_x(low), self.find_x(high)
+        return Whisker(x_low, x_high, low < self.low, high > self.high, text)
+
+
+@dataclass(frozen=True)
 class Bar:
     """One bar, in pixels.
 
     Attributes:
         label: Its name.
-        text: Its number.
+        text: Its value.
         x, y, width, color: Of the bar.
         whisker: Its interval, if it has one.
     """
@@ -118,7 +140,7 @@ class Bars:
     label: int = LABEL
 
 
-def lines(
+def draw_lines(
     title: str,
     curves: Mapping[str, Sequence[tuple[float, float, str]]],
     *,
@@ -140,29 +162,29 @@ def lines(
     low = min([0.0, *scores, *([floor[0]] if floor else [])])
     high = max([1.0, *scores])
 
-    def x_of(part: float) -> float:
+    def find_x(part: float) -> float:
         return round(LEFT + part * (WIDTH - LEFT - RIGHT), 1)
 
-    def y_of(score: float) -> float:
+    def find_y(score: float) -> float:
         return round(HEIGHT - BOTTOM - (score - low) / (high - low) * (HEIGHT - TOP - BOTTOM), 1)
 
     drawn = []
     for index, (name, points) in enumerate(finite.items()):
-        marks = tuple((x_of(x), y_of(score), text) for x, score, text in points)
+        marks = tuple((find_x(x), find_y(score), text) for x, score, text in points)
         path = " ".join(f"{x},{y}" for x, y, _ in marks)
-        drawn.append(Line(name, COLORS[index % len(COLORS)], path, marks))
+        drawn.append(Curve(name, COLORS[index % len(COLORS)], path, marks))
     ticks = [low + part * (high - low) for part in (0, 0.25, 0.5, 0.75, 1)]
     return Lines(
         title=title,
         lines=tuple(drawn),
-        ticks=tuple((y_of(tick), f"{tick:.3g}") for tick in ticks),
-        floor=y_of(floor[0]) if floor and floor[0] == floor[0] else None,
+        ticks=tuple((find_y(tick), f"{tick:.3g}") for tick in ticks),
+        floor=find_y(floor[0]) if floor and floor[0] == floor[0] else None,
         floor_label=floor[1] if floor else "",
         caption=caption,
     )
 
 
-def bars(
+def draw_bars(
     title: str,
     values: Mapping[str, float],
     *,
@@ -177,32 +199,13 @@ def bars(
         signed: Write the numbers with their sign.
         intervals: Label to where its number may as well lie; one that is no number is left out.
     """
-    known = [value for value in values.values() if value == value]
-    intervals = {
-        label: ends for label, ends in (intervals or {}).items() if ends[0] <= ends[1]
-    }  # of NaN neither is less
-    ends = [end for each in intervals.values() for end in each]
-    longest = max((abs(value) for value in known), default=0.0)
-    most = WIDEST * longest or max((abs(end) for end in ends), default=0.0)
-    shown = [min(max(end, -most), most) for end in ends]
-    low, high = min([0.0, *known, *shown]), max([0.0, *known, *shown])
-    span = (high - low) or 1.0
+    # NaN <= NaN is false, so an interval that is not a number is left out here.
+    whole = {label: ends for label, ends in (intervals or {}).items() if ends[0] <= ends[1]}
     label_width = max(LABEL, round(LETTER * max(map(len, values), default=0)) + 16)
-
-    def x_of(value: float) -> float:
-        inside = min(max(value, low), high)
-        return round(label_width + (inside - low) / span * (WIDTH - LABEL - VALUE), 1)
-
-    def whisker(label: str) -> Whisker | None:
-        if label not in intervals:
-            return None
-        one, two = intervals[label]
-        text = f"{one:+.3f} … {two:+.3f}"
-        return Whisker(x_of(one), x_of(two), one < low, two > high, text)
-
-    zero, drawn = x_of(0.0), []
+    axis = _find_axis([v for v in values.values() if v == v], list(whole.values()), label_width)
+    zero, drawn = axis.find_x(0.0), []
     for index, (label, value) in enumerate(values.items()):
-        end = x_of(value) if value == value else zero
+        end = axis.find_x(value) if value == value else zero
         drawn.append(
             Bar(
                 label=label,
@@ -211,8 +214,19 @@ def bars(
                 y=TOP - 16 + index * BAR,
                 width=round(abs(end - zero), 1),
                 color=COLORS[0] if end >= zero else COLORS[1],
-                whisker=whisker(label),
+                whisker=axis.draw_whisker(whole[label]) if label in whole else None,
             )
         )
     height, width = TOP - 10 + len(drawn) * BAR, WIDTH + label_width - LABEL
     return Bars(title, tuple(drawn), zero, height, width=width, label=label_width)
+
+
+def _find_axis(
+    values: Sequence[float], intervals: Sequence[tuple[float, float]], left: int
+) -> _Axis:
+    """Return the axis that shows zero, all values, and what is shown of their intervals."""
+    ends = [end for each in intervals for end in each]
+    longest = max((abs(value) for value in values), default=0.0)
+    most = INTERVAL_LIMIT * longest or max((abs(end) for end in ends), default=0.0)
+    shown = [min(max(end, -most), most) for end in ends]
+    return _Axis(min([0.0, *values, *shown]), max([0.0, *values, *shown]), left)

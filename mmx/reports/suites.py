@@ -106,7 +106,9 @@ def missing_sheet(
                 ),
             ),
         ),
-        charts=(plots.bars(names[0], {written(s): each[names[0]] for s, each in metrics.items()}),),
+        charts=(
+            plots.draw_bars(names[0], {written(s): each[names[0]] for s, each in metrics.items()}),
+        ),
         columns=("split", "shown", *names, "by_prior"),
         rows=tuple(
             (split, written(subset), *each.values(), blind[subset])
@@ -186,7 +188,7 @@ def _noise_chart(
         ]
         for each in curves
     }
-    return plots.lines(
+    return plots.draw_lines(
         f"{primary}, noise on {modality}",
         drawn,
         caption="strength, in parts of the heaviest",
@@ -215,12 +217,12 @@ def importance_sheet(overall: Importance, classes: Mapping[str, Importance], spl
         )
 
     grids = [grid(f"Shapley values ({split})", "score", {overall.score: overall})]
-    charts = [plots.bars(f"{overall.score}: Shapley value", overall.values, signed=True)]
+    charts = [plots.draw_bars(f"{overall.score}: Shapley value", overall.values, signed=True)]
     if classes:
         grids.append(grid(f"Recall of each class ({split})", "class", classes))
         for name in modalities:
             phi = {label: each.values[name] for label, each in classes.items()}
-            charts.append(plots.bars(f"{name}: Shapley value for recall", phi, signed=True))
+            charts.append(plots.draw_bars(f"{name}: Shapley value for recall", phi, signed=True))
     return Sheet(
         name="importance",
         title="Importance of the modalities",

@@ -1,4 +1,4 @@
-"""The groups of a sweep, read from its folder: the runs of each, and what each is called."""
+"""The groups of a sweep, read from its folder: the label and the runs of each."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def read_groups(path: Path) -> list[Side]:
     Raises:
         RunError: What it holds is not what mmx wrote, or no table of it was written yet.
     """
-    jobs = _labels(path / PLAN)
-    rows = _rows(path / SUMMARY)
+    jobs = _read_labels(path / PLAN)
+    rows = _read_rows(path / SUMMARY)
     if len(jobs) != len(rows):
         raise RunError(
             f"{path / SUMMARY} has {len(rows)} jobs and {path / PLAN} {len(jobs)}: the sweep is "
@@ -49,20 +49,14 @@ def read_groups(path: Path) -> list[Side]:
     return [Side(name, list(runs.values())) for name, runs in found.items()]
 
 
-def of_common_seeds(sides: Sequence[Side]) -> tuple[list[Side], str]:
-    """Return groups with those seeds that all have, and what is left out for it.
+def keep_common_seeds(sides: Sequence[Side]) -> tuple[list[Side], str]:
+    """Return the groups with the seeds that all of them have, and a note on seeds left out.
 
     Raises:
         UsageError: There is one group.
         DataError: No seed is common to all.
     """
-    if len(sides) < 2:
-        runs = [str(run.path) for side in sides for run in side.runs]
-        raise UsageError(
-            f"the sweep has {'one group' if sides else 'no group'} with finished runs, of "
-            f"{len(runs)} {'run' if len(runs) == 1 else 'runs'}: there is nothing to compare",
-            tip=f"mmx compare {runs[0]} {runs[1]}" if len(runs) > 1 else "mmx list",
-        )
+    _require_two_groups(sides)
     seeds = [{run.summary().get("seed"): run for run in side.runs} for side in sides]
     common = [seed for seed in seeds[0] if all(seed in each for each in seeds)]
     if not common:
@@ -70,23 +64,35 @@ def of_common_seeds(sides: Sequence[Side]) -> tuple[list[Side], str]:
             "no seed has a finished run in each group of the sweep",
             tip="run the command of the sweep again: it goes on with what is not done",
         )
-    every = dict.fromkeys(seed for each in seeds for seed in each)
-    left = [str(seed) for seed in every if seed not in common]
-    said = f"left out, since not every group has them: seed {', '.join(left)}" if left else ""
     kept = [
         Side(side.name, [each[seed] for seed in common])
         for side, each in zip(sides, seeds, strict=True)
     ]
-    return kept, said
+    every = dict.fromkeys(seed for each in seeds for seed in each)
+    left = [str(seed) for seed in every if seed not in common]
+    note = f"left out, since not every group has them: seed {', '.join(left)}" if left else ""
+    return kept, note
 
 
-def _labels(path: Path) -> list[str]:
-    """Return what the group of each job of a plan is called."""
+def _require_two_groups(sides: Sequence[Side]) -> None:
+    """Raise UsageError where there is at most one group; it says which of its runs to compare."""
+    if len(sides) >= 2:
+        return
+    runs = [str(run.path) for side in sides for run in side.runs]
+    raise UsageError(
+        f"the sweep has {'one group' if sides else 'no group'} with finished runs, of "
+        f"{len(runs)} {'run' if len(runs) == 1 else 'runs'}: there is nothing to compare",
+        tip=f"mmx compare {runs[0]} {runs[1]}" if len(runs) > 1 else "mmx list",
+    )
+
+
+def _read_labels(path: Path) -> list[str]:
+    """Return the label of the group of each job of a plan."""
     try:
         jobs: Any = untrusted.read_json(path, dict).get("jobs")
     except UnreadableFileError as error:
         raise RunError(error.message, tip=error.tip) from error
-    found = [each.get("differs") if isinstance(each, dict) else None for each in _list(jobs)]
+    found = [each.get("differs") if isinstance(each, dict) else None for each in _as_list(jobs)]
     if not found or not all(isinstance(label, dict) for label in found):
         raise RunError(
             f"{path} does not say in what its jobs differ: an older mmx made it",
@@ -95,7 +101,7 @@ def _labels(path: Path) -> list[str]:
     return [" ".join(f"{k}={v}" for k, v in label.items()) for label in found if label is not None]
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
+def _read_rows(path: Path) -> list[dict[str, str]]:
     """Return the lines of a sweep's table."""
     try:
         text = untrusted.read_text(path)
@@ -108,5 +114,5 @@ def _rows(path: Path) -> list[dict[str, str]]:
     return [dict(zip(lines[0], line, strict=False)) for line in lines[1:]]
 
 
-def _list(node: Any) -> list[Any]:
+def _as_list(node: Any) -> list[Any]:
     return node if isinstance(node, list) else []

@@ -38,7 +38,7 @@ from mmx.json_object import Json
 from mmx.runs import recorded, records
 from mmx.runs.atomic import append_text, as_json, make_folder, write_json, write_text
 from mmx.runs.digests import for_sealed_text, sealed_text
-from mmx.runs.identity import names_of
+from mmx.runs.identity import read_option_names
 from mmx.runs.plain_files import require_plain_files
 from mmx.runs.summary import Summary, require_whole
 from mmx.stage_id import StageId
@@ -191,7 +191,7 @@ class RunDirectory:
 
     def names(self) -> dict[str, str]:
         """Return by which options the parts were chosen, as far as they are still called so."""
-        return former.translate_names(names_of(self.manifest()), self.written_config())
+        return former.translate_names(read_option_names(self.manifest()), self.written_config())
 
     def settle(self, config: Json) -> None:
         """Replace the config by the one that a search has chosen; the given one stays beside it."""

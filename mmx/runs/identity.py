@@ -1,4 +1,4 @@
-"""What the numbers of a run depend on, as its manifest records it, and what of it has changed."""
+"""What the numbers of a run depend on, as its manifest records it, and what has changed."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ OTHER_VERSIONS = ("mmx", "hydra-core")
 
 @dataclass(frozen=True)
 class Identity:
-    """All that the numbers of a run depend on. What is not known is left out.
+    """All that the numbers of a run depend on; what is unknown is left out.
 
     Attributes:
-        config: Digest of the config, with no word on where data and weights lie.
-        settled: Of the config that a search has chosen; empty without one.
+        config: Digest of the config without the places of data and weights.
+        settled: The same of the config that a search has chosen; empty without a search.
         data: Role (``source``, ``target``) to the fingerprint of its content.
         code: ``mmx`` and each allowed package to the digest of its code.
         weights: Modality to the digest of the weight file that its encoder starts from.
@@ -42,17 +42,17 @@ class Identity:
 
     @classmethod
     def of(cls, manifest: Mapping[str, Any]) -> Identity:
-        """Return what a manifest records; nothing of what it holds in another form."""
-        recorded = _mapping(manifest.get("identity"))
-        machine = _mapping(manifest.get("machine"))
-        texts, whole = _texts(recorded), _texts(manifest.get("code")).get("digest", "")
+        """Return what a manifest records; entries of another form are left out."""
+        recorded = _as_mapping(manifest.get("identity"))
+        machine = _as_mapping(manifest.get("machine"))
+        texts, whole = _read_texts(recorded), _read_texts(manifest.get("code")).get("digest", "")
         return cls(
             config=texts.get("config", ""),
             settled=texts.get("settled", ""),
-            data=_texts(manifest.get("data")),
-            code=_texts(recorded.get("code")),
-            weights=_texts(recorded.get("weights")),
-            versions=_texts(manifest.get("versions")),
+            data=_read_texts(manifest.get("data")),
+            code=_read_texts(recorded.get("code")),
+            weights=_read_texts(recorded.get("weights")),
+            versions=_read_texts(manifest.get("versions")),
             hardware={name: machine[name] for name in HARDWARE if name in machine},
             whole_code=whole,
         )
@@ -71,59 +71,71 @@ class Identity:
         return replace(self, data=data)
 
 
-def names_of(manifest: Mapping[str, Any]) -> dict[str, str]:
-    """Return by which options a run's parts were chosen, as its manifest records it."""
-    return _texts(manifest.get("names"))
+def read_option_names(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """Return the option by which each part of a run was chosen, as its manifest records it."""
+    return _read_texts(manifest.get("names"))
 
 
-def differences(old: Identity, new: Identity, *, hardware: bool = True) -> tuple[str, ...]:
+def find_differences(old: Identity, new: Identity, *, hardware: bool = True) -> tuple[str, ...]:
     """Return what has changed, by name: ``config``, ``data (target)``, ``code (my_pkg)``, ….
 
-    What only one of them records has not changed, as far as anybody can know.
+    What only one of them records counts as unchanged: nobody can know.
 
     Args:
         old: Of a run.
         new: Of another, or as things are now.
-        hardware: Whether what computes is looked at too.
+        hardware: Whether the hardware is compared too.
     """
-    found = ["config"] if old.config and new.config and not _same_config(old, new) else []
-    found += [f"data ({role})" for role in _changed(old.data, new.data)]
-    found += [f"code ({name})" for name in _changed(old.code, new.code)]
-    if not ("mmx" in old.code and "mmx" in new.code):
-        both = old.whole_code and new.whole_code
-        found += ["code (mmx)"] if both and old.whole_code != new.whole_code else []
-    # Of a file that one of them has and the other has not, the config speaks.
-    found += [f"weights (encoder.{name})" for name in _changed(old.weights, new.weights)]
-    for what, ours, theirs in (
-        ("versions", old.versions, new.versions),
-        ("hardware", old.hardware, new.hardware),
-    ):
-        names = [name for name in _changed(ours, theirs) if name not in OTHER_VERSIONS]
-        if names and (hardware or what != "hardware"):
-            each = ", ".join(f"{name} {ours[name]} -> {theirs[name]}" for name in names)
-            found.append(f"{what} ({each})")
-    return tuple(found)
+    return (
+        *(["config"] if _has_other_config(old, new) else []),
+        *(f"data ({role})" for role in _find_changed(old.data, new.data)),
+        *(f"code ({name})" for name in _find_changed(old.code, new.code)),
+        *(["code (mmx)"] if _has_other_whole_code(old, new) else []),
+        # A weight file that only one of them has is a difference of their configs already.
+        *(f"weights (encoder.{name})" for name in _find_changed(old.weights, new.weights)),
+        *_describe_changed("versions", old.versions, new.versions),
+        *(_describe_changed("hardware", old.hardware, new.hardware) if hardware else []),
+    )
 
 
-def in_words(names: Sequence[str]) -> str:
+def join_differences(names: Sequence[str]) -> str:
     """Return one or more differences as a subject: ``the data of target and the config``."""
     said = [re.sub(r"^(data|code|weights) \((.+)\)$", r"\1 of \2", name) for name in names]
     *before, last = [f"the {name}" for name in said]
     return f"{', '.join(before)} and {last}" if before else last
 
 
-def _same_config(old: Identity, new: Identity) -> bool:
-    """Return whether two runs have one config: of a search, the one given or the one chosen."""
-    return bool({old.config, old.settled} & {new.config, new.settled} - {""})
+def _has_other_config(old: Identity, new: Identity) -> bool:
+    """Return whether both record a config and they differ.
+
+    A run with a search has two, the one given and the one chosen; one in common is enough.
+    """
+    both = bool(old.config and new.config)
+    return both and not {old.config, old.settled} & {new.config, new.settled} - {""}
 
 
-def _changed(old: Mapping[str, object], new: Mapping[str, object]) -> list[str]:
+def _has_other_whole_code(old: Identity, new: Identity) -> bool:
+    """Return whether the digest of all of mmx differs, where that is all that both record."""
+    if "mmx" in old.code and "mmx" in new.code:
+        return False
+    both = bool(old.whole_code and new.whole_code)
+    return both and old.whole_code != new.whole_code
+
+
+def _find_changed(old: Mapping[str, object], new: Mapping[str, object]) -> list[str]:
     return [name for name in old if name in new and old[name] != new[name]]
 
 
-def _mapping(node: Any) -> Mapping[str, Any]:
+def _describe_changed(what: str, old: Mapping[str, object], new: Mapping[str, object]) -> list[str]:
+    """Return one difference that names every changed entry, as ``versions (torch 2.4 -> 2.5)``."""
+    names = [name for name in _find_changed(old, new) if name not in OTHER_VERSIONS]
+    each = ", ".join(f"{name} {old[name]} -> {new[name]}" for name in names)
+    return [f"{what} ({each})"] if names else []
+
+
+def _as_mapping(node: Any) -> Mapping[str, Any]:
     return node if isinstance(node, Mapping) else {}
 
 
-def _texts(node: Any) -> dict[str, str]:
-    return {str(k): v for k, v in _mapping(node).items() if isinstance(v, str)}
+def _read_texts(node: Any) -> dict[str, str]:
+    return {str(k): v for k, v in _as_mapping(node).items() if isinstance(v, str)}

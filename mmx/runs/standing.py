@@ -1,19 +1,19 @@
-"""What a sweep has of a job already: a finished run, one to go on with, or one out of date."""
+"""What a sweep already has of a job: a finished run, one to resume, or one out of date."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mmx.errors import MmxError, RunError
 from mmx.json_object import Json
 from mmx.runs.directory import NAME_DIGITS, RunDirectory
-from mmx.runs.identity import Identity, differences, in_words
+from mmx.runs.identity import Identity, find_differences, join_differences
 from mmx.runs.summary import Summary, find_missing
 
 UNFINISHED = ("pending", "interrupted", "killed")
-"""States in which a run can be gone on with."""
+"""States in which a run can be resumed."""
 SHOWN_KEYS = (
     "source.task",
     "target.task",
@@ -27,7 +27,7 @@ SHOWN_KEYS = (
     "cost.flops_per_sample",
     "timing.total_s",
 )
-"""What of a summary :func:`numbers` reads."""
+"""What of a summary :func:`read_numbers` reads."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Standing:
 
     Attributes:
         done: The run that is its answer as things are now.
-        unfinished: The run that can be gone on with.
+        unfinished: The run that can be resumed.
         outdated: The newest run that was its answer once, or on the way to it, or may have been.
         why: Why that is no answer now, as a sentence without its end.
         newest: The newest run of the job that can be read, whatever became of it.
@@ -86,31 +86,52 @@ def find_standing(folder: Path, wanted: Wanted) -> Standing:
         folder: Of the sweep's runs.
         wanted: The job.
     """
-    found, unreadable = _runs_of(folder, wanted)
-    newest = next((run.directory for run in found if run.here), None)
-    same = [
-        run
-        for run in found
-        if run.identity.complete and not differences(run.identity, wanted.identity, hardware=False)
-    ]
-    for run in same:
-        if run.status == "done" and not _damage(run.directory) and _same_data(run, wanted):
-            return Standing(done=run.directory, newest=newest)
-    for run in same:
-        begun = run.status in UNFINISHED and run.here
-        if begun and not _damaged_file(run.directory) and _same_data(run, wanted, part=True):
-            return Standing(unfinished=run.directory, newest=newest)
-    once = next((run for run in found if run.status in ("done", *UNFINISHED) and run.here), None)
-    if once is not None:
-        return Standing(outdated=once.directory, why=_why(once, wanted), newest=newest)
+    found, unreadable = _find_runs(folder, wanted)
+    here = [run for run in found if run.here]
+    newest = here[0].directory if here else None
+    same = [run for run in found if _is_same_experiment(run, wanted)]
+    if run := next((run for run in same if _is_answer(run, wanted)), None):
+        return Standing(done=run.directory, newest=newest)
+    if run := next((run for run in same if _can_go_on(run, wanted)), None):
+        return Standing(unfinished=run.directory, newest=newest)
+    outdated, why = _find_outdated(here, unreadable, wanted)
+    return Standing(outdated=outdated, why=why, newest=newest)
+
+
+def _find_outdated(
+    here: Sequence[_Run], unreadable: Mapping[Path, str], wanted: Wanted
+) -> tuple[RunDirectory | None, str]:
+    """Return the newest run that is no answer any more, or may be one, and why; else None."""
+    if run := next((run for run in here if run.status in ("done", *UNFINISHED)), None):
+        return run.directory, _explain_outdated(run, wanted)
     for directory, why in unreadable.items():
-        return Standing(outdated=RunDirectory(directory), why=why, newest=newest)
-    return Standing(newest=newest)
+        return RunDirectory(directory), why
+    return None, ""
 
 
-def _damage(directory: RunDirectory) -> str:
+def _is_same_experiment(run: _Run, wanted: Wanted) -> bool:
+    """Return whether a run says what it depends on, and that is as now, its data aside."""
+    identity = run.identity
+    return identity.complete and not find_differences(identity, wanted.identity, hardware=False)
+
+
+def _is_answer(run: _Run, wanted: Wanted) -> bool:
+    """Return whether a run of the same experiment is finished, intact and of the same data."""
+    if run.status != "done" or _find_damage(run.directory):
+        return False
+    return _has_same_data(run, wanted)
+
+
+def _can_go_on(run: _Run, wanted: Wanted) -> bool:
+    """Return whether a run of the same experiment was stopped and can be resumed."""
+    if run.status not in UNFINISHED or not run.here or _find_damaged_file(run.directory):
+        return False
+    return _has_same_data(run, wanted, part=True)
+
+
+def _find_damage(directory: RunDirectory) -> str:
     """Return why a finished run's numbers cannot be shown; nothing where they can."""
-    if damage := _damaged_file(directory):
+    if damage := _find_damaged_file(directory):
         return damage
     try:
         missing = find_missing(directory.summary(), SHOWN_KEYS)
@@ -119,7 +140,7 @@ def _damage(directory: RunDirectory) -> str:
     return f"{directory.path}/summary.json does not hold its numbers" if missing else ""
 
 
-def _damaged_file(directory: RunDirectory) -> str:
+def _find_damaged_file(directory: RunDirectory) -> str:
     """Return which file is not as it was written, and why that is seen; nothing where all are."""
     try:
         directory.require_undamaged()
@@ -128,7 +149,7 @@ def _damaged_file(directory: RunDirectory) -> str:
     return ""
 
 
-def numbers(summary: Summary) -> Json:
+def read_numbers(summary: Summary) -> Json:
     """Return what a sweep shows of a finished run."""
     target, transfer = summary.target.metrics, summary.transfer
     found = {
@@ -151,11 +172,11 @@ def numbers(summary: Summary) -> Json:
     }
 
 
-def _runs_of(folder: Path, wanted: Wanted) -> tuple[list[_Run], dict[Path, str]]:
-    """Return the runs of a job, newest first, and why others cannot be read that may be its.
+def _find_runs(folder: Path, wanted: Wanted) -> tuple[list[_Run], dict[Path, str]]:
+    """Return the runs of a job, newest first, and unreadable ones with the reason.
 
-    Those that older versions have made are among them. Whose run one is that cannot be read,
-    its name says: it holds the first digits of the job's fingerprint.
+    Runs made by older versions are among them. An unreadable run belongs to the job when its
+    name holds the first digits of the job's fingerprint.
     """
     found: list[_Run] = []
     unreadable: dict[Path, str] = {}
@@ -178,8 +199,11 @@ def _runs_of(folder: Path, wanted: Wanted) -> tuple[list[_Run], dict[Path, str]]
     return found, unreadable
 
 
-def _same_data(run: _Run, wanted: Wanted, *, part: bool = False) -> bool:
-    """Return whether a run has seen the data as it is now; ``part``: as far as it had come."""
+def _has_same_data(run: _Run, wanted: Wanted, *, part: bool = False) -> bool:
+    """Return whether a run has seen the data as it is now.
+
+    ``part``: an unfinished run may not have opened every role's data yet.
+    """
     if part and not run.identity.data:
         return True
     seen, now = run.identity.data, wanted.data()
@@ -188,15 +212,16 @@ def _same_data(run: _Run, wanted: Wanted, *, part: bool = False) -> bool:
     return bool(seen) and dict(seen) == dict(now)
 
 
-def _why(run: _Run, wanted: Wanted) -> str:
-    """Return why a run is no answer any more, or cannot be gone on with."""
+def _explain_outdated(run: _Run, wanted: Wanted) -> str:
+    """Return why a run is no longer an answer, or cannot be resumed."""
     path = run.directory.path
     if not run.identity.complete:
         return f"{path} was made by an older mmx, which did not record what it depends on"
     now = wanted.identity.with_data(wanted.data() if run.identity.data else {})
-    if changed := differences(run.identity, now, hardware=False):
-        return f"{in_words(changed)} changed since {path}"
-    if damage := _damage(run.directory) if run.status == "done" else _damaged_file(run.directory):
+    if changed := find_differences(run.identity, now, hardware=False):
+        return f"{join_differences(changed)} changed since {path}"
+    find = _find_damage if run.status == "done" else _find_damaged_file
+    if damage := find(run.directory):
         return damage
     lost = [role for role in run.identity.data if role not in now.data]
     which = f"the data of {' and '.join(lost)}" if lost else "the data"

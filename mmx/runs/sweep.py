@@ -3,7 +3,7 @@
     outputs/sweeps/<id>/  plan.json  runs/  summary.csv
 
 The id follows from the jobs, so the same command finds what it has done before. What counts as
-done is decided anew each time: the run must be of the config, data, code and weights of now.
+done is decided anew each time: the run must have today's config, data, code and weights.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from rich.text import Text
 from mmx.csv_text import csv_text
 from mmx.json_object import Json
 from mmx.runs.atomic import make_folder, write_json, write_text
-from mmx.runs.standing import Standing, Wanted, find_standing, numbers
-from mmx.runs.variation import command
+from mmx.runs.standing import Standing, Wanted, find_standing, read_numbers
+from mmx.runs.variation import join_overrides
 
 METRICS = (
     "val.accuracy",
@@ -36,8 +36,8 @@ METRICS = (
     "test.mse",
     "gain",
 )
-Group = tuple[tuple[str, str], ...]
-"""What the runs of a group share: all that the groups differ in, and its value there."""
+GroupLabel = tuple[tuple[str, str], ...]
+"""What the runs of a group share: each place where groups differ, and the value there."""
 OUT_OF_DATE = "out of date"
 GROUP = "group"
 """The entry of a row that is no column of ``summary.csv``."""
@@ -49,7 +49,7 @@ class Planned:
 
     Attributes:
         overrides: As they were typed.
-        label: In what its group differs from others, and its value there.
+        label: What tells its group from others, and the value there.
         seed: Its seed.
         wanted: What would run now.
     """
@@ -77,7 +77,7 @@ class Sweep:
 
     @contextmanager
     def claim(self, key: str) -> Iterator[None]:
-        """Hold a job, so that the same job elsewhere, in parallel, waits until it is let go.
+        """Lock a job, so that a parallel process with the same job waits.
 
         Args:
             key: Of the job; see :class:`~mmx.runs.standing.Wanted`.
@@ -91,18 +91,18 @@ class Sweep:
         """Return what the sweep has of a job already."""
         return find_standing(self.runs, wanted)
 
-    def rows(self, jobs: Sequence[Planned]) -> list[Json]:
+    def make_rows(self, jobs: Sequence[Planned]) -> list[Json]:
         """Return one row for each job of the plan, in its order.
 
         Only the run that is a job's answer as things are now has its numbers shown.
         """
         several = len({job.seed for job in jobs}) > 1
-        return [self._row(job, {"seed": str(job.seed)} if several else {}) for job in jobs]
+        return [self._make_row(job, {"seed": str(job.seed)} if several else {}) for job in jobs]
 
-    def _row(self, job: Planned, seed: dict[str, str]) -> Json:
+    def _make_row(self, job: Planned, seed: dict[str, str]) -> Json:
         found = self.find_standing(job.wanted)
         row: Json = {
-            "job": command(job.overrides),
+            "job": join_overrides(job.overrides),
             "run": "",
             "status": "not started",
             "error": "",
@@ -111,7 +111,7 @@ class Sweep:
             GROUP: tuple(job.label.items()),
         }
         if found.done is not None:
-            own = numbers(found.done.read_summary())
+            own = read_numbers(found.done.read_summary())
             shown = {name: value for name, value in own.items() if name not in row}
             return {**row, "run": str(found.done.path), "status": "done", **shown}
         last = found.unfinished or found.newest
@@ -130,8 +130,8 @@ class Sweep:
         write_text(self.path / "summary.csv", csv_text(lines))
 
 
-def plan(output: Path, jobs: Sequence[Planned], where: Path | None) -> Sweep:
-    """Return the sweep of these jobs, new or begun before.
+def plan_sweep(output: Path, jobs: Sequence[Planned], where: Path | None) -> Sweep:
+    """Return the sweep of these jobs, new or started before; write its plan.
 
     Args:
         output: Folder of all outputs.
@@ -150,47 +150,59 @@ def plan(output: Path, jobs: Sequence[Planned], where: Path | None) -> Sweep:
     return sweep
 
 
-def tables(rows: Sequence[Json]) -> list[Table]:
+def make_tables(rows: Sequence[Json]) -> list[Table]:
     """Return the table of all jobs and, over several seeds, that of their means.
 
     The first columns are what varies between the jobs. A job that is the same experiment
     as an earlier one shares its run and is shown once. No table where none has finished.
     """
-    done = _finished(rows)
+    done = _keep_finished(rows)
     if not done:
         return []
     keys = list(dict.fromkeys(key for row in rows for key, _ in row[GROUP]))
-    seeds = ["seed"] if len({row.get("seed") for row in rows if "seed" in row}) > 1 else []
     metrics = [name for name in METRICS if any(name in row for row in done)]
-    jobs = Table(*keys, *seeds, *metrics, "seconds", title="Jobs", title_justify="left")
+    if len({row["seed"] for row in rows if "seed" in row}) <= 1:
+        return [_make_job_table(done, keys, [*metrics, "seconds"])]
+    means = _make_mean_table(list(group_runs(rows).values()), keys, metrics)
+    return [_make_job_table(done, keys, ["seed", *metrics, "seconds"]), means]
+
+
+def _make_job_table(done: Sequence[Json], keys: Sequence[str], columns: Sequence[str]) -> Table:
+    """Return a table with a line for each finished run: its group, then its numbers."""
+    table = Table(*keys, *columns, title="Jobs", title_justify="left")
     for row in done:
-        found = [*_of_group(row, keys), *(str(row[name]) for name in seeds)]
-        cells = [*found, *(_cell(row.get(name)) for name in (*metrics, "seconds"))]
-        jobs.add_row(*map(Text, cells))  # a value such as [image,text] would be read as markup
-    if not seeds:
-        return [jobs]
+        cells = [*_find_group_cells(row, keys), *(_format_cell(row.get(name)) for name in columns)]
+        table.add_row(*map(Text, cells))  # a value such as [image,text] would be read as markup
+    return table
+
+
+def _make_mean_table(
+    found: Sequence[Sequence[Json]], keys: Sequence[str], metrics: Sequence[str]
+) -> Table:
+    """Return a table with a line for each group: the mean of each metric over its seeds."""
     title = "Mean ± 95 % interval over seeds"
-    means = Table(*keys, "seeds", *metrics, title=title, title_justify="left")
-    for members in groups(rows).values():
-        cells = [_interval([m[name] for m in members if name in m]) for name in metrics]
-        means.add_row(*map(Text, [*_of_group(members[0], keys), str(len(members)), *cells]))
-    return [jobs, means]
+    table = Table(*keys, "seeds", *metrics, title=title, title_justify="left")
+    for members in found:
+        cells = [_format_mean([m[name] for m in members if name in m]) for name in metrics]
+        group = _find_group_cells(members[0], keys)
+        table.add_row(*map(Text, [*group, str(len(members)), *cells]))
+    return table
 
 
-def groups(rows: Sequence[Json]) -> dict[Group, list[Json]]:
+def group_runs(rows: Sequence[Json]) -> dict[GroupLabel, list[Json]]:
     """Return the finished runs that differ in nothing but their seed, by what they share."""
-    found: dict[Group, list[Json]] = {}
-    for row in _finished(rows):
+    found: dict[GroupLabel, list[Json]] = {}
+    for row in _keep_finished(rows):
         found.setdefault(row[GROUP], []).append(row)
     return found
 
 
-def _of_group(row: Json, keys: Sequence[str]) -> list[str]:
+def _find_group_cells(row: Json, keys: Sequence[str]) -> list[str]:
     label = dict(row[GROUP])
     return [label.get(key, "") for key in keys]
 
 
-def _finished(rows: Sequence[Json]) -> list[Json]:
+def _keep_finished(rows: Sequence[Json]) -> list[Json]:
     """Return the rows of finished runs, each run once."""
     done: dict[str, Json] = {}
     for row in rows:
@@ -199,7 +211,7 @@ def _finished(rows: Sequence[Json]) -> list[Json]:
     return list(done.values())
 
 
-def _interval(values: Sequence[float]) -> str:
+def _format_mean(values: Sequence[float]) -> str:
     if not values:
         return ""
     mean = statistics.fmean(values)
@@ -211,7 +223,7 @@ def _interval(values: Sequence[float]) -> str:
     return f"{mean:.3f} ± {t * statistics.stdev(values) / math.sqrt(len(values)):.3f}"
 
 
-def _cell(value: Any) -> str:
+def _format_cell(value: Any) -> str:
     if value is None:
         return ""
     return f"{value:.3f}" if isinstance(value, float) else str(value)

@@ -1,8 +1,8 @@
-"""In what the jobs of a sweep differ, read from their resolved configs, never from text.
+"""What tells the jobs of a sweep apart, read from their resolved configs, never from text.
 
-Runs are seeds of one group where their configs differ in nothing but the seed. What groups
-differ in is shown as it was chosen (``fusion=concat``) where the choice accounts for all that
-differs, else value by value (``optimizer.lr=0.1``).
+Runs belong to one group when their configs differ in the seed alone. A difference between groups
+is shown as the option chosen (``fusion=concat``) where that explains all of it, and otherwise
+value by value (``optimizer.lr=0.1``).
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-SEED = "${seed}"
+SEED_INTERPOLATION = "${seed}"
 """How a config says that a value is the seed itself."""
 NAMES_OF_SEEDS = ("seed", "split_seed")
-"""Keys that follow the seed by that, and so differ between the seeds of one group."""
-PLACES = ("path", "root", "weights")
-"""Keys whose values are files and folders, shown from the working directory on."""
+"""Keys that may take the seed's value in this way, and so differ between seeds of a group."""
+PATH_KEYS = ("path", "root", "weights")
+"""Keys whose values are files and folders, shown relative to the working directory."""
 EXPERIMENT = "experiment"
 Keys = tuple[str, ...]
 PLAIN = re.compile(r"[^\s\"'\[\]{},:=\\]+(?: [^\s\"'\[\]{},:=\\]+)*")
@@ -30,7 +30,7 @@ OTHER_KINDS = re.compile(
 
 @dataclass(frozen=True)
 class Variant:
-    """A job of a sweep, as far as it says what differs.
+    """What of a sweep's job is needed to tell it from others.
 
     Attributes:
         config: Resolved, as it is shown.
@@ -48,28 +48,30 @@ class Variant:
     typed: Sequence[str] = ()
     choices: Mapping[str, str] = field(default_factory=dict)
 
-    def shared(self) -> dict[Keys, Any]:
-        """Return the values that all seeds of its group share, by their place in the config."""
+    def find_shared(self) -> dict[Keys, Any]:
+        """Return the values that all seeds of its group share, by their keys in the config."""
         return {
             keys: value
-            for keys, value in leaves(self.what)
+            for keys, value in iterate_leaves(self.what)
             if not (keys == ("seed",) or self._follows_the_seed(keys))
         }
 
     def _follows_the_seed(self, keys: Keys) -> bool:
-        return keys[-1] in NAMES_OF_SEEDS and at(self.unresolved, keys) == SEED
+        return (
+            keys[-1] in NAMES_OF_SEEDS and find_value(self.unresolved, keys) == SEED_INTERPOLATION
+        )
 
 
-def labels(variants: Sequence[Variant]) -> list[dict[str, str]]:
-    """Return what each job is called: what differs, and its value there.
+def label_variants(variants: Sequence[Variant]) -> list[dict[str, str]]:
+    """Return the label of each job: what tells it from others, with its value there.
 
     Two jobs have the same label if and only if their configs differ in the seed alone.
     """
-    shared = [variant.shared() for variant in variants]
-    groups = [_text(sorted(([*keys], value) for keys, value in one.items())) for one in shared]
-    varied = _varied(shared)
+    shared = [variant.find_shared() for variant in variants]
+    groups = [_to_text(sorted(([*keys], value) for keys, value in one.items())) for one in shared]
+    varied = _find_varied(shared)
     columns: dict[str, list[str]] = {}
-    for name, cells in _candidates(variants, shared, varied):
+    for name, cells in _propose_columns(variants, varied):
         same_group = len(set(zip(groups, cells, strict=True))) == len(set(groups))
         before = [tuple(column[row] for column in columns.values()) for row in range(len(cells))]
         if same_group and len(set(zip(before, cells, strict=True))) > len(set(before)):
@@ -77,62 +79,69 @@ def labels(variants: Sequence[Variant]) -> list[dict[str, str]]:
     return [{name: cells[row] for name, cells in columns.items()} for row in range(len(variants))]
 
 
-def _varied(shared: Sequence[Mapping[Keys, Any]]) -> list[Keys]:
+def _find_varied(shared: Sequence[Mapping[Keys, Any]]) -> list[Keys]:
     """Return the places at which not all jobs have the same value."""
     every = dict.fromkeys(keys for one in shared for keys in one)
     return [
         keys
         for keys in every
-        if len({_text(one[keys]) if keys in one else "" for one in shared}) > 1
+        if len({_to_text(one[keys]) if keys in one else "" for one in shared}) > 1
     ]
 
 
-def _candidates(
-    variants: Sequence[Variant], shared: Sequence[Mapping[Keys, Any]], varied: Sequence[Keys]
+def _propose_columns(
+    variants: Sequence[Variant], varied: Sequence[Keys]
 ) -> Iterable[tuple[str, list[str]]]:
     """Yield columns that may tell groups apart: what was typed comes first."""
-    typed = dict.fromkeys(name for each in variants for name in each.typed)
-    groups = dict.fromkeys(group for each in variants for group in each.names)
-    for name in typed:
-        if name == EXPERIMENT:
-            yield name, [each.choices.get(name, "") for each in variants]
-        elif name in groups:
-            yield name, [each.names.get(name, "none") for each in variants]
-        elif name != "seed":
-            keys = tuple(name.replace("/", ".").split("."))
-            yield name, _cells(variants, keys)
+    groups = list(dict.fromkeys(group for each in variants for group in each.names))
+    for name in dict.fromkeys(name for each in variants for name in each.typed):
+        if name != "seed":
+            yield name, _find_typed_cells(variants, groups, name)
     for group in groups:
         above = tuple(group.split("/"))
         if any(keys[: len(above)] == above for keys in varied):
-            yield group, [each.names.get(group, "none") for each in variants]
+            yield group, _find_names(variants, group)
     for keys in varied:
-        yield dotted(keys), _cells(variants, keys)
+        yield join_keys(keys), _find_cells(variants, keys)
 
 
-def _cells(variants: Sequence[Variant], keys: Keys) -> list[str]:
-    """Return the values at a place as text; those that are equal in the text of the first.
+def _find_typed_cells(variants: Sequence[Variant], groups: Sequence[str], name: str) -> list[str]:
+    """Return the values of a key or group that stands on a command line."""
+    if name == EXPERIMENT:
+        return [each.choices.get(name, "") for each in variants]
+    if name in groups:
+        return _find_names(variants, name)
+    return _find_cells(variants, tuple(name.replace("/", ".").split(".")))
 
-    Others are told apart: a path that is shown from the working directory on, and one that was
-    given so, are one text, and the second is written whole and in quotes.
+
+def _find_names(variants: Sequence[Variant], group: str) -> list[str]:
+    return [each.names.get(group, "none") for each in variants]
+
+
+def _find_cells(variants: Sequence[Variant], keys: Keys) -> list[str]:
+    """Return the values at some keys as text: equal values get one text, others different ones.
+
+    A path shortened to the working directory may read as another that was given in that form;
+    the second of the two is then written in full, in quotes.
     """
     texts: dict[str, str] = {}
     found = []
     for each in variants:
-        value = at(each.what, keys, Absent)
-        given = Absent if value is Absent else at(each.config, keys, value)
-        told = "" if value is Absent else _text(value)
+        value = find_value(each.what, keys, Absent)
+        given = Absent if value is Absent else find_value(each.config, keys, value)
+        told = "" if value is Absent else _to_text(value)
         if told not in texts:
-            text = shown(given, keys[-1])
+            text = format_value(given, keys[-1])
             if text in texts.values():
-                text = _quoted(str(given))
+                text = _quote(str(given))
             while text in texts.values():
-                text = _quoted(text)
+                text = _quote(text)
             texts[told] = text
         found.append(texts[told])
     return found
 
 
-def _text(value: Any) -> str:
+def _to_text(value: Any) -> str:
     return json.dumps(value, sort_keys=True, default=str)
 
 
@@ -140,16 +149,16 @@ class Absent:
     """Stands for a value that a config does not have."""
 
 
-def leaves(node: Any, above: Keys = ()) -> Iterable[tuple[Keys, Any]]:
+def iterate_leaves(node: Any, above: Keys = ()) -> Iterable[tuple[Keys, Any]]:
     """Yield every value of nested mappings with the keys that lead to it; a list is a value."""
     if isinstance(node, Mapping) and node:
         for key, value in node.items():
-            yield from leaves(value, (*above, str(key)))
+            yield from iterate_leaves(value, (*above, str(key)))
     else:
         yield above, node
 
 
-def at(node: Any, keys: Keys, default: Any = None) -> Any:
+def find_value(node: Any, keys: Keys, default: Any = None) -> Any:
     """Return the value that keys lead to."""
     for key in keys:
         if not isinstance(node, Mapping) or key not in node:
@@ -158,45 +167,49 @@ def at(node: Any, keys: Keys, default: Any = None) -> Any:
     return node
 
 
-def dotted(keys: Keys) -> str:
-    """Return where a value stands, as one would type it."""
-    return ".".join(key if re.fullmatch(r"[^\s.\"'=]+", key) else _quoted(key) for key in keys)
+def join_keys(keys: Keys) -> str:
+    """Return the keys of a value as one would type them: ``optimizer.lr``."""
+    return ".".join(key if re.fullmatch(r"[^\s.\"'=]+", key) else _quote(key) for key in keys)
 
 
-def shown(value: Any, key: str = "") -> str:
-    """Return a value as text that no other value has.
+def format_value(value: Any, key: str = "") -> str:
+    """Return a value as text, so that different values have different texts.
 
-    Text that could be taken for something else (a number, a list) is in quotes, and so is what
-    would break a line. An absent value is no text at all.
+    A string that could be read as something else (a number, a list) or would break the line is
+    in quotes. An absent value is the empty text.
     """
     if value is Absent:
         return ""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{shown(str(k))}: {shown(v)}" for k, v in value.items()) + "}"
+        return (
+            "{"
+            + ", ".join(f"{format_value(str(k))}: {format_value(v)}" for k, v in value.items())
+            + "}"
+        )
     if isinstance(value, (list, tuple)):
-        return "[" + ",".join(map(shown, value)) + "]"
+        return "[" + ",".join(map(format_value, value)) + "]"
     if not isinstance(value, str):
         return "null" if value is None else json.dumps(value)
-    if key in PLACES:
-        value = _from_here(value)
-    plain = value.isprintable() and (PLAIN.fullmatch(value) or (key in PLACES and value))
-    return value if plain and not OTHER_KINDS.fullmatch(value) else _quoted(value)
+    if key in PATH_KEYS:
+        value = _shorten_path(value)
+    plain = value.isprintable() and (PLAIN.fullmatch(value) or (key in PATH_KEYS and value))
+    return value if plain and not OTHER_KINDS.fullmatch(value) else _quote(value)
 
 
-def command(overrides: Iterable[str]) -> str:
-    """Return overrides on one line, each of which can be told from the next."""
+def join_overrides(overrides: Iterable[str]) -> str:
+    """Return overrides on one line, in quotes where one could run into the next."""
     return " ".join(
-        text if re.fullmatch(r"[^\s'\"\\]+", text) and text.isprintable() else _quoted(text)
+        text if re.fullmatch(r"[^\s'\"\\]+", text) and text.isprintable() else _quote(text)
         for text in overrides
     )
 
 
-def _quoted(value: str) -> str:
+def _quote(value: str) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _from_here(path: str) -> str:
-    """Return a path as it is seen from the working directory, where it lies below that."""
+def _shorten_path(path: str) -> str:
+    """Return a path relative to the working directory, where it lies below it."""
     try:
         return str(Path(path).relative_to(Path.cwd()))
     except (OSError, ValueError):

@@ -20,7 +20,7 @@ from mmx.errors import DataError, RunError, UsageError
 from mmx.printable import one_line
 from mmx.reports.compare import Comparison, changes, compare
 from mmx.reports.pairing import Side, paired_texts
-from mmx.reports.sweep_groups import is_sweep, of_common_seeds, read_groups
+from mmx.reports.sweep_groups import is_sweep, keep_common_seeds, read_groups
 from mmx.runs.directory import RunDirectory
 from mmx.terminal import Console
 from mmx.verbs.arguments import Parser
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _compare_groups(console: Console, sweep: Path) -> None:
     """Print how each group of a sweep is over each one before it, on the same test rows."""
-    sides, left_out = of_common_seeds(read_groups(sweep))
+    sides, left_out = keep_common_seeds(read_groups(sweep))
     for side in sides:
         _finished([run.path for run in side.runs])
     _say_lines(console, [*paired_texts(sides), *filter(None, [left_out])])

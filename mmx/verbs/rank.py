@@ -43,7 +43,7 @@ from mmx.reports import ranking
 from mmx.reports.ranking import Candidate, Ranking
 from mmx.reports.view import view
 from mmx.runs.directory import RunDirectory
-from mmx.runs.variation import command, labels
+from mmx.runs.variation import join_overrides, label_variants
 from mmx.stages.selection.prepare import make_context
 from mmx.stages.selection.rank import rank
 from mmx.terminal import Console
@@ -196,12 +196,12 @@ def _candidates(
 ) -> list[Candidate]:
     """Return what is found of each job; one that fails is kept with its error."""
     console, found = Console(stderr=True), []
-    called = labels([variant_of(job) for job in jobs])
+    called = label_variants([variant_of(job) for job in jobs])
     if len(jobs) == 1:  # nothing varies
         called = [{"source": jobs[0].composed.choices["source"]}]
     with stop_on_signals() as stop:
         for job, label in zip(jobs, called, strict=True):
-            text = command(job.composed.overrides)
+            text = join_overrides(job.composed.overrides)
             if len(jobs) > 1:
                 shown = f"candidate {text}"
                 console.print(shown, style="bold", markup=False, highlight=False, soft_wrap=True)

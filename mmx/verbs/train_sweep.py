@@ -22,7 +22,7 @@ from mmx.runs import sweep
 from mmx.runs.directory import RunDirectory
 from mmx.runs.standing import Standing, Wanted
 from mmx.runs.sweep import Planned, Sweep
-from mmx.runs.variation import command, labels
+from mmx.runs.variation import join_overrides, label_variants
 from mmx.terminal import Console
 from mmx.verbs.preflight import Job, variant_of
 from mmx.verbs.train_single import continue_run, say_failure, start_run
@@ -48,7 +48,7 @@ class SweepJob:
     def run(self, composed: Composed, experiment: Experiment) -> None:
         """Run the job unless the sweep has it already."""
         wanted, console = wanted_now(experiment), Console(stderr=True)
-        label = command(composed.overrides)
+        label = join_overrides(composed.overrides)
         with self.sweep.claim(wanted.key):
             found = self.sweep.find_standing(wanted)
             for text in _said_of(found, label):
@@ -112,7 +112,7 @@ def run_sweep(
     """
     forget_data()  # of an earlier sweep of this process
     jobs = planned(found)
-    plan = sweep.plan(Path(found[0].experiment.settings.output_dir), jobs, where)
+    plan = sweep.plan_sweep(Path(found[0].experiment.settings.output_dir), jobs, where)
     before = _snapshot(plan)
     task = SweepJob(plan, allowed, config_dirs, argv)
     stopped: int | None = None
@@ -127,10 +127,10 @@ def run_sweep(
         console.print(text, soft_wrap=True)
     if _snapshot(plan) != before:  # time has passed, in which data may have changed
         forget_data()
-    rows = plan.rows(jobs)
+    rows = plan.make_rows(jobs)
     plan.write_summary(rows)
     console.width = console.width if console.is_terminal else LOG_WIDTH
-    for table in sweep.tables(rows):
+    for table in sweep.make_tables(rows):
         console.print(table)
     _say_gains(console, plan, rows)
     failures = [row for row in rows if row["status"] != "done"]
@@ -144,7 +144,7 @@ def run_sweep(
 
 def planned(found: Sequence[Job]) -> list[Planned]:
     """Return the jobs of a plan, each with what its group is called."""
-    called = labels([variant_of(job) for job in found])
+    called = label_variants([variant_of(job) for job in found])
     return [
         Planned(
             job.composed.overrides, label, job.experiment.settings.seed, wanted_now(job.experiment)
@@ -179,7 +179,7 @@ def _say_gains(console: Console, plan: Sweep, rows: Sequence[dict[str, object]])
     """Print and write what the finished runs gain, group by group."""
     paths = {
         group: [Path(str(row["run"])) for row in members]
-        for group, members in sweep.groups(rows).items()
+        for group, members in sweep.group_runs(rows).items()
     }
     found = gains(paths)
     if not found.found:

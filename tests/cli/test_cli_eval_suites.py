@@ -236,7 +236,7 @@ def test_names_are_escaped(tmp_path: Path) -> None:
 
 
 def test_plots_by_hand() -> None:
-    chart = plots.lines(
+    chart = plots.draw_lines(
         "t",
         {"x": [(0, 1.0, "a"), (0.5, math.nan, "b"), (1, -1.0, "c")]},
         caption="s",
@@ -247,14 +247,16 @@ def test_plots_by_hand() -> None:
     assert ends == [plots.LEFT, plots.TOP, chart.right, chart.bottom]  # NaN is left out
     assert chart.floor == pytest.approx((plots.TOP + chart.bottom) / 2)
     assert [text for _, text in chart.ticks] == ["-1", "-0.5", "0", "0.5", "1"]
-    drawn = plots.bars("t", {"up": 0.5, "down": -0.25, "no": math.nan, "w" * 40: 0.0}, signed=True)
+    drawn = plots.draw_bars(
+        "t", {"up": 0.5, "down": -0.25, "no": math.nan, "w" * 40: 0.0}, signed=True
+    )
     up, down, no, long = drawn.bars
     assert up.width == pytest.approx(2 * down.width, abs=0.2)
     assert (up.x, down.x + down.width, no.width) == (drawn.zero, pytest.approx(drawn.zero), 0)
     assert (up.text, down.text, no.text) == ("+0.500", "-0.250", "+nan")
     assert long.label == "w" * 40  # uncut: the picture is wider
     assert (drawn.label, drawn.width) == (276, plots.WIDTH + 276 - plots.LABEL)
-    assert plots.bars("t", {"zero": 0.0}).bars[0].width == 0
+    assert plots.draw_bars("t", {"zero": 0.0}).bars[0].width == 0
 
 
 ACCEPTED = "missing, noise, importance"

@@ -8,7 +8,7 @@ import pytest
 
 from mmx.reports.compare import Comparison, compare, differing, flat
 from mmx.runs.directory import RunDirectory
-from mmx.runs.identity import Identity, differences
+from mmx.runs.identity import Identity, find_differences
 
 
 def run(where: Path, summary: dict[str, Any], seed: int = 0, torch: str = "2") -> RunDirectory:
@@ -109,4 +109,4 @@ def known(**more: Any) -> dict[str, Any]:
 )
 def test_what_changed_is_named(more: dict[str, Any], said: tuple[str, ...]) -> None:
     given = known(**more) if isinstance(more.get("identity", {}), dict) else {**known(), **more}
-    assert differences(Identity.of(known()), Identity.of(given)) == said
+    assert find_differences(Identity.of(known()), Identity.of(given)) == said

@@ -13,7 +13,9 @@ SCALE = plots.WIDTH - plots.LABEL - plots.VALUE
 
 
 def test_whiskers_stand_on_the_axis_of_the_bars() -> None:
-    drawn = plots.bars("t", {"a": 0.2, "b": -0.1}, intervals={"a": (0.1, 0.3), "b": (-0.2, 0.0)})
+    drawn = plots.draw_bars(
+        "t", {"a": 0.2, "b": -0.1}, intervals={"a": (0.1, 0.3), "b": (-0.2, 0.0)}
+    )
     (a, b), unit = drawn.bars, SCALE / 0.5  # the axis is widened to -0.2 … 0.3
     assert drawn.zero == pytest.approx(plots.LABEL + 0.2 * unit, abs=0.1)
     assert a.width == pytest.approx(0.2 * unit, abs=0.1)
@@ -39,7 +41,7 @@ def test_whiskers_stand_on_the_axis_of_the_bars() -> None:
 def test_a_very_wide_interval_is_clipped_and_its_bar_stays_visible(
     interval: tuple[float, float], low: float, high: float, goes_on: tuple[bool, bool]
 ) -> None:
-    drawn = plots.bars("t", {"a": 0.1, "b": 0.05}, intervals={"a": interval})
+    drawn = plots.draw_bars("t", {"a": 0.1, "b": 0.05}, intervals={"a": interval})
     a, b = drawn.bars
     assert b.whisker is None
     assert a.whisker is not None
@@ -52,19 +54,19 @@ def test_a_very_wide_interval_is_clipped_and_its_bar_stays_visible(
 
 
 def test_bars_without_length_have_whiskers_and_those_of_no_numbers_have_none() -> None:
-    drawn = plots.bars(
+    drawn = plots.draw_bars(
         "t", {"a": 0.0, "b": 0.0}, intervals={"a": (-0.5, 0.25), "b": (math.nan,) * 2}
     )
     a, b = drawn.bars
     assert (a.width, b.whisker) == (0, None)
     assert a.whisker is not None
     assert a.whisker.high - a.whisker.low == pytest.approx(SCALE, abs=0.1)
-    assert plots.bars("t", {}).bars == ()
+    assert plots.draw_bars("t", {}).bars == ()
 
 
 def test_labels_have_the_room_they_need() -> None:
     label = "source=digits transfer=parameter target.fraction=0.05 over scratch"
-    drawn = plots.bars("t", {label: 0.1, "b": 0.2})
+    drawn = plots.draw_bars("t", {label: 0.1, "b": 0.2})
     assert drawn.bars[0].label == label
     assert drawn.label >= plots.LETTER * len(label)
     assert drawn.width - drawn.label == plots.WIDTH - plots.LABEL

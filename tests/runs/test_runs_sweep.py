@@ -1,4 +1,4 @@
-"""The table of a sweep, and the groups of its runs."""
+"""The table of a sweep, and the group_runs of its runs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 from scipy import stats
 
-from mmx.runs.sweep import GROUP, groups, tables
+from mmx.runs.sweep import GROUP, group_runs, make_tables
 
 
 def said(table: Any) -> str:
@@ -32,18 +32,18 @@ def test_a_group_is_all_that_shares_a_label() -> None:
         row({"fusion": "gmu"}, 1, "d", status="failed"),
         row({"fusion": "concat"}, 0, "a"),  # shares the run of an earlier job
     ]
-    found = {key: [each["run"] for each in members] for key, members in groups(rows).items()}
+    found = {key: [each["run"] for each in members] for key, members in group_runs(rows).items()}
     assert found == {(("fusion", "concat"),): ["a", "b"], (("fusion", "gmu"),): ["c"]}
 
 
 def test_jobs_in_brackets_are_shown_too() -> None:
     rows = [row({"modalities": f"[{names}]"}, 0, names) for names in ("image", "image,text")]
-    assert "[image,text]" in said(tables(rows)[0])
+    assert "[image,text]" in said(make_tables(rows)[0])
 
 
 def test_no_table_where_no_job_has_ended() -> None:
-    assert tables([row({}, 0, "a", status="interrupted"), row({}, 1, "", status="x")]) == []
-    assert len(tables([row({}, 0, "a"), row({}, 1, "", status="not started")])) == 2
+    assert make_tables([row({}, 0, "a", status="interrupted"), row({}, 1, "", status="x")]) == []
+    assert len(make_tables([row({}, 0, "a"), row({}, 1, "", status="not started")])) == 2
 
 
 @pytest.mark.parametrize("count", [2, 3, 10, 11, 12, 20, 200])
@@ -54,4 +54,4 @@ def test_means_over_seeds_have_students_interval(count: int) -> None:
     ]
     interval = stats.ttest_1samp(values, 0).confidence_interval(0.95)
     half = (interval.high - interval.low) / 2
-    assert f"{sum(values) / count:.3f} ± {half:.3f}" in said(tables(rows)[1])
+    assert f"{sum(values) / count:.3f} ± {half:.3f}" in said(make_tables(rows)[1])

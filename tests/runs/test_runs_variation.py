@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mmx.runs.variation import Variant, command, labels, shown
+from mmx.runs.variation import Variant, format_value, join_overrides, label_variants
 
 BASE: dict[str, Any] = {
     "seed": 0,
@@ -61,7 +61,7 @@ def job(typed: dict[str, Any], seed: int = 0, **more: Any) -> Variant:
     ],
 )
 def test_two_values_are_two_groups_of_their_seeds(one: Any, two: Any) -> None:
-    found = labels(
+    found = label_variants(
         [job({"target.label": value}, seed) for value in (one, two) for seed in range(2)]
     )
     assert found[0] == found[1] != found[2] == found[3]
@@ -72,13 +72,15 @@ def test_two_values_are_two_groups_of_their_seeds(one: Any, two: Any) -> None:
 
 def test_a_value_of_the_seed_makes_groups_of_one_seed() -> None:
     jobs = [job({"optimizer.lr": seed}, seed) for seed in (1, 2, 3)]
-    assert labels(jobs) == [{"optimizer.lr": str(seed)} for seed in (1, 2, 3)]
+    assert label_variants(jobs) == [{"optimizer.lr": str(seed)} for seed in (1, 2, 3)]
 
 
 def test_the_seeds_own_values_make_no_groups() -> None:
-    assert labels([job({}, seed) for seed in range(3)]) == [{}] * 3
+    assert label_variants([job({}, seed) for seed in range(3)]) == [{}] * 3
     inner = {"unresolved": {**UNRESOLVED, "fusion": {"seed": "${seed}"}}}
-    assert labels([job({"fusion.seed": seed}, seed, **inner) for seed in range(3)]) == [{}] * 3
+    assert (
+        label_variants([job({"fusion.seed": seed}, seed, **inner) for seed in range(3)]) == [{}] * 3
+    )
 
 
 def test_a_split_seed_that_was_set_is_a_value_like_any_other() -> None:
@@ -86,7 +88,7 @@ def test_a_split_seed_that_was_set_is_a_value_like_any_other() -> None:
         job({"target.split_seed": split}, seed, unresolved={"target": {"split_seed": split}})
         for split, seed in itertools.product(range(2), range(2))
     ]
-    assert [each["target.split_seed"] for each in labels(jobs)] == ["0", "0", "1", "1"]
+    assert [each["target.split_seed"] for each in label_variants(jobs)] == ["0", "0", "1", "1"]
 
 
 def test_a_choice_stands_for_all_that_follows_from_it() -> None:
@@ -97,16 +99,16 @@ def test_a_choice_stands_for_all_that_follows_from_it() -> None:
         return Variant(config, config, UNRESOLVED, {"fusion": name}, ["fusion", "seed"])
 
     jobs = [chosen(name, 8, seed) for name in "ab" for seed in range(2)]
-    assert labels(jobs) == [{"fusion": name} for name in "aabb"]
+    assert label_variants(jobs) == [{"fusion": name} for name in "aabb"]
     jobs = [chosen(name, width, 0) for name in "ab" for width in (8, 16)]
-    assert labels(jobs) == [
+    assert label_variants(jobs) == [
         {"fusion": name, "fusion.width": width} for name in "ab" for width in ("8", "16")
     ]
 
 
 def test_classes_of_one_name_are_told_apart() -> None:
     jobs = [job({"fusion._target_": f"{module}.Sum"}) for module in ("one", "two")]
-    assert len({tuple(label.items()) for label in labels(jobs)}) == 2
+    assert len({tuple(label.items()) for label in label_variants(jobs)}) == 2
 
 
 def test_a_whole_experiment_is_called_by_its_name_where_that_says_all() -> None:
@@ -116,11 +118,11 @@ def test_a_whole_experiment_is_called_by_its_name_where_that_says_all() -> None:
         return Variant(found.config, found.what, UNRESOLVED, {}, ["experiment", *typed], choices)
 
     jobs = [of(name, seed) for name in "ab" for seed in range(2)]
-    assert labels(jobs) == [{"experiment": name} for name in "aabb"]
+    assert label_variants(jobs) == [{"experiment": name} for name in "aabb"]
     jobs = [of("a", 0), of("a_again", 1)]  # two names of what is one group
-    assert labels(jobs) == [{}, {}]
+    assert label_variants(jobs) == [{}, {}]
     jobs = [of(name, 0, width=width) for name in "ab" for width in (1, 2)]
-    assert labels(jobs) == [{"experiment": n, "width": w} for n in "ab" for w in ("1", "2")]
+    assert label_variants(jobs) == [{"experiment": n, "width": w} for n in "ab" for w in ("1", "2")]
 
 
 def test_equal_numbers_are_one_group_however_they_were_typed() -> None:
@@ -129,7 +131,7 @@ def test_equal_numbers_are_one_group_however_they_were_typed() -> None:
         Variant(each.config, {**each.what, "optimizer": {"lr": value}}, typed=["optimizer.lr"])
         for each, value in zip(jobs, (1, 1, 0.5), strict=True)
     ]
-    assert labels(whole) == [
+    assert label_variants(whole) == [
         {"optimizer.lr": "1", "target.split_seed": "0"},
         {"optimizer.lr": "1", "target.split_seed": "1"},
         {"optimizer.lr": "0.5", "target.split_seed": "2"},
@@ -139,7 +141,7 @@ def test_equal_numbers_are_one_group_however_they_were_typed() -> None:
 def test_a_path_is_shown_from_here_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     paths = [tmp_path / "my data" / "one.csv", "/elsewhere/two.csv"]
-    found = labels([job({"target.path": str(path)}) for path in paths])
+    found = label_variants([job({"target.path": str(path)}) for path in paths])
     assert found == [{"target.path": "my data/one.csv"}, {"target.path": "/elsewhere/two.csv"}]
 
 
@@ -156,13 +158,15 @@ def test_paths_that_look_the_same_are_told_apart(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     given = [path.replace("{here}", str(tmp_path)) for path in paths]
-    found = labels([job({"target.path": path}, seed=seed) for path in given for seed in (1, 2)])
+    found = label_variants(
+        [job({"target.path": path}, seed=seed) for path in given for seed in (1, 2)]
+    )
     texts = [label["target.path"] for label in found]
     wanted = [text.replace("{here}", str(tmp_path)) for text in expected]
     assert texts == [text for text in wanted for _ in (1, 2)]
 
 
 def test_overrides_on_one_line_can_be_told_apart() -> None:
-    assert command(["seed=1", "a=[b,c]", "d={e: f}"]) == 'seed=1 a=[b,c] "d={e: f}"'
-    assert command(["a=b c=d"]) != command(["a=b", "c=d"])
-    assert shown([1.0, None, "a b"]) == "[1.0,null,a b]"
+    assert join_overrides(["seed=1", "a=[b,c]", "d={e: f}"]) == 'seed=1 a=[b,c] "d={e: f}"'
+    assert join_overrides(["a=b c=d"]) != join_overrides(["a=b", "c=d"])
+    assert format_value([1.0, None, "a b"]) == "[1.0,null,a b]"

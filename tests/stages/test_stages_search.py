@@ -368,11 +368,11 @@ def test_a_sweep_finds_its_searches_done(train: Run, line: Line, tmp_path: Path)
     asked = assemble(yaml.safe_load((run.path / "config.auto.yaml").read_text()))
     shutil.copytree(run.path, tmp_path / "runs" / run.path.name)
     job = Planned(("transfer=auto",), {"transfer": "auto"}, 0, wanted_now(asked))
-    found = sweep.plan(tmp_path, [job], tmp_path)
+    found = sweep.plan_sweep(tmp_path, [job], tmp_path)
     done = found.find_standing(job.wanted).done
     assert done is not None
     assert done.path == tmp_path / "runs" / run.path.name
-    (row,) = found.rows([job])
+    (row,) = found.make_rows([job])
     assert (row["status"], row["transfer"]) == ("done", "auto")
 
 
