@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import copy
-import importlib
 import inspect
 import math
-import pkgutil
 from collections.abc import Iterable
-from functools import cache
 from typing import Annotated, Any, cast, get_type_hints
 
 import pydantic
@@ -20,6 +17,7 @@ from mmx.errors import Problem, closest
 from mmx.former import find_word
 from mmx.modalities import Encoded, StepRows
 from mmx.objectives.base import Criterion, ModelOutput, Objective
+from mmx.variants import find_variants
 
 Weight = Annotated[float, Field(gt=0, le=1e6)]
 
@@ -153,17 +151,10 @@ class CombinedLoss(Criterion):
         return torch.stack([self.weights[name] * loss for name, loss in losses.items()]).sum()
 
 
-@cache
 def _find_objectives() -> dict[str, type[Objective]]:
     """Return every objective that can be a term, by name."""
-    here = __name__.rpartition(".")[0]
-    found = {}
-    for module in pkgutil.iter_modules(importlib.import_module(here).__path__):
-        named = "".join(part.capitalize() for part in module.name.split("_"))
-        kind = getattr(importlib.import_module(f"{here}.{module.name}"), named, None)
-        if inspect.isclass(kind) and issubclass(kind, Objective):
-            found[module.name] = kind
-    return {name: kind for name, kind in sorted(found.items()) if kind is not Combined}
+    kinds = find_variants(__name__.rpartition(".")[0], Objective)
+    return {name: kind for name, kind in kinds.items() if kind is not Combined}
 
 
 def _term(name: str, options: Objective | dict[str, Any]) -> Objective:

@@ -110,11 +110,7 @@ def test_options_are_converted_as_a_config_would() -> None:
     assert isinstance(whole.terms["info_nce"], InfoNce)
 
 
-TERMS = listed(
-    name
-    for name, kind in classes("objective").items()
-    if kind is not Combined and not kind.label_free
-)
+TERMS = listed(name for name, kind in classes("objective").items() if kind is not Combined)
 NO_OUTPUTS = (
     "read no outputs, so the head would not learn: add one that does, such as "
     "cross_entropy, or choose objective=info_nce to train without labels"
