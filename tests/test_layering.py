@@ -24,6 +24,7 @@ LAYERS = (  # top to bottom; parts of one layer do not import each other
     ("model",),
     (
         "transfer",
+        "controls",
         "sharing",
         "mapping",
         "missing",

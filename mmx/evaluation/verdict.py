@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from mmx.controls import find_control
+
 FROM_SCRATCH = "scratch"
-"""The control that had no source: only below it is a transfer negative."""
+"""The control that a gain is over where nothing else is said."""
 NO_ANSWER = "no answer: neither is better than chance"
 
 
@@ -48,7 +50,7 @@ class Gain:
     @property
     def transfers(self) -> bool:
         """Whether the difference is that between a source and none."""
-        return self.control == FROM_SCRATCH
+        return find_control(self.control).without_source
 
     @property
     def negative(self) -> bool:

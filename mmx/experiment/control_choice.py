@@ -3,44 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
 from mmx.config.build import Builder
 from mmx.config.nodes import ConfigNode
+from mmx.controls import CONTROLS
 from mmx.errors import Problem, closest
 from mmx.experiment.fitting import Built, misfits
+from mmx.experiment.settings import Settings
 from mmx.quoting import format_value
 from mmx.stage_id import Role
 from mmx.variants import variant
 
-
-@dataclass(frozen=True)
-class ControlNeeds:
-    """What an experiment must have for a control to say something.
-
-    Attributes:
-        source: A source; without one the run itself is the control, which is left out.
-        source_weights: A source that is trained before the target.
-        labels: An objective that reads them.
-        single_modalities: Objective and fusion that work on each of the target's modalities alone.
-    """
-
-    source: bool = False
-    source_weights: bool = False
-    labels: bool = False
-    single_modalities: bool = False
-
-
-CONTROLS = {
-    "scratch": ControlNeeds(source=True),
-    "unimodal": ControlNeeds(single_modalities=True),
-    "linear_probe": ControlNeeds(source_weights=True),
-    "majority": ControlNeeds(labels=True),
-}
-"""From scratch on the same data; the best single modality from scratch; a linear head on the
-source's frozen encoders; always the most frequent class. All have the budget of the target."""
 NONE = "none"
 
 
@@ -78,10 +54,11 @@ def with_controls(
     problems = list(_unknown(names, built.settings.control))
     if not problems:
         problems = list(_impossible(names, built, source_weights=source_weights))
-        if built.tasks[Role.SOURCE] is None and "scratch" in names:
+        itself = [name for name in names if CONTROLS[name].without_source]
+        if built.tasks[Role.SOURCE] is None and itself:
             why = "the run itself is from scratch: there is nothing to compare it with"
             dropped["control"] = why
-            names = tuple(name for name in names if name != "scratch")
+            names = tuple(name for name in names if name not in itself)
     builder.problems.extend(problems)
     return {**config, "control": canonical(names)}
 
@@ -90,7 +67,9 @@ def _unknown(names: tuple[str, ...], given: Any) -> Iterator[Problem]:
     for name in names:
         if name not in CONTROLS:
             near = closest(name, [*CONTROLS, NONE])
-            without = tuple(each for each in names if each in CONTROLS) or tuple(CONTROLS)[:1]
+            without = tuple(each for each in names if each in CONTROLS) or names_of(
+                Settings.control
+            )
             fixed = tuple(near if each == name else each for each in names) if near else without
             yield Problem(
                 f"control={format_value(given)}",
@@ -110,14 +89,14 @@ def _impossible(names: tuple[str, ...], built: Built, *, source_weights: bool) -
 
     label_free = Role.TARGET in built.roles and built.roles[Role.TARGET].objective.label_free
     for name in names:
-        needs = CONTROLS[name]
-        if needs.source_weights and not source_weights:
+        control = CONTROLS[name]
+        if control.needs_source_weights and not source_weights:
             reason, other = _without_weights(built)
             yield Problem(given, f"{name} {reason}", type_this=f"{without(name)}   (or {other})")
-        if needs.labels and label_free:
+        if control.needs_labels and label_free:
             reason = "answers with labels, and the objective reads none"
             yield Problem(given, f"{name} {reason}", type_this=without(name))
-        if needs.single_modalities:
+        if control.needs_single_modalities:
             # of one objective or fusion the other modalities say the same
             for modality, problem in islice(_alone(built), 1):
                 reason = f"trains {modality} alone, and {problem.given}: {problem.reason}"

@@ -30,7 +30,7 @@ class Settings:
         match: ``params`` chooses the fusion's width by its number of parameters.
         match_params: Trainable parameters of fusion and head that ``params`` aims at.
         control: What the target is compared with, one or several of
-            :data:`~mmx.experiment.control_choice.CONTROLS`, or ``none``.
+            :data:`~mmx.controls.CONTROLS`, or ``none``.
         curve: Of a command line: which parts of the target's labels it stands for.
         device: Where to compute; ``auto`` takes CUDA where there is one.
         precision: Number format of the forward pass.

@@ -7,6 +7,7 @@ import math
 from rich.console import RenderableType
 from rich.table import Table
 
+from mmx.controls import find_control
 from mmx.printable import one_line
 from mmx.reports.view import metrics_text, percent_or_number
 from mmx.runs.summary import (
@@ -166,7 +167,7 @@ def line_texts(summary: Summary) -> list[str]:
 
 def gain_text(gain: StatedGain) -> str:
     """Return the gain as one sentence."""
-    budget = "" if gain.control == "majority" else " of equal budget"
+    budget = " of equal budget" if find_control(gain.control).trained else ""
     text = f"gain: {gain.value:+.3f} {gain.metric} over the {gain.control} control{budget}"
     if gain.interval:
         low, high = gain.interval

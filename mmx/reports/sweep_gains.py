@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from mmx.controls import find_control
 from mmx.evaluation.chance import Chance
 from mmx.evaluation.faster import Faster
 from mmx.evaluation.gain_intervals import Differences, Sure, simultaneous
@@ -228,7 +229,7 @@ def _group(
     target = np.array([run.target for run in runs])
     against = np.array([run.controls[control] for run in runs])
     means = float(target.mean()), float(against.mean())
-    learned = control == "majority" or _learned(runs, means)
+    learned = not find_control(control).trained or _learned(runs, means)
     difference = float((target - against).mean())
     each = (run.faster for run in runs)
     soon = [found for found in each if found is not None and found.control == control]

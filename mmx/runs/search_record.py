@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mmx.controls import find_control
 from mmx.errors import RunError
 from mmx.json_object import Json
 from mmx.runs import records
@@ -147,9 +148,11 @@ def search_end(directory: RunDirectory) -> SearchEnd | None:
 
 def _unprobed(data: Entry) -> list[str]:
     """Return what must be said where a control that was asked for needs what scratch has not."""
-    if data["winner"] != SCRATCH or "linear_probe" not in data["controls"]:
+    if data["winner"] != SCRATCH:
         return []
-    return ["control linear_probe: not trained, since the search chose scratch: there is no source"]
+    names = [name for name in data["controls"] if find_control(name).needs_source_weights]
+    why = "not trained, since the search chose scratch: there is no source"
+    return [f"control {name}: {why}" for name in names]
 
 
 def last_trials(data: Entry) -> list[Entry]:

@@ -14,7 +14,8 @@ from mmx.stage_id import Role, StageId
 from mmx.stages.core.context import Context, Specs
 from mmx.stages.core.data import load_task, open_task, say_other_scales
 from mmx.stages.core.stage import Stage
-from mmx.stages.pipeline.controls import Controls
+from mmx.stages.pipeline.controls import check_controls, train_controls
+from mmx.stages.pipeline.controls.base import ControlBench
 from mmx.stages.pipeline.evaluate import Known, evaluate
 from mmx.stages.pipeline.train import train
 from mmx.stages.selection.prepare import dry_start, make_context, offer_source
@@ -62,7 +63,7 @@ def run(
     if beside is not None and not experiment.joint:
         if experiment.trains_source:
             rehearsed = dry_start(context, beside, opened)
-            Controls(context, opened, source_specs, None).check(rehearsed)
+            check_controls(ControlBench(context, opened, source_specs, None), rehearsed)
             source = train(context, Stage(StageId.SOURCE, beside, Scratch()))
         beside = None  # its data is let go, where nothing was trained on it
     if source_task is not None and (source is not None or beside is not None):
@@ -71,9 +72,9 @@ def run(
     given = None
     if source is not None and source_task is not None:
         given = offer_source(source_task, source)
-    controls = Controls(context, opened, source_specs, given)
+    bench = ControlBench(context, opened, source_specs, given)
     target = train(context, Stage(StageId.TARGET, opened, experiment.transfer, given, beside))
-    compared = [*make_scratch_control(context, target), *controls.train(target)]
+    compared = [*make_scratch_control(context, target), *train_controls(bench, target)]
     _record_weights(context)
     said = [note for control in compared for note in control.notes]
     known = Known(

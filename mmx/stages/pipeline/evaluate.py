@@ -47,7 +47,7 @@ from mmx.stage_id import Role
 from mmx.stages.core.context import Context, Trained
 from mmx.stages.core.reload import OF_TRAINING
 from mmx.stages.phases.wise_ft import curve
-from mmx.stages.pipeline.controls import Control
+from mmx.stages.pipeline.controls.base import TrainedControl
 from mmx.tasks import TaskData
 from mmx.training.data import Rows
 from mmx.training.encode import encode_rows
@@ -75,7 +75,7 @@ def evaluate(
     task: TaskData,
     source: Trained | None,
     target: Trained,
-    controls: Sequence[Control],
+    controls: Sequence[TrainedControl],
     known: Known,
 ) -> Summary:
     """Return the summary of a run, for which the test split is opened."""
@@ -162,7 +162,7 @@ def _transfer_facts(
 def _timing(
     source: Trained | None,
     target: Trained,
-    controls: Sequence[Control],
+    controls: Sequence[TrainedControl],
     known: Known,
     seconds_per_sample: float,
 ) -> Timing:
@@ -186,7 +186,11 @@ def _timing(
 
 
 def _compare(
-    context: Context, target: Trained, task: TaskData, tested: Tested, controls: Sequence[Control]
+    context: Context,
+    target: Trained,
+    task: TaskData,
+    tested: Tested,
+    controls: Sequence[TrainedControl],
 ) -> Json:
     """Return what is said of the controls, and keep every test row's score; nothing without any.
 
@@ -219,12 +223,12 @@ def _contents(task: TaskData, values: Tensor, rows: Rows) -> dict[str, str]:
 class _Compared:
     """A control on the test split."""
 
-    control: Control
+    control: TrainedControl
     test: dict[str, float]
     scores: SampleScores
 
 
-def _compared(control: Control, task: TaskData, values: Tensor, rows: Rows) -> _Compared:
+def _compared(control: TrainedControl, task: TaskData, values: Tensor, rows: Rows) -> _Compared:
     outputs = control.answers(rows)
     test = measure(outputs, values, task.target, control.criterion.task_loss)
     return _Compared(control, test, score_samples(outputs, values, task.target, rows))

@@ -11,13 +11,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from torch import Tensor
-
+from mmx.controls import CONTROLS, find_control
 from mmx.errors import ConfigError, Problem, TransferError
 from mmx.evaluation.metrics import PRIMARY
-from mmx.evaluation.predict import predict
 from mmx.experiment import Experiment
-from mmx.experiment.control_choice import CONTROLS
 from mmx.experiment.fingerprint import config_digest
 from mmx.runs.search_record import FILE, SCRATCH, SearchRecord, read_search, winner_of
 from mmx.stage_id import Role
@@ -25,11 +22,11 @@ from mmx.stages.core.cache_keys import describe_source
 from mmx.stages.core.context import Context, Opened, Trained
 from mmx.stages.core.model import make_model
 from mmx.stages.phases.joint import join
-from mmx.stages.pipeline.controls import Control, Controls
+from mmx.stages.pipeline.controls import check_controls
+from mmx.stages.pipeline.controls.base import ControlBench, TrainedControl
 from mmx.stages.selection.order import order_candidates
 from mmx.stages.selection.prepare import Prepared, dry_start, open_tasks, train_source
 from mmx.stages.selection.successive_halving import PLACE, Choice, Clock, Trials
-from mmx.training.data import Rows
 from mmx.training.fit import count_steps_per_epoch
 from mmx.transfer import Source
 from mmx.transfer.auto import Auto
@@ -84,7 +81,8 @@ def _assemble_candidates(experiment: Experiment, auto: Auto) -> tuple[list[Choic
     for candidate in candidates(auto):
         nodes: dict[str, object] = {**candidate.config()}
         if candidate.mode == "scratch":  # there is no source for a linear probe
-            without = [name for name in experiment.controls if not CONTROLS[name].source_weights]
+            names = experiment.controls
+            without = [name for name in names if not CONTROLS[name].needs_source_weights]
             nodes["control"] = without or "none"
         try:
             found.append(Choice(candidate, experiment.otherwise(nodes)))
@@ -143,31 +141,24 @@ def _search(
     return Trials(context, prepared, record, rungs, auto.budget_seconds, clock).find_winner(choices)
 
 
-def make_scratch_control(context: Context, target: Trained) -> list[Control]:
+def make_scratch_control(context: Context, target: Trained) -> list[TrainedControl]:
     """Return the scratch control of a run whose search chose to train from scratch: itself.
 
     Without it such runs would have no gain, and the mean over seeds would be one over those
     seeds alone in which transfer looked good.
     """
-    path = context.directory.path / FILE
-    data = read_search(path)
-    if data.get("winner") != SCRATCH or "scratch" not in data["controls"]:
+    data = read_search(context.directory.path / FILE)
+    if data.get("winner") != SCRATCH:
         return []
-
-    def answers(rows: Rows) -> Tensor:
-        return predict(target.model, target.data, rows, context.precision)[0]
-
-    fitted = target.fitted
-    note = "control scratch: the search chose scratch, so it is the run itself, and the gain is 0"
+    why = "the search chose scratch, so it is the run itself, and the gain is 0"
     return [
-        Control(
-            "scratch",
-            answers,
-            target.criterion,
-            fitted.val,
-            history=fitted.history,
-            notes=(note,),
+        replace(
+            TrainedControl.of(name, context, target),
+            seconds=0.0,
+            notes=(f"control {name}: {why}",),
         )
+        for name in data["controls"]
+        if find_control(name).without_source
     ]
 
 
@@ -210,7 +201,8 @@ def _find_startable(
         why = "".join(f"\n  {name}: {reason}" for name, reason in others.items())
         raise TransferError(f"no candidate can start from what the source gives{why}")
     if given is not None:
-        Controls(context, prepared.target, prepared.source.specs, None).check(given)
+        bench = ControlBench(context, prepared.target, prepared.source.specs, None)
+        check_controls(bench, given)
     return found, others
 
 

@@ -1,0 +1,31 @@
+"""What a control needs of an experiment, and what a gain over it says."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class Control:
+    """Base of all controls. A subclass sets what differs from the defaults here.
+
+    ``control=shuffled`` would choose the class in ``mmx/controls/shuffled.py``::
+
+        class ShuffledControl(Control):
+            needs_labels = True
+
+    Attributes:
+        without_source: Whether it is the target's own training without a source. The gain over
+            it is then what the source adds, and a run without a source is the control itself.
+        needs_source_weights: Whether it wants a source that is trained before the target.
+        needs_labels: Whether it wants an objective that reads labels.
+        needs_single_modalities: Whether it wants an objective and a fusion that work on each of
+            the target's modalities alone.
+        trained: Whether it is trained, with the budget of the target. One that is not stands
+            for chance itself: a target that beats it has learned something.
+    """
+
+    without_source: ClassVar[bool] = False
+    needs_source_weights: ClassVar[bool] = False
+    needs_labels: ClassVar[bool] = False
+    needs_single_modalities: ClassVar[bool] = False
+    trained: ClassVar[bool] = True

@@ -1,0 +1,151 @@
+"""What trains a control, and what is known of one that was trained.
+
+Shape legend: ``N`` rows, ``C`` outputs.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmx.controls import find_control
+from mmx.evaluation.metrics import measure
+from mmx.evaluation.predict import predict
+from mmx.evaluation.subsets import compute_prior
+from mmx.objectives import Criterion
+from mmx.stage_id import Role, StageId
+from mmx.stages.core.context import Context, Opened, Specs, Trained
+from mmx.stages.core.data import open_task
+from mmx.stages.core.stage import Stage, TrainedSource
+from mmx.stages.pipeline.train import train
+from mmx.training.data import Rows
+from mmx.training.recipe import Epoch
+from mmx.transfer import Source
+from mmx.transfer.scratch import Scratch
+
+Answers = Callable[[Rows], Tensor]
+"""Some of the target's rows to outputs ``(N, C)`` on the CPU."""
+
+
+@dataclass(frozen=True)
+class TrainedControl:
+    """One control, ready to be compared with.
+
+    Attributes:
+        name: Of :data:`~mmx.controls.CONTROLS`.
+        answers: What it says of the target's rows.
+        criterion: The objective that measures it.
+        val: Metrics of all validation rows.
+        seconds: Of training; what another stage had trained already costs nothing.
+        history: What validation said after each epoch; None where nothing was trained, or
+            validation left out rows.
+        facts: What else the summary says of it.
+        notes: What a reader should know.
+    """
+
+    name: str
+    answers: Answers
+    criterion: Criterion
+    val: dict[str, float]
+    seconds: float = 0.0
+    history: Sequence[Epoch] | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, name: str, context: Context, trained: Trained) -> TrainedControl:
+        """Return a control that answers every row by a trained model."""
+        fitted = trained.fitted
+        answers = partial(predict_rows, context, trained)
+        return cls(name, answers, trained.criterion, fitted.val, fitted.seconds, fitted.history)
+
+    @property
+    def trained(self) -> bool:
+        """Whether it had a budget to spend."""
+        return find_control(self.name).trained
+
+
+@dataclass(frozen=True)
+class ControlBench:
+    """What the controls of a run are trained on; what two of them have in common, once.
+
+    Attributes:
+        context: Of the run.
+        as_target: The target, as the target stage read it.
+        source_specs: What the source taught of how to read it.
+        given: The trained source; None where there is none.
+    """
+
+    context: Context
+    as_target: Opened
+    source_specs: Specs
+    given: TrainedSource | None
+
+    @cached_property
+    def opened(self) -> Opened:
+        """The target, read as it would be if there were no source."""
+        specs, task = self.as_target.specs, self.as_target.task
+        if not any(spec is self.source_specs.get(name) for name, spec in specs.items()):
+            return self.as_target
+        return open_task(self.context, task, self.context.experiment.modalities[Role.TARGET], {})
+
+    @cached_property
+    def from_scratch(self) -> Trained:
+        """The target's model trained from scratch."""
+        return train(self.context, Stage(StageId.CONTROL, self.opened, Scratch()))
+
+    @cached_property
+    def prior(self) -> Tensor:
+        """The ``(C,)`` outputs that say what the training rows say on the whole."""
+        data = self.opened.data
+        values = data.target[torch.from_numpy(data.rows("train")).to(data.device)].cpu()
+        return compute_prior(values, self.opened.task.target)
+
+    def validate(self, answers: Answers, criterion: Criterion) -> dict[str, float]:
+        """Return the metrics of all validation rows."""
+        data = self.opened.data
+        rows = data.rows("val")
+        target = self.as_target.task.target
+        return measure(answers(rows), data.truth(rows), target, criterion.task_loss)
+
+
+class ControlTrainer(ABC):
+    """Base of what trains a control.
+
+    Args:
+        name: Of the control, which is that of the file.
+        bench: Of the run.
+    """
+
+    def __init__(self, name: str, bench: ControlBench) -> None:
+        self.name, self.bench = name, bench
+        self.context = bench.context
+
+    def check(self, source: Source) -> None:  # noqa: B027 most can always start
+        """Refuse a control that cannot start, before anything is trained.
+
+        Args:
+            source: What the source would give; trained or not, its names and shapes decide.
+
+        Raises:
+            TransferError: The source does not fit it.
+        """
+
+    @abstractmethod
+    def train(self, target: Trained) -> TrainedControl:
+        """Return the control, trained.
+
+        Args:
+            target: The run's own, trained before.
+        """
+
+
+def predict_rows(context: Context, trained: Trained, rows: Rows) -> Tensor:
+    """Return a model's outputs; its own data has the features of its frozen encoders."""
+    return predict(trained.model, trained.data, rows, context.precision)[0]

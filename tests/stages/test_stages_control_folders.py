@@ -1,0 +1,50 @@
+"""Every control is two files of one name: what it needs, and how it is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import mmx.controls
+from mmx.controls import CONTROLS, Control, find_control
+from mmx.evaluation.verdict import Gain
+from mmx.stages.pipeline.controls import TRAINERS
+
+
+def test_each_control_has_its_needs_and_its_trainer() -> None:
+    folder = Path(mmx.controls.__file__).parent
+    files = {path.stem for path in folder.glob("*.py")} - {"__init__", "base"}
+    assert files == CONTROLS.keys() == TRAINERS.keys() >= {"scratch", "majority"}
+
+
+def test_a_trait_is_that_of_these_controls() -> None:
+    def having(trait: str) -> set[str]:
+        return {name for name, each in CONTROLS.items() if getattr(each, trait)}
+
+    assert having("without_source") == {"scratch"}
+    assert having("needs_source_weights") == {"linear_probe"}
+    assert having("needs_labels") == {"majority"}
+    assert having("needs_single_modalities") == {"unimodal"}
+    assert CONTROLS.keys() - having("trained") == {"majority"}
+
+
+def test_a_control_that_mmx_has_not_was_trained_and_needs_nothing() -> None:
+    """A run directory may name one of another mmx."""
+    assert find_control("of_tomorrow") is Control
+    assert Control.trained
+    assert not Control.without_source
+
+
+@pytest.mark.parametrize(
+    ("control", "verdict"),
+    [
+        ("scratch", "negative transfer: the source hurts"),
+        ("linear_probe", "worse than the linear_probe control"),
+        ("of_tomorrow", "worse than the of_tomorrow control"),
+    ],
+)
+def test_only_below_a_control_without_source_a_transfer_is_negative(
+    control: str, verdict: str
+) -> None:
+    assert Gain("accuracy", -0.1, (-0.2, -0.05), control).verdict == verdict
