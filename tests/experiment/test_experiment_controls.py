@@ -10,9 +10,9 @@ from catalogue import listed
 from refusals import Refusal, check_refusals
 
 from mmx.config import compose
+from mmx.controls import CONTROLS as NAMES
 from mmx.errors import ConfigError
 from mmx.experiment import Experiment, assemble
-from mmx.experiment.control_choice import CONTROLS as NAMES
 
 CONTROLS = f"{listed(NAMES)}, none, or a list of them"
 Assemble = Callable[..., Experiment]
