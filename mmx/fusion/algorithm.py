@@ -11,13 +11,20 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from mmx.fusion.base import Fusion, Widths, stack_presence
-from mmx.fusion.learners import Convex, KnnLearner, Learner, LogisticLearner, Trees
+from mmx.fusion.learners import (
+    NEURAL,
+    ORDER,
+    Convex,
+    Learner,
+    LearnerName,
+    LogisticLearner,
+    make_learner,
+)
 from mmx.fusion.learners.neural import Rows, make_neural, trained_copy
 from mmx.fusion.mixing import format_shares, move_rows
 from mmx.modalities import Encoded, Features
 
-Family = Literal["neural", "logistic", "knn", "trees"]
-ORDER: tuple[Family, ...] = ("neural", "logistic", "knn", "trees")
+DEFAULT = ("neural", "logistic", "knn", "trees")
 LEAST = 1e-6
 ROWS_AT_ONCE = 1024
 
@@ -79,7 +86,7 @@ class Algorithm(Fusion):
         *,
         outputs: int,
         hidden: Annotated[int, Field(ge=1, le=65_536)] = 64,
-        learners: Annotated[Sequence[Family], Field(min_length=1)] = ORDER,
+        learners: Annotated[Sequence[LearnerName], Field(min_length=1)] = DEFAULT,
         combine: Literal["weights", "stacking"] = "weights",
         neighbors: Annotated[int, Field(ge=1, le=100_000)] = 15,
         folds: Annotated[int, Field(ge=2, le=100_000)] = 3,
@@ -95,12 +102,10 @@ class Algorithm(Fusion):
         features = sum(width.pooled for width in widths.values()) + len(widths)
         self.neural = make_neural(features, hidden, outputs)
         self.label_tensors = ("neural.2.weight", "neural.2.bias")
-        others: dict[str, Learner] = {
-            "logistic": LogisticLearner(outputs),
-            "knn": KnnLearner(outputs, neighbors),
-            "trees": Trees(outputs),
-        }
-        self.fitted = nn.ModuleDict({k: v for k, v in others.items() if k in self.learners})
+        fitted = [name for name in self.learners if name != NEURAL]
+        self.fitted = nn.ModuleDict(
+            {name: make_learner(name, outputs, neighbors=neighbors) for name in fitted}
+        )
         self.combiner = Convex(outputs) if combine == "weights" else LogisticLearner(outputs)
 
     @classmethod
@@ -152,7 +157,7 @@ class Algorithm(Fusion):
 
     def _experts(self) -> dict[str, nn.Module]:
         """Return the learners by name, each from features to probabilities."""
-        return {"neural": nn.Sequential(self.neural, nn.Softmax(1)), **self.fitted}
+        return {NEURAL: nn.Sequential(self.neural, nn.Softmax(1)), **self.fitted}
 
     def _opinions(self, experts: dict[str, nn.Module], x: Tensor) -> Tensor:
         """Return the experts' probabilities side by side, ``(N, A · C)``."""
@@ -170,9 +175,9 @@ class Algorithm(Fusion):
         for fold in range(int(folds.max()) + 1):
             out = folds == fold
             experts = dict(self._fit(copy.deepcopy(self.fitted), x[~out], y[~out], seed))
-            if "neural" in self.learners:
+            if NEURAL in self.learners:
                 head = trained_copy(self.neural, (x[~out], y[~out]), val, seed)
-                experts["neural"] = nn.Sequential(head, nn.Softmax(1))
+                experts[NEURAL] = nn.Sequential(head, nn.Softmax(1))
             opinions[out] = self._opinions(experts, x[out])
         return opinions
 

@@ -24,7 +24,18 @@ from torch import Tensor
 
 from mmx.fusion import Widths, algorithm
 from mmx.fusion.algorithm import Algorithm, stratified_folds
-from mmx.fusion.learners import Convex, KnnLearner, Learner, LogisticLearner, Trees, neural
+from mmx.fusion.learners import LEARNERS as FOUND
+from mmx.fusion.learners import (
+    NEURAL,
+    ORDER,
+    Convex,
+    KnnLearner,
+    Learner,
+    LogisticLearner,
+    Trees,
+    make_learner,
+    neural,
+)
 from mmx.fusion.learners.neural import make_neural, trained_copy
 from mmx.fusion.learners.trees import rounded_down
 from mmx.modalities import Encoded, Features
@@ -260,6 +271,22 @@ def test_before_it_is_settled_the_neural_head_decides(formula: Callable[..., Non
 
     formula(Algorithm, {"hidden": 4}, naive)
     formula(Algorithm, {"hidden": 4, "learners": ["knn"], "combine": "stacking"}, naive, 5)
+
+
+def test_learners_stand_in_the_order_of_their_ranks() -> None:
+    """Weights of saved runs are in this order."""
+    ranks = [kind.rank for kind in FOUND.values()]
+    assert ORDER[: len(LEARNERS)] == LEARNERS
+    assert (NEURAL, *FOUND) == ORDER
+    assert ranks == sorted(set(ranks))
+    assert Convex not in FOUND.values()
+
+
+def test_a_learner_is_given_the_options_that_it_takes() -> None:
+    learner = make_learner("knn", C, neighbors=4, depth=3)
+    assert isinstance(learner, KnnLearner)
+    assert (learner.outputs, learner.neighbors) == (C, 4)
+    assert type(make_learner("trees", C, neighbors=4)) is Trees
 
 
 @pytest.mark.parametrize("learners", [LEARNERS, ("trees", "logistic"), ("knn",)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -48,7 +48,13 @@ class Learner(FittedModule, ABC):
 
     Args:
         outputs: C.
+
+    Attributes:
+        rank: Where it stands among the learners of ``fusion=algorithm``, which fixes the order of
+            their weights; a new one comes last. None: it only combines what others say.
     """
+
+    rank: ClassVar[int | None] = None
 
     def __init__(self, outputs: int) -> None:
         super().__init__()

@@ -20,6 +20,7 @@ class KnnLearner(Learner):
         neighbors: k.
     """
 
+    rank = 2
     centre: Tensor
     scale: Tensor
     points: Tensor

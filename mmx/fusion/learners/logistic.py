@@ -19,6 +19,7 @@ class LogisticLearner(Learner):
     the bias holds only what rounding takes from μ.
     """
 
+    rank = 1
     centre: Tensor
     weight: Tensor
     bias: Tensor

@@ -27,6 +27,7 @@ class Trees(Learner):
     steps. Node 0 is a leaf of value 0, the whole tree of a class that has none of its own.
     """
 
+    rank = 3
     feature: Tensor
     threshold: Tensor
     missing_left: Tensor
