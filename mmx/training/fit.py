@@ -24,8 +24,8 @@ from mmx.model import set_training_mode
 from mmx.training import checkpoint, state
 from mmx.training.collapse import Vitals, find_collapsed, gradient_norms
 from mmx.training.data import Rows, make_batches
-from mmx.training.dead_parameters import dead_parameters_error, find_dead_parameters
 from mmx.training.events import Event, EventKind, Listener, StopRequest
+from mmx.training.gradient_check import GradientCheck
 from mmx.training.loss import BatchLoss
 from mmx.training.optimizer import make_parameter_groups, set_rates, warmup_cosine
 from mmx.training.randomness import seed_torch
@@ -140,9 +140,8 @@ class _Run:
         self.penalties: list[Tensor] = []
         self.gradients: dict[str, list[Tensor]] = {}
         self.samples = 0
-        self.pending_check = True
-        self.seen_modalities: set[str] = set()
-        self.untouched = {n for n in self._names() if n not in start.frozen_in(0)}
+        first = [name for name in self._names() if name not in start.frozen_in(0)]
+        self.gradient_check = GradientCheck(model, recipe.stage, first)
         for text in state.resume(recipe.state_path, self._load):
             self.listen(Event(EventKind.NOTE, recipe.stage, text=text))
         self.saved_at = self.mark = time.perf_counter()
@@ -186,8 +185,7 @@ class _Run:
         set_training_mode(self.model, frozen, start.still)
         thawed = {name for name, first in start.thaw.items() if 0 < first == epoch}
         if thawed:
-            self.untouched, self.seen_modalities = thawed, set()
-            self.pending_check = True
+            self.gradient_check.start(thawed)
 
     def step(self, rows: list[Rows], stored: list[Any], aside: Aside) -> None:
         """Take one optimiser step over ``accumulate`` batches."""
@@ -196,18 +194,16 @@ class _Run:
         set_rates(self.optimizer, warmup_cosine(step, self.total, recipe.trainer.warmup))
         count = sum(len(part) for part in rows)
         loss = torch.zeros((), device=self.data.device)
-        seen: set[str] = set()
         whole = self.loss_of.whole(rows)
         for part, values in zip(rows, stored, strict=True):
             part_loss, batch = self.loss_of(part, values, whole)
             loss += self._backward(self.weighing(part_loss))
-            seen |= self._seen(batch)
+            self.gradient_check.observe(batch)
         with self.weighing.apart():
             for other, batch in next(aside, ()):
                 loss += self._backward(self.weighing(other, SOURCE))
-                seen |= self._seen(batch, "companion.")
-        if self.pending_check:
-            self._check_gradients(seen)
+                self.gradient_check.observe(batch, "companion.")
+        self.gradient_check.check(ends_epoch=(step + 1) % self.steps_per_epoch == 0)
         for held in (self.loss_of.held_weights(), self.weighing.held()):
             if held is not None:  # and where it holds weights that all wait to thaw, it is a number
                 loss += self._backward(held) if held.requires_grad else held
@@ -227,7 +223,7 @@ class _Run:
 
     def _update(self) -> None:
         within = self.progress.step % self.steps_per_epoch
-        looks = self.watched and within % LOOK_EVERY == 0
+        looks = self.is_multimodal and within % LOOK_EVERY == 0
         if looks or self.recipe.trainer.clip is not None:
             self.scaler.unscale_(self.optimizer)
         if looks:
@@ -240,36 +236,9 @@ class _Run:
         self.optimizer.zero_grad(set_to_none=True)
 
     @property
-    def watched(self) -> bool:
-        """Whether there are several modalities, one of which may starve beside the others."""
+    def is_multimodal(self) -> bool:
+        """Whether there are several modalities, one of which may starve."""
         return len(self.model.encoders) > 1
-
-    def _seen(self, batch: Batch, prefix: str = "") -> set[str]:
-        """Return the encoders that a batch has inputs for; asks the device, so only at first."""
-        if not self.pending_check:
-            return set()
-        here = {name for name, present in batch.present.items() if bool(present.any())}
-        return {f"{prefix}encoders.{name}." for name in here}
-
-    def _check_gradients(self, seen: set[str]) -> None:
-        """Check that every trainable parameter got a gradient, once each modality was seen."""
-        self.untouched -= {n for n, p in self.model.named_parameters() if p.grad is not None}
-        self.seen_modalities |= seen
-        every = self._encoder_prefixes()
-        last = (self.progress.step + 1) % self.steps_per_epoch == 0
-        if not (last or self.seen_modalities >= every):
-            return
-        self.pending_check = False
-        dead = find_dead_parameters(self.untouched, every - self.seen_modalities)
-        if dead:
-            raise dead_parameters_error(self.recipe.stage, dead)
-
-    def _encoder_prefixes(self) -> set[str]:
-        """Return what the names of each encoder's parameters begin with, of joint tasks too."""
-        companion = self.model.companion
-        own = {f"encoders.{name}." for name in self.model.encoders}
-        others = () if companion is None else companion.encoders
-        return own | {f"companion.encoders.{name}." for name in others}
 
     def _look(self) -> None:
         """Fetch the losses since the last look; refuse those that are not finite."""
