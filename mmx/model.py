@@ -54,7 +54,7 @@ class MultimodalModel(nn.Module):
     Attributes:
         criterion: The objective, where it has parameters that train with the model.
         penalty: The regulariser, where it has parameters that train with the model.
-        companion: The model of another task that trains jointly with this one.
+        companion: The model of the source of joint training; the name of its tensors on disk.
         weighting: What weighs the losses of both, where it learns to.
     """
 

@@ -51,29 +51,31 @@ def run(
     context = replace(context, experiment=experiment)
     notes = [f"{key}: {why}" for key, why in experiment.dropped.items() if key in UNREAD]
     fingerprints: dict[str, str] = {}
-    source_task, source_specs, source, beside = None, Specs(), None, None
+    source_task, source_specs, source, opened_source = None, Specs(), None, None
     if experiment.source is not None:
         source_task = load_task(context, experiment.source, Role.SOURCE, fingerprints, notes)
-        beside = open_task(context, source_task, experiment.modalities[Role.SOURCE], {})
-        source_specs = beside.specs
-        notes.extend(beside.notes)
+        opened_source = open_task(context, source_task, experiment.modalities[Role.SOURCE], {})
+        source_specs = opened_source.specs
+        notes.extend(opened_source.notes)
     target_task = load_task(context, experiment.target, Role.TARGET, fingerprints, notes)
     opened = open_task(context, target_task, experiment.modalities[Role.TARGET], source_specs)
     notes.extend(say_other_scales(context, opened.specs, source_specs))
-    if beside is not None and not experiment.joint:
+    if opened_source is not None and not experiment.joint:
         if experiment.trains_source:
-            rehearsed = dry_start(context, beside, opened)
+            rehearsed = dry_start(context, opened_source, opened)
             check_controls(ControlBench(context, opened, source_specs, None), rehearsed)
-            source = train(context, Stage(StageId.SOURCE, beside, Scratch()))
-        beside = None  # its data is let go, where nothing was trained on it
-    if source_task is not None and (source is not None or beside is not None):
+            source = train(context, Stage(StageId.SOURCE, opened_source, Scratch()))
+        opened_source = None  # its data is let go, where nothing was trained on it
+    if source_task is not None and (source is not None or opened_source is not None):
         notes.extend(_shared_samples(source_task, target_task))
     notes.extend(opened.notes)
     given = None
     if source is not None and source_task is not None:
         given = offer_source(source_task, source)
     bench = ControlBench(context, opened, source_specs, given)
-    target = train(context, Stage(StageId.TARGET, opened, experiment.transfer, given, beside))
+    target = train(
+        context, Stage(StageId.TARGET, opened, experiment.transfer, given, opened_source)
+    )
     compared = [*make_scratch_control(context, target), *train_controls(bench, target)]
     _record_weights(context)
     said = [note for control in compared for note in control.notes]

@@ -34,8 +34,8 @@ from mmx.training.trainer import Trainer
 from mmx.training.weighing import SOURCE, Weighing
 from mmx.transfer import Start
 
-Aside = Iterator[Iterator[tuple[Tensor, Batch]]]
-"""For each step, the losses and batches of the task that trains along."""
+JointLosses = Iterator[Iterator[tuple[Tensor, Batch]]]
+"""For each step, the losses and batches of the source of joint training."""
 
 LOOK_EVERY = 10
 """Steps between two looks at the losses: each look waits for the device."""
@@ -62,8 +62,8 @@ def fit(
     try:
         while not run.over:
             epoch = run.progress.epochs
-            for step_rows, batches, aside in run.epoch(epoch):
-                run.step(step_rows, batches, aside)
+            for step_rows, batches, joint in run.epoch(epoch):
+                run.step(step_rows, batches, joint)
                 if stop.signal_number is not None:
                     run.save()
                     raise Interrupted(
@@ -127,7 +127,7 @@ class _Run:
         )
         self.optimizer = recipe.optimizer.make(groups, data.device)
         self.scaler = recipe.precision.scaler()
-        self.weighing = Weighing(recipe.companion)
+        self.weighing = Weighing(recipe.joint)
         # What weighs two tasks is no part of the gradient that is clipped.
         self.trainable = [
             parameter
@@ -153,10 +153,10 @@ class _Run:
         exhausted = patience is not None and self.progress.bad_epochs >= patience
         return exhausted or self.progress.epochs >= self.recipe.trainer.epochs
 
-    def epoch(self, epoch: int) -> Iterator[tuple[list[Rows], list[Any], Aside]]:
+    def epoch(self, epoch: int) -> Iterator[tuple[list[Rows], list[Any], JointLosses]]:
         """Yield, for each step still to do in the epoch, what it is made of.
 
-        That is its batches of rows, their stored values, and the losses of the companion.
+        That is its batches of rows, their stored values, and the losses of joint training.
         """
         recipe = self.recipe
         self._thaw(epoch)
@@ -166,12 +166,12 @@ class _Run:
         batches = make_batches(order, size, accumulate)[done * accumulate :]
         self.mark, self.samples = time.perf_counter(), 0
         stored = self.data.batches(batches)
-        aside: Aside = iter(())
-        if recipe.companion is not None:
-            aside = recipe.companion.losses(self.progress.step, self.steps_per_epoch - done)
+        joint: JointLosses = iter(())
+        if recipe.joint is not None:
+            joint = recipe.joint.losses(self.progress.step, self.steps_per_epoch - done)
         for first in range(0, len(batches), accumulate):
             group = batches[first : first + accumulate]
-            yield group, [next(stored)[1] for _ in group], aside
+            yield group, [next(stored)[1] for _ in group], joint
 
     def _names(self) -> list[str]:
         return [name for name, _ in self.model.named_parameters()]
@@ -187,7 +187,7 @@ class _Run:
         if thawed:
             self.gradient_check.start(thawed)
 
-    def step(self, rows: list[Rows], stored: list[Any], aside: Aside) -> None:
+    def step(self, rows: list[Rows], stored: list[Any], joint: JointLosses) -> None:
         """Take one optimiser step over ``accumulate`` batches."""
         recipe, step = self.recipe, self.progress.step
         seed_torch(recipe.seed, recipe.draws, "step", step)
@@ -200,7 +200,7 @@ class _Run:
             loss += self._backward(self.weighing(part_loss))
             self.gradient_check.observe(batch)
         with self.weighing.apart():
-            for other, batch in next(aside, ()):
+            for other, batch in next(joint, ()):
                 loss += self._backward(self.weighing(other, SOURCE))
                 self.gradient_check.observe(batch, "companion.")
         self.gradient_check.check(ends_epoch=(step + 1) % self.steps_per_epoch == 0)

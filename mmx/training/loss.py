@@ -147,12 +147,12 @@ class BatchLoss:
 
 
 @dataclass(frozen=True)
-class Companion:
-    """Another task that trains along: one of its batches in every step.
+class JointLoss:
+    """The loss of the source in joint training: its batches join every step of the target.
 
     Attributes:
         loss: Of its batches.
-        weighting: What its loss counts beside the main one.
+        weighting: Of the losses of target and source.
         seed: The run's seed.
         batch_size: Rows of each of its batches.
         last: Parameters of the last layers that both tasks share.
@@ -195,7 +195,7 @@ class Companion:
         passes = range(first // batches, (first + steps - 1) // batches + 1)
         found: list[Rows] = []
         for number in passes:
-            order = self.loss.order(rows, self.seed, "companion", number)
+            order = self.loss.order(rows, self.seed, "companion", number)  # seeds the draws
             found.extend(split_rows(order, size)[:batches])
         start = first - passes.start * batches
         return found[start : start + steps]

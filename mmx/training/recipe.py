@@ -9,7 +9,7 @@ from typing import Any
 
 from mmx.model import MultimodalModel
 from mmx.stage_id import Role, StageId
-from mmx.training.loss import Companion
+from mmx.training.loss import JointLoss
 from mmx.training.optimizer import Optimizer
 from mmx.training.precision import Precision
 from mmx.training.trainer import Trainer
@@ -49,7 +49,7 @@ class Recipe:
         validate: Model to what validation finds.
         score: Validation metrics to a tuple; the larger, the better.
         state_path: Where the training state is saved.
-        companion: Another task that trains along.
+        joint: The source of joint training; None where a task trains alone.
     """
 
     stage: StageId
@@ -60,7 +60,7 @@ class Recipe:
     validate: Validate
     score: Callable[[dict[str, float]], tuple[float, ...]]
     state_path: Path
-    companion: Companion | None = None
+    joint: JointLoss | None = None
 
     @property
     def draws(self) -> Role:

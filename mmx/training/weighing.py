@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from mmx.training.loss import Companion
+from mmx.training.loss import JointLoss
 from mmx.transfer.weighting import SOURCE, TARGET, TASKS
 
 __all__ = ["SOURCE", "TARGET", "Weighing"]
@@ -18,13 +18,13 @@ class Weighing:
     """Weighs the losses of one step after the other.
 
     Args:
-        companion: The task that trains along; None where one trains alone, whose loss counts
+        joint: The source of joint training; None where a task trains alone, and its loss counts
             as it is.
     """
 
-    def __init__(self, companion: Companion | None) -> None:
-        self.weighting = None if companion is None else companion.weighting
-        self.last = () if companion is None else companion.last
+    def __init__(self, joint: JointLoss | None) -> None:
+        self.weighting = None if joint is None else joint.weighting
+        self.last = () if joint is None else joint.last
         self.observes = self.weighting is not None and self.weighting.reads_gradients
         self.moves = self.weighting is not None and self.weighting.moves
         self.losses: list[Tensor | float] = [0.0, 0.0]

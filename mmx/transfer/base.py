@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -23,7 +23,7 @@ NO_REGULARIZER = "none"
 
 @dataclass(frozen=True)
 class Choices:
-    """What a search may choose from, beside the transfer modes.
+    """What a search may choose from, apart from the transfer modes.
 
     Attributes:
         regularizers: Names; ``none`` for none.
@@ -60,8 +60,8 @@ class Report:
         adapted: From the source, changed to fit (head rows moved to other class indices).
         frozen: From the source, as there or changed to fit, and never trained.
         fresh: Drawn anew.
-        beside: What the target does not answer by, and training alone needs: the own tensors of
-            a regulariser, of the task that trains along, of what weighs both.
+        training_only: What training needs and the target's predictions do not: tensors of a
+            regulariser, of the source of joint training, of the weighting of both.
         notes: What did not fit, and why, one line each.
         classes: Target class to the source class whose rows of the head it took.
         density: Name of a tensor with zeros that stay zero to the part of it that is not.
@@ -71,7 +71,7 @@ class Report:
     adapted: tuple[str, ...] = ()
     frozen: tuple[str, ...] = ()
     fresh: tuple[str, ...] = ()
-    beside: tuple[str, ...] = ()
+    training_only: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     classes: dict[str, str] = field(default_factory=dict)
     density: dict[str, float] = field(default_factory=dict)
@@ -84,6 +84,11 @@ class Report:
             "frozen": len(self.frozen),
             "fresh": len(self.fresh),
         }
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what ``transfer.json`` holds, where ``training_only`` is called ``beside``."""
+        names = {"training_only": "beside"}
+        return {names.get(name, name): value for name, value in asdict(self).items()}
 
 
 @dataclass(frozen=True)

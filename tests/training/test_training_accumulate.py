@@ -27,7 +27,7 @@ from mmx.objectives.mean_squared_error import MeanSquaredError
 from mmx.objectives.triplet import Triplet
 from mmx.objectives.unimodal import Unimodal
 from mmx.stages.phases.larger_batch import differences
-from mmx.training.loss import Companion
+from mmx.training.loss import JointLoss
 from mmx.training.optimizer import Sgd
 from mmx.training.together import Plan, train_heads
 from mmx.training.trainer import Trainer
@@ -174,15 +174,15 @@ def iter_of_better() -> Callable[[dict[str, float]], tuple[float, ...]]:
     return lambda metrics: (float(next(count)),)
 
 
-def test_a_companion_takes_as_many_rows_as_the_larger_batch(bench) -> None:
+def test_the_source_of_joint_training_takes_as_many_rows_as_the_larger_batch(bench) -> None:
     run = bench(rows=41)
-    large = Companion(run.loss_of, Fixed(), 1, 16)
-    small = Companion(run.loss_of, Fixed(), 1, 4, accumulate=4)
+    large = JointLoss(run.loss_of, Fixed(), 1, 16)
+    small = JointLoss(run.loss_of, Fixed(), 1, 4, accumulate=4)
     for one, other in zip(large.rows(1, 5), small.rows(1, 5), strict=True):
         assert np.array_equal(one, other)
     run = bench(rows=41, dropout=0.0, augment=False, change=without_batch_norm)
-    large = Companion(run.loss_of, Fixed(), 1, 16)
-    small = Companion(run.loss_of, Fixed(), 1, 4, accumulate=4)
+    large = JointLoss(run.loss_of, Fixed(), 1, 16)
+    small = JointLoss(run.loss_of, Fixed(), 1, 4, accumulate=4)
     for one, other in zip(large.losses(0, 4), small.losses(0, 4), strict=True):
         ((whole, _),) = one
         parts = [loss for loss, _ in other]

@@ -12,7 +12,7 @@ from torch import Tensor
 from mmx.balance.mixup import Mixup
 from mmx.balance.resample import Resample
 from mmx.modalities import Batch
-from mmx.training.loss import BatchLoss, Companion, drop_modalities
+from mmx.training.loss import BatchLoss, JointLoss, drop_modalities
 from mmx.transfer.weighting.fixed import Fixed
 
 
@@ -138,9 +138,9 @@ def test_mixup_weighs_both_labels(bench) -> None:
     torch.testing.assert_close(value, expected)
 
 
-def test_a_companion_goes_through_all_its_rows_pass_after_pass(bench) -> None:
+def test_the_source_of_joint_training_goes_through_all_its_rows_pass_after_pass(bench) -> None:
     run = bench()
-    beside = Companion(run.loss_of, Fixed(), 1, 8)
+    beside = JointLoss(run.loss_of, Fixed(), 1, 8)
     rows = run.data.rows("train")
     passes = len(rows) // 8
     first = np.concatenate(beside.rows(0, passes))
@@ -152,10 +152,10 @@ def test_a_companion_goes_through_all_its_rows_pass_after_pass(bench) -> None:
     assert np.array_equal(np.concatenate(late[passes - 2 : 2 * passes - 2]), again)
 
 
-def test_a_companion_yields_the_loss_of_its_rows(bench) -> None:
+def test_the_source_of_joint_training_yields_the_loss_of_its_rows(bench) -> None:
     run = bench(dropout=0.0, augment=False)
     run.model.eval()
-    beside = Companion(replace(run.loss_of, augment=False), Fixed(source_weight=0.25), 1, 8)
+    beside = JointLoss(replace(run.loss_of, augment=False), Fixed(source_weight=0.25), 1, 8)
     for rows, losses in zip(beside.rows(3, 4), beside.losses(3, 4), strict=True):
         ((loss, batch),) = losses
         assert batch.target.equal(run.data.target[torch.from_numpy(rows)])

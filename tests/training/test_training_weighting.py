@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mmx.errors import Interrupted
 from mmx.stages.phases.joint import last_shared, share
 from mmx.training.data import make_batches
-from mmx.training.loss import BatchLoss, Companion
+from mmx.training.loss import BatchLoss, JointLoss
 from mmx.training.optimizer import AdamW, Optimizer, Sgd, make_parameter_groups, warmup_cosine
 from mmx.training.recipe import Validation
 from mmx.training.state import previous
@@ -46,9 +46,9 @@ def joint(bench: Callable[..., Any], weighting: Weighting, **options: Any) -> An
     if weighting.state_dict():
         run.model.weighting = weighting
     alone = run.recipe
-    companion = Companion(beside.loss_of, weighting, 3, BATCH, last_shared(run.model, beside.model))
-    run.recipe = lambda: replace(alone(), companion=companion)
-    run.companion = companion
+    joint = JointLoss(beside.loss_of, weighting, 3, BATCH, last_shared(run.model, beside.model))
+    run.recipe = lambda: replace(alone(), joint=joint)
+    run.joint = joint
     return run
 
 
@@ -91,7 +91,7 @@ class Naive:
         return [1.0, 0.3] if self.name == "fixed" else self.w
 
     def norms(self, each: list[list[Tensor | None]], parameters: list[nn.Parameter]) -> list[float]:
-        last = {id(p) for p in self.run.companion.last}
+        last = {id(p) for p in self.run.joint.last}
         return [
             sum(
                 float(g.double().square().sum())
@@ -107,7 +107,7 @@ class Naive:
         parameters = [p for n, p in run.model.named_parameters() if not n.startswith("weighting.")]
         rows = sum(len(each) for each, _ in parts)
         own = sum(run.loss_of(each, stored)[0] * (len(each) / rows) for each, stored in parts)
-        other, _ = run.companion.loss(*beside)
+        other, _ = run.joint.loss(*beside)
         found = [own.item(), other.item()]
         each = [torch.autograd.grad(loss, parameters, allow_unused=True) for loss in (own, other)]
         weights = self.weights()
@@ -151,8 +151,8 @@ class Naive:
         run.model.train()
         order = run.loss_of.order(run.data.rows("train"), 3, "target", epoch)
         batches = list(run.data.batches(make_batches(order, run.settings.batch_size)))
-        asides = run.companion.rows(epoch * steps, steps)
-        for step, beside in enumerate(run.companion.loss.data.batches(asides)):
+        asides = run.joint.rows(epoch * steps, steps)
+        for step, beside in enumerate(run.joint.loss.data.batches(asides)):
             at = epoch * steps + step
             group = batches[step * accumulate : (step + 1) * accumulate]
             self.step(group, beside, warmup_cosine(at, total, run.settings.warmup))
@@ -267,7 +267,7 @@ def test_a_run_killed_between_two_saves_ends_as_if_it_had_not_been(bench, name: 
     for path in (whole.state_path, previous(whole.state_path)):
         path.unlink()
     first = joint(bench, WEIGHTINGS[name](), **options)
-    calls, loss = 0, first.companion.loss.criterion.task_loss
+    calls, loss = 0, first.joint.loss.criterion.task_loss
 
     def dies(outputs: Tensor, target: Tensor) -> Tensor:
         nonlocal calls
@@ -277,7 +277,7 @@ def test_a_run_killed_between_two_saves_ends_as_if_it_had_not_been(bench, name: 
         found: Tensor = loss(outputs, target)
         return found
 
-    first.companion.loss.criterion.task_loss = dies
+    first.joint.loss.criterion.task_loss = dies
     with pytest.raises(KeyboardInterrupt):
         first.fit()
     second = joint(bench, WEIGHTINGS[name](), **options)
@@ -334,7 +334,7 @@ def weighing(parameters: list[nn.Parameter]) -> tuple[Weighing, Heard]:
     heard = Heard()
     nothing: Any = None
     loss: BatchLoss = nothing
-    return Weighing(Companion(loss, heard, 0, 1, tuple(parameters))), heard
+    return Weighing(JointLoss(loss, heard, 0, 1, tuple(parameters))), heard
 
 
 @pytest.mark.parametrize("scale", [1.0, 1024.0])

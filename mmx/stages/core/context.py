@@ -58,8 +58,8 @@ class Opened:
 
 
 @dataclass(frozen=True)
-class Beside:
-    """The task that trains along with another, sharing its weights."""
+class JointTask:
+    """The source of joint training: it shares weights with the target, and trains with it."""
 
     model: MultimodalModel
     criterion: Criterion
@@ -98,7 +98,7 @@ class Trained:
         fitted: What training found.
         report: Where its starting weights came from.
         notes: What a reader should know.
-        companion: The task that trained along; None where it trained alone.
+        joint: The source, where both trained jointly; None where it trained alone.
         cached: Whether it was taken from the artifact cache, trained in an earlier run.
         line: From where it started to where it ended; None where the transfer asks for none.
     """
@@ -109,6 +109,6 @@ class Trained:
     fitted: FitResult
     report: Report
     notes: tuple[str, ...] = ()
-    companion: Beside | None = None
+    joint: JointTask | None = None
     cached: bool = False
     line: Line | None = None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from mmx.model import MultimodalModel
 from mmx.objectives import Criterion
 from mmx.stage_id import Role, StageId
-from mmx.stages.core.context import Beside, Opened, Trained
+from mmx.stages.core.context import JointTask, Opened, Trained
 from mmx.training.data import Data
 from mmx.transfer import Source, Start, Transfer
 from mmx.transfer.regularizers import Penalty
@@ -30,14 +30,14 @@ class Stage:
         opened: Its task.
         transfer: Where its starting weights come from.
         source: The trained source, where the transfer or its regulariser takes of it.
-        beside: Another task to train jointly with; None for none.
+        joint: The source to train jointly with; None where the stage trains alone.
     """
 
     id: StageId
     opened: Opened
     transfer: Transfer
     source: TrainedSource | None = None
-    beside: Opened | None = None
+    joint: Opened | None = None
 
     @property
     def kept(self) -> bool:
@@ -54,7 +54,7 @@ class PreparedStage:
         criterion: The bound objective.
         data: With the features of its frozen encoders.
         start: How it started, and the phases to come.
-        beside: The task that trains along; None where it trains alone.
+        joint: The source of joint training; None where the stage trains alone.
         penalty: What holds it near its source; None for nothing.
         notes: What a reader should know.
     """
@@ -63,6 +63,6 @@ class PreparedStage:
     criterion: Criterion
     data: Data
     start: Start
-    beside: Beside | None
+    joint: JointTask | None
     penalty: Penalty | None
     notes: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""What happens after each epoch: fit anew what follows the encoders, validate, and watch."""
+"""What happens after each epoch: refit what follows the encoders, validate, and watch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mmx.evaluation.probe import find_majority_share, probe_accuracy
 from mmx.modalities import Encoded
 from mmx.model import MultimodalModel
 from mmx.objectives import Criterion
-from mmx.stages.core.context import Beside
+from mmx.stages.core.context import JointTask
 from mmx.stages.core.missing import fit_stand_ins
 from mmx.tasks import Target
 from mmx.training.data import Data
@@ -30,9 +30,9 @@ class Validator:
     Attributes:
         data, target, criterion, precision: Of the stage.
         moves: Whether encoders train, so that what stands in for missing modalities is
-            fitted anew.
+            fitted again.
         seed: The run's.
-        beside: The task that trains along; None where there is none.
+        joint: The source of joint training; None where the stage trains alone.
     """
 
     data: Data
@@ -41,14 +41,14 @@ class Validator:
     precision: Precision
     moves: bool
     seed: int
-    beside: Beside | None = None
+    joint: JointTask | None = None
 
     def __call__(self, model: MultimodalModel) -> Validation:
         """Return what validation finds."""
         if self.moves:
             fit_stand_ins(model, self.data, self.precision, self.seed)
-        if self.beside is not None:
-            self._look_beside(self.beside)
+        if self.joint is not None:
+            self._follow_joint(self.joint)
         outputs, values, encoded = predict_encoded(
             model, self.data, self.data.rows("val"), self.precision
         )
@@ -64,14 +64,14 @@ class Validator:
         noise = math.sqrt(usual * (1 - usual) / len(encoded))
         return Validation(metrics, found, usual, noise)
 
-    def _look_beside(self, beside: Beside) -> None:
-        """Do for the task that trains along what is done after an epoch."""
-        fit_stand_ins(beside.model, beside.data, self.precision, self.seed)
-        if beside.criterion.observes:
+    def _follow_joint(self, joint: JointTask) -> None:
+        """Do for the source of joint training what is done after an epoch."""
+        fit_stand_ins(joint.model, joint.data, self.precision, self.seed)
+        if joint.criterion.observes:
             outputs, _, encoded = predict_encoded(
-                beside.model, beside.data, beside.data.rows("val"), self.precision
+                joint.model, joint.data, joint.data.rows("val"), self.precision
             )
-            _observe(beside.criterion, encoded, outputs)
+            _observe(joint.criterion, encoded, outputs)
 
 
 @torch.no_grad()

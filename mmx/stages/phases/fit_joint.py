@@ -9,11 +9,11 @@ from mmx.stages.phases.fit_mapping import fit_mapping_of
 
 
 def fit_joint(state: StageState) -> Notes:
-    """Fit mapping and stand-ins of the task that trains along, as far as it does not share them."""
-    beside, opened, context = state.prepared.beside, state.stage.beside, state.context
-    if beside is None or opened is None:
+    """Fit mapping and stand-ins of the source, as far as the target does not share them."""
+    joint, opened, context = state.prepared.joint, state.stage.joint, state.context
+    if joint is None or opened is None:
         return ()
-    if beside.model.mapping is not state.model.mapping:
-        fit_mapping_of(beside.model, opened, (), context, StageId.SOURCE)
-    fit_stand_ins(beside.model, beside.data, context.precision, state.seed)
+    if joint.model.mapping is not state.model.mapping:
+        fit_mapping_of(joint.model, opened, (), context, StageId.SOURCE)
+    fit_stand_ins(joint.model, joint.data, context.precision, state.seed)
     return ()

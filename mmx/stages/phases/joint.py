@@ -13,59 +13,62 @@ from mmx.errors import TransferError
 from mmx.experiment import Experiment
 from mmx.model import MultimodalModel
 from mmx.stage_id import Role
-from mmx.stages.core.context import Beside, Context, Opened
+from mmx.stages.core.context import Context, JointTask, Opened
 from mmx.stages.core.model import attach_criterion, make_model
 from mmx.stages.phases.source_reference import alike
-from mmx.training.loss import BatchLoss, Companion
+from mmx.training.loss import BatchLoss, JointLoss
 from mmx.transfer.joint import Joint
 from mmx.transfer.weighting import Weighting
 
 
 def join(
-    context: Context, model: MultimodalModel, beside: Opened | None
-) -> tuple[Beside | None, tuple[str, ...]]:
+    context: Context, model: MultimodalModel, source: Opened | None
+) -> tuple[JointTask | None, tuple[str, ...]]:
     """Make the other task's model a part of this one, its shared parts the same modules.
 
     Args:
         context: Of the run.
         model: The target's.
-        beside: The other task; None where the stage trains alone.
+        source: The other task, opened; None where the stage trains alone.
 
     Returns:
-        What trains along, None where nothing does, and notes on what is shared.
+        The source as it trains jointly, None where the stage trains alone, and notes on what is
+        shared.
 
     Raises:
         TransferError: Nothing can be shared.
     """
     experiment, device = context.experiment, context.precision.device
     transfer = experiment.transfer
-    if beside is None or not isinstance(transfer, Joint):
+    if source is None or not isinstance(transfer, Joint):
         return None, ()
-    other = make_model(experiment, Role.SOURCE, beside.specs, beside.task.target, transfer)
-    criterion = attach_criterion(experiment, Role.SOURCE, other, beside.data, beside.task.target)
+    other = make_model(experiment, Role.SOURCE, source.specs, source.task.target, transfer)
+    criterion = attach_criterion(experiment, Role.SOURCE, other, source.data, source.task.target)
     notes = share(model, other)
     model.companion = other.to(device)
     weighting = _weighting(experiment, transfer).to(device)
     if weighting.state_dict():
         model.weighting = weighting
-    return Beside(other, criterion, beside.data, beside.task.target, weighting), notes
+    return JointTask(other, criterion, source.data, source.task.target, weighting), notes
 
 
-def companion(context: Context, model: MultimodalModel, beside: Beside | None) -> Companion | None:
-    """Return what the task that trains along adds to each step of a model."""
-    if beside is None:
+def make_joint_loss(
+    context: Context, model: MultimodalModel, joint: JointTask | None
+) -> JointLoss | None:
+    """Return the loss that joint training adds to each step; None where the target trains alone."""
+    if joint is None:
         return None
     seed, trainer = context.experiment.settings.seed, context.experiment.trainer.of(Role.TARGET)
     loss = BatchLoss(
-        beside.model,
-        beside.data,
-        beside.criterion,
+        joint.model,
+        joint.data,
+        joint.criterion,
         context.precision,
         modality_dropout=trainer.modality_dropout,
     )
-    last = last_shared(model, beside.model)
-    return Companion(
-        loss, beside.weighting, seed, trainer.batch_size, last, accumulate=trainer.accumulate
+    last = last_shared(model, joint.model)
+    return JointLoss(
+        loss, joint.weighting, seed, trainer.batch_size, last, accumulate=trainer.accumulate
     )
 
 

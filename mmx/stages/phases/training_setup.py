@@ -9,7 +9,7 @@ from mmx.stage_id import Role
 from mmx.stages.core.validate import Validator
 from mmx.stages.phases.base import Notes, StageState
 from mmx.stages.phases.fit_mapping import features_move
-from mmx.stages.phases.joint import companion
+from mmx.stages.phases.joint import make_joint_loss
 from mmx.stages.phases.larger_batch import differences
 from mmx.training.recipe import Recipe
 
@@ -33,11 +33,11 @@ def make_recipe(state: StageState) -> tuple[Recipe, Notes]:
             context.precision,
             features_move(model, prepared.start.frozen_encoders),
             state.seed,
-            prepared.beside,
+            prepared.joint,
         ),
         score=score(RETRIEVAL if label_free else state.target.kind),
         state_path=context.directory.state_file(stage.id),
-        companion=companion(context, model, prepared.beside),
+        joint=make_joint_loss(context, model, prepared.joint),
     )
     data.decode()
     if stage.id.role is not Role.TARGET:

@@ -55,7 +55,7 @@ from mmx.training.encode import encode_rows
 
 @dataclass(frozen=True)
 class Known:
-    """What a run knows beside its trained models, for its summary.
+    """What a run knows apart from its trained models, for its summary.
 
     Attributes:
         notes: What a reader should know.
@@ -116,8 +116,8 @@ def _source_result(context: Context, source: Trained | None, target: Trained) ->
     """Return what validation says of the source, trained before or along with the target."""
     experiment = context.experiment
     task = experiment.source.name if experiment.source else "none"
-    along = _val_of_companion(context, target)
-    val = along if along is not None else source.fitted.val if source else None
+    joint = _validate_joint(context, target)
+    val = joint if joint is not None else source.fitted.val if source else None
     return SourceResult(task=task) if val is None else SourceResult(task=task, metrics={"val": val})
 
 
@@ -333,16 +333,16 @@ def _test(context: Context, trained: Trained, task: TaskData) -> Tested:
     return metrics, outputs, values
 
 
-def _val_of_companion(context: Context, target: Trained) -> dict[str, float] | None:
-    """Return the validation metrics of the task that trained along, at the kept epoch."""
-    if target.companion is None:
+def _validate_joint(context: Context, target: Trained) -> dict[str, float] | None:
+    """Return the validation metrics of the source of joint training, at the kept epoch."""
+    if target.joint is None:
         return None
-    beside, data = target.companion, target.companion.data
+    joint, data = target.joint, target.joint.data
     if context.experiment.role(Role.SOURCE).objective.label_free:
-        rows = encode_rows(beside.model, data, data.rows("val"), context.precision)
-        return measure_alignment(beside.criterion, rows)
-    outputs, values = predict(beside.model, data, data.rows("val"), context.precision)
-    return measure(outputs, values, beside.target, beside.criterion.task_loss)
+        rows = encode_rows(joint.model, data, data.rows("val"), context.precision)
+        return measure_alignment(joint.criterion, rows)
+    outputs, values = predict(joint.model, data, data.rows("val"), context.precision)
+    return measure(outputs, values, joint.target, joint.criterion.task_loss)
 
 
 def count_parameters(model: MultimodalModel) -> ParameterCounts:

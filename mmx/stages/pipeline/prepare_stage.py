@@ -35,7 +35,7 @@ def prepare_stage(context: Context, stage: Stage) -> PreparedStage:
     criterion = attach_criterion(experiment, stage.id.role, model, opened.data, target)
     start = stage.transfer.start(given.source if given else None, model, target.classes)
     start = within(start, model, experiment.trainer.of(stage.id.role).epochs)
-    beside, notes = join(context, model, stage.beside)
+    joint, notes = join(context, model, stage.joint)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name not in start.frozen)
     model.to(context.precision.device).to(memory_format=torch.channels_last)
@@ -49,7 +49,7 @@ def prepare_stage(context: Context, stage: Stage) -> PreparedStage:
         penalty = bind_penalty(context, model, replace(opened, data=data), start, trained)
     notes = (*start.report.notes, *notes)
     start = _name_additions(start, model)
-    return PreparedStage(model, criterion, data, start, beside, penalty, notes)
+    return PreparedStage(model, criterion, data, start, joint, penalty, notes)
 
 
 def _name_additions(start: Start, model: MultimodalModel) -> Start:
@@ -63,4 +63,4 @@ def _name_additions(start: Start, model: MultimodalModel) -> Start:
     added = tuple(name for name in model.state_dict() if name not in known)
     if forgotten := [name for name in added if name.split(".")[0] not in FOR_TRAINING]:
         raise RuntimeError(f"the transfer's report names no origin of {', '.join(forgotten)}")
-    return replace(start, report=replace(report, beside=added))
+    return replace(start, report=replace(report, training_only=added))

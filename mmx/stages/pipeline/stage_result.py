@@ -102,6 +102,6 @@ def read_result(
         fitted,
         prepared.start.report,
         notes,
-        prepared.beside,
+        prepared.joint,
         line=line,
     )

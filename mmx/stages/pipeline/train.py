@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 from torch import Tensor
 
@@ -86,7 +86,7 @@ def _run_phases(
         state.result,
         start.report,
         notes,
-        prepared.beside,
+        prepared.joint,
         line=state.line,
     )
 
@@ -100,12 +100,12 @@ def _announce(context: Context, about: Stage, start: Start) -> None:
     context.listen(Event(EventKind.STAGE, stage, text=text))
     if stage.role is not Role.TARGET:
         return
-    context.directory.write_json("transfer.json", asdict(start.report))
+    context.directory.write_json("transfer.json", start.report.to_json())
     counts = ", ".join(f"{count} {name}" for name, count in start.report.counts().items())
-    if start.report.beside:
-        parts = {name.split(".")[0] for name in start.report.beside}
+    if start.report.training_only:
+        parts = {name.split(".")[0] for name in start.report.training_only}
         owners = ", ".join(owner for part, owner in FOR_TRAINING.items() if part in parts)
-        counts += f"; {len(start.report.beside)} more for training alone, of {owners}"
+        counts += f"; {len(start.report.training_only)} more for training alone, of {owners}"
     for text in (f"tensors: {counts} (named in transfer.json)", *start.report.notes):
         context.note(stage, text)
 
