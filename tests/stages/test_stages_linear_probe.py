@@ -208,10 +208,10 @@ def test_features_that_are_not_finite_are_refused(
     bench: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, precision: str, tip: str
 ) -> None:
     run = bench(precision=precision)
-    real = run.model.fused
+    real = run.model.fuse
     monkeypatch.setattr(
         run.model,
-        "fused",
+        "fuse",
         lambda *given: real(*given).index_fill(0, torch.tensor([1, 3]), math.inf),
     )
     with pytest.raises(DivergedError) as caught:

@@ -53,13 +53,13 @@ def test_no_chance_drops_nothing() -> None:
 def test_dropped_modalities_are_hidden_from_the_fusion_in_training_alone(bench) -> None:
     run = bench(missing=False, trainer={"modality_dropout": 0.9}, dropout=0.0, augment=False)
     seen = []
-    fused = run.model.fused
+    fused = run.model.fuse
 
     def spy(features, present):
         seen.append(torch.stack(list(present.values()), dim=1))
         return fused(features, present)
 
-    run.model.fused = spy
+    run.model.fuse = spy
     run.fit()
     training = [each for each in seen if len(each) <= 8]
     validation = [each for each in seen if len(each) == run.validation]
