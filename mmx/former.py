@@ -41,6 +41,8 @@ class Renamed:
 
 _TRUNKS = "who shares the trunk is now said by sharing.modalities and sharing.classifier"
 _JOINT = f"joint training is now asked for by transfer=joint alone, and {_TRUNKS}"
+_UNFROZEN = "transfer=parameter transfer.fusion=encoders_alone"
+_FEATURE = "mmx.transfer.feature.Feature"
 _CONTRASTIVE = "InfoNCE is now one objective, whole loss or term of combined"
 WORDS: dict[str, dict[str, Renamed]] = {
     "sharing": {
@@ -77,6 +79,11 @@ def find_key(key: str, value: str) -> Renamed | None:
     """
     if key == "balance.gamma":
         return Renamed(f"objective=focal objective.gamma={value}", WORDS["balance"]["focal"].why)
+    if key == "transfer.frozen":
+        why = "transfer=feature now always freezes the encoders that it copies"
+        if value.lower() == "true":
+            return Renamed("transfer=feature", why)
+        return Renamed(_UNFROZEN, f"{why}; transfer=parameter trains them")
     return None
 
 
@@ -121,11 +128,7 @@ def _focus(objective: Node, gamma: float) -> Node:
         return {"_target_": target, "gamma": gamma, "class_weights": weights}
     terms = objective.get("terms") or {"cross_entropy": 1.0}
     if name != "Combined" or {"cross_entropy", "focal"} <= terms.keys():
-        raise RunError(
-            f"the run was made by an earlier mmx with balance=focal and objective {name}, which "
-            "this mmx cannot train",
-            tip="install the mmx whose version its manifest.json holds",
-        )
+        raise _refuse(f"balance=focal and objective {name}")
     options = objective.get("options") or {}
     old = "cross_entropy" if "cross_entropy" in terms else "focal"
     weights = options.get(old, {}).get("class_weights", "none")
@@ -145,6 +148,27 @@ def _translate_contrastive(group: str) -> Callable[[Node, Node], Node]:
     return translate
 
 
+def _translate_feature(node: Node, config: Node) -> Node:
+    """Let a mode that copied encoders and trained them be fine-tuning, its head a linear one."""
+    if "frozen" not in node:
+        return {}
+    if node["frozen"]:
+        return {"transfer": {key: value for key, value in node.items() if key != "frozen"}}
+    if node.get("head", "linear") != "linear" or node.get("normalize"):
+        chosen = "normalize=true" if node.get("normalize") else f"head={node['head']}"
+        raise _refuse(f"transfer=feature, frozen=false and {chosen}")
+    kept = {key: node[key] for key in ("map", "min_copied") if key in node}
+    target = "mmx.transfer.parameter.Parameter"
+    return {"transfer": {"_target_": target, **kept, "fusion": "encoders_alone"}}
+
+
+def _refuse(what: str) -> RunError:
+    return RunError(
+        f"the run was made by an earlier mmx with {what}, which this mmx cannot train",
+        tip="install the mmx whose version its manifest.json holds",
+    )
+
+
 NODES: dict[tuple[str, str], Callable[[Node, Node], Node]] = {
     ("sharing", "mmx.sharing.architecture.Architecture"): _make_trunk(modalities=False),
     ("sharing", "mmx.sharing.modalities.Modalities"): _make_trunk(modalities=True),
@@ -156,9 +180,11 @@ NODES: dict[tuple[str, str], Callable[[Node, Node], Node]] = {
     ("source_objective", "mmx.objectives.contrastive.Contrastive"): _translate_contrastive(
         "source_objective"
     ),
+    ("transfer", _FEATURE): _translate_feature,
 }
 """(group, class) of an old node to ``translate(node, config)``, which returns the new nodes.
 
+It returns none where the node is as it would be now.
 A run that trained jointly names ``transfer=joint`` in its own config, whatever was typed.
 """
 
@@ -172,7 +198,8 @@ def translate_config(config: Node) -> Node:
     for (group, target), translate in NODES.items():
         node = config.get(group)
         if isinstance(node, dict) and node.get("_target_") == target:
-            config = {**config, **translate(node, config)}
+            changed = translate(node, config)
+            config = {**config, **changed} if changed else config
     return config
 
 
@@ -187,8 +214,21 @@ def translate_names(names: Mapping[str, str], config: Node) -> dict[str, str]:
     return {
         group: name
         for group, name in names.items()
-        if "/" in group or now.get(group) == config.get(group)
+        if "/" in group or _target(now, group) == _target(config, group)
     }
+
+
+def translate_summary(summary: Node, config: Node) -> Node:
+    """Return a run's summary with its transfer mode in the words of this version.
+
+    Args:
+        summary: As the run wrote it.
+        config: Of the run, as it was written.
+    """
+    now = _target(translate_config(config), "transfer")
+    if now == _target(config, "transfer"):
+        return summary
+    return {**summary, "transfer": {**summary.get("transfer", {}), "mode": now.split(".")[2]}}
 
 
 def translate_overrides(overrides: Sequence[str], config: Node) -> list[str]:
@@ -202,7 +242,7 @@ def translate_overrides(overrides: Sequence[str], config: Node) -> list[str]:
     given = {word.partition("=")[0]: word.partition("=")[2] for word in overrides}
     focal = given.get("balance") == "focal"
     trains_source = bool(config.get("source")) and "source_objective" not in given
-    for word in overrides:
+    for word in _translate_frozen(overrides, config.get("transfer")):
         key, _, value = word.partition("=")
         renamed = find_word(key, value) or (find_key(key, value) if focal else None)
         found += [word] if renamed is None else renamed.typed.split()
@@ -213,6 +253,23 @@ def translate_overrides(overrides: Sequence[str], config: Node) -> list[str]:
         if trains_source and "objective" not in given:
             found.append("source_objective=cross_entropy")
     return list(dict.fromkeys(found))
+
+
+def _translate_frozen(overrides: Sequence[str], transfer: Any) -> list[str]:
+    """Return overrides without ``transfer.frozen``, and fine-tuning where it was false."""
+    if not isinstance(transfer, dict) or transfer.get("_target_") != _FEATURE:
+        return list(overrides)
+    if transfer.get("frozen", True):
+        return [word for word in overrides if word.partition("=")[0] != "transfer.frozen"]
+    dropped = ("transfer", "transfer.frozen", "transfer.head", "transfer.normalize")
+    kept = [word for word in overrides if word.partition("=")[0] not in dropped]
+    return [*_UNFROZEN.split(), *kept]
+
+
+def _target(config: Node, group: str) -> Any:
+    """Return the class of a group's node; the node itself where it names none."""
+    node = config.get(group)
+    return node.get("_target_", node) if isinstance(node, dict) else node
 
 
 def _options(node: Node) -> Node:

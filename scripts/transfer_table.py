@@ -51,9 +51,9 @@ ROWS: dict[str, list[str]] = {
         for head in ("knn", "logistic", "closed_form")
     },
     **{
-        f"feature not frozen, {name}": [
-            "transfer=feature",
-            "transfer.frozen=false",
+        f"parameter, fusion fresh, {name}": [
+            "transfer=parameter",
+            "transfer.fusion=false",
             f"regularizer={name}",
         ]
         for name in ("mmd", "coral", "distill", "rkd")

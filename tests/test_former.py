@@ -15,7 +15,14 @@ from mmx.config.locate import find_options
 from mmx.config.override_problems import check_overrides
 from mmx.errors import ConfigError, Problem, RunError
 from mmx.experiment import assemble
-from mmx.former import NODES, WORDS, translate_config, translate_names, translate_overrides
+from mmx.former import (
+    NODES,
+    WORDS,
+    translate_config,
+    translate_names,
+    translate_overrides,
+    translate_summary,
+)
 from mmx.runs.directory import read_config
 
 Node = dict[str, Any]
@@ -26,6 +33,8 @@ CROSS_ENTROPY = {
     "class_weights": "none",
 }
 FOCAL = "mmx.objectives.focal.Focal"
+FEATURE = "mmx.transfer.feature.Feature"
+PARAMETER = "mmx.transfer.parameter.Parameter"
 COMBINED = "mmx.objectives.combined.Combined"
 INFO_NCE = {"_target_": "mmx.objectives.info_nce.InfoNce", "width": 64}
 BALANCE = {"_target_": "mmx.balance.focal.Focal", "gamma": 1.5}
@@ -72,6 +81,10 @@ ENTRIES: dict[tuple[str, str], tuple[Node, Node]] = {
         {"width": 64},
         {"source_objective": INFO_NCE},
     ),
+    ("transfer", FEATURE): (
+        {"head": "linear", "frozen": False, "normalize": None, "min_copied": 0.25},
+        {"transfer": {"_target_": PARAMETER, "min_copied": 0.25, "fusion": "encoders_alone"}},
+    ),
 }
 
 
@@ -100,8 +113,41 @@ def test_a_node_of_an_earlier_version(entry: tuple[str, str]) -> None:
 
 
 def test_a_config_of_this_version_is_left_alone() -> None:
-    config = config_of("sharing", {})
-    assert translate_config(config) is config
+    for node in ({}, {"_target_": FEATURE, "head": "knn"}):
+        config = config_of("transfer", node)
+        assert translate_config(config) is config
+
+
+def test_encoders_that_are_frozen_are_no_longer_said_to_be() -> None:
+    config = {"transfer": {"_target_": FEATURE, "frozen": True, "head": "knn"}}
+    assert translate_config(config) == {"transfer": {"_target_": FEATURE, "head": "knn"}}
+    names = {"transfer": "mine"}
+    assert translate_names(names, config) == names
+    summary = {"transfer": {"mode": "feature"}}
+    assert translate_summary(summary, config) is summary
+
+
+def test_a_summary_names_the_mode_of_now() -> None:
+    config = {"transfer": {"_target_": FEATURE, "frozen": False}}
+    summary = {"gain": {"value": 0.5}, "transfer": {"mode": "feature", "copied": 3}}
+    assert translate_summary(summary, config) == {
+        "gain": {"value": 0.5},
+        "transfer": {"mode": "parameter", "copied": 3},
+    }
+    assert summary["transfer"]["mode"] == "feature"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [({"head": "mlp"}, "head=mlp"), ({"head": "linear", "normalize": True}, "normalize=true")],
+)
+def test_a_head_that_fine_tuning_does_not_have_is_refused(options: Node, said: str) -> None:
+    config = {"transfer": {"_target_": FEATURE, "frozen": False, **options}}
+    with pytest.raises(RunError) as error:
+        translate_config(config)
+    assert f"transfer=feature, frozen=false and {said}," in error.value.message
+    assert error.value.tip is not None
+    assert "version" in error.value.tip
 
 
 def with_focal(objective: Node, **others: Node) -> Node:
@@ -179,6 +225,24 @@ def test_overrides_that_a_run_recorded(old: str) -> None:
     assert translate_overrides(old.split(), SOURCE) == OVERRIDES[old].split()
 
 
+@pytest.mark.parametrize(
+    ("old", "frozen", "new"),
+    [
+        (
+            "transfer=feature transfer.frozen=false transfer.head=linear transfer.min_copied=0.1",
+            False,
+            "transfer=parameter transfer.fusion=encoders_alone transfer.min_copied=0.1",
+        ),
+        ("transfer=feature transfer.frozen=True seed=1", True, "transfer=feature seed=1"),
+    ],
+)
+def test_overrides_of_a_mode_that_may_have_trained_encoders(
+    old: str, frozen: bool, new: str
+) -> None:
+    config = {**SOURCE, "transfer": {"_target_": FEATURE, "frozen": frozen}}
+    assert translate_overrides(old.split(), config) == new.split()
+
+
 def test_a_run_without_a_source_has_no_objective_for_it() -> None:
     assert translate_overrides(["balance=focal"], {"source": None}) == ["objective=focal"]
 
@@ -203,6 +267,18 @@ def test_what_an_old_word_leads_to_can_be_typed(group: str, option: str) -> None
     source = "none" if group == "objective" else "digits_av"
     words = WORDS[group][option].typed.split()
     compose_and_assemble([f"source={source}", "target=digits_av", *words])
+
+
+@pytest.mark.parametrize("value", ["false", "true"])
+def test_what_an_old_key_leads_to_can_be_typed(value: str, tmp_path: Path) -> None:
+    line = ["source=digits_av", "target=digits_av", "transfer=feature"]
+    (found,) = problems_of([*line, f"transfer.frozen={value}"], tmp_path)
+    assert found.given == f"transfer.frozen={value}"
+    assert found.type_this is not None
+    assert found.type_this.startswith(
+        {"false": "transfer=parameter ", "true": "transfer=feature"}[value]
+    )
+    compose_and_assemble([*line[:2], *found.type_this.split()])
 
 
 def problems_of(words: Sequence[str], extra: Path) -> tuple[Problem, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from mmx.former import translate_summary
 from mmx.json_object import Json
 from mmx.runs.directory import RunDirectory
 from mmx.runs.identity import NOTHING, Identity, find_differences
@@ -29,7 +30,8 @@ class Comparison:
 
 def compare(before: RunDirectory, after: RunDirectory) -> Comparison:
     """Compare two finished runs."""
-    old, new = (flat(each) for each in _comparable(before.summary(), after.summary()))
+    summaries = (translate_summary(run.summary(), run.written_config()) for run in (before, after))
+    old, new = (flat(each) for each in _comparable(*summaries))
     keys = list(dict.fromkeys([*old, *new]))
     drifted = differing(old, new)
     return Comparison(

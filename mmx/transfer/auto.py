@@ -33,9 +33,8 @@ class Auto(Transfer):
     """Searches among the other modes, and is replaced by the one it chooses.
 
     Candidates are all that the lists allow: ``parameter`` with each regulariser, frozen depth
-    and rate; ``feature`` frozen with each head, and unfrozen with each regulariser that holds
-    moving encoders and each head that is trained by gradients; ``structure`` alone and with
-    each regulariser that holds features of fresh weights; the other modes once. Each mode says
+    and rate; ``feature`` with each head; ``structure`` alone and with each regulariser that
+    holds features of fresh weights; the other modes once. Each mode says
     itself what of it is worth trying, :meth:`Transfer.search_space`, and which regularisers it
     holds, :meth:`Transfer.holds`: others are not crossed with it.
     Scores of the source's features on the target's training rows order them, nothing more:

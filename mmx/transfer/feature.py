@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, fields
-from itertools import product
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -17,7 +16,6 @@ from mmx.transfer.freezing import whole_encoders
 from mmx.transfer.heads import HEADS, FittedHead, Head, HeadName
 from mmx.transfer.heads.linear import Linear
 from mmx.transfer.phases import Phase, TrainEpochs
-from mmx.transfer.regularizers.base import Place
 from mmx.variants import variant
 
 Strength = Annotated[float, Field(gt=0, le=1e9)]
@@ -49,18 +47,15 @@ class Feature(Transfer):
     without augmentation. The encoder of a modality that the source lacks is fresh and
     trained. ``knn``, ``logistic`` and ``closed_form`` are fitted to the cached features,
     without a gradient step, and heads of several ``decays`` or ``head_seeds`` are trained on
-    them as one batch: either wants all encoders frozen and a fusion without parameters.
-
-    With ``frozen`` false the encoders start from the source and train with all else; a
-    regulariser holds them to it. Without one this is ``transfer=parameter`` with fusion and
-    head fresh: plain fine-tuning.
+    them as one batch: either wants all encoders from the source and a fusion without parameters.
+    Encoders that start from the source and train are ``transfer=parameter``, with
+    ``fusion=encoders_alone`` where all else is to be fresh.
 
     Args:
         head: ``linear`` and ``mlp`` (one hidden layer) are trained by gradients; ``knn``,
             ``logistic`` and ``closed_form`` (ridge regression) are fitted. See
             :mod:`mmx.transfer.heads`. One of your own is a node with its options,
             ``{_target_: my_package.my_head.MyHead, scale: 2}``.
-        frozen: Whether the encoders stay as they are.
         normalize: Whether a BatchNorm without scale and shift comes before the head; ``linear``
             and ``mlp``. None: false.
         decays: Values of weight decay, of which validation chooses one, in place of the
@@ -76,16 +71,15 @@ class Feature(Transfer):
         grid: Values of C (``logistic``) or λ (``closed_form``), of which validation chooses
             one. None: powers of ten, 1e-5 to 1e4 and 1e-5 to 1e3.
         map: Target modality to source modality, for encoders that start from another's.
-        min_copied: Part of an encoder's tensors that must come from the source; all of them
-            where it is frozen.
+        min_copied: Part of an encoder's tensors that must come from the source; where some do,
+            all must, since it is frozen.
 
     Attributes:
         head_alone: Whether nothing but the head is fitted or trained, on cached features.
         chosen: What was typed to choose the head, its decays or its seeds.
 
     Raises:
-        ValueError: An option is given that the head does not read, or ``frozen`` is false and
-            the head works on cached features.
+        ValueError: An option is given that the head does not read.
     """
 
     needs = "weights"
@@ -94,7 +88,6 @@ class Feature(Transfer):
         self,
         *,
         head: HeadName | Head = "linear",
-        frozen: bool = True,
         normalize: bool | None = None,
         decays: Annotated[tuple[Decay, ...], Field(min_length=1)] | None = None,
         head_seeds: Annotated[int, Field(ge=1, le=100_000)] | None = None,
@@ -119,19 +112,12 @@ class Feature(Transfer):
         of_training = {"decays": decays and list(decays), "head_seeds": head_seeds}
         _check_readers(name, kind, given, of_training)
         self.head = kind(**given) if isinstance(head, str) else head
-        self.frozen = frozen
         self.decays = tuple(sorted(set(decays or ()), reverse=True))
         self.head_seeds = head_seeds or 1
         self.modality_map = map or {}
         self.min_copied = min_copied
         self.head_alone = bool(self.decays) or self.head_seeds > 1 or self.fits
-        self.chosen = f"head={name}"
-        if self.decays:
-            self.chosen = f"decays=[{','.join(f'{each:g}' for each in decays or ())}]"
-        elif self.head_seeds > 1:
-            self.chosen = f"head_seeds={head_seeds}"
-        if self.head_alone and not frozen:
-            raise ValueError(f"{self.chosen} works on cached features, and frozen=false has none")
+        self.chosen = _name_choice(name, decays or (), self.head_seeds)
 
     @property
     def fits(self) -> bool:
@@ -146,7 +132,7 @@ class Feature(Transfer):
     @property
     def is_linear_probe(self) -> bool:
         """Whether it is one: a linear head with default options on frozen encoders."""
-        return self.frozen and not self.head_alone and self.head == Linear()
+        return not self.head_alone and self.head == Linear()
 
     @property
     def phases(self) -> tuple[Phase, ...]:
@@ -155,20 +141,11 @@ class Feature(Transfer):
             return (TrainEpochs(),)
         return (FitHead(self.head, self.decays, self.head_seeds),)
 
-    @property
-    def regularized(self) -> frozenset[Place]:
-        """What moving encoders say of rows may be held; nothing where they are frozen."""
-        return frozenset() if self.frozen else frozenset({"features", "relations"})
-
     @classmethod
     def search_space(cls, choices: Choices) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield each head on frozen encoders, and trained ones on encoders that are held."""
+        """Yield each head; no regulariser has frozen encoders to act on."""
         for head in choices.heads:
             yield NO_REGULARIZER, {"head": head}
-        held = [name for name in choices.regularizers if name != NO_REGULARIZER]
-        trained = [head for head in choices.heads if not issubclass(HEADS[head], FittedHead)]
-        for name, head in product(held, trained):
-            yield name, {"head": head, "frozen": False}
 
     def make_head(self, width: int, outputs: int, kind: Kind) -> nn.Module:
         """Return the chosen head; see :class:`~mmx.transfer.base.Transfer`."""
@@ -207,31 +184,19 @@ class Feature(Transfer):
             raise TransferError("feature transfer needs a trained source")
         done = self._copied(source, model)
         taken = {*done.copied, *done.adapted}
-        names = list(model.state_dict())
-        whole = whole_encoders(names, taken)
-        partial = sorted(name for name in taken if name.split(".")[1] not in whole)
-        if self.frozen and partial:
-            raise TransferError(
-                f"the source's {partial[0].split('.')[1]} encoder fits only in part "
-                f"({len(partial)} tensors): frozen beside fresh weights it would extract noise",
-                tip="use transfer=parameter, or the same encoder options for both tasks",
-            )
-        kept = taken if self.frozen else set()
-        trained = [name for name, _ in model.named_parameters() if name not in kept]
-        for problem in self.beside_head(trained, model):
+        whole = whole_encoders(model.state_dict(), taken)
+        _check_whole(taken, whole)
+        parameters = dict(model.named_parameters())
+        for problem in self.beside_head((name for name in parameters if name not in taken), model):
             raise TransferError(str(problem))
         return Start(
             report=Report(
-                copied=tuple(name for name in done.copied if name not in kept),
-                adapted=tuple(name for name in done.adapted if name not in kept),
-                frozen=tuple(sorted(kept)),
-                fresh=tuple(name for name in names if name not in taken),
+                frozen=tuple(sorted(taken)),
+                fresh=tuple(name for name in model.state_dict() if name not in taken),
                 notes=done.notes,
             ),
-            frozen=frozenset(taken & dict(model.named_parameters()).keys())
-            if self.frozen
-            else frozenset(),
-            frozen_encoders=whole if self.frozen else frozenset(),
+            frozen=frozenset(taken & parameters.keys()),
+            frozen_encoders=whole,
             phases=self.phases,
         )
 
@@ -247,7 +212,7 @@ class Feature(Transfer):
             {},
             modality_map=self.modality_map,
             min_copied=self.min_copied,
-            in_part=not self.frozen,
+            in_part=False,
         )
         taken = {name.split(".")[1] for name in (*done.copied, *done.adapted)}
         fresh = sorted({name.split(".")[1] for name in done.fresh} - taken)
@@ -260,9 +225,32 @@ class Feature(Transfer):
         return Copied(done.copied, done.adapted, done.fresh, (*done.notes, *notes))
 
 
+def _check_whole(taken: Collection[str], whole: Collection[str]) -> None:
+    """Refuse an encoder that comes from the source in part.
+
+    Args:
+        taken: Names of the tensors that come from the source.
+        whole: Modalities all of whose encoder's tensors do.
+    """
+    partial = sorted(name for name in taken if name.split(".")[1] not in whole)
+    if partial:
+        raise TransferError(
+            f"the source's {partial[0].split('.')[1]} encoder fits only in part "
+            f"({len(partial)} tensors): frozen beside fresh weights it would extract noise",
+            tip="use transfer=parameter, or the same encoder options for both tasks",
+        )
+
+
 def _own(head: Head) -> tuple[str, type[Head]]:
     """Return the name and class of a head that was given as a node."""
     return variant(type(head)), type(head)
+
+
+def _name_choice(head: str, decays: Collection[float], head_seeds: int) -> str:
+    """Return what was typed to choose the head, its decays or its seeds."""
+    if decays:
+        return f"decays=[{','.join(f'{each:g}' for each in decays)}]"
+    return f"head_seeds={head_seeds}" if head_seeds > 1 else f"head={head}"
 
 
 def _check_readers(

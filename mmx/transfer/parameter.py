@@ -63,7 +63,8 @@ class Parameter(Transfer):
         class_map: Source class to target class, where one class has two names.
         fusion: Whether fusion and head are taken too, where they fit; ``auto`` takes them from
             a source of several modalities. A source with one modality then has no fusion to
-            give and is trained once for a sweep over fusions.
+            give and is trained once for a sweep over fusions. ``encoders_alone`` takes no trunk
+            and no mapping either: nothing but encoders is copied.
         map: Target modality to the source modality whose encoder it starts from.
         min_copied: Part of an encoder's tensors that must come from the source, wherever it has
             one to start from. It is about how well the two fit: what ``reinitialize`` then draws
@@ -89,7 +90,7 @@ class Parameter(Transfer):
         lp_ft: bool = False,
         wise_ft: Literal["none", "curve", "best"] = "none",
         class_map: dict[str, str] | None = None,
-        fusion: Literal["auto"] | bool = "auto",
+        fusion: Literal["auto", "encoders_alone"] | bool = "auto",
         map: dict[str, str] | None = None,
         min_copied: Annotated[float, Field(ge=0, le=1)] = 0.5,
     ) -> None:
@@ -129,7 +130,7 @@ class Parameter(Transfer):
         """Return whether the source is trained with the target's fusion."""
         if self.fusion == "auto":
             return len(modalities) > 1 and not self.reinitialize
-        return self.fusion
+        return self.fusion is True
 
     def unmatched(self, tensors: Sequence[str]) -> list[tuple[str, str]]:
         """Return the patterns of ``freeze`` that match nothing."""
@@ -253,7 +254,12 @@ class Parameter(Transfer):
             left += ("fusion.", "head.")
         if self.reinitialize:
             left += ("trunk.", "mapping.", "fusion.", "head.")
-        state = {name: value for name, value in source.state.items() if not name.startswith(left)}
+        wanted = "encoders." if self.fusion == "encoders_alone" else ""
+        state = {
+            name: value
+            for name, value in source.state.items()
+            if name.startswith(wanted) and not name.startswith(left)
+        }
         return Source(state, source.classes)
 
     def _frozen(

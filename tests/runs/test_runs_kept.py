@@ -99,7 +99,7 @@ def test_its_report_can_be_written_again(name, runs, tmp_path):
     assert after.split("<pre>")[0] == before.split("<pre>")[0]  # below stands the config
 
 
-@pytest.mark.parametrize("name", ["feature", "joint"])
+@pytest.mark.parametrize("name", ["feature", "joint", "unfrozen"])
 def test_it_can_be_reproduced(name, mmx, runs):
     manifest = json.loads((runs / name / "manifest.json").read_text())
     code, out, err = mmx("reproduce", str(runs / name), f"data_dir={runs.parent / 'data'}")

@@ -311,7 +311,6 @@ PROBE = (
         (("transfer.normalize=true",), False),
         (("fusion.hidden=4",), False),
         (("fusion=gmu",), False),
-        (("transfer.frozen=false",), False),
     ],
 )
 def test_a_run_that_is_a_linear_probe_says_so(

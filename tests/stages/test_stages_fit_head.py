@@ -180,16 +180,6 @@ def test_frozen_is_bit_identical(run: Train, more: tuple[str, ...]) -> None:
         assert torch.equal(target[name], source[name]), name
 
 
-def test_not_frozen_moves(run: Train) -> None:
-    directory = run("transfer.frozen=false")
-    source, target = tensors(directory, "source"), tensors(directory)
-    moved = [
-        n for n in target if n.startswith("encoders.") and not torch.equal(target[n], source[n])
-    ]
-    assert len(moved) > 10
-    assert directory.summary()["transfer"]["copied"] > 0
-
-
 # heads trained together
 
 
@@ -351,10 +341,6 @@ def test_an_interrupted_run_ends_as_the_other(
             ],
         ),
         (
-            ("transfer.head=knn", "transfer.frozen=false"),
-            ["transfer: head=knn works on cached features, and frozen=false has none"],
-        ),
-        (
             ("transfer.head=logistic", "fusion=concat", "fusion.hidden=4"),
             [
                 "transfer.head=logistic: works on cached features, and fusion.layers.0.weight "
@@ -455,9 +441,3 @@ def test_logistic_needs_classes(line: Callable[..., list[str]]) -> None:
         "transfer.head=logistic: target=two has a target of kind regression; this head is for "
         "classes\n  type:     transfer.head=closed_form"
     ]
-
-
-def test_regularisers_of_moving_encoders_are_accepted(line: Callable[..., list[str]]) -> None:
-    with compose.composer():
-        config = compose.compose(line("transfer.frozen=false", "regularizer=mmd")).config
-    assert assemble(config).regularizer is not None

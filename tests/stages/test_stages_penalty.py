@@ -70,11 +70,16 @@ def encoders(run: RunDirectory, stage: str) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("name", ["mmd", "coral", "distill", "rkd"])
-def test_unfrozen_features_are_held_while_they_move(
+def test_features_of_copied_encoders_are_held_while_they_move(
     train: Train, tables: dict[str, Path], overrides: Callable[..., list[str]], name: str
 ) -> None:
     given = overrides(tables["one"], tables["two"], ("image", "tabular"), "control=none")
-    given += ["transfer=feature", "transfer.frozen=false", "trainer.epochs=1", "precision=fp32"]
+    given += [
+        "transfer=parameter",
+        "transfer.fusion=encoders_alone",
+        "trainer.epochs=1",
+        "precision=fp32",
+    ]
     given += ["optimizer=sgd", "optimizer.lr=0.01"]  # adam's steps have one length at first
     free, held = train(*given), train(*given, f"regularizer={name}")
     (mean,) = penalties(held)

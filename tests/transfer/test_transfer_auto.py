@@ -157,8 +157,6 @@ def test_nodes_are_those_of_the_configs() -> None:
         expected = {**stated("transfer", each.mode)}
         if "fusion" in expected:
             expected["fusion"] = False
-        if "transfer.frozen=false" in each.name:
-            expected["frozen"] = False
         assert nodes["transfer"] == expected
         if each.regularizer != "none":
             assert nodes["regularizer"] == stated("regularizer", each.regularizer)
@@ -185,10 +183,6 @@ def test_regularizers_are_crossed_with_what_accepts_them() -> None:
         ("transfer=feature", 0),
         ("transfer=feature transfer.head=knn", 1),
         ("transfer=feature transfer.head=mlp", 2),
-        ("transfer=feature transfer.frozen=false regularizer=mmd", 3),
-        ("transfer=feature transfer.head=mlp transfer.frozen=false regularizer=mmd", 4),
-        ("transfer=feature transfer.frozen=false regularizer=rkd", 5),
-        ("transfer=feature transfer.head=mlp transfer.frozen=false regularizer=rkd", 6),
         ("transfer=structure", 0),
         ("transfer=structure regularizer=rkd", 1),
         ("transfer=adapter", 0),
@@ -212,7 +206,6 @@ def test_no_mode_gets_a_regularizer_that_it_refuses() -> None:
             held.setdefault(each.mode, set()).add(kind.acts_on)
     assert held == {
         "parameter": {"weights", "statistics", "features", "relations", "outputs"},
-        "feature": {"features", "relations"},
         "structure": {"relations"},
     }
 

@@ -89,25 +89,13 @@ def test_options_reach_their_head(options: dict[str, Any], head: object) -> None
         ),
         ({"width": 5}, "`width` (=5) is read by head=mlp, not by head=linear"),
         (
-            {"head": "knn", "frozen": False},
-            "head=knn works on cached features, and frozen=false has none",
-        ),
-        (
             {"head": "knn", "head_seeds": 3},
             "`head_seeds` (=3) is read by head=linear and head=mlp, not by head=knn",
-        ),
-        (
-            {"head_seeds": 3, "frozen": False},
-            "head_seeds=3 works on cached features, and frozen=false has none",
-        ),
-        (
-            {"decays": (0.0, 0.01), "frozen": False},
-            "decays=[0,0.01] works on cached features, and frozen=false has none",
         ),
     ],
 )
 def test_options_that_nothing_reads_are_refused(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=r"is read by|works on") as caught:
+    with pytest.raises(ValueError, match="is read by") as caught:
         Feature(**options)
     assert str(caught.value) == message
 
@@ -126,9 +114,8 @@ def test_what_works_on_cached_features_alone() -> None:
     assert not Feature(head="knn").uses_epochs
 
 
-def test_regularisers_hold_what_moves() -> None:
-    assert Feature().regularized == frozenset()
-    assert Feature(frozen=False).regularized == {"features", "relations"}
+def test_regularisers_have_nothing_to_act_on() -> None:
+    assert Feature().regularized == Feature(head="mlp").regularized == frozenset()
 
 
 def test_heads_are_made_for_the_kind_of_target() -> None:
@@ -186,7 +173,7 @@ def test_a_head_that_is_not_linear_is_no_other_parameter() -> None:
 # the start
 
 
-def test_frozen_by_default() -> None:
+def test_encoders_are_frozen() -> None:
     model, given = make(2), source()
     before = state(model)
     start = Feature().start(given, model, ("a", "b", "c"))
@@ -208,33 +195,6 @@ def test_frozen_is_bit_identical_through_a_training_step() -> None:
         model.encoders[name](x, None)
     for name, tensor in model.encoders.state_dict().items():
         assert torch.equal(tensor, given.state[f"encoders.{name}"]), name
-
-
-def test_not_frozen_starts_as_fine_tuning_with_fusion_and_head_fresh() -> None:
-    """With a linear head and nothing between encoders and fusion, the two are one start."""
-    classes, given = ("a", "b", "c"), source()
-    models = [make(2), make(2)]
-    modes = (Feature(frozen=False), Parameter(fusion=False))
-    starts = [mode.start(given, model, classes) for mode, model in zip(modes, models, strict=True)]
-    one, other = (state(model) for model in models)
-    assert all(torch.equal(one[name], other[name]) for name in one)
-    assert starts[0].report == starts[1].report
-    assert starts[0].frozen == starts[1].frozen
-    assert set(starts[0].rates.values()) <= {1.0} == set(starts[1].rates.values())
-
-
-def test_not_frozen_starts_there_and_trains() -> None:
-    model, given = make(2), source()
-    before = state(model)
-    start = Feature(frozen=False).start(given, model, ("a", "b", "c"))
-    encoders = {name for name in before if name.startswith("encoders.")}
-    assert set(start.report.copied) == encoders
-    assert set(start.report.fresh) == before.keys() - encoders
-    assert start.report.frozen == ()
-    assert start.frozen == start.frozen_encoders == frozenset()
-    assert start.shared == encoders
-    for name, tensor in model.state_dict().items():
-        assert torch.equal(tensor, given.state[name] if name in encoders else before[name])
 
 
 def test_an_encoder_from_another_modality_is_frozen_with_what_was_adapted() -> None:
@@ -269,18 +229,13 @@ def test_too_little_of_an_encoder() -> None:
     )
     advice = "give both tasks one encoder and inputs of one kind; or accept it with "
     for mode, tip, advised in (
-        (Feature(frozen=False, min_copied=0.99), "", Feature(frozen=False, min_copied=0.87)),
+        (Parameter(min_copied=0.99), "", Parameter(min_copied=0.87)),
         (Feature(min_copied=0.99), "transfer=parameter ", Parameter(min_copied=0.87)),
     ):
         with pytest.raises(TransferError, match=r"less than transfer\.min_copied=0\.99") as caught:
             mode.start(source(wider), make(2), ())
         assert caught.value.tip == f"{advice}{tip}transfer.min_copied=0.87"
         assert advised.start(source(wider), make(2), ()).report.copied  # the advice holds
-    start = Feature(frozen=False).start(source(wider), make(2), ())
-    assert any(name.startswith("encoders.tabular.") for name in start.report.fresh)
-    assert start.report.notes == (
-        "encoders.tabular.layers.0.0.weight is 8×2 here, 8×4 in the source",
-    )
 
 
 def test_it_needs_a_source() -> None:

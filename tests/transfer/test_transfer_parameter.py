@@ -20,10 +20,11 @@ from mmx.fusion import Fusion
 from mmx.fusion.concat import Concat
 from mmx.fusion.ensemble import Ensemble
 from mmx.fusion.late_mean import LateMean
+from mmx.mapping.linear import Linear
 from mmx.modalities import Spec
 from mmx.modalities.image import ImageSpec
 from mmx.modalities.tabular import TabularSpec
-from mmx.model import MultimodalModel
+from mmx.model import MultimodalModel, Parts
 from mmx.transfer import Source, Start
 from mmx.transfer import parameter as module
 from mmx.transfer.freezing import within
@@ -50,7 +51,11 @@ IMAGE: dict[str, Spec] = {"image": SPECS["image"]}
 
 
 def make(
-    seed: int, specs: dict[str, Spec] = SPECS, fusion: Any = FUSION, outputs: int = 3
+    seed: int,
+    specs: dict[str, Spec] = SPECS,
+    fusion: Any = FUSION,
+    outputs: int = 3,
+    **parts: Any,
 ) -> MultimodalModel:
     """Return a model whose image encoder has 3 depths and whose tabular encoder has 2."""
     torch.manual_seed(seed)
@@ -58,7 +63,7 @@ def make(
         "image": partial(SmallCnn, width=8, depth=3),
         "tabular": partial(Mlp, width=8, hidden=8, layers=2),
     }
-    model = MultimodalModel(specs, encoders, fusion, outputs)
+    model = MultimodalModel(specs, encoders, fusion, outputs, Parts(**parts))
     for buffer in model.buffers():  # statistics that differ between any two models
         buffer.add_(seed)
     return model
@@ -359,6 +364,7 @@ def test_the_topmost_depths_keep_fresh_weights_and_so_does_all_behind() -> None:
         (True, 0, ("image",), True),
         (False, 0, ("image", "text"), False),
         (False, 1, ("image", "text"), False),
+        ("encoders_alone", 0, ("image", "text"), False),
     ],
 )
 def test_a_fusion_is_taken_where_its_features_are(
@@ -375,6 +381,29 @@ def test_without_the_fusion_the_head_stays_fresh_too() -> None:
     behind = named(model, "fusion.", "head.")
     assert set(start.report.fresh) == behind
     assert all(torch.equal(model.state_dict()[name], before[name]) for name in behind)
+
+
+@pytest.mark.parametrize(
+    ("fusion", "fresh"),
+    [
+        (True, ()),
+        (False, ("fusion.", "head.")),
+        ("encoders_alone", ("mapping.", "fusion.", "head.")),
+    ],
+)
+def test_what_is_taken_of_what_stands_behind_the_encoders(
+    fusion: Any, fresh: tuple[str, ...]
+) -> None:
+    given = Source(make(1, mapping=Linear).state_dict(), CLASSES)
+    model = make(2, mapping=Linear)
+    before = state(model)
+    start = Parameter(fusion=fusion).start(given, model, CLASSES)
+    assert all(named(model, each) for each in ("mapping.", "fusion.", "head."))
+    left = named(model, *fresh) if fresh else set()
+    assert set(start.report.fresh) == left
+    assert set(start.report.copied) == before.keys() - left
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, before[name] if name in left else given.state[name]), name
 
 
 def test_linear_probing_leaves_the_head_to_the_probe() -> None:
