@@ -24,13 +24,10 @@ from mmx.csv_text import csv_text
 from mmx.json_object import Json
 from mmx.runs.atomic import make_folder, write_json, write_text
 from mmx.runs.directory import RunDirectory
+from mmx.transfer.scores import SCORES
 
-COUNTED = ("logme", "h_score_shrunk", "leep", "nce", "transrate", "knn")
-"""Scores with a vote. H-score without shrinkage has none: it is C − 1 for any features of
-D ≥ N − 1, and where it says something, its shrunk form says it too."""
-SHOWN = ("logme", "h_score", "h_score_shrunk", "leep", "nce", "transrate", "knn")
-SHOWN_TO = 5e-4
-"""Scores that differ by less are shown as equal."""
+COUNTED = tuple(name for name, score in SCORES.items() if score.votes)
+"""Scores with a vote."""
 ORDER = (
     "ordered by mean place: the mean, over the scores that every candidate has, of its place "
     "by that score (1 is best; equals share the mean of theirs); the probe breaks ties"
@@ -183,7 +180,7 @@ def _row(placed: Placed) -> Json:
         "place": placed.place,
         "mean_place": placed.mean_place,
         **candidate.varied,
-        **{name: scores.get(name) for name in SHOWN},
+        **{name: scores.get(name) for name in SCORES},
         **{name: facts.get(name) for name in kept},
         "modalities": " ".join(facts.get("modalities", ())),
         "blank": "; ".join(f"{name}: {why}" for name, why in facts.get("blank", {}).items()),
@@ -197,11 +194,11 @@ def table(found: Sequence[Placed]) -> Table:
     ranked = [each for each in found if each.place is not None]
     keys = list(ranked[0].candidate.varied) if ranked else []
     metric = ranked[0].candidate.facts["metric"] if ranked else "probe"
-    shown = Table("", "mean place", *(keys or ["candidate"]), *SHOWN, f"probe {metric}")
+    shown = Table("", "mean place", *(keys or ["candidate"]), *SCORES, f"probe {metric}")
     for each in ranked:
         facts = each.candidate.facts
         cells = [each.candidate.varied[key] for key in keys] or [each.candidate.job]
-        scores = [facts["scores"].get(name) for name in SHOWN]
+        scores = [facts["scores"].get(name) for name in SCORES]
         shown.add_row(
             str(each.place),
             "" if each.mean_place is None else f"{each.mean_place:.2f}",
@@ -223,7 +220,9 @@ def remarks(found: Sequence[Placed]) -> list[str]:
         for name, why in each.facts["blank"].items():
             reasons.setdefault(why, []).append(name)
     lines += [f"blank {', '.join(dict.fromkeys(names))}: {why}" for why, names in reasons.items()]
-    lines += _saturated(ranked)
+    for name, score in SCORES.items():
+        said = score.remark([each.facts["scores"].get(name) for each in ranked])
+        lines += [said] if said else []
     best = max(ranked, key=_probe, default=None)
     if best is not None and _probe(best) > _probe(ranked[0]):
         lines.append(f"scores and probe disagree: the probe is best for {best.label}")
@@ -231,17 +230,3 @@ def remarks(found: Sequence[Placed]) -> list[str]:
     if ranked and ranked[0].command:
         lines[-1] += f"; the first of them: {ranked[0].command}"
     return lines
-
-
-def _saturated(ranked: Sequence[Candidate]) -> list[str]:
-    """Return a word on H-score where it is classes − 1 for all: no candidate can have more."""
-    values = [each.facts["scores"].get("h_score") for each in ranked]
-    most = round(values[0]) if values and values[0] is not None else 0
-    if most < 1 or any(value is None or abs(value - most) >= SHOWN_TO for value in values):
-        return []
-    every = "every candidate" if len(values) > 1 else "this candidate"
-    return [
-        f"h_score {most:.3f} says nothing here: it is at its most, the number of classes less one, "
-        f"for {every}, as it is for any features that are nearly as many as the rows; "
-        "h_score_shrunk counts in its place"
-    ]

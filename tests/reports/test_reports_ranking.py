@@ -11,9 +11,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import rankdata
 
-from mmx.reports.ranking import Candidate, Ranking, counted, order, places, remarks, table
+from mmx.reports.ranking import COUNTED, Candidate, Ranking, counted, order, places, remarks, table
+from mmx.transfer.scores import SCORES
 
 KNOWN = ("logme", "h_score_shrunk", "transrate", "knn")
+
+
+def test_columns_are_in_the_order_of_ranks_and_h_score_has_no_vote() -> None:
+    """``ranking.csv`` of other versions has these columns in this order."""
+    first = ["logme", "h_score", "h_score_shrunk", "leep", "nce", "transrate", "knn"]
+    ranks = [score.rank for score in SCORES.values()]
+    assert list(SCORES)[: len(first)] == first
+    assert ranks == sorted(set(ranks))
+    assert [name for name in first if name not in COUNTED] == ["h_score"]
+    assert [name for name in first if SCORES[name].reads_source_outputs] == ["leep", "nce"]
 
 
 def candidate(name: str, scores: dict[str, float], probe: float | None, **more: Any) -> Candidate:

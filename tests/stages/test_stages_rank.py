@@ -20,12 +20,13 @@ from mmx.experiment import Experiment, assemble
 from mmx.runs.directory import RunDirectory
 from mmx.stages.selection.prepare import drop_test_rows, make_context, prepare
 from mmx.stages.selection.rank import Ranked, rank
-from mmx.stages.selection.scores import SCORES, sample_evenly
+from mmx.stages.selection.scores import sample_evenly
 from mmx.tasks import Target
 from mmx.training import checkpoint
 from mmx.training.events import Event, StopRequest
 from mmx.transfer import Source, Start, Transfer, scores
 from mmx.transfer.base import everything_fresh
+from mmx.transfer.scores import SCORES
 
 Overrides = Callable[..., list[str]]
 Tables = dict[str, Path]

@@ -5,7 +5,6 @@ Shape legend: ``N`` rows, ``D`` features, ``Z`` source classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,10 +21,7 @@ from mmx.stages.selection.prepare import Prepared
 from mmx.tasks import Target
 from mmx.training.data import Rows
 from mmx.training.randomness import seed_torch
-from mmx.transfer import scores as of
-
-NEIGHBOURS = 20
-SCORES = ("logme", "h_score", "h_score_shrunk", "leep", "nce", "transrate", "knn")
+from mmx.transfer.scores import SCORES
 
 
 @dataclass(frozen=True)
@@ -134,24 +130,17 @@ def compute_scores(
     """
     if target.kind != "classes":
         return {}, dict.fromkeys(SCORES, f"needs classes, and the target is {target.kind}")
-    calls: dict[str, Callable[[], float]] = {
-        "logme": lambda: of.logme(x, y),
-        "h_score": lambda: of.h_score(x, y),
-        "h_score_shrunk": lambda: of.h_score(x, y, shrinkage=True),
-        "transrate": lambda: of.transrate(x, y),
-        "knn": lambda: of.knn(x, y, min(NEIGHBOURS, len(x) - 1)),
-    }
-    blank = {}
+    blank, rows = {}, {False: (x, y)}  # whether a score reads source outputs, to what it reads
     if isinstance(source, str):
-        blank = {"leep": source, "nce": source}
+        blank = {name: source for name, each in SCORES.items() if each.reads_source_outputs}
     else:
-        probabilities, labels = source
-        calls["leep"] = lambda: of.leep(probabilities, labels)
-        calls["nce"] = lambda: of.nce(probabilities.argmax(1), labels)
+        rows[True] = source
     found = {}
-    for name, call in calls.items():
+    for name, score in sorted(SCORES.items(), key=lambda each: each[1].reads_source_outputs):
+        if name in blank:
+            continue
         try:
-            found[name] = call()
+            found[name] = score.compute(*rows[score.reads_source_outputs])
         except ValueError as error:  # of features or classes that a score has no meaning for
             blank[name] = str(error)
     return {name: found[name] for name in SCORES if name in found}, blank

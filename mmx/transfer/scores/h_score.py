@@ -2,10 +2,44 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Sequence
 
+import numpy as np
+from torch import Tensor
+
+from mmx.transfer.scores.base import Score
 from mmx.transfer.scores.inputs import Array, Floats, labelled
 from mmx.transfer.scores.spectrum import class_sums, column_space
+
+SHOWN_TO = 5e-4
+"""Scores that differ by less are shown as equal."""
+
+
+class HScore(Score):
+    """H-score as it is.
+
+    It has no vote: it is C − 1 for any features of D ≥ N − 1, and where it says something, its
+    shrunk form says it too.
+    """
+
+    rank = 2
+    votes = False
+
+    def compute(self, x: Tensor, y: Tensor) -> float:
+        """Return it; see :class:`~mmx.transfer.scores.base.Score`."""
+        return h_score(x, y)
+
+    def remark(self, values: Sequence[float | None]) -> str:
+        """Return a word where it is C − 1 for all: no candidate can have more."""
+        most = round(values[0]) if values and values[0] is not None else 0
+        if most < 1 or any(value is None or abs(value - most) >= SHOWN_TO for value in values):
+            return ""
+        every = "every candidate" if len(values) > 1 else "this candidate"
+        return (
+            f"h_score {most:.3f} says nothing here: it is at its most, the number of classes less "
+            f"one, for {every}, as it is for any features that are nearly as many as the rows; "
+            "h_score_shrunk counts in its place"
+        )
 
 
 def h_score(features: Array, labels: Array, shrinkage: bool = False) -> float:

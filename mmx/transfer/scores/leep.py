@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import numpy as np
+from torch import Tensor
 
+from mmx.transfer.scores.base import Score
 from mmx.transfer.scores.inputs import Array, classes, matrix, same_rows
 from mmx.transfer.scores.spectrum import class_sums
 
 TOLERANCE = 0.01
+
+
+class Leep(Score):
+    """The log-likelihood of the source's probabilities, read as target classes."""
+
+    rank = 4
+    reads_source_outputs = True
+
+    def compute(self, x: Tensor, y: Tensor) -> float:
+        """Return it; see :class:`~mmx.transfer.scores.base.Score`."""
+        return leep(x, y)
 
 
 def leep(source_probabilities: Array, labels: Array) -> float:

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import numpy as np
+from torch import Tensor
 
+from mmx.transfer.scores.base import Score
 from mmx.transfer.scores.inputs import Array, Floats, labelled
 from mmx.transfer.scores.spectrum import class_sums, column_space
 
 LEAST_NOISE = 1e-8
 STEP = 0.5
 ZOOMS = 14
+
+
+class LogMe(Score):
+    """The evidence of a linear model on the features."""
+
+    rank = 1
+
+    def compute(self, x: Tensor, y: Tensor) -> float:
+        """Return it; see :class:`~mmx.transfer.scores.base.Score`."""
+        return logme(x, y)
 
 
 def logme(features: Array, labels: Array) -> float:

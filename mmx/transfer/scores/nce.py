@@ -3,8 +3,21 @@
 from __future__ import annotations
 
 import numpy as np
+from torch import Tensor
 
+from mmx.transfer.scores.base import Score
 from mmx.transfer.scores.inputs import Array, classes, same_rows
+
+
+class Nce(Score):
+    """How well the source's most probable class foretells the target's."""
+
+    rank = 5
+    reads_source_outputs = True
+
+    def compute(self, x: Tensor, y: Tensor) -> float:
+        """Return it; see :class:`~mmx.transfer.scores.base.Score`."""
+        return nce(x.argmax(1), y)
 
 
 def nce(source_labels: Array, labels: Array) -> float:

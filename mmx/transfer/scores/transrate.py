@@ -3,8 +3,20 @@
 from __future__ import annotations
 
 import numpy as np
+from torch import Tensor
 
+from mmx.transfer.scores.base import Score
 from mmx.transfer.scores.inputs import Array, Floats, labelled
+
+
+class TransRate(Score):
+    """The bits that labels save in coding the features."""
+
+    rank = 6
+
+    def compute(self, x: Tensor, y: Tensor) -> float:
+        """Return it; see :class:`~mmx.transfer.scores.base.Score`."""
+        return transrate(x, y)
 
 
 def transrate(features: Array, labels: Array, eps: float = 1e-4) -> float:
