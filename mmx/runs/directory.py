@@ -30,7 +30,6 @@ from typing import Any
 
 import yaml
 from filelock import FileLock, Timeout
-from pydantic import BaseModel
 
 from mmx import former, untrusted
 from mmx.errors import NoRunError, RunError, UnreadableFileError
@@ -148,7 +147,7 @@ class RunDirectory:
         """
         require_plain_files(self.path, appends=appends)
 
-    def _read(self, name: str, record: type[BaseModel], limit: int) -> Json:
+    def _read(self, name: str, record: type[records.Record], limit: int) -> Json:
         """Return one of the JSON files, held against its record; empty where it is absent."""
         path = self.path / name
         recorded.check(self.path, [name])
@@ -158,7 +157,7 @@ class RunDirectory:
             if error.missing:
                 return {}
             raise RunError(error.message, tip=error.tip) from error
-        return records.checked(found, record, path)
+        return records.check_record(found, record, path)
 
     def require_undamaged(self, *, checkpoints: bool = False) -> None:
         """Hold every file of the run against the digest that was recorded of it.
@@ -227,7 +226,7 @@ class RunDirectory:
         """
         path = self.path / "status.json"
         try:
-            status = records.checked(recorded.read_status(self.path), records.Status, path)
+            status = records.check_record(recorded.read_status(self.path), records.Status, path)
         except UnreadableFileError as error:
             if error.missing:
                 return {}
@@ -335,7 +334,7 @@ class RunDirectory:
         for number, line in enumerate(lines, 1):
             try:
                 entry: Json = untrusted.parse_json(line, dict, path)
-                found.append(records.checked(entry, records.Line, path))
+                found.append(records.check_record(entry, records.MetricLine, path))
             except (UnreadableFileError, RunError) as error:
                 if number < len(lines):
                     tip = f"remove line {number}, which only the curves of the report need"

@@ -1,8 +1,8 @@
-"""What the JSON files of a run directory hold: the types that everybody who reads them relies on.
+"""What the JSON files of a run directory hold: the types that all their readers rely on.
 
-A run may come from anybody, so a file is held against its record once, where it is read; a value
-of another type is named with its file, and nobody further up has to look again. Keys that are
-not here are let through as they are: later versions may write more.
+A run may come from anybody, so a file is checked against its record once, where it is read. A
+value of another type is reported with its file, and no later reader has to check again. Unknown
+keys are let through as they are: later versions may write more.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from mmx.errors import RunError
 from mmx.json_object import Json
 from mmx.printable import shorten
-from mmx.tasks.contents import Kind
 
 SHOWN = 60
 """Letters of a wrong value that an error shows."""
@@ -130,22 +129,7 @@ class Won(Search):
     source_cached: bool
 
 
-class _Meaning(Record):
-    kind: Kind
-    classes: list[str]
-    mean: float
-    std: float
-
-
-class Facts(Record):
-    """What the header of a stage's checkpoint says beside its tensors."""
-
-    specs: Annotated[dict[str, Json], Field(min_length=1)]
-    target: _Meaning
-    frozen_encoders: list[str]
-
-
-class Line(Record):
+class MetricLine(Record):
     """One line of ``metrics.jsonl``."""
 
     stage: str
@@ -157,14 +141,24 @@ class Line(Record):
     seconds: float | None = None
 
 
-def checked(data: Json, record: type[BaseModel], path: Path) -> Json:
-    """Return data as it was read, after it was held against its record.
+def check_record(data: Json, record: type[Record], path: Path) -> Json:
+    """Return data as it was read, after checking it against its record.
+
+    Raises:
+        RunError: A value is not of the type that its readers rely on.
+    """
+    read_record(data, record, path)
+    return data
+
+
+def read_record(data: Json, record: type[R], path: Path) -> R:
+    """Return the record that data from a file holds.
 
     Raises:
         RunError: A value is not of the type that its readers rely on.
     """
     try:
-        record.model_validate(data)
+        return record.from_json(data)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = shorten(".".join(str(part) for part in first["loc"]))
@@ -172,4 +166,3 @@ def checked(data: Json, record: type[BaseModel], path: Path) -> Json:
         if first["type"] != "missing":
             why += f", not {shorten(repr(first['input']), SHOWN)}"
         raise RunError(f"{path} is not what mmx wrote: {key}: {why}") from error
-    return data

@@ -84,7 +84,7 @@ def read_search(path: Path) -> Entry:
     found = read_json(path)
     ended = found.get("winner") is not None
     try:
-        return records.checked(found, records.Won if ended else records.Search, path)
+        return records.check_record(found, records.Won if ended else records.Search, path)
     except RunError:
         return {}
 

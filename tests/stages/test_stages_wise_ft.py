@@ -21,12 +21,13 @@ from mmx.missing.base import Shape
 from mmx.missing.mean import Mean
 from mmx.model import MultimodalModel
 from mmx.runs.directory import RunDirectory
+from mmx.runs.stage_facts import LinePoints, StageFacts
 from mmx.stages.core.reload import load_trained, open_trained
 from mmx.stages.phases import wise_ft as phase
 from mmx.stages.phases.wise_ft import (
     ALPHAS,
     Judge,
-    line_facts,
+    line_points,
     line_tensors,
     points,
     read_line,
@@ -205,16 +206,19 @@ def test_a_line_comes_back_from_a_checkpoint(
     ends = {name.split(".")[1] for name in line_tensors(line)}
     assert ends == ({"start", "end"} if keeps else {"start"})  # the end is the model itself
     path = tmp_path / "some.safetensors"
-    checkpoint.write_checkpoint(path, {**own, **line_tensors(line)}, line_facts(line))
-    tensors, again = read_line(*checkpoint.read_checkpoint(path), torch.device("cpu"))
+    points = line_points(line)
+    assert points is not None
+    checkpoint.write_checkpoint(path, {**own, **line_tensors(line)}, points.to_json())
+    found, facts = checkpoint.read_checkpoint(path)
+    tensors, again = read_line(found, LinePoints.from_json(facts), torch.device("cpu"))
     assert tensors.keys() == own.keys()
     assert again is not None
     assert (again.val, again.best, again.kept) == (line.val, line.best, line.kept)
     for mine, other in ((line.start, again.start), (line.end, again.end)):
         assert mine.keys() == other.keys()
         assert all(torch.equal(mine[name], other[name]) for name in mine)
-    assert read_line({"a": torch.ones(1)}, {}, torch.device("cpu"))[1] is None
-    assert (line_tensors(None), line_facts(None)) == ({}, {})
+    assert read_line({"a": torch.ones(1)}, None, torch.device("cpu"))[1] is None
+    assert (line_tensors(None), line_points(None)) == ({}, None)
 
 
 # Whole runs
@@ -297,7 +301,8 @@ def test_the_curve_costs_no_training_and_changes_nothing(
     given += ["precision=fp32", "optimizer.lr=0.05"]
     plain, swept = (train(*given, f"transfer.wise_ft={each}") for each in ("none", "curve"))
     one, two = (checkpoint.read_checkpoint(run.stage_file("target")) for run in (plain, swept))
-    own, line = read_line(*two, torch.device("cpu"))
+    points = StageFacts.from_json(two[1]).line
+    own, line = read_line(two[0], points, torch.device("cpu"))
     assert line is not None
     assert one[0].keys() == own.keys()
     assert all(torch.equal(one[0][name], own[name]) for name in own)

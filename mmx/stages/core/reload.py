@@ -13,8 +13,10 @@ from mmx.experiment import Experiment
 from mmx.json_object import Json
 from mmx.modalities import spec_from_json
 from mmx.model import MultimodalModel
-from mmx.runs import recorded, records
+from mmx.runs import recorded
 from mmx.runs.directory import RunDirectory
+from mmx.runs.records import read_record
+from mmx.runs.stage_facts import StageFacts
 from mmx.stage_id import Role, StageId
 from mmx.stages.core.context import Specs
 from mmx.stages.core.data import decode_task, drop_incomplete_rows, extract_features
@@ -25,7 +27,7 @@ from mmx.training.data import Data
 from mmx.training.precision import Precision
 
 OF_TRAINING = ("criterion.", "companion.", "penalty.", "weighting.", "line.")
-"""Parts of a checkpoint that only training and its evaluation read."""
+"""Prefixes of tensors that only training and its evaluation read."""
 
 
 @dataclass(frozen=True)
@@ -56,26 +58,26 @@ def load_trained(experiment: Experiment, directory: RunDirectory, device: torch.
         raise RunError(
             f"{directory.path} has no trained target yet", tip=f"mmx resume {directory.path}"
         )
-    tensors, facts = read_intact(directory, StageId.TARGET)
-    records.checked(facts, records.Facts, path)
-    if strange := set(facts["frozen_encoders"]) - set(facts["specs"]):
+    tensors, header = read_intact(directory, StageId.TARGET)
+    facts = read_record(header, StageFacts, path)
+    if strange := set(facts.frozen_encoders) - set(facts.specs):
         raise RunError(f"{path} is not what mmx wrote: no encoder {sorted(strange)[0]}")
     try:
-        specs = {name: spec_from_json(spec) for name, spec in facts["specs"].items()}
-        target = Target(**{**facts["target"], "classes": tuple(facts["target"]["classes"])})
+        specs = {name: spec_from_json(spec) for name, spec in facts.specs.items()}
+        target = facts.target.as_target()
         model = make_model(experiment, Role.TARGET, specs, target, experiment.transfer)
     except MmxError:
         raise
-    except Exception as error:  # whatever sizes of a stranger do to a model
+    except Exception as error:  # sizes from a foreign file may break a model in any way
         why = " ".join(f"{type(error).__name__}: {error}".split())
         raise RunError(f"{path} does not fit its run's config: {why}") from error
     kept = {name: each for name, each in tensors.items() if not name.startswith(OF_TRAINING)}
     try:
         checkpoint.restore(model, kept, path)
     except DamagedFileError as error:
-        raise _again(directory, error) from error
+        raise _add_tip(directory, error) from error
     model.to(device).to(memory_format=torch.channels_last)
-    return Loaded(model.eval(), specs, target, tuple(facts["frozen_encoders"]))
+    return Loaded(model.eval(), specs, target, tuple(facts.frozen_encoders))
 
 
 def read_intact(directory: RunDirectory, stage: StageId) -> tuple[dict[str, Tensor], Json]:
@@ -89,10 +91,10 @@ def read_intact(directory: RunDirectory, stage: StageId) -> tuple[dict[str, Tens
         recorded.check(directory.path, [path.relative_to(directory.path).as_posix()])
         return checkpoint.read_checkpoint(path)
     except DamagedFileError as error:
-        raise _again(directory, error) from error
+        raise _add_tip(directory, error) from error
 
 
-def _again(directory: RunDirectory, error: DamagedFileError) -> DamagedFileError:
+def _add_tip(directory: RunDirectory, error: DamagedFileError) -> DamagedFileError:
     """Return an error that says how to get what is damaged."""
     tip = f"mmx reproduce {shlex.quote(str(directory.path))}   (trains it again, in a new run)"
     return DamagedFileError(error.message, tip=tip)

@@ -19,9 +19,9 @@ from torch import Tensor
 
 from mmx.evaluation.metrics import PRIMARY, measure, score
 from mmx.evaluation.predict import predict
-from mmx.json_object import Json
 from mmx.model import MultimodalModel
 from mmx.objectives import Criterion
+from mmx.runs.stage_facts import LinePoints
 from mmx.runs.summary import LineFacts
 from mmx.stages.core.context import Context, Line, Trained
 from mmx.stages.core.missing import fit_stand_ins
@@ -170,25 +170,27 @@ def line_tensors(line: Line | None) -> Tensors:
     return checkpoint.add_prefix(PREFIX, ends)
 
 
-def line_facts(line: Line | None) -> Json:
+def line_points(line: Line | None) -> LinePoints | None:
     """Return the facts that go with :func:`line_tensors`."""
     if line is None:
-        return {}
-    return {PREFIX: {"val": list(line.val), "best": line.best, "kept": line.kept}}
+        return None
+    return LinePoints(val=list(line.val), best=line.best, kept=line.kept)
 
 
-def read_line(tensors: Tensors, facts: Json, device: torch.device) -> tuple[Tensors, Line | None]:
+def read_line(
+    tensors: Tensors, points: LinePoints | None, device: torch.device
+) -> tuple[Tensors, Line | None]:
     """Return a checkpoint's tensors without those of a line, and the line that it keeps."""
-    if PREFIX not in facts:
+    if points is None:
         return tensors, None
-    kept, said = checkpoint.take_prefix(PREFIX, tensors), facts[PREFIX]
+    kept = checkpoint.take_prefix(PREFIX, tensors)
     own = {name: tensor for name, tensor in tensors.items() if not name.startswith(f"{PREFIX}.")}
     first = checkpoint.take_prefix("start", kept)
     last = {name: own[name] for name in first} | checkpoint.take_prefix("end", kept)
     start, end = (
         {name: tensor.to(device) for name, tensor in side.items()} for side in (first, last)
     )
-    return own, Line(start, end, tuple(said["val"]), said["best"], said["kept"])
+    return own, Line(start, end, tuple(points.val), points.best, points.kept)
 
 
 def curve(context: Context, trained: Trained, target: Target) -> LineFacts | None:

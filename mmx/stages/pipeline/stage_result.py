@@ -1,4 +1,4 @@
-"""The result of a stage in its run directory: written, found again, read back."""
+"""The result of a stage in its run directory: write it, find it again, read it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from pathlib import Path
 
 from torch import Tensor
 
-from mmx.errors import DamagedFileError, DivergedError, Interrupted
+from mmx.errors import DamagedFileError, DivergedError, Interrupted, RunError
 from mmx.json_object import Json
 from mmx.modalities import spec_to_json
+from mmx.runs.records import read_record
+from mmx.runs.stage_facts import STAGE_FACTS_FORMAT, StageFacts, TargetFacts
 from mmx.stages.core.context import Context, Opened, Trained
 from mmx.stages.core.stage import PreparedStage, Stage
-from mmx.stages.phases.wise_ft import line_facts, line_tensors, read_line
+from mmx.stages.phases.wise_ft import line_points, line_tensors, read_line
 from mmx.training import checkpoint, state
 from mmx.training.events import Event, EventKind
 from mmx.training.recipe import FitResult
@@ -20,7 +22,7 @@ from mmx.transfer import Start
 
 
 def keep_result(context: Context, stage: Stage, start: Start, trained: Trained) -> Trained:
-    """Write a stage's result to the run directory, and say so.
+    """Write a stage's result to the run directory, and report it.
 
     Raises:
         DivergedError: A weight is not finite.
@@ -34,7 +36,8 @@ def keep_result(context: Context, stage: Stage, start: Start, trained: Trained) 
         )
     kept = context.directory.stage_file(stage.id)
     tensors = {**trained.model.state_dict(), **line_tensors(trained.line)}
-    checkpoint.write_checkpoint(kept, tensors, stage_facts(stage.opened, trained, start))
+    facts = make_facts(stage.opened, trained, start)
+    checkpoint.write_checkpoint(kept, tensors, facts.to_json())
     state.remove_states(context.directory.state_file(stage.id))
     text = f"best epoch {fitted.best_epoch} of {fitted.epochs}"
     text = text if fitted.epochs else "fitted without a gradient step"
@@ -48,22 +51,25 @@ def keep_result(context: Context, stage: Stage, start: Start, trained: Trained) 
     return trained
 
 
-def stage_facts(opened: Opened, trained: Trained, start: Start) -> Json:
+def make_facts(opened: Opened, trained: Trained, start: Start) -> StageFacts:
     """Return what a reader of a stage's checkpoint needs to know of its tensors."""
-    return {
-        "specs": {name: spec_to_json(spec) for name, spec in opened.specs.items()},
-        "target": asdict(opened.task.target),
-        "fitted": asdict(trained.fitted),
-        "frozen_encoders": sorted(start.frozen_encoders),
-        "notes": list(trained.notes),
-        **line_facts(trained.line),
-    }
+    facts = StageFacts(
+        format=STAGE_FACTS_FORMAT,
+        specs={name: spec_to_json(spec) for name, spec in opened.specs.items()},
+        target=TargetFacts.describe(opened.task.target),
+        fitted=asdict(trained.fitted),
+        frozen_encoders=sorted(start.frozen_encoders),
+        notes=list(trained.notes),
+    )
+    # Set only where there is a line, so that files without one do not say ``"line": null``.
+    points = line_points(trained.line)
+    return facts.model_copy(update={"line": points}) if points else facts
 
 
 def find_result(context: Context, stage: Stage, prepared: PreparedStage) -> Trained | None:
-    """Return what this run had found before it was interrupted; None where there is nothing.
+    """Return the result that this run wrote before it was interrupted; None where there is none.
 
-    What is damaged is removed and made again.
+    A damaged file is removed, and the stage trained again.
     """
     kept = context.directory.stage_file(stage.id)
     if not kept.exists():
@@ -90,9 +96,10 @@ def read_result(
         DamagedFileError: It is not what a stage writes; ``path`` says in messages whose it is.
     """
     try:
-        tensors, line = read_line(tensors, facts, prepared.data.device)
-        fitted, notes = FitResult(**facts["fitted"]), tuple(facts["notes"])
-    except (KeyError, TypeError) as error:
+        read = read_record(facts, StageFacts, path)
+        tensors, line = read_line(tensors, read.line, prepared.data.device)
+        fitted, notes = FitResult(**read.fitted), tuple(read.notes)
+    except (RunError, KeyError, TypeError) as error:
         raise DamagedFileError(f"{path} is no result of a stage: {error!r}") from error
     checkpoint.restore(prepared.model, tensors, path)
     return Trained(

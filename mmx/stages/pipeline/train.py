@@ -19,7 +19,7 @@ from mmx.stages.phases.fit_mapping import fit_mapping
 from mmx.stages.phases.fit_missing import fit_missing
 from mmx.stages.phases.settle import settle
 from mmx.stages.pipeline.prepare_stage import FOR_TRAINING, prepare_stage
-from mmx.stages.pipeline.stage_result import find_result, keep_result, read_result, stage_facts
+from mmx.stages.pipeline.stage_result import find_result, keep_result, make_facts, read_result
 from mmx.training.events import Event, EventKind, Listener
 from mmx.training.recipe import FitResult
 from mmx.transfer import Start
@@ -42,7 +42,7 @@ def _train_or_take(context: Context, stage: Stage, prepared: PreparedStage) -> T
 
     def make(listen: Listener) -> tuple[dict[str, Tensor], Json]:
         made = _run_phases(context, stage, prepared, listen)
-        return made.model.state_dict(), stage_facts(stage.opened, made, prepared.start)
+        return made.model.state_dict(), make_facts(stage.opened, made, prepared.start).to_json()
 
     def describe() -> Inputs:
         if stage.id.role is Role.SOURCE:
