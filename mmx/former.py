@@ -42,6 +42,24 @@ class Renamed:
 _TRUNKS = "who shares the trunk is now said by sharing.modalities and sharing.classifier"
 _JOINT = f"joint training is now asked for by transfer=joint alone, and {_TRUNKS}"
 _UNFROZEN = "transfer=parameter transfer.fusion=encoders_alone"
+_FINE_TUNING = {
+    "_target_": "mmx.transfer.parameter.Parameter",
+    "freeze": [],
+    "freeze_depth": 0,
+    "unfreeze_every": 0,
+    "copied_rate": 1.0,
+    "head_rate": 1.0,
+    "layer_decay": 1.0,
+    "batch_norm": "train",
+    "reinitialize": 0,
+    "lp_ft": False,
+    "wise_ft": "none",
+    "class_map": None,
+    "fusion": "encoders_alone",
+    "map": None,
+    "min_copied": 0.5,
+}
+"""Every option stated, as a run's config states it: it is compared with what is composed now."""
 _FEATURE = "mmx.transfer.feature.Feature"
 _CONTRASTIVE = "InfoNCE is now one objective, whole loss or term of combined"
 WORDS: dict[str, dict[str, Renamed]] = {
@@ -158,8 +176,7 @@ def _translate_feature(node: Node, config: Node) -> Node:
         chosen = "normalize=true" if node.get("normalize") else f"head={node['head']}"
         raise _refuse(f"transfer=feature, frozen=false and {chosen}")
     kept = {key: node[key] for key in ("map", "min_copied") if key in node}
-    target = "mmx.transfer.parameter.Parameter"
-    return {"transfer": {"_target_": target, **kept, "fusion": "encoders_alone"}}
+    return {"transfer": {**_FINE_TUNING, **kept}}
 
 
 def _refuse(what: str) -> RunError:

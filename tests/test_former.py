@@ -33,8 +33,8 @@ CROSS_ENTROPY = {
     "class_weights": "none",
 }
 FOCAL = "mmx.objectives.focal.Focal"
+CONFIGS = Path(__file__).parents[1] / "configs"
 FEATURE = "mmx.transfer.feature.Feature"
-PARAMETER = "mmx.transfer.parameter.Parameter"
 COMBINED = "mmx.objectives.combined.Combined"
 INFO_NCE = {"_target_": "mmx.objectives.info_nce.InfoNce", "width": 64}
 BALANCE = {"_target_": "mmx.balance.focal.Focal", "gamma": 1.5}
@@ -48,6 +48,12 @@ def trunk(*, modalities: bool, classifier: bool = False) -> Node:
         "modalities": modalities,
         "classifier": classifier,
     }
+
+
+def stated(option: str) -> Node:
+    """Return a transfer mode's node with every option stated, as its YAML has it."""
+    node: Node = yaml.safe_load((CONFIGS / "transfer" / f"{option}.yaml").read_text())
+    return node
 
 
 ENTRIES: dict[tuple[str, str], tuple[Node, Node]] = {
@@ -83,7 +89,7 @@ ENTRIES: dict[tuple[str, str], tuple[Node, Node]] = {
     ),
     ("transfer", FEATURE): (
         {"head": "linear", "frozen": False, "normalize": None, "min_copied": 0.25},
-        {"transfer": {"_target_": PARAMETER, "min_copied": 0.25, "fusion": "encoders_alone"}},
+        {"transfer": {**stated("parameter"), "fusion": "encoders_alone", "min_copied": 0.25}},
     ),
 }
 
