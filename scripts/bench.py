@@ -56,7 +56,7 @@ from mmx.training.randomness import make_deterministic, permute
 from mmx.training.recipe import Recipe, Validation
 from mmx.training.together import Plan, train_heads
 from mmx.training.trainer import Trainer
-from mmx.transfer.base import everything_fresh
+from mmx.transfer.base import start_fresh
 from mmx.transfer.heads.linear import Linear
 from mmx.transfer.heads.mlp import Mlp
 
@@ -151,7 +151,7 @@ def run_mmx(context, opened, folder: Path) -> float:
     criterion = objective.bind(values, opened.task.target.outputs, model.encoded_widths)
     loss = BatchLoss(model, opened.data, criterion, context.precision)
     began = synchronized()
-    fit(loss, everything_fresh(model), recipe, context.listen, context.stop)
+    fit(loss, start_fresh(model), recipe, context.listen, context.stop)
     return len(values) / (synchronized() - began)
 
 

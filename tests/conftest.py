@@ -44,7 +44,7 @@ from mmx.training.randomness import seed_torch
 from mmx.training.recipe import FitResult, Recipe, Validation
 from mmx.training.trainer import Trainer
 from mmx.transfer import Start
-from mmx.transfer.base import everything_fresh
+from mmx.transfer.base import start_fresh
 from mmx.transfer.regularizers import Penalty
 
 settings.register_profile("on any machine", deadline=None)  # no test asserts a time
@@ -104,7 +104,7 @@ class Bench:
     dropout: float = 0.3
     augment: bool = True
     trainer: dict[str, Any] = field(default_factory=dict)
-    start: Callable[[MultimodalModel], Start] = everything_fresh
+    start: Callable[[MultimodalModel], Start] = start_fresh
     change: Callable[[MultimodalModel], None] = lambda model: None
     penalty: Penalty | None = None
 

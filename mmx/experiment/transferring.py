@@ -14,7 +14,7 @@ from mmx.stage_id import Role
 from mmx.tasks import Task
 from mmx.transfer import Transfer
 from mmx.transfer.auto import REGULARIZERS, Auto
-from mmx.transfer.cross_modal import unlike_encoders
+from mmx.transfer.cross_modal import find_unlike_encoders
 from mmx.transfer.joint import Joint
 from mmx.transfer.parameter import Parameter
 from mmx.transfer.regularizers import Regularizer
@@ -43,7 +43,7 @@ def transfer_misfits(built: Built) -> Iterator[Problem]:
             old: names for old in mapped.values() if (names := _tensors(built, Role.SOURCE, old))
         }
         ours = {new: names for new in mapped if (names := _tensors(built, Role.TARGET, new))}
-        yield from unlike_encoders(theirs, ours, mapped)
+        yield from find_unlike_encoders(theirs, ours, mapped)
 
 
 def _joint(built: Built, transfer: Joint, source: Task, target: Task) -> Iterator[Problem]:

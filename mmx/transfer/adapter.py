@@ -9,11 +9,11 @@ from pydantic import Field
 from torch import nn
 
 from mmx.errors import Problem, TransferError
-from mmx.transfer.adapters import ADAPTERS, AdapterMethod, AdapterModule, AdapterName, plain
+from mmx.transfer.adapters import ADAPTERS, AdapterMethod, AdapterModule, AdapterName, base_name
 from mmx.transfer.adapters.places import NORMS
 from mmx.transfer.base import Report, Source, Start, Transfer
 from mmx.transfer.copying import Copied, copy_fitting
-from mmx.transfer.norms import statistics
+from mmx.transfer.norms import find_statistics
 from mmx.variants import read_options, variant
 
 
@@ -139,7 +139,7 @@ class Adapter(Transfer):
             model: Started.
             taken: Names of the encoders' tensors that came from the source.
         """
-        of_module = statistics(model)
+        of_module = find_statistics(model)
         resting = self.batch_norm == "eval"
         still = {name for name, own in of_module.items() if resting and taken.issuperset(own)}
         moving = {tensor for name, own in of_module.items() if name not in still for tensor in own}
@@ -148,7 +148,7 @@ class Adapter(Transfer):
     def _copy(self, source: Source, model: nn.Module, classes: tuple[str, ...]) -> Copied:
         """Copy into the model under the names that source and target share."""
         adapters = _added(model)
-        own = {plain(name): name for name in model.state_dict() if name not in adapters}
+        own = {base_name(name): name for name in model.state_dict() if name not in adapters}
         left = ("fusion.", "head.") if self.fusion is False else ()
         state = {name: value for name, value in source.state.items() if not name.startswith(left)}
         done = copy_fitting(

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mmx.errors import Problem
 from mmx.transfer.phases import Phase, TrainEpochs
-from mmx.transfer.regularizers.base import Place, Regularizer
+from mmx.transfer.regularizers.base import ActsOn, Regularizer
 
 Kind = Literal["classes", "multilabel", "regression"]
 """What a target predicts: one class a row, several labels a row, or a number."""
@@ -153,7 +153,7 @@ class Transfer(ABC):
         return False
 
     @property
-    def regularized(self) -> frozenset[Place]:
+    def regularized(self) -> frozenset[ActsOn]:
         """What a regulariser may act on while this mode trains, as it is set; nothing by default.
 
         A mode whose encoders start from the source and train allows ``weights``, ``features``
@@ -237,6 +237,6 @@ class Transfer(ABC):
         """
 
 
-def everything_fresh(model: nn.Module, *notes: str) -> Start:
+def start_fresh(model: nn.Module, *notes: str) -> Start:
     """Return a start in which nothing comes from a source."""
     return Start(report=Report(fresh=tuple(model.state_dict()), notes=notes))

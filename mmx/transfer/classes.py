@@ -124,12 +124,14 @@ def check_class_map(
         )
 
 
-def named(rows: Mapping[int, int], source: Sequence[str], target: Sequence[str]) -> dict[str, str]:
+def name_classes(
+    rows: Mapping[int, int], source: Sequence[str], target: Sequence[str]
+) -> dict[str, str]:
     """Return target class to source class for what :func:`match_classes` returned."""
     return {target[index]: source[origin] for index, origin in rows.items()}
 
 
-def in_words(mapping: Mapping[str, str], target: Sequence[str]) -> str:
+def describe_classes(mapping: Mapping[str, str], target: Sequence[str]) -> str:
     """Return a mapping as one line, such as ``2 of 3 classes … (car=automobile); fresh: monkey``.
 
     Only pairs whose names differ are shown.

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from mmx.errors import TransferError
 from mmx.transfer.adaptation import adapt
 from mmx.transfer.base import Report, Source
-from mmx.transfer.classes import check_class_map, in_words, match_classes, named
-from mmx.transfer.cross_modal import ALIKE, encoder_origins
+from mmx.transfer.classes import check_class_map, describe_classes, match_classes, name_classes
+from mmx.transfer.cross_modal import ALIKE, find_origins
 
 SHOWN = 3  # tensors named in a note; all are named in the report
 
@@ -142,7 +142,7 @@ def copy_fitting(
     plan = _Plan(model.state_dict(), source.state)
     check_class_map(class_map, source.classes, classes)
     theirs, ours = _modalities(source.state), _modalities(plan.own)
-    origins = encoder_origins(theirs, ours, modality_map or {})
+    origins = find_origins(theirs, ours, modality_map or {})
     for modality, origin in origins.items():
         advice = partial(
             _less, modality=modality, origin=origin, alone=len(origins) == 1, in_part=in_part
@@ -324,9 +324,10 @@ def _plan_head(
     )
     if not fitting:
         return {}
-    mapping = named(rows, source.classes, classes)
+    mapping = name_classes(rows, source.classes, classes)
     if not same:
-        plan.notes.append(f"the head takes the source's rows of {in_words(mapping, classes)}")
+        taken = describe_classes(mapping, classes)
+        plan.notes.append(f"the head takes the source's rows of {taken}")
     return mapping
 
 

@@ -15,7 +15,7 @@ ALIKE = {
 RESNETS = "encoder/image=resnet18 encoder/audio=spectrogram_resnet18"
 
 
-def encoder_origins(
+def find_origins(
     source: Collection[str], target: Collection[str], modality_map: Mapping[str, str]
 ) -> dict[str, str]:
     """Return target modality to source modality, for those that have one to start from.
@@ -42,7 +42,7 @@ def encoder_origins(
     return {name: origin for name, origin in origins.items() if origin in source}
 
 
-def unlike_encoders(
+def find_unlike_encoders(
     source: Mapping[str, Collection[str]],
     target: Mapping[str, Collection[str]],
     modality_map: Mapping[str, str],

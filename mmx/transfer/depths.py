@@ -21,7 +21,7 @@ class _Deep(Protocol):
     def state_dict(self) -> dict[str, Tensor]: ...
 
 
-def depths_of(model: nn.Module) -> Depths:
+def find_depths(model: nn.Module) -> Depths:
     """Return the tensors of each encoder of the model by depth, named as in the model."""
     encoders = cast("Mapping[str, _Deep]", model.encoders)
     return {
@@ -42,7 +42,7 @@ def _below(name: str, prefix: str) -> bool:
     return name.startswith(prefix) if prefix.endswith(".") or not prefix else name == prefix
 
 
-def depth_problem(
+def find_depth_problem(
     depths: Mapping[str, int], *, freeze_depth: int, reinitialize: int, unfreeze_every: int
 ) -> Problem | None:
     """Return why encoders cannot be frozen and re-drawn so deep; None where they can.
@@ -54,7 +54,7 @@ def depth_problem(
         unfreeze_every: Epochs between two depths that thaw; 0: none waits for it.
     """
     for modality, count in depths.items():
-        has = f"the {modality} encoder has {in_words(count)}"
+        has = f"the {modality} encoder has {count_depths(count)}"
         if freeze_depth > count:
             return Problem(
                 f"transfer.freeze_depth={freeze_depth}",
@@ -86,17 +86,17 @@ def _nothing_thaws(given: str) -> Problem:
     )
 
 
-def in_words(count: int) -> str:
+def count_depths(count: int) -> str:
     """Return ``1 depth`` or ``4 depths``."""
     return f"{count} depth{'' if count == 1 else 's'}"
 
 
-def lowest(depths: Depths, count: int) -> set[str]:
+def find_lowest(depths: Depths, count: int) -> set[str]:
     """Return the names of the tensors in the lowest ``count`` depths of each encoder."""
     return {name for layers in depths.values() for names in layers[:count] for name in names}
 
 
-def topmost(depths: Depths, count: int) -> set[str]:
+def find_topmost(depths: Depths, count: int) -> set[str]:
     """Return the names of the tensors in the topmost ``count`` depths of each encoder."""
     return {
         name

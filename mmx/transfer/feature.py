@@ -12,7 +12,7 @@ from torch import nn
 from mmx.errors import Problem, TransferError
 from mmx.transfer.base import NO_REGULARIZER, Choices, Kind, Report, Source, Start, Transfer
 from mmx.transfer.copying import Copied, copy_fitting
-from mmx.transfer.freezing import whole_encoders
+from mmx.transfer.freezing import find_frozen_encoders
 from mmx.transfer.heads import HEADS, FittedHead, Head, HeadName
 from mmx.transfer.heads.linear import Linear
 from mmx.transfer.phases import Phase, TrainEpochs
@@ -184,7 +184,7 @@ class Feature(Transfer):
             raise TransferError("feature transfer needs a trained source")
         done = self._copied(source, model)
         taken = {*done.copied, *done.adapted}
-        whole = whole_encoders(model.state_dict(), taken)
+        whole = find_frozen_encoders(model.state_dict(), taken)
         _check_whole(taken, whole)
         parameters = dict(model.named_parameters())
         for problem in self.beside_head((name for name in parameters if name not in taken), model):

@@ -10,14 +10,14 @@ from torch import nn
 
 from mmx.errors import TransferError, closest
 from mmx.transfer.base import Start
-from mmx.transfer.depths import Depths, in_words
-from mmx.transfer.norms import resting
+from mmx.transfer.depths import Depths, count_depths
+from mmx.transfer.norms import find_still_buffers
 from mmx.transfer.wise_ft import shorten_line
 
 PATTERNS = "patterns look like encoders.image.* or fusion.*"
 
 
-def by_pattern(
+def match_patterns(
     patterns: Sequence[str], names: Sequence[str], from_source: Collection[str]
 ) -> set[str]:
     """Return the tensors that patterns name, as far as they came from the source.
@@ -49,7 +49,7 @@ def by_pattern(
     return frozen
 
 
-def thaw_epochs(depths: Depths, waiting: Collection[str], every: int) -> dict[str, int]:
+def plan_thawing(depths: Depths, waiting: Collection[str], every: int) -> dict[str, int]:
     """Return the epoch, counted from 0, in which each waiting parameter begins to train.
 
     The topmost depth of each encoder that has one to thaw does so in epoch ``every``, the
@@ -71,7 +71,7 @@ def thaw_epochs(depths: Depths, waiting: Collection[str], every: int) -> dict[st
     return found
 
 
-def within(start: Start, model: nn.Module, epochs: int) -> Start:
+def limit_epochs(start: Start, model: nn.Module, epochs: int) -> Start:
     """Return the start of a training of so many epochs: what never thaws in it is frozen.
 
     Args:
@@ -83,7 +83,7 @@ def within(start: Start, model: nn.Module, epochs: int) -> Start:
     if not never:
         return start
     frozen, report = start.frozen | never, start.report
-    stopped = never | resting(model, frozen)
+    stopped = never | find_still_buffers(model, frozen)
     kept = {*report.frozen, *(stopped & start.shared)}
     notes = (*report.notes, _never(start, epochs))
     phases, notes = shorten_line(start.phases, notes, kept)
@@ -97,7 +97,7 @@ def within(start: Start, model: nn.Module, epochs: int) -> Start:
             notes=notes,
         ),
         frozen=frozen,
-        frozen_encoders=whole_encoders(list(model.state_dict()), kept),
+        frozen_encoders=find_frozen_encoders(list(model.state_dict()), kept),
         rates={name: rate for name, rate in start.rates.items() if name not in never},
         thaw={name: first for name, first in start.thaw.items() if name not in never},
         phases=phases,
@@ -111,12 +111,12 @@ def _never(start: Start, epochs: int) -> str:
     fits = (epochs - 1) // len(due)
     thaws = f"transfer.unfreeze_every={fits}" if fits else f"trainer.epochs={due[-1] + 1}"
     return (
-        f"gradual unfreezing: {late} of {in_words(len(due))} never thaw in {epochs} "
+        f"gradual unfreezing: {late} of {count_depths(len(due))} never thaw in {epochs} "
         f"epoch{'' if epochs == 1 else 's'}; {thaws} thaws all"
     )
 
 
-def whole_encoders(names: Collection[str], frozen: Collection[str]) -> frozenset[str]:
+def find_frozen_encoders(names: Collection[str], frozen: Collection[str]) -> frozenset[str]:
     """Return the modalities all of whose encoder tensors are frozen."""
     tensors: dict[str, list[str]] = {}
     for name in names:

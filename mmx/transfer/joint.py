@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import Field
 from torch import nn
 
-from mmx.transfer.base import Source, Start, Transfer, everything_fresh
+from mmx.transfer.base import Source, Start, Transfer, start_fresh
 from mmx.transfer.weighting import WEIGHTINGS, Weighting, WeightingName
 from mmx.variants import read_options, variant
 
@@ -72,4 +72,4 @@ class Joint(Transfer):
 
     def start(self, source: Source | None, model: nn.Module, classes: tuple[str, ...]) -> Start:
         """Leave the model as it was drawn: both tasks shape it from the first step on."""
-        return everything_fresh(model)
+        return start_fresh(model)

@@ -10,7 +10,7 @@ from collections.abc import Collection
 from torch import nn
 
 
-def statistics(model: nn.Module) -> dict[str, tuple[str, ...]]:
+def find_statistics(model: nn.Module) -> dict[str, tuple[str, ...]]:
     """Return the name of each module with running statistics to the names of these."""
     return {
         prefix: tuple(f"{prefix}.{name}" for name in _buffers(module))
@@ -19,7 +19,7 @@ def statistics(model: nn.Module) -> dict[str, tuple[str, ...]]:
     }
 
 
-def affine(model: nn.Module, modules: Collection[str]) -> set[str]:
+def find_parameters(model: nn.Module, modules: Collection[str]) -> set[str]:
     """Return the names of the parameters of these modules."""
     return {
         f"{prefix}.{name}"
@@ -28,7 +28,7 @@ def affine(model: nn.Module, modules: Collection[str]) -> set[str]:
     }
 
 
-def resting(model: nn.Module, frozen: Collection[str]) -> set[str]:
+def find_still_buffers(model: nn.Module, frozen: Collection[str]) -> set[str]:
     """Return the buffers in modules all of whose parameters are frozen.
 
     Training leaves such modules in evaluation mode, so these do not move either.

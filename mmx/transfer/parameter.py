@@ -14,17 +14,24 @@ from torch import nn
 from mmx.errors import Problem, TransferError
 from mmx.transfer.base import Choices, Source, Start, Transfer
 from mmx.transfer.copying import Copied, copy_fitting
-from mmx.transfer.depths import Depths, depth_problem, depths_of, in_words, lowest, topmost
-from mmx.transfer.freezing import PATTERNS, by_pattern, thaw_epochs, whole_encoders
-from mmx.transfer.norms import affine, resting, statistics
+from mmx.transfer.depths import (
+    Depths,
+    count_depths,
+    find_depth_problem,
+    find_depths,
+    find_lowest,
+    find_topmost,
+)
+from mmx.transfer.freezing import PATTERNS, find_frozen_encoders, match_patterns, plan_thawing
+from mmx.transfer.norms import find_parameters, find_statistics, find_still_buffers
 from mmx.transfer.phases import LinearProbe, Phase, Snapshot, TrainEpochs, WiseFT
 from mmx.transfer.rates import rates
-from mmx.transfer.regularizers.base import Place
-from mmx.transfer.wise_ft import LINEAR_HEAD, on_line
+from mmx.transfer.regularizers.base import ActsOn
+from mmx.transfer.wise_ft import LINEAR_HEAD, find_interpolated
 
 Rate = Annotated[float, Field(gt=0, le=1000)]
 Count = Annotated[int, Field(ge=0, le=1_000_000)]
-EVERYTHING: frozenset[Place] = frozenset(
+EVERYTHING: frozenset[ActsOn] = frozenset(
     {"weights", "statistics", "features", "relations", "outputs"}
 )
 
@@ -111,7 +118,7 @@ class Parameter(Transfer):
         _refuse_contradictions(self)
 
     @property
-    def regularized(self) -> frozenset[Place]:
+    def regularized(self) -> frozenset[ActsOn]:
         """Everything may be held; statistics only where they move."""
         return EVERYTHING - {"statistics"} if self._still else EVERYTHING
 
@@ -142,13 +149,13 @@ class Parameter(Transfer):
 
     def misfits(self, model: nn.Module) -> list[Problem]:
         """Return what no source could make right: too few depths, no head, no line."""
-        counts = {name: len(layers) for name, layers in depths_of(model).items()}
+        counts = {name: len(layers) for name, layers in find_depths(model).items()}
         deepest = max(counts, key=lambda name: counts[name])
         found = [self._depth_problem({deepest: counts[deepest]}), *self._behind_encoders(model)]
         return [problem for problem in found if problem is not None]
 
     def _depth_problem(self, counts: Mapping[str, int]) -> Problem | None:
-        return depth_problem(
+        return find_depth_problem(
             counts,
             freeze_depth=self.freeze_depth,
             reinitialize=self.reinitialize,
@@ -188,17 +195,17 @@ class Parameter(Transfer):
         parameters = dict(model.named_parameters()).keys()
         frozen, still = self._frozen(model, from_source, depths)
         waiting = (from_source & parameters) - frozen if self.unfreeze_every else set()
-        thaw = thaw_epochs(depths, waiting, self.unfreeze_every)
+        thaw = plan_thawing(depths, waiting, self.unfreeze_every)
         self._check_something_trains(parameters - frozen, thaw)
         line: set[str] = set()
         of_line: tuple[str, ...] = ()
         if self.wise_ft != "none":
-            line, of_line = on_line(model, done, frozen, len(classes), probed=self.lp_ft)
+            line, of_line = find_interpolated(model, done, frozen, len(classes), probed=self.lp_ft)
         notes = (*self._notes(model, done, depths, still), *of_line)
         return Start(
             report=done.report(frozen, notes),
             frozen=frozenset(frozen & parameters),
-            frozen_encoders=whole_encoders(model.state_dict(), frozen),
+            frozen_encoders=find_frozen_encoders(model.state_dict(), frozen),
             rates=rates(
                 (from_source & parameters) - frozen,
                 parameters - from_source,
@@ -235,13 +242,13 @@ class Parameter(Transfer):
         taken = {*done.copied, *done.adapted}
         depths = {
             modality: layers
-            for modality, layers in depths_of(model).items()
+            for modality, layers in find_depths(model).items()
             if any(name in taken for names in layers for name in names)
         }
         counts = {modality: len(layers) for modality, layers in depths.items()}
         if (problem := self._depth_problem(counts)) is not None:
             raise _refusal(problem)
-        redrawn = topmost(depths, self.reinitialize)
+        redrawn = find_topmost(depths, self.reinitialize)
         with torch.no_grad():
             for name in redrawn:
                 model.state_dict()[name].copy_(drawn[name])
@@ -266,18 +273,18 @@ class Parameter(Transfer):
         self, model: nn.Module, from_source: set[str], depths: Depths
     ) -> tuple[set[str], set[str]]:
         """Return the tensors that stay as copied, and the modules whose statistics do."""
-        frozen = by_pattern(self.freeze, list(model.state_dict()), from_source)
-        frozen |= lowest(depths, self.freeze_depth) & from_source
+        frozen = match_patterns(self.freeze, list(model.state_dict()), from_source)
+        frozen |= find_lowest(depths, self.freeze_depth) & from_source
         copied = {
             module: names
-            for module, names in statistics(model).items()
+            for module, names in find_statistics(model).items()
             if from_source.issuperset(names)
         }
         if self.batch_norm == "frozen":
-            frozen |= affine(model, copied) & from_source
+            frozen |= find_parameters(model, copied) & from_source
         still = {module for module, names in copied.items() if self._still or frozen & set(names)}
         frozen |= {name for module in still for name in copied[module]}
-        return frozen | (resting(model, frozen) & from_source), still
+        return frozen | (find_still_buffers(model, frozen) & from_source), still
 
     def _check_something_trains(self, trained: set[str], thaw: Mapping[str, int]) -> None:
         """Refuse a training in which nothing moves, at all or at first."""
@@ -302,11 +309,11 @@ class Parameter(Transfer):
         notes = []
         fresh = {*done.fresh} & dict(model.named_parameters()).keys()
         for modality, layers in depths.items():
-            partly = sorted(fresh & lowest({modality: layers}, self.freeze_depth))
+            partly = sorted(fresh & find_lowest({modality: layers}, self.freeze_depth))
             notes += [f"{name} is fresh and trains, in a frozen depth" for name in partly[:1]]
             if self.reinitialize:
                 notes.append(
-                    f"the topmost {self.reinitialize} of {in_words(len(layers))} of the "
+                    f"the topmost {self.reinitialize} of {count_depths(len(layers))} of the "
                     f"{modality} encoder are fresh, and so is all behind the encoders"
                 )
         if self._still and not still:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from mmx.transfer.base import Source, Start, Transfer, everything_fresh
+from mmx.transfer.base import Source, Start, Transfer, start_fresh
 
 
 class Scratch(Transfer):
@@ -14,4 +14,4 @@ class Scratch(Transfer):
 
     def start(self, source: Source | None, model: nn.Module, classes: tuple[str, ...]) -> Start:
         """Leave the model as it was drawn."""
-        return everything_fresh(model)
+        return start_fresh(model)

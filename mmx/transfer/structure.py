@@ -9,9 +9,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from mmx.errors import Problem, TransferError
-from mmx.transfer.base import Report, Source, Start, Transfer, everything_fresh
-from mmx.transfer.regularizers.base import Place
-from mmx.transfer.sparsity import PATTERNS, Layer, Pattern, PatternName, layers_of
+from mmx.transfer.base import Report, Source, Start, Transfer, start_fresh
+from mmx.transfer.regularizers.base import ActsOn
+from mmx.transfer.sparsity import PATTERNS, Layer, Pattern, PatternName, find_layers
 from mmx.variants import read_options, variant
 
 
@@ -67,7 +67,7 @@ class Structure(Transfer):
             self.needs = "weights"
 
     @property
-    def regularized(self) -> frozenset[Place]:
+    def regularized(self) -> frozenset[ActsOn]:
         """How rows lie to each other may be held: the encoders are fresh."""
         return frozenset({"relations"})
 
@@ -110,7 +110,7 @@ class Structure(Transfer):
         """Leave fresh values where they stay, zeros where the source prunes; take the fusion."""
         if self.needs == "architecture":
             note = "the architecture is the source's, every weight is fresh"
-            return everything_fresh(model, note)
+            return start_fresh(model, note)
         if source is None:
             raise TransferError("structure transfer with these options needs a trained source")
         own = model.state_dict()
@@ -173,7 +173,7 @@ class Structure(Transfer):
 def _layers(model: nn.Module) -> dict[str, list[Layer]]:
     """Return modality to the layers of its encoder that may be sparse."""
     encoders = model.get_submodule("encoders").named_children()
-    return {name: layers_of(encoder, f"encoders.{name}.") for name, encoder in encoders}
+    return {name: find_layers(encoder, f"encoders.{name}.") for name, encoder in encoders}
 
 
 def _fits(layer: Layer, source: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> bool:

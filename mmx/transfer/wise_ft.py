@@ -13,7 +13,7 @@ from mmx.transfer.phases import Phase, Snapshot
 LINEAR_HEAD = ("head.weight", "head.bias")
 
 
-def on_line(
+def find_interpolated(
     model: nn.Module, done: Copied, frozen: Collection[str], classes: int, *, probed: bool
 ) -> tuple[set[str], tuple[str, ...]]:
     """Return the names of the tensors that are interpolated, and notes on those that are not.

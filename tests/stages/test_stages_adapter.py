@@ -24,7 +24,7 @@ from mmx.stages.core.reload import load_trained, open_trained
 from mmx.training import checkpoint
 from mmx.training.events import Event
 from mmx.training.precision import Precision
-from mmx.transfer.adapters import plain
+from mmx.transfer.adapters import base_name
 
 CPU = torch.device("cpu")
 Train = Callable[..., RunDirectory]
@@ -99,7 +99,7 @@ def test_the_sources_weights_are_in_the_targets_checkpoint(
     target, _ = checkpoint.read_checkpoint(done.stage_file("target"))
     assert len(report["frozen"]) > 10
     for name in report["frozen"]:
-        assert torch.equal(target[name], source[plain(name)]), name
+        assert torch.equal(target[name], source[base_name(name)]), name
     named = [*report["copied"], *report["adapted"], *report["frozen"], *report["fresh"]]
     assert sorted(named) == sorted(target)
     assert done.summary()["transfer"]["frozen"] == len(report["frozen"])

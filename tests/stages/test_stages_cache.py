@@ -32,7 +32,7 @@ from mmx.stages.selection.prepare import make_context, prepare
 from mmx.training import checkpoint
 from mmx.training.events import Event, StopRequest
 from mmx.transfer.regularizers import delta
-from mmx.transfer.regularizers.channel_weights import channel_weights
+from mmx.transfer.regularizers.channel_weights import weigh_channels
 from mmx.transfer.scratch import Scratch
 
 Overrides = Callable[..., list[str]]
@@ -525,9 +525,9 @@ def test_channel_weights_are_measured_once_for_all_that_they_do_not_depend_on(
 
     def counted(given, encoder, name: str, rows: int) -> list:
         measured.append(name)
-        return channel_weights(given, encoder, name, rows)
+        return weigh_channels(given, encoder, name, rows)
 
-    monkeypatch.setattr(delta, "channel_weights", counted)
+    monkeypatch.setattr(delta, "weigh_channels", counted)
     jobs = [
         ("regularizer.strength=0.1",),
         ("regularizer.strength=0.2", "fusion=concat", "transfer.fusion=false"),

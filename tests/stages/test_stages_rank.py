@@ -25,7 +25,7 @@ from mmx.tasks import Target
 from mmx.training import checkpoint
 from mmx.training.events import Event, StopRequest
 from mmx.transfer import Source, Start, Transfer, scores
-from mmx.transfer.base import everything_fresh
+from mmx.transfer.base import start_fresh
 from mmx.transfer.scores import SCORES
 
 Overrides = Callable[..., list[str]]
@@ -247,7 +247,7 @@ class Nothing(Transfer):
     def start(
         self, source: Source | None, model: torch.nn.Module, classes: tuple[str, ...]
     ) -> Start:
-        return everything_fresh(model)
+        return start_fresh(model)
 
 
 def test_a_source_that_gives_nothing_is_refused(

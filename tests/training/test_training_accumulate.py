@@ -31,7 +31,7 @@ from mmx.training.loss import JointLoss
 from mmx.training.optimizer import Sgd
 from mmx.training.together import Plan, train_heads
 from mmx.training.trainer import Trainer
-from mmx.transfer.base import everything_fresh
+from mmx.transfer.base import start_fresh
 from mmx.transfer.heads.linear import LinearHead
 from mmx.transfer.regularizers.bss import Bss
 from mmx.transfer.weighting.fixed import Fixed
@@ -212,8 +212,8 @@ def experiment(accumulate: int, **more: Any) -> Any:
 
 def test_what_cannot_be_the_larger_batch_is_said(bench) -> None:
     plain, usual = bench(change=without_batch_norm).model, bench().model
-    assert differences(experiment(4), plain, everything_fresh(plain), 37) == ()
-    start = everything_fresh(usual)
+    assert differences(experiment(4), plain, start_fresh(plain), 37) == ()
+    start = start_fresh(usual)
     modes = [part.training for part in usual.modules()]
     assert differences(experiment(4), usual, start, 37) == (
         "trainer.accumulate=4: a step is not quite that of one batch of 64 rows: batch "
@@ -227,7 +227,7 @@ def test_what_cannot_be_the_larger_batch_is_said(bench) -> None:
     compared = SimpleNamespace(objective=InfoNce())
     roles = {"source": compared, "target": SimpleNamespace(objective=CrossEntropy())}
     more = {"roles": roles, "regularizer": Bss(), "balance": Mixup()}
-    assert differences(experiment(2, **more), plain, everything_fresh(plain), 37) == (
+    assert differences(experiment(2, **more), plain, start_fresh(plain), 37) == (
         "trainer.accumulate=2: a step is not quite that of one batch of 32 rows: the source's "
         "objective and the regularizer and the balance look at 16 rows at a time",
     )

@@ -21,7 +21,7 @@ from mmx.training.optimizer import AdamW, Sgd
 from mmx.training.recipe import Validation
 from mmx.training.trainer import Trainer
 from mmx.transfer import Report, Start
-from mmx.transfer.base import everything_fresh
+from mmx.transfer.base import start_fresh
 from mmx.transfer.regularizers import Penalty, Step
 
 Make = Callable[..., object]
@@ -335,7 +335,7 @@ def test_the_penalty_waits_for_the_device_no_more_often(bench, monkeypatch) -> N
 def test_rates_weigh_each_parameter(bench) -> None:
     def start(model: MultimodalModel) -> Start:
         rates = {name: 1e-12 for name, _ in model.named_parameters() if name.startswith("enc")}
-        return replace(everything_fresh(model), rates=rates)
+        return replace(start_fresh(model), rates=rates)
 
     run = bench(optimizer=AdamW(weight_decay=0.0), start=start, trainer={"epochs": 1})
     before = weights(run.model)
@@ -588,7 +588,7 @@ def test_target_and_control_see_the_same_batches(bench) -> None:
         run = bench()
         seen = seen_rows(run)
         recipe = replace(run.recipe(), stage=stage)
-        start = everything_fresh(run.model)
+        start = start_fresh(run.model)
         fit(run.loss_of, start, recipe, run.events.append, _no_stop())
         found.append((seen, weights(run.model)))
     assert found[0][0] == found[1][0]

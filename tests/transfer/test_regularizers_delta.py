@@ -29,9 +29,9 @@ from mmx.modalities.image import ImageSpec
 from mmx.modalities.tabular import TabularSpec
 from mmx.modalities.text import TokenSpec
 from mmx.transfer.regularizers import channel_weights as worth
-from mmx.transfer.regularizers.channel_weights import RIDGE, channel_weights
+from mmx.transfer.regularizers.channel_weights import RIDGE, weigh_channels
 from mmx.transfer.regularizers.delta import map_distance
-from mmx.transfer.regularizers.maps import Map, maps_of, stages
+from mmx.transfer.regularizers.maps import Map, compute_maps, find_stages
 
 IMAGES, SOUNDS = ImageSpec(8, 8), AudioSpec(8000, 900)
 WORDS = TokenSpec(("stone", "river"), 4)
@@ -100,9 +100,9 @@ def inputs(kind: str, rows: int, seed: int = 0) -> tuple[Tensor, Tensor | None]:
 def test_stages(encoder, names):
     with torch.device("meta"):
         made = encoder()
-    assert [each for stage in stages(made) for each, m in made.named_modules() if m is stage] == (
-        names
-    )
+    assert [
+        each for stage in find_stages(made) for each, m in made.named_modules() if m is stage
+    ] == (names)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_stages(encoder, names):
 )
 def test_maps_have_channels_and_positions(kind, shapes):
     encoder = make(kind)
-    maps = maps_of(encoder, *inputs(kind, 3))
+    maps = compute_maps(encoder, *inputs(kind, 3))
     assert [tuple(each.values.shape[1:]) for each in maps] == shapes
     assert not any(each.values.requires_grad for each in maps)
     assert not any(module._forward_hooks for module in encoder.modules())
@@ -128,7 +128,7 @@ def test_tokens_of_a_transformer_are_positions():
     x, _ = inputs("vit", 2)
     said = []
     handle = encoder.net.encoder.layers[1].register_forward_hook(lambda m, a, out: said.append(out))
-    found = maps_of(encoder, x, None)[0]
+    found = compute_maps(encoder, x, None)[0]
     handle.remove()
     assert torch.equal(found.values, said[0].transpose(1, 2))
 
@@ -199,7 +199,7 @@ def naive_weights(encoder: nn.Module, parts: list[Batch], y_of, chosen: list[int
         return ((encoder(x, lengths).pooled[0] - mean) @ weight + centre - y).square().sum().item()
 
     found = []
-    for stage in stages(encoder):
+    for stage in find_stages(encoder):
         said = []
         handle = stage.register_forward_hook(lambda m, a, out, said=said: said.append(out))
         loss(rows[0])
@@ -236,7 +236,7 @@ def test_channel_weights(monkeypatch, kind):
     parts = [batch_of(kind, rows, seed) for rows, seed in ((7, 1), (1, 2), (6, 3))]
     total = sum(int(part.present["m"].sum()) for part in parts)
     order = torch.randperm(total, generator=torch.Generator().manual_seed(4)).tolist()
-    found = channel_weights(given(parts), encoder, "m", 6)
+    found = weigh_channels(given(parts), encoder, "m", 6)
     expected = naive_weights(encoder, parts, one_hot, order[:6])
     assert len(found) == len(expected)
     for one, other in zip(found, expected, strict=True):
@@ -248,9 +248,9 @@ def test_channel_weights(monkeypatch, kind):
 @pytest.mark.parametrize("at_once", [1, 7, 1000])
 def test_how_many_channels_are_tried_at_once_is_nothing(monkeypatch, at_once):
     encoder, parts = make("cnn"), [batch_of("cnn", 9, 1)]
-    expected = channel_weights(given(parts), encoder, "m", 64)
+    expected = weigh_channels(given(parts), encoder, "m", 64)
     monkeypatch.setattr(worth, "ROWS_A_PASS", at_once)
-    for one, other in zip(channel_weights(given(parts), encoder, "m", 64), expected, strict=True):
+    for one, other in zip(weigh_channels(given(parts), encoder, "m", 64), expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
 
 
@@ -264,7 +264,7 @@ def test_how_many_channels_are_tried_at_once_is_nothing(monkeypatch, at_once):
 def test_targets_that_are_no_classes(kind, target, y_of):
     encoder, parts = make("mlp"), [batch_of("mlp", 9, 1, target)]
     rows = list(range(int(parts[0].present["m"].sum())))
-    found = channel_weights(given(parts, kind), encoder, "m", 64)
+    found = weigh_channels(given(parts, kind), encoder, "m", 64)
     for one, other in zip(found, naive_weights(encoder, parts, y_of, rows), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-10)
 
@@ -272,7 +272,7 @@ def test_targets_that_are_no_classes(kind, target, y_of):
 def test_rows_are_drawn_by_the_seed():
     encoder, parts = make("cnn"), [batch_of("cnn", 20, 1)]
     one, again, other = (
-        channel_weights(given(parts, seed=seed), encoder, "m", 4)[0] for seed in (1, 1, 2)
+        weigh_channels(given(parts, seed=seed), encoder, "m", 4)[0] for seed in (1, 1, 2)
     )
     assert torch.equal(one, again)
     assert not torch.equal(one, other)
@@ -282,7 +282,7 @@ def test_channels_that_are_all_alike_weigh_the_same():
     encoder = make("mlp")
     for parameter in encoder.parameters():
         parameter.zero_()
-    (first, second) = channel_weights(given([batch_of("mlp", 6, 1)]), encoder, "m", 6)
+    (first, second) = weigh_channels(given([batch_of("mlp", 6, 1)]), encoder, "m", 6)
     torch.testing.assert_close(first, torch.full((5,), 0.2, dtype=torch.float64))
     torch.testing.assert_close(second, torch.full((6,), 1 / 6, dtype=torch.float64))
 
@@ -296,10 +296,10 @@ def test_penalty(world, bound):
     expected = torch.zeros((), dtype=torch.float64)
     for name in ("image", "tabular"):
         x = here.batch.inputs[name][here.batch.present[name]]
-        weights = channel_weights(here.make_given(), here.reference.encoder(name), name, 12)
+        weights = weigh_channels(here.make_given(), here.reference.encoder(name), name, 12)
         pairs = zip(
-            maps_of(here.model.encoders[name], x, None),
-            maps_of(here.source.encoders[name], x, None),
+            compute_maps(here.model.encoders[name], x, None),
+            compute_maps(here.source.encoders[name], x, None),
             weights,
             strict=True,
         )
@@ -377,7 +377,7 @@ def test_encoders_of_other_shapes_are_refused(world, bound):
 def test_every_stage_of_a_spectrogram_has_a_map(made):
     encoder = made().double().eval().requires_grad_(False)
     x, lengths = inputs("spectral", 2)
-    maps = maps_of(encoder, x, lengths)
+    maps = compute_maps(encoder, x, lengths)
     assert [each.values.shape[1] for each in maps] == list(encoder.level_widths)
     for each, level in zip(maps, encoder(x, lengths).levels, strict=True):
         torch.testing.assert_close(each.mean(each.values), level)
@@ -395,7 +395,7 @@ def test_stages_that_are_gone_around_are_refused():
             return Features(pooled[:, None], torch.ones(len(x), 1).bool(), pooled)
 
     with pytest.raises(TransferError) as caught:
-        channel_weights(given([batch_of("mlp", 6, 1)]), Around().double().eval(), "m", 6)
+        weigh_channels(given([batch_of("mlp", 6, 1)]), Around().double().eval(), "m", 6)
     assert str(caught.value) == (
         "regularizer=delta: 1 of the 2 stages of Around run as modules, and the maps of the "
         "others are not seen\n  tip: regularizer=rkd"
@@ -411,7 +411,9 @@ def test_padding_of_sounds_counts_nothing(kind):
     longer = torch.nn.functional.pad(x, (0, 400))
     values = []
     for sound in (x, longer):
-        pairs = zip(maps_of(encoder, sound, lengths), maps_of(source, sound, lengths), strict=True)
+        pairs = zip(
+            compute_maps(encoder, sound, lengths), compute_maps(source, sound, lengths), strict=True
+        )
         weight = torch.full((16,), 1 / 16, dtype=torch.float64)
         values.append([map_distance(a, b, weight[: a.values.shape[1]]) for a, b in pairs])
     assert values[0][0] > 0

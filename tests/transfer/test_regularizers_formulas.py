@@ -19,9 +19,9 @@ from mmx.transfer.regularizers.bi_tuning import contrast
 from mmx.transfer.regularizers.bss import bss
 from mmx.transfer.regularizers.coral import coral, covariance
 from mmx.transfer.regularizers.decisions import soft_divergence
-from mmx.transfer.regularizers.features import distances
+from mmx.transfer.regularizers.features import compute_distances
 from mmx.transfer.regularizers.l2_sp import L2Sp
-from mmx.transfer.regularizers.mmd import POWERS, mean_squared_distance, mmd
+from mmx.transfer.regularizers.mmd import POWERS, find_kernel_scale, mmd
 from mmx.transfer.regularizers.rkd import angle_loss, distance_loss
 from mmx.transfer.regularizers.similarity import similarity
 
@@ -216,7 +216,7 @@ def test_mmd_bandwidths():
     rows = random(7, 3)
     pairs = list(itertools.permutations(range(7), 2))
     expected = sum(float(((rows[i] - rows[j]) ** 2).sum()) for i, j in pairs) / len(pairs)
-    close(mean_squared_distance(rows), expected)
+    close(find_kernel_scale(rows), expected)
 
 
 def test_mmd_is_unbiased_whatever_the_size_of_the_batch():
@@ -257,7 +257,7 @@ def test_mmd_penalty_draws_as_many_rows_of_the_source_each_step(world, bound):
         source = here.source_features()[name]
         y = source[torch.randperm(len(source))[: len(x)]]
         assert len(y) == len(x)
-        each.append(naive_mmd(x.detach(), y, float(mean_squared_distance(source))))
+        each.append(naive_mmd(x.detach(), y, float(find_kernel_scale(source))))
     close(found, 1.5 * sum(each) / 2)
     torch.manual_seed(9)
     assert penalty(step) != found
@@ -271,7 +271,7 @@ def test_mmd_takes_the_whole_source_where_it_is_smaller(world, regularizer):
     each = []
     for name in SHARED:
         x = step.features[name].pooled[here.batch.present[name]].detach()
-        scale = float(mean_squared_distance(small[name]))
+        scale = float(find_kernel_scale(small[name]))
         each.append(naive_mmd(x, small[name], scale))
     close(penalty(step), sum(each) / 2)
 
@@ -375,7 +375,7 @@ def test_rkd(n, width, width0, seed):
         (angle_loss, naive_angle_loss),
     ):
         same_gradients(
-            lambda x, f=function: f(distances(x, x), distances(x0, x0)),
+            lambda x, f=function: f(compute_distances(x, x), compute_distances(x0, x0)),
             lambda x, f=naive: f(x, x0),
             x,
         )
@@ -384,7 +384,7 @@ def test_rkd(n, width, width0, seed):
 def test_rkd_counts_no_row_with_its_copy():
     x0 = random(4, 3, seed=2)[[0, 1, 2, 3, 0, 3]]
     x = random(6, 3, seed=3)
-    d, d0 = distances(x, x), distances(x0, x0)
+    d, d0 = compute_distances(x, x), compute_distances(x0, x0)
     close(distance_loss(d, d0), naive_distance_loss(x, x0))
     close(angle_loss(d, d0), naive_angle_loss(x, x0))
 
@@ -421,8 +421,8 @@ def test_rkd_leaves_scale_shift_and_rotation_free(scale):
     x0 = random(6, 3)
     turn = torch.linalg.qr(random(3, 3, seed=4)).Q
     x = scale * x0 @ turn + 5.0
-    close(distance_loss(distances(x, x), distances(x0, x0)), 0.0)
-    close(angle_loss(distances(x, x), distances(x0, x0)), 0.0)
+    close(distance_loss(compute_distances(x, x), compute_distances(x0, x0)), 0.0)
+    close(angle_loss(compute_distances(x, x), compute_distances(x0, x0)), 0.0)
 
 
 # --- similarity -----------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from mmx.model import MultimodalModel, set_training_mode
 from mmx.training.optimizer import AdamW, Sgd
 from mmx.transfer import Source, Start
 from mmx.transfer.adapter import Adapter
-from mmx.transfer.adapters import plain
+from mmx.transfer.adapters import base_name
 from mmx.transfer.parameter import Parameter
 
 CLASSES = ("low", "middle", "high")
@@ -122,7 +122,7 @@ def test_what_is_frozen(kind: Kind, norms: bool, batch_norm: Literal["eval", "tr
     )
     assert (start.frozen_encoders, start.rates, start.thaw) == (frozenset(), {}, {})
     for name, tensor in model.state_dict().items():
-        wanted = before[name] if name in added(model) else given.state[plain(name)]
+        wanted = before[name] if name in added(model) else given.state[base_name(name)]
         assert torch.equal(tensor, wanted), name
 
 
@@ -139,8 +139,8 @@ def test_training_starts_where_parameter_transfer_does(kind: Kind) -> None:
 def test_what_a_model_draws_is_drawn_before_its_adapters() -> None:
     plainly, adapted = make(2).state_dict(), make(2, Adapter()).state_dict()
     for name, tensor in adapted.items():
-        if plain(name) in plainly:
-            assert torch.equal(tensor, plainly[plain(name)])
+        if base_name(name) in plainly:
+            assert torch.equal(tensor, plainly[base_name(name)])
 
 
 # lora of rank 2: kernels 4·(3·9) and 8·(4·9), matrices 8·4 and 8·8; bottlenecks of 3 units.
@@ -201,7 +201,9 @@ def test_a_layer_that_does_not_fit_is_trained_beside_its_adapter(kind: Kind) -> 
     mode = Adapter(kind=kind)
     model = make(2, mode)
     start = mode.start(source(wider), model, CLASSES)
-    (first,) = {n for n in start.report.fresh if plain(n) == "encoders.tabular.layers.0.0.weight"}
+    (first,) = {
+        n for n in start.report.fresh if base_name(n) == "encoders.tabular.layers.0.0.weight"
+    }
     assert first not in start.frozen
     assert not added(model) & start.frozen
     assert start.report.notes[0] == (
@@ -228,7 +230,9 @@ def test_sound_through_the_frozen_eyes_of_another_modality(kind: Kind) -> None:
     specs: dict[str, Spec] = {"audio": AudioSpec(8000, 800)}
     model, given = make(2, mode, specs), source({"image": SPECS["image"]})
     start = mode.start(given, model, CLASSES)
-    first = next(n for n in model.state_dict() if plain(n) == "encoders.audio.stages.0.0.weight")
+    first = next(
+        n for n in model.state_dict() if base_name(n) == "encoders.audio.stages.0.0.weight"
+    )
     seen = given.state["encoders.image.stages.0.0.weight"].sum(1, keepdim=True)
     assert torch.equal(model.state_dict()[first], seen)
     assert first in start.frozen
@@ -352,7 +356,7 @@ def test_training_leaves_the_source_as_it_was(
     same = {n: torch.equal(t, adapted.began[n]) for n, t in made.model.state_dict().items()}
     assert {name for name, kept in same.items() if kept} == set(report.frozen)
     for name in report.frozen:
-        assert torch.equal(made.model.state_dict()[name], given[plain(name)]), name
+        assert torch.equal(made.model.state_dict()[name], given[base_name(name)]), name
     assert (set(report.copied) >= STATISTICS) == (batch_norm == "train")
 
 

@@ -33,8 +33,14 @@ from mmx.modalities.image import ImageSpec
 from mmx.modalities.tabular import TabularSpec
 from mmx.modalities.text import TfidfSpec, TokenSpec
 from mmx.training import checkpoint
-from mmx.transfer.adapters import Bottleneck, LowRank, add_bottlenecks, add_lora, plain
-from mmx.transfer.adapters.places import Place, places
+from mmx.transfer.adapters import (
+    BottleneckLayer,
+    LowRankUpdate,
+    add_bottlenecks,
+    add_lora,
+    base_name,
+)
+from mmx.transfer.adapters.places import AdapterPlace, find_places
 
 B = 3
 WORDS = ("stone", "river", "cloud", "grass")
@@ -87,7 +93,7 @@ def tensors(features: Features) -> list[Tensor]:
 
 
 def adapters(encoder: nn.Module) -> dict[str, nn.Module]:
-    kinds = (LowRank, Bottleneck)
+    kinds = (LowRankUpdate, BottleneckLayer)
     return {n: module for n, module in encoder.named_modules() if isinstance(module, kinds)}
 
 
@@ -121,7 +127,7 @@ def test_every_adapter_is_reached_by_the_loss(name: str, kind: str) -> None:
     valid = features.tokens * features.mask[:, :, None]
     (valid.square().sum() + features.pooled.square().sum()).backward()
     for where, module in adapters(encoder).items():
-        up = module.up if isinstance(module, LowRank) else module.up.weight
+        up = module.up if isinstance(module, LowRankUpdate) else module.up.weight
         assert up.grad is not None, where
         assert up.grad.abs().sum() > 0, where
         assert all(p.grad is not None for p in module.parameters()), where
@@ -141,7 +147,7 @@ def test_lora_equals_the_encoder_with_the_updates_merged(name: str) -> None:
         for i in range(flat.shape[0]):
             for j in range(flat.shape[1]):
                 flat[i, j] += 3.0 / 2 * sum(up[i, r] * down[r, j] for r in range(up.shape[1]))
-        own[plain(original)].copy_(torch.from_numpy(flat.reshape(weight.shape)))
+        own[base_name(original)].copy_(torch.from_numpy(flat.reshape(weight.shape)))
         assert not np.allclose(flat, weight.reshape(flat.shape))
     with torch.no_grad():
         got, want = encoder(x, lengths), merged(x, lengths)
@@ -167,7 +173,7 @@ def test_the_update_keeps_its_size_over_ranks() -> None:
     weight = torch.zeros(6, 5)
     sizes = []
     for rank in (1, 4):
-        update = LowRank(weight, rank=rank, alpha=2.0)
+        update = LowRankUpdate(weight, rank=rank, alpha=2.0)
         nn.init.ones_(update.up)
         nn.init.ones_(update.down)
         sizes.append(update(weight))
@@ -179,7 +185,7 @@ def test_the_update_keeps_its_size_over_ranks() -> None:
     ("shape", "rank", "thin"), [((6, 5), 4, 4), ((6, 3), 4, 3), ((2, 9, 3, 3), 8, 2)]
 )
 def test_the_smaller_side_bounds_the_rank(shape: tuple[int, ...], rank: int, thin: int) -> None:
-    update = LowRank(torch.zeros(shape), rank=rank, alpha=1.0)
+    update = LowRankUpdate(torch.zeros(shape), rank=rank, alpha=1.0)
     assert tuple(update.up.shape) == (shape[0], thin)
     assert tuple(update.down.shape) == (thin, math.prod(shape[1:]))
     assert not update.up.any()
@@ -212,7 +218,7 @@ def test_the_vector_of_padding_stays_zero() -> None:
     assert layer.weight[1:].ne(layer.parametrizations.weight.original[1:]).all()
 
 
-def naive_bottleneck(h: np.ndarray, module: Bottleneck) -> np.ndarray:
+def naive_bottleneck(h: np.ndarray, module: BottleneckLayer) -> np.ndarray:
     """Return the bottleneck of one position ``(D,)``, unit by unit."""
     down, up = (
         (each.weight.detach().double().numpy(), each.bias.detach().double().numpy())
@@ -238,7 +244,7 @@ def test_a_bottleneck_is_the_formula_at_every_position(
     features: int, width: int, axis: int, inner: list[int]
 ) -> None:
     torch.manual_seed(features + 10 * width)
-    module = Bottleneck(features, width=width, axis=axis)
+    module = BottleneckLayer(features, width=width, axis=axis)
     nn.init.normal_(module.up.weight)
     nn.init.normal_(module.up.bias)
     shape = (2, features, *inner) if axis == 1 else (2, *inner, features)
@@ -250,7 +256,7 @@ def test_a_bottleneck_is_the_formula_at_every_position(
 
 
 def test_a_bottleneck_keeps_the_type_of_what_it_adds_to() -> None:
-    module = Bottleneck(4, width=2, axis=-1)
+    module = BottleneckLayer(4, width=2, axis=-1)
     nn.init.ones_(module.up.weight)
     h = torch.randn(3, 4)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -259,54 +265,54 @@ def test_a_bottleneck_keeps_the_type_of_what_it_adds_to() -> None:
 
 
 WHERE = {
-    "small_cnn": {"stages.0.2": Place(4, 1), "stages.1.1": Place(8, 1)},
+    "small_cnn": {"stages.0.2": AdapterPlace(4, 1), "stages.1.1": AdapterPlace(8, 1)},
     "resnet18": {
-        "stem.1": Place(64, 1),
-        "layers.0.1.bn2": Place(64, 1),
-        "layers.1.1.bn2": Place(128, 1),
-        "layers.2.1.bn2": Place(256, 1),
-        "layers.3.1.bn2": Place(512, 1),
+        "stem.1": AdapterPlace(64, 1),
+        "layers.0.1.bn2": AdapterPlace(64, 1),
+        "layers.1.1.bn2": AdapterPlace(128, 1),
+        "layers.2.1.bn2": AdapterPlace(256, 1),
+        "layers.3.1.bn2": AdapterPlace(512, 1),
     },
     "vit_b_16": {
-        "net.conv_proj": Place(8, 1),
-        "net.encoder.layers.encoder_layer_0.self_attention": Place(8, -1),
-        "net.encoder.layers.encoder_layer_0.mlp.3": Place(8, -1),
-        "net.encoder.layers.encoder_layer_1.self_attention": Place(8, -1),
-        "net.encoder.layers.encoder_layer_1.mlp.3": Place(8, -1),
+        "net.conv_proj": AdapterPlace(8, 1),
+        "net.encoder.layers.encoder_layer_0.self_attention": AdapterPlace(8, -1),
+        "net.encoder.layers.encoder_layer_0.mlp.3": AdapterPlace(8, -1),
+        "net.encoder.layers.encoder_layer_1.self_attention": AdapterPlace(8, -1),
+        "net.encoder.layers.encoder_layer_1.mlp.3": AdapterPlace(8, -1),
     },
     "logmel_cnn": {
-        "norms.0": Place(2, 1),
-        "norms.1": Place(4, 1),
-        "norms.2": Place(8, 1),
-        "project": Place(16, -1),
+        "norms.0": AdapterPlace(2, 1),
+        "norms.1": AdapterPlace(4, 1),
+        "norms.2": AdapterPlace(8, 1),
+        "project": AdapterPlace(16, -1),
     },
     "logmel_lstm": {
-        "lstm.forwards.0": Place(3, -1),
-        "lstm.backwards.0": Place(3, -1),
-        "lstm.forwards.1": Place(3, -1),
-        "lstm.backwards.1": Place(3, -1),
+        "lstm.forwards.0": AdapterPlace(3, -1),
+        "lstm.backwards.0": AdapterPlace(3, -1),
+        "lstm.forwards.1": AdapterPlace(3, -1),
+        "lstm.backwards.1": AdapterPlace(3, -1),
     },
-    "mlp": {"layers.0.1": Place(5, -1), "layers.1.1": Place(6, -1)},
-    "embedding_mean": {"words.embedding": Place(6, -1)},
+    "mlp": {"layers.0.1": AdapterPlace(5, -1), "layers.1.1": AdapterPlace(6, -1)},
+    "embedding_mean": {"words.embedding": AdapterPlace(6, -1)},
     "lstm": {
-        "words.embedding": Place(4, -1),
-        "lstm.forwards.0": Place(3, -1),
-        "lstm.backwards.0": Place(3, -1),
+        "words.embedding": AdapterPlace(4, -1),
+        "lstm.forwards.0": AdapterPlace(3, -1),
+        "lstm.backwards.0": AdapterPlace(3, -1),
     },
     "text_cnn": {
-        "words.embedding": Place(4, -1),
-        "convolutions.0": Place(3, 1),
-        "convolutions.1": Place(2, 1),
-        "convolutions.2": Place(2, 1),
+        "words.embedding": AdapterPlace(4, -1),
+        "convolutions.0": AdapterPlace(3, 1),
+        "convolutions.1": AdapterPlace(2, 1),
+        "convolutions.2": AdapterPlace(2, 1),
     },
-    "tfidf": {"layers.0": Place(6, -1)},
+    "tfidf": {"layers.0": AdapterPlace(6, -1)},
 }
 
 
 @EACH
 def test_where_bottlenecks_stand(name: str) -> None:
     encoder = make(name)
-    assert places(encoder) == WHERE[name]
+    assert find_places(encoder) == WHERE[name]
     assert add("bottleneck", encoder) == tuple(WHERE[name])
     for where, place in WHERE[name].items():
         adapter = encoder.get_submodule(f"{where}.adapter")
@@ -326,11 +332,11 @@ class Unstated(nn.Module):
 
 
 def test_places_in_an_encoder_that_states_no_depths() -> None:
-    assert places(Unstated()) == {
-        "first.1": Place(3, 1),
-        "many.a": Place(4, -1),
-        "many.b": Place(10, -1),
-        "norm": Place(4, -1),
+    assert find_places(Unstated()) == {
+        "first.1": AdapterPlace(3, 1),
+        "many.a": AdapterPlace(4, -1),
+        "many.b": AdapterPlace(10, -1),
+        "norm": AdapterPlace(4, -1),
     }
     names = add_lora(Unstated(), rank=1, alpha=1.0)
     assert names == (
@@ -387,7 +393,7 @@ def test_plain_names(name: str) -> None:
     encoder = make(name)
     before = set(encoder.state_dict())
     add("lora", encoder)
-    after = {plain(n) for n in encoder.state_dict()}
+    after = {base_name(n) for n in encoder.state_dict()}
     own = {f"{where}.{part}" for where in adapters(encoder) for part in ("up", "down")}
     assert after - own == before
 

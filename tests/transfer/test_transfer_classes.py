@@ -7,7 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmx.errors import TransferError
-from mmx.transfer.classes import SYNONYMS, check_class_map, in_words, match_classes, named
+from mmx.transfer.classes import (
+    SYNONYMS,
+    check_class_map,
+    describe_classes,
+    match_classes,
+    name_classes,
+)
 
 CIFAR10 = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 STL10 = ["airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck"]
@@ -16,7 +22,7 @@ TIP = "\n  tip: say which one is meant, such as 'transfer.class_map={%s}'"
 
 def test_cifar10_and_stl10_share_nine_classes() -> None:
     rows = match_classes(CIFAR10, STL10, {})
-    mapping = named(rows, CIFAR10, STL10)
+    mapping = name_classes(rows, CIFAR10, STL10)
     assert mapping == {
         "airplane": "airplane",
         "bird": "bird",
@@ -29,7 +35,7 @@ def test_cifar10_and_stl10_share_nine_classes() -> None:
         "truck": "truck",
     }
     assert rows == {STL10.index(new): CIFAR10.index(old) for new, old in mapping.items()}
-    assert in_words(mapping, STL10) == (
+    assert describe_classes(mapping, STL10) == (
         "9 of 10 classes shared by name (car=automobile); fresh: monkey"
     )
     back = match_classes(STL10, CIFAR10, {})
@@ -149,13 +155,14 @@ def test_a_class_map_of_a_task_without_classes() -> None:
 
 def test_long_mappings_are_cut_in_words() -> None:
     names = [str(number) for number in range(23)]
-    assert in_words({name: name for name in names}, names) == "23 of 23 classes shared by name"
-    assert in_words({name: f"no {name}" for name in names}, names) == (
+    same = {name: name for name in names}
+    assert describe_classes(same, names) == "23 of 23 classes shared by name"
+    assert describe_classes({name: f"no {name}" for name in names}, names) == (
         "23 of 23 classes shared by name ("
         + ", ".join(f"{name}=no {name}" for name in names[:20])
         + ", … (3 more))"
     )
-    assert in_words({"0": "0"}, names).endswith(", 20, … (2 more)")
+    assert describe_classes({"0": "0"}, names).endswith(", 20, … (2 more)")
 
 
 def test_a_name_has_one_meaning() -> None:

@@ -30,7 +30,7 @@ from mmx.modalities.text import TokenSpec
 from mmx.model import MultimodalModel
 from mmx.transfer import Source
 from mmx.transfer.copying import Copied, copy_fitting
-from mmx.transfer.cross_modal import ALIKE, encoder_origins, unlike_encoders
+from mmx.transfer.cross_modal import ALIKE, find_origins, find_unlike_encoders
 
 SPECS: dict[str, Spec] = {
     "audio": AudioSpec(sample_rate=8000, max_samples=800),
@@ -307,17 +307,17 @@ def test_tensors_that_have_no_place_are_said() -> None:
 )
 def test_a_map_must_name_what_exists(modality_map: dict[str, str], message: str) -> None:
     with pytest.raises(TransferError) as caught:
-        encoder_origins(["image", "text"], ["audio"], modality_map)
+        find_origins(["image", "text"], ["audio"], modality_map)
     assert str(caught.value) == message
 
 
 def test_encoders_without_a_common_name_are_told_early() -> None:
     def problems(**target: list[str]) -> list[Problem]:
         source = {"image": ["stages.0.weight"], "tabular": ["layers.0.weight"]}
-        return list(unlike_encoders(source, target, {"audio": "image", "text": "image"}))
+        return list(find_unlike_encoders(source, target, {"audio": "image", "text": "image"}))
 
     assert problems(audio=["stages.0.weight", "x"]) == problems() == []
-    assert list(unlike_encoders({}, {"audio": ["x"]}, {"audio": "image"})) == []
+    assert list(find_unlike_encoders({}, {"audio": ["x"]}, {"audio": "image"})) == []
     audio, text = problems(audio=["convolutions.0.weight"], text=["words"])
     assert str(audio) == (
         "transfer.map={audio: image}: no tensor of the audio encoder has the name of one of the "
@@ -329,12 +329,12 @@ def test_encoders_without_a_common_name_are_told_early() -> None:
 
 
 def test_origins() -> None:
-    assert encoder_origins(["image", "text"], ["audio", "text"], {}) == {"text": "text"}
-    assert encoder_origins(["image", "text"], ["audio", "text"], {"audio": "text"}) == {
+    assert find_origins(["image", "text"], ["audio", "text"], {}) == {"text": "text"}
+    assert find_origins(["image", "text"], ["audio", "text"], {"audio": "text"}) == {
         "audio": "text",
         "text": "text",
     }
-    assert encoder_origins(["a", "b"], ["a", "b"], {"a": "b", "b": "a"}) == {"a": "b", "b": "a"}
+    assert find_origins(["a", "b"], ["a", "b"], {"a": "b", "b": "a"}) == {"a": "b", "b": "a"}
 
 
 def test_encoders_that_are_said_to_be_alike_are() -> None:

@@ -27,7 +27,7 @@ from mmx.transfer.heads.knn import Knn, KnnHead
 from mmx.transfer.heads.linear import Linear, LinearHead
 from mmx.transfer.heads.logistic import CS, UNSEEN, Logistic, fit_logistic
 from mmx.transfer.heads.mlp import Mlp, MlpHead
-from mmx.transfer.heads.rotation import rotated
+from mmx.transfer.heads.rotation import rotate
 from mmx.verbs.check import refuse
 
 
@@ -210,7 +210,7 @@ def test_rotated_columns(rows: int, width: int, constant: int, seed: int) -> Non
     random = torch.Generator().manual_seed(seed)
     x = torch.randn(rows, width, generator=random, dtype=torch.float64) * 100 + 7
     x[:, :constant] = 0.1 * 3
-    turned = rotated(x)
+    turned = rotate(x)
     z, rank = turned.z, min(rows - 1, max(0, width - constant))
     assert z.shape == (rows, rank)
     gram = z.T @ z
@@ -304,7 +304,7 @@ def test_logistic_is_scikit_learns_for_every_c(rows: int, width: int, classes: i
 @pytest.mark.parametrize(("rows", "width", "classes"), SHAPES)
 def test_at_its_solution_the_slope_is_zero(rows: int, width: int, classes: int) -> None:
     x, y = data(rows, width, classes)
-    turned = rotated(x)
+    turned = rotate(x)
     standard = torch.from_numpy(standardised(x)[0])
     for strength, state in zip(CS, fit_logistic(x, y, classes, CS), strict=True):
         weight = (state["weight"] * turned.scale).requires_grad_(True)

@@ -16,7 +16,7 @@ from mmx.modalities.tabular import TabularSpec
 from mmx.model import MultimodalModel
 from mmx.transfer import Report, Source, Start
 from mmx.transfer.feature import Feature
-from mmx.transfer.freezing import whole_encoders
+from mmx.transfer.freezing import find_frozen_encoders
 from mmx.transfer.parameter import Parameter
 from mmx.transfer.scratch import Scratch
 from mmx.transfer.structure import Structure
@@ -209,5 +209,5 @@ def test_feature_refuses_an_encoder_that_fits_in_part() -> None:
 
 def test_whole_encoders_need_every_tensor() -> None:
     names = ["encoders.a.w", "encoders.a.b", "encoders.b.w", "fusion.w"]
-    assert whole_encoders(names, {"encoders.a.w", "encoders.b.w", "fusion.w"}) == {"b"}
-    assert whole_encoders(names, set(names)) == {"a", "b"}
+    assert find_frozen_encoders(names, {"encoders.a.w", "encoders.b.w", "fusion.w"}) == {"b"}
+    assert find_frozen_encoders(names, set(names)) == {"a", "b"}

@@ -27,7 +27,7 @@ from mmx.modalities.tabular import TabularSpec
 from mmx.model import MultimodalModel, Parts
 from mmx.transfer import Source, Start
 from mmx.transfer import parameter as module
-from mmx.transfer.freezing import within
+from mmx.transfer.freezing import limit_epochs
 from mmx.transfer.parameter import Parameter
 from mmx.transfer.phases import LinearProbe, Snapshot, TrainEpochs, WiseFT
 from mmx.transfer.regularizers.l2_sp import L2Sp
@@ -231,7 +231,7 @@ def test_what_never_thaws_is_frozen_and_said(
     epochs: int, late: tuple[str, ...], note: str | None
 ) -> None:
     model, start = begin({"unfreeze_every": 2, "wise_ft": "curve"})
-    short = within(start, model, epochs)
+    short = limit_epochs(start, model, epochs)
     frozen = named(model, *late) if late else set()
     assert set(short.report.frozen) == frozen
     assert short.frozen == frozen & dict(model.named_parameters()).keys()
@@ -247,7 +247,7 @@ def test_what_never_thaws_is_frozen_and_said(
 
 def test_a_line_on_which_nothing_thaws_is_said() -> None:
     model, start = begin({"unfreeze_every": 2, "wise_ft": "curve", "fusion": False})
-    short = within(start, model, 1)
+    short = limit_epochs(start, model, 1)
     assert any("stay as trained all along the line" in note for note in start.report.notes)
     assert line(short) == set()
     assert [note for note in short.report.notes if "wise_ft" in note or " line" in note] == [

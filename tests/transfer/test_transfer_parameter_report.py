@@ -21,7 +21,7 @@ from mmx.modalities.image import ImageSpec
 from mmx.modalities.tabular import TabularSpec
 from mmx.model import MultimodalModel, set_training_mode
 from mmx.transfer import Source, Start
-from mmx.transfer.freezing import within
+from mmx.transfer.freezing import limit_epochs
 from mmx.transfer.parameter import Parameter
 from mmx.transfer.phases import LinearProbe, Snapshot
 
@@ -91,7 +91,7 @@ def test_every_tensor_stands_in_one_list_and_is_what_it_says(
     except (TransferError, ValueError):
         return
     assert_consistent(start, model, given_source.state, before)
-    short = within(start, model, epochs)
+    short = limit_epochs(start, model, epochs)
     assert_consistent(short, model, given_source.state, before)
     assert all(0 < first < epochs for first in short.thaw.values())
     assert set(short.report.frozen) >= set(start.report.frozen)

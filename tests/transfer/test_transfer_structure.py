@@ -43,7 +43,7 @@ from mmx.training.optimizer import AdamW, Sgd
 from mmx.transfer import Source, Start
 from mmx.transfer.regularizers.mmd import Mmd
 from mmx.transfer.regularizers.rkd import Rkd
-from mmx.transfer.sparsity import Layer, layers_of
+from mmx.transfer.sparsity import Layer, find_layers
 from mmx.transfer.sparsity.channel import Channel
 from mmx.transfer.sparsity.magnitude import Magnitude
 from mmx.transfer.sparsity.n_m import NOfM
@@ -208,8 +208,8 @@ LAYERS: dict[str, list[Layer]] = {
 @pytest.mark.parametrize("name", list(ENCODERS))
 def test_which_layers_may_be_sparse(name: str) -> None:
     encoder = ENCODERS[name]()
-    assert layers_of(encoder, "") == LAYERS[name]
-    assert layers_of(encoder, "encoders.x.") == [
+    assert find_layers(encoder, "") == LAYERS[name]
+    assert find_layers(encoder, "encoders.x.") == [
         Layer(
             tuple(f"encoders.x.{each}" for each in layer.weights),
             tuple(f"encoders.x.{each}" for each in layer.beside),
@@ -231,7 +231,7 @@ def test_layers_of_all_kinds() -> None:
         }
     )
     ends = ("l0", "l0_reverse", "l1", "l1_reverse")
-    assert layers_of(several, "") == [
+    assert find_layers(several, "") == [
         *(Layer((f"gru.weight_ih_{end}", f"gru.weight_hh_{end}"), (), gates=3) for end in ends),
         *(Layer((f"attention.{each}_proj_weight",)) for each in "qkv"),
         Layer(("attention.out_proj.weight",)),
@@ -317,7 +317,7 @@ def test_a_channel_that_goes_answers_nothing() -> None:
 def test_a_recurrent_unit_that_goes_answers_nothing() -> None:
     torch.manual_seed(0)
     layer = nn.LSTM(3, 4, batch_first=True)
-    masks = Channel(0.5).masks(layers_of(layer, "")[0], layer.state_dict())
+    masks = Channel(0.5).masks(find_layers(layer, "")[0], layer.state_dict())
     for name, mask in masks.items():
         layer.state_dict()[name].masked_fill_(~mask, 0.0)
     gone = ~masks["weight_ih_l0"].view(4, 4, 3).any(2)[0]

@@ -34,7 +34,7 @@ from mmx.training.randomness import seed_torch
 from mmx.training.recipe import FitResult, Recipe
 from mmx.training.together import Plan, TrainableHead, TrainedHead, train_heads
 from mmx.transfer.feature import FitHead
-from mmx.transfer.heads import Candidate, FittedHead
+from mmx.transfer.heads import FittedHead, HeadCandidate
 
 Metrics = dict[str, float]
 
@@ -127,7 +127,7 @@ def _outputs(bench: Bench, x: Tensor) -> Tensor:
 
 
 def _notes(
-    head: FittedHead, candidates: list[Candidate], best: int, rows: int, val: int
+    head: FittedHead, candidates: list[HeadCandidate], best: int, rows: int, val: int
 ) -> tuple[str, ...]:
     """Return in words what was chosen."""
     if len(candidates) == 1:
@@ -186,7 +186,7 @@ def _train_together(
     model.head.load_state_dict(chosen.state)
     history = _say_epochs(bench, chosen, seconds, listen)
     epochs = len(chosen.curve)
-    grid = _grid("decay", [Candidate(decay, {}) for decay in decays], metrics, best)
+    grid = _grid("decay", [HeadCandidate(decay, {}) for decay in decays], metrics, best)
     if len(seeds) > 1:
         grid["seeds"] = {str(s): each.val for s, each in zip(seeds, of_decay[best], strict=True)}
     fitted = FitResult(
@@ -305,7 +305,7 @@ def _best(metrics: list[Metrics], recipe: Recipe) -> int:
 
 
 def _grid(
-    option: str, candidates: list[Candidate], metrics: list[Metrics], best: int
+    option: str, candidates: list[HeadCandidate], metrics: list[Metrics], best: int
 ) -> dict[str, Any]:
     """Return validation's whole answer, for the summary; empty where there was no choice."""
     if candidates[best].value is None:

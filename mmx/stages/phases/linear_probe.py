@@ -29,7 +29,7 @@ from mmx.training.encode import BATCH_SIZE
 from mmx.training.precision import Precision
 from mmx.transfer.heads.closed_form import ridge
 from mmx.transfer.heads.logistic import solve_all
-from mmx.transfer.heads.rotation import rotated
+from mmx.transfer.heads.rotation import rotate
 from mmx.transfer.phases import LinearProbe
 
 Floats = npt.NDArray[np.float64]
@@ -150,7 +150,7 @@ def solutions(x: Floats, y: npt.NDArray[Any], target: Target) -> Iterator[Linear
         y: ``(N,)`` or ``(N, C)`` targets.
         target: What they mean.
     """
-    turned, values = rotated(torch.from_numpy(x), common=True), torch.from_numpy(y)
+    turned, values = rotate(torch.from_numpy(x), common=True), torch.from_numpy(y)
     if target.kind == "regression":
         wanted = values.double().view(len(y), target.outputs)
         states = ridge(turned, wanted, [1 / strength for strength in STRENGTHS])

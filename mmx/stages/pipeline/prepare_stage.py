@@ -16,7 +16,7 @@ from mmx.stages.phases.joint import join
 from mmx.stages.phases.source_reference import bind_penalty
 from mmx.training.randomness import seed_torch
 from mmx.transfer import Start
-from mmx.transfer.freezing import within
+from mmx.transfer.freezing import limit_epochs
 
 FOR_TRAINING = {
     "companion": "the source task",
@@ -34,7 +34,7 @@ def prepare_stage(context: Context, stage: Stage) -> PreparedStage:
     model = make_model(experiment, stage.id.role, opened.specs, target, stage.transfer)
     criterion = attach_criterion(experiment, stage.id.role, model, opened.data, target)
     start = stage.transfer.start(given.source if given else None, model, target.classes)
-    start = within(start, model, experiment.trainer.of(stage.id.role).epochs)
+    start = limit_epochs(start, model, experiment.trainer.of(stage.id.role).epochs)
     joint, notes = join(context, model, stage.joint)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name not in start.frozen)

@@ -27,7 +27,7 @@ from mmx.training.precision import Precision, choose_device
 from mmx.training.randomness import make_deterministic
 from mmx.transfer import Source
 from mmx.transfer.classes import check_class_map
-from mmx.transfer.freezing import within
+from mmx.transfer.freezing import limit_epochs
 from mmx.transfer.scratch import Scratch
 
 SELECTION = ("train", "val")
@@ -159,7 +159,7 @@ def dry_start(context: Context, source: Opened, target: Opened) -> Source:
     model = make_model(experiment, Role.TARGET, target.specs, ends[1], transfer)
     attach_criterion(experiment, Role.TARGET, model, target.data, ends[1])
     start = transfer.start(given, model, ends[1].classes)
-    start = within(start, model, experiment.trainer.of(Role.TARGET).epochs)
+    start = limit_epochs(start, model, experiment.trainer.of(Role.TARGET).epochs)
     if regularizer is not None:
         held(regularizer, model, start, untrained, transfer.modality_map)
     return given

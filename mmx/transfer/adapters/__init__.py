@@ -4,7 +4,7 @@
     add_bottlenecks(encoder, width=32)    -> names of what they stand behind
 
 Each starts as the identity: until the first step the encoder answers as before, bit for bit.
-The encoder's own tensors keep their values; :func:`plain` gives back the names they had.
+The encoder's own tensors keep their values; :func:`base_name` gives back the names they had.
 
 Both are made with what torch itself has, parametrizations and forward hooks, and not with
 ``peft``. That package puts wrappers in the place of layers of the kinds it knows, recurrent ones
@@ -19,8 +19,8 @@ layout.
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from mmx.transfer.adapters.base import AdapterMethod, AdapterModule
-from mmx.transfer.adapters.bottleneck import Bottleneck, add_bottlenecks
-from mmx.transfer.adapters.lora import LowRank, add_lora, plain
+from mmx.transfer.adapters.bottleneck import BottleneckLayer, add_bottlenecks
+from mmx.transfer.adapters.lora import LowRankUpdate, add_lora, base_name
 from mmx.variants import find_variants
 
 ADAPTERS: dict[str, type[AdapterMethod]] = find_variants("mmx.transfer.adapters", AdapterMethod)
@@ -35,9 +35,9 @@ __all__ = [
     "AdapterMethod",
     "AdapterModule",
     "AdapterName",
-    "Bottleneck",
-    "LowRank",
+    "BottleneckLayer",
+    "LowRankUpdate",
     "add_bottlenecks",
     "add_lora",
-    "plain",
+    "base_name",
 ]

@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmx.transfer.adapters.base import AdapterMethod, AdapterModule
-from mmx.transfer.adapters.places import places
+from mmx.transfer.adapters.places import find_places
 
 
-class Bottleneck(AdapterModule):
+class BottleneckLayer(AdapterModule):
     """A detour through few units, added to what it stands behind.
 
         y = h + W_up gelu(W_down h + b_down) + b_up
@@ -46,9 +46,9 @@ class Bottleneck(AdapterModule):
 
 
 def add_bottlenecks(encoder: nn.Module, *, width: int) -> tuple[str, ...]:
-    """Put a :class:`Bottleneck` behind each depth of an encoder, and behind each attention.
+    """Put a :class:`BottleneckLayer` behind each depth of an encoder, and behind each attention.
 
-    The places are those of :func:`~mmx.transfer.adapters.places.places`.
+    The places are those of :func:`~mmx.transfer.adapters.places.find_places`.
 
     Args:
         encoder: Changed in place: what a bottleneck stands behind holds it as ``adapter``.
@@ -57,10 +57,10 @@ def add_bottlenecks(encoder: nn.Module, *, width: int) -> tuple[str, ...]:
     Returns:
         The names of the modules that now have one behind them.
     """
-    found = places(encoder)
+    found = find_places(encoder)
     for name, place in found.items():
         module = encoder.get_submodule(name)
-        module.add_module("adapter", Bottleneck(place.features, width=width, axis=place.axis))
+        module.add_module("adapter", BottleneckLayer(place.features, width=width, axis=place.axis))
         module.register_forward_hook(_behind)
     return tuple(found)
 
@@ -73,7 +73,7 @@ def _behind(module: nn.Module, arguments: object, output: Any) -> Any:
 
 
 class Bottlenecks(AdapterMethod):
-    """A :class:`Bottleneck` behind each depth and each attention.
+    """A :class:`BottleneckLayer` behind each depth and each attention.
 
     Args:
         width: Units of each.
@@ -84,7 +84,7 @@ class Bottlenecks(AdapterMethod):
 
     def find_places(self, encoder: nn.Module) -> tuple[str, ...]:
         """Return the names of the modules to stand behind."""
-        return tuple(places(encoder))
+        return tuple(find_places(encoder))
 
     def add_to(self, encoder: nn.Module) -> None:
         """Add the bottlenecks; see :func:`add_bottlenecks`."""

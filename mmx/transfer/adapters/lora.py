@@ -15,7 +15,7 @@ from mmx.transfer.adapters.base import AdapterMethod, AdapterModule
 MATRICES = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Embedding)
 
 
-class LowRank(AdapterModule):
+class LowRankUpdate(AdapterModule):
     """A weight plus a product of two thin matrices.
 
         W + (alpha / rank) · B A,  A: r×(inputs), B: outputs×r,  r = min(rank, outputs, inputs)
@@ -52,7 +52,7 @@ class LowRank(AdapterModule):
 
 
 def add_lora(encoder: nn.Module, *, rank: int, alpha: float) -> tuple[str, ...]:
-    """Add a :class:`LowRank` update to every weight matrix and kernel of an encoder.
+    """Add a :class:`LowRankUpdate` update to every weight matrix and kernel of an encoder.
 
     These are the weights of linear layers, convolutions and embeddings, the input and state
     matrices of recurrent layers, and the projections of an attention (query, key and value
@@ -66,11 +66,11 @@ def add_lora(encoder: nn.Module, *, rank: int, alpha: float) -> tuple[str, ...]:
     Returns:
         The names of the weights, as they were before.
     """
-    found = matrices(encoder)
+    found = find_matrices(encoder)
     for whole in found:
         prefix, _, name = whole.rpartition(".")
         module = encoder.get_submodule(prefix)
-        update = LowRank(getattr(module, name), rank=rank, alpha=alpha)
+        update = LowRankUpdate(getattr(module, name), rank=rank, alpha=alpha)
         # Nothing to check: the update has the weight's shape, and computing it here would
         # import torch's compiler where modules are made on paper.
         parametrize.register_parametrization(module, name, update, unsafe=True)
@@ -79,7 +79,7 @@ def add_lora(encoder: nn.Module, *, rank: int, alpha: float) -> tuple[str, ...]:
     return found
 
 
-def matrices(encoder: nn.Module) -> tuple[str, ...]:
+def find_matrices(encoder: nn.Module) -> tuple[str, ...]:
     """Return the names of the weights that :func:`add_lora` updates."""
     return tuple(
         f"{prefix}.{name}" if prefix else name
@@ -88,7 +88,7 @@ def matrices(encoder: nn.Module) -> tuple[str, ...]:
     )
 
 
-def plain(name: str) -> str:
+def base_name(name: str) -> str:
     """Return the name that a tensor of an adapted model had before :func:`add_lora`."""
     return re.sub(r"parametrizations\.(\w+)\.original$", r"\1", name)
 
@@ -114,7 +114,7 @@ def _forget(module: nn.RNNBase, arguments: object, output: object) -> None:
 
 
 class Lora(AdapterMethod):
-    """A :class:`LowRank` update of every weight matrix and kernel.
+    """A :class:`LowRankUpdate` update of every weight matrix and kernel.
 
     Args:
         rank: Bound of the updates' rank.
@@ -126,7 +126,7 @@ class Lora(AdapterMethod):
 
     def find_places(self, encoder: nn.Module) -> tuple[str, ...]:
         """Return the names of the weights."""
-        return matrices(encoder)
+        return find_matrices(encoder)
 
     def add_to(self, encoder: nn.Module) -> None:
         """Add the updates; see :func:`add_lora`."""

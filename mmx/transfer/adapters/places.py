@@ -13,14 +13,14 @@ NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
 
 @dataclass(frozen=True)
-class Place:
+class AdapterPlace:
     """What a layer gives out: ``features`` of them, on ``axis`` 1 or -1."""
 
     features: int
     axis: int
 
 
-def places(encoder: nn.Module) -> dict[str, Place]:
+def find_places(encoder: nn.Module) -> dict[str, AdapterPlace]:
     """Return the layers to stand behind, by name, in order of the encoder's depths.
 
     Behind the last layer of each depth: its norm, where it ends in one, and inside a
@@ -33,7 +33,7 @@ def places(encoder: nn.Module) -> dict[str, Place]:
         encoder: May say ``depths()``, by which prefixes its tensors are named.
     """
     depths = getattr(encoder, "depths", lambda: (("",),))()
-    found: dict[str, Place] = {}
+    found: dict[str, AdapterPlace] = {}
     for prefixes in depths:
         for part in _joined(_parts(encoder, prefixes)):
             chosen = [each for each in part if isinstance(each[1], nn.MultiheadAttention)]
@@ -43,10 +43,10 @@ def places(encoder: nn.Module) -> dict[str, Place]:
     return found
 
 
-Layer = tuple[str, nn.Module]
+NamedLayer = tuple[str, nn.Module]
 
 
-def _parts(encoder: nn.Module, prefixes: Iterable[str]) -> Iterator[list[Layer]]:
+def _parts(encoder: nn.Module, prefixes: Iterable[str]) -> Iterator[list[NamedLayer]]:
     """Yield the layers of each part of a depth; a single tensor is no part."""
     for prefix in prefixes:
         if prefix == "" or prefix.endswith("."):
@@ -55,7 +55,7 @@ def _parts(encoder: nn.Module, prefixes: Iterable[str]) -> Iterator[list[Layer]]
                     yield layers
 
 
-def _opened(name: str, module: nn.Module, prefix: str) -> Iterator[Layer]:
+def _opened(name: str, module: nn.Module, prefix: str) -> Iterator[NamedLayer]:
     """Yield a module, or what it holds where it only holds: lists, and the encoder itself."""
     if prefix == "" or isinstance(module, nn.ModuleList | nn.ModuleDict):
         for key, child in module.named_children():
@@ -65,7 +65,7 @@ def _opened(name: str, module: nn.Module, prefix: str) -> Iterator[Layer]:
         yield name, module
 
 
-def _layers(name: str, module: nn.Module) -> Iterator[Layer]:
+def _layers(name: str, module: nn.Module) -> Iterator[NamedLayer]:
     """Yield the layers of a module in order, by name."""
     if _width(module) is not None:
         yield name, module
@@ -74,9 +74,9 @@ def _layers(name: str, module: nn.Module) -> Iterator[Layer]:
         yield from _layers(f"{name}.{key}" if name else key, child)
 
 
-def _joined(parts: Iterable[list[Layer]]) -> list[list[Layer]]:
+def _joined(parts: Iterable[list[NamedLayer]]) -> list[list[NamedLayer]]:
     """Return the parts, each with the norms that stand by themselves behind it."""
-    joined: list[list[Layer]] = []
+    joined: list[list[NamedLayer]] = []
     for layers in parts:
         norms = all(isinstance(module, NORMS) for _, module in layers)
         if norms and joined and _width(joined[-1][-1][1]) == _width(layers[0][1]):
@@ -86,9 +86,9 @@ def _joined(parts: Iterable[list[Layer]]) -> list[list[Layer]]:
     return joined
 
 
-def _place(module: nn.Module) -> Place:
+def _place(module: nn.Module) -> AdapterPlace:
     channels = isinstance(module, (_ConvNd, _BatchNorm, nn.GroupNorm))
-    return Place(_width(module) or 0, 1 if channels else -1)
+    return AdapterPlace(_width(module) or 0, 1 if channels else -1)
 
 
 def _width(module: nn.Module) -> int | None:

@@ -9,7 +9,7 @@ of a grid, and validation chooses among them.
 
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from mmx.transfer.heads.base import Candidate, FittedHead, Head
+from mmx.transfer.heads.base import FittedHead, Head, HeadCandidate
 from mmx.variants import find_variants
 
 HEADS: dict[str, type[Head]] = find_variants("mmx.transfer.heads", Head)
@@ -19,4 +19,4 @@ if TYPE_CHECKING:
 else:
     HeadName = Literal[tuple(HEADS)]
 
-__all__ = ["HEADS", "Candidate", "FittedHead", "Head", "HeadName"]
+__all__ = ["HEADS", "FittedHead", "Head", "HeadCandidate", "HeadName"]

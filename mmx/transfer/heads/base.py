@@ -54,7 +54,7 @@ class Head(ABC):
 
 
 @dataclass(frozen=True)
-class Candidate:
+class HeadCandidate:
     """One solution for a head, to be chosen or not on validation.
 
     Attributes:
@@ -85,7 +85,7 @@ class FittedHead(Head):
         return ()
 
     @abstractmethod
-    def candidates(self, x: Tensor, y: Tensor, outputs: int, kind: Kind) -> Iterator[Candidate]:
+    def candidates(self, x: Tensor, y: Tensor, outputs: int, kind: Kind) -> Iterator[HeadCandidate]:
         """Yield a solution for each value of the grid, the most regularised first.
 
         Args:

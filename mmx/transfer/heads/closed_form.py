@@ -11,8 +11,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from mmx.transfer.base import Kind
-from mmx.transfer.heads.base import Candidate, FittedHead
-from mmx.transfer.heads.rotation import Rotated, rotated
+from mmx.transfer.heads.base import FittedHead, HeadCandidate
+from mmx.transfer.heads.rotation import Rotated, rotate
 
 LAMBDAS = tuple(10.0**power for power in range(-5, 4))
 
@@ -43,9 +43,9 @@ class ClosedForm(FittedHead):
         """Return a linear layer; see :class:`~mmx.transfer.heads.base.Head`."""
         return nn.Linear(width, outputs)
 
-    def candidates(self, x: Tensor, y: Tensor, outputs: int, kind: Kind) -> Iterator[Candidate]:
+    def candidates(self, x: Tensor, y: Tensor, outputs: int, kind: Kind) -> Iterator[HeadCandidate]:
         """Yield a layer for each λ; see :class:`~mmx.transfer.heads.base.FittedHead`."""
-        turned = rotated(x)
+        turned = rotate(x)
         if kind == "classes":
             wanted = F.one_hot(y, outputs).double()
         else:
@@ -54,7 +54,7 @@ class ClosedForm(FittedHead):
         grid = sorted(set(self.grid), reverse=True)
         states = ridge(turned, wanted, [len(x) * strength for strength in grid])
         for strength, state in zip(grid, states, strict=True):
-            yield Candidate(strength, state)
+            yield HeadCandidate(strength, state)
 
 
 def ridge(

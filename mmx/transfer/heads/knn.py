@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from mmx.transfer.base import Kind
-from mmx.transfer.heads.base import Candidate, FittedHead
+from mmx.transfer.heads.base import FittedHead, HeadCandidate
 
 LEAST = 1e-6
 
@@ -93,8 +93,8 @@ class Knn(FittedHead):
         few = f"all {rows} training rows vote: there are fewer than k={self.k}"
         return (few,) if rows < self.k else ()
 
-    def candidates(self, x: Tensor, y: Tensor, outputs: int, kind: Kind) -> Iterator[Candidate]:
+    def candidates(self, x: Tensor, y: Tensor, outputs: int, kind: Kind) -> Iterator[HeadCandidate]:
         """Yield the rows themselves; see :class:`~mmx.transfer.heads.base.FittedHead`."""
         keys = F.normalize(x.double(), dim=1)
         values = F.one_hot(y, outputs) if kind == "classes" else y.view(len(y), outputs)
-        yield Candidate(None, {"keys": keys, "values": values.double()})
+        yield HeadCandidate(None, {"keys": keys, "values": values.double()})

@@ -12,8 +12,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from mmx.transfer.base import Kind
-from mmx.transfer.heads.base import Candidate, FittedHead
-from mmx.transfer.heads.rotation import rotated
+from mmx.transfer.heads.base import FittedHead, HeadCandidate
+from mmx.transfer.heads.rotation import rotate
 
 CS = tuple(10.0**power for power in range(-5, 5))
 UNSEEN = -30.0
@@ -47,11 +47,11 @@ class Logistic(FittedHead):
         """Return a linear layer; see :class:`~mmx.transfer.heads.base.Head`."""
         return nn.Linear(width, outputs)
 
-    def candidates(self, x: Tensor, y: Tensor, outputs: int, kind: Kind) -> Iterator[Candidate]:
+    def candidates(self, x: Tensor, y: Tensor, outputs: int, kind: Kind) -> Iterator[HeadCandidate]:
         """Yield a layer for each C; see :class:`~mmx.transfer.heads.base.FittedHead`."""
         grid = sorted(set(self.grid))
         for strength, state in zip(grid, fit_logistic(x, y, outputs, grid), strict=True):
-            yield Candidate(strength, state)
+            yield HeadCandidate(strength, state)
 
 
 def fit_logistic(
@@ -69,7 +69,7 @@ def fit_logistic(
         outputs: Number of classes.
         grid: Values of C > 0, the inverse strength of the penalty.
     """
-    turned = rotated(x)
+    turned = rotate(x)
     seen, index = torch.unique(y, return_inverse=True)
     found = []
     for theta in solve_all(turned.z, index, len(seen), grid):  # (R + 1, K)

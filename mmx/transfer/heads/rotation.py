@@ -40,7 +40,7 @@ class Rotated:
         return {"weight": weight.contiguous(), "bias": intercept - weight @ self.mean}
 
 
-def rotated(x: Tensor, *, common: bool = False) -> Rotated:
+def rotate(x: Tensor, *, common: bool = False) -> Rotated:
     """Return ``(N, D)`` features rotated, in float64.
 
     Args:

@@ -6,6 +6,6 @@ Each says in its docstring what it sums and what it averages over; a strength me
 same at every batch size.
 """
 
-from mmx.transfer.regularizers.base import Given, Penalty, Place, Reference, Regularizer, Step
+from mmx.transfer.regularizers.base import ActsOn, Given, Penalty, Reference, Regularizer, Step
 
-__all__ = ["Given", "Penalty", "Place", "Reference", "Regularizer", "Step"]
+__all__ = ["ActsOn", "Given", "Penalty", "Reference", "Regularizer", "Step"]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from mmx.modalities import Batch, Features, StepRows
 
 Need = Literal["weights", "model", "source_rows", "classes"]
-Place = Literal["weights", "statistics", "features", "relations", "outputs"]
+ActsOn = Literal["weights", "statistics", "features", "relations", "outputs"]
 """What of a target a regulariser acts on; see :attr:`Regularizer.acts_on`."""
 Keep = Callable[[str, int, Callable[[], list[Tensor]]], list[Tensor]]
 
@@ -164,7 +164,7 @@ class Regularizer(ABC):
         zero_at_start: Whether R(w0) = 0: a target that is as its source is not pulled at all.
     """
 
-    acts_on: ClassVar[Place] = "features"
+    acts_on: ClassVar[ActsOn] = "features"
     reads_source_outputs: ClassVar[bool] = False
     needs: ClassVar[frozenset[Need]] = frozenset()
     weight_decay: ClassVar[bool] = True
@@ -176,8 +176,8 @@ class Regularizer(ABC):
     def __init_subclass__(cls) -> None:
         """Refuse a word for what it acts on that no mode knows."""
         super().__init_subclass__()
-        if cls.acts_on not in get_args(Place):
-            accepted = ", ".join(get_args(Place))
+        if cls.acts_on not in get_args(ActsOn):
+            accepted = ", ".join(get_args(ActsOn))
             raise TypeError(f"{cls.__name__}.acts_on = {cls.acts_on!r} is none of {accepted}")
 
     def check(self, model: nn.Module, shared: frozenset[str]) -> None:  # noqa: B027 most ask for nothing

@@ -15,10 +15,10 @@ from mmx.transfer.regularizers.base import Given, Penalty, Regularizer, Step
 from mmx.transfer.regularizers.features import (
     Strength,
     Temperature,
-    full,
-    full_precision,
-    rows_with,
-    weighted_mean,
+    average_terms,
+    disable_autocast,
+    select_rows,
+    upcast,
 )
 
 
@@ -108,16 +108,16 @@ class BiTuningPenalty(Penalty):
     def forward(self, step: Step) -> Tensor:
         """Return the penalty; see :class:`~mmx.transfer.regularizers.base.Penalty`."""
         batch, terms = step.batch, []
-        with full_precision(step):
+        with disable_autocast(step):
             scores = cosines(step) / self.temperature  # (B, C)
             of_classes = contrast(scores[:, batch.target].T, batch.target)
             for name, projection in self.projections.items():
-                x = full(rows_with(name, batch, step.features[name].pooled))
+                x = upcast(select_rows(name, batch, step.features[name].pooled))
                 if len(x):
                     e = F.normalize(projection(x), dim=1)  # (n, width)
-                    classes = rows_with(name, batch, batch.target)
+                    classes = select_rows(name, batch, batch.target)
                     terms.append(contrast(e @ e.T / self.temperature, classes))
-            return self.strength * of_classes + weighted_mean(self.strength, terms, step)
+            return self.strength * of_classes + average_terms(self.strength, terms, step)
 
 
 def cosines(step: Step) -> Tensor:
@@ -128,11 +128,11 @@ def cosines(step: Step) -> Tensor:
     """
     head = step.model.head
     if step.fused is None or not isinstance(head, nn.Linear):
-        return F.normalize(full(step.outputs), dim=1)
-    x, weight = full(step.fused), full(head.weight)
+        return F.normalize(upcast(step.outputs), dim=1)
+    x, weight = upcast(step.fused), upcast(head.weight)
     x = torch.cat([x, x.new_ones(len(x), 1)], dim=1)  # (B, D + 1)
     if head.bias is not None:
-        weight = torch.cat([weight, full(head.bias)[:, None]], dim=1)
+        weight = torch.cat([weight, upcast(head.bias)[:, None]], dim=1)
     else:
         weight = F.pad(weight, (0, 1))
     return F.normalize(x, dim=1) @ F.normalize(weight, dim=1).T

@@ -16,14 +16,14 @@ from torch import Tensor, nn
 from mmx.errors import TransferError
 from mmx.modalities import Batch
 from mmx.transfer.regularizers.base import Given
-from mmx.transfer.regularizers.features import full, rows_with
+from mmx.transfer.regularizers.features import select_rows, upcast
 from mmx.transfer.regularizers.maps import (
-    channel_axis,
-    outputs_kept,
-    repeated,
-    saying,
-    stages,
-    without_channels,
+    find_channel_axis,
+    find_stages,
+    record_outputs,
+    repeat_rows,
+    replay_outputs,
+    zero_channels,
 )
 
 RIDGE = 0.1
@@ -73,7 +73,7 @@ class _Head:
 
 
 @torch.no_grad()
-def channel_weights(given: Given, encoder: nn.Module, name: str, rows: int) -> list[Tensor]:
+def weigh_channels(given: Given, encoder: nn.Module, name: str, rows: int) -> list[Tensor]:
     """Return a ``(C,)`` of each of an encoder's maps; none where no training row has an input.
 
         a = softmax((r − mean r) / std r),  r_c = loss with channel c at zero − loss
@@ -114,7 +114,7 @@ def channel_weights(given: Given, encoder: nn.Module, name: str, rows: int) -> l
         if len(here):
             found = _losses(encoder, part.at(here), head)
             losses = [a + b for a, b in zip(losses, found, strict=True)] if losses else found
-    return [_weights(each / int(chosen.sum())).to(full(pooled[0])) for each in losses]
+    return [_weights(each / int(chosen.sum())).to(upcast(pooled[0])) for each in losses]
 
 
 def _weights(losses: Tensor) -> Tensor:
@@ -128,12 +128,12 @@ def _parts(given: Given, name: str) -> Iterator[_Rows]:
     for batch in given.rows():
         if name not in batch.inputs:
             continue
-        target = rows_with(name, batch, _targets(batch, given))
+        target = select_rows(name, batch, _targets(batch, given))
         if len(target):
             lengths = batch.lengths.get(name)
             yield _Rows(
-                rows_with(name, batch, batch.inputs[name]),
-                None if lengths is None else rows_with(name, batch, lengths),
+                select_rows(name, batch, batch.inputs[name]),
+                None if lengths is None else select_rows(name, batch, lengths),
                 target.cpu(),
             )
 
@@ -159,9 +159,9 @@ def _ridge(x: Tensor, y: Tensor) -> _Head:
 
 def _losses(encoder: nn.Module, rows: _Rows, head: _Head) -> list[Tensor]:
     """Return, for each map, the ``(C,)`` loss summed over rows with each channel at zero."""
-    with outputs_kept(encoder) as outputs:
+    with record_outputs(encoder) as outputs:
         encoder(rows.x, rows.lengths)
-    every = stages(encoder)
+    every = find_stages(encoder)
     if len(outputs) != len(every):
         raise TransferError(
             f"regularizer=delta: {len(outputs)} of the {len(every)} stages of "
@@ -173,14 +173,14 @@ def _losses(encoder: nn.Module, rows: _Rows, head: _Head) -> list[Tensor]:
     for depth, said in enumerate(outputs):
         values = said if isinstance(said, Tensor) else said.pooled
         parts = []
-        channels = torch.arange(values.shape[channel_axis(values)])
+        channels = torch.arange(values.shape[find_channel_axis(values)])
         for group in torch.split(channels, at_once):
             count = len(group)
-            before = [repeated(each, count) for each in outputs[:depth]]
-            changed = without_channels(said, group.to(values.device))
+            before = [repeat_rows(each, count) for each in outputs[:depth]]
+            changed = zero_channels(said, group.to(values.device))
             lengths = None if rows.lengths is None else rows.lengths.repeat(count)
             x = rows.x.repeat(count, *[1] * (rows.x.ndim - 1))
-            with saying(every[: depth + 1], [*before, changed]):
+            with replay_outputs(every[: depth + 1], [*before, changed]):
                 pooled = encoder(x, lengths).pooled  # (G·n, D)
             errors = head.losses(pooled, rows.target.repeat(count, 1))
             parts.append(errors.view(count, -1).sum(1))

@@ -8,8 +8,12 @@ from torch import Tensor
 from mmx.errors import TransferError
 from mmx.modalities import Batch, Features
 from mmx.transfer.regularizers.base import Given, Penalty, Regularizer
-from mmx.transfer.regularizers.decisions import DecisionPenalty, readable_rows, source_outputs
-from mmx.transfer.regularizers.features import Strength, Temperature, compared
+from mmx.transfer.regularizers.decisions import (
+    DecisionPenalty,
+    compute_source_outputs,
+    find_readable_rows,
+)
+from mmx.transfer.regularizers.features import Strength, Temperature, find_compared_modalities
 
 
 class CoTuning(Regularizer):
@@ -99,16 +103,16 @@ def relationship(given: Given, temperature: float) -> Tensor:
     Raises:
         TransferError: The source can read no training row.
     """
-    reference, modalities = compared(given, "co_tuning")
+    reference, modalities = find_compared_modalities(given, "co_tuning")
     sums = torch.zeros(given.outputs, reference.outputs_count, dtype=torch.float64)
     counts = torch.zeros(given.outputs, 1, dtype=torch.float64)
     like = torch.zeros(0)
     for batch in given.rows():
-        rows = readable_rows(batch, modalities)
+        rows = find_readable_rows(batch, modalities)
         if len(rows) == 0:
             continue
         present = {name: batch.present[name][rows] for name in modalities}
-        like = source_outputs(reference, modalities, batch, rows, present)
+        like = compute_source_outputs(reference, modalities, batch, rows, present)
         found = (like.double() / temperature).softmax(1).cpu()
         target = batch.target[rows].cpu()
         sums.index_add_(0, target, found)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from mmx.transfer.regularizers.base import Given, Penalty, Regularizer
-from mmx.transfer.regularizers.features import FeaturePenalty, Strength, source_rows
+from mmx.transfer.regularizers.features import FeaturePenalty, Strength, take_source_rows
 
 
 class Coral(Regularizer):
@@ -40,7 +40,7 @@ class Coral(Regularizer):
         Raises:
             TransferError: No modality of the target has two rows in the source.
         """
-        return CoralPenalty(source_rows(given, "coral", fewest=2), self.strength)
+        return CoralPenalty(take_source_rows(given, "coral", fewest=2), self.strength)
 
 
 class CoralPenalty(FeaturePenalty):

@@ -14,7 +14,13 @@ from torch import Tensor
 
 from mmx.modalities import Batch, Features, StepRows
 from mmx.transfer.regularizers.base import Given, Penalty, Reference, Step
-from mmx.transfer.regularizers.features import compared, full, full_precision, hold, nothing
+from mmx.transfer.regularizers.features import (
+    attach_reference,
+    disable_autocast,
+    find_compared_modalities,
+    make_zero,
+    upcast,
+)
 
 
 class DecisionPenalty(Penalty):
@@ -27,7 +33,7 @@ class DecisionPenalty(Penalty):
     trains or saves it.
 
     Args:
-        given: What :func:`~mmx.transfer.regularizers.features.compared` accepts.
+        given: What :func:`~mmx.transfer.regularizers.features.find_compared_modalities` accepts.
         name: The regulariser's.
         strength: λ.
     """
@@ -36,20 +42,20 @@ class DecisionPenalty(Penalty):
 
     def __init__(self, given: Given, name: str, strength: float) -> None:
         super().__init__()
-        reference, self.modalities = compared(given, name)
-        hold(self, reference)
+        reference, self.modalities = find_compared_modalities(given, name)
+        attach_reference(self, reference)
         self.strength = strength
 
     def forward(self, step: Step) -> Tensor:
         """Return the penalty; see :class:`~mmx.transfer.regularizers.base.Penalty`."""
-        rows = readable_rows(step.batch, self.modalities)
+        rows = find_readable_rows(step.batch, self.modalities)
         if len(rows) == 0:
-            return nothing(step)
+            return make_zero(step)
         present = {name: step.batch.present[name][rows] for name in self.modalities}
-        outputs = self.decide(readable(step.features, self.modalities, rows), present)
+        outputs = self.decide(select_features(step.features, self.modalities, rows), present)
         recorded = self.record(step.batch, rows, present)
-        with full_precision(step):
-            return self.strength * self.loss(full(outputs), recorded)
+        with disable_autocast(step):
+            return self.strength * self.loss(upcast(outputs), recorded)
 
     def part(self, step: Step, rows: StepRows) -> Tensor:
         """Return a batch's part of the mean over the step's rows; see Penalty."""
@@ -57,7 +63,7 @@ class DecisionPenalty(Penalty):
             return super().part(step, rows)
         everyone = torch.stack([rows.present[name] for name in self.modalities]).any(0).sum()
         said: Tensor = self(step)
-        return said * (len(readable_rows(step.batch, self.modalities)) / everyone.clamp(min=1))
+        return said * (len(find_readable_rows(step.batch, self.modalities)) / everyone.clamp(min=1))
 
     @abstractmethod
     def decide(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
@@ -94,14 +100,14 @@ class SoftPenalty(DecisionPenalty):
 
     def record(self, batch: Batch, rows: Tensor, present: dict[str, Tensor]) -> Tensor:
         """Return z0; see :class:`DecisionPenalty`."""
-        return source_outputs(self.reference, self.modalities, batch, rows, present)
+        return compute_source_outputs(self.reference, self.modalities, batch, rows, present)
 
     def loss(self, outputs: Tensor, recorded: Tensor) -> Tensor:
         """Return the scalar; see :class:`DecisionPenalty`."""
         return soft_divergence(outputs, recorded, self.temperature)
 
 
-def source_outputs(
+def compute_source_outputs(
     reference: Reference,
     modalities: tuple[str, ...],
     batch: Batch,
@@ -110,11 +116,11 @@ def source_outputs(
 ) -> Tensor:
     """Return z0 ``(n, C)``, what the trained source says of rows of a batch, without gradient."""
     with torch.no_grad():
-        features = readable(reference.features(batch), modalities, rows)
-        return full(reference.decide(features, present))
+        features = select_features(reference.features(batch), modalities, rows)
+        return upcast(reference.decide(features, present))
 
 
-def readable_rows(batch: Batch, modalities: tuple[str, ...]) -> Tensor:
+def find_readable_rows(batch: Batch, modalities: tuple[str, ...]) -> Tensor:
     """Return the ``(n,)`` numbers of the rows that have any of the modalities."""
     if batch.complete.intersection(modalities):
         return torch.arange(len(batch), device=batch.target.device)
@@ -122,13 +128,13 @@ def readable_rows(batch: Batch, modalities: tuple[str, ...]) -> Tensor:
     return here.nonzero().squeeze(1)
 
 
-def readable(
+def select_features(
     features: dict[str, Features], modalities: tuple[str, ...], rows: Tensor
 ) -> dict[str, Features]:
     """Return the features of rows and modalities, numbers in full precision."""
 
     def pick(x: Tensor) -> Tensor:
-        return full(x[rows]) if x.is_floating_point() else x[rows]
+        return upcast(x[rows]) if x.is_floating_point() else x[rows]
 
     return {name: features[name].map(pick) for name in modalities}
 

@@ -13,18 +13,18 @@ from torch import Tensor
 from mmx.errors import TransferError
 from mmx.modalities import StepRows
 from mmx.transfer.regularizers.base import Given, Penalty, Reference, Regularizer, Step
-from mmx.transfer.regularizers.channel_weights import channel_weights
+from mmx.transfer.regularizers.channel_weights import weigh_channels
 from mmx.transfer.regularizers.features import (
     Strength,
-    compared,
-    full,
-    full_precision,
-    hold,
-    nothing,
-    rows_with,
-    weighted_mean,
+    attach_reference,
+    average_terms,
+    disable_autocast,
+    find_compared_modalities,
+    make_zero,
+    select_rows,
+    upcast,
 )
-from mmx.transfer.regularizers.maps import Catcher, Map, maps_of
+from mmx.transfer.regularizers.maps import Catcher, Map, compute_maps
 
 
 class Delta(Regularizer):
@@ -40,7 +40,7 @@ class Delta(Regularizer):
 
     a is the softmax over channels of the standardised rise of the loss when the channel is
     zeroed in the source's encoder, measured once before training by a ridge regression on
-    its features (:func:`~mmx.transfer.regularizers.channel_weights.channel_weights`).
+    its features (:func:`~mmx.transfer.regularizers.channel_weights.weigh_channels`).
 
     Stages are those of convolutional, residual and fully connected encoders and quarters of a
     vision transformer; an encoder without such is held at its pooled features, H × W = 1.
@@ -74,12 +74,12 @@ class Delta(Regularizer):
             TransferError: There is no source, or no encoder that it shares with the target
                 reads any training row.
         """
-        reference, modalities = compared(given, "delta")
+        reference, modalities = find_compared_modalities(given, "delta")
         weights = {
             name: given.keep(
                 name,
                 self.probe_rows,
-                partial(channel_weights, given, reference.encoder(name), name, self.probe_rows),
+                partial(weigh_channels, given, reference.encoder(name), name, self.probe_rows),
             )
             for name in modalities
         }
@@ -112,7 +112,7 @@ class DeltaPenalty(Penalty):
         strength: float,
     ) -> None:
         super().__init__()
-        hold(self, reference)
+        attach_reference(self, reference)
         self.strength = strength
         self.catchers = {
             name: Catcher(given.model.get_submodule(f"encoders.{name}")) for name in weights
@@ -123,13 +123,13 @@ class DeltaPenalty(Penalty):
 
     def forward(self, step: Step) -> Tensor:
         """Return the penalty; see :class:`~mmx.transfer.regularizers.base.Penalty`."""
-        return weighted_mean(self.strength, [term for _, term in self._terms(step)], step)
+        return average_terms(self.strength, [term for _, term in self._terms(step)], step)
 
     def part(self, step: Step, rows: StepRows) -> Tensor:
         """Return a batch's part, of each modality's mean over the step's rows; see Penalty."""
         if not rows.present:
             return super().part(step, rows)
-        here, terms = step.batch.present, nothing(step)
+        here, terms = step.batch.present, make_zero(step)
         for name, term in self._terms(step):
             terms = terms + term * (here[name].sum() / rows.present[name].sum())
         read = [rows.present[name].any() for name in self.catchers if name in step.batch.inputs]
@@ -142,13 +142,13 @@ class DeltaPenalty(Penalty):
             maps = catcher.take()
             if name not in batch.inputs:
                 continue
-            x, lengths = rows_with(name, batch, batch.inputs[name]), batch.lengths.get(name)
+            x, lengths = select_rows(name, batch, batch.inputs[name]), batch.lengths.get(name)
             if len(x) == 0:
                 continue
-            lengths = None if lengths is None else rows_with(name, batch, lengths)
-            maps0 = maps_of(self.reference.encoder(name), x, lengths)
+            lengths = None if lengths is None else select_rows(name, batch, lengths)
+            maps0 = compute_maps(self.reference.encoder(name), x, lengths)
             _check(name, maps, maps0)
-            with full_precision(step):
+            with disable_autocast(step):
                 found = [
                     map_distance(*pair, self.get_buffer(f"{name}_{index}"))
                     for index, pair in enumerate(zip(maps, maps0, strict=True))
@@ -164,7 +164,7 @@ def map_distance(new: Map, old: Map, weight: Tensor) -> Tensor:
         old: FM0.
         weight: a ``(C,)``.
     """
-    squares = new.mean((full(new.values) - full(old.values)).square())  # (n, C)
+    squares = new.mean((upcast(new.values) - upcast(old.values)).square())  # (n, C)
     return (squares @ weight).mean() * len(weight) / 2
 
 

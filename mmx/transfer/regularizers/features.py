@@ -45,12 +45,12 @@ class FeaturePenalty(Penalty):
 
     def forward(self, step: Step) -> Tensor:
         """Return the penalty; see :class:`~mmx.transfer.regularizers.base.Penalty`."""
-        with full_precision(step):
+        with disable_autocast(step):
             rows = {
-                name: full(rows_with(name, step.batch, step.features[name].pooled))
+                name: upcast(select_rows(name, step.batch, step.features[name].pooled))
                 for name in self.modalities
             }
-            return weighted_mean(
+            return average_terms(
                 self.strength,
                 [self.term(name, x) for name, x in rows.items() if len(x) >= self.fewest],
                 step,
@@ -70,7 +70,7 @@ class ComparedPenalty(Penalty):
     than f0. The reference is no part of the module: nothing trains or saves it.
 
     Args:
-        given: What :func:`compared` accepts.
+        given: What :func:`find_compared_modalities` accepts.
         name: The regulariser's.
         strength: λ.
     """
@@ -79,30 +79,30 @@ class ComparedPenalty(Penalty):
 
     def __init__(self, given: Given, name: str, strength: float) -> None:
         super().__init__()
-        reference, self.modalities = compared(given, name)
-        hold(self, reference)
+        reference, self.modalities = find_compared_modalities(given, name)
+        attach_reference(self, reference)
         self.strength = strength
 
     def forward(self, step: Step) -> Tensor:
         """Return the penalty; see :class:`~mmx.transfer.regularizers.base.Penalty`."""
         reference = self.reference.features(step.batch)
-        with full_precision(step):
+        with disable_autocast(step):
             pairs = [
                 (
-                    full(rows_with(name, step.batch, step.features[name].pooled)),
-                    full(rows_with(name, step.batch, reference[name].pooled)),
+                    upcast(select_rows(name, step.batch, step.features[name].pooled)),
+                    upcast(select_rows(name, step.batch, reference[name].pooled)),
                 )
                 for name in self.modalities
             ]
             terms = [self.term(x, x0) for x, x0 in pairs if len(x)]
-            return weighted_mean(self.strength, terms, step)
+            return average_terms(self.strength, terms, step)
 
     @abstractmethod
     def term(self, x: Tensor, x0: Tensor) -> Tensor:
         """Return the scalar of f ``(n, D)`` beside f0 ``(n, D0)`` of one modality."""
 
 
-def compared(given: Given, name: str) -> tuple[Reference, tuple[str, ...]]:
+def find_compared_modalities(given: Given, name: str) -> tuple[Reference, tuple[str, ...]]:
     """Return the reference and, by name, the modalities that it and the target share.
 
     Args:
@@ -115,10 +115,10 @@ def compared(given: Given, name: str) -> tuple[Reference, tuple[str, ...]]:
     if given.reference is None:
         raise TransferError(f"regularizer={name} needs a trained source")
     shared = tuple(sorted(set(given.reference.modalities) & given.widths.keys()))
-    return given.reference, some(shared, name)
+    return given.reference, require_any(shared, name)
 
 
-def source_rows(given: Given, name: str, fewest: int) -> dict[str, Tensor]:
+def take_source_rows(given: Given, name: str, fewest: int) -> dict[str, Tensor]:
     """Return f0 ``(N, D)`` of the source's own rows, for the target's modalities, by name.
 
     Args:
@@ -131,10 +131,10 @@ def source_rows(given: Given, name: str, fewest: int) -> dict[str, Tensor]:
     """
     found = given.source_features()
     kept = sorted(each for each in found.keys() & given.widths.keys() if len(found[each]) >= fewest)
-    return {each: full(found[each].detach()) for each in some(tuple(kept), name)}
+    return {each: upcast(found[each].detach()) for each in require_any(tuple(kept), name)}
 
 
-def some(modalities: tuple[str, ...], name: str) -> tuple[str, ...]:
+def require_any(modalities: tuple[str, ...], name: str) -> tuple[str, ...]:
     """Return the modalities.
 
     Raises:
@@ -148,37 +148,37 @@ def some(modalities: tuple[str, ...], name: str) -> tuple[str, ...]:
     return modalities
 
 
-def hold(penalty: Penalty, reference: Reference) -> None:
+def attach_reference(penalty: Penalty, reference: Reference) -> None:
     """Set ``penalty.reference`` without making the source's model a part of the penalty."""
     object.__setattr__(penalty, "reference", reference)
 
 
-def rows_with(name: str, batch: Batch, x: Tensor) -> Tensor:
+def select_rows(name: str, batch: Batch, x: Tensor) -> Tensor:
     """Return the rows of ``x`` ``(B, …)`` that have a modality, ``(n, …)``."""
     return x if name in batch.complete else x[batch.present[name]]
 
 
-def full(x: Tensor) -> Tensor:
+def upcast(x: Tensor) -> Tensor:
     """Return ``x`` in float32, or in float64 where it is that already."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def full_precision(step: Step) -> torch.autocast:
+def disable_autocast(step: Step) -> torch.autocast:
     """Return a context in which nothing is computed in half precision."""
     return torch.autocast(step.outputs.device.type, enabled=False)
 
 
-def weighted_mean(strength: float, terms: list[Tensor], step: Step) -> Tensor:
+def average_terms(strength: float, terms: list[Tensor], step: Step) -> Tensor:
     """Return ``strength`` times the mean of scalars; 0 where there is none."""
-    return strength * torch.stack(terms).mean() if terms else nothing(step)
+    return strength * torch.stack(terms).mean() if terms else make_zero(step)
 
 
-def nothing(step: Step) -> Tensor:
+def make_zero(step: Step) -> Tensor:
     """Return 0, where a batch holds nothing that counts."""
-    return full(step.outputs.detach()).new_zeros(())
+    return upcast(step.outputs.detach()).new_zeros(())
 
 
-def distances(x: Tensor, y: Tensor) -> Tensor:
+def compute_distances(x: Tensor, y: Tensor) -> Tensor:
     """Return the ``(n, m)`` Euclidean distances of ``x`` ``(n, D)`` and ``y`` ``(m, D)``.
 
     From differences, not from products: two equal rows are at distance 0 to the last bit,

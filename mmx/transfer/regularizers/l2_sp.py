@@ -7,7 +7,7 @@ from torch import Tensor
 
 from mmx.errors import TransferError
 from mmx.transfer.regularizers.base import Given, Penalty, Regularizer, Step
-from mmx.transfer.regularizers.features import Strength, full
+from mmx.transfer.regularizers.features import Strength, upcast
 
 
 class L2Sp(Regularizer):
@@ -75,7 +75,7 @@ class L2SpPenalty(Penalty):
         for name, parameter in step.model.named_parameters():
             if parameter.requires_grad and name in self.places:
                 start = self.get_buffer(self.places[name])
-                pulls.append(self.alpha / 2 * full(parameter - start).square().sum())
+                pulls.append(self.alpha / 2 * upcast(parameter - start).square().sum())
             elif parameter.requires_grad:
-                pulls.append(self.beta / 2 * full(parameter).square().sum())
+                pulls.append(self.beta / 2 * upcast(parameter).square().sum())
         return torch.stack(pulls).sum()

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from mmx.modalities import Features
 
-Said = Tensor | Features
+MapOutput = Tensor | Features
 """What a stage says: ``(n, C, …)``, or tokens ``(n, T, C)``, or an encoder's features."""
 
 STAGES = ("stages", "layers", "norms")
@@ -43,7 +43,7 @@ class Map:
         return each.masked_fill(~where, 0.0).sum(2) / where.sum(2)
 
 
-def stages(encoder: nn.Module) -> tuple[nn.Module, ...]:
+def find_stages(encoder: nn.Module) -> tuple[nn.Module, ...]:
     """Return the modules whose outputs are an encoder's feature maps, early to late.
 
     Those of its list ``stages``, ``layers`` or ``norms``; of a vision transformer the layers
@@ -62,7 +62,7 @@ def stages(encoder: nn.Module) -> tuple[nn.Module, ...]:
     return (encoder,)
 
 
-def as_map(said: Said, given: tuple[object, ...]) -> Map:
+def to_map(said: MapOutput, given: tuple[object, ...]) -> Map:
     """Return a stage's output as a map.
 
     Args:
@@ -77,7 +77,7 @@ def as_map(said: Said, given: tuple[object, ...]) -> Map:
     if isinstance(mask, Tensor):
         steps = mask.repeat_interleave(said.shape[2] // mask.shape[1], dim=1)
         valid = steps[:, :, None].expand(-1, -1, said.shape[3]).flatten(1)
-    values = said.movedim(channel_axis(said), 1)
+    values = said.movedim(find_channel_axis(said), 1)
     return Map(values.reshape(*values.shape[:2], -1), valid)
 
 
@@ -94,7 +94,7 @@ class Catcher:
         self._maps: dict[int, Map] = {}
         self._handles = [
             stage.register_forward_hook(partial(self._catch, index))
-            for index, stage in enumerate(stages(encoder))
+            for index, stage in enumerate(find_stages(encoder))
         ]
 
     def take(self) -> list[Map]:
@@ -107,12 +107,12 @@ class Catcher:
         for handle in self._handles:
             handle.remove()
 
-    def _catch(self, index: int, _: nn.Module, given: tuple[object, ...], said: Said) -> None:
+    def _catch(self, index: int, _: nn.Module, given: tuple[object, ...], said: MapOutput) -> None:
         if self.always or torch.is_grad_enabled():
-            self._maps[index] = as_map(said, given)
+            self._maps[index] = to_map(said, given)
 
 
-def maps_of(encoder: nn.Module, x: Tensor, lengths: Tensor | None) -> list[Map]:
+def compute_maps(encoder: nn.Module, x: Tensor, lengths: Tensor | None) -> list[Map]:
     """Return the maps of an encoder's input ``(n, …)``, without gradient."""
     catcher = Catcher(encoder, always=True)
     try:
@@ -124,12 +124,12 @@ def maps_of(encoder: nn.Module, x: Tensor, lengths: Tensor | None) -> list[Map]:
 
 
 @contextmanager
-def outputs_kept(encoder: nn.Module) -> Iterator[list[Said]]:
+def record_outputs(encoder: nn.Module) -> Iterator[list[MapOutput]]:
     """Yield a list to which each stage that runs appends its output."""
-    kept: list[Said] = []
+    kept: list[MapOutput] = []
     handles = [
         stage.register_forward_hook(lambda module, given, said: kept.append(said))
-        for stage in stages(encoder)
+        for stage in find_stages(encoder)
     ]
     try:
         yield kept
@@ -139,7 +139,7 @@ def outputs_kept(encoder: nn.Module) -> Iterator[list[Said]]:
 
 
 @contextmanager
-def saying(modules: Sequence[nn.Module], outputs: Sequence[Said]) -> Iterator[None]:
+def replay_outputs(modules: Sequence[nn.Module], outputs: Sequence[MapOutput]) -> Iterator[None]:
     """Let modules return given outputs, whatever they are asked, and compute nothing."""
     for module, said in zip(modules, outputs, strict=True):
         vars(module)["forward"] = lambda *given, said=said: said
@@ -150,14 +150,14 @@ def saying(modules: Sequence[nn.Module], outputs: Sequence[Said]) -> Iterator[No
             del vars(module)["forward"]  # its class's own again
 
 
-def repeated(said: Said, groups: int) -> Said:
+def repeat_rows(said: MapOutput, groups: int) -> MapOutput:
     """Return an output of ``n`` rows ``groups`` times, group after group, ``(G·n, …)``."""
     if isinstance(said, Features):
         return said.map(lambda x: _repeat(x, groups))
     return _repeat(said, groups)
 
 
-def without_channels(said: Said, channels: Tensor) -> Said:
+def zero_channels(said: MapOutput, channels: Tensor) -> MapOutput:
     """Return an output once for each of ``channels`` ``(G,)``, which is zero there.
 
     Args:
@@ -174,7 +174,7 @@ def without_channels(said: Said, channels: Tensor) -> Said:
     return _without_channels(said, channels)
 
 
-def channel_axis(said: Tensor) -> int:
+def find_channel_axis(said: Tensor) -> int:
     """Return the axis of an output's channels: the last of tokens, else the second."""
     return 2 if said.ndim == 3 else 1
 
@@ -184,7 +184,7 @@ def _repeat(x: Tensor, groups: int) -> Tensor:
 
 
 def _without_channels(x: Tensor, channels: Tensor) -> Tensor:
-    axis, groups = channel_axis(x), len(channels)
+    axis, groups = find_channel_axis(x), len(channels)
     gone = F.one_hot(channels, x.shape[axis]).bool().repeat_interleave(len(x), 0)  # (G·n, C)
     shape = [groups * len(x)] + [1] * (x.ndim - 1)
     shape[axis] = x.shape[axis]

@@ -9,8 +9,8 @@ from mmx.transfer.regularizers.base import Given, Penalty, Regularizer
 from mmx.transfer.regularizers.features import (
     FeaturePenalty,
     Strength,
-    distances,
-    source_rows,
+    compute_distances,
+    take_source_rows,
 )
 
 POWERS = (-3, -2, -1, 0, 1)
@@ -53,7 +53,7 @@ class Mmd(Regularizer):
         Raises:
             TransferError: No modality of the target has two rows in the source.
         """
-        return MmdPenalty(source_rows(given, "mmd", fewest=2), self.strength)
+        return MmdPenalty(take_source_rows(given, "mmd", fewest=2), self.strength)
 
 
 class MmdPenalty(FeaturePenalty):
@@ -70,7 +70,7 @@ class MmdPenalty(FeaturePenalty):
     def __init__(self, source: dict[str, Tensor], strength: float) -> None:
         super().__init__(tuple(source), strength)
         for name, rows in source.items():
-            scale = mean_squared_distance(rows.double()).to(rows)
+            scale = find_kernel_scale(rows.double()).to(rows)
             self.register_buffer(f"source_{name}", rows, persistent=False)
             self.register_buffer(f"scale_{name}", scale, persistent=False)
 
@@ -92,14 +92,14 @@ def mmd(x: Tensor, y: Tensor, scale: Tensor) -> Tensor:
     return _other_rows(x, scale) + _other_rows(y, scale) - 2 * _kernel(x, y, scale).mean()
 
 
-def mean_squared_distance(rows: Tensor) -> Tensor:
+def find_kernel_scale(rows: Tensor) -> Tensor:
     """Return the mean of ‖x_i − x_j‖² over i ≠ j of ``(N, D)`` rows, N ≥ 2."""
     return 2 * rows.var(0).sum()
 
 
 def _kernel(x: Tensor, y: Tensor, scale: Tensor) -> Tensor:
     """Return ``(n, m)`` values of the kernel."""
-    squared = distances(x, y).square()
+    squared = compute_distances(x, y).square()
     scale = scale.clamp(min=torch.finfo(scale.dtype).tiny)  # rows that are all the same
     return torch.stack([torch.exp(-squared / (2 * 2.0**power * scale)) for power in POWERS]).mean(0)
 

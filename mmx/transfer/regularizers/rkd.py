@@ -11,7 +11,7 @@ from mmx.transfer.regularizers.base import Given, Penalty, Regularizer
 from mmx.transfer.regularizers.features import (
     ComparedPenalty,
     Strength,
-    distances,
+    compute_distances,
 )
 
 
@@ -75,7 +75,7 @@ class RkdPenalty(ComparedPenalty):
 
     def term(self, x: Tensor, x0: Tensor) -> Tensor:
         """Return the scalar; see ComparedPenalty."""
-        d, d0 = distances(x, x), distances(x0, x0)
+        d, d0 = compute_distances(x, x), compute_distances(x0, x0)
         return self.distance * distance_loss(d, d0) + self.angle * angle_loss(d, d0)
 
 

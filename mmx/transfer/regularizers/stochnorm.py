@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmx.errors import TransferError
 from mmx.transfer.regularizers.base import Given, Penalty, Regularizer, Step
-from mmx.transfer.regularizers.features import nothing
+from mmx.transfer.regularizers.features import make_zero
 
 
 class Stochnorm(Regularizer):
@@ -53,7 +53,7 @@ class Stochnorm(Regularizer):
 
     def check(self, model: nn.Module, shared: frozenset[str]) -> None:
         """Refuse a model without such a batch norm; see Regularizer."""
-        if next(shared_norms(model, shared), None) is None:
+        if next(find_shared_norms(model, shared), None) is None:
             raise TransferError(
                 "regularizer=stochnorm: no batch norm that trains came from the source",
                 tip="regularizer=l2_sp, or encoder/image=resnet18, which has them",
@@ -61,9 +61,9 @@ class Stochnorm(Regularizer):
 
     def equip(self, model: nn.Module, shared: frozenset[str]) -> None:
         """Change the batch norms in place; see Regularizer."""
-        for norm in shared_norms(model, shared):
+        for norm in find_shared_norms(model, shared):
             if not isinstance(norm, Stochastic):
-                norm.__class__ = stochastic(type(norm))  # type: ignore[arg-type]
+                norm.__class__ = make_stochastic(type(norm))  # type: ignore[arg-type]
             vars(norm)["probability"] = self.probability
 
 
@@ -72,7 +72,7 @@ class StochnormPenalty(Penalty):
 
     def forward(self, step: Step) -> Tensor:
         """Return 0."""
-        return nothing(step)
+        return make_zero(step)
 
 
 class Stochastic(_BatchNorm):
@@ -101,12 +101,12 @@ class Stochastic(_BatchNorm):
 
 
 @cache
-def stochastic(kind: type[_BatchNorm]) -> type[_BatchNorm]:
+def make_stochastic(kind: type[_BatchNorm]) -> type[_BatchNorm]:
     """Return a kind of batch norm, such as one that leaves out padding, made stochastic."""
     return type(f"Stochastic{kind.__name__}", (Stochastic, kind), {})
 
 
-def shared_norms(model: nn.Module, shared: frozenset[str]) -> Iterator[_BatchNorm]:
+def find_shared_norms(model: nn.Module, shared: frozenset[str]) -> Iterator[_BatchNorm]:
     """Yield the batch norms with moving statistics of encoders that came from the source.
 
     One with weights of its own counts where they did and train; one without where any

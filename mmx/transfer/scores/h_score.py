@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from mmx.transfer.scores.base import Score
-from mmx.transfer.scores.inputs import Array, Floats, labelled
+from mmx.transfer.scores.inputs import Array, Floats, check_labelled
 from mmx.transfer.scores.spectrum import class_sums, column_space
 
 SHOWN_TO = 5e-4
@@ -69,7 +69,7 @@ def h_score(features: Array, labels: Array, shrinkage: bool = False) -> float:
     Reference: Bao et al. 2019, arXiv 2212.10082; shrinkage: Ibrahim et al. 2021,
     arXiv 2110.06893, after Ledoit and Wolf 2004.
     """
-    x, y = labelled(features, labels)
+    x, y = check_labelled(features, labels)
     x = _centred(x, unit=not shrinkage)
     left, singular = column_space(x)
     between = (class_sums(left, y) ** 2 / np.bincount(y)[:, None]).sum(0)  # (r,), each ≤ 1

@@ -10,13 +10,13 @@ from torch import Tensor
 
 Array = npt.ArrayLike | Tensor
 Floats = npt.NDArray[np.float64]
-Classes = npt.NDArray[np.intp]
+ClassIndices = npt.NDArray[np.intp]
 
 LARGEST = 1e100
 """Sums of squares beyond could overflow."""
 
 
-def matrix(values: Array, name: str) -> Floats:
+def check_matrix(values: Array, name: str) -> Floats:
     """Return ``(N, D)`` finite float64.
 
     Args:
@@ -43,7 +43,7 @@ def matrix(values: Array, name: str) -> Floats:
     return floats
 
 
-def classes(values: Array, name: str, fewest: int = 2) -> Classes:
+def check_classes(values: Array, name: str, fewest: int = 2) -> ClassIndices:
     """Return ``(N,)`` class indices from 0 to C − 1, each with a row, in order of the labels.
 
     Args:
@@ -66,16 +66,18 @@ def classes(values: Array, name: str, fewest: int = 2) -> Classes:
     return indices
 
 
-def same_rows(one: Floats | Classes, one_name: str, other: Classes, other_name: str) -> None:
+def check_same_rows(
+    one: Floats | ClassIndices, one_name: str, other: ClassIndices, other_name: str
+) -> None:
     """Raise ValueError unless both have as many rows."""
     if len(one) != len(other):
         raise ValueError(f"{one_name} has {len(one)} rows and {other_name} has {len(other)}")
 
 
-def labelled(features: Array, labels: Array) -> tuple[Floats, Classes]:
+def check_labelled(features: Array, labels: Array) -> tuple[Floats, ClassIndices]:
     """Return features ``(N, D)`` and class indices ``(N,)``, checked."""
-    x, y = matrix(features, "features"), classes(labels, "labels")
-    same_rows(x, "features", y, "labels")
+    x, y = check_matrix(features, "features"), check_classes(labels, "labels")
+    check_same_rows(x, "features", y, "labels")
     return x, y
 
 

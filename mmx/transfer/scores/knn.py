@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from mmx.transfer.scores.base import Score
-from mmx.transfer.scores.inputs import Array, Classes, Floats, labelled
+from mmx.transfer.scores.inputs import Array, ClassIndices, Floats, check_labelled
 
 NEIGHBOURS = 20
 TIE = 1e-12
@@ -49,7 +49,7 @@ def knn(features: Array, labels: Array, k: int) -> float:
 
     Reference: Puigcerver et al. 2021, arXiv 2009.13239; Renggli et al. 2022, arXiv 2010.06402.
     """
-    x, y = labelled(features, labels)
+    x, y = check_labelled(features, labels)
     if isinstance(k, bool) or not isinstance(k, int | np.integer):
         raise ValueError(f"k must be an integer, got {k!r}")
     if not 1 <= k < len(x):
@@ -69,7 +69,7 @@ def _directions(x: Floats) -> Floats:
     return x / np.maximum(length, 0.5)
 
 
-def _right(x: Floats, y: Classes, start: int, stop: int, k: int) -> float:
+def _right(x: Floats, y: ClassIndices, start: int, stop: int, k: int) -> float:
     """Return the sum of what rows ``start`` to ``stop`` count."""
     rows, targets = stop - start, int(y.max()) + 1
     similar = x[start:stop] @ x.T  # (rows, N)

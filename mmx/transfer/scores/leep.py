@@ -6,7 +6,7 @@ import numpy as np
 from torch import Tensor
 
 from mmx.transfer.scores.base import Score
-from mmx.transfer.scores.inputs import Array, classes, matrix, same_rows
+from mmx.transfer.scores.inputs import Array, check_classes, check_matrix, check_same_rows
 from mmx.transfer.scores.spectrum import class_sums
 
 TOLERANCE = 0.01
@@ -46,8 +46,8 @@ def leep(source_probabilities: Array, labels: Array) -> float:
     Reference: Nguyen et al. 2020, arXiv 2002.12462.
     """
     name = "source_probabilities"
-    theta, y = matrix(source_probabilities, name), classes(labels, "labels")
-    same_rows(theta, name, y, "labels")
+    theta, y = check_matrix(source_probabilities, name), check_classes(labels, "labels")
+    check_same_rows(theta, name, y, "labels")
     if theta.min() < 0:
         raise ValueError(f"{name} must not be negative, got {theta.min():g}")
     totals = theta.sum(1)

@@ -6,7 +6,7 @@ import numpy as np
 from torch import Tensor
 
 from mmx.transfer.scores.base import Score
-from mmx.transfer.scores.inputs import Array, Floats, labelled
+from mmx.transfer.scores.inputs import Array, Floats, check_labelled
 from mmx.transfer.scores.spectrum import class_sums, column_space
 
 LEAST_NOISE = 1e-8
@@ -52,7 +52,7 @@ def logme(features: Array, labels: Array) -> float:
 
     Reference: You et al. 2021, arXiv 2102.11005.
     """
-    x, y = labelled(features, labels)
+    x, y = check_labelled(features, labels)
     left, singular = column_space(x)
     spectrum = (singular / singular.max(initial=0.0)) ** 2  # relative: λ takes up the scale
     explained = class_sums(left, y) ** 2  # (C, r)

@@ -6,7 +6,7 @@ import numpy as np
 from torch import Tensor
 
 from mmx.transfer.scores.base import Score
-from mmx.transfer.scores.inputs import Array, classes, same_rows
+from mmx.transfer.scores.inputs import Array, check_classes, check_same_rows
 
 
 class Nce(Score):
@@ -39,8 +39,8 @@ def nce(source_labels: Array, labels: Array) -> float:
 
     Reference: Tran et al. 2019, arXiv 1908.08142.
     """
-    z, y = classes(source_labels, "source_labels", fewest=1), classes(labels, "labels")
-    same_rows(z, "source_labels", y, "labels")
+    z, y = check_classes(source_labels, "source_labels", fewest=1), check_classes(labels, "labels")
+    check_same_rows(z, "source_labels", y, "labels")
     targets = y.max() + 1
     pairs, joint = np.unique(z * targets + y, return_counts=True)
     conditional = joint / np.bincount(z)[pairs // targets]

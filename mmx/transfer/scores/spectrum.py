@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mmx.transfer.scores.inputs import Classes, Floats
+from mmx.transfer.scores.inputs import ClassIndices, Floats
 
 
 def column_space(x: Floats) -> tuple[Floats, Floats]:
@@ -18,7 +18,7 @@ def column_space(x: Floats) -> tuple[Floats, Floats]:
     return left[:, kept], singular[kept]
 
 
-def class_sums(x: Floats, y: Classes) -> Floats:
+def class_sums(x: Floats, y: ClassIndices) -> Floats:
     """Return ``(C, D)``: the sum of the rows ``(N, D)`` of each class, so ``one_hot(y)ᵀ x``."""
     order = np.argsort(y, kind="stable")
     starts = np.flatnonzero(np.diff(y[order], prepend=-1))

@@ -6,7 +6,7 @@ import numpy as np
 from torch import Tensor
 
 from mmx.transfer.scores.base import Score
-from mmx.transfer.scores.inputs import Array, Floats, labelled
+from mmx.transfer.scores.inputs import Array, Floats, check_labelled
 
 
 class TransRate(Score):
@@ -45,7 +45,7 @@ def transrate(features: Array, labels: Array, eps: float = 1e-4) -> float:
     """
     if not 0 < eps < np.inf:
         raise ValueError(f"eps must be above 0 and finite, got {eps}")
-    x, y = labelled(features, labels)
+    x, y = check_labelled(features, labels)
     x = x - x.mean(0)
     counts = np.bincount(y)
     ordered = np.split(x[np.argsort(y, kind="stable")], counts.cumsum()[:-1])

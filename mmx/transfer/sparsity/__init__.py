@@ -8,7 +8,7 @@ A pattern looks at one layer at a time, so that every layer keeps the same part 
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from mmx.transfer.sparsity.base import Pattern
-from mmx.transfer.sparsity.layers import Layer, layers_of
+from mmx.transfer.sparsity.layers import Layer, find_layers
 from mmx.variants import find_variants
 
 PATTERNS: dict[str, type[Pattern]] = find_variants("mmx.transfer.sparsity", Pattern)
@@ -18,4 +18,4 @@ if TYPE_CHECKING:
 else:
     PatternName = Literal[("none", *PATTERNS)]
 
-__all__ = ["PATTERNS", "Layer", "Pattern", "PatternName", "layers_of"]
+__all__ = ["PATTERNS", "Layer", "Pattern", "PatternName", "find_layers"]

@@ -30,12 +30,12 @@ class Pattern(ABC):
         """
 
 
-def kept(count: int, amount: float) -> int:
+def count_kept(count: int, amount: float) -> int:
     """Return how many of ``count`` stay where a part of them goes."""
     return count - round(amount * count)
 
 
-def largest(sizes: Tensor, count: int) -> Tensor:
+def mask_largest(sizes: Tensor, count: int) -> Tensor:
     """Return a mask of the ``count`` largest entries of each row; of equal ones the first."""
     order = sizes.argsort(dim=1, descending=True, stable=True)
     return torch.zeros_like(sizes, dtype=torch.bool).scatter_(1, order[:, :count], True)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from mmx.transfer.sparsity.base import Masks, Pattern, kept, largest
+from mmx.transfer.sparsity.base import Masks, Pattern, count_kept, mask_largest
 from mmx.transfer.sparsity.layers import Layer
 
 
@@ -39,7 +39,7 @@ class Channel(Pattern):
         squares = torch.stack([r.reshape(layer.gates, outputs, -1).sum((0, 2)) for r in rows]).sum(
             0
         )
-        keep = largest(squares[None], max(1, kept(outputs, self.amount)))[0]  # (C,)
+        keep = mask_largest(squares[None], max(1, count_kept(outputs, self.amount)))[0]  # (C,)
         return {name: _rows(keep, tensors[name]) for name in (*layer.weights, *layer.beside)}
 
 

@@ -28,7 +28,7 @@ class Layer:
     gates: int = 1
 
 
-def layers_of(encoder: nn.Module, prefix: str) -> list[Layer]:
+def find_layers(encoder: nn.Module, prefix: str) -> list[Layer]:
     """Return the layers of an encoder whose weights may be sparse, from input to output.
 
     These are linear layers, convolutions, recurrent layers (each direction and level for

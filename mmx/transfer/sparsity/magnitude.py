@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from mmx.transfer.sparsity.base import Masks, Pattern, kept, largest
+from mmx.transfer.sparsity.base import Masks, Pattern, count_kept, mask_largest
 from mmx.transfer.sparsity.layers import Layer
 
 
@@ -30,4 +30,4 @@ class Magnitude(Pattern):
 
     def _mask(self, weight: Tensor) -> Tensor:
         size = weight.detach().cpu().abs().flatten()
-        return largest(size[None], kept(len(size), self.amount)).view(weight.shape)
+        return mask_largest(size[None], count_kept(len(size), self.amount)).view(weight.shape)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmx.transfer.sparsity.base import Masks, Pattern, largest
+from mmx.transfer.sparsity.base import Masks, Pattern, mask_largest
 from mmx.transfer.sparsity.layers import Layer
 
 
@@ -40,5 +40,5 @@ class NOfM(Pattern):
         size = weight.detach().cpu().abs().movedim(1, -1)  # (C, …, K)
         missing = -size.shape[-1] % self.m
         padded = F.pad(size, (0, missing), value=-1.0)  # never chosen first
-        mask = largest(padded.reshape(-1, self.m), self.n).view(padded.shape)
+        mask = mask_largest(padded.reshape(-1, self.m), self.n).view(padded.shape)
         return mask[..., : size.shape[-1]].movedim(-1, 1).contiguous()

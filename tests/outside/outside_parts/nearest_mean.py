@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mmx.transfer.base import Kind
-from mmx.transfer.heads import Candidate, FittedHead
+from mmx.transfer.heads import FittedHead, HeadCandidate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,8 +23,8 @@ class NearestMean(FittedHead):
         """Return a linear layer."""
         return nn.Linear(width, outputs)
 
-    def candidates(self, x: Tensor, y: Tensor, outputs: int, kind: Kind) -> Iterator[Candidate]:
+    def candidates(self, x: Tensor, y: Tensor, outputs: int, kind: Kind) -> Iterator[HeadCandidate]:
         """Yield the one solution."""
         means = torch.stack([x[y == c].double().mean(0).nan_to_num() for c in range(outputs)])
         weight, bias = 2 * self.scale * means, -self.scale * means.square().sum(1)
-        yield Candidate(None, {"weight": weight, "bias": bias})
+        yield HeadCandidate(None, {"weight": weight, "bias": bias})

@@ -6,7 +6,7 @@ from torch import nn
 
 from mmx.transfer import Report, Source, Start, Transfer
 from mmx.transfer.copying import copy_fitting
-from mmx.transfer.regularizers import Place
+from mmx.transfer.regularizers import ActsOn
 
 
 class Warm(Transfer):
@@ -15,7 +15,7 @@ class Warm(Transfer):
     needs = "weights"
 
     @property
-    def regularized(self) -> frozenset[Place]:
+    def regularized(self) -> frozenset[ActsOn]:
         """Features and how rows lie to each other."""
         return frozenset({"features", "relations"})
 
