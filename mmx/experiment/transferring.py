@@ -15,7 +15,6 @@ from mmx.tasks import Task
 from mmx.transfer import Transfer
 from mmx.transfer.auto import REGULARIZERS, Auto
 from mmx.transfer.cross_modal import find_unlike_encoders
-from mmx.transfer.joint import Joint
 from mmx.transfer.parameter import Parameter
 from mmx.transfer.regularizers import Regularizer
 from mmx.variants import variant
@@ -30,7 +29,7 @@ def transfer_misfits(built: Built) -> Iterator[Problem]:
     source, target = built.tasks[Role.SOURCE], built.tasks[Role.TARGET]
     if source is not None and target is not None and built.transfer is not None:
         own, others = built.modalities[Role.SOURCE], built.modalities[Role.TARGET]
-        if isinstance(built.transfer, Joint):
+        if built.transfer.needs == "rows":
             yield from _joint(built, built.transfer, source, target)
             return
         problems = list(_modality_map(built.transfer, source, target, set(own), set(others)))
@@ -46,7 +45,7 @@ def transfer_misfits(built: Built) -> Iterator[Problem]:
         yield from find_unlike_encoders(theirs, ours, mapped)
 
 
-def _joint(built: Built, transfer: Joint, source: Task, target: Task) -> Iterator[Problem]:
+def _joint(built: Built, transfer: Transfer, source: Task, target: Task) -> Iterator[Problem]:
     """Check that tasks can train together: something to share, and losses that can be weighed."""
     own, others = sorted(built.modalities[Role.SOURCE]), sorted(built.modalities[Role.TARGET])
     sharing = built.parts.sharing

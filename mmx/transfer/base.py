@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from mmx.errors import Problem
 from mmx.transfer.phases import Phase, TrainEpochs
 from mmx.transfer.regularizers.base import ActsOn, Regularizer
+from mmx.transfer.weighting import Weighting
+from mmx.transfer.weighting.fixed import Fixed
 
 Kind = Literal["classes", "multilabel", "regression"]
 """What a target predicts: one class a row, several labels a row, or a number."""
@@ -137,10 +139,12 @@ class Transfer(ABC):
             its ``architecture`` (its data is opened, nothing is trained), its ``rows`` (source
             and target train jointly) or ``nothing``.
         modality_map: Target modality to the source modality whose encoder it starts from.
+        weighting: Name of what weighs the losses of target and source, of a mode that needs rows.
     """
 
     needs: Literal["nothing", "architecture", "rows", "weights"]
     modality_map: Mapping[str, str] = MappingProxyType({})
+    weighting: str = "fixed"
 
     @property
     def uses_epochs(self) -> bool:
@@ -189,6 +193,19 @@ class Transfer(ABC):
         source serves them all.
         """
         return False
+
+    @property
+    def takes_negative(self) -> bool:
+        """Whether losses that are weighed may be below zero; of a mode that needs rows."""
+        return True
+
+    def weigh(self, kinds: tuple[str, str]) -> Weighting:
+        """Return what weighs the losses of target and source, new; of a mode that needs rows.
+
+        Args:
+            kinds: What each predicts: classes, multilabel or regression.
+        """
+        return Fixed()
 
     def make_head(self, width: int, outputs: int, kind: Kind) -> nn.Module:
         """Return the head on fused features of ``width``; ``(B, width)`` to ``(B, outputs)``.

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from mmx.config import compose, override_problems
 from mmx.errors import ConfigError
 from mmx.experiment import Experiment, assemble
+from mmx.transfer.base import Start, Transfer, start_fresh
 from mmx.transfer.joint import Joint
 from mmx.transfer.weighting import SOURCE, TARGET, Weighting
 from mmx.transfer.weighting.fixed import Fixed
@@ -23,6 +24,19 @@ KINDS = ("classes", "regression")
 
 
 # --- options
+
+
+def test_a_mode_of_ones_own_that_needs_rows_adds_both_losses() -> None:
+    class Own(Transfer):
+        needs = "rows"
+
+        def start(self, source: Any, model: Any, classes: tuple[str, ...]) -> Start:
+            return start_fresh(model)
+
+    assert type(Own().weigh(KINDS)) is Fixed
+    assert Own().weigh(KINDS).weights().tolist() == [1.0, 1.0]
+    assert Own().takes_negative
+    assert not Joint(weighting="uncertainty").takes_negative
 
 
 def test_what_weighs_is_what_was_chosen() -> None:

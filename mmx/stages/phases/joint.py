@@ -17,7 +17,7 @@ from mmx.stages.core.context import Context, JointTask, Opened
 from mmx.stages.core.model import attach_criterion, make_model
 from mmx.stages.phases.source_reference import alike
 from mmx.training.loss import BatchLoss, JointLoss
-from mmx.transfer.joint import Joint
+from mmx.transfer import Transfer
 from mmx.transfer.weighting import Weighting
 
 
@@ -40,7 +40,7 @@ def join(
     """
     experiment, device = context.experiment, context.precision.device
     transfer = experiment.transfer
-    if source is None or not isinstance(transfer, Joint):
+    if source is None or transfer.needs != "rows":
         return None, ()
     other = make_model(experiment, Role.SOURCE, source.specs, source.task.target, transfer)
     criterion = attach_criterion(experiment, Role.SOURCE, other, source.data, source.task.target)
@@ -72,7 +72,7 @@ def make_joint_loss(
     )
 
 
-def _weighting(experiment: Experiment, transfer: Joint) -> Weighting:
+def _weighting(experiment: Experiment, transfer: Transfer) -> Weighting:
     """Return what weighs the losses of target and source."""
     source = experiment.source
     if source is None:
