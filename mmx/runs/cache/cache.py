@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from mmx.json_object import Json
 from mmx.runs.cache import folder as folders
 from mmx.runs.cache import keys
 from mmx.runs.cache.folder import Artifact, DamagedError, readable_bytes
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Say = Callable[[str], None]
-Make = Callable[[], "tuple[dict[str, Tensor], dict[str, Any]]"]
-Check = Callable[["dict[str, Tensor]", dict[str, Any]], object]
+Make = Callable[[], "tuple[dict[str, Tensor], Json]"]
+Check = Callable[["dict[str, Tensor]", Json], object]
 DOING = {
     "stage": "training",
     "features": "computing",
@@ -49,7 +50,7 @@ class Cache:
         self.limit_bytes = limit_bytes
         self._said: set[str] = set()
 
-    def key(self, kind: str, inputs: dict[str, Any]) -> str:
+    def key(self, kind: str, inputs: Json) -> str:
         """Return the key of an artifact: 32 hex digits that follow from all it depends on.
 
         Raises:
@@ -60,7 +61,7 @@ class Cache:
     def get_or_make(
         self,
         kind: str,
-        inputs: dict[str, Any],
+        inputs: Json,
         make: Make,
         *,
         say: Say,
@@ -68,7 +69,7 @@ class Cache:
         stop: StopRequest | None = None,
         keep: bool = True,
         check: Check | None = None,
-    ) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    ) -> tuple[dict[str, Tensor], Json]:
         """Return an artifact, read from the cache or made now.
 
         Both ways give the same: tensors sorted by name, on the CPU, contiguous, without
@@ -131,7 +132,7 @@ class Cache:
 
     def _read(
         self, folder: Path, what: str, say: Say, check: Check | None, *, remove: bool
-    ) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    ) -> tuple[dict[str, Tensor], Json] | None:
         """Return a kept artifact; None where there is none, or none that can be used."""
         if not os.path.lexists(folder):
             return None
@@ -148,9 +149,7 @@ class Cache:
         say(f"{what}: taken from the cache, {seconds:.1f} s saved")
         return found
 
-    def _keep(
-        self, folder: Path, tensors: dict[str, Tensor], provenance: dict[str, Any], say: Say
-    ) -> None:
+    def _keep(self, folder: Path, tensors: dict[str, Tensor], provenance: Json, say: Say) -> None:
         """Write an artifact if there is room for it."""
         from mmx.runs.cache.tensors import pack
 
@@ -247,7 +246,7 @@ class Cache:
                     yield artifact, damage
 
 
-def _usable(folder: Path, check: Check | None) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _usable(folder: Path, check: Check | None) -> tuple[dict[str, Tensor], Json]:
     """Return an artifact's tensors and facts.
 
     Raises:
@@ -272,7 +271,7 @@ def _damage(artifact: Artifact) -> str | None:
     return None
 
 
-def _made(make: Make) -> tuple[dict[str, Tensor], dict[str, Any], float]:
+def _made(make: Make) -> tuple[dict[str, Tensor], Json, float]:
     """Return tensors and facts as reading would give them, and the seconds they took."""
     from mmx.runs.cache.tensors import plain
 

@@ -9,9 +9,9 @@ import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from mmx.errors import UnreadableFileError
+from mmx.json_object import Json
 from mmx.runs.atomic import write_text
 from mmx.runs.digests import SEAL, digest, intact, sealed_text
 from mmx.untrusted import MAX_BYTES, read_bytes
@@ -117,7 +117,7 @@ def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
-def seconds_of(provenance: dict[str, Any]) -> float:
+def seconds_of(provenance: Json) -> float:
     """Return how long an artifact took to make; 0 where somebody has spoilt the number."""
     seconds = provenance.get("seconds")
     return float(seconds) if isinstance(seconds, float) or type(seconds) is int else 0.0
@@ -129,7 +129,7 @@ def touch(folder: Path) -> None:
         os.utime(folder / PROVENANCE)
 
 
-def read_provenance(folder: Path) -> dict[str, Any]:
+def read_provenance(folder: Path) -> Json:
     """Return what is said of an artifact.
 
     Raises:
@@ -155,11 +155,11 @@ def _beyond_floats(number: object) -> bool:
     return isinstance(number, int) and number.bit_length() > 64
 
 
-def header(data: bytes) -> dict[str, Any]:
+def header(data: bytes) -> Json:
     """Return what the header of a safetensors file holds beside its tensors."""
     length = int.from_bytes(data[:8], "little")
     beside = json.loads(data[8 : 8 + length])["__metadata__"][HEADER]
-    found: dict[str, Any] = json.loads(beside)
+    found: Json = json.loads(beside)
     return found
 
 
@@ -190,7 +190,7 @@ def content(folder: Path) -> bytes:
     return data
 
 
-def describe(data: bytes, provenance: dict[str, Any]) -> str:
+def describe(data: bytes, provenance: Json) -> str:
     """Return the text of a ``provenance.json``."""
     facts = {**provenance, "bytes": len(data), "hash": digest(data)}
     return sealed_text({**facts, "format": SEALED_SINCE_FORMAT}, ascii_only=True)

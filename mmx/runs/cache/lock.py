@@ -9,11 +9,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
 from mmx.errors import Interrupted, UnreadableFileError
+from mmx.json_object import Json
 from mmx.runs.atomic import write_json
 from mmx.training.events import StopRequest
 from mmx.untrusted import read_json
@@ -51,7 +51,7 @@ class KeyLock:
         Raises:
             Interrupted: A signal has asked the run to stop.
         """
-        told: dict[str, Any] = {}
+        told: Json = {}
         while not self.attempt():
             maker = self._living_maker()
             if maker and maker != told:
@@ -62,7 +62,7 @@ class KeyLock:
                 raise Interrupted(text, signal_number=stop.signal_number)
             time.sleep(POLL_SECONDS)
 
-    def _living_maker(self) -> dict[str, Any]:
+    def _living_maker(self) -> Json:
         """Return who makes the artifact; empty where the file is of one that was killed."""
         try:
             maker = read_json(self._maker, dict, limit=4096, follow_links=False)
@@ -94,6 +94,6 @@ class KeyLock:
         self._lock.release()
 
 
-def _name(maker: dict[str, Any]) -> str:
+def _name(maker: Json) -> str:
     here = maker.get("host") == socket.gethostname()
     return f"process {maker.get('pid')}" + ("" if here else f" on {maker.get('host')}")

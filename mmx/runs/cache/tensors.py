@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from mmx.json_object import Json
 from mmx.runs.cache.folder import HEADER, TENSORS, DamagedError, header
 
 
@@ -21,7 +21,7 @@ def plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def pack(tensors: dict[str, Tensor], facts: dict[str, Any], key: str) -> bytes:
+def pack(tensors: dict[str, Tensor], facts: Json, key: str) -> bytes:
     """Return what :func:`unpack` takes.
 
     Complex numbers are stored as pairs, since the format does not know all of them.
@@ -40,7 +40,7 @@ def pack(tensors: dict[str, Tensor], facts: dict[str, Any], key: str) -> bytes:
     return save(stored, metadata={HEADER: beside})
 
 
-def unpack(data: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def unpack(data: bytes) -> tuple[dict[str, Tensor], Json]:
     """Return the tensors, sorted by name, and the facts.
 
     Raises:
