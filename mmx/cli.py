@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 
 from mmx.printable import one_line, printable
 from mmx.streams import unheard_stderr
-from mmx.verbs import VERBS
+from mmx.verbs import find_verbs
 
-HELP = f"""\
+HELP = """\
 mmx: does knowledge from this source task help on that target task, through which
 transfer and which fusion of modalities, by how much, and at what cost?
 
@@ -25,7 +25,7 @@ transfer and which fusion of modalities, by how much, and at what cost?
   mmx reproduce outputs/runs/<run>
 
 verbs:
-{chr(10).join(f"  {name:11s} {text}" for name, text in VERBS.items())}
+{verbs}
 
   mmx <verb> --help says more; mmx train --help lists all tasks, encoders, fusions ...
   --debug shows tracebacks, --version the version. Tasks are looked for in MMX_DATA_DIR.
@@ -71,23 +71,24 @@ def _find_verb(words: list[str], debug: bool) -> tuple[Callable[[list[str]], int
     verb, *rest = words
     if verb in ("-V", "--version", "version"):
         return _print_version, rest
-    if verb not in VERBS:
+    verbs = find_verbs()
+    if verb not in verbs:
         raise _no_verb(verb, rest)
     if verb == "train" and {"-h", "--help"} & set(rest):
         return _print_train_help, rest
     if verb == "check" and debug:  # it prints tracebacks itself
         rest.append("--debug")
-    module = importlib.import_module(f"mmx.verbs.{'evaluate' if verb == 'eval' else verb}")
-    return module.main, rest
+    return importlib.import_module(verbs[verb].module).main, rest
 
 
 def _no_verb(verb: str, words: list[str]) -> Exception:
     from mmx.errors import UsageError, closest
 
-    near = closest(verb, VERBS) or ("train" if "=" in verb else None)
+    verbs = find_verbs()
+    near = closest(verb, verbs) or ("train" if "=" in verb else None)
     retyped = f"mmx train {verb}" if "=" in verb else f"mmx {near}"
     return UsageError(
-        f"there is no verb {verb!r}; the verbs are {', '.join(VERBS)}",
+        f"there is no verb {verb!r}; the verbs are {', '.join(verbs)}",
         tip=f"{retyped} {' '.join(words)}".strip() if near else "mmx --help",
     )
 
@@ -111,7 +112,8 @@ def _complete(words: list[str]) -> int:
 
 
 def _print_help(words: list[str]) -> int:
-    return _print(HELP)
+    lines = [f"  {verb.name:11s} {verb.summary}" for verb in find_verbs().values()]
+    return _print(HELP.format(verbs="\n".join(lines)))
 
 
 def _print_version(words: list[str]) -> int:

@@ -27,7 +27,11 @@ from mmx.runs.cache import Artifact, Cache, location, readable_bytes
 from mmx.terminal import Console
 from mmx.verbs.arguments import Parser
 
-ACTIONS = ("ls", "rm", "verify")
+SUMMARY = "list, remove or verify results of stages that are kept"
+PLACE = 100
+COMPLETES = {"words": ("ls", "rm", "verify")}
+
+ACTIONS = COMPLETES["words"]
 COLUMNS = ("key", "kind", "what", "made", "last used")
 KEY_SHOWN = 12
 KEY_NEEDED = 4

@@ -39,6 +39,9 @@ from mmx.untrusted import read_yaml
 from mmx.verbs.arguments import Parser, allowed_packages
 from mmx.verbs.check_class import Named, find, read_name
 
+SUMMARY = "hold a class of your own against the contract of its kind"
+PLACE = 110
+
 SURROUNDINGS = {"seed": 0, "download": False}
 """What a YAML file of options may refer to, beside ``data_dir``, and is then."""
 

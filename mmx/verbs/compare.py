@@ -25,6 +25,10 @@ from mmx.runs.directory import RunDirectory
 from mmx.terminal import Console
 from mmx.verbs.arguments import Parser
 
+SUMMARY = "say what differs between two runs, and which numbers"
+PLACE = 70
+COMPLETES = {"runs": 2}
+
 MOST = 12
 """Lines of numbers that are shown; ``--all`` shows the rest."""
 FIRST = ("gain.*", "target.metrics.test.*", "control.*.metrics.test.*", "target.metrics.val.*")

@@ -1,18 +1,22 @@
 """``mmx completion bash|zsh|fish``: the script that makes TAB work; and what TAB asks.
 
 The scripts call ``mmx --complete <line up to the cursor>``, which prints one candidate a
-line: verbs, run directories, and for ``train`` and ``rank`` all that Hydra can complete.
+line: a verb, or what the verb's file states in ``COMPLETES``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from mmx.config.locate import config_directories
 from mmx.errors import UsageError, closest
-from mmx.verbs import VERBS
+from mmx.verbs import find_verbs
+
+SUMMARY = "print the completion script for bash, zsh or fish"
+PLACE = 130
+COMPLETES = {"words": ("bash", "zsh", "fish")}
 
 SCRIPTS = {
     "bash": """\
@@ -52,28 +56,6 @@ end
 complete -c mmx -f -a '(__mmx)'
 """,
 }
-CACHE_ACTIONS = ("ls", "rm", "verify")
-TRAIN_FLAGS = (
-    "--multirun",
-    "--config-dir",
-    "--allow",
-    "--cfg",
-    "--resolve",
-    "--package",
-    "--info",
-    "--help",
-    "--debug",
-)
-RANK_FLAGS = ("--multirun", "--rows", "--config-dir", "--allow", "--help", "--debug")
-FLAG_VALUES: dict[str, tuple[str, ...]] = {
-    "--config-dir": (),  # a path: the shell knows better
-    "-cd": (),
-    "--allow": (),
-    "--rows": (),
-    "--cfg": ("job", "hydra", "all"),
-    "-c": ("job", "hydra", "all"),
-    "--info": ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath"),
-}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -103,10 +85,24 @@ def complete_line(line: str) -> list[str]:
     """Return what the last word of a command line may become."""
     words = line.split()[1:]
     last = "" if line.endswith(" ") or not words else words.pop()
+    verbs = find_verbs()
     if not words:
-        return _select(VERBS, last)
+        return _select(verbs, last)
     verb, *rest = words
-    return COMPLETERS[verb](rest, last) if verb in COMPLETERS else []
+    return _complete(verbs[verb].completes, rest, last) if verb in verbs else []
+
+
+def _complete(completes: Mapping[str, Any], words: Sequence[str], last: str) -> list[str]:
+    """Return what a verb offers for the last word, after the words that stand before it."""
+    flags = completes.get("flags", {})
+    if last.startswith("-"):
+        return _select([flag for flag in flags if flag.startswith("--")], last)
+    if words and flags.get(words[-1]) is not None:
+        return _select(flags[words[-1]], last)
+    if completes.get("overrides"):
+        return _complete_override(words, last)
+    found = _select(completes.get("words", ()), last) if not words else []
+    return found + (_complete_run(last) if len(words) < completes.get("runs", 0) else [])
 
 
 def _select(words: Iterable[str], beginning: str) -> list[str]:
@@ -114,40 +110,15 @@ def _select(words: Iterable[str], beginning: str) -> list[str]:
     return [word for word in words if word.startswith(beginning)]
 
 
-def _complete_shell(words: Sequence[str], last: str) -> list[str]:
-    return _select(SCRIPTS, last)
-
-
-def _complete_cache(words: Sequence[str], last: str) -> list[str]:
-    return [] if words else _select(CACHE_ACTIONS, last)
-
-
-def _complete_override(flags: Sequence[str], words: Sequence[str], last: str) -> list[str]:
-    """Return the flags, values of a flag, or overrides of ``mmx train`` and ``mmx rank``."""
-    if last.startswith("-"):
-        return _select(flags, last)
-    if words and words[-1] in FLAG_VALUES:
-        return _select(FLAG_VALUES[words[-1]], last)
+def _complete_override(words: Sequence[str], last: str) -> list[str]:
+    """Return groups, options, keys and values, as Hydra completes them."""
     from mmx.config.complete import complete_override
 
     chosen = [word for word in words if "=" in word and not word.startswith("-")]
     return complete_override(chosen, last, config_directories(words))
 
 
-def _complete_run(most: int, words: Sequence[str], last: str) -> list[str]:
-    """Return run directories, where fewer than ``most`` are named already."""
-    if len(words) >= most:
-        return []
+def _complete_run(last: str) -> list[str]:
+    """Return run directories."""
     places = [*Path().glob("outputs/runs/*/"), *Path().glob("outputs/sweeps/*/runs/*/")]
     return sorted(_select(map(str, places), last))
-
-
-COMPLETERS: dict[str, Callable[[Sequence[str], str], list[str]]] = {
-    "completion": _complete_shell,
-    "cache": _complete_cache,
-    "train": partial(_complete_override, TRAIN_FLAGS),
-    "rank": partial(_complete_override, RANK_FLAGS),
-    **dict.fromkeys(("eval", "predict", "resume", "reproduce"), partial(_complete_run, 1)),
-    "compare": partial(_complete_run, 2),
-}
-"""Verb to what completes a word of its line: ``complete(words before, beginning)``."""

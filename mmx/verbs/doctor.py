@@ -20,6 +20,9 @@ from rich.markup import escape
 from mmx.terminal import Console
 from mmx.verbs.arguments import Parser
 
+SUMMARY = "check versions, devices and data, with advice"
+PLACE = 120
+
 PACKAGES = (
     ("torch", "torch"),
     ("torchvision", "torchvision"),

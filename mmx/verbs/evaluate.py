@@ -39,6 +39,11 @@ from mmx.verbs import evaluate_suites
 from mmx.verbs.arguments import Parser, allowed_packages
 from mmx.verbs.opening import NOTHING_IS_MADE, key_of, open_config, read_typed
 
+NAME = "eval"
+SUMMARY = "measure a run's model again on one of its splits"
+PLACE = 30
+COMPLETES = {"runs": 1}
+
 
 def main(arguments: Sequence[str]) -> int:
     """Evaluate, and return the exit code."""

@@ -22,6 +22,9 @@ from mmx.runs.index import IndexEntry
 from mmx.terminal import Console
 from mmx.verbs.arguments import Parser
 
+SUMMARY = "show all runs under the output folder"
+PLACE = 80
+
 Column = Literal["run", "status", "source", "target", "transfer", "fusion", "seed"]
 COLUMNS: tuple[Column, ...] = (
     "run",

@@ -45,6 +45,10 @@ from mmx.verbs.arguments import Parser, allowed_packages
 from mmx.verbs.opening import NOTHING_IS_MADE, open_config, read_typed
 from mmx.verbs.predict_rows import Answers
 
+SUMMARY = "write a run's predictions for new data"
+PLACE = 40
+COMPLETES = {"runs": 1}
+
 FileColumn = type[ImageColumn] | type[AudioColumn]
 FILES: dict[str, FileColumn] = {"image": ImageColumn, "audio": AudioColumn}
 """Modalities of which one row is one file."""

@@ -53,6 +53,21 @@ from mmx.verbs.arguments import allowed_packages
 from mmx.verbs.preflight import Job, look_for_devices, preflight, variant_of
 from mmx.verbs.train_line import read_line
 
+SUMMARY = "score sources and encoders for a target before training on it"
+PLACE = 20
+COMPLETES = {
+    "overrides": True,
+    "flags": {
+        "--multirun": None,
+        "--rows": (),
+        "--config-dir": (),
+        "-cd": (),
+        "--allow": (),
+        "--help": None,
+        "--debug": None,
+    },
+}
+
 DEFAULT_ROWS = 5000
 NOT_READ = ("regularizer", "balance", "control", "seeds", "curve")
 """What only training on the target reads. Null is let pass: an experiment may have said them."""

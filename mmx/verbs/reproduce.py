@@ -40,6 +40,10 @@ from mmx.verbs.opening import key_of, open_config, read_typed
 from mmx.verbs.preflight import Job, absent_weights, look_for_devices, unread
 from mmx.verbs.train_single import conclude
 
+SUMMARY = "run a run's config again and compare the numbers"
+PLACE = 60
+COMPLETES = {"runs": 1}
+
 OVERRIDES_LENGTH = 3000
 """Letters of a run's overrides, which take seconds to read where they are many."""
 

@@ -23,6 +23,10 @@ from mmx.verbs.arguments import Parser, allowed_packages
 from mmx.verbs.opening import open_config, read_typed
 from mmx.verbs.train_single import conclude
 
+SUMMARY = "go on with a run that was interrupted or killed"
+PLACE = 50
+COMPLETES = {"runs": 1}
+
 
 def main(arguments: Sequence[str]) -> int:
     """Resume a run and return the exit code."""

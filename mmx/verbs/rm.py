@@ -26,6 +26,9 @@ from mmx.runs.cache import readable_bytes
 from mmx.runs.directory import RunDirectory
 from mmx.verbs.arguments import Parser
 
+SUMMARY = "remove run directories, after a question"
+PLACE = 90
+
 GONE = ".removed-"
 """How the name of a directory begins that is being removed: no run is listed by such a name."""
 

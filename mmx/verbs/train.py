@@ -15,6 +15,25 @@ from mmx.verbs.train_line import read_line
 from mmx.verbs.train_single import conclude, start_run
 from mmx.verbs.train_sweep import run_sweep
 
+SUMMARY = "run an experiment, or with -m a sweep of them"
+PLACE = 10
+COMPLETES = {
+    "overrides": True,
+    "flags": {
+        "--multirun": None,
+        "--config-dir": (),
+        "-cd": (),
+        "--allow": (),
+        "--cfg": ("job", "hydra", "all"),
+        "-c": ("job", "hydra", "all"),
+        "--resolve": None,
+        "--package": None,
+        "--info": ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath"),
+        "--help": None,
+        "--debug": None,
+    },
+}
+
 
 def main(arguments: Sequence[str]) -> int:
     """Train, and return the exit code."""

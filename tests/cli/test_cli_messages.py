@@ -15,7 +15,7 @@ from refusals import Refusal, check_refusals
 
 from mmx.cli import main
 from mmx.errors import ConfigError, UsageError
-from mmx.verbs import VERBS
+from mmx.verbs import find_verbs
 
 GROUPS = listed(catalogue.GROUPS)
 ROOT_KEYS = listed(root_keys())
@@ -336,14 +336,14 @@ USAGE = {
     ),
     "train --allow": ("--allow needs a value", None),
     "tarin seed=1": (
-        f"there is no verb 'tarin'; the verbs are {listed(VERBS)}",
+        f"there is no verb 'tarin'; the verbs are {listed(find_verbs())}",
         "mmx train seed=1",
     ),
     "source=cifar10 seed=1": (
-        f"there is no verb 'source=cifar10'; the verbs are {listed(VERBS)}",
+        f"there is no verb 'source=cifar10'; the verbs are {listed(find_verbs())}",
         "mmx train source=cifar10 seed=1",
     ),
-    "xyzzy": (f"there is no verb 'xyzzy'; the verbs are {listed(VERBS)}", "mmx --help"),
+    "xyzzy": (f"there is no verb 'xyzzy'; the verbs are {listed(find_verbs())}", "mmx --help"),
     "completion bsh": (
         "no completion for the shell 'bsh'; there is bash, zsh, fish",
         "mmx completion bash",

@@ -12,7 +12,7 @@ from refusals import Refusal, check_refusals
 
 from mmx.config import compose, override_problems
 from mmx.config.locate import builtin_directory, find_options, headline, list_groups
-from mmx.verbs import VERBS
+from mmx.verbs import find_verbs
 from mmx.verbs.train_line import read_line
 
 MINE = """\
@@ -159,8 +159,8 @@ def test_help_lists_every_root_key(mmx):
 
 def test_help_of_every_verb(mmx):
     assert mmx("--help").out == mmx().out == mmx("help").out
-    for verb, text in VERBS.items():
-        assert f"  {verb:11s} {text}\n" in mmx("--help").out
+    for verb, stated in find_verbs().items():
+        assert f"  {verb:11s} {stated.summary}\n" in mmx("--help").out
         said = mmx(verb, "--help")
         assert (said.code, said.err) == (0, "")
         assert f"mmx {verb}" in said.out
