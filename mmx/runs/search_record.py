@@ -23,12 +23,11 @@ from mmx.runs.atomic import read_json, write_json
 from mmx.runs.directory import RunDirectory
 from mmx.runs.summary import SearchFacts
 
-FILE = "auto.json"
-FORMAT = 1
+SEARCH_FILE = "auto.json"
+SEARCH_FORMAT = 1
 """Of the file; those of before say none."""
 SCRATCH = "transfer=scratch"
 """How a search names the candidate that takes nothing from a source."""
-Entry = Json
 
 
 class SearchRecord:
@@ -42,13 +41,13 @@ class SearchRecord:
         data: All of it.
     """
 
-    def __init__(self, path: Path, plan: Entry) -> None:
+    def __init__(self, path: Path, plan: Json) -> None:
         self.path = path
         plan = json.loads(json.dumps(plan))  # as reading gives it back
         kept = read_search(path)
         self.begun = kept.get("plan") == plan
         fresh = {
-            "format": FORMAT,
+            "format": SEARCH_FORMAT,
             "plan": plan,
             "order": [],
             "scores": {},
@@ -58,28 +57,28 @@ class SearchRecord:
             "winner": None,
             "verdict": "",
         }
-        self.data: Entry = kept if self.begun else fresh
+        self.data: Json = kept if self.begun else fresh
 
     def write(self, **entries: Any) -> None:
         """Set entries and write everything."""
         self.data.update(entries)
         write_json(self.path, self.data)
 
-    def trial(self, candidate: str, epochs: int) -> Entry | None:
+    def trial(self, candidate: str, epochs: int) -> Json | None:
         """Return a trial that has ended; None where it has not."""
         for entry in self.data["trials"]:
             if (entry["candidate"], entry["epochs"]) == (candidate, epochs):
-                found: Entry = entry
+                found: Json = entry
                 return found
         return None
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: Json) -> None:
         """Keep a trial that has ended; its seconds are part of the search's."""
         seconds = self.data["seconds"] + entry["seconds"]
         self.write(trials=[*self.data["trials"], entry], seconds=seconds)
 
 
-def read_search(path: Path) -> Entry:
+def read_search(path: Path) -> Json:
     """Return what a search has written; empty where it is not what a search writes."""
     found = read_json(path)
     ended = found.get("winner") is not None
@@ -89,9 +88,9 @@ def read_search(path: Path) -> Entry:
         return {}
 
 
-def winner_of(directory: RunDirectory) -> str | None:
+def read_winner(directory: RunDirectory) -> str | None:
     """Return the candidate that a run's search has chosen; None before that, and without one."""
-    found = read_search(directory.path / FILE).get("winner")
+    found = read_search(directory.path / SEARCH_FILE).get("winner")
     return None if found is None else str(found)
 
 
@@ -112,9 +111,9 @@ class SearchEnd:
     notes: tuple[str, ...]
 
 
-def search_end(directory: RunDirectory) -> SearchEnd | None:
+def read_search_end(directory: RunDirectory) -> SearchEnd | None:
     """Return what a run's search did; None where it had none."""
-    data = read_search(directory.path / FILE)
+    data = read_search(directory.path / SEARCH_FILE)
     if data.get("winner") is None:
         return None
     metric = data["plan"]["metric"]
@@ -128,12 +127,12 @@ def search_end(directory: RunDirectory) -> SearchEnd | None:
                     "candidate": entry["candidate"],
                     "epochs": entry["epochs"],
                     metric: entry["val"].get(metric),
-                    "fate": fate_of(data, entry["candidate"]),
+                    "fate": find_fate(data, entry["candidate"]),
                 }
-                for entry in last_trials(data)
+                for entry in find_longest_trials(data)
             ],
             "not_tried": {
-                name: fate_of(data, name)
+                name: find_fate(data, name)
                 for name in (*data["order"], *data["plan"]["refused"])
                 if not any(entry["candidate"] == name for entry in data["trials"])
             },
@@ -143,10 +142,10 @@ def search_end(directory: RunDirectory) -> SearchEnd | None:
     plural = "candidate" if tried == 1 else "candidates"
     said = f"transfer=auto chose {data['winner']}, {tried} {plural} tried; {data['verdict']}"
     seconds = round(data["seconds"], 3)
-    return SearchEnd(facts, seconds, data["source_cached"], (said, *_unprobed(data)))
+    return SearchEnd(facts, seconds, data["source_cached"], (said, *_note_missing_probe(data)))
 
 
-def _unprobed(data: Entry) -> list[str]:
+def _note_missing_probe(data: Json) -> list[str]:
     """Return what must be said where a control that was asked for needs what scratch has not."""
     if data["winner"] != SCRATCH:
         return []
@@ -155,24 +154,27 @@ def _unprobed(data: Entry) -> list[str]:
     return [f"control {name}: {why}" for name in names]
 
 
-def last_trials(data: Entry) -> list[Entry]:
+def find_longest_trials(data: Json) -> list[Json]:
     """Return each tried candidate's longest trial: those that got furthest first."""
-    longest: dict[str, Entry] = {}
+    longest: dict[str, Json] = {}
     for entry in data["trials"]:
         if entry["epochs"] >= longest.get(entry["candidate"], entry)["epochs"]:
             longest[entry["candidate"]] = entry
     return sorted(
         longest.values(),
-        key=lambda entry: (-_rung_of(data, entry["candidate"]), [-v for v in entry["score"] or ()]),
+        key=lambda entry: (
+            -_find_rung(data, entry["candidate"]),
+            [-v for v in entry["score"] or ()],
+        ),
     )
 
 
-def _rung_of(data: Entry, name: str) -> int:
+def _find_rung(data: Json, name: str) -> int:
     """Return the last rung, from 1, that a candidate was tried in."""
     return max((k for k, rung in enumerate(data["rungs"], 1) if name in rung["tried"]), default=0)
 
 
-def fate_of(data: Entry, name: str) -> str:
+def find_fate(data: Json, name: str) -> str:
     """Return why a candidate was dropped, or that it won."""
     if name == data["winner"]:
         return "won"
@@ -185,15 +187,20 @@ def fate_of(data: Entry, name: str) -> str:
     return str(data["left_out"].get(name, ""))
 
 
-def table(data: Entry, metric: str) -> Sequence[str]:
+def format_table(data: Json, metric: str) -> Sequence[str]:
     """Return what a search did as lines of equal columns."""
     rows = [
-        (e["candidate"], str(e["epochs"]), number(e, metric), fate_of(data, e["candidate"]))
-        for e in last_trials(data)
+        (
+            e["candidate"],
+            str(e["epochs"]),
+            format_metric(e, metric),
+            find_fate(data, e["candidate"]),
+        )
+        for e in find_longest_trials(data)
     ]
     names = (*data["order"], *data["plan"]["refused"])
     seen = {row[0] for row in rows}
-    rows += [(name, "", "", fate_of(data, name)) for name in names if name not in seen]
+    rows += [(name, "", "", find_fate(data, name)) for name in names if name not in seen]
     every = [("candidate", "epochs", metric, ""), *rows]
     widths = [max(len(row[column]) for row in every) for column in range(3)]
     return [
@@ -202,7 +209,7 @@ def table(data: Entry, metric: str) -> Sequence[str]:
     ]
 
 
-def number(entry: Entry, metric: str) -> str:
+def format_metric(entry: Json, metric: str) -> str:
     """Return a trial's validation metric, as people write it."""
     value = entry["val"].get(metric)
     return "" if value is None else f"{value:.3f}"

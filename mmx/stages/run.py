@@ -8,7 +8,7 @@ from dataclasses import replace
 from mmx.experiment import Experiment
 from mmx.experiment.weights import weight_digests
 from mmx.runs.directory import RunDirectory
-from mmx.runs.search_record import search_end
+from mmx.runs.search_record import read_search_end
 from mmx.runs.summary import Summary
 from mmx.stage_id import Role, StageId
 from mmx.stages.core.context import Context, Specs
@@ -82,7 +82,7 @@ def run(
     known = Known(
         notes=[*notes, *target.notes, *said],
         data=fingerprints,
-        search=search_end(directory),
+        search=read_search_end(directory),
         seconds=lambda: time.perf_counter() - began,
     )
     return evaluate(context, target_task, source, target, compared, known)

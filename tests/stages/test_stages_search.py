@@ -24,7 +24,7 @@ from mmx.experiment import Experiment, assemble
 from mmx.experiment.fingerprint import essence
 from mmx.runs import sweep
 from mmx.runs.directory import RunDirectory
-from mmx.runs.search_record import fate_of
+from mmx.runs.search_record import find_fate
 from mmx.runs.sweep import Planned
 from mmx.stages.selection import order, prepare, search, successive_halving
 from mmx.stages.selection.prepare import make_context
@@ -143,7 +143,7 @@ def test_what_it_did_is_said(train: Run, line: Line) -> None:
     assert data["plan"]["refused"] == {}
     assert "search 7 candidates, 60 steps for all trials: 7 for 1 epoch, then 4 for 2 epochs" in log
     for name in NAMES:
-        fate = fate_of(data, name)
+        fate = find_fate(data, name)
         assert fate == "won" if name == data["winner"] else fate.startswith("rung ")
         assert any(name in text and text.endswith(fate) for text in log.splitlines())
     tried = run.summary()["transfer"]["auto"]["tried"]
@@ -506,7 +506,7 @@ def test_a_candidate_that_fails_is_dropped_and_says_why(
 ) -> None:
     failing(monkeypatch, lambda mode, epochs: mode == "Parameter")
     data = searched()
-    assert fate_of(data, NAMES[3]) == "rung 1: failed: the loss is nan"
+    assert find_fate(data, NAMES[3]) == "rung 1: failed: the loss is nan"
     assert set(data["rungs"][0]["kept"]) == set(NAMES[:3])
     assert data["winner"] in NAMES[:3]
 
@@ -661,7 +661,7 @@ def test_a_short_budget_leaves_out_variations_by_the_scores(searched: Any) -> No
     assert rung["tried"] == data["order"][:4]
     assert data["order"][0] == "transfer=scratch"
     assert set(data["order"][:4]) == {NAMES[0], NAMES[1], NAMES[3], NAMES[4]}
-    assert fate_of(data, data["order"][5]) == (
+    assert find_fate(data, data["order"][5]) == (
         "not tried: the budget has room for 4, and the scores put it in place 6 of 7"
     )
     assert set(data["scores"]) == {"fresh", "source", "source, depth 2"}

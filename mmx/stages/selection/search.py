@@ -16,7 +16,7 @@ from mmx.errors import ConfigError, Problem, TransferError
 from mmx.evaluation.metrics import PRIMARY
 from mmx.experiment import Experiment
 from mmx.experiment.fingerprint import config_digest
-from mmx.runs.search_record import FILE, SCRATCH, SearchRecord, read_search, winner_of
+from mmx.runs.search_record import SCRATCH, SEARCH_FILE, SearchRecord, read_search, read_winner
 from mmx.stage_id import Role
 from mmx.stages.core.cache_keys import describe_source
 from mmx.stages.core.context import Context, Opened, Trained
@@ -51,7 +51,7 @@ def choose_experiment(context: Context, clock: Clock = time.perf_counter) -> Exp
     if not isinstance(auto, Auto):
         return context.experiment
     choices, refused = _assemble_candidates(context.experiment, auto)
-    name = winner_of(context.directory)  # chosen just before the run was killed
+    name = read_winner(context.directory)  # chosen just before the run was killed
     if name not in {choice.name for choice in choices}:
         name = _search(context, auto, choices, refused, clock)
     winner = next(choice for choice in choices if choice.name == name)
@@ -125,7 +125,7 @@ def _search(
         _refuse_tiny(budget, steps, len(choices), rungs)
     if any(choice.experiment.trains_source for choice in choices):
         prepared = train_source(context, prepared)
-    record = SearchRecord(context.directory.path / FILE, plan)
+    record = SearchRecord(context.directory.path / SEARCH_FILE, plan)
     if not record.begun:
         began = clock()
         cached = prepared.given is not None and prepared.given.trained.cached
@@ -147,7 +147,7 @@ def make_scratch_control(context: Context, target: Trained) -> list[TrainedContr
     Without it such runs would have no gain, and the mean over seeds would be one over those
     seeds alone in which transfer looked good.
     """
-    data = read_search(context.directory.path / FILE)
+    data = read_search(context.directory.path / SEARCH_FILE)
     if data.get("winner") != SCRATCH:
         return []
     why = "the search chose scratch, so it is the run itself, and the gain is 0"

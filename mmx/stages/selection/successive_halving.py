@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from mmx.errors import TrainingError, TransferError
 from mmx.evaluation.metrics import score
 from mmx.experiment import Experiment
+from mmx.json_object import Json
 from mmx.runs.cache import Cache
 from mmx.runs.directory import RunDirectory
-from mmx.runs.search_record import SCRATCH, Entry, SearchRecord, number, table
+from mmx.runs.search_record import SCRATCH, SearchRecord, format_metric, format_table
 from mmx.stage_id import StageId
 from mmx.stages.core.context import Context
 from mmx.stages.core.stage import Stage
@@ -69,7 +70,7 @@ class Trials:
         self.cache = Cache(context.directory.path / PLACE / "features", SCRATCH_BYTES)
         self.planned = sum(rung.candidates * rung.epochs for rung in rungs)
         self.epochs_done = 0
-        self.counted: list[Entry] = []
+        self.counted: list[Json] = []
 
     def find_winner(self, choices: Sequence[Choice]) -> str:
         """Return the name of the candidate that is best on validation in the last rung."""
@@ -90,7 +91,7 @@ class Trials:
                 alive = self._rung(number_of, rung, alive)
         verdict = self._verdict(alive[0])
         self.record.write(winner=alive[0].name, verdict=verdict)
-        for line in table(self.record.data, self.metric):
+        for line in format_table(self.record.data, self.metric):
             self._note(line)
         seconds = self.record.data["seconds"]
         text = f"chose {alive[0].name}; {verdict}"
@@ -99,7 +100,7 @@ class Trials:
 
     def _rung(self, place: int, rung: Rung, alive: list[Choice]) -> list[Choice]:
         """Try all that are left and return those that are kept, best first."""
-        results: dict[str, Entry] = {}
+        results: dict[str, Json] = {}
         dropped: dict[str, str] = {}
         tried: list[Choice] = []
         entering, rung = self._limit_to_budget(place, rung, alive)
@@ -128,7 +129,7 @@ class Trials:
             reverse=True,  # stable: of equals the one before them in the last rung, or by scores
         )
         for position, choice in enumerate(best[keep:], keep + 1):
-            said = f"{self.metric} {number(results[choice.name], self.metric)}"
+            said = f"{self.metric} {format_metric(results[choice.name], self.metric)}"
             kept = f"{min(keep, len(best))} {'is' if keep == 1 else 'are'} kept"
             dropped[choice.name] = f"rung {place}: {said}, place {position} of {len(best)}; {kept}"
         self._close(place, rung, tried, best[:keep], dropped)
@@ -216,14 +217,14 @@ class Trials:
         last = next(e for e in reversed(self.counted) if e["candidate"] == choice.name)
         return float(last["seconds"] / last["epochs"]) if last["epochs"] else 0.0
 
-    def _trial(self, place: int, choice: Choice, epochs: int) -> Entry:
+    def _trial(self, place: int, choice: Choice, epochs: int) -> Json:
         """Return a trial's entry, trained now unless it was before."""
         asked, epochs = epochs, _epochs(choice, epochs)
         entry = self.record.trial(choice.name, epochs)
         if entry is None:
             entry = self._train(choice, epochs, asked)
             self.record.add(entry)
-            said = entry["error"] or f"{self.metric} {number(entry, self.metric)}"
+            said = entry["error"] or f"{self.metric} {format_metric(entry, self.metric)}"
             length = f"{epochs} epoch{'' if epochs == 1 else 's'}" if epochs else "fitted"
             self._note(f"rung {place} of {len(self.rungs)}: {choice.name}, {length}: {said}")
         self.epochs_done += asked
@@ -231,7 +232,7 @@ class Trials:
             self.counted.append(entry)
         return entry
 
-    def _train(self, choice: Choice, epochs: int, asked: int) -> Entry:
+    def _train(self, choice: Choice, epochs: int, asked: int) -> Json:
         """Train a candidate for so many epochs and return what validation says."""
         order: list[str] = self.record.data["order"]
         where = RunDirectory(
