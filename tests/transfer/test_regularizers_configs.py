@@ -7,14 +7,15 @@ import re
 from pathlib import Path
 from typing import get_type_hints
 
+import catalogue
 import pytest
 from omegaconf import OmegaConf
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from mmx.contract.discovery import variants
 from mmx.transfer.regularizers import Regularizer
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "regularizer"
-MODULES = Path(inspect.getfile(Regularizer)).parent
 FILES = sorted(path for path in CONFIGS.glob("*.yaml") if path.stem != "none")
 EACH = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 
@@ -31,8 +32,9 @@ LITERATURE = {
 }
 
 
-def test_how_many_there_are():
-    assert len(FILES) == 12
+def test_every_class_has_its_file():
+    named = [catalogue.class_of(path) for path in FILES]
+    assert sorted(named, key=lambda kind: kind.__name__) == variants("regularizer")
     assert OmegaConf.load(CONFIGS / "none.yaml") == {}
 
 
@@ -55,14 +57,7 @@ def test_builds_what_it_is_named_after(path, regularizer):
 def test_values_are_of_the_annotated_types_and_within_bounds(path):
     node = OmegaConf.to_container(OmegaConf.load(path))
     node.pop("_target_")
-    _, kind = next(
-        (name, each)
-        for name, each in vars(
-            __import__(f"mmx.transfer.regularizers.{path.stem}", fromlist=["_"])
-        ).items()
-        if isinstance(each, type) and issubclass(each, Regularizer) and each is not Regularizer
-    )
-    hints = get_type_hints(kind.__init__, include_extras=True)
+    hints = get_type_hints(catalogue.class_of(path).__init__, include_extras=True)
     for name, value in node.items():
         adapter = TypeAdapter(hints[name], config=ConfigDict(strict=True))
         assert adapter.validate_python(value) == value
