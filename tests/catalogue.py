@@ -85,6 +85,11 @@ def listed(names: Iterable[str], prefix: str = "") -> str:
     return ", ".join(f"{prefix}{name}" for name in names)
 
 
+def starting(beginning: str, names: Iterable[str], prefix: str = "") -> list[str]:
+    """Return the names that start so, each behind a prefix."""
+    return [f"{prefix}{name}" for name in names if name.startswith(beginning)]
+
+
 def literals(hint: object) -> list[str]:
     """Return the texts of the ``Literal`` in an annotation."""
     inner = getattr(hint, "__args__", ())

@@ -8,24 +8,32 @@ import sys
 from pathlib import Path
 
 import pytest
+from catalogue import options, starting
 
+from mmx.verbs import find_verbs
 from mmx.verbs.completion import SCRIPTS, complete_line
+
+TR, CI, FS = (
+    starting("tr", find_verbs()),
+    starting("ci", options("source")),
+    starting("fs", options("source")),
+)
 
 
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("mmx tr", ["train"]),
-        ("mmx re", ["resume", "reproduce"]),
+        ("mmx tr", TR),
+        ("mmx re", starting("re", find_verbs())),
         ("mmx completion ", ["bash", "zsh", "fish"]),
-        ("mmx train source=ci", ["source=cifar10", "source=cifar100"]),
-        ("mmx train target=ci", ["target=cifar10", "target=cifar100"]),
-        ("mmx train encoder/image=sm", ["encoder/image=small_cnn"]),
+        ("mmx train source=ci", starting("ci", options("source"), "source=")),
+        ("mmx train target=ci", starting("ci", options("target"), "target=")),
+        ("mmx train encoder/image=sm", starting("sm", options("encoder/image"), "encoder/image=")),
         ("mmx train trainer.ep", ["trainer.epochs="]),
         ("mmx train encoder/image=vit_b_16 encoder.image.he", ["encoder.image.heads="]),
         ("mmx train ta", ["target.", "target="]),
-        ("mmx train -m source=none,fs", ["source=none,fsdd"]),
-        ("mmx train -m seed=1,2 fusion=g", ["fusion=gated", "fusion=gmu"]),
+        ("mmx train -m source=none,fs", starting("fs", options("source"), "source=none,")),
+        ("mmx train -m seed=1,2 fusion=g", starting("g", options("fusion"), "fusion=")),
         ("mmx train --cfg ", ["job", "hydra", "all"]),
         ("mmx train --res", ["--resolve"]),
         ("mmx train --config-dir o", []),
@@ -37,6 +45,11 @@ from mmx.verbs.completion import SCRIPTS, complete_line
 )
 def test_candidates(line, expected):
     assert complete_line(line) == expected
+
+
+def test_candidates_are_names_that_there_are():
+    assert {"source=cifar10", "source=cifar100"} <= {*complete_line("mmx train source=ci")}
+    assert {"resume", "reproduce"} <= {*complete_line("mmx re")}
 
 
 def test_every_group_is_offered():
@@ -111,11 +124,11 @@ try "mmx train --config-dir r"
 def test_bash(tmp_path, path_with_mmx):
     assert shell("bash", BASH, tmp_path, path_with_mmx) == [
         "complete -o default -F _mmx mmx",
-        "mmx tr -> train",
-        "mmx train source=ci -> cifar10 cifar100",  # readline replaces what follows the "="
+        f"mmx tr -> {' '.join(TR)}",
+        f"mmx train source=ci -> {' '.join(CI)}",  # readline replaces what follows the "="
         "compopt -o nospace",
         "mmx train trainer.ep -> trainer.epochs=",
-        "mmx train -m source=none,fs -> none,fsdd",
+        f"mmx train -m source=none,fs -> {' '.join(f'none,{name}' for name in FS)}",
         "mmx train --config-dir r -> ",
     ]
 
@@ -126,8 +139,10 @@ def test_fish(tmp_path, path_with_mmx):
         for line in ("mmx tr", "mmx train source=ci", "mmx train --config-dir rec")
     )
     assert shell("fish", script, tmp_path, path_with_mmx) == [
-        "train", "source=cifar10", "source=cifar100", "recipes/"
-    ]  # fmt: skip
+        *TR,
+        *(f"source={name}" for name in CI),
+        "recipes/",
+    ]
 
 
 def test_zsh_defines_its_function(tmp_path, path_with_mmx):

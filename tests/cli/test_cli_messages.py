@@ -14,7 +14,7 @@ from catalogue import keys, listed, options, root_keys
 from refusals import Refusal, check_refusals
 
 from mmx.cli import main
-from mmx.errors import ConfigError, UsageError
+from mmx.errors import ConfigError, UsageError, closest
 from mmx.verbs import find_verbs
 
 GROUPS = listed(catalogue.GROUPS)
@@ -22,6 +22,7 @@ ROOT_KEYS = listed(root_keys())
 TRAINER = listed(catalogue.ROOT["trainer"], "trainer.")
 ROOTS = f"{GROUPS}, trainer.<key>, {ROOT_KEYS}"
 TASKS = listed(options("task"))
+LIKE_NONE = closest("none", options("task"))
 FUSIONS = listed(options("fusion"))
 A_TABLE = "source=none target=table target.path=x.csv target.label=y 'target.columns={tabular: a}' "
 
@@ -47,7 +48,13 @@ ONE_PROBLEM: dict[str, Refusal] = {
         closest="cifar10",
         type_this="target=cifar10",
     ),
-    "target=none": Refusal("target=none", says=("none",), accepted=TASKS),
+    "target=none": Refusal(
+        "target=none",
+        says=("none",),
+        accepted=TASKS,
+        closest=LIKE_NONE,
+        type_this=LIKE_NONE and f"target={LIKE_NONE}",
+    ),
     "task=cifar10": Refusal("task=cifar10", says=("source", "target"), type_this="source=cifar10"),
     "encoder.image=resnet18": Refusal(
         "encoder.image=resnet18", says=("encoder/image",), type_this="encoder/image=resnet18"

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import catalogue
 import pytest
-from catalogue import listed, root_keys
+from catalogue import listed, options, root_keys, starting
 from refusals import Refusal, check_refusals
 
 from mmx.cli import main
+from mmx.verbs import find_verbs
 from mmx.verbs import rank as verb
 from mmx.verbs.completion import complete_line
 from mmx.verbs.preflight import preflight
@@ -260,8 +261,8 @@ def test_help(mmx):
 @pytest.mark.parametrize(
     ("typed", "expected"),
     [
-        ("mmx ra", ["rank"]),
-        ("mmx rank source=ci", ["source=cifar10", "source=cifar100"]),
+        ("mmx ra", starting("ra", find_verbs())),
+        ("mmx rank source=ci", starting("ci", options("source"), "source=")),
         ("mmx rank --r", ["--rows"]),
         ("mmx rank --rows ", []),
         ("mmx rank --c", ["--config-dir"]),
