@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import catalogue
 import numpy as np
 import pytest
 import torch
@@ -16,6 +17,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from mmx.contract import Part
+from mmx.contract.encoder import EncoderSubject
 from mmx.encoders import Encoder
 from mmx.encoders.audio.logmel_cnn import LogmelCnn
 from mmx.encoders.audio.logmel_lstm import LogmelLstm
@@ -59,17 +62,34 @@ ENCODERS: dict[str, Callable[[], Encoder]] = {
     "text_cnn": lambda: TextCnn(TOKENS, width=7, embedding=4),
     "tfidf": lambda: Tfidf(TfidfSpec(WORDS, (1.0,) * 4, 1), width=6),
 }
-EACH = pytest.mark.parametrize("name", list(ENCODERS))
+KINDS = {
+    name: kind
+    for group in catalogue.GROUPS
+    if group.startswith("encoder/")
+    for name, kind in catalogue.classes(group).items()
+}
+_MODULES = {KINDS[name].__module__ for name in ENCODERS}
+OTHERS = {
+    name: EncoderSubject.of(Part(kind))
+    for name, kind in KINDS.items()
+    if kind.__module__ not in _MODULES and name != "spectrogram_resnet18"
+}
+"""Encoders of other modules, as they are by default; not a second ResNet-18, too slow."""
+STATED = pytest.mark.parametrize("name", list(ENCODERS))
+EACH = pytest.mark.parametrize("name", [*ENCODERS, *OTHERS])
 SMALL = pytest.mark.parametrize("name", [name for name in ENCODERS if name != "resnet18"])
 BOTH = pytest.mark.parametrize("kind", ["lora", "bottleneck"])
 
 
 def make(name: str) -> Encoder:
     torch.manual_seed(1)
-    return ENCODERS[name]().to(memory_format=torch.channels_last).eval()
+    encoder = ENCODERS[name]() if name in ENCODERS else OTHERS[name].build()
+    return encoder.to(memory_format=torch.channels_last).eval()
 
 
 def inputs(name: str) -> tuple[Tensor, Tensor | None]:
+    if name in OTHERS:
+        return OTHERS[name].make_inputs()
     draw = torch.Generator().manual_seed(2)
     if name in ("small_cnn", "resnet18", "vit_b_16"):
         return torch.rand(B, 3, 8, 8, generator=draw), None
@@ -309,7 +329,7 @@ WHERE = {
 }
 
 
-@EACH
+@STATED
 def test_where_bottlenecks_stand(name: str) -> None:
     encoder = make(name)
     assert find_places(encoder) == WHERE[name]
