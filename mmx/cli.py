@@ -85,7 +85,7 @@ def _no_verb(verb: str, words: list[str]) -> Exception:
     from mmx.errors import UsageError, closest
 
     verbs = find_verbs()
-    near = closest(verb, verbs) or ("train" if "=" in verb else None)
+    near = closest(verb, verbs, cutoff=0.6) or ("train" if "=" in verb else None)
     retyped = f"mmx train {verb}" if "=" in verb else f"mmx {near}"
     return UsageError(
         f"there is no verb {verb!r}; the verbs are {', '.join(verbs)}",

@@ -172,7 +172,27 @@ class Interrupted(MmxError):
         self.exit_code = 128 + signal_number
 
 
-def closest(word: str, accepted: Iterable[str]) -> str | None:
-    """Return the accepted word most like ``word``, or None where none is near."""
-    matches = difflib.get_close_matches(word, list(accepted), n=1, cutoff=0.5)
-    return matches[0] if matches else None
+def closest(word: str, accepted: Iterable[str], *, cutoff: float = 0.5) -> str | None:
+    """Return the accepted word most like ``word``, or None where none is near.
+
+    Short words are alike by chance: the shorter an accepted word is, the more of it must agree.
+
+    Args:
+        word: What was given.
+        accepted: What could have been meant.
+        cutoff: The similarity, from 0 to 1, that a long word needs.
+    """
+    names = list(accepted)
+    matches = difflib.get_close_matches(word, names, n=max(1, len(names)), cutoff=cutoff)
+    for name in matches:
+        similarity = difflib.SequenceMatcher(None, name, word).ratio()
+        if similarity >= max(cutoff, _short_cutoff(name)):
+            return name
+    return None
+
+
+def _short_cutoff(accepted: str) -> float:
+    """Return the similarity that a word needs to be taken for a short one."""
+    if len(accepted) <= 2:
+        return 0.7  # one letter too many is 0.8, two are 0.67
+    return 0.65 if len(accepted) <= 4 else 0.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mmx.errors import ConfigError, Problem, RunError
+from mmx.errors import ConfigError, Problem, RunError, closest
 from mmx.printable import LINE, VALUE, one_line, shorten
 
 
@@ -36,3 +36,27 @@ def test_each_line_of_a_message_is_cut_by_itself() -> None:
 
 def test_one_line_is_cut_too() -> None:
     assert one_line("a\n" * 1_000_000, 4) == "a\\na…"
+
+
+@pytest.mark.parametrize(
+    ("word", "accepted", "near"),
+    [
+        ("none", ["wine", "digits"], None),  # half of the letters of a short word
+        ("params", ["rm", "train"], None),
+        ("form", ["rm"], None),
+        ("rmm", ["rm"], "rm"),
+        ("ls", ["list", "rm"], "list"),
+        ("wien", ["digits", "wine"], "wine"),
+        ("gmv", ["gated", "gmu"], "gmu"),
+        ("hier", ["concat", "hierarchical"], "hierarchical"),
+        ("form", ["rm", "platform"], "platform"),  # the nearest may be too short, not the next
+        ("x", [], None),
+    ],
+)
+def test_closest(word: str, accepted: list[str], near: str | None) -> None:
+    assert closest(word, accepted) == near
+
+
+def test_a_stricter_cutoff() -> None:
+    assert closest("param", ["compare"]) == "compare"
+    assert closest("param", ["compare"], cutoff=0.6) is None

@@ -153,9 +153,13 @@ class Builder:
             if renamed := find_class(name):
                 self.problems.append(Problem(given, renamed.why, type_this=renamed.advice))
                 return None
-            self.problems.append(
-                Problem(given, f"does not exist ({error})", closest=_nearest_class(name))
-            )
+            reason = f"does not exist ({error})"
+            if missing := _missing_package(name, error):
+                reason += (
+                    f"; install {missing}, put the folder that holds it on PYTHONPATH, "
+                    "or run mmx from that folder"
+                )
+            self.problems.append(Problem(given, reason, closest=_nearest_class(name)))
             return None
         except Exception as error:  # whatever a user's module raises while it is imported
             why = f"cannot be imported: {type(error).__name__}: {error}"
@@ -198,6 +202,13 @@ def locate(name: str, packages: Collection[str]) -> Any:
 
 def _inside(name: str, packages: Collection[str]) -> bool:
     return any(name == package or name.startswith(package + ".") for package in packages)
+
+
+def _missing_package(name: str, error: Exception) -> str | None:
+    """Return the package of the user's that a dotted name begins with, if it was not found."""
+    package = name.partition(".")[0]
+    missing = isinstance(error, ModuleNotFoundError) and error.name == package
+    return package if missing and package != "mmx" else None
 
 
 def _nearest_class(name: str) -> str | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from mmx.config.build import locate
+from mmx.config.build import BUILTIN_PACKAGES, locate
 from mmx.contract import KINDS, PartKind, kind_of
 from mmx.contract.discovery import lacks
 from mmx.contract.faults import describe_fault
@@ -137,13 +137,28 @@ def _no_kind(named: Named, found: object) -> UsageError:
     name = f"{named.module}:{named.name}"
     if not inspect.isclass(found):
         return UsageError(f"{name} is a {type(found).__name__}, not a class")
-    near = _meant(found)
-    base = KINDS[near].base
     kinds = ", ".join(KINDS)
+    if own := _base_of_mmx(found):
+        return UsageError(
+            f"{name} is a kind of {own.__module__}.{own.__name__}, and there is no contract yet to "
+            f"check it against; the kinds that have one are {kinds}",
+            tip="train with it: its config is checked first, and then the run tries it",
+        )
+    base = KINDS[_meant(found)].base
     return UsageError(
         f"{name} is of no kind that has a contract: {kinds}",
         tip=f"derive it from the base of its kind, such as {base.__module__}.{base.__name__}",
     )
+
+
+def _base_of_mmx(found: type) -> type | None:
+    """Return the most general class of mmx that a class is derived from; None where it is none."""
+    return next((each for each in reversed(found.__mro__) if _is_part(each)), None)
+
+
+def _is_part(found: type) -> bool:
+    """Return whether mmx defines a class in a folder that configs may take parts from."""
+    return any(found.__module__.startswith(f"{package}.") for package in BUILTIN_PACKAGES)
 
 
 def _meant(found: type) -> str:

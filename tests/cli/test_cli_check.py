@@ -221,6 +221,27 @@ def test_a_class_of_no_kind(said: Callable[..., Any]) -> None:
     assert "checkedpkg.fuse:Plain is of no kind that has a contract: encoder, fusion, " in err
 
 
+@pytest.mark.parametrize(
+    ("base", "kind"),
+    [
+        ("mmx.transfer.parameter.Parameter", "mmx.transfer.base.Transfer"),
+        ("mmx.training.optimizer.Optimizer", "mmx.training.optimizer.Optimizer"),
+        ("mmx.balance.base.Balance", "mmx.balance.base.Balance"),
+        ("mmx.sharing.base.Sharing", "mmx.sharing.base.Sharing"),
+    ],
+)
+def test_a_kind_without_a_contract(
+    said: Callable[..., Any], package: Path, base: str, kind: str
+) -> None:
+    module, _, name = base.rpartition(".")
+    text = f"from {module} import {name}\n\n\nclass Shrink({name}):\n    pass\n"
+    (package / "checkedpkg" / "shrink.py").write_text(text)
+    code, out, err = said("checkedpkg.shrink:Shrink")
+    assert (code, out) == (2, "")
+    assert f"Shrink is a kind of {kind}, and there is no contract yet to check it" in err
+    assert "derive it" not in err
+
+
 def test_a_module_that_cannot_be_imported(said: Callable[..., Any]) -> None:
     code, _, err = said("checkedpkg.wrong:Sum")
     assert code == 2

@@ -351,6 +351,10 @@ USAGE = {
         "mmx train source=cifar10 seed=1",
     ),
     "xyzzy": (f"there is no verb 'xyzzy'; the verbs are {listed(find_verbs())}", "mmx --help"),
+    "params run": (
+        f"there is no verb 'params'; the verbs are {listed(find_verbs())}",
+        "mmx --help",
+    ),
     "completion bsh": (
         "no completion for the shell 'bsh'; there is bash, zsh, fish",
         "mmx completion bash",

@@ -76,6 +76,16 @@ def test_no_way_leads_through_a_module(name):
     assert why({"_target_": name}).startswith(f"x._target_={name}: does not exist (No module named")
 
 
+def test_an_allowed_package_that_is_not_found_is_to_be_installed():
+    builder = Builder(["tastes_nowhere"])
+    builder.build({"_target_": "tastes_nowhere.fuse.Sum"}, Encoder, "x")
+    assert [str(each) for each in builder.problems] == [
+        "x._target_=tastes_nowhere.fuse.Sum: does not exist (No module named 'tastes_nowhere'); "
+        "install tastes_nowhere, put the folder that holds it on PYTHONPATH, or run mmx from that "
+        "folder"
+    ]
+
+
 def test_a_re_export_comes_from_where_it_was_defined():
     assert why({"_target_": "mmx.encoders.base.nn"}).startswith(
         "x._target_=mmx.encoders.base.nn: comes from torch.nn, which no one allowed"
