@@ -31,7 +31,7 @@ from mmx.training.events import Event, EventKind, Listener, stop_on_signals
 Say = Callable[[str], None]
 
 
-class Outcome(TypedDict, total=False):
+class RunOutcome(TypedDict, total=False):
     """How a run has ended: its status and exit code, and of one that failed, why.
 
     ``expected`` is false of what mmx did not foresee.
@@ -113,7 +113,7 @@ def record_resumption(directory: RunDirectory, argv: Sequence[str]) -> None:
 
 def execute(
     experiment: Experiment, directory: RunDirectory, listen: Listener, *, cached: bool = True
-) -> Outcome:
+) -> RunOutcome:
     """Run an experiment to its end and return its status; never raises what a run can raise.
 
     What went wrong is in the run's own ``status.json`` and ``traceback.txt``.
@@ -135,7 +135,7 @@ def execute(
             keep = _keep(directory, listen, log)
             summary = stages.run(experiment, directory, keep, stop, cached=cached)
         directory.write_json("summary.json", summary.to_json())
-        report.write(directory)
+        report.write_report(directory)
         recorded.finish(directory.path)
         directory.set_status("done")
         with contextlib.suppress(OSError):  # what is not in the index is read from its directory
@@ -154,7 +154,7 @@ def execute(
         directory.release()
 
 
-def _fail(directory: RunDirectory, log: logging.Logger, error: Exception) -> Outcome:
+def _fail(directory: RunDirectory, log: logging.Logger, error: Exception) -> RunOutcome:
     """Write down why a run failed, and return its status."""
     expected = isinstance(error, MmxError)
     text = str(error) if expected else f"{type(error).__name__}: {error}"

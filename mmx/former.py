@@ -14,7 +14,7 @@ from typing import Any
 
 from mmx.errors import RunError
 
-Node = dict[str, Any]
+OldNode = dict[str, Any]
 PACKAGES = {"objectives": "objective"}
 """Package of a class to its config group, where they are not called the same."""
 
@@ -120,15 +120,17 @@ def find_class(target: str) -> Renamed | None:
 # --- runs of earlier versions
 
 
-def _make_trunk(*, modalities: bool, classifier: bool = False) -> Callable[[Node, Node], Node]:
-    def translate(node: Node, config: Node) -> Node:
+def _make_trunk(
+    *, modalities: bool, classifier: bool = False
+) -> Callable[[OldNode, OldNode], OldNode]:
+    def translate(node: OldNode, config: OldNode) -> OldNode:
         trunk = {"_target_": "mmx.sharing.trunk.Trunk", **_options(node)}
         return {"sharing": {**trunk, "modalities": modalities, "classifier": classifier}}
 
     return translate
 
 
-def _translate_focal(node: Node, config: Node) -> Node:
+def _translate_focal(node: OldNode, config: OldNode) -> OldNode:
     """Put the focal loss into the objective; the source keeps the objective that it had."""
     objective = config.get("objective") or {}
     changed = {"balance": {}, "objective": _focus(objective, node.get("gamma", 2.0))}
@@ -137,7 +139,7 @@ def _translate_focal(node: Node, config: Node) -> Node:
     return changed
 
 
-def _focus(objective: Node, gamma: float) -> Node:
+def _focus(objective: OldNode, gamma: float) -> OldNode:
     """Return the node of an objective with the focal loss for its cross-entropy."""
     name = str(objective.get("_target_")).rpartition(".")[2]
     if name in ("CrossEntropy", "Focal"):
@@ -159,14 +161,14 @@ def _focus(objective: Node, gamma: float) -> Node:
     }
 
 
-def _translate_contrastive(group: str) -> Callable[[Node, Node], Node]:
-    def translate(node: Node, config: Node) -> Node:
+def _translate_contrastive(group: str) -> Callable[[OldNode, OldNode], OldNode]:
+    def translate(node: OldNode, config: OldNode) -> OldNode:
         return {group: {"_target_": "mmx.objectives.info_nce.InfoNce", **_options(node)}}
 
     return translate
 
 
-def _translate_feature(node: Node, config: Node) -> Node:
+def _translate_feature(node: OldNode, config: OldNode) -> OldNode:
     """Let a mode that copied encoders and trained them be fine-tuning, its head a linear one."""
     if "frozen" not in node:
         return {}
@@ -186,7 +188,7 @@ def _refuse(what: str) -> RunError:
     )
 
 
-NODES: dict[tuple[str, str], Callable[[Node, Node], Node]] = {
+NODES: dict[tuple[str, str], Callable[[OldNode, OldNode], OldNode]] = {
     ("sharing", "mmx.sharing.architecture.Architecture"): _make_trunk(modalities=False),
     ("sharing", "mmx.sharing.modalities.Modalities"): _make_trunk(modalities=True),
     ("sharing", "mmx.sharing.parameters.Parameters"): _make_trunk(modalities=True, classifier=True),
@@ -206,7 +208,7 @@ A run that trained jointly names ``transfer=joint`` in its own config, whatever 
 """
 
 
-def translate_config(config: Node) -> Node:
+def translate_config(config: OldNode) -> OldNode:
     """Return a run's config in the words of this version; the same object where it is in them.
 
     Raises:
@@ -220,7 +222,7 @@ def translate_config(config: Node) -> Node:
     return config
 
 
-def translate_names(names: Mapping[str, str], config: Node) -> dict[str, str]:
+def translate_names(names: Mapping[str, str], config: OldNode) -> dict[str, str]:
     """Return by which options a run's parts were chosen, less those that are others now.
 
     Args:
@@ -235,7 +237,7 @@ def translate_names(names: Mapping[str, str], config: Node) -> dict[str, str]:
     }
 
 
-def translate_summary(summary: Node, config: Node) -> Node:
+def translate_summary(summary: OldNode, config: OldNode) -> OldNode:
     """Return a run's summary with its transfer mode in the words of this version.
 
     Args:
@@ -248,7 +250,7 @@ def translate_summary(summary: Node, config: Node) -> Node:
     return {**summary, "transfer": {**summary.get("transfer", {}), "mode": now.split(".")[2]}}
 
 
-def translate_overrides(overrides: Sequence[str], config: Node) -> list[str]:
+def translate_overrides(overrides: Sequence[str], config: OldNode) -> list[str]:
     """Return the overrides that a run was composed of in the words of this version.
 
     Args:
@@ -283,11 +285,11 @@ def _translate_frozen(overrides: Sequence[str], transfer: Any) -> list[str]:
     return [*_UNFROZEN.split(), *kept]
 
 
-def _target(config: Node, group: str) -> Any:
+def _target(config: OldNode, group: str) -> Any:
     """Return the class of a group's node; the node itself where it names none."""
     node = config.get(group)
     return node.get("_target_", node) if isinstance(node, dict) else node
 
 
-def _options(node: Node) -> Node:
+def _options(node: OldNode) -> OldNode:
     return {key: value for key, value in node.items() if key != "_target_"}

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mmx.modalities import Features
 
-Rows = npt.NDArray[np.int64]
+RowArray = npt.NDArray[np.int64]
 
 
 class Weighable(Protocol):
@@ -63,7 +63,7 @@ class Balance:
         """
         return objective
 
-    def draw(self, rows: Rows, labels: Rows, generator: np.random.Generator) -> Rows:
+    def draw(self, rows: RowArray, labels: RowArray, generator: np.random.Generator) -> RowArray:
         """Return the rows of an epoch, as many as ``rows``, in any order.
 
         Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mmx.balance.base import Balance, Rows
+from mmx.balance.base import Balance, RowArray
 
 
 class Resample(Balance):
@@ -14,12 +14,12 @@ class Resample(Balance):
     with more leaves some out, others in the next epoch.
     """
 
-    def draw(self, rows: Rows, labels: Rows, generator: np.random.Generator) -> Rows:
+    def draw(self, rows: RowArray, labels: RowArray, generator: np.random.Generator) -> RowArray:
         """Return as many rows as there were, every class as often as any other but for one."""
         return balanced(rows, labels, generator)
 
 
-def balanced(rows: Rows, labels: Rows, generator: np.random.Generator) -> Rows:
+def balanced(rows: RowArray, labels: RowArray, generator: np.random.Generator) -> RowArray:
     """Return ``len(rows)`` rows with every class as often as any other, but for one."""
     classes = np.unique(labels)
     share, left = divmod(len(rows), len(classes))

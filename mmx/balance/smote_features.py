@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from mmx.balance.base import Balance, Mixed, Rows, interpolate
+from mmx.balance.base import Balance, Mixed, RowArray, interpolate
 from mmx.balance.resample import balanced
 from mmx.modalities import Features
 
@@ -41,7 +41,7 @@ class SmoteFeatures(Balance):
     def __init__(self, *, neighbors: Annotated[int, Field(ge=1, le=100_000)] = 5) -> None:
         self.neighbors = neighbors
 
-    def draw(self, rows: Rows, labels: Rows, generator: np.random.Generator) -> Rows:
+    def draw(self, rows: RowArray, labels: RowArray, generator: np.random.Generator) -> RowArray:
         """Return as many rows as there were, every class as often as any other but for one."""
         return balanced(rows, labels, generator)
 

@@ -11,6 +11,16 @@ seen. mmx's own parts are held to the same functions by the tests.
 """
 
 from mmx.contract.base import Broken, Check, Part, Result, Untested
-from mmx.contract.kinds import KINDS, PartKind, check, kind_of
+from mmx.contract.kinds import KINDS, PartKind, check_part, kind_of
 
-__all__ = ["KINDS", "Broken", "Check", "Part", "PartKind", "Result", "Untested", "check", "kind_of"]
+__all__ = [
+    "KINDS",
+    "Broken",
+    "Check",
+    "Part",
+    "PartKind",
+    "Result",
+    "Untested",
+    "check_part",
+    "kind_of",
+]

@@ -25,7 +25,7 @@ from mmx.contract.modules import (
     state_goes_to_another_instance,
 )
 from mmx.contract.options import has_sound_options
-from mmx.transfer.base import Kind
+from mmx.transfer.base import TargetKind
 from mmx.transfer.heads.base import FittedHead, Head
 
 ROWS, WIDTH, CLASSES = 24, 5, 3
@@ -48,7 +48,7 @@ class HeadSubject(ModuleSubject[nn.Module, Tensor, Tensor]):
     inputs_in_words = "features and targets"
     part: Part
     head: Head
-    kind: Kind = "classes"
+    kind: TargetKind = "classes"
 
     @classmethod
     def of(cls, part: Part) -> HeadSubject:
@@ -144,7 +144,7 @@ class HeadSubject(ModuleSubject[nn.Module, Tensor, Tensor]):
         gives_outputs(HeadSubject.of(part))
 
 
-def count_outputs(kind: Kind) -> int:
+def count_outputs(kind: TargetKind) -> int:
     """Return C."""
     return 1 if kind == "regression" else CLASSES
 
@@ -154,7 +154,7 @@ def make_rows(seed: int = 0, count: int = ROWS) -> Tensor:
     return torch.randn(count, WIDTH, generator=torch.Generator().manual_seed(seed))
 
 
-def make_targets(kind: Kind) -> Tensor:
+def make_targets(kind: TargetKind) -> Tensor:
     """Return targets of the rows."""
     draw = torch.Generator().manual_seed(7)
     if kind == "classes":

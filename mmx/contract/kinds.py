@@ -59,7 +59,7 @@ def kind_of(part: type) -> PartKind | None:
     return next((each for each in KINDS.values() if issubclass(part, each.base)), None)
 
 
-def check(part: Part) -> Iterator[Result]:
+def check_part(part: Part) -> Iterator[Result]:
     """Yield what each check of a part's kind finds.
 
     Raises:

@@ -26,7 +26,7 @@ def names_of(control: Any) -> tuple[str, ...]:
     return tuple(name for name in dict.fromkeys(names) if name != NONE)
 
 
-def canonical(names: tuple[str, ...]) -> str | list[str]:
+def format_controls(names: tuple[str, ...]) -> str | list[str]:
     """Return controls as a config says them: the same ones always in the same words."""
     return list(names) if len(names) > 1 else names[0] if names else NONE
 
@@ -60,7 +60,7 @@ def with_controls(
             dropped["control"] = why
             names = tuple(name for name in names if name not in itself)
     builder.problems.extend(problems)
-    return {**config, "control": canonical(names)}
+    return {**config, "control": format_controls(names)}
 
 
 def _unknown(names: tuple[str, ...], given: Any) -> Iterator[Problem]:
@@ -76,16 +76,17 @@ def _unknown(names: tuple[str, ...], given: Any) -> Iterator[Problem]:
                 f"there is no control {name}",
                 accepted=", ".join([*CONTROLS, NONE]) + ", or a list of them",
                 closest=near,
-                type_this=f"control={format_value(canonical(names_of(fixed)))}",
+                type_this=f"control={format_value(format_controls(names_of(fixed)))}",
             )
 
 
 def _impossible(names: tuple[str, ...], built: Built, *, source_weights: bool) -> Iterator[Problem]:
     """Yield why controls cannot be had here."""
-    given = f"control={format_value(canonical(names))}"
+    given = f"control={format_value(format_controls(names))}"
 
     def without(name: str) -> str:
-        return f"control={format_value(canonical(tuple(each for each in names if each != name)))}"
+        others = tuple(each for each in names if each != name)
+        return f"control={format_value(format_controls(others))}"
 
     label_free = Role.TARGET in built.roles and built.roles[Role.TARGET].objective.label_free
     for name in names:

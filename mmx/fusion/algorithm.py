@@ -20,7 +20,7 @@ from mmx.fusion.learners import (
     LogisticLearner,
     make_learner,
 )
-from mmx.fusion.learners.neural import Rows, make_neural, trained_copy
+from mmx.fusion.learners.neural import LabelledRows, make_neural, trained_copy
 from mmx.fusion.mixing import format_shares, move_rows
 from mmx.modalities import Encoded, Features
 
@@ -150,7 +150,7 @@ class Algorithm(Fusion):
         pooled = self.pooled(features, present)
         return torch.cat([*pooled, stack_presence(present, self.modalities).to(pooled[0])], dim=1)
 
-    def _rows(self, rows: Encoded) -> Rows:
+    def _rows(self, rows: Encoded) -> LabelledRows:
         """Return ``(N, F)`` features and ``(N,)`` classes, where the neural head is."""
         like = next(self.neural.parameters())
         return self._side_by_side(*move_rows(rows, like)), rows.target.to(like.device)
@@ -168,7 +168,7 @@ class Algorithm(Fusion):
             ]
         )
 
-    def _out_of_fold(self, x: Tensor, y: Tensor, val: Rows, seed: int) -> Tensor:
+    def _out_of_fold(self, x: Tensor, y: Tensor, val: LabelledRows, seed: int) -> Tensor:
         """Return ``(N, A · C)`` probabilities from learners that did not see the row."""
         folds = stratified_folds(y, self.folds, seed)
         opinions = x.new_empty(len(x), len(self.learners) * self.outputs)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 HIDDEN = 2  # times the width: the layer inside a feed-forward
 
 
-class Attention(nn.Module):
+class MultiheadAttention(nn.Module):
     """Multi-head attention in which a query that sees no key gets exactly zeros.
 
         MHA(x, y) = O [h_1; …; h_H],  h_k = softmax((Q_k x)(K_k y)ᵀ / √d) V_k y
@@ -86,7 +86,7 @@ class SelfBlock(nn.Module):
     def __init__(self, width: int, *, heads: int, dropout: float) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
-        self.attention = Attention(width, heads=heads, dropout=dropout)
+        self.attention = MultiheadAttention(width, heads=heads, dropout=dropout)
         self.forward_norm = nn.LayerNorm(width)
         self.feed_forward = FeedForward(width, dropout=dropout)
 
@@ -122,7 +122,7 @@ class CrossBlock(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(width)
         self.source_norm = nn.LayerNorm(width)
-        self.attention = Attention(width, heads=heads, dropout=dropout)
+        self.attention = MultiheadAttention(width, heads=heads, dropout=dropout)
         self.forward_norm = nn.LayerNorm(width)
         self.feed_forward = FeedForward(width, dropout=dropout)
 

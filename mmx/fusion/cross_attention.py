@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from mmx.fusion.attention_blocks import Attention
+from mmx.fusion.attention_blocks import MultiheadAttention
 from mmx.fusion.base import Fusion, Widths
 from mmx.fusion.tokens import Projections, read_tokens
 from mmx.modalities import Features
@@ -52,7 +52,7 @@ class CrossAttention(Fusion):
         self.projections = Projections(widths, width=width)
         looking = self.modalities if len(widths) > 1 else ()
         self.attention = nn.ModuleDict(
-            {name: Attention(width, heads=heads, dropout=dropout) for name in looking}
+            {name: MultiheadAttention(width, heads=heads, dropout=dropout) for name in looking}
         )
         self.norms = nn.ModuleDict({name: nn.LayerNorm(width) for name in self.modalities})
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from mmx.fusion.base import Widths
 from mmx.fusion.mixing import Combine, fit_log_weights, format_shares, mix
 from mmx.fusion.modality_heads import UnimodalHeads, find_kinds
-from mmx.fusion.weights import ModalityWeights, Weights
+from mmx.fusion.weights import FixedWeights, ModalityWeights
 from mmx.modalities import Encoded, Features
 
 
@@ -51,7 +51,7 @@ class LateWeighted(UnimodalHeads):
         outputs: int,
         hidden: Annotated[int, Field(ge=1, le=65_536)] | None = None,
         alpha: Literal["learned", "fixed", "validation"] = "learned",
-        weights: Weights | None = None,
+        weights: FixedWeights | None = None,
         combine: Combine = "logits",
     ) -> None:
         super().__init__(widths, outputs=outputs, hidden=hidden)

@@ -46,7 +46,7 @@ def make_matched(
         fusion = make_without_memory(method, widths, outputs=outputs, **{option: width})
         if share_heads:
             one_head(fusion)
-        return count_parameters(fusion, outputs)
+        return count_fusion_parameters(fusion, outputs)
 
     low, high = NARROWEST, 2 * NARROWEST
     while count(high) < budget and high < WIDEST:
@@ -82,7 +82,7 @@ def width_option(method: partial[Fusion]) -> str:
     return cast(type[Fusion], method.func).width_option
 
 
-def count_parameters(fusion: Fusion, outputs: int) -> int:
+def count_fusion_parameters(fusion: Fusion, outputs: int) -> int:
     """Return the trainable parameters of a fusion and of the linear head behind it."""
     own = sum(each.numel() for each in cast(nn.Module, fusion).parameters() if each.requires_grad)
     return own if fusion.decides else own + (fusion.width + 1) * outputs

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from mmx.fusion.base import Fusion, Widths, stack_presence
-from mmx.fusion.weights import Alpha, ModalityWeights, Weights
+from mmx.fusion.weights import Alpha, FixedWeights, ModalityWeights
 from mmx.modalities import Features
 
 
@@ -43,7 +43,7 @@ class WeightedSum(Fusion):
         outputs: int,
         width: Annotated[int, Field(ge=1, le=65_536)] = 128,
         alpha: Literal["learned", "fixed", "per_sample"] = "learned",
-        weights: Weights | None = None,
+        weights: FixedWeights | None = None,
     ) -> None:
         super().__init__(widths, outputs=outputs)
         self.width = width

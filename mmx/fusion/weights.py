@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 Alpha = Literal["learned", "fixed"]
-Weights = dict[str, Annotated[float, Field(gt=0, le=1e6)]]
+FixedWeights = dict[str, Annotated[float, Field(gt=0, le=1e6)]]
 
 
 class ModalityWeights(nn.Module):
@@ -31,7 +31,7 @@ class ModalityWeights(nn.Module):
     """
 
     def __init__(
-        self, modalities: tuple[str, ...], *, alpha: Alpha, weights: Weights | None
+        self, modalities: tuple[str, ...], *, alpha: Alpha, weights: FixedWeights | None
     ) -> None:
         super().__init__()
         if weights is not None and alpha != "fixed":

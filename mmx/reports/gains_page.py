@@ -110,7 +110,7 @@ def _to_best(each: GroupGain) -> str:
     )
 
 
-def table(gains: Gains) -> Table:
+def make_gains_table(gains: Gains) -> Table:
     """Return the table for a terminal; negative transfer stands out."""
     shown = grid(gains)
     found = Table(*shown.columns, title=shown.title, title_justify="left")
@@ -131,7 +131,7 @@ def notes(gains: Gains) -> list[str]:
     return [*how, *(each.text for each in gains.less_data)]
 
 
-def write(path: Path, gains: Gains) -> None:
+def write_gains(path: Path, gains: Gains) -> None:
     """Write ``gains.csv``, ``gains.json`` and ``gains.html`` into a sweep's directory."""
     lines = [{**each.group, **each.numbers()} for each in gains.found]
     heads = list(lines[0])

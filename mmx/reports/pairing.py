@@ -86,7 +86,7 @@ def _pair(before: RunDirectory, after: RunDirectory) -> Pair:
 
 
 def _scores(run: RunDirectory) -> SampleScores:
-    found = sample_scores.read(run)
+    found = sample_scores.read_scores(run)
     if found is None:
         raise DataError(
             f"no paired comparison: {run.path} keeps no scores of its test rows",

@@ -35,7 +35,7 @@ ORDER = (
 
 
 @dataclass(frozen=True)
-class Candidate:
+class RankedCandidate:
     """One candidate of a ranking.
 
     Attributes:
@@ -71,12 +71,12 @@ class Placed:
         mean_place: What it is ordered by; None where no score is common to all.
     """
 
-    candidate: Candidate
+    candidate: RankedCandidate
     place: int | None
     mean_place: float | None
 
 
-def counted(candidates: Sequence[Candidate]) -> list[str]:
+def counted(candidates: Sequence[RankedCandidate]) -> list[str]:
     """Return the scores that order: those that every candidate has that did not fail."""
     ranked = [each.facts["scores"] for each in candidates if not each.error]
     return [name for name in COUNTED if ranked and all(name in scores for scores in ranked)]
@@ -90,7 +90,7 @@ def places(values: Sequence[float]) -> list[float]:
     ]
 
 
-def order(candidates: Sequence[Candidate]) -> list[Placed]:
+def order(candidates: Sequence[RankedCandidate]) -> list[Placed]:
     """Return the candidates, best first; those that failed come last, in their own order."""
     ranked = [each for each in candidates if not each.error]
     by_score = [places([e.facts["scores"][name] for e in ranked]) for name in counted(ranked)]
@@ -107,7 +107,7 @@ def order(candidates: Sequence[Candidate]) -> list[Placed]:
     return placed + [Placed(each, None, None) for each in candidates if each.error]
 
 
-def _probe(candidate: Candidate) -> float:
+def _probe(candidate: RankedCandidate) -> float:
     value = candidate.facts["probe"]
     return -math.inf if value is None else float(value)
 
@@ -189,7 +189,7 @@ def _row(placed: Placed) -> Json:
     }
 
 
-def table(found: Sequence[Placed]) -> Table:
+def make_ranking_table(found: Sequence[Placed]) -> Table:
     """Return what people read; a blank cell is explained by :func:`remarks`."""
     ranked = [each for each in found if each.place is not None]
     keys = list(ranked[0].candidate.varied) if ranked else []

@@ -18,7 +18,7 @@ from mmx.stage_id import Role
 
 WIDTH, HEIGHT, MARGIN = 520, 220, 40
 MOST_CLASSES = 30
-Curve = list[tuple[float, float]]
+Points = list[tuple[float, float]]
 """Points ``(x, y)``, in the order of x."""
 SPLITS = ("val", "train", "probe", "gradient")
 COLORS: dict[str, str] = {Role.SOURCE: "#8a8a8a", Role.TARGET: "#0b62a4", Role.CONTROL: "#d1701f"}
@@ -28,7 +28,7 @@ LETTER, LINE = 7, 14
 """Pixels of a letter and of a line of stages' names above a chart."""
 
 
-def write(directory: RunDirectory) -> None:
+def write_report(directory: RunDirectory) -> None:
     """Write the report of a finished run."""
     summary = directory.read_summary()
     pages = Environment(loader=PackageLoader("mmx.reports", "."), autoescape=True)
@@ -84,7 +84,7 @@ def charts(metrics: list[Json]) -> list[Json]:
     )
     for name in names:
         split, _, metric = name.partition(".")
-        curves: dict[str, Curve] = {}
+        curves: dict[str, Points] = {}
         for entry in metrics:
             named = (entry["split"], entry["name"]) == (split, metric)
             if named and math.isfinite(entry["value"]):
@@ -97,7 +97,7 @@ def charts(metrics: list[Json]) -> list[Json]:
 
 
 def chart(
-    name: str, curves: dict[str, Curve], first: tuple[str, float], last: tuple[str, float]
+    name: str, curves: dict[str, Points], first: tuple[str, float], last: tuple[str, float]
 ) -> Json:
     """Return curves as SVG points.
 

@@ -41,7 +41,7 @@ class RunGain:
         if summary.gain is None:
             return cls(seed, "", 0.0, {}, {})
         metric = summary.gain.metric
-        kept = sample_scores.read(directory)
+        kept = sample_scores.read_scores(directory)
         least, soon = summary.target.chance, summary.faster
         return cls(
             seed,

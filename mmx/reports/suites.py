@@ -251,7 +251,7 @@ def importance_sheet(overall: Importance, classes: Mapping[str, Importance], spl
     )
 
 
-def write(directory: RunDirectory, sheet: Sheet) -> Path:
+def write_suite(directory: RunDirectory, sheet: Sheet) -> Path:
     """Write ``eval/<suite>.csv`` and ``eval/<suite>.html``, and return the page."""
     folder = directory.path / "eval"
     folder.mkdir(exist_ok=True)

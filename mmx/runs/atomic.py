@@ -109,7 +109,7 @@ def as_json(data: Any) -> str:
     return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
 
 
-def read_json(path: Path) -> Json:
+def read_json_file(path: Path) -> Json:
     """Return a JSON file's mapping; empty where the file is absent or broken."""
     try:
         found: Json = untrusted.read_json(path, dict, names_of_files=True)

@@ -150,7 +150,7 @@ class RunDirectory:
     def _read(self, name: str, record: type[records.Record], limit: int) -> Json:
         """Return one of the JSON files, held against its record; empty where it is absent."""
         path = self.path / name
-        recorded.check(self.path, [name])
+        recorded.check_file(self.path, [name])
         try:
             found: Json = untrusted.read_json(path, dict, limit=limit)
         except UnreadableFileError as error:
@@ -185,7 +185,7 @@ class RunDirectory:
         Raises:
             RunError: It cannot be read, or is not what mmx wrote.
         """
-        recorded.check(self.path, ["config.yaml"])
+        recorded.check_file(self.path, ["config.yaml"])
         return _read_written(self.path / "config.yaml")
 
     def names(self) -> dict[str, str]:
@@ -325,7 +325,7 @@ class RunDirectory:
             RunError: Another line is not what mmx wrote.
         """
         path = self.path / "metrics.jsonl"
-        recorded.check(self.path, [path.name])
+        recorded.check_file(self.path, [path.name])
         try:
             lines = untrusted.read_text(path, limit=SUMMARY_LIMIT).splitlines()
         except UnreadableFileError as error:

@@ -158,7 +158,7 @@ def runs(root: Path) -> list[RunDirectory]:
     return [RunDirectory(path) for path in sorted(whole, key=lambda path: path.name)]
 
 
-def read(root: Path) -> list[IndexEntry]:
+def read_index(root: Path) -> list[IndexEntry]:
     """Return one entry for each run under ``root``, oldest first, and repair the index.
 
     A run directory that is not what mmx wrote has the status ``?``, and says why.

@@ -77,7 +77,7 @@ def replace(run: Path, name: str, text: str) -> None:
         _write(run, {**kept, name: new}, finished=False)
 
 
-def check(run: Path, names: Iterable[str]) -> None:
+def check_file(run: Path, names: Iterable[str]) -> None:
     """Hold files of a run against what was recorded of them.
 
     Files of which nothing was recorded, and runs of before there were digests, pass.
@@ -107,7 +107,7 @@ def check_all(run: Path, *, checkpoints: bool) -> None:
     found = _read(run)
     if found is not None:
         names = [*found["files"]]
-        check(run, [n for n in names if checkpoints or not n.startswith(f"{CHECKPOINTS}/")])
+        check_file(run, [n for n in names if checkpoints or not n.startswith(f"{CHECKPOINTS}/")])
 
 
 def read_status(run: Path) -> Entry:

@@ -19,7 +19,7 @@ TARGET = "target"
 _CONTROL = "control"
 
 
-def write(
+def write_scores(
     directory: RunDirectory,
     target: SampleScores,
     controls: Mapping[str, SampleScores],
@@ -45,14 +45,14 @@ def write(
     )
 
 
-def read(directory: RunDirectory) -> tuple[SampleScores, dict[str, SampleScores]] | None:
+def read_scores(directory: RunDirectory) -> tuple[SampleScores, dict[str, SampleScores]] | None:
     """Return the scores of the target and of its controls by name; None where there are none.
 
     Raises:
         DamagedFileError: They are not what mmx wrote.
     """
     path = directory.path / FILE
-    recorded.check(directory.path, [FILE])
+    recorded.check_file(directory.path, [FILE])
     if not path.is_file():
         return None
     tensors, facts = checkpoint.read_checkpoint(path)

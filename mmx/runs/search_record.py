@@ -19,7 +19,7 @@ from mmx.controls import find_control
 from mmx.errors import RunError
 from mmx.json_object import Json
 from mmx.runs import records
-from mmx.runs.atomic import read_json, write_json
+from mmx.runs.atomic import read_json_file, write_json
 from mmx.runs.directory import RunDirectory
 from mmx.runs.summary import SearchFacts
 
@@ -80,7 +80,7 @@ class SearchRecord:
 
 def read_search(path: Path) -> Json:
     """Return what a search has written; empty where it is not what a search writes."""
-    found = read_json(path)
+    found = read_json_file(path)
     ended = found.get("winner") is not None
     try:
         return records.check_record(found, records.Won if ended else records.Search, path)

@@ -131,7 +131,7 @@ def _find_cells(variants: Sequence[Variant], keys: Keys) -> list[str]:
         given = Absent if value is Absent else find_value(each.config, keys, value)
         told = "" if value is Absent else _to_text(value)
         if told not in texts:
-            text = format_value(given, keys[-1])
+            text = format_varied(given, keys[-1])
             if text in texts.values():
                 text = _quote(str(given))
             while text in texts.values():
@@ -172,7 +172,7 @@ def join_keys(keys: Keys) -> str:
     return ".".join(key if re.fullmatch(r"[^\s.\"'=]+", key) else _quote(key) for key in keys)
 
 
-def format_value(value: Any, key: str = "") -> str:
+def format_varied(value: Any, key: str = "") -> str:
     """Return a value as text, so that different values have different texts.
 
     A string that could be read as something else (a number, a list) or would break the line is
@@ -183,11 +183,11 @@ def format_value(value: Any, key: str = "") -> str:
     if isinstance(value, Mapping):
         return (
             "{"
-            + ", ".join(f"{format_value(str(k))}: {format_value(v)}" for k, v in value.items())
+            + ", ".join(f"{format_varied(str(k))}: {format_varied(v)}" for k, v in value.items())
             + "}"
         )
     if isinstance(value, (list, tuple)):
-        return "[" + ",".join(map(format_value, value)) + "]"
+        return "[" + ",".join(map(format_varied, value)) + "]"
     if not isinstance(value, str):
         return "null" if value is None else json.dumps(value)
     if key in PATH_KEYS:

@@ -151,7 +151,7 @@ class Task(ABC):
             splits.setdefault(name, np.empty(0, dtype=np.int64))
         return replace_splits(samples, splits)
 
-    def _check(self, splits: dict[str, splitting.RowNumbers]) -> None:
+    def _check(self, splits: dict[str, splitting.SplitRows]) -> None:
         for name, rows in splits.items():
             if not len(rows):
                 raise DataError(
@@ -183,7 +183,7 @@ class Task(ABC):
             values = np.maximum(values, 0)
         return replace(samples, values=values, classes=tuple(self.classes), splits=splits)
 
-    def _few(self, samples: Samples) -> dict[str, splitting.RowNumbers]:
+    def _few(self, samples: Samples) -> dict[str, splitting.SplitRows]:
         """Keep ``limit``, ``fraction`` or ``per_class`` of the training rows."""
         splits = dict(samples.splits)
         train, val = splits["train"], splits["val"]
@@ -206,7 +206,7 @@ class Task(ABC):
         return {"train": train, "val": val, "test": splits["test"]}
 
     def _target(
-        self, samples: Samples, splits: dict[str, splitting.RowNumbers]
+        self, samples: Samples, splits: dict[str, splitting.SplitRows]
     ) -> tuple[npt.NDArray[Any], Target]:
         """Return the values, zeros in no split, and what they mean."""
         used = np.concatenate(list(splits.values()))
@@ -230,8 +230,8 @@ class Task(ABC):
 
 
 def cut_test(
-    values: npt.NDArray[Any], fraction: float, rows: splitting.RowNumbers | None = None
-) -> dict[str, splitting.RowNumbers]:
+    values: npt.NDArray[Any], fraction: float, rows: splitting.SplitRows | None = None
+) -> dict[str, splitting.SplitRows]:
     """Return ``train`` and ``test`` for data that gives no test split.
 
     The draw does not depend on any seed of the user: the same rows are always tested.
@@ -255,7 +255,7 @@ def make_strata(values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     return np.zeros(len(values), dtype=np.int64)
 
 
-def replace_splits(samples: Samples, splits: dict[str, splitting.RowNumbers]) -> Samples:
+def replace_splits(samples: Samples, splits: dict[str, splitting.SplitRows]) -> Samples:
     """Return the samples under other splits."""
     return replace(samples, splits=splits)
 

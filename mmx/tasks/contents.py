@@ -10,7 +10,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from mmx.modalities import Column
-from mmx.tasks.splits import RowNumbers
+from mmx.tasks.splits import SplitRows
 
 Kind = Literal["classes", "multilabel", "regression"]
 
@@ -69,7 +69,7 @@ class Samples:
     columns: dict[str, Column]
     values: npt.NDArray[Any]
     classes: tuple[str, ...]
-    splits: dict[str, RowNumbers]
+    splits: dict[str, SplitRows]
     notes: tuple[str, ...] = ()
 
 

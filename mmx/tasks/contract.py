@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from mmx.errors import DataError, closest
 from mmx.tasks.contents import Kind, Samples
-from mmx.tasks.splits import RowNumbers
+from mmx.tasks.splits import SplitRows
 
 SPLIT_ORDER = ("train", "val", "test")
 ROWS_SHOWN = 5
@@ -71,7 +71,7 @@ def _check_columns(task: str, modalities: Collection[str], samples: Samples) -> 
             )
 
 
-def _rows(task: str, name: str, given: Any, count: int) -> RowNumbers:
+def _rows(task: str, name: str, given: Any, count: int) -> SplitRows:
     """Return a split's row numbers, int64.
 
     Raises:
@@ -116,7 +116,7 @@ class _Labels:
         count: Classes or labels.
     """
 
-    def __init__(self, task: str, values: npt.NDArray[Any], used: RowNumbers, count: int) -> None:
+    def __init__(self, task: str, values: npt.NDArray[Any], used: SplitRows, count: int) -> None:
         self.task, self.values, self.used, self.count = task, values, used, count
 
     def classes(self, known: bool) -> npt.NDArray[np.int64]:

@@ -11,12 +11,12 @@ import numpy.typing as npt
 
 from mmx.modalities import Column
 from mmx.modalities.files import call_each
-from mmx.tasks.splits import RowNumbers
+from mmx.tasks.splits import SplitRows
 
 BYTES = 16
 
 
-def digest_rows(column: Column, rows: RowNumbers) -> npt.NDArray[np.uint8]:
+def digest_rows(column: Column, rows: SplitRows) -> npt.NDArray[np.uint8]:
     """Return the BLAKE2b digest of each row's content, ``(B, 16)``; zeros where absent."""
     digests = np.zeros((len(rows), BYTES), dtype=np.uint8)
 
@@ -33,7 +33,7 @@ def digest_rows(column: Column, rows: RowNumbers) -> npt.NDArray[np.uint8]:
 def digest_task(
     contents: Mapping[str, npt.NDArray[np.uint8]],
     values: npt.NDArray[np.generic],
-    splits: Mapping[str, RowNumbers],
+    splits: Mapping[str, SplitRows],
     meaning: object,
 ) -> str:
     """Return the digest of a task, as 32 hex digits.

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from mmx.errors import DataError
 from mmx.modalities.tabular import normalize_spelling
-from mmx.tasks.splits import RowNumbers
+from mmx.tasks.splits import SplitRows
 
 LOST_SHARE = 1e-7
 """Part of the labels' range that rounding to float64 may move one: what float32 cannot see."""
@@ -105,7 +105,7 @@ def note_rounding(cells: Sequence[str | None], values: npt.NDArray[np.float64]) 
 
 
 def measure_moments(
-    values: npt.NDArray[np.float64], train: RowNumbers, used: RowNumbers, task: str
+    values: npt.NDArray[np.float64], train: SplitRows, used: SplitRows, task: str
 ) -> tuple[float, float]:
     """Return mean and standard deviation of the training rows' numbers; 1 where all are one.
 

@@ -15,14 +15,14 @@ import numpy.typing as npt
 from mmx.modalities import Column
 from mmx.modalities.tabular import TabularColumn
 from mmx.tasks.contents import Target
-from mmx.tasks.splits import RowNumbers
+from mmx.tasks.splits import SplitRows
 
 FEWEST_VAL = 10
 """Validation rows below which what is chosen on them is mostly chance."""
 VALUES_SHOWN = 3
 """Repeated rows that a note names."""
 
-Splits = Mapping[str, RowNumbers]
+Splits = Mapping[str, SplitRows]
 
 
 def note_missing(columns: Mapping[str, Column], splits: Splits) -> Iterator[str]:
@@ -141,7 +141,7 @@ def note_repeats(
             )
 
 
-def _go_backwards(rows: RowNumbers, keys: npt.NDArray[np.void]) -> Iterator[tuple[int, np.void]]:
+def _go_backwards(rows: SplitRows, keys: npt.NDArray[np.void]) -> Iterator[tuple[int, np.void]]:
     """Yield rows and their keys, the last first: what overwrites in a dict is the first row."""
     for row in rows[::-1].tolist():
         yield row, keys[row]

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from mmx.errors import DataError
 
-RowNumbers = npt.NDArray[np.int64]
+SplitRows = npt.NDArray[np.int64]
 Purpose = Literal["test", "val", "few", "cap"]
 
 TEST_SEED = 0  # never the user's: the same rows are tested whatever the seed
@@ -24,8 +24,8 @@ _PURPOSES = {"test": 1, "val": 2, "few": 3, "cap": 4}
 
 
 def cut(
-    rows: RowNumbers, labels: npt.NDArray[Any], fraction: float, *, seed: int, purpose: Purpose
-) -> tuple[RowNumbers, RowNumbers]:
+    rows: SplitRows, labels: npt.NDArray[Any], fraction: float, *, seed: int, purpose: Purpose
+) -> tuple[SplitRows, SplitRows]:
     """Divide rows in two, with the same share of each class, as far as that is possible.
 
     The last row of a class is never cut off, so a class of one row stays whole.
@@ -48,8 +48,8 @@ def cut(
 
 
 def draw_of_each(
-    rows: RowNumbers, labels: npt.NDArray[Any], count: int, *, seed: int, names: Sequence[str]
-) -> RowNumbers:
+    rows: SplitRows, labels: npt.NDArray[Any], count: int, *, seed: int, names: Sequence[str]
+) -> SplitRows:
     """Return ``count`` rows of each class, ascending.
 
     Raises:
@@ -69,14 +69,14 @@ def draw_of_each(
 
 
 def draw_of_all(
-    rows: RowNumbers,
+    rows: SplitRows,
     labels: npt.NDArray[Any],
     total: int,
     *,
     seed: int,
     purpose: Purpose = "few",
     every_class: bool = True,
-) -> RowNumbers:
+) -> SplitRows:
     """Return ``total`` rows, all where there are no more, ascending.
 
     Each class keeps its share. With ``every_class`` it also keeps at least one row.
@@ -125,12 +125,12 @@ def _sizes(labels: npt.NDArray[Any], classes: int = 0) -> npt.NDArray[np.int64]:
 
 
 def _draw(
-    rows: RowNumbers,
+    rows: SplitRows,
     labels: npt.NDArray[Any],
     counts: npt.NDArray[Any],
     seed: int,
     purpose: Purpose,
-) -> RowNumbers:
+) -> SplitRows:
     """Return ``counts[c]`` random rows of each class c, ascending."""
     drawn = [np.empty(0, dtype=np.int64)]
     for label, count in enumerate(counts.tolist()):

@@ -18,7 +18,7 @@ from mmx.tasks import label_sets, labels
 from mmx.tasks.base import Kind, Samples, Share, Task, cut_test, list_names, type_task_option
 from mmx.tasks.cells import ColumnCells, OpenTable, open_table
 from mmx.tasks.split_names import SPLITS, split_of
-from mmx.tasks.splits import RowNumbers
+from mmx.tasks.splits import SplitRows
 from mmx.tasks.table_inputs import (
     find_files,
     make_media_column,
@@ -276,7 +276,7 @@ class Table(Task):
 
     def _labelled_rows(
         self, cells: dict[str, ColumnCells], texts: Texts
-    ) -> tuple[RowNumbers, tuple[str, ...]]:
+    ) -> tuple[SplitRows, tuple[str, ...]]:
         """Return the rows that have a label, and a note of those that do not."""
         names = _names(self.label)
         has = np.all([[text is not None for text in texts[name]] for name in names], axis=0)
@@ -294,8 +294,8 @@ class Table(Task):
         return np.flatnonzero(has), (f"{count} of {len(has)} rows have no label and are not used",)
 
     def _splits(
-        self, said: list[str | None] | None, rows: RowNumbers, values: Any
-    ) -> dict[str, RowNumbers]:
+        self, said: list[str | None] | None, rows: SplitRows, values: Any
+    ) -> dict[str, SplitRows]:
         """Return the splits that the table gives, with test cut off where it gives none."""
         if said is None:
             return cut_test(values, self.test_fraction, rows)

@@ -30,7 +30,7 @@ from mmx.training.trainer import Trainer
 from mmx.transfer.heads.linear import LinearHead
 from mmx.transfer.heads.mlp import MlpHead
 
-Metrics = dict[str, float]
+ValMetrics = dict[str, float]
 TrainableHead = LinearHead | MlpHead
 VAL_ROWS = 1024
 """Validation rows that all heads look at, at once."""
@@ -56,8 +56,8 @@ class Plan:
     optimizers: Sequence[Optimizer]
     trainer: Trainer
     loss: Callable[[Tensor, Tensor, Tensor], Tensor]
-    validate: Callable[[Tensor], Sequence[Metrics]]
-    score: Callable[[Metrics], tuple[float, ...]]
+    validate: Callable[[Tensor], Sequence[ValMetrics]]
+    score: Callable[[ValMetrics], tuple[float, ...]]
     draws: Role = Role.TARGET
 
 
@@ -75,9 +75,9 @@ class TrainedHead:
     """
 
     state: dict[str, Tensor] = field(default_factory=dict)
-    val: Metrics = field(default_factory=dict)
+    val: ValMetrics = field(default_factory=dict)
     best_epoch: int = 0
-    curve: list[Metrics] = field(default_factory=list)
+    curve: list[ValMetrics] = field(default_factory=list)
     diverged: bool = False
 
 
@@ -147,7 +147,7 @@ def _judge(
     found: list[list[TrainedHead]],
     batch: _Together,
     losses: list[list[float]],
-    metrics: Sequence[Metrics],
+    metrics: Sequence[ValMetrics],
     plan: Plan,
     epoch: int,
 ) -> bool:

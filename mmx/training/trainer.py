@@ -9,8 +9,8 @@ from pydantic import Field
 
 from mmx.stage_id import Role
 
-Count = Annotated[int, Field(ge=1, le=1_000_000)]
-Part = Annotated[float, Field(ge=0, lt=1)]
+PositiveCount = Annotated[int, Field(ge=1, le=1_000_000)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,14 +33,14 @@ class Trainer:
         threads: CPU threads; None for torch's own choice.
     """
 
-    epochs: Count = 15
-    source_epochs: Count | None = None
-    batch_size: Count = 64
-    accumulate: Count = 1
+    epochs: PositiveCount = 15
+    source_epochs: PositiveCount | None = None
+    batch_size: PositiveCount = 64
+    accumulate: PositiveCount = 1
     clip: Annotated[float, Field(gt=0, le=1e9)] | None = 1.0
-    warmup: Part = 0.1
-    modality_dropout: Part = 0.0
-    patience: Count | None = None
+    warmup: Fraction = 0.1
+    modality_dropout: Fraction = 0.0
+    patience: PositiveCount | None = None
     resident: Literal["auto"] | bool = "auto"
     workers: Annotated[int, Field(ge=0, le=4_096)] = 2
     checkpoint_seconds: Annotated[float, Field(ge=0, le=1e9)] = 10.0

@@ -16,7 +16,7 @@ from mmx.transfer.regularizers.base import ActsOn, Regularizer
 from mmx.transfer.weighting import Weighting
 from mmx.transfer.weighting.fixed import Fixed
 
-Kind = Literal["classes", "multilabel", "regression"]
+TargetKind = Literal["classes", "multilabel", "regression"]
 """What a target predicts: one class a row, several labels a row, or a number."""
 
 
@@ -207,7 +207,7 @@ class Transfer(ABC):
         """
         return Fixed()
 
-    def make_head(self, width: int, outputs: int, kind: Kind) -> nn.Module:
+    def make_head(self, width: int, outputs: int, kind: TargetKind) -> nn.Module:
         """Return the head on fused features of ``width``; ``(B, width)`` to ``(B, outputs)``.
 
         Args:

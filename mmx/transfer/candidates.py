@@ -16,7 +16,7 @@ EVERY_MODE = ("map", "class_map", "min_copied", "fusion")
 
 
 @dataclass(frozen=True)
-class Candidate:
+class SearchCandidate:
     """One choice.
 
     Attributes:
@@ -62,12 +62,12 @@ class Candidate:
         }
 
 
-def candidates(auto: Auto) -> list[Candidate]:
+def candidates(auto: Auto) -> list[SearchCandidate]:
     """Return all candidates: modes in the order given, the first values of every list first."""
-    found: dict[str, Candidate] = {}
+    found: dict[str, SearchCandidate] = {}
     counts: dict[tuple[str, int], int] = {}
     for mode, regularizer, options in _combinations(auto):
-        made = Candidate(mode, regularizer, options, _common(auto, mode))
+        made = SearchCandidate(mode, regularizer, options, _common(auto, mode))
         group = (mode, made.depth)
         if made.name not in found:
             counts[group] = counts.get(group, -1) + 1

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import nn
 
 from mmx.errors import Problem, TransferError
-from mmx.transfer.base import NO_REGULARIZER, Choices, Kind, Report, Source, Start, Transfer
+from mmx.transfer.base import NO_REGULARIZER, Choices, Report, Source, Start, TargetKind, Transfer
 from mmx.transfer.copying import Copied, copy_fitting
 from mmx.transfer.freezing import find_frozen_encoders
 from mmx.transfer.heads import HEADS, FittedHead, Head, HeadName
@@ -18,8 +18,8 @@ from mmx.transfer.heads.linear import Linear
 from mmx.transfer.phases import Phase, TrainEpochs
 from mmx.variants import variant
 
-Strength = Annotated[float, Field(gt=0, le=1e9)]
-Decay = Annotated[float, Field(ge=0, le=1e9)]
+HeadStrength = Annotated[float, Field(gt=0, le=1e9)]
+HeadDecay = Annotated[float, Field(ge=0, le=1e9)]
 WITHOUT = {"fusion": "fusion=concat", "mapping": "mapping=none", "trunk": "sharing=none"}
 """Part of a model to what to type for it to have no parameters."""
 
@@ -89,13 +89,13 @@ class Feature(Transfer):
         *,
         head: HeadName | Head = "linear",
         normalize: bool | None = None,
-        decays: Annotated[tuple[Decay, ...], Field(min_length=1)] | None = None,
+        decays: Annotated[tuple[HeadDecay, ...], Field(min_length=1)] | None = None,
         head_seeds: Annotated[int, Field(ge=1, le=100_000)] | None = None,
         width: Annotated[int, Field(ge=1, le=65_536)] | None = None,
         dropout: Annotated[float, Field(ge=0, lt=1)] | None = None,
         k: Annotated[int, Field(ge=1, le=100_000)] | None = None,
         temperature: Annotated[float, Field(gt=0, le=10000)] | None = None,
-        grid: Annotated[tuple[Strength, ...], Field(min_length=1)] | None = None,
+        grid: Annotated[tuple[HeadStrength, ...], Field(min_length=1)] | None = None,
         map: dict[str, str] | None = None,
         min_copied: Annotated[float, Field(ge=0, le=1)] = 0.5,
     ) -> None:
@@ -147,7 +147,7 @@ class Feature(Transfer):
         for head in choices.heads:
             yield NO_REGULARIZER, {"head": head}
 
-    def make_head(self, width: int, outputs: int, kind: Kind) -> nn.Module:
+    def make_head(self, width: int, outputs: int, kind: TargetKind) -> nn.Module:
         """Return the chosen head; see :class:`~mmx.transfer.base.Transfer`."""
         return self.head.make(width, outputs, kind)
 

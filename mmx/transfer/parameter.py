@@ -29,8 +29,8 @@ from mmx.transfer.rates import rates
 from mmx.transfer.regularizers.base import ActsOn
 from mmx.transfer.wise_ft import LINEAR_HEAD, find_interpolated
 
-Rate = Annotated[float, Field(gt=0, le=1000)]
-Count = Annotated[int, Field(ge=0, le=1_000_000)]
+RateFactor = Annotated[float, Field(gt=0, le=1000)]
+DepthCount = Annotated[int, Field(ge=0, le=1_000_000)]
 EVERYTHING: frozenset[ActsOn] = frozenset(
     {"weights", "statistics", "features", "relations", "outputs"}
 )
@@ -87,13 +87,13 @@ class Parameter(Transfer):
         self,
         *,
         freeze: tuple[str, ...] = (),
-        freeze_depth: Count = 0,
-        unfreeze_every: Count = 0,
-        copied_rate: Rate = 1.0,
-        head_rate: Rate = 1.0,
+        freeze_depth: DepthCount = 0,
+        unfreeze_every: DepthCount = 0,
+        copied_rate: RateFactor = 1.0,
+        head_rate: RateFactor = 1.0,
         layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0,
         batch_norm: Literal["train", "eval", "frozen"] = "train",
-        reinitialize: Count = 0,
+        reinitialize: DepthCount = 0,
         lp_ft: bool = False,
         wise_ft: Literal["none", "curve", "best"] = "none",
         class_map: dict[str, str] | None = None,

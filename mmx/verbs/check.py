@@ -30,7 +30,7 @@ from mmx.config.allowed import allow
 from mmx.config.build import BUILTIN_PACKAGES, TARGET, Builder
 from mmx.config.compose import composer, default_data_directory, parse
 from mmx.config.nodes import ConfigNode
-from mmx.contract import Part, PartKind, Result, check, kind_of
+from mmx.contract import Part, PartKind, Result, check_part, kind_of
 from mmx.contract.report import as_data, count_results, format_result, marks_for
 from mmx.errors import ConfigError, Problem, UsageError
 from mmx.printable import one_line
@@ -95,7 +95,7 @@ def _a(noun: str) -> str:
 
 def _quietly(part: Part) -> Iterator[Result]:
     """Yield results; what the class prints goes to stderr, so that stdout is ours."""
-    results = check(part)
+    results = check_part(part)
     while True:
         with contextlib.redirect_stdout(sys.stderr):
             result = next(results, None)

@@ -50,7 +50,7 @@ def main(arguments: Sequence[str]) -> int:
     given = _parser().parse_intermixed_args(arguments)
     moved = [word for word in given.settings if is_openers(key_of(word))]
     suites = [word for word in given.settings if word not in moved]
-    suites = evaluate_suites.read(suites, str(given.run))
+    suites = evaluate_suites.read_suite_names(suites, str(given.run))
     typed = read_typed(moved, "eval", given.run, NOTHING_IS_MADE)
     directory = RunDirectory.open(given.run)
     directory.require_undamaged()
@@ -71,7 +71,7 @@ def main(arguments: Sequence[str]) -> int:
         found = measure_alignment(criterion, predict_encoded(model, data, rows, precision)[2])
     else:
         found = evaluated.metrics(*predict(model, data, rows, precision))
-    said = {given.split: found, **evaluate_suites.run(suites, evaluated, directory, console)}
+    said = {given.split: found, **evaluate_suites.run_suites(suites, evaluated, directory, console)}
     print(json.dumps(said))
     return 0
 

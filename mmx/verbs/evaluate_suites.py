@@ -135,7 +135,7 @@ SUITES: dict[str, Callable[[Evaluated], Found]] = {
 }
 
 
-def read(settings: Sequence[str], run: str) -> list[str]:
+def read_suite_names(settings: Sequence[str], run: str) -> list[str]:
     """Return the suites that were asked for, each once.
 
     Args:
@@ -170,14 +170,16 @@ def _problem(
     return UsageError(str(Problem(given, reason, ", ".join(accepted), near, type_this)))
 
 
-def run(names: Sequence[str], given: Evaluated, directory: RunDirectory, console: Console) -> Json:
+def run_suites(
+    names: Sequence[str], given: Evaluated, directory: RunDirectory, console: Console
+) -> Json:
     """Run suites, keep their files, print their tables, and return what they found."""
     said = {}
     if not console.is_terminal:
         console.width = 240
     for name in names:
         said[name], sheet = SUITES[name](given)
-        page = suites.write(directory, sheet)
+        page = suites.write_suite(directory, sheet)
         for table in suites.tables(sheet):
             console.print(table)
         console.print(str(page), highlight=False, markup=False, soft_wrap=True)

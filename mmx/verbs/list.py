@@ -25,8 +25,8 @@ from mmx.verbs.arguments import Parser
 SUMMARY = "show all runs under the output folder"
 PLACE = 80
 
-Column = Literal["run", "status", "source", "target", "transfer", "fusion", "seed"]
-COLUMNS: tuple[Column, ...] = (
+ListColumn = Literal["run", "status", "source", "target", "transfer", "fusion", "seed"]
+COLUMNS: tuple[ListColumn, ...] = (
     "run",
     "status",
     "source",
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
     given = parser.parse_args(arguments)
     if not given.outputs.is_dir():
         raise RunError(f"there is no folder {given.outputs}", tip="mmx train makes the first run")
-    entries = index.read(given.outputs)
+    entries = index.read_index(given.outputs)
     shown = entries if given.all else [each for each in entries if not _idle(each, given.outputs)]
     if given.json:
         for entry in shown:

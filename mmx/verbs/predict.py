@@ -43,7 +43,7 @@ from mmx.training.randomness import make_deterministic
 from mmx.untrusted import unusable_path
 from mmx.verbs.arguments import Parser, allowed_packages
 from mmx.verbs.opening import NOTHING_IS_MADE, open_config, read_typed
-from mmx.verbs.predict_rows import Answers
+from mmx.verbs.predict_rows import RowAnswers
 
 SUMMARY = "write a run's predictions for new data"
 PLACE = 40
@@ -149,7 +149,9 @@ def _parser() -> Parser:
     return parser
 
 
-def _answer(experiment: Experiment, trained: Loaded, asked: Asked, precision: Precision) -> Answers:
+def _answer(
+    experiment: Experiment, trained: Loaded, asked: Asked, precision: Precision
+) -> RowAnswers:
     """Return the predictions of every row that can be read, and why others have none."""
     modalities = experiment.modalities[Role.TARGET]
     usable = asked.data.splits["test"]
@@ -166,7 +168,7 @@ def _answer(experiment: Experiment, trained: Loaded, asked: Asked, precision: Pr
         outputs, values = _predict(experiment, trained, asked.data, usable, precision)
     places = {int(row): place for place, row in enumerate(asked.rows)}
     lost = find_lost_files(asked.data, modalities, usable)
-    return Answers(
+    return RowAnswers(
         names=asked.names,
         answered=[places[int(row)] for row in usable],
         outputs=outputs,

@@ -17,7 +17,7 @@ REASON = "reason"
 
 
 @dataclass(frozen=True)
-class Answers:
+class RowAnswers:
     """What a model says of the rows that it was asked for.
 
     Attributes:

@@ -40,7 +40,7 @@ from mmx.errors import ConfigError, Interrupted, MmxError, Problem, UsageError
 from mmx.experiment.fingerprint import essence
 from mmx.json_object import Json
 from mmx.reports import ranking
-from mmx.reports.ranking import Candidate, Ranking
+from mmx.reports.ranking import RankedCandidate, Ranking
 from mmx.reports.view import view
 from mmx.runs.directory import RunDirectory
 from mmx.runs.variation import join_overrides, label_variants
@@ -51,7 +51,7 @@ from mmx.training.events import StopRequest, stop_on_signals
 from mmx.transfer.auto import Auto
 from mmx.verbs.arguments import allowed_packages
 from mmx.verbs.preflight import Job, look_for_devices, preflight, variant_of
-from mmx.verbs.train_line import read_line
+from mmx.verbs.train_line import parse_line
 
 SUMMARY = "score sources and encoders for a target before training on it"
 PLACE = 20
@@ -80,7 +80,7 @@ def main(arguments: Sequence[str]) -> int:
         print(__doc__, end="")
         return 0
     rows, rest = _take_rows(arguments)
-    line = read_line(rest, "rank")
+    line = parse_line(rest, "rank")
     if line.only_shows:
         raise UsageError(
             f"mmx rank has no flag {line.flags[0]}",
@@ -208,7 +208,7 @@ def _rank_all(jobs: Sequence[Job], rows: int, flags: Sequence[str]) -> int:
 
 def _candidates(
     jobs: Sequence[Job], rows: int, place: Ranking, flags: Sequence[str]
-) -> list[Candidate]:
+) -> list[RankedCandidate]:
     """Return what is found of each job; one that fails is kept with its error."""
     console, found = Console(stderr=True), []
     called = label_variants([variant_of(job) for job in jobs])
@@ -222,12 +222,12 @@ def _candidates(
                 console.print(shown, style="bold", markup=False, highlight=False, soft_wrap=True)
             try:
                 facts = _facts(job, rows, place.work(job.experiment.fingerprint), stop)
-                found.append(Candidate(text, label, facts, command=_command(job, flags)))
+                found.append(RankedCandidate(text, label, facts, command=_command(job, flags)))
             except Interrupted:
                 raise
             except MmxError as error:
                 why = " ".join(error.message.split())
-                found.append(Candidate(text, label, error=why, tip=error.tip or ""))
+                found.append(RankedCandidate(text, label, error=why, tip=error.tip or ""))
             if stop.signal_number is not None:
                 raise Interrupted(
                     f"stopped after {len(found)} of {len(jobs)} candidates",
@@ -262,7 +262,7 @@ def _say(found: Sequence[ranking.Placed]) -> None:
     console = Console(stderr=True)
     console.width = console.width if console.is_terminal else RANKING_WIDTH
     if any(each.place is not None for each in found):
-        console.print(ranking.table(found))
+        console.print(ranking.make_ranking_table(found))
         for line in ranking.remarks(found):
             console.print(line, markup=False, highlight=False, soft_wrap=True)
     for each in found:

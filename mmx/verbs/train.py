@@ -11,7 +11,7 @@ from mmx.untrusted import unusable_path
 from mmx.verbs.arguments import allowed_packages
 from mmx.verbs.preflight import look_for_devices, preflight
 from mmx.verbs.train_expand import expand
-from mmx.verbs.train_line import read_line
+from mmx.verbs.train_line import parse_line
 from mmx.verbs.train_single import conclude, start_run
 from mmx.verbs.train_sweep import run_sweep
 
@@ -38,7 +38,7 @@ COMPLETES = {
 def main(arguments: Sequence[str]) -> int:
     """Train, and return the exit code."""
     argv = ["mmx", "train", *arguments]
-    line = read_line(arguments)
+    line = parse_line(arguments)
     allowed = allowed_packages(line.allow)
     if line.only_shows:
         show_config(line.flags, line.overrides, line.config_dirs)

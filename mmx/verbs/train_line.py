@@ -21,7 +21,7 @@ class CommandLine:
     only_shows: bool = False
 
 
-def read_line(arguments: Sequence[str], verb: str = "train") -> CommandLine:
+def parse_line(arguments: Sequence[str], verb: str = "train") -> CommandLine:
     """Sort a command line. Raises UsageError for a flag that the verb does not have."""
     line, rest = CommandLine(), list(arguments)
     while rest:

@@ -21,7 +21,7 @@ def start_run(
     where: Path | None,
     exactly: Path | None,
     argv: Sequence[str],
-) -> tuple[RunDirectory, execution.Outcome]:
+) -> tuple[RunDirectory, execution.RunOutcome]:
     """Make a run directory for an experiment, and run it there.
 
     Args:
@@ -47,7 +47,7 @@ def start_run(
 
 def continue_run(
     directory: RunDirectory, experiment: Experiment, argv: Sequence[str]
-) -> execution.Outcome:
+) -> execution.RunOutcome:
     """Go on with a run of this very experiment that was interrupted, in its directory.
 
     Args:
@@ -65,7 +65,7 @@ def continue_run(
         return execution.execute(experiment, directory, listen)
 
 
-def conclude(directory: RunDirectory, outcome: execution.Outcome) -> int:
+def conclude(directory: RunDirectory, outcome: execution.RunOutcome) -> int:
     """Print the answer on stderr and the run directory on stdout; return the exit code."""
     console = Console(stderr=True)
     if outcome["status"] == "done":
@@ -76,7 +76,7 @@ def conclude(directory: RunDirectory, outcome: execution.Outcome) -> int:
     return int(str(outcome["exit_code"]))
 
 
-def say_failure(console: Console, directory: RunDirectory, outcome: execution.Outcome) -> None:
+def say_failure(console: Console, directory: RunDirectory, outcome: execution.RunOutcome) -> None:
     """Print why a run ended early and what to type next."""
     tips = {
         "interrupted": f"mmx resume {directory.path}",

@@ -185,7 +185,7 @@ def _say_gains(console: Console, plan: Sweep, rows: Sequence[dict[str, object]])
     if not found.found:
         gains_page.remove(plan.path)
         return
-    gains_page.write(plan.path, found)
-    console.print(gains_page.table(found))
+    gains_page.write_gains(plan.path, found)
+    console.print(gains_page.make_gains_table(found))
     for text in gains_page.notes(found):
         console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -10,7 +10,7 @@ from refusals import Refusal, check_refusals
 
 from mmx.errors import ConfigError
 from mmx.verbs.preflight import preflight
-from mmx.verbs.train_line import read_line
+from mmx.verbs.train_line import parse_line
 
 ADVICE: dict[str, Refusal] = {
     "source=none target=digits_av regularizer=l2_sp": Refusal(
@@ -219,7 +219,7 @@ def test_what_the_field_calls_a_mode_otherwise_leads_to_it(refuse, name):
 
 @pytest.mark.parametrize("line", WORKS)
 def test_what_is_advised_leads_to_no_other_error(line):
-    assert len(preflight(read_line(shlex.split(line)), [])) == 1
+    assert len(preflight(parse_line(shlex.split(line)), [])) == 1
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ def test_what_is_advised_leads_to_no_other_error(line):
     ],
 )
 def test_in_a_sweep_the_same_run_comes_twice_and_is_no_error(line):
-    jobs = preflight(read_line(["-m", *line.split()]), [])
+    jobs = preflight(parse_line(["-m", *line.split()]), [])
     assert [job.experiment.regularizer is not None for job in jobs] == [False, False, False, True]
     first, twice, *others = (job.experiment.fingerprint for job in jobs)
     assert first == twice
@@ -239,4 +239,4 @@ def test_in_a_sweep_the_same_run_comes_twice_and_is_no_error(line):
 
 def test_a_regularizer_that_no_job_of_a_sweep_reads_is_refused():
     with pytest.raises(ConfigError, match=r"^1 problem .*\nregularizer=l2_sp: has no effect"):
-        preflight(read_line(["-m", "source=none", "regularizer=l2_sp", "seed=1,2"]), [])
+        preflight(parse_line(["-m", "source=none", "regularizer=l2_sp", "seed=1,2"]), [])

@@ -51,7 +51,7 @@ def made(
         "target": {"metrics": {"test": test, "val": test}, "task": "t"},
     }
     directory.write_json("summary.json", summary)
-    sample_scores.write(directory, found, {}, SAME if contents is None else contents)
+    sample_scores.write_scores(directory, found, {}, SAME if contents is None else contents)
     return directory.path
 
 

@@ -17,7 +17,7 @@ from mmx.runs.manifest import code_digest
 from mmx.verbs import resume, train_sweep
 from mmx.verbs.opening import open_config
 from mmx.verbs.preflight import preflight
-from mmx.verbs.train_line import read_line
+from mmx.verbs.train_line import parse_line
 
 Mmx = Callable[..., Any]
 DIGITS = ("source=none", "target=digits")
@@ -52,7 +52,7 @@ def test_a_gpu_that_is_not_there_leaves_no_run_behind(mmx: Mmx, words: tuple[str
 def a_run(tmp_path: Path, *words: str) -> None:
     """Leave behind what a run of these words begins with."""
     (tmp_path / "run").mkdir()
-    (job,) = preflight(read_line(words), [])
+    (job,) = preflight(parse_line(words), [])
     (tmp_path / "run" / "config.yaml").write_text(yaml.safe_dump(job.experiment.config))
     (tmp_path / "run" / "manifest.json").write_text(json.dumps({"overrides": words}))
 
@@ -127,7 +127,7 @@ def test_a_relative_path_starts_in_the_working_directory(mmx: Mmx, tmp_path: Pat
     )
 
     def path(given: str) -> str:
-        (job,) = preflight(read_line([*TABLE, f"target.path={given}"]), [])
+        (job,) = preflight(parse_line([*TABLE, f"target.path={given}"]), [])
         return str(job.experiment.config["target"]["path"])
 
     assert path("${data_dir}/shoes/t.csv") == f"{tmp_path}/data/shoes/t.csv"
@@ -158,7 +158,7 @@ def test_a_reproduction_is_one_run(mmx: Mmx, tmp_path: Path) -> None:
 
 
 def test_an_experiment_without_its_source() -> None:
-    (job,) = preflight(read_line(["experiment=cifar_halves", "source=none"]), [])
+    (job,) = preflight(parse_line(["experiment=cifar_halves", "source=none"]), [])
     assert job.experiment.source is None
     assert job.experiment.target.name == "cifar_last"
 

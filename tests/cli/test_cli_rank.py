@@ -20,7 +20,7 @@ from mmx.verbs import find_verbs
 from mmx.verbs import rank as verb
 from mmx.verbs.completion import complete_line
 from mmx.verbs.preflight import preflight
-from mmx.verbs.train_line import read_line
+from mmx.verbs.train_line import parse_line
 
 Overrides = Callable[..., list[str]]
 Tables = dict[str, Path]
@@ -110,7 +110,7 @@ def test_it_ends_with_the_whole_command_that_trains_the_best(line, capsys):
     words = shlex.split(said.removeprefix(before))
     assert words[-2:] == ["transfer.min_copied=0.9", "transfer=auto"]
     assert not {"transfer=feature", "transfer.head=knn"} & set(words)
-    found = preflight(read_line(words[2:]), [])
+    found = preflight(parse_line(words[2:]), [])
     assert found[0].experiment.config["transfer"]["min_copied"] == 0.9
     with Path(out.strip()).open() as file:
         assert [row["source"] for row in csv.DictReader(file)] == ["table"]
@@ -121,7 +121,7 @@ def test_without_a_source_the_command_trains_from_scratch(line, capsys):
     assert main([*given, "source=none"]) == 0
     command = capsys.readouterr().err.splitlines()[-1].partition("mmx train ")[2]
     assert "transfer=auto" not in command
-    assert preflight(read_line(shlex.split(command)), [])[0].experiment.source is None
+    assert preflight(parse_line(shlex.split(command)), [])[0].experiment.source is None
 
 
 def test_one_that_fails_is_named_and_the_others_are_ranked(line, capsys, monkeypatch):

@@ -139,7 +139,7 @@ def test_a_removal_that_was_killed_is_not_listed(tmp_path, monkeypatch, capsys):
     with monkeypatch.context() as patch:
         patch.setattr("mmx.verbs.rm.shutil.rmtree", killed)
         assert main(["rm", "--yes", str(run.path)]) == 130
-    assert index.read(tmp_path) == []
+    assert index.read_index(tmp_path) == []
     other = made(tmp_path / "runs", "2_b")
     assert main(["rm", "--yes", str(other.path)]) == 0
     assert list((tmp_path / "runs").iterdir()) == []  # what was left goes with the next

@@ -13,13 +13,13 @@ from refusals import Refusal, check_refusals
 from mmx.errors import ConfigError
 from mmx.verbs.preflight import preflight
 from mmx.verbs.train_expand import expand
-from mmx.verbs.train_line import read_line
+from mmx.verbs.train_line import parse_line
 
 ALL = "target.per_class=null"
 
 
 def expanded(words: str) -> tuple[bool, list[str]]:
-    line = expand(read_line(shlex.split(words)))
+    line = expand(parse_line(shlex.split(words)))
     return line.multirun, line.overrides
 
 
@@ -46,10 +46,10 @@ def test_without_them_a_line_is_as_it_was(words: str) -> None:
 
 
 def test_a_run_of_several_seeds_is_the_run_of_its_seed() -> None:
-    line = expand(read_line(["seeds=2", "fusion=gmu"]))
+    line = expand(parse_line(["seeds=2", "fusion=gmu"]))
     several = [job.experiment.fingerprint for job in preflight(line, [])]
     alone = [
-        preflight(read_line(["fusion=gmu", f"seed={seed}"]), [])[0].experiment.fingerprint
+        preflight(parse_line(["fusion=gmu", f"seed={seed}"]), [])[0].experiment.fingerprint
         for seed in range(2)
     ]
     assert several == alone
@@ -62,14 +62,14 @@ def test_an_experiment_may_say_them(tmp_path: Path) -> None:
         "# @package _global_\n# an experiment of five seeds\nseeds: 2\nseed: 7\n"
     )
     words = ["--config-dir", str(tmp_path), "experiment=mine"]
-    line = expand(read_line(words))
+    line = expand(parse_line(words))
     assert line.overrides == ["experiment=mine", "seeds=null", "seed=7,8"]
     assert [job.experiment.settings.seed for job in preflight(line, [])] == [7, 8]
-    line = expand(read_line([*words, "seeds=1"]))
+    line = expand(parse_line([*words, "seeds=1"]))
     assert line.overrides == ["experiment=mine", "seed=7"]
     with pytest.raises(ConfigError, match="stands for several runs"):
         preflight(line, [])
-    assert expand(read_line([*words, "seeds=null"])).multirun is False
+    assert expand(parse_line([*words, "seeds=null"])).multirun is False
 
 
 PROBLEMS: dict[str, Refusal] = {

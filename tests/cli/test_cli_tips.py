@@ -10,7 +10,7 @@ import pytest
 from mmx.errors import ConfigError, Problem
 from mmx.verbs.preflight import preflight
 from mmx.verbs.train_expand import expand
-from mmx.verbs.train_line import read_line
+from mmx.verbs.train_line import parse_line
 
 OF_TABLE = "source=none target=table target.path=t.csv target.label=y"
 ACROSS = "source=cifar10 target=fsdd"
@@ -171,7 +171,7 @@ BLANK = "needs a value"
 def problems_of(words: Sequence[str]) -> list[Problem]:
     """Return what ``mmx train`` finds wrong before it opens any data."""
     try:
-        preflight(expand(read_line(words)), ())
+        preflight(expand(parse_line(words)), ())
     except ConfigError as error:
         return list(error.problems)
     return []

@@ -13,7 +13,7 @@ from refusals import Refusal, check_refusals
 from mmx.config import compose, override_problems
 from mmx.config.locate import builtin_directory, find_options, headline, list_groups
 from mmx.verbs import find_verbs
-from mmx.verbs.train_line import read_line
+from mmx.verbs.train_line import parse_line
 
 MINE = """\
 # My digits: with a name of their own
@@ -35,7 +35,7 @@ def own(tmp_path: Path) -> Path:
 
 def test_flags_and_overrides_come_in_any_order():
     parts = [["-m"], ["seed=1,2"], ["--config-dir", "own"], ["--allow=a"], ["target=fsdd"]]
-    lines = [read_line([*itertools.chain(*order)]) for order in itertools.permutations(parts)]
+    lines = [parse_line([*itertools.chain(*order)]) for order in itertools.permutations(parts)]
     for line in lines:
         assert sorted(line.overrides) == ["seed=1,2", "target=fsdd"]
         assert (line.multirun, line.only_shows) == (True, False)

@@ -6,7 +6,7 @@ import pytest
 
 from mmx.config import compose, override_problems
 from mmx.verbs.preflight import preflight
-from mmx.verbs.train_line import read_line
+from mmx.verbs.train_line import parse_line
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ def test_what_is_chosen_is_composed_once(words, count, monkeypatch):
         compose.compose([])  # mmx's own root config, once a process
     override_problems._choose.cache_clear()
     monkeypatch.setattr(compose, "_hydra_compose", counting)
-    preflight(read_line(words), [])
+    preflight(parse_line(words), [])
     assert len(composed) == count
 
 

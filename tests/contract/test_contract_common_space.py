@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mmx.contract import Part, check
+from mmx.contract import Part, check_part
 from mmx.mapping.linear import Linear
 from mmx.mapping.pca import Pca
 from mmx.missing.mean import Mean
@@ -68,7 +68,7 @@ class Filling(Mean):
 
 
 def failed(kind: type, **options: object) -> list[str]:
-    return [each.name for each in check(Part(kind, options)) if each.state == "failed"]
+    return [each.name for each in check_part(Part(kind, options)) if each.state == "failed"]
 
 
 @pytest.mark.parametrize(

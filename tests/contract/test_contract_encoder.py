@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mmx.contract import Part, check
+from mmx.contract import Part, check_part
 from mmx.encoders import Encoder
 from mmx.modalities import Features
 from mmx.modalities.tabular import TabularSpec
@@ -154,24 +154,24 @@ CAUGHT = {
 
 @pytest.mark.parametrize("kind", [Good, Words])
 def test_a_good_one(kind: type[Encoder]) -> None:
-    results = list(check(Part(kind, {}, refuse)))
+    results = list(check_part(Part(kind, {}, refuse)))
     skipped = [] if kind is Words else ["padding not read", "empty rows"]
     assert [each.name for each in results if each.state != "passed"] == skipped
 
 
 @pytest.mark.parametrize(("kind", "promise"), CAUGHT.items(), ids=lambda each: str(each))
 def test_each_is_caught_by_its_own_check(kind: type, promise: str) -> None:
-    results = list(check(Part(kind, {}, refuse)))
+    results = list(check_part(Part(kind, {}, refuse)))
     assert [each.name for each in results if each.state == "failed"] == [promise]
 
 
 def test_rows_without_a_step() -> None:
-    results = list(check(Part(EmptyIsNan, {}, refuse)))
+    results = list(check_part(Part(EmptyIsNan, {}, refuse)))
     assert "empty rows" in [each.name for each in results if each.state == "failed"]
 
 
 def test_what_is_encoded_has_to_be_said() -> None:
-    (result,) = check(Part(Vague, {}, refuse))
+    (result,) = check_part(Part(Vague, {}, refuse))
     assert result.said == (
         "expected the first argument of the constructor to say what is encoded, such as "
         "spec: ImageSpec, one of ImageSpec, AudioSpec, TokenSpec, TfidfSpec, TabularSpec; seen int"

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from mmx.contract import Part, check
+from mmx.contract import Part, check_part
 from mmx.fusion import Fusion, Widths
 from mmx.fusion.base import zero_absent
 from mmx.modalities import Features
@@ -258,12 +258,12 @@ CAUGHT = {
 
 def found(kind: type, **options: object) -> dict[str, str]:
     """Return the broken promises with what is said of each."""
-    results = list(check(Part(kind, options, refuse)))
+    results = list(check_part(Part(kind, options, refuse)))
     return {each.name: each.said for each in results if each.state == "failed"}
 
 
 def test_a_good_one() -> None:
-    results = list(check(Part(Good, {"width": 5}, refuse)))
+    results = list(check_part(Part(Good, {"width": 5}, refuse)))
     assert {each.name for each in results if each.state != "passed"} == {"settle"}
     assert len(results) == 14
 
@@ -321,7 +321,7 @@ class Raises(Good):
 
 
 def test_what_cannot_be_called_is_not_looked_at_further() -> None:
-    first, *others = check(Part(Raises, {}, refuse))
+    first, *others = check_part(Part(Raises, {}, refuse))
     assert (first.name, first.state) == ("made and called", "failed")
     assert first.said.startswith("KeyError: 'nowhere' (")
     assert first.trace is not None
@@ -333,5 +333,5 @@ def test_what_cannot_be_called_is_not_looked_at_further() -> None:
 def test_a_check_leaves_the_generator_alone() -> None:
     torch.manual_seed(1)
     before = torch.get_rng_state()
-    list(check(Part(Good)))
+    list(check_part(Part(Good)))
     assert torch.equal(torch.get_rng_state(), before)

@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from mmx.contract import Part, check
+from mmx.contract import Part, check_part
 from mmx.transfer.heads import Head
 from mmx.verbs.check import refuse
 
@@ -98,7 +98,7 @@ CAUGHT = [
 
 
 def failed(kind: type[Head]) -> list[str]:
-    return [each.name for each in check(Part(kind, {}, refuse)) if each.state == "failed"]
+    return [each.name for each in check_part(Part(kind, {}, refuse)) if each.state == "failed"]
 
 
 def test_a_good_one() -> None:

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmx.contract import Part, check
+from mmx.contract import Part, check_part
 from mmx.objectives import Criterion, ModelOutput, Objective
 from mmx.objectives.base import raise_precision
 from mmx.verbs.check import refuse
@@ -133,7 +133,7 @@ CAUGHT = [
 
 
 def failed(kind: type[Objective]) -> list[str]:
-    return [each.name for each in check(Part(kind, {}, refuse)) if each.state == "failed"]
+    return [each.name for each in check_part(Part(kind, {}, refuse)) if each.state == "failed"]
 
 
 def test_a_good_one() -> None:

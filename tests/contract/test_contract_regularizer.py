@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mmx.contract import Part, check
+from mmx.contract import Part, check_part
 from mmx.transfer.regularizers import Given, Penalty, Regularizer, Step
 from mmx.verbs.check import refuse
 
@@ -126,7 +126,7 @@ CAUGHT = [
 
 
 def failed(kind: type[Regularizer]) -> list[str]:
-    return [each.name for each in check(Part(kind, {}, refuse)) if each.state == "failed"]
+    return [each.name for each in check_part(Part(kind, {}, refuse)) if each.state == "failed"]
 
 
 def test_a_good_one() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mmx.contract import Part, check
+from mmx.contract import Part, check_part
 from mmx.modalities import Modality
 from mmx.modalities.tabular import Tabular, TabularColumn
 from mmx.tasks.base import Samples, Task
@@ -138,7 +138,7 @@ CAUGHT = {
 
 
 def failed(kind: type[Task], **options: object) -> dict[str, str]:
-    results = check(Part(kind, options, refuse))
+    results = check_part(Part(kind, options, refuse))
     return {each.name: each.said for each in results if each.state == "failed"}
 
 

@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 import pytest
 import torch
 
-from mmx.contract import Part, check
+from mmx.contract import Part, check_part
 from mmx.contract.base import SEED
 from mmx.contract.discovery import variants
 from mmx.contract.features import make_features, make_widths
@@ -34,7 +34,7 @@ def _double_precision() -> Iterator[None]:
 
 @METHODS
 def test_keeps_the_contract(method: type[Fusion]) -> None:
-    results = list(check(Part(method, {}, refuse)))
+    results = list(check_part(Part(method, {}, refuse)))
     assert [each for each in results if each.state == "failed"] == []
     settles = method.__name__ in ("Algorithm", "Ensemble")
     assert [each.name for each in results if each.state == "skipped"] == ["settle"][settles:]

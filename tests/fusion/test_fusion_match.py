@@ -13,7 +13,7 @@ from mmx.fusion import Fusion, Widths
 from mmx.fusion import match as module
 from mmx.fusion.concat import Concat
 from mmx.fusion.late_mean import LateMean
-from mmx.fusion.match import TOLERANCE, count_parameters, make_matched, width_option
+from mmx.fusion.match import TOLERANCE, count_fusion_parameters, make_matched, width_option
 from mmx.fusion.mult import Mult
 from mmx.fusion.poe import Poe
 from mmx.fusion.tensor import Tensor
@@ -120,11 +120,11 @@ def test_no_other_width_is_nearer(
 def test_a_number_counted_by_hand() -> None:
     widths = {"a": Widths(3), "b": Widths(4)}
     concat = Concat(widths, outputs=5, hidden=10)
-    assert count_parameters(concat, 5) == (7 * 10 + 10) + (10 * 5 + 5)
+    assert count_fusion_parameters(concat, 5) == (7 * 10 + 10) + (10 * 5 + 5)
     late = LateMean(widths, outputs=5, hidden=10)  # it decides: no head behind it
-    assert count_parameters(late, 5) == (3 * 10 + 10) + (4 * 10 + 10) + 2 * (10 * 5 + 5)
+    assert count_fusion_parameters(late, 5) == (3 * 10 + 10) + (4 * 10 + 10) + 2 * (10 * 5 + 5)
     concat.layers[0].bias.requires_grad_(False)
-    assert count_parameters(concat, 5) == 7 * 10 + (10 * 5 + 5)
+    assert count_fusion_parameters(concat, 5) == 7 * 10 + (10 * 5 + 5)
 
 
 def test_the_message_where_the_budget_is_too_small() -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 import mmx.fusion.bottleneck
 from mmx.fusion import Fusion, Widths
-from mmx.fusion.attention_blocks import Attention
+from mmx.fusion.attention_blocks import MultiheadAttention
 from mmx.fusion.bottleneck import Bottleneck
 from mmx.fusion.cross_attention import CrossAttention
 from mmx.fusion.mult import Mult
@@ -432,7 +432,7 @@ def test_bfloat16_is_close(method: type[Fusion]) -> None:
 
 
 def test_a_query_that_sees_nothing_gets_exactly_zeros() -> None:
-    attention = Attention(5, heads=2, dropout=0.0)
+    attention = MultiheadAttention(5, heads=2, dropout=0.0)
     x = torch.randn(3, 4, 5, requires_grad=True)
     y = torch.randn(3, 6, 5, requires_grad=True)
     mask = torch.rand(3, 6) < 0.5
@@ -451,7 +451,7 @@ def test_a_query_that_sees_nothing_gets_exactly_zeros() -> None:
 
 
 def test_attention_by_hand() -> None:
-    attention = Attention(1, heads=1, dropout=0.0)
+    attention = MultiheadAttention(1, heads=1, dropout=0.0)
     for parameter in attention.parameters():
         torch.nn.init.ones_(parameter)
     x, y = torch.ones(1, 1, 1), torch.tensor([[[0.0], [math.log(3)], [50.0]]])

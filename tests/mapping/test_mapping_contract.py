@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmx.contract import Part, check
+from mmx.contract import Part, check_part
 from mmx.contract.discovery import variants
 from mmx.errors import DataError
 from mmx.mapping import Mapping
@@ -117,7 +117,7 @@ def legacy_numpy_state() -> tuple[object, ...]:
 @ALL
 def test_keeps_the_contract(kind: type[Mapping]) -> None:
     torch.set_default_dtype(torch.float32)
-    results = list(check(Part(kind, SMALL.get(kind.__name__, {}), refuse)))
+    results = list(check_part(Part(kind, SMALL.get(kind.__name__, {}), refuse)))
     assert [each for each in results if each.state == "failed"] == []
     skipped = [each.name for each in results if each.state == "skipped"]
     assert skipped == ([] if kind.fitted else ["fitted once"])

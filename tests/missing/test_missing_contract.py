@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmx.contract import Part, check
+from mmx.contract import Part, check_part
 from mmx.contract.discovery import variants
 from mmx.missing import Missing
 from mmx.missing.base import Shape
@@ -151,7 +151,7 @@ def test_what_is_fitted_and_what_drops_rows() -> None:
 @ALL
 def test_keeps_the_contract(kind: type[Missing]) -> None:
     torch.set_default_dtype(torch.float32)
-    results = list(check(Part(kind, {}, refuse)))
+    results = list(check_part(Part(kind, {}, refuse)))
     assert [each for each in results if each.state == "failed"] == []
     skipped = [each.name for each in results if each.state == "skipped"]
     assert skipped == ([] if kind.fitted else ["fitted anew"])

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmx.contract import Part, check
+from mmx.contract import Part, check_part
 from mmx.contract.discovery import variants
 from mmx.objectives import Criterion, Objective
 from mmx.objectives.combined import Combined
@@ -64,7 +64,7 @@ def gradients(loss: Tensor, batch: Any, criterion: Criterion) -> list[Tensor | N
 @EACH
 def test_keeps_the_contract(kind: type[Objective], options: dict[str, Any]) -> None:
     torch.set_default_dtype(torch.float32)
-    results = list(check(Part(kind, options, refuse)))
+    results = list(check_part(Part(kind, options, refuse)))
     assert [each for each in results if each.state == "failed"] == []
     skipped = [each.name for each in results if each.state == "skipped"]
     assert skipped == (["accumulated steps"] if kind(**options).compares_rows else [])

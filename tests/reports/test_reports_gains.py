@@ -47,7 +47,7 @@ def run(folder: Path, name: str, seed: int, target: Array, **controls: Array) ->
         }
     (path / "summary.json").write_text(json.dumps(summary))
     directory = RunDirectory(path)
-    sample_scores.write(
+    sample_scores.write_scores(
         directory, hits(target), {name: hits(each) for name, each in controls.items()}
     )
     return path
@@ -74,7 +74,7 @@ def paths(tmp_path: Path) -> dict[tuple[tuple[str, str], ...], list[Path]]:
 def test_scores_come_back_as_they_were_written(tmp_path: Path) -> None:
     one, two = drawn(1, 0.5), drawn(2, 0.5)
     directory = RunDirectory(run(tmp_path, "a", 0, one, scratch=two))
-    found = sample_scores.read(directory)
+    found = sample_scores.read_scores(directory)
     assert found is not None
     assert found[0].metric == found[1]["scratch"].metric == "accuracy"
     assert np.array_equal(found[0].statistics[:, 0], one)
@@ -82,9 +82,9 @@ def test_scores_come_back_as_they_were_written(tmp_path: Path) -> None:
     assert np.array_equal(found[1]["scratch"].rows, np.arange(SAMPLES))
     (directory.path / sample_scores.FILE).write_bytes(b"damaged")
     with pytest.raises(DamagedFileError):
-        sample_scores.read(directory)
+        sample_scores.read_scores(directory)
     (directory.path / sample_scores.FILE).unlink()
-    assert sample_scores.read(directory) is None
+    assert sample_scores.read_scores(directory) is None
 
 
 def test_each_group_and_control_has_a_gain_with_a_simultaneous_interval(
@@ -279,7 +279,7 @@ def test_a_median_seed_that_never_gets_there_has_no_number(tmp_path: Path) -> No
     assert each.faster == GroupFaster(1, None, None, 350, 3.5)
     found = Gains((each,), 1)
     assert gains_page.grid(found).rows[0][-1] == "1 of 2: – / 350 steps, – / 3.50 s"
-    gains_page.write(tmp_path, found)
+    gains_page.write_gains(tmp_path, found)
     with (tmp_path / "gains.csv").open() as file:
         (line,) = csv.DictReader(file)
     assert (line["faster_reached"], line["faster_target_steps"]) == ("1", "")
@@ -399,7 +399,7 @@ def said(table: Any) -> str:
 
 
 def test_the_table_names_what_differs(paths: dict[Any, list[Path]]) -> None:
-    text = said(gains_page.table(gains(paths)))
+    text = said(gains_page.make_gains_table(gains(paths)))
     title = "Gain over the control, 98.33 % intervals: all 3 hold together in 95 % of cases"
     assert title in text
     heads = ("fusion", "metric", "over", "seeds", "target mean", "control mean", "gain", "interval")
@@ -409,7 +409,7 @@ def test_the_table_names_what_differs(paths: dict[Any, list[Path]]) -> None:
 
 def test_one_comparison_needs_no_correction(paths: dict[Any, list[Path]]) -> None:
     (group, members), *_ = paths.items()
-    text = said(gains_page.table(gains({group: members})))
+    text = said(gains_page.make_gains_table(gains({group: members})))
     assert "Gain over the control, 95 % interval" in text
     assert " over " not in text.splitlines()[2]  # there is one control
 
@@ -417,7 +417,7 @@ def test_one_comparison_needs_no_correction(paths: dict[Any, list[Path]]) -> Non
 def test_a_value_in_brackets_is_no_markup(tmp_path: Path) -> None:
     group = (("modalities", "[image,text]"), ("control", "[scratch,majority]"))
     path = run(tmp_path, "a", 0, drawn(1, 0.8), scratch=drawn(2, 0.5), majority=drawn(3, 0.1))
-    text = said(gains_page.table(gains({group: [path]})))
+    text = said(gains_page.make_gains_table(gains({group: [path]})))
     assert "[image,text]" in text
     assert "[scratch,majority]" in text
 
@@ -426,7 +426,7 @@ def test_the_files_hold_the_numbers_in_full(paths: dict[Any, list[Path]], tmp_pa
     found = gains(paths)
     folder = tmp_path / "sweep"
     folder.mkdir()
-    gains_page.write(folder, found)
+    gains_page.write_gains(folder, found)
     with (folder / "gains.csv").open() as file:
         lines = list(csv.DictReader(file))
     assert [line["fusion"] for line in lines] == ["concat", "gmu", "gmu"]
@@ -462,7 +462,7 @@ def test_a_curve_is_drawn_and_told(tmp_path: Path) -> None:
     found = gains(paths)
     folder = tmp_path / "sweep"
     folder.mkdir()
-    gains_page.write(folder, found)
+    gains_page.write_gains(folder, found)
     data = json.loads((folder / "gains.json").read_text())
     (curve,) = data["less_data"]
     assert curve["text"] in gains_page.notes(found)

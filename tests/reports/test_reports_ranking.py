@@ -11,7 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import rankdata
 
-from mmx.reports.ranking import COUNTED, Candidate, Ranking, counted, order, places, remarks, table
+from mmx.reports.ranking import (
+    COUNTED,
+    RankedCandidate,
+    Ranking,
+    counted,
+    make_ranking_table,
+    order,
+    places,
+    remarks,
+)
 from mmx.transfer.scores import SCORES
 
 KNOWN = ("logme", "h_score_shrunk", "transrate", "knn")
@@ -27,13 +36,15 @@ def test_columns_are_in_the_order_of_ranks_and_h_score_has_no_vote() -> None:
     assert [name for name in first if SCORES[name].reads_source_outputs] == ["leep", "nce"]
 
 
-def candidate(name: str, scores: dict[str, float], probe: float | None, **more: Any) -> Candidate:
+def candidate(
+    name: str, scores: dict[str, float], probe: float | None, **more: Any
+) -> RankedCandidate:
     facts = {"scores": scores, "blank": {}, "metric": "accuracy", "probe": probe, **more}
-    return Candidate(f"source={name}", {"source": name}, facts)
+    return RankedCandidate(f"source={name}", {"source": name}, facts)
 
 
-def failed(name: str) -> Candidate:
-    return Candidate(f"source={name}", {"source": name}, error="it went wrong")
+def failed(name: str) -> RankedCandidate:
+    return RankedCandidate(f"source={name}", {"source": name}, error="it went wrong")
 
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=9))
@@ -119,8 +130,10 @@ def test_an_h_score_at_its_most_for_all_is_explained_and_no_other() -> None:
 
 def test_the_best_is_named_by_the_command_that_trains_it() -> None:
     facts = {"scores": {}, "blank": {}, "metric": "accuracy", "probe": 0.1}
-    worse = Candidate("w", {"source": "w"}, facts, command="mmx train source=w")
-    best = Candidate("b", {"source": "b"}, {**facts, "probe": 0.2}, command="mmx train source=b")
+    worse = RankedCandidate("w", {"source": "w"}, facts, command="mmx train source=w")
+    best = RankedCandidate(
+        "b", {"source": "b"}, {**facts, "probe": 0.2}, command="mmx train source=b"
+    )
     assert remarks(order([worse, best]))[-1] == (
         "no score is reliable alone, and none replaces training; the first of them: "
         "mmx train source=b"
@@ -152,7 +165,7 @@ def test_the_files(tmp_path: Path) -> None:
 
 
 def test_the_table_has_a_row_for_each_that_did_not_fail() -> None:
-    shown = table(order([candidate("a", {"logme": 1.0}, 0.5), failed("b")]))
+    shown = make_ranking_table(order([candidate("a", {"logme": 1.0}, 0.5), failed("b")]))
     assert shown.row_count == 1
     assert [column.header for column in shown.columns][:3] == ["", "mean place", "source"]
     cells = [next(iter(column.cells)) for column in shown.columns]

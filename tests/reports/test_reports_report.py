@@ -112,7 +112,7 @@ def test_the_page_holds_the_numbers_and_escapes_what_it_was_given(tmp_path: Path
     for epoch in (1, 2, 3):
         metric(run, "target", epoch, "accuracy", 0.1 * epoch)
         metric(run, "control", epoch, "accuracy", 0.05 * epoch)
-    report.write(run)
+    report.write_report(run)
     html = (run.path / "report.html").read_text(encoding="utf-8")
     page = Page(html)
     assert page.tags("script") == page.tags("b") == page.tags("img") == []
@@ -141,7 +141,7 @@ def test_the_page_holds_the_numbers_and_escapes_what_it_was_given(tmp_path: Path
 
 def test_a_run_without_control_or_curves_has_a_page_too(tmp_path: Path) -> None:
     run = make(tmp_path, summary(source={"task": "none"}, notes=[]))
-    report.write(run)
+    report.write_report(run)
     page = Page((run.path / "report.html").read_text(encoding="utf-8"))
     assert "gain:" not in page.text
     assert "control" not in page.text
@@ -209,7 +209,7 @@ def test_the_page_shows_the_classes(tmp_path: Path) -> None:
     content = summary()
     content["target"]["classes"] = classes
     run = make(tmp_path, content)
-    report.write(run)
+    report.write_report(run)
     page = Page((run.path / "report.html").read_text(encoding="utf-8"))
     assert page.tags("b") == []
     assert "Balanced accuracy 0.750, macro-F1 0.700." in page.text
@@ -288,7 +288,7 @@ def test_catching_up_with_a_control_at_chance_is_not_told(
     lines = gain_texts(Summary.from_json(content))
     assert any(line.startswith("faster: ") for line in lines) is faster
     run = make(tmp_path, content)
-    report.write(run)
+    report.write_report(run)
     html = (run.path / "report.html").read_text(encoding="utf-8")
     assert ("faster: " in html) is faster
 
@@ -361,7 +361,7 @@ def test_the_title_names_the_regulariser(tmp_path: Path) -> None:
     found = Summary.from_json(content)
     assert title_text(found) == answer(found)[0] == title
     run = make(tmp_path, content)
-    report.write(run)
+    report.write_report(run)
     page = Page((run.path / "report.html").read_text(encoding="utf-8"))
     assert " ".join(title.split()) in page.text
 
@@ -392,7 +392,7 @@ def test_the_line_of_wise_ft_is_in_the_answer_and_on_the_page(tmp_path: Path) ->
     assert [each for each in answer(Summary.from_json(content)) if each in lines] == lines
     run = make(tmp_path, content)
     metric(run, "target", 1, "loss", 0.5)
-    report.write(run)
+    report.write_report(run)
     page = Page((run.path / "report.html").read_text(encoding="utf-8"))
     assert "α = 0.5 is best on validation, α = 1.0 is kept." in page.text
     assert "α 0 0.5 1 val 0.250 0.750 0.500 test 0.200 0.500 0.600" in page.text
@@ -446,7 +446,7 @@ def test_what_a_search_tried_is_in_the_answer_and_on_the_page(tmp_path: Path) ->
     assert [line for line in said if line in lines] == lines
     assert any("source 1.5 s, search 7.5 s, target 2.5 s" in str(line) for line in said)
     run = make(tmp_path, content)
-    report.write(run)
+    report.write_report(run)
     page = Page((run.path / "report.html").read_text(encoding="utf-8"))
     assert page.tags("b") == []
     for line in lines:

@@ -129,7 +129,7 @@ def test_status_tells_a_killed_run_from_a_running_one(tmp_path: Path) -> None:
     run.set_status("running")
     assert run.status()["status"] == "running"
     assert run.status()["pid"] == os.getpid()
-    status = atomic.read_json(run.path / "status.json")
+    status = atomic.read_json_file(run.path / "status.json")
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     run.write_json("status.json", {**status, "pid": gone.pid})
@@ -295,7 +295,7 @@ def test_writes_happen_wholly_or_not_at_all(
         patch.setattr(*((os, "fsync") if fails == "fsync" else (Path, "replace")), crash)
         with pytest.raises(OSError, match="no space left"):
             atomic.write_json(path, {"a": 2})
-    assert atomic.read_json(path) == {"a": 1, "é": [0.1]}
+    assert atomic.read_json_file(path) == {"a": 1, "é": [0.1]}
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff", None])
@@ -303,7 +303,7 @@ def test_a_broken_json_file_reads_as_empty(tmp_path: Path, content: bytes | None
     path = tmp_path / "summary.json"
     if content is not None:
         path.write_bytes(content)
-    assert atomic.read_json(path) == {}
+    assert atomic.read_json_file(path) == {}
 
 
 def test_json_keeps_every_bit_of_a_float(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def lines(root: Path) -> list[dict[str, Any]]:
 def test_a_finished_run_is_one_line(tmp_path: Path) -> None:
     index.add(run(tmp_path / "runs", "2_a"))
     assert lines(tmp_path) == [EXPECTED]
-    assert index.read(tmp_path) == [EXPECTED]
+    assert index.read_index(tmp_path) == [EXPECTED]
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_a_run_that_failed_says_what_it_was_to_be_and_why_it_is_not(tmp_path: Pa
     kept = {"source": source, "regularizer": regularizer}
     unfinished(tmp_path / "runs", "1_a", "no room\n  tip: [make] some", **kept)
     unfinished(tmp_path / "runs", "2_b", "no", source={}, regularizer={})
-    one, two = index.read(tmp_path)
+    one, two = index.read_index(tmp_path)
     keys = ("status", "source", "target", "transfer", "regularizer", "fusion", "error")
     assert [one[key] for key in keys] == [
         "failed", "digits", "cifar10", "parameter", "l2_sp", "gmu", "no room tip: [make] some",
@@ -130,7 +130,7 @@ def test_a_run_that_failed_says_what_it_was_to_be_and_why_it_is_not(tmp_path: Pa
         "failed", "none", "cifar10", "parameter", None, "gmu", "no",
     ]  # fmt: skip
     (tmp_path / "runs" / "2_b" / "config.yaml").write_text("- what")
-    assert index.read(tmp_path)[1]["target"] is None
+    assert index.read_index(tmp_path)[1]["target"] is None
 
 
 def shown(folder: Path, capsys: pytest.CaptureFixture[str]) -> list[list[str]]:
@@ -174,7 +174,7 @@ def test_runs_are_listed_by_time_finished_or_not(tmp_path: Path) -> None:
     run(tmp_path / "runs", "2_a")
     run(tmp_path / "sweeps" / "id" / "runs", "1_b")
     run(tmp_path / "elsewhere", "0_x")
-    found = index.read(tmp_path)
+    found = index.read_index(tmp_path)
     assert [(each["run"], each["status"]) for each in found] == [
         ("sweeps/id/runs/1_b", "done"),
         ("runs/2_a", "done"),
@@ -197,7 +197,7 @@ def test_the_index_is_repaired_from_the_directories(tmp_path: Path, damage: str)
     else:
         index.add(run(tmp_path / "runs", "9_z"))
         RunDirectory(tmp_path / "runs" / "9_z").remove()
-    assert index.read(tmp_path) == [EXPECTED]
+    assert index.read_index(tmp_path) == [EXPECTED]
     assert lines(tmp_path) == [EXPECTED]
 
 
@@ -205,13 +205,13 @@ def test_a_line_of_the_index_does_not_stand_for_its_run(tmp_path: Path) -> None:
     run(tmp_path / "runs", "2_a")
     forged = {**EXPECTED, "test": {"accuracy": 0.999}, "gain": 0.9}
     (tmp_path / index.INDEX).write_text(json.dumps(forged) + "\n")
-    assert index.read(tmp_path) == [EXPECTED]
+    assert index.read_index(tmp_path) == [EXPECTED]
     assert lines(tmp_path) == [EXPECTED]
 
 
 def test_a_directory_in_the_making_is_no_run(tmp_path: Path) -> None:
     run(tmp_path / "runs", ".new-1234", done=False)
-    assert index.read(tmp_path) == []
+    assert index.read_index(tmp_path) == []
 
 
 def test_a_folder_that_cannot_be_written_can_be_read(
@@ -223,9 +223,9 @@ def test_a_folder_that_cannot_be_written_can_be_read(
         raise PermissionError("read-only")
 
     monkeypatch.setattr(index, "write_text", refuse)
-    assert index.read(tmp_path) == [EXPECTED]
+    assert index.read_index(tmp_path) == [EXPECTED]
 
 
 def test_an_absent_folder_has_no_runs(tmp_path: Path) -> None:
-    assert index.read(tmp_path / "absent") == []
+    assert index.read_index(tmp_path / "absent") == []
     assert not (tmp_path / "absent").exists()

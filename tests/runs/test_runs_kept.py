@@ -94,7 +94,7 @@ def test_compare_eval_predict_and_resume_open_it(name, mmx, runs, tmp_path):
 def test_its_report_can_be_written_again(name, runs, tmp_path):
     copy = RunDirectory(shutil.copytree(runs / name, tmp_path / name))
     before = (copy.path / "report.html").read_text()
-    report.write(copy)
+    report.write_report(copy)
     after = (copy.path / "report.html").read_text()
     assert after.split("<pre>")[0] == before.split("<pre>")[0]  # below stands the config
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mmx.runs.variation import Variant, format_value, join_overrides, label_variants
+from mmx.runs.variation import Variant, format_varied, join_overrides, label_variants
 
 BASE: dict[str, Any] = {
     "seed": 0,
@@ -169,4 +169,4 @@ def test_paths_that_look_the_same_are_told_apart(
 def test_overrides_on_one_line_can_be_told_apart() -> None:
     assert join_overrides(["seed=1", "a=[b,c]", "d={e: f}"]) == 'seed=1 a=[b,c] "d={e: f}"'
     assert join_overrides(["a=b c=d"]) != join_overrides(["a=b", "c=d"])
-    assert format_value([1.0, None, "a b"]) == "[1.0,null,a b]"
+    assert format_varied([1.0, None, "a b"]) == "[1.0,null,a b]"

@@ -133,7 +133,7 @@ def test_stages_do_not_collide(whole: RunDirectory) -> None:
 
 
 def test_intervals_are_those_of_the_kept_scores(whole: RunDirectory) -> None:
-    kept = sample_scores.read(whole)
+    kept = sample_scores.read_scores(whole)
     assert kept is not None
     ours, controls = kept
     found = whole.summary()

@@ -12,7 +12,7 @@ import catalogue
 import pytest
 import torch
 
-from mmx.contract import Part, check
+from mmx.contract import Part, check_part
 from mmx.contract.discovery import variants
 from mmx.contract.world import ModelReference, World, make_batch
 from mmx.errors import TransferError
@@ -36,7 +36,7 @@ EACH_OF_FEATURES = pytest.mark.parametrize("name", OF_FEATURES)
 
 @pytest.mark.parametrize("kind", variants("regularizer"))
 def test_keeps_the_contract(kind):
-    results = list(check(Part(kind, {}, refuse)))
+    results = list(check_part(Part(kind, {}, refuse)))
     assert [each for each in results if each.state == "failed"] == []
     expected = [] if kind.zero_at_start else ["zero at the start"]
     expected += ["gradients"] if kind.equip is not Regularizer.equip else []

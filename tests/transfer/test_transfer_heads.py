@@ -19,7 +19,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
-from mmx.contract import Part, check
+from mmx.contract import Part, check_part
 from mmx.contract.discovery import variants
 from mmx.transfer.heads import HEADS, FittedHead, Head
 from mmx.transfer.heads.closed_form import LAMBDAS, ClosedForm
@@ -60,7 +60,7 @@ def test_their_names_and_options() -> None:
 
 @pytest.mark.parametrize("kind", variants("head"))
 def test_keeps_the_contract(kind: type[Head]) -> None:
-    results = list(check(Part(kind, {}, refuse)))
+    results = list(check_part(Part(kind, {}, refuse)))
     assert [each for each in results if each.state == "failed"] == []
     skipped = [each.name for each in results if each.state == "skipped"]
     assert skipped == (["gradients"] if issubclass(kind, FittedHead) else [])

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-Floats = npt.NDArray[np.float64]
+LearnerFloats = npt.NDArray[np.float64]
 Classes = npt.NDArray[np.int64]
 
 
@@ -70,12 +70,12 @@ class Learner(FittedModule, ABC):
         """
         self.learn(x.detach().double().cpu().numpy(), y.cpu().numpy(), seed)
 
-    def round_input(self, x: Floats) -> Floats:
+    def round_input(self, x: LearnerFloats) -> LearnerFloats:
         """Return numbers as the buffer ``centre`` can hold them."""
         return torch.from_numpy(x).to(self.get_buffer("centre").dtype).double().numpy()
 
     @abstractmethod
-    def learn(self, x: Floats, y: Classes, seed: int) -> None:
+    def learn(self, x: LearnerFloats, y: Classes, seed: int) -> None:
         """Fit the same in NumPy, and keep what was found."""
 
     @abstractmethod
@@ -83,7 +83,7 @@ class Learner(FittedModule, ABC):
         """Return ``(N, C)`` probabilities of ``(N, F)`` features in the buffers' dtype."""
 
 
-def compute_scaling(x: Floats) -> tuple[Floats, Floats]:
+def compute_scaling(x: LearnerFloats) -> tuple[LearnerFloats, LearnerFloats]:
     """Return each feature's mean and standard deviation, 1 in place of one that is constant."""
     from sklearn.preprocessing import StandardScaler  # slow to import, and only needed here
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmx.fusion.learners.base import Classes, Floats, Learner
+from mmx.fusion.learners.base import Classes, Learner, LearnerFloats
 from mmx.fusion.mixing import fit_log_weights
 
 
@@ -23,7 +23,7 @@ class Convex(Learner):
         super().__init__(outputs)
         self.declare(weights=None)
 
-    def learn(self, x: Floats, y: Classes, seed: int) -> None:
+    def learn(self, x: LearnerFloats, y: Classes, seed: int) -> None:
         """Fit; see :class:`~mmx.fusion.learners.base.Learner`. Nothing is drawn."""
         decisions = torch.from_numpy(np.log(x)).view(len(x), -1, self.outputs)
         there = torch.ones(decisions.shape[:2], dtype=torch.bool)

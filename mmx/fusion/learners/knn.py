@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmx.fusion.learners.base import Classes, Floats, Learner, compute_scaling
+from mmx.fusion.learners.base import Classes, Learner, LearnerFloats, compute_scaling
 
 
 class KnnLearner(Learner):
@@ -31,7 +31,7 @@ class KnnLearner(Learner):
         self.neighbors = neighbors
         self.declare(centre=None, scale=None, points=None, labels=torch.int64)
 
-    def learn(self, x: Floats, y: Classes, seed: int) -> None:
+    def learn(self, x: LearnerFloats, y: Classes, seed: int) -> None:
         """Fit; see :class:`~mmx.fusion.learners.base.Learner`. Nothing is drawn."""
         mean, scale = compute_scaling(x)
         centre = self.round_input(mean)  # any will do, if it is the same for all rows

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmx.fusion.learners.base import Classes, Floats, Learner, compute_scaling
+from mmx.fusion.learners.base import Classes, Learner, LearnerFloats, compute_scaling
 
 ITERATIONS = 1000
 
@@ -28,7 +28,7 @@ class LogisticLearner(Learner):
         super().__init__(outputs)
         self.declare(centre=None, weight=None, bias=None)
 
-    def learn(self, x: Floats, y: Classes, seed: int) -> None:
+    def learn(self, x: LearnerFloats, y: Classes, seed: int) -> None:
         """Fit; see :class:`~mmx.fusion.learners.base.Learner`. Nothing is drawn."""
         from sklearn.linear_model import LogisticRegression  # slow to import
 

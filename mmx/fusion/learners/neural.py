@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Rows = tuple[Tensor, Tensor]  # (N, F) features and (N,) int64 classes
+LabelledRows = tuple[Tensor, Tensor]  # (N, F) features and (N,) int64 classes
 
 STEPS = 100
 RATE = 0.003
@@ -21,7 +21,9 @@ def make_neural(features: int, hidden: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(features, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
 
 
-def trained_copy(head: nn.Sequential, train: Rows, val: Rows, seed: int) -> nn.Sequential:
+def trained_copy(
+    head: nn.Sequential, train: LabelledRows, val: LabelledRows, seed: int
+) -> nn.Sequential:
     """Return a copy of ``head``, drawn anew and trained on these rows alone.
 
     All rows make one batch: up to 100 steps of AdamW at a rate of 0.003, nothing shuffled.

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmx.fusion.learners.base import Classes, Floats, Learner
+from mmx.fusion.learners.base import Classes, Learner, LearnerFloats
 
 ROUNDS = 50
 LEAVES = 8
@@ -43,7 +43,7 @@ class Trees(Learner):
         self.declare(left=torch.int64, right=torch.int64, value=None)
         self.declare(roots=torch.int64, baseline=None)
 
-    def learn(self, x: Floats, y: Classes, seed: int) -> None:
+    def learn(self, x: LearnerFloats, y: Classes, seed: int) -> None:
         """Fit; see :class:`~mmx.fusion.learners.base.Learner`."""
         from sklearn.ensemble import HistGradientBoostingClassifier  # slow to import
         from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
@@ -70,7 +70,7 @@ class Trees(Learner):
             rounds = [[tree.nodes for tree in each] for each in model._predictors]
         self._keep(rounds, own, baseline)
 
-    def _keep(self, rounds: list[list[Any]], own: Classes, baseline: Floats) -> None:
+    def _keep(self, rounds: list[list[Any]], own: Classes, baseline: LearnerFloats) -> None:
         """Keep scikit-learn's node arrays, ``rounds`` of one for each class in ``own``."""
         roots = np.zeros((len(rounds), self.outputs), dtype=np.int64)
         columns: dict[str, list[Any]] = {

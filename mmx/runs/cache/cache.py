@@ -23,9 +23,9 @@ from mmx.training.events import StopRequest
 if TYPE_CHECKING:
     from torch import Tensor
 
-Say = Callable[[str], None]
+SayProgress = Callable[[str], None]
 Make = Callable[[], "tuple[dict[str, Tensor], Json]"]
-Check = Callable[["dict[str, Tensor]", Json], object]
+CheckArtifact = Callable[["dict[str, Tensor]", Json], object]
 DOING = {
     "stage": "training",
     "features": "computing",
@@ -64,11 +64,11 @@ class Cache:
         inputs: Json,
         make: Make,
         *,
-        say: Say,
+        say: SayProgress,
         what: str = "",
         stop: StopRequest | None = None,
         keep: bool = True,
-        check: Check | None = None,
+        check: CheckArtifact | None = None,
     ) -> tuple[dict[str, Tensor], Json]:
         """Return an artifact, read from the cache or made now.
 
@@ -116,7 +116,9 @@ class Cache:
         return tensors, facts
 
     @contextmanager
-    def _held(self, key: str, say: Say, stop: StopRequest | None) -> Iterator[KeyLock | None]:
+    def _held(
+        self, key: str, say: SayProgress, stop: StopRequest | None
+    ) -> Iterator[KeyLock | None]:
         """Hold a key's lock; None where the folder lets nobody lock."""
         try:
             lock = KeyLock(self.path, key)
@@ -131,7 +133,13 @@ class Cache:
             lock.release()
 
     def _read(
-        self, folder: Path, what: str, say: Say, check: Check | None, *, remove: bool
+        self,
+        folder: Path,
+        what: str,
+        say: SayProgress,
+        check: CheckArtifact | None,
+        *,
+        remove: bool,
     ) -> tuple[dict[str, Tensor], Json] | None:
         """Return a kept artifact; None where there is none, or none that can be used."""
         if not os.path.lexists(folder):
@@ -149,7 +157,9 @@ class Cache:
         say(f"{what}: taken from the cache, {seconds:.1f} s saved")
         return found
 
-    def _keep(self, folder: Path, tensors: dict[str, Tensor], provenance: Json, say: Say) -> None:
+    def _keep(
+        self, folder: Path, tensors: dict[str, Tensor], provenance: Json, say: SayProgress
+    ) -> None:
         """Write an artifact if there is room for it."""
         from mmx.runs.cache.tensors import pack
 
@@ -164,7 +174,7 @@ class Cache:
             return
         try:
             if self._make_room(needed):
-                folders.write(folder, data, description)
+                folders.write_artifact(folder, data, description)
             else:
                 self._once(say, f"{provenance['what']}: not kept, others use all there is room for")
         except OSError as error:
@@ -197,11 +207,11 @@ class Cache:
             finally:
                 lock.release()
 
-    def _without(self, error: OSError, say: Say) -> None:
+    def _without(self, error: OSError, say: SayProgress) -> None:
         reason = error.strerror or str(error)
         self._once(say, f"the cache {self.path} cannot be used ({reason}): going on without it")
 
-    def _once(self, say: Say, text: str) -> None:
+    def _once(self, say: SayProgress, text: str) -> None:
         if text not in self._said:
             self._said.add(text)
             say(text)
@@ -246,7 +256,7 @@ class Cache:
                     yield artifact, damage
 
 
-def _usable(folder: Path, check: Check | None) -> tuple[dict[str, Tensor], Json]:
+def _usable(folder: Path, check: CheckArtifact | None) -> tuple[dict[str, Tensor], Json]:
     """Return an artifact's tensors and facts.
 
     Raises:

@@ -196,7 +196,7 @@ def describe(data: bytes, provenance: Json) -> str:
     return sealed_text({**facts, "format": SEALED_SINCE_FORMAT}, ascii_only=True)
 
 
-def write(folder: Path, data: bytes, description: str) -> None:
+def write_artifact(folder: Path, data: bytes, description: str) -> None:
     """Let an artifact appear, whole and durable; its key's lock is held."""
     new = folder.with_name(f".{folder.name}.new")
     if os.path.lexists(new):

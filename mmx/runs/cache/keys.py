@@ -41,11 +41,11 @@ def key(kind: str, inputs: dict[str, Any]) -> str:
     Raises:
         TypeError: The inputs hold something that is no JSON.
     """
-    text = json.dumps([FORMAT, kind, canonical(inputs), code_version()], sort_keys=True)
+    text = json.dumps([FORMAT, kind, canonicalize(inputs), code_version()], sort_keys=True)
     return _digest(text.encode())
 
 
-def canonical(node: Any, where: str = "inputs") -> Any:
+def canonicalize(node: Any, where: str = "inputs") -> Any:
     """Return JSON-able data in the one form that equal data share.
 
     ``1`` and ``1.0`` are the same number, a tuple is a list, and the order of a mapping does
@@ -55,9 +55,9 @@ def canonical(node: Any, where: str = "inputs") -> Any:
         TypeError: Something is no JSON; what is said names it.
     """
     if isinstance(node, dict):
-        return {_name(name, where): canonical(node[name], f"{where}.{name}") for name in node}
+        return {_name(name, where): canonicalize(node[name], f"{where}.{name}") for name in node}
     if isinstance(node, (list, tuple)):
-        return [canonical(item, f"{where}[{index}]") for index, item in enumerate(node)]
+        return [canonicalize(item, f"{where}[{index}]") for index, item in enumerate(node)]
     if isinstance(node, float) and node.is_integer():
         return int(node)
     if node is None or isinstance(node, (str, int, float)):
@@ -68,7 +68,7 @@ def canonical(node: Any, where: str = "inputs") -> Any:
 def _name(name: Any, where: str) -> str:
     if isinstance(name, (list, tuple, dict)):
         raise TypeError(f"{where} has a {type(name).__name__} as a name: it is not JSON data")
-    return json.dumps(canonical(name, f"a name in {where}"))
+    return json.dumps(canonicalize(name, f"a name in {where}"))
 
 
 @cache

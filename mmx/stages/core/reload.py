@@ -88,7 +88,7 @@ def read_intact(directory: RunDirectory, stage: StageId) -> tuple[dict[str, Tens
     """
     path = directory.stage_file(stage)
     try:
-        recorded.check(directory.path, [path.relative_to(directory.path).as_posix()])
+        recorded.check_file(directory.path, [path.relative_to(directory.path).as_posix()])
         return checkpoint.read_checkpoint(path)
     except DamagedFileError as error:
         raise _add_tip(directory, error) from error

@@ -36,7 +36,7 @@ from mmx.training.together import Plan, TrainableHead, TrainedHead, train_heads
 from mmx.transfer.feature import FitHead
 from mmx.transfer.heads import FittedHead, HeadCandidate
 
-Metrics = dict[str, float]
+HeadMetrics = dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Bench:
         )
         return torch.from_numpy(features).to(self.data.device), targets.to(self.data.device)
 
-    def measured(self, outputs: Tensor, values: Tensor) -> Metrics:
+    def measured(self, outputs: Tensor, values: Tensor) -> HeadMetrics:
         """Return the metrics of outputs ``(N, C)``, the targets being as the task has them."""
         return measure(outputs.cpu(), values, self.target, self.criterion.task_loss)
 
@@ -155,7 +155,7 @@ def _train_together(
     (val, _), values = bench.rows("val"), bench.data.truth(bench.data.rows("val"))
     validating = 0.0
 
-    def validate(outputs: Tensor) -> list[Metrics]:
+    def validate(outputs: Tensor) -> list[HeadMetrics]:
         nonlocal validating
         began = time.perf_counter()
         found = [bench.measured(each, values) for each in outputs.float()]
@@ -213,7 +213,7 @@ def _drawn(head: TrainableHead, seed: int, draws: str) -> TrainableHead:
     return other.to(device)
 
 
-def _mean(metrics: Sequence[Metrics]) -> Metrics:
+def _mean(metrics: Sequence[HeadMetrics]) -> HeadMetrics:
     """Return the mean of each metric; nothing where a head has none, since it diverged."""
     if not all(metrics):
         return {}
@@ -293,7 +293,7 @@ def _say_epochs(
     return history
 
 
-def _best(metrics: list[Metrics], recipe: Recipe) -> int:
+def _best(metrics: list[HeadMetrics], recipe: Recipe) -> int:
     """Return which of the solutions is best; the first of equals."""
     finite = [i for i, each in enumerate(metrics) if each and math.isfinite(each["loss"])]
     if not finite:
@@ -305,7 +305,7 @@ def _best(metrics: list[Metrics], recipe: Recipe) -> int:
 
 
 def _grid(
-    option: str, candidates: list[HeadCandidate], metrics: list[Metrics], best: int
+    option: str, candidates: list[HeadCandidate], metrics: list[HeadMetrics], best: int
 ) -> dict[str, Any]:
     """Return validation's whole answer, for the summary; empty where there was no choice."""
     if candidates[best].value is None:

@@ -105,11 +105,11 @@ def share(model: MultimodalModel, other: MultimodalModel) -> tuple[str, ...]:
     return f"source and target share {', '.join(shared)}: {count:,} parameters", *kept
 
 
-Words = tuple[list[str], list[str]]
+SharedInWords = tuple[list[str], list[str]]
 """In words, what two tasks share, and what of a kind each keeps for itself."""
 
 
-def _share_encoders(model: MultimodalModel, other: MultimodalModel) -> Words:
+def _share_encoders(model: MultimodalModel, other: MultimodalModel) -> SharedInWords:
     """Share the encoders of modalities that both have, and their adapters to a trunk."""
     shared, own = [], []
     for name in sorted(model.encoders.keys() & other.encoders.keys()):
@@ -123,7 +123,7 @@ def _share_encoders(model: MultimodalModel, other: MultimodalModel) -> Words:
     return shared, own
 
 
-def _share_trunk(model: MultimodalModel, other: MultimodalModel) -> Words:
+def _share_trunk(model: MultimodalModel, other: MultimodalModel) -> SharedInWords:
     """Share the layers of the trunk that both have."""
     if model.trunk is None or other.trunk is None:
         return [], []
@@ -133,7 +133,7 @@ def _share_trunk(model: MultimodalModel, other: MultimodalModel) -> Words:
     return ["the trunk"] if common else [], []
 
 
-def _share_rest(model: MultimodalModel, other: MultimodalModel) -> Words:
+def _share_rest(model: MultimodalModel, other: MultimodalModel) -> SharedInWords:
     """Share mapping and fusion where both have the same modalities and a head of their own."""
     shared: list[str] = []
     own: list[str] = []

@@ -32,14 +32,14 @@ from mmx.transfer.heads.logistic import solve_all
 from mmx.transfer.heads.rotation import rotate
 from mmx.transfer.phases import LinearProbe
 
-Floats = npt.NDArray[np.float64]
+ProbeFloats = npt.NDArray[np.float64]
 
 STRENGTHS = tuple(10.0**power for power in range(-4, 5))
 """C: what the summed loss counts beside the penalty."""
 
 
 @dataclass(frozen=True)
-class Linear:
+class FittedLinear:
     """A head that was fitted: ``f W^T + b``.
 
     Attributes:
@@ -49,8 +49,8 @@ class Linear:
     """
 
     strength: float
-    weight: Floats
-    bias: Floats
+    weight: ProbeFloats
+    bias: ProbeFloats
 
 
 def linear_probe(phase: LinearProbe, state: StageState) -> Notes:
@@ -85,7 +85,7 @@ def fit_linear_head(
     x, y = fused_rows(model, data, data.rows("train"), precision)
     val, _ = fused_rows(model, data, data.rows("val"), precision)
     values = data.truth(data.rows("val"))
-    best: tuple[tuple[float, ...], Linear, dict[str, float]] | None = None
+    best: tuple[tuple[float, ...], FittedLinear, dict[str, float]] | None = None
     for fitted in solutions(x, y.numpy(), target):
         outputs = torch.from_numpy(val @ fitted.weight.T + fitted.bias).float()
         metrics = measure(outputs, values, target, criterion.task_loss)
@@ -102,7 +102,7 @@ def fit_linear_head(
     return (_note(chosen, PRIMARY[target.kind], metrics),)
 
 
-def _note(chosen: Linear, name: str, metrics: dict[str, float]) -> str:
+def _note(chosen: FittedLinear, name: str, metrics: dict[str, float]) -> str:
     """Return in words what was chosen."""
     at_end = chosen.strength in (STRENGTHS[0], STRENGTHS[-1])
     return (
@@ -115,7 +115,7 @@ def _note(chosen: Linear, name: str, metrics: dict[str, float]) -> str:
 @torch.no_grad()
 def fused_rows(
     model: MultimodalModel, data: Data, rows: Rows, precision: Precision
-) -> tuple[Floats, Tensor]:
+) -> tuple[ProbeFloats, Tensor]:
     """Return ``(N, D)`` fused features of rows, in evaluation mode, and their targets.
 
     Raises:
@@ -142,7 +142,7 @@ def fused_rows(
     return features.numpy(), torch.cat(targets)
 
 
-def solutions(x: Floats, y: npt.NDArray[Any], target: Target) -> Iterator[Linear]:
+def solutions(x: ProbeFloats, y: npt.NDArray[Any], target: Target) -> Iterator[FittedLinear]:
     """Yield the fitted head for each C, from the smallest up.
 
     Args:
@@ -160,7 +160,7 @@ def solutions(x: Floats, y: npt.NDArray[Any], target: Target) -> Iterator[Linear
             turned.linear(each[:-1], each[-1]) for each in fit(turned.z, values, target.outputs)
         )
     for strength, state in zip(STRENGTHS, states, strict=True):
-        yield Linear(strength, state["weight"].numpy(), state["bias"].numpy())
+        yield FittedLinear(strength, state["weight"].numpy(), state["bias"].numpy())
 
 
 def _multinomial(z: Tensor, y: Tensor, outputs: int) -> Tensor:

@@ -203,7 +203,7 @@ def _compare(
     ours = score_samples(outputs, values, task.target, rows)
     compared = [_compared(each, task, values, rows) for each in controls]
     theirs = {each.control.name: each.scores for each in compared}
-    sample_scores.write(context.directory, ours, theirs, _contents(task, values, rows))
+    sample_scores.write_scores(context.directory, ours, theirs, _contents(task, values, rows))
     return _against(target, metrics, ours, compared, find_chance(values, task.target))
 
 

@@ -24,7 +24,7 @@ from mmx.stages.selection.scores import (
 )
 from mmx.stages.selection.successive_halving import Choice
 from mmx.training.encode import encode_rows
-from mmx.transfer.candidates import Candidate
+from mmx.transfer.candidates import SearchCandidate
 
 ROWS = 2000
 """Training rows, at most, that are scored: the order needs no more."""
@@ -66,7 +66,7 @@ def order_candidates(
     return [choices[index].name for index in sorted(range(len(choices)), key=key)], scores
 
 
-def _describe_start(candidate: Candidate) -> str:
+def _describe_start(candidate: SearchCandidate) -> str:
     """Return whose features a candidate stands for."""
     if not candidate.takes_weights:
         return "fresh"

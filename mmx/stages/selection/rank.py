@@ -23,7 +23,7 @@ from mmx.stages.selection.scores import (
     StartedModel,
     compute_scores,
     concatenate_features,
-    has_any,
+    has_any_modality,
     sample_evenly,
     start_model,
 )
@@ -164,7 +164,7 @@ def _encode(
     every = join_batches(parts)
     if reader is None:
         return every, None
-    read = has_any(every.present, tuple(reader.read.values()))
+    read = has_any_modality(every.present, tuple(reader.read.values()))
     return every, (torch.cat(said)[read], every.target.cpu()[read])
 
 

@@ -107,11 +107,11 @@ def concatenate_features(
         features, which = encoded.features[name], (level or {}).get(name)
         part = features.pooled if which is None else features.levels[which]
         parts.append(part.where(encoded.present[name][:, None], 0.0))
-    here = has_any(encoded.present, modalities)
+    here = has_any_modality(encoded.present, modalities)
     return torch.cat(parts, 1).cpu()[here], encoded.target.cpu()[here]
 
 
-def has_any(present: dict[str, Tensor], modalities: tuple[str, ...]) -> Tensor:
+def has_any_modality(present: dict[str, Tensor], modalities: tuple[str, ...]) -> Tensor:
     """Return ``(N,)`` on the CPU: whether a row has any of the modalities."""
     return torch.stack([present[name] for name in modalities]).any(0).cpu()
 

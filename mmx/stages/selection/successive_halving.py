@@ -19,7 +19,7 @@ from mmx.stages.core.stage import Stage
 from mmx.stages.pipeline.train import train
 from mmx.stages.selection.prepare import Prepared
 from mmx.training.events import Event, EventKind
-from mmx.transfer.candidates import Candidate
+from mmx.transfer.candidates import SearchCandidate
 from mmx.transfer.rungs import Rung
 
 PLACE = "search"
@@ -33,7 +33,7 @@ Clock = Callable[[], float]
 class Choice:
     """A candidate with the experiment that it is."""
 
-    candidate: Candidate
+    candidate: SearchCandidate
     experiment: Experiment
 
     @property

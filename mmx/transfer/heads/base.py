@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from mmx.transfer.base import Kind
+from mmx.transfer.base import TargetKind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,11 +39,11 @@ class Head(ABC):
             else that trains.
     """
 
-    kinds: ClassVar[frozenset[Kind]] = frozenset({"classes", "multilabel", "regression"})
+    kinds: ClassVar[frozenset[TargetKind]] = frozenset({"classes", "multilabel", "regression"})
     batched: ClassVar[bool] = False
 
     @abstractmethod
-    def make(self, width: int, outputs: int, kind: Kind) -> nn.Module:
+    def make(self, width: int, outputs: int, kind: TargetKind) -> nn.Module:
         """Return the module, fresh: ``(B, width)`` to ``(B, outputs)``.
 
         Args:
@@ -85,7 +85,9 @@ class FittedHead(Head):
         return ()
 
     @abstractmethod
-    def candidates(self, x: Tensor, y: Tensor, outputs: int, kind: Kind) -> Iterator[HeadCandidate]:
+    def candidates(
+        self, x: Tensor, y: Tensor, outputs: int, kind: TargetKind
+    ) -> Iterator[HeadCandidate]:
         """Yield a solution for each value of the grid, the most regularised first.
 
         Args:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from mmx.transfer.base import Kind
+from mmx.transfer.base import TargetKind
 from mmx.transfer.heads.base import FittedHead, HeadCandidate
 from mmx.transfer.heads.rotation import Rotated, rotate
 
@@ -39,11 +39,13 @@ class ClosedForm(FittedHead):
         LAMBDAS
     )
 
-    def make(self, width: int, outputs: int, kind: Kind) -> nn.Module:
+    def make(self, width: int, outputs: int, kind: TargetKind) -> nn.Module:
         """Return a linear layer; see :class:`~mmx.transfer.heads.base.Head`."""
         return nn.Linear(width, outputs)
 
-    def candidates(self, x: Tensor, y: Tensor, outputs: int, kind: Kind) -> Iterator[HeadCandidate]:
+    def candidates(
+        self, x: Tensor, y: Tensor, outputs: int, kind: TargetKind
+    ) -> Iterator[HeadCandidate]:
         """Yield a layer for each λ; see :class:`~mmx.transfer.heads.base.FittedHead`."""
         turned = rotate(x)
         if kind == "classes":

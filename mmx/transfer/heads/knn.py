@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from mmx.transfer.base import Kind
+from mmx.transfer.base import TargetKind
 from mmx.transfer.heads.base import FittedHead, HeadCandidate
 
 LEAST = 1e-6
@@ -36,7 +36,7 @@ class KnnHead(nn.Module):
     keys: Tensor
     values: Tensor
 
-    def __init__(self, outputs: int, *, kind: Kind, k: int, temperature: float) -> None:
+    def __init__(self, outputs: int, *, kind: TargetKind, k: int, temperature: float) -> None:
         super().__init__()
         self.outputs, self.kind, self.k, self.temperature = outputs, kind, k, temperature
         self.register_buffer("keys", torch.empty(0, 0))
@@ -84,7 +84,7 @@ class Knn(FittedHead):
     k: Annotated[int, Field(ge=1, le=100_000)] = 20
     temperature: Annotated[float, Field(gt=0, le=10000)] = 0.07
 
-    def make(self, width: int, outputs: int, kind: Kind) -> nn.Module:
+    def make(self, width: int, outputs: int, kind: TargetKind) -> nn.Module:
         """Return the head without rows; see :class:`~mmx.transfer.heads.base.Head`."""
         return KnnHead(outputs, kind=kind, k=self.k, temperature=self.temperature)
 
@@ -93,7 +93,9 @@ class Knn(FittedHead):
         few = f"all {rows} training rows vote: there are fewer than k={self.k}"
         return (few,) if rows < self.k else ()
 
-    def candidates(self, x: Tensor, y: Tensor, outputs: int, kind: Kind) -> Iterator[HeadCandidate]:
+    def candidates(
+        self, x: Tensor, y: Tensor, outputs: int, kind: TargetKind
+    ) -> Iterator[HeadCandidate]:
         """Yield the rows themselves; see :class:`~mmx.transfer.heads.base.FittedHead`."""
         keys = F.normalize(x.double(), dim=1)
         values = F.one_hot(y, outputs) if kind == "classes" else y.view(len(y), outputs)

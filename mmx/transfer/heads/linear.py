@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from mmx.transfer.base import Kind
+from mmx.transfer.base import TargetKind
 from mmx.transfer.heads.base import Head
 
 
@@ -54,6 +54,6 @@ class Linear(Head):
     normalize: bool = False
     batched: ClassVar[bool] = True
 
-    def make(self, width: int, outputs: int, kind: Kind) -> nn.Module:
+    def make(self, width: int, outputs: int, kind: TargetKind) -> nn.Module:
         """Return the layer, fresh; see :class:`~mmx.transfer.heads.base.Head`."""
         return LinearHead(width, outputs, normalize=self.normalize)

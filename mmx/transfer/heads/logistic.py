@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from mmx.transfer.base import Kind
+from mmx.transfer.base import TargetKind
 from mmx.transfer.heads.base import FittedHead, HeadCandidate
 from mmx.transfer.heads.rotation import rotate
 
@@ -39,15 +39,17 @@ class Logistic(FittedHead):
         grid: Values of C, in any order.
     """
 
-    kinds: ClassVar[frozenset[Kind]] = frozenset({"classes"})
+    kinds: ClassVar[frozenset[TargetKind]] = frozenset({"classes"})
     varied = "C"
     grid: Annotated[tuple[Annotated[float, Field(gt=0, le=1e9)], ...], Field(min_length=1)] = CS
 
-    def make(self, width: int, outputs: int, kind: Kind) -> nn.Module:
+    def make(self, width: int, outputs: int, kind: TargetKind) -> nn.Module:
         """Return a linear layer; see :class:`~mmx.transfer.heads.base.Head`."""
         return nn.Linear(width, outputs)
 
-    def candidates(self, x: Tensor, y: Tensor, outputs: int, kind: Kind) -> Iterator[HeadCandidate]:
+    def candidates(
+        self, x: Tensor, y: Tensor, outputs: int, kind: TargetKind
+    ) -> Iterator[HeadCandidate]:
         """Yield a layer for each C; see :class:`~mmx.transfer.heads.base.FittedHead`."""
         grid = sorted(set(self.grid))
         for strength, state in zip(grid, fit_logistic(x, y, outputs, grid), strict=True):

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from mmx.transfer.base import Kind
+from mmx.transfer.base import TargetKind
 from mmx.transfer.heads.base import Head
 
 
@@ -63,7 +63,7 @@ class Mlp(Head):
     normalize: bool = False
     batched: ClassVar[bool] = True
 
-    def make(self, width: int, outputs: int, kind: Kind) -> nn.Module:
+    def make(self, width: int, outputs: int, kind: TargetKind) -> nn.Module:
         """Return the layers, fresh; see :class:`~mmx.transfer.heads.base.Head`."""
         return MlpHead(
             width, outputs, hidden=self.width, dropout=self.dropout, normalize=self.normalize

@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from mmx.transfer.scores.base import Score
-from mmx.transfer.scores.inputs import Array, Floats, check_labelled
+from mmx.transfer.scores.inputs import Array, ScoreFloats, check_labelled
 from mmx.transfer.scores.spectrum import class_sums, column_space
 
 SHOWN_TO = 5e-4
@@ -81,13 +81,15 @@ def h_score(features: Array, labels: Array, shrinkage: bool = False) -> float:
     return float((between * kept / (kept + share * variance.sum() / x.shape[1])).sum())
 
 
-def _centred(x: Floats, unit: bool) -> Floats:
+def _centred(x: ScoreFloats, unit: bool) -> ScoreFloats:
     """Return features of mean 0; each of length 1 if ``unit``, which H does not notice."""
     largest = np.abs(x).max(0 if unit else None)
     x = np.ldexp(x, -np.frexp(largest)[1])  # by powers of two: no digit of x is lost
     mean = x.mean(0)
     x = x - mean
-    centred: Floats = x - x.mean(0)  # else the rounding of the mean would be one more direction
+    centred: ScoreFloats = x - x.mean(
+        0
+    )  # else the rounding of the mean would be one more direction
     length = np.linalg.norm(centred, axis=0)
     # What is left of a constant is the rounding of its mean.
     varies = length > len(x) ** 1.5 * np.finfo(np.float64).eps * np.abs(mean)
@@ -95,7 +97,7 @@ def _centred(x: Floats, unit: bool) -> Floats:
     return np.where(varies, centred / scale, 0.0)
 
 
-def _ledoit_wolf(x: Floats, variance: Floats) -> float:
+def _ledoit_wolf(x: ScoreFloats, variance: ScoreFloats) -> float:
     """Return the weight of the scaled identity that is best in expected squared error.
 
     Args:

@@ -9,14 +9,14 @@ import numpy.typing as npt
 from torch import Tensor
 
 Array = npt.ArrayLike | Tensor
-Floats = npt.NDArray[np.float64]
+ScoreFloats = npt.NDArray[np.float64]
 ClassIndices = npt.NDArray[np.intp]
 
 LARGEST = 1e100
 """Sums of squares beyond could overflow."""
 
 
-def check_matrix(values: Array, name: str) -> Floats:
+def check_matrix(values: Array, name: str) -> ScoreFloats:
     """Return ``(N, D)`` finite float64.
 
     Args:
@@ -67,14 +67,14 @@ def check_classes(values: Array, name: str, fewest: int = 2) -> ClassIndices:
 
 
 def check_same_rows(
-    one: Floats | ClassIndices, one_name: str, other: ClassIndices, other_name: str
+    one: ScoreFloats | ClassIndices, one_name: str, other: ClassIndices, other_name: str
 ) -> None:
     """Raise ValueError unless both have as many rows."""
     if len(one) != len(other):
         raise ValueError(f"{one_name} has {len(one)} rows and {other_name} has {len(other)}")
 
 
-def check_labelled(features: Array, labels: Array) -> tuple[Floats, ClassIndices]:
+def check_labelled(features: Array, labels: Array) -> tuple[ScoreFloats, ClassIndices]:
     """Return features ``(N, D)`` and class indices ``(N,)``, checked."""
     x, y = check_matrix(features, "features"), check_classes(labels, "labels")
     check_same_rows(x, "features", y, "labels")

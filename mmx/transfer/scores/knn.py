@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from mmx.transfer.scores.base import Score
-from mmx.transfer.scores.inputs import Array, ClassIndices, Floats, check_labelled
+from mmx.transfer.scores.inputs import Array, ClassIndices, ScoreFloats, check_labelled
 
 NEIGHBOURS = 20
 TIE = 1e-12
@@ -62,14 +62,14 @@ def knn(features: Array, labels: Array, k: int) -> float:
     return right / len(x)
 
 
-def _directions(x: Floats) -> Floats:
+def _directions(x: ScoreFloats) -> ScoreFloats:
     """Return rows of length 1; zeros stay zeros."""
     x = x / np.maximum(np.abs(x).max(1, keepdims=True), np.finfo(np.float64).tiny)
-    length: Floats = np.linalg.norm(x, axis=1, keepdims=True)  # at least 1, or 0
+    length: ScoreFloats = np.linalg.norm(x, axis=1, keepdims=True)  # at least 1, or 0
     return x / np.maximum(length, 0.5)
 
 
-def _right(x: Floats, y: ClassIndices, start: int, stop: int, k: int) -> float:
+def _right(x: ScoreFloats, y: ClassIndices, start: int, stop: int, k: int) -> float:
     """Return the sum of what rows ``start`` to ``stop`` count."""
     rows, targets = stop - start, int(y.max()) + 1
     similar = x[start:stop] @ x.T  # (rows, N)

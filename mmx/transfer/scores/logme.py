@@ -6,7 +6,7 @@ import numpy as np
 from torch import Tensor
 
 from mmx.transfer.scores.base import Score
-from mmx.transfer.scores.inputs import Array, Floats, check_labelled
+from mmx.transfer.scores.inputs import Array, ScoreFloats, check_labelled
 from mmx.transfer.scores.spectrum import class_sums, column_space
 
 LEAST_NOISE = 1e-8
@@ -68,7 +68,7 @@ def logme(features: Array, labels: Array) -> float:
     return float(best.mean())
 
 
-def _grid(spectrum: Floats, rows: int) -> Floats:
+def _grid(spectrum: ScoreFloats, rows: int) -> ScoreFloats:
     """Return values of log λ: no maximum lies below, and none of note between the last two."""
     if len(spectrum) == 0:
         return np.array([np.inf])
@@ -76,23 +76,27 @@ def _grid(spectrum: Floats, rows: int) -> Floats:
     return np.append(np.arange(lowest, np.log(1e8), STEP), np.inf)
 
 
-def _evidence(logs: Floats, spectrum: Floats, explained: Floats, rest: Floats, rows: int) -> Floats:
+def _evidence(
+    logs: ScoreFloats, spectrum: ScoreFloats, explained: ScoreFloats, rest: ScoreFloats, rows: int
+) -> ScoreFloats:
     """Return the evidence per row ``(C, G)`` at values ``(G,)`` of log λ."""
     ratio = spectrum[:, None] / np.exp(logs)  # (r, G)
     misfit = explained @ (1 / (1 + ratio)) + rest[:, None]  # (C, G)
     noise = np.maximum(misfit / rows, LEAST_NOISE)
     volume = np.log1p(ratio).sum(0)
-    found: Floats = -0.5 * (np.log(2 * np.pi * noise) + (volume + misfit / noise) / rows)
+    found: ScoreFloats = -0.5 * (np.log(2 * np.pi * noise) + (volume + misfit / noise) / rows)
     return found
 
 
-def _peaks(values: Floats) -> list[int]:
+def _peaks(values: ScoreFloats) -> list[int]:
     """Return where finite grid points are no lower than their neighbours."""
     padded = np.concatenate([[-np.inf], values])
     return np.flatnonzero((padded[1:-1] >= padded[:-2]) & (padded[1:-1] >= padded[2:])).tolist()
 
 
-def _refined(log: float, spectrum: Floats, explained: Floats, rest: Floats, rows: int) -> float:
+def _refined(
+    log: float, spectrum: ScoreFloats, explained: ScoreFloats, rest: ScoreFloats, rows: int
+) -> float:
     """Return the highest evidence of one class (C = 1) within a grid step of ``log``."""
     step, best = STEP, -np.inf
     for _ in range(ZOOMS):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from mmx.transfer.scores.inputs import ClassIndices, Floats
+from mmx.transfer.scores.inputs import ClassIndices, ScoreFloats
 
 
-def column_space(x: Floats) -> tuple[Floats, Floats]:
+def column_space(x: ScoreFloats) -> tuple[ScoreFloats, ScoreFloats]:
     """Return left singular vectors ``(N, r)`` and singular values ``(r,)``, r being the rank.
 
     From the matrix itself, since the products of its Gram matrix lose half of the digits.
@@ -18,9 +18,9 @@ def column_space(x: Floats) -> tuple[Floats, Floats]:
     return left[:, kept], singular[kept]
 
 
-def class_sums(x: Floats, y: ClassIndices) -> Floats:
+def class_sums(x: ScoreFloats, y: ClassIndices) -> ScoreFloats:
     """Return ``(C, D)``: the sum of the rows ``(N, D)`` of each class, so ``one_hot(y)ᵀ x``."""
     order = np.argsort(y, kind="stable")
     starts = np.flatnonzero(np.diff(y[order], prepend=-1))
-    sums: Floats = np.add.reduceat(x[order], starts, axis=0)
+    sums: ScoreFloats = np.add.reduceat(x[order], starts, axis=0)
     return sums

@@ -6,7 +6,7 @@ import numpy as np
 from torch import Tensor
 
 from mmx.transfer.scores.base import Score
-from mmx.transfer.scores.inputs import Array, Floats, check_labelled
+from mmx.transfer.scores.inputs import Array, ScoreFloats, check_labelled
 
 
 class TransRate(Score):
@@ -53,7 +53,7 @@ def transrate(features: Array, labels: Array, eps: float = 1e-4) -> float:
     return max(_coding_rate(x, eps) - float(counts @ within) / len(x), 0.0)
 
 
-def _coding_rate(x: Floats, eps: float) -> float:
+def _coding_rate(x: ScoreFloats, eps: float) -> float:
     """Return ½ log det(I + xᵀ x / (N ε)), of which the smaller of xᵀ x and x xᵀ is enough.
 
     With A = x/√(N ε) the triangle R of [A; I] has RᵀR = I + AᵀA: the product itself, whose

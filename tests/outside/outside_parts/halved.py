@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from mmx.balance.base import Balance, Rows
+from mmx.balance.base import Balance, RowArray
 
 
 class Halved(Balance):
     """Draws as many rows as there are, with repetition."""
 
-    def draw(self, rows: Rows, labels: Rows, generator: np.random.Generator) -> Rows:
+    def draw(self, rows: RowArray, labels: RowArray, generator: np.random.Generator) -> RowArray:
         """Return the rows of an epoch."""
         return generator.choice(rows, len(rows))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from mmx.transfer.base import Kind
+from mmx.transfer.base import TargetKind
 from mmx.transfer.heads import FittedHead, HeadCandidate
 
 
@@ -19,11 +19,13 @@ class NearestMean(FittedHead):
     kinds = frozenset({"classes"})
     scale: float = 1.0
 
-    def make(self, width: int, outputs: int, kind: Kind) -> nn.Module:
+    def make(self, width: int, outputs: int, kind: TargetKind) -> nn.Module:
         """Return a linear layer."""
         return nn.Linear(width, outputs)
 
-    def candidates(self, x: Tensor, y: Tensor, outputs: int, kind: Kind) -> Iterator[HeadCandidate]:
+    def candidates(
+        self, x: Tensor, y: Tensor, outputs: int, kind: TargetKind
+    ) -> Iterator[HeadCandidate]:
         """Yield the one solution."""
         means = torch.stack([x[y == c].double().mean(0).nan_to_num() for c in range(outputs)])
         weight, bias = 2 * self.scale * means, -self.scale * means.square().sum(1)
