@@ -10,13 +10,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from catalogue import classes, keys, options, variants
 
 from mmx import execution
+from mmx.balance.base import Balance
 from mmx.cli import main
 from mmx.config import compose
-from mmx.config.locate import find_options
 from mmx.errors import ConfigError
 from mmx.experiment import assemble
+from mmx.fusion import Fusion
 from mmx.runs.directory import RunDirectory
 from mmx.training import checkpoint
 from mmx.training.events import Event
@@ -43,7 +45,7 @@ def alone(train: Train, overrides: Overrides, tables: dict[str, Path]) -> Train:
     return run
 
 
-@pytest.mark.parametrize("fusion", sorted(find_options("fusion")))
+@pytest.mark.parametrize("fusion", options("fusion"))
 def test_every_fusion_runs_to_its_end(alone: Train, fusion: str) -> None:
     found = summary(alone(f"fusion={fusion}", "trainer.epochs=1"))
     assert found["fusion"] == fusion
@@ -51,9 +53,10 @@ def test_every_fusion_runs_to_its_end(alone: Train, fusion: str) -> None:
     assert found["params"]["trainable"] == found["params"]["total"]
 
 
-@pytest.mark.parametrize("mapping", ["pca", "lda", "cca", "deep_cca", "linear"])
+@pytest.mark.parametrize("mapping", variants("mapping"))
 def test_a_mapping_travels_with_the_checkpoint(alone: Train, mapping: str) -> None:
-    run = alone(f"mapping={mapping}", "mapping.width=4")
+    narrow = ["mapping.width=4"] if "width" in keys("mapping", mapping) else []
+    run = alone(f"mapping={mapping}", *narrow)
     summary(run)
     tensors, _ = checkpoint.read_checkpoint(run.stage_file("target"))
     mapped = [name for name in tensors if name.startswith("mapping.")]
@@ -61,7 +64,7 @@ def test_a_mapping_travels_with_the_checkpoint(alone: Train, mapping: str) -> No
     assert any(tensors[name].abs().sum() > 0 for name in mapped)
 
 
-@pytest.mark.parametrize("missing", ["drop", "mean", "knn", "generate"])
+@pytest.mark.parametrize("missing", [name for name in variants("missing") if name != "mask"])
 def test_missing_modalities(alone: Train, missing: str) -> None:
     masked, other = summary(alone()), summary(alone(f"missing={missing}"))
     assert other["target"]["metrics"]["val"] != masked["target"]["metrics"]["val"]
@@ -90,11 +93,16 @@ def test_a_column_that_a_word_has_made_categorical_is_noted(
     assert taken[0].startswith("word: tabular: column 'a' is taken as words, since 1 of ")
 
 
-@pytest.mark.parametrize("balance", ["weights", "resample", "mixup", "smote_features"])
+BALANCES: dict[str, type[Balance]] = classes("balance")
+
+
+@pytest.mark.parametrize("balance", BALANCES)
 def test_balance(alone: Train, balance: str) -> None:
+    kind = BALANCES[balance]
+    changes_rows = kind.draw is not Balance.draw or kind.mix is not Balance.mix
     plain, other = summary(alone()), summary(alone(f"balance={balance}"))
     same = other["target"]["metrics"]["val"] == plain["target"]["metrics"]["val"]
-    assert same == (balance == "weights")  # every class has eight training rows: all weigh one
+    assert same == (not changes_rows)  # every class has eight training rows: all weigh one
     classes = other["target"]["classes"]
     assert sum(map(sum, classes["confusion"])) == 15
 
@@ -126,10 +134,13 @@ def test_match_params(alone: Train) -> None:
         assert summary(run)["params"]["fusion"] == pytest.approx(3000, rel=0.05)
 
 
-@pytest.mark.parametrize("fusion", ["ensemble", "algorithm", "late_weighted"])
+SETTLING = [name for name, kind in classes("fusion").items() if kind.settle is not Fusion.settle]
+
+
+@pytest.mark.parametrize("fusion", SETTLING)
 def test_what_settles_after_training_is_in_the_checkpoint(alone: Train, fusion: str) -> None:
-    more = ["fusion.alpha=validation"] if fusion == "late_weighted" else []
-    run = alone(f"fusion={fusion}", *more)
+    chosen = ["fusion.alpha=validation"] if "alpha" in keys("fusion", fusion) else []
+    run = alone(f"fusion={fusion}", *chosen)
     found = summary(run)
     _, facts = checkpoint.read_checkpoint(run.stage_file("target"))
     assert facts["fitted"]["val"] == found["target"]["metrics"]["val"]
