@@ -26,7 +26,7 @@ from mmx.verbs.preflight import preflight
 from mmx.verbs.train_expand import expand
 from mmx.verbs.train_line import CommandLine
 
-SECONDS = 2.0
+SECONDS = 8.0
 HANGS = 10
 VALUES = (
     *("0", "-1", "1", "2147483648", "-2147483649", "9223372036854775808", "1e308", "1e309", "-1e5"),

@@ -64,7 +64,7 @@ def computes_lstm_in(device: str, dtype: torch.dtype) -> bool:
     """Return whether a device computes an LSTM in a format below float32 as autocast asks for it.
 
     cuDNN under autocast to bfloat16 takes float16, in which small gradients vanish without a
-    scaled loss. oneDNN refuses float16, and bfloat16 too on a CPU without AVX-512, which is tried.
+    scaled loss. oneDNN refuses float16, and bfloat16 too on a CPU without AVX-512.
 
     Args:
         device: ``cpu`` or ``cuda``.
@@ -72,16 +72,11 @@ def computes_lstm_in(device: str, dtype: torch.dtype) -> bool:
     """
     if device == "cuda":
         return dtype == torch.float16
-    if device != "cpu" or dtype != torch.bfloat16:
-        return False
-    with torch.random.fork_rng(devices=()), torch.no_grad():
-        lstm, x = nn.LSTM(1, 1, batch_first=True), torch.zeros(1, 1, 1)
-    try:
-        with torch.autocast("cpu", dtype=dtype):
-            lstm(x)
-    except RuntimeError:  # "could not create a primitive descriptor"
-        return False
-    return True
+    return (
+        device == "cpu"
+        and dtype == torch.bfloat16
+        and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    )
 
 
 def _states(lstm: nn.Module, x: Tensor) -> Tensor:

@@ -31,8 +31,8 @@ OF_ANOTHER_STAGE = {"source": {"epochs"}, "control": {"source_epochs"}}
 LINES = {
     "feature": ["transfer=feature"],
     "parameter": ["transfer=parameter", "regularizer=l2_sp", "balance=weights"],
-    "label_free": ["source_objective=contrastive"],
-    "trunk": ["sharing=modalities"],
+    "label_free": ["source_objective=info_nce"],
+    "trunk": ["sharing=trunk"],
     "adapter": ["transfer=adapter"],
 }
 
