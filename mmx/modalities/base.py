@@ -216,8 +216,3 @@ class Encoded:
 def as_rows(rows: RowNumbers) -> npt.NDArray[np.int64]:
     """Return row numbers as an int64 array."""
     return np.asarray(rows, dtype=np.int64)
-
-
-def absent_mask(present: npt.NDArray[np.bool_], rows: RowNumbers) -> Tensor:
-    """Return ``(B,)`` bool, True where the row is absent."""
-    return torch.from_numpy(~present[as_rows(rows)])
