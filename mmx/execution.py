@@ -18,7 +18,7 @@ import yaml
 from mmx import stages
 from mmx.errors import Interrupted, MmxError
 from mmx.experiment import Experiment
-from mmx.experiment.fingerprint import places_of
+from mmx.experiment.config_fingerprint import places_of
 from mmx.experiment.identify import recorded_identity
 from mmx.json_object import Json
 from mmx.reports import report

@@ -30,7 +30,7 @@ from typing import Any
 
 import torch
 
-from mmx.reports.compare import differing, flat
+from mmx.reports.run_comparison import differing, flat
 from mmx.training import checkpoint
 
 MMX = [sys.executable, "-m", "mmx"]

@@ -36,7 +36,7 @@ LAYERS = (  # top to bottom; parts of one layer do not import each other
     ),
     ("modalities",),
     ("config",),
-    ("untrusted", "terminal", "former"),
+    ("untrusted", "terminal", "renamed_options"),
     (
         "meta_model",
         "variants",

@@ -18,9 +18,9 @@ from mmx.config import signature
 from mmx.config.allowed import allow
 from mmx.config.annotations import find_value_hint, list_classes
 from mmx.errors import ConfigError, Problem, closest
-from mmx.former import find_class
 from mmx.printable import shorten
 from mmx.quoting import format_value
+from mmx.renamed_options import find_class
 
 TARGET = "_target_"
 BUILTIN_PACKAGES = (

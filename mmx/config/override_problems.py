@@ -19,8 +19,8 @@ from mmx.config.nodes import ConfigNode
 from mmx.config.signature import MISSING
 from mmx.config.synonyms import other_name
 from mmx.errors import ConfigError, Problem, closest
-from mmx.former import find_key, find_word
 from mmx.quoting import format_value
+from mmx.renamed_options import find_key, find_word
 
 TYPICAL = {"transfer": "parameter", "regularizer": "delta"}
 """Group to the option that is advised where several have a key."""

@@ -14,8 +14,8 @@ import pydantic
 from mmx.config.annotations import describe_hint, is_union, list_choices, shorten_hint
 from mmx.config.nodes import ConfigNode
 from mmx.errors import Problem, closest
-from mmx.former import find_key
 from mmx.quoting import format_value, quote_for_shell, quote_value, type_override
+from mmx.renamed_options import find_key
 
 MISSING = "???"
 _SWITCHES = {

@@ -16,8 +16,8 @@ from torch.nn import Module
 from mmx.contract import encoder, fusion
 from mmx.contract.base import Check, Part, Result, run_checks
 from mmx.contract.encoder import EncoderSubject
+from mmx.contract.example_inputs import SPECS
 from mmx.contract.fusion import FusionSubject
-from mmx.contract.inputs import SPECS
 from mmx.encoders import Encoder
 from mmx.fusion import Fusion, Widths
 from mmx.modalities import Spec

@@ -14,9 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from mmx.contract.base import BASICS, MADE, REPEATED, SEED, Broken, Check, Part, Untested
-from mmx.contract.compare import expect_same, format_shape
-from mmx.contract.gradients import expect_gradients, find_gradient_that_is_not_finite
-from mmx.contract.inputs import (
+from mmx.contract.differences import expect_same, format_shape
+from mmx.contract.example_inputs import (
     SEQUENCES,
     SPECS,
     EncoderInputs,
@@ -25,6 +24,7 @@ from mmx.contract.inputs import (
     make_inputs,
     pick,
 )
+from mmx.contract.gradients import expect_gradients, find_gradient_that_is_not_finite
 from mmx.contract.modules import (
     ModuleSubject,
     inputs_stay,

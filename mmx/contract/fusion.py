@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from mmx.contract.base import BASICS, MADE, REPEATED, Broken, Check, Part, Untested
-from mmx.contract.compare import expect_same, expect_same_rows, format_shape
-from mmx.contract.features import FeatureRows, make_training_rows
+from mmx.contract.differences import expect_same, expect_same_rows, format_shape
+from mmx.contract.example_features import FeatureRows, make_training_rows
 from mmx.contract.gradients import expect_gradients
 from mmx.contract.modules import (
     inputs_stay,
@@ -32,7 +32,7 @@ from mmx.contract.multimodal import (
     takes_any_number,
 )
 from mmx.contract.options import has_sound_options
-from mmx.contract.state import load_state
+from mmx.contract.state_dicts import load_state
 from mmx.fusion import Fusion, Widths
 from mmx.model import without_tokens
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from mmx.contract.base import BASICS, MADE, REPEATED, SEED, Broken, Check, Part, Untested
-from mmx.contract.compare import distance, expect_same_rows, format_shape
+from mmx.contract.differences import distance, expect_same_rows, format_shape
 from mmx.contract.gradients import expect_gradients
 from mmx.contract.modules import (
     ModuleSubject,

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from mmx.contract.base import Broken, Subject
-from mmx.contract.compare import FACTOR, expect_same, format_difference, format_shape
-from mmx.contract.state import load_state
+from mmx.contract.differences import FACTOR, expect_same, format_difference, format_shape
+from mmx.contract.state_dicts import load_state
 
 GROWTH = 1.75
 """A batch twice over may change a loss that compares rows, by less than this factor."""

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from mmx.contract.base import BASICS, MADE, MODES, REPEATED, SEED, Broken, Check, Part
-from mmx.contract.compare import distance, expect_same, format_shape
-from mmx.contract.features import TOKENS, FeatureRows
+from mmx.contract.differences import distance, expect_same, format_shape
+from mmx.contract.example_features import TOKENS, FeatureRows
 from mmx.contract.gradients import expect_gradients
 from mmx.contract.modules import (
     inputs_stay,
@@ -30,7 +30,7 @@ from mmx.contract.multimodal import (
     takes_any_number,
 )
 from mmx.contract.options import has_sound_options
-from mmx.contract.state import expect_same_state
+from mmx.contract.state_dicts import expect_same_state
 from mmx.fusion import Widths
 from mmx.mapping import Mapping
 from mmx.modalities import Features

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from mmx.contract.base import BASICS, MADE, REPEATED, Broken, Check, Part
-from mmx.contract.compare import distance, expect_same, format_shape
-from mmx.contract.features import FeatureRows, list_numbers
+from mmx.contract.differences import distance, expect_same, format_shape
+from mmx.contract.example_features import FeatureRows, list_numbers
 from mmx.contract.gradients import make_leaf
 from mmx.contract.modules import (
     inputs_stay,

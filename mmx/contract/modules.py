@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from mmx.contract.base import MODES, SEED, Broken, Subject
-from mmx.contract.compare import distance, expect_same
-from mmx.contract.state import expect_same_state, load_state
+from mmx.contract.differences import distance, expect_same
+from mmx.contract.state_dicts import expect_same_state, load_state
 
 _M = TypeVar("_M", bound=nn.Module)
 _In = TypeVar("_In")

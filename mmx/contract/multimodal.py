@@ -15,8 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from mmx.contract.base import MODES, SEED, Broken, Part, Untested
-from mmx.contract.faults import describe_fault
-from mmx.contract.features import (
+from mmx.contract.example_features import (
     COUNTS,
     JUNK,
     FeatureRows,
@@ -25,9 +24,10 @@ from mmx.contract.features import (
     make_training_rows,
     make_widths,
 )
+from mmx.contract.faults import describe_fault
 from mmx.contract.gradients import find_gradient_that_is_not_finite, make_leaf
 from mmx.contract.modules import ModuleSubject
-from mmx.contract.state import expect_same_state
+from mmx.contract.state_dicts import expect_same_state
 from mmx.fusion import Widths
 from mmx.modalities import Encoded
 

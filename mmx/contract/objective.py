@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from mmx.contract.base import BASICS, MADE, REPEATED, SEED, Broken, Check, Part, Untested
-from mmx.contract.compare import distance, expect_same, format_shape
-from mmx.contract.features import make_features, make_widths
+from mmx.contract.differences import distance, expect_same, format_shape
+from mmx.contract.example_features import make_features, make_widths
 from mmx.contract.gradients import expect_gradients, find_gradient_that_is_not_finite
 from mmx.contract.losses import (
     LossSubject,

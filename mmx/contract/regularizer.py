@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mmx.contract.base import BASICS, MADE, REPEATED, SEED, Broken, Check, Part, Untested
-from mmx.contract.compare import distance, expect_same
+from mmx.contract.differences import distance, expect_same
 from mmx.contract.gradients import find_gradient_that_is_not_finite
 from mmx.contract.losses import (
     LossSubject,

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import torch
 
 from mmx.contract.base import REPEATED, Broken, Check, Part, Subject, Untested
-from mmx.contract.compare import list_rows
+from mmx.contract.differences import list_rows
 from mmx.contract.options import has_sound_options
 from mmx.modalities import Modality, Stored, spec_from_json, spec_to_json
 from mmx.modalities.text import Tokens

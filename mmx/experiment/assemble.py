@@ -17,8 +17,8 @@ from mmx.config.chosen import target_of
 from mmx.config.nodes import ConfigNode
 from mmx.encoders import Encoder
 from mmx.errors import Problem
+from mmx.experiment.config_fingerprint import fingerprint
 from mmx.experiment.control_choice import names_of, with_controls
-from mmx.experiment.fingerprint import fingerprint
 from mmx.experiment.fitting import Built, misfits
 from mmx.experiment.head_misfits import head_misfits
 from mmx.experiment.opener import refuse_unusable_paths, special_files
@@ -32,7 +32,7 @@ from mmx.experiment.parts import (
 from mmx.experiment.paths import make_paths_absolute, misplaced_paths
 from mmx.experiment.settings import Modalities, Settings, of_one_run
 from mmx.experiment.transferring import transfer_misfits
-from mmx.experiment.weights import given_weights
+from mmx.experiment.weight_files import given_weights
 from mmx.modalities import Modality
 from mmx.stage_id import Role
 from mmx.tasks import Task

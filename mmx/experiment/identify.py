@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from mmx.experiment.assemble import Experiment
-from mmx.experiment.fingerprint import config_digest
-from mmx.experiment.weights import weight_digests
+from mmx.experiment.config_fingerprint import config_digest
+from mmx.experiment.weight_files import weight_digests
 from mmx.runs.code import numbers_digest, package_digest
 from mmx.runs.identity import Identity
 from mmx.runs.manifest import surroundings

@@ -18,7 +18,7 @@ from typing import Any
 
 from mmx.config.nodes import ConfigNode
 from mmx.errors import ConfigError, Problem, closest
-from mmx.experiment.fingerprint import HOW_NOT_WHAT, WHERE_NOT_WHAT
+from mmx.experiment.config_fingerprint import HOW_NOT_WHAT, WHERE_NOT_WHAT
 from mmx.experiment.settings import Settings
 from mmx.stage_id import Role
 from mmx.training.trainer import Trainer

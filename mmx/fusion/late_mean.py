@@ -10,7 +10,7 @@ from torch import Tensor
 from mmx.fusion.base import Widths
 from mmx.fusion.mixing import Combine, mix
 from mmx.fusion.modality_heads import UnimodalHeads, find_kinds
-from mmx.fusion.weights import ModalityWeights
+from mmx.fusion.modality_weights import ModalityWeights
 from mmx.modalities import Features
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from mmx.fusion.base import Widths
 from mmx.fusion.mixing import Combine, fit_log_weights, format_shares, mix
 from mmx.fusion.modality_heads import UnimodalHeads, find_kinds
-from mmx.fusion.weights import FixedWeights, ModalityWeights
+from mmx.fusion.modality_weights import FixedWeights, ModalityWeights
 from mmx.modalities import Encoded, Features
 
 

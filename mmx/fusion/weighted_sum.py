@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from mmx.fusion.base import Fusion, Widths, stack_presence
-from mmx.fusion.weights import Alpha, FixedWeights, ModalityWeights
+from mmx.fusion.modality_weights import Alpha, FixedWeights, ModalityWeights
 from mmx.modalities import Features
 
 

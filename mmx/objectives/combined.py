@@ -14,9 +14,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from mmx.errors import Problem, closest
-from mmx.former import find_word
 from mmx.modalities import Encoded, StepRows
 from mmx.objectives.base import Criterion, ModelOutput, Objective
+from mmx.renamed_options import find_word
 from mmx.variants import find_variants
 
 Weight = Annotated[float, Field(gt=0, le=1e6)]

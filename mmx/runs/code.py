@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType
 
-from mmx.runs.cache.keys import NO_NUMBERS, PACKAGE, sources
+from mmx.runs.cache.artifact_key import NO_NUMBERS, PACKAGE, sources
 
 CODE = (".py", ".so", ".pyd")
 _KNOWN: dict[str, tuple[ModuleType | None, str | None]] = {}

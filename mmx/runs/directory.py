@@ -31,7 +31,7 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from mmx import former, untrusted
+from mmx import renamed_options, untrusted
 from mmx.errors import NoRunError, RunError, UnreadableFileError
 from mmx.json_object import Json
 from mmx.runs import recorded, records
@@ -177,7 +177,7 @@ class RunDirectory:
         Raises:
             RunError: It cannot be read, or is not what mmx wrote.
         """
-        return former.translate_config(self.written_config())
+        return renamed_options.translate_config(self.written_config())
 
     def written_config(self) -> Json:
         """Return the resolved config as the version of mmx that made the run wrote it.
@@ -190,7 +190,9 @@ class RunDirectory:
 
     def names(self) -> dict[str, str]:
         """Return by which options the parts were chosen, as far as they are still called so."""
-        return former.translate_names(read_option_names(self.manifest()), self.written_config())
+        return renamed_options.translate_names(
+            read_option_names(self.manifest()), self.written_config()
+        )
 
     def settle(self, config: Json) -> None:
         """Replace the config by the one that a search has chosen; the given one stays beside it."""
@@ -365,7 +367,7 @@ def read_config(path: Path) -> Json:
     Raises:
         RunError: It cannot be read, or holds interpolations.
     """
-    return former.translate_config(_read_written(path))
+    return renamed_options.translate_config(_read_written(path))
 
 
 def _read_written(path: Path) -> Json:

@@ -5,7 +5,7 @@ the run directory and not trained again when the run is resumed.
 """
 
 from mmx.stages.core.context import Context, Opened, Specs, Trained
-from mmx.stages.core.data import extract_features, open_task
+from mmx.stages.core.opened_data import extract_features, open_task
 from mmx.stages.core.reload import Loaded, load_trained, open_trained
 from mmx.stages.run import run
 

@@ -6,13 +6,13 @@ import time
 from dataclasses import replace
 
 from mmx.experiment import Experiment
-from mmx.experiment.weights import weight_digests
+from mmx.experiment.weight_files import weight_digests
 from mmx.runs.directory import RunDirectory
 from mmx.runs.search_record import read_search_end
 from mmx.runs.summary import Summary
 from mmx.stage_id import Role, StageId
 from mmx.stages.core.context import Context, Specs
-from mmx.stages.core.data import load_task, open_task, say_other_scales
+from mmx.stages.core.opened_data import load_task, open_task, say_other_scales
 from mmx.stages.core.stage import Stage
 from mmx.stages.pipeline.controls import check_controls, train_controls
 from mmx.stages.pipeline.controls.base import ControlBench

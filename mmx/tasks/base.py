@@ -14,7 +14,7 @@ from mmx.modalities import Modality
 from mmx.quoting import type_override
 from mmx.stage_id import Role
 from mmx.tasks import contract, remarks
-from mmx.tasks import fingerprint as fingerprints
+from mmx.tasks import data_fingerprint as fingerprints
 from mmx.tasks import splits as splitting
 from mmx.tasks.contents import Kind, Samples, Target, TaskData
 from mmx.tasks.labels import measure_moments

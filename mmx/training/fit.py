@@ -21,7 +21,7 @@ from torch import Tensor
 from mmx.errors import DivergedError, Interrupted, MemoryExceededError
 from mmx.modalities import Batch
 from mmx.model import set_training_mode
-from mmx.training import checkpoint, state
+from mmx.training import checkpoint, saved_state
 from mmx.training.collapse import Vitals, find_collapsed, gradient_norms
 from mmx.training.data import Rows, make_batches
 from mmx.training.events import Event, EventKind, Listener, StopRequest
@@ -50,7 +50,7 @@ def fit(
 ) -> FitResult:
     """Train the model of ``loss_of`` in place, and leave it with the weights of the best epoch.
 
-    Continues from the state at ``recipe.state_path``, see :mod:`mmx.training.state`.
+    Continues from the state at ``recipe.state_path``, see :mod:`mmx.training.saved_state`.
 
     Raises:
         DivergedError: A loss is NaN or infinite.
@@ -142,7 +142,7 @@ class _Run:
         self.samples = 0
         first = [name for name in self._names() if name not in start.frozen_in(0)]
         self.gradient_check = GradientCheck(model, recipe.stage, first)
-        for text in state.resume(recipe.state_path, self._load):
+        for text in saved_state.resume(recipe.state_path, self._load):
             self.listen(Event(EventKind.NOTE, recipe.stage, text=text))
         self.saved_at = self.mark = time.perf_counter()
 
@@ -272,7 +272,7 @@ class _Run:
         """Return the error of a loss that is not finite, met at a step counted from 1."""
         recipe, path = self.recipe, self.recipe.state_path
         good = "no good checkpoint had been saved yet"
-        if state.has_state(path):
+        if saved_state.has_state(path):
             good = f"the last good checkpoint is {path}"
         return DivergedError(
             f"the {what} is {value} in stage {recipe.stage}, epoch "
@@ -346,7 +346,7 @@ class _Run:
         if checkpoint.find_not_finite(self.model.named_parameters()):
             return
         tensors, plain = checkpoint.optimizer_state(self.optimizer)
-        state.save(
+        saved_state.save(
             self.recipe.state_path,
             {
                 **checkpoint.add_prefix("model", self.model.state_dict()),
@@ -361,7 +361,7 @@ class _Run:
         )
         self.saved_at = self.mark = time.perf_counter()
 
-    def _load(self, saved: state.State) -> None:
+    def _load(self, saved: saved_state.State) -> None:
         tensors, facts = saved.tensors, saved.facts
         best = checkpoint.take_prefix("best", tensors)
         checkpoint.check_finite(self.model, best, saved.path)

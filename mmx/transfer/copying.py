@@ -13,8 +13,13 @@ from torch import Tensor, nn
 from mmx.errors import TransferError
 from mmx.transfer.adaptation import adapt
 from mmx.transfer.base import Report, Source
-from mmx.transfer.classes import check_class_map, describe_classes, match_classes, name_classes
 from mmx.transfer.cross_modal import ALIKE, find_origins
+from mmx.transfer.shared_classes import (
+    check_class_map,
+    describe_classes,
+    match_classes,
+    name_classes,
+)
 
 SHOWN = 3  # tensors named in a note; all are named in the report
 

@@ -11,8 +11,8 @@ from torch import nn
 from mmx.errors import TransferError, closest
 from mmx.transfer.base import Start
 from mmx.transfer.depths import Depths, count_depths
+from mmx.transfer.interpolated_tensors import shorten_line
 from mmx.transfer.norms import find_still_buffers
-from mmx.transfer.wise_ft import shorten_line
 
 PATTERNS = "patterns look like encoders.image.* or fusion.*"
 

@@ -23,11 +23,11 @@ from mmx.transfer.depths import (
     find_topmost,
 )
 from mmx.transfer.freezing import PATTERNS, find_frozen_encoders, match_patterns, plan_thawing
+from mmx.transfer.interpolated_tensors import LINEAR_HEAD, find_interpolated
 from mmx.transfer.norms import find_parameters, find_statistics, find_still_buffers
 from mmx.transfer.phases import LinearProbe, Phase, Snapshot, TrainEpochs, WiseFT
 from mmx.transfer.rates import rates
 from mmx.transfer.regularizers.base import ActsOn
-from mmx.transfer.wise_ft import LINEAR_HEAD, find_interpolated
 
 RateFactor = Annotated[float, Field(gt=0, le=1000)]
 DepthCount = Annotated[int, Field(ge=0, le=1_000_000)]

@@ -42,7 +42,7 @@ class TrainEpochs(Phase):
 class LinearProbe(Phase):
     """Fit the linear head by logistic or ridge regression on features as they are."""
 
-    name = "linear_probe"
+    name = "fit_linear_probe"
 
 
 @dataclass(frozen=True)

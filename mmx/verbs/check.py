@@ -31,7 +31,7 @@ from mmx.config.build import BUILTIN_PACKAGES, TARGET, Builder
 from mmx.config.compose import composer, default_data_directory, parse
 from mmx.config.nodes import ConfigNode
 from mmx.contract import Part, PartKind, Result, check_part, kind_of
-from mmx.contract.report import as_data, count_results, format_result, marks_for
+from mmx.contract.findings import as_data, count_results, format_result, marks_for
 from mmx.errors import ConfigError, Problem, UsageError
 from mmx.printable import one_line
 from mmx.quoting import format_value

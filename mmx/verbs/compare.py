@@ -18,8 +18,8 @@ from typing import Any
 
 from mmx.errors import DataError, RunError, UsageError
 from mmx.printable import one_line
-from mmx.reports.compare import Comparison, changes, compare
 from mmx.reports.pairing import Side, paired_texts
+from mmx.reports.run_comparison import Comparison, changes, compare
 from mmx.reports.sweep_groups import is_sweep, keep_common_seeds, read_groups
 from mmx.runs.directory import RunDirectory
 from mmx.terminal import Console

@@ -29,8 +29,8 @@ from mmx.objectives import Criterion
 from mmx.runs.directory import RunDirectory
 from mmx.stage_id import Role, StageId
 from mmx.stages import load_trained, open_trained
-from mmx.stages.core.model import attach_criterion
 from mmx.stages.core.reload import read_intact
+from mmx.stages.core.stage_model import attach_criterion
 from mmx.terminal import Console
 from mmx.training import checkpoint
 from mmx.training.precision import Precision, choose_device

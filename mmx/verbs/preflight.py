@@ -12,8 +12,8 @@ from mmx.config.override_problems import check_overrides, without_echoes
 from mmx.config.sweep_values import sweep_without_flag
 from mmx.errors import ConfigError, Problem
 from mmx.experiment import Experiment, assemble
-from mmx.experiment.fingerprint import essence_with_weights
-from mmx.experiment.weights import given_weights, missing_weights
+from mmx.experiment.config_fingerprint import essence_with_weights
+from mmx.experiment.weight_files import given_weights, missing_weights
 from mmx.runs.variation import Variant
 from mmx.training.precision import choose_device
 from mmx.verbs.train_line import CommandLine

@@ -37,7 +37,7 @@ from pathlib import Path
 
 from mmx.config.signature import list_options
 from mmx.errors import ConfigError, Interrupted, MmxError, Problem, UsageError
-from mmx.experiment.fingerprint import essence
+from mmx.experiment.config_fingerprint import essence
 from mmx.json_object import Json
 from mmx.reports import ranking
 from mmx.reports.ranking import RankedCandidate, Ranking

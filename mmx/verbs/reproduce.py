@@ -25,12 +25,12 @@ from mmx.config.nodes import ConfigNode
 from mmx.config.sweep_values import sweep_without_flag
 from mmx.errors import ConfigError, DamagedFileError, Problem, RunError
 from mmx.experiment import assemble
-from mmx.experiment.fingerprint import HOW_NOT_WHAT, WHERE_NOT_WHAT
+from mmx.experiment.config_fingerprint import HOW_NOT_WHAT, WHERE_NOT_WHAT
 from mmx.experiment.opener import IN_NODES, is_openers
-from mmx.former import translate_overrides
 from mmx.printable import shorten
 from mmx.quoting import format_value
-from mmx.reports.compare import differing
+from mmx.renamed_options import translate_overrides
+from mmx.reports.run_comparison import differing
 from mmx.reports.view import view
 from mmx.runs.directory import RunDirectory, read_config
 from mmx.terminal import Console

@@ -8,7 +8,7 @@ from pathlib import Path
 from mmx import execution
 from mmx.config.compose import Composed
 from mmx.experiment import Experiment, assemble
-from mmx.experiment.fingerprint import WHERE_NOT_WHAT
+from mmx.experiment.config_fingerprint import WHERE_NOT_WHAT
 from mmx.reports import answer
 from mmx.reports.view import view
 from mmx.runs.directory import RunDirectory

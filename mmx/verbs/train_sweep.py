@@ -14,7 +14,7 @@ from mmx.config.compose import Composed
 from mmx.config.launch import run_jobs
 from mmx.errors import MmxError
 from mmx.experiment import Experiment, assemble
-from mmx.experiment.fingerprint import fingerprint, places_of
+from mmx.experiment.config_fingerprint import fingerprint, places_of
 from mmx.experiment.identify import forget_data, identify, read_fingerprints
 from mmx.reports import gains_page
 from mmx.reports.sweep_gains import gains

@@ -17,7 +17,7 @@ from filelock import FileLock
 
 from mmx.cli import main
 from mmx.runs.cache import Artifact, Cache
-from mmx.runs.cache import keys as cache_keys
+from mmx.runs.cache import artifact_key as cache_keys
 from mmx.runs.digests import sealed_text
 from mmx.verbs.completion import complete_line
 

@@ -135,7 +135,7 @@ def test_an_exception_is_one_line_and_its_traceback_only_asked_for(
 def test_signs_that_a_plain_terminal_can_show(
     said: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mmx.contract.report import marks_for
+    from mmx.contract.findings import marks_for
 
     assert set(marks_for("ascii").values()) == {"ok  ", "FAIL", "-   "}
     assert set(marks_for("latin-1").values()) == {"ok  ", "FAIL", "-   "}

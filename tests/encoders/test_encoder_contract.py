@@ -14,7 +14,7 @@ from mmx.contract import Part
 from mmx.contract.base import run_checks
 from mmx.contract.discovery import variants
 from mmx.contract.encoder import CHECKS, EncoderSubject
-from mmx.contract.inputs import SEQUENCES, SPECS, find_spec, make_inputs
+from mmx.contract.example_inputs import SEQUENCES, SPECS, find_spec, make_inputs
 from mmx.encoders import Encoder
 from mmx.modalities import Spec
 from mmx.modalities.audio import AudioSpec

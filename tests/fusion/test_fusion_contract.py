@@ -15,7 +15,7 @@ import torch
 from mmx.contract import Part, check_part
 from mmx.contract.base import SEED
 from mmx.contract.discovery import variants
-from mmx.contract.features import make_features, make_widths
+from mmx.contract.example_features import make_features, make_widths
 from mmx.contract.fusion import FusionSubject
 from mmx.fusion import Fusion
 from mmx.verbs.check import refuse

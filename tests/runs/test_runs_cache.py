@@ -22,7 +22,7 @@ from filelock import FileLock
 from torch import Tensor, nn
 
 from mmx.errors import Interrupted
-from mmx.runs.cache import Artifact, Cache, keys, location, readable_bytes
+from mmx.runs.cache import Artifact, Cache, artifact_key, location, readable_bytes
 from mmx.runs.cache import folder as folders
 from mmx.runs.cache.lock import KeyLock
 from mmx.runs.digests import digest, sealed_text
@@ -164,7 +164,7 @@ class TestKey:
     ) -> None:
         key = cache.key("stage", self.INPUTS)
         assert cache.key("features", self.INPUTS) != key
-        monkeypatch.setattr(keys, "code_version", lambda: "another")
+        monkeypatch.setattr(artifact_key, "code_version", lambda: "another")
         assert cache.key("stage", self.INPUTS) != key
 
     @pytest.mark.parametrize(
@@ -192,16 +192,16 @@ class TestCodeVersion:
     @pytest.fixture
     def package(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         copied = tmp_path / "mmx"
-        shutil.copytree(keys.PACKAGE, copied, ignore=shutil.ignore_patterns("__pycache__"))
-        monkeypatch.setattr(keys, "PACKAGE", copied)
+        shutil.copytree(artifact_key.PACKAGE, copied, ignore=shutil.ignore_patterns("__pycache__"))
+        monkeypatch.setattr(artifact_key, "PACKAGE", copied)
         return copied
 
     @staticmethod
     def version() -> str:
-        return keys.code_version.__wrapped__()
+        return artifact_key.code_version.__wrapped__()
 
     def test_does_not_depend_on_where_the_package_lies(self, package: Path) -> None:
-        assert self.version() == keys.code_version()
+        assert self.version() == artifact_key.code_version()
 
     @pytest.mark.parametrize(
         "name", ["model.py", "errors.py", "fusion/gmu.py", "tasks/splits.py", "training/fit.py"]
@@ -237,31 +237,31 @@ class TestCodeVersion:
     def test_a_line_that_moves_to_the_next_file_counts(self, tmp_path: Path) -> None:
         (tmp_path / "a.py").write_text("x = 1\n")
         (tmp_path / "b.py").write_text("")
-        before = keys.sources(tmp_path)
+        before = artifact_key.sources(tmp_path)
         (tmp_path / "a.py").write_text("")
         (tmp_path / "b.py").write_text("x = 1\n")
-        assert keys.sources(tmp_path) != before
+        assert artifact_key.sources(tmp_path) != before
 
     def test_a_file_that_looks_like_two_is_one(self, tmp_path: Path) -> None:
         (tmp_path / "a.py").write_text("x = 1\nb.py \ny = 2\n")
-        before = keys.sources(tmp_path)
+        before = artifact_key.sources(tmp_path)
         (tmp_path / "a.py").write_text("x = 1\n")
         (tmp_path / "b.py").write_text("y = 2\n")
-        assert keys.sources(tmp_path) != before
+        assert artifact_key.sources(tmp_path) != before
 
-    @pytest.mark.parametrize("library", keys.LIBRARIES)
+    @pytest.mark.parametrize("library", artifact_key.LIBRARIES)
     def test_changes_with_a_library(self, monkeypatch: pytest.MonkeyPatch, library: str) -> None:
-        known = keys.metadata.version
+        known = artifact_key.metadata.version
         monkeypatch.setattr(
-            keys.metadata, "version", lambda name: "0" if name == library else known(name)
+            artifact_key.metadata, "version", lambda name: "0" if name == library else known(name)
         )
-        assert self.version() != keys.code_version()
+        assert self.version() != artifact_key.code_version()
 
     def test_the_parts_left_out_are_there(self) -> None:
-        assert all((keys.PACKAGE / name).exists() for name in keys.NO_NUMBERS)
-        assert {"contract", "terminal.py", "printable.py"} <= set(keys.NO_NUMBERS)
-        assert not {"meta_model.py", "fusion", "tasks", "training"} & set(keys.NO_NUMBERS)
-        assert "torch" in keys.LIBRARIES
+        assert all((artifact_key.PACKAGE / name).exists() for name in artifact_key.NO_NUMBERS)
+        assert {"contract", "terminal.py", "printable.py"} <= set(artifact_key.NO_NUMBERS)
+        assert not {"meta_model.py", "fusion", "tasks", "training"} & set(artifact_key.NO_NUMBERS)
+        assert "torch" in artifact_key.LIBRARIES
 
 
 DTYPES = [
@@ -387,7 +387,7 @@ class TestGetOrMake:
             "what": "photo",
             "inputs": {"lr": 0.1, "names": ["a", "b"]},
             "facts": {"score": 0.5},
-            "code": keys.code_version(),
+            "code": artifact_key.code_version(),
             "bytes": size,
         }
         (artifact,) = cache.entries()

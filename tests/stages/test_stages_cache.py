@@ -21,13 +21,13 @@ from mmx.encoders.image.resnet import ResNet18
 from mmx.encoders.image.small_cnn import SmallCnn
 from mmx.encoders.image.vit_b_16 import VitB16
 from mmx.experiment import Experiment
-from mmx.experiment.weights import weight_digests
+from mmx.experiment.weight_files import weight_digests
 from mmx.runs.cache import Cache
 from mmx.runs.directory import RunDirectory
 from mmx.stage_id import StageId
 from mmx.stages.core import cache_keys
 from mmx.stages.core.context import Context, Opened
-from mmx.stages.core.model import make_model
+from mmx.stages.core.stage_model import make_model
 from mmx.stages.selection.prepare import make_context, prepare
 from mmx.training import checkpoint
 from mmx.training.events import Event, StopRequest

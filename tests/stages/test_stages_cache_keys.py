@@ -11,13 +11,13 @@ import pytest
 
 from mmx.experiment import Experiment, Settings
 from mmx.experiment.assemble import PART_KEYS
-from mmx.experiment.fingerprint import HOW_NOT_WHAT
+from mmx.experiment.config_fingerprint import HOW_NOT_WHAT
 from mmx.model import MultimodalModel
 from mmx.stage_id import Role, StageId
 from mmx.stages.core import cache_keys
 from mmx.stages.core.cache_keys import Inputs, Reasons
 from mmx.stages.core.context import Context
-from mmx.stages.core.model import make_model
+from mmx.stages.core.stage_model import make_model
 from mmx.stages.selection.prepare import Prepared, make_context, open_tasks
 from mmx.training.events import StopRequest
 from mmx.training.trainer import Trainer

@@ -24,8 +24,8 @@ from mmx.model import MultimodalModel, Parts
 from mmx.runs.directory import RunDirectory
 from mmx.sharing import Sharing
 from mmx.sharing.trunk import Trunk
+from mmx.stages.core.joint_model import last_shared, share, twin
 from mmx.stages.core.reload import load_trained
-from mmx.stages.phases.joint import last_shared, share, twin
 from mmx.training import checkpoint
 from mmx.training.events import Event, StopRequest
 

@@ -21,7 +21,7 @@ from mmx.cli import main
 from mmx.config import compose
 from mmx.errors import DivergedError, TransferError
 from mmx.experiment import Experiment, assemble
-from mmx.experiment.fingerprint import essence
+from mmx.experiment.config_fingerprint import essence
 from mmx.runs import sweep
 from mmx.runs.directory import RunDirectory
 from mmx.runs.search_record import find_fate
@@ -245,7 +245,7 @@ def test_features_and_source_are_computed_once(
         "mmx.stages.core.cached.extract_features",
         lambda data, *rest: computed.append(",".join(data.splits)) or extract_features(data, *rest),
     )
-    from mmx.stages.core.data import extract_features
+    from mmx.stages.core.opened_data import extract_features
 
     sources: list[str] = []
     monkeypatch.setattr(

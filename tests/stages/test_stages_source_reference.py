@@ -28,8 +28,8 @@ from mmx.model import MultimodalModel, Parts
 from mmx.runs.directory import RunDirectory
 from mmx.sharing import Sharing
 from mmx.sharing.trunk import Trunk
-from mmx.stages.phases import source_reference as place
-from mmx.stages.phases.source_reference import Decision, SourceReference, evenly, held
+from mmx.stages.core import source_reference as place
+from mmx.stages.core.source_reference import Decision, SourceReference, evenly, held
 from mmx.training import checkpoint
 from mmx.transfer import Source
 from mmx.transfer.copying import copy_fitting

@@ -26,7 +26,7 @@ from mmx.objectives.info_nce import InfoNce
 from mmx.objectives.mean_squared_error import MeanSquaredError
 from mmx.objectives.triplet import Triplet
 from mmx.objectives.unimodal import Unimodal
-from mmx.stages.phases.larger_batch import differences
+from mmx.stages.core.accumulated_steps import differences
 from mmx.training.loss import JointLoss
 from mmx.training.optimizer import Sgd
 from mmx.training.together import Plan, train_heads

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from mmx.errors import Interrupted
-from mmx.stages.phases.joint import last_shared, share
+from mmx.stages.core.joint_model import last_shared, share
 from mmx.training.data import make_batches
 from mmx.training.loss import BatchLoss, JointLoss
 from mmx.training.optimizer import AdamW, Optimizer, Sgd, make_parameter_groups, warmup_cosine
 from mmx.training.recipe import Validation
-from mmx.training.state import previous
+from mmx.training.saved_state import previous
 from mmx.training.weighing import SOURCE, TARGET, Weighing
 from mmx.transfer.weighting import Weighting
 from mmx.transfer.weighting.fixed import Fixed

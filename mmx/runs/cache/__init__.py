@@ -14,7 +14,7 @@ checked whenever it is read, and what was not used for longest goes first when t
 full. Nothing here imports torch before tensors are packed or unpacked.
 """
 
-from mmx.runs.cache.cache import Cache
+from mmx.runs.cache.artifact_cache import Cache
 from mmx.runs.cache.folder import Artifact, location, readable_bytes
 
 __all__ = ["Artifact", "Cache", "location", "readable_bytes"]

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from mmx.experiment import Experiment
-from mmx.experiment.fingerprint import PLACES, WHERE_NOT_WHAT, essence
+from mmx.experiment.config_fingerprint import PLACES, WHERE_NOT_WHAT, essence
 from mmx.experiment.identify import package_digests
-from mmx.experiment.weights import weight_digests
+from mmx.experiment.weight_files import weight_digests
 from mmx.json_object import Json
 from mmx.modalities import spec_to_json
 from mmx.model import MultimodalModel

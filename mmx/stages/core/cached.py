@@ -27,7 +27,7 @@ from mmx.stages.core.cache_keys import (
     describe_mapping,
 )
 from mmx.stages.core.context import Context, Opened
-from mmx.stages.core.data import extract_features
+from mmx.stages.core.opened_data import extract_features
 from mmx.training import checkpoint
 from mmx.training.data import Data
 from mmx.training.events import Event, Listener

@@ -13,7 +13,7 @@ from pathlib import Path
 from mmx.errors import UnreadableFileError
 from mmx.runs.atomic import write_text
 from mmx.runs.digests import sealed, unsealed
-from mmx.training import state as states
+from mmx.training import saved_state as states
 from mmx.training.events import Event, EventKind
 from mmx.untrusted import parse_json, read_text
 

@@ -19,8 +19,8 @@ from mmx.runs.records import read_record
 from mmx.runs.stage_facts import StageFacts
 from mmx.stage_id import Role, StageId
 from mmx.stages.core.context import Specs
-from mmx.stages.core.data import decode_task, drop_incomplete_rows, extract_features
-from mmx.stages.core.model import make_model
+from mmx.stages.core.opened_data import decode_task, drop_incomplete_rows, extract_features
+from mmx.stages.core.stage_model import make_model
 from mmx.tasks import Target, TaskData
 from mmx.training import checkpoint
 from mmx.training.data import Data

@@ -16,7 +16,7 @@ from mmx.modalities import Encoded
 from mmx.model import MultimodalModel
 from mmx.objectives import Criterion
 from mmx.stages.core.context import JointTask
-from mmx.stages.core.missing import fit_stand_ins
+from mmx.stages.core.stand_ins import fit_stand_ins
 from mmx.tasks import Target
 from mmx.training.data import Data
 from mmx.training.precision import Precision

@@ -22,7 +22,7 @@ from mmx.evaluation.metrics import PRIMARY, measure
 from mmx.model import MultimodalModel
 from mmx.objectives import Criterion
 from mmx.stages.phases.base import Notes, StageState
-from mmx.stages.phases.linear_probe import fused_rows
+from mmx.stages.phases.fit_linear_probe import fused_rows
 from mmx.stages.phases.training_setup import make_recipe
 from mmx.tasks import Target
 from mmx.training.data import Data

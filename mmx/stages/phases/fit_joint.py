@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mmx.stage_id import StageId
-from mmx.stages.core.missing import fit_stand_ins
+from mmx.stages.core.stand_ins import fit_stand_ins
 from mmx.stages.phases.base import Notes, StageState
 from mmx.stages.phases.fit_mapping import fit_mapping_of
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mmx.stages.core.missing import fit_stand_ins
+from mmx.stages.core.stand_ins import fit_stand_ins
 from mmx.stages.phases.base import Notes, StageState
 
 

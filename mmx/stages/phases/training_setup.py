@@ -6,11 +6,11 @@ from mmx.evaluation.metrics import RETRIEVAL, score
 from mmx.experiment import Experiment
 from mmx.model import MultimodalModel
 from mmx.stage_id import Role
+from mmx.stages.core.accumulated_steps import differences
+from mmx.stages.core.joint_model import make_joint_loss
 from mmx.stages.core.validate import Validator
 from mmx.stages.phases.base import Notes, StageState
 from mmx.stages.phases.fit_mapping import features_move
-from mmx.stages.phases.joint import make_joint_loss
-from mmx.stages.phases.larger_batch import differences
 from mmx.training.recipe import Recipe
 
 

@@ -24,7 +24,7 @@ from mmx.objectives import Criterion
 from mmx.runs.stage_facts import LinePoints
 from mmx.runs.summary import LineFacts
 from mmx.stages.core.context import Context, Line, Trained
-from mmx.stages.core.missing import fit_stand_ins
+from mmx.stages.core.stand_ins import fit_stand_ins
 from mmx.stages.phases.base import Notes, StageState
 from mmx.stages.phases.snapshot import copy_tensors
 from mmx.tasks import Target

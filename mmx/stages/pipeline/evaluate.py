@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from mmx.evaluation.alignment import measure_alignment
 from mmx.evaluation.chance import Chance, find_chance
-from mmx.evaluation.classes import report_classes
 from mmx.evaluation.cost import measure_cost
 from mmx.evaluation.faster import compare_speed
 from mmx.evaluation.gain_intervals import LEVEL, over_samples, simultaneous
 from mmx.evaluation.mcnemar import Discordant
 from mmx.evaluation.metrics import measure
+from mmx.evaluation.per_class import report_classes
 from mmx.evaluation.predict import predict, predict_encoded
 from mmx.evaluation.sample_metric import SampleScores, score_samples
 from mmx.evaluation.verdict import Gain

@@ -10,10 +10,10 @@ from mmx.model import MultimodalModel
 from mmx.stage_id import Role
 from mmx.stages.core.cached import cache_features
 from mmx.stages.core.context import Context
-from mmx.stages.core.model import attach_criterion, make_model
+from mmx.stages.core.joint_model import join
+from mmx.stages.core.source_reference import bind_penalty
 from mmx.stages.core.stage import PreparedStage, Stage
-from mmx.stages.phases.joint import join
-from mmx.stages.phases.source_reference import bind_penalty
+from mmx.stages.core.stage_model import attach_criterion, make_model
 from mmx.training.randomness import seed_torch
 from mmx.transfer import Start
 from mmx.transfer.freezing import limit_epochs

@@ -15,7 +15,7 @@ from mmx.runs.stage_facts import STAGE_FACTS_FORMAT, StageFacts, TargetFacts
 from mmx.stages.core.context import Context, Opened, Trained
 from mmx.stages.core.stage import PreparedStage, Stage
 from mmx.stages.phases.wise_ft import line_points, line_tensors, read_line
-from mmx.training import checkpoint, state
+from mmx.training import checkpoint, saved_state
 from mmx.training.events import Event, EventKind
 from mmx.training.recipe import FitResult
 from mmx.transfer import Start
@@ -38,7 +38,7 @@ def keep_result(context: Context, stage: Stage, start: Start, trained: Trained) 
     tensors = {**trained.model.state_dict(), **line_tensors(trained.line)}
     facts = make_facts(stage.opened, trained, start)
     checkpoint.write_checkpoint(kept, tensors, facts.to_json())
-    state.remove_states(context.directory.state_file(stage.id))
+    saved_state.remove_states(context.directory.state_file(stage.id))
     text = f"best epoch {fitted.best_epoch} of {fitted.epochs}"
     text = text if fitted.epochs else "fitted without a gradient step"
     context.listen(
@@ -81,7 +81,8 @@ def find_result(context: Context, stage: Stage, prepared: PreparedStage) -> Trai
         context.note(stage.id, text)
         kept.unlink()
         return None
-    state.remove_states(context.directory.state_file(stage.id))  # it was killed before it did so
+    # left over where the run was killed before it removed them
+    saved_state.remove_states(context.directory.state_file(stage.id))
     context.note(stage.id, f"{stage.id} had been trained before")
     found = context.directory.manifest().get("cached", {})
     return replace(trained, cached=bool(found.get(str(stage.id))))

@@ -16,19 +16,19 @@ from mmx.runs.cache import Cache, location
 from mmx.runs.directory import RunDirectory
 from mmx.stage_id import Role, StageId
 from mmx.stages.core.context import Context, Opened, Trained
-from mmx.stages.core.data import load_task, open_task, say_other_scales
-from mmx.stages.core.model import attach_criterion, make_model
+from mmx.stages.core.opened_data import load_task, open_task, say_other_scales
+from mmx.stages.core.source_reference import held
 from mmx.stages.core.stage import Stage, TrainedSource
-from mmx.stages.phases.source_reference import held
+from mmx.stages.core.stage_model import attach_criterion, make_model
 from mmx.stages.pipeline.train import train
 from mmx.tasks import TaskData
 from mmx.training.events import Listener, StopRequest
 from mmx.training.precision import Precision, choose_device
 from mmx.training.randomness import make_deterministic
 from mmx.transfer import Source
-from mmx.transfer.classes import check_class_map
 from mmx.transfer.freezing import limit_epochs
 from mmx.transfer.scratch import Scratch
+from mmx.transfer.shared_classes import check_class_map
 
 SELECTION = ("train", "val")
 

@@ -17,7 +17,7 @@ from mmx.modalities import Encoded, Features
 from mmx.model import MultimodalModel
 from mmx.stage_id import Role, StageId
 from mmx.stages.core.context import Context
-from mmx.stages.phases.source_reference import complete
+from mmx.stages.core.source_reference import complete
 from mmx.stages.selection.prepare import Prepared, prepare
 from mmx.stages.selection.scores import (
     StartedModel,

@@ -16,7 +16,7 @@ from mmx.modalities import Encoded
 from mmx.model import MultimodalModel
 from mmx.stage_id import Role
 from mmx.stages.core.context import Context
-from mmx.stages.core.model import make_model
+from mmx.stages.core.stage_model import make_model
 from mmx.stages.selection.prepare import Prepared
 from mmx.tasks import Target
 from mmx.training.data import Rows

@@ -15,13 +15,13 @@ from mmx.controls import CONTROLS, find_control
 from mmx.errors import ConfigError, Problem, TransferError
 from mmx.evaluation.metrics import PRIMARY
 from mmx.experiment import Experiment
-from mmx.experiment.fingerprint import config_digest
+from mmx.experiment.config_fingerprint import config_digest
 from mmx.runs.search_record import SCRATCH, SEARCH_FILE, SearchRecord, read_search, read_winner
 from mmx.stage_id import Role
 from mmx.stages.core.cache_keys import describe_source
 from mmx.stages.core.context import Context, Opened, Trained
-from mmx.stages.core.model import make_model
-from mmx.stages.phases.joint import join
+from mmx.stages.core.joint_model import join
+from mmx.stages.core.stage_model import make_model
 from mmx.stages.pipeline.controls import check_controls
 from mmx.stages.pipeline.controls.base import ControlBench, TrainedControl
 from mmx.stages.selection.order import order_candidates

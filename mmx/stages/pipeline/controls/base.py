@@ -21,7 +21,7 @@ from mmx.evaluation.subsets import compute_prior
 from mmx.objectives import Criterion
 from mmx.stage_id import Role, StageId
 from mmx.stages.core.context import Context, Opened, Specs, Trained
-from mmx.stages.core.data import open_task
+from mmx.stages.core.opened_data import open_task
 from mmx.stages.core.stage import Stage, TrainedSource
 from mmx.stages.pipeline.train import train
 from mmx.training.data import Rows

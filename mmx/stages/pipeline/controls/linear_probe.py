@@ -14,8 +14,8 @@ from mmx.fusion import Fusion
 from mmx.fusion.concat import Concat
 from mmx.stage_id import Role, StageId
 from mmx.stages.core.context import Context, Trained
-from mmx.stages.core.model import make_model
 from mmx.stages.core.stage import Stage
+from mmx.stages.core.stage_model import make_model
 from mmx.stages.pipeline.controls.base import ControlTrainer, TrainedControl
 from mmx.stages.pipeline.train import train
 from mmx.transfer import Source

@@ -53,7 +53,7 @@ class FittedLinear:
     bias: ProbeFloats
 
 
-def linear_probe(phase: LinearProbe, state: StageState) -> Notes:
+def fit_linear_probe(phase: LinearProbe, state: StageState) -> Notes:
     """Fit the head of a stage's model."""
     criterion, precision = state.prepared.criterion, state.context.precision
     return fit_linear_head(state.model, state.data, state.target, criterion, precision)

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmx.json_object import Json
+from mmx.runs.cache import artifact_key
 from mmx.runs.cache import folder as folders
-from mmx.runs.cache import keys
 from mmx.runs.cache.folder import Artifact, DamagedError, readable_bytes
 from mmx.runs.cache.lock import KeyLock
 from mmx.training.events import StopRequest
@@ -56,7 +56,7 @@ class Cache:
         Raises:
             TypeError: The inputs hold something that is no JSON.
         """
-        return keys.key(kind, inputs)
+        return artifact_key.key(kind, inputs)
 
     def get_or_make(
         self,
@@ -107,7 +107,7 @@ class Cache:
                     "what": what,
                     "inputs": inputs,
                     "facts": facts,
-                    "code": keys.code_version(),
+                    "code": artifact_key.code_version(),
                     "created": datetime.now().astimezone().isoformat(timespec="seconds"),
                     "seconds": round(seconds, 3),
                 }

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import yaml
 
-from mmx import former
+from mmx import renamed_options
 from mmx.config import compose
 from mmx.config.locate import find_options
 from mmx.config.override_problems import check_overrides
 from mmx.errors import ConfigError, Problem, RunError
 from mmx.experiment import assemble
-from mmx.former import (
+from mmx.renamed_options import (
     NODES,
     WORDS,
     translate_config,
@@ -312,7 +312,7 @@ def test_an_old_class_in_a_file(tmp_path: Path) -> None:
 
 
 def test_an_old_class_is_found_by_its_group() -> None:
-    assert former.find_class("mmx.objectives.contrastive.Contrastive") is not None
-    assert former.find_class("mmx.balance.focal.Focal") is not None
-    assert former.find_class("mmx.objectives.focal.Focal") is None
-    assert former.find_class("mine.sharing.tasks.Tasks") is None
+    assert renamed_options.find_class("mmx.objectives.contrastive.Contrastive") is not None
+    assert renamed_options.find_class("mmx.balance.focal.Focal") is not None
+    assert renamed_options.find_class("mmx.objectives.focal.Focal") is None
+    assert renamed_options.find_class("mine.sharing.tasks.Tasks") is None

@@ -6,8 +6,8 @@ import pytest
 import torch
 from sklearn.metrics import balanced_accuracy_score
 
-from mmx.evaluation.classes import report_classes
 from mmx.evaluation.metrics import measure
+from mmx.evaluation.per_class import report_classes
 from mmx.tasks import Target
 
 FOUR = Target("classes", ("a", "b", "c", "d"))

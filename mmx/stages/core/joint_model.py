@@ -14,8 +14,8 @@ from mmx.experiment import Experiment
 from mmx.model import MultimodalModel
 from mmx.stage_id import Role
 from mmx.stages.core.context import Context, JointTask, Opened
-from mmx.stages.core.model import attach_criterion, make_model
-from mmx.stages.phases.source_reference import alike
+from mmx.stages.core.source_reference import alike
+from mmx.stages.core.stage_model import attach_criterion, make_model
 from mmx.training.loss import BatchLoss, JointLoss
 from mmx.transfer import Transfer
 from mmx.transfer.weighting import Weighting

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from mmx.errors import Interrupted
-from mmx.training import checkpoint, state
+from mmx.training import checkpoint, saved_state
 from mmx.training.fit import _Run
 
 SAVING = {"checkpoint_seconds": 0}
@@ -98,7 +98,7 @@ def test_a_damaged_state_is_said_and_changes_no_number(
         spoil(tmp_path / f"{stem}.safetensors")
     again = bench(trainer=SAVING)
     again.fit()
-    state.remove_states(run.state_path)
+    saved_state.remove_states(run.state_path)
     whole = bench()
     whole.fit()
     for text, start in zip(said(again), expected, strict=True):
@@ -125,9 +125,9 @@ def test_a_kill_at_any_moment_of_a_save_leaves_a_whole_state(
 
     real = Path.replace
     for after in range(3):
-        state.remove_states(path)
+        saved_state.remove_states(path)
         for step in (1, 2):
-            state.save(path, {"w": torch.full((3,), step)}, facts(step))
+            saved_state.save(path, {"w": torch.full((3,), step)}, facts(step))
         left = after
 
         def replace(self: Path, target: Path) -> Path:
@@ -140,11 +140,11 @@ def test_a_kill_at_any_moment_of_a_save_leaves_a_whole_state(
         with monkeypatch.context() as patch:
             patch.setattr(Path, "replace", replace)
             with contextlib.suppress(Killed):
-                state.save(path, {"w": torch.full((3,), 3)}, facts(3))
-        taken: list[state.State] = []
-        assert state.resume(path, taken.append) == []
+                saved_state.save(path, {"w": torch.full((3,), 3)}, facts(3))
+        taken: list[saved_state.State] = []
+        assert saved_state.resume(path, taken.append) == []
         assert taken[0].facts["progress"]["step"] == (3 if after == 2 else 2)
-        assert state.count_epochs(path) == 0
+        assert saved_state.count_epochs(path) == 0
 
 
 def test_weights_that_are_not_finite_are_not_saved(bench: Callable[..., Any]) -> None:

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmx.errors import DataError, DivergedError
-from mmx.stages.phases.linear_probe import STRENGTHS, fit_linear_head, fused_rows, solutions
+from mmx.stages.phases.fit_linear_probe import STRENGTHS, fit_linear_head, fused_rows, solutions
 from mmx.tasks import Target
 from mmx.training import checkpoint
 

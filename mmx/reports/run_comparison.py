@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from mmx.former import translate_summary
 from mmx.json_object import Json
+from mmx.renamed_options import translate_summary
 from mmx.runs.directory import RunDirectory
 from mmx.runs.identity import NOTHING, Identity, find_differences
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 from torch import nn
 
 from mmx.contract.base import Broken
-from mmx.contract.compare import distance, format_difference
+from mmx.contract.differences import distance, format_difference
 
 _M = TypeVar("_M", bound=nn.Module)
 

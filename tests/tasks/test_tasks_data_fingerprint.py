@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from mmx.modalities.text import TextColumn
-from mmx.tasks.fingerprint import digest_rows, digest_task, shorten_digests
+from mmx.tasks.data_fingerprint import digest_rows, digest_task, shorten_digests
 
 ROWS = np.arange(4)
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmx.errors import TransferError
-from mmx.transfer.classes import (
+from mmx.transfer.shared_classes import (
     SYNONYMS,
     check_class_map,
     describe_classes,

@@ -10,7 +10,7 @@ import pytest
 
 from mmx.config import compose
 from mmx.experiment import assemble
-from mmx.experiment.fingerprint import fingerprint
+from mmx.experiment.config_fingerprint import fingerprint
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mmx.reports.compare import Comparison, compare, differing, flat
+from mmx.reports.run_comparison import Comparison, compare, differing, flat
 from mmx.runs.directory import RunDirectory
 from mmx.runs.identity import Identity, find_differences
 
