@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -33,3 +34,45 @@ def check_refusals(problems: Sequence[Problem], expected: Sequence[Refusal]) -> 
     for problem, each in zip(problems, expected, strict=True):
         missing = [fact for fact in each.says if fact not in problem.reason]
         assert missing == [], problem.reason
+
+
+def check_error(
+    error: BaseException, *says: object, types: Sequence[str] = (), lacks: str = ""
+) -> None:
+    """Fail unless an error names its facts and says what to type.
+
+    Args:
+        error: One of mmx, or one of Python's, which has no tip.
+        says: Facts that the message names as words of their own, whatever stands between them:
+            what was given, where, what is accepted, the closest.
+        types: What the tip says to type.
+        lacks: What the message does not say.
+    """
+    message, tip = str(getattr(error, "message", error)), getattr(error, "tip", None)
+    missing = [fact for fact in map(str, says) if not _has_word(message, fact)]
+    assert missing == [], message
+    assert not lacks or not _has_word(message, lacks), message
+    missing = [typed for typed in types if not _has_word(tip or "", typed)]
+    assert missing == [], tip
+
+
+def _has_word(text: str, word: str) -> bool:
+    """Return whether a text has a word that is not a part of a longer one."""
+    before, after = (
+        r"(?<!\w)" if word[0].isalnum() else "",
+        r"(?!\w)" if word[-1].isalnum() else "",
+    )
+    return re.search(before + re.escape(word) + after, text) is not None
+
+
+def check_notes(notes: Sequence[str], *expected: Sequence[object]) -> None:
+    """Fail unless there are so many notes, and each names its facts.
+
+    Args:
+        notes: What was said, in order.
+        expected: For each note the facts that it names as words of their own.
+    """
+    assert len(notes) == len(expected), notes
+    for note, facts in zip(notes, expected, strict=True):
+        missing = [fact for fact in map(str, facts) if not _has_word(note, fact)]
+        assert missing == [], note

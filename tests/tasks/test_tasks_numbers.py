@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 import pytest
 import torch
+from refusals import check_error, check_notes
 
 from mmx.errors import DataError
 from mmx.tasks.labels import measure_moments, note_rounding, parse_numbers
@@ -56,16 +55,14 @@ def test_whole_numbers_beyond_what_64_bits_tell_apart():
     first = 1_700_000_000_123_456_789
     with pytest.raises(DataError) as error:
         of(*(str(first + i) for i in range(50)))
-    assert str(error.value) == (
-        "row 1: label 'y' is '1700000000123456789', which 64 bits hold as 1700000000123456768: "
-        "too coarse for labels so close to each other\n"
-        "  tip: subtract a constant from the column, or give it in a coarser unit"
-    )
+    label, rounded = f"'{first}'", int(float(first))
+    check_error(error.value, "row 1", "label 'y'", label, "64 bits", rounded)
     day = 86_400_000_000_000  # nanoseconds: what rounding moves is nothing beside it
     assert of(str(first), str(first + day)).tolist() == [float(first), float(first + day)]
     assert of("9007199254740994", "9007199254740996").tolist() == [2.0**53 + 2, 2.0**53 + 4]
-    with pytest.raises(DataError, match=r"^row 2: label 'y' is '9007199254740993', "):
+    with pytest.raises(DataError) as error:
         of("9007199254740992", "9007199254740993", "9007199254740994")
+    check_error(error.value, "row 2", "label 'y'", "'9007199254740993'")
 
 
 def test_whole_numbers_that_are_rounded_harmlessly_are_said_to_be():
@@ -73,9 +70,7 @@ def test_whole_numbers_that_are_rounded_harmlessly_are_said_to_be():
     cells += [None, "5"]
     (note,) = note_rounding(cells, of(*cells))
     most = max(abs(int(cell) - int(float(cell))) for cell in cells if cell)
-    assert note == (
-        f"4 of 6 labels have more digits than 64 bits hold and are rounded, by {most} at most"
-    )
+    check_notes([note], ["4 of 6 labels", "64 bits", most])
     assert list(note_rounding(["9007199254740994", "1e300"], of("9007199254740994", "1e300"))) == []
 
 
@@ -86,11 +81,14 @@ def test_one_label_for_all_is_not_too_close_to_itself():
 
 def test_decimals_are_read_to_the_last_bit():
     assert of("0.1", None, "-1e-30", "1.7976e308").tolist() == [0.1, 0.0, -1e-30, 1.7976e308]
-    with pytest.raises(DataError, match=r"^row 2: label 'y' is '1000000000000\.00001', "):
+    with pytest.raises(DataError) as error:
         of("1000000000000.00000", "1000000000000.00001")
+    check_error(error.value, "row 2", "label 'y'", "'1000000000000.00001'")
     for cell in ("nan", "inf", "1e309", "ten"):
-        with pytest.raises(DataError, match=rf"^row 2: label 'y' is '{cell}', not a finite number"):
+        with pytest.raises(DataError) as error:
             of("1", cell)
+        types = ["target.kind=classes objective=cross_entropy"]
+        check_error(error.value, "row 2", "label 'y'", f"'{cell}'", "finite", types=types)
 
 
 def moments_of(*values: float, more: tuple[float, ...] = ()) -> tuple[float, float]:
@@ -114,19 +112,16 @@ def test_one_number_for_all_rows_has_a_deviation_of_one():
 
 
 @pytest.mark.parametrize(
-    ("values", "more", "text"),
+    ("values", "more", "says"),
     [
-        (
-            (1e300, 2e300),
-            (),
-            "t: the training rows have labels up to 2e+300, whose squares 64 bits",
-        ),
-        ((-1e300, 0.0), (), "t: the training rows have labels up to -1e+300, whose squares"),
-        ((1e-200, 2e-200), (), "t: the training rows have labels that differ by 1e-200 at most"),
-        ((1.0, 2.0), (1e30,), "t: row 3 has the label 1e+30, too far from those of the training "),
-        ((1.0, 2.0), (-1e308,), "t: row 3 has the label -1e+308, too far from those of the "),
+        ((1e300, 2e300), (), ["training rows", "2e+300", "64 bits"]),
+        ((-1e300, 0.0), (), ["training rows", "-1e+300", "64 bits"]),
+        ((1e-200, 2e-200), (), ["training rows", "1e-200"]),
+        ((1.0, 2.0), (1e30,), ["row 3", "1e+30", "training rows"]),
+        ((1.0, 2.0), (-1e308,), ["row 3", "-1e+308", "training rows"]),
     ],
 )
-def test_numbers_that_cannot_be_squared_are_refused(values, more, text):
-    with pytest.raises(DataError, match=f"^{re.escape(text)}"):
+def test_numbers_that_cannot_be_squared_are_refused(values, more, says):
+    with pytest.raises(DataError) as error:
         moments_of(*values, more=more)
+    check_error(error.value, "t", *says)

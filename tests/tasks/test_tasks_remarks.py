@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from refusals import check_notes
 
 from mmx.tasks import TaskData
 from mmx.tasks.table import Table
@@ -34,9 +35,10 @@ def test_missing_cells_are_counted_for_each_split(tmp_path):
     rows[2] = rows[2].removesuffix("2,1") + ",1"
     columns = {"text": "t", "tabular": ["n", "m"]}
     data = load(tmp_path, rows, "t,y,s,n,m", columns=columns)
-    assert data.notes == (
-        "text: 4 of 40 rows have none (train 2 of 20, val 1 of 10, test 1 of 10)",
-        "tabular: 1 of 40 cells of 'n' are missing (train 1 of 20, val 0 of 10, test 0 of 10)",
+    check_notes(
+        data.notes,
+        ["text", "4 of 40 rows", "train 2 of 20", "val 1 of 10", "test 1 of 10"],
+        ["tabular", "1 of 40 cells", "'n'", "train 1 of 20", "val 0 of 10", "test 0 of 10"],
     )
 
 
@@ -44,27 +46,24 @@ def test_rows_to_predict_are_one_split(tmp_path):
     lines = [f",{i}" if i == 3 else f"text {i},{i}" for i in range(5)]
     columns = {"text": "t", "tabular": "n"}
     data = load(tmp_path, lines, "t,n", columns=columns, labelled=False)
-    assert data.notes == ("text: 1 of 5 rows have none",)
+    check_notes(data.notes, ["text", "1 of 5 rows"])
 
 
-@pytest.mark.parametrize(
-    ("val", "text"), [(9, "only 9 validation rows"), (1, "only 1 validation row:")]
-)
-def test_few_validation_rows(tmp_path, val, text):
+@pytest.mark.parametrize(("val", "said"), [(9, "9 validation rows"), (1, "1 validation row")])
+def test_few_validation_rows(tmp_path, val, said):
     data = load(tmp_path, spread(20, val, 10))
-    assert data.notes[0].startswith(text)
-    assert "the best epoch, is mostly chance" in data.notes[0]
+    check_notes(data.notes[:1], [said, "best epoch", "chance"])
 
 
 def test_few_training_rows_cut_the_validation_rows_too(tmp_path):
     data = load(tmp_path, spread(20, 12, 10), per_class=2)
     assert len(data.splits["val"]) == 4
-    assert data.notes[0].startswith("only 4 validation rows: ")
+    check_notes(data.notes[:1], ["4 validation rows"])
 
 
 def test_a_class_that_is_not_measured(tmp_path):
     rows = [*spread(20, 10, 10), "more,c,train", "and more,c,train", "most,c,test"]
-    assert load(tmp_path, rows).notes == ("no val row has the class c: nothing is measured of it",)
+    check_notes(load(tmp_path, rows).notes, ["val", "class c"])
 
 
 def test_numbers_that_are_all_the_same_where_they_are_measured(tmp_path):
@@ -72,9 +71,8 @@ def test_numbers_that_are_all_the_same_where_they_are_measured(tmp_path):
         f"text {i},{i if i < 20 else 7},{line.split(',')[2]}"
         for i, line in enumerate(spread(20, 10, 10))
     ]
-    assert load(tmp_path, rows, kind="regression").notes == (
-        "every val row has the label 7: r2 has no meaning there",
-        "every test row has the label 7: r2 has no meaning there",
+    check_notes(
+        load(tmp_path, rows, kind="regression").notes, ["val", "7", "r2"], ["test", "7", "r2"]
     )
 
 
@@ -84,10 +82,10 @@ def test_rows_that_are_in_two_splits(tmp_path):
     rows[31] = rows[2].replace("train", "test").replace(",a,", ",b,")
     rows[25] = rows[20]  # twice in one split: that is no leak
     rows[39] = rows[21].replace("val", "test")
-    assert load(tmp_path, rows).notes == (
-        "2 of 10 test rows are repeated in train (row 31 is row 3, row 32 is row 3): they measure "
-        "memory; 1 with another label",
-        "1 of 10 test rows are repeated in val (row 40 is row 22): they measure memory",
+    check_notes(
+        load(tmp_path, rows).notes,
+        ["2 of 10 test rows", "train", "row 31 is row 3", "row 32 is row 3", "1", "label"],
+        ["1 of 10 test rows", "val", "row 40 is row 22"],
     )
 
 
@@ -96,8 +94,9 @@ def test_a_row_is_repeated_where_all_of_its_modalities_are(tmp_path):
     rows[30] = "text 2,a,test,99"  # the text of row 2, and another number
     rows[31] = "text 3,b,test,3"
     columns = {"text": "t", "tabular": "n"}
-    assert load(tmp_path, rows, "t,y,s,n", columns=columns).notes == (
-        "1 of 10 test rows are repeated in train (row 32 is row 4): they measure memory",
+    check_notes(
+        load(tmp_path, rows, "t,y,s,n", columns=columns).notes,
+        ["1 of 10 test rows", "train", "row 32 is row 4"],
     )
 
 
@@ -105,15 +104,10 @@ def test_a_row_is_repeated_where_all_of_its_modalities_are(tmp_path):
 def test_labels_that_look_alike_are_said(tmp_path, other):
     rows = [*spread(20, 10, 10), *(f"more {i},{other},{s}" for i, s in enumerate(SPLITS))]
     first, second = sorted(["a", other])
-    assert load(tmp_path, rows).notes == (
-        f"{first!r}, {second!r} differ in spaces, case or spelling alone, and are labels of "
-        "their own",
-    )
+    check_notes(load(tmp_path, rows).notes, [f"{first!r}, {second!r}", "labels"])
 
 
 def test_two_spellings_of_one_number_are_said(tmp_path):
     rows = [row.replace(",a,", ",1,").replace(",b,", ",2,") for row in spread(20, 10, 10)]
     rows += [f"more {i},1.0,{s}" for i, s in enumerate(SPLITS)]
-    assert load(tmp_path, rows).notes == (
-        "'1', '1.0' differ in spaces, case or spelling alone, and are labels of their own",
-    )
+    check_notes(load(tmp_path, rows).notes, ["'1', '1.0'", "labels"])

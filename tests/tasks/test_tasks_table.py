@@ -10,9 +10,12 @@ import pyarrow.parquet
 import pytest
 import soundfile
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from refusals import check_error, check_notes
 
 from mmx.errors import DataError
 from mmx.modalities.image import Image, ImageSpec
+from mmx.tasks.cells import TABLE_SUFFIXES
+from mmx.tasks.split_names import SPLITS
 from mmx.tasks.table import Table
 
 ROWS = 20
@@ -89,10 +92,8 @@ def test_every_format_reads_alike(folder):
     assert data.values.tolist() == [0, 1, 1, 0] * 5
     assert data.columns["text"].texts[2] == 'title 2, "quoted" more 2'
     assert data.columns["tabular"].columns["price"][:5] == ["0", "1", "2", None, "4"]
-    assert data.notes[:2] == (
-        "tabular: 1 of 20 cells of 'price' are missing (train 1 of 12, val 0 of 4, test 0 of 4)",
-        "tabular: 1 of 20 cells of 'colour' are missing (train 1 of 12, val 0 of 4, test 0 of 4)",
-    )
+    counts = ["1 of 20", "train 1 of 12", "val 0 of 4", "test 0 of 4"]
+    check_notes(data.notes[:2], ["tabular", "'price'", *counts], ["tabular", "'colour'", *counts])
 
 
 def test_numbers_in_parquet_read_like_text(folder):
@@ -114,11 +115,12 @@ def test_a_missing_file_is_missing_and_never_filled_by_a_neighbour(folder):
     assert stored.values[:, 0, 0, 0].tolist() == expected
     assert np.flatnonzero(~data.columns["audio"].present).tolist() == [8]
     assert data.digests["image"][7] == 0
-    assert data.notes[:4] == (
-        "image: 1 of 19 files do not exist",
-        "audio: 1 of 20 files do not exist",
-        "image: 2 of 20 rows have none (train 2 of 12, val 0 of 4, test 0 of 4)",
-        "audio: 1 of 20 rows have none (train 1 of 12, val 0 of 4, test 0 of 4)",
+    check_notes(
+        data.notes[:4],
+        ["image", "1 of 19 files"],
+        ["audio", "1 of 20 files"],
+        ["image", "2 of 20 rows", "train 2 of 12", "val 0 of 4", "test 0 of 4"],
+        ["audio", "1 of 20 rows", "train 1 of 12", "val 0 of 4", "test 0 of 4"],
     )
 
 
@@ -127,12 +129,8 @@ def test_all_files_missing_is_a_wrong_root(folder):
     task = table(path, columns={"image": "photo"}, root=str(folder / "elsewhere"))
     with pytest.raises(DataError) as error:
         task.load()
-    assert str(error.value) == (
-        "mine: none of the files in column 'photo' exists; "
-        f"the first was looked for at {folder}/elsewhere/media/0.png\n"
-        "  tip: target.root=<folder that the paths start from> "
-        "(source.root=<folder that the paths start from> where it is the source)"
-    )
+    says = "mine", "column 'photo'", f"{folder}/elsewhere/media/0.png"
+    check_error(error.value, *says, types=["target.root=", "source.root="])
 
 
 def test_root_moves_the_media(folder, tmp_path_factory):
@@ -161,10 +159,7 @@ def test_a_row_without_any_modality(folder):
     columns["title"][6] = ""
     with pytest.raises(DataError) as error:
         table(write_csv(folder / "t.csv", columns)).load()
-    assert str(error.value) == (
-        "mine: row 7 has no modality at all: text is missing\n"
-        "  tip: remove the row (rows count from 1, the header not counted)"
-    )
+    check_error(error.value, "mine", "row 7", "text")
 
 
 @pytest.mark.parametrize("cell", ["", "NA", "NaN", "null", " "])
@@ -174,12 +169,10 @@ def test_a_row_without_a_label(folder, cell):
     path = write_csv(folder / "t.csv", columns)
     with pytest.raises(DataError) as error:
         table(path).load()
-    assert str(error.value) == (
-        f"mine: row 3 has no label: 'kind' is {cell!r}; 2 of 20 rows have none\n"
-        "  tip: target.unlabelled=drop (source.unlabelled=drop where it is the source)"
-    )
+    types = "target.unlabelled=drop", "source.unlabelled=drop"
+    check_error(error.value, "mine", "row 3", "'kind'", repr(cell), "2 of 20", types=types)
     data = table(path, unlabelled="drop").load()
-    assert data.notes[0] == "2 of 20 rows have no label and are not used"
+    check_notes(data.notes[:1], ["2 of 20 rows", "label"])
     used = np.concatenate(list(data.splits.values()))
     assert sorted(set(range(ROWS)) - set(used.tolist())) == [2, 9]
     assert data.values[used].tolist() == [[0, 1, 1, 0][row % 4] for row in used]
@@ -202,10 +195,8 @@ def test_an_unknown_column(folder):
     ):
         with pytest.raises(DataError) as error:
             table(path, **options).load()
-        assert str(error.value) == (
-            f"mine: {path} has no column '{given}' ({option}); its columns: title, kind, where\n"
-            f"  tip: {tip.format('target')} ({tip.format('source')} where it is the source)"
-        )
+        says = "mine", path, f"'{given}'", option, "title, kind, where"
+        check_error(error.value, *says, types=[tip.format(role) for role in ("target", "source")])
 
 
 def test_splits_are_cut_where_no_column_says(folder):
@@ -232,13 +223,13 @@ def test_split_column_errors(folder):
     columns["where"][4] = "holdout"
     with pytest.raises(DataError) as error:
         table(write_csv(folder / "t.csv", columns)).load()
-    assert error.value.message == (
-        "mine: row 5: split column 'where' says 'holdout'; "
-        "accepted: train, training, val, valid, validation, dev, test, testing"
+    check_error(
+        error.value, "mine", "row 5", "'where'", "'holdout'", f"accepted: {', '.join(SPLITS)}"
     )
     columns["where"] = ["test"] * ROWS
-    with pytest.raises(DataError, match="no row of split column 'where' says train"):
+    with pytest.raises(DataError) as error:
         table(write_csv(folder / "t.csv", columns)).load()
+    check_error(error.value, "'where'", "train")
 
 
 def test_class_names_that_are_numbers_are_in_their_order(folder):
@@ -271,9 +262,7 @@ def test_multilabel_as_lists_and_as_columns(folder):
     assert flags.values[:2].tolist() == [[1, 1], [0, 0]]
     with pytest.raises(DataError) as error:
         table(folder / "t.parquet", kind="multilabel", label=["a", "price"]).load()
-    assert error.value.message == (
-        "row 3: label 'price' is '2'; accepted in a column that is one label: 1, 0, true, false"
-    )
+    check_error(error.value, "row 3", "label 'price'", "'2'", "1, 0, true, false")
 
 
 def test_regression(folder):
@@ -286,10 +275,8 @@ def test_regression(folder):
     columns["price"][1] = "cheap"
     with pytest.raises(DataError) as error:
         table(write_csv(folder / "t.csv", columns), label="price", kind="regression").load()
-    assert str(error.value) == (
-        "row 2: label 'price' is 'cheap', not a finite number\n"
-        "  tip: target.kind=classes objective=cross_entropy   (takes words as labels)"
-    )
+    types = ["target.kind=classes objective=cross_entropy"]
+    check_error(error.value, "row 2", "label 'price'", "'cheap'", types=types)
 
 
 def test_prediction_needs_neither_label_nor_split(folder):
@@ -313,15 +300,15 @@ def test_prediction_needs_neither_label_nor_split(folder):
 def test_a_column_that_rows_to_predict_lack(folder):
     trained = table(write_csv(folder / "t.csv", cells()), columns=ALL)
     for lost, added, tip in (
-        ("price", "prices", "rename 'prices' to 'price', or add a column 'price'"),
-        ("price", None, "add a column 'price'"),
+        ("price", "prices", ["rename 'prices' to 'price'", "add a column 'price'"]),
+        ("price", None, ["add a column 'price'"]),
     ):
         columns = cells()
         columns |= {added: columns[lost]} if added else {}
         del columns[lost]
         with pytest.raises(DataError) as error:
             trained.with_path(str(write_csv(folder / "new.csv", columns))).load()
-        assert error.value.tip == f"{tip}; its cells may be empty"
+        check_error(error.value, "price", types=tip)
     columns = cells() | {"price": [None] * ROWS}
     data = trained.with_path(str(write_csv(folder / "new.csv", columns))).load()
     assert data.columns["tabular"].columns["price"] == [None] * ROWS
@@ -331,57 +318,44 @@ def test_a_table_that_is_not_there(folder):
     write_csv(folder / "products.csv", cells())
     with pytest.raises(DataError) as error:
         table(folder / "product.csv").load()
-    assert str(error.value) == (
-        f"mine: there is no table {folder}/product.csv\n"
-        f"  tip: target.path={folder}/products.csv "
-        f"(source.path={folder}/products.csv where it is the source)"
-    )
+    types = [f"{role}.path={folder}/products.csv" for role in ("target", "source")]
+    check_error(error.value, "mine", f"{folder}/product.csv", types=types)
 
 
 def test_broken_tables(folder):
-    def message(name: str, text: str) -> str:
+    def check(name: str, text: str, *says: str, types: tuple[str, ...] = ()) -> None:
         (folder / name).write_text(text)
         with pytest.raises(DataError) as error:
             table(folder / name).load()
-        return str(error.value)
+        check_error(error.value, folder / name, *says, types=types)
 
-    assert message("t.xlsx", "") == (
-        f"cannot read a table from {folder}/t.xlsx; accepted: .csv, .tsv, .parquet, .jsonl, .json"
-    )
-    assert message("ragged.csv", "title,kind,where\na,b\n").startswith(
-        f"cannot read table {folder}/ragged.csv: line 2: expected 3 cells, as in the header, got 2"
-    )
-    assert message("broken.json", '[{"title": "a"},\n{"title": }]').startswith(
-        f"cannot read table {folder}/broken.json: line 2: Expecting value"
-    )
-    assert message("empty.csv", "title,kind,where\n") == f"mine: {folder}/empty.csv has no rows"
-    assert message("twice.csv", "title,kind,title\na,b,c\n") == (
-        f"{folder}/twice.csv has more than one column 'title'\n  tip: rename one of them"
-    )
-    assert message("t.parquet", "junk").startswith(f"cannot read table {folder}/t.parquet: ")
+    check("t.xlsx", "", f"accepted: {', '.join(TABLE_SUFFIXES)}")
+    check("ragged.csv", "title,kind,where\na,b\n", "line 2", "3 cells", "2")
+    check("broken.json", '[{"title": "a"},\n{"title": }]', "line 2", "Expecting value")
+    check("empty.csv", "title,kind,where\n", "mine", "no rows")
+    check("twice.csv", "title,kind,title\na,b,c\n", "'title'", types=("rename",))
+    check("t.parquet", "junk")
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("options", "says"),
     [
-        ({"columns": {"picture": "photo"}},
-         "`columns` names the modality 'picture'; accepted: image, audio, text, tabular"),
-        ({"columns": {"images": "photo"}},
-         "`columns` names the modality 'images'; accepted: image, audio, text, tabular; "
-         "closest: image"),
-        ({"columns": {"image": ["a", "b"]}}, "`columns.image` (=['a', 'b']) must be one column"),
-        ({"columns": {}}, "`columns` is empty; it says which column is which modality"),
-        ({"columns": {"text": "kind"}}, "`label` (=kind) is also an input in `columns`"),
-        ({"label": ["a", "b"]},
-         "`label` (=['a', 'b']) must be one column, unless kind is multilabel"),
-        ({"kind": "multilabel", "label": []},
-         "`label` and `label_separator` must not be empty"),
+        ({"columns": {"foto": "photo"}}, ["`columns`", "'foto'", f"accepted: {', '.join(ALL)}"]),
+        (
+            {"columns": {"images": "photo"}},
+            ["`columns`", "'images'", f"accepted: {', '.join(ALL)}", "closest: image"],
+        ),
+        ({"columns": {"image": ["a", "b"]}}, ["`columns.image` (=['a', 'b'])"]),
+        ({"columns": {}}, ["`columns`", "empty"]),
+        ({"columns": {"text": "kind"}}, ["`label` (=kind)", "`columns`"]),
+        ({"label": ["a", "b"]}, ["`label` (=['a', 'b'])", "multilabel"]),
+        ({"kind": "multilabel", "label": []}, ["`label`", "`label_separator`", "empty"]),
     ],
-)  # fmt: skip
-def test_options_that_contradict_each_other(options, message):
-    with pytest.raises(ValueError) as error:  # noqa: PT011 - the text is compared below
+)
+def test_options_that_contradict_each_other(options, says):
+    with pytest.raises(ValueError, match="`") as error:
         table("t.csv", **options)
-    assert str(error.value) == message
+    check_error(error.value, *says, lacks="" if "closest: image" in says else "closest")
 
 
 def test_modalities_are_those_of_the_columns():
