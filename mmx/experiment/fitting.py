@@ -260,7 +260,7 @@ def _made(encoder: Encoder, spec: Spec) -> Encoder:
 
 def _tensor_names(transfer: Transfer, tensors: list[str]) -> Iterator[Problem]:
     """Check the tensor names that a transfer's options speak of."""
-    for option, pattern in transfer.unmatched(tensors):
+    for option, pattern in transfer.unmatched_patterns(tensors):
         near = closest(pattern, [*tensors, *(f"{part}.*" for part in _prefixes(tensors))])
         yield Problem(
             f"transfer.{option}={pattern}",

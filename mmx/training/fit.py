@@ -182,7 +182,7 @@ class _Run:
         frozen = start.frozen_in(epoch)
         for name, parameter in self.model.named_parameters():
             parameter.requires_grad_(name not in frozen)
-        set_training_mode(self.model, frozen, start.still)
+        set_training_mode(self.model, frozen, start.frozen_statistics)
         thawed = {name for name, first in start.thaw.items() if 0 < first == epoch}
         if thawed:
             self.gradient_check.start(thawed)

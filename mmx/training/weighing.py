@@ -40,7 +40,7 @@ class Weighing:
 
     def held(self) -> Tensor | None:
         """Return what is added to the loss once a step; None for nothing."""
-        return None if self.weighting is None else self.weighting.held()
+        return None if self.weighting is None else self.weighting.penalty()
 
     @contextmanager
     def apart(self) -> Iterator[None]:

@@ -29,17 +29,19 @@ def adapt(given: Tensor, shape: torch.Size, follows: str) -> tuple[Tensor, str] 
         return None
     before, after = given.shape[1], shape[1]
     if follows == "channels":
-        return input_channels(given, after), _channels_in_words(before, after)
+        return adapt_input_channels(given, after), _channels_in_words(before, after)
     if follows == "sequence":
-        return positions(given, after), f"positions interpolated from {before} to {after}"
+        return interpolate_positions(
+            given, after
+        ), f"positions interpolated from {before} to {after}"
     sides = math.isqrt(before - 1), math.isqrt(after - 1)
     if sides[0] ** 2 + 1 != before or sides[1] ** 2 + 1 != after or 0 in sides:
         return None
     words = "positions interpolated from {0}×{0} to {1}×{1}, class token kept"
-    return grid_positions(given, sides[1]), words.format(*sides)
+    return interpolate_grid_positions(given, sides[1]), words.format(*sides)
 
 
-def input_channels(weight: Tensor, channels: int) -> Tensor:
+def adapt_input_channels(weight: Tensor, channels: int) -> Tensor:
     """Return a convolution over K input channels as one over N.
 
         w'_n = Σ_k w_k             N = 1
@@ -64,7 +66,7 @@ def input_channels(weight: Tensor, channels: int) -> Tensor:
     return tiled * (before / channels)
 
 
-def grid_positions(embedding: Tensor, side: int) -> Tensor:
+def interpolate_grid_positions(embedding: Tensor, side: int) -> Tensor:
     """Return positions of a square of patches for a square of another side.
 
     Bicubic and antialiased over the grid; the class token's stays as it is.
@@ -87,7 +89,7 @@ def grid_positions(embedding: Tensor, side: int) -> Tensor:
     return torch.cat([token, resized.flatten(2).transpose(1, 2).to(token.dtype)], dim=1)
 
 
-def positions(embedding: Tensor, steps: int) -> Tensor:
+def interpolate_positions(embedding: Tensor, steps: int) -> Tensor:
     """Return positions ``(1, T, D)`` in a sequence for ``steps`` of them, linearly."""
     row = embedding.transpose(1, 2).float()  # (1, D, T)
     resized = F.interpolate(row, steps, mode="linear", align_corners=False)

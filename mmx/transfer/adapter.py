@@ -113,8 +113,8 @@ class Adapter(Transfer):
         done = self._copy(source, model, classes)
         taken = {name for name in (*done.copied, *done.adapted) if name.startswith("encoders.")}
         reached = {name.split(".")[1] for name in taken}
-        frozen, still = self._frozen(model, taken)
-        added, parameters = _added(model), dict(model.named_parameters())
+        frozen, still = self._find_frozen(model, taken)
+        added, parameters = _find_adapter_parameters(model), dict(model.named_parameters())
         idle = {name for name in added if name.split(".")[1] not in reached}
         trained = sum(parameters[name].numel() for name in added - idle)
         kept = sum(parameters[name].numel() for name in frozen & parameters.keys())
@@ -129,10 +129,10 @@ class Adapter(Transfer):
                 classes=done.classes,
             ),
             frozen=frozenset((frozen & parameters.keys()) | idle),
-            still=frozenset(still),
+            frozen_statistics=frozenset(still),
         )
 
-    def _frozen(self, model: nn.Module, taken: set[str]) -> tuple[set[str], set[str]]:
+    def _find_frozen(self, model: nn.Module, taken: set[str]) -> tuple[set[str], set[str]]:
         """Return which tensors stay as they were copied, and the modules whose statistics do.
 
         Args:
@@ -143,11 +143,11 @@ class Adapter(Transfer):
         resting = self.batch_norm == "eval"
         still = {name for name, own in of_module.items() if resting and taken.issuperset(own)}
         moving = {tensor for name, own in of_module.items() if name not in still for tensor in own}
-        return taken - moving - (_affine(model) if self.norms else set()), still
+        return taken - moving - (_find_norm_parameters(model) if self.norms else set()), still
 
     def _copy(self, source: Source, model: nn.Module, classes: tuple[str, ...]) -> Copied:
         """Copy into the model under the names that source and target share."""
-        adapters = _added(model)
+        adapters = _find_adapter_parameters(model)
         own = {base_name(name): name for name in model.state_dict() if name not in adapters}
         left = ("fusion.", "head.") if self.fusion is False else ()
         state = {name: value for name, value in source.state.items() if not name.startswith(left)}
@@ -192,7 +192,7 @@ class _Unadapted(nn.Module):
         return self.model.get_submodule(target)
 
 
-def _added(model: nn.Module) -> set[str]:
+def _find_adapter_parameters(model: nn.Module) -> set[str]:
     """Return the names of the adapters' parameters."""
     return {
         f"{prefix}.{name}"
@@ -202,7 +202,7 @@ def _added(model: nn.Module) -> set[str]:
     }
 
 
-def _affine(model: nn.Module) -> set[str]:
+def _find_norm_parameters(model: nn.Module) -> set[str]:
     """Return the names of the scales and shifts of the encoders' norms."""
     encoders = model.get_submodule("encoders")
     return {

@@ -105,7 +105,7 @@ class Start:
         rates: Parameter name to a multiple of the learning rate; 1 where absent.
         thaw: Parameter name to the epoch, counted from 0, in which it begins to train; it is
             frozen before.
-        still: Names of modules whose running statistics stay as they are.
+        frozen_statistics: Names of modules whose running statistics stay as they are.
         masks: Parameter name to a bool tensor; entries where it is False are zero and stay so.
         weight_decay: False where a regulariser takes its place.
         phases: What the stage does with the started model, in order.
@@ -116,7 +116,7 @@ class Start:
     frozen_encoders: frozenset[str] = frozenset()
     rates: dict[str, float] = field(default_factory=dict)
     thaw: dict[str, int] = field(default_factory=dict)
-    still: frozenset[str] = frozenset()
+    frozen_statistics: frozenset[str] = frozenset()
     masks: dict[str, Tensor] = field(default_factory=dict)
     weight_decay: bool = True
     phases: tuple[Phase, ...] = (TrainEpochs(),)
@@ -157,7 +157,7 @@ class Transfer(ABC):
         return False
 
     @property
-    def regularized(self) -> frozenset[ActsOn]:
+    def regularizable(self) -> frozenset[ActsOn]:
         """What a regulariser may act on while this mode trains, as it is set; nothing by default.
 
         A mode whose encoders start from the source and train allows ``weights``, ``features``
@@ -169,7 +169,7 @@ class Transfer(ABC):
 
     def holds(self, regularizer: Regularizer | type[Regularizer]) -> bool:
         """Return whether a regulariser has something to hold in this mode, as it is set."""
-        return regularizer.acts_on in self.regularized
+        return regularizer.acts_on in self.regularizable
 
     @classmethod
     def search_space(cls, choices: Choices) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -224,7 +224,7 @@ class Transfer(ABC):
         ``start`` is called after it.
         """
 
-    def unmatched(self, tensors: Sequence[str]) -> list[tuple[str, str]]:
+    def unmatched_patterns(self, tensors: Sequence[str]) -> list[tuple[str, str]]:
         """Return (option, pattern) for each pattern of the options that names no tensor.
 
         Args:

@@ -21,7 +21,7 @@ from mmx.transfer.shared_classes import (
     name_classes,
 )
 
-SHOWN = 3  # tensors named in a note; all are named in the report
+TENSORS_SHOWN = 3  # tensors named in a note; all are named in the report
 
 
 @dataclass(frozen=True)
@@ -63,15 +63,15 @@ class Copied:
 class _Plan:
     """What is to be written where; nothing is written before all of it is known."""
 
-    own: Mapping[str, Tensor]
-    given: Mapping[str, Tensor]
+    target_state: Mapping[str, Tensor]
+    source_state: Mapping[str, Tensor]
     copied: dict[str, Tensor] = field(default_factory=dict)
     adapted: dict[str, Tensor] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     def take(self, name: str, origin: str, follows: str | None = None) -> str | None:
         """Plan to fill a tensor from one of the source; return why it does not fit."""
-        tensor, given = self.own[name], self.given.get(origin)
+        tensor, given = self.target_state[name], self.source_state.get(origin)
         if given is None:
             return f"{name} is not in the source" + (f" ({origin})" if origin != name else "")
         if given.shape == tensor.shape:
@@ -79,12 +79,12 @@ class _Plan:
             return None
         changed = adapt(given, tensor.shape, follows) if follows else None
         if changed is None:
-            return f"{name} is {_shape(tensor)} here, {_shape(given)} in the source"
+            return _describe_shapes(name, tensor, given)
         self.adapted[name], how = changed
         self.notes.append(f"{name}: {how}")
         return None
 
-    def taken(self, names: Iterable[str]) -> int:
+    def count_taken(self, names: Iterable[str]) -> int:
         """Return how many of the tensors come from the source."""
         return sum(name in self.copied or name in self.adapted for name in names)
 
@@ -92,7 +92,7 @@ class _Plan:
         """Write what was planned into the model."""
         with torch.no_grad():
             for name, value in (self.copied | self.adapted).items():
-                self.own[name].copy_(value)
+                self.target_state[name].copy_(value)
 
     def result(self, classes: dict[str, str]) -> Copied:
         """Return where each of the model's tensors comes from.
@@ -102,9 +102,9 @@ class _Plan:
         """
         taken = self.copied.keys() | self.adapted.keys()
         return Copied(
-            tuple(name for name in self.own if name in self.copied),
-            tuple(name for name in self.own if name in self.adapted),
-            tuple(name for name in self.own if name not in taken),
+            tuple(name for name in self.target_state if name in self.copied),
+            tuple(name for name in self.target_state if name in self.adapted),
+            tuple(name for name in self.target_state if name not in taken),
             tuple(self.notes),
             classes,
         )
@@ -146,15 +146,19 @@ def copy_fitting(
     """
     plan = _Plan(model.state_dict(), source.state)
     check_class_map(class_map, source.classes, classes)
-    theirs, ours = _modalities(source.state), _modalities(plan.own)
+    theirs, ours = _modalities(source.state), _modalities(plan.target_state)
     origins = find_origins(theirs, ours, modality_map or {})
     for modality, origin in origins.items():
         advice = partial(
-            _less, modality=modality, origin=origin, alone=len(origins) == 1, in_part=in_part
+            _advise_too_little,
+            modality=modality,
+            origin=origin,
+            alone=len(origins) == 1,
+            in_part=in_part,
         )
         _plan_encoder(plan, model, modality, origin, min_copied, advice)
     if not plan.copied and not plan.adapted:
-        raise _nothing_fits(ours, theirs)
+        raise _make_no_fit_error(ours, theirs)
     unused = [name for name in theirs if name not in origins.values()]
     plan.notes.extend(f"nothing here starts from the source's {name} encoder" for name in unused)
     mapping = _plan_rest(plan, source, model, classes, class_map, origins)
@@ -164,7 +168,7 @@ def copy_fitting(
     return plan.result(mapping)
 
 
-def _nothing_fits(ours: Sequence[str], theirs: Sequence[str]) -> TransferError:
+def _make_no_fit_error(ours: Sequence[str], theirs: Sequence[str]) -> TransferError:
     """Return the error of a target none of whose encoders can start from the source's."""
     tip = None
     if ours and theirs:
@@ -192,29 +196,33 @@ def _plan_encoder(
     here, there = f"encoders.{modality}.", f"encoders.{origin}."
     encoder = model.get_submodule(here[:-1])
     follow: dict[str, str] = getattr(encoder, "input_tensors", dict)()
-    names = [name for name in plan.own if name.startswith(here)]
+    names = [name for name in plan.target_state if name.startswith(here)]
     origins = {name: there + name.removeprefix(here) for name in names}
     misfits = [
         misfit
         for name in names
         if (misfit := plan.take(name, origins[name], follow.get(name.removeprefix(here))))
     ]
-    unused = sorted(n for n in plan.given if n.startswith(there) and n not in origins.values())
+    unused = sorted(
+        n for n in plan.source_state if n.startswith(there) and n not in origins.values()
+    )
     misfits.extend(f"{name} of the source has no place here" for name in unused)
-    taken = plan.taken(names)
+    taken = plan.count_taken(names)
     if taken < min_copied * len(names):
         raise TransferError(
             f"{taken} of the {len(names)} tensors of the {modality} encoder would come from the "
             f"source's {origin} encoder, less than transfer.min_copied={min_copied:g}"
-            + "".join(f"\n  {misfit}" for misfit in misfits[:SHOWN]),
+            + "".join(f"\n  {misfit}" for misfit in misfits[:TENSORS_SHOWN]),
             tip=advice(taken / len(names)),
         )
     if modality != origin and taken:
         plan.notes.append(f"the {modality} encoder starts from the source's {origin} encoder")
-    plan.notes.extend(_first(misfits))
+    plan.notes.extend(_shorten(misfits))
 
 
-def _less(part: float, *, modality: str, origin: str, alone: bool, in_part: bool) -> str:
+def _advise_too_little(
+    part: float, *, modality: str, origin: str, alone: bool, in_part: bool
+) -> str:
     """Return what to type where too little of an encoder fits."""
     alike = ALIKE.get(frozenset({modality, origin}))
     choose = "give both tasks one encoder and inputs of one kind"
@@ -236,7 +244,7 @@ def _plan_rest(
 ) -> dict[str, str]:
     """Plan what comes after the encoders; return target class to source class."""
     labelled: tuple[str, ...] = tuple(getattr(model, "label_tensors", ()))
-    ours, theirs = _modalities(plan.own), _modalities(plan.given)
+    ours, theirs = _modalities(plan.target_state), _modalities(plan.source_state)
     # As many inputs, but others: shapes may agree where the columns mean something else.
     swapped = len(ours) == len(theirs) and [origins.get(name) for name in ours] != theirs
     _plan_shared_parts(plan, labelled, origins, swapped=swapped)
@@ -248,14 +256,14 @@ def _plan_rest(
             f"the target {', '.join(ours)}"
         )
         return {}
-    if _remapped(plan):
+    if _is_mapping_fresh(plan):
         plan.notes.append("fusion and head are fresh, since the mapping below them is")
         return {}
     if lost := _lost_fusion(plan, labelled):
         plan.notes.append(f"the head is fresh, since the fusion below it is ({lost[0]}, …)")
         return {}
     heads = {name: _name_in_source(name, origins) for name in sorted(labelled)}
-    if not any(name in plan.given for name in heads.values()):
+    if not any(name in plan.source_state for name in heads.values()):
         return {}
     rows = match_classes(source.classes, classes, class_map)
     return _plan_head(plan, source, classes, rows, heads)
@@ -266,23 +274,23 @@ def _plan_shared_parts(
 ) -> None:
     """Plan trunk, mapping and fusion, less the tensors with one row a class."""
     misfits = []
-    for name in plan.own:
+    for name in plan.target_state:
         if name.startswith("encoders.") or name in labelled:
             continue
-        if name.startswith("fusion.") and _remapped(plan):
+        if name.startswith("fusion.") and _is_mapping_fresh(plan):
             continue
         if swapped and not set(name.split(".")) & origins.keys():
             continue
         origin = _name_in_source(name, origins)
         misfit = plan.take(name, origin)
-        if misfit and origin in plan.given:
+        if misfit and origin in plan.source_state:
             misfits.append(misfit)
-    plan.notes.extend(_first(misfits))
+    plan.notes.extend(_shorten(misfits))
 
 
 def _lost_fusion(plan: _Plan, labelled: Collection[str]) -> list[str]:
     """Return the names of the fusion's tensors that are not the source's."""
-    names = [n for n in plan.own if n.startswith("fusion.") and n not in labelled]
+    names = [n for n in plan.target_state if n.startswith("fusion.") and n not in labelled]
     return [name for name in names if name not in plan.copied]
 
 
@@ -291,10 +299,10 @@ def _name_in_source(name: str, origins: Mapping[str, str]) -> str:
     return ".".join(origins.get(part, part) for part in name.split("."))
 
 
-def _remapped(plan: _Plan) -> bool:
+def _is_mapping_fresh(plan: _Plan) -> bool:
     """Return whether what stands behind the mapping sees features that the source never had."""
-    own = [name for name in plan.own if name.startswith("mapping.")]
-    return bool(own) and not plan.taken(own)
+    own = [name for name in plan.target_state if name.startswith("mapping.")]
+    return bool(own) and not plan.count_taken(own)
 
 
 def _plan_head(
@@ -313,19 +321,19 @@ def _plan_head(
     same = rows == {index: index for index in range(len(classes))}
     same = same and len(source.classes) == len(classes)
     for name in fitting:
-        given = plan.given[heads[name]]
+        given = plan.source_state[heads[name]]
         if same:
             plan.copied[name] = given
             continue
-        value = plan.own[name].clone()
+        value = plan.target_state[name].clone()
         value[list(rows)] = given[list(rows.values())].to(value)
         plan.adapted[name] = value
     plan.notes.extend(
-        f"{name} is {_shape(plan.own[name])} here, {_shape(plan.given[origin])} in the source"
+        _describe_shapes(name, plan.target_state[name], plan.source_state[origin])
         for name, origin in heads.items()
         if name not in fitting
-        and origin in plan.given
-        and plan.given[origin].shape[1:] != plan.own[name].shape[1:]
+        and origin in plan.source_state
+        and plan.source_state[origin].shape[1:] != plan.target_state[name].shape[1:]
     )
     if not fitting:
         return {}
@@ -345,18 +353,22 @@ def _fitting_heads(plan: _Plan, heads: dict[str, str]) -> list[str]:
         name
         for names in parts.values()
         if all(
-            heads[each] in plan.given
-            and plan.given[heads[each]].shape[1:] == plan.own[each].shape[1:]
+            heads[each] in plan.source_state
+            and plan.source_state[heads[each]].shape[1:] == plan.target_state[each].shape[1:]
             for each in names
         )
         for name in names
     ]
 
 
-def _first(misfits: Sequence[str]) -> list[str]:
+def _shorten(misfits: Sequence[str]) -> list[str]:
     """Return the first of them, and how many more there are."""
-    more = len(misfits) - SHOWN
-    return [*misfits[:SHOWN], *([f"… and {more} more of the kind"] if more > 0 else [])]
+    more = len(misfits) - TENSORS_SHOWN
+    return [*misfits[:TENSORS_SHOWN], *([f"… and {more} more of the kind"] if more > 0 else [])]
+
+
+def _describe_shapes(name: str, here: Tensor, there: Tensor) -> str:
+    return f"{name} is {_shape(here)} here, {_shape(there)} in the source"
 
 
 def _shape(tensor: Tensor) -> str:

@@ -29,7 +29,7 @@ def find_depths(model: nn.Module) -> Depths:
             tuple(
                 f"encoders.{modality}.{name}"
                 for name in encoder.state_dict()
-                if any(_below(name, prefix) for prefix in prefixes)
+                if any(_matches_prefix(name, prefix) for prefix in prefixes)
             )
             for prefixes in encoder.depths()
         )
@@ -37,7 +37,7 @@ def find_depths(model: nn.Module) -> Depths:
     }
 
 
-def _below(name: str, prefix: str) -> bool:
+def _matches_prefix(name: str, prefix: str) -> bool:
     """Return whether a prefix names a tensor: ``stage.`` all that a part holds, else one alone."""
     return name.startswith(prefix) if prefix.endswith(".") or not prefix else name == prefix
 
@@ -74,11 +74,11 @@ def find_depth_problem(
                 type_this=f"transfer.freeze_depth={count - reinitialize}",
             )
     if unfreeze_every and all(freeze_depth + reinitialize == count for count in depths.values()):
-        return _nothing_thaws(f"transfer.unfreeze_every={unfreeze_every}")
+        return _make_thaw_problem(f"transfer.unfreeze_every={unfreeze_every}")
     return None
 
 
-def _nothing_thaws(given: str) -> Problem:
+def _make_thaw_problem(given: str) -> Problem:
     return Problem(
         given,
         "no depth of an encoder is left to thaw: all are frozen for good, or fresh",

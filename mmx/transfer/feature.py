@@ -20,7 +20,7 @@ from mmx.variants import variant
 
 HeadStrength = Annotated[float, Field(gt=0, le=1e9)]
 HeadDecay = Annotated[float, Field(ge=0, le=1e9)]
-WITHOUT = {"fusion": "fusion=concat", "mapping": "mapping=none", "trunk": "sharing=none"}
+WITHOUT_PARAMETERS = {"fusion": "fusion=concat", "mapping": "mapping=none", "trunk": "sharing=none"}
 """Part of a model to what to type for it to have no parameters."""
 
 
@@ -108,7 +108,7 @@ class Feature(Transfer):
             "grid": grid,
         }
         given = {name: value for name, value in options.items() if value is not None}
-        name, kind = (head, HEADS[head]) if isinstance(head, str) else _own(head)
+        name, kind = (head, HEADS[head]) if isinstance(head, str) else _identify_head(head)
         of_training = {"decays": decays and list(decays), "head_seeds": head_seeds}
         _check_readers(name, kind, given, of_training)
         self.head = kind(**given) if isinstance(head, str) else head
@@ -154,9 +154,9 @@ class Feature(Transfer):
     def misfits(self, model: nn.Module) -> list[Problem]:
         """Return what would have to train beside a head that works on cached features."""
         names = [name for name, _ in model.named_parameters() if not name.startswith("encoders.")]
-        return self.beside_head(names, model)
+        return self.find_trained_outside_head(names, model)
 
-    def beside_head(self, trained: Iterable[str], model: nn.Module) -> list[Problem]:
+    def find_trained_outside_head(self, trained: Iterable[str], model: nn.Module) -> list[Problem]:
         """Return the first trained parameter that is not the head's as a problem, if there is one.
 
         Args:
@@ -167,7 +167,7 @@ class Feature(Transfer):
         if not self.head_alone or not others:
             return []
         part = others[0].split(".")[0]
-        advice = WITHOUT.get(part, "transfer.head=linear")
+        advice = WITHOUT_PARAMETERS.get(part, "transfer.head=linear")
         if part == "fusion":
             advice = getattr(model.get_submodule(part), "without_parameters", advice)
         return [
@@ -182,12 +182,14 @@ class Feature(Transfer):
         """Copy the encoders, and freeze them."""
         if source is None:
             raise TransferError("feature transfer needs a trained source")
-        done = self._copied(source, model)
+        done = self._copy_encoders(source, model)
         taken = {*done.copied, *done.adapted}
         whole = find_frozen_encoders(model.state_dict(), taken)
         _check_whole(taken, whole)
         parameters = dict(model.named_parameters())
-        for problem in self.beside_head((name for name in parameters if name not in taken), model):
+        for problem in self.find_trained_outside_head(
+            (name for name in parameters if name not in taken), model
+        ):
             raise TransferError(str(problem))
         return Start(
             report=Report(
@@ -200,7 +202,7 @@ class Feature(Transfer):
             phases=self.phases,
         )
 
-    def _copied(self, source: Source, model: nn.Module) -> Copied:
+    def _copy_encoders(self, source: Source, model: nn.Module) -> Copied:
         """Copy the encoders alone, and say which are fresh and why."""
         state = {k: v for k, v in source.state.items() if k.startswith("encoders.")}
         only = nn.Module()
@@ -241,7 +243,7 @@ def _check_whole(taken: Collection[str], whole: Collection[str]) -> None:
         )
 
 
-def _own(head: Head) -> tuple[str, type[Head]]:
+def _identify_head(head: Head) -> tuple[str, type[Head]]:
     """Return the name and class of a head that was given as a node."""
     return variant(type(head)), type(head)
 

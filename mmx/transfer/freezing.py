@@ -12,7 +12,7 @@ from mmx.errors import TransferError, closest
 from mmx.transfer.base import Start
 from mmx.transfer.depths import Depths, count_depths
 from mmx.transfer.interpolated_tensors import shorten_line
-from mmx.transfer.norms import find_still_buffers
+from mmx.transfer.norms import find_frozen_buffers
 
 PATTERNS = "patterns look like encoders.image.* or fusion.*"
 
@@ -83,9 +83,9 @@ def limit_epochs(start: Start, model: nn.Module, epochs: int) -> Start:
     if not never:
         return start
     frozen, report = start.frozen | never, start.report
-    stopped = never | find_still_buffers(model, frozen)
+    stopped = never | find_frozen_buffers(model, frozen)
     kept = {*report.frozen, *(stopped & start.shared)}
-    notes = (*report.notes, _never(start, epochs))
+    notes = (*report.notes, _describe_never_thawing(start, epochs))
     phases, notes = shorten_line(start.phases, notes, kept)
     return replace(
         start,
@@ -104,7 +104,7 @@ def limit_epochs(start: Start, model: nn.Module, epochs: int) -> Start:
     )
 
 
-def _never(start: Start, epochs: int) -> str:
+def _describe_never_thawing(start: Start, epochs: int) -> str:
     """Return which depths never thaw, and what would thaw them."""
     due = sorted(set(start.thaw.values()))
     late = sum(first >= epochs for first in due)

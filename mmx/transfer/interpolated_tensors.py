@@ -45,12 +45,12 @@ def find_interpolated(
             tip="transfer.wise_ft=none",
         )
     own = {name for name, _ in model.named_parameters() if not name.startswith("criterion.")}
-    beside = sorted(({*done.fresh} | parts) & own - line)
-    if not beside:
+    off_line = sorted(({*done.fresh} | parts) & own - line)
+    if not off_line:
         return line, ()
     return line, (
-        f"wise_ft: {len(beside)} tensor{'' if len(beside) == 1 else 's'} ({beside[0]}, …) stay as "
-        "trained all along the line: they started as noise"
+        f"wise_ft: {len(off_line)} tensor{'' if len(off_line) == 1 else 's'} ({off_line[0]}, …) "
+        "stay as trained all along the line: they started as noise"
         + ("" if probed else "; with transfer.lp_ft=true the head lies on it too"),
     )
 

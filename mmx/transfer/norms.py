@@ -28,7 +28,7 @@ def find_parameters(model: nn.Module, modules: Collection[str]) -> set[str]:
     }
 
 
-def find_still_buffers(model: nn.Module, frozen: Collection[str]) -> set[str]:
+def find_frozen_buffers(model: nn.Module, frozen: Collection[str]) -> set[str]:
     """Return the buffers in modules all of whose parameters are frozen.
 
     Training leaves such modules in evaluation mode, so these do not move either.

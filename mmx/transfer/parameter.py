@@ -24,9 +24,9 @@ from mmx.transfer.depths import (
 )
 from mmx.transfer.freezing import PATTERNS, find_frozen_encoders, match_patterns, plan_thawing
 from mmx.transfer.interpolated_tensors import LINEAR_HEAD, find_interpolated
-from mmx.transfer.norms import find_parameters, find_statistics, find_still_buffers
+from mmx.transfer.norms import find_frozen_buffers, find_parameters, find_statistics
 from mmx.transfer.phases import LinearProbe, Phase, Snapshot, TrainEpochs, WiseFT
-from mmx.transfer.rates import rates
+from mmx.transfer.rates import assign_rates
 from mmx.transfer.regularizers.base import ActsOn
 
 RateFactor = Annotated[float, Field(gt=0, le=1000)]
@@ -118,9 +118,9 @@ class Parameter(Transfer):
         _refuse_contradictions(self)
 
     @property
-    def regularized(self) -> frozenset[ActsOn]:
+    def regularizable(self) -> frozenset[ActsOn]:
         """Everything may be held; statistics only where they move."""
-        return EVERYTHING - {"statistics"} if self._still else EVERYTHING
+        return EVERYTHING - {"statistics"} if self._keeps_statistics else EVERYTHING
 
     @classmethod
     def search_space(cls, choices: Choices) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -129,7 +129,7 @@ class Parameter(Transfer):
             yield name, {"freeze_depth": depth, "copied_rate": float(rate)}
 
     @property
-    def _still(self) -> bool:
+    def _keeps_statistics(self) -> bool:
         """Whether copied BatchNorm statistics stay as they are."""
         return self.lp_ft or self.batch_norm != "train"
 
@@ -139,7 +139,7 @@ class Parameter(Transfer):
             return len(modalities) > 1 and not self.reinitialize
         return self.fusion is True
 
-    def unmatched(self, tensors: Sequence[str]) -> list[tuple[str, str]]:
+    def unmatched_patterns(self, tensors: Sequence[str]) -> list[tuple[str, str]]:
         """Return the patterns of ``freeze`` that match nothing."""
         return [
             ("freeze", pattern)
@@ -151,7 +151,10 @@ class Parameter(Transfer):
         """Return what no source could make right: too few depths, no head, no line."""
         counts = {name: len(layers) for name, layers in find_depths(model).items()}
         deepest = max(counts, key=lambda name: counts[name])
-        found = [self._depth_problem({deepest: counts[deepest]}), *self._behind_encoders(model)]
+        found = [
+            self._depth_problem({deepest: counts[deepest]}),
+            *self._find_problems_behind_encoders(model),
+        ]
         return [problem for problem in found if problem is not None]
 
     def _depth_problem(self, counts: Mapping[str, int]) -> Problem | None:
@@ -162,7 +165,7 @@ class Parameter(Transfer):
             unfreeze_every=self.unfreeze_every,
         )
 
-    def _behind_encoders(self, model: nn.Module) -> list[Problem]:
+    def _find_problems_behind_encoders(self, model: nn.Module) -> list[Problem]:
         """Return what the model's fusion and head do not allow."""
         found = []
         if self.lp_ft and tuple(getattr(model, "label_tensors", ())) != LINEAR_HEAD:
@@ -188,12 +191,12 @@ class Parameter(Transfer):
         """Copy what fits, freeze and slow down what was asked for."""
         if source is None:
             raise TransferError("parameter transfer needs a trained source")
-        for problem in self._behind_encoders(model):
-            raise _refusal(problem)
+        for problem in self._find_problems_behind_encoders(model):
+            raise _make_error(problem)
         done, depths = self._copy(source, model, classes)
         from_source = {*done.copied, *done.adapted}
         parameters = dict(model.named_parameters()).keys()
-        frozen, still = self._frozen(model, from_source, depths)
+        frozen, still = self._find_frozen(model, from_source, depths)
         waiting = (from_source & parameters) - frozen if self.unfreeze_every else set()
         thaw = plan_thawing(depths, waiting, self.unfreeze_every)
         self._check_something_trains(parameters - frozen, thaw)
@@ -206,7 +209,7 @@ class Parameter(Transfer):
             report=done.report(frozen, notes),
             frozen=frozenset(frozen & parameters),
             frozen_encoders=find_frozen_encoders(model.state_dict(), frozen),
-            rates=rates(
+            rates=assign_rates(
                 (from_source & parameters) - frozen,
                 parameters - from_source,
                 depths,
@@ -215,7 +218,7 @@ class Parameter(Transfer):
                 layer_decay=self.layer_decay,
             ),
             thaw=thaw,
-            still=frozenset(still),
+            frozen_statistics=frozenset(still),
             phases=self._phases(frozenset(line)),
         )
 
@@ -232,7 +235,7 @@ class Parameter(Transfer):
         """Copy what fits and is wanted; return it, and the depths of the copied encoders."""
         drawn = {k: v.clone() for k, v in model.state_dict().items()} if self.reinitialize else {}
         done = copy_fitting(
-            self._offered(source),
+            self._select_source(source),
             model,
             classes,
             self.class_map,
@@ -247,14 +250,14 @@ class Parameter(Transfer):
         }
         counts = {modality: len(layers) for modality, layers in depths.items()}
         if (problem := self._depth_problem(counts)) is not None:
-            raise _refusal(problem)
+            raise _make_error(problem)
         redrawn = find_topmost(depths, self.reinitialize)
         with torch.no_grad():
             for name in redrawn:
                 model.state_dict()[name].copy_(drawn[name])
-        return _without(done, redrawn, list(model.state_dict())), depths
+        return _mark_fresh(done, redrawn, list(model.state_dict())), depths
 
-    def _offered(self, source: Source) -> Source:
+    def _select_source(self, source: Source) -> Source:
         """Return the source without what the options leave fresh."""
         left: tuple[str, ...] = ("head.",) if self.lp_ft else ()
         if self.fusion is False:
@@ -269,7 +272,7 @@ class Parameter(Transfer):
         }
         return Source(state, source.classes)
 
-    def _frozen(
+    def _find_frozen(
         self, model: nn.Module, from_source: set[str], depths: Depths
     ) -> tuple[set[str], set[str]]:
         """Return the tensors that stay as copied, and the modules whose statistics do."""
@@ -282,9 +285,13 @@ class Parameter(Transfer):
         }
         if self.batch_norm == "frozen":
             frozen |= find_parameters(model, copied) & from_source
-        still = {module for module, names in copied.items() if self._still or frozen & set(names)}
+        still = {
+            module
+            for module, names in copied.items()
+            if self._keeps_statistics or frozen & set(names)
+        }
         frozen |= {name for module in still for name in copied[module]}
-        return frozen | (find_still_buffers(model, frozen) & from_source), still
+        return frozen | (find_frozen_buffers(model, frozen) & from_source), still
 
     def _check_something_trains(self, trained: set[str], thaw: Mapping[str, int]) -> None:
         """Refuse a training in which nothing moves, at all or at first."""
@@ -316,7 +323,7 @@ class Parameter(Transfer):
                     f"the topmost {self.reinitialize} of {count_depths(len(layers))} of the "
                     f"{modality} encoder are fresh, and so is all behind the encoders"
                 )
-        if self._still and not still:
+        if self._keeps_statistics and not still:
             given = "lp_ft" if self.lp_ft else f"batch_norm={self.batch_norm}"
             notes.append(f"{given}: nothing that was copied has batch statistics")
         if self.layer_decay < 1 and all(len(layers) == 1 for layers in depths.values()):
@@ -330,7 +337,7 @@ class Parameter(Transfer):
         return notes
 
 
-def _without(done: Copied, redrawn: set[str], names: list[str]) -> Copied:
+def _mark_fresh(done: Copied, redrawn: set[str], names: list[str]) -> Copied:
     """Return where tensors come from once some of them have been drawn anew."""
     copied = tuple(name for name in done.copied if name not in redrawn)
     adapted = tuple(name for name in done.adapted if name not in redrawn)
@@ -360,5 +367,5 @@ def _refuse_contradictions(options: Parameter) -> None:
         )
 
 
-def _refusal(problem: Problem) -> TransferError:
+def _make_error(problem: Problem) -> TransferError:
     return TransferError(f"{problem.given}: {problem.reason}", tip=problem.type_this)

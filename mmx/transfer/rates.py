@@ -7,7 +7,7 @@ from collections.abc import Collection
 from mmx.transfer.depths import Depths
 
 
-def rates(
+def assign_rates(
     copied: Collection[str],
     fresh: Collection[str],
     depths: Depths,

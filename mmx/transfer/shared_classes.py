@@ -21,7 +21,7 @@ SYNONYMS = (
 others in WordNet. A match by this table is shown in the mapping like any other, and
 ``class_map`` overrules it."""
 
-SHOWN = 20  # classes of a mapping in words; the whole of it is in the report as data
+CLASSES_SHOWN = 20  # classes of a mapping in words; the whole of it is in the report as data
 
 
 def match_classes(
@@ -43,7 +43,7 @@ def match_classes(
     """
     check_class_map(class_map, source, target)
     rows = {target.index(new): source.index(old) for old, new in class_map.items()}
-    for read in (_spelling, _meaning):
+    for read in (_normalize_name, _find_synonym):
         taken = set(rows.values())
         left = {
             Role.SOURCE: {i: read(name) for i, name in enumerate(source) if i not in taken},
@@ -75,14 +75,16 @@ def _refuse_ambiguous(
                 end: [classes[end][i] for i, word in each.items() if word == ambiguous[0]]
                 for end, each in left.items()
             }
-            raise _ambiguous(side, ambiguous[0], alike)
+            raise _make_ambiguity_error(side, ambiguous[0], alike)
 
 
-def _ambiguous(side: Role, read: str, alike: Mapping[Role, Sequence[str]]) -> TransferError:
+def _make_ambiguity_error(
+    side: Role, read: str, alike: Mapping[Role, Sequence[str]]
+) -> TransferError:
     """Return the error of several classes of one side that read as one, and how to map them."""
     first = type_override("transfer.class_map", {alike[Role.SOURCE][0]: alike[Role.TARGET][0]})
     return TransferError(
-        f"several classes of the {side} read as {read!r}: {_listed(alike[side])}",
+        f"several classes of the {side} read as {read!r}: {_join_names(alike[side])}",
         tip=f"say which one is meant, such as {first}",
     )
 
@@ -112,7 +114,7 @@ def check_class_map(
                 raise TransferError(
                     f"transfer.class_map names {name!r}, no class of the {side}"
                     + (f"; the closest is {near!r}" if near else ""),
-                    tip=f"the {side}'s classes are {_listed(known)}"
+                    tip=f"the {side}'s classes are {_join_names(known)}"
                     if known
                     else f"the {side} has no classes",
                 )
@@ -143,19 +145,21 @@ def describe_classes(mapping: Mapping[str, str], target: Sequence[str]) -> str:
     pairs = [f"{name}={origin}" for name, origin in mapping.items() if name != origin]
     fresh = [name for name in target if name not in mapping]
     said = f"{len(mapping)} of {len(target)} classes shared by name"
-    said += f" ({_listed(pairs)})" if pairs else ""
-    return f"{said}; fresh: {_listed(fresh)}" if fresh else said
+    said += f" ({_join_names(pairs)})" if pairs else ""
+    return f"{said}; fresh: {_join_names(fresh)}" if fresh else said
 
 
-def _spelling(name: str) -> str:
+def _normalize_name(name: str) -> str:
     return "".join(letter for letter in name.casefold() if letter not in " -_")
 
 
-def _meaning(name: str) -> str:
-    spelled = _spelling(name)
+def _find_synonym(name: str) -> str:
+    spelled = _normalize_name(name)
     return next((names[0] for names in SYNONYMS if spelled in names), spelled)
 
 
-def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:SHOWN])
-    return shown if len(names) <= SHOWN else f"{shown}, … ({len(names) - SHOWN} more)"
+def _join_names(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:CLASSES_SHOWN])
+    return (
+        shown if len(names) <= CLASSES_SHOWN else f"{shown}, … ({len(names) - CLASSES_SHOWN} more)"
+    )

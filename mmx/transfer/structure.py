@@ -67,7 +67,7 @@ class Structure(Transfer):
             self.needs = "weights"
 
     @property
-    def regularized(self) -> frozenset[ActsOn]:
+    def regularizable(self) -> frozenset[ActsOn]:
         """How rows lie to each other may be held: the encoders are fresh."""
         return frozenset({"relations"})
 
@@ -87,7 +87,7 @@ class Structure(Transfer):
                     type_this="transfer.sparsity=none",
                 )
             )
-        if self.fusion_weights and not _of_fusion(model):
+        if self.fusion_weights and not _find_fusion_tensors(model):
             found.append(
                 Problem(
                     "transfer.fusion_weights=true",
@@ -115,7 +115,7 @@ class Structure(Transfer):
             raise TransferError("structure transfer with these options needs a trained source")
         own = model.state_dict()
         masks, notes = (
-            ({}, []) if self.pattern is None else self._masks(self.pattern, source, model)
+            ({}, []) if self.pattern is None else self._make_masks(self.pattern, source, model)
         )
         copied: list[str] = []
         if self.fusion_weights:
@@ -137,7 +137,7 @@ class Structure(Transfer):
             masks=masks,
         )
 
-    def _masks(
+    def _make_masks(
         self, pattern: Pattern, source: Source, model: nn.Module
     ) -> tuple[dict[str, Tensor], list[str]]:
         """Return what stays of each tensor that has zeros, and how much that is in words."""
@@ -154,12 +154,13 @@ class Structure(Transfer):
             if there:
                 notes.append(
                     f"the {modality} encoder keeps {kept:,} of {total:,} weights of "
-                    f"{_count(there)}, where pruning the source by {self.sparsity} keeps them"
+                    f"{_count_layers(there)}, "
+                    f"where pruning the source by {self.sparsity} keeps them"
                 )
             if dense := [each for each in layers if each not in there]:
                 notes.append(
-                    f"the {modality} encoder: {_count(dense)} left dense, since the source has "
-                    f"none of that name and shape ({dense[0].weights[0]}, …)"
+                    f"the {modality} encoder: {_count_layers(dense)} left dense, "
+                    f"since the source has none of that name and shape ({dense[0].weights[0]}, …)"
                 )
         if not masks:
             raise TransferError(
@@ -177,15 +178,15 @@ def _layers(model: nn.Module) -> dict[str, list[Layer]]:
 
 
 def _fits(layer: Layer, source: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> bool:
-    names = (*layer.weights, *layer.beside)
+    names = (*layer.weights, *layer.per_output)
     return all(name in source and source[name].shape == own[name].shape for name in names)
 
 
-def _count(layers: Collection[Layer]) -> str:
+def _count_layers(layers: Collection[Layer]) -> str:
     return f"{len(layers)} layer{'' if len(layers) == 1 else 's'}"
 
 
-def _of_fusion(model: nn.Module) -> list[str]:
+def _find_fusion_tensors(model: nn.Module) -> list[str]:
     """Return the names of the fusion's tensors, less those with a row for each output."""
     labelled: tuple[str, ...] = tuple(getattr(model, "label_tensors", ()))
     names = [name for name in model.state_dict() if name.startswith("fusion.")]
@@ -201,13 +202,13 @@ def _copy_fusion(source: Source, model: nn.Module) -> tuple[list[str], str]:
         TransferError: None fits.
     """
     own = model.state_dict()
-    if "mapping" in _parts(own) - _parts(source.state):
+    if "mapping" in _find_top_names(own) - _find_top_names(source.state):
         return [], "the fusion is fresh, since the mapping below it is"
     ours, theirs = _modalities(own), _modalities(source.state)
     # As many modalities, but others: a shape may agree where its columns mean something else.
     swapped = len(ours) == len(theirs) and ours != theirs
     copied = []
-    for name in _of_fusion(model):
+    for name in _find_fusion_tensors(model):
         given = source.state.get(name)
         foreign = swapped and not set(name.split(".")) & ours & theirs
         if given is not None and given.shape == own[name].shape and not foreign:
@@ -218,10 +219,11 @@ def _copy_fusion(source: Source, model: nn.Module) -> tuple[list[str], str]:
             "transfer.fusion_weights=true: no fusion tensor of the source fits the target's",
             tip="choose a source with the target's modalities and encoders of the same width",
         )
-    return copied, f"{len(copied)} of {len(_of_fusion(model))} fusion tensors are the source's"
+    count = len(_find_fusion_tensors(model))
+    return copied, f"{len(copied)} of {count} fusion tensors are the source's"
 
 
-def _parts(names: Collection[str]) -> set[str]:
+def _find_top_names(names: Collection[str]) -> set[str]:
     return {name.partition(".")[0] for name in names}
 
 

@@ -223,7 +223,10 @@ def test_what_cannot_be_the_larger_batch_is_said(bench) -> None:
     assert differences(experiment(1), usual, start, 37) == ()
     assert differences(experiment(4), usual, start, 16) == ()  # a step is one batch
     norms = [name for name, part in usual.named_modules() if isinstance(part, nn.BatchNorm2d)]
-    assert differences(experiment(4), usual, replace(start, still=frozenset(norms)), 37) == ()
+    assert (
+        differences(experiment(4), usual, replace(start, frozen_statistics=frozenset(norms)), 37)
+        == ()
+    )
     compared = SimpleNamespace(objective=InfoNce())
     roles = {"source": compared, "target": SimpleNamespace(objective=CrossEntropy())}
     more = {"roles": roles, "regularizer": Bss(), "balance": Mixup()}

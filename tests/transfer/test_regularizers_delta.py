@@ -29,7 +29,7 @@ from mmx.modalities.image import ImageSpec
 from mmx.modalities.tabular import TabularSpec
 from mmx.modalities.text import TokenSpec
 from mmx.transfer.regularizers import channel_weights as worth
-from mmx.transfer.regularizers.channel_weights import RIDGE, weigh_channels
+from mmx.transfer.regularizers.channel_weights import HEAD_RIDGE, weigh_channels
 from mmx.transfer.regularizers.delta import map_distance
 from mmx.transfer.regularizers.maps import Map, compute_maps, find_stages
 
@@ -190,7 +190,7 @@ def naive_weights(encoder: nn.Module, parts: list[Batch], y_of, chosen: list[int
     mean, centre = pooled.mean(0), targets.mean(0)
     variance = (pooled - mean).square().mean()
     eye = torch.eye(pooled.shape[1], dtype=torch.float64)
-    penalised = torch.cat([pooled - mean, (len(rows) * RIDGE * variance).sqrt() * eye])
+    penalised = torch.cat([pooled - mean, (len(rows) * HEAD_RIDGE * variance).sqrt() * eye])
     wanted = torch.cat([targets - centre, torch.zeros(pooled.shape[1], targets.shape[1])])
     weight = torch.linalg.lstsq(penalised, wanted).solution
 
@@ -324,10 +324,10 @@ def test_watching_changes_nothing_and_holds_nothing(world, bound):
     step = here.step()
     assert torch.equal(step.outputs, plain)
     penalty(step)
-    assert all(not catcher._maps for catcher in penalty.catchers.values())
+    assert all(not recorder._maps for recorder in penalty.recorders.values())
     with torch.no_grad():
         here.step()
-    assert all(not catcher._maps for catcher in penalty.catchers.values())
+    assert all(not recorder._maps for recorder in penalty.recorders.values())
     copied = copy.deepcopy(here.model)
     copied(here.batch)  # a copy is not watched
     assert copied.state_dict().keys() == here.model.state_dict().keys()
@@ -339,7 +339,7 @@ def test_frozen_encoders_with_features_are_left_out(world, bound):
     both = penalty(here.step())
     inputs = {k: x for k, x in here.batch.inputs.items() if k != "image"}
     features = {"image": here.model.encode(here.batch)["image"].map(Tensor.detach)}
-    penalty.catchers["image"].take()
+    penalty.recorders["image"].take()
     alone = penalty(here.step(replace(here.batch, inputs=inputs, features=features)))
     image = bound(here, "delta")
     only = {"image": here.batch.inputs["image"]}

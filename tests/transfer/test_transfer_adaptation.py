@@ -10,7 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from mmx.transfer.adaptation import adapt, grid_positions, input_channels, positions
+from mmx.transfer.adaptation import (
+    adapt,
+    adapt_input_channels,
+    interpolate_grid_positions,
+    interpolate_positions,
+)
 
 SIZES = st.integers(1, 5)
 
@@ -30,7 +35,7 @@ def naive_channels(weight: list[list[float]], channels: int) -> list[list[float]
 @given(SIZES, SIZES, SIZES, st.integers(0, 99))
 def test_channels_by_loops(out: int, before: int, after: int, seed: int) -> None:
     weight = drawn(out, before, 1, 2, seed=seed)
-    got = input_channels(weight, after)
+    got = adapt_input_channels(weight, after)
     assert got.shape == (out, after, 1, 2)
     for tap in range(2):
         want = naive_channels(weight[:, :, 0, tap].double().tolist(), after)
@@ -39,9 +44,9 @@ def test_channels_by_loops(out: int, before: int, after: int, seed: int) -> None
 
 def test_channels_by_hand() -> None:
     weight = torch.tensor([[1.0, 2.0, 6.0]])[..., None, None]
-    assert input_channels(weight, 1).flatten().tolist() == [9.0]
-    assert input_channels(weight, 2).flatten().tolist() == [1.5, 3.0]
-    assert input_channels(weight, 6).flatten().tolist() == [0.5, 1.0, 3.0, 0.5, 1.0, 3.0]
+    assert adapt_input_channels(weight, 1).flatten().tolist() == [9.0]
+    assert adapt_input_channels(weight, 2).flatten().tolist() == [1.5, 3.0]
+    assert adapt_input_channels(weight, 6).flatten().tolist() == [0.5, 1.0, 3.0, 0.5, 1.0, 3.0]
 
 
 @pytest.mark.parametrize(("before", "after"), [(3, 1), (1, 3), (3, 6), (1, 7), (4, 8), (5, 5)])
@@ -49,7 +54,7 @@ def test_channels_that_are_alike_are_answered_as_before(before: int, after: int)
     """Holds where each old channel is tiled equally often, and for the sum."""
     weight, grey = drawn(4, before, 3, 3), drawn(2, 1, 6, 6, seed=1)
     want = torch.conv2d(grey.expand(-1, before, -1, -1), weight)
-    got = torch.conv2d(grey.expand(-1, after, -1, -1), input_channels(weight, after))
+    got = torch.conv2d(grey.expand(-1, after, -1, -1), adapt_input_channels(weight, after))
     torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-5)
 
 
@@ -77,7 +82,7 @@ def cubic_weights(before: int, after: int) -> list[list[float]]:
 @given(st.integers(1, 6), st.integers(1, 6), st.integers(0, 99))
 def test_grid_by_loops(before: int, after: int, seed: int) -> None:
     embedding = drawn(1, 1 + before**2, 2, seed=seed)
-    got = grid_positions(embedding, after)
+    got = interpolate_grid_positions(embedding, after)
     assert got.shape == (1, 1 + after**2, 2)
     assert torch.equal(got[:, 0], embedding[:, 0])
     weights = cubic_weights(before, after)
@@ -97,7 +102,7 @@ def test_grid_by_loops(before: int, after: int, seed: int) -> None:
 @given(st.integers(1, 7), st.integers(1, 7), st.integers(0, 99))
 def test_sequence_by_loops(before: int, after: int, seed: int) -> None:
     embedding = drawn(1, before, 3, seed=seed)
-    got = positions(embedding, after)
+    got = interpolate_positions(embedding, after)
     assert got.shape == (1, after, 3)
     for i in range(after):
         place = min(max((i + 0.5) * before / after - 0.5, 0.0), before - 1.0)
@@ -109,8 +114,8 @@ def test_sequence_by_loops(before: int, after: int, seed: int) -> None:
 
 def test_half_precision_stays_half() -> None:
     embedding = drawn(1, 5, 2).to(torch.bfloat16)
-    assert grid_positions(embedding, 3).dtype == torch.bfloat16
-    assert positions(embedding, 3).dtype == torch.bfloat16
+    assert interpolate_grid_positions(embedding, 3).dtype == torch.bfloat16
+    assert interpolate_positions(embedding, 3).dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize(

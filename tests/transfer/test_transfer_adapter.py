@@ -115,7 +115,7 @@ def test_what_is_frozen(kind: Kind, norms: bool, batch_norm: Literal["eval", "tr
     assert set(start.report.copied) == before.keys() - frozen - added(model)
     assert start.report.adapted == ()
     assert lists(start) == sorted(before)
-    assert start.still == (
+    assert start.frozen_statistics == (
         {"encoders.image.stages.0.2", "encoders.image.stages.1.1"}
         if batch_norm == "eval"
         else frozenset()
@@ -190,8 +190,8 @@ def test_a_fresh_encoder_keeps_its_own_statistics() -> None:
     mode = Adapter()
     model = make(2, mode)
     start = mode.start(source({"tabular": SPECS["tabular"]}), model, CLASSES)
-    assert start.still == frozenset()
-    set_training_mode(model, start.frozen, start.still)
+    assert start.frozen_statistics == frozenset()
+    set_training_mode(model, start.frozen, start.frozen_statistics)
     assert model.encoders["image"].stages[0][2].training
 
 
@@ -260,7 +260,7 @@ def test_what_is_taken_behind_the_encoders() -> None:
 
 def test_the_source_is_needed() -> None:
     assert Adapter().needs == "weights"
-    assert Adapter().regularized == frozenset()
+    assert Adapter().regularizable == frozenset()
     with pytest.raises(TransferError, match=r"^adapter transfer needs a trained source$"):
         Adapter().start(None, make(2, Adapter()), CLASSES)
 

@@ -115,7 +115,7 @@ def test_what_works_on_cached_features_alone() -> None:
 
 
 def test_regularisers_have_nothing_to_act_on() -> None:
-    assert Feature().regularized == Feature(head="mlp").regularized == frozenset()
+    assert Feature().regularizable == Feature(head="mlp").regularizable == frozenset()
 
 
 def test_heads_are_made_for_the_kind_of_target() -> None:
@@ -167,7 +167,9 @@ def test_a_head_that_is_not_linear_is_no_other_parameter() -> None:
     )
     assert mode.misfits(model) == []
     names = [name for name, _ in model.named_parameters()]
-    assert [each.type_this for each in mode.beside_head(names, model)] == ["transfer.head=linear"]
+    assert [each.type_this for each in mode.find_trained_outside_head(names, model)] == [
+        "transfer.head=linear"
+    ]
 
 
 # the start
@@ -189,7 +191,7 @@ def test_frozen_is_bit_identical_through_a_training_step() -> None:
     start = Feature().start(given, model, ())
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name not in start.frozen)
-    set_training_mode(model, start.frozen, start.still)
+    set_training_mode(model, start.frozen, start.frozen_statistics)
     features = {"image": torch.randn(6, 3, 8, 8), "tabular": torch.randn(6, 2)}
     for name, x in features.items():
         model.encoders[name](x, None)

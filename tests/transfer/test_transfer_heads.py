@@ -219,7 +219,7 @@ def test_rotated_columns(rows: int, width: int, constant: int, seed: int) -> Non
     standard = (x - turned.mean) / turned.scale
     assert torch.allclose(z @ turned.directions.T, standard, atol=1e-9)
     weights = torch.randn(rank, 2, generator=random, dtype=torch.float64)
-    layer = turned.linear(weights, torch.ones(2, dtype=torch.float64))
+    layer = turned.to_linear(weights, torch.ones(2, dtype=torch.float64))
     assert torch.allclose(F.linear(x, layer["weight"], layer["bias"]), z @ weights + 1, atol=1e-8)
 
 
@@ -371,7 +371,7 @@ def test_large_problems_are_split(monkeypatch: pytest.MonkeyPatch) -> None:
         return solve(z, labels, classes, strengths)
 
     monkeypatch.setattr(logistic, "solve", counted)
-    monkeypatch.setattr(logistic, "NUMBERS", 24 * 3 * 4)
+    monkeypatch.setattr(logistic, "BATCH_NUMBERS", 24 * 3 * 4)
     parts = fit_logistic(x, y, 3, CS)
     assert sizes == [4, 4, 2]
     for one, other in zip(whole, parts, strict=True):

@@ -85,7 +85,7 @@ def test_no_tensor_comes_from_a_source_and_nothing_is_held() -> None:
     start = Joint().start(None, model, ("a", "b", "c"))
     assert start.report.fresh == ("weight", "bias")
     assert start.weight_decay
-    assert Joint().regularized == frozenset()
+    assert Joint().regularizable == frozenset()
     assert Joint().takes_fusion(["image"])
 
 
@@ -198,7 +198,7 @@ def test_the_targets_loss_stays_as_it_is_beside_a_fixed_weight() -> None:
     losses = torch.rand(50) * 10
     weighed = [Fixed(source_weight=0.3)(loss, TARGET) for loss in losses]
     assert torch.stack(weighed).equal(losses)
-    assert Fixed().held() is None
+    assert Fixed().penalty() is None
 
 
 # --- uncertainty
@@ -224,7 +224,7 @@ def test_the_loss_and_its_slope_are_those_of_the_formula(
 ) -> None:
     s, losses = (0.4, -1.1), (2.3, 0.6)
     made = uncertain(s, kinds)
-    held = made.held()
+    held = made.penalty()
     total = sum(made(torch.tensor(loss).double(), task) for task, loss in enumerate(losses)) + held
     expected = sum(
         k * math.exp(-each) * loss + each / 2
@@ -246,7 +246,7 @@ def test_a_mean_squared_error_is_weighed_as_a_gaussians_likelihood() -> None:
     likelihood = torch.distributions.Normal(0.0, sigma).log_prob(error).item()
     found = made(error**2, TARGET).item() + 0.35  # its share of what is held
     assert found + 0.5 * math.log(2 * math.pi) == pytest.approx(-likelihood, rel=1e-6)
-    assert made.held().item() == pytest.approx(0.7)
+    assert made.penalty().item() == pytest.approx(0.7)
 
 
 @pytest.mark.parametrize("unit", [1.0, 60.0, 0.01])
@@ -256,7 +256,7 @@ def test_at_its_best_a_tasks_share_is_one_half_whatever_the_unit(unit: float) ->
     with torch.no_grad():
         made.log_variances.copy_(torch.log(2 * made.factors * losses))
     shares = torch.stack([made(loss, task) for task, loss in enumerate(losses)])
-    (shares.sum() + made.held()).backward()
+    (shares.sum() + made.penalty()).backward()
     assert shares.tolist() == pytest.approx([0.5, 0.5])
     assert made.log_variances.grad is not None
     assert made.log_variances.grad.tolist() == pytest.approx([0.0, 0.0], abs=1e-12)

@@ -300,7 +300,7 @@ def test_copied_statistics_stay_still(options: dict[str, Any]) -> None:
     _, start = begin(options)
     affine = {f"{norm}.{name}" for norm in NORMS for name in ("weight", "bias")}
     frozen = affine if "frozen" in options.values() else set()
-    assert start.still == NORMS
+    assert start.frozen_statistics == NORMS
     assert set(start.report.frozen) == STATISTICS | frozen
     assert start.frozen == frozen
     assert start.frozen_encoders == frozenset()
@@ -308,14 +308,14 @@ def test_copied_statistics_stay_still(options: dict[str, Any]) -> None:
 
 def test_statistics_move_by_default() -> None:
     _, start = begin({})
-    assert start.still == start.frozen == frozenset()
+    assert start.frozen_statistics == start.frozen == frozenset()
     assert set(start.report.copied) > STATISTICS
 
 
 def test_fresh_statistics_move_whatever_the_policy() -> None:
     tabular: dict[str, Spec] = {"tabular": SPECS["tabular"]}
     _, start = begin({"batch_norm": "frozen"}, source(tabular))
-    assert start.still == start.frozen == frozenset()
+    assert start.frozen_statistics == start.frozen == frozenset()
     assert start.report.notes[-1] == (
         "batch_norm=frozen: nothing that was copied has batch statistics"
     )
@@ -323,7 +323,7 @@ def test_fresh_statistics_move_whatever_the_policy() -> None:
 
 def test_statistics_that_a_pattern_freezes_stay_still() -> None:
     _, start = begin({"freeze": ("*.stages.0.2.running_mean",)})
-    assert start.still == {"encoders.image.stages.0.2"}
+    assert start.frozen_statistics == {"encoders.image.stages.0.2"}
     assert set(start.report.frozen) == {
         name for name in STATISTICS if name.startswith("encoders.image.stages.0.2.")
     }
@@ -562,7 +562,7 @@ def test_map_and_min_copied_reach_the_copying(monkeypatch: pytest.MonkeyPatch) -
 def test_stochastic_normalisation_needs_statistics_that_move() -> None:
     assert Parameter().holds(Stochnorm)
     for options in ({"lp_ft": True}, {"batch_norm": "eval"}, {"batch_norm": "frozen"}):
-        assert Parameter().regularized - Parameter(**options).regularized == {"statistics"}
+        assert Parameter().regularizable - Parameter(**options).regularizable == {"statistics"}
         assert not Parameter(**options).holds(Stochnorm())
         assert Parameter(**options).holds(L2Sp())
 

@@ -119,7 +119,7 @@ def assert_consistent(
     for modality in start.frozen_encoders:
         assert {n for n in before if n.startswith(f"encoders.{modality}.")} <= set(report.frozen)
     # What the training loop holds still is what the report calls frozen, and not less.
-    set_training_mode(model, start.frozen, start.still)
+    set_training_mode(model, start.frozen, start.frozen_statistics)
     for prefix, module in model.named_modules():
         moving = {f"{prefix}.{name}" for name, _ in module.named_buffers(recurse=False)}
         if moving and not module.training and moving <= set(report.copied) | set(report.frozen):

@@ -211,13 +211,15 @@ def test_which_layers_may_be_sparse(name: str) -> None:
     assert find_layers(encoder, "encoders.x.") == [
         Layer(
             tuple(f"encoders.x.{each}" for each in layer.weights),
-            tuple(f"encoders.x.{each}" for each in layer.beside),
+            tuple(f"encoders.x.{each}" for each in layer.per_output),
             layer.gates,
         )
         for layer in LAYERS[name]
     ]
     state = encoder.state_dict()
-    assert all(each in state for layer in LAYERS[name] for each in (*layer.weights, *layer.beside))
+    assert all(
+        each in state for layer in LAYERS[name] for each in (*layer.weights, *layer.per_output)
+    )
 
 
 def test_layers_of_all_kinds() -> None:
@@ -431,7 +433,7 @@ def test_a_fusion_that_does_not_fit() -> None:
 def test_what_the_mode_needs() -> None:
     alone = Structure()
     assert (alone.needs, alone.takes_fusion(("image",))) == ("architecture", False)
-    assert alone.regularized == {"relations"}
+    assert alone.regularizable == {"relations"}
     assert alone.holds(Rkd())
     assert not alone.holds(Mmd)  # in the source's axes, which fresh encoders do not have
     assert Structure(sparsity="n_m").needs == "weights"

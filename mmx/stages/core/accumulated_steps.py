@@ -49,7 +49,7 @@ def differences(
 def _normalizes_by_batch(model: MultimodalModel, start: Start) -> bool:
     """Return whether any batch norm takes the statistics of a batch in training."""
     modes = [(part, part.training) for part in model.modules()]
-    set_training_mode(model, start.frozen, start.still)
+    set_training_mode(model, start.frozen, start.frozen_statistics)
     found = any(isinstance(part, _BatchNorm) and part.training for part in model.modules())
     for part, mode in modes:
         part.training = mode

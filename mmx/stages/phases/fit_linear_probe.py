@@ -27,7 +27,7 @@ from mmx.tasks import Target
 from mmx.training.data import Data, Rows, split_rows
 from mmx.training.encode import BATCH_SIZE
 from mmx.training.precision import Precision
-from mmx.transfer.heads.closed_form import ridge
+from mmx.transfer.heads.closed_form import solve_ridge
 from mmx.transfer.heads.logistic import solve_all
 from mmx.transfer.heads.rotation import rotate
 from mmx.transfer.phases import LinearProbe
@@ -153,11 +153,11 @@ def solutions(x: ProbeFloats, y: npt.NDArray[Any], target: Target) -> Iterator[F
     turned, values = rotate(torch.from_numpy(x), common=True), torch.from_numpy(y)
     if target.kind == "regression":
         wanted = values.double().view(len(y), target.outputs)
-        states = ridge(turned, wanted, [1 / strength for strength in STRENGTHS])
+        states = solve_ridge(turned, wanted, [1 / strength for strength in STRENGTHS])
     else:
         fit = _multinomial if target.kind == "classes" else _one_for_each
         states = (
-            turned.linear(each[:-1], each[-1]) for each in fit(turned.z, values, target.outputs)
+            turned.to_linear(each[:-1], each[-1]) for each in fit(turned.z, values, target.outputs)
         )
     for strength, state in zip(STRENGTHS, states, strict=True):
         yield FittedLinear(strength, state["weight"].numpy(), state["bias"].numpy())

@@ -61,11 +61,11 @@ def add_bottlenecks(encoder: nn.Module, *, width: int) -> tuple[str, ...]:
     for name, place in found.items():
         module = encoder.get_submodule(name)
         module.add_module("adapter", BottleneckLayer(place.features, width=width, axis=place.axis))
-        module.register_forward_hook(_behind)
+        module.register_forward_hook(_apply_bottleneck)
     return tuple(found)
 
 
-def _behind(module: nn.Module, arguments: object, output: Any) -> Any:
+def _apply_bottleneck(module: nn.Module, arguments: object, output: Any) -> Any:
     """Return a module's output through its bottleneck; of several outputs the first."""
     if isinstance(output, tuple):  # recurrent layers and attention say more than features
         return (module.get_submodule("adapter")(output[0]), *output[1:])

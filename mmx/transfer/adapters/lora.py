@@ -74,8 +74,8 @@ def add_lora(encoder: nn.Module, *, rank: int, alpha: float) -> tuple[str, ...]:
         # Nothing to check: the update has the weight's shape, and computing it here would
         # import torch's compiler where modules are made on paper.
         parametrize.register_parametrization(module, name, update, unsafe=True)
-        if isinstance(module, nn.RNNBase) and _forget not in module._forward_hooks.values():
-            module.register_forward_hook(_forget)
+        if isinstance(module, nn.RNNBase) and _forget_weights not in module._forward_hooks.values():
+            module.register_forward_hook(_forget_weights)
     return found
 
 
@@ -84,7 +84,7 @@ def find_matrices(encoder: nn.Module) -> tuple[str, ...]:
     return tuple(
         f"{prefix}.{name}" if prefix else name
         for prefix, module in encoder.named_modules()
-        for name in _weights(module)
+        for name in _list_weights(module)
     )
 
 
@@ -93,7 +93,7 @@ def base_name(name: str) -> str:
     return re.sub(r"parametrizations\.(\w+)\.original$", r"\1", name)
 
 
-def _weights(module: nn.Module) -> Iterator[str]:
+def _list_weights(module: nn.Module) -> Iterator[str]:
     """Yield the names of a module's own weights that can be updated."""
     if isinstance(module, MATRICES):
         yield "weight"
@@ -104,7 +104,7 @@ def _weights(module: nn.Module) -> Iterator[str]:
         yield from (name for name in names if getattr(module, name) is not None)
 
 
-def _forget(module: nn.RNNBase, arguments: object, output: object) -> None:
+def _forget_weights(module: nn.RNNBase, arguments: object, output: object) -> None:
     """Let a recurrent layer forget the weights that it has used.
 
     It keeps a list of them to see whether they have changed. Updated weights are computed

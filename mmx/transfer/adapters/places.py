@@ -35,7 +35,7 @@ def find_places(encoder: nn.Module) -> dict[str, AdapterPlace]:
     depths = getattr(encoder, "depths", lambda: (("",),))()
     found: dict[str, AdapterPlace] = {}
     for prefixes in depths:
-        for part in _joined(_parts(encoder, prefixes)):
+        for part in _join_norms(_parts(encoder, prefixes)):
             chosen = [each for each in part if isinstance(each[1], nn.MultiheadAttention)]
             if not all(isinstance(module, NORMS) for _, module in part):
                 chosen.append(part[-1])
@@ -50,17 +50,19 @@ def _parts(encoder: nn.Module, prefixes: Iterable[str]) -> Iterator[list[NamedLa
     """Yield the layers of each part of a depth; a single tensor is no part."""
     for prefix in prefixes:
         if prefix == "" or prefix.endswith("."):
-            for name, module in _opened(prefix[:-1], encoder.get_submodule(prefix[:-1]), prefix):
+            for name, module in _open_containers(
+                prefix[:-1], encoder.get_submodule(prefix[:-1]), prefix
+            ):
                 if layers := list(_layers(name, module)):
                     yield layers
 
 
-def _opened(name: str, module: nn.Module, prefix: str) -> Iterator[NamedLayer]:
+def _open_containers(name: str, module: nn.Module, prefix: str) -> Iterator[NamedLayer]:
     """Yield a module, or what it holds where it only holds: lists, and the encoder itself."""
     if prefix == "" or isinstance(module, nn.ModuleList | nn.ModuleDict):
         for key, child in module.named_children():
             inner = f"{name}.{key}" if name else key
-            yield from _opened(inner, child, f"{inner}.")
+            yield from _open_containers(inner, child, f"{inner}.")
     else:
         yield name, module
 
@@ -74,7 +76,7 @@ def _layers(name: str, module: nn.Module) -> Iterator[NamedLayer]:
         yield from _layers(f"{name}.{key}" if name else key, child)
 
 
-def _joined(parts: Iterable[list[NamedLayer]]) -> list[list[NamedLayer]]:
+def _join_norms(parts: Iterable[list[NamedLayer]]) -> list[list[NamedLayer]]:
     """Return the parts, each with the norms that stand by themselves behind it."""
     joined: list[list[NamedLayer]] = []
     for layers in parts:

@@ -49,18 +49,18 @@ class ClosedForm(FittedHead):
         """Yield a layer for each λ; see :class:`~mmx.transfer.heads.base.FittedHead`."""
         turned = rotate(x)
         if kind == "classes":
-            wanted = F.one_hot(y, outputs).double()
+            targets = F.one_hot(y, outputs).double()
         else:
-            wanted = y.double().view(len(y), outputs)
-            wanted = 2 * wanted - 1 if kind == "multilabel" else wanted
+            targets = y.double().view(len(y), outputs)
+            targets = 2 * targets - 1 if kind == "multilabel" else targets
         grid = sorted(set(self.grid), reverse=True)
-        states = ridge(turned, wanted, [len(x) * strength for strength in grid])
+        states = solve_ridge(turned, targets, [len(x) * strength for strength in grid])
         for strength, state in zip(grid, states, strict=True):
             yield HeadCandidate(strength, state)
 
 
-def ridge(
-    turned: Rotated, wanted: Tensor, penalties: Sequence[float]
+def solve_ridge(
+    turned: Rotated, targets: Tensor, penalties: Sequence[float]
 ) -> Iterator[dict[str, Tensor]]:
     """Yield weight ``(C, D)`` and bias ``(C,)`` of a linear layer for each penalty.
 
@@ -68,10 +68,10 @@ def ridge(
 
     Args:
         turned: The features x, scaled and rotated.
-        wanted: y, ``(N, C)`` float64.
+        targets: y, ``(N, C)`` float64.
         penalties: Above 0.
     """
-    mean, z = wanted.mean(0), turned.z
-    answer, spread = z.T @ (wanted - mean), z.square().sum(0)  # (R, C), (R,)
+    mean, z = targets.mean(0), turned.z
+    answer, spread = z.T @ (targets - mean), z.square().sum(0)  # (R, C), (R,)
     for penalty in penalties:
-        yield turned.linear(answer / (spread + penalty)[:, None], mean)
+        yield turned.to_linear(answer / (spread + penalty)[:, None], mean)

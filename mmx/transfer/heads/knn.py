@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from mmx.transfer.base import TargetKind
 from mmx.transfer.heads.base import FittedHead, HeadCandidate
 
-LEAST = 1e-6
+EPSILON = 1e-6
 
 
 class KnnHead(nn.Module):
@@ -46,15 +46,15 @@ class KnnHead(nn.Module):
         """Return ``(B, C)`` of ``(B, D)``."""
         with torch.autocast(x.device.type, enabled=False):
             x = F.normalize(x.to(self.keys), dim=1)
-            votes = self._votes(x @ self.keys.T)  # (B, N)
+            votes = self._compute_votes(x @ self.keys.T)  # (B, N)
             shares = votes @ self.values / votes.sum(1, keepdim=True)
             if self.kind == "regression":
                 return shares
             if self.kind == "classes":
-                return ((1 - self.outputs * LEAST) * shares + LEAST).log()
-            return ((1 - 2 * LEAST) * shares + LEAST).logit()
+                return ((1 - self.outputs * EPSILON) * shares + EPSILON).log()
+            return ((1 - 2 * EPSILON) * shares + EPSILON).logit()
 
-    def _votes(self, similarity: Tensor) -> Tensor:
+    def _compute_votes(self, similarity: Tensor) -> Tensor:
         """Return ``(B, N)`` votes, 0 of all but the nearest, the nearest's 1."""
         k = min(self.k, len(self.keys))
         nearest = similarity.topk(k, dim=1).values

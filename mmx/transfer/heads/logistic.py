@@ -19,9 +19,9 @@ CS = tuple(10.0**power for power in range(-5, 5))
 UNSEEN = -30.0
 """Intercept of a class without training rows; the mean over the others is zero."""
 NEWTON_STEPS, INNER_STEPS, HALVINGS = 100, 500, 30
-NUMBERS = 2**24
+BATCH_NUMBERS = 2**24
 """Rows times classes times strengths, at most, that are solved as one batch."""
-TOLERANCE = 1e-7
+WEIGHT_TOLERANCE = 1e-7
 """Relative error of the weights at which a solution is good enough."""
 
 
@@ -78,14 +78,14 @@ def fit_logistic(
         weights = theta.new_zeros(len(theta) - 1, outputs)
         intercept = theta.new_full((outputs,), UNSEEN)
         weights[:, seen], intercept[seen] = theta[:-1], theta[-1]
-        found.append(turned.linear(weights, intercept))
+        found.append(turned.to_linear(weights, intercept))
     return found
 
 
 def solve_all(z: Tensor, y: Tensor, classes: int, grid: Sequence[float]) -> Tensor:
     """Return what :func:`solve` does of a whole grid, so many values at once as memory allows."""
     strengths = torch.tensor(grid, dtype=torch.float64, device=z.device)
-    at_once = max(1, NUMBERS // (len(z) * classes))
+    at_once = max(1, BATCH_NUMBERS // (len(z) * classes))
     return torch.cat([solve(z, y, classes, part) for part in torch.split(strengths, at_once)])
 
 
@@ -107,17 +107,17 @@ def solve(z: Tensor, y: Tensor, classes: int, strengths: Tensor) -> Tensor:
     theta = z.new_zeros(len(strengths), design.shape[1], classes)
     left = torch.arange(len(strengths), device=z.device)
     for _ in range(NEWTON_STEPS):
-        part, now = problem.only(left), theta[left]
-        chances = part.chances(now)
-        slope = part.slope(now, chances)
+        part, now = problem.select(left), theta[left]
+        chances = part.probabilities(now)
+        slope = part.gradient(now, chances)
         # The loss is at least as curved as the penalty: the slope bounds what is left of the error.
         error = slope.flatten(1).norm(dim=1) / part.penalty
-        off = error > (TOLERANCE * now.flatten(1).norm(dim=1)).clamp(min=1e-12)
+        off = error > (WEIGHT_TOLERANCE * now.flatten(1).norm(dim=1)).clamp(min=1e-12)
         if not off.any():
             break
-        left, part, now, slope = left[off], part.only(off), now[off], slope[off]
+        left, part, now, slope = left[off], part.select(off), now[off], slope[off]
         step = part.newton_step(chances[:, off], slope)
-        length = part.length(now, slope, step)
+        length = part.find_step_length(now, slope, step)
         theta[left] = now + length[:, None, None] * step
         left = left[length > 0]
     return theta
@@ -137,7 +137,7 @@ class _Problem:
     wanted: Tensor
     penalty: Tensor
 
-    def only(self, which: Tensor) -> _Problem:
+    def select(self, which: Tensor) -> _Problem:
         """Return some of the strengths."""
         return _Problem(self.design, self.wanted, self.penalty[which])
 
@@ -146,16 +146,16 @@ class _Problem:
         together = theta.transpose(0, 1).flatten(1)  # (R + 1, G·K)
         return (self.design @ together).view(len(self.design), *theta.shape[::2])
 
-    def gathered(self, rows: Tensor) -> Tensor:
+    def average_over_rows(self, rows: Tensor) -> Tensor:
         """Return ``(G, R + 1, K)``, the mean over rows of design times ``(N, G, K)``."""
         mean = self.design.T @ rows.flatten(1) / len(rows)
         return mean.view(-1, *rows.shape[1:]).transpose(0, 1)
 
-    def chances(self, theta: Tensor) -> Tensor:
+    def probabilities(self, theta: Tensor) -> Tensor:
         """Return ``(N, G, K)`` probabilities."""
         return self.logits(theta).softmax(2)
 
-    def held(self, theta: Tensor) -> Tensor:
+    def penalty_gradient(self, theta: Tensor) -> Tensor:
         """Return the penalty's slope: of the weights, not of the intercepts."""
         pulled = self.penalty[:, None, None] * theta
         pulled[:, -1] = 0.0
@@ -166,15 +166,15 @@ class _Problem:
         surprise = -(self.logits(theta).log_softmax(2) * self.wanted[:, None]).sum(2).mean(0)
         return surprise + 0.5 * self.penalty * theta[:, :-1].square().sum((1, 2))
 
-    def slope(self, theta: Tensor, chances: Tensor) -> Tensor:
+    def gradient(self, theta: Tensor, chances: Tensor) -> Tensor:
         """Return ``(G, R + 1, K)``, the loss's gradient."""
-        return self.gathered(chances - self.wanted[:, None]) + self.held(theta)
+        return self.average_over_rows(chances - self.wanted[:, None]) + self.penalty_gradient(theta)
 
-    def bent(self, chances: Tensor, direction: Tensor) -> Tensor:
+    def hessian_product(self, chances: Tensor, direction: Tensor) -> Tensor:
         """Return the Hessian times a direction, ``(G, R + 1, K)``."""
         moved = chances * self.logits(direction)
         rows = moved - chances * moved.sum(2, keepdim=True)
-        return self.gathered(rows) + self.held(direction)
+        return self.average_over_rows(rows) + self.penalty_gradient(direction)
 
     def newton_step(self, chances: Tensor, slope: Tensor) -> Tensor:
         """Return -H⁻¹ slope, ``(G, R + 1, K)``, by preconditioned conjugate gradients."""
@@ -189,7 +189,7 @@ class _Problem:
         size = slope.flatten(1).norm(dim=1)
         enough = size * size.sqrt().clamp(max=0.1)
         for _ in range(INNER_STEPS):
-            bent = self.bent(chances, direction)
+            bent = self.hessian_product(chances, direction)
             curvature = _dot(direction, bent)
             going = (rest.flatten(1).norm(dim=1) > enough) & (curvature > 0) & (energy > 0)
             if not going.any():
@@ -204,7 +204,7 @@ class _Problem:
             direction = eased + turn[:, None, None] * direction
         return step
 
-    def length(self, theta: Tensor, slope: Tensor, step: Tensor) -> Tensor:
+    def find_step_length(self, theta: Tensor, slope: Tensor, step: Tensor) -> Tensor:
         """Return ``(G,)`` how much of each step to take: 1, halved until the loss falls; or 0."""
         start, gain = self.loss(theta), _dot(slope, step)
         rounding = 1e-15 * (1 + self.logits(theta).abs().amax((0, 2)))

@@ -26,7 +26,7 @@ class Rotated:
     scale: Tensor
     directions: Tensor
 
-    def linear(self, weights: Tensor, intercept: Tensor) -> dict[str, Tensor]:
+    def to_linear(self, weights: Tensor, intercept: Tensor) -> dict[str, Tensor]:
         """Return weight and bias on x of what is linear in z.
 
         Args:

@@ -121,8 +121,8 @@ class Penalty(nn.Module, ABC):
             step: Of the batch.
             rows: All rows of the step.
         """
-        said: Tensor = self(step)
-        return said * (len(step.batch) / len(rows))
+        penalty: Tensor = self(step)
+        return penalty * (len(step.batch) / len(rows))
 
 
 class Regularizer(ABC):

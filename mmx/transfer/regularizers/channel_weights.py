@@ -26,7 +26,7 @@ from mmx.transfer.regularizers.maps import (
     zero_channels,
 )
 
-RIDGE = 0.1
+HEAD_RIDGE = 0.1
 """Of the head that measures the loss, in units of the features' mean variance."""
 
 ROWS_A_PASS = 256
@@ -47,7 +47,7 @@ class _Rows:
     lengths: Tensor | None
     target: Tensor
 
-    def at(self, rows: Tensor) -> _Rows:
+    def select(self, rows: Tensor) -> _Rows:
         """Return those at some places."""
         there = rows.to(self.x.device)
         lengths = None if self.lengths is None else self.lengths[there]
@@ -101,7 +101,7 @@ def weigh_channels(given: Given, encoder: nn.Module, name: str, rows: int) -> li
         targets.append(part.target)
     if not pooled:
         return []
-    head = _ridge(torch.cat(pooled).double().cpu(), torch.cat(targets))
+    head = _fit_ridge(torch.cat(pooled).double().cpu(), torch.cat(targets))
     total = sum(len(each) for each in targets)
     chosen = torch.zeros(total, dtype=torch.bool)
     order = torch.randperm(total, generator=torch.Generator().manual_seed(given.seed))
@@ -112,7 +112,7 @@ def weigh_channels(given: Given, encoder: nn.Module, name: str, rows: int) -> li
         here = chosen[start : start + len(part.target)].nonzero().squeeze(1)
         start += len(part.target)
         if len(here):
-            found = _losses(encoder, part.at(here), head)
+            found = _losses(encoder, part.select(here), head)
             losses = [a + b for a, b in zip(losses, found, strict=True)] if losses else found
     return [_weights(each / int(chosen.sum())).to(upcast(pooled[0])) for each in losses]
 
@@ -145,12 +145,12 @@ def _targets(batch: Batch, given: Given) -> Tensor:
     return batch.target.double().view(len(batch), -1)
 
 
-def _ridge(x: Tensor, y: Tensor) -> _Head:
+def _fit_ridge(x: Tensor, y: Tensor) -> _Head:
     """Return the ridge regression of ``y`` ``(N, K)`` on ``x`` ``(N, D)``."""
     mean, centre = x.mean(0), y.mean(0)
     x, y = x - mean, y - centre
     covariance = x.T @ x / len(x)
-    ridge = RIDGE * covariance.trace() / len(covariance)
+    ridge = HEAD_RIDGE * covariance.trace() / len(covariance)
     ridge = ridge.clamp(min=torch.finfo(ridge.dtype).tiny)  # features that are all the same
     eye = torch.eye(len(covariance), dtype=x.dtype)
     weight = torch.linalg.solve(covariance + ridge * eye, x.T @ y / len(x))

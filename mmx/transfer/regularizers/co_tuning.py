@@ -55,7 +55,7 @@ class CoTuning(Regularizer):
                 f"regularizer=co_tuning needs classes, and the target is of kind {given.kind}",
                 tip="regularizer=rkd",
             )
-        return CoTuningPenalty(given, self.strength, relationship(given, self.temperature))
+        return CoTuningPenalty(given, self.strength, compute_relationship(given, self.temperature))
 
 
 class CoTuningPenalty(DecisionPenalty):
@@ -82,16 +82,16 @@ class CoTuningPenalty(DecisionPenalty):
         outputs: Tensor = self.old_head(features, present)
         return outputs
 
-    def record(self, batch: Batch, rows: Tensor, present: dict[str, Tensor]) -> Tensor:
+    def compute_targets(self, batch: Batch, rows: Tensor, present: dict[str, Tensor]) -> Tensor:
         """Return p(y_s | y_i) of the rows' classes; see DecisionPenalty."""
         return self.relation[batch.target[rows]]
 
-    def loss(self, outputs: Tensor, recorded: Tensor) -> Tensor:
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the scalar; see DecisionPenalty."""
-        return -(recorded * outputs.log_softmax(1)).sum(1).mean()
+        return -(targets * outputs.log_softmax(1)).sum(1).mean()
 
 
-def relationship(given: Given, temperature: float) -> Tensor:
+def compute_relationship(given: Given, temperature: float) -> Tensor:
     """Return p(y_s | y_t), ``(C_t, C_s)``, in float64 until it is whole.
 
     A class none of whose training rows the source can read takes the mean over all rows.

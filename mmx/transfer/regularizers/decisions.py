@@ -53,24 +53,26 @@ class DecisionPenalty(Penalty):
             return make_zero(step)
         present = {name: step.batch.present[name][rows] for name in self.modalities}
         outputs = self.decide(select_features(step.features, self.modalities, rows), present)
-        recorded = self.record(step.batch, rows, present)
+        targets = self.compute_targets(step.batch, rows, present)
         with disable_autocast(step):
-            return self.strength * self.loss(upcast(outputs), recorded)
+            return self.strength * self.loss(upcast(outputs), targets)
 
     def part(self, step: Step, rows: StepRows) -> Tensor:
         """Return a batch's part of the mean over the step's rows; see Penalty."""
         if not rows.present:
             return super().part(step, rows)
         everyone = torch.stack([rows.present[name] for name in self.modalities]).any(0).sum()
-        said: Tensor = self(step)
-        return said * (len(find_readable_rows(step.batch, self.modalities)) / everyone.clamp(min=1))
+        penalty: Tensor = self(step)
+        return penalty * (
+            len(find_readable_rows(step.batch, self.modalities)) / everyone.clamp(min=1)
+        )
 
     @abstractmethod
     def decide(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
         """Return z ``(n, C)``; gradients flow into the features."""
 
     @abstractmethod
-    def record(self, batch: Batch, rows: Tensor, present: dict[str, Tensor]) -> Tensor:
+    def compute_targets(self, batch: Batch, rows: Tensor, present: dict[str, Tensor]) -> Tensor:
         """Return what z is held to, ``(n, C)``, without gradient.
 
         Args:
@@ -80,7 +82,7 @@ class DecisionPenalty(Penalty):
         """
 
     @abstractmethod
-    def loss(self, outputs: Tensor, recorded: Tensor) -> Tensor:
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the scalar, a mean over rows."""
 
 
@@ -98,13 +100,13 @@ class SoftPenalty(DecisionPenalty):
         super().__init__(given, name, strength)
         self.temperature = temperature
 
-    def record(self, batch: Batch, rows: Tensor, present: dict[str, Tensor]) -> Tensor:
+    def compute_targets(self, batch: Batch, rows: Tensor, present: dict[str, Tensor]) -> Tensor:
         """Return z0; see :class:`DecisionPenalty`."""
         return compute_source_outputs(self.reference, self.modalities, batch, rows, present)
 
-    def loss(self, outputs: Tensor, recorded: Tensor) -> Tensor:
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the scalar; see :class:`DecisionPenalty`."""
-        return soft_divergence(outputs, recorded, self.temperature)
+        return soft_divergence(outputs, targets, self.temperature)
 
 
 def compute_source_outputs(
@@ -139,16 +141,16 @@ def select_features(
     return {name: features[name].map(pick) for name in modalities}
 
 
-def soft_divergence(outputs: Tensor, recorded: Tensor, temperature: float) -> Tensor:
+def soft_divergence(outputs: Tensor, targets: Tensor, temperature: float) -> Tensor:
     """Return T² · KL(softmax(z0/T) ‖ softmax(z/T)), a mean over the rows.
 
     The factor keeps the gradient of the order of one with T = 1.
 
     Args:
         outputs: z ``(n, C)``.
-        recorded: z0 ``(n, C)``.
+        targets: z0 ``(n, C)``.
         temperature: T.
     """
     new = F.log_softmax(outputs / temperature, dim=1)
-    old = F.log_softmax(recorded / temperature, dim=1)
+    old = F.log_softmax(targets / temperature, dim=1)
     return temperature**2 * F.kl_div(new, old, reduction="batchmean", log_target=True)

@@ -24,7 +24,7 @@ from mmx.transfer.regularizers.features import (
     select_rows,
     upcast,
 )
-from mmx.transfer.regularizers.maps import Catcher, Map, compute_maps
+from mmx.transfer.regularizers.maps import Map, MapRecorder, compute_maps
 
 
 class Delta(Regularizer):
@@ -114,8 +114,8 @@ class DeltaPenalty(Penalty):
         super().__init__()
         attach_reference(self, reference)
         self.strength = strength
-        self.catchers = {
-            name: Catcher(given.model.get_submodule(f"encoders.{name}")) for name in weights
+        self.recorders = {
+            name: MapRecorder(given.model.get_submodule(f"encoders.{name}")) for name in weights
         }
         for name, stages in weights.items():
             for index, weight in enumerate(stages):
@@ -132,14 +132,14 @@ class DeltaPenalty(Penalty):
         here, terms = step.batch.present, make_zero(step)
         for name, term in self._terms(step):
             terms = terms + term * (here[name].sum() / rows.present[name].sum())
-        read = [rows.present[name].any() for name in self.catchers if name in step.batch.inputs]
+        read = [rows.present[name].any() for name in self.recorders if name in step.batch.inputs]
         return self.strength * terms / torch.stack(read).sum().clamp(min=1) if read else terms
 
     def _terms(self, step: Step) -> Iterator[tuple[str, Tensor]]:
         """Yield each modality that any row of the batch has, and its mean over those rows."""
         batch = step.batch
-        for name, catcher in self.catchers.items():
-            maps = catcher.take()
+        for name, recorder in self.recorders.items():
+            maps = recorder.take()
             if name not in batch.inputs:
                 continue
             x, lengths = select_rows(name, batch, batch.inputs[name]), batch.lengths.get(name)

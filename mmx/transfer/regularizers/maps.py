@@ -62,26 +62,26 @@ def find_stages(encoder: nn.Module) -> tuple[nn.Module, ...]:
     return (encoder,)
 
 
-def to_map(said: MapOutput, given: tuple[object, ...]) -> Map:
+def to_map(output: MapOutput, given: tuple[object, ...]) -> Map:
     """Return a stage's output as a map.
 
     Args:
-        said: The output.
+        output: The output.
         given: What the stage was given; a second tensor ``(n, T)`` of bool says which steps
             of an output ``(n, C, k·T, F)`` are real, each for k of them.
     """
-    if isinstance(said, Features):
-        return Map(said.pooled[:, :, None], None)
+    if isinstance(output, Features):
+        return Map(output.pooled[:, :, None], None)
     mask = given[1] if len(given) > 1 else None
     valid = None
     if isinstance(mask, Tensor):
-        steps = mask.repeat_interleave(said.shape[2] // mask.shape[1], dim=1)
-        valid = steps[:, :, None].expand(-1, -1, said.shape[3]).flatten(1)
-    values = said.movedim(find_channel_axis(said), 1)
+        steps = mask.repeat_interleave(output.shape[2] // mask.shape[1], dim=1)
+        valid = steps[:, :, None].expand(-1, -1, output.shape[3]).flatten(1)
+    values = output.movedim(find_channel_axis(output), 1)
     return Map(values.reshape(*values.shape[:2], -1), valid)
 
 
-class Catcher:
+class MapRecorder:
     """Keeps the maps of the last forward pass of an encoder that was run with gradients.
 
     Args:
@@ -93,7 +93,7 @@ class Catcher:
         self.always = always
         self._maps: dict[int, Map] = {}
         self._handles = [
-            stage.register_forward_hook(partial(self._catch, index))
+            stage.register_forward_hook(partial(self._record, index))
             for index, stage in enumerate(find_stages(encoder))
         ]
 
@@ -107,20 +107,22 @@ class Catcher:
         for handle in self._handles:
             handle.remove()
 
-    def _catch(self, index: int, _: nn.Module, given: tuple[object, ...], said: MapOutput) -> None:
+    def _record(
+        self, index: int, _: nn.Module, given: tuple[object, ...], output: MapOutput
+    ) -> None:
         if self.always or torch.is_grad_enabled():
-            self._maps[index] = to_map(said, given)
+            self._maps[index] = to_map(output, given)
 
 
 def compute_maps(encoder: nn.Module, x: Tensor, lengths: Tensor | None) -> list[Map]:
     """Return the maps of an encoder's input ``(n, …)``, without gradient."""
-    catcher = Catcher(encoder, always=True)
+    recorder = MapRecorder(encoder, always=True)
     try:
         with torch.no_grad():
             encoder(x, lengths)
     finally:
-        catcher.close()
-    return catcher.take()
+        recorder.close()
+    return recorder.take()
 
 
 @contextmanager
@@ -128,7 +130,7 @@ def record_outputs(encoder: nn.Module) -> Iterator[list[MapOutput]]:
     """Yield a list to which each stage that runs appends its output."""
     kept: list[MapOutput] = []
     handles = [
-        stage.register_forward_hook(lambda module, given, said: kept.append(said))
+        stage.register_forward_hook(lambda module, given, output: kept.append(output))
         for stage in find_stages(encoder)
     ]
     try:
@@ -141,8 +143,8 @@ def record_outputs(encoder: nn.Module) -> Iterator[list[MapOutput]]:
 @contextmanager
 def replay_outputs(modules: Sequence[nn.Module], outputs: Sequence[MapOutput]) -> Iterator[None]:
     """Let modules return given outputs, whatever they are asked, and compute nothing."""
-    for module, said in zip(modules, outputs, strict=True):
-        vars(module)["forward"] = lambda *given, said=said: said
+    for module, output in zip(modules, outputs, strict=True):
+        vars(module)["forward"] = lambda *given, output=output: output
     try:
         yield
     finally:
@@ -150,33 +152,33 @@ def replay_outputs(modules: Sequence[nn.Module], outputs: Sequence[MapOutput]) -
             del vars(module)["forward"]  # its class's own again
 
 
-def repeat_rows(said: MapOutput, groups: int) -> MapOutput:
+def repeat_rows(output: MapOutput, groups: int) -> MapOutput:
     """Return an output of ``n`` rows ``groups`` times, group after group, ``(G·n, …)``."""
-    if isinstance(said, Features):
-        return said.map(lambda x: _repeat(x, groups))
-    return _repeat(said, groups)
+    if isinstance(output, Features):
+        return output.map(lambda x: _repeat(x, groups))
+    return _repeat(output, groups)
 
 
-def zero_channels(said: MapOutput, channels: Tensor) -> MapOutput:
+def zero_channels(output: MapOutput, channels: Tensor) -> MapOutput:
     """Return an output once for each of ``channels`` ``(G,)``, which is zero there.
 
     Args:
-        said: Of ``n`` rows.
+        output: Of ``n`` rows.
         channels: Numbers of channels.
 
     Returns:
         ``(G·n, …)``, group after group.
     """
-    if isinstance(said, Features):
-        every = said.map(lambda x: _repeat(x, len(channels)))
-        pooled = _without_channels(said.pooled, channels)
+    if isinstance(output, Features):
+        every = output.map(lambda x: _repeat(x, len(channels)))
+        pooled = _without_channels(output.pooled, channels)
         return Features(every.tokens, every.mask, pooled, every.levels)
-    return _without_channels(said, channels)
+    return _without_channels(output, channels)
 
 
-def find_channel_axis(said: Tensor) -> int:
+def find_channel_axis(output: Tensor) -> int:
     """Return the axis of an output's channels: the last of tokens, else the second."""
-    return 2 if said.ndim == 3 else 1
+    return 2 if output.ndim == 3 else 1
 
 
 def _repeat(x: Tensor, groups: int) -> Tensor:

@@ -70,7 +70,7 @@ def h_score(features: Array, labels: Array, shrinkage: bool = False) -> float:
     arXiv 2110.06893, after Ledoit and Wolf 2004.
     """
     x, y = check_labelled(features, labels)
-    x = _centred(x, unit=not shrinkage)
+    x = _centre(x, unit=not shrinkage)
     left, singular = column_space(x)
     between = (class_sums(left, y) ** 2 / np.bincount(y)[:, None]).sum(0)  # (r,), each ≤ 1
     if not shrinkage:
@@ -81,7 +81,7 @@ def h_score(features: Array, labels: Array, shrinkage: bool = False) -> float:
     return float((between * kept / (kept + share * variance.sum() / x.shape[1])).sum())
 
 
-def _centred(x: ScoreFloats, unit: bool) -> ScoreFloats:
+def _centre(x: ScoreFloats, unit: bool) -> ScoreFloats:
     """Return features of mean 0; each of length 1 if ``unit``, which H does not notice."""
     largest = np.abs(x).max(0 if unit else None)
     x = np.ldexp(x, -np.frexp(largest)[1])  # by powers of two: no digit of x is lost

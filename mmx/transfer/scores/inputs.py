@@ -27,12 +27,12 @@ def check_matrix(values: Array, name: str) -> ScoreFloats:
         ValueError: Not real numbers, not two axes, no column, fewer than two rows, NaN,
             infinity or magnitudes beyond 1e100.
     """
-    found = _array(values)
+    found = _to_array(values)
     if found.dtype.kind not in "fiub":
         raise ValueError(f"{name} must be real numbers, got dtype {found.dtype}")
     if found.ndim != 2 or found.shape[1] == 0:
         raise ValueError(f"{name} must have shape (N, D) with D ≥ 1, got {found.shape}")
-    _enough_rows(found, name)
+    _check_rows(found, name)
     floats = found.astype(np.float64)
     wrong = np.size(floats) - np.count_nonzero(np.isfinite(floats))
     if wrong:
@@ -54,12 +54,12 @@ def check_classes(values: Array, name: str, fewest: int = 2) -> ClassIndices:
     Raises:
         ValueError: Not integers, not one axis, fewer than two rows or ``fewest`` classes.
     """
-    found = _array(values)
+    found = _to_array(values)
     if found.dtype.kind not in "iu":
         raise ValueError(f"{name} must be integers, got dtype {found.dtype}")
     if found.ndim != 1:
         raise ValueError(f"{name} must have shape (N,), got {found.shape}")
-    _enough_rows(found, name)
+    _check_rows(found, name)
     names, indices = np.unique(found, return_inverse=True)
     if len(names) < fewest:
         raise ValueError(f"{name} must name at least {fewest} classes, got only class {names[0]}")
@@ -81,13 +81,13 @@ def check_labelled(features: Array, labels: Array) -> tuple[ScoreFloats, ClassIn
     return x, y
 
 
-def _array(values: Array) -> npt.NDArray[Any]:
+def _to_array(values: Array) -> npt.NDArray[Any]:
     if not isinstance(values, Tensor):
         return np.asarray(values)
     found = values.detach().cpu()
     return (found.double() if found.is_floating_point() else found).numpy()
 
 
-def _enough_rows(found: npt.NDArray[Any], name: str) -> None:
+def _check_rows(found: npt.NDArray[Any], name: str) -> None:
     if len(found) < 2:
         raise ValueError(f"{name} must have at least 2 rows, got {len(found)}")

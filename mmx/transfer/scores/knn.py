@@ -54,22 +54,23 @@ def knn(features: Array, labels: Array, k: int) -> float:
         raise ValueError(f"k must be an integer, got {k!r}")
     if not 1 <= k < len(x):
         raise ValueError(f"k must be from 1 to N − 1 = {len(x) - 1}, got {k}")
-    x = _directions(x)
+    x = _normalize_rows(x)
     size = max(1, BLOCK // len(x))
     right = sum(
-        _right(x, y, start, min(start + size, len(x)), k) for start in range(0, len(x), size)
+        _count_correct(x, y, start, min(start + size, len(x)), k)
+        for start in range(0, len(x), size)
     )
     return right / len(x)
 
 
-def _directions(x: ScoreFloats) -> ScoreFloats:
+def _normalize_rows(x: ScoreFloats) -> ScoreFloats:
     """Return rows of length 1; zeros stay zeros."""
     x = x / np.maximum(np.abs(x).max(1, keepdims=True), np.finfo(np.float64).tiny)
     length: ScoreFloats = np.linalg.norm(x, axis=1, keepdims=True)  # at least 1, or 0
     return x / np.maximum(length, 0.5)
 
 
-def _right(x: ScoreFloats, y: ClassIndices, start: int, stop: int, k: int) -> float:
+def _count_correct(x: ScoreFloats, y: ClassIndices, start: int, stop: int, k: int) -> float:
     """Return the sum of what rows ``start`` to ``stop`` count."""
     rows, targets = stop - start, int(y.max()) + 1
     similar = x[start:stop] @ x.T  # (rows, N)

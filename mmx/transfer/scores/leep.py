@@ -9,7 +9,7 @@ from mmx.transfer.scores.base import Score
 from mmx.transfer.scores.inputs import Array, check_classes, check_matrix, check_same_rows
 from mmx.transfer.scores.spectrum import class_sums
 
-TOLERANCE = 0.01
+SUM_TOLERANCE = 0.01
 
 
 class Leep(Score):
@@ -52,7 +52,7 @@ def leep(source_probabilities: Array, labels: Array) -> float:
         raise ValueError(f"{name} must not be negative, got {theta.min():g}")
     totals = theta.sum(1)
     worst = int(np.abs(totals - 1).argmax())
-    if abs(totals[worst] - 1) > TOLERANCE:
+    if abs(totals[worst] - 1) > SUM_TOLERANCE:
         raise ValueError(f"rows of {name} must sum to 1, row {worst} sums to {totals[worst]:g}")
     theta /= totals[:, None]
     joint = class_sums(theta, y)  # (C, Z), N times P(y, z)

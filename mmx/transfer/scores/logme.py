@@ -63,7 +63,7 @@ def logme(features: Array, labels: Array) -> float:
     for c, values in enumerate(rough):
         own = slice(c, c + 1)
         for peak in _peaks(values):
-            found = _refined(grid[peak], spectrum, explained[own], rest[own], len(x))
+            found = _refine_peak(grid[peak], spectrum, explained[own], rest[own], len(x))
             best[c] = max(best[c], found)
     return float(best.mean())
 
@@ -94,7 +94,7 @@ def _peaks(values: ScoreFloats) -> list[int]:
     return np.flatnonzero((padded[1:-1] >= padded[:-2]) & (padded[1:-1] >= padded[2:])).tolist()
 
 
-def _refined(
+def _refine_peak(
     log: float, spectrum: ScoreFloats, explained: ScoreFloats, rest: ScoreFloats, rows: int
 ) -> float:
     """Return the highest evidence of one class (C = 1) within a grid step of ``log``."""

@@ -40,7 +40,7 @@ class Channel(Pattern):
             0
         )
         keep = mask_largest(squares[None], max(1, count_kept(outputs, self.amount)))[0]  # (C,)
-        return {name: _rows(keep, tensors[name]) for name in (*layer.weights, *layer.beside)}
+        return {name: _rows(keep, tensors[name]) for name in (*layer.weights, *layer.per_output)}
 
 
 def _rows(keep: Tensor, tensor: Tensor) -> Tensor:

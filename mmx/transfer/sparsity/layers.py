@@ -19,12 +19,12 @@ class Layer:
 
     Attributes:
         weights: Matrices and kernels, ``(gates · C, …)`` each; one for all but recurrent layers.
-        beside: What else belongs to the same C outputs: bias, scale and shift of the norm.
+        per_output: What else belongs to the same C outputs: bias, scale and shift of the norm.
         gates: Rows of each output, one after the other; 1 for all but recurrent layers.
     """
 
     weights: tuple[str, ...]
-    beside: tuple[str, ...] = ()
+    per_output: tuple[str, ...] = ()
     gates: int = 1
 
 
@@ -69,7 +69,7 @@ def _of_depth(
             own = module.weight.shape == (last[1],)
             if own and (isinstance(module, _BatchNorm) or _in_a_row(last[0], name, modules)):
                 affine = tuple(f"{path}{part}" for part, _ in module.named_parameters())
-                found[-1] = replace(found[-1], beside=(*found[-1].beside, *affine))
+                found[-1] = replace(found[-1], per_output=(*found[-1].per_output, *affine))
                 last = None
     return found
 

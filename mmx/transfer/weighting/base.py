@@ -52,7 +52,7 @@ class Weighting(nn.Module, ABC):
         """
         return self.weights()[task] * loss
 
-    def held(self) -> Tensor | None:
+    def penalty(self) -> Tensor | None:
         """Return what is added to the loss once a step; None for nothing."""
         return None
 

@@ -46,6 +46,6 @@ class Uncertainty(Weighting):
         """Return ``(2,)``: κ_i exp(-s_i)."""
         return self.factors * torch.exp(-self.log_variances)
 
-    def held(self) -> Tensor:
+    def penalty(self) -> Tensor:
         """Return Σ_i s_i / 2, which keeps the variances from growing without end."""
         return self.log_variances.sum() / 2

@@ -15,7 +15,7 @@ class Warm(Transfer):
     needs = "weights"
 
     @property
-    def regularized(self) -> frozenset[ActsOn]:
+    def regularizable(self) -> frozenset[ActsOn]:
         """Features and how rows lie to each other."""
         return frozenset({"features", "relations"})
 
