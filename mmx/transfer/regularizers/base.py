@@ -24,7 +24,7 @@ class Reference(Protocol):
     """The trained source model: frozen, in evaluation mode, never changed.
 
     Attributes:
-        modalities: Those of the target that it can encode.
+        modalities: The target's modalities that it can encode.
         outputs_count: C of the source.
     """
 
@@ -32,38 +32,39 @@ class Reference(Protocol):
     outputs_count: int
 
     def features(self, batch: Batch) -> dict[str, Features]:
-        """Return f0, its features of a target's batch, without gradient."""
+        """Return f0, the source's features of a batch of the target, without gradient."""
 
     def decide(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
-        """Return ``(B, C)`` outputs of features through its frozen fusion and head.
+        """Return the ``(B, C)`` outputs of its frozen fusion and head for given features.
 
-        Gradients flow into the features, not into the weights.
+        Gradients flow into the features, but not into the weights.
         """
 
     def decision(self) -> nn.Module:
-        """Return a trainable copy of all behind its encoders: (features, present) → ``(B, C)``."""
+        """Return a trainable copy of its fusion and head: (features, present) → ``(B, C)``."""
 
     def encoder(self, modality: str) -> nn.Module:
-        """Return its encoder of a target's modality."""
+        """Return the source's encoder for a modality of the target."""
 
 
 @dataclass(frozen=True)
 class Given:
-    """What a regulariser may look at before training starts.
+    """What a regulariser may read before training starts.
 
     Attributes:
-        model: The target's, at its starting point w0.
-        shared: Names of trainable parameters that came from the source; all other
-            trainable ones count as head.
+        model: The target model at its starting point w0.
+        shared: Names of the trainable parameters that came from the source; all other
+            trainable parameters count as the head.
         reference: The trained source; None where the regulariser does not need it.
-        widths: Modality to D of what its encoder says in the target.
+        widths: Modality to the width D of the target's encoder.
         outputs: C of the target.
         kind: The target's kind: classes, multilabel or regression.
         rows: Yields the target's training rows in batches, without augmentation.
-        source_features: Modality to ``(N, D)`` pooled f0 of the source's own training rows.
-        seed: The run's.
-        keep: ``keep(modality, rows, make)`` returns the channel weights that ``make`` measures
-            on so many rows, from the artifact cache where they are there.
+        source_features: Returns, by modality, the ``(N, D)`` pooled f0 of the source's own
+            training rows.
+        seed: The run's seed.
+        keep: ``keep(modality, rows, make)`` returns the channel weights measured on that many
+            rows: from the artifact cache if they are there, else by calling ``make``.
     """
 
     model: nn.Module
@@ -83,11 +84,11 @@ class Step:
     """A batch of the target in training, as a penalty sees it.
 
     Attributes:
-        model: Being trained, in training mode.
-        batch: As the model read it, augmentation included.
-        features: f, what the model's encoders said of it.
-        outputs: ``(B, C)`` of the model.
-        fused: ``(B, D)`` of which the head made them; None where only weights are looked at.
+        model: The target model, in training mode.
+        batch: The batch as the model read it, augmentation included.
+        features: f, the features that the model's encoders returned for the batch.
+        outputs: ``(B, C)``, what the model returned.
+        fused: ``(B, D)``, the input of the head; None for a penalty of weights alone.
     """
 
     model: nn.Module
@@ -98,14 +99,14 @@ class Step:
 
 
 class Penalty(nn.Module, ABC):
-    """A regulariser bound to a model; parameters of its own train with the model.
+    """A regulariser bound to a model. Its own parameters, if any, train with the model.
 
-    Draws, if any, come from torch's global generator, which every step seeds anew. Tensors
+    Random numbers come from torch's global generator, which is seeded again at every step. Tensors
     that must survive an interruption are parameters or buffers; the reference is neither.
 
     Attributes:
-        of_weights: Whether it looks at weights alone: it is then added once a step, however
-            many batches the step has.
+        of_weights: Whether it reads weights alone. It is then added once per step, however many
+            batches the step has.
     """
 
     of_weights: ClassVar[bool] = False
@@ -115,12 +116,13 @@ class Penalty(nn.Module, ABC):
         """Return strength · R as a scalar in float32, a mean over the batch."""
 
     def part(self, step: Step, rows: StepRows) -> Tensor:
-        """Return a batch's part of the penalty of a step that is accumulated over several.
+        """Return one batch's part of the penalty where a step accumulates several batches.
 
         Args:
-            step: Of the batch.
+            step: The batch.
             rows: All rows of the step.
         """
+        # A mean over the batch becomes a part of the mean over the step: times n_batch / n_step.
         penalty: Tensor = self(step)
         return penalty * (len(step.batch) / len(rows))
 
@@ -129,39 +131,48 @@ class Regularizer(ABC):
     """Base of all regularisers; keyword-only, plain, annotated constructor arguments.
 
     A regulariser never says which transfer modes it works with. It says what it acts on, and
-    each mode says what may be acted on while it trains::
+    each mode says what may be regularised while it trains. The squared distance of each row's
+    features from those of the source, ``strength · mean_m mean_i ‖f_i − f0_i‖²``, is::
 
         class Nearness(Regularizer):
-            \"\"\"strength · mean_i ‖f_i − f0_i‖², row by row, in the source's axes.\"\"\"
-
             acts_on = "features"
             needs = frozenset({"model"})
             zero_at_start = True
 
+            def __init__(self, *, strength: float = 1.0) -> None:
+                self.strength = strength
+
+            def bind(self, given):
+                return NearnessPenalty(given, "nearness", self.strength)
+
+        class NearnessPenalty(ComparedPenalty):  # of mmx.transfer.regularizers.features
+            def term(self, x, x0):  # (n, D) each
+                return (x - x0).square().sum(1).mean()
+
     Attributes:
-        acts_on: What it holds near the source.
+        acts_on: What it keeps close to the source.
             ``weights``: the values of copied parameters, one by one, such as ‖w − w0‖².
-            ``statistics``: the moving statistics of copied batch norms; there is nothing to do
-            where they stand still.
-            ``features``: what encoders say, in the source's own axes. Set it where a rotation
+            ``statistics``: the moving statistics of copied batch norms; it has no effect where
+            these are frozen.
+            ``features``: what encoders return, in the source's own axes. Set it if a rotation
             of the features would change R; the encoders must then start from the source's.
-            ``relations``: how rows lie to each other. Set it where no rotation of the features
-            changes R; fresh encoders can then be held too.
-            ``outputs``: what is decided behind the encoders, by the source's head or by labels.
+            ``relations``: distances or similarities between rows. Set it if no rotation of the
+            features changes R; fresh encoders can then be regularised too.
+            ``outputs``: what the source's head, or the labels, say of the features.
         reads_source_outputs: Whether it calls :meth:`Reference.decide` or
-            :meth:`Reference.decision`. A source that was trained without labels decides
-            nothing, and is then refused.
-        needs: ``weights``: at least one parameter came from the source and trains.
-            ``model``: the trained source is at hand while the target trains.
-            ``source_rows``: its own rows are encoded once.
-            ``classes``: the target has classes, and so has the source.
-        weight_decay: False where it takes the place of weight decay.
-        reads_outputs: Whether it holds a batch's outputs against its labels: it then has no
-            meaning where rows are mixed with rows of other classes.
-        compares_rows: Whether it holds the rows of a batch against each other, or their statistics
-            against others: then the steps of several small batches are not those of a large one.
-        watches: Whether it looks at modules inside the encoders: compiled ones show none.
-        zero_at_start: Whether R(w0) = 0: a target that is as its source is not pulled at all.
+            :meth:`Reference.decision`. A source that was trained without labels has no outputs,
+            and is then refused.
+        needs: ``weights``: at least one trainable parameter came from the source.
+            ``model``: the trained source is available while the target trains.
+            ``source_rows``: the source's own rows are encoded once.
+            ``classes``: both the target and the source have classes.
+        weight_decay: False if it takes the place of weight decay.
+        reads_outputs: Whether it compares a batch's outputs with its labels. It then has no
+            meaning where rows are mixed with rows of other classes (mixup).
+        compares_rows: Whether it compares the rows of a batch with each other, or their statistics
+            with others. Several small batches then do not add up to one large batch.
+        watches: Whether it reads modules inside the encoders, which compiled encoders hide.
+        zero_at_start: Whether R(w0) = 0: a target equal to its source is not pulled at all.
     """
 
     acts_on: ClassVar[ActsOn] = "features"
@@ -174,21 +185,23 @@ class Regularizer(ABC):
     zero_at_start: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:
-        """Refuse a word for what it acts on that no mode knows."""
+        """Refuse a value of ``acts_on`` that no mode knows."""
         super().__init_subclass__()
         if cls.acts_on not in get_args(ActsOn):
             accepted = ", ".join(get_args(ActsOn))
             raise TypeError(f"{cls.__name__}.acts_on = {cls.acts_on!r} is none of {accepted}")
 
     def check(self, model: nn.Module, shared: frozenset[str]) -> None:  # noqa: B027 most ask for nothing
-        """Refuse a started model, by names and shapes alone: the source may not be trained yet.
+        """Refuse a started model that it cannot regularise.
+
+        Only names and shapes count, since the source may not be trained yet.
 
         Args:
-            model: The target's.
+            model: The target model.
             shared: Names of its trainable parameters that came from the source.
 
         Raises:
-            TransferError: There is nothing that it could hold.
+            TransferError: The model has nothing that it acts on.
         """
 
     @abstractmethod
@@ -196,8 +209,8 @@ class Regularizer(ABC):
         """Return the penalty for a model.
 
         Raises:
-            TransferError: There is nothing that it could hold.
+            TransferError: The model has nothing that it acts on.
         """
 
     def equip(self, model: nn.Module, shared: frozenset[str]) -> None:  # noqa: B027 most change nothing
-        """Change modules of the model before training; their state keeps its names."""
+        """Change modules of the model before training; its tensors keep their names."""

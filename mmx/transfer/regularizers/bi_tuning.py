@@ -1,4 +1,4 @@
-"""Bi-tuning: fine-tuning by contrasts, of classes with rows and of rows with rows."""
+"""Bi-tuning: contrastive fine-tuning, of classes with rows and of rows with rows."""
 
 from __future__ import annotations
 
@@ -23,30 +23,31 @@ from mmx.transfer.regularizers.features import (
 
 
 class BiTuning(Regularizer):
-    """Uses the labels twice more: on the structure among the classes and among the features.
+    """Adds two supervised contrastive losses, one on the outputs and one on the features.
 
         R = L(w_{y_i} · h_j / τ) + mean_m L(e_mi · e_mj / τ)
         L(s_ij) = 1/n Σ_i [ln mean_j exp(s_ij) − mean_{j: y_j = y_i} s_ij]
 
-    The first part is the contrastive half of the contrastive cross-entropy (the other half is
-    the objective): class y_i is to find its rows among all rows of the batch. h is what the
-    head reads, with a 1 behind it, and w_c the head's weights of class c, with their bias
-    behind them, each of length 1. Where a fusion decides by itself there is no such head: h is
-    then the outputs, of length 1, and w_c the direction of output c. The second part is the
-    categorical contrastive loss of e_m = P_m f_m / ‖P_m f_m‖, in which a row is to find those
-    of its class, over the rows that have modality m. The projections P_m train along and serve
-    training alone. Lengths and temperature are those of the authors' code.
+    The first term is the contrastive half of the contrastive cross-entropy (the other half is
+    the objective): class y_i has to find its rows among all rows of the batch. h is the head's
+    input with a 1 appended, and w_c the head's weights of class c with their bias appended, both
+    scaled to length 1. A fusion that makes the outputs itself has no such head: h is then the
+    outputs, scaled to length 1, and w_c the axis of output c. The second term is the
+    categorical contrastive loss of e_m = P_m f_m / ‖P_m f_m‖, in which a row has to find the rows
+    of its class, over the rows that have modality m. The projections P_m train with the model and
+    are dropped afterwards. Normalisation and temperature are those of the authors' code.
 
-    It differs from the paper in its keys: they are the rows of the batch, the row itself among
-    them, in place of a queue of rows that a second, slower encoder has seen. Gradients
-    therefore reach the keys, and w as well. A mean over anchors, of a mean over keys in place
-    of the usual sum, which only takes off ln n: a batch twice over has the same value. It may
-    be negative.
+    It differs from the paper in its keys: they are the rows of the batch, the row itself included,
+    and not a queue of rows encoded by a second, slowly moving encoder. Gradients therefore reach
+    the keys and w as well. The loss is a mean over anchors and uses a mean over keys, where the
+    usual form has a sum; the two differ by ln n, so repeating every row changes nothing. It
+    may be negative. Use it when the target has class labels and enough rows of each class in a
+    batch, above all with a source that was trained without labels.
 
     Args:
         strength: λ.
         width: Of the projections.
-        temperature: τ, of both parts.
+        temperature: τ, of both terms.
 
     Reference: Zhong et al. 2020, arXiv 2011.06182.
     """
@@ -78,6 +79,8 @@ class BiTuning(Regularizer):
                 f"regularizer=bi_tuning needs classes, and the target is of kind {given.kind}",
                 tip="regularizer=l2_sp",
             )
+        # The projections are drawn from the run's seed, and the global generator is left as it was:
+        # what is drawn after them does not depend on the regulariser.
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(given.seed)
             return BiTuningPenalty(given.widths, self.strength, self.width, self.temperature)
@@ -110,6 +113,7 @@ class BiTuningPenalty(Penalty):
         batch, terms = step.batch, []
         with disable_autocast(step):
             scores = cosines(step) / self.temperature  # (B, C)
+            # Row i of the transpose is the anchor, class y_i; column j is the key, row j: (B, B).
             of_classes = contrast(scores[:, batch.target].T, batch.target)
             for name, projection in self.projections.items():
                 x = upcast(select_rows(name, batch, step.features[name].pooled))
@@ -121,10 +125,10 @@ class BiTuningPenalty(Penalty):
 
 
 def cosines(step: Step) -> Tensor:
-    """Return ``(B, C)`` the cosine of what the head reads of each row with each class's weights.
+    """Return the ``(B, C)`` cosines between the head's input of each row and each class's weights.
 
-    The bias counts as the weight of an input that is always 1. Without a linear head, it is
-    the cosine of the outputs with each output's own direction.
+    The bias counts as the weight of an input that is always 1. Without a linear head they are
+    the cosines between the outputs and the axis of each output.
     """
     head = step.model.head
     if step.fused is None or not isinstance(head, nn.Linear):
@@ -132,9 +136,9 @@ def cosines(step: Step) -> Tensor:
     x, weight = upcast(step.fused), upcast(head.weight)
     x = torch.cat([x, x.new_ones(len(x), 1)], dim=1)  # (B, D + 1)
     if head.bias is not None:
-        weight = torch.cat([weight, upcast(head.bias)[:, None]], dim=1)
+        weight = torch.cat([weight, upcast(head.bias)[:, None]], dim=1)  # (C, D + 1)
     else:
-        weight = F.pad(weight, (0, 1))
+        weight = F.pad(weight, (0, 1))  # a bias of 0
     return F.normalize(x, dim=1) @ F.normalize(weight, dim=1).T
 
 
@@ -143,8 +147,9 @@ def contrast(scores: Tensor, classes: Tensor) -> Tensor:
 
     Args:
         scores: ``(n, n)``, anchor by key.
-        classes: ``(n,)``; every anchor finds its class among the keys, being one of them.
+        classes: ``(n,)``. Every anchor is one of the keys, so its class has at least one.
     """
     same = classes[:, None] == classes[None, :]
     found = scores.masked_fill(~same, 0.0).sum(1) / same.sum(1)
+    # ln mean_j exp(s_ij) = logsumexp_j(s_ij) − ln n
     return (scores.logsumexp(1) - math.log(len(scores)) - found).mean()

@@ -1,4 +1,4 @@
-"""Batch spectral shrinkage: fade out the features' weakest directions."""
+"""Batch spectral shrinkage: suppress the weakest directions of the features."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ class Bss(Regularizer):
         R = mean_m 1/n Σ_{j=1..k} σ_{-j}²
 
     σ_{-j} is the j-th smallest of the min(n, D) singular values of modality m's features
-    ``(n, D)`` in the batch, n the rows that have it. The sum grows with the rows, so it is
-    divided by their number: σ²/n is the mean square of the features along a direction, and a
-    batch twice over changes nothing where n ≥ D. The paper does not divide: λ here is its η
-    times the batch.
+    ``(n, D)``, where n counts the rows of the batch that have m. The sum grows with the number of
+    rows, so it is divided by it: σ²/n is the mean square of the features along one direction, and
+    repeating every row changes nothing if n ≥ D. The paper does not divide: λ here is its η
+    times the batch size.
 
-    Where n < D, as in the paper, there are only n singular values, and the smallest says how
-    far the rows are from being linearly dependent: there it falls as n nears D, and in a batch
-    with a row twice it is 0. Give such features a narrower encoder or larger batches if λ has
-    to mean the same at every batch size.
+    If n < D, as in the paper, there are only n singular values, and the smallest says how
+    far the rows are from being linearly dependent. It then falls as n approaches D, and is 0 in a
+    batch that has a row twice. Use a narrower encoder or larger batches if λ has to mean the same
+    at every batch size. Use it against negative transfer: when fine-tuning does worse than
+    training from scratch.
 
     Args:
         strength: λ.
-        k: Singular values that are held.
+        k: How many singular values are penalised.
 
     Reference: Chen et al. 2019, Catastrophic forgetting meets negative transfer.
     """
@@ -54,7 +55,7 @@ class BssPenalty(FeaturePenalty):
     """The penalty of :class:`Bss`.
 
     Args:
-        modalities: Of the target, by name.
+        modalities: Names of the target's modalities.
         strength: λ.
         k: Singular values.
     """
@@ -76,6 +77,9 @@ def bss(features: Tensor, k: int) -> Tensor:
         k: How many of the min(n, D).
     """
     if not bool(features.isfinite().all()):
-        return features.sum()  # not finite, as it should be: the decomposition would raise
-    values: Tensor = torch.linalg.svdvals(features)  # descending; its gradient divides by no gap
+        # The sum is not finite either, so training reports divergence. svdvals would raise instead.
+        return features.sum()
+    # In descending order. Unlike that of full SVD, the gradient of svdvals does not divide by the
+    # gaps between singular values, so equal ones are safe.
+    values: Tensor = torch.linalg.svdvals(features)
     return values[-k:].square().sum()

@@ -1,7 +1,7 @@
 """How much the target needs each channel of the source's feature maps.
 
 Shape legend: ``N`` training rows that have a modality, ``n`` some of them, ``C`` channels,
-``K`` targets of a row, ``D`` width.
+``K`` targets of a row, ``D`` width, ``G`` channels that are tried in one pass.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from mmx.transfer.regularizers.maps import (
 )
 
 HEAD_RIDGE = 0.1
-"""Of the head that measures the loss, in units of the features' mean variance."""
+"""Ridge penalty of the head that measures the loss, in units of the features' mean variance."""
 
 ROWS_A_PASS = 256
-"""Rows of a forward pass, over all the channels that are tried in it."""
+"""Rows of one forward pass: the rows of a batch, once for each channel that is tried."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class _Rows:
     target: Tensor
 
     def select(self, rows: Tensor) -> _Rows:
-        """Return those at some places."""
+        """Return the rows with these numbers."""
         there = rows.to(self.x.device)
         lengths = None if self.lengths is None else self.lengths[there]
         return _Rows(self.x[there], lengths, self.target[rows])
@@ -74,26 +74,26 @@ class _Head:
 
 @torch.no_grad()
 def weigh_channels(given: Given, encoder: nn.Module, name: str, rows: int) -> list[Tensor]:
-    """Return a ``(C,)`` of each of an encoder's maps; none where no training row has an input.
+    """Return a ``(C,)`` for each map of an encoder; an empty list if no training row has an input.
 
         a = softmax((r − mean r) / std r),  r_c = loss with channel c at zero − loss
 
     The loss is the squared error of a ridge regression from the encoder's pooled features to
-    the targets (classes as one-hot vectors), fitted to all training rows. The rises are means
-    over ``rows`` of them, drawn without replacement. Channels are tried many at a time, and
-    the maps before are computed once.
+    the targets (classes as one-hot vectors), fitted to all training rows. The increases r are
+    means over ``rows`` of them, drawn without replacement. Many channels are tried in one pass,
+    and the maps before them are computed once.
 
-    This costs C · rows passes through what stands behind each map: for a ``resnet18`` of
-    32 × 32 pictures as much as training on some 4000 of them.
+    This costs C · rows passes through the layers after each map: for a ``resnet18`` on 32 × 32
+    images about as much as training on 4000 of them.
 
     Args:
-        given: Its training rows and seed.
-        encoder: The source's, in evaluation mode.
+        given: Its training rows and seed are used.
+        encoder: The source's encoder, in evaluation mode.
         name: The modality.
-        rows: Rows on which the rises are measured.
+        rows: Rows on which the increases are measured.
 
     Raises:
-        TransferError: The encoder goes around modules that it lists as its stages.
+        TransferError: The encoder does not run all modules that it lists as its stages.
     """
     pooled, targets = [], []
     for part in _parts(given, name):
@@ -104,11 +104,12 @@ def weigh_channels(given: Given, encoder: nn.Module, name: str, rows: int) -> li
     head = _fit_ridge(torch.cat(pooled).double().cpu(), torch.cat(targets))
     total = sum(len(each) for each in targets)
     chosen = torch.zeros(total, dtype=torch.bool)
+    # A generator of its own: the draws of training do not depend on this one.
     order = torch.randperm(total, generator=torch.Generator().manual_seed(given.seed))
     chosen[order[:rows]] = True
     losses: list[Tensor] = []
     start = 0
-    for part in _parts(given, name):
+    for part in _parts(given, name):  # the same batches again, in the same order
         here = chosen[start : start + len(part.target)].nonzero().squeeze(1)
         start += len(part.target)
         if len(here):
@@ -119,6 +120,7 @@ def weigh_channels(given: Given, encoder: nn.Module, name: str, rows: int) -> li
 
 def _weights(losses: Tensor) -> Tensor:
     """Return the softmax of standardised losses; the loss with all channels cancels."""
+    # Not 0, where every channel has the same loss: the weights are then equal.
     spread = losses.std(correction=0).clamp(min=torch.finfo(losses.dtype).tiny)
     return ((losses - losses.mean()) / spread).softmax(0)
 
@@ -146,19 +148,24 @@ def _targets(batch: Batch, given: Given) -> Tensor:
 
 
 def _fit_ridge(x: Tensor, y: Tensor) -> _Head:
-    """Return the ridge regression of ``y`` ``(N, K)`` on ``x`` ``(N, D)``."""
+    """Return the ridge regression of ``y`` ``(N, K)`` on ``x`` ``(N, D)``, with a free intercept.
+
+        W = (Σ + ρ tr(Σ)/D I)⁻¹ Xᵀ Y / N,  b = ȳ − x̄ W
+
+    Σ is the covariance of ``x``, X and Y are centred, and ρ is :data:`HEAD_RIDGE`.
+    """
     mean, centre = x.mean(0), y.mean(0)
     x, y = x - mean, y - centre
     covariance = x.T @ x / len(x)
     ridge = HEAD_RIDGE * covariance.trace() / len(covariance)
-    ridge = ridge.clamp(min=torch.finfo(ridge.dtype).tiny)  # features that are all the same
+    ridge = ridge.clamp(min=torch.finfo(ridge.dtype).tiny)  # for features that do not vary
     eye = torch.eye(len(covariance), dtype=x.dtype)
     weight = torch.linalg.solve(covariance + ridge * eye, x.T @ y / len(x))
     return _Head(weight, centre - mean @ weight)
 
 
 def _losses(encoder: nn.Module, rows: _Rows, head: _Head) -> list[Tensor]:
-    """Return, for each map, the ``(C,)`` loss summed over rows with each channel at zero."""
+    """Return, for each map, the ``(C,)`` losses with each channel at zero, summed over rows."""
     with record_outputs(encoder) as outputs:
         encoder(rows.x, rows.lengths)
     every = find_stages(encoder)
@@ -180,9 +187,10 @@ def _losses(encoder: nn.Module, rows: _Rows, head: _Head) -> list[Tensor]:
             changed = zero_channels(said, group.to(values.device))
             lengths = None if rows.lengths is None else rows.lengths.repeat(count)
             x = rows.x.repeat(count, *[1] * (rows.x.ndim - 1))
+            # Stages up to this one return what was recorded; only those after it compute.
             with replay_outputs(every[: depth + 1], [*before, changed]):
                 pooled = encoder(x, lengths).pooled  # (G·n, D)
-            errors = head.losses(pooled, rows.target.repeat(count, 1))
-            parts.append(errors.view(count, -1).sum(1))
+            errors = head.losses(pooled, rows.target.repeat(count, 1))  # (G·n,), channel by channel
+            parts.append(errors.view(count, -1).sum(1))  # (G,)
         found.append(torch.cat(parts))
     return found

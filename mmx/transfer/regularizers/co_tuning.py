@@ -1,4 +1,4 @@
-"""Co-tuning: the source's head trains along, on what the target's classes look like to it."""
+"""Co-tuning: the source's head trains too, on the source classes that resemble the target's."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ from mmx.transfer.regularizers.features import Strength, Temperature, find_compa
 
 
 class CoTuning(Regularizer):
-    """Transfers the head as well: it is told which source classes each target class recalls.
+    """Transfers the source's head as well, through learned relations of target and source classes.
 
         R = 1/n Σ_i CE(p(y_s | y_i), softmax(g(f_i)))
         p(y_s | y_t) = mean over the training rows of class y_t of softmax(z0 / T)
 
-    g starts as all that stands behind the source's encoders and trains with the target; it
-    serves training alone. z0 is what the frozen source says of a row without augmentation,
-    once, before training (the paper's direct way to the relationship). A mean over the n rows
-    that have any modality that the source can read; it is never below the entropy of p.
+    g starts as the source's fusion and head and trains with the target; it is dropped
+    afterwards. z0 are the frozen source's outputs for a row without augmentation, computed once
+    before training (the paper's direct approach to the relationship). R is a mean over the n rows
+    that have any modality that the source can read, and is never below the entropy of p. Use it
+    when the source has many classes, some of which resemble the target's.
 
     Args:
         strength: λ.
-        temperature: T, for a source whose probabilities are not calibrated: above 1 where it
-            is too sure of itself.
+        temperature: T, for a source with badly calibrated probabilities: above 1 for an
+            overconfident source.
 
     Reference: You et al. 2020, Co-Tuning for transfer learning.
     """
@@ -64,7 +65,7 @@ class CoTuningPenalty(DecisionPenalty):
     Args:
         given: See :class:`~mmx.transfer.regularizers.base.Given`.
         strength: λ.
-        relation: ``(C_t, C_s)`` p(y_s | y_t); it is the data's, so no checkpoint holds it.
+        relation: ``(C_t, C_s)`` p(y_s | y_t). It follows from the data, so no checkpoint holds it.
 
     Attributes:
         old_head: g.
@@ -92,9 +93,9 @@ class CoTuningPenalty(DecisionPenalty):
 
 
 def compute_relationship(given: Given, temperature: float) -> Tensor:
-    """Return p(y_s | y_t), ``(C_t, C_s)``, in float64 until it is whole.
+    """Return p(y_s | y_t), ``(C_t, C_s)``, accumulated in float64.
 
-    A class none of whose training rows the source can read takes the mean over all rows.
+    A class takes the mean over all rows if the source can read none of its training rows.
 
     Args:
         given: With a reference; the target has classes.
@@ -106,13 +107,14 @@ def compute_relationship(given: Given, temperature: float) -> Tensor:
     reference, modalities = find_compared_modalities(given, "co_tuning")
     sums = torch.zeros(given.outputs, reference.outputs_count, dtype=torch.float64)
     counts = torch.zeros(given.outputs, 1, dtype=torch.float64)
-    like = torch.zeros(0)
+    like = torch.zeros(0)  # the last outputs: their type and device are those of the result
     for batch in given.rows():
         rows = find_readable_rows(batch, modalities)
         if len(rows) == 0:
             continue
         present = {name: batch.present[name][rows] for name in modalities}
         like = compute_source_outputs(reference, modalities, batch, rows, present)
+        # On the CPU, where index_add_ adds in a fixed order: on CUDA the sums would vary by run.
         found = (like.double() / temperature).softmax(1).cpu()
         target = batch.target[rows].cpu()
         sums.index_add_(0, target, found)
@@ -122,5 +124,5 @@ def compute_relationship(given: Given, temperature: float) -> Tensor:
             "regularizer=co_tuning: the source can read no training row of the target",
             tip="regularizer=none",
         )
-    overall = sums.sum(0) / counts.sum()
+    overall = sums.sum(0) / counts.sum()  # (C_s,)
     return torch.where(counts > 0, sums / counts.clamp(min=1), overall).to(like)

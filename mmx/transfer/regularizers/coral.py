@@ -1,4 +1,4 @@
-"""CORAL: covariances of the target's features near the source's."""
+"""CORAL: keep the covariance of the target's features close to the source's."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from mmx.transfer.regularizers.features import FeaturePenalty, Strength, take_so
 
 
 class Coral(Regularizer):
-    """Aligns second moments: how the features of the target vary together.
+    """Aligns the second moments of the target's and the source's features.
 
         R = mean_m ‖C_s − C_t‖²_F / (4 D²)
 
-    C_t is the covariance of modality m's features over the n rows of the batch that have it,
-    C_s that of the source's own training rows, over all of them, once. Both divide by one
-    less than the rows. A quarter of a mean over the D² entries.
+    C_t is the covariance of modality m's features over the n rows of the batch that have m.
+    C_s is that of all training rows of the source, computed once. Both divide by the number of
+    rows less one. R is a quarter of the mean over the D² entries.
 
-    C_t is unbiased at every batch size, but its noise adds a part of order 1/n to the square;
-    a batch twice over is not two batches: its C_t is (2n − 2) / (2n − 1) of the former. A
-    batch with one row of m says nothing of m.
+    C_t is unbiased at every batch size, but its noise adds a term of order 1/n to the square.
+    Repeating every row multiplies C_t by (2n − 2) / (2n − 1). A batch with a single row of m
+    has no covariance, and m is then left out. Use it when source and target show the same things
+    under different conditions (domain adaptation); it is cheaper and coarser than ``mmd``.
 
     Args:
         strength: λ.
@@ -47,7 +48,7 @@ class CoralPenalty(FeaturePenalty):
     """The penalty of :class:`Coral`.
 
     Args:
-        source: Modality to ``(N, D)`` f0 of the source's rows; only their covariance is kept,
+        source: Modality to the ``(N, D)`` f0 of the source's rows. Only their covariance is kept,
             and no checkpoint holds it.
         strength: λ.
     """
@@ -57,6 +58,7 @@ class CoralPenalty(FeaturePenalty):
     def __init__(self, source: dict[str, Tensor], strength: float) -> None:
         super().__init__(tuple(source), strength)
         for name, rows in source.items():
+            # In float64: products of N rows lose digits in float32.
             matrix = covariance(rows.double()).to(rows)
             self.register_buffer(f"covariance_{name}", matrix, persistent=False)
 
@@ -67,7 +69,7 @@ class CoralPenalty(FeaturePenalty):
 
 def coral(source: Tensor, target: Tensor) -> Tensor:
     """Return ‖C_s − C_t‖²_F / (4 D²) of two ``(D, D)`` covariances."""
-    return (source - target).square().mean() / 4
+    return (source - target).square().mean() / 4  # a mean over D² entries is ‖·‖²_F / D²
 
 
 def covariance(x: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
-"""What the penalties of decisions share: f as the source's fusion and head would read it.
+"""What penalties of outputs share: they read f through a fusion and head of the source.
 
 Shape legend: ``B`` batch, ``n`` rows of it with any modality that the source can read,
-``C`` the source's outputs.
+``C`` outputs of the source.
 """
 
 from __future__ import annotations
@@ -24,17 +24,27 @@ from mmx.transfer.regularizers.features import (
 
 
 class DecisionPenalty(Penalty):
-    """A penalty of what a fusion and head of the source say of the target's features.
+    """Base of penalties of the outputs that a fusion and head of the source give for f.
 
-        λ · loss(z),  z = decide(f)
+        λ · loss(z, targets),  z = decide(f)
 
-    over the rows that have any modality that the source can read; 0 where none has. The loss
-    is in float32 whatever the model runs in. The reference is no part of the module: nothing
-    trains or saves it.
+    over the rows that have any modality that the source can read; 0 if there are none. The loss
+    is computed in float32 whatever the model runs in. The reference is not a submodule: nothing
+    trains or saves it. Derive from it for a penalty such as distillation::
+
+        class MatchOutputs(DecisionPenalty):
+            def decide(self, features, present):
+                return self.reference.decide(features, present)  # (n, C)
+
+            def compute_targets(self, batch, rows, present):
+                return compute_source_outputs(self.reference, self.modalities, batch, rows, present)
+
+            def loss(self, outputs, targets):
+                return (outputs - targets).square().mean()
 
     Args:
         given: What :func:`~mmx.transfer.regularizers.features.find_compared_modalities` accepts.
-        name: The regulariser's.
+        name: Name of the regulariser.
         strength: λ.
     """
 
@@ -61,6 +71,7 @@ class DecisionPenalty(Penalty):
         """Return a batch's part of the mean over the step's rows; see Penalty."""
         if not rows.present:
             return super().part(step, rows)
+        # A mean over this batch's readable rows becomes a part of that over the step's.
         everyone = torch.stack([rows.present[name] for name in self.modalities]).any(0).sum()
         penalty: Tensor = self(step)
         return penalty * (
@@ -73,11 +84,11 @@ class DecisionPenalty(Penalty):
 
     @abstractmethod
     def compute_targets(self, batch: Batch, rows: Tensor, present: dict[str, Tensor]) -> Tensor:
-        """Return what z is held to, ``(n, C)``, without gradient.
+        """Return what z is compared with, ``(n, C)``, without gradient.
 
         Args:
             batch: The batch.
-            rows: ``(n,)`` numbers of its rows that count.
+            rows: ``(n,)`` numbers of the rows that the source can read.
             present: Modality to ``(n,)`` bool.
         """
 
@@ -87,11 +98,11 @@ class DecisionPenalty(Penalty):
 
 
 class SoftPenalty(DecisionPenalty):
-    """T² · KL(softmax(z0/T) ‖ softmax(z/T)) of what the trained source itself says, z0.
+    """T² · KL(softmax(z0/T) ‖ softmax(z/T)), where z0 are the trained source's own outputs.
 
     Args:
         given: See :class:`DecisionPenalty`.
-        name: The regulariser's.
+        name: Name of the regulariser.
         strength: λ.
         temperature: T.
     """
@@ -116,7 +127,7 @@ def compute_source_outputs(
     rows: Tensor,
     present: dict[str, Tensor],
 ) -> Tensor:
-    """Return z0 ``(n, C)``, what the trained source says of rows of a batch, without gradient."""
+    """Return z0 ``(n, C)``, the trained source's outputs for rows of a batch, without gradient."""
     with torch.no_grad():
         features = select_features(reference.features(batch), modalities, rows)
         return upcast(reference.decide(features, present))
@@ -124,6 +135,7 @@ def compute_source_outputs(
 
 def find_readable_rows(batch: Batch, modalities: tuple[str, ...]) -> Tensor:
     """Return the ``(n,)`` numbers of the rows that have any of the modalities."""
+    # A modality that every row has: no need to look, which on CUDA would wait for the device.
     if batch.complete.intersection(modalities):
         return torch.arange(len(batch), device=batch.target.device)
     here = torch.stack([batch.present[name] for name in modalities]).any(0)
@@ -133,9 +145,10 @@ def find_readable_rows(batch: Batch, modalities: tuple[str, ...]) -> Tensor:
 def select_features(
     features: dict[str, Features], modalities: tuple[str, ...], rows: Tensor
 ) -> dict[str, Features]:
-    """Return the features of rows and modalities, numbers in full precision."""
+    """Return the features of some rows and modalities, floating-point numbers in full precision."""
 
     def pick(x: Tensor) -> Tensor:
+        # Masks are bool, and stay so.
         return upcast(x[rows]) if x.is_floating_point() else x[rows]
 
     return {name: features[name].map(pick) for name in modalities}
@@ -144,13 +157,14 @@ def select_features(
 def soft_divergence(outputs: Tensor, targets: Tensor, temperature: float) -> Tensor:
     """Return T² · KL(softmax(z0/T) ‖ softmax(z/T)), a mean over the rows.
 
-    The factor keeps the gradient of the order of one with T = 1.
+    The factor T² makes up for gradients that shrink as 1/T² (Hinton et al. 2015, section 2).
 
     Args:
         outputs: z ``(n, C)``.
         targets: z0 ``(n, C)``.
         temperature: T.
     """
+    # batchmean sums over classes and averages over rows, as KL is defined; mean would divide by C.
     new = F.log_softmax(outputs / temperature, dim=1)
     old = F.log_softmax(targets / temperature, dim=1)
     return temperature**2 * F.kl_div(new, old, reduction="batchmean", log_target=True)

@@ -1,4 +1,4 @@
-"""DELTA: feature maps near the source's, the more so the more the target needs them."""
+"""DELTA: feature maps stay close to the source's, weighted by how much the target needs them."""
 
 from __future__ import annotations
 
@@ -28,27 +28,29 @@ from mmx.transfer.regularizers.maps import Map, MapRecorder, compute_maps
 
 
 class Delta(Regularizer):
-    """Holds what the encoders see on the way, channel by channel, not their weights.
+    """Keeps the encoders' feature maps close to the source's, channel by channel.
 
         R = mean_m 1/n Σ_i ½ Σ_layers Σ_c a_c (C / HW) ‖FM_c(x_i) − FM0_c(x_i)‖²
 
     FM is the map of C channels and H × W positions after a stage of modality m's encoder, FM0
-    that of the source in evaluation mode on the same rows. A mean over the n rows that have m,
-    over the positions of each (of sounds only the real frames) and, since Σ_c a_c = 1, C times
-    a weighted mean over channels: λ means the same at every batch and picture size. It is a
-    sum over the stages.
+    that of the source in evaluation mode on the same rows. R is a mean over the n rows that have
+    m, a mean over the positions of each (for audio, the frames that are not padding) and, since
+    Σ_c a_c = 1, C times a weighted mean over channels: λ means the same at every batch and image
+    size. It is a sum over the stages.
 
-    a is the softmax over channels of the standardised rise of the loss when the channel is
+    a is the softmax over channels of the standardised increase of the loss when the channel is
     zeroed in the source's encoder, measured once before training by a ridge regression on
     its features (:func:`~mmx.transfer.regularizers.channel_weights.weigh_channels`).
 
-    Stages are those of convolutional, residual and fully connected encoders and quarters of a
-    vision transformer; an encoder without such is held at its pooled features, H × W = 1.
-    Frozen encoders whose features were computed before are left out.
+    Stages are those of convolutional, residual and fully connected encoders, and quarters of a
+    vision transformer. Of any other encoder the pooled features count, with H × W = 1.
+    Frozen encoders whose features were computed in advance are left out. Use it in place of
+    ``l2_sp`` when the weights may move but what the encoders extract should not; each step also
+    runs the source's encoders.
 
     Args:
         strength: λ.
-        probe_rows: Training rows on which the rise is measured.
+        probe_rows: Training rows on which the increase of the loss is measured.
 
     Reference: Li et al. 2019, arXiv 1901.09229.
     """
@@ -93,12 +95,13 @@ class Delta(Regularizer):
 
 
 class DeltaPenalty(Penalty):
-    """The penalty of :class:`Delta`; watches the encoders of the model that it is bound to.
+    """The penalty of :class:`Delta`; records the feature maps of the model that it is bound to.
 
     Args:
-        given: Its model is watched.
+        given: The maps of its model are recorded.
         reference: The source.
-        weights: Modality to a of each stage; they are the data's, so no checkpoint holds them.
+        weights: Modality to a of each stage. They follow from the data, so no checkpoint holds
+            them.
         strength: λ.
     """
 
@@ -129,6 +132,8 @@ class DeltaPenalty(Penalty):
         """Return a batch's part, of each modality's mean over the step's rows; see Penalty."""
         if not rows.present:
             return super().part(step, rows)
+        # Each modality has its own mean: over its rows of the batch, n_m, times n_m / N_m of the
+        # step. The mean over modalities counts those that any row of the step has.
         here, terms = step.batch.present, make_zero(step)
         for name, term in self._terms(step):
             terms = terms + term * (here[name].sum() / rows.present[name].sum())
@@ -139,7 +144,7 @@ class DeltaPenalty(Penalty):
         """Yield each modality that any row of the batch has, and its mean over those rows."""
         batch = step.batch
         for name, recorder in self.recorders.items():
-            maps = recorder.take()
+            maps = recorder.take()  # also if they are not needed: the next step must not see them
             if name not in batch.inputs:
                 continue
             x, lengths = select_rows(name, batch, batch.inputs[name]), batch.lengths.get(name)

@@ -1,4 +1,4 @@
-"""Distillation: the source's head says of the new features what it said of its own."""
+"""Distillation: the source's head gives the new features the same outputs as its own."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from mmx.transfer.regularizers.features import Strength, Temperature
 
 
 class Distill(Regularizer):
-    """Holds what the frozen source reads in the features, and leaves free what it does not.
+    """Keeps what the source's frozen head reads in the features; the rest of them may change.
 
         R = 1/n Σ_i T² KL(softmax(z0_i / T) ‖ softmax(z_i / T))
 
-    z0 = decide(f0) and z = decide(f) go through the same frozen fusion and head of the
-    source. A mean over the n rows that have any modality that the source can read; modalities
-    of the target that it cannot are absent to it.
+    z0 = decide(f0) and z = decide(f) use the same frozen fusion and head of the source. R is a
+    mean over the n rows that have any modality that the source can read; it treats the target's
+    other modalities as missing. Use it when the source's classes are informative about the
+    target's, and the encoders should stay compatible with the source's head.
 
     Args:
         strength: λ.
-        temperature: T; the higher, the more the unlikely classes count.
+        temperature: T; the higher it is, the more unlikely classes count.
 
     Reference: Hinton et al. 2015, arXiv 1503.02531.
     """

@@ -1,4 +1,4 @@
-"""What the penalties of features share: which rows count, in which precision, and the mean.
+"""What penalties of features share: which rows count, the precision, and the mean.
 
 Shape legend: ``B`` batch, ``n`` rows of it that have a modality, ``D`` width.
 """
@@ -21,19 +21,24 @@ Temperature = Annotated[float, Field(gt=0, le=10000, allow_inf_nan=False)]
 
 
 class FeaturePenalty(Penalty):
-    """A penalty of pooled features, modality by modality.
+    """Base of penalties of pooled features, modality by modality.
 
         λ · mean_m term(f_m)
 
-    over the modalities that have enough rows in the batch, and of each over the rows that
-    have it; 0 where no modality has. In float32 whatever the model runs in.
+    over the modalities that have enough rows in the batch, each over the rows that have it; 0 if
+    there is no such modality. Computed in float32 whatever the model runs in. Derive from it for a
+    penalty that does not look at the source's features of the same rows::
+
+        class Shrink(FeaturePenalty):
+            def term(self, name, x):  # (n, D)
+                return x.square().sum(1).mean()
 
     Args:
-        modalities: By name.
+        modalities: Their names.
         strength: λ.
 
     Attributes:
-        fewest: Rows that a term needs.
+        fewest: The number of rows that a term needs.
     """
 
     fewest: ClassVar[int] = 1
@@ -62,16 +67,17 @@ class FeaturePenalty(Penalty):
 
 
 class ComparedPenalty(Penalty):
-    """A penalty of pooled features beside the source's of the same rows.
+    """Base of penalties that compare pooled features with the source's for the same rows.
 
         λ · mean_m term(f_m, f0_m)
 
     over the same modalities and rows as :class:`FeaturePenalty`. f may be wider or narrower
-    than f0. The reference is no part of the module: nothing trains or saves it.
+    than f0. The reference is not a submodule: nothing trains or saves it. See
+    :class:`~mmx.transfer.regularizers.base.Regularizer` for an example.
 
     Args:
         given: What :func:`find_compared_modalities` accepts.
-        name: The regulariser's.
+        name: Name of the regulariser.
         strength: λ.
     """
 
@@ -99,18 +105,18 @@ class ComparedPenalty(Penalty):
 
     @abstractmethod
     def term(self, x: Tensor, x0: Tensor) -> Tensor:
-        """Return the scalar of f ``(n, D)`` beside f0 ``(n, D0)`` of one modality."""
+        """Return the scalar of one modality, from f ``(n, D)`` and f0 ``(n, D0)``."""
 
 
 def find_compared_modalities(given: Given, name: str) -> tuple[Reference, tuple[str, ...]]:
-    """Return the reference and, by name, the modalities that it and the target share.
+    """Return the reference and the sorted names of the modalities that it and the target share.
 
     Args:
-        given: With a reference.
-        name: The regulariser's.
+        given: Must have a reference.
+        name: Name of the regulariser.
 
     Raises:
-        TransferError: There is no reference, or it shares no modality.
+        TransferError: There is no reference, or it shares no modality with the target.
     """
     if given.reference is None:
         raise TransferError(f"regularizer={name} needs a trained source")
@@ -119,12 +125,12 @@ def find_compared_modalities(given: Given, name: str) -> tuple[Reference, tuple[
 
 
 def take_source_rows(given: Given, name: str, fewest: int) -> dict[str, Tensor]:
-    """Return f0 ``(N, D)`` of the source's own rows, for the target's modalities, by name.
+    """Return f0 ``(N, D)`` of the source's own rows for each modality of the target.
 
     Args:
-        given: Its source features are asked for once.
-        name: The regulariser's.
-        fewest: N at least; modalities with fewer rows are left out.
+        given: Its source features are computed once.
+        name: Name of the regulariser.
+        fewest: The least N; modalities with fewer rows are left out.
 
     Raises:
         TransferError: No modality is left.
@@ -149,7 +155,9 @@ def require_any(modalities: tuple[str, ...], name: str) -> tuple[str, ...]:
 
 
 def attach_reference(penalty: Penalty, reference: Reference) -> None:
-    """Set ``penalty.reference`` without making the source's model a part of the penalty."""
+    """Set ``penalty.reference`` without making the source's model a submodule of the penalty."""
+    # nn.Module registers any module that is set as an attribute: its parameters would be trained,
+    # saved in checkpoints, and put into training mode.
     object.__setattr__(penalty, "reference", reference)
 
 
@@ -159,29 +167,29 @@ def select_rows(name: str, batch: Batch, x: Tensor) -> Tensor:
 
 
 def upcast(x: Tensor) -> Tensor:
-    """Return ``x`` in float32, or in float64 where it is that already."""
+    """Return ``x`` in float32, or in float64 if it already is."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def disable_autocast(step: Step) -> torch.autocast:
-    """Return a context in which nothing is computed in half precision."""
+    """Return a context in which no operation is cast to half precision."""
     return torch.autocast(step.outputs.device.type, enabled=False)
 
 
 def average_terms(strength: float, terms: list[Tensor], step: Step) -> Tensor:
-    """Return ``strength`` times the mean of scalars; 0 where there is none."""
+    """Return ``strength`` times the mean of scalars; 0 if there are none."""
     return strength * torch.stack(terms).mean() if terms else make_zero(step)
 
 
 def make_zero(step: Step) -> Tensor:
-    """Return 0, where a batch holds nothing that counts."""
+    """Return 0, for a batch in which no row counts."""
     return upcast(step.outputs.detach()).new_zeros(())
 
 
 def compute_distances(x: Tensor, y: Tensor) -> Tensor:
     """Return the ``(n, m)`` Euclidean distances of ``x`` ``(n, D)`` and ``y`` ``(m, D)``.
 
-    From differences, not from products: two equal rows are at distance 0 to the last bit,
-    and there the gradient is 0.
+    Computed from differences, not from products: two equal rows have distance exactly 0, and the
+    gradient there is 0.
     """
     return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")

@@ -1,4 +1,4 @@
-"""Learning without forgetting: an old head that learns along and still knows the source."""
+"""Learning without forgetting: distillation through a copy of the source's head that trains."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from mmx.transfer.regularizers.features import Strength, Temperature
 
 
 class Lwf(Regularizer):
-    """Keeps the features fit for the source's task, through a head that may move with them.
+    """Keeps the features useful for the source's task, through a head that may move with them.
 
         R = 1/n Σ_i T² KL(softmax(z0_i / T) ‖ softmax(z_i / T)),  z = g(f)
 
-    g starts as all that stands behind the source's encoders and trains with the target; it
-    serves training alone. z0 is what the frozen source says of the same batch, augmentation
-    included, where the paper records it once. A mean over the n rows that have any modality
-    that the source can read. ``distill`` is the same with g as it was.
+    g starts as the source's fusion and head and trains with the target; it is dropped
+    afterwards. z0 are the frozen source's outputs for the same batch, augmentation included,
+    where the paper records them once. R is a mean over the n rows that have any modality that the
+    source can read. Use it when the features should still serve the source's task, but may turn to
+    other axes; ``distill`` is the stricter form, with g frozen.
 
     Args:
         strength: λ.

@@ -1,4 +1,4 @@
-"""Maximum mean discrepancy between the target's features and the source's own."""
+"""Maximum mean discrepancy between the features of the target's and the source's rows."""
 
 from __future__ import annotations
 
@@ -14,24 +14,26 @@ from mmx.transfer.regularizers.features import (
 )
 
 POWERS = (-3, -2, -1, 0, 1)
-"""The kernels' bandwidths are the mean squared distance times two to these."""
+"""Bandwidths of the kernels: the mean squared distance times 2 to these powers."""
 
 
 class Mmd(Regularizer):
-    """Keeps the distribution of the target's features near that of the source's own rows.
+    """Keeps the distribution of the target's features close to that of the source's own rows.
 
         R = mean_m MMD²(f_m, f0_m)
         MMD² = mean_{i≠j} k(x_i, x_j) + mean_{i≠j} k(y_i, y_j) − 2 mean_{ij} k(x_i, y_j)
         k(x, y) = ⅕ Σ_{u=-3..1} exp(−‖x − y‖² / (2 · 2^u s))
 
-    x are the n rows of the batch that have modality m, y as many rows of the source's
-    training split, drawn anew in each step (all of them where it has fewer). s is the mean
-    squared distance between two of the source's rows, measured once: with a bandwidth of the
-    batch's own the estimate would not be unbiased.
+    x are the features of the n rows of the batch that have modality m, y those of as many rows of
+    the source's training split, drawn again in each step (all of them if there are fewer). s is
+    the mean squared distance between two rows of the source, measured once: a bandwidth measured
+    on the batch would make the estimate biased.
 
-    Means over pairs of different rows, so the expectation is the MMD² itself at every batch
-    size; a single value may be negative, and rows that are in a batch twice count as pairs.
-    A batch with one row of m has no estimate of m.
+    The means are over pairs of different rows, so the expectation is MMD² itself at every batch
+    size. A single value may be negative, and copies of a row within a batch count as pairs.
+    A batch with a single row of m has no estimate, and m is then left out. Use it when source and
+    target show the same things under different conditions; it compares whole distributions, where
+    ``coral`` compares covariances alone.
 
     Args:
         strength: λ.
@@ -60,8 +62,8 @@ class MmdPenalty(FeaturePenalty):
     """The penalty of :class:`Mmd`.
 
     Args:
-        source: Modality to ``(N, D)`` f0 of the source's rows; they are the data's, so no
-            checkpoint holds them.
+        source: Modality to the ``(N, D)`` f0 of the source's rows. They follow from the data, so
+            no checkpoint holds them.
         strength: λ.
     """
 
@@ -77,6 +79,7 @@ class MmdPenalty(FeaturePenalty):
     def term(self, name: str, x: Tensor) -> Tensor:
         """Return the scalar; see FeaturePenalty."""
         source = self.get_buffer(f"source_{name}")
+        # From the global generator, seeded again at every step: a resumed run draws the same rows.
         drawn = torch.randperm(len(source), device=source.device)[: len(x)]
         return mmd(x, source[drawn], self.get_buffer(f"scale_{name}"))
 
@@ -94,17 +97,19 @@ def mmd(x: Tensor, y: Tensor, scale: Tensor) -> Tensor:
 
 def find_kernel_scale(rows: Tensor) -> Tensor:
     """Return the mean of ‖x_i − x_j‖² over i ≠ j of ``(N, D)`` rows, N ≥ 2."""
+    # E‖x − x'‖² = 2 Σ_d Var(x_d): no (N, N) distances are needed.
     return 2 * rows.var(0).sum()
 
 
 def _kernel(x: Tensor, y: Tensor, scale: Tensor) -> Tensor:
     """Return ``(n, m)`` values of the kernel."""
     squared = compute_distances(x, y).square()
-    scale = scale.clamp(min=torch.finfo(scale.dtype).tiny)  # rows that are all the same
+    scale = scale.clamp(min=torch.finfo(scale.dtype).tiny)  # 0 if all rows are the same
     return torch.stack([torch.exp(-squared / (2 * 2.0**power * scale)) for power in POWERS]).mean(0)
 
 
 def _other_rows(x: Tensor, scale: Tensor) -> Tensor:
     """Return the mean of k(x_i, x_j) over i ≠ j."""
     values = _kernel(x, x, scale)
+    # The diagonal, k(x_i, x_i) = 1, would bias the estimate upwards.
     return (values.sum() - values.trace()) / (len(x) * (len(x) - 1))

@@ -16,7 +16,7 @@ from mmx.transfer.regularizers.features import (
 
 
 class Rkd(Regularizer):
-    """Holds how the rows of a batch lie to each other, not where each of them lies.
+    """Keeps the distances and angles between the rows of a batch, not the positions of the rows.
 
         R = mean_m [a · mean_{(i,j)} h(d_ij / μ − d0_ij / μ0)
                     + b · mean_{(i,j,k)} h(c_ijk − c0_ijk)]
@@ -25,15 +25,16 @@ class Rkd(Regularizer):
     cosine of the angle at j between i and k, and h(z) = z²/2 up to |z| = 1, then |z| − ½;
     d0, μ0 and c0 are the same of f0. Scale, shift and rotation of the features are free.
 
-    Pairs are all ordered (i, j), triplets all (i, j, k), whose rows f0 tells apart: a row is
-    no pair with itself nor with a copy of itself. So a batch twice over changes nothing, and
-    other rows of the same kind change nothing in expectation but for the noise of μ. Without
-    a pair or triplet the term is 0. Memory grows with n³, the triplets of a batch.
+    Pairs are all ordered (i, j), and triplets all (i, j, k), of rows that differ in f0: a row
+    forms no pair with itself or with a copy of itself. So repeating every row changes nothing, and
+    the batch size changes the expectation only through the noise of μ. A batch without a pair or
+    triplet gives 0. Memory grows with n³, the number of triplets. Use it when the encoders are
+    fresh, of another architecture or of another width than the source's.
 
     Args:
         strength: λ.
-        distance: a.
-        angle: b.
+        distance: a, the weight of the pairs.
+        angle: b, the weight of the triplets.
 
     Reference: Park et al. 2019, arXiv 1904.05068.
     """
@@ -80,19 +81,19 @@ class RkdPenalty(ComparedPenalty):
 
 
 def distance_loss(d: Tensor, d0: Tensor) -> Tensor:
-    """Return the mean Huber distance of pairwise distances in units of their means.
+    """Return the mean Huber loss of pairwise distances, each in units of their mean.
 
     Args:
         d: ``(n, n)`` distances of f.
         d0: ``(n, n)`` distances of f0.
     """
-    apart = d0 > 0
+    apart = d0 > 0  # (n, n); False on the diagonal and for copies of a row
     each = F.smooth_l1_loss(_in_means(d, apart), _in_means(d0, apart), reduction="none")
     return mean_where(each, apart)
 
 
 def angle_loss(d: Tensor, d0: Tensor) -> Tensor:
-    """Return the mean Huber distance of the cosines of triplets' angles.
+    """Return the mean Huber loss of the cosines of the angles of triplets.
 
     Args:
         d: ``(n, n)`` distances of f.
@@ -106,16 +107,19 @@ def angle_loss(d: Tensor, d0: Tensor) -> Tensor:
 
 def _in_means(d: Tensor, apart: Tensor) -> Tensor:
     """Return distances in units of their mean over the pairs that are ``apart``."""
+    # tiny guards against collapsed features, whose distances are all 0.
     return d / mean_where(d, apart).clamp(min=torch.finfo(d.dtype).tiny)
 
 
 def _cosines(d: Tensor) -> Tensor:
-    """Return ``(i, j, k)`` cosines of the angle at j; 0 where a side has no length.
+    """Return ``(i, j, k)`` cosines of the angle at j; 0 where a side has length 0.
 
-    By the law of cosines, from the sides of the triangle, so that no ``(n, n, D)`` is held.
+    By the law of cosines, cos = (d_ij² + d_jk² − d_ik²) / (2 d_ij d_jk), from the sides of the
+    triangle, so that no ``(n, n, D)`` tensor of differences is needed.
     """
     squared = d.square()
     above = squared[:, :, None] + squared[None, :, :] - squared[:, None, :]
     below = 2 * d[:, :, None] * d[None, :, :]
     flat = below == 0
+    # Filled before dividing too: masking the quotient alone would leave a gradient of NaN.
     return (above / below.masked_fill(flat, 1.0)).masked_fill(flat, 0.0)

@@ -1,4 +1,4 @@
-"""Similarity-preserving: rows that are alike to the source stay alike."""
+"""Similarity-preserving distillation: rows that the source finds similar stay similar."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from mmx.transfer.regularizers.features import ComparedPenalty, Strength
 
 
 class Similarity(Regularizer):
-    """Holds whom each row of a batch resembles, whatever space the features live in.
+    """Keeps the similarities between the rows of a batch, in whatever space the features lie.
 
         R = mean_m 1/n Σ_i ‖G_i / ‖G_i‖ − G0_i / ‖G0_i‖‖²,  G = f fᵀ, G0 = f0 f0ᵀ
 
-    G_i is row i of G, its similarities to the n rows of the batch that have modality m. A
-    mean over rows of the squared distance of two unit vectors, so in [0, 4], and the same for
-    a batch twice over.
+    G_i is row i of G, the similarities of row i to the n rows of the batch that have modality m.
+    R is a mean over rows of the squared distance between two unit vectors. It therefore lies in
+    [0, 4], and repeating every row changes nothing.
 
-    The paper's ‖·‖²_F / n² (:func:`similarity`) is 1/n of that: of the n² squares that it
-    averages each shrinks with n, since a row of n entries has length 1, and a strength meant
-    half as much in a batch twice as large. λ here is the paper's γ divided by the batch: of
-    γ = 3000 and 128 rows, 23.
+    The paper's ‖·‖²_F / n² (:func:`similarity`) is 1/n of that, so that a strength would mean
+    half as much in a batch twice as large. λ here is the paper's γ divided by the batch size:
+    23 for γ = 3000 and 128 rows. Use it as ``rkd``, when encoders are fresh or differ from the
+    source's; it is the cheaper of the two, with memory n² in place of n³.
 
     Args:
         strength: λ.
@@ -51,13 +51,13 @@ class SimilarityPenalty(ComparedPenalty):
 
     Args:
         given: See :class:`~mmx.transfer.regularizers.base.Given`.
-        name: The regulariser's.
+        name: Name of the regulariser.
         strength: λ.
     """
 
     def term(self, x: Tensor, x0: Tensor) -> Tensor:
         """Return the scalar; see ComparedPenalty."""
-        return len(x) * similarity(x, x0)
+        return len(x) * similarity(x, x0)  # n · ‖·‖²_F / n² = 1/n Σ_i ‖row i‖²
 
 
 def similarity(features: Tensor, reference: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Stochastic normalisation: batch norm that leans on the source's statistics by chance."""
+"""Stochastic normalisation: batch norm that uses its moving statistics at random."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ from mmx.transfer.regularizers.features import make_zero
 
 
 class Stochnorm(Regularizer):
-    """Normalises each channel by the batch or by the moving statistics, at random.
+    """Normalises each channel by the batch's or by the moving statistics, at random.
 
         y_c = s_c · norm(x_c; μ_c, σ²_c) + (1 − s_c) · norm(x_c; μ̂_c, σ̂²_c),  s_c ~ Bernoulli(p)
 
-    in training, for every batch norm of the encoders that came from the source and trains;
-    μ, σ² are the statistics of the batch, μ̂, σ̂² the moving ones before this batch, which start
-    as the source's and are updated as ever. s_c is drawn for each channel of each layer and
-    forward pass, from torch's global generator. At p = ½ half of the channels are thus held
-    near the source, and a few rows decide less. Evaluation is plain batch norm, and the tensors
-    keep their names. It changes the network, not the loss: there is no λ, and the penalty is 0.
+    in training, for every batch norm of the encoders that came from the source and trains.
+    μ, σ² are the statistics of the batch; μ̂, σ̂² are the moving ones before this batch, which
+    start as the source's and are updated as usual. s_c is drawn for each channel of each layer and
+    forward pass, from torch's global generator. At p = ½ about half of the channels therefore stay
+    close to the source. Evaluation is plain batch norm, and the tensors keep their names. It
+    changes the network, not the loss: there is no λ, and the penalty is 0. Use it when batches
+    are small or the target has few rows, so that statistics of a batch are noisy.
 
     Args:
         probability: p, the chance of the batch's statistics, as in the paper: 1 is plain batch
@@ -52,7 +53,7 @@ class Stochnorm(Regularizer):
         return StochnormPenalty()
 
     def check(self, model: nn.Module, shared: frozenset[str]) -> None:
-        """Refuse a model without such a batch norm; see Regularizer."""
+        """Refuse a model without a batch norm that came from the source and trains."""
         if next(find_shared_norms(model, shared), None) is None:
             raise TransferError(
                 "regularizer=stochnorm: no batch norm that trains came from the source",
@@ -63,6 +64,7 @@ class Stochnorm(Regularizer):
         """Change the batch norms in place; see Regularizer."""
         for norm in find_shared_norms(model, shared):
             if not isinstance(norm, Stochastic):
+                # The class alone changes: parameters, buffers, hooks and their names stay.
                 norm.__class__ = make_stochastic(type(norm))  # type: ignore[arg-type]
             vars(norm)["probability"] = self.probability
 
@@ -76,10 +78,10 @@ class StochnormPenalty(Penalty):
 
 
 class Stochastic(_BatchNorm):
-    """What stochastic normalisation adds to a batch norm; always mixed into another.
+    """What stochastic normalisation adds to a batch norm; a mixin for its class.
 
     Attributes:
-        probability: p, of the batch's statistics.
+        probability: p, the chance of the batch's statistics.
     """
 
     probability: float
@@ -89,28 +91,29 @@ class Stochastic(_BatchNorm):
 
         Args:
             x: ``(B, C, …)``.
-            others: What else the batch norm takes, such as a mask.
+            others: Further arguments of the batch norm, such as a mask.
         """
         if not self.training or self.running_mean is None or self.running_var is None:
             return super().forward(x, *others)
         mean, variance = self.running_mean.clone(), self.running_var.clone()
-        by_batch = super().forward(x, *others)  # moves the statistics
+        by_batch = super().forward(x, *others)  # updates the statistics, hence the clones
         by_moving = F.batch_norm(x, mean, variance, self.weight, self.bias, eps=self.eps)
         moving = torch.rand(self.num_features, device=x.device) < 1 - self.probability
+        # (C,) → (C, 1, …), which broadcasts over (B, C, …)
         return torch.where(moving.view(-1, *[1] * (x.ndim - 2)), by_moving, by_batch)
 
 
 @cache
 def make_stochastic(kind: type[_BatchNorm]) -> type[_BatchNorm]:
-    """Return a kind of batch norm, such as one that leaves out padding, made stochastic."""
+    """Return the stochastic form of a batch norm class, such as one that leaves out padding."""
     return type(f"Stochastic{kind.__name__}", (Stochastic, kind), {})
 
 
 def find_shared_norms(model: nn.Module, shared: frozenset[str]) -> Iterator[_BatchNorm]:
     """Yield the batch norms with moving statistics of encoders that came from the source.
 
-    One with weights of its own counts where they did and train; one without where any
-    parameter of its encoder did.
+    A batch norm with parameters counts if all of them came from the source and train; one without
+    parameters counts if any parameter of its encoder did.
     """
     encoders = {name.split(".")[1] for name in shared if name.startswith("encoders.")}
     for name, module in model.named_modules():
