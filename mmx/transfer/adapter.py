@@ -10,10 +10,9 @@ from torch import nn
 
 from mmx.errors import Problem, TransferError
 from mmx.transfer.adapters import ADAPTERS, AdapterMethod, AdapterModule, AdapterName, base_name
-from mmx.transfer.adapters.places import NORMS
 from mmx.transfer.base import Report, Source, Start, Transfer
 from mmx.transfer.copying import Copied, copy_fitting
-from mmx.transfer.norms import find_statistics
+from mmx.transfer.norms import NORMS, find_statistics
 from mmx.variants import read_options, variant
 
 

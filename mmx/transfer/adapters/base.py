@@ -9,14 +9,14 @@ from torch import nn
 
 
 class AdapterModule(nn.Module):
-    """Base of the modules that are added: their parameters train, the encoder's own do not."""
+    """Base of the added modules: their parameters train, and the encoder's own stay frozen."""
 
 
 class AdapterMethod(ABC):
     """Base of all kinds of adapter; their options are keyword-only, plain and annotated.
 
-    A file here is a kind that ``transfer.kind=<name of the file>`` chooses; one of a package of
-    your own is a node with its options::
+    A file here is a kind that ``transfer.kind=<name of the file>`` chooses; a kind from your own
+    package is a node with its options::
 
         class Prefix(AdapterMethod):
             def find_places(self, encoder):
@@ -31,7 +31,7 @@ class AdapterMethod(ABC):
 
     @abstractmethod
     def find_places(self, encoder: nn.Module) -> Collection[str]:
-        """Return the names of what the adapters would stand in or behind; it changes nothing."""
+        """Return the names of the weights or modules to adapt, without changing the encoder."""
 
     @abstractmethod
     def add_to(self, encoder: nn.Module) -> None:

@@ -1,4 +1,4 @@
-"""Low-rank updates of frozen weights."""
+"""LoRA: low-rank updates of frozen weights."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ MATRICES = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Embedding)
 
 
 class LowRankUpdate(AdapterModule):
-    """A weight plus a product of two thin matrices.
+    """A weight plus the product of two thin matrices.
 
         W + (alpha / rank) · B A,  A: r×(inputs), B: outputs×r,  r = min(rank, outputs, inputs)
 
-    A kernel is flattened to ``outputs × (channels · positions)``. A is drawn as a linear
-    layer's weight is, B is zero, so the sum starts as W itself. It is computed in float32
-    under autocast too: what B A adds may be below half precision's last bit of W.
+    A kernel is flattened to ``outputs × (channels · positions)``. A is initialised as the weight
+    of a linear layer and B with zeros, so the sum starts as W itself. It is computed in float32
+    also under autocast: B A may be smaller than the last bit of W in half precision.
 
     Args:
         weight: W, ``(outputs, …)``; its shape is read, not its values.
         rank: Bound of the update's rank.
-        alpha: Scale of the update, divided by ``rank``: it keeps its size over ranks.
+        alpha: Scale of the update. It is divided by ``rank``, so the update's size does not depend
+            on the rank.
 
     Reference: Hu et al. 2022, arXiv 2106.09685.
     """
@@ -39,40 +40,42 @@ class LowRankUpdate(AdapterModule):
         self.scale = alpha / rank
         self.down = nn.Parameter(torch.empty(thin, inputs, device=weight.device))
         self.up = nn.Parameter(torch.empty(outputs, thin, device=weight.device))
-        nn.init.kaiming_uniform_(self.down, a=math.sqrt(5))
+        nn.init.kaiming_uniform_(self.down, a=math.sqrt(5))  # as nn.Linear does
         nn.init.zeros_(self.up)
 
     def forward(self, weight: Tensor) -> Tensor:
-        """Return the updated weight, ``(outputs, …)`` as given."""
+        """Return the updated weight, with the shape of ``weight``."""
         with torch.autocast(weight.device.type, enabled=False):
             updated = weight + (self.scale * (self.up @ self.down)).view(weight.shape)
-            if updated.stride() != weight.stride():  # a convolution chooses its kernel by them
+            # A convolution chooses its algorithm by the memory layout, and with it its rounding:
+            # without the same strides the encoder would not start bit for bit as it was.
+            if updated.stride() != weight.stride():
                 return torch.empty_like(weight).copy_(updated)
             return updated
 
 
 def add_lora(encoder: nn.Module, *, rank: int, alpha: float) -> tuple[str, ...]:
-    """Add a :class:`LowRankUpdate` update to every weight matrix and kernel of an encoder.
+    """Add a :class:`LowRankUpdate` to every weight matrix and kernel of an encoder.
 
     These are the weights of linear layers, convolutions and embeddings, the input and state
     matrices of recurrent layers, and the projections of an attention (query, key and value
-    of one width are one matrix, and share A).
+    of equal width are one matrix, and share A).
 
     Args:
-        encoder: Changed in place; ``weight`` is then ``parametrizations.weight.original``.
+        encoder: Changed in place; ``weight`` becomes ``parametrizations.weight.original``.
         rank: Bound of the updates' rank.
         alpha: Scale of the updates.
 
     Returns:
-        The names of the weights, as they were before.
+        The names of the weights before the change.
     """
     found = find_matrices(encoder)
     for whole in found:
         prefix, _, name = whole.rpartition(".")
         module = encoder.get_submodule(prefix)
         update = LowRankUpdate(getattr(module, name), rank=rank, alpha=alpha)
-        # Nothing to check: the update has the weight's shape, and computing it here would
-        # import torch's compiler where modules are made on paper.
+        # unsafe: no check is needed, since the update has the weight's shape. The check would
+        # compute it, and so import torch's compiler for a meta model.
         parametrize.register_parametrization(module, name, update, unsafe=True)
         if isinstance(module, nn.RNNBase) and _forget_weights not in module._forward_hooks.values():
             module.register_forward_hook(_forget_weights)
@@ -107,14 +110,17 @@ def _list_weights(module: nn.Module) -> Iterator[str]:
 def _forget_weights(module: nn.RNNBase, arguments: object, output: object) -> None:
     """Let a recurrent layer forget the weights that it has used.
 
-    It keeps a list of them to see whether they have changed. Updated weights are computed
-    anew each time; the list would hold a step's graph, and could not be deep-copied.
+    It keeps a list of them to notice changes. Updated weights are computed again in each pass, so
+    the list would keep the graph of a step alive, and could not be deep-copied.
     """
     module._flat_weights = [None for _ in module._flat_weights]
 
 
 class Lora(AdapterMethod):
-    """A :class:`LowRankUpdate` update of every weight matrix and kernel.
+    """A :class:`LowRankUpdate` of every weight matrix and kernel.
+
+    The default. Use it when few parameters per target should be trained and stored, or when the
+    target has too few rows to fine-tune the whole encoder.
 
     Args:
         rank: Bound of the updates' rank.

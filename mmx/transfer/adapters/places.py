@@ -1,4 +1,4 @@
-"""Where in an encoder a bottleneck stands."""
+"""Where in an encoder bottlenecks are placed."""
 
 from __future__ import annotations
 
@@ -9,28 +9,27 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
-NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+from mmx.transfer.norms import NORMS
 
 
 @dataclass(frozen=True)
 class AdapterPlace:
-    """What a layer gives out: ``features`` of them, on ``axis`` 1 or -1."""
+    """Shape of a layer's output: how many ``features`` it has, and their ``axis``, 1 or -1."""
 
     features: int
     axis: int
 
 
 def find_places(encoder: nn.Module) -> dict[str, AdapterPlace]:
-    """Return the layers to stand behind, by name, in order of the encoder's depths.
+    """Return the layers that a bottleneck follows, by name, in order of the encoder's depths.
 
-    Behind the last layer of each depth: its norm, where it ends in one, and inside a
-    residual block, before the sum. Of parallel parts (the two directions of a recurrent
-    network, convolutions of several lengths) each has a last layer. Behind every attention
-    too, so that a transformer's layer has the two that Houlsby et al. give it. A depth of
-    norms alone has none.
+    A bottleneck follows the last layer of each depth: its norm, if it ends in one, and within a
+    residual block the layer before the sum. Parallel parts (the two directions of a recurrent
+    network, convolutions of several lengths) have a last layer each. One follows every attention
+    too, so that a transformer layer has two, as in Houlsby et al. A depth of norms alone has none.
 
     Args:
-        encoder: May say ``depths()``, by which prefixes its tensors are named.
+        encoder: May have ``depths()``, which returns the prefixes of its tensors by depth.
     """
     depths = getattr(encoder, "depths", lambda: (("",),))()
     found: dict[str, AdapterPlace] = {}
@@ -47,7 +46,7 @@ NamedLayer = tuple[str, nn.Module]
 
 
 def _parts(encoder: nn.Module, prefixes: Iterable[str]) -> Iterator[list[NamedLayer]]:
-    """Yield the layers of each part of a depth; a single tensor is no part."""
+    """Yield the layers of each part of a depth; a single tensor is not a part."""
     for prefix in prefixes:
         if prefix == "" or prefix.endswith("."):
             for name, module in _open_containers(
@@ -58,7 +57,7 @@ def _parts(encoder: nn.Module, prefixes: Iterable[str]) -> Iterator[list[NamedLa
 
 
 def _open_containers(name: str, module: nn.Module, prefix: str) -> Iterator[NamedLayer]:
-    """Yield a module, or what it holds where it only holds: lists, and the encoder itself."""
+    """Yield a module, or the children of a mere container: a list, or the encoder itself."""
     if prefix == "" or isinstance(module, nn.ModuleList | nn.ModuleDict):
         for key, child in module.named_children():
             inner = f"{name}.{key}" if name else key
@@ -71,13 +70,13 @@ def _layers(name: str, module: nn.Module) -> Iterator[NamedLayer]:
     """Yield the layers of a module in order, by name."""
     if _width(module) is not None:
         yield name, module
-        return  # what an attention holds is not called by itself
+        return  # an attention does not call its inner linear layer, so no hook would run
     for key, child in module.named_children():
         yield from _layers(f"{name}.{key}" if name else key, child)
 
 
 def _join_norms(parts: Iterable[list[NamedLayer]]) -> list[list[NamedLayer]]:
-    """Return the parts, each with the norms that stand by themselves behind it."""
+    """Return the parts, each with the separate norms that follow it."""
     joined: list[list[NamedLayer]] = []
     for layers in parts:
         norms = all(isinstance(module, NORMS) for _, module in layers)
@@ -94,7 +93,7 @@ def _place(module: nn.Module) -> AdapterPlace:
 
 
 def _width(module: nn.Module) -> int | None:
-    """Return how many features a layer gives out; None where it is no such layer."""
+    """Return how many features a layer returns; None for a module that cannot be adapted."""
     match module:
         case nn.Linear():
             return module.out_features

@@ -1,10 +1,10 @@
-"""Heads of a feature transfer: what turns cached, fused features into outputs.
+"""Heads of a feature transfer: modules that turn cached, fused features into outputs.
 
     module = head.make(width, outputs, kind)      # (B, D) to (B, C)
 
 ``linear`` and ``mlp`` are trained by gradients. ``knn``, ``logistic`` and ``closed_form`` are
 fitted: ``head.candidates(x, y, outputs, kind)`` yields a state of the module for each value
-of a grid, and validation chooses among them.
+of a grid, and validation chooses one of them.
 """
 
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -13,7 +13,7 @@ from mmx.transfer.heads.base import FittedHead, Head, HeadCandidate
 from mmx.variants import find_variants
 
 HEADS: dict[str, type[Head]] = find_variants("mmx.transfer.heads", Head)
-"""Those of this folder, by the name of their file."""
+"""The heads of this folder, by the names of their files."""
 if TYPE_CHECKING:
     HeadName: TypeAlias = str
 else:

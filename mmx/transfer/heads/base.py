@@ -1,4 +1,4 @@
-"""The contract of every head: what turns fused features into outputs.
+"""The contract of every head: a module that turns fused features into outputs.
 
 Shape legend: ``N`` rows, ``D`` width of the fused features, ``C`` outputs.
 """
@@ -19,8 +19,8 @@ from mmx.transfer.base import TargetKind
 class Head(ABC):
     """Base of all heads: a frozen dataclass; its fields are the head's options.
 
-    A file here is a head that ``transfer.head=<name of the file>`` chooses; one of a package of
-    your own is given as a node::
+    A file here is a head that ``transfer.head=<name of the file>`` chooses; a head from your own
+    package is given as a node::
 
         @dataclass(frozen=True, kw_only=True)
         class Cosine(Head):
@@ -32,11 +32,11 @@ class Head(ABC):
         transfer.head='{_target_: my_package.cosine.Cosine, scale: 5}'
 
     Attributes:
-        kinds: The kinds of target it serves.
-        batched: Whether its module can be trained many times over as one batch, as
-            ``transfer.decays`` and ``transfer.head_seeds`` ask for: it has ``norm``, ``layers``
-            and ``dropout`` as :class:`~mmx.transfer.heads.linear.LinearHead` has, and nothing
-            else that trains.
+        kinds: The kinds of target that it can predict.
+        batched: Whether many copies of its module can be trained as one batch, as
+            ``transfer.decays`` and ``transfer.head_seeds`` require. The module then has ``norm``,
+            ``layers`` and ``dropout`` as :class:`~mmx.transfer.heads.linear.LinearHead` has, and
+            no other trainable parts.
     """
 
     kinds: ClassVar[frozenset[TargetKind]] = frozenset({"classes", "multilabel", "regression"})
@@ -44,21 +44,21 @@ class Head(ABC):
 
     @abstractmethod
     def make(self, width: int, outputs: int, kind: TargetKind) -> nn.Module:
-        """Return the module, fresh: ``(B, width)`` to ``(B, outputs)``.
+        """Return a fresh module: ``(B, width)`` to ``(B, outputs)``.
 
         Args:
             width: D.
             outputs: C.
-            kind: Of the target.
+            kind: The target's kind.
         """
 
 
 @dataclass(frozen=True)
 class HeadCandidate:
-    """One solution for a head, to be chosen or not on validation.
+    """One solution for a head; validation chooses among several.
 
     Attributes:
-        value: Of the option that the grid varies; None where there is no grid.
+        value: Value of the option that the grid varies; None if there is no grid.
         state: The module's tensors by name, in float64.
     """
 
@@ -68,19 +68,32 @@ class HeadCandidate:
 
 @dataclass(frozen=True, kw_only=True)
 class FittedHead(Head):
-    """Base of the heads that are fitted to cached features, without a gradient step.
+    """Base of the heads that are fitted to cached features, without gradient steps.
+
+    Derive from it where the best weights have a closed form, or nearly so::
+
+        @dataclass(frozen=True, kw_only=True)
+        class NearestMean(FittedHead):
+            kinds = frozenset({"classes"})
+
+            def make(self, width, outputs, kind):
+                return nn.Linear(width, outputs)
+
+            def candidates(self, x, y, outputs, kind):
+                means = torch.stack([x[y == c].mean(0) for c in range(outputs)])
+                yield HeadCandidate(None, {"weight": means, "bias": -means.square().sum(1) / 2})
 
     Attributes:
-        varied: What the grid varies, as the field calls it.
+        varied: Name of the option that the grid varies.
     """
 
     varied: ClassVar[str] = ""
 
     def remarks(self, rows: int) -> tuple[str, ...]:
-        """Return what a reader should know of a head that has no grid.
+        """Return notes for the reader on a head without a grid.
 
         Args:
-            rows: N, the training rows.
+            rows: N, the number of training rows.
         """
         return ()
 
@@ -94,5 +107,5 @@ class FittedHead(Head):
             x: ``(N, D)`` fused features of the training rows.
             y: Their targets: ``(N,)`` classes, ``(N, C)`` 0 or 1, or ``(N,)`` numbers.
             outputs: C.
-            kind: Of the target.
+            kind: The target's kind.
         """

@@ -12,7 +12,7 @@ from mmx.transfer.heads.base import Head
 
 
 class LinearHead(nn.Linear):
-    """ŷ = W x + b, or ŷ = W n(x) + b with a BatchNorm n that has no scale and shift.
+    """ŷ = W x + b, or ŷ = W n(x) + b with a BatchNorm n without scale and shift.
 
     Args:
         width: D.
@@ -20,9 +20,9 @@ class LinearHead(nn.Linear):
         normalize: Whether x is normalised.
 
     Attributes:
-        norm: n; None without.
+        norm: n, or None.
         layers: The linear layers, first to last.
-        dropout: Chance of a hidden unit to be dropped in training: there is none.
+        dropout: Dropout probability of hidden units; 0, since there are none.
     """
 
     dropout = 0.0
@@ -37,7 +37,7 @@ class LinearHead(nn.Linear):
         return (self,)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return ``(B, C)`` of ``(B, D)``."""
+        """Return ``(B, C)`` for ``(B, D)``."""
         return super().forward(x if self.norm is None else self.norm(x))
 
 
@@ -45,8 +45,11 @@ class LinearHead(nn.Linear):
 class Linear(Head):
     """A linear layer, trained by gradients.
 
+    The default. Use it when some encoders or the fusion train too, since a fitted head cannot;
+    ``logistic`` is the quicker choice when the head is all that there is to fit.
+
     Args:
-        normalize: Whether features are normalised before it, by the batch in training and by
+        normalize: Whether features are normalised first, by the batch in training and by
             running statistics in evaluation. With a weight decay of 0 this is the linear
             probe of He et al. 2022, appendix A.1, arXiv 2111.06377.
     """
@@ -55,5 +58,5 @@ class Linear(Head):
     batched: ClassVar[bool] = True
 
     def make(self, width: int, outputs: int, kind: TargetKind) -> nn.Module:
-        """Return the layer, fresh; see :class:`~mmx.transfer.heads.base.Head`."""
+        """Return a fresh layer; see :class:`~mmx.transfer.heads.base.Head`."""
         return LinearHead(width, outputs, normalize=self.normalize)

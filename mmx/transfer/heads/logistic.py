@@ -1,4 +1,4 @@
-"""Multinomial logistic regression, every strength of the penalty at once."""
+"""Multinomial logistic regression, fitted for every strength of the penalty at once."""
 
 from __future__ import annotations
 
@@ -17,23 +17,24 @@ from mmx.transfer.heads.rotation import rotate
 
 CS = tuple(10.0**power for power in range(-5, 5))
 UNSEEN = -30.0
-"""Intercept of a class without training rows; the mean over the others is zero."""
+"""Intercept of a class without training rows; the intercepts of the others have mean zero."""
 NEWTON_STEPS, INNER_STEPS, HALVINGS = 100, 500, 30
 BATCH_NUMBERS = 2**24
-"""Rows times classes times strengths, at most, that are solved as one batch."""
+"""Bound of rows times classes times strengths that are solved as one batch."""
 WEIGHT_TOLERANCE = 1e-7
-"""Relative error of the weights at which a solution is good enough."""
+"""Relative error of the weights at which a solution is accepted."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Logistic(FittedHead):
-    """Multinomial logistic regression on standardised features x, its intercept free.
+    """Multinomial logistic regression on standardised features x, its intercept not penalised.
 
         min_W,b C Σ_i -ln softmax(W x_i + b)_{y_i} + ‖W‖² / 2
 
-    C, the inverse strength of the penalty, is chosen on validation. It is scikit-learn's
-    ``C``; of two classes too both have weights, where scikit-learn's binary form has one
-    vector and the same solution at 2 C.
+    C, the inverse strength of the penalty, is chosen on validation. It is scikit-learn's ``C``.
+    Two classes also have a weight vector each, where scikit-learn's binary form has a single
+    vector and the same solution at 2 C. Use it for the standard linear evaluation of features:
+    its optimum is exact, and there is no learning rate to tune.
 
     Args:
         grid: Values of C, in any order.
@@ -61,8 +62,8 @@ def fit_logistic(
 ) -> list[dict[str, Tensor]]:
     """Return weight ``(C, D)`` and bias ``(C,)`` of a linear layer for each value of the grid.
 
-    One factorisation turns the standardised features so that their columns are orthogonal;
-    on them all values are solved as one batch. A class without training rows gets no weight
+    One factorisation rotates the standardised features so that their columns are orthogonal;
+    the whole grid is then solved as one batch. A class without training rows gets weights of zero
     and an intercept of -30.
 
     Args:
@@ -83,18 +84,18 @@ def fit_logistic(
 
 
 def solve_all(z: Tensor, y: Tensor, classes: int, grid: Sequence[float]) -> Tensor:
-    """Return what :func:`solve` does of a whole grid, so many values at once as memory allows."""
+    """Return the solutions of :func:`solve` for a grid, in batches that fit into memory."""
     strengths = torch.tensor(grid, dtype=torch.float64, device=z.device)
     at_once = max(1, BATCH_NUMBERS // (len(z) * classes))
-    return torch.cat([solve(z, y, classes, part) for part in torch.split(strengths, at_once)])
+    return torch.cat([solve(z, y, classes, subset) for subset in torch.split(strengths, at_once)])
 
 
 def solve(z: Tensor, y: Tensor, classes: int, strengths: Tensor) -> Tensor:
     """Return weights and, as their last row, intercepts for each C: ``(G, R + 1, K)``.
 
     Newton's method on (1 / N) Σ_i loss_i + ‖W‖² / (2 N C), all C as one batch. Each step is
-    found by conjugate gradients, to which the columns' spread is the preconditioner, and
-    halved as long as the loss does not fall. A C that is solved leaves the batch.
+    found by conjugate gradients, preconditioned by an estimate of the Hessian's diagonal, and
+    halved until the loss falls. A C that is solved leaves the batch.
 
     Args:
         z: ``(N, R)`` float64, centred columns.
@@ -107,47 +108,51 @@ def solve(z: Tensor, y: Tensor, classes: int, strengths: Tensor) -> Tensor:
     theta = z.new_zeros(len(strengths), design.shape[1], classes)
     left = torch.arange(len(strengths), device=z.device)
     for _ in range(NEWTON_STEPS):
-        part, now = problem.select(left), theta[left]
-        chances = part.probabilities(now)
-        slope = part.gradient(now, chances)
-        # The loss is at least as curved as the penalty: the slope bounds what is left of the error.
-        error = slope.flatten(1).norm(dim=1) / part.penalty
-        off = error > (WEIGHT_TOLERANCE * now.flatten(1).norm(dim=1)).clamp(min=1e-12)
-        if not off.any():
+        subset, current = problem.select(left), theta[left]
+        class_probabilities = subset.probabilities(current)
+        grad = subset.gradient(current, class_probabilities)
+        # In the weights the loss is strongly convex with constant ``penalty``, which bounds the
+        # error: ‖W − W*‖ ≤ ‖gradient‖ / penalty.
+        error = grad.flatten(1).norm(dim=1) / subset.penalty
+        unsolved = error > (WEIGHT_TOLERANCE * current.flatten(1).norm(dim=1)).clamp(min=1e-12)
+        if not unsolved.any():
             break
-        left, part, now, slope = left[off], part.select(off), now[off], slope[off]
-        step = part.newton_step(chances[:, off], slope)
-        length = part.find_step_length(now, slope, step)
-        theta[left] = now + length[:, None, None] * step
-        left = left[length > 0]
+        left, current, grad = left[unsolved], current[unsolved], grad[unsolved]
+        subset = subset.select(unsolved)
+        step = subset.newton_step(class_probabilities[:, unsolved], grad)
+        length = subset.find_step_length(current, grad, step)
+        theta[left] = current + length[:, None, None] * step
+        left = left[length > 0]  # no step lowers the loss any more: rounding is reached
     return theta
 
 
 @dataclass(frozen=True)
 class _Problem:
-    """Several strengths of penalty on one set of rows.
+    """Several strengths of the penalty on one set of rows.
+
+        loss = 1/N Σ_i -ln softmax(θᵀ x_i)_{y_i} + penalty · ‖W‖² / 2
 
     Attributes:
-        design: ``(N, R + 1)``, the last column 1.
-        wanted: ``(N, K)`` one-hot.
-        penalty: ``(G,)`` of ‖W‖² / 2, next to the mean over rows.
+        design: ``(N, R + 1)``, the rows x_i; their last column is 1.
+        one_hot: ``(N, K)``, the classes.
+        penalty: ``(G,)``, 1 / (N C).
     """
 
     design: Tensor
-    wanted: Tensor
+    one_hot: Tensor
     penalty: Tensor
 
     def select(self, which: Tensor) -> _Problem:
-        """Return some of the strengths."""
-        return _Problem(self.design, self.wanted, self.penalty[which])
+        """Return the problem of some of the strengths."""
+        return _Problem(self.design, self.one_hot, self.penalty[which])
 
     def logits(self, theta: Tensor) -> Tensor:
-        """Return ``(N, G, K)`` of ``(G, R + 1, K)``: one matrix product for all strengths."""
-        together = theta.transpose(0, 1).flatten(1)  # (R + 1, G·K)
-        return (self.design @ together).view(len(self.design), *theta.shape[::2])
+        """Return ``(N, G, K)`` from θ ``(G, R + 1, K)``: one matrix product for all strengths."""
+        flat = theta.transpose(0, 1).flatten(1)  # (R + 1, G·K)
+        return (self.design @ flat).view(len(self.design), *theta.shape[::2])
 
     def average_over_rows(self, rows: Tensor) -> Tensor:
-        """Return ``(G, R + 1, K)``, the mean over rows of design times ``(N, G, K)``."""
+        """Return 1/N designᵀ · rows, ``(G, R + 1, K)``, for ``rows`` ``(N, G, K)``."""
         mean = self.design.T @ rows.flatten(1) / len(rows)
         return mean.view(-1, *rows.shape[1:]).transpose(0, 1)
 
@@ -156,66 +161,73 @@ class _Problem:
         return self.logits(theta).softmax(2)
 
     def penalty_gradient(self, theta: Tensor) -> Tensor:
-        """Return the penalty's slope: of the weights, not of the intercepts."""
-        pulled = self.penalty[:, None, None] * theta
-        pulled[:, -1] = 0.0
-        return pulled
+        """Return the gradient of the penalty; it is 0 for the intercepts."""
+        grad = self.penalty[:, None, None] * theta
+        grad[:, -1] = 0.0
+        return grad
 
     def loss(self, theta: Tensor) -> Tensor:
-        """Return ``(G,)``."""
-        surprise = -(self.logits(theta).log_softmax(2) * self.wanted[:, None]).sum(2).mean(0)
-        return surprise + 0.5 * self.penalty * theta[:, :-1].square().sum((1, 2))
+        """Return the ``(G,)`` losses."""
+        cross_entropy = -(self.logits(theta).log_softmax(2) * self.one_hot[:, None]).sum(2).mean(0)
+        return cross_entropy + 0.5 * self.penalty * theta[:, :-1].square().sum((1, 2))
 
-    def gradient(self, theta: Tensor, chances: Tensor) -> Tensor:
-        """Return ``(G, R + 1, K)``, the loss's gradient."""
-        return self.average_over_rows(chances - self.wanted[:, None]) + self.penalty_gradient(theta)
+    def gradient(self, theta: Tensor, class_probabilities: Tensor) -> Tensor:
+        """Return the gradient of the loss, ``(G, R + 1, K)``."""
+        return self.average_over_rows(
+            class_probabilities - self.one_hot[:, None]
+        ) + self.penalty_gradient(theta)
 
-    def hessian_product(self, chances: Tensor, direction: Tensor) -> Tensor:
-        """Return the Hessian times a direction, ``(G, R + 1, K)``."""
-        moved = chances * self.logits(direction)
-        rows = moved - chances * moved.sum(2, keepdim=True)
+    def hessian_product(self, class_probabilities: Tensor, direction: Tensor) -> Tensor:
+        """Return the Hessian times a direction, ``(G, R + 1, K)``, without forming the Hessian."""
+        # Of the softmax: (diag(p) − p pᵀ) v = p ∘ v − p (pᵀ v), for each row.
+        moved = class_probabilities * self.logits(direction)
+        rows = moved - class_probabilities * moved.sum(2, keepdim=True)
         return self.average_over_rows(rows) + self.penalty_gradient(direction)
 
-    def newton_step(self, chances: Tensor, slope: Tensor) -> Tensor:
-        """Return -H⁻¹ slope, ``(G, R + 1, K)``, by preconditioned conjugate gradients."""
+    def newton_step(self, class_probabilities: Tensor, grad: Tensor) -> Tensor:
+        """Return -H⁻¹ gradient, ``(G, R + 1, K)``, by preconditioned conjugate gradients."""
         spread = self.design.square().mean(0)  # (R + 1,)
-        unsure = (chances * (1 - chances)).mean(0)  # (G, K)
-        scale = spread[None, :, None] * unsure[:, None] + self.penalty[:, None, None]
-        step, rest = torch.zeros_like(slope), -slope
-        eased = rest / scale
-        # Each class's share of one common shift changes nothing: it stays out of the search.
-        eased = eased - eased.mean(2, keepdim=True)
-        direction, energy = eased, _dot(rest, eased)
-        size = slope.flatten(1).norm(dim=1)
-        enough = size * size.sqrt().clamp(max=0.1)
+        variance = (class_probabilities * (1 - class_probabilities)).mean(0)  # (G, K)
+        scale = spread[None, :, None] * variance[:, None] + self.penalty[:, None, None]
+        step, residual = torch.zeros_like(grad), -grad
+        preconditioned = residual / scale
+        # Adding one vector to the weights of all classes changes no probability: that direction,
+        # in which the data's part of the Hessian is 0, is left out of the search.
+        preconditioned = preconditioned - preconditioned.mean(2, keepdim=True)
+        direction, energy = preconditioned, _dot(residual, preconditioned)
+        size = grad.flatten(1).norm(dim=1)
+        # Looser far from the optimum, tighter near it (Nocedal and Wright 2006, section 7.1).
+        goal = size * size.sqrt().clamp(max=0.1)
         for _ in range(INNER_STEPS):
-            bent = self.hessian_product(chances, direction)
-            curvature = _dot(direction, bent)
-            going = (rest.flatten(1).norm(dim=1) > enough) & (curvature > 0) & (energy > 0)
-            if not going.any():
+            product = self.hessian_product(class_probabilities, direction)
+            curvature = _dot(direction, product)
+            active = (residual.flatten(1).norm(dim=1) > goal) & (curvature > 0) & (energy > 0)
+            if not active.any():
                 break
-            length = torch.where(going, energy / curvature.clamp(min=1e-300), 0.0)
+            # A strength that is done takes steps of 0 while the others go on.
+            length = torch.where(active, energy / curvature.clamp(min=1e-300), 0.0)
             step = step + length[:, None, None] * direction
-            rest = rest - length[:, None, None] * bent
-            eased = rest / scale
-            eased = eased - eased.mean(2, keepdim=True)
-            before, energy = energy, _dot(rest, eased)
-            turn = torch.where(going, energy / before.clamp(min=1e-300), 0.0)
-            direction = eased + turn[:, None, None] * direction
+            residual = residual - length[:, None, None] * product
+            preconditioned = residual / scale
+            preconditioned = preconditioned - preconditioned.mean(2, keepdim=True)
+            before, energy = energy, _dot(residual, preconditioned)
+            conjugacy = torch.where(active, energy / before.clamp(min=1e-300), 0.0)
+            direction = preconditioned + conjugacy[:, None, None] * direction
         return step
 
-    def find_step_length(self, theta: Tensor, slope: Tensor, step: Tensor) -> Tensor:
-        """Return ``(G,)`` how much of each step to take: 1, halved until the loss falls; or 0."""
-        start, gain = self.loss(theta), _dot(slope, step)
+    def find_step_length(self, theta: Tensor, grad: Tensor, step: Tensor) -> Tensor:
+        """Return the ``(G,)`` parts of the step to take: 1, halved until the loss falls; or 0."""
+        start, directional_slope = self.loss(theta), _dot(grad, step)
         rounding = 1e-15 * (1 + self.logits(theta).abs().amax((0, 2)))
         length = torch.ones_like(start)
+        # Armijo's condition with c = 1e-4; differences within rounding count as a fall.
         for _ in range(HALVINGS):
-            there = theta + length[:, None, None] * step
-            bad = self.loss(there) > start + 1e-4 * length * gain + rounding
-            if not bad.any():
+            trial = theta + length[:, None, None] * step
+            too_long = self.loss(trial) > start + 1e-4 * length * directional_slope + rounding
+            if not too_long.any():
                 return length
-            length = torch.where(bad, length / 2, length)
-        return torch.where(bad, 0.0, length)
+            length = torch.where(too_long, length / 2, length)
+        return torch.where(too_long, 0.0, length)
 
 
 def _dot(one: Tensor, other: Tensor) -> Tensor:

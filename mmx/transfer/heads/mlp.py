@@ -14,17 +14,17 @@ from mmx.transfer.heads.base import Head
 
 
 class MlpHead(nn.Module):
-    """ŷ = V dropout(relu(W n(x) + b)) + c, n a BatchNorm without scale and shift, or nothing.
+    """ŷ = V dropout(relu(W n(x) + b)) + c; n is a BatchNorm without scale and shift, or absent.
 
     Args:
         width: D.
         outputs: C.
-        hidden: Units of the layer between.
-        dropout: Chance of each of them to be dropped in training.
+        hidden: Units of the hidden layer.
+        dropout: Probability that a hidden unit is dropped in training.
         normalize: Whether x is normalised.
 
     Attributes:
-        norm: n; None without.
+        norm: n, or None.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class MlpHead(nn.Module):
         return self.hidden, self.out
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return ``(B, C)`` of ``(B, D)``."""
+        """Return ``(B, C)`` for ``(B, D)``."""
         x = F.relu(self.hidden(x if self.norm is None else self.norm(x)))
         outputs: Tensor = self.out(F.dropout(x, self.dropout, self.training))
         return outputs
@@ -50,12 +50,15 @@ class MlpHead(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class Mlp(Head):
-    """A layer of ReLU units and a linear one, trained by gradients.
+    """A hidden layer of ReLU units and a linear layer, trained by gradients.
+
+    Use it when a linear head underfits: when the features hold the classes, but not in a form that
+    a linear boundary can separate.
 
     Args:
         width: Units of the hidden layer.
-        dropout: Chance of each of them to be dropped in a training step.
-        normalize: Whether features are normalised before it, as before ``linear``.
+        dropout: Probability that a hidden unit is dropped in a training step.
+        normalize: Whether features are normalised first, as for ``linear``.
     """
 
     width: Annotated[int, Field(ge=1, le=65_536)] = 256
@@ -64,7 +67,7 @@ class Mlp(Head):
     batched: ClassVar[bool] = True
 
     def make(self, width: int, outputs: int, kind: TargetKind) -> nn.Module:
-        """Return the layers, fresh; see :class:`~mmx.transfer.heads.base.Head`."""
+        """Return fresh layers; see :class:`~mmx.transfer.heads.base.Head`."""
         return MlpHead(
             width, outputs, hidden=self.width, dropout=self.dropout, normalize=self.normalize
         )

@@ -1,4 +1,4 @@
-"""Features scaled and turned into the directions in which they vary, once."""
+"""Features scaled and rotated to their principal axes, for solvers of linear heads."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Rotated:
-    """z = ((x - μ) / σ) V: columns of z are orthogonal, R of them, R at most min(N - 1, D).
+    """z = ((x - μ) / σ) V: z has R ≤ min(N - 1, D) columns, which are orthogonal.
 
-    An L2 penalty of weights on scaled features is the same penalty of weights on z, so that one
-    factorisation serves every strength of it.
+    An L2 penalty on the weights of the scaled features equals the same penalty on the weights of
+    z, so one factorisation serves every strength of the penalty.
 
     Attributes:
         z: ``(N, R)``.
@@ -27,39 +27,41 @@ class Rotated:
     directions: Tensor
 
     def to_linear(self, weights: Tensor, intercept: Tensor) -> dict[str, Tensor]:
-        """Return weight and bias on x of what is linear in z.
+        """Return the linear layer on x that equals a linear function of z.
 
         Args:
             weights: ``(R, C)``.
             intercept: ``(C,)``.
 
         Returns:
-            ``weight`` ``(C, D)`` and ``bias`` ``(C,)``, as of a linear layer.
+            ``weight`` ``(C, D)`` and ``bias`` ``(C,)``.
         """
+        # zᵀu + a = ((x − μ) / σ)ᵀ V u + a = xᵀ w + (a − μᵀ w) with w = V u / σ
         weight = (self.directions @ weights / self.scale[:, None]).T
         return {"weight": weight.contiguous(), "bias": intercept - weight @ self.mean}
 
 
 def rotate(x: Tensor, *, common: bool = False) -> Rotated:
-    """Return ``(N, D)`` features rotated, in float64.
+    """Return rotated features, in float64.
 
     Args:
-        x: Finite.
-        common: Whether σ is one number, the deviation of all features from their means, in
-            place of each feature's own. It is 1 where there is none.
+        x: ``(N, D)``, finite.
+        common: Whether σ is the root mean square deviation over all features, and not each
+            feature's own. A feature that does not vary has σ = 1.
     """
     x = x.double()
     mean = x.mean(0)
     scale = x.std(0, correction=0)
-    # as far as a mean can be told in float64: less is rounding, not variation
+    # The error of a mean in float64: a smaller deviation is rounding, not variation.
     noise = 10 * torch.finfo(x.dtype).eps * len(x) ** 0.5 * mean.abs()
     varies = scale > noise
     if common:
         scale = torch.where(varies, scale, 0.0).square().mean().sqrt().expand_as(scale)
     scale = torch.where(varies, scale, 1.0)
-    standard = torch.where(varies, (x - mean) / scale, 0.0)  # no direction of rounding alone
+    standard = torch.where(varies, (x - mean) / scale, 0.0)  # no direction made of rounding
+    # R of a QR factorisation has the singular values and directions of the tall matrix, D × D.
     square = torch.linalg.qr(standard, mode="r").R if len(x) > x.shape[1] else standard
     _, values, directions = torch.linalg.svd(square, full_matrices=False)
     least = values.max() * max(x.shape) * torch.finfo(x.dtype).eps
-    kept = directions[values > least].T
+    kept = directions[values > least].T  # (D, R); the rank as NumPy's matrix_rank counts it
     return Rotated(standard @ kept, mean, scale, kept)

@@ -2,7 +2,7 @@
 
     masks = pattern.masks(layer, tensors)     # name to bool, True where a weight stays
 
-A pattern looks at one layer at a time, so that every layer keeps the same part of itself.
+A pattern prunes each layer separately, so that every layer keeps the same fraction of itself.
 """
 
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -12,7 +12,7 @@ from mmx.transfer.sparsity.layers import Layer, find_layers
 from mmx.variants import find_variants
 
 PATTERNS: dict[str, type[Pattern]] = find_variants("mmx.transfer.sparsity", Pattern)
-"""Those of this folder, by the name of their file."""
+"""The patterns of this folder, by the names of their files."""
 if TYPE_CHECKING:
     PatternName: TypeAlias = str
 else:

@@ -1,4 +1,4 @@
-"""The largest outputs of each layer.
+"""Structured pruning: the largest outputs of each layer stay.
 
 Shape legend: ``C`` outputs of a layer.
 """
@@ -15,16 +15,17 @@ from mmx.transfer.sparsity.layers import Layer
 
 
 class Channel(Pattern):
-    """Whole outputs of a layer, those of largest L2 norm.
+    """Keeps whole outputs of a layer, those with the largest L2 norm.
 
         keep the (1 - amount) · C outputs c of largest ‖w_c‖₂, at least one
 
-    What belongs to an output goes with it: its bias, scale and shift of the norm behind it;
-    in a recurrent layer, the unit's rows of all gates and of both matrices. The output is
-    then zero, whatever comes in.
+    A pruned output loses its bias and the scale and shift of the norm after it; in a recurrent
+    layer, the unit loses its rows of all gates in both matrices. The output is then always zero.
+    Use it to ask whether the widths that the source found matter: what stays is a narrower dense
+    network.
 
     Args:
-        amount: Part of a layer's outputs that goes.
+        amount: Fraction of a layer's outputs that is pruned.
 
     Reference: Li et al. 2017, arXiv 1608.08710, with L2 for L1.
     """
@@ -34,8 +35,10 @@ class Channel(Pattern):
 
     def masks(self, layer: Layer, tensors: Mapping[str, Tensor]) -> Masks:
         """Return a mask for each tensor of the layer."""
+        # In float64 on the CPU: the order of nearly equal norms is then the same on every device.
         rows = [tensors[name].detach().cpu().double().square() for name in layer.weights]
         outputs = len(rows[0]) // layer.gates  # C
+        # (gates · C, …) → (gates, C, inputs): the norm of an output counts all its gates.
         squares = torch.stack([r.reshape(layer.gates, outputs, -1).sum((0, 2)) for r in rows]).sum(
             0
         )
@@ -44,6 +47,6 @@ class Channel(Pattern):
 
 
 def _rows(keep: Tensor, tensor: Tensor) -> Tensor:
-    """Return a mask of ``tensor``'s shape, True in the rows of the outputs to keep."""
-    rows = keep.repeat(len(tensor) // len(keep))  # gate after gate
+    """Return a mask with the shape of ``tensor``, True in the rows of the outputs to keep."""
+    rows = keep.repeat(len(tensor) // len(keep))  # (gates · C,), gate by gate
     return rows.view(-1, *[1] * (tensor.dim() - 1)).expand(tensor.shape).clone()

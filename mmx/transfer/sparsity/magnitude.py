@@ -1,4 +1,4 @@
-"""The largest weights of each layer."""
+"""Unstructured pruning: the largest weights of each layer stay."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from mmx.transfer.sparsity.layers import Layer
 
 
 class Magnitude(Pattern):
-    """The weights of a matrix or kernel that are largest, wherever they stand.
+    """Keeps the largest weights of a matrix or kernel, wherever they are.
 
         keep the (1 - amount) · C · K entries of largest |w|
 
+    The finest of the patterns. Use it to ask whether single connections that the source found are
+    worth keeping (the lottery ticket hypothesis).
+
     Args:
-        amount: Part of a layer's weights that goes.
+        amount: Fraction of a layer's weights that is pruned.
 
     Reference: Han et al. 2015, arXiv 1506.02626.
     """

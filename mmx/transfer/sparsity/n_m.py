@@ -1,4 +1,4 @@
-"""The N largest of each M weights in a row."""
+"""N:M sparsity: the N largest of each M consecutive weights stay."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from mmx.transfer.sparsity.layers import Layer
 
 
 class NOfM(Pattern):
-    """In each group of M weights that follow each other along the inputs, the N largest.
+    """Keeps the N largest weights in each group of M consecutive ones along the inputs.
 
-    The inputs of a kernel are its input channels, position by position, as sparse matrix
-    units group them. A last group of fewer than M keeps up to N.
+    The inputs of a kernel are its input channels at one position, as sparse matrix units group
+    them. A last group of fewer than M keeps up to N. Use it for a pattern that hardware can
+    exploit: 2:4 is what NVIDIA's sparse tensor cores run.
 
     Args:
-        n: N, weights that stay in a group.
-        m: M, weights in a group.
+        n: N, the weights that stay in a group.
+        m: M, the weights in a group.
 
     Raises:
         ValueError: N is not below M.
@@ -39,6 +40,6 @@ class NOfM(Pattern):
     def _mask(self, weight: Tensor) -> Tensor:
         size = weight.detach().cpu().abs().movedim(1, -1)  # (C, …, K)
         missing = -size.shape[-1] % self.m
-        padded = F.pad(size, (0, missing), value=-1.0)  # never chosen first
+        padded = F.pad(size, (0, missing), value=-1.0)  # below any |w|: padding is chosen last
         mask = mask_largest(padded.reshape(-1, self.m), self.n).view(padded.shape)
         return mask[..., : size.shape[-1]].movedim(-1, 1).contiguous()

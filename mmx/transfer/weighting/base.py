@@ -1,4 +1,4 @@
-"""The contract of every weighting of two tasks."""
+"""The contract of every weighting of two losses."""
 
 from __future__ import annotations
 
@@ -11,23 +11,33 @@ from mmx.stage_id import Role
 
 TASKS = (Role.TARGET, Role.SOURCE)
 TARGET, SOURCE = range(2)
-"""Where each task stands among the weights."""
+"""Index of each task in the weights."""
 
 
 class Weighting(nn.Module, ABC):
-    """Weighs the losses of target and source.
+    """Base of all weightings of the losses of target and source.
 
-    Its parameters train with the model's, without weight decay; what else moves is kept in
-    buffers. Both are part of the model's state, so that a resumed run goes on with them.
+    Its parameters train with the model's, without weight decay; other state is kept in buffers.
+    Both are part of the model's state, so that a resumed run continues with them.
 
-    A file here is a weighting that ``transfer.weighting=<name of the file>`` chooses; one of a
-    package of your own is a node, ``transfer.weighting={_target_: my_package.mine.Mine}``.
+    A file here is a weighting that ``transfer.weighting=<name of the file>`` chooses; a weighting
+    from your own package is a node with its options::
+
+        class Share(Weighting):
+            def __init__(self, *, target: float = 0.5) -> None:
+                super().__init__()
+                self.share = target
+
+            def weights(self):
+                return torch.tensor([self.share, 1 - self.share])
+
+        transfer.weighting='{_target_: my_package.share.Share, target: 0.7}'
 
     Attributes:
-        moves: Whether the weights change while the tasks train.
-        reads_gradients: Whether :meth:`observe` wants to be called.
-        takes_negative: Whether it can weigh losses that may be below zero. Set it to False where
-            a loss is taken for a variance or a rate of progress.
+        moves: Whether the weights change during training.
+        reads_gradients: Whether :meth:`observe` is to be called.
+        takes_negative: Whether it can weigh losses that may be negative. Set it to False if
+            it interprets a loss as a variance or a rate of progress.
     """
 
     moves: ClassVar[bool] = False
@@ -36,31 +46,31 @@ class Weighting(nn.Module, ABC):
 
     @classmethod
     def of_kinds(cls, kinds: tuple[str, str], **options: float) -> Weighting:
-        """Return a new one for the kinds of target and source, which most do not ask for."""
+        """Return a new weighting for the kinds of target and source, which most do not use."""
         return cls(**options)
 
     @abstractmethod
     def weights(self) -> Tensor:
-        """Return ``(2,)``: what the target's loss counts now, and what the source's."""
+        """Return ``(2,)``: the current weights of the target's and of the source's loss."""
 
     def forward(self, loss: Tensor, task: int) -> Tensor:
-        """Return a task's scalar loss as it counts.
+        """Return a task's scalar loss times its weight.
 
         Args:
-            loss: Of one of its batches, or a part of it.
+            loss: The loss of one of its batches, or a part of it.
             task: ``TARGET`` or ``SOURCE``.
         """
         return self.weights()[task] * loss
 
     def penalty(self) -> Tensor | None:
-        """Return what is added to the loss once a step; None for nothing."""
+        """Return a term to add to the loss once per step; None if there is none."""
         return None
 
     def observe(self, losses: Tensor, norms: Tensor) -> None:
-        """Look at a step's gradients before it is taken, only where :attr:`reads_gradients`.
+        """Read the gradients of a step before it is taken; called if :attr:`reads_gradients`.
 
         Args:
-            losses: ``(2,)`` of target and source, not weighted.
-            norms: ``(2,)`` norms of the gradients of both weighted losses with respect to the
-                last layers that the tasks share; in any one unit.
+            losses: ``(2,)`` unweighted losses of target and source.
+            norms: ``(2,)`` norms of the gradients of the weighted losses with respect to the
+                last layers that the tasks share, up to a common factor.
         """

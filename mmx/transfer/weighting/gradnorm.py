@@ -1,4 +1,4 @@
-"""Two losses, weighed so that their gradients are of a size."""
+"""GradNorm: two losses, weighed so that their gradients have similar norms."""
 
 from __future__ import annotations
 
@@ -9,28 +9,29 @@ from mmx.transfer.weighting.base import Weighting
 
 
 class GradNorm(Weighting):
-    """Moves the weights until the gradients of both tasks have the sizes they should.
+    """Adapts the weights until the gradients of both tasks have the intended norms.
 
         G_i = ‖∇_W w_i L_i‖,  r_i = (L_i / L_i⁰) / mean_j(L_j / L_j⁰)
-        wanted: G_i = mean_j(G_j) · r_i^α
+        intended: G_i = mean_j(G_j) · r_i^α
 
-    W are the last weights that the tasks share, L_i⁰ is the loss of the first step: the task
-    that has come down less is pulled along by larger gradients. After each step's backward
-    pass the weights descend the distance to what is wanted, with the wanted sizes held
-    constant, and are scaled to a sum of 2:
+    W are the last weights that the tasks share, and L_i⁰ is the loss of the first step: the task
+    with the smaller decrease gets larger gradients. After each backward pass the weights take a
+    gradient step on the distance to the intended norms, which are treated as constants, and are
+    scaled to a sum of 2:
 
-        log w_i ← log w_i - rate · ∂/∂log w_i Σ_j |G_j - wanted_j| / mean_j(G_j)
-                = log w_i - rate · sign(G_i - wanted_i) · G_i / mean_j(G_j)
+        log w_i ← log w_i - rate · ∂/∂log w_i Σ_j |G_j - intended_j| / mean_j(G_j)
+                = log w_i - rate · sign(G_i - intended_i) · G_i / mean_j(G_j)
 
-    The paper descends in w_i itself and leaves the distance undivided. In log w_i the weights
-    stay positive; divided, a step is 2 · rate at most, and both losses, or the gradients of a
-    scaled backward pass, may have any common unit. Where one gradient is too large and the other
-    too small, w_t / w_s changes by exp(±2 · rate). Where a step shows nothing (a gradient is
-    zero or not finite, a first loss is zero) the weights stay. The losses must not be negative.
+    The paper descends in w_i itself and does not divide the distance. In log w_i the weights
+    stay positive. The division bounds a step by 2 · rate, and makes it independent of a common
+    factor of the losses or of a scaled backward pass. If one gradient is too large and the other
+    too small, w_t / w_s changes by exp(±2 · rate). The weights stay as they are after a step that
+    gives no information (a gradient is zero or not finite, a first loss is zero). The losses must
+    not be negative. Use it when one task learns much faster than the other.
 
     Args:
-        alpha: α; 0 asks for gradients of the same size whatever the losses do.
-        rate: Step in log w_i.
+        alpha: α; 0 asks for gradients of equal norm whatever the losses are.
+        rate: Step size in log w_i.
 
     Reference: Chen et al. 2018, arXiv 1711.02257.
     """
@@ -46,7 +47,7 @@ class GradNorm(Weighting):
         self.current: Tensor
         self.first: Tensor
         self.register_buffer("current", torch.ones(2))
-        self.register_buffer("first", torch.full((2,), torch.nan))  # NaN: no step was taken yet
+        self.register_buffer("first", torch.full((2,), torch.nan))  # NaN before the first step
 
     def weights(self) -> Tensor:
         """Return ``(2,)``, of sum 2."""
@@ -54,12 +55,13 @@ class GradNorm(Weighting):
 
     @torch.no_grad()
     def observe(self, losses: Tensor, norms: Tensor) -> None:
-        """Move the weights; see :class:`~mmx.transfer.weighting.base.Weighting`."""
+        """Adapt the weights; see :class:`~mmx.transfer.weighting.base.Weighting`."""
         self.first.copy_(torch.where(self.first.isnan(), losses, self.first))
         left = losses / self.first
         wanted = norms.mean() * (left / left.mean()) ** self.alpha
         slope = torch.sign(norms - wanted) * norms / norms.mean()
         moved = self.current * torch.exp(-self.rate * slope)
         moved = 2 * moved / moved.sum()
+        # Decided by torch.where and not by an if, which on CUDA would wait for the device.
         told = moved.isfinite().all() & (norms > 0).all()
         self.current.copy_(torch.where(told, moved, self.current))

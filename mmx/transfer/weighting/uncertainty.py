@@ -1,4 +1,4 @@
-"""Two losses, weighed by the variances that the tasks are learned to have."""
+"""Uncertainty weighting: two losses, weighed by a learned variance for each task."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from mmx.transfer.weighting.base import Weighting
 
 
 class Uncertainty(Weighting):
-    """Learns a log variance s_i = log σ_i² for each task, by the model's own optimiser.
+    """Learns a log variance s_i = log σ_i² for each task, with the model's own optimiser.
 
         L = Σ_i κ_i exp(-s_i) L_i + s_i / 2,  κ = 1/2 for regression, else 1
 
-    That is, up to constants, the negative log likelihood of a Gaussian of variance σ² where
-    L_i is a mean squared error, and about that of a softmax or sigmoid of outputs divided by σ²
-    where it is a cross-entropy. Its minimum over s_i lies at exp(s_i) = 2 κ_i L_i, where every
-    task's share κ_i exp(-s_i) L_i is 1/2 whatever the unit of its loss. The losses must not be
-    negative. The weights start at κ.
+    Up to constants this is the negative log likelihood of a Gaussian of variance σ² if L_i is a
+    mean squared error, and approximately that of a softmax or sigmoid of outputs divided by σ²
+    if it is a cross-entropy. Its minimum over s_i is at exp(s_i) = 2 κ_i L_i, where each weighted
+    loss κ_i exp(-s_i) L_i is 1/2 whatever the unit of L_i. The losses must not be negative. The
+    weights start at κ. Use it when the losses have different units, such as a squared error and
+    a cross-entropy.
 
     Args:
-        kinds: What target and source predict: classes, multilabel or regression; an objective
-            without labels counts as classes, of which its batch is made.
+        kinds: What target and source predict: classes, multilabel or regression. An objective
+            without labels counts as classes.
 
     Reference: Kendall et al. 2018, arXiv 1705.07115.
     """
@@ -39,7 +40,7 @@ class Uncertainty(Weighting):
 
     @classmethod
     def of_kinds(cls, kinds: tuple[str, str], **options: float) -> Weighting:
-        """Return a new one; a number's loss is half a squared error."""
+        """Return a new weighting; κ depends on the kinds."""
         return cls(kinds=kinds)
 
     def weights(self) -> Tensor:
@@ -47,5 +48,5 @@ class Uncertainty(Weighting):
         return self.factors * torch.exp(-self.log_variances)
 
     def penalty(self) -> Tensor:
-        """Return Σ_i s_i / 2, which keeps the variances from growing without end."""
+        """Return Σ_i s_i / 2, which keeps the variances from growing without bound."""
         return self.log_variances.sum() / 2
