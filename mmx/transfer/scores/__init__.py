@@ -2,17 +2,17 @@
 
     score(features, labels) -> float
 
-Features ``(N, D)`` are what a source model gives for N target rows; labels ``(N,)`` are the
-target's classes, any integers. NumPy arrays, tensors of any device and lists are taken alike,
-and float64 is computed with. Larger means a better source in every score. The order of the
-rows and the names of the classes never matter; only values of one score on the same rows
-compare.
-None is reliable alone: look at several, and let training decide.
+Features ``(N, D)`` are what a source model returns for N rows of the target; labels ``(N,)`` are
+the target's classes, any integers. NumPy arrays, tensors on any device and lists are accepted, and
+computations use float64. In every score, larger means a better source. The order of the
+rows and the names of the classes never matter. Values are comparable only within one score and
+for the same rows. No score is reliable alone: look at several, and let training decide.
 
 Each raises ValueError for shapes that do not fit, values that are not finite, labels that are
 not integers, and fewer than two rows or classes.
 
-A ranking computes what :data:`SCORES` finds: a file of this folder with a :class:`Score`.
+A ranking computes the scores in :data:`SCORES`: those of this folder's files that define a
+:class:`Score`.
 
 Shape legend: ``N`` rows, ``D`` features, ``C`` target classes, ``Z`` source classes.
 """
@@ -32,6 +32,6 @@ SCORES: dict[str, Score] = {
         find_variants("mmx.transfer.scores", Score).items(), key=lambda each: each[1].rank
     )
 }
-"""Those of this folder that a ranking computes, by the name of their file, by rank."""
+"""The scores that a ranking computes, by the names of their files, ordered by rank."""
 
 __all__ = ["SCORES", "Score", "h_score", "knn", "leep", "logme", "nce", "transrate"]

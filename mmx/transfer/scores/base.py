@@ -10,9 +10,9 @@ from torch import Tensor
 
 
 class Score(ABC):
-    """Base of all scores. A file here is one, and a ranking shows it under the file's name.
+    """Base of all scores. Each file here is one, and a ranking shows it under the file's name.
 
-    ``mmx/transfer/scores/separation.py`` would be, for two classes::
+    ``mmx/transfer/scores/separation.py`` for two classes could be::
 
         class Separation(Score):
             rank = 8
@@ -21,9 +21,9 @@ class Score(ABC):
                 return float(x[y == 1].mean() - x[y == 0].mean())
 
     Attributes:
-        rank: Its column in ``ranking.csv``, among those of the others; a new one comes last.
+        rank: Its place among the columns of ``ranking.csv``; a new score comes last.
         votes: Whether it counts in the order of a ranking.
-        reads_source_outputs: Whether it looks at what the source says of rows, in place of their
+        reads_source_outputs: Whether it reads the source's outputs for the rows, and not their
             features.
     """
 
@@ -36,18 +36,18 @@ class Score(ABC):
         """Return the score; larger is a better source.
 
         Args:
-            x: Features ``(N, D)``; where the score reads source outputs, the probabilities
-                ``(N, Z)`` of source classes.
+            x: Features ``(N, D)``; the probabilities ``(N, Z)`` of source classes if the score
+                reads source outputs.
             y: ``(N,)`` target classes of the same rows.
 
         Raises:
-            ValueError: The score has no meaning for these.
+            ValueError: The score is not defined for these.
         """
 
     def remark(self, values: Sequence[float | None]) -> str:
-        """Return what must be said of the candidates' values together; empty for nothing.
+        """Return a remark on the values of all candidates; empty if there is nothing to say.
 
         Args:
-            values: One for each candidate; None where it has no such score.
+            values: One for each candidate; None if it has no such score.
         """
         return ""

@@ -1,4 +1,4 @@
-"""H-score: how much of the features' variance lies between classes."""
+"""H-score: the share of the features' variance that lies between classes."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ SHOWN_TO = 5e-4
 
 
 class HScore(Score):
-    """H-score as it is.
+    """H-score with the plain covariance.
 
-    It has no vote: it is C − 1 for any features of D ≥ N − 1, and where it says something, its
-    shrunk form says it too.
+    It has no vote: it is C − 1 for any features of D ≥ N − 1, and where it is informative, so is
+    its shrunk form.
     """
 
     rank = 2
     votes = False
 
     def compute(self, x: Tensor, y: Tensor) -> float:
-        """Return it; see :class:`~mmx.transfer.scores.base.Score`."""
+        """Return the H-score; see :class:`~mmx.transfer.scores.base.Score`."""
         return h_score(x, y)
 
     def remark(self, values: Sequence[float | None]) -> str:
-        """Return a word where it is C − 1 for all: no candidate can have more."""
+        """Return a remark if the score is C − 1, its maximum, for every candidate."""
         most = round(values[0]) if values and values[0] is not None else 0
         if most < 1 or any(value is None or abs(value - most) >= SHOWN_TO for value in values):
             return ""
@@ -50,18 +50,18 @@ def h_score(features: Array, labels: Array, shrinkage: bool = False) -> float:
 
     Σ is the covariance of the features, Σ⁺ its pseudo-inverse, Σ_B the covariance of the
     features when each row is replaced by the mean of its class (all divided by N), and a the
-    shrinkage of Ledoit and Wolf. With Σ = V S² Vᵀ/N both are sums of |U's class means|² over
-    singular directions, so nothing is inverted. H is C − 1 for any N rows in general position
-    where D ≥ N − 1, and says nothing there: shrink.
+    shrinkage of Ledoit and Wolf. With the singular value decomposition F = U S Vᵀ both are sums of
+    |U's class means|² over singular directions, so that no matrix is inverted. H is C − 1 for any
+    N rows in general position if D ≥ N − 1, and then says nothing: use shrinkage.
 
-    Larger is better, from 0 (all classes have one mean; features that do not vary) to
-    min(D, C − 1). H does not change under any invertible affine map of the features; shrunk,
-    not when they are shifted, rotated or scaled all alike.
+    Larger is better, from 0 (all classes have the same mean, or features do not vary) to
+    min(D, C − 1). H does not change under any invertible affine map of the features. The shrunk
+    form does not change if all features are shifted, rotated or scaled together.
 
     Args:
         features: ``(N, D)``.
         labels: ``(N,)`` integers.
-        shrinkage: Estimate the covariance by Ledoit and Wolf; for few rows.
+        shrinkage: Whether to estimate the covariance by Ledoit and Wolf; for few rows.
 
     Raises:
         ValueError: See :mod:`mmx.transfer.scores`.
@@ -75,30 +75,35 @@ def h_score(features: Array, labels: Array, shrinkage: bool = False) -> float:
     between = (class_sums(left, y) ** 2 / np.bincount(y)[:, None]).sum(0)  # (r,), each ≤ 1
     if not shrinkage:
         return float(between.sum())
-    variance = singular**2 / len(x)
+    variance = singular**2 / len(x)  # (r,) eigenvalues of Σ
     share = _ledoit_wolf(x, variance)
+    # In the basis V the shrunk covariance is diagonal: kept + share · tr(Σ)/D. Directions outside
+    # the features' span have no class means, so they add nothing.
     kept = (1 - share) * variance
     return float((between * kept / (kept + share * variance.sum() / x.shape[1])).sum())
 
 
 def _centre(x: ScoreFloats, unit: bool) -> ScoreFloats:
-    """Return features of mean 0; each of length 1 if ``unit``, which H does not notice."""
+    """Return centred features; scaled to length 1 if ``unit``, which does not change H."""
     largest = np.abs(x).max(0 if unit else None)
-    x = np.ldexp(x, -np.frexp(largest)[1])  # by powers of two: no digit of x is lost
+    # Scaled by powers of two, so that no square overflows and no digit of x is lost.
+    x = np.ldexp(x, -np.frexp(largest)[1])
     mean = x.mean(0)
     x = x - mean
-    centred: ScoreFloats = x - x.mean(
-        0
-    )  # else the rounding of the mean would be one more direction
+    # Centred twice: otherwise the rounding of the mean would be one more direction.
+    centred: ScoreFloats = x - x.mean(0)
     length = np.linalg.norm(centred, axis=0)
-    # What is left of a constant is the rounding of its mean.
+    # A constant feature leaves the rounding of its mean, and must not be scaled up.
     varies = length > len(x) ** 1.5 * np.finfo(np.float64).eps * np.abs(mean)
     scale = np.where(varies, length, 1.0) if unit else 1.0
     return np.where(varies, centred / scale, 0.0)
 
 
 def _ledoit_wolf(x: ScoreFloats, variance: ScoreFloats) -> float:
-    """Return the weight of the scaled identity that is best in expected squared error.
+    """Return the weight a of the scaled identity with the least expected squared error.
+
+        a = min(error, distance) / distance,  distance = ‖Σ − tr(Σ)/D I‖²_F
+        error = 1/N² Σ_n ‖x_n x_nᵀ − Σ‖²_F
 
     Args:
         x: ``(N, D)`` centred.
@@ -106,7 +111,8 @@ def _ledoit_wolf(x: ScoreFloats, variance: ScoreFloats) -> float:
     """
     rows, width = x.shape
     mean = variance.sum() / width
+    # width − r eigenvalues are 0, and also differ from the mean.
     distance = ((variance - mean) ** 2).sum() + (width - len(variance)) * mean**2
-    fourth = ((x**2).sum(1) ** 2).mean()
+    fourth = ((x**2).sum(1) ** 2).mean()  # of ‖x_n x_nᵀ‖²_F = ‖x_n‖⁴
     error = min((fourth - (variance**2).sum()) / rows, distance)
     return float(error / distance) if error > 0 else 0.0

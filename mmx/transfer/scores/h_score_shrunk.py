@@ -9,7 +9,7 @@ from mmx.transfer.scores.h_score import h_score
 
 
 class HScoreShrunk(Score):
-    """H-score, the covariance estimated as Ledoit and Wolf do."""
+    """H-score with the covariance of Ledoit and Wolf: use it when rows are few."""
 
     rank = 3
 

@@ -1,4 +1,4 @@
-"""What every score asks of its input."""
+"""What every score requires of its input."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ScoreFloats = npt.NDArray[np.float64]
 ClassIndices = npt.NDArray[np.intp]
 
 LARGEST = 1e100
-"""Sums of squares beyond could overflow."""
+"""Bound of magnitudes: sums of squares of larger values could overflow."""
 
 
 def check_matrix(values: Array, name: str) -> ScoreFloats:
@@ -21,11 +21,11 @@ def check_matrix(values: Array, name: str) -> ScoreFloats:
 
     Args:
         values: Real numbers.
-        name: What messages call them.
+        name: Their name in messages.
 
     Raises:
         ValueError: Not real numbers, not two axes, no column, fewer than two rows, NaN,
-            infinity or magnitudes beyond 1e100.
+            infinity or magnitudes above 1e100.
     """
     found = _to_array(values)
     if found.dtype.kind not in "fiub":
@@ -44,12 +44,12 @@ def check_matrix(values: Array, name: str) -> ScoreFloats:
 
 
 def check_classes(values: Array, name: str, fewest: int = 2) -> ClassIndices:
-    """Return ``(N,)`` class indices from 0 to C − 1, each with a row, in order of the labels.
+    """Return ``(N,)`` class indices from 0 to C − 1, each of which occurs, in order of the labels.
 
     Args:
         values: Integers, not necessarily contiguous.
-        name: What messages call them.
-        fewest: Classes that must occur.
+        name: Their name in messages.
+        fewest: How many classes must occur.
 
     Raises:
         ValueError: Not integers, not one axis, fewer than two rows or ``fewest`` classes.
@@ -69,7 +69,7 @@ def check_classes(values: Array, name: str, fewest: int = 2) -> ClassIndices:
 def check_same_rows(
     one: ScoreFloats | ClassIndices, one_name: str, other: ClassIndices, other_name: str
 ) -> None:
-    """Raise ValueError unless both have as many rows."""
+    """Raise ValueError unless both have the same number of rows."""
     if len(one) != len(other):
         raise ValueError(f"{one_name} has {len(one)} rows and {other_name} has {len(other)}")
 
@@ -85,6 +85,7 @@ def _to_array(values: Array) -> npt.NDArray[Any]:
     if not isinstance(values, Tensor):
         return np.asarray(values)
     found = values.detach().cpu()
+    # NumPy has no bfloat16: floating-point tensors become float64 first.
     return (found.double() if found.is_floating_point() else found).numpy()
 
 

@@ -1,4 +1,4 @@
-"""k-nearest neighbours: how often the rows most alike have the same class."""
+"""k-nearest neighbours: how often the most similar rows have the same class."""
 
 from __future__ import annotations
 
@@ -11,17 +11,22 @@ from mmx.transfer.scores.inputs import Array, ClassIndices, ScoreFloats, check_l
 
 NEIGHBOURS = 20
 TIE = 1e-12
+"""Similarities that differ by less count as equal."""
 BLOCK = 10_000_000
-"""Similarities held at once: 80 MB."""
+"""Similarities in memory at the same time: 80 MB."""
 
 
 class Knn(Score):
-    """The accuracy of a vote of 20 neighbours, or of all where there are fewer."""
+    """The accuracy of a vote of 20 neighbours, or of all others if there are fewer.
+
+    It assumes nothing about the features' distribution: a check on scores that assume a linear
+    model.
+    """
 
     rank = 7
 
     def compute(self, x: Tensor, y: Tensor) -> float:
-        """Return it; see :class:`~mmx.transfer.scores.base.Score`."""
+        """Return the accuracy; see :class:`~mmx.transfer.scores.base.Score`."""
         return knn(x, y, min(NEIGHBOURS, len(x) - 1))
 
 
@@ -30,14 +35,15 @@ def knn(features: Array, labels: Array, k: int) -> float:
 
         kNN = 1/N Σ_n [y_n ∈ W_n] / |W_n|,  W_n = argmax_c |{m ∈ N_k(n): y_m = c}|
 
-    N_k(n) are the k rows nearest to row n, itself excluded, by cosine distance
-    1 − f_n·f_m / (‖f_n‖ ‖f_m‖); a row of zeros has distance 1 to all. Rows as near as the
-    k-th, within 1e-12, are neighbours too, and all neighbours have one vote. Classes with
-    equally many votes share the row: it counts 1/|W_n| if its own is among them, as drawing
-    one of them would on average. So no tie is settled by the order of rows or classes.
+    N_k(n) are the k rows nearest to row n, without n itself, by cosine distance
+    1 − f_n·f_m / (‖f_n‖ ‖f_m‖); a row of zeros has distance 1 to all others. Rows at the distance
+    of the k-th, within 1e-12, are neighbours too, and each neighbour has one vote. Classes with
+    the same number of votes share the row: it counts 1/|W_n| if its own class is among them, the
+    expected value of a random choice. So the order of rows or classes decides no tie.
 
-    Larger is better, from 0 to 1; a class with one row is never right. Does not change when
-    features are rotated, or rows scaled, each by its own positive number; does when shifted.
+    Larger is better, from 0 to 1; the row of a class with one row is always wrong. The score does
+    not change if features are rotated or each row is scaled by a positive number; it does if they
+    are shifted.
 
     Args:
         features: ``(N, D)``.
@@ -45,7 +51,8 @@ def knn(features: Array, labels: Array, k: int) -> float:
         k: Neighbours, 1 to N − 1.
 
     Raises:
-        ValueError: ``k`` is no integer or out of range; see also :mod:`mmx.transfer.scores`.
+        ValueError: ``k`` is not an integer or is out of range; see also
+            :mod:`mmx.transfer.scores`.
 
     Reference: Puigcerver et al. 2021, arXiv 2009.13239; Renggli et al. 2022, arXiv 2010.06402.
     """
@@ -55,7 +62,7 @@ def knn(features: Array, labels: Array, k: int) -> float:
     if not 1 <= k < len(x):
         raise ValueError(f"k must be from 1 to N − 1 = {len(x) - 1}, got {k}")
     x = _normalize_rows(x)
-    size = max(1, BLOCK // len(x))
+    size = max(1, BLOCK // len(x))  # rows of a block, whose similarities are (size, N)
     right = sum(
         _count_correct(x, y, start, min(start + size, len(x)), k)
         for start in range(0, len(x), size)
@@ -64,19 +71,21 @@ def knn(features: Array, labels: Array, k: int) -> float:
 
 
 def _normalize_rows(x: ScoreFloats) -> ScoreFloats:
-    """Return rows of length 1; zeros stay zeros."""
+    """Return rows of length 1; rows of zeros stay zero."""
+    # First by the largest entry, so that squares neither overflow nor underflow.
     x = x / np.maximum(np.abs(x).max(1, keepdims=True), np.finfo(np.float64).tiny)
     length: ScoreFloats = np.linalg.norm(x, axis=1, keepdims=True)  # at least 1, or 0
     return x / np.maximum(length, 0.5)
 
 
 def _count_correct(x: ScoreFloats, y: ClassIndices, start: int, stop: int, k: int) -> float:
-    """Return the sum of what rows ``start`` to ``stop`` count."""
+    """Return how much the rows ``start`` to ``stop`` add to the number of correct rows."""
     rows, targets = stop - start, int(y.max()) + 1
     similar = x[start:stop] @ x.T  # (rows, N)
-    similar[np.arange(rows), np.arange(start, stop)] = -np.inf
+    similar[np.arange(rows), np.arange(start, stop)] = -np.inf  # leave-one-out
     least = torch.from_numpy(similar).topk(k).values[:, -1:].numpy()
     row, neighbour = np.divmod(np.flatnonzero(similar >= least - TIE), len(x))
+    # One histogram over pairs (row, class), counted as row · C + class.
     votes = np.bincount(row * targets + y[neighbour], minlength=rows * targets)
     votes = votes.reshape(rows, targets)
     winners = votes == votes.max(1, keepdims=True)

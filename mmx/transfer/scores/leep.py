@@ -1,4 +1,4 @@
-"""LEEP: the log-likelihood of the source classifier read as one of target classes."""
+"""LEEP: the log-likelihood of the source classifier, read as a classifier of target classes."""
 
 from __future__ import annotations
 
@@ -13,13 +13,17 @@ SUM_TOLERANCE = 0.01
 
 
 class Leep(Score):
-    """The log-likelihood of the source's probabilities, read as target classes."""
+    """The log-likelihood of target classes under the source's predicted probabilities.
+
+    It reads the source's outputs: use it when the source's head, and not its features alone, is
+    expected to matter.
+    """
 
     rank = 4
     reads_source_outputs = True
 
     def compute(self, x: Tensor, y: Tensor) -> float:
-        """Return it; see :class:`~mmx.transfer.scores.base.Score`."""
+        """Return the LEEP score; see :class:`~mmx.transfer.scores.base.Score`."""
         return leep(x, y)
 
 
@@ -28,15 +32,15 @@ def leep(source_probabilities: Array, labels: Array) -> float:
 
         LEEP = 1/N Σ_n log Σ_z P(y_n | z) θ_nz,  P(y, z) = 1/N Σ_{n: y_n = y} θ_nz
 
-    θ_n are the probabilities that the source model gives its own classes for row n.
+    θ_n are the probabilities of the source model's own classes for row n.
 
-    Larger is better, from minus the entropy of the labels, at least −log C (source classes
-    say nothing: P(y | z) is one step of expectation maximisation from there), to 0. Nor do
-    order and names of the source classes matter. One-hot θ gives :func:`~mmx.transfer.scores.nce`.
+    Larger is better, from minus the entropy of the labels, at least −log C (the source classes
+    say nothing about them), to 0. The order and the names of the source classes do not matter
+    either. One-hot θ gives :func:`~mmx.transfer.scores.nce`.
 
     Args:
-        source_probabilities: θ ``(N, Z)``; rows sum to 1 within 0.01, as half precision
-            leaves them, and are divided by their sum.
+        source_probabilities: θ ``(N, Z)``. Rows must sum to 1 within 0.01, the accuracy of half
+            precision, and are divided by their sum.
         labels: ``(N,)`` integers.
 
     Raises:
@@ -57,6 +61,7 @@ def leep(source_probabilities: Array, labels: Array) -> float:
     theta /= totals[:, None]
     joint = class_sums(theta, y)  # (C, Z), N times P(y, z)
     marginal = joint.sum(0)
+    # A source class that no row has any probability of: 0 / 1 in place of 0 / 0.
     conditional = joint / np.where(marginal > 0, marginal, 1.0)
     likelihood = np.einsum("nz,nz->n", theta, conditional[y])
-    return min(float(np.log(likelihood).mean()), 0.0)
+    return min(float(np.log(likelihood).mean()), 0.0)  # rounding may give a likelihood above 1

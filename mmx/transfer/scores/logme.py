@@ -10,17 +10,23 @@ from mmx.transfer.scores.inputs import Array, ScoreFloats, check_labelled
 from mmx.transfer.scores.spectrum import class_sums, column_space
 
 LEAST_NOISE = 1e-8
+"""Bound of the noise variance 1/β, for labels that the features explain exactly."""
 STEP = 0.5
+"""Distance of grid points in log λ."""
 ZOOMS = 14
+"""Refinements of a peak; each makes the step four times smaller."""
 
 
 class LogMe(Score):
-    """The evidence of a linear model on the features."""
+    """The evidence of a Bayesian linear model on the features.
+
+    The evidence penalises overfitting by itself, so that no rows have to be held out.
+    """
 
     rank = 1
 
     def compute(self, x: Tensor, y: Tensor) -> float:
-        """Return it; see :class:`~mmx.transfer.scores.base.Score`."""
+        """Return LogME; see :class:`~mmx.transfer.scores.base.Score`."""
         return logme(x, y)
 
 
@@ -29,19 +35,19 @@ def logme(features: Array, labels: Array) -> float:
 
         LogME = 1/(C N) Σ_c max_{α,β} log ∫ N(y_c | F w, β⁻¹ I) N(w | 0, α⁻¹ I) dw
 
-    F are the features as they are, not centred and without a bias; y_c is 1 for rows of class
-    c, else 0. With F = U S Vᵀ and λ = α/β the best noise 1/β of a given λ is known,
+    F are the features, neither centred nor extended by a bias; y_c is 1 for rows of class
+    c, else 0. With F = U S Vᵀ and λ = α/β the best noise 1/β for a given λ is known,
 
         q(λ) = Σ_i (u_iᵀ y)² λ/(λ + s_i²) + ‖y − U Uᵀ y‖²,  1/β = q(λ)/N,
 
-    which leaves one number to search for. Every peak on a grid over log λ is refined, and
-    λ = ∞, where features explain nothing, is tried too: the result is the global maximum,
-    where alternating updates of α and β may stop at a lower one or on the way.
-    Labels that lie in the span of fewer than N directions would have unbounded evidence at
+    which leaves a search over one number. Every peak on a grid over log λ is refined, and
+    λ = ∞, where the features explain nothing, is tried too. The result is the global maximum,
+    whereas the alternating updates of α and β in the paper may stop at a lower one or earlier.
+    Labels in the span of fewer than N directions would have unbounded evidence at
     1/β = 0, so 1/β is at least 1e-8.
 
-    Larger is better, from −(1 + log 2π)/2 = −1.42 to −log(2π · 1e-8)/2 = 8.29.
-    Does not change when features are scaled, rotated or padded with zeros; does when shifted.
+    Larger is better, from −(1 + log 2π)/2 = −1.42 to −log(2π · 1e-8)/2 = 8.29. The score does not
+    change if features are scaled, rotated or padded with zeros; it does if they are shifted.
 
     Args:
         features: ``(N, D)``.
@@ -56,7 +62,7 @@ def logme(features: Array, labels: Array) -> float:
     left, singular = column_space(x)
     spectrum = (singular / singular.max(initial=0.0)) ** 2  # relative: λ takes up the scale
     explained = class_sums(left, y) ** 2  # (C, r)
-    rest = np.maximum(np.bincount(y) - explained.sum(1), 0.0)  # (C,)
+    rest = np.maximum(np.bincount(y) - explained.sum(1), 0.0)  # (C,), ‖y − U Uᵀ y‖² ≥ 0
     grid = _grid(spectrum, len(x))
     rough = _evidence(grid, spectrum, explained, rest, len(x))  # (C, G)
     best = rough[:, -1].copy()
@@ -69,7 +75,10 @@ def logme(features: Array, labels: Array) -> float:
 
 
 def _grid(spectrum: ScoreFloats, rows: int) -> ScoreFloats:
-    """Return values of log λ: no maximum lies below, and none of note between the last two."""
+    """Return the ``(G,)`` values of log λ to try, the last being infinity.
+
+    No maximum lies below the first; beyond the last finite one the evidence is flat.
+    """
     if len(spectrum) == 0:
         return np.array([np.inf])
     lowest = np.log(spectrum.min()) + np.log(LEAST_NOISE / rows) - 1
@@ -83,13 +92,13 @@ def _evidence(
     ratio = spectrum[:, None] / np.exp(logs)  # (r, G)
     misfit = explained @ (1 / (1 + ratio)) + rest[:, None]  # (C, G)
     noise = np.maximum(misfit / rows, LEAST_NOISE)
-    volume = np.log1p(ratio).sum(0)
+    volume = np.log1p(ratio).sum(0)  # (G,), log det(I + FᵀF / λ): the Occam factor
     found: ScoreFloats = -0.5 * (np.log(2 * np.pi * noise) + (volume + misfit / noise) / rows)
     return found
 
 
 def _peaks(values: ScoreFloats) -> list[int]:
-    """Return where finite grid points are no lower than their neighbours."""
+    """Return the indices of the finite grid points that are no lower than their neighbours."""
     padded = np.concatenate([[-np.inf], values])
     return np.flatnonzero((padded[1:-1] >= padded[:-2]) & (padded[1:-1] >= padded[2:])).tolist()
 
@@ -99,6 +108,7 @@ def _refine_peak(
 ) -> float:
     """Return the highest evidence of one class (C = 1) within a grid step of ``log``."""
     step, best = STEP, -np.inf
+    # The maximum within ±step of the best of 9 points lies within ±step/4 of the next centre.
     for _ in range(ZOOMS):
         around = log + step * np.linspace(-1, 1, 9)
         values = _evidence(around, spectrum, explained, rest, rows)[0]

@@ -10,24 +10,27 @@ from mmx.transfer.scores.inputs import Array, check_classes, check_same_rows
 
 
 class Nce(Score):
-    """How well the source's most probable class foretells the target's."""
+    """How well the source's most probable class predicts the target's class.
+
+    A coarser form of LEEP, with the predicted class in place of the probabilities.
+    """
 
     rank = 5
     reads_source_outputs = True
 
     def compute(self, x: Tensor, y: Tensor) -> float:
-        """Return it; see :class:`~mmx.transfer.scores.base.Score`."""
+        """Return the NCE; see :class:`~mmx.transfer.scores.base.Score`."""
         return nce(x.argmax(1), y)
 
 
 def nce(source_labels: Array, labels: Array) -> float:
-    """Return how well the source's label of a row foretells the target's.
+    """Return how well the source's label of a row predicts the target's.
 
         NCE = −H(Y | Z) = Σ_{y,z} P(y, z) log(P(y, z) / P(z)), P being frequencies
 
-    Larger is better, from minus the entropy of the labels, at least −log C (independent), to
-    0 (each source class lies within one target class, also where every row has a source class
-    of its own). Nor do the names of the source classes matter.
+    Larger is better, from minus the entropy of the labels, at least −log C (independent labels), to
+    0 (each source class lies within one target class; so it is also if every row has another source
+    class). The names of the source classes do not matter either.
 
     Args:
         source_labels: ``(N,)`` integers, such as the classes that a source model predicts;
@@ -42,6 +45,7 @@ def nce(source_labels: Array, labels: Array) -> float:
     z, y = check_classes(source_labels, "source_labels", fewest=1), check_classes(labels, "labels")
     check_same_rows(z, "source_labels", y, "labels")
     targets = y.max() + 1
+    # Pairs (z, y) as one number, z · C + y: only those that occur are counted.
     pairs, joint = np.unique(z * targets + y, return_counts=True)
     conditional = joint / np.bincount(z)[pairs // targets]
     return min(float(joint @ np.log(conditional)) / len(y), 0.0)

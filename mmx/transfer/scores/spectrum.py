@@ -1,4 +1,4 @@
-"""The column space of a feature matrix, and how labels lie in it."""
+"""The column space of a feature matrix, and the sums of its rows by class."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from mmx.transfer.scores.inputs import ClassIndices, ScoreFloats
 def column_space(x: ScoreFloats) -> tuple[ScoreFloats, ScoreFloats]:
     """Return left singular vectors ``(N, r)`` and singular values ``(r,)``, r being the rank.
 
-    From the matrix itself, since the products of its Gram matrix lose half of the digits.
-    Singular values within 10 max(N, D) times the rounding of the largest count as zero.
+    Computed from the matrix itself, since its Gram matrix would lose half of the digits.
+    Singular values below 10 max(N, D) ε times the largest count as zero.
     """
     left, singular, _ = np.linalg.svd(x, full_matrices=False)
     kept = singular > singular[0] * 10 * max(x.shape) * np.finfo(np.float64).eps
@@ -19,8 +19,9 @@ def column_space(x: ScoreFloats) -> tuple[ScoreFloats, ScoreFloats]:
 
 
 def class_sums(x: ScoreFloats, y: ClassIndices) -> ScoreFloats:
-    """Return ``(C, D)``: the sum of the rows ``(N, D)`` of each class, so ``one_hot(y)ᵀ x``."""
+    """Return the ``(C, D)`` sums of the rows ``(N, D)`` of each class, ``one_hot(y)ᵀ x``."""
     order = np.argsort(y, kind="stable")
+    # The index at which each class starts among the sorted rows; every class has a row.
     starts = np.flatnonzero(np.diff(y[order], prepend=-1))
     sums: ScoreFloats = np.add.reduceat(x[order], starts, axis=0)
     return sums

@@ -1,4 +1,4 @@
-"""TransRate: the bits that labels save in coding the features."""
+"""TransRate: how much shorter a code of the features becomes when the labels are known."""
 
 from __future__ import annotations
 
@@ -10,33 +10,36 @@ from mmx.transfer.scores.inputs import Array, ScoreFloats, check_labelled
 
 
 class TransRate(Score):
-    """The bits that labels save in coding the features."""
+    """How much shorter a code of the features becomes when the labels are known.
+
+    Use it with features of one scale; it counts how much of their volume separates classes.
+    """
 
     rank = 6
 
     def compute(self, x: Tensor, y: Tensor) -> float:
-        """Return it; see :class:`~mmx.transfer.scores.base.Score`."""
+        """Return TransRate; see :class:`~mmx.transfer.scores.base.Score`."""
         return transrate(x, y)
 
 
 def transrate(features: Array, labels: Array, eps: float = 1e-4) -> float:
-    """Return the coding rate of all features less that of the classes, in nats.
+    """Return the coding rate of all features minus that within classes, in nats.
 
         TrR = R(F) − Σ_c N_c/N · R(F_c),  R(A) = ½ log det(I + Aᵀ A / (rows(A) · ε))
 
-    F is centred; F_c are its rows of class c, and are not centred again. Classes count by
-    their number of rows, so that R, being concave, makes TrR non-negative; for classes of one
+    F is centred; F_c are its rows of class c, and are not centred again. Classes are weighted by
+    their number of rows. Since R is concave, TrR is then never negative; for classes of equal
     size this is the plain mean of the paper's listing.
 
-    Larger is better, from 0 (each class has the second moments of all) to R(F). Does not
-    change when features are shifted, rotated or padded with zeros. It does when they are
-    scaled, against the distortion ε: bring the features of different sources to one scale
-    before their scores are compared.
+    Larger is better, from 0 (every class has the same second moments) to R(F). The score does not
+    change if features are shifted, rotated or padded with zeros. It does if they are scaled
+    relative to the distortion ε: bring the features of different sources to one scale before
+    comparing their scores.
 
     Args:
         features: ``(N, D)``.
         labels: ``(N,)`` integers.
-        eps: Squared distortion ε that the code allows, > 0.
+        eps: Squared distortion ε of the code, above 0.
 
     Raises:
         ValueError: ``eps`` is not above 0 and finite; see also :mod:`mmx.transfer.scores`.
@@ -54,11 +57,12 @@ def transrate(features: Array, labels: Array, eps: float = 1e-4) -> float:
 
 
 def _coding_rate(x: ScoreFloats, eps: float) -> float:
-    """Return ½ log det(I + xᵀ x / (N ε)), of which the smaller of xᵀ x and x xᵀ is enough.
+    """Return ½ log det(I + xᵀ x / (N ε)), from the smaller of xᵀ x and x xᵀ.
 
-    With A = x/√(N ε) the triangle R of [A; I] has RᵀR = I + AᵀA: the product itself, whose
-    rounding hides small directions behind large ones, is never made.
+    With A = x/√(N ε) the triangle R of [A; I] has RᵀR = I + AᵀA. The product itself, in which
+    large directions would round away small ones, is never computed.
     """
     scaled = (x if x.shape[0] >= x.shape[1] else x.T) / np.sqrt(len(x) * eps)
     triangle = np.linalg.qr(np.concatenate([scaled, np.eye(scaled.shape[1])]), mode="r")
+    # ½ log det(RᵀR) = Σ log |R_ii|
     return float(np.log(np.abs(np.diagonal(triangle))).sum())
