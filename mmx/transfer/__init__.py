@@ -2,10 +2,10 @@
 
     start = mode.start(source, model, classes)
 
-A mode writes the starting weights into the fresh target ``model``, and returns which
-parameters stay frozen or thaw later, at which rate the others learn, what the stage does with
-them (:mod:`mmx.transfer.phases`), and a report that names every tensor: copied, adapted, frozen,
-fresh. What holds the target near its source while it trains is a regulariser of its own
+A mode writes the starting weights into the fresh target ``model``. It returns which parameters
+stay frozen or thaw later, the learning rates of the others, the phases of the stage
+(:mod:`mmx.transfer.phases`), and a report that names every tensor: copied, adapted, frozen, or
+fresh. A separate regulariser may keep the target close to its source while it trains
 (:mod:`mmx.transfer.regularizers`).
 """
 

@@ -17,8 +17,7 @@ from mmx.transfer.weighting import Weighting
 from mmx.transfer.weighting.fixed import Fixed
 
 TargetKind = Literal["classes", "multilabel", "regression"]
-"""What a target predicts: one class a row, several labels a row, or a number."""
-
+"""What a target predicts: one class per row, several labels per row, or a number."""
 
 NO_REGULARIZER = "none"
 
@@ -28,9 +27,9 @@ class Choices:
     """What a search may choose from, apart from the transfer modes.
 
     Attributes:
-        regularizers: Names; ``none`` for none.
+        regularizers: Names of regularisers; ``none`` for none.
         heads: Names of heads.
-        depths: Of encoders, to be frozen.
+        depths: How many depths of each encoder to freeze.
         rates: Learning rates of copied parameters, as multiples of the optimiser's.
     """
 
@@ -42,7 +41,7 @@ class Choices:
 
 @dataclass(frozen=True)
 class Source:
-    """What a trained source offers.
+    """What a trained source gives to a target.
 
     Attributes:
         state: The model's tensors by name: ``encoders.<modality>.…``, ``fusion.…``, ``head.…``.
@@ -55,18 +54,18 @@ class Source:
 
 @dataclass(frozen=True)
 class Report:
-    """Where each tensor of a stage comes from; every one that it keeps stands in one list.
+    """Where each tensor of a stage comes from; each tensor of the target is in exactly one list.
 
     Attributes:
-        copied: As in the source.
+        copied: From the source, unchanged.
         adapted: From the source, changed to fit (head rows moved to other class indices).
-        frozen: From the source, as there or changed to fit, and never trained.
-        fresh: Drawn anew.
-        training_only: What training needs and the target's predictions do not: tensors of a
-            regulariser, of the source of joint training, of the weighting of both.
+        frozen: From the source, unchanged or changed to fit, and never trained.
+        fresh: Initialised at random.
+        training_only: Tensors that training needs and the target's predictions do not: those of a
+            regulariser, of the source in joint training, of the weighting of the two losses.
         notes: What did not fit, and why, one line each.
-        classes: Target class to the source class whose rows of the head it took.
-        density: Name of a tensor with zeros that stay zero to the part of it that is not.
+        classes: Target class to the source class from which its rows of the head were taken.
+        density: Name of a sparse tensor to the fraction of its entries that is not masked.
     """
 
     copied: tuple[str, ...] = ()
@@ -79,7 +78,7 @@ class Report:
     density: dict[str, float] = field(default_factory=dict)
 
     def counts(self) -> dict[str, int]:
-        """Return the number of the target model's tensors in each list."""
+        """Return the number of tensors of the target model in each list."""
         return {
             "copied": len(self.copied),
             "adapted": len(self.adapted),
@@ -88,7 +87,8 @@ class Report:
         }
 
     def to_json(self) -> dict[str, Any]:
-        """Return what ``transfer.json`` holds, where ``training_only`` is called ``beside``."""
+        """Return the content of ``transfer.json``, where ``training_only`` is called ``beside``."""
+        # The key of earlier versions: their run directories and readers of the file rely on it.
         names = {"training_only": "beside"}
         return {names.get(name, name): value for name, value in asdict(self).items()}
 
@@ -100,15 +100,15 @@ class Start:
     Attributes:
         report: Where each tensor comes from.
         frozen: Names of parameters that do not train.
-        frozen_encoders: Modalities whose encoder is frozen whole, so that their features
+        frozen_encoders: Modalities with a completely frozen encoder, so that their features
             may be computed once.
-        rates: Parameter name to a multiple of the learning rate; 1 where absent.
-        thaw: Parameter name to the epoch, counted from 0, in which it begins to train; it is
-            frozen before.
-        frozen_statistics: Names of modules whose running statistics stay as they are.
-        masks: Parameter name to a bool tensor; entries where it is False are zero and stay so.
-        weight_decay: False where a regulariser takes its place.
-        phases: What the stage does with the started model, in order.
+        rates: Parameter name to a multiple of the learning rate; 1 if absent.
+        thaw: Parameter name to the epoch, counted from 0, from which it trains; it is frozen
+            before.
+        frozen_statistics: Names of modules with running statistics that do not change.
+        masks: Parameter name to a bool tensor; entries where it is False are zero and stay zero.
+        weight_decay: False if a regulariser takes its place.
+        phases: The phases of the stage, in order.
     """
 
     report: Report
@@ -134,12 +134,26 @@ class Start:
 class Transfer(ABC):
     """Base of all transfer modes; keyword-only, plain, annotated constructor arguments.
 
+    A mode that copies the source's encoders and trains everything::
+
+        class Encoders(Transfer):
+            needs = "weights"
+
+            @property
+            def regularizable(self):
+                return frozenset({"features", "relations"})
+
+            def start(self, source, model, classes):
+                state = {k: v for k, v in source.state.items() if k.startswith("encoders.")}
+                done = copy_fitting(Source(state, ()), model, (), {})  # mmx.transfer.copying
+                return Start(done.report(frozen=()))
+
     Attributes:
         needs: What the mode takes from a source: its ``weights`` (the source is trained),
             its ``architecture`` (its data is opened, nothing is trained), its ``rows`` (source
             and target train jointly) or ``nothing``.
-        modality_map: Target modality to the source modality whose encoder it starts from.
-        weighting: Name of what weighs the losses of target and source, of a mode that needs rows.
+        modality_map: Target modality to the source modality with the encoder that it starts from.
+        weighting: Name of the weighting of the two losses, for a mode that needs rows.
     """
 
     needs: Literal["nothing", "architecture", "rows", "weights"]
@@ -148,59 +162,59 @@ class Transfer(ABC):
 
     @property
     def uses_epochs(self) -> bool:
-        """Whether a target trains for ``trainer.epochs``; False where all is fitted at once."""
+        """Whether a target trains for ``trainer.epochs``; False if it is fitted in one go."""
         return True
 
     @property
     def is_linear_probe(self) -> bool:
-        """Whether it does what ``control=linear_probe`` does."""
+        """Whether the mode does the same as ``control=linear_probe``."""
         return False
 
     @property
     def regularizable(self) -> frozenset[ActsOn]:
-        """What a regulariser may act on while this mode trains, as it is set; nothing by default.
+        """What a regulariser may act on under this mode with its options; nothing by default.
 
-        A mode whose encoders start from the source and train allows ``weights``, ``features``
-        and ``relations``; also ``statistics`` where batch norms move, and ``outputs`` where
-        what stands behind the encoders may come from the source too. One whose encoders are
-        fresh allows ``relations`` alone.
+        A mode with trainable encoders from the source allows ``weights``, ``features`` and
+        ``relations``; also ``statistics`` if the statistics of batch norms change, and ``outputs``
+        if fusion and head may come from the source too. A mode with fresh encoders allows
+        ``relations`` alone.
         """
         return frozenset()
 
     def holds(self, regularizer: Regularizer | type[Regularizer]) -> bool:
-        """Return whether a regulariser has something to hold in this mode, as it is set."""
+        """Return whether a regulariser has an effect under this mode with its options."""
         return regularizer.acts_on in self.regularizable
 
     @classmethod
     def search_space(cls, choices: Choices) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield the settings of this mode that ``transfer=auto`` may try, the plainest first.
+        """Yield the settings of this mode that ``transfer=auto`` may try, the simplest first.
 
-        By default the mode as it is, alone and with each regulariser. A mode whose options are
-        worth a search yields their values; a regulariser that a setting cannot hold is left out
-        by the search itself.
+        By default, the mode with default options, alone and with each regulariser. A mode with
+        options that are worth a search yields their values. The search itself leaves out a
+        regulariser that :meth:`holds` refuses.
 
         Yields:
-            The regulariser's name, ``none`` for none, and the options that are set.
+            The regulariser's name, ``none`` for none, and the options to set.
         """
         yield NO_REGULARIZER, {}
         for name in choices.regularizers:
             yield name, {}
 
     def takes_fusion(self, modalities: Collection[str]) -> bool:
-        """Return whether fusion and head are taken too from a source of these modalities.
+        """Return whether fusion and head, too, are taken from a source with these modalities.
 
-        Else the source's own fusion is ``concat`` whatever the target's, and one trained
-        source serves them all.
+        If not, the source's fusion is ``concat`` whatever the target's is, so that one trained
+        source serves every fusion.
         """
         return False
 
     @property
     def takes_negative(self) -> bool:
-        """Whether losses that are weighed may be below zero; of a mode that needs rows."""
+        """Whether the weighted losses may be negative; for a mode that needs rows."""
         return True
 
     def weigh(self, kinds: tuple[str, str]) -> Weighting:
-        """Return what weighs the losses of target and source, new; of a mode that needs rows.
+        """Return a new weighting of the losses of target and source; for a mode that needs rows.
 
         Args:
             kinds: What each predicts: classes, multilabel or regression.
@@ -208,24 +222,24 @@ class Transfer(ABC):
         return Fixed()
 
     def make_head(self, width: int, outputs: int, kind: TargetKind) -> nn.Module:
-        """Return the head on fused features of ``width``; ``(B, width)`` to ``(B, outputs)``.
+        """Return a fresh head for fused features: ``(B, width)`` to ``(B, outputs)``.
 
         Args:
             width: D of the fused features.
             outputs: C.
-            kind: Of the target.
+            kind: The target's kind.
         """
         return nn.Linear(width, outputs)
 
     def equip(self, model: nn.Module) -> None:  # noqa: B027 most modes add nothing
-        """Add to a drawn model the modules that the mode trains, fresh.
+        """Add the mode's own modules to a fresh model, such as adapters.
 
-        Called whenever the model is made, so that a checkpoint finds its tensors' places;
+        Called whenever the model is made, so that tensors of a checkpoint can be loaded;
         ``start`` is called after it.
         """
 
     def unmatched_patterns(self, tensors: Sequence[str]) -> list[tuple[str, str]]:
-        """Return (option, pattern) for each pattern of the options that names no tensor.
+        """Return (option, pattern) for each pattern in the options that matches no tensor.
 
         Args:
             tensors: Names of the target model's tensors, known before data is opened.
@@ -233,20 +247,20 @@ class Transfer(ABC):
         return []
 
     def misfits(self, model: nn.Module) -> list[Problem]:
-        """Return what of the options no target model of this make can fulfil.
+        """Return a problem for each option that no target model of this architecture can fulfil.
 
         Args:
-            model: The target model on paper, known before data is opened.
+            model: A meta model of the target, made before data is opened.
         """
         return []
 
     @abstractmethod
     def start(self, source: Source | None, model: nn.Module, classes: tuple[str, ...]) -> Start:
-        """Write the starting weights into ``model`` and say how training goes on.
+        """Write the starting weights into ``model`` and return how training continues.
 
         Args:
-            source: The trained source; None where ``needs`` is not ``weights``.
-            model: The target model, freshly drawn and equipped.
+            source: The trained source; None unless ``needs`` is ``weights``.
+            model: The target model, fresh and equipped.
             classes: The target's class names in index order; empty for regression.
 
         Raises:
@@ -255,5 +269,5 @@ class Transfer(ABC):
 
 
 def start_fresh(model: nn.Module, *notes: str) -> Start:
-    """Return a start in which nothing comes from a source."""
+    """Return a start in which every tensor is fresh."""
     return Start(report=Report(fresh=tuple(model.state_dict()), notes=notes))

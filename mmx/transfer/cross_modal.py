@@ -1,4 +1,4 @@
-"""Which encoder of the source each encoder of the target starts from."""
+"""Cross-modal transfer: which source encoder each target encoder starts from."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ ALIKE = {
     frozenset({"audio", "image"}): "encoder/image=small_cnn encoder/audio=spectrogram_cnn",
     frozenset({"audio", "text"}): "encoder/audio=logmel_lstm encoder/text=lstm",
 }
-"""For two modalities, encoders whose tensors have the same names."""
+"""For two modalities, encoders with the same tensor names."""
 RESNETS = "encoder/image=resnet18 encoder/audio=spectrogram_resnet18"
 
 
 def find_origins(
     source: Collection[str], target: Collection[str], modality_map: Mapping[str, str]
 ) -> dict[str, str]:
-    """Return target modality to source modality, for those that have one to start from.
+    """Return target modality to the source modality from which its encoder starts.
 
-    A modality starts from its own kind where the source has it, unless the map says otherwise.
+    A modality starts from the same modality of the source unless the map names another. Modalities
+    without an origin in the source are left out.
 
     Args:
         source: The source's modalities.
-        target: The target's.
+        target: The target's modalities.
         modality_map: Target modality to source modality, for encoders that start from another
-            modality's.
+            modality's encoder.
 
     Raises:
         TransferError: The map names a modality that does not exist.
@@ -47,11 +48,14 @@ def find_unlike_encoders(
     target: Mapping[str, Collection[str]],
     modality_map: Mapping[str, str],
 ) -> Iterator[Problem]:
-    """Yield the mapped encoders of which nothing could be copied, before anything is trained.
+    """Yield a problem for each mapped pair of encoders with no tensor name in common.
+
+    It needs names alone, so that it can be called before anything is trained.
 
     Args:
-        source: Modality of the source to the names of its encoder's tensors.
-        target: Modality of the target to the same; modalities may be left out of both.
+        source: Source modality to the tensor names of its encoder.
+        target: Target modality to the tensor names of its encoder. Modalities may be left out of
+            both.
         modality_map: Target modality to source modality.
     """
     for new, old in modality_map.items():
@@ -60,6 +64,7 @@ def find_unlike_encoders(
                 f"transfer.map={{{new}: {old}}}",
                 f"no tensor of the {new} encoder has the name of one of the {old} encoder",
                 accepted="encoders of one architecture",
+                # .conv1. is a name that only residual networks have.
                 type_this=RESNETS
                 if any(".conv1." in name for name in (*target[new], *source[old]))
                 else ALIKE.get(frozenset({new, old})),

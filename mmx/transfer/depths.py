@@ -1,4 +1,4 @@
-"""A model's encoder tensors by depth, input first, and what options may ask of them."""
+"""The tensors of a model's encoders by depth, and whether options fit the number of depths."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from mmx.errors import Problem
 
 Depths = dict[str, tuple[tuple[str, ...], ...]]
-"""Modality to the names of its encoder's tensors at each depth, input first."""
+"""Modality to the tensor names of its encoder at each depth, from the input on."""
 
 
 class _Deep(Protocol):
-    """What is asked of an encoder."""
+    """An encoder that lists its depths."""
 
     def depths(self) -> tuple[tuple[str, ...], ...]: ...
 
@@ -22,7 +22,7 @@ class _Deep(Protocol):
 
 
 def find_depths(model: nn.Module) -> Depths:
-    """Return the tensors of each encoder of the model by depth, named as in the model."""
+    """Return the tensors of each encoder by depth, with their names in the model."""
     encoders = cast("Mapping[str, _Deep]", model.encoders)
     return {
         modality: tuple(
@@ -38,20 +38,20 @@ def find_depths(model: nn.Module) -> Depths:
 
 
 def _matches_prefix(name: str, prefix: str) -> bool:
-    """Return whether a prefix names a tensor: ``stage.`` all that a part holds, else one alone."""
+    """Return whether a prefix matches: ``part.`` all tensors of a part, ``name`` that one alone."""
     return name.startswith(prefix) if prefix.endswith(".") or not prefix else name == prefix
 
 
 def find_depth_problem(
     depths: Mapping[str, int], *, freeze_depth: int, reinitialize: int, unfreeze_every: int
 ) -> Problem | None:
-    """Return why encoders cannot be frozen and re-drawn so deep; None where they can.
+    """Return why these numbers of depths do not fit the encoders; None if they do.
 
     Args:
-        depths: Modality to K, how many depths its encoder has.
-        freeze_depth: The lowest depths, which stay frozen.
-        reinitialize: The topmost depths, which stay fresh.
-        unfreeze_every: Epochs between two depths that thaw; 0: none waits for it.
+        depths: Modality to K, the number of depths of its encoder.
+        freeze_depth: How many of the lowest depths stay frozen.
+        reinitialize: How many of the topmost depths stay fresh.
+        unfreeze_every: Epochs between two depths that thaw; 0: all train at once.
     """
     for modality, count in depths.items():
         has = f"the {modality} encoder has {count_depths(count)}"

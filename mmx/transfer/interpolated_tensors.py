@@ -18,22 +18,23 @@ def find_interpolated(
 ) -> tuple[set[str], tuple[str, ...]]:
     """Return the names of the tensors that are interpolated, and notes on those that are not.
 
-    On the line is what came from the source and moves, and a head that was fitted before
-    training. What was drawn anew is not, in part or whole: its starting point is noise.
-    Neither are integers.
+    On the line are tensors from the source that train, and a head that was fitted before
+    training. Tensors that are fresh, even in part, are not: their starting point is noise.
+    Integers are not interpolated either.
 
     Args:
         model: At its starting point.
         done: Where its tensors come from.
-        frozen: Names of tensors that stay as they are.
-        classes: How many the target has.
+        frozen: Names of tensors that do not change.
+        classes: How many classes the target has.
         probed: Whether the linear head is fitted before training.
 
     Raises:
-        TransferError: Nothing is on the line.
+        TransferError: No tensor is on the line.
     """
     state = model.state_dict()
-    parts: set[str] = set()  # of heads that keep some classes; the rows of others are noise
+    # Heads that take the rows of some classes only; those of the other classes are noise.
+    parts: set[str] = set()
     if len(done.classes) < classes:
         parts = {*done.adapted} & {*getattr(model, "label_tensors", ())}
     line = {*done.copied, *done.adapted}.difference(frozen, parts)
@@ -44,6 +45,7 @@ def find_interpolated(
             "transfer.wise_ft: nothing that trains came from the source",
             tip="transfer.wise_ft=none",
         )
+    # A criterion's parameters serve training alone, and are no part of the predictions.
     own = {name for name, _ in model.named_parameters() if not name.startswith("criterion.")}
     off_line = sorted(({*done.fresh} | parts) & own - line)
     if not off_line:
@@ -58,16 +60,17 @@ def find_interpolated(
 def shorten_line(
     phases: tuple[Phase, ...], notes: tuple[str, ...], frozen: Collection[str]
 ) -> tuple[tuple[Phase, ...], tuple[str, ...]]:
-    """Return phases and notes of a start some more of whose tensors turn out to stay frozen.
+    """Return the phases and notes of a start after more of its tensors turned out to be frozen.
 
     Args:
-        phases: Of the start; a snapshot among them names the tensors on the line.
-        notes: Of the start's report.
-        frozen: Names of tensors that stay as they are.
+        phases: The start's phases; a snapshot among them names the tensors on the line.
+        notes: The notes of the start's report.
+        frozen: Names of tensors that do not change.
     """
     before = {name for phase in phases if isinstance(phase, Snapshot) for name in phase.names}
     if before and before <= set(frozen):
-        notes = tuple(note for note in notes if not note.startswith("wise_ft: "))  # of that line
+        # Notes on tensors off the line are obsolete: there is no line any more.
+        notes = tuple(note for note in notes if not note.startswith("wise_ft: "))
         notes += ("wise_ft: nothing that trains came from the source: there is no line",)
     return tuple(
         Snapshot(phase.names.difference(frozen)) if isinstance(phase, Snapshot) else phase

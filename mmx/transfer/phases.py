@@ -1,14 +1,15 @@
-"""Phases: what a stage does with a started model, as the transfer asks for it.
+"""Phases: the steps of a stage after its model was started, chosen by the transfer mode.
 
     Start(report, phases=(LinearProbe(), Snapshot(names), TrainEpochs(), WiseFT()))
 
-They run in order, after the mapping and the stand-ins for missing modalities were fitted. A phase
-of mmx is a description here, and runs as the function of its name in the file of its name in
-``mmx/stages/phases/``. A phase from elsewhere subclasses :class:`Phase` with a ``run`` of its own::
+They run in order, after the mapping and the imputation of missing modalities were fitted. Here a
+phase of mmx is only described; the function of the same name in the file of the same name in
+``mmx/stages/phases/`` runs it. A phase from another package subclasses :class:`Phase` and has a
+method ``run``::
 
     @dataclass(frozen=True)
     class Halve(Phase):
-        def run(self, state):  # a mmx.stages.phases.base.StageState
+        def run(self, state):  # an mmx.stages.phases.base.StageState
             with torch.no_grad():
                 state.model.head.weight.mul_(0.5)
             return ("the head's weights were halved",)  # notes for the reader
@@ -21,11 +22,11 @@ from typing import ClassVar
 
 
 class Phase:
-    """One step of a stage; subclasses are frozen dataclasses of what the step needs to know.
+    """One step of a stage; subclasses are frozen dataclasses with the options of the step.
 
     Attributes:
-        name: Of the file in ``mmx/stages/phases/`` and of the function in it that runs the phase,
-            ``name(phase, state) -> notes``; empty where the class has ``run(state) -> notes``.
+        name: Name of the file in ``mmx/stages/phases/`` and of the function in it that runs the
+            phase, ``name(phase, state) -> notes``; empty if the class has ``run(state) -> notes``.
     """
 
     name: ClassVar[str] = ""
@@ -33,24 +34,24 @@ class Phase:
 
 @dataclass(frozen=True)
 class TrainEpochs(Phase):
-    """Train by gradients for ``trainer.epochs``, and keep the weights of the best epoch."""
+    """Train with gradients for ``trainer.epochs``, and keep the weights of the best epoch."""
 
     name = "train_epochs"
 
 
 @dataclass(frozen=True)
 class LinearProbe(Phase):
-    """Fit the linear head by logistic or ridge regression on features as they are."""
+    """Fit the linear head to frozen features, by logistic or ridge regression."""
 
     name = "fit_linear_probe"
 
 
 @dataclass(frozen=True)
 class Snapshot(Phase):
-    """Remember tensors as they are now, for a later phase.
+    """Remember the current values of tensors for a later phase.
 
     Attributes:
-        names: Of the tensors.
+        names: Names of the tensors.
     """
 
     name = "snapshot"
@@ -59,10 +60,10 @@ class Snapshot(Phase):
 
 @dataclass(frozen=True)
 class WiseFT(Phase):
-    """Evaluate the line from the snapshot to the weights now; nothing where it is of no tensor.
+    """Evaluate the line from the snapshot to the current weights; skipped if no tensor is on it.
 
     Attributes:
-        keep_best: Whether the point that is best on validation is kept, in place of the trained
+        keep_best: Whether to keep the point that is best on validation, and not the trained
             weights.
     """
 

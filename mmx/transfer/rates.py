@@ -1,4 +1,4 @@
-"""Learning rates that differ between parameters, as multiples of the optimiser's own."""
+"""Learning rates of parameters, as multiples of the optimiser's."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ def assign_rates(
     head_rate: float,
     layer_decay: float,
 ) -> dict[str, float]:
-    """Return each parameter's rate; encoders learn the slower, the nearer to their input.
+    """Return the rate of each parameter; layers near the input learn more slowly.
 
         rate(d) = copied_rate · layer_decay^(K - 1 - d),  d = 0 … K - 1 from the input on
 
-    Fresh parameters learn at ``head_rate``, wherever they stand; copied ones behind the
+    Fresh parameters learn at ``head_rate`` wherever they are, and copied parameters outside the
     encoders at ``copied_rate``.
 
     Args:
-        copied: Parameters that came from the source and train.
-        fresh: Parameters that did not.
+        copied: Trainable parameters from the source.
+        fresh: All other trainable parameters.
         depths: Modality to the tensors of its encoder at each of its K depths.
-        copied_rate: Of the copied ones at the top.
-        head_rate: Of the fresh ones.
-        layer_decay: In (0, 1].
+        copied_rate: Rate of the topmost copied parameters.
+        head_rate: Rate of the fresh parameters.
+        layer_decay: Factor per depth, in (0, 1].
 
     Reference: Howard and Ruder 2018, arXiv 1801.06146, who call it discriminative fine-tuning.
     """

@@ -1,4 +1,4 @@
-"""From scratch: nothing is taken from a source. Also the control of every other mode."""
+"""Training from scratch: nothing comes from a source. Also the control of every other mode."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from mmx.transfer.base import Source, Start, Transfer, start_fresh
 
 
 class Scratch(Transfer):
-    """Fresh weights, all trained; R(w) is the optimiser's weight decay."""
+    """Trains all weights from a random start; R(w) is the optimiser's weight decay.
+
+    Use it for a baseline without a source, or with enough rows that a source has little to add.
+    """
 
     needs = "nothing"
 
     def start(self, source: Source | None, model: nn.Module, classes: tuple[str, ...]) -> Start:
-        """Leave the model as it was drawn."""
+        """Leave the model's random initial weights as they are."""
         return start_fresh(model)
