@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mmx.encoders import Encoder
 from mmx.fusion import Fusion, Widths
-from mmx.fusion.match import one_head
+from mmx.fusion.match import merge_heads
 from mmx.mapping import Mapping as CommonSpace
 from mmx.missing import Missing
 from mmx.missing.base import Shape
@@ -82,7 +82,7 @@ class MultimodalModel(nn.Module):
         self.missing = parts.missing({n: Shape(w.pooled, w.levels) for n, w in fused.items()})
         self.fusion = fusion(fused, outputs=outputs)
         if parts.sharing is not None and parts.sharing.classifier:
-            one_head(self.fusion)
+            merge_heads(self.fusion)
         self.head: nn.Module = (
             nn.Identity() if self.fusion.decides else parts.head(self.fusion.width, outputs)
         )

@@ -10,17 +10,40 @@ from torch import Tensor, nn
 from mmx.modalities import Features
 
 FollowsInput = Literal["channels", "grid", "sequence"]
-"""In what a tensor's shape follows the input: ``channels``, a convolution ``(D, K, …)`` over
-K input channels; ``grid``, positions ``(1, 1 + S·S, D)`` of a class token and a square of
-patches; ``sequence``, positions ``(1, T, D)`` of steps."""
+"""How a tensor's shape depends on the input: ``channels`` is a convolution ``(D, K, …)`` over
+K input channels; ``grid`` is positions ``(1, 1 + S·S, D)`` of a class token and a square of
+patches; ``sequence`` is positions ``(1, T, D)`` of steps."""
 
 
 class Encoder(nn.Module, ABC):
     """Base of all encoders.
 
-    The constructor takes the modality's spec as its only positional argument; every
-    other argument is keyword-only, plain and annotated, since the config is checked
+    Write an encoder to try another network on a modality; it is one file with a class and one
+    YAML with its options.
+
+    The constructor takes the modality's spec as its only positional argument. All other
+    arguments are keyword-only, of plain types and annotated, since the config is checked
     against the signature.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> import torch
+        >>> from mmx.modalities import Spec
+        >>> @dataclass(frozen=True)
+        ... class PointSpec(Spec):
+        ...     width: int
+        >>> class Linear(Encoder):
+        ...     def __init__(self, spec: PointSpec, *, width: int = 4) -> None:
+        ...         super().__init__()
+        ...         self.width = width
+        ...         self.linear = nn.Linear(spec.width, width)
+        ...
+        ...     def forward(self, x, lengths=None):
+        ...         tokens = self.linear(x)[:, None]  # (B, 1, D), a single token
+        ...         mask = torch.ones(len(x), 1, dtype=torch.bool, device=x.device)
+        ...         return Features(tokens, mask, tokens[:, 0])
+        >>> Linear(PointSpec(width=2))(torch.zeros(3, 2)).pooled.shape
+        torch.Size([3, 4])
 
     Attributes:
         width: D of tokens and pooled vector.
@@ -43,21 +66,23 @@ class Encoder(nn.Module, ABC):
         """
 
     def depths(self) -> tuple[tuple[str, ...], ...]:
-        """Return by which prefixes the tensors of each depth are named, input first.
+        """Return the prefixes of the names of the tensors at each depth, input first.
 
-        Together they name every tensor of ``state_dict`` once. What freezes, re-draws or
-        slows down by depth counts in these; an encoder that states nothing has one depth.
+        Together they match every tensor of ``state_dict`` exactly once. Gradual unfreezing,
+        learning rates by depth and new weights for the last layers count in these depths. By
+        default an encoder has one depth.
 
         Returns:
-            A depth is its prefixes: ``stages.0.`` names what a part holds, ``net.token`` one
-            tensor.
+            The prefixes of each depth: ``stages.0.`` matches all tensors of a module,
+            ``net.token`` a single tensor.
         """
         return (("",),)
 
     def input_tensors(self) -> dict[str, FollowsInput]:
-        """Return the tensors that another input gives another shape, and how they follow it.
+        """Return the tensors of input-dependent shape, and how their shape depends on it.
 
-        A transfer may change them to fit, since along that axis their values have an order
-        or a meaning that carries over; it leaves every other tensor of another shape fresh.
+        A transfer may adapt them to a target of another input, since the values along that
+        axis have an order or a meaning that can be interpolated or summed. Any other tensor
+        of another shape keeps its fresh values.
         """
         return {}

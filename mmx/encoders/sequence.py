@@ -1,4 +1,4 @@
-"""Sequences of unequal length: masks, and pools that never see the padding."""
+"""Sequences of unequal length: masks, and pools that leave out the padding."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from torch import Tensor
 def step_mask(lengths: Tensor | None, x: Tensor) -> Tensor:
     """Return ``(B, T)`` bool, True at the valid steps of ``x``.
 
-    A row of no steps counts as one step of padding, so that no pool divides by zero and
-    no attention looks at nothing.
+    An empty row counts as one step of padding, so that no pool divides by zero and attention
+    always has a key.
 
     Args:
         lengths: ``(B,)`` int64 valid steps, or None where every step is valid.

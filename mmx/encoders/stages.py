@@ -1,4 +1,4 @@
-"""Stages of 3×3 convolution that pictures and spectrograms go through alike."""
+"""Stages of 3×3 convolution, shared by the encoders of images and spectrograms."""
 
 from __future__ import annotations
 
@@ -20,30 +20,33 @@ def stage_widths(width: int, depth: int) -> tuple[int, ...]:
     return tuple(width // 2**k for k in reversed(range(depth)))
 
 
-def convolution_stages(
+def make_stages(
     channels: int, widths: tuple[int, ...], *, side: int, norm: type[nn.BatchNorm2d]
 ) -> nn.ModuleList:
     """Return stages of 3×3 convolution, 2×2 max pool, batch norm and ReLU.
 
-    The last stage does not pool, nor does one whose map would shrink below 2×2.
+    The last stage does not pool, nor does a stage with a map that would shrink below 2×2.
 
     Args:
-        channels: Of the input.
+        channels: Channels of the input.
         widths: Channels of each stage.
         side: The shorter side of the input.
-        norm: The batch norm; those of one state have stages of one state.
+        norm: The class of batch norm; classes with the same tensors give stages with the same
+            tensors.
     """
     stages = nn.ModuleList()
     for index, out in enumerate(widths):
         pool = index < len(widths) - 1 and side >= 4
         side = side // 2 if pool else side
-        stages.append(_stage(channels, out, pool=pool, norm=norm))
+        stages.append(_make_stage(channels, out, pool=pool, norm=norm))
         channels = out
     return stages
 
 
-def _stage(channels: int, out: int, *, pool: bool, norm: type[nn.BatchNorm2d]) -> nn.Sequential:
-    # No bias in the convolution: the norm subtracts it again.
+def _make_stage(
+    channels: int, out: int, *, pool: bool, norm: type[nn.BatchNorm2d]
+) -> nn.Sequential:
+    # The convolution has no bias, since the norm would subtract it.
     convolution = nn.Conv2d(channels, out, 3, padding=1, bias=False)
     pools = [nn.MaxPool2d(2)] if pool else []
     return nn.Sequential(convolution, *pools, norm(out), nn.ReLU(inplace=True))

@@ -1,4 +1,4 @@
-"""Different families of learner on the same features."""
+"""An ensemble of learners of different families on the same features."""
 
 from __future__ import annotations
 
@@ -20,54 +20,58 @@ from mmx.fusion.learners import (
     LogisticLearner,
     make_learner,
 )
-from mmx.fusion.learners.neural import LabelledRows, make_neural, trained_copy
+from mmx.fusion.learners.neural import LabelledRows, make_neural, train_copy
 from mmx.fusion.mixing import format_shares, move_rows
 from mmx.modalities import Encoded, Features
 
 DEFAULT = ("neural", "logistic", "knn", "trees")
 LEAST = 1e-6
+"""The probability that each class has at least, so that no logarithm is infinite."""
 ROWS_AT_ONCE = 1024
+"""Rows that the learners predict together, which bounds the memory of k-NN's distances."""
 
 
 class Algorithm(Fusion):
-    """Lets learners of different kinds decide together on the modalities side by side.
+    """Combines the predictions of different learners on the concatenated modalities.
 
         A(x) = Σ_a w_a A_a(x)                        ``combine=weights``
         A(x) = softmax(V [A_1(x); …; A_A(x)] + c)    ``combine=stacking``
 
-    x are the pooled features, zeros for an absent modality, and one number for each
-    modality, 1 where it is present and 0 where not. A_a(x) are the probabilities of
+    Use it when it is unclear which family of learner suits the features, or to learn how much
+    of a result is due to the neural head. It serves classes only.
+
+    x holds the pooled features, zeros for an absent modality, and one number for each
+    modality: 1 where it is present and 0 where it is not. A_a(x) are the probabilities of
 
     - ``neural``: a layer of ReLU and a linear one, trained with the encoders by gradients;
     - ``logistic``: multinomial logistic regression;
     - ``knn``: the vote of the nearest training rows;
     - ``trees``: gradient-boosted trees.
 
-    The output is ln A. In training mode, and as long as nothing is settled, it is the
-    neural head's logits, also where the head is not among the learners: then it trains
-    the encoders and has no say in the end. :meth:`settle` fits all other learners on
-    the training rows. Weights w, on the simplex, then have the lowest cross-entropy on the
-    validation rows. For stacking, V and c (a logistic regression on standardised
-    probabilities) are fitted on out-of-fold predictions of the training rows: each fold,
-    stratified by class, is predicted by learners fitted on the other folds, among them a
-    copy of the neural head trained anew on these features, stopped by the validation rows.
+    The output is ln A. In training mode, and before :meth:`settle`, it is the neural head's
+    logits, even where the head is not among the learners: in that case it trains the encoders
+    but is not part of A. :meth:`settle` fits all other learners on the training rows. The
+    weights w, which lie on the simplex, then minimise the cross-entropy on the validation
+    rows. For stacking, V and c (a logistic regression on standardised probabilities) are
+    fitted on out-of-fold predictions of the training rows: each fold, stratified by class, is
+    predicted by learners fitted on the other folds. One of these is a copy of the neural head,
+    trained from new weights on these features with early stopping on the validation rows.
 
-    An encoder that trained on all training rows has seen each fold's labels, so that
-    out-of-fold predictions are optimistic, for every learner alike. With frozen encoders
-    they are what they say.
+    An encoder that was trained on all training rows has seen the labels of every fold, so the
+    out-of-fold predictions of all learners are optimistic. With frozen encoders they are not.
 
-    Every A_a is taken as (1 - C ε) A_a + ε with ε = 1e-6, so that no logarithm is
-    infinite. All that is fitted is held in buffers, empty before; ``knn`` holds all training
-    rows. With a single modality x is its features and a 1.
+    Every A_a is replaced by (1 - C ε) A_a + ε with ε = 1e-6, so that no logarithm is
+    infinite. Everything that is fitted lies in buffers, which are empty before; ``knn`` stores
+    all training rows. With a single modality, x is its features and a 1.
 
     Args:
         widths: Modality to widths.
         outputs: C.
         hidden: Width of the neural head's layer.
-        learners: Who decides, in any order.
-        combine: ``weights`` or ``stacking``. Weights of a single learner are 1.
+        learners: The members of the ensemble, in any order.
+        combine: ``weights`` or ``stacking``. A single learner has weight 1.
         neighbors: How many rows vote in ``knn``.
-        folds: Of ``stacking``.
+        folds: Number of folds of ``stacking``.
 
     Raises:
         ValueError: A learner is named twice.
@@ -101,7 +105,7 @@ class Algorithm(Fusion):
         self.folds = folds
         features = sum(width.pooled for width in widths.values()) + len(widths)
         self.neural = make_neural(features, hidden, outputs)
-        self.label_tensors = ("neural.2.weight", "neural.2.bias")
+        self.label_tensors = ("neural.2.weight", "neural.2.bias")  # module 1 is the ReLU
         fitted = [name for name in self.learners if name != NEURAL]
         self.fitted = nn.ModuleDict(
             {name: make_learner(name, outputs, neighbors=neighbors) for name in fitted}
@@ -115,71 +119,74 @@ class Algorithm(Fusion):
 
     def forward(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
         """Return ``(B, C)`` logits; see :class:`~mmx.fusion.base.Fusion`."""
-        x = self._side_by_side(features, present)
+        x = self._join_inputs(features, present)
         if self.training or not self.combiner.settled:
             logits: Tensor = self.neural(x)
             return logits
+        # The learners' buffers have the dtype of the parameters, and boundaries of trees and
+        # neighbours would move in half precision.
         with torch.autocast(x.device.type, enabled=False):
             x = x.to(next(self.neural.parameters()).dtype)
-            mixed = self.combiner(self._opinions(self._experts(), x))
-            return _above_zero(mixed).log()
+            mixed = self.combiner(self._predict(self._collect_learners(), x))
+            return _smooth(mixed).log()
 
     def settle(self, train: Encoded, val: Encoded, seed: int) -> tuple[str, ...]:
-        """Fit learners and what combines them; see :meth:`mmx.fusion.base.Fusion.settle`."""
+        """Fit the learners and the combiner; see :meth:`mmx.fusion.base.Fusion.settle`."""
         with torch.no_grad():
-            x, y = self._rows(train)
-            asked, truth = self._rows(val)
+            x, y = self._read_rows(train)
+            val_x, val_y = self._read_rows(val)
             if self.combine == "stacking":
-                opinions = self._out_of_fold(x, y, (asked, truth), seed)
-                self.combiner.fit(opinions, y, seed)
+                probabilities = self._predict_out_of_fold(x, y, (val_x, val_y), seed)
+                self.combiner.fit(probabilities, y, seed)
                 note = f"stacked on out-of-fold predictions of {len(train)} training rows"
+            # The folds used copies; the learners that predict from now on see all rows.
             self._fit(self.fitted, x, y, seed)
-            opinions = self._opinions(self._experts(), asked)
+            probabilities = self._predict(self._collect_learners(), val_x)
             if self.combine == "weights":
-                self.combiner.fit(opinions, truth, seed)
+                self.combiner.fit(probabilities, val_y, seed)
                 weights = format_shares(self.learners, self.combiner.get_buffer("weights"))
                 note = f"weights fitted on {len(val)} validation rows: {weights}"
-            mixed = _above_zero(self.combiner(opinions))
-        alone = opinions.view(len(val), -1, self.outputs).unbind(1)
-        losses = torch.stack([_cross_entropy(p, truth) for p in (*alone, mixed)])
-        said = format_shares((*self.learners, "together"), losses)
-        return note, f"cross-entropy on {len(val)} validation rows: {said}"
+            mixed = _smooth(self.combiner(probabilities))
+        single = probabilities.view(len(val), -1, self.outputs).unbind(1)  # A of (N, C)
+        losses = torch.stack([_cross_entropy(p, val_y) for p in (*single, mixed)])
+        listed = format_shares((*self.learners, "together"), losses)
+        return note, f"cross-entropy on {len(val)} validation rows: {listed}"
 
-    def _side_by_side(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
+    def _join_inputs(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
         """Return ``(B, F)`` features and presence."""
         pooled = self.pooled(features, present)
         return torch.cat([*pooled, stack_presence(present, self.modalities).to(pooled[0])], dim=1)
 
-    def _rows(self, rows: Encoded) -> LabelledRows:
-        """Return ``(N, F)`` features and ``(N,)`` classes, where the neural head is."""
+    def _read_rows(self, rows: Encoded) -> LabelledRows:
+        """Return ``(N, F)`` features and ``(N,)`` classes on the neural head's device."""
         like = next(self.neural.parameters())
-        return self._side_by_side(*move_rows(rows, like)), rows.target.to(like.device)
+        return self._join_inputs(*move_rows(rows, like)), rows.target.to(like.device)
 
-    def _experts(self) -> dict[str, nn.Module]:
-        """Return the learners by name, each from features to probabilities."""
+    def _collect_learners(self) -> dict[str, nn.Module]:
+        """Return the learners by name; each maps features to probabilities."""
         return {NEURAL: nn.Sequential(self.neural, nn.Softmax(1)), **self.fitted}
 
-    def _opinions(self, experts: dict[str, nn.Module], x: Tensor) -> Tensor:
-        """Return the experts' probabilities side by side, ``(N, A · C)``."""
+    def _predict(self, learners: dict[str, nn.Module], x: Tensor) -> Tensor:
+        """Return the learners' probabilities, concatenated to ``(N, A · C)``."""
         return torch.cat(
             [
-                torch.cat([_above_zero(experts[name](part)) for name in self.learners], dim=1)
+                torch.cat([_smooth(learners[name](part)) for name in self.learners], dim=1)
                 for part in torch.split(x, ROWS_AT_ONCE)
             ]
         )
 
-    def _out_of_fold(self, x: Tensor, y: Tensor, val: LabelledRows, seed: int) -> Tensor:
-        """Return ``(N, A · C)`` probabilities from learners that did not see the row."""
-        folds = stratified_folds(y, self.folds, seed)
-        opinions = x.new_empty(len(x), len(self.learners) * self.outputs)
+    def _predict_out_of_fold(self, x: Tensor, y: Tensor, val: LabelledRows, seed: int) -> Tensor:
+        """Return ``(N, A · C)`` probabilities of learners that were not fitted on the row."""
+        folds = assign_folds(y, self.folds, seed)
+        probabilities = x.new_empty(len(x), len(self.learners) * self.outputs)
         for fold in range(int(folds.max()) + 1):
             out = folds == fold
-            experts = dict(self._fit(copy.deepcopy(self.fitted), x[~out], y[~out], seed))
+            learners = dict(self._fit(copy.deepcopy(self.fitted), x[~out], y[~out], seed))
             if NEURAL in self.learners:
-                head = trained_copy(self.neural, (x[~out], y[~out]), val, seed)
-                experts[NEURAL] = nn.Sequential(head, nn.Softmax(1))
-            opinions[out] = self._opinions(experts, x[out])
-        return opinions
+                head = train_copy(self.neural, (x[~out], y[~out]), val, seed)
+                learners[NEURAL] = nn.Sequential(head, nn.Softmax(1))
+            probabilities[out] = self._predict(learners, x[out])
+        return probabilities
 
     @staticmethod
     def _fit(learners: nn.ModuleDict, x: Tensor, y: Tensor, seed: int) -> nn.ModuleDict:
@@ -188,26 +195,27 @@ class Algorithm(Fusion):
         return learners
 
 
-def stratified_folds(y: Tensor, folds: int, seed: int) -> Tensor:
+def assign_folds(y: Tensor, folds: int, seed: int) -> Tensor:
     """Return each row's fold, ``(N,)`` from 0.
 
-    The folds' sizes, and their numbers of rows of each class, differ by one at most.
+    The sizes of the folds, and their numbers of rows of each class, differ by at most one.
 
     Args:
         y: ``(N,)`` classes.
-        folds: Number of folds; no more than there are rows.
+        folds: Number of folds; with fewer rows, there is one fold for each row.
         seed: Of the shuffle.
     """
+    # Drawn on the CPU, so that the folds are the same on every device.
     generator = torch.Generator().manual_seed(seed)
-    shuffled = torch.randperm(len(y), generator=generator).to(y.device)
-    by_class = shuffled[y[shuffled].argsort(stable=True)]
-    found = torch.empty_like(y)
-    found[by_class] = torch.arange(len(y), device=y.device) % min(folds, len(y))
-    return found
+    order = torch.randperm(len(y), generator=generator).to(y.device)
+    by_class = order[y[order].argsort(stable=True)]  # sorted by class, shuffled within each
+    fold_of = torch.empty_like(y)
+    fold_of[by_class] = torch.arange(len(y), device=y.device) % min(folds, len(y))
+    return fold_of
 
 
-def _above_zero(probabilities: Tensor) -> Tensor:
-    """Return the probabilities mixed with a very little of the same for each class."""
+def _smooth(probabilities: Tensor) -> Tensor:
+    """Return ``(N, C)`` probabilities (1 - C ε) p + ε, which still sum to 1."""
     return (1 - probabilities.shape[1] * LEAST) * probabilities + LEAST
 
 

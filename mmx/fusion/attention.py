@@ -13,12 +13,16 @@ from mmx.modalities import Features
 
 
 class Attention(Fusion):
-    """Adds up projected modalities, weighted by what all of them together say.
+    """Sums the projected modalities, with weights computed from all of them.
 
         F = Σ_m a_m (P_m x_m + b_m),  a = softmax(W [x_1; …; x_M] + c)
 
-    One weight for each modality and row. The softmax is taken over the modalities present;
-    an absent one is zero in the concatenation. A single modality has weight 1 and no W.
+    Use it when the modalities differ in reliability from row to row: the weights a show which
+    of them the model relied on.
+
+    There is one weight for each modality and row. The softmax is taken over the modalities
+    present; an absent one is zero in the concatenation. A single modality has weight 1 and
+    no W.
 
     Args:
         widths: Modality to widths.
@@ -51,5 +55,6 @@ class Attention(Fusion):
         if self.scores is None:
             return projected[:, 0]
         absent = ~stack_presence(present, self.modalities)  # (B, M)
+        # exp(-inf) = 0: the softmax shares the weight among the modalities present.
         scores: Tensor = self.scores(torch.cat(pooled, dim=1)).masked_fill(absent, -torch.inf)
         return (scores.softmax(1)[:, :, None] * projected).sum(1)

@@ -1,32 +1,32 @@
-"""Masked attention and the transformer blocks made of it."""
+"""Masked attention and the transformer blocks that use it."""
 
 from __future__ import annotations
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-HIDDEN = 2  # times the width: the layer inside a feed-forward
+HIDDEN = 2  # width of a feed-forward's hidden layer, as a multiple of its input
 
 
 class MultiheadAttention(nn.Module):
-    """Multi-head attention in which a query that sees no key gets exactly zeros.
+    """Multi-head attention that returns exactly zero for a query without any valid key.
 
         MHA(x, y) = O [h_1; …; h_H],  h_k = softmax((Q_k x)(K_k y)ᵀ / √d) V_k y
 
-    d = ⌈D / H⌉, so any width goes with any number of heads. There are no biases: the one of
-    the keys would cancel in the softmax, and those of the values and of O would speak where
-    nothing is seen.
+    d = ⌈D / H⌉, so any width works with any number of heads. There are no biases: a bias of
+    the keys would cancel in the softmax, and biases of the values and of O would make the
+    output non-zero where all keys are masked.
 
     Args:
         width: D, of queries, keys and output.
         heads: H.
-        dropout: Part of the output dropped in training.
+        dropout: Fraction of the output dropped in training.
     """
 
     def __init__(self, width: int, *, heads: int, dropout: float) -> None:
         super().__init__()
         self.heads = heads
-        inner = heads * -(-width // heads)
+        inner = heads * -(-width // heads)  # H · ⌈D / H⌉
         self.query = nn.Linear(width, inner, bias=False)
         self.key = nn.Linear(width, inner, bias=False)
         self.value = nn.Linear(width, inner, bias=False)
@@ -37,30 +37,34 @@ class MultiheadAttention(nn.Module):
         """Return ``(B, T, D)``.
 
         Args:
-            x: ``(B, T, D)``, where the queries come from.
-            y: ``(B, S, D)``, where keys and values come from; finite where masked, too.
-            mask: ``(B, S)`` bool, which of ``y`` may be seen.
+            x: ``(B, T, D)``, the tokens that the queries are computed from.
+            y: ``(B, S, D)``, the tokens of keys and values; they must be finite even where
+                they are masked.
+            mask: ``(B, S)`` bool, True for the tokens of ``y`` that may be attended to.
         """
         query, key, value = (
             linear(z).unflatten(2, (self.heads, -1)).transpose(1, 2)  # (B, H, T or S, d)
             for linear, z in ((self.query, x), (self.key, y), (self.value, y))
         )
-        blind = ~mask.any(1)
-        seen = mask | blind[:, None]  # a softmax over nothing would be NaN
+        blind = ~mask.any(1)  # (B,), rows without a valid key
+        # Their keys are unmasked here and their result is set to zero below, since a softmax
+        # over nothing is NaN, and so is its gradient.
+        seen = mask | blind[:, None]
         # The mask is the same for all heads and queries.
-        seen = seen[:, None, None, :].expand(-1, -1, x.shape[1], -1)
+        seen = seen[:, None, None, :].expand(-1, -1, x.shape[1], -1)  # (B, 1, T, S)
         heads = F.scaled_dot_product_attention(query, key, value, attn_mask=seen)
         heads = heads.masked_fill(blind[:, None, None, None], 0.0)
+        # (B, H, T, d) → (B, T, H·d)
         attended: Tensor = self.dropout(self.output(heads.transpose(1, 2).flatten(2)))
         return attended
 
 
 class FeedForward(nn.Sequential):
-    """Two layers for each token: FF(x) = W₂ gelu(W₁ x + b₁) + b₂, ``(..., D)`` to ``(..., D)``.
+    """Two layers applied to each token: FF(x) = W₂ gelu(W₁ x + b₁) + b₂, ``(..., D)``.
 
     Args:
-        width: D; the layer in between has twice as many units.
-        dropout: Part of the output dropped in training.
+        width: D; the hidden layer has twice as many units.
+        dropout: Fraction of the output dropped in training.
     """
 
     def __init__(self, width: int, *, dropout: float) -> None:
@@ -73,14 +77,14 @@ class FeedForward(nn.Sequential):
 
 
 class SelfBlock(nn.Module):
-    """Tokens look at each other.
+    """A pre-norm transformer block in which tokens attend to each other.
 
         y = z + MHA(LN(z), LN(z)),  z' = y + FF(LN(y))
 
     Args:
         width: D.
         heads: Heads of the attention.
-        dropout: Part of what either step adds, dropped in training.
+        dropout: Fraction of the output of attention and feed-forward dropped in training.
     """
 
     def __init__(self, width: int, *, heads: int, dropout: float) -> None:
@@ -95,12 +99,13 @@ class SelfBlock(nn.Module):
 
         Args:
             z: ``(B, T, D)``.
-            mask: ``(B, T)`` bool, which of them may be seen.
-            first: How many of the tokens are wanted, from the first; None: all T.
+            mask: ``(B, T)`` bool, True for the tokens that may be attended to.
+            first: How many tokens to return, from the first; None: all T.
 
         Returns:
             ``(B, first, D)``.
         """
+        # Only the wanted tokens are queries, while all tokens are keys and values.
         normed = self.norm(z)
         z = z[:, :first] + self.attention(normed[:, :first], normed, mask)
         after: Tensor = z + self.feed_forward(self.forward_norm(z))
@@ -108,14 +113,14 @@ class SelfBlock(nn.Module):
 
 
 class CrossBlock(nn.Module):
-    """Tokens look at others.
+    """A pre-norm transformer block in which tokens attend to the tokens of a source.
 
         y = z + MHA(LN(z), LN'(s)),  z' = y + FF(LN(y))
 
     Args:
         width: D.
         heads: Heads of the attention.
-        dropout: Part of what either step adds, dropped in training.
+        dropout: Fraction of the output of attention and feed-forward dropped in training.
     """
 
     def __init__(self, width: int, *, heads: int, dropout: float) -> None:
@@ -132,7 +137,7 @@ class CrossBlock(nn.Module):
         Args:
             z: ``(B, T, D)``.
             source: ``(B, S, D)``.
-            mask: ``(B, S)`` bool, which of ``source`` may be seen.
+            mask: ``(B, S)`` bool, True for the tokens of ``source`` that may be attended to.
         """
         z = z + self.attention(self.norm(z), self.source_norm(source), mask)
         after: Tensor = z + self.feed_forward(self.forward_norm(z))

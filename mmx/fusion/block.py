@@ -10,22 +10,25 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from mmx.fusion.base import Fusion, Widths
-from mmx.fusion.normalisation import power_normalised
+from mmx.fusion.normalisation import normalise_power
 from mmx.modalities import Features
 
 
 class Block(Fusion):
-    """Lets chunks of the modalities' projections meet, each with its like alone.
+    """Multiplies chunks of the modalities' projections, each with the same chunk of the others.
 
         [u_m1; …; u_mK] = W_m x_m + b_m
         z_k = normalised(Σ_r ⊙_m (N_mk^(r) u_mk + c_mk^(r))),  F = [z_1; …; z_K]
 
-    normalised takes signed square roots, then unit length
-    (:func:`~mmx.fusion.normalisation.power_normalised`). The K chunks share D_out out as
-    evenly as it goes, the first ones taking one more. The paper has M = 2; with more, each
-    block multiplies its chunks of all modalities. An absent modality is left out of every
-    block, a factor of 1, where the c_mk also start, so that at first each modality speaks for
-    itself too. Where there is but one, R is 1, as a sum of linear maps is one.
+    Use it for interactions between modalities at fewer parameters than one large Tucker core
+    (``mutan``) needs.
+
+    normalised takes signed square roots, then scales to unit length
+    (:func:`~mmx.fusion.normalisation.normalise_power`). The K chunks divide D_out as evenly as
+    possible; the first ones are one unit wider. The paper has M = 2; with more, each block
+    multiplies its chunks of all modalities. An absent modality is left out of every block, as
+    a factor of 1. The c_mk start at 1, so that in the beginning each modality also acts on
+    its own. With a single modality R is 1, since a sum of linear maps is a linear map.
 
     Args:
         widths: Modality to widths.
@@ -65,7 +68,7 @@ class Block(Fusion):
             for name, x in zip(self.modalities, self.pooled(features, present), strict=True)
         ]  # M lists of K (B, R, chunk)
         products: list[Tensor] = [reduce(torch.mul, block) for block in zip(*factors, strict=True)]
-        return torch.cat([power_normalised(product.sum(1)) for product in products], dim=1)
+        return torch.cat([normalise_power(product.sum(1)) for product in products], dim=1)
 
 
 class _Factors(nn.Module):

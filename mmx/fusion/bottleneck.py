@@ -1,4 +1,4 @@
-"""Modalities that exchange through a few shared tokens only."""
+"""Modalities that exchange information only through a few shared tokens."""
 
 from __future__ import annotations
 
@@ -17,17 +17,19 @@ from mmx.modalities.masking import masked_mean
 
 
 class Bottleneck(Fusion):
-    """Runs one transformer for each modality; the bottleneck tokens f are all they share.
+    """Runs one transformer for each modality; they share only the bottleneck tokens f.
 
         z_m = [cls_m; LN_m(W_m x_m) + s]                    (B, 1 + T_m, D), s: positions
         z_m ← block_m^l(z_m)                                      layers l < fusion_layer
         [z_m; f_m] ← block_m^l([z_m; f]),  f ← mean of f_m        layers l ≥ fusion_layer
         F = mean of LN(cls_m)                                     (B, D)
 
-    Layers count from 0; the encoders' own layers come before. Each modality keeps its own
-    length T_m. An absent modality takes part in no mean. What the last layer would write
-    into f is not read, so it is not computed, and modalities that are to meet need one
-    more layer after ``fusion_layer``. A single modality has the tokens f to itself.
+    Use it for long token sequences, where attention over all pairs of tokens costs too much.
+
+    Layers count from 0; the encoders' own layers come before them. Each modality keeps its
+    own length T_m. An absent modality is left out of all means. The last layer does not
+    update f, since nothing reads it afterwards; so the modalities exchange information only
+    if at least one more layer follows ``fusion_layer``. A single modality uses f alone.
 
     Args:
         widths: Modality to widths.
@@ -37,7 +39,7 @@ class Bottleneck(Fusion):
         heads: Heads of every attention; need not divide the width.
         bottlenecks: Number of the tokens f.
         fusion_layer: The first layer that sees them.
-        dropout: Part of what attention and feed-forward add, dropped in training.
+        dropout: Fraction of the output of attention and feed-forward dropped in training.
 
     Raises:
         ValueError: ``fusion_layer`` is so late that nothing would be exchanged.
@@ -69,6 +71,7 @@ class Bottleneck(Fusion):
         self.width = width
         self.fusion_layer = fusion_layer
         self.projections = Projections(widths, width=width)
+        # Drawn before the blocks: another order would change the weights that a seed gives.
         self.cls = nn.Parameter(torch.randn(len(widths), width) * 0.02)
         self.bottlenecks = nn.Parameter(torch.randn(bottlenecks, width) * 0.02)
 
@@ -86,8 +89,8 @@ class Bottleneck(Fusion):
         here = torch.stack([mask.any(1) for mask in masks], dim=1)  # (B, M)
         z, seen = [], []
         for m, x in enumerate(self.projections.with_positions(tokens, masks)):
-            z.append(torch.cat([self.cls[m].expand(len(x), 1, -1), x], dim=1))
-            seen.append(torch.cat([here[:, m, None], masks[m]], dim=1))
+            z.append(torch.cat([self.cls[m].expand(len(x), 1, -1), x], dim=1))  # (B, 1 + T_m, D)
+            seen.append(torch.cat([here[:, m, None], masks[m]], dim=1))  # CLS is as present as m
         f = self.bottlenecks.expand(len(here), -1, -1)  # (B, N, D)
         for depth, layer in enumerate(self.layers):
             blocks = list(layer.children())
@@ -100,7 +103,7 @@ class Bottleneck(Fusion):
     def _exchange(
         self, blocks: list[nn.Module], z: list[Tensor], seen: list[Tensor], f: Tensor, *, last: bool
     ) -> tuple[list[Tensor], Tensor]:
-        """Return the tokens and f after a layer; of the tokens the ``last`` gives CLS only."""
+        """Return the tokens and f after a layer; the ``last`` layer returns only the CLS tokens."""
         count = f.shape[1]
         z = [
             block(
@@ -112,6 +115,7 @@ class Bottleneck(Fusion):
         ]
         if last:
             return z, f
+        # Each modality has updated its own copy of f; the layer's f is their mean.
         written = torch.stack([each[:, -count:] for each in z], dim=1)  # (B, M, N, D)
         here = torch.stack([mask[:, 0] for mask in seen], dim=1)
         return [each[:, :-count] for each in z], mean_present(written, here)
@@ -119,4 +123,4 @@ class Bottleneck(Fusion):
 
 def mean_present(x: Tensor, here: Tensor) -> Tensor:
     """Return the ``(B, N, D)`` mean of ``x`` ``(B, M, N, D)`` over the modalities ``here``."""
-    return masked_mean(x.flatten(2), here).view_as(x[:, 0])
+    return masked_mean(x.flatten(2), here).view_as(x[:, 0])  # (B, M, N·D) → (B, N, D)

@@ -1,4 +1,4 @@
-"""Features side by side."""
+"""Concatenated features."""
 
 from __future__ import annotations
 
@@ -17,11 +17,14 @@ class Concat(Fusion):
 
         F = dropout([x_1; …; x_M]), or dropout(relu(W [x_1; …; x_M] + b)) with ``hidden``
 
+    Use it as the plain reference for every other fusion: without ``hidden`` it has no
+    parameters.
+
     Args:
         widths: Modality to widths.
         outputs: Not used.
         hidden: Width of a layer over the concatenation; None: no layer.
-        dropout: Part of the activations dropped in training.
+        dropout: Fraction of the activations dropped in training.
     """
 
     width_option = "hidden"

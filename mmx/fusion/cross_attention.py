@@ -1,4 +1,4 @@
-"""Every modality's tokens look once at those of all others."""
+"""Tokens of each modality attend once to those of all others."""
 
 from __future__ import annotations
 
@@ -16,23 +16,25 @@ from mmx.modalities.masking import masked_mean
 
 
 class CrossAttention(Fusion):
-    """Adds to each token what it finds in the tokens of the other modalities.
+    """Lets each token attend to the tokens of all other modalities.
 
         p_m = LN_m(W_m x_m) + s                             (B, T_m, D), s: positions
         h_m = LN'_m(p_m + MHA_m(p_m, [p_j for all j ≠ m]))
         F = [mean_t h_1; …; mean_t h_M]                           (B, M·D)
 
+    Use it when parts of one modality refer to parts of another, such as words and regions of
+    an image, and one layer of attention is enough; ``mult`` stacks several.
+
     Each modality keeps its own length T_m; means are over the valid tokens. An absent
-    modality is not looked at, and its part of F is zero; where all the others are absent,
-    the attention adds zero. A single modality has nobody to look at: h = LN'(p), and there
-    is no attention.
+    modality is masked and its part of F is zero; where all others are absent, the attention
+    adds zero. With a single modality h = LN'(p), without attention.
 
     Args:
         widths: Modality to widths.
         outputs: Not used.
         width: D, the common width; D_out is M·D.
         heads: Heads of the attention; need not divide the width.
-        dropout: Part of what the attention adds, dropped in training.
+        dropout: Fraction of the attention's output dropped in training.
     """
 
     level: ClassVar[Literal["token"]] = "token"
@@ -50,9 +52,9 @@ class CrossAttention(Fusion):
         super().__init__(widths, outputs=outputs)
         self.width = width * len(widths)
         self.projections = Projections(widths, width=width)
-        looking = self.modalities if len(widths) > 1 else ()
+        attending = self.modalities if len(widths) > 1 else ()
         self.attention = nn.ModuleDict(
-            {name: MultiheadAttention(width, heads=heads, dropout=dropout) for name in looking}
+            {name: MultiheadAttention(width, heads=heads, dropout=dropout) for name in attending}
         )
         self.norms = nn.ModuleDict({name: nn.LayerNorm(width) for name in self.modalities})
 
@@ -64,7 +66,7 @@ class CrossAttention(Fusion):
         for m, name in enumerate(self.modalities):
             h = projected[m]
             if self.attention:
-                others = torch.cat(projected[:m] + projected[m + 1 :], dim=1)
+                others = torch.cat(projected[:m] + projected[m + 1 :], dim=1)  # (B, Σ_j≠m T_j, D)
                 seen = torch.cat(masks[:m] + masks[m + 1 :], dim=1)
                 h = h + self.attention[name](h, others, seen)
             parts.append(masked_mean(self.norms[name](h), masks[m]))

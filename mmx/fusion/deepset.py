@@ -1,4 +1,4 @@
-"""The modalities as a set."""
+"""Deep Sets over the modalities of a row."""
 
 from __future__ import annotations
 
@@ -13,19 +13,22 @@ from mmx.modalities import Features
 
 
 class Deepset(Fusion):
-    """Embeds each modality, pools the embeddings whatever their order, and reads the pool.
+    """Embeds each modality, pools the embeddings in any order, and applies a layer.
 
         e_m = relu(P_m x_m + b_m),  s = pool_m e_m,  F = relu(W s + c)
 
-    The pool is taken over the modalities present. With the model's head as last layer, F
-    begins the MLP over the set. A single modality is a set of one: s = e_1.
+    Use it when many rows lack a modality, or when there are many modalities: the number of
+    parameters after the embeddings does not depend on M.
+
+    The pool is taken over the modalities present. F and the model's head together are the
+    MLP over the set. A single modality is a set of one: s = e_1.
 
     Args:
         widths: Modality to widths.
         outputs: Not used.
         width: D_out, and the width of the embeddings.
-        pool: ``sum``; ``mean``, whose scale does not depend on how many modalities a row
-            has; or ``max``, unit by unit.
+        pool: ``sum``; ``mean``, of a scale that does not depend on how many modalities a row
+            has; or ``max`` of each unit.
 
     Reference: Zaheer et al. 2017, arXiv 1703.06114.
     """
@@ -54,11 +57,11 @@ class Deepset(Fusion):
             dim=1,
         ).relu()  # (B, M, D_out)
         here = stack_presence(present, self.modalities)[:, :, None]  # (B, M, 1)
-        if self.pool == "max":
-            together = embedded.masked_fill(~here, -torch.inf).amax(1)
+        if self.pool == "max":  # finite, since every row has a modality
+            set_vector = embedded.masked_fill(~here, -torch.inf).amax(1)
         else:
-            together = embedded.masked_fill(~here, 0.0).sum(1)
+            set_vector = embedded.masked_fill(~here, 0.0).sum(1)
             if self.pool == "mean":
-                together = together / here.sum(1)
-        fused: Tensor = self.layers(together)
+                set_vector = set_vector / here.sum(1)
+        fused: Tensor = self.layers(set_vector)
         return fused

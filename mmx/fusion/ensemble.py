@@ -1,4 +1,4 @@
-"""Decisions selected one by one on validation rows."""
+"""Ensemble selection: decisions added one by one by their loss on validation rows."""
 
 from __future__ import annotations
 
@@ -15,20 +15,24 @@ from mmx.modalities import Encoded, Features
 
 
 class Ensemble(UnimodalHeads):
-    """Averages a few decisions, as often as greedy selection on validation rows took each.
+    """Averages decisions; the weights are counts of a greedy selection on validation rows.
 
         ŷ = Σ_k n_k ŷ_k / Σ_k n_k                          of logits
         ŷ = ln(Σ_k n_k softmax(ŷ_k) / Σ_k n_k)             of probabilities
 
-    To choose from there are one head for each modality and a joint head over all pooled
-    features side by side, zeros where absent. Heads train by the loss of their equally
-    weighted mean. Then :meth:`settle` selects with replacement: every round adds the
-    decision that makes the mean's loss on the validation rows lowest (cross-entropy of
-    classes, binary cross-entropy of labels, mean squared error of numbers), the first
-    modality by name among equals, the joint head last; the best round's counts n are kept.
+    Use it when some modalities may harm the decision: those that are never selected have
+    weight zero.
 
-    In each row only what is present counts, and the joint head always. A row that has
-    nothing of what was selected averages all that it has. With a single modality there is
+    The candidates are one head for each modality and a joint head over all pooled features,
+    concatenated with zeros where absent. The heads train by the loss of their equally
+    weighted mean. Then :meth:`settle` selects with replacement: every round adds the decision
+    that gives the mean the lowest loss on the validation rows (cross-entropy of classes,
+    binary cross-entropy of labels, mean squared error of numbers). Of equal decisions the
+    first modality by name is taken, and the joint head last. The counts n of the best round
+    are kept.
+
+    In each row, the decisions of the modalities present and of the joint head count. A row
+    without any selected decision averages all that it has. With a single modality there is
     no joint head, which would be the same again, and ŷ is the one decision.
 
     Args:
@@ -36,8 +40,8 @@ class Ensemble(UnimodalHeads):
         outputs: C.
         hidden: Width of a ReLU layer in each head; None: heads are linear.
         joint: Whether there is a joint head.
-        rounds: Rounds of selection; a weight is a multiple of one over at most this.
-        combine: Average the ``logits`` or, for classes alone, the ``probabilities``.
+        rounds: Maximum number of rounds; after r of them, weights are multiples of 1 / r.
+        combine: Average the ``logits`` or, for classes only, the ``probabilities``.
 
     Reference: Caruana et al. 2004, Ensemble selection from libraries of models.
     """
@@ -73,27 +77,27 @@ class Ensemble(UnimodalHeads):
         return find_kinds(**options)
 
     def decisions(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
-        """Return ``(B, K, C)`` decisions, the joint head's last."""
-        alone = super().decisions(features, present)
+        """Return ``(B, K, C)`` decisions; the joint head's is the last."""
+        unimodal = super().decisions(features, present)
         if self.joint is None:
-            return alone
-        together: Tensor = self.joint(torch.cat(self.pooled(features, present), dim=1))
-        return torch.cat([alone, together[:, None]], dim=1)
+            return unimodal
+        joint: Tensor = self.joint(torch.cat(self.pooled(features, present), dim=1))
+        return torch.cat([unimodal, joint[:, None]], dim=1)
 
-    def there(self, present: dict[str, Tensor]) -> Tensor:
-        """Return ``(B, K)`` bool, which decisions count; the joint one always does."""
+    def mark_decisions(self, present: dict[str, Tensor]) -> Tensor:
+        """Return ``(B, K)`` bool, True for the decisions that count; the joint one always does."""
         here = stack_presence(present, self.modalities)
         return here if self.joint is None else torch.cat([here, here.any(1, keepdim=True)], dim=1)
 
     def forward(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
         """Return ``(B, C)`` logits; see :class:`~mmx.fusion.base.Fusion`."""
-        shares = log_shares(self.counts, self.there(present))  # (B, K)
+        shares = log_shares(self.counts, self.mark_decisions(present))  # (B, K)
         return mix(self.decisions(features, present), shares, self.combine)
 
     def settle(self, train: Encoded, val: Encoded, seed: int) -> tuple[str, ...]:
         """Select on ``val``; see :meth:`mmx.fusion.base.Fusion.settle`."""
-        counts = select(*self.decided(val), self.combine, self.rounds)
+        counts = select(*self.collect_decisions(val), self.combine, self.rounds)
         self.counts.copy_(counts)
-        taken = zip(self.candidates, counts.int().tolist(), strict=True)
-        found = ", ".join(f"{name} {count}×" for name, count in taken)
-        return (f"selected on {len(val)} validation rows: {found}",)
+        chosen = zip(self.candidates, counts.int().tolist(), strict=True)
+        listed = ", ".join(f"{name} {count}×" for name, count in chosen)
+        return (f"selected on {len(val)} validation rows: {listed}",)

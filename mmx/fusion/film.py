@@ -13,21 +13,24 @@ from mmx.modalities import Features
 
 
 class Film(Fusion):
-    """Lets every other modality scale and shift the units of one.
+    """Scales and shifts the units of one modality by functions of all others.
 
         z = P x_c + b,  then for each m ≠ c, by name:  z ← γ_m ⊙ z + β_m,  F = z
         γ_m = 1 + G_m x_m + d_m,  β_m = H_m x_m + e_m
 
-    G_m starts small and d_m at 0, so that γ starts near 1. An absent conditioner leaves z
-    as it is. Where the conditioned modality c is absent, z starts from 0: what is left are
-    the β of the others, each a full projection of its modality. With a single modality
+    Use it when one modality carries the content and the others give context to it, such as
+    an image and a question about it.
+
+    G_m starts small and d_m at 0, so that γ starts near 1. An absent modality m leaves z
+    unchanged. Where the conditioned modality c is absent, z starts from 0 and the β of the
+    others remain, each a full projection of its modality. With a single modality
     F = P x_c + b.
 
     Args:
         widths: Modality to widths.
         outputs: Not used.
         width: D_out.
-        conditioned: c, the modality that the others modulate; None: the first by name.
+        conditioned: c, the modality that is modulated by the others; None: the first by name.
 
     Raises:
         ValueError: There is no modality ``conditioned``.
@@ -46,14 +49,16 @@ class Film(Fusion):
         super().__init__(widths, outputs=outputs)
         if conditioned is not None and conditioned not in widths:
             raise ValueError(
-                f"`conditioned` (={conditioned}) is none of the modalities, "
-                f"which are {', '.join(self.modalities)}"
+                f"`conditioned` (={conditioned}) is not a modality of the task, "
+                f"which has {', '.join(self.modalities)}"
             )
         self.width = width
         self.conditioned = self.modalities[0] if conditioned is None else conditioned
         self.projection = nn.Linear(widths[self.conditioned].pooled, width)
         others = {n: widths[n].pooled for n in self.modalities if n != self.conditioned}
-        self.scales = nn.ModuleDict({name: _near_zero(d, width) for name, d in others.items()})
+        self.scales = nn.ModuleDict(
+            {name: _make_small_linear(d, width) for name, d in others.items()}
+        )
         self.shifts = nn.ModuleDict({name: nn.Linear(d, width) for name, d in others.items()})
 
     def forward(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
@@ -67,8 +72,8 @@ class Film(Fusion):
         return fused
 
 
-def _near_zero(inputs: int, outputs: int) -> nn.Linear:
-    """Return a layer whose outputs start small, yet let a gradient through to its inputs."""
+def _make_small_linear(inputs: int, outputs: int) -> nn.Linear:
+    """Return a layer with outputs near zero that still passes a gradient to its inputs."""
     linear = nn.Linear(inputs, outputs)
     nn.init.normal_(linear.weight, std=0.1 * inputs**-0.5)
     nn.init.zeros_(linear.bias)

@@ -1,4 +1,4 @@
-"""Each modality, and a gated word of the others on top."""
+"""Each modality plus a gated projection of the others."""
 
 from __future__ import annotations
 
@@ -13,15 +13,18 @@ from mmx.modalities import Features
 
 
 class Gated(Fusion):
-    """Adds to each modality what the others say, through a gate that starts shut.
+    """Adds to each modality a projection of the others, through a gate that starts closed.
 
         p_i = P_i x_i + b_i,  z_i = p_i + tanh(g_i) ⊙ W_i [p_j]_{j≠i},  F = [z_1; …; z_M]
 
-    One gate g_i for each unit of each modality. All start at 0, so training starts from
-    the projections side by side, and the W_i begin to learn once the gates have opened: at
-    the very first step their gradient is zero. An absent modality is zero, as z_i and for
-    the others. With a single modality F = p_1 and there is neither gate nor W. All is
-    linear in the features, as ``concat`` without ``hidden`` is.
+    Use it to add interactions to a model that starts as a concatenation, for example when a
+    trained unimodal model gets a further modality.
+
+    There is one gate g_i for each unit of each modality. All gates start at 0, so training
+    starts from the concatenated projections, and the W_i learn once the gates have opened: in
+    the first step their gradient is zero. The z_i of an absent modality is zero, and so is its
+    contribution to the others. With a single modality F = p_1, without gate and W. F is linear
+    in the features, as ``concat`` without ``hidden`` is.
 
     Args:
         widths: Modality to widths.
@@ -54,11 +57,11 @@ class Gated(Fusion):
             name: zero_absent(self.projections[name](x), present[name])
             for name, x in zip(self.modalities, self.pooled(features, present), strict=True)
         }
-        if len(projected) == 1:
+        if len(projected) == 1:  # no gates and no mix, and nothing to concatenate below
             return projected[self.modalities[0]]
         fused = []
         for name, own in projected.items():
             others = torch.cat([x for other, x in projected.items() if other != name], dim=1)
-            spoken = self.gates[name].tanh() * self.mix[name](others)
-            fused.append(own + zero_absent(spoken, present[name]))
+            added = self.gates[name].tanh() * self.mix[name](others)
+            fused.append(own + zero_absent(added, present[name]))
         return torch.cat(fused, dim=1)

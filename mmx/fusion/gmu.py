@@ -13,14 +13,17 @@ from mmx.modalities import Features
 
 
 class Gmu(Fusion):
-    """Lets all modalities together decide, unit by unit, how much each may say.
+    """Weighs the modalities in each unit by gates computed from all of them.
 
         h_m = tanh(W_m x_m + b_m),  z = gate(V [x_1; …; x_M] + c),  F = Σ_m z_m ⊙ h_m
 
-    V gives M·D_out gates. A softmax is taken over the modalities present, for each unit of
-    D_out apart; a sigmoid gates each modality for itself. An absent modality is zero in
-    the concatenation and its gate is shut. With a single modality a softmax is always 1,
-    so there is no V.
+    Use it when different parts of the representation should rely on different modalities;
+    ``attention`` has one weight for all units.
+
+    V gives M·D_out gates. A softmax is taken over the modalities present, separately for each
+    unit of D_out; a sigmoid gates each modality independently. An absent modality is zero in
+    the concatenation and its gate is closed. With a single modality a softmax is always 1, so
+    there is no V.
 
     Args:
         widths: Modality to widths.
@@ -46,7 +49,7 @@ class Gmu(Fusion):
             {name: nn.Linear(widths[name].pooled, width) for name in self.modalities}
         )
         modalities, total = len(widths), sum(each.pooled for each in widths.values())
-        needless = gate == "softmax" and modalities == 1
+        needless = gate == "softmax" and modalities == 1  # a parameter without a gradient
         self.gates = None if needless else nn.Linear(total, modalities * width)
 
     def forward(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
@@ -58,7 +61,7 @@ class Gmu(Fusion):
         if self.gates is None:
             return hidden[:, 0]
         absent = ~stack_presence(present, self.modalities)[:, :, None]  # (B, M, 1)
-        gates: Tensor = self.gates(torch.cat(pooled, dim=1)).view(hidden.shape)
-        gates = gates.masked_fill(absent, -torch.inf)  # shut by softmax and sigmoid alike
+        gates: Tensor = self.gates(torch.cat(pooled, dim=1)).view(hidden.shape)  # (B, M, D_out)
+        gates = gates.masked_fill(absent, -torch.inf)  # 0 after softmax and after sigmoid
         gates = gates.softmax(1) if self.gate == "softmax" else gates.sigmoid()
         return (gates * hidden).sum(1)

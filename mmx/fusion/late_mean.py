@@ -1,4 +1,4 @@
-"""One decision for each modality, all of equal weight."""
+"""Late fusion: the mean of one decision for each modality."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ from mmx.modalities import Features
 
 
 class LateMean(UnimodalHeads):
-    """The mean of the decisions ŷ_m of one head for each modality, over the set P of those present.
+    """Averages the decisions ŷ_m of one head for each modality, over the set P of those present.
 
         ŷ = (1 / |P|) Σ_{m ∈ P} ŷ_m                        of logits
         ŷ = ln((1 / |P|) Σ_{m ∈ P} softmax(ŷ_m))           of probabilities
 
-    Probabilities make sense for classes alone. With a single modality ŷ is its decision,
+    Use it as the reference for methods at decision level, and where rows often lack a modality.
+
+    Probabilities can be averaged for classes only. With a single modality ŷ is its decision,
     normalised where probabilities are averaged.
 
     Args:
@@ -49,5 +51,5 @@ class LateMean(UnimodalHeads):
 
     def forward(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
         """Return ``(B, C)`` logits; see :class:`~mmx.fusion.base.Fusion`."""
-        log_alpha: Tensor = self.alpha(self.there(present))  # (B, M)
+        log_alpha: Tensor = self.alpha(self.mark_decisions(present))  # (B, M)
         return mix(self.decisions(features, present), log_alpha, self.combine)

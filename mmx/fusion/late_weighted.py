@@ -1,4 +1,4 @@
-"""One decision for each modality, averaged by weight."""
+"""Late fusion: the weighted mean of one decision for each modality."""
 
 from __future__ import annotations
 
@@ -21,27 +21,30 @@ class LateWeighted(UnimodalHeads):
         ŷ = Σ_m w_m ŷ_m / Σ_m w_m                          of logits
         ŷ = ln(Σ_m w_m softmax(ŷ_m) / Σ_m w_m)             of probabilities
 
-    The log of the mean probability is a logit whose softmax is that mean, so
-    cross-entropy stays right; it makes sense for classes alone, not for multi-label or
-    regression targets. With a single modality its weight is 1.
+    Use it when one modality is known or expected to be more reliable than another on all rows;
+    where this depends on the row, use ``attention`` or ``poe``.
 
-    Weights fitted on validation: the heads train with equal weights; then :meth:`settle`
-    finds the w, on the simplex, for which ŷ has the lowest loss on the validation rows
-    (cross-entropy of classes, binary cross-entropy of labels, mean squared error of
-    numbers; L-BFGS in float64).
+    The softmax of the log of the mean probability is that mean, so the log can be used as
+    logits by the cross-entropy. Probabilities can be averaged for classes only, not for
+    multi-label or regression targets. A single modality has weight 1.
+
+    With ``alpha=validation`` the heads train with equal weights; then :meth:`settle` finds
+    the w, on the simplex, that minimises the loss of ŷ on the validation rows (cross-entropy
+    of classes, binary cross-entropy of labels, mean squared error of numbers), by L-BFGS in
+    float64.
 
     Args:
         widths: Modality to widths.
         outputs: C.
         hidden: Width of a ReLU layer in each head; None: heads are linear.
-        alpha: Weights are ``learned`` with the rest, ``fixed`` by ``weights``, or fitted on
-            ``validation`` rows after training.
+        alpha: Weights are ``learned`` with the other parameters, ``fixed`` by ``weights``, or
+            fitted on ``validation`` rows after training.
         weights: Modality to w > 0, for ``fixed`` only; None: all equal.
         combine: Average the ``logits`` or the ``probabilities``.
 
     Raises:
-        ValueError: ``weights`` are given but ``alpha`` is not ``fixed``, or are not one for
-            each modality.
+        ValueError: ``weights`` are given but ``alpha`` is not ``fixed``, or there is not
+            exactly one for each modality.
     """
 
     def __init__(
@@ -71,21 +74,21 @@ class LateWeighted(UnimodalHeads):
 
     def forward(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
         """Return ``(B, C)`` logits; see :class:`~mmx.fusion.base.Fusion`."""
-        log_alpha: Tensor = self.alpha(self.there(present))  # (B, M)
+        log_alpha: Tensor = self.alpha(self.mark_decisions(present))  # (B, M)
         return mix(self.decisions(features, present), log_alpha, self.combine)
 
     def settle(self, train: Encoded, val: Encoded, seed: int) -> tuple[str, ...]:
         """Fit the weights on ``val``; see :meth:`mmx.fusion.base.Fusion.settle`."""
         if not self.settles:
             return super().settle(train, val, seed)
-        log_weights = fit_log_weights(*self.decided(val), self.combine)
+        log_weights = fit_log_weights(*self.collect_decisions(val), self.combine)
         self.alpha.log_weights.copy_(log_weights)
         found = format_shares(self.modalities, log_weights.exp())
         return (f"weights fitted on {len(val)} validation rows: {found}",)
 
 
 class FittedWeights(ModalityWeights):
-    """Weights that start equal and that no gradient moves; a checkpoint holds them.
+    """Weights that start equal, have no gradient and are stored in checkpoints.
 
     Args:
         modalities: Names, sorted.
@@ -93,4 +96,5 @@ class FittedWeights(ModalityWeights):
 
     def __init__(self, modalities: tuple[str, ...]) -> None:
         super().__init__(modalities, alpha="fixed", weights=None)
+        # Fixed weights are not persistent, since the config has them; these are fitted.
         self.register_buffer("log_weights", torch.zeros(len(modalities)), persistent=True)

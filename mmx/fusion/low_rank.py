@@ -1,4 +1,4 @@
-"""Tensor fusion without the tensor."""
+"""Low-rank tensor fusion, which never builds the tensor."""
 
 from __future__ import annotations
 
@@ -14,15 +14,18 @@ from mmx.modalities import Features
 
 
 class LowRank(Fusion):
-    """Multiplies what every modality says of each unit, in each of a few ranks.
+    """Multiplies linear maps of all modalities in each unit, in each of a few ranks.
 
         F = Σ_r w_r ⊙_m ([1; x_m] F_m^(r)) + b
 
-    This is a linear map of the outer product ⊗_m [1; x_m], whose weight tensor has a rank of
-    at most R in each of its D_out slices; neither is ever built. F_m^(1..R) are one linear
-    layer, its bias the row that the 1 selects; these rows start at 1, so that at first each
-    modality speaks for itself too, however many multiply. An absent modality is [1; 0]. With
-    a single modality, F is linear in it.
+    Use it in place of ``tensor`` with three or more modalities or with wide features, since
+    its size grows linearly with M.
+
+    It is a linear map of the outer product ⊗_m [1; x_m] with a weight tensor of rank at most
+    R in each of its D_out slices; neither tensor is built. F_m^(1..R) are one linear layer,
+    and its bias is the row that is multiplied by the 1. These rows start at 1, so that in the
+    beginning each modality also acts on its own, for any M. An absent modality is [1; 0].
+    With a single modality, F is linear in it.
 
     Args:
         widths: Modality to widths.

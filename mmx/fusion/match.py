@@ -1,4 +1,4 @@
-"""The same number of parameters for every fusion, so that they are compared fairly."""
+"""Equal numbers of parameters for fusion methods that are compared (``match=params``)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mmx.meta_model import make_without_memory
 from mmx.variants import variant
 
 TOLERANCE = 0.05
-"""Part of the budget by which the number of parameters may differ from it."""
+"""Largest difference from the budget, as a fraction of it."""
 NARROWEST, WIDEST = 2, 2**16
 
 
@@ -24,17 +24,17 @@ def make_matched(
     budget: int,
     share_heads: bool = False,
 ) -> Fusion:
-    """Return a fusion whose width makes fusion and head as large as the budget.
+    """Return a fusion of the width at which fusion and head have as many parameters as budgeted.
 
-    The method's ``width_option`` is searched for the number of trainable parameters nearest
-    to the budget, which must grow with that option.
+    The number of trainable parameters must grow with the method's ``width_option``; a
+    bisection finds the width with the number nearest to the budget.
 
     Args:
         widths: Modality to widths.
         outputs: C.
         method: The class with its other options.
-        budget: Trainable parameters of the fusion and the linear head behind it.
-        share_heads: Whether the heads of all modalities will be one, and count once.
+        budget: Trainable parameters of the fusion and the linear head after it.
+        share_heads: Whether all modalities will share one head, which then counts once.
 
     Raises:
         ValueError: No width comes within ``TOLERANCE`` of the budget.
@@ -45,9 +45,10 @@ def make_matched(
     def count(width: int) -> int:
         fusion = make_without_memory(method, widths, outputs=outputs, **{option: width})
         if share_heads:
-            one_head(fusion)
+            merge_heads(fusion)
         return count_fusion_parameters(fusion, outputs)
 
+    # Double the width until it is too large, then bisect: count(low) ≤ budget < count(high).
     low, high = NARROWEST, 2 * NARROWEST
     while count(high) < budget and high < WIDEST:
         low, high = high, high * 2
@@ -65,14 +66,15 @@ def make_matched(
     return method(widths, outputs=outputs, **{option: best})
 
 
-def one_head(fusion: Fusion) -> None:
-    """Let the heads of all modalities be one, where the method has some and they are alike."""
+def merge_heads(fusion: Fusion) -> None:
+    """Make all modalities use one head, if the method has heads of equal shapes."""
     heads = getattr(fusion, "heads", None)
     if not isinstance(heads, nn.ModuleDict):
         return
     names = sorted(heads)
     shapes = {tuple(tuple(p.shape) for p in heads[name].parameters()) for name in names}
     if len(shapes) == 1:
+        # The same module under every name, not a copy: it gets the sum of the gradients.
         for name in names[1:]:
             heads[name] = heads[names[0]]
 
@@ -83,6 +85,6 @@ def width_option(method: partial[Fusion]) -> str:
 
 
 def count_fusion_parameters(fusion: Fusion, outputs: int) -> int:
-    """Return the trainable parameters of a fusion and of the linear head behind it."""
+    """Return the number of trainable parameters of a fusion and of the linear head after it."""
     own = sum(each.numel() for each in cast(nn.Module, fusion).parameters() if each.requires_grad)
     return own if fusion.decides else own + (fusion.width + 1) * outputs

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from mmx.fusion.base import Fusion, Widths
-from mmx.fusion.normalisation import power_normalised
+from mmx.fusion.normalisation import normalise_power
 from mmx.modalities import Features
 
 
@@ -20,12 +20,14 @@ class Mcb(Fusion):
         Ψ_m(x)_j = Σ_{i: h_m(i) = j} s_m(i) x_i
         F = W normalised(Ψ_1(x_1) ∗ … ∗ Ψ_M(x_M)) + b
 
-    h sends each input unit to one of ``sketch`` buckets and s = ±1 is its sign; both are
-    drawn once, at construction, and travel with the checkpoint. The circular convolution ∗
-    of the sketches is the sketch of the outer product, under h = Σ_m h_m mod ``sketch`` and
-    s = Π_m s_m; it is a product of Fourier transforms, never taken in half precision.
-    normalised takes signed square roots, then unit length
-    (:func:`~mmx.fusion.normalisation.power_normalised`). The paper has M = 2. An absent
+    Use it for bilinear interactions with few trainable parameters: only W is learned.
+
+    h maps each input unit to one of ``sketch`` buckets and s = ±1 is its sign. Both are drawn
+    once, at construction, and are stored in checkpoints. The circular convolution ∗ of the
+    sketches is the sketch of the outer product, under h = Σ_m h_m mod ``sketch`` and
+    s = Π_m s_m. It is computed as a product of Fourier transforms, in float32 or float64.
+    normalised takes signed square roots, then scales to unit length
+    (:func:`~mmx.fusion.normalisation.normalise_power`). The paper has M = 2. An absent
     modality is left out of the convolution. A single modality is only sketched.
 
     Args:
@@ -58,12 +60,12 @@ class Mcb(Fusion):
         sketches = [self.sketches[name](x) for name, x in zip(self.modalities, pooled, strict=True)]
         here = [present[name] for name in self.modalities]
         joint = convolve(sketches, here) if len(sketches) > 1 else sketches[0]  # (B, sketch)
-        fused: Tensor = self.linear(power_normalised(joint))
+        fused: Tensor = self.linear(normalise_power(joint))
         return fused
 
 
 class CountSketch(nn.Module):
-    """A fixed random projection that adds each input unit, with a random sign, to one bucket.
+    """A count sketch: adds each input unit, with a random sign, to one random bucket.
 
     Args:
         inputs: D.
@@ -78,6 +80,7 @@ class CountSketch(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``(B, S)``, in single precision or double, of ``x`` ``(B, D)``."""
+        # There is no Fourier transform in half precision, so autocast's dtype is left here.
         signed = x.to(torch.promote_types(x.dtype, torch.float32)) * self.get_buffer("signs")
         return signed.new_zeros(len(x), self.size).index_add(1, self.get_buffer("buckets"), signed)
 
@@ -85,7 +88,8 @@ class CountSketch(nn.Module):
 def convolve(sketches: list[Tensor], present: list[Tensor]) -> Tensor:
     """Return the circular convolution, ``(B, S)``, of the sketches that each row has.
 
-    A transform of ones, that of [1; 0; …; 0], changes nothing.
+    The transform of an absent sketch is replaced by ones, the transform of [1; 0; …; 0],
+    which is the identity of convolution.
     """
     spectra = [
         torch.fft.rfft(sketch).masked_fill(~here[:, None], 1.0)

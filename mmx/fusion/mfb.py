@@ -10,20 +10,22 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from mmx.fusion.base import Fusion, Widths
-from mmx.fusion.normalisation import power_normalised
+from mmx.fusion.normalisation import normalise_power
 from mmx.modalities import Features
 
 
 class Mfb(Fusion):
-    """Expands every modality, multiplies, and sums over the factors of each unit.
+    """Expands every modality, multiplies the expansions, and sums over the factors of each unit.
 
         u_m = U_m x_m + b_m in R^(D_out·k),  F = normalised(Σ_k ⊙_m u_m)
 
-    normalised takes signed square roots, then unit length
-    (:func:`~mmx.fusion.normalisation.power_normalised`). The paper has M = 2; with more, the
-    product is over all modalities. An absent modality is left out of it, a factor of 1, where
-    the b_m also start, so that at first each modality speaks for itself too. Where there is
-    but one, k is 1, as a sum of linear maps is one.
+    Use it for bilinear interactions with few options to choose; ``mcb`` needs fewer parameters.
+
+    normalised takes signed square roots, then scales to unit length
+    (:func:`~mmx.fusion.normalisation.normalise_power`). The paper has M = 2; with more, the
+    product is over all modalities. An absent modality is left out of it, as a factor of 1.
+    The b_m start at 1, so that in the beginning each modality also acts on its own. With a
+    single modality k is 1, since a sum of linear maps is a linear map.
 
     Args:
         widths: Modality to widths.
@@ -57,5 +59,6 @@ class Mfb(Fusion):
             self.expansions[name](x).masked_fill(~present[name][:, None], 1.0)
             for name, x in zip(self.modalities, self.pooled(features, present), strict=True)
         ]
+        # (B, D_out·k) → (B, D_out, k)
         product = reduce(torch.mul, expanded).view(-1, self.width, self.factors)
-        return power_normalised(product.sum(2))
+        return normalise_power(product.sum(2))

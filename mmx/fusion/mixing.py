@@ -1,4 +1,4 @@
-"""Several decisions on a row made one, and the weights of that found on validation rows.
+"""Weighted means of several decisions on a row, and weights fitted on validation rows.
 
 Shape legend: ``N`` rows, ``K`` decisions on each row, ``C`` outputs.
 """
@@ -24,40 +24,42 @@ def mix(decisions: Tensor, log_weights: Tensor, combine: Combine) -> Tensor:
         ŷ = Σ_k w_k ŷ_k                        of logits
         ŷ = ln Σ_k w_k softmax(ŷ_k)            of probabilities
 
-    The log of a mean probability is a logit whose softmax is that mean, so cross-entropy
-    stays right.
+    The softmax of the log of a mean probability is that mean, so the log can be used as
+    logits by the cross-entropy.
 
     Args:
         decisions: ``(N, K, C)``, finite.
-        log_weights: ``(N, K)`` ln w, summing to one in each row; minus infinity counts out.
+        log_weights: ``(N, K)`` ln w; the w of a row sum to one, and minus infinity excludes a
+            decision.
         combine: What is averaged.
     """
     if combine == "probabilities":
+        # ln Σ_k exp(ln w_k + ln p_k): stable where a probability underflows.
         return (log_weights[:, :, None] + decisions.log_softmax(2)).logsumexp(1)
     return (log_weights.exp()[:, :, None] * decisions).sum(1)
 
 
-def log_shares(counts: Tensor, there: Tensor) -> Tensor:
-    """Return ``(N, K)`` ln of the counts' shares among the decisions that are there.
+def log_shares(counts: Tensor, available: Tensor) -> Tensor:
+    """Return ``(N, K)`` ln of the counts' shares among the decisions available in each row.
 
-    Where none of those counted is there, all that are there share equally.
+    Where no available decision has a count above zero, all available ones share equally.
 
     Args:
         counts: ``(K,)`` ≥ 0.
-        there: ``(N, K)`` bool, at least one True in each row.
+        available: ``(N, K)`` bool, at least one True in each row.
     """
-    counted = counts.expand(there.shape).masked_fill(~there, 0.0)
-    lost = counted.sum(1, keepdim=True) == 0
-    counted = torch.where(lost, there.to(counted.dtype), counted)
-    return (counted / counted.sum(1, keepdim=True)).log()
+    kept_counts = counts.expand(available.shape).masked_fill(~available, 0.0)
+    lost = kept_counts.sum(1, keepdim=True) == 0
+    kept_counts = torch.where(lost, available.to(kept_counts.dtype), kept_counts)
+    return (kept_counts / kept_counts.sum(1, keepdim=True)).log()
 
 
 def proper_loss(outputs: Tensor, target: Tensor) -> Tensor:
-    """Return the mean loss that only the truth minimises, for the kind of the target.
+    """Return the mean of the proper scoring rule for the kind of the target.
 
-    Cross-entropy of ``(N,)`` int64 classes, binary cross-entropy of ``(N, C)`` labels, mean
-    squared error of ``(N,)`` numbers; without the class weights or the label smoothing
-    that the objective may have.
+    This is the cross-entropy of ``(N,)`` int64 classes, the binary cross-entropy of
+    ``(N, C)`` labels, or the mean squared error of ``(N,)`` numbers. It has no class weights
+    and no label smoothing, even where the objective has them.
     """
     if target.dim() == 2:
         return F.binary_cross_entropy_with_logits(outputs, target.to(outputs.dtype))
@@ -66,15 +68,17 @@ def proper_loss(outputs: Tensor, target: Tensor) -> Tensor:
     return F.cross_entropy(outputs, target)
 
 
-def fit_log_weights(decisions: Tensor, there: Tensor, target: Tensor, combine: Combine) -> Tensor:
-    """Return ``(K,)`` ln w of the weights that make the mean's :func:`proper_loss` lowest.
+def fit_log_weights(
+    decisions: Tensor, available: Tensor, target: Tensor, combine: Combine
+) -> Tensor:
+    """Return ``(K,)`` ln w of the weights that minimise the :func:`proper_loss` of the mean.
 
-    Weights are a softmax of K numbers that start equal, shared out anew in each row among
-    the decisions that are there; L-BFGS finds them, without any draw.
+    Weights are a softmax of K numbers that start equal. In each row they are renormalised
+    over the available decisions. L-BFGS finds them; there is no random draw.
 
     Args:
         decisions: ``(N, K, C)`` float64.
-        there: ``(N, K)`` bool.
+        available: ``(N, K)`` bool.
         target: The truth.
         combine: What is averaged.
     """
@@ -88,28 +92,28 @@ def fit_log_weights(decisions: Tensor, there: Tensor, target: Tensor, combine: C
     )
 
     def closure() -> Tensor:
-        log_weights = raw.expand(there.shape).masked_fill(~there, -torch.inf).log_softmax(1)
+        log_weights = raw.expand(available.shape).masked_fill(~available, -torch.inf).log_softmax(1)
         loss = proper_loss(mix(decisions, log_weights, combine), target)
         (raw.grad,) = torch.autograd.grad(loss, [raw])
         return loss.detach()
 
-    with torch.enable_grad():
+    with torch.enable_grad():  # callers may run under no_grad
         optimizer.step(closure)  # type: ignore[no-untyped-call]
     return raw.detach().log_softmax(0)
 
 
 def select(
-    decisions: Tensor, there: Tensor, target: Tensor, combine: Combine, rounds: int
+    decisions: Tensor, available: Tensor, target: Tensor, combine: Combine, rounds: int
 ) -> Tensor:
     """Return ``(K,)`` how often each decision was selected, greedily and with replacement.
 
-    Every round adds the decision with which the mean of all selected so far has the lowest
-    :func:`proper_loss`, the first of equals. What the best of all rounds had is kept, the
-    earliest of equals.
+    Every round adds the decision that gives the mean of all selected decisions the lowest
+    :func:`proper_loss`, the first of equals. The counts of the best round are returned, of
+    the earliest among equals.
 
     Args:
         decisions: ``(N, K, C)`` float64.
-        there: ``(N, K)`` bool.
+        available: ``(N, K)`` bool.
         target: The truth.
         combine: What is averaged.
         rounds: Number of rounds, at least 1.
@@ -119,19 +123,19 @@ def select(
     counts = torch.zeros(decisions.shape[1], dtype=decisions.dtype)
     best, kept = float("inf"), counts
     for _ in range(rounds):
-        tried = counts + torch.eye(len(counts), dtype=counts.dtype)  # (K, K), a trial a row
+        trials = counts + torch.eye(len(counts), dtype=counts.dtype)  # (K, K), a trial a row
         losses = [
-            proper_loss(mix(decisions, log_shares(trial, there), combine), target).item()
-            for trial in tried
+            proper_loss(mix(decisions, log_shares(trial, available), combine), target).item()
+            for trial in trials
         ]
-        counts = tried[losses.index(min(losses))]
+        counts = trials[losses.index(min(losses))]
         if min(losses) < best:
             best, kept = min(losses), counts
     return kept
 
 
 def move_rows(rows: Encoded, like: Tensor) -> tuple[dict[str, Features], dict[str, Tensor]]:
-    """Return pooled features and presence of the rows where ``like`` is, in its dtype."""
+    """Return pooled features and presence of the rows, with the device and dtype of ``like``."""
     features = {
         name: dataclasses.replace(each, pooled=each.pooled.to(like))
         for name, each in rows.features.items()
@@ -140,7 +144,7 @@ def move_rows(rows: Encoded, like: Tensor) -> tuple[dict[str, Features], dict[st
 
 
 def format_shares(names: Sequence[str], values: Tensor) -> str:
-    """Return names with their values for a note: ``audio 0.31, image 0.69``."""
+    """Return names with their values as text, such as ``audio 0.31, image 0.69``."""
     return ", ".join(
         f"{name} {value:.2f}" for name, value in zip(names, values.tolist(), strict=True)
     )

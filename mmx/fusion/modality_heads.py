@@ -1,4 +1,4 @@
-"""One head for each modality: what the decision-level methods share."""
+"""The base of decision-level methods: one head for each modality."""
 
 from __future__ import annotations
 
@@ -37,28 +37,29 @@ class UnimodalHeads(Fusion):
         )
 
     def decisions(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
-        """Return ``(B, M, C)`` decisions, finite but without meaning where absent."""
+        """Return ``(B, M, C)`` decisions; those of absent modalities are finite but meaningless."""
         pooled = self.pooled(features, present)
         return torch.stack(
             [self.heads[name](x) for name, x in zip(self.modalities, pooled, strict=True)], dim=1
         )
 
-    def decided(self, rows: Encoded) -> tuple[Tensor, Tensor, Tensor]:
-        """Return what a choice is made from, on the CPU in float64.
+    def collect_decisions(self, rows: Encoded) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what weights are fitted on, on the CPU in float64.
 
         Returns:
-            ``(N, K, C)`` decisions, ``(N, K)`` bool which of them count, and the target.
+            ``(N, K, C)`` decisions, ``(N, K)`` bool that is True where they count, and the
+            target.
         """
         like = next(self.parameters())
         features, present = move_rows(rows, like)
         with torch.no_grad():
             decisions = self.decisions(features, present)
-        there = self.there(present)
+        available = self.mark_decisions(present)
         target = rows.target.cpu()
-        return decisions.double().cpu(), there.cpu(), target
+        return decisions.double().cpu(), available.cpu(), target
 
-    def there(self, present: dict[str, Tensor]) -> Tensor:
-        """Return ``(B, K)`` bool, which decisions count; there is one for each modality."""
+    def mark_decisions(self, present: dict[str, Tensor]) -> Tensor:
+        """Return ``(B, K)`` bool, True for the decisions that count: one for each modality."""
         return stack_presence(present, self.modalities)
 
 
@@ -71,12 +72,13 @@ def make_head(width: int, hidden: int | None, outputs: int) -> nn.Module:
 
 def name_label_tensors(name: str, hidden: int | None) -> tuple[str, str]:
     """Return the names of the tensors of head ``name`` that have one row for each output."""
+    # With a hidden layer the head is Sequential(0: linear, 1: ReLU, 2: linear).
     last = name if hidden is None else f"{name}.2"
     return f"{last}.weight", f"{last}.bias"
 
 
 def find_kinds(**options: Any) -> frozenset[str]:
-    """Return the kinds of target of a mean: one of softmax probabilities needs classes."""
+    """Return the kinds of target that a mean serves: softmax probabilities need classes."""
     if options.get("combine") == "probabilities":
         return frozenset({"classes"})
     return Fusion.kinds()

@@ -1,4 +1,4 @@
-"""One weight for each modality, shared out anew among those that a row has."""
+"""One weight for each modality, renormalised over the modalities that a row has."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class ModalityWeights(nn.Module):
 
         α_m = w_m / Σ_{present j} w_j = softmax over the present of ln w
 
-    Scores s_m of a row, where a method has them, make w its own: ln w_m + s_m. Learned
-    weights start equal. A single modality has nothing to learn: its weight is 1.
+    Where a method has scores s_m of a row, ln w_m + s_m takes the place of ln w_m. Learned
+    weights start equal. A single modality has weight 1, which is not a parameter.
 
     Args:
         modalities: Names, sorted.
@@ -27,7 +27,8 @@ class ModalityWeights(nn.Module):
         weights: Modality to w > 0, for ``fixed`` only; None: all equal.
 
     Raises:
-        ValueError: ``weights`` are given for ``learned``, or not one for each modality.
+        ValueError: ``weights`` are given for ``learned``, or there is not exactly one for each
+            modality.
     """
 
     def __init__(
@@ -44,11 +45,11 @@ class ModalityWeights(nn.Module):
         start = torch.tensor([math.log(weights[name]) if weights else 0.0 for name in modalities])
         if alpha == "learned" and len(modalities) > 1:
             self.log_weights = nn.Parameter(start)
-        else:  # decided by the config, so no checkpoint may change them
+        else:  # set by the config, so a checkpoint must not change them
             self.register_buffer("log_weights", start, persistent=False)
 
     def forward(self, present: Tensor, scores: Tensor | None = None) -> Tensor:
-        """Return ``(B, M)`` log α, minus infinity where absent.
+        """Return ``(B, M)`` ln α, minus infinity where absent.
 
         Args:
             present: ``(B, M)`` bool, at least one True in each row.

@@ -16,23 +16,26 @@ from mmx.modalities.masking import masked_mean
 
 
 class Mult(Fusion):
-    """Lets each modality reread every other, then remember what it found.
+    """Cross-modal attention between all pairs of modalities, then self-attention.
 
         Z_m = LN_m(Conv_m(x_m)) + s                               (B, T_m, D), s: positions
-        Z_{β→α} = the cross-modal blocks of the pair, from Z_α, each looking at Z_β
+        Z_{β→α} = the cross-modal blocks of the pair: queries from Z_α, keys from Z_β
         Y_α = LN(self-attention blocks over [Z_{β→α} for all β ≠ α])   (B, T_α, (M - 1)·D)
         F = [pool(Y_1); …; pool(Y_M)]                             (B, M·(M - 1)·D)
 
-    Each modality keeps its own length T_m; the convolution reads padding as zeros. A block
-    finds nothing (zero) in an absent modality, and the part of F of an absent one is zero.
-    A single modality has no pairs: its self-attention blocks run over Z itself, D_out = D.
+    Use it for unaligned sequences, such as speech and text, where the interaction of single
+    tokens matters; it is the largest method, with M·(M - 1) transformers.
 
-    As in the paper are the convolution to a common width, the positions, the pre-norm
+    Each modality keeps its own length T_m; the convolution reads padding as zeros. Attention
+    to an absent modality adds zero, and an absent modality's part of F is zero. A single
+    modality has no pairs: its self-attention blocks run over Z itself, D_out = D.
+
+    From the paper are the convolution to a common width, the positions, the pre-norm
     cross-modal blocks, in which the residual is normalised as well, and the last token as
-    one way to pool. Other than there: LN_m brings the encoders' scales to that of the
-    positions; the mean over the valid tokens is the default; each LayerNorm has a scale and
-    a shift of its own; positions count from 0; convolution and attention have no biases; the
-    feed-forward has 2·D units and GELU; the model's linear head comes right after F.
+    one way to pool. Different from the paper: LN_m brings the encoders' scales to the scale of
+    the positions; the mean over the valid tokens is the default; each LayerNorm has its own
+    scale and shift; positions count from 0; convolution and attention have no biases; the
+    feed-forward has 2·D units and GELU; the model's linear head follows F directly.
 
     Args:
         widths: Modality to widths.
@@ -41,9 +44,9 @@ class Mult(Fusion):
         layers: Blocks of each cross-modal transformer.
         memory_layers: Self-attention blocks of each modality after them.
         heads: Heads of every attention; need not divide the width.
-        kernel: Tokens that the convolution sees at once, odd.
+        kernel: Size of the convolution's kernel in tokens, odd.
         pool: ``mean`` over the valid tokens, or the ``last`` of them.
-        dropout: Part of what attention and feed-forward add, dropped in training.
+        dropout: Fraction of the output of attention and feed-forward dropped in training.
 
     Raises:
         ValueError: ``kernel`` is even.
@@ -69,7 +72,7 @@ class Mult(Fusion):
     ) -> None:
         super().__init__(widths, outputs=outputs)
         if kernel % 2 == 0:
-            raise ValueError(f"`kernel` (={kernel}) must be odd, to be centred on a token")
+            raise ValueError(f"`kernel` (={kernel}) must be odd, so that it is centred on a token")
         self.width = len(widths) * max(len(widths) - 1, 1) * width
         self.pool = pool
         self.convolutions, self.norms = nn.ModuleDict(), nn.ModuleDict()
@@ -93,6 +96,7 @@ class Mult(Fusion):
         tokens, masks = read_tokens(features, present, self.modalities)
         z = {}
         for name, x, mask in zip(self.modalities, tokens, masks, strict=True):
+            # Conv1d wants channels first: (B, T_m, D_m) → (B, D_m, T_m) and back.
             common = self.norms[name](self.convolutions[name](x.transpose(1, 2)).transpose(1, 2))
             z[name] = common + make_sinusoids(mask, common.shape[2], common.dtype)  # (B, T_m, D)
         mask_of = dict(zip(self.modalities, masks, strict=True))
@@ -105,15 +109,15 @@ class Mult(Fusion):
 
 
 class CrossModalTarget(nn.Module):
-    """All that one modality does: reread each of the others, then remember.
+    """The blocks of one modality: cross-attention to each other one, then self-attention.
 
     Args:
         sources: The other modalities, sorted.
         width: D.
-        layers: Blocks for each source.
-        memory_layers: Blocks after them.
+        layers: Cross-modal blocks for each source.
+        memory_layers: Self-attention blocks after them.
         heads: Heads of every attention.
-        dropout: Part of what attention and feed-forward add, dropped in training.
+        dropout: Fraction of the output of attention and feed-forward dropped in training.
     """
 
     def __init__(
@@ -140,25 +144,25 @@ class CrossModalTarget(nn.Module):
     def forward(
         self, z: Tensor, mask: Tensor, sources: dict[str, Tensor], masks: dict[str, Tensor]
     ) -> Tensor:
-        """Return ``(B, T, W)``, W = D times the number of sources, D without any.
+        """Return ``(B, T, W)``; W is D times the number of sources, or D without any.
 
         Args:
             z: ``(B, T, D)``, the target's tokens.
-            mask: ``(B, T)`` bool, which of them are valid.
+            mask: ``(B, T)`` bool, True for the valid tokens.
             sources: Modality to ``(B, T_m, D)`` tokens.
             masks: Modality to ``(B, T_m)`` bool.
         """
-        found = []
+        pairs = []
         for source, blocks in self.cross.items():
-            reread = z
+            crossed = z
             for block in blocks.children():
-                reread = block(reread, sources[source], masks[source])
-            found.append(reread)
-        y = torch.cat(found, dim=2) if found else z
+                crossed = block(crossed, sources[source], masks[source])
+            pairs.append(crossed)
+        y = torch.cat(pairs, dim=2) if pairs else z
         for block in self.memory:
             y = block(y, mask)
-        remembered: Tensor = self.norm(y)
-        return remembered
+        normed: Tensor = self.norm(y)
+        return normed
 
 
 class CrossModalBlock(CrossBlock):
@@ -166,7 +170,7 @@ class CrossModalBlock(CrossBlock):
 
         Ẑ = MHA(LN(Z), LN'(Z_source)) + LN(Z),  Z' = FF(LN(Ẑ)) + LN(Ẑ)
 
-    Z_source is the source before any block, in every layer.
+    Every layer takes the same Z_source, the source's tokens before any block.
     """
 
     def forward(self, z: Tensor, source: Tensor, mask: Tensor) -> Tensor:

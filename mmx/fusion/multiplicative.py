@@ -1,4 +1,4 @@
-"""Multiplicative interactions, two modalities at a time."""
+"""Multiplicative interactions, applied to one modality after another."""
 
 from __future__ import annotations
 
@@ -13,17 +13,20 @@ from mmx.modalities import Features
 
 
 class Multiplicative(Fusion):
-    """Folds the modalities, by name, into one vector by products of their units.
+    """Folds the modalities, in the order of their names, into one vector by products of units.
 
         p_m = P_m x_m + c_m,  z = p_1,  then for m = 2..M:  z ← fold_m(z, p_m),  F = z
 
         fold(z1, z2) = z1ᵀ𝕎 z2 + z1ᵀU + V z2 + b                 full
         fold(z1, z2) = (W z1 + v) ⊙ z2 + U z1 + b                vector
 
-    The full 𝕎 would be D_out³ numbers; it is kept as the product of two factors of width
-    ``factor`` and a core: (z1ᵀ𝕎 z2)_k = (A z1)ᵀ C_k (B z2). In the vector form, unit k of z2
-    speaks to unit k of z alone. Every fold has parameters of its own. An absent modality is
-    left out of the fold: z passes through unchanged, and the first one present starts it. A
+    Use it when one modality should change how another is read, in both directions; ``film``
+    is the special case in which one modality is modulated by the others.
+
+    The full 𝕎 would have D_out³ numbers; it is factorised into two factors of width
+    ``factor`` and a core: (z1ᵀ𝕎 z2)_k = (A z1)ᵀ C_k (B z2). In the vector form, unit k of z1
+    interacts with unit k of z2 only. Every fold has its own parameters. An absent modality is
+    left out: z passes through unchanged, and the first modality present starts the fold. A
     single modality gives F = p_1.
 
     Args:
@@ -34,7 +37,7 @@ class Multiplicative(Fusion):
         factor: Width of the factors, for ``full`` only; None: 16.
 
     Raises:
-        ValueError: A ``factor`` is given for the vector form.
+        ValueError: ``factor`` is given for the vector form.
 
     Reference: Jayakumar et al. 2020, Multiplicative interactions and where to find them, ICLR.
     """
@@ -67,16 +70,16 @@ class Multiplicative(Fusion):
         pooled = dict(zip(self.modalities, self.pooled(features, present), strict=True))
         first = self.modalities[0]
         fused: Tensor = self.projections[first](pooled[first])  # (B, D_out)
-        begun = present[first][:, None]  # (B, 1), whether the row's fold has anything yet
+        started = present[first][:, None]  # (B, 1), whether a modality of the row has been folded
         for name, fold in self.folds.items():
             here, projected = present[name][:, None], self.projections[name](pooled[name])
-            folded = torch.where(begun, fold(fused, projected), projected)
-            fused, begun = torch.where(here, folded, fused), begun | here
+            folded = torch.where(started, fold(fused, projected), projected)
+            fused, started = torch.where(here, folded, fused), started | here
         return fused
 
 
 class _Full(nn.Module):
-    """z1ᵀ𝕎 z2 + z1ᵀU + V z2 + b, with 𝕎 in factors."""
+    """z1ᵀ𝕎 z2 + z1ᵀU + V z2 + b, with 𝕎 factorised."""
 
     def __init__(self, width: int, factor: int) -> None:
         super().__init__()
@@ -93,7 +96,7 @@ class _Full(nn.Module):
 
 
 class _Vector(nn.Module):
-    """(W z1 + v) ⊙ z2 + U z1 + b; v starts at 1, so that z2 passes."""
+    """(W z1 + v) ⊙ z2 + U z1 + b; v starts at 1, so that z2 passes through."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

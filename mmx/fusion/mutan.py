@@ -1,4 +1,4 @@
-"""A Tucker decomposition whose core has a low rank."""
+"""A Tucker decomposition with a low-rank core."""
 
 from __future__ import annotations
 
@@ -14,16 +14,19 @@ from mmx.modalities import Features
 
 
 class Mutan(Fusion):
-    """Multiplies squashed projections of the modalities, in each of a few ranks.
+    """Multiplies tanh projections of the modalities in each of a few ranks.
 
         u_m = tanh(W_m x_m + b_m),  F = Σ_r ⊙_m (N_m^(r) u_m + c_m^(r))
 
-    The Tucker decomposition of a tensor in R^(D_1 × … × D_M × C): the W_m are its factor
-    matrices, with the head after the fusion as that of the outputs, and each of the D_out
-    slices of its core is a sum of R outer products of vectors. The paper has M = 2; with more,
-    the product is over all modalities. An absent modality is left out of it, a factor of 1,
-    where the c_m also start, so that at first each modality speaks for itself too. Where there
-    is but one, R is 1, as a sum of linear maps is one.
+    Use it for bilinear interactions with a control of their rank; ``block`` splits the core
+    into chunks and needs fewer parameters.
+
+    It is the Tucker decomposition of a tensor in R^(D_1 × … × D_M × C): the W_m are its factor
+    matrices, the head after the fusion is the factor matrix of the outputs, and each of the
+    D_out slices of its core is a sum of R outer products of vectors. The paper has M = 2; with
+    more, the product is over all modalities. An absent modality is left out of it, as a factor
+    of 1. The c_m start at 1, so that in the beginning each modality also acts on its own. With
+    a single modality R is 1, since a sum of linear maps is a linear map.
 
     Args:
         widths: Modality to widths.
@@ -61,4 +64,4 @@ class Mutan(Fusion):
             projected = self.projections[name](x).tanh()
             factors.append(self.core[name](projected).masked_fill(~present[name][:, None], 1.0))
         product: Tensor = reduce(torch.mul, factors)
-        return product.view(-1, self.rank, self.width).sum(1)
+        return product.view(-1, self.rank, self.width).sum(1)  # (B, R, D_out) → (B, D_out)

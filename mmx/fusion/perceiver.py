@@ -1,4 +1,4 @@
-"""A few learned latents that look at all tokens of all modalities."""
+"""A few learned latents that attend to all tokens of all modalities."""
 
 from __future__ import annotations
 
@@ -15,24 +15,26 @@ from mmx.modalities import Features
 
 
 class Perceiver(Fusion):
-    """Gathers the tokens of all modalities in a fixed number of latents.
+    """Summarises the tokens of all modalities in a fixed number of latents.
 
         p = [LN_m(W_m x_m) + s for all m]                   (B, Σ_m T_m, D), s: positions
         z ← cross^l(z, p),  z ← self^l(z)                         l = 1..layers
         F = mean of LN(z)                                         (B, D)
 
-    The shift of LN_m tells the modalities apart. The latents z ``(N, D)`` start as learned;
-    the cost grows with N times the tokens, not with their square. An absent modality is not
-    looked at. A single modality is gathered like several.
+    Use it for very long token sequences: the cost grows with N times the number of tokens,
+    not with its square.
+
+    The shift of LN_m distinguishes the modalities. The initial latents z ``(N, D)`` are
+    learned. An absent modality is masked. A single modality is treated like several.
 
     Args:
         widths: Modality to widths.
         outputs: Not used.
         width: D_out, and the width of tokens and latents.
         latents: N.
-        layers: How often the latents look at the tokens, then at each other.
+        layers: How often the latents attend to the tokens, then to each other.
         heads: Heads of every attention; need not divide the width.
-        dropout: Part of what attention and feed-forward add, dropped in training.
+        dropout: Fraction of the output of attention and feed-forward dropped in training.
 
     Reference: Jaegle et al. 2021, arXiv 2103.03206.
     """
@@ -64,7 +66,7 @@ class Perceiver(Fusion):
     def forward(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
         """Return ``(B, D_out)``; see :class:`~mmx.fusion.base.Fusion`."""
         tokens, masks = read_tokens(features, present, self.modalities)
-        p = torch.cat(self.projections.with_positions(tokens, masks), dim=1)
+        p = torch.cat(self.projections.with_positions(tokens, masks), dim=1)  # (B, Σ_m T_m, D)
         mask = torch.cat(masks, dim=1)
         z = self.latents.expand(len(p), -1, -1)  # (B, N, D)
         everything = torch.ones(z.shape[:2], dtype=torch.bool, device=z.device)

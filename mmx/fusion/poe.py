@@ -14,33 +14,36 @@ from mmx.modalities import Features
 
 
 class Poe(UnimodalHeads):
-    """Multiplies what one expert for each modality believes, over the set P of those present.
+    """Multiplies the distributions of one expert for each modality present.
 
-        p(y | x) ∝ p(y)^(1 - |P|) Π_{m ∈ P} p_m(y | x_m)
+        p(y | x) ∝ p(y)^(1 - |P|) Π_{m ∈ P} p_m(y | x_m),  P: the modalities present
 
-    This is Bayes' rule where modalities are independent given y: each expert has the prior
-    p(y) in it already, and all but one of them are divided out.
+    Use it when a confident modality should outweigh an uncertain one in each row, which a mean
+    of decisions does not do.
+
+    It is Bayes' rule if the modalities are independent given y: each expert includes the prior
+    p(y), and all priors but one are divided out.
 
     ``discrete`` experts, for classes and labels alike:
 
         ŷ = Σ_{m ∈ P} ŷ_m - (|P| - 1) b
 
-    A softmax of the sum is the normalised product of the experts' softmaxes, since what
-    normalises each is the same for all classes; a sigmoid of it is the normalised product
-    of their Bernoullis. b (C) are the learned logits of the prior.
+    The softmax of the sum is the normalised product of the experts' softmaxes, since each
+    normaliser is the same for all classes; the sigmoid of the sum is the normalised product of
+    their Bernoulli distributions. b (C) are the learned logits of the prior.
 
     ``gaussian`` experts N(ŷ_m, 1 / τ_m), for regression: the product's mean,
 
         ŷ = Σ_{m ∈ P} τ_m ŷ_m / Σ_{m ∈ P} τ_m             without a prior
         ŷ = Σ_{m ∈ P} τ_m ŷ_m / (1 + Σ_{m ∈ P} τ_m)       with the prior N(0, 1)
 
-    with ln τ_m learned, 0 at the start. Targets are standardised, hence that prior; here it
-    is an expert like the others, and not in them, so that a row of fewer modalities stays
-    nearer to the mean.
+    with learned ln τ_m that start at 0. The prior has mean 0 and variance 1 because targets
+    are standardised. It is a further expert and not part of the others, so that the prediction
+    for a row with fewer modalities is closer to the mean.
 
-    Without ``prior``, the constant is left to the heads' biases: then every further modality
-    counts it once more. A single modality alone decides; b, and τ without a prior, would
-    change nothing and do not exist.
+    Without ``prior``, the heads' biases model the prior, which then counts once for each
+    modality present. With a single modality, b (and τ without a prior) would have no effect
+    and do not exist.
 
     Args:
         widths: Modality to widths.
@@ -77,7 +80,7 @@ class Poe(UnimodalHeads):
 
     @classmethod
     def kinds(cls, **options: Any) -> frozenset[str]:
-        """Return the kinds of target served: numbers have Gaussian experts."""
+        """Return the kinds of target served: Gaussian experts serve regression only."""
         if options.get("experts") == "gaussian":
             return frozenset({"regression"})
         return frozenset({"classes", "multilabel"})
@@ -85,19 +88,20 @@ class Poe(UnimodalHeads):
     def forward(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
         """Return ``(B, C)`` logits or numbers; see :class:`~mmx.fusion.base.Fusion`."""
         decisions = self.decisions(features, present)  # (B, M, C)
-        there = self.there(present)  # (B, M)
+        available = self.mark_decisions(present)  # (B, M)
         if self.experts == "gaussian":
-            return self._mean(decisions, there)
-        product = decisions.masked_fill(~there[:, :, None], 0.0).sum(1)
+            return self._mean(decisions, available)
+        product = decisions.masked_fill(~available[:, :, None], 0.0).sum(1)
         if self.prior_logits is None:
             return product
-        return product - (there.sum(1, keepdim=True) - 1) * self.prior_logits
+        return product - (available.sum(1, keepdim=True) - 1) * self.prior_logits
 
-    def _mean(self, decisions: Tensor, there: Tensor) -> Tensor:
-        """Return the precision-weighted mean, ``(B, C)``, whatever the size of the precisions."""
+    def _mean(self, decisions: Tensor, available: Tensor) -> Tensor:
+        """Return the precision-weighted mean, ``(B, C)``."""
         if self.log_precision is None:
             return decisions[:, 0]
-        logs = self.log_precision.expand(there.shape).masked_fill(~there, -torch.inf)
+        # τ_m / Σ τ as a softmax of ln τ: no overflow, however large the precisions.
+        logs = self.log_precision.expand(available.shape).masked_fill(~available, -torch.inf)
         if self.prior:  # ln 1 of the prior, whose mean is 0
             logs = torch.cat([logs, logs.new_zeros(len(logs), 1)], dim=1)
         shares = logs.softmax(1)[:, : len(self.modalities), None]  # (B, M, 1)

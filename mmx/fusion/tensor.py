@@ -1,4 +1,4 @@
-"""The outer product of all modalities."""
+"""Tensor fusion: the outer product of all modalities."""
 
 from __future__ import annotations
 
@@ -13,22 +13,25 @@ from mmx.fusion.base import Fusion, Widths
 from mmx.modalities import Features
 
 WIDEST = 32
-"""Of a factor, where the config does not say."""
+"""Largest width of a factor that is chosen where the config sets none."""
 
 USUAL, MOST = 2_500, 1_000_000
-"""Entries of the product: the most where the config does not say, and the most of all."""
+"""Largest number of entries of the product: where the config sets no width, and in any case."""
 
 
 class Tensor(Fusion):
-    """Reads every product of one unit, or none, of each modality.
+    """Applies a layer to all products of at most one unit of each modality.
 
         F = relu(W vec(⊗_m [1; P_m x_m]))
 
-    The entries are all the products of units of the P_m x_m, at most one of each modality:
-    1, unimodal, bimodal, up to M-modal ones, (``factor_width`` + 1)^M in all. The one that
-    is always 1 gives the bias. An absent modality is [1; 0]: products without it remain.
-    With a single modality, F is a layer over its projection. P_m starts such that P_m x_m is
-    no longer than the 1 beside it at any ``factor_width``: products of many start small.
+    Use it with two or three modalities where all their interactions matter; ``low_rank``
+    approximates it at a size that grows linearly with M.
+
+    The entries of the outer product are 1, the units of each P_m x_m, the products of two of
+    them, up to those of M, (``factor_width`` + 1)^M in all. The weights of the entry 1 are
+    the bias. An absent modality is [1; 0], so that products without it remain. With a single
+    modality, F is a layer over its projection. P_m starts so small that P_m x_m has a norm
+    near 1 or below at any ``factor_width``; so products of many units start small.
 
     Args:
         widths: Modality to widths.
@@ -55,10 +58,10 @@ class Tensor(Fusion):
         self.width = width
         modalities = len(widths)
         if factor_width is None:
-            factor_width = max(1, min(WIDEST, _largest(USUAL, modalities)))
+            factor_width = max(1, min(WIDEST, _find_largest_width(USUAL, modalities)))
         entries = (factor_width + 1) ** modalities
         if entries > MOST:
-            most = _largest(MOST, modalities)
+            most = _find_largest_width(MOST, modalities)
             tip = f"`factor_width` can be at most {most}" if most else "use fusion=low_rank"
             raise ValueError(
                 f"`factor_width` (={factor_width}) makes a product of {entries:,} entries "
@@ -71,6 +74,7 @@ class Tensor(Fusion):
             }
         )
         for name, projection in self.projections.items():
+            # Variance 1 / (3 D_m · factor_width): for x_m of unit variance ‖P_m x_m‖² ≈ 1 / 3.
             bound = (widths[name].pooled * factor_width) ** -0.5
             nn.init.uniform_(projection.get_parameter("weight"), -bound, bound)
         self.linear = nn.Linear(entries, width, bias=False)
@@ -83,12 +87,13 @@ class Tensor(Fusion):
         product = pooled[0].new_ones(len(pooled[0]), 1)
         for name, x in zip(self.modalities, pooled, strict=True):
             factor = F.pad(self.projections[name](x), (1, 0), value=1.0)  # (B, 1 + factor_width)
+            # (B, n) and (B, 1 + factor_width) → (B, n · (1 + factor_width))
             product = (product[:, :, None] * factor[:, None, :]).flatten(1)
         return F.relu(self.linear(product))
 
 
-def _largest(entries: int, modalities: int) -> int:
-    """Return the largest factor width whose product has no more entries than that."""
+def _find_largest_width(entries: int, modalities: int) -> int:
+    """Return the largest factor width with (width + 1)^M ≤ ``entries``."""
     width = 0
     while (width + 2) ** modalities <= entries:
         width += 1

@@ -1,4 +1,4 @@
-"""The modalities' tokens on their way to one width; each modality keeps its own length."""
+"""Tokens of all modalities, projected to one width; each modality keeps its own length."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from mmx.modalities import Features
 def read_tokens(
     features: dict[str, Features], present: dict[str, Tensor], modalities: tuple[str, ...]
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """Return each modality's tokens and which of them are valid, by name.
+    """Return each modality's tokens and the masks of the valid ones.
 
-    A token is valid where the encoder says so and the row has the modality; all others are
-    replaced by zeros, whatever they held.
+    A token is valid if the encoder marks it as valid and the row has the modality. All others
+    are replaced by zeros, since they may be NaN.
 
     Args:
         features: Modality to features.
@@ -34,7 +34,7 @@ def read_tokens(
 
 
 def keep_last(mask: Tensor) -> Tensor:
-    """Return ``(B, T)`` bool, True at each row's last valid token alone."""
+    """Return ``(B, T)`` bool, True only at the last valid token of each row."""
     return mask & (mask.cumsum(1) == mask.sum(1, keepdim=True))
 
 
@@ -43,13 +43,13 @@ def make_sinusoids(mask: Tensor, width: int, dtype: torch.dtype) -> Tensor:
 
         s_i[2j] = sin(i / 10000^(2j / D)),  s_i[2j + 1] = cos(i / 10000^(2j / D))
 
-    i counts the valid tokens of the row before this one, so it depends on the mask alone,
-    neither on what the tokens hold nor on the padding.
+    i is the number of valid tokens of the row before this one. So it depends on the mask
+    only, and padding between tokens does not shift the positions.
 
     Args:
         mask: ``(B, T)`` bool.
         width: D, even or odd.
-        dtype: Of the tokens; positions are never coarser than float32.
+        dtype: Dtype of the tokens; positions have at least the precision of float32.
 
     Returns:
         ``(B, T, D)``.
@@ -66,13 +66,14 @@ def make_sinusoids(mask: Tensor, width: int, dtype: torch.dtype) -> Tensor:
 
 
 class Projections(nn.Module):
-    """Brings every modality to one width and one scale.
+    """Projects every modality to one width and one scale.
 
         p_m(x) = LN_m(W_m x)
 
-    Encoders differ in the scale of what they give; normalised, no modality drowns another,
-    nor do positions drown the tokens (so W has no bias, which would drown them as well). The
-    shift of LN_m is what all tokens of a modality share: the modality's learned embedding.
+    The features of encoders differ in scale. After the normalisation no modality dominates
+    another, and the positions do not dominate the tokens. W has no bias, which could dominate
+    small tokens as well. The shift of LN_m is added to all tokens of a modality: it is the
+    learned modality embedding.
 
     Args:
         widths: Modality to widths.

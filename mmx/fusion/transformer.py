@@ -1,4 +1,4 @@
-"""A small encoder over one token for each modality."""
+"""A small transformer encoder over one token for each modality."""
 
 from __future__ import annotations
 
@@ -17,14 +17,17 @@ from mmx.modalities.masking import masked_mean
 
 
 class Transformer(Fusion):
-    """Lets a CLS token read one token of each modality.
+    """Lets a CLS token attend to one token of each modality.
 
         t_m = LN_m(W_m mean_t x_m)                          (B, D)
         z = [cls; t_1; …; t_M],  z ← block^l(z)  l = 1..layers
         F = LN(z_cls)                                             (B, D)
 
-    The mean is over the valid tokens, and the shift of LN_m tells the modalities apart. An
-    absent modality's token is not looked at. A single modality is read by CLS alone.
+    Use it with several modalities of which each is well described by one vector; ``mult`` and
+    ``perceiver`` attend to single tokens.
+
+    The mean is over the valid tokens, and the shift of LN_m distinguishes the modalities. The
+    token of an absent modality is masked. With a single modality, CLS attends to its token.
 
     Args:
         widths: Modality to widths.
@@ -32,7 +35,7 @@ class Transformer(Fusion):
         width: D_out, and the width of the tokens.
         layers: Number of blocks.
         heads: Heads of every attention; need not divide the width.
-        dropout: Part of what attention and feed-forward add, dropped in training.
+        dropout: Fraction of the output of attention and feed-forward dropped in training.
 
     Reference: Vaswani et al. 2017, arXiv 1706.03762; CLS: Devlin et al. 2018, arXiv 1810.04805.
     """
@@ -66,9 +69,9 @@ class Transformer(Fusion):
         cls = self.cls.expand(len(means[0]), -1)
         z = torch.stack([cls, *self.projections(means)], dim=1)  # (B, 1 + M, D)
         here = torch.stack([mask.any(1) for mask in masks], dim=1)
-        seen = F.pad(here, (1, 0), value=True)
+        seen = F.pad(here, (1, 0), value=True)  # (B, 1 + M), CLS is always there
         for depth, block in enumerate(self.layers):
             last = depth == len(self.layers) - 1
-            z = block(z, seen, first=1 if last else None)  # only CLS is read in the end
+            z = block(z, seen, first=1 if last else None)  # F reads only CLS
         fused: Tensor = self.norm(z[:, 0])
         return fused

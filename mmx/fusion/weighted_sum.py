@@ -14,13 +14,17 @@ from mmx.modalities import Features
 
 
 class WeightedSum(Fusion):
-    """Projects every modality to one width and adds them up, as if they were one input.
+    """Projects every modality to one width and sums them, as if they were one input.
 
         X = Σ_m α_m z_m,  z_m = P_m x_m + b_m,  Σ_m α_m = 1 over the modalities present
         α = softmax over the present of ln w_m, or of ln w_m + u_m · z_m for each sample
 
-    Per sample, each modality is weighed by its own projected features; ``attention`` lets
-    all of them weigh each. All u start at 0, thus every α at the same value.
+    Use it when the modalities are views of the same content and can share one space; the
+    weights α are easy to read.
+
+    With ``per_sample``, the weight of a modality depends on its own projected features; in
+    ``attention`` it depends on all modalities. All u start at 0, so all α start at the values
+    that w gives.
 
     Args:
         widths: Modality to widths.
@@ -31,7 +35,8 @@ class WeightedSum(Fusion):
         weights: Modality to weight > 0, for ``fixed`` only; None: all equal.
 
     Raises:
-        ValueError: ``weights`` are given without ``fixed``, or not one for each modality.
+        ValueError: ``weights`` are given without ``fixed``, or there is not exactly one for
+            each modality.
     """
 
     level: ClassVar[Literal["data"]] = "data"

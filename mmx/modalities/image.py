@@ -1,4 +1,4 @@
-"""Pictures: RGB uint8 while stored, float in [0, 1] when an encoder reads them."""
+"""Images: RGB uint8 while stored, float in [0, 1] when an encoder reads them."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from mmx.modalities.files import FileOrBytes, call_each, read_file
 from mmx.modalities.pixels import count_bits, is_deep, open_picture, read_pixels, resize
 
 PixelCount = Annotated[int, Field(ge=1, le=8_192)]
-LOOKED_AT = 16  # training pictures looked at for a remark
+LOOKED_AT = 16  # training images looked at for a remark
 SCALE = 1.5
-"""Times by which a side is longer for pictures to be of another scale."""
+"""Times by which a side is longer for images to be of another scale."""
 
 
 @dataclass(frozen=True)
 class ImageSpec(Spec):
-    """The size of every picture, in pixels.
+    """The size of every image, in pixels.
 
     Attributes:
         height: H.
@@ -39,37 +39,37 @@ class ImageSpec(Spec):
 
 
 class ImageColumn(Column):
-    """Pictures as files, as their content, or as an array.
+    """Images as files, as their content, or as an array.
 
     Args:
-        pictures: One path, or bytes of a file, a row, None where the row has no picture; or
+        images: One path, or bytes of a file, a row, None where the row has no image; or
             ``(N, H, W)`` grey or ``(N, H, W, 3)`` RGB uint8.
     """
 
-    def __init__(self, pictures: Sequence[FileOrBytes | None] | npt.NDArray[np.uint8]) -> None:
-        self.pictures = pictures
-        self.present = np.array([picture is not None for picture in pictures], dtype=np.bool_)
+    def __init__(self, images: Sequence[FileOrBytes | None] | npt.NDArray[np.uint8]) -> None:
+        self.images = images
+        self.present = np.array([image is not None for image in images], dtype=np.bool_)
 
     def digest(self, row: int) -> bytes:
         """Return the file's bytes, or shape and pixels."""
-        picture = self.pictures[row]
-        if picture is None:
+        image = self.images[row]
+        if image is None:
             return b""
-        if isinstance(picture, Path | bytes):
-            return read_file("picture", picture, row)
-        return str(picture.shape).encode() + bytes(picture.tobytes())
+        if isinstance(image, Path | bytes):
+            return read_file("image", image, row)
+        return str(image.shape).encode() + bytes(image.tobytes())
 
 
 class Image(Modality[ImageColumn, ImageSpec]):
-    """Pictures of one size, as RGB.
+    """Images of one size, as RGB.
 
     Args:
         size: Side in pixels of a square, or (height, width); other sizes are resized
             (bilinear, antialiased, without keeping the aspect). None keeps the size of
-            the first training picture.
-        crop: In training, shift each picture by up to this many pixels in both
+            the first training image.
+        crop: In training, shift each image by up to this many pixels in both
             directions; the border is filled by reflection.
-        flip: In training, mirror half of the pictures left to right.
+        flip: In training, mirror half of the images left to right.
 
     Raises:
         ValueError: ``crop`` is not smaller than ``size``.
@@ -94,7 +94,7 @@ class Image(Modality[ImageColumn, ImageSpec]):
             )
 
     def fit(self, column: ImageColumn, rows: RowNumbers) -> ImageSpec:
-        """Return the configured size, or that of the first training picture."""
+        """Return the configured size, or that of the first training image."""
         if self.size is not None:
             return ImageSpec(*self.size)
         for row in as_rows(rows):
@@ -102,13 +102,13 @@ class Image(Modality[ImageColumn, ImageSpec]):
                 height, width = _pixels(column, int(row), None).shape[:2]
                 if self.crop >= min(height, width):
                     raise DataError(
-                        f"crop={self.crop} is not smaller than the first training picture, "
+                        f"crop={self.crop} is not smaller than the first training image, "
                         f"{height}×{width} pixels",
                         tip="give a smaller crop, or a size such as 32",
                     )
                 return ImageSpec(height, width)
         raise DataError(
-            "size=null takes the size of the first training picture, but no training row has one",
+            "size=null takes the size of the first training image, but no training row has one",
             tip="give the image a size, in pixels, such as 32",
         )
 
@@ -117,7 +117,7 @@ class Image(Modality[ImageColumn, ImageSpec]):
         rows = as_rows(rows)
         size = (spec.height, spec.width)
         values = np.zeros((len(rows), *size, 3), dtype=np.uint8)
-        array = column.pictures
+        array = column.images
         if isinstance(array, np.ndarray) and array.shape[1:3] == size:
             values[:] = array[rows] if array.ndim == 4 else array[rows][..., None]
             return Stored(torch.from_numpy(values))
@@ -131,7 +131,7 @@ class Image(Modality[ImageColumn, ImageSpec]):
         return Stored(torch.from_numpy(values))
 
     def example(self) -> ImageSpec:
-        """Return pictures of the size asked for, or of 32 pixels."""
+        """Return images of the size asked for, or of 32 pixels."""
         size = self.size if self.size is not None else 32
         return ImageSpec(*((size, size) if isinstance(size, int) else size))
 
@@ -141,7 +141,7 @@ class Image(Modality[ImageColumn, ImageSpec]):
         if all(max(pair) < SCALE * min(pair) for pair in sides):
             return None
         return (
-            f"the source's pictures are {source.height}×{source.width} pixels, the target's "
+            f"the source's images are {source.height}×{source.width} pixels, the target's "
             f"{spec.height}×{spec.width}, and what they show may be of other sizes too: "
             f"target.image.size={_type_size(source)} or "
             f"source.image.size={_type_size(spec)} makes them alike"
@@ -152,23 +152,23 @@ class Image(Modality[ImageColumn, ImageSpec]):
         return spec.height * spec.width * 3
 
     def remarks(self, column: ImageColumn, rows: RowNumbers, spec: ImageSpec) -> tuple[str, ...]:
-        """Return how dark the first pictures are, where they use a part of 16 bits alone."""
+        """Return how dark the first images are, where they use a part of 16 bits alone."""
         brightest = [
             shade
             for row in as_rows(rows)[:LOOKED_AT]
-            if isinstance(source := column.pictures[int(row)], Path | bytes)
+            if isinstance(source := column.images[int(row)], Path | bytes)
             and (shade := _brightest(source)) is not None
         ]
         if not brightest or max(brightest) >= 1 / 16:
             return ()
         return (
-            f"image: white is 65535 in pictures of 16 bits, and the brightest pixel of the first "
+            f"image: white is 65535 in images of 16 bits, and the brightest pixel of the first "
             f"{len(brightest)} is {max(brightest) * 65535:.0f}: they are nearly black, and most "
             "of their shades fall together; scale them up where that is not meant",
         )
 
     def augment(self, stored: Stored) -> Stored:
-        """Return each picture shifted and perhaps mirrored, in one gather.
+        """Return each image shifted and perhaps mirrored, in one gather.
 
         Reflection is done on the indices, so nothing is padded.
         """
@@ -197,7 +197,7 @@ class Image(Modality[ImageColumn, ImageSpec]):
 
 
 def _brightest(source: FileOrBytes) -> float | None:
-    """Return the brightest pixel of a grey picture of more than 8 bits, white being 1."""
+    """Return the brightest pixel of a grey image of more than 8 bits, white being 1."""
     try:
         with open_picture(source) as image:
             white = 2 ** count_bits(image) - 1
@@ -219,8 +219,8 @@ def _type_size(spec: ImageSpec) -> str:
 
 
 def _pixels(column: ImageColumn, row: int, size: tuple[int, int] | None) -> npt.NDArray[np.uint8]:
-    """Return one picture as ``(H, W, 3)``."""
-    picture = column.pictures[row]
-    if isinstance(picture, Path | bytes):
-        return read_pixels(picture, row, size)
-    return np.asarray(resize(PIL.Image.fromarray(np.asarray(picture)).convert("RGB"), size))
+    """Return one image as ``(H, W, 3)``."""
+    image = column.images[row]
+    if isinstance(image, Path | bytes):
+        return read_pixels(image, row, size)
+    return np.asarray(resize(PIL.Image.fromarray(np.asarray(image)).convert("RGB"), size))

@@ -1,9 +1,9 @@
-"""From a picture file, or its bytes, to RGB of 8 bits.
+"""From an image file, or its bytes, to RGB of 8 bits.
 
-White is what the file's format says, never the brightest pixel of a picture:
+White is what the file's format says, never the brightest pixel of an image:
 
 - 8 bits: 255; 1 bit: 1; 16 bits: 65535, or what the file says (PGM's maxval, TIFF's bits);
-- floats: 1.0, and a picture with any pixel outside [0, 1] is refused;
+- floats: 1.0, and an image with any pixel outside [0, 1] is refused;
 - 32-bit and signed integers have no agreed white and are refused.
 
 Transparent pixels lie on white.
@@ -30,7 +30,7 @@ SIGNED = 2
 def read_pixels(
     source: FileOrBytes, row: int, size: tuple[int, int] | None = None
 ) -> npt.NDArray[np.uint8]:
-    """Return a picture as ``(H, W, 3)``, turned as its EXIF says.
+    """Return an image as ``(H, W, 3)``, turned as its EXIF says.
 
     Args:
         source: The file, or its content.
@@ -44,34 +44,34 @@ def read_pixels(
         with open_picture(source) as image:
             if size is not None:
                 # A big JPEG decodes faster at 1/2, 1/4 or 1/8 of its size. A square is
-                # asked for, since EXIF may turn the picture.
+                # asked for, since EXIF may turn the image.
                 image.draft("RGB", (max(size), max(size)))
             if image.getexif().get(PIL.ExifTags.Base.Orientation, 1) != 1:
                 PIL.ImageOps.exif_transpose(image, in_place=True)
             return np.asarray(resize(as_rgb(image), size))
     except PIL.UnidentifiedImageError as error:
-        why = "not a picture format that Pillow knows"
-        raise make_unreadable_error("picture", source, row, why) from error
+        why = "not an image format that Pillow knows"
+        raise make_unreadable_error("image", source, row, why) from error
     except NoWhiteError as error:
         raise DataError(
-            make_unreadable_error("picture", source, row, error).message,
+            make_unreadable_error("image", source, row, error).message,
             tip="save it with 8 or 16 bits, or as floats from 0 to 1",
         ) from error
     except Exception as error:  # Pillow's decoders raise many kinds on a broken file
-        raise make_unreadable_error("picture", source, row, error) from error
+        raise make_unreadable_error("image", source, row, error) from error
 
 
 class NoWhiteError(ValueError):
-    """A picture whose numbers do not say what white is."""
+    """An image whose numbers do not say what white is."""
 
 
 def open_picture(source: FileOrBytes) -> PIL.Image.Image:
-    """Return the picture, with its header read and its pixels not."""
+    """Return the image, with its header read and its pixels not."""
     return PIL.Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
 
 
 def as_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
-    """Return the picture as RGB of 8 bits.
+    """Return the image as RGB of 8 bits.
 
     Raises:
         NoWhiteError: Nobody knows what white is.
@@ -106,7 +106,7 @@ def as_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
 
 
 def is_deep(image: PIL.Image.Image) -> bool:
-    """Return whether the picture is grey, with unsigned integers of more than 8 bits.
+    """Return whether the image is grey, with unsigned integers of more than 8 bits.
 
     Pillow holds a PGM of more than 8 bits as 32-bit integers, scaled so that white is 65535.
     """
@@ -114,14 +114,14 @@ def is_deep(image: PIL.Image.Image) -> bool:
 
 
 def count_bits(image: PIL.Image.Image) -> int:
-    """Return of how many bits a deep picture is: 16, unless its TIFF header says less."""
+    """Return of how many bits a deep image is: 16, unless its TIFF header says less."""
     tags = getattr(image, "tag_v2", {})
     said = tags.get(BITS_PER_SAMPLE, (16,)) if image.mode.startswith("I;16") else (16,)
     return int(said[0]) if 8 < int(said[0]) < 16 else 16
 
 
 def resize(image: PIL.Image.Image, size: tuple[int, int] | None) -> PIL.Image.Image:
-    """Return the picture of (height, width), bilinear and antialiased; itself where it is."""
+    """Return the image of (height, width), bilinear and antialiased; itself where it is."""
     if size is None or image.size == (size[1], size[0]):
         return image
     return image.resize((size[1], size[0]), PIL.Image.Resampling.BILINEAR)

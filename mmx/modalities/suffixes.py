@@ -1,4 +1,4 @@
-"""Which files of a folder count as pictures and which as sounds: one rule for every reader."""
+"""Which files of a folder count as images and which as sounds: one rule for every reader."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def is_hidden(name: str) -> bool:
 
 
 def counts_as(path: Path, modality: str) -> bool:
-    """Return whether a file counts as a picture or a sound, by its suffix.
+    """Return whether a file counts as an image or a sound, by its suffix.
 
     Args:
         path: The file; nothing of it is read.

@@ -16,7 +16,7 @@ def _image() -> Image:
 
 @dataclass(kw_only=True, eq=False)
 class Cifar10(OfficialImages):
-    """60,000 pictures, 32×32, of 10 classes of vehicles and animals."""
+    """60,000 images, 32×32, of 10 classes of vehicles and animals."""
 
     image: Image = field(default_factory=_image)
     folder: ClassVar[str] = "cifar10"
@@ -31,7 +31,7 @@ class Cifar10(OfficialImages):
 
 @dataclass(kw_only=True, eq=False)
 class Cifar100(OfficialImages):
-    """60,000 pictures, 32×32, of 100 classes."""
+    """60,000 images, 32×32, of 100 classes."""
 
     image: Image = field(default_factory=_image)
     folder: ClassVar[str] = "cifar100"

@@ -15,11 +15,11 @@ DIGIT_NAMES = tuple("0123456789")
 
 @dataclass(kw_only=True, eq=False)
 class Digits(Task):
-    """1,797 grey 8×8 pictures of the digits 0 to 9 (UCI, Alpaydin and Kaynak 1998).
+    """1,797 grey 8×8 images of the digits 0 to 9 (UCI, Alpaydin and Kaynak 1998).
 
     Args:
         test_fraction: Share of the rows tested on, the same rows for every seed.
-        image: How the pictures are decoded.
+        image: How the images are decoded.
     """
 
     test_fraction: Share = 0.2
@@ -31,16 +31,16 @@ class Digits(Task):
         return {"image": self.image}
 
     def read(self) -> Samples:
-        """Return pictures and digits."""
-        pictures, labels = load_pictures()
+        """Return images and digits."""
+        images, labels = load_pictures()
         splits = cut_test(labels, self.test_fraction)
-        return Samples({"image": ImageColumn(pictures)}, labels, DIGIT_NAMES, splits)
+        return Samples({"image": ImageColumn(images)}, labels, DIGIT_NAMES, splits)
 
 
 def load_pictures() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    """Return pictures ``(N, 8, 8)`` and digits ``(N,)``."""
+    """Return images ``(N, 8, 8)`` and digits ``(N,)``."""
     from sklearn.datasets import load_digits  # slow to import, and only needed here
 
     data = load_digits()
-    pictures = np.rint(data.images * (255 / 16)).astype(np.uint8)
-    return pictures, data.target.astype(np.int64)
+    images = np.rint(data.images * (255 / 16)).astype(np.uint8)
+    return images, data.target.astype(np.int64)

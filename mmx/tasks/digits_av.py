@@ -1,4 +1,4 @@
-"""Handwritten digits with their dial tones: pictures are real, sounds are made here."""
+"""Handwritten digits with their dial tones: images are real, sounds are made here."""
 
 from dataclasses import dataclass, field
 from typing import Annotated, Any
@@ -26,9 +26,9 @@ KEYPAD = ("123", "456", "789", "*0#")
 
 @dataclass(kw_only=True, eq=False)
 class DigitsAv(Digits):
-    """The pictures of :class:`Digits`, each with the telephone dial tone of its digit.
+    """The images of :class:`Digits`, each with the telephone dial tone of its digit.
 
-    **Half synthetic.** The pictures are real; the 0.2 s of sound are made here: the two
+    **Half synthetic.** The images are real; the 0.2 s of sound are made here: the two
     frequencies of the key (ITU-T Q.23) at random phases and a random onset, in white
     noise loud enough that sound alone does not settle the digit. Sound of a row depends on its
     number and digit alone. Splits are those of ``Digits`` with the same ``split_seed``,
@@ -48,11 +48,11 @@ class DigitsAv(Digits):
         return {"image": self.image, "audio": self.audio}
 
     def read(self) -> Samples:
-        """Return pictures, tones and digits."""
-        pictures, labels = load_pictures()
+        """Return images, tones and digits."""
+        images, labels = load_pictures()
         tones = np.stack([dial(int(label), row, self.snr_db) for row, label in enumerate(labels)])
         columns = {
-            "image": ImageColumn(pictures),
+            "image": ImageColumn(images),
             "audio": AudioColumn(tones, sample_rate=SAMPLE_RATE),
         }
         return Samples(columns, labels, DIGIT_NAMES, cut_test(labels, self.test_fraction))

@@ -1,4 +1,4 @@
-"""Pictures in one folder a class; what is not read is counted."""
+"""Images in one folder a class; what is not read is counted."""
 
 import os
 from collections import Counter
@@ -17,15 +17,15 @@ from mmx.tasks.split_names import split_of
 
 @dataclass
 class Folder:
-    """Pictures of one split, and what else lies there.
+    """Images of one split, and what else lies there.
 
     Attributes:
         path: The folder.
-        files: Class to its pictures, sorted.
+        files: Class to its images, sorted.
         deep: Those of them that lie in folders below their class.
-        loose: Pictures that lie in no class.
-        hidden: Pictures that are hidden, or lie in hidden folders.
-        others: Suffix to how many visible files are no pictures.
+        loose: Images that lie in no class.
+        hidden: Images that are hidden, or lie in hidden folders.
+        others: Suffix to how many visible files are no images.
     """
 
     path: Path
@@ -37,47 +37,47 @@ class Folder:
 
 
 def list_folder(path: Path) -> Folder:
-    """Return the pictures below ``path``, one folder a class.
+    """Return the images below ``path``, one folder a class.
 
-    Pictures in folders below a class count as of that class.
+    Images in folders below a class count as of that class.
 
     Raises:
-        DataError: There is no class folder, or one without any picture of its own, or one
+        DataError: There is no class folder, or one without any image of its own, or one
             that holds splits.
     """
     folder = Folder(path)
     folder.loose = len(_sort_out(folder, path))
     for name in list_visible_folders(path):
         direct = _sort_out(folder, path / name)
-        below = [picture for deep in _below(path / name) for picture in _sort_out(folder, deep)]
+        below = [image for deep in _below(path / name) for image in _sort_out(folder, deep)]
         _check_class(path / name, direct, below)
         folder.files[name] = sorted(direct, key=lambda file: file.name) + sorted(below)
         folder.deep += below
     folder.hidden = count_pictures(path, hidden=True)
     if not folder.files:
-        loose = f" but {folder.loose} pictures" if folder.loose else ""
+        loose = f" but {folder.loose} images" if folder.loose else ""
         raise DataError(
-            f"{path} holds no folder{loose}; pictures are expected in one folder a class",
-            tip=f"move them to {path}/<class>/<picture>",
+            f"{path} holds no folder{loose}; images are expected in one folder a class",
+            tip=f"move them to {path}/<class>/<image>",
         )
     return folder
 
 
 def collect_samples(splits: Mapping[str, Folder]) -> Samples:
-    """Return the pictures of all splits in one column; classes in the order of the alphabet."""
+    """Return the images of all splits in one column; classes in the order of the alphabet."""
     classes = sorted({name for folder in splits.values() for name in folder.files})
-    pictures: list[Path] = []
+    images: list[Path] = []
     labels: list[int] = []
     rows = {}
     for split, folder in splits.items():
-        start = len(pictures)
+        start = len(images)
         for name, paths in folder.files.items():
-            pictures += paths
+            images += paths
             labels += [classes.index(name)] * len(paths)
-        rows[split] = np.arange(start, len(pictures), dtype=np.int64)
+        rows[split] = np.arange(start, len(images), dtype=np.int64)
     values = np.array(labels, dtype=np.int64)
     notes = _notes(list(splits.values()))
-    return Samples({"image": ImageColumn(pictures)}, values, tuple(classes), rows, notes)
+    return Samples({"image": ImageColumn(images)}, values, tuple(classes), rows, notes)
 
 
 def list_visible_folders(path: Path) -> list[str]:
@@ -87,7 +87,7 @@ def list_visible_folders(path: Path) -> list[str]:
 
 
 def count_pictures(path: Path, *, hidden: bool = False) -> int:
-    """Return how many pictures lie at any depth below a folder.
+    """Return how many images lie at any depth below a folder.
 
     Args:
         path: The folder.
@@ -110,14 +110,14 @@ def list_direct_files(path: Path) -> list[Path]:
 
 
 def _sort_out(folder: Folder, path: Path) -> list[Path]:
-    """Return the pictures directly in ``path``; count the other files."""
-    pictures = []
+    """Return the images directly in ``path``; count the other files."""
+    images = []
     for file in list_direct_files(path):
         if counts_as(file, "image"):
-            pictures.append(file)
+            images.append(file)
         else:
             folder.others[file.suffix.lower() or file.name] += 1
-    return pictures
+    return images
 
 
 def _below(path: Path) -> Iterator[Path]:
@@ -138,18 +138,18 @@ def _check_class(path: Path, direct: list[Path], below: list[Path]) -> None:
             "splits are expected above the classes",
             tip=type_task_option("path", str(path))
             if whole
-            else f"move the pictures to {path.parent / splits[0] / path.name}",
+            else f"move the images to {path.parent / splits[0] / path.name}",
         )
     if below and not direct:
         first = min(below).parent
         raise DataError(
-            f"{path} holds no picture itself, but {len(below)} below it, such as in {first}; "
-            "pictures are expected in <class>/<picture>",
-            tip=f"target.path={path} where that folder holds the classes, or move the pictures up",
+            f"{path} holds no image itself, but {len(below)} below it, such as in {first}; "
+            "images are expected in <class>/<image>",
+            tip=f"target.path={path} where that folder holds the classes, or move the images up",
         )
     if not direct:
         raise DataError(
-            f"{path} holds no picture; accepted: {', '.join(sorted(PICTURES))}",
+            f"{path} holds no image; accepted: {', '.join(sorted(PICTURES))}",
             tip="every folder here is taken as a class: remove those that are none",
         )
 
@@ -160,17 +160,17 @@ def _notes(folders: list[Folder]) -> tuple[str, ...]:
     others: Counter[str] = sum((folder.others for folder in folders), Counter())
     if others:
         kinds = list_names([kind for kind, _ in others.most_common()], 5)
-        notes.append(f"{others.total()} files that are no pictures were left out ({kinds})")
+        notes.append(f"{others.total()} files that are no images were left out ({kinds})")
     if hidden := sum(folder.hidden for folder in folders):
-        notes.append(f"{hidden} hidden pictures were left out")
+        notes.append(f"{hidden} hidden images were left out")
     notes += [
-        f"{folder.loose} pictures directly in {folder.path} belong to no class and were left out"
+        f"{folder.loose} images directly in {folder.path} belong to no class and were left out"
         for folder in folders
         if folder.loose
     ]
-    if deep := [picture for folder in folders for picture in folder.deep]:
+    if deep := [image for folder in folders for image in folder.deep]:
         notes.append(
-            f"{len(deep)} pictures lie in folders below their class, such as {deep[0].parent}, "
+            f"{len(deep)} images lie in folders below their class, such as {deep[0].parent}, "
             "and count as of that class"
         )
     return tuple(notes)

@@ -1,4 +1,4 @@
-"""Your own pictures, in one folder a class."""
+"""Your own images, in one folder a class."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,7 +21,7 @@ from mmx.tasks.split_names import split_of
 
 @dataclass(kw_only=True, eq=False)
 class ImageFolder(Task):
-    """Pictures in ``{train,val,test}/<class>/`` or, without splits, in ``<class>/``.
+    """Images in ``{train,val,test}/<class>/`` or, without splits, in ``<class>/``.
 
     The folders of splits may have other names for them, such as ``valid`` or ``Testing``.
     ``val`` and ``test`` may be lacking: they are then cut from the training rows. What is
@@ -30,7 +30,7 @@ class ImageFolder(Task):
     Args:
         path: The folder.
         test_fraction: Share tested on where there is no ``test``, the same for every seed.
-        image: How the pictures are decoded.
+        image: How the images are decoded.
     """
 
     path: str
@@ -43,7 +43,7 @@ class ImageFolder(Task):
         return {"image": self.image}
 
     def read(self) -> Samples:
-        """Return pictures and the names of their folders."""
+        """Return images and the names of their folders."""
         path = Path(self.path).expanduser()
         if not path.is_dir():
             raise DataError(
@@ -77,7 +77,7 @@ def split_folders(path: Path) -> dict[str, Path]:
         if split in found:
             raise DataError(
                 f"{found[split]} and {path / name} are both the {split} split",
-                tip="move the pictures of one into the other, or rename it",
+                tip="move the images of one into the other, or rename it",
             )
         found[split] = path / name
     order = ("train", "val", "test")
@@ -88,7 +88,7 @@ def split_folders(path: Path) -> dict[str, Path]:
         raise DataError(
             f"{path} holds {', '.join(folder.name for folder in splits.values())}, "
             "but no folder train",
-            tip=f"move the pictures to train on to {path}/train/<class>/<picture>",
+            tip=f"move the images to train on to {path}/train/<class>/<image>",
         )
     return splits
 
@@ -96,7 +96,7 @@ def split_folders(path: Path) -> dict[str, Path]:
 def _are_classes(path: Path, splits: dict[str, Path]) -> bool:
     """Return whether folders that have the name of a split are classes that happen to have it.
 
-    They are where they hold pictures and no folders, and another folder holds pictures too.
+    They are where they hold images and no folders, and another folder holds images too.
     """
     others = [path / name for name in list_visible_folders(path) if split_of(name) is None]
     flat = all(_holds_pictures(one) and not list_visible_folders(one) for one in splits.values())
@@ -108,20 +108,20 @@ def _holds_pictures(path: Path) -> bool:
 
 
 def _left_out(path: Path, folders: dict[str, Path]) -> list[str]:
-    """Return how many pictures lie outside the splits, one note for each place."""
+    """Return how many images lie outside the splits, one note for each place."""
     read = {folder.name for folder in folders.values()}
     counts = {
         name: count_pictures(path / name) for name in list_visible_folders(path) if name not in read
     }
     notes = [
-        f"{count} pictures in {path / name} were left out; the splits are {', '.join(sorted(read))}"
+        f"{count} images in {path / name} were left out; the splits are {', '.join(sorted(read))}"
         for name, count in counts.items()
         if count
     ]
     hidden = count_pictures(path, hidden=True)
     hidden -= sum(count_pictures(one, hidden=True) for one in folders.values())
     if hidden:
-        notes.append(f"{hidden} hidden pictures in {path} were left out")
+        notes.append(f"{hidden} hidden images in {path} were left out")
     if loose := sum(counts_as(file, "image") for file in list_direct_files(path)):
-        notes.append(f"{loose} pictures directly in {path} belong to no split and were left out")
+        notes.append(f"{loose} images directly in {path} belong to no split and were left out")
     return notes

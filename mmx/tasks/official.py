@@ -1,4 +1,4 @@
-"""Public picture data: its official files, or the same pictures in one folder a class."""
+"""Public image data: its official files, or the same images in one folder a class."""
 
 import contextlib
 import sys
@@ -19,7 +19,7 @@ from mmx.tasks.folders import collect_samples, list_folder
 
 @dataclass(kw_only=True, eq=False)
 class OfficialImages(Task):
-    """Pictures that torchvision knows how to download and to check.
+    """Images that torchvision knows how to download and to check.
 
     ``<data_dir>/<folder>/{train,test}/<class>/`` is read where it is there, else the
     official files in ``data_dir``.
@@ -27,7 +27,7 @@ class OfficialImages(Task):
     Args:
         data_dir: Where the data lies, or is downloaded to.
         download: Fetch the official files where they are not there yet.
-        image: How the pictures are decoded.
+        image: How the images are decoded.
     """
 
     data_dir: str
@@ -35,7 +35,7 @@ class OfficialImages(Task):
     image: Image
 
     folder: ClassVar[str]
-    """Name of the folder of pictures."""
+    """Name of the folder of images."""
 
     files: ClassVar[str]
     """Name of the folder of official files."""
@@ -47,10 +47,10 @@ class OfficialImages(Task):
 
     @abstractmethod
     def official(self, split: str) -> tuple[npt.NDArray[np.uint8], list[int], list[str]]:
-        """Return pictures ``(N, H, W, 3)``, labels and class names of ``train`` or ``test``."""
+        """Return images ``(N, H, W, 3)``, labels and class names of ``train`` or ``test``."""
 
     def read(self) -> Samples:
-        """Return pictures and classes, as split by their authors."""
+        """Return images and classes, as split by their authors."""
         root = Path(self.data_dir).expanduser()
         folder = root / self.folder
         if (folder / "train").is_dir() and (folder / "test").is_dir():
@@ -59,7 +59,7 @@ class OfficialImages(Task):
             )
         if not self.download and not (root / self.files).is_dir():
             raise DataError(
-                f"{self.name}: there are no pictures in {folder}/{{train,test}}/<class> "
+                f"{self.name}: there are no images in {folder}/{{train,test}}/<class> "
                 f"and no official files in {root / self.files}",
                 tip="download=true fetches the official files; "
                 "MMX_DATA_DIR=<folder> says where data lies",

@@ -12,7 +12,7 @@ from mmx.tasks.official import OfficialImages
 
 @dataclass(kw_only=True, eq=False)
 class Stl10(OfficialImages):
-    """13,000 labelled pictures, 96×96, of 10 classes; 500 a class to train on."""
+    """13,000 labelled images, 96×96, of 10 classes; 500 a class to train on."""
 
     image: Image = field(default_factory=lambda: Image(size=96, crop=12, flip=True))
     folder: ClassVar[str] = "stl10"
@@ -23,5 +23,5 @@ class Stl10(OfficialImages):
         from torchvision.datasets import STL10  # slow to import
 
         data = STL10(self.data_dir, split=split, download=self.download)
-        pictures = np.ascontiguousarray(data.data.transpose(0, 2, 3, 1))  # stored as (N, 3, H, W)
-        return pictures, data.labels.tolist(), list(data.classes)
+        images = np.ascontiguousarray(data.data.transpose(0, 2, 3, 1))  # stored as (N, 3, H, W)
+        return images, data.labels.tolist(), list(data.classes)

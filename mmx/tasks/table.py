@@ -35,7 +35,7 @@ Texts = dict[str, list[str | None]]
 class Table(Task):
     """Rows of a CSV, TSV, Parquet or JSON-lines file.
 
-    A missing cell, or a picture or sound that does not exist, means that the row lacks
+    A missing cell, or an image or sound that does not exist, means that the row lacks
     that modality; how often is noted for each split. A row that lacks all of them is an error. Row
     numbers in messages count from 1, the header not counted.
 
@@ -44,7 +44,7 @@ class Table(Task):
         label: Column to predict; for ``multilabel`` also several columns of 0 and 1.
         columns: Modality (image, audio, text, tabular) to its column. Text may take
             several, joined by a space; tabular takes any number, also of lists of numbers.
-            Pictures and sounds are paths, or the bytes of files.
+            Images and sounds are paths, or the bytes of files.
         split: Column that says train, val (or validation, valid, dev) or test. Without
             one, or where no row says so, test and val are cut from the training rows.
         kind: One class a row, several labels a row, or a number.
@@ -55,7 +55,7 @@ class Table(Task):
         unlabelled: What to do with a row without a label.
         labelled: False to predict: the label is not read and every row is in ``test``.
         test_fraction: Share tested on where no split says so, the same rows for every seed.
-        image: How pictures are decoded.
+        image: How images are decoded.
         audio: How sounds are decoded.
         tabular: How other cells are encoded.
 

@@ -55,7 +55,7 @@ def find_files(
 def make_media_column(
     modality: str, files: list[FileOrBytes | None], lost: dict[int, Path]
 ) -> Column:
-    """Return files as a column of pictures or of sounds."""
+    """Return files as a column of images or of sounds."""
     column: Column = ImageColumn(files) if modality == "image" else AudioColumn(files)
     column.lost = lost
     return column

@@ -72,7 +72,7 @@ def test_small_cnn_needs_pixels() -> None:
     with pytest.raises(ValueError, match="too small") as error:
         SmallCnn(ImageSpec(3, 32))
     assert str(error.value) == (
-        "pictures of 3×32 pixels are too small: SmallCnn needs at least 4×4"
+        "images of 3×32 pixels are too small: SmallCnn needs at least 4×4"
     )
 
 

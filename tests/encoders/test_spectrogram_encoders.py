@@ -1,4 +1,4 @@
-"""Spectrograms as pictures: the image encoders' own networks, where nothing is padding."""
+"""Spectrograms as images: the image encoders' own networks, where nothing is padding."""
 
 from __future__ import annotations
 
@@ -55,20 +55,20 @@ def test_spectrogram_cnn_by_the_stages_of_small_cnn(depth: int, training: bool) 
     x = sounds(16)
     frames, mask = model.frontend(x)
     assert mask.all()
-    picture, levels = frames[:, None], []  # (B, 1, T, F)
+    image, levels = frames[:, None], []  # (B, 1, T, F)
     for index in range(depth):
-        picture = nn.functional.conv2d(picture, model.stages[index][0].weight, padding=1)
+        image = nn.functional.conv2d(image, model.stages[index][0].weight, padding=1)
         if index < depth - 1:
-            picture = nn.functional.max_pool2d(picture, 2)
-        picture = nn.BatchNorm2d(picture.shape[1]).train(training)(picture).relu()
-        levels.append(picture.mean((2, 3)))
+            image = nn.functional.max_pool2d(image, 2)
+        image = nn.BatchNorm2d(image.shape[1]).train(training)(image).relu()
+        levels.append(image.mean((2, 3)))
     features = model(x)
     time, bands = 16 // 2 ** (depth - 1), 32 // 2 ** (depth - 1)
     assert features.tokens.shape == (2, time * bands, 8)
     torch.testing.assert_close(features.levels, tuple(levels))
-    torch.testing.assert_close(features.pooled, picture.amax((2, 3)))
+    torch.testing.assert_close(features.pooled, image.amax((2, 3)))
     # Moment by moment, low to high within each.
-    last = picture[:, :, time - 1, bands - 2]
+    last = image[:, :, time - 1, bands - 2]
     torch.testing.assert_close(features.tokens[:, (time - 1) * bands + bands - 2], last)
 
 

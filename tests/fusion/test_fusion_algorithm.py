@@ -23,7 +23,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from mmx.fusion import Widths, algorithm
-from mmx.fusion.algorithm import Algorithm, stratified_folds
+from mmx.fusion.algorithm import Algorithm, assign_folds
 from mmx.fusion.learners import LEARNERS as FOUND
 from mmx.fusion.learners import (
     NEURAL,
@@ -36,8 +36,8 @@ from mmx.fusion.learners import (
     make_learner,
     neural,
 )
-from mmx.fusion.learners.neural import make_neural, trained_copy
-from mmx.fusion.learners.trees import rounded_down
+from mmx.fusion.learners.neural import make_neural, train_copy
+from mmx.fusion.learners.trees import round_down
 from mmx.modalities import Encoded, Features
 
 C = 3
@@ -136,11 +136,11 @@ def test_thresholds_in_fewer_digits_decide_alike() -> None:
     above = torch.nextafter(x, x.new_tensor(torch.inf))
     for share in (0.0, 0.3, 0.5, 0.7, 1.0):
         threshold = x.double() + share * (above.double() - x.double())
-        ours = rounded_down(threshold, torch.float32)
+        ours = round_down(threshold, torch.float32)
         assert ours.dtype == torch.float32
         for number in (x, above):
             assert torch.equal(number <= ours, number.double() <= threshold)
-    assert rounded_down(torch.tensor([1e300]), torch.float32).isfinite().all()
+    assert round_down(torch.tensor([1e300]), torch.float32).isfinite().all()
 
 
 def test_the_first_of_equally_near_rows_vote() -> None:
@@ -195,15 +195,15 @@ def test_convex_weights_are_the_best_on_a_grid() -> None:
 @pytest.mark.parametrize("count", [2, 5])
 def test_folds_are_stratified(rows: int, count: int) -> None:
     y = torch.randint(3, (rows,), generator=torch.Generator().manual_seed(rows))
-    folds = stratified_folds(y, count, 1)
-    assert torch.equal(folds, stratified_folds(y, count, 1))
+    folds = assign_folds(y, count, 1)
+    assert torch.equal(folds, assign_folds(y, count, 1))
     assert folds.unique().tolist() == list(range(min(rows, count)))
     assert int(folds.bincount().max() - folds.bincount().min()) <= 1
     for c in range(3):
         of_class = folds[y == c].bincount(minlength=min(rows, count))
         assert int(of_class.max() - of_class.min()) <= 1
     if rows == 50:
-        assert not torch.equal(folds, stratified_folds(y, count, 2))
+        assert not torch.equal(folds, assign_folds(y, count, 2))
 
 
 def encoded(rows: int, seed: int, junk: float = torch.nan) -> Encoded:
@@ -326,7 +326,7 @@ def test_stacking_against_scikit_learn() -> None:
     fusion, notes = settled(learners=("knn", "logistic"), combine="stacking", folds=4)
     train, test = encoded(120, 1), encoded(40, 3)
     x, y = side_by_side(train).numpy(), train.target.numpy()
-    folds = stratified_folds(train.target, 4, 3).numpy()
+    folds = assign_folds(train.target, 4, 3).numpy()
     out = np.zeros((120, 2 * C))
     for fold in range(4):
         for k, family in enumerate(("logistic", "knn")):
@@ -344,13 +344,13 @@ def test_stacking_against_scikit_learn() -> None:
 
 def test_no_fold_is_predicted_by_its_own_labels(monkeypatch: pytest.MonkeyPatch) -> None:
     folds = torch.arange(120) % 3
-    monkeypatch.setattr(algorithm, "stratified_folds", lambda y, count, seed: folds)
+    monkeypatch.setattr(algorithm, "assign_folds", lambda y, count, seed: folds)
     fusion = Algorithm(WIDTHS, outputs=C, hidden=8, combine="stacking").eval()
     x, y = side_by_side(encoded(120, 1)), encoded(120, 1).target
     val = side_by_side(encoded(60, 2)), encoded(60, 2).target
-    before = fusion._out_of_fold(x, y, val, 0)
+    before = fusion._predict_out_of_fold(x, y, val, 0)
     flipped = torch.where(folds == 1, (y + 1) % C, y)
-    after = fusion._out_of_fold(x, flipped, val, 0)
+    after = fusion._predict_out_of_fold(x, flipped, val, 0)
     assert torch.equal(after[folds == 1], before[folds == 1])
     moved = (after != before)[folds != 1].view(80, len(LEARNERS), C)
     assert moved.any(2).any(0).all()  # each learner does hear of the others' labels
@@ -366,24 +366,24 @@ def test_a_copy_of_the_head_is_drawn_anew_and_stopped_in_time(
     original = make_neural(5, 8, 3)
     before = [p.clone() for p in original.parameters()]
     state = torch.get_rng_state()
-    first = trained_copy(original, (x, y), (x, y), 1)
+    first = train_copy(original, (x, y), (x, y), 1)
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(p, q) for p, q in zip(original.parameters(), before, strict=True))
     assert all(p.requires_grad for p in original.parameters())
     with torch.no_grad():  # a copy starts the same whatever its original had learned
         for p in original.parameters():
             p.add_(5.0)
-    again = trained_copy(original, (x, y), (x, y), 1)
-    other = trained_copy(original, (x, y), (x, y), 2)
+    again = train_copy(original, (x, y), (x, y), 1)
+    other = train_copy(original, (x, y), (x, y), 2)
     assert all(
         torch.equal(p, q) for p, q in zip(first.parameters(), again.parameters(), strict=True)
     )
     assert not torch.equal(first[0].weight, other[0].weight)
     wrong = (x, (y + 1) % 3)  # rows on which training only does harm
-    stopped = trained_copy(original, (x, y), wrong, 1)
+    stopped = train_copy(original, (x, y), wrong, 1)
     assert F.cross_entropy(stopped(x), y) > F.cross_entropy(first(x), y)
     monkeypatch.setattr(neural, "STEPS", 1)
-    one = trained_copy(original, (x, y), wrong, 1)
+    one = train_copy(original, (x, y), wrong, 1)
     harm = [F.cross_entropy(each(x), wrong[1]).item() for each in (stopped, one, first)]
     assert harm[0] <= harm[1] < harm[2]
 

@@ -17,7 +17,7 @@ from mmx.fusion.low_rank import LowRank
 from mmx.fusion.mcb import CountSketch, Mcb, convolve
 from mmx.fusion.mfb import Mfb
 from mmx.fusion.mutan import Mutan
-from mmx.fusion.normalisation import power_normalised
+from mmx.fusion.normalisation import normalise_power
 from mmx.fusion.tensor import Tensor as TensorFusion
 from mmx.modalities import Features
 
@@ -283,8 +283,8 @@ def test_blocks_share_the_width_out() -> None:
 def test_power_normalised_by_hand() -> None:
     x = torch.tensor([[9.0, -16.0, 0.0], [1e-2, 0.0, 0.0]])
     expected = torch.tensor([[0.6, -0.8, 0.0], [1.0, 0.0, 0.0]])
-    torch.testing.assert_close(power_normalised(x), expected, rtol=0, atol=1e-3)
-    lengths = power_normalised(torch.randn(8, 64)).norm(dim=1)
+    torch.testing.assert_close(normalise_power(x), expected, rtol=0, atol=1e-3)
+    lengths = normalise_power(torch.randn(8, 64)).norm(dim=1)
     torch.testing.assert_close(lengths, torch.ones(8), rtol=0, atol=1e-6)
 
 
@@ -294,7 +294,7 @@ def test_power_normalised_has_finite_slopes() -> None:
         (torch.tensor([[0.0, 0.0]]), 0.5 / EPSILON),
         (torch.tensor([[0.0, 4.0]]), 0.5 * EPSILON**-0.5 / math.hypot(roots, EPSILON**0.5)),
     ]:
-        normal = power_normalised(x.requires_grad_())
+        normal = normalise_power(x.requires_grad_())
         assert normal[0, 0].item() == 0
         (gradient,) = torch.autograd.grad(normal[0, 0], x)
         assert gradient.tolist()[0] == pytest.approx([slope, 0.0], rel=1e-9)
@@ -302,8 +302,8 @@ def test_power_normalised_has_finite_slopes() -> None:
 
 def test_power_normalised_agrees_in_single_precision() -> None:
     x = torch.randn(16, 32) * 10.0 ** torch.randint(-9, 3, (16, 32))
-    single = power_normalised(x.float())
-    torch.testing.assert_close(single.double(), power_normalised(x), rtol=1e-5, atol=1e-7)
+    single = normalise_power(x.float())
+    torch.testing.assert_close(single.double(), normalise_power(x), rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("size", [1, 4, 7])

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from refusals import check_error
 from torch import Tensor
 
 import mmx.fusion.bottleneck
@@ -545,4 +546,4 @@ def test_modalities_must_have_a_layer_left_to_meet() -> None:
 def test_kernel_must_be_odd() -> None:
     with pytest.raises(ValueError, match="`kernel`") as error:
         Mult(widths(), outputs=2, kernel=2)
-    assert str(error.value) == "`kernel` (=2) must be odd, to be centred on a token"
+    check_error(error.value, "`kernel` (=2)", "odd")

@@ -24,10 +24,10 @@ def noise(count: int, height: int, width: int) -> torch.Tensor:
     return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
 
 
-def padded_crop(picture: torch.Tensor, y: int, x: int, crop: int) -> torch.Tensor:
+def padded_crop(image: torch.Tensor, y: int, x: int, crop: int) -> torch.Tensor:
     """The second implementation: pad by reflection, then cut the window out."""
-    height, width, _ = picture.shape
-    padded = np.pad(picture.numpy(), ((crop, crop), (crop, crop), (0, 0)), mode="reflect")
+    height, width, _ = image.shape
+    padded = np.pad(image.numpy(), ((crop, crop), (crop, crop), (0, 0)), mode="reflect")
     return torch.from_numpy(padded[y : y + height, x : x + width].copy())
 
 
@@ -81,10 +81,10 @@ def test_exif_orientation_is_honoured(tmp_path):
 
 def test_a_big_jpeg_decoded_small_looks_like_the_whole_one_resized(tmp_path):
     y, x = np.mgrid[0:400, 0:600]
-    picture = PIL.Image.fromarray(np.stack([y / 2, x / 3, y * 0], -1).astype(np.uint8))
-    picture.save(tmp_path / "big.jpg", quality=95)
+    image = PIL.Image.fromarray(np.stack([y / 2, x / 3, y * 0], -1).astype(np.uint8))
+    image.save(tmp_path / "big.jpg", quality=95)
     stored = Image(size=20).encode(ImageColumn([tmp_path / "big.jpg"]), [0], ImageSpec(20, 20))
-    whole = np.asarray(picture.resize((20, 20), PIL.Image.Resampling.BILINEAR), dtype=int)
+    whole = np.asarray(image.resize((20, 20), PIL.Image.Resampling.BILINEAR), dtype=int)
     assert np.abs(stored.values[0].numpy() - whole).max() <= 4
 
 
@@ -109,7 +109,7 @@ def test_size_none_without_a_training_picture():
     with pytest.raises(DataError) as error:
         Image(size=None).fit(ImageColumn([None]), [0])
     assert str(error.value) == (
-        "size=null takes the size of the first training picture, but no training row has one\n"
+        "size=null takes the size of the first training image, but no training row has one\n"
         "  tip: give the image a size, in pixels, such as 32"
     )
 
@@ -120,18 +120,18 @@ def test_crop_must_be_smaller_than_the_picture(tmp_path):
     with pytest.raises(DataError) as error:
         Image(size=None, crop=4).fit(ImageColumn([save(tmp_path / "a.png")]), [0])
     assert error.value.message == (
-        "crop=4 is not smaller than the first training picture, 4×6 pixels"
+        "crop=4 is not smaller than the first training image, 4×6 pixels"
     )
 
 
 def test_a_corrupt_picture_names_row_and_path(tmp_path):
     good = save(tmp_path / "good.png")
     junk = tmp_path / "junk.jpg"
-    junk.write_bytes(b"not a picture")
+    junk.write_bytes(b"not an image")
     with pytest.raises(DataError) as error:
         Image().encode(ImageColumn([good] * 16 + [junk]), range(17), ImageSpec(32, 32))
     assert str(error.value) == (
-        f"row 17: cannot read picture {junk}: not a picture format that Pillow knows\n"
+        f"row 17: cannot read image {junk}: not an image format that Pillow knows\n"
         "  tip: replace the file or remove the row (rows count from 1)"
     )
 
@@ -141,7 +141,7 @@ def test_a_truncated_picture_is_refused(tmp_path):
     PIL.Image.fromarray(noise(1, 64, 64)[0].numpy()).save(whole)
     cut = tmp_path / "cut.jpg"
     cut.write_bytes(whole.read_bytes()[:-900])
-    with pytest.raises(DataError, match=r"^row 1: cannot read picture .*cut\.jpg: .*truncated"):
+    with pytest.raises(DataError, match=r"^row 1: cannot read image .*cut\.jpg: .*truncated"):
         Image().encode(ImageColumn([cut]), [0], ImageSpec(32, 32))
 
 
@@ -209,7 +209,7 @@ def test_a_file_that_went_away_names_its_row(tmp_path):
     with pytest.raises(DataError) as error:
         ImageColumn([tmp_path / "gone.png"]).digest(0)
     assert error.value.message == (
-        f"row 1: cannot read picture {tmp_path / 'gone.png'}: No such file or directory"
+        f"row 1: cannot read image {tmp_path / 'gone.png'}: No such file or directory"
     )
 
 
@@ -228,7 +228,7 @@ def test_bytes_per_row():
 def test_pictures_of_another_scale_are_named_with_what_makes_them_alike(own, source, sizes):
     theirs, mine, target, other = sizes
     assert Image().other_scale(ImageSpec(*own), ImageSpec(*source)) == (
-        f"the source's pictures are {theirs} pixels, the target's {mine}, and what they show may "
+        f"the source's images are {theirs} pixels, the target's {mine}, and what they show may "
         f"be of other sizes too: target.image.size={target} or source.image.size={other} makes "
         "them alike"
     )
@@ -339,14 +339,14 @@ def test_a_picture_of_unknown_white_is_refused(tmp_path, shades, why):
     PIL.Image.fromarray(shades).save(path)
     with pytest.raises(DataError) as error:
         Image().encode(ImageColumn([path]), [0], ImageSpec(32, 32))
-    assert error.value.message.startswith(f"row 1: cannot read picture {path}: {why}")
+    assert error.value.message.startswith(f"row 1: cannot read image {path}: {why}")
     assert error.value.tip == "save it with 8 or 16 bits, or as floats from 0 to 1"
 
 
 def test_nearly_black_pictures_of_16_bits_are_remarked(tmp_path):
     column = ImageColumn([None, write_tiff16(tmp_path / "a.tif", RAMP * 16)])
     assert Image().remarks(column, [0, 1], ImageSpec(16, 16)) == (
-        "image: white is 65535 in pictures of 16 bits, and the brightest pixel of the first 1 is "
+        "image: white is 65535 in images of 16 bits, and the brightest pixel of the first 1 is "
         "4080: they are nearly black, and most of their shades fall together; scale them up where "
         "that is not meant",
     )
@@ -363,5 +363,5 @@ def test_the_content_of_a_file_is_read_like_the_file(tmp_path):
     with pytest.raises(DataError) as error:
         Image().encode(column, [2], ImageSpec(4, 4))
     assert error.value.message == (
-        "row 3: cannot read picture of 4 bytes in the table: not a picture format that Pillow knows"
+        "row 3: cannot read image of 4 bytes in the table: not an image format that Pillow knows"
     )

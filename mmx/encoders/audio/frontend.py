@@ -1,4 +1,4 @@
-"""From sound to log-mel frames."""
+"""Log-mel frames of a sound."""
 
 from __future__ import annotations
 
@@ -12,28 +12,29 @@ from mmx.encoders.sequence import step_mask, zero_padding
 from mmx.modalities.audio import AudioSpec
 
 FLOOR = 1e-5  # power below which a band counts as silent
-FLAT = 0.1  # a sound whose levels deviate by less is silence or a tone's floor, not blown up
+FLAT = 0.1  # smallest deviation to divide by, so that the noise of a silent sound stays small
 
 
 class LogMel(nn.Module):
-    """Log power in mel bands, frame by frame, each sound by its own mean and deviation.
+    """Log power of each frame in mel bands, standardised over the sound.
 
         z = ln max(mel(|STFT(x)|²), 1e-5),   y = (z - mean z) / max(std z, 0.1)
 
-    Mean and deviation are those of all valid frames and bands of a sound: how loud it was
-    recorded and how near the speaker stood say nothing. On FSDD with 10 labels a class, three
-    seeds, this takes an unheard validation speaker from 0.35 to 0.82 with ``logmel_cnn``.
+    The mean and the standard deviation are taken over all valid frames and bands of a sound,
+    which removes its loudness and the distance of the speaker. On FSDD with 10 labels per
+    class and three seeds, this raises the accuracy of ``logmel_cnn`` on an unseen validation
+    speaker from 0.35 to 0.82.
 
-    Always computed in float32: the power of sound spans more than half precision holds.
-    Frames are centred and the sound is continued by silence, so a row's frames do not
-    depend on how far the batch is padded. A row of S samples has 1 + S // hop frames;
-    those after are zero.
+    It is always computed in float32, since half precision cannot hold the range of sound
+    power. Frames are centred on their sample and the sound is continued by silence, so a
+    row's frames do not depend on the padding of its batch. A row of S samples has 1 + S // hop
+    frames; all later frames are zero.
 
     Args:
-        spec: Rate of the sound.
+        spec: Sample rate of the sounds.
         mels: F, the number of mel bands.
         window_ms: Length of a frame, in milliseconds.
-        hop_ms: Step from frame to frame, in milliseconds.
+        hop_ms: Time from the start of a frame to that of the next, in milliseconds.
     """
 
     def __init__(self, spec: AudioSpec, *, mels: int, window_ms: float, hop_ms: float) -> None:
@@ -41,8 +42,9 @@ class LogMel(nn.Module):
         rate = spec.sample_rate
         self.window_samples = max(2, round(rate * window_ms / 1000))
         self.hop_samples = max(1, round(rate * hop_ms / 1000))
-        self.fft_samples = _fft_samples(rate, mels, at_least=self.window_samples)
-        with torch.device("cpu"):  # on meta it would import torch's compiler: 2 s of every start
+        self.fft_samples = _choose_fft_length(rate, mels, at_least=self.window_samples)
+        # On the meta device torchaudio would import torch's compiler, which takes 2 s.
+        with torch.device("cpu"):
             bank = melscale_fbanks(
                 self.fft_samples // 2 + 1,
                 f_min=0.0,
@@ -51,19 +53,19 @@ class LogMel(nn.Module):
                 sample_rate=rate,
             )
             window = torch.hann_window(self.window_samples)
-        # Constants of the rate, so they stay out of checkpoints and transfer reports.
+        # Constants of the sample rate, so checkpoints and transfer reports leave them out.
         self.register_buffer("bank", bank, persistent=False)  # (bins, F)
         self.register_buffer("window", window, persistent=False)
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return frames and which are valid.
+        """Return frames and their mask.
 
         Args:
             x: ``(B, S)`` samples in [-1, 1].
             lengths: ``(B,)`` int64 valid samples.
 
         Returns:
-            ``(B, T, F)`` frames and ``(B, T)`` bool.
+            ``(B, T, F)`` frames and ``(B, T)`` bool, True where a frame is valid.
         """
         if lengths is not None:
             x = x.masked_fill(~step_mask(lengths, x), 0.0)
@@ -78,15 +80,19 @@ class LogMel(nn.Module):
                 pad_mode="constant",
                 return_complex=True,
             )  # (B, bins, T)
+            # |STFT|² as re² + im², without the square root that abs() would take.
             power = torch.view_as_real(spectrum).square().sum(-1)
             mel = power.transpose(1, 2) @ self.get_buffer("bank")  # (B, T, F)
             frames = mel.clamp(min=FLOOR).log()
             mask = step_mask(None if lengths is None else 1 + lengths // self.hop_samples, frames)
-            return _standardized(frames, mask), mask
+            return _standardise(frames, mask), mask
 
 
-def _standardized(frames: Tensor, mask: Tensor) -> Tensor:
-    """Return frames ``(B, T, F)`` with mean 0 and deviation 1 over a row's valid ones, else 0."""
+def _standardise(frames: Tensor, mask: Tensor) -> Tensor:
+    """Return frames ``(B, T, F)`` with mean 0 and deviation 1 over each row's valid ones.
+
+    All other frames are zero.
+    """
     count = mask.sum(1)[:, None, None] * frames.shape[2]
     centred = frames - zero_padding(frames, mask).sum((1, 2), keepdim=True) / count
     centred = zero_padding(centred, mask)
@@ -94,14 +100,15 @@ def _standardized(frames: Tensor, mask: Tensor) -> Tensor:
     return centred / deviation.clamp(min=FLAT)
 
 
-def _fft_samples(rate: int, mels: int, *, at_least: int) -> int:
-    """Return a transform length whose bins are fine enough that no mel band is empty.
+def _choose_fft_length(rate: int, mels: int, *, at_least: int) -> int:
+    """Return a transform length with bins so fine that no mel band is empty.
 
-    The lowest band is the narrowest, from 0 Hz to the second of the ``mels + 2`` points
-    that are equally spaced in mel; it holds a bin where bins are closer than that. A
-    longer transform pads the window with zeros.
+    The lowest band is the narrowest. It reaches from 0 Hz to the third of ``mels + 2`` points
+    that are equally spaced in mel, and contains a bin if bins are closer than its width. A
+    transform that is longer than the window pads it with zeros.
     """
-    top = 2595 * math.log10(1 + rate / 2 / 700)  # mel of the highest frequency
+    # HTK's scale, torchaudio's default: mel = 2595 log10(1 + f / 700).
+    top = 2595 * math.log10(1 + rate / 2 / 700)  # the highest frequency, in mel
     lowest_band = 700 * (10 ** (2 * top / (mels + 1) / 2595) - 1)  # Hz
     samples = 1 << (at_least - 1).bit_length()  # the next power of two
     while rate / samples >= lowest_band:

@@ -16,18 +16,19 @@ from mmx.modalities.masking import masked_mean
 
 
 class LogmelLstm(Encoder):
-    """Reads the frames forwards and backwards; a token is both states side by side.
+    """Reads the frames in both directions; a token concatenates the states of both.
 
-    ``pooled`` is the mean of the tokens.
+    Use it where the order of events over the whole sound matters. It is slower than the
+    convolutional encoders, since it runs step by step. ``pooled`` is the mean of the tokens.
 
     Args:
-        spec: Rate and longest length of the sounds.
+        spec: Sample rate and maximum length of the sounds.
         width: D, even: half for each direction.
         layers: Number of stacked LSTM layers.
-        dropout: Part of the activations dropped in training, after each layer.
+        dropout: Fraction of the activations dropped after each layer in training.
         mels: Number of mel bands.
         window_ms: Length of a frame, in milliseconds.
-        hop_ms: Step from frame to frame, in milliseconds.
+        hop_ms: Time from the start of a frame to that of the next, in milliseconds.
 
     Raises:
         ValueError: ``width`` is odd.

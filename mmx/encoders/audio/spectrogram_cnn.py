@@ -1,4 +1,4 @@
-"""The small convolutional network for pictures, over log-mel spectrograms."""
+"""The small convolutional network for images, over log-mel spectrograms."""
 
 from __future__ import annotations
 
@@ -9,35 +9,37 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from mmx.encoders.audio.frontend import LogMel
-from mmx.encoders.audio.masked_norm import MaskedBatchNorm
+from mmx.encoders.audio.masked_norm import MaskedBatchNorm, expand_steps
 from mmx.encoders.base import Encoder, FollowsInput
 from mmx.encoders.sequence import masked_max
-from mmx.encoders.stages import convolution_stages, stage_widths
+from mmx.encoders.stages import make_stages, stage_widths
 from mmx.modalities import Features
 from mmx.modalities.audio import AudioSpec
 from mmx.modalities.masking import masked_mean
 
 
 class SpectrogramCnn(Encoder):
-    """Reads a spectrogram as the picture encoder ``small_cnn`` reads a picture of one channel.
+    """Applies the image encoder ``small_cnn`` to the spectrogram as an image of one channel.
 
         x_k = relu(norm(pool(conv(x_{k-1})))),  k = 1..depth
 
-    The tensors have the names and, but for the first convolution, the shapes of a
-    ``small_cnn`` of equal ``width`` and ``depth``, so that each can start from the other.
-    ``levels`` are the means of the stages, ``tokens`` the pixels of the last map, moment by
-    moment and low to high within a moment, ``pooled`` their maximum.
+    Use it to transfer between images and sounds: its tensors have the names and, except for
+    the first convolution, the shapes of a ``small_cnn`` of equal ``width`` and ``depth``, so
+    each can start from the weights of the other.
 
-    Padding never leaks: a row is rounded up to whole tokens with zero frames, all after
-    is zeroed before each convolution, and the norm's statistics leave it out.
+    ``levels`` are the means of the stages, ``tokens`` are the pixels of the last map, ordered
+    by time and then from low to high frequency, and ``pooled`` is their maximum.
+
+    Padding has no effect: a row is extended to whole tokens with zero frames, later frames are
+    set to zero before each convolution, and the norm's statistics leave them out.
 
     Args:
-        spec: Rate and longest length of the sounds.
+        spec: Sample rate and maximum length of the sounds.
         width: D, the channels of the last stage; a multiple of ``2 ** (depth - 1)``.
         depth: Number of stages.
         mels: Number of mel bands.
         window_ms: Length of a frame, in milliseconds.
-        hop_ms: Step from frame to frame, in milliseconds.
+        hop_ms: Time from the start of a frame to that of the next, in milliseconds.
 
     Raises:
         ValueError: ``width`` cannot be halved ``depth - 1`` times.
@@ -59,11 +61,11 @@ class SpectrogramCnn(Encoder):
         self.level_widths = stage_widths(width, depth)
         self.width = width
         self.frontend = LogMel(spec, mels=mels, window_ms=window_ms, hop_ms=hop_ms)
-        # Time is continued to whole tokens, so that the bands alone say how often to pool.
-        made = convolution_stages(1, self.level_widths, side=mels, norm=MaskedBatchNorm)
+        # Time is padded to whole tokens, so only the number of bands limits the pooling.
+        made = make_stages(1, self.level_widths, side=mels, norm=MaskedBatchNorm)
         self.stages = nn.ModuleList(MaskedStage(*stage.children()) for stage in made)
         pools = sum(isinstance(part, nn.MaxPool2d) for part in self.stages.modules())
-        self.frames = 2**pools  # of a token
+        self.frames = 2**pools  # frames per token
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Features:
         """Encode sounds.
@@ -82,10 +84,10 @@ class SpectrogramCnn(Encoder):
         levels = []
         for stage in self.stages:
             x = stage(x, mask)  # (B, width / 2^k, T_k, F_k)
-            levels.append(masked_mean(x.mean(3).transpose(1, 2), _steps(mask, x)))
+            levels.append(masked_mean(x.mean(3).transpose(1, 2), expand_steps(mask, x)))
         tokens = x.permute(0, 2, 3, 1).flatten(1, 2)  # (B, T'·F', D)
         mask = mask.repeat_interleave(x.shape[3], dim=1)
-        # The pool is small_cnn's, whose weights it may start from.
+        # The maximum, as in small_cnn, since weights are transferred between the two.
         return Features(tokens, mask, masked_max(tokens, mask), tuple(levels))
 
     def depths(self) -> tuple[tuple[str, ...], ...]:
@@ -98,26 +100,25 @@ class SpectrogramCnn(Encoder):
 
 
 class MaskedStage(nn.Sequential):
-    """A stage of convolution whose norm is told what is valid; a module whose output is its map."""
+    """A convolution stage that passes the mask of valid steps to its norm.
+
+    It is a module of its own so that hooks on it see its map.
+    """
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return the map ``(B, D_k, T_k, F_k)``, zeros in the padding.
 
         Args:
-            x: The map before.
+            x: The map of the stage before.
             mask: ``(B, T')`` bool, True where a token is valid; None: all are.
         """
         if mask is None:
-            found: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
-            return found
+            unmasked: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
+            return unmasked
         *before, norm, relu = self.children()
         for part in before:
             x = part(x)
-        valid = _steps(mask, x)
+        valid = expand_steps(mask, x)
+        # Zeros in the padding, which the next convolution reads at the end of a row.
         out: Tensor = relu(norm(x, valid)) * valid[:, None, :, None]
         return out
-
-
-def _steps(mask: Tensor, x: Tensor) -> Tensor:
-    """Return ``(B, T_k)``, which steps of a map ``(B, D_k, T_k, F_k)`` are valid."""
-    return mask.repeat_interleave(x.shape[2] // mask.shape[1], dim=1)

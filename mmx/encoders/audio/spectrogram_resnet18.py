@@ -1,4 +1,4 @@
-"""The residual network of 18 layers for pictures, over log-mel spectrograms."""
+"""The residual network of 18 layers for images, over log-mel spectrograms."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torchvision.models import resnet
 
 from mmx.encoders.audio.frontend import LogMel
-from mmx.encoders.audio.masked_norm import MaskedBatchNorm
+from mmx.encoders.audio.masked_norm import MaskedBatchNorm, expand_steps
 from mmx.encoders.base import Encoder, FollowsInput
 from mmx.modalities import Features
 from mmx.modalities.audio import AudioSpec
@@ -18,24 +18,26 @@ from mmx.modalities.masking import masked_mean
 
 
 class SpectrogramResNet18(Encoder):
-    """Reads a spectrogram as the picture encoder ``resnet18`` reads a picture of one channel.
+    """Applies the image encoder ``resnet18`` to the spectrogram as an image of one channel.
 
-    The tensors have the names and, but for the first convolution, the shapes of a
-    ``resnet18`` of equal ``stem``, so that each can start from the other. ``levels`` are the
-    means of the four layers, ``tokens`` the pixels of the last map, moment by moment and low
-    to high within a moment, ``pooled`` their mean.
+    Use it to transfer between images and sounds with a larger network than ``spectrogram_cnn``:
+    its tensors have the names and, except for the first convolution, the shapes of a
+    ``resnet18`` of equal ``stem``, so each can start from the weights of the other.
 
-    Padding never leaks: a row is rounded up to whole tokens with zero frames, all after
-    is zeroed before each convolution, and the norm's statistics leave it out.
+    ``levels`` are the means of the four layers, ``tokens`` are the pixels of the last map,
+    ordered by time and then from low to high frequency, and ``pooled`` is their mean.
+
+    Padding has no effect: a row is extended to whole tokens with zero frames, later frames are
+    set to zero before each convolution, and the norm's statistics leave them out.
 
     Args:
-        spec: Rate and longest length of the sounds.
-        stem: ``small`` is one 3×3 convolution of stride 1, as ``resnet18`` has it for small
-            pictures; ``standard`` is a 7×7 convolution and a pool, each of stride 2.
-        mels: Number of mel bands, so many that the last map has two: 16, or 64 with the
-            ``standard`` stem.
+        spec: Sample rate and maximum length of the sounds.
+        stem: ``small`` is one 3×3 convolution of stride 1, as in ``resnet18`` for small
+            images; ``standard`` is a 7×7 convolution and a pool, each of stride 2.
+        mels: Number of mel bands; the last map needs at least two, so at least 16, or 64 with
+            the ``standard`` stem.
         window_ms: Length of a frame, in milliseconds.
-        hop_ms: Step from frame to frame, in milliseconds.
+        hop_ms: Time from the start of a frame to that of the next, in milliseconds.
 
     Raises:
         ValueError: There are too few mel bands.
@@ -54,9 +56,9 @@ class SpectrogramResNet18(Encoder):
     ) -> None:
         super().__init__()
         small = stem == "small"
-        self.frames = 8 if small else 32  # of a token
-        # One band alone in the last map would also meet a fault of oneDNN: its bfloat16
-        # convolution of stride 2 over a map two wide reads memory that nobody wrote (torch 2.14).
+        self.frames = 8 if small else 32  # frames per token
+        # A last map with a single band would also trigger an error in oneDNN: its bfloat16
+        # convolution of stride 2 over a map of width 2 reads uninitialised memory (torch 2.14).
         if mels < 2 * self.frames:
             raise ValueError(
                 f"`mels` (={mels}) must be at least {2 * self.frames}, since `stem` is {stem}"
@@ -65,6 +67,7 @@ class SpectrogramResNet18(Encoder):
         net = resnet.resnet18(norm_layer=MaskedBatchNorm)
         size, stride = (3, 1) if small else (7, 2)
         convolution = nn.Conv2d(1, 64, size, stride, padding=size // 2, bias=False)
+        # As torchvision initialises its own convolutions.
         nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
         pool = nn.Identity() if small else net.maxpool
         self.stem = nn.Sequential(convolution, net.bn1, net.relu, pool)
@@ -88,11 +91,11 @@ class SpectrogramResNet18(Encoder):
         x = F.pad(frames, (0, 0, 0, missing))[:, None]  # (B, 1, T, F)
         mask = mask[:, :: self.frames]  # (B, T'), True where any frame of the token is
         convolution, norm, relu, pool = self.stem
-        x = pool(relu(_normalized(norm, convolution(x), mask)))
+        x = pool(relu(_normalise_valid(norm, convolution(x), mask)))
         levels = []
         for layer in self.layers:
             x = layer(x, mask)  # (B, D_k, T_k, F_k)
-            levels.append(masked_mean(x.mean(3).transpose(1, 2), _steps(mask, x)))
+            levels.append(masked_mean(x.mean(3).transpose(1, 2), expand_steps(mask, x)))
         tokens = x.permute(0, 2, 3, 1).flatten(1, 2)  # (B, T'·F', D)
         mask = mask.repeat_interleave(x.shape[3], dim=1)
         return Features(tokens, mask, levels[-1], tuple(levels))
@@ -107,42 +110,41 @@ class SpectrogramResNet18(Encoder):
 
 
 class MaskedLayer(nn.Sequential):
-    """Residual blocks whose norms are told what is valid; a module whose output is its map."""
+    """Residual blocks that pass the mask of valid steps to their norms.
+
+    It is a module of its own so that hooks on it see its map.
+    """
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return the map ``(B, D_k, T_k, F_k)``, zeros in the padding.
 
         Args:
-            x: The map before.
+            x: The map of the layer before.
             mask: ``(B, T')`` bool, True where a token is valid; None: all are.
         """
         if mask is None:
-            found: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
-            return found
+            unmasked: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
+            return unmasked
         for block in self.children():
-            x = _residual(block, x, mask)
+            x = _apply_block(block, x, mask)
         return x
 
 
-def _residual(block: nn.Module, x: Tensor, mask: Tensor) -> Tensor:
-    """Return what torchvision's basic block does, each norm told what is valid."""
+def _apply_block(block: nn.Module, x: Tensor, mask: Tensor) -> Tensor:
+    """Return the output of torchvision's basic block, with masked norms."""
+    # The children in the order of registration; the shortcut is there where shapes change.
     conv1, norm1, relu, conv2, norm2, *shortcut = block.children()
-    y = relu(_normalized(norm1, conv1(x), mask))
-    y = _normalized(norm2, conv2(y), mask)
+    y = relu(_normalise_valid(norm1, conv1(x), mask))
+    y = _normalise_valid(norm2, conv2(y), mask)
     for projection in shortcut:
         convolution, norm = projection.children()
-        x = _normalized(norm, convolution(x), mask)
+        x = _normalise_valid(norm, convolution(x), mask)
     out: Tensor = relu(y + x)
     return out
 
 
-def _normalized(norm: nn.Module, x: Tensor, mask: Tensor) -> Tensor:
-    """Return the norm of a map, zeros in the padding."""
-    valid = _steps(mask, x)
+def _normalise_valid(norm: nn.Module, x: Tensor, mask: Tensor) -> Tensor:
+    """Return a normalised map with zeros in the padding."""
+    valid = expand_steps(mask, x)
     out: Tensor = norm(x, valid) * valid[:, None, :, None]
     return out
-
-
-def _steps(mask: Tensor, x: Tensor) -> Tensor:
-    """Return ``(B, T_k)``, which steps of a map ``(B, D_k, T_k, F_k)`` are valid."""
-    return mask.repeat_interleave(x.shape[2] // mask.shape[1], dim=1)

@@ -1,4 +1,4 @@
-"""Published ImageNet weights: where they lie, when they are fetched, how they are loaded."""
+"""Published ImageNet weights: finding, fetching and loading them."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 Stem = Literal["auto", "small", "standard"]
-SMALL_SIDE = 96  # pixels; STL-10's pictures are the largest that the small stem suits
+SMALL_SIDE = 96  # pixels; largest side for the small stem, that of STL-10's images
 
 
 class Normalize(nn.Module):
-    """Centre and scale pictures: as ImageNet weights expect, else from [0, 1] to [-2, 2]."""
+    """Standardises images: as ImageNet weights expect, or else from [0, 1] to [-2, 2]."""
 
     def __init__(self, *, imagenet: bool) -> None:
         super().__init__()
         mean, std = (IMAGENET_MEAN, IMAGENET_STD) if imagenet else ((0.5,), (0.25,))
-        # Constants of the architecture, so they stay out of checkpoints and transfer reports.
+        # Constants of the architecture, so checkpoints and transfer reports leave them out.
         self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return ``x`` ``(B, 3, H, W)``, normalised."""
+        """Return ``x`` ``(B, 3, H, W)`` standardised."""
         return (x - self.get_buffer("mean")) / self.get_buffer("std")
 
 
-def small_stem(stem: Stem, spec: ImageSpec, *, pretrained: bool) -> bool:
-    """Return whether the stem keeps the resolution of small pictures.
+def uses_small_stem(stem: Stem, spec: ImageSpec, *, pretrained: bool) -> bool:
+    """Return whether the stem keeps the resolution of the images.
 
-    ``auto`` is standard where weights are loaded, which were trained behind the standard
-    stem, and for pictures with a side above 96 pixels; small for all others.
+    ``auto`` is the standard stem where weights are loaded, since they were trained with it,
+    and for images with a side above 96 pixels. For all others it is the small stem.
     """
     if stem == "auto":
         return not pretrained and max(spec.height, spec.width) <= SMALL_SIDE
@@ -56,20 +56,21 @@ def load_weights(
         url: Where torchvision publishes the weights.
         weights: A local ``.pth`` or ``.safetensors`` file to read instead.
         download: Whether ``url`` may be fetched when it is not in torch's cache.
-        fresh: How the names start that keep their fresh values, whatever the file holds:
-            the classifier, and a stem of another shape.
+        fresh: Prefixes of the names of tensors that are not loaded: the classifier, and a stem
+            of another shape.
 
     Raises:
         DataError: The file is absent or unreadable, or does not fit the network.
     """
-    path = Path(weights).expanduser() if weights else _cached(url, download=download)
+    path = Path(weights).expanduser() if weights else _fetch_cached(url, download=download)
     if not path.is_file():
         raise DataError(f"weights={weights}: there is no such file")
 
     def is_loaded(name: str) -> bool:
         return not name.startswith(fresh)
 
-    found = {name: tensor for name, tensor in _read(path).items() if is_loaded(name)}
+    # Both sides without the fresh tensors, so that any other difference is reported.
+    found = {name: tensor for name, tensor in _read_tensors(path).items() if is_loaded(name)}
     wanted = {name: tensor for name, tensor in net.state_dict().items() if is_loaded(name)}
     wrong = [
         *(f"{name}: not in the file" for name in wanted.keys() - found.keys()),
@@ -85,18 +86,18 @@ def load_weights(
         shown = "".join(f"\n  {line}" for line in sorted(wrong)[:5])
         raise DataError(
             f"{path}: {len(wrong)} tensors do not fit {type(net).__name__}{shown}",
-            tip="the file must hold torchvision's weights of this very architecture",
+            tip="the file must hold torchvision's weights of this architecture",
         )
     net.load_state_dict(found, strict=False)
 
 
 def published_file(url: str) -> Path:
-    """Return where torch keeps its copy of published weights, whether it is there or not."""
+    """Return the path of torch's copy of published weights, which need not exist."""
     return Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
 
 
-def _cached(url: str, *, download: bool) -> Path:
-    """Return the path of torch's own copy, after fetching it where that is allowed."""
+def _fetch_cached(url: str, *, download: bool) -> Path:
+    """Return the path of torch's copy, after fetching it if it is absent and may be fetched."""
     path = published_file(url)
     if path.is_file():
         return path
@@ -106,7 +107,7 @@ def _cached(url: str, *, download: bool) -> Path:
             tip=f"download=true fetches them from {url}; or put the file there yourself",
         )
     path.parent.mkdir(parents=True, exist_ok=True)
-    digest = path.stem.rsplit("-", 1)[-1]  # torchvision names a file by its SHA-256
+    digest = path.stem.rsplit("-", 1)[-1]  # the name ends in the first digits of its SHA-256
     try:
         torch.hub.download_url_to_file(url, str(path), hash_prefix=digest, progress=False)
     except (urllib.error.URLError, OSError, RuntimeError) as error:
@@ -116,13 +117,13 @@ def _cached(url: str, *, download: bool) -> Path:
     return path
 
 
-def _read(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a file; nothing in it is executed."""
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a file; no code in it is executed."""
     try:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
         return dict(torch.load(path, map_location="cpu", weights_only=True))
-    except Exception as error:  # each reader raises types of its own
+    except Exception as error:  # the readers raise many types for a damaged file
         raise DataError(
             f"{path}: cannot be read as weights: {error}",
             tip="accepted: .safetensors, or .pth with tensors only",

@@ -9,26 +9,29 @@ from torch import Tensor, nn
 from torchvision.models import resnet
 
 from mmx.encoders.base import Encoder, FollowsInput
-from mmx.encoders.image.pretrained import Normalize, Stem, load_weights, small_stem
+from mmx.encoders.image.pretrained import Normalize, Stem, load_weights, uses_small_stem
 from mmx.encoders.sequence import step_mask
 from mmx.modalities import Features
 from mmx.modalities.image import ImageSpec
 
 
 class ResNet(Encoder):
-    """Four layers of residual blocks behind a stem; the base of the three depths.
+    """A stem and four layers of residual blocks; the base of the three depths.
 
-    ``levels`` are the spatial means of the four layers, ``tokens`` the pixels of the last
-    map, ``pooled`` their mean.
+    Use one of them for images that need a larger network than ``small_cnn``, or to start from
+    ImageNet weights; choose the depth by the time there is.
+
+    ``levels`` are the spatial means of the four layers, ``tokens`` are the pixels of the last
+    map, and ``pooled`` is their mean.
 
     Args:
-        spec: Size of the pictures.
+        spec: Size of the images.
         pretrained: Start from torchvision's ImageNet weights, found in torch's cache.
         weights: A local ``.pth`` or ``.safetensors`` file with torchvision's names to start
             from instead; implies ``pretrained``.
         stem: ``standard`` is a 7×7 convolution and a pool, each of stride 2; ``small`` is
             one 3×3 convolution of stride 1, which starts fresh even where weights are
-            loaded, for its shape differs. ``auto`` is standard with weights or for sides
+            loaded, since its shape differs. ``auto`` is standard with weights or for sides
             above 96 pixels, else small.
         download: Whether weights absent from torch's cache may be fetched.
 
@@ -55,9 +58,10 @@ class ResNet(Encoder):
         net = self.build()
         self.width = net.fc.in_features
         self.level_widths = tuple(self.width // 2**k for k in (3, 2, 1, 0))
-        del net.fc
+        del net.fc  # the model has its own head
         fresh = ["fc."]
-        if small_stem(stem, spec, pretrained=pretrained):
+        if uses_small_stem(stem, spec, pretrained=pretrained):
+            # As for CIFAR-10 in He et al. 2016, section 4.2: no stride and no pool.
             net.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
             nn.init.kaiming_normal_(net.conv1.weight, mode="fan_out", nonlinearity="relu")
             net.maxpool = nn.Identity()
@@ -70,10 +74,10 @@ class ResNet(Encoder):
         self.layers = nn.ModuleList([net.layer1, net.layer2, net.layer3, net.layer4])
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Features:
-        """Encode pictures.
+        """Encode images.
 
         Args:
-            x: ``(B, 3, H, W)`` in [0, 1]; fastest in channels-last memory.
+            x: ``(B, 3, H, W)`` in [0, 1]; fastest in channels-last memory format.
             lengths: Not used.
 
         Returns:

@@ -1,4 +1,4 @@
-"""The base vision transformer, fresh or with ImageNet weights."""
+"""The vision transformer ViT-B/16, fresh or with ImageNet weights."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from torchvision.models import vision_transformer
 
 from mmx.encoders.base import Encoder, FollowsInput
-from mmx.encoders.image.pretrained import Normalize, Stem, load_weights, small_stem
+from mmx.encoders.image.pretrained import Normalize, Stem, load_weights, uses_small_stem
 from mmx.encoders.sequence import step_mask
 from mmx.modalities import Features
 from mmx.modalities.image import ImageSpec
@@ -21,15 +21,18 @@ PRETRAINED_SIDE = 224  # pixels
 
 
 class VitB16(Encoder):
-    """A transformer over square patches, read through a class token.
+    """A transformer over square patches with a class token.
 
-    Any picture is first resized to a square, bilinearly: of 224 pixels where weights are
-    loaded, else of its longer side rounded up to whole patches. ``levels`` are the class
-    token after each quarter of the layers, ``tokens`` the patches after the last,
-    ``pooled`` the class token after the last layer and its norm.
+    Use it with ImageNet weights, for images of about 224 pixels; trained from scratch it needs
+    far more data than a ResNet.
+
+    Images are first resized to a square with bilinear interpolation: to 224 pixels where
+    weights are loaded, else to the longer side rounded up to whole patches. ``levels`` are
+    the class token after each quarter of the layers, ``tokens`` are the patches after the last
+    layer and norm, and ``pooled`` is the class token after them.
 
     Args:
-        spec: Size of the pictures.
+        spec: Size of the images.
         pretrained: Start from torchvision's ImageNet weights, found in torch's cache.
         weights: A local ``.pth`` or ``.safetensors`` file with torchvision's names to start
             from instead; implies ``pretrained``.
@@ -41,10 +44,10 @@ class VitB16(Encoder):
         heads: Attention heads of a layer.
         width: D, a multiple of ``heads``.
         mlp_width: Hidden width of a layer's MLP.
-        dropout: Part of the activations dropped in training.
+        dropout: Fraction of the activations dropped in training.
 
     Raises:
-        ValueError: ``width`` is no multiple of ``heads``.
+        ValueError: ``width`` is not a multiple of ``heads``.
         DataError: The weights are absent, unreadable or of another architecture.
 
     Reference: Dosovitskiy et al. 2021, arXiv 2010.11929.
@@ -70,7 +73,7 @@ class VitB16(Encoder):
         if width % heads:
             raise ValueError(f"`width` (={width}) must be a multiple of `heads` (={heads})")
         pretrained = pretrained or weights is not None
-        small = small_stem(stem, spec, pretrained=pretrained)
+        small = uses_small_stem(stem, spec, pretrained=pretrained)
         patch = 4 if small else 16
         longer = max(spec.height, spec.width)
         standard = pretrained and not small
@@ -84,20 +87,21 @@ class VitB16(Encoder):
             mlp_dim=mlp_width,
             dropout=dropout,
         )
-        del net.heads
+        del net.heads  # the model has its own head
         if pretrained:
             url = self.published.url
+            # Small patches change the shapes of the projection and of the positions.
             fresh = ("heads.", "conv_proj.", "encoder.pos_embedding") if small else ("heads.",)
             load_weights(net, url=url, weights=weights, download=download, fresh=fresh)
         self.normalize = Normalize(imagenet=pretrained)
         self.net = net
         self.width = width
-        # The layers after which the class token is exposed: each quarter of the depth.
+        # The numbers of the layers after which the class token is a level: each quarter.
         self.exposed = sorted({math.ceil(layers * quarter / 4) for quarter in (1, 2, 3, 4)})
         self.level_widths = (width,) * len(self.exposed)
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Features:
-        """Encode pictures.
+        """Encode images.
 
         Args:
             x: ``(B, 3, H, W)`` in [0, 1].
@@ -111,7 +115,7 @@ class VitB16(Encoder):
             x = F.interpolate(x, size, mode="bilinear", align_corners=False, antialias=True)
         encoder = self.net.encoder
         x = self.net.conv_proj(self.normalize(x)).flatten(2).transpose(1, 2)  # (B, patches, D)
-        x = torch.cat([self.net.class_token.expand(len(x), -1, -1), x], dim=1)
+        x = torch.cat([self.net.class_token.expand(len(x), -1, -1), x], dim=1)  # class token first
         x = encoder.dropout(x + encoder.pos_embedding)
         levels = []
         for number, layer in enumerate(encoder.layers, start=1):
@@ -123,12 +127,12 @@ class VitB16(Encoder):
         return Features(tokens, step_mask(None, tokens), x[:, 0], tuple(levels))
 
     def depths(self) -> tuple[tuple[str, ...], ...]:
-        """Return patches, class token and positions, then the layers, then the last norm."""
+        """Return the embedding (patches, class token, positions), the layers, the last norm."""
         children = self.net.encoder.layers.named_children()
         embedding = ("net.conv_proj.", "net.class_token", "net.encoder.pos_embedding")
         layers = (f"net.encoder.layers.{name}." for name, _ in children)
         return embedding, *((layer,) for layer in layers), ("net.encoder.ln.",)
 
     def input_tensors(self) -> dict[str, FollowsInput]:
-        """Return the projection of patches, and the positions."""
+        """Return the projection of the patches and the positions."""
         return {"net.conv_proj.weight": "channels", "net.encoder.pos_embedding": "grid"}

@@ -1,4 +1,4 @@
-"""A multilayer perceptron over table cells."""
+"""A multilayer perceptron over the cells of a table."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from mmx.modalities.tabular import TabularSpec
 
 
 class Mlp(Encoder):
-    """Layers of dropout(relu(norm(W x))), with layer norm.
+    """Layers of dropout(relu(norm(W x + b))), with layer norm.
 
-    Layer norm, unlike batch norm, treats a row alike in whatever batch it comes, a batch
-    of one included. ``levels`` are the outputs of the layers.
+    Use it for numeric and categorical columns. With layer norm, unlike with batch norm, the
+    result for a row does not depend on the other rows of the batch, and a batch of one row
+    works. ``levels`` are the outputs of the layers.
 
     Args:
         spec: The columns.
         width: D, the width of the last layer.
         hidden: Width of the layers before it.
         layers: Number of layers.
-        dropout: Part of the activations dropped in training.
+        dropout: Fraction of the activations dropped in training.
     """
 
     def __init__(

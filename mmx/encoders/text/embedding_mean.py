@@ -15,12 +15,15 @@ from mmx.modalities.text import TokenSpec
 
 
 class EmbeddingMean(Encoder):
-    """A text is the mean of its words' vectors, whatever their order.
+    """Represents a text by the mean of its word vectors, in any order.
+
+    Use it for topics, where the words decide and not their order, and as a fast reference;
+    word pairs in the vocabulary add some of the order.
 
     Args:
         spec: The vocabulary.
         width: D of a word vector.
-        dropout: Part of the activations dropped in training.
+        dropout: Fraction of the activations dropped in training.
 
     Reference: Joulin et al. 2017, arXiv 1607.01759.
     """

@@ -16,8 +16,9 @@ from mmx.modalities.text import TokenSpec
 
 
 class Lstm(Encoder):
-    """Reads the words forwards and backwards; a token is both states side by side.
+    """Reads the words in both directions; a token concatenates the states of both.
 
+    Use it where the order of words over a whole sentence matters, such as negation.
     ``pooled`` is the maximum over the tokens.
 
     Args:
@@ -25,8 +26,7 @@ class Lstm(Encoder):
         width: D, even: half for each direction.
         layers: Number of stacked LSTM layers.
         embedding: Width of a word vector.
-        dropout: Part of the activations dropped in training, of the word vectors and
-            after each layer.
+        dropout: Fraction of the word vectors, and of each layer's output, dropped in training.
 
     Raises:
         ValueError: ``width`` is odd.

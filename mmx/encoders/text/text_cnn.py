@@ -20,17 +20,20 @@ KernelSizes = Annotated[Sequence[Annotated[int, Field(ge=1, le=1_024)]], Field(m
 
 
 class TextCnn(Encoder):
-    """Filters over runs of 3, 4 and 5 words, and where in the text each answers most.
+    """Filters over 3, 4 and 5 consecutive words, with the maximum of each over the text.
 
-    The filters are shared out evenly among the kernel sizes. ``tokens`` are all filters'
-    answers around each word, ``pooled`` their maximum over the text.
+    Use it where short phrases decide, wherever they occur in the text; it is faster than
+    ``lstm``.
+
+    The filters are divided evenly among the kernel sizes. ``tokens`` are the outputs of all
+    filters around each word, and ``pooled`` is their maximum over the text.
 
     Args:
         spec: The vocabulary.
         width: D, the number of filters over all kernel sizes.
-        kernel_sizes: Lengths of the runs, in words.
+        kernel_sizes: Number of words that a filter covers.
         embedding: Width of a word vector.
-        dropout: Part of the activations dropped in training, of the word vectors.
+        dropout: Fraction of the word vectors' units dropped in training.
 
     Raises:
         ValueError: There are fewer filters than kernel sizes.
@@ -73,11 +76,12 @@ class TextCnn(Encoder):
         """
         words, mask = self.words(x, lengths)  # (B, T, embedding), (B, T)
         words = words.transpose(1, 2)  # (B, embedding, T)
-        answers = [
+        # Padded so that every text has T positions, also one shorter than the kernel.
+        outputs = [
             convolution(F.pad(words, ((size - 1) // 2, size // 2)))  # (B, filters, T)
             for convolution, size in zip(self.convolutions, self.kernel_sizes, strict=True)
         ]
-        tokens = torch.cat(answers, dim=1).relu().transpose(1, 2)  # (B, T, D)
+        tokens = torch.cat(outputs, dim=1).relu().transpose(1, 2)  # (B, T, D)
         return Features(tokens, mask, masked_max(tokens, mask))
 
     def depths(self) -> tuple[tuple[str, ...], ...]:

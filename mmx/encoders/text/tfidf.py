@@ -14,12 +14,14 @@ from mmx.modalities.text import TfidfSpec
 
 
 class Tfidf(Encoder):
-    """One token for the text: dropout(relu(W x + b)).
+    """One token for the text: dropout(relu(W x + b)) of its TF-IDF vector.
+
+    Use it for long texts with few labels, where word vectors cannot be learned well.
 
     Args:
         spec: The terms.
         width: D.
-        dropout: Part of the activations dropped in training.
+        dropout: Fraction of the activations dropped in training.
     """
 
     def __init__(

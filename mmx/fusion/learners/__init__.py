@@ -2,9 +2,9 @@
 
 Shape legend: ``N`` rows, ``F`` features, ``C`` classes.
 
-A file here is a learner that ``fusion.learners=[<name of the file>]`` chooses; :data:`LEARNERS`
-finds it. scikit-learn fits them; what it found is kept in tensors, so that a checkpoint holds it
-and a model that was loaded predicts without scikit-learn.
+Each file here is a learner, which ``fusion.learners=[<name of the file>]`` chooses;
+:data:`LEARNERS` lists them. scikit-learn fits them, and the result is stored in tensors. So a
+checkpoint holds it, and a loaded model predicts without scikit-learn.
 """
 
 from inspect import signature
@@ -18,7 +18,7 @@ from mmx.fusion.learners.trees import Trees
 from mmx.variants import find_variants
 
 NEURAL = "neural"
-"""The head that the run's own loop trains with the encoders; it decides before all others."""
+"""The head that is trained with the encoders by gradients; it is the first in :data:`ORDER`."""
 LEARNERS: dict[str, type[Learner]] = dict(
     sorted(
         (
@@ -29,9 +29,9 @@ LEARNERS: dict[str, type[Learner]] = dict(
         key=lambda each: each[1].rank or 0,
     )
 )
-"""Those of this folder that decide on rows, by the name of their file, by rank."""
+"""The learners of this folder that predict from features, by the name of their file, by rank."""
 ORDER = (NEURAL, *LEARNERS)
-"""The order in which the probabilities of those that decide stand side by side."""
+"""The order in which the learners' probabilities are concatenated."""
 if TYPE_CHECKING:
     LearnerName: TypeAlias = str
 else:
@@ -42,9 +42,9 @@ def make_learner(name: str, outputs: int, **options: Any) -> Learner:
     """Return a learner, not yet fitted.
 
     Args:
-        name: Of :data:`LEARNERS`.
+        name: A key of :data:`LEARNERS`.
         outputs: C.
-        options: Of all learners; each is given those that it takes.
+        options: Options of any learner; only those that this learner takes are passed on.
     """
     kind = LEARNERS[name]
     taken = signature(kind).parameters

@@ -17,12 +17,12 @@ Classes = npt.NDArray[np.int64]
 class FittedModule(nn.Module):
     """A module whose buffers are empty until they are fitted or loaded.
 
-    They keep the dtype and device that they were made with, and take any shape.
+    The buffers keep the dtype and device that they were made with, and may take any shape.
     """
 
     @property
     def settled(self) -> bool:
-        """Whether the buffers hold something."""
+        """Whether all buffers have been filled."""
         return all(buffer.numel() > 0 for buffer in self.buffers(recurse=False))
 
     def declare(self, **dtypes: torch.dtype | None) -> None:
@@ -33,10 +33,12 @@ class FittedModule(nn.Module):
     def keep(self, **values: Tensor | npt.NDArray[Any]) -> None:
         """Put values of any shape into the declared buffers."""
         for name, value in values.items():
+            # A copy, since the value may share memory with the caller's array.
             setattr(self, name, torch.as_tensor(value).to(self.get_buffer(name), copy=True))
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         for name, buffer in list(self._buffers.items()):
+            # PyTorch refuses to load a tensor into a buffer of another shape.
             given = state_dict.get(f"{prefix}{name}")
             if given is not None and buffer is not None:
                 setattr(self, name, buffer.new_empty(given.shape))
@@ -46,12 +48,33 @@ class FittedModule(nn.Module):
 class Learner(FittedModule, ABC):
     """Base of all learners.
 
+    Write a learner to let another family of models vote in ``fusion=algorithm``.
+
+    Example:
+        >>> class Prior(Learner):
+        ...     rank = 9
+        ...
+        ...     def __init__(self, outputs):
+        ...         super().__init__(outputs)
+        ...         self.declare(shares=None)
+        ...
+        ...     def learn(self, x, y, seed):
+        ...         self.keep(shares=np.bincount(y, minlength=self.outputs) / len(y))
+        ...
+        ...     def forward(self, x):
+        ...         return self.shares.expand(len(x), -1)
+        >>> learner = Prior(outputs=2)
+        >>> learner.fit(torch.zeros(4, 3), torch.tensor([0, 1, 1, 1]), seed=1)
+        >>> learner(torch.zeros(1, 3))
+        tensor([[0.2500, 0.7500]])
+
     Args:
         outputs: C.
 
     Attributes:
-        rank: Where it stands among the learners of ``fusion=algorithm``, which fixes the order of
-            their weights; a new one comes last. None: it only combines what others say.
+        rank: Position among the learners of ``fusion=algorithm``, which fixes the order of
+            their weights; a new learner takes the highest rank. None: the learner combines the
+            predictions of others.
     """
 
     rank: ClassVar[int | None] = None
@@ -61,22 +84,22 @@ class Learner(FittedModule, ABC):
         self.outputs = outputs
 
     def fit(self, x: Tensor, y: Tensor, seed: int) -> None:
-        """Learn from rows; classes that none of them has get no probability.
+        """Learn from rows; a class without any row gets probability 0.
 
         Args:
             x: ``(N, F)`` finite.
             y: ``(N,)`` int64 classes below C.
-            seed: Decides everything that is drawn.
+            seed: Seed of all random draws.
         """
         self.learn(x.detach().double().cpu().numpy(), y.cpu().numpy(), seed)
 
     def round_input(self, x: LearnerFloats) -> LearnerFloats:
-        """Return numbers as the buffer ``centre`` can hold them."""
+        """Return ``x`` rounded to the dtype of the buffer ``centre``, as float64."""
         return torch.from_numpy(x).to(self.get_buffer("centre").dtype).double().numpy()
 
     @abstractmethod
     def learn(self, x: LearnerFloats, y: Classes, seed: int) -> None:
-        """Fit the same in NumPy, and keep what was found."""
+        """Fit to NumPy arrays of the same meaning as in :meth:`fit`, and keep the result."""
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
@@ -84,7 +107,7 @@ class Learner(FittedModule, ABC):
 
 
 def compute_scaling(x: LearnerFloats) -> tuple[LearnerFloats, LearnerFloats]:
-    """Return each feature's mean and standard deviation, 1 in place of one that is constant."""
+    """Return each feature's mean and standard deviation; the latter is 1 for constant features."""
     from sklearn.preprocessing import StandardScaler  # slow to import, and only needed here
 
     scaler = StandardScaler().fit(x)

@@ -1,4 +1,4 @@
-"""The neural learner: a head that the run's own loop trains, and copies of it for folds."""
+"""The neural learner: a head that the training loop trains, and its copies for the folds."""
 
 from __future__ import annotations
 
@@ -21,43 +21,45 @@ def make_neural(features: int, hidden: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(features, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
 
 
-def trained_copy(
+def train_copy(
     head: nn.Sequential, train: LabelledRows, val: LabelledRows, seed: int
 ) -> nn.Sequential:
-    """Return a copy of ``head``, drawn anew and trained on these rows alone.
+    """Return a copy of ``head`` with new weights, trained on these rows only.
 
-    All rows make one batch: up to 100 steps of AdamW at a rate of 0.003, nothing shuffled.
-    The weights of the step with the lowest cross-entropy on the validation rows are kept,
-    the earliest of equals, as the run's own loop keeps its best epoch; ten steps without
-    a better one are the last.
+    It takes up to 100 steps of AdamW at a learning rate of 0.003; each step uses all rows.
+    As the training loop keeps its best epoch, the weights of the step with the lowest
+    cross-entropy on the validation rows are kept, the earliest of equal steps. Training stops
+    after ten steps without a lower one.
 
     Args:
-        head: Of :func:`make_neural`; left as it is.
-        train: Rows to learn from, where the head is and in its dtype.
+        head: From :func:`make_neural`; it is not changed.
+        train: Rows to learn from, on the head's device and in its dtype.
         val: Validation rows.
-        seed: Of the copy's first weights, uniform in ±1 / √(inputs) of their layer.
+        seed: Seed of the initial weights, uniform in ±1 / √(inputs) of their layer.
     """
+    # A generator on the CPU, not torch's global one: the folds must not disturb the draws of
+    # the run, and give the same weights on every device.
     generator = torch.Generator().manual_seed(seed)
     fresh = copy.deepcopy(head).requires_grad_(True)
     for layer in fresh.modules():
         if isinstance(layer, nn.Linear):
             bound = layer.in_features**-0.5
             for part in (layer.weight, layer.bias):
-                drawn = torch.empty(part.shape).uniform_(-bound, bound, generator=generator)
-                part.data.copy_(drawn)
-    (x, y), (asked, truth) = train, val
+                values = torch.empty(part.shape).uniform_(-bound, bound, generator=generator)
+                part.data.copy_(values)
+    (x, y), (val_x, val_y) = train, val
     optimizer = torch.optim.AdamW(fresh.parameters(), lr=RATE, weight_decay=DECAY)
-    best, kept, waited = float("inf"), fresh, 0
+    best, best_head, waited = float("inf"), fresh, 0
     for _ in range(STEPS):
         with torch.enable_grad():
             optimizer.zero_grad()
             F.cross_entropy(fresh(x), y).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         with torch.no_grad():
-            loss = F.cross_entropy(fresh(asked), truth).item()
+            loss = F.cross_entropy(fresh(val_x), val_y).item()
         waited += 1
         if loss < best:
-            best, kept, waited = loss, copy.deepcopy(fresh), 0
+            best, best_head, waited = loss, copy.deepcopy(fresh), 0
         if waited == PATIENCE:
             break
-    return kept.requires_grad_(False)
+    return best_head.requires_grad_(False)

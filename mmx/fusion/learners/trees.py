@@ -12,7 +12,7 @@ from mmx.fusion.learners.base import Classes, Learner, LearnerFloats
 
 ROUNDS = 50
 LEAVES = 8
-DEPTH = LEAVES - 1  # of the deepest tree with as many leaves
+DEPTH = LEAVES - 1  # a tree with LEAVES leaves is at most this deep
 BINS = 63
 RATE = 0.1
 
@@ -20,11 +20,14 @@ RATE = 0.1
 class Trees(Learner):
     """p(x) = softmax(b + Σ_r t_r(x)), one small regression tree for each round r and class.
 
-    scikit-learn's histogram gradient boosting finds them: 50 rounds at a rate of 0.1, up
-    to 8 leaves a tree, 63 bins a feature. A node sends a row left where its feature is at
-    most the threshold, or is NaN and the node says so. All trees' nodes are kept in one
-    row of tensors; a leaf is its own child, so that every row takes the same number of
-    steps. Node 0 is a leaf of value 0, the whole tree of a class that has none of its own.
+    Use them where thresholds and interactions of single features matter, as in tabular data.
+
+    scikit-learn's histogram gradient boosting fits them: 50 rounds at a learning rate of 0.1,
+    up to 8 leaves a tree, 63 bins a feature. A node sends a row to the left if its feature is
+    at most the threshold, or if it is NaN and the node has ``missing_left``. The nodes of all
+    trees are concatenated in one set of tensors. A leaf is its own child, so that every row
+    takes the same number of steps. Node 0 is a leaf of value 0: it is the tree of a class for
+    which none was fitted.
     """
 
     rank = 3
@@ -49,10 +52,10 @@ class Trees(Learner):
         from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
         seen = np.unique(y)
-        baseline = np.full(self.outputs, -np.inf)
+        baseline = np.full(self.outputs, -np.inf)  # probability 0 for classes without a row
         baseline[seen] = 0.0
         rounds: list[list[Any]] = []
-        own = seen if len(seen) > 2 else seen[1:]  # of two classes, the second against 0
+        fitted = seen if len(seen) > 2 else seen[1:]  # for two classes: one tree a round
         if len(seen) > 1:
             model = HistGradientBoostingClassifier(
                 max_iter=ROUNDS,
@@ -63,15 +66,15 @@ class Trees(Learner):
                 early_stopping=False,
                 random_state=seed % 2**32,
             )
-            # Its many short parallel loops crawl where other programs share the cores.
+            # Its many short parallel loops are very slow where other programs use the cores.
             with threadpool_limits(limits=1, user_api="openmp"):
                 model.fit(x, y)
-            baseline[own] = model._baseline_prediction[0]
+            baseline[fitted] = model._baseline_prediction[0]
             rounds = [[tree.nodes for tree in each] for each in model._predictors]
-        self._keep(rounds, own, baseline)
+        self._keep(rounds, fitted, baseline)
 
-    def _keep(self, rounds: list[list[Any]], own: Classes, baseline: LearnerFloats) -> None:
-        """Keep scikit-learn's node arrays, ``rounds`` of one for each class in ``own``."""
+    def _keep(self, rounds: list[list[Any]], fitted: Classes, baseline: LearnerFloats) -> None:
+        """Keep scikit-learn's node arrays: in each round, one for each class in ``fitted``."""
         roots = np.zeros((len(rounds), self.outputs), dtype=np.int64)
         columns: dict[str, list[Any]] = {
             "feature": [[0]],
@@ -81,10 +84,11 @@ class Trees(Learner):
             "right": [[0]],
             "value": [[0.0]],
         }
-        start = 1
+        start = 1  # index of the next tree's root, after node 0
         for r, trees in enumerate(rounds):
-            for c, nodes in zip(own, trees, strict=True):
+            for c, nodes in zip(fitted, trees, strict=True):
                 roots[r, c] = start
+                # Children are numbered within their tree, hence + start.
                 leaf, itself = nodes["is_leaf"] == 1, start + np.arange(len(nodes))
                 columns["feature"].append(np.where(leaf, 0, nodes["feature_idx"]))
                 columns["threshold"].append(np.where(leaf, 0.0, nodes["num_threshold"]))
@@ -94,24 +98,27 @@ class Trees(Learner):
                 columns["value"].append(np.where(leaf, nodes["value"], 0.0))
                 start += len(nodes)
         values = {name: torch.as_tensor(np.concatenate(each)) for name, each in columns.items()}
-        values["threshold"] = rounded_down(values["threshold"], self.threshold.dtype)
+        values["threshold"] = round_down(values["threshold"], self.threshold.dtype)
         self.keep(**values, roots=roots, baseline=baseline)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``(N, C)`` probabilities."""
         node = self.roots.flatten().expand(len(x), -1)  # (N, rounds · C)
         for _ in range(DEPTH):
-            asked = x.gather(1, self.feature[node])
-            left = (asked <= self.threshold[node]) | (asked.isnan() & self.missing_left[node])
+            values_at = x.gather(1, self.feature[node])
+            left = (values_at <= self.threshold[node]) | (
+                values_at.isnan() & self.missing_left[node]
+            )
             node = torch.where(left, self.left[node], self.right[node])
         values = self.value[node].view(len(x), *self.roots.shape)  # (N, rounds, C)
         return (self.baseline + values.sum(1)).softmax(1)
 
 
-def rounded_down(x: Tensor, dtype: torch.dtype) -> Tensor:
+def round_down(x: Tensor, dtype: torch.dtype) -> Tensor:
     """Return the largest numbers of ``dtype`` that are at most ``x``.
 
-    A number of ``dtype`` is at most these where it is at most ``x``, so trees decide alike.
+    A number of ``dtype`` is at most ``x`` exactly if it is at most the result, so rounded
+    thresholds send every row the same way.
     """
     near = x.to(dtype)
     below = torch.nextafter(near, near.new_tensor(-torch.inf))
