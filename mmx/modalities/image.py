@@ -17,7 +17,7 @@ from torch import Tensor
 from mmx.errors import DataError
 from mmx.modalities.base import Column, Modality, RowNumbers, Spec, Stored, as_rows
 from mmx.modalities.files import FileOrBytes, call_each, read_file
-from mmx.modalities.pixels import count_bits, is_deep, open_picture, read_pixels, resize
+from mmx.modalities.pixels import count_bits, is_deep, open_image, read_pixels, resize
 
 PixelCount = Annotated[int, Field(ge=1, le=8_192)]
 LOOKED_AT = 16  # training images looked at for a remark
@@ -199,7 +199,7 @@ class Image(Modality[ImageColumn, ImageSpec]):
 def _brightest(source: FileOrBytes) -> float | None:
     """Return the brightest pixel of a grey image of more than 8 bits, white being 1."""
     try:
-        with open_picture(source) as image:
+        with open_image(source) as image:
             white = 2 ** count_bits(image) - 1
             return float(np.asarray(image).max()) / white if is_deep(image) else None
     except (OSError, ValueError, SyntaxError):  # where it is decoded, an error names the row

@@ -41,7 +41,7 @@ def read_pixels(
         DataError: It cannot be decoded, or nobody knows what white is.
     """
     try:
-        with open_picture(source) as image:
+        with open_image(source) as image:
             if size is not None:
                 # A big JPEG decodes faster at 1/2, 1/4 or 1/8 of its size. A square is
                 # asked for, since EXIF may turn the image.
@@ -65,7 +65,7 @@ class NoWhiteError(ValueError):
     """An image whose numbers do not say what white is."""
 
 
-def open_picture(source: FileOrBytes) -> PIL.Image.Image:
+def open_image(source: FileOrBytes) -> PIL.Image.Image:
     """Return the image, with its header read and its pixels not."""
     return PIL.Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
 

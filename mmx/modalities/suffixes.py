@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-PICTURES = frozenset(
+IMAGES = frozenset(
     {".bmp", ".dib", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm"}
     | {".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"}
 )
 SOUNDS = frozenset(
     {".aif", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".w64", ".wav"}
 )
-MEDIA_SUFFIXES = {"image": PICTURES, "audio": SOUNDS}
+MEDIA_SUFFIXES = {"image": IMAGES, "audio": SOUNDS}
 """Modality of which one row is one file, to the suffixes of such files, in lower case."""
 
 LEFT_BEHIND = frozenset({"__macosx", "thumbs.db", "desktop.ini"})

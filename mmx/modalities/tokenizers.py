@@ -42,7 +42,7 @@ TAGS = "\U000e0020-\U000e007f"  # spell the region of a flag
 FLAG_LETTERS = "\U0001f1e6-\U0001f1ff"
 JOINER = "\u200d"
 
-_SELECTORS = re.compile("[\ufe0e\ufe0f]")  # text or image: the same sign
+_SELECTORS = re.compile("[\ufe0e\ufe0f]")  # text style or emoji style, the same sign
 _FULL_WIDTH = re.compile("[\uff00-\uffef]+")
 _TONE = re.compile(f"[{TONES}]")
 

@@ -32,12 +32,12 @@ class Digits(Task):
 
     def read(self) -> Samples:
         """Return images and digits."""
-        images, labels = load_pictures()
+        images, labels = load_images()
         splits = cut_test(labels, self.test_fraction)
         return Samples({"image": ImageColumn(images)}, labels, DIGIT_NAMES, splits)
 
 
-def load_pictures() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+def load_images() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
     """Return images ``(N, 8, 8)`` and digits ``(N,)``."""
     from sklearn.datasets import load_digits  # slow to import, and only needed here
 

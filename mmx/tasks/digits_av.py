@@ -11,7 +11,7 @@ from mmx.modalities import Modality
 from mmx.modalities.audio import Audio, AudioColumn
 from mmx.modalities.image import ImageColumn
 from mmx.tasks.base import Samples, cut_test
-from mmx.tasks.digits import DIGIT_NAMES, Digits, load_pictures
+from mmx.tasks.digits import DIGIT_NAMES, Digits, load_images
 
 SAMPLE_RATE = 8000  # Hz
 SAMPLES = 1600  # 0.2 s
@@ -49,7 +49,7 @@ class DigitsAv(Digits):
 
     def read(self) -> Samples:
         """Return images, tones and digits."""
-        images, labels = load_pictures()
+        images, labels = load_images()
         tones = np.stack([dial(int(label), row, self.snr_db) for row, label in enumerate(labels)])
         columns = {
             "image": ImageColumn(images),

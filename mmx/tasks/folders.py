@@ -10,7 +10,7 @@ import numpy as np
 
 from mmx.errors import DataError
 from mmx.modalities.image import ImageColumn
-from mmx.modalities.suffixes import PICTURES, counts_as, is_hidden
+from mmx.modalities.suffixes import IMAGES, counts_as, is_hidden
 from mmx.tasks.base import Samples, list_names, type_task_option
 from mmx.tasks.split_names import split_of
 
@@ -53,7 +53,7 @@ def list_folder(path: Path) -> Folder:
         _check_class(path / name, direct, below)
         folder.files[name] = sorted(direct, key=lambda file: file.name) + sorted(below)
         folder.deep += below
-    folder.hidden = count_pictures(path, hidden=True)
+    folder.hidden = count_images(path, hidden=True)
     if not folder.files:
         loose = f" but {folder.loose} images" if folder.loose else ""
         raise DataError(
@@ -86,7 +86,7 @@ def list_visible_folders(path: Path) -> list[str]:
         return sorted(entry.name for entry in found if entry.is_dir() and not is_hidden(entry.name))
 
 
-def count_pictures(path: Path, *, hidden: bool = False) -> int:
+def count_images(path: Path, *, hidden: bool = False) -> int:
     """Return how many images lie at any depth below a folder.
 
     Args:
@@ -149,7 +149,7 @@ def _check_class(path: Path, direct: list[Path], below: list[Path]) -> None:
         )
     if not direct:
         raise DataError(
-            f"{path} holds no image; accepted: {', '.join(sorted(PICTURES))}",
+            f"{path} holds no image; accepted: {', '.join(sorted(IMAGES))}",
             tip="every folder here is taken as a class: remove those that are none",
         )
 

@@ -11,7 +11,7 @@ from mmx.modalities.suffixes import counts_as
 from mmx.tasks.base import Samples, Share, Task, cut_test, replace_splits, type_task_option
 from mmx.tasks.folders import (
     collect_samples,
-    count_pictures,
+    count_images,
     list_direct_files,
     list_folder,
     list_visible_folders,
@@ -99,11 +99,11 @@ def _are_classes(path: Path, splits: dict[str, Path]) -> bool:
     They are where they hold images and no folders, and another folder holds images too.
     """
     others = [path / name for name in list_visible_folders(path) if split_of(name) is None]
-    flat = all(_holds_pictures(one) and not list_visible_folders(one) for one in splits.values())
-    return flat and any(map(_holds_pictures, others))
+    flat = all(_holds_images(one) and not list_visible_folders(one) for one in splits.values())
+    return flat and any(map(_holds_images, others))
 
 
-def _holds_pictures(path: Path) -> bool:
+def _holds_images(path: Path) -> bool:
     return any(counts_as(file, "image") for file in list_direct_files(path))
 
 
@@ -111,15 +111,15 @@ def _left_out(path: Path, folders: dict[str, Path]) -> list[str]:
     """Return how many images lie outside the splits, one note for each place."""
     read = {folder.name for folder in folders.values()}
     counts = {
-        name: count_pictures(path / name) for name in list_visible_folders(path) if name not in read
+        name: count_images(path / name) for name in list_visible_folders(path) if name not in read
     }
     notes = [
         f"{count} images in {path / name} were left out; the splits are {', '.join(sorted(read))}"
         for name, count in counts.items()
         if count
     ]
-    hidden = count_pictures(path, hidden=True)
-    hidden -= sum(count_pictures(one, hidden=True) for one in folders.values())
+    hidden = count_images(path, hidden=True)
+    hidden -= sum(count_images(one, hidden=True) for one in folders.values())
     if hidden:
         notes.append(f"{hidden} hidden images in {path} were left out")
     if loose := sum(counts_as(file, "image") for file in list_direct_files(path)):

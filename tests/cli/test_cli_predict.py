@@ -77,13 +77,13 @@ def test_unusable_rows_have_a_reason_and_the_others_an_answer(
     assert [row["prediction"] for row in found[:3]] == ["", "", ""]
     assert [row["p(coat)"] for row in found[:3]] == ["", "", ""]
     reasons = [row["reason"] for row in found]
-    assert reasons[0].startswith(f"cannot read picture {folder / 'broken.png'}: ")
+    assert reasons[0].startswith(f"cannot read image {folder / 'broken.png'}: ")
     assert reasons[1] == "has no image and no tabular and no text"
     assert reasons[2].startswith("column 'year' holds 'old'")
     assert reasons[3] == ""
     assert {**found[3], "row": "1"} == answer
     said = capsys.readouterr().err
-    assert "note: 3 of 4 rows have no prediction; row 1: cannot read picture" in said
+    assert "note: 3 of 4 rows have no prediction; row 1: cannot read image" in said
 
 
 def test_a_file_that_does_not_exist_is_said_beside_the_answer(

@@ -71,9 +71,7 @@ def test_small_cnn_width_must_halve() -> None:
 def test_small_cnn_needs_pixels() -> None:
     with pytest.raises(ValueError, match="too small") as error:
         SmallCnn(ImageSpec(3, 32))
-    assert str(error.value) == (
-        "images of 3×32 pixels are too small: SmallCnn needs at least 4×4"
-    )
+    assert str(error.value) == ("images of 3×32 pixels are too small: SmallCnn needs at least 4×4")
 
 
 def test_vit_width_must_be_a_multiple_of_heads() -> None:

@@ -88,7 +88,7 @@ def test_a_big_jpeg_decoded_small_looks_like_the_whole_one_resized(tmp_path):
     assert np.abs(stored.values[0].numpy() - whole).max() <= 4
 
 
-def test_grey_palette_16_bit_and_transparent_pictures_become_rgb(tmp_path):
+def test_grey_palette_16_bit_and_transparent_images_become_rgb(tmp_path):
     PIL.Image.new("L", (2, 2), 9).save(tmp_path / "grey.png")
     PIL.Image.new("RGB", (2, 2), RED).quantize().save(tmp_path / "palette.png")
     PIL.Image.fromarray(np.full((2, 2), 0x0A00, np.uint16)).save(tmp_path / "deep.png")
@@ -98,14 +98,14 @@ def test_grey_palette_16_bit_and_transparent_pictures_become_rgb(tmp_path):
     assert stored.values[:, 0, 0].tolist() == [[9] * 3, [*RED], [10] * 3, [255] * 3]
 
 
-def test_size_none_is_that_of_the_first_training_picture(tmp_path):
+def test_size_none_is_that_of_the_first_training_image(tmp_path):
     column = ImageColumn([save(tmp_path / "a.png", size=(9, 9)), None, save(tmp_path / "b.png")])
     assert Image(size=None).fit(column, [1, 2]) == ImageSpec(4, 6)
     assert Image(size=5).fit(column, [1, 2]) == ImageSpec(5, 5)
     assert Image(size=(5, 6)).fit(column, []) == ImageSpec(5, 6)
 
 
-def test_size_none_without_a_training_picture():
+def test_size_none_without_a_training_image():
     with pytest.raises(DataError) as error:
         Image(size=None).fit(ImageColumn([None]), [0])
     assert str(error.value) == (
@@ -114,7 +114,7 @@ def test_size_none_without_a_training_picture():
     )
 
 
-def test_crop_must_be_smaller_than_the_picture(tmp_path):
+def test_crop_must_be_smaller_than_the_image(tmp_path):
     with pytest.raises(ValueError, match=r"^`crop` \(=8\) must be smaller than the shorter side"):
         Image(size=(32, 8), crop=8)
     with pytest.raises(DataError) as error:
@@ -124,7 +124,7 @@ def test_crop_must_be_smaller_than_the_picture(tmp_path):
     )
 
 
-def test_a_corrupt_picture_names_row_and_path(tmp_path):
+def test_a_corrupt_image_names_row_and_path(tmp_path):
     good = save(tmp_path / "good.png")
     junk = tmp_path / "junk.jpg"
     junk.write_bytes(b"not an image")
@@ -136,7 +136,7 @@ def test_a_corrupt_picture_names_row_and_path(tmp_path):
     )
 
 
-def test_a_truncated_picture_is_refused(tmp_path):
+def test_a_truncated_image_is_refused(tmp_path):
     whole = tmp_path / "whole.jpg"
     PIL.Image.fromarray(noise(1, 64, 64)[0].numpy()).save(whole)
     cut = tmp_path / "cut.jpg"
@@ -145,7 +145,7 @@ def test_a_truncated_picture_is_refused(tmp_path):
         Image().encode(ImageColumn([cut]), [0], ImageSpec(32, 32))
 
 
-def test_augmented_pictures_are_crops_and_mirrors_of_the_original():
+def test_augmented_images_are_crops_and_mirrors_of_the_original():
     values, crop = noise(40, 6, 7), 2
     torch.manual_seed(0)
     augmented = Image(size=(6, 7), crop=crop, flip=True).augment(Stored(values)).values
@@ -225,7 +225,7 @@ def test_bytes_per_row():
         ((30, 40), (60, 40), ("60×40", "30×40", "[60,40]", "[30,40]")),
     ],
 )
-def test_pictures_of_another_scale_are_named_with_what_makes_them_alike(own, source, sizes):
+def test_images_of_another_scale_are_named_with_what_makes_them_alike(own, source, sizes):
     theirs, mine, target, other = sizes
     assert Image().other_scale(ImageSpec(*own), ImageSpec(*source)) == (
         f"the source's images are {theirs} pixels, the target's {mine}, and what they show may "
@@ -235,7 +235,7 @@ def test_pictures_of_another_scale_are_named_with_what_makes_them_alike(own, sou
 
 
 @pytest.mark.parametrize("own", [(32, 32), (40, 32), (47, 22)])
-def test_pictures_of_about_one_size_are_alike(own):
+def test_images_of_about_one_size_are_alike(own):
     assert Image().other_scale(ImageSpec(*own), ImageSpec(32, 32)) is None
 
 
@@ -274,7 +274,7 @@ def in_every_depth(folder: Path) -> dict[str, Path]:
     "kind", ["pgm", "pgm of 1020", "tiff of 16 bits", "d.tif", "e.png", "f.tif", "g.png", "h.png",
              "i.tif"],
 )  # fmt: skip
-def test_a_picture_is_its_8_bit_twin_in_every_depth(tmp_path, kind):
+def test_an_image_is_its_8_bit_twin_in_every_depth(tmp_path, kind):
     path = in_every_depth(tmp_path)[kind]
     stored = Image(size=16).encode(ImageColumn([path]), [0], ImageSpec(16, 16))
     assert np.abs(stored.values[0, :, :, 0].numpy().astype(int) - RAMP).max() <= 1
@@ -334,7 +334,7 @@ def test_one_bit_is_black_and_white(tmp_path):
         (RAMP.astype(np.int32), "32-bit or signed integers, whose white is not known"),
     ],
 )
-def test_a_picture_of_unknown_white_is_refused(tmp_path, shades, why):
+def test_an_image_of_unknown_white_is_refused(tmp_path, shades, why):
     path = tmp_path / "a.tif"
     PIL.Image.fromarray(shades).save(path)
     with pytest.raises(DataError) as error:
@@ -343,7 +343,7 @@ def test_a_picture_of_unknown_white_is_refused(tmp_path, shades, why):
     assert error.value.tip == "save it with 8 or 16 bits, or as floats from 0 to 1"
 
 
-def test_nearly_black_pictures_of_16_bits_are_remarked(tmp_path):
+def test_nearly_black_images_of_16_bits_are_remarked(tmp_path):
     column = ImageColumn([None, write_tiff16(tmp_path / "a.tif", RAMP * 16)])
     assert Image().remarks(column, [0, 1], ImageSpec(16, 16)) == (
         "image: white is 65535 in images of 16 bits, and the brightest pixel of the first 1 is "

@@ -149,7 +149,7 @@ def test_parquet_columns_that_are_no_text_name_column_and_type(tmp_path, column,
     check_error(error, path, "column 't'", *why)
 
 
-def picture(shade: int) -> bytes:
+def encode_image(shade: int) -> bytes:
     content = io.BytesIO()
     PIL.Image.new("RGB", (4, 4), (shade, 0, 0)).save(content, "PNG")
     return content.getvalue()
@@ -158,12 +158,12 @@ def picture(shade: int) -> bytes:
 def test_embedded_files_are_read_like_files(tmp_path):
     sound = io.BytesIO()
     soundfile.write(sound, np.full(8, 0.5), 8000, format="WAV")
-    (tmp_path / "3.png").write_bytes(picture(3))
-    embedded = [{"bytes": picture(i), "path": "x"} for i in range(3)]
+    (tmp_path / "3.png").write_bytes(encode_image(3))
+    embedded = [{"bytes": encode_image(i), "path": "x"} for i in range(3)]
     path = parquet(
         tmp_path / "a.parquet",
         image=[*embedded, {"bytes": None, "path": "3.png"}, None],
-        raw=[*(one["bytes"] for one in embedded), picture(3), None],
+        raw=[*(one["bytes"] for one in embedded), encode_image(3), None],
         sound=[sound.getvalue()] * 5,
     )
     one, two = (

@@ -5,13 +5,13 @@ from mmx.tasks.digits import Digits
 from mmx.tasks.digits_av import SAMPLE_RATE, DigitsAv, dial, find_frequencies
 
 
-def test_digits_are_the_pictures_of_scikit_learn():
+def test_digits_are_the_images_of_scikit_learn():
     from sklearn.datasets import load_digits
 
     data, original = Digits(name="digits").load(), load_digits()
-    picture = data.columns["image"].pictures[5]
-    assert picture.dtype == np.uint8
-    assert picture.tolist() == [[round(x * 255 / 16) for x in row] for row in original.images[5]]
+    image = data.columns["image"].images[5]
+    assert image.dtype == np.uint8
+    assert image.tolist() == [[round(x * 255 / 16) for x in row] for row in original.images[5]]
     assert data.values.tolist() == original.target.tolist()
     assert {name: len(rows) for name, rows in data.splits.items()} == {
         "train": 1294, "val": 144, "test": 359

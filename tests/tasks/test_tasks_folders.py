@@ -11,13 +11,13 @@ from refusals import check_error, check_notes
 from mmx.errors import DataError
 from mmx.modalities.image import Image
 from mmx.tasks.cifar import Cifar10, Cifar100
-from mmx.tasks.folders import PICTURES
+from mmx.tasks.folders import IMAGES
 from mmx.tasks.fsdd import Fsdd
 from mmx.tasks.image_folder import ImageFolder
 from mmx.tasks.stl import Stl10
 
 
-def pictures(folder: Path, count: int, *, shade: int = 0, first: int = 0) -> None:
+def save_images(folder: Path, count: int, *, shade: int = 0, first: int = 0) -> None:
     folder.mkdir(parents=True)
     for i in range(first, first + count):
         PIL.Image.new("RGB", (4, 4), (shade, i, 0)).save(folder / f"{i:03}.png")
@@ -26,8 +26,8 @@ def pictures(folder: Path, count: int, *, shade: int = 0, first: int = 0) -> Non
 @pytest.fixture
 def split_folder(tmp_path):
     for split, start in (("train", 0), ("test", 100)):
-        pictures(tmp_path / split / "cat", 6, shade=10, first=start)
-        pictures(tmp_path / split / "dog", 6, shade=200, first=start)
+        save_images(tmp_path / split / "cat", 6, shade=10, first=start)
+        save_images(tmp_path / split / "dog", 6, shade=200, first=start)
     return tmp_path
 
 
@@ -51,8 +51,8 @@ def test_split_folders(split_folder):
 
 
 def test_a_plain_folder_is_cut_into_splits(tmp_path):
-    pictures(tmp_path / "a", 10)
-    pictures(tmp_path / "b", 10, shade=9)
+    save_images(tmp_path / "a", 10)
+    save_images(tmp_path / "b", 10, shade=9)
     tests = [
         ImageFolder(name="p", path=str(tmp_path), split_seed=seed).load().splits["test"].tolist()
         for seed in (0, 1)
@@ -63,7 +63,7 @@ def test_a_plain_folder_is_cut_into_splits(tmp_path):
 
 def test_a_val_folder_is_used(split_folder):
     for name in ("cat", "dog"):
-        pictures(split_folder / "val" / name, 2, shade=3 if name == "cat" else 4)
+        save_images(split_folder / "val" / name, 2, shade=3 if name == "cat" else 4)
     assert len(ImageFolder(name="p", path=str(split_folder)).load().splits["val"]) == 4
 
 
@@ -97,7 +97,7 @@ def test_folder_errors(tmp_path):
     (tmp_path / "cat").mkdir()
     with pytest.raises(DataError) as error:
         ImageFolder(name="pets", path=str(tmp_path)).load()
-    accepted = f"accepted: {', '.join(sorted(PICTURES))}"
+    accepted = f"accepted: {', '.join(sorted(IMAGES))}"
     check_error(error.value, tmp_path / "cat", accepted, types=["remove"])
 
 
@@ -113,7 +113,7 @@ def test_folder_errors(tmp_path):
 def test_folders_of_splits_have_many_names(tmp_path, train, val, test):
     for split, count in ((train, 10), (val, 6), (test, 4)):
         for name, shade in (("a", 0), ("b", 1)):
-            pictures(tmp_path / split / name, count, shade=shade, first=count * 10)
+            save_images(tmp_path / split / name, count, shade=shade, first=count * 10)
     data = ImageFolder(name="p", path=str(tmp_path)).load()
     sizes = {name: len(rows) for name, rows in data.splits.items()}
     assert sizes == {"train": 20, "val": 12, "test": 8}
@@ -121,14 +121,14 @@ def test_folders_of_splits_have_many_names(tmp_path, train, val, test):
     assert data.notes == ()
 
 
-def test_every_picture_on_disk_is_read_or_said_to_be_left_out(tmp_path):
+def test_every_image_on_disk_is_read_or_said_to_be_left_out(tmp_path):
     for name in ("a", "b"):
-        pictures(tmp_path / "train" / name, 10)
-        pictures(tmp_path / "test" / name, 4, first=50)
-        pictures(tmp_path / "holdout" / name, 3, first=100)
-    pictures(tmp_path / "train" / "a" / "more" / "deep", 2, first=200)
-    pictures(tmp_path / "train" / ".trash", 5, first=210)
-    pictures(tmp_path / "__MACOSX" / "train", 6, first=220)
+        save_images(tmp_path / "train" / name, 10)
+        save_images(tmp_path / "test" / name, 4, first=50)
+        save_images(tmp_path / "holdout" / name, 3, first=100)
+    save_images(tmp_path / "train" / "a" / "more" / "deep", 2, first=200)
+    save_images(tmp_path / "train" / ".trash", 5, first=210)
+    save_images(tmp_path / "__MACOSX" / "train", 6, first=220)
     for place in ("train", "."):
         PIL.Image.new("RGB", (4, 4)).save(tmp_path / place / "loose.png")
     (tmp_path / "train" / "a" / "Thumbs.db").write_text("")
@@ -156,7 +156,7 @@ def test_every_picture_on_disk_is_read_or_said_to_be_left_out(tmp_path):
 
 def test_a_class_may_have_the_name_of_a_split(tmp_path):
     for name in ("bus", "train"):
-        pictures(tmp_path / name, 10)
+        save_images(tmp_path / name, 10)
     assert ImageFolder(name="p", path=str(tmp_path)).load().target.classes == ("bus", "train")
 
 
@@ -164,7 +164,7 @@ def test_folders_that_cannot_be_told_apart_are_refused(tmp_path):
     def check(*folders: str, says: list[str]) -> None:
         root = tmp_path / str(len(list(tmp_path.iterdir())))
         for folder in folders:
-            pictures(root / folder, 2)
+            save_images(root / folder, 2)
         with pytest.raises(DataError) as error:
             ImageFolder(name="p", path=str(root)).load()
         facts = [fact.replace("ROOT", str(root)) for fact in says]
@@ -182,7 +182,7 @@ def test_folders_that_cannot_be_told_apart_are_refused(tmp_path):
 def test_the_folder_that_holds_the_splits_is_advised(tmp_path):
     for split in ("train", "test"):
         for name in ("a", "b"):
-            pictures(tmp_path / "data" / split / name, 5)
+            save_images(tmp_path / "data" / split / name, 5)
     with pytest.raises(DataError) as error:
         ImageFolder(name="p", path=str(tmp_path)).load()
     path = tmp_path / "data"
@@ -192,7 +192,7 @@ def test_the_folder_that_holds_the_splits_is_advised(tmp_path):
 
 def test_a_link_below_a_class_is_not_followed(tmp_path):
     for name in ("a", "b"):
-        pictures(tmp_path / name, 5)
+        save_images(tmp_path / name, 5)
     (tmp_path / "a" / "again").symlink_to(tmp_path / "a", target_is_directory=True)
     (tmp_path / "b" / "up").symlink_to(tmp_path, target_is_directory=True)
     assert len(ImageFolder(name="p", path=str(tmp_path)).load().columns["image"]) == 10
@@ -201,8 +201,8 @@ def test_a_link_below_a_class_is_not_followed(tmp_path):
 @pytest.mark.parametrize(("task", "name"), [(Cifar10, "cifar10"), (Stl10, "stl10")])
 def test_folders_win_over_official_files(tmp_path, task, name):
     for split, start in (("train", 0), ("test", 50)):
-        pictures(tmp_path / name / split / "car", 5, first=start)
-        pictures(tmp_path / name / split / "ship", 5, shade=1, first=start)
+        save_images(tmp_path / name / split / "car", 5, first=start)
+        save_images(tmp_path / name / split / "ship", 5, shade=1, first=start)
     (tmp_path / task.files).mkdir()
     data = task(name="mine", data_dir=str(tmp_path)).load()
     assert data.target.classes == ("car", "ship")
@@ -261,7 +261,7 @@ def test_official_cifar_files(
     assert data.target.classes == tuple(f"name {i}" for i in range(classes))
     assert len(data.splits["test"]) == 2 * classes
     assert len(data.splits["train"]) + len(data.splits["val"]) == 2 * classes * (len(files) - 1)
-    first = data.columns["image"].pictures[0]
+    first = data.columns["image"].images[0]
     assert (first == originals[files[0]][0].reshape(3, 32, 32).transpose(1, 2, 0)).all()
     assert int(data.values[data.splits["test"][3]]) == 3 % classes
     printed = capsys.readouterr()
@@ -284,9 +284,9 @@ def test_official_stl_files(tmp_path, monkeypatch):
     (root / "class_names.txt").write_text("\n".join(f"name {i}" for i in range(10)))
     data = Stl10(name="stl10", data_dir=str(tmp_path)).load()
     assert data.target.classes == tuple(f"name {i}" for i in range(10))
-    # The files hold pictures column by column: torchvision turns them.
-    picture = data.columns["image"].pictures[21]
-    assert (picture == originals["test"][1].transpose(2, 1, 0)).all()
+    # The files hold images column by column: torchvision turns them.
+    image = data.columns["image"].images[21]
+    assert (image == originals["test"][1].transpose(2, 1, 0)).all()
     assert int(data.values[21]) == 1
 
 

@@ -33,10 +33,10 @@ def test_sizes(task, expected):
     assert len(data.digests[modality]) == sum(expected.values())
 
 
-def test_a_picture_of_cifar_lies_in_the_folder_of_its_class():
+def test_an_image_of_cifar_lies_in_the_folder_of_its_class():
     data = Cifar10(name="cifar10", data_dir=DATA).load()
     for row in data.splits["test"][::97]:
-        path = data.columns["image"].pictures[row]
+        path = data.columns["image"].images[row]
         assert path.parent.name == data.target.classes[int(data.values[row])]
         assert path.parent.parent.name == "test"
 
