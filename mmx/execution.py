@@ -18,8 +18,8 @@ import yaml
 from mmx import stages
 from mmx.errors import Interrupted, MmxError
 from mmx.experiment import Experiment
-from mmx.experiment.config_fingerprint import places_of
-from mmx.experiment.identify import recorded_identity
+from mmx.experiment.config_fingerprint import list_places
+from mmx.experiment.identify import record_identity
 from mmx.json_object import Json
 from mmx.reports import report
 from mmx.runs import ending, index, recorded
@@ -79,8 +79,8 @@ def create(
         "seed": experiment.settings.seed,
         "parent": parent,
         "data": {},
-        "identity": recorded_identity(experiment),
-        "places": places_of(experiment.config),
+        "identity": record_identity(experiment),
+        "places": list_places(experiment.config),
         **around,
     }
     dump = yaml.safe_dump

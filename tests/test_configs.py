@@ -16,7 +16,7 @@ import yaml
 from PIL import Image
 
 from mmx.config import compose, override_problems
-from mmx.config.locate import builtin_directory, find_options, headline, list_groups
+from mmx.config.locate import builtin_directory, find_options, list_groups, read_headline
 from mmx.experiment import Settings, assemble
 from mmx.experiment.assemble import PART_KEYS
 from mmx.training.trainer import Trainer
@@ -120,7 +120,7 @@ def test_a_task_on_real_files_loads(folder, name):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(CONFIGS)))
 def test_opens_with_one_line(path):
-    line = headline(path)
+    line = read_headline(path)
     assert 10 < len(line) <= 100
     assert line in path.read_text().splitlines()[1 if "experiment" in path.parts else 0]
 
@@ -174,12 +174,12 @@ def test_the_root_states_the_defaults(part, kind):
 def test_the_data_directory(tmp_path, monkeypatch):
     monkeypatch.setenv("MMX_DATA_DIR", "~/data")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert compose.default_data_directory() == tmp_path / "data"
+    assert compose.find_data_directory() == tmp_path / "data"
     monkeypatch.delenv("MMX_DATA_DIR")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    assert compose.default_data_directory() == tmp_path / "cache" / "mmx" / "data"
+    assert compose.find_data_directory() == tmp_path / "cache" / "mmx" / "data"
     monkeypatch.delenv("XDG_CACHE_HOME")
-    assert compose.default_data_directory() == tmp_path / ".cache" / "mmx" / "data"
+    assert compose.find_data_directory() == tmp_path / ".cache" / "mmx" / "data"
 
 
 def test_a_download_goes_where_the_environment_says_now(tmp_path, monkeypatch):

@@ -38,7 +38,7 @@ class _Guard(MetaPathFinder):
         if spec is None:
             return None
         for folder, names in self.allowed.items():
-            if fullname not in names and all(where == folder for where in _folders(spec)):
+            if fullname not in names and all(where == folder for where in _find_folders(spec)):
                 return importlib.machinery.ModuleSpec(fullname, _Refusal(), origin=spec.origin)
         return None
 
@@ -62,7 +62,7 @@ class _Refusal(Loader):
         """Do nothing: no module was made."""
 
 
-def _folders(spec: importlib.machinery.ModuleSpec) -> list[str]:
+def _find_folders(spec: importlib.machinery.ModuleSpec) -> list[str]:
     """Return the folders in which the file of a module, or the parts of a package, lie."""
     places = spec.submodule_search_locations
     if places is None:

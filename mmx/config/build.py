@@ -61,7 +61,7 @@ class Builder:
 
     def build(self, node: Any, expected: type[ObjectT], path: str) -> ObjectT | None:
         """Return the object that a node describes, or None after noting its problems."""
-        made = self.partial(node, expected, path)
+        made = self.bind(node, expected, path)
         if made is None:
             return None
         try:
@@ -74,7 +74,7 @@ class Builder:
             self.problems.append(Problem(path, reason))
         return None
 
-    def partial(
+    def bind(
         self, node: Any, expected: type[ObjectT], path: str, supplied: Collection[str] = ()
     ) -> functools.partial[ObjectT] | None:
         """Return the node's class with its checked keyword values bound.
@@ -91,12 +91,12 @@ class Builder:
             )
             return None
         before = len(self.problems)
-        kind = self._class(node[TARGET], expected, path)
+        kind = self._find_class(node[TARGET], expected, path)
         if kind is None:
             return None
         hints = signature.resolve_hints(kind)
         values = {
-            key: self._nested(value, hints.get(key), f"{path}.{key}")
+            key: self._build_nested(value, hints.get(key), f"{path}.{key}")
             for key, value in node.items()
             if key != TARGET
         }
@@ -106,7 +106,7 @@ class Builder:
         self.problems.extend(problems)
         return None if problems else functools.partial(kind, **converted)
 
-    def values(self, target: Callable[..., ObjectT], values: Any, path: str) -> ObjectT | None:
+    def call(self, target: Callable[..., ObjectT], values: Any, path: str) -> ObjectT | None:
         """Return ``target`` called with values that its signature accepts."""
         if not isinstance(values, dict):
             given = f"{path}={format_value(values)}"
@@ -117,20 +117,22 @@ class Builder:
         self.problems.extend(problems)
         return None if problems else target(**converted)
 
-    def _nested(self, value: Any, hint: Any, path: str) -> Any:
+    def _build_nested(self, value: Any, hint: Any, path: str) -> Any:
         """Return the object of a node where the signature wants one; other values as they are.
 
         In a mapping ``dict[str, X]`` each value may be a node.
         """
         inner = find_value_hint(hint)
         if isinstance(value, dict) and TARGET not in value and inner is not None:
-            return {key: self._nested(item, inner, f"{path}.{key}") for key, item in value.items()}
+            return {
+                key: self._build_nested(item, inner, f"{path}.{key}") for key, item in value.items()
+            }
         kinds = list_classes(hint)
         if isinstance(value, dict) and TARGET in value and kinds:
             return self.build(value, kinds[0] if len(kinds) == 1 else object, path)
         return value
 
-    def _class(self, name: Any, expected: type[ObjectT], path: str) -> type[ObjectT] | None:
+    def _find_class(self, name: Any, expected: type[ObjectT], path: str) -> type[ObjectT] | None:
         given = f"{path}.{TARGET}={format_value(name)}"
         if not isinstance(name, str) or not name.rpartition(".")[0]:
             self.problems.append(Problem(given, "expected the dotted name of a class"))

@@ -15,7 +15,7 @@ HEAD_BYTES = 1_000_000
 """Bytes of a YAML file that are looked at."""
 
 
-def chosen_names(composed: Composed, extra: Sequence[Path] = ()) -> dict[str, str]:
+def find_chosen_names(composed: Composed, extra: Sequence[Path] = ()) -> dict[str, str]:
     """Return the group of each part that its option's name stands for, and that name.
 
     Where something else than the option has decided on the class, such as ``fusion._target_=…``
@@ -28,16 +28,16 @@ def chosen_names(composed: Composed, extra: Sequence[Path] = ()) -> dict[str, st
     replaced = {text.lstrip("+~").partition("=")[0] for text in composed.overrides}
     found = {}
     for group, option in composed.choices.items():
-        target = target_of(composed.config, group)
+        target = find_target(composed.config, group)
         if target is None or f"{group.replace('/', '.')}._target_" in replaced:
             continue
-        said = _said(find_options(group, extra).get(option))
+        said = _read_target(find_options(group, extra).get(option))
         if said is None or said == target:
             found[group] = option
     return found
 
 
-def target_of(config: Mapping[str, Any], group: str) -> str | None:
+def find_target(config: Mapping[str, Any], group: str) -> str | None:
     """Return the class that a group's node names; None where there is none."""
     node: Any = config
     for key in group.split("/"):
@@ -46,7 +46,7 @@ def target_of(config: Mapping[str, Any], group: str) -> str | None:
     return target if isinstance(target, str) else None
 
 
-def _said(path: Path | None) -> str | None:
+def _read_target(path: Path | None) -> str | None:
     """Return the class that an option's own file names; None where it leaves that to others."""
     if path is None:
         return None

@@ -30,7 +30,7 @@ from mmx.config.locate import builtin_directory
 from mmx.config.nodes import ConfigNode
 from mmx.config.owner import refuse_owners_keys
 from mmx.config.sources import ROOT, UserConfigs, register
-from mmx.config.sweep_values import too_many_values, without_values
+from mmx.config.sweep_values import refuse_missing_values, refuse_too_many_values
 from mmx.errors import ConfigError, MmxError, Problem
 
 LENGTH = 20_000
@@ -80,12 +80,12 @@ def parse(overrides: Sequence[str]) -> list[Override]:
     for text in overrides:
         try:
             found = parser.parse_overrides([text]) if _is_readable(text) else []
-            problems.extend(too_many_values(found))
+            problems.extend(refuse_too_many_values(found))
             parsed.extend(found)
         except (*COMPOSE_ERRORS, ArithmeticError, RecursionError, TypeError):
             found = []
         if not found:
-            problems.append(_no_override(text))
+            problems.append(_override_problem(text))
     if problems:
         raise ConfigError(problems)
     return parsed
@@ -97,7 +97,7 @@ def _is_readable(text: str) -> bool:
     return len(text) <= LENGTH and deepest <= LENGTH // 50 and "\0" not in text
 
 
-def _no_override(text: str) -> Problem:
+def _override_problem(text: str) -> Problem:
     key, equals, value = text.partition("=")
     if equals and re.fullmatch(r"[+~]*\w[\w./]*", key) and not {"'", '"'} & set(value):
         reason = "the value holds a character that wants quotes"
@@ -105,13 +105,13 @@ def _no_override(text: str) -> Problem:
     return Problem(text, "is not an override", accepted="key=value, group=option, +key, ~key")
 
 
-def jobs(parsed: Sequence[Override]) -> list[list[str]]:
+def list_jobs(parsed: Sequence[Override]) -> list[list[str]]:
     """Return the override lists of a sweep, one for each job, as Hydra's sweeper makes them.
 
     Raises:
         ConfigError: An override sweeps over no list of values.
     """
-    if problems := list(without_values(parsed)):
+    if problems := list(refuse_missing_values(parsed)):
         raise ConfigError(problems)
     return [job for batch in BasicSweeper.split_arguments(list(parsed), None) for job in batch]
 
@@ -154,7 +154,7 @@ class Choices:
             except Exception:  # Hydra words it for all of the line
                 return compose(every)
             found = _read(tree, every, self.composed.launcher)
-        own = {**_own_config(), "data_dir": str(default_data_directory())}
+        own = {**_own_config(), "data_dir": str(find_data_directory())}
         problems = [*self.problems, *refuse_owners_keys(found.config, found.overrides, own)]
         if problems:
             raise ConfigError(problems)
@@ -181,7 +181,7 @@ def compose_choices(overrides: Sequence[str]) -> Choices:
     node = everything.pop(hydra_node.HYDRA, None)
     task = [text for text in overrides if not is_hydra_key(text)]
     typed = [text for text in overrides if is_hydra_key(text) and text not in of_launcher]
-    name = _choices_of(node).get(hydra_node.LAUNCHER_GROUP, "")
+    name = _read_choices(node).get(hydra_node.LAUNCHER_GROUP, "")
     own = _own_node(name if name in hydra_node.LAUNCHERS else "basic")
     problems = hydra_node.refuse_composed(node, own, task, typed)
     if problems := [*problems, *_refuse_references(everything)]:
@@ -190,12 +190,12 @@ def compose_choices(overrides: Sequence[str]) -> Choices:
         each.key_or_group.removeprefix(hydra_node.OF_LAUNCHER): each.value()
         for each in parse(of_launcher)
     }
-    launcher, problems = hydra_node.launcher_of(node, own, name, values)
-    composed = _to_plain(tree, _choices_of(node), task, launcher)
+    launcher, problems = hydra_node.find_launcher(node, own, name, values)
+    composed = _to_plain(tree, _read_choices(node), task, launcher)
     return Choices(composed, tree, tuple(overrides), tuple(problems))
 
 
-def _choices_of(node: Any) -> dict[str, str]:
+def _read_choices(node: Any) -> dict[str, str]:
     """Return the option of each group, as a ``hydra`` node says."""
     choices = node["runtime"]["choices"] if isinstance(node, dict) else {}
     return {str(group): str(option) for group, option in choices.items()}
@@ -209,7 +209,7 @@ def _refuse_references(config: ConfigNode) -> list[Problem]:
 def _read(tree: DictConfig, overrides: Sequence[str], launcher: Launcher) -> Composed:
     """Return a composed config in which keys have been set as plain data."""
     everything: Any = OmegaConf.to_container(tree, resolve=False)
-    choices = _choices_of(everything.pop(hydra_node.HYDRA))
+    choices = _read_choices(everything.pop(hydra_node.HYDRA))
     if problems := _refuse_references(everything):
         raise ConfigError(problems)
     task = [text for text in overrides if not is_hydra_key(text)]
@@ -252,7 +252,7 @@ def _to_plain(
     """Return what Hydra composed as plain data, without Hydra's own node."""
     with_hydra = OmegaConf.masked_copy(composed, [str(k) for k in composed if k != "hydra"])
     if with_hydra.get("data_dir") is None:
-        with_hydra.data_dir = str(default_data_directory())
+        with_hydra.data_dir = str(find_data_directory())
     if choices.get("source") == "none":  # whatever options an experiment has for its source
         with_hydra.source = {}
     unresolved = OmegaConf.to_container(with_hydra, resolve=False)
@@ -268,7 +268,7 @@ def _to_plain(
     )
 
 
-def default_data_directory() -> Path:
+def find_data_directory() -> Path:
     """Return ``$MMX_DATA_DIR``, else the user's cache directory."""
     if given := os.environ.get("MMX_DATA_DIR"):
         return Path(given).expanduser().absolute()

@@ -90,7 +90,7 @@ def refuse_typed(overrides: Sequence[str]) -> list[Problem]:
         elif key.startswith(OF_LAUNCHER):
             continue  # its value is looked at when the launcher is known
         elif key != LAUNCHER_GROUP:
-            keys = _accepted()
+            keys = _list_accepted()
             near = closest(key.lstrip("+~"), keys)
             reason = "is not for a config or command line to say: mmx does it itself"
             problems.append(Problem(text, reason, accepted=", ".join(keys), closest=near))
@@ -108,7 +108,7 @@ def refuse_typed(overrides: Sequence[str]) -> list[Problem]:
     return problems
 
 
-def _accepted() -> list[str]:
+def _list_accepted() -> list[str]:
     names = {
         name: None for check, _ in LAUNCHERS.values() for name in signature.list_options(check)
     }
@@ -123,19 +123,19 @@ def refuse_in_file(content: Any, package: str) -> list[Problem]:
         package: Where its header puts it.
     """
     if package.split(".")[0] == HYDRA:
-        return [_refused(f"# @package {package}")]
+        return [_refusal(f"# @package {package}")]
     if not isinstance(content, dict):
         return []
-    found = list(_of_defaults(content.get("defaults")))
+    found = list(_refuse_defaults(content.get("defaults")))
     node = content.get(HYDRA, {})
     if not isinstance(node, dict):
-        return [*found, _refused(f"{HYDRA}={_short(node)}")]
-    found += [_refused(f"{HYDRA}.{key}={_short(node[key])}") for key in node if key != "launcher"]
+        return [*found, _refusal(f"{HYDRA}={_shorten(node)}")]
+    found += [_refusal(f"{HYDRA}.{key}={_shorten(node[key])}") for key in node if key != "launcher"]
     launcher = node.get("launcher", {})
     if not isinstance(launcher, dict):
-        return [*found, _refused(f"{HYDRA}.launcher={_short(launcher)}")]
+        return [*found, _refusal(f"{HYDRA}.launcher={_shorten(launcher)}")]
     return found + [
-        _refused(f"{HYDRA}.launcher.{key}={_short(value)}")
+        _refusal(f"{HYDRA}.launcher.{key}={_shorten(value)}")
         for key, value in launcher.items()
         if key == "_target_"
         or not isinstance(value, (int, float, str, type(None)))
@@ -143,7 +143,7 @@ def refuse_in_file(content: Any, package: str) -> list[Problem]:
     ]
 
 
-def _of_defaults(entries: Any) -> Iterator[Problem]:
+def _refuse_defaults(entries: Any) -> Iterator[Problem]:
     """Yield the entries of a defaults list that choose more of Hydra than a launcher."""
     for entry in entries if isinstance(entries, list) else []:
         pairs = entry.items() if isinstance(entry, dict) else [(entry, None)]
@@ -151,7 +151,9 @@ def _of_defaults(entries: Any) -> Iterator[Problem]:
             group, _, package = str(key).split(" ")[-1].lstrip("/").partition("@")
             launcher = group == LAUNCHER_GROUP and not package and str(value) in LAUNCHERS
             if not launcher and HYDRA in (group.split("/")[0], package.lstrip("_").split(".")[0]):
-                yield _refused(f"defaults: {key}" + ("" if value is None else f": {_short(value)}"))
+                yield _refusal(
+                    f"defaults: {key}" + ("" if value is None else f": {_shorten(value)}")
+                )
 
 
 def refuse_composed(
@@ -166,21 +168,21 @@ def refuse_composed(
         typed: The overrides for Hydra.
     """
     if not isinstance(node, dict):
-        return [_refused(f"{HYDRA}={_short(node)}")]
+        return [_refusal(f"{HYDRA}={_shorten(node)}")]
     expected = {"overrides.task": list(task), "overrides.hydra": list(typed)}
     found = [
-        _refused(f"{HYDRA}.{path}={_short(value)}")
-        for path, value in _differences(node, own, "")
+        _refusal(f"{HYDRA}.{path}={_shorten(value)}")
+        for path, value in _find_differences(node, own, "")
         if not path.startswith("launcher") and path not in _OF_HYDRA
     ]
     overrides = node.get("overrides", {})
     for path, value in expected.items():
         if not found and overrides.get(path.partition(".")[2]) != value:
-            found.append(_refused(f"{HYDRA}.{path}"))
+            found.append(_refusal(f"{HYDRA}.{path}"))
     return found[:_SHOWN]
 
 
-def launcher_of(
+def find_launcher(
     node: ConfigNode, own: ConfigNode, name: str, typed: ConfigNode
 ) -> tuple[Launcher, list[Problem]]:
     """Return the launcher that a composed node chooses, and what is wrong with its keys.
@@ -200,7 +202,7 @@ def launcher_of(
     check, plugin = LAUNCHERS[name]
     given, default = node.get("launcher"), own["launcher"]
     if not isinstance(given, dict) or given.get("_target_") != plugin:
-        return Launcher(), [_refused(f"{path}={_short(given)}")]
+        return Launcher(), [_refusal(f"{path}={_shorten(given)}")]
     changed = {str(k): v for k, v in given.items() if k not in default or default[k] != v}
     options, problems = signature.check_values(check, {**changed, **typed}, path)
     if problems and name == "basic":
@@ -217,7 +219,7 @@ def launcher_of(
     return Launcher(name, options), problems
 
 
-def _differences(node: Any, own: Any, path: str) -> Iterator[tuple[str, Any]]:
+def _find_differences(node: Any, own: Any, path: str) -> Iterator[tuple[str, Any]]:
     """Yield each place where a node is not the same as mmx's own, and its value."""
     if path in _OF_HYDRA:
         return
@@ -227,19 +229,19 @@ def _differences(node: Any, own: Any, path: str) -> Iterator[tuple[str, Any]]:
             if key not in node or key not in own:
                 yield where, node.get(key, "")
             else:
-                yield from _differences(node[key], own[key], where)
+                yield from _find_differences(node[key], own[key], where)
     elif type(node) is not type(own) or node != own:
         yield path, node
 
 
-def _refused(given: str) -> Problem:
+def _refusal(given: str) -> Problem:
     return Problem(
         given,
         "a config says nothing to Hydra but which launcher: it is data, and mmx does the rest",
-        accepted=", ".join(key for key in _accepted() if key not in DIRECTORY_KEYS),
+        accepted=", ".join(key for key in _list_accepted() if key not in DIRECTORY_KEYS),
     )
 
 
-def _short(value: Any) -> str:
+def _shorten(value: Any) -> str:
     text = format_value(value)
     return text if len(text) <= 80 else text[:77] + "..."

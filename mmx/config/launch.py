@@ -143,7 +143,7 @@ def show_config(flags: Sequence[str], overrides: Sequence[str], extra: Sequence[
     register(() if shows_hydra else extra)
     before = sys.argv
     words = [] if shows_hydra else given
-    sys.argv = ["mmx", *words, *_with_values(flags)]  # last, or a bare --info eats an override
+    sys.argv = ["mmx", *words, *_complete_flags(flags)]  # last, or a bare --info eats an override
     try:
         hydra.main(version_base="1.3", config_path=str(builtin_directory()), config_name=ROOT)(
             _run_nothing
@@ -157,7 +157,7 @@ def _run_nothing(config: DictConfig) -> None:
     """Hydra has printed the config instead of running it."""
 
 
-def _with_values(flags: Sequence[str]) -> list[str]:
+def _complete_flags(flags: Sequence[str]) -> list[str]:
     """Return the flags, with ``job`` for a ``--cfg`` that does not say what."""
     following = [*flags[1:], "-"]
     return (

@@ -31,12 +31,12 @@ def builtin_directory() -> Path:
     return inside if inside.is_dir() else _PACKAGE.parent / "configs"
 
 
-def directories(extra: Sequence[Path] = ()) -> list[Path]:
+def list_directories(extra: Sequence[Path] = ()) -> list[Path]:
     """Return the config directories; a user's own come first and so win."""
     return [*extra, builtin_directory()]
 
 
-def config_directories(words: Sequence[str]) -> list[Path]:
+def read_config_directories(words: Sequence[str]) -> list[Path]:
     """Return the user's config directories on a command line, whole or half typed."""
     names = ("--config-dir", "-cd")
     found = [Path(value) for flag, value in pairwise(words) if flag in names]
@@ -48,7 +48,7 @@ def find_options(group: str, extra: Sequence[Path] = ()) -> dict[str, Path]:
     """Return the options of a group with their files, sorted by name."""
     folders = [group, ALIASES[group]] if group in ALIASES else [group]
     found: dict[str, Path] = {}
-    for root in directories(extra):
+    for root in list_directories(extra):
         for folder in folders:
             for path in sorted((root / folder).glob("*.yaml")):
                 found.setdefault(path.stem, path)
@@ -56,7 +56,7 @@ def find_options(group: str, extra: Sequence[Path] = ()) -> dict[str, Path]:
 
 
 @cache
-def default_option(group: str) -> str | None:
+def find_default_option(group: str) -> str | None:
     """Return the option of a group that is chosen where nobody chooses; None for none."""
     root = yaml.safe_load((builtin_directory() / "config.yaml").read_text(encoding="utf-8"))
     return next((str(item[group]) for item in root["defaults"] if group in item), None)
@@ -67,7 +67,7 @@ def list_groups(extra: Sequence[Path] = ()) -> list[str]:
     order = [*TASK_ROLES, "encoder", "sharing", "mapping", "missing", "fusion", "balance"]
     order += ["transfer", "regularizer", "objective", "source_objective", "optimizer", "experiment"]
     found = set(ALIASES)
-    for root in directories(extra):
+    for root in list_directories(extra):
         for path in root.rglob("*.yaml"):
             group = path.relative_to(root).parent.as_posix()
             if group != "." and group.split("/")[0] not in HIDDEN_GROUPS:
@@ -80,7 +80,7 @@ def list_groups(extra: Sequence[Path] = ()) -> list[str]:
     return sorted(found, key=rank)
 
 
-def text_of(path: Path) -> str:
+def read_text_or_empty(path: Path) -> str:
     """Return the text of a YAML file, and none of one that cannot be read."""
     try:
         return read_text(path, limit=FILE_BYTES)
@@ -88,9 +88,9 @@ def text_of(path: Path) -> str:
         return ""
 
 
-def headline(path: Path) -> str:
+def read_headline(path: Path) -> str:
     """Return the first comment of a YAML file, its one-line description."""
-    for line in text_of(path).splitlines():
+    for line in read_text_or_empty(path).splitlines():
         if line.startswith("# @"):
             continue
         return printable(line.lstrip("# ").strip()) if line.startswith("#") else ""

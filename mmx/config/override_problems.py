@@ -14,10 +14,16 @@ from hydra.core.override_parser.types import Override
 
 from mmx.config.compose import COMPOSE_ERRORS, Choices, Composed, compose_choices
 from mmx.config.hydra_node import is_hydra_key
-from mmx.config.locate import TASK_GROUP, default_option, find_options, list_groups, text_of
+from mmx.config.locate import (
+    TASK_GROUP,
+    find_default_option,
+    find_options,
+    list_groups,
+    read_text_or_empty,
+)
 from mmx.config.nodes import ConfigNode
 from mmx.config.signature import MISSING
-from mmx.config.synonyms import other_name
+from mmx.config.synonyms import find_synonym
 from mmx.errors import ConfigError, Problem, closest
 from mmx.quoting import format_value
 from mmx.renamed_options import find_key, find_word
@@ -58,19 +64,19 @@ def check_overrides(
         problem = _key_problem(_Setting(override, text, chosen.composed, known, extra))
         problems.append(problem)
         usable.extend([] if problem else [(override, text)])
-    composed, stray = _without_stray_experiment(_set_keys(chosen, usable))
+    composed, stray = _drop_stray_experiment(_set_keys(chosen, usable))
     return composed, [*stray, *filter(None, problems)]
 
 
-def _without_stray_experiment(composed: Composed) -> tuple[Composed, list[Problem]]:
+def _drop_stray_experiment(composed: Composed) -> tuple[Composed, list[Problem]]:
     """Return the config without keys that an experiment has put where nothing reads them."""
     if "experiment" not in composed.config:
         return composed, []
     config = {key: value for key, value in composed.config.items() if key != "experiment"}
-    return replace(composed, config=config), [_stray(composed.choices.get("experiment"))]
+    return replace(composed, config=config), [_stray_problem(composed.choices.get("experiment"))]
 
 
-def _stray(name: str | None) -> Problem:
+def _stray_problem(name: str | None) -> Problem:
     return Problem(
         f"experiment={name}",
         "its file says nothing of where its keys belong, and nothing reads them",
@@ -81,18 +87,18 @@ def _stray(name: str | None) -> Problem:
 @functools.lru_cache(maxsize=16)
 def _choose(overrides: tuple[str, ...], places: tuple[Path, ...]) -> Choices:
     """Return the config before any key is set: the same for all jobs that choose the same."""
-    with _worded(overrides):
+    with _translate_errors(overrides):
         return compose_choices(overrides)
 
 
 def _set_keys(chosen: Choices, keys: Sequence[tuple[Override, str]]) -> Composed:
     texts = [text for _, text in keys]
-    with _worded([*chosen.texts, *texts]):
+    with _translate_errors([*chosen.texts, *texts]):
         return chosen.set_keys([override for override, _ in keys], texts)
 
 
 @contextmanager
-def _worded(overrides: Sequence[str]) -> Iterator[None]:
+def _translate_errors(overrides: Sequence[str]) -> Iterator[None]:
     """Say in mmx's words what Hydra raises inside the ``with`` block."""
     try:
         yield
@@ -103,7 +109,7 @@ def _worded(overrides: Sequence[str]) -> Iterator[None]:
 def _problem_of(error: Exception, overrides: Sequence[str]) -> Problem:
     """Return what Hydra says of a config that does not compose as a problem."""
     if found := re.search(r"In 'experiment/(.+)': .*@experiment\.", str(error)):
-        return _stray(found[1])
+        return _stray_problem(found[1])
     found = re.search(r"Could not find '(\S+)/([^/\s]+)'", str(error))
     if found and (renamed := find_word(found[1], found[2])):  # chosen by a file's defaults
         return Problem(f"{found[1]}={found[2]}", renamed.why, type_this=renamed.advice)
@@ -121,7 +127,7 @@ def _group_problem(
 ) -> Problem | None:
     """Return what is wrong with an override that chooses an option."""
     group = override.key_or_group
-    default = default_option(group) or "<option>"
+    default = find_default_option(group) or "<option>"
     value = default if override.is_delete() else override.get_value_element_as_str()
     if group == TASK_GROUP:
         return Problem(text, "a task is chosen as source or as target", type_this=f"source={value}")
@@ -156,7 +162,7 @@ def _option_problem(group: str, given: Any, text: str, known: Sequence[str]) -> 
         typed = near and f"{group}={near}"
         if renamed := find_word(group, str(name)):
             return Problem(text, renamed.why, accepted=", ".join(known), type_this=renamed.advice)
-        if meant := other_name(group, str(name), known):
+        if meant := find_synonym(group, str(name), known):
             near, typed = meant
         return Problem(
             text,
@@ -210,27 +216,33 @@ class _Setting:
 def _key_problem(setting: _Setting) -> Problem | None:
     """Return what is wrong with an override that sets a key."""
     override, config = setting.override, setting.base.config
-    if problem := _meant_as_group(setting) or _root_key_left_out(setting) or _old_key(setting):
+    if (
+        problem := _refuse_dotted_group(setting)
+        or _refuse_deleted_root_key(setting)
+        or _refuse_old_key(setting)
+    ):
         return problem
     if override.is_add() or override.is_force_add():
         return None
     if _exists(config, setting.key):
-        return _new_keys(override, setting.text, _get(config, setting.key))
+        return _new_keys_problem(override, setting.text, _get(config, setting.key))
     return (
-        _key_of_another_option(setting) or _key_of_whole_mapping(setting) or _no_such_key(setting)
+        _refuse_key_of_another_option(setting)
+        or _refuse_part_of_mapping(setting)
+        or _refuse_unknown_key(setting)
     )
 
 
-def _meant_as_group(setting: _Setting) -> Problem | None:
+def _refuse_dotted_group(setting: _Setting) -> Problem | None:
     """Refuse ``encoder.image=x``, which chooses an option where it is written ``encoder/image``."""
     group = setting.key.replace(".", "/")
     if group not in setting.groups or isinstance(setting.override.value(), dict):
         return None
-    option = setting.value or default_option(group) or "<option>"
+    option = setting.value or find_default_option(group) or "<option>"
     return Problem(setting.text, f"{group} is a group of options", type_this=f"{group}={option}")
 
 
-def _root_key_left_out(setting: _Setting) -> Problem | None:
+def _refuse_deleted_root_key(setting: _Setting) -> Problem | None:
     """Refuse ``~key`` of a key that every config has."""
     if not setting.override.is_delete() or setting.parent or setting.key not in setting.base.config:
         return None
@@ -238,7 +250,7 @@ def _root_key_left_out(setting: _Setting) -> Problem | None:
     return Problem(text, f"{setting.key} cannot be left out", type_this=f"leave out {text}")
 
 
-def _old_key(setting: _Setting) -> Problem | None:
+def _refuse_old_key(setting: _Setting) -> Problem | None:
     """Refuse a key that an option of an earlier version had."""
     renamed = find_key(setting.key, setting.value)
     if renamed is None or _exists(setting.base.config, setting.key):
@@ -246,7 +258,7 @@ def _old_key(setting: _Setting) -> Problem | None:
     return Problem(setting.text, renamed.why, type_this=renamed.advice)
 
 
-def _key_of_whole_mapping(setting: _Setting) -> Problem | None:
+def _refuse_part_of_mapping(setting: _Setting) -> Problem | None:
     """Refuse one key of a free mapping that has none yet."""
     parent = setting.parent
     if not parent or _get(setting.base.config, parent) not in (MISSING, {}):
@@ -258,38 +270,38 @@ def _key_of_whole_mapping(setting: _Setting) -> Problem | None:
     )
 
 
-def _no_such_key(setting: _Setting) -> Problem:
+def _refuse_unknown_key(setting: _Setting) -> Problem:
     """Return that there is no such key, and the one that is most like it."""
     key, parent, config = setting.key, setting.parent, setting.base.config
-    near = _nearest(key, [*setting.groups, *_keys(config)])
+    near = _find_nearest(key, [*setting.groups, *_list_keys(config)])
     chosen = ""
     if parent and (near is None or near.rpartition(".")[0] != parent):
-        only = _only_option_with(setting.last, setting.groups, setting.extra)
+        only = _find_only_option_with(setting.last, setting.groups, setting.extra)
         option, near = only or ("", near)
         chosen = option and f"{option} "
         near = near if near and near.rpartition(".")[2] == setting.last else None
     return Problem(
         setting.text,
         f"there is no group or key {key}",
-        accepted=_siblings(config, key, setting.groups),
+        accepted=_list_siblings(config, key, setting.groups),
         closest=near,
         type_this=near and f"{chosen}{near}={setting.value}",
     )
 
 
-def _key_of_another_option(setting: _Setting) -> Problem | None:
+def _refuse_key_of_another_option(setting: _Setting) -> Problem | None:
     """Return what to choose first, where other options of the key's group have such a key."""
     parent, last, base = setting.parent, setting.last, setting.base
     group = parent.replace(".", "/")
     if group not in setting.groups:
         return None
     node = _get(base.config, parent)
-    near, fitting = _options_with(last, group, setting.extra, also_similar=not node)
+    near, fitting = _find_options_with(last, group, setting.extra, also_similar=not node)
     if near is None and node:
         return None
     own = [name for name in node or {} if name != "_target_"]
     others = f" but {', '.join(own)}" if 0 < len(own) <= SHOWN_KEYS else ""
-    typical = TYPICAL.get(group) or default_option(group)
+    typical = TYPICAL.get(group) or find_default_option(group)
     first = typical if typical in fitting or not fitting else fitting[0]
     chosen = f"{group}={base.choices.get(group)}"
     return Problem(
@@ -304,7 +316,7 @@ def _key_of_another_option(setting: _Setting) -> Problem | None:
     )
 
 
-def _options_with(
+def _find_options_with(
     key: str, group: str, extra: Sequence[Path], *, also_similar: bool
 ) -> tuple[str | None, list[str]]:
     """Return a key that options of a group have, None for none, and those options.
@@ -319,7 +331,7 @@ def _options_with(
     of_key: dict[str, list[str]] = {}
     needing_more: dict[str, str] = {}
     for option, path in find_options(group, extra).items():
-        file = text_of(path)
+        file = read_text_or_empty(path)
         names = re.findall(r"^([a-z]\w*):", file, flags=re.MULTILINE)
         if f": {MISSING}" in file:  # it would need more than this key
             needing_more.update(dict.fromkeys(names, option))
@@ -334,7 +346,7 @@ def _options_with(
     return near, of_key[near] if near else []
 
 
-def _only_option_with(
+def _find_only_option_with(
     name: str, known: Sequence[str], extra: Sequence[Path]
 ) -> tuple[str, str] | None:
     """Return the one option of all groups that has a key of this name, and the key's path."""
@@ -342,12 +354,12 @@ def _only_option_with(
         (f"{group}={option}", f"{group.replace('/', '.')}.{name}")
         for group in known
         for option, path in find_options(group, extra).items()
-        if f"\n{name}:" in text_of(path)
+        if f"\n{name}:" in read_text_or_empty(path)
     ]
     return found[0] if len(found) == 1 else None
 
 
-def _new_keys(override: Override, text: str, node: Any) -> Problem | None:
+def _new_keys_problem(override: Override, text: str, node: Any) -> Problem | None:
     """Return what to type for keys that a mapping chosen before, in an experiment, has not."""
     value = None if override.is_delete() else override.value()
     if not isinstance(value, dict) or not isinstance(node, dict) or not node:
@@ -367,7 +379,7 @@ def _new_keys(override: Override, text: str, node: Any) -> Problem | None:
     )
 
 
-def _nearest(key: str, names: Sequence[str]) -> str | None:
+def _find_nearest(key: str, names: Sequence[str]) -> str | None:
     """Return the name most like a key: among its siblings, else whole, else by its last part."""
     parent, _, last = key.rpartition(".")
     siblings = [name for name in names if parent and name.rpartition(".")[0] == parent]
@@ -396,18 +408,18 @@ def _exists(config: ConfigNode, key: str) -> bool:
     return True
 
 
-def _keys(config: ConfigNode, prefix: str = "") -> list[str]:
+def _list_keys(config: ConfigNode, prefix: str = "") -> list[str]:
     """Return the keys that take a value; a node is chosen by its group."""
     found: list[str] = []
     for key, value in config.items():
         if isinstance(value, dict) and value:
-            found.extend(_keys(value, f"{prefix}{key}."))
+            found.extend(_list_keys(value, f"{prefix}{key}."))
         elif key != "_target_":
             found.append(prefix + key)
     return found
 
 
-def _siblings(config: ConfigNode, key: str, known: Sequence[str]) -> str:
+def _list_siblings(config: ConfigNode, key: str, known: Sequence[str]) -> str:
     """Return the keys beside the one given, or the groups and root keys."""
     prefix = key.rpartition(".")[0]
     node = _get(config, prefix) if prefix else None
@@ -417,7 +429,7 @@ def _siblings(config: ConfigNode, key: str, known: Sequence[str]) -> str:
     return ", ".join([*known, "trainer.<key>", *plain])
 
 
-def without_echoes(problems: Sequence[Problem], unresolved: ConfigNode) -> list[Problem]:
+def drop_echoes(problems: Sequence[Problem], unresolved: ConfigNode) -> list[Problem]:
     """Return the problems, less those of keys that only repeat another key's value."""
     keys = {problem.given.split("=")[0] for problem in problems}
 

@@ -42,11 +42,11 @@ def _refuse_downloads(
     config: ConfigNode, keys: Collection[str], own: ConfigNode
 ) -> Iterator[Problem]:
     """Yield what downloads, and where to, unless the command line says so."""
-    downloads = [key for key, value in _named(config, "download", "") if value is not False]
+    downloads = [key for key, value in _find_keys(config, "download", "") if value is not False]
     for key in downloads:
         if not {key, "download"} & {*keys}:
             yield _problem(key, True, False)
-    for key, value in _named(config, "data_dir", "") if downloads else ():
+    for key, value in _find_keys(config, "data_dir", "") if downloads else ():
         if value != own["data_dir"] and not {key, "data_dir"} & {*keys}:
             yield _problem(key, value, own["data_dir"])
 
@@ -64,7 +64,7 @@ def _is_elsewhere(value: Any) -> bool:
     return path.is_absolute() or ".." in path.parts or value.startswith("~")
 
 
-def _named(node: Any, name: str, path: str) -> Iterator[tuple[str, Any]]:
+def _find_keys(node: Any, name: str, path: str) -> Iterator[tuple[str, Any]]:
     """Yield each key of this name in a config, and its value."""
     if isinstance(node, dict):
         for key, value in node.items():
@@ -72,4 +72,4 @@ def _named(node: Any, name: str, path: str) -> Iterator[tuple[str, Any]]:
             if key == name:
                 yield where, value
             else:
-                yield from _named(value, name, where)
+                yield from _find_keys(value, name, where)

@@ -33,11 +33,11 @@ def refuse_calls(node: Any, path: str) -> list[Problem]:
     """
     return [
         Problem(
-            f"{where}={_short(text)}",
+            f"{where}={_shorten(text)}",
             "is no reference to a key: a config calls nothing, and reads no environment",
             accepted="${key}, ${key.key}",
         )
-        for where, text in _texts(node, path)
+        for where, text in _walk_texts(node, path)
         if len(_OPENED.findall(text)) != len(_REFERENCE.findall(text))
     ]
 
@@ -133,17 +133,17 @@ class _Sizes:
         raise RecursionError
 
 
-def _texts(node: Any, path: str) -> Iterator[tuple[str, str]]:
+def _walk_texts(node: Any, path: str) -> Iterator[tuple[str, str]]:
     """Yield each text with the place where it stands."""
     if isinstance(node, dict):
         for key, value in node.items():
-            yield from _texts(value, f"{path}.{key}" if path else str(key))
+            yield from _walk_texts(value, f"{path}.{key}" if path else str(key))
     elif isinstance(node, list):
         for index, value in enumerate(node):
-            yield from _texts(value, f"{path}[{index}]")
+            yield from _walk_texts(value, f"{path}[{index}]")
     elif isinstance(node, str):
         yield path, node
 
 
-def _short(text: str) -> str:
+def _shorten(text: str) -> str:
     return text if len(text) <= 80 else text[:77] + "..."

@@ -61,18 +61,24 @@ def check_values(
         where = f"{path}.{name}" if path else name
         hint = hints.get(name, Any)
         if name not in allowed:
-            by_position = None if name in supplied else _by_position(target, where, name, value)
-            problems.append(by_position or _unknown(where, str(name), value, path, list(allowed)))
+            by_position = (
+                None if name in supplied else _positional_problem(target, where, name, value)
+            )
+            problems.append(
+                by_position or _unknown_key_problem(where, str(name), value, path, list(allowed))
+            )
         elif isinstance(value, str) and value == MISSING:
-            problems.append(_missing(where, hint))
+            problems.append(_missing_problem(where, hint))
         else:
             try:
                 converted[name] = _convert(hint, value)
             except (pydantic.ValidationError, TypeError):
-                problems.append(_misfit(where, value, hint, allowed[name].default))
+                problems.append(_misfit_problem(where, value, hint, allowed[name].default))
     for name, parameter in allowed.items():
         if parameter.default is parameter.empty and name not in values:
-            problems.append(_missing(f"{path}.{name}" if path else name, hints.get(name, Any)))
+            problems.append(
+                _missing_problem(f"{path}.{name}" if path else name, hints.get(name, Any))
+            )
     return converted, problems
 
 
@@ -89,7 +95,9 @@ def _convert(hint: Any, value: Any) -> Any:
     return converted
 
 
-def _by_position(target: Callable[..., Any], where: str, name: str, value: Any) -> Problem | None:
+def _positional_problem(
+    target: Callable[..., Any], where: str, name: str, value: Any
+) -> Problem | None:
     """Return why a config does not set a parameter that may be given by position too."""
     parameter = inspect.signature(target).parameters.get(name)
     if parameter is None or parameter.kind is not parameter.POSITIONAL_OR_KEYWORD:
@@ -101,7 +109,9 @@ def _by_position(target: Callable[..., Any], where: str, name: str, value: Any) 
     )
 
 
-def _unknown(where: str, name: str, value: Any, path: str, allowed: list[str]) -> Problem:
+def _unknown_key_problem(
+    where: str, name: str, value: Any, path: str, allowed: list[str]
+) -> Problem:
     if renamed := find_key(where, format_value(value)):
         return Problem(f"{where}={format_value(value)}", renamed.why, type_this=renamed.advice)
     near = closest(name, allowed)
@@ -115,22 +125,22 @@ def _unknown(where: str, name: str, value: Any, path: str, allowed: list[str]) -
     )
 
 
-def _missing(where: str, hint: Any) -> Problem:
+def _missing_problem(where: str, hint: Any) -> Problem:
     word = shorten_hint(hint)
     example = f"'{where}={word}'" if word.startswith("{") else f"{where}=<{word}>"
     return Problem(where, "needs a value", accepted=describe_hint(hint), type_this=example)
 
 
-def _misfit(where: str, value: Any, hint: Any, default: Any) -> Problem:
+def _misfit_problem(where: str, value: Any, hint: Any, default: Any) -> Problem:
     """Return the problem of a value that its annotation does not accept."""
     reason = f"expected {describe_hint(hint)}"
     if isinstance(value, float) and math.isinf(value) and "a number" in reason:
         reason += ", finite"
     near, typed = (
-        _one_of_several_ways(where, value, hint)
-        or _meant_otherwise(where, value, hint)
-        or _as_list(where, value, hint)
-        or _nearest_value(where, value, hint, default)
+        _advise_one_way(where, value, hint)
+        or _advise_switch_or_pair(where, value, hint)
+        or _advise_list(where, value, hint)
+        or _advise_nearest(where, value, hint, default)
     )
     return Problem(f"{where}={format_value(value)}", reason, closest=near, type_this=typed)
 
@@ -139,7 +149,7 @@ _Advice = tuple[str | None, str | None]
 """The closest match, and what to type."""
 
 
-def _one_of_several_ways(where: str, value: Any, hint: Any) -> _Advice | None:
+def _advise_one_way(where: str, value: Any, hint: Any) -> _Advice | None:
     """Advise what to type for ``true`` of an option that may be on in several ways."""
     choices = [str(choice) for choice in list_choices(hint)]
     if value is not True or "none" not in choices:
@@ -149,7 +159,7 @@ def _one_of_several_ways(where: str, value: Any, hint: Any) -> _Advice | None:
     return None, ways[0] + others
 
 
-def _meant_otherwise(where: str, value: Any, hint: Any) -> _Advice | None:
+def _advise_switch_or_pair(where: str, value: Any, hint: Any) -> _Advice | None:
     """Advise what a word other than true and false, or a pair without braces, stands for."""
     parts = (hint, *get_args(hint))
     if bool in parts and (switch := _SWITCHES.get(str(value).lower())):
@@ -161,7 +171,7 @@ def _meant_otherwise(where: str, value: Any, hint: Any) -> _Advice | None:
     return None
 
 
-def _as_list(where: str, value: Any, hint: Any) -> _Advice | None:
+def _advise_list(where: str, value: Any, hint: Any) -> _Advice | None:
     """Advise the list that would be accepted, where one is near."""
     mended = _mend_list(hint, value)
     if mended is None:
@@ -171,7 +181,7 @@ def _as_list(where: str, value: Any, hint: Any) -> _Advice | None:
     return ", ".join(near) or None, type_override(where, [new for new, _ in mended])
 
 
-def _nearest_value(where: str, value: Any, hint: Any, default: Any) -> _Advice:
+def _advise_nearest(where: str, value: Any, hint: Any, default: Any) -> _Advice:
     """Advise the choice most like a value, else the default."""
     choices = [str(choice) for choice in list_choices(hint)]
     near = closest(str(value), choices)

@@ -102,7 +102,7 @@ class AliasSource(FileConfigSource):
 
     def _read(self, config_path: str) -> ConfigResult:
         """Return the config of a user's file."""
-        path = _as_typed(Path(self.path, self._normalize_file_name(config_path)))
+        path = _shorten_path(Path(self.path, self._normalize_file_name(config_path)))
         try:
             if not path.resolve().is_relative_to(Path(self.path).resolve()):
                 raise UnreadableFileError(path, "is a link that leads out of its folder")
@@ -114,28 +114,28 @@ class AliasSource(FileConfigSource):
         config = OmegaConf.load(io.StringIO(text))
         plain: Any = OmegaConf.to_container(config, resolve=False)
         problems = refuse_in_file(plain, header.get("package") or "")
-        problems += refuse_calls(_without_hydra(plain), "")
+        problems += refuse_calls(_drop_hydra(plain), "")
         if problems:
-            raise ConfigError([_in_file(problem, path) for problem in problems])
+            raise ConfigError([_place_in_file(problem, path) for problem in problems])
         return ConfigResult(
             config=config, path=f"file://{self.path}", provider=self.provider, header=header
         )
 
 
-def _without_hydra(content: Any) -> Any:
+def _drop_hydra(content: Any) -> Any:
     """Return a file's content without the node that has been looked at by itself."""
     if not isinstance(content, dict):
         return content
     return {key: value for key, value in content.items() if key != HYDRA}
 
 
-def _as_typed(path: Path) -> Path:
+def _shorten_path(path: Path) -> Path:
     """Return a path from the working directory on, where it lies below it."""
     here = Path.cwd()
     return path.relative_to(here) if path.is_relative_to(here) else path
 
 
-def _in_file(problem: Problem, path: Path) -> Problem:
+def _place_in_file(problem: Problem, path: Path) -> Problem:
     return Problem(
         f"{path}: {problem.given}",
         problem.reason,

@@ -17,7 +17,7 @@ WIDE = 10
 """Times by which one end of an interval is larger for its middle to be that of logarithms."""
 
 
-def too_many_values(parsed: Sequence[Override]) -> Iterator[Problem]:
+def refuse_too_many_values(parsed: Sequence[Override]) -> Iterator[Problem]:
     """Yield the ranges that would never end, or give more values than any sweep runs."""
     for override in parsed:
         given = override.value()
@@ -37,13 +37,13 @@ def gives_values(override: Override) -> bool:
     return override.is_discrete_sweep() and bool(list(override.sweep_string_iterator()))
 
 
-def without_values(parsed: Sequence[Override]) -> Iterator[Problem]:
+def refuse_missing_values(parsed: Sequence[Override]) -> Iterator[Problem]:
     """Yield the overrides that speak of a sweep and give it no list of values."""
     for override in parsed:
         key, given = override.key_or_group, str(override.input_line)
         interval = override.value()
         if isinstance(interval, IntervalSweep):
-            values = ",".join(f"{value:g}" for value in _three_of(interval))
+            values = ",".join(f"{value:g}" for value in _pick_three(interval))
             reason = "an interval is for a search; a sweep runs a list of values"
             yield Problem(given, reason, type_this=f"-m {key}={values}")
         elif override.is_sweep_override() and not gives_values(override):
@@ -53,7 +53,7 @@ def without_values(parsed: Sequence[Override]) -> Iterator[Problem]:
             yield Problem(given, reason, accepted=", ".join(known) or None, type_this=advice)
 
 
-def _three_of(interval: IntervalSweep) -> tuple[float, float, float]:
+def _pick_three(interval: IntervalSweep) -> tuple[float, float, float]:
     """Return both ends of an interval and its middle, that of the logarithms where it is wide."""
     low, high = float(interval.start or 0), float(interval.end or 0)
     whole = low.is_integer() and high.is_integer()
@@ -63,7 +63,7 @@ def _three_of(interval: IntervalSweep) -> tuple[float, float, float]:
     return low, float(f"{math.sqrt(low * high):.3g}"), high
 
 
-def sweep_without_flag(parsed: Sequence[Override], texts: Sequence[str]) -> list[Problem]:
+def refuse_sweep(parsed: Sequence[Override], texts: Sequence[str]) -> list[Problem]:
     """Return the overrides that give several values, as problems of a line that is one run."""
     several = [
         Problem(
@@ -74,4 +74,4 @@ def sweep_without_flag(parsed: Sequence[Override], texts: Sequence[str]) -> list
         for override, text in zip(parsed, texts, strict=True)
         if gives_values(override)
     ]
-    return [*without_values(parsed), *several]
+    return [*refuse_missing_values(parsed), *several]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-OTHER_NAMES: dict[str, dict[str, str]] = {
+SYNONYMS: dict[str, dict[str, str]] = {
     "transfer": {
         **dict.fromkeys(
             ("finetune", "finetuning", "fine_tune", "fine_tuning", "full", "full_finetuning"),
@@ -21,7 +21,7 @@ OTHER_NAMES: dict[str, dict[str, str]] = {
 """Group to other name to the option, with the keys that make it what the name says."""
 
 
-def other_name(group: str, name: str, known: Sequence[str]) -> tuple[str, str] | None:
+def find_synonym(group: str, name: str, known: Sequence[str]) -> tuple[str, str] | None:
     """Return the option that a word of the field means, and what to type for it.
 
     Args:
@@ -29,6 +29,6 @@ def other_name(group: str, name: str, known: Sequence[str]) -> tuple[str, str] |
         name: The word, in any case, with hyphens or underscores.
         known: The options that the group has.
     """
-    meant = OTHER_NAMES.get(group, {}).get(name.lower().replace("-", "_"))
+    meant = SYNONYMS.get(group, {}).get(name.lower().replace("-", "_"))
     option = meant and meant.split()[0]
     return (option, f"{group}={meant}") if option in known and option else None

@@ -13,26 +13,26 @@ from typing import Any
 
 from mmx.balance import Balance
 from mmx.config.build import Builder
-from mmx.config.chosen import target_of
+from mmx.config.chosen import find_target
 from mmx.config.nodes import ConfigNode
 from mmx.encoders import Encoder
 from mmx.errors import Problem
 from mmx.experiment.config_fingerprint import fingerprint
-from mmx.experiment.control_choice import names_of, with_controls
-from mmx.experiment.fitting import Built, misfits
-from mmx.experiment.head_misfits import head_misfits
-from mmx.experiment.opener import refuse_unusable_paths, special_files
+from mmx.experiment.control_choice import choose_controls, read_control_names
+from mmx.experiment.fitting import Built, find_misfits
+from mmx.experiment.head_misfits import find_head_misfits
+from mmx.experiment.opener import find_special_files, refuse_unusable_paths
 from mmx.experiment.parts import (
     RoleParts,
+    build_optional,
+    build_parts,
     build_roles,
-    chosen_modalities,
-    model_parts,
-    optional,
+    choose_modalities,
 )
-from mmx.experiment.paths import make_paths_absolute, misplaced_paths
-from mmx.experiment.settings import Modalities, Settings, of_one_run
-from mmx.experiment.transferring import transfer_misfits
-from mmx.experiment.weight_files import given_weights
+from mmx.experiment.paths import find_misplaced_paths, make_paths_absolute
+from mmx.experiment.settings import Modalities, Settings, reduce_to_one_run
+from mmx.experiment.transferring import find_transfer_misfits
+from mmx.experiment.weight_files import digest_given_weights
 from mmx.modalities import Modality
 from mmx.stage_id import Role
 from mmx.tasks import Task
@@ -114,13 +114,13 @@ class Experiment(Built):
 
     def name_of(self, group: str) -> str:
         """Return what a part is called: as it was chosen, else by its class; ``none`` for none."""
-        target = target_of(self.config, group)
+        target = find_target(self.config, group)
         return self.names.get(group) or ("none" if target is None else variant_name(target))
 
     @property
     def fingerprint(self) -> str:
         """Hex digest of what the experiment is, not of where or how fast it runs."""
-        return fingerprint(self.config, given_weights(self.config))
+        return fingerprint(self.config, digest_given_weights(self.config))
 
     @property
     def joint(self) -> bool:
@@ -141,7 +141,7 @@ class Experiment(Built):
     @property
     def controls(self) -> tuple[str, ...]:
         """The controls that the target is compared with, in the order given."""
-        return names_of(self.config["control"])
+        return read_control_names(self.config["control"])
 
 
 def assemble(
@@ -159,13 +159,17 @@ def assemble(
     """
     refuse_unusable_paths(config)  # below, files are looked for
     builder, dropped = Builder(allowed), dict[str, str]()
-    builder.problems.extend([*misplaced_paths(config), *special_files(config)])
+    builder.problems.extend([*find_misplaced_paths(config), *find_special_files(config)])
     canonical, built = _build(builder, make_paths_absolute(config), dropped)
-    found = [*misfits(built), *transfer_misfits(built), *head_misfits(built, built.trainer)]
+    found = [
+        *find_misfits(built),
+        *find_transfer_misfits(built),
+        *find_head_misfits(built, built.trainer),
+    ]
     builder.problems.extend(found)
     weights = built.trains_source and built.transfer is not None and built.transfer.needs != "rows"
-    canonical = with_controls(builder, canonical, built, dropped, source_weights=weights)
-    canonical = of_one_run(builder, canonical, built.settings)
+    canonical = choose_controls(builder, canonical, built, dropped, source_weights=weights)
+    canonical = reduce_to_one_run(builder, canonical, built.settings)
     builder.finish()
     if not (built.settings and built.trainer and built.optimizer and built.transfer):
         raise RuntimeError("finish raises wherever one of these was not built")
@@ -173,15 +177,16 @@ def assemble(
         **{
             **vars(built),
             "settings": built.settings,
-            "encoders": {name: built.encoders[name] for name in sorted(built.used)},
+            "encoders": {name: built.encoders[name] for name in sorted(built.used_modalities)},
             "modalities": {
-                role: _read_by(own, built.vectorizers) for role, own in built.modalities.items()
+                role: _choose_readers(own, built.vectorizers)
+                for role, own in built.modalities.items()
             },
         },
-        config=_without(canonical, dropped),
+        config=_drop_encoders(canonical, dropped),
         dropped=dropped,
         allowed=tuple(allowed),
-        names=_names_that_hold(names or {}, config, canonical),
+        names=_keep_true_names(names or {}, config, canonical),
     )
 
 
@@ -196,25 +201,25 @@ def _build(
         dropped: Is told of what the run does not read.
     """
     root = {key: value for key, value in config.items() if key not in PART_KEYS}
-    settings = builder.values(Settings, root, "")
-    trainer = builder.values(Trainer, config.get("trainer", {}), "trainer")
+    settings = builder.call(Settings, root, "")
+    trainer = builder.call(Trainer, config.get("trainer", {}), "trainer")
     target = builder.build(config.get("target"), Task, "target")
-    source = optional(builder, config, Task, "source")
+    source = build_optional(builder, config, Task, "source")
     transfer = builder.build(config.get("transfer"), Transfer, "transfer")
     optimizer = builder.build(config.get("optimizer"), Optimizer, "optimizer")
-    parts = model_parts(builder, config)
+    parts = build_parts(builder, config)
     if transfer is not None:
-        config, source, transfer = _without_idle_source(config, source, transfer, dropped)
-    regularizer = optional(builder, config, Regularizer, "regularizer")
-    balance = optional(builder, config, Balance, "balance")
+        config, source, transfer = _drop_idle_source(config, source, transfer, dropped)
+    regularizer = build_optional(builder, config, Regularizer, "regularizer")
+    balance = build_optional(builder, config, Balance, "balance")
     tasks = {Role.SOURCE: source, Role.TARGET: target}
-    modalities = chosen_modalities(builder, settings, tasks)
+    modalities = choose_modalities(builder, settings, tasks)
     takes_fusion = transfer is not None and transfer.takes_fusion(modalities.get(Role.SOURCE, {}))
     config, roles = build_roles(
         builder, config, settings, source, balance, dropped, takes_fusion=takes_fusion
     )
     used = sorted({name for own in modalities.values() for name in own})
-    nodes = _encoder_nodes(builder, config, used, dropped)
+    nodes = _select_encoder_nodes(builder, config, used, dropped)
     encoders, vectorizers = _build_encoders(builder, nodes)
     built = Built(
         settings=settings,
@@ -231,26 +236,28 @@ def _build(
         vectorizers=vectorizers,
         failed=frozenset(nodes) - encoders.keys(),
     )
-    return _without_source_epochs(config, built, dropped)
+    return _drop_source_epochs(config, built, dropped)
 
 
-def _names_that_hold(
+def _keep_true_names(
     names: Mapping[str, str], given: ConfigNode, config: ConfigNode
 ) -> dict[str, str]:
     """Return the names of those parts whose class is still the one that was chosen."""
     return {
         group: name
         for group, name in names.items()
-        if target_of(config, group) == target_of(given, group) is not None
+        if find_target(config, group) == find_target(given, group) is not None
     }
 
 
-def _read_by(own: Mapping[str, Modality[Any, Any] | None], vectorizers: Modalities) -> Modalities:
+def _choose_readers(
+    own: Mapping[str, Modality[Any, Any] | None], vectorizers: Modalities
+) -> Modalities:
     """Return how each modality is read: as its task says, or as its encoder brings."""
     return {name: given if given is not None else vectorizers[name] for name, given in own.items()}
 
 
-def _without_idle_source(
+def _drop_idle_source(
     config: ConfigNode,
     source: Task | None,
     transfer: Transfer,
@@ -270,7 +277,7 @@ def _without_idle_source(
     return {**config, "source": None, "transfer": SCRATCH_NODE}, None, Scratch()
 
 
-def _without_source_epochs(
+def _drop_source_epochs(
     config: ConfigNode, built: Built, dropped: dict[str, str]
 ) -> tuple[ConfigNode, Built]:
     """Leave out how long the source is trained, where it is not trained before the target."""
@@ -282,7 +289,7 @@ def _without_source_epochs(
     return config, replace(built, trainer=replace(trainer, source_epochs=None))
 
 
-def _encoder_nodes(
+def _select_encoder_nodes(
     builder: Builder, config: ConfigNode, used: list[str], dropped: dict[str, str]
 ) -> ConfigNode:
     """Return the nodes of the modalities in use; note why the others are not read."""
@@ -310,13 +317,13 @@ def _build_encoders(
             vectorizer = builder.build(node.pop("vectorizer"), Modality, f"{path}.vectorizer")
             if vectorizer is not None:
                 vectorizers[name] = vectorizer
-        made = builder.partial(node, Encoder, path)
+        made = builder.bind(node, Encoder, path)
         if made is not None:
             encoders[name] = made
     return encoders, vectorizers
 
 
-def _without(config: ConfigNode, dropped: dict[str, str]) -> ConfigNode:
+def _drop_encoders(config: ConfigNode, dropped: dict[str, str]) -> ConfigNode:
     """Return the config without the encoders that nothing reads."""
     encoder = {
         name: node for name, node in config["encoder"].items() if f"encoder.{name}" not in dropped

@@ -41,7 +41,7 @@ def fingerprint(config: ConfigNode, weights: Mapping[str, str] | None = None) ->
     return _digest(essence_with_weights(config, weights or {}))
 
 
-def config_digest(config: ConfigNode) -> str:
+def digest_config(config: ConfigNode) -> str:
     """Return the digest of a config alone, with no word on where data and weights lie."""
     what = essence(config)
     for role in (Role.SOURCE, Role.TARGET):
@@ -53,10 +53,10 @@ def config_digest(config: ConfigNode) -> str:
         for name, node in (nodes.items() if isinstance(nodes, dict) else ())
         if isinstance(node, dict) and isinstance(node.get("weights"), str)
     ]
-    return _digest(_with_weights(what, dict.fromkeys(named, "")))
+    return _digest(_put_digests(what, dict.fromkeys(named, "")))
 
 
-def places_of(config: ConfigNode) -> dict[str, str]:
+def list_places(config: ConfigNode) -> dict[str, str]:
     """Return where a config says that its data and weights lie, by config path."""
     found = {}
     for role in (Role.SOURCE, Role.TARGET):
@@ -74,10 +74,10 @@ def places_of(config: ConfigNode) -> dict[str, str]:
 
 def essence_with_weights(config: ConfigNode, weights: Mapping[str, str]) -> ConfigNode:
     """Return the essence of a config, in which weight files stand as their digests."""
-    return _with_weights(essence(config), weights)
+    return _put_digests(essence(config), weights)
 
 
-def _with_weights(what: ConfigNode, weights: Mapping[str, str]) -> ConfigNode:
+def _put_digests(what: ConfigNode, weights: Mapping[str, str]) -> ConfigNode:
     nodes = what.get("encoder")
     if not weights or not isinstance(nodes, dict):
         return what
@@ -109,11 +109,11 @@ def essence(config: ConfigNode) -> ConfigNode:
             return [what(item) for item in node]
         return int(node) if isinstance(node, float) and node.is_integer() else node
 
-    kept: ConfigNode = what(_without(config, WHERE_NOT_WHAT))
+    kept: ConfigNode = what(_drop_keys(config, WHERE_NOT_WHAT))
     if isinstance(trainer := kept.get("trainer"), dict):
-        kept["trainer"] = _without(trainer, HOW_NOT_WHAT)
+        kept["trainer"] = _drop_keys(trainer, HOW_NOT_WHAT)
     return kept
 
 
-def _without(node: ConfigNode, ignored: Collection[str]) -> ConfigNode:
+def _drop_keys(node: ConfigNode, ignored: Collection[str]) -> ConfigNode:
     return {key: value for key, value in node.items() if key not in ignored}

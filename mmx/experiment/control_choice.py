@@ -11,7 +11,7 @@ from mmx.config.build import Builder
 from mmx.config.nodes import ConfigNode
 from mmx.controls import CONTROLS
 from mmx.errors import Problem, closest
-from mmx.experiment.fitting import Built, misfits
+from mmx.experiment.fitting import Built, find_misfits
 from mmx.experiment.settings import Settings
 from mmx.quoting import format_value
 from mmx.stage_id import Role
@@ -20,7 +20,7 @@ from mmx.variants import variant
 NONE = "none"
 
 
-def names_of(control: Any) -> tuple[str, ...]:
+def read_control_names(control: Any) -> tuple[str, ...]:
     """Return the controls that the key ``control`` names, each once."""
     names = [control] if isinstance(control, str) else [str(name) for name in control]
     return tuple(name for name in dict.fromkeys(names) if name != NONE)
@@ -31,7 +31,7 @@ def format_controls(names: tuple[str, ...]) -> str | list[str]:
     return list(names) if len(names) > 1 else names[0] if names else NONE
 
 
-def with_controls(
+def choose_controls(
     builder: Builder,
     config: ConfigNode,
     built: Built,
@@ -50,10 +50,10 @@ def with_controls(
     """
     if built.settings is None:
         return config
-    names = names_of(built.settings.control)
-    problems = list(_unknown(names, built.settings.control))
+    names = read_control_names(built.settings.control)
+    problems = list(_refuse_unknown(names, built.settings.control))
     if not problems:
-        problems = list(_impossible(names, built, source_weights=source_weights))
+        problems = list(_refuse_impossible(names, built, source_weights=source_weights))
         itself = [name for name in names if CONTROLS[name].without_source]
         if built.tasks[Role.SOURCE] is None and itself:
             why = "the run itself is from scratch: there is nothing to compare it with"
@@ -63,11 +63,11 @@ def with_controls(
     return {**config, "control": format_controls(names)}
 
 
-def _unknown(names: tuple[str, ...], given: Any) -> Iterator[Problem]:
+def _refuse_unknown(names: tuple[str, ...], given: Any) -> Iterator[Problem]:
     for name in names:
         if name not in CONTROLS:
             near = closest(name, [*CONTROLS, NONE])
-            without = tuple(each for each in names if each in CONTROLS) or names_of(
+            without = tuple(each for each in names if each in CONTROLS) or read_control_names(
                 Settings.control
             )
             fixed = tuple(near if each == name else each for each in names) if near else without
@@ -76,11 +76,13 @@ def _unknown(names: tuple[str, ...], given: Any) -> Iterator[Problem]:
                 f"there is no control {name}",
                 accepted=", ".join([*CONTROLS, NONE]) + ", or a list of them",
                 closest=near,
-                type_this=f"control={format_value(format_controls(names_of(fixed)))}",
+                type_this=f"control={format_value(format_controls(read_control_names(fixed)))}",
             )
 
 
-def _impossible(names: tuple[str, ...], built: Built, *, source_weights: bool) -> Iterator[Problem]:
+def _refuse_impossible(
+    names: tuple[str, ...], built: Built, *, source_weights: bool
+) -> Iterator[Problem]:
     """Yield why controls cannot be had here."""
     given = f"control={format_value(format_controls(names))}"
 
@@ -92,19 +94,19 @@ def _impossible(names: tuple[str, ...], built: Built, *, source_weights: bool) -
     for name in names:
         control = CONTROLS[name]
         if control.needs_source_weights and not source_weights:
-            reason, other = _without_weights(built)
+            reason, other = _explain_missing_weights(built)
             yield Problem(given, f"{name} {reason}", type_this=f"{without(name)}   (or {other})")
         if control.needs_labels and label_free:
             reason = "answers with labels, and the objective reads none"
             yield Problem(given, f"{name} {reason}", type_this=without(name))
         if control.needs_single_modalities:
             # of one objective or fusion the other modalities say the same
-            for modality, problem in islice(_alone(built), 1):
+            for modality, problem in islice(_check_alone(built), 1):
                 reason = f"trains {modality} alone, and {problem.given}: {problem.reason}"
                 yield Problem(given, f"{name} {reason}", type_this=without(name))
 
 
-def _without_weights(built: Built) -> tuple[str, str]:
+def _explain_missing_weights(built: Built) -> tuple[str, str]:
     """Return why no source is trained before the target, and what to type for one."""
     source, transfer = built.tasks[Role.SOURCE], built.transfer
     reads = "reads the weights of a source trained before, and"
@@ -113,9 +115,9 @@ def _without_weights(built: Built) -> tuple[str, str]:
     return f"{reads} transfer={variant(type(transfer))} trains none", "transfer=parameter"
 
 
-def _alone(built: Built) -> Iterator[tuple[str, Problem]]:
+def _check_alone(built: Built) -> Iterator[tuple[str, Problem]]:
     """Yield what does not fit a single one of the target's modalities but fits all together."""
-    whole = set(misfits(built))
+    whole = set(find_misfits(built))
     target = built.modalities.get(Role.TARGET, {})
     for name in sorted(target) if len(target) > 1 else ():
         alone = replace(
@@ -125,6 +127,6 @@ def _alone(built: Built) -> Iterator[tuple[str, Problem]]:
             transfer=None,
             regularizer=None,
         )
-        for problem in misfits(alone):
+        for problem in find_misfits(alone):
             if problem not in whole:
                 yield name, problem

@@ -10,10 +10,10 @@ from functools import partial
 from typing import Any, cast
 
 from mmx.balance import Balance
-from mmx.config.locate import default_option
+from mmx.config.locate import find_default_option
 from mmx.encoders import Encoder
 from mmx.errors import Problem, closest
-from mmx.experiment.own_parts import encoder_problems, fusion_problems
+from mmx.experiment.own_parts import find_encoder_problems, find_fusion_problems
 from mmx.experiment.parts import RoleParts, needs_model
 from mmx.experiment.settings import Modalities, Settings
 from mmx.fusion import Fusion
@@ -77,23 +77,23 @@ class Built:
         return wants or needs_model(self.regularizer)
 
     @property
-    def used(self) -> frozenset[str]:
+    def used_modalities(self) -> frozenset[str]:
         """The modalities that any task of the run uses."""
         return frozenset(name for own in self.modalities.values() for name in own)
 
 
-def misfits(built: Built) -> Iterator[Problem]:
+def find_misfits(built: Built) -> Iterator[Problem]:
     """Yield what does not fit together."""
     for role, task in built.tasks.items():
         if task is not None:
-            yield from _name(role, task)
-            yield from _kinds(built, role, task)
-            yield from _shapes(built, role, task)
-    yield from _label_free_target(built)
-    yield from _blended_mixup(built)
+            yield from _check_name(role, task)
+            yield from _check_kinds(built, role, task)
+            yield from _check_shapes(built, role, task)
+    yield from _check_label_free_target(built)
+    yield from _refuse_blended_mixup(built)
 
 
-def _name(role: Role, task: Task) -> Iterator[Problem]:
+def _check_name(role: Role, task: Task) -> Iterator[Problem]:
     """Check that a task's name can be part of a run directory's name."""
     if not re.fullmatch(r"\w[\w.+-]*", task.name, re.ASCII):
         usable = re.sub(r"[^\w.+-]+", "_", task.name, flags=re.ASCII).lstrip(".+-") or "task"
@@ -105,7 +105,7 @@ def _name(role: Role, task: Task) -> Iterator[Problem]:
         )
 
 
-def _kinds(built: Built, role: Role, task: Task) -> Iterator[Problem]:
+def _check_kinds(built: Built, role: Role, task: Task) -> Iterator[Problem]:
     """Check that objective, fusion, mapping and balance serve the task's kind of target."""
     if role not in built.roles:
         return
@@ -119,7 +119,7 @@ def _kinds(built: Built, role: Role, task: Task) -> Iterator[Problem]:
             f"{has}; this objective is for {served}",
             type_this=f"{key}={FITTING_OBJECTIVE[task.kind]}",
         )
-    yield from _objective(built, role, task)
+    yield from _check_objective(built, role, task)
     if not objective.label_free:
         method = cast(type[Fusion], fusion.func)
         kinds = method.kinds(**fusion.keywords)
@@ -145,7 +145,7 @@ def _kinds(built: Built, role: Role, task: Task) -> Iterator[Problem]:
         )
 
 
-def _objective(built: Built, role: Role, task: Task) -> Iterator[Problem]:
+def _check_objective(built: Built, role: Role, task: Task) -> Iterator[Problem]:
     """Check that an objective has what it compares, and leaves no head untrained."""
     objective = built.roles[role].objective
     key = "objective" if objective is built.roles[Role.TARGET].objective else "source_objective"
@@ -166,20 +166,20 @@ def _objective(built: Built, role: Role, task: Task) -> Iterator[Problem]:
         )
 
 
-def _shapes(built: Built, role: Role, task: Task) -> Iterator[Problem]:
+def _check_shapes(built: Built, role: Role, task: Task) -> Iterator[Problem]:
     """Check that each modality has an encoder, and try to make the model from example specs."""
     encoders: dict[str, Encoder] = {}
     own = built.modalities[role]
     for name in [name for name in own if name not in built.failed]:
-        encoder, problems = _encoder(built, role, task, name)
+        encoder, problems = _try_encoder(built, role, task, name)
         yield from problems
         if encoder is not None:
             encoders[name] = encoder
     if role in built.roles and encoders.keys() == own.keys():
-        yield from _model(built, role, task, encoders)
+        yield from _try_model(built, role, task, encoders)
 
 
-def _encoder(
+def _try_encoder(
     built: Built, role: Role, task: Task, name: str
 ) -> tuple[Encoder | None, list[Problem]]:
     """Return a modality's encoder without memory, and what is wrong with it.
@@ -198,7 +198,7 @@ def _encoder(
         )
     make = built.encoders.get(name)
     if make is None or modality is None:
-        option = default_option(f"encoder/{name}") or "<option>"
+        option = find_default_option(f"encoder/{name}") or "<option>"
         without = f"has {name}, and no encoder for it is chosen"
         type_this = f"encoder/{name}={option}"
         return None, [*problems, Problem(f"{role}={task.name}", without, type_this=type_this)]
@@ -206,25 +206,27 @@ def _encoder(
     if options.get("pretrained") or options.get("weights"):
         return None, problems
     try:
-        broken = list(encoder_problems(make, modality.example(), f"encoder.{name}"))
+        broken = list(find_encoder_problems(make, modality.example(), f"encoder.{name}"))
         encoder = None if broken else make_without_memory(make, modality.example())
     except ValueError as error:
         return None, [*problems, Problem(f"encoder.{name}", str(error))]
     return encoder, [*problems, *broken]
 
 
-def _model(built: Built, role: Role, task: Task, encoders: dict[str, Encoder]) -> Iterator[Problem]:
+def _try_model(
+    built: Built, role: Role, task: Task, encoders: dict[str, Encoder]
+) -> Iterator[Problem]:
     """Try to make what follows the encoders, and check the tensor names that options speak of."""
     role_of = built.roles[role]
     if role_of.objective.label_free:
         return
-    matching = _matching(built, role_of, task)
+    matching = _find_matched_fusion(built, role_of, task)
     fusion: Callable[..., Fusion] = matching or role_of.fusion
     specs = {name: Spec() for name in encoders}
-    given = {name: partial(_made, encoder) for name, encoder in encoders.items()}
+    given = {name: partial(_return_encoder, encoder) for name, encoder in encoders.items()}
     outputs = 1 if task.kind == "regression" else len(task.classes or ()) or 2
     try:
-        broken = list(fusion_problems(role_of.fusion, fusion, encoders, outputs, built.parts))
+        broken = list(find_fusion_problems(role_of.fusion, fusion, encoders, outputs, built.parts))
         yield from broken
         if broken:
             return
@@ -233,11 +235,11 @@ def _model(built: Built, role: Role, task: Task, encoders: dict[str, Encoder]) -
         yield Problem("match_params" if matching else "fusion", str(error))
         return
     if role is Role.TARGET and built.transfer is not None:
-        yield from _tensor_names(built.transfer, list(model.state_dict()))
+        yield from _check_tensor_names(built.transfer, list(model.state_dict()))
         yield from built.transfer.misfits(model)
 
 
-def _matching(built: Built, role_of: RoleParts, task: Task) -> partial[Fusion] | None:
+def _find_matched_fusion(built: Built, role_of: RoleParts, task: Task) -> partial[Fusion] | None:
     """Return what makes the fusion of ``match_params`` parameters; None where none is asked for.
 
     Without the number of classes nobody knows yet how large the head is.
@@ -254,30 +256,30 @@ def _matching(built: Built, role_of: RoleParts, task: Task) -> partial[Fusion] |
     )
 
 
-def _made(encoder: Encoder, spec: Spec) -> Encoder:
+def _return_encoder(encoder: Encoder, spec: Spec) -> Encoder:
     return encoder
 
 
-def _tensor_names(transfer: Transfer, tensors: list[str]) -> Iterator[Problem]:
+def _check_tensor_names(transfer: Transfer, tensors: list[str]) -> Iterator[Problem]:
     """Check the tensor names that a transfer's options speak of."""
     for option, pattern in transfer.unmatched_patterns(tensors):
-        near = closest(pattern, [*tensors, *(f"{part}.*" for part in _prefixes(tensors))])
+        near = closest(pattern, [*tensors, *(f"{part}.*" for part in _list_prefixes(tensors))])
         yield Problem(
             f"transfer.{option}={pattern}",
             "matches no tensor of the model",
-            accepted=", ".join(f"{part}.*" for part in _prefixes(tensors)),
+            accepted=", ".join(f"{part}.*" for part in _list_prefixes(tensors)),
             closest=near,
-            type_this=f"transfer.{option}=[{near or f'{_prefixes(tensors)[0]}.*'}]",
+            type_this=f"transfer.{option}=[{near or f'{_list_prefixes(tensors)[0]}.*'}]",
         )
 
 
-def _prefixes(tensors: list[str]) -> list[str]:
+def _list_prefixes(tensors: list[str]) -> list[str]:
     """Return the parts of a model: each encoder, the fusion, the head."""
     parts = (name.split(".")[: 2 if name.startswith("encoders.") else 1] for name in tensors)
     return list(dict.fromkeys(".".join(part) for part in parts))
 
 
-def _label_free_target(built: Built) -> Iterator[Problem]:
+def _check_label_free_target(built: Built) -> Iterator[Problem]:
     """Check that a target that is to gain by a source learns an answer."""
     if built.tasks[Role.SOURCE] is not None and built.roles:
         objective = built.roles[Role.TARGET].objective
@@ -292,7 +294,7 @@ def _label_free_target(built: Built) -> Iterator[Problem]:
             )
 
 
-def _blended_mixup(built: Built) -> Iterator[Problem]:
+def _refuse_blended_mixup(built: Built) -> Iterator[Problem]:
     """Refuse two labels a row where training losses are counted to weigh the heads."""
     if built.balance is None or not built.roles:
         return

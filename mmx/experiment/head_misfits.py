@@ -19,7 +19,7 @@ from mmx.transfer.heads.linear import Linear
 from mmx.variants import variant
 
 
-def head_misfits(built: Built, trainer: Trainer | None) -> Iterator[Problem]:
+def find_head_misfits(built: Built, trainer: Trainer | None) -> Iterator[Problem]:
     """Yield what does not fit the chosen head."""
     transfer, target = built.transfer, built.tasks[Role.TARGET]
     if not isinstance(transfer, Feature) or target is None or not built.roles:
@@ -46,10 +46,10 @@ def head_misfits(built: Built, trainer: Trainer | None) -> Iterator[Problem]:
         if transfer.head != Linear() or transfer.head_alone:
             yield Problem("match=params", why, type_this="match=none")
     if transfer.head_alone:
-        yield from _alone(built, transfer, target, trainer)
+        yield from _check_head_alone(built, transfer, target, trainer)
 
 
-def _alone(
+def _check_head_alone(
     built: Built, transfer: Feature, target: Task, trainer: Trainer | None
 ) -> Iterator[Problem]:
     """Yield what is asked for of training that a head on cached features has not."""
@@ -81,10 +81,10 @@ def _alone(
             f"drops at random in each step, and {given} works on cached features",
             type_this="trainer.modality_dropout=0",
         )
-    yield from _objective(built, given, target)
+    yield from _check_objective(built, given, target)
 
 
-def _objective(built: Built, given: str, target: Task) -> Iterator[Problem]:
+def _check_objective(built: Built, given: str, target: Task) -> Iterator[Problem]:
     """Yield an objective that looks at more than the head's outputs."""
     objective, widths = (
         built.roles[Role.TARGET].objective,

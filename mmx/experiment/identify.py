@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from mmx.experiment.assemble import Experiment
-from mmx.experiment.config_fingerprint import config_digest
-from mmx.experiment.weight_files import weight_digests
+from mmx.experiment.config_fingerprint import digest_config
+from mmx.experiment.weight_files import digest_weights
 from mmx.runs.code import numbers_digest, package_digest
 from mmx.runs.identity import Identity
 from mmx.runs.manifest import surroundings
@@ -21,22 +21,22 @@ _FINGERPRINTS: dict[str, str | None] = {}
 
 def identify(experiment: Experiment) -> Identity:
     """Return the identity of an experiment that is to run now; its data is not opened."""
-    return Identity.of({**surroundings(), "identity": recorded_identity(experiment)})
+    return Identity.of({**surroundings(), "identity": record_identity(experiment)})
 
 
-def recorded_identity(experiment: Experiment) -> dict[str, object]:
+def record_identity(experiment: Experiment) -> dict[str, object]:
     """Return what a manifest's ``identity`` holds: digests of config, code and weight files."""
-    code = {"mmx": numbers_digest(), **package_digests(experiment.config, experiment.allowed)}
+    code = {"mmx": numbers_digest(), **digest_packages(experiment.config, experiment.allowed)}
     return Identity(
-        config=config_digest(experiment.config),
+        config=digest_config(experiment.config),
         code={name: digest for name, digest in code.items() if digest is not None},
-        weights=weight_digests(experiment.config["encoder"], experiment.encoders),
+        weights=digest_weights(experiment.config["encoder"], experiment.encoders),
     ).recorded()
 
 
-def package_digests(config: Any, allowed: tuple[str, ...]) -> dict[str, str | None]:
+def digest_packages(config: Any, allowed: tuple[str, ...]) -> dict[str, str | None]:
     """Return the digests of allowed packages; none where the config names no class of theirs."""
-    if all(name.startswith("mmx.") for name in _targets(config)):
+    if all(name.startswith("mmx.") for name in _walk_targets(config)):
         return {}
     return {name: package_digest(name) for name in sorted(allowed)}
 
@@ -53,7 +53,7 @@ def read_fingerprints(experiment: Experiment) -> dict[str, str]:
             continue
         node = json.dumps(experiment.config[role], sort_keys=True, default=str)
         if node not in _FINGERPRINTS:
-            _FINGERPRINTS[node] = _read(task)
+            _FINGERPRINTS[node] = _read_fingerprint(task)
         if (fingerprint := _FINGERPRINTS[node]) is not None:
             found[role] = fingerprint
     return found
@@ -64,7 +64,7 @@ def forget_data() -> None:
     _FINGERPRINTS.clear()
 
 
-def _read(task: Task) -> str | None:
+def _read_fingerprint(task: Task) -> str | None:
     """Return the fingerprint of a task's data; None where it cannot be read."""
     try:
         return task.load().fingerprint
@@ -72,10 +72,10 @@ def _read(task: Task) -> str | None:
         return None
 
 
-def _targets(node: Any) -> Iterator[str]:
+def _walk_targets(node: Any) -> Iterator[str]:
     if isinstance(node, dict):
         if "_target_" in node:
             yield str(node["_target_"])
         node = list(node.values())
     for each in node if isinstance(node, (list, tuple)) else ():
-        yield from _targets(each)
+        yield from _walk_targets(each)

@@ -36,12 +36,12 @@ WANTED = re.compile(
 )
 
 
-def is_openers(key: str) -> bool:
+def is_openers_key(key: str) -> bool:
     """Return whether a key of a config may be typed by who opens a run."""
     return WANTED.fullmatch(key) is not None
 
 
-def of_opener(
+def apply_opener(
     config: ConfigNode, typed: Mapping[str, Any], data_dir: Path
 ) -> tuple[ConfigNode, list[str]]:
     """Return a run's config with all that is its opener's, and what must be said of it.
@@ -55,37 +55,37 @@ def of_opener(
         ConfigError: A key was typed that the run does not have.
     """
     opened, notes = copy.deepcopy(config), []
-    defaults = {**_defaults(Settings), "data_dir": str(data_dir)}
+    defaults = {**_read_defaults(Settings), "data_dir": str(data_dir)}
     opened.update({key: typed.get(key, defaults[key]) for key in WHERE_NOT_WHAT})
     if isinstance(trainer := opened.get("trainer"), dict):
-        notes += _with_trainer(trainer, typed)
-    for node in _nodes(opened):
+        notes += _set_trainer(trainer, typed)
+    for node in _walk_nodes(opened):
         node.update({key: opened[key] for key in IN_NODES if key in node})
-    if note := _other_data(config, opened, typed):
+    if note := _note_other_data(config, opened, typed):
         notes.append(note)
     _type_in(opened, typed)
     return opened, notes
 
 
-def _defaults(kind: type) -> ConfigNode:
+def _read_defaults(kind: type) -> ConfigNode:
     return {field.name: field.default for field in fields(kind)}
 
 
-def _with_trainer(trainer: ConfigNode, typed: Mapping[str, Any]) -> list[str]:
+def _set_trainer(trainer: ConfigNode, typed: Mapping[str, Any]) -> list[str]:
     """Set how fast a run trains; its number of threads stays, for sums depend on it."""
     threads, cores = trainer.get("threads"), os.cpu_count() or 1
-    defaults = _defaults(Trainer)
+    defaults = _read_defaults(Trainer)
     for key in HOW_NOT_WHAT:
         trainer[key] = typed.get(f"trainer.{key}", defaults[key])
     if "trainer.threads" in typed or not isinstance(threads, int):
         return []
     if threads > cores:
-        return [too_many_threads(threads, cores)]
+        return [warn_of_threads(threads, cores)]
     trainer["threads"] = threads
     return []
 
 
-def too_many_threads(threads: int, cores: int) -> str:
+def warn_of_threads(threads: int, cores: int) -> str:
     """Return what is said of a run that computed with more threads than there are cores."""
     return (
         f"the run computed with {threads:,} CPU threads, and this machine has {cores} "
@@ -93,21 +93,23 @@ def too_many_threads(threads: int, cores: int) -> str:
     )
 
 
-def _nodes(node: Any) -> Iterator[ConfigNode]:
+def _walk_nodes(node: Any) -> Iterator[ConfigNode]:
     """Yield every node that makes an object."""
     if isinstance(node, dict):
         if "_target_" in node:
             yield node
         for value in node.values():
-            yield from _nodes(value)
+            yield from _walk_nodes(value)
     elif isinstance(node, list):
         for value in node:
-            yield from _nodes(value)
+            yield from _walk_nodes(value)
 
 
-def _other_data(config: ConfigNode, opened: ConfigNode, typed: Mapping[str, Any]) -> str | None:
+def _note_other_data(
+    config: ConfigNode, opened: ConfigNode, typed: Mapping[str, Any]
+) -> str | None:
     """Return what to type where the run's own data folder is there, and is not the opener's."""
-    was, reads = config.get("data_dir"), any("data_dir" in node for node in _nodes(opened))
+    was, reads = config.get("data_dir"), any("data_dir" in node for node in _walk_nodes(opened))
     if not reads or "data_dir" in typed or not isinstance(was, str) or was == opened["data_dir"]:
         return None
     if not Path(was).is_dir():
@@ -131,14 +133,14 @@ def _type_in(opened: ConfigNode, typed: Mapping[str, Any]) -> None:
         for part in parents:
             node = node.get(part) if isinstance(node, dict) else None
         if not isinstance(node, dict) or (last not in node and parents != ["trainer"]):
-            problems.append(_no_such_key(opened, key, value))
+            problems.append(_unknown_key_problem(opened, key, value))
         else:
             node[last] = value
     if problems:
         raise ConfigError(problems)
 
 
-def _no_such_key(opened: ConfigNode, key: str, value: object) -> Problem:
+def _unknown_key_problem(opened: ConfigNode, key: str, value: object) -> Problem:
     known = [
         f"{parent}.{name}"
         for parent in ("source", "target")
@@ -162,20 +164,20 @@ def refuse_unusable_paths(config: ConfigNode) -> None:
     Raises:
         ConfigError: One is too long, holds a NUL, or is in the home of nobody.
     """
-    found = [(key, path, unusable_path(path)) for key, path in _paths(config)]
+    found = [(key, path, unusable_path(path)) for key, path in _walk_paths(config)]
     if problems := [Problem(f"{key}={path}", reason) for key, path, reason in found if reason]:
         raise ConfigError(problems)
 
 
-def special_files(config: ConfigNode) -> Iterator[Problem]:
+def find_special_files(config: ConfigNode) -> Iterator[Problem]:
     """Yield paths of tasks and encoders that lead to a pipe or a device: to open one may block."""
-    for key, path in _paths(config):
+    for key, path in _walk_paths(config):
         if "." in key and not key.endswith(".data_dir") and _is_special(path):
             reason = "is a pipe or a device, where a file or a folder is expected"
             yield Problem(f"{key}={path}", reason)
 
 
-def _paths(config: ConfigNode) -> Iterator[tuple[str, str]]:
+def _walk_paths(config: ConfigNode) -> Iterator[tuple[str, str]]:
     """Yield every path that a config names, with its key."""
     named: list[tuple[str, Any, tuple[str, ...]]]
     named = [("", config, ("data_dir", "output_dir", "cache"))]

@@ -18,7 +18,7 @@ from mmx.model import MultimodalModel, NoFusion, Parts, fusion_widths
 from mmx.quoting import format_value
 
 
-def encoder_problems(make: Callable[..., Encoder], spec: Spec, path: str) -> Iterator[Problem]:
+def find_encoder_problems(make: Callable[..., Encoder], spec: Spec, path: str) -> Iterator[Problem]:
     """Yield the promises that an encoder of one's own breaks.
 
     Args:
@@ -31,10 +31,10 @@ def encoder_problems(make: Callable[..., Encoder], spec: Spec, path: str) -> Ite
     """
     if is_own(class_of(make)):
         options = make.keywords if isinstance(make, partial) else {}
-        yield from _problems(class_of(make), options, path, find_broken_by_encoder(make, spec))
+        yield from _list_problems(class_of(make), options, path, find_broken_by_encoder(make, spec))
 
 
-def fusion_problems(
+def find_fusion_problems(
     method: partial[Fusion],
     make: Callable[..., Fusion],
     encoders: Mapping[str, Encoder],
@@ -55,19 +55,19 @@ def fusion_problems(
     """
     if not is_own(class_of(method)):
         return
-    given = {name: partial(_given, encoder) for name, encoder in encoders.items()}
+    given = {name: partial(_return_encoder, encoder) for name, encoder in encoders.items()}
     specs = {name: Spec() for name in encoders}
     model = make_without_memory(MultimodalModel, specs, given, NoFusion, outputs, parts)
     pooled = model.mapping.widths if model.mapping is not None else model.encoded_widths
     broken = find_broken_by_fusion(method, make, fusion_widths(model.widths, pooled), outputs)
-    yield from _problems(class_of(method), method.keywords, "fusion", broken)
+    yield from _list_problems(class_of(method), method.keywords, "fusion", broken)
 
 
-def _given(encoder: Encoder, spec: Spec) -> Encoder:
+def _return_encoder(encoder: Encoder, spec: Spec) -> Encoder:
     return encoder
 
 
-def _problems(
+def _list_problems(
     kind: type, options: Mapping[str, Any], path: str, broken: Sequence[Result]
 ) -> Iterator[Problem]:
     """Yield broken promises, each with the command that looks at all of them."""
@@ -75,10 +75,10 @@ def _problems(
         yield Problem(
             f"{path}._target_={kind.__module__}.{kind.__qualname__}",
             f"{each.name}: {each.said}",
-            type_this=f"{_command(kind, options)}   (looks at the rest of its contract too)",
+            type_this=f"{_write_command(kind, options)}   (looks at the rest of its contract too)",
         )
 
 
-def _command(kind: type, options: Mapping[str, Any]) -> str:
+def _write_command(kind: type, options: Mapping[str, Any]) -> str:
     words = [shlex.quote(f"{name}={format_value(value)}") for name, value in options.items()]
     return " ".join([f"mmx check {kind.__module__}:{kind.__qualname__}", *words])

@@ -45,25 +45,25 @@ class RoleParts:
     own_fusion: bool = True
 
 
-def optional(
+def build_optional(
     builder: Builder, config: ConfigNode, expected: type[PartT], name: str
 ) -> PartT | None:
     """Return the object of a node, or None where the node is empty."""
     return builder.build(config[name], expected, name) if config.get(name) else None
 
 
-def model_parts(builder: Builder, config: ConfigNode) -> Parts:
+def build_parts(builder: Builder, config: ConfigNode) -> Parts:
     """Return what stands between encoders and fusion; what is wrong is noted."""
     mapping = None
     if config.get("mapping"):
-        mapping = builder.partial(config["mapping"], Mapping, "mapping")
+        mapping = builder.bind(config["mapping"], Mapping, "mapping")
     missing: Callable[..., Missing] | None = Mask
     if config.get("missing"):
-        missing = builder.partial(config["missing"], Missing, "missing")
-    return Parts(optional(builder, config, Sharing, "sharing"), mapping, missing or Mask)
+        missing = builder.bind(config["missing"], Missing, "missing")
+    return Parts(build_optional(builder, config, Sharing, "sharing"), mapping, missing or Mask)
 
 
-def chosen_modalities(
+def choose_modalities(
     builder: Builder, settings: Settings | None, tasks: abc.Mapping[Role, Task | None]
 ) -> dict[Role, dict[str, Modality[Any, Any] | None]]:
     """Return, for each task that is there, those of its modalities that are used."""
@@ -71,7 +71,7 @@ def chosen_modalities(
     wanted = settings.modalities if settings is not None else None
     if wanted is None:
         return given
-    builder.problems.extend(_unusable_choice(wanted, given))
+    builder.problems.extend(_refuse_unusable_choice(wanted, given))
     # A task that would be left with none keeps all: what else is wrong is then found too.
     return {
         role: {name: own[name] for name in own if name in wanted} or own
@@ -79,7 +79,7 @@ def chosen_modalities(
     }
 
 
-def _unusable_choice(
+def _refuse_unusable_choice(
     wanted: Sequence[str], given: abc.Mapping[Role, Collection[str]]
 ) -> Iterator[Problem]:
     """Yield the modalities that no task has, and the tasks that would be left with none."""
@@ -116,14 +116,14 @@ def build_roles(
     takes_fusion: bool,
 ) -> tuple[ConfigNode, dict[Role, RoleParts]]:
     """Return the config and the roles of source and target, as far as they can be built."""
-    fusion = builder.partial(config.get("fusion"), Fusion, "fusion", supplied=("outputs",))
+    fusion = builder.bind(config.get("fusion"), Fusion, "fusion", supplied=("outputs",))
     objective = builder.build(config.get("objective"), Objective, "objective")
-    others = optional(builder, config, Objective, "source_objective")
+    others = build_optional(builder, config, Objective, "source_objective")
     if config.get("source_objective") and source is None:
         dropped["source_objective"] = "there is no source to train"
         config, others = {**config, "source_objective": {}}, None
     if fusion is not None and settings is not None and settings.match == "params":
-        config, fusion = _without_width(config, fusion, dropped)
+        config, fusion = _drop_width(config, fusion, dropped)
     if fusion is None or objective is None:
         return config, {}
     objective_of_source = others or objective
@@ -139,7 +139,7 @@ def build_roles(
     }
 
 
-def _without_width(
+def _drop_width(
     config: ConfigNode, fusion: partial[Fusion], dropped: dict[str, str]
 ) -> tuple[ConfigNode, partial[Fusion]]:
     """Leave the width to ``match=params``: nothing reads what the config says of it."""

@@ -10,16 +10,16 @@ from mmx.errors import Problem
 from mmx.stage_id import Role
 
 
-def misplaced_paths(config: ConfigNode) -> Iterator[Problem]:
+def find_misplaced_paths(config: ConfigNode) -> Iterator[Problem]:
     """Yield relative paths that lead nowhere from the working directory, but from ``data_dir``."""
     for role in (Role.SOURCE, Role.TARGET):
         node = config.get(role)
         given = node if isinstance(node, dict) else {}
         for key in ("path", "root"):
             path = given.get(key)
-            if not isinstance(path, str) or Path(_absolute(path)).exists():
+            if not isinstance(path, str) or Path(_make_absolute(path)).exists():
                 continue
-            data = _absolute(str(config.get("data_dir")))
+            data = _make_absolute(str(config.get("data_dir")))
             if (Path(data) / path).exists():
                 yield Problem(
                     f"{role}.{key}={path}",
@@ -32,19 +32,19 @@ def make_paths_absolute(config: ConfigNode) -> ConfigNode:
     """Return the config with its data paths made absolute, so that it reads the same anywhere."""
     config = dict(config)
     if isinstance(config.get("data_dir"), str):
-        config["data_dir"] = _absolute(config["data_dir"])
+        config["data_dir"] = _make_absolute(config["data_dir"])
     for role in (Role.SOURCE, Role.TARGET):
         node = config.get(role)
         if isinstance(node, dict):
             config[role] = {
-                key: _absolute(value)
+                key: _make_absolute(value)
                 if key in ("path", "root", "data_dir") and isinstance(value, str) and value != "???"
                 else value
                 for key, value in node.items()
             }
     if isinstance(nodes := config.get("encoder"), dict):
         config["encoder"] = {
-            name: {**node, "weights": _absolute(node["weights"])}
+            name: {**node, "weights": _make_absolute(node["weights"])}
             if isinstance(node, dict) and isinstance(node.get("weights"), str)
             else node
             for name, node in nodes.items()
@@ -52,5 +52,5 @@ def make_paths_absolute(config: ConfigNode) -> ConfigNode:
     return config
 
 
-def _absolute(path: str) -> str:
+def _make_absolute(path: str) -> str:
     return str(Path(path).expanduser().absolute())

@@ -61,7 +61,9 @@ class Settings:
     download: bool = False
 
 
-def of_one_run(builder: Builder, config: ConfigNode, settings: Settings | None) -> ConfigNode:
+def reduce_to_one_run(
+    builder: Builder, config: ConfigNode, settings: Settings | None
+) -> ConfigNode:
     """Return the config without the keys by which a command line stands for several runs."""
     for key in LINE_KEYS:
         value = getattr(settings, key, None)

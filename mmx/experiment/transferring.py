@@ -23,29 +23,31 @@ OF_IMAGES = {"small_cnn": "spectrogram_cnn", "resnet18": "spectrogram_resnet18"}
 """Image encoder to the audio encoder of the same architecture."""
 
 
-def transfer_misfits(built: Built) -> Iterator[Problem]:
+def find_transfer_misfits(built: Built) -> Iterator[Problem]:
     """Yield what of a transfer does not fit together."""
-    yield from _regularizer(built)
+    yield from _check_regularizer(built)
     source, target = built.tasks[Role.SOURCE], built.tasks[Role.TARGET]
     if source is not None and target is not None and built.transfer is not None:
         own, others = built.modalities[Role.SOURCE], built.modalities[Role.TARGET]
         if built.transfer.needs == "rows":
-            yield from _joint(built, built.transfer, source, target)
+            yield from _check_joint(built, built.transfer, source, target)
             return
-        problems = list(_modality_map(built.transfer, source, target, set(own), set(others)))
+        problems = list(_check_modality_map(built.transfer, source, target, set(own), set(others)))
         problems = problems or list(
-            _shared_modality(built, built.transfer, source, target, set(own), set(others))
+            _check_shared_modality(built, built.transfer, source, target, set(own), set(others))
         )
         mapped = {} if problems else built.transfer.modality_map
         yield from problems
         theirs = {
-            old: names for old in mapped.values() if (names := _tensors(built, Role.SOURCE, old))
+            old: names
+            for old in mapped.values()
+            if (names := _list_tensors(built, Role.SOURCE, old))
         }
-        ours = {new: names for new in mapped if (names := _tensors(built, Role.TARGET, new))}
+        ours = {new: names for new in mapped if (names := _list_tensors(built, Role.TARGET, new))}
         yield from find_unlike_encoders(theirs, ours, mapped)
 
 
-def _joint(built: Built, transfer: Transfer, source: Task, target: Task) -> Iterator[Problem]:
+def _check_joint(built: Built, transfer: Transfer, source: Task, target: Task) -> Iterator[Problem]:
     """Check that tasks can train together: something to share, and losses that can be weighed."""
     own, others = sorted(built.modalities[Role.SOURCE]), sorted(built.modalities[Role.TARGET])
     sharing = built.parts.sharing
@@ -67,16 +69,16 @@ def _joint(built: Built, transfer: Transfer, source: Task, target: Task) -> Iter
         )
 
 
-def _regularizer(built: Built) -> Iterator[Problem]:
+def _check_regularizer(built: Built) -> Iterator[Problem]:
     """Check that a regulariser has something to hold in this mode and for these targets."""
     regularizer, transfer = built.regularizer, built.transfer
     if regularizer is None or transfer is None or built.tasks[Role.SOURCE] is None:
         return
-    yield from _mode(regularizer, transfer) or _classes(built, regularizer)
-    yield from _surroundings(built, regularizer)
+    yield from _check_mode(regularizer, transfer) or _check_classes(built, regularizer)
+    yield from _check_surroundings(built, regularizer)
 
 
-def _mode(regularizer: Regularizer, transfer: Transfer) -> list[Problem]:
+def _check_mode(regularizer: Regularizer, transfer: Transfer) -> list[Problem]:
     """Check that the transfer mode, as it is set, leaves a regulariser something to hold."""
     name, mode = variant(type(regularizer)), variant(type(transfer))
     if isinstance(transfer, Auto):
@@ -101,7 +103,7 @@ def _mode(regularizer: Regularizer, transfer: Transfer) -> list[Problem]:
     ]
 
 
-def _classes(built: Built, regularizer: Regularizer) -> Iterator[Problem]:
+def _check_classes(built: Built, regularizer: Regularizer) -> Iterator[Problem]:
     """Check that tasks have the classes that a regulariser asks for."""
     for role, task in built.tasks.items():
         if "classes" in regularizer.needs and task is not None and task.kind != "classes":
@@ -112,7 +114,7 @@ def _classes(built: Built, regularizer: Regularizer) -> Iterator[Problem]:
             )
 
 
-def _surroundings(built: Built, regularizer: Regularizer) -> Iterator[Problem]:
+def _check_surroundings(built: Built, regularizer: Regularizer) -> Iterator[Problem]:
     """Check what objective, compilation and balance leave a regulariser to look at."""
     given = f"regularizer={variant(type(regularizer))}"
     label_free = built.roles and built.roles[Role.SOURCE].objective.label_free
@@ -137,7 +139,7 @@ def _surroundings(built: Built, regularizer: Regularizer) -> Iterator[Problem]:
         )
 
 
-def _modality_map(
+def _check_modality_map(
     transfer: Transfer, source: Task, target: Task, own: set[str], others: set[str]
 ) -> Iterator[Problem]:
     """Check that ``transfer.map`` speaks of modalities that the tasks have."""
@@ -158,7 +160,7 @@ def _modality_map(
                 )
 
 
-def _shared_modality(
+def _check_shared_modality(
     built: Built, transfer: Transfer, source: Task, target: Task, own: set[str], others: set[str]
 ) -> Iterator[Problem]:
     """Check that some encoder of the target can start from one of the source's."""
@@ -167,7 +169,7 @@ def _shared_modality(
     if own & others or transfer.modality_map:
         return
     pairs = [(new, old) for new in sorted(others) for old in sorted(own)]
-    found = [(pair, alike) for pair in pairs if (alike := _alike(built, *pair)) is not None]
+    found = [(pair, alike) for pair in pairs if (alike := _choose_alike(built, *pair)) is not None]
     mapped = ""
     if found:
         (new, old), words = found[0]
@@ -182,13 +184,13 @@ def _shared_modality(
     )
 
 
-def _alike(built: Built, new: str, old: str) -> list[str] | None:
+def _choose_alike(built: Built, new: str, old: str) -> list[str] | None:
     """Return what to choose for two modalities to have encoders of one architecture.
 
     None where no such encoders are known; nothing to choose where they are chosen.
     """
     if {new, old} == {"audio", "image"}:
-        image = next((name for name in OF_IMAGES if _is(built, "image", name)), "small_cnn")
+        image = next((name for name in OF_IMAGES if _has_option(built, "image", name)), "small_cnn")
         wanted = {"image": image, "audio": OF_IMAGES[image]}
     elif {new, old} == {"audio", "text"}:
         wanted = {"audio": "logmel_lstm", "text": "lstm"}
@@ -197,11 +199,11 @@ def _alike(built: Built, new: str, old: str) -> list[str] | None:
     return [
         f"encoder/{name}={option}"
         for name, option in wanted.items()
-        if not _is(built, name, option)
+        if not _has_option(built, name, option)
     ]
 
 
-def _tensors(built: Built, role: Role, name: str) -> list[str]:
+def _list_tensors(built: Built, role: Role, name: str) -> list[str]:
     """Return the names of an encoder's tensors; none where it cannot be made on paper."""
     make, given = built.encoders.get(name), built.modalities[role][name]
     modality = given if given is not None else built.vectorizers.get(name)
@@ -214,7 +216,7 @@ def _tensors(built: Built, role: Role, name: str) -> list[str]:
         return []  # said of the encoder itself
 
 
-def _is(built: Built, modality: str, option: str) -> bool:
+def _has_option(built: Built, modality: str, option: str) -> bool:
     """Return whether a modality's encoder is this option: its class's name in lower case."""
     make = built.encoders.get(modality)
     name = cast(type, make.func).__name__ if isinstance(make, partial) else ""

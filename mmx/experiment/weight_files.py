@@ -20,7 +20,7 @@ SETTLED_NS = 2_000_000_000
 _DIGESTS: dict[tuple[str, int, int, int, int], str] = {}
 
 
-def content_digest(path: Path) -> str:
+def digest_content(path: Path) -> str:
     """Return the digest of what is in a file, or in all files of a folder by their names.
 
     A file is read once a process, as long as its size and times stay as they were.
@@ -30,7 +30,7 @@ def content_digest(path: Path) -> str:
         for each in sorted(path.rglob("*")):
             if each.is_file():
                 name = each.relative_to(path).as_posix()
-                whole.update(f"{name} {content_digest(each)}\n".encode())
+                whole.update(f"{name} {digest_content(each)}\n".encode())
         return whole.hexdigest()
     stat = path.stat()
     key = (str(path), stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
@@ -43,7 +43,7 @@ def content_digest(path: Path) -> str:
     return digest
 
 
-def given_weights(config: Mapping[str, Any]) -> dict[str, str]:
+def digest_given_weights(config: Mapping[str, Any]) -> dict[str, str]:
     """Return the digests of the files that a config itself names, by modality."""
     nodes = config.get("encoder")
     files = {
@@ -51,10 +51,10 @@ def given_weights(config: Mapping[str, Any]) -> dict[str, str]:
         for name, node in (nodes.items() if isinstance(nodes, Mapping) else ())
         if isinstance(node, Mapping) and isinstance(node.get("weights"), str)
     }
-    return _digests(files)
+    return _digest_files(files)
 
 
-def weight_digests(
+def digest_weights(
     nodes: Mapping[str, Any], makers: Mapping[str, Callable[..., nn.Module]]
 ) -> dict[str, str]:
     """Return the digests of all files that encoders start from, published ones among them.
@@ -63,11 +63,11 @@ def weight_digests(
         nodes: Modality to the encoder's node of the config.
         makers: Modality to what makes the encoder.
     """
-    files = {name: _weight_file(nodes[name], makers[name]) for name in nodes if name in makers}
-    return _digests({name: path for name, path in files.items() if path is not None})
+    files = {name: _find_weight_file(nodes[name], makers[name]) for name in nodes if name in makers}
+    return _digest_files({name: path for name, path in files.items() if path is not None})
 
 
-def missing_weights(
+def find_missing_weights(
     nodes: Mapping[str, Any], makers: Mapping[str, Callable[..., nn.Module]]
 ) -> Iterator[Problem]:
     """Yield the files that encoders of mmx are to start from and that do not exist."""
@@ -79,7 +79,7 @@ def missing_weights(
             continue
         path = Path(given).expanduser()
         if not path.is_file():
-            found = _nearest(path)
+            found = _find_nearest(path)
             near = None if found is None else str(found)
             key = f"encoder.{name}.weights"
             yield Problem(
@@ -87,11 +87,11 @@ def missing_weights(
                 "is a folder" if path.is_dir() else "there is no such file",
                 accepted=f"a file with tensors alone ({', '.join(WEIGHT_SUFFIXES)})",
                 closest=near,
-                type_this=None if near is None else _typed(key, near),
+                type_this=None if near is None else _write_override(key, near),
             )
 
 
-def _nearest(path: Path) -> Path | None:
+def _find_nearest(path: Path) -> Path | None:
     folder = path if path.is_dir() else path.parent
     try:
         files = [each.name for each in folder.iterdir() if each.suffix in WEIGHT_SUFFIXES]
@@ -101,20 +101,20 @@ def _nearest(path: Path) -> Path | None:
     return folder / near if near else None
 
 
-def _typed(key: str, value: str) -> str:
+def _write_override(key: str, value: str) -> str:
     """Return an override, quoted where its value needs that."""
     if re.fullmatch(r"[\w./+-]+", value):
         return f"{key}={value}"
     return f"'{key}=\"{value}\"'"
 
 
-def _digests(files: Mapping[str, Path]) -> dict[str, str]:
+def _digest_files(files: Mapping[str, Path]) -> dict[str, str]:
     """Return the digest of each file; what does not exist, or is no plain file, has none."""
     found = ((name, path) for name, path in files.items() if path.is_file() or path.is_dir())
-    return {name: content_digest(path) for name, path in found}
+    return {name: digest_content(path) for name, path in found}
 
 
-def _weight_file(node: Any, maker: Callable[..., nn.Module]) -> Path | None:
+def _find_weight_file(node: Any, maker: Callable[..., nn.Module]) -> Path | None:
     """Return the file that an encoder starts from: the one given, or torch's published one."""
     if not isinstance(node, Mapping):
         return None

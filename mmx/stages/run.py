@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 
 from mmx.experiment import Experiment
-from mmx.experiment.weight_files import weight_digests
+from mmx.experiment.weight_files import digest_weights
 from mmx.runs.directory import RunDirectory
 from mmx.runs.search_record import read_search_end
 from mmx.runs.summary import Summary
@@ -92,7 +92,7 @@ def _record_weights(context: Context) -> None:
     """Record the digests of weight files that were fetched since the run was made."""
     identity = context.directory.manifest().get("identity", {})
     known = identity.get("weights", {})
-    found = weight_digests(context.experiment.config["encoder"], context.experiment.encoders)
+    found = digest_weights(context.experiment.config["encoder"], context.experiment.encoders)
     if new := {name: digest for name, digest in found.items() if name not in known}:
         context.directory.update_manifest(identity={"weights": {**known, **new}})
 

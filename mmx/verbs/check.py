@@ -28,7 +28,7 @@ from typing import Any
 from mmx.config import signature
 from mmx.config.allowed import allow
 from mmx.config.build import BUILTIN_PACKAGES, TARGET, Builder
-from mmx.config.compose import composer, default_data_directory, parse
+from mmx.config.compose import composer, find_data_directory, parse
 from mmx.config.nodes import ConfigNode
 from mmx.contract import Part, PartKind, Result, check_part, kind_of
 from mmx.contract.findings import as_data, count_results, format_result, marks_for
@@ -144,7 +144,7 @@ def _resolved(value: Any, path: str) -> Any:
         return [_resolved(item, path) for item in value]
     if not isinstance(value, str):
         return value
-    known = {**SURROUNDINGS, "data_dir": str(default_data_directory())}
+    known = {**SURROUNDINGS, "data_dir": str(find_data_directory())}
     for name in re.findall(r"\$\{(.*?)\}", value):
         if name not in known:
             raise UsageError(
@@ -165,7 +165,7 @@ def _built(kind: PartKind, found: type, options: ConfigNode, packages: Sequence[
     """
     builder = Builder(packages)
     node = {TARGET: f"{found.__module__}.{found.__name__}", **options}
-    made: partial[Any] | None = builder.partial(node, kind.base, "", kind.supplied)
+    made: partial[Any] | None = builder.bind(node, kind.base, "", kind.supplied)
     if builder.problems:
         raise ConfigError(_of_options(problem) for problem in builder.problems)
     return {} if made is None else dict(made.keywords)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmx.config.locate import config_directories
+from mmx.config.locate import read_config_directories
 from mmx.errors import UsageError, closest
 from mmx.verbs import find_verbs
 
@@ -115,7 +115,7 @@ def _complete_override(words: Sequence[str], last: str) -> list[str]:
     from mmx.config.complete import complete_override
 
     chosen = [word for word in words if "=" in word and not word.startswith("-")]
-    return complete_override(chosen, last, config_directories(words))
+    return complete_override(chosen, last, read_config_directories(words))
 
 
 def _complete_run(last: str) -> list[str]:

@@ -137,9 +137,9 @@ def _devices() -> list[Finding]:
 
 
 def _data() -> list[Finding]:
-    from mmx.config.compose import default_data_directory
+    from mmx.config.compose import find_data_directory
 
-    path = default_data_directory()
+    path = find_data_directory()
     origin = (
         "MMX_DATA_DIR" if os.environ.get("MMX_DATA_DIR") else "default, MMX_DATA_DIR is not set"
     )

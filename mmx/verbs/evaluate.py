@@ -24,7 +24,7 @@ from mmx.evaluation.metrics import measure
 from mmx.evaluation.predict import predict, predict_encoded
 from mmx.evaluation.subsets import compute_prior
 from mmx.experiment import Experiment, assemble
-from mmx.experiment.opener import is_openers
+from mmx.experiment.opener import is_openers_key
 from mmx.objectives import Criterion
 from mmx.runs.directory import RunDirectory
 from mmx.stage_id import Role, StageId
@@ -48,7 +48,7 @@ COMPLETES = {"runs": 1}
 def main(arguments: Sequence[str]) -> int:
     """Evaluate, and return the exit code."""
     given = _parser().parse_intermixed_args(arguments)
-    moved = [word for word in given.settings if is_openers(key_of(word))]
+    moved = [word for word in given.settings if is_openers_key(key_of(word))]
     suites = [word for word in given.settings if word not in moved]
     suites = evaluate_suites.read_suite_names(suites, str(given.run))
     typed = read_typed(moved, "eval", given.run, NOTHING_IS_MADE)

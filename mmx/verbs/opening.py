@@ -11,9 +11,9 @@ from typing import Any
 
 from mmx.config import compose
 from mmx.config.nodes import ConfigNode
-from mmx.config.sweep_values import sweep_without_flag
+from mmx.config.sweep_values import refuse_sweep
 from mmx.errors import ConfigError, Problem, UsageError
-from mmx.experiment.opener import is_openers, of_opener, too_many_threads
+from mmx.experiment.opener import apply_opener, is_openers_key, warn_of_threads
 from mmx.runs.directory import RunDirectory
 from mmx.terminal import Console
 from mmx.training.precision import choose_device
@@ -50,16 +50,16 @@ def read_typed(
         key = key_of(word)
         if "=" not in word:
             raise UsageError(f"unrecognized arguments: {word}", tip=f"mmx {verb} --help")
-        if not is_openers(key) or key in unread:
+        if not is_openers_key(key) or key in unread:
             raise _not_openers(word, key, verb, run, unread)
     if not words:
         return {}
     with compose.composer():
         parsed = compose.parse(words)
-        if problems := sweep_without_flag(parsed, words):
+        if problems := refuse_sweep(parsed, words):
             raise ConfigError(problems)
         values = {each.key_or_group: each.value() for each in parsed}
-    data_dir = str(values.get("data_dir") or compose.default_data_directory())
+    data_dir = str(values.get("data_dir") or compose.find_data_directory())
     return {key: _plain(key, value, data_dir) for key, value in values.items()}
 
 
@@ -114,7 +114,7 @@ def open_config(
     """
     if device is not None:
         typed = {**typed, "device": device}
-    opened, notes = of_opener(config, typed, compose.default_data_directory())
+    opened, notes = apply_opener(config, typed, compose.find_data_directory())
     if note := _take_device(opened, "device" in typed):
         notes.append(note)
     if directory is not None and "trainer.threads" not in typed:
@@ -153,6 +153,6 @@ def keep_threads(directory: RunDirectory) -> list[str]:
     if threads is None:
         return []
     if threads > cores:
-        return [too_many_threads(threads, cores)]
+        return [warn_of_threads(threads, cores)]
     torch.set_num_threads(threads)
     return []

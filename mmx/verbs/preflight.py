@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mmx.config import compose
-from mmx.config.chosen import chosen_names
+from mmx.config.chosen import find_chosen_names
 from mmx.config.compose import Composed
-from mmx.config.override_problems import check_overrides, without_echoes
-from mmx.config.sweep_values import sweep_without_flag
+from mmx.config.override_problems import check_overrides, drop_echoes
+from mmx.config.sweep_values import refuse_sweep
 from mmx.errors import ConfigError, Problem
 from mmx.experiment import Experiment, assemble
 from mmx.experiment.config_fingerprint import essence_with_weights
-from mmx.experiment.weight_files import given_weights, missing_weights
+from mmx.experiment.weight_files import digest_given_weights, find_missing_weights
 from mmx.runs.variation import Variant
 from mmx.training.precision import choose_device
 from mmx.verbs.train_line import CommandLine
@@ -42,7 +42,7 @@ def variant_of(job: Job) -> Variant:
     experiment, composed = job.experiment, job.composed
     return Variant(
         config=experiment.config,
-        what=essence_with_weights(experiment.config, given_weights(experiment.config)),
+        what=essence_with_weights(experiment.config, digest_given_weights(experiment.config)),
         unresolved=composed.unresolved,
         names={
             group: experiment.name_of(group) for group in composed.choices if group != "experiment"
@@ -62,19 +62,19 @@ def preflight(line: CommandLine, allowed: Sequence[str]) -> list[Job]:
     found: list[Job] = []
     with compose.composer(line.config_dirs):
         parsed = compose.parse(line.overrides)
-        jobs = compose.jobs(parsed) if line.multirun else [line.overrides]
+        jobs = compose.list_jobs(parsed) if line.multirun else [line.overrides]
         if not line.multirun:
-            problems.extend(sweep_without_flag(parsed, line.overrides))
+            problems.extend(refuse_sweep(parsed, line.overrides))
             sweeping = {problem.given for problem in problems}
             jobs = [[text for text in line.overrides if text not in sweeping]]
         for job in jobs:
             composed, wrong = check_overrides(compose.parse(job), job, line.config_dirs)
             problems.extend(wrong)
             try:
-                names = chosen_names(composed, line.config_dirs)
+                names = find_chosen_names(composed, line.config_dirs)
                 found.append(Job(job, composed, assemble(composed.config, allowed, names)))
             except ConfigError as error:
-                problems.extend(without_echoes(error.problems, composed.unresolved))
+                problems.extend(drop_echoes(error.problems, composed.unresolved))
     problems.extend([] if problems else [*unread(found), *absent_weights(found)])
     if problems:
         raise ConfigError(dict.fromkeys(problems))
@@ -96,7 +96,9 @@ def absent_weights(found: Sequence[Job]) -> list[Problem]:
     return [
         problem
         for job in found
-        for problem in missing_weights(job.experiment.config["encoder"], job.experiment.encoders)
+        for problem in find_missing_weights(
+            job.experiment.config["encoder"], job.experiment.encoders
+        )
     ]
 
 

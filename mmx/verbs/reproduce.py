@@ -18,15 +18,15 @@ from pathlib import Path
 
 from mmx import execution
 from mmx.config import compose, override_problems
-from mmx.config.chosen import chosen_names
+from mmx.config.chosen import find_chosen_names
 from mmx.config.compose import Composed
 from mmx.config.hydra_node import is_hydra_key
 from mmx.config.nodes import ConfigNode
-from mmx.config.sweep_values import sweep_without_flag
+from mmx.config.sweep_values import refuse_sweep
 from mmx.errors import ConfigError, DamagedFileError, Problem, RunError
 from mmx.experiment import assemble
 from mmx.experiment.config_fingerprint import HOW_NOT_WHAT, WHERE_NOT_WHAT
-from mmx.experiment.opener import IN_NODES, is_openers
+from mmx.experiment.opener import IN_NODES, is_openers_key
 from mmx.printable import shorten
 from mmx.quoting import format_value
 from mmx.renamed_options import translate_overrides
@@ -113,7 +113,7 @@ def _plan(
         RunError: The run's overrides do not give its config, or there are none to change.
     """
     allowed = allowed_packages(given.allow)
-    own = [word for word in given.changes if is_openers(key_of(word))]
+    own = [word for word in given.changes if is_openers_key(key_of(word))]
     changed = len(own) < len(given.changes)
     typed = read_typed(own, "reproduce", given.run)
     names = parent.names() if parent is not None else {}
@@ -122,7 +122,7 @@ def _plan(
             again = _changed(composed, parent, own, given.config_dir)
             _require_same(parent, again.config, allowed)
         composed = _changed(composed, parent, given.changes, given.config_dir)
-        names = chosen_names(composed, given.config_dir)
+        names = find_chosen_names(composed, given.config_dir)
     composed = replace(composed, config=open_config(parent, composed.config, typed))
     return Job(given.changes, composed, assemble(composed.config, allowed, names)), changed
 
@@ -165,7 +165,7 @@ def _changed(
         parsed = compose.parse(overrides)
         problems = [
             Problem(problem.given, problem.reason, type_this=_one_of(problem.given))
-            for problem in sweep_without_flag(parsed, overrides)
+            for problem in refuse_sweep(parsed, overrides)
         ]
         if problems:
             raise ConfigError(problems)
@@ -189,7 +189,7 @@ def _require_same(parent: RunDirectory, again: ConfigNode, allowed: Collection[s
     differ = {
         key: values
         for key, values in differing(was, now).items()
-        if not is_openers(key) and key.rpartition(".")[2] not in IN_NODES
+        if not is_openers_key(key) and key.rpartition(".")[2] not in IN_NODES
     }
     if not differ:
         return

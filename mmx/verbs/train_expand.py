@@ -15,7 +15,7 @@ from typing import Any
 from mmx.config import compose, override_problems, signature
 from mmx.config.compose import Composed
 from mmx.config.nodes import ConfigNode
-from mmx.config.sweep_values import sweep_without_flag
+from mmx.config.sweep_values import refuse_sweep
 from mmx.errors import ConfigError, Problem
 from mmx.experiment.settings import LINE_KEYS, Settings
 from mmx.quoting import format_value
@@ -55,7 +55,7 @@ def expand(line: CommandLine) -> CommandLine:
         ]
         if not {*LINE_KEYS, "experiment"} & {word.key for word in words}:
             return line
-        job = compose.jobs(parsed)[0]
+        job = compose.list_jobs(parsed)[0]
         composed = override_problems.check_overrides(compose.parse(job), job, line.config_dirs)[0]
     config = composed.config
     chosen = {key: config[key] for key in LINE_KEYS if config.get(key) is not None}
@@ -97,7 +97,7 @@ def _problems(
         return problems
     if not line.multirun:
         free = [word for word in words if word.key not in (*LINE_KEYS, "seed")]
-        problems += sweep_without_flag([w.parsed for w in free], [w.text for w in free])
+        problems += refuse_sweep([w.parsed for w in free], [w.text for w in free])
     typed = {word.key: word.text for word in words}
     given = {key: typed.get(key, f"{key}={format_value(value)}") for key, value in chosen.items()}
     if "seeds" in given:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from mmx.config.locate import (
     builtin_directory,
-    config_directories,
     find_options,
-    headline,
     list_groups,
+    read_config_directories,
+    read_headline,
 )
 
 HEAD = """\
@@ -31,7 +31,7 @@ flags, in any place:
 
 def page(words: Sequence[str]) -> str:
     """Return the help page; the options of ``--config-dir`` are listed too."""
-    extra = config_directories(words)
+    extra = read_config_directories(words)
     lines = [HEAD]
     for group in list_groups(extra):
         found = find_options(group, extra)
@@ -42,7 +42,7 @@ def page(words: Sequence[str]) -> str:
             continue
         lines.append(f"{group}=")
         width = max(len(name) for name in found)
-        lines.extend(f"  {name:{width}s}  {headline(path)}" for name, path in found.items())
+        lines.extend(f"  {name:{width}s}  {read_headline(path)}" for name, path in found.items())
         lines.append("")
     lines.append("keys, with their defaults:")
     root = (builtin_directory() / "config.yaml").read_text(encoding="utf-8")

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from mmx.config.chosen import chosen_names
+from mmx.config.chosen import find_chosen_names
 from mmx.config.compose import Composed
 from mmx.config.launch import run_jobs
 from mmx.errors import MmxError
 from mmx.experiment import Experiment, assemble
-from mmx.experiment.config_fingerprint import fingerprint, places_of
+from mmx.experiment.config_fingerprint import fingerprint, list_places
 from mmx.experiment.identify import forget_data, identify, read_fingerprints
 from mmx.reports import gains_page
 from mmx.reports.sweep_gains import gains
@@ -42,7 +42,7 @@ class SweepJob:
 
     def __call__(self, composed: Composed) -> None:
         """Run a job of which a worker knows the config alone."""
-        names = chosen_names(composed, self.config_dirs)
+        names = find_chosen_names(composed, self.config_dirs)
         self.run(composed, assemble(composed.config, self.allowed, names))
 
     def run(self, composed: Composed, experiment: Experiment) -> None:
@@ -89,7 +89,7 @@ def wanted_now(experiment: Experiment) -> Wanted:
         key=fingerprint(experiment.config),
         fingerprint=experiment.fingerprint,
         identity=identify(experiment),
-        places=places_of(experiment.config),
+        places=list_places(experiment.config),
         data=partial(read_fingerprints, experiment),
     )
 

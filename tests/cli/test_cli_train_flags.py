@@ -11,7 +11,7 @@ import yaml
 from refusals import Refusal, check_refusals
 
 from mmx.config import compose, override_problems
-from mmx.config.locate import builtin_directory, find_options, headline, list_groups
+from mmx.config.locate import builtin_directory, find_options, list_groups, read_headline
 from mmx.verbs import find_verbs
 from mmx.verbs.train_line import parse_line
 
@@ -142,7 +142,7 @@ def test_help_lists_every_option_with_its_line(mmx):
         if group == "target":
             continue
         listed = [line.split(maxsplit=1) for line in sections[group].splitlines()]
-        assert listed == [[name, headline(path)] for name, path in find_options(group).items()]
+        assert listed == [[name, read_headline(path)] for name, path in find_options(group).items()]
     assert "target=   the same tasks as source\n" in said.out
 
 

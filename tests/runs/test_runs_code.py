@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mmx.experiment.identify import package_digests
+from mmx.experiment.identify import digest_packages
 from mmx.runs import code
 
 
@@ -64,10 +64,10 @@ def test_a_module_of_one_file_and_one_that_is_not_there(folder: Path) -> None:
 def test_packages_count_only_where_a_class_of_theirs_is_named(folder: Path) -> None:
     own, ours = {"_target_": "own_unrelated.Sum"}, {"_target_": "mmx.fusion.concat.Concat"}
     allowed = ("own_unrelated",)
-    assert package_digests({"fusion": ours}, allowed) == {}
+    assert digest_packages({"fusion": ours}, allowed) == {}
     code._KNOWN.clear()
-    before = package_digests({"terms": [{"fusion": own}]}, allowed)
+    before = digest_packages({"terms": [{"fusion": own}]}, allowed)
     assert list(before) == ["own_unrelated"]
     (folder / "own_unrelated.py").write_text("B = 2\n")
     code._KNOWN.clear()
-    assert package_digests({"terms": [{"fusion": own}]}, allowed) != before
+    assert digest_packages({"terms": [{"fusion": own}]}, allowed) != before

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -166,8 +167,13 @@ def test_a_sweep_of_many_jobs_reads_data_once(say: Say, monkeypatch: pytest.Monk
     words = (*LINE, "control=none", "seed=1", "optimizer.lr=0.1,0.2,0.3,0.4")
     say(*words)
     read: list[object] = []
-    before = identify._read
-    monkeypatch.setattr(identify, "_read", lambda task: read.append(task) or before(task))
+    before = identify._read_fingerprint
+
+    def read_and_count(task: Any) -> str | None:
+        read.append(task)
+        return before(task)
+
+    monkeypatch.setattr(identify, "_read_fingerprint", read_and_count)
     assert say(*words)[2].count("skipped ") == 4
     assert len(read) == 1
 

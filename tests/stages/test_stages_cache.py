@@ -21,7 +21,7 @@ from mmx.encoders.image.resnet import ResNet18
 from mmx.encoders.image.small_cnn import SmallCnn
 from mmx.encoders.image.vit_b_16 import VitB16
 from mmx.experiment import Experiment
-from mmx.experiment.weight_files import weight_digests
+from mmx.experiment.weight_files import digest_weights
 from mmx.runs.cache import Cache
 from mmx.runs.directory import RunDirectory
 from mmx.stage_id import StageId
@@ -462,7 +462,7 @@ def test_a_weight_file_counts_by_its_content_wherever_it_lies(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def weights(node: dict[str, Any]) -> dict[str, str]:
-        return weight_digests({"image": node}, {"image": partial(ResNet18, stem="auto")})
+        return digest_weights({"image": node}, {"image": partial(ResNet18, stem="auto")})
 
     monkeypatch.setenv("HOME", str(tmp_path))
     found = []
@@ -484,7 +484,7 @@ def test_published_weights_count_by_the_content_of_torchs_copy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoder: type[nn.Module], name: str
 ) -> None:
     def weights(node: dict[str, Any]) -> dict[str, str]:
-        return weight_digests({"image": node}, {"image": partial(encoder, stem="auto")})
+        return digest_weights({"image": node}, {"image": partial(encoder, stem="auto")})
 
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     chosen = {"pretrained": True, "weights": None}
@@ -498,7 +498,7 @@ def test_published_weights_count_by_the_content_of_torchs_copy(
     assert [list(each) for each in found] == [["image"]] * 2
     assert found[0] != found[1]
     assert weights({"pretrained": False, "weights": None}) == {}
-    assert weight_digests({"image": chosen}, {"image": SmallCnn}) == {}
+    assert digest_weights({"image": chosen}, {"image": SmallCnn}) == {}
 
 
 def test_features_without_the_test_rows_are_not_those_of_a_run(

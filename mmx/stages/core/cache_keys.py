@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from mmx.experiment import Experiment
 from mmx.experiment.config_fingerprint import PLACES, WHERE_NOT_WHAT, essence
-from mmx.experiment.identify import package_digests
-from mmx.experiment.weight_files import weight_digests
+from mmx.experiment.identify import digest_packages
+from mmx.experiment.weight_files import digest_weights
 from mmx.json_object import Json
 from mmx.modalities import spec_to_json
 from mmx.model import MultimodalModel
@@ -233,7 +233,7 @@ def add_code(context: Context, inputs: Inputs) -> Inputs | None:
     The version of mmx's own code is in every key. None where a package has no files: what it
     makes is then not kept.
     """
-    code = package_digests(inputs, context.experiment.allowed)
+    code = digest_packages(inputs, context.experiment.allowed)
     if not code:
         return inputs
     return None if None in code.values() else {**inputs, "code": code}
@@ -274,7 +274,7 @@ def _trained(context: Context, role: Role, opened: Opened) -> Inputs:
         "specs": {name: spec_to_json(spec) for name, spec in opened.specs.items()},
         "data": opened.task.fingerprint,
         "rows": [_digest_of_rows(opened.data.rows(split)) for split in ("train", "val")],
-        "weights": weight_digests(nodes, experiment.encoders),
+        "weights": digest_weights(nodes, experiment.encoders),
         **_numerics(context),
     }
 

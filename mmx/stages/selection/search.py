@@ -15,7 +15,7 @@ from mmx.controls import CONTROLS, find_control
 from mmx.errors import ConfigError, Problem, TransferError
 from mmx.evaluation.metrics import PRIMARY
 from mmx.experiment import Experiment
-from mmx.experiment.config_fingerprint import config_digest
+from mmx.experiment.config_fingerprint import digest_config
 from mmx.runs.search_record import SCRATCH, SEARCH_FILE, SearchRecord, read_search, read_winner
 from mmx.stage_id import Role
 from mmx.stages.core.cache_keys import describe_source
@@ -64,7 +64,7 @@ def choose_experiment(context: Context, clock: Clock = time.perf_counter) -> Exp
 def _record_names(context: Context, chosen: Experiment) -> None:
     """Record what the parts of the chosen config are called, and its digest."""
     manifest = context.directory.manifest()
-    identity = {**manifest.get("identity", {}), "settled": config_digest(chosen.config)}
+    identity = {**manifest.get("identity", {}), "settled": digest_config(chosen.config)}
     entries = {"names": chosen.names, "identity": identity}
     context.directory.replace_manifest({**manifest, **entries})
 
