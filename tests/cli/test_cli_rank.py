@@ -16,6 +16,7 @@ from catalogue import listed, options, root_keys, starting
 from refusals import Refusal, check_refusals
 
 from mmx.cli import main
+from mmx.reports.ranking import COUNTED
 from mmx.verbs import find_verbs
 from mmx.verbs import rank as verb
 from mmx.verbs.completion import complete_line
@@ -46,7 +47,7 @@ def test_a_ranking(line, capsys, tmp_path):
     assert {row["encoder.image.width"] for row in rows} == {"8", "16"}
     assert {row["width"] for row in rows} == {"8", "16"}
     assert err.count("candidate source=table") == 2
-    assert "counted: logme, h_score_shrunk, leep, nce, transrate, knn" in err
+    assert f"counted: {listed(COUNTED)}" in err
     kept = json.loads(Path(path).with_name("ranking.json").read_text())
     assert [each["mean_place"] for each in kept["candidates"]] == [
         float(row["mean_place"]) for row in rows
