@@ -36,6 +36,16 @@ def check_refusals(problems: Sequence[Problem], expected: Sequence[Refusal]) -> 
         assert missing == [], problem.reason
 
 
+def read_problem(text: str) -> Problem:
+    """Return the problem that was printed so, after ``mmx:`` or a heading."""
+    first, *rest = text.strip().removeprefix("mmx: ").split("\n")
+    given, _, reason = first.partition(": ")
+    lines = dict(line.strip().split(": ", 1) for line in rest)
+    said = {key: lines.pop(key, "").strip() or None for key in ("accepted", "closest", "type")}
+    assert lines == {}, text
+    return Problem(given, reason, said["accepted"], said["closest"], said["type"])
+
+
 def check_error(
     error: BaseException, *says: object, types: Sequence[str] = (), lacks: str = ""
 ) -> None:

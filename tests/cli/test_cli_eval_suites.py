@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from catalogue import listed
+from refusals import Refusal, check_refusals, read_problem
 
 from mmx.cli import main
 from mmx.evaluation.importance import Importance
 from mmx.reports import plots, suites
 from mmx.runs.directory import RunDirectory
+from mmx.verbs.evaluate_suites import SUITES
 
 Run = Callable[..., RunDirectory]
 Overrides = Callable[..., list[str]]
@@ -259,35 +262,42 @@ def test_plots_by_hand() -> None:
     assert plots.draw_bars("t", {"zero": 0.0}).bars[0].width == 0
 
 
-ACCEPTED = "missing, noise, importance"
-MISTAKES = {
-    "suite=missng": f"""\
-suite=missng: there is no suite 'missng'
-  accepted: {ACCEPTED}
-  closest:  missing
-  type:     mmx eval nowhere suite=missing""",
-    "suite=missing,xyz": f"""\
-suite=missing,xyz: there is no suite 'xyz'
-  accepted: {ACCEPTED}
-  type:     mmx eval nowhere suite=missing,noise,importance""",
-    "suite=": f"""\
-suite=: there is no suite ''
-  accepted: {ACCEPTED}
-  type:     mmx eval nowhere suite=missing,noise,importance""",
-    "suit=noise": """\
-suit=noise: mmx eval has no setting suit
-  accepted: suite=missing, suite=noise, suite=importance
-  closest:  suite=noise
-  type:     mmx eval nowhere suite=noise""",
-    "noise": "unrecognized arguments: noise\n  tip: mmx eval --help",
-    "--suite=noise": "unrecognized arguments: --suite=noise\n  tip: mmx eval --help",
+ALL = f"mmx eval nowhere suite={','.join(SUITES)}"
+MISTAKES: dict[str, Refusal] = {
+    "suite=missng": Refusal(
+        "suite=missng",
+        says=("'missng'",),
+        accepted=listed(SUITES),
+        closest="missing",
+        type_this="mmx eval nowhere suite=missing",
+    ),
+    "suite=missing,xyz": Refusal(
+        "suite=missing,xyz", says=("'xyz'",), accepted=listed(SUITES), type_this=ALL
+    ),
+    "suite=": Refusal("suite=", says=("''",), accepted=listed(SUITES), type_this=ALL),
+    "suit=noise": Refusal(
+        "suit=noise",
+        says=("mmx eval", "suit"),
+        accepted=listed(SUITES, "suite="),
+        closest="suite=noise",
+        type_this="mmx eval nowhere suite=noise",
+    ),
 }
 
 
 @pytest.mark.parametrize("word", MISTAKES)
 def test_mistakes_are_answered_before_the_run_is_opened(mmx: Callable[..., Any], word: str) -> None:
     said = mmx("eval", "nowhere", word)
-    assert said.err == f"mmx: {MISTAKES[word]}\n"
+    check_refusals([read_problem(said.err)], [MISTAKES[word]])
+    assert (said.code, said.out) == (2, "")
+
+
+@pytest.mark.parametrize("word", ["noise", "--suite=noise"])
+def test_a_word_that_is_no_setting_leads_to_the_help(mmx: Callable[..., Any], word: str) -> None:
+    said = mmx("eval", "nowhere", word)
+    assert said.err.startswith("mmx: ")
+    assert word in said.err
+    assert said.err.endswith("  tip: mmx eval --help\n")
     assert (said.code, said.out) == (2, "")
 
 
