@@ -17,7 +17,7 @@ linear head, on random features of B = 128, D = 256, M = 3, T = 64, in turn, as 
 concat's; and what a step keeps for its backward pass (on CUDA: the peak of its memory).
 
 With --heads: heads of 5 seeds and 5 weight decays on 5,000 cached features of width 256, 10
-classes, batch 64, 5 epochs: as one batch (mmx.training.together), and one after another in a
+classes, batch 64, 5 epochs: as one batch (mmx.training.many_heads), and one after another in a
 plain loop of torch's fused AdamW, validated after each epoch alike.
 """
 
@@ -50,11 +50,11 @@ from mmx.stages import Context, open_task
 from mmx.training.events import StopRequest
 from mmx.training.fit import fit
 from mmx.training.loss import BatchLoss
+from mmx.training.many_heads import Plan, train_heads
 from mmx.training.optimizer import AdamW, make_parameter_groups, set_rates, warmup_cosine
 from mmx.training.precision import Precision, choose_device
 from mmx.training.randomness import make_deterministic, permute
 from mmx.training.recipe import Recipe, Validation
-from mmx.training.together import Plan, train_heads
 from mmx.training.trainer import Trainer
 from mmx.transfer.base import start_fresh
 from mmx.transfer.heads.linear import Linear

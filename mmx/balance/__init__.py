@@ -2,9 +2,9 @@
 
 Shape legend: ``B`` batch, ``C`` classes, ``N`` rows, ``D`` width.
 
-A balance may draw an epoch's rows otherwise, change the objective, or mix the features of a
-batch in front of the fusion. Every epoch has as many rows as the task has training rows,
-whatever the balance, so that runs stay of equal budget. Evaluation is never balanced.
+A balance may choose which rows an epoch draws, change the objective, or mix the features of a
+batch before the fusion. Every epoch has as many rows as the task has training rows, whatever
+the balance, so that runs have equal budgets. Evaluation is never balanced.
 """
 
 from mmx.balance.base import Balance, Mixed

@@ -27,13 +27,13 @@ O = TypeVar("O", bound=Weighable)  # noqa: E741
 
 @dataclass(frozen=True)
 class Mixed:
-    """A batch as the fusion and the objective shall see it.
+    """A batch as the fusion and the objective see it.
 
     Attributes:
         features: Modality to features.
         target: ``(B,)`` class of each row.
-        other: ``(B,)`` class of what was mixed in; None where that has no say.
-        share: Part of ``target`` in the loss; ``1 - share`` is ``other``'s.
+        other: ``(B,)`` class of the row that was mixed in; None if the loss ignores it.
+        share: Weight of ``target`` in the loss; ``other`` has weight ``1 - share``.
     """
 
     features: dict[str, Features]
@@ -45,9 +45,25 @@ class Mixed:
 class Balance:
     """Base of all treatments; keyword-only, plain, annotated constructor arguments.
 
+    Use one where the metric counts every class equally, such as balanced accuracy, and some
+    classes have few training rows. A subclass overrides what it changes: ``objective``,
+    ``draw`` or ``mix``.
+
+    Example:
+        >>> class Halve(Balance):
+        ...     \"\"\"Shows only the first half of an epoch's rows, each of them twice.\"\"\"
+        ...
+        ...     def draw(self, rows, labels, generator):
+        ...         half = rows[: (len(rows) + 1) // 2]
+        ...         return np.concatenate([half, half])[: len(rows)]
+        ...
+        >>> rows = np.arange(4)
+        >>> Halve().draw(rows, rows, np.random.default_rng(0)).tolist()
+        [0, 1, 0, 1]
+
     Attributes:
-        kinds: The kinds of target it serves.
-        mixes_classes: Whether a row it mixes may hold two classes.
+        kinds: The kinds of target it can be used with.
+        mixes_classes: Whether a mixed row may belong to two classes.
         compares_rows: Whether it looks for partners among the rows of a batch.
     """
 
@@ -59,7 +75,7 @@ class Balance:
         """Return the objective to train with.
 
         Raises:
-            ValueError: This objective cannot be balanced so.
+            ValueError: This objective cannot be balanced in this way.
         """
         return objective
 
@@ -69,7 +85,7 @@ class Balance:
         Args:
             rows: The training rows.
             labels: ``(len(rows),)`` their classes.
-            generator: Draws for this epoch.
+            generator: Source of randomness for this epoch.
         """
         return rows
 
@@ -112,10 +128,11 @@ def interpolate(
         def blend(x: Tensor, both: Tensor = both) -> Tensor:
             shape = (-1, *[1] * (x.dim() - 1))
             kept = share.view(shape).to(x.dtype)
-            blended = kept * x + (1 - kept) * x[partner]  # an absent row may hold NaN
+            # An absent row may hold NaN, and NaN · 0 is NaN: select with where, do not multiply.
+            blended = kept * x + (1 - kept) * x[partner]
             return torch.where(both.view(shape), blended, x)
 
-        shared = (own.mask & own.mask[partner])[:, :, None]
+        shared = (own.mask & own.mask[partner])[:, :, None]  # (B, T, 1)
         mixed[name] = Features(
             torch.where(shared, blend(own.tokens), own.tokens),
             own.mask,

@@ -13,17 +13,18 @@ from mmx.modalities import Features
 
 
 class Mixup(Balance):
-    """Mixes each row of a batch with another, in front of the fusion.
+    """Mixes each row of a batch with another before the fusion.
 
         x = λ x_i + (1 - λ) x_j,  L = λ L(ŷ, y_i) + (1 - λ) L(ŷ, y_j),  λ ~ Beta(α, α)
 
-    One λ a batch, j a random permutation. Features are mixed, not inputs, since words and
-    sounds of other lengths have no sum. A row that shares no modality with the other stays
-    as it is, and so does its label.
+    There is one λ for a batch, and j is a random permutation. Features are mixed instead of
+    inputs, since texts or sounds of different lengths cannot be added. A row that shares no
+    modality with its partner keeps its features and its label. Use it against overfitting,
+    when the objective accepts two classes for a row.
 
     Args:
-        alpha: α; the smaller, the closer λ is to 0 or 1. Below 0.01 single precision has no
-            numbers close enough to them.
+        alpha: α; the smaller, the closer λ is to 0 or 1. The least is 0.01: below it, draws
+            in single precision are rounded to exactly 0 or 1.
 
     Reference: Zhang et al. 2018, arXiv 1710.09412; Verma et al. 2019, arXiv 1806.05236.
     """
@@ -43,9 +44,11 @@ class Mixup(Balance):
     ) -> Mixed:
         """Return the mixed batch; see :class:`~mmx.balance.base.Balance`."""
         alpha = torch.tensor(self.alpha)
+        # λ is drawn before the permutation, both on the CPU, so that every device sees the same.
         share = float(torch.distributions.Beta(alpha, alpha).sample())
         partner = torch.randperm(len(target)).to(target.device)
         shares = torch.full((len(target),), share, device=target.device)
         mixed = interpolate(features, present, partner, shares)
-        met = torch.stack([here & here[partner] for here in present.values()]).any(0)
-        return Mixed(mixed, target, torch.where(met, target[partner], target), share)
+        # (B,): whether row and partner have a modality in common; otherwise nothing was mixed.
+        has_common = torch.stack([here & here[partner] for here in present.values()]).any(0)
+        return Mixed(mixed, target, torch.where(has_common, target[partner], target), share)

@@ -6,22 +6,27 @@ from typing import ClassVar
 
 
 class Control:
-    """Base of all controls. A subclass sets what differs from the defaults here.
+    """Base of all controls. A subclass sets the attributes that differ from the defaults.
 
-    ``control=shuffled`` would choose the class in ``mmx/controls/shuffled.py``::
+    ``control=shuffled`` would choose the class in ``mmx/controls/shuffled.py``.
 
-        class ShuffledControl(Control):
-            needs_labels = True
+    Example:
+        >>> class ShuffledControl(Control):
+        ...     \"\"\"The target trained on shuffled labels, which say nothing.\"\"\"
+        ...
+        ...     needs_labels = True
+        >>> ShuffledControl.trained, ShuffledControl.needs_source_weights
+        (True, False)
 
     Attributes:
         without_source: Whether it is the target's own training without a source. The gain over
             it is then what the source adds, and a run without a source is the control itself.
-        needs_source_weights: Whether it wants a source that is trained before the target.
-        needs_labels: Whether it wants an objective that reads labels.
-        needs_single_modalities: Whether it wants an objective and a fusion that work on each of
+        needs_source_weights: Whether it needs a source that is trained before the target.
+        needs_labels: Whether it needs an objective that reads labels.
+        needs_single_modalities: Whether it needs an objective and a fusion that work on each of
             the target's modalities alone.
-        trained: Whether it is trained, with the budget of the target. One that is not stands
-            for chance itself: a target that beats it has learned something.
+        trained: Whether it is trained, with the budget of the target. A control that is not
+            trained stands for chance: a target that beats it has learned something.
     """
 
     without_source: ClassVar[bool] = False

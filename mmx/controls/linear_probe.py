@@ -6,6 +6,6 @@ from mmx.controls.base import Control
 
 
 class LinearProbeControl(Control):
-    """What the source's features are worth without fine-tuning."""
+    """Shows what the source's features are worth without fine-tuning."""
 
     needs_source_weights = True

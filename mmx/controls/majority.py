@@ -1,4 +1,4 @@
-"""The training rows' most frequent class: label by label, or the mean of numbers."""
+"""The most frequent class of the training rows: for each label, or the mean of numbers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from mmx.controls.base import Control
 
 
 class MajorityControl(Control):
-    """One answer for all rows."""
+    """Gives one answer for all rows. Use it to see whether the target beats chance."""
 
     needs_labels = True
     trained = False

@@ -1,4 +1,4 @@
-"""From scratch: the target's model, fresh, on the same data with the same draws and trainer."""
+"""From scratch: the target's model with fresh weights, and the same data, draws and trainer."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from mmx.controls.base import Control
 
 
 class ScratchControl(Control):
-    """The target trained without its source."""
+    """Trains the target without its source. Use it to see what the transfer adds."""
 
     without_source = True

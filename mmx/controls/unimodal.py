@@ -1,4 +1,4 @@
-"""The best single modality, from scratch; validation chooses which counts."""
+"""The best single modality, trained from scratch; validation chooses which one counts."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from mmx.controls.base import Control
 
 
 class UnimodalControl(Control):
-    """Each of the target's modalities trained alone."""
+    """Trains each of the target's modalities alone. Use it to see what the fusion adds."""
 
     needs_single_modalities = True

@@ -14,19 +14,19 @@ from mmx.mapping.projection import training_rows
 from mmx.modalities import Encoded
 
 NOTHING_SHARED = 1e-6
-"""A correlation up to here is rounding, and its direction arbitrary."""
-_NO_VARIANCE = 1e-30  # keeps what is constant divisible: it correlates with nothing
+"""A correlation up to this value is rounding, and its direction is arbitrary."""
+_NO_VARIANCE = 1e-30  # keeps the covariance of constant features positive definite
 
 
 @dataclass(frozen=True)
 class Canonical:
-    """Projections A_m (x_m - μ_m) of M modalities to K dimensions that agree.
+    """Projections A_m (x_m - μ_m) of M modalities to K correlated dimensions.
 
     Attributes:
         means: Modality to μ ``(D,)``.
         components: Modality to A ``(K, D)``.
-        correlations: ``(K,)``, falling: ρ of two modalities; the mean correlation between
-            two different ones of more, in the metric of the MAXVAR problem.
+        correlations: ``(K,)``, in falling order. For two modalities, the canonical correlations
+            ρ; for more, the mean correlation of all pairs in the metric of the MAXVAR problem.
     """
 
     means: dict[str, Tensor]
@@ -34,21 +34,21 @@ class Canonical:
     correlations: Tensor
 
     def note(self) -> str:
-        """Return what a reader wants to know of it."""
+        """Return a note for the reader: the sum of the correlations."""
         count = len(self.correlations)
         total = float(self.correlations.sum())
         return f"correlations of the training rows: {total:.2f} in total over {count} dimensions"
 
 
 def shared_rows(train: Encoded) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Return what there is to correlate, on the CPU.
+    """Return the rows that have at least two modalities, on the CPU.
 
     Returns:
         Modality to ``(N, D)`` pooled vectors in float64, and modality to ``(N,)`` bool: where
-        it is present and another one is, too.
+        it and at least one other modality are present.
 
     Raises:
-        DataError: These rows of a modality are fewer than two or all the same.
+        DataError: A modality has fewer than two such rows, or they are all the same.
     """
     several = torch.stack(list(train.present.values())).sum(0) >= 2
     used = {name: (here & several).cpu() for name, here in sorted(train.present.items())}
@@ -65,7 +65,7 @@ def find_canonical(
 
     Args:
         x: Modality to ``(N, D_m)``, two modalities or more, none of them constant.
-        used: Modality to ``(N,)`` bool, the rows of it to learn from; others may hold anything.
+        used: Modality to ``(N,)`` bool, its rows to learn from; other rows may hold anything.
         width: The most dimensions to return.
         ridge: In units of the mean variance of a modality.
     """
@@ -88,19 +88,22 @@ def find_canonical(
     else:
         sizes = [x[name].shape[1] for name in names]
         blocks = {pair: whiten(*pair) for pair in combinations(names, 2)}
-        values, joint = torch.linalg.eigh(_assembled(names, sizes, blocks))
-        values = (values.flip(0) - 1) / (len(names) - 1)  # all agree: eigenvalue M, correlation 1
+        values, joint = torch.linalg.eigh(_join_blocks(names, sizes, blocks))
+        # eigh sorts upwards. Full agreement has eigenvalue M and correlation 1, none has 1 and 0.
+        values = (values.flip(0) - 1) / (len(names) - 1)
+        # √M gives each modality's part of a unit eigenvector the norm that it has for M = 2.
         vectors = [math.sqrt(len(names)) * part for part in joint.flip(1).split(sizes)]
     kept = int((values[:width] > NOTHING_SHARED).sum())
+    # A_m = v_mᵀ L_m⁻¹, so A_mᵀ solves L_mᵀ A_mᵀ = v_m; no inverse is formed.
     components = {
         name: torch.linalg.solve_triangular(factors[name].T, vector[:, :kept], upper=True).T
         for name, vector in zip(names, vectors, strict=True)
     }
-    return Canonical(means, _signed(components, names[0]), values[:kept])
+    return Canonical(means, _fix_signs(components, names[0]), values[:kept])
 
 
 def factor(x: Tensor, ridge: float) -> Tensor:
-    """Return the Cholesky factor of the covariance of centred ``x`` ``(N, D)``, with its ridge."""
+    """Return the Cholesky factor of the covariance of centred ``x`` ``(N, D)`` plus a ridge."""
     covariance = x.T @ x / len(x)
     added = ridge * covariance.diagonal().mean().clamp_min(_NO_VARIANCE)
     lower: Tensor = torch.linalg.cholesky(covariance + added * torch.eye(len(covariance)).to(x))
@@ -108,19 +111,21 @@ def factor(x: Tensor, ridge: float) -> Tensor:
 
 
 def whitened_cross(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) -> Tensor:
-    """Return L₁⁻¹ S₁₂ L₂⁻ᵀ of two centred ``(N, D)`` and their factors; zeros if N is 0.
+    """Return L₁⁻¹ S₁₂ L₂⁻ᵀ of two centred ``(N, D)`` with their factors; zeros if N is 0.
 
     Its singular values are the canonical correlations.
     """
     (a, lower_a), (b, lower_b) = first, second
     cross = a.T @ b / max(len(a), 1)
-    half = torch.linalg.solve_triangular(lower_a, cross, upper=False)
+    half = torch.linalg.solve_triangular(lower_a, cross, upper=False)  # L₁⁻¹ S₁₂
     whole: Tensor = torch.linalg.solve_triangular(lower_b, half.T, upper=False)
     return whole.T
 
 
-def _assembled(names: list[str], sizes: list[int], blocks: dict[tuple[str, str], Tensor]) -> Tensor:
-    """Return the symmetric matrix of all blocks, I on the diagonal."""
+def _join_blocks(
+    names: list[str], sizes: list[int], blocks: dict[tuple[str, str], Tensor]
+) -> Tensor:
+    """Return the symmetric matrix of all blocks, with I on the diagonal."""
     rows = []
     for first, size in zip(names, sizes, strict=True):
         row = []
@@ -134,8 +139,11 @@ def _assembled(names: list[str], sizes: list[int], blocks: dict[tuple[str, str],
     return torch.cat(rows)
 
 
-def _signed(components: dict[str, Tensor], first: str) -> dict[str, Tensor]:
-    """Turn each dimension so that the largest weight of the first modality is positive."""
+def _fix_signs(components: dict[str, Tensor], first: str) -> dict[str, Tensor]:
+    """Flip signs so that in each dimension the first modality's largest weight is positive.
+
+    Eigenvectors are unique only up to sign; without this the sign would depend on the machine.
+    """
     weights = components[first]
     largest = weights.gather(1, weights.abs().argmax(1, keepdim=True))  # (K, 1)
     return {name: largest.sign() * each for name, each in components.items()}

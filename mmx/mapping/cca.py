@@ -15,23 +15,24 @@ from mmx.modalities import Encoded, Features
 
 
 class Cca(Mapping):
-    """Projects the modalities so that, dimension by dimension, they say the same.
+    """Projects the modalities to dimensions that are maximally correlated between them.
 
         y_m = A_m (x_m - μ_m),  L_m L_mᵀ = S_mm + ridge · tr(S_mm) / D_m · I
 
     S_mn is the covariance of x_m and x_n over the rows that have both, L_m a Cholesky
     factor and T_mn = L_m⁻¹ S_mn L_n⁻ᵀ. Two modalities, with T = U diag(ρ) Vᵀ: A_1 = Uᵀ L_1⁻¹
-    and A_2 = Vᵀ L_2⁻¹, so that ρ are the canonical correlations. More than two, the MAXVAR
+    and A_2 = Vᵀ L_2⁻¹, so that ρ are the canonical correlations. For more than two, the MAXVAR
     generalisation: v_1, v_2, … are the first eigenvectors of the matrix of all T_mn (I where
-    m = n), and A_m = √M v_mᵀ L_m⁻¹; for two modalities it would be the same. A single one has
-    nothing to be correlated with, and is mapped by its whitened principal components.
+    m = n), and A_m = √M v_mᵀ L_m⁻¹; for two modalities the result is the same. A single modality
+    has nothing to correlate with: it is mapped by its whitened principal components.
 
-    Rows that have a single modality take no part where there are more. All modalities get
-    the same width, at most the smallest D_m; dimensions that share nothing are zero.
+    Rows with only one of several modalities are not used. All modalities get the same width, at
+    most the smallest D_m; dimensions without correlation are zero. Use it where what the
+    modalities have in common matters and what only one of them shows is noise.
 
     Args:
         widths: Modality to D_m.
-        width: D', where every D_m is at least that.
+        width: D', if every D_m is at least as large.
         ridge: Added to each modality's covariance, in units of its mean variance.
 
     Reference: Hotelling 1936; Kettenring 1971 for more than two.

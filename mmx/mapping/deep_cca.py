@@ -21,25 +21,25 @@ from mmx.modalities import Encoded, Features
 
 
 class DeepCca(Mapping):
-    """Maps the modalities by networks whose outputs correlate as much as they can.
+    """Maps the modalities by networks that are trained to have highly correlated outputs.
 
         h_m = V_m relu(W_m z_m + b_m) + c_m,  z_m: x_m with every feature standardised
         max Σ_{m<n} Σ_k ρ_k(h_m, h_n),  ρ_k the canonical correlations of a batch
 
-    The networks are trained once, by Adam, before the model is; they stay as they are from
-    then on, under the projections of :class:`~mmx.mapping.cca.Cca` of their outputs. As
-    there, rows that have a single modality take no part, the covariances have a ridge, and
-    a single modality is mapped by its whitened principal components.
+    The networks are trained once by Adam, before the model is trained, and are then fixed. The
+    projections of :class:`~mmx.mapping.cca.Cca` are applied to their outputs. As there, rows with
+    only one modality are not used, the covariances have a ridge, and a single modality is mapped
+    by its whitened principal components.
 
-    Large batches give honest correlations: a batch of no more rows than dimensions agrees
-    perfectly whatever it holds.
+    Use large batches: in a batch with no more rows than dimensions, the outputs correlate
+    perfectly whatever the data. Prefer ``cca`` unless there are thousands of rows.
 
     Args:
         widths: Modality to D_m.
-        width: D', of the outputs; of a single modality at most D_m.
+        width: D' of the outputs; at most D_m for a single modality.
         hidden: Width of the ReLU layer.
         ridge: Added to each covariance, in units of its mean variance.
-        steps: Steps of Adam; they bound the time, however many rows there are.
+        steps: Steps of Adam; they bound the time, whatever the number of rows.
         batch_size: The most rows in a step.
         lr: Learning rate of Adam.
 
@@ -78,14 +78,14 @@ class DeepCca(Mapping):
 
         Raises:
             DataError: There are too few rows to learn from.
-            TrainingError: The correlation is not a number any more.
+            TrainingError: The correlation has become NaN.
         """
         if len(self.modalities) == 1:
             return fit_principal(self.maps, self.widths, train, whiten=True)
         x, used = shared_rows(train)
         networks = {name: cast(_Network, self.maps[name]) for name in self.modalities}
         generator = torch.Generator().manual_seed(seed)
-        with torch.inference_mode(False):  # with gradients, whatever the caller does without
+        with torch.inference_mode(False):  # gradients are needed here, even if the caller has none
             z = {name: networks[name].standardise(x[name], used[name]) for name in networks}
             weights = {name: networks[name].draw(generator) for name in networks}
             try:
@@ -109,7 +109,7 @@ class DeepCca(Mapping):
         used: dict[str, Tensor],
         generator: torch.Generator,
     ) -> None:
-        """Change the weights in place until their outputs correlate."""
+        """Train the weights in place for ``steps`` steps."""
         optimizer = torch.optim.Adam([w for each in weights.values() for w in each], lr=self.lr)
         rows = torch.stack(list(used.values())).any(0).nonzero().squeeze(1)
         for batch in islice(_batches(rows, self.batch_size, generator), self.steps):
@@ -130,7 +130,7 @@ class DeepCca(Mapping):
 
 
 class _Network(nn.Module):
-    """One modality's network and the projection on top of it; buffers alone, for it is fixed."""
+    """One modality's network and the projection on top; only buffers, since it does not train."""
 
     mean: Tensor
     scale: Tensor
@@ -150,27 +150,30 @@ class _Network(nn.Module):
         return [self.get_buffer(name) for name in _WEIGHTS]
 
     def standardise(self, x: Tensor, used: Tensor) -> Tensor:
-        """Learn mean and deviation of the used rows of ``x`` ``(N, D)``; return them as float32.
+        """Learn mean and deviation of the used rows of ``x`` ``(N, D)``.
 
-        Rows that are not used become zero.
+        Returns:
+            All rows standardised, in float32; rows that are not used are zero.
         """
         mean, deviation = x[used].mean(0), x[used].std(0, correction=0)
-        scale = deviation.where(deviation > 1e-6 * deviation.max(), 1.0)  # not of mere rounding
+        # A constant feature has a deviation of rounding errors: dividing by it would add noise.
+        scale = deviation.where(deviation > 1e-6 * deviation.max(), 1.0)
         self.mean.copy_(mean)
         self.scale.copy_(scale)
         return ((x - mean) / scale).masked_fill(~used[:, None], 0.0).float()
 
     def draw(self, generator: torch.Generator) -> list[Tensor]:
-        """Return W, b, V and c to start from, uniform within ± the root of 1 / fan-in."""
+        """Return initial W, b, V and c, drawn uniformly from ±√(1 / fan-in)."""
         drawn = []
         for index, like in enumerate(self.weights):
+            # Each bias (odd index) has the fan-in of the matrix before it.
             bound = self.weights[index - index % 2].shape[1] ** -0.5
             start = torch.rand(like.shape, generator=generator, dtype=torch.float32)
             drawn.append(((2 * start - 1) * bound).requires_grad_())
         return drawn
 
     def set(self, weights: list[Tensor], mean: Tensor, components: Tensor) -> None:
-        """Take over what was trained, and the projection on top."""
+        """Copy in the trained weights and the projection on top."""
         for buffer, weight in zip(self.weights, weights, strict=True):
             buffer.copy_(weight.detach())
         self.projection.set(mean, components)
@@ -191,7 +194,10 @@ def _outputs(z: Tensor, weights: list[Tensor]) -> Tensor:
 
 
 def _batches(rows: Tensor, size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Yield batches of at most ``size`` rows, equally large, for ever; a new order each round."""
+    """Yield batches of at most ``size`` rows without end, in a new order in each epoch.
+
+    The batches of an epoch differ in size by at most one row.
+    """
     while True:
         order = rows[torch.randperm(len(rows), generator=generator)]
         yield from order.tensor_split(math.ceil(len(rows) / size))

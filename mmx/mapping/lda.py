@@ -1,4 +1,4 @@
-"""Linear discriminants."""
+"""Linear discriminant analysis."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ from mmx.modalities import Encoded, Features
 
 
 class Lda(Mapping):
-    """Keeps the directions in which the classes lie apart, measured by their own spread.
+    """Keeps the directions that separate the classes best, relative to the spread within them.
 
         y_m = A_m (x_m - μ_m),  (S_t - S_w) a = λ S_w a,  aᵀ S_w a = 1
 
-    S_t is the covariance of all rows and S_w the mean covariance within a class, both
-    shrunk towards the same variance for every feature and no covariance: with more features
-    than rows, some direction would else tell the training rows apart and nothing beyond
-    them. C classes have at most C - 1 directions; further dimensions are zero.
+    S_t is the covariance of all rows and S_w the mean covariance within a class. Both are shrunk
+    towards a multiple of the identity: otherwise, with more features than rows, some direction
+    would separate the training rows perfectly and say nothing about other rows. C classes have
+    at most C - 1 directions; further dimensions are zero. Use it for few classes and many
+    features.
 
     Args:
         widths: Modality to D_m.
-        width: D', of a modality with D_m of at least that.
+        width: D', for each modality that has at least as many features.
         shrinkage: How much S_t and S_w are shrunk; ``auto``: as Ledoit and Wolf estimate it.
 
     Reference: Fisher 1936; Ledoit and Wolf 2004; computed by scikit-learn.
@@ -66,7 +67,7 @@ class Lda(Mapping):
         return describe_shortfalls("discriminants", found, self.widths)
 
     def _discriminants(self, name: str, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the mean and all discriminants of the rows."""
+        """Return the mean ``(D,)`` of the rows and all their discriminants ``(K, D)``."""
         from sklearn.discriminant_analysis import LinearDiscriminantAnalysis  # slow to import
 
         classes = int(target.bincount().count_nonzero())
@@ -94,7 +95,7 @@ class Lda(Mapping):
 
 
 def _classes_with_spread(train: Encoded, name: str) -> Tensor:
-    """Return ``(N,)`` bool: rows with the modality, of classes that have two of them or more."""
+    """Return ``(N,)`` bool: rows with the modality, in classes with at least two such rows."""
     here, target = train.present[name].cpu(), train.target.cpu()
     counts = torch.bincount(target[here], minlength=int(target.max()) + 1)
     return here & (counts[target] >= 2)

@@ -17,6 +17,8 @@ class Linear(Mapping):
 
         y_m = W_m x_m + b_m
 
+    Use it to give every modality the same width without fitting anything before training.
+
     Args:
         widths: Modality to D_m.
         width: D'.

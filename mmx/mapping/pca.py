@@ -15,17 +15,18 @@ from mmx.modalities import Encoded, Features
 
 
 class Pca(Mapping):
-    """Keeps the directions in which a modality's training rows spread most.
+    """Keeps the directions in which a modality's training rows vary most.
 
         y_m = Λ^{-1/2} V (x_m - μ_m), Λ^{-1/2} only with ``whiten``
 
-    V are the first eigenvectors of the covariance, Λ its eigenvalues. A modality has at
-    most D_m dimensions. Where its rows spread in fewer directions, as N rows never spread
-    in more than N - 1, the dimensions that are left are zero.
+    V are the first eigenvectors of the covariance, Λ its eigenvalues. A modality keeps at most
+    D_m dimensions. If its rows vary in fewer directions (N rows vary in at most N - 1), the
+    remaining dimensions are zero. Use it to reduce wide features of frozen encoders without
+    labels.
 
     Args:
         widths: Modality to D_m.
-        width: D', of a modality with D_m of at least that.
+        width: D', for each modality that has at least as many features.
         whiten: Give every dimension variance 1.
 
     Reference: Pearson 1901; computed by scikit-learn.
@@ -73,15 +74,16 @@ def fit_principal(
 def find_principal(x: Tensor, width: int, *, whiten: bool) -> tuple[Tensor, Tensor]:
     """Return the mean and at most ``width`` principal components of ``x`` ``(N, D)``.
 
-    Directions in which float32 features differ by no more than they are rounded are left
-    out: whitening would blow up what is not there.
+    Directions in which float32 features differ by rounding only are left out: whitening would
+    scale this noise up to variance 1.
     """
     from sklearn.decomposition import PCA  # slow to import, and not needed to refuse a config
 
     rows, inputs = x.shape
-    solver = "covariance_eigh" if rows > inputs else "full"  # neither draws
+    solver = "covariance_eigh" if rows > inputs else "full"  # neither draws random numbers
     pca = PCA(min(width, rows, inputs), svd_solver=solver).fit(x.numpy())
     spread = np.sqrt(pca.explained_variance_)
+    # The tolerance of numpy.linalg.matrix_rank, for singular values of float32 features.
     kept = spread > spread[0] * inputs * torch.finfo(torch.float32).eps
     scale = spread[kept, None] if whiten else 1.0
     return torch.from_numpy(pca.mean_), torch.from_numpy(pca.components_[kept] / scale)

@@ -1,4 +1,4 @@
-"""What mappings share: the rows to learn from, a fixed projection, and modalities one by one."""
+"""What mappings share: a fitted projection, mapping each modality, and the rows to learn from."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Projection(nn.Module):
         self.register_buffer("components", torch.zeros(outputs, inputs))
 
     def set(self, mean: Tensor, components: Tensor) -> None:
-        """Take over μ and the first rows of A; the rows of A that are left stay zero."""
+        """Set μ and the first rows of A; the remaining rows of A are zero."""
         self.mean.copy_(mean)
         self.components.zero_()[: len(components)].copy_(components)
 
@@ -50,17 +50,19 @@ def map_each(
 ) -> dict[str, Features]:
     """Return the features with each modality's tokens and pooled vector mapped.
 
-    Rows of an absent modality are read as zeros: what they hold would else reach the
-    gradients of the map, even where nothing reads the rows themselves.
+    Rows of an absent modality are read as zeros: otherwise their values, which may be NaN, would
+    reach the gradients of the map, even if nothing reads the rows themselves.
     """
 
-    def mapped(name: str, x: Tensor) -> Tensor:
+    def map_tensor(name: str, x: Tensor) -> Tensor:
         absent = ~present[name].view(-1, *[1] * (x.dim() - 1))
         result: Tensor = maps[name](x.masked_fill(absent, 0.0))
         return result
 
     return {
-        name: Features(mapped(name, each.tokens), each.mask, mapped(name, each.pooled), each.levels)
+        name: Features(
+            map_tensor(name, each.tokens), each.mask, map_tensor(name, each.pooled), each.levels
+        )
         for name, each in features.items()
     }
 
@@ -71,7 +73,7 @@ def training_rows(train: Encoded, name: str, among: Tensor | None = None) -> Ten
     Args:
         train: Features of the training rows.
         name: The modality.
-        among: ``(N,)`` bool, those of them to learn from; None: all.
+        among: ``(N,)`` bool, the rows to learn from; None for all that have the modality.
 
     Raises:
         DataError: The rows are fewer than two or all the same.
@@ -81,12 +83,12 @@ def training_rows(train: Encoded, name: str, among: Tensor | None = None) -> Ten
     x = pooled[rows].cpu().double()
     if len(x) < 2:
         raise DataError(
-            f"the mapping has {_counted(len(x))} to learn {name} from, and needs at least 2",
+            f"the mapping has {_count_rows(len(x))} to learn {name} from, and needs at least 2",
             tip="mapping=linear needs no rows to start with",
         )
     if bool((x == x[0]).all()):
         raise DataError(
-            f"the {name} features of all {_counted(len(x))} are the same: there is nothing to map",
+            f"the {name} features of all {_count_rows(len(x))} are equal: there is nothing to map",
             tip="mapping=linear needs no rows to start with",
         )
     return x
@@ -98,9 +100,9 @@ def describe_shortfalls(
     """Return a note for each modality that fills fewer dimensions than it has.
 
     Args:
-        what: What fills them, as a reader would say it.
+        what: What fills them, such as ``principal components``.
         found: Modality to the number of dimensions that are filled.
-        widths: Modality to all of its dimensions.
+        widths: Modality to the number of its dimensions.
     """
     return tuple(
         f"{name}: {found[name]} of {width} dimensions are {what}, the others zero"
@@ -109,5 +111,5 @@ def describe_shortfalls(
     )
 
 
-def _counted(rows: int) -> str:
+def _count_rows(rows: int) -> str:
     return f"{rows} training row{'' if rows == 1 else 's'}"

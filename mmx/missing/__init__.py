@@ -2,8 +2,8 @@
 
 Shape legend: ``B`` batch, ``T`` tokens, ``D`` width, ``M`` modalities.
 
-By default nothing does: fusions leave an absent modality out. An imputing method is fitted
-on the features of the training rows, anew after every epoch where encoders train.
+By default nothing does: fusions leave an absent modality out. An imputation is fitted on the
+features of the training rows, and again after every epoch in which encoders train.
 """
 
 from mmx.missing.base import Missing

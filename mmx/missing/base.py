@@ -28,7 +28,30 @@ class Missing(nn.Module, ABC):
     """Base of all treatments of missing modalities.
 
     The constructor takes ``shapes`` (modality to :class:`Shape`); what a config may set is
-    keyword-only, plain and annotated.
+    keyword-only, plain and annotated. Use ``mask`` unless many rows lack a modality that the
+    others can predict; ``drop`` shows what the incomplete rows are worth.
+
+    Example:
+        >>> class Zero(Missing):
+        ...     \"\"\"Zeros count as present: the fusion cannot tell them from data.\"\"\"
+        ...
+        ...     def forward(self, features, present):
+        ...         filled = {}
+        ...         for name, each in features.items():
+        ...             absent = ~present[name][:, None]  # (B, 1)
+        ...             filled[name] = Features(
+        ...                 each.tokens.masked_fill(absent[..., None], 0.0),
+        ...                 each.mask | absent,
+        ...                 each.pooled.masked_fill(absent, 0.0),
+        ...             )
+        ...         return filled, {name: here | True for name, here in present.items()}
+        ...
+        >>> import torch
+        >>> ones = torch.ones(2, 8)
+        >>> x = {"image": Features(ones[:, None], torch.ones(2, 1).bool(), ones)}
+        >>> filled, _ = Zero({"image": Shape(8)})(x, {"image": torch.tensor([True, False])})
+        >>> filled["image"].pooled.sum().item()
+        8.0
 
     Attributes:
         fitted: Whether :meth:`fit` has to be called before training and after each epoch.
@@ -52,7 +75,7 @@ class Missing(nn.Module, ABC):
 
         Args:
             train: Features of the training rows.
-            seed: Decides everything that is drawn.
+            seed: Determines all random draws.
         """
         raise NotImplementedError(f"{type(self).__name__} has nothing to fit")
 
@@ -67,5 +90,5 @@ class Missing(nn.Module, ABC):
             present: Modality to ``(B,)`` bool.
 
         Returns:
-            Features and presence as the fusion shall see them.
+            Features and presence as the fusion sees them.
         """

@@ -1,4 +1,4 @@
-"""Training on complete rows alone."""
+"""Training on complete rows only."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from mmx.modalities import Features
 
 
 class Drop(Missing):
-    """Leaves rows that lack a modality out of training; elsewhere they pass as they are.
+    """Leaves rows that lack a modality out of training; in evaluation they pass unchanged.
+
+    Use it as a baseline (complete-case analysis), or where a modality is rarely missing.
 
     Args:
         shapes: Modality to widths.

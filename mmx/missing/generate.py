@@ -1,4 +1,4 @@
-"""What the other modalities tell in the place of what is absent."""
+"""Imputation of an absent modality from the other modalities, by ridge regression."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ class Generate(Imputing):
 
         x̂_m = b_m + Σ_{n≠m, present} (W_mn (x_n - μ_n) / σ_n + c_mn)
 
-    μ and σ are each number's mean and deviation over the rows learned from. W and c have a
-    penalty, b has none. So that it copes with several modalities missing, it learns from
-    every row twice: as it is, and with modalities dropped at random.
+    μ and σ are the mean and the standard deviation of each feature over the training rows. W
+    and c are penalised, b is not. Every row is used twice, as it is and with modalities dropped
+    at random, so that the regression can handle rows that lack several modalities. Use it where
+    modalities say similar things and there are enough rows that have them all.
 
     Args:
         shapes: Modality to widths.
-        alpha: Weight of the penalty, a sum of squares next to the sum over rows.
-        drop: Chance of each other modality to be dropped; 0: rows are seen once, as they are.
-        rows: The most training rows to learn a modality from, drawn once a fit.
+        alpha: Weight of the penalty, a sum of squares added to the squared errors of all rows.
+        drop: Chance that each other modality is dropped; with 0, rows are used once, as they are.
+        rows: The most training rows to learn a modality from, drawn once for each fit.
 
     Reference: Hoerl and Kennard 1970; computed by scikit-learn.
     """
@@ -59,43 +60,46 @@ class Generate(Imputing):
         drawn = {
             name: torch.from_numpy(random.permutation(r)[: self.rows]) for name, r in having.items()
         }
-        spread = [_spread(x[name][drawn[name]].double()) for name in self.modalities]
+        spread = [_mean_and_deviation(x[name][drawn[name]].double()) for name in self.modalities]
         self.mean.copy_(torch.cat([mean for mean, _ in spread]))
         self.scale.copy_(torch.cat([scale for _, scale in spread]))
         for name, rows in drawn.items():
             if len(rows) == 0:
-                continue  # it stays absent
+                continue  # no training row has it, so that it stays absent
             taken = {other: each[rows].double() for other, each in x.items()}
             here = {other: each[rows] for other, each in present.items()}
-            seen = [here] if self.drop == 0 else [here, _thinned(here, self.drop, random)]
-            z = self._standardised(taken)
-            inputs = torch.cat([_inputs(name, z, each) for each in seen])
+            seen = [here] if self.drop == 0 else [here, _drop_at_random(here, self.drop, random)]
+            z = self._standardise(taken)
+            inputs = torch.cat([_regression_inputs(name, z, each) for each in seen])
             weight, bias = self._ridge(inputs, taken[name].repeat(len(seen), 1))
             cast(_Regression, self.regressions[name]).set(weight, bias)
 
     def impute(self, x: dict[str, Tensor], present: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the predictions; see :class:`~mmx.missing.imputing.Imputing`."""
-        z = self._standardised(x)
-        return {name: self.regressions[name](_inputs(name, z, present)) for name in x}
+        z = self._standardise(x)
+        return {name: self.regressions[name](_regression_inputs(name, z, present)) for name in x}
 
-    def _standardised(self, x: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return modality to ``(N, F_m)`` with the mean taken off and divided by the deviation."""
-        like = x[self.modalities[0]]  # float64 on the CPU where it is learned from
-        mean, scale = self.apart(self.mean.to(like)), self.apart(self.scale.to(like))
+    def _standardise(self, x: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return modality to ``(N, F_m)``, minus the mean and divided by the deviation."""
+        like = x[self.modalities[0]]  # float64 on the CPU while fitting, float32 in forward
+        mean, scale = (
+            self.split_modalities(self.mean.to(like)),
+            self.split_modalities(self.scale.to(like)),
+        )
         return {name: (x[name] - mean[name]) / scale[name] for name in self.modalities}
 
     def _ridge(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Return ``(F_m, I)`` weights and ``(F_m,)`` biases for ``(N, I)`` inputs."""
         from sklearn.linear_model import Ridge  # slow to import, and not needed to refuse a config
 
-        if inputs.shape[1] == 0:  # a single modality
+        if inputs.shape[1] == 0:  # a single modality: nothing to predict from but the mean
             return targets.new_zeros(targets.shape[1], 0), targets.mean(0)
         ridge = Ridge(alpha=self.alpha).fit(inputs.numpy(), targets.numpy())
         return torch.from_numpy(ridge.coef_), torch.from_numpy(ridge.intercept_)
 
 
 _ROUNDING = 1e-6
-"""Of the largest deviation: what a number's may be that does not vary."""
+"""A feature whose deviation is below this fraction of the largest one does not vary."""
 
 
 class _Regression(nn.Module):
@@ -118,26 +122,26 @@ class _Regression(nn.Module):
         return F.linear(x, self.weight, self.bias)
 
 
-def _spread(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and deviation of each column; the latter is 1 where it is mere rounding."""
+def _mean_and_deviation(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and deviation of each column; a deviation is 1 where it is only rounding."""
     if len(rows) == 0:
         return rows.new_zeros(rows.shape[1]), rows.new_ones(rows.shape[1])
     deviation = rows.std(0, correction=0)
     return rows.mean(0), deviation.where(deviation > _ROUNDING * deviation.max(), 1.0)
 
 
-def _inputs(name: str, z: dict[str, Tensor], present: dict[str, Tensor]) -> Tensor:
-    """Return the other modalities side by side, zeros where absent, then where they are present."""
+def _regression_inputs(name: str, z: dict[str, Tensor], present: dict[str, Tensor]) -> Tensor:
+    """Return ``(N, I)``: features of the other modalities, zeros if absent, then presence."""
     others = [other for other in z if other != name]
     seen = [z[other].masked_fill(~present[other][:, None], 0.0) for other in others]
-    nothing = z[name][:, :0]  # of a single modality
+    nothing = z[name][:, :0]  # (N, 0), so that cat works for a single modality too
     return torch.cat([nothing, *seen, *(present[o][:, None].to(nothing) for o in others)], dim=1)
 
 
-def _thinned(
+def _drop_at_random(
     present: dict[str, Tensor], drop: float, random: np.random.Generator
 ) -> dict[str, Tensor]:
-    """Return the presences without those that are dropped."""
+    """Return the presence of each modality with some of it dropped at random."""
     return {
         name: here & torch.from_numpy(random.random(len(here)) >= drop)
         for name, here in present.items()

@@ -1,4 +1,4 @@
-"""What imputing methods share: one vector for each modality, taken apart again."""
+"""What imputations share: one vector for each modality, split into its parts afterwards."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from mmx.modalities import Encoded, Features
 
 
 class Imputing(Missing):
-    """Base of the methods that put something in the place of what is absent.
+    """Base of the imputations, which fill in the features of an absent modality.
 
     A modality is one vector x_m = [pooled; levels] of F_m numbers, zeros where it is absent.
-    What takes its place has no gradient, and as tokens it is a single one, the pooled vector.
-    A modality is filled in wherever it is absent, if some training row had it; nothing is
-    before the first :meth:`fit`. What is present passes as it is.
+    Imputed features have no gradient, and a single token, which is the pooled vector. A modality
+    is imputed wherever it is absent, provided that some training row had it; before the first
+    :meth:`fit` nothing is imputed. Features that are present do not change.
 
     Attributes:
         sizes: Modality to F_m.
@@ -55,17 +55,17 @@ class Imputing(Missing):
         device = self.known.device.type
         with torch.no_grad(), torch.autocast(device, enabled=False):
             x = {name: _vector(features[name], present[name]) for name in self.modalities}
-            dtype = torch.get_default_dtype()  # of the buffers
+            dtype = torch.get_default_dtype()  # as the buffers have; features may be in bf16
             imputed = self.impute({name: each.to(dtype) for name, each in x.items()}, present)
         known = dict(zip(self.modalities, self.known, strict=True))
         filled = {
-            name: _filled(features[name], imputed[name], ~present[name] & known[name])
+            name: _fill_rows(features[name], imputed[name], ~present[name] & known[name])
             for name in self.modalities
         }
         return filled, {name: present[name] | known[name] for name in self.modalities}
 
-    def apart(self, side_by_side: Tensor) -> dict[str, Tensor]:
-        """Return modality to its part ``(..., F_m)`` of ``(..., ΣF)``."""
+    def split_modalities(self, side_by_side: Tensor) -> dict[str, Tensor]:
+        """Return modality to its columns ``(..., F_m)`` of ``(..., ΣF)``."""
         parts = torch.split(side_by_side, list(self.sizes.values()), dim=-1)
         return dict(zip(self.modalities, parts, strict=True))
 
@@ -76,12 +76,12 @@ class Imputing(Missing):
         Args:
             x: Modality to ``(N, F_m)``, zeros where absent.
             present: Modality to ``(N,)`` bool.
-            seed: Decides everything that is drawn.
+            seed: Determines all random draws.
         """
 
     @abstractmethod
     def impute(self, x: dict[str, Tensor], present: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return modality to ``(B, F_m)``, read only where it is absent and known.
+        """Return modality to ``(B, F_m)``; only rows that lack a known modality are used.
 
         Args:
             x: Modality to ``(B, F_m)``, zeros where absent.
@@ -95,21 +95,21 @@ def _vector(features: Features, present: Tensor) -> Tensor:
     return torch.cat(parts, dim=1).masked_fill(~present[:, None], 0.0)
 
 
-def _filled(features: Features, vector: Tensor, where: Tensor) -> Features:
-    """Return the features with those of the rows ``where`` ``(B,)`` taken from ``vector``."""
+def _fill_rows(features: Features, vector: Tensor, where: Tensor) -> Features:
+    """Return the features with the rows ``where`` ``(B,)`` replaced by those of ``vector``."""
 
-    def put(new: Tensor, old: Tensor) -> Tensor:
+    def replace_rows(new: Tensor, old: Tensor) -> Tensor:
         return torch.where(where.view(-1, *[1] * (old.dim() - 1)), new.to(old.dtype), old)
 
     steps = features.tokens.shape[1]
     olds = (features.pooled, *features.levels)
     news = torch.split(vector, [old.shape[1] for old in olds], dim=1)
-    pooled, *levels = (put(new, old) for new, old in zip(news, olds, strict=True))
-    first = F.pad(news[0][:, None], (0, 0, 0, steps - 1))  # (B, T, D), zeros behind one token
+    pooled, *levels = (replace_rows(new, old) for new, old in zip(news, olds, strict=True))
+    first = F.pad(news[0][:, None], (0, 0, 0, steps - 1))  # (B, T, D): one token, then zeros
     is_first = torch.arange(steps, device=where.device) == 0
     return Features(
-        put(first, features.tokens),
-        put(is_first.expand_as(features.mask), features.mask),
+        replace_rows(first, features.tokens),
+        replace_rows(is_first.expand_as(features.mask), features.mask),
         pooled,
         tuple(levels),
     )

@@ -1,4 +1,4 @@
-"""The most similar training rows in the place of what is absent."""
+"""Imputation of an absent modality from the most similar training rows."""
 
 from __future__ import annotations
 
@@ -14,19 +14,21 @@ from mmx.missing.imputing import Imputing
 
 
 class Knn(Imputing):
-    """Fills in the mean of the k nearest of some training rows that have the modality.
+    """Fills in the mean of the k nearest donors: training rows that have the modality.
 
         x̂_im = (1 / k) Σ_{j near i} x_jm
         d(i, j)² = ΣF / Σ_n F_n · Σ_n ‖x_in - x_jn‖², over the modalities n that both have
 
-    Where no row with the modality shares another one with row i, it is the mean of all rows
-    with the modality. The same as scikit-learn's KNNImputer on the modalities side by side.
+    If row i has no modality in common with any donor, the mean of all donors is used. The result
+    is that of scikit-learn's KNNImputer on the concatenated modalities. Use it where similar rows
+    have similar features but no linear rule predicts one modality from another.
 
     Args:
         shapes: Modality to widths.
         n_neighbors: k.
-        rows: The most training rows to choose from, drawn once a fit; for every modality,
-            one that has it is among them, as long as there are as many rows as modalities.
+        rows: The most training rows to keep as donors, drawn once for each fit. For every
+            modality they include a row that has it, if ``rows`` is at least the number of
+            modalities.
 
     Reference: Troyanskaya et al. 2001.
     """
@@ -47,9 +49,9 @@ class Knn(Imputing):
         self.register_buffer("has", torch.zeros(rows, len(shapes), dtype=torch.bool))
 
     def learn(self, x: dict[str, Tensor], present: dict[str, Tensor], seed: int) -> None:
-        """Draw the rows to choose from; see :class:`~mmx.missing.imputing.Imputing`."""
+        """Draw the donors; see :class:`~mmx.missing.imputing.Imputing`."""
         has = torch.stack([present[name] for name in self.modalities], dim=1)  # (N, M)
-        rows = _drawn(has.numpy(), len(self.donors), seed)
+        rows = _draw_donors(has.numpy(), len(self.donors), seed)
         self.donors.zero_()[: len(rows)].copy_(
             torch.cat([each[rows] for each in x.values()], dim=1)
         )
@@ -59,8 +61,8 @@ class Knn(Imputing):
     def impute(self, x: dict[str, Tensor], present: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return means of neighbours; see :class:`~mmx.missing.imputing.Imputing`."""
         has = torch.stack([present[name] for name in self.modalities], dim=1)  # (B, M)
-        rows = (~has).any(1).nonzero().squeeze(1)
-        donors = self.apart(self.donors)
+        rows = (~has).any(1).nonzero().squeeze(1)  # (B',) rows that lack a modality
+        donors = self.split_modalities(self.donors)
         distances = self._distances({n: each[rows] for n, each in x.items()}, has[rows], donors)
         imputed = {}
         for index, name in enumerate(self.modalities):
@@ -68,6 +70,7 @@ class Knn(Imputing):
             near = distances.masked_fill(~able, torch.inf).topk(
                 min(self.n_neighbors, len(able)), largest=False
             )
+            # Fewer than k donors may be comparable: those at infinity do not enter the mean.
             counted = near.values.isfinite()[:, :, None]  # (B', k, 1)
             total = (donors[name][near.indices] * counted).sum(1)
             everyone = donors[name].sum(0) / able.sum().clamp(min=1)
@@ -81,25 +84,26 @@ class Knn(Imputing):
         shared = torch.zeros_like(total)
         for index, (name, size) in enumerate(self.sizes.items()):
             both = has[:, index, None] & self.has[:, index]
-            # Not by products: they would leave little of small distances in float32.
+            # A matrix product would be faster, but cancels small distances in float32.
             each = torch.cdist(x[name], donors[name], compute_mode=_EXACT).square()
             total += each.masked_fill(~both, 0.0)
             shared += size * both
+        # The factor ΣF of the distance is the same for all donors: it changes no order.
         return (total / shared).masked_fill(shared == 0, torch.inf)
 
 
 _EXACT = "donot_use_mm_for_euclid_dist"
 
 
-def _drawn(has: np.ndarray, count: int, seed: int) -> Tensor:
-    """Return at most ``count`` of the N rows, in a drawn order; see :class:`Knn`.
+def _draw_donors(has: np.ndarray, count: int, seed: int) -> Tensor:
+    """Return at most ``count`` of the N rows, in a random order; see :class:`Knn`.
 
     Args:
         has: ``(N, M)`` bool.
         count: The most rows.
-        seed: Decides the order.
+        seed: Determines the order.
     """
     order = np.random.default_rng(seed).permutation(len(has))
-    firsts = order[has[order].argmax(0)]  # of every modality, the first row that has it
-    ordered = dict.fromkeys([*firsts, *order])
+    firsts = order[has[order].argmax(0)]  # (M,) for every modality, the first row that has it
+    ordered = dict.fromkeys([*firsts, *order])  # without duplicates, in this order
     return torch.tensor(list(ordered)[:count])

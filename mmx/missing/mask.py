@@ -9,7 +9,7 @@ from mmx.modalities import Features
 
 
 class Mask(Missing):
-    """Lets everything pass: a fusion leaves an absent modality out.
+    """Changes nothing: a fusion leaves an absent modality out. This is the default.
 
     Args:
         shapes: Modality to widths.

@@ -1,4 +1,4 @@
-"""The training rows' mean in the place of what is absent."""
+"""Imputation of an absent modality by the mean of the training rows."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ class Mean(Imputing):
 
         x̂_m = (1 / N_m) Σ_i x_im
 
+    The cheapest imputation. Use it as a baseline for ``knn`` and ``generate``.
+
     Args:
         shapes: Modality to widths.
     """
@@ -26,10 +28,14 @@ class Mean(Imputing):
 
     def learn(self, x: dict[str, Tensor], present: dict[str, Tensor], seed: int) -> None:
         """Take the means; see :class:`~mmx.missing.imputing.Imputing`."""
+        # Absent rows are zeros, so the sum over all rows is that over the present ones.
         sums = [x[name].sum(0, dtype=torch.float64) for name in self.modalities]
         counts = [present[name].sum().clamp(min=1) for name in self.modalities]
         self.mean.copy_(torch.cat([s / n for s, n in zip(sums, counts, strict=True)]))
 
     def impute(self, x: dict[str, Tensor], present: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the means; see :class:`~mmx.missing.imputing.Imputing`."""
-        return {name: mean.expand(x[name].shape) for name, mean in self.apart(self.mean).items()}
+        return {
+            name: mean.expand(x[name].shape)
+            for name, mean in self.split_modalities(self.mean).items()
+        }

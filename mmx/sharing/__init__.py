@@ -2,11 +2,10 @@
 
 Shape legend: ``B`` batch, ``T`` tokens, ``D`` width, ``M`` modalities.
 
-After its encoder, each modality passes an adapter of its own to a common width and then a
-trunk. Use it where modalities have something in common that one of them could learn for the
-other. Which weights are one is said by options of :class:`~mmx.sharing.trunk.Trunk`; source
-and target share the trunk too where they train jointly, which is asked for by
-``transfer=joint``.
+After its encoder, each modality goes through an adapter, which projects it to a common width,
+and then through a trunk. Use it where modalities have structure in common that one of them can
+learn for the others. The options of :class:`~mmx.sharing.trunk.Trunk` say which weights are
+shared. With ``transfer=joint`` source and target share the trunk as well.
 """
 
 from mmx.sharing.base import Layers, Sharing

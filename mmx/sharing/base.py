@@ -12,15 +12,20 @@ from mmx.modalities import Features
 class Sharing(ABC):
     """Base of all ways to share; keyword-only, plain, annotated constructor arguments.
 
-    One with a deeper trunk for each modality would be::
-
-        class Deep(Sharing):
-            def make_layers(self, widths: dict[str, int]) -> Layers:
-                return Layers(widths, width=256, depth=8, one=self.modalities)
+    Example:
+        >>> class Deep(Sharing):
+        ...     \"\"\"A deeper trunk for each modality.\"\"\"
+        ...
+        ...     def make_layers(self, widths: dict[str, int]) -> Layers:
+        ...         return Layers(widths, width=256, depth=8, one=self.modalities)
+        ...
+        >>> layers = Deep().make_layers({"image": 64, "text": 128})
+        >>> layers.width, sorted(layers.layers)
+        (256, ['image', 'text'])
 
     Attributes:
         modalities: Whether all modalities use one trunk.
-        classifier: Whether heads of single modalities are one head.
+        classifier: Whether fusions with a head for each modality use one head for all of them.
     """
 
     modalities: bool = False
@@ -36,7 +41,7 @@ class Sharing(ABC):
 
 
 class Layers(nn.Module):
-    """An adapter for each modality, then ``depth`` layers, own or common.
+    """An adapter for each modality, then ``depth`` layers, one stack for each or one for all.
 
         h⁰ = A_m x_m + a_m,  h^k = relu(W^k h^{k-1} + b^k),  k = 1..depth
 
@@ -57,11 +62,11 @@ class Layers(nn.Module):
         self.one = one
 
     def body(self, name: str) -> nn.Module:
-        """Return the layers that a modality goes through."""
+        """Return the layers that a modality goes through after its adapter."""
         return self.layers["all" if self.one else name]
 
     def forward(self, name: str, features: Features) -> Features:
-        """Return a modality's features with tokens and pooled vector mapped, D to ``width``."""
+        """Return a modality's features with tokens and pooled vector mapped to ``width``."""
 
         def map_features(x: Tensor) -> Tensor:
             mapped: Tensor = self.body(name)(self.adapters[name](x))  # (..., D_m) -> (..., width)

@@ -1,4 +1,4 @@
-"""A trunk behind the encoders, one for all modalities or one for each."""
+"""A trunk after the encoders, one for all modalities or one for each."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from mmx.sharing.base import Layers, Sharing
 
 
 class Trunk(Sharing):
-    """Layers behind the encoders, whose weights modalities share or have for themselves.
+    """Layers after the encoders with weights that modalities share, or one set for each.
 
-    With ``modalities`` false each modality has a trunk of the same form, with weights of its
-    own: what the sharing is worth is seen by comparing the two. Under ``transfer=joint`` source
-    and target have the trunk in common either way.
+    With ``modalities`` false each modality has its own trunk of the same shape. Compare the two
+    to see what sharing is worth. With ``transfer=joint`` source and target have the trunk in
+    common in both cases.
 
     Args:
         modalities: Whether all modalities use one trunk.
-        classifier: Whether they also use one head, in fusions that have a head for each.
+        classifier: Whether they also use one head, in fusions that have a head for each modality.
         width: Width of adapters and trunk.
         depth: Layers of the trunk.
     """

@@ -3,10 +3,10 @@
     header   "mmx": {"format": 2, "digest": "…", "facts": {…}}, and where each tensor lies
     tensors
 
-One file, so that one rename makes the whole of it appear: a reader finds the old state
-or the new one, never half of each. The digest is of all bytes of the file but its own, and
-every read checks it: one bit that has changed is seen. Files of before there was a digest,
-whose JSON holds the facts alone, are read unchecked. Nothing is ever unpickled.
+A checkpoint is one file, so that one rename replaces it: a reader finds the old state or the
+new one, never half of each. The digest covers all bytes of the file except its own, and every
+read checks it, so that a single changed bit is noticed. Early versions of mmx wrote only the
+facts, without a digest; their files are read unchecked. Nothing is ever unpickled.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from mmx.untrusted import open_regular
 
 FORMAT = 2
 HEADER_LIMIT = 32 * 2**20
-"""Bytes of a header: names of tensors and what a model knows of its input, such as words."""
+"""Most bytes of a header: names of tensors and the specs of the inputs, such as a vocabulary."""
 _JSON = "mmx"
 _KEYS = {"format", "digest", "facts"}
 _DIGEST_BYTES = 32
-_BLANK = b"0" * (2 * _DIGEST_BYTES)
-_LENGTH_BYTES = 8
+_BLANK = b"0" * (2 * _DIGEST_BYTES)  # in place of the digest while it is computed
+_LENGTH_BYTES = 8  # of safetensors: the header's length, little-endian, opens the file
 _CHUNK = 2**20
 
 
@@ -48,11 +48,11 @@ def write_checkpoint(
         path: The file.
         tensors: By name.
         facts: JSON-able.
-        before: Where the file that was there is kept.
+        before: Where the previous file is kept; None if it is not.
 
     Raises:
-        OSError: It cannot be written; what was there is there still, and nothing else.
-        ValueError: The facts are too many to be read again.
+        OSError: It cannot be written; the previous file is unchanged, and no other is left.
+        ValueError: The header would be larger than what is read again.
     """
     text = json.dumps({"format": FORMAT, "digest": _BLANK.decode(), "facts": facts})
     data = memoryview(save(_copy_shared(tensors), metadata={_JSON: text}))
@@ -63,14 +63,15 @@ def write_checkpoint(
     digest = hashlib.blake2b(data, digest_size=_DIGEST_BYTES).hexdigest()
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.new")
-    temporary.unlink(missing_ok=True)  # one writer a run: it is torn, or leads elsewhere
+    # A run has one writer: what lies here is half-written, or a link that must not be followed.
+    temporary.unlink(missing_ok=True)
     try:
         with temporary.open("xb") as file:
             file.write(data[:place])
             file.write(digest.encode())
             file.write(data[place + len(_BLANK) :])
             file.flush()
-            os.fsync(file.fileno())
+            os.fsync(file.fileno())  # before the rename, so that a crash leaves no empty file
         if before is not None and path.exists():
             path.replace(before)
         temporary.replace(path)
@@ -81,7 +82,7 @@ def write_checkpoint(
 
 
 def _copy_shared(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors on the CPU, each with memory of its own: what is shared comes twice."""
+    """Return the tensors on the CPU without shared memory, which safetensors refuses."""
     seen: set[int] = set()
     found = {}
     for name, tensor in tensors.items():
@@ -95,7 +96,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], Json]:
     """Return a checkpoint's tensors, on the CPU, and its facts.
 
     Raises:
-        DamagedFileError: The file is no checkpoint, or not what was written.
+        DamagedFileError: The file is not a checkpoint, or its bytes have changed.
         RunError: It is absent, or was written by a later version of mmx.
     """
     facts = _read_checked(path)[0]
@@ -103,16 +104,20 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], Json]:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118
     except (OSError, SafetensorError) as error:
-        raise _damaged(path, str(error)) from error
+        raise _damage_error(path, str(error)) from error
 
 
 def read_facts(path: Path) -> Json:
-    """Return a checkpoint's facts alone, all of it checked; raises as :func:`read_checkpoint`."""
+    """Return a checkpoint's facts after checking the whole file.
+
+    Raises:
+        DamagedFileError, RunError: As :func:`read_checkpoint`.
+    """
     return _read_checked(path)[0]
 
 
 def has_digest(path: Path) -> bool:
-    """Return whether damage of a checkpoint is seen: not in one that an early mmx has written.
+    """Return whether a checkpoint has a digest, which early versions of mmx did not write.
 
     Raises:
         RunError: As :func:`read_checkpoint`.
@@ -121,14 +126,14 @@ def has_digest(path: Path) -> bool:
 
 
 def _read_checked(path: Path) -> tuple[Json, bool]:
-    """Return a checkpoint's facts, and whether a digest vouches for them and its tensors."""
+    """Return a checkpoint's facts, and whether a digest was there to check the file against."""
     try:
         with open_regular(path) as file:
             header = _read_header(file)
             kept = json.loads(json.loads(header[_LENGTH_BYTES:])["__metadata__"][_JSON])
             if not isinstance(kept, dict):
                 raise ValueError("its facts are no mapping")
-            if not kept.keys() & _KEYS:
+            if not kept.keys() & _KEYS:  # of an early version: the facts themselves
                 return kept, False
             _check_digest(file, header, kept)
             if kept["format"] != FORMAT:
@@ -140,13 +145,13 @@ def _read_checked(path: Path) -> tuple[Json, bool]:
         kind = RunError if error.missing else DamagedFileError
         raise kind(f"cannot read the checkpoint {path}: it {error.reason}") from error
     except (OSError, ValueError, KeyError, TypeError, RecursionError, MemoryError) as error:
-        raise _damaged(path, f"{type(error).__name__}: {error}") from error
+        raise _damage_error(path, f"{type(error).__name__}: {error}") from error
     facts: Json = kept["facts"]
     return facts, True
 
 
 def _read_header(file: BinaryIO) -> bytes:
-    """Return the length and the header that a file begins with."""
+    """Return the first bytes of a file: the header's length and the header."""
     length = file.read(_LENGTH_BYTES)
     size, available = int.from_bytes(length, "little"), os.fstat(file.fileno()).st_size
     if len(length) < _LENGTH_BYTES or size > available - _LENGTH_BYTES:
@@ -157,7 +162,7 @@ def _read_header(file: BinaryIO) -> bytes:
 
 
 def _check_digest(file: BinaryIO, header: bytes, kept: Json) -> None:
-    """Raise ValueError where a file, read up to its tensors, is not what was written."""
+    """Raise ValueError if a file's digest does not match; ``file`` stands after the header."""
     found = str(kept.get("digest")).encode()
     if kept.keys() != _KEYS or len(found) != len(_BLANK) or not isinstance(kept["facts"], dict):
         raise ValueError("its header is not what was written")
@@ -168,7 +173,7 @@ def _check_digest(file: BinaryIO, header: bytes, kept: Json) -> None:
         raise ValueError("its bytes are not those that were written")
 
 
-def _damaged(path: Path, why: str) -> DamagedFileError:
+def _damage_error(path: Path, why: str) -> DamagedFileError:
     return DamagedFileError(f"cannot read the checkpoint {path}: {why}")
 
 
@@ -188,10 +193,10 @@ def restore(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
 
 
 def check_finite(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
-    """Raise DamagedFileError where tensors that a module is to take are not finite.
+    """Raise DamagedFileError if tensors are not finite that should be.
 
-    What counts in a module from the start, such as the best loss so far, may be infinite
-    before it is known, and after; weights never are.
+    A tensor that is infinite in a fresh module, such as the best loss so far, may be infinite
+    in a checkpoint too. Weights may not.
     """
     own = module.state_dict()
     finite = own.keys() - set(find_not_finite(own.items()))
@@ -200,11 +205,12 @@ def check_finite(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> N
 
 
 def find_not_finite(tensors: Iterable[tuple[str, Tensor]]) -> list[str]:
-    """Return the names of those that hold NaN or infinity."""
+    """Return the names of the tensors that contain NaN or infinity."""
     floats = [(n, t.detach()) for n, t in tensors if t.is_floating_point() or t.is_complex()]
     if not floats:
         return []
-    finite = torch.stack([t.isfinite().all() for _, t in floats]).tolist()  # one wait for all
+    # One transfer for all tensors, since each one waits for the device.
+    finite = torch.stack([t.isfinite().all() for _, t in floats]).tolist()
     return [name for (name, _), fine in zip(floats, finite, strict=True) if not fine]
 
 
@@ -237,13 +243,14 @@ def optimizer_state(
 def load_optimizer_state(
     optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], plain: dict[str, Json]
 ) -> None:
-    """Put back what :func:`optimizer_state` returned, in the memory layout of the parameters."""
+    """Load what :func:`optimizer_state` returned, in the memory layout of the parameters."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     state: dict[int, Json] = {int(index): dict(each) for index, each in plain.items()}
     for name, tensor in tensors.items():
         index, key = name.split(".", 1)
         like = parameters[int(index)]
-        if tensor.shape == like.shape:  # fused kernels walk both in memory order
+        # Fused kernels walk parameter and state in memory order: the layouts must be equal.
+        if tensor.shape == like.shape:
             tensor = torch.empty_like(like, dtype=tensor.dtype).copy_(tensor)
         state.setdefault(int(index), {})[key] = tensor
     groups = optimizer.state_dict()["param_groups"]

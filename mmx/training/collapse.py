@@ -1,4 +1,4 @@
-"""Whether a modality has stopped learning while the others go on (modality collapse)."""
+"""Modality collapse: a modality has stopped learning while others go on."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import torch
 from torch import Tensor, nn
 
 FALLEN = 0.2
-"""A gradient norm below this part of its highest value has fallen away."""
+"""A gradient norm has fallen away if it is below this fraction of its highest value."""
 
 LOST = 0.5
-"""A probe that has lost this part of its best lead over chance has fallen away."""
+"""A probe has fallen away if it has lost this fraction of its best lead over chance."""
 
 
 @dataclass(frozen=True)
 class Vitals:
-    """Signs of life of the modalities in one epoch.
+    """Signs in one epoch of how much each modality still learns.
 
     Attributes:
-        gradients: Modality to the mean norm of its encoder's gradient; frozen ones are absent.
+        gradients: Modality to the mean norm of its encoder's gradient, without frozen encoders.
         probes: Modality to the accuracy of a linear probe on its features.
-        chance: Accuracy without features, of the most frequent class.
-        noise: Standard error of a probe that knows nothing.
+        chance: Accuracy of always answering the most frequent class.
+        noise: Standard error of the accuracy of a probe at chance level.
     """
 
     gradients: dict[str, float]
@@ -33,23 +33,23 @@ class Vitals:
 
 
 def gradient_norms(encoders: nn.ModuleDict) -> dict[str, Tensor]:
-    """Return each encoder's gradient norm, a scalar on its device; frozen ones are left out."""
+    """Return each encoder's gradient norm, a scalar on its device, without frozen encoders."""
     found = {}
     for name, encoder in encoders.items():
         gradients = [p.grad for p in encoder.parameters() if p.grad is not None]
         if gradients:
-            norms = torch._foreach_norm(gradients)
-            found[name] = torch.stack([norm.float() for norm in norms]).norm()
+            norms = torch._foreach_norm(gradients)  # one kernel for all tensors
+            found[name] = torch.stack([norm.float() for norm in norms]).norm()  # ‖(‖g₁‖, …)‖ = ‖g‖
     return found
 
 
 def find_collapsed(history: Sequence[Vitals]) -> list[str]:
     """Return the modalities that have collapsed in the last epoch of a history.
 
-    Both signs must have fallen away from their best so far: the gradient norm below
-    ``FALLEN`` of its highest value, and the probe's lead over chance below ``1 - LOST`` of
-    its largest. One alone says little: gradients also shrink when all is learned. A lead
-    counts only where it is more than two standard errors of chance, and so does its loss.
+    Both signs must have fallen from their best value so far: the gradient norm below ``FALLEN``
+    of its highest value, and the probe's lead over chance below ``1 - LOST`` of its largest.
+    One sign alone is not enough: gradients also shrink when training has converged. The lead,
+    and what is lost of it, must each be more than two standard errors.
     """
     if len(history) < 2:
         return []

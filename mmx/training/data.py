@@ -2,8 +2,8 @@
 
 Shape legend: ``N`` rows of the task, ``B`` batch, ``T`` tokens, ``D`` width.
 
-Both ways give the same stored rows in the same order; augmentation and normalisation
-follow on the device, so the numbers do not depend on the way.
+Both ways give the same stored rows in the same order. Augmentation and normalisation happen
+afterwards on the device, so that the numbers do not depend on the way chosen.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from mmx.modalities import Batch, Column, Features, Modality, Spec, Stored
 
 Rows = npt.NDArray[np.int64]
 CPU_PART, CUDA_PART = 0.4, 0.5
-"""Parts of the free memory that resident data may take."""
+"""Fractions of the free memory that resident data may take."""
 
 
 @dataclass(frozen=True)
 class View:
-    """How one modality of a task is read.
+    """One modality of a task, and how to read it.
 
     Attributes:
         column: The task's raw values.
@@ -43,7 +43,7 @@ class View:
     spec: Spec
 
     def encode(self, rows: Rows) -> Stored:
-        """Return rows decoded, on the CPU."""
+        """Return decoded rows, on the CPU."""
         return self.modality.encode(self.column, rows, self.spec)
 
 
@@ -65,12 +65,12 @@ class Data:
     """The rows of one task on one device.
 
     Args:
-        views: Modality to how it is read.
-        target: ``(N,)`` or ``(N, C)``, as models are trained on it: numbers standardised.
+        views: Modality to its view.
+        target: ``(N,)`` or ``(N, C)``, as models are trained on it: numbers are standardised.
         splits: Split name to row numbers.
-        truth: The same as the task has it, which metrics are of; None where that is ``target``.
-        device: Where batches are wanted.
-        resident: Keep every modality decoded on the device; ``auto`` where it fits.
+        truth: The target as the task has it, for metrics; None if it is the same as ``target``.
+        device: Where batches are needed.
+        resident: Keep every modality decoded on the device; ``auto`` does so if it fits.
         workers: Processes that decode what is not resident.
     """
 
@@ -91,6 +91,7 @@ class Data:
         self.resident = _fits(views, device) if resident == "auto" else bool(resident)
         self._unlocked = False
         used = np.sort(np.concatenate(list(splits.values())))
+        # Row number to its place among the rows in use, which are the ones kept decoded; or -1.
         self._place = np.full(len(target), -1, dtype=np.int64)
         self._place[used] = np.arange(len(used))
         self._stored: dict[str, Stored] = {}
@@ -100,11 +101,11 @@ class Data:
 
     @property
     def rows_in_use(self) -> int:
-        """Return how many rows are in a split, and so have features."""
+        """Return how many rows are in any split, and so have features."""
         return int((self._place >= 0).sum())
 
     def decode(self) -> None:
-        """Decode what is to be kept decoded; of modalities with features nothing is."""
+        """Decode the modalities that are kept decoded, except those with computed features."""
         used = np.flatnonzero(self._place >= 0)
         for name, view in self.views.items():
             kept = self.resident or not view.modality.streams
@@ -118,24 +119,24 @@ class Data:
         """Return a split's row numbers.
 
         Raises:
-            DataError: The test split is asked for while selection goes on.
+            DataError: The test split is still locked.
         """
         if split == "test" and not self._unlocked:
             raise DataError("the test split is locked until selection on validation is over")
         return self.splits[split]
 
     def truth(self, rows: Rows) -> Tensor:
-        """Return targets of rows, on the CPU, as the task has them: numbers in float64."""
+        """Return the targets of rows as the task has them, on the CPU: numbers in float64."""
         return self._truth[torch.from_numpy(rows)]
 
-    def only(self, split: str, rows: Rows) -> Data:
-        """Return the same data with a split cut down to these rows."""
+    def restrict_split(self, split: str, rows: Rows) -> Data:
+        """Return the same data with one split restricted to these rows."""
         other = copy.copy(self)
         other.splits = {**self.splits, split: rows}
         return other
 
-    def showing(self, name: str) -> Data:
-        """Return the same data with one of its modalities alone; what is decoded is shared."""
+    def select_modality(self, name: str) -> Data:
+        """Return the same data with only one of its modalities; decoded values are shared."""
         other = copy.copy(self)
         other.views = {name: self.views[name]}
         other._features = {key: each for key, each in self._features.items() if key == name}
@@ -145,11 +146,11 @@ class Data:
         """Return which of the rows have a modality."""
         return self.views[name].column.present[rows]
 
-    def complete(self, rows: Rows) -> Rows:
-        """Return those of the rows that lack no modality."""
+    def find_complete(self, rows: Rows) -> Rows:
+        """Return the rows that have every modality."""
         return rows[np.all([view.column.present[rows] for view in self.views.values()], axis=0)]
 
-    def unlocked(self) -> Data:
+    def unlock_test(self) -> Data:
         """Return the same data with its test split open, for when selection is over."""
         other = copy.copy(self)
         other._unlocked = True
@@ -172,7 +173,8 @@ class Data:
             batch_size=None,
             num_workers=min(self.workers, len(batches)),
             pin_memory=self.device.type == "cuda",
-            generator=torch.Generator(),  # else it draws from the one that a step has seeded
+            # Without its own generator the loader would draw from the one that each step seeds.
+            generator=torch.Generator(),
         )
         for rows, decoded in zip(batches, loader, strict=True):
             moved = {name: _move(stored, self.device) for name, stored in decoded.items()}
@@ -186,7 +188,7 @@ class Data:
             if name in self._features or name not in self.views:
                 continue
             values, lengths = stored.values[index], stored.lengths
-            if lengths is not None:
+            if lengths is not None:  # cut padding, as _trim does where rows are decoded on the fly
                 longest = int(self._lengths[name][place].max(initial=1))
                 values, lengths = values[:, : max(1, longest)], lengths[index]
             gathered[name] = Stored(values, lengths)
@@ -217,28 +219,30 @@ class Data:
     def _feature_rows(self, name: str, rows: Rows) -> Features:
         place, kept = self._place[rows], self._features[name]
         index = torch.from_numpy(place).to(self.device)
-        # As of what is not kept: else the longest row of all splits would be in every batch.
+        # Cut to the batch's longest row: without it, every batch would have the padding of the
+        # longest row of all splits.
         longest = int(self._tokens[name][place].max(initial=1))
         cut = Features(kept.tokens[:, :longest], kept.mask[:, :longest], kept.pooled, kept.levels)
         return cut.map(lambda part: part[index])
 
-    def with_features(
+    def compute_features(
         self, name: str, encode: Callable[[Batch], Features], batch_size: int
     ) -> Data:
         """Return the same data with a modality's features, computed once for every row.
 
-        No batch has rows of two splits: what is trained on does not depend on the test rows,
-        not by the length of its batch either.
+        Batches never mix splits, so that training features cannot depend on test rows, not even
+        through the padding of a batch.
 
         Args:
             name: The modality.
-            encode: A frozen encoder over a batch; called without augmentation.
+            encode: A frozen encoder for a batch; called without augmentation.
             batch_size: Rows in a batch.
         """
         used = np.flatnonzero(self._place >= 0)
         alone = copy.copy(self)
         alone.views, alone._features = {name: self.views[name]}, {}
         groups = [np.sort(rows) for rows in self.splits.values()]
+        # Rows that a restricted split has left out still need a place in the table of features.
         groups.append(np.setdiff1d(used, np.concatenate(groups)))
         batches = [part for rows in groups for part in split_rows(rows, batch_size)]
         parts: list[Features] = []
@@ -252,10 +256,11 @@ class Data:
             torch.cat([part.pooled for part in padded]),
             tuple(torch.cat(level) for level in zip(*(p.levels for p in padded), strict=True)),
         )
+        # From the order of the batches back to the order of row numbers.
         order = torch.from_numpy(np.argsort(np.concatenate(batches))).to(self.device)
-        return self.holding(name, features.map(lambda part: part[order]))
+        return self.with_features(name, features.map(lambda part: part[order]))
 
-    def holding(self, name: str, features: Features) -> Data:
+    def with_features(self, name: str, features: Features) -> Data:
         """Return the same data with these features of every row in use, in row order."""
         other = copy.copy(self)
         other._features = {
@@ -276,10 +281,10 @@ def split_rows(rows: Rows, size: int) -> list[Rows]:
 
 
 def make_batches(order: Rows, size: int, accumulate: int = 1) -> list[Rows]:
-    """Return an epoch's batches; no batch is a single row, which has no variance.
+    """Return an epoch's batches, none of a single row, since batch norm needs two.
 
-    A last row that is left over is left out, as it would be of batches of ``size · accumulate``
-    rows, or joins the batch before it where both belong to one step.
+    A single last row is left out if it would be a step of its own, as with batches of
+    ``size · accumulate`` rows. Otherwise it joins the batch before it, in the same step.
 
     Args:
         order: The epoch's rows.
@@ -295,7 +300,7 @@ def make_batches(order: Rows, size: int, accumulate: int = 1) -> list[Rows]:
 
 
 def _find_last_tokens(mask: Tensor) -> npt.NDArray[np.int64]:
-    """Return ``(N,)`` the place, from 1, of the last token that each row of ``(N, T)`` has."""
+    """Return ``(N,)`` the position, from 1, of each row's last token in ``mask`` ``(N, T)``."""
     places = torch.arange(1, mask.shape[1] + 1, device=mask.device)
     last: npt.NDArray[np.int64] = (mask * places).amax(1).cpu().numpy()
     return last
@@ -323,11 +328,11 @@ def _move(stored: Stored, device: torch.device) -> Stored:
 
 
 def _fits(views: Mapping[str, View], device: torch.device) -> bool:
-    """Return whether all decoded rows fit beside everything else on the device."""
+    """Return whether all decoded rows fit into the free memory of the device."""
     needed = sum(
         view.modality.bytes_per_row(view.spec) * len(view.column)
         for view in views.values()
-        if view.modality.streams  # the others are kept in any case
+        if view.modality.streams  # the others are kept decoded in any case
     )
     return needed <= count_free_bytes(device)
 
@@ -339,5 +344,5 @@ def count_free_bytes(device: torch.device) -> float:
         return free * CUDA_PART
     try:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * CPU_PART
-    except (ValueError, OSError, AttributeError):
+    except (ValueError, OSError, AttributeError):  # not on this system, such as macOS
         return 2e9

@@ -1,4 +1,4 @@
-"""Parameters that no gradient reaches: an option or a layer that has no effect."""
+"""Dead parameters: no gradient reaches them, so that an option or a layer has no effect."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from mmx.stage_id import StageId
 
 
 def find_dead_parameters(names: set[str], encoders: set[str]) -> list[str]:
-    """Return the names of parameters, sorted, that belong to none of the encoders' modalities.
+    """Return the names, sorted, of parameters without a gradient that should have had one.
 
-    Where no batch had a modality, neither its encoder nor what the fusion keeps for it, such
-    as ``fusion.project.image.weight``, could get a gradient.
+    If no batch had a modality, neither its encoder nor the fusion's parameters for it, such as
+    ``fusion.project.image.weight``, could get a gradient; they are not reported.
 
     Args:
-        names: Of parameters.
-        encoders: Prefixes, such as ``encoders.image.``.
+        names: Of parameters without a gradient.
+        encoders: Prefixes of the encoders of absent modalities, such as ``encoders.image.``.
     """
-    absent = [prefix.split("encoders.") for prefix in encoders]  # whose model, which modality
+    # "companion.encoders.image." → ["companion.", "image."]: the model's prefix and the modality.
+    absent = [prefix.split("encoders.") for prefix in encoders]
     return sorted(
         name
         for name in names
@@ -30,8 +31,8 @@ def dead_parameters_error(stage: StageId, dead: Sequence[str]) -> DeadParameterE
     """Return the error that names the first of the dead parameters.
 
     Args:
-        stage: Which was trained.
-        dead: Names of parameters; at least one.
+        stage: The stage that was trained.
+        dead: Names of the parameters, at least one.
     """
     several = "s" if len(dead) > 1 else ""
     return DeadParameterError(

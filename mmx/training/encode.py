@@ -1,4 +1,4 @@
-"""Rows of a split as the model's parts see them, for what is fitted without gradients."""
+"""Features of rows inside the model, for parts that are fitted without gradients."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mmx.training.data import Data, Rows, split_rows
 from mmx.training.precision import Precision
 
 BATCH_SIZE = 256
-"""Rows in a batch where nothing is trained; fixed: results do not depend on the trainer's."""
+"""Rows in a batch while nothing is trained; fixed, so that ``trainer.batch_size`` has no effect."""
 
 
 @torch.no_grad()
@@ -23,19 +23,19 @@ def encode_rows(
     rows: Rows,
     precision: Precision,
     *,
-    behind: Literal["encoders", "mapping", "missing"] = "encoders",
+    after: Literal["encoders", "mapping", "missing"] = "encoders",
 ) -> Encoded:
     """Return the pooled features and levels of rows in evaluation mode, in float32.
 
     Each modality has one token, its pooled vector.
 
     Args:
-        model: Its encoders and what follows them.
-        data: Where the rows are.
-        rows: Which.
+        model: The model, which is left in the mode it was in.
+        data: The task's rows.
+        rows: Row numbers.
         precision: Of the forward pass.
-        behind: The part of the model whose results are wanted; behind ``missing`` they are
-            what the fusion sees.
+        after: The part of the model that returns the features; after ``missing`` they are what
+            the fusion sees.
     """
     was_training = model.training
     model.eval()
@@ -44,9 +44,9 @@ def encode_rows(
         batch = data.assemble(part, stored, augment=False)
         with precision.autocast():
             features, present = model.encode(batch), batch.present
-            if behind != "encoders":
+            if after != "encoders":
                 features = model.map_features(features, present)
-            if behind == "missing":
+            if after == "missing":
                 features, present = model.missing(features, present)
         parts.append(drop_tokens(features, present, batch.target))
     model.train(was_training)
@@ -66,7 +66,7 @@ def _to_float(features: Features) -> Features:
 
 
 def join_batches(parts: list[Encoded]) -> Encoded:
-    """Return batches as one."""
+    """Return several batches as one."""
     names = list(parts[0].features)
     return Encoded(
         {name: _concatenate([part.features[name] for part in parts]) for name in names},

@@ -1,4 +1,4 @@
-"""What a training says while it goes on, to whoever listens."""
+"""Events of a training under way, and requests to stop it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mmx.stage_id import StageId
 
 
 class EventKind(str, Enum):
-    """What can happen; a member equals its text, which files hold."""
+    """Kinds of events; a member equals its text, which is what files contain."""
 
     STAGE = "stage"
     """A stage begins."""
@@ -23,9 +23,9 @@ class EventKind(str, Enum):
     EPOCH = "epoch"
     """An epoch has been validated."""
     VITALS = "vitals"
-    """Of the modalities, or the tasks' weights, in an epoch."""
+    """Gradients and probes of the modalities, or weights of the tasks, in an epoch."""
     NOTE = "note"
-    """Something to tell people."""
+    """A message for people."""
     DONE = "done"
     """A stage has ended."""
 
@@ -39,14 +39,14 @@ class Event:
     """One thing that happened.
 
     Attributes:
-        kind: What kind of thing.
-        stage: Where; a search is one of its own.
+        kind: Its kind.
+        stage: The stage it belongs to; a search counts as a stage.
         epoch, step: Counted from 1; 0 before training.
         steps: Steps of the whole stage.
         values: Metric name to value, as ``split.metric`` where it belongs to a split.
         seconds: Of training in this stage so far.
         rate: Training samples a second since the last event of this kind.
-        text: For people.
+        text: A message for people.
     """
 
     kind: EventKind
@@ -60,15 +60,15 @@ class Event:
     text: str = ""
 
     def to_json(self) -> dict[str, object]:
-        """Return what a line of JSON holds of it."""
+        """Return the event as JSON-able values."""
         return {**asdict(self), "stage": str(self.stage)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Event:
-        """Return the event that a line of JSON holds.
+        """Return the event that :meth:`to_json` made the data from.
 
         Raises:
-            KeyError, TypeError, ValueError: It holds none.
+            KeyError, TypeError, ValueError: The data are not those of an event.
         """
         kind, stage = EventKind(data["kind"]), StageId.parse(data["stage"])
         return cls(**{**data, "kind": kind, "stage": stage})
@@ -80,7 +80,7 @@ Listener = Callable[[Event], None]
 
 
 class StopRequest:
-    """Whether a signal has asked the run to stop; read between two steps."""
+    """A signal's request to stop the run; read between two steps."""
 
     def __init__(self) -> None:
         self.signal_number: int | None = None
@@ -94,7 +94,7 @@ class StopRequest:
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-    """Turn SIGINT, SIGTERM and a lost terminal into a request while the block runs."""
+    """Turn SIGINT, SIGTERM and SIGHUP (a lost terminal) into a request inside the block."""
     request = StopRequest()
     numbers = [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]
     try:

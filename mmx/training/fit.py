@@ -2,9 +2,9 @@
 
 Shape legend: ``B`` batch, ``C`` outputs.
 
-One step is: seed from the step number, gather a batch, forward under autocast, backward,
-clip, update. Validation follows each epoch and picks the best weights. The state is
-saved between steps, so a resumed run repeats nothing that counts and skips nothing.
+One step: seed the generators from the step number, gather a batch, forward under autocast,
+backward, clip, update. Validation follows each epoch and selects the best weights. The state
+is saved between steps, so that a resumed run takes exactly the steps that are left.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ from mmx.training.weighing import SOURCE, Weighing
 from mmx.transfer import Start
 
 JointLosses = Iterator[Iterator[tuple[Tensor, Batch]]]
-"""For each step, the losses and batches of the source of joint training."""
+"""For each step, the source's losses and batches in joint training."""
 
-LOOK_EVERY = 10
-"""Steps between two looks at the losses: each look waits for the device."""
+FETCH_EVERY = 10
+"""Steps between two reads of the losses, since each read waits for the device."""
 
 
 def fit(
@@ -48,19 +48,20 @@ def fit(
     listen: Listener,
     stop: StopRequest,
 ) -> FitResult:
-    """Train the model of ``loss_of`` in place, and leave it with the weights of the best epoch.
+    """Train the model of ``loss_of`` in place; it ends with the weights of the best epoch.
 
-    Continues from the state at ``recipe.state_path``, see :mod:`mmx.training.saved_state`.
+    Continues from the state at ``recipe.state_path`` if there is one; see
+    :mod:`mmx.training.saved_state`.
 
     Raises:
         DivergedError: A loss is NaN or infinite.
         DeadParameterError: A trainable parameter got no gradient.
-        MemoryExceededError: The device has no memory for this batch size.
+        MemoryExceededError: The device has too little memory for this batch size.
         Interrupted: A signal asked to stop; the state is saved.
     """
     run = _Run(loss_of, start, recipe, listen)
     try:
-        while not run.over:
+        while not run.is_over:
             epoch = run.progress.epochs
             for step_rows, batches, joint in run.epoch(epoch):
                 run.step(step_rows, batches, joint)
@@ -74,18 +75,18 @@ def fit(
                 run.save_if_due()
             run.validate(epoch)
     except torch.cuda.OutOfMemoryError as error:
-        raise out_of_memory(recipe, "CUDA") from error
+        raise out_of_memory_error(recipe, "CUDA") from error
     return run.finish()
 
 
 def count_steps_per_epoch(rows: Rows, trainer: Trainer) -> int:
-    """Return the optimiser steps of an epoch."""
+    """Return the number of optimiser steps in an epoch."""
     batches = make_batches(rows, trainer.batch_size, trainer.accumulate)
     return math.ceil(len(batches) / trainer.accumulate)
 
 
-def out_of_memory(recipe: Recipe, device: str) -> MemoryExceededError:
-    """Return the error that suggests what fits."""
+def out_of_memory_error(recipe: Recipe, device: str) -> MemoryExceededError:
+    """Return the error for a full device, with a smaller batch size to type."""
     size, accumulate = recipe.trainer.batch_size, recipe.trainer.accumulate
     fits = (
         f"trainer.batch_size={size // 2} trainer.accumulate={accumulate * 2} takes the same steps "
@@ -98,13 +99,13 @@ def out_of_memory(recipe: Recipe, device: str) -> MemoryExceededError:
 
 
 def _hold_zeros(parameter: torch.nn.Parameter, mask: Tensor) -> None:
-    """Keep at zero what a mask leaves out: without a gradient no optimiser moves it."""
+    """Keep the weights outside a mask at zero: their gradients are multiplied by 0."""
     mask = mask.to(parameter.device)
     parameter.register_hook(lambda gradient: gradient * mask)  # type: ignore[no-untyped-call]
 
 
 class _Run:
-    """One stage's training under way: what :func:`fit` reads as sentences."""
+    """The training of one stage under way; :func:`fit` is its outline."""
 
     def __init__(
         self,
@@ -128,7 +129,7 @@ class _Run:
         self.optimizer = recipe.optimizer.make(groups, data.device)
         self.scaler = recipe.precision.scaler()
         self.weighing = Weighing(recipe.joint)
-        # What weighs two tasks is no part of the gradient that is clipped.
+        # The gradient that is clipped excludes the weights of the two tasks' losses.
         self.trainable = [
             parameter
             for name, parameter in model.named_parameters()
@@ -140,28 +141,29 @@ class _Run:
         self.penalties: list[Tensor] = []
         self.gradients: dict[str, list[Tensor]] = {}
         self.samples = 0
-        first = [name for name in self._names() if name not in start.frozen_in(0)]
+        first = [name for name in self._parameter_names() if name not in start.frozen_in(0)]
         self.gradient_check = GradientCheck(model, recipe.stage, first)
         for text in saved_state.resume(recipe.state_path, self._load):
             self.listen(Event(EventKind.NOTE, recipe.stage, text=text))
         self.saved_at = self.mark = time.perf_counter()
 
     @property
-    def over(self) -> bool:
+    def is_over(self) -> bool:
         """Whether all epochs are done, or patience has run out."""
         patience = self.recipe.trainer.patience
         exhausted = patience is not None and self.progress.bad_epochs >= patience
         return exhausted or self.progress.epochs >= self.recipe.trainer.epochs
 
     def epoch(self, epoch: int) -> Iterator[tuple[list[Rows], list[Any], JointLosses]]:
-        """Yield, for each step still to do in the epoch, what it is made of.
+        """Yield the remaining steps of an epoch.
 
-        That is its batches of rows, their stored values, and the losses of joint training.
+        Each is its batches of rows, their stored values, and the losses of joint training.
         """
         recipe = self.recipe
         self._thaw(epoch)
         size, accumulate = recipe.trainer.batch_size, recipe.trainer.accumulate
-        order = self.loss_of.order(self.data.rows("train"), recipe.seed, recipe.draws, epoch)
+        order = self.loss_of.order_rows(self.data.rows("train"), recipe.seed, recipe.draws, epoch)
+        # A run that resumes within an epoch draws the same order and skips the steps taken.
         done = self.progress.step - epoch * self.steps_per_epoch
         batches = make_batches(order, size, accumulate)[done * accumulate :]
         self.mark, self.samples = time.perf_counter(), 0
@@ -173,11 +175,11 @@ class _Run:
             group = batches[first : first + accumulate]
             yield group, [next(stored)[1] for _ in group], joint
 
-    def _names(self) -> list[str]:
+    def _parameter_names(self) -> list[str]:
         return [name for name, _ in self.model.named_parameters()]
 
     def _thaw(self, epoch: int) -> None:
-        """Let train what trains in this epoch, and hold all else still."""
+        """Unfreeze the parameters that train in this epoch, and freeze all others."""
         start = self.start
         frozen = start.frozen_in(epoch)
         for name, parameter in self.model.named_parameters():
@@ -193,28 +195,29 @@ class _Run:
         seed_torch(recipe.seed, recipe.draws, "step", step)
         set_rates(self.optimizer, warmup_cosine(step, self.total, recipe.trainer.warmup))
         count = sum(len(part) for part in rows)
-        loss = torch.zeros((), device=self.data.device)
-        whole = self.loss_of.whole(rows)
+        loss = torch.zeros((), device=self.data.device)  # stays there: .item() would wait
+        whole = self.loss_of.find_step_rows(rows)
         for part, values in zip(rows, stored, strict=True):
             part_loss, batch = self.loss_of(part, values, whole)
             loss += self._backward(self.weighing(part_loss))
             self.gradient_check.observe(batch)
-        with self.weighing.apart():
+        with self.weighing.separate_gradients():
             for other, batch in next(joint, ()):
                 loss += self._backward(self.weighing(other, SOURCE))
                 self.gradient_check.observe(batch, "companion.")
         self.gradient_check.check(ends_epoch=(step + 1) % self.steps_per_epoch == 0)
-        for held in (self.loss_of.held_weights(), self.weighing.held()):
-            if held is not None:  # and where it holds weights that all wait to thaw, it is a number
-                loss += self._backward(held) if held.requires_grad else held
+        for extra in (self.loss_of.penalise_weights(), self.weighing.extra_loss()):
+            if extra is not None:
+                # It has no gradient while all the weights that it penalises are still frozen.
+                loss += self._backward(extra) if extra.requires_grad else extra
         self._update()
         self.losses.append(loss)
         penalty = self.loss_of.take_penalty()
         self.penalties += [] if penalty is None else [penalty]
         self.progress.step += 1
         self.samples += count
-        if len(self.losses) >= LOOK_EVERY:
-            self._look()
+        if len(self.losses) >= FETCH_EVERY:
+            self._fetch_losses()
 
     def _backward(self, loss: Tensor) -> Tensor:
         """Add a loss's gradients, and return its value."""
@@ -223,10 +226,11 @@ class _Run:
 
     def _update(self) -> None:
         within = self.progress.step % self.steps_per_epoch
-        looks = self.is_multimodal and within % LOOK_EVERY == 0
-        if looks or self.recipe.trainer.clip is not None:
+        measures = self.is_multimodal and within % FETCH_EVERY == 0
+        # Norms are measured, and clipped, in the gradient's own scale, before clipping.
+        if measures or self.recipe.trainer.clip is not None:
             self.scaler.unscale_(self.optimizer)
-        if looks:
+        if measures:
             for name, norm in gradient_norms(self.model.encoders).items():
                 self.gradients.setdefault(name, []).append(norm)
         if self.recipe.trainer.clip is not None:
@@ -237,20 +241,21 @@ class _Run:
 
     @property
     def is_multimodal(self) -> bool:
-        """Whether there are several modalities, one of which may starve."""
+        """Whether there are several modalities, so that one of them may collapse."""
         return len(self.model.encoders) > 1
 
-    def _look(self) -> None:
-        """Fetch the losses since the last look; refuse those that are not finite."""
+    def _fetch_losses(self) -> None:
+        """Fetch the losses of the steps since the last call, and check that they are finite."""
         if not self.losses:
             return
         for name, norms in self.gradients.items():
             for norm in torch.stack(norms).tolist():
-                if math.isfinite(norm):  # else fp16 has left the step out
+                if math.isfinite(norm):  # otherwise the scaler of fp16 has skipped the step
                     self.progress.gradients.setdefault(name, []).append(norm)
         self.gradients.clear()
         count = len(self.losses)
-        values = torch.stack([*self.losses, *self.penalties]).tolist()  # one wait for both
+        # One transfer for both, since each one waits for the device.
+        values = torch.stack([*self.losses, *self.penalties]).tolist()
         values, penalties = values[:count], values[count:]
         first = self.progress.step - count
         self.losses.clear()
@@ -261,15 +266,17 @@ class _Run:
         self.mark, self.samples = now, 0
         for offset, value in enumerate(values):
             if not math.isfinite(value):
-                raise self._diverged("loss", value, first + offset + 1)
+                raise self._divergence_error("loss", value, first + offset + 1)
             self.progress.loss_sum += value
             self.progress.loss_steps += 1
-        for penalty in penalties:  # one by one, as the losses: a sum must not know of the looks
+        # Added one by one, as the losses are: rounding must not depend on when they are fetched,
+        # or a resumed run would end with other digits.
+        for penalty in penalties:
             self.progress.penalty_sum += penalty
-        self._say(EventKind.STEP, {"train.loss": sum(values) / len(values)}, rate)
+        self._report(EventKind.STEP, {"train.loss": sum(values) / len(values)}, rate)
 
-    def _diverged(self, what: str, value: float, step: int) -> DivergedError:
-        """Return the error of a loss that is not finite, met at a step counted from 1."""
+    def _divergence_error(self, what: str, value: float, step: int) -> DivergedError:
+        """Return the error for a loss that is not finite, at a step counted from 1."""
         recipe, path = self.recipe, self.recipe.state_path
         good = "no good checkpoint had been saved yet"
         if saved_state.has_state(path):
@@ -282,16 +289,17 @@ class _Run:
         )
 
     def validate(self, epoch: int) -> None:
-        """Validate after an epoch, keep the best weights, and save when it is due."""
-        self._look()
+        """Validate after an epoch, keep the best weights, and save if it is due."""
+        self._fetch_losses()
         found = self.recipe.validate(self.model)
         metrics = found.metrics
         if not math.isfinite(metrics["loss"]):
-            raise self._diverged("validation loss", metrics["loss"], self.progress.step)
+            raise self._divergence_error("validation loss", metrics["loss"], self.progress.step)
         score, progress = list(self.recipe.score(metrics)), self.progress
         if not progress.best_score or score > progress.best_score:
             progress.best_score, progress.best_metrics = score, metrics
             progress.best_epoch, progress.bad_epochs = epoch + 1, 0
+            # A copy: training goes on to change the model's own tensors in place.
             self.best = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
         else:
             progress.bad_epochs += 1
@@ -302,23 +310,23 @@ class _Run:
         values.update({f"val.{name}": value for name, value in metrics.items()})
         progress.epochs, progress.loss_sum, progress.loss_steps = epoch + 1, 0.0, 0
         progress.penalty_sum = 0.0
-        self._say(EventKind.EPOCH, values)
+        self._report(EventKind.EPOCH, values)
         if self.weighing.moves:
             weights = self.weighing.weights()
-            self._say(
+            self._report(
                 EventKind.VITALS, {f"weight.{task}": weight for task, weight in weights.items()}
             )
         if found.probes:
-            self._watch(epoch, found)
+            self._watch_modalities(epoch, found)
         self.save_if_due()
 
-    def _watch(self, epoch: int, found: Validation) -> None:
-        """Keep the modalities' signs of life, and raise the alarm where one collapses."""
+    def _watch_modalities(self, epoch: int, found: Validation) -> None:
+        """Record each modality's gradient and probe, and warn if one has collapsed."""
         progress = self.progress
         gradients = {name: sum(each) / len(each) for name, each in progress.gradients.items()}
         progress.gradients = {}
         progress.vitals.append(asdict(Vitals(gradients, found.probes, found.chance, found.noise)))
-        self._say(
+        self._report(
             EventKind.VITALS,
             {
                 **{f"gradient.{name}": norm for name, norm in sorted(gradients.items())},
@@ -339,10 +347,10 @@ class _Run:
     def save(self) -> None:
         """Save the whole state: weights, best weights, optimiser, scaler, progress.
 
-        Weights that are no longer finite are not saved: the next loss will say so, and a good
-        state is kept.
+        Weights that are not finite are not saved, so that the last good state is kept; the next
+        loss then reports the divergence.
         """
-        self._look()
+        self._fetch_losses()
         if checkpoint.find_not_finite(self.model.named_parameters()):
             return
         tensors, plain = checkpoint.optimizer_state(self.optimizer)
@@ -373,7 +381,7 @@ class _Run:
         self.scaler.load_state_dict(facts["scaler"])
         self.progress = Progress(**facts["progress"])
 
-    def _say(self, kind: EventKind, values: dict[str, float], rate: float = 0.0) -> None:
+    def _report(self, kind: EventKind, values: dict[str, float], rate: float = 0.0) -> None:
         step = self.progress.step
         self.listen(
             Event(
@@ -389,11 +397,12 @@ class _Run:
         )
 
     def finish(self) -> FitResult:
-        """Load the best weights and say what was found."""
+        """Load the best weights and return the result."""
         weights = self.weighing.weights()
         self.model.load_state_dict(self.best)
         for name, parameter in self.model.named_parameters():
-            parameter.requires_grad_(name not in self.start.frozen)  # also what patience kept cold
+            # Patience may have ended training before some parameters were unfrozen.
+            parameter.requires_grad_(name not in self.start.frozen)
         progress = self.progress
         rows = len(self.data.rows("train"))
         seen = progress.epochs * rows

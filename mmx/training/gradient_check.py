@@ -1,4 +1,4 @@
-"""Check, when training starts, that a gradient reaches every parameter that trains."""
+"""A check, when training starts, that a gradient reaches every trainable parameter."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from mmx.training.dead_parameters import dead_parameters_error, find_dead_parame
 
 
 class GradientCheck:
-    """Checks that parameters get a gradient, as soon as each modality was in a batch.
+    """Checks that parameters get a gradient, once each modality has been in a batch.
 
-    Where a modality is in no batch of an epoch, its own parameters are passed over: neither its
-    encoder nor what the fusion keeps for it could get a gradient.
+    If no batch of an epoch has a modality, its encoder and the fusion's parameters for it are
+    not checked: they could not get a gradient.
 
     Args:
-        model: The one that trains.
-        stage: Which is trained; named in the error.
+        model: The model that trains.
+        stage: The stage that is trained, for the error.
         names: The parameters to check.
     """
 
@@ -33,23 +33,23 @@ class GradientCheck:
         self.seen: set[str] = set()
 
     def observe(self, batch: Batch, prefix: str = "") -> None:
-        """Note the modalities that a batch has; waits for the device, so only while pending.
+        """Note the modalities that a batch has; it waits for the device, so only while pending.
 
         Args:
-            batch: Of a step.
-            prefix: Of the names of the parameters that it trains: ``companion.`` for the source
-                of joint training.
+            batch: A batch of a step.
+            prefix: What the names of the parameters that it trains begin with: ``companion.``
+                for the source of joint training.
         """
         if self.pending:
             here = [name for name, present in batch.present.items() if bool(present.any())]
             self.seen |= {f"{prefix}encoders.{name}." for name in here}
 
     def check(self, *, ends_epoch: bool) -> None:
-        """Check the gradients at hand, after the backward passes of a step.
+        """Check the current gradients, after the backward passes of a step.
 
         Args:
-            ends_epoch: Whether the step is the last of its epoch: the check waits no longer for
-                modalities that no batch had.
+            ends_epoch: Whether the step is the last of its epoch. The check then stops waiting
+                for modalities that no batch had.
 
         Raises:
             DeadParameterError: A trainable parameter got no gradient.
@@ -67,7 +67,7 @@ class GradientCheck:
             raise dead_parameters_error(self.stage, dead)
 
     def _encoder_prefixes(self) -> set[str]:
-        """Return what the names of each encoder's parameters begin with, of joint tasks too."""
+        """Return the prefixes of the encoders' parameters, in joint training of both tasks."""
         joint = self.model.companion
         own = {f"encoders.{name}." for name in self.model.encoders}
         others = () if joint is None else joint.encoders

@@ -1,4 +1,4 @@
-"""From rows to a loss: one batch's way through the model in training.
+"""From rows to a loss: the forward pass of one batch in training.
 
 Shape legend: ``B`` batch, ``C`` outputs.
 """
@@ -26,16 +26,16 @@ from mmx.transfer.weighting import Weighting
 
 @dataclass(frozen=True)
 class BatchLoss:
-    """The loss of a batch of one task, with everything that training does to it.
+    """The loss of a batch of one task, with augmentation, modality dropout, balance and penalty.
 
     Attributes:
         model, data, criterion: Of the task.
         precision: Of the forward pass.
-        balance: What is done about rare classes; None for nothing.
-        modality_dropout: Chance that a sample loses a modality it has.
+        balance: The treatment of class imbalance, or None.
+        modality_dropout: Chance that a row loses a modality it has.
         augment: Whether inputs are augmented.
-        penalty: What holds the model near its source; None for nothing.
-        penalties: Its part of each batch since :meth:`take_penalty`, on the device.
+        penalty: The regulariser that keeps the model close to its source, or None.
+        penalties: Its value for each batch since the last :meth:`take_penalty`, on the device.
     """
 
     model: MultimodalModel
@@ -48,19 +48,20 @@ class BatchLoss:
     penalty: Penalty | None = None
     penalties: list[Tensor] = field(default_factory=list, init=False)
 
-    def order(self, rows: Rows, seed: int, draws: str, epoch: int) -> Rows:
-        """Return an epoch's rows in the order they are trained on."""
+    def order_rows(self, rows: Rows, seed: int, draws: str, epoch: int) -> Rows:
+        """Return an epoch's rows in the order in which they are trained on."""
         if self.balance is not None:
             labels = self.data.target.cpu().numpy()[rows]
             rows = self.balance.draw(rows, labels, make_generator(seed, draws, "draw", epoch))
         return permute(rows, seed, draws, "order", epoch)
 
-    def whole(self, batches: Sequence[Rows]) -> StepRows | None:
-        """Return the rows of a step; None where it is one batch, whose mean is the step's."""
+    def find_step_rows(self, batches: Sequence[Rows]) -> StepRows | None:
+        """Return the rows of a step; None if it is one batch, which needs no other rows."""
         if len(batches) == 1:
             return None
         rows, device = np.concatenate(batches), self.data.device
-        here = {} if self.modality_dropout else self.data.views  # else they are drawn
+        # With modality dropout, presence is drawn batch by batch and not known for the step.
+        here = {} if self.modality_dropout else self.data.views
         return StepRows(
             self.data.target[torch.from_numpy(rows).to(device)],
             {name: torch.from_numpy(self.data.present(name, rows)).to(device) for name in here},
@@ -69,13 +70,13 @@ class BatchLoss:
     def __call__(
         self, rows: Rows, stored: Mapping[str, Stored], step: StepRows | None = None
     ) -> tuple[Tensor, Batch]:
-        """Return the loss, and the batch; draws from torch's global RNG.
+        """Return the loss and the batch; draws from torch's global RNG.
 
         Args:
-            rows: Of the batch.
+            rows: The rows of the batch.
             stored: Their values.
-            step: The rows of its step, of whose loss it is then a part; None for the batch's
-                own loss.
+            step: All rows of the step, if the loss is to be this batch's part of the step's loss;
+                None for the batch's own loss.
         """
         batch = self.data.assemble(rows, stored, augment=self.augment)
         with self.precision.autocast():
@@ -84,61 +85,61 @@ class BatchLoss:
                 present = drop_modalities(present, self.modality_dropout)
             if self.balance is None:
                 output = self.model.output(features, present)
-                loss = self._loss(output, batch.target, step)
-                return loss + self._held(batch, features, output, step), batch
+                loss = self._compute_loss(output, batch.target, step)
+                return loss + self._penalise_batch(batch, features, output, step), batch
             mixed = self.balance.mix(features, present, batch.target, self.counts)
-            said = self.model.output(mixed.features, present)
-            loss = self._loss(said, mixed.target, step)
-            if mixed.other is not None:
-                other = self._loss(said, mixed.other, step)
+            output = self.model.output(mixed.features, present)
+            loss = self._compute_loss(output, mixed.target, step)
+            if mixed.other is not None:  # mixup: λ L(ŷ, y_i) + (1 - λ) L(ŷ, y_j)
+                other = self._compute_loss(output, mixed.other, step)
                 loss = mixed.share * loss + (1 - mixed.share) * other
-            loss = loss + self._held(batch, features, said, step)
+            loss = loss + self._penalise_batch(batch, features, output, step)
         return loss, batch
 
-    def _loss(self, said: ModelOutput, target: Tensor, step: StepRows | None) -> Tensor:
+    def _compute_loss(self, output: ModelOutput, target: Tensor, step: StepRows | None) -> Tensor:
         loss: Tensor = (
-            self.criterion(said, target)
+            self.criterion(output, target)
             if step is None
-            else self.criterion.part(said, target, step)
+            else self.criterion.part(output, target, step)
         )
         return loss
 
-    def _held(
+    def _penalise_batch(
         self,
         batch: Batch,
         features: dict[str, Features],
         output: ModelOutput,
         whole: StepRows | None,
     ) -> Tensor | float:
-        """Return what the penalty says of a batch."""
+        """Return the penalty of a batch; 0 if there is none, or if it depends only on weights."""
         if self.penalty is None or self.penalty.of_weights:
             return 0.0
         step = Step(self.model, batch, features, output.outputs, output.fused)
-        said: Tensor = self.penalty(step) if whole is None else self.penalty.part(step, whole)
-        self.penalties.append(said.detach())
-        return said
+        value: Tensor = self.penalty(step) if whole is None else self.penalty.part(step, whole)
+        self.penalties.append(value.detach())
+        return value
 
-    def held_weights(self) -> Tensor | None:
-        """Return what the penalty says of the weights alone; None where it looks at batches."""
+    def penalise_weights(self) -> Tensor | None:
+        """Return a penalty that depends only on weights; None if it depends on batches."""
         if self.penalty is None or not self.penalty.of_weights:
             return None
         nothing = torch.zeros(0, device=self.data.device)
-        said: Tensor = self.penalty(Step(self.model, Batch({}, {}, {}, nothing), {}, nothing))
-        self.penalties.append(said.detach())
-        return said
+        value: Tensor = self.penalty(Step(self.model, Batch({}, {}, {}, nothing), {}, nothing))
+        self.penalties.append(value.detach())
+        return value
 
     def take_penalty(self) -> Tensor | None:
-        """Return what the penalty added to the loss of a step; None where there is none.
+        """Return what the penalty added to the loss of a step; None if there is no penalty.
 
-        A scalar on the device, that nobody waits for.
+        It is a scalar on the device, so that nothing waits for it.
         """
         if self.penalty is None:
             return None
-        found = torch.zeros((), device=self.data.device)
-        for said in self.penalties:
-            found += said
+        total = torch.zeros((), device=self.data.device)
+        for value in self.penalties:
+            total += value
         self.penalties.clear()
-        return found
+        return total
 
     @cached_property
     def counts(self) -> Tensor:
@@ -151,12 +152,12 @@ class JointLoss:
     """The loss of the source in joint training: its batches join every step of the target.
 
     Attributes:
-        loss: Of its batches.
-        weighting: Of the losses of target and source.
+        loss: The loss of the source's batches.
+        weighting: How the losses of target and source are weighed.
         seed: The run's seed.
-        batch_size: Rows of each of its batches.
+        batch_size: Rows in a batch.
         last: Parameters of the last layers that both tasks share.
-        accumulate: Its batches in a step.
+        accumulate: Batches in a step.
     """
 
     loss: BatchLoss
@@ -169,43 +170,46 @@ class JointLoss:
     def losses(self, first: int, steps: int) -> Iterator[Iterator[tuple[Tensor, Batch]]]:
         """Yield, for each of ``steps`` steps from ``first`` on, its batches and their losses.
 
-        Each step's are to be taken before the next step is asked for.
+        The caller must take all losses of a step before it asks for the next step, because all
+        steps read from one iterator over the data.
         """
         groups = [
             make_batches(rows, self.batch_size, self.accumulate) for rows in self.rows(first, steps)
         ]
         stored = self.loss.data.batches([rows for group in groups for rows in group])
         for group in groups:
-            yield self._of_step(group, stored)
+            yield self._take_losses(group, stored)
 
-    def _of_step(
+    def _take_losses(
         self, group: Sequence[Rows], stored: Iterator[tuple[Rows, dict[str, Stored]]]
     ) -> Iterator[tuple[Tensor, Batch]]:
-        whole = self.loss.whole(group)
+        whole = self.loss.find_step_rows(group)
         for rows in group:
             yield self.loss(rows, next(stored)[1], whole)
 
     def rows(self, first: int, steps: int) -> list[Rows]:
         """Return the rows of each of ``steps`` steps from ``first`` on.
 
-        They come in a new order in each pass; where a pass ends, the next begins.
+        They come in a new order in each pass over the rows; passes follow each other, whatever
+        the epochs of the target.
         """
         rows, size = self.loss.data.rows("train"), self.batch_size * self.accumulate
         batches = max(1, len(rows) // size)
         passes = range(first // batches, (first + steps - 1) // batches + 1)
         found: list[Rows] = []
         for number in passes:
-            order = self.loss.order(rows, self.seed, "companion", number)  # seeds the draws
+            # "companion" is what joint training was called: the word is part of the seed.
+            order = self.loss.order_rows(rows, self.seed, "companion", number)
             found.extend(split_rows(order, size)[:batches])
         start = first - passes.start * batches
         return found[start : start + steps]
 
 
 def drop_modalities(present: dict[str, Tensor], chance: float) -> dict[str, Tensor]:
-    """Return presence with modalities hidden sample by sample; each keeps at least one.
+    """Return presence with modalities dropped at random; every row keeps at least one.
 
-    Every modality that a sample has is dropped with the given chance, independently; a
-    sample that would lose them all keeps one of those it had, chosen at random.
+    Each modality that a row has is dropped with the given chance, independently. A row that
+    would lose all of them keeps one of those it had, chosen at random.
 
     Args:
         present: Modality to ``(B,)`` bool.
@@ -214,6 +218,7 @@ def drop_modalities(present: dict[str, Tensor], chance: float) -> dict[str, Tens
     names = sorted(present)
     here = torch.stack([present[name] for name in names], dim=1)  # (B, M)
     kept = here & (torch.rand(here.shape, device=here.device) >= chance)
+    # The largest of independent uniform numbers is a uniform choice among the row's modalities.
     lottery = torch.rand(here.shape, device=here.device).masked_fill(~here, -1.0)
     chosen = torch.nn.functional.one_hot(lottery.argmax(1), len(names)).bool()
     kept = torch.where(kept.any(1, keepdim=True), kept, chosen & here)

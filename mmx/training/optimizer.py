@@ -1,4 +1,4 @@
-"""Optimisers and the learning rate's course."""
+"""Optimisers and the learning rate schedule."""
 
 from __future__ import annotations
 
@@ -16,16 +16,30 @@ Decay = Annotated[float, Field(ge=0, le=1e9)]
 Momentum = Annotated[float, Field(ge=0, lt=1)]
 
 Group = dict[str, Any]
-"""Parameters and their options, as torch.optim takes them."""
+"""A parameter group of torch.optim: parameters and their options."""
 
 
 class Optimizer(ABC):
-    """A recipe for an optimiser.
+    """Base of all recipes for an optimiser; keyword-only, plain, annotated arguments.
+
+    Example:
+        >>> class RmsProp(Optimizer):
+        ...     elementwise = True
+        ...
+        ...     def __init__(self, *, lr: Rate = 1e-3, weight_decay: Decay = 0.0) -> None:
+        ...         self.lr, self.weight_decay = lr, weight_decay
+        ...
+        ...     def make(self, groups: list[Group], device: torch.device) -> torch.optim.Optimizer:
+        ...         return torch.optim.RMSprop(groups, lr=self.lr)
+        ...
+        >>> made = RmsProp().make([{"params": [torch.zeros(2, 2)]}], torch.device("cpu"))
+        >>> made.param_groups[0]["lr"]
+        0.001
 
     Attributes:
-        elementwise: Whether a parameter's update is made number by number, of its own gradients
-            alone, as AdamW and SGD do; not by a matrix's norm (LARS) or directions (Muon). Many
-            heads may then be trained as one tensor, as ``transfer.decays`` asks for.
+        elementwise: Whether each element of a parameter is updated from its own gradients alone,
+            as in AdamW and SGD, and not by a matrix's norm (LARS) or directions (Muon). Many
+            heads can then be trained as one tensor, which ``transfer.decays`` needs.
         lr: Peak learning rate.
         weight_decay: Of matrices and kernels; vectors (biases, norms) have none.
     """
@@ -40,7 +54,10 @@ class Optimizer(ABC):
 
 
 class AdamW(Optimizer):
-    """Adam with decoupled weight decay (Loshchilov 2019, arXiv 1711.05101)."""
+    """Adam with decoupled weight decay; works for most models without tuning.
+
+    Reference: Loshchilov and Hutter 2019, arXiv 1711.05101.
+    """
 
     elementwise = True
 
@@ -61,7 +78,10 @@ class AdamW(Optimizer):
 
 
 class Sgd(Optimizer):
-    """Stochastic gradient descent with Nesterov momentum."""
+    """Stochastic gradient descent with Nesterov momentum; the usual choice for convnets.
+
+    Its learning rate has to be tuned more carefully than that of AdamW.
+    """
 
     elementwise = True
 
@@ -82,15 +102,15 @@ class Sgd(Optimizer):
             groups, lr=self.lr, momentum=self.momentum, nesterov=self.momentum > 0, fused=True
         )
         if self.momentum:
-            made.register_step_pre_hook(_begin_momentum)
+            made.register_step_pre_hook(_start_momentum)
         return made
 
 
-def _begin_momentum(optimizer: torch.optim.Optimizer, *_: Any) -> None:
-    """Begin from zero the momentum of parameters that get their first gradient.
+def _start_momentum(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+    """Start the momentum of parameters at zero when they get their first gradient.
 
-    Else the fused kernel refuses a group of which some had theirs earlier: what thaws late,
-    and the encoder of a modality that the first batches lack.
+    Without this, the fused kernel refuses a group in which only some parameters have momentum,
+    as after unfreezing, or when the first batches lacked a modality.
     """
     for group in optimizer.param_groups:
         for parameter in group["params"]:
@@ -105,9 +125,9 @@ def make_parameter_groups(
     """Return the trainable parameters, grouped by rate and by whether they decay.
 
     Args:
-        model: Frozen parameters (``requires_grad`` False) get no optimiser state.
-        recipe: Gives learning rate and weight decay.
-        rates: Parameter name to a multiple of the learning rate.
+        model: The model; frozen parameters (``requires_grad`` False) are left out.
+        recipe: Where learning rate and weight decay come from.
+        rates: Parameter name to a multiple of the learning rate, 1 if absent.
         decay: False turns weight decay off for all.
     """
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
@@ -122,10 +142,10 @@ def make_parameter_groups(
 
 
 def warmup_cosine(step: int, total: int, warmup: float) -> float:
-    """Return the learning rate at a step as a part of its peak.
+    """Return the learning rate at a step as a fraction of its peak.
 
-    Rises linearly over the first ``warmup`` part of the steps, then falls to zero as half
-    a cosine (Loshchilov 2017, arXiv 1608.03983).
+    It rises linearly over the first ``warmup · total`` steps, then falls to zero along half a
+    cosine (Loshchilov and Hutter 2017, arXiv 1608.03983).
     """
     rising = max(1, round(total * warmup))
     if warmup > 0 and step < rising:
@@ -135,6 +155,6 @@ def warmup_cosine(step: int, total: int, warmup: float) -> float:
 
 
 def set_rates(optimizer: torch.optim.Optimizer, part: float) -> None:
-    """Set each group's learning rate to a part of its peak."""
+    """Set each group's learning rate to a fraction of its peak."""
     for group in optimizer.param_groups:
         group["lr"] = group["peak_lr"] * part

@@ -1,4 +1,4 @@
-"""Devices and number formats: what is there, and what is fast on it."""
+"""Devices and number formats: which are available, and which are fast."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def choose_device(name: str) -> torch.device:
     """Return the device for ``auto``, ``cpu`` or ``cuda``.
 
     Raises:
-        ConfigError: CUDA was asked for and is not there.
+        ConfigError: CUDA was asked for and is not available.
     """
     there = torch.cuda.is_available()
     if name == "cuda" and not there:
@@ -35,10 +35,10 @@ def bf16_is_fast(device: torch.device) -> bool:
 
 
 def cpu_formats() -> set[str]:
-    """Return which of AMX's and AVX-512's bfloat16 units the CPU has."""
+    """Return which of the bfloat16 instructions of AMX and AVX-512 the CPU has."""
     if hasattr(torch.cpu, "get_capabilities"):
         found = torch.cpu.get_capabilities()
-    else:  # torch 2.11 and 2.12 answer by private names only
+    else:  # torch 2.11 and 2.12 have only private functions for it
         found = {
             "amx_bf16": torch.cpu._is_amx_tile_supported(),
             "avx512_bf16": torch.cpu._is_avx512_bf16_supported(),
@@ -52,7 +52,7 @@ class Precision:
 
     Attributes:
         name: fp32, bf16 or fp16.
-        device: Where it runs.
+        device: The device of the forward pass.
     """
 
     name: str
@@ -67,7 +67,7 @@ class Precision:
 
     def autocast(self) -> AbstractContextManager[None]:
         """Return the context of a forward pass."""
-        dtype = DTYPES.get(self.name, torch.bfloat16)
+        dtype = DTYPES.get(self.name, torch.bfloat16)  # unused where fp32 disables the context
         return torch.autocast(self.device.type, dtype=dtype, enabled=self.name in DTYPES)
 
     def scaler(self) -> torch.amp.GradScaler:

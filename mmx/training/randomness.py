@@ -1,7 +1,7 @@
-"""Randomness as a function of where one is, not of what was drawn before.
+"""Random numbers that depend on the position in a run, not on what was drawn before.
 
-Every step seeds the generators from ``(seed, stage, step)``. No generator state needs to
-be saved, and a resumed run continues bit for bit.
+Every step seeds the generators from the run's seed, the role of the stage and the number of
+the step. No generator state has to be saved, and a resumed run continues bit for bit.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 
 def derive_seed(*parts: int | str) -> int:
     """Return a 63-bit seed that depends on every part."""
-    text = "\x1f".join(str(part) for part in parts)
+    text = "\x1f".join(str(part) for part in parts)  # separated: ("1", "23") is not ("12", "3")
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
 
@@ -37,19 +37,20 @@ def permute(rows: npt.NDArray[np.int64], *parts: int | str) -> npt.NDArray[np.in
 
 
 def make_deterministic(threads: int | None, device: torch.device) -> None:
-    """Ask torch for the same numbers each time on a device, and fix the number of CPU threads.
+    """Ask torch for deterministic algorithms, and set the number of CPU threads.
 
-    An operation without a deterministic form on the device warns instead of failing.
+    An operation without a deterministic implementation on the device gives a warning instead of
+    an error.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     os.environ.setdefault("TORCHINDUCTOR_DETERMINISTIC", "1")
     # As use_deterministic_algorithms(True, warn_only=True), but it does not import the compiler.
     torch.set_deterministic_debug_mode("warn")
-    # Some versions of torch warn of max pooling on CUDA, in which each input has one writer that
-    # adds up the windows that chose it in their order: there is no order to differ.
+    # Some versions of torch warn about max pooling on CUDA although it is deterministic: each
+    # input's gradient is summed by one thread, in the order of the windows.
     warnings.filterwarnings("ignore", message="max_pool2d_with_indices_backward_cuda")
     torch.backends.cudnn.benchmark = False
-    # Told to warn, torch leaves the gradients of its fast attention on CUDA to chance.
+    # In "warn" mode torch still uses its fast attention on CUDA, with nondeterministic gradients.
     fast = device.type != "cuda"
     torch.backends.cuda.enable_flash_sdp(fast)
     torch.backends.cuda.enable_mem_efficient_sdp(fast)

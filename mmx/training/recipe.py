@@ -1,4 +1,4 @@
-"""What a stage's training is given, keeps and finds."""
+"""The inputs, the progress and the result of a stage's training."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from mmx.training.trainer import Trainer
 
 @dataclass(frozen=True)
 class Validation:
-    """What validating after an epoch found.
+    """The result of the validation after an epoch.
 
     Attributes:
         metrics: Name to value; ``loss`` is among them.
-        probes: Modality to the accuracy of a linear probe on its features; empty where
-            nobody watches the modalities.
-        chance: Accuracy of the most frequent class.
-        noise: Standard error of a probe that knows nothing.
+        probes: Modality to the accuracy of a linear probe on its features; empty if modality
+            collapse is not checked.
+        chance: Accuracy of always answering the most frequent class.
+        noise: Standard error of the accuracy of a probe at chance level.
     """
 
     metrics: dict[str, float]
@@ -35,7 +35,7 @@ class Validation:
 
 Validate = Callable[[MultimodalModel], Validation]
 Epoch = tuple[int, float, float]
-"""Steps and seconds of training, and the metric that validation is judged by, after an epoch."""
+"""Steps and seconds of training so far, and the primary metric of validation, after an epoch."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,13 @@ class Recipe:
     """How one stage is trained.
 
     Attributes:
-        stage: Which one; with the seed, the role of its task decides everything that is drawn.
+        stage: The stage; the role of its task and the seed determine all random draws.
         seed: The run's seed.
         trainer, optimizer, precision: As chosen in the config.
-        validate: Model to what validation finds.
+        validate: Validates a model.
         score: Validation metrics to a tuple; the larger, the better.
         state_path: Where the training state is saved.
-        joint: The source of joint training; None where a task trains alone.
+        joint: The source in joint training; None if a task trains alone.
     """
 
     stage: StageId
@@ -64,19 +64,19 @@ class Recipe:
 
     @property
     def draws(self) -> Role:
-        """What its draws depend on: target and controls see the same batches in one order."""
+        """The role that seeds the draws: target and controls see the same batches in one order."""
         return self.stage.task
 
 
 @dataclass
 class Progress:
-    """The part of the training state that is no tensor.
+    """The part of the training state that is not tensors.
 
-    ``epochs`` counts those that were validated, so a state saved between an epoch's last
-    step and its validation resumes with the validation. ``loss_sum`` and ``penalty_sum``, the
-    penalty's part of it, are of the ``loss_steps`` of this epoch so far, and so are the norms
-    ``gradients``; ``vitals`` are those of the epochs before, ``history`` is that of
-    :class:`FitResult`.
+    ``epochs`` counts validated epochs, so that a state saved between an epoch's last step and
+    its validation resumes with the validation. ``loss_sum`` adds up the losses of the
+    ``loss_steps`` steps of this epoch so far, and ``penalty_sum`` the penalties in them;
+    ``gradients`` are the encoders' gradient norms in this epoch. ``vitals`` has an entry for
+    each earlier epoch, ``history`` is that of :class:`FitResult`.
     """
 
     step: int = 0
@@ -97,21 +97,21 @@ class Progress:
 
 @dataclass(frozen=True)
 class FitResult:
-    """What a stage's training found.
+    """The result of a stage's training.
 
     Attributes:
-        val: Validation metrics of the best epoch, whose weights the model now holds.
+        val: Validation metrics of the best epoch; the model has the weights of that epoch.
         best_epoch: That epoch, counted from 1.
-        epochs, steps: Trained.
-        seconds: Of training, without validation and saving.
-        samples_per_s: Training samples a second.
-        collapsed: Modality to the epoch in which it was first seen to have collapsed.
+        epochs, steps: How many were trained.
+        seconds: Seconds of training, without validation and saving.
+        samples_per_s: Training rows per second.
+        collapsed: Modality to the epoch in which its collapse was first noticed.
         history: Steps, seconds and the primary metric of validation after each epoch.
-        weights: What the losses of target and source counted in the end; empty where one task
-            was trained alone.
-        grid: ``option``, ``chosen`` value, and ``val``: each value to its validation metrics;
-            of heads of several seeds, means, and ``seeds``: each one's of the chosen value.
-            Empty where there was nothing to choose from.
+        weights: Final weights of the losses of target and source; empty unless they were trained
+            jointly.
+        grid: ``option``, its ``chosen`` value, and ``val``: each value to its validation metrics.
+            With several head seeds these are means, and ``seeds`` has the metrics of each seed
+            at the chosen value. Empty if there was nothing to choose.
     """
 
     val: dict[str, float]

@@ -1,10 +1,10 @@
-"""The training state of a stage under way: the last that was saved, and the one before it.
+"""The training state of a stage under way: the last one saved, and the one before it.
 
     last.safetensors      the newest
-    previous.safetensors  the one before: taken where the newest is damaged
+    previous.safetensors  the one before: used if the newest is damaged
 
-A new state is written whole before the others move, so that at any moment one of the two is
-whole, whenever the process is killed.
+A new state is written completely before the others are renamed, so that at any moment at least
+one of them is complete, even if the process is killed.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ class State:
     """A state that was read.
 
     Attributes:
-        path: From which file.
+        path: The file.
         tensors: By name, on the CPU.
-        facts: All that is no tensor; ``progress`` counts ``epochs`` and ``step``.
+        facts: Everything else; ``progress`` counts ``epochs`` and ``step``.
     """
 
     path: Path
@@ -42,7 +42,7 @@ def previous(path: Path) -> Path:
 
 
 def has_state(path: Path) -> bool:
-    """Return whether a state was saved, whole or not."""
+    """Return whether a state was saved, damaged or not."""
     return path.exists() or previous(path).exists()
 
 
@@ -52,11 +52,11 @@ def save(path: Path, tensors: dict[str, Tensor], facts: Json) -> None:
 
 
 def resume(path: Path, load: Callable[[State], None]) -> list[str]:
-    """Load the newest state that is whole, remove those that are not, and return what to say.
+    """Load the newest undamaged state, remove damaged ones, and return warnings about them.
 
     Args:
         path: Where the last state is.
-        load: Takes a state, or raises DamagedFileError and leaves everything as it was.
+        load: Loads a state, or raises DamagedFileError and changes nothing.
     """
     taken: State | None = None
     damaged: dict[Path, str] = {}
@@ -68,14 +68,15 @@ def resume(path: Path, load: Callable[[State], None]) -> list[str]:
                 load(found)
                 taken = found
             else:
-                checkpoint.read_facts(each)  # the next save does away with it: checked all the same
+                # The next save replaces the older state; until then, damage of it is reported.
+                checkpoint.read_facts(each)
         except DamagedFileError as error:
             damaged[each] = error.message
     return [_remove_damaged(each, why, taken) for each, why in damaged.items()]
 
 
 def _remove_damaged(path: Path, why: str, taken: State | None) -> str:
-    """Remove a damaged state, which the next save would keep as the one before; say so."""
+    """Remove a damaged state, so that the next save does not keep it, and return a warning."""
     path.unlink()
     then = "the stage starts over"
     if taken is not None:
@@ -86,7 +87,7 @@ def _remove_damaged(path: Path, why: str, taken: State | None) -> str:
 
 
 def count_epochs(path: Path) -> int:
-    """Return how many epochs were validated in the state that training goes on from."""
+    """Return how many epochs were validated in the state from which training would resume."""
     for each in _find_saved(path):
         with contextlib.suppress(DamagedFileError):
             return int(_progress(checkpoint.read_facts(each), each)["epochs"])

@@ -1,4 +1,4 @@
-"""How long, how large and how careful: the trainer's settings."""
+"""The settings of the training loop: epochs, batch size, clipping, patience, resources."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ class Trainer:
 
     Args:
         epochs: Passes over the training rows.
-        source_epochs: The same for a source that is trained before; None for ``epochs``.
+        source_epochs: The same for a source that is trained before the target; None for
+            ``epochs``.
         batch_size: Rows in a batch.
-        accumulate: Batches whose gradients make one step.
+        accumulate: Batches that are accumulated for one optimiser step.
         clip: Largest norm of a step's gradient; None for no clipping.
-        warmup: Part of the steps in which the learning rate rises.
-        modality_dropout: Chance that a sample loses a modality in a training step; it keeps
-            at least one.
-        patience: Epochs without a better validation before training stops; None for never.
-        resident: Keep decoded data on the device: where it fits, always or never.
-        workers: Processes that decode what is not resident.
+        warmup: Fraction of the steps in which the learning rate rises.
+        modality_dropout: Chance that a row loses a modality in a training step; it keeps at
+            least one.
+        patience: Epochs without a better validation score before training stops; None for never.
+        resident: Keep decoded data on the device: ``auto`` (if it fits), always or never.
+        workers: Processes that decode data that are not resident.
         checkpoint_seconds: Seconds of training between two saves.
         threads: CPU threads; None for torch's own choice.
     """
@@ -47,7 +48,7 @@ class Trainer:
     threads: Annotated[int, Field(ge=1, le=4_096)] | None = None
 
     def of(self, role: Role) -> Trainer:
-        """Return the settings of the stages of a role: the source's, or those of all others."""
+        """Return the settings for stages of a role; ``source_epochs`` applies to the source."""
         own = self.source_epochs if role is Role.SOURCE else None
         epochs = own or self.epochs
         return replace(self, epochs=epochs, source_epochs=None)

@@ -1,4 +1,4 @@
-"""The losses of a step of two tasks: weighed, and told apart where their weights ask for it."""
+"""Weighing of the two losses of a step in joint training, and their gradients apart."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ __all__ = ["SOURCE", "TARGET", "Weighing"]
 
 
 class Weighing:
-    """Weighs the losses of one step after the other.
+    """Applies the weighting of joint training to the losses of each step.
 
     Args:
-        joint: The source of joint training; None where a task trains alone, and its loss counts
-            as it is.
+        joint: The source in joint training; None if a task trains alone: its loss is not changed.
     """
 
     def __init__(self, joint: JointLoss | None) -> None:
@@ -30,7 +29,7 @@ class Weighing:
         self.losses: list[Tensor | float] = [0.0, 0.0]
 
     def __call__(self, loss: Tensor, task: int = TARGET) -> Tensor:
-        """Return a task's loss, or a part of it, as it counts in this step."""
+        """Return a task's loss, or a part of it, times its weight."""
         if self.weighting is None:
             return loss
         if self.observes:
@@ -38,16 +37,17 @@ class Weighing:
         weighed: Tensor = self.weighting(loss, task)
         return weighed
 
-    def held(self) -> Tensor | None:
-        """Return what is added to the loss once a step; None for nothing."""
+    def extra_loss(self) -> Tensor | None:
+        """Return a term that is added to the loss once per step, or None."""
         return None if self.weighting is None else self.weighting.penalty()
 
     @contextmanager
-    def apart(self) -> Iterator[None]:
-        """Let the weighting tell the gradients of a backward pass from those before it.
+    def separate_gradients(self) -> Iterator[None]:
+        """Show the weighting the gradients of the target and of the source separately.
 
-        Gradients of the last shared layers step aside for the pass and are added again, so
-        that the sums are the same as without, to the bit.
+        Backward passes of the target come before the block, those of the source inside it. The
+        target's gradients of the last shared layers are removed at the start and added at the
+        end, so that the sums are bit for bit the same as without the block.
         """
         if self.weighting is None or not self.observes:
             yield
@@ -66,7 +66,7 @@ class Weighing:
         self.losses = [0.0, 0.0]
 
     def weights(self) -> dict[str, float]:
-        """Return what each task's loss counts now; nothing where one trains alone."""
+        """Return the current weight of each task's loss; empty if one trains alone."""
         if self.weighting is None:
             return {}
         return dict(zip(TASKS, self.weighting.weights().detach().tolist(), strict=True))

@@ -111,7 +111,7 @@ def _open(
 
     evaluated = evaluate_suites.Evaluated(
         model=trained.model,
-        data=data.unlocked(),
+        data=data.unlock_test(),
         split=given.split,
         precision=precision,
         target=task.target,

@@ -197,7 +197,7 @@ def _predict(
 ) -> tuple[Tensor, Tensor]:
     """Return outputs and targets of rows; no other row of the test split is read."""
     chosen = replace(data, splits={**data.splits, "test": rows})
-    batches = open_trained(experiment, trained, chosen, precision).unlocked()
+    batches = open_trained(experiment, trained, chosen, precision).unlock_test()
     return predict(trained.model, batches, rows, precision)
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from mmx.balance import Balance
 from mmx.balance.base import interpolate
 from mmx.balance.mixup import Mixup
-from mmx.balance.resample import Resample, balanced
+from mmx.balance.resample import Resample, balance_rows
 from mmx.balance.smote_features import SmoteFeatures, mean_squared_distance
 from mmx.balance.weights import Weights
 from mmx.modalities import Features
@@ -218,7 +218,7 @@ def test_quotas(balance: Balance, sizes: list[int]) -> None:
 def test_which_class_has_one_more_and_which_rows_are_left_out_changes() -> None:
     labels = np.repeat([0, 1, 2], [12, 2, 2])
     rows = np.arange(100, 116)
-    drawn = [balanced(rows, labels, np.random.default_rng(seed)) for seed in range(60)]
+    drawn = [balance_rows(rows, labels, np.random.default_rng(seed)) for seed in range(60)]
     largest = [int(np.bincount(labels[each - 100]).argmax()) for each in drawn]
     assert min(largest.count(label) for label in (0, 1, 2)) > 8
     of_the_first = [set(each[each < 112].tolist()) for each in drawn]
@@ -229,12 +229,12 @@ def test_which_class_has_one_more_and_which_rows_are_left_out_changes() -> None:
 def test_a_draw_depends_on_the_generator_alone() -> None:
     labels = np.repeat([3, 1], [30, 4])
     rows = np.arange(34)
-    one, again, other = (balanced(rows, labels, np.random.default_rng(s)) for s in (7, 7, 8))
+    one, again, other = (balance_rows(rows, labels, np.random.default_rng(s)) for s in (7, 7, 8))
     assert np.array_equal(one, again)
     assert not np.array_equal(one, other)
     torch.manual_seed(0)
     np.random.seed(0)  # noqa: NPY002
-    assert np.array_equal(balanced(rows, labels, np.random.default_rng(7)), one)
+    assert np.array_equal(balance_rows(rows, labels, np.random.default_rng(7)), one)
 
 
 # --- mixup

@@ -438,7 +438,7 @@ def test_features_of_a_frozen_encoder_are_computed_again(shop: Callable[..., Any
     def extract(batch: Any) -> Features:
         return run.model.encode_one("image", batch)
 
-    frozen = run.data.with_features("image", extract, 4)
+    frozen = run.data.compute_features("image", extract, 4)
     assert "image" not in next(iter(frozen.batches([run.rows])))[1]  # only its features are there
     one, two = Seen(), Seen()
     measure_noise_curves(run.model, run.data, run.rows, run.precision, run.prior, one)

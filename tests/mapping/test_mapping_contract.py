@@ -250,9 +250,7 @@ def test_rows_too_few_or_all_the_same(kind: type[Mapping], count: int) -> None:
     same = {**features, first: features[first].map(lambda x: x[:1].expand(4, *x.shape[1:]))}
     with pytest.raises(DataError) as error:
         made(kind, count).fit(Encoded(same, everywhere, torch.arange(4) % 2), 0)
-    assert error.value.message == (
-        f"the {first} features of all 4 training rows are the same: there is nothing to map"
-    )
+    assert f"{first} features of all 4 training rows" in error.value.message
 
 
 @ALL

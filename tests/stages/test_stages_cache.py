@@ -442,7 +442,7 @@ def test_each_thing_that_a_mapping_is_fitted_to_counts(
     def changed(after: dict[str, Any]) -> set[str]:
         return {name for name in before if before[name] != after[name]}
 
-    rows = replace(target, data=target.data.only("train", target.data.rows("train")[1:]))
+    rows = replace(target, data=target.data.restrict_split("train", target.data.rows("train")[1:]))
     data = replace(target, task=replace(target.task, fingerprint="other"))
     seeded = replace(experiment, settings=replace(experiment.settings, seed=1))
     assert changed(inputs()) == set()

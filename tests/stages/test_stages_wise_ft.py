@@ -280,7 +280,7 @@ def test_a_run_keeps_tests_and_reopens_the_best_point(
     precision = Precision("fp32", torch.device("cpu"))
     loaded = load_trained(experiment, run, precision.device)
     task = experiment.target.load()
-    data = open_trained(experiment, loaded, task, precision).unlocked()
+    data = open_trained(experiment, loaded, task, precision).unlock_test()
     outputs, truth = predict(loaded.model, data, data.rows("test"), precision)
     right = (outputs.argmax(1) == truth).double().mean().item()
     assert right == pytest.approx(point["test"]["accuracy"])

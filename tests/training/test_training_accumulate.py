@@ -28,8 +28,8 @@ from mmx.objectives.triplet import Triplet
 from mmx.objectives.unimodal import Unimodal
 from mmx.stages.core.accumulated_steps import differences
 from mmx.training.loss import JointLoss
+from mmx.training.many_heads import Plan, train_heads
 from mmx.training.optimizer import Sgd
-from mmx.training.together import Plan, train_heads
 from mmx.training.trainer import Trainer
 from mmx.transfer.base import start_fresh
 from mmx.transfer.heads.linear import LinearHead

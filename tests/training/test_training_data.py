@@ -193,7 +193,7 @@ def test_the_test_split_is_locked_until_it_is_unlocked(make: Make) -> None:
     with pytest.raises(DataError) as caught:
         data.rows("test")
     assert str(caught.value) == "the test split is locked until selection on validation is over"
-    assert data.unlocked().rows("test").tolist() == [20, 22]
+    assert data.unlock_test().rows("test").tolist() == [20, 22]
     with pytest.raises(DataError):
         data.rows("test")  # the one that was unlocked is another
 
@@ -281,8 +281,8 @@ def test_no_batch_of_kept_features_has_rows_of_two_splits(make: Make) -> None:
         mask = torch.arange(1 + len(batch))[None].expand(len(batch), -1) < 1
         return Features(row[:, None].expand(-1, 1 + len(batch), -1), mask, row)
 
-    data = make().only("train", SPLITS["train"][1:])
-    kept = data.with_features("tabular", encode, 5)
+    data = make().restrict_split("train", SPLITS["train"][1:])
+    kept = data.compute_features("tabular", encode, 5)
     left_out = SPLITS["train"][:1]
     groups = [*(data.splits[name] for name in SPLITS), left_out]
     assert seen == [part.tolist() for rows in groups for part in split_rows(rows, 5)]

@@ -16,7 +16,7 @@ from mmx.model import MultimodalModel
 from mmx.stage_id import StageId
 from mmx.training import checkpoint
 from mmx.training.data import make_batches
-from mmx.training.fit import count_steps_per_epoch, fit, out_of_memory
+from mmx.training.fit import count_steps_per_epoch, fit, out_of_memory_error
 from mmx.training.optimizer import AdamW, Sgd
 from mmx.training.recipe import Validation
 from mmx.training.trainer import Trainer
@@ -485,7 +485,10 @@ def test_out_of_memory_suggests_what_fits(bench) -> None:
         "  tip: trainer.batch_size=3 trainer.accumulate=6 takes the same steps with half the memory"
     )
     one = bench(trainer={"batch_size": 1})
-    assert out_of_memory(one.recipe(), "CUDA").tip == "choose a smaller encoder, or smaller inputs"
+    assert (
+        out_of_memory_error(one.recipe(), "CUDA").tip
+        == "choose a smaller encoder, or smaller inputs"
+    )
 
 
 RECIPES = {

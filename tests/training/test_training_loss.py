@@ -100,12 +100,12 @@ def test_an_epoch_is_drawn_by_the_balance_and_then_permuted(bench) -> None:
     run = bench()
     rows = run.data.rows("train")
     loss = BatchLoss(run.model, run.data, run.criterion, run.format, Resample())
-    order = loss.order(rows, 3, "target", 0)
+    order = loss.order_rows(rows, 3, "target", 0)
     assert len(order) == len(rows)
     labels = run.data.target.numpy()[order]
     assert np.ptp(np.bincount(labels)) <= 1
-    assert not np.array_equal(order, loss.order(rows, 3, "target", 1))
-    assert np.array_equal(order, loss.order(rows, 3, "target", 0))
+    assert not np.array_equal(order, loss.order_rows(rows, 3, "target", 1))
+    assert np.array_equal(order, loss.order_rows(rows, 3, "target", 0))
 
 
 def test_mixup_weighs_both_labels(bench) -> None:

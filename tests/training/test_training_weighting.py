@@ -149,7 +149,7 @@ class Naive:
     def epoch(self, epoch: int, accumulate: int, steps: int, total: int) -> None:
         run = self.run
         run.model.train()
-        order = run.loss_of.order(run.data.rows("train"), 3, "target", epoch)
+        order = run.loss_of.order_rows(run.data.rows("train"), 3, "target", epoch)
         batches = list(run.data.batches(make_batches(order, run.settings.batch_size)))
         asides = run.joint.rows(epoch * steps, steps)
         for step, beside in enumerate(run.joint.loss.data.batches(asides)):
@@ -220,7 +220,7 @@ def test_a_task_that_trains_alone_has_no_weights(bench) -> None:
     assert run.fit().weights == {}
     loss = torch.tensor(1.5)
     assert Weighing(None)(loss) is loss
-    assert Weighing(None).held() is None
+    assert Weighing(None).extra_loss() is None
 
 
 # --- the state
@@ -351,7 +351,7 @@ def test_gradients_are_told_apart_and_added(scale: float) -> None:
     ]
     for part in parts:
         (scale * weigh(part)).backward(retain_graph=True)
-    with weigh.apart():
+    with weigh.separate_gradients():
         (scale * weigh(other, SOURCE)).backward(retain_graph=True)
     losses, found = heard.heard
     torch.testing.assert_close(losses, torch.stack([sum(parts), other]).detach())
@@ -359,7 +359,7 @@ def test_gradients_are_told_apart_and_added(scale: float) -> None:
     for parameter, gradient in zip((a, b, c), expected, strict=True):
         torch.testing.assert_close(parameter.grad, scale * gradient)
     assert d.grad is None
-    with weigh.apart():  # a new step starts from nothing
+    with weigh.separate_gradients():  # a new step starts from nothing
         weigh(other, TARGET)
     assert heard.heard[0].tolist() == [other.item(), 0.0]
 
@@ -367,6 +367,6 @@ def test_gradients_are_told_apart_and_added(scale: float) -> None:
 def test_a_task_without_a_gradient_has_a_norm_of_zero() -> None:
     a = nn.Parameter(torch.ones(2))
     weigh, heard = weighing([a])
-    with weigh.apart():
+    with weigh.separate_gradients():
         weigh(a.sum(), SOURCE).backward()
     assert heard.heard[1].tolist() == [0.0, pytest.approx(2**0.5)]

@@ -179,7 +179,7 @@ def cache_features(context: Context, opened: Opened, model: MultimodalModel, nam
     def load(tensors: dict[str, Tensor], _: Facts) -> Data:
         if computed:
             return computed[0]
-        return opened.data.holding(name, _to_features(tensors))
+        return opened.data.with_features(name, _to_features(tensors))
 
     return load_or_make(
         context,

@@ -92,7 +92,7 @@ def extract_features(data: Data, model: MultimodalModel, name: str, precision: P
         return features.map(lambda part: part if part.dtype == torch.bool else part.float())
 
     model.eval()
-    return data.with_features(name, extract, BATCH_SIZE)
+    return data.compute_features(name, extract, BATCH_SIZE)
 
 
 def say_other_scales(context: Context, specs: Specs, source_specs: Specs) -> list[str]:
@@ -144,7 +144,7 @@ def _refuse_empty_rows(task: TaskData, data: Data) -> None:
 def drop_incomplete_rows(task: TaskData, data: Data) -> tuple[Data, str]:
     """Return the data without the training rows that lack a modality, and how many they are."""
     rows = data.rows("train")
-    complete = data.complete(rows)
+    complete = data.find_complete(rows)
     if not len(complete):
         raise DataError(
             f"{task.name}: missing=drop leaves no training row: each lacks some modality",
@@ -152,4 +152,4 @@ def drop_incomplete_rows(task: TaskData, data: Data) -> tuple[Data, str]:
         )
     left = len(rows) - len(complete)
     note = f"{task.name}: missing=drop leaves out {left} of {len(rows)} training rows"
-    return data.only("train", complete), note
+    return data.restrict_split("train", complete), note

@@ -12,5 +12,5 @@ def fit_stand_ins(model: MultimodalModel, data: Data, precision: Precision, seed
     """Fit what stands in for missing modalities on the training rows, as they are encoded now."""
     if not model.missing.fitted:
         return
-    rows = encode_rows(model, data, data.rows("train"), precision, behind="mapping")
+    rows = encode_rows(model, data, data.rows("train"), precision, after="mapping")
     model.missing.fit(rows, seed)

@@ -29,10 +29,10 @@ from mmx.training.data import Data
 from mmx.training.encode import BATCH_SIZE
 from mmx.training.events import Event, EventKind, Listener, StopRequest
 from mmx.training.fit import count_steps_per_epoch
+from mmx.training.many_heads import Plan, TrainableHead, TrainedHead, train_heads
 from mmx.training.optimizer import Optimizer
 from mmx.training.randomness import seed_torch
 from mmx.training.recipe import FitResult, Recipe
-from mmx.training.together import Plan, TrainableHead, TrainedHead, train_heads
 from mmx.transfer.feature import FitHead
 from mmx.transfer.heads import FittedHead, HeadCandidate
 

@@ -22,8 +22,8 @@ def settle(state: StageState) -> Notes:
     if state.stage.id.role is Role.SOURCE or not model.fusion.settles:
         return ()
     model.eval()
-    train_rows = encode_rows(model, data, data.rows("train"), precision, behind="missing")
-    val_rows = encode_rows(model, data, data.rows("val"), precision, behind="missing")
+    train_rows = encode_rows(model, data, data.rows("train"), precision, after="missing")
+    val_rows = encode_rows(model, data, data.rows("val"), precision, after="missing")
     notes = model.fusion.settle(train_rows, val_rows, state.seed)
     outputs, values = predict(model, data, data.rows("val"), precision)
     val = measure(outputs, values, state.target, state.prepared.criterion.task_loss)

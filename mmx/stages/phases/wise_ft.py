@@ -199,7 +199,7 @@ def curve(context: Context, trained: Trained, target: Target) -> LineFacts | Non
     if line is None:
         return None
     judge = Judge(
-        trained.data.unlocked(),
+        trained.data.unlock_test(),
         target,
         trained.criterion,
         context.precision,

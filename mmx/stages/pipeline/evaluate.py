@@ -81,7 +81,7 @@ def evaluate(
     """Return the summary of a run, for which the test split is opened."""
     experiment = context.experiment
     metrics, outputs, values = _test(context, target, task)
-    data = target.data.unlocked()
+    data = target.data.unlock_test()
     used = measure_cost(target.model, data, data.rows("test"), context.precision)
     params = count_parameters(target.model)
     transfer = _transfer_facts(context, target, task, known.search)
@@ -199,7 +199,7 @@ def _compare(
     metrics, outputs, values = tested
     if not outputs.shape[1]:
         return {}
-    rows = target.data.unlocked().rows("test")
+    rows = target.data.unlock_test().rows("test")
     ours = score_samples(outputs, values, task.target, rows)
     compared = [_compared(each, task, values, rows) for each in controls]
     theirs = {each.control.name: each.scores for each in compared}
@@ -323,7 +323,7 @@ def _at_chance(gain: Gain, metrics: dict[str, float], other: _Compared, least: C
 
 
 def _test(context: Context, trained: Trained, task: TaskData) -> Tested:
-    data, precision = trained.data.unlocked(), context.precision
+    data, precision = trained.data.unlock_test(), context.precision
     rows = data.rows("test")
     if context.experiment.role(Role.TARGET).objective.label_free:
         outputs, values, encoded = predict_encoded(trained.model, data, rows, precision)

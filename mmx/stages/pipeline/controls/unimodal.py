@@ -77,7 +77,7 @@ class UnimodalTrainer(ControlTrainer):
             DataError: No row to train on or to validate has it.
         """
         opened, prior = self.bench.opened, self.bench.prior
-        data, lacking = _select_rows(opened.data.showing(name), name)
+        data, lacking = _select_rows(opened.data.select_modality(name), name)
         alone = replace(opened, data=data, specs={name: opened.specs[name]}, notes=())
         id = StageId(Role.CONTROL, f"{self.name}-{name}")
         trained = train(self.context, Stage(id, alone, Scratch()))
@@ -112,9 +112,9 @@ def _select_rows(data: Data, name: str) -> tuple[Data, dict[str, int]]:
     lacking: dict[str, int] = {}
     for split in ("train", "val"):
         rows = data.rows(split)
-        here = data.complete(rows)
+        here = data.find_complete(rows)
         if not len(here):
             raise DataError(f"no {split} row has {name}: it cannot be trained alone")
         lacking[split] = len(rows) - len(here)
-        data = data.only(split, here)
+        data = data.restrict_split(split, here)
     return data, lacking

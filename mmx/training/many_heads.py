@@ -1,11 +1,11 @@
-"""Many heads on cached features, trained as one batch with the numbers of one by one.
+"""Many heads on cached features, trained as one batch with the results of separate training.
 
 Shape legend: ``S`` seeds (or sources), ``L`` optimisers, ``N`` training rows, ``M`` validation
 rows, ``B`` batch, ``D`` width, ``H`` hidden units, ``C`` outputs.
 
-A head alone is so small that a training step is nearly all overhead. S · L of them share
-each step's overhead: one matrix product holds the first layers of all L heads of a seed,
-since they read the same batch.
+A single head is so small that a training step is nearly all overhead. S · L heads share this
+overhead; one matrix product computes the first layers of all L heads of a seed, since they read
+the same batch.
 """
 
 from __future__ import annotations
@@ -33,24 +33,24 @@ from mmx.transfer.heads.mlp import MlpHead
 ValMetrics = dict[str, float]
 TrainableHead = LinearHead | MlpHead
 VAL_ROWS = 1024
-"""Validation rows that all heads look at, at once."""
+"""Validation rows that all heads evaluate at once; it bounds the memory."""
 NORM = ("norm.running_mean", "norm.running_var", "norm.num_batches_tracked")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How every head is trained and judged.
+    """How the heads are trained and evaluated.
 
     Attributes:
         optimizers: L of one kind; they may differ in ``lr`` and ``weight_decay``.
-        trainer: Its epochs, batch size, accumulation, clipping, warm-up and patience count.
+        trainer: Epochs, batch size, accumulation, clipping, warm-up and patience are used.
         loss: (outputs ``(B, C)``, targets, targets of the whole step) → scalar, a batch's part
             of the mean over the step's rows.
-        validate: Outputs ``(S · L, M, C)`` of the validation rows, head s · L + l the l-th of
-            seed s, → the metrics of each; ``loss`` is among them.
+        validate: Outputs ``(S · L, M, C)`` of the validation rows → the metrics of each head;
+            head s · L + l is the l-th of seed s, and ``loss`` is among the metrics.
         score: Metrics to a tuple; the larger, the better.
-        draws: Role that the order of rows and dropout depend on, with the seed; the target
-            for what a run's own loop would draw.
+        draws: Role that, with the seed, determines the order of rows and the dropout. With the
+            target's, the draws are those of :func:`~mmx.training.fit.fit`.
     """
 
     optimizers: Sequence[Optimizer]
@@ -63,15 +63,15 @@ class Plan:
 
 @dataclass
 class TrainedHead:
-    """What training found of one head.
+    """The result of training one head.
 
     Attributes:
-        state: The head's tensors by name, of the best epoch; empty where it diverged at once.
+        state: The head's tensors by name, of the best epoch; empty if it diverged in the first.
         val: Validation metrics of that epoch.
-        best_epoch: Counted from 1.
-        curve: The metrics of each epoch, as ``train.loss`` and ``val.<name>``; those after
-            patience ran out are not among them.
-        diverged: Whether a loss was NaN or infinite; nothing later counts.
+        best_epoch: That epoch, counted from 1.
+        curve: The metrics of each epoch, as ``train.loss`` and ``val.<name>``, until patience
+            ran out.
+        diverged: Whether a loss was NaN or infinite; later epochs are ignored.
     """
 
     state: dict[str, Tensor] = field(default_factory=dict)
@@ -90,36 +90,36 @@ def train_heads(
     plan: Plan,
     stop: StopRequest | None = None,
 ) -> list[list[TrainedHead]]:
-    """Train S · L heads as one batch; each is what :func:`~mmx.training.fit.fit` would make it.
+    """Train S · L heads as one batch, with the results of separate training.
 
-    Head (s, l) starts as ``heads[s]``, reads ``features[s]`` in the order that ``seeds[s]``
-    draws, and is updated by optimiser l. It gets the same batches, dropout masks, learning
-    rates, clipping by its own gradient's norm, and best epoch as in a training of its own:
-    the numbers agree up to the order of additions. All is done in the heads' number format,
+    Head (s, l) starts as ``heads[s]``, reads ``features[s]`` in an order drawn from
+    ``seeds[s]``, and is updated by optimiser l. It has the batches, dropout masks, learning
+    rates, gradient clipping and best epoch that :func:`~mmx.training.fit.fit` would give it: the
+    numbers agree up to the order of additions. All computations use the heads' number format,
     without autocast.
 
-    ``features`` may be S times the same tensor, which is then held once, or features of
-    different width from different sources: narrower ones are padded with zeros, which
-    changes no number.
+    ``features`` may be the same tensor S times, which is then stored once, or features of
+    different widths from different sources: narrower ones are padded with zeros, which does not
+    change the results.
 
     Args:
-        heads: S fresh heads of one kind, on the features' device; they stay as they are.
+        heads: S fresh heads of one kind, on the features' device; they are not changed.
         features: S of ``(N, D_s)``, the training rows.
         target: ``(N,)`` or ``(N, C)``, the same rows' targets.
         val: S of ``(M, D_s)``, the validation rows.
-        seeds: S seeds of the order of rows and of dropout.
-        plan: How they are trained and judged.
-        stop: Asks to stop. Nothing is saved: what takes seconds is done again.
+        seeds: S seeds for the order of rows and for dropout.
+        plan: How they are trained and evaluated.
+        stop: A request to stop. Nothing is saved, since the training takes only seconds.
 
     Returns:
         ``found[s][l]``.
 
     Raises:
-        TransferError: The optimisers differ in more than rate and decay, or are of a kind
-            that has no form for many heads.
+        TransferError: The optimisers differ in more than rate and decay, or do not work
+            elementwise.
         Interrupted: A signal asked to stop.
     """
-    batch = _Together(heads, features, target, val, plan)
+    batch = _HeadBatch(heads, features, target, val, plan)
     found = [[TrainedHead() for _ in plan.optimizers] for _ in heads]
     trainer, rows = plan.trainer, np.arange(len(target))
     steps = count_steps_per_epoch(rows, trainer)
@@ -145,35 +145,35 @@ def train_heads(
 
 def _judge(
     found: list[list[TrainedHead]],
-    batch: _Together,
+    batch: _HeadBatch,
     losses: list[list[float]],
     metrics: Sequence[ValMetrics],
     plan: Plan,
     epoch: int,
 ) -> bool:
-    """Note an epoch's metrics, keep what is better; return whether any head goes on."""
+    """Record an epoch's metrics, keep better heads; return whether any head continues."""
     patience, goes_on = plan.trainer.patience, False
     for s, row in enumerate(found):
         for i, head in enumerate(row):
             waited = len(head.curve) - head.best_epoch
             if head.diverged or (patience is not None and waited >= patience):
                 continue
-            said = metrics[s * len(row) + i]
-            if not math.isfinite(losses[s][i]) or not math.isfinite(said["loss"]):
+            own = metrics[s * len(row) + i]
+            if not math.isfinite(losses[s][i]) or not math.isfinite(own["loss"]):
                 head.diverged = True
                 continue
             head.curve.append(
-                {"train.loss": losses[s][i], **{f"val.{name}": v for name, v in said.items()}}
+                {"train.loss": losses[s][i], **{f"val.{name}": v for name, v in own.items()}}
             )
-            if not head.val or plan.score(said) > plan.score(head.val):
-                head.val, head.best_epoch = dict(said), epoch + 1
+            if not head.val or plan.score(own) > plan.score(head.val):
+                head.val, head.best_epoch = dict(own), epoch + 1
                 head.state = batch.state(s, i)
             goes_on |= patience is None or len(head.curve) - head.best_epoch < patience
     return goes_on
 
 
-class _Together:
-    """S · L heads of one architecture: their parameters side by side, and one step of them all."""
+class _HeadBatch:
+    """S · L heads of one architecture: their stacked parameters, and a step of all of them."""
 
     def __init__(
         self,
@@ -187,11 +187,11 @@ class _Together:
         like = heads[0].layers[0].weight
         self.width = max(head.layers[0].in_features for head in heads)
         self.count = len(plan.optimizers)
-        self.features = _Cached(features, self.width, like)
-        self.val = _Cached(val, self.width, like)
+        self.features = _FeatureTables(features, self.width, like)
+        self.val = _FeatureTables(val, self.width, like)
         self.names = _parameter_names(heads[0])
         self.parameters = {
-            name: self._stacked([dict(head.named_parameters())[name] for head in heads])
+            name: self._stack([dict(head.named_parameters())[name] for head in heads])
             for name in self.names
         }
         norms = [head.norm for head in heads if head.norm is not None]
@@ -203,7 +203,7 @@ class _Together:
         }
         self.optimizer = self._optimizer(plan.optimizers)
 
-    def _stacked(self, tensors: list[nn.Parameter]) -> Tensor:
+    def _stack(self, tensors: list[nn.Parameter]) -> Tensor:
         """Return ``(S, L, …)`` of S tensors, their last axis padded where widths differ."""
         widest = max(each.shape[-1] for each in tensors)
         padded = [F.pad(each.detach(), (0, widest - each.shape[-1])) for each in tensors]
@@ -211,7 +211,7 @@ class _Together:
         return every.clone().requires_grad_(True)
 
     def _optimizer(self, recipes: Sequence[Optimizer]) -> torch.optim.Optimizer:
-        """Return torch's own optimiser: each head's part of a parameter is a tensor to it."""
+        """Return torch's own optimiser, to which each head's part of a parameter is a tensor."""
         groups = []
         for i, recipe in enumerate(recipes):
             for matrices in (True, False):
@@ -236,7 +236,8 @@ class _Together:
         """
         whole = self.target[torch.from_numpy(np.concatenate(group, 1)).to(self.target.device)]
         masks = self._masks([rows.shape[1] for rows in group], step, seeds)
-        said = torch.zeros((), device=self.target.device)
+        total_loss = torch.zeros((), device=self.target.device)
+        # Outer: over seeds, with their own targets. Inner: over optimisers, with the same targets.
         each = torch.vmap(torch.vmap(self.plan.loss, in_dims=(0, None, None)))
         with torch.enable_grad():
             for rows, mask in zip(group, masks, strict=True):
@@ -244,16 +245,19 @@ class _Together:
                 x = self.features.rows(index)
                 x = x if self.norm is None else self.norm.train(x)
                 losses = each(self._forward(x, mask), self.target[index], whole)  # (S, L)
+                # The heads share no parameter, so the sum gives each its own loss's gradient.
                 losses.sum().backward()  # type: ignore[no-untyped-call]
-                said = said + losses.detach()
+                total_loss = total_loss + losses.detach()
         if self.plan.trainer.clip is not None:
             gradients = [each.grad for each in self.parameters.values() if each.grad is not None]
             _clip(gradients, self.plan.trainer.clip)
         self._update(warmup_cosine(step, total, self.plan.trainer.warmup))
-        return said
+        return total_loss
 
     def _update(self, share: float) -> None:
-        """Let torch's optimiser step at a share of the peak rates, by the gradients at hand."""
+        """Take a step of torch's optimiser at a fraction of the peak rates."""
+        # The optimiser knows the parts (s, i), which share memory with the stacked parameter but
+        # have no gradient of their own.
         for name, parameter in self.parameters.items():
             for s, row in enumerate(self.parts[name]):
                 for i, part in enumerate(row):
@@ -265,11 +269,12 @@ class _Together:
     def _masks(
         self, sizes: Sequence[int], step: int, seeds: Sequence[int]
     ) -> list[Tensor] | list[None]:
-        """Return each batch's dropout factors ``(S, 1, B, H)``, as a step of its own draws them."""
+        """Return each batch's dropout factors ``(S, 1, B, H)``, drawn as in separate training."""
         if not self.dropout:
             return [None] * len(sizes)
         like = self.parameters[self.names[0]]
         drawn = []
+        # Each seed draws from its own generator state, batch by batch, as fit's steps do.
         for seed in seeds:
             seed_torch(seed, self.plan.draws, "step", step)
             ones = [like.new_ones(size, like.shape[2]) for size in sizes]
@@ -277,9 +282,10 @@ class _Together:
         return [torch.stack(masks)[:, None] for masks in zip(*drawn, strict=True)]
 
     def _forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Return ``(S, L, B, C)`` of ``(S, B, D)``; samples stand in columns between layers.
+        """Return ``(S, L, B, C)`` of ``(S, B, D)``.
 
-        The gradients of the weights are then computed in the weights' own layout.
+        Rows are columns between layers, ``(…, D, B)``, so that the gradients of the weights are
+        computed in the weights' own memory layout.
         """
         layers = [self.parameters[name] for name in self.names]
         x = x.mT
@@ -287,7 +293,7 @@ class _Together:
             if place:
                 x = x.relu() if mask is None else x.relu() * mask.mT
                 x = weight @ x
-            else:  # all heads of a seed read one x
+            else:  # all heads of a seed read one x: (S, L·H, D) @ (S, D, B)
                 x = (weight.flatten(1, 2) @ x).view(*weight.shape[:3], -1)
             x = x + bias[..., None]
         return x.mT
@@ -305,7 +311,7 @@ class _Together:
         return torch.cat(parts, dim=2).flatten(0, 1)
 
     def state(self, s: int, i: int) -> dict[str, Tensor]:
-        """Return the tensors of one head as they are now, by its own names."""
+        """Return a copy of the current tensors of one head, by the names in a head."""
         shapes = dict(self.heads[s].named_parameters())
         found = {
             name: parameter.detach()[s, i][..., : shapes[name].shape[-1]].clone()
@@ -316,8 +322,8 @@ class _Together:
         return found
 
 
-class _Cached:
-    """S tables of features, ``(N, D_s)``, padded to one width; held once where they are one."""
+class _FeatureTables:
+    """S tables of features ``(N, D_s)``, padded to one width; stored once if all are the same."""
 
     def __init__(self, tables: Sequence[Tensor], width: int, like: Tensor) -> None:
         self.count = len(tables[0])
@@ -325,6 +331,7 @@ class _Cached:
         kept = tables[:1] if one else tables
         padded = [F.pad(table.to(like), (0, width - table.shape[1])) for table in kept]
         self.table = torch.cat(padded)  # (N, D) or (S·N, D)
+        # Row n of table s is at s · N + n; in a single table, at n.
         offsets = self.count * torch.arange(len(tables), device=like.device)
         self.offsets = torch.zeros_like(offsets)[:, None] if one else offsets[:, None]
 
@@ -334,7 +341,7 @@ class _Cached:
 
 
 class _Norm:
-    """S BatchNorms without scale and shift, as one of S · D channels."""
+    """S batch norms without scale and shift, computed as one with S · D channels."""
 
     def __init__(self, one: nn.BatchNorm1d, seeds: int, width: int, like: Tensor) -> None:
         self.momentum, self.eps, self.width = one.momentum or 0.0, one.eps, width
@@ -342,15 +349,15 @@ class _Norm:
         self.batches = 0
 
     def train(self, x: Tensor) -> Tensor:
-        """Return ``(S, B, D)`` normalised by the batch, whose statistics are counted in."""
+        """Return ``(S, B, D)`` normalised by the batch, and update the running statistics."""
         self.batches += 1
-        return self._normalized(x, training=True)
+        return self._normalise(x, training=True)
 
     def evaluate(self, x: Tensor) -> Tensor:
         """Return ``(S, M, D)`` normalised by the running statistics."""
-        return self._normalized(x, training=False)
+        return self._normalise(x, training=False)
 
-    def _normalized(self, x: Tensor, *, training: bool) -> Tensor:
+    def _normalise(self, x: Tensor, *, training: bool) -> Tensor:
         channels = x.detach().transpose(0, 1).flatten(1)  # (B, S·D)
         normal = F.batch_norm(
             channels, self.mean, self.var, None, None, training, self.momentum, self.eps
@@ -371,19 +378,19 @@ def _parameter_names(head: TrainableHead) -> list[str]:
 
 
 def _clip(gradients: Sequence[Tensor], most: float) -> None:
-    """Scale down each head's gradient to a norm of ``most``, as torch's ``clip_grad_norm_``."""
+    """Scale each head's gradient down to a norm of ``most``, as torch's ``clip_grad_norm_``."""
     norms = torch.stack([torch.linalg.vector_norm(each.flatten(2), dim=2) for each in gradients])
-    whole = torch.linalg.vector_norm(norms, dim=0)
+    whole = torch.linalg.vector_norm(norms, dim=0)  # (S, L) norm of the norms
     scale = (most / (whole + 1e-6)).clamp(max=1.0)  # (S, L)
     for gradient in gradients:
         gradient.mul_(scale.view(*scale.shape, *[1] * (gradient.dim() - 2)))
 
 
 def _like(optimizers: Sequence[Optimizer]) -> Optimizer:
-    """Return the first of L optimisers of one kind that treat each number by itself.
+    """Return the first of L elementwise optimisers of one kind.
 
     Raises:
-        TransferError: They are of another kind, or differ in more than rate and decay.
+        TransferError: They are not elementwise, or differ in more than rate and decay.
     """
     first = optimizers[0]
     plain = [{**vars(each), "lr": 0, "weight_decay": 0, "": type(each)} for each in optimizers]
@@ -391,7 +398,7 @@ def _like(optimizers: Sequence[Optimizer]) -> Optimizer:
         raise TransferError("heads trained together differ in lr and weight_decay alone")
     if not first.elementwise:
         raise TransferError(
-            f"there is no form of {type(first).__name__} for many heads at once",
+            f"{type(first).__name__} cannot train many heads at once: it is not elementwise",
             tip="optimizer=adamw or optimizer=sgd, or leave out transfer.decays and "
             "transfer.head_seeds",
         )

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from mmx.errors import Interrupted, TransferError
 from mmx.training.events import StopRequest
+from mmx.training.many_heads import Plan, TrainableHead, TrainedHead, train_heads
 from mmx.training.optimizer import AdamW, Optimizer, Sgd
 from mmx.training.randomness import permute, seed_torch
-from mmx.training.together import Plan, TrainableHead, TrainedHead, train_heads
 from mmx.training.trainer import Trainer
 from mmx.transfer.heads.linear import LinearHead
 from mmx.transfer.heads.mlp import MlpHead
@@ -309,13 +309,15 @@ class Own(Optimizer):
         ),
         (
             [Own()],
-            "there is no form of Own for many heads at once\n"
+            "Own cannot train many heads at once: it is not elementwise\n"
             "  tip: optimizer=adamw or optimizer=sgd, or leave out transfer.decays and "
             "transfer.head_seeds",
         ),
     ],
 )
-def test_what_has_no_form_for_many_heads(optimizers: list[Optimizer], message: str) -> None:
+def test_refuses_optimizers_that_cannot_train_many_heads(
+    optimizers: list[Optimizer], message: str
+) -> None:
     heads = drawn(linear, (5, 5))
     x, val = rows((5, 5), ROWS, 1), rows((5, 5), VAL, 2)
     with pytest.raises(TransferError) as caught:
