@@ -8,11 +8,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from mmx.runs.records import Record, Won
+from mmx.runs.records import Record
+from mmx.runs.search_record import SearchRecord
 from mmx.runs.summary import Summary
 
 DOCS = Path(__file__).parent.parent / "docs"
-SCHEMAS: dict[str, type[Record]] = {"summary.schema.json": Summary, "auto.schema.json": Won}
+SCHEMAS: dict[str, type[Record]] = {
+    "summary.schema.json": Summary,
+    "auto.schema.json": SearchRecord,
+}
 
 
 def schema_text(record: type[Record]) -> str:

@@ -87,48 +87,6 @@ class Manifest(Record):
     machine: _Machine = _Machine()
 
 
-class _Plan(Record):
-    metric: str
-    budget: dict[str, float]
-    refused: dict[str, str]
-
-
-class _Trial(Record):
-    candidate: str
-    epochs: Count
-    val: Metrics
-    seconds: float
-    steps: Count
-    score: list[float] | None = None
-
-
-class _Rung(Record):
-    tried: list[str]
-    dropped: dict[str, str]
-
-
-class Search(Record):
-    """``auto.json``."""
-
-    plan: _Plan
-    order: list[str]
-    scores: Json
-    trials: list[_Trial]
-    rungs: list[_Rung]
-    seconds: float
-    winner: str | None
-    verdict: str
-
-
-class Won(Search):
-    """``auto.json`` of a search that has ended."""
-
-    winner: str
-    controls: list[str]
-    left_out: dict[str, str]
-    source_cached: bool
-
-
 class MetricLine(Record):
     """One line of ``metrics.jsonl``."""
 

@@ -143,12 +143,21 @@ class Tried(Record):
         return name, value
 
 
+class RungResult(Record):
+    """One rung of a search: who was tried for how many epochs, kept, and dropped for what."""
+
+    epochs: Count = 0
+    tried: list[str] = []
+    kept: list[str] = []
+    dropped: dict[str, str] = {}
+
+
 class SearchFacts(Record):
     """What a search tried before the run was what it is."""
 
     winner: str = ""
     verdict: str = ""
-    rungs: list[Json] = []
+    rungs: list[RungResult] = []
     seconds: float
     budget: dict[str, Number]
     eta: Number | None = None

@@ -25,8 +25,8 @@ else:  # what the folders hold: a new file is a new choice
     Mode = Literal[tuple(MODES)]
     Name = Literal[(NO_REGULARIZER, *REGULARIZERS)]
 Some = Field(min_length=1)
-TIMES = 4
-"""A search takes as many steps as so many trainings of the target, unless it is told otherwise."""
+TRAININGS = 4
+"""Without a budget the trials take as many steps as this many trainings of the target."""
 
 
 class Auto(Transfer):
@@ -110,11 +110,14 @@ class Auto(Transfer):
         """Return whether the source is trained with the target's fusion."""
         return self.fusion
 
-    def steps(self, steps_per_epoch: int, epochs: int) -> int | None:
-        """Return the budget in steps; None where it is one of seconds."""
-        if self.budget_seconds is not None:
-            return None
-        return self.budget_steps or TIMES * epochs * steps_per_epoch
+    def find_budget_steps(self, steps_per_epoch: int, epochs: int) -> int:
+        """Return the optimiser steps of all trials, where the budget is not one of seconds.
+
+        Args:
+            steps_per_epoch: Of the target's training.
+            epochs: Of the run itself.
+        """
+        return self.budget_steps or TRAININGS * epochs * steps_per_epoch
 
     def start(self, source: Source | None, model: nn.Module, classes: tuple[str, ...]) -> Start:
         """Refuse: a search chooses what starts in its place."""

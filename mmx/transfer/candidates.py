@@ -1,46 +1,44 @@
-"""What a search may choose from: modes with their options, as a config names them."""
+"""The candidates of a search: modes with their options and regularisers, as a config names them."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
+from mmx.json_object import Json
 from mmx.transfer.auto import MODES, REGULARIZERS, Auto
 from mmx.transfer.base import NO_REGULARIZER
 
-Node = dict[str, Any]
-EVERY_MODE = ("map", "class_map", "min_copied", "fusion")
-"""Options of auto that go to every mode that has them."""
+Options = tuple[tuple[str, object], ...]
 
 
 @dataclass(frozen=True)
 class SearchCandidate:
-    """One choice.
+    """One setting that a search may choose.
 
     Attributes:
         mode: The transfer's name.
         regularizer: Its name; ``none`` for none.
-        options: In which it differs from the mode's defaults, of those that candidates vary in.
-        common: The same of those that auto states for all.
-        variation: How manieth it is of its mode and frozen depth, from 0.
+        options: Those in which candidates vary, where they differ from the mode's defaults.
+        common: Those that auto states for all, where they differ from the mode's defaults.
+        variation: Its place, from 0, among the candidates of its mode and frozen depth.
     """
 
     mode: str
     regularizer: str
-    options: tuple[tuple[str, Any], ...]
-    common: tuple[tuple[str, Any], ...] = ()
+    options: Options
+    common: Options = ()
     variation: int = 0
 
     @property
     def name(self) -> str:
-        """Return in which it differs from others, as one would type it."""
-        found = [f"transfer={self.mode}"]
-        found += [f"transfer.{key}={_shown(value)}" for key, value in self.options]
+        """In what it differs from others, as one would type it."""
+        words = [f"transfer={self.mode}"]
+        words += [f"transfer.{key}={_format_value(value)}" for key, value in self.options]
         if self.regularizer != NO_REGULARIZER:
-            found.append(f"regularizer={self.regularizer}")
-        return " ".join(found)
+            words.append(f"regularizer={self.regularizer}")
+        return " ".join(words)
 
     @property
     def takes_weights(self) -> bool:
@@ -49,56 +47,54 @@ class SearchCandidate:
 
     @property
     def depth(self) -> int:
-        """How many depths of its encoders stay as the source's; 0: it stands for all or none."""
-        return int(dict(self.options).get("freeze_depth", 0))
+        """How many depths of its encoders stay as the source's; 0 where all or none do."""
+        depth = dict(self.options).get("freeze_depth")
+        return depth if isinstance(depth, int) else 0
 
-    def config(self) -> dict[str, Node]:
+    def config(self) -> dict[str, Json]:
         """Return its nodes ``transfer`` and ``regularizer``, every option stated."""
-        transfer = {**node(MODES[self.mode]), **dict((*self.options, *self.common))}
+        transfer = {**make_node(MODES[self.mode]), **dict((*self.options, *self.common))}
         none = self.regularizer == NO_REGULARIZER
-        return {
-            "transfer": transfer,
-            "regularizer": {} if none else node(REGULARIZERS[self.regularizer]),
-        }
+        regularizer = {} if none else make_node(REGULARIZERS[self.regularizer])
+        return {"transfer": transfer, "regularizer": regularizer}
 
 
-def candidates(auto: Auto) -> list[SearchCandidate]:
-    """Return all candidates: modes in the order given, the first values of every list first."""
+def list_candidates(auto: Auto) -> list[SearchCandidate]:
+    """Return all candidates: modes in the given order, the first values of every list first."""
     found: dict[str, SearchCandidate] = {}
-    counts: dict[tuple[str, int], int] = {}
-    for mode, regularizer, options in _combinations(auto):
-        made = SearchCandidate(mode, regularizer, options, _common(auto, mode))
-        group = (mode, made.depth)
+    for mode, regularizer, options in _combine(auto):
+        made = SearchCandidate(mode, regularizer, options, _find_common_options(auto, mode))
         if made.name not in found:
-            counts[group] = counts.get(group, -1) + 1
-            found[made.name] = replace(made, variation=counts[group])
+            alike = [e for e in found.values() if (e.mode, e.depth) == (mode, made.depth)]
+            found[made.name] = replace(made, variation=len(alike))
     return list(found.values())
 
 
-def _combinations(auto: Auto) -> Iterator[tuple[str, str, tuple[tuple[str, Any], ...]]]:
+def _combine(auto: Auto) -> Iterator[tuple[str, str, Options]]:
     """Yield mode, regulariser and the options that differ from the mode's defaults."""
     for mode in auto.modes:
         kind = MODES[mode]
-        usual = node(kind)
-        for name, options in kind.search_space(auto.choices):
-            if name == NO_REGULARIZER or kind(**options).holds(REGULARIZERS[name]):
-                changed = {key: value for key, value in options.items() if usual[key] != value}
-                yield mode, name, tuple(changed.items())
+        defaults = make_node(kind)
+        for regularizer, options in kind.search_space(auto.choices):
+            # An instance is asked, since what a mode holds may depend on its options.
+            if regularizer == NO_REGULARIZER or kind(**options).holds(REGULARIZERS[regularizer]):
+                changed = {key: value for key, value in options.items() if defaults[key] != value}
+                yield mode, regularizer, tuple(changed.items())
 
 
-def _common(auto: Auto, mode: str) -> tuple[tuple[str, Any], ...]:
-    """Return what auto says for all modes, as far as this one has the option."""
-    usual = node(MODES[mode])
-    said = {
+def _find_common_options(auto: Auto, mode: str) -> Options:
+    """Return what auto states for all modes, as far as this one has the option."""
+    stated: Json = {
         "map": dict(auto.modality_map) or None,
         "class_map": dict(auto.class_map) or None,
         "min_copied": auto.min_copied,
         "fusion": auto.fusion,
     }
-    return tuple((k, said[k]) for k in EVERY_MODE if k in usual and usual[k] != said[k])
+    defaults = make_node(MODES[mode])
+    return tuple((key, value) for key, value in stated.items() if defaults.get(key, value) != value)
 
 
-def node(kind: type) -> Node:
+def make_node(kind: type) -> Json:
     """Return the config node of a variant: its class, and each option with its default."""
     options = {
         name: list(option.default) if isinstance(option.default, tuple) else option.default
@@ -107,7 +103,7 @@ def node(kind: type) -> Node:
     return {"_target_": f"{kind.__module__}.{kind.__qualname__}", **options}
 
 
-def _shown(value: Any) -> str:
+def _format_value(value: object) -> str:
     """Return a value as one would type it."""
     if isinstance(value, bool):
         return str(value).lower()

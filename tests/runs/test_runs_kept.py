@@ -117,9 +117,11 @@ def test_it_can_be_reproduced(name, mmx, runs):
 
 
 def test_a_search_of_before_is_read(runs):
-    found = read_search(runs / "auto" / "auto.json")
-    assert found["winner"] == "transfer=parameter"
-    assert "format" not in found
+    found = read_search(RunDirectory(runs / "auto"))
+    assert found is not None
+    assert found.winner == "transfer=parameter"
+    assert found.format == 0
+    assert found.to_json() == json.loads((runs / "auto" / "auto.json").read_text())
 
 
 def test_rm_removes_a_copy_alone(mmx, runs):

@@ -24,9 +24,9 @@ from mmx.experiment import Experiment, assemble
 from mmx.experiment.config_fingerprint import essence
 from mmx.runs import sweep
 from mmx.runs.directory import RunDirectory
-from mmx.runs.search_record import find_fate
+from mmx.runs.search_record import SearchRecord
 from mmx.runs.sweep import Planned
-from mmx.stages.selection import order, prepare, search, successive_halving
+from mmx.stages.selection import choices, order, prepare, search, trial
 from mmx.stages.selection.prepare import make_context
 from mmx.training import checkpoint
 from mmx.training.events import Event, StopRequest
@@ -94,6 +94,10 @@ def made(given: list[str], folder: Path) -> tuple[Experiment, RunDirectory]:
 def record(run: RunDirectory) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((run.path / "auto.json").read_text())
     return found
+
+
+def find_fate(data: dict[str, Any], name: str) -> str:
+    return SearchRecord.from_json(data).find_fate(name)
 
 
 def untimed(node: Any) -> Any:
@@ -285,14 +289,14 @@ def test_an_interrupted_search_goes_on_with_the_trials_that_had_ended(
         ("source", "epoch", 1), ("search", "step", 1), ("search", "step", 4), ("target", "stage", 1)
     )
     trained: list[str] = []
-    real = successive_halving.train
+    real = trial.train
 
     def counted(context: Any, stage: Any) -> Any:
         found = real(context, stage)
         trained.append(f"{context.directory.path.name}")
         return found
 
-    monkeypatch.setattr(successive_halving, "train", counted)
+    monkeypatch.setattr(trial, "train", counted)
     for _ in range(4):
         outcome = execution.execute(assemble(directory.config()), directory, listen)
         assert outcome["exit_code"] == 143, outcome
@@ -395,13 +399,13 @@ class Ticking:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 0.0
-        real = successive_halving.train
+        real = trial.train
 
         def train(context: Any, stage: Any) -> Any:
             self.now += context.experiment.trainer.epochs
             return real(context, stage)
 
-        monkeypatch.setattr(successive_halving, "train", train)
+        monkeypatch.setattr(trial, "train", train)
 
     def __call__(self) -> float:
         return self.now
@@ -490,7 +494,7 @@ def test_a_scratch_that_fails_says_nothing_of_the_transfer(
 
 def failing(monkeypatch: pytest.MonkeyPatch, fails: Callable[[str, int], bool]) -> None:
     """Let trials fail whose transfer and epochs are such."""
-    real = successive_halving.train
+    real = trial.train
 
     def train(context: Any, stage: Any) -> Any:
         mode = type(stage.transfer).__name__
@@ -498,7 +502,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, fails: Callable[[str, int], bool]) 
             raise DivergedError("the loss is nan", tip="do else")
         return real(context, stage)
 
-    monkeypatch.setattr(successive_halving, "train", train)
+    monkeypatch.setattr(trial, "train", train)
 
 
 def test_a_candidate_that_fails_is_dropped_and_says_why(
@@ -526,7 +530,7 @@ def test_one_that_is_left_alone_is_not_tried_again(
 def test_a_source_that_does_not_help_is_said(
     searched: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = successive_halving.train
+    real = trial.train
 
     def train(context: Any, stage: Any) -> Any:
         found = real(context, stage)
@@ -535,7 +539,7 @@ def test_a_source_that_does_not_help_is_said(
         worse = {**found.fitted.val, "accuracy": -1.0}
         return replace(found, fitted=replace(found.fitted, val=worse))
 
-    monkeypatch.setattr(successive_halving, "train", train)
+    monkeypatch.setattr(trial, "train", train)
     data = searched()
     assert data["winner"] == "transfer=scratch"
     assert data["verdict"] == (
@@ -593,7 +597,7 @@ def test_what_cannot_start_is_left_out_with_the_reason(
     known: list[bool] = []
     real = search.train_source
     monkeypatch.setattr(
-        search, "dry_start", lambda *given: known.append(True) or prepare.dry_start(*given)
+        choices, "dry_start", lambda *given: known.append(True) or prepare.dry_start(*given)
     )
     monkeypatch.setattr(search, "train_source", lambda *given: known.append(False) or real(*given))
     data = searched("transfer.depths=[0,4]", "transfer.budget_steps=24")
@@ -677,7 +681,7 @@ def test_one_source_serves_all(tables: Tables, overrides: Overrides, tmp_path: P
     refused = record(directory)["plan"]["refused"]
     assert set(refused) == {NAMES[1], NAMES[2]}
     assert refused[NAMES[1]] == (
-        "needs a source trained otherwise, with the fusion of its own or without: "
+        "needs a source trained in another way, with its own fusion or without: "
         "transfer.fusion says which the search trains"
     )
 
@@ -762,11 +766,11 @@ def test_the_level_of_a_depth(depths: int, levels: int, expected: list[int | Non
 
 def test_scores_order_within_a_variation(monkeypatch: pytest.MonkeyPatch) -> None:
     from mmx.transfer.auto import Auto
-    from mmx.transfer.candidates import candidates
+    from mmx.transfer.candidates import list_candidates
 
     every: Any = [
-        successive_halving.Choice(candidate, None)  # type: ignore[arg-type]
-        for candidate in candidates(Auto(rates=(1.0,), heads=("linear", "logistic")))
+        choices.Choice(candidate, None)  # type: ignore[arg-type]
+        for candidate in list_candidates(Auto(rates=(1.0,), heads=("linear", "logistic")))
     ]
     found = {
         "fresh": {"logme": 0.1, "knn": 0.1},

@@ -1,4 +1,4 @@
-"""What a search may choose from, and how its budget is divided."""
+"""What a search may choose from."""
 
 from __future__ import annotations
 
@@ -9,83 +9,18 @@ from typing import Any, get_args
 import pytest
 import torch
 import yaml
-from hypothesis import given
-from hypothesis import strategies as st
 
 from mmx.errors import TransferError
 from mmx.transfer.auto import MODES, REGULARIZERS, Auto
-from mmx.transfer.candidates import candidates
+from mmx.transfer.candidates import list_candidates
 from mmx.transfer.heads import HEADS
 from mmx.transfer.regularizers.base import ActsOn
-from mmx.transfer.rungs import by_seconds, by_steps, least_steps, sizes
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-COUNTS, ETAS = st.integers(1, 40), st.integers(2, 5)
-
-
-def naive_sizes(count: int, eta: int) -> list[int]:
-    found = []
-    while count >= 2:
-        found.append(count)
-        whole, rest = divmod(count, eta)
-        count = whole + (1 if rest else 0)
-    return found
-
-
-def naive_plan(count: int, eta: int, budget: int, steps: int, epochs: int) -> list[tuple[int, int]]:
-    """Spend the budget epoch by epoch: of each rung's share as long as a whole round fits."""
-    for entering in range(count, 1, -1):
-        rungs = naive_sizes(entering, eta)
-        plan = []
-        for size in rungs:
-            left, length = budget // len(rungs), 0
-            while length < epochs and left >= size * steps:
-                left -= size * steps
-                length += 1
-            plan.append((size, length))
-        if plan[0][1] >= 1:
-            return plan
-    return []
-
-
-@given(COUNTS, ETAS, st.integers(1, 3000), st.integers(1, 20), st.integers(1, 30))
-def test_rungs_of_a_budget_of_steps(
-    count: int, eta: int, budget: int, steps: int, epochs: int
-) -> None:
-    rungs = by_steps(count, eta, budget, steps, epochs)
-    assert [(rung.candidates, rung.epochs) for rung in rungs] == naive_plan(
-        count, eta, budget, steps, epochs
-    )
-    assert sum(rung.candidates * rung.epochs * steps for rung in rungs) <= budget
-    lengths = [rung.epochs for rung in rungs]
-    assert lengths == sorted(lengths)
-    if count > 1:
-        assert bool(rungs) == (budget >= least_steps(steps))
-
-
-@given(COUNTS, ETAS, st.integers(1, 60))
-def test_rungs_of_a_budget_of_seconds(count: int, eta: int, epochs: int) -> None:
-    rungs = by_seconds(count, eta, epochs)
-    assert [rung.candidates for rung in rungs] == naive_sizes(count, eta)
-    expected: list[int] = []
-    for place in range(len(rungs)):
-        expected.insert(0, max(1, epochs // eta**place))
-    assert [rung.epochs for rung in rungs] == expected
-    assert not rungs or rungs[-1].epochs == epochs
-
-
-def test_rungs_by_hand() -> None:
-    assert sizes(11, 3) == (11, 4, 2)
-    assert sizes(9, 3) == (9, 3)
-    assert sizes(1, 3) == ()
-    plan = by_steps(11, 3, 4 * 40 * 2, 2, 40)
-    assert [(rung.candidates, rung.epochs) for rung in plan] == [(11, 4), (4, 13), (2, 26)]
-    short = by_steps(11, 3, 60, 5, 15)  # 60 // 2 allows 6 candidates an epoch of 5 steps each
-    assert [(rung.candidates, rung.epochs) for rung in short] == [(6, 1), (2, 3)]
 
 
 def test_candidates_in_the_order_of_the_lists() -> None:
-    found = candidates(Auto(heads=("linear", "knn"), rates=(1.0, 0.3), depths=(0, 1)))
+    found = list_candidates(Auto(heads=("linear", "knn"), rates=(1.0, 0.3), depths=(0, 1)))
     assert [(each.name, each.variation) for each in found] == [
         ("transfer=scratch", 0),
         ("transfer=feature", 0),
@@ -106,7 +41,7 @@ def test_candidates_in_the_order_of_the_lists() -> None:
 
 def test_a_value_given_twice_is_one_candidate() -> None:
     twice = Auto(modes=("scratch", "scratch", "parameter"), rates=(1.0, 1), depths=(0,))
-    assert [each.name for each in candidates(twice)] == [
+    assert [each.name for each in list_candidates(twice)] == [
         "transfer=scratch",
         "transfer=parameter",
         "transfer=parameter regularizer=l2_sp",
@@ -125,7 +60,7 @@ def test_what_is_said_for_all_goes_to_every_mode_that_has_it() -> None:
         rates=(1.0,),
         heads=("linear",),
     )
-    nodes = {each.mode: each.config()["transfer"] for each in candidates(auto)}
+    nodes = {each.mode: each.config()["transfer"] for each in list_candidates(auto)}
     for mode, given_ in nodes.items():
         said = {"map": {"audio": "image"}, "class_map": {"car": "automobile"}}
         for key, value in {**said, "min_copied": 0.25, "fusion": True}.items():
@@ -153,7 +88,7 @@ def test_nodes_are_those_of_the_configs() -> None:
         heads=("linear",),
     )
     seen = set()
-    for each in candidates(auto):
+    for each in list_candidates(auto):
         nodes = each.config()
         # fusion: auto's own default is false, that of the modes is auto
         expected = {**stated("transfer", each.mode)}
@@ -169,7 +104,7 @@ def test_nodes_are_those_of_the_configs() -> None:
 
 
 def test_by_default_nothing_but_parameter_is_held() -> None:
-    found = [each.name for each in candidates(Auto(modes=("scratch", "feature", "parameter")))]
+    found = [each.name for each in list_candidates(Auto(modes=("scratch", "feature", "parameter")))]
     assert len(found) == 2 + 2 * 2 * 2
     assert found[:3] == ["transfer=scratch", "transfer=feature", "transfer=parameter"]
     assert all(name.startswith("transfer=parameter") for name in found[2:])
@@ -181,7 +116,7 @@ def test_regularizers_are_crossed_with_what_accepts_them() -> None:
         regularizers=("none", "l2_sp", "mmd", "rkd"),
         heads=("linear", "knn", "mlp"),
     )
-    assert [(each.name, each.variation) for each in candidates(auto)] == [
+    assert [(each.name, each.variation) for each in list_candidates(auto)] == [
         ("transfer=feature", 0),
         ("transfer=feature transfer.head=knn", 1),
         ("transfer=feature transfer.head=mlp", 2),
@@ -198,7 +133,7 @@ def test_no_mode_gets_a_regularizer_that_it_refuses() -> None:
         heads=tuple(HEADS),
     )
     held: dict[str, set[str]] = {}
-    for each in candidates(auto):
+    for each in list_candidates(auto):
         options = {**each.config()["transfer"]}
         module, name = options.pop("_target_").rsplit(".", 1)
         transfer = getattr(importlib.import_module(module), name)(**options)
@@ -224,9 +159,8 @@ def test_one_budget() -> None:
     )
     with pytest.raises(ValueError, match=message):
         Auto(budget_steps=10, budget_seconds=1.5)
-    assert Auto().steps(7, 15) == 4 * 7 * 15
-    assert Auto(budget_steps=10).steps(7, 15) == 10
-    assert Auto(budget_seconds=1.5).steps(7, 15) is None
+    assert Auto().find_budget_steps(7, 15) == 4 * 7 * 15
+    assert Auto(budget_steps=10).find_budget_steps(7, 15) == 10
 
 
 def test_it_never_starts_itself() -> None:

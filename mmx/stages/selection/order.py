@@ -13,6 +13,7 @@ from mmx.modalities import Encoded
 from mmx.model import MultimodalModel
 from mmx.reports.ranking import COUNTED, places
 from mmx.stages.core.context import Context
+from mmx.stages.selection.choices import Choice
 from mmx.stages.selection.prepare import Prepared
 from mmx.stages.selection.scores import (
     StartedModel,
@@ -22,7 +23,6 @@ from mmx.stages.selection.scores import (
     sample_evenly,
     start_model,
 )
-from mmx.stages.selection.successive_halving import Choice
 from mmx.training.encode import encode_rows
 from mmx.transfer.candidates import SearchCandidate
 

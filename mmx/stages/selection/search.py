@@ -10,34 +10,40 @@ import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
-from mmx.controls import CONTROLS, find_control
-from mmx.errors import ConfigError, Problem, TransferError
+from mmx.controls import find_control
+from mmx.errors import TransferError
 from mmx.evaluation.metrics import PRIMARY
 from mmx.experiment import Experiment
 from mmx.experiment.config_fingerprint import digest_config
-from mmx.runs.search_record import SCRATCH, SEARCH_FILE, SearchRecord, read_search, read_winner
-from mmx.stage_id import Role
-from mmx.stages.core.cache_keys import describe_source
-from mmx.stages.core.context import Context, Opened, Trained
-from mmx.stages.core.joint_model import join
-from mmx.stages.core.stage_model import make_model
-from mmx.stages.pipeline.controls import check_controls
-from mmx.stages.pipeline.controls.base import ControlBench, TrainedControl
+from mmx.runs.search_record import (
+    SCRATCH,
+    SEARCH_FORMAT,
+    SearchPlan,
+    SearchRecord,
+    read_search,
+    write_search,
+)
+from mmx.stage_id import Role, StageId
+from mmx.stages.core.context import Context, Trained
+from mmx.stages.pipeline.controls.base import TrainedControl
+from mmx.stages.selection.choices import Choice, assemble_choices, find_startable
 from mmx.stages.selection.order import order_candidates
-from mmx.stages.selection.prepare import Prepared, dry_start, open_tasks, train_source
-from mmx.stages.selection.successive_halving import PLACE, Choice, Clock, Trials
+from mmx.stages.selection.prepare import Prepared, open_tasks, train_source
+from mmx.stages.selection.rungs import Rung, find_least_steps, plan_by_seconds, plan_by_steps
+from mmx.stages.selection.successive_halving import SuccessiveHalving
+from mmx.stages.selection.trial import TRIALS_FOLDER, Clock, TrialTrainer
+from mmx.training.events import Event, EventKind
 from mmx.training.fit import count_steps_per_epoch
-from mmx.transfer import Source
 from mmx.transfer.auto import Auto
-from mmx.transfer.candidates import candidates
-from mmx.transfer.rungs import Rung, by_seconds, by_steps, least_steps
 
 
 def choose_experiment(context: Context, clock: Clock = time.perf_counter) -> Experiment:
     """Return the experiment to run: the winner of a search where there is one to be done.
 
-    The run directory's ``config.yaml`` is then the winner's; what was given stays beside it.
+    The run directory's ``config.yaml`` is then the winner's; the given one is kept as
+    ``config.auto.yaml``.
 
     Args:
         context: Of the run.
@@ -50,15 +56,17 @@ def choose_experiment(context: Context, clock: Clock = time.perf_counter) -> Exp
     auto = context.experiment.transfer
     if not isinstance(auto, Auto):
         return context.experiment
-    choices, refused = _assemble_candidates(context.experiment, auto)
-    name = read_winner(context.directory)  # chosen just before the run was killed
-    if name not in {choice.name for choice in choices}:
+    choices, refused = assemble_choices(context.experiment, auto)
+    by_name = {choice.name: choice for choice in choices}
+    record = read_search(context.directory)
+    name = record.winner if record else None  # the run was killed after it had been chosen
+    if name is None or name not in by_name:
         name = _search(context, auto, choices, refused, clock)
-    winner = next(choice for choice in choices if choice.name == name)
-    shutil.rmtree(context.directory.path / PLACE, ignore_errors=True)
-    _record_names(context, winner.experiment)
-    context.directory.settle(winner.experiment.config)
-    return winner.experiment
+    winner = by_name[name].experiment
+    shutil.rmtree(context.directory.path / TRIALS_FOLDER, ignore_errors=True)
+    _record_names(context, winner)
+    context.directory.settle(winner.config)
+    return winner
 
 
 def _record_names(context: Context, chosen: Experiment) -> None:
@@ -69,76 +77,155 @@ def _record_names(context: Context, chosen: Experiment) -> None:
     context.directory.replace_manifest({**manifest, **entries})
 
 
-def _assemble_candidates(experiment: Experiment, auto: Auto) -> tuple[list[Choice], dict[str, str]]:
-    """Return the candidates that fit the experiment, and why the others do not.
-
-    Raises:
-        ConfigError: None does.
-    """
-    found: list[Choice] = []
-    refused: dict[str, str] = {}
-    problems: list[Problem] = []
-    for candidate in candidates(auto):
-        nodes: dict[str, object] = {**candidate.config()}
-        if candidate.mode == "scratch":  # there is no source for a linear probe
-            names = experiment.controls
-            without = [name for name in names if not CONTROLS[name].needs_source_weights]
-            nodes["control"] = without or "none"
-        try:
-            found.append(Choice(candidate, experiment.otherwise(nodes)))
-        except ConfigError as error:
-            problems.extend(error.problems)
-            refused[candidate.name] = f"{error.problems[0].given}: {error.problems[0].reason}"
-    if not found:
-        raise ConfigError(dict.fromkeys(problems))
-    return found, refused
-
-
 def _search(
-    context: Context,
-    auto: Auto,
-    choices: list[Choice],
-    refused: dict[str, str],
-    clock: Clock,
+    context: Context, auto: Auto, choices: Sequence[Choice], refused: dict[str, str], clock: Clock
 ) -> str:
-    """Return the name of the winner."""
+    """Return the name of the winner; what is done on the way is in ``auto.json``."""
     prepared = open_tasks(context)
     began = clock()
-    choices, others = _find_startable(context, prepared, choices)
-    spent = clock() - began
-    trainer, data = context.experiment.trainer.of(Role.TARGET), prepared.target.data
-    steps = count_steps_per_epoch(data.rows("train"), trainer)
-    budget = auto.steps(steps, trainer.epochs)
-    plan = {
-        "budget": {"seconds": auto.budget_seconds} if budget is None else {"steps": budget},
-        "eta": auto.eta,
-        "metric": PRIMARY[prepared.target.task.target.kind],
-        "epochs": trainer.epochs,
-        "steps_per_epoch": steps,
-        "candidates": [choice.name for choice in choices],
-        "refused": {**refused, **others},
-    }
-    if budget is None:
-        rungs = by_seconds(len(choices), auto.eta, trainer.epochs)
-    else:
-        rungs = by_steps(len(choices), auto.eta, budget, steps, trainer.epochs)
-        _refuse_tiny(budget, steps, len(choices), rungs)
+    choices, not_startable = find_startable(context, prepared, choices)
+    seconds = clock() - began
+    names = [choice.name for choice in choices]
+    plan, rungs = _plan(context, auto, prepared, names, {**refused, **not_startable})
     if any(choice.experiment.trains_source for choice in choices):
         prepared = train_source(context, prepared)
-    record = SearchRecord(context.directory.path / SEARCH_FILE, plan)
-    if not record.begun:
-        began = clock()
-        cached = prepared.given is not None and prepared.given.trained.cached
-        order, scores = order_candidates(context, prepared, choices)
-        spent += clock() - began
-        record.write(
-            order=order,
-            scores=scores,
-            source_cached=cached,
-            seconds=spent,
-            controls=list(context.experiment.controls),
+    known = read_search(context.directory)  # of a run that was interrupted while it searched
+    if known is not None and known.plan == plan:
+        record = known
+    else:
+        record = _begin(context, prepared, choices, plan, rungs, seconds, clock)
+    _say_plan(context, record, rungs)
+    in_order = sorted(choices, key=lambda choice: record.order.index(choice.name))
+    planned = sum(rung.candidates * rung.epochs for rung in rungs)
+    halving = SuccessiveHalving(
+        record,
+        rungs,
+        TrialTrainer(context, prepared, in_order, planned, clock),
+        write=partial(write_search, context.directory),
+        note=partial(context.note, StageId.SEARCH),
+        seconds=auto.budget_seconds,
+    )
+    record = halving.run()
+    record = record.with_winner(record.best, _state_verdict(context, record))
+    write_search(context.directory, record)
+    for line in record.format_table():
+        context.note(StageId.SEARCH, line)
+    text = f"chose {record.winner}; {record.verdict}"
+    context.listen(Event(EventKind.DONE, StageId.SEARCH, seconds=record.seconds, text=text))
+    return record.best
+
+
+def _plan(
+    context: Context, auto: Auto, prepared: Prepared, names: list[str], refused: dict[str, str]
+) -> tuple[SearchPlan, tuple[Rung, ...]]:
+    """Return what the search depends on, and its rungs.
+
+    Raises:
+        TransferError: The budget allows no choice.
+    """
+    trainer = context.experiment.trainer.of(Role.TARGET)
+    steps = count_steps_per_epoch(prepared.target.data.rows("train"), trainer)
+    if auto.budget_seconds is not None:
+        budget: dict[str, int | float] = {"seconds": auto.budget_seconds}
+        rungs = plan_by_seconds(len(names), auto.eta, trainer.epochs)
+    else:
+        allowed = auto.find_budget_steps(steps, trainer.epochs)
+        budget = {"steps": allowed}
+        rungs = plan_by_steps(len(names), auto.eta, allowed, steps, trainer.epochs)
+        if len(names) > 1 and not rungs:
+            raise TransferError(
+                f"transfer.budget_steps={allowed} allows no choice: two candidates take an epoch "
+                f"of {steps} steps each",
+                tip=f"transfer.budget_steps={find_least_steps(steps)} or more",
+            )
+    plan = SearchPlan(
+        budget=budget,
+        eta=auto.eta,
+        metric=PRIMARY[prepared.target.task.target.kind],
+        epochs=trainer.epochs,
+        steps_per_epoch=steps,
+        candidates=names,
+        refused=refused,
+    )
+    return plan, rungs
+
+
+def _begin(
+    context: Context,
+    prepared: Prepared,
+    choices: Sequence[Choice],
+    plan: SearchPlan,
+    rungs: Sequence[Rung],
+    seconds: float,
+    clock: Clock,
+) -> SearchRecord:
+    """Return the record of a search without trials, written: its order and what is left out."""
+    began = clock()
+    order, scores = order_candidates(context, prepared, choices)
+    entering = rungs[0].candidates if rungs else 1
+    record = SearchRecord(
+        format=SEARCH_FORMAT,
+        plan=plan,
+        order=order,
+        scores=scores,
+        trials=[],
+        rungs=[],
+        seconds=seconds + (clock() - began),
+        winner=None,
+        verdict="",
+        source_cached=prepared.given is not None and prepared.given.trained.cached,
+        controls=list(context.experiment.controls),
+        left_out={
+            name: f"not tried: the budget has room for {entering}, and the scores put it in "
+            f"place {place} of {len(order)}"
+            for place, name in enumerate(order, 1)
+            if place > entering
+        },
+    )
+    return write_search(context.directory, record)
+
+
+def _say_plan(context: Context, record: SearchRecord, rungs: Sequence[Rung]) -> None:
+    """Say what is going to be done."""
+    budget = ", ".join(f"{value:g} {unit}" for unit, value in record.plan.budget.items())
+    planned = ", then ".join(
+        f"{rung.candidates} for {rung.epochs} epoch{'' if rung.epochs == 1 else 's'}"
+        for rung in rungs
+    )
+    head = f"{len(record.order)} candidates, {budget} for all trials"
+    context.note(StageId.SEARCH, f"{head}: {planned or 'nothing to choose'}")
+    for name, why in record.plan.refused.items():
+        context.note(StageId.SEARCH, f"left out {name}: {why}")
+    if record.trials:
+        context.note(StageId.SEARCH, f"{len(record.trials)} trials had ended before")
+
+
+def _state_verdict(context: Context, record: SearchRecord) -> str:
+    """Return what the search says of transfer itself, its rungs being over."""
+    source = context.experiment.source
+    name = source.name if source is not None else "none"
+    others = [trial for trial in record.trials if trial.candidate != record.best]
+    if not others:
+        if len(record.order) > 1:
+            return "the budget had room for no other: it was compared with nothing"
+        return "there was nothing else to try"
+    if all(trial.error for trial in others):
+        return "no other candidate could be trained: whether transfer helps is not known"
+    if record.best == SCRATCH:
+        return (
+            f"on validation no candidate that takes something from {name} did better than from "
+            "scratch: this source does not help here"
         )
-    return Trials(context, prepared, record, rungs, auto.budget_seconds, clock).find_winner(choices)
+    fresh = [trial for trial in others if trial.candidate == SCRATCH]
+    if not fresh:
+        return "scratch was not among the candidates: whether transfer helps is for the control"
+    if fresh[-1].error:
+        return "from scratch could not be trained: whether transfer helps is not known"
+    # Both were compared while both were in: what scratch may do later is for the control.
+    return (
+        f"on validation, with the help of {name}, it did better than from scratch after "
+        f"{fresh[-1].epochs} of {record.plan.epochs} epochs"
+    )
 
 
 def make_scratch_control(context: Context, target: Trained) -> list[TrainedControl]:
@@ -147,8 +234,8 @@ def make_scratch_control(context: Context, target: Trained) -> list[TrainedContr
     Without it such runs would have no gain, and the mean over seeds would be one over those
     seeds alone in which transfer looked good.
     """
-    data = read_search(context.directory.path / SEARCH_FILE)
-    if data.get("winner") != SCRATCH:
+    record = read_search(context.directory)
+    if record is None or record.winner != SCRATCH:
         return []
     why = "the search chose scratch, so it is the run itself, and the gain is 0"
     return [
@@ -157,65 +244,6 @@ def make_scratch_control(context: Context, target: Trained) -> list[TrainedContr
             seconds=0.0,
             notes=(f"control {name}: {why}",),
         )
-        for name in data["controls"]
+        for name in record.controls
         if find_control(name).without_source
     ]
-
-
-def _refuse_tiny(budget: int, steps: int, count: int, rungs: Sequence[Rung]) -> None:
-    if count > 1 and not rungs:
-        raise TransferError(
-            f"transfer.budget_steps={budget} allows no choice: two candidates take an epoch of "
-            f"{steps} steps each",
-            tip=f"transfer.budget_steps={least_steps(steps)} or more",
-        )
-
-
-def _find_startable(
-    context: Context, prepared: Prepared, choices: list[Choice]
-) -> tuple[list[Choice], dict[str, str]]:
-    """Return the candidates that can start, and why others cannot, before anything is trained.
-
-    Raises:
-        TransferError: None can, or a control cannot.
-    """
-    if prepared.source is None:
-        raise RuntimeError("without a source the assembly leaves no search to do")
-    trained = describe_source(context, prepared.source)
-    found, others, given = [], {}, None
-    for choice in choices:
-        asks = replace(context, experiment=choice.experiment)
-        if choice.experiment.trains_source and describe_source(asks, prepared.source) != trained:
-            others[choice.name] = (
-                "needs a source trained otherwise, with the fusion of its own or without: "
-                "transfer.fusion says which the search trains"
-            )
-            continue
-        try:
-            given = _dry_start(asks, prepared.source, prepared.target) or given
-        except TransferError as error:
-            others[choice.name] = " ".join(error.message.split())
-        else:
-            found.append(choice)
-    if not found:
-        why = "".join(f"\n  {name}: {reason}" for name, reason in others.items())
-        raise TransferError(f"no candidate can start from what the source gives{why}")
-    if given is not None:
-        bench = ControlBench(context, prepared.target, prepared.source.specs, None)
-        check_controls(bench, given)
-    return found, others
-
-
-def _dry_start(context: Context, source: Opened, target: Opened) -> Source | None:
-    """Start a candidate as its trials will, and forget it; return the untrained source it takes of.
-
-    Raises:
-        TransferError: It cannot.
-    """
-    experiment = context.experiment
-    if experiment.trains_source:
-        return dry_start(context, source, target)
-    if experiment.joint:
-        ends, transfer = target.task.target, experiment.transfer
-        join(context, make_model(experiment, Role.TARGET, target.specs, ends, transfer), source)
-    return None

@@ -1,0 +1,116 @@
+"""What a search can choose: candidates as whole experiments, less those that cannot start.
+
+Nothing is trained here, so that a candidate is refused before the source is trained for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from mmx.controls import CONTROLS
+from mmx.errors import ConfigError, Problem, TransferError
+from mmx.experiment import Experiment
+from mmx.runs.search_record import SCRATCH
+from mmx.stage_id import Role
+from mmx.stages.core.cache_keys import describe_source
+from mmx.stages.core.context import Context, Opened
+from mmx.stages.core.joint_model import join
+from mmx.stages.core.stage_model import make_model
+from mmx.stages.pipeline.controls import check_controls
+from mmx.stages.pipeline.controls.base import ControlBench
+from mmx.stages.selection.prepare import Prepared, dry_start
+from mmx.transfer import Source
+from mmx.transfer.auto import Auto
+from mmx.transfer.candidates import SearchCandidate, list_candidates
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A candidate with the experiment that it is."""
+
+    candidate: SearchCandidate
+    experiment: Experiment
+
+    @property
+    def name(self) -> str:
+        """The candidate's."""
+        return self.candidate.name
+
+
+def assemble_choices(experiment: Experiment, auto: Auto) -> tuple[list[Choice], dict[str, str]]:
+    """Return the candidates that fit the experiment, and why the others do not.
+
+    Raises:
+        ConfigError: None does.
+    """
+    choices: list[Choice] = []
+    refused: dict[str, str] = {}
+    problems: list[Problem] = []
+    for candidate in list_candidates(auto):
+        nodes: dict[str, object] = {**candidate.config()}
+        if candidate.name == SCRATCH:  # there is no source for a linear probe
+            names = experiment.controls
+            without = [name for name in names if not CONTROLS[name].needs_source_weights]
+            nodes["control"] = without or "none"
+        try:
+            choices.append(Choice(candidate, experiment.otherwise(nodes)))
+        except ConfigError as error:
+            problems.extend(error.problems)
+            refused[candidate.name] = f"{error.problems[0].given}: {error.problems[0].reason}"
+    if not choices:
+        raise ConfigError(dict.fromkeys(problems))
+    return choices, refused
+
+
+def find_startable(
+    context: Context, prepared: Prepared, choices: Sequence[Choice]
+) -> tuple[list[Choice], dict[str, str]]:
+    """Return the candidates that can start, and why others cannot, before anything is trained.
+
+    Raises:
+        TransferError: None can, or a control cannot.
+    """
+    if prepared.source is None:
+        raise RuntimeError("without a source the assembly leaves no search to do")
+    shared_source = describe_source(context, prepared.source)
+    startable: list[Choice] = []
+    refused: dict[str, str] = {}
+    untrained: Source | None = None
+    for choice in choices:
+        own = replace(context, experiment=choice.experiment)
+        trains = choice.experiment.trains_source
+        if trains and describe_source(own, prepared.source) != shared_source:
+            refused[choice.name] = (
+                "needs a source trained in another way, with its own fusion or without: "
+                "transfer.fusion says which the search trains"
+            )
+            continue
+        try:
+            untrained = _start_and_forget(own, prepared.source, prepared.target) or untrained
+        except TransferError as error:
+            refused[choice.name] = " ".join(error.message.split())
+        else:
+            startable.append(choice)
+    if not startable:
+        why = "".join(f"\n  {name}: {reason}" for name, reason in refused.items())
+        raise TransferError(f"no candidate can start from what the source gives{why}")
+    if untrained is not None:
+        bench = ControlBench(context, prepared.target, prepared.source.specs, None)
+        check_controls(bench, untrained)
+    return startable, refused
+
+
+def _start_and_forget(context: Context, source: Opened, target: Opened) -> Source | None:
+    """Start a candidate as its trials will, and return the untrained source that it started from.
+
+    Raises:
+        TransferError: It cannot start.
+    """
+    experiment = context.experiment
+    if experiment.trains_source:
+        return dry_start(context, source, target)
+    if experiment.joint:
+        ends, transfer = target.task.target, experiment.transfer
+        join(context, make_model(experiment, Role.TARGET, target.specs, ends, transfer), source)
+    return None
