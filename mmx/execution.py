@@ -24,8 +24,9 @@ from mmx.json_object import Json
 from mmx.reports import report
 from mmx.runs import ending, index, recorded
 from mmx.runs.directory import RunDirectory
-from mmx.runs.manifest import code_patch, environment, surroundings
+from mmx.runs.manifest import Manifest
 from mmx.runs.metrics_log import MetricsLog
+from mmx.runs.surroundings import describe_surroundings, list_packages, read_code_patch
 from mmx.training.events import Event, EventKind, Listener, stop_on_signals
 
 Say = Callable[[str], None]
@@ -67,30 +68,33 @@ def create(
         argv: The command line as it was typed; None for that of this process.
     """
     source = experiment.source.name if experiment.source else "none"
-    around = surroundings()
+    around = describe_surroundings()
+    machine = around.machine
     if experiment.trainer.threads is not None:
-        around["machine"]["threads"] = experiment.trainer.threads
-    manifest = {
-        "argv": list(sys.argv if argv is None else argv),
-        "cwd": str(Path.cwd()),
-        "choices": choices,
-        "names": experiment.names,
-        "overrides": list(overrides),
-        "seed": experiment.settings.seed,
-        "parent": parent,
-        "data": {},
-        "identity": record_identity(experiment),
-        "places": list_places(experiment.config),
-        **around,
-    }
+        machine = machine.model_copy(update={"threads": experiment.trainer.threads})
+    manifest = Manifest(
+        argv=list(sys.argv if argv is None else argv),
+        cwd=str(Path.cwd()),
+        choices=choices,
+        names=experiment.names,
+        overrides=list(overrides),
+        seed=experiment.settings.seed,
+        parent=parent,
+        data={},
+        identity=record_identity(experiment),
+        places=list_places(experiment.config),
+        versions=around.versions,
+        machine=machine,
+        code=around.code,
+    )
     dump = yaml.safe_dump
     files = {
         ".hydra/overrides.yaml": dump(list(overrides)),
         ".hydra/choices.yaml": dump(choices),
         ".hydra/unresolved.yaml": dump(unresolved, sort_keys=False, allow_unicode=True),
-        "env.txt": environment(),
+        "env.txt": list_packages(),
     }
-    if patch := code_patch():
+    if patch := read_code_patch():
         files["code.patch"] = patch
     return RunDirectory.create(
         where,
@@ -105,10 +109,7 @@ def create(
 
 def record_resumption(directory: RunDirectory, argv: Sequence[str]) -> None:
     """Add to a run's manifest the command line by which it goes on."""
-    manifest = directory.manifest()
-    before = manifest.get("resumed")
-    resumed = [*(before if isinstance(before, list) else []), list(argv)]
-    directory.replace_manifest({**manifest, "resumed": resumed})
+    directory.write_manifest(directory.manifest().with_resumption(argv))
 
 
 def execute(

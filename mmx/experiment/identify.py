@@ -11,7 +11,8 @@ from mmx.experiment.config_fingerprint import digest_config
 from mmx.experiment.weight_files import digest_weights
 from mmx.runs.code import numbers_digest, package_digest
 from mmx.runs.identity import Identity
-from mmx.runs.manifest import surroundings
+from mmx.runs.manifest import RecordedIdentity
+from mmx.runs.surroundings import describe_surroundings
 from mmx.stage_id import Role
 from mmx.tasks import Task
 
@@ -21,17 +22,18 @@ _FINGERPRINTS: dict[str, str | None] = {}
 
 def identify(experiment: Experiment) -> Identity:
     """Return the identity of an experiment that is to run now; its data is not opened."""
-    return Identity.of({**surroundings(), "identity": record_identity(experiment)})
+    identity = record_identity(experiment)
+    return Identity.of(describe_surroundings().model_copy(update={"identity": identity}))
 
 
-def record_identity(experiment: Experiment) -> dict[str, object]:
+def record_identity(experiment: Experiment) -> RecordedIdentity:
     """Return what a manifest's ``identity`` holds: digests of config, code and weight files."""
     code = {"mmx": numbers_digest(), **digest_packages(experiment.config, experiment.allowed)}
     return Identity(
         config=digest_config(experiment.config),
         code={name: digest for name, digest in code.items() if digest is not None},
         weights=digest_weights(experiment.config["encoder"], experiment.encoders),
-    ).recorded()
+    ).as_recorded()
 
 
 def digest_packages(config: Any, allowed: tuple[str, ...]) -> dict[str, str | None]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -124,8 +123,8 @@ def _same_numbers(old: SampleScores, new: SampleScores) -> bool:
     return bool(np.allclose(one * lengths[1], two * lengths[0], rtol=1e-4, atol=1e-4))
 
 
-def _data(run: RunDirectory) -> Any:
-    return run.manifest().get("data", {}).get(Role.TARGET)
+def _data(run: RunDirectory) -> str | None:
+    return run.manifest().data.get(Role.TARGET)
 
 
 def _text(before: Side, after: Side, found: Differences, sure: Sure, level: float) -> str:

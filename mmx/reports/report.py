@@ -45,7 +45,7 @@ def write_report(directory: RunDirectory) -> None:
         line=line(summary.transfer.wise_ft),
         charts=charts(directory.metrics()),
         config=yaml.safe_dump(directory.config(), sort_keys=False, allow_unicode=True),
-        manifest=directory.manifest(),
+        manifest=directory.manifest().to_json(),
     )
     write_text(directory.path / "report.html", html)
 

@@ -53,7 +53,7 @@ def changes(before: RunDirectory, after: RunDirectory) -> str:
     one, two = Identity.of(old), Identity.of(new)
     found = find_differences(one, two)
     known = one.complete and two.complete
-    if not known and old.get("fingerprint") != new.get("fingerprint"):
+    if not known and old.fingerprint != new.fingerprint:
         found = ("config", *found)
     if found:
         return f"changed: {', '.join(found)}"
@@ -76,7 +76,7 @@ def _comparable(*summaries: Json) -> list[Json]:
 
 
 def _facts(directory: RunDirectory) -> Json:
-    manifest = directory.manifest()
+    manifest = directory.manifest().to_json()
     return {key: manifest.get(key) for key in ("versions", "machine", "code", "data")}
 
 

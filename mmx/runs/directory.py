@@ -37,7 +37,7 @@ from mmx.json_object import Json
 from mmx.runs import recorded, records
 from mmx.runs.atomic import append_text, as_json, make_folder, write_json, write_text
 from mmx.runs.digests import for_sealed_text, sealed_text
-from mmx.runs.identity import read_option_names
+from mmx.runs.manifest import Manifest
 from mmx.runs.plain_files import require_plain_files
 from mmx.runs.summary import Summary, require_whole
 from mmx.stage_id import StageId
@@ -71,7 +71,7 @@ class RunDirectory:
         label: str,
         fingerprint: str,
         config: Json,
-        manifest: Json,
+        manifest: Manifest,
         files: dict[str, str],
         exactly: Path | None = None,
     ) -> RunDirectory:
@@ -82,7 +82,7 @@ class RunDirectory:
             label: What the run is, for its name.
             fingerprint: Of the config.
             config: Resolved.
-            manifest: What ``manifest.json`` holds at first.
+            manifest: What ``manifest.json`` holds at first, less the fingerprint.
             files: Further files, relative path to text.
             exactly: The directory to make, instead of a new name in ``where``.
 
@@ -105,8 +105,8 @@ class RunDirectory:
                 (new / relative).parent.mkdir(parents=True, exist_ok=True)
                 (new / relative).write_text(text, encoding="utf-8")
             write_text(new / "config.yaml", _as_yaml(config))
-            marked = {**manifest, "fingerprint": fingerprint, recorded.MARK: recorded.FILE}
-            write_json(new / "manifest.json", marked)
+            marks = {"fingerprint": fingerprint, recorded.MARK: recorded.FILE}
+            write_json(new / "manifest.json", manifest.model_copy(update=marks).to_json())
             write_text(new / "status.json", sealed_text({"status": "pending", "since": _now()}))
             (new / "metrics.jsonl").touch()
             recorded.begin(new)
@@ -147,8 +147,8 @@ class RunDirectory:
         """
         require_plain_files(self.path, appends=appends)
 
-    def _read(self, name: str, record: type[records.Record], limit: int) -> Json:
-        """Return one of the JSON files, held against its record; empty where it is absent."""
+    def _read(self, name: str, limit: int) -> Json:
+        """Return one of the JSON files; empty where it is absent."""
         path = self.path / name
         recorded.check_file(self.path, [name])
         try:
@@ -157,7 +157,7 @@ class RunDirectory:
             if error.missing:
                 return {}
             raise RunError(error.message, tip=error.tip) from error
-        return records.check_record(found, record, path)
+        return found
 
     def require_undamaged(self, *, checkpoints: bool = False) -> None:
         """Hold every file of the run against the digest that was recorded of it.
@@ -190,9 +190,7 @@ class RunDirectory:
 
     def names(self) -> dict[str, str]:
         """Return by which options the parts were chosen, as far as they are still called so."""
-        return renamed_options.translate_names(
-            read_option_names(self.manifest()), self.written_config()
-        )
+        return renamed_options.translate_names(self.manifest().names, self.written_config())
 
     def settle(self, config: Json) -> None:
         """Replace the config by the one that a search has chosen; the given one stays beside it."""
@@ -201,24 +199,18 @@ class RunDirectory:
             recorded.replace(self.path, given.name, path.read_text(encoding="utf-8"))
         recorded.replace(self.path, path.name, _as_yaml(config))
 
-    def manifest(self) -> Json:
-        """Return the manifest; empty where there is none.
+    def manifest(self) -> Manifest:
+        """Return the manifest; what the file lacks has its default, also where there is no file.
 
         Raises:
             RunError: It cannot be read, or is not what mmx wrote.
         """
-        return self._read("manifest.json", records.Manifest, untrusted.MAX_BYTES)
+        found = self._read(recorded.MANIFEST, untrusted.MAX_BYTES)
+        return records.read_record(found, Manifest, self.path / recorded.MANIFEST)
 
-    def update_manifest(self, **entries: Json) -> None:
-        """Merge mappings into the manifest's own."""
-        manifest = self.manifest()
-        for key, value in entries.items():
-            manifest[key] = {**manifest.get(key, {}), **value}
-        self.replace_manifest(manifest)
-
-    def replace_manifest(self, manifest: Json) -> None:
-        """Write the manifest anew."""
-        recorded.replace(self.path, "manifest.json", as_json(manifest))
+    def write_manifest(self, manifest: Manifest) -> None:
+        """Write another manifest in the place of the one that is there."""
+        recorded.replace(self.path, recorded.MANIFEST, as_json(manifest.to_json()))
 
     def status(self) -> Json:
         """Return the status; a run whose process is gone reads as ``killed``.
@@ -296,7 +288,8 @@ class RunDirectory:
         Raises:
             RunError: It cannot be read, or is not what mmx wrote.
         """
-        return self._read("summary.json", Summary, SUMMARY_LIMIT)
+        found = self._read("summary.json", SUMMARY_LIMIT)
+        return records.check_record(found, Summary, self.path / "summary.json")
 
     def read_summary(self) -> Summary:
         """Return the summary by its types; what the file lacks has its default.

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
-from mmx.json_object import Json
+from mmx.runs.manifest import Manifest, RecordedIdentity
 
 NOTHING = "nothing changed: config, data, code, weights, versions and hardware are the same"
 HARDWARE = ("cpu", "cpu_capability", "cuda", "threads")
@@ -41,20 +40,19 @@ class Identity:
     settled: str = ""
 
     @classmethod
-    def of(cls, manifest: Mapping[str, Any]) -> Identity:
-        """Return what a manifest records; entries of another form are left out."""
-        recorded = _as_mapping(manifest.get("identity"))
-        machine = _as_mapping(manifest.get("machine"))
-        texts, whole = _read_texts(recorded), _read_texts(manifest.get("code")).get("digest", "")
+    def of(cls, manifest: Manifest) -> Identity:
+        """Return what a manifest records."""
+        identity, machine = manifest.identity, manifest.machine
+        there = {name: value for name, value in machine.to_json().items() if name in HARDWARE}
         return cls(
-            config=texts.get("config", ""),
-            settled=texts.get("settled", ""),
-            data=_read_texts(manifest.get("data")),
-            code=_read_texts(recorded.get("code")),
-            weights=_read_texts(recorded.get("weights")),
-            versions=_read_texts(manifest.get("versions")),
-            hardware={name: machine[name] for name in HARDWARE if name in machine},
-            whole_code=whole,
+            config=identity.config,
+            settled=identity.settled,
+            data=manifest.data,
+            code=identity.code,
+            weights=identity.weights,
+            versions={k: v for k, v in manifest.versions.items() if v is not None},
+            hardware={name: there[name] for name in HARDWARE if name in there},
+            whole_code=manifest.code.digest or "",
         )
 
     @property
@@ -62,18 +60,15 @@ class Identity:
         """Whether config and code are recorded: older versions of mmx recorded neither."""
         return bool(self.config and "mmx" in self.code)
 
-    def recorded(self) -> Json:
+    def as_recorded(self) -> RecordedIdentity:
         """Return what a manifest's ``identity`` holds."""
-        return {"config": self.config, "code": dict(self.code), "weights": dict(self.weights)}
+        return RecordedIdentity(
+            config=self.config, code=dict(self.code), weights=dict(self.weights)
+        )
 
     def with_data(self, data: Mapping[str, str]) -> Identity:
         """Return the same with the fingerprints of its data."""
         return replace(self, data=data)
-
-
-def read_option_names(manifest: Mapping[str, Any]) -> dict[str, str]:
-    """Return the option by which each part of a run was chosen, as its manifest records it."""
-    return _read_texts(manifest.get("names"))
 
 
 def find_differences(old: Identity, new: Identity, *, hardware: bool = True) -> tuple[str, ...]:
@@ -131,11 +126,3 @@ def _describe_changed(what: str, old: Mapping[str, object], new: Mapping[str, ob
     names = [name for name in _find_changed(old, new) if name not in OTHER_VERSIONS]
     each = ", ".join(f"{name} {old[name]} -> {new[name]}" for name in names)
     return [f"{what} ({each})"] if names else []
-
-
-def _as_mapping(node: Any) -> Mapping[str, Any]:
-    return node if isinstance(node, Mapping) else {}
-
-
-def _read_texts(node: Any) -> dict[str, str]:
-    return {str(k): v for k, v in _as_mapping(node).items() if isinstance(v, str)}

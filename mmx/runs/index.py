@@ -65,9 +65,9 @@ def entry(directory: RunDirectory, root: Path) -> IndexEntry:
     return {
         "run": directory.path.relative_to(root).as_posix(),
         "status": status.get("status", "?"),
-        "fingerprint": manifest.get("fingerprint"),
-        "code": manifest.get("code", {}).get("digest"),
-        "seed": manifest.get("seed"),
+        "fingerprint": manifest.fingerprint,
+        "code": manifest.code.digest,
+        "seed": manifest.seed,
         **(_of_summary(summary) if summary else _of_config(directory)),
         "test": target.get("metrics", {}).get("test", {}),
         "gain": summary.get("gain", {}).get("value"),

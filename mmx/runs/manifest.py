@@ -1,86 +1,112 @@
-"""What a run must know of its surroundings to be repeated: code, versions, machine."""
+"""``manifest.json``: what a run must know of its surroundings to be repeated.
+
+A :class:`Manifest` is assembled once, when the run directory is made. Nobody changes it: what a
+run learns later, such as the fingerprint of its data, is another record, which
+:meth:`RunDirectory.write_manifest` writes in the place of the old one.
+
+Example:
+    >>> begun = Manifest(argv=["mmx", "train"], seed=1, data={})
+    >>> begun.with_data(Role.TARGET, "6b26").to_json()
+    {'argv': ['mmx', 'train'], 'seed': 1, 'data': {'target': '6b26'}}
+"""
 
 from __future__ import annotations
 
-import hashlib
-import platform
-import subprocess
-import sys
-from functools import cache
-from importlib import metadata
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from typing import Annotated
 
-import torch
+from pydantic import Field
 
-from mmx.json_object import Json
-
-PACKAGE = Path(__file__).parent.parent
-WATCHED = (
-    "mmx",
-    "torch",
-    "torchvision",
-    "torchaudio",
-    "numpy",
-    "scikit-learn",
-    "pillow",
-    "soundfile",
-    "hydra-core",
-)
+from mmx.runs.records import Count, Record
+from mmx.stage_id import Role, StageId
 
 
-@cache
-def code_digest() -> str:
-    """Return the hex digest of mmx's own source files."""
-    digest = hashlib.blake2b(digest_size=16)
-    for path in sorted(PACKAGE.rglob("*.py")):
-        digest.update(path.relative_to(PACKAGE).as_posix().encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+class CodeVersion(Record):
+    """mmx's own code: the digest of its files, and the commit of its repository if it has one."""
+
+    digest: str | None = None
+    git: str | None = None
 
 
-def surroundings() -> Json:
-    """Return versions, machine and code of this process."""
-    return {
-        "versions": {
-            "python": platform.python_version(),
-            **{name: metadata.version(name) for name in WATCHED},
-        },
-        "machine": {
-            "platform": platform.platform(),
-            "cpu": platform.processor() or platform.machine(),
-            "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-            "threads": torch.get_num_threads(),
-            "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        },
-        "code": {"digest": code_digest(), "git": git_commit()},
-    }
+class Machine(Record):
+    """What a run is computed on; ``cuda`` is the name of the GPU."""
+
+    platform: str | None = None
+    cpu: str | None = None
+    cpu_capability: str | None = None
+    threads: Annotated[int, Field(ge=1)] | None = None
+    cuda: str | None = None
 
 
-@cache
-def environment() -> str:
-    """Return the installed packages, one a line, as pip would freeze them."""
-    found = {f"{dist.name}=={dist.version}" for dist in metadata.distributions()}
-    return "\n".join([f"# python {sys.version.split()[0]}", *sorted(found, key=str.lower)]) + "\n"
+class RecordedIdentity(Record):
+    """Digests of what the numbers of a run depend on; see :class:`mmx.runs.identity.Identity`."""
+
+    config: str = ""
+    code: dict[str, str] = {}
+    weights: dict[str, str] = {}
+    settled: str = ""
 
 
-def git_commit() -> str | None:
-    """Return the commit that mmx's code is at, if it is in a repository."""
-    return (_git("rev-parse", "HEAD") or "").strip() or None
+class Manifest(Record):
+    """What ``manifest.json`` holds.
 
+    Attributes:
+        argv: The command line as it was typed.
+        cwd: Where it was typed.
+        choices: Config group to chosen option.
+        names: Part of the config to the option by which it was chosen.
+        overrides: As they were typed.
+        seed: Of the run.
+        parent: The run that this one reproduces.
+        data: Role to the fingerprint of its content, as far as it has been opened.
+        identity: Digests of config, code and weights.
+        places: Config path to where data and weights lie.
+        versions: Package to version.
+        machine: What the run is computed on.
+        code: mmx's own code.
+        fingerprint: Of the config.
+        digests: The file with the digests of all others.
+        cached: Stage to whether it was taken from the artifact cache.
+        resumed: The command lines by which it went on.
+    """
 
-def code_patch() -> str:
-    """Return how mmx's code differs from that commit."""
-    return _git("diff", "HEAD", "--", "mmx", "configs") or ""
+    argv: list[str] = []
+    cwd: str | None = None
+    choices: dict[str, str] = {}
+    names: dict[str, str] = {}
+    overrides: list[str] = []
+    seed: Count | None = None
+    parent: str | None = None
+    data: dict[str, str] = {}
+    identity: RecordedIdentity = RecordedIdentity()
+    places: dict[str, str] | None = None
+    versions: dict[str, str | None] = {}
+    machine: Machine = Machine()
+    code: CodeVersion = CodeVersion()
+    fingerprint: str | None = None
+    digests: str | None = None
+    cached: dict[str, bool] = {}
+    resumed: list[list[str]] = []
 
+    def with_data(self, role: Role, fingerprint: str) -> Manifest:
+        """Return the same with the fingerprint of a role's data."""
+        return self.model_copy(update={"data": {**self.data, str(role): fingerprint}})
 
-def _git(*arguments: str) -> str | None:
-    root = PACKAGE.parent
-    if not (root / ".git").exists():
-        return None
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=10
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout if done.returncode == 0 else None
+    def with_cached(self, stage: StageId, cached: bool) -> Manifest:
+        """Return the same with whether a stage was taken from the artifact cache."""
+        return self.model_copy(update={"cached": {**self.cached, str(stage): cached}})
+
+    def with_weights(self, digests: Mapping[str, str]) -> Manifest:
+        """Return the same with the digests of weight files."""
+        weights = {**self.identity.weights, **digests}
+        identity = self.identity.model_copy(update={"weights": weights})
+        return self.model_copy(update={"identity": identity})
+
+    def with_choice(self, names: Mapping[str, str], config_digest: str) -> Manifest:
+        """Return the same with what a search has chosen: names of parts, digest of the config."""
+        identity = self.identity.model_copy(update={"settled": config_digest})
+        return self.model_copy(update={"names": dict(names), "identity": identity})
+
+    def with_resumption(self, argv: Sequence[str]) -> Manifest:
+        """Return the same with one more command line by which the run goes on."""
+        return self.model_copy(update={"resumed": [*self.resumed, list(argv)]})

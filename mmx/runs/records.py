@@ -60,33 +60,6 @@ class Status(Record):
     expected: bool | None = None
 
 
-class _Code(Record):
-    digest: str | None = None
-    git: str | None = None
-
-
-class _Machine(Record):
-    threads: Annotated[int, Field(ge=1)] | None = None
-    cuda: str | None = None
-
-
-class Manifest(Record):
-    """``manifest.json``."""
-
-    argv: list[str] = []
-    cwd: str | None = None
-    choices: dict[str, str] = {}
-    overrides: list[str] = []
-    seed: Count | None = None
-    parent: str | None = None
-    fingerprint: str | None = None
-    data: dict[str, str] = {}
-    cached: dict[str, bool] = {}
-    versions: dict[str, str | None] = {}
-    code: _Code = _Code()
-    machine: _Machine = _Machine()
-
-
 class MetricLine(Record):
     """One line of ``metrics.jsonl``."""
 

@@ -10,6 +10,7 @@ from mmx.errors import MmxError, RunError
 from mmx.json_object import Json
 from mmx.runs.directory import NAME_DIGITS, RunDirectory
 from mmx.runs.identity import Identity, find_differences, join_differences
+from mmx.runs.manifest import Manifest
 from mmx.runs.summary import Summary, find_missing
 
 UNFINISHED = ("pending", "interrupted", "killed")
@@ -184,16 +185,17 @@ def _find_runs(folder: Path, wanted: Wanted) -> tuple[list[_Run], dict[Path, str
         directory = RunDirectory(path)
         try:
             manifest, status = directory.manifest(), directory.status().get("status")
-            if not manifest or status is None:
-                raise RunError(f"{path} has no {'status' if manifest else 'manifest'}.json")
+            if manifest == Manifest() or status is None:
+                absent = "manifest" if manifest == Manifest() else "status"
+                raise RunError(f"{path} has no {absent}.json")
         except MmxError as error:
             if f"_{wanted.fingerprint[:NAME_DIGITS]}-" in path.name:
                 unreadable[path] = " ".join(error.message.split())
             continue
         identity = Identity.of(manifest)
-        own = manifest.get("fingerprint") == wanted.key
+        own = manifest.fingerprint == wanted.key
         if identity.config == wanted.identity.config if identity.config else own:
-            places = manifest.get("places")
+            places = manifest.places
             here = own if places is None else places == dict(wanted.places)
             found.append(_Run(directory, str(status), identity, here))
     return found, unreadable

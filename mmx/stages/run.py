@@ -90,11 +90,11 @@ def run(
 
 def _record_weights(context: Context) -> None:
     """Record the digests of weight files that were fetched since the run was made."""
-    identity = context.directory.manifest().get("identity", {})
-    known = identity.get("weights", {})
+    manifest = context.directory.manifest()
+    known = manifest.identity.weights
     found = digest_weights(context.experiment.config["encoder"], context.experiment.encoders)
     if new := {name: digest for name, digest in found.items() if name not in known}:
-        context.directory.update_manifest(identity={"weights": {**known, **new}})
+        context.directory.write_manifest(manifest.with_weights(new))
 
 
 def _shared_samples(source: TaskData, target: TaskData) -> list[str]:

@@ -93,7 +93,7 @@ def _open(
     precision = Precision.choose(experiment.settings.precision, device)
     trained = load_trained(experiment, directory, device)
     task = experiment.target.load()
-    if directory.manifest().get("data", {}).get(Role.TARGET) != task.fingerprint:
+    if directory.manifest().data.get(Role.TARGET) != task.fingerprint:
         console.print(
             f"note: the data of target={experiment.target.name} is not what the run was trained "
             "on: these numbers are of other data",

@@ -148,7 +148,7 @@ def keep_threads(directory: RunDirectory) -> list[str]:
     """
     import torch
 
-    threads = directory.manifest().get("machine", {}).get("threads")
+    threads = directory.manifest().machine.threads
     cores = os.cpu_count() or 1
     if threads is None:
         return []

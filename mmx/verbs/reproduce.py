@@ -56,11 +56,11 @@ def main(arguments: Sequence[str]) -> int:
     given = _parse(arguments)
     parent = None if given.run.is_file() else RunDirectory.open(given.run)
     saved = read_config(given.run) if parent is None else parent.config()
-    manifest = parent.manifest() if parent else {}
+    choices = parent.manifest().choices if parent else {}
     if parent is not None:
         parent.summary()  # what cannot be compared is said before hours of training
         _say_damage(parent)
-    job, changed = _plan(given, parent, Composed(saved, saved, manifest.get("choices", {}), ()))
+    job, changed = _plan(given, parent, Composed(saved, saved, choices, ()))
     if problems := [*unread([job]), *absent_weights([job])]:
         raise ConfigError(problems)
     look_for_devices([job])
@@ -209,7 +209,7 @@ def _require_same(parent: RunDirectory, again: ConfigNode, allowed: Collection[s
 
 def _overrides(parent: RunDirectory) -> list[str]:
     """Return what a run was composed of, less Hydra's keys and those that are its opener's."""
-    given: list[str] = parent.manifest().get("overrides", [])
+    given = parent.manifest().overrides
     if sum(map(len, given)) > OVERRIDES_LENGTH:
         raise RunError(
             f"{parent.path / 'manifest.json'} holds more overrides than are composed again",

@@ -12,11 +12,11 @@ from collections.abc import Iterator, Sequence
 from mmx import execution
 from mmx.errors import ConfigError, RunError
 from mmx.experiment import assemble
-from mmx.json_object import Json
 from mmx.reports import answer
 from mmx.reports.view import view
 from mmx.runs.directory import RunDirectory
-from mmx.runs.manifest import code_digest, surroundings
+from mmx.runs.manifest import Manifest
+from mmx.runs.surroundings import describe_surroundings, digest_code
 from mmx.terminal import Console
 from mmx.training.precision import choose_device
 from mmx.verbs.arguments import Parser, allowed_packages
@@ -54,18 +54,19 @@ def main(arguments: Sequence[str]) -> int:
     execution.record_resumption(directory, ["mmx", "resume", *arguments])
     with view() as listen:
         # A reproduction owes nothing to the cache, interrupted or not.
-        cached = not directory.manifest().get("parent")
+        cached = not directory.manifest().parent
         outcome = execution.execute(experiment, directory, listen, cached=cached)
     return conclude(directory, outcome)
 
 
-def _changes(manifest: Json, device: object) -> Iterator[str]:
+def _changes(manifest: Manifest, device: object) -> Iterator[str]:
     """Yield what is no longer as it was when a run began."""
-    if manifest.get("code", {}).get("digest") != code_digest():
+    if manifest.code.digest != digest_code():
         yield "mmx's code has changed since this run began"
-    began, now = manifest.get("machine", {}), surroundings()["machine"]
-    if device != "cpu" and "cuda" in began and began["cuda"] != now["cuda"]:
-        first, then = (each["cuda"] or "the CPU" for each in (began, now))
+    began, now = manifest.machine, describe_surroundings().machine
+    recorded = "cuda" in began.model_fields_set  # else an older mmx made the run
+    if device != "cpu" and recorded and began.cuda != now.cuda:
+        first, then = (each.cuda or "the CPU" for each in (began, now))
         yield f"this run began on {first}, and goes on on {then}"
 
 

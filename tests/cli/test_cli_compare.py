@@ -9,6 +9,7 @@ import pytest
 
 from mmx.cli import main
 from mmx.runs.directory import RunDirectory
+from mmx.runs.manifest import Manifest
 from mmx.verbs.compare import MOST
 from mmx.verbs.completion import complete_line
 
@@ -20,7 +21,7 @@ def made(where: Path, name: str, accuracy: float, **more: Any) -> Path:
         label="x",
         fingerprint="f" * 32,
         config={"trainer": {"epochs": more.get("epochs", 1)}, "transfer": {"head": "knn"}},
-        manifest={},
+        manifest=Manifest(),
         files={},
         exactly=where / name,
     )

@@ -16,6 +16,7 @@ from mmx.evaluation.sample_metric import SampleScores
 from mmx.reports.pairing import Side, paired_texts
 from mmx.runs import sample_scores
 from mmx.runs.directory import RunDirectory
+from mmx.runs.manifest import Manifest
 
 ROWS = 60
 SAME = {"tabular": "a" * 32, "labels": "b" * 32}
@@ -41,7 +42,7 @@ def made(
         label="x",
         fingerprint=name.ljust(32, "f"),
         config={"seed": seed},
-        manifest={"data": {"target": name}},
+        manifest=Manifest(data={"target": name}),
         files={},
         exactly=where / name,
     )

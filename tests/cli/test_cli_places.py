@@ -13,7 +13,8 @@ import yaml
 
 from mmx.cli import main
 from mmx.errors import UsageError
-from mmx.runs.manifest import code_digest
+from mmx.runs.manifest import CodeVersion, Machine, Manifest
+from mmx.runs.surroundings import digest_code
 from mmx.verbs import resume, train_sweep
 from mmx.verbs.opening import open_config
 from mmx.verbs.preflight import preflight
@@ -72,9 +73,10 @@ def test_a_run_that_was_begun_on_a_gpu(mmx: Mmx, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("no_gpu")
 def test_a_run_that_goes_on_elsewhere() -> None:
-    code = {"digest": code_digest()}
-    assert list(resume._changes({"code": code, "machine": {"cuda": None}}, "auto")) == []
-    gpu = {"code": {"digest": ""}, "machine": {"cuda": "a GPU"}}
+    code = CodeVersion(digest=digest_code())
+    assert list(resume._changes(Manifest(code=code, machine=Machine(cuda=None)), "auto")) == []
+    assert list(resume._changes(Manifest(code=code), "auto")) == []  # of an older mmx
+    gpu = Manifest(code=CodeVersion(digest=""), machine=Machine(cuda="a GPU"))
     changed = "mmx's code has changed since this run began"
     assert list(resume._changes(gpu, "cpu")) == [changed]
     moved = "this run began on a GPU, and goes on on the CPU"

@@ -12,6 +12,7 @@ import pytest
 from mmx.cli import main
 from mmx.runs import index
 from mmx.runs.directory import RunDirectory
+from mmx.runs.manifest import Manifest
 
 
 def made(where: Path, name: str, status: str = "done", **facts: object) -> RunDirectory:
@@ -20,7 +21,7 @@ def made(where: Path, name: str, status: str = "done", **facts: object) -> RunDi
         label="x",
         fingerprint="f" * 32,
         config={},
-        manifest={},
+        manifest=Manifest(),
         files={},
         exactly=where / name,
     )

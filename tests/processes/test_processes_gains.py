@@ -56,10 +56,10 @@ def test_several_seeds_end_with_the_gain_over_them(
         ("majority", "2"),
     ]
     runs = [RunDirectory(path) for path in sorted((folder / "runs").iterdir())]
-    assert sorted(run.manifest()["seed"] for run in runs) == [3, 4]
+    assert sorted(run.manifest().seed for run in runs) == [3, 4]
     for run in runs:
         assert not {"seeds", "curve"} & run.config().keys()
-        assert not any("seeds" in text for text in run.manifest()["overrides"])
+        assert not any("seeds" in text for text in run.manifest().overrides)
     gains = [run.summary()["gains"]["scratch"]["value"] for run in runs]
     assert float(lines[0]["gain"]) == pytest.approx(sum(gains) / 2)
     assert json.loads((folder / "gains.json").read_text())["comparisons"] == 2

@@ -92,10 +92,10 @@ def test_a_run_is_reproduced_bit_for_bit(
     assert again.path.parent == tmp_path / "outputs" / "runs"
     assert "identical: all 69 numbers, bit for bit\n" in err
     assert f"{NOTHING}\n" in err
-    assert again.manifest()["argv"] == ["mmx", "reproduce", str(run.path)]
+    assert again.manifest().argv == ["mmx", "reproduce", str(run.path)]
     assert "drifted" not in err
-    assert again.manifest()["parent"] == str(run.path)
-    assert again.manifest()["fingerprint"] == run.manifest()["fingerprint"]
+    assert again.manifest().parent == str(run.path)
+    assert again.manifest().fingerprint == run.manifest().fingerprint
     assert again.summary()["target"] == run.summary()["target"]
     assert sorted(path.name for path in run.path.iterdir()) == before
 
@@ -113,7 +113,7 @@ def test_with_nothing_to_compare_with_a_reproduction_says_so_and_fails(
     run = RunDirectory(tmp_path / "run")
     run.path.mkdir()
     (run.path / "config.yaml").write_bytes((digits[0].path / "config.yaml").read_bytes())
-    manifest = {k: v for k, v in digits[0].manifest().items() if k != "digests"}
+    manifest = {k: v for k, v in digits[0].manifest().to_json().items() if k != "digests"}
     (run.path / "manifest.json").write_text(json.dumps(manifest))
     if summary is not None:
         (run.path / "summary.json").write_text(summary)
@@ -137,7 +137,7 @@ def test_a_change_says_what_drifted(
     assert f"  target.metrics.test.loss: {one:.6g} -> {two:.6g}  ({two - one:+.3g})\n" in err
     assert "what differs around the numbers:\n  optimizer.lr: 0.003 -> 0.001\n" in err
     assert "changed: config\n" in err
-    assert again.manifest()["overrides"][-1] == "optimizer.lr=0.001"
+    assert again.manifest().overrides[-1] == "optimizer.lr=0.001"
 
 
 def test_a_bare_config_is_reproduced(

@@ -19,8 +19,8 @@ from mmx.reports.answer import (
     title_text,
 )
 from mmx.runs.directory import RunDirectory
-from mmx.runs.manifest import code_digest, environment, surroundings
 from mmx.runs.summary import CaughtUp, ClassTable, LineFacts, StatedGain, Summary
+from mmx.runs.surroundings import describe_surroundings, digest_code, list_packages
 
 VOID = {"meta", "br", "img", "hr", "input", "link"}
 
@@ -93,7 +93,7 @@ def make(folder: Path, content: dict[str, Any]) -> RunDirectory:
         label="x",
         fingerprint="f" * 32,
         config={"name": "<img src=x>"},
-        manifest=surroundings(),
+        manifest=describe_surroundings(),
         files={},
     )
     directory.write_json("summary.json", content)
@@ -128,7 +128,7 @@ def test_the_page_holds_the_numbers_and_escapes_what_it_was_given(tmp_path: Path
         "Tensors: 3 copied, 2 adapted, 1 frozen, 4 fresh.",
         "a note with <b>tags</b>",
         "name: <img src=x>",
-        f"code {code_digest()}",
+        f"code {digest_code()}",
     ):
         assert text in page.text
     assert "http" not in html.replace("http-equiv", "")  # self-contained
@@ -188,12 +188,12 @@ def test_surroundings_name_versions_machine_and_code(monkeypatch: pytest.MonkeyP
     import numpy
     import torch
 
-    found = surroundings()
+    found = describe_surroundings().to_json()
     assert found["versions"]["torch"] == torch.__version__.partition("+")[0]
     assert found["versions"]["numpy"] == numpy.__version__
     assert found["machine"]["threads"] == torch.get_num_threads()
     assert len(found["code"]["digest"]) == 32
-    assert f"numpy=={numpy.__version__}" in environment().splitlines()
+    assert f"numpy=={numpy.__version__}" in list_packages().splitlines()
 
 
 def test_the_page_shows_the_classes(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from mmx.reports.run_comparison import Comparison, compare, differing, flat
 from mmx.runs.directory import RunDirectory
 from mmx.runs.identity import Identity, find_differences
+from mmx.runs.manifest import Manifest
 
 
 def run(where: Path, summary: dict[str, Any], seed: int = 0, torch: str = "2") -> RunDirectory:
@@ -17,7 +18,7 @@ def run(where: Path, summary: dict[str, Any], seed: int = 0, torch: str = "2") -
         label="x",
         fingerprint="f" * 32,
         config={"seed": seed, "trainer": {"epochs": 2}},
-        manifest={"versions": {"torch": torch}, "argv": [str(where)]},
+        manifest=Manifest(versions={"torch": torch}, argv=[str(where)]),
         files={},
     )
     directory.write_json("summary.json", summary)
@@ -79,16 +80,18 @@ def test_a_list_with_what_is_no_number_is_as_it_was(tmp_path: Path) -> None:
     assert list(differing({"a": [1, 2]}, {"a": [1]})) == ["a"]
 
 
-def known(**more: Any) -> dict[str, Any]:
+def known(**more: Any) -> Manifest:
     """Return a manifest that records all, with some of it replaced."""
     recorded = {"config": "c", "code": {"mmx": "m", "mine": "p"}, "weights": {"image": "w"}}
-    return {
-        "identity": {**recorded, **more.pop("identity", {})},
+    identity = more.pop("identity", None)
+    data = {
+        "identity": {} if identity == {} else {**recorded, **(identity or {})},
         "data": {"target": "d"},
         "versions": {"torch": "2.11", "mmx": "1"},
         "machine": {"cpu": "x", "threads": 2, "platform": "linux"},
         **more,
     }
+    return Manifest.from_json(data)
 
 
 @pytest.mark.parametrize(
@@ -104,9 +107,8 @@ def known(**more: Any) -> dict[str, Any]:
         ({"identity": {"weights": {"image": "v"}}}, ("weights (encoder.image)",)),
         ({"versions": {"torch": "2.14"}}, ("versions (torch 2.11 -> 2.14)",)),
         ({"machine": {"cpu": "x", "threads": 1}}, ("hardware (threads 2 -> 1)",)),
-        ({"identity": 3, "data": [], "versions": None, "machine": "?"}, ()),
+        ({"identity": {}, "data": {}, "versions": {"torch": None}, "machine": {}}, ()),
     ],
 )
 def test_what_changed_is_named(more: dict[str, Any], said: tuple[str, ...]) -> None:
-    given = known(**more) if isinstance(more.get("identity", {}), dict) else {**known(), **more}
-    assert find_differences(Identity.of(known()), Identity.of(given)) == said
+    assert find_differences(Identity.of(known()), Identity.of(known(**more))) == said

@@ -13,6 +13,8 @@ import pytest
 from mmx.errors import RunError
 from mmx.runs import atomic
 from mmx.runs.directory import RunDirectory, read_config
+from mmx.runs.manifest import Manifest
+from mmx.stage_id import Role
 
 
 def create(where: Path, **options: Any) -> RunDirectory:
@@ -20,7 +22,7 @@ def create(where: Path, **options: Any) -> RunDirectory:
         "label": "a-b-concat",
         "fingerprint": "0123456789abcdef",
         "config": {"seed": 0, "name": "é"},
-        "manifest": {"seed": 0, "data": {}},
+        "manifest": Manifest(seed=0, data={}),
         "files": {".hydra/overrides.yaml": "[]\n", "env.txt": "x\n"},
         **options,
     }
@@ -46,7 +48,7 @@ def test_a_new_directory_has_all_of_its_first_files(tmp_path: Path) -> None:
     ]
     assert run.config() == {"seed": 0, "name": "é"}
     known = {"seed": 0, "data": {}, "fingerprint": "0123456789abcdef"}
-    assert run.manifest() == {**known, "digests": "digests.json"}
+    assert run.manifest().to_json() == {**known, "digests": "digests.json"}
     assert run.status()["status"] == "pending"
     assert run.metrics() == []
     assert run.summary() == {}
@@ -221,10 +223,10 @@ def test_metrics_that_come_again_are_forgotten(tmp_path: Path) -> None:
 
 def test_manifest_entries_are_merged(tmp_path: Path) -> None:
     run = create(tmp_path)
-    run.update_manifest(data={"source": "1"})
-    run.update_manifest(data={"target": "2"})
-    assert run.manifest()["data"] == {"source": "1", "target": "2"}
-    assert run.manifest()["seed"] == 0
+    run.write_manifest(run.manifest().with_data(Role.SOURCE, "1"))
+    run.write_manifest(run.manifest().with_data(Role.TARGET, "2"))
+    assert run.manifest().data == {"source": "1", "target": "2"}
+    assert run.manifest().seed == 0
     run.remove()
     assert not run.path.exists()
 

@@ -8,6 +8,7 @@ import pytest
 
 from mmx.runs import index
 from mmx.runs.directory import RunDirectory
+from mmx.runs.manifest import CodeVersion, Manifest
 from mmx.verbs import list as listing
 
 
@@ -17,7 +18,7 @@ def run(where: Path, name: str, *, done: bool = True, accuracy: float = 0.5) -> 
         label="x",
         fingerprint="f" * 32,
         config={},
-        manifest={"seed": 3, "code": {"digest": "c"}},
+        manifest=Manifest(seed=3, code=CodeVersion(digest="c")),
         files={},
         exactly=where / name,
     )
@@ -107,7 +108,7 @@ def unfinished(where: Path, name: str, error: str, **config: Any) -> RunDirector
             "fusion": node("fusion.gmu.Gmu"),
             **config,
         },
-        manifest={"seed": 3, "code": {"digest": "c"}},
+        manifest=Manifest(seed=3, code=CodeVersion(digest="c")),
         files={},
         exactly=where / name,
     )

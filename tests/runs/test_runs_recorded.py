@@ -19,6 +19,7 @@ from mmx.errors import DamagedFileError, RunError
 from mmx.runs import recorded
 from mmx.runs.digests import sealed_text
 from mmx.runs.directory import RunDirectory
+from mmx.stage_id import Role
 from mmx.training import checkpoint
 from mmx.training.events import Event
 
@@ -187,14 +188,14 @@ def test_a_kill_while_a_file_is_written_anew_leaves_a_run_that_opens(
 
         monkeypatch.setattr(recorded, "write_text", write)
         try:
-            run.update_manifest(data={"target": f"{after}"})
+            run.write_manifest(run.manifest().with_data(Role.TARGET, f"{after}"))
         except Killed:
             assert after < 3
         monkeypatch.setattr(recorded, "write_text", real)
-        expected = before["data"]["target"] if after < 2 else str(after)
-        assert run.manifest()["data"]["target"] == expected
+        expected = before.data["target"] if after < 2 else str(after)
+        assert run.manifest().data["target"] == expected
         recorded.go_on(run.path)
-        assert run.manifest()["data"]["target"] == expected
+        assert run.manifest().data["target"] == expected
 
 
 def interrupted(

@@ -23,8 +23,10 @@ from mmx.config.compose import Composed
 from mmx.encoders.image.resnet import ResNet18
 from mmx.errors import Interrupted
 from mmx.experiment import Experiment, identify
-from mmx.runs import code, manifest
+from mmx.runs import code, surroundings
 from mmx.runs.directory import RunDirectory
+from mmx.runs.manifest import Manifest
+from mmx.stage_id import Role
 from mmx.verbs import train_sweep
 
 Say = Callable[..., tuple[int, str, str]]
@@ -189,7 +191,7 @@ def test_changed_code_of_mmx_runs_again(say: Say, monkeypatch: pytest.MonkeyPatc
 def test_another_version_of_a_library_runs_again(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
     words = (*LINE, "control=none", "seed=1")
     say(*words)
-    monkeypatch.setattr(manifest.metadata, "version", lambda name: "99")
+    monkeypatch.setattr(surroundings.metadata, "version", lambda name: "99")
     assert f"torch {torch.__version__.partition('+')[0]} -> 99" in say(*words)[2]
 
 
@@ -239,7 +241,7 @@ def test_a_changed_weight_file_runs_again_and_a_moved_one_does_not(
     assert done == 0, err
     (run,) = (tmp_path / "here" / "runs").iterdir()
     recorded = RunDirectory(run).manifest()
-    assert list(recorded["identity"]["weights"]) == ["image"]
+    assert list(recorded.identity.weights) == ["image"]
     moved = tmp_path / "moved.safetensors"
     shutil.copy(file, moved)
     assert "skipped" in say(*words, f"encoder.image.weights={moved}")[2]
@@ -248,7 +250,7 @@ def test_a_changed_weight_file_runs_again_and_a_moved_one_does_not(
     done, _, err = say(*words, weights)
     assert done == 0, err
     assert "the weights of encoder.image changed since" in err
-    prints = {RunDirectory(each).manifest()["fingerprint"] for each in run.parent.iterdir()}
+    prints = {RunDirectory(each).manifest().fingerprint for each in run.parent.iterdir()}
     assert len(prints) == 2
     done, _, err = say(*words, "encoder.image.weights=moved.safetensor")
     assert done == 2
@@ -260,7 +262,8 @@ def interrupted(
     experiment: Experiment, directory: RunDirectory, *arguments: object, **options: object
 ) -> None:
     """Open the data, as a run does, and stop."""
-    directory.update_manifest(data={"target": experiment.target.load().fingerprint})
+    fingerprint = experiment.target.load().fingerprint
+    directory.write_manifest(directory.manifest().with_data(Role.TARGET, fingerprint))
     raise Interrupted("stopped", signal_number=2)
 
 
@@ -281,8 +284,8 @@ def test_a_job_that_was_interrupted_goes_on_in_its_directory(
     assert new[0]["run"] == row["run"]
     assert count(out) == 2
     run = RunDirectory(Path(row["run"]))
-    assert run.manifest()["argv"] == ["mmx", "train", "-m", *words]
-    assert run.manifest()["resumed"] == [["mmx", "train", "-m", *words]]
+    assert run.manifest().argv == ["mmx", "train", "-m", *words]
+    assert run.manifest().resumed == [["mmx", "train", "-m", *words]]
     _, other, _ = say(*words, "hydra.sweep.dir=whole")
     for one, two in zip(new, rows(other), strict=True):
         assert one["test.loss"] == two["test.loss"]
@@ -364,10 +367,10 @@ def test_a_run_of_an_older_mmx_runs_again(say: Say) -> None:
     words = (*LINE, "control=none", "seed=1")
     _, out, _ = say(*words)
     run = RunDirectory(Path(rows(out)[0]["run"]))
-    recorded = run.manifest()
+    recorded = run.manifest().to_json()
     for name in ("identity", "places", "names"):
         del recorded[name]
-    run.replace_manifest(recorded)
+    run.write_manifest(Manifest.from_json(recorded))
     plan = Path(out.strip()) / "plan.json"
     plan.write_text(json.dumps({"jobs": [{"overrides": "seed=1", "fingerprint": "x"}]}))
     _, again, err = say(*words)
@@ -464,7 +467,7 @@ def test_own_variants_of_one_file_are_told_apart(
         run = RunDirectory(Path(row["run"]))
         assert run.summary()["fusion"] == row["fusion"]
         assert f"-{row['fusion']}_" in run.path.name
-        assert run.manifest()["argv"] == [
+        assert run.manifest().argv == [
             "mmx", "train", "-m", *flags, *LINE, "control=none", "fusion=early,late,wide"
         ]  # fmt: skip
     done, out, err = say(*flags, *LINE, "control=none", "fusion._target_=own_parts.First")

@@ -119,7 +119,7 @@ def test_the_winner_is_a_normal_run(train: Run, line: Line, tmp_path: Path) -> N
     run = train(*line())
     data, given = record(run), yaml.safe_load((run.path / "config.auto.yaml").read_text())
     assert given["transfer"]["_target_"] == "mmx.transfer.auto.Auto"
-    assert assemble(given).fingerprint == run.manifest()["fingerprint"]
+    assert assemble(given).fingerprint == run.manifest().fingerprint
     assert not (run.path / "search").exists()
     nodes = dict(part.split("=") for part in data["winner"].split())
     config = run.config()

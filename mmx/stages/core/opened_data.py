@@ -25,14 +25,15 @@ def load_task(
     """Open a task's data, and hold it against what the run saw before it was interrupted."""
     context.note(StageId(role), f"opening {role} {task.name}")
     loaded = task.load()
-    seen = context.directory.manifest().get("data", {}).get(role)
+    manifest = context.directory.manifest()
+    seen = manifest.data.get(role)
     if seen is not None and seen != loaded.fingerprint:
         raise RunError(
             f"the data of {role}={task.name} has changed since this run began",
             tip="start a new run with mmx reproduce, which says what drifted",
         )
     check_labels(context.experiment, role, task, loaded)
-    context.directory.update_manifest(data={role: loaded.fingerprint})
+    context.directory.write_manifest(manifest.with_data(role, loaded.fingerprint))
     fingerprints[role] = loaded.fingerprint
     notes.extend(f"{task.name}: {note}" for note in loaded.notes)
     sizes = ", ".join(f"{split} {len(rows)}" for split, rows in loaded.splits.items())

@@ -84,8 +84,8 @@ def find_result(context: Context, stage: Stage, prepared: PreparedStage) -> Trai
     # left over where the run was killed before it removed them
     saved_state.remove_states(context.directory.state_file(stage.id))
     context.note(stage.id, f"{stage.id} had been trained before")
-    found = context.directory.manifest().get("cached", {})
-    return replace(trained, cached=bool(found.get(str(stage.id))))
+    cached = context.directory.manifest().cached
+    return replace(trained, cached=cached.get(str(stage.id), False))
 
 
 def read_result(

@@ -57,7 +57,8 @@ def _train_or_take(context: Context, stage: Stage, prepared: PreparedStage) -> T
             return read_result(prepared, tensors, facts, kept)
 
     trained, cached = cache_stage(context, stage.id, stage.opened, describe, make, load)
-    context.directory.update_manifest(cached={str(stage.id): cached})  # for a run that is resumed
+    manifest = context.directory.manifest().with_cached(stage.id, cached)
+    context.directory.write_manifest(manifest)  # for a run that is resumed
     return replace(trained, cached=cached)
 
 

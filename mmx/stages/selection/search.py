@@ -72,9 +72,8 @@ def choose_experiment(context: Context, clock: Clock = time.perf_counter) -> Exp
 def _record_names(context: Context, chosen: Experiment) -> None:
     """Record what the parts of the chosen config are called, and its digest."""
     manifest = context.directory.manifest()
-    identity = {**manifest.get("identity", {}), "settled": digest_config(chosen.config)}
-    entries = {"names": chosen.names, "identity": identity}
-    context.directory.replace_manifest({**manifest, **entries})
+    digest = digest_config(chosen.config)
+    context.directory.write_manifest(manifest.with_choice(chosen.names, digest))
 
 
 def _search(
