@@ -2,16 +2,16 @@
 
 Shape legend: ``N`` rows of a task, ``B`` batch, ``T`` tokens, ``D`` width, ``C`` classes.
 
-A *column* holds a task's raw values for one modality, row by row, and knows which
-rows are absent. A *modality* turns a column into tensors in four pure steps:
+A *column* holds a task's raw values of one modality, row by row, and knows which rows lack
+it. A *modality* turns a column into tensors in four pure steps:
 
     spec   = modality.fit(column, rows)             learned from the training rows only
     stored = modality.encode(column, rows, spec)    decoded once, in a compact dtype
     stored = modality.augment(stored)               training only, per sample, global torch RNG
-    inputs = modality.prepare(stored, spec)         what an encoder reads
+    inputs = modality.prepare(stored, spec)         the input of an encoder
 
-The spec is all that is learned. It is frozen, goes to JSON and back, and travels
-with a checkpoint; an encoder is built from it.
+Everything learned from the data is in the spec. It is frozen, can be written to JSON and read
+back, and is stored with every checkpoint. Encoders are built from it.
 """
 
 from mmx.modalities.base import (

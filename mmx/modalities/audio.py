@@ -1,4 +1,4 @@
-"""Sound: mono int16 while stored, float in [-1, 1] when an encoder reads it."""
+"""Sounds: stored as mono int16, given to encoders as floats in [-1, 1]."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from mmx.modalities.base import Column, Modality, RowNumbers, Spec, Stored, as_r
 from mmx.modalities.files import FileOrBytes, call_each, read_file
 from mmx.modalities.sounds import check_scale, count_frames, read_sound
 
-FULL_SCALE = 32768  # int16 that stands for 1.0
+FULL_SCALE = 32768  # the int16 value that represents 1.0
 
 NonNegative = Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True)
 class AudioSpec(Spec):
-    """The rate and the longest length of every recording.
+    """The sample rate and the maximum length of all recordings.
 
     Attributes:
-        sample_rate: Samples a second, in Hz.
+        sample_rate: Samples per second, in Hz.
         max_samples: Every row is padded or cut to this many samples.
     """
 
@@ -42,12 +42,12 @@ class AudioColumn(Column):
     """Recordings as files, as their content, or as an array.
 
     Args:
-        recordings: One path, or bytes of a file, a row, None where the row has no sound; or
-            ``(N, S)`` int16, or float in [-1, 1].
-        sample_rate: Of the array, in Hz; a file states its own.
+        recordings: For each row a path, or the bytes of a file, or None where it has no sound;
+            or an array ``(N, S)`` of int16, or of floats in [-1, 1].
+        sample_rate: Sample rate of the array, in Hz; files state their own.
 
     Raises:
-        ValueError: An array comes without a rate, or files with one.
+        ValueError: An array is given without a sample rate, or files with one.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class AudioColumn(Column):
         self.present = np.array([one is not None for one in recordings], dtype=np.bool_)
 
     def digest(self, row: int) -> bytes:
-        """Return the file's bytes, or rate and samples."""
+        """Return the bytes of the file, or of sample rate and samples."""
         recording = self.recordings[row]
         if recording is None:
             return b""
@@ -71,8 +71,8 @@ class AudioColumn(Column):
             return read_file("sound", recording, row)
         return str(self.sample_rate).encode() + np.asarray(recording).tobytes()
 
-    def frames(self, row: int) -> tuple[int, int]:
-        """Return length in samples and rate in Hz, from the file's header where it knows."""
+    def measure(self, row: int) -> tuple[int, int]:
+        """Return the length in samples and the rate in Hz, if possible from the header."""
         recording = self.recordings[row]
         if isinstance(recording, Path | bytes):
             return count_frames(recording, row)
@@ -91,15 +91,17 @@ class AudioColumn(Column):
 
 
 class Audio(Modality[AudioColumn, AudioSpec]):
-    """Recordings of one rate and one length, as mono.
+    """Mono recordings of one sample rate and one length.
+
+    Use it for a column of sound files or for an array of samples.
 
     Args:
-        sample_rate: In Hz; other rates are resampled.
-        max_seconds: Longer recordings are cut at the end. None takes the longest of the
-            training rows.
-        shift: In training, move each recording by up to this many seconds, earlier or
-            later; what is moved in is silence.
-        gain: In training, change the loudness of each by up to this many dB, up or down.
+        sample_rate: In Hz; recordings of other rates are resampled.
+        max_seconds: Longer recordings are cut at the end. None: the length of the longest
+            training recording.
+        shift: In training, shift each recording in time by up to this many seconds, earlier or
+            later; the gap is filled with silence.
+        gain: In training, change the loudness of each recording by up to this many dB.
     """
 
     name = "audio"
@@ -119,13 +121,13 @@ class Audio(Modality[AudioColumn, AudioSpec]):
         self.gain = gain
 
     def fit(self, column: AudioColumn, rows: RowNumbers) -> AudioSpec:
-        """Return the configured length, or that of the longest training row."""
+        """Return the configured length, or the length of the longest training recording."""
         if self.max_seconds is not None:
             return AudioSpec(self.sample_rate, max(1, round(self.max_seconds * self.sample_rate)))
         longest = 0
         for row in as_rows(rows):
             if column.present[row]:
-                frames, rate = column.frames(int(row))
+                frames, rate = column.measure(int(row))
                 longest = max(longest, math.ceil(frames * self.sample_rate / rate))
         if longest == 0:
             raise DataError(
@@ -149,19 +151,20 @@ class Audio(Modality[AudioColumn, AudioSpec]):
             if rate != spec.sample_rate and len(samples):
                 samples = resample(torch.from_numpy(samples), rate, spec.sample_rate).numpy()
             samples = samples[: spec.max_samples]
+            # 1.0 would be 32768, one more than int16 can hold.
             scaled = np.rint(samples * FULL_SCALE).clip(-FULL_SCALE, FULL_SCALE - 1)
             values[i, : len(samples)] = scaled
-            lengths[i] = max(1, len(samples))
+            lengths[i] = max(1, len(samples))  # 0 would mean that the row lacks the modality
 
         call_each(decode, len(rows))
         return Stored(torch.from_numpy(values), torch.from_numpy(lengths))
 
     def example(self) -> AudioSpec:
-        """Return sounds of the length asked for, or of one second."""
+        """Return a spec of the configured length, or of one second."""
         return AudioSpec(self.sample_rate, int(self.sample_rate * (self.max_seconds or 1.0)))
 
     def other_scale(self, spec: AudioSpec, source: AudioSpec) -> str | None:
-        """Return the sample rates, where they differ; see :class:`Modality`."""
+        """Return a sentence on the sample rates if they differ; see :class:`Modality`."""
         if spec.sample_rate == source.sample_rate:
             return None
         return (
@@ -172,22 +175,23 @@ class Audio(Modality[AudioColumn, AudioSpec]):
         )
 
     def bytes_per_row(self, spec: AudioSpec) -> int:
-        """Return two bytes a sample, and the length."""
+        """Return two bytes for each sample, and eight for the length."""
         return 2 * spec.max_samples + 8
 
     def augment(self, stored: Stored) -> Stored:
-        """Return each recording moved in time and changed in loudness."""
+        """Return each recording shifted in time and changed in loudness."""
+        # The shift is drawn before the gain: another order would change what a seed gives.
         values, lengths = stored.values, stored.lengths  # (B, S), (B,)
         batch, samples = values.shape
         device = values.device
         most = min(round(self.shift * self.sample_rate), samples - 1)
         if most and lengths is not None:
             shift = torch.randint(-most, most + 1, (batch, 1), device=device)
-            origin = torch.arange(samples, device=device) - shift  # (B, S)
+            origin = torch.arange(samples, device=device) - shift  # (B, S), where to read from
             inside = (origin >= 0) & (origin < samples)
             values = values.gather(1, origin.clamp(0, samples - 1)) * inside
             moved = (lengths + shift.squeeze(1)).clamp(1, samples)
-            lengths = torch.where(lengths > 0, moved, lengths)
+            lengths = torch.where(lengths > 0, moved, lengths)  # absent rows keep length 0
         if self.gain:
             decibels = (torch.rand(batch, 1, device=device) * 2 - 1) * self.gain
             louder = values * 10 ** (decibels / 20)

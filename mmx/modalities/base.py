@@ -1,4 +1,4 @@
-"""The types that travel: columns, specs, stored tensors, batches and features."""
+"""The contract of every modality, and its types: columns, specs, stored rows, batches, features."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ RowNumbers = Sequence[int] | npt.NDArray[np.int64]
 
 
 class Column(ABC):
-    """A task's raw values for one modality, row by row.
+    """A task's raw values of one modality, row by row.
 
     Attributes:
         present: ``(N,)`` bool; False where the row lacks this modality.
-        lost: Row to the file that it names and that does not exist; such a row lacks the
+        lost: Row to its file, for rows with a file that does not exist; such a row lacks the
             modality.
     """
 
@@ -32,14 +32,15 @@ class Column(ABC):
 
     @abstractmethod
     def digest(self, row: int) -> bytes:
-        """Return the bytes that identify the row's content (not its path)."""
+        """Return the bytes that identify the content of a row (not its path)."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Spec:
-    """What an encoder must know of its input. Subclasses add fields that JSON can hold."""
+    """What an encoder must know about its input. Subclasses add fields that JSON can hold."""
 
     kinds: ClassVar[dict[str, type[Spec]]] = {}
+    """Subclasses by name, so that :func:`spec_from_json` finds them."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -47,26 +48,26 @@ class Spec:
 
 
 def spec_to_json(spec: Spec) -> dict[str, Any]:
-    """Return the spec as JSON-able data that :func:`spec_from_json` reads back."""
+    """Return the spec as data that JSON can hold and :func:`spec_from_json` reads."""
     return {"kind": type(spec).__name__, **dataclasses.asdict(spec)}
 
 
 def spec_from_json(data: dict[str, Any]) -> Spec:
     """Return the spec that :func:`spec_to_json` wrote; lists become tuples again."""
 
-    def tuples(value: Any) -> Any:
-        return tuple(tuples(item) for item in value) if isinstance(value, list) else value
+    def make_tuples(value: Any) -> Any:
+        return tuple(make_tuples(item) for item in value) if isinstance(value, list) else value
 
-    fields = {key: tuples(value) for key, value in data.items() if key != "kind"}
+    fields = {key: make_tuples(value) for key, value in data.items() if key != "kind"}
     return Spec.kinds[data["kind"]](**fields)
 
 
 @dataclasses.dataclass(frozen=True)
 class Stored:
-    """Rows of one modality in the compact dtype they are kept in.
+    """Rows of one modality in a compact dtype.
 
     Attributes:
-        values: ``(B, ...)``; zeros where the row is absent.
+        values: ``(B, ...)``; zeros where the row lacks the modality.
         lengths: ``(B,)`` int64 valid steps of each row, or None for fixed-size inputs.
     """
 
@@ -74,7 +75,7 @@ class Stored:
     lengths: Tensor | None = None
 
     def pin_memory(self) -> Stored:
-        """Return the rows in memory that is copied to CUDA while it computes; for DataLoader."""
+        """Return the rows in pinned memory, for asynchronous copies to CUDA by a DataLoader."""
         lengths = None if self.lengths is None else self.lengths.pin_memory()
         return Stored(self.values.pin_memory(), lengths)
 
@@ -84,13 +85,47 @@ _S = TypeVar("_S", bound=Spec)
 
 
 class Modality(ABC, Generic[_C, _S]):
-    """The four pure steps from raw values to encoder inputs (see the package docstring)."""
+    """Base of all modalities: four pure steps from raw values to the inputs of an encoder.
+
+    Write a modality to read a kind of input that is none of image, audio, text or tabular, or
+    to read one of these in another way.
+
+    Example:
+        >>> import torch
+        >>> class Points(Column):
+        ...     def __init__(self, values):
+        ...         self.values, self.present = values, np.ones(len(values), dtype=np.bool_)
+        ...
+        ...     def digest(self, row):
+        ...         return self.values[row].tobytes()
+        >>> @dataclasses.dataclass(frozen=True)
+        ... class CentreSpec(Spec):
+        ...     mean: float
+        >>> class Centred(Modality[Points, CentreSpec]):
+        ...     name = "points"
+        ...
+        ...     def fit(self, column, rows):
+        ...         return CentreSpec(mean=float(column.values[rows].mean()))
+        ...
+        ...     def encode(self, column, rows, spec):
+        ...         return Stored(torch.from_numpy(column.values[rows] - spec.mean))
+        ...
+        ...     def example(self):
+        ...         return CentreSpec(mean=0.0)
+        ...
+        ...     def prepare(self, stored, spec):
+        ...         return stored.values.to(torch.float32)
+        >>> points, modality = Points(np.array([[1.0], [3.0], [8.0]])), Centred()
+        >>> spec = modality.fit(points, [0, 1])  # training rows only
+        >>> modality.prepare(modality.encode(points, [2], spec), spec)
+        tensor([[6.]])
+    """
 
     name: ClassVar[str]
     """The modality: image, audio, text or tabular."""
 
     streams: ClassVar[bool] = False
-    """True where decoding is dear enough that rows may be decoded on the fly."""
+    """Whether decoding is slow and rows are large, so that rows may be decoded on the fly."""
 
     @abstractmethod
     def fit(self, column: _C, rows: RowNumbers) -> _S:
@@ -98,60 +133,66 @@ class Modality(ABC, Generic[_C, _S]):
 
     @abstractmethod
     def encode(self, column: _C, rows: RowNumbers, spec: _S) -> Stored:
-        """Return ``rows`` decoded. Raises DataError naming the path and row of a corrupt file."""
+        """Return ``rows`` decoded.
+
+        Raises:
+            DataError: A file is corrupt; the message names its path and row.
+        """
 
     @abstractmethod
     def example(self) -> _S:
-        """Return a spec such as ``fit`` may learn, to try an encoder on before data is read."""
+        """Return a spec that ``fit`` might return, to check encoders before data is read."""
 
     def bytes_per_row(self, spec: _S) -> int:
-        """Return an upper bound of what one stored row takes, in bytes."""
+        """Return an upper bound of the size of one stored row, in bytes."""
         return 0
 
     def inherits(self, column: _C, spec: _S) -> bool:
-        """Return whether a source's spec, not a new fit, should encode this column.
+        """Return whether a target should use its source's spec in place of a new fit.
 
-        True where the spec holds a vocabulary or statistics that the weights of a
-        transferred encoder rely on, and the column can be encoded by it.
+        This is so where the spec holds a vocabulary or statistics that the weights of a
+        transferred encoder depend on, and the target's column can be encoded with it.
+
+        Args:
+            column: The target's column.
+            spec: The source's spec.
         """
         return False
 
     def remarks(self, column: _C, rows: RowNumbers, spec: _S) -> tuple[str, ...]:
-        """Return what a reader should know of how these training rows are read."""
+        """Return notes for the user on how these training rows are read."""
         return ()
 
     def other_scale(self, spec: _S, source: _S) -> str | None:
-        """Return how much larger or finer the source's inputs are, and what makes them alike.
+        """Return a sentence on a difference in scale between source and target, or None.
 
-        An encoder finds things at the scale that it has learned them.
+        The features of an encoder depend on the scale of the inputs it was trained on. The
+        sentence says what to type to give both tasks the same scale.
 
         Args:
-            spec: The target's.
-            source: The source's.
-
-        Returns:
-            None where they are about alike.
+            spec: The target's spec.
+            source: The source's spec.
         """
         return None
 
     def augment(self, stored: Stored) -> Stored:
-        """Return a randomly changed copy, drawn per sample from the global torch RNG."""
+        """Return a randomly changed copy; draws are per row, from the global torch RNG."""
         return stored
 
     @abstractmethod
     def prepare(self, stored: Stored, spec: _S) -> Tensor:
-        """Return what the encoder reads, on the device of ``stored``."""
+        """Return the input of the encoder, on the device of ``stored``."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Features:
-    """What an encoder says of a batch.
+    """The output of an encoder for a batch.
 
     Attributes:
         tokens: ``(B, T, D)``.
-        mask: ``(B, T)`` bool, True where the token is real.
+        mask: ``(B, T)`` bool, True where the token is valid.
         pooled: ``(B, D)``.
-        levels: One ``(B, D_k)`` per encoder stage, early to late; may be empty.
+        levels: One ``(B, D_k)`` for each encoder stage, early to late; may be empty.
     """
 
     tokens: Tensor
@@ -174,13 +215,14 @@ class Batch:
     """One batch on its device.
 
     Attributes:
-        inputs: Modality to encoder input; zeros where absent.
+        inputs: Modality to the input of its encoder; zeros where absent.
         lengths: Modality to ``(B,)`` int64 valid steps, only for sequences.
         present: Modality to ``(B,)`` bool.
         target: ``(B,)`` int64 classes, ``(B, C)`` float multi-label, ``(B,)`` float regression.
         features: Modality to features computed earlier by a frozen encoder; such a
             modality has no entry in ``inputs``.
-        complete: Modalities that no row of the batch lacks, known without asking the device.
+        complete: Modalities that every row of the batch has; reading it needs no
+            synchronisation with the device.
     """
 
     inputs: dict[str, Tensor]
@@ -196,7 +238,7 @@ class Batch:
 
 @dataclasses.dataclass(frozen=True)
 class Encoded:
-    """Rows of a split as their encoders see them, for what is fitted without gradients.
+    """Features of the rows of a split, for parts that are fitted without gradients.
 
     Attributes:
         features: Modality to features of all N rows; rows where it is absent may hold anything.

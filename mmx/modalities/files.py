@@ -1,4 +1,4 @@
-"""Reading many files: threads where they help, and errors that name the row."""
+"""Reading many files: threads where they save time, and errors that name the row."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pathlib import Path
 
 from mmx.errors import DataError
 
-TIMED_ITEMS = 16  # items timed before threads are considered
-SLOW = 0.0006  # seconds an item from which on threads pay; below, they only fight for the GIL
+TIMED_ITEMS = 16  # items that are timed before threads are considered
+SLOW = 0.0006  # seconds per item; threads save time above it, below they wait for the GIL
 
 
 def call_each(function: Callable[[int], None], count: int) -> None:
-    """Call ``function(i)`` for i below ``count``, on threads where a call takes long.
+    """Call ``function(i)`` for i below ``count``, on threads if a call takes long.
 
-    The first error, in the order of i, is raised.
+    If calls raise errors, the error of the smallest i is raised.
     """
     seconds = []
     for i in range(min(TIMED_ITEMS, count)):
@@ -26,6 +26,7 @@ def call_each(function: Callable[[int], None], count: int) -> None:
         function(i)
         seconds.append(time.perf_counter() - start)
     rest = range(len(seconds), count)
+    # The median, since the first call often opens or imports something.
     if not rest or statistics.median(seconds) < SLOW:
         for i in rest:
             function(i)
@@ -37,20 +38,20 @@ def call_each(function: Callable[[int], None], count: int) -> None:
 
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         for _ in pool.map(chunk, range(0, len(rest), TIMED_ITEMS)):
-            pass  # asking for the results raises the first error
+            pass  # reading the results in order raises the first error
 
 
 FileOrBytes = Path | bytes
-"""A file, or the content of one that a table holds."""
+"""A file, or the content of a file, as a table may hold it."""
 
 
 def name_file(source: FileOrBytes) -> str:
-    """Return what a message calls a file or its content."""
+    """Return the name of a file, or of its content, for messages."""
     return str(source) if isinstance(source, Path) else f"of {len(source)} bytes in the table"
 
 
 def make_unreadable_error(what: str, source: FileOrBytes, row: int, why: object) -> DataError:
-    """Return the error for a file that cannot be read; ``row`` counts from 0, the text from 1."""
+    """Return the error for an unreadable file; ``row`` counts from 0, the message from 1."""
     return DataError(
         f"row {row + 1}: cannot read {what} {name_file(source)}: {why}",
         tip="replace the file or remove the row (rows count from 1)",

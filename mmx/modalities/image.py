@@ -1,4 +1,4 @@
-"""Images: RGB uint8 while stored, float in [0, 1] when an encoder reads them."""
+"""Images: stored as RGB uint8, given to encoders as floats in [0, 1]."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from mmx.modalities.files import FileOrBytes, call_each, read_file
 from mmx.modalities.pixels import count_bits, is_deep, open_image, read_pixels, resize
 
 PixelCount = Annotated[int, Field(ge=1, le=8_192)]
-LOOKED_AT = 16  # training images looked at for a remark
+INSPECTED = 16  # training images that are inspected for remarks
 SCALE = 1.5
-"""Times by which a side is longer for images to be of another scale."""
+"""Ratio of sides from which images count as being of different scales."""
 
 
 @dataclass(frozen=True)
 class ImageSpec(Spec):
-    """The size of every image, in pixels.
+    """The size of all images, in pixels.
 
     Attributes:
         height: H.
@@ -42,8 +42,8 @@ class ImageColumn(Column):
     """Images as files, as their content, or as an array.
 
     Args:
-        images: One path, or bytes of a file, a row, None where the row has no image; or
-            ``(N, H, W)`` grey or ``(N, H, W, 3)`` RGB uint8.
+        images: For each row a path, or the bytes of a file, or None where it has no image; or
+            an array ``(N, H, W)`` grey or ``(N, H, W, 3)`` RGB, uint8.
     """
 
     def __init__(self, images: Sequence[FileOrBytes | None] | npt.NDArray[np.uint8]) -> None:
@@ -51,7 +51,7 @@ class ImageColumn(Column):
         self.present = np.array([image is not None for image in images], dtype=np.bool_)
 
     def digest(self, row: int) -> bytes:
-        """Return the file's bytes, or shape and pixels."""
+        """Return the bytes of the file, or of shape and pixels."""
         image = self.images[row]
         if image is None:
             return b""
@@ -61,15 +61,17 @@ class ImageColumn(Column):
 
 
 class Image(Modality[ImageColumn, ImageSpec]):
-    """Images of one size, as RGB.
+    """RGB images of one size.
+
+    Use it for a column of image files or for an array of pixels.
 
     Args:
         size: Side in pixels of a square, or (height, width); other sizes are resized
-            (bilinear, antialiased, without keeping the aspect). None keeps the size of
-            the first training image.
+            (bilinear, antialiased, without keeping the aspect ratio). None: the size of the
+            first training image.
         crop: In training, shift each image by up to this many pixels in both
             directions; the border is filled by reflection.
-        flip: In training, mirror half of the images left to right.
+        flip: In training, mirror half of the images from left to right.
 
     Raises:
         ValueError: ``crop`` is not smaller than ``size``.
@@ -94,12 +96,12 @@ class Image(Modality[ImageColumn, ImageSpec]):
             )
 
     def fit(self, column: ImageColumn, rows: RowNumbers) -> ImageSpec:
-        """Return the configured size, or that of the first training image."""
+        """Return the configured size, or the size of the first training image."""
         if self.size is not None:
             return ImageSpec(*self.size)
         for row in as_rows(rows):
             if column.present[row]:
-                height, width = _pixels(column, int(row), None).shape[:2]
+                height, width = _read_image(column, int(row), None).shape[:2]
                 if self.crop >= min(height, width):
                     raise DataError(
                         f"crop={self.crop} is not smaller than the first training image, "
@@ -119,32 +121,33 @@ class Image(Modality[ImageColumn, ImageSpec]):
         values = np.zeros((len(rows), *size, 3), dtype=np.uint8)
         array = column.images
         if isinstance(array, np.ndarray) and array.shape[1:3] == size:
+            # Grey (N, H, W) is broadcast to three channels.
             values[:] = array[rows] if array.ndim == 4 else array[rows][..., None]
             return Stored(torch.from_numpy(values))
 
         def decode(i: int) -> None:
             row = int(rows[i])
             if column.present[row]:
-                values[i] = _pixels(column, row, size)
+                values[i] = _read_image(column, row, size)
 
         call_each(decode, len(rows))
         return Stored(torch.from_numpy(values))
 
     def example(self) -> ImageSpec:
-        """Return images of the size asked for, or of 32 pixels."""
+        """Return the configured size, or 32 pixels."""
         size = self.size if self.size is not None else 32
         return ImageSpec(*((size, size) if isinstance(size, int) else size))
 
     def other_scale(self, spec: ImageSpec, source: ImageSpec) -> str | None:
-        """Return the sizes, where a side is 1.5 times the other's; see :class:`Modality`."""
+        """Return a sentence on the sizes if sides differ 1.5-fold; see :class:`Modality`."""
         sides = ((spec.height, source.height), (spec.width, source.width))
         if all(max(pair) < SCALE * min(pair) for pair in sides):
             return None
         return (
             f"the source's images are {source.height}×{source.width} pixels, the target's "
-            f"{spec.height}×{spec.width}, and what they show may be of other sizes too: "
-            f"target.image.size={_type_size(source)} or "
-            f"source.image.size={_type_size(spec)} makes them alike"
+            f"{spec.height}×{spec.width}, so objects may differ in size too: "
+            f"target.image.size={_format_size(source)} or "
+            f"source.image.size={_format_size(spec)} makes them alike"
         )
 
     def bytes_per_row(self, spec: ImageSpec) -> int:
@@ -152,26 +155,27 @@ class Image(Modality[ImageColumn, ImageSpec]):
         return spec.height * spec.width * 3
 
     def remarks(self, column: ImageColumn, rows: RowNumbers, spec: ImageSpec) -> tuple[str, ...]:
-        """Return how dark the first images are, where they use a part of 16 bits alone."""
+        """Return a note if the first images use only a small part of 16 bits."""
         brightest = [
             shade
-            for row in as_rows(rows)[:LOOKED_AT]
+            for row in as_rows(rows)[:INSPECTED]
             if isinstance(source := column.images[int(row)], Path | bytes)
-            and (shade := _brightest(source)) is not None
+            and (shade := _find_brightest(source)) is not None
         ]
         if not brightest or max(brightest) >= 1 / 16:
             return ()
         return (
             f"image: white is 65535 in images of 16 bits, and the brightest pixel of the first "
             f"{len(brightest)} is {max(brightest) * 65535:.0f}: they are nearly black, and most "
-            "of their shades fall together; scale them up where that is not meant",
+            "of their shades become equal; scale them up if this is not intended",
         )
 
     def augment(self, stored: Stored) -> Stored:
-        """Return each image shifted and perhaps mirrored, in one gather.
+        """Return each image shifted and mirrored at random, in one gather.
 
-        Reflection is done on the indices, so nothing is padded.
+        The indices are reflected, so the images are not padded.
         """
+        # The flip is drawn before the shift: another order would change what a seed gives.
         if not self.crop and not self.flip:
             return stored
         values = stored.values  # (B, H, W, 3)
@@ -186,40 +190,43 @@ class Image(Modality[ImageColumn, ImageSpec]):
             shift = torch.randint(-self.crop, self.crop + 1, (2, batch, 1), device=device)
             y = _reflect(y + shift[0], height)
             x = _reflect(x + shift[1], width)
+        # Indices into the pixels of the whole batch, (B·H·W, channels).
         first = torch.arange(batch, device=device).view(-1, 1, 1) * (height * width)
         pixel = first + y.unsqueeze(2) * width + x.unsqueeze(1)  # (B, H, W)
         flat = values.reshape(-1, channels).index_select(0, pixel.reshape(-1))
         return Stored(flat.view(values.shape), stored.lengths)
 
     def prepare(self, stored: Stored, spec: ImageSpec) -> Tensor:
-        """Return ``(B, 3, H, W)`` float32 in [0, 1], channels last in memory."""
+        """Return ``(B, 3, H, W)`` float32 in [0, 1], in channels-last memory format."""
         return stored.values.permute(0, 3, 1, 2).to(torch.float32).div_(255)
 
 
-def _brightest(source: FileOrBytes) -> float | None:
-    """Return the brightest pixel of a grey image of more than 8 bits, white being 1."""
+def _find_brightest(source: FileOrBytes) -> float | None:
+    """Return the brightest pixel of a grey image of more than 8 bits, where white is 1."""
     try:
         with open_image(source) as image:
             white = 2 ** count_bits(image) - 1
             return float(np.asarray(image).max()) / white if is_deep(image) else None
-    except (OSError, ValueError, SyntaxError):  # where it is decoded, an error names the row
+    except (OSError, ValueError, SyntaxError):  # decoding the row will raise an error that names it
         return None
 
 
 def _reflect(index: Tensor, length: int) -> Tensor:
-    """Mirror indices that lie outside of [0, length) at the border, without repeating it."""
+    """Mirror indices outside of [0, length) at the border, without repeating the border."""
     last = length - 1
     return last - (last - index.abs()).abs()
 
 
-def _type_size(spec: ImageSpec) -> str:
-    """Return a size as one would type it."""
+def _format_size(spec: ImageSpec) -> str:
+    """Return a size as it is typed on the command line."""
     square = spec.height == spec.width
     return str(spec.height) if square else f"[{spec.height},{spec.width}]"
 
 
-def _pixels(column: ImageColumn, row: int, size: tuple[int, int] | None) -> npt.NDArray[np.uint8]:
-    """Return one image as ``(H, W, 3)``."""
+def _read_image(
+    column: ImageColumn, row: int, size: tuple[int, int] | None
+) -> npt.NDArray[np.uint8]:
+    """Return the image of one row as ``(H, W, 3)``."""
     image = column.images[row]
     if isinstance(image, Path | bytes):
         return read_pixels(image, row, size)

@@ -1,4 +1,4 @@
-"""Means over what is there: the valid steps of a sequence, the elements of a tensor."""
+"""Masked means: over the valid steps of a sequence, or over some elements of a tensor."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from torch import Tensor
 
 
 def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
-    """Return the ``(B, D)`` mean of ``x`` ``(B, T, D)`` over its valid steps; 0 where none is.
+    """Return the ``(B, D)`` mean of ``x`` ``(B, T, D)`` over its valid steps, 0 without any.
 
     Args:
-        x: Steps; those that are not valid may hold anything, NaN too.
+        x: Steps; the invalid ones may hold any values, NaN included.
         mask: ``(B, T)`` bool.
     """
-    # replaced, not multiplied by zero: 0 · NaN is NaN
+    # Values are replaced and not multiplied by zero, since 0 · NaN is NaN.
     return x.masked_fill(~mask[:, :, None], 0.0).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
 
 
 def mean_where(x: Tensor, where: Tensor) -> Tensor:
-    """Return the mean of ``x`` over the elements ``where`` (same shape) is True; 0 if none is."""
+    """Return the mean of ``x`` where ``where`` (same shape) is True, 0 without any."""
     return x.masked_fill(~where, 0.0).sum() / where.sum().clamp(min=1)

@@ -1,4 +1,4 @@
-"""From a sound file, or its bytes, to mono samples in [-1, 1]; what may be wrong is refused."""
+"""Decoding a sound file, or its bytes, to mono samples in [-1, 1]; doubtful files are refused."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ from mmx.errors import DataError
 from mmx.modalities.files import FileOrBytes, make_unreadable_error, name_file
 
 UNKNOWN_LENGTH = 2**40
-"""Frames from which on a header does not know its length: libsndfile then says 2**63 - 1."""
+"""Number of frames from which the length is unknown; libsndfile reports 2**63 - 1 then."""
 
 DOUBTFUL = 16
-"""Frames a byte of the file from which on they are counted, since the header may be damaged."""
+"""Frames per byte of the file above which frames are counted, since the header may be damaged."""
 
 STREAMED = 0x7FFF0000
-"""Bytes of samples from which on a header was written before their number was known."""
+"""Bytes of samples in a header that was written before their number was known, at least."""
 
 FRAMES_AT_ONCE = 65536  # frames
-LOUDEST = 2.0  # lossy sounds are decoded to a little above full scale, seldom to twice of it
-BEYOND = 0.01  # part of the samples that may lie above full scale
-EMPTY_FILE = 512  # bytes that a header alone may take
-LOSSY_SHORTFALL = 0.9  # the length of an MP3 is an estimate
+LOUDEST = 2.0  # largest accepted sample; lossy sounds are decoded to a little above full scale
+BEYOND = 0.01  # largest accepted fraction of samples above full scale
+EMPTY_FILE = 512  # bytes; a file of this size may consist of a header only
+LOSSY_SHORTFALL = 0.9  # fraction of the stated length to accept, an estimate in an MP3
 
 
 class _Sound(soundfile.SoundFile):  # type: ignore[misc]
-    """A file read from start to end: seeking fails where the length is not known."""
+    """A file that is read from start to end, since seeking fails if the length is unknown."""
 
     def seekable(self) -> bool:
         return False
 
 
 def count_frames(source: FileOrBytes, row: int) -> tuple[int, int]:
-    """Return length in frames and rate in Hz, from the header where that can be right."""
+    """Return length in frames and rate in Hz, from the header if that is plausible."""
     with _open(source, row) as sound:
         frames = int(sound.frames)
-        if frames > DOUBTFUL * _size(source):
-            frames = len(_samples(sound, source, row))
+        if frames > DOUBTFUL * _count_bytes(source):
+            frames = len(_decode(sound, source, row))
         return frames, int(sound.samplerate)
 
 
@@ -48,12 +48,12 @@ def read_sound(source: FileOrBytes, row: int) -> tuple[npt.NDArray[np.float32], 
     """Return mono samples, ``(S,)``, and their rate in Hz.
 
     Raises:
-        DataError: The file is of no known kind, cut off or damaged, holds NaN or infinity,
-            or is not in the scale of floating-point sound, where 1.0 is the loudest.
+        DataError: The file is of an unknown format, truncated or damaged, contains NaN or
+            infinity, or is not in the scale of floating-point sound, with full scale at 1.0.
     """
     with _open(source, row) as sound:
-        samples = _samples(sound, source, row)  # (S, channels)
-        problem = _damage(sound, len(samples), _size(source))
+        samples = _decode(sound, source, row)  # (S, channels)
+        problem = _find_damage(sound, len(samples), _count_bytes(source))
         if problem:
             raise make_unreadable_error("sound", source, row, problem)
         check_scale(samples, source, row)
@@ -61,10 +61,10 @@ def read_sound(source: FileOrBytes, row: int) -> tuple[npt.NDArray[np.float32], 
 
 
 def check_scale(samples: npt.NDArray[np.floating], source: FileOrBytes | None, row: int) -> None:
-    """Refuse samples that are not finite, or not in [-1, 1].
+    """Refuse samples that are not finite or clearly exceed [-1, 1].
 
     Raises:
-        DataError: With the row, and the file where it is one.
+        DataError: They do; the message names the row, and the file if there is one.
     """
     name = f"row {row + 1}: sound{'' if source is None else f' {name_file(source)}'}"
     good = np.isfinite(samples)
@@ -79,8 +79,8 @@ def check_scale(samples: npt.NDArray[np.floating], source: FileOrBytes | None, r
     part = float((loud > 1).mean()) if samples.size else 0.0
     if peak > LOUDEST or part > BEYOND:
         raise DataError(
-            f"{name}: {part:.0%} of the samples lie beyond full scale (±1), up to {peak:g}",
-            tip="divide its samples by 32768 where they are in the scale of 16-bit integers, and "
+            f"{name}: {part:.0%} of the samples exceed full scale (±1), up to {peak:g}",
+            tip="divide its samples by 32768 if they are in the scale of 16-bit integers, and "
             "save it again",
         )
 
@@ -89,12 +89,13 @@ def _open(source: FileOrBytes, row: int) -> _Sound:
     try:
         return _Sound(io.BytesIO(source) if isinstance(source, bytes) else str(source))
     except (soundfile.SoundFileError, OSError, TypeError, ValueError) as error:
-        raise make_unreadable_error("sound", source, row, _why(error)) from error
+        raise make_unreadable_error("sound", source, row, _explain(error)) from error
 
 
-def _samples(sound: _Sound, source: FileOrBytes, row: int) -> npt.NDArray[np.float32]:
-    """Return all that can be decoded, ``(S, channels)``."""
-    known = int(sound.frames) <= DOUBTFUL * _size(source)
+def _decode(sound: _Sound, source: FileOrBytes, row: int) -> npt.NDArray[np.float32]:
+    """Return all samples that can be decoded, ``(S, channels)``."""
+    known = int(sound.frames) <= DOUBTFUL * _count_bytes(source)
+    # A doubtful number of frames is not allocated at once.
     parts = []
     try:
         while True:
@@ -103,37 +104,40 @@ def _samples(sound: _Sound, source: FileOrBytes, row: int) -> npt.NDArray[np.flo
             if known or len(parts[-1]) < FRAMES_AT_ONCE:
                 break
     except (soundfile.SoundFileError, OSError, ValueError, MemoryError) as error:
-        raise make_unreadable_error("sound", source, row, _why(error)) from error
+        raise make_unreadable_error("sound", source, row, _explain(error)) from error
     whole: npt.NDArray[np.float32] = parts[0] if len(parts) == 1 else np.concatenate(parts)
     return whole
 
 
-def _damage(sound: _Sound, read: int, size: int) -> str | None:
-    """Return what is wrong with a file that could be decoded in part, or None."""
+def _find_damage(sound: _Sound, read: int, size: int) -> str | None:
+    """Return what is wrong with a file of which ``read`` frames could be decoded, or None."""
     expected = int(sound.frames)
     least = expected * LOSSY_SHORTFALL if sound.format in ("MP3", "MPEG") else expected
     if expected < UNKNOWN_LENGTH and read < least:
         return f"it is cut off: its header says {expected} samples, {read} can be read"
     if read == 0 and size > EMPTY_FILE:
         return f"its {size} bytes hold no sample that can be read"
+    # libsndfile repairs a wrong header silently, but its log tells of it.
     log = str(sound.extra_info)
-    for said, there in re.findall(
+    for stated, actual in re.findall(
         r"(?:data|SSND|Data Size|riff)\s*: (\d+) \(should be (\d+)\)", log
     ):
-        if int(there) < int(said) < STREAMED:
-            return f"it is cut off: its header says {said} bytes of samples, the file has {there}"
+        if int(actual) < int(stated) < STREAMED:
+            return (
+                f"it is cut off: its header says {stated} bytes of samples, the file has {actual}"
+            )
     left = re.search(r"at position (\d+)\. Exiting parser", log)
     if left and size - int(left[1]) > int(left[1]):
         return f"its header leaves out {size - int(left[1])} of the file's {size} bytes"
     return None
 
 
-def _size(source: FileOrBytes) -> int:
+def _count_bytes(source: FileOrBytes) -> int:
     return len(source) if isinstance(source, bytes) else source.stat().st_size
 
 
-def _why(error: Exception) -> str:
-    """Return the reason without the path, which the message already has."""
+def _explain(error: Exception) -> str:
+    """Return the reason without the path, which is already in the message."""
     if isinstance(error, soundfile.LibsndfileError):
         return str(error.error_string)
     return str(error)

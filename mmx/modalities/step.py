@@ -1,4 +1,4 @@
-"""The rows of an optimiser step, of which a batch may be a part."""
+"""The rows of an optimiser step, which may consist of several batches."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from torch import Tensor
 class StepRows:
     """All rows of a step that is accumulated over several batches.
 
-    A mean over the step is a sum over its batches, each divided by what counts in the whole
-    step: rows, weights of their classes, or rows that have a modality.
+    A mean over the step is a sum over its batches, each divided by the total of the step: the
+    number of rows, the sum of their class weights, or the number of rows with a modality.
 
     Attributes:
-        target: ``(W,)`` or ``(W, C)``.
-        present: Modality to ``(W,)`` bool; empty where that is drawn batch by batch, so that
-            nobody knows it of the whole step.
+        target: ``(W,)`` or ``(W, C)`` for the W rows of the step.
+        present: Modality to ``(W,)`` bool; empty where presence is drawn for each batch, and
+            so is unknown for the step.
     """
 
     target: Tensor

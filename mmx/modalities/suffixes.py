@@ -1,4 +1,4 @@
-"""Which files of a folder count as images and which as sounds: one rule for every reader."""
+"""Which files of a folder are images and which are sounds, for all readers of folders."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ SOUNDS = frozenset(
     {".aif", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".w64", ".wav"}
 )
 MEDIA_SUFFIXES = {"image": IMAGES, "audio": SOUNDS}
-"""Modality of which one row is one file, to the suffixes of such files, in lower case."""
+"""Modality (of those with one file for each row) to the suffixes of its files, in lower case."""
 
 LEFT_BEHIND = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
-"""What systems and archives leave in folders, in lower case."""
+"""Files and folders that operating systems and archives create, in lower case."""
 
 
 def is_hidden(name: str) -> bool:
-    """Return whether a file or folder is one that its owner does not see."""
+    """Return whether a file or folder is hidden or was created by the operating system."""
     return name.startswith(".") or name.lower() in LEFT_BEHIND
 
 
 def counts_as(path: Path, modality: str) -> bool:
-    """Return whether a file counts as an image or a sound, by its suffix.
+    """Return whether a file is an image or a sound, by its suffix.
 
     Args:
-        path: The file; nothing of it is read.
+        path: The file, which is not read.
         modality: ``image`` or ``audio``.
     """
     return path.suffix.lower() in MEDIA_SUFFIXES[modality]
 
 
-def visible_files(folder: Path, modality: str) -> list[Path]:
-    """Return all files below a folder that count, sorted; nothing hidden, at any depth.
+def list_visible_files(folder: Path, modality: str) -> list[Path]:
+    """Return the sorted files of a modality in a folder and its subfolders, except hidden ones.
 
     Args:
-        folder: Where to look.
+        folder: The folder.
         modality: ``image`` or ``audio``.
     """
     return sorted(

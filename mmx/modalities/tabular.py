@@ -1,4 +1,4 @@
-"""Table cells: standardised numbers and one-hot categories, each with a place for missing."""
+"""Table cells: standardised numbers and one-hot categories, with a code for missing cells."""
 
 from __future__ import annotations
 
@@ -29,17 +29,18 @@ COMMA = re.compile(
 
 @dataclass(frozen=True)
 class TabularSpec(Spec):
-    """The columns and what the training rows say of them.
+    """The columns and their statistics over the training rows.
 
-    The input holds, in this order, two numbers for each numeric column (standardised
-    value, then 1.0 where it is missing) and a one-hot code for each categorical column
-    (its words, then unknown or missing).
+    An encoder's input holds, in this order, two numbers for each numeric column (the
+    standardised value, then 1.0 where it is missing) and a one-hot code for each categorical
+    column (its words, then a code for unknown or missing).
 
     Attributes:
         numeric: Names of the columns of numbers.
-        means, stds: Of each of them; a constant column has std 1.
+        means, stds: Mean and standard deviation of each numeric column; std is 1 for a
+            constant column.
         categorical: Names of the columns of words.
-        categories: The known words of each of them, sorted.
+        categories: The known words of each categorical column, sorted.
     """
 
     numeric: tuple[str, ...]
@@ -50,12 +51,12 @@ class TabularSpec(Spec):
 
     @property
     def cardinalities(self) -> tuple[int, ...]:
-        """Codes of each categorical column: its words, and a last one for unknown or missing."""
+        """Number of codes of each categorical column: its words, and one for all other cells."""
         return tuple(len(words) + 1 for words in self.categories)
 
     @property
     def width(self) -> int:
-        """D of the input."""
+        """D, the width of the input."""
         return 2 * len(self.numeric) + sum(self.cardinalities)
 
 
@@ -63,8 +64,8 @@ class TabularColumn(Column):
     """Cells of several named columns.
 
     Args:
-        columns: Name to one cell a row: a number, a word, or None (NaN, "") where missing.
-            A row is present where any of its cells is.
+        columns: Name to a cell for each row: a number, a word, or None (NaN, "") where missing.
+            A row has the modality if any of its cells is not missing.
     """
 
     def __init__(self, columns: Mapping[str, Sequence[Cell]]) -> None:
@@ -78,19 +79,23 @@ class TabularColumn(Column):
         )
 
     def digest(self, row: int) -> bytes:
-        """Return names and cells as text."""
+        """Return the names and cells of a row as text."""
         return repr([(name, cells[row]) for name, cells in self.columns.items()]).encode()
 
 
 class Tabular(Modality[TabularColumn, TabularSpec]):
     """Numbers and categories of a table.
 
-    A column is numeric where every cell of the training rows that is not missing is a
-    number, else categorical. Means, deviations and categories are those of the training rows.
+    Use it for the cells of a table that are neither files nor free text.
+
+    A column is numeric if every cell of the training rows that is not missing is a number;
+    otherwise it is categorical. Means, standard deviations and categories are computed on the
+    training rows.
 
     Args:
-        categorical: Columns to take as categorical although they hold numbers, such as codes.
-        max_categories: The most frequent words kept for a column; the others are unknown.
+        categorical: Columns of numbers to read as categories, such as codes.
+        max_categories: Number of words that a column keeps, the most frequent ones; all others
+            count as unknown.
     """
 
     name = "tabular"
@@ -105,32 +110,34 @@ class Tabular(Modality[TabularColumn, TabularSpec]):
         self.max_categories = max_categories
 
     def fit(self, column: TabularColumn, rows: RowNumbers) -> TabularSpec:
-        """Return kinds and statistics of the rows.
+        """Return the kinds of the columns and their statistics.
 
         Raises:
-            DataError: A name in ``categorical`` is not a column, or a column holds numbers with
-                a comma.
+            DataError: A name in ``categorical`` is not a column, or a column contains numbers
+                with a comma.
         """
         rows = as_rows(rows)
-        numeric, categorical = self._kinds(column, rows)
+        numeric, categorical = self._split_columns(column, rows)
         for name in categorical:
             if name not in self.categorical:
                 _refuse_commas(name, column.columns[name], rows)
-        statistics = [_mean_and_std(column.columns[name], rows) for name in numeric]
+        statistics = [_compute_moments(column.columns[name], rows) for name in numeric]
         return TabularSpec(
             numeric=numeric,
             means=tuple(mean for mean, _ in statistics),
             stds=tuple(std for _, std in statistics),
             categorical=categorical,
-            categories=tuple(self._words(column.columns[name], rows) for name in categorical),
+            categories=tuple(
+                self._find_categories(column.columns[name], rows) for name in categorical
+            ),
         )
 
     def encode(self, column: TabularColumn, rows: RowNumbers, spec: TabularSpec) -> Stored:
-        """Return ``(B, D)`` float32, as laid out by the spec.
+        """Return ``(B, D)`` float32, in the layout of :class:`TabularSpec`.
 
         Raises:
-            DataError: A cell is a word where the training rows hold numbers, or there is no
-                such column.
+            DataError: A cell is a word where the training rows hold numbers, or a column is
+                absent.
         """
         rows = as_rows(rows)
         for name in (*spec.numeric, *spec.categorical):
@@ -142,15 +149,17 @@ class Tabular(Modality[TabularColumn, TabularSpec]):
         values = np.zeros((len(rows), spec.width), dtype=np.float32)
         start = 0
         for name, mean, std in zip(spec.numeric, spec.means, spec.stds, strict=True):
-            numbers = np.array([_number_at(column, name, int(row)) for row in rows])
+            numbers = np.array([_read_number(column, name, int(row)) for row in rows])
             missing = np.isnan(numbers)
-            values[:, start] = np.where(missing, 0.0, (numbers - mean) / std)
+            values[:, start] = np.where(missing, 0.0, (numbers - mean) / std)  # 0 is the mean
             values[:, start + 1] = missing
             start += 2
         for name, words in zip(spec.categorical, spec.categories, strict=True):
             code = {word: i for i, word in enumerate(words)}
+            # Other files may spell a known word differently; of two known words with one
+            # normalised spelling, the first counts, hence reversed.
             alike = {normalize_spelling(word): i for word, i in reversed(code.items())}
-            cells = [_word(column.columns[name][row]) for row in rows]
+            cells = [_format_cell(column.columns[name][row]) for row in rows]
             codes = np.array(
                 [code.get(cell, alike.get(normalize_spelling(cell), len(words))) for cell in cells],
                 np.int64,
@@ -161,7 +170,7 @@ class Tabular(Modality[TabularColumn, TabularSpec]):
         return Stored(torch.from_numpy(values))
 
     def example(self) -> TabularSpec:
-        """Return one column of numbers."""
+        """Return a spec of one numeric column."""
         return TabularSpec(("number",), (0.0,), (1.0,), (), ())
 
     def bytes_per_row(self, spec: TabularSpec) -> int:
@@ -169,27 +178,27 @@ class Tabular(Modality[TabularColumn, TabularSpec]):
         return 4 * spec.width
 
     def inherits(self, column: TabularColumn, spec: TabularSpec) -> bool:
-        """Return whether names and kinds of the columns are those of the source."""
+        """Return whether the columns have the names and kinds of the source's."""
         if set(self.categorical) - set(column.columns):
             return False
-        numeric, categorical = self._kinds(column, np.arange(len(column)))
+        numeric, categorical = self._split_columns(column, np.arange(len(column)))
         return set(numeric) == set(spec.numeric) and set(categorical) == set(spec.categorical)
 
     def remarks(
         self, column: TabularColumn, rows: RowNumbers, spec: TabularSpec
     ) -> tuple[str, ...]:
-        """Return which columns a few words among many numbers have made categorical."""
+        """Return a note for each column that is categorical because of a few words."""
         found = []
         for name in (name for name in spec.categorical if name not in self.categorical):
             cells = [
                 cell for row in as_rows(rows) if (cell := column.columns[name][row]) is not None
             ]
-            words = [cell for cell in cells if _number(cell) is None]
+            words = [cell for cell in cells if _parse_number(cell) is None]
             if 0 < 2 * len(words) < len(cells):
                 found.append(
-                    f"tabular: column '{name}' is taken as words, since {len(words)} of "
-                    f"{len(cells)} cells of the training rows are no numbers, such as "
-                    f"{words[0]!r}; among the task's missing=[…] such cells would count as missing"
+                    f"tabular: column '{name}' is read as words, since {len(words)} of "
+                    f"{len(cells)} cells of the training rows are not numbers, such as "
+                    f"{words[0]!r}; the task's missing=[…] lists cells that count as missing"
                 )
         return tuple(found)
 
@@ -197,7 +206,7 @@ class Tabular(Modality[TabularColumn, TabularSpec]):
         """Return ``(B, D)`` float32."""
         return stored.values
 
-    def _kinds(
+    def _split_columns(
         self, column: TabularColumn, rows: RowNumbers
     ) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return the names of the numeric and of the categorical columns."""
@@ -212,22 +221,22 @@ class Tabular(Modality[TabularColumn, TabularSpec]):
         numeric: list[str] = []
         categorical: list[str] = []
         for name, cells in column.columns.items():
-            numbers = [_number(cells[row]) for row in rows if cells[row] is not None]
+            numbers = [_parse_number(cells[row]) for row in rows if cells[row] is not None]
             is_number = bool(numbers) and None not in numbers and name not in self.categorical
             (numeric if is_number else categorical).append(name)
         return tuple(numeric), tuple(categorical)
 
-    def _words(self, cells: Sequence[Cell], rows: RowNumbers) -> tuple[str, ...]:
+    def _find_categories(self, cells: Sequence[Cell], rows: RowNumbers) -> tuple[str, ...]:
         """Return the most frequent words, sorted."""
-        counts = Counter(_word(cells[row]) for row in rows if cells[row] is not None)
+        counts = Counter(_format_cell(cells[row]) for row in rows if cells[row] is not None)
         kept = sorted(counts, key=lambda word: (-counts[word], word))[: self.max_categories]
         return tuple(sorted(kept))
 
 
 def normalize_spelling(word: str) -> str:
-    """Return one spelling of what CSV, JSON and Parquet write differently.
+    """Return a common spelling of values that CSV, JSON and Parquet write differently.
 
-    ``True`` is ``true``, ``1.0`` is ``1``, and midnight is its date.
+    ``True`` becomes ``true``, ``1.0`` becomes ``1``, and midnight becomes its date.
     """
     if word.lower() in ("true", "false"):
         return word.lower()
@@ -239,14 +248,14 @@ def normalize_spelling(word: str) -> str:
 
 
 def _refuse_commas(name: str, cells: Sequence[Cell], rows: RowNumbers) -> None:
-    """Refuse a column of which most cells are numbers with a comma, in decimals or thousands."""
+    """Refuse a column if most of its cells are numbers with a decimal or thousands comma."""
     there = [(int(row), str(cell)) for row in rows if (cell := cells[row]) is not None]
     commas = [(row, cell) for row, cell in there if COMMA.fullmatch(cell.strip())]
     if 2 * len(commas) > len(there):
         row, cell = commas[0]
         raise DataError(
             f"row {row + 1}: column '{name}' holds {cell!r}: numbers with a comma are not read",
-            tip="write them with a point, or take them as words: "
+            tip="write them with a point, or read them as words: "
             + type_override("target.tabular.categorical", [name]),
         )
 
@@ -255,12 +264,12 @@ def _is_missing(cell: Cell) -> bool:
     return cell is None or cell == "" or (isinstance(cell, float) and math.isnan(cell))
 
 
-def _word(cell: Cell) -> str:
+def _format_cell(cell: Cell) -> str:
     return "" if cell is None else str(cell)
 
 
-def _number(cell: Cell) -> float | None:
-    """Return the cell as a finite number, or None where it is none."""
+def _parse_number(cell: Cell) -> float | None:
+    """Return the cell as a finite number, or None if it is not one."""
     try:
         number = float(cell) if cell is not None else math.nan
     except ValueError:
@@ -268,21 +277,22 @@ def _number(cell: Cell) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _number_at(column: TabularColumn, name: str, row: int) -> float:
-    """Return one cell of a numeric column, NaN where missing."""
+def _read_number(column: TabularColumn, name: str, row: int) -> float:
+    """Return a cell of a numeric column as a number, NaN if it is missing."""
     cell = column.columns[name][row]
     if cell is None:
         return math.nan
-    number = _number(cell)
+    number = _parse_number(cell)
     if number is None:
         raise DataError(
             f"row {row + 1}: column '{name}' holds {cell!r}, but only numbers in the training rows",
-            tip="take it as words: " + type_override("target.tabular.categorical", [name]),
+            tip="read it as words: " + type_override("target.tabular.categorical", [name]),
         )
     return number
 
 
-def _mean_and_std(cells: Sequence[Cell], rows: RowNumbers) -> tuple[float, float]:
+def _compute_moments(cells: Sequence[Cell], rows: RowNumbers) -> tuple[float, float]:
     numbers = np.array([float(cell) for row in rows if (cell := cells[row]) is not None])
     std = float(numbers.std())
+    # A constant column is only centred: there is no deviation to divide by.
     return float(numbers.mean()), std if std > 0 else 1.0

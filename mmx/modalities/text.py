@@ -1,4 +1,4 @@
-"""Text: word ids for encoders that read a sequence, TF-IDF vectors for those that do not."""
+"""Text: word ids for encoders of sequences, TF-IDF vectors for all others."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from torch import Tensor
 
 from mmx.errors import DataError
 from mmx.modalities.base import Column, Modality, RowNumbers, Spec, Stored, as_rows
-from mmx.modalities.tokenizers import Tokenize, tokenizer
+from mmx.modalities.tokenizers import Tokenize, make_tokenizer
 
 if TYPE_CHECKING:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
 PADDING, UNKNOWN = 0, 1
 FIRST_WORD = 2
-MANY = 10  # one text of so many, or more, is worth a remark
+MANY = 10  # a remark is made if it concerns at least one in so many texts
 
 FeatureCount = Annotated[int, Field(ge=1, le=1_000_000)]
 
@@ -33,7 +33,7 @@ class TokenSpec(Spec):
     Attributes:
         words: The known words, most frequent first.
         max_tokens: T; a longer text is cut.
-        tokenizer: What divides a text; see :func:`mmx.modalities.tokenizers.tokenizer`.
+        tokenizer: Name of the tokenizer; see :func:`mmx.modalities.tokenizers.make_tokenizer`.
     """
 
     words: tuple[str, ...]
@@ -42,19 +42,19 @@ class TokenSpec(Spec):
 
     @property
     def vocabulary(self) -> int:
-        """How many ids there are, padding and unknown included."""
+        """Number of ids, with those of padding and unknown words."""
         return len(self.words) + FIRST_WORD
 
 
 @dataclass(frozen=True)
 class TfidfSpec(Spec):
-    """A vocabulary of terms and how telling each is.
+    """A vocabulary of terms and their inverse document frequencies.
 
     Attributes:
         terms: V words and word n-grams, sorted.
         idf: Inverse document frequency of each term.
-        ngrams: Terms are of 1 to this many words.
-        tokenizer: What divides a text; see :func:`mmx.modalities.tokenizers.tokenizer`.
+        ngrams: Terms have 1 to this many words.
+        tokenizer: Name of the tokenizer; see :func:`mmx.modalities.tokenizers.make_tokenizer`.
     """
 
     terms: tuple[str, ...]
@@ -72,7 +72,7 @@ class TextColumn(Column):
     """Texts.
 
     Args:
-        texts: One a row, None where the row has no text.
+        texts: A text for each row, or None where it has none.
     """
 
     def __init__(self, texts: Sequence[str | None]) -> None:
@@ -89,19 +89,20 @@ class TextColumn(Column):
 
 
 class Tokens(Modality[TextColumn, TokenSpec]):
-    """Sequences of lower-cased words, for encoders that read them in order.
+    """Sequences of lower-case words.
 
-    A word is one of any script; see :mod:`mmx.modalities.tokenizers`.
+    Use it with the encoders ``lstm``, ``text_cnn`` and ``embedding_mean``. Words of every
+    script are recognised; see :mod:`mmx.modalities.tokenizers`.
 
-    The vocabulary is learned from the training rows, most frequent words first, ties by
-    alphabet. It travels with the weights: a target keeps the ids of its source.
+    The vocabulary is learned from the training rows, most frequent words first, ties in
+    alphabetical order. It belongs to the weights, so a target keeps the ids of its source.
 
     Args:
-        max_words: Size of the vocabulary, at most.
+        max_words: Maximum size of the vocabulary.
         max_tokens: T; a longer text is cut at the end.
-        min_count: Words that occur less often are unknown.
-        pairs: Where no spaces are written between words, read pairs of characters too, after
-            all characters: for encoders to which the order says nothing.
+        min_count: Words that occur less often count as unknown.
+        pairs: In scripts without spaces between words, also add pairs of characters, after all
+            characters: for encoders that ignore the order of tokens.
     """
 
     name = "text"
@@ -123,9 +124,9 @@ class Tokens(Modality[TextColumn, TokenSpec]):
         """Return the vocabulary of the rows.
 
         Raises:
-            DataError: There are texts, but no word in any of them.
+            DataError: There are texts, but none contains a word.
         """
-        tokens = tokenizer(self.tokenizer)
+        tokens = make_tokenizer(self.tokenizer)
         counts = Counter(word for text in column.read(rows) for word in tokens(text))
         known = [word for word, count in counts.items() if count >= self.min_count]
         texts = int(column.present[as_rows(rows)].sum())
@@ -139,12 +140,12 @@ class Tokens(Modality[TextColumn, TokenSpec]):
         return TokenSpec(tuple(known[: self.max_words]), self.max_tokens, self.tokenizer)
 
     def encode(self, column: TextColumn, rows: RowNumbers, spec: TokenSpec) -> Stored:
-        """Return ``(B, T)`` int32 ids; a text without words is one unknown word."""
+        """Return ``(B, T)`` int32 ids; a text without words counts as one unknown word."""
         rows = as_rows(rows)
         ids = {word: i + FIRST_WORD for i, word in enumerate(spec.words)}
         values = np.full((len(rows), spec.max_tokens), PADDING, dtype=np.int32)
         lengths = np.zeros(len(rows), dtype=np.int64)
-        tokens = tokenizer(spec.tokenizer)
+        tokens = make_tokenizer(spec.tokenizer)
         for i, (row, text) in enumerate(zip(rows, column.read(rows), strict=True)):
             if column.present[row]:
                 words = tokens(text)[: spec.max_tokens]
@@ -154,22 +155,23 @@ class Tokens(Modality[TextColumn, TokenSpec]):
         return Stored(torch.from_numpy(values), torch.from_numpy(lengths))
 
     def example(self) -> TokenSpec:
-        """Return a vocabulary of one word."""
+        """Return a spec of one word."""
         return TokenSpec(("word",), self.max_tokens)
 
     def bytes_per_row(self, spec: TokenSpec) -> int:
-        """Return four bytes a token, and the length."""
+        """Return four bytes for each token, and eight for the length."""
         return 4 * spec.max_tokens + 8
 
     def inherits(self, column: TextColumn, spec: TokenSpec) -> bool:
-        """Return True: word embeddings mean nothing under other ids."""
+        """Return True, since word embeddings are meaningless under other ids."""
         return True
 
     def remarks(self, column: TextColumn, rows: RowNumbers, spec: TokenSpec) -> tuple[str, ...]:
-        """Return how many texts are alike once divided, and how many are cut."""
-        divide = tokenizer("script" if spec.tokenizer == "script_pairs" else spec.tokenizer)
+        """Return notes on texts that have equal tokens, and on texts that are cut."""
+        # Pairs repeat what the characters say, so they would count texts as longer than they are.
+        divide = make_tokenizer("script" if spec.tokenizer == "script_pairs" else spec.tokenizer)
         texts, tokens = _tokenize(column, rows, divide)
-        remarks = _alike(texts, tokens)
+        remarks = _note_equal_tokens(texts, tokens)
         long = sum(len(words) > spec.max_tokens for words in tokens)
         if long and long * MANY >= len(texts):
             remarks += (
@@ -184,14 +186,15 @@ class Tokens(Modality[TextColumn, TokenSpec]):
 
 
 class TfidfVectors(Modality[TextColumn, TfidfSpec]):
-    """Bags of words and word n-grams, weighted by sublinear TF-IDF, of length one.
+    """Bags of words and word n-grams, weighted by sublinear TF-IDF and scaled to norm 1.
 
-    The same numbers as scikit-learn's ``TfidfVectorizer(sublinear_tf=True)``. Vectors are
-    stored sparse, as (id, weight) pairs, and made dense batch by batch.
+    Use it with the encoder ``tfidf``. The numbers equal those of scikit-learn's
+    ``TfidfVectorizer(sublinear_tf=True)``. Vectors are stored sparse, as pairs of id and
+    weight, and each batch is made dense.
 
     Args:
-        max_terms: V at most; the most frequent terms are kept.
-        ngrams: Terms are of 1 to this many words.
+        max_terms: Maximum of V; the most frequent terms are kept.
+        ngrams: Terms have 1 to this many words.
     """
 
     name = "text"
@@ -206,14 +209,15 @@ class TfidfVectors(Modality[TextColumn, TfidfSpec]):
         self.ngrams = ngrams
 
     def fit(self, column: TextColumn, rows: RowNumbers) -> TfidfSpec:
-        """Return terms and weights of the rows.
+        """Return the terms of the rows and their inverse document frequencies.
 
         Raises:
-            DataError: The rows hold no word of two letters or more.
+            DataError: No row contains a word of two letters or more.
         """
         present = [row for row in as_rows(rows) if column.present[row]]
+        # Bigrams of characters are pairs already, so pairs are only added without n-grams.
         name = "script" if self.ngrams > 1 else "script_pairs"
-        vectorizer = _vectorizer(self.ngrams, name, max_features=self.max_terms)
+        vectorizer = _make_vectorizer(self.ngrams, name, max_features=self.max_terms)
         try:
             vectorizer.fit(column.read(present))
         except ValueError as error:
@@ -228,54 +232,57 @@ class TfidfVectors(Modality[TextColumn, TfidfSpec]):
         """Return ``(B, 2, K)`` float32: ids and weights of the terms of each row.
 
         K is the largest number of different known terms in one of ``rows``. Term ``i`` has
-        id ``i + 1``; id 0 is padding and weighs nothing.
+        id ``i + 1``; id 0 is padding and has weight 0.
         """
-        vectorizer = _vectorizer(spec.ngrams, spec.tokenizer, vocabulary=spec.terms)
+        vectorizer = _make_vectorizer(spec.ngrams, spec.tokenizer, vocabulary=spec.terms)
         vectorizer.idf_ = np.array(spec.idf)
         sparse = vectorizer.transform(column.read(rows))  # (B, V), compressed rows
         counts = np.diff(sparse.indptr)
         values = np.zeros((len(counts), 2, max(1, counts.max(initial=0))), dtype=np.float32)
         row = np.repeat(np.arange(len(counts)), counts)
+        # The position of each entry within its row.
         place = np.arange(sparse.nnz) - np.repeat(sparse.indptr[:-1], counts)
         values[row, 0, place] = sparse.indices + 1
         values[row, 1, place] = sparse.data
         return Stored(torch.from_numpy(values))
 
     def example(self) -> TfidfSpec:
-        """Return a vocabulary of one term."""
+        """Return a spec of one term."""
         return TfidfSpec(("term",), (1.0,), self.ngrams)
 
     def bytes_per_row(self, spec: TfidfSpec) -> int:
-        """Return eight bytes a term, as if a row held all of them."""
+        """Return eight bytes for each term, as if a row contained all of them."""
         return 8 * spec.width
 
     def inherits(self, column: TextColumn, spec: TfidfSpec) -> bool:
-        """Return True: the first layer's weights mean nothing under other terms."""
+        """Return True, since the weights of the first layer are meaningless for other terms."""
         return True
 
     def remarks(self, column: TextColumn, rows: RowNumbers, spec: TfidfSpec) -> tuple[str, ...]:
-        """Return how many texts are alike once divided."""
-        return _alike(*_tokenize(column, rows, tokenizer(spec.tokenizer, bag=True)))
+        """Return a note on texts that have equal tokens."""
+        return _note_equal_tokens(
+            *_tokenize(column, rows, make_tokenizer(spec.tokenizer, bag=True))
+        )
 
     def prepare(self, stored: Stored, spec: TfidfSpec) -> Tensor:
         """Return ``(B, V)`` float32."""
         ids = stored.values[:, 0].to(torch.int64)
         dense = stored.values.new_zeros(len(ids), spec.width + 1)
-        # An id occurs once a row, and padding only writes zeros into column 0: the
-        # order of the writes does not matter, so this is deterministic on every device.
+        # An id occurs once in a row, and padding only writes zeros to column 0. So the order
+        # of the writes does not matter, and this is deterministic on every device.
         return dense.scatter_(1, ids, stored.values[:, 1])[:, 1:]
 
 
 def _tokenize(
     column: TextColumn, rows: RowNumbers, tokens: Tokenize
 ) -> tuple[list[str], list[tuple[str, ...]]]:
-    """Return the different texts of the rows, and the tokens of each."""
+    """Return the distinct texts of the rows, and the tokens of each."""
     texts = list(dict.fromkeys(text for text in column.read(rows) if text))
     return texts, [tuple(tokens(text)) for text in texts]
 
 
-def _alike(texts: list[str], tokens: list[tuple[str, ...]]) -> tuple[str, ...]:
-    """Return a remark where many different texts have the same tokens."""
+def _note_equal_tokens(texts: list[str], tokens: list[tuple[str, ...]]) -> tuple[str, ...]:
+    """Return a note if many different texts have the same tokens."""
     first: dict[tuple[str, ...], str] = {}
     same = [
         (first.setdefault(words, text), text) for text, words in zip(texts, tokens, strict=True)
@@ -285,20 +292,20 @@ def _alike(texts: list[str], tokens: list[tuple[str, ...]]) -> tuple[str, ...]:
         return ()
     one, other = (text if len(text) <= 40 else f"{text[:39]}…" for text in pairs[0])
     return (
-        f"text: {len(pairs)} of {len(texts)} different training texts are read like another one, "
-        f"since they differ only in punctuation, symbols, case or single letters, such as "
+        f"text: {len(pairs)} of {len(texts)} different training texts have the same tokens as "
+        f"another one, since they differ only in punctuation, symbols, case or single letters: "
         f"{one!r} and {other!r}",
     )
 
 
-def _vectorizer(ngrams: int, name: str, **options: object) -> TfidfVectorizer:
+def _make_vectorizer(ngrams: int, name: str, **options: object) -> TfidfVectorizer:
     # scikit-learn takes a second to import, and only this vectoriser needs it.
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     return TfidfVectorizer(
         ngram_range=(1, ngrams),
         sublinear_tf=True,
-        tokenizer=tokenizer(name, bag=True),
+        tokenizer=make_tokenizer(name, bag=True),
         token_pattern=None,
         lowercase=False,
         **options,

@@ -1,12 +1,13 @@
-r"""Tokens of a text in every script: words, characters where no spaces are written, emoji.
+r"""Tokens of a text in any script: words, characters of scripts without spaces, and emoji.
 
-A text of letters of which none is combining gives the same tokens as ``\w+`` does. Beyond that
+A text of letters without combining marks has the same tokens as with ``\w+``. In addition,
 
 - a letter keeps its combining marks: vowel signs of Indic scripts, accents, harakat;
-- what is written without spaces between words (Chinese, Japanese, Thai, Lao, Khmer, Burmese and
-  others) gives one token a character with its marks, and on demand one for each pair of them;
-- an emoji is a token, with all that is joined to it; its skin tone is another. In a bag the
-  words of its Unicode name follow, so that ten kinds of grinning face have something in common.
+- a script without spaces between words (Chinese, Japanese, Thai, Lao, Khmer, Burmese and
+  others) gives one token for each character with its marks and, on request, one for each pair
+  of characters;
+- an emoji with everything joined to it is one token, and its skin tone is another. In a bag of
+  words, the words of its Unicode name follow, so that similar emoji share tokens.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from itertools import pairwise
 from mmx.errors import DataError
 
 WORD = re.compile(r"\w+(?:['’]\w+)*")
-BAG_WORD = re.compile(r"\b\w\w+\b")  # scikit-learn's
+BAG_WORD = re.compile(r"\b\w\w+\b")  # as in scikit-learn
 
 Tokenize = Callable[[str], list[str]]
 
@@ -47,18 +48,18 @@ _FULL_WIDTH = re.compile("[\uff00-\uffef]+")
 _TONE = re.compile(f"[{TONES}]")
 
 
-def tokenizer(name: str, *, bag: bool = False) -> Tokenize:
-    """Return the function from a text to its tokens, lower-cased.
+def make_tokenizer(name: str, *, bag: bool = False) -> Tokenize:
+    """Return the function that splits a text into lower-case tokens.
 
     Args:
-        name: ``script``; ``script_pairs``, where pairs of characters follow at the end; or
-            ``word``, which splits letters from their combining marks and knows no emoji: runs
-            made with it are read with it.
-        bag: Split at apostrophes and leave out single letters, as TF-IDF does. A single letter
-            that is a syllable or more, as in Korean and Hindi, stays.
+        name: ``script``; ``script_pairs``, which adds pairs of characters at the end; or
+            ``word``, which splits letters from their combining marks and ignores emoji, for
+            runs that were made with it.
+        bag: Split at apostrophes and drop single letters, as TF-IDF does. A single letter that
+            is a syllable or a word, as in Korean and Hindi, is kept.
 
     Raises:
-        DataError: The name is none of these.
+        DataError: The name is unknown.
     """
     old = BAG_WORD if bag else WORD
     if name == "word":
@@ -67,30 +68,31 @@ def tokenizer(name: str, *, bag: bool = False) -> Tokenize:
         raise DataError(f"text was read by the tokenizer '{name}', which this mmx does not have")
 
     def tokens(text: str) -> list[str]:
-        if text.isascii():
+        if text.isascii():  # the same tokens, and much faster
             return old.findall(text.lower())
-        return _tokens(normalize(text), pairs=name == "script_pairs", bag=bag)
+        return _split_text(normalize(text), pairs=name == "script_pairs", bag=bag)
 
     return tokens
 
 
 def normalize(text: str) -> str:
-    """Return the text in lower case, composed (NFC), without full-width forms or selectors."""
+    """Return the text in lower case, in NFC, without full-width forms and variation selectors."""
     text = _FULL_WIDTH.sub(lambda wide: unicodedata.normalize("NFKC", wide[0]), text)
     return _SELECTORS.sub("", unicodedata.normalize("NFC", text.lower()))
 
 
-def _tokens(text: str, *, pairs: bool, bag: bool) -> list[str]:
-    """Return words, characters and emoji in their order; with ``pairs``, those at the end."""
+def _split_text(text: str, *, pairs: bool, bag: bool) -> list[str]:
+    """Return words, characters and emoji in the order of the text, then the ``pairs``."""
     found: list[str] = []
     doubles: list[str] = []
-    for match in _pattern(bag).finditer(text):
+    for match in _compile_pattern(bag).finditer(text):
         token = match[0]
         if match["run"]:
-            characters = _character().findall(token)
+            characters = _compile_character().findall(token)
             found += characters
             doubles += map("".join, pairwise(characters))
         elif match["emoji"]:
+            # A tone on its own has no sign and is the token itself.
             sign = _TONE.sub("", token)
             found += [sign, *_TONE.findall(token)] if sign else [token]
             if bag:
@@ -101,28 +103,30 @@ def _tokens(text: str, *, pairs: bool, bag: bool) -> list[str]:
 
 
 def _is_syllable(letter: str) -> bool:
-    """Return whether one letter may be a word: not in the alphabets, where it rarely is."""
+    """Return whether a single letter may be a word, which it rarely is in an alphabet."""
+    # From Devanagari on, and without case: this leaves out Latin, Greek, Cyrillic, Armenian,
+    # Hebrew and Arabic.
     return letter >= "\u0900" and letter.isalpha() and letter.lower() == letter.upper()
 
 
 @cache
-def _marks() -> str:
-    """Return all combining marks, as characters of a class."""
+def _list_marks() -> str:
+    """Return all combining marks, for a character class of a regular expression."""
     codes = [*range(0x300, 0x20000), *range(0xE0100, 0xE01F0)]
     return "".join(chr(code) for code in codes if unicodedata.category(chr(code))[0] == "M")
 
 
 @cache
-def _character() -> re.Pattern[str]:
-    return re.compile(rf"(?=\w)[{SPACELESS}][{_marks()}]*")
+def _compile_character() -> re.Pattern[str]:
+    return re.compile(rf"(?=\w)[{SPACELESS}][{_list_marks()}]*")
 
 
 @cache
-def _pattern(bag: bool) -> re.Pattern[str]:
-    """Return what matches a run of spaceless characters, an emoji, or a word."""
-    marks = _marks()
+def _compile_pattern(bag: bool) -> re.Pattern[str]:
+    """Return the pattern of a run of characters without spaces, of an emoji, or of a word."""
+    marks = _list_marks()
     letter = rf"[^\W{SPACELESS}]"
-    # A joiner after a mark belongs to the letter (Sinhala, Malayalam), elsewhere it divides.
+    # A joiner after a mark belongs to the letter (Sinhala, Malayalam); elsewhere it separates.
     word = rf"{letter}(?:{letter}|[{marks}][\u200c{JOINER}]?)*"
     if not bag:
         word = rf"{word}(?:['’]{word})*"

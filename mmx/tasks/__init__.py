@@ -1,11 +1,11 @@
-"""Tasks: where samples come from, how they are split, and what is to be predicted.
+"""Tasks: where rows come from, how they are split, and what is predicted.
 
-A task is described once and serves as source or target. Constructing one reads
-nothing; ``load`` opens the data and returns it with its splits, target and a
-fingerprint of its content. ``val`` is always cut from ``train``, never from ``test``.
+A task is described once and can serve as source or as target. Constructing a task reads
+nothing; ``load`` opens the data and returns it with its splits, its target and a fingerprint
+of its content. ``val`` is always cut from ``train``, never from ``test``.
 
-A task of your own subclasses :class:`Task`, says its ``modalities``, and returns
-:class:`Samples` from ``read``; splitting and few-shot options come with the base.
+To add a task, subclass :class:`Task`, state its ``modalities``, and return :class:`Samples`
+from ``read``; the base class splits the rows and has the few-shot options.
 """
 
 from mmx.tasks.base import Samples, Target, Task, TaskData

@@ -38,25 +38,48 @@ RowCount = Annotated[int, Field(ge=1, le=10**10)]
 
 @dataclass(kw_only=True, eq=False)
 class Task(ABC):
-    """Base of all tasks. A task says how to :meth:`read`; the rest is done here.
+    """Base of all tasks. A subclass implements :meth:`read`; splitting is done here.
 
-    ``test`` is what the data gives. ``val`` too, or else it is cut from the training rows,
-    class by class, by ``split_seed``. Then ``limit``, ``fraction`` or ``per_class``, of
-    which at most one is set, keeps some of the training rows; ``val`` is then cut down to
-    no more rows than ``train`` has, so that selection never sees more labels than training.
+    Write a task for data that ``table`` and ``image_folder`` cannot read, such as a data set
+    with its own format.
+
+    ``test`` is the test split of the data. ``val`` is its validation split or, without one, is
+    cut from the training rows of each class with ``split_seed``. Then at most one of
+    ``limit``, ``fraction`` and ``per_class`` keeps some of the training rows. ``val`` is
+    reduced to at most as many rows as ``train``, so that selection never uses more labels than
+    training.
+
+    Example:
+        >>> from mmx.modalities.tabular import Tabular, TabularColumn
+        >>> @dataclass(kw_only=True, eq=False)
+        ... class Parity(Task):
+        ...     @property
+        ...     def modalities(self):
+        ...         return {"tabular": Tabular()}
+        ...
+        ...     def read(self):
+        ...         numbers = np.arange(40)
+        ...         columns = {"tabular": TabularColumn({"number": numbers.tolist()})}
+        ...         labels = numbers % 2
+        ...         return Samples(columns, labels, ("even", "odd"), cut_test(labels, 0.25))
+        >>> data = Parity(name="parity", per_class=5).load()
+        >>> {split: len(rows) for split, rows in data.splits.items()}
+        {'train': 10, 'val': 3, 'test': 10}
 
     Args:
-        name: Shown in reports and run names.
-        val_fraction: Share of the training rows held out, where the data gives no ``val``.
-        split_seed: Of the draws of ``val`` and of the kept rows, never of ``test``.
-        classes: Use only these classes, in this order; None for all.
-        limit: Training rows to keep, with each class's share; all, where there are fewer.
+        name: Name in reports and in the names of runs.
+        val_fraction: Share of the training rows for ``val``, if the data has no ``val``.
+        split_seed: Seed of the draws of ``val`` and of the kept training rows; ``test`` does
+            not depend on it.
+        classes: Use only these classes, in this order; None: all.
+        limit: Number of training rows to keep, with the share of each class; all rows are kept
+            if there are fewer.
         fraction: Share of the training rows to keep.
-        per_class: Training rows to keep of each class.
+        per_class: Number of training rows to keep of each class.
 
     Raises:
         ValueError: Two of ``limit``, ``fraction`` and ``per_class`` are set, or an option
-            does not go with the kind of target.
+            does not fit the kind of target.
     """
 
     name: str
@@ -71,51 +94,52 @@ class Task(ABC):
         few = [key for key in ("limit", "fraction", "per_class") if getattr(self, key) is not None]
         if len(few) > 1:
             given = " and ".join(f"`{key}` (={getattr(self, key)})" for key in few)
-            raise ValueError(f"{given} are set, at most one of limit, fraction, per_class can be")
+            raise ValueError(f"{given} are set; set at most one of limit, fraction, per_class")
         if self.per_class is not None and self.kind != "classes":
             raise ValueError(f"`per_class` (={self.per_class}) needs classes, not {self.kind}")
         if self.classes is not None and self.kind == "regression":
-            raise ValueError(f"`classes` (={self.classes}) does not go with regression")
+            raise ValueError(f"`classes` (={self.classes}) cannot be used with regression")
         if self.classes is not None and len(set(self.classes)) < max(1, len(self.classes)):
             raise ValueError(f"`classes` (={self.classes}) must name each class once")
 
     @property
     def kind(self) -> Kind:
-        """What the task predicts, known before the data is opened."""
+        """The kind of target, known before the data is opened."""
         return "classes"
 
     @property
     @abstractmethod
     def modalities(self) -> dict[str, Modality[Any, Any] | None]:
-        """Modality to how its values are decoded.
+        """Modality to the object that decodes its values.
 
-        Text maps to None: the text encoder brings its own vectoriser.
+        Text maps to None, since the text encoder determines its vectoriser.
         """
 
     @abstractmethod
     def read(self) -> Samples:
-        """Read labels and find files; decode nothing.
+        """Read labels and find files, without decoding them.
 
         Raises:
-            DataError: Data is absent (with how to get it), or a row cannot be used.
+            DataError: The data is absent (the tip says how to get it), or a row is unusable.
         """
 
     def load(self) -> TaskData:
         """Open the data.
 
         Raises:
-            DataError: Data is absent (with how to get it), or a row cannot be used.
+            DataError: The data is absent (the tip says how to get it), or a row is unusable.
         """
         samples = contract.check_samples(self.name, self.kind, self.modalities, self.read())
         given = samples.splits
-        samples = self._with_classes(self._with_val(samples))
-        splits = self._few(samples)
-        if "train" in given:
-            self._check(splits)
-        values, target = self._target(samples, splits)
+        samples = self._select_classes(self._cut_val(samples))
+        splits = self._keep_few(samples)
+        if "train" in given:  # rows to predict have only ``test``
+            self._check_splits(splits)
+        values, target = self._make_target(samples, splits)
         used = np.concatenate(list(splits.values()))
         contents = {}
         for modality, column in samples.columns.items():
+            # Rows in no split are not read: they may be unreadable, and they change nothing.
             rows = np.zeros((len(column), fingerprints.BYTES), dtype=np.uint8)
             rows[used] = fingerprints.digest_rows(column, used)
             contents[modality] = rows
@@ -135,8 +159,8 @@ class Task(ABC):
             notes=tuple(notes),
         )
 
-    def _with_val(self, samples: Samples) -> Samples:
-        """Cut ``val`` from ``train`` where the data does not give it."""
+    def _cut_val(self, samples: Samples) -> Samples:
+        """Cut ``val`` from ``train`` if the data has no ``val``."""
         splits = dict(samples.splits)
         if "val" not in splits and "train" in splits:
             train = splits["train"]
@@ -151,16 +175,16 @@ class Task(ABC):
             splits.setdefault(name, np.empty(0, dtype=np.int64))
         return replace_splits(samples, splits)
 
-    def _check(self, splits: dict[str, splitting.SplitRows]) -> None:
+    def _check_splits(self, splits: dict[str, splitting.SplitRows]) -> None:
         for name, rows in splits.items():
             if not len(rows):
                 raise DataError(
                     f"{self.name}: the {name} split has no rows",
-                    tip="two rows of a class are the least that a split can be cut from",
+                    tip="a split can only be cut from classes with at least two rows",
                 )
 
-    def _with_classes(self, samples: Samples) -> Samples:
-        """Keep the chosen classes, renumbered in the order they were given."""
+    def _select_classes(self, samples: Samples) -> Samples:
+        """Keep the chosen classes, renumbered in the order of ``classes``."""
         if self.classes is None or not samples.classes:
             return samples
         for name in self.classes:
@@ -176,14 +200,14 @@ class Task(ABC):
         if self.kind == "multilabel":
             values, splits = samples.values[:, chosen], samples.splits
         else:
-            new = np.full(len(samples.classes), -1)
+            new = np.full(len(samples.classes), -1)  # old index to new; -1 leaves the rows out
             new[chosen] = np.arange(len(chosen))
             values = new[samples.values]
             splits = {name: rows[values[rows] >= 0] for name, rows in samples.splits.items()}
-            values = np.maximum(values, 0)
+            values = np.maximum(values, 0)  # rows in no split get 0, as everywhere
         return replace(samples, values=values, classes=tuple(self.classes), splits=splits)
 
-    def _few(self, samples: Samples) -> dict[str, splitting.SplitRows]:
+    def _keep_few(self, samples: Samples) -> dict[str, splitting.SplitRows]:
         """Keep ``limit``, ``fraction`` or ``per_class`` of the training rows."""
         splits = dict(samples.splits)
         train, val = splits["train"], splits["val"]
@@ -191,24 +215,24 @@ class Task(ABC):
             return splits
         labels, seed = make_strata(samples.values), self.split_seed
         if self.per_class is not None:
-            train = splitting.draw_of_each(
+            train = splitting.draw_per_class(
                 train, labels[train], self.per_class, seed=seed, names=samples.classes
             )
         elif self.limit is not None:
-            train = splitting.draw_of_all(train, labels[train], self.limit, seed=seed)
+            train = splitting.draw_stratified(train, labels[train], self.limit, seed=seed)
         elif self.fraction is not None:
             total = max(1, round(self.fraction * len(train)))
-            train = splitting.draw_of_all(train, labels[train], total, seed=seed)
+            train = splitting.draw_stratified(train, labels[train], total, seed=seed)
         if len(train) < len(splits["train"]):
-            val = splitting.draw_of_all(
+            val = splitting.draw_stratified(
                 val, labels[val], len(train), seed=seed, purpose="cap", every_class=False
             )
         return {"train": train, "val": val, "test": splits["test"]}
 
-    def _target(
+    def _make_target(
         self, samples: Samples, splits: dict[str, splitting.SplitRows]
     ) -> tuple[npt.NDArray[Any], Target]:
-        """Return the values, zeros in no split, and what they mean."""
+        """Return the values, with zeros for rows in no split, and their meaning."""
         used = np.concatenate(list(splits.values()))
         values = np.zeros_like(samples.values)
         values[used] = samples.values[used]
@@ -232,14 +256,14 @@ class Task(ABC):
 def cut_test(
     values: npt.NDArray[Any], fraction: float, rows: splitting.SplitRows | None = None
 ) -> dict[str, splitting.SplitRows]:
-    """Return ``train`` and ``test`` for data that gives no test split.
+    """Return ``train`` and ``test`` for data without a test split.
 
-    The draw does not depend on any seed of the user: the same rows are always tested.
+    The draw does not depend on any of the user's seeds, so the test rows are always the same.
 
     Args:
         values: Targets of all N rows, as in :class:`Samples`.
-        fraction: Share of the rows to test on.
-        rows: The rows to divide; all where None.
+        fraction: Share of the rows for ``test``.
+        rows: The rows to divide; None: all.
     """
     rows = np.arange(len(values)) if rows is None else rows
     train, test = splitting.cut(
@@ -249,19 +273,19 @@ def cut_test(
 
 
 def make_strata(values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    """Return classes to draw by, ``(N,)``: all zeros for numbers and multi-label targets."""
+    """Return the strata of a draw, ``(N,)``: the classes, or zeros for all other targets."""
     if values.ndim == 1 and values.dtype == np.int64:
         return values
     return np.zeros(len(values), dtype=np.int64)
 
 
 def replace_splits(samples: Samples, splits: dict[str, splitting.SplitRows]) -> Samples:
-    """Return the samples under other splits."""
+    """Return the samples with other splits."""
     return replace(samples, splits=splits)
 
 
 def list_names(names: tuple[str, ...] | list[str], most: int = 12) -> str:
-    """Return names for a message, cut where there are many."""
+    """Return names for a message, at most ``most`` of them."""
     shown = ", ".join(names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
@@ -271,7 +295,7 @@ def type_task_option(key: str, value: object) -> str:
 
     Args:
         key: The option.
-        value: Its value; text such as ``<table>`` is a blank to fill in.
+        value: Its value; text such as ``<table>`` is a placeholder.
     """
     target, source = (
         f"{role}.{key}={value}"

@@ -1,4 +1,4 @@
-"""Cells of a table file: CSV, TSV, Parquet and JSON, read alike."""
+"""Cells of table files, with one meaning in CSV, TSV, Parquet and JSON."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class OpenTable:
 
     Attributes:
         path: The file.
-        names: Of its columns.
-        column: Reads one of them.
-        types: Type of each column, in words, where the file says so.
-        notes: How it was read, where that is not as usual.
+        names: Names of its columns.
+        column: Reads one column.
+        types: Type of each column in words, if the file states it.
+        notes: Anything unusual about how it was read.
     """
 
     path: Path
@@ -40,7 +40,7 @@ class OpenTable:
     notes: tuple[str, ...] = ()
 
     def find(self, name: str) -> str | None:
-        """Return the column of that name, whatever spaces its header has around it."""
+        """Return the column called ``name``, ignoring spaces around the names, or None."""
         if name in self.names:
             return name
         same = [known for known in self.names if known.strip() == name.strip()]
@@ -50,7 +50,7 @@ class OpenTable:
         """Return the cells of one column.
 
         Raises:
-            DataError: There are two of that name, or its type cannot be read.
+            DataError: Two columns have that name, or its type cannot be read.
         """
         if self.names.count(name) > 1:
             raise DataError(
@@ -62,11 +62,11 @@ class OpenTable:
         except with_errors as error:
             raise DataError(f"cannot read table {self.path}: {error}") from error
 
-    def texts(self, name: str, cells: ColumnCells, missing: frozenset[str]) -> list[str | None]:
+    def to_texts(self, name: str, cells: ColumnCells, missing: frozenset[str]) -> list[str | None]:
         """Return cells as text, None where they are missing.
 
         Raises:
-            DataError: A cell is nothing that text can be made of; names column and type.
+            DataError: A cell has no representation as text; the message names column and type.
         """
         texts = []
         for row, cell in enumerate(cells):
@@ -76,7 +76,7 @@ class OpenTable:
                 kind = f" of type {self.types[name]}" if name in self.types else ""
                 raise DataError(
                     f"{self.path}: column '{name}'{kind} holds {error} in row {row + 1}, "
-                    "which is no text",
+                    "which is not text",
                     tip="columns.tabular takes lists of numbers, columns.image and columns.audio "
                     "take the bytes of files",
                 ) from error
@@ -84,13 +84,12 @@ class OpenTable:
 
 
 def open_table(path: Path) -> OpenTable:
-    """Return a table whose columns can be read.
+    """Return a table file that is ready to be read column by column.
 
-    CSV cells and JSON strings stay as they are, so that "007" keeps its zeros and "NA" its
-    meaning.
+    CSV cells and JSON strings are not interpreted, so "007" keeps its zeros and "NA" stays text.
 
     Raises:
-        DataError: The file is of another kind, or broken.
+        DataError: The file has another format, or is damaged.
     """
     suffix = path.suffix.lower()
     if suffix not in TABLE_SUFFIXES:
@@ -115,7 +114,7 @@ def as_text(cell: Any, missing: frozenset[str]) -> str | None:
     """Return a cell as text, None where it is missing; whole numbers have no ".0".
 
     Raises:
-        TypeError: It is none, saying what it is instead.
+        TypeError: It has no representation as text; the message says what it is.
     """
     if cell is None or cell != cell:  # NaN is not itself
         return None
@@ -129,7 +128,7 @@ def as_text(cell: Any, missing: frozenset[str]) -> str | None:
         try:
             cell = cell.decode()
         except UnicodeDecodeError as error:
-            raise TypeError(f"{len(cell)} bytes that are no UTF-8") from error
+            raise TypeError(f"{len(cell)} bytes that are not UTF-8") from error
     for kind, what in (
         (list, "a list"),
         (dict, "an object"),
@@ -140,7 +139,7 @@ def as_text(cell: Any, missing: frozenset[str]) -> str | None:
     text = str(cell)
     try:
         text.encode()
-    except UnicodeEncodeError as error:  # JSON can spell half of a pair
+    except UnicodeEncodeError as error:  # a JSON escape such as "\ud83d" on its own
         raise TypeError("half a surrogate pair") from error
     return None if text.strip() in missing else text
 
@@ -148,11 +147,11 @@ def as_text(cell: Any, missing: frozenset[str]) -> str | None:
 def as_file(cell: Any, missing: frozenset[str]) -> str | bytes | None:
     """Return a cell as the path of a file, or as its bytes; None where it is missing.
 
-    An object of ``bytes`` and ``path``, as Hugging Face's data sets embed them, is the bytes
-    where there are any, else the path.
+    Of an object with ``bytes`` and ``path``, as Hugging Face's data sets embed files, the bytes
+    are used if there are any, else the path.
 
     Raises:
-        TypeError: It is none of these, saying what it is instead.
+        TypeError: It is none of these; the message says what it is.
     """
     if isinstance(cell, dict):
         if not cell.keys() & {"bytes", "path"}:

@@ -1,4 +1,4 @@
-"""What a task reads, and what loading one gives."""
+"""The types of a task's content: what it reads, and what loading it returns."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ Kind = Literal["classes", "multilabel", "regression"]
 
 @dataclass(frozen=True)
 class Target:
-    """What is to be predicted.
+    """What a task predicts.
 
     Attributes:
-        kind: One class a row, several labels a row, or a number.
+        kind: One class for each row, several labels for each row, or a number.
         classes: Class (or label) names in index order; empty for regression.
-        mean, std: Of the training targets, regression only: models predict
-            ``(y - mean) / std``, metrics and predictions are numbers such as y.
+        mean, std: Mean and standard deviation of the training targets, for regression only:
+            models predict ``(y - mean) / std``, while metrics and predictions are in units of y.
     """
 
     kind: Kind
@@ -37,17 +37,18 @@ class Target:
         return 1 if self.kind == "regression" else len(self.classes)
 
     def standardize(self, values: Tensor) -> Tensor:
-        """Return what a model is trained on, float32 for numbers; classes and labels as they are.
+        """Return the targets of training: standardised numbers in float32; others unchanged.
 
         Args:
             values: ``(N,)`` or ``(N, C)``, as in :class:`TaskData`.
         """
         if self.kind != "regression":
             return values
+        # float64 first: large numbers that differ little would be equal in float32.
         return ((values.double() - self.mean) / self.std).float()
 
     def restore(self, outputs: Tensor) -> Tensor:
-        """Return ``(N,)`` numbers such as y, in float64, of a model's ``(N, 1)`` outputs."""
+        """Return ``(N,)`` float64 numbers in units of y from a model's ``(N, 1)`` outputs."""
         return outputs.squeeze(1).double() * self.std + self.mean
 
 
@@ -58,12 +59,12 @@ class Samples:
     Attributes:
         columns: Modality to raw values of all N rows.
         values: ``(N,)`` class indices, ``(N, C)`` 0 and 1 of several labels, or ``(N,)``
-            numbers. Any dtype that holds them will do; numbers best as float64.
+            numbers, in any dtype that can hold them; float64 is best for numbers.
         classes: Class (or label) names in index order; empty for regression.
-        splits: The splits that the data gives, with their row numbers. What has no
-            ``train`` has only ``test``; where ``val`` is not given, it is cut from ``train``.
-            A row in no split is never used, and no row is in two.
-        notes: What a reader should know, one line each.
+        splits: Name to row numbers, for the splits of the data. Without ``train`` there is
+            only ``test``; without ``val`` it is cut from ``train``. A row in no split is never
+            used, and no row is in two splits.
+        notes: Notes for the user, one line each.
     """
 
     columns: dict[str, Column]
@@ -75,20 +76,20 @@ class Samples:
 
 @dataclass(frozen=True)
 class TaskData:
-    """A task's data, opened.
+    """The opened data of a task.
 
     Attributes:
         name: The task's name.
         columns: Modality to raw values of all N rows.
         values: Targets of all N rows: ``(N,)`` int64, ``(N, C)`` float32 multi-label, or
-            ``(N,)`` float64, the numbers themselves. Zeros for rows in no split.
-        target: What the values mean.
+            ``(N,)`` float64 numbers, not standardised. Zeros for rows in no split.
+        target: The meaning of the values.
         splits: ``train``, ``val`` and ``test`` to row numbers; disjoint. Rows in none of
             them are not used.
         fingerprint: Hex digest of contents, labels and splits; independent of paths.
-        digests: Modality to ``(N,)`` uint64 content hashes, 0 where absent or in no
-            split; they tell whether two tasks share samples.
-        notes: What a reader should know, one line each (missing cells, dropped rows).
+        digests: Modality to ``(N,)`` uint64 digests of the content, 0 where absent or in no
+            split; they show whether two tasks share rows.
+        notes: Notes for the user, one line each (missing cells, dropped rows).
     """
 
     name: str

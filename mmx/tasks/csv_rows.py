@@ -1,4 +1,4 @@
-"""Rows of CSV and TSV files, as text; what can be read in two ways is refused with its line."""
+"""Rows of CSV and TSV files, as text; ambiguous files are refused with the line."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from mmx.tasks.table_text import check_utf8, read_table_text
 
 DELIMITERS = (",", "\t", ";", "|")
 DELIMITER_WORDS = {",": "a comma", "\t": "a tab", ";": "';'", "|": "'|'"}
-SWALLOWED = 4  # lines that are rows by themselves, and more than chance in one cell
+SWALLOWED = 4  # complete rows within one cell from which a missing quote is assumed
 
-csv.field_size_limit(2**31 - 1)  # a long text is no error
+csv.field_size_limit(2**31 - 1)  # Python's default refuses cells above 131,072 characters
 
 
 class QuotingError(ValueError):
-    """Quotes that do not balance; the line where that shows."""
+    """Unbalanced quotes, with the line at which they were detected."""
 
     def __init__(self, line: int, why: str) -> None:
         super().__init__(f"line {line}: {why}")
@@ -27,14 +27,14 @@ class QuotingError(ValueError):
 
 @dataclass(frozen=True)
 class CsvTable:
-    """A file, read.
+    """The content of a file.
 
     Attributes:
         path: The file.
-        names: Of the columns.
+        names: Names of the columns.
         rows: Cells of each row.
-        lines: Where each row begins in the file, from 1.
-        notes: How it was read, where that is not as usual.
+        lines: Line at which each row starts, from 1.
+        notes: Anything unusual about how it was read.
     """
 
     path: Path
@@ -52,17 +52,17 @@ class CsvTable:
 
 
 def open_csv(path: Path) -> CsvTable:
-    """Return the table; another delimiter than the file's name promises is found and noted.
+    """Return the table; a delimiter that does not fit the file's suffix is detected and noted.
 
     Raises:
-        DataError: The file is empty, its quotes do not balance, or its rows have different
-            numbers of cells, with the first such line.
+        DataError: The file is empty, its quotes are unbalanced, or its rows have different
+            numbers of cells; the message names the first such line.
     """
     text, notes = read_table_text(path)
     usual = "\t" if path.suffix.lower() == ".tsv" else ","
     first, _, rest = text.partition("\n")
-    if said := re.fullmatch(r"sep=(.)\r?", first):  # Excel's own hint
-        text, usual = "\n" + rest, said[1]
+    if hint := re.fullmatch(r"sep=(.)\r?", first):  # written by Excel
+        text, usual = "\n" + rest, hint[1]  # an empty line keeps the line numbers
     header = text.lstrip("\r\n").splitlines()[:1]
     if not header:
         raise DataError(f"{path} is empty", tip="a header and at least one row are expected")
@@ -81,35 +81,35 @@ def open_csv(path: Path) -> CsvTable:
         return CsvTable(path, names, rows, lines, notes + quoting)
     raise DataError(
         f"cannot read table {path}: {problems[0]}",
-        tip='a cell with a comma, a quote or a line break stands in "quotes", and a quote in it '
-        'is written twice: ""',
+        tip='put a cell with a comma, a quote or a line break in "quotes", and write a quote in '
+        'it twice: ""',
     )
 
 
 def _parse(
     text: str, delimiter: str
 ) -> tuple[list[str], list[list[str]], list[int], tuple[str, ...]]:
-    """Return header, rows, their lines, and a note where quotes are taken as they stand.
+    """Return header, rows, their lines, and a note if quotes are read literally.
 
     Raises:
-        QuotingError: The rows cannot be told apart.
+        QuotingError: The rows are ambiguous.
     """
     notes: tuple[str, ...] = ()
     try:
-        records, lines, ends = _records(text, delimiter)
+        records, lines, ends = _read_records(text, delimiter)
         notes = _check_swallowed(text, delimiter, records, lines, ends)
         _check_widths(records, lines)
     except QuotingError as error:
-        literal = _literal(text, delimiter)
+        literal = _split_literally(text, delimiter)
         if literal is None or "swallows" in str(error):
             raise
         records, lines = literal
-        notes = ("quotes that do not balance are taken as part of their cells",)
+        notes = ("unbalanced quotes are read as part of their cells",)
     return records[0], records[1:], lines[1:], notes
 
 
-def _records(text: str, delimiter: str) -> tuple[list[list[str]], list[int], list[int]]:
-    """Return the cells of all records, and the lines where each begins and ends."""
+def _read_records(text: str, delimiter: str) -> tuple[list[list[str]], list[int], list[int]]:
+    """Return the cells of all records, and the first and last line of each."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     records, lines, ends = [], [], []
     begin = 1
@@ -121,7 +121,7 @@ def _records(text: str, delimiter: str) -> tuple[list[list[str]], list[int], lis
                 ends.append(reader.line_num)
             begin = reader.line_num + 1
     except csv.Error as error:
-        why = "a cell starts with a quote that does not end it"
+        why = "a cell starts with a quote, but does not end with one"
         raise QuotingError(begin, why) from error
     return records, lines, ends
 
@@ -136,15 +136,16 @@ def _check_widths(records: list[list[str]], lines: list[int]) -> None:
 def _check_swallowed(
     text: str, delimiter: str, records: list[list[str]], lines: list[int], ends: list[int]
 ) -> tuple[str, ...]:
-    """Refuse a cell of several lines that are rows by themselves: a quote may be missing.
+    """Refuse a cell of several lines that are complete rows: a quote may be missing.
 
     Returns:
-        A note where some of the lines within cells could be rows.
+        A note if some of the lines within cells could be rows.
     """
     width = len(records[0])
     if width == 1 or ends == lines:
         return ()
     physical = io.StringIO(text, newline="").readlines()
+    # A line with the delimiters of a complete row.
     whole = [one.count(delimiter) == width - 1 for one in physical]
     all_whole = all(ok or not one.strip() for ok, one in zip(whole, physical, strict=True))
     for line, end in zip(lines, ends, strict=True):
@@ -159,15 +160,15 @@ def _check_swallowed(
         return ()
     line, end = doubtful[0]
     return (
-        f"{len(doubtful)} cells have lines in them that could be rows, such as lines {line} to "
+        f"{len(doubtful)} cells contain lines that could be rows, such as lines {line} to "
         f"{end}: is a quote missing there?",
     )
 
 
-def _literal(text: str, delimiter: str) -> tuple[list[list[str]], list[int]] | None:
-    """Return one record a line with quotes as they stand, None where that cannot be meant.
+def _split_literally(text: str, delimiter: str) -> tuple[list[list[str]], list[int]] | None:
+    """Return one record for each line, with quotes read literally, or None if that is unlikely.
 
-    It can where all lines have as many cells as the header, and none is a quoted cell.
+    It is likely if all lines have as many cells as the header and no cell is quoted.
     """
     records, lines = [], []
     for line, whole in enumerate(io.StringIO(text, newline=""), start=1):

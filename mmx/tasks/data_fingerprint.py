@@ -1,4 +1,4 @@
-"""A digest of what a task holds: contents, labels and splits, wherever the files lie."""
+"""The fingerprint of a task's data: contents, labels and splits, but not paths."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mmx.modalities import Column
 from mmx.modalities.files import call_each
 from mmx.tasks.splits import SplitRows
 
-BYTES = 16
+BYTES = 16  # length of a digest
 
 
 def digest_rows(column: Column, rows: SplitRows) -> npt.NDArray[np.uint8]:
@@ -42,11 +42,12 @@ def digest_task(
         contents: Modality to the row digests of all N rows, ``(N, 16)``.
         values: Targets of all N rows.
         splits: Name to row numbers.
-        meaning: What the values mean, as JSON-able data: kind and class names.
+        meaning: The meaning of the values, in a form that JSON can hold: kind and class names.
     """
     whole = hashlib.blake2b(digest_size=BYTES)
 
     def add(name: str, array: npt.NDArray[np.generic]) -> None:
+        # With dtype and shape, so that equal bytes of different arrays differ.
         whole.update(f"{name} {array.dtype.str} {array.shape} ".encode())
         whole.update(np.ascontiguousarray(array).tobytes())
 
@@ -60,5 +61,5 @@ def digest_task(
 
 
 def shorten_digests(digests: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
-    """Return the first 8 bytes of each digest as a number, little-endian on every machine."""
+    """Return the first 8 bytes of each digest as a little-endian number, on every machine."""
     return digests[:, :8].copy().view("<u8").ravel().astype(np.uint64)

@@ -1,4 +1,4 @@
-"""Handwritten digits that come with scikit-learn: runs anywhere, downloads nothing."""
+"""The handwritten digits of scikit-learn, which need no download."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,8 +17,10 @@ DIGIT_NAMES = tuple("0123456789")
 class Digits(Task):
     """1,797 grey 8×8 images of the digits 0 to 9 (UCI, Alpaydin and Kaynak 1998).
 
+    Use it for demonstrations and quick tries: a run takes seconds on a CPU.
+
     Args:
-        test_fraction: Share of the rows tested on, the same rows for every seed.
+        test_fraction: Share of the rows in ``test``, the same rows for every seed.
         image: How the images are decoded.
     """
 
@@ -42,5 +44,5 @@ def load_images() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
     from sklearn.datasets import load_digits  # slow to import, and only needed here
 
     data = load_digits()
-    images = np.rint(data.images * (255 / 16)).astype(np.uint8)
+    images = np.rint(data.images * (255 / 16)).astype(np.uint8)  # scikit-learn's are 0 to 16
     return images, data.target.astype(np.int64)

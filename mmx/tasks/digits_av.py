@@ -1,4 +1,4 @@
-"""Handwritten digits with their dial tones: images are real, sounds are made here."""
+"""Handwritten digits with dial tones: the images are real, the sounds are synthetic."""
 
 from dataclasses import dataclass, field
 from typing import Annotated, Any
@@ -15,9 +15,9 @@ from mmx.tasks.digits import DIGIT_NAMES, Digits, load_images
 
 SAMPLE_RATE = 8000  # Hz
 SAMPLES = 1600  # 0.2 s
-TONE = 800  # 0.1 s of them sound
-SPREAD = 3.0  # dB around the asked ratio
-NOISE_STD = 0.1  # standard deviation, of full scale 1
+TONE = 800  # samples with the tone, 0.1 s
+SPREAD = 3.0  # dB by which the ratio of a row differs from ``snr_db`` at most
+NOISE_STD = 0.1  # standard deviation of the noise, where full scale is 1
 
 ROW_HZ = (697, 770, 852, 941)  # Hz, top to bottom of the keypad
 COLUMN_HZ = (1209, 1336, 1477)  # Hz, left to right
@@ -28,14 +28,16 @@ KEYPAD = ("123", "456", "789", "*0#")
 class DigitsAv(Digits):
     """The images of :class:`Digits`, each with the telephone dial tone of its digit.
 
-    **Half synthetic.** The images are real; the 0.2 s of sound are made here: the two
-    frequencies of the key (ITU-T Q.23) at random phases and a random onset, in white
-    noise loud enough that sound alone does not settle the digit. Sound of a row depends on its
-    number and digit alone. Splits are those of ``Digits`` with the same ``split_seed``,
-    so that neither validates or tests on what the other trained on.
+    Use it to try fusion methods without a download; its results say little about real sounds.
+
+    **Half synthetic.** The images are real, and the 0.2 s of sound are generated: the two
+    frequencies of the key (ITU-T Q.23) with random phases and a random onset, in white noise
+    that is so loud that the sound is not enough to recognise the digit. The sound of a row
+    depends only on its row number and digit. The splits are those of ``Digits`` with the same
+    ``split_seed``, so neither task validates or tests on training rows of the other.
 
     Args:
-        snr_db: Power of the tone over that of the noise, in dB; each row varies by ±3 dB.
+        snr_db: Signal-to-noise ratio in dB; the ratio of each row varies by up to ±3 dB.
         audio: How the sounds are decoded.
     """
 
@@ -59,7 +61,7 @@ class DigitsAv(Digits):
 
 
 def find_frequencies(digit: int) -> tuple[int, int]:
-    """Return the row's and the column's frequency of a key, in Hz."""
+    """Return the frequencies of the row and the column of a key, in Hz."""
     for row, keys in enumerate(KEYPAD):
         if str(digit) in keys:
             return ROW_HZ[row], COLUMN_HZ[keys.index(str(digit))]
@@ -67,12 +69,14 @@ def find_frequencies(digit: int) -> tuple[int, int]:
 
 
 def dial(digit: int, row: int, snr_db: float) -> npt.NDArray[np.int16]:
-    """Return one noisy dial tone, ``(1600,)`` int16, drawn by the row's number."""
+    """Return one noisy dial tone, ``(1600,)`` int16; the row number is the seed."""
+    # The order of the draws (noise, onset, ratio, phases) is part of the data: another order
+    # would change the sounds, and with them the task's fingerprint.
     random = np.random.default_rng(row)
     noise = random.normal(0.0, NOISE_STD, SAMPLES)
     onset = random.integers(0, SAMPLES - TONE + 1)
     ratio = snr_db + random.uniform(-SPREAD, SPREAD)
-    # Two sines of amplitude a have the power a²; the noise has NOISE².
+    # Two sines of amplitude a have together the power a², the noise has NOISE_STD².
     amplitude = NOISE_STD * 10 ** (ratio / 20)
     seconds = np.arange(TONE) / SAMPLE_RATE
     for hertz in find_frequencies(digit):

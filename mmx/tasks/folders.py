@@ -1,4 +1,4 @@
-"""Images in one folder a class; what is not read is counted."""
+"""Images in one folder for each class; files that are not read are counted."""
 
 import os
 from collections import Counter
@@ -12,20 +12,20 @@ from mmx.errors import DataError
 from mmx.modalities.image import ImageColumn
 from mmx.modalities.suffixes import IMAGES, counts_as, is_hidden
 from mmx.tasks.base import Samples, list_names, type_task_option
-from mmx.tasks.split_names import split_of
+from mmx.tasks.split_names import find_split
 
 
 @dataclass
 class Folder:
-    """Images of one split, and what else lies there.
+    """The images of one split, and the other files in its folder.
 
     Attributes:
         path: The folder.
         files: Class to its images, sorted.
-        deep: Those of them that lie in folders below their class.
-        loose: Images that lie in no class.
-        hidden: Images that are hidden, or lie in hidden folders.
-        others: Suffix to how many visible files are no images.
+        deep: Those of the images that lie in a subfolder of their class.
+        loose: Number of images in no class.
+        hidden: Number of hidden images, and of images in hidden folders.
+        others: Suffix to the number of visible files that are not images.
     """
 
     path: Path
@@ -37,19 +37,19 @@ class Folder:
 
 
 def list_folder(path: Path) -> Folder:
-    """Return the images below ``path``, one folder a class.
+    """Return the images in ``path``, which has one folder for each class.
 
-    Images in folders below a class count as of that class.
+    Images in subfolders of a class belong to that class.
 
     Raises:
-        DataError: There is no class folder, or one without any image of its own, or one
-            that holds splits.
+        DataError: There is no class folder, or one has no image directly in it, or one
+            contains splits.
     """
     folder = Folder(path)
     folder.loose = len(_sort_out(folder, path))
     for name in list_visible_folders(path):
         direct = _sort_out(folder, path / name)
-        below = [image for deep in _below(path / name) for image in _sort_out(folder, deep)]
+        below = [image for deep in _walk_folders(path / name) for image in _sort_out(folder, deep)]
         _check_class(path / name, direct, below)
         folder.files[name] = sorted(direct, key=lambda file: file.name) + sorted(below)
         folder.deep += below
@@ -57,14 +57,14 @@ def list_folder(path: Path) -> Folder:
     if not folder.files:
         loose = f" but {folder.loose} images" if folder.loose else ""
         raise DataError(
-            f"{path} holds no folder{loose}; images are expected in one folder a class",
+            f"{path} holds no folder{loose}; images are expected in one folder for each class",
             tip=f"move them to {path}/<class>/<image>",
         )
     return folder
 
 
 def collect_samples(splits: Mapping[str, Folder]) -> Samples:
-    """Return the images of all splits in one column; classes in the order of the alphabet."""
+    """Return the images of all splits in one column, with classes in alphabetical order."""
     classes = sorted({name for folder in splits.values() for name in folder.files})
     images: list[Path] = []
     labels: list[int] = []
@@ -76,22 +76,22 @@ def collect_samples(splits: Mapping[str, Folder]) -> Samples:
             labels += [classes.index(name)] * len(paths)
         rows[split] = np.arange(start, len(images), dtype=np.int64)
     values = np.array(labels, dtype=np.int64)
-    notes = _notes(list(splits.values()))
+    notes = _note_omissions(list(splits.values()))
     return Samples({"image": ImageColumn(images)}, values, tuple(classes), rows, notes)
 
 
 def list_visible_folders(path: Path) -> list[str]:
-    """Return the names of the folders in a folder, sorted, without hidden ones."""
+    """Return the sorted names of the visible folders in a folder."""
     with os.scandir(path) as found:
         return sorted(entry.name for entry in found if entry.is_dir() and not is_hidden(entry.name))
 
 
 def count_images(path: Path, *, hidden: bool = False) -> int:
-    """Return how many images lie at any depth below a folder.
+    """Return the number of images in a folder and its subfolders.
 
     Args:
         path: The folder.
-        hidden: Count those that are hidden or in hidden folders, else the others.
+        hidden: Count only images that are hidden or in hidden folders; otherwise only others.
     """
     count = 0
     for at, _, names in os.walk(path):
@@ -120,22 +120,22 @@ def _sort_out(folder: Folder, path: Path) -> list[Path]:
     return images
 
 
-def _below(path: Path) -> Iterator[Path]:
-    """Yield the visible folders at any depth; links are not followed, since they may go up."""
+def _walk_folders(path: Path) -> Iterator[Path]:
+    """Yield the visible subfolders at any depth, but no links, which could lead to a cycle."""
     for name in list_visible_folders(path):
         if not (path / name).is_symlink():
             yield path / name
-            yield from _below(path / name)
+            yield from _walk_folders(path / name)
 
 
 def _check_class(path: Path, direct: list[Path], below: list[Path]) -> None:
-    splits = [name for name in list_visible_folders(path) if split_of(name)]
+    splits = [name for name in list_visible_folders(path) if find_split(name)]
     if splits and below:
-        train = [name for name in splits if split_of(name) == "train"]
+        train = [name for name in splits if find_split(name) == "train"]
         whole = any(list_visible_folders(path / name) for name in train)  # classes lie in it
         raise DataError(
             f"{path} holds a folder '{splits[0]}', which is the name of a split; "
-            "splits are expected above the classes",
+            "the folders of splits must be above those of the classes",
             tip=type_task_option("path", str(path))
             if whole
             else f"move the images to {path.parent / splits[0] / path.name}",
@@ -143,24 +143,24 @@ def _check_class(path: Path, direct: list[Path], below: list[Path]) -> None:
     if below and not direct:
         first = min(below).parent
         raise DataError(
-            f"{path} holds no image itself, but {len(below)} below it, such as in {first}; "
+            f"{path} holds no image, but its subfolders hold {len(below)}, such as {first}; "
             "images are expected in <class>/<image>",
-            tip=f"target.path={path} where that folder holds the classes, or move the images up",
+            tip=f"target.path={path} if that folder holds the classes, or move the images up",
         )
     if not direct:
         raise DataError(
             f"{path} holds no image; accepted: {', '.join(sorted(IMAGES))}",
-            tip="every folder here is taken as a class: remove those that are none",
+            tip="every folder here is read as a class: remove those that are not",
         )
 
 
-def _notes(folders: list[Folder]) -> tuple[str, ...]:
-    """Return what was left out, and what was taken from deeper folders, one line each."""
+def _note_omissions(folders: list[Folder]) -> tuple[str, ...]:
+    """Return notes on files that were left out, and on images in subfolders of their class."""
     notes = []
     others: Counter[str] = sum((folder.others for folder in folders), Counter())
     if others:
         kinds = list_names([kind for kind, _ in others.most_common()], 5)
-        notes.append(f"{others.total()} files that are no images were left out ({kinds})")
+        notes.append(f"{others.total()} files that are not images were left out ({kinds})")
     if hidden := sum(folder.hidden for folder in folders):
         notes.append(f"{hidden} hidden images were left out")
     notes += [
@@ -170,7 +170,7 @@ def _notes(folders: list[Folder]) -> tuple[str, ...]:
     ]
     if deep := [image for folder in folders for image in folder.deep]:
         notes.append(
-            f"{len(deep)} images lie in folders below their class, such as {deep[0].parent}, "
-            "and count as of that class"
+            f"{len(deep)} images lie in subfolders of their class, such as {deep[0].parent}, "
+            "and count for that class"
         )
     return tuple(notes)

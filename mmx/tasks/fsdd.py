@@ -18,19 +18,21 @@ SPOKEN_DIGITS = tuple("0123456789")
 
 @dataclass(kw_only=True, eq=False)
 class Fsdd(Task):
-    """3,000 recordings, 8 kHz, of six speakers saying the digits 0 to 9.
+    """3,000 recordings at 8 kHz of six speakers saying the digits 0 to 9.
 
-    Split by speaker, so that a model is tested on voices that it has not heard. Files lie
-    in ``<data_dir>/fsdd/recordings/<digit>_<speaker>_<index>.wav``.
+    Use it as a small benchmark of real sounds. It is split by speaker, so a model is tested on
+    voices that it has not been trained on. The files are
+    ``<data_dir>/fsdd/recordings/<digit>_<speaker>_<index>.wav``.
 
     Args:
-        data_dir: Where the data lies.
-        test_speakers: Voices tested on.
-        val_speakers: Voices validated on; with none, ``val_fraction`` of the others' rows.
+        data_dir: Folder of the data.
+        test_speakers: Speakers of ``test``.
+        val_speakers: Speakers of ``val``; without any, ``val`` is ``val_fraction`` of the
+            other speakers' rows.
         audio: How the recordings are decoded.
 
     Raises:
-        ValueError: A speaker is in both lists, or none is tested on.
+        ValueError: A speaker is in both lists, or there is no test speaker.
     """
 
     data_dir: str
@@ -43,7 +45,7 @@ class Fsdd(Task):
         if not self.test_speakers or set(self.test_speakers) & set(self.val_speakers):
             raise ValueError(
                 f"`test_speakers` (={self.test_speakers}) must name at least one speaker, "
-                f"and none of `val_speakers` (={self.val_speakers})"
+                f"and must not name one of `val_speakers` (={self.val_speakers})"
             )
 
     @property
@@ -63,7 +65,7 @@ class Fsdd(Task):
             raise DataError(
                 f"{self.name}: there are no recordings <digit>_<speaker>_<index>.wav in {folder}",
                 tip="git clone https://github.com/Jakobovski/free-spoken-digit-dataset fsdd "
-                "in your data folder, and say where that is with MMX_DATA_DIR=<folder>",
+                "in your data folder, and set MMX_DATA_DIR=<folder> to that folder",
             )
         speakers = np.array([match["speaker"] for match in found])
         self._check_known("test_speakers", self.test_speakers, speakers.tolist())

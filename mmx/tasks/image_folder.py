@@ -1,4 +1,4 @@
-"""Your own images, in one folder a class."""
+"""Your own images, in one folder for each class."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,20 +16,23 @@ from mmx.tasks.folders import (
     list_folder,
     list_visible_folders,
 )
-from mmx.tasks.split_names import split_of
+from mmx.tasks.split_names import find_split
 
 
 @dataclass(kw_only=True, eq=False)
 class ImageFolder(Task):
     """Images in ``{train,val,test}/<class>/`` or, without splits, in ``<class>/``.
 
-    The folders of splits may have other names for them, such as ``valid`` or ``Testing``.
-    ``val`` and ``test`` may be lacking: they are then cut from the training rows. What is
-    not read is noted.
+    Use it for images with one class each; use ``table`` for anything else.
+
+    The folders of splits may have other common names, such as ``valid`` or ``Testing``.
+    ``val`` and ``test`` are cut from the training rows if they are absent. Files that are not
+    read are noted.
 
     Args:
         path: The folder.
-        test_fraction: Share tested on where there is no ``test``, the same for every seed.
+        test_fraction: Share of the rows in ``test`` if there is none, the same rows for every
+            seed.
         image: How the images are decoded.
     """
 
@@ -50,10 +53,10 @@ class ImageFolder(Task):
                 f"{self.name}: there is no folder {path}",
                 tip=type_task_option("path", "<folder of class folders>"),
             )
-        folders = split_folders(path)
+        folders = find_split_folders(path)
         if folders:
             samples = collect_samples({split: list_folder(path) for split, path in folders.items()})
-            samples = replace(samples, notes=(*samples.notes, *_left_out(path, folders)))
+            samples = replace(samples, notes=(*samples.notes, *_note_omissions(path, folders)))
         else:
             samples = collect_samples({"train": list_folder(path)})
         if "test" in samples.splits:
@@ -62,16 +65,15 @@ class ImageFolder(Task):
         return replace_splits(samples, {**samples.splits, **cut})
 
 
-def split_folders(path: Path) -> dict[str, Path]:
-    """Return the folder of each split in ``path``; empty where its folders are the classes.
+def find_split_folders(path: Path) -> dict[str, Path]:
+    """Return the folder of each split in ``path``; empty if its folders are the classes.
 
     Raises:
-        DataError: Two folders name the same split, or none of those that name one is for
-            training.
+        DataError: Two folders are the same split, or there are splits but none for training.
     """
     found: dict[str, Path] = {}
     for name in list_visible_folders(path):
-        split = split_of(name)
+        split = find_split(name)
         if split is None:
             continue
         if split in found:
@@ -94,11 +96,11 @@ def split_folders(path: Path) -> dict[str, Path]:
 
 
 def _are_classes(path: Path, splits: dict[str, Path]) -> bool:
-    """Return whether folders that have the name of a split are classes that happen to have it.
+    """Return whether the folders with names of splits are classes of that name.
 
-    They are where they hold images and no folders, and another folder holds images too.
+    They are if they hold images and no folders, and another folder holds images too.
     """
-    others = [path / name for name in list_visible_folders(path) if split_of(name) is None]
+    others = [path / name for name in list_visible_folders(path) if find_split(name) is None]
     flat = all(_holds_images(one) and not list_visible_folders(one) for one in splits.values())
     return flat and any(map(_holds_images, others))
 
@@ -107,8 +109,8 @@ def _holds_images(path: Path) -> bool:
     return any(counts_as(file, "image") for file in list_direct_files(path))
 
 
-def _left_out(path: Path, folders: dict[str, Path]) -> list[str]:
-    """Return how many images lie outside the splits, one note for each place."""
+def _note_omissions(path: Path, folders: dict[str, Path]) -> list[str]:
+    """Return notes on images outside of the splits, one for each place."""
     read = {folder.name for folder in folders.values()}
     counts = {
         name: count_images(path / name) for name in list_visible_folders(path) if name not in read

@@ -1,4 +1,4 @@
-"""Several labels in one cell: as a list, or with a separator between them."""
+"""Several labels in one cell, as a list or with a separator between them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ USUAL = "|"
 RARE_IN_NAMES = (",", ";", "|", "\t", "\n", "、", "，", "；", "｜", "•", "·", "~", "#", "\\", ">")
 IN_SOME_NAMES = ("/", "&", "+")
 IN_MANY_NAMES = (" ", "-", ":", "_", ".", " and ", " - ")
-"""Taken for a separator only where somebody says so."""
+"""Used as a separator only if the user says so."""
 SEPARATORS = (*RARE_IN_NAMES, *IN_SOME_NAMES, *IN_MANY_NAMES)
 
 Sets = list[list[str] | None]
@@ -25,24 +25,26 @@ Sets = list[list[str] | None]
 def read_sets(
     column: str, cells: list[Any], missing: frozenset[str], separator: str
 ) -> tuple[Sets, tuple[str, ...]]:
-    """Return the labels of each row, None where it has none, and notes.
+    """Return the labels of each row, None where they are missing, and notes.
 
     Args:
         column: Name of the column, for messages.
         cells: Lists; texts that are lists, as JSON or Python write them; or texts with a
-            separator between the labels. An empty list is no label at all, which is known.
+            separator between the labels. An empty list means that the row has no label, which
+            differs from a missing cell.
         missing: Texts that count as missing.
-        separator: Between the labels of a text.
+        separator: Separator between the labels of a text.
 
     Raises:
-        DataError: Some cells are lists and others are not, or no text has the separator and
-            some seem to have another.
+        DataError: Some cells are lists and others are not, or no text contains the separator
+            and some seem to contain another one.
     """
     lists = [_as_list(cell) for cell in cells]
     if any(one is not None for one in lists):
         return _read_lists(column, cells, lists, missing), ()
     texts = [
-        next(iter(_names(column, row, [cell], missing)), None) for row, cell in enumerate(cells)
+        next(iter(_read_names(column, row, [cell], missing)), None)
+        for row, cell in enumerate(cells)
     ]
     filled = [text for text in texts if text is not None]
     found, notes = _choose_separator(column, filled, separator)
@@ -52,20 +54,21 @@ def read_sets(
 def _read_lists(
     column: str, cells: list[Any], lists: list[list[Any] | None], missing: frozenset[str]
 ) -> Sets:
-    """Return the labels of cells that are lists, or are missing."""
+    """Return the labels of cells of which each is a list or missing."""
     for row, (cell, one) in enumerate(zip(cells, lists, strict=True)):
         if one is None and not _is_missing(cell, missing):
             raise DataError(
                 f"row {row + 1}: label '{column}' is {str(cell)[:40]!r}, "
-                "but a list in other rows; one way of writing labels is read"
+                "but a list in other rows; write the labels of all rows in the same way"
             )
     return [
-        None if one is None else _names(column, row, one, missing) for row, one in enumerate(lists)
+        None if one is None else _read_names(column, row, one, missing)
+        for row, one in enumerate(lists)
     ]
 
 
 def _split(text: str, separator: str) -> list[str]:
-    """Return the names between separators, without spaces around them and without empty ones."""
+    """Return the names between separators, stripped, without empty ones."""
     return [name for part in text.split(separator) if (name := part.strip())]
 
 
@@ -73,24 +76,25 @@ def _is_missing(cell: Any, missing: frozenset[str]) -> bool:
     return cell is None or cell != cell or cell == b"" or str(cell).strip() in missing
 
 
-def _names(column: str, row: int, items: list[Any], missing: frozenset[str]) -> list[str]:
+def _read_names(column: str, row: int, items: list[Any], missing: frozenset[str]) -> list[str]:
     try:
         return [name for item in items if (name := as_text(item, missing)) is not None]
     except TypeError as error:
         raise DataError(
-            f"row {row + 1}: label '{column}' holds {error}, which is no text",
+            f"row {row + 1}: label '{column}' holds {error}, which is not text",
             tip="labels are text or numbers, with a separator or in a list",
         ) from error
 
 
 def _as_list(cell: Any) -> list[Any] | None:
-    """Return a list, or the list that a text spells; None where it is none."""
+    """Return a list, or the list that a text represents; None for any other cell."""
     if isinstance(cell, list):
         return cell
     text = cell.strip() if isinstance(cell, str) else ""
     if (text[:1], text[-1:]) not in (("[", "]"), ("{", "}"), ("(", ")")):
         return None
-    if re.search(r"""['"]\s+['"]""", text):  # an array of numpy: Python would join its words
+    # The text of a NumPy array has no commas, so Python would concatenate its strings.
+    if re.search(r"""['"]\s+['"]""", text):
         return None
     for read in (json.loads, ast.literal_eval):
         try:
@@ -105,13 +109,13 @@ def _as_list(cell: Any) -> list[Any] | None:
 
 
 def _choose_separator(column: str, texts: list[str], given: str) -> tuple[str, tuple[str, ...]]:
-    """Return what is between the labels: what was given, or what must be meant instead."""
+    """Return the separator: the given one, or another one that must be meant."""
     cells = set(texts)
     if any(given in cell for cell in cells):
-        return given, _other_separators(column, cells, given)
+        return given, _note_other_separators(column, cells, given)
     there = {one: [cell for cell in cells if one in cell] for one in SEPARATORS if one != given}
     likely = _find_likely(cells, there)
-    # Only what stands in for the default is taken without asking; what was typed was meant.
+    # Another separator replaces the default only, since a separator that was typed is meant.
     if len(likely) == 1 and likely[0] not in IN_MANY_NAMES and given == USUAL:
         return likely[0], (
             f"labels in '{column}' are separated by {likely[0]!r}, since no cell has {given!r}",
@@ -125,30 +129,32 @@ def _choose_separator(column: str, texts: list[str], given: str) -> tuple[str, t
         f"{sum(one in text for text in texts)} of {len(texts)} have {one!r}, such as "
         f"{sorted(there[one])[0][:60]!r}",
         tip=type_task_option("label_separator", one)
-        + ", or where each cell is one label target.kind=classes",
+        + ", or target.kind=classes if each cell is one label",
     )
 
 
 def _find_likely(cells: set[str], there: dict[str, list[str]]) -> list[str]:
-    """Return separators whose parts are labels elsewhere too, those rare in names before others.
+    """Return the separators that split cells into labels which occur in other cells too.
+
+    Separators that are common in names are returned only if there is no other.
 
     Args:
         cells: All distinct cells.
-        there: Separator to the cells that have it.
+        there: Separator to the cells that contain it.
     """
     clear = [one for one, found in there.items() if found and _recurs(cells, one)]
     return [one for one in clear if one not in IN_MANY_NAMES] or clear
 
 
-def _other_separators(column: str, cells: set[str], given: str) -> tuple[str, ...]:
-    """Return a note where labels between the separators seem to be several labels themselves."""
+def _note_other_separators(column: str, cells: set[str], given: str) -> tuple[str, ...]:
+    """Return a note if some labels seem to consist of several labels."""
     names = {name for cell in cells for name in _split(cell, given)}
     for one in RARE_IN_NAMES:
         found = sorted(name for name in names if one in name)
         if one != given and found and _recurs(names, one):
             return (
                 f"labels in '{column}' are separated by {given!r}, but {len(found)} of them have "
-                f"{one!r}, such as {found[0][:60]!r}: are those several labels?",
+                f"{one!r}, such as {found[0][:60]!r}: are these several labels?",
             )
     return ()
 
@@ -156,7 +162,8 @@ def _other_separators(column: str, cells: set[str], given: str) -> tuple[str, ..
 def _recurs(cells: set[str], separator: str) -> bool:
     """Return whether the parts of cells with a separator occur in other cells too.
 
-    Labels do; the parts of one name do not. What is in many names must have parts that all do.
+    Labels usually do, while the parts of one name do not. At least half of the parts have to,
+    or all parts if the separator is common in names.
     """
     counts: Counter[str] = Counter()
     parts: set[str] = set()

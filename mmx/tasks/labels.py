@@ -1,7 +1,7 @@
-"""Label cells of a table as target values.
+"""Conversion of the label cells of a table to target values.
 
-Each function takes the rows that have a label and returns ``(values, class names)``.
-Row numbers in errors count from 1, the header not counted.
+Each function takes the cells of all rows and returns ``(values, class names)``. Row numbers in
+errors count from 1, without the header.
 """
 
 import math
@@ -17,11 +17,11 @@ from mmx.modalities.tabular import normalize_spelling
 from mmx.tasks.splits import SplitRows
 
 LOST_SHARE = 1e-7
-"""Part of the labels' range that rounding to float64 may move one: what float32 cannot see."""
+"""Largest accepted rounding error, as a fraction of the labels' range; below float32's own."""
 LARGEST_NUMBER = 1e140
-"""Of a label: sums of squares stay finite."""
+"""Largest absolute value of a label, so that sums of squares stay finite."""
 FARTHEST = 1e18
-"""Of a standardised label: its square is finite in float32."""
+"""Largest absolute value of a standardised label, so that its square is finite in float32."""
 YES_NO = {"1": 1.0, "0": 0.0, "true": 1.0, "false": 0.0}
 
 Values = tuple[npt.NDArray[Any], tuple[str, ...]]
@@ -39,7 +39,7 @@ def parse_numbers(cells: Sequence[str | None], column: str) -> Values:
     """Return numbers ``(N,)`` float64; 0 where there is no label.
 
     Raises:
-        DataError: A label is not a finite number, or float64 cannot tell labels apart.
+        DataError: A label is not a finite number, or rounding to float64 makes labels equal.
     """
     values = np.zeros(len(cells), dtype=np.float64)
     for row, cell in enumerate(cells):
@@ -52,7 +52,7 @@ def parse_numbers(cells: Sequence[str | None], column: str) -> Values:
         if not math.isfinite(values[row]):
             raise DataError(
                 f"row {row + 1}: label '{column}' is '{cell}', not a finite number",
-                tip="target.kind=classes objective=cross_entropy   (takes words as labels)",
+                tip="target.kind=classes objective=cross_entropy   (reads words as labels)",
             )
     _refuse_rounded(cells, values, column)
     return values, ()
@@ -61,9 +61,9 @@ def parse_numbers(cells: Sequence[str | None], column: str) -> Values:
 def _refuse_rounded(
     cells: Sequence[str | None], values: npt.NDArray[np.float64], column: str
 ) -> None:
-    """Refuse labels whose differences float64 loses, such as nanoseconds since 1970.
+    """Refuse labels with differences that are lost in float64, such as nanoseconds since 1970.
 
-    What is lost may be part of the least that a metric shows, no more.
+    A rounding error of up to ``LOST_SHARE`` of the range is accepted.
     """
     rows = [row for row, cell in enumerate(cells) if cell is not None]
     known = values[rows]
@@ -74,7 +74,7 @@ def _refuse_rounded(
     if np.spacing(np.abs(known).max()) / 2 <= allowed:
         return
     if not allowed and len({Decimal(str(cells[row])) for row in rows}) == 1:
-        return  # there is but one label
+        return  # all labels are equal, so there is no difference to lose
     for row in rows:
         kept = Decimal(float(values[row]))
         if abs(Decimal(str(cells[row])) - kept) > allowed:
@@ -86,11 +86,11 @@ def _refuse_rounded(
 
 
 def note_rounding(cells: Sequence[str | None], values: npt.NDArray[np.float64]) -> Iterator[str]:
-    """Yield a note where whole numbers are beyond those that float64 holds, as numbers read them.
+    """Yield a note if whole numbers were rounded by float64.
 
     Args:
-        cells: As :func:`numbers` takes them.
-        values: As it returns them.
+        cells: The cells that :func:`parse_numbers` got.
+        values: The values that it returned.
     """
     lost = []
     for row in np.flatnonzero(np.abs(values) > 2.0**53).tolist():
@@ -99,50 +99,50 @@ def note_rounding(cells: Sequence[str | None], values: npt.NDArray[np.float64]) 
             lost.append(by)
     if lost:
         yield (
-            f"{len(lost)} of {len(cells)} labels have more digits than 64 bits hold and are "
-            f"rounded, by {max(lost)} at most"
+            f"{len(lost)} of {len(cells)} labels have more digits than 64 bits can hold and are "
+            f"rounded, by at most {max(lost)}"
         )
 
 
 def measure_moments(
     values: npt.NDArray[np.float64], train: SplitRows, used: SplitRows, task: str
 ) -> tuple[float, float]:
-    """Return mean and standard deviation of the training rows' numbers; 1 where all are one.
+    """Return mean and standard deviation of the training rows' numbers; 1 if all are equal.
 
     Args:
         values: ``(N,)`` finite numbers of all rows.
         train: The training rows.
-        used: All rows in use.
+        used: All rows of any split.
         task: Its name, for messages.
 
     Raises:
-        DataError: Squares of the numbers, or of what a model is trained on, would overflow.
+        DataError: Squares of the numbers, or of the standardised ones, would overflow.
     """
     own = values[train]
     lowest, highest = float(own.min()), float(own.max())
-    if lowest == highest:  # whose mean may be another by the last bit
+    if lowest == highest:  # the mean of equal numbers may differ from them in the last bit
         return lowest, 1.0
     if max(abs(lowest), abs(highest)) > LARGEST_NUMBER:
-        raise _out_of_range(task, f"up to {max(lowest, highest, key=abs):g}")
+        raise _make_range_error(task, f"up to {max(lowest, highest, key=abs):g}")
     mean, std = float(own.mean()), float(own.std())
     if std < 1 / LARGEST_NUMBER:
-        raise _out_of_range(task, f"that differ by {highest - lowest:g} at most")
+        raise _make_range_error(task, f"that differ by at most {highest - lowest:g}")
     with np.errstate(over="ignore"):
-        far = np.abs(values[used] / std - mean / std)
+        far = np.abs(values[used] / std - mean / std)  # values - mean could overflow
     if far.max() > FARTHEST:
         row = int(used[far.argmax()])
         raise DataError(
-            f"{task}: row {row + 1} has the label {values[row]:g}, too far from those of the "
-            f"training rows ({lowest:g} to {highest:g}) to be measured with them",
+            f"{task}: row {row + 1} has the label {values[row]:g}, which is too far from those "
+            f"of the training rows ({lowest:g} to {highest:g})",
             tip="correct the row or leave it out",
         )
     return mean, std
 
 
-def _out_of_range(task: str, what: str) -> DataError:
+def _make_range_error(task: str, what: str) -> DataError:
     return DataError(
         f"{task}: the training rows have labels {what}, whose squares 64 bits cannot hold",
-        tip="give the labels in another unit, so that they are of about the size of 1",
+        tip="give the labels in another unit, so that they are of the order of 1",
     )
 
 
@@ -158,7 +158,7 @@ def encode_sets(cells: Sequence[Sequence[str] | None]) -> Values:
 
 
 def encode_flags(columns: dict[str, list[str | None]]) -> Values:
-    """Return ``(N, C)`` float32 of 0 and 1 from one column a label.
+    """Return ``(N, C)`` float32 of 0 and 1 from one column for each label.
 
     Raises:
         DataError: A cell is neither 0 nor 1.
@@ -171,14 +171,14 @@ def encode_flags(columns: dict[str, list[str | None]]) -> Values:
             if plain not in YES_NO:
                 raise DataError(
                     f"row {row + 1}: label '{name}' is '{cell}'; "
-                    f"accepted in a column that is one label: {', '.join(YES_NO)}"
+                    f"accepted in a column of one label: {', '.join(YES_NO)}"
                 )
             values[row, index] = YES_NO[plain]
     return values, names
 
 
 def sort_classes(names: set[str]) -> tuple[str, ...]:
-    """Return class names as numbers in their order where all are, else by the alphabet."""
+    """Return class names in numeric order if all are whole numbers, else alphabetically."""
     if all(name.isdecimal() for name in names):
         return tuple(sorted(names, key=lambda name: (int(name), name)))
     return tuple(sorted(names))

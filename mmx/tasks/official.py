@@ -1,4 +1,4 @@
-"""Public image data: its official files, or the same images in one folder a class."""
+"""Public image data sets: official files, or the same images in one folder for each class."""
 
 import contextlib
 import sys
@@ -19,14 +19,14 @@ from mmx.tasks.folders import collect_samples, list_folder
 
 @dataclass(kw_only=True, eq=False)
 class OfficialImages(Task):
-    """Images that torchvision knows how to download and to check.
+    """Base of the data sets that torchvision can download and verify.
 
-    ``<data_dir>/<folder>/{train,test}/<class>/`` is read where it is there, else the
-    official files in ``data_dir``.
+    ``<data_dir>/<folder>/{train,test}/<class>/`` is read if it exists, else the official files
+    in ``data_dir``.
 
     Args:
-        data_dir: Where the data lies, or is downloaded to.
-        download: Fetch the official files where they are not there yet.
+        data_dir: Folder of the data, also for downloads.
+        download: Whether to fetch the official files if they are absent.
         image: How the images are decoded.
     """
 
@@ -46,11 +46,11 @@ class OfficialImages(Task):
         return {"image": self.image}
 
     @abstractmethod
-    def official(self, split: str) -> tuple[npt.NDArray[np.uint8], list[int], list[str]]:
+    def read_official(self, split: str) -> tuple[npt.NDArray[np.uint8], list[int], list[str]]:
         """Return images ``(N, H, W, 3)``, labels and class names of ``train`` or ``test``."""
 
     def read(self) -> Samples:
-        """Return images and classes, as split by their authors."""
+        """Return images and classes, in the authors' splits."""
         root = Path(self.data_dir).expanduser()
         folder = root / self.folder
         if (folder / "train").is_dir() and (folder / "test").is_dir():
@@ -62,12 +62,13 @@ class OfficialImages(Task):
                 f"{self.name}: there are no images in {folder}/{{train,test}}/<class> "
                 f"and no official files in {root / self.files}",
                 tip="download=true fetches the official files; "
-                "MMX_DATA_DIR=<folder> says where data lies",
+                "MMX_DATA_DIR=<folder> sets the folder of the data",
             )
         try:
+            # torchvision prints its progress to stdout, which belongs to mmx's own output.
             with contextlib.redirect_stdout(sys.stderr):
-                train, train_labels, classes = self.official("train")
-                test, test_labels, _ = self.official("test")
+                train, train_labels, classes = self.read_official("train")
+                test, test_labels, _ = self.read_official("test")
         except (RuntimeError, OSError) as error:
             raise DataError(
                 f"{self.name}: the official files in {root} cannot be used: {error}",

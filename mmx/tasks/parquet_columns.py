@@ -1,4 +1,4 @@
-"""Columns of Parquet files as Python values that read like those of CSV and JSON."""
+"""Columns of Parquet files as Python values, equal to those of CSV and JSON."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def read_column(file: pa.parquet.ParquetFile, path: Path, name: str) -> list[Any
     """Return the cells of one column.
 
     Raises:
-        DataError: Its type is none that a table of text could hold.
+        DataError: Its type has no equivalent in a table of text.
     """
     kind = file.schema_arrow.field(name).type
     column = file.read([name]).column(name)
@@ -34,7 +34,7 @@ def read_column(file: pa.parquet.ParquetFile, path: Path, name: str) -> list[Any
             return _format_times(column, kind)
         for is_kind in (pa.types.is_duration, pa.types.is_interval, pa.types.is_map):
             if is_kind(kind):
-                raise TypeError("it has no one spelling as text")
+                raise TypeError("there is no standard way to write it as text")
         cells: list[Any] = column.to_pylist()
         return cells
     except (pa.ArrowException, ArithmeticError, ValueError, TypeError, LookupError) as error:
@@ -45,7 +45,7 @@ def read_column(file: pa.parquet.ParquetFile, path: Path, name: str) -> list[Any
 
 
 def _format_times(column: pa.ChunkedArray, kind: pa.DataType) -> list[str | None]:
-    """Return points in time as pandas writes them to CSV: only the date where all are midnights."""
+    """Return times as pandas writes them to CSV: only the dates if all are midnights."""
     column, nanos = _split_nanoseconds(column, kind)
     times: list[datetime.datetime | None] = column.to_pylist()
     pairs = list(zip(times, nanos, strict=True))
@@ -57,7 +57,7 @@ def _format_times(column: pa.ChunkedArray, kind: pa.DataType) -> list[str | None
 def _split_nanoseconds(
     column: pa.ChunkedArray, kind: pa.DataType
 ) -> tuple[pa.ChunkedArray, list[int]]:
-    """Return times in microseconds, as Python's own have them, and what is left: 0 to 999 ns."""
+    """Return times in microseconds, the precision of Python's, and the rest, 0 to 999 ns."""
     if kind.unit != "ns":
         return column, [0] * len(column)
     counts = column.cast(pa.int64()).to_pylist()

@@ -1,4 +1,4 @@
-"""What a reader should know of a task's rows as they were split: notes, one line each.
+"""Notes for the user on the rows of a task and its splits, one line each.
 
 Row numbers count from 1, as in a table without its header.
 """
@@ -18,15 +18,15 @@ from mmx.tasks.contents import Target
 from mmx.tasks.splits import SplitRows
 
 FEWEST_VAL = 10
-"""Validation rows below which what is chosen on them is mostly chance."""
+"""Number of validation rows below which a choice on them is mostly chance."""
 VALUES_SHOWN = 3
-"""Repeated rows that a note names."""
+"""Number of repeated rows that a note lists."""
 
 Splits = Mapping[str, SplitRows]
 
 
 def note_missing(columns: Mapping[str, Column], splits: Splits) -> Iterator[str]:
-    """Yield how many rows of each split lack a modality, and how many cells of a table are empty.
+    """Yield notes on rows that lack a modality, and on missing cells of a table, by split.
 
     Args:
         columns: Modality to its column.
@@ -43,7 +43,7 @@ def note_missing(columns: Mapping[str, Column], splits: Splits) -> Iterator[str]
 
 
 def _note_absent(text: str, absent: npt.NDArray[np.bool_], splits: Splits) -> Iterator[str]:
-    """Yield a note where any row in use is absent."""
+    """Yield a note if any used row is absent."""
     each = {name: (int(absent[rows].sum()), len(rows)) for name, rows in splits.items()}
     each = {name: counts for name, counts in each.items() if counts[1]}
     lost, whole = (sum(counts) for counts in zip(*each.values(), strict=True))
@@ -54,51 +54,51 @@ def _note_absent(text: str, absent: npt.NDArray[np.bool_], splits: Splits) -> It
 
 
 def note_labels(values: npt.NDArray[Any], target: Target, splits: Splits) -> Iterator[str]:
-    """Yield what the labels leave unmeasured: few validation rows, classes or numbers not there.
+    """Yield notes on what cannot be learned or measured: few validation rows, absent classes.
 
     Args:
-        values: Of all rows.
-        target: What they mean.
-        splits: Name to row numbers, all three of them with rows.
+        values: Targets of all rows.
+        target: Their meaning.
+        splits: Name to row numbers; none of the three splits is empty.
     """
     rows = len(splits["val"])
     if rows < FEWEST_VAL:
         yield (
-            f"only {rows} validation {'row' if rows == 1 else 'rows'}: what is chosen on so few, "
-            "such as the best epoch, is mostly chance"
+            f"only {rows} validation {'row' if rows == 1 else 'rows'}: a choice on so few rows, "
+            "such as that of the best epoch, is mostly chance"
         )
     if target.kind == "multilabel":
         train = values[splits["train"]]
         alike = (train == train[:1]).all(0)
         if same := [name for name, one in zip(target.classes, alike, strict=True) if one]:
             names = _list_values(same)
-            yield f"all training rows agree on the label {names}: nothing is learned of it"
-    yield from _alike(target.classes)
+            yield f"all training rows agree on the label {names}, so it cannot be learned"
+    yield from _note_alike(target.classes)
     for split in ("val", "test"):
         own = values[splits[split]]
         if target.kind == "regression":
             if own.min() == own.max():
-                yield f"every {split} row has the label {own[0]:g}: r2 has no meaning there"
-        elif absent := [name for i, name in enumerate(target.classes) if not _any(own, i)]:
+                yield f"every {split} row has the label {own[0]:g}, so r2 is undefined there"
+        elif absent := [name for i, name in enumerate(target.classes) if not _occurs(own, i)]:
             what = "class" if target.kind == "classes" else "label"
-            yield f"no {split} row has the {what} {_list_values(absent)}: nothing is measured of it"
+            yield f"no {split} row has the {what} {_list_values(absent)}, so it is not measured"
 
 
-def _alike(names: Sequence[str]) -> Iterator[str]:
-    """Yield a note of names that a reader would take for one."""
+def _note_alike(names: Sequence[str]) -> Iterator[str]:
+    """Yield a note on names that differ only in spaces, case or spelling."""
     groups: dict[str, list[str]] = {}
     for name in names:
-        groups.setdefault(_plain(name), []).append(name)
+        groups.setdefault(_simplify(name), []).append(name)
     for group in groups.values():
         if len(group) > 1:
             yield (
-                f"{_list_values([repr(name) for name in group])} differ in spaces, case or "
-                "spelling alone, and are labels of their own"
+                f"{_list_values([repr(name) for name in group])} differ only in spaces, case or "
+                "spelling, and count as different labels"
             )
 
 
-def _plain(name: str) -> str:
-    """Return a name without what a reader overlooks; one spelling of each number."""
+def _simplify(name: str) -> str:
+    """Return a name without differences that are easy to overlook, and numbers in one spelling."""
     text = " ".join(unicodedata.normalize("NFKC", name).casefold().split())
     try:
         return str(float(text))
@@ -106,8 +106,8 @@ def _plain(name: str) -> str:
         return text
 
 
-def _any(values: npt.NDArray[Any], index: int) -> bool:
-    """Return whether any of ``(n,)`` classes is this one, or any of ``(n, C)`` rows has it."""
+def _occurs(values: npt.NDArray[Any], index: int) -> bool:
+    """Return whether class or label ``index`` occurs in ``(n,)`` classes or ``(n, C)`` labels."""
     return bool((values == index).any() if values.ndim == 1 else values[:, index].any())
 
 
@@ -116,7 +116,7 @@ def note_repeats(
     values: npt.NDArray[Any],
     splits: Splits,
 ) -> Iterator[str]:
-    """Yield how many rows of one split have the content of a row of another.
+    """Yield notes on rows of one split with the same content as a row of another.
 
     Args:
         contents: Modality to the ``(N, 16)`` digests of all rows.
@@ -124,6 +124,7 @@ def note_repeats(
         splits: Name to row numbers.
     """
     whole = np.concatenate([contents[name] for name in sorted(contents)], axis=1)
+    # The digests of all modalities as one key for each row, (N,).
     keys = np.ascontiguousarray(whole).view(np.dtype((np.void, whole.shape[1]))).ravel()
     for split, other in (("val", "train"), ("test", "train"), ("test", "val")):
         first = {key.tobytes(): row for row, key in _go_backwards(splits[other], keys)}
@@ -136,18 +137,18 @@ def note_repeats(
             contradicting = sum(not np.array_equal(values[a], values[b]) for a, b in pairs)
             yield (
                 f"{len(pairs)} of {len(splits[split])} {split} rows are repeated in {other} "
-                f"({_pairs(pairs)}): they measure memory"
+                f"({_format_pairs(pairs)}), so they measure memorisation"
                 + (f"; {contradicting} with another label" if contradicting else "")
             )
 
 
 def _go_backwards(rows: SplitRows, keys: npt.NDArray[np.void]) -> Iterator[tuple[int, np.void]]:
-    """Yield rows and their keys, the last first: what overwrites in a dict is the first row."""
+    """Yield rows and their keys, the last row first, so that a dict of them keeps the first."""
     for row in rows[::-1].tolist():
         yield row, keys[row]
 
 
-def _pairs(pairs: Sequence[tuple[int, int]]) -> str:
+def _format_pairs(pairs: Sequence[tuple[int, int]]) -> str:
     shown = ", ".join(f"row {row + 1} is row {other + 1}" for row, other in pairs[:VALUES_SHOWN])
     return shown + (", …" if len(pairs) > VALUES_SHOWN else "")
 

@@ -1,4 +1,4 @@
-"""The words by which columns and folders name a split."""
+"""The words that name a split in columns and folders."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ SPLITS = {
 }
 
 
-def split_of(word: str) -> str | None:
-    """Return the split that a word means, in any case, or None.
+def find_split(word: str) -> str | None:
+    """Return the split that a word names, in upper or lower case, or None.
 
-    ``"Dev"`` is val, ``"test_set"`` test.
+    ``"Dev"`` names val, ``"test_set"`` names test.
     """
     plain = word.strip().lower()
     return SPLITS.get(plain) or SPLITS.get(re.sub(r"[ _-]?(set|split)$", "", plain))

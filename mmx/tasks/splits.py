@@ -1,8 +1,8 @@
-"""Splits as pure functions of labels and a seed: cut a part off, or keep a few rows.
+"""Splits as pure functions of labels and a seed: cut off a part, or keep a few rows.
 
-Rows are drawn class by class from one shuffled order, of which a prefix is taken. So
-the 5 rows a class of a seed are among the 10 rows a class of the same seed, and what is
-drawn of one class does not depend on which other classes there are.
+The rows of each class are shuffled, and the first ones are drawn. So the 5 rows per class of a
+seed are among the 10 rows per class of the same seed, and the rows drawn of one class do not
+depend on the other classes.
 """
 
 from __future__ import annotations
@@ -18,57 +18,57 @@ from mmx.errors import DataError
 SplitRows = npt.NDArray[np.int64]
 Purpose = Literal["test", "val", "few", "cap"]
 
-TEST_SEED = 0  # never the user's: the same rows are tested whatever the seed
+TEST_SEED = 0  # not the user's seed, so that the test rows are always the same
 
-_PURPOSES = {"test": 1, "val": 2, "few": 3, "cap": 4}
+_PURPOSES = {"test": 1, "val": 2, "few": 3, "cap": 4}  # part of the seed, so never renumber
 
 
 def cut(
     rows: SplitRows, labels: npt.NDArray[Any], fraction: float, *, seed: int, purpose: Purpose
 ) -> tuple[SplitRows, SplitRows]:
-    """Divide rows in two, with the same share of each class, as far as that is possible.
+    """Divide rows into two parts, with the same share of each class as far as possible.
 
-    The last row of a class is never cut off, so a class of one row stays whole.
+    The last row of a class is never cut off, so a class with one row keeps it.
 
     Args:
         rows: Row numbers, ``(N,)``.
-        labels: Class of each of them, ``(N,)`` int64; all zeros where there are none.
-        fraction: Share of the rows to cut off; at least one row is, where any can be.
-        seed: Of the draw.
-        purpose: What the part is for; draws for different purposes are independent.
+        labels: Class of each row, ``(N,)`` int64; all zeros if there are no classes.
+        fraction: Share of the rows to cut off; at least one row if possible.
+        seed: Seed of the draw.
+        purpose: Purpose of the part; draws for different purposes are independent.
 
     Returns:
-        The rows that stay and the rows cut off, both ascending.
+        The remaining rows and the rows that were cut off, both ascending.
     """
-    sizes = _sizes(labels)
+    sizes = _count_classes(labels)
     most = np.maximum(sizes - 1, 0)
     total = min(max(1, round(fraction * len(rows))), int(most.sum()))
     part = _draw(rows, labels, divide_by_size(sizes, total, most=most), seed, purpose)
     return np.setdiff1d(rows, part), part
 
 
-def draw_of_each(
+def draw_per_class(
     rows: SplitRows, labels: npt.NDArray[Any], count: int, *, seed: int, names: Sequence[str]
 ) -> SplitRows:
     """Return ``count`` rows of each class, ascending.
 
     Raises:
-        DataError: A class has fewer.
+        DataError: A class has fewer rows.
     """
-    sizes = _sizes(labels, len(names))
+    sizes = _count_classes(labels, len(names))
     for name, size in zip(names, sizes.tolist(), strict=True):
         if size < count:
             plural = "row" if size == 1 else "rows"
             raise DataError(
                 f"per_class={count}, but class '{name}' has {size} training {plural}",
-                tip=f"target.per_class={size} at most, or leave the class out of target.classes"
+                tip=f"at most target.per_class={size}, or leave the class out of target.classes"
                 if size
                 else "leave the class out of target.classes",
             )
     return _draw(rows, labels, np.full(len(names), count), seed, "few")
 
 
-def draw_of_all(
+def draw_stratified(
     rows: SplitRows,
     labels: npt.NDArray[Any],
     total: int,
@@ -77,20 +77,20 @@ def draw_of_all(
     purpose: Purpose = "few",
     every_class: bool = True,
 ) -> SplitRows:
-    """Return ``total`` rows, all where there are no more, ascending.
+    """Return ``total`` rows, or all if there are fewer, ascending.
 
-    Each class keeps its share. With ``every_class`` it also keeps at least one row.
+    Each class keeps its share. With ``every_class``, each class also keeps at least one row.
 
     Raises:
-        DataError: ``every_class``, and there are more classes than rows to keep.
+        DataError: ``every_class`` is set, and there are more classes than rows to keep.
     """
-    sizes = _sizes(labels)
+    sizes = _count_classes(labels)
     total = min(total, len(rows))
     least = np.minimum(sizes, 1 if every_class else 0)
     if least.sum() > total:
         raise DataError(
-            f"{total} training rows are asked for, fewer than the {least.sum()} classes",
-            tip="target.per_class=1   (the least that shows every class)",
+            f"{total} training rows are requested, fewer than the {least.sum()} classes",
+            tip="target.per_class=1   (the smallest number with a row of every class)",
         )
     return _draw(rows, labels, divide_by_size(sizes, total, least=least), seed, purpose)
 
@@ -104,8 +104,8 @@ def divide_by_size(
 ) -> npt.NDArray[np.int64]:
     """Divide ``total`` over classes in proportion to their sizes, as whole numbers.
 
-    Largest remainder first, ties by class index; each class within [least, most].
-    ``total`` must lie between the sums of the bounds.
+    This is the largest remainder method (Hamilton's), with ties by class index and each count
+    within [least, most]. ``total`` must lie between the sums of the bounds.
     """
     most = sizes if most is None else most
     least = np.broadcast_to(least, sizes.shape)
@@ -120,7 +120,7 @@ def divide_by_size(
     return counts
 
 
-def _sizes(labels: npt.NDArray[Any], classes: int = 0) -> npt.NDArray[np.int64]:
+def _count_classes(labels: npt.NDArray[Any], classes: int = 0) -> npt.NDArray[np.int64]:
     return np.bincount(labels.astype(np.int64), minlength=classes).astype(np.int64)
 
 
@@ -135,6 +135,7 @@ def _draw(
     drawn = [np.empty(0, dtype=np.int64)]
     for label, count in enumerate(counts.tolist()):
         if count:
+            # One generator for each class, so that classes do not affect each other.
             random = np.random.default_rng([_PURPOSES[purpose], seed, label])
             drawn.append(random.permutation(rows[labels == label])[:count])
     return np.sort(np.concatenate(drawn))

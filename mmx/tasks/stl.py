@@ -12,14 +12,18 @@ from mmx.tasks.official import OfficialImages
 
 @dataclass(kw_only=True, eq=False)
 class Stl10(OfficialImages):
-    """13,000 labelled images, 96×96, of 10 classes; 500 a class to train on."""
+    """13,000 labelled images of 96×96 pixels in 10 classes, with 500 training images for each.
+
+    Use it as a target: with few labels, and eight of CIFAR-10's ten classes at a higher
+    resolution, a source has something to contribute.
+    """
 
     image: Image = field(default_factory=lambda: Image(size=96, crop=12, flip=True))
     folder: ClassVar[str] = "stl10"
     files: ClassVar[str] = "stl10_binary"
 
-    def official(self, split: str) -> tuple[npt.NDArray[np.uint8], list[int], list[str]]:
-        """Return the official files' content."""
+    def read_official(self, split: str) -> tuple[npt.NDArray[np.uint8], list[int], list[str]]:
+        """Return the content of the official files."""
         from torchvision.datasets import STL10  # slow to import
 
         data = STL10(self.data_dir, split=split, download=self.download)

@@ -1,4 +1,4 @@
-"""Your own data, as a table: one row a sample, columns for modalities, label and split."""
+"""Your own data as a table: a row for each sample, columns for modalities, label and split."""
 
 import dataclasses
 import shlex
@@ -17,7 +17,7 @@ from mmx.modalities.tabular import Tabular
 from mmx.tasks import label_sets, labels
 from mmx.tasks.base import Kind, Samples, Share, Task, cut_test, list_names, type_task_option
 from mmx.tasks.cells import ColumnCells, OpenTable, open_table
-from mmx.tasks.split_names import SPLITS, split_of
+from mmx.tasks.split_names import SPLITS, find_split
 from mmx.tasks.splits import SplitRows
 from mmx.tasks.table_inputs import (
     find_files,
@@ -33,34 +33,38 @@ Texts = dict[str, list[str | None]]
 
 @dataclass(kw_only=True, eq=False)
 class Table(Task):
-    """Rows of a CSV, TSV, Parquet or JSON-lines file.
+    """Rows of a CSV, TSV, Parquet or JSON file.
 
-    A missing cell, or an image or sound that does not exist, means that the row lacks
-    that modality; how often is noted for each split. A row that lacks all of them is an error. Row
-    numbers in messages count from 1, the header not counted.
+    Use it for your own data of any modalities and any kind of target.
+
+    A row with a missing cell, or with an image or sound that does not exist, lacks that
+    modality; the number of such rows is noted for each split. A row that lacks all modalities
+    is an error. Row numbers in messages count from 1, without the header.
 
     Args:
-        path: The table: .csv, .tsv, .parquet, .jsonl or .json (one object a line, or a list).
+        path: The table: .csv, .tsv, .parquet, .jsonl or .json (an object on each line, or a
+            list of objects).
         label: Column to predict; for ``multilabel`` also several columns of 0 and 1.
-        columns: Modality (image, audio, text, tabular) to its column. Text may take
-            several, joined by a space; tabular takes any number, also of lists of numbers.
+        columns: Modality (image, audio, text, tabular) to its column. Text may have several
+            columns, joined by a space; tabular may have any number, also of lists of numbers.
             Images and sounds are paths, or the bytes of files.
-        split: Column that says train, val (or validation, valid, dev) or test. Without
-            one, or where no row says so, test and val are cut from the training rows.
-        kind: One class a row, several labels a row, or a number.
-        label_separator: Between the labels of one cell, ``multilabel`` only; a cell may also
-            be a list.
-        root: Folder that the paths in the table start from; None for the table's own.
-        missing: Cells that count as missing, besides null and NaN.
-        unlabelled: What to do with a row without a label.
-        labelled: False to predict: the label is not read and every row is in ``test``.
-        test_fraction: Share tested on where no split says so, the same rows for every seed.
+        split: Column that says train, val (or validation, valid, dev) or test. Without such a
+            column or such rows, test and val are cut from the training rows.
+        kind: One class for each row, several labels for each row, or a number.
+        label_separator: Separator between the labels of one cell, for ``multilabel`` only; a
+            cell may also be a list.
+        root: Folder that paths in the table are relative to; None: the folder of the table.
+        missing: Cells that count as missing, in addition to null and NaN.
+        unlabelled: Whether to refuse or to drop a row without a label.
+        labelled: False for prediction: the label is not read and all rows are in ``test``.
+        test_fraction: Share of the rows in ``test`` if the table has no test rows, the same
+            rows for every seed.
         image: How images are decoded.
         audio: How sounds are decoded.
         tabular: How other cells are encoded.
 
     Raises:
-        ValueError: Options that contradict each other.
+        ValueError: Options contradict each other.
     """
 
     path: str
@@ -84,7 +88,7 @@ class Table(Task):
         self._check_label()
 
     def _check_columns(self) -> None:
-        """Raise ValueError where a column is of no modality, or of too many columns."""
+        """Raise ValueError for an unknown modality, or for too many columns of one."""
         for modality, column in self.columns.items():
             if modality not in MODALITIES:
                 near = closest(modality, MODALITIES)
@@ -92,15 +96,15 @@ class Table(Task):
                     f"`columns` names the modality '{modality}'; accepted: {', '.join(MODALITIES)}"
                     + (f"; closest: {near}" if near else "")
                 )
-            if modality in ("image", "audio") and len(_names(column)) != 1:
+            if modality in ("image", "audio") and len(_list_columns(column)) != 1:
                 raise ValueError(f"`columns.{modality}` (={column}) must be one column")
-        if not self._inputs():
-            raise ValueError("`columns` is empty; it says which column is which modality")
+        if not self._list_inputs():
+            raise ValueError("`columns` is empty; it maps each modality to its column")
 
     def _check_label(self) -> None:
-        """Raise ValueError where the label is an input too, or of another kind."""
-        inputs = self._inputs()
-        if both := [name for name in _names(self.label) if name in inputs]:
+        """Raise ValueError if the label is also an input, or does not fit the kind."""
+        inputs = self._list_inputs()
+        if both := [name for name in _list_columns(self.label) if name in inputs]:
             raise ValueError(f"`label` (={both[0]}) is also an input in `columns`")
         if not isinstance(self.label, str) and self.kind != "multilabel":
             raise ValueError(
@@ -109,13 +113,13 @@ class Table(Task):
         if not self.label or not self.label_separator:
             raise ValueError("`label` and `label_separator` must not be empty")
 
-    def _inputs(self) -> list[str]:
+    def _list_inputs(self) -> list[str]:
         """Return the names of all columns that are read as a modality."""
-        return [name for column in self.columns.values() for name in _names(column)]
+        return [name for column in self.columns.values() for name in _list_columns(column)]
 
     @property
     def modalities(self) -> dict[str, Modality[Any, Any] | None]:
-        """Those of ``columns``."""
+        """The modalities of ``columns``."""
         decoders: dict[str, Modality[Any, Any] | None] = {
             "image": self.image,
             "audio": self.audio,
@@ -125,26 +129,26 @@ class Table(Task):
         return {name: decoders[name] for name in self.columns}
 
     def with_path(self, path: str) -> "Table":
-        """Return the same task on another table whose rows are to be predicted."""
+        """Return the same task for the prediction of another table's rows."""
         return dataclasses.replace(self, path=path, labelled=False)
 
     def read(self) -> Samples:
         """Return cells, labels and splits."""
         path = Path(self.path).expanduser()
         if not path.is_file():
-            beside = path.parent.iterdir() if path.parent.is_dir() else ()
-            near = closest(path.name, [other.name for other in beside])
+            siblings = path.parent.iterdir() if path.parent.is_dir() else ()
+            near = closest(path.name, [other.name for other in siblings])
             raise DataError(
                 f"{self.name}: there is no table {path}",
                 tip=type_task_option("path", str(path.parent / near if near else "<table>")),
             )
         table = open_table(path)
-        cells = self._cells(table)
-        columns, notes = self._columns(table, cells, path.parent)
+        cells = self._read_cells(table)
+        columns, notes = self._make_columns(table, cells, path.parent)
         notes = [*table.notes, *notes]
         if not self.labelled:
             rows = np.arange(len(next(iter(columns.values()))), dtype=np.int64)
-            values, classes = self._blank(len(rows))
+            values, classes = self._make_blank_values(len(rows))
             return Samples(columns, values, classes, {"test": rows}, tuple(notes))
         missing = frozenset(self.missing)
         sets: label_sets.Sets | None = None
@@ -154,20 +158,25 @@ class Table(Task):
             notes += found
             texts: Texts = {column: [None if one is None else "" for one in sets]}
         else:
-            texts = {name: table.texts(name, cells[name], missing) for name in _names(self.label)}
-        values, classes = self._values(texts) if sets is None else labels.encode_sets(sets)
+            texts = {
+                name: table.to_texts(name, cells[name], missing)
+                for name in _list_columns(self.label)
+            }
+        values, classes = self._encode_labels(texts) if sets is None else labels.encode_sets(sets)
         if self.kind == "regression":
             notes += labels.note_rounding(next(iter(texts.values())), values)
-        rows, dropped = self._labelled_rows(cells, texts)
-        said = None if self.split is None else table.texts(self.split, cells[self.split], missing)
-        splits = self._splits(said, rows, values)
+        rows, dropped = self._find_labelled(cells, texts)
+        said = (
+            None if self.split is None else table.to_texts(self.split, cells[self.split], missing)
+        )
+        splits = self._read_splits(said, rows, values)
         return Samples(columns, values, classes, splits, (*notes, *dropped))
 
-    def cells_of(self, names: Sequence[str]) -> dict[str, list[str]]:
-        """Return the cells of any columns as text, empty where they are missing.
+    def read_texts(self, names: Sequence[str]) -> dict[str, list[str]]:
+        """Return the cells of any columns as text, "" where they are missing.
 
         Raises:
-            DataError: There is no such column.
+            DataError: A column does not exist.
         """
         path = Path(self.path).expanduser()
         table = open_table(path)
@@ -180,27 +189,27 @@ class Table(Task):
                     f"{path} has no column '{name}'; its columns: {list_names(table.names, 40)}",
                     tip=f"--keep {shlex.quote(near)}" if near else None,
                 )
-            texts = table.texts(found, table.read(found), frozenset())
+            texts = table.to_texts(found, table.read(found), frozenset())
             cells[name] = [text or "" for text in texts]
         return cells
 
-    def _cells(self, table: OpenTable) -> dict[str, ColumnCells]:
+    def _read_cells(self, table: OpenTable) -> dict[str, ColumnCells]:
         """Return the columns that the task names."""
         wanted = [
             (f"columns.{modality}", name)
             for modality, column in self.columns.items()
-            for name in _names(column)
+            for name in _list_columns(column)
         ]
         if self.labelled:
-            wanted += [("label", name) for name in _names(self.label)]
+            wanted += [("label", name) for name in _list_columns(self.label)]
             wanted += [("split", self.split)] if self.split is not None else []
         cells: dict[str, ColumnCells] = {}
         for option, name in wanted:
             found = table.find(name)
             if found is None:
                 near = closest(name, table.names)
-                tip = self._tip(option, name, near)
-                if not self.labelled:  # a trained model reads these columns and no others
+                tip = self._suggest(option, name, near)
+                if not self.labelled:  # a trained model needs exactly these columns
                     tip = f"rename '{near}' to '{name}', or " if near else ""
                     tip += f"add a column '{name}'; its cells may be empty"
                 raise DataError(
@@ -214,8 +223,8 @@ class Table(Task):
             raise DataError(f"{self.name}: {table.path} has no rows")
         return cells
 
-    def _tip(self, option: str, name: str, near: str | None) -> str:
-        """Return what to type where an option names a column that is not there."""
+    def _suggest(self, option: str, name: str, near: str | None) -> str:
+        """Return what to type if an option names a column that does not exist."""
         if near is None:
             return type_task_option(option, "<column>")
         if not option.startswith("columns."):
@@ -224,7 +233,7 @@ class Table(Task):
         columns = {key: _replace(value, name, near) for key, value in self.columns.items()}
         return type_task_option("columns", columns)
 
-    def _columns(
+    def _make_columns(
         self, table: OpenTable, cells: dict[str, ColumnCells], folder: Path
     ) -> tuple[dict[str, Column], list[str]]:
         """Return a column for each modality, and notes of files that do not exist."""
@@ -233,14 +242,14 @@ class Table(Task):
         missing = frozenset(self.missing)
         root = folder if self.root is None else Path(self.root).expanduser()
         for modality, option in self.columns.items():
-            names = _names(option)
+            names = _list_columns(option)
             if modality in ("image", "audio"):
                 files, lost = find_files(table, names[0], cells[names[0]], missing, root)
                 if lost and not any(files) and self.labelled:
                     raise DataError(
                         f"{self.name}: none of the files in column '{names[0]}' exists; "
-                        f"the first was looked for at {next(iter(lost.values()))}",
-                        tip=type_task_option("root", "<folder that the paths start from>"),
+                        f"the first was expected at {next(iter(lost.values()))}",
+                        tip=type_task_option("root", "<folder that the paths are relative to>"),
                     )
                 columns[modality] = make_media_column(modality, files, lost)
                 if lost:
@@ -250,7 +259,7 @@ class Table(Task):
                 build = make_text_column if modality == "text" else make_tabular_column
                 columns[modality] = build(table, names, cells, missing)
         none = ~np.any([column.present for column in columns.values()], axis=0)
-        if none.any() and self.labelled:  # else whoever predicts says so, row by row
+        if none.any() and self.labelled:  # ``mmx predict`` reports such rows one by one
             raise DataError(
                 f"{self.name}: row {int(none.argmax()) + 1} has no modality at all: "
                 f"{', '.join(columns)} {'is' if len(columns) == 1 else 'are'} missing",
@@ -258,27 +267,27 @@ class Table(Task):
             )
         return columns, notes
 
-    def _blank(self, count: int) -> labels.Values:
-        """Return values of rows whose label nobody knows."""
+    def _make_blank_values(self, count: int) -> labels.Values:
+        """Return placeholder values of rows without known labels."""
         names = tuple(self.classes or ())
         if self.kind == "classes":
             return np.zeros(count, dtype=np.int64), names
         shape = (count, len(names)) if self.kind == "multilabel" else (count,)
         return np.zeros(shape, dtype=np.float32), names
 
-    def _values(self, texts: Texts) -> labels.Values:
-        """Return the target values of all rows; zeros where a row has no label."""
+    def _encode_labels(self, texts: Texts) -> labels.Values:
+        """Return the target values of all rows, zeros for rows without a label."""
         if not isinstance(self.label, str):
             return labels.encode_flags({name: texts[name] for name in self.label})
         if self.kind == "regression":
             return labels.parse_numbers(texts[self.label], self.label)
         return labels.encode_classes(texts[self.label])
 
-    def _labelled_rows(
+    def _find_labelled(
         self, cells: dict[str, ColumnCells], texts: Texts
     ) -> tuple[SplitRows, tuple[str, ...]]:
-        """Return the rows that have a label, and a note of those that do not."""
-        names = _names(self.label)
+        """Return the rows that have a label, and a note on those that do not."""
+        names = _list_columns(self.label)
         has = np.all([[text is not None for text in texts[name]] for name in names], axis=0)
         if has.all():
             return np.arange(len(has), dtype=np.int64), ()
@@ -293,13 +302,13 @@ class Table(Task):
             )
         return np.flatnonzero(has), (f"{count} of {len(has)} rows have no label and are not used",)
 
-    def _splits(
+    def _read_splits(
         self, said: list[str | None] | None, rows: SplitRows, values: Any
     ) -> dict[str, SplitRows]:
-        """Return the splits that the table gives, with test cut off where it gives none."""
+        """Return the splits of the table; ``test`` is cut from ``train`` if it has none."""
         if said is None:
             return cut_test(values, self.test_fraction, rows)
-        named = [split_of(said[row] or "") for row in rows.tolist()]
+        named = [find_split(said[row] or "") for row in rows.tolist()]
         if None in named:
             row = int(rows[named.index(None)])
             raise DataError(
@@ -315,12 +324,12 @@ class Table(Task):
         return {name: part for name, part in splits.items() if len(part)}
 
 
-def _names(column: str | Iterable[str]) -> list[str]:
+def _list_columns(column: str | Iterable[str]) -> list[str]:
     return [column] if isinstance(column, str) else list(column)
 
 
 def _replace(column: str | list[str], old: str, new: str) -> str | list[str]:
-    """Return an option that names columns with one of them replaced."""
+    """Return an option of column names with one name replaced."""
     if isinstance(column, str):
         return new
     return [new if name == old else name for name in column]

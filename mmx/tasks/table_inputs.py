@@ -1,4 +1,4 @@
-"""From the cells of a table to the columns of its modalities."""
+"""Conversion of the cells of a table to the columns of its modalities."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def find_files(
     """Return the file of each row, or its bytes, and the files that do not exist.
 
     Args:
-        table: Where the cells come from, for messages.
-        name: Of their column.
-        cells: Paths, bytes, or objects of both.
+        table: The table, for messages.
+        name: Name of the column.
+        cells: Paths, bytes, or objects with both.
         missing: Texts that count as missing.
-        root: Folder that the paths start from.
+        root: Folder that the paths are relative to.
 
     Raises:
         DataError: A cell is none of these.
@@ -40,7 +40,7 @@ def find_files(
             kind = f" of type {table.types[name]}" if name in table.types else ""
             raise DataError(
                 f"{table.path}: column '{name}'{kind} holds {error} in row {row + 1}; "
-                "paths are read, bytes of files, and objects of bytes and path"
+                "accepted: paths, bytes of files, and objects with bytes and path"
             ) from error
         if isinstance(one, str):
             path = root / one
@@ -55,7 +55,7 @@ def find_files(
 def make_media_column(
     modality: str, files: list[FileOrBytes | None], lost: dict[int, Path]
 ) -> Column:
-    """Return files as a column of images or of sounds."""
+    """Return a column of images or of sounds."""
     column: Column = ImageColumn(files) if modality == "image" else AudioColumn(files)
     column.lost = lost
     return column
@@ -68,7 +68,7 @@ def make_text_column(
     missing: frozenset[str],
 ) -> Column:
     """Return the texts of some columns, joined by a space."""
-    parts = [table.texts(name, cells[name], missing) for name in names]
+    parts = [table.to_texts(name, cells[name], missing) for name in names]
     return TextColumn([_join(row) for row in zip(*parts, strict=True)])
 
 
@@ -78,19 +78,19 @@ def make_tabular_column(
     cells: Mapping[str, ColumnCells],
     missing: frozenset[str],
 ) -> Column:
-    """Return numbers and words of some columns; a list of numbers gives one column each."""
+    """Return a column of numbers and words; each item of a list of numbers is a column."""
     columns: dict[str, list[str | None]] = {}
     for name in names:
         vector = divide_vectors(name, cells[name], missing)
         if vector is None:
-            columns[name] = table.texts(name, cells[name], missing)
+            columns[name] = table.to_texts(name, cells[name], missing)
         else:
             columns |= vector
     return TabularColumn(columns)
 
 
 def _is_file(path: Path) -> bool:
-    """Return whether there is such a file; a cell may be too long for a name, or hold NUL."""
+    """Return whether a file exists; a cell may be too long for a path, or contain NUL."""
     try:
         return path.is_file()
     except (OSError, ValueError):
@@ -98,6 +98,6 @@ def _is_file(path: Path) -> bool:
 
 
 def _join(parts: tuple[str | None, ...]) -> str | None:
-    """Return the parts that are there, None where none is."""
-    there = [part for part in parts if part is not None]
-    return " ".join(there) if there else None
+    """Return the parts that are not missing, joined by spaces, or None if all are missing."""
+    texts = [part for part in parts if part is not None]
+    return " ".join(texts) if texts else None

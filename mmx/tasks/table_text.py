@@ -1,4 +1,4 @@
-"""The text of a CSV, TSV or JSON file: which encoding it is in, and what is no text at all."""
+"""The text of a CSV, TSV or JSON file: its encoding, and files that are not text."""
 
 from __future__ import annotations
 
@@ -30,39 +30,39 @@ BYTE_ORDER_MARKS = {
 def read_table_text(path: Path) -> tuple[str, tuple[str, ...]]:
     """Return the text of a file, and notes on how it was read.
 
-    Bytes that are no UTF-8 stay as lone surrogates, so that they matter only in the cells
-    that are used; see :func:`check_utf8`.
+    Bytes that are not UTF-8 are kept as lone surrogates, so that they matter only in cells that
+    are used; see :func:`check_utf8`.
 
     Raises:
-        DataError: The file is no text.
+        DataError: The file is not text.
     """
     data = path.read_bytes()
     for signature, what in SIGNATURES.items():
         if data.startswith(signature):
             tip = "unpack it first, or save it as CSV" if "Parquet" not in what else None
-            raise DataError(f"{path} is no text but {what}", tip=tip)
+            raise DataError(f"{path} is not text but {what}", tip=tip)
     for mark, encoding in BYTE_ORDER_MARKS.items():
         if data.startswith(mark):
             return data.decode(encoding, "replace"), (f"{path.name} is read as {encoding}",)
     if b"\0" in data:
         line = data.count(b"\n", 0, data.index(b"\0")) + 1
         raise DataError(
-            f"{path}, line {line}, holds a NUL byte, which no text does",
-            tip=f"where it is UTF-16: {_convert(path, 'UTF-16')}",
+            f"{path}, line {line}, contains a NUL byte, so it is not UTF-8 text",
+            tip=f"if it is UTF-16: {_convert(path, 'UTF-16')}",
         )
     return data.decode("utf-8-sig", "surrogateescape"), ()
 
 
 def check_utf8(path: Path, cells: list[str], lines: list[int]) -> None:
-    """Refuse cells that hold bytes which are no UTF-8.
+    """Refuse cells with bytes that are not UTF-8.
 
     Args:
         path: The file.
-        cells: Of one column.
-        lines: Where each begins in the file, from 1.
+        cells: The cells of one column.
+        lines: Line at which each cell's row starts, from 1.
 
     Raises:
-        DataError: With the first such line.
+        DataError: A cell has such bytes; the message names its line.
     """
     try:
         "".join(cells).encode()
@@ -73,7 +73,7 @@ def check_utf8(path: Path, cells: list[str], lines: list[int]) -> None:
     raw = cells[bad].encode("utf-8", "surrogateescape")
     raise DataError(
         f"{path}, line {lines[bad]}, is not in UTF-8: {raw[:60]!r}",
-        tip=f"where it is Western European: {_convert(path, 'WINDOWS-1252')}",
+        tip=f"if it is Western European: {_convert(path, 'WINDOWS-1252')}",
     )
 
 

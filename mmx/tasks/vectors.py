@@ -1,4 +1,4 @@
-"""Cells that hold a list of numbers, as columns of one number each."""
+"""Conversion of cells with lists of numbers to columns of one number each."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ Numbers = list[str | None]
 def divide_vectors(
     name: str, cells: list[Any], missing: frozenset[str]
 ) -> dict[str, Numbers] | None:
-    """Return ``name[1]``, ``name[2]`` … with the numbers of each list, None where there is none.
+    """Return columns ``name[1]``, ``name[2]`` … of the lists' numbers, or None without lists.
 
     Args:
-        name: Of the column.
-        cells: Lists of numbers, or text of such lists as JSON writes them; missing cells are
-            missing in all columns.
+        name: Name of the column.
+        cells: Lists of numbers, or such lists as JSON text; a missing cell is missing in all
+            columns.
         missing: Texts that count as missing.
 
     Raises:
-        DataError: Some cells are lists and others are not, their lengths differ, or an item
-            is no number.
+        DataError: Some cells are lists and others are not, the lists have different lengths, or
+            an item is not a number.
     """
     lists = [_as_list(cell) for cell in cells]
     first = next((row for row, one in enumerate(lists) if one is not None), None)
@@ -43,10 +43,10 @@ def divide_vectors(
             raise DataError(
                 f"row {row + 1}: the list in column '{name}' has {len(items)} items, "
                 f"that of row {first + 1} has {width}",
-                tip="lists of one length are read as so many numbers",
+                tip="all lists of a column must have the same length",
             )
         for column, item in zip(columns, items, strict=True):
-            column.append(_number(name, row, item))
+            column.append(_format_number(name, row, item))
     return {f"{name}[{place}]": column for place, column in enumerate(columns, start=1)}
 
 
@@ -63,13 +63,13 @@ def _as_list(cell: Any) -> list[Any] | None:
     return None
 
 
-def _number(name: str, row: int, item: Any) -> str | None:
+def _format_number(name: str, row: int, item: Any) -> str | None:
     if item is None or item != item:
         return None
     if isinstance(item, bool) or not isinstance(item, int | float):
         kind = "a list" if isinstance(item, list) else f"{str(item)[:40]!r} ({type(item).__name__})"
         raise DataError(
             f"row {row + 1}: column '{name}' holds a list with {kind} in it; "
-            "lists of numbers are read, of one length"
+            "accepted: lists of numbers, all of the same length"
         )
     return repr(item)

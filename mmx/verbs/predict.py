@@ -28,7 +28,7 @@ from mmx.evaluation.predict import predict
 from mmx.experiment import Experiment, assemble
 from mmx.modalities.audio import AudioColumn
 from mmx.modalities.image import ImageColumn
-from mmx.modalities.suffixes import MEDIA_SUFFIXES, visible_files
+from mmx.modalities.suffixes import MEDIA_SUFFIXES, list_visible_files
 from mmx.printable import printable, shorten
 from mmx.runs.atomic import make_folder, write_text
 from mmx.runs.directory import RunDirectory
@@ -235,7 +235,7 @@ def _ask_files(given: Path, modality: str, trained: Loaded) -> Asked:
     Raises:
         UsageError: There is none.
     """
-    paths = visible_files(given, modality) if given.is_dir() else [given]
+    paths = list_visible_files(given, modality) if given.is_dir() else [given]
     if not paths:
         suffixes = ", ".join(sorted(MEDIA_SUFFIXES[modality]))
         raise UsageError(f"there is no file to read in {given}; accepted: {suffixes}")
@@ -264,5 +264,5 @@ def _kept(names: Sequence[str], asked: Asked) -> dict[str, Sequence[str]]:
         raise UsageError(
             f"--keep {' '.join(names)}: only a table has columns to keep", tip="leave --keep out"
         )
-    cells = asked.table.cells_of(names)
+    cells = asked.table.read_texts(names)
     return {name: [column[int(row)] for row in asked.rows] for name, column in cells.items()}

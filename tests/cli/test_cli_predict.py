@@ -111,7 +111,7 @@ def test_how_the_table_was_read_is_said(
     code, found = predicted(run, str(table))
     assert (code, len(found)) == (0, 2)
     err = capsys.readouterr().err
-    assert err == "note: quotes that do not balance are taken as part of their cells\n"
+    assert err == "note: unbalanced quotes are read as part of their cells\n"
 
 
 def test_all_files_of_a_table_may_be_gone(run: Path, folder: Path) -> None:

@@ -5,6 +5,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
+from refusals import check_notes
 
 from mmx.errors import DataError
 from mmx.modalities import Stored
@@ -227,11 +228,10 @@ def test_bytes_per_row():
 )
 def test_images_of_another_scale_are_named_with_what_makes_them_alike(own, source, sizes):
     theirs, mine, target, other = sizes
-    assert Image().other_scale(ImageSpec(*own), ImageSpec(*source)) == (
-        f"the source's images are {theirs} pixels, the target's {mine}, and what they show may "
-        f"be of other sizes too: target.image.size={target} or source.image.size={other} makes "
-        "them alike"
-    )
+    note = Image().other_scale(ImageSpec(*own), ImageSpec(*source))
+    assert note is not None
+    facts = (f"source's images are {theirs}", f"target's {mine}")
+    check_notes([note], (*facts, f"target.image.size={target}", f"source.image.size={other}"))
 
 
 @pytest.mark.parametrize("own", [(32, 32), (40, 32), (47, 22)])
@@ -345,11 +345,8 @@ def test_an_image_of_unknown_white_is_refused(tmp_path, shades, why):
 
 def test_nearly_black_images_of_16_bits_are_remarked(tmp_path):
     column = ImageColumn([None, write_tiff16(tmp_path / "a.tif", RAMP * 16)])
-    assert Image().remarks(column, [0, 1], ImageSpec(16, 16)) == (
-        "image: white is 65535 in images of 16 bits, and the brightest pixel of the first 1 is "
-        "4080: they are nearly black, and most of their shades fall together; scale them up where "
-        "that is not meant",
-    )
+    notes = Image().remarks(column, [0, 1], ImageSpec(16, 16))
+    check_notes(notes, ("white is 65535", "16 bits", "first 1 is 4080", "nearly black"))
     column = ImageColumn([write_tiff16(tmp_path / "a.tif", RAMP * 200), save(tmp_path / "b.png")])
     assert Image().remarks(column, [0, 1], ImageSpec(16, 16)) == ()
 

@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from refusals import check_error, check_notes
 
 from mmx.errors import DataError
 from mmx.modalities.tabular import Tabular, TabularColumn, TabularSpec
@@ -99,10 +100,8 @@ def test_a_word_among_numbers_names_row_and_column():
     spec = tabular.fit(column, [0, 1])
     with pytest.raises(DataError) as error:
         tabular.encode(column, [2], spec)
-    assert str(error.value) == (
-        "row 3: column 'price' holds 'three', but only numbers in the training rows\n"
-        "  tip: take it as words: target.tabular.categorical=[price]"
-    )
+    typed = ["target.tabular.categorical=[price]"]
+    check_error(error.value, "row 3", "'price'", "'three'", "training rows", types=typed)
 
 
 def test_inherits_only_the_same_names_and_kinds():
@@ -126,15 +125,11 @@ def test_a_column_of_numbers_that_a_few_words_have_made_categorical_is_remarked(
     for modality, expected in (
         (
             Tabular(),
-            (
-                "tabular: column 'price' is taken as words, since 1 of 4 cells of the training "
-                "rows are no numbers, such as 'n/a'; among the task's missing=[…] such cells "
-                "would count as missing",
-            ),
+            [("tabular", "'price'", "as words", "1 of 4 cells", "'n/a'", "missing=[…]")],
         ),
-        (Tabular(categorical=("price",)), ()),
+        (Tabular(categorical=("price",)), []),
     ):
         spec = modality.fit(column, rows)
         assert spec.categorical == ("price", "code")
-        assert modality.remarks(column, rows, spec) == expected
+        check_notes(modality.remarks(column, rows, spec), *expected)
     assert Tabular().remarks(column, [0, 2], Tabular().fit(column, [0, 2])) == ()

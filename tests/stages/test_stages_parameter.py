@@ -234,8 +234,8 @@ def test_a_source_of_another_scale_is_noted(
     given = overrides(tables["one"], tables["two"], ("image",), "control=none", "trainer.epochs=1")
     run = once([*given, f"transfer={mode}", "source.image.size=48", "target.image.size=32"])
     text = (
-        "image: the source's images are 48×48 pixels, the target's 32×32, and what they show may "
-        "be of other sizes too: target.image.size=48 or source.image.size=32 makes them alike"
+        "image: the source's images are 48×48 pixels, the target's 32×32, so objects may differ in "
+        "size too: target.image.size=48 or source.image.size=32 makes them alike"
     )
     assert (text in run.summary()["notes"]) == said
     assert (text in (run.path / "run.log").read_text()) == said

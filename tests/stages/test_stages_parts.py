@@ -88,9 +88,9 @@ def test_a_column_that_a_word_has_made_categorical_is_noted(
     path = tables["two"].with_name("word.csv")
     path.write_text("\n".join([*lines[:4], ",".join(cells), *lines[5:], ""]))
     said = [n for n in summary(train(*overrides(path, path, ("tabular",))))["notes"] if "'a'" in n]
-    taken = [note for note in said if "is taken as words" in note]
-    assert taken == [taken[0]] * 2  # of the source and of the target
-    assert taken[0].startswith("word: tabular: column 'a' is taken as words, since 1 of ")
+    read = [note for note in said if "as words" in note]
+    assert read == [read[0]] * 2  # of the source and of the target
+    assert read[0].startswith("word: tabular: column 'a' is read as words, since 1 of ")
 
 
 BALANCES: dict[str, type[Balance]] = classes("balance")

@@ -37,7 +37,7 @@ def test_two_separators_in_one_column_are_said():
         [["sea", "sky"], ["sea;sun"], ["sky"], ["sun"]],
         (
             "labels in 'y' are separated by '|', but 1 of them have ';', such as 'sea;sun': "
-            "are those several labels?",
+            "are these several labels?",
         ),
     )
 

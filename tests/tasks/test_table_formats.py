@@ -174,7 +174,7 @@ def test_embedded_files_are_read_like_files(tmp_path):
     stored = Image(size=4).encode(one.columns["image"], range(5), ImageSpec(4, 4))
     assert stored.values[:, 0, 0, 0].tolist() == [0, 1, 2, 3, 0]
     assert one.fingerprint == two.fingerprint
-    assert one.columns["audio"].frames(4) == (8, 8000)
+    assert one.columns["audio"].measure(4) == (8, 8000)
 
 
 def test_a_column_of_files_that_holds_numbers_of_another_kind(tmp_path):
@@ -255,7 +255,7 @@ def test_quotes_that_do_not_balance_are_part_of_their_cells(tmp_path):
     assert len(data.values) == 20
     assert data.columns["text"].texts[:2] == ['"start 0', "plain 0"]
     assert data.target.classes == ("a", "b")
-    assert "quotes that do not balance are taken as part of their cells" in data.notes
+    assert "unbalanced quotes are read as part of their cells" in data.notes
 
 
 @pytest.mark.parametrize(

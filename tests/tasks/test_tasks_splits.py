@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from refusals import check_error
 
 from mmx.errors import DataError
-from mmx.tasks.splits import cut, divide_by_size, draw_of_all, draw_of_each
+from mmx.tasks.splits import cut, divide_by_size, draw_per_class, draw_stratified
 
 LABELS = st.lists(st.integers(0, 4), min_size=1, max_size=80).map(np.array)
 SEEDS = st.integers(0, 5)
@@ -59,10 +59,10 @@ def test_few_of_all_keeps_every_class_and_the_total(labels, total, seed):
     classes = len(set(labels))
     if total < min(classes, len(labels)):
         with pytest.raises(DataError) as error:
-            draw_of_all(rows, labels, total, seed=seed)
+            draw_stratified(rows, labels, total, seed=seed)
         check_error(error.value, total, classes, types=["target.per_class=1"])
         return
-    kept = draw_of_all(rows, labels, total, seed=seed)
+    kept = draw_stratified(rows, labels, total, seed=seed)
     assert len(kept) == min(total, len(labels))
     assert set(labels[kept]) == set(labels)
 
@@ -70,7 +70,7 @@ def test_few_of_all_keeps_every_class_and_the_total(labels, total, seed):
 @given(LABELS, st.integers(0, 100), SEEDS)
 def test_few_of_all_may_lose_a_class_where_allowed(labels, total, seed):
     rows = np.arange(len(labels))
-    kept = draw_of_all(rows, labels, total, seed=seed, purpose="cap", every_class=False)
+    kept = draw_stratified(rows, labels, total, seed=seed, purpose="cap", every_class=False)
     assert len(kept) == min(total, len(labels))
 
 
@@ -79,8 +79,8 @@ def test_few_of_each_is_nested(count, seed):
     labels = np.repeat([0, 1, 2], [10, 20, 30])
     rows = np.random.default_rng(0).permutation(60)
     names = ["a", "b", "c"]
-    few = draw_of_each(rows, labels, count, seed=seed, names=names)
-    more = draw_of_each(rows, labels, count + 1, seed=seed, names=names)
+    few = draw_per_class(rows, labels, count, seed=seed, names=names)
+    more = draw_per_class(rows, labels, count + 1, seed=seed, names=names)
     assert set(few) < set(more)
     chosen = labels[np.isin(rows, few)]
     assert counts(chosen)[:3].tolist() == [count] * 3
@@ -107,16 +107,16 @@ def test_quotas_by_hand():
 
 def test_a_class_too_small_is_named():
     with pytest.raises(DataError) as error:
-        draw_of_each(np.arange(3), np.array([0, 0, 1]), 2, seed=0, names=["cat", "dog"])
+        draw_per_class(np.arange(3), np.array([0, 0, 1]), 2, seed=0, names=["cat", "dog"])
     types = "target.per_class=1", "target.classes"
     check_error(error.value, "per_class=2", "'dog'", "1 training row", types=types)
     with pytest.raises(DataError) as error:
-        draw_of_each(np.arange(2), np.array([0, 0]), 2, seed=0, names=["cat", "dog"])
+        draw_per_class(np.arange(2), np.array([0, 0]), 2, seed=0, names=["cat", "dog"])
     check_error(error.value, "per_class=2", "'dog'", "0 training rows", types=["target.classes"])
     assert "per_class" not in error.value.tip
 
 
 def test_fewer_rows_than_classes():
     with pytest.raises(DataError) as error:
-        draw_of_all(np.arange(3), np.array([0, 1, 2]), 2, seed=0)
+        draw_stratified(np.arange(3), np.array([0, 1, 2]), 2, seed=0)
     check_error(error.value, "2 training rows", "3 classes", types=["target.per_class=1"])
