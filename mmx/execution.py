@@ -143,13 +143,13 @@ def execute(
             index.add(directory)
         return {"status": "done", "exit_code": 0}
     except Interrupted as error:
-        ending.end(directory, "interrupted", error=error.message, signal=error.signal_number)
+        ending.end_run(directory, "interrupted", error=error.message, signal=error.signal_number)
         return {"status": "interrupted", "error": error.message, "exit_code": error.exit_code}
     except KeyboardInterrupt:
-        ending.end(directory, "interrupted", error="stopped at once", signal=2)
+        ending.end_run(directory, "interrupted", error="stopped at once", signal=2)
         return {"status": "interrupted", "error": "stopped at once", "exit_code": 130}
     except Exception as error:
-        return _fail(directory, log, ending.explained(error, directory))
+        return _fail(directory, log, ending.explain_full_disk(error, directory))
     finally:
         _close(log)
         directory.release()
@@ -160,7 +160,7 @@ def _fail(directory: RunDirectory, log: logging.Logger, error: Exception) -> Run
     expected = isinstance(error, MmxError)
     text = str(error) if expected else f"{type(error).__name__}: {error}"
     trace = traceback.format_exc()
-    ending.end(directory, "failed", trace=trace, error=text, expected=expected)
+    ending.end_run(directory, "failed", trace=trace, error=text, expected=expected)
     with contextlib.suppress(OSError):
         log.error("%s\n%s", text, trace)
     code = error.exit_code if isinstance(error, MmxError) else 1

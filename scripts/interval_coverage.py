@@ -23,7 +23,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from mmx.evaluation.gain_intervals import Differences, find_coverage, find_half_width, simultaneous
+from mmx.evaluation.gain_intervals import (
+    Differences,
+    bonferroni_level,
+    find_coverage,
+    find_half_width,
+)
 from mmx.evaluation.mcnemar import Discordant
 from mmx.evaluation.pooling import estimate_seed_errors
 from mmx.evaluation.sample_metric import SampleScores
@@ -149,7 +154,7 @@ def simulated(
 def summed(inside: Array, width: str = "") -> Found:
     """Return coverages of ``(cases, groups)`` levels at which an interval just holds the truth."""
     held = inside <= 0.95
-    together = (inside <= simultaneous(inside.shape[1])).all(1)
+    together = (inside <= bonferroni_level(inside.shape[1])).all(1)
     return Found(float(held.mean()), float(held.mean(0).min()), float(together.mean()), width)
 
 

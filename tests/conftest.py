@@ -23,7 +23,7 @@ from mmx.config import compose
 from mmx.config.sources import UserConfigs
 from mmx.encoders.image.small_cnn import SmallCnn
 from mmx.encoders.tabular.mlp import Mlp
-from mmx.evaluation.metrics import measure, score
+from mmx.evaluation.metrics import make_score, measure
 from mmx.evaluation.predict import predict
 from mmx.experiment import Experiment, assemble
 from mmx.fusion.concat import Concat
@@ -190,7 +190,7 @@ class Bench:
             optimizer=self.optimizer,
             precision=self.format,
             validate=self.validate,
-            score=score("classes"),
+            score=make_score("classes"),
             state_path=self.state_path,
         )
 

@@ -16,13 +16,13 @@ from mmx.training.encode import BATCH_SIZE
 
 @torch.no_grad()
 def measure_alignment(criterion: Criterion, rows: Encoded) -> dict[str, float]:
-    """Return ``loss`` and the retrieval metrics, a mean over all pairs of modalities.
+    """Return ``loss`` and the retrieval metrics, averaged over all pairs of modalities.
 
-    Each row of one modality looks for its own row among those of the other, both ways;
-    only rows that have both take part.
+    For each pair, every row of one modality retrieves its partner among the rows of the other,
+    in both directions; only rows that have both modalities are used.
 
     Args:
-        criterion: A label-free objective, which embeds.
+        criterion: A label-free objective, which embeds features.
         rows: Features of a split.
 
     Raises:
@@ -46,7 +46,7 @@ def measure_alignment(criterion: Criterion, rows: Encoded) -> dict[str, float]:
 
 
 def _loss(criterion: Criterion, pooled: dict[str, Tensor], rows: Encoded) -> float:
-    """Return the mean loss of batches of 256: each row is told from those of its batch."""
+    """Return the mean loss over batches of 256: rows are contrasted within their batch."""
     total = 0.0
     for start in range(0, len(rows), BATCH_SIZE):
         part = slice(start, start + BATCH_SIZE)

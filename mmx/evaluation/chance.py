@@ -1,6 +1,6 @@
-"""Chance: whether a model does better than always saying the most frequent class.
+"""Chance: whether a model does better than always answering the most frequent class.
 
-Shape legend: ``N`` test samples.
+Shape legend: ``N`` test rows.
 """
 
 from __future__ import annotations
@@ -14,39 +14,41 @@ from torch import Tensor
 from mmx.tasks import Target
 
 FALSE_ALARMS = 0.05
-"""How often a model that knows nothing may pass for one that has learned."""
+"""Significance level: how often a model at chance level passes for one that has learned."""
 
 
 @dataclass(frozen=True)
 class Chance:
-    """The best that one answer for all test samples can do.
+    """The best accuracy of one answer for all test rows.
 
     Attributes:
-        accuracy: Part of the most frequent class among the test samples.
+        accuracy: Fraction of the most frequent class among the test rows.
         samples: N.
     """
 
     accuracy: float
     samples: int
 
-    def beaten(self, accuracy: float) -> bool:
+    def is_beaten_by(self, accuracy: float) -> bool:
         """Return whether an accuracy is above chance beyond binomial noise.
 
             P(X ≥ k) < 0.05,  X ~ Binomial(N, chance),  k = accuracy · N
 
-        Exact; a mean over seeds counts as one test of N samples, since all seeds see the same.
+        An exact binomial test. A mean over seeds counts as one test of N rows, since all seeds
+        are tested on the same rows.
 
         Args:
-            accuracy: Of a model, on the same samples.
+            accuracy: A model's accuracy on the same rows.
         """
         if accuracy <= self.accuracy:
             return False
         count, part = self.samples, self.accuracy
-        hits = math.ceil(accuracy * count - 1e-9)  # 0.3 · 10 is not quite 3
+        hits = math.ceil(accuracy * count - 1e-9)  # 0.3 · 10 may be slightly above 3
+        # The probability of exactly k hits, in logarithms: factorials of large N overflow.
         ways = math.lgamma(count + 1) - math.lgamma(hits + 1) - math.lgamma(count - hits + 1)
         term = math.exp(ways + hits * math.log(part) + (count - hits) * math.log1p(-part))
         tail = 0.0
-        while hits <= count and term > 1e-12:  # above the mean each term is less than the last
+        while hits <= count and term > 1e-12:  # above the mean, the terms fall
             tail += term
             term *= (count - hits) / (hits + 1) * part / (1 - part)
             hits += 1
@@ -54,7 +56,7 @@ class Chance:
 
 
 def find_chance(values: Tensor, target: Target) -> Chance | None:
-    """Return the chance of a test split; None where the target is no class.
+    """Return the chance of a test split; None if the target is not of kind classes.
 
     Args:
         values: ``(N,)`` true classes on the CPU.

@@ -1,4 +1,4 @@
-"""What a model costs to use: operations and seconds for each sample."""
+"""The cost of using a model: operations and seconds per row."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from mmx.training.encode import BATCH_SIZE
 from mmx.training.precision import Precision
 
 COUNTED_ROWS = 16
-"""Rows whose operations are counted: without the device's own kernels each takes long."""
+"""Rows for counting operations; few, since counting turns off the device's fast kernels."""
 
 
 @torch.no_grad()
 def measure_cost(
     model: MultimodalModel, data: Data, rows: Rows, precision: Precision
 ) -> dict[str, Any]:
-    """Return ``flops`` and ``seconds`` a sample, of a forward pass over a batch of the rows.
+    """Return the floating-point operations and seconds per row of a forward pass.
 
-    ``flops`` counts the additions and multiplications of matrix products, convolutions,
-    recurrent layers and attention, the same on every device, over the first few rows; what is
-    computed once and kept (features of frozen encoders) is left out. ``seconds`` is the best of
-    three passes over one batch, without reading data.
+    ``flops_per_sample`` counts the additions and multiplications of matrix products,
+    convolutions, recurrent layers and attention over the first few rows; it is the same on every
+    device. Features of frozen encoders, which are computed once and kept, are not counted.
+    ``seconds_per_sample`` is the best of three passes over one batch, without reading data.
 
     Args:
-        model: Measured in evaluation mode.
-        data: Where the rows are.
-        rows: The first batch of them is used.
+        model: The model; it is measured in evaluation mode.
+        data: The task's rows.
+        rows: Row numbers; the first batch of them is used.
         precision: Of the forward pass.
     """
     from torch.utils.flop_counter import FlopCounterMode  # slow to import
@@ -59,9 +59,9 @@ def measure_cost(
 
 @contextmanager
 def _kernels_in_steps() -> Iterator[None]:
-    """Compute recurrent layers and attention as matrix products, which torch's counter knows.
+    """Compute recurrent layers and attention as matrix products, which torch's counter counts.
 
-    It counts most of the kernels that do all of either at once as nothing.
+    It counts most fused kernels for them as no operations.
     """
     from torch.nn.attention import SDPBackend, sdpa_kernel  # slow to import
 
@@ -81,7 +81,7 @@ def _kernels_in_steps() -> Iterator[None]:
 
 @contextmanager
 def _without_gradients(model: torch.nn.Module) -> Iterator[None]:
-    """Let no parameter ask for a gradient: the counter's hooks refuse views of those that do."""
+    """Turn off ``requires_grad``: the counter's hooks refuse views of tensors that have it."""
     asking = [parameter for parameter in model.parameters() if parameter.requires_grad]
     try:
         for parameter in asking:
@@ -94,5 +94,5 @@ def _without_gradients(model: torch.nn.Module) -> Iterator[None]:
 
 def _now(device: torch.device) -> float:
     if device.type == "cuda":
-        torch.cuda.synchronize()
+        torch.cuda.synchronize()  # kernels run asynchronously
     return time.perf_counter()

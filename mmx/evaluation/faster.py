@@ -1,4 +1,4 @@
-"""Faster: how long a target trains until it is as good as its control ever was."""
+"""Speed: how long a target trains until it reaches the best metric of its control."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ class Faster:
     """When the control's best validation metric was first reached.
 
     Attributes:
-        metric: Of validation; larger is better.
-        value: The control's best.
-        control: Which control.
-        control_steps, control_s: Optimiser steps and seconds of training that it took.
-        target_steps, target_s: Those of the target, what its source took not counted; None
-            where it never got there.
+        metric: The validation metric; larger is better.
+        value: The control's best value.
+        control: The name of the control.
+        control_steps, control_s: The control's optimiser steps and seconds of training until then.
+        target_steps, target_s: The same of the target, without those of its source; None if it
+            never reached the value.
     """
 
     metric: str
@@ -33,19 +33,19 @@ class Faster:
 def compare_speed(
     metric: str, control: str, of_target: Sequence[Epoch], of_control: Sequence[Epoch]
 ) -> Faster | None:
-    """Compare two trainings epoch by epoch; None where the control's was not observed.
+    """Compare two trainings epoch by epoch; None if the control has no epochs.
 
     Args:
-        metric: Of validation; larger is better.
-        control: Which control.
-        of_target: Its epochs, in order.
-        of_control: Those of the control.
+        metric: The validation metric; larger is better.
+        control: The name of the control.
+        of_target: The target's epochs, in order.
+        of_control: The control's epochs, in order.
     """
     if not of_control:
         return None
     best = max(value for _, _, value in of_control)
-    steps, seconds = _first(of_control, best) or (0, 0.0)
-    reached = _first(of_target, best)
+    steps, seconds = _find_first(of_control, best) or (0, 0.0)
+    reached = _find_first(of_target, best)
     return Faster(
         metric=metric,
         value=best,
@@ -57,8 +57,8 @@ def compare_speed(
     )
 
 
-def _first(epochs: Sequence[Epoch], wanted: float) -> tuple[int, float] | None:
-    """Return steps and seconds of the first epoch that is as good as wanted."""
+def _find_first(epochs: Sequence[Epoch], wanted: float) -> tuple[int, float] | None:
+    """Return steps and seconds of the first epoch with at least the wanted value."""
     for steps, seconds, value in epochs:
         if value >= wanted:
             return steps, seconds

@@ -1,6 +1,7 @@
-"""How sure a difference of two models on the same test samples is: over samples, over seeds.
+"""Confidence intervals for the difference of two models, over test rows and over seeds.
 
-Shape legend: ``N`` test samples, ``K`` statistics, ``S`` seeds, ``R`` resamples, ``G`` groups.
+Shape legend: ``N`` test rows (samples), ``K`` statistics, ``S`` seeds, ``R`` resamples,
+``G`` groups.
 """
 
 from __future__ import annotations
@@ -17,35 +18,35 @@ import numpy.typing as npt
 from mmx.evaluation.mcnemar import Discordant
 from mmx.evaluation.permutation import swap_test
 from mmx.evaluation.pooling import SeedError, estimate_seed_errors
-from mmx.evaluation.power import Deciding, count_deciding_seeds
+from mmx.evaluation.power import SeedsNeeded, count_seeds_needed
 from mmx.evaluation.sample_metric import Floats, Pair
 
 RESAMPLES = 4000
 FEWEST_BEYOND = 10
-"""Resamples beyond an end of an interval that show where it is."""
+"""Resamples beyond an end of an interval that are needed to estimate the end."""
 LEVEL = 0.95
 NUMBERS_AT_ONCE = 4_000_000
-"""Numbers that are worked on at once."""
+"""Numbers that are computed at once; it bounds the memory."""
 LARGEST_DIFFERENCE = {"accuracy": 1.0, "f1_macro": 1.0}
-"""How large a difference of a metric can be; of others, any."""
+"""The largest possible difference of a metric; other metrics are unbounded."""
 NORMAL: Floats = np.linspace(-8, 8, 161)
-"""Standard deviations at which a normal error is added to that of seeds."""
+"""Nodes, in standard deviations, for integrating over a normal error."""
 PLACES: Floats = np.sinh(np.linspace(0, 16, 1000))
-"""Standard deviations, up to a million, at which the error of seeds is tabulated to do so."""
+"""Nodes, in standard deviations up to about four million, for a table of the error of seeds."""
 
 NEGLIGIBLE = 1e-3
-"""Part of the whole spread below which that of seeds changes no digit that is shown."""
+"""Fraction of the total spread below which the spread of seeds changes no digit shown."""
 
 Bounds = tuple[float, float]
 
 
-def simultaneous(comparisons: int) -> float:
-    """Return the level of each of several intervals that all hold together in 95 % of cases.
+def bonferroni_level(comparisons: int) -> float:
+    """Return the level of each of several intervals so that all of them hold in 95 % of cases.
 
         1 - 0.05 / comparisons
 
-    Bonferroni's correction: an interval and the verdict that is read from it then say the
-    same, which Holm's sharper procedure, made for tests, does not give.
+    Bonferroni's correction. Holm's procedure is sharper, but it is made for tests: with it, an
+    interval and its verdict could disagree.
 
     Reference: Dunn 1961, Multiple comparisons among means.
     """
@@ -54,14 +55,14 @@ def simultaneous(comparisons: int) -> float:
 
 @dataclass(frozen=True)
 class Differences:
-    """What is known of one difference: of one group of runs over its control.
+    """The differences between one group of runs and its control, one for each seed.
 
     Attributes:
-        metric: In which it is stated.
-        values: ``(S,)`` of its seeds.
-        pairs: The scores behind them, S of them, or none where they are not kept.
-        control: The same for groups whose seeds are compared with the same models; None where
-            no other group is.
+        metric: The metric that is compared.
+        values: ``(S,)`` differences of the seeds.
+        pairs: The S pairs of scores that the values come from; empty if they are not kept.
+        control: A key that is equal for groups compared with the same control models; None if
+            no other group shares them.
     """
 
     metric: str
@@ -71,28 +72,29 @@ class Differences:
 
     @classmethod
     def of(cls, pairs: Sequence[Pair]) -> Differences:
-        """Return those of scores."""
+        """Return the differences of pairs of scores."""
         values = np.array([first.value - second.value for first, second in pairs])
         control = tuple(second.statistics.tobytes() for _, second in pairs)
-        # What is the same for every seed, as the most frequent class is, has no luck to share.
+        # A control without randomness, such as the most frequent class, adds no shared error.
         shared = hash(control) if len(set(control)) > 1 else None
         return cls(pairs[0][0].metric, values, pairs, shared)
 
     @cached_property
     def sample_variance(self) -> float:
-        """Of the mean over seeds, by the choice of test samples, less what the seeds show.
+        """The variance of the mean over seeds due to the choice of test rows.
 
             v_samples - v_mixed
 
-        What differs by sample *and* seed is in the spread of the seeds already: v_samples is
-        the variance of the mean difference over resamples of the test set, the same for all
-        seeds and both models, and v_mixed the mean variance of a seed's own part in it,
-        over S. Seeds that were tested on different samples show all there is to know.
+        v_samples is the variance of the mean difference over resamples of the test set, the same
+        resample for all seeds and both models. v_mixed is the mean variance of a single seed's
+        deviation from it, divided by S: variation by row *and* seed, which the spread of the
+        seeds contains already. It is 0 if the seeds were tested on different rows, since their
+        spread then contains everything.
         """
         if not self.same_samples:
             return 0.0
         count = len(self.pairs)
-        if self.metric == "accuracy":  # a mean: its resamples have a formula
+        if self.metric == "accuracy":  # a mean, for which the variance has a closed form
             over = np.concatenate([one.statistics - two.statistics for one, two in self.pairs], 1)
             middle = over.mean(1, keepdims=True)
             whole, own = middle.var(), (over - middle).var(0).sum() / (count - 1)
@@ -103,38 +105,38 @@ class Differences:
 
     @property
     def same_samples(self) -> bool:
-        """Whether all seeds were tested on the same samples."""
+        """Whether all seeds were tested on the same rows."""
         rows = [first.rows for first, _ in self.pairs]
         return bool(rows) and all(np.array_equal(each, rows[0]) for each in rows)
 
     @property
     def least_variance(self) -> float:
-        """Below which that of its seeds cannot be seen.
+        """The least variance of seeds that can be observed.
 
             1 / (12 N²)
 
-        A metric that counts samples is rounded to 1 / N (Sheppard's correction).
+        A metric that counts rows is rounded to multiples of 1 / N (Sheppard's correction).
         """
         if not self.pairs or self.metric not in LARGEST_DIFFERENCE:
             return 0.0
         return 1 / (12 * len(self.pairs[0][0].rows) ** 2)
 
 
-def over_samples(pair: Pair, *, level: float = LEVEL, seed: int = 0) -> Bounds:
-    """Return the interval of one difference of metrics, over paired test samples.
+def find_sample_interval(pair: Pair, *, level: float = LEVEL, seed: int = 0) -> Bounds:
+    """Return the confidence interval of one difference of metrics, over paired test rows.
 
-    The training of both models is taken as it came out: only several seeds tell more.
+    Both models are taken as given: the randomness of training needs several seeds.
 
-    Of two accuracies it is Tango's score interval (:meth:`.Discordant.interval`), of other
-    metrics the percentile interval of a bootstrap: where fewer than ten resamples lie beyond
-    an end, as at the level of many comparisons, the end is further from the median than the
-    tenth by as much as in a normal distribution. It keeps to what is possible, and excludes 0
-    only where :func:`.swap_test` does too.
+    For accuracy it is Tango's score interval (:meth:`.Discordant.interval`), for other metrics
+    the percentile interval of a bootstrap. If fewer than ten resamples would lie beyond an end,
+    as at the level of many comparisons, the end is extrapolated from the tenth resample as in a
+    normal distribution. The interval stays within possible values, and excludes 0 only if
+    :func:`.swap_test` rejects as well.
 
     Args:
         pair: Scores under transfer and under the control.
-        level: How often it is to hold.
-        seed: Of the resampling.
+        level: The confidence level.
+        seed: Seed of the resampling.
 
     Reference: Efron 1979, percentile bootstrap.
     """
@@ -145,34 +147,35 @@ def over_samples(pair: Pair, *, level: float = LEVEL, seed: int = 0) -> Bounds:
 
 def _percentiles(pair: Pair, level: float, seed: int) -> Bounds:
     tail = (1 - level) / 2
-    seen = max(tail, FEWEST_BEYOND / RESAMPLES)
+    seen = max(tail, FEWEST_BEYOND / RESAMPLES)  # the smallest tail with enough resamples
     low, middle, high = np.quantile(resample([pair], seed)[0], [seen, 0.5, 1 - seen])
     quantile = NormalDist().inv_cdf
     stretch = quantile(tail) / quantile(seen)
     return float(middle + stretch * (low - middle)), float(middle + stretch * (high - middle))
 
 
-def over_seeds(pairs: Sequence[Pair], *, level: float = LEVEL) -> Bounds:
-    """Return the interval of the mean difference over seeds and test samples, of one group.
+def find_seed_interval(pairs: Sequence[Pair], *, level: float = LEVEL) -> Bounds:
+    """Return the confidence interval of one group's mean difference, over seeds and test rows.
 
     Args:
-        pairs: S of them.
-        level: How often it is to hold.
+        pairs: S pairs of scores.
+        level: The confidence level.
     """
-    return Sure.of([Differences.of(pairs)], level=level)[0].interval
+    return GainInterval.of([Differences.of(pairs)], level=level)[0].interval
 
 
 @dataclass(frozen=True)
-class Sure:
-    """How sure a mean difference is.
+class GainInterval:
+    """The confidence interval of a mean difference.
 
     Attributes:
-        interval: Where it may as well lie.
-        deciding: About how many seeds would decide; None of one seed, and where 0 is excluded.
+        interval: Its ends.
+        deciding: About how many seeds would make it exclude 0; None for a single seed, and if it
+            excludes 0 already.
     """
 
     interval: Bounds
-    deciding: Deciding | None = None
+    deciding: SeedsNeeded | None = None
 
     @classmethod
     def of(
@@ -181,22 +184,23 @@ class Sure:
         *,
         level: float = LEVEL,
         independent: int | None = None,
-    ) -> list[Sure]:
-        """Return the intervals of the mean differences of groups, over seeds and test samples.
+    ) -> list[GainInterval]:
+        """Return the intervals of the mean differences of groups, over seeds and test rows.
 
             δ̄ ± h      P(|e_seeds + e_samples| ≤ h) = level
 
-        **Seeds** are too few to be resampled (the percentiles of five values hold the truth in
-        83 of 100 cases): their error is Student's t, its spread weighed over all groups
-        (:mod:`.pooling`). That of **samples** is normal, of :attr:`Differences.sample_variance`.
-        A group of one seed has the interval :func:`over_samples`. All keep to what is possible,
-        and exclude 0 only where :func:`.swap_test` does too.
+        **Seeds** are too few to be resampled (the percentile interval of five values covers the
+        truth in 83 of 100 cases). Their error follows Student's t, with a spread that is pooled
+        over all groups (:mod:`.pooling`). The error over **samples** is normal, with the variance
+        :attr:`Differences.sample_variance`.
+        A group of one seed has the interval :func:`find_sample_interval`. All intervals stay
+        within possible values, and exclude 0 only if :func:`.swap_test` rejects as well.
 
         Args:
-            groups: Of one metric and one kind of control; with scores where they have one seed.
-            level: How often each interval is to hold.
-            independent: How many groups they count for where models are in several of them;
-                None for all, but for what a shared control takes off.
+            groups: Groups of one metric and one kind of control; a group of one seed needs scores.
+            level: The confidence level of each interval.
+            independent: How many independent groups they count for, if models occur in several
+                of them; None for all, with a correction for shared controls.
 
         Reference: Owen 2007 (arXiv:0712.1111), resampling rows and columns; Hesterberg 2015
         (arXiv:1411.5279), why a percentile interval of few values is too narrow.
@@ -211,38 +215,39 @@ class Sure:
             independent,
         )
         of_several = {id(each): error for each, error in zip(several, errors, strict=True)}
-        return [_sure(each, of_several.get(id(each)), level) for each in groups]
+        return [_find_interval(each, of_several.get(id(each)), level) for each in groups]
 
 
-def _sure(group: Differences, error: SeedError | None, level: float) -> Sure:
+def _find_interval(group: Differences, error: SeedError | None, level: float) -> GainInterval:
     if error is None:
         if len(group.values) > 1:
-            return Sure((math.nan, math.nan))
-        return Sure(over_samples(group.pairs[0], level=level))
+            return GainInterval((math.nan, math.nan))
+        return GainInterval(find_sample_interval(group.pairs[0], level=level))
     middle, of_samples = float(group.values.mean()), group.sample_variance
     reach = find_half_width(error, of_samples, level)
     low, high = _bound((middle - reach, middle + reach), group.pairs, group.metric, level)
     if low > 0 or high < 0:
-        return Sure((low, high))
+        return GainInterval((low, high))
     alone = find_half_width(error, 0.0, level)
-    return Sure((low, high), count_deciding_seeds(middle, alone, error, of_samples, level))
+    return GainInterval((low, high), count_seeds_needed(middle, alone, error, of_samples, level))
 
 
 def find_half_width(error: SeedError, sample_variance: float, level: float) -> float:
-    """Return the h that an error over seeds and samples exceeds in 1 - level of cases.
+    """Return the h that an error over seeds and samples exceeds with probability 1 - level.
 
     Args:
-        error: Over seeds.
-        sample_variance: Of the error over samples, which is normal.
-        level: How often it is not exceeded.
+        error: The error over seeds.
+        sample_variance: Variance of the error over samples, which is normal.
+        level: The confidence level.
     """
     from scipy.optimize import brentq  # slow to import
 
     spread = np.sqrt(error.variance / error.seeds)
     high = np.hypot(spread, np.sqrt(sample_variance))
-    if spread <= NEGLIGIBLE * high:  # samples alone, or nothing at all
+    if spread <= NEGLIGIBLE * high:  # only an error over samples, or none at all
         return float(high * NormalDist().inv_cdf((1 + level) / 2))
     places = PLACES * spread
+    # Tabulated once: the root search below evaluates it at many shifted distances.
     inside = error.within(places) if sample_variance > 0 else None
 
     def beyond(h: float) -> float:
@@ -258,11 +263,11 @@ def find_half_width(error: SeedError, sample_variance: float, level: float) -> f
 
 
 def find_coverage(error: SeedError, sample_variance: float, distances: Floats) -> Floats:
-    """Return how often an error over seeds and samples is no larger than distances, ``(n,)``.
+    """Return the probability ``(n,)`` that an error over seeds and samples is within distances.
 
     Args:
-        error: Over seeds.
-        sample_variance: Of the error over samples, which is normal.
+        error: The error over seeds.
+        sample_variance: Variance of the error over samples, which is normal.
         distances: ``(n,)``.
     """
     if sample_variance == 0:
@@ -271,7 +276,7 @@ def find_coverage(error: SeedError, sample_variance: float, distances: Floats) -
 
 
 def _sum(inside: Callable[[Floats], Floats], variance: float, distances: Floats) -> Floats:
-    """Return how often a symmetric error plus a normal one is no larger than distances."""
+    """Return the probability that a symmetric error plus a normal one is within distances."""
     # P(|a + b| ≤ h) is the mean over b of ± P(|a| ≤ |h + b|).
     shifted = distances[:, None] + np.sqrt(variance) * NORMAL
     weights = np.exp(-(NORMAL**2) / 2)
@@ -280,7 +285,7 @@ def _sum(inside: Callable[[Floats], Floats], variance: float, distances: Floats)
 
 
 def _bound(found: Bounds, pairs: Sequence[Pair], metric: str, level: float) -> Bounds:
-    """Return an interval within what is possible, that holds 0 where a test does not exclude it."""
+    """Return an interval clipped to possible values, and widened to 0 if the test accepts 0."""
     largest = LARGEST_DIFFERENCE.get(metric, np.inf)
     low, high = max(found[0], -largest), min(found[1], largest)
     if pairs and (low > 0 or high < 0) and swap_test(pairs) >= 1 - level:
@@ -289,7 +294,7 @@ def _bound(found: Bounds, pairs: Sequence[Pair], metric: str, level: float) -> B
 
 
 def resample(pairs: Sequence[Pair], seed: int) -> Floats:
-    """Return ``(S, R)`` differences, each resample the same for all pairs."""
+    """Return ``(S, R)`` bootstrap differences; each resample of rows is the same for all pairs."""
     each = [scores for pair in pairs for scores in pair]
     stacked = np.concatenate([scores.statistics for scores in each], axis=1)
     ends = np.cumsum([scores.statistics.shape[1] for scores in each])[:-1]
@@ -301,16 +306,16 @@ def resample(pairs: Sequence[Pair], seed: int) -> Floats:
         parts = zip(each, np.split(sums, ends, axis=1), strict=True)
         found.append(np.stack([scores.of_sums(part) for scores, part in parts]))
     values = np.concatenate(found, axis=1)
-    # Equal models differ by nothing, not by the last bit of a sum that is taken in two orders.
+    # Rounded, so that equal models differ by 0 and not by the last bit of a sum.
     differences: Floats = np.round(values[::2] - values[1::2], 12)
     return differences
 
 
 @lru_cache(maxsize=1)
 def _counts(samples: int, seed: int) -> npt.NDArray[np.uint8]:
-    """Return ``(R, N)``: how often each sample is in each resample."""
+    """Return ``(R, N)``: how often each row is in each resample."""
     generator = np.random.default_rng(seed)
-    # A byte each: a sample is drawn once on average, and never 256 times in a lifetime.
+    # One byte is enough: a row is drawn once on average, and 256 times practically never.
     counts = np.empty((RESAMPLES, samples), dtype=np.uint8)
     for row in counts:
         row[:] = np.bincount(generator.integers(0, samples, samples), minlength=samples)

@@ -18,13 +18,13 @@ from mmx.tasks import Target
 
 @dataclass(frozen=True)
 class Importance:
-    """What each modality adds to one score.
+    """What each modality contributes to one score.
 
     Attributes:
-        score: The metric's name; ``recall`` of a class.
+        score: The metric's name, or ``recall`` for that of a class.
         values: Modality to φ, in the unit of the score. They sum to ``full - empty``.
-        empty: The score without any modality: the prior's.
-        full: The score with all of them.
+        empty: The score without any modality, which is that of the prior.
+        full: The score with all modalities.
     """
 
     score: str
@@ -39,7 +39,7 @@ def compute_shapley_values(value: Mapping[Subset, float]) -> dict[str, float]:
         φ_m = Σ_{S ∌ m} |S|! (M - |S| - 1)! / M! · (v(S ∪ m) - v(S))
 
     Args:
-        value: v, of all 2^M subsets; each is a tuple sorted by name.
+        value: v for all 2^M subsets; each subset is a tuple sorted by name.
     """
     names = sorted({name for subset in value for name in subset})
     count = len(names)
@@ -60,14 +60,16 @@ def compute_shapley_values(value: Mapping[Subset, float]) -> dict[str, float]:
 def measure_importance(answered: SubsetAnswers, measure: Measure, target: Target) -> Importance:
     """Return the importance of the modalities for the primary metric."""
     name = PRIMARY[target.kind]
-    return _of(name, {each: found[name] for each, found in answered.metrics(measure).items()})
+    return _make_importance(
+        name, {each: found[name] for each, found in answered.metrics(measure).items()}
+    )
 
 
 def measure_class_importance(answered: SubsetAnswers, target: Target) -> dict[str, Importance]:
     """Return the importance of the modalities for each class's recall.
 
-    A class that no row has is left out: it has no recall. There is nothing to return for
-    targets that are not of kind classes.
+    A class without rows is left out, since it has no recall. The result is empty if the target
+    is not of kind classes.
     """
     if target.kind != "classes":
         return {}
@@ -80,10 +82,12 @@ def measure_class_importance(answered: SubsetAnswers, target: Target) -> dict[st
         rows = answered.values == index
         if rows.any():
             recalls = {each: hits[rows].to(torch.float64).mean() for each, hits in right.items()}
-            found[name] = _of("recall", {each: float(one) for each, one in recalls.items()})
+            found[name] = _make_importance(
+                "recall", {each: float(one) for each, one in recalls.items()}
+            )
     return found
 
 
-def _of(score: str, value: dict[Subset, float]) -> Importance:
+def _make_importance(score: str, value: dict[Subset, float]) -> Importance:
     everything = max(value, key=len)
     return Importance(score, compute_shapley_values(value), value[()], value[everything])

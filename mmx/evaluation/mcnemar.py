@@ -1,6 +1,6 @@
-"""Two models that are right or wrong on the same test samples: an exact test, an interval.
+"""McNemar's exact test and Tango's interval for two models' accuracies on the same test rows.
 
-Shape legend: ``N`` test samples.
+Shape legend: ``N`` test rows (samples).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from mmx.evaluation.sample_metric import SampleScores
 
 @dataclass(frozen=True)
 class Discordant:
-    """On how many samples only one of two models is right; the others say nothing of them.
+    """On how many samples only one of two models is right; only these tell the models apart.
 
     Attributes:
         first: Samples on which only the first is right.
@@ -30,7 +30,7 @@ class Discordant:
 
     @classmethod
     def of(cls, first: SampleScores, second: SampleScores) -> Discordant | None:
-        """Return the counts; None where the metric is not made of single hits and misses."""
+        """Return the counts; None if the metric is not a mean of hits and misses."""
         hits, others = first.statistics, second.statistics
         counted = first.metric == "accuracy" and all(
             np.isin(each, (0.0, 1.0)).all() for each in (hits, others)
@@ -41,12 +41,12 @@ class Discordant:
 
     @property
     def difference(self) -> float:
-        """Of the accuracies, first minus second."""
+        """The difference of the accuracies, first minus second."""
         return (self.first - self.second) / self.samples
 
     @property
     def p(self) -> float:
-        """The p of McNemar's exact test, two-sided.
+        """The two-sided p-value of McNemar's exact test.
 
             min(1, 2 · P(X ≤ min(b, c))),  X ~ Binomial(b + c, 1/2)
 
@@ -59,19 +59,20 @@ class Discordant:
         return min(1.0, 2 * float(bdtr(fewer, both, 0.5))) if both else 1.0
 
     def interval(self, level: float) -> tuple[float, float]:
-        """Return Tango's score interval of the difference of the accuracies in all samples.
+        """Return Tango's score interval for the difference of the accuracies.
 
-        It is all θ that the score test does not reject:
+        It contains all θ that the score test does not reject:
 
             |b - c - N θ| ≤ z √(N (2 q + θ (1 - θ)))
 
-        where q is the likeliest part of samples on which only the second model is right, given
-        θ. Unlike that of a bootstrap it has its level at few discordant samples too, and a
-        width where there are none. At θ = 0 it is McNemar's test without a correction, so it
-        may exclude 0 where the exact test does not reject.
+        where q is the maximum-likelihood estimate, given θ, of the fraction of samples on which
+        only the second model is right. Unlike a bootstrap interval it keeps its level with few
+        discordant samples, and has a positive width with none. At θ = 0 it is McNemar's test
+        without continuity correction, so that it may exclude 0 although the exact test does not
+        reject.
 
         Args:
-            level: How often it is to hold.
+            level: The confidence level.
 
         Reference: Tango 1998, Equivalence test and confidence interval for the difference in
         proportions for the paired-sample design.
@@ -98,6 +99,7 @@ class Discordant:
         over = b - c - n * theta
         if abs(over) < 1e-9:
             return 0.0
+        # q is the larger root of 2 n q² + linear · q - c θ (1 - θ) = 0 (Tango 1998).
         linear = (2 * n - b + c) * theta - b - c
         root = math.sqrt(max(0.0, linear**2 + 8 * n * c * theta * (1 - theta)))
         part = (root - linear) / (4 * n)

@@ -19,7 +19,7 @@ TaskLoss = Callable[[Tensor, Tensor], Tensor]
 """(outputs ``(N, C)``, targets) -> scalar, a mean over the rows."""
 
 RETRIEVAL = "retrieval"
-"""The kind of a label-free objective, whose modalities look for each other."""
+"""The kind of a label-free objective: rows of one modality retrieve those of another."""
 PRIMARY = {
     "classes": "accuracy",
     "multilabel": "f1_macro",
@@ -29,15 +29,18 @@ PRIMARY = {
 """The metric in which a gain is stated."""
 
 
-def score(kind: str) -> Callable[[dict[str, float]], tuple[float, ...]]:
-    """Return what selection on validation maximises: the primary metric, then a lower loss."""
+def make_score(kind: str) -> Callable[[dict[str, float]], tuple[float, ...]]:
+    """Return the score that selection on validation maximises.
+
+    It is the primary metric; of equal metrics the one with the lower loss is better.
+    """
     primary = PRIMARY[kind]
 
-    def of(metrics: dict[str, float]) -> tuple[float, ...]:
+    def score(metrics: dict[str, float]) -> tuple[float, ...]:
         first = metrics[primary]
         return (0.0 if math.isnan(first) else first, -metrics["loss"])  # r2 of one row is NaN
 
-    return of
+    return score
 
 
 def measure(outputs: Tensor, values: Tensor, target: Target, loss_of: TaskLoss) -> dict[str, float]:
@@ -45,21 +48,21 @@ def measure(outputs: Tensor, values: Tensor, target: Target, loss_of: TaskLoss) 
 
     Args:
         outputs: ``(N, C)`` float32 on the CPU.
-        values: ``(N,)`` or ``(N, C)`` targets on the CPU, numbers as they are in the task.
+        values: ``(N,)`` or ``(N, C)`` targets on the CPU; numbers are in the task's own unit.
         target: What the values mean.
-        loss_of: The objective the model was trained with, as far as it asks of outputs alone.
+        loss_of: The part of the training objective that depends only on outputs.
 
     Returns:
         ``loss`` (the objective, as in training) and, for classes, ``accuracy`` and
-        ``f1_macro``; for multi-label the same, accuracy being that of whole label sets;
-        for regression ``mse``, ``mae`` and ``r2`` of the numbers themselves, in float64.
+        ``f1_macro``; for several labels the same, where accuracy is that of whole label sets;
+        for regression ``mse``, ``mae`` and ``r2`` in the task's own unit, in float64.
     """
     from sklearn import metrics as sk  # slow to import, and not needed to refuse a config
 
     found = {"loss": float(loss_of(outputs, target.standardize(values)))}
     if target.kind == "regression":
         predicted, truth = target.restore(outputs).numpy(), values.double().numpy()
-        if not np.isfinite(predicted).all():  # scikit-learn refuses to measure it
+        if not np.isfinite(predicted).all():  # scikit-learn would raise
             return {**found, "mse": math.nan, "mae": math.nan, "r2": math.nan}
         found["mse"] = float(sk.mean_squared_error(truth, predicted))
         found["mae"] = float(sk.mean_absolute_error(truth, predicted))

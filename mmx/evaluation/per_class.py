@@ -1,4 +1,4 @@
-"""How a model does on each class, by scikit-learn: for data where classes are unequal.
+"""A model's recall and precision on each class, for data with class imbalance.
 
 Shape legend: ``N`` rows, ``C`` classes.
 """
@@ -16,7 +16,7 @@ from mmx.tasks import Target
 
 
 def report_classes(outputs: Tensor, values: Tensor, target: Target) -> dict[str, Any]:
-    """Return what accuracy hides where classes are unequal; it can be written as JSON.
+    """Return a report on the classes, which accuracy alone hides; it is JSON-able.
 
     Args:
         outputs: ``(N, C)`` on the CPU.
@@ -24,16 +24,16 @@ def report_classes(outputs: Tensor, values: Tensor, target: Target) -> dict[str,
         target: What the values mean.
 
     Returns:
-        ``balanced_accuracy``: mean recall of the classes that occur; for labels, mean over
-        the labels of the mean recall of their yes and no, of those that occur.
-        ``f1_macro``: as among the metrics.
+        ``balanced_accuracy``: the mean recall of the classes that occur; for labels, the mean
+        over the labels of the mean recall of their yes and no, if they occur.
+        ``f1_macro``: as in :func:`~mmx.evaluation.metrics.measure`.
         ``classes``: name to ``recall``, ``precision`` and ``support``; recall is None for a
         class that does not occur, precision for one that is never predicted.
-        ``confusion``: ``[true][predicted]`` counts, ``(C, C)``; for labels one such table of
-        no and yes for each, ``(C, 2, 2)``.
+        ``confusion``: ``[true][predicted]`` counts, ``(C, C)``; for labels one table of no and
+        yes for each label, ``(C, 2, 2)``.
 
     Raises:
-        ValueError: The target is a number.
+        ValueError: The target is of kind regression.
     """
     from sklearn import metrics as sk  # slow to import, and not needed to refuse a config
 
@@ -45,8 +45,9 @@ def report_classes(outputs: Tensor, values: Tensor, target: Target) -> dict[str,
         truth, decided, labels=classes, zero_division=np.nan
     )
     if target.kind == "classes":
+        # Counted here, since scikit-learn's function warns if only one class occurs.
         pairs = np.bincount(truth * len(classes) + decided, minlength=len(classes) ** 2)
-        confusion = pairs.reshape(len(classes), -1)  # scikit-learn's warns of a single class
+        confusion = pairs.reshape(len(classes), -1)  # (C, C)
         balanced = _mean(recall)
     else:
         confusion = sk.multilabel_confusion_matrix(truth, decided, labels=classes)
@@ -56,8 +57,8 @@ def report_classes(outputs: Tensor, values: Tensor, target: Target) -> dict[str,
         "f1_macro": float(sk.f1_score(truth, decided, average="macro", zero_division=0)),
         "classes": {
             name: {
-                "recall": _or_none(recall[index]),
-                "precision": _or_none(precision[index]),
+                "recall": _drop_nan(recall[index]),
+                "precision": _drop_nan(precision[index]),
                 "support": int(support[index]),
             }
             for index, name in enumerate(target.classes)
@@ -67,7 +68,7 @@ def report_classes(outputs: Tensor, values: Tensor, target: Target) -> dict[str,
 
 
 def _recalls(table: Any) -> list[float]:
-    """Return the recall of each true class of a confusion matrix, NaN where it does not occur."""
+    """Return the recall of each true class of a confusion matrix, NaN if it does not occur."""
     return [row[i] / row.sum() if row.sum() else math.nan for i, row in enumerate(table)]
 
 
@@ -77,5 +78,5 @@ def _mean(numbers: Any) -> float:
     return math.fsum(known) / len(known)
 
 
-def _or_none(number: float) -> float | None:
+def _drop_nan(number: float) -> float | None:
     return None if math.isnan(number) else float(number)

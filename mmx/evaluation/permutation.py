@@ -1,6 +1,6 @@
-"""Whether a difference of two models may be chance, tested by swapping their answers.
+"""A permutation test of the difference of two models, which swaps their answers.
 
-Shape legend: ``N`` test samples, ``K`` statistics, ``S`` seeds, ``R`` swaps.
+Shape legend: ``N`` test rows (samples), ``K`` statistics, ``S`` seeds, ``R`` swaps.
 """
 
 from __future__ import annotations
@@ -13,47 +13,47 @@ from mmx.evaluation.mcnemar import Discordant
 from mmx.evaluation.sample_metric import Floats, Integers, Pair
 
 SWAPS = 9_999
-"""Random swaps where all would be too many."""
+"""Number of random swaps, if there are too many to try all."""
 ALL = 12
-"""Samples of which every one of the 2^12 ways to swap them is tried."""
+"""With at most this many samples that differ, all of the up to 2^12 swaps are tried."""
 SWAPS_AT_ONCE = 4_000_000
-"""Numbers that are worked on at once."""
+"""Numbers that are computed at once; it bounds the memory."""
 
 
 def swap_test(pairs: Sequence[Pair], *, seed: int = 0) -> float:
-    """Return the p of the mean difference over seeds, were the two models alike, two-sided.
+    """Return the two-sided p-value of the mean difference over seeds.
 
-    If there were nothing between two models, then on any sample the answers of one could as
-    well be those of the other. So on some of the samples the two change places, for all seeds
-    at once, and p is the part of such swaps whose difference is as large as the one observed.
-    A bootstrap knows only the few samples that it has; this also knows how few they are.
+    Null hypothesis: the two models are exchangeable, so that on any sample the answer of one
+    could be that of the other. The test swaps their answers on a random subset of the samples,
+    for all seeds at once; p is the fraction of swaps with a difference at least as large as the
+    observed one. Unlike a bootstrap, the test stays valid with few samples.
 
-    Of one seed and an accuracy it is McNemar's exact test. Where few samples differ, all
-    swaps are tried, else 9,999 random ones.
+    With one seed and accuracy it is McNemar's exact test. If few samples differ, all swaps are
+    tried, otherwise 9,999 random ones.
 
     Args:
-        pairs: S of them; seeds that were tested on the same samples change places together.
-        seed: Of the random swaps.
+        pairs: S pairs of scores; seeds tested on the same samples are swapped together.
+        seed: Seed of the random swaps.
 
     Reference: Fisher 1935, The design of experiments; Phipson and Smyth 2010
-    (arXiv:1603.05766), why p of random swaps is never 0.
+    (arXiv:1603.05766), why the p-value of random swaps is never 0.
     """
     if len(pairs) == 1 and (counts := Discordant.of(*pairs[0])):
         return counts.p
-    blocks = _blocks(pairs)
+    blocks = _group_pairs(pairs)
     movable = sum(len(moved) for _, moved in blocks)
     observed = np.mean([first.value - second.value for first, second in pairs])
     every = movable <= ALL
     generator = np.random.default_rng(seed)
     as_large = total = 0
-    # Half of all swaps: each has a mirror image, of the same size.
+    # Half of all swaps: swapping the complement gives the same absolute difference.
     wanted = 2 ** max(0, movable - 1) if every else SWAPS
     step = max(1, SWAPS_AT_ONCE // max(1, movable))
     for start in range(0, wanted, step):
         count = min(step, wanted - start)
         if every:
             numbers = np.arange(start, start + count)[:, None]
-            swaps = (numbers >> np.arange(movable)) & 1
+            swaps = (numbers >> np.arange(movable)) & 1  # (count, movable) binary digits
         else:
             swaps = generator.integers(0, 2, (count, movable), dtype=np.int8)
         found = _differences(blocks, swaps.astype(np.float64)) / len(pairs)
@@ -66,8 +66,8 @@ SwapBlock = tuple[list[Pair], Integers]
 """Pairs of the same samples, and those samples on which the models of a pair differ."""
 
 
-def _blocks(pairs: Sequence[Pair]) -> list[SwapBlock]:
-    """Return the pairs by the samples that they share."""
+def _group_pairs(pairs: Sequence[Pair]) -> list[SwapBlock]:
+    """Return the pairs grouped by the samples that they were tested on."""
     found: dict[bytes, list[Pair]] = {}
     for pair in pairs:
         found.setdefault(pair[0].rows.tobytes(), []).append(pair)

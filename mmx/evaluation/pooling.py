@@ -1,31 +1,31 @@
-"""What the seeds of one group say of the spread of another.
+"""Pooling of the variance over seeds between groups of runs.
 
 Shape legend: ``G`` groups, ``S`` seeds of a group, ``T`` terms of a mixture, ``K`` spreads.
 
-A group of two or three seeds knows little of its own spread: Student's t of one degree of
-freedom is 12.7 wide. The groups of a sweep are alike in much, and how much their spreads are
-alike, they show themselves. So the variance of group g is taken to be drawn from a scaled
-inverse χ² around a common one,
+Two or three seeds say little about their spread: with one degree of freedom, the 97.5 % quantile
+of Student's t is 12.7. The groups of a sweep have similar spreads, and how similar they are can
+be estimated. So the variance of group g is modelled as drawn from a scaled inverse χ² around a
+common one,
 
     σ_g² ~ s_0² d_0 / χ²(d_0)      s_g² | σ_g² ~ σ_g² χ²(S - 1) / (S - 1)
 
-where d_0 says how alike they are: one common spread (∞), or each its own (near 0). Given both,
-the error of a mean is Student's t,
+where d_0 says how similar they are: one common spread (∞), or a separate one for each (near 0).
+Given both, the error of a mean follows Student's t,
 
     δ̄_g - θ_g ~ t(d_0 + S - 1) · √(s_g'² / S)
     s_g'² = (d_0 s_0² + (S - 1) s_g²) / (d_0 + S - 1)
 
-and neither is known, so the error is the mixture of these over what the groups' own s_g² say
-of s_0² and d_0. Were all spreads equal for certain, it would be Student's t of G (S - 1) degrees
-of freedom; of one group it is that of its own S - 1.
+Neither is known, so the error is a mixture of these, weighted by the posterior of s_0² and d_0
+given the groups' s_g². If all spreads were known to be equal, it would be Student's t with
+G (S - 1) degrees of freedom; for a single group it is that with S - 1.
 
-Where groups share the runs of a control, its luck is in all of their differences, and G groups
-count for less than G: with a part ρ of the variance in common, for G / (1 + (G - 1) ρ²). What
-ρ may be is weighed by an analysis of variance of the differences.
+If groups share the runs of a control, the control's error is in all of their differences, and G
+groups count for less than G: for G / (1 + (G - 1) ρ²), where ρ is the fraction of the variance in
+common. Values of ρ are weighted by an analysis of variance of the differences.
 
-Reference: Smyth 2004, Linear models and empirical Bayes methods (moderated t), where one s_0²
-and d_0 are estimated. With few groups their estimates are too sure of themselves: the coverage
-of 95 % intervals falls to 91 %. Weighing all of them keeps it.
+Reference: Smyth 2004, Linear models and empirical Bayes methods (moderated t), which estimates
+one s_0² and one d_0. With few groups such point estimates are overconfident: the coverage of
+95 % intervals falls to 91 %. Averaging over the posterior keeps it.
 """
 
 from __future__ import annotations
@@ -38,24 +38,24 @@ import numpy as np
 from mmx.evaluation.sample_metric import Floats
 
 ALIKE: Floats = np.array([0.25, 0.5, 1, 2, 4, 8, 16, 32, 1e6])
-"""Values of d_0 that are weighed; the last is that of equal spreads."""
+"""The grid of d_0; its last value stands for equal spreads."""
 PRIOR: Floats = np.array([1, 1, 1, 1, 1, 1, 1, 1, 4]) / 12
-"""Their weights beforehand: a third for equal spreads, the rest even."""
+"""Their prior: a third for equal spreads, the rest uniform."""
 SPREADS: Floats = np.linspace(-6, 4, 51)
-"""Logarithms of s_0² that are weighed, around that of the mean variance."""
+"""The grid of ln s_0², relative to that of the mean variance."""
 IN_COMMON: Floats = np.array([0, 0.25, 0.5, 0.75, 0.95])
-"""Values of ρ that are weighed where groups share a control."""
+"""The grid of ρ for groups that share a control."""
 LEAST_WEIGHT = 1e-7
-"""Weight of a term that can be left out."""
+"""Terms of the mixture with less weight are left out."""
 
 
 @dataclass(frozen=True)
 class SeedError:
-    """How far a mean over seeds may be from the truth: a mixture of Student's t around 0.
+    """The error of a mean over seeds: a mixture of Student's t distributions around 0.
 
     Attributes:
         weights: ``(T,)``, which sum to 1.
-        variances: ``(T,)`` of one seed.
+        variances: ``(T,)`` variances of one seed.
         freedom: ``(T,)`` degrees of freedom.
         seeds: S.
     """
@@ -67,14 +67,15 @@ class SeedError:
 
     @property
     def variance(self) -> float:
-        """That of one seed, as far as it is known."""
+        """The expected variance of one seed."""
         return float(self.weights @ self.variances)
 
     def within(self, distances: Floats) -> Floats:
-        """Return how often the error is no larger than distances, ``(...)`` to ``(...)``."""
+        """Return the probability that the error is within distances, ``(...)`` to ``(...)``."""
         from scipy.special import stdtr  # slow to import
 
         scales = np.sqrt(self.variances / self.seeds)
+        # A term without variance is always within: infinitely many standard errors.
         reach = np.divide(
             distances[..., None],
             scales,
@@ -94,18 +95,18 @@ def estimate_seed_errors(
     """Return the error of each group's mean over seeds.
 
     Args:
-        groups: G times the ``(S,)`` differences of its seeds, two or more, in which the
-            spread of each other's may be seen: of the same metric, over the same control.
-        controls: What says whether groups share their control, seed by seed: equal entries
-            do. None where no two groups do.
-        least: Variances below which those of a group cannot be seen. A metric that counts
-            samples is rounded: two seeds of the same accuracy are no proof of no spread.
-        independent: How many groups they count for, where that is known to be fewer.
+        groups: G arrays ``(S,)`` of differences, one for each of two or more seeds; all of the
+            same metric and over the same kind of control, so that their spreads are comparable.
+        controls: A key for each group, equal for groups that share their control seed by seed;
+            None if no two groups do.
+        least: The least observable variance of each group. A metric that counts rows is rounded,
+            so that two equal accuracies do not prove a variance of 0.
+        independent: How many independent groups they count for, if that is known to be fewer.
     """
     if not groups:
         return []
     freedom = np.array([len(each) - 1 for each in groups], dtype=np.float64)
-    # Equal values have no spread, not that of the last bit of their mean.
+    # Equal values have no variance; computed, it would be the rounding error of their mean.
     spread = [each.var(ddof=1) if np.ptp(np.round(each, 12)) else 0.0 for each in groups]
     variances = np.maximum(spread, least)
     if len(groups) == 1 or not variances.any():
@@ -116,10 +117,10 @@ def estimate_seed_errors(
         ]
     middle = np.log(freedom @ variances / freedom.sum())
     spreads = np.exp(middle + SPREADS)
-    evidence = _evidence(variances, freedom, spreads)
+    evidence = _find_evidence(variances, freedom, spreads)
     if independent is not None:
         evidence *= min(1.0, independent / len(groups))
-    weights = _weights(evidence, groups, controls)
+    weights = _find_weights(evidence, groups, controls)
     kept = weights > LEAST_WEIGHT
     prior, common = (each[kept] for each in np.meshgrid(ALIKE, spreads, indexing="ij"))
     share = weights[kept] / weights[kept].sum()
@@ -129,10 +130,10 @@ def estimate_seed_errors(
     ]
 
 
-def _evidence(variances: Floats, freedom: Floats, spreads: Floats) -> Floats:
-    """Return the log likelihood of each d_0 and s_0², ``(9, K)``, less what is the same for all.
+def _find_evidence(variances: Floats, freedom: Floats, spreads: Floats) -> Floats:
+    """Return the log likelihood ``(9, K)`` of each d_0 and s_0², up to a constant.
 
-    s_g² / s_0² is distributed as F of S - 1 and d_0 degrees of freedom.
+    s_g² / s_0² follows an F distribution with S - 1 and d_0 degrees of freedom.
     """
     from scipy.special import gammaln  # slow to import
 
@@ -149,10 +150,10 @@ def _evidence(variances: Floats, freedom: Floats, spreads: Floats) -> Floats:
     return found
 
 
-def _weights(
+def _find_weights(
     evidence: Floats, groups: Sequence[Floats], controls: Sequence[Hashable] | None
 ) -> Floats:
-    """Return the weight of each d_0 and s_0², ``(9, K)``."""
+    """Return the posterior weight ``(9, K)`` of each d_0 and s_0², averaged over ρ."""
     clusters: dict[Hashable, list[Floats]] = {}
     for place, each in enumerate(groups):
         key = place if controls is None else (len(each), controls[place])
@@ -160,30 +161,33 @@ def _weights(
     total = np.zeros_like(evidence)
     for part, weight in zip(IN_COMMON, _weigh_shared(list(clusters.values())), strict=True):
         if weight > LEAST_WEIGHT:
+            # Groups that share a control count for fewer: the evidence is tempered accordingly.
             counted = sum(len(each) / (1 + (len(each) - 1) * part**2) for each in clusters.values())
             total += weight * _normalize(evidence * counted / len(groups) + np.log(PRIOR)[:, None])
     return total
 
 
 def _weigh_shared(clusters: Sequence[Sequence[Floats]]) -> Floats:
-    """Return the weight of each ρ, given the differences of groups that share a control."""
+    """Return the posterior weight of each ρ, given groups that share a control."""
     found = np.zeros(len(IN_COMMON))
     if all(len(each) == 1 for each in clusters):
         found[0] = 1
         return found
     for members in clusters:
-        found += _of_cluster(np.stack(members))
+        found += _find_shared_evidence(np.stack(members))
     return _normalize(found)
 
 
-def _of_cluster(differences: Floats) -> Floats:
-    """Return the log likelihood of each ρ, of ``(m, S)`` differences of groups with one control.
+def _find_shared_evidence(differences: Floats) -> Floats:
+    """Return the log likelihood of each ρ for ``(m, S)`` differences of groups with one control.
 
     Their common variance is integrated out.
     """
     groups, freedom = len(differences), differences.shape[1] - 1
     errors = differences - differences.mean(1, keepdims=True)
     common = errors.mean(0)
+    # Analysis of variance: between seeds, and the rest. With correlation ρ between groups their
+    # expected mean squares are 1 + (m - 1) ρ and 1 - ρ times the variance.
     between, rest = groups * (common**2).sum(), ((errors - common) ** 2).sum()
     if groups == 1 or between + rest == 0:
         return np.zeros(len(IN_COMMON))
@@ -197,7 +201,7 @@ def _of_cluster(differences: Floats) -> Floats:
 
 
 def _normalize(logs: Floats) -> Floats:
-    """Return the weights of which these are the logarithms."""
-    weights = np.exp(logs - logs.max())
+    """Return normalised weights from their logarithms."""
+    weights = np.exp(logs - logs.max())  # the largest is exp(0): no overflow
     found: Floats = weights / weights.sum()
     return found

@@ -1,4 +1,4 @@
-"""About how many seeds would decide a difference that is not clear yet."""
+"""Power: about how many seeds would decide a difference that is not clear yet."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from statistics import NormalDist
 from mmx.evaluation.pooling import SeedError
 
 MOST_SEEDS = 50
-"""Seeds beyond which their number is not told: nobody trains so many."""
+"""Larger numbers of seeds are not reported: nobody trains so many."""
 
 
 @dataclass(frozen=True)
-class Deciding:
-    """About how many seeds would make an interval exclude 0, if the difference is as seen.
+class SeedsNeeded:
+    """About how many seeds would make an interval exclude 0, if the observed difference is true.
 
     Attributes:
-        seeds: How many; None where it is more than 50, or no number is enough.
-        samples: Whether no number of seeds is enough, since the test set alone is too small.
+        seeds: How many; None if it is more than 50, or no number is enough.
+        samples: Whether no number of seeds is enough, because the test set is too small.
     """
 
     seeds: int | None
@@ -32,27 +32,27 @@ class Deciding:
         )
 
 
-def count_deciding_seeds(
+def count_seeds_needed(
     difference: float, half_width: float, error: SeedError, sample_variance: float, level: float
-) -> Deciding:
+) -> SeedsNeeded:
     """Return about how many seeds would decide.
 
         the least n with  t(ν_n)² s² / n + z² v_samples < δ̄²,   ν_n = ν (n - 1) / (S - 1)
 
-    where ν are the degrees of freedom that the present interval has in effect. An experiment of
-    n seeds then decides about every second time, if the true difference is the one observed.
+    where ν is the effective number of degrees of freedom of the present interval. If the true
+    difference is the observed one, an experiment with n seeds has a power of about one half.
 
     Args:
         difference: δ̄, observed.
-        half_width: Of its present interval, over seeds alone.
-        error: Over seeds; s² is its variance.
-        sample_variance: Of the mean, by the choice of test samples.
-        level: Of the interval.
+        half_width: Half the width of its present interval, over seeds only.
+        error: The error over seeds; s² is its variance.
+        sample_variance: Variance of the mean due to the choice of test rows.
+        level: The confidence level of the interval.
     """
     z = NormalDist().inv_cdf((1 + level) / 2)
     left = difference**2 - z**2 * sample_variance
     if left <= 0:
-        return Deciding(None, samples=sample_variance > 0 and difference != 0)
+        return SeedsNeeded(None, samples=sample_variance > 0 and difference != 0)
     spread = math.sqrt(error.variance / error.seeds)
     freedom = _freedom(half_width / spread if spread else 0.0, error.seeds - 1, level)
     from scipy.special import stdtrit  # slow to import
@@ -60,12 +60,15 @@ def count_deciding_seeds(
     for seeds in range(2, MOST_SEEDS + 1):
         t = float(stdtrit(freedom * (seeds - 1) / (error.seeds - 1), (1 + level) / 2))
         if t**2 * error.variance / seeds < left:
-            return Deciding(seeds)
-    return Deciding(None)
+            return SeedsNeeded(seeds)
+    return SeedsNeeded(None)
 
 
 def _freedom(quantile: float, least: int, level: float) -> float:
-    """Return the degrees of freedom at which Student's t has a quantile, of ``least`` or more."""
+    """Return the degrees of freedom, at least ``least``, at which Student's t has a quantile.
+
+    Found by bisection on a logarithmic scale: the quantile falls as degrees of freedom rise.
+    """
     from scipy.special import stdtrit  # slow to import
 
     most = 1e4

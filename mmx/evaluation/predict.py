@@ -17,7 +17,7 @@ def predict(
 ) -> tuple[Tensor, Tensor]:
     """Return outputs ``(N, C)`` in float32 and the rows' targets, both on the CPU.
 
-    Targets are as the task has them, :meth:`~mmx.training.data.Data.truth`.
+    Targets are in the task's own unit; see ``Data.truth``.
     """
     outputs, targets, _ = _predict(model, data, rows, precision, keep=False)
     return outputs, targets

@@ -1,4 +1,4 @@
-"""Linear probes: how much of the answer a modality's features hold."""
+"""Linear probes: how well a modality's features predict the classes."""
 
 from __future__ import annotations
 
@@ -13,37 +13,38 @@ FEWEST_ROWS = 8
 
 @torch.no_grad()
 def probe_accuracy(rows: Encoded, modality: str) -> float | None:
-    """Return the accuracy of a ridge classifier on one modality, cross-fitted over two halves.
+    """Return the accuracy of a ridge classifier on one modality, by two-fold cross-validation.
 
-    Sorted by class, rows of even and odd place fit for each other, so that each half has its
-    part of every class however the rows are ordered; one-hot targets, standardised features,
-    ridge λ = 0.01 · N. Rows that lack the modality take no part.
+    The folds are the rows at even and at odd places when sorted by class, so that both have
+    every class whatever the order of the rows. Targets are one-hot, features are standardised,
+    and the ridge is λ = 0.01 · N. Rows that lack the modality are not used.
 
     Args:
         rows: Features and classes ``(N,)``.
-        modality: Whose pooled features are probed.
+        modality: The modality that is probed by its pooled features.
 
     Returns:
-        Part of the rows that are right; None where fewer than eight have the modality.
+        The fraction of rows classified correctly; None if fewer than eight have the modality.
     """
     here = rows.present[modality]
     x, y = rows.features[modality].pooled[here].double(), rows.target[here]
     if len(x) < FEWEST_ROWS:
         return None
-    place = y.argsort(stable=True).argsort()
+    place = y.argsort(stable=True).argsort()  # (N,) each row's rank when sorted by class
     even = place % 2 == 0
     classes = int(y.max()) + 1
-    right = _right(x[even], y[even], x[~even], y[~even], classes)
-    right += _right(x[~even], y[~even], x[even], y[even], classes)
+    right = _count_right(x[even], y[even], x[~even], y[~even], classes)
+    right += _count_right(x[~even], y[~even], x[even], y[even], classes)
     return right / len(x)
 
 
 def find_majority_share(target: Tensor) -> float:
-    """Return the accuracy of always naming the most frequent class of ``(N,)`` classes."""
+    """Return the accuracy of always answering the most frequent class of ``(N,)`` classes."""
     return float(torch.bincount(target).max()) / len(target)
 
 
-def _right(x: Tensor, y: Tensor, other: Tensor, truth: Tensor, classes: int) -> int:
+def _count_right(x: Tensor, y: Tensor, other: Tensor, truth: Tensor, classes: int) -> int:
+    """Fit on ``(x, y)``, and count how many of the ``other`` rows are classified correctly."""
     mean, spread = x.mean(0), x.std(0).clamp(min=1e-6)
     x, other = (x - mean) / spread, (other - mean) / spread
     hot = torch.nn.functional.one_hot(y, classes).double()

@@ -1,4 +1,4 @@
-"""Curves over the strength of noise on one modality, the others clean.
+"""Robustness curves: metrics over the strength of noise on one modality, the others clean.
 
 Shape legend: ``N`` rows, ``B`` batch, ``C`` outputs.
 """
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmx.evaluation.noise import CORRUPTIONS, Corruption, Noise, spoil
+from mmx.evaluation.noise import CORRUPTIONS, Corruption, Noise, corrupt
 from mmx.evaluation.subsets import Measure, SubsetOutputs, answer_subset, evaluation_mode, has_any
 from mmx.modalities import Batch, Stored
 from mmx.model import MultimodalModel
@@ -25,13 +25,13 @@ from mmx.training.precision import Precision
 
 @dataclass(frozen=True)
 class Point:
-    """What a model is worth at one strength of a noise.
+    """A model's metrics at one strength of a noise.
 
     Attributes:
         strength: In the unit of the noise.
         level: The same, in words.
-        metrics: Of all rows.
-        by_prior: Rows of which the noise left no modality, answered by the prior.
+        metrics: Metrics of all rows.
+        by_prior: Number of rows that the noise left without any modality; the prior answers them.
     """
 
     strength: float
@@ -45,8 +45,8 @@ class NoiseCurve:
     """One noise on one modality.
 
     Attributes:
-        modality: What is spoiled.
-        noise: How.
+        modality: The modality that is corrupted.
+        noise: The name of the noise.
         what: What the strength means, in words.
         points: From none to heavy.
     """
@@ -57,23 +57,25 @@ class NoiseCurve:
     points: tuple[Point, ...]
 
     @property
-    def scaled(self) -> tuple[float, ...]:
-        """Strengths in parts of the heaviest."""
+    def relative_strengths(self) -> tuple[float, ...]:
+        """The strengths as fractions of the heaviest."""
         return tuple(point.strength / self.points[-1].strength for point in self.points)
 
     def relative_area(self, metric: str) -> float | None:
-        """Return the area under the curve over the clean score; 1 means not hurt at all.
+        """Return the area under the curve divided by the clean score; 1 means no loss at all.
 
-            ∫₀¹ v(s) ds / v(0), by the trapezoid rule, s being the scaled strength
+            ∫₀¹ v(s) ds / v(0), by the trapezoid rule, s being the relative strength
 
-        None where the clean score is not above 0: there is nothing to lose.
+        None if the clean score is not above 0, or a score is not finite.
         """
         scores = [point.metrics[metric] for point in self.points]
         if not scores[0] > 0 or not all(map(math.isfinite, scores)):
             return None
         area = math.fsum(
             (right - left) * (scores[i] + scores[i + 1]) / 2
-            for i, (left, right) in enumerate(zip(self.scaled, self.scaled[1:], strict=False))
+            for i, (left, right) in enumerate(
+                zip(self.relative_strengths, self.relative_strengths[1:], strict=False)
+            )
         )
         return area / scores[0]
 
@@ -93,22 +95,22 @@ def measure_noise_curves(
 ) -> list[NoiseCurve]:
     """Return one curve for each noise of each modality.
 
-    Clean features are computed once a batch; only the noisy modality is encoded again, also
-    where a frozen encoder's features are at hand.
+    Clean features are computed once for each batch; only the noisy modality is encoded again,
+    even if features of its frozen encoder are cached.
 
     Args:
-        model: Trained.
-        data: What it reads.
-        rows: Of a split.
+        model: A trained model.
+        data: The data that it reads.
+        rows: Row numbers of a split.
         precision: Number format of the forward pass.
         prior: ``(C,)`` outputs for rows that noise leaves without any modality.
-        measure: Gives the metrics.
-        seed: Of the noise.
+        measure: Computes the metrics.
+        seed: Seed of the noise.
     """
     corruptions = find_corruptions(data)
     clean: list[Tensor] = []
     noisy: dict[Key, list[Tensor]] = {}
-    blind: dict[Key, int] = {}
+    by_prior: dict[Key, int] = {}
     prior = prior.to(data.device)
     with evaluation_mode(model):
         for part, stored in data.batches(split_rows(rows, BATCH_SIZE)):
@@ -117,20 +119,20 @@ def measure_noise_curves(
                 frozen = frozenset(batch.features)
                 batch = encode_batch(model, batch, frozen)
                 clean.append(answer_subset(model, model.encode(batch), batch.present, prior))
-                for key, spoiled in _spoil_each(corruptions, batch, part, stored, seed):
-                    features = model.encode(encode_batch(model, spoiled, frozen))
-                    outputs = answer_subset(model, features, spoiled.present, prior)
+                for key, corrupted in _corrupt_each(corruptions, batch, part, stored, seed):
+                    features = model.encode(encode_batch(model, corrupted, frozen))
+                    outputs = answer_subset(model, features, corrupted.present, prior)
                     noisy.setdefault(key, []).append(outputs)
-                    blind[key] = blind.get(key, 0) + int((~has_any(spoiled.present)).sum())
+                    by_prior[key] = by_prior.get(key, 0) + int((~has_any(corrupted.present)).sum())
     values = data.truth(rows)
     answers = {
-        key: SubsetOutputs(torch.cat(parts).cpu(), blind[key]) for key, parts in noisy.items()
+        key: SubsetOutputs(torch.cat(parts).cpu(), by_prior[key]) for key, parts in noisy.items()
     }
-    unspoiled = measure(torch.cat(clean).cpu(), values)
+    clean_metrics = measure(torch.cat(clean).cpu(), values)
 
     def point(name: str, noise: Noise, strength: float) -> Point:
         found = answers.get((name, noise.name, strength))
-        metrics = measure(found.outputs, values) if found else unspoiled
+        metrics = measure(found.outputs, values) if found else clean_metrics
         return Point(strength, noise.level(strength), metrics, found.by_prior if found else 0)
 
     return [
@@ -143,7 +145,7 @@ def measure_noise_curves(
 
 
 def find_corruptions(data: Data) -> dict[str, Corruption[Any, Any]]:
-    """Return how each modality that has noises is spoiled."""
+    """Return modality to its corruption, for each modality that has one."""
     return {
         name: CORRUPTIONS[name](view)
         for name, view in sorted(data.views.items())
@@ -151,34 +153,34 @@ def find_corruptions(data: Data) -> dict[str, Corruption[Any, Any]]:
     }
 
 
-def _spoil_each(
+def _corrupt_each(
     corruptions: dict[str, Corruption[Any, Any]],
     batch: Batch,
     rows: Rows,
     stored: dict[str, Stored],
     seed: int,
 ) -> Iterator[tuple[Key, Batch]]:
-    """Yield the batch with one modality spoiled, for each noise and each strength but none."""
+    """Yield the batch with one modality corrupted, for each noise and each strength above 0."""
     for name, corruption in corruptions.items():
         values = corruption.read(rows, stored.get(name))
         for noise in corruption.noises:
             for strength in noise.strengths[1:]:
-                spoiled = spoil(corruption, noise, values, rows, strength, seed)
-                present = torch.tensor([value is not None for value in spoiled])
-                again = corruption.encode(spoiled)
+                corrupted = corrupt(corruption, noise, values, rows, strength, seed)
+                present = torch.tensor([value is not None for value in corrupted])
+                encoded = corruption.encode(corrupted)
                 yield (
                     (name, noise.name, strength),
-                    replace_input(batch, name, corruption.view, again, present),
+                    replace_input(batch, name, corruption.view, encoded, present),
                 )
 
 
 def encode_batch(model: MultimodalModel, batch: Batch, frozen: frozenset[str]) -> Batch:
-    """Return the batch with what each encoder says, so that none runs twice.
+    """Return the batch with the features of every encoder, so that none runs twice.
 
     Args:
-        model: In evaluation mode.
-        batch: Holds inputs of the modalities that it has no features of.
-        frozen: Modalities whose features are kept in float32.
+        model: A model in evaluation mode.
+        batch: A batch with inputs of the modalities that it has no features of.
+        frozen: Modalities with cached features, which are in float32.
     """
     features = dict(batch.features)
     for name in batch.present:
@@ -189,7 +191,7 @@ def encode_batch(model: MultimodalModel, batch: Batch, frozen: frozenset[str]) -
 
 
 def replace_input(batch: Batch, name: str, view: View, stored: Stored, present: Tensor) -> Batch:
-    """Return the batch with another input of one modality, in place of its features."""
+    """Return the batch with a new input of one modality, without its features."""
     device = batch.target.device
     values, lengths = stored.values.to(device), stored.lengths
     if lengths is not None:

@@ -1,10 +1,10 @@
-"""What each test sample adds to the metric in which a gain is stated.
+"""The contribution of each test row (sample) to the primary metric.
 
-Shape legend: ``N`` test samples, ``K`` statistics, ``C`` outputs, ``R`` resamples.
+Shape legend: ``N`` test rows (samples), ``K`` statistics, ``C`` outputs, ``R`` resamples.
 
-A primary metric is a function of sums over samples. With what each sample adds to those sums
-kept, the metric of any resample of the test set is one matrix product away, whether or not
-the metric is a mean.
+A primary metric is a function of sums over samples. Keeping what each sample adds to these sums
+makes the metric of any resample of the test set one matrix product, even for metrics that are
+not means.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ Integers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class SampleScores:
-    """A model's answers to the test samples, as far as its primary metric looks at them.
+    """What a model's primary metric depends on, for each test sample.
 
         accuracy   [hit]                 Σ hit / N
-        f1_macro   [hit_c, said_c]       mean over c of 2 Σ hit_c / Σ said_c, 0 where that is 0 / 0
+        f1_macro   [hit_c, count_c]      mean over c of 2 Σ hit_c / Σ count_c, where 0 / 0 is 0
         r2         [e², y, y²]           1 - Σ e² / (Σ y² - (Σ y)² / N)
 
-    where ``said_c`` is 2 for a label that is both true and predicted, 1 for one that is either.
+    where ``count_c`` is 2 for a label that is both true and predicted, 1 if it is only one.
 
     Attributes:
-        metric: accuracy, f1_macro (of several labels a row) or r2.
+        metric: accuracy, f1_macro (of several labels per row) or r2.
         statistics: ``(N, K)``.
-        rows: ``(N,)`` which samples they are: their numbers in the task.
+        rows: ``(N,)`` row numbers of the samples in the task.
     """
 
     metric: str
@@ -54,19 +54,19 @@ class SampleScores:
         if self.metric == "accuracy":
             found = sums[..., 0] / count
         elif self.metric == "f1_macro":
-            hits, said = np.split(sums, 2, axis=-1)
-            found = np.divide(2 * hits, said, out=np.zeros_like(hits), where=said > 0).mean(-1)
+            hits, count = np.split(sums, 2, axis=-1)
+            found = np.divide(2 * hits, count, out=np.zeros_like(hits), where=count > 0).mean(-1)
         else:
             errors, first, second = np.moveaxis(sums, -1, 0)
             spread = second - first**2 / count
-            # scikit-learn's r2 of a constant: 1 where it is met exactly, else 0.
+            # As scikit-learn's r2 of a constant target: 1 if predicted exactly, otherwise 0.
             lost = np.array(errors > 0, dtype=np.float64)
             found = 1 - np.divide(errors, spread, out=lost, where=spread > 0)
         return found
 
 
 Pair = tuple[SampleScores, SampleScores]
-"""Of one seed: of two models (under transfer, under the control), of the same samples."""
+"""Scores of two models (under transfer, under the control) of one seed on the same samples."""
 
 
 def score_samples(outputs: Tensor, values: Tensor, target: Target, rows: Integers) -> SampleScores:
@@ -74,17 +74,18 @@ def score_samples(outputs: Tensor, values: Tensor, target: Target, rows: Integer
 
     Args:
         outputs: ``(N, C)`` on the CPU.
-        values: ``(N,)`` or ``(N, C)`` targets on the CPU, numbers as they are in the task.
+        values: ``(N,)`` or ``(N, C)`` targets on the CPU; numbers are in the task's own unit.
         target: What the values mean.
-        rows: ``(N,)`` numbers of the samples.
+        rows: ``(N,)`` row numbers.
     """
     metric = PRIMARY[target.kind]
     if target.kind == "regression":
         truth = values.double().numpy()
-        # In deviations, as r2 has no unit: squares of the numbers themselves may overflow.
+        # Divided by the standard deviation, since squares in the task's unit may overflow. r2 is
+        # invariant to scale.
         errors = ((target.restore(outputs).numpy() - truth) / target.std) ** 2
         truth = truth / target.std
-        truth = truth - truth.mean()  # r2 is the same, and no digits are lost in Σ y²
+        truth = truth - truth.mean()  # r2 is invariant to shift, and Σ y² loses no digits
         return SampleScores(metric, np.stack([errors, truth, truth**2], axis=1), rows)
     decided = decide(outputs, target).numpy()
     if target.kind == "classes":

@@ -24,13 +24,13 @@ def score_short_probe(
 
         W = (XᵀX + λN I)⁻¹ Xᵀ (Y − Ȳ),  outputs = X_val W + Ȳ,  λ = 0.01
 
-    X are the training features, each centred and divided by its standard deviation there;
-    Y is one-hot for classes. λ is fixed, so that nothing is chosen on the validation rows and
-    their metric is not flattered. A classifier by least squares: no steps, no draws.
+    X are the training features, centred and divided by their standard deviations; Y is one-hot
+    for classes. λ is fixed, so that nothing is tuned on the validation rows and their metric is
+    unbiased. It needs no training steps and no random numbers.
 
     Args:
-        train: Features ``(N, D)``, and targets as a task gives them.
-        val: The same of the validation rows.
+        train: Features ``(N, D)``, and targets as the task gives them.
+        val: The same for the validation rows.
         target: What the targets mean.
 
     Returns:
@@ -46,9 +46,9 @@ def score_short_probe(
     weights = _ridge(x, wanted - bias)
     outputs = x_val @ weights + bias  # (M, C)
     if target.kind == "multilabel":
-        outputs -= 0.5  # what is more likely than not is positive, as of logits
+        outputs -= 0.5  # so that outputs above 0 are predicted, as for logits
     name = PRIMARY[target.kind]
-    standardized = replace(target, mean=0.0, std=1.0)  # as the targets are; r2 has no unit
+    standardized = replace(target, mean=0.0, std=1.0)  # the targets are standardised already
     found = measure(outputs, y_val.cpu(), standardized, lambda out, _: out.new_zeros(()))
     return name, found[name]
 
@@ -61,7 +61,10 @@ def _make_targets(y: Tensor, target: Target) -> Tensor:
 
 
 def _ridge(x: Tensor, y: Tensor) -> Tensor:
-    """Return ``(D, C)`` weights, by whichever of the two equal systems is the smaller."""
+    """Return ``(D, C)`` ridge weights from the smaller of two equivalent linear systems.
+
+    The primal one is D × D, the dual one N × N: (XᵀX + λN I)⁻¹ Xᵀ = Xᵀ (XXᵀ + λN I)⁻¹.
+    """
     rows, width = x.shape
     if width <= rows:
         gram = x.T @ x + RIDGE * rows * torch.eye(width, dtype=x.dtype)

@@ -1,10 +1,10 @@
-"""One trained model under every subset of its modalities.
+"""A trained model evaluated with every subset of its modalities.
 
 Shape legend: ``N`` rows, ``B`` batch, ``C`` outputs, ``M`` modalities.
 
-Under a subset S, a modality is present where it is in S and the row has it. A row that has
-none of S is answered by the prior of the training targets: every subset is measured on the
-same rows, and the empty one is the prior alone.
+With a subset S, a modality is present if it is in S and the row has it. Rows that have none of S
+are answered by the prior of the training targets, so that every subset is measured on the same
+rows; with the empty subset the prior answers all of them.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ Measure = Callable[[Tensor, Tensor], dict[str, float]]
 
 @dataclass(frozen=True)
 class SubsetOutputs:
-    """What the model says of all rows under one subset.
+    """The model's outputs for all rows with one subset.
 
     Attributes:
         outputs: ``(N, C)`` float32 on the CPU.
-        by_prior: How many rows have none of the modalities, so that the prior answers.
+        by_prior: How many rows have none of the modalities and are answered by the prior.
     """
 
     outputs: Tensor
@@ -46,11 +46,11 @@ class SubsetOutputs:
 
 @dataclass(frozen=True)
 class SubsetAnswers:
-    """What the model says under all subsets.
+    """The model's outputs with all subsets.
 
     Attributes:
         answers: The 2^M subsets, the empty one first, then by size and name.
-        values: Targets of the rows, on the CPU, as the task has them.
+        values: Targets of the rows, on the CPU, in the task's own unit.
     """
 
     answers: dict[Subset, SubsetOutputs]
@@ -65,23 +65,23 @@ class SubsetAnswers:
 
 
 def list_subsets(modalities: Iterable[str]) -> list[Subset]:
-    """Return all subsets, the empty one first, by size, then by name."""
+    """Return all subsets, sorted by size and then by name."""
     names = sorted(modalities)
     return [each for size in range(len(names) + 1) for each in combinations(names, size)]
 
 
 def compute_prior(values: Tensor, target: Target) -> Tensor:
-    """Return the outputs that follow from the training targets alone.
+    """Return the outputs of a model that knows only the training targets.
 
-        classes     ln p_c                  p_c: part of the training rows with class c
+        classes     ln p_c                  p_c: fraction of the training rows with class c
         multilabel  ln p_c - ln (1 - p_c)
         regression  mean of the targets
 
-    Where no training row has a label, or each has, p_c is taken to be half a row from 0 or 1,
-    so that the loss is finite. Of equally frequent classes the first one is predicted.
+    If no training row has a label, or every one has it, p_c is taken to be half a row away from
+    0 or 1, so that the loss is finite. Among equally frequent classes the first is predicted.
 
     Args:
-        values: Training targets, ``(N,)`` or ``(N, C)``, on the CPU; numbers standardised.
+        values: Training targets ``(N,)`` or ``(N, C)`` on the CPU; numbers are standardised.
         target: What they mean.
 
     Returns:
@@ -99,20 +99,20 @@ def compute_prior(values: Tensor, target: Target) -> Tensor:
 def predict_subsets(
     model: MultimodalModel, data: Data, rows: Rows, precision: Precision, prior: Tensor
 ) -> SubsetAnswers:
-    """Return the outputs of the rows under every subset.
+    """Return the outputs of the rows with every subset.
 
-    Modalities are encoded once; what follows the encoders runs once for each subset.
+    Modalities are encoded once; the rest of the model runs once for each subset.
 
     Args:
-        model: Trained.
-        data: What it reads.
-        rows: Of a split.
+        model: A trained model.
+        data: The data that it reads.
+        rows: Row numbers of a split.
         precision: Number format of the forward pass.
         prior: ``(C,)`` outputs for rows that have none of a subset.
     """
     every = list_subsets(data.views)
     outputs: dict[Subset, list[Tensor]] = {subset: [] for subset in every}
-    blind = dict.fromkeys(every, 0)
+    by_prior = dict.fromkeys(every, 0)
     prior = prior.to(data.device)
     with evaluation_mode(model):
         for part, stored in data.batches(split_rows(rows, BATCH_SIZE)):
@@ -123,13 +123,15 @@ def predict_subsets(
                     present = show_only(batch.present, subset)
                     answered = answer_subset(model, features, present, prior)
                     outputs[subset].append(answered)
-                    blind[subset] += int((~has_any(present)).sum())
-    answers = {each: SubsetOutputs(torch.cat(outputs[each]).cpu(), blind[each]) for each in every}
+                    by_prior[subset] += int((~has_any(present)).sum())
+    answers = {
+        each: SubsetOutputs(torch.cat(outputs[each]).cpu(), by_prior[each]) for each in every
+    }
     return SubsetAnswers(answers, data.truth(rows))
 
 
 def show_only(present: Mapping[str, Tensor], subset: Subset) -> dict[str, Tensor]:
-    """Return ``(B,)`` presence where only the subset is shown."""
+    """Return presence ``(B,)`` with only the modalities of the subset."""
     return {
         name: here if name in subset else torch.zeros_like(here) for name, here in present.items()
     }
@@ -146,12 +148,12 @@ def answer_subset(
     present: dict[str, Tensor],
     prior: Tensor,
 ) -> Tensor:
-    """Return ``(B, C)`` float32 outputs; the prior's for rows without any modality.
+    """Return ``(B, C)`` float32 outputs, which are the prior's for rows without any modality.
 
-    The model is not asked about such rows: few methods say what they mean without input.
+    The model does not see such rows: few fusions define their output without any input.
 
     Args:
-        model: In evaluation mode.
+        model: A model in evaluation mode.
         features: Modality to features.
         present: Modality to ``(B,)`` bool.
         prior: ``(C,)`` on the model's device.
@@ -170,7 +172,7 @@ def answer_subset(
 
 @contextmanager
 def evaluation_mode(model: MultimodalModel) -> Iterator[None]:
-    """Evaluate for a while, without gradients."""
+    """Put the model in evaluation mode, without gradients, inside the block."""
     was_training = model.training
     model.eval()
     try:

@@ -1,4 +1,4 @@
-"""The gain: what a transfer adds to a control of equal budget, and how sure that is."""
+"""The gain of a transfer over a control of equal budget, and its verdict in words."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from mmx.controls import find_control
 
 FROM_SCRATCH = "scratch"
-"""The control that a gain is over where nothing else is said."""
+"""The control that a gain refers to by default."""
 NO_ANSWER = "no answer: neither is better than chance"
 
 
@@ -17,12 +17,12 @@ class Gain:
     """A difference of test metrics, target minus control.
 
     Attributes:
-        metric: What is compared; larger is better.
+        metric: The metric that is compared; larger is better.
         value: The difference.
-        interval: Where it may as well lie, or None where that is not known.
-        control: What the target is compared with.
-        learned: Whether one of the two does better than always saying the most frequent class:
-            else their difference says nothing.
+        interval: Its confidence interval; None if there is none.
+        control: The control that the target is compared with.
+        learned: Whether at least one of the two does better than always answering the most
+            frequent class. Otherwise their difference means nothing.
     """
 
     metric: str
@@ -33,7 +33,7 @@ class Gain:
 
     @property
     def verdict(self) -> str:
-        """What the interval says, in words."""
+        """The conclusion from the interval, in words."""
         if not self.learned:
             return NO_ANSWER
         if self.interval is None:
@@ -49,12 +49,12 @@ class Gain:
 
     @property
     def transfers(self) -> bool:
-        """Whether the difference is that between a source and none."""
+        """Whether the control is the target without a source, so that the gain is the source's."""
         return find_control(self.control).without_source
 
     @property
     def negative(self) -> bool:
-        """Whether it is clear that the source hurts."""
+        """Whether the source clearly hurts."""
         clear = self.interval is not None and self.interval[1] < 0
         return self.transfers and self.learned and clear
 

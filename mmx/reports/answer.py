@@ -127,7 +127,7 @@ def gain_texts(summary: Summary) -> list[str]:
 def _at_chance(summary: Summary, faster: CaughtUp) -> bool:
     """Return whether the control that was to be caught up with is no better than chance."""
     found, control = summary.target.chance, summary.control[faster.control]
-    return found is not None and not found.beaten(control.metrics["test"]["accuracy"])
+    return found is not None and not found.is_beaten_by(control.metrics["test"]["accuracy"])
 
 
 def search_texts(summary: Summary) -> list[str]:

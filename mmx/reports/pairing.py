@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mmx.errors import DataError
-from mmx.evaluation.gain_intervals import Differences, Sure, simultaneous
+from mmx.evaluation.gain_intervals import Differences, GainInterval, bonferroni_level
 from mmx.evaluation.mcnemar import Discordant
 from mmx.evaluation.sample_metric import Pair, SampleScores
 from mmx.runs import sample_scores
@@ -41,8 +41,8 @@ def paired_texts(sides: Sequence[Side], *, independent: int | None = None) -> li
     """
     couples = [(one, two) for place, one in enumerate(sides) for two in sides[place + 1 :]]
     found = [Differences.of(_pairs(one, two)) for one, two in couples]
-    level = simultaneous(len(couples))
-    sure = Sure.of(found, level=level, independent=independent or len(sides) - 1)
+    level = bonferroni_level(len(couples))
+    sure = GainInterval.of(found, level=level, independent=independent or len(sides) - 1)
     texts = [
         _text(one, two, each, how, level)
         for (one, two), each, how in zip(couples, found, sure, strict=True)
@@ -104,7 +104,7 @@ def _why_not(
         return f"one has {len(old.rows):,} test rows, the other {len(new.rows):,}"
     if not np.array_equal(old.rows, new.rows):
         return "their test rows have other numbers"
-    theirs, ours = sample_scores.contents(before), sample_scores.contents(after)
+    theirs, ours = sample_scores.read_contents(before), sample_scores.read_contents(after)
     common = sorted(theirs.keys() & ours.keys())
     other = [key for key in common if theirs[key] != ours[key]]
     if other:
@@ -127,7 +127,7 @@ def _data(run: RunDirectory) -> str | None:
     return run.manifest().data.get(Role.TARGET)
 
 
-def _text(before: Side, after: Side, found: Differences, sure: Sure, level: float) -> str:
+def _text(before: Side, after: Side, found: Differences, sure: GainInterval, level: float) -> str:
     """Return one comparison as a sentence."""
     low, high = sure.interval
     difference, rows = float(found.values.mean()), len(found.pairs[0][0].rows)
@@ -145,7 +145,7 @@ def _text(before: Side, after: Side, found: Differences, sure: Sure, level: floa
     return text + _more(before, after, found, sure)
 
 
-def _more(before: Side, after: Side, found: Differences, sure: Sure) -> str:
+def _more(before: Side, after: Side, found: Differences, sure: GainInterval) -> str:
     if len(found.values) > 1:
         higher = int((found.values > 0).sum())
         text = f"; higher in {higher} of {len(found.values)} seeds"

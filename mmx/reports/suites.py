@@ -172,7 +172,7 @@ def noise_sheet(curves: Sequence[NoiseCurve], floor: float, split: str, seed: in
                 *(*p.metrics.values(), p.by_prior, areas[each.modality, each.noise]),
             )
             for each in curves
-            for x, p in zip(each.scaled, each.points, strict=True)
+            for x, p in zip(each.relative_strengths, each.points, strict=True)
         ),
     )
 
@@ -184,7 +184,7 @@ def _noise_chart(
     drawn = {
         each.noise: [
             (x, p.metrics[primary], f"{each.noise} {p.level}: {p.metrics[primary]:.3f}")
-            for x, p in zip(each.scaled, each.points, strict=True)
+            for x, p in zip(each.relative_strengths, each.points, strict=True)
         ]
         for each in curves
     }

@@ -18,8 +18,8 @@ import numpy as np
 from mmx.controls import find_control
 from mmx.evaluation.chance import Chance
 from mmx.evaluation.faster import Faster
-from mmx.evaluation.gain_intervals import Differences, Sure, simultaneous
-from mmx.evaluation.power import Deciding
+from mmx.evaluation.gain_intervals import Differences, GainInterval, bonferroni_level
+from mmx.evaluation.power import SeedsNeeded
 from mmx.evaluation.sample_metric import Pair
 from mmx.evaluation.verdict import Gain
 from mmx.json_object import Json
@@ -89,7 +89,7 @@ class GroupGain:
     control: float
     gain: Gain
     higher: int = 0
-    deciding: Deciding | None = None
+    deciding: SeedsNeeded | None = None
     faster: GroupFaster | None = None
     pairs: Mapping[int, Pair] = field(default_factory=dict, compare=False, repr=False)
 
@@ -139,7 +139,7 @@ class Gains:
     @property
     def level(self) -> float:
         """Level of each interval, so that all hold together in 95 % of cases."""
-        return simultaneous(self.comparisons)
+        return bonferroni_level(self.comparisons)
 
     @cached_property
     def less_data(self) -> list[LessData]:
@@ -183,7 +183,7 @@ def gains(groups: Mapping[tuple[tuple[str, str], ...], Sequence[Path]]) -> Gains
         for group, runs in members.items()
         for control in dict.fromkeys(name for run in runs for name in run.controls)
     ]
-    level = simultaneous(len(compared))
+    level = bonferroni_level(len(compared))
     sure = _sure([(control, runs) for _, control, runs in compared], level)
     found = (
         _group(group, control, runs, how)
@@ -192,7 +192,9 @@ def gains(groups: Mapping[tuple[tuple[str, str], ...], Sequence[Path]]) -> Gains
     return Gains(tuple(found), len(compared))
 
 
-def _sure(compared: Sequence[tuple[str, Sequence[RunGain]]], level: float) -> list[Sure | None]:
+def _sure(
+    compared: Sequence[tuple[str, Sequence[RunGain]]], level: float
+) -> list[GainInterval | None]:
     """Return how sure each gain is; None of one run without scores.
 
     What the seeds of one group say of their spread is held against the others' of the same
@@ -203,9 +205,9 @@ def _sure(compared: Sequence[tuple[str, Sequence[RunGain]]], level: float) -> li
         differences = _differences(control, runs)
         if differences.pairs or len(runs) > 1:
             alike.setdefault((runs[0].metric, control), {})[place] = differences
-    found: list[Sure | None] = [None] * len(compared)
+    found: list[GainInterval | None] = [None] * len(compared)
     for members in alike.values():
-        answers = Sure.of(list(members.values()), level=level)
+        answers = GainInterval.of(list(members.values()), level=level)
         for place, answer in zip(members, answers, strict=True):
             found[place] = answer
     return found
@@ -223,7 +225,7 @@ def _differences(control: str, runs: Sequence[RunGain]) -> Differences:
 
 
 def _group(
-    group: dict[str, str], control: str, runs: Sequence[RunGain], sure: Sure | None
+    group: dict[str, str], control: str, runs: Sequence[RunGain], sure: GainInterval | None
 ) -> GroupGain:
     """Return the gain of one group over one control."""
     target = np.array([run.target for run in runs])
@@ -257,7 +259,7 @@ def _learned(runs: Sequence[RunGain], means: Sequence[float]) -> bool:
         return True
     mean = float(np.mean([each.accuracy for each in found]))
     least = Chance(mean, min(each.samples for each in found))
-    return any(least.beaten(each) for each in means)
+    return any(least.is_beaten_by(each) for each in means)
 
 
 @dataclass(frozen=True)
@@ -355,7 +357,7 @@ def less_data(found: Sequence[GroupGain]) -> list[LessData]:
             others = tuple((k, v) for k, v in each.group.items() if k != FRACTION)
             lines.setdefault((others, each.gain.control), []).append(each)
     curves = {name: points for name, points in lines.items() if len(points) > 1}
-    level = simultaneous(sum(len(points) - 1 for points in curves.values()))
+    level = bonferroni_level(sum(len(points) - 1 for points in curves.values()))
     ordered = {name: sorted(points, key=fraction_of) for name, points in curves.items()}
     intervals = _across(list(ordered.values()), level)
     answers = []
@@ -380,7 +382,7 @@ def _across(
                 members = alike.setdefault((each.gain.metric, each.gain.control), [])
                 members.append((place, fraction_of(each), Differences.of(pairs)))
     for members in alike.values():
-        answers = Sure.of([each for _, _, each in members], level=level)
+        answers = GainInterval.of([each for _, _, each in members], level=level)
         for (place, fraction, _), answer in zip(members, answers, strict=True):
             found[place][fraction] = answer.interval
     return found

@@ -1,4 +1,4 @@
-"""Writes that happen wholly or not at all."""
+"""Atomic writes: a file has its old content or the new one, never a part."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ KINDS = (
     (stat.S_ISCHR, "a device"),
     (stat.S_ISBLK, "a device"),
 )
-"""What is no regular file."""
+"""Kinds of what is not a regular file, with their names for people."""
 
 
 def make_folder(path: Path, *, tip: str = "output_dir=<folder>   (where results go)") -> None:
-    """Make a folder for results, and those above it.
+    """Make a folder for results, and its parents.
 
     Raises:
         RunError: It cannot be made.
@@ -39,15 +39,15 @@ def make_folder(path: Path, *, tip: str = "output_dir=<folder>   (where results 
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace a file's content, atomically and durably; a failure leaves the old one.
+    """Replace a file's content, atomically and durably; after a failure it is unchanged.
 
     Raises:
-        RunError: A link, a folder or a device is in the file's place.
+        RunError: There is a link, a folder or a device in place of the file.
     """
     require_file(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(2)}")
     try:
-        with temporary.open("x", encoding="utf-8") as file:  # x: through no link of that name
+        with temporary.open("x", encoding="utf-8") as file:  # x never follows an existing link
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
@@ -59,10 +59,10 @@ def write_text(path: Path, text: str) -> None:
 
 
 def append_text(path: Path, text: str) -> None:
-    """Add to the end of a file of one name.
+    """Append to a file, which must not have a second name (a hard link).
 
     Raises:
-        RunError: A link, a folder or a device is in the file's place.
+        RunError: It has one, or there is a link, a folder or a device in place of the file.
     """
     require_file(path, one_name=True)
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
@@ -71,20 +71,21 @@ def append_text(path: Path, text: str) -> None:
 
 
 def require_file(path: Path, *, one_name: bool = False) -> None:
-    """Refuse to write where something else than a file is, before it is opened.
+    """Refuse to write to something that is not a regular file, before it is opened.
 
     Args:
-        path: Where to write; nothing need be there.
-        one_name: Refuse a file that has another name too: what is added to it is added there.
+        path: Where to write; it may not exist yet.
+        one_name: Refuse a file with a second name as well, since the other name would show what
+            is appended.
 
     Raises:
-        RunError: It is a link, a folder, a pipe or a device.
+        RunError: It is a link, a folder, a pipe or a device, or has a second name.
     """
     try:
         status = path.lstat()
-    except OSError:  # nothing is there; or a folder above cannot be read, which opening says
+    except OSError:  # it does not exist, or a parent cannot be read, which opening will report
         return
-    if what := special(status.st_mode):
+    if what := describe_special(status.st_mode):
         raise RunError(f"{path} is {what}: nothing is written to it")
     if one_name and status.st_nlink > 1:
         raise RunError(
@@ -94,8 +95,8 @@ def require_file(path: Path, *, one_name: bool = False) -> None:
         )
 
 
-def special(mode: int) -> str | None:
-    """Return what something is that is no regular file, from its ``st_mode``."""
+def describe_special(mode: int) -> str | None:
+    """Return what kind of special file an ``st_mode`` stands for; None for a regular file."""
     return next((name for is_kind, name in KINDS if is_kind(mode)), None)
 
 
@@ -110,7 +111,7 @@ def as_json(data: Any) -> str:
 
 
 def read_json_file(path: Path) -> Json:
-    """Return a JSON file's mapping; empty where the file is absent or broken."""
+    """Return a JSON file's mapping; empty if the file is absent or cannot be read."""
     try:
         found: Json = untrusted.read_json(path, dict, names_of_files=True)
     except UnreadableFileError:

@@ -1,6 +1,6 @@
-"""Digests of the code that numbers depend on: mmx's own, and that of allowed packages.
+"""Digests of the code that numbers depend on: that of mmx, and that of allowed packages.
 
-Nothing is imported for it: files are found as Python would find them, and read.
+Nothing is imported: files are located as Python would locate them, and read.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType
 
-from mmx.runs.cache.artifact_key import NO_NUMBERS, PACKAGE, sources
+from mmx.runs.cache.artifact_key import NO_NUMBERS, PACKAGE, digest_sources
 
 CODE = (".py", ".so", ".pyd")
 _KNOWN: dict[str, tuple[ModuleType | None, str | None]] = {}
@@ -24,22 +24,22 @@ _KNOWN: dict[str, tuple[ModuleType | None, str | None]] = {}
 
 @cache
 def numbers_digest() -> str:
-    """Return the digest of those files of mmx that a number can depend on."""
-    return sources(PACKAGE, NO_NUMBERS)
+    """Return the digest of the files of mmx that a number can depend on."""
+    return digest_sources(PACKAGE, NO_NUMBERS)
 
 
 def package_digest(name: str) -> str | None:
     """Return the digest of an allowed package's source files, by name and content.
 
-    The whole of the package counts that the first part of the name leads to, and of the modules
-    that lie beside it those that it imports. Once a module is loaded its digest stays: what
-    runs is the code that was loaded then.
+    It covers the whole package that the first part of the name stands for, and the modules in
+    the same folder that it imports. The digest is computed once for a loaded module, since the
+    code that runs is the one that was loaded.
 
     Args:
         name: As given to ``--allow``: a package, a module, or one inside a package.
 
     Returns:
-        None where there are no files, as for a module that was made in memory.
+        None if there are no files, as for a module that was made in memory.
     """
     top = name.partition(".")[0]
     module = sys.modules.get(top)
@@ -49,22 +49,22 @@ def package_digest(name: str) -> str | None:
 
 
 def _digest(top: str) -> str | None:
-    places = _places(top)
+    places = _find_places(top)
     if not places:
         return None
     whole = hashlib.blake2b(digest_size=16)
-    for name, path in sorted(dict(_files(top, places)).items()):
+    for name, path in sorted(dict(_list_files(top, places)).items()):
         try:
             content = path.read_bytes()
-        except OSError:  # a link that leads nowhere
+        except OSError:  # a broken link
             continue
         whole.update(f"{name} {len(content)}\n".encode())
         whole.update(content)
     return whole.hexdigest()
 
 
-def _places(top: str) -> list[Path]:
-    """Return the folders of a package, or the file of a module; none where it is not found."""
+def _find_places(top: str) -> list[Path]:
+    """Return the folders of a package, or the file of a module; empty if it is not found."""
     module = sys.modules.get(top)
     spec = getattr(module, "__spec__", None)
     if spec is None:
@@ -82,8 +82,8 @@ def _places(top: str) -> list[Path]:
     return [Path(spec.origin)] if spec.origin and Path(spec.origin).is_file() else []
 
 
-def _files(top: str, places: list[Path]) -> Iterator[tuple[str, Path]]:
-    """Yield the files of a package, and of what it imports from beside it, with their names."""
+def _list_files(top: str, places: list[Path]) -> Iterator[tuple[str, Path]]:
+    """Yield the files of a package, and of its imports from the same folder, with their names."""
     waiting, seen = [(top, place) for place in places], {top, "mmx"}
     while waiting:
         name, place = waiting.pop()
@@ -92,15 +92,15 @@ def _files(top: str, places: list[Path]) -> Iterator[tuple[str, Path]]:
             yield f"{name}/{path.relative_to(folder).as_posix()}", path
             if _is_library(folder):
                 continue
-            for other in sorted(_imported(path) - seen):
-                beside = [folder / other, folder / f"{other}.py"]
-                found = [each for each in beside if each.exists()]
+            for other in sorted(_find_imports(path) - seen):
+                neighbours = [folder / other, folder / f"{other}.py"]
+                found = [each for each in neighbours if each.exists()]
                 waiting += [(other, each) for each in found]
                 seen |= {other} if found else set()
 
 
 def _own_files(place: Path) -> list[Path]:
-    """Return a module's file, or the code files of a package; hidden folders do not count."""
+    """Return a module's file, or the code files of a package without those in hidden folders."""
     if place.is_file():
         return [place]
     found = []
@@ -110,7 +110,7 @@ def _own_files(place: Path) -> list[Path]:
     return found
 
 
-def _imported(path: Path) -> set[str]:
+def _find_imports(path: Path) -> set[str]:
     """Return the first parts of the names that a file imports."""
     if path.suffix != ".py":
         return set()
@@ -129,6 +129,6 @@ def _imported(path: Path) -> set[str]:
 
 @cache
 def _is_library(folder: Path) -> bool:
-    """Return whether a folder holds installed packages, whose versions are recorded instead."""
+    """Return whether a folder contains installed packages; their versions are recorded instead."""
     paths = (sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))
     return folder.name in ("site-packages", "dist-packages") or str(folder) in paths

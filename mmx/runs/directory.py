@@ -1,18 +1,18 @@
-"""A run directory: made whole, never used twice, readable at any moment.
+"""A run directory: made at once, never reused, readable at any moment.
 
 <date-time>_<source>-<target>-<fusion>_<fingerprint6>-<random4>/
   status.json      pending | running | done | failed | interrupted; pid, heartbeat, error
-  config.yaml      resolved: what reproduce reads; after a search (transfer=auto) the winner's
-  config.auto.yaml what was given to such a search; auto.json: what it tried
+  config.yaml      the resolved config, which reproduce reads; after a search, the winner's
+  config.auto.yaml the config given to a search (transfer=auto); auto.json: what it tried
   .hydra/          choices, overrides, the unresolved config
   manifest.json    argv, choices, fingerprint, seed, versions, device, data, cached, git, parent
   code.patch  env.txt  run.log  traceback.txt
   metrics.jsonl    one line for each event
   summary.json     the final numbers
-  transfer.json    every tensor: copied, adapted, frozen, fresh, beside; classes
+  transfer.json    every tensor: copied, adapted, frozen, fresh, beside (training only); classes
   checkpoints/<stage>/best.safetensors; last.safetensors, events.jsonl (while the stage trains)
   report.html
-  digests.json     the digest of each file, by which damage is seen
+  digests.json     the digest of each file, so that damage is noticed
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from mmx.errors import NoRunError, RunError, UnreadableFileError
 from mmx.json_object import Json
 from mmx.runs import recorded, records
 from mmx.runs.atomic import append_text, as_json, make_folder, write_json, write_text
-from mmx.runs.digests import for_sealed_text, sealed_text
+from mmx.runs.digests import prepare_seal, seal_text
 from mmx.runs.manifest import Manifest
 from mmx.runs.plain_files import require_plain_files
 from mmx.runs.summary import Summary, require_whole
@@ -44,11 +44,11 @@ from mmx.stage_id import StageId
 
 HEARTBEAT_SECONDS = 5.0
 SUMMARY_LIMIT = 64 * 2**20
-"""Bytes: a thousand classes make a confusion of a million numbers."""
+"""In bytes: a thousand classes make a confusion matrix of a million numbers."""
 NAME_DIGITS = 6
-"""Of the fingerprint in the name of a directory."""
+"""Digits of the fingerprint in the name of a directory."""
 LABEL_BYTES = 200
-"""Of a label in the name of a directory: names of 255 bytes are what file systems take."""
+"""Most bytes of a label in the name of a directory; file systems allow names of 255 bytes."""
 
 
 class RunDirectory:
@@ -75,14 +75,14 @@ class RunDirectory:
         files: dict[str, str],
         exactly: Path | None = None,
     ) -> RunDirectory:
-        """Make a new run directory; it appears with all of its first files at once.
+        """Make a new run directory, which appears together with its first files.
 
         Args:
             where: Folder of runs.
-            label: What the run is, for its name.
-            fingerprint: Of the config.
-            config: Resolved.
-            manifest: What ``manifest.json`` holds at first, less the fingerprint.
+            label: A description of the run, for its name.
+            fingerprint: The fingerprint of the config.
+            config: The resolved config.
+            manifest: The initial content of ``manifest.json``, without the fingerprint.
             files: Further files, relative path to text.
             exactly: The directory to make, instead of a new name in ``where``.
 
@@ -107,11 +107,11 @@ class RunDirectory:
             write_text(new / "config.yaml", _as_yaml(config))
             marks = {"fingerprint": fingerprint, recorded.MARK: recorded.FILE}
             write_json(new / "manifest.json", manifest.model_copy(update=marks).to_json())
-            write_text(new / "status.json", sealed_text({"status": "pending", "since": _now()}))
+            write_text(new / "status.json", seal_text({"status": "pending", "since": _now()}))
             (new / "metrics.jsonl").touch()
             recorded.begin(new)
             new.rename(path)
-        except BaseException:  # a disk that is full
+        except BaseException:  # such as a full disk
             shutil.rmtree(new, ignore_errors=True)
             raise
         return cls(path)
@@ -121,7 +121,7 @@ class RunDirectory:
         """Return an existing run.
 
         Raises:
-            RunError: It is no run directory.
+            RunError: It is not a run directory.
         """
         if not (path / "config.yaml").exists():
             why = (
@@ -137,10 +137,10 @@ class RunDirectory:
         return cls(path)
 
     def require_plain_files(self, *, appends: bool = False) -> None:
-        """Look at everything in the directory before something is written there.
+        """Check everything in the directory before something is written there.
 
         Args:
-            appends: Whether files are added to in place, as a run that goes on does.
+            appends: Whether files will be appended to, as by a run that is resumed.
 
         Raises:
             RunError: There is a link, a pipe, a device, or a folder in place of a file.
@@ -148,7 +148,7 @@ class RunDirectory:
         require_plain_files(self.path, appends=appends)
 
     def _read(self, name: str, limit: int) -> Json:
-        """Return one of the JSON files; empty where it is absent."""
+        """Return one of the JSON files; empty if it is absent."""
         path = self.path / name
         recorded.check_file(self.path, [name])
         try:
@@ -160,10 +160,10 @@ class RunDirectory:
         return found
 
     def require_undamaged(self, *, checkpoints: bool = False) -> None:
-        """Hold every file of the run against the digest that was recorded of it.
+        """Check every file of the run against its recorded digest.
 
         Args:
-            checkpoints: Whether those too, which are checked whenever they are read.
+            checkpoints: Whether to check checkpoints too, although each read checks them anyway.
 
         Raises:
             DamagedFileError: One is not what mmx wrote.
@@ -172,7 +172,7 @@ class RunDirectory:
         recorded.check_all(self.path, checkpoints=checkpoints)
 
     def config(self) -> Json:
-        """Return the resolved config, in the words of this version of mmx.
+        """Return the resolved config, with renamed options translated to this version of mmx.
 
         Raises:
             RunError: It cannot be read, or is not what mmx wrote.
@@ -189,18 +189,18 @@ class RunDirectory:
         return _read_written(self.path / "config.yaml")
 
     def names(self) -> dict[str, str]:
-        """Return by which options the parts were chosen, as far as they are still called so."""
+        """Return the options with which the parts were chosen, without those that are gone."""
         return renamed_options.translate_names(self.manifest().names, self.written_config())
 
-    def settle(self, config: Json) -> None:
-        """Replace the config by the one that a search has chosen; the given one stays beside it."""
+    def set_chosen_config(self, config: Json) -> None:
+        """Replace the config by the one that a search has chosen; keep the given one as a file."""
         path, given = self.path / "config.yaml", self.path / "config.auto.yaml"
         if not given.exists():
             recorded.replace(self.path, given.name, path.read_text(encoding="utf-8"))
         recorded.replace(self.path, path.name, _as_yaml(config))
 
     def manifest(self) -> Manifest:
-        """Return the manifest; what the file lacks has its default, also where there is no file.
+        """Return the manifest; entries that the file lacks have their defaults, as without a file.
 
         Raises:
             RunError: It cannot be read, or is not what mmx wrote.
@@ -209,11 +209,11 @@ class RunDirectory:
         return records.read_record(found, Manifest, self.path / recorded.MANIFEST)
 
     def write_manifest(self, manifest: Manifest) -> None:
-        """Write another manifest in the place of the one that is there."""
+        """Replace the manifest."""
         recorded.replace(self.path, recorded.MANIFEST, as_json(manifest.to_json()))
 
     def status(self) -> Json:
-        """Return the status; a run whose process is gone reads as ``killed``.
+        """Return the status; it is ``killed`` if the process of a running run is gone.
 
         Raises:
             RunError: It cannot be read, or is not what mmx wrote.
@@ -231,9 +231,9 @@ class RunDirectory:
 
     def _alive(self, status: Json) -> bool:
         if status.get("host") != socket.gethostname():
-            return True  # of another machine nothing can be known here
+            return True  # it runs on another machine, and this one cannot know
         try:
-            os.kill(status["pid"], 0)
+            os.kill(status["pid"], 0)  # signal 0 only asks whether the process exists
         except (ProcessLookupError, KeyError, TypeError):
             return False
         except PermissionError:
@@ -247,7 +247,7 @@ class RunDirectory:
         self._beat = time.monotonic()
 
     def beat(self) -> None:
-        """Write a heartbeat, at most every few seconds."""
+        """Write a heartbeat, at most once every few seconds."""
         if time.monotonic() - self._beat >= HEARTBEAT_SECONDS:
             self.write_json("status.json", {**self.status(), "heartbeat": _now()})
             self._beat = time.monotonic()
@@ -256,7 +256,7 @@ class RunDirectory:
         """Become the only process that works on this run.
 
         Raises:
-            RunError: Another one does.
+            RunError: Another process works on it.
         """
         try:
             self._lock.acquire(timeout=0)
@@ -271,19 +271,19 @@ class RunDirectory:
         self._lock.release()
 
     def stage_file(self, stage: StageId) -> Path:
-        """Return where a stage's best weights are kept once it has ended."""
+        """Return the file of a stage's best weights, written when it has ended."""
         return self.path / "checkpoints" / str(stage) / "best.safetensors"
 
     def state_file(self, stage: StageId) -> Path:
-        """Return where a stage's training state is kept while it trains."""
+        """Return the file of a stage's training state, written while it trains."""
         return self.path / "checkpoints" / str(stage) / "last.safetensors"
 
     def write_json(self, name: str, data: Any) -> None:
-        """Write one of the run's JSON files; the status holds its own digest."""
-        write_json(self.path / name, for_sealed_text(data) if name == recorded.STATUS else data)
+        """Write one of the run's JSON files; the status contains its own digest."""
+        write_json(self.path / name, prepare_seal(data) if name == recorded.STATUS else data)
 
     def summary(self) -> Json:
-        """Return the summary as it is written; empty before the run is done.
+        """Return the summary as JSON; empty before the run is done.
 
         Raises:
             RunError: It cannot be read, or is not what mmx wrote.
@@ -292,7 +292,7 @@ class RunDirectory:
         return records.check_record(found, Summary, self.path / "summary.json")
 
     def read_summary(self) -> Summary:
-        """Return the summary by its types; what the file lacks has its default.
+        """Return the summary; entries that the file lacks have their defaults.
 
         Raises:
             RunError: It cannot be read, or is not what mmx wrote.
@@ -300,10 +300,10 @@ class RunDirectory:
         return Summary.from_json(self.summary())
 
     def finished_summary(self) -> Summary:
-        """Return the summary of a run that is done, with all that is shown of one.
+        """Return the complete summary of a finished run.
 
         Raises:
-            RunError: There is none, it was cut, or it is not what mmx wrote.
+            RunError: There is none, it is not complete, or it is not what mmx wrote.
         """
         found = self.summary()
         require_whole(found, self.path / "summary.json")
@@ -314,7 +314,7 @@ class RunDirectory:
         append_text(self.path / "metrics.jsonl", json.dumps(entry) + "\n")
 
     def metrics(self) -> list[Json]:
-        """Return the lines of ``metrics.jsonl``; a last line cut short is left out.
+        """Return the lines of ``metrics.jsonl``; an incomplete last line is left out.
 
         Raises:
             RunError: Another line is not what mmx wrote.
@@ -355,10 +355,10 @@ class RunDirectory:
 
 
 def read_config(path: Path) -> Json:
-    """Return a resolved config file as plain data, in the words of this version of mmx.
+    """Return a resolved config file as plain data, with renamed options translated.
 
     Raises:
-        RunError: It cannot be read, or holds interpolations.
+        RunError: It cannot be read, or contains interpolations.
     """
     return renamed_options.translate_config(_read_written(path))
 
@@ -372,7 +372,7 @@ def _read_written(path: Path) -> Json:
     if strange := next((key for key in data if not isinstance(key, str)), None):
         raise RunError(f"{path} is not a config: the key {strange!r} is no text")
     data.pop("hydra", None)
-    if where := _interpolation(data):
+    if where := _find_interpolation(data):
         raise RunError(
             f"{path} holds an interpolation at {where}: a config that is read back is data",
             tip="give the resolved config.yaml of a run directory",
@@ -380,18 +380,18 @@ def _read_written(path: Path) -> Json:
     return data
 
 
-def _interpolation(node: Any, path: str = "") -> str | None:
+def _find_interpolation(node: Any, path: str = "") -> str | None:
     if isinstance(node, dict):
-        found = (_interpolation(value, f"{path}.{key}") for key, value in node.items())
+        found = (_find_interpolation(value, f"{path}.{key}") for key, value in node.items())
     elif isinstance(node, list):
-        found = (_interpolation(value, f"{path}[{i}]") for i, value in enumerate(node))
+        found = (_find_interpolation(value, f"{path}[{i}]") for i, value in enumerate(node))
     else:
         return path.lstrip(".") if isinstance(node, str) and "${" in node else None
     return next(filter(None, found), None)
 
 
 def _as_name(label: str) -> str:
-    """Return a label as part of the name of one folder: a task may be called ``../x``."""
+    """Return a label as part of a folder's name, which must be safe for a task named ``../x``."""
     name = re.sub(r"[^\w.+-]+", "-", label).strip(".-") or "run"
     return name.encode()[:LABEL_BYTES].decode(errors="ignore")
 

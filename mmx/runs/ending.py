@@ -1,6 +1,6 @@
-"""What a run leaves behind when it ends early, also on a disk that is full.
+"""The end of a run that stops early, also on a full disk.
 
-Nothing here raises what a disk can raise: the error that ended the run is the one that counts.
+Nothing here raises errors of the disk: the error that ended the run is the one to report.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from pathlib import Path
 
 from mmx.errors import MmxError, RunError
 from mmx.runs import recorded
-from mmx.runs.digests import sealed_text
+from mmx.runs.digests import seal_text
 from mmx.runs.directory import RunDirectory
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""What writing fails with where there is no room."""
+"""Error numbers of writes that fail for lack of space."""
 _HALF_WRITTEN = re.compile(r"\..+\.(new|(?P<pid>\d+)(-[0-9a-f]+)?)")
 _SHORT = 1000
-"""Letters of an error that fit into the block that a status takes already."""
+"""Characters of an error that fit into the disk block that the status file already occupies."""
 
 
-def explained(error: Exception, directory: RunDirectory) -> Exception:
-    """Return a disk that is full as an error that says so, and any other as it is."""
+def explain_full_disk(error: Exception, directory: RunDirectory) -> Exception:
+    """Return an error about a full disk as one that says what to type; others unchanged."""
     if not (isinstance(error, OSError) and error.errno in FULL):
         return error
     where = error.filename or directory.path
@@ -33,14 +33,16 @@ def explained(error: Exception, directory: RunDirectory) -> Exception:
     return RunError(f"no room to write {where}: {error.strerror}", tip=tip)
 
 
-def end(directory: RunDirectory, status: str, *, trace: str | None = None, **facts: object) -> None:
-    """Write a run's last status, and why it failed, as far as the disk lets it.
+def end_run(
+    directory: RunDirectory, status: str, *, trace: str | None = None, **facts: object
+) -> None:
+    """Write a run's last status, and why it failed, as far as the disk permits.
 
     Args:
-        directory: Of the run.
+        directory: The run's directory.
         status: interrupted or failed.
-        trace: What ``traceback.txt`` is to hold.
-        facts: Of the status.
+        trace: The content of ``traceback.txt``; None for no such file.
+        facts: Further entries of the status.
     """
     remove_half_written(directory.path)
     try:
@@ -62,8 +64,8 @@ def end(directory: RunDirectory, status: str, *, trace: str | None = None, **fac
 
 
 def _write_in_place(directory: RunDirectory, facts: dict[str, object]) -> None:
-    """Write over a status in the room that it takes already; else it would say ``running``."""
-    text = sealed_text({**directory.status(), **facts})
+    """Overwrite the status in place, which needs no new space; it must not stay ``running``."""
+    text = seal_text({**directory.status(), **facts})
     with (directory.path / "status.json").open("r+b") as file:
         file.write(text.encode())
         file.truncate()
@@ -72,7 +74,7 @@ def _write_in_place(directory: RunDirectory, facts: dict[str, object]) -> None:
 
 
 def remove_half_written(folder: Path) -> None:
-    """Remove the temporary files of writes that were cut off, by this process or a dead one."""
+    """Remove temporary files of unfinished writes of this process or of dead ones."""
     for parent, _, names in os.walk(folder):
         for name in names:
             found = _HALF_WRITTEN.fullmatch(name)
@@ -82,7 +84,7 @@ def remove_half_written(folder: Path) -> None:
 
 
 def _alive(pid: str | None) -> bool:
-    """Return whether another process that may still be writing has this number."""
+    """Return whether another process with this number exists, which may still be writing."""
     if pid is None or int(pid) == os.getpid():
         return False
     try:

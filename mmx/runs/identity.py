@@ -1,4 +1,4 @@
-"""What the numbers of a run depend on, as its manifest records it, and what has changed."""
+"""The identity of a run: what its numbers depend on, and what has changed since."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from mmx.runs.manifest import Manifest, RecordedIdentity
 
 NOTHING = "nothing changed: config, data, code, weights, versions and hardware are the same"
 HARDWARE = ("cpu", "cpu_capability", "cuda", "threads")
-"""Entries of a manifest's ``machine`` on which the last bits of a number depend."""
+"""Entries of a manifest's ``machine`` that can change the last bits of a number."""
 OTHER_VERSIONS = ("mmx", "hydra-core")
-"""Versions on which no number depends: mmx has its code's digest, and Hydra only composes."""
+"""Versions that change no number: mmx has a digest of its code, and Hydra only composes."""
 
 
 @dataclass(frozen=True)
 class Identity:
-    """All that the numbers of a run depend on; what is unknown is left out.
+    """All that the numbers of a run depend on; unknown entries are left out.
 
     Attributes:
         config: Digest of the config without the places of data and weights.
-        settled: The same of the config that a search has chosen; empty without a search.
+        settled: The same for the config that a search has chosen; empty without a search.
         data: Role (``source``, ``target``) to the fingerprint of its content.
         code: ``mmx`` and each allowed package to the digest of its code.
         weights: Modality to the digest of the weight file that its encoder starts from.
         versions: Library to version.
-        hardware: What computed it.
-        whole_code: Digest of all of mmx, which older manifests hold alone.
+        hardware: The machine's entries that can change the last bits.
+        whole_code: Digest of all of mmx, the only one in older manifests.
     """
 
     config: str = ""
@@ -41,7 +41,7 @@ class Identity:
 
     @classmethod
     def of(cls, manifest: Manifest) -> Identity:
-        """Return what a manifest records."""
+        """Return the identity in a manifest."""
         identity, machine = manifest.identity, manifest.machine
         there = {name: value for name, value in machine.to_json().items() if name in HARDWARE}
         return cls(
@@ -61,7 +61,7 @@ class Identity:
         return bool(self.config and "mmx" in self.code)
 
     def as_recorded(self) -> RecordedIdentity:
-        """Return what a manifest's ``identity`` holds."""
+        """Return the ``identity`` entry of a manifest."""
         return RecordedIdentity(
             config=self.config, code=dict(self.code), weights=dict(self.weights)
         )
@@ -74,12 +74,12 @@ class Identity:
 def find_differences(old: Identity, new: Identity, *, hardware: bool = True) -> tuple[str, ...]:
     """Return what has changed, by name: ``config``, ``data (target)``, ``code (my_pkg)``, ….
 
-    What only one of them records counts as unchanged: nobody can know.
+    An entry that only one of them has counts as unchanged, since it cannot be compared.
 
     Args:
-        old: Of a run.
-        new: Of another, or as things are now.
-        hardware: Whether the hardware is compared too.
+        old: The identity of a run.
+        new: That of another run, or of the present state.
+        hardware: Whether to compare the hardware too.
     """
     return (
         *(["config"] if _has_other_config(old, new) else []),
@@ -95,22 +95,23 @@ def find_differences(old: Identity, new: Identity, *, hardware: bool = True) -> 
 
 def join_differences(names: Sequence[str]) -> str:
     """Return one or more differences as a subject: ``the data of target and the config``."""
-    said = [re.sub(r"^(data|code|weights) \((.+)\)$", r"\1 of \2", name) for name in names]
-    *before, last = [f"the {name}" for name in said]
+    # "data (target)" → "data of target"
+    phrases = [re.sub(r"^(data|code|weights) \((.+)\)$", r"\1 of \2", name) for name in names]
+    *before, last = [f"the {name}" for name in phrases]
     return f"{', '.join(before)} and {last}" if before else last
 
 
 def _has_other_config(old: Identity, new: Identity) -> bool:
     """Return whether both record a config and they differ.
 
-    A run with a search has two, the one given and the one chosen; one in common is enough.
+    A run with a search has two configs, the given one and the chosen one; one in common suffices.
     """
     both = bool(old.config and new.config)
     return both and not {old.config, old.settled} & {new.config, new.settled} - {""}
 
 
 def _has_other_whole_code(old: Identity, new: Identity) -> bool:
-    """Return whether the digest of all of mmx differs, where that is all that both record."""
+    """Return whether the digest of all of mmx differs, if one of them has no finer digest."""
     if "mmx" in old.code and "mmx" in new.code:
         return False
     both = bool(old.whole_code and new.whole_code)

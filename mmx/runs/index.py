@@ -1,7 +1,7 @@
-"""All runs under an output folder, read from their directories; ``index.jsonl`` repeats them.
+"""All runs under an output folder, read from their directories; ``index.jsonl`` lists them.
 
-The index is for scripts: one line for each finished run. mmx writes it and never believes it,
-for a line that says other numbers than its run has would be shown as that run's answer.
+The index is for scripts: one line for each finished run. mmx writes it but never reads numbers
+from it, since a wrong line would be shown as its run's answer.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from mmx.variants import variant_name
 INDEX = "index.jsonl"
 PLACES = ("runs", "sweeps/*/runs")
 UNREADABLE = "?"
-"""The status of a run directory that is not what mmx wrote."""
+"""The status of a run directory with a file that is not what mmx wrote."""
 
 
 class IndexEntry(TypedDict):
-    """One run, as ``mmx list`` shows it; what is not known of it is None."""
+    """One run, as ``mmx list`` shows it; unknown entries are None."""
 
     run: str
     status: str
@@ -45,7 +45,7 @@ class IndexEntry(TypedDict):
 
 
 class _What(TypedDict):
-    """What a run is, or was to be."""
+    """The parts of a run."""
 
     source: str | None
     target: str | None
@@ -55,7 +55,7 @@ class _What(TypedDict):
 
 
 def entry(directory: RunDirectory, root: Path) -> IndexEntry:
-    """Return the one line that stands for a run; of one that is not done, what its config says.
+    """Return the index entry of a run; the parts of an unfinished run come from its config.
 
     Raises:
         RunError: A file of the run is not what mmx wrote.
@@ -68,7 +68,7 @@ def entry(directory: RunDirectory, root: Path) -> IndexEntry:
         "fingerprint": manifest.fingerprint,
         "code": manifest.code.digest,
         "seed": manifest.seed,
-        **(_of_summary(summary) if summary else _of_config(directory)),
+        **(_describe_finished(summary) if summary else _describe_planned(directory)),
         "test": target.get("metrics", {}).get("test", {}),
         "gain": summary.get("gain", {}).get("value"),
         "seconds": summary.get("timing", {}).get("total_s"),
@@ -76,8 +76,8 @@ def entry(directory: RunDirectory, root: Path) -> IndexEntry:
     }
 
 
-def _unreadable(directory: RunDirectory, root: Path, why: str) -> IndexEntry:
-    """Return the line of a run directory that is not what mmx wrote: it has no numbers."""
+def _make_unreadable_entry(directory: RunDirectory, root: Path, why: str) -> IndexEntry:
+    """Return the entry, without numbers, of a run directory that is not what mmx wrote."""
     return {
         "run": directory.path.relative_to(root).as_posix(),
         "status": UNREADABLE,
@@ -96,8 +96,8 @@ def _unreadable(directory: RunDirectory, root: Path, why: str) -> IndexEntry:
     }
 
 
-def _of_summary(summary: Json) -> _What:
-    """Return what a finished run was."""
+def _describe_finished(summary: Json) -> _What:
+    """Return the parts of a finished run."""
     transfer = summary.get("transfer", {})
     return {
         "source": summary.get("source", {}).get("task"),
@@ -108,8 +108,8 @@ def _of_summary(summary: Json) -> _What:
     }
 
 
-def _of_config(directory: RunDirectory) -> _What:
-    """Return what a run was to be."""
+def _describe_planned(directory: RunDirectory) -> _What:
+    """Return the parts of a run from its config."""
     config = directory.config()
     parts = ("source", "target", "transfer", "regularizer", "fusion")
     chosen = directory.names()
@@ -124,9 +124,9 @@ def _of_config(directory: RunDirectory) -> _What:
 
 
 def _name(node: Any, chosen: Any) -> str | None:
-    """Return the name of what a config's node makes; None where it makes nothing.
+    """Return the name of the part that a config node stands for; None if there is none.
 
-    A task has its own name; all else has the name that chose it, as far as that is known.
+    A task has its own name; other parts have the option that chose them, or their variant.
     """
     if not isinstance(node, dict) or "_target_" not in node:
         return None
@@ -134,7 +134,7 @@ def _name(node: Any, chosen: Any) -> str | None:
 
 
 def root_of(directory: RunDirectory) -> Path | None:
-    """Return the output folder that a run lies in, or None for a run elsewhere."""
+    """Return the output folder that contains a run, or None for a run elsewhere."""
     parents = directory.path.absolute().parents
     for depth, place in ((3, "sweeps"), (1, "runs")):
         if len(parents) > depth and parents[depth - 1].name == place:
@@ -147,12 +147,12 @@ def add(directory: RunDirectory) -> None:
     root = root_of(directory)
     if root is not None:
         line = json.dumps(entry(RunDirectory(directory.path.absolute()), root))
-        with contextlib.suppress(RunError, OSError):  # a link in its place; the next list repairs
+        with contextlib.suppress(RunError, OSError):  # such as a link; the next list repairs it
             append_text(root / INDEX, line + "\n")
 
 
 def runs(root: Path) -> list[RunDirectory]:
-    """Return the run directories under ``root``, by their names, which begin with the time."""
+    """Return the run directories under ``root``, sorted by name, and so by time."""
     found = (config.parent for place in PLACES for config in root.glob(f"{place}/*/config.yaml"))
     whole = [path for path in found if not path.name.startswith(".")]
     return [RunDirectory(path) for path in sorted(whole, key=lambda path: path.name)]
@@ -161,20 +161,20 @@ def runs(root: Path) -> list[RunDirectory]:
 def read_index(root: Path) -> list[IndexEntry]:
     """Return one entry for each run under ``root``, oldest first, and repair the index.
 
-    A run directory that is not what mmx wrote has the status ``?``, and says why.
+    A run directory that is not what mmx wrote has the status ``?`` and an error that says why.
     """
     entries = []
     for directory in runs(root):
         try:
             entries.append(entry(directory, root))
         except MmxError as error:
-            entries.append(_unreadable(directory, root, error.message))
+            entries.append(_make_unreadable_entry(directory, root, error.message))
     repair(root, entries)
     return entries
 
 
 def repair(root: Path, entries: Sequence[IndexEntry]) -> None:
-    """Write the index anew where it does not say what the directories do."""
+    """Rewrite the index if it differs from the directories."""
     path = root / INDEX
     done = "".join(f"{json.dumps(each)}\n" for each in entries if each["status"] == "done")
     try:
@@ -182,15 +182,15 @@ def repair(root: Path, entries: Sequence[IndexEntry]) -> None:
     except UnreadableFileError as error:
         same = error.missing and not done
     if not same and root.is_dir():
-        with contextlib.suppress(RunError, OSError):  # somebody else's folder is read all the same
+        with contextlib.suppress(RunError, OSError):  # a read-only folder is still listed
             write_text(path, done)
 
 
 def failed_before_training(directory: RunDirectory) -> bool:
-    """Return whether a run is an attempt that came to nothing, as of a mistyped folder.
+    """Return whether a run failed before any result, for instance because of a mistyped folder.
 
-    It has said why, on the terminal and in its status, and holds no result: no checkpoint and
-    no epoch. What mmx did not foresee is no attempt, for its traceback may be wanted.
+    Its error was expected, and there is no checkpoint and no epoch. A run that failed for an
+    unexpected reason does not count, since its traceback may be needed.
     """
     try:
         status = directory.status()
@@ -204,7 +204,7 @@ def failed_before_training(directory: RunDirectory) -> bool:
 
 
 def forget(root: Path, path: Path) -> None:
-    """Take the line of a run that was removed out of the index."""
+    """Remove the line of a deleted run from the index."""
     try:
         lines = untrusted.read_text(root / INDEX).splitlines(keepends=True)
     except UnreadableFileError:

@@ -1,7 +1,7 @@
-"""A run directory that is written to consists of files and folders, and of nothing else.
+"""A check that a run directory consists only of regular files and folders.
 
-Nothing is written through a link, for it may lead anywhere: ``checkpoints`` to somebody's disk,
-``status.json`` to a shell's start-up file. It is looked at before anything is written.
+A run directory may come from anybody, and a link in it may lead anywhere: ``checkpoints`` to
+another disk, ``status.json`` to a shell's start-up file. So it is checked before a write.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import shlex
 from pathlib import Path
 
 from mmx.errors import RunError
-from mmx.runs.atomic import require_file, special
+from mmx.runs.atomic import describe_special, require_file
 
 FILES = (
     ".lock",
@@ -29,25 +29,25 @@ FILES = (
     "traceback.txt",
     "transfer.json",
 )
-"""What must be files, where they are there."""
+"""Names that must be files if they exist."""
 FOLDERS = (".hydra", "checkpoints", "eval")
-"""What must be folders, where they are there."""
+"""Names that must be folders if they exist."""
 APPENDED = (".lock", "events.jsonl", "metrics.jsonl", "run.log")
-"""What is added to, or emptied, in place: under all of its names at once."""
+"""Files that are changed in place, so that a second name (a hard link) would change as well."""
 MOST = 100_000
-"""Files and folders that a run directory may have."""
+"""Most files and folders in a run directory."""
 
 
 def require_plain_files(run: Path, *, appends: bool) -> None:
-    """Look at everything in a run directory before something is written there.
+    """Check everything in a run directory before something is written there.
 
     Args:
-        run: The directory; it may itself be reached by a link, which the caller has named.
-        appends: Whether files are added to in place, as a run that goes on does.
+        run: The directory; the path itself may contain links, since the user has typed it.
+        appends: Whether files will be appended to, as by a run that is resumed.
 
     Raises:
-        RunError: There is a link, a pipe or a device, a folder in place of a file or the other
-            way round, or far more than a run leaves.
+        RunError: There is a link, a pipe or a device, a folder in place of a file or vice versa,
+            or far more than a run contains.
     """
     seen, folders = 0, [run]
     while folders:
@@ -67,7 +67,7 @@ def require_plain_files(run: Path, *, appends: bool) -> None:
 
 def _require(entry: os.DirEntry[str], run: Path, *, file: bool) -> None:
     mode = entry.stat(follow_symlinks=False).st_mode
-    what = special(mode) or (None if file else "a file, where a folder is expected")
+    what = describe_special(mode) or (None if file else "a file, where a folder is expected")
     if what is not None:
         raise RunError(
             f"{entry.path} is {what}: nothing is written to this run",

@@ -1,12 +1,12 @@
-"""digests.json: the size and digest of each file of a run, by which every reader sees damage.
+"""``digests.json``: the size and digest of each file of a run, so that damage is noticed.
 
-While a run goes on it holds those files that stay as they are: the config and what it was made
-from, the environment, the manifest. Of a run that was stopped it holds its metrics too, and of
-one that is done every file, so that what is shown of it is what was found. Left out are what
-says so itself (digests.json and status.json hold their own digest), what comes after
-(predictions.csv, eval/) and the lock.
+While a run goes on, it lists the files that do not change: the config and what it was made from,
+the environment, and the manifest. When a run is stopped its metrics are added, and when it is
+done every file, so that what is shown of it is what was written. Not listed are digests.json and
+status.json, which contain their own digest, what is made later (predictions.csv, eval/), and the
+lock.
 
-A file that is written anew, such as the manifest, may for a moment be the old or the new one.
+While a listed file such as the manifest is rewritten, its old and its new digest are both valid.
 """
 
 from __future__ import annotations
@@ -22,54 +22,54 @@ from typing import Any
 from mmx.errors import DamagedFileError, UnreadableFileError
 from mmx.json_object import Json
 from mmx.runs.atomic import write_text
-from mmx.runs.digests import SEAL, intact, looks_sealed, sealed_text
+from mmx.runs.digests import SEAL, is_intact, looks_sealed, seal_text
 from mmx.untrusted import open_regular, parse_json, read_json, read_text
 
 FILE = "digests.json"
 MARK = "digests"
-"""Under this name ``manifest.json`` says that there is such a file."""
+"""The entry of ``manifest.json`` that says that there is such a file."""
 CONFIG, MANIFEST, STATUS, METRICS = "config.yaml", "manifest.json", "status.json", "metrics.jsonl"
 APART = (FILE, STATUS, ".lock", "predictions.csv")
 LATER = ("eval",)
-"""Folders of what is made of a finished run."""
+"""Folders that are written after a run has finished."""
 CHECKPOINTS = "checkpoints"
 _CHUNK = 2**20
 Entry = Json
 
 
 def begin(run: Path) -> None:
-    """Record the files that a new run directory has, but those that will grow."""
-    files = {name: _entry(run / name) for name in _names(run) if name != METRICS}
+    """Record the files of a new run directory, except those that will grow."""
+    files = {name: _entry(run / name) for name in _list_names(run) if name != METRICS}
     _write(run, files, finished=False)
 
 
 def go_on(run: Path) -> None:
-    """Let a run that is worked on again change all but what it began with."""
+    """Let a resumed run change all files except its initial ones."""
     found = _read(run)
     if found is not None:
-        _write(run, _kept(run, found), finished=False)
+        _write(run, _keep_initial(run, found), finished=False)
 
 
 def stop(run: Path) -> None:
-    """Record what a run that ends early leaves, for whoever goes on with it."""
+    """Record the files of a run that ends early, for when it is resumed."""
     found = _read(run)
     if found is not None:
         left = (METRICS, "transfer.json", "auto.json")
         now = {name: _entry(run / name) for name in left if (run / name).is_file()}
-        _write(run, {**_kept(run, found), **now}, finished=False)
+        _write(run, {**_keep_initial(run, found), **now}, finished=False)
 
 
 def finish(run: Path) -> None:
-    """Record every file of a run whose files are all written; the manifest's mark says so."""
+    """Record every file of a finished run; nothing for runs made before there were digests."""
     if _read(run) is not None:
-        _write(run, {name: _entry(run / name) for name in _names(run)}, finished=True)
+        _write(run, {name: _entry(run / name) for name in _list_names(run)}, finished=True)
 
 
 def replace(run: Path, name: str, text: str) -> None:
-    """Write a recorded file anew, and record it; a kill at any moment leaves a run that opens."""
+    """Rewrite a recorded file and its record; the run can be opened after a kill at any moment."""
     found = _read(run)
     if found is not None:
-        kept = _kept(run, found)
+        kept = _keep_initial(run, found)
         new = {"bytes": len(text.encode()), "blake2b": _hash(text.encode()).hexdigest()}
         _write(run, kept, finished=False, coming={name: new})
     write_text(run / name, text)
@@ -78,12 +78,12 @@ def replace(run: Path, name: str, text: str) -> None:
 
 
 def check_file(run: Path, names: Iterable[str]) -> None:
-    """Hold files of a run against what was recorded of them.
+    """Check files of a run against their recorded digests.
 
-    Files of which nothing was recorded, and runs of before there were digests, pass.
+    Files without a record, and runs made before there were digests, pass.
 
     Raises:
-        DamagedFileError: One is not what mmx wrote; the first is named, with what to type.
+        DamagedFileError: One is not what mmx wrote; names the first, and what to type.
     """
     found = _read(run)
     if found is None:
@@ -95,11 +95,11 @@ def check_file(run: Path, names: Iterable[str]) -> None:
 
 
 def check_all(run: Path, *, checkpoints: bool) -> None:
-    """Hold all recorded files of a run against what was recorded of them.
+    """Check all recorded files of a run against their digests.
 
     Args:
         run: The directory.
-        checkpoints: Whether those too, which whoever reads them checks in any case.
+        checkpoints: Whether to check checkpoints too, although each read checks them anyway.
 
     Raises:
         DamagedFileError: One is not what mmx wrote, or is missing.
@@ -111,7 +111,7 @@ def check_all(run: Path, *, checkpoints: bool) -> None:
 
 
 def read_status(run: Path) -> Entry:
-    """Return what ``status.json`` holds, without its digest.
+    """Return the content of ``status.json`` without its digest.
 
     Raises:
         UnreadableFileError: It cannot be read.
@@ -120,13 +120,13 @@ def read_status(run: Path) -> Entry:
     path = run / STATUS
     text = read_text(path)
     found: Entry = parse_json(text, dict, path)
-    if looks_sealed(found) and not intact(text, found):
-        raise _damaged(run, STATUS, "is not what mmx wrote")
+    if looks_sealed(found) and not is_intact(text, found):
+        raise _damage_error(run, STATUS, "is not what mmx wrote")
     return {key: value for key, value in found.items() if key != SEAL}
 
 
-def _names(run: Path) -> list[str]:
-    """Return the files of a run that are recorded, by their paths from the run."""
+def _list_names(run: Path) -> list[str]:
+    """Return the files of a run that are recorded, by their paths relative to the run."""
     found = []
     for folder, inside, names in os.walk(run):
         here = Path(folder).relative_to(run)
@@ -137,12 +137,12 @@ def _names(run: Path) -> list[str]:
     return sorted(found)
 
 
-def _kept(run: Path, found: Entry) -> dict[str, Entry]:
-    """Return what is recorded of the files that a run begins with.
+def _keep_initial(run: Path, found: Entry) -> dict[str, Entry]:
+    """Return the records of the files that a run begins with.
 
-    Of one whose writing a kill has cut short, which of the two it was.
+    If a kill has interrupted the rewriting of a file, its record is the one that matches the file.
     """
-    files = {name: each for name, each in found["files"].items() if _from_the_start(name)}
+    files = {name: each for name, each in found["files"].items() if _is_initial(name)}
     for name, entry in found["coming"].items():
         with contextlib.suppress(UnreadableFileError):
             if _entry(run / name) == entry:
@@ -150,7 +150,7 @@ def _kept(run: Path, found: Entry) -> dict[str, Entry]:
     return files
 
 
-def _from_the_start(name: str) -> bool:
+def _is_initial(name: str) -> bool:
     return name in (CONFIG, "config.auto.yaml", MANIFEST, "env.txt", "code.patch") or (
         name.startswith(".hydra/")
     )
@@ -173,14 +173,14 @@ def _write(
     run: Path, files: dict[str, Entry], *, finished: bool, coming: dict[str, Entry] | None = None
 ) -> None:
     data = {"format": 1, "finished": finished, "files": files, "coming": coming or {}}
-    write_text(run / FILE, sealed_text(data))
+    write_text(run / FILE, seal_text(data))
 
 
 def _read(run: Path) -> Entry | None:
-    """Return what was recorded; None for a run of before there were digests.
+    """Return the content of the file; None for a run made before there were digests.
 
     Raises:
-        DamagedFileError: It is not what mmx wrote, or gone.
+        DamagedFileError: It is not what mmx wrote, or is missing.
     """
     path = run / FILE
     try:
@@ -188,19 +188,19 @@ def _read(run: Path) -> Entry | None:
         found: Entry = parse_json(text, dict, path)
     except UnreadableFileError as error:
         if not error.missing:
-            raise _damaged(run, FILE, error.reason) from error
+            raise _damage_error(run, FILE, error.reason) from error
         with contextlib.suppress(UnreadableFileError):
             if MARK not in read_json(run / MANIFEST, dict):
                 return None
-            raise _damaged(run, FILE, "is missing") from error
+            raise _damage_error(run, FILE, "is missing") from error
         return None
-    if not (intact(text, found) and all(_is_listing(found.get(n)) for n in ("files", "coming"))):
-        raise _damaged(run, FILE, "is not what mmx wrote")
+    if not (is_intact(text, found) and all(_is_listing(found.get(n)) for n in ("files", "coming"))):
+        raise _damage_error(run, FILE, "is not what mmx wrote")
     return found
 
 
 def _is_listing(node: Any) -> bool:
-    """Return whether something lists files of a run, and none elsewhere."""
+    """Return whether something is a list of files inside the run."""
     if not isinstance(node, dict) or not all(isinstance(each, dict) for each in node.values()):
         return False
     paths = [PurePosixPath(name) for name in node]
@@ -214,17 +214,18 @@ def _check(run: Path, name: str, known: list[Entry]) -> None:
         same = any(each.get("bytes") == size for each in known)
         entry = _entry(run / name) if same else None
     except UnreadableFileError as error:
-        raise _damaged(run, name, "is missing" if error.missing else error.reason) from error
+        raise _damage_error(run, name, "is missing" if error.missing else error.reason) from error
     except OSError as error:
-        raise _damaged(run, name, f"cannot be read: {error.strerror}") from error
+        raise _damage_error(run, name, f"cannot be read: {error.strerror}") from error
     if entry not in known:
-        raise _damaged(run, name, "is not what mmx wrote: it was changed or damaged since")
+        raise _damage_error(run, name, "is not what mmx wrote: it was changed or damaged since")
 
 
-def _damaged(run: Path, name: str, why: str) -> DamagedFileError:
-    """Return an error that says how to get the numbers all the same."""
+def _damage_error(run: Path, name: str, why: str) -> DamagedFileError:
+    """Return an error that says how to compute the numbers again."""
     typed, where = str(run), "in a new run"
-    if name in (CONFIG, MANIFEST, FILE, "summary.json"):  # which a reproduction is held against
+    # A reproduction compares itself with these files, so only the config is passed to it.
+    if name in (CONFIG, MANIFEST, FILE, "summary.json"):
         typed = str(run / CONFIG)
         where = "with the config as it is now, in a new run" if name == CONFIG else where
     tip = f"mmx reproduce {shlex.quote(typed)}   ({where})"

@@ -1,8 +1,8 @@
-"""What the JSON files of a run directory hold: the types that all their readers rely on.
+"""The types of the JSON files in a run directory, on which all readers rely.
 
 A run may come from anybody, so a file is checked against its record once, where it is read. A
-value of another type is reported with its file, and no later reader has to check again. Unknown
-keys are let through as they are: later versions may write more.
+value of a wrong type is reported with its file, and no later code has to check again. Unknown
+keys are kept, since later versions may write more.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from mmx.json_object import Json
 from mmx.printable import shorten
 
 SHOWN = 60
-"""Letters of a wrong value that an error shows."""
+"""Characters of a wrong value that an error shows."""
 Metrics = dict[str, float]
 BySplit = dict[str, Metrics]
 Count = Annotated[int, Field(ge=0)]
@@ -29,21 +29,31 @@ R = TypeVar("R", bound="Record")
 
 
 class Record(BaseModel):
-    """What a JSON object holds, without any conversion: ``"7"`` is no number."""
+    """Base of all records: a typed JSON object, without conversion: ``"7"`` is not a number.
+
+    Example:
+        >>> class Beat(Record):
+        ...     stage: str
+        ...     epoch: Count = 0
+        >>> Beat.from_json({"stage": "target"})
+        Beat(stage='target', epoch=0)
+        >>> Beat.from_json({"stage": "target", "extra": 1}).to_json()
+        {'stage': 'target', 'extra': 1}
+    """
 
     model_config = ConfigDict(extra="allow", strict=True, frozen=True)
 
     @classmethod
     def from_json(cls: type[R], data: Json) -> R:
-        """Return the record that a JSON object holds.
+        """Return the record for a JSON object.
 
         Raises:
-            ValidationError: It holds none.
+            ValidationError: A value has a wrong type, or is missing.
         """
         return cls.model_validate(data)
 
     def to_json(self) -> Json:
-        """Return what is written of it: what was set, and nothing that has its default."""
+        """Return the JSON object to write: entries that were set, without defaults."""
         return self.model_dump(exclude_unset=True)
 
 
@@ -76,17 +86,17 @@ def check_record(data: Json, record: type[Record], path: Path) -> Json:
     """Return data as it was read, after checking it against its record.
 
     Raises:
-        RunError: A value is not of the type that its readers rely on.
+        RunError: A value has a wrong type, or is missing.
     """
     read_record(data, record, path)
     return data
 
 
 def read_record(data: Json, record: type[R], path: Path) -> R:
-    """Return the record that data from a file holds.
+    """Return the record for data from a file.
 
     Raises:
-        RunError: A value is not of the type that its readers rely on.
+        RunError: A value has a wrong type, or is missing.
     """
     try:
         return record.from_json(data)

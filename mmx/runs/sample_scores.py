@@ -1,6 +1,6 @@
-"""scores.safetensors: what each test sample adds to the metric of the target and its controls.
+"""``scores.safetensors``: what each test row adds to the metric of the target and its controls.
 
-A sweep reads these of its runs, to say how sure a mean gain is over seeds and samples.
+A sweep reads them from its runs to compute the confidence interval of a mean gain.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ def write_scores(
     controls: Mapping[str, SampleScores],
     contents: Mapping[str, str] | None = None,
 ) -> None:
-    """Keep the scores of a run, all of the same test samples.
+    """Write the scores of a run, all for the same test rows.
 
     Args:
-        directory: Of the run.
+        directory: The run's directory.
         target: Scores of the target.
-        controls: Those of its controls by name.
-        contents: What the samples are: a digest of each modality and of the labels.
+        controls: Scores of its controls by name.
+        contents: Digests of the test rows: one for each modality and one for the labels.
     """
     parts = {name: torch.from_numpy(each.statistics) for name, each in controls.items()}
     checkpoint.write_checkpoint(
@@ -46,7 +46,7 @@ def write_scores(
 
 
 def read_scores(directory: RunDirectory) -> tuple[SampleScores, dict[str, SampleScores]] | None:
-    """Return the scores of the target and of its controls by name; None where there are none.
+    """Return the scores of the target and of its controls by name; None if there are none.
 
     Raises:
         DamagedFileError: They are not what mmx wrote.
@@ -64,8 +64,8 @@ def read_scores(directory: RunDirectory) -> tuple[SampleScores, dict[str, Sample
     )
 
 
-def contents(directory: RunDirectory) -> dict[str, str]:
-    """Return the digests of the test samples; empty for runs of before they were kept."""
+def read_contents(directory: RunDirectory) -> dict[str, str]:
+    """Return the digests of the test rows; empty for runs made before they were recorded."""
     _, facts = checkpoint.read_checkpoint(directory.path / FILE)
     found = facts.get("contents", {})
     return {str(key): str(value) for key, value in found.items()}

@@ -1,7 +1,7 @@
-"""What the header of a stage's checkpoint says next to its tensors.
+"""The facts in the header of a stage's checkpoint.
 
-A stage writes its :class:`StageFacts` once. A checkpoint of an older mmx may lack what has a
-default here, and one of a newer mmx may hold more, which is let through.
+A stage writes its :class:`StageFacts` once. A checkpoint of an older mmx may lack entries that
+have a default here, and one of a newer mmx may have more, which are kept.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from mmx.runs.records import Count, Metrics, Record
 from mmx.tasks.contents import Kind, Target
 
 STAGE_FACTS_FORMAT = 1
-"""Of a stage's facts; 0 stands for those of older versions, which name no format."""
+"""The format of a stage's facts; 0 stands for older versions, which wrote no format."""
 
 
 class TargetFacts(Record):
@@ -28,11 +28,11 @@ class TargetFacts(Record):
 
     @classmethod
     def describe(cls, target: Target) -> TargetFacts:
-        """Return what a checkpoint says of a target."""
+        """Return the facts of a target."""
         return cls(kind=target.kind, classes=list(target.classes), mean=target.mean, std=target.std)
 
     def as_target(self) -> Target:
-        """Return the target that was described."""
+        """Return the target that the facts describe."""
         return Target(self.kind, tuple(self.classes), self.mean, self.std)
 
 
@@ -45,15 +45,15 @@ class LinePoints(Record):
 
 
 class StageFacts(Record):
-    """What a reader of a stage's checkpoint needs to know of its tensors.
+    """What is needed to use the tensors of a stage's checkpoint.
 
     Attributes:
-        specs: Modality to what its encoder knows of its input.
+        specs: Modality to its spec.
         target: What the model predicts.
-        fitted: A :class:`~mmx.training.recipe.FitResult`; empty in what is read for a model alone.
-        frozen_encoders: Modalities whose features are computed once.
-        notes: What a reader of the summary should know.
-        line: Of a stage that measured the line from its starting weights.
+        fitted: A :class:`~mmx.training.recipe.FitResult`; empty where only the model is needed.
+        frozen_encoders: Modalities with a frozen encoder, whose features are computed once.
+        notes: Notes for the summary.
+        line: The WiSE-FT line; None unless the stage measured it.
     """
 
     format: Count = 0

@@ -1,4 +1,4 @@
-"""What a sweep already has of a job: a finished run, one to resume, or one out of date."""
+"""What a sweep already has for a job: a finished run, one to resume, or one out of date."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SHOWN_KEYS = (
     "cost.flops_per_sample",
     "timing.total_s",
 )
-"""What of a summary :func:`read_numbers` reads."""
+"""The entries of a summary that :func:`read_numbers` reads."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,12 @@ class Wanted:
     """A job of a sweep, as it would run now.
 
     Attributes:
-        key: Digest of its config as it was typed, places included.
-        fingerprint: Of its experiment, whose first digits are in the names of its runs.
-        identity: What its numbers depend on; its data is not in it.
+        key: Digest of its config as typed, including places of data and weights.
+        fingerprint: The fingerprint of its experiment; its first digits are in the names of runs.
+        identity: What its numbers depend on, without the data.
         places: Where it looks for data and weights, by config path.
-        data: Returns the fingerprint of each role's data as it is now, of what can be read.
-            It may take long, and is asked only where the answer counts.
+        data: Returns the present fingerprint of each role's data, if it can be read. This may
+            take long, and is called only if the answer matters.
     """
 
     key: str
@@ -53,14 +53,14 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Standing:
-    """What there is of a job; at most one of the first three is set.
+    """The runs that exist for a job; at most one of the first three is set.
 
     Attributes:
-        done: The run that is its answer as things are now.
+        done: The finished run that is valid now.
         unfinished: The run that can be resumed.
-        outdated: The newest run that was its answer once, or on the way to it, or may have been.
-        why: Why that is no answer now, as a sentence without its end.
-        newest: The newest run of the job that can be read, whatever became of it.
+        outdated: The newest run that is no longer valid, or cannot be checked.
+        why: The reason for this, as a sentence without a full stop.
+        newest: The newest readable run of the job, whatever its status.
     """
 
     done: RunDirectory | None = None
@@ -72,7 +72,7 @@ class Standing:
 
 @dataclass(frozen=True)
 class _Run:
-    """A run of the sweep: its directory, status, what it depended on and where that lay."""
+    """A run of the sweep; ``here`` says whether it read data and weights from today's places."""
 
     directory: RunDirectory
     status: str
@@ -81,10 +81,10 @@ class _Run:
 
 
 def find_standing(folder: Path, wanted: Wanted) -> Standing:
-    """Return what there is of a job in a folder of runs.
+    """Return the standing of a job in a folder of runs.
 
     Args:
-        folder: Of the sweep's runs.
+        folder: The folder of the sweep's runs.
         wanted: The job.
     """
     found, unreadable = _find_runs(folder, wanted)
@@ -102,7 +102,7 @@ def find_standing(folder: Path, wanted: Wanted) -> Standing:
 def _find_outdated(
     here: Sequence[_Run], unreadable: Mapping[Path, str], wanted: Wanted
 ) -> tuple[RunDirectory | None, str]:
-    """Return the newest run that is no answer any more, or may be one, and why; else None."""
+    """Return the newest run that is not valid, or cannot be checked, and why; or None."""
     if run := next((run for run in here if run.status in ("done", *UNFINISHED)), None):
         return run.directory, _explain_outdated(run, wanted)
     for directory, why in unreadable.items():
@@ -111,13 +111,13 @@ def _find_outdated(
 
 
 def _is_same_experiment(run: _Run, wanted: Wanted) -> bool:
-    """Return whether a run says what it depends on, and that is as now, its data aside."""
+    """Return whether a run records what it depends on, and nothing but its data can differ."""
     identity = run.identity
     return identity.complete and not find_differences(identity, wanted.identity, hardware=False)
 
 
 def _is_answer(run: _Run, wanted: Wanted) -> bool:
-    """Return whether a run of the same experiment is finished, intact and of the same data."""
+    """Return whether a run of the same experiment is finished, undamaged and of the same data."""
     if run.status != "done" or _find_damage(run.directory):
         return False
     return _has_same_data(run, wanted)
@@ -131,7 +131,7 @@ def _can_go_on(run: _Run, wanted: Wanted) -> bool:
 
 
 def _find_damage(directory: RunDirectory) -> str:
-    """Return why a finished run's numbers cannot be shown; nothing where they can."""
+    """Return why a finished run's numbers cannot be shown; empty if they can."""
     if damage := _find_damaged_file(directory):
         return damage
     try:
@@ -142,7 +142,7 @@ def _find_damage(directory: RunDirectory) -> str:
 
 
 def _find_damaged_file(directory: RunDirectory) -> str:
-    """Return which file is not as it was written, and why that is seen; nothing where all are."""
+    """Return which file is damaged, and how; empty if none is."""
     try:
         directory.require_undamaged()
     except MmxError as error:
@@ -176,8 +176,8 @@ def read_numbers(summary: Summary) -> Json:
 def _find_runs(folder: Path, wanted: Wanted) -> tuple[list[_Run], dict[Path, str]]:
     """Return the runs of a job, newest first, and unreadable ones with the reason.
 
-    Runs made by older versions are among them. An unreadable run belongs to the job when its
-    name holds the first digits of the job's fingerprint.
+    Runs made by older versions are included. An unreadable run belongs to the job if its name
+    contains the first digits of the job's fingerprint.
     """
     found: list[_Run] = []
     unreadable: dict[Path, str] = {}
@@ -202,7 +202,7 @@ def _find_runs(folder: Path, wanted: Wanted) -> tuple[list[_Run], dict[Path, str
 
 
 def _has_same_data(run: _Run, wanted: Wanted, *, part: bool = False) -> bool:
-    """Return whether a run has seen the data as it is now.
+    """Return whether a run has seen the present data.
 
     ``part``: an unfinished run may not have opened every role's data yet.
     """

@@ -1,8 +1,8 @@
-"""``summary.json``: the answer of a finished run, the same types for writing and for reading.
+"""``summary.json``: the answer of a finished run, with the same types for writing and reading.
 
-A stage assembles a :class:`Summary` once and nothing changes it afterwards. A file may lack what
-an older mmx did not write, which then has its default here, and may hold keys that a newer one
-adds, which are let through. ``docs/summary.schema.json`` is the JSON schema.
+A :class:`Summary` is assembled once and never changed. A file of an older mmx may lack entries,
+which then have their defaults, and one of a newer mmx may have more, which are kept.
+``docs/summary.schema.json`` is the JSON schema.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from mmx.json_object import Json
 from mmx.runs.records import BySplit, Count, Interval, Metrics, Record
 
 FORMAT = 1
-"""Of ``summary.json``; 0 stands for files of before, which say none."""
+"""The format of ``summary.json``; 0 stands for older files, which have none."""
 SPLITS = ("val", "test")
 Number = int | float
 
 
 class ClassResult(Record):
-    """One class on the test split; None where it does not occur, or is never predicted."""
+    """One class on the test split; None if it does not occur, or is never predicted."""
 
     recall: float | None = None
     precision: float | None = None
@@ -35,7 +35,7 @@ class ClassResult(Record):
 
 
 class ClassTable(Record):
-    """All classes on the test split, and who was taken for whom."""
+    """All classes on the test split, and the confusion matrix."""
 
     balanced_accuracy: float | None = None
     f1_macro: float | None = None
@@ -44,18 +44,18 @@ class ClassTable(Record):
 
 
 class ChanceResult(Record):
-    """What always saying the most frequent class would do; see :class:`Chance`."""
+    """The accuracy of always answering the most frequent class; see :class:`Chance`."""
 
     accuracy: float
     samples: Count
 
-    def beaten(self, accuracy: float) -> bool:
+    def is_beaten_by(self, accuracy: float) -> bool:
         """Return whether an accuracy is better than chance."""
-        return Chance(self.accuracy, self.samples).beaten(accuracy)
+        return Chance(self.accuracy, self.samples).is_beaten_by(accuracy)
 
 
 class SourceResult(Record):
-    """The source: its task, and what validation says where it was trained."""
+    """The source: its task, and its validation metrics if it was trained."""
 
     task: str = ""
     metrics: BySplit = {}
@@ -73,7 +73,7 @@ class TargetResult(Record):
 
 
 class ControlResult(Record):
-    """A control; ``modality`` and ``candidates`` are of the best single modality alone."""
+    """A control; only the best single modality has ``modality`` and ``candidates``."""
 
     metrics: BySplit = {}
     modality: str | None = None
@@ -81,10 +81,10 @@ class ControlResult(Record):
 
 
 class StatedGain(Record):
-    """What the target has over a control.
+    """The gain of the target over a control.
 
-    ``level``, ``correction`` and the rows on which the two differ are stated for each control
-    alone, ``control`` and ``learned`` for the one that the gain of the run is over.
+    ``level``, ``correction`` and the rows on which the two differ are set in ``gains``, which has
+    an entry for each control; ``control`` and ``learned`` in the ``gain`` of the run.
     """
 
     metric: str = ""
@@ -101,7 +101,7 @@ class StatedGain(Record):
 
 
 class CaughtUp(Record):
-    """When the target was as good as its control at its best; see ``mmx.evaluation.faster``."""
+    """When the target reached its control's best metric; see ``mmx.evaluation.faster``."""
 
     metric: str
     value: float | None = None
@@ -112,12 +112,12 @@ class CaughtUp(Record):
     target_s: float | None
 
     def as_faster(self) -> Faster:
-        """Return what a sweep takes the mean of."""
+        """Return the comparison, of which a sweep takes the mean."""
         return Faster(**self.model_dump(include={each.name for each in fields(Faster)}))
 
 
 class RegularizerFacts(Record):
-    """A regulariser by name; its options are let through."""
+    """A regulariser by name; its options are further keys."""
 
     name: str | None = None
 
@@ -138,7 +138,7 @@ class Tried(Record):
 
     @property
     def metric(self) -> tuple[str, float | None]:
-        """The metric that the search went by, and its value."""
+        """The metric that the search maximises, and its value."""
         ((name, value),) = (self.model_extra or {}).items()
         return name, value
 
@@ -153,7 +153,7 @@ class RungResult(Record):
 
 
 class SearchFacts(Record):
-    """What a search tried before the run was what it is."""
+    """What a search tried before it chose the config of the run."""
 
     winner: str = ""
     verdict: str = ""
@@ -183,7 +183,7 @@ class LineFacts(Record):
 
 
 class TransferFacts(Record):
-    """The transfer: how many tensors came from where, and what was chosen on the way."""
+    """The transfer: how many tensors were copied, adapted, frozen and fresh, and choices made."""
 
     mode: str = ""
     regularizer: RegularizerFacts | None = None
@@ -199,7 +199,7 @@ class TransferFacts(Record):
 
 
 class Timing(Record):
-    """Seconds of training, and what a sample takes."""
+    """Seconds of training, and seconds per row in use."""
 
     source_s: float = 0.0
     source_cached: bool = False
@@ -222,7 +222,7 @@ class ParameterCounts(Record):
 
 
 class Cost(Record):
-    """What the model costs to use."""
+    """The cost of using the model."""
 
     flops_per_sample: int = 0
 
@@ -270,11 +270,11 @@ FINISHED = (
     "params.shared",
     "cost.flops_per_sample",
 )
-"""What every finished run's summary has."""
+"""Entries that the summary of every finished run has."""
 
 
 def find_missing(summary: Json, keys: Sequence[str]) -> str | None:
-    """Return the first of some dotted keys that a summary as it is written lacks; None for none."""
+    """Return the first of some dotted keys that a summary, as JSON, lacks; None if it has all."""
     for key in keys:
         node: Any = summary
         for part in key.split("."):
@@ -285,10 +285,10 @@ def find_missing(summary: Json, keys: Sequence[str]) -> str | None:
 
 
 def require_whole(summary: Json, path: Path) -> None:
-    """Refuse a summary that lacks what is shown of every finished run.
+    """Refuse a summary without all entries that are shown of every finished run.
 
     Raises:
-        RunError: It was cut.
+        RunError: An entry is missing.
     """
     if (key := find_missing(summary, FINISHED)) is not None:
         raise RunError(f"{path} is not whole: it lacks {key}")

@@ -2,8 +2,8 @@
 
     outputs/sweeps/<id>/  plan.json  runs/  summary.csv
 
-The id follows from the jobs, so the same command finds what it has done before. What counts as
-done is decided anew each time: the run must have today's config, data, code and weights.
+The id is a digest of the jobs, so that the same command finds its earlier runs. Whether a job is
+done is decided anew each time: the run must have the present config, data, code and weights.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ METRICS = (
     "gain",
 )
 GroupLabel = tuple[tuple[str, str], ...]
-"""What the runs of a group share: each place where groups differ, and the value there."""
+"""What the runs of a group share: each key in which groups differ, with its value."""
 OUT_OF_DATE = "out of date"
 GROUP = "group"
-"""The entry of a row that is no column of ``summary.csv``."""
+"""The entry of a row that is not a column of ``summary.csv``."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,10 @@ class Planned:
     """One job of a plan.
 
     Attributes:
-        overrides: As they were typed.
-        label: What tells its group from others, and the value there.
+        overrides: Its overrides as typed.
+        label: The keys that distinguish its group from others, with their values.
         seed: Its seed.
-        wanted: What would run now.
+        wanted: The job as it would run now.
     """
 
     overrides: tuple[str, ...]
@@ -80,7 +80,7 @@ class Sweep:
         """Lock a job, so that a parallel process with the same job waits.
 
         Args:
-            key: Of the job; see :class:`~mmx.runs.standing.Wanted`.
+            key: The job's key; see :class:`~mmx.runs.standing.Wanted`.
         """
         locks = self.path / ".locks"
         locks.mkdir(parents=True, exist_ok=True)
@@ -88,13 +88,13 @@ class Sweep:
             yield
 
     def find_standing(self, wanted: Wanted) -> Standing:
-        """Return what the sweep has of a job already."""
+        """Return what the sweep already has for a job."""
         return find_standing(self.runs, wanted)
 
     def make_rows(self, jobs: Sequence[Planned]) -> list[Json]:
         """Return one row for each job of the plan, in its order.
 
-        Only the run that is a job's answer as things are now has its numbers shown.
+        Numbers are shown only for a run that is valid now.
         """
         several = len({job.seed for job in jobs}) > 1
         return [self._make_row(job, {"seed": str(job.seed)} if several else {}) for job in jobs]
@@ -118,10 +118,10 @@ class Sweep:
         if last is None:
             return row
         status = last.status()
-        said, error = str(status.get("status", "?")), " ".join(str(status.get("error", "")).split())
-        if said == "done":
-            said, error = OUT_OF_DATE, found.why
-        return {**row, "run": str(last.path), "status": said, "error": error}
+        word, error = str(status.get("status", "?")), " ".join(str(status.get("error", "")).split())
+        if word == "done":  # finished, but not valid now
+            word, error = OUT_OF_DATE, found.why
+        return {**row, "run": str(last.path), "status": word, "error": error}
 
     def write_summary(self, rows: Sequence[Json]) -> None:
         """Write ``summary.csv``, one line for each job."""
@@ -131,7 +131,7 @@ class Sweep:
 
 
 def plan_sweep(output: Path, jobs: Sequence[Planned], where: Path | None) -> Sweep:
-    """Return the sweep of these jobs, new or started before; write its plan.
+    """Return the sweep of these jobs, new or already started; write its plan.
 
     Args:
         output: Folder of all outputs.
@@ -153,8 +153,8 @@ def plan_sweep(output: Path, jobs: Sequence[Planned], where: Path | None) -> Swe
 def make_tables(rows: Sequence[Json]) -> list[Table]:
     """Return the table of all jobs and, over several seeds, that of their means.
 
-    The first columns are what varies between the jobs. A job that is the same experiment
-    as an earlier one shares its run and is shown once. No table where none has finished.
+    The first columns are the keys that vary between the jobs. A job that is the same experiment
+    as an earlier one shares its run and is shown once. No table if no run has finished.
     """
     done = _keep_finished(rows)
     if not done:
@@ -190,7 +190,7 @@ def _make_mean_table(
 
 
 def group_runs(rows: Sequence[Json]) -> dict[GroupLabel, list[Json]]:
-    """Return the finished runs that differ in nothing but their seed, by what they share."""
+    """Return finished runs that differ only in the seed, by the label that they share."""
     found: dict[GroupLabel, list[Json]] = {}
     for row in _keep_finished(rows):
         found.setdefault(row[GROUP], []).append(row)
@@ -219,7 +219,7 @@ def _format_mean(values: Sequence[float]) -> str:
         return f"{mean:.3f}"
     from scipy.special import stdtrit
 
-    t = float(stdtrit(len(values) - 1, 0.975))  # Student's
+    t = float(stdtrit(len(values) - 1, 0.975))  # two-sided 95 % quantile of Student's t
     return f"{mean:.3f} ± {t * statistics.stdev(values) / math.sqrt(len(values)):.3f}"
 
 

@@ -1,8 +1,8 @@
-"""What tells the jobs of a sweep apart, read from their resolved configs, never from text.
+"""In what the jobs of a sweep differ, from their resolved configs instead of what was typed.
 
-Runs belong to one group when their configs differ in the seed alone. A difference between groups
-is shown as the option chosen (``fusion=concat``) where that explains all of it, and otherwise
-value by value (``optimizer.lr=0.1``).
+Runs belong to one group if their configs differ only in the seed. A difference between groups
+is shown as the chosen option (``fusion=concat``) if that explains all of it, and otherwise value
+by value (``optimizer.lr=0.1``).
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 SEED_INTERPOLATION = "${seed}"
-"""How a config says that a value is the seed itself."""
+"""The interpolation that gives a value the run's seed."""
 NAMES_OF_SEEDS = ("seed", "split_seed")
-"""Keys that may take the seed's value in this way, and so differ between seeds of a group."""
+"""Keys that may follow the run's seed in this way, and so differ within a group."""
 PATH_KEYS = ("path", "root", "weights")
 """Keys whose values are files and folders, shown relative to the working directory."""
 EXPERIMENT = "experiment"
@@ -30,15 +30,15 @@ OTHER_KINDS = re.compile(
 
 @dataclass(frozen=True)
 class Variant:
-    """What of a sweep's job is needed to tell it from others.
+    """A sweep's job, as far as it is needed to distinguish it from others.
 
     Attributes:
-        config: Resolved, as it is shown.
-        what: What counts of it: equal values are written alike, weight files are digests.
+        config: The resolved config, as it is shown.
+        what: Its canonical form: equal values are written alike, weight files are digests.
         unresolved: The config with its interpolations.
-        names: Config group to what the part is called.
+        names: Config group to the name of the part.
         typed: Keys and groups of its command line, in their order.
-        choices: Config group to chosen option, ``experiment`` among them.
+        choices: Config group to chosen option, including ``experiment``.
     """
 
     config: Mapping[str, Any]
@@ -49,7 +49,7 @@ class Variant:
     choices: Mapping[str, str] = field(default_factory=dict)
 
     def find_shared(self) -> dict[Keys, Any]:
-        """Return the values that all seeds of its group share, by their keys in the config."""
+        """Return the values that all seeds of its group share, by their config keys."""
         return {
             keys: value
             for keys, value in iterate_leaves(self.what)
@@ -63,9 +63,9 @@ class Variant:
 
 
 def label_variants(variants: Sequence[Variant]) -> list[dict[str, str]]:
-    """Return the label of each job: what tells it from others, with its value there.
+    """Return the label of each job: the keys that distinguish it from others, with their values.
 
-    Two jobs have the same label if and only if their configs differ in the seed alone.
+    Two jobs have the same label if and only if their configs differ only in the seed.
     """
     shared = [variant.find_shared() for variant in variants]
     groups = [_to_text(sorted(([*keys], value) for keys, value in one.items())) for one in shared]
@@ -80,7 +80,7 @@ def label_variants(variants: Sequence[Variant]) -> list[dict[str, str]]:
 
 
 def _find_varied(shared: Sequence[Mapping[Keys, Any]]) -> list[Keys]:
-    """Return the places at which not all jobs have the same value."""
+    """Return the keys for which not all jobs have the same value."""
     every = dict.fromkeys(keys for one in shared for keys in one)
     return [
         keys

@@ -18,7 +18,7 @@ from filelock import FileLock
 from mmx.cli import main
 from mmx.runs.cache import Artifact, Cache
 from mmx.runs.cache import artifact_key as cache_keys
-from mmx.runs.digests import sealed_text
+from mmx.runs.digests import seal_text
 from mmx.verbs.completion import complete_line
 
 DAY = 86400
@@ -56,8 +56,8 @@ def keep(folder: Path, kind: str, what: str, size: int, *, days: float = 0) -> A
     path = folder / kind / key[:2] / key / "provenance.json"
     facts = {**json.loads(path.read_text()), "seconds": 12.34, "inputs": ""}
     facts["created"] = "2026-01-02T03:04:05+00:00"
-    size = len(sealed_text(facts))
-    path.write_text(sealed_text({**facts, "inputs": "x" * (1000 - size)}))
+    size = len(seal_text(facts))
+    path.write_text(seal_text({**facts, "inputs": "x" * (1000 - size)}))
     used = time.time() - days * DAY
     os.utime(path, (used, used))
     (found,) = (artifact for artifact in cache.entries() if artifact.key == key)

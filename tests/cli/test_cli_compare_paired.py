@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from mmx.cli import main
-from mmx.evaluation.gain_intervals import over_seeds, simultaneous
+from mmx.evaluation.gain_intervals import bonferroni_level, find_seed_interval
 from mmx.evaluation.mcnemar import Discordant
 from mmx.evaluation.sample_metric import SampleScores
 from mmx.reports.pairing import Side, paired_texts
@@ -129,7 +129,7 @@ def test_two_groups_are_compared_seed_by_seed(
     # The order in which they are typed does not matter: seeds are paired.
     words = [*map(str, theirs), "--with", *map(str, ours[::-1])]
     assert main(["compare", *words]) == 0
-    low, high = over_seeds(list(zip(new, old, strict=True)))
+    low, high = find_seed_interval(list(zip(new, old, strict=True)))
     said = capsys.readouterr().out
     assert f"({'95 % interval'} {low:+.3f} … {high:+.3f} over 60 test rows, 3 seeds)" in said
     assert "B is better; higher in 3 of 3 seeds" in said
@@ -151,7 +151,7 @@ def test_several_sides_share_the_error(tmp_path: Path) -> None:
     lines = paired_texts(sides)
     assert lines[0].startswith("3 comparisons on the same test rows, 98.33 % intervals")
     assert len(lines) == 4
-    assert f"{100 * simultaneous(3):.4g} % interval" in lines[1]
+    assert f"{100 * bonferroni_level(3):.4g} % interval" in lines[1]
     assert re.search(r"late 0.842, gmu 0.208 accuracy: \+0.633", lines[3])
 
 

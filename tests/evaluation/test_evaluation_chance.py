@@ -17,7 +17,7 @@ def test_beaten_is_the_exact_binomial_test(samples: int, part: float, data: st.D
     tail = stats.binomtest(hits, samples, part, alternative="greater").pvalue
     if abs(tail - FALSE_ALARMS) > 1e-9:
         expected = hits / samples > part and tail < FALSE_ALARMS
-        assert Chance(part, samples).beaten(hits / samples) == expected
+        assert Chance(part, samples).is_beaten_by(hits / samples) == expected
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_beaten_is_the_exact_binomial_test(samples: int, part: float, data: st.D
     ],
 )
 def test_known_cases(accuracy: float, part: float, samples: int, beaten: bool) -> None:
-    assert Chance(part, samples).beaten(accuracy) is beaten
+    assert Chance(part, samples).is_beaten_by(accuracy) is beaten
 
 
 def test_chance_is_the_part_of_the_most_frequent_class() -> None:

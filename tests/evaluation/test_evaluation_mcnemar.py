@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 from scipy import optimize, stats
 
-from mmx.evaluation.gain_intervals import over_samples, simultaneous
+from mmx.evaluation.gain_intervals import bonferroni_level, find_sample_interval
 from mmx.evaluation.mcnemar import Discordant
 from mmx.evaluation.permutation import swap_test
 from mmx.evaluation.sample_metric import Pair, SampleScores
@@ -81,8 +81,8 @@ def test_no_verdict_where_the_exact_test_does_not_reject() -> None:
     for first, second in product(range(13), repeat=2):
         pair = counted(first, second, 60)
         for comparisons in (1, 3, 20):
-            level = simultaneous(comparisons)
-            low, high = over_samples(pair, level=level)
+            level = bonferroni_level(comparisons)
+            low, high = find_sample_interval(pair, level=level)
             if low > 0 or high < 0:
                 assert Discordant(first, second, 60).p < 1 - level
 

@@ -9,7 +9,7 @@ import torch
 from sklearn import metrics as sk
 from torch import Tensor
 
-from mmx.evaluation.metrics import PRIMARY, decide, mark_correct, measure, score
+from mmx.evaluation.metrics import PRIMARY, decide, make_score, mark_correct, measure
 from mmx.evaluation.predict import predict
 from mmx.objectives.binary_cross_entropy import BinaryCrossEntropy
 from mmx.objectives.cross_entropy import CrossEntropy
@@ -94,7 +94,7 @@ def test_outputs_that_are_not_finite_are_measured_as_nan() -> None:
 
 @pytest.mark.parametrize("kind", PRIMARY)
 def test_selection_takes_the_primary_metric_then_the_loss(kind: str) -> None:
-    rank = score(kind)
+    rank = make_score(kind)
     name = PRIMARY[kind]
     better = {name: 0.8, "loss": 2.0}
     assert rank(better) > rank({name: 0.7, "loss": 0.1})

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mmx.evaluation import robustness
-from mmx.evaluation.noise import CORRUPTIONS, Corruption, Noise, spoil
+from mmx.evaluation.noise import CORRUPTIONS, Corruption, Noise, corrupt
 from mmx.evaluation.noise.audio import add_white_noise, clip, decibels, drop_frames
 from mmx.evaluation.noise.image import add_gaussian_noise, blur, occlude
 from mmx.evaluation.noise.tabular import add_noise, lose_cells
@@ -37,7 +37,7 @@ def random(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-# pictures
+# images
 
 
 def test_gaussian_has_the_stated_deviation() -> None:
@@ -53,33 +53,33 @@ def test_gaussian_has_the_stated_deviation() -> None:
 
 
 def test_blur_equals_a_loop() -> None:
-    picture = random().integers(0, 256, (7, 10, 3)).astype(np.uint8)
+    image = random().integers(0, 256, (7, 10, 3)).astype(np.uint8)
     sigma = 0.2 * 7
-    found = blur(picture, 0.2, random())
+    found = blur(image, 0.2, random())
     for y, x in ((0, 0), (3, 5), (6, 9), (2, 9)):
         total, weights = np.zeros(3), 0.0
         for i in range(7):
             for j in range(10):
                 weight = math.exp(-((i - y) ** 2 + (j - x) ** 2) / (2 * sigma**2))
-                total += weight * picture[i, j]
+                total += weight * image[i, j]
                 weights += weight
         assert np.abs(found[y, x] - total / weights).max() <= 0.51
     flat = np.full((6, 6, 3), 77, np.uint8)
     assert (blur(flat, 0.5, random()) == 77).all()
 
 
-def test_occlusion_covers_the_stated_area_inside_the_picture() -> None:
-    picture = np.zeros((40, 20, 3), np.uint8)
+def test_occlusion_covers_the_stated_area_inside_the_image() -> None:
+    image = np.zeros((40, 20, 3), np.uint8)
     corners = set()
     for seed in range(60):
         for strength in (0.1, 0.25, 0.5, 1.0):
-            covered = (occlude(picture, strength, random(seed)) == 128).all(-1)
+            covered = (occlude(image, strength, random(seed)) == 128).all(-1)
             assert covered.mean() == pytest.approx(strength, abs=0.03)
             rows, across = np.flatnonzero(covered.any(1)), np.flatnonzero(covered.any(0))
             box = covered[rows[0] : rows[-1] + 1, across[0] : across[-1] + 1]
             assert box.all()
         corners.add((int(rows[0]), int(across[0])))
-        quarter = (occlude(picture, 0.25, random(seed)) == 128).all(-1)
+        quarter = (occlude(image, 0.25, random(seed)) == 128).all(-1)
         corners.add(tuple(np.argwhere(quarter)[0].tolist()))
     assert len(corners) > 40
     assert {top for top, _ in corners} >= {0, 20}  # both edges are reached
@@ -258,15 +258,15 @@ def test_noises_of_a_modality(shop: Callable[..., Any], name: str) -> None:
         assert len(noise.strengths) == 5
         assert noise.strengths[0] == 0
         assert list(noise.strengths) == sorted(set(noise.strengths))
-        nothing = spoil(corruption, noise, values, rows, 0.0, 0)
-        heavy = spoil(corruption, noise, values, rows, noise.strengths[-1], 0)
+        nothing = corrupt(corruption, noise, values, rows, 0.0, 0)
+        heavy = corrupt(corruption, noise, values, rows, noise.strengths[-1], 0)
         changed = 0
-        for row, value, as_was, spoiled in zip(rows, values, nothing, heavy, strict=True):
+        for row, value, as_was, corrupted in zip(rows, values, nothing, heavy, strict=True):
             if not here[row]:
-                assert as_was is spoiled is None
+                assert as_was is corrupted is None
                 continue
             assert same(as_was, value)
-            changed += not same(spoiled, value)
+            changed += not same(corrupted, value)
         assert changed >= 0.6 * here.sum()
         assert all(same(one, two) for one, two in zip(values, kept, strict=True))
 
@@ -279,24 +279,24 @@ def test_a_row_is_spoiled_alike_in_any_batch(shop: Callable[..., Any], name: str
     for noise in corruption.noises:
         strength = noise.strengths[2]
 
-        def spoiled(seed: int, order: np.ndarray, noise: Noise = noise) -> list[Any]:
+        def corrupted(seed: int, order: np.ndarray, noise: Noise = noise) -> list[Any]:
             given = [values[row] for row in order]
-            return spoil(corruption, noise, given, order, noise.strengths[2], seed)
+            return corrupt(corruption, noise, given, order, noise.strengths[2], seed)
 
-        together = spoiled(0, rows)
-        backwards = spoiled(0, rows[::-1])[::-1]
-        single = [spoiled(0, rows[row : row + 1])[0] for row in rows]
+        together = corrupted(0, rows)
+        backwards = corrupted(0, rows[::-1])[::-1]
+        single = [corrupted(0, rows[row : row + 1])[0] for row in rows]
         for a, b, c in zip(together, backwards, single, strict=True):
             assert same(a, b)
             assert same(a, c)
         if noise.name in ("blur", "clipping"):
             continue  # nothing is drawn
-        other = spoiled(1, rows)
+        other = corrupted(1, rows)
         assert not all(same(a, b) for a, b in zip(together, other, strict=True))
-        # equal values in different rows are spoiled differently
+        # equal values in different rows are corrupted differently
         present = np.flatnonzero(corruption.column.present)
         alike = [values[present[0]]] * len(present)
-        drawn = spoil(corruption, noise, alike, present, strength, 0)
+        drawn = corrupt(corruption, noise, alike, present, strength, 0)
         assert not all(same(drawn[0], each) for each in drawn)
 
 
@@ -328,18 +328,18 @@ def test_words_are_misspelt_before_they_are_vectorised(shop: Callable[..., Any])
     run = shop(names=("text", "tabular"))
     corruption = corruptions(run)["text"]
     noise = next(each for each in corruption.noises if each.name == "misspelt_words")
-    spoiled = spoil(corruption, noise, ["grass stone river"], np.array([0]), 1.0, 0)
-    assert corruption.encode(spoiled).values[0, :3].tolist() == [UNKNOWN] * 3
+    corrupted = corrupt(corruption, noise, ["grass stone river"], np.array([0]), 1.0, 0)
+    assert corruption.encode(corrupted).values[0, :3].tolist() == [UNKNOWN] * 3
     lost = corruption.encode([""])
     assert lost.lengths.tolist() == [1]  # a text without words is still a text
 
 
-def spoiled_column(run: Any, name: str, noise: Noise, strength: float) -> Column:
+def corrupted_column(run: Any, name: str, noise: Noise, strength: float) -> Column:
     """Spoil all of a task's raw values, row by row, into a new column."""
     corruption = corruptions(run)[name]
     rows = np.arange(len(run.target))
     values = [
-        spoil(corruption, noise, [value], np.array([row]), strength, 7)[0]
+        corrupt(corruption, noise, [value], np.array([row]), strength, 7)[0]
         for row, value in zip(rows, corruption.read(rows, None), strict=True)
     ]
     present = np.array([value is not None for value in values])
@@ -386,7 +386,7 @@ def test_curves_equal_a_task_of_spoiled_raw_values(
         assert [p.strength for p in curve.points] == list(noises[curve.noise].strengths)
         assert torch.allclose(seen.outputs[int(curve.points[0].metrics["place"])], clean, atol=1e-5)
         for point in curve.points[1:]:
-            column = spoiled_column(run, curve.modality, noises[curve.noise], point.strength)
+            column = corrupted_column(run, curve.modality, noises[curve.noise], point.strength)
             data = run.make_data({**run.columns, curve.modality: column})
             expected, _ = predict(run.model, data, run.rows, run.precision)
             got = seen.outputs[int(point.metrics["place"])]
@@ -463,7 +463,7 @@ def test_area_by_hand() -> None:
     # trapezoids: 1/4 of (0.8 + 0.4) / 2, 3/4 of (0.4 + 0.2) / 2
     found = curve(0.8, 0.4, 0.2).relative_area("accuracy")
     assert found == pytest.approx((0.25 * 0.6 + 0.75 * 0.3) / 0.8)
-    assert curve(0.8, 0.4, 0.2).scaled == (0.0, 0.25, 1.0)
+    assert curve(0.8, 0.4, 0.2).relative_strengths == (0.0, 0.25, 1.0)
     scores = [0.9, 0.7, 0.75, 0.3]
     strengths = (0.0, 0.5, 1.5, 3.0)
     area = np.trapezoid(scores, np.array(strengths) / 3) / 0.9

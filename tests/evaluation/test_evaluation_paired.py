@@ -13,13 +13,13 @@ from mmx.evaluation import gain_intervals
 from mmx.evaluation.gain_intervals import (
     RESAMPLES,
     Differences,
-    Sure,
+    GainInterval,
+    bonferroni_level,
     find_coverage,
     find_half_width,
-    over_samples,
-    over_seeds,
+    find_sample_interval,
+    find_seed_interval,
     resample,
-    simultaneous,
 )
 from mmx.evaluation.pooling import estimate_seed_errors
 from mmx.evaluation.sample_metric import SampleScores
@@ -65,9 +65,9 @@ def test_the_interval_over_samples_equals_a_naive_bootstrap(seed: int, level: fl
     random = np.random.default_rng(1)
     treated, control = graded(random.integers(0, 2, (2, 20)).astype(float))
     treated[:12] += 0.25  # 0 is far from the interval, or within it
-    found = over_samples(pair(treated, control), level=level, seed=seed)
+    found = find_sample_interval(pair(treated, control), level=level, seed=seed)
     assert found == pytest.approx(naive(treated, control, level, seed), abs=1e-12)
-    assert over_samples(pair(treated, control), level=level, seed=seed) == found
+    assert find_sample_interval(pair(treated, control), level=level, seed=seed) == found
 
 
 @pytest.mark.parametrize("comparisons", [10, 41, 180])
@@ -75,8 +75,10 @@ def test_the_ends_of_many_comparisons_are_where_few_resamples_lie(comparisons: i
     random = np.random.default_rng(2)
     treated, control = random.normal(0.1, 1, 400), np.zeros(400)
     tail = 0.05 / comparisons / 2
-    level = simultaneous(comparisons)
-    found = np.array([over_samples(pair(treated, control), level=level, seed=s) for s in range(5)])
+    level = bonferroni_level(comparisons)
+    found = np.array(
+        [find_sample_interval(pair(treated, control), level=level, seed=s) for s in range(5)]
+    )
     error = treated.std() / np.sqrt(len(treated))
     ends = treated.mean() + error * stats.norm.ppf([tail, 1 - tail])
     assert found.mean(0) == pytest.approx(ends, abs=0.1 * error)
@@ -86,7 +88,7 @@ def test_the_ends_of_many_comparisons_are_where_few_resamples_lie(comparisons: i
 def test_the_interval_over_samples_is_close_to_that_of_scipy() -> None:
     random = np.random.default_rng(2)
     treated, control = graded(random.integers(0, 2, (2, 300)).astype(float))
-    low, high = over_samples(pair(treated, control))
+    low, high = find_sample_interval(pair(treated, control))
     wanted = stats.bootstrap(
         (treated, control),
         lambda one, two: np.mean(one - two),
@@ -123,9 +125,9 @@ def test_resamples_worked_on_in_chunks_are_the_same(monkeypatch: pytest.MonkeyPa
 
 def test_equal_scores_have_no_width_where_they_are_no_hits() -> None:
     same = graded(np.array([1.0, 0.0, 1.0]))
-    assert over_samples(pair(same, same)) == (0.0, 0.0)
+    assert find_sample_interval(pair(same, same)) == (0.0, 0.0)
     shifted = graded(np.zeros(40))
-    assert over_samples(pair(shifted + 0.5, shifted)) == (0.5, 0.5)
+    assert find_sample_interval(pair(shifted + 0.5, shifted)) == (0.5, 0.5)
 
 
 @settings(max_examples=5, deadline=None)
@@ -134,10 +136,10 @@ def test_the_interval_turns_with_its_arguments_and_holds_the_mean(
     pairs: list[tuple[bool, bool]],
 ) -> None:
     treated, control = np.array(pairs, dtype=float).T
-    low, high = over_samples(pair(treated, control))
+    low, high = find_sample_interval(pair(treated, control))
     assert -1 <= low <= high <= 1
     assert low - 1e-9 <= (treated - control).mean() <= high + 1e-9
-    turned = over_samples(pair(control, treated))
+    turned = find_sample_interval(pair(control, treated))
     assert turned == pytest.approx((-high, -low), abs=1e-12)
 
 
@@ -146,21 +148,21 @@ def test_more_samples_give_a_narrower_interval() -> None:
     many = np.tile(few, 25)
     widths = []
     for scores in (few, many):
-        low, high = over_samples(pair(scores, 1 - scores))
+        low, high = find_sample_interval(pair(scores, 1 - scores))
         widths.append(high - low)
     assert widths[1] == pytest.approx(widths[0] / 5, rel=0.15)
 
 
 @pytest.mark.parametrize(("comparisons", "level"), [(0, 0.95), (1, 0.95), (2, 0.975), (10, 0.995)])
 def test_several_comparisons_share_the_error(comparisons: int, level: float) -> None:
-    assert simultaneous(comparisons) == pytest.approx(level)
+    assert bonferroni_level(comparisons) == pytest.approx(level)
 
 
 @pytest.mark.parametrize("count", [2, 3, 5, 20])
 @pytest.mark.parametrize("level", [0.95, 0.995])
 def test_without_a_sample_level_it_is_students_interval(count: int, level: float) -> None:
     values = np.random.default_rng(count).normal(0.1, 0.02, count)
-    (found,) = Sure.of([Differences("r2", values)], level=level)
+    (found,) = GainInterval.of([Differences("r2", values)], level=level)
     wanted = stats.ttest_rel(values, np.zeros(count)).confidence_interval(level)
     assert found.interval == pytest.approx((wanted.low, wanted.high), rel=1e-8)
 
@@ -186,7 +188,7 @@ def test_where_seeds_explain_all_that_samples_show_it_is_students_interval() -> 
     pairs = [pair(each, np.zeros(40)) for each in shown]
     differences = [treated.value for treated, _ in pairs]
     wanted = stats.ttest_1samp(differences, 0).confidence_interval(0.95)
-    assert over_seeds(pairs) == pytest.approx((wanted.low, wanted.high), rel=1e-9)
+    assert find_seed_interval(pairs) == pytest.approx((wanted.low, wanted.high), rel=1e-9)
 
 
 def test_seeds_that_were_tested_on_other_samples_are_compared_as_wholes() -> None:
@@ -197,14 +199,14 @@ def test_seeds_that_were_tested_on_other_samples_are_compared_as_wholes() -> Non
     apart = [(hits(one, own), hits(two, own)) for (one, two), own in zip(scores, rows, strict=True)]
     differences = scores[:, 0].mean(1) - scores[:, 1].mean(1)
     wanted = stats.ttest_1samp(differences, 0).confidence_interval(0.95)
-    assert over_seeds(apart)[1] == pytest.approx(wanted.high, rel=1e-8)
-    one, other = over_seeds([pair(*each) for each in scores]), over_seeds(apart)
+    assert find_seed_interval(apart)[1] == pytest.approx(wanted.high, rel=1e-8)
+    one, other = find_seed_interval([pair(*each) for each in scores]), find_seed_interval(apart)
     assert one[1] - one[0] > 2 * (other[1] - other[0])
 
 
 def test_one_seed_has_the_interval_over_samples() -> None:
     one = pair(*np.random.default_rng(7).integers(0, 2, (2, 25)).astype(float))
-    assert over_seeds([one], level=0.9) == over_samples(one, level=0.9)
+    assert find_seed_interval([one], level=0.9) == find_sample_interval(one, level=0.9)
 
 
 def test_the_sample_level_is_that_of_the_mean_over_seeds_less_what_seeds_show() -> None:
@@ -212,7 +214,7 @@ def test_the_sample_level_is_that_of_the_mean_over_seeds_less_what_seeds_show() 
     random = np.random.default_rng(8)
     seeds, samples = 6, 400
     d = random.normal(0, 0.5, samples) + random.normal(0, 1, (seeds, samples))
-    low, high = over_seeds([pair(each, np.zeros(samples)) for each in d])
+    low, high = find_seed_interval([pair(each, np.zeros(samples)) for each in d])
     mixed = d - d.mean(0) - d.mean(1)[:, None] + d.mean()
     residual = (mixed**2).sum() / ((seeds - 1) * (samples - 1)) / (seeds * samples)
     of_samples = max(0.0, d.mean(0).var(ddof=1) / samples - residual)
@@ -250,21 +252,21 @@ def test_four_rows_to_none_are_no_clear_difference() -> None:
     control = np.tile([1.0, 0.0], 20)
     treated = control.copy()
     treated[[1, 3, 5, 7]] = 1
-    low, high = over_samples(pair(treated, control))
+    low, high = find_sample_interval(pair(treated, control))
     assert low == 0.0
     assert high > 0.2
-    assert over_samples(pair(control, treated)) == (-high, 0.0)
+    assert find_sample_interval(pair(control, treated)) == (-high, 0.0)
     # The same rows in every seed are no more evidence than in one.
-    low, high = over_seeds([pair(treated, control)] * 3)
+    low, high = find_seed_interval([pair(treated, control)] * 3)
     assert low == 0.0 < high
     treated[[9, 11]] = 1  # six to none: p = 0.031
-    assert over_samples(pair(treated, control))[0] > 0
-    assert over_samples(pair(treated, control), level=simultaneous(2))[0] == 0.0
+    assert find_sample_interval(pair(treated, control))[0] > 0
+    assert find_sample_interval(pair(treated, control), level=bonferroni_level(2))[0] == 0.0
 
 
 def test_the_interval_of_accuracies_is_not_empty_where_both_are_right_on_the_same() -> None:
     same = np.tile([1.0, 0.0], 50)
-    low, high = over_samples(pair(same, same))
+    low, high = find_sample_interval(pair(same, same))
     z = stats.norm.ppf(0.975)
     assert (low, high) == pytest.approx((-(z**2) / (100 + z**2), z**2 / (100 + z**2)))
 
@@ -277,21 +279,21 @@ def test_a_few_rows_of_another_metric_are_no_clear_difference() -> None:
         for errors in (np.full(4, 1.0), np.array([0.1, 0.2, 0.1, 0.2]))
     )
     assert np.quantile(resample([(near, far)], 0)[0], 0.025) > 0
-    assert over_samples((near, far))[0] == 0.0
+    assert find_sample_interval((near, far))[0] == 0.0
 
 
 def test_differences_stay_in_their_range() -> None:
-    (found,) = Sure.of([Differences("accuracy", np.array([0.9, -0.2]))])
+    (found,) = GainInterval.of([Differences("accuracy", np.array([0.9, -0.2]))])
     assert found.interval == (-1.0, 1.0)
-    (free,) = Sure.of([Differences("r2", np.array([0.9, -0.2]))])
+    (free,) = GainInterval.of([Differences("r2", np.array([0.9, -0.2]))])
     assert free.interval[1] > 5
 
 
 def test_values_that_are_no_numbers_do_not_spoil_the_others() -> None:
     bad, good = (Differences("r2", np.array(each)) for each in ([np.nan, 0.1], [0.2, 0.25]))
-    first, second = Sure.of([bad, good])
+    first, second = GainInterval.of([bad, good])
     assert np.isnan(first.interval).all()
-    assert second == Sure.of([good])[0]
+    assert second == GainInterval.of([good])[0]
 
 
 def test_the_percentiles_of_five_seeds_would_not() -> None:

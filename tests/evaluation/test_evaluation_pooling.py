@@ -7,9 +7,9 @@ import numpy.typing as npt
 import pytest
 from scipy import stats
 
-from mmx.evaluation.gain_intervals import Differences, Sure, find_half_width
+from mmx.evaluation.gain_intervals import Differences, GainInterval, find_half_width
 from mmx.evaluation.pooling import SeedError, estimate_seed_errors
-from mmx.evaluation.power import Deciding, count_deciding_seeds
+from mmx.evaluation.power import SeedsNeeded, count_seeds_needed
 
 Array = npt.NDArray[np.float64]
 
@@ -132,7 +132,7 @@ def test_models_in_several_pairs_count_once() -> None:
 def test_the_seeds_that_would_decide_are_those_of_a_t_test() -> None:
     """Of one group: the least n whose t interval around the same mean excludes 0."""
     values = np.array([0.0, 0.03, 0.03])
-    (found,) = Sure.of([Differences("r2", values)])
+    (found,) = GainInterval.of([Differences("r2", values)])
     assert found.deciding is not None
     mean, spread = values.mean(), values.std(ddof=1)
     wanted = next(n for n in range(2, 99) if stats.t.ppf(0.975, n - 1) * spread / np.sqrt(n) < mean)
@@ -143,15 +143,15 @@ def test_the_seeds_that_would_decide_are_those_of_a_t_test() -> None:
 def test_what_no_number_of_seeds_decides() -> None:
     (error,) = estimate_seed_errors([np.array([0.01, 0.02])])
     width = find_half_width(error, 0.0, 0.95)
-    assert count_deciding_seeds(1e-5, width, error, 0.0, 0.95) == Deciding(None)
-    assert str(Deciding(None)) == "more than 50 seeds"
-    assert count_deciding_seeds(0.0, width, error, 0.0, 0.95) == Deciding(None)
-    found = count_deciding_seeds(0.015, width, error, 1.0, 0.95)
-    assert found == Deciding(None, samples=True)
+    assert count_seeds_needed(1e-5, width, error, 0.0, 0.95) == SeedsNeeded(None)
+    assert str(SeedsNeeded(None)) == "more than 50 seeds"
+    assert count_seeds_needed(0.0, width, error, 0.0, 0.95) == SeedsNeeded(None)
+    found = count_seeds_needed(0.015, width, error, 1.0, 0.95)
+    assert found == SeedsNeeded(None, samples=True)
     assert str(found) == "no number of seeds on so few test rows"
 
 
 def test_a_clear_difference_needs_no_more_seeds() -> None:
-    (found,) = Sure.of([Differences("r2", np.array([0.1, 0.101, 0.102]))])
+    (found,) = GainInterval.of([Differences("r2", np.array([0.1, 0.101, 0.102]))])
     assert found.interval[0] > 0
     assert found.deciding is None

@@ -16,7 +16,12 @@ from rich.console import Console
 
 from mmx.errors import DamagedFileError
 from mmx.evaluation.faster import Faster
-from mmx.evaluation.gain_intervals import Differences, Sure, over_samples, simultaneous
+from mmx.evaluation.gain_intervals import (
+    Differences,
+    GainInterval,
+    bonferroni_level,
+    find_sample_interval,
+)
 from mmx.evaluation.sample_metric import SampleScores
 from mmx.reports import gains_page
 from mmx.reports.sweep_gains import Gains, GroupFaster, gains, less_data
@@ -92,7 +97,7 @@ def test_each_group_and_control_has_a_gain_with_a_simultaneous_interval(
 ) -> None:
     found = gains(paths)
     assert found.comparisons == 3
-    assert found.level == simultaneous(3) == pytest.approx(1 - 0.05 / 3)
+    assert found.level == bonferroni_level(3) == pytest.approx(1 - 0.05 / 3)
     assert [(each.label, each.gain.control, each.seeds) for each in found.found] == [
         ("fusion=concat", "scratch", (0, 1, 2)),
         ("fusion=gmu", "scratch", (0, 1, 2)),
@@ -106,7 +111,10 @@ def test_each_group_and_control_has_a_gain_with_a_simultaneous_interval(
         for rates, far, least in (((0.9, 0.1), 20, 0.5), ((0.1,), 40, 0.3))
     )
     # The spread over seeds is shared by the groups over one control, and by no others.
-    wanted = [*Sure.of(over_scratch, level=found.level), *Sure.of(over_majority, level=found.level)]
+    wanted = [
+        *GainInterval.of(over_scratch, level=found.level),
+        *GainInterval.of(over_majority, level=found.level),
+    ]
     assert [each.gain.interval for each in found.found] == [each.interval for each in wanted]
     first = found.found[0]
     assert first.gain.value == pytest.approx(over_scratch[0].values.mean())
@@ -123,7 +131,7 @@ def test_each_group_and_control_has_a_gain_with_a_simultaneous_interval(
 def test_one_seed_has_an_interval_over_samples(tmp_path: Path) -> None:
     one, two = drawn(1, 0.8), drawn(2, 0.5)
     found = gains({(): [run(tmp_path, "a", 4, one, scratch=two)]})
-    assert found.found[0].gain.interval == over_samples((hits(one), hits(two)))
+    assert found.found[0].gain.interval == find_sample_interval((hits(one), hits(two)))
     assert gains_page.notes(found) == [gains_page.ONE_SEED]
 
 
@@ -330,7 +338,7 @@ def test_less_data_has_a_paired_interval_against_the_control_with_all(tmp_path: 
     rates = {"0.1": 0.3, "0.25": 0.53, "0.5": 0.8, "1.0": 0.9}
     found = fractions(tmp_path, rates, 3, 0.5)
     (answer,) = found.less_data
-    assert answer.level == simultaneous(3)  # three fractions are less than all
+    assert answer.level == bonferroni_level(3)  # three fractions are less than all
     assert list(answer.intervals) == [0.1, 0.25, 0.5]
     theirs = [hits(drawn(seed + 20, 0.5)) for seed in range(3)]
     parts = ("0.1", "0.25", "0.5")
@@ -338,7 +346,7 @@ def test_less_data_has_a_paired_interval_against_the_control_with_all(tmp_path: 
         Differences.of([(hits(drawn(s, rates[part])), theirs[s]) for s in range(3)])
         for part in parts
     ]
-    for part, sure in zip(parts, Sure.of(compared, level=simultaneous(3)), strict=True):
+    for part, sure in zip(parts, GainInterval.of(compared, level=bonferroni_level(3)), strict=True):
         assert answer.interval(float(part)) == sure.interval
     assert (answer.reached, answer.certain) == (0.25, 0.5)
     low, high = answer.interval(0.25) or (np.nan, np.nan)
@@ -361,7 +369,7 @@ def test_less_data_has_a_paired_interval_against_the_control_with_all(tmp_path: 
 def test_less_data_that_is_enough_beyond_doubt(tmp_path: Path) -> None:
     (answer,) = fractions(tmp_path, {"0.5": 0.8, "1.0": 0.9}, 1, 0.5).less_data
     pair = (hits(drawn(0, 0.8)), hits(drawn(20, 0.5)))
-    low, high = over_samples(pair)
+    low, high = find_sample_interval(pair)
     assert low > 0
     assert (answer.reached, answer.certain) == (0.5, 0.5)
     ours, theirs = pair[0].value, pair[1].value

@@ -25,7 +25,7 @@ from mmx.errors import Interrupted
 from mmx.runs.cache import Artifact, Cache, artifact_key, location, readable_bytes
 from mmx.runs.cache import folder as folders
 from mmx.runs.cache.lock import KeyLock
-from mmx.runs.digests import digest, sealed_text
+from mmx.runs.digests import digest, seal_text
 from mmx.training.events import StopRequest
 
 PLENTY = 10**9
@@ -237,17 +237,17 @@ class TestCodeVersion:
     def test_a_line_that_moves_to_the_next_file_counts(self, tmp_path: Path) -> None:
         (tmp_path / "a.py").write_text("x = 1\n")
         (tmp_path / "b.py").write_text("")
-        before = artifact_key.sources(tmp_path)
+        before = artifact_key.digest_sources(tmp_path)
         (tmp_path / "a.py").write_text("")
         (tmp_path / "b.py").write_text("x = 1\n")
-        assert artifact_key.sources(tmp_path) != before
+        assert artifact_key.digest_sources(tmp_path) != before
 
     def test_a_file_that_looks_like_two_is_one(self, tmp_path: Path) -> None:
         (tmp_path / "a.py").write_text("x = 1\nb.py \ny = 2\n")
-        before = artifact_key.sources(tmp_path)
+        before = artifact_key.digest_sources(tmp_path)
         (tmp_path / "a.py").write_text("x = 1\n")
         (tmp_path / "b.py").write_text("y = 2\n")
-        assert artifact_key.sources(tmp_path) != before
+        assert artifact_key.digest_sources(tmp_path) != before
 
     @pytest.mark.parametrize("library", artifact_key.LIBRARIES)
     def test_changes_with_a_library(self, monkeypatch: pytest.MonkeyPatch, library: str) -> None:
@@ -468,7 +468,7 @@ def foreign(folder: Path) -> None:
     (folder / "tensors.safetensors").write_bytes(b"PK\x03\x04 a pickle")
     facts = json.loads((folder / "provenance.json").read_text())
     facts.update(hash=digest(b"PK\x03\x04 a pickle"), bytes=13)
-    (folder / "provenance.json").write_text(sealed_text(facts))
+    (folder / "provenance.json").write_text(seal_text(facts))
 
 
 def swapped(folder: Path) -> None:
@@ -499,7 +499,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
 
 def provenance(folder: Path, **facts: Any) -> None:
     path = folder / "provenance.json"
-    path.write_text(sealed_text({**json.loads(path.read_text()), **facts}))
+    path.write_text(seal_text({**json.loads(path.read_text()), **facts}))
 
 
 def instead(name: str, make: Callable[[Path], object]) -> Callable[[Path], None]:
@@ -591,7 +591,7 @@ class TestDamage:
             data[place] ^= 1 << place % 8
             path.write_bytes(data)
             with pytest.raises(folders.DamagedError, match="is not what was written"):
-                folders.content(path.parent)
+                folders.read_content(path.parent)
 
     def test_every_single_bit_of_what_is_said_counts(self, cache: Cache) -> None:
         path = fill(cache, 1, size=8).path / "provenance.json"
@@ -909,7 +909,7 @@ class TestWaiting:
     ) -> None:
         lock, said = KeyLock(cache.path, "k"), []
         if maker is not None:
-            with lock.announced("busy"):
+            with lock.announce("busy"):
                 found = {**json.loads((cache.path / ".locks" / "k.json").read_text()), **maker}
             (cache.path / ".locks" / "k.json").write_text(json.dumps(found))
         stop = StopRequest()

@@ -17,7 +17,7 @@ from mmx import execution
 from mmx.cli import main
 from mmx.errors import DamagedFileError, RunError
 from mmx.runs import recorded
-from mmx.runs.digests import sealed_text
+from mmx.runs.digests import seal_text
 from mmx.runs.directory import RunDirectory
 from mmx.stage_id import Role
 from mmx.training import checkpoint
@@ -93,7 +93,7 @@ def test_nothing_outside_the_run_is_read(run: RunDirectory, name: str) -> None:
     path = run.path / "digests.json"
     found = json.loads(path.read_text())
     found["files"][name] = {"bytes": 1, "blake2b": ""}
-    path.write_text(sealed_text(found))
+    path.write_text(seal_text(found))
     with pytest.raises(DamagedFileError, match=r"digests\.json is not what mmx wrote"):
         run.config()
 

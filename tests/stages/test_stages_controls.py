@@ -17,8 +17,8 @@ import torch
 
 from mmx import execution
 from mmx.errors import TransferError
-from mmx.evaluation.gain_intervals import over_samples, simultaneous
-from mmx.evaluation.metrics import score
+from mmx.evaluation.gain_intervals import bonferroni_level, find_sample_interval
+from mmx.evaluation.metrics import make_score
 from mmx.runs import sample_scores
 from mmx.runs.directory import RunDirectory
 from mmx.runs.summary import Summary
@@ -73,7 +73,7 @@ def test_every_control_has_its_metrics_and_its_gain(whole: RunDirectory) -> None
         )
         gain = found["gains"][name]
         assert gain["value"] == ours - metrics["test"]["accuracy"]
-        assert gain["level"] == simultaneous(4) == 0.9875
+        assert gain["level"] == bonferroni_level(4) == 0.9875
         assert gain["correction"] == "Bonferroni over 4"
     assert found["gain"]["control"] == "scratch"
     assert found["gain"]["value"] == found["gains"]["scratch"]["value"]
@@ -138,10 +138,12 @@ def test_intervals_are_those_of_the_kept_scores(whole: RunDirectory) -> None:
     ours, controls = kept
     found = whole.summary()
     assert ours.value == found["target"]["metrics"]["test"]["accuracy"]
-    assert list(found["gain"]["interval"]) == list(over_samples((ours, controls["scratch"])))
+    assert list(found["gain"]["interval"]) == list(
+        find_sample_interval((ours, controls["scratch"]))
+    )
     for name, each in controls.items():
         assert each.value == found["control"][name]["metrics"]["test"]["accuracy"]
-        interval = over_samples((ours, each), level=0.9875)
+        interval = find_sample_interval((ours, each), level=0.9875)
         assert found["gains"][name]["interval"] == list(interval)
 
 
@@ -174,7 +176,7 @@ def test_one_modality_alone_is_the_run_on_that_modality(
         assert found["candidates"][name] == {"val": metrics["val"]}
         if found["modality"] == name:
             assert found["metrics"] == metrics
-    of = score("classes")
+    of = make_score("classes")
     val = {name: of(each["val"]) for name, each in found["candidates"].items()}
     assert val[found["modality"]] == max(val.values())
     summary = run.summary()

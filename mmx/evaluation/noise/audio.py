@@ -1,6 +1,6 @@
-"""Sounds in white noise, clipped, or with frames that were lost.
+"""Audio with white noise, clipping, or lost frames.
 
-Shape legend: ``S`` samples.
+Shape legend: ``S`` audio samples.
 """
 
 from __future__ import annotations
@@ -20,21 +20,23 @@ from mmx.modalities.audio import AudioColumn, AudioSpec
 from mmx.training.data import Rows
 
 Recording = npt.NDArray[np.int16]
-"""``(S,)``, without what is padded."""
+"""``(S,)``, without padding."""
 
 FRAME_SECONDS = 0.02
 
 
 def add_white_noise(sound: Recording, strength: float, generator: np.random.Generator) -> Recording:
-    """Add white noise; silence, to which there is no ratio, stays silent."""
+    """Add white noise at a ratio to the sound's own amplitude; silence stays silent."""
+    # Root mean square; squares of int16 would overflow.
     amplitude = strength * math.sqrt(np.mean(np.square(sound, dtype=np.float64)))
-    return _samples(sound + amplitude * generator.standard_normal(len(sound)))
+    return _to_samples(sound + amplitude * generator.standard_normal(len(sound)))
 
 
 def clip(sound: Recording, strength: float, generator: np.random.Generator) -> Recording:
-    """Cut the wave off at ``1 - strength`` of its peak."""
+    """Clip the waveform at ``1 - strength`` of its peak."""
+    # In float64: the absolute value of -32768 does not fit into int16.
     most = (1 - strength) * float(np.abs(sound.astype(np.float64)).max(initial=0))
-    return _samples(sound.astype(np.float64).clip(-most, most))
+    return _to_samples(sound.astype(np.float64).clip(-most, most))
 
 
 def drop_frames(
@@ -43,27 +45,30 @@ def drop_frames(
     """Silence each frame with a probability.
 
     Args:
-        sound: The samples.
+        sound: The audio samples.
         strength: The probability.
         generator: Draws one number for each frame.
-        frame: Samples in a frame.
+        frame: Audio samples in a frame.
     """
     lost = generator.random(math.ceil(len(sound) / frame)) < strength
     return np.where(np.repeat(lost, frame)[: len(sound)], np.int16(0), sound)
 
 
 def decibels(strength: float) -> str:
-    """Return a noise-to-signal amplitude as a signal-to-noise ratio."""
+    """Return a ratio of noise to signal amplitude as a signal-to-noise ratio in dB."""
     return f"{-20 * math.log10(strength) + 0.0:.0f} dB" if strength else "clean"
 
 
-def _samples(values: npt.NDArray[np.float64]) -> Recording:
+def _to_samples(values: npt.NDArray[np.float64]) -> Recording:
     limits = np.iinfo(np.int16)
     return np.rint(values).clip(limits.min, limits.max).astype(np.int16)
 
 
 class AudioCorruption(Corruption[AudioColumn, AudioSpec]):
-    """Sounds, decoded and resampled; see :class:`~mmx.evaluation.noise.base.Corruption`."""
+    """Corrupts decoded and resampled audio.
+
+    See :class:`~mmx.evaluation.noise.base.Corruption`.
+    """
 
     name: ClassVar[str] = "audio"
 
@@ -94,7 +99,7 @@ class AudioCorruption(Corruption[AudioColumn, AudioSpec]):
         )
 
     def read(self, rows: Rows, stored: Stored | None) -> list[Recording]:
-        """Return recordings as ``(S,)`` int16, each of its own length."""
+        """Return recordings as ``(S,)`` int16 of different lengths."""
         stored = stored or self.view.encode(rows)
         values = stored.values.cpu().numpy()
         if stored.lengths is None:

@@ -1,4 +1,4 @@
-"""What every noise and every corruption is."""
+"""The contract of every noise and every corruption."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from mmx.training.randomness import make_generator
 
 @dataclass(frozen=True)
 class Noise:
-    """One way to spoil a raw value.
+    """One way to corrupt a raw value.
 
     Attributes:
-        name: Of the noise.
+        name: The name of the noise.
         what: What its strength means, in words.
-        strengths: From none, which is 0, to heavy.
-        spoil: (value, strength, generator) -> spoiled value, or None where nothing is left
-            of it and the row lacks the modality. It leaves the given value as it is.
+        strengths: From 0, which is none, to heavy.
+        corrupt: (value, strength, generator) -> corrupted value, or None if nothing is left of
+            it, so that the row lacks the modality. It does not change the given value.
         level: A strength in words.
     """
 
     name: str
     what: str
     strengths: tuple[float, ...]
-    spoil: Callable[[Any, float, np.random.Generator], Any]
+    corrupt: Callable[[Any, float, np.random.Generator], Any]
     level: Callable[[float], str] = "{:g}".format
 
 
@@ -39,10 +39,33 @@ _S = TypeVar("_S", bound=Spec)
 
 
 class Corruption(ABC, Generic[_C, _S]):
-    """The raw rows of one modality: read, and encoded again once they are spoiled.
+    """Base of all corruptions: reads the raw rows of one modality, and encodes corrupted ones.
+
+    A modality without one is left out of the robustness curves.
+
+    Example:
+        >>> class SilentCorruption(Corruption):
+        ...     \"\"\"Recordings that lose their end.\"\"\"
+        ...
+        ...     name = "audio"
+        ...
+        ...     @property
+        ...     def noises(self):
+        ...         return (Noise("cut", "part that is cut off", (0.0, 0.5), cut),)
+        ...
+        ...     def read(self, rows, stored):
+        ...         return list((stored or self.view.encode(rows)).values.numpy())
+        ...
+        ...     def encode(self, values):
+        ...         return Stored(torch.from_numpy(np.stack(values)))
+        ...
+        >>> def cut(value, strength, generator):
+        ...     return np.where(np.arange(len(value)) < (1 - strength) * len(value), value, 0)
+        >>> SilentCorruption.name, cut(np.ones(4), 0.5, None).tolist()
+        ('audio', [1.0, 1.0, 0.0, 0.0])
 
     Args:
-        view: How the modality is read.
+        view: The modality's view.
     """
 
     name: ClassVar[str]
@@ -56,23 +79,23 @@ class Corruption(ABC, Generic[_C, _S]):
     @property
     @abstractmethod
     def noises(self) -> tuple[Noise, ...]:
-        """The noises that this modality's values know."""
+        """The noises of this modality."""
 
     @abstractmethod
     def read(self, rows: Rows, stored: Stored | None) -> list[Any]:
-        """Return the raw value of each row; what it is where the row is absent, nobody reads.
+        """Return the raw value of each row; values of absent rows are not read.
 
         Args:
             rows: B row numbers.
-            stored: The same rows decoded, if they are at hand.
+            stored: The same rows decoded, or None if they are not decoded yet.
         """
 
     @abstractmethod
     def encode(self, values: Sequence[Any]) -> Stored:
-        """Return B raw values decoded, on the CPU; None is an absent one."""
+        """Return B raw values decoded, on the CPU; None stands for an absent value."""
 
 
-def spoil(
+def corrupt(
     corruption: Corruption[Any, Any],
     noise: Noise,
     values: Sequence[Any],
@@ -80,21 +103,22 @@ def spoil(
     strength: float,
     seed: int,
 ) -> list[Any]:
-    """Return the values of the rows spoiled, None where the row lacks the modality.
+    """Return the corrupted values of the rows, None if a row lacks the modality.
 
     Args:
-        corruption: Of the modality.
+        corruption: The modality's corruption.
         noise: One of its noises.
         values: B raw values.
         rows: B row numbers.
-        strength: How much to spoil.
-        seed: Decides what is drawn, with the names and the number of the row.
+        strength: The strength of the noise.
+        seed: Seeds the draws, with the names of modality and noise and the number of the row.
     """
-    spoiled: list[Any] = []
+    corrupted: list[Any] = []
     for value, row in zip(values, rows, strict=True):
         if not corruption.column.present[row]:
-            spoiled.append(None)
+            corrupted.append(None)
             continue
+        # Without the strength: a row's draws are the same at every strength.
         draws = make_generator(seed, "noise", corruption.name, noise.name, int(row))
-        spoiled.append(noise.spoil(value, strength, draws))
-    return spoiled
+        corrupted.append(noise.corrupt(value, strength, draws))
+    return corrupted

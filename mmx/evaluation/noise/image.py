@@ -1,4 +1,4 @@
-"""Noisy, blurred and occluded pictures, at the size that the encoder reads.
+"""Noisy, blurred and occluded images, at the size that the encoder reads.
 
 Shape legend: ``H`` height, ``W`` width.
 """
@@ -17,37 +17,39 @@ from mmx.modalities import Stored
 from mmx.modalities.image import ImageColumn, ImageSpec
 from mmx.training.data import Rows
 
-Picture = npt.NDArray[np.uint8]
+ImageArray = npt.NDArray[np.uint8]
 """``(H, W, 3)``."""
 
 GREY = 128
 
 
 def add_gaussian_noise(
-    picture: Picture, strength: float, generator: np.random.Generator
-) -> Picture:
+    image: ImageArray, strength: float, generator: np.random.Generator
+) -> ImageArray:
     """Add normal noise to every channel of every pixel, and clip."""
-    return _pixels(picture + 255 * strength * generator.standard_normal(picture.shape))
+    return _to_pixels(image + 255 * strength * generator.standard_normal(image.shape))
 
 
-def blur(picture: Picture, strength: float, generator: np.random.Generator) -> Picture:
-    """Blur by a Gaussian; at the border it is normalised over the pixels that are there."""
+def blur(image: ImageArray, strength: float, generator: np.random.Generator) -> ImageArray:
+    """Blur with a Gaussian, which is normalised at the border over the pixels inside."""
     if strength == 0:
-        return picture
-    height, width = picture.shape[:2]
+        return image
+    height, width = image.shape[:2]
     sigma = strength * min(height, width)
+    # A Gaussian is separable: one matrix for each axis.
     down, across = _kernel(height, sigma), _kernel(width, sigma)
-    return _pixels(np.einsum("hi,ijc,wj->hwc", down, picture, across, optimize=True))
+    return _to_pixels(np.einsum("hi,ijc,wj->hwc", down, image, across, optimize=True))
 
 
-def occlude(picture: Picture, strength: float, generator: np.random.Generator) -> Picture:
-    """Cover a rectangle of the picture's aspect, somewhere inside, with mid-grey."""
-    covered = picture.copy()
+def occlude(image: ImageArray, strength: float, generator: np.random.Generator) -> ImageArray:
+    """Cover a rectangle with the aspect ratio of the image, somewhere inside, with mid-grey."""
+    covered = image.copy()
     where = generator.random(2)
-    sides = [round(length * strength**0.5) for length in picture.shape[:2]]
+    # Each side is scaled by the root of the area's fraction.
+    sides = [round(length * strength**0.5) for length in image.shape[:2]]
     top, left = (
         int(part * (length - side + 1))
-        for part, length, side in zip(where, picture.shape, sides, strict=False)
+        for part, length, side in zip(where, image.shape, sides, strict=False)
     )
     covered[top : top + sides[0], left : left + sides[1]] = GREY
     return covered
@@ -60,12 +62,15 @@ def _kernel(length: int, sigma: float) -> npt.NDArray[np.float64]:
     return np.asarray(weights / weights.sum(1, keepdims=True))
 
 
-def _pixels(values: npt.NDArray[np.float64]) -> Picture:
+def _to_pixels(values: npt.NDArray[np.float64]) -> ImageArray:
     return np.rint(values).clip(0, 255).astype(np.uint8)
 
 
 class ImageCorruption(Corruption[ImageColumn, ImageSpec]):
-    """Pictures, decoded and resized; see :class:`~mmx.evaluation.noise.base.Corruption`."""
+    """Corrupts decoded and resized images.
+
+    See :class:`~mmx.evaluation.noise.base.Corruption`.
+    """
 
     name: ClassVar[str] = "image"
 
@@ -88,12 +93,12 @@ class ImageCorruption(Corruption[ImageColumn, ImageSpec]):
             Noise("occlusion", "part of the area", (0.0, 0.1, 0.25, 0.5, 0.75), occlude),
         )
 
-    def read(self, rows: Rows, stored: Stored | None) -> list[Picture]:
-        """Return pictures as ``(H, W, 3)`` uint8."""
+    def read(self, rows: Rows, stored: Stored | None) -> list[ImageArray]:
+        """Return images as ``(H, W, 3)`` uint8."""
         return list((stored or self.view.encode(rows)).values.cpu().numpy())
 
-    def encode(self, values: Sequence[Picture | None]) -> Stored:
+    def encode(self, values: Sequence[ImageArray | None]) -> Stored:
         """Return ``(B, H, W, 3)`` uint8."""
         size = (self.spec.height, self.spec.width, 3)
-        pictures = [np.zeros(size, np.uint8) if value is None else value for value in values]
-        return Stored(torch.from_numpy(np.stack(pictures)))
+        images = [np.zeros(size, np.uint8) if value is None else value for value in values]
+        return Stored(torch.from_numpy(np.stack(images)))

@@ -1,4 +1,4 @@
-"""Table cells with noise added, or lost."""
+"""Table cells with additive noise, or lost cells."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def add_noise(
     """Add normal noise to the numbers; words and missing cells stay as they are.
 
     Args:
-        cells: Of one row.
+        cells: The cells of one row.
         strength: Standard deviation of the noise over that of the training rows.
         generator: Draws one number for each column of numbers.
         stds: Column of numbers to its standard deviation over the training rows.
@@ -37,20 +37,20 @@ def add_noise(
 
 
 def lose_cells(cells: RowCells, strength: float, generator: np.random.Generator) -> RowCells | None:
-    """Lose each cell with a probability; None where none is left."""
+    """Lose each cell with a probability; return None if none is left."""
     lost = generator.random(len(cells)) < strength
     left = {name: None if gone else cells[name] for name, gone in zip(cells, lost, strict=True)}
     return left if any(cell is not None for cell in left.values()) else None
 
 
 class TabularCorruption(Corruption[TabularColumn, TabularSpec]):
-    """Cells as they were given; see :class:`~mmx.evaluation.noise.base.Corruption`."""
+    """Corrupts raw cells; see :class:`~mmx.evaluation.noise.base.Corruption`."""
 
     name: ClassVar[str] = "tabular"
 
     @property
     def noises(self) -> tuple[Noise, ...]:
-        """Additive noise, where there are columns of numbers, and missing cells."""
+        """Additive noise, if there are columns of numbers, and missing cells."""
         stds = dict(sorted(zip(self.spec.numeric, self.spec.stds, strict=True)))
         numbers = Noise(
             "additive",

@@ -1,6 +1,6 @@
-"""Texts with words that are lost, swapped or misspelt, before they are vectorised.
+"""Texts with dropped, swapped or misspelt words.
 
-A word is what stands between white space.
+A word is a sequence of characters other than white space.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ def drop_words(text: str, strength: float, generator: np.random.Generator) -> st
     """Drop each word with a probability; a text without any word is still a text."""
     words = WORD_PATTERN.findall(text)
     kept = generator.random(len(words)) >= strength
-    return _with_words(text, [word if keep else "" for word, keep in zip(words, kept, strict=True)])
+    return _replace_words(
+        text, [word if keep else "" for word, keep in zip(words, kept, strict=True)]
+    )
 
 
 def swap_words(text: str, strength: float, generator: np.random.Generator) -> str:
@@ -37,14 +39,14 @@ def swap_words(text: str, strength: float, generator: np.random.Generator) -> st
             words[place], words[place + 1] = words[place + 1], words[place]
             place += 1  # a swapped word stays where it is
         place += 1
-    return _with_words(text, words)
+    return _replace_words(text, words)
 
 
 def misspell_words(text: str, strength: float, generator: np.random.Generator) -> str:
-    """Misspell each word with a probability, by one edit that :func:`misspelt` draws."""
+    """Misspell each word with a probability, by one edit; see :func:`misspell`."""
     words = WORD_PATTERN.findall(text)
-    draws = generator.random((len(words), 4))
-    return _with_words(
+    draws = generator.random((len(words), 4))  # whether to misspell, edit, place, letter
+    return _replace_words(
         text,
         [
             misspell(word, *draw[1:]) if draw[0] < strength else word
@@ -72,14 +74,14 @@ def misspell(word: str, edit: float, where: float, letter: float) -> str:
     return before + others[int(letter * len(others))] + after
 
 
-def _with_words(text: str, words: Sequence[str]) -> str:
-    """Return the text with other words, its white space as it was."""
+def _replace_words(text: str, words: Sequence[str]) -> str:
+    """Return the text with other words and its own white space."""
     found = iter(words)
     return WORD_PATTERN.sub(lambda match: next(found), text)
 
 
 class TextCorruption(Corruption[TextColumn, Spec]):
-    """Texts as they were given; see :class:`~mmx.evaluation.noise.base.Corruption`."""
+    """Corrupts raw texts; see :class:`~mmx.evaluation.noise.base.Corruption`."""
 
     name: ClassVar[str] = "text"
 

@@ -35,14 +35,14 @@ DOING = {
 
 
 class Cache:
-    """Results of stages, by what they were made from.
+    """Results of stages, found by what they were made from.
 
-    A cache that cannot be written, is full of what others use, or holds what is damaged costs
-    time, never a run: it says so, and things are made without it.
+    A cache that cannot be written, is full, or has damaged artifacts never fails a run: it
+    reports the problem, and the results are computed without it.
 
     Args:
         path: Its folder; made when it is first needed.
-        limit_bytes: What all artifacts together may take. 0 keeps nothing.
+        limit_bytes: Most bytes of all artifacts together; 0 keeps nothing.
     """
 
     def __init__(self, path: Path, limit_bytes: int) -> None:
@@ -51,12 +51,12 @@ class Cache:
         self._said: set[str] = set()
 
     def key(self, kind: str, inputs: Json) -> str:
-        """Return the key of an artifact: 32 hex digits that follow from all it depends on.
+        """Return the key of an artifact: 32 hex digits, a digest of all it depends on.
 
         Raises:
-            TypeError: The inputs hold something that is no JSON.
+            TypeError: The inputs contain something that is not JSON.
         """
-        return artifact_key.key(kind, inputs)
+        return artifact_key.make_key(kind, inputs)
 
     def get_or_make(
         self,
@@ -72,36 +72,36 @@ class Cache:
     ) -> tuple[dict[str, Tensor], Json]:
         """Return an artifact, read from the cache or made now.
 
-        Both ways give the same: tensors sorted by name, on the CPU, contiguous, without
-        gradient and sharing no memory; facts as JSON gives them back.
+        Both ways give the same: tensors sorted by name, on the CPU, contiguous, without gradient
+        and without shared memory; facts as JSON returns them.
 
         Args:
-            kind: What sort of thing it is: ``stage``, ``features``, ``mapping``, …
+            kind: Its kind: ``stage``, ``features``, ``mapping``, …
             inputs: All that it depends on, as JSON-able data; the code is added.
-            make: Gives tensors, and facts as JSON-able data. Called at most once, while no
-                other process makes the same.
-            say: Takes a line for people.
-            what: What it is, for people; the kind, if nothing is said.
-            stop: Ends the waiting for another process.
-            keep: Whether it is kept if it is made now.
-            check: Raises whatever it likes where a kept one is not what ``make`` gives; leaves
-                everything as it was. Such a one is made again.
+            make: Returns tensors, and facts as JSON-able data. Called at most once, while no
+                other process makes the same artifact.
+            say: Called with a line for people.
+            what: What it is, for people; by default the kind.
+            stop: A request that ends the waiting for another process.
+            keep: Whether to keep it if it is made now.
+            check: Raises any exception if a kept artifact is not what ``make`` would return; it
+                must not change anything. The artifact is then made again.
 
         Raises:
-            Interrupted: ``stop`` was asked while another process was making it.
+            Interrupted: ``stop`` was requested while another process was making it.
         """
         if not re.fullmatch(r"[a-z][a-z0-9_]*", kind):
             raise ValueError(f"kind={kind!r} must be a plain lower-case name: it names a folder")
         what, key = what or kind, self.key(kind, inputs)
-        folder = folders.folder_of(self.path, kind, key)
-        with self._held(key, say, stop) as lock:
+        folder = folders.find_folder(self.path, kind, key)
+        with self._hold_lock(key, say, stop) as lock:
             found = self._read(folder, what, say, check, remove=lock is not None)
             if found is not None:
                 return found
             if lock is None:
-                return _made(make)[:2]
-            with lock.announced(f"{DOING.get(kind, 'making')} the same {what}"):
-                tensors, facts, seconds = _made(make)
+                return _run_make(make)[:2]
+            with lock.announce(f"{DOING.get(kind, 'making')} the same {what}"):
+                tensors, facts, seconds = _run_make(make)
                 provenance = {
                     "kind": kind,
                     "what": what,
@@ -116,15 +116,15 @@ class Cache:
         return tensors, facts
 
     @contextmanager
-    def _held(
+    def _hold_lock(
         self, key: str, say: SayProgress, stop: StopRequest | None
     ) -> Iterator[KeyLock | None]:
-        """Hold a key's lock; None where the folder lets nobody lock."""
+        """Hold a key's lock inside the block; yields None if the folder cannot be written."""
         try:
             lock = KeyLock(self.path, key)
             lock.wait(say, stop)
         except OSError as error:
-            self._without(error, say)
+            self._warn_unusable(error, say)
             yield None
             return
         try:
@@ -141,16 +141,16 @@ class Cache:
         *,
         remove: bool,
     ) -> tuple[dict[str, Tensor], Json] | None:
-        """Return a kept artifact; None where there is none, or none that can be used."""
+        """Return a kept artifact; None if there is none, or it cannot be used."""
         if not os.path.lexists(folder):
             return None
         try:
-            found = _usable(folder, check)
-            seconds = folders.seconds_of(folders.read_provenance(folder))
+            found = _read_usable(folder, check)
+            seconds = folders.read_seconds(folders.read_provenance(folder))
         except DamagedError as damage:
             say(f"{what}: the kept one is damaged and made again: {damage}")
             if remove:
-                with contextlib.suppress(OSError):  # said when the new one cannot be written
+                with contextlib.suppress(OSError):  # reported when the new one cannot be written
                     folders.discard(folder)
             return None
         folders.touch(folder)
@@ -160,7 +160,7 @@ class Cache:
     def _keep(
         self, folder: Path, tensors: dict[str, Tensor], provenance: Json, say: SayProgress
     ) -> None:
-        """Write an artifact if there is room for it."""
+        """Write an artifact if there is space for it."""
         from mmx.runs.cache.tensors import pack
 
         data = pack(tensors, provenance["facts"], folder.name)
@@ -168,7 +168,7 @@ class Cache:
         needed = len(data) + len(description)
         if needed > self.limit_bytes:
             size, limit = readable_bytes(needed), readable_bytes(self.limit_bytes)
-            self._once(
+            self._say_once(
                 say, f"{provenance['what']}: not kept, {size} is more than the limit {limit}"
             )
             return
@@ -176,17 +176,19 @@ class Cache:
             if self._make_room(needed):
                 folders.write_artifact(folder, data, description)
             else:
-                self._once(say, f"{provenance['what']}: not kept, others use all there is room for")
+                self._say_once(
+                    say, f"{provenance['what']}: not kept, others use all there is room for"
+                )
         except OSError as error:
-            self._without(error, say)
+            self._warn_unusable(error, say)
 
     def _make_room(self, needed: int) -> bool:
-        """Remove what was not used for longest, and what killed processes left behind.
+        """Remove the least recently used artifacts, and what killed processes left behind.
 
         Returns:
-            Whether there is room: what other processes read or make stays.
+            Whether there is space now; artifacts that other processes use are not removed.
         """
-        for key, path in folders.leftovers(self.path):
+        for key, path in folders.list_leftovers(self.path):
             with contextlib.suppress(OSError):
                 self._clear(key, path)
         kept = self.entries()
@@ -194,7 +196,7 @@ class Cache:
         for artifact in kept:
             if total <= self.limit_bytes:
                 break
-            with contextlib.suppress(OSError):  # what cannot be removed stays, as what is in use
+            with contextlib.suppress(OSError):  # one that cannot be removed still takes its space
                 if self.remove(artifact):
                     total -= artifact.bytes
         return total <= self.limit_bytes
@@ -207,21 +209,21 @@ class Cache:
             finally:
                 lock.release()
 
-    def _without(self, error: OSError, say: SayProgress) -> None:
+    def _warn_unusable(self, error: OSError, say: SayProgress) -> None:
         reason = error.strerror or str(error)
-        self._once(say, f"the cache {self.path} cannot be used ({reason}): going on without it")
+        self._say_once(say, f"the cache {self.path} cannot be used ({reason}): going on without it")
 
-    def _once(self, say: SayProgress, text: str) -> None:
+    def _say_once(self, say: SayProgress, text: str) -> None:
         if text not in self._said:
             self._said.add(text)
             say(text)
 
     def entries(self) -> list[Artifact]:
         """Return all artifacts, the least recently used first."""
-        return folders.artifacts(self.path)
+        return folders.list_artifacts(self.path)
 
     def remove(self, artifact: Artifact) -> bool:
-        """Remove an artifact; return False where a process is reading or making it.
+        """Remove an artifact; return False if a process is reading or making it.
 
         Raises:
             OSError: The folder cannot be written.
@@ -236,35 +238,35 @@ class Cache:
         return True
 
     def verify(self) -> Iterator[tuple[Artifact, str | None]]:
-        """Read every artifact; yield each with its damage, or None where it is sound.
+        """Read every artifact; yield each with its damage, or None if there is none.
 
-        One in use is left out: whoever reads it checks it.
+        Artifacts in use are left out: the process that reads them checks them.
         """
         for artifact in self.entries():
             try:
                 lock = KeyLock(self.path, artifact.key)
                 taken = lock.attempt()
-            except OSError:  # a folder that nobody can write can be read all the same
-                yield artifact, _damage(artifact)
+            except OSError:  # a folder that cannot be written can still be read
+                yield artifact, _find_damage(artifact)
                 continue
             if taken:
                 try:
-                    there, damage = os.path.lexists(artifact.path), _damage(artifact)
+                    there, damage = os.path.lexists(artifact.path), _find_damage(artifact)
                 finally:
                     lock.release()
                 if there:
                     yield artifact, damage
 
 
-def _usable(folder: Path, check: CheckArtifact | None) -> tuple[dict[str, Tensor], Json]:
+def _read_usable(folder: Path, check: CheckArtifact | None) -> tuple[dict[str, Tensor], Json]:
     """Return an artifact's tensors and facts.
 
     Raises:
-        DamagedError: They are not what was written, or no use for who asks.
+        DamagedError: They are not what was written, or the caller's check fails.
     """
     from mmx.runs.cache.tensors import unpack
 
-    found = unpack(folders.content(folder))
+    found = unpack(folders.read_content(folder))
     if check is not None:
         try:
             check(*found)
@@ -273,19 +275,20 @@ def _usable(folder: Path, check: CheckArtifact | None) -> tuple[dict[str, Tensor
     return found
 
 
-def _damage(artifact: Artifact) -> str | None:
+def _find_damage(artifact: Artifact) -> str | None:
     try:
-        folders.content(artifact.path)
+        folders.read_content(artifact.path)
     except DamagedError as damage:
         return str(damage)
     return None
 
 
-def _made(make: Make) -> tuple[dict[str, Tensor], Json, float]:
-    """Return tensors and facts as reading would give them, and the seconds they took."""
-    from mmx.runs.cache.tensors import plain
+def _run_make(make: Make) -> tuple[dict[str, Tensor], Json, float]:
+    """Make an artifact; return it as reading would, and the seconds it took."""
+    from mmx.runs.cache.tensors import make_plain
 
     began = time.perf_counter()
     tensors, facts = make()
     seconds = time.perf_counter() - began
-    return plain(tensors), json.loads(json.dumps(facts)), seconds
+    # Facts go through JSON, so that a run sees the same whether they were cached or not.
+    return make_plain(tensors), json.loads(json.dumps(facts)), seconds

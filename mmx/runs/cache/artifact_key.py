@@ -24,38 +24,41 @@ NO_NUMBERS = (
     "terminal.py",
     "verbs",
 )
-"""Parts of mmx that no tensor depends on."""
+"""Files and folders of mmx that no tensor depends on."""
 LIBRARIES = ("torch", "torchvision", "torchaudio", "numpy", "scikit-learn", "pillow", "soundfile")
-"""What decodes, fits and computes."""
+"""Libraries that decode, fit and compute."""
 FORMAT = 1
-"""Counts up when artifacts are stored in another way."""
+"""Increased when artifacts are stored differently."""
 
 
-def key(kind: str, inputs: dict[str, Any]) -> str:
+def make_key(kind: str, inputs: dict[str, Any]) -> str:
     """Return the key of an artifact, 32 hex digits.
 
     Args:
-        kind: What sort of thing it is: ``stage``, ``features``, ``mapping``, …
+        kind: Its kind: ``stage``, ``features``, ``mapping``, …
         inputs: All that it depends on, as JSON-able data.
 
     Raises:
-        TypeError: The inputs hold something that is no JSON.
+        TypeError: The inputs contain something that is not JSON.
     """
     text = json.dumps([FORMAT, kind, canonicalize(inputs), code_version()], sort_keys=True)
     return _digest(text.encode())
 
 
 def canonicalize(node: Any, where: str = "inputs") -> Any:
-    """Return JSON-able data in the one form that equal data share.
+    """Return JSON-able data in a canonical form, the same for equal data.
 
-    ``1`` and ``1.0`` are the same number, a tuple is a list, and the order of a mapping does
-    not count. The key ``1`` of a mapping is not the key ``"1"``.
+    ``1`` and ``1.0`` are the same number, a tuple is a list, and the order of a mapping does not
+    matter. The key ``1`` of a mapping is not the key ``"1"``.
 
     Raises:
-        TypeError: Something is no JSON; what is said names it.
+        TypeError: Something is not JSON; the message names it.
     """
     if isinstance(node, dict):
-        return {_name(name, where): canonicalize(node[name], f"{where}.{name}") for name in node}
+        return {
+            _canonicalize_name(name, where): canonicalize(node[name], f"{where}.{name}")
+            for name in node
+        }
     if isinstance(node, (list, tuple)):
         return [canonicalize(item, f"{where}[{index}]") for index, item in enumerate(node)]
     if isinstance(node, float) and node.is_integer():
@@ -65,7 +68,7 @@ def canonicalize(node: Any, where: str = "inputs") -> Any:
     raise TypeError(f"{where} is a {type(node).__name__}: a key is made of JSON data alone")
 
 
-def _name(name: Any, where: str) -> str:
+def _canonicalize_name(name: Any, where: str) -> str:
     if isinstance(name, (list, tuple, dict)):
         raise TypeError(f"{where} has a {type(name).__name__} as a name: it is not JSON data")
     return json.dumps(canonicalize(name, f"a name in {where}"))
@@ -75,22 +78,23 @@ def _name(name: Any, where: str) -> str:
 def code_version() -> str:
     """Return the digest of the code and libraries that numbers depend on."""
     versions = {name: metadata.version(name) for name in LIBRARIES}
-    text = json.dumps([sources(PACKAGE, NO_NUMBERS), versions], sort_keys=True)
+    text = json.dumps([digest_sources(PACKAGE, NO_NUMBERS), versions], sort_keys=True)
     return _digest(text.encode())
 
 
-def sources(package: Path, without: Collection[str] = ()) -> str:
+def digest_sources(package: Path, without: Collection[str] = ()) -> str:
     """Return the digest of a package's Python files, by name and content.
 
     Args:
         package: Its folder.
-        without: Files and folders at its top that do not count.
+        without: Files and folders at its top level that are left out.
     """
     whole = hashlib.blake2b(digest_size=16)
     for path in sorted(package.rglob("*.py")):
         relative = path.relative_to(package)
         if relative.parts[0] not in without:
             content = path.read_bytes()
+            # With the length, so that bytes cannot move from one file to the next unnoticed.
             whole.update(f"{relative.as_posix()} {len(content)}\n".encode())
             whole.update(content)
     return whole.hexdigest()

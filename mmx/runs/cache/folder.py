@@ -1,4 +1,4 @@
-"""Artifacts as folders: where they lie, how one appears whole, how its damage is seen."""
+"""Artifacts as folders: where they are, how they are written at once, and checked."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from pathlib import Path
 from mmx.errors import UnreadableFileError
 from mmx.json_object import Json
 from mmx.runs.atomic import write_text
-from mmx.runs.digests import SEAL, digest, intact, sealed_text
+from mmx.runs.digests import SEAL, digest, is_intact, seal_text
 from mmx.untrusted import MAX_BYTES, read_bytes
 
 TENSORS, PROVENANCE = "tensors.safetensors", "provenance.json"
 HEADER = "mmx"
-"""Under this name the safetensors header holds what is kept beside the tensors."""
+"""The entry of the safetensors header that contains the key and the facts."""
 SEALED_SINCE_FORMAT = 2
-"""Of a ``provenance.json``; earlier ones have neither a format nor a digest."""
+"""The format of ``provenance.json``; earlier files have neither a format nor a digest."""
 
 
 class DamagedError(Exception):
-    """An artifact is not what was written; never leaves the cache."""
+    """An artifact is not what was written; the cache always handles this error itself."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class Artifact:
         path: Its folder, named by its key.
         what: What it is, for people.
         created: When it was made, in ISO format.
-        seconds: That it took to make, and that each use saves.
-        bytes: On disk.
+        seconds: How long it took to make, which each use saves.
+        bytes: Its size on disk.
         used: When it was last read or written, in seconds since 1970.
     """
 
@@ -59,11 +59,11 @@ class Artifact:
 
 
 def location(setting: str = "auto") -> Path | None:
-    """Return the folder of the cache, or None where it is off.
+    """Return the folder of the cache, or None if it is off.
 
     Args:
         setting: ``auto``, ``off`` or a folder. ``auto`` is ``$MMX_CACHE_DIR``, which may be
-            ``off`` too, and else a folder in the user's cache directory.
+            ``off`` too, or by default a folder in the user's cache directory.
     """
     if setting == "auto":
         cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
@@ -71,23 +71,23 @@ def location(setting: str = "auto") -> Path | None:
     return None if setting == "off" else Path(setting).expanduser().absolute()
 
 
-def folder_of(root: Path, kind: str, key: str) -> Path:
-    """Return where an artifact lies, or would."""
+def find_folder(root: Path, kind: str, key: str) -> Path:
+    """Return the folder of an artifact, whether it exists or not."""
     return root / kind / key[:2] / key
 
 
-def artifacts(root: Path) -> list[Artifact]:
-    """Return all artifacts, the least recently used first, and no folder that is none."""
+def list_artifacts(root: Path) -> list[Artifact]:
+    """Return all artifacts, the least recently used first; other folders are left out."""
     found = []
     for path in root.glob("[!.]*/??/*"):
         if re.fullmatch(r"[0-9a-f]{32}", path.name) and path.name[:2] == path.parent.name:
-            with contextlib.suppress(OSError):  # removed meanwhile
-                found.append(_artifact(path))
+            with contextlib.suppress(OSError):  # another process has removed it meanwhile
+                found.append(_describe_artifact(path))
     return sorted(found, key=lambda artifact: (artifact.used, artifact.key))
 
 
-def leftovers(root: Path) -> list[tuple[str, Path]]:
-    """Return what killed processes left half written or half removed, each with its key."""
+def list_leftovers(root: Path) -> list[tuple[str, Path]]:
+    """Return folders that killed processes left half written or half removed, with their keys."""
     named = (
         (re.fullmatch(r"\.([0-9a-f]{32})\.(new|old)", path.name), path)
         for path in root.glob("[!.]*/??/.*")
@@ -95,8 +95,8 @@ def leftovers(root: Path) -> list[tuple[str, Path]]:
     return [(found[1], path) for found, path in named if found]
 
 
-def _artifact(path: Path) -> Artifact:
-    """Return what is known of an artifact, however much of it is damaged."""
+def _describe_artifact(path: Path) -> Artifact:
+    """Return the description of an artifact, even of a damaged one."""
     try:
         provenance = read_provenance(path)
     except DamagedError:
@@ -107,7 +107,7 @@ def _artifact(path: Path) -> Artifact:
         path,
         what=_text(provenance.get("what")),
         created=_text(provenance.get("created")),
-        seconds=seconds_of(provenance),
+        seconds=read_seconds(provenance),
         bytes=sum(file.lstat().st_size for file in files),
         used=dated.lstat().st_mtime,
     )
@@ -117,20 +117,20 @@ def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
-def seconds_of(provenance: Json) -> float:
-    """Return how long an artifact took to make; 0 where somebody has spoilt the number."""
+def read_seconds(provenance: Json) -> float:
+    """Return the seconds that an artifact took to make; 0 if the entry is not a number."""
     seconds = provenance.get("seconds")
     return float(seconds) if isinstance(seconds, float) or type(seconds) is int else 0.0
 
 
 def touch(folder: Path) -> None:
-    """Note that an artifact was used; a folder that is only read keeps its time."""
+    """Record that an artifact was used now; a read-only folder keeps its old time."""
     with contextlib.suppress(OSError):
         os.utime(folder / PROVENANCE)
 
 
 def read_provenance(folder: Path) -> Json:
-    """Return what is said of an artifact.
+    """Return an artifact's ``provenance.json``.
 
     Raises:
         DamagedError: It cannot be read, or is not what was written.
@@ -143,28 +143,28 @@ def read_provenance(folder: Path) -> Json:
         raise DamagedError(f"{PROVENANCE} {error.reason}") from error
     except (ValueError, RecursionError) as error:
         raise DamagedError(f"{PROVENANCE} cannot be read") from error
-    if not isinstance(found, dict) or _beyond_floats(found.get("seconds")):
+    if not isinstance(found, dict) or _is_beyond_floats(found.get("seconds")):
         raise DamagedError(f"{PROVENANCE} cannot be read")
     is_sealed = found.keys() & {SEAL, "format"}
-    if is_sealed and not (intact(text, found) and found.get("format") == SEALED_SINCE_FORMAT):
+    if is_sealed and not (is_intact(text, found) and found.get("format") == SEALED_SINCE_FORMAT):
         raise DamagedError(f"{PROVENANCE} is not what was written")
     return found
 
 
-def _beyond_floats(number: object) -> bool:
+def _is_beyond_floats(number: object) -> bool:
     return isinstance(number, int) and number.bit_length() > 64
 
 
-def header(data: bytes) -> Json:
-    """Return what the header of a safetensors file holds beside its tensors."""
+def read_header(data: bytes) -> Json:
+    """Return the key and the facts from the header of a safetensors file."""
     length = int.from_bytes(data[:8], "little")
-    beside = json.loads(data[8 : 8 + length])["__metadata__"][HEADER]
-    found: Json = json.loads(beside)
+    text = json.loads(data[8 : 8 + length])["__metadata__"][HEADER]  # JSON within JSON
+    found: Json = json.loads(text)
     return found
 
 
-def content(folder: Path) -> bytes:
-    """Return an artifact's tensor file, checked.
+def read_content(folder: Path) -> bytes:
+    """Return the bytes of an artifact's tensor file after checking them.
 
     Raises:
         DamagedError: It is not what was written under this key.
@@ -173,7 +173,7 @@ def content(folder: Path) -> bytes:
         raise DamagedError("it is no folder of its own")
     provenance = read_provenance(folder)
     size = provenance.get("bytes")
-    if not isinstance(size, int) or _beyond_floats(size):
+    if not isinstance(size, int) or _is_beyond_floats(size):
         raise DamagedError(f"{PROVENANCE} does not say how large it is")
     try:
         data = read_bytes(folder / TENSORS, limit=size, follow_links=False)
@@ -182,7 +182,7 @@ def content(folder: Path) -> bytes:
     if digest(data) != provenance.get("hash"):
         raise DamagedError(f"{TENSORS} is not what was written")
     try:
-        same = header(data)["key"] == folder.name
+        same = read_header(data)["key"] == folder.name
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DamagedError(f"{TENSORS} was not written by mmx") from error
     if not same:
@@ -193,11 +193,11 @@ def content(folder: Path) -> bytes:
 def describe(data: bytes, provenance: Json) -> str:
     """Return the text of a ``provenance.json``."""
     facts = {**provenance, "bytes": len(data), "hash": digest(data)}
-    return sealed_text({**facts, "format": SEALED_SINCE_FORMAT}, ascii_only=True)
+    return seal_text({**facts, "format": SEALED_SINCE_FORMAT}, ascii_only=True)
 
 
 def write_artifact(folder: Path, data: bytes, description: str) -> None:
-    """Let an artifact appear, whole and durable; its key's lock is held."""
+    """Write an artifact, atomically and durably; the caller holds its key's lock."""
     new = folder.with_name(f".{folder.name}.new")
     if os.path.lexists(new):
         delete(new)
@@ -217,7 +217,7 @@ def write_artifact(folder: Path, data: bytes, description: str) -> None:
 
 
 def _sync(folder: Path) -> None:
-    """Make names durable, where the system can."""
+    """Make the names in a folder durable, if the system can."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -227,9 +227,9 @@ def _sync(folder: Path) -> None:
 
 
 def discard(folder: Path) -> None:
-    """Remove an artifact, or what is in its place, at once for every reader.
+    """Remove an artifact, or what is in its place; the caller holds its key's lock.
 
-    Its key's lock is held.
+    It is renamed first, so that no reader sees a part of it.
     """
     old = folder.with_name(f".{folder.name}.old")
     if os.path.lexists(old):
@@ -242,7 +242,7 @@ def discard(folder: Path) -> None:
 
 
 def delete(path: Path) -> None:
-    """Delete a folder and all that is in it, or whatever else is there; a link is not followed."""
+    """Delete a folder with its contents, or a file, or a link itself."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

@@ -1,4 +1,4 @@
-"""One process at a time for each key; who waits can say for whom."""
+"""A lock for each key of the cache; a process that waits can say for which one it waits."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ POLL_SECONDS = 0.1
 
 
 class KeyLock:
-    """The lock of one key. The system frees it when its process ends, however it ends.
+    """The lock of one key. The system releases it when its process ends, however it ends.
 
-    The lock file stays for ever: to remove it would split those who wait for it.
+    The lock file is never removed: otherwise one process could hold the lock of the removed file
+    and another that of a new one.
 
     Args:
         root: Folder of the cache.
-        key: Of an artifact.
+        key: The key of an artifact.
     """
 
     def __init__(self, root: Path, key: str) -> None:
@@ -38,7 +39,7 @@ class KeyLock:
         self._maker = folder / f"{key}.json"
 
     def attempt(self) -> bool:
-        """Take the lock if nobody has it; return whether it was taken."""
+        """Take the lock if it is free; return whether it was taken."""
         try:
             self._lock.acquire(timeout=0)
         except Timeout:
@@ -46,7 +47,7 @@ class KeyLock:
         return True
 
     def wait(self, say: Callable[[str], None], stop: StopRequest | None) -> None:
-        """Take the lock, saying for which process it waits, if that makes the artifact.
+        """Take the lock; while waiting, say which process is making the artifact.
 
         Raises:
             Interrupted: A signal has asked the run to stop.
@@ -55,33 +56,35 @@ class KeyLock:
         while not self.attempt():
             maker = self._living_maker()
             if maker and maker != told:
-                say(f"waiting for {_name(maker)}, which is {maker.get('doing', 'making it')}")
+                doing = maker.get("doing", "making it")
+                say(f"waiting for {_describe_process(maker)}, which is {doing}")
                 told = maker
             if stop is not None and stop.signal_number is not None:
-                text = f"stopped while waiting for {_name(told) if told else 'another process'}"
+                whom = _describe_process(told) if told else "another process"
+                text = f"stopped while waiting for {whom}"
                 raise Interrupted(text, signal_number=stop.signal_number)
             time.sleep(POLL_SECONDS)
 
     def _living_maker(self) -> Json:
-        """Return who makes the artifact; empty where the file is of one that was killed."""
+        """Return the process that makes the artifact; empty if it was killed, or is unknown."""
         try:
             maker = read_json(self._maker, dict, limit=4096, follow_links=False)
         except UnreadableFileError:
             return {}
         if maker.get("host") == socket.gethostname():
             try:
-                os.kill(int(maker["pid"]), 0)
-            except PermissionError:
+                os.kill(int(maker["pid"]), 0)  # signal 0 only asks whether the process exists
+            except PermissionError:  # it exists, and belongs to another user
                 return maker
             except (OSError, KeyError, ValueError, TypeError, OverflowError):
                 return {}
         return maker
 
     @contextmanager
-    def announced(self, doing: str) -> Iterator[None]:
-        """Let those who wait know what this process does while the block runs."""
+    def announce(self, doing: str) -> Iterator[None]:
+        """Tell waiting processes what this one does, inside the block."""
         facts = {"pid": os.getpid(), "host": socket.gethostname(), "doing": doing}
-        with contextlib.suppress(OSError):  # on a full disk they wait without knowing
+        with contextlib.suppress(OSError):  # on a full disk they wait without an explanation
             write_json(self._maker, facts)
         try:
             yield
@@ -90,10 +93,10 @@ class KeyLock:
                 self._maker.unlink()
 
     def release(self) -> None:
-        """Let others have it."""
+        """Release the lock."""
         self._lock.release()
 
 
-def _name(maker: Json) -> str:
+def _describe_process(maker: Json) -> str:
     here = maker.get("host") == socket.gethostname()
     return f"process {maker.get('pid')}" + ("" if here else f" on {maker.get('host')}")

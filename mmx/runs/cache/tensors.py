@@ -1,4 +1,4 @@
-"""Tensors and facts as one block of bytes, in the safetensors format, and back."""
+"""Tensors and facts packed into bytes in the safetensors format, and unpacked."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from mmx.json_object import Json
-from mmx.runs.cache.folder import HEADER, TENSORS, DamagedError, header
+from mmx.runs.cache.folder import HEADER, TENSORS, DamagedError, read_header
 
 
-def plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return tensors as reading gives them: by name, on the CPU, contiguous, sharing nothing."""
+def make_plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors as reading returns them: sorted, on the CPU, contiguous, unshared."""
     return {
         name: tensors[name].detach().cpu().clone(memory_format=torch.contiguous_format)
         for name in sorted(tensors)
@@ -22,36 +22,36 @@ def plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def pack(tensors: dict[str, Tensor], facts: Json, key: str) -> bytes:
-    """Return what :func:`unpack` takes.
+    """Return tensors and facts as bytes; :func:`unpack` is the inverse.
 
-    Complex numbers are stored as pairs, since the format does not know all of them.
+    Complex numbers are stored as pairs, since safetensors does not support all complex types.
 
     Args:
-        tensors: As :func:`plain` makes them.
+        tensors: Tensors from :func:`make_plain`.
         facts: JSON-able.
-        key: Of the artifact, so that one under a wrong name is known.
+        key: The artifact's key, so that an artifact in a wrong folder is noticed.
     """
     pairs = [name for name, tensor in tensors.items() if tensor.is_complex()]
     stored = {
         name: torch.view_as_real(tensor) if tensor.is_complex() else tensor
         for name, tensor in tensors.items()
     }
-    beside = json.dumps({"key": key, "facts": facts, "complex": pairs})
-    return save(stored, metadata={HEADER: beside})
+    text = json.dumps({"key": key, "facts": facts, "complex": pairs})
+    return save(stored, metadata={HEADER: text})
 
 
 def unpack(data: bytes) -> tuple[dict[str, Tensor], Json]:
     """Return the tensors, sorted by name, and the facts.
 
     Raises:
-        DamagedError: They are not what :func:`pack` gives.
+        DamagedError: They are not what :func:`pack` returns.
     """
     try:
-        beside = header(data)
+        header = read_header(data)
         stored = load(data)
-        for name in beside["complex"]:
+        for name in header["complex"]:
             stored[name] = torch.view_as_complex(stored[name])
-        facts = beside["facts"]
+        facts = header["facts"]
     except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise DamagedError(f"{TENSORS} cannot be unpacked: {error}") from error
     if not isinstance(facts, dict):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mmx.errors import UnreadableFileError
 from mmx.runs.atomic import write_text
-from mmx.runs.digests import sealed, unsealed
+from mmx.runs.digests import seal, unseal
 from mmx.training import saved_state as states
 from mmx.training.events import Event, EventKind
 from mmx.untrusted import parse_json, read_text
@@ -54,7 +54,7 @@ class EventLog:
             self.remove()
             return
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        lines = [{"key": self._key}, *(sealed(event.to_json()) for event in self.events)]
+        lines = [{"key": self._key}, *(seal(event.to_json()) for event in self.events)]
         write_text(self._path, "".join(json.dumps(line) + "\n" for line in lines))
 
     def add(self, event: Event) -> None:
@@ -64,7 +64,7 @@ class EventLog:
                 self.events = [each for each in self.events if each.epoch < event.epoch]
             self.events.append(event)
             with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(sealed(event.to_json())) + "\n")
+                file.write(json.dumps(seal(event.to_json())) + "\n")
 
     def remove(self) -> None:
         """Remove the log."""
@@ -85,7 +85,7 @@ class EventLog:
         found = []
         for number, line in enumerate(lines[1:], 2):
             try:
-                entry = unsealed(parse_json(line, dict, self._path))
+                entry = unseal(parse_json(line, dict, self._path))
             except UnreadableFileError:
                 entry = None
             if entry is not None:

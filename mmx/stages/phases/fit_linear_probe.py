@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from mmx.errors import DivergedError
-from mmx.evaluation.metrics import PRIMARY, measure, score
+from mmx.evaluation.metrics import PRIMARY, make_score, measure
 from mmx.model import MultimodalModel
 from mmx.objectives import Criterion
 from mmx.stages.phases.base import Notes, StageState
@@ -89,7 +89,7 @@ def fit_linear_head(
     for fitted in solutions(x, y.numpy(), target):
         outputs = torch.from_numpy(val @ fitted.weight.T + fitted.bias).float()
         metrics = measure(outputs, values, target, criterion.task_loss)
-        found = score(target.kind)(metrics)
+        found = make_score(target.kind)(metrics)
         if best is None or found > best[0]:
             best = (found, fitted, metrics)
     head = model.head

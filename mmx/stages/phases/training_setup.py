@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mmx.evaluation.metrics import RETRIEVAL, score
+from mmx.evaluation.metrics import RETRIEVAL, make_score
 from mmx.experiment import Experiment
 from mmx.model import MultimodalModel
 from mmx.stage_id import Role
@@ -35,7 +35,7 @@ def make_recipe(state: StageState) -> tuple[Recipe, Notes]:
             state.seed,
             prepared.joint,
         ),
-        score=score(RETRIEVAL if label_free else state.target.kind),
+        score=make_score(RETRIEVAL if label_free else state.target.kind),
         state_path=context.directory.state_file(stage.id),
         joint=make_joint_loss(context, model, prepared.joint),
     )

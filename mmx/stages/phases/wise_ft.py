@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from mmx.evaluation.metrics import PRIMARY, measure, score
+from mmx.evaluation.metrics import PRIMARY, make_score, measure
 from mmx.evaluation.predict import predict
 from mmx.model import MultimodalModel
 from mmx.objectives import Criterion
@@ -136,7 +136,7 @@ def sweep(
     """
     ends = origin, copy_tensors(model, origin)
     val = tuple(points(model, judge, ends, 1.0, "val", known=fitted.val))
-    scores = [score(judge.target.kind)(metrics) for metrics in val]
+    scores = [make_score(judge.target.kind)(metrics) for metrics in val]
     best = max(zip(scores, ALPHAS, strict=True))[1]
     line = Line(*ends, val=val, best=best, kept=best if keep_best else 1.0)
     if line.kept != 1.0:

@@ -15,7 +15,7 @@ from mmx.evaluation.alignment import measure_alignment
 from mmx.evaluation.chance import Chance, find_chance
 from mmx.evaluation.cost import measure_cost
 from mmx.evaluation.faster import compare_speed
-from mmx.evaluation.gain_intervals import LEVEL, over_samples, simultaneous
+from mmx.evaluation.gain_intervals import LEVEL, bonferroni_level, find_sample_interval
 from mmx.evaluation.mcnemar import Discordant
 from mmx.evaluation.metrics import measure
 from mmx.evaluation.per_class import report_classes
@@ -246,7 +246,7 @@ def _against(
         return {}
     first = next((each for each in compared if each.control.trained), compared[0])
     gain = _gain(metrics, ours, first, LEVEL, least)
-    level = simultaneous(len(compared))
+    level = bonferroni_level(len(compared))
     gains = {each.control.name: _gain(metrics, ours, each, level, least) for each in compared}
     theirs = {each.control.name: each.scores for each in compared}
     fitted = target.fitted
@@ -305,9 +305,14 @@ def _gain(
     least: Chance | None,
 ) -> Gain:
     one, two = metrics[ours.metric], other.test[ours.metric]
-    interval = over_samples((ours, other.scores), level=level)
+    interval = find_sample_interval((ours, other.scores), level=level)
     # The majority control is chance itself: whether the target beats it is an answer.
-    learned = least is None or least.beaten(one) or least.beaten(two) or not other.control.trained
+    learned = (
+        least is None
+        or least.is_beaten_by(one)
+        or least.is_beaten_by(two)
+        or not other.control.trained
+    )
     return Gain(ours.metric, one - two, interval, other.control.name, learned)
 
 

@@ -65,7 +65,7 @@ def choose_experiment(context: Context, clock: Clock = time.perf_counter) -> Exp
     winner = by_name[name].experiment
     shutil.rmtree(context.directory.path / TRIALS_FOLDER, ignore_errors=True)
     _record_names(context, winner)
-    context.directory.settle(winner.config)
+    context.directory.set_chosen_config(winner.config)
     return winner
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from mmx.errors import TrainingError, TransferError
-from mmx.evaluation.metrics import score
+from mmx.evaluation.metrics import make_score
 from mmx.experiment import Experiment
 from mmx.runs.cache import Cache
 from mmx.runs.directory import RunDirectory
@@ -82,7 +82,7 @@ class TrialTrainer:
             val, steps, values, failure = {}, 0, None, " ".join(error.message.split())
         else:
             val, steps, failure = fitted.val, fitted.steps, ""
-            values = list(score(self.prepared.target.task.target.kind)(val))
+            values = list(make_score(self.prepared.target.task.target.kind)(val))
         shutil.rmtree(folder, ignore_errors=True)
         return Trial(
             candidate=name,

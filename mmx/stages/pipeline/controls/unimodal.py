@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mmx.controls import find_control
 from mmx.errors import DataError
-from mmx.evaluation.metrics import score
+from mmx.evaluation.metrics import make_score
 from mmx.stage_id import Role, StageId
 from mmx.stages.core.context import Trained
 from mmx.stages.core.stage import Stage
@@ -43,7 +43,7 @@ class UnimodalTrainer(ControlTrainer):
                 notes.append(f"control {self.name}: {error.message}")
         if not found:
             raise DataError("; ".join(notes), tip=f"leave {self.name} out of control=…")
-        value = score(self.bench.opened.task.target.kind)
+        value = make_score(self.bench.opened.task.target.kind)
         best = max(found, key=lambda name: value(found[name].val))
         candidates = {name: {"val": each.val} for name, each in found.items()}
         return replace(
