@@ -29,6 +29,7 @@ class Control:
             trained stands for chance: a target that beats it has learned something.
     """
 
+    # Read by assemble and the reports without building anything, hence class attributes.
     without_source: ClassVar[bool] = False
     needs_source_weights: ClassVar[bool] = False
     needs_labels: ClassVar[bool] = False

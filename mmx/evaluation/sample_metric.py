@@ -54,8 +54,8 @@ class SampleScores:
         if self.metric == "accuracy":
             found = sums[..., 0] / count
         elif self.metric == "f1_macro":
-            hits, count = np.split(sums, 2, axis=-1)
-            found = np.divide(2 * hits, count, out=np.zeros_like(hits), where=count > 0).mean(-1)
+            hits, counts = np.split(sums, 2, axis=-1)
+            found = np.divide(2 * hits, counts, out=np.zeros_like(hits), where=counts > 0).mean(-1)
         else:
             errors, first, second = np.moveaxis(sums, -1, 0)
             spread = second - first**2 / count

@@ -50,7 +50,7 @@ def write_text(path: Path, text: str) -> None:
         with temporary.open("x", encoding="utf-8") as file:  # x never follows an existing link
             file.write(text)
             file.flush()
-            os.fsync(file.fileno())
+            os.fsync(file.fileno())  # before the rename, so that a crash leaves no empty file
         temporary.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -65,6 +65,7 @@ def append_text(path: Path, text: str) -> None:
         RunError: It has one, or there is a link, a folder or a device in place of the file.
     """
     require_file(path, one_name=True)
+    # O_NOFOLLOW: a link may have been put in place of the file since it was checked.
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
     with open(os.open(path, flags, 0o666), "a", encoding="utf-8") as file:  # noqa: PTH123
         file.write(text)

@@ -43,6 +43,7 @@ def package_digest(name: str) -> str | None:
     """
     top = name.partition(".")[0]
     module = sys.modules.get(top)
+    # Computed again once the module is loaded, or another one of the name is.
     if top not in _KNOWN or _KNOWN[top][0] is not module:
         _KNOWN[top] = (module, _digest(top))
     return _KNOWN[top][1]
@@ -90,7 +91,7 @@ def _list_files(top: str, places: list[Path]) -> Iterator[tuple[str, Path]]:
         folder = place.parent
         for path in _own_files(place):
             yield f"{name}/{path.relative_to(folder).as_posix()}", path
-            if _is_library(folder):
+            if _is_library(folder):  # what it imports has a version, which is recorded
                 continue
             for other in sorted(_find_imports(path) - seen):
                 neighbours = [folder / other, folder / f"{other}.py"]

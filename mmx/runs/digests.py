@@ -36,6 +36,7 @@ def unseal(data: Json) -> Json | None:
 def seal_text(data: Json, *, ascii_only: bool = False) -> str:
     """Return a JSON-able mapping as the text of a file that ends with its own digest."""
     rest = {key: value for key, value in data.items() if key != SEAL}
+    # The digest is computed over the whole text with zeros in its own place.
     text = json.dumps({**rest, SEAL: _BLANK}, indent=2, ensure_ascii=ascii_only) + "\n"
     return _replace_seal(text, _BLANK, digest(text.encode()))
 
@@ -57,6 +58,7 @@ def is_intact(text: str, data: Json) -> bool:
     found = data.get(SEAL)
     if not isinstance(found, str) or len(found) != len(_BLANK):
         return False
+    # surrogatepass: a damaged escape such as \ud800 parses, but plain UTF-8 cannot encode it.
     return digest(_replace_seal(text, found, _BLANK).encode(errors="surrogatepass")) == found
 
 

@@ -98,6 +98,7 @@ class RunDirectory:
                 f"{path} exists and is not empty: a run directory is never reused",
                 tip="leave hydra.run.dir out, or name a new directory",
             )
+        # Written under a hidden name and renamed, so that readers never see half a directory.
         new = path.with_name(f".new-{secrets.token_hex(4)}")
         make_folder(new)
         try:
@@ -230,6 +231,7 @@ class RunDirectory:
         return status
 
     def _alive(self, status: Json) -> bool:
+        """Return whether the process of a running run exists."""
         if status.get("host") != socket.gethostname():
             return True  # it runs on another machine, and this one cannot know
         try:
@@ -331,7 +333,7 @@ class RunDirectory:
                 entry: Json = untrusted.parse_json(line, dict, path)
                 found.append(records.check_record(entry, records.MetricLine, path))
             except (UnreadableFileError, RunError) as error:
-                if number < len(lines):
+                if number < len(lines):  # the last line may be cut short by a kill
                     tip = f"remove line {number}, which only the curves of the report need"
                     raise RunError(error.message, tip=tip) from error
         return found

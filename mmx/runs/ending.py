@@ -47,7 +47,7 @@ def end_run(
     remove_half_written(directory.path)
     try:
         directory.set_status(status, **facts)
-    except OSError:
+    except OSError:  # probably a full disk: remove what was begun, and write less
         remove_half_written(directory.path)
         short = {name: v[:_SHORT] if isinstance(v, str) else v for name, v in facts.items()}
         with contextlib.suppress(OSError, RunError):

@@ -136,6 +136,7 @@ def _name(node: Any, chosen: Any) -> str | None:
 def root_of(directory: RunDirectory) -> Path | None:
     """Return the output folder that contains a run, or None for a run elsewhere."""
     parents = directory.path.absolute().parents
+    # <root>/sweeps/<id>/runs/<run> and <root>/runs/<run>; the longer one is tried first.
     for depth, place in ((3, "sweeps"), (1, "runs")):
         if len(parents) > depth and parents[depth - 1].name == place:
             return parents[depth]
@@ -209,6 +210,7 @@ def forget(root: Path, path: Path) -> None:
         lines = untrusted.read_text(root / INDEX).splitlines(keepends=True)
     except UnreadableFileError:
         return
+    # Lines begin with the run's path, so that none has to be parsed.
     begins = json.dumps({"run": path.relative_to(root).as_posix()})[:-1] + ","
     kept = "".join(line for line in lines if not line.startswith(begins))
     if len(kept) < sum(map(len, lines)):

@@ -71,6 +71,7 @@ def replace(run: Path, name: str, text: str) -> None:
     if found is not None:
         kept = _keep_initial(run, found)
         new = {"bytes": len(text.encode()), "blake2b": _hash(text.encode()).hexdigest()}
+        # From here to the last write, both the old and the new content of the file are valid.
         _write(run, kept, finished=False, coming={name: new})
     write_text(run / name, text)
     if found is not None:
@@ -211,6 +212,7 @@ def _check(run: Path, name: str, known: list[Entry]) -> None:
     try:
         with open_regular(run / name) as file:
             size = os.fstat(file.fileno()).st_size
+        # The size is compared first: a large file of another size need not be read.
         same = any(each.get("bytes") == size for each in known)
         entry = _entry(run / name) if same else None
     except UnreadableFileError as error:

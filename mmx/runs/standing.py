@@ -181,7 +181,7 @@ def _find_runs(folder: Path, wanted: Wanted) -> tuple[list[_Run], dict[Path, str
     """
     found: list[_Run] = []
     unreadable: dict[Path, str] = {}
-    for path in sorted(folder.glob("[!.]*"), reverse=True):
+    for path in sorted(folder.glob("[!.]*"), reverse=True):  # names begin with the time
         directory = RunDirectory(path)
         try:
             manifest, status = directory.manifest(), directory.status().get("status")
@@ -194,6 +194,7 @@ def _find_runs(folder: Path, wanted: Wanted) -> tuple[list[_Run], dict[Path, str
             continue
         identity = Identity.of(manifest)
         own = manifest.fingerprint == wanted.key
+        # Manifests of early versions have no digest of the config, but the job's key.
         if identity.config == wanted.identity.config if identity.config else own:
             places = manifest.places
             here = own if places is None else places == dict(wanted.places)

@@ -292,6 +292,7 @@ def require_whole(summary: Json, path: Path) -> None:
     """
     if (key := find_missing(summary, FINISHED)) is not None:
         raise RunError(f"{path} is not whole: it lacks {key}")
+    # Every test metric must be there for each model and split with which it is compared.
     whole = Summary.from_json(summary)
     tested: Metrics = whole.target.metrics["test"]
     for name in tested:

@@ -74,6 +74,7 @@ def label_variants(variants: Sequence[Variant]) -> list[dict[str, str]]:
     for name, cells in _propose_columns(variants, varied):
         same_group = len(set(zip(groups, cells, strict=True))) == len(set(groups))
         before = [tuple(column[row] for column in columns.values()) for row in range(len(cells))]
+        # A column is kept if it never splits a group, and distinguishes more jobs than before.
         if same_group and len(set(zip(before, cells, strict=True))) > len(set(before)):
             columns[name] = cells
     return [{name: cells[row] for name, cells in columns.items()} for row in range(len(variants))]
@@ -124,7 +125,7 @@ def _find_cells(variants: Sequence[Variant], keys: Keys) -> list[str]:
     A path shortened to the working directory may read as another that was given in that form;
     the second of the two is then written in full, in quotes.
     """
-    texts: dict[str, str] = {}
+    texts: dict[str, str] = {}  # canonical JSON of a value to the text that is shown
     found = []
     for each in variants:
         value = find_value(each.what, keys, Absent)

@@ -1,7 +1,7 @@
 """The stages of a run: source → transfer → target → control → evaluation.
 
-Each is a function from explicit inputs to a result. A stage that has ended is kept in
-the run directory and not trained again when the run is resumed.
+Each is a function from explicit inputs to a result. The result of a stage is written to the run
+directory, so that it is not trained again when the run is resumed.
 """
 
 from mmx.stages.core.context import Context, Opened, Specs, Trained

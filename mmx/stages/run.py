@@ -25,7 +25,7 @@ from mmx.training.events import Listener, StopRequest
 from mmx.transfer.scratch import Scratch
 
 UNREAD = ("source", "source_objective", "trainer.source_epochs")
-"""Keys of which a run notes that it does not read them; what others say is in its config."""
+"""Keys that get a note if a run does not read them; other unread keys show in its config."""
 
 
 def run(
@@ -41,8 +41,8 @@ def run(
     Args:
         experiment: What to run.
         directory: Where its results go.
-        listen: Hears what goes on.
-        stop: Asks it to stop.
+        listen: Called with its events.
+        stop: A request to stop.
         cached: Whether the artifact cache may be used.
     """
     began = time.perf_counter()
@@ -62,12 +62,12 @@ def run(
     notes.extend(say_other_scales(context, opened.specs, source_specs))
     if opened_source is not None and not experiment.joint:
         if experiment.trains_source:
-            rehearsed = dry_start(context, opened_source, opened)
-            check_controls(ControlBench(context, opened, source_specs, None), rehearsed)
+            untrained = dry_start(context, opened_source, opened)
+            check_controls(ControlBench(context, opened, source_specs, None), untrained)
             source = train(context, Stage(StageId.SOURCE, opened_source, Scratch()))
-        opened_source = None  # its data is let go, where nothing was trained on it
+        opened_source = None  # free its data; only joint training reads it again
     if source_task is not None and (source is not None or opened_source is not None):
-        notes.extend(_shared_samples(source_task, target_task))
+        notes.extend(_find_shared_samples(source_task, target_task))
     notes.extend(opened.notes)
     given = None
     if source is not None and source_task is not None:
@@ -78,9 +78,9 @@ def run(
     )
     compared = [*make_scratch_control(context, target), *train_controls(bench, target)]
     _record_weights(context)
-    said = [note for control in compared for note in control.notes]
+    control_notes = [note for control in compared for note in control.notes]
     known = Known(
-        notes=[*notes, *target.notes, *said],
+        notes=[*notes, *target.notes, *control_notes],
         data=fingerprints,
         search=read_search_end(directory),
         seconds=lambda: time.perf_counter() - began,
@@ -89,7 +89,7 @@ def run(
 
 
 def _record_weights(context: Context) -> None:
-    """Record the digests of weight files that were fetched since the run was made."""
+    """Record the digests of weight files that were downloaded after the run was created."""
     manifest = context.directory.manifest()
     known = manifest.identity.weights
     found = digest_weights(context.experiment.config["encoder"], context.experiment.encoders)
@@ -97,10 +97,11 @@ def _record_weights(context: Context) -> None:
         context.directory.write_manifest(manifest.with_weights(new))
 
 
-def _shared_samples(source: TaskData, target: TaskData) -> list[str]:
-    """Return a warning where test samples of the target are among the source's training rows."""
+def _find_shared_samples(source: TaskData, target: TaskData) -> list[str]:
+    """Return a warning if test samples of the target are among the source's training rows."""
     found = []
     for name in sorted(source.digests.keys() & target.digests.keys()):
+        # A digest of 0 stands for a row that lacks the modality.
         trained = set(source.digests[name][source.splits["train"]].tolist()) - {0}
         tested = target.digests[name][target.splits["test"]].tolist()
         count = sum(digest in trained for digest in tested)

@@ -377,7 +377,7 @@ def test_a_sweep_over_fusions_fits_one_mapping(
     assert notes_of(taken) == notes_of(anew)
     assert any(note.startswith("correlations of the training") for note in notes_of(anew))
     one, two = (checkpoint.read_checkpoint(each.stage_file("target"))[0] for each in (taken, anew))
-    assert cache_keys.digest_of(one) == cache_keys.digest_of(two)
+    assert cache_keys.digest_tensors(one) == cache_keys.digest_tensors(two)
 
 
 def notes_of(run: RunDirectory) -> list[str]:
@@ -470,7 +470,7 @@ def test_a_weight_file_counts_by_its_content_wherever_it_lies(
         (tmp_path / "w.pth").write_bytes(content)
         found.append(weights({"weights": "~/w.pth"}))
         assert found[-1] == weights({"weights": str(tmp_path / "w.pth"), "pretrained": True})
-    here, there, none = (cache_keys._placeless({"weights": each}) for each in ("a", "b", None))
+    here, there, none = (cache_keys._remove_places({"weights": each}) for each in ("a", "b", None))
     assert here == there != none
     assert found[0] != found[1]
     assert weights({"weights": None}) == {}

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmx.errors import DataError, DivergedError
-from mmx.stages.phases.fit_linear_probe import STRENGTHS, fit_linear_head, fused_rows, solutions
+from mmx.stages.phases.fit_linear_probe import STRENGTHS, fit_linear_head, fit_solutions, fuse_rows
 from mmx.tasks import Target
 from mmx.training import checkpoint
 
@@ -58,7 +58,7 @@ def unfolded(x: Any, fitted: Any) -> tuple[Tensor, Tensor, Tensor]:
 
 def test_classes_have_the_multinomial_optimum_for_each_strength() -> None:
     x, y = rows()
-    found = list(solutions(x, y, Target("classes", ("a", "b", "c"))))
+    found = list(fit_solutions(x, y, Target("classes", ("a", "b", "c"))))
     assert [each.strength for each in found] == list(STRENGTHS)
     for each in found:
         z, weight, bias = unfolded(x, each)
@@ -76,7 +76,7 @@ def test_classes_have_the_multinomial_optimum_for_each_strength() -> None:
 def test_two_classes_among_more_are_one_logistic_regression() -> None:
     x, y = rows()
     y = np.where(y == 0, 1, 3)
-    for each in solutions(x, y, Target("classes", ("a", "b", "c", "d"))):
+    for each in fit_solutions(x, y, Target("classes", ("a", "b", "c", "d"))):
         z, weight, bias = unfolded(x, each)
         assert not each.weight[[0, 2]].any()
         assert np.array_equal(each.weight[1], -each.weight[3])
@@ -94,7 +94,7 @@ def test_two_classes_among_more_are_one_logistic_regression() -> None:
 
 def test_one_class_alone_is_the_answer() -> None:
     x, _ = rows()
-    for each in solutions(x, np.full(N, 2), Target("classes", ("a", "b", "c"))):
+    for each in fit_solutions(x, np.full(N, 2), Target("classes", ("a", "b", "c"))):
         assert not each.weight.any()
         assert each.bias.tolist() == pytest.approx([-math.log(2 * N), -math.log(2 * N), 0])
 
@@ -102,7 +102,7 @@ def test_one_class_alone_is_the_answer() -> None:
 def test_each_label_has_its_own_optimum() -> None:
     x, y = rows()
     labels = np.stack([y == 1, y > 0, np.zeros(N)], axis=1).astype(np.float32)
-    for each in solutions(x, labels, Target("multilabel", ("a", "b", "never"))):
+    for each in fit_solutions(x, labels, Target("multilabel", ("a", "b", "never"))):
         z, weight, bias = unfolded(x, each)
         for column in (0, 1):
             label = torch.from_numpy(labels[:, column]).double()
@@ -118,7 +118,7 @@ def test_each_label_has_its_own_optimum() -> None:
 def test_numbers_have_the_ridge_optimum() -> None:
     x, y = rows()
     target = y + np.sin(x[:, 1])
-    for each in solutions(x, target.astype(np.float64), Target("regression")):
+    for each in fit_solutions(x, target.astype(np.float64), Target("regression")):
         z, weight, bias = unfolded(x, each)
         gram = torch.zeros(D, D, dtype=torch.float64)
         right = torch.zeros(D, dtype=torch.float64)
@@ -136,7 +136,7 @@ def test_features_without_any_spread_do_no_harm(kind: Any) -> None:
     if kind == "multilabel":
         y = (y[:, None] == np.arange(3)).astype(np.float32)
     classes = () if kind == "regression" else ("a", "b", "c")
-    for each in solutions(np.full((N, D), 7.0), y.astype(y.dtype), Target(kind, classes)):
+    for each in fit_solutions(np.full((N, D), 7.0), y.astype(y.dtype), Target(kind, classes)):
         assert np.isfinite(each.weight).all()
         assert np.isfinite(each.bias).all()
         assert np.abs(each.weight).max() < 1e-6
@@ -144,10 +144,10 @@ def test_features_without_any_spread_do_no_harm(kind: Any) -> None:
 
 def chosen(run: Any) -> tuple[Any, float]:
     """Return the solution that is best on the validation rows, by plain NumPy, and its accuracy."""
-    x, y = fused_rows(run.model, run.data, run.data.rows("train"), run.format)
-    val, truth = fused_rows(run.model, run.data, run.data.rows("val"), run.format)
+    x, y = fuse_rows(run.model, run.data, run.data.rows("train"), run.format)
+    val, truth = fuse_rows(run.model, run.data, run.data.rows("val"), run.format)
     best: Any = None
-    for each in solutions(x, y.numpy(), run.target):
+    for each in fit_solutions(x, y.numpy(), run.target):
         logits = val @ each.weight.T + each.bias
         right = float((logits.argmax(1) == truth.numpy()).mean())
         shifted = logits - logits.max(1, keepdims=True)

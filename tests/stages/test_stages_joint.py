@@ -24,7 +24,7 @@ from mmx.model import MultimodalModel, Parts
 from mmx.runs.directory import RunDirectory
 from mmx.sharing import Sharing
 from mmx.sharing.trunk import Trunk
-from mmx.stages.core.joint_model import last_shared, share, twin
+from mmx.stages.core.joint_model import copy_sharing_parameters, find_last_shared, share
 from mmx.stages.core.reload import load_trained
 from mmx.training import checkpoint
 from mmx.training.events import Event, StopRequest
@@ -75,7 +75,7 @@ def test_tasks_share_encoders_adapters_and_each_modalitys_trunk() -> None:
 
 def test_a_shared_encoder_has_statistics_for_each_task() -> None:
     mine = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.BatchNorm2d(2))
-    other = twin(mine)
+    other = copy_sharing_parameters(mine)
     assert [id(p) for p in other.parameters()] == [id(p) for p in mine.parameters()]
     other(torch.randn(4, 1, 5, 5) + 3)
     assert other[1].running_mean.abs().sum() > 0
@@ -165,7 +165,7 @@ class Deep(Line):
 def names_of_last(mine: MultimodalModel, other: MultimodalModel) -> set[str]:
     share(mine, other)
     names = {id(p): n for n, p in mine.named_parameters()}
-    return {names[id(p)] for p in last_shared(mine, other)}
+    return {names[id(p)] for p in find_last_shared(mine, other)}
 
 
 @pytest.mark.parametrize(

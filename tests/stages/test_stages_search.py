@@ -314,15 +314,15 @@ def test_killed_when_the_winner_was_chosen_but_not_yet_written(
     train: Run, line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     experiment, directory = made(line(), tmp_path)
-    real = RunDirectory.settle
+    real = RunDirectory.set_chosen_config
 
     def killed(self: RunDirectory, config: dict[str, Any]) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(RunDirectory, "settle", killed)
+    monkeypatch.setattr(RunDirectory, "set_chosen_config", killed)
     assert execution.execute(experiment, directory, lambda event: None)["exit_code"] == 130
     assert record(directory)["winner"] is not None
-    monkeypatch.setattr(RunDirectory, "settle", real)
+    monkeypatch.setattr(RunDirectory, "set_chosen_config", real)
     monkeypatch.setattr(search, "_search", lambda *given: pytest.fail("searched again"))
     again = assemble(directory.config())
     assert execution.execute(again, directory, lambda event: None)["status"] == "done"

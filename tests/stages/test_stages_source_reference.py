@@ -29,7 +29,12 @@ from mmx.runs.directory import RunDirectory
 from mmx.sharing import Sharing
 from mmx.sharing.trunk import Trunk
 from mmx.stages.core import source_reference as place
-from mmx.stages.core.source_reference import Decision, SourceReference, evenly, held
+from mmx.stages.core.source_reference import (
+    Decision,
+    SourceReference,
+    find_regularized,
+    sample_evenly,
+)
 from mmx.training import checkpoint
 from mmx.transfer import Source
 from mmx.transfer.copying import copy_fitting
@@ -130,7 +135,7 @@ def test_rows_of_the_source_are_taken_from_everywhere(
 ) -> None:
     monkeypatch.setattr(place, "SOURCE_ROWS", most)
     rows = np.random.default_rng(0).permutation(count) + 3
-    found = evenly(rows).tolist()
+    found = sample_evenly(rows).tolist()
     assert len(found) == len(set(found)) == min(count, most)
     assert found == sorted(found)
     assert (found[0], found[-1]) == (3, count + 2)
@@ -189,7 +194,7 @@ def test_weights_are_held_to_what_a_map_made_of_them() -> None:
     start = mode.start(Source(source.state_dict(), ()), target, ())
     first = "encoders.audio.stages.0.0.weight"
     assert start.report.adapted == (first,)
-    shared, reference = held(L2Sp(), target, start, None, mode.modality_map)
+    shared, reference = find_regularized(L2Sp(), target, start, None, mode.modality_map)
     assert reference is None
     assert shared == {name for name, _ in target.encoders.named_parameters(prefix="encoders")}
     values = {name: each.detach().clone() for name, each in target.named_parameters()}
@@ -212,12 +217,12 @@ def test_two_modalities_cannot_stand_for_one_in_the_sources_decision() -> None:
     mode = Parameter(map={"audio": "image"}, fusion=False)
     start = mode.start(Source(source.state_dict(), ()), target, ())
     with pytest.raises(TransferError) as caught:
-        held(Distill(), target, start, source, mode.modality_map)
+        find_regularized(Distill(), target, start, source, mode.modality_map)
     assert str(caught.value) == (
         "regularizer=distill: the source decides by one image, and audio and image would both "
         "stand for it\n  tip: regularizer=rkd, or a transfer.map without doubles"
     )
-    _, reference = held(Rkd(), target, start, source, mode.modality_map)
+    _, reference = find_regularized(Rkd(), target, start, source, mode.modality_map)
     assert reference is not None
     assert reference.modalities == ("audio", "image")
     assert reference.encoder("image") is source.encoders["image"]

@@ -29,9 +29,9 @@ from mmx.stages.phases.wise_ft import (
     Judge,
     line_points,
     line_tensors,
-    points,
+    measure_line,
+    measure_points,
     read_line,
-    sweep,
 )
 from mmx.stages.pipeline import evaluate as evaluation
 from mmx.training import checkpoint
@@ -87,7 +87,7 @@ def test_points_are_measured_in_order_and_the_model_ends_as_it_began(
     ends = {n: before[n] for n in names}, {n: after[n] for n in names}
     judge.place(run.model, ends, kept)
     held = weights(run.model)
-    found = list(points(run.model, judge, ends, kept, "val"))
+    found = list(measure_points(run.model, judge, ends, kept, "val"))
     assert all(torch.equal(tensor, held[n]) for n, tensor in run.model.state_dict().items())
     for alpha, metrics in zip(ALPHAS, found, strict=True):
         other = copy.deepcopy(run.model)
@@ -144,7 +144,9 @@ def line_of(
         said = iter(before_it)
         monkeypatch.setattr(Judge, "__call__", lambda *_: next(said))
         fitted = replace(FITTED, val=trained_scores)
-        found = sweep(run.model, {n: before[n] for n in names}, judge, fitted, keep_best=best)
+        found = measure_line(
+            run.model, {n: before[n] for n in names}, judge, fitted, keep_best=best
+        )
         assert list(said) == []
         return run.model, {n: (before[n], after[n]) for n in names}, found
 
@@ -321,7 +323,9 @@ def test_the_curve_costs_no_training_and_changes_nothing(
     assert not all(torch.equal(line.start[name], own[name]) for name in line.start)
 
 
-@pytest.mark.parametrize(("module", "name"), [(phase, "sweep"), (evaluation, "curve")])
+@pytest.mark.parametrize(
+    ("module", "name"), [(phase, "measure_line"), (evaluation, "describe_line")]
+)
 def test_a_run_that_dies_around_its_curve_ends_as_if_it_had_not(
     train: Any,
     line: Callable[..., list[str]],
@@ -340,7 +344,7 @@ def test_a_run_that_dies_around_its_curve_ends_as_if_it_had_not(
     with monkeypatch.context() as patched:
         patched.setattr(module, name, die)
         assert execution.execute(experiment, directory, ignored)["status"] == "interrupted"
-    assert directory.stage_file("target").exists() == (name == "curve")
+    assert directory.stage_file("target").exists() == (name == "describe_line")
     assert execution.execute(experiment, directory, ignored)["status"] == "done"
     assert kept(directory) == kept(whole)
     one, two = (

@@ -26,7 +26,7 @@ from mmx.objectives.info_nce import InfoNce
 from mmx.objectives.mean_squared_error import MeanSquaredError
 from mmx.objectives.triplet import Triplet
 from mmx.objectives.unimodal import Unimodal
-from mmx.stages.core.accumulated_steps import differences
+from mmx.stages.core.accumulated_steps import explain_accumulation
 from mmx.training.loss import JointLoss
 from mmx.training.many_heads import Plan, train_heads
 from mmx.training.optimizer import Sgd
@@ -212,25 +212,27 @@ def experiment(accumulate: int, **more: Any) -> Any:
 
 def test_what_cannot_be_the_larger_batch_is_said(bench) -> None:
     plain, usual = bench(change=without_batch_norm).model, bench().model
-    assert differences(experiment(4), plain, start_fresh(plain), 37) == ()
+    assert explain_accumulation(experiment(4), plain, start_fresh(plain), 37) == ()
     start = start_fresh(usual)
     modes = [part.training for part in usual.modules()]
-    assert differences(experiment(4), usual, start, 37) == (
+    assert explain_accumulation(experiment(4), usual, start, 37) == (
         "trainer.accumulate=4: a step is not quite that of one batch of 64 rows: batch "
         "normalisation looks at 16 rows at a time",
     )
     assert [part.training for part in usual.modules()] == modes
-    assert differences(experiment(1), usual, start, 37) == ()
-    assert differences(experiment(4), usual, start, 16) == ()  # a step is one batch
+    assert explain_accumulation(experiment(1), usual, start, 37) == ()
+    assert explain_accumulation(experiment(4), usual, start, 16) == ()  # a step is one batch
     norms = [name for name, part in usual.named_modules() if isinstance(part, nn.BatchNorm2d)]
     assert (
-        differences(experiment(4), usual, replace(start, frozen_statistics=frozenset(norms)), 37)
+        explain_accumulation(
+            experiment(4), usual, replace(start, frozen_statistics=frozenset(norms)), 37
+        )
         == ()
     )
     compared = SimpleNamespace(objective=InfoNce())
     roles = {"source": compared, "target": SimpleNamespace(objective=CrossEntropy())}
     more = {"roles": roles, "regularizer": Bss(), "balance": Mixup()}
-    assert differences(experiment(2, **more), plain, start_fresh(plain), 37) == (
+    assert explain_accumulation(experiment(2, **more), plain, start_fresh(plain), 37) == (
         "trainer.accumulate=2: a step is not quite that of one batch of 32 rows: the source's "
         "objective and the regularizer and the balance look at 16 rows at a time",
     )

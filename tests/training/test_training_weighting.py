@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mmx.errors import Interrupted
-from mmx.stages.core.joint_model import last_shared, share
+from mmx.stages.core.joint_model import find_last_shared, share
 from mmx.training.data import make_batches
 from mmx.training.loss import BatchLoss, JointLoss
 from mmx.training.optimizer import AdamW, Optimizer, Sgd, make_parameter_groups, warmup_cosine
@@ -46,7 +46,9 @@ def joint(bench: Callable[..., Any], weighting: Weighting, **options: Any) -> An
     if weighting.state_dict():
         run.model.weighting = weighting
     alone = run.recipe
-    joint = JointLoss(beside.loss_of, weighting, 3, BATCH, last_shared(run.model, beside.model))
+    joint = JointLoss(
+        beside.loss_of, weighting, 3, BATCH, find_last_shared(run.model, beside.model)
+    )
     run.recipe = lambda: replace(alone(), joint=joint)
     run.joint = joint
     return run

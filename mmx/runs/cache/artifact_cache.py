@@ -95,6 +95,7 @@ class Cache:
         what, key = what or kind, self.key(kind, inputs)
         folder = folders.find_folder(self.path, kind, key)
         with self._hold_lock(key, say, stop) as lock:
+            # Read under the lock, so that no other process removes the artifact meanwhile.
             found = self._read(folder, what, say, check, remove=lock is not None)
             if found is not None:
                 return found
@@ -191,7 +192,7 @@ class Cache:
         for key, path in folders.list_leftovers(self.path):
             with contextlib.suppress(OSError):
                 self._clear(key, path)
-        kept = self.entries()
+        kept = self.entries()  # the least recently used first
         total = needed + sum(artifact.bytes for artifact in kept)
         for artifact in kept:
             if total <= self.limit_bytes:

@@ -120,6 +120,7 @@ def _text(value: object) -> str:
 def read_seconds(provenance: Json) -> float:
     """Return the seconds that an artifact took to make; 0 if the entry is not a number."""
     seconds = provenance.get("seconds")
+    # type() instead of isinstance(): a bool is an int too.
     return float(seconds) if isinstance(seconds, float) or type(seconds) is int else 0.0
 
 
@@ -152,12 +153,13 @@ def read_provenance(folder: Path) -> Json:
 
 
 def _is_beyond_floats(number: object) -> bool:
+    # JSON allows integers of any size, and float() of a large one raises.
     return isinstance(number, int) and number.bit_length() > 64
 
 
 def read_header(data: bytes) -> Json:
     """Return the key and the facts from the header of a safetensors file."""
-    length = int.from_bytes(data[:8], "little")
+    length = int.from_bytes(data[:8], "little")  # safetensors begins with its header's length
     text = json.loads(data[8 : 8 + length])["__metadata__"][HEADER]  # JSON within JSON
     found: Json = json.loads(text)
     return found
@@ -208,7 +210,7 @@ def write_artifact(folder: Path, data: bytes, description: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         write_text(new / PROVENANCE, description)
-        _sync(new)
+        _sync(new)  # the files' names are durable before the folder appears
         new.rename(folder)
         _sync(folder.parent)
     except BaseException:

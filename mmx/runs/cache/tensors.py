@@ -16,6 +16,7 @@ from mmx.runs.cache.folder import HEADER, TENSORS, DamagedError, read_header
 def make_plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return tensors as reading returns them: sorted, on the CPU, contiguous, unshared."""
     return {
+        # clone: .cpu() of a CPU tensor is the tensor itself, which training would still change.
         name: tensors[name].detach().cpu().clone(memory_format=torch.contiguous_format)
         for name in sorted(tensors)
     }

@@ -1,4 +1,4 @@
-"""Accumulated steps beside the larger batch that they stand for: what cannot be the same."""
+"""In what accumulated steps differ from steps of one larger batch."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from mmx.model import MultimodalModel, set_training_mode
 from mmx.transfer import Start
 
 
-def differences(
+def explain_accumulation(
     experiment: Experiment, model: MultimodalModel, start: Start, rows: int
 ) -> tuple[str, ...]:
-    """Return a note of what sees a batch and not the step; none where a step is one batch.
+    """Return a note of the parts that see a batch and not the step; none if they are the same.
 
-    Losses that are means over rows are the same to rounding. What compares rows with each
-    other, or takes statistics of them, sees fewer of them.
+    Losses that are means over rows are equal up to rounding. Parts that compare rows with each
+    other, or compute statistics over them, see fewer rows.
 
     Args:
-        experiment: Its trainer, objectives, regulariser and balance.
-        model: The target's.
-        start: What of it stays as it is.
-        rows: Training rows of the target.
+        experiment: The experiment, for its trainer, objectives, regulariser and balance.
+        model: The target's model.
+        start: Which of its parameters are frozen.
+        rows: Number of training rows of the target.
     """
     size, accumulate = experiment.trainer.batch_size, experiment.trainer.accumulate
     if accumulate == 1 or rows <= size:
@@ -47,8 +47,8 @@ def differences(
 
 
 def _normalizes_by_batch(model: MultimodalModel, start: Start) -> bool:
-    """Return whether any batch norm takes the statistics of a batch in training."""
-    modes = [(part, part.training) for part in model.modules()]
+    """Return whether any batch norm uses the statistics of a batch in training."""
+    modes = [(part, part.training) for part in model.modules()]  # restored below
     set_training_mode(model, start.frozen, start.frozen_statistics)
     found = any(isinstance(part, _BatchNorm) and part.training for part in model.modules())
     for part, mode in modes:

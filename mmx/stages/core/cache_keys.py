@@ -1,9 +1,9 @@
-"""What each artifact of the cache depends on: the whole config, less what cannot matter to it.
+"""What each artifact of the cache depends on: the whole config, except what cannot matter to it.
 
-A key of the config counts unless a table here says why it cannot matter, so that an option that
-is added later counts from its first day: at worst something is computed twice, and an artifact
-that was made otherwise is never taken. What the config cannot say is added: digests of the
-data, its rows, weight files and trained weights, and what decides about the last bits.
+A key of the config counts unless a table here says why it cannot matter. So an option that is
+added later counts from the start: at worst something is computed twice, but an artifact that was
+made differently is never used. What the config does not contain is added: digests of the data,
+its rows, weight files and trained weights, and what determines the last bits.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Reasons = Mapping[str, str]
 """Root key of the config to why it cannot matter."""
 
 NAMES_OF_FILES = (*PLACES, "weights")
-"""Options of tasks and encoders that name files, whose content counts."""
+"""Options of tasks and encoders that name files; their content counts, not their place."""
 EVERYWHERE: Reasons = {
     **WHERE_NOT_WHAT,
     "seeds": "stands for several runs; `seed` is that of each",
@@ -83,7 +83,7 @@ TRAINED_WEIGHTS: Reasons = {
     "match_params": "as match",
     "missing": "comes after; the rows that it drops are left out of `rows`",
 }
-"""Of what is computed by trained weights: how they were trained is in their digest."""
+"""For artifacts computed from trained weights: how they were trained is in their digest."""
 FEATURES: Reasons = {
     **TRAINED_WEIGHTS,
     "seed": "nothing is drawn; what was drawn before is in `weights` and `rows`",
@@ -141,14 +141,15 @@ def _ignored_by_role(experiment: Experiment, role: Role) -> Reasons:
 def describe_source(context: Context, opened: Opened) -> Inputs:
     """Return all that a trained source depends on.
 
-    The target is not among it, nor is the transfer, nor the fusion where the source is
-    trained without one or with its own: one source then serves a whole sweep over these.
+    Target and transfer do not count, nor does the fusion if the source is trained without one or
+    with a fixed one: one source then serves a whole sweep over these.
     """
     experiment = context.experiment
-    config = _config_of(context, Role.SOURCE, opened, ignored_by_source(experiment))
+    config = _make_config(context, Role.SOURCE, opened, ignored_by_source(experiment))
+    # Under one key, so that sources with the same objective are the same, however it was given.
     if objective := config.pop("source_objective"):
         config["objective"] = objective
-    return {**_trained(context, Role.SOURCE, opened), "config": essence(config)}
+    return {**_describe_trained(context, Role.SOURCE, opened), "config": essence(config)}
 
 
 def describe_control(
@@ -156,15 +157,15 @@ def describe_control(
 ) -> Inputs:
     """Return all that a control depends on: the target and how it is trained, not the transfer.
 
-    One control then serves all transfers of a sweep. A control that itself takes something
-    from a source depends on that source's weights.
+    One control then serves all transfers of a sweep. A control that uses a source, such as the
+    linear probe, depends on that source's weights.
     """
-    config = _config_of(context, Role.CONTROL, opened, ignored_by_control(context.experiment))
+    config = _make_config(context, Role.CONTROL, opened, ignored_by_control(context.experiment))
     return {
-        **_trained(context, Role.CONTROL, opened),
+        **_describe_trained(context, Role.CONTROL, opened),
         "config": essence(config),
-        "transfer": [_qualified(type(transfer)), repr(sorted(vars(transfer).items()))],
-        "source": None if source is None else [digest_of(source.state), list(source.classes)],
+        "transfer": [_qualified_name(type(transfer)), repr(sorted(vars(transfer).items()))],
+        "source": None if source is None else [digest_tensors(source.state), list(source.classes)],
     }
 
 
@@ -173,8 +174,8 @@ def describe_features(
 ) -> Inputs:
     """Return all that a frozen encoder's features of the target depend on."""
     return {
-        **_encoded(context, opened, name, model.encoders[name], FEATURES),
-        # A search has no test rows, so that it keeps the features of fewer rows than a run.
+        **_describe_encoded(context, opened, name, model.encoders[name], FEATURES),
+        # A search has no test rows, so that its features have fewer rows than those of a run.
         "rows": {split: _digest_of_rows(rows) for split, rows in opened.task.splits.items()},
         "reads": model.fusion.reads,
     }
@@ -186,14 +187,14 @@ def describe_channel_weights(
     """Return all that the weights of an encoder's channels for the target depend on.
 
     Args:
-        context: Of the run.
+        context: The run's context.
         opened: The target.
         name: The modality.
-        encoder: That the channels are of, with the weights that they are measured at.
-        rows: Training rows that they are measured on, drawn by the run's seed.
+        encoder: The encoder with the channels, at the weights at which they are measured.
+        rows: How many training rows, drawn with the run's seed, they are measured on.
     """
     return {
-        **_encoded(context, opened, name, encoder, CHANNEL_WEIGHTS),
+        **_describe_encoded(context, opened, name, encoder, CHANNEL_WEIGHTS),
         "rows": _digest_of_rows(opened.data.rows("train")),
         "probe_rows": rows,
     }
@@ -205,33 +206,33 @@ def describe_mapping(
     """Return all that a fitted mapping depends on.
 
     Args:
-        context: Of the run.
-        stage: Whose mapping it is.
-        opened: The task, with the features that are held.
-        model: With the mapping, and the encoders that it follows.
-        held: Modalities whose features are held, since their encoders are frozen.
+        context: The run's context.
+        stage: The stage with the mapping.
+        opened: The task, with the features of frozen encoders.
+        model: The model, with the mapping and the encoders before it.
+        held: Modalities with frozen encoders, whose features are computed once.
     """
     ignored = ignored_by_mapping(context.experiment, stage.role, model)
-    config = _config_of(context, stage.role, opened, ignored)
+    config = _make_config(context, stage.role, opened, ignored)
     read = {k: v for k, v in model.state_dict().items() if k.startswith(("encoders.", "trunk."))}
     return {
         "config": essence(config),
-        "task": essence(_placeless(context.experiment.config[stage.task])),
+        "task": essence(_remove_places(context.experiment.config[stage.task])),
         "data": opened.task.fingerprint,
         "rows": _digest_of_rows(opened.data.rows("train")),
         "held": sorted(held),
         "specs": {name: spec_to_json(spec) for name, spec in opened.specs.items()},
         "reads": model.fusion.reads if model.trunk is not None else None,
-        "weights": digest_of(read),
-        **_numerics(context),
+        "weights": digest_tensors(read),
+        **_describe_numerics(context),
     }
 
 
 def add_code(context: Context, inputs: Inputs) -> Inputs | None:
-    """Return inputs with the digests of the allowed packages that they name classes of.
+    """Return inputs with the digests of the allowed packages whose classes they name.
 
-    The version of mmx's own code is in every key. None where a package has no files: what it
-    makes is then not kept.
+    The digest of mmx's own code is in every key. None if a package has no files, since what its
+    classes make cannot be kept safely.
     """
     code = digest_packages(inputs, context.experiment.allowed)
     if not code:
@@ -239,84 +240,87 @@ def add_code(context: Context, inputs: Inputs) -> Inputs | None:
     return None if None in code.values() else {**inputs, "code": code}
 
 
-def digest_of(tensors: dict[str, Tensor]) -> str:
+def digest_tensors(tensors: dict[str, Tensor]) -> str:
     """Return the digest of tensors by name, type, shape and bits."""
     whole = hashlib.blake2b(digest_size=16)
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
         whole.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        # As bytes, since NumPy has no bfloat16.
         whole.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
     return whole.hexdigest()
 
 
-def _config_of(context: Context, role: Role, opened: Opened, ignored: Reasons) -> Inputs:
-    """Return the config of an artifact, less what is ignored.
+def _make_config(context: Context, role: Role, opened: Opened, ignored: Reasons) -> Inputs:
+    """Return the config of an artifact without the ignored keys.
 
-    Settings and trainer are in it in full, whatever the config leaves to their defaults.
+    Settings and trainer are complete, including values that the config leaves at their defaults.
     """
     experiment = context.experiment
     config = {
         **experiment.config,
         **asdict(experiment.settings),
         "trainer": asdict(experiment.trainer.of(role)),
-        "encoder": {name: _placeless(experiment.config["encoder"][name]) for name in opened.specs},
-        **{task: _placeless(experiment.config[task] or {}) for task in ("source", "target")},
+        "encoder": {
+            name: _remove_places(experiment.config["encoder"][name]) for name in opened.specs
+        },
+        **{task: _remove_places(experiment.config[task] or {}) for task in ("source", "target")},
     }
     return {key: value for key, value in config.items() if key not in ignored}
 
 
-def _trained(context: Context, role: Role, opened: Opened) -> Inputs:
-    """Return what a trained stage depends on apart from its config."""
+def _describe_trained(context: Context, role: Role, opened: Opened) -> Inputs:
+    """Return what a trained stage depends on besides its config."""
     experiment, parts = context.experiment, context.experiment.role(role)
     nodes = {name: experiment.config["encoder"][name] for name in opened.specs}
     return {
-        "fusion": None if parts.objective.label_free else _qualified(parts.fusion.func),
+        "fusion": None if parts.objective.label_free else _qualified_name(parts.fusion.func),
         "specs": {name: spec_to_json(spec) for name, spec in opened.specs.items()},
         "data": opened.task.fingerprint,
         "rows": [_digest_of_rows(opened.data.rows(split)) for split in ("train", "val")],
         "weights": digest_weights(nodes, experiment.encoders),
-        **_numerics(context),
+        **_describe_numerics(context),
     }
 
 
-def _encoded(
+def _describe_encoded(
     context: Context, opened: Opened, name: str, encoder: nn.Module, ignored: Reasons
 ) -> Inputs:
-    """Return what depends on the target's rows as one encoder reads them, less which rows."""
-    config = _config_of(context, Role.TARGET, opened, ignored)
+    """Return what the output of one encoder depends on, except which rows it encodes."""
+    config = _make_config(context, Role.TARGET, opened, ignored)
     return {
         "config": essence({**config, "encoder": config["encoder"][name]}),
-        "task": essence(_placeless(context.experiment.config["target"])),
+        "task": essence(_remove_places(context.experiment.config["target"])),
         "data": opened.task.fingerprint,
         "modality": name,
         "spec": spec_to_json(opened.specs[name]),
-        "weights": digest_of(encoder.state_dict()),
-        **_numerics(context),
+        "weights": digest_tensors(encoder.state_dict()),
+        **_describe_numerics(context),
     }
 
 
-def _numerics(context: Context) -> Inputs:
-    """Return what decides about the last bits of every number."""
+def _describe_numerics(context: Context) -> Inputs:
+    """Return what determines the last bits of every number."""
     device = context.precision.device
     return {
         "precision": context.precision.name,
         "device": torch.cuda.get_device_name(device)
         if device.type == "cuda"
         else torch.backends.cpu.get_cpu_capability(),
-        "threads": torch.get_num_threads(),
+        "threads": torch.get_num_threads(),  # sums are split between them
     }
 
 
-def _placeless(node: Inputs) -> Inputs:
-    """Return a node of a task or an encoder with no word on where the files that it names lie.
+def _remove_places(node: Inputs) -> Inputs:
+    """Return the config node of a task or an encoder without the places of its files.
 
-    Their content is in the key too: what was moved is found again.
+    The digest of their content is in the key, so that a moved file gives the same key.
     """
     named = {key for key in NAMES_OF_FILES if isinstance(node.get(key), str)}
     return {key: "" if key in named else value for key, value in node.items()}
 
 
-def _qualified(kind: Any) -> str:
+def _qualified_name(kind: Any) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
 
 

@@ -1,7 +1,7 @@
-"""What the stages keep in the artifact cache: trained stages, features, mappings, channel weights.
+"""The artifacts that stages keep in the cache: trained stages, features, mappings, channel weights.
 
-Each is one call of :func:`load_or_make`. What each depends on is in
-:mod:`mmx.stages.core.cache_keys`.
+Each is one call of :func:`load_or_make`; :mod:`mmx.stages.core.cache_keys` says what each depends
+on.
 """
 
 from __future__ import annotations
@@ -51,23 +51,24 @@ def load_or_make(
     keep: bool = True,
     check: Callable[[dict[str, Tensor], Facts], object] = lambda tensors, facts: None,
 ) -> T:
-    """Return an artifact: loaded from the cache where it has it, else made and kept there.
+    """Return an artifact, loaded from the cache if it is there, otherwise made and kept there.
 
     Args:
-        context: Of the run.
-        kind: Of artifact; names its folder.
-        inputs: All that it depends on, from :func:`complete_inputs`; None where it is not kept.
+        context: The run's context.
+        kind: The kind of artifact, which names its folder.
+        inputs: All that it depends on, from :func:`complete_inputs`; None if it cannot be kept.
         make: Computes its content.
-        load: Turns content into what is returned, be it from the cache or made now. Where it
-            raises, it leaves everything as it was.
-        stage: Whose listeners hear of it.
+        load: Turns content, from the cache or made now, into the result. If it raises, it must
+            not have changed anything.
+        stage: The stage in whose name messages are sent.
         what: What it is, for people.
-        keep: Whether it is kept if it is made now.
-        check: Raises where content of the cache is not what ``make`` gives. What cannot be
-            checked or loaded is made again.
+        keep: Whether to keep it if it is made now.
+        check: Raises if content of the cache is not what ``make`` would return. An artifact that
+            fails the check, or cannot be loaded, is made again.
     """
     if context.cache is None or inputs is None:
         return load(*make())
+    # Filled by the check, which loads the content to see whether it can be loaded.
     loaded: list[T] = []
 
     def make_anew() -> Content:
@@ -92,9 +93,9 @@ def load_or_make(
 
 
 def complete_inputs(context: Context, describe: Callable[[], Inputs]) -> Inputs | None:
-    """Return all that an artifact depends on, code included; None where it is not kept.
+    """Return all that an artifact depends on, including code; None if it cannot be kept.
 
-    Without a cache nothing is described: digests of large weights take their time.
+    Without a cache nothing is computed, since digests of large weights take time.
     """
     return None if context.cache is None else add_code(context, describe())
 
@@ -109,18 +110,18 @@ def cache_stage(
 ) -> tuple[T, bool]:
     """Return a trained stage, and whether the cache had it.
 
-    What training says epoch by epoch is kept too, so that a run's ``metrics.jsonl`` is the
-    same whether the stage was trained for it or taken from the cache. A stage that an
-    interrupted run had begun is taken from the cache where others have finished it meanwhile,
-    else it is ended, and kept if it was begun under the same key.
+    The events of each epoch are kept too, so that a run's ``metrics.jsonl`` is the same whether
+    the stage was trained or taken from the cache. If an interrupted run had begun the stage and
+    another run has finished it meanwhile, it is taken from the cache. Otherwise it is trained to
+    the end, and kept if it was begun under the same key.
 
     Args:
-        context: Of the run.
-        stage: Which one.
+        context: The run's context.
+        stage: The stage.
         opened: Its task.
         describe: Returns all that it depends on.
-        make: Trains it; takes who listens.
-        load: As of :func:`load_or_make`.
+        make: Trains it, with a listener.
+        load: As in :func:`load_or_make`.
     """
     state = context.directory.state_file(stage)
     inputs = complete_inputs(context, describe)
@@ -162,14 +163,14 @@ def cache_stage(
         check=lambda _, facts: cached_checks.check_events(facts),
     )
     log.remove()
-    if not trained:
+    if not trained:  # send the events of the run that trained it, in the name of this stage
         for event in events:
             context.listen(replace(Event.from_json(event), stage=stage))
     return result, not trained
 
 
 def cache_features(context: Context, opened: Opened, model: MultimodalModel, name: str) -> Data:
-    """Return the data with a frozen encoder's features, from the cache where it has them."""
+    """Return the data with a frozen encoder's features, from the cache if they are there."""
     computed: list[Data] = []
 
     def make() -> Content:
@@ -177,7 +178,7 @@ def cache_features(context: Context, opened: Opened, model: MultimodalModel, nam
         return _to_tensors(computed[0].features(name)), {}
 
     def load(tensors: dict[str, Tensor], _: Facts) -> Data:
-        if computed:
+        if computed:  # these are on the device already
             return computed[0]
         return opened.data.with_features(name, _to_features(tensors))
 
@@ -204,12 +205,12 @@ def cache_channel_weights(
     """Return how much the target needs each channel of an encoder, from the cache if it is there.
 
     Args:
-        context: Of the run.
+        context: The run's context.
         opened: The target.
         name: The modality.
-        encoder: That the channels are of, with the weights that they are measured at.
-        rows: Training rows that they are measured on, drawn by the run's seed.
-        measure: Measures them: ``(C,)`` of each feature map.
+        encoder: The encoder with the channels, at the weights at which they are measured.
+        rows: How many training rows, drawn with the run's seed, they are measured on.
+        measure: Measures them; returns ``(C,)`` for each feature map.
     """
 
     def make() -> Content:
@@ -240,17 +241,17 @@ def cache_mapping(
     held: Collection[str],
     fit: Callable[[], tuple[str, ...]],
 ) -> tuple[str, ...]:
-    """Fit a model's mapping, or load it as the cache has it; return the notes of the fit.
+    """Fit a model's mapping, or load it from the cache; return the notes of the fit.
 
-    Fusion, objective and optimiser are not what it depends on: one mapping serves a sweep
-    over them, as long as the encoders are the same.
+    It does not depend on fusion, objective and optimiser: one mapping serves a sweep over them,
+    if the encoders are the same.
 
     Args:
-        context: Of the run.
-        stage: Whose mapping it is.
-        opened: The task, with the features that are held.
-        model: With a mapping that is fitted, not trained, and the encoders that it follows.
-        held: Modalities whose features are held, since their encoders are frozen.
+        context: The run's context.
+        stage: The stage with the mapping.
+        opened: The task, with the features of frozen encoders.
+        model: The model, with a fitted mapping and the encoders before it.
+        held: Modalities with frozen encoders, whose features are computed once.
         fit: Fits the model's mapping in place.
     """
     mapping = model.mapping

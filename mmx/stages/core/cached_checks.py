@@ -1,7 +1,7 @@
-"""Whether the content of a cached artifact is what a stage would have made.
+"""Checks of the content of cached artifacts.
 
-Its digest says that its bytes are those that were written; what wrote them may have been wrong.
-Each check raises any exception, and changes nothing.
+A digest only shows that the bytes are those that were written; the writer may have been wrong.
+Each check raises an exception, and changes nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PARTS_OF_FEATURES = ("tokens", "mask", "pooled")
 
 @contextmanager
 def restore_on_error(module: nn.Module) -> Iterator[None]:
-    """Give a module its tensors back where the block raises: torch loads some before it does."""
+    """Restore a module's tensors if the block raises: torch loads some before it raises."""
     before = {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
     try:
         yield
@@ -30,7 +30,7 @@ def restore_on_error(module: nn.Module) -> Iterator[None]:
 
 
 def check_events(facts: Json) -> None:
-    """Raise where the events of a stage cannot be read."""
+    """Raise if the events of a stage cannot be read."""
     for event in facts.get("events", []):
         found = Event.from_json(event)
         if not all(isinstance(value, float | int) for value in found.values.values()):
@@ -40,7 +40,7 @@ def check_events(facts: Json) -> None:
 
 
 def check_features(tensors: dict[str, Tensor], rows: int) -> None:
-    """Raise where a frozen encoder's features are not finite or not of so many rows."""
+    """Raise if a frozen encoder's features are not finite, or not for this number of rows."""
     for name in PARTS_OF_FEATURES:
         if name not in tensors:
             raise ValueError(f"features lack {name}")
@@ -52,7 +52,7 @@ def check_features(tensors: dict[str, Tensor], rows: int) -> None:
 
 
 def check_channel_weights(tensors: dict[str, Tensor]) -> None:
-    """Raise where the weights of an encoder's channels are missing or not finite."""
+    """Raise if the weights of an encoder's channels are missing or not finite."""
     if not tensors or not all(t.ndim == 1 and t.dtype.is_floating_point for t in tensors.values()):
         raise ValueError("there is no weight of each channel")
     if names := checkpoint.find_not_finite(tensors.items()):
@@ -60,6 +60,6 @@ def check_channel_weights(tensors: dict[str, Tensor]) -> None:
 
 
 def check_notes(facts: Json) -> None:
-    """Raise where the notes on a fitted mapping are not text."""
+    """Raise if the notes on a fitted mapping are not text."""
     if not all(isinstance(note, str) for note in facts["notes"]):
         raise ValueError("its notes are not text")

@@ -1,4 +1,4 @@
-"""What the stages of a run hand each other."""
+"""The values that the stages of a run pass to each other."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Specs = dict[str, Spec]
 
 @dataclass(frozen=True)
 class Context:
-    """What every stage of a run shares; without a cache everything is computed anew."""
+    """What every stage of a run shares; without a cache everything is computed again."""
 
     experiment: Experiment
     directory: RunDirectory
@@ -36,7 +36,7 @@ class Context:
     cache: Cache | None = None
 
     def note(self, stage: StageId, text: str) -> None:
-        """Say something for people."""
+        """Send a message for people."""
         self.listen(Event(EventKind.NOTE, stage, text=text))
 
 
@@ -47,8 +47,8 @@ class Opened:
     Attributes:
         task: Its raw values.
         data: Its decoded rows.
-        specs: Modality to what its encoder knows of its input.
-        notes: What a reader should know.
+        specs: Modality to its spec.
+        notes: Notes for the reader.
     """
 
     task: TaskData
@@ -59,7 +59,7 @@ class Opened:
 
 @dataclass(frozen=True)
 class JointTask:
-    """The source of joint training: it shares weights with the target, and trains with it."""
+    """The source in joint training: it shares weights with the target, and trains with it."""
 
     model: MultimodalModel
     criterion: Criterion
@@ -70,14 +70,14 @@ class JointTask:
 
 @dataclass(frozen=True)
 class Line:
-    """The line from a stage's starting weights to its trained ones.
+    """The line of WiSE-FT, from a stage's starting weights to its trained ones.
 
     Attributes:
         start: Tensors by name at α = 0.
         end: The same at α = 1.
         val: Validation metrics at each of ``ALPHAS``.
-        best: The α whose validation metrics are best.
-        kept: The α of the weights that the stage's model holds.
+        best: The α with the best validation metrics.
+        kept: The α of the weights that the stage's model has.
     """
 
     start: dict[str, Tensor]
@@ -89,18 +89,18 @@ class Line:
 
 @dataclass(frozen=True)
 class Trained:
-    """What one stage gives.
+    """The result of a stage.
 
     Attributes:
-        model: With its best weights.
+        model: The model with its best weights.
         criterion: The bound objective, for evaluation.
-        data: What it was trained on; frozen encoders' features are in it.
-        fitted: What training found.
+        data: The data it was trained on, with the features of frozen encoders.
+        fitted: The result of training.
         report: Where its starting weights came from.
-        notes: What a reader should know.
-        joint: The source, where both trained jointly; None where it trained alone.
-        cached: Whether it was taken from the artifact cache, trained in an earlier run.
-        line: From where it started to where it ended; None where the transfer asks for none.
+        notes: Notes for the reader.
+        joint: The source, if both trained jointly; otherwise None.
+        cached: Whether it was taken from the artifact cache.
+        line: The WiSE-FT line; None unless the transfer asks for it.
     """
 
     model: MultimodalModel

@@ -1,4 +1,4 @@
-"""What a task's training rows cannot teach is refused before anything is trained."""
+"""Checks, before anything is trained, that the training rows have something to teach."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from mmx.stage_id import Role
 from mmx.tasks import Task, TaskData
 
 FEW = 10
-"""Training rows with a modality below which it is said how few they are."""
+"""With fewer training rows that have a modality, a note says how many there are."""
 
 
 def check_labels(experiment: Experiment, role: Role, task: Task, loaded: TaskData) -> None:
-    """Refuse labels that are the same in every training row, where the objective reads any.
+    """Refuse labels that are the same in every training row, if the objective reads labels.
 
     Args:
-        experiment: Whose role's objective it is.
+        experiment: The experiment, with the objective of the role.
         role: ``source`` or ``target``.
-        task: Of the role.
-        loaded: The same, opened.
+        task: The task of the role.
+        loaded: Its data.
 
     Raises:
         DataError: There is nothing to learn.
@@ -49,17 +49,17 @@ def check_labels(experiment: Experiment, role: Role, task: Task, loaded: TaskDat
 def check_modalities(
     experiment: Experiment, task: TaskData, modalities: Modalities
 ) -> tuple[str, ...]:
-    """Refuse a modality that no training row has, or one alone; note those that few have.
+    """Refuse a modality that at most one training row has; note modalities that few have.
 
-    What its encoder says would be as it was drawn, and yet be read at test.
+    Its encoder would stay as it was drawn, and yet be used at test.
 
     Args:
-        experiment: Names the modalities in use of all tasks.
-        task: Opened.
-        modalities: Those of its own that are in use.
+        experiment: The experiment, with the modalities of all tasks.
+        task: The data of a task.
+        modalities: The modalities of the task that are in use.
 
     Raises:
-        DataError: Training could teach nothing of a modality.
+        DataError: Nothing can be learned about a modality.
     """
     rows = task.splits["train"]
     counts = {name: int(task.columns[name].present[rows].sum()) for name in modalities}
@@ -83,7 +83,7 @@ def _how_many(name: str, count: int, rows: int) -> str:
 
 
 def _leaving_out(experiment: Experiment, lacking: set[str]) -> str:
-    """Return what to type to train without some modalities, where every task keeps another."""
+    """Return what to type to train without some modalities, if every task keeps another one."""
     kept = sorted({name for own in experiment.modalities.values() for name in own} - lacking)
     if all(own.keys() & set(kept) for own in experiment.modalities.values()):
         return f"modalities=[{','.join(kept)}]"

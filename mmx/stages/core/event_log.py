@@ -1,8 +1,8 @@
-"""What a stage has said so far, beside its training state, for the cache to keep with its weights.
+"""The events of a stage so far, next to its training state; the cache keeps them with its weights.
 
-A stage that an interrupted run had begun is kept like any other where all it said before is
-here, under the key that it ends under: code, data and config are then those it began with.
-Each line holds its digest: where one has changed, the stage is not kept.
+A stage that is resumed after an interruption can be cached like any other if all of its earlier
+events are here under the same key: code, data and config are then those it began with. Each line
+contains its digest; if one has changed, the stage is not cached.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from mmx.untrusted import parse_json, read_text
 
 KEPT_EVENTS = (EventKind.EPOCH, EventKind.VITALS)
 LIMIT = 64 * 2**20
-"""Bytes of a log that are read."""
+"""Most bytes of a log that are read."""
 
 
 class EventLog:
-    """The events of a stage under way, one JSON line each under a first line with the key.
+    """The events of a stage under way: a first line with the key, then one JSON line for each.
 
     Attributes:
-        events: Those up to the state that training goes on from, and those since.
-        whole: Whether they are all that the stage has said since it was begun, under this key.
+        events: The events up to the state from which training resumes, and those since.
+        whole: Whether they are all events of the stage since it was begun, under this key.
 
     Args:
-        state: Where the stage's training state is; the log lies beside it.
-        key: Of the artifact that the stage becomes.
+        state: The file of the stage's training state; the log is in the same folder.
+        key: The key of the artifact that the stage becomes.
     """
 
     def __init__(self, state: Path, key: str) -> None:
@@ -46,9 +46,9 @@ class EventLog:
             self.whole = found is not None and told == list(range(1, epochs + 1))
 
     def begin(self) -> None:
-        """Write what is known before training goes on.
+        """Write the events so far before training goes on.
 
-        What is not whole is dropped for good: the state will soon be of this key and another.
+        An incomplete log is removed: the stage will have been trained under two keys.
         """
         if not self.whole:
             self.remove()
@@ -58,9 +58,10 @@ class EventLog:
         write_text(self._path, "".join(json.dumps(line) + "\n" for line in lines))
 
     def add(self, event: Event) -> None:
-        """Write down an event that belongs to a stage's results; others are not kept."""
+        """Append an event if it belongs to the stage's results."""
         if event.kind in KEPT_EVENTS and self.whole:
-            if event.kind is EventKind.EPOCH:  # of a state that could not be used: it comes again
+            # An epoch that is repeated, since its state could not be used, replaces its events.
+            if event.kind is EventKind.EPOCH:
                 self.events = [each for each in self.events if each.epoch < event.epoch]
             self.events.append(event)
             with self._path.open("a", encoding="utf-8") as file:
@@ -71,10 +72,9 @@ class EventLog:
         self._path.unlink(missing_ok=True)
 
     def _read(self) -> list[Event] | None:
-        """Return the events that were written whole.
+        """Return the events in the file, without an incomplete last line.
 
-        None where they are of no or another key, or where one has changed; a last line may be
-        cut short.
+        None if the key is missing or another one, or if a line has changed.
         """
         try:
             lines = read_text(self._path, limit=LIMIT).splitlines()

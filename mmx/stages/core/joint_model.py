@@ -14,7 +14,7 @@ from mmx.experiment import Experiment
 from mmx.model import MultimodalModel
 from mmx.stage_id import Role
 from mmx.stages.core.context import Context, JointTask, Opened
-from mmx.stages.core.source_reference import alike
+from mmx.stages.core.source_reference import are_alike
 from mmx.stages.core.stage_model import attach_criterion, make_model
 from mmx.training.loss import BatchLoss, JointLoss
 from mmx.transfer import Transfer
@@ -24,15 +24,15 @@ from mmx.transfer.weighting import Weighting
 def join(
     context: Context, model: MultimodalModel, source: Opened | None
 ) -> tuple[JointTask | None, tuple[str, ...]]:
-    """Make the other task's model a part of this one, its shared parts the same modules.
+    """Make the source's model a part of the target's; shared parts are the same modules.
 
     Args:
-        context: Of the run.
-        model: The target's.
-        source: The other task, opened; None where the stage trains alone.
+        context: The run's context.
+        model: The target's model.
+        source: The source's data; None if the stage trains alone.
 
     Returns:
-        The source as it trains jointly, None where the stage trains alone, and notes on what is
+        The source in joint training, or None if the stage trains alone, and notes on what is
         shared.
 
     Raises:
@@ -46,7 +46,7 @@ def join(
     criterion = attach_criterion(experiment, Role.SOURCE, other, source.data, source.task.target)
     notes = share(model, other)
     model.companion = other.to(device)
-    weighting = _weighting(experiment, transfer).to(device)
+    weighting = _make_weighting(experiment, transfer).to(device)
     if weighting.state_dict():
         model.weighting = weighting
     return JointTask(other, criterion, source.data, source.task.target, weighting), notes
@@ -55,7 +55,7 @@ def join(
 def make_joint_loss(
     context: Context, model: MultimodalModel, joint: JointTask | None
 ) -> JointLoss | None:
-    """Return the loss that joint training adds to each step; None where the target trains alone."""
+    """Return the loss that joint training adds to each step; None if the target trains alone."""
     if joint is None:
         return None
     seed, trainer = context.experiment.settings.seed, context.experiment.trainer.of(Role.TARGET)
@@ -66,14 +66,14 @@ def make_joint_loss(
         context.precision,
         modality_dropout=trainer.modality_dropout,
     )
-    last = last_shared(model, joint.model)
+    last = find_last_shared(model, joint.model)
     return JointLoss(
         loss, joint.weighting, seed, trainer.batch_size, last, accumulate=trainer.accumulate
     )
 
 
-def _weighting(experiment: Experiment, transfer: Transfer) -> Weighting:
-    """Return what weighs the losses of target and source."""
+def _make_weighting(experiment: Experiment, transfer: Transfer) -> Weighting:
+    """Return the weighting of the losses of target and source."""
     source = experiment.source
     if source is None:
         raise RuntimeError("joint training without a source is reduced to scratch before")
@@ -82,10 +82,10 @@ def _weighting(experiment: Experiment, transfer: Transfer) -> Weighting:
 
 
 def share(model: MultimodalModel, other: MultimodalModel) -> tuple[str, ...]:
-    """Let ``other`` use the parameters of ``model`` wherever they fit, and say which.
+    """Let ``other`` use the parameters of ``model`` wherever they fit, and return notes on them.
 
-    Shared are encoders and adapters of modalities that both have, the trunk, and mapping
-    and fusion where both have the same modalities. Each keeps a head of its own.
+    Encoders and adapters of common modalities are shared, and the trunk; mapping and fusion are
+    shared if both have the same modalities. Each model keeps its own head.
 
     Raises:
         TransferError: Nothing can be shared.
@@ -93,7 +93,7 @@ def share(model: MultimodalModel, other: MultimodalModel) -> tuple[str, ...]:
     found = [_share_encoders(model, other), _share_trunk(model, other), _share_rest(model, other)]
     shared = [part for parts, _ in found for part in parts]
     own = [part for _, parts in found for part in parts]
-    in_other = _ids(other.parameters())
+    in_other = _ids(other.parameters())  # shared parameters are the same objects
     count = sum(p.numel() for p in model.parameters() if id(p) in in_other)
     kept = tuple(f"each task keeps {part} for itself" for part in own)
     if not count:
@@ -106,17 +106,18 @@ def share(model: MultimodalModel, other: MultimodalModel) -> tuple[str, ...]:
 
 
 SharedInWords = tuple[list[str], list[str]]
-"""In words, what two tasks share, and what of a kind each keeps for itself."""
+"""In words, what two tasks share, and what each keeps for itself although both have it."""
 
 
 def _share_encoders(model: MultimodalModel, other: MultimodalModel) -> SharedInWords:
     """Share the encoders of modalities that both have, and their adapters to a trunk."""
     shared, own = [], []
     for name in sorted(model.encoders.keys() & other.encoders.keys()):
-        if not alike(model.encoders[name], other.encoders[name]):
+        if not are_alike(model.encoders[name], other.encoders[name]):
             own.append(f"the {name} encoder (its inputs have other shapes)")
             continue
-        other.encoders[name] = twin(model.encoders[name])
+        # Running statistics of norms stay separate; see copy_sharing_parameters.
+        other.encoders[name] = copy_sharing_parameters(model.encoders[name])
         shared.append(f"the {name} encoder")
         if model.trunk is not None and other.trunk is not None:
             other.trunk.adapters[name] = model.trunk.adapters[name]
@@ -134,7 +135,7 @@ def _share_trunk(model: MultimodalModel, other: MultimodalModel) -> SharedInWord
 
 
 def _share_rest(model: MultimodalModel, other: MultimodalModel) -> SharedInWords:
-    """Share mapping and fusion where both have the same modalities and a head of their own."""
+    """Share mapping and fusion if both have the same modalities and separate heads."""
     shared: list[str] = []
     own: list[str] = []
     if model.encoders.keys() != other.encoders.keys() or model.fusion.decides:
@@ -143,7 +144,7 @@ def _share_rest(model: MultimodalModel, other: MultimodalModel) -> SharedInWords
         mine, theirs = getattr(model, part), getattr(other, part)
         if type(mine) is not type(theirs) or mine is None or not mine.state_dict():
             continue  # there is nothing that could be shared
-        if alike(mine, theirs):
+        if are_alike(mine, theirs):
             setattr(other, part, mine)
             shared.append(f"the {part}")
         else:
@@ -151,10 +152,10 @@ def _share_rest(model: MultimodalModel, other: MultimodalModel) -> SharedInWords
     return shared, own
 
 
-def twin(module: nn.Module) -> nn.Module:
-    """Return a module with the very parameters of another, and statistics of its own.
+def copy_sharing_parameters(module: nn.Module) -> nn.Module:
+    """Return a copy of a module that shares its parameters but not its buffers.
 
-    The running means of a normalisation are those of one task's data: mixed over two tasks
+    The running statistics of a normalisation belong to one task's data: mixed over two tasks
     they would fit neither.
     """
     other = copy.deepcopy(module)
@@ -164,28 +165,29 @@ def twin(module: nn.Module) -> nn.Module:
     return other
 
 
-def last_shared(model: MultimodalModel, other: MultimodalModel) -> tuple[nn.Parameter, ...]:
+def find_last_shared(model: MultimodalModel, other: MultimodalModel) -> tuple[nn.Parameter, ...]:
     """Return the parameters of the last layers that two tasks share.
 
-    Those of the fusion where it is shared, else of the mapping, else of the trunk's last
-    layers, else of the encoders' last depths.
+    They are those of the fusion if it is shared, otherwise of the mapping, otherwise of the
+    trunk's last layers, otherwise of the encoders' last depths.
     """
     in_other = _ids(other.parameters())
-    for layers in _from_the_end(model):
+    for layers in _iterate_from_head(model):
         found = {id(p): p for p in layers if id(p) in in_other}
         if found:
             return tuple(found.values())
     raise RuntimeError("tasks that share nothing are refused before")
 
 
-def _from_the_end(model: MultimodalModel) -> Iterator[Iterable[nn.Parameter]]:
-    """Yield the parameters of a model's layers, those nearest to the head first."""
+def _iterate_from_head(model: MultimodalModel) -> Iterator[Iterable[nn.Parameter]]:
+    """Yield the parameters of a model's layers, starting with those nearest to the head."""
     yield model.fusion.parameters()
     if model.mapping is not None:
         yield model.mapping.parameters()
     if model.trunk is not None:
         yield [p for body in model.trunk.layers.values() for p in _last_linear(body).parameters()]
     depths = [list(_by_depth(cast(Encoder, each))) for each in model.encoders.values()]
+    # Encoders differ in depth: count back from the last depth of each.
     for back in range(max(len(each) for each in depths)):
         yield [p for each in depths for p in (each[back] if back < len(each) else ())]
 

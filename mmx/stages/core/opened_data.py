@@ -1,4 +1,4 @@
-"""Tasks to data on the device."""
+"""Opening tasks: from files to data on the device."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from mmx.training.precision import Precision
 def load_task(
     context: Context, task: Task, role: Role, fingerprints: dict[str, str], notes: list[str]
 ) -> TaskData:
-    """Open a task's data, and hold it against what the run saw before it was interrupted."""
+    """Open a task's data; in a resumed run, check that it has not changed."""
     context.note(StageId(role), f"opening {role} {task.name}")
     loaded = task.load()
     manifest = context.directory.manifest()
@@ -47,7 +47,7 @@ def open_task(
     """Decode a task's rows onto the device.
 
     Raises:
-        DataError: A row has none of the modalities, or no training row, or one, has one of them.
+        DataError: A row has none of the modalities, or at most one training row has one of them.
     """
     few = check_modalities(context.experiment, task, modalities)
     specs = _fit_specs(task, modalities, source_specs)
@@ -71,7 +71,7 @@ def decode_task(
     specs: Specs,
     precision: Precision,
 ) -> Data:
-    """Return a task's rows, decoded by these specs."""
+    """Return a task's rows, decoded with these specs."""
     return Data(
         {name: View(task.columns[name], modalities[name], specs[name]) for name in modalities},
         task.target.standardize(task.values),
@@ -97,9 +97,9 @@ def extract_features(data: Data, model: MultimodalModel, name: str, precision: P
 
 
 def say_other_scales(context: Context, specs: Specs, source_specs: Specs) -> list[str]:
-    """Say, and return, of which modalities the source has inputs of another scale.
+    """Report, and return, the modalities whose inputs have another scale in the source.
 
-    A structure has no weights that know a scale.
+    It matters only if weights are taken over; those of an architecture alone are fresh.
     """
     experiment = context.experiment
     if not (experiment.trains_source or experiment.joint):
@@ -109,7 +109,7 @@ def say_other_scales(context: Context, specs: Specs, source_specs: Specs) -> lis
         f"{name}: {text}"
         for name, spec in specs.items()
         if name in source_specs
-        and origins.get(name, name) == name  # else it starts from another kind of input
+        and origins.get(name, name) == name  # otherwise it starts from another modality anyway
         and (text := modalities[name].other_scale(spec, source_specs[name])) is not None
     ]
     for text in found:
@@ -118,7 +118,7 @@ def say_other_scales(context: Context, specs: Specs, source_specs: Specs) -> lis
 
 
 def _fit_specs(task: TaskData, modalities: Modalities, source_specs: Specs) -> Specs:
-    """Return what is learned from the training rows, or taken over from the source."""
+    """Return each modality's spec, learned from the training rows or taken from the source."""
     specs: Specs = {}
     for name, modality in modalities.items():
         column, given = task.columns[name], source_specs.get(name)
@@ -130,7 +130,7 @@ def _fit_specs(task: TaskData, modalities: Modalities, source_specs: Specs) -> S
 
 
 def _refuse_empty_rows(task: TaskData, data: Data) -> None:
-    """Refuse rows that have none of the modalities in use: no model could answer them."""
+    """Refuse rows that have none of the modalities in use, which no model could answer."""
     rows = np.concatenate(list(data.splits.values()))
     here = np.any([view.column.present[rows] for view in data.views.values()], axis=0)
     if not here.all():
@@ -143,7 +143,7 @@ def _refuse_empty_rows(task: TaskData, data: Data) -> None:
 
 
 def drop_incomplete_rows(task: TaskData, data: Data) -> tuple[Data, str]:
-    """Return the data without the training rows that lack a modality, and how many they are."""
+    """Return the data without training rows that lack a modality, and a note with their number."""
     rows = data.rows("train")
     complete = data.find_complete(rows)
     if not len(complete):

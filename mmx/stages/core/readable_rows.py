@@ -11,20 +11,20 @@ from mmx.stages.core.context import Specs
 from mmx.tasks import TaskData
 
 ROW = re.compile(r"^row \d+: ")
-"""How a message begins that names a row."""
+"""The start of a message that names a row."""
 
 
 def find_unreadable_rows(
     task: TaskData, modalities: Modalities, specs: Specs, rows: Iterable[int]
 ) -> dict[int, str]:
-    """Return the rows with a file or cell that cannot be read, and why, one row at a time.
+    """Return the rows with a file or cell that cannot be read, and why.
 
-    A row that lacks a modality is no such row: it is answered by what else it has.
+    Rows are tried one by one. A row that only lacks a modality can be read.
 
     Args:
-        task: Opened data.
-        modalities: Modality to how it is read.
-        specs: Modality to what its encoder knows of its input.
+        task: The data of a task.
+        modalities: The modalities by name.
+        specs: Modality to its spec.
         rows: Row numbers to try.
     """
     found: dict[int, str] = {}
@@ -41,7 +41,7 @@ def find_unreadable_rows(
 def find_empty_rows(
     task: TaskData, modalities: Iterable[str], rows: Iterable[int]
 ) -> dict[int, str]:
-    """Return the rows that have none of the modalities, and say so."""
+    """Return the rows that have none of the modalities, each with the reason in words."""
     names = sorted(modalities)
     reason = f"has no {' and no '.join(names)}"
     columns = [task.columns[name] for name in names]

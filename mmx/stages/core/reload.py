@@ -1,4 +1,4 @@
-"""The target model of a finished run, read back."""
+"""Reading the target model of a finished run."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ from mmx.training.data import Data
 from mmx.training.precision import Precision
 
 OF_TRAINING = ("criterion.", "companion.", "penalty.", "weighting.", "line.")
-"""Prefixes of tensors that only training and its evaluation read."""
+"""Prefixes of tensors that are needed only for training and its evaluation."""
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """The target model of a finished run, read back.
+    """The target model of a finished run.
 
     Attributes:
-        model: In evaluation mode, with its best weights.
-        specs: Modality to what its encoder knows of its input.
+        model: The model in evaluation mode, with its best weights.
+        specs: Modality to its spec.
         target: What it predicts.
-        frozen_encoders: Modalities whose features were computed once.
+        frozen_encoders: Modalities with a frozen encoder, whose features are computed once.
     """
 
     model: MultimodalModel
@@ -76,7 +76,7 @@ def load_trained(experiment: Experiment, directory: RunDirectory, device: torch.
         checkpoint.restore(model, kept, path)
     except DamagedFileError as error:
         raise _add_tip(directory, error) from error
-    model.to(device).to(memory_format=torch.channels_last)
+    model.to(device).to(memory_format=torch.channels_last)  # as in training, for equal numbers
     return Loaded(model.eval(), specs, target, tuple(facts.frozen_encoders))
 
 
@@ -84,7 +84,7 @@ def read_intact(directory: RunDirectory, stage: StageId) -> tuple[dict[str, Tens
     """Return the tensors and facts of a stage of a finished run.
 
     Raises:
-        RunError: They are damaged, or not there; says what to type.
+        RunError: They are damaged or missing; says what to type.
     """
     path = directory.stage_file(stage)
     try:
@@ -95,7 +95,7 @@ def read_intact(directory: RunDirectory, stage: StageId) -> tuple[dict[str, Tens
 
 
 def _add_tip(directory: RunDirectory, error: DamagedFileError) -> DamagedFileError:
-    """Return an error that says how to get what is damaged."""
+    """Return the error with a tip on how to train a damaged stage again."""
     tip = f"mmx reproduce {shlex.quote(str(directory.path))}   (trains it again, in a new run)"
     return DamagedFileError(error.message, tip=tip)
 

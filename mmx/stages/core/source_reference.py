@@ -1,4 +1,4 @@
-"""The trained source beside a training target: what regularisers hold the target to."""
+"""The trained source as a reference for regularisers while the target trains."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ class SourceReference:
     """The source's model, frozen; see :class:`~mmx.transfer.regularizers.Reference`.
 
     Each of the target's modalities has a counterpart in the source: its own kind, or the one
-    that ``transfer.map`` names. Where both are of one kind and built alike, f0 is what the
-    source's encoder says. Where the target's encoder came from the source whole, but from
-    another modality's or changed to fit another input, the source's cannot read the target's
-    inputs, and f0 is what the target's own says as it started, w0. All behind the encoders is
-    the source's either way, which reads the counterparts.
+    that ``transfer.map`` names. If both are of one kind and have the same shapes, f0 is the
+    output of the source's encoder. If the target's encoder was copied completely from the source,
+    but from another modality or adapted to another input, the source's encoder cannot read the
+    target's inputs; f0 is then the output of the target's own encoder with its starting weights
+    w0. Everything after the encoders is the source's in both cases.
 
     Args:
         source: The trained source's model.
-        model: The target's, as it starts.
-        frozen: Modalities whose encoder never moves: there is nothing to hold.
+        model: The target's model as it starts.
+        frozen: Modalities with a frozen encoder, which a regulariser cannot change.
         from_source: Names of the target's tensors that came from the source.
-        origins: Target modality to source modality, where it is not the same.
+        origins: Target modality to source modality, if it is not the same.
 
     Attributes:
         origins: Each of ``modalities`` to its counterpart.
@@ -62,18 +62,19 @@ class SourceReference:
             origin = origins.get(name, name)
             if origin not in source.encoders:
                 continue
-            mine = name == origin and alike(model.encoders[name], source.encoders[name])
-            if not mine and not _whole(name, model, from_source, source.widths[origin]):
+            mine = name == origin and are_alike(model.encoders[name], source.encoders[name])
+            if not mine and not _came_whole(name, model, from_source, source.widths[origin]):
                 continue
             self.origins[name] = origin
             started += [] if mine else [name]
         self.modalities = tuple(self.origins)
-        self._started = at_start(model, started) if started else None
+        self._started = copy_started(model, started) if started else None
+        # The last label tensor has one row for each output, whether it is a weight or a bias.
         head = source.state_dict()[source.label_tensors[-1]] if source.label_tensors else None
         self.outputs_count = 0 if head is None else len(head)
 
     def features(self, batch: Batch) -> dict[str, Features]:
-        """Return f0, its features of a target's batch, without gradient."""
+        """Return f0, the reference features of a target's batch, without gradient."""
         with torch.no_grad():
             return {
                 name: self._through_trunk(name, self._reader(name).encode_one(name, batch))
@@ -85,11 +86,11 @@ class SourceReference:
         return self.model.decide(*_as_source(self.model, self.origins, features, present))
 
     def decision(self) -> nn.Module:
-        """Return a trainable copy of all behind its encoders: (features, present) → ``(B, C)``."""
+        """Return a trainable copy of its later layers: (features, present) → ``(B, C)``."""
         return Decision(self.model, self.origins)
 
     def encoder(self, modality: str) -> nn.Module:
-        """Return the encoder that f0 of a target's modality is of."""
+        """Return the encoder that computes f0 of a target's modality."""
         return self._reader(modality).encoders[modality]
 
     def _reader(self, name: str) -> MultimodalModel:
@@ -105,20 +106,22 @@ class SourceReference:
         return through
 
 
-def at_start(model: MultimodalModel, names: Collection[str]) -> MultimodalModel:
-    """Return a frozen copy of a started model that encodes some modalities, and no more."""
-    encoders = model.encoders
+def copy_started(model: MultimodalModel, names: Collection[str]) -> MultimodalModel:
+    """Return a frozen copy of a started model that encodes only some modalities."""
+    encoders = model.encoders  # put back below: the copy should not contain the others
     model.encoders = nn.ModuleDict({name: encoders[name] for name in names})
     started = copy.deepcopy(model).eval().requires_grad_(False)
     model.encoders = encoders
     for part in started.modules():
         if isinstance(part, nn.RNNBase):
-            part.flatten_parameters()  # a copy's lie apart, of which cuDNN warns in every batch
+            part.flatten_parameters()  # a copy's are not contiguous: cuDNN would warn in each batch
     return started
 
 
-def _whole(name: str, model: MultimodalModel, from_source: Collection[str], widths: Widths) -> bool:
-    """Return whether an encoder came from the source whole, and says as much as that one."""
+def _came_whole(
+    name: str, model: MultimodalModel, from_source: Collection[str], widths: Widths
+) -> bool:
+    """Return whether all of an encoder came from the source, with outputs of the same width."""
     own = {f"encoders.{name}.{each}" for each in model.encoders[name].state_dict()}
     return own <= set(from_source) and model.widths[name] == widths
 
@@ -132,15 +135,15 @@ def _as_source(
     """Return a target's features and presence under the names of the source's modalities."""
     theirs = {origin: features[name] for name, origin in origins.items()}
     here = {origin: present[name] for name, origin in origins.items()}
-    return complete(source, theirs, here)
+    return add_absent_modalities(source, theirs, here)
 
 
 class Decision(nn.Module):
-    """Everything behind a source's encoders, trainable: its old head on new features.
+    """A trainable copy of a source's layers after the encoders: its old head on new features.
 
     Args:
         source: The trained source's model, which is copied.
-        origins: Each modality that features will be given of to the source's that it stands for.
+        origins: Modality of the features to the source's modality that it stands for.
     """
 
     def __init__(self, source: MultimodalModel, origins: Mapping[str, str]) -> None:
@@ -148,7 +151,7 @@ class Decision(nn.Module):
         encoders, source.encoders = source.encoders, nn.ModuleDict()
         self.model = copy.deepcopy(source).requires_grad_(True)
         source.encoders = encoders
-        # None of these is behind the encoders: trainable, they would never get a gradient.
+        # These are not used after the encoders: trainable, they would never get a gradient.
         self.model.trunk = self.model.criterion = None
         self.model.penalty = self.model.companion = None
         self.widths = source.widths
@@ -159,10 +162,10 @@ class Decision(nn.Module):
         return self.model.decide(*_as_source(self.model, self.origins, features, present))
 
 
-def complete(
+def add_absent_modalities(
     source: MultimodalModel, features: dict[str, Features], present: dict[str, Tensor]
 ) -> tuple[dict[str, Features], dict[str, Tensor]]:
-    """Return features and presence with the source's other modalities, absent from every row."""
+    """Return features and presence with the source's other modalities added, absent in all rows."""
     one = next(iter(features.values())).pooled
     here = {name: present[name] for name in features}
     for name in source.widths.keys() - features.keys():
@@ -174,42 +177,43 @@ def complete(
     return features, here
 
 
-def evenly(rows: Rows) -> Rows:
-    """Return at most :data:`SOURCE_ROWS` of the rows, evenly over all of them and in order.
+def sample_evenly(rows: Rows) -> Rows:
+    """Return at most :data:`SOURCE_ROWS` of the rows, evenly spaced and in order.
 
-    Rows often stand class by class: the first ones would be of few classes.
+    Rows are often sorted by class, so that the first ones would cover few classes.
     """
     count = min(len(rows), SOURCE_ROWS)
+    # linspace includes both ends; rounding to integers keeps the order.
     taken: Rows = np.sort(rows)[np.linspace(0, len(rows) - 1, count).round().astype(np.int64)]
     return taken
 
 
-def alike(one: nn.Module, other: nn.Module) -> bool:
+def are_alike(one: nn.Module, other: nn.Module) -> bool:
     """Return whether two modules have tensors of the same names and shapes."""
     shapes = [{k: v.shape for k, v in each.state_dict().items()} for each in (one, other)]
     return shapes[0] == shapes[1]
 
 
-def held(
+def find_regularized(
     regularizer: Regularizer,
     model: MultimodalModel,
     start: Start,
     source: MultimodalModel | None,
     origins: Mapping[str, str],
 ) -> tuple[frozenset[str], SourceReference | None]:
-    """Return what a regulariser can hold: shared parameters, and the source beside the target.
+    """Return what a regulariser acts on: the shared parameters, and the source as a reference.
 
-    It looks at names and shapes alone, so a source that is not trained yet will do.
+    It depends only on names and shapes, so that an untrained source is sufficient.
 
     Args:
-        regularizer: The experiment's.
-        model: The target's, started.
-        start: How.
-        source: The source's; None where there is none.
-        origins: Target modality to source modality, where it is not the same.
+        regularizer: The experiment's regulariser.
+        model: The target's model, started.
+        start: How it started.
+        source: The source's model, or None.
+        origins: Target modality to source modality, if it is not the same.
 
     Raises:
-        TransferError: There is nothing that it could hold.
+        TransferError: There is nothing that it could act on.
     """
     shared = (start.shared & dict(model.named_parameters()).keys()) - start.frozen
     name = variant(type(regularizer))
@@ -238,7 +242,7 @@ def held(
 
 
 def _refuse_doubles(name: str, origins: Mapping[str, str]) -> None:
-    """Refuse two modalities that stand for one, where the source decides by all of them."""
+    """Refuse two modalities that stand for one, if the source's outputs are needed."""
     for origin in sorted(set(origins.values())):
         if len(both := [each for each, of in origins.items() if of == origin]) > 1:
             raise TransferError(
@@ -251,19 +255,19 @@ def _refuse_doubles(name: str, origins: Mapping[str, str]) -> None:
 def bind_penalty(
     context: Context, model: MultimodalModel, opened: Opened, start: Start, source: Trained | None
 ) -> Penalty | None:
-    """Return the experiment's regulariser, bound to a started target; None where it has none.
+    """Return the experiment's regulariser, bound to a started target; None if it has none.
 
-    Where the penalty has a state it becomes part of the model, which trains and saves it.
+    If the penalty has tensors, it becomes part of the model, which trains and saves them.
 
     Args:
-        context: Of the run.
-        model: The target's, started and on its device.
+        context: The run's context.
+        model: The target's model, started and on its device.
         opened: The target, with the features of its frozen encoders.
         start: How it started.
         source: The trained source.
 
     Raises:
-        TransferError: There is nothing that it could hold.
+        TransferError: There is nothing that it could act on.
     """
     regularizer = context.experiment.regularizer
     if regularizer is None:
@@ -271,7 +275,7 @@ def bind_penalty(
     data, target = opened.data, opened.task.target
     whole = None if source is None else source.model.to(context.precision.device)
     origins = context.experiment.transfer.modality_map
-    shared, reference = held(regularizer, model, start, whole, origins)
+    shared, reference = find_regularized(regularizer, model, start, whole, origins)
 
     def rows() -> Iterator[Batch]:
         for part, stored in data.batches(split_rows(data.rows("train"), BATCH_SIZE)):
@@ -281,7 +285,7 @@ def bind_penalty(
         if source is None or reference is None:
             raise RuntimeError("asked for only where a source is there")
         every = encode_rows(
-            source.model, source.data, evenly(source.data.rows("train")), context.precision
+            source.model, source.data, sample_evenly(source.data.rows("train")), context.precision
         )
         return {
             name: every.features[origin].pooled[every.present[origin]]

@@ -1,4 +1,4 @@
-"""A stage before it is trained: what it is, and its model drawn and started."""
+"""A stage before it is trained: its description, and its prepared model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mmx.transfer.regularizers import Penalty
 
 @dataclass(frozen=True)
 class TrainedSource:
-    """A trained source: what the transfer takes of it, and the whole of it."""
+    """A trained source: what a transfer reads of it, and the complete result of its stage."""
 
     source: Source
     trained: Trained
@@ -26,11 +26,11 @@ class Stage:
     """A stage about to be trained.
 
     Attributes:
-        id: Which one.
+        id: Its name.
         opened: Its task.
-        transfer: Where its starting weights come from.
-        source: The trained source, where the transfer or its regulariser takes of it.
-        joint: The source to train jointly with; None where the stage trains alone.
+        transfer: The transfer mode, which determines its starting weights.
+        source: The trained source, if the transfer or its regulariser uses it.
+        joint: The source to train jointly with; None if the stage trains alone.
     """
 
     id: StageId
@@ -40,23 +40,23 @@ class Stage:
     joint: Opened | None = None
 
     @property
-    def kept(self) -> bool:
-        """Whether other runs may want the same: all but the target, which is what a run is for."""
+    def is_cacheable(self) -> bool:
+        """Whether other runs may use the same stage, as all but the target."""
         return self.id.role is not Role.TARGET
 
 
 @dataclass(frozen=True)
 class PreparedStage:
-    """A stage with its model drawn and started: all that is needed to train it or read it back.
+    """A stage with its starting weights: all that is needed to train it, or to read its result.
 
     Attributes:
-        model: On its device.
+        model: The model on its device.
         criterion: The bound objective.
-        data: With the features of its frozen encoders.
-        start: How it started, and the phases to come.
-        joint: The source of joint training; None where the stage trains alone.
-        penalty: What holds it near its source; None for nothing.
-        notes: What a reader should know.
+        data: The data, with the features of frozen encoders.
+        start: How it started, and its phases.
+        joint: The source in joint training; None if the stage trains alone.
+        penalty: The bound regulariser, or None.
+        notes: Notes for the reader.
     """
 
     model: MultimodalModel

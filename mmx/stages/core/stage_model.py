@@ -55,7 +55,7 @@ def make_model(
 def attach_criterion(
     experiment: Experiment, role: Role, model: MultimodalModel, data: Data, target: Target
 ) -> Criterion:
-    """Return a role's objective, bound; where it has a state, it becomes part of the model."""
+    """Return a role's objective, bound to its data; if it has tensors, the model contains it."""
     rows = torch.from_numpy(data.rows("train"))
     values = data.target[rows.to(data.device)].cpu()
     objective = experiment.role(role).objective
@@ -63,6 +63,6 @@ def attach_criterion(
         criterion = objective.bind(values, target.outputs, model.encoded_widths)
     except ValueError as error:
         raise TransferError(f"objective: {error}") from error
-    if criterion.state_dict():
+    if criterion.state_dict():  # such as temperatures, which train and are saved with the model
         model.criterion = criterion
     return criterion.to(data.device)

@@ -1,4 +1,4 @@
-"""What stands in for missing modalities, fitted to a model as it is now."""
+"""Fitting of the stand-ins for missing modalities to a model as it is now."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mmx.training.precision import Precision
 
 
 def fit_stand_ins(model: MultimodalModel, data: Data, precision: Precision, seed: int) -> None:
-    """Fit what stands in for missing modalities on the training rows, as they are encoded now."""
+    """Fit the stand-ins for missing modalities on the training rows, as they are encoded now."""
     if not model.missing.fitted:
         return
     rows = encode_rows(model, data, data.rows("train"), precision, after="mapping")

@@ -1,4 +1,4 @@
-"""What happens after each epoch: refit what follows the encoders, validate, and watch."""
+"""After each epoch: refit the stand-ins for missing modalities, validate, and probe."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class Validator:
 
     Attributes:
         data, target, criterion, precision: Of the stage.
-        moves: Whether encoders train, so that what stands in for missing modalities is
-            fitted again.
-        seed: The run's.
-        joint: The source of joint training; None where the stage trains alone.
+        moves: Whether features change while the stage trains, so that the stand-ins for missing
+            modalities are fitted again.
+        seed: The run's seed.
+        joint: The source in joint training; None if the stage trains alone.
     """
 
     data: Data
@@ -44,7 +44,7 @@ class Validator:
     joint: JointTask | None = None
 
     def __call__(self, model: MultimodalModel) -> Validation:
-        """Return what validation finds."""
+        """Return the metrics, and the probes of the modalities if there are several."""
         if self.moves:
             fit_stand_ins(model, self.data, self.precision, self.seed)
         if self.joint is not None:
@@ -52,7 +52,7 @@ class Validator:
         outputs, values, encoded = predict_encoded(
             model, self.data, self.data.rows("val"), self.precision
         )
-        if outputs.shape[1] == 0:
+        if outputs.shape[1] == 0:  # a label-free objective has no outputs
             return Validation(measure_alignment(self.criterion, encoded))
         metrics = measure(outputs, values, self.target, self.criterion.task_loss)
         _observe(self.criterion, encoded, outputs)
@@ -61,11 +61,12 @@ class Validator:
         probes = {name: probe_accuracy(encoded, name) for name in encoded.features}
         found = {name: accuracy for name, accuracy in probes.items() if accuracy is not None}
         usual = find_majority_share(encoded.target)
+        # Standard error of a binomial proportion at chance level.
         noise = math.sqrt(usual * (1 - usual) / len(encoded))
         return Validation(metrics, found, usual, noise)
 
     def _follow_joint(self, joint: JointTask) -> None:
-        """Do for the source of joint training what is done after an epoch."""
+        """Refit the stand-ins of the source in joint training, and let its objective observe."""
         fit_stand_ins(joint.model, joint.data, self.precision, self.seed)
         if joint.criterion.observes:
             outputs, _, encoded = predict_encoded(
@@ -76,6 +77,6 @@ class Validator:
 
 @torch.no_grad()
 def _observe(criterion: Criterion, val: Encoded, outputs: Tensor) -> None:
-    """Let an objective look at the validation rows, where it wants to."""
+    """Show an objective the validation rows, if it reads them after an epoch."""
     if criterion.observes:
         criterion.after_epoch(val, outputs.to(val.target.device))

@@ -1,1 +1,1 @@
-"""What a stage does beside its training loop, one phase a file."""
+"""How each phase of a stage runs, one file for each phase."""

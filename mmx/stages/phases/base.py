@@ -1,6 +1,6 @@
-"""What phases work on, and which function runs one.
+"""The state that phases work on, and how the function of a phase is found.
 
-A phase changes the model of its stage in place, says in the state what it found, and returns
+A phase changes the model of its stage in place, records its result in the state, and returns
 notes for the reader::
 
     def my_phase(phase: MyPhase, state: StageState) -> tuple[str, ...]: ...
@@ -32,13 +32,13 @@ class StageState:
     """A stage under way; phases read and change it one after the other.
 
     Attributes:
-        context: Of the run.
-        stage: What is trained.
+        context: The run's context.
+        stage: The stage that is trained.
         prepared: Its model, criterion, data and start.
-        listen: Hears of its epochs.
-        snapshot: Tensors as they were remembered, by name; empty for none.
-        fitted: What training found; None before it.
-        line: From where training started to where it ended; None for none.
+        listen: Called with the events of its epochs.
+        snapshot: Copies of tensors from before training, by name; empty if there are none.
+        fitted: The result of training; None before it.
+        line: The WiSE-FT line; None if there is none.
     """
 
     context: Context
@@ -66,12 +66,12 @@ class StageState:
 
     @property
     def seed(self) -> int:
-        """The run's."""
+        """The run's seed."""
         return self.context.experiment.settings.seed
 
     @property
     def result(self) -> FitResult:
-        """What training found.
+        """The result of training.
 
         Raises:
             RuntimeError: No phase has trained yet.
@@ -83,7 +83,7 @@ class StageState:
 
 
 def find_runner(phase: Phase) -> Callable[[StageState], Notes]:
-    """Return the function that runs a phase: its own ``run``, else that of its name.
+    """Return the function that runs a phase: its own ``run``, or that of its name in this folder.
 
     Raises:
         TypeError: It has neither.

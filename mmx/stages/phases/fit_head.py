@@ -1,7 +1,7 @@
 """A head on cached features: fitted without a gradient step, or several trained as one batch.
 
-Validation chooses among the solutions of a grid as it chooses a training's best epoch; of
-equals the most regularised. The test split is locked meanwhile.
+Validation chooses among the values of a grid as it chooses the best epoch of a training; among
+equals the most regularised. The test split is locked.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from mmx.evaluation.metrics import PRIMARY, measure
 from mmx.model import MultimodalModel
 from mmx.objectives import Criterion
 from mmx.stages.phases.base import Notes, StageState
-from mmx.stages.phases.fit_linear_probe import fused_rows
+from mmx.stages.phases.fit_linear_probe import fuse_rows
 from mmx.stages.phases.training_setup import make_recipe
 from mmx.tasks import Target
 from mmx.training.data import Data
@@ -41,11 +41,11 @@ HeadMetrics = dict[str, float]
 
 @dataclass(frozen=True)
 class Bench:
-    """A model whose head is to be found, and what is needed for it.
+    """A model whose head is to be fitted, and what is needed for it.
 
     Attributes:
-        model: Its encoders frozen, nothing between them and its head to train.
-        data: With the features of all its encoders.
+        model: The model; its encoders are frozen, and nothing but its head is trained.
+        data: The data, with the features of all its encoders.
         target: What is predicted.
         criterion: The objective.
         recipe: How the stage would be trained.
@@ -59,20 +59,20 @@ class Bench:
 
     def rows(self, split: str) -> tuple[Tensor, Tensor]:
         """Return a split's ``(N, D)`` fused features and its targets, on the device."""
-        features, targets = fused_rows(
+        features, targets = fuse_rows(
             self.model, self.data, self.data.rows(split), self.recipe.precision
         )
         return torch.from_numpy(features).to(self.data.device), targets.to(self.data.device)
 
-    def measured(self, outputs: Tensor, values: Tensor) -> HeadMetrics:
-        """Return the metrics of outputs ``(N, C)``, the targets being as the task has them."""
+    def measure_outputs(self, outputs: Tensor, values: Tensor) -> HeadMetrics:
+        """Return the metrics of outputs ``(N, C)`` for targets in the task's own unit."""
         return measure(outputs.cpu(), values, self.target, self.criterion.task_loss)
 
 
 def fit_head(phase: FitHead, state: StageState) -> Notes:
-    """Fit or train the head of a stage's model in place, its encoders frozen.
+    """Fit or train the head of a stage's model in place; its encoders are frozen.
 
-    An interrupted run begins this again: it takes seconds, and gives the same.
+    A resumed run repeats this phase: it takes seconds, and gives the same result.
 
     Raises:
         DivergedError: No loss is finite.
@@ -83,7 +83,7 @@ def fit_head(phase: FitHead, state: StageState) -> Notes:
     if isinstance(phase.head, FittedHead):
         state.fitted, found = _fit_grid(bench, phase.head, state.listen)
     else:
-        state.fitted, found = _train_together(bench, phase, state.listen, state.context.stop)
+        state.fitted, found = _train_as_batch(bench, phase, state.listen, state.context.stop)
     return (*notes, *found)
 
 
@@ -98,8 +98,8 @@ def _fit_grid(bench: Bench, head: FittedHead, listen: Listener) -> tuple[FitResu
     metrics = []
     for candidate in candidates:
         model.head.load_state_dict(candidate.state)
-        metrics.append(bench.measured(_outputs(bench, val.float()), values))
-    best = _best(metrics, recipe)
+        metrics.append(bench.measure_outputs(_outputs(bench, val.float()), values))
+    best = _choose_best(metrics, recipe)
     model.head.load_state_dict(candidates[best].state)
     found = recipe.validate(model).metrics
     said = {f"val.{name}": value for name, value in found.items()}
@@ -112,9 +112,9 @@ def _fit_grid(bench: Bench, head: FittedHead, listen: Listener) -> tuple[FitResu
         seconds=seconds,
         samples_per_s=len(x) / max(seconds, 1e-9),
         history=[(0, seconds, recipe.score(found)[0])],
-        grid=_grid(head.varied, candidates, metrics, best),
+        grid=_make_grid(head.varied, candidates, metrics, best),
     )
-    return fitted, _notes(head, candidates, best, len(x), len(val))
+    return fitted, _make_notes(head, candidates, best, len(x), len(val))
 
 
 @torch.no_grad()
@@ -126,7 +126,7 @@ def _outputs(bench: Bench, x: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
-def _notes(
+def _make_notes(
     head: FittedHead, candidates: list[HeadCandidate], best: int, rows: int, val: int
 ) -> tuple[str, ...]:
     """Return in words what was chosen."""
@@ -142,12 +142,12 @@ def _notes(
     return (text,)
 
 
-def _train_together(
+def _train_as_batch(
     bench: Bench, phase: FitHead, listen: Listener, stop: StopRequest
 ) -> tuple[FitResult, Notes]:
-    """Train a head for each weight decay and seed as one batch; keep the best decay's.
+    """Train a head for each weight decay and seed as one batch; keep one of the best decay.
 
-    What is kept is the head of the run's own seed: the others say how much luck is in it.
+    The head of the run's own seed is kept; those of other seeds show how much results vary.
     """
     model, recipe = bench.model, bench.recipe
     decays = phase.decays or (recipe.optimizer.weight_decay,)
@@ -158,7 +158,7 @@ def _train_together(
     def validate(outputs: Tensor) -> list[HeadMetrics]:
         nonlocal validating
         began = time.perf_counter()
-        found = [bench.measured(each, values) for each in outputs.float()]
+        found = [bench.measure_outputs(each, values) for each in outputs.float()]
         validating += time.perf_counter() - began
         return found
 
@@ -170,23 +170,23 @@ def _train_together(
         recipe.score,
         recipe.draws,
     )
-    seeds = [recipe.seed + place for place in range(phase.seeds)]
+    seeds = [recipe.seed + place for place in range(phase.seeds)]  # the run's own comes first
     first = cast(TrainableHead, model.head)  # Feature refuses others: Head.batched
-    heads = [first, *(_drawn(first, seed, recipe.draws) for seed in seeds[1:])]
+    heads = [first, *(_draw_head(first, seed, recipe.draws) for seed in seeds[1:])]
     began = time.perf_counter()
     try:
         trained = train_heads(heads, [x] * len(seeds), y, [val] * len(seeds), seeds, plan, stop)
     except torch.cuda.OutOfMemoryError as error:
-        raise _too_many(len(seeds) * len(decays)) from error
-    seconds = time.perf_counter() - began - validating
+        raise _memory_error(len(seeds) * len(decays)) from error
+    seconds = time.perf_counter() - began - validating  # as fit's: without validation
     of_decay = list(zip(*trained, strict=True))  # L of S heads
     metrics = [_mean([each.val for each in heads]) for heads in of_decay]
-    best = _best(metrics, recipe)
+    best = _choose_best(metrics, recipe)
     chosen = of_decay[best][0]
     model.head.load_state_dict(chosen.state)
     history = _say_epochs(bench, chosen, seconds, listen)
     epochs = len(chosen.curve)
-    grid = _grid("decay", [HeadCandidate(decay, {}) for decay in decays], metrics, best)
+    grid = _make_grid("decay", [HeadCandidate(decay, {}) for decay in decays], metrics, best)
     if len(seeds) > 1:
         grid["seeds"] = {str(s): each.val for s, each in zip(seeds, of_decay[best], strict=True)}
     fitted = FitResult(
@@ -203,10 +203,10 @@ def _train_together(
     return fitted, notes
 
 
-def _drawn(head: TrainableHead, seed: int, draws: str) -> TrainableHead:
+def _draw_head(head: TrainableHead, seed: int, draws: str) -> TrainableHead:
     """Return a head of the same form with fresh weights of another seed."""
     device = next(head.parameters()).device
-    other = copy.deepcopy(head).cpu()  # where all weights are drawn
+    other = copy.deepcopy(head).cpu()  # weights are always drawn on the CPU, for equal numbers
     seed_torch(seed, draws, "head")
     for layer in other.layers:
         layer.reset_parameters()
@@ -214,7 +214,7 @@ def _drawn(head: TrainableHead, seed: int, draws: str) -> TrainableHead:
 
 
 def _mean(metrics: Sequence[HeadMetrics]) -> HeadMetrics:
-    """Return the mean of each metric; nothing where a head has none, since it diverged."""
+    """Return the mean of each metric; empty if a head has none because it diverged."""
     if not all(metrics):
         return {}
     return {name: math.fsum(each[name] for each in metrics) / len(metrics) for name in metrics[0]}
@@ -231,10 +231,10 @@ def _notes_on_training(
 
     Args:
         decays: L values.
-        trained: L rows of the heads of all seeds.
-        best: Which decay was chosen.
-        rows: Of validation.
-        metric: The primary one.
+        trained: For each of them, the heads of all seeds.
+        best: Index of the chosen decay.
+        rows: Number of validation rows.
+        metric: The primary metric.
     """
     wild = []
     for decay, heads in zip(decays, trained, strict=True):
@@ -255,7 +255,7 @@ def _notes_on_training(
     return tuple(notes)
 
 
-def _too_many(heads: int) -> MemoryExceededError:
+def _memory_error(heads: int) -> MemoryExceededError:
     return MemoryExceededError(
         f"CUDA is out of memory for {heads} heads that train as one batch",
         tip="fewer of transfer.decays or of transfer.head_seeds, or a smaller trainer.batch_size",
@@ -271,7 +271,7 @@ def _with_decay(optimizer: Optimizer, decay: float) -> Optimizer:
 def _say_epochs(
     bench: Bench, chosen: TrainedHead, seconds: float, listen: Listener
 ) -> list[tuple[int, float, float]]:
-    """Say of each epoch what a training of the chosen head alone would have said."""
+    """Send the events of each epoch that training the chosen head alone would have sent."""
     recipe = bench.recipe
     steps = count_steps_per_epoch(bench.data.rows("train"), recipe.trainer)
     history = []
@@ -293,21 +293,22 @@ def _say_epochs(
     return history
 
 
-def _best(metrics: list[HeadMetrics], recipe: Recipe) -> int:
-    """Return which of the solutions is best; the first of equals."""
+def _choose_best(metrics: list[HeadMetrics], recipe: Recipe) -> int:
+    """Return the index of the best solution; among equals the first."""
     finite = [i for i, each in enumerate(metrics) if each and math.isfinite(each["loss"])]
     if not finite:
         raise DivergedError(
             f"no validation loss of the heads of stage {recipe.stage} is finite",
             tip=f"try optimizer.lr={recipe.optimizer.lr / 10:g}",
         )
+    # -i: among equals, the first.
     return max(finite, key=lambda i: (recipe.score(metrics[i]), -i))
 
 
-def _grid(
+def _make_grid(
     option: str, candidates: list[HeadCandidate], metrics: list[HeadMetrics], best: int
 ) -> dict[str, Any]:
-    """Return validation's whole answer, for the summary; empty where there was no choice."""
+    """Return all validation metrics, for the summary; empty if there was no choice."""
     if candidates[best].value is None:
         return {}
     values = {f"{each.value:.12g}": found for each, found in zip(candidates, metrics, strict=True)}

@@ -1,4 +1,4 @@
-"""Fit what the source of joint training keeps for itself, before both tasks train together."""
+"""Fit the parts that the source in joint training does not share, before both tasks train."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mmx.stages.phases.fit_mapping import fit_mapping_of
 
 
 def fit_joint(state: StageState) -> Notes:
-    """Fit mapping and stand-ins of the source, as far as the target does not share them."""
+    """Fit the source's mapping, unless the target shares it, and its stand-ins."""
     joint, opened, context = state.prepared.joint, state.stage.joint, state.context
     if joint is None or opened is None:
         return ()

@@ -35,7 +35,7 @@ from mmx.transfer.phases import LinearProbe
 ProbeFloats = npt.NDArray[np.float64]
 
 STRENGTHS = tuple(10.0**power for power in range(-4, 5))
-"""C: what the summed loss counts beside the penalty."""
+"""The grid of C, the weight of the summed loss against the penalty."""
 
 
 @dataclass(frozen=True)
@@ -65,16 +65,16 @@ def fit_linear_head(
     """Fit the model's linear head to the fused features of the training rows, in place.
 
     Classes: multinomial logistic regression; several labels: one logistic regression each,
-    with one C; numbers: ridge regression. C is the one whose validation metrics are best, as
-    a training's best epoch is chosen; of equals the smallest. Features are centred and
-    divided by one number, their common deviation, so that C means the same for any encoder.
-    All rows count alike, whatever the objective's class weights. Nothing is drawn.
+    with one C; numbers: ridge regression. C has the best validation metrics, chosen as the best
+    epoch of a training is; among equals it is the smallest. Features are centred and divided by
+    one number, their common deviation, so that C means the same for any encoder. All rows have
+    the same weight, whatever the objective's class weights. No random numbers are drawn.
 
     Args:
-        model: Its head is an ``nn.Linear``.
-        data: Of the target.
+        model: A model with an ``nn.Linear`` head.
+        data: The target's data.
         target: What is predicted.
-        criterion: Of the stage; its loss of outputs alone decides between equal metrics.
+        criterion: The stage's objective; its loss decides between equal metrics.
         precision: Of the forward pass.
 
     Returns:
@@ -82,11 +82,11 @@ def fit_linear_head(
 
     Reference: Kumar et al. 2022, arXiv 2202.10054.
     """
-    x, y = fused_rows(model, data, data.rows("train"), precision)
-    val, _ = fused_rows(model, data, data.rows("val"), precision)
+    x, y = fuse_rows(model, data, data.rows("train"), precision)
+    val, _ = fuse_rows(model, data, data.rows("val"), precision)
     values = data.truth(data.rows("val"))
     best: tuple[tuple[float, ...], FittedLinear, dict[str, float]] | None = None
-    for fitted in solutions(x, y.numpy(), target):
+    for fitted in fit_solutions(x, y.numpy(), target):
         outputs = torch.from_numpy(val @ fitted.weight.T + fitted.bias).float()
         metrics = measure(outputs, values, target, criterion.task_loss)
         found = make_score(target.kind)(metrics)
@@ -113,7 +113,7 @@ def _note(chosen: FittedLinear, name: str, metrics: dict[str, float]) -> str:
 
 
 @torch.no_grad()
-def fused_rows(
+def fuse_rows(
     model: MultimodalModel, data: Data, rows: Rows, precision: Precision
 ) -> tuple[ProbeFloats, Tensor]:
     """Return ``(N, D)`` fused features of rows, in evaluation mode, and their targets.
@@ -128,7 +128,7 @@ def fused_rows(
         batch = data.assemble(part, stored, augment=False)
         with precision.autocast():
             fused = model.fuse(model.encode(batch), batch.present)
-        parts.append(fused.double().cpu())
+        parts.append(fused.double().cpu())  # float64: the solvers need the digits
         targets.append(batch.target.cpu())
     model.train(was_training)
     features = torch.cat(parts)
@@ -142,7 +142,7 @@ def fused_rows(
     return features.numpy(), torch.cat(targets)
 
 
-def solutions(x: ProbeFloats, y: npt.NDArray[Any], target: Target) -> Iterator[FittedLinear]:
+def fit_solutions(x: ProbeFloats, y: npt.NDArray[Any], target: Target) -> Iterator[FittedLinear]:
     """Yield the fitted head for each C, from the smallest up.
 
     Args:
@@ -155,7 +155,7 @@ def solutions(x: ProbeFloats, y: npt.NDArray[Any], target: Target) -> Iterator[F
         wanted = values.double().view(len(y), target.outputs)
         states = solve_ridge(turned, wanted, [1 / strength for strength in STRENGTHS])
     else:
-        fit = _multinomial if target.kind == "classes" else _one_for_each
+        fit = _fit_multinomial if target.kind == "classes" else _fit_each_label
         states = (
             turned.to_linear(each[:-1], each[-1]) for each in fit(turned.z, values, target.outputs)
         )
@@ -163,15 +163,16 @@ def solutions(x: ProbeFloats, y: npt.NDArray[Any], target: Target) -> Iterator[F
         yield FittedLinear(strength, state["weight"].numpy(), state["bias"].numpy())
 
 
-def _multinomial(z: Tensor, y: Tensor, outputs: int) -> Tensor:
-    """Return weights and, as their last row, intercepts over all classes: ``(G, R + 1, C)``.
+def _fit_multinomial(z: Tensor, y: Tensor, outputs: int) -> Tensor:
+    """Return weights and, as their last row, intercepts for all classes: ``(G, R + 1, C)``.
 
-    A class without a row is as likely as half a row would make it: minus infinity would end
+    A class without rows gets the intercept of half a row: minus infinity would break later
     training.
     """
     seen, index, counts = torch.unique(y, return_inverse=True, return_counts=True)
     if len(seen) == 2:
-        difference = _binary(z, index)
+        # Symmetric weights ±w / 2, as the penalty of the multinomial model would make them.
+        difference = _fit_binary(z, index)
         found = torch.stack([-difference, difference], dim=2) / 2
     else:
         found = solve_all(z, index, len(seen), STRENGTHS)
@@ -182,25 +183,26 @@ def _multinomial(z: Tensor, y: Tensor, outputs: int) -> Tensor:
     return theta
 
 
-def _one_for_each(z: Tensor, y: Tensor, outputs: int) -> Tensor:
-    """Return the same of a logistic regression for each label.
+def _fit_each_label(z: Tensor, y: Tensor, outputs: int) -> Tensor:
+    """Return the same for a separate logistic regression for each label.
 
-    A label that never changes gets its rate.
+    A label that is the same in all rows gets the log odds of its smoothed rate.
     """
     theta = z.new_zeros(len(STRENGTHS), z.shape[1] + 1, outputs)
     for column, label in enumerate(y.long().T):
         positives = int(label.sum())
         if 0 < positives < len(label):
-            theta[:, :, column] = _binary(z, label)
+            theta[:, :, column] = _fit_binary(z, label)
         else:
             theta[:, -1, column] = math.log((positives + 0.5) / (len(label) - positives + 0.5))
     return theta
 
 
-def _binary(z: Tensor, y: Tensor) -> Tensor:
-    """Return weights and intercept of class 1 against class 0, ``(G, R + 1)``, both there.
+def _fit_binary(z: Tensor, y: Tensor) -> Tensor:
+    """Return weights and intercept of class 1 against class 0, ``(G, R + 1)``; both must occur.
 
-    ``w`` against zero is ``w / 2`` against ``-w / 2``, whose penalty is half of its own.
+    ``w`` against zero is the same model as ``w / 2`` against ``-w / 2``, which has half the
+    penalty; so C is halved.
     """
     found = solve_all(z, y, 2, [strength / 2 for strength in STRENGTHS])
     return found[:, :, 1] - found[:, :, 0]

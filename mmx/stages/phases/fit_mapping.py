@@ -1,6 +1,6 @@
-"""Fit the mapping of a stage, first of all: what follows it reads what it makes of features.
+"""Fit the mapping of a stage, before anything after it, since later parts read mapped features.
 
-A resumed run fits the same again, before the state of its training is loaded: for the notes.
+A resumed run fits it again, for the notes, before it loads its training state.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ DRIFT = "the mapping was fitted to encoders that then went on training: frozen o
 
 
 def fit_mapping(state: StageState) -> Notes:
-    """Fit the mapping to the features of the encoders as they start."""
+    """Fit the mapping to the features of the encoders with their starting weights."""
     opened = replace(state.stage.opened, data=state.data)
     frozen = state.prepared.start.frozen_encoders
     return fit_mapping_of(state.model, opened, frozen, state.context, state.stage.id)
@@ -35,11 +35,11 @@ def fit_mapping_of(
     """Fit a model's mapping on the training rows, as they are encoded when training starts.
 
     Args:
-        model: Whose mapping it is.
+        model: The model with the mapping.
         opened: The task, with the features of frozen encoders.
-        frozen: Modalities whose encoders are frozen.
-        context: Of the run.
-        stage: Whose mapping it is.
+        frozen: Modalities with frozen encoders.
+        context: The run's context.
+        stage: The stage with the mapping.
 
     Returns:
         Notes for the reader.
@@ -57,5 +57,5 @@ def fit_mapping_of(
 
 
 def features_move(model: MultimodalModel, frozen: Collection[str]) -> bool:
-    """Return whether anything before the mapping trains, some modalities' encoders being frozen."""
+    """Return whether anything before the mapping trains, so that its inputs change."""
     return bool(model.encoders.keys() - set(frozen)) or model.trunk is not None

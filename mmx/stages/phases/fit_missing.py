@@ -7,6 +7,6 @@ from mmx.stages.phases.base import Notes, StageState
 
 
 def fit_missing(state: StageState) -> Notes:
-    """Fit what stands in for missing modalities to the model as it starts."""
+    """Fit the stand-ins for missing modalities to the model with its starting weights."""
     fit_stand_ins(state.model, state.data, state.context.precision, state.seed)
     return ()

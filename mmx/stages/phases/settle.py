@@ -1,4 +1,4 @@
-"""Fit what gradients do not, after training: learners of a fusion, on encoded rows."""
+"""Fit the part of a fusion that gradients do not train, after training, on encoded rows."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ HOPEFUL = "validation metrics are of rows that a part of the fusion was fitted o
 
 
 def settle(state: StageState) -> Notes:
-    """Settle the fusion where it has something to fit, and validate what came out.
+    """Settle the fusion if it has something to fit, and validate the result.
 
-    A source is not settled: nothing of what would be fitted is transferred.
+    A source is not settled, since nothing of what would be fitted is transferred.
     """
     model, data, precision = state.model, state.data, state.context.precision
     if state.stage.id.role is Role.SOURCE or not model.fusion.settles:

@@ -1,4 +1,4 @@
-"""Remember some tensors as they are, just before training, for a phase after it."""
+"""Copy some tensors just before training, for a phase after it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from mmx.transfer.phases import Snapshot
 
 
 def snapshot(phase: Snapshot, state: StageState) -> Notes:
-    """Keep copies of the tensors that the phase names in the state."""
+    """Put copies of the tensors that the phase names into the state."""
     state.snapshot = copy_tensors(state.model, phase.names)
     return ()
 
 
 def copy_tensors(model: MultimodalModel, names: Collection[str] | None = None) -> dict[str, Tensor]:
-    """Return copies of a model's tensors: of these, or of all."""
+    """Return copies of a model's tensors, of all by default."""
     state = model.state_dict()
     wanted = state if names is None else sorted(names)
     return {name: state[name].detach().clone() for name in wanted}

@@ -1,4 +1,4 @@
-"""Train by gradients, epoch by epoch: the phase that most stages are there for."""
+"""Train by gradient descent, epoch by epoch: the main phase of most stages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mmx.transfer.phases import TrainEpochs
 
 
 def train_epochs(phase: TrainEpochs, state: StageState) -> Notes:
-    """Train the model, and leave it with the weights of the epoch that validation prefers."""
+    """Train the model; it ends with the weights of the best epoch on validation."""
     context, prepared = state.context, state.prepared
     recipe, notes = make_recipe(state)
     loss = BatchLoss(

@@ -1,4 +1,4 @@
-"""What a phase that trains needs: the recipe of its stage, a compiled model, decoded rows."""
+"""What a training phase needs: the recipe of its stage, a compiled model, decoded rows."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from mmx.evaluation.metrics import RETRIEVAL, make_score
 from mmx.experiment import Experiment
 from mmx.model import MultimodalModel
 from mmx.stage_id import Role
-from mmx.stages.core.accumulated_steps import differences
+from mmx.stages.core.accumulated_steps import explain_accumulation
 from mmx.stages.core.joint_model import make_joint_loss
 from mmx.stages.core.validate import Validator
 from mmx.stages.phases.base import Notes, StageState
@@ -15,7 +15,7 @@ from mmx.training.recipe import Recipe
 
 
 def make_recipe(state: StageState) -> tuple[Recipe, Notes]:
-    """Return how a stage is trained, and notes on it; all is ready for the first step then."""
+    """Return the recipe of a stage, and notes on it; compile its model and decode its rows."""
     context, stage, prepared = state.context, state.stage, state.prepared
     experiment, model, data = context.experiment, prepared.model, prepared.data
     _compile(experiment, model)
@@ -42,12 +42,13 @@ def make_recipe(state: StageState) -> tuple[Recipe, Notes]:
     data.decode()
     if stage.id.role is not Role.TARGET:
         return recipe, ()
-    return recipe, differences(experiment, model, prepared.start, len(data.rows("train")))
+    return recipe, explain_accumulation(experiment, model, prepared.start, len(data.rows("train")))
 
 
 def _compile(experiment: Experiment, model: MultimodalModel) -> None:
-    """Compile encoders and fusion where asked to; phases before training run as they are."""
+    """Compile encoders and fusion if asked to; phases before training run uncompiled."""
     if experiment.settings.compile:
         for encoder in model.encoders.values():
-            encoder.compile(dynamic=True)  # else the sizes met first decide the kernels
+            # Otherwise the sizes seen first would decide the kernels, and so the last bits.
+            encoder.compile(dynamic=True)
         model.fusion.compile(dynamic=True)

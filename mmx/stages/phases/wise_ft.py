@@ -2,9 +2,9 @@
 
     w(α) = (1 - α) w0 + α w,  α = 0, 0.1, … 1
 
-At no cost of training. Tensors that were drawn anew have no w0 but noise, and stay at w;
-running statistics are interpolated too, counters are not. What is fitted to encoded rows
-(stand-ins for missing modalities) is fitted anew at each point.
+It needs no further training. Fresh tensors stay at w, since their w0 is noise; running statistics
+are interpolated too, counters are not. Parts that are fitted to encoded rows (stand-ins for
+missing modalities) are fitted again at each point.
 
 Reference: Wortsman et al. 2022, arXiv 2109.01903.
 """
@@ -36,7 +36,7 @@ from mmx.transfer.phases import WiseFT
 
 ALPHAS = tuple(step / 10 for step in range(11))
 PREFIX = "line"
-"""Of what a checkpoint holds of a line."""
+"""The prefix of a line's tensors in a checkpoint."""
 
 Tensors = dict[str, Tensor]
 
@@ -47,7 +47,7 @@ class Judge:
 
     Attributes:
         data, target, criterion, precision: Of the stage.
-        seed: The run's.
+        seed: The run's seed.
     """
 
     data: Data
@@ -70,7 +70,7 @@ class Judge:
         fit_stand_ins(model, self.data, self.precision, self.seed)
 
 
-def points(
+def measure_points(
     model: MultimodalModel,
     judge: Judge,
     line: tuple[Tensors, Tensors],
@@ -78,15 +78,15 @@ def points(
     split: str,
     known: dict[str, float] | None = None,
 ) -> Iterator[dict[str, float]]:
-    """Yield the metrics of a split at each of ``ALPHAS``; the model ends as it began.
+    """Yield the metrics of a split at each of ``ALPHAS``; the model ends unchanged.
 
     Args:
-        model: At the point ``kept``.
+        model: The model, at the point ``kept``.
         judge: Measures it.
         line: The tensors at its start, and at its end.
-        kept: An α.
-        split: On which rows.
-        known: The metrics at ``kept``, where they have been measured already.
+        kept: The α of the model.
+        split: The split on which it is measured.
+        known: The metrics at ``kept``, if they are known already.
     """
     held = copy_tensors(model)
     try:
@@ -94,7 +94,7 @@ def points(
             if alpha == kept and known is not None:
                 yield known
                 continue
-            if alpha == kept:
+            if alpha == kept:  # exactly the kept tensors, without the rounding of lerp
                 model.load_state_dict(held)
             else:
                 judge.place(model, line, alpha)
@@ -104,40 +104,40 @@ def points(
 
 
 def wise_ft(phase: WiseFT, state: StageState) -> Notes:
-    """Validate the line from the snapshot to the trained model, where there is one."""
+    """Validate the line from the snapshot to the trained model, if there is a snapshot."""
     if not state.snapshot:
         return ()
     judge = Judge(
         state.data, state.target, state.prepared.criterion, state.context.precision, state.seed
     )
-    state.fitted, state.line, notes = sweep(
+    state.fitted, state.line, notes = measure_line(
         state.model, state.snapshot, judge, state.result, keep_best=phase.keep_best
     )
     return notes
 
 
-def sweep(
+def measure_line(
     model: MultimodalModel, origin: Tensors, judge: Judge, fitted: FitResult, *, keep_best: bool
 ) -> tuple[FitResult, Line, Notes]:
-    """Validate the line from ``origin`` to a trained model; keep its best point where asked to.
+    """Validate the line from ``origin`` to a trained model; keep its best point if asked to.
 
-    The best point is chosen as a training's best epoch is; of equals the one nearest to the
-    trained weights.
+    The best point is chosen as the best epoch of a training is; among equals it is the one
+    nearest to the trained weights.
 
     Args:
-        model: With its best weights.
-        origin: The tensors on the line, as training started.
-        judge: Of the stage.
-        fitted: What training found; its metrics are those of the trained model.
-        keep_best: Whether the best point is kept, in place of the trained weights.
+        model: The model with its best weights.
+        origin: The starting values of the tensors on the line.
+        judge: Measures the model.
+        fitted: The result of training; its metrics are those of the trained model.
+        keep_best: Whether to keep the best point instead of the trained weights.
 
     Returns:
-        What is now to be said of the training, the line, and notes.
+        The result of training with the metrics of the kept point, the line, and notes.
     """
     ends = origin, copy_tensors(model, origin)
-    val = tuple(points(model, judge, ends, 1.0, "val", known=fitted.val))
+    val = tuple(measure_points(model, judge, ends, 1.0, "val", known=fitted.val))
     scores = [make_score(judge.target.kind)(metrics) for metrics in val]
-    best = max(zip(scores, ALPHAS, strict=True))[1]
+    best = max(zip(scores, ALPHAS, strict=True))[1]  # among equal scores, the largest α
     line = Line(*ends, val=val, best=best, kept=best if keep_best else 1.0)
     if line.kept != 1.0:
         judge.place(model, ends, best)
@@ -158,9 +158,9 @@ def _note(line: Line, name: str) -> str:
 
 
 def line_tensors(line: Line | None) -> Tensors:
-    """Return what a checkpoint keeps of a line beside the model's tensors.
+    """Return the tensors of a line that a checkpoint keeps in addition to the model's.
 
-    Its end is left out where it is the model itself.
+    Its end is left out if it is the model itself.
     """
     if line is None:
         return {}
@@ -180,7 +180,7 @@ def line_points(line: Line | None) -> LinePoints | None:
 def read_line(
     tensors: Tensors, points: LinePoints | None, device: torch.device
 ) -> tuple[Tensors, Line | None]:
-    """Return a checkpoint's tensors without those of a line, and the line that it keeps."""
+    """Return a checkpoint's tensors without those of a line, and the line."""
     if points is None:
         return tensors, None
     kept = checkpoint.take_prefix(PREFIX, tensors)
@@ -193,8 +193,8 @@ def read_line(
     return own, Line(start, end, tuple(points.val), points.best, points.kept)
 
 
-def curve(context: Context, trained: Trained, target: Target) -> LineFacts | None:
-    """Return what a summary says of a line, its points tested now that selection is over."""
+def describe_line(context: Context, trained: Trained, target: Target) -> LineFacts | None:
+    """Return the line for the summary; its points are measured on the test split now."""
     line = trained.line
     if line is None:
         return None
@@ -205,7 +205,7 @@ def curve(context: Context, trained: Trained, target: Target) -> LineFacts | Non
         context.precision,
         context.experiment.settings.seed,
     )
-    tested = points(trained.model, judge, (line.start, line.end), line.kept, "test")
+    tested = measure_points(trained.model, judge, (line.start, line.end), line.kept, "test")
     metrics = {
         f"{alpha:g}": {"val": val, "test": test}
         for alpha, val, test in zip(ALPHAS, line.val, tested, strict=True)

@@ -1,4 +1,4 @@
-"""The end of a run: the test split is opened, once, and what came out is written down."""
+"""The evaluation at the end of a run: the test split is opened once, and the summary is made."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ from mmx.runs.summary import (
 from mmx.stage_id import Role
 from mmx.stages.core.context import Context, Trained
 from mmx.stages.core.reload import OF_TRAINING
-from mmx.stages.phases.wise_ft import curve
+from mmx.stages.phases.wise_ft import describe_line
 from mmx.stages.pipeline.controls.base import TrainedControl
 from mmx.tasks import TaskData
 from mmx.training.data import Rows
@@ -55,12 +55,12 @@ from mmx.training.encode import encode_rows
 
 @dataclass(frozen=True)
 class Known:
-    """What a run knows apart from its trained models, for its summary.
+    """What the summary of a run contains besides its trained models.
 
     Attributes:
-        notes: What a reader should know.
+        notes: Notes for the reader.
         data: Role to the fingerprint of its data.
-        search: What its search did; None where it had none.
+        search: The result of its search; None if it had none.
         seconds: Returns the seconds since the run began.
     """
 
@@ -78,9 +78,9 @@ def evaluate(
     controls: Sequence[TrainedControl],
     known: Known,
 ) -> Summary:
-    """Return the summary of a run, for which the test split is opened."""
+    """Open the test split, and return the summary of a run."""
     experiment = context.experiment
-    metrics, outputs, values = _test(context, target, task)
+    metrics, outputs, values = _measure_test(context, target, task)
     data = target.data.unlock_test()
     used = measure_cost(target.model, data, data.rows("test"), context.precision)
     params = count_parameters(target.model)
@@ -104,16 +104,16 @@ def evaluate(
         notes=[*(search.notes if search else ()), *compared.pop("notes", ()), *known.notes],
         **compared,
         data=known.data,
-        timing=_timing(source, target, controls, known, used["seconds_per_sample"]),
+        timing=_make_timing(source, target, controls, known, used["seconds_per_sample"]),
     )
 
 
 Tested = tuple[dict[str, float], Tensor, Tensor]
-"""Metrics of the test rows, the outputs ``(N, C)`` and the true values."""
+"""Metrics of the test rows, the outputs ``(N, C)`` and the targets."""
 
 
 def _source_result(context: Context, source: Trained | None, target: Trained) -> SourceResult:
-    """Return what validation says of the source, trained before or along with the target."""
+    """Return the validation metrics of the source, trained before or jointly with the target."""
     experiment = context.experiment
     task = experiment.source.name if experiment.source else "none"
     joint = _validate_joint(context, target)
@@ -124,7 +124,7 @@ def _source_result(context: Context, source: Trained | None, target: Trained) ->
 def _target_result(
     experiment: Experiment, target: Trained, task: TaskData, tested: Tested
 ) -> TargetResult:
-    """Return what the target does on the test rows."""
+    """Return the target's result on the test rows."""
     metrics, outputs, values = tested
     more: Json = {}
     if task.target.kind == "classes" and outputs.shape[1]:
@@ -144,29 +144,29 @@ def _target_result(
 def _transfer_facts(
     context: Context, target: Trained, task: TaskData, search: SearchEnd | None
 ) -> TransferFacts:
-    """Return where the target's tensors came from, and what was chosen on the way."""
+    """Return where the target's tensors came from, and what was chosen during training."""
     experiment, fitted, report = context.experiment, target.fitted, target.report
     there: Json = {
-        "regularizer": _regularizer(experiment),
-        "wise_ft": curve(context, target, task.target),
+        "regularizer": _describe_regularizer(experiment),
+        "wise_ft": describe_line(context, target, task.target),
         "weights": fitted.weights,
         "grid": fitted.grid,
         "density": report.density,
         "auto": search.facts if search else None,
     }
-    found = {name: each for name, each in there.items() if each}
+    found = {name: each for name, each in there.items() if each}  # no empty entries in the file
     mode = experiment.name_of("transfer")
     return TransferFacts.from_json({"mode": mode, **report.counts(), **found})
 
 
-def _timing(
+def _make_timing(
     source: Trained | None,
     target: Trained,
     controls: Sequence[TrainedControl],
     known: Known,
     seconds_per_sample: float,
 ) -> Timing:
-    """Return what everything took; asks last how long the run has taken."""
+    """Return the seconds of each part; the total is read last, to include everything."""
     more: Json = {}
     if controls:
         more["control_s"] = round(sum(control.seconds for control in controls), 3)
@@ -192,23 +192,25 @@ def _compare(
     tested: Tested,
     controls: Sequence[TrainedControl],
 ) -> Json:
-    """Return what is said of the controls, and keep every test row's score; nothing without any.
+    """Return the entries of the summary on the controls, and write the scores of all test rows.
 
-    A model without outputs has no score of a row.
+    Empty for a model without outputs, which has no score for a single row.
     """
     metrics, outputs, values = tested
     if not outputs.shape[1]:
         return {}
     rows = target.data.unlock_test().rows("test")
     ours = score_samples(outputs, values, task.target, rows)
-    compared = [_compared(each, task, values, rows) for each in controls]
+    compared = [_measure_control(each, task, values, rows) for each in controls]
     theirs = {each.control.name: each.scores for each in compared}
-    sample_scores.write_scores(context.directory, ours, theirs, _contents(task, values, rows))
-    return _against(target, metrics, ours, compared, find_chance(values, task.target))
+    sample_scores.write_scores(
+        context.directory, ours, theirs, _digest_contents(task, values, rows)
+    )
+    return _make_gains(target, metrics, ours, compared, find_chance(values, task.target))
 
 
-def _contents(task: TaskData, values: Tensor, rows: Rows) -> dict[str, str]:
-    """Return digests of the test rows, by which another run's are known to be the same."""
+def _digest_contents(task: TaskData, values: Tensor, rows: Rows) -> dict[str, str]:
+    """Return digests of the test rows, which show whether another run has the same ones."""
 
     def digest(array: npt.NDArray[Any]) -> str:
         return hashlib.blake2b(np.ascontiguousarray(array).tobytes(), digest_size=16).hexdigest()
@@ -228,13 +230,15 @@ class _Compared:
     scores: SampleScores
 
 
-def _compared(control: TrainedControl, task: TaskData, values: Tensor, rows: Rows) -> _Compared:
+def _measure_control(
+    control: TrainedControl, task: TaskData, values: Tensor, rows: Rows
+) -> _Compared:
     outputs = control.answers(rows)
     test = measure(outputs, values, task.target, control.criterion.task_loss)
     return _Compared(control, test, score_samples(outputs, values, task.target, rows))
 
 
-def _against(
+def _make_gains(
     target: Trained,
     metrics: dict[str, float],
     ours: SampleScores,
@@ -244,17 +248,19 @@ def _against(
     """Return the controls' metrics, the gain over each, and over the first that was trained."""
     if not compared:
         return {}
-    first = next((each for each in compared if each.control.trained), compared[0])
-    gain = _gain(metrics, ours, first, LEVEL, least)
+    first = next((each for each in compared if each.control.is_trained), compared[0])
+    gain = _make_gain(metrics, ours, first, LEVEL, least)
     level = bonferroni_level(len(compared))
-    gains = {each.control.name: _gain(metrics, ours, each, level, least) for each in compared}
+    gains = {each.control.name: _make_gain(metrics, ours, each, level, least) for each in compared}
     theirs = {each.control.name: each.scores for each in compared}
     fitted = target.fitted
-    # A head that was fitted at once has no epochs: it was there after all it took.
+    # A head that was fitted in closed form has no epochs: its curve is a single point.
     epochs = fitted.history or [(fitted.steps, fitted.seconds, fitted.val[ours.metric])]
     found = compare_speed(ours.metric, first.control.name, epochs, first.control.history or ())
     return {
-        "notes": [] if least is None or gain.learned else [_at_chance(gain, metrics, first, least)],
+        "notes": []
+        if least is None or gain.learned
+        else [_note_chance(gain, metrics, first, least)],
         "control": {
             each.control.name: ControlResult(
                 metrics={"val": each.control.val, "test": each.test}, **each.control.facts
@@ -277,7 +283,7 @@ def _against(
                 level=level,
                 correction="none" if len(gains) == 1 else f"Bonferroni over {len(gains)}",
                 verdict=each.verdict,
-                **_rows(ours, theirs[name]),
+                **_count_discordant(ours, theirs[name]),
             )
             for name, each in gains.items()
         },
@@ -289,15 +295,15 @@ def _as_list(interval: tuple[float, float] | None) -> list[float] | None:
     return None if interval is None else list(interval)
 
 
-def _rows(ours: SampleScores, theirs: SampleScores) -> Json:
-    """Return on how many rows only one of two models is right, and whether that may be chance."""
+def _count_discordant(ours: SampleScores, theirs: SampleScores) -> Json:
+    """Return on how many rows only one of two models is right, and McNemar's p-value."""
     found = Discordant.of(ours, theirs)
     if found is None:
         return {}
     return {"better_rows": found.first, "worse_rows": found.second, "mcnemar_p": found.p}
 
 
-def _gain(
+def _make_gain(
     metrics: dict[str, float],
     ours: SampleScores,
     other: _Compared,
@@ -306,18 +312,18 @@ def _gain(
 ) -> Gain:
     one, two = metrics[ours.metric], other.test[ours.metric]
     interval = find_sample_interval((ours, other.scores), level=level)
-    # The majority control is chance itself: whether the target beats it is an answer.
+    # The majority control is at chance level: a comparison with it is always meaningful.
     learned = (
         least is None
         or least.is_beaten_by(one)
         or least.is_beaten_by(two)
-        or not other.control.trained
+        or not other.control.is_trained
     )
     return Gain(ours.metric, one - two, interval, other.control.name, learned)
 
 
-def _at_chance(gain: Gain, metrics: dict[str, float], other: _Compared, least: Chance) -> str:
-    """Return the note that nothing was learned, and so nothing can be said."""
+def _note_chance(gain: Gain, metrics: dict[str, float], other: _Compared, least: Chance) -> str:
+    """Return the note that neither model has learned anything, so that no answer is possible."""
     ours, theirs = metrics[gain.metric], other.test[gain.metric]
     what = "this says nothing about transfer" if gain.transfers else "their difference says nothing"
     return (
@@ -327,7 +333,7 @@ def _at_chance(gain: Gain, metrics: dict[str, float], other: _Compared, least: C
     )
 
 
-def _test(context: Context, trained: Trained, task: TaskData) -> Tested:
+def _measure_test(context: Context, trained: Trained, task: TaskData) -> Tested:
     data, precision = trained.data.unlock_test(), context.precision
     rows = data.rows("test")
     if context.experiment.role(Role.TARGET).objective.label_free:
@@ -339,7 +345,7 @@ def _test(context: Context, trained: Trained, task: TaskData) -> Tested:
 
 
 def _validate_joint(context: Context, target: Trained) -> dict[str, float] | None:
-    """Return the validation metrics of the source of joint training, at the kept epoch."""
+    """Return the validation metrics of the source in joint training, at the kept epoch."""
     if target.joint is None:
         return None
     joint, data = target.joint, target.joint.data
@@ -353,8 +359,9 @@ def _validate_joint(context: Context, target: Trained) -> dict[str, float] | Non
 def count_parameters(model: MultimodalModel) -> ParameterCounts:
     """Return how many parameters a model has, trains, and shares.
 
-    ``shared`` counts those that serve several modalities, or another task as well.
+    ``shared`` counts those used by several modalities or by both tasks.
     """
+    # named_parameters lists a shared parameter once, under its first name.
     own = [p for n, p in model.named_parameters() if not n.startswith(OF_TRAINING)]
     several = _shared_parameters(model)
     return ParameterCounts(
@@ -366,7 +373,7 @@ def count_parameters(model: MultimodalModel) -> ParameterCounts:
 
 
 def _shared_parameters(model: MultimodalModel) -> set[int]:
-    """Return the ids of the parameters that serve several modalities, or another task as well."""
+    """Return the ids of the parameters used by several modalities or by both tasks."""
     several: set[int] = set()
     if model.companion is not None:
         several |= _ids(model.companion.parameters())
@@ -382,8 +389,8 @@ def _ids(parameters: Iterable[nn.Parameter]) -> set[int]:
     return {id(parameter) for parameter in parameters}
 
 
-def _regularizer(experiment: Experiment) -> RegularizerFacts | None:
-    """Return the name of a run's regulariser and its options; None where it has none."""
+def _describe_regularizer(experiment: Experiment) -> RegularizerFacts | None:
+    """Return the name of a run's regulariser and its options; None if it has none."""
     node = experiment.config.get("regularizer")
     if not node:
         return None

@@ -1,4 +1,4 @@
-"""Draw a stage's model, start it as the transfer says, and bind what holds it to its source."""
+"""Draw a stage's model, set its starting weights by the transfer, and bind its regulariser."""
 
 from __future__ import annotations
 
@@ -23,13 +23,14 @@ FOR_TRAINING = {
     "weighting": "the weighting of both tasks",
     "penalty": "the regularizer",
 }
-"""Part of a model that the target does not answer by to what it belongs to."""
+"""Parts of a model that are needed for training only, with their names for people."""
 
 
 def prepare_stage(context: Context, stage: Stage) -> PreparedStage:
-    """Return a stage whose model is drawn and started; nothing of it is trained yet."""
+    """Return a stage with its starting weights; nothing is trained yet."""
     experiment, opened, given = context.experiment, stage.opened, stage.source
     target = opened.task.target
+    # By the task's role: the target and its controls draw the same fresh weights.
     seed_torch(experiment.settings.seed, stage.id.task, "weights")
     model = make_model(experiment, stage.id.role, opened.specs, target, stage.transfer)
     criterion = attach_criterion(experiment, stage.id.role, model, opened.data, target)
@@ -53,7 +54,7 @@ def prepare_stage(context: Context, stage: Stage) -> PreparedStage:
 
 
 def _name_additions(start: Start, model: MultimodalModel) -> Start:
-    """Return a start whose report names what was added to the model after it was made.
+    """Return a start whose report includes the tensors added to the model for training.
 
     Raises:
         RuntimeError: The transfer has left out a tensor of the model itself.

@@ -1,4 +1,4 @@
-"""The result of a stage in its run directory: write it, find it again, read it."""
+"""The result of a stage in its run directory: writing, finding and reading it."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def keep_result(context: Context, stage: Stage, start: Start, trained: Trained) 
 
 
 def make_facts(opened: Opened, trained: Trained, start: Start) -> StageFacts:
-    """Return what a reader of a stage's checkpoint needs to know of its tensors."""
+    """Return the facts of a stage's checkpoint."""
     facts = StageFacts(
         format=STAGE_FACTS_FORMAT,
         specs={name: spec_to_json(spec) for name, spec in opened.specs.items()},
@@ -67,9 +67,9 @@ def make_facts(opened: Opened, trained: Trained, start: Start) -> StageFacts:
 
 
 def find_result(context: Context, stage: Stage, prepared: PreparedStage) -> Trained | None:
-    """Return the result that this run wrote before it was interrupted; None where there is none.
+    """Return the result that this run wrote before it was interrupted, or None.
 
-    A damaged file is removed, and the stage trained again.
+    A damaged file is removed, and the stage is trained again.
     """
     kept = context.directory.stage_file(stage.id)
     if not kept.exists():
@@ -81,7 +81,7 @@ def find_result(context: Context, stage: Stage, prepared: PreparedStage) -> Trai
         context.note(stage.id, text)
         kept.unlink()
         return None
-    # left over where the run was killed before it removed them
+    # The run may have been killed between writing the result and removing the states.
     saved_state.remove_states(context.directory.state_file(stage.id))
     context.note(stage.id, f"{stage.id} had been trained before")
     cached = context.directory.manifest().cached
@@ -91,10 +91,10 @@ def find_result(context: Context, stage: Stage, prepared: PreparedStage) -> Trai
 def read_result(
     prepared: PreparedStage, tensors: dict[str, Tensor], facts: Json, path: Path
 ) -> Trained:
-    """Return a stage's result from what was written of it.
+    """Return a stage's result from its tensors and facts.
 
     Raises:
-        DamagedFileError: It is not what a stage writes; ``path`` says in messages whose it is.
+        DamagedFileError: They are not the result of a stage; ``path`` is named in the message.
     """
     try:
         read = read_record(facts, StageFacts, path)

@@ -1,4 +1,4 @@
-"""One stage: prepare its model, run its phases, keep the result."""
+"""One stage: prepare its model, run its phases, write the result."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from mmx.transfer import Start
 
 
 def train(context: Context, stage: Stage) -> Trained:
-    """Train a stage, or read it back where it had been trained before."""
+    """Train a stage, or read its result if it was trained before."""
     prepared = prepare_stage(context, stage)
     if (trained := find_result(context, stage, prepared)) is not None:
         return trained
-    if stage.kept:
-        trained = _train_or_take(context, stage, prepared)
+    if stage.is_cacheable:
+        trained = _load_or_train(context, stage, prepared)
     else:
         trained = _run_phases(context, stage, prepared, context.listen)
     return keep_result(context, stage, prepared.start, trained)
 
 
-def _train_or_take(context: Context, stage: Stage, prepared: PreparedStage) -> Trained:
-    """Return a stage's result from the artifact cache; train it where the cache has none."""
+def _load_or_train(context: Context, stage: Stage, prepared: PreparedStage) -> Trained:
+    """Return a stage's result from the artifact cache; train it if the cache has none."""
 
     def make(listen: Listener) -> tuple[dict[str, Tensor], Json]:
         made = _run_phases(context, stage, prepared, listen)
@@ -65,21 +65,22 @@ def _train_or_take(context: Context, stage: Stage, prepared: PreparedStage) -> T
 def _run_phases(
     context: Context, stage: Stage, prepared: PreparedStage, listen: Listener
 ) -> Trained:
-    """Train a stage's model: what every stage does first and last, and in between the transfer's.
+    """Train a stage's model: the phases of its transfer, between those of every stage.
 
     Args:
-        context: Of the run.
-        stage: What is trained.
-        prepared: Its model.
-        listen: Hears of its epochs.
+        context: The run's context.
+        stage: The stage that is trained.
+        prepared: Its model and data.
+        listen: Called with the events of its epochs.
     """
     start, notes = prepared.start, prepared.notes
     _announce(context, stage, start)
     state = StageState(context, stage, prepared, listen)
     asked = [find_runner(phase) for phase in start.phases]
+    # In the order in which features pass the parts, since each is fitted to what it receives.
     for phase in (fit_mapping, fit_missing, fit_joint, *asked, settle):
         notes += phase(state)
-    notes += _collapses(state.result)
+    notes += _describe_collapses(state.result)
     return Trained(
         prepared.model,
         prepared.criterion,
@@ -93,7 +94,7 @@ def _run_phases(
 
 
 def _announce(context: Context, about: Stage, start: Start) -> None:
-    """Say where the starting weights come from, and keep the names of all tensors."""
+    """Report where the starting weights come from, and write the names of all tensors."""
     stage, epochs = about.id, context.experiment.trainer.of(about.id.role).epochs
     text = f"{epochs} {'epoch' if epochs == 1 else 'epochs'}"
     if not about.transfer.uses_epochs:
@@ -111,8 +112,8 @@ def _announce(context: Context, about: Stage, start: Start) -> None:
         context.note(stage, text)
 
 
-def _collapses(fitted: FitResult) -> tuple[str, ...]:
-    """Return an alarm for each modality that training has lost."""
+def _describe_collapses(fitted: FitResult) -> tuple[str, ...]:
+    """Return an alarm for each modality that has collapsed."""
     return tuple(
         f"ALARM: {name} collapsed in epoch {epoch}: its encoder's gradient and the accuracy of a "
         "probe on its features fell away; trainer.modality_dropout or "

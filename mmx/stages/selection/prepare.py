@@ -17,7 +17,7 @@ from mmx.runs.directory import RunDirectory
 from mmx.stage_id import Role, StageId
 from mmx.stages.core.context import Context, Opened, Trained
 from mmx.stages.core.opened_data import load_task, open_task, say_other_scales
-from mmx.stages.core.source_reference import held
+from mmx.stages.core.source_reference import find_regularized
 from mmx.stages.core.stage import Stage, TrainedSource
 from mmx.stages.core.stage_model import attach_criterion, make_model
 from mmx.stages.pipeline.train import train
@@ -161,7 +161,7 @@ def dry_start(context: Context, source: Opened, target: Opened) -> Source:
     start = transfer.start(given, model, ends[1].classes)
     start = limit_epochs(start, model, experiment.trainer.of(Role.TARGET).epochs)
     if regularizer is not None:
-        held(regularizer, model, start, untrained, transfer.modality_map)
+        find_regularized(regularizer, model, start, untrained, transfer.modality_map)
     return given
 
 

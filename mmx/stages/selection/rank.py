@@ -17,7 +17,7 @@ from mmx.modalities import Encoded, Features
 from mmx.model import MultimodalModel
 from mmx.stage_id import Role, StageId
 from mmx.stages.core.context import Context
-from mmx.stages.core.source_reference import complete
+from mmx.stages.core.source_reference import add_absent_modalities
 from mmx.stages.selection.prepare import Prepared, prepare
 from mmx.stages.selection.scores import (
     StartedModel,
@@ -77,7 +77,9 @@ class _Reader:
         """Return ``(B, Z)`` probabilities of source classes."""
         theirs = {origin: features[name] for origin, name in self.read.items()}
         here = {origin: present[name] for origin, name in self.read.items()}
-        return self.source.decide(*complete(self.source, theirs, here)).float().softmax(1)
+        return (
+            self.source.decide(*add_absent_modalities(self.source, theirs, here)).float().softmax(1)
+        )
 
 
 def rank(context: Context, most_rows: int) -> Ranked:

@@ -1,4 +1,4 @@
-"""How each control is trained: one file a control, named as the one in ``mmx/controls/`` is."""
+"""How each control is trained: one file for each, named as in ``mmx/controls/``."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from mmx.transfer import Source
 from mmx.variants import find_variants
 
 TRAINERS = find_variants("mmx.stages.pipeline.controls", ControlTrainer)
-"""Those of this folder, by the name of their file."""
+"""The trainers of this folder, by the names of their files."""
 
 
 def check_controls(bench: ControlBench, source: Source) -> None:
     """Refuse controls that cannot start, before anything is trained.
 
     Args:
-        bench: Of the run.
-        source: What the source would give; trained or not, its names and shapes decide.
+        bench: The run's bench.
+        source: The source, trained or not: only its names and shapes matter.
 
     Raises:
         TransferError: The source does not fit a control.

@@ -1,4 +1,4 @@
-"""What trains a control, and what is known of one that was trained.
+"""The contract of every trainer of a control, and its result.
 
 Shape legend: ``N`` rows, ``C`` outputs.
 """
@@ -35,18 +35,18 @@ Answers = Callable[[Rows], Tensor]
 
 @dataclass(frozen=True)
 class TrainedControl:
-    """One control, ready to be compared with.
+    """A control, ready for the comparison.
 
     Attributes:
-        name: Of :data:`~mmx.controls.CONTROLS`.
-        answers: What it says of the target's rows.
+        name: Its name in :data:`~mmx.controls.CONTROLS`.
+        answers: Returns its outputs for rows of the target.
         criterion: The objective that measures it.
         val: Metrics of all validation rows.
-        seconds: Of training; what another stage had trained already costs nothing.
-        history: What validation said after each epoch; None where nothing was trained, or
+        seconds: Seconds of training; 0 if another stage has trained it already.
+        history: The validation metric after each epoch; None if nothing was trained, or
             validation left out rows.
-        facts: What else the summary says of it.
-        notes: What a reader should know.
+        facts: Further entries of the summary.
+        notes: Notes for the reader.
     """
 
     name: str
@@ -60,26 +60,26 @@ class TrainedControl:
 
     @classmethod
     def of(cls, name: str, context: Context, trained: Trained) -> TrainedControl:
-        """Return a control that answers every row by a trained model."""
+        """Return a control that answers every row with a trained model."""
         fitted = trained.fitted
         answers = partial(predict_rows, context, trained)
         return cls(name, answers, trained.criterion, fitted.val, fitted.seconds, fitted.history)
 
     @property
-    def trained(self) -> bool:
-        """Whether it had a budget to spend."""
+    def is_trained(self) -> bool:
+        """Whether it was trained, with the target's budget."""
         return find_control(self.name).trained
 
 
 @dataclass(frozen=True)
 class ControlBench:
-    """What the controls of a run are trained on; what two of them have in common, once.
+    """What the controls of a run are trained on; parts that several of them need are made once.
 
     Attributes:
-        context: Of the run.
-        as_target: The target, as the target stage read it.
-        source_specs: What the source taught of how to read it.
-        given: The trained source; None where there is none.
+        context: The run's context.
+        as_target: The target's data as the target stage reads it.
+        source_specs: The source's specs, which the target may have taken over.
+        given: The trained source, or None.
     """
 
     context: Context
@@ -89,7 +89,7 @@ class ControlBench:
 
     @cached_property
     def opened(self) -> Opened:
-        """The target, read as it would be if there were no source."""
+        """The target's data as it would be read without a source."""
         specs, task = self.as_target.specs, self.as_target.task
         if not any(spec is self.source_specs.get(name) for name, spec in specs.items()):
             return self.as_target
@@ -102,7 +102,7 @@ class ControlBench:
 
     @cached_property
     def prior(self) -> Tensor:
-        """The ``(C,)`` outputs that say what the training rows say on the whole."""
+        """The ``(C,)`` outputs of a model that knows only the training targets."""
         data = self.opened.data
         values = data.target[torch.from_numpy(data.rows("train")).to(data.device)].cpu()
         return compute_prior(values, self.opened.task.target)
@@ -116,11 +116,21 @@ class ControlBench:
 
 
 class ControlTrainer(ABC):
-    """Base of what trains a control.
+    """Base of all trainers of controls; see :class:`~mmx.controls.base.Control`.
+
+    The one of the majority control is::
+
+        class MajorityTrainer(ControlTrainer):
+            def train(self, target: Trained) -> TrainedControl:
+                def answers(rows: Rows) -> Tensor:
+                    return self.bench.prior.repeat(len(rows), 1)
+
+                val = self.bench.validate(answers, target.criterion)
+                return TrainedControl(self.name, answers, target.criterion, val)
 
     Args:
-        name: Of the control, which is that of the file.
-        bench: Of the run.
+        name: The name of the control, which is that of the file.
+        bench: The run's bench.
     """
 
     def __init__(self, name: str, bench: ControlBench) -> None:
@@ -131,7 +141,7 @@ class ControlTrainer(ABC):
         """Refuse a control that cannot start, before anything is trained.
 
         Args:
-            source: What the source would give; trained or not, its names and shapes decide.
+            source: The source, trained or not: only its names and shapes matter.
 
         Raises:
             TransferError: The source does not fit it.
@@ -139,10 +149,10 @@ class ControlTrainer(ABC):
 
     @abstractmethod
     def train(self, target: Trained) -> TrainedControl:
-        """Return the control, trained.
+        """Return the trained control.
 
         Args:
-            target: The run's own, trained before.
+            target: The run's trained target.
         """
 
 

@@ -1,4 +1,4 @@
-"""The source's encoders frozen, a linear head on their concatenated features."""
+"""A linear head on the concatenated features of the source's frozen encoders."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class LinearProbeTrainer(ControlTrainer):
 
 
 def _plain(context: Context) -> Context:
-    """Return a run's context with nothing between encoders and head that is trained."""
+    """Return a run's context without sharing and mapping, and with plain concatenation."""
     experiment = context.experiment
     fusion = cast("partial[Fusion]", partial(Concat))
     role = RoleParts(fusion, experiment.roles[Role.TARGET].objective, own_fusion=False)

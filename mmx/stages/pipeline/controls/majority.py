@@ -1,4 +1,4 @@
-"""The training rows' most frequent class for every row; label by label, or the mean."""
+"""The most frequent class of the training rows for every row: for each label, or the mean."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mmx.training.data import Rows
 
 
 class MajorityTrainer(ControlTrainer):
-    """Counts, and trains nothing."""
+    """Counts the training targets; nothing is trained."""
 
     def train(self, target: Trained) -> TrainedControl:
         """Return the control; see :class:`~mmx.stages.pipeline.controls.base.ControlTrainer`."""

@@ -1,4 +1,4 @@
-"""The target's model, fresh: same data, draws and trainer."""
+"""The target's model with fresh weights, and the same data, draws and trainer."""
 
 from __future__ import annotations
 
@@ -22,6 +22,6 @@ class ScratchTrainer(ControlTrainer):
         bench, run = self.bench, self.context.experiment
         found = TrainedControl.of(self.name, self.context, bench.from_scratch)
         fresh = run.transfer.needs == "architecture" and run.regularizer is None
-        # Where the source's vocabularies and columns are taken, the target is read otherwise.
+        # With the source's vocabularies and columns, the target would be read differently.
         same = fresh and bench.opened is bench.as_target
         return replace(found, notes=(FRESH,)) if same else found

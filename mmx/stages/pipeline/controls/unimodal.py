@@ -1,4 +1,4 @@
-"""The target's model on each of its modalities alone; validation chooses which counts.
+"""The target's model on each of its modalities alone; validation chooses which one counts.
 
 Shape legend: ``N`` rows, ``C`` outputs.
 """
@@ -70,8 +70,8 @@ class UnimodalTrainer(ControlTrainer):
     def _train_alone(self, name: str) -> TrainedControl:
         """Train one modality alone.
 
-        Rows that lack it teach nothing and are left out; in validation and test they are
-        answered by the training rows' prior, so that all modalities answer the same rows.
+        Training rows that lack it are left out. In validation and test such rows are answered by
+        the prior of the training rows, so that all modalities are measured on the same rows.
 
         Raises:
             DataError: No row to train on or to validate has it.
@@ -86,8 +86,7 @@ class UnimodalTrainer(ControlTrainer):
             outputs = prior.repeat(len(rows), 1)
             seen = data.present(name, rows)
             if seen.any():
-                said = predict_rows(self.context, trained, rows[seen])
-                outputs[torch.from_numpy(seen)] = said
+                outputs[torch.from_numpy(seen)] = predict_rows(self.context, trained, rows[seen])
             return outputs
 
         found = replace(TrainedControl.of(self.name, self.context, trained), answers=answers)
