@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
@@ -48,8 +48,12 @@ class Encoder(nn.Module, ABC):
     Attributes:
         width: D of tokens and pooled vector.
         level_widths: Width of each entry of ``Features.levels``.
+        architecture: Name of the architecture, where encoders of other modalities have the same:
+            tensors of the same names and shapes, but for the input. With ``transfer.map`` one can
+            then start from the other. Empty for none.
     """
 
+    architecture: ClassVar[str] = ""
     width: int
     level_widths: tuple[int, ...] = ()
 

@@ -41,7 +41,7 @@ from mmx.training.trainer import Trainer
 from mmx.transfer import Transfer
 from mmx.transfer.regularizers import Regularizer
 from mmx.transfer.scratch import Scratch
-from mmx.variants import variant_name
+from mmx.variants import variant, variant_name
 
 PART_KEYS = (
     "source",
@@ -263,17 +263,20 @@ def _drop_idle_source(
     transfer: Transfer,
     dropped: dict[str, str],
 ) -> tuple[ConfigNode, Task | None, Transfer]:
-    """Reduce the config to scratch where there is no source, or none is asked for."""
+    """Drop a source that the transfer does not use, and a transfer that has no source to use."""
     if source is not None and transfer.needs != "nothing":
         return config, source, transfer
     if source is not None:
         dropped["source"] = "this transfer mode takes nothing from a source"
-    elif not isinstance(transfer, Scratch):
+    elif transfer.needs != "nothing":
         dropped["transfer"] = "there is no source to transfer from"
     if config.get("regularizer"):
-        mode = "there is no" if source is None else "transfer=scratch takes nothing from a"
+        name = variant(type(transfer))
+        mode = "there is no" if source is None else f"transfer={name} takes nothing from a"
         dropped["regularizer"] = f"{mode} source for it to hold the target near"
         config = {**config, "regularizer": {}}
+    if transfer.needs == "nothing":
+        return {**config, "source": None}, None, transfer
     return {**config, "source": None, "transfer": SCRATCH_NODE}, None, Scratch()
 
 

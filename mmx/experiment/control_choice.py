@@ -55,7 +55,7 @@ def choose_controls(
     if not problems:
         problems = list(_refuse_impossible(names, built, source_weights=source_weights))
         itself = [name for name in names if CONTROLS[name].without_source]
-        if built.tasks[Role.SOURCE] is None and itself:
+        if built.transfer is not None and built.transfer.is_scratch and itself:
             why = "the run itself is from scratch: there is nothing to compare it with"
             dropped["control"] = why
             names = tuple(name for name in names if name not in itself)

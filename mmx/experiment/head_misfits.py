@@ -1,4 +1,4 @@
-"""What must fit together for a head that is chosen by ``transfer=feature``."""
+"""What must fit together for a head that is chosen by an option of the transfer mode."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from mmx.objectives.base import OutputLoss
 from mmx.stage_id import Role
 from mmx.tasks import Task
 from mmx.training.trainer import Trainer
-from mmx.transfer.feature import Feature
-from mmx.transfer.heads.linear import Linear
+from mmx.transfer.base import ChosenHead, Transfer
 from mmx.variants import variant
 
 
 def find_head_misfits(built: Built, trainer: Trainer | None) -> Iterator[Problem]:
     """Yield what does not fit the chosen head."""
     transfer, target = built.transfer, built.tasks[Role.TARGET]
-    if not isinstance(transfer, Feature) or target is None or not built.roles:
+    head = transfer.chosen_head if transfer is not None else None
+    if transfer is None or head is None or target is None or not built.roles:
         return
-    given, fusion = f"transfer.{transfer.chosen}", built.roles[Role.TARGET].fusion
-    if target.kind not in transfer.head.kinds:
+    given, fusion = head.typed, built.roles[Role.TARGET].fusion
+    if target.kind not in head.kinds:
         yield Problem(
             given,
             f"target={target.name} has a target of kind {target.kind}; this head is for "
-            + ", ".join(sorted(transfer.head.kinds)),
-            type_this="transfer.head=closed_form",
+            + ", ".join(sorted(head.kinds)),
+            type_this=head.type_for_any_kind,
         )
     method = cast(type[Fusion], fusion.func)
-    if transfer.head != Linear() and method.level in ("decision", "algorithm"):
+    if not head.plain and method.level in ("decision", "algorithm"):
         yield Problem(
             given,
             f"fusion={variant(method)} decides by itself: no head follows it",
@@ -41,19 +41,19 @@ def find_head_misfits(built: Built, trainer: Trainer | None) -> Iterator[Problem
         )
     if built.settings and built.settings.match == "params":
         why = f"counts the parameters of a plain linear head, not those of {given}"
-        if transfer.head == Linear():
+        if head.plain:
             why = f"gives the fusion parameters to train, and {given} works on cached features"
-        if transfer.head != Linear() or transfer.head_alone:
+        if not head.plain or head.alone:
             yield Problem("match=params", why, type_this="match=none")
-    if transfer.head_alone:
-        yield from _check_head_alone(built, transfer, target, trainer)
+    if head.alone:
+        yield from _check_head_alone(built, transfer, head, target, trainer)
 
 
 def _check_head_alone(
-    built: Built, transfer: Feature, target: Task, trainer: Trainer | None
+    built: Built, transfer: Transfer, head: ChosenHead, target: Task, trainer: Trainer | None
 ) -> Iterator[Problem]:
     """Yield what is asked for of training that a head on cached features has not."""
-    given, fusion = f"transfer.{transfer.chosen}", built.roles[Role.TARGET].fusion
+    given, fusion = head.typed, built.roles[Role.TARGET].fusion
     own, others = (set(built.modalities.get(role, {})) for role in (Role.SOURCE, Role.TARGET))
     for name in sorted(others - own - transfer.modality_map.keys()):
         yield Problem(
@@ -61,7 +61,7 @@ def _check_head_alone(
             f"works on features of frozen encoders, and the source has no {name} encoder",
             type_this=f"modalities=[{','.join(sorted(own & others))}]"
             if own & others
-            else "transfer.head=linear",
+            else head.type_for_plain,
         )
     if built.balance is not None:
         yield Problem(
@@ -75,7 +75,7 @@ def _check_head_alone(
             f"drops at random in each step, and {given} works on cached features",
             type_this="fusion.dropout=0",
         )
-    if not transfer.fits and trainer is not None and trainer.modality_dropout:
+    if not head.fitted and trainer is not None and trainer.modality_dropout:
         yield Problem(
             f"trainer.modality_dropout={trainer.modality_dropout:g}",
             f"drops at random in each step, and {given} works on cached features",

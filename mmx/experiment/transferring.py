@@ -7,20 +7,24 @@ from functools import partial
 from typing import cast
 
 from mmx.config.signature import list_options
+from mmx.encoders import Encoder
 from mmx.errors import Problem, closest
 from mmx.experiment.fitting import Built
 from mmx.meta_model import make_without_memory
 from mmx.stage_id import Role
 from mmx.tasks import Task
 from mmx.transfer import Transfer
-from mmx.transfer.auto import REGULARIZERS, Auto
+from mmx.transfer.candidates import MODES, REGULARIZERS
 from mmx.transfer.cross_modal import find_unlike_encoders
-from mmx.transfer.parameter import Parameter
 from mmx.transfer.regularizers import Regularizer
 from mmx.variants import variant
 
-OF_IMAGES = {"small_cnn": "spectrogram_cnn", "resnet18": "spectrogram_resnet18"}
-"""Image encoder to the audio encoder of the same architecture."""
+ALIKE = {
+    "small_cnn": {"image": "small_cnn", "audio": "spectrogram_cnn"},
+    "resnet18": {"image": "resnet18", "audio": "spectrogram_resnet18"},
+    "lstm": {"audio": "logmel_lstm", "text": "lstm"},
+}
+"""Architecture to mmx's encoders of it, as one types them: modality to option."""
 
 
 def find_transfer_misfits(built: Built) -> Iterator[Problem]:
@@ -81,24 +85,29 @@ def _check_regularizer(built: Built) -> Iterator[Problem]:
 def _check_mode(regularizer: Regularizer, transfer: Transfer) -> list[Problem]:
     """Check that the transfer mode, as it is set, leaves a regulariser something to hold."""
     name, mode = variant(type(regularizer)), variant(type(transfer))
-    if isinstance(transfer, Auto):
+    if transfer.search is not None:
+        listed = "regularizers" in list_options(type(transfer))
         return [
             Problem(
                 f"regularizer={name}",
-                "is one of several that transfer=auto may choose from",
-                type_this=f"transfer.regularizers=[{name}]   (in its place)",
+                f"is one of several that transfer={mode} may choose from",
+                type_this=f"transfer.regularizers=[{name}]   (in its place)"
+                if listed
+                else "regularizer=none",
             )
         ]
     if transfer.holds(regularizer):
         return []
     held = [each for each, kind in REGULARIZERS.items() if transfer.holds(kind)]
-    other = "   (or transfer=parameter)" if Parameter().holds(regularizer) else ""
+    # The mode that allows most: as it is by default, since that is what one types.
+    others = sorted(MODES, key=lambda each: -len(MODES[each]().regularizable))
+    other = next((each for each in others if MODES[each]().holds(regularizer)), mode)
     return [
         Problem(
             f"regularizer={name}",
             f"has nothing to hold under transfer={mode} as it is set",
             accepted=", ".join(["none", *held]),
-            type_this="regularizer=none" + ("" if isinstance(transfer, Parameter) else other),
+            type_this="regularizer=none" + ("" if other == mode else f"   (or transfer={other})"),
         )
     ]
 
@@ -189,17 +198,15 @@ def _choose_alike(built: Built, new: str, old: str) -> list[str] | None:
 
     None where no such encoders are known; nothing to choose where they are chosen.
     """
-    if {new, old} == {"audio", "image"}:
-        image = next((name for name in OF_IMAGES if _has_option(built, "image", name)), "small_cnn")
-        wanted = {"image": image, "audio": OF_IMAGES[image]}
-    elif {new, old} == {"audio", "text"}:
-        wanted = {"audio": "logmel_lstm", "text": "lstm"}
-    else:
+    known = [each for each, options in ALIKE.items() if options.keys() == {new, old}]
+    if not known:
         return None
+    chosen = {name: _find_architecture(built, name) for name in sorted((new, old), reverse=True)}
+    wanted = next((each for each in chosen.values() if each in known), known[0])
     return [
         f"encoder/{name}={option}"
-        for name, option in wanted.items()
-        if not _has_option(built, name, option)
+        for name, option in ALIKE[wanted].items()
+        if chosen[name] != wanted
     ]
 
 
@@ -216,8 +223,7 @@ def _list_tensors(built: Built, role: Role, name: str) -> list[str]:
         return []  # said of the encoder itself
 
 
-def _has_option(built: Built, modality: str, option: str) -> bool:
-    """Return whether a modality's encoder is this option: its class's name in lower case."""
+def _find_architecture(built: Built, modality: str) -> str:
+    """Return the architecture that a modality's encoder states; empty for none."""
     make = built.encoders.get(modality)
-    name = cast(type, make.func).__name__ if isinstance(make, partial) else ""
-    return name.lower() == option.replace("_", "")
+    return cast(type[Encoder], make.func).architecture if isinstance(make, partial) else ""

@@ -92,6 +92,15 @@ class Fusion(nn.Module, ABC):
         """Whether :meth:`forward` returns logits, so that the model adds no head."""
         return self.level in ("decision", "algorithm")
 
+    @property
+    def layers_of_concatenation(self) -> nn.Module | None:
+        """What a method does to the concatenated pooled vectors, where it does nothing else.
+
+        :class:`~mmx.fusion.hierarchical.Hierarchical` then keeps these layers alone for a step.
+        None for methods that read the modalities by name.
+        """
+        return None
+
     def settle(self, train: Encoded, val: Encoded, seed: int) -> tuple[str, ...]:
         """Fit the part that gradients do not train, and return notes for the report.
 

@@ -45,6 +45,11 @@ class Concat(Fusion):
         self.width = hidden or total
         self.layers = nn.Sequential(*layer, nn.Dropout(dropout))
 
+    @property
+    def layers_of_concatenation(self) -> nn.Module:
+        """All that follows the concatenation."""
+        return self.layers
+
     def forward(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
         """Return ``(B, D_out)``; see :class:`~mmx.fusion.base.Fusion`."""
         fused: Tensor = self.layers(torch.cat(self.pooled(features, present), dim=1))

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from mmx.errors import closest
 from mmx.fusion.base import Fusion, Widths, zero_absent
-from mmx.fusion.concat import Concat
 from mmx.modalities import Features
 
 
@@ -87,7 +86,8 @@ class Hierarchical(Fusion):
             fused[_name_fused(k)] = Widths(step.width)
             # The default's layers alone, since its inputs are concatenated in _apply: this
             # keeps the tensors' names in checkpoints short, ``steps.0.0.weight``.
-            self.steps.append(step.layers if isinstance(step, Concat) else step)
+            layers = step.layers_of_concatenation
+            self.steps.append(step if layers is None else layers)
             self.width = step.width
 
     def forward(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:

@@ -22,8 +22,11 @@ class Column(ABC):
         present: ``(N,)`` bool; False where the row lacks this modality.
         lost: Row to its file, for rows with a file that does not exist; such a row lacks the
             modality.
+        columns: Name to the cells of all rows, None for a missing one, where several columns of a
+            table make up the modality.
     """
 
+    columns: Mapping[str, Sequence[object]] = {}
     present: npt.NDArray[np.bool_]
     lost: Mapping[int, Path] = {}
 

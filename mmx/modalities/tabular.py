@@ -69,7 +69,7 @@ class TabularColumn(Column):
     """
 
     def __init__(self, columns: Mapping[str, Sequence[Cell]]) -> None:
-        self.columns = {
+        self.columns: dict[str, list[Cell]] = {
             name: [None if _is_missing(cell) else cell for cell in cells]
             for name, cells in columns.items()
         }

@@ -1,6 +1,7 @@
 """The contract of every task."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
@@ -122,6 +123,24 @@ class Task(ABC):
         Raises:
             DataError: The data is absent (the tip says how to get it), or a row is unusable.
         """
+
+    def with_path(self, path: str) -> "Task | None":
+        """Return the same task on another file of rows to predict, all of them in ``test``.
+
+        None for a task that does not read its rows from one file.
+        """
+        return None
+
+    def read_texts(self, names: Sequence[str]) -> dict[str, list[str]] | None:
+        """Return the cells of any columns of the file as text; None for a task without columns.
+
+        Args:
+            names: Of columns; the task may not read them otherwise.
+
+        Raises:
+            DataError: There is no such column.
+        """
+        return None
 
     def load(self) -> TaskData:
         """Open the data.

@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 from mmx.modalities import Column
-from mmx.modalities.tabular import TabularColumn
 from mmx.tasks.contents import Target
 from mmx.tasks.splits import SplitRows
 
@@ -33,12 +32,11 @@ def note_missing(columns: Mapping[str, Column], splits: Splits) -> Iterator[str]
         splits: Name to row numbers.
     """
     for modality, column in columns.items():
-        if isinstance(column, TabularColumn):
-            for name, cells in column.columns.items():
-                empty = np.array([cell is None for cell in cells], dtype=np.bool_)
-                yield from _note_absent(
-                    f"{modality}: {{}} cells of '{name}' are missing", empty, splits
-                )
+        for name, cells in column.columns.items():
+            empty = np.array([cell is None for cell in cells], dtype=np.bool_)
+            yield from _note_absent(
+                f"{modality}: {{}} cells of '{name}' are missing", empty, splits
+            )
         yield from _note_absent(f"{modality}: {{}} rows have none", ~column.present, splits)
 
 

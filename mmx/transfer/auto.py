@@ -10,14 +10,9 @@ from torch import nn
 
 from mmx.errors import TransferError
 from mmx.transfer.base import NO_REGULARIZER, Choices, Source, Start, Transfer
+from mmx.transfer.candidates import MODES, REGULARIZERS, Search, SearchCandidate, combine_candidates
 from mmx.transfer.heads import HeadName
-from mmx.transfer.regularizers import Regularizer
-from mmx.variants import find_variants
 
-MODES: dict[str, type[Transfer]] = find_variants(
-    "mmx.transfer", Transfer, skip=("auto", "candidates")
-)
-REGULARIZERS: dict[str, type[Regularizer]] = find_variants("mmx.transfer.regularizers", Regularizer)
 if TYPE_CHECKING:
     Mode: TypeAlias = str
     Name: TypeAlias = str
@@ -29,7 +24,7 @@ TRAININGS = 4
 """Without a budget the trials take as many steps as this many trainings of the target."""
 
 
-class Auto(Transfer):
+class Auto(Transfer, Search):
     """Searches among the other modes, and is replaced by the one it chooses.
 
     Candidates are all that the lists allow: ``parameter`` with each regulariser, frozen depth
@@ -105,6 +100,21 @@ class Auto(Transfer):
         self.modality_map = map or {}
         self.class_map = class_map or {}
         self.min_copied = min_copied
+
+    @property
+    def search(self) -> Search:
+        """The search itself."""
+        return self
+
+    def list_candidates(self) -> list[SearchCandidate]:
+        """Return all candidates; see :func:`~mmx.transfer.candidates.combine_candidates`."""
+        common = {
+            "map": dict(self.modality_map) or None,
+            "class_map": dict(self.class_map) or None,
+            "min_copied": self.min_copied,
+            "fusion": self.fusion,
+        }
+        return combine_candidates(self.modes, self.choices, common)
 
     def takes_fusion(self, modalities: Collection[str]) -> bool:
         """Return whether the source is trained with the target's fusion."""

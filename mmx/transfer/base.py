@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor, nn
 
@@ -15,6 +15,9 @@ from mmx.transfer.phases import Phase, TrainEpochs
 from mmx.transfer.regularizers.base import ActsOn, Regularizer
 from mmx.transfer.weighting import Weighting
 from mmx.transfer.weighting.fixed import Fixed
+
+if TYPE_CHECKING:
+    from mmx.transfer.candidates import Search
 
 TargetKind = Literal["classes", "multilabel", "regression"]
 """What a target predicts: one class per row, several labels per row, or a number."""
@@ -37,6 +40,29 @@ class Choices:
     heads: tuple[str, ...]
     depths: tuple[int, ...]
     rates: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class ChosenHead:
+    """The head that a transfer mode was told to use.
+
+    Attributes:
+        typed: The option that chose it, such as ``transfer.head=knn``.
+        kinds: The kinds of target it serves.
+        plain: Whether it is a linear layer with default options.
+        alone: Whether nothing but the head is fitted or trained, on cached features.
+        fitted: Whether it is fitted, without a gradient step.
+        type_for_any_kind: What to type for a head that serves every kind of target.
+        type_for_plain: What to type for the plain linear layer.
+    """
+
+    typed: str
+    kinds: frozenset[TargetKind]
+    plain: bool
+    alone: bool
+    fitted: bool
+    type_for_any_kind: str
+    type_for_plain: str
 
 
 @dataclass(frozen=True)
@@ -164,6 +190,21 @@ class Transfer(ABC):
     def uses_epochs(self) -> bool:
         """Whether a target trains for ``trainer.epochs``; False if it is fitted in one go."""
         return True
+
+    @property
+    def chosen_head(self) -> ChosenHead | None:
+        """The head that was chosen by an option of this mode; None where it has no such option."""
+        return None
+
+    @property
+    def search(self) -> Search | None:
+        """The search that chooses another mode in place of this one; None for most modes."""
+        return None
+
+    @property
+    def is_scratch(self) -> bool:
+        """Whether it does what ``control=scratch`` does."""
+        return False
 
     @property
     def is_linear_probe(self) -> bool:

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from mmx.json_object import Json
-from mmx.transfer.auto import MODES, REGULARIZERS, Auto
-from mmx.transfer.base import NO_REGULARIZER
+from mmx.transfer.base import NO_REGULARIZER, Choices, Transfer
+from mmx.transfer.regularizers import Regularizer
+from mmx.variants import find_variants
+
+MODES: dict[str, type[Transfer]] = find_variants(
+    "mmx.transfer", Transfer, skip=("auto", "candidates")
+)
+REGULARIZERS: dict[str, type[Regularizer]] = find_variants("mmx.transfer.regularizers", Regularizer)
 
 Options = tuple[tuple[str, object], ...]
 
@@ -41,6 +48,11 @@ class SearchCandidate:
         return " ".join(words)
 
     @property
+    def takes_nothing(self) -> bool:
+        """Whether it takes nothing from a source."""
+        return MODES[self.mode](**dict(self.options)).needs == "nothing"
+
+    @property
     def takes_weights(self) -> bool:
         """Whether it starts from what the source has learned."""
         return MODES[self.mode](**dict(self.options)).needs == "weights"
@@ -59,39 +71,66 @@ class SearchCandidate:
         return {"transfer": transfer, "regularizer": regularizer}
 
 
-def list_candidates(auto: Auto) -> list[SearchCandidate]:
-    """Return all candidates: modes in the given order, the first values of every list first."""
+class Search(ABC):
+    """What ``stages/selection`` asks of a transfer that searches: its candidates and its budget.
+
+    Attributes:
+        eta: One of this many candidates survives a rung.
+        budget_seconds: Seconds of all trials together; None where the budget is one of steps.
+    """
+
+    eta: int
+    budget_seconds: float | None
+
+    @abstractmethod
+    def list_candidates(self) -> list[SearchCandidate]:
+        """Return what the search chooses from; of equal candidates the first is tried first."""
+
+    @abstractmethod
+    def find_budget_steps(self, steps_per_epoch: int, epochs: int) -> int:
+        """Return the optimiser steps of all trials together; not called with a budget of seconds.
+
+        Args:
+            steps_per_epoch: Of the target.
+            epochs: Of the run's own training.
+        """
+
+
+def combine_candidates(
+    modes: Sequence[str], choices: Choices, common: Json
+) -> list[SearchCandidate]:
+    """Return all candidates: modes in the given order, the first values of every list first.
+
+    Args:
+        modes: Names of transfer modes.
+        choices: What else they may choose from.
+        common: Options for every mode that has them.
+    """
     found: dict[str, SearchCandidate] = {}
-    for mode, regularizer, options in _combine(auto):
-        made = SearchCandidate(mode, regularizer, options, _find_common_options(auto, mode))
+    for mode, regularizer, options in _combine(modes, choices):
+        made = SearchCandidate(mode, regularizer, options, _pick_options(mode, common))
         if made.name not in found:
             alike = [e for e in found.values() if (e.mode, e.depth) == (mode, made.depth)]
             found[made.name] = replace(made, variation=len(alike))
     return list(found.values())
 
 
-def _combine(auto: Auto) -> Iterator[tuple[str, str, Options]]:
+def _combine(modes: Sequence[str], choices: Choices) -> Iterator[tuple[str, str, Options]]:
     """Yield mode, regulariser and the options that differ from the mode's defaults."""
-    for mode in auto.modes:
+    for mode in modes:
         kind = MODES[mode]
         defaults = make_node(kind)
-        for regularizer, options in kind.search_space(auto.choices):
+        for regularizer, options in kind.search_space(choices):
             # An instance is asked, since what a mode holds may depend on its options.
             if regularizer == NO_REGULARIZER or kind(**options).holds(REGULARIZERS[regularizer]):
                 changed = {key: value for key, value in options.items() if defaults[key] != value}
                 yield mode, regularizer, tuple(changed.items())
 
 
-def _find_common_options(auto: Auto, mode: str) -> Options:
-    """Return what auto states for all modes, as far as this one has the option."""
-    stated: Json = {
-        "map": dict(auto.modality_map) or None,
-        "class_map": dict(auto.class_map) or None,
-        "min_copied": auto.min_copied,
-        "fusion": auto.fusion,
-    }
+def _pick_options(mode: str, common: Json) -> Options:
+    """Return the common options that this mode has and that differ from its defaults."""
     defaults = make_node(MODES[mode])
-    return tuple((key, value) for key, value in stated.items() if defaults.get(key, value) != value)
+    return tuple((key, value) for key, value in common.items() if defaults.get(key, value) != value)
 
 
 def make_node(kind: type) -> Json:

@@ -10,7 +10,16 @@ from pydantic import Field
 from torch import nn
 
 from mmx.errors import Problem, TransferError
-from mmx.transfer.base import NO_REGULARIZER, Choices, Report, Source, Start, TargetKind, Transfer
+from mmx.transfer.base import (
+    NO_REGULARIZER,
+    Choices,
+    ChosenHead,
+    Report,
+    Source,
+    Start,
+    TargetKind,
+    Transfer,
+)
 from mmx.transfer.copying import Copied, copy_fitting
 from mmx.transfer.freezing import find_frozen_encoders
 from mmx.transfer.heads import HEADS, FittedHead, Head, HeadName
@@ -128,6 +137,19 @@ class Feature(Transfer):
     def uses_epochs(self) -> bool:
         """Whether the head is trained; one that is fitted takes no gradient step."""
         return not self.fits
+
+    @property
+    def chosen_head(self) -> ChosenHead:
+        """The head, by the option that chose it."""
+        return ChosenHead(
+            typed=f"transfer.{self.chosen}",
+            kinds=self.head.kinds,
+            plain=self.head == Linear(),
+            alone=self.head_alone,
+            fitted=self.fits,
+            type_for_any_kind="transfer.head=closed_form",
+            type_for_plain="transfer.head=linear",
+        )
 
     @property
     def is_linear_probe(self) -> bool:

@@ -15,6 +15,11 @@ class Scratch(Transfer):
 
     needs = "nothing"
 
+    @property
+    def is_scratch(self) -> bool:
+        """It does."""
+        return True
+
     def start(self, source: Source | None, model: nn.Module, classes: tuple[str, ...]) -> Start:
         """Leave the model's random initial weights as they are."""
         return start_fresh(model)

@@ -36,7 +36,6 @@ from mmx.stage_id import Role
 from mmx.stages import Loaded, load_trained, open_trained
 from mmx.stages.core.readable_rows import find_empty_rows, find_lost_files, find_unreadable_rows
 from mmx.tasks import Task, TaskData
-from mmx.tasks.table import Table
 from mmx.training.data import Rows
 from mmx.training.precision import Precision, choose_device
 from mmx.training.randomness import make_deterministic
@@ -62,14 +61,14 @@ class Asked:
         data: Opened; its ``test`` split is what may be answered.
         rows: ``(N,)`` rows of it that get a line each.
         names: ``(N,)`` names of the lines: files, or row numbers counted from 1.
-        table: The table that the rows come from; None for files and other tasks.
+        task: What the rows come from; None for files.
         own: Whether this is the run's own test split.
     """
 
     data: TaskData
     rows: Rows
     names: Sequence[object]
-    table: Table | None = None
+    task: Task | None = None
     own: bool = False
 
 
@@ -210,15 +209,14 @@ def _ask(task: Task, trained: Loaded, given: Path | None, run: Path) -> Asked:
     if given is None:
         own = task.load()
         rows = own.splits["test"]
-        table = task if isinstance(task, Table) else None
-        return Asked(own, rows, [int(row) + 1 for row in rows], table, own=True)
+        return Asked(own, rows, [int(row) + 1 for row in rows], task, own=True)
     if not given.exists():
         raise UsageError(f"{given} does not exist")
-    if isinstance(task, Table) and given.is_file():
-        table = task.with_path(str(given))
-        data = table.load()
+    other = task.with_path(str(given)) if given.is_file() else None
+    if other is not None:
+        data = other.load()
         rows = np.arange(len(data.values), dtype=np.int64)
-        return Asked(data, rows, [int(row) + 1 for row in rows], table)
+        return Asked(data, rows, [int(row) + 1 for row in rows], other)
     modality = next(iter(trained.specs)) if len(trained.specs) == 1 else ""
     if modality not in FILES:
         raise UsageError(
@@ -260,9 +258,9 @@ def _kept(names: Sequence[str], asked: Asked) -> dict[str, Sequence[str]]:
     """
     if not names:
         return {}
-    if asked.table is None:
+    cells = None if asked.task is None else asked.task.read_texts(names)
+    if cells is None:
         raise UsageError(
             f"--keep {' '.join(names)}: only a table has columns to keep", tip="leave --keep out"
         )
-    cells = asked.table.read_texts(names)
     return {name: [column[int(row)] for row in asked.rows] for name, column in cells.items()}

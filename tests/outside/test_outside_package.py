@@ -33,6 +33,7 @@ LINES: dict[tuple[str, ...], set[str]] = {
     (*DIGITS, "transfer=firsts", "objective=small"): {"firsts", "small", "flat"},
     (*DIGITS, "transfer=thirds"): {"thirds", "flat"},
     (*DIGITS, "transfer=shift"): {"shift", "flat"},
+    (*DIGITS, "transfer=halves", "control=scratch"): {"halves", "flat"},
 }
 """What is typed to what of the package the run is to be made of."""
 

@@ -766,11 +766,10 @@ def test_the_level_of_a_depth(depths: int, levels: int, expected: list[int | Non
 
 def test_scores_order_within_a_variation(monkeypatch: pytest.MonkeyPatch) -> None:
     from mmx.transfer.auto import Auto
-    from mmx.transfer.candidates import list_candidates
 
     every: Any = [
         choices.Choice(candidate, None)  # type: ignore[arg-type]
-        for candidate in list_candidates(Auto(rates=(1.0,), heads=("linear", "logistic")))
+        for candidate in Auto(rates=(1.0,), heads=("linear", "logistic")).list_candidates()
     ]
     found = {
         "fresh": {"logme": 0.1, "knn": 0.1},

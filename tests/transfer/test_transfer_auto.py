@@ -12,7 +12,6 @@ import yaml
 
 from mmx.errors import TransferError
 from mmx.transfer.auto import MODES, REGULARIZERS, Auto
-from mmx.transfer.candidates import list_candidates
 from mmx.transfer.heads import HEADS
 from mmx.transfer.regularizers.base import ActsOn
 
@@ -20,7 +19,7 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 
 
 def test_candidates_in_the_order_of_the_lists() -> None:
-    found = list_candidates(Auto(heads=("linear", "knn"), rates=(1.0, 0.3), depths=(0, 1)))
+    found = Auto(heads=("linear", "knn"), rates=(1.0, 0.3), depths=(0, 1)).list_candidates()
     assert [(each.name, each.variation) for each in found] == [
         ("transfer=scratch", 0),
         ("transfer=feature", 0),
@@ -41,7 +40,7 @@ def test_candidates_in_the_order_of_the_lists() -> None:
 
 def test_a_value_given_twice_is_one_candidate() -> None:
     twice = Auto(modes=("scratch", "scratch", "parameter"), rates=(1.0, 1), depths=(0,))
-    assert [each.name for each in list_candidates(twice)] == [
+    assert [each.name for each in twice.list_candidates()] == [
         "transfer=scratch",
         "transfer=parameter",
         "transfer=parameter regularizer=l2_sp",
@@ -60,7 +59,7 @@ def test_what_is_said_for_all_goes_to_every_mode_that_has_it() -> None:
         rates=(1.0,),
         heads=("linear",),
     )
-    nodes = {each.mode: each.config()["transfer"] for each in list_candidates(auto)}
+    nodes = {each.mode: each.config()["transfer"] for each in auto.list_candidates()}
     for mode, given_ in nodes.items():
         said = {"map": {"audio": "image"}, "class_map": {"car": "automobile"}}
         for key, value in {**said, "min_copied": 0.25, "fusion": True}.items():
@@ -88,7 +87,7 @@ def test_nodes_are_those_of_the_configs() -> None:
         heads=("linear",),
     )
     seen = set()
-    for each in list_candidates(auto):
+    for each in auto.list_candidates():
         nodes = each.config()
         # fusion: auto's own default is false, that of the modes is auto
         expected = {**stated("transfer", each.mode)}
@@ -104,7 +103,9 @@ def test_nodes_are_those_of_the_configs() -> None:
 
 
 def test_by_default_nothing_but_parameter_is_held() -> None:
-    found = [each.name for each in list_candidates(Auto(modes=("scratch", "feature", "parameter")))]
+    found = [
+        each.name for each in Auto(modes=("scratch", "feature", "parameter")).list_candidates()
+    ]
     assert len(found) == 2 + 2 * 2 * 2
     assert found[:3] == ["transfer=scratch", "transfer=feature", "transfer=parameter"]
     assert all(name.startswith("transfer=parameter") for name in found[2:])
@@ -116,7 +117,7 @@ def test_regularizers_are_crossed_with_what_accepts_them() -> None:
         regularizers=("none", "l2_sp", "mmd", "rkd"),
         heads=("linear", "knn", "mlp"),
     )
-    assert [(each.name, each.variation) for each in list_candidates(auto)] == [
+    assert [(each.name, each.variation) for each in auto.list_candidates()] == [
         ("transfer=feature", 0),
         ("transfer=feature transfer.head=knn", 1),
         ("transfer=feature transfer.head=mlp", 2),
@@ -133,7 +134,7 @@ def test_no_mode_gets_a_regularizer_that_it_refuses() -> None:
         heads=tuple(HEADS),
     )
     held: dict[str, set[str]] = {}
-    for each in list_candidates(auto):
+    for each in auto.list_candidates():
         options = {**each.config()["transfer"]}
         module, name = options.pop("_target_").rsplit(".", 1)
         transfer = getattr(importlib.import_module(module), name)(**options)

@@ -36,6 +36,8 @@ class LogmelLstm(Encoder):
     Reference: Graves and Schmidhuber 2005, doi 10.1016/j.neunet.2005.06.042.
     """
 
+    architecture = "lstm"
+
     def __init__(
         self,
         spec: AudioSpec,

@@ -47,6 +47,8 @@ class SpectrogramCnn(Encoder):
     Reference: Palanisamy et al. 2020, arXiv 2007.11154.
     """
 
+    architecture = "small_cnn"
+
     def __init__(
         self,
         spec: AudioSpec,

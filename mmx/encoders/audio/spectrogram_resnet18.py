@@ -45,6 +45,8 @@ class SpectrogramResNet18(Encoder):
     Reference: He et al. 2016, arXiv 1512.03385; Palanisamy et al. 2020, arXiv 2007.11154.
     """
 
+    architecture = "resnet18"
+
     def __init__(
         self,
         spec: AudioSpec,

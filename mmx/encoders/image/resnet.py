@@ -103,6 +103,7 @@ class ResNet(Encoder):
 class ResNet18(ResNet):
     """The network of 18 layers; see :class:`ResNet`."""
 
+    architecture = "resnet18"
     build = staticmethod(resnet.resnet18)
     published = resnet.ResNet18_Weights.DEFAULT
 

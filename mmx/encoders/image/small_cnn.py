@@ -39,6 +39,8 @@ class SmallCnn(Encoder):
             small.
     """
 
+    architecture = "small_cnn"
+
     def __init__(
         self,
         spec: ImageSpec,

@@ -34,6 +34,8 @@ class Lstm(Encoder):
     Reference: Conneau et al. 2017, arXiv 1705.02364.
     """
 
+    architecture = "lstm"
+
     def __init__(
         self,
         spec: TokenSpec,

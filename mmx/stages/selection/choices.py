@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from mmx.controls import CONTROLS
 from mmx.errors import ConfigError, Problem, TransferError
 from mmx.experiment import Experiment
-from mmx.runs.search_record import SCRATCH
 from mmx.stage_id import Role
 from mmx.stages.core.cache_keys import describe_source
 from mmx.stages.core.context import Context, Opened
@@ -21,8 +20,7 @@ from mmx.stages.pipeline.controls import check_controls
 from mmx.stages.pipeline.controls.base import ControlBench
 from mmx.stages.selection.prepare import Prepared, dry_start
 from mmx.transfer import Source
-from mmx.transfer.auto import Auto
-from mmx.transfer.candidates import SearchCandidate, list_candidates
+from mmx.transfer.candidates import Search, SearchCandidate
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,7 @@ class Choice:
         return self.candidate.name
 
 
-def assemble_choices(experiment: Experiment, auto: Auto) -> tuple[list[Choice], dict[str, str]]:
+def assemble_choices(experiment: Experiment, search: Search) -> tuple[list[Choice], dict[str, str]]:
     """Return the candidates that fit the experiment, and why the others do not.
 
     Raises:
@@ -47,9 +45,9 @@ def assemble_choices(experiment: Experiment, auto: Auto) -> tuple[list[Choice], 
     choices: list[Choice] = []
     refused: dict[str, str] = {}
     problems: list[Problem] = []
-    for candidate in list_candidates(auto):
+    for candidate in search.list_candidates():
         nodes: dict[str, object] = {**candidate.config()}
-        if candidate.name == SCRATCH:  # there is no source for a linear probe
+        if candidate.takes_nothing:  # there is no source for a linear probe
             names = experiment.controls
             without = [name for name in names if not CONTROLS[name].needs_source_weights]
             nodes["control"] = without or "none"

@@ -61,7 +61,7 @@ def order_candidates(
     def key(index: int) -> tuple[bool, int, float, int]:
         candidate = choices[index].candidate
         place = means.get(_describe_start(candidate), math.inf if means else 0.0)
-        return candidate.mode != "scratch", candidate.variation, place, index
+        return not candidate.takes_nothing, candidate.variation, place, index
 
     return [choices[index].name for index in sorted(range(len(choices)), key=key)], scores
 

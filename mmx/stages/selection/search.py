@@ -36,7 +36,7 @@ from mmx.stages.selection.successive_halving import SuccessiveHalving
 from mmx.stages.selection.trial import TRIALS_FOLDER, Clock, TrialTrainer
 from mmx.training.events import Event, EventKind
 from mmx.training.fit import count_steps_per_epoch
-from mmx.transfer.auto import Auto
+from mmx.transfer.candidates import Search
 
 
 def choose_experiment(context: Context, clock: Clock = time.perf_counter) -> Experiment:
@@ -53,15 +53,15 @@ def choose_experiment(context: Context, clock: Clock = time.perf_counter) -> Exp
         ConfigError: No candidate fits the experiment.
         TransferError: The budget allows no choice, or no candidate could be trained.
     """
-    auto = context.experiment.transfer
-    if not isinstance(auto, Auto):
+    search = context.experiment.transfer.search
+    if search is None:
         return context.experiment
-    choices, refused = assemble_choices(context.experiment, auto)
+    choices, refused = assemble_choices(context.experiment, search)
     by_name = {choice.name: choice for choice in choices}
     record = read_search(context.directory)
     name = record.winner if record else None  # the run was killed after it had been chosen
     if name is None or name not in by_name:
-        name = _search(context, auto, choices, refused, clock)
+        name = _search(context, search, choices, refused, clock)
     winner = by_name[name].experiment
     shutil.rmtree(context.directory.path / TRIALS_FOLDER, ignore_errors=True)
     _record_names(context, winner)
@@ -77,7 +77,11 @@ def _record_names(context: Context, chosen: Experiment) -> None:
 
 
 def _search(
-    context: Context, auto: Auto, choices: Sequence[Choice], refused: dict[str, str], clock: Clock
+    context: Context,
+    search: Search,
+    choices: Sequence[Choice],
+    refused: dict[str, str],
+    clock: Clock,
 ) -> str:
     """Return the name of the winner; what is done on the way is in ``auto.json``."""
     prepared = open_tasks(context)
@@ -85,7 +89,7 @@ def _search(
     choices, not_startable = find_startable(context, prepared, choices)
     seconds = clock() - began
     names = [choice.name for choice in choices]
-    plan, rungs = _plan(context, auto, prepared, names, {**refused, **not_startable})
+    plan, rungs = _plan(context, search, prepared, names, {**refused, **not_startable})
     if any(choice.experiment.trains_source for choice in choices):
         prepared = train_source(context, prepared)
     known = read_search(context.directory)  # of a run that was interrupted while it searched
@@ -102,7 +106,7 @@ def _search(
         TrialTrainer(context, prepared, in_order, planned, clock),
         write=partial(write_search, context.directory),
         note=partial(context.note, StageId.SEARCH),
-        seconds=auto.budget_seconds,
+        seconds=search.budget_seconds,
     )
     record = halving.run()
     record = record.with_winner(record.best, _state_verdict(context, record))
@@ -115,7 +119,7 @@ def _search(
 
 
 def _plan(
-    context: Context, auto: Auto, prepared: Prepared, names: list[str], refused: dict[str, str]
+    context: Context, search: Search, prepared: Prepared, names: list[str], refused: dict[str, str]
 ) -> tuple[SearchPlan, tuple[Rung, ...]]:
     """Return what the search depends on, and its rungs.
 
@@ -124,13 +128,13 @@ def _plan(
     """
     trainer = context.experiment.trainer.of(Role.TARGET)
     steps = count_steps_per_epoch(prepared.target.data.rows("train"), trainer)
-    if auto.budget_seconds is not None:
-        budget: dict[str, int | float] = {"seconds": auto.budget_seconds}
-        rungs = plan_by_seconds(len(names), auto.eta, trainer.epochs)
+    if search.budget_seconds is not None:
+        budget: dict[str, int | float] = {"seconds": search.budget_seconds}
+        rungs = plan_by_seconds(len(names), search.eta, trainer.epochs)
     else:
-        allowed = auto.find_budget_steps(steps, trainer.epochs)
+        allowed = search.find_budget_steps(steps, trainer.epochs)
         budget = {"steps": allowed}
-        rungs = plan_by_steps(len(names), auto.eta, allowed, steps, trainer.epochs)
+        rungs = plan_by_steps(len(names), search.eta, allowed, steps, trainer.epochs)
         if len(names) > 1 and not rungs:
             raise TransferError(
                 f"transfer.budget_steps={allowed} allows no choice: two candidates take an epoch "
@@ -139,7 +143,7 @@ def _plan(
             )
     plan = SearchPlan(
         budget=budget,
-        eta=auto.eta,
+        eta=search.eta,
         metric=PRIMARY[prepared.target.task.target.kind],
         epochs=trainer.epochs,
         steps_per_epoch=steps,
