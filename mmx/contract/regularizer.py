@@ -24,7 +24,7 @@ from mmx.contract.losses import (
 )
 from mmx.contract.options import has_sound_options
 from mmx.contract.world import World, of_batch
-from mmx.modalities import Batch, Features
+from mmx.modalities import Batch, Features, StepRows
 from mmx.transfer.regularizers import Penalty, Regularizer, Step
 
 
@@ -200,6 +200,27 @@ def does_not_grow_with_the_batch(subject: RegularizerSubject) -> str:
     return f"{about}the same for the same rows twice over"
 
 
+def parts_make_the_penalty(subject: RegularizerSubject) -> str:
+    """Check that the parts of an accumulated step sum to the penalty of all its rows."""
+    made = subject.make()
+    if made.compares_rows:
+        raise Untested("compares_rows says that small batches are not one large batch")
+    if made.acts_on in ("weights", "statistics"):
+        raise Untested(f"what acts on {made.acts_on} is not of rows")
+    precise = replace(subject, dtype=torch.float64)
+    batch = precise.make_batch()
+    penalty, world = precise.bind(batch), batch.world
+    want = measure_penalty(penalty, world.step())
+    rows, parts = StepRows(world.batch.target, world.batch.present), []
+    for some in (slice(0, 5), slice(5, 6), slice(6, len(world.batch))):
+        part = of_batch(world.batch, lambda x, some=some: x[some])  # type: ignore[misc]
+        parts.append(penalty.part(world.step(replace(part, complete=frozenset())), rows))
+    seen = "in batches of 5, 1 and the other rows, without compares_rows = True"
+    expected = "the parts of an accumulated step to sum to the penalty of its rows as one batch"
+    expect_same(torch.stack(parts).sum(), want, expected, seen, precise.rounding)
+    return "batches of 5, 1 and the other rows sum to the penalty of all"
+
+
 def absent_features_are_not_read(subject: RegularizerSubject) -> str:
     """Check that what stands in the features of an absent modality is not read."""
     penalty, world = subject.prepare()
@@ -321,13 +342,15 @@ def _expect_apart(penalty: Penalty, models: dict[str, nn.Module]) -> None:
             raise Broken(f"expected the {name} to be no part of the penalty; its tensors are")
 
 
+ANY_SIZE = "the same at any batch size"
 CHECKS: tuple[Check[RegularizerSubject], ...] = (
     Check(MADE, gives_a_finite_penalty),
     Check("zero at the start", is_zero_at_the_start, (MADE,)),
     Check("dtype", penalty_is_in_float32, (MADE,)),
     Check("gradients", gradients_reach_the_target, (MADE,)),
     Check(REPEATED, gives_the_same_value_again, (MADE,)),
-    Check("the same at any batch size", does_not_grow_with_the_batch, BASICS),
+    Check(ANY_SIZE, does_not_grow_with_the_batch, BASICS),
+    Check("accumulated steps", parts_make_the_penalty, (*BASICS, ANY_SIZE)),
     Check("any order", rows_and_modalities_in_any_order, BASICS),
     Check("absent rows not read", absent_features_are_not_read, BASICS),
     Check("a batch of one row", one_row_has_a_finite_penalty, (MADE,)),

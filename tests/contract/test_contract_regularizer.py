@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from mmx.contract import Part, check_part
+from mmx.modalities import StepRows
 from mmx.transfer.regularizers import Given, Penalty, Regularizer, Step
 from mmx.verbs.check import refuse
 
@@ -32,6 +33,16 @@ class Held(Penalty):
 
     def term(self, x: Tensor) -> Tensor:
         return x.square().mean()
+
+    def part(self, step: Step, rows: StepRows) -> Tensor:
+        here, everyone = self.rows(step).sum(), rows.present["image"].sum()
+        return self(step) * (here / everyone)
+
+
+class ByRows(Held):
+    """Its parts count by rows, also those that lack the modality."""
+
+    part = Penalty.part
 
 
 class Summed(Held):
@@ -74,6 +85,8 @@ class Absent(Held):
         x = step.features["image"].pooled
         return super(Held, self).forward(step) if x is None else x.float().square().mean()
 
+    part = Penalty.part
+
 
 class Whole(Held):
     """The source's model as a part of it."""
@@ -111,6 +124,7 @@ def of(penalty: type[Penalty], **attributes: object) -> type[Regularizer]:
 
 
 CAUGHT = [
+    (ByRows, {}, "accumulated steps"),
     (Summed, {}, "the same at any batch size"),
     (Negative, {}, "made and called"),
     (Constant, {}, "gradients"),

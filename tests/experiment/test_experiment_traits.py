@@ -13,8 +13,8 @@ from mmx.config import compose
 from mmx.encoders import Encoder
 from mmx.encoders.image.small_cnn import SmallCnn
 from mmx.experiment import Experiment, assemble
-from mmx.experiment.head_misfits import head_misfits
-from mmx.experiment.transferring import transfer_misfits
+from mmx.experiment.head_misfits import find_head_misfits
+from mmx.experiment.transferring import find_transfer_misfits
 from mmx.stage_id import Role
 from mmx.transfer import Source, Start, Transfer
 from mmx.transfer.base import ChosenHead, start_fresh
@@ -73,8 +73,8 @@ def plain() -> Experiment:
 
 
 def test_a_head_that_a_mode_states_is_held_against_task_and_fusion(plain: Experiment) -> None:
-    assert list(head_misfits(replace(plain, transfer=Mine()), None)) == []
-    (found, *_) = head_misfits(replace(plain, transfer=Headed()), None)
+    assert list(find_head_misfits(replace(plain, transfer=Mine()), None)) == []
+    (found, *_) = find_head_misfits(replace(plain, transfer=Headed()), None)
     assert (found.given, found.type_this) == ("transfer.top=vote", "transfer.top=any")
     assert "kind classes" in found.reason
     assert found.reason.endswith("regression")
@@ -87,7 +87,7 @@ def test_a_head_that_a_mode_states_is_held_against_task_and_fusion(plain: Experi
 def test_a_search_takes_no_regularizer_beside_it(
     plain: Experiment, transfer: Transfer, typed: str
 ) -> None:
-    (found,) = transfer_misfits(replace(plain, transfer=transfer, regularizer=L2Sp()))
+    (found,) = find_transfer_misfits(replace(plain, transfer=transfer, regularizer=L2Sp()))
     assert found.given == "regularizer=l2_sp"
     assert (found.type_this or "").split("   ")[0] == typed
 
@@ -117,6 +117,6 @@ def test_what_an_encoder_states_says_which_other_starts_from_it(
         Role.SOURCE: {"image": plain.modalities[Role.SOURCE]["image"]},
         Role.TARGET: {"audio": plain.modalities[Role.TARGET]["image"]},
     }
-    (found,) = transfer_misfits(replace(plain, encoders=encoders, modalities=modalities))
+    (found,) = find_transfer_misfits(replace(plain, encoders=encoders, modalities=modalities))
     words = (found.type_this or "").split("(or ")[1].removesuffix(")").split()
     assert [word for word in words if word.startswith("encoder/")] == advised

@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from mmx.cli import main
+from mmx.contract.world import World, of_batch
+from mmx.modalities import StepRows
 
 HERE = Path(__file__).parent
 CONFIGS = HERE / "configs"
@@ -81,6 +86,22 @@ CHECKED = (
 @pytest.mark.parametrize("named", CHECKED)
 def test_check_looks_at_it(named: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", *f"outside_parts.{named}".split()]) == 0, capsys.readouterr().out
+
+
+@pytest.mark.parametrize("sizes", [[12], [5, 1, 6], [1] * 12])
+def test_the_parts_of_an_accumulated_step_count_the_rows_that_have_a_modality(
+    sizes: list[int],
+) -> None:
+    kind = import_module("outside_parts.nearness").Nearness
+    world = World()
+    here = world.batch = of_batch(world.batch, lambda x: x[:12])
+    assert not all(there.all() for there in here.present.values())
+    penalty = kind().bind(world.make_given()).to(world.dtype)
+    rows, parts = StepRows(here.target, here.present), []
+    for at in torch.arange(12).split(sizes):
+        some = replace(of_batch(here, lambda x, at=at: x[at]), complete=frozenset())
+        parts.append(penalty.part(world.step(some), rows))
+    torch.testing.assert_close(sum(parts), penalty(world.step()))
 
 
 @pytest.mark.parametrize(

@@ -118,6 +118,9 @@ class Penalty(nn.Module, ABC):
     def part(self, step: Step, rows: StepRows) -> Tensor:
         """Return one batch's part of the penalty where a step accumulates several batches.
 
+        By default it counts by rows. Override it where rows without a modality do not count:
+        the parts of a step must sum to the penalty of all its rows.
+
         Args:
             step: The batch.
             rows: All rows of the step.

@@ -60,6 +60,8 @@ class BssPenalty(FeaturePenalty):
         k: Singular values.
     """
 
+    compares_rows = True
+
     def __init__(self, modalities: tuple[str, ...], strength: float, k: int) -> None:
         super().__init__(modalities, strength)
         self.k = k

@@ -53,6 +53,8 @@ class CoralPenalty(FeaturePenalty):
         strength: λ.
     """
 
+    compares_rows = True
+
     fewest = 2
 
     def __init__(self, source: dict[str, Tensor], strength: float) -> None:

@@ -6,6 +6,7 @@ Shape legend: ``B`` batch, ``n`` rows of it that have a modality, ``D`` width.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterator
 from typing import Annotated, ClassVar
 
 import torch
@@ -13,14 +14,55 @@ from pydantic import Field
 from torch import Tensor
 
 from mmx.errors import TransferError
-from mmx.modalities import Batch
+from mmx.modalities import Batch, StepRows
 from mmx.transfer.regularizers.base import Given, Penalty, Reference, Step
 
 Strength = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 Temperature = Annotated[float, Field(gt=0, le=10000, allow_inf_nan=False)]
 
 
-class FeaturePenalty(Penalty):
+class ModalityPenalty(Penalty):
+    """Base of penalties λ · mean_m R_m, over the modalities m that any row of the batch has.
+
+    Args:
+        strength: λ.
+
+    Attributes:
+        modalities: Their names.
+        compares_rows: As the regulariser says; where it does not, R_m is a mean over the rows that
+            have the modality, and the parts of an accumulated step sum to the whole.
+    """
+
+    compares_rows: ClassVar[bool] = False
+    modalities: tuple[str, ...]
+
+    def __init__(self, strength: float) -> None:
+        super().__init__()
+        self.strength = strength
+
+    @abstractmethod
+    def terms(self, step: Step) -> Iterator[tuple[str, Tensor]]:
+        """Yield each modality that has enough rows in the batch, and its scalar R_m."""
+
+    def forward(self, step: Step) -> Tensor:
+        """Return the penalty; see :class:`~mmx.transfer.regularizers.base.Penalty`."""
+        terms = [term for _, term in self.terms(step)]
+        with disable_autocast(step):
+            return average_terms(self.strength, terms, step)
+
+    def part(self, step: Step, rows: StepRows) -> Tensor:
+        """Return a batch's part, of each modality's mean over the step's rows; see Penalty."""
+        if self.compares_rows or not rows.present:
+            return super().part(step, rows)
+        total, here = make_zero(step), step.batch.present
+        for name, term in self.terms(step):
+            total = total + term * (here[name].sum() / rows.present[name].sum())
+        # Modalities that the whole step lacks have no mean, and do not count.
+        read = [rows.present[name].any() for name in self.modalities]
+        return self.strength * total / torch.stack(read).sum().clamp(min=1)
+
+
+class FeaturePenalty(ModalityPenalty):
     """Base of penalties of pooled features, modality by modality.
 
         λ · mean_m term(f_m)
@@ -44,29 +86,23 @@ class FeaturePenalty(Penalty):
     fewest: ClassVar[int] = 1
 
     def __init__(self, modalities: tuple[str, ...], strength: float) -> None:
-        super().__init__()
+        super().__init__(strength)
         self.modalities = modalities
-        self.strength = strength
 
-    def forward(self, step: Step) -> Tensor:
-        """Return the penalty; see :class:`~mmx.transfer.regularizers.base.Penalty`."""
+    def terms(self, step: Step) -> Iterator[tuple[str, Tensor]]:
+        """Yield the modalities with rows enough; see :class:`ModalityPenalty`."""
         with disable_autocast(step):
-            rows = {
-                name: upcast(select_rows(name, step.batch, step.features[name].pooled))
-                for name in self.modalities
-            }
-            return average_terms(
-                self.strength,
-                [self.term(name, x) for name, x in rows.items() if len(x) >= self.fewest],
-                step,
-            )
+            for name in self.modalities:
+                x = upcast(select_rows(name, step.batch, step.features[name].pooled))
+                if len(x) >= self.fewest:
+                    yield name, self.term(name, x)
 
     @abstractmethod
     def term(self, name: str, x: Tensor) -> Tensor:
         """Return the scalar of one modality's features ``(n, D)``."""
 
 
-class ComparedPenalty(Penalty):
+class ComparedPenalty(ModalityPenalty):
     """Base of penalties that compare pooled features with the source's for the same rows.
 
         λ · mean_m term(f_m, f0_m)
@@ -84,24 +120,19 @@ class ComparedPenalty(Penalty):
     reference: Reference
 
     def __init__(self, given: Given, name: str, strength: float) -> None:
-        super().__init__()
+        super().__init__(strength)
         reference, self.modalities = find_compared_modalities(given, name)
         attach_reference(self, reference)
-        self.strength = strength
 
-    def forward(self, step: Step) -> Tensor:
-        """Return the penalty; see :class:`~mmx.transfer.regularizers.base.Penalty`."""
+    def terms(self, step: Step) -> Iterator[tuple[str, Tensor]]:
+        """Yield the modalities that any row has; see :class:`ModalityPenalty`."""
         reference = self.reference.features(step.batch)
         with disable_autocast(step):
-            pairs = [
-                (
-                    upcast(select_rows(name, step.batch, step.features[name].pooled)),
-                    upcast(select_rows(name, step.batch, reference[name].pooled)),
-                )
-                for name in self.modalities
-            ]
-            terms = [self.term(x, x0) for x, x0 in pairs if len(x)]
-            return average_terms(self.strength, terms, step)
+            for name in self.modalities:
+                x = upcast(select_rows(name, step.batch, step.features[name].pooled))
+                x0 = upcast(select_rows(name, step.batch, reference[name].pooled))
+                if len(x):
+                    yield name, self.term(x, x0)
 
     @abstractmethod
     def term(self, x: Tensor, x0: Tensor) -> Tensor:

@@ -67,6 +67,7 @@ class MmdPenalty(FeaturePenalty):
         strength: λ.
     """
 
+    compares_rows = True
     fewest = 2
 
     def __init__(self, source: dict[str, Tensor], strength: float) -> None:

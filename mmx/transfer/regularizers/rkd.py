@@ -70,6 +70,8 @@ class RkdPenalty(ComparedPenalty):
         angle: b.
     """
 
+    compares_rows = True
+
     def __init__(self, given: Given, strength: float, distance: float, angle: float) -> None:
         super().__init__(given, "rkd", strength)
         self.distance, self.angle = distance, angle

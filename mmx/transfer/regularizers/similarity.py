@@ -55,6 +55,8 @@ class SimilarityPenalty(ComparedPenalty):
         strength: λ.
     """
 
+    compares_rows = True
+
     def term(self, x: Tensor, x0: Tensor) -> Tensor:
         """Return the scalar; see ComparedPenalty."""
         return len(x) * similarity(x, x0)  # n · ‖·‖²_F / n² = 1/n Σ_i ‖row i‖²
