@@ -1,4 +1,4 @@
-"""One linear head for each modality, beside the model's own."""
+"""One linear head for each modality, in addition to the model's head."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from mmx.modalities import StepRows
 from mmx.modalities.masking import mean_where
 
 
-def unimodal_heads(widths: dict[str, int], outputs: int) -> nn.ModuleDict:
+def make_unimodal_heads(widths: dict[str, int], outputs: int) -> nn.ModuleDict:
     """Return a linear layer from each modality's features to ``outputs``, by name."""
     return nn.ModuleDict({name: nn.Linear(widths[name], outputs) for name in sorted(widths)})
 
 
-def find_labelled_rows(names: Sequence[str], step: StepRows) -> Tensor:
-    """Return ``(M,)``: in how many rows of a step each modality is."""
+def count_step_rows(names: Sequence[str], step: StepRows) -> Tensor:
+    """Return ``(M,)``, the number of rows of a step that have each modality."""
     return torch.stack([step.present[name].sum() for name in names])
 
 
-def unimodal_losses(
+def compute_unimodal_losses(
     heads: nn.ModuleDict, pooled: dict[str, Tensor], present: dict[str, Tensor], target: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return each modality's cross-entropy, a mean over the rows that have it, and their number.
+    """Return each modality's mean cross-entropy over the rows that have it, and their number.
 
     Args:
-        heads: As :func:`unimodal_heads` gives them.
+        heads: From :func:`make_unimodal_heads`.
         pooled: Modality to ``(B, D_m)``, zeros where it is absent.
         present: Modality to ``(B,)`` bool.
         target: ``(B,)`` classes.
 
     Returns:
-        ``(M,)`` losses, 0 for a modality that no row has, and ``(M,)`` numbers of rows; by
-        name.
+        ``(M,)`` losses, 0 for a modality that no row has, and ``(M,)`` numbers of rows; both
+        in the order of the modalities' names.
     """
     losses, rows = [], []
     for name, head in heads.items():

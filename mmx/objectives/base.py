@@ -15,14 +15,14 @@ from mmx.variants import variant
 
 @dataclass(frozen=True)
 class ModelOutput:
-    """What a model says of a batch, as far as an objective may ask.
+    """The parts of a model's output for a batch that an objective may read.
 
     Attributes:
-        outputs: ``(B, C)``; of no columns where the objective is label-free.
-        pooled: Modality to the ``(B, D_m)`` pooled features; rows where it is absent may
-            hold anything.
+        outputs: ``(B, C)``; ``(B, 0)`` where the objective is label-free.
+        pooled: Modality to the ``(B, D_m)`` pooled features; rows that lack the modality may
+            hold any values.
         present: Modality to ``(B,)`` bool.
-        fused: ``(B, D)`` what the head read; None where nobody asked for it.
+        fused: ``(B, D)``, the input of the head; None where it was not requested.
     """
 
     outputs: Tensor
@@ -32,13 +32,13 @@ class ModelOutput:
 
 
 class Criterion(nn.Module, ABC):
-    """An objective bound to a task; a module, since it may have parameters of its own.
+    """An objective bound to a task. It is a module, since it may have parameters.
 
-    Its parameters (projections, unimodal heads, a temperature) train with the model's.
+    Its parameters (projections, unimodal heads, a temperature) train with those of the model.
 
     Attributes:
-        observes: Whether :meth:`after_epoch` wants to be called.
-        aligns: Whether :meth:`embed` is there.
+        observes: Whether :meth:`after_epoch` has to be called.
+        aligns: Whether :meth:`embed` is implemented.
     """
 
     observes: bool = False
@@ -46,29 +46,29 @@ class Criterion(nn.Module, ABC):
 
     @abstractmethod
     def task_loss(self, outputs: Tensor, target: Tensor) -> Tensor:
-        """Return the loss of the outputs alone, a mean over the rows, in float32.
+        """Return the loss of the outputs, a mean over the rows, in float32.
 
-        This is the ``loss`` among the metrics: of a sum of terms, those that read nothing
-        but outputs and targets.
+        This is the metric ``loss``. Of a sum of terms it is the part that reads only outputs
+        and targets.
 
         Args:
             outputs: ``(N, C)``.
             target: ``(N,)`` or ``(N, C)``.
 
         Raises:
-            NotImplementedError: The objective reads no outputs.
+            NotImplementedError: The objective does not read outputs.
         """
 
-    def forward(self, said: ModelOutput, target: Tensor) -> Tensor:
-        """Return the scalar loss to descend, a mean over the batch, in float32."""
-        return self.task_loss(said.outputs, target)
+    def forward(self, output: ModelOutput, target: Tensor) -> Tensor:
+        """Return the scalar loss to minimise, a mean over the batch, in float32."""
+        return self.task_loss(output.outputs, target)
 
     def share(self, target: Tensor, step: Tensor) -> Tensor | float:
-        """Return what a batch counts in the mean over a step: its part of the rows.
+        """Return the weight of a batch in the mean over a step: its share of the rows.
 
         Args:
-            target: Of the batch's rows.
-            step: Of all rows of the step.
+            target: Targets of the batch.
+            step: Targets of all rows of the step.
         """
         return len(target) / len(step)
 
@@ -76,53 +76,54 @@ class Criterion(nn.Module, ABC):
         """Return a batch's part of the task loss of a step; see :meth:`part`."""
         return _scale(self.task_loss(outputs, target), self.share(target, step))
 
-    def part(self, said: ModelOutput, target: Tensor, step: StepRows) -> Tensor:
-        """Return a batch's part of the loss of a step that is accumulated over several.
+    def part(self, output: ModelOutput, target: Tensor, step: StepRows) -> Tensor:
+        """Return a batch's part of the loss of a step that consists of several batches.
 
-        The parts of a step sum to the loss of all its rows as one batch, as far as the loss
-        is a mean over rows. One that compares rows sees those of a batch alone.
+        If the loss is a mean over rows, the parts sum to the loss of all rows of the step as one
+        batch. A loss that compares rows only compares those of one batch.
 
         Args:
-            said: Of the batch.
-            target: Of the batch.
+            output: Output of the model for the batch.
+            target: Targets of the batch.
             step: All rows of the step.
         """
-        return _scale(self(said, target), self.share(target, step.target))
+        return _scale(self(output, target), self.share(target, step.target))
 
     def after_epoch(self, val: Encoded, outputs: Tensor) -> None:
-        """Look at the validation rows after an epoch, only where :attr:`observes`.
+        """Read the validation rows after an epoch; called only where :attr:`observes`.
 
-        What is learned here is kept in buffers, so that a resumed run has it.
+        What is learned here belongs in buffers, so that a resumed run has it.
 
         Args:
-            val: Features of the validation rows, without gradient.
-            outputs: ``(N, C)`` of the same rows.
+            val: Features of the validation rows, without gradients.
+            outputs: ``(N, C)`` outputs for the same rows.
         """
 
     def embed(self, pooled: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return each modality's ``(B, E)`` embedding in the common space.
 
         Args:
-            pooled: Modality to ``(B, D_m)``; where it is absent, so is its embedding: what
-                stands in that row means nothing.
+            pooled: Modality to ``(B, D_m)``; the embedding of a row without the modality is
+                meaningless.
 
         Raises:
-            NotImplementedError: The objective aligns no modalities.
+            NotImplementedError: The objective does not align modalities.
         """
-        raise NotImplementedError(f"{type(self).__name__} aligns no modalities")
+        raise NotImplementedError(f"{type(self).__name__} does not align modalities")
 
 
 _WeightedLoss = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
 
 class OutputLoss(Criterion):
-    """A criterion of outputs and targets alone.
+    """A criterion that reads only outputs and targets.
 
     Args:
         loss: (outputs, target, class weights or None) -> scalar.
-        weight: ``(C,)`` class weights; they are the data's, so no checkpoint holds them.
-        by_class: Whether the mean is over rows weighted by their class: then the weights of
-            its rows, not their number, is what a batch counts.
+        weight: ``(C,)`` class weights; they follow from the data, so checkpoints leave them
+            out.
+        by_class: Whether the loss is a mean weighted by the classes of the rows; then a batch
+            counts by the sum of the weights of its rows, not by their number.
     """
 
     def __init__(
@@ -141,14 +142,14 @@ class OutputLoss(Criterion):
         return self._loss(outputs, target, weight)
 
     def share(self, target: Tensor, step: Tensor) -> Tensor | float:
-        """Return what a batch counts in the mean over a step; see :class:`Criterion`."""
+        """Return the weight of a batch in the mean over a step; see :class:`Criterion`."""
         if self.weight is None or not self.by_class:
             return super().share(target, step)
         return self.weight[target].sum() / self.weight[step].sum()
 
 
 class FeatureLoss(Criterion):
-    """A criterion of the modalities' pooled features, which reads no outputs.
+    """A criterion of the modalities' pooled features, which does not read outputs.
 
     Args:
         widths: Modality to D_m.
@@ -162,13 +163,13 @@ class FeatureLoss(Criterion):
         self.modalities = tuple(sorted(widths))
 
     def task_loss(self, outputs: Tensor, target: Tensor) -> Tensor:
-        """Raise NotImplementedError: there is no loss of the outputs alone."""
-        raise NotImplementedError(f"{type(self).__name__} reads no outputs")
+        """Raise NotImplementedError, since the loss does not depend on outputs."""
+        raise NotImplementedError(f"{type(self).__name__} does not read outputs")
 
-    def forward(self, said: ModelOutput, target: Tensor) -> Tensor:
-        """Return the scalar loss, in float32 whatever the model runs in."""
-        with torch.autocast(said.outputs.device.type, enabled=False):
-            return self.loss(present_features(said, self.modalities), said.present, target)
+    def forward(self, output: ModelOutput, target: Tensor) -> Tensor:
+        """Return the scalar loss, in float32 for every precision of the model."""
+        with torch.autocast(output.outputs.device.type, enabled=False):
+            return self.loss(zero_absent_features(output, self.modalities), output.present, target)
 
     @abstractmethod
     def loss(self, pooled: dict[str, Tensor], present: dict[str, Tensor], target: Tensor) -> Tensor:
@@ -182,21 +183,38 @@ class FeatureLoss(Criterion):
 
 
 class Objective(ABC):
-    """Base of all objectives; keyword-only, plain, annotated constructor arguments.
+    """Base of all objectives.
+
+    Write an objective to train for another loss. If it reads outputs and targets only, return
+    an :class:`OutputLoss` from :meth:`bind`; if it reads the modalities' features, return a
+    :class:`FeatureLoss`.
+
+    Constructor arguments are keyword-only, of plain types and annotated, since the config is
+    checked against them.
+
+    Example:
+        >>> class AbsoluteError(Objective):
+        ...     kinds = frozenset({"regression"})
+        ...
+        ...     def bind(self, target, outputs, widths):
+        ...         return OutputLoss(lambda y, t, weight: (y.squeeze(1) - t).abs().mean())
+        >>> criterion = AbsoluteError().bind(torch.zeros(8), outputs=1, widths={"image": 4})
+        >>> criterion.task_loss(torch.tensor([[1.0], [4.0]]), torch.tensor([0.0, 1.0]))
+        tensor(2.)
 
     Attributes:
-        kinds: The kinds of target it serves: classes, multilabel, regression.
-        label_free: True where neither targets nor outputs are read and nothing else has to
-            be: alone it trains the encoders, and neither fusion nor head.
-        reads_outputs: False where the loss is of the modalities' features: alone, it would
-            leave the head as it is, so it is a term of ``combined``.
-        cross_modal: True where :meth:`bind` needs two modalities or more.
-        compares_rows: True where the loss holds the rows of a batch against each other, so that
-            the steps of several small batches are not those of one large batch.
-        may_be_negative: True where the loss has values below zero.
-        weighs_classes: True where :meth:`with_class_weights` returns another objective.
-        counts_losses: True where it sums up what rows lose while they train, each by its one
-            label: rows mixed of two classes cannot be counted so.
+        kinds: The kinds of target that it serves: classes, multilabel, regression.
+        label_free: Whether it reads neither targets nor outputs and can be used alone; it then
+            trains the encoders, but neither fusion nor head.
+        reads_outputs: Whether it reads the model's outputs. If not, it would leave the head
+            untrained, so it is a term of ``combined``.
+        cross_modal: Whether :meth:`bind` needs at least two modalities.
+        compares_rows: Whether the loss compares the rows of a batch, so that several small
+            batches are not equivalent to one large batch.
+        may_be_negative: Whether the loss can be below zero.
+        weighs_classes: Whether :meth:`with_class_weights` returns an objective.
+        counts_losses: Whether it sums the losses of training rows, each with one label, so that
+            it cannot be used with mixed rows of two classes.
     """
 
     kinds: frozenset[str]
@@ -210,7 +228,7 @@ class Objective(ABC):
 
     @property
     def name(self) -> str:
-        """The name that a config chooses it by."""
+        """The name by which a config chooses it."""
         return variant(type(self))
 
     @abstractmethod
@@ -230,37 +248,38 @@ class Objective(ABC):
         """Return the same objective with class weights ``balanced``.
 
         Raises:
-            ValueError: It has no class weights, or they are given already.
+            ValueError: It has no class weights, or they are set already.
         """
         raise ValueError(
-            f"{self.name} has no class weights; cross_entropy and focal have, and combined "
-            "where one of these is among its terms"
+            f"{self.name} has no class weights; cross_entropy and focal have them, and so has "
+            "combined with one of these among its terms"
         )
 
     def _check_modalities(self, widths: dict[str, int]) -> None:
+        """Raise ValueError if the objective needs more modalities than the task has."""
         if self.cross_modal and len(widths) < 2:
             raise ValueError(
-                f"{self.name} compares modalities, so it needs two or more; "
+                f"{self.name} compares modalities, so it needs at least two; "
                 f"the task has only {', '.join(widths)}"
             )
 
 
 def raise_precision(x: Tensor) -> Tensor:
-    """Return ``x`` in float32, or in float64 where it is that already."""
+    """Return ``x`` in float32, or in float64 if it has that dtype."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def _scale(loss: Tensor, share: Tensor | float) -> Tensor:
-    """Return the share of a loss, in its own dtype."""
+    """Return the loss times the share, in the dtype of the loss."""
     return loss * (share.to(loss) if isinstance(share, Tensor) else share)
 
 
-def present_features(said: ModelOutput, modalities: tuple[str, ...]) -> dict[str, Tensor]:
+def zero_absent_features(output: ModelOutput, modalities: tuple[str, ...]) -> dict[str, Tensor]:
     """Return each modality's ``(B, D_m)`` pooled features in float32, zeros where absent.
 
-    The rows are replaced, not multiplied by zero, which would keep NaN and infinity.
+    Rows are replaced: multiplying them by zero would keep NaN and infinity.
     """
     return {
-        name: raise_precision(said.pooled[name]).masked_fill(~said.present[name][:, None], 0.0)
+        name: raise_precision(output.pooled[name]).masked_fill(~output.present[name][:, None], 0.0)
         for name in modalities
     }

@@ -1,4 +1,4 @@
-"""Binary cross-entropy for several labels a row."""
+"""Binary cross-entropy for targets of several labels."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from mmx.objectives.base import Criterion, Objective, OutputLoss
 
 
 class BinaryCrossEntropy(Objective):
-    """Asks each label's question apart, and takes the mean over labels and rows.
+    """The mean binary cross-entropy over labels and rows.
 
         L = mean_{i,c} -[v_c y_ic ln σ(ŷ_ic) + (1 - y_ic) ln(1 - σ(ŷ_ic))]
 
+    Use it for multi-label tasks, with ``positive_weight=balanced`` if most labels are rare.
+
     Args:
-        positive_weight: v: ``none``, all 1; ``balanced``, negatives over positives of each
-            label in the training rows, 1 for a label that lacks either.
+        positive_weight: v: ``none``, all 1; ``balanced``, the ratio of negatives to positives
+            of each label in the training rows, 1 for a label without one of them.
     """
 
     kinds = frozenset({"multilabel"})
@@ -37,7 +39,7 @@ def _loss(logits: Tensor, labels: Tensor, weight: Tensor | None) -> Tensor:
 
 
 def _weigh_positives(target: Tensor) -> Tensor:
-    """Return ``(C,)`` negatives over positives of a ``(N, C)`` target."""
+    """Return the ``(C,)`` ratios of negatives to positives of a ``(N, C)`` target."""
     positives = target.double().sum(0)
     negatives = len(target) - positives
     return (negatives / positives).where((positives > 0) & (negatives > 0), 1.0)

@@ -1,4 +1,4 @@
-"""How much each class counts in the losses of one class a row."""
+"""Class weights for the losses of targets with one class for each row."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ ClassWeights = (
 )
 
 
-def class_weights(given: ClassWeights, target: Tensor, outputs: int) -> Tensor | None:
-    """Return ``(C,)`` float64 class weights v, or None where all are 1.
+def make_class_weights(given: ClassWeights, target: Tensor, outputs: int) -> Tensor | None:
+    """Return ``(C,)`` float64 class weights v, or None if all are 1.
 
     Args:
         given: ``none``, all 1; ``balanced``, N / (C · n_c) from the training rows, 1 for a
-            class that has none; or one number > 0 for each class.
+            class without rows; or one number > 0 for each class.
         target: ``(N,)`` classes of the training rows.
         outputs: C.
 
     Raises:
-        ValueError: The numbers are not one for each class.
+        ValueError: There is not exactly one number for each class.
     """
     if given == "none":
         return None
     if given == "balanced":
         counts = torch.bincount(target.cpu(), minlength=outputs).double()
         balanced = len(target) / (outputs * counts)
-        return balanced.where(counts > 0, 1.0)
+        return balanced.where(counts > 0, 1.0)  # instead of N / 0
     if len(given) != outputs:
         raise ValueError(
             f"`class_weights` has {len(given)} numbers; the task has {outputs} classes"
@@ -40,10 +40,10 @@ def class_weights(given: ClassWeights, target: Tensor, outputs: int) -> Tensor |
 
 
 def balance_class_weights(given: ClassWeights) -> Literal["balanced"]:
-    """Return ``balanced`` in place of no class weights.
+    """Return ``balanced``, unless class weights are set.
 
     Raises:
-        ValueError: There are weights already.
+        ValueError: There is a number for each class already.
     """
     if isinstance(given, list):
         raise ValueError(

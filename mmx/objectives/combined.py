@@ -23,21 +23,24 @@ Weight = Annotated[float, Field(gt=0, le=1e6)]
 
 
 class Combined(Objective):
-    """L = Σ_t λ_t L_t, such as the task's loss and what aligns the modalities.
+    """The weighted sum of several objectives, L = Σ_t λ_t L_t.
 
-    Each L_t keeps its own mean, so λ means the same at every batch size where L_t does.
-    The kinds of target served are those that all terms serve.
+    Use it to add a loss on the modalities' features (``info_nce``, ``cca``, ``triplet``,
+    ``unimodal``) to the loss of the task.
+
+    Each L_t is its own mean, so λ_t has the same meaning at every batch size if L_t has. The
+    kinds of target served are those that all terms serve.
 
     Args:
-        terms: Objective to λ > 0; None: ``{cross_entropy: 1.0}``. One at least reads
-            outputs, or the head would not learn.
-        options: Objective to its options, as far as they are not the default ones. A term of
-            your own has any name that mmx has not, and its node here:
+        terms: Objective to λ > 0; None: ``{cross_entropy: 1.0}``. At least one has to read
+            outputs, or the head would not be trained.
+        options: Objective to those of its options that differ from the defaults. A term of
+            your own can have any name that mmx does not use, with its node here:
             ``terms={cross_entropy: 1, mine: 0.1}``,
             ``options={mine: {_target_: my_package.mine.Mine}}``.
 
     Raises:
-        ValueError: There is no such objective or option, or the terms do not fit each other.
+        ValueError: An objective or option does not exist, or the terms do not fit each other.
     """
 
     def __init__(
@@ -49,27 +52,27 @@ class Combined(Objective):
         terms = {"cross_entropy": 1.0} if terms is None else terms
         options = {} if options is None else options
         self.weights = {name: terms[name] for name in sorted(terms)}
-        self.terms = {name: _term(name, options.get(name, {})) for name in self.weights}
+        self.terms = {name: _make_term(name, options.get(name, {})) for name in self.weights}
         self._check_terms(terms, options)
         self.kinds = frozenset.intersection(*(term.kinds for term in self.terms.values()))
         if not self.kinds:
             served = (f"{name} {' or '.join(sorted(t.kinds))}" for name, t in self.terms.items())
-            raise ValueError(f"`terms` serve no kind of target together: {', '.join(served)}")
+            raise ValueError(f"`terms` have no kind of target in common: {', '.join(served)}")
         self.cross_modal = any(term.cross_modal for term in self.terms.values())
         self.compares_rows = any(term.compares_rows for term in self.terms.values())
         self.counts_losses = any(term.counts_losses for term in self.terms.values())
         self.may_be_negative = any(term.may_be_negative for term in self.terms.values())
 
     def _check_terms(self, terms: dict[str, Weight], options: Iterable[str]) -> None:
-        """Raise ValueError for options of no term, and where no term trains the head."""
+        """Raise ValueError for options without a term, or if no term trains the head."""
         for name in options:
             if name not in terms:
-                raise _problem("options", name, "is not among `terms`", terms)
+                raise _make_error("options", name, "is not among `terms`", terms)
         if not any(term.reads_outputs for term in self.terms.values()):
             raise ValueError(
-                f"`terms` ({', '.join(terms) or 'none'}) read no outputs, so the head would not "
-                "learn: add one that does, such as cross_entropy, or choose objective=info_nce "
-                "to train without labels"
+                f"`terms` ({', '.join(terms) or 'none'}) do not read outputs, so the head would "
+                "not be trained: add one that does, such as cross_entropy, or choose "
+                "objective=info_nce to train without labels"
             )
 
     def bind(self, target: Tensor, outputs: int, widths: dict[str, int]) -> Criterion:
@@ -79,7 +82,7 @@ class Combined(Objective):
         return CombinedLoss(bound, self.weights, reading)
 
     def with_class_weights(self) -> Objective:
-        """Return it with class weights in its cross-entropy or focal term; see Objective."""
+        """Return a copy with class weights in its cross-entropy or focal term; see Objective."""
         changed = {
             name: term.with_class_weights()
             for name, term in self.terms.items()
@@ -87,7 +90,7 @@ class Combined(Objective):
         }
         if not changed:
             return super().with_class_weights()
-        other = copy.copy(self)
+        other = copy.copy(self)  # shallow: ``self.terms`` itself must not change
         other.terms = {**self.terms, **changed}
         return other
 
@@ -97,7 +100,7 @@ class CombinedLoss(Criterion):
 
     Args:
         terms: The bound terms, by name.
-        weights: λ of each.
+        weights: λ of each term.
         reading: The terms that read outputs.
     """
 
@@ -118,28 +121,30 @@ class CombinedLoss(Criterion):
             {name: self._term(name).task_loss(outputs, target) for name in self.reading}
         )
 
-    def forward(self, said: ModelOutput, target: Tensor) -> Tensor:
+    def forward(self, output: ModelOutput, target: Tensor) -> Tensor:
         """Return the weighted sum of all terms."""
-        return self._sum({name: self._term(name)(said, target) for name in self.weights})
+        return self._sum({name: self._term(name)(output, target) for name in self.weights})
 
     def task_part(self, outputs: Tensor, target: Tensor, step: Tensor) -> Tensor:
-        """Return the weighted sum of the parts, each a part of its own mean; see Criterion."""
+        """Return the weighted sum of the terms' parts, each of its own mean; see Criterion."""
         return self._sum(
             {name: self._term(name).task_part(outputs, target, step) for name in self.reading}
         )
 
-    def part(self, said: ModelOutput, target: Tensor, step: StepRows) -> Tensor:
-        """Return the weighted sum of the parts, each a part of its own mean; see Criterion."""
-        return self._sum({name: self._term(name).part(said, target, step) for name in self.weights})
+    def part(self, output: ModelOutput, target: Tensor, step: StepRows) -> Tensor:
+        """Return the weighted sum of the terms' parts, each of its own mean; see Criterion."""
+        return self._sum(
+            {name: self._term(name).part(output, target, step) for name in self.weights}
+        )
 
     def after_epoch(self, val: Encoded, outputs: Tensor) -> None:
-        """Let those terms look that want to; see Criterion."""
+        """Call the terms that observe epochs; see Criterion."""
         for name in self.weights:
             if self._term(name).observes:
                 self._term(name).after_epoch(val, outputs)
 
     def embed(self, pooled: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the embeddings of the first term, by name, that aligns; see Criterion."""
+        """Return the embeddings of the first term by name that aligns modalities; see Criterion."""
         if self.aligning is None:
             return super().embed(pooled)
         return self._term(self.aligning).embed(pooled)
@@ -157,44 +162,45 @@ def _find_objectives() -> dict[str, type[Objective]]:
     return {name: kind for name, kind in kinds.items() if kind is not Combined}
 
 
-def _term(name: str, options: Objective | dict[str, Any]) -> Objective:
-    """Return an objective by its name, with checked options, or one's own as it was built."""
+def _make_term(name: str, options: Objective | dict[str, Any]) -> Objective:
+    """Return an objective by its name with checked options; a user's own is already built."""
     kind = _find_objectives().get(name)
     if isinstance(options, Objective):
         if kind is not None or isinstance(options, Combined):
-            raise _problem("terms", name, "cannot be a class of one's own", _find_objectives())
+            raise _make_error("terms", name, "cannot be a class of your own", _find_objectives())
         return options
     if kind is None:
-        reason = "cannot be a term of itself" if name == "combined" else "is no objective"
+        reason = "cannot be a term of itself" if name == "combined" else "is not an objective"
         if renamed := find_word("objective", name):
             reason = renamed.why
-        raise _problem("terms", name, reason, _find_objectives())
+        raise _make_error("terms", name, reason, _find_objectives())
     signature = inspect.signature(kind)
     hints = get_type_hints(kind.__init__, include_extras=True)
     values = {}
     for option, value in options.items():
         if option not in signature.parameters:
-            raise _problem(f"options.{name}", option, "no code reads this", signature.parameters)
+            raise _make_error(f"options.{name}", option, "no code reads this", signature.parameters)
         values[option] = _convert(f"options.{name}.{option}", value, hints[option])
     return kind(**values)
 
 
 def _convert(where: str, value: Any, hint: Any) -> Any:
-    """Return an option's value as its annotation wants it; neither bool nor NaN is a number."""
+    """Return an option's value, converted to its annotation; bool and NaN are not numbers."""
     reason = "is not a number"
     try:
         converted = pydantic.TypeAdapter(hint).validate_python(value)
     except pydantic.ValidationError as error:
         reason = error.errors()[0]["msg"].lower()
     else:
+        # Pydantic would accept True as 1.0, and NaN passes every bound.
         is_nan = isinstance(converted, float) and math.isnan(converted)
         if isinstance(value, bool) is isinstance(converted, bool) and not is_nan:
             return converted
     raise ValueError(f"`{where}` (={value}): {reason}")
 
 
-def _problem(where: str, given: str, reason: str, accepted: Any) -> ValueError:
-    """Return the error of a name that is not among those accepted."""
+def _make_error(where: str, given: str, reason: str, accepted: Any) -> ValueError:
+    """Return the error for a name that is not accepted."""
     problem = Problem(
         f"{where}.{given}",
         reason,

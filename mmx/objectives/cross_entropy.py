@@ -1,4 +1,4 @@
-"""Cross-entropy for one class a row."""
+"""Cross-entropy for targets with one class for each row."""
 
 from __future__ import annotations
 
@@ -9,22 +9,24 @@ from pydantic import Field
 from torch import Tensor
 
 from mmx.objectives.base import Criterion, Objective, OutputLoss
-from mmx.objectives.class_weights import ClassWeights, balance_class_weights, class_weights
+from mmx.objectives.class_weights import ClassWeights, balance_class_weights, make_class_weights
 
 
 class CrossEntropy(Objective):
-    """How surprising the right class is.
+    """The mean negative log-probability of the true classes.
 
         L = Σ_i v_{y_i} · -ln softmax(ŷ_i / T)_{y_i} / Σ_i v_{y_i}
 
-    Label smoothing ε replaces the right class by (1 - ε) of it and ε / C of every class.
-    The temperature scales the logits in the loss alone: decisions stay what they are.
+    Use it for classification, with ``class_weights=balanced`` if classes are imbalanced.
+
+    Label smoothing ε replaces the true class by a target of 1 - ε for it plus ε / C for every
+    class. The temperature scales the logits in the loss only, not those of predictions.
 
     Args:
         label_smoothing: ε, in [0, 1).
-        temperature: T > 0; above 1 the model has to be surer for the same loss.
+        temperature: T > 0; above 1, the same loss needs larger differences of logits.
         class_weights: v: ``none``, all 1; ``balanced``, N / (C · n_c) from the training
-            rows, 1 for a class that has none; or one number > 0 for each class.
+            rows, 1 for a class without rows; or one number > 0 for each class.
     """
 
     kinds = frozenset({"classes"})
@@ -45,7 +47,7 @@ class CrossEntropy(Objective):
         """Return the loss; see :class:`~mmx.objectives.base.Objective`.
 
         Raises:
-            ValueError: ``class_weights`` are not one for each class.
+            ValueError: ``class_weights`` does not have one number for each class.
         """
         smoothing, temperature = self.label_smoothing, self.temperature
 
@@ -53,11 +55,11 @@ class CrossEntropy(Objective):
             scaled = logits / temperature
             return F.cross_entropy(scaled, labels, weight=weight, label_smoothing=smoothing)
 
-        weight = class_weights(self.class_weights, target, outputs)
+        weight = make_class_weights(self.class_weights, target, outputs)
         return OutputLoss(loss, weight, by_class=True)
 
     def with_class_weights(self) -> CrossEntropy:
-        """Return it with class weights ``balanced``; see Objective."""
+        """Return the same objective with class weights ``balanced``; see Objective."""
         return CrossEntropy(
             label_smoothing=self.label_smoothing,
             temperature=self.temperature,

@@ -1,4 +1,4 @@
-"""Focal loss: cross-entropy that looks away from what is easy."""
+"""Focal loss: cross-entropy with less weight on easy rows."""
 
 from __future__ import annotations
 
@@ -10,22 +10,24 @@ from pydantic import Field
 from torch import Tensor
 
 from mmx.objectives.base import Criterion, Objective, OutputLoss
-from mmx.objectives.class_weights import ClassWeights, balance_class_weights, class_weights
+from mmx.objectives.class_weights import ClassWeights, balance_class_weights, make_class_weights
 
 
 class Focal(Objective):
-    """Cross-entropy in which a row counts the less, the surer the model is of its class.
+    """Cross-entropy that gives rows less weight the more certain the model is of their class.
 
         p_i = softmax(ŷ_i)_{y_i},  L = Σ_i v_{y_i} · (1 - p_i)^γ · -ln p_i / Σ_i v_{y_i}
 
-    The mean is that of cross-entropy, which is what γ = 0 gives: over rows, weighted by
-    their classes and not by (1 - p)^γ. Use it where most rows are easy and drown the few that
-    are not; with ``balance=resample`` or class weights where classes are rare.
+    Use it if most rows are easy and dominate the few that are not; combine it with
+    ``balance=resample`` or class weights if classes are rare.
+
+    γ = 0 is cross-entropy. As there, the mean is weighted by the classes of the rows, not by
+    (1 - p)^γ.
 
     Args:
         gamma: γ ≥ 0.
         class_weights: v: ``none``, all 1; ``balanced``, N / (C · n_c) from the training
-            rows, 1 for a class that has none; or one number > 0 for each class.
+            rows, 1 for a class without rows; or one number > 0 for each class.
 
     Reference: Lin et al. 2017, arXiv 1708.02002.
     """
@@ -46,22 +48,23 @@ class Focal(Objective):
         """Return the loss; see :class:`~mmx.objectives.base.Objective`.
 
         Raises:
-            ValueError: ``class_weights`` are not one for each class.
+            ValueError: ``class_weights`` does not have one number for each class.
         """
         gamma = self.gamma
 
         def loss(logits: Tensor, labels: Tensor, weight: Tensor | None) -> Tensor:
             surprise = F.cross_entropy(logits, labels, reduction="none")  # (B,) -ln p
-            # At p = 1, the slope of (1 - p)^γ may be infinite: the clamp makes it zero.
+            # 1 - p = -expm1(ln p) keeps its digits near p = 1. For γ < 1, the slope of
+            # (1 - p)^γ is infinite at p = 1; the clamp sets the gradient to zero there.
             doubt = (-torch.expm1(-surprise)).clamp(min=torch.finfo(logits.dtype).tiny)
             losses = doubt**gamma * surprise
             if weight is None:
                 return losses.mean()
             return (weight[labels] * losses).sum() / weight[labels].sum()
 
-        weight = class_weights(self.class_weights, target, outputs)
+        weight = make_class_weights(self.class_weights, target, outputs)
         return OutputLoss(loss, weight, by_class=True)
 
     def with_class_weights(self) -> Focal:
-        """Return it with class weights ``balanced``; see Objective."""
+        """Return the same objective with class weights ``balanced``; see Objective."""
         return Focal(gamma=self.gamma, class_weights=balance_class_weights(self.class_weights))

@@ -1,4 +1,4 @@
-"""Gradient blending: each modality's loss weighs what it generalises."""
+"""Gradient blending: losses of the modalities, weighted by how well they generalise."""
 
 from __future__ import annotations
 
@@ -10,39 +10,52 @@ from pydantic import Field
 from torch import Tensor
 
 from mmx.modalities import Encoded, StepRows
-from mmx.objectives.auxiliary_heads import find_labelled_rows, unimodal_heads, unimodal_losses
-from mmx.objectives.base import Criterion, ModelOutput, Objective, present_features, raise_precision
+from mmx.objectives.auxiliary_heads import (
+    compute_unimodal_losses,
+    count_step_rows,
+    make_unimodal_heads,
+)
+from mmx.objectives.base import (
+    Criterion,
+    ModelOutput,
+    Objective,
+    raise_precision,
+    zero_absent_features,
+)
 
 LEAST_OVERFITTING = 0.01
-"""In nats: a smaller change of the gap is taken for noise."""
+"""Smallest change of the generalisation gap in nats; smaller ones count as noise."""
 
 
 class GradientBlending(Objective):
-    """One loss for each modality's own head and one for the fused outputs, weighed anew.
+    """A weighted sum of one loss for each unimodal head and one for the fused outputs.
 
         L = Σ_k w_k L_k,  k = 1..M the unimodal heads, k = M + 1 the outputs; K = M + 1
 
-    L_k is the cross-entropy, a mean over the batch's rows that have k, 0 where none has.
-    After a super-epoch of ``every`` epochs, from T_k, the mean of L_k over its training
-    rows as they were trained on, and V_k, that of the validation rows at its end:
+    Use it if modalities overfit at different rates, so that a multimodal model is no better
+    than its best modality.
+
+    L_k is the cross-entropy, a mean over the batch's rows that have k, or 0 without any. The
+    weights are updated after each super-epoch of ``every`` epochs. T_k is the mean of L_k over
+    the training rows during the super-epoch, and V_k its mean over the validation rows at the
+    end:
 
         G_k = V_k(before) - V_k(now)                    generalisation: > 0 is an improvement
         O_k = [V_k - T_k](now) - [V_k - T_k](before)    overfitting: > 0, the gap has widened
         q_k = max(G_k, 0) / max(|O_k|, 0.01)²
         w_k = (1 - ρ) q_k / Σ_j q_j + ρ / K
 
-    A head that got worse on validation has q = 0. The square forgets the sign of O, as in
-    the paper, where it stands for a variance; |O| below 0.01 is taken for 0.01. The share
-    ρ keeps every head learning, so that it can be seen to recover. The weights sum to 1.
-    They start equal, and stay what they are after the first super-epoch, which has none
-    before it, and whenever no head improves.
+    A head that got worse on validation has q = 0. The square ignores the sign of O, as in the
+    paper, where it represents a variance; |O| is at least 0.01. The share ρ keeps every head
+    training, so that it can recover. The weights sum to 1. They start equal and do not change
+    after the first super-epoch, which has no predecessor, or when no head improves.
 
-    The paper trains a copy of each head alone to measure G and O; here they are measured in
-    the joint training itself, at no cost.
+    The paper trains a copy of each head separately to estimate G and O; here they are measured
+    in the training itself, without extra cost.
 
     Args:
-        every: Epochs in a super-epoch.
-        floor: ρ, the part of the weight that is shared out evenly.
+        every: Number of epochs in a super-epoch.
+        floor: ρ, the part of the weight that is divided equally.
 
     Reference: Wang et al. 2020, What makes training multi-modal classification networks
     hard?, arXiv 1905.12681.
@@ -75,12 +88,12 @@ class BlendedLoss(Criterion):
         floor: ρ.
 
     Attributes:
-        weights: ``(K,)`` w, of the modalities by name and the outputs at last.
+        weights: ``(K,)`` w, of the modalities by name, then of the outputs.
         train_sum, train_rows: ``(K,)`` sums of losses and numbers of rows so far in this
             super-epoch.
-        val_before, gap_before: ``(K,)`` V and V - T of the super-epoch before; in the first,
-            V is minus infinity, on which nothing improves.
-        epochs: Epochs so far in this super-epoch.
+        val_before, gap_before: ``(K,)`` V and V - T of the previous super-epoch; in the first,
+            V is minus infinity, so nothing improves on it.
+        epochs: Number of epochs so far in this super-epoch.
     """
 
     observes = True
@@ -96,7 +109,7 @@ class BlendedLoss(Criterion):
         self.modalities = tuple(sorted(widths))
         self.every = every
         self.floor = floor
-        self.heads = unimodal_heads(widths, outputs)
+        self.heads = make_unimodal_heads(widths, outputs)
         zeros = torch.zeros(len(widths) + 1, dtype=torch.float64)
         self.register_buffer("weights", torch.full_like(zeros, 1 / len(zeros)))
         self.register_buffer("train_sum", zeros.clone())
@@ -106,26 +119,26 @@ class BlendedLoss(Criterion):
         self.register_buffer("epochs", torch.zeros((), dtype=torch.int64))
 
     def task_loss(self, outputs: Tensor, target: Tensor) -> Tensor:
-        """Return the cross-entropy of the outputs, not weighted; see Criterion."""
+        """Return the unweighted cross-entropy of the outputs; see Criterion."""
         return F.cross_entropy(raise_precision(outputs), target)
 
-    def forward(self, said: ModelOutput, target: Tensor) -> Tensor:
-        """Return the scalar loss; in training, note what each head's was."""
-        losses, _ = self._note_losses(said, target)
+    def forward(self, output: ModelOutput, target: Tensor) -> Tensor:
+        """Return the scalar loss; in training, add up the loss of each head."""
+        losses, _ = self._note_losses(output, target)
         return (self.weights.to(losses) * losses).sum()
 
-    def part(self, said: ModelOutput, target: Tensor, step: StepRows) -> Tensor:
-        """Return a batch's part, of each head's mean over the step's rows; see Criterion."""
+    def part(self, output: ModelOutput, target: Tensor, step: StepRows) -> Tensor:
+        """Return a batch's part of each head's mean over the step's rows; see Criterion."""
         if not step.present:
-            return super().part(said, target, step)
-        losses, rows = self._note_losses(said, target)
-        everyone = find_labelled_rows(self.modalities, step)
+            return super().part(output, target, step)
+        losses, rows = self._note_losses(output, target)
+        everyone = count_step_rows(self.modalities, step)
         everyone = torch.cat([everyone, everyone.new_full((1,), len(step))])
         return (self.weights.to(losses) * losses * rows / everyone.clamp(min=1)).sum()
 
-    def _note_losses(self, said: ModelOutput, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Return ``(K,)`` losses and numbers of rows; in training, note them."""
-        losses, rows = self._losses(said, target)
+    def _note_losses(self, output: ModelOutput, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Return ``(K,)`` losses and numbers of rows; in training, add them up."""
+        losses, rows = self._compute_losses(output, target)
         if self.training:
             with torch.no_grad():
                 self.train_sum += losses * rows
@@ -133,7 +146,7 @@ class BlendedLoss(Criterion):
         return losses, rows
 
     def after_epoch(self, val: Encoded, outputs: Tensor) -> None:
-        """Weigh the heads anew where a super-epoch has ended; see Criterion."""
+        """Update the weights of the heads if a super-epoch has ended; see Criterion."""
         self.epochs += 1
         if int(self.epochs) < self.every:
             return
@@ -141,35 +154,39 @@ class BlendedLoss(Criterion):
         pooled = {name: val.features[name].pooled.to(device) for name in self.modalities}
         present = {name: val.present[name].to(device) for name in self.modalities}
         with torch.no_grad():
-            said = ModelOutput(outputs.to(device), pooled, present)
-            losses, _ = self._losses(said, val.target.to(device))
+            output = ModelOutput(outputs.to(device), pooled, present)
+            losses, _ = self._compute_losses(output, val.target.to(device))
         now = losses.double()
         gap = now - self.train_sum / self.train_rows.clamp(min=1)
         self.weights.copy_(
-            blend(self.val_before - now, gap - self.gap_before, self.weights, floor=self.floor)
+            blend_weights(
+                self.val_before - now, gap - self.gap_before, self.weights, floor=self.floor
+            )
         )
         self.val_before.copy_(now)
         self.gap_before.copy_(gap)
-        for counted in (self.train_sum, self.train_rows, self.epochs):
-            counted.zero_()
+        for total in (self.train_sum, self.train_rows, self.epochs):
+            total.zero_()
 
-    def _losses(self, said: ModelOutput, target: Tensor) -> tuple[Tensor, Tensor]:
+    def _compute_losses(self, output: ModelOutput, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return ``(K,)`` losses and numbers of rows."""
-        with torch.autocast(said.outputs.device.type, enabled=False):
-            pooled = present_features(said, self.modalities)
-            losses, rows = unimodal_losses(self.heads, pooled, said.present, target)
-            fused = self.task_loss(said.outputs, target)
+        with torch.autocast(output.outputs.device.type, enabled=False):
+            pooled = zero_absent_features(output, self.modalities)
+            losses, rows = compute_unimodal_losses(self.heads, pooled, output.present, target)
+            fused = self.task_loss(output.outputs, target)
         everyone = rows.new_full((1,), len(target))
         return torch.cat([losses, fused[None]]), torch.cat([rows, everyone])
 
 
-def blend(generalised: Tensor, overfitted: Tensor, before: Tensor, *, floor: float) -> Tensor:
+def blend_weights(
+    generalised: Tensor, overfitted: Tensor, before: Tensor, *, floor: float
+) -> Tensor:
     """Return the weights w ``(K,)``; see :class:`GradientBlending`.
 
     Args:
         generalised: G, ``(K,)``.
         overfitted: O, ``(K,)``.
-        before: The weights so far, kept where nothing has improved.
+        before: The current weights, kept if no head has improved.
         floor: ρ.
     """
     worth = generalised / overfitted.abs().clamp(min=LEAST_OVERFITTING).square()

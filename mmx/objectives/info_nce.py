@@ -1,4 +1,4 @@
-"""InfoNCE between modalities: a row's own other half among all of the batch."""
+"""InfoNCE between modalities: find the same row in another modality of the batch."""
 
 from __future__ import annotations
 
@@ -19,21 +19,22 @@ LARGEST_LOG_SCALE = math.log(100)
 
 
 class InfoNce(Objective):
-    """Brings together what the modalities say of one row, and apart what they say of others.
+    """Aligns the embeddings of one row across modalities and separates those of other rows.
 
         e_m = (W_m x_m + b_m) / ‖W_m x_m + b_m‖,  S = e^s · E_a E_bᵀ
         L_ab = -½ mean_i [ln softmax_j(S_ij)_i + ln softmax_j(S_ji)_i]
 
-    over the n rows that have both modalities, and L the mean of L_ab over the pairs of
-    modalities with n ≥ 2; 0 where there is none. The log-scale s is learned: it starts at
-    ln(1 / 0.07) and is kept in [0, ln 100]. The other rows of the batch are what a row is
-    told apart from, so the loss is about ln n where nothing is learned: unlike a loss of
-    single rows, it grows with the batch.
+    over the n rows that have both modalities. L is the mean of L_ab over the pairs of
+    modalities with n ≥ 2, or 0 without such a pair. The log-scale s is learned: it starts at
+    ln(1 / 0.07) and is kept in [0, ln 100]. The other rows of the batch are the negatives, so
+    the loss of untrained encoders is about ln n. Unlike a loss of single rows, it grows with
+    the batch size.
 
-    It reads neither labels nor outputs. As the whole objective it trains encoders alone, on rows
-    without labels (``source_objective=info_nce`` pre-trains a source so): fusion and head do not
-    train, and what was learned shows in how well one modality's embedding finds the same row's
-    in another. As a term of ``combined`` it aligns the modalities of a task that is learned.
+    It reads neither labels nor outputs. Use it alone to train encoders on rows without labels;
+    ``source_objective=info_nce`` pre-trains a source in this way. Fusion and head are not
+    trained then, and the metrics are those of retrieval: how often the embedding of a row is
+    the nearest to that of the same row in another modality. Use it as a term of ``combined``
+    to align the modalities while a task is learned.
 
     Args:
         width: E, the width of the common space.
@@ -74,7 +75,9 @@ class InfoNceLoss(ProjectedLoss):
 
     def loss(self, pooled: dict[str, Tensor], present: dict[str, Tensor], target: Tensor) -> Tensor:
         """Return the scalar loss; see FeatureLoss."""
-        with torch.no_grad():  # in place: clamped in the graph, it could not come back
+        # In place, outside of the graph: the gradient of a clamp is zero beyond its bounds, so
+        # a scale that had left them could not return.
+        with torch.no_grad():
             self.log_scale.clamp_(0.0, LARGEST_LOG_SCALE)
         embedded = self.embed(pooled)
         losses, enough = [], []
@@ -88,8 +91,8 @@ class InfoNceLoss(ProjectedLoss):
 
 
 def _log_likelihood(similarity: Tensor, rows: Tensor) -> Tensor:
-    """Return ``(B,)`` the log-probability of finding oneself among ``rows`` ``(B,)``.
+    """Return ``(B,)``, the log-probability of each row to find itself among ``rows`` ``(B,)``.
 
-    Of no meaning, but without a gradient, for those who are not among them.
+    Values of all other rows are meaningless, and callers mask them.
     """
     return similarity.masked_fill(~rows, -torch.inf).log_softmax(1).diagonal()

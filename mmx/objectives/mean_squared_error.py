@@ -1,4 +1,4 @@
-"""Mean squared error for a number a row."""
+"""Mean squared error for numeric targets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from mmx.objectives.base import Criterion, Objective, OutputLoss
 
 
 class MeanSquaredError(Objective):
-    """L = mean_i (ŷ_i - y_i)², of standardised targets."""
+    """The mean squared error, L = mean_i (ŷ_i - y_i)², of standardised targets.
+
+    Use it for regression.
+    """
 
     kinds = frozenset({"regression"})
 
@@ -17,12 +20,12 @@ class MeanSquaredError(Objective):
         """Return the loss; see :class:`~mmx.objectives.base.Objective`.
 
         Raises:
-            ValueError: The model gives more than one number a row.
+            ValueError: The model has more than one output for each row.
         """
         if outputs != 1:
-            raise ValueError(f"regression has one output a row, not {outputs}")
+            raise ValueError(f"regression has one output for each row, not {outputs}")
         return OutputLoss(_loss)
 
 
 def _loss(numbers: Tensor, values: Tensor, weight: Tensor | None) -> Tensor:
-    return F.mse_loss(numbers.squeeze(1), values.to(numbers))  # (B, 1) with (B,)
+    return F.mse_loss(numbers.squeeze(1), values.to(numbers))  # (B, 1) - (B,) would broadcast

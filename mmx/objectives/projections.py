@@ -1,4 +1,4 @@
-"""The modalities side by side in one space, for the objectives that compare them."""
+"""Projections of all modalities into one space, for objectives that compare them."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from mmx.objectives.base import FeatureLoss, raise_precision
 
 
 class ProjectedLoss(FeatureLoss):
-    """A loss of embeddings of length 1 in a common space.
+    """A loss of unit-length embeddings in a common space.
 
         e_m = (W_m x_m + b_m) / ‖W_m x_m + b_m‖
 
-    The bias gives a direction to features that are all zero, and it can bring together
-    modalities that lie in different parts of the space.
+    The bias gives a direction to features that are all zero, and it can align modalities that
+    lie in different parts of the space.
 
     Args:
         widths: Modality to D_m.
@@ -29,7 +29,7 @@ class ProjectedLoss(FeatureLoss):
         self.projections = make_projections(widths, width, bias=True)
 
     def embed(self, pooled: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return ``(B, E)`` embeddings of length 1; see Criterion."""
+        """Return ``(B, E)`` unit-length embeddings; see Criterion."""
         embedded = {}
         for name in sorted(pooled):
             x = raise_precision(pooled[name])

@@ -15,24 +15,25 @@ from mmx.objectives.projections import ProjectedLoss
 
 
 class Triplet(Objective):
-    """An anchor of one modality is nearer to its class than to others in another modality.
+    """Brings rows of one class closer across modalities than rows of different classes.
 
         e_m = (W_m x_m + b_m) / ‖W_m x_m + b_m‖,  d(x, y) = ‖x - y‖²
         L_ab = mean_{(i, j)} max(d(e_ai, e_bj) - d(e_ai, e_bn) + m, 0)
 
-    Anchor i has modality a; positive j (i itself, too) and negative n have modality b;
-    i and j share the class, n has another. The mean is over all (i, j) for which there is
-    a negative, and L is the mean of L_ab over the ordered pairs of modalities that have
-    such; 0 where none has.
+    Use it to align modalities by class; ``info_nce`` aligns them by row, without labels.
 
-    Semi-hard mining: n(i, j) is the nearest negative farther than the positive; where all
-    are nearer, the farthest of them.
+    Anchor i has modality a; positive j (which may be i) and negative n have modality b; i and j
+    have the same class, n has another. The mean is over all (i, j) with a negative. L is the
+    mean of L_ab over the ordered pairs of modalities with such (i, j), or 0 without any.
 
-    It reads no outputs: a term of ``combined``.
+    Negatives are semi-hard: n(i, j) is the nearest negative that is farther than the positive
+    or, if all are nearer, the farthest one.
+
+    It does not read outputs, so it is a term of ``combined``.
 
     Args:
         width: Width of the common space.
-        margin: m > 0; no two embeddings are farther apart than 4.
+        margin: m > 0; the largest distance d of two embeddings is 4.
 
     Reference: Schroff et al. 2015, arXiv 1503.03832.
     """
@@ -80,10 +81,12 @@ class TripletLoss(ProjectedLoss):
         same = target[:, None] == target[None, :]  # (B, B)
         losses, found = [], []
         for a, b in permutations(self.modalities, 2):
-            distances = 2 - 2 * embedded[a] @ embedded[b].T  # (B, B), of unit vectors
+            # (B, B); ‖x - y‖² = 2 - 2 xᵀy for unit vectors
+            distances = 2 - 2 * embedded[a] @ embedded[b].T
             negatives = ~same & present[b][None, :]
             valid = same & present[a][:, None] & present[b][None, :]
             valid = valid & negatives.any(1, keepdim=True)
+            # Mining is a choice of indices, so it needs no gradient.
             to_negative = distances.gather(1, find_semi_hard(distances.detach(), negatives))
             hinge = (distances - to_negative + self.margin).clamp(min=0)
             losses.append(mean_where(hinge, valid))
@@ -92,16 +95,18 @@ class TripletLoss(ProjectedLoss):
 
 
 def find_semi_hard(distances: Tensor, negatives: Tensor) -> Tensor:
-    """Return, for each anchor i and each j as its positive, the index of their negative.
+    """Return the index of the semi-hard negative for each anchor i and positive j.
 
     Args:
-        distances: ``(B, B)``, from anchors to the rows that may be positive or negative.
-        negatives: ``(B, B)`` bool, which row is a negative of which anchor.
+        distances: ``(B, B)``, from anchors (rows) to candidates (columns).
+        negatives: ``(B, B)`` bool, True where the candidate is a negative of the anchor.
 
     Returns:
-        ``(B, B)`` int64; of no meaning where an anchor has no negative.
+        ``(B, B)`` int64; meaningless where an anchor has no negative.
     """
+    # Sorted with all other candidates at infinity, hence last.
     ascending, order = distances.masked_fill(~negatives, torch.inf).sort(dim=1, stable=True)
+    # The position of the first negative farther than each positive; at most the last negative.
     farther = torch.searchsorted(ascending, distances.contiguous(), right=True)
     last = negatives.sum(1, keepdim=True) - 1
     return order.gather(1, farther.minimum(last).clamp(min=0))

@@ -1,4 +1,4 @@
-"""Cross-entropy of each modality by itself."""
+"""Cross-entropy of a separate head for each modality."""
 
 from __future__ import annotations
 
@@ -7,23 +7,29 @@ from torch import Tensor
 
 from mmx.modalities import StepRows
 from mmx.modalities.masking import mean_where
-from mmx.objectives.auxiliary_heads import find_labelled_rows, unimodal_heads, unimodal_losses
+from mmx.objectives.auxiliary_heads import (
+    compute_unimodal_losses,
+    count_step_rows,
+    make_unimodal_heads,
+)
 from mmx.objectives.base import (
     Criterion,
     FeatureLoss,
     ModelOutput,
     Objective,
-    present_features,
+    zero_absent_features,
 )
 
 
 class Unimodal(Objective):
-    """Asks each modality for the class, so that no encoder rests while another does the work.
+    """The mean cross-entropy of one linear head for each modality.
 
         L = mean_m mean_i -ln softmax(V_m x_mi + c_m)_{y_i}
 
     over the rows i that have modality m, and the modalities that any row of the batch has.
-    The heads serve training alone. It reads no outputs: a term of ``combined``.
+
+    Use it if a dominant modality keeps the encoders of the others from learning. The heads are
+    used in training only. It does not read outputs, so it is a term of ``combined``.
     """
 
     kinds = frozenset({"classes"})
@@ -44,19 +50,19 @@ class UnimodalLoss(FeatureLoss):
 
     def __init__(self, widths: dict[str, int], outputs: int) -> None:
         super().__init__(widths)
-        self.heads = unimodal_heads(widths, outputs)
+        self.heads = make_unimodal_heads(widths, outputs)
 
     def loss(self, pooled: dict[str, Tensor], present: dict[str, Tensor], target: Tensor) -> Tensor:
         """Return the scalar loss; see FeatureLoss."""
-        losses, rows = unimodal_losses(self.heads, pooled, present, target)
+        losses, rows = compute_unimodal_losses(self.heads, pooled, present, target)
         return mean_where(losses, rows > 0)
 
-    def part(self, said: ModelOutput, target: Tensor, step: StepRows) -> Tensor:
-        """Return a batch's part, of each modality's mean over the step's rows; see Criterion."""
+    def part(self, output: ModelOutput, target: Tensor, step: StepRows) -> Tensor:
+        """Return a batch's part of each modality's mean over the step's rows; see Criterion."""
         if not step.present:
-            return super().part(said, target, step)
-        everyone = find_labelled_rows(self.modalities, step)
-        with torch.autocast(said.outputs.device.type, enabled=False):
-            pooled = present_features(said, self.modalities)
-            losses, rows = unimodal_losses(self.heads, pooled, said.present, target)
+            return super().part(output, target, step)
+        everyone = count_step_rows(self.modalities, step)
+        with torch.autocast(output.outputs.device.type, enabled=False):
+            pooled = zero_absent_features(output, self.modalities)
+            losses, rows = compute_unimodal_losses(self.heads, pooled, output.present, target)
             return mean_where(losses * rows / everyone.clamp(min=1), everyone > 0)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mmx.modalities import Encoded, Features
 from mmx.objectives import ModelOutput
-from mmx.objectives.gradient_blending import BlendedLoss, GradientBlending, blend
+from mmx.objectives.gradient_blending import BlendedLoss, GradientBlending, blend_weights
 
 WIDTHS = {"image": 1, "audio": 1}
 
@@ -85,10 +85,10 @@ def test_blend_by_hand() -> None:
     before = torch.tensor([0.25, 0.25, 0.5])
     generalised = torch.tensor([0.4, 0.1, -0.3])
     overfitted = torch.tensor([0.2, -0.1, 0.05])  # 0.4 / 0.04 = 10, 0.1 / 0.01 = 10
-    found = blend(generalised, overfitted, before, floor=0.1)
+    found = blend_weights(generalised, overfitted, before, floor=0.1)
     torch.testing.assert_close(found, torch.tensor([0.45, 0.45, 0.0]) + 0.1 / 3)
     nothing = torch.tensor([0.0, -0.1, -torch.inf])
-    assert torch.equal(blend(nothing, overfitted, before, floor=0.1), before)
+    assert torch.equal(blend_weights(nothing, overfitted, before, floor=0.1), before)
 
 
 def test_training_losses_are_means_over_rows_and_only_of_training() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from catalogue import classes, listed
+from refusals import check_error
 
 from mmx.modalities import Encoded
 from mmx.objectives.combined import Combined
@@ -77,8 +78,9 @@ def test_embeddings_are_those_of_the_first_term_that_aligns(sample: Make) -> Non
     plain = Combined().bind(batch.target, 3, batch.widths)
     assert criterion.aligns
     assert not plain.aligns
-    with pytest.raises(NotImplementedError, match="CombinedLoss aligns no modalities"):
+    with pytest.raises(NotImplementedError) as error:
         plain.embed(batch.said.pooled)
+    check_error(error.value, "CombinedLoss", "modalities")
 
 
 def test_balancing_changes_the_term_alone() -> None:
@@ -110,85 +112,77 @@ def test_options_are_converted_as_a_config_would() -> None:
     assert isinstance(whole.terms["info_nce"], InfoNce)
 
 
-TERMS = listed(name for name, kind in classes("objective").items() if kind is not Combined)
-NO_OUTPUTS = (
-    "read no outputs, so the head would not learn: add one that does, such as "
-    "cross_entropy, or choose objective=info_nce to train without labels"
+ACCEPTED = "accepted: " + listed(
+    name for name, kind in classes("objective").items() if kind is not Combined
 )
+NO_OUTPUTS = ("outputs", "cross_entropy", "objective=info_nce")
 
 
 @pytest.mark.parametrize(
-    ("terms", "options", "said"),
+    ("terms", "options", "facts"),
     [
         (
             {"cross_entropy": 1.0, "infonce": 0.1},
             {},
-            f"terms.infonce: is no objective\n  accepted: {TERMS}\n  closest:  info_nce",
+            ("terms.infonce", f"{ACCEPTED}\n  closest:  info_nce"),
         ),
-        ({"zzz": 1.0}, {}, f"terms.zzz: is no objective\n  accepted: {TERMS}"),
-        (
-            {"class_weights": 1.0},
-            {},
-            f"terms.class_weights: is no objective\n  accepted: {TERMS}",
-        ),
-        (
-            {"combined": 1.0},
-            {},
-            f"terms.combined: cannot be a term of itself\n  accepted: {TERMS}",
-        ),
+        ({"zzz": 1.0}, {}, ("terms.zzz", ACCEPTED)),
+        ({"class_weights": 1.0}, {}, ("terms.class_weights", ACCEPTED)),
+        ({"combined": 1.0}, {}, ("terms.combined", "itself", ACCEPTED)),
         (
             {"cross_entropy": 1.0, "contrastive": 0.1},
             {},
-            "terms.contrastive: InfoNCE is now one objective, whole loss or term of combined"
-            f"\n  accepted: {TERMS}",
+            ("terms.contrastive", "InfoNCE", "combined", ACCEPTED),
         ),
         (
             {"cross_entropy": 1.0, "info_nce": 0.1},
             {"info_nce": {"widht": 64}},
-            "options.info_nce.widht: no code reads this\n  accepted: width\n  closest:  width",
+            ("options.info_nce.widht", "accepted: width\n  closest:  width"),
         ),
         (
             {"cross_entropy": 1.0, "unimodal": 0.1},
             {"unimodal": {"width": 64}},
-            "options.unimodal.width: no code reads this\n  accepted: no options",
+            ("options.unimodal.width", "accepted: no options"),
         ),
         (
             {"cross_entropy": 1.0},
             {"info_nce": {"width": 64}},
-            "options.info_nce: is not among `terms`\n  accepted: cross_entropy",
+            ("options.info_nce", "`terms`", "accepted: cross_entropy"),
         ),
         (
             {"cross_entropy": 1.0, "info_nce": 0.1},
             {"info_nce": {"width": 0}},
-            "`options.info_nce.width` (=0): input should be greater than or equal to 1",
+            ("`options.info_nce.width` (=0)", "greater than or equal to 1"),
         ),
         (
             {"cross_entropy": 1.0, "info_nce": 0.1},
             {"info_nce": {"width": True}},
-            "`options.info_nce.width` (=True): is not a number",
+            ("`options.info_nce.width` (=True)", "not a number"),
         ),
         (
             {"cross_entropy": 1.0},
             {"cross_entropy": {"temperature": float("nan")}},
-            "`options.cross_entropy.temperature` (=nan): "
-            "input should be less than or equal to 10000",
+            ("`options.cross_entropy.temperature` (=nan)", "less than or equal to 10000"),
         ),
         (
             {"focal": 1.0},
             {"focal": {"class_weights": "some"}},
-            "`options.focal.class_weights` (=some): input should be 'none' or 'balanced'",
+            ("`options.focal.class_weights` (=some)", "'none' or 'balanced'"),
         ),
         (
             {"cross_entropy": 1.0, "mean_squared_error": 1.0},
             {},
-            "`terms` serve no kind of target together: cross_entropy classes, "
-            "mean_squared_error regression",
+            ("`terms`", "cross_entropy classes, mean_squared_error regression"),
         ),
-        ({"triplet": 1.0, "info_nce": 0.1}, {}, f"`terms` (triplet, info_nce) {NO_OUTPUTS}"),
-        ({}, {}, f"`terms` (none) {NO_OUTPUTS}"),
+        ({"triplet": 1.0, "info_nce": 0.1}, {}, ("`terms` (triplet, info_nce)", *NO_OUTPUTS)),
+        ({}, {}, ("`terms` (none)", *NO_OUTPUTS)),
     ],
 )
-def test_what_is_refused(terms: dict[str, float], options: dict[str, Any], said: str) -> None:
+def test_what_is_refused(
+    terms: dict[str, float], options: dict[str, Any], facts: tuple[str, ...]
+) -> None:
     with pytest.raises(ValueError, match=r".") as error:
         Combined(terms=terms, options=options)
-    assert str(error.value) == said
+    check_error(error.value, *facts)
+    closest = any("closest" in fact for fact in facts)
+    assert ("closest" in str(error.value)) == closest

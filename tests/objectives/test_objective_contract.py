@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from refusals import check_error
 from torch import Tensor
 
 from mmx.contract import Part, check_part
@@ -88,8 +89,9 @@ def test_aligning_objectives_embed(
     batch = sample(kind=kind_of_target(objective), presence=1.0)
     criterion = bound(objective, batch)
     if not criterion.aligns:
-        with pytest.raises(NotImplementedError, match="aligns no modalities"):
+        with pytest.raises(NotImplementedError) as refused:
             criterion.embed(batch.said.pooled)
+        check_error(refused.value, type(criterion).__name__, "modalities")
         return
     embedded = criterion.embed(batch.said.pooled)
     assert list(embedded) == ["audio", "image", "text"]
@@ -106,11 +108,9 @@ def test_every_parameter_gets_a_gradient(
     objective = kind(**options)
     batch = sample(modalities=modalities, kind=kind_of_target(objective), presence=0.8)
     if objective.cross_modal and modalities == 1:
-        with pytest.raises(ValueError, match="two or more") as error:
+        with pytest.raises(ValueError, match="compares modalities") as error:
             bound(objective, batch)
-        assert str(error.value).endswith(
-            " compares modalities, so it needs two or more; the task has only text"
-        )
+        check_error(error.value, "two", "only text")
         return
     criterion = bound(objective, batch)
     criterion(batch.said, batch.target).backward()
