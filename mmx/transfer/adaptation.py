@@ -1,8 +1,8 @@
-"""Tensors whose shape follows the input, changed to fit another input.
+"""Source tensors with a shape that depends on the input, changed to fit another input.
 
-Only where an axis means the same on both sides is anything changed: input channels that show
-one picture, positions in a row or on a grid. The input matrix of a recurrent or linear layer
-over other columns, word vectors or mel bands has no such axis, and stays fresh.
+A tensor is changed only if the axis means the same for both inputs: channels of an image,
+positions in a sequence or on a grid. The input matrix of a recurrent or linear layer over other
+columns, word vectors or mel bands has no such axis, and stays fresh.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from torch import Tensor
 
 
 def adapt(given: Tensor, shape: torch.Size, follows: str) -> tuple[Tensor, str] | None:
-    """Return a source tensor changed to ``shape`` and, in words, how; None where it cannot be.
+    """Return a source tensor changed to ``shape``, and a description; None if it cannot be.
 
     Args:
         given: The source's tensor.
-        shape: Of the target's.
-        follows: In what its shape follows the input: ``channels``, ``grid`` or ``sequence``.
+        shape: Shape of the target's tensor.
+        follows: What of the input its shape depends on: ``channels``, ``grid`` or ``sequence``.
     """
     dims = given.dim()
     if dims != len(shape) or dims < 3 or (dims > 3 and follows != "channels"):
@@ -31,9 +31,9 @@ def adapt(given: Tensor, shape: torch.Size, follows: str) -> tuple[Tensor, str] 
     if follows == "channels":
         return adapt_input_channels(given, after), _channels_in_words(before, after)
     if follows == "sequence":
-        return interpolate_positions(
-            given, after
-        ), f"positions interpolated from {before} to {after}"
+        words = f"positions interpolated from {before} to {after}"
+        return interpolate_positions(given, after), words
+    # 1 + S² positions are a class token and a square grid; any other number is no grid.
     sides = math.isqrt(before - 1), math.isqrt(after - 1)
     if sides[0] ** 2 + 1 != before or sides[1] ** 2 + 1 != after or 0 in sides:
         return None
@@ -42,13 +42,13 @@ def adapt(given: Tensor, shape: torch.Size, follows: str) -> tuple[Tensor, str] 
 
 
 def adapt_input_channels(weight: Tensor, channels: int) -> Tensor:
-    """Return a convolution over K input channels as one over N.
+    """Return a convolution over K input channels as a convolution over N.
 
         w'_n = Σ_k w_k             N = 1
         w'_n = (K / N) w_(n mod K)  otherwise
 
-    One channel shown K times answers as before through the sum; tiles scaled by K/N keep
-    the size of the answer to channels that are alike.
+    The sum gives a grey image the output that the old weight gave K equal channels. Tiles scaled
+    by K/N keep the magnitude of the output for channels that are alike.
 
     Args:
         weight: ``(D, K, …)``.
@@ -67,12 +67,12 @@ def adapt_input_channels(weight: Tensor, channels: int) -> Tensor:
 
 
 def interpolate_grid_positions(embedding: Tensor, side: int) -> Tensor:
-    """Return positions of a square of patches for a square of another side.
+    """Return position embeddings of a square grid of patches for a grid of another side.
 
-    Bicubic and antialiased over the grid; the class token's stays as it is.
+    Bicubic interpolation with antialiasing over the grid; the class token's embedding is kept.
 
     Args:
-        embedding: ``(1, 1 + S·S, D)``, the class token's first, then row by row.
+        embedding: ``(1, 1 + S·S, D)``: the class token, then the patches row by row.
         side: S of the target.
 
     Returns:
@@ -82,15 +82,16 @@ def interpolate_grid_positions(embedding: Tensor, side: int) -> Tensor:
     """
     token, grid = embedding[:, :1], embedding[:, 1:]
     before = math.isqrt(grid.shape[1])
-    picture = grid.transpose(1, 2).reshape(1, -1, before, before)  # (1, D, S, S)
+    image = grid.transpose(1, 2).reshape(1, -1, before, before)  # (1, D, S, S)
+    # In float32: half precision would round the weights of the interpolation.
     resized = F.interpolate(
-        picture.float(), (side, side), mode="bicubic", align_corners=False, antialias=True
+        image.float(), (side, side), mode="bicubic", align_corners=False, antialias=True
     )
     return torch.cat([token, resized.flatten(2).transpose(1, 2).to(token.dtype)], dim=1)
 
 
 def interpolate_positions(embedding: Tensor, steps: int) -> Tensor:
-    """Return positions ``(1, T, D)`` in a sequence for ``steps`` of them, linearly."""
+    """Return position embeddings ``(1, T, D)`` as ``(1, steps, D)``, by linear interpolation."""
     row = embedding.transpose(1, 2).float()  # (1, D, T)
     resized = F.interpolate(row, steps, mode="linear", align_corners=False)
     return resized.transpose(1, 2).to(embedding.dtype)

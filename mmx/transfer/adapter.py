@@ -1,4 +1,4 @@
-"""Adapter transfer: the source's encoders frozen, small modules trained inside them."""
+"""Adapter transfer: small modules train inside the source's frozen encoders."""
 
 from __future__ import annotations
 
@@ -17,33 +17,35 @@ from mmx.variants import read_options, variant
 
 
 class Adapter(Transfer):
-    """Keeps every encoder weight of the source, bit for bit, and trains adapters within.
+    """Keeps every encoder weight of the source, bit for bit, and trains adapters inside.
 
-    Trained are the adapters, fusion and head, the encoders' norms, and whatever of an encoder
-    the source could not give. The adapters start as the identity, so training starts where
-    ``transfer=parameter`` does. Adapters in an encoder that takes nothing from the source
-    stay the identity: such an encoder is fresh and trained as a whole.
+    The adapters train, and so do fusion and head, the encoders' norms, and any part of an encoder
+    that the source could not give. The adapters start as the identity, so training starts where
+    ``transfer=parameter`` does. In an encoder that takes nothing from the source the adapters
+    remain the identity: such an encoder is fresh and trains as a whole. Use it when the target has
+    too few rows for fine-tuning, but its inputs differ too much from the source's for
+    ``transfer=feature``.
 
     Args:
         kind: ``lora``, low-rank updates of weight matrices and kernels (Hu et al. 2022, arXiv
-            2106.09685), or ``bottleneck``, small residual layers behind the encoder's own
-            (Houlsby et al. 2019, arXiv 1902.00751). One of your own is a node with its options.
-        rank: Of the updates, ``lora`` only; None: 8. A layer's smaller side bounds it.
+            2106.09685), or ``bottleneck``, small residual layers after the encoder's own
+            (Houlsby et al. 2019, arXiv 1902.00751). Your own kind is a node with its options.
+        rank: Rank of the updates, ``lora`` only; None: 8. A layer's smaller side bounds it.
         alpha: The updates are scaled by ``alpha / rank``, ``lora`` only; None: 16.
         width: Units of a bottleneck, ``bottleneck`` only; None: 32.
-        norms: Whether scale and shift of the encoders' norms are trained too.
-        batch_norm: ``eval`` normalises by the source's statistics, which stay as they are;
-            ``train`` by each batch's, and running statistics follow the target.
-        fusion: Whether fusion and head are taken too, where they fit; ``auto`` takes them from
+        norms: Whether scale and shift of the encoders' norms train too.
+        batch_norm: ``eval`` normalises by the source's statistics, which are frozen; ``train``
+            by those of each batch, and the running statistics follow the target.
+        fusion: Whether fusion and head are taken too, if they fit; ``auto`` takes them from
             a source of several modalities.
-        map: Target modality to source modality, for encoders that start from another's.
-        class_map: Source class to target class, where one class has two names.
-        min_copied: Part of an encoder's tensors that must come from the source, adapters not
+        map: Target modality to source modality, for encoders that start from another modality's.
+        class_map: Source class to target class, for a class with two names.
+        min_copied: Fraction of an encoder's tensors that must come from the source, adapters not
             counted.
 
     Raises:
-        ValueError: An option is given that the kind does not read, or statistics are to move
-            in norms that do not train.
+        ValueError: An option is given that the kind does not read, or statistics are to follow
+            the target in norms that do not train.
     """
 
     needs = "weights"
@@ -82,7 +84,7 @@ class Adapter(Transfer):
         return len(modalities) > 1 if self.fusion == "auto" else self.fusion
 
     def misfits(self, model: nn.Module) -> list[Problem]:
-        """Return the encoders that have no layer to adapt."""
+        """Return a problem for each encoder that has no layer to adapt."""
         return [
             Problem(
                 f"transfer.kind={self.kind}",
@@ -106,7 +108,7 @@ class Adapter(Transfer):
             self.method.add_to(encoder)
 
     def start(self, source: Source | None, model: nn.Module, classes: tuple[str, ...]) -> Start:
-        """Copy what fits; freeze the encoders' part of it, but for the norms."""
+        """Copy what fits; freeze the copied encoder tensors, except the norms."""
         if source is None:
             raise TransferError("adapter transfer needs a trained source")
         done = self._copy(source, model, classes)
@@ -114,6 +116,7 @@ class Adapter(Transfer):
         reached = {name.split(".")[1] for name in taken}
         frozen, still = self._find_frozen(model, taken)
         added, parameters = _find_adapter_parameters(model), dict(model.named_parameters())
+        # Adapters of a fresh encoder never train, and so stay the identity.
         idle = {name for name in added if name.split(".")[1] not in reached}
         trained = sum(parameters[name].numel() for name in added - idle)
         kept = sum(parameters[name].numel() for name in frozen & parameters.keys())
@@ -132,10 +135,10 @@ class Adapter(Transfer):
         )
 
     def _find_frozen(self, model: nn.Module, taken: set[str]) -> tuple[set[str], set[str]]:
-        """Return which tensors stay as they were copied, and the modules whose statistics do.
+        """Return the names of frozen tensors, and of modules with frozen statistics.
 
         Args:
-            model: Started.
+            model: The started model.
             taken: Names of the encoders' tensors that came from the source.
         """
         of_module = find_statistics(model)
@@ -146,6 +149,8 @@ class Adapter(Transfer):
 
     def _copy(self, source: Source, model: nn.Module, classes: tuple[str, ...]) -> Copied:
         """Copy into the model under the names that source and target share."""
+        # The source has no adapters: its tensors have plain names, those of the adapted model a
+        # suffix where a weight is updated.
         adapters = _find_adapter_parameters(model)
         own = {base_name(name): name for name in model.state_dict() if name not in adapters}
         left = ("fusion.", "head.") if self.fusion is False else ()
@@ -169,7 +174,7 @@ class Adapter(Transfer):
 
 
 class _Unadapted(nn.Module):
-    """An adapted model as it is without its adapters: the same tensors, under plain names.
+    """A view of an adapted model without its adapters: the same tensors under plain names.
 
     Args:
         model: The adapted model.
@@ -182,12 +187,12 @@ class _Unadapted(nn.Module):
         self.label_tensors: tuple[str, ...] = tuple(getattr(model, "label_tensors", ()))
 
     def state_dict(self, *arguments: Any, **options: Any) -> dict[str, Any]:  # type: ignore[override]
-        """Return the model's own tensors by their plain names."""
+        """Return the model's tensors, without the adapters, by their plain names."""
         state = self.model.state_dict(*arguments, **options)
         return {name: state[within] for name, within in self.names.items()}
 
     def get_submodule(self, target: str) -> nn.Module:
-        """Return a part of the model."""
+        """Return a submodule of the adapted model."""
         return self.model.get_submodule(target)
 
 

@@ -1,4 +1,4 @@
-"""Source tensors into a target model: what fits is copied, what does not is named."""
+"""Copying source tensors into a target model: what fits is copied, what does not is reported."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class Copied:
     """Where each of the model's tensors comes from.
 
     Attributes:
-        copied: Names of tensors that are the source's.
-        adapted: Names of tensors that are the source's, changed to fit.
+        copied: Names of tensors taken from the source.
+        adapted: Names of tensors taken from the source and changed to fit.
         fresh: Names of all others.
         notes: What was changed and how, and what did not fit and why.
-        classes: Target class to the source class whose rows of the head it took.
+        classes: Target class to the source class from which its rows of the head were taken.
     """
 
     copied: tuple[str, ...]
@@ -43,11 +43,11 @@ class Copied:
     classes: dict[str, str] = field(default_factory=dict)
 
     def report(self, frozen: Collection[str], notes: Iterable[str] = ()) -> Report:
-        """Return the report of a start in which some of the source's tensors stay frozen.
+        """Return the report of a start in which some of the source's tensors are frozen.
 
         Args:
             frozen: Their names.
-            notes: What is to be said besides.
+            notes: Further notes.
         """
         return Report(
             copied=tuple(name for name in self.copied if name not in frozen),
@@ -61,7 +61,7 @@ class Copied:
 
 @dataclass
 class _Plan:
-    """What is to be written where; nothing is written before all of it is known."""
+    """Which tensors will be written where; the model is unchanged until the plan is complete."""
 
     target_state: Mapping[str, Tensor]
     source_state: Mapping[str, Tensor]
@@ -70,7 +70,7 @@ class _Plan:
     notes: list[str] = field(default_factory=list)
 
     def take(self, name: str, origin: str, follows: str | None = None) -> str | None:
-        """Plan to fill a tensor from one of the source; return why it does not fit."""
+        """Plan to fill a tensor from a source tensor; return the reason if it does not fit."""
         tensor, given = self.target_state[name], self.source_state.get(origin)
         if given is None:
             return f"{name} is not in the source" + (f" ({origin})" if origin != name else "")
@@ -89,7 +89,7 @@ class _Plan:
         return sum(name in self.copied or name in self.adapted for name in names)
 
     def write(self) -> None:
-        """Write what was planned into the model."""
+        """Write the planned tensors into the model."""
         with torch.no_grad():
             for name, value in (self.copied | self.adapted).items():
                 self.target_state[name].copy_(value)
@@ -98,7 +98,7 @@ class _Plan:
         """Return where each of the model's tensors comes from.
 
         Args:
-            classes: Target class to the source class whose rows of the head it takes.
+            classes: Target class to the source class from which its rows of the head are taken.
         """
         taken = self.copied.keys() | self.adapted.keys()
         return Copied(
@@ -122,27 +122,27 @@ def copy_fitting(
 ) -> Copied:
     """Copy every source tensor that fits into ``model``, in place.
 
-    Tensors are copied where name and shape agree; for an encoder that starts from another
-    modality's, where what follows ``encoders.<modality>.`` agrees. What an encoder names in
-    ``input_tensors`` is changed to fit another input. Tensors with one row a class
-    (``model.label_tensors``) are copied row by row, classes matched by name, and only where
-    all of the fusion before them was copied: a head means nothing on top of features that
-    it has never seen. A mapping that was fitted anew leaves both fresh.
+    A tensor is copied if name and shape agree. For an encoder that starts from another modality's,
+    the part of the name after ``encoders.<modality>.`` has to agree. Tensors that an encoder lists
+    in ``input_tensors`` are changed to fit another input. Tensors with one row per class
+    (``model.label_tensors``) are copied row by row, with classes matched by name, and only if
+    the whole fusion before them was copied: a head has no meaning on features that it was not
+    trained on. If the mapping is fitted again, fusion and head stay fresh.
 
     Args:
         source: The trained source.
         model: The target model.
         classes: The target's class names in index order.
         class_map: Source class to target class, for names that differ.
-        modality_map: Target modality to the source modality whose encoder it starts from.
-        min_copied: Part of an encoder's tensors that must come from the source, wherever the
-            source has one for it to start from.
-        in_part: Whether the mode can start from a part of an encoder; only the advice of what
+        modality_map: Target modality to the source modality with the encoder that it starts from.
+        min_copied: Fraction of an encoder's tensors that must come from the source, for each
+            encoder that has a source encoder to start from.
+        in_part: Whether the mode can start from a part of an encoder. Only the advice on what
             to type depends on it.
 
     Raises:
         TransferError: Too little of an encoder fits, or nothing of any; class names are
-            ambiguous; a map names what does not exist. The model is then as it was.
+            ambiguous; a map names what does not exist. The model is then unchanged.
     """
     plan = _Plan(model.state_dict(), source.state)
     check_class_map(class_map, source.classes, classes)
@@ -169,7 +169,7 @@ def copy_fitting(
 
 
 def _make_no_fit_error(ours: Sequence[str], theirs: Sequence[str]) -> TransferError:
-    """Return the error of a target none of whose encoders can start from the source's."""
+    """Return the error for a target with no encoder that can start from the source's."""
     tip = None
     if ours and theirs:
         tip = (
@@ -192,9 +192,10 @@ def _plan_encoder(
     min_copied: float,
     advice: Callable[[float], str],
 ) -> None:
-    """Plan one encoder, and refuse it where too little comes from the source."""
+    """Plan one encoder, and refuse it if too little of it comes from the source."""
     here, there = f"encoders.{modality}.", f"encoders.{origin}."
     encoder = model.get_submodule(here[:-1])
+    # Tensor name to what its shape follows; an encoder without such tensors has no method.
     follow: dict[str, str] = getattr(encoder, "input_tensors", dict)()
     names = [name for name in plan.target_state if name.startswith(here)]
     origins = {name: there + name.removeprefix(here) for name in names}
@@ -223,12 +224,12 @@ def _plan_encoder(
 def _advise_too_little(
     part: float, *, modality: str, origin: str, alone: bool, in_part: bool
 ) -> str:
-    """Return what to type where too little of an encoder fits."""
+    """Return what to type if too little of an encoder fits."""
     alike = ALIKE.get(frozenset({modality, origin}))
     choose = "give both tasks one encoder and inputs of one kind"
     if modality != origin:
         choose = "choose encoders of one architecture" + (f": {alike}" if alike else "")
-    if alone and not part:  # refused with any min_copied
+    if alone and not part:  # nothing fits: no min_copied would help
         return choose
     mode = "" if in_part or not part else "transfer=parameter "
     return f"{choose}; or accept it with {mode}transfer.min_copied={math.floor(part * 100) / 100:g}"
@@ -245,7 +246,7 @@ def _plan_rest(
     """Plan what comes after the encoders; return target class to source class."""
     labelled: tuple[str, ...] = tuple(getattr(model, "label_tensors", ()))
     ours, theirs = _modalities(plan.target_state), _modalities(plan.source_state)
-    # As many inputs, but others: shapes may agree where the columns mean something else.
+    # As many modalities, but others: shapes may agree although columns mean other things.
     swapped = len(ours) == len(theirs) and [origins.get(name) for name in ours] != theirs
     _plan_shared_parts(plan, labelled, origins, swapped=swapped)
     if not labelled:
@@ -272,35 +273,37 @@ def _plan_rest(
 def _plan_shared_parts(
     plan: _Plan, labelled: Collection[str], origins: Mapping[str, str], *, swapped: bool
 ) -> None:
-    """Plan trunk, mapping and fusion, less the tensors with one row a class."""
+    """Plan trunk, mapping and fusion, without the tensors that have one row per class."""
     misfits = []
     for name in plan.target_state:
         if name.startswith("encoders.") or name in labelled:
             continue
         if name.startswith("fusion.") and _is_mapping_fresh(plan):
             continue
+        # With other modalities, only tensors that belong to one modality can be matched.
         if swapped and not set(name.split(".")) & origins.keys():
             continue
         origin = _name_in_source(name, origins)
         misfit = plan.take(name, origin)
+        # A tensor that the source lacks belongs to another fusion: not worth a note for each.
         if misfit and origin in plan.source_state:
             misfits.append(misfit)
     plan.notes.extend(_shorten(misfits))
 
 
 def _lost_fusion(plan: _Plan, labelled: Collection[str]) -> list[str]:
-    """Return the names of the fusion's tensors that are not the source's."""
+    """Return the names of the fusion's tensors that do not come from the source."""
     names = [n for n in plan.target_state if n.startswith("fusion.") and n not in labelled]
     return [name for name in names if name not in plan.copied]
 
 
 def _name_in_source(name: str, origins: Mapping[str, str]) -> str:
-    """Return what a tensor is called in the source, whose modalities may be others."""
+    """Return the name of a tensor in the source, where modalities may have other names."""
     return ".".join(origins.get(part, part) for part in name.split("."))
 
 
 def _is_mapping_fresh(plan: _Plan) -> bool:
-    """Return whether what stands behind the mapping sees features that the source never had."""
+    """Return whether the mapping is fitted again, so that fusion and head get other features."""
     own = [name for name in plan.target_state if name.startswith("mapping.")]
     return bool(own) and not plan.count_taken(own)
 
@@ -312,12 +315,13 @@ def _plan_head(
     rows: dict[int, int],
     heads: dict[str, str],
 ) -> dict[str, str]:
-    """Plan the rows of the classes that both tasks have; return target to source class."""
+    """Plan the head's rows of shared classes; return target class to source class."""
     if not rows:
         if source.classes and classes:
             plan.notes.append("the head is fresh: no class has one name in both tasks")
         return {}
     fitting = _fitting_heads(plan, heads)
+    # All classes agree, in the same order: the head is copied whole, and counts as copied.
     same = rows == {index: index for index in range(len(classes))}
     same = same and len(source.classes) == len(classes)
     for name in fitting:
@@ -325,7 +329,7 @@ def _plan_head(
         if same:
             plan.copied[name] = given
             continue
-        value = plan.target_state[name].clone()
+        value = plan.target_state[name].clone()  # classes that the source lacks keep fresh rows
         value[list(rows)] = given[list(rows.values())].to(value)
         plan.adapted[name] = value
     plan.notes.extend(
@@ -345,7 +349,7 @@ def _plan_head(
 
 
 def _fitting_heads(plan: _Plan, heads: dict[str, str]) -> list[str]:
-    """Return the tensors of those heads that fit whole: a bias means nothing without its weight."""
+    """Return the tensors of the heads that fit completely: a bias alone has no meaning."""
     parts: dict[str, list[str]] = {}
     for name in heads:
         parts.setdefault(name.rpartition(".")[0], []).append(name)
@@ -362,7 +366,7 @@ def _fitting_heads(plan: _Plan, heads: dict[str, str]) -> list[str]:
 
 
 def _shorten(misfits: Sequence[str]) -> list[str]:
-    """Return the first of them, and how many more there are."""
+    """Return the first few misfits, and how many more there are."""
     more = len(misfits) - TENSORS_SHOWN
     return [*misfits[:TENSORS_SHOWN], *([f"… and {more} more of the kind"] if more > 0 else [])]
 

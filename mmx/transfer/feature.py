@@ -1,4 +1,4 @@
-"""Feature transfer: the source's encoders as extractors, features computed once."""
+"""Feature transfer: the source's frozen encoders extract features, which are computed once."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ from mmx.variants import variant
 HeadStrength = Annotated[float, Field(gt=0, le=1e9)]
 HeadDecay = Annotated[float, Field(ge=0, le=1e9)]
 WITHOUT_PARAMETERS = {"fusion": "fusion=concat", "mapping": "mapping=none", "trunk": "sharing=none"}
-"""Part of a model to what to type for it to have no parameters."""
+"""Part of a model to what to type so that it has no parameters."""
 
 
 @dataclass(frozen=True)
 class FitHead(Phase):
-    """Fit the head alone on cached features, or train several as one batch, and keep the best.
+    """Fit only the head to cached features, or train several as one batch, and keep the best.
 
     Attributes:
-        head: Which.
-        decays: Values of weight decay, of a head that is trained; empty for the optimiser's.
-        seeds: How many of such heads are trained for each decay.
+        head: The head.
+        decays: Values of weight decay for a head that is trained; empty for the optimiser's.
+        seeds: How many heads are trained for each weight decay.
     """
 
     name = "fit_head"
@@ -50,41 +50,43 @@ class FitHead(Phase):
 
 
 class Feature(Transfer):
-    """Takes every encoder that the source gives as it is; fusion and head are fresh.
+    """Takes every encoder of the source unchanged and frozen; fusion and head are fresh.
 
-    A frozen encoder keeps its BatchNorm statistics too; its features are computed once,
+    A frozen encoder keeps its BatchNorm statistics too. Its features are computed once,
     without augmentation. The encoder of a modality that the source lacks is fresh and
     trained. ``knn``, ``logistic`` and ``closed_form`` are fitted to the cached features,
-    without a gradient step, and heads of several ``decays`` or ``head_seeds`` are trained on
-    them as one batch: either wants all encoders from the source and a fusion without parameters.
-    Encoders that start from the source and train are ``transfer=parameter``, with
-    ``fusion=encoders_alone`` where all else is to be fresh.
+    without gradient steps, and heads for several ``decays`` or ``head_seeds`` are trained on
+    them as one batch; both require all encoders from the source and a fusion without parameters.
+
+    Use it when the target has very few rows, or when many targets share one source: it is the
+    fastest mode. To train the encoders too, use ``transfer=parameter``, with
+    ``transfer.fusion=encoders_alone`` if everything else should be fresh.
 
     Args:
         head: ``linear`` and ``mlp`` (one hidden layer) are trained by gradients; ``knn``,
             ``logistic`` and ``closed_form`` (ridge regression) are fitted. See
-            :mod:`mmx.transfer.heads`. One of your own is a node with its options,
+            :mod:`mmx.transfer.heads`. Your own head is a node with its options,
             ``{_target_: my_package.my_head.MyHead, scale: 2}``.
         normalize: Whether a BatchNorm without scale and shift comes before the head; ``linear``
             and ``mlp``. None: false.
-        decays: Values of weight decay, of which validation chooses one, in place of the
-            optimiser's; ``linear`` and ``mlp``. None: the optimiser's.
-        head_seeds: Heads for each decay, of the run's seed and those after it: they differ in
-            their first weights, the order of rows and dropout. The decay is chosen by their
-            mean, and the run's head is that of its own seed, which no luck has chosen;
-            ``linear`` and ``mlp``. None: 1.
+        decays: Values of weight decay to use in place of the optimiser's, of which validation
+            chooses one; ``linear`` and ``mlp``. None: the optimiser's.
+        head_seeds: How many heads to train for each weight decay, with the run's seed and the
+            following ones. They differ in initial weights, the order of rows and dropout. The
+            decay is chosen by their mean; the run's head is always that of its own seed, so that
+            no head is selected by chance; ``linear`` and ``mlp``. None: 1.
         width: Units of the hidden layer; ``mlp``. None: 256.
-        dropout: Chance of such a unit to be dropped in training; ``mlp``. None: 0.
+        dropout: Probability that a hidden unit is dropped in training; ``mlp``. None: 0.
         k: How many training rows vote; ``knn``. None: 20.
-        temperature: The smaller, the more the nearest of them count; ``knn``. None: 0.07.
+        temperature: The smaller it is, the more the nearest rows count; ``knn``. None: 0.07.
         grid: Values of C (``logistic``) or λ (``closed_form``), of which validation chooses
             one. None: powers of ten, 1e-5 to 1e4 and 1e-5 to 1e3.
-        map: Target modality to source modality, for encoders that start from another's.
-        min_copied: Part of an encoder's tensors that must come from the source; where some do,
-            all must, since it is frozen.
+        map: Target modality to source modality, for encoders that start from another modality's.
+        min_copied: Fraction of an encoder's tensors that must come from the source. If some do,
+            all must, since the encoder is frozen.
 
     Attributes:
-        head_alone: Whether nothing but the head is fitted or trained, on cached features.
+        head_alone: Whether only the head is fitted or trained, on cached features.
         chosen: What was typed to choose the head, its decays or its seeds.
 
     Raises:
@@ -130,12 +132,12 @@ class Feature(Transfer):
 
     @property
     def fits(self) -> bool:
-        """Whether the head is fitted, and no gradient step is taken."""
+        """Whether the head is fitted, without gradient steps."""
         return isinstance(self.head, FittedHead)
 
     @property
     def uses_epochs(self) -> bool:
-        """Whether the head is trained; one that is fitted takes no gradient step."""
+        """Whether the head is trained; a fitted head takes no gradient steps."""
         return not self.fits
 
     @property
@@ -153,19 +155,19 @@ class Feature(Transfer):
 
     @property
     def is_linear_probe(self) -> bool:
-        """Whether it is one: a linear head with default options on frozen encoders."""
+        """Whether this is a linear probe: frozen encoders and a linear head with its defaults."""
         return not self.head_alone and self.head == Linear()
 
     @property
     def phases(self) -> tuple[Phase, ...]:
-        """What a target does: the training loop, unless nothing but the head has to be found."""
+        """The phases of a target: training epochs, or a fit of the head alone."""
         if not self.head_alone:
             return (TrainEpochs(),)
         return (FitHead(self.head, self.decays, self.head_seeds),)
 
     @classmethod
     def search_space(cls, choices: Choices) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield each head; no regulariser has frozen encoders to act on."""
+        """Yield each head; a regulariser has no effect on frozen encoders."""
         for head in choices.heads:
             yield NO_REGULARIZER, {"head": head}
 
@@ -174,22 +176,23 @@ class Feature(Transfer):
         return self.head.make(width, outputs, kind)
 
     def misfits(self, model: nn.Module) -> list[Problem]:
-        """Return what would have to train beside a head that works on cached features."""
+        """Return what would have to train together with a head that needs cached features."""
         names = [name for name, _ in model.named_parameters() if not name.startswith("encoders.")]
         return self.find_trained_outside_head(names, model)
 
     def find_trained_outside_head(self, trained: Iterable[str], model: nn.Module) -> list[Problem]:
-        """Return the first trained parameter that is not the head's as a problem, if there is one.
+        """Return a problem with the first trained parameter outside the head, if there is one.
 
         Args:
             trained: Names of parameters that would train.
-            model: Whose they are.
+            model: Their model.
         """
         others = [name for name in trained if not name.startswith("head.")]
         if not self.head_alone or not others:
             return []
         part = others[0].split(".")[0]
         advice = WITHOUT_PARAMETERS.get(part, "transfer.head=linear")
+        # A fusion may know a setting of its own that has no parameters.
         if part == "fusion":
             advice = getattr(model.get_submodule(part), "without_parameters", advice)
         return [
@@ -225,7 +228,8 @@ class Feature(Transfer):
         )
 
     def _copy_encoders(self, source: Source, model: nn.Module) -> Copied:
-        """Copy the encoders alone, and say which are fresh and why."""
+        """Copy only the encoders, and note which are fresh and why."""
+        # copy_fitting sees a source and a model of encoders alone, so that nothing else is copied.
         state = {k: v for k, v in source.state.items() if k.startswith("encoders.")}
         only = nn.Module()
         only.encoders = model.get_submodule("encoders")
@@ -250,17 +254,17 @@ class Feature(Transfer):
 
 
 def _check_whole(taken: Collection[str], whole: Collection[str]) -> None:
-    """Refuse an encoder that comes from the source in part.
+    """Refuse an encoder that comes only partly from the source.
 
     Args:
         taken: Names of the tensors that come from the source.
-        whole: Modalities all of whose encoder's tensors do.
+        whole: Modalities with an encoder that comes completely from the source.
     """
     partial = sorted(name for name in taken if name.split(".")[1] not in whole)
     if partial:
         raise TransferError(
             f"the source's {partial[0].split('.')[1]} encoder fits only in part "
-            f"({len(partial)} tensors): frozen beside fresh weights it would extract noise",
+            f"({len(partial)} tensors): frozen next to fresh weights it would extract noise",
             tip="use transfer=parameter, or the same encoder options for both tasks",
         )
 
@@ -285,14 +289,14 @@ def _check_readers(
     Args:
         head: Its name.
         kind: Its class.
-        given: Options of heads that were given.
-        of_training: Options of how many heads are trained as one batch; None for what was not
-            given.
+        given: The options of heads that were given.
+        of_training: The options of training several heads as one batch; None if not given.
     """
 
     def reads(option: str, kind: type[Head]) -> bool:
         if option in of_training:
             return kind.batched
+        # A head from outside states its options in its own node, not among these.
         return option in {each.name for each in fields(kind)} and kind in HEADS.values()
 
     for name, value in [*given.items(), *of_training.items()]:

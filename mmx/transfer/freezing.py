@@ -1,4 +1,4 @@
-"""What stays as it was copied: by pattern, by depth, or until its epoch comes."""
+"""Freezing: by pattern, by depth, or until the epoch in which a depth thaws."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ PATTERNS = "patterns look like encoders.image.* or fusion.*"
 def match_patterns(
     patterns: Sequence[str], names: Sequence[str], from_source: Collection[str]
 ) -> set[str]:
-    """Return the tensors that patterns name, as far as they came from the source.
+    """Return the names of the tensors from the source that match a pattern.
 
     Args:
-        patterns: Shell-style, such as ``encoders.image.*``.
-        names: Of the model's tensors.
-        from_source: Of those that came from the source.
+        patterns: Shell-style patterns, such as ``encoders.image.*``.
+        names: Names of the model's tensors.
+        from_source: Names of those that came from the source.
 
     Raises:
-        TransferError: A pattern names no tensor, or fresh ones alone.
+        TransferError: A pattern matches no tensor, or only fresh ones.
     """
     frozen: set[str] = set()
     for pattern in patterns:
@@ -50,13 +50,13 @@ def match_patterns(
 
 
 def plan_thawing(depths: Depths, waiting: Collection[str], every: int) -> dict[str, int]:
-    """Return the epoch, counted from 0, in which each waiting parameter begins to train.
+    """Return the epoch, counted from 0, from which each waiting parameter trains.
 
-    The topmost depth of each encoder that has one to thaw does so in epoch ``every``, the
-    next in epoch ``2 · every``, and so on (Howard and Ruder 2018, arXiv 1801.06146).
+    In each encoder, the topmost depth with waiting parameters thaws in epoch ``every``, the
+    next one in epoch ``2 · every``, and so on (Howard and Ruder 2018, arXiv 1801.06146).
 
     Args:
-        depths: Modality to the tensors of its encoder at each depth, input first.
+        depths: Modality to the tensors of its encoder at each depth, from the input on.
         waiting: Names of the parameters that thaw.
         every: Epochs between two depths.
     """
@@ -65,25 +65,26 @@ def plan_thawing(depths: Depths, waiting: Collection[str], every: int) -> dict[s
         due = 0
         for names in reversed(layers):
             own = [name for name in names if name in waiting]
-            if own:
+            if own:  # a depth with nothing to thaw costs no epochs
                 due += every
                 found.update(dict.fromkeys(own, due))
     return found
 
 
 def limit_epochs(start: Start, model: nn.Module, epochs: int) -> Start:
-    """Return the start of a training of so many epochs: what never thaws in it is frozen.
+    """Return the start for a training of ``epochs`` epochs: what never thaws in it is frozen.
 
     Args:
-        start: Of a target.
-        model: The target's.
-        epochs: Of its training.
+        start: Start of a target.
+        model: The target model.
+        epochs: Epochs of its training.
     """
     never = {name for name, first in start.thaw.items() if first >= epochs}
     if not never:
         return start
     frozen, report = start.frozen | never, start.report
     stopped = never | find_frozen_buffers(model, frozen)
+    # The report lists as frozen only what came from the source.
     kept = {*report.frozen, *(stopped & start.shared)}
     notes = (*report.notes, _describe_never_thawing(start, epochs))
     phases, notes = shorten_line(start.phases, notes, kept)
@@ -105,7 +106,7 @@ def limit_epochs(start: Start, model: nn.Module, epochs: int) -> Start:
 
 
 def _describe_never_thawing(start: Start, epochs: int) -> str:
-    """Return which depths never thaw, and what would thaw them."""
+    """Return a note on the depths that never thaw, and what to type to thaw them."""
     due = sorted(set(start.thaw.values()))
     late = sum(first >= epochs for first in due)
     fits = (epochs - 1) // len(due)
@@ -117,7 +118,7 @@ def _describe_never_thawing(start: Start, epochs: int) -> str:
 
 
 def find_frozen_encoders(names: Collection[str], frozen: Collection[str]) -> frozenset[str]:
-    """Return the modalities all of whose encoder tensors are frozen."""
+    """Return the modalities with an encoder in which every tensor is frozen."""
     tensors: dict[str, list[str]] = {}
     for name in names:
         if name.startswith("encoders."):

@@ -1,4 +1,4 @@
-"""Parameter transfer: start from the source's weights and train on."""
+"""Parameter transfer (fine-tuning): start from the source's weights and continue training."""
 
 from __future__ import annotations
 
@@ -37,45 +37,47 @@ EVERYTHING: frozenset[ActsOn] = frozenset(
 
 
 class Parameter(Transfer):
-    """Copies what fits: encoders, fusion, and head rows of shared classes.
+    """Copies what fits: encoders, fusion, and the head's rows of shared classes.
 
-    Depths are counted in ``encoder.depths()``, and options that speak of them mean every
-    encoder that starts from the source. What is fresh, and all that stands behind the
-    encoders, trains from the first step on.
+    Use it when the target has enough rows to train the encoders; with few rows, freeze depths or
+    add a regulariser. Depths are those of ``encoder.depths()``, and options about depths apply to
+    every encoder that starts from the source. Fresh parameters, and everything after the
+    encoders, train from the first step on.
 
     Args:
-        freeze: Patterns of tensor names that stay as they were copied (``encoders.image.*``);
-            BatchNorm statistics below them are frozen too.
-        freeze_depth: So many depths from the input on stay as they were copied, BatchNorm
-            statistics too.
+        freeze: Patterns of names of tensors to freeze as copied (``encoders.image.*``);
+            the BatchNorm statistics among them are frozen too.
+        freeze_depth: How many depths, from the input on, to freeze as copied, BatchNorm
+            statistics included.
         unfreeze_every: Gradual unfreezing (Howard and Ruder 2018, arXiv 1801.06146): encoders
-            are frozen at first, and every so many epochs the next depth thaws, from the top
-            down; 0: all train at once.
+            are frozen at first, and the next depth thaws after each ``unfreeze_every`` epochs,
+            from the top down; 0: all train at once.
         copied_rate: Learning rate of copied parameters, as a multiple of the optimiser's.
-        head_rate: The same of fresh parameters: head, fusion, encoders the source lacks.
+        head_rate: The same for fresh parameters: head, fusion, encoders that the source lacks.
         layer_decay: Copied encoders learn at ``copied_rate · layer_decay^(K - 1 - d)`` in
             depth d of K, from the input on.
-        batch_norm: What happens to the statistics of a BatchNorm that was copied: they move
-            with the target's batches (``train``), stay as they are (``eval``), and so do its
+        batch_norm: How copied BatchNorms are treated: their statistics follow the target's
+            batches (``train``), are frozen (``eval``), or are frozen together with their
             weights and biases (``frozen``).
-        reinitialize: So many depths from the top stay fresh (Zhang et al. 2021, arXiv
-            2006.05987), and so does all behind them, which has never seen their features.
+        reinitialize: How many depths, from the top, stay fresh (Zhang et al. 2021, arXiv
+            2006.05987). Everything after them stays fresh too, since the source trained it on
+            other features.
         lp_ft: Linear probing, then fine-tuning (Kumar et al. 2022, arXiv 2202.10054): the head
-            is first fitted by logistic regression to frozen features; then all is trained, with
-            the BatchNorm statistics still.
+            is first fitted to frozen features by logistic regression; then everything is trained,
+            with frozen BatchNorm statistics.
         wise_ft: After training, the line from the starting weights to the trained ones is
-            validated, and in the end tested, at eleven points (Wortsman et al. 2022, arXiv
-            2109.01903). ``curve`` keeps the trained weights, ``best`` the point that is best
-            on validation.
-        class_map: Source class to target class, where one class has two names.
-        fusion: Whether fusion and head are taken too, where they fit; ``auto`` takes them from
+            evaluated at eleven points, on validation and at the end on the test split (Wortsman
+            et al. 2022, arXiv 2109.01903). ``curve`` keeps the trained weights, ``best`` the point
+            that is best on validation.
+        class_map: Source class to target class, for a class with two names.
+        fusion: Whether fusion and head are taken too, if they fit; ``auto`` takes them from
             a source of several modalities. A source with one modality then has no fusion to
-            give and is trained once for a sweep over fusions. ``encoders_alone`` takes no trunk
-            and no mapping either: nothing but encoders is copied.
-        map: Target modality to the source modality whose encoder it starts from.
-        min_copied: Part of an encoder's tensors that must come from the source, wherever it has
-            one to start from. It is about how well the two fit: what ``reinitialize`` then draws
-            anew on demand counts as copied.
+            give and is trained once for a sweep over fusions. ``encoders_alone`` takes neither
+            trunk nor mapping: only encoders are copied.
+        map: Target modality to the source modality with the encoder that it starts from.
+        min_copied: Fraction of an encoder's tensors that must come from the source, for each
+            encoder that has a source encoder to start from. It measures how well the two fit:
+            tensors that ``reinitialize`` makes fresh afterwards count as copied.
 
     Raises:
         ValueError: Two options contradict each other.
@@ -119,18 +121,18 @@ class Parameter(Transfer):
 
     @property
     def regularizable(self) -> frozenset[ActsOn]:
-        """Everything may be held; statistics only where they move."""
+        """Everything may be regularised; statistics only if they are not frozen."""
         return EVERYTHING - {"statistics"} if self._keeps_statistics else EVERYTHING
 
     @classmethod
     def search_space(cls, choices: Choices) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield each regulariser at each learning rate of what is copied and frozen depth."""
+        """Yield each regulariser with each rate of copied parameters and each frozen depth."""
         for name, rate, depth in product(choices.regularizers, choices.rates, choices.depths):
             yield name, {"freeze_depth": depth, "copied_rate": float(rate)}
 
     @property
     def _keeps_statistics(self) -> bool:
-        """Whether copied BatchNorm statistics stay as they are."""
+        """Whether copied BatchNorm statistics are frozen."""
         return self.lp_ft or self.batch_norm != "train"
 
     def takes_fusion(self, modalities: Collection[str]) -> bool:
@@ -148,8 +150,9 @@ class Parameter(Transfer):
         ]
 
     def misfits(self, model: nn.Module) -> list[Problem]:
-        """Return what no source could make right: too few depths, no head, no line."""
+        """Return what no source could make right: too few depths, no linear head, no line."""
         counts = {name: len(layers) for name, layers in find_depths(model).items()}
+        # Options that fit the deepest encoder may fit: which encoders are copied is not known yet.
         deepest = max(counts, key=lambda name: counts[name])
         found = [
             self._depth_problem({deepest: counts[deepest]}),
@@ -166,7 +169,7 @@ class Parameter(Transfer):
         )
 
     def _find_problems_behind_encoders(self, model: nn.Module) -> list[Problem]:
-        """Return what the model's fusion and head do not allow."""
+        """Return problems of options that the model's fusion or head does not allow."""
         found = []
         if self.lp_ft and tuple(getattr(model, "label_tensors", ())) != LINEAR_HEAD:
             found.append(
@@ -188,7 +191,7 @@ class Parameter(Transfer):
         return found
 
     def start(self, source: Source | None, model: nn.Module, classes: tuple[str, ...]) -> Start:
-        """Copy what fits, freeze and slow down what was asked for."""
+        """Copy what fits; freeze, and set learning rates, as the options say."""
         if source is None:
             raise TransferError("parameter transfer needs a trained source")
         for problem in self._find_problems_behind_encoders(model):
@@ -223,7 +226,7 @@ class Parameter(Transfer):
         )
 
     def _phases(self, line: frozenset[str]) -> tuple[Phase, ...]:
-        """Return what the stage does, of these tensors on the line of ``wise_ft``."""
+        """Return the phases of the stage, given the tensors on the line of ``wise_ft``."""
         probe = (LinearProbe(),) if self.lp_ft else ()
         if self.wise_ft == "none":
             return (*probe, TrainEpochs())
@@ -233,6 +236,7 @@ class Parameter(Transfer):
         self, source: Source, model: nn.Module, classes: tuple[str, ...]
     ) -> tuple[Copied, Depths]:
         """Copy what fits and is wanted; return it, and the depths of the copied encoders."""
+        # Kept to be restored below: drawing again would take other numbers from the generator.
         drawn = {k: v.clone() for k, v in model.state_dict().items()} if self.reinitialize else {}
         done = copy_fitting(
             self._select_source(source),
@@ -258,7 +262,7 @@ class Parameter(Transfer):
         return _mark_fresh(done, redrawn, list(model.state_dict())), depths
 
     def _select_source(self, source: Source) -> Source:
-        """Return the source without what the options leave fresh."""
+        """Return the source without the tensors that the options leave fresh."""
         left: tuple[str, ...] = ("head.",) if self.lp_ft else ()
         if self.fusion is False:
             left += ("fusion.", "head.")
@@ -275,9 +279,10 @@ class Parameter(Transfer):
     def _find_frozen(
         self, model: nn.Module, from_source: set[str], depths: Depths
     ) -> tuple[set[str], set[str]]:
-        """Return the tensors that stay as copied, and the modules whose statistics do."""
+        """Return the names of frozen tensors, and of modules with frozen statistics."""
         frozen = match_patterns(self.freeze, list(model.state_dict()), from_source)
         frozen |= find_lowest(depths, self.freeze_depth) & from_source
+        # Modules with statistics that all come from the source.
         copied = {
             module: names
             for module, names in find_statistics(model).items()
@@ -291,10 +296,12 @@ class Parameter(Transfer):
             if self._keeps_statistics or frozen & set(names)
         }
         frozen |= {name for module in still for name in copied[module]}
+        # Training puts modules without a trainable parameter into evaluation mode: the remaining
+        # buffers of such modules do not change either.
         return frozen | (find_frozen_buffers(model, frozen) & from_source), still
 
     def _check_something_trains(self, trained: set[str], thaw: Mapping[str, int]) -> None:
-        """Refuse a training in which nothing moves, at all or at first."""
+        """Refuse a training in which nothing trains, ever or in the first epoch."""
         if not trained:
             given = [f"transfer.freeze={','.join(self.freeze)}"] if self.freeze else []
             given += [f"transfer.freeze_depth={self.freeze_depth}"] if self.freeze_depth else []
@@ -312,7 +319,7 @@ class Parameter(Transfer):
             )
 
     def _notes(self, model: nn.Module, done: Copied, depths: Depths, still: set[str]) -> list[str]:
-        """Return what a reader should know of the options."""
+        """Return notes on what the options did in this model."""
         notes = []
         fresh = {*done.fresh} & dict(model.named_parameters()).keys()
         for modality, layers in depths.items():
@@ -338,7 +345,7 @@ class Parameter(Transfer):
 
 
 def _mark_fresh(done: Copied, redrawn: set[str], names: list[str]) -> Copied:
-    """Return where tensors come from once some of them have been drawn anew."""
+    """Return where tensors come from, with some of the copied ones fresh again."""
     copied = tuple(name for name in done.copied if name not in redrawn)
     adapted = tuple(name for name in done.adapted if name not in redrawn)
     fresh = tuple(name for name in names if name not in {*copied, *adapted})
@@ -346,7 +353,7 @@ def _mark_fresh(done: Copied, redrawn: set[str], names: list[str]) -> Copied:
 
 
 def _refuse_contradictions(options: Parameter) -> None:
-    """Refuse options that undo each other."""
+    """Refuse options that contradict each other."""
     if options.lp_ft and options.unfreeze_every:
         raise ValueError(
             f"`lp_ft` (=true) trains all at once on a fitted head, `unfreeze_every` "

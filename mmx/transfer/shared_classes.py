@@ -1,4 +1,4 @@
-"""Which classes of two tasks are the same, by their names."""
+"""Which classes two tasks share, judged by their names."""
 
 from __future__ import annotations
 
@@ -17,29 +17,30 @@ SYNONYMS = (
     ("motorcycle", "motorbike"),
     ("tv", "television", "tvmonitor"),
 )
-"""Names of one object in the usual data sets (CIFAR, STL-10, VOC, COCO), each a synonym of the
-others in WordNet. A match by this table is shown in the mapping like any other, and
-``class_map`` overrules it."""
+"""Names of the same object in common data sets (CIFAR, STL-10, VOC, COCO), synonyms in WordNet.
 
-CLASSES_SHOWN = 20  # classes of a mapping in words; the whole of it is in the report as data
+A match by this table is shown in the mapping like any other, and ``class_map`` overrides it.
+"""
+
+CLASSES_SHOWN = 20  # classes named in a note; the report holds the whole mapping
 
 
 def match_classes(
     source: Sequence[str], target: Sequence[str], class_map: Mapping[str, str]
 ) -> dict[int, int]:
-    """Return target index to source index for the classes that both name.
+    """Return target index to source index for the classes that both tasks have.
 
-    What ``class_map`` says holds. Of all others, first those are matched that read the same
-    without regard to case, spaces, ``-`` and ``_``; then those that are :data:`SYNONYMS`.
+    ``class_map`` comes first. Of the remaining classes, those are matched that are spelled alike
+    up to case, spaces, ``-`` and ``_``, and then those that are :data:`SYNONYMS`.
 
     Args:
         source: The source's class names in index order.
-        target: The target's.
+        target: The target's class names in index order.
         class_map: Source class to target class.
 
     Raises:
-        TransferError: ``class_map`` makes no sense (see :func:`check_class_map`), or several
-            classes of one task read as one of the other's.
+        TransferError: ``class_map`` is wrong (see :func:`check_class_map`), or several
+            classes of one task match the same class of the other.
     """
     check_class_map(class_map, source, target)
     rows = {target.index(new): source.index(old) for old, new in class_map.items()}
@@ -58,14 +59,14 @@ def match_classes(
 def _refuse_ambiguous(
     left: Mapping[Role, Mapping[int, str]], classes: Mapping[Role, Sequence[str]]
 ) -> None:
-    """Refuse several classes of one side that read as one of the other side's.
+    """Refuse several classes of one task that match the same class of the other.
 
     Args:
-        left: Of each side, index to how its name is read, for the classes still unmatched.
-        classes: All class names of each side.
+        left: For each task, index to normalised name, of the classes not yet matched.
+        classes: All class names of each task.
 
     Raises:
-        TransferError: There are such.
+        TransferError: There are such classes.
     """
     shared = set(left[Role.SOURCE].values()) & set(left[Role.TARGET].values())
     for side, words in left.items():
@@ -81,7 +82,7 @@ def _refuse_ambiguous(
 def _make_ambiguity_error(
     side: Role, read: str, alike: Mapping[Role, Sequence[str]]
 ) -> TransferError:
-    """Return the error of several classes of one side that read as one, and how to map them."""
+    """Return the error for several classes with one normalised name, and how to map them."""
     first = type_override("transfer.class_map", {alike[Role.SOURCE][0]: alike[Role.TARGET][0]})
     return TransferError(
         f"several classes of the {side} read as {read!r}: {_join_names(alike[side])}",
@@ -92,17 +93,17 @@ def _make_ambiguity_error(
 def check_class_map(
     class_map: Mapping[str, str], source: Sequence[str], target: Sequence[str]
 ) -> None:
-    """Check that a map speaks of classes that exist, and of each target class once.
+    """Check that a map names existing classes, and each target class only once.
 
-    Needs nothing but names, so it can be called before anything is trained.
+    It needs names alone, so that it can be called before anything is trained.
 
     Args:
         class_map: Source class to target class.
         source: The source's class names.
-        target: The target's.
+        target: The target's class names.
 
     Raises:
-        TransferError: It does not.
+        TransferError: The map names an unknown class, or a target class twice.
     """
     for given, known, side in (
         (class_map.keys(), source, Role.SOURCE),
@@ -129,14 +130,14 @@ def check_class_map(
 def name_classes(
     rows: Mapping[int, int], source: Sequence[str], target: Sequence[str]
 ) -> dict[str, str]:
-    """Return target class to source class for what :func:`match_classes` returned."""
+    """Return target class to source class, from the indices of :func:`match_classes`."""
     return {target[index]: source[origin] for index, origin in rows.items()}
 
 
 def describe_classes(mapping: Mapping[str, str], target: Sequence[str]) -> str:
     """Return a mapping as one line, such as ``2 of 3 classes … (car=automobile); fresh: monkey``.
 
-    Only pairs whose names differ are shown.
+    Only pairs with different names are shown.
 
     Args:
         mapping: Target class to source class.

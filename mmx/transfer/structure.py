@@ -1,4 +1,4 @@
-"""Structure: the source's architecture, and what it found out of it, with fresh weights."""
+"""Structure transfer: the source's architecture or sparsity pattern, with fresh weights."""
 
 from __future__ import annotations
 
@@ -16,30 +16,32 @@ from mmx.variants import read_options, variant
 
 
 class Structure(Transfer):
-    """What the source decided of the architecture; its encoders' values are drawn anew.
+    """Takes what the source decided about the architecture; its encoders' weights are fresh.
 
-    Always the vocabularies and columns that its data gave. On demand the sparsity pattern
-    that pruning finds in its trained encoders, laid over fresh values: what is left out is
-    zero and stays zero. On demand the trained values of its fusion, with fresh encoders.
+    It always takes the vocabularies and columns that come from the source's data. Options add the
+    sparsity pattern that pruning finds in the source's trained encoders, applied to fresh
+    weights (pruned entries are zero and stay zero), and the trained weights of its fusion, with
+    fresh encoders. Use it to ask whether a gain comes from the structure that the source found
+    rather than from its weights.
 
-    Without any of these options the source is not trained, unless a regulariser asks for it,
-    and the mode equals ``scratch`` where both tasks lead to the same architecture: its gain
-    is then zero by construction. With a pattern, what is to be beaten besides ``scratch`` is
-    a random pattern of the same density (Frankle and Carbin 2019, arXiv 1803.03635; Liu et
-    al. 2019, arXiv 1810.05270): the gain may be that of fewer weights, wherever they stand.
+    Without any of these options the source is not trained, unless a regulariser needs it, and
+    the mode equals ``scratch`` if both tasks lead to the same architecture: its gain is then zero
+    by construction. With a pattern, the fair comparison besides ``scratch`` is a random
+    pattern of the same density (Frankle and Carbin 2019, arXiv 1803.03635; Liu et
+    al. 2019, arXiv 1810.05270): the gain may come from fewer weights, wherever they are.
 
-    The first depth of an encoder of several stays dense, as do word vectors, positions,
-    biases and norms; with ``channel`` bias and norm of an output go with it.
+    The first of several depths of an encoder stays dense, as do word vectors, positions,
+    biases and norms; ``channel`` also prunes the bias and norm of a pruned output.
 
     Args:
         sparsity: ``none``; ``magnitude``, the largest weights of each layer; ``n_m``, the N
-            largest of each M weights in a row; ``channel``, the largest outputs of each layer.
-            One of your own is a node with its options.
-        amount: Part of each layer that goes, by ``magnitude`` and ``channel`` only; None: 0.5.
-        n: N, by ``n_m`` only; None: 2.
-        m: M, by ``n_m`` only; None: 4.
-        fusion_weights: Whether the fusion starts from the source's trained values, where they
-            fit; encoders and head are fresh, and so is the fusion over a mapping fitted anew.
+            largest of each M consecutive weights; ``channel``, the largest outputs of each layer.
+            Your own pattern is a node with its options.
+        amount: Fraction of each layer that is pruned, for ``magnitude`` and ``channel``; None: 0.5.
+        n: N, for ``n_m``; None: 2.
+        m: M, for ``n_m``; None: 4.
+        fusion_weights: Whether the fusion starts from the source's trained weights, if they
+            fit; encoders and head are fresh, and so is the fusion if the mapping is fitted again.
 
     Raises:
         ValueError: An option is given that the pattern does not read, or N is not below M.
@@ -68,7 +70,7 @@ class Structure(Transfer):
 
     @property
     def regularizable(self) -> frozenset[ActsOn]:
-        """How rows lie to each other may be held: the encoders are fresh."""
+        """Relations between rows alone, since the encoders are fresh."""
         return frozenset({"relations"})
 
     def takes_fusion(self, modalities: Collection[str]) -> bool:
@@ -76,7 +78,7 @@ class Structure(Transfer):
         return self.fusion_weights
 
     def misfits(self, model: nn.Module) -> list[Problem]:
-        """Return the options that speak of what the model does not have."""
+        """Return a problem for each option about something that the model does not have."""
         found = []
         if self.pattern is not None and not any(_layers(model).values()):
             found.append(
@@ -98,16 +100,16 @@ class Structure(Transfer):
         return found
 
     def equip(self, model: nn.Module) -> None:
-        """Add nothing, and check that the model has what the options speak of.
+        """Add nothing, but check that the model has what the options are about.
 
         Raises:
-            TransferError: It has not.
+            TransferError: The model does not have it.
         """
         for problem in self.misfits(model):
             raise TransferError(f"{problem.given}: {problem.reason}", tip=problem.type_this)
 
     def start(self, source: Source | None, model: nn.Module, classes: tuple[str, ...]) -> Start:
-        """Leave fresh values where they stay, zeros where the source prunes; take the fusion."""
+        """Set the pruned weights to zero and copy the fusion, as far as the options say so."""
         if self.needs == "architecture":
             note = "the architecture is the source's, every weight is fresh"
             return start_fresh(model, note)
@@ -140,7 +142,7 @@ class Structure(Transfer):
     def _make_masks(
         self, pattern: Pattern, source: Source, model: nn.Module
     ) -> tuple[dict[str, Tensor], list[str]]:
-        """Return what stays of each tensor that has zeros, and how much that is in words."""
+        """Return the mask of each pruned tensor, and notes on how much is kept."""
         own = model.state_dict()
         masks: dict[str, Tensor] = {}
         notes: list[str] = []
@@ -172,7 +174,7 @@ class Structure(Transfer):
 
 
 def _layers(model: nn.Module) -> dict[str, list[Layer]]:
-    """Return modality to the layers of its encoder that may be sparse."""
+    """Return modality to the layers of its encoder that may be pruned."""
     encoders = model.get_submodule("encoders").named_children()
     return {name: find_layers(encoder, f"encoders.{name}.") for name, encoder in encoders}
 
@@ -187,25 +189,25 @@ def _count_layers(layers: Collection[Layer]) -> str:
 
 
 def _find_fusion_tensors(model: nn.Module) -> list[str]:
-    """Return the names of the fusion's tensors, less those with a row for each output."""
+    """Return the names of the fusion's tensors, without those that have a row for each output."""
     labelled: tuple[str, ...] = tuple(getattr(model, "label_tensors", ()))
     names = [name for name in model.state_dict() if name.startswith("fusion.")]
     return [name for name in names if name not in labelled]
 
 
 def _copy_fusion(source: Source, model: nn.Module) -> tuple[list[str], str]:
-    """Copy the fusion's tensors that fit; return their names, and in words how many they are.
+    """Copy the fusion's tensors that fit; return their names, and a note on how many they are.
 
-    None is copied behind a mapping that is fitted anew: it turns features to other axes.
+    None is copied if the mapping is fitted again, which rotates the features to other axes.
 
     Raises:
-        TransferError: None fits.
+        TransferError: No tensor fits.
     """
     own = model.state_dict()
     if "mapping" in _find_top_names(own) - _find_top_names(source.state):
         return [], "the fusion is fresh, since the mapping below it is"
     ours, theirs = _modalities(own), _modalities(source.state)
-    # As many modalities, but others: a shape may agree where its columns mean something else.
+    # As many modalities, but others: shapes may agree although columns mean other things.
     swapped = len(ours) == len(theirs) and ours != theirs
     copied = []
     for name in _find_fusion_tensors(model):

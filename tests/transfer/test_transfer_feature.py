@@ -226,7 +226,7 @@ def test_too_little_of_an_encoder() -> None:
         Feature().start(source(wider), make(2), ())
     assert str(caught.value) == (
         "the source's tabular encoder fits only in part (7 tensors): "
-        "frozen beside fresh weights it would extract noise\n"
+        "frozen next to fresh weights it would extract noise\n"
         "  tip: use transfer=parameter, or the same encoder options for both tasks"
     )
     advice = "give both tasks one encoder and inputs of one kind; or accept it with "

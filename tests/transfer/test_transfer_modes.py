@@ -202,7 +202,7 @@ def test_feature_refuses_an_encoder_that_fits_in_part() -> None:
         Feature().start(source(wider), make(2), CLASSES)
     assert str(caught.value) == (
         "the source's tabular encoder fits only in part (7 tensors): "
-        "frozen beside fresh weights it would extract noise\n"
+        "frozen next to fresh weights it would extract noise\n"
         "  tip: use transfer=parameter, or the same encoder options for both tasks"
     )
 
