@@ -25,6 +25,7 @@ def adapt(given: Tensor, shape: torch.Size, follows: str) -> tuple[Tensor, str] 
     dims = given.dim()
     if dims != len(shape) or dims < 3 or (dims > 3 and follows != "channels"):
         return None
+    # Only axis 1 may differ: input channels of a kernel, or positions (1, T, D).
     if (given.shape[0], given.shape[2:]) != (shape[0], shape[2:]):
         return None
     before, after = given.shape[1], shape[1]
@@ -63,7 +64,7 @@ def adapt_input_channels(weight: Tensor, channels: int) -> Tensor:
         return weight.sum(1, keepdim=True)
     before = weight.shape[1]
     tiled = weight[:, torch.arange(channels, device=weight.device) % before]
-    return tiled * (before / channels)
+    return tiled * (before / channels)  # N tiles times K/N: the sum over channels keeps its size
 
 
 def interpolate_grid_positions(embedding: Tensor, side: int) -> Tensor:

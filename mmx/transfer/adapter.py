@@ -144,6 +144,7 @@ class Adapter(Transfer):
         of_module = find_statistics(model)
         resting = self.batch_norm == "eval"
         still = {name for name, own in of_module.items() if resting and taken.issuperset(own)}
+        # Statistics that follow the target are buffers from the source, but not frozen.
         moving = {tensor for name, own in of_module.items() if name not in still for tensor in own}
         return taken - moving - (_find_norm_parameters(model) if self.norms else set()), still
 
@@ -153,6 +154,7 @@ class Adapter(Transfer):
         # suffix where a weight is updated.
         adapters = _find_adapter_parameters(model)
         own = {base_name(name): name for name in model.state_dict() if name not in adapters}
+        # A head is trained on its fusion: one is not taken without the other.
         left = ("fusion.", "head.") if self.fusion is False else ()
         state = {name: value for name, value in source.state.items() if not name.startswith(left)}
         done = copy_fitting(

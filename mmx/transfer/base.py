@@ -149,6 +149,7 @@ class Start:
 
     def frozen_in(self, epoch: int) -> frozenset[str]:
         """Return the names of the parameters that do not train in an epoch."""
+        # An epoch before the first one of a parameter: it still waits.
         return self.frozen | {name for name, first in self.thaw.items() if first > epoch}
 
     @property

@@ -90,6 +90,7 @@ class _Plan:
 
     def write(self) -> None:
         """Write the planned tensors into the model."""
+        # The tensors of state_dict share memory with the parameters, which must stay leaves.
         with torch.no_grad():
             for name, value in (self.copied | self.adapted).items():
                 self.target_state[name].copy_(value)
@@ -204,6 +205,7 @@ def _plan_encoder(
         for name in names
         if (misfit := plan.take(name, origins[name], follow.get(name.removeprefix(here))))
     ]
+    # Source tensors without a place are reported, but min_copied bounds the target's part alone.
     unused = sorted(
         n for n in plan.source_state if n.startswith(there) and n not in origins.values()
     )
@@ -231,6 +233,7 @@ def _advise_too_little(
         choose = "choose encoders of one architecture" + (f": {alike}" if alike else "")
     if alone and not part:  # nothing fits: no min_copied would help
         return choose
+    # Rounded down, so that the advised bound accepts this encoder.
     mode = "" if in_part or not part else "transfer=parameter "
     return f"{choose}; or accept it with {mode}transfer.min_copied={math.floor(part * 100) / 100:g}"
 
@@ -263,6 +266,7 @@ def _plan_rest(
     if lost := _lost_fusion(plan, labelled):
         plan.notes.append(f"the head is fresh, since the fusion below it is ({lost[0]}, …)")
         return {}
+    # Decision-level fusions have a head per modality, which follows the modality to its origin.
     heads = {name: _name_in_source(name, origins) for name in sorted(labelled)}
     if not any(name in plan.source_state for name in heads.values()):
         return {}

@@ -61,6 +61,7 @@ def find_depth_problem(
                 has,
                 type_this=f"transfer.freeze_depth={count}",
             )
+        # Equality too: an encoder that is fresh as a whole takes nothing from the source.
         if reinitialize >= count:
             return Problem(
                 f"transfer.reinitialize={reinitialize}",
@@ -73,6 +74,7 @@ def find_depth_problem(
                 f"{has}: one cannot be fresh and stay as it was copied",
                 type_this=f"transfer.freeze_depth={count - reinitialize}",
             )
+    # With any other depth left in some encoder there is something to thaw.
     if unfreeze_every and all(freeze_depth + reinitialize == count for count in depths.values()):
         return _make_thaw_problem(f"transfer.unfreeze_every={unfreeze_every}")
     return None

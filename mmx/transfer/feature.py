@@ -123,6 +123,7 @@ class Feature(Transfer):
         of_training = {"decays": decays and list(decays), "head_seeds": head_seeds}
         _check_readers(name, kind, given, of_training)
         self.head = kind(**given) if isinstance(head, str) else head
+        # From strong to weak: of equally good decays validation keeps the first, the strongest.
         self.decays = tuple(sorted(set(decays or ()), reverse=True))
         self.head_seeds = head_seeds or 1
         self.modality_map = map or {}
@@ -211,6 +212,7 @@ class Feature(Transfer):
         taken = {*done.copied, *done.adapted}
         whole = find_frozen_encoders(model.state_dict(), taken)
         _check_whole(taken, whole)
+        # Again as in misfits, now that it is known which encoders are fresh and would train.
         parameters = dict(model.named_parameters())
         for problem in self.find_trained_outside_head(
             (name for name in parameters if name not in taken), model

@@ -39,6 +39,7 @@ def find_interpolated(
         parts = {*done.adapted} & {*getattr(model, "label_tensors", ())}
     line = {*done.copied, *done.adapted}.difference(frozen, parts)
     line |= {*LINEAR_HEAD} if probed else set()
+    # Counters of batch norms are integers: half a batch has no meaning.
     line = {name for name in line if state[name].is_floating_point()}
     if not line:
         raise TransferError(

@@ -39,6 +39,7 @@ def find_frozen_buffers(model: nn.Module, frozen: Collection[str]) -> set[str]:
     found: set[str] = set()
     for prefix, module in model.named_modules():
         start = f"{prefix}." if prefix else ""
+        # Of a module and all modules inside it: the mode is set for whole submodules.
         names = [f"{start}{name}" for name, _ in module.named_parameters()]
         if names and all(name in frozen for name in names):
             found |= {f"{start}{name}" for name, _ in module.named_buffers()}

@@ -198,6 +198,7 @@ class Parameter(Transfer):
             raise _make_error(problem)
         done, depths = self._copy(source, model, classes)
         from_source = {*done.copied, *done.adapted}
+        # Names of the state, buffers included; only parameters can be frozen, thaw or have a rate.
         parameters = dict(model.named_parameters()).keys()
         frozen, still = self._find_frozen(model, from_source, depths)
         waiting = (from_source & parameters) - frozen if self.unfreeze_every else set()
@@ -255,6 +256,7 @@ class Parameter(Transfer):
         counts = {modality: len(layers) for modality, layers in depths.items()}
         if (problem := self._depth_problem(counts)) is not None:
             raise _make_error(problem)
+        # Copied first and then restored, so that min_copied counts the whole encoder.
         redrawn = find_topmost(depths, self.reinitialize)
         with torch.no_grad():
             for name in redrawn:
@@ -263,6 +265,7 @@ class Parameter(Transfer):
 
     def _select_source(self, source: Source) -> Source:
         """Return the source without the tensors that the options leave fresh."""
+        # lp_ft fits its own head; without the source's fusion its head has no meaning either.
         left: tuple[str, ...] = ("head.",) if self.lp_ft else ()
         if self.fusion is False:
             left += ("fusion.", "head.")
@@ -290,6 +293,7 @@ class Parameter(Transfer):
         }
         if self.batch_norm == "frozen":
             frozen |= find_parameters(model, copied) & from_source
+        # One frozen statistic of a module freezes them all: its mean and variance belong together.
         still = {
             module
             for module, names in copied.items()
@@ -311,6 +315,7 @@ class Parameter(Transfer):
                 f"transfer.unfreeze_every={self.unfreeze_every}: nothing is left to thaw",
                 tip="transfer.unfreeze_every=0",
             )
+        # Everything that trains waits for a later epoch: the first one would change nothing.
         if trained <= thaw.keys():
             raise TransferError(
                 f"transfer.unfreeze_every={self.unfreeze_every} leaves nothing to train in the "
@@ -323,12 +328,13 @@ class Parameter(Transfer):
         notes = []
         fresh = {*done.fresh} & dict(model.named_parameters()).keys()
         for modality, layers in depths.items():
+            # freeze_depth freezes what came from the source; the rest of a frozen depth trains.
             partly = sorted(fresh & find_lowest({modality: layers}, self.freeze_depth))
             notes += [f"{name} is fresh and trains, in a frozen depth" for name in partly[:1]]
             if self.reinitialize:
                 notes.append(
                     f"the topmost {self.reinitialize} of {count_depths(len(layers))} of the "
-                    f"{modality} encoder are fresh, and so is all behind the encoders"
+                    f"{modality} encoder are fresh, and so is everything after the encoders"
                 )
         if self._keeps_statistics and not still:
             given = "lp_ft" if self.lp_ft else f"batch_norm={self.batch_norm}"

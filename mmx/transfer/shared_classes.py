@@ -44,6 +44,7 @@ def match_classes(
     """
     check_class_map(class_map, source, target)
     rows = {target.index(new): source.index(old) for old, new in class_map.items()}
+    # The map, then spelling, then synonyms: each round matches only what the rounds before left.
     for read in (_normalize_name, _find_synonym):
         taken = set(rows.values())
         left = {
@@ -68,6 +69,7 @@ def _refuse_ambiguous(
     Raises:
         TransferError: There are such classes.
     """
+    # Two classes of one task may have one name as long as the other task does not have it.
     shared = set(left[Role.SOURCE].values()) & set(left[Role.TARGET].values())
     for side, words in left.items():
         counts = Counter(words.values())

@@ -123,6 +123,7 @@ class Structure(Transfer):
         if self.fusion_weights:
             copied, note = _copy_fusion(source, model)
             notes.append(note)
+        # The tensors of state_dict share memory with the parameters: this changes the model.
         for name, mask in masks.items():
             own[name].masked_fill_(~mask.to(own[name].device), 0.0)
         return Start(
@@ -148,6 +149,7 @@ class Structure(Transfer):
         notes: list[str] = []
         for modality, layers in _layers(model).items():
             total = kept = 0
+            # A layer with another shape than the source's has no counterpart for each weight.
             there = [each for each in layers if _fits(each, source.state, own)]
             for layer in there:
                 masks |= pattern.masks(layer, source.state)
@@ -212,6 +214,7 @@ def _copy_fusion(source: Source, model: nn.Module) -> tuple[list[str], str]:
     copied = []
     for name in _find_fusion_tensors(model):
         given = source.state.get(name)
+        # With other modalities, only tensors of a modality that both have mean the same.
         foreign = swapped and not set(name.split(".")) & ours & theirs
         if given is not None and given.shape == own[name].shape and not foreign:
             own[name].copy_(given)

@@ -349,9 +349,9 @@ def test_the_topmost_depths_keep_fresh_weights_and_so_does_all_behind() -> None:
         assert torch.equal(tensor, before[name] if name in fresh else given.state[name]), name
     assert start.report.notes[-2:] == (
         "the topmost 1 of 3 depths of the image encoder are fresh, "
-        "and so is all behind the encoders",
+        "and so is everything after the encoders",
         "the topmost 1 of 2 depths of the tabular encoder are fresh, "
-        "and so is all behind the encoders",
+        "and so is everything after the encoders",
     )
 
 

@@ -37,7 +37,7 @@ class LowRankUpdate(AdapterModule):
         super().__init__()
         outputs, inputs = weight.shape[0], weight[0].numel()
         thin = min(rank, outputs, inputs)
-        self.scale = alpha / rank
+        self.scale = alpha / rank  # by the rank as given, also if a side of W bounds it
         self.down = nn.Parameter(torch.empty(thin, inputs, device=weight.device))
         self.up = nn.Parameter(torch.empty(outputs, thin, device=weight.device))
         nn.init.kaiming_uniform_(self.down, a=math.sqrt(5))  # as nn.Linear does
@@ -69,6 +69,7 @@ def add_lora(encoder: nn.Module, *, rank: int, alpha: float) -> tuple[str, ...]:
     Returns:
         The names of the weights before the change.
     """
+    # Listed before anything is registered, which adds modules with weights of their own.
     found = find_matrices(encoder)
     for whole in found:
         prefix, _, name = whole.rpartition(".")

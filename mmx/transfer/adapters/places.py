@@ -80,6 +80,7 @@ def _join_norms(parts: Iterable[list[NamedLayer]]) -> list[list[NamedLayer]]:
     joined: list[list[NamedLayer]] = []
     for layers in parts:
         norms = all(isinstance(module, NORMS) for _, module in layers)
+        # A norm listed as its own part belongs to the layer before it if the widths agree.
         if norms and joined and _width(joined[-1][-1][1]) == _width(layers[0][1]):
             joined[-1] += layers
         else:
@@ -103,7 +104,7 @@ def _width(module: nn.Module) -> int | None:
             return int(module.embedding_dim)
         case nn.RNNBase():
             width = int(module.proj_size or module.hidden_size)
-            return width * (2 if module.bidirectional else 1)
+            return width * (2 if module.bidirectional else 1)  # both directions, concatenated
         case nn.MultiheadAttention():
             return int(module.embed_dim)
         case _BatchNorm():

@@ -104,6 +104,7 @@ class Knn(FittedHead):
         self, x: Tensor, y: Tensor, outputs: int, kind: TargetKind
     ) -> Iterator[HeadCandidate]:
         """Yield the rows themselves; see :class:`~mmx.transfer.heads.base.FittedHead`."""
+        # In float64 as all candidates; loading casts to the module's own type.
         keys = F.normalize(x.double(), dim=1)
         values = F.one_hot(y, outputs) if kind == "classes" else y.view(len(y), outputs)
         yield HeadCandidate(None, {"keys": keys, "values": values.double()})

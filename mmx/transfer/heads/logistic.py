@@ -73,6 +73,7 @@ def fit_logistic(
         grid: Values of C > 0, the inverse strength of the penalty.
     """
     turned = rotate(x)
+    # Solved for the classes that occur: without rows the loss has no minimum in the intercept.
     seen, index = torch.unique(y, return_inverse=True)
     found = []
     for theta in solve_all(turned.z, index, len(seen), grid):  # (R + 1, K)

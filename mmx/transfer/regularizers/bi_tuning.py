@@ -150,6 +150,7 @@ def contrast(scores: Tensor, classes: Tensor) -> Tensor:
         classes: ``(n,)``. Every anchor is one of the keys, so its class has at least one.
     """
     same = classes[:, None] == classes[None, :]
+    # mean_{j: y_j = y_i} s_ij: scores of other classes become 0 and are not counted.
     found = scores.masked_fill(~same, 0.0).sum(1) / same.sum(1)
     # ln mean_j exp(s_ij) = logsumexp_j(s_ij) − ln n
     return (scores.logsumexp(1) - math.log(len(scores)) - found).mean()

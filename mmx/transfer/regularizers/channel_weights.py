@@ -157,6 +157,7 @@ def _fit_ridge(x: Tensor, y: Tensor) -> _Head:
     mean, centre = x.mean(0), y.mean(0)
     x, y = x - mean, y - centre
     covariance = x.T @ x / len(x)
+    # Relative to the mean variance, so that rescaled features give the same weights.
     ridge = HEAD_RIDGE * covariance.trace() / len(covariance)
     ridge = ridge.clamp(min=torch.finfo(ridge.dtype).tiny)  # for features that do not vary
     eye = torch.eye(len(covariance), dtype=x.dtype)
@@ -169,13 +170,14 @@ def _losses(encoder: nn.Module, rows: _Rows, head: _Head) -> list[Tensor]:
     with record_outputs(encoder) as outputs:
         encoder(rows.x, rows.lengths)
     every = find_stages(encoder)
+    # An encoder may use the weights of a stage without calling it, and then no hook runs.
     if len(outputs) != len(every):
         raise TransferError(
             f"regularizer=delta: {len(outputs)} of the {len(every)} stages of "
             f"{type(encoder).__name__} run as modules, and the maps of the others are not seen",
             tip="regularizer=rkd",
         )
-    at_once = max(1, ROWS_A_PASS // len(rows.x))
+    at_once = max(1, ROWS_A_PASS // len(rows.x))  # G, channels of one pass
     found = []
     for depth, said in enumerate(outputs):
         values = said if isinstance(said, Tensor) else said.pooled

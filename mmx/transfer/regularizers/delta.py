@@ -169,6 +169,7 @@ def map_distance(new: Map, old: Map, weight: Tensor) -> Tensor:
         old: FM0.
         weight: a ``(C,)``.
     """
+    # Subtracted in float32: under autocast the maps are half precision, and nearly equal.
     squares = new.mean((upcast(new.values) - upcast(old.values)).square())  # (n, C)
     return (squares @ weight).mean() * len(weight) / 2
 

@@ -151,6 +151,7 @@ def find_compared_modalities(given: Given, name: str) -> tuple[Reference, tuple[
     """
     if given.reference is None:
         raise TransferError(f"regularizer={name} needs a trained source")
+    # Sorted: the order in which terms are added, and so their rounding, depends on names alone.
     shared = tuple(sorted(set(given.reference.modalities) & given.widths.keys()))
     return given.reference, require_any(shared, name)
 
@@ -168,6 +169,7 @@ def take_source_rows(given: Given, name: str, fewest: int) -> dict[str, Tensor]:
     """
     found = given.source_features()
     kept = sorted(each for each in found.keys() & given.widths.keys() if len(found[each]) >= fewest)
+    # Detached: the source's features are constants of the penalty.
     return {each: upcast(found[each].detach()) for each in require_any(tuple(kept), name)}
 
 

@@ -104,7 +104,7 @@ def find_kernel_scale(rows: Tensor) -> Tensor:
 
 def _kernel(x: Tensor, y: Tensor, scale: Tensor) -> Tensor:
     """Return ``(n, m)`` values of the kernel."""
-    squared = compute_distances(x, y).square()
+    squared = compute_distances(x, y).square()  # (n, m)
     scale = scale.clamp(min=torch.finfo(scale.dtype).tiny)  # 0 if all rows are the same
     return torch.stack([torch.exp(-squared / (2 * 2.0**power * scale)) for power in POWERS]).mean(0)
 

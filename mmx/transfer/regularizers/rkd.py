@@ -102,6 +102,7 @@ def angle_loss(d: Tensor, d0: Tensor) -> Tensor:
         d0: ``(n, n)`` distances of f0.
     """
     apart = d0 > 0
+    # All three sides must have a length: i ≠ j, j ≠ k and i ≠ k.
     triplets = apart[:, :, None] & apart[None, :, :] & apart[:, None, :]  # (i, j, k)
     each = F.smooth_l1_loss(_cosines(d), _cosines(d0), reduction="none")
     return mean_where(each, triplets)

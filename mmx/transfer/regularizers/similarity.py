@@ -69,5 +69,5 @@ def similarity(features: Tensor, reference: Tensor) -> Tensor:
         features: f ``(n, D)``.
         reference: f0 ``(n, D0)``.
     """
-    rows = F.normalize(features @ features.T, dim=1)
+    rows = F.normalize(features @ features.T, dim=1)  # (n, n), row i is G_i / ‖G_i‖
     return (rows - F.normalize(reference @ reference.T, dim=1)).square().mean()

@@ -66,6 +66,7 @@ class Stochnorm(Regularizer):
             if not isinstance(norm, Stochastic):
                 # The class alone changes: parameters, buffers, hooks and their names stay.
                 norm.__class__ = make_stochastic(type(norm))  # type: ignore[arg-type]
+            # Past nn.Module.__setattr__; also for a norm that is stochastic already.
             vars(norm)["probability"] = self.probability
 
 
@@ -121,6 +122,7 @@ def find_shared_norms(model: nn.Module, shared: frozenset[str]) -> Iterator[_Bat
             continue
         own = [f"{name}.{each}" for each, _ in module.named_parameters(recurse=False)]
         parts = name.split(".")
+        # all(()) would be True: a norm without parameters is judged by its encoder.
         if parts[0] == "encoders" and (
             all(each in shared for each in own) if own else parts[1] in encoders
         ):

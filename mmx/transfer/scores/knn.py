@@ -83,6 +83,7 @@ def _count_correct(x: ScoreFloats, y: ClassIndices, start: int, stop: int, k: in
     rows, targets = stop - start, int(y.max()) + 1
     similar = x[start:stop] @ x.T  # (rows, N)
     similar[np.arange(rows), np.arange(start, stop)] = -np.inf  # leave-one-out
+    # topk of torch selects in linear time; only the k-th similarity matters, not which rows tie.
     least = torch.from_numpy(similar).topk(k).values[:, -1:].numpy()
     row, neighbour = np.divmod(np.flatnonzero(similar >= least - TIE), len(x))
     # One histogram over pairs (row, class), counted as row · C + class.

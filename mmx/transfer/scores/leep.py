@@ -63,5 +63,6 @@ def leep(source_probabilities: Array, labels: Array) -> float:
     marginal = joint.sum(0)
     # A source class that no row has any probability of: 0 / 1 in place of 0 / 0.
     conditional = joint / np.where(marginal > 0, marginal, 1.0)
+    # (N,), Σ_z P(y_n | z) θ_nz; above 0, since row n itself is part of P(y_n, z).
     likelihood = np.einsum("nz,nz->n", theta, conditional[y])
     return min(float(np.log(likelihood).mean()), 0.0)  # rounding may give a likelihood above 1

@@ -89,16 +89,19 @@ def _evidence(
     logs: ScoreFloats, spectrum: ScoreFloats, explained: ScoreFloats, rest: ScoreFloats, rows: int
 ) -> ScoreFloats:
     """Return the evidence per row ``(C, G)`` at values ``(G,)`` of log λ."""
+    # s_i² / λ, and λ / (λ + s_i²) = 1 / (1 + ratio); 0 and 1 for λ = ∞.
     ratio = spectrum[:, None] / np.exp(logs)  # (r, G)
     misfit = explained @ (1 / (1 + ratio)) + rest[:, None]  # (C, G)
     noise = np.maximum(misfit / rows, LEAST_NOISE)
     volume = np.log1p(ratio).sum(0)  # (G,), log det(I + FᵀF / λ): the Occam factor
+    # With the best β for this λ; misfit / noise is N unless the noise is at its bound.
     found: ScoreFloats = -0.5 * (np.log(2 * np.pi * noise) + (volume + misfit / noise) / rows)
     return found
 
 
 def _peaks(values: ScoreFloats) -> list[int]:
     """Return the indices of the finite grid points that are no lower than their neighbours."""
+    # −∞ before the first point: it counts as a peak if the evidence falls from there on.
     padded = np.concatenate([[-np.inf], values])
     return np.flatnonzero((padded[1:-1] >= padded[:-2]) & (padded[1:-1] >= padded[2:])).tolist()
 

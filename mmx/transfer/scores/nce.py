@@ -44,7 +44,7 @@ def nce(source_labels: Array, labels: Array) -> float:
     """
     z, y = check_classes(source_labels, "source_labels", fewest=1), check_classes(labels, "labels")
     check_same_rows(z, "source_labels", y, "labels")
-    targets = y.max() + 1
+    targets = y.max() + 1  # C
     # Pairs (z, y) as one number, z · C + y: only those that occur are counted.
     pairs, joint = np.unique(z * targets + y, return_counts=True)
     conditional = joint / np.bincount(z)[pairs // targets]

@@ -57,8 +57,9 @@ class GradNorm(Weighting):
     def observe(self, losses: Tensor, norms: Tensor) -> None:
         """Adapt the weights; see :class:`~mmx.transfer.weighting.base.Weighting`."""
         self.first.copy_(torch.where(self.first.isnan(), losses, self.first))
-        left = losses / self.first
+        left = losses / self.first  # L_i / L_i⁰
         wanted = norms.mean() * (left / left.mean()) ** self.alpha
+        # The derivative of |G_i − wanted_i| in log w_i, since G_i is proportional to w_i.
         slope = torch.sign(norms - wanted) * norms / norms.mean()
         moved = self.current * torch.exp(-self.rate * slope)
         moved = 2 * moved / moved.sum()
