@@ -161,19 +161,26 @@ class Start:
 class Transfer(ABC):
     """Base of all transfer modes; keyword-only, plain, annotated constructor arguments.
 
-    A mode that copies the source's encoders and trains everything::
+    Example:
+        A mode that copies the source's encoders and trains everything.
 
-        class Encoders(Transfer):
-            needs = "weights"
-
-            @property
-            def regularizable(self):
-                return frozenset({"features", "relations"})
-
-            def start(self, source, model, classes):
-                state = {k: v for k, v in source.state.items() if k.startswith("encoders.")}
-                done = copy_fitting(Source(state, ()), model, (), {})  # mmx.transfer.copying
-                return Start(done.report(frozen=()))
+        >>> from mmx.contract.world import World  # a small source and target
+        >>> from mmx.transfer.copying import copy_fitting
+        >>> class Encoders(Transfer):
+        ...     needs = "weights"
+        ...
+        ...     @property
+        ...     def regularizable(self):
+        ...         return frozenset({"features", "relations"})
+        ...
+        ...     def start(self, source, model, classes):
+        ...         state = {k: v for k, v in source.state.items() if k.startswith("encoders.")}
+        ...         done = copy_fitting(Source(state, ()), model, (), {})
+        ...         return Start(done.report(frozen=()))
+        >>> world = World()
+        >>> source = Source(world.source.state_dict(), ("a", "b", "c", "d"))
+        >>> Encoders().start(source, world.model, ("e", "f", "g")).report.counts()
+        {'copied': 20, 'adapted': 0, 'frozen': 0, 'fresh': 3}
 
     Attributes:
         needs: What the mode takes from a source: its ``weights`` (the source is trained),

@@ -16,17 +16,30 @@ class AdapterMethod(ABC):
     """Base of all kinds of adapter; their options are keyword-only, plain and annotated.
 
     A file here is a kind that ``transfer.kind=<name of the file>`` chooses; a kind from your own
-    package is a node with its options::
+    package is a node with its options, ``transfer.kind='{_target_: my_package.scales.Scales}'``.
 
-        class Prefix(AdapterMethod):
-            def find_places(self, encoder):
-                return [name for name, m in encoder.named_modules() if isinstance(m, Attention)]
-
-            def add_to(self, encoder):
-                for name in self.find_places(encoder):
-                    add_prefix(encoder.get_submodule(name), PrefixModule(...))
-
-        transfer.kind='{_target_: my_package.prefix.Prefix}'
+    Example:
+        >>> import torch
+        >>> class Scale(AdapterModule):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.log_scale = nn.Parameter(torch.zeros(()))
+        ...
+        ...     def forward(self, h):
+        ...         return h * self.log_scale.exp()
+        >>> class Scales(AdapterMethod):
+        ...     def find_places(self, encoder):
+        ...         return [name for name, m in encoder.named_modules() if isinstance(m, nn.Linear)]
+        ...
+        ...     def add_to(self, encoder):
+        ...         for name in self.find_places(encoder):
+        ...             layer = encoder.get_submodule(name)
+        ...             layer.add_module("adapter", Scale())
+        ...             layer.register_forward_hook(lambda layer, _, output: layer.adapter(output))
+        >>> encoder = nn.Sequential(nn.Linear(3, 2), nn.ReLU())
+        >>> Scales().add_to(encoder)
+        >>> [name for name, _ in encoder.named_parameters()]
+        ['0.weight', '0.bias', '0.adapter.log_scale']
     """
 
     @abstractmethod

@@ -20,16 +20,26 @@ class Head(ABC):
     """Base of all heads: a frozen dataclass; its fields are the head's options.
 
     A file here is a head that ``transfer.head=<name of the file>`` chooses; a head from your own
-    package is given as a node::
+    package is given as a node, ``transfer.head='{_target_: my_package.cosine.Cosine, scale: 5}'``.
 
-        @dataclass(frozen=True, kw_only=True)
-        class Cosine(Head):
-            scale: float = 10.0
-
-            def make(self, width, outputs, kind):
-                return CosineLayer(width, outputs, self.scale)
-
-        transfer.head='{_target_: my_package.cosine.Cosine, scale: 5}'
+    Example:
+        >>> import torch
+        >>> class CosineHead(nn.Linear):
+        ...     def __init__(self, width, outputs, scale):
+        ...         super().__init__(width, outputs, bias=False)
+        ...         self.scale = scale
+        ...
+        ...     def forward(self, x):
+        ...         normalize = nn.functional.normalize
+        ...         return self.scale * normalize(x, dim=1) @ normalize(self.weight, dim=1).T
+        >>> @dataclass(frozen=True, kw_only=True)
+        ... class Cosine(Head):
+        ...     scale: float = 10.0
+        ...
+        ...     def make(self, width, outputs, kind):
+        ...         return CosineHead(width, outputs, self.scale)
+        >>> Cosine(scale=5.0).make(8, 3, "classes")(torch.randn(4, 8)).shape
+        torch.Size([4, 3])
 
     Attributes:
         kinds: The kinds of target that it can predict.
@@ -70,18 +80,26 @@ class HeadCandidate:
 class FittedHead(Head):
     """Base of the heads that are fitted to cached features, without gradient steps.
 
-    Derive from it where the best weights have a closed form, or nearly so::
+    Derive from it if the best weights have a closed form, or nearly so.
 
-        @dataclass(frozen=True, kw_only=True)
-        class NearestMean(FittedHead):
-            kinds = frozenset({"classes"})
-
-            def make(self, width, outputs, kind):
-                return nn.Linear(width, outputs)
-
-            def candidates(self, x, y, outputs, kind):
-                means = torch.stack([x[y == c].mean(0) for c in range(outputs)])
-                yield HeadCandidate(None, {"weight": means, "bias": -means.square().sum(1) / 2})
+    Example:
+        >>> import torch
+        >>> @dataclass(frozen=True, kw_only=True)
+        ... class NearestMean(FittedHead):
+        ...     kinds = frozenset({"classes"})
+        ...
+        ...     def make(self, width, outputs, kind):
+        ...         return nn.Linear(width, outputs)
+        ...
+        ...     def candidates(self, x, y, outputs, kind):
+        ...         means = torch.stack([x[y == c].mean(0) for c in range(outputs)])
+        ...         state = {"weight": means, "bias": -means.square().sum(1) / 2}
+        ...         yield HeadCandidate(None, state)
+        >>> x, y = torch.tensor([[0.0], [1.0], [4.0]]), torch.tensor([0, 0, 1])
+        >>> (candidate,) = NearestMean().candidates(x, y, 2, "classes")
+        >>> candidate.state["weight"]
+        tensor([[0.5000],
+                [4.0000]])
 
     Attributes:
         varied: Name of the option that the grid varies.

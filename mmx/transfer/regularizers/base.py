@@ -134,23 +134,30 @@ class Regularizer(ABC):
     """Base of all regularisers; keyword-only, plain, annotated constructor arguments.
 
     A regulariser never says which transfer modes it works with. It says what it acts on, and
-    each mode says what may be regularised while it trains. The squared distance of each row's
-    features from those of the source, ``strength · mean_m mean_i ‖f_i − f0_i‖²``, is::
+    each mode says what may be regularised while it trains.
 
-        class Nearness(Regularizer):
-            acts_on = "features"
-            needs = frozenset({"model"})
-            zero_at_start = True
+    Example:
+        Squared distance of each row's features from the source's, for encoders of equal width.
 
-            def __init__(self, *, strength: float = 1.0) -> None:
-                self.strength = strength
-
-            def bind(self, given):
-                return NearnessPenalty(given, "nearness", self.strength)
-
-        class NearnessPenalty(ComparedPenalty):  # of mmx.transfer.regularizers.features
-            def term(self, x, x0):  # (n, D) each
-                return (x - x0).square().sum(1).mean()
+        >>> from mmx.contract.world import World  # a small source and target
+        >>> from mmx.transfer.regularizers.features import ComparedPenalty
+        >>> class NearnessPenalty(ComparedPenalty):
+        ...     def term(self, x, x0):  # (n, D) each
+        ...         return (x - x0).square().sum(1).mean()
+        >>> class Nearness(Regularizer):
+        ...     acts_on = "features"
+        ...     needs = frozenset({"model"})
+        ...     zero_at_start = True
+        ...
+        ...     def __init__(self, *, strength: float = 1.0):
+        ...         self.strength = strength
+        ...
+        ...     def bind(self, given):
+        ...         return NearnessPenalty(given, "nearness", self.strength)
+        >>> world = World(moved=0.0)
+        >>> penalty = Nearness(strength=2.0).bind(world.make_given())
+        >>> penalty(world.step()).item()
+        0.0
 
     Attributes:
         acts_on: What it keeps close to the source.

@@ -30,17 +30,24 @@ class DecisionPenalty(Penalty):
 
     over the rows that have any modality that the source can read; 0 if there are none. The loss
     is computed in float32 whatever the model runs in. The reference is not a submodule: nothing
-    trains or saves it. Derive from it for a penalty such as distillation::
+    trains or saves it. Derive from it for a penalty of the source's outputs, such as distillation.
 
-        class MatchOutputs(DecisionPenalty):
-            def decide(self, features, present):
-                return self.reference.decide(features, present)  # (n, C)
-
-            def compute_targets(self, batch, rows, present):
-                return compute_source_outputs(self.reference, self.modalities, batch, rows, present)
-
-            def loss(self, outputs, targets):
-                return (outputs - targets).square().mean()
+    Example:
+        >>> from mmx.contract.world import World  # a small source and target
+        >>> class MatchPenalty(DecisionPenalty):
+        ...     def decide(self, features, present):
+        ...         return self.reference.decide(features, present)  # (n, C)
+        ...
+        ...     def compute_targets(self, batch, rows, present):
+        ...         return compute_source_outputs(
+        ...             self.reference, self.modalities, batch, rows, present
+        ...         )
+        ...
+        ...     def loss(self, outputs, targets):
+        ...         return (outputs - targets).square().mean()
+        >>> world = World(moved=0.0)
+        >>> MatchPenalty(world.make_given(), "match", strength=1.0)(world.step()).item()
+        0.0
 
     Args:
         given: What :func:`~mmx.transfer.regularizers.features.find_compared_modalities` accepts.

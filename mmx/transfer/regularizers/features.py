@@ -69,11 +69,15 @@ class FeaturePenalty(ModalityPenalty):
 
     over the modalities that have enough rows in the batch, each over the rows that have it; 0 if
     there is no such modality. Computed in float32 whatever the model runs in. Derive from it for a
-    penalty that does not look at the source's features of the same rows::
+    penalty that does not use the source's features of the same rows.
 
-        class Shrink(FeaturePenalty):
-            def term(self, name, x):  # (n, D)
-                return x.square().sum(1).mean()
+    Example:
+        >>> from mmx.contract.world import World  # a small source and target
+        >>> class ShrinkPenalty(FeaturePenalty):
+        ...     def term(self, name, x):  # (n, D)
+        ...         return x.square().sum(1).mean()
+        >>> ShrinkPenalty(("image", "text"), strength=1.0)(World().step()).item() > 0
+        True
 
     Args:
         modalities: Their names.

@@ -12,13 +12,17 @@ from torch import Tensor
 class Score(ABC):
     """Base of all scores. Each file here is one, and a ranking shows it under the file's name.
 
-    ``mmx/transfer/scores/separation.py`` for two classes could be::
+    Example:
+        ``mmx/transfer/scores/separation.py`` for two classes could be:
 
-        class Separation(Score):
-            rank = 8
-
-            def compute(self, x, y):
-                return float(x[y == 1].mean() - x[y == 0].mean())
+        >>> import torch
+        >>> class Separation(Score):
+        ...     rank = 8
+        ...
+        ...     def compute(self, x, y):
+        ...         return float(x[y == 1].mean() - x[y == 0].mean())
+        >>> Separation().compute(torch.tensor([[1.0], [4.0]]), torch.tensor([0, 1]))
+        3.0
 
     Attributes:
         rank: Its place among the columns of ``ranking.csv``; a new score comes last.

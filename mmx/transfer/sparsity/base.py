@@ -17,16 +17,19 @@ class Pattern(ABC):
     """Base of all patterns. Among equal weights the first ones stay, on every device.
 
     A file here is a pattern that ``transfer.sparsity=<name of the file>`` chooses; a pattern from
-    your own package is a node with its options::
+    your own package is a node with its options,
+    ``transfer.sparsity='{_target_: my_package.threshold.Threshold, least: 0.02}'``.
 
-        class Threshold(Pattern):
-            def __init__(self, *, least: float = 0.01) -> None:
-                self.least = least
-
-            def masks(self, layer, tensors):
-                return {name: tensors[name].abs() >= self.least for name in layer.weights}
-
-        transfer.sparsity='{_target_: my_package.threshold.Threshold, least: 0.02}'
+    Example:
+        >>> class Threshold(Pattern):
+        ...     def __init__(self, *, least: float = 0.01):
+        ...         self.least = least
+        ...
+        ...     def masks(self, layer, tensors):
+        ...         return {name: tensors[name].abs() >= self.least for name in layer.weights}
+        >>> tensors = {"weight": torch.tensor([[0.5, -0.001]])}
+        >>> Threshold().masks(Layer(("weight",)), tensors)
+        {'weight': tensor([[ True, False]])}
     """
 
     @abstractmethod

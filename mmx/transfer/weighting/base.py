@@ -21,17 +21,20 @@ class Weighting(nn.Module, ABC):
     Both are part of the model's state, so that a resumed run continues with them.
 
     A file here is a weighting that ``transfer.weighting=<name of the file>`` chooses; a weighting
-    from your own package is a node with its options::
+    from your own package is a node with its options,
+    ``transfer.weighting='{_target_: my_package.share.Share, target: 0.7}'``.
 
-        class Share(Weighting):
-            def __init__(self, *, target: float = 0.5) -> None:
-                super().__init__()
-                self.share = target
-
-            def weights(self):
-                return torch.tensor([self.share, 1 - self.share])
-
-        transfer.weighting='{_target_: my_package.share.Share, target: 0.7}'
+    Example:
+        >>> import torch
+        >>> class Share(Weighting):
+        ...     def __init__(self, *, target: float = 0.5):
+        ...         super().__init__()
+        ...         self.share = target
+        ...
+        ...     def weights(self):
+        ...         return torch.tensor([self.share, 1 - self.share])
+        >>> Share(target=0.75)(torch.tensor(2.0), SOURCE)
+        tensor(0.5000)
 
     Attributes:
         moves: Whether the weights change during training.
