@@ -211,7 +211,7 @@ def _keep_statistics(module: nn.Module) -> Iterator[None]:
 
 
 def set_training_mode(
-    model: MultimodalModel, frozen: frozenset[str], still: frozenset[str] = frozenset()
+    model: MultimodalModel, frozen: frozenset[str], frozen_statistics: frozenset[str] = frozenset()
 ) -> None:
     """Put the model in training mode, all of its frozen parts in evaluation mode.
 
@@ -221,12 +221,13 @@ def set_training_mode(
     Args:
         model: To be trained.
         frozen: Names of parameters that do not train.
-        still: Names of modules whose statistics do not move, though their parameters may train.
+        frozen_statistics: Names of modules with statistics that do not change, though their
+            parameters may train.
     """
     model.train()
     for prefix, module in model.named_modules():
         names = [f"{prefix}.{name}" if prefix else name for name, _ in module.named_parameters()]
-        if (names and all(name in frozen for name in names)) or prefix in still:
+        if (names and all(name in frozen for name in names)) or prefix in frozen_statistics:
             _rest(module)
 
 

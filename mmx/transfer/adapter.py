@@ -114,7 +114,7 @@ class Adapter(Transfer):
         done = self._copy(source, model, classes)
         taken = {name for name in (*done.copied, *done.adapted) if name.startswith("encoders.")}
         reached = {name.split(".")[1] for name in taken}
-        frozen, still = self._find_frozen(model, taken)
+        frozen, frozen_statistics = self._find_frozen(model, taken)
         added, parameters = _find_adapter_parameters(model), dict(model.named_parameters())
         # Adapters of a fresh encoder never train, and so stay the identity.
         idle = {name for name in added if name.split(".")[1] not in reached}
@@ -131,7 +131,7 @@ class Adapter(Transfer):
                 classes=done.classes,
             ),
             frozen=frozenset((frozen & parameters.keys()) | idle),
-            frozen_statistics=frozenset(still),
+            frozen_statistics=frozenset(frozen_statistics),
         )
 
     def _find_frozen(self, model: nn.Module, taken: set[str]) -> tuple[set[str], set[str]]:
@@ -143,10 +143,18 @@ class Adapter(Transfer):
         """
         of_module = find_statistics(model)
         resting = self.batch_norm == "eval"
-        still = {name for name, own in of_module.items() if resting and taken.issuperset(own)}
+        frozen_statistics = {
+            name for name, own in of_module.items() if resting and taken.issuperset(own)
+        }
         # Statistics that follow the target are buffers from the source, but not frozen.
-        moving = {tensor for name, own in of_module.items() if name not in still for tensor in own}
-        return taken - moving - (_find_norm_parameters(model) if self.norms else set()), still
+        moving = {
+            tensor
+            for name, own in of_module.items()
+            if name not in frozen_statistics
+            for tensor in own
+        }
+        trained_norms = _find_norm_parameters(model) if self.norms else set()
+        return taken - moving - trained_norms, frozen_statistics
 
     def _copy(self, source: Source, model: nn.Module, classes: tuple[str, ...]) -> Copied:
         """Copy into the model under the names that source and target share."""

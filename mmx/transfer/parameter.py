@@ -200,7 +200,7 @@ class Parameter(Transfer):
         from_source = {*done.copied, *done.adapted}
         # Names of the state, buffers included; only parameters can be frozen, thaw or have a rate.
         parameters = dict(model.named_parameters()).keys()
-        frozen, still = self._find_frozen(model, from_source, depths)
+        frozen, frozen_statistics = self._find_frozen(model, from_source, depths)
         waiting = (from_source & parameters) - frozen if self.unfreeze_every else set()
         thaw = plan_thawing(depths, waiting, self.unfreeze_every)
         self._check_something_trains(parameters - frozen, thaw)
@@ -208,7 +208,7 @@ class Parameter(Transfer):
         of_line: tuple[str, ...] = ()
         if self.wise_ft != "none":
             line, of_line = find_interpolated(model, done, frozen, len(classes), probed=self.lp_ft)
-        notes = (*self._notes(model, done, depths, still), *of_line)
+        notes = (*self._notes(model, done, depths, frozen_statistics), *of_line)
         return Start(
             report=done.report(frozen, notes),
             frozen=frozenset(frozen & parameters),
@@ -222,7 +222,7 @@ class Parameter(Transfer):
                 layer_decay=self.layer_decay,
             ),
             thaw=thaw,
-            frozen_statistics=frozenset(still),
+            frozen_statistics=frozenset(frozen_statistics),
             phases=self._phases(frozenset(line)),
         )
 
@@ -294,15 +294,15 @@ class Parameter(Transfer):
         if self.batch_norm == "frozen":
             frozen |= find_parameters(model, copied) & from_source
         # One frozen statistic of a module freezes them all: its mean and variance belong together.
-        still = {
+        frozen_statistics = {
             module
             for module, names in copied.items()
             if self._keeps_statistics or frozen & set(names)
         }
-        frozen |= {name for module in still for name in copied[module]}
+        frozen |= {name for module in frozen_statistics for name in copied[module]}
         # Training puts modules without a trainable parameter into evaluation mode: the remaining
         # buffers of such modules do not change either.
-        return frozen | (find_frozen_buffers(model, frozen) & from_source), still
+        return frozen | (find_frozen_buffers(model, frozen) & from_source), frozen_statistics
 
     def _check_something_trains(self, trained: set[str], thaw: Mapping[str, int]) -> None:
         """Refuse a training in which nothing trains, ever or in the first epoch."""
@@ -323,7 +323,9 @@ class Parameter(Transfer):
                 tip="leave the head out of transfer.freeze, or transfer.unfreeze_every=0",
             )
 
-    def _notes(self, model: nn.Module, done: Copied, depths: Depths, still: set[str]) -> list[str]:
+    def _notes(
+        self, model: nn.Module, done: Copied, depths: Depths, frozen_statistics: set[str]
+    ) -> list[str]:
         """Return notes on what the options did in this model."""
         notes = []
         fresh = {*done.fresh} & dict(model.named_parameters()).keys()
@@ -336,7 +338,7 @@ class Parameter(Transfer):
                     f"the topmost {self.reinitialize} of {count_depths(len(layers))} of the "
                     f"{modality} encoder are fresh, and so is everything after the encoders"
                 )
-        if self._keeps_statistics and not still:
+        if self._keeps_statistics and not frozen_statistics:
             given = "lp_ft" if self.lp_ft else f"batch_norm={self.batch_norm}"
             notes.append(f"{given}: nothing that was copied has batch statistics")
         if self.layer_decay < 1 and all(len(layers) == 1 for layers in depths.values()):

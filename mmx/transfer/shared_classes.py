@@ -147,9 +147,9 @@ def describe_classes(mapping: Mapping[str, str], target: Sequence[str]) -> str:
     """
     pairs = [f"{name}={origin}" for name, origin in mapping.items() if name != origin]
     fresh = [name for name in target if name not in mapping]
-    said = f"{len(mapping)} of {len(target)} classes shared by name"
-    said += f" ({_join_names(pairs)})" if pairs else ""
-    return f"{said}; fresh: {_join_names(fresh)}" if fresh else said
+    text = f"{len(mapping)} of {len(target)} classes shared by name"
+    text += f" ({_join_names(pairs)})" if pairs else ""
+    return f"{text}; fresh: {_join_names(fresh)}" if fresh else text
 
 
 def _normalize_name(name: str) -> str:

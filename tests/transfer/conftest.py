@@ -1,4 +1,4 @@
-"""A trained source and a target beside it, small and in float64, and regularisers by name."""
+"""A small trained source and target in float64, and regularisers by name."""
 
 from __future__ import annotations
 

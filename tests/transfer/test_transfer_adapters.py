@@ -49,11 +49,11 @@ B = 3
 WORDS = ("stone", "river", "cloud", "grass")
 SOUND = AudioSpec(sample_rate=8000, max_samples=1200)
 TOKENS = TokenSpec(WORDS, 5)
-PICTURE = ImageSpec(8, 8)
+IMAGE = ImageSpec(8, 8)
 ENCODERS: dict[str, Callable[[], Encoder]] = {
-    "small_cnn": lambda: SmallCnn(PICTURE, width=8, depth=2),
-    "resnet18": lambda: ResNet18(PICTURE),
-    "vit_b_16": lambda: VitB16(PICTURE, layers=2, heads=2, width=8, mlp_width=12),
+    "small_cnn": lambda: SmallCnn(IMAGE, width=8, depth=2),
+    "resnet18": lambda: ResNet18(IMAGE),
+    "vit_b_16": lambda: VitB16(IMAGE, layers=2, heads=2, width=8, mlp_width=12),
     "logmel_cnn": lambda: LogmelCnn(SOUND, width=16, mels=8),
     "logmel_lstm": lambda: LogmelLstm(SOUND, width=6, layers=2, mels=8),
     "mlp": lambda: Mlp(TabularSpec(("a", "b"), (0.0,) * 2, (1.0,) * 2, (), ()), width=6, hidden=5),

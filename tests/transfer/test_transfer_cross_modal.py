@@ -106,19 +106,19 @@ def test_an_image_encoder_starts_from_an_audio_encoder() -> None:
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_a_spectrogram_is_seen_as_a_grey_picture(training: bool) -> None:
+def test_a_spectrogram_is_seen_as_a_grey_image(training: bool) -> None:
     """Why one sums: the adapted encoder says of one channel what the other says of three."""
     source, target = make(1, "image"), make(2, "audio")
     transferred(source, target, modality_map={"audio": "image"})
-    picture, sound = source.encoders["image"].stages, target.encoders["audio"].stages
+    image, sound = source.encoders["image"].stages, target.encoders["audio"].stages
     source.train(training)
     target.train(training)
     grey = torch.randn(4, 1, 12, 8)
     three, one = grey.expand(-1, 3, -1, -1), grey
-    for theirs, ours in zip(picture, sound, strict=True):
+    for theirs, ours in zip(image, sound, strict=True):
         three, one = theirs(three), ours(one)
         torch.testing.assert_close(one, three, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(sound.state_dict()["0.2.running_var"], picture[0][2].running_var)
+    torch.testing.assert_close(sound.state_dict()["0.2.running_var"], image[0][2].running_var)
 
 
 def test_text_starts_from_audio_but_for_its_words_and_inputs() -> None:
@@ -144,7 +144,7 @@ def test_text_starts_from_audio_but_for_its_words_and_inputs() -> None:
     assert torch.equal(mine.backwards[0].weight_hh_l0, theirs.backwards[0].weight_hh_l0)
 
 
-def test_positions_of_larger_pictures_are_interpolated() -> None:
+def test_positions_of_larger_images_are_interpolated() -> None:
     vit = partial(VitB16, layers=1, heads=2, width=8, mlp_width=8)
     source = make(1, "image", image=vit)
     target = make(2, "image", image=vit, specs={"image": ImageSpec(12, 12)})
@@ -189,7 +189,7 @@ def test_fusion_follows_the_mapped_modality(modality_map: dict[str, str]) -> Non
         for name in done.copied:
             assert torch.equal(target.state_dict()[name], theirs[name.replace("audio", "image")])
     else:
-        # Of equal shape, yet the weights would read sound where they have read pictures.
+        # Of equal shape, yet the weights would read sound where they have read images.
         rest = [name for name in before if not name.startswith("encoders.")]
         assert behind == [name for name in rest if ".text." not in name]
         assert done.notes == (

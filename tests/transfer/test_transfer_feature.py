@@ -200,9 +200,9 @@ def test_frozen_is_bit_identical_through_a_training_step() -> None:
 
 
 def test_an_encoder_from_another_modality_is_frozen_with_what_was_adapted() -> None:
-    pictures: dict[str, Spec] = {"image": ImageSpec(8, 8)}
+    images: dict[str, Spec] = {"image": ImageSpec(8, 8)}
     sounds: dict[str, Spec] = {"audio": AudioSpec(8000, 800)}
-    model, given = make(2, sounds), source(pictures)
+    model, given = make(2, sounds), source(images)
     start = Feature(map={"audio": "image"}).start(given, model, ())
     first = "encoders.audio.stages.0.0.weight"
     kernel = given.state[first.replace("audio", "image")]

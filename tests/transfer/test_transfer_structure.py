@@ -290,8 +290,8 @@ def test_fresh_values_stand_where_the_source_is_large(sparsity: str) -> None:
     rows = [start.masks[name].flatten(1) for name in WEIGHTS]
     whole_outputs = all(torch.equal(row.any(1), row.all(1)) for row in rows)
     assert whole_outputs or sparsity != "channel"
-    beside = {name for name in start.masks if name not in WEIGHTS}
-    assert beside == (
+    others = {name for name in start.masks if name not in WEIGHTS}
+    assert others == (
         {f"encoders.image.stages.1.1.{part}" for part in ("weight", "bias")}
         | {f"encoders.tabular.layers.1.{k}.{part}" for k in "01" for part in ("weight", "bias")}
         - {"encoders.tabular.layers.1.0.weight"}

@@ -169,28 +169,28 @@ def _losses(encoder: nn.Module, rows: _Rows, head: _Head) -> list[Tensor]:
     """Return, for each map, the ``(C,)`` losses with each channel at zero, summed over rows."""
     with record_outputs(encoder) as outputs:
         encoder(rows.x, rows.lengths)
-    every = find_stages(encoder)
+    stages = find_stages(encoder)
     # An encoder may use the weights of a stage without calling it, and then no hook runs.
-    if len(outputs) != len(every):
+    if len(outputs) != len(stages):
         raise TransferError(
-            f"regularizer=delta: {len(outputs)} of the {len(every)} stages of "
+            f"regularizer=delta: {len(outputs)} of the {len(stages)} stages of "
             f"{type(encoder).__name__} run as modules, and the maps of the others are not seen",
             tip="regularizer=rkd",
         )
     at_once = max(1, ROWS_A_PASS // len(rows.x))  # G, channels of one pass
     found = []
-    for depth, said in enumerate(outputs):
-        values = said if isinstance(said, Tensor) else said.pooled
+    for depth, output in enumerate(outputs):
+        values = output if isinstance(output, Tensor) else output.pooled
         parts = []
         channels = torch.arange(values.shape[find_channel_axis(values)])
         for group in torch.split(channels, at_once):
             count = len(group)
             before = [repeat_rows(each, count) for each in outputs[:depth]]
-            changed = zero_channels(said, group.to(values.device))
+            changed = zero_channels(output, group.to(values.device))
             lengths = None if rows.lengths is None else rows.lengths.repeat(count)
             x = rows.x.repeat(count, *[1] * (rows.x.ndim - 1))
             # Stages up to this one return what was recorded; only those after it compute.
-            with replay_outputs(every[: depth + 1], [*before, changed]):
+            with replay_outputs(stages[: depth + 1], [*before, changed]):
                 pooled = encoder(x, lengths).pooled  # (G·n, D)
             errors = head.losses(pooled, rows.target.repeat(count, 1))  # (G·n,), channel by channel
             parts.append(errors.view(count, -1).sum(1))  # (G,)

@@ -57,12 +57,12 @@ class GradNorm(Weighting):
     def observe(self, losses: Tensor, norms: Tensor) -> None:
         """Adapt the weights; see :class:`~mmx.transfer.weighting.base.Weighting`."""
         self.first.copy_(torch.where(self.first.isnan(), losses, self.first))
-        left = losses / self.first  # L_i / L_i⁰
-        wanted = norms.mean() * (left / left.mean()) ** self.alpha
-        # The derivative of |G_i − wanted_i| in log w_i, since G_i is proportional to w_i.
-        slope = torch.sign(norms - wanted) * norms / norms.mean()
+        progress = losses / self.first  # L_i / L_i⁰
+        intended = norms.mean() * (progress / progress.mean()) ** self.alpha
+        # The derivative of |G_i − intended_i| in log w_i, since G_i is proportional to w_i.
+        slope = torch.sign(norms - intended) * norms / norms.mean()
         moved = self.current * torch.exp(-self.rate * slope)
         moved = 2 * moved / moved.sum()
         # Decided by torch.where and not by an if, which on CUDA would wait for the device.
-        told = moved.isfinite().all() & (norms > 0).all()
-        self.current.copy_(torch.where(told, moved, self.current))
+        usable = moved.isfinite().all() & (norms > 0).all()
+        self.current.copy_(torch.where(usable, moved, self.current))

@@ -1,4 +1,4 @@
-"""Pictures of stripes with the number of them."""
+"""Images of stripes with the number of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mmx.tasks.base import Samples, Task, cut_test
 
 @dataclass(kw_only=True, eq=False)
 class Stripes(Task):
-    """60 pictures of 8×8, upright or lying stripes in noise."""
+    """60 images of 8×8, upright or lying stripes in noise."""
 
     image: Image = field(default_factory=lambda: Image(size=8, crop=1))
 
@@ -24,7 +24,7 @@ class Stripes(Task):
         return {"image": self.image}
 
     def read(self) -> Samples:
-        """Return pictures and classes."""
+        """Return images and classes."""
         labels = np.arange(60, dtype=np.int64) % 2
         lines = np.arange(8) % 2 * 160
         plain = np.stack([np.tile(lines, (8, 1)), np.tile(lines, (8, 1)).T])[labels]
