@@ -74,6 +74,7 @@ class _Plan:
         tensor, given = self.target_state[name], self.source_state.get(origin)
         if given is None:
             return f"{name} is not in the source" + (f" ({origin})" if origin != name else "")
+        # Copied unchanged where shapes agree, also if the tensor could be adapted.
         if given.shape == tensor.shape:
             self.copied[name] = given
             return None
@@ -195,7 +196,7 @@ def _plan_encoder(
 ) -> None:
     """Plan one encoder, and refuse it if too little of it comes from the source."""
     here, there = f"encoders.{modality}.", f"encoders.{origin}."
-    encoder = model.get_submodule(here[:-1])
+    encoder = model.get_submodule(here[:-1])  # without the last dot
     # Tensor name to what its shape follows; an encoder without such tensors has no method.
     follow: dict[str, str] = getattr(encoder, "input_tensors", dict)()
     names = [name for name in plan.target_state if name.startswith(here)]
@@ -328,7 +329,7 @@ def _plan_head(
     # All classes agree, in the same order: the head is copied whole, and counts as copied.
     same = rows == {index: index for index in range(len(classes))}
     same = same and len(source.classes) == len(classes)
-    for name in fitting:
+    for name in fitting:  # weight and bias, (C, D) and (C,): rows are classes in both
         given = plan.source_state[heads[name]]
         if same:
             plan.copied[name] = given

@@ -39,6 +39,7 @@ def find_origins(
                     f"transfer.map={{{new}: {old}}}: the {side} has no {name}",
                     tip=f"the {side} has {', '.join(sorted(known))}",
                 )
+    # A map entry replaces the modality's own origin.
     origins = {name: modality_map.get(name, name) for name in target}
     return {name: origin for name, origin in origins.items() if origin in source}
 

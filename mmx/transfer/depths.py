@@ -103,6 +103,6 @@ def find_topmost(depths: Depths, count: int) -> set[str]:
     return {
         name
         for layers in depths.values()
-        for names in layers[len(layers) - count :]
+        for names in layers[len(layers) - count :]  # not [-count:], which for 0 is all of them
         for name in names
     }

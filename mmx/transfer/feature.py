@@ -118,6 +118,7 @@ class Feature(Transfer):
             "temperature": temperature,
             "grid": grid,
         }
+        # None is "not given", so that an option of another head is noticed even at its default.
         given = {name: value for name, value in options.items() if value is not None}
         name, kind = (head, HEADS[head]) if isinstance(head, str) else _identify_head(head)
         of_training = {"decays": decays and list(decays), "head_seeds": head_seeds}

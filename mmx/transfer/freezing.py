@@ -32,6 +32,7 @@ def match_patterns(
     """
     frozen: set[str] = set()
     for pattern in patterns:
+        # Not fnmatch, which ignores case on some systems.
         found = {name for name in names if fnmatchcase(name, pattern)}
         if not found:
             near = closest(pattern, names)
@@ -83,6 +84,7 @@ def limit_epochs(start: Start, model: nn.Module, epochs: int) -> Start:
     if not never:
         return start
     frozen, report = start.frozen | never, start.report
+    # A module that never trains stays in evaluation mode, statistics included.
     stopped = never | find_frozen_buffers(model, frozen)
     # The report lists as frozen only what came from the source.
     kept = {*report.frozen, *(stopped & start.shared)}
@@ -109,6 +111,8 @@ def _describe_never_thawing(start: Start, epochs: int) -> str:
     """Return a note on the depths that never thaw, and what to type to thaw them."""
     due = sorted(set(start.thaw.values()))
     late = sum(first >= epochs for first in due)
+    # The last of n depths thaws in epoch n · every, counted from 0, which has to be at most
+    # epochs − 1; with fewer epochs than depths, more epochs are the only way.
     fits = (epochs - 1) // len(due)
     thaws = f"transfer.unfreeze_every={fits}" if fits else f"trainer.epochs={due[-1] + 1}"
     return (

@@ -45,6 +45,7 @@ class Joint(Transfer):
         alpha: Annotated[float, Field(ge=0, le=1000)] | None = None,
         rate: Annotated[float, Field(gt=0, le=1000)] | None = None,
     ) -> None:
+        # None is "not given", so that an option of another weighting is noticed.
         given = {"source_weight": source_weight, "alpha": alpha, "rate": rate}
         self.weighting = weighting if isinstance(weighting, str) else variant(type(weighting))
         self.options = read_options("weighting", self.weighting, WEIGHTINGS, given)

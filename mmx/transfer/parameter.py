@@ -127,6 +127,7 @@ class Parameter(Transfer):
     @classmethod
     def search_space(cls, choices: Choices) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield each regulariser with each rate of copied parameters and each frozen depth."""
+        # The last list varies fastest: all depths of the first rate come before the second rate.
         for name, rate, depth in product(choices.regularizers, choices.rates, choices.depths):
             yield name, {"freeze_depth": depth, "copied_rate": float(rate)}
 

@@ -33,6 +33,7 @@ def assign_rates(
 
     Reference: Howard and Ruder 2018, arXiv 1801.06146, who call it discriminative fine-tuning.
     """
+    # Parameters outside the encoders first; the loop below sets those of copied encoders.
     found = dict.fromkeys(fresh, head_rate) | dict.fromkeys(copied, copied_rate)
     for layers in depths.values():
         for above, names in enumerate(reversed(layers)):  # above = K - 1 - d

@@ -60,6 +60,7 @@ class Structure(Transfer):
     ) -> None:
         name = sparsity if isinstance(sparsity, str) else variant(type(sparsity))
         options = read_options("sparsity", name, PATTERNS, {"amount": amount, "n": n, "m": m})
+        # "none" is a valid name, but no pattern; a node brings its own options.
         self.pattern = PATTERNS[name](**options) if name in PATTERNS else None
         if isinstance(sparsity, Pattern):
             self.pattern = sparsity
@@ -134,7 +135,7 @@ class Structure(Transfer):
                 density={
                     name: round(mask.double().mean().item(), 6)
                     for name, mask in masks.items()
-                    if mask.dim() > 1  # biases and norms follow their layer
+                    if mask.dim() > 1  # biases and norms follow the density of their layer
                 },
             ),
             masks=masks,
