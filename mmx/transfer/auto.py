@@ -16,7 +16,7 @@ from mmx.transfer.heads import HeadName
 if TYPE_CHECKING:
     Mode: TypeAlias = str
     Name: TypeAlias = str
-else:  # what the folders hold: a new file is a new choice
+else:  # derived from the folders, so that a new file is a new choice
     Mode = Literal[tuple(MODES)]
     Name = Literal[(NO_REGULARIZER, *REGULARIZERS)]
 Some = Field(min_length=1)
@@ -27,40 +27,47 @@ TRAININGS = 4
 class Auto(Transfer, Search):
     """Searches among the other modes, and is replaced by the one it chooses.
 
-    Candidates are all that the lists allow: ``parameter`` with each regulariser, frozen depth
-    and rate; ``feature`` with each head; ``structure`` alone and with each regulariser that
-    holds features of fresh weights; the other modes once. Each mode says
-    itself what of it is worth trying, :meth:`Transfer.search_space`, and which regularisers it
-    holds, :meth:`Transfer.holds`: others are not crossed with it.
-    Scores of the source's features on the target's training rows order them, nothing more:
-    which are tried first and, where the budget is short, at all. Successive halving on
-    validation then trains all for a little and the best of them for longer. The test rows are
-    not opened. The run goes on as if the winner had been asked for: its ``config.yaml`` is the
-    winner's, and what was given is kept as ``config.auto.yaml``.
+    For whoever does not know which mode suits a pair of source and target, and can afford a few
+    trainings to find out.
+
+    Candidates are all that the lists allow. Each mode states which of its settings are worth
+    trying, :meth:`Transfer.search_space`, and which regularisers it can be combined with,
+    :meth:`Transfer.holds`. Transferability scores of the source's features on the target's
+    training rows order the candidates: they decide which are tried first and, where the budget
+    is short, which are tried at all. Successive halving on validation then trains all for a
+    little and the best of them for longer. The test rows are not opened. The run goes on as if
+    the winner had been asked for: its ``config.yaml`` is the winner's, and the given config is
+    kept as ``config.auto.yaml``.
 
     The budget is that of all trials. Training the source, the scores and the run that the winner
-    becomes come on top. With a budget of steps a search is reproducible. One of seconds depends
-    on how fast the machine happens to be: each rung has an equal share of it, in which no trial
+    becomes are not counted. With a budget of steps a search is reproducible. One of seconds
+    depends on the speed of the machine: each rung has an equal share of it, in which no trial
     starts that is not expected to end.
 
+    Example:
+        >>> auto = Auto(modes=("scratch", "parameter"), depths=(0, 2), budget_steps=600)
+        >>> auto.find_budget_steps(steps_per_epoch=10, epochs=5)
+        600
+
     Args:
-        modes: To choose from. ``scratch`` among them tells whether transfer hurts.
-        regularizers: What may hold the target near its source, ``none`` for nothing.
+        modes: To choose from. With ``scratch`` the search can say whether transfer hurts.
+        regularizers: To combine modes with; ``none`` for none.
         depths: Values of ``freeze_depth``, of ``parameter``.
         rates: Values of ``copied_rate``, of ``parameter``.
-        heads: Of ``feature``. One that is fitted at once is in every rung as good as it gets,
-            beside others that have trained for a part of their time: it tends to win.
-        eta: One candidate in so many survives a rung.
+        heads: Of ``feature``. One that is fitted without epochs is at its best in every rung,
+            while others have trained for a part of their time: it tends to win.
+        eta: One candidate in ``eta`` is kept after a rung.
         budget_steps: Optimiser steps of all trials together. None: 4 times those of the run's
             own training, unless there are ``budget_seconds``.
         budget_seconds: Seconds of all trials together.
         fusion: Whether fusion and head are taken too, where the mode has that option. All
-            candidates share one trained source: of several modalities, modes that take its
-            fusion need another than those that do not, which are then left out.
+            candidates share one trained source. With several modalities, modes that take its
+            fusion need another source than modes that do not; the search leaves out whichever
+            needs another one.
         map: Target modality to the source modality whose encoder it starts from.
         class_map: Source class to target class, where one class has two names.
-        min_copied: Part of an encoder's tensors that must come from the source, wherever it has
-            one to start from.
+        min_copied: Fraction of an encoder's tensors that must come from the source, for each
+            encoder that starts from one.
 
     Raises:
         ValueError: There are two budgets.
@@ -130,5 +137,5 @@ class Auto(Transfer, Search):
         return self.budget_steps or TRAININGS * epochs * steps_per_epoch
 
     def start(self, source: Source | None, model: nn.Module, classes: tuple[str, ...]) -> Start:
-        """Refuse: a search chooses what starts in its place."""
+        """Refuse: a search chooses a mode that starts in its place."""
         raise TransferError("transfer=auto chooses another mode before anything is trained")

@@ -36,11 +36,12 @@ def order_candidates(
 ) -> tuple[list[str], ScoreTable]:
     """Return the names of the candidates, the most promising first, and the scores that say so.
 
-    A candidate stands for the features that it starts from: those of the source's encoders,
+    A candidate is scored by the features that it starts from: those of the source's encoders,
     those at its frozen depth where it has one, or those of fresh encoders. ``scratch`` comes
-    first, the yardstick. Then, of each mode and depth, the first variation, by the mean place
-    of its features over the scores; then all second variations, and so on: what is left out
-    for want of budget is a variation rather than a mode. The scores decide nothing else.
+    first, since the others are compared with it. Then comes the first variation of each mode
+    and depth, by the mean place of its features over the scores; then all second variations,
+    and so on: a short budget leaves out variations rather than modes. This order is all that
+    the scores decide.
 
     Args:
         context: Of the run.
@@ -58,6 +59,7 @@ def order_candidates(
         for row, what in enumerate(scores)
     }
 
+    # The index comes last, so that equals stay in the order of the lists.
     def key(index: int) -> tuple[bool, int, float, int]:
         candidate = choices[index].candidate
         place = means.get(_describe_start(candidate), math.inf if means else 0.0)
@@ -67,7 +69,7 @@ def order_candidates(
 
 
 def _describe_start(candidate: SearchCandidate) -> str:
-    """Return whose features a candidate stands for."""
+    """Return which features a candidate starts from, in words."""
     if not candidate.takes_weights:
         return "fresh"
     return f"source, depth {candidate.depth}" if candidate.depth else "source"
@@ -76,7 +78,7 @@ def _describe_start(candidate: SearchCandidate) -> str:
 def _score_candidates(
     context: Context, prepared: Prepared, choices: Sequence[Choice]
 ) -> ScoreTable:
-    """Return the scores of all features that candidates stand for."""
+    """Return the scores of all features that candidates start from; none without classes."""
     target = prepared.target.task.target
     if target.kind != "classes":
         return {}
@@ -97,7 +99,7 @@ def _score_candidates(
 def _score_features(
     context: Context, prepared: Prepared, start: StartedModel, depth: int
 ) -> dict[str, float]:
-    """Return the scores of the training rows' features at a depth; 0: behind the encoders."""
+    """Return the scores of the training rows' features at a depth; 0 for the encoders' end."""
     data, task = prepared.target.data, prepared.target.task
     rows = sample_evenly(data.rows("train"), task.values, task.target, ROWS)
     encoded = encode_rows(start.model, data, rows, context.precision)
@@ -107,9 +109,10 @@ def _score_features(
 
 
 def find_level(model: MultimodalModel, encoded: Encoded, name: str, depth: int) -> int | None:
-    """Return the level of an encoder's features that lies at a depth; None: behind all.
+    """Return the level of an encoder's features that lies at a depth; None for its end.
 
-    Encoders state as many levels as they like: the one at the same part of the way is taken.
+    An encoder states as many levels as it likes, so that of the same fraction of its way is
+    taken: ⌈depth · levels / depths⌉, counted from 1.
     """
     depths, levels = (
         len(cast(Encoder, model.encoders[name]).depths()),

@@ -1,6 +1,7 @@
-"""What a run begins with, and a search or a ranking: these open no test rows.
+"""The first steps of a run, a search and a ranking: a context, opened tasks, a trained source.
 
-Whatever is chosen by rows of ``train`` and ``val`` cannot depend on a split that is not there.
+A search and a ranking get a target without its test rows: a choice cannot depend on a split that
+is not there.
 """
 
 from __future__ import annotations
@@ -35,13 +36,13 @@ SELECTION = ("train", "val")
 
 @dataclass(frozen=True)
 class Prepared:
-    """A source, trained where the transfer takes its weights, and a target to choose on.
+    """What a search or a ranking chooses on: a source, and a target without its test rows.
 
     Attributes:
         source: The source's data; None where there is no source.
-        given: The trained source; None where it is not trained.
-        target: The target's ``train`` and ``val`` rows, read as the source has learned to.
-        alone: The same, read as without a source.
+        given: The trained source; None where the transfer takes no weights from it.
+        target: The target's ``train`` and ``val`` rows, read by the source's specs.
+        alone: The same rows, read by their own specs, as without a source.
     """
 
     source: Opened | None
@@ -58,24 +59,25 @@ def make_context(
     *,
     cached: bool = True,
 ) -> Context:
-    """Return what all stages share, torch asked for the same numbers each time.
+    """Return what all stages share, and make torch compute deterministically.
 
     Args:
         experiment: What is run.
         directory: Where its results go.
-        listen: Hears what goes on.
-        stop: Asks it to stop.
+        listen: Receives the events.
+        stop: Says whether a signal has asked to stop.
         cached: Whether the artifact cache may be used.
     """
     settings = experiment.settings
     device = choose_device(settings.device)
     make_deterministic(experiment.trainer.threads, device)
     precision = Precision.choose(settings.precision, device)
-    cache = _cache(settings) if cached else None
+    cache = _open_cache(settings) if cached else None
     return Context(experiment, directory, precision, listen, stop, cache)
 
 
-def _cache(settings: Settings) -> Cache | None:
+def _open_cache(settings: Settings) -> Cache | None:
+    """Return the artifact cache that the settings name; None where they name none."""
     where = location(settings.cache)
     return None if where is None else Cache(where, round(settings.cache_gb * 1e9))
 
@@ -93,7 +95,7 @@ def open_tasks(context: Context) -> Prepared:
     """Open source and target, and train nothing.
 
     Raises:
-        TransferError: ``transfer.class_map`` speaks of classes that are not there.
+        TransferError: ``transfer.class_map`` names classes that do not exist.
     """
     experiment, source = context.experiment, None
     if experiment.source is not None:
@@ -113,11 +115,11 @@ def open_tasks(context: Context) -> Prepared:
 
 
 def train_source(context: Context, prepared: Prepared) -> Prepared:
-    """Train the source, and return what there is to begin with now.
+    """Train the source, and return the same with the trained source.
 
     Args:
         context: Of the run.
-        prepared: What was opened, a source among it.
+        prepared: The opened tasks, with a source.
     """
     if prepared.source is None:
         raise RuntimeError("there is no source to train")
@@ -139,15 +141,15 @@ def drop_test_rows(task: TaskData) -> TaskData:
 
 
 def offer_source(task: TaskData, trained: Trained) -> TrainedSource:
-    """Return what a trained source offers to its target."""
+    """Return what a target can take of a trained source."""
     return TrainedSource(Source(_select_transferable(trained.model), task.target.classes), trained)
 
 
 def dry_start(context: Context, source: Opened, target: Opened) -> Source:
     """Start a target from an untrained source, forget the target, and return that source.
 
-    A transfer and its regulariser refuse by names, shapes and classes, none of which training
-    changes: what they would refuse afterwards is so said before.
+    A transfer and its regulariser refuse by names, shapes and classes, which training does not
+    change: what they would refuse after the source is trained is refused before it.
 
     Raises:
         TransferError: The source does not fit, or leaves the regulariser nothing to hold.
@@ -167,6 +169,7 @@ def dry_start(context: Context, source: Opened, target: Opened) -> Source:
 
 def _select_transferable(source: MultimodalModel) -> dict[str, Tensor]:
     """Return a source's tensors, less those of its objective and those fitted to its rows."""
+    # A mapping that was fitted to the source's rows is fitted anew to the target's.
     own: tuple[str, ...] = ("criterion.", "missing.")
     if source.mapping is not None and source.mapping.fitted:
         own += ("mapping.",)

@@ -44,7 +44,7 @@ class Ranked:
         modalities: Whose features they are.
         source_seconds: That training the source took, here or earlier.
         source_cached: Whether it was taken from the artifact cache.
-        seconds: That features, scores and probe took.
+        seconds: That features, scores and the probe took.
         notes: What a reader should know.
     """
 
@@ -63,17 +63,17 @@ class Ranked:
 
 @dataclass(frozen=True)
 class _Reader:
-    """A source's fusion and head on features of the target.
+    """A source's fusion and head, which read features of the target.
 
     Attributes:
         source: The trained source.
-        read: The source's modality to the target's whose features stand for it.
+        read: The source's modality to the target's modality that stands for it.
     """
 
     source: MultimodalModel
     read: dict[str, str]
 
-    def say(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
+    def predict(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
         """Return ``(B, Z)`` probabilities of source classes."""
         theirs = {origin: features[name] for origin, name in self.read.items()}
         here = {origin: present[name] for origin, name in self.read.items()}
@@ -85,17 +85,17 @@ class _Reader:
 def rank(context: Context, most_rows: int) -> Ranked:
     """Return the scores and the probe of one candidate; the target's test rows stay closed.
 
-    The target's encoders start as its transfer says, and are looked at as they then are. A
-    modality that the source gives nothing to is left out, unless nothing has a source.
+    The features are those of the target's encoders as its transfer starts them. A modality that
+    the source gives nothing to is left out, unless there is no source.
 
     Args:
         context: Of the candidate.
-        most_rows: Training rows, at most, that are scored and that the probe is fitted on;
-            fewer are taken evenly from each class.
+        most_rows: The most training rows that are scored and that the probe is fitted on; where
+            there are more, they are sampled evenly from each class.
 
     Raises:
-        TransferError: The source gives nothing to the target's encoders, or what it gives is of
-            modalities that no row has.
+        TransferError: The source gives nothing to the target's encoders, or only to modalities
+            that no row has.
     """
     prepared = prepare(context)
     began = time.perf_counter()
@@ -105,11 +105,10 @@ def rank(context: Context, most_rows: int) -> Ranked:
     reader = _make_reader(context, prepared, start)
     target, data = opened.task.target, opened.data
     rows = sample_evenly(data.rows("train"), opened.task.values, target, most_rows)
-    heard = None if isinstance(reader, str) else reader
-    seen, said = _encode(context, start, data, rows, heard)
-    train = _concatenate(seen, start, opened.task.name, "train")
+    encoded, read = _encode(context, start, data, rows, None if isinstance(reader, str) else reader)
+    train = _concatenate(encoded, start, opened.task.name, "train")
     val, _ = _encode(context, start, data, data.rows("val"), None)
-    scores, blank = compute_scores(*train, target, said or str(reader))
+    scores, blank = compute_scores(*train, target, read or str(reader))
     metric, probe = score_short_probe(
         train, _concatenate(val, start, opened.task.name, "val"), target
     )
@@ -129,7 +128,7 @@ def rank(context: Context, most_rows: int) -> Ranked:
 
 
 def _make_reader(context: Context, prepared: Prepared, start: StartedModel) -> _Reader | str:
-    """Return what the source says of the target's rows in its own classes, or why it cannot.
+    """Return what predicts the source's classes for rows of the target, or why nothing can.
 
     The features are those of the target's encoders at their start, which are the source's,
     changed to fit the target's input where that has another shape.
@@ -154,26 +153,31 @@ def _make_reader(context: Context, prepared: Prepared, start: StartedModel) -> _
 def _encode(
     context: Context, start: StartedModel, data: Data, rows: Rows, reader: _Reader | None
 ) -> tuple[Encoded, tuple[Tensor, Tensor] | None]:
-    """Return rows as encoded, and what the source says of those that it can read."""
-    parts, said = [], []
+    """Return encoded rows, and the source's predictions and the targets of those it can read."""
+    parts, predicted = [], []
     for part, stored in data.batches(split_rows(rows, BATCH_SIZE)):
         batch = data.assemble(part, stored, augment=False)
         with context.precision.autocast():
             features = start.model.encode(batch)
             if reader is not None:
-                said.append(reader.say(features, batch.present).cpu())
+                predicted.append(reader.predict(features, batch.present).cpu())
         parts.append(drop_tokens(features, batch.present, batch.target))
     every = join_batches(parts)
     if reader is None:
         return every, None
     read = has_any_modality(every.present, tuple(reader.read.values()))
-    return every, (torch.cat(said)[read], every.target.cpu()[read])
+    return every, (torch.cat(predicted)[read], every.target.cpu()[read])
 
 
 def _concatenate(
-    seen: Encoded, start: StartedModel, task: str, split: str
+    encoded: Encoded, start: StartedModel, task: str, split: str
 ) -> tuple[Tensor, Tensor]:
-    x, y = concatenate_features(seen, start.modalities)
+    """Return ``(N, D)`` features of a split and the targets.
+
+    Raises:
+        TransferError: No row has any of the modalities.
+    """
+    x, y = concatenate_features(encoded, start.modalities)
     if not len(x):
         raise TransferError(f"no {split} row of {task} has {' or '.join(start.modalities)}")
     return x, y

@@ -1,4 +1,4 @@
-"""A look at a target through encoders at their start: features and scores, nothing trained.
+"""Features of a target by its encoders before training, and the transferability scores of them.
 
 Shape legend: ``N`` rows, ``D`` features, ``Z`` source classes.
 """
@@ -30,8 +30,8 @@ class StartedModel:
 
     Attributes:
         model: In evaluation mode.
-        modalities: Those to look at: that the source gave something to, or all without a source.
-        whole: Those whose encoder is the source's in every tensor, changed to fit or not.
+        modalities: Those that the source gave tensors to; all of them without a source.
+        whole: Those that got every tensor of their encoder from the source, adapted or not.
         notes: On what did not fit.
     """
 
@@ -42,17 +42,17 @@ class StartedModel:
 
 
 def draw_model(context: Context, prepared: Prepared) -> StartedModel:
-    """Return the target's model with the weights that it is made with."""
+    """Return the target's model with the weights that it is built with."""
     experiment, opened = context.experiment, prepared.target
     seed_torch(experiment.settings.seed, Role.TARGET, "weights")
     model = make_model(
         experiment, Role.TARGET, opened.specs, opened.task.target, experiment.transfer
     )
-    return StartedModel(_ready(model, context), tuple(sorted(model.encoders)))
+    return StartedModel(_move_to_device(model, context), tuple(sorted(model.encoders)))
 
 
 def start_model(context: Context, prepared: Prepared) -> StartedModel:
-    """Return the target's model as its transfer starts it; drawn, where there is no source.
+    """Return the target's model as its transfer starts it; :func:`draw_model` without a source.
 
     Raises:
         TransferError: The source gives nothing to the target's encoders.
@@ -62,19 +62,20 @@ def start_model(context: Context, prepared: Prepared) -> StartedModel:
         return fresh
     model, classes = fresh.model, prepared.target.task.target.classes
     report = context.experiment.transfer.start(given.source, model, classes).report
-    came = {*report.copied, *report.adapted, *report.frozen}
+    from_source = {*report.copied, *report.adapted, *report.frozen}
     own = {
         name: {tensor for tensor in model.state_dict() if tensor.startswith(f"encoders.{name}.")}
         for name in fresh.modalities
     }
-    modalities = tuple(name for name in own if own[name] & came)
+    modalities = tuple(name for name in own if own[name] & from_source)
     if not modalities:
         raise TransferError("the source gives nothing to the target's encoders")
-    whole = tuple(name for name in own if own[name] <= came)
-    return StartedModel(_ready(model, context), modalities, whole, report.notes)
+    whole = tuple(name for name in own if own[name] <= from_source)
+    return StartedModel(_move_to_device(model, context), modalities, whole, report.notes)
 
 
-def _ready(model: MultimodalModel, context: Context) -> MultimodalModel:
+def _move_to_device(model: MultimodalModel, context: Context) -> MultimodalModel:
+    # channels_last as in training, so that convolutions give the same bits.
     return model.to(context.precision.device).to(memory_format=torch.channels_last).eval()
 
 
@@ -83,7 +84,7 @@ def sample_evenly(rows: Rows, values: Tensor, target: Target, most: int) -> Rows
     if len(rows) <= most:
         return rows
     order = np.arange(len(rows))
-    if target.kind == "classes":
+    if target.kind == "classes":  # sorted by class, even steps take as much of each class
         order = np.argsort(values[torch.from_numpy(rows)].numpy(), kind="stable")
     taken = np.linspace(0, len(rows) - 1, most).round().astype(np.int64)
     return rows[np.sort(order[taken])]
@@ -92,7 +93,7 @@ def sample_evenly(rows: Rows, values: Tensor, target: Target, most: int) -> Rows
 def concatenate_features(
     encoded: Encoded, modalities: tuple[str, ...], level: dict[str, int | None] | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Return the features of modalities side by side, zeros where one is absent, and the targets.
+    """Return the concatenated features of modalities, 0 where one is absent, and the targets.
 
     Args:
         encoded: Rows; those that lack all of the modalities are left out.
@@ -130,7 +131,8 @@ def compute_scores(
     """
     if target.kind != "classes":
         return {}, dict.fromkeys(SCORES, f"needs classes, and the target is {target.kind}")
-    blank, rows = {}, {False: (x, y)}  # whether a score reads source outputs, to what it reads
+    # Keys: whether a score reads the source's outputs. Values: what it is computed on.
+    blank, rows = {}, {False: (x, y)}
     if isinstance(source, str):
         blank = {name: source for name, each in SCORES.items() if each.reads_source_outputs}
     else:
@@ -141,6 +143,6 @@ def compute_scores(
             continue
         try:
             found[name] = score.compute(*rows[score.reads_source_outputs])
-        except ValueError as error:  # of features or classes that a score has no meaning for
+        except ValueError as error:  # the score is not defined for such features or classes
             blank[name] = str(error)
     return {name: found[name] for name in SCORES if name in found}, blank

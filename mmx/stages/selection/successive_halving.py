@@ -1,7 +1,7 @@
 """Successive halving on validation: rung by rung, the best candidates train for longer.
 
-Candidates are names here, and a trial is what a :class:`Trainer` makes of one: the same loop
-serves a search over anything.
+It knows candidates by name alone and leaves training to a :class:`CandidateTrainer`, so that a
+search over anything can use it.
 
 those that are left ─ fit the rung to the seconds ─ train each ─ rank on val rows ─ keep the best
         ▲                                                                             │
@@ -19,7 +19,7 @@ from mmx.runs.summary import RungResult
 from mmx.stages.selection.rungs import Rung, fit_rung
 
 
-class Trainer(Protocol):
+class CandidateTrainer(Protocol):
     """Trains candidates by their names."""
 
     def count_epochs(self, name: str, epochs: int) -> int:
@@ -51,7 +51,7 @@ class SuccessiveHalving:
         self,
         record: SearchRecord,
         rungs: Sequence[Rung],
-        trainer: Trainer,
+        trainer: CandidateTrainer,
         write: Callable[[SearchRecord], SearchRecord],
         note: Callable[[str], None],
         seconds: float | None = None,
