@@ -78,25 +78,11 @@ class SuccessiveHalving:
         entering, epochs = self._fit_to_seconds(place, rung, alive)
         trials = self._train_each(place, entering, epochs)
         tried = [trial.candidate for trial in trials]
-        untried = [name for name in alive if name not in tried]
-        ranked = sorted(
-            (trial for trial in trials if not trial.error),
-            key=lambda trial: trial.score or [],
-            reverse=True,  # stable: equals stay in the order of the last rung, or of the scores
-        )
         keep = self.rungs[place].candidates if place < len(self.rungs) else 1
-        kept = [trial.candidate for trial in ranked[:keep]]
+        kept = [trial.candidate for trial in rank_trials(trials)[:keep]]
         # Without a result the best of the rung before goes on that there was no time to try.
-        kept = kept or untried[:1]
-        dropped = {
-            **{t.candidate: f"rung {place}: failed: {t.error}" for t in trials if t.error},
-            **dict.fromkeys(
-                (name for name in untried if name not in kept),
-                f"rung {place}: no time, its share of the seconds has room for {len(tried)} of "
-                f"{len(alive)}",
-            ),
-            **self._explain_ranks(place, ranked, keep),
-        }
+        kept = kept or [name for name in alive if name not in tried][:1]
+        dropped = self._explain_dropped(place, alive, trials, kept)
         if not kept:
             why = "".join(f"\n  {name}: {reason}" for name, reason in dropped.items())
             raise TransferError(f"no candidate could be trained{why}")
@@ -105,15 +91,21 @@ class SuccessiveHalving:
         self.note(f"rung {place} of {len(self.rungs)} keeps {', '.join(kept)}")
         return kept
 
-    def _explain_ranks(self, place: int, ranked: Sequence[Trial], keep: int) -> dict[str, str]:
-        """Return why each trial below those that are kept was dropped."""
-        metric = self.record.plan.metric
-        kept = f"{min(keep, len(ranked))} {'is' if keep == 1 else 'are'} kept"
-        return {
-            trial.candidate: f"rung {place}: {metric} {format_metric(trial, metric)}, "
-            f"place {rank} of {len(ranked)}; {kept}"
-            for rank, trial in enumerate(ranked[keep:], keep + 1)
-        }
+    def _explain_dropped(
+        self, place: int, alive: Sequence[str], trials: Sequence[Trial], kept: Sequence[str]
+    ) -> dict[str, str]:
+        """Return why each candidate of a rung is not kept: it failed, had no time, or was worse."""
+        ranked, metric = rank_trials(trials), self.record.plan.metric
+        dropped = {t.candidate: f"failed: {t.error}" for t in trials if t.error}
+        untried = [name for name in alive if all(name != t.candidate for t in trials)]
+        room = f"{len(trials)} of {len(alive)}"
+        no_time = f"no time, its share of the seconds has room for {room}"
+        dropped |= dict.fromkeys(untried, no_time)
+        count = f"{len(kept)} {'is' if len(kept) == 1 else 'are'} kept"
+        for rank, trial in enumerate(ranked, 1):
+            value = f"{metric} {format_metric(trial, metric)}"
+            dropped[trial.candidate] = f"{value}, place {rank} of {len(ranked)}; {count}"
+        return {name: f"rung {place}: {why}" for name, why in dropped.items() if name not in kept}
 
     def _train_each(self, place: int, names: Sequence[str], epochs: int) -> list[Trial]:
         """Return the trials of a rung, as many as there is time for."""
@@ -181,3 +173,12 @@ class SuccessiveHalving:
         """Return what an epoch of a candidate takes; nothing where its head has been fitted."""
         last = next(trial for trial in reversed(self.visited) if trial.candidate == name)
         return last.seconds / last.epochs if last.epochs else 0.0
+
+
+def rank_trials(trials: Sequence[Trial]) -> list[Trial]:
+    """Return the trials that did not fail, the best on validation first.
+
+    Equals stay in their order, which is that of the last rung, or of the scores.
+    """
+    good = [trial for trial in trials if not trial.error]
+    return sorted(good, key=lambda trial: trial.score or [], reverse=True)
