@@ -313,6 +313,7 @@ def test_an_interrupted_search_goes_on_with_the_trials_that_had_ended(
 def test_killed_when_the_winner_was_chosen_but_not_yet_written(
     train: Run, line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    whole = train(*line())  # before anything is replaced
     experiment, directory = made(line(), tmp_path)
     real = RunDirectory.set_chosen_config
 
@@ -326,7 +327,7 @@ def test_killed_when_the_winner_was_chosen_but_not_yet_written(
     monkeypatch.setattr(search, "_search", lambda *given: pytest.fail("searched again"))
     again = assemble(directory.config())
     assert execution.execute(again, directory, lambda event: None)["status"] == "done"
-    assert same(weights(directory), weights(train(*line())))
+    assert same(weights(directory), weights(whole))
 
 
 def reproduced(run: RunDirectory, capsys: pytest.CaptureFixture[str]) -> RunDirectory:
