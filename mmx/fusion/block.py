@@ -1,4 +1,4 @@
-"""A Tucker decomposition whose core is block-superdiagonal."""
+"""A Tucker decomposition with a block-superdiagonal core."""
 
 from __future__ import annotations
 

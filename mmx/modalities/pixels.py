@@ -89,7 +89,7 @@ def as_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
         clear = image.info.get("transparency")
         return _grey(shades if clear is None else np.where(deep == clear, 255, shades))
     if image.mode == "I" or signed:
-        raise NoWhiteError("32-bit or signed integers, whose white is not known")
+        raise NoWhiteError("32-bit or signed integers, for which white is not defined")
     if image.mode == "F":
         values = np.asarray(image)
         low, high = float(values.min()), float(values.max())

@@ -14,6 +14,7 @@ from mmx.modalities.masking import mean_where
 
 def make_unimodal_heads(widths: dict[str, int], outputs: int) -> nn.ModuleDict:
     """Return a linear layer from each modality's features to ``outputs``, by name."""
+    # Sorted, so that the weights that a seed draws do not depend on the order of the dict.
     return nn.ModuleDict({name: nn.Linear(widths[name], outputs) for name in sorted(widths)})
 
 

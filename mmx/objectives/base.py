@@ -133,6 +133,7 @@ class OutputLoss(Criterion):
         self._loss = loss
         self.by_class = by_class
         self.weight: Tensor | None
+        # A buffer, so that it moves to the device with the module.
         self.register_buffer("weight", weight, persistent=False)
 
     def task_loss(self, outputs: Tensor, target: Tensor) -> Tensor:
@@ -145,6 +146,7 @@ class OutputLoss(Criterion):
         """Return the weight of a batch in the mean over a step; see :class:`Criterion`."""
         if self.weight is None or not self.by_class:
             return super().share(target, step)
+        # The denominator of the weighted mean is a sum of weights, not a number of rows.
         return self.weight[target].sum() / self.weight[step].sum()
 
 
@@ -168,6 +170,7 @@ class FeatureLoss(Criterion):
 
     def forward(self, output: ModelOutput, target: Tensor) -> Tensor:
         """Return the scalar loss, in float32 for every precision of the model."""
+        # Autocast would cast the projections' matrix products to half precision again.
         with torch.autocast(output.outputs.device.type, enabled=False):
             return self.loss(zero_absent_features(output, self.modalities), output.present, target)
 

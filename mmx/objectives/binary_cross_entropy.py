@@ -42,4 +42,5 @@ def _weigh_positives(target: Tensor) -> Tensor:
     """Return the ``(C,)`` ratios of negatives to positives of a ``(N, C)`` target."""
     positives = target.double().sum(0)
     negatives = len(target) - positives
+    # 0 / n and n / 0 are replaced by 1: such a label cannot be learned anyway.
     return (negatives / positives).where((positives > 0) & (negatives > 0), 1.0)

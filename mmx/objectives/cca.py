@@ -93,7 +93,7 @@ class CcaLoss(FeatureLoss):
         for a, b in combinations(self.modalities, 2):
             rows = present[a] & present[b]
             losses.append(-sum_correlations(projected[a], projected[b], rows))
-            enough.append(rows.sum() > self.width)
+            enough.append(rows.sum() > self.width)  # with n ≤ E every correlation is 1
         return mean_where(torch.stack(losses), torch.stack(enough))
 
 
@@ -106,6 +106,7 @@ def sum_correlations(x: Tensor, y: Tensor, rows: Tensor) -> Tensor:
     # cholesky_ex does not raise for NaN; the check below handles it without a host error.
     left = torch.linalg.cholesky_ex(x.T @ x / n + ridge).L
     right = torch.linalg.cholesky_ex(y.T @ y / n + ridge).L
+    # L_x⁻¹ Σ_xy L_y⁻ᵀ, transposed: its singular values are those of Σ_xx^(-½) Σ_xy Σ_yy^(-½).
     half = torch.linalg.solve_triangular(left, x.T @ y / n, upper=False)
     whitened: Tensor = torch.linalg.solve_triangular(right, half.T, upper=False)  # (E, E)
     if not bool(whitened.isfinite().all()):

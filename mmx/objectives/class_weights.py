@@ -30,7 +30,7 @@ def make_class_weights(given: ClassWeights, target: Tensor, outputs: int) -> Ten
         return None
     if given == "balanced":
         counts = torch.bincount(target.cpu(), minlength=outputs).double()
-        balanced = len(target) / (outputs * counts)
+        balanced = len(target) / (outputs * counts)  # as scikit-learn's ``balanced``
         return balanced.where(counts > 0, 1.0)  # instead of N / 0
     if len(given) != outputs:
         raise ValueError(

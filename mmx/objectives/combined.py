@@ -51,6 +51,8 @@ class Combined(Objective):
     ) -> None:
         terms = {"cross_entropy": 1.0} if terms is None else terms
         options = {} if options is None else options
+        # Sorted, so that neither the sum's rounding nor the drawn weights of the terms depend
+        # on the order in which they were typed.
         self.weights = {name: terms[name] for name in sorted(terms)}
         self.terms = {name: _make_term(name, options.get(name, {})) for name in self.weights}
         self._check_terms(terms, options)
@@ -112,6 +114,7 @@ class CombinedLoss(Criterion):
         self.weights = weights
         self.reading = reading
         self.observes = any(term.observes for term in terms.values())
+        # Its embeddings are those that retrieval metrics use.
         self.aligning = next((name for name, term in terms.items() if term.aligns), None)
         self.aligns = self.aligning is not None
 

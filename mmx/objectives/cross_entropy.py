@@ -53,6 +53,7 @@ class CrossEntropy(Objective):
 
         def loss(logits: Tensor, labels: Tensor, weight: Tensor | None) -> Tensor:
             scaled = logits / temperature
+            # PyTorch divides by the sum of the weights, also with label smoothing.
             return F.cross_entropy(scaled, labels, weight=weight, label_smoothing=smoothing)
 
         weight = make_class_weights(self.class_weights, target, outputs)

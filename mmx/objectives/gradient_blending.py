@@ -110,6 +110,8 @@ class BlendedLoss(Criterion):
         self.every = every
         self.floor = floor
         self.heads = make_unimodal_heads(widths, outputs)
+        # float64, since sums over many small batches would lose digits in float32. Buffers, so
+        # that a resumed run goes on with the same weights.
         zeros = torch.zeros(len(widths) + 1, dtype=torch.float64)
         self.register_buffer("weights", torch.full_like(zeros, 1 / len(zeros)))
         self.register_buffer("train_sum", zeros.clone())
@@ -129,6 +131,8 @@ class BlendedLoss(Criterion):
 
     def part(self, output: ModelOutput, target: Tensor, step: StepRows) -> Tensor:
         """Return a batch's part of each head's mean over the step's rows; see Criterion."""
+        # Without the presence of the whole step, rows count equally, whichever modalities
+        # they have.
         if not step.present:
             return super().part(output, target, step)
         losses, rows = self._note_losses(output, target)
@@ -140,6 +144,7 @@ class BlendedLoss(Criterion):
         """Return ``(K,)`` losses and numbers of rows; in training, add them up."""
         losses, rows = self._compute_losses(output, target)
         if self.training:
+            # Means times rows: batches of unequal size add up to the mean over the epoch.
             with torch.no_grad():
                 self.train_sum += losses * rows
                 self.train_rows += rows
@@ -156,7 +161,7 @@ class BlendedLoss(Criterion):
         with torch.no_grad():
             output = ModelOutput(outputs.to(device), pooled, present)
             losses, _ = self._compute_losses(output, val.target.to(device))
-        now = losses.double()
+        now = losses.double()  # V_k; the outputs' loss is not weighted either
         gap = now - self.train_sum / self.train_rows.clamp(min=1)
         self.weights.copy_(
             blend_weights(
@@ -189,6 +194,7 @@ def blend_weights(
         before: The current weights, kept if no head has improved.
         floor: ρ.
     """
+    # q_k; the clamp keeps a head whose gap did not change from taking all the weight.
     worth = generalised / overfitted.abs().clamp(min=LEAST_OVERFITTING).square()
     worth = worth.where(generalised > 0, 0.0)
     if not bool((worth > 0).any()):

@@ -14,8 +14,8 @@ from mmx.modalities.masking import mean_where
 from mmx.objectives.base import Criterion, Objective
 from mmx.objectives.projections import ProjectedLoss
 
-FIRST_LOG_SCALE = math.log(1 / 0.07)
-LARGEST_LOG_SCALE = math.log(100)
+FIRST_LOG_SCALE = math.log(1 / 0.07)  # as in CLIP, a temperature of 0.07
+LARGEST_LOG_SCALE = math.log(100)  # as in CLIP, against instability
 
 
 class InfoNce(Objective):
@@ -84,9 +84,10 @@ class InfoNceLoss(ProjectedLoss):
         for a, b in combinations(self.modalities, 2):
             both = present[a] & present[b]
             similarity = self.log_scale.exp() * embedded[a] @ embedded[b].T  # (B, B)
+            # Both directions: find b among all b given a, and a among all a given b.
             found = _log_likelihood(similarity, both) + _log_likelihood(similarity.T, both)
             losses.append(mean_where(-found / 2, both))
-            enough.append(both.sum() >= 2)
+            enough.append(both.sum() >= 2)  # a single row has no negatives: its loss is 0
         return mean_where(torch.stack(losses), torch.stack(enough))
 
 
@@ -95,4 +96,5 @@ def _log_likelihood(similarity: Tensor, rows: Tensor) -> Tensor:
 
     Values of all other rows are meaningless, and callers mask them.
     """
+    # Columns of other rows get probability 0. Their own diagonal is -inf, so mask the result.
     return similarity.masked_fill(~rows, -torch.inf).log_softmax(1).diagonal()

@@ -33,6 +33,7 @@ class ProjectedLoss(FeatureLoss):
         embedded = {}
         for name in sorted(pooled):
             x = raise_precision(pooled[name])
+            # Half precision would round distances between near embeddings to zero.
             with torch.autocast(x.device.type, enabled=False):
                 embedded[name] = F.normalize(self.projections[name](x), dim=1)
         return embedded
@@ -40,6 +41,7 @@ class ProjectedLoss(FeatureLoss):
 
 def make_projections(widths: dict[str, int], width: int, *, bias: bool) -> nn.ModuleDict:
     """Return a linear layer to ``width`` for each modality, by name."""
+    # Sorted, so that the weights that a seed draws do not depend on the order of the dict.
     return nn.ModuleDict(
         {name: nn.Linear(widths[name], width, bias=bias) for name in sorted(widths)}
     )

@@ -78,14 +78,14 @@ class TripletLoss(ProjectedLoss):
     def loss(self, pooled: dict[str, Tensor], present: dict[str, Tensor], target: Tensor) -> Tensor:
         """Return the scalar loss; see FeatureLoss."""
         embedded = self.embed(pooled)
-        same = target[:, None] == target[None, :]  # (B, B)
+        same = target[:, None] == target[None, :]  # (B, B), anchors by candidates
         losses, found = [], []
         for a, b in permutations(self.modalities, 2):
             # (B, B); ‖x - y‖² = 2 - 2 xᵀy for unit vectors
             distances = 2 - 2 * embedded[a] @ embedded[b].T
             negatives = ~same & present[b][None, :]
             valid = same & present[a][:, None] & present[b][None, :]
-            valid = valid & negatives.any(1, keepdim=True)
+            valid = valid & negatives.any(1, keepdim=True)  # an anchor without negatives has no n
             # Mining is a choice of indices, so it needs no gradient.
             to_negative = distances.gather(1, find_semi_hard(distances.detach(), negatives))
             hinge = (distances - to_negative + self.margin).clamp(min=0)

@@ -59,6 +59,8 @@ class UnimodalLoss(FeatureLoss):
 
     def part(self, output: ModelOutput, target: Tensor, step: StepRows) -> Tensor:
         """Return a batch's part of each modality's mean over the step's rows; see Criterion."""
+        # Without the presence of the whole step, rows count equally, whichever modalities
+        # they have.
         if not step.present:
             return super().part(output, target, step)
         everyone = count_step_rows(self.modalities, step)

@@ -209,6 +209,7 @@ class Task(ABC):
         for name in self.classes:
             if name not in samples.classes:
                 near = closest(name, samples.classes)
+                # What to type: the closest class in its place, or all others.
                 meant = [near if each == name else each for each in self.classes]
                 left = [each for each in meant if each in samples.classes]
                 raise DataError(
@@ -233,6 +234,7 @@ class Task(ABC):
         if not len(train):
             return splits
         labels, seed = make_strata(samples.values), self.split_seed
+        # Draws are nested in the number of rows, so that few-shot runs of one seed compare.
         if self.per_class is not None:
             train = splitting.draw_per_class(
                 train, labels[train], self.per_class, seed=seed, names=samples.classes
@@ -242,6 +244,7 @@ class Task(ABC):
         elif self.fraction is not None:
             total = max(1, round(self.fraction * len(train)))
             train = splitting.draw_stratified(train, labels[train], total, seed=seed)
+        # A model chosen on more labels than it was trained on would not be a few-shot model.
         if len(train) < len(splits["train"]):
             val = splitting.draw_stratified(
                 val, labels[val], len(train), seed=seed, purpose="cap", every_class=False
@@ -253,6 +256,7 @@ class Task(ABC):
     ) -> tuple[npt.NDArray[Any], Target]:
         """Return the values, with zeros for rows in no split, and their meaning."""
         used = np.concatenate(list(splits.values()))
+        # Labels of rows in no split must not reach anything, not even by mistake.
         values = np.zeros_like(samples.values)
         values[used] = samples.values[used]
         train = splits["train"]

@@ -23,7 +23,7 @@ ColumnCells = list[Any]
 
 @dataclass(frozen=True)
 class OpenTable:
-    """A table file whose columns can be read.
+    """A table file that is read column by column.
 
     Attributes:
         path: The file.
@@ -43,6 +43,7 @@ class OpenTable:
         """Return the column called ``name``, ignoring spaces around the names, or None."""
         if name in self.names:
             return name
+        # Only if one column fits: of two, the user has to say which.
         same = [known for known in self.names if known.strip() == name.strip()]
         return same[0] if len(same) == 1 else None
 
@@ -118,12 +119,13 @@ def as_text(cell: Any, missing: frozenset[str]) -> str | None:
     """
     if cell is None or cell != cell:  # NaN is not itself
         return None
-    if isinstance(cell, bool):
+    # As CSV and JSON write the same values, so that a table can change its format.
+    if isinstance(cell, bool):  # before numbers, since True is an int
         return str(cell).lower()
     if isinstance(cell, float) and cell.is_integer():
         return str(int(cell))
     if isinstance(cell, decimal.Decimal):
-        return format(cell, "f")
+        return format(cell, "f")  # str() may write an exponent
     if isinstance(cell, bytes):
         try:
             cell = cell.decode()
@@ -156,5 +158,5 @@ def as_file(cell: Any, missing: frozenset[str]) -> str | bytes | None:
     if isinstance(cell, dict):
         if not cell.keys() & {"bytes", "path"}:
             raise TypeError("an object without bytes and path")
-        cell = cell.get("bytes") or cell.get("path")
+        cell = cell.get("bytes") or cell.get("path")  # empty bytes count as none
     return (cell or None) if isinstance(cell, bytes) else as_text(cell, missing)

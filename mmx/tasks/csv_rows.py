@@ -66,6 +66,7 @@ def open_csv(path: Path) -> CsvTable:
     header = text.lstrip("\r\n").splitlines()[:1]
     if not header:
         raise DataError(f"{path} is empty", tip="a header and at least one row are expected")
+    # The usual delimiter first, then the others; only those that the header contains.
     candidates = [one for one in dict.fromkeys((usual, *DELIMITERS)) if one in header[0]]
     problems = []
     for delimiter in candidates or [usual]:
@@ -100,6 +101,7 @@ def _parse(
         notes = _check_swallowed(text, delimiter, records, lines, ends)
         _check_widths(records, lines)
     except QuotingError as error:
+        # Quotes may be part of the text, such as inches or an apostrophe.
         literal = _split_literally(text, delimiter)
         if literal is None or "swallows" in str(error):
             raise
@@ -119,7 +121,7 @@ def _read_records(text: str, delimiter: str) -> tuple[list[list[str]], list[int]
                 records.append(cells)
                 lines.append(begin)
                 ends.append(reader.line_num)
-            begin = reader.line_num + 1
+            begin = reader.line_num + 1  # a record may span several lines
     except csv.Error as error:
         why = "a cell starts with a quote, but does not end with one"
         raise QuotingError(begin, why) from error
@@ -147,6 +149,7 @@ def _check_swallowed(
     physical = io.StringIO(text, newline="").readlines()
     # A line with the delimiters of a complete row.
     whole = [one.count(delimiter) == width - 1 for one in physical]
+    # In a file of complete lines, a cell of several is suspicious even if they are few.
     all_whole = all(ok or not one.strip() for ok, one in zip(whole, physical, strict=True))
     for line, end in zip(lines, ends, strict=True):
         count = end - line + 1

@@ -21,6 +21,7 @@ def open_json(path: Path) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
         DataError: The file is not JSON, or a row is not an object; the message names the line.
     """
     text, notes = read_table_text(path)
+    # Checked before parsing, which would report a surrogate without its line.
     whole = text.split("\n")
     check_utf8(path, whole, list(range(1, len(whole) + 1)))
     try:
@@ -84,6 +85,6 @@ def _make_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _parse_float(text: str) -> float:
     number = float(text)
-    if math.isinf(number):
+    if math.isinf(number):  # such as 1e999, which Python reads as infinity
         raise ValueError(f"the number {text} is too large")
     return number

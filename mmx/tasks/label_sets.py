@@ -96,6 +96,7 @@ def _as_list(cell: Any) -> list[Any] | None:
     # The text of a NumPy array has no commas, so Python would concatenate its strings.
     if re.search(r"""['"]\s+['"]""", text):
         return None
+    # literal_eval reads Python's lists, tuples and sets, and executes nothing.
     for read in (json.loads, ast.literal_eval):
         try:
             value = read(text)
@@ -103,6 +104,7 @@ def _as_list(cell: Any) -> list[Any] | None:
             continue
         if isinstance(value, list | tuple | set | frozenset):
             items = list(value)
+            # Nested lists have no reading as labels, so the cell stays text.
             if not any(isinstance(item, list | dict | tuple | set) for item in items):
                 return items
     return None
@@ -171,5 +173,5 @@ def _recurs(cells: set[str], separator: str) -> bool:
         names = set(_split(cell, separator))
         counts.update(names)
         parts |= names if separator in cell else set()
-    again = sum(counts[name] > 1 for name in parts)
+    again = sum(counts[name] > 1 for name in parts)  # parts that occur in other cells
     return again == len(parts) if separator in IN_MANY_NAMES else 2 * again >= len(parts)

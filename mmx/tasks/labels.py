@@ -69,8 +69,10 @@ def _refuse_rounded(
     known = values[rows]
     if not rows:
         return
+    # The range may overflow to infinity; then every rounding error is allowed.
     with np.errstate(over="ignore"):
         allowed = LOST_SHARE * float(known.max() - known.min())
+    # Half the distance to the next float64 bounds the rounding error of all labels.
     if np.spacing(np.abs(known).max()) / 2 <= allowed:
         return
     if not allowed and len({Decimal(str(cells[row])) for row in rows}) == 1:
@@ -93,6 +95,7 @@ def note_rounding(cells: Sequence[str | None], values: npt.NDArray[np.float64]) 
         values: The values that it returned.
     """
     lost = []
+    # Up to 2^53, float64 holds all whole numbers exactly.
     for row in np.flatnonzero(np.abs(values) > 2.0**53).tolist():
         written = str(cells[row]).strip()
         if written.lstrip("+-").isdecimal() and (by := abs(int(written) - int(values[row]))):
@@ -141,7 +144,7 @@ def measure_moments(
 
 def _make_range_error(task: str, what: str) -> DataError:
     return DataError(
-        f"{task}: the training rows have labels {what}, whose squares 64 bits cannot hold",
+        f"{task}: the training rows have labels {what}; 64 bits cannot hold their squares",
         tip="give the labels in another unit, so that they are of the order of 1",
     )
 

@@ -27,7 +27,7 @@ def read_column(file: pa.parquet.ParquetFile, path: Path, name: str) -> list[Any
     """
     kind = file.schema_arrow.field(name).type
     column = file.read([name]).column(name)
-    if pa.types.is_dictionary(kind):
+    if pa.types.is_dictionary(kind):  # pandas' categories
         column, kind = column.cast(kind.value_type), kind.value_type
     try:
         if pa.types.is_timestamp(kind):
@@ -60,6 +60,7 @@ def _split_nanoseconds(
     """Return times in microseconds, the precision of Python's, and the rest, 0 to 999 ns."""
     if kind.unit != "ns":
         return column, [0] * len(column)
+    # pyarrow converts nanoseconds to Python's times only if their last three digits are 0.
     counts = column.cast(pa.int64()).to_pylist()
     micros = [None if count is None else count // 1000 for count in counts]
     rests = [0 if count is None else count % 1000 for count in counts]

@@ -121,6 +121,7 @@ def note_repeats(
         values: Targets of all rows.
         splits: Name to row numbers.
     """
+    # Sorted, as everywhere: the order of a dict must not matter.
     whole = np.concatenate([contents[name] for name in sorted(contents)], axis=1)
     # The digests of all modalities as one key for each row, (N,).
     keys = np.ascontiguousarray(whole).view(np.dtype((np.void, whole.shape[1]))).ravel()

@@ -41,7 +41,7 @@ def cut(
         The remaining rows and the rows that were cut off, both ascending.
     """
     sizes = _count_classes(labels)
-    most = np.maximum(sizes - 1, 0)
+    most = np.maximum(sizes - 1, 0)  # one row of each class stays
     total = min(max(1, round(fraction * len(rows))), int(most.sum()))
     part = _draw(rows, labels, divide_by_size(sizes, total, most=most), seed, purpose)
     return np.setdiff1d(rows, part), part
@@ -111,9 +111,11 @@ def divide_by_size(
     least = np.broadcast_to(least, sizes.shape)
     ideal = total * sizes / max(1, sizes.sum())
     counts: npt.NDArray[np.int64] = np.clip(np.floor(ideal), least, most).astype(np.int64)
+    # Rounding down leaves rows over: they go to the classes with the largest remainders.
     while (short := total - counts.sum()) > 0:
         want = np.where(counts < most, ideal - counts, -np.inf)
         counts[np.argsort(-want, kind="stable")[: min(short, (counts < most).sum())]] += 1
+    # The bounds may have raised counts too far: take rows from those above their share.
     while (over := counts.sum() - total) > 0:
         excess = np.where(counts > least, counts - ideal, -np.inf)
         counts[np.argsort(-excess, kind="stable")[: min(over, (counts > least).sum())]] -= 1

@@ -156,6 +156,7 @@ class Table(Task):
             column = self.label
             sets, found = label_sets.read_sets(column, cells[column], missing, self.label_separator)
             notes += found
+            # The labels are in ``sets``; the texts only say which rows have any.
             texts: Texts = {column: [None if one is None else "" for one in sets]}
         else:
             texts = {
@@ -245,6 +246,7 @@ class Table(Task):
             names = _list_columns(option)
             if modality in ("image", "audio"):
                 files, lost = find_files(table, names[0], cells[names[0]], missing, root)
+                # A wrong root loses all files; single lost files are only noted.
                 if lost and not any(files) and self.labelled:
                     raise DataError(
                         f"{self.name}: none of the files in column '{names[0]}' exists; "

@@ -50,6 +50,7 @@ def read_table_text(path: Path) -> tuple[str, tuple[str, ...]]:
             f"{path}, line {line}, contains a NUL byte, so it is not UTF-8 text",
             tip=f"if it is UTF-16: {_convert(path, 'UTF-16')}",
         )
+    # utf-8-sig drops the byte order mark that Excel writes.
     return data.decode("utf-8-sig", "surrogateescape"), ()
 
 
@@ -70,7 +71,7 @@ def check_utf8(path: Path, cells: list[str], lines: list[int]) -> None:
     except UnicodeEncodeError:
         clean = [cell.encode("utf-8", "ignore").decode() for cell in cells]
         bad = next(i for i, cell in enumerate(cells) if cell != clean[i])
-    raw = cells[bad].encode("utf-8", "surrogateescape")
+    raw = cells[bad].encode("utf-8", "surrogateescape")  # the original bytes
     raise DataError(
         f"{path}, line {lines[bad]}, is not in UTF-8: {raw[:60]!r}",
         tip=f"if it is Western European: {_convert(path, 'WINDOWS-1252')}",

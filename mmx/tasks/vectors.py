@@ -38,7 +38,7 @@ def divide_vectors(
                     f"row {row + 1}: column '{name}' holds {str(cell)[:40]!r}, "
                     f"but a list of numbers in row {first + 1}"
                 )
-            items = [None] * width
+            items = [None] * width  # a missing list is missing in all columns
         if len(items) != width:
             raise DataError(
                 f"row {row + 1}: the list in column '{name}' has {len(items)} items, "
@@ -72,4 +72,4 @@ def _format_number(name: str, row: int, item: Any) -> str | None:
             f"row {row + 1}: column '{name}' holds a list with {kind} in it; "
             "accepted: lists of numbers, all of the same length"
         )
-    return repr(item)
+    return repr(item)  # the shortest text that reads back as the same number

@@ -315,7 +315,9 @@ def test_a_transparent_shade_of_16_bits_lies_on_white(tmp_path):
 @pytest.mark.parametrize("dtype", ["i1", "<i2", "<i4", "<u4"])
 def test_a_tiff_of_signed_or_32_bit_integers_is_refused(tmp_path, dtype):
     path = write_tiff(tmp_path / "a.tif", (RAMP / 2).astype(dtype), 1 + ("i" in dtype), 1)
-    with pytest.raises(DataError, match=r"32-bit or signed integers, whose white is not known"):
+    with pytest.raises(
+        DataError, match=r"32-bit or signed integers, for which white is not defined"
+    ):
         Image().encode(ImageColumn([path]), [0], ImageSpec(32, 32))
 
 
@@ -331,7 +333,7 @@ def test_one_bit_is_black_and_white(tmp_path):
         (RAMP.astype(np.float32), "floats from 0 to 255, where 0 is black and 1 white"),
         (RAMP.astype(np.float32) / 127 - 1, "floats from -1 to 1.00787, where 0 is black and 1"),
         (np.full((16, 16), np.nan, np.float32), "floats from nan to nan"),
-        (RAMP.astype(np.int32), "32-bit or signed integers, whose white is not known"),
+        (RAMP.astype(np.int32), "32-bit or signed integers, for which white is not defined"),
     ],
 )
 def test_an_image_of_unknown_white_is_refused(tmp_path, shades, why):

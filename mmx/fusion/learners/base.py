@@ -15,7 +15,7 @@ Classes = npt.NDArray[np.int64]
 
 
 class FittedModule(nn.Module):
-    """A module whose buffers are empty until they are fitted or loaded.
+    """A module with buffers that are empty until they are fitted or loaded.
 
     The buffers keep the dtype and device that they were made with, and may take any shape.
     """
@@ -107,7 +107,7 @@ class Learner(FittedModule, ABC):
 
 
 def compute_scaling(x: LearnerFloats) -> tuple[LearnerFloats, LearnerFloats]:
-    """Return each feature's mean and standard deviation; the latter is 1 for constant features."""
+    """Return the mean and the standard deviation of each feature, 1 for a constant feature."""
     from sklearn.preprocessing import StandardScaler  # slow to import, and only needed here
 
     scaler = StandardScaler().fit(x)
