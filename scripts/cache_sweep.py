@@ -30,7 +30,7 @@ from typing import Any
 
 import torch
 
-from mmx.reports.run_comparison import differing, flat
+from mmx.reports.run_comparison import find_differing, flatten
 from mmx.training import checkpoint
 
 MMX = [sys.executable, "-m", "mmx"]
@@ -95,7 +95,7 @@ def compared(cached: dict[str, Path], plain: dict[str, Path]) -> tuple[int, list
         count += len(one.keys() | other.keys())
         found += [
             f"{job}: {name}: {ours} with a cache, {theirs} without"
-            for name, (ours, theirs) in differing(one, other).items()
+            for name, (ours, theirs) in find_differing(one, other).items()
         ]
     return count, found
 
@@ -103,7 +103,7 @@ def compared(cached: dict[str, Path], plain: dict[str, Path]) -> tuple[int, list
 def contents(run: Path) -> dict[str, Any]:
     """Return every number of a run, and a hash of every tensor, by name."""
     summary = json.loads((run / "summary.json").read_text())
-    found = flat({name: summary[name] for name in NUMBERS if name in summary})
+    found = flatten({name: summary[name] for name in NUMBERS if name in summary})
     for relative in TENSORS:
         if (run / relative).is_file():
             tensors, _ = checkpoint.read_checkpoint(run / relative)  # its facts hold seconds

@@ -21,7 +21,7 @@ import sys
 import time
 from pathlib import Path
 
-from mmx.reports.sweep_gains import gains
+from mmx.reports.sweep_gains import compute_gains
 
 MMX = [sys.executable, "-m", "mmx"]
 REGULARIZERS = "l2_sp delta bss mmd coral distill rkd similarity stochnorm co_tuning bi_tuning lwf"
@@ -95,7 +95,7 @@ def main() -> None:
             groups[(("transfer", name),)] = runs
             found[name] = {**row(runs), "wall": time.perf_counter() - began}
             print(name, found[name], file=sys.stderr)
-    for each in gains(groups).found:
+    for each in compute_gains(groups).found:
         found[each.group["transfer"]]["corrected"] = each.gain.interval
     if given.json:
         given.json.write_text(json.dumps(found, indent=1))
@@ -133,7 +133,7 @@ def sweep(overrides: list[str]) -> list[Path]:
 def row(runs: list[Path]) -> dict:
     """Return what the runs of one row have in common: means, and the gain over seeds."""
     summaries = [json.loads((run / "summary.json").read_text()) for run in runs]
-    [found] = gains({(("transfer", "this"),): runs}).found
+    [found] = compute_gains({(("transfer", "this"),): runs}).found
     return {
         "accuracy": found.target,
         "val": statistics.fmean(s["target"]["metrics"]["val"]["accuracy"] for s in summaries),

@@ -21,7 +21,7 @@ PACKAGES = {
 }
 
 
-def variants(kind: str) -> list[type[Any]]:
+def find_classes(kind: str) -> list[type[Any]]:
     """Return mmx's own classes of a kind that can be made as they are.
 
     Left out are abstract ones, and those that leave a class variable for others to set.
@@ -40,7 +40,7 @@ def variants(kind: str) -> list[type[Any]]:
         for child in queue.pop().__subclasses__():
             queue.append(child)
             inside = child.__module__.startswith(f"{package.__name__}.")
-            if inside and not lacks(child):
+            if inside and not find_missing_members(child):
                 found.add(child)
     return sorted(found, key=lambda each: each.__name__)
 
@@ -50,7 +50,7 @@ def _import_all(package: ModuleType) -> None:
         importlib.import_module(module.name)
 
 
-def lacks(kind: type[Any]) -> list[str]:
+def find_missing_members(kind: type[Any]) -> list[str]:
     """Return what a class leaves to those that derive from it.
 
     Args:

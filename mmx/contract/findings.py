@@ -33,7 +33,7 @@ def count_results(results: Sequence[Result]) -> str:
     return f"{counts['passed']} of {tested} checks passed{rest}"
 
 
-def as_data(part: Part, kind: str, results: Sequence[Result]) -> dict[str, Any]:
+def to_data(part: Part, kind: str, results: Sequence[Result]) -> dict[str, Any]:
     """Return everything as JSON-able data."""
     checks = [{"name": e.name, "state": e.state, "said": e.said} for e in results]
     counts = {state: sum(each.state == state for each in results) for state in MARKS}

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from mmx.controls import find_control
 from mmx.printable import one_line
-from mmx.reports.view import metrics_text, percent_or_number
+from mmx.reports.view import format_metric, metrics_text
 from mmx.runs.summary import (
     CaughtUp,
     ClassTable,
@@ -48,7 +48,7 @@ def _metrics_table(summary: Summary) -> Table:
         every[f"control {control_text(name, control)}"] = control.metrics
     for label, metrics in every.items():
         for split in ("test", "val"):
-            cells = (percent_or_number(name, metrics[split][name]) for name in names)
+            cells = (format_metric(name, metrics[split][name]) for name in names)
             table.add_row(one_line(f"{label} {split}"), *cells)
     return table
 

@@ -15,8 +15,8 @@ from mmx.reports.sweep_gains import (
     Gains,
     GroupGain,
     LessData,
-    fraction_of,
-    percent,
+    format_percent,
+    read_fraction,
 )
 from mmx.runs.atomic import write_json, write_text
 
@@ -50,17 +50,17 @@ FASTER = (
 )
 
 
-def title(gains: Gains) -> str:
+def make_title(gains: Gains) -> str:
     """Return what the table holds."""
     if gains.comparisons == 1:
         return "Gain over the control, 95 % interval"
     return (
-        f"Gain over the control, {percent(gains.level)} intervals: all {gains.comparisons} hold "
-        "together in 95 % of cases (Bonferroni)"
+        f"Gain over the control, {format_percent(gains.level)} intervals: "
+        f"all {gains.comparisons} hold together in 95 % of cases (Bonferroni)"
     )
 
 
-def grid(gains: Gains) -> Grid:
+def make_grid(gains: Gains) -> Grid:
     """Return the table as text; what is the same for all groups has no column."""
     lines = [
         {
@@ -71,11 +71,11 @@ def grid(gains: Gains) -> Grid:
             "target mean": f"{each.target:.3f}",
             "control mean": f"{each.control:.3f}",
             "gain": f"{each.gain.value:+.3f}",
-            "interval": _interval(each),
+            "interval": _format_interval(each),
             HIGHER_IN: f"{each.higher} of {len(each.seeds)} seeds",
             "verdict": each.gain.verdict,
             WOULD_DECIDE: "" if each.deciding is None else str(each.deciding),
-            TO_BEST: _to_best(each),
+            TO_BEST: _format_to_best(each),
         }
         for each in gains.found
     ]
@@ -88,17 +88,17 @@ def grid(gains: Gains) -> Grid:
         if not any(line[head] for line in lines):
             heads.remove(head)
     rows = tuple(tuple(line.get(head, "") for head in heads) for line in lines)
-    return Grid(title(gains), tuple(heads), rows)
+    return Grid(make_title(gains), tuple(heads), rows)
 
 
-def _interval(each: GroupGain) -> str:
+def _format_interval(each: GroupGain) -> str:
     if each.gain.interval is None:
         return ""
     low, high = each.gain.interval
     return f"{low:+.3f} … {high:+.3f}"
 
 
-def _to_best(each: GroupGain) -> str:
+def _format_to_best(each: GroupGain) -> str:
     found = each.faster
     if found is None:
         return ""
@@ -112,7 +112,7 @@ def _to_best(each: GroupGain) -> str:
 
 def make_gains_table(gains: Gains) -> Table:
     """Return the table for a terminal; negative transfer stands out."""
-    shown = grid(gains)
+    shown = make_grid(gains)
     found = Table(*shown.columns, title=shown.title, title_justify="left")
     for each, cells in zip(gains.found, shown.rows, strict=True):
         # As text: a value such as [image,text] would be read as markup.
@@ -120,7 +120,7 @@ def make_gains_table(gains: Gains) -> Table:
     return found
 
 
-def notes(gains: Gains) -> list[str]:
+def list_notes(gains: Gains) -> list[str]:
     """Return how to read the table, and what it says of less data."""
     counts = {len(each.seeds) for each in gains.found}
     how = [SEEDS] if max(counts, default=0) > 1 else []
@@ -139,49 +139,50 @@ def write_gains(path: Path, gains: Gains) -> None:
     write_text(path / "gains.csv", csv_text([heads, *rows]))
     write_json(path / "gains.json", gains.data())
     pages = Environment(loader=PackageLoader("mmx.reports", "."), autoescape=True)
-    html = pages.get_template("suite.html.jinja").render(run=path.name, sheet=sheet(gains))
+    html = pages.get_template("suite.html.jinja").render(run=path.name, sheet=make_sheet(gains))
     write_text(path / "gains.html", html)
 
 
-def remove(path: Path) -> None:
+def remove_gains(path: Path) -> None:
     """Remove the pages of gains that there were once: no run that they speak of counts now."""
     for kind in ("csv", "json", "html"):
         (path / f"gains.{kind}").unlink(missing_ok=True)
 
 
-def sheet(gains: Gains) -> Sheet:
+def make_sheet(gains: Gains) -> Sheet:
     """Return the page of a sweep's gains."""
-    bars = {_label(each): each.gain.value for each in gains.found}
-    found = ((_label(each), each.gain.interval) for each in gains.found)
+    bars = {_make_label(each): each.gain.value for each in gains.found}
+    found = ((_make_label(each), each.gain.interval) for each in gains.found)
     intervals = {label: interval for label, interval in found if interval is not None}
     return Sheet(
         name="gains",
         title="Gains",
         split="test",
-        notes=tuple(notes(gains)),
-        grids=(grid(gains),),
+        notes=tuple(list_notes(gains)),
+        grids=(make_grid(gains),),
         charts=(
             plots.draw_bars(
-                f"gain over the control, {percent(gains.level)} intervals (an arrow: it goes on)",
+                f"gain over the control, {format_percent(gains.level)} intervals "
+                "(an arrow: it goes on)",
                 bars,
                 signed=True,
                 intervals=intervals,
             ),
-            *(_curve(each) for each in gains.less_data),
+            *(_draw_curve(each) for each in gains.less_data),
         ),
         columns=(),
         rows=(),
     )
 
 
-def _label(each: GroupGain) -> str:
+def _make_label(each: GroupGain) -> str:
     return f"{each.label} over {each.gain.control}".strip()
 
 
-def _curve(each: LessData) -> plots.Lines:
+def _draw_curve(each: LessData) -> plots.Lines:
     """Return the metric over the part of the labels, of transfer and control."""
     curves = {
-        name: [(fraction_of(point), value, f"{name} {value:.3f}") for point, value in points]
+        name: [(read_fraction(point), value, f"{name} {value:.3f}") for point, value in points]
         for name, points in (
             ("transfer", [(point, point.target) for point in each.points]),
             (each.control, [(point, point.control) for point in each.points]),

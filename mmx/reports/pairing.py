@@ -29,7 +29,7 @@ class Side:
     runs: Sequence[RunDirectory]
 
 
-def paired_texts(sides: Sequence[Side], *, independent: int | None = None) -> list[str]:
+def compare_sides(sides: Sequence[Side], *, independent: int | None = None) -> list[str]:
     """Return what every later side is over every earlier one, a sentence each.
 
     Args:
@@ -40,11 +40,11 @@ def paired_texts(sides: Sequence[Side], *, independent: int | None = None) -> li
         DataError: Two sides were not tested on the same rows, or no scores of them are kept.
     """
     couples = [(one, two) for place, one in enumerate(sides) for two in sides[place + 1 :]]
-    found = [Differences.of(_pairs(one, two)) for one, two in couples]
+    found = [Differences.of(_make_pairs(one, two)) for one, two in couples]
     level = bonferroni_level(len(couples))
     sure = GainInterval.of(found, level=level, independent=independent or len(sides) - 1)
     texts = [
-        _text(one, two, each, how, level)
+        _describe(one, two, each, how, level)
         for (one, two), each, how in zip(couples, found, sure, strict=True)
     ]
     if len(couples) > 1:
@@ -56,7 +56,7 @@ def paired_texts(sides: Sequence[Side], *, independent: int | None = None) -> li
     return texts
 
 
-def _pairs(before: Side, after: Side) -> list[Pair]:
+def _make_pairs(before: Side, after: Side) -> list[Pair]:
     """Return scores of after and before, run by run: of the same seed where both have it."""
     if len(before.runs) != len(after.runs):
         raise DataError(
@@ -64,18 +64,18 @@ def _pairs(before: Side, after: Side) -> list[Pair]:
             "only as many can be compared run by run",
             tip="name as many runs on both sides of --with",
         )
-    old, new = (sorted(side.runs, key=_seed) for side in (before, after))
-    return [_pair(one, two) for one, two in zip(old, new, strict=True)]
+    old, new = (sorted(side.runs, key=_read_seed) for side in (before, after))
+    return [_make_pair(one, two) for one, two in zip(old, new, strict=True)]
 
 
-def _seed(run: RunDirectory) -> int:
+def _read_seed(run: RunDirectory) -> int:
     seed = run.summary().get("seed")
     return seed if isinstance(seed, int) else 0
 
 
-def _pair(before: RunDirectory, after: RunDirectory) -> Pair:
-    new, old = _scores(after), _scores(before)
-    why = _why_not(before, after, old, new)
+def _make_pair(before: RunDirectory, after: RunDirectory) -> Pair:
+    new, old = _read_scores(after), _read_scores(before)
+    why = _explain_mismatch(before, after, old, new)
     if why:
         raise DataError(
             f"no paired comparison of {before.path} and {after.path}: {why}",
@@ -84,7 +84,7 @@ def _pair(before: RunDirectory, after: RunDirectory) -> Pair:
     return new, old
 
 
-def _scores(run: RunDirectory) -> SampleScores:
+def _read_scores(run: RunDirectory) -> SampleScores:
     found = sample_scores.read_scores(run)
     if found is None:
         raise DataError(
@@ -94,7 +94,7 @@ def _scores(run: RunDirectory) -> SampleScores:
     return found[0]
 
 
-def _why_not(
+def _explain_mismatch(
     before: RunDirectory, after: RunDirectory, old: SampleScores, new: SampleScores
 ) -> str:
     """Return why two runs are not of the same test rows; nothing where they are."""
@@ -109,25 +109,25 @@ def _why_not(
     other = [key for key in common if theirs[key] != ours[key]]
     if other:
         return f"their test rows differ in {', '.join(other)}"
-    if old.metric == "r2" and not _same_numbers(old, new):
+    if old.metric == "r2" and not _have_same_truths(old, new):
         return "their test rows have other numbers to predict"
-    if not common and _data(before) != _data(after):
+    if not common and _read_data_fingerprint(before) != _read_data_fingerprint(after):
         return "their data differs, and it is not known whether the test rows do"
     return ""
 
 
-def _same_numbers(old: SampleScores, new: SampleScores) -> bool:
+def _have_same_truths(old: SampleScores, new: SampleScores) -> bool:
     """Return whether the truths of two regressions are the same, in whatever unit."""
     one, two = (each.statistics[:, 1] for each in (old, new))
     lengths = np.linalg.norm(one), np.linalg.norm(two)
     return bool(np.allclose(one * lengths[1], two * lengths[0], rtol=1e-4, atol=1e-4))
 
 
-def _data(run: RunDirectory) -> str | None:
+def _read_data_fingerprint(run: RunDirectory) -> str | None:
     return run.manifest().data.get(Role.TARGET)
 
 
-def _text(before: Side, after: Side, found: Differences, sure: GainInterval, level: float) -> str:
+def _describe(before: Side, after: Side, found: Differences, sure: GainInterval, level: float) -> str:
     """Return one comparison as a sentence."""
     low, high = sure.interval
     difference, rows = float(found.values.mean()), len(found.pairs[0][0].rows)
@@ -142,10 +142,10 @@ def _text(before: Side, after: Side, found: Differences, sure: GainInterval, lev
         f"{difference:+.3f} ({100 * level:.4g} % interval {low:+.3f} … {high:+.3f} over {over}): "
         f"{verdict}"
     )
-    return text + _more(before, after, found, sure)
+    return text + _describe_more(before, after, found, sure)
 
 
-def _more(before: Side, after: Side, found: Differences, sure: GainInterval) -> str:
+def _describe_more(before: Side, after: Side, found: Differences, sure: GainInterval) -> str:
     if len(found.values) > 1:
         higher = int((found.values > 0).sum())
         text = f"; higher in {higher} of {len(found.values)} seeds"

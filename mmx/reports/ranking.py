@@ -76,13 +76,13 @@ class Placed:
     mean_place: float | None
 
 
-def counted(candidates: Sequence[RankedCandidate]) -> list[str]:
+def find_common_scores(candidates: Sequence[RankedCandidate]) -> list[str]:
     """Return the scores that order: those that every candidate has that did not fail."""
     ranked = [each.facts["scores"] for each in candidates if not each.error]
     return [name for name in COUNTED if ranked and all(name in scores for scores in ranked)]
 
 
-def places(values: Sequence[float]) -> list[float]:
+def rank_values(values: Sequence[float]) -> list[float]:
     """Return each value's place, 1 for the largest; equals share the mean of their places."""
     return [
         sum(other > value for other in values) + (sum(o == value for o in values) + 1) / 2
@@ -93,21 +93,24 @@ def places(values: Sequence[float]) -> list[float]:
 def order(candidates: Sequence[RankedCandidate]) -> list[Placed]:
     """Return the candidates, best first; those that failed come last, in their own order."""
     ranked = [each for each in candidates if not each.error]
-    by_score = [places([e.facts["scores"][name] for e in ranked]) for name in counted(ranked)]
+    by_score = [
+        rank_values([e.facts["scores"][name] for e in ranked])
+        for name in find_common_scores(ranked)
+    ]
     means = [
         statistics.fmean(column[row] for column in by_score) if by_score else None
         for row in range(len(ranked))
     ]
 
     def key(row: int) -> tuple[float, float]:
-        return (means[row] or 0.0, -_probe(ranked[row]))
+        return (means[row] or 0.0, -_read_probe(ranked[row]))
 
     rows = sorted(range(len(ranked)), key=key)
     placed = [Placed(ranked[row], place, means[row]) for place, row in enumerate(rows, 1)]
     return placed + [Placed(each, None, None) for each in candidates if each.error]
 
 
-def _probe(candidate: RankedCandidate) -> float:
+def _read_probe(candidate: RankedCandidate) -> float:
     value = candidate.facts["probe"]
     return -math.inf if value is None else float(value)
 
@@ -142,13 +145,13 @@ class Ranking:
         path.mkdir(parents=True, exist_ok=True)
         return RunDirectory(path)
 
-    def cleared(self) -> None:
+    def clear(self) -> None:
         """Remove what nobody will resume."""
         shutil.rmtree(self.path / "work", ignore_errors=True)
 
     def write(self, target: str, seed: int, found: Sequence[Placed]) -> Path:
         """Write ``ranking.json`` and ``ranking.csv``, and return the latter's path."""
-        votes = counted([each.candidate for each in found])
+        votes = find_common_scores([each.candidate for each in found])
         facts = {"target": target, "seed": seed, "order": ORDER, "counted": votes}
         entries = [
             {
@@ -190,7 +193,7 @@ def _row(placed: Placed) -> Json:
 
 
 def make_ranking_table(found: Sequence[Placed]) -> Table:
-    """Return what people read; a blank cell is explained by :func:`remarks`."""
+    """Return what people read; a blank cell is explained by :func:`list_remarks`."""
     ranked = [each for each in found if each.place is not None]
     keys = list(ranked[0].candidate.varied) if ranked else []
     metric = ranked[0].candidate.facts["metric"] if ranked else "probe"
@@ -209,11 +212,11 @@ def make_ranking_table(found: Sequence[Placed]) -> Table:
     return shown
 
 
-def remarks(found: Sequence[Placed]) -> list[str]:
+def list_remarks(found: Sequence[Placed]) -> list[str]:
     """Return what must be said beside the table."""
     candidates = [each.candidate for each in found]
     ranked = [each.candidate for each in found if each.place is not None]
-    votes = counted(candidates)
+    votes = find_common_scores(candidates)
     lines = [f"{ORDER}; counted: {', '.join(votes)}" if votes else "no score is common: by probe"]
     reasons: dict[str, list[str]] = {}
     for each in ranked:
@@ -223,8 +226,8 @@ def remarks(found: Sequence[Placed]) -> list[str]:
     for name, score in SCORES.items():
         said = score.remark([each.facts["scores"].get(name) for each in ranked])
         lines += [said] if said else []
-    best = max(ranked, key=_probe, default=None)
-    if best is not None and _probe(best) > _probe(ranked[0]):
+    best = max(ranked, key=_read_probe, default=None)
+    if best is not None and _read_probe(best) > _read_probe(ranked[0]):
         lines.append(f"scores and probe disagree: the probe is best for {best.label}")
     lines.append("no score is reliable alone, and none replaces training")
     if ranked and ranked[0].command:

@@ -41,16 +41,16 @@ def write_report(directory: RunDirectory) -> None:
         controls={
             control_text(name, found): found.metrics for name, found in summary.control.items()
         },
-        classes=classes(summary.target.classes),
-        line=line(summary.transfer.wise_ft),
-        charts=charts(directory.metrics()),
+        classes=make_class_table(summary.target.classes),
+        line=make_line(summary.transfer.wise_ft),
+        charts=make_charts(directory.metrics()),
         config=yaml.safe_dump(directory.config(), sort_keys=False, allow_unicode=True),
         manifest=directory.manifest().to_json(),
     )
     write_text(directory.path / "report.html", html)
 
 
-def classes(found: ClassTable | None) -> Json | None:
+def make_class_table(found: ClassTable | None) -> Json | None:
     """Return the table of the classes as the page shows it; None where there is none to show."""
     if found is None or not 0 < len(found.classes) <= MOST_CLASSES:
         return None
@@ -76,7 +76,7 @@ def classes(found: ClassTable | None) -> Json | None:
     }
 
 
-def charts(metrics: list[Json]) -> list[Json]:
+def make_charts(metrics: list[Json]) -> list[Json]:
     """Return one chart for each metric and each modality's signs of life, of finite numbers."""
     found = []
     names = dict.fromkeys(
@@ -92,11 +92,11 @@ def charts(metrics: list[Json]) -> list[Json]:
         if not curves:
             continue
         last = int(max(epoch for points in curves.values() for epoch, _ in points))
-        found.append(chart(name, curves, ("epoch 1", 1), (str(last), last)))
+        found.append(make_chart(name, curves, ("epoch 1", 1), (str(last), last)))
     return found
 
 
-def chart(
+def make_chart(
     name: str, curves: dict[str, Points], first: tuple[str, float], last: tuple[str, float]
 ) -> Json:
     """Return curves as SVG points.
@@ -124,7 +124,7 @@ def chart(
         "high": f"{high:.3g}",
         "first": first[0],
         "last": last[0],
-        "legend": legend(curves, colors),
+        "legend": make_legend(curves, colors),
         "curves": [
             {
                 "stage": stage,
@@ -136,7 +136,7 @@ def chart(
     }
 
 
-def line(found: LineFacts | None) -> Json | None:
+def make_line(found: LineFacts | None) -> Json | None:
     """Return what the page shows of the line from the starting weights to the trained ones."""
     if found is None:
         return None
@@ -157,11 +157,13 @@ def line(found: LineFacts | None) -> Json | None:
         "kept": found.kept,
         "alphas": list(points),
         "rows": {split: [f"{value:.3f}" for value in each] for split, each in values.items()},
-        "chart": chart(f"{metric} over α", drawn, ("α = 0", 0.0), ("1", 1.0)) if drawn else None,
+        "chart": make_chart(f"{metric} over α", drawn, ("α = 0", 0.0), ("1", 1.0))
+        if drawn
+        else None,
     }
 
 
-def legend(stages: Iterable[str], colors: dict[str, str]) -> list[Json]:
+def make_legend(stages: Iterable[str], colors: dict[str, str]) -> list[Json]:
     """Return where the names of stages stand: on the line of the title, then on lines above."""
     found: list[Json] = []
     x, y = WIDTH - 320, 18

@@ -31,20 +31,20 @@ class Comparison:
 def compare(before: RunDirectory, after: RunDirectory) -> Comparison:
     """Compare two finished runs."""
     summaries = (translate_summary(run.summary(), run.written_config()) for run in (before, after))
-    old, new = (flat(each) for each in _comparable(*summaries))
+    old, new = (flatten(each) for each in _select_comparable(*summaries))
     keys = list(dict.fromkeys([*old, *new]))
-    drifted = differing(old, new)
+    drifted = find_differing(old, new)
     return Comparison(
         identical=len(keys) - len(drifted),
         drifted=drifted,
         around={
-            **differing(before.config(), after.config()),
-            **differing(_facts(before), _facts(after)),
+            **find_differing(before.config(), after.config()),
+            **find_differing(_read_facts(before), _read_facts(after)),
         },
     )
 
 
-def changes(before: RunDirectory, after: RunDirectory) -> str:
+def describe_changes(before: RunDirectory, after: RunDirectory) -> str:
     """Return which of config, data, code, weights, versions and hardware two runs do not share.
 
     Nothing where older versions of mmx have recorded too little to say so.
@@ -60,7 +60,7 @@ def changes(before: RunDirectory, after: RunDirectory) -> str:
     return NOTHING if known else ""
 
 
-def _comparable(*summaries: Json) -> list[Json]:
+def _select_comparable(*summaries: Json) -> list[Json]:
     """Return of each summary what two runs of one config must share.
 
     A run that a search has settled is repeated without the search. Where that chose scratch,
@@ -75,33 +75,33 @@ def _comparable(*summaries: Json) -> list[Json]:
     return found
 
 
-def _facts(directory: RunDirectory) -> Json:
+def _read_facts(directory: RunDirectory) -> Json:
     manifest = directory.manifest().to_json()
     return {key: manifest.get(key) for key in ("versions", "machine", "code", "data")}
 
 
-def differing(old: Json, new: Json) -> dict[str, tuple[Any, Any]]:
+def find_differing(old: Json, new: Json) -> dict[str, tuple[Any, Any]]:
     """Return the entries that two mappings do not share, by dotted path."""
-    left, right = flat(old), flat(new)
+    left, right = flatten(old), flatten(new)
     keys = dict.fromkeys([*left, *right])
     return {
         key: (left.get(key), right.get(key))
         for key in keys
-        if not _equal(left.get(key), right.get(key))
+        if not _are_equal(left.get(key), right.get(key))
     }
 
 
-def _equal(old: Any, new: Any) -> bool:
+def _are_equal(old: Any, new: Any) -> bool:
     if isinstance(old, list) and isinstance(new, list):
-        return len(old) == len(new) and all(map(_equal, old, new))
+        return len(old) == len(new) and all(map(_are_equal, old, new))
     return bool(old == new or (old != old and new != new))  # NaN is as it was
 
 
-def flat(node: Any, path: str = "") -> Json:
+def flatten(node: Any, path: str = "") -> Json:
     """Return a nested mapping's leaves by dotted path."""
     if isinstance(node, dict):
         found: Json = {}
         for key, value in node.items():
-            found.update(flat(value, f"{path}.{key}" if path else str(key)))
+            found.update(flatten(value, f"{path}.{key}" if path else str(key)))
         return found
     return {path: node}

@@ -18,7 +18,7 @@ from mmx.evaluation.importance import Importance
 from mmx.evaluation.robustness import NoiseCurve
 from mmx.evaluation.subsets import Subset, SubsetAnswers
 from mmx.reports import plots
-from mmx.reports.view import percent_or_number
+from mmx.reports.view import format_metric
 from mmx.runs.atomic import write_text
 from mmx.runs.directory import RunDirectory
 
@@ -66,12 +66,12 @@ class Sheet:
     rows: tuple[tuple[Any, ...], ...]
 
 
-def written(subset: Subset) -> str:
+def format_subset(subset: Subset) -> str:
     """Return a subset as people write it."""
     return "+".join(subset) or NONE
 
 
-def missing_sheet(
+def make_missing_sheet(
     found: SubsetAnswers, metrics: Mapping[Subset, Mapping[str, float]], split: str
 ) -> Sheet:
     """Return the metrics of every subset of the modalities.
@@ -98,8 +98,8 @@ def missing_sheet(
                 ("shown", *names, "by prior"),
                 tuple(
                     (
-                        written(subset),
-                        *(percent_or_number(name, each[name]) for name in names),
+                        format_subset(subset),
+                        *(format_metric(name, each[name]) for name in names),
                         f"{blind[subset]:,}",
                     )
                     for subset, each in metrics.items()
@@ -107,17 +107,19 @@ def missing_sheet(
             ),
         ),
         charts=(
-            plots.draw_bars(names[0], {written(s): each[names[0]] for s, each in metrics.items()}),
+            plots.draw_bars(
+                names[0], {format_subset(s): each[names[0]] for s, each in metrics.items()}
+            ),
         ),
         columns=("split", "shown", *names, "by_prior"),
         rows=tuple(
-            (split, written(subset), *each.values(), blind[subset])
+            (split, format_subset(subset), *each.values(), blind[subset])
             for subset, each in metrics.items()
         ),
     )
 
 
-def noise_sheet(curves: Sequence[NoiseCurve], floor: float, split: str, seed: int) -> Sheet:
+def make_noise_sheet(curves: Sequence[NoiseCurve], floor: float, split: str, seed: int) -> Sheet:
     """Return the curves over noise.
 
     Args:
@@ -151,7 +153,7 @@ def noise_sheet(curves: Sequence[NoiseCurve], floor: float, split: str, seed: in
                     (
                         each.noise,
                         *(f"{p.metrics[primary]:.3f} ({p.level})" for p in each.points),
-                        _number(areas[modality, each.noise]),
+                        _format_number(areas[modality, each.noise]),
                     )
                     for each in members
                 ),
@@ -159,7 +161,7 @@ def noise_sheet(curves: Sequence[NoiseCurve], floor: float, split: str, seed: in
             for modality, members in by_modality.items()
         ),
         charts=tuple(
-            _noise_chart(modality, members, primary, floor)
+            _draw_noise_chart(modality, members, primary, floor)
             for modality, members in by_modality.items()
         ),
         columns=(
@@ -177,7 +179,7 @@ def noise_sheet(curves: Sequence[NoiseCurve], floor: float, split: str, seed: in
     )
 
 
-def _noise_chart(
+def _draw_noise_chart(
     modality: str, curves: Sequence[NoiseCurve], primary: str, floor: float
 ) -> plots.Lines:
     """Return a modality's curves on common axes."""
@@ -196,7 +198,9 @@ def _noise_chart(
     )
 
 
-def importance_sheet(overall: Importance, classes: Mapping[str, Importance], split: str) -> Sheet:
+def make_importance_sheet(
+    overall: Importance, classes: Mapping[str, Importance], split: str
+) -> Sheet:
     """Return how much each modality contributes, overall and for each class."""
     modalities = tuple(overall.values)
     every = {"": overall, **classes}
@@ -263,7 +267,7 @@ def write_suite(directory: RunDirectory, sheet: Sheet) -> Path:
     return path
 
 
-def tables(sheet: Sheet) -> list[Table]:
+def make_suite_tables(sheet: Sheet) -> list[Table]:
     """Return the sheet for a terminal."""
     found = []
     for grid in sheet.grids:
@@ -276,5 +280,5 @@ def tables(sheet: Sheet) -> list[Table]:
     return found
 
 
-def _number(value: float | None) -> str:
+def _format_number(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"

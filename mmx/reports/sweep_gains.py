@@ -52,14 +52,14 @@ class GroupFaster:
         """Return what several runs have in common."""
         return cls(
             reached=sum(each.target_steps is not None for each in found),
-            target_steps=_median([each.target_steps for each in found]),
-            target_s=_median([each.target_s for each in found]),
+            target_steps=_find_median([each.target_steps for each in found]),
+            target_s=_find_median([each.target_s for each in found]),
             control_steps=statistics.median(each.control_steps for each in found),
             control_s=statistics.median(each.control_s for each in found),
         )
 
 
-def _median(values: Sequence[float | None]) -> float | None:
+def _find_median(values: Sequence[float | None]) -> float | None:
     """Return a median of which None is the largest value."""
     # Only over those that got there, a target that seldom does would look the fastest.
     found = statistics.median(math.inf if value is None else value for value in values)
@@ -144,7 +144,7 @@ class Gains:
     @cached_property
     def less_data(self) -> list[LessData]:
         """What the gains say of label fractions, if those were varied."""
-        return less_data(self.found)
+        return find_less_data(self.found)
 
     def data(self) -> Json:
         """Return everything as plain data."""
@@ -168,7 +168,7 @@ class Gains:
         }
 
 
-def gains(groups: Mapping[tuple[tuple[str, str], ...], Sequence[Path]]) -> Gains:
+def compute_gains(groups: Mapping[tuple[tuple[str, str], ...], Sequence[Path]]) -> Gains:
     """Return the gains of groups of finished runs.
 
     Args:
@@ -186,7 +186,7 @@ def gains(groups: Mapping[tuple[tuple[str, str], ...], Sequence[Path]]) -> Gains
     level = bonferroni_level(len(compared))
     sure = _sure([(control, runs) for _, control, runs in compared], level)
     found = (
-        _group(group, control, runs, how)
+        _make_group_gain(group, control, runs, how)
         for (group, control, runs), how in zip(compared, sure, strict=True)
     )
     return Gains(tuple(found), len(compared))
@@ -202,7 +202,7 @@ def _sure(
     """
     alike: dict[tuple[str, str], dict[int, Differences]] = {}
     for place, (control, runs) in enumerate(compared):
-        differences = _differences(control, runs)
+        differences = _find_differences(control, runs)
         if differences.pairs or len(runs) > 1:
             alike.setdefault((runs[0].metric, control), {})[place] = differences
     found: list[GainInterval | None] = [None] * len(compared)
@@ -213,7 +213,7 @@ def _sure(
     return found
 
 
-def _differences(control: str, runs: Sequence[RunGain]) -> Differences:
+def _find_differences(control: str, runs: Sequence[RunGain]) -> Differences:
     """Return the differences of a group's runs to one control, of scores where all keep them."""
     pairs = [run.pairs[control] for run in runs if control in run.pairs]
     if len(pairs) == len(runs):
@@ -224,19 +224,19 @@ def _differences(control: str, runs: Sequence[RunGain]) -> Differences:
     return Differences(runs[0].metric, values, control=shared)
 
 
-def _group(
+def _make_group_gain(
     group: dict[str, str], control: str, runs: Sequence[RunGain], sure: GainInterval | None
 ) -> GroupGain:
     """Return the gain of one group over one control."""
     target = np.array([run.target for run in runs])
     against = np.array([run.controls[control] for run in runs])
     means = float(target.mean()), float(against.mean())
-    learned = not find_control(control).trained or _learned(runs, means)
+    learned = not find_control(control).trained or _beats_chance(runs, means)
     difference = float((target - against).mean())
     each = (run.faster for run in runs)
     soon = [found for found in each if found is not None and found.control == control]
     # To be as good as a control that knows nothing is no achievement.
-    stated = len(soon) == len(runs) and _learned(runs, means[1:])
+    stated = len(soon) == len(runs) and _beats_chance(runs, means[1:])
     return GroupGain(
         group=group,
         seeds=tuple(run.seed for run in runs),
@@ -252,7 +252,7 @@ def _group(
     )
 
 
-def _learned(runs: Sequence[RunGain], means: Sequence[float]) -> bool:
+def _beats_chance(runs: Sequence[RunGain], means: Sequence[float]) -> bool:
     """Return whether a mean over seeds, of target or control, is better than chance."""
     found = [run.chance for run in runs if run.chance is not None]
     if len(found) < len(runs):
@@ -301,7 +301,7 @@ class LessData:
     def text(self) -> str:
         """The answer as one sentence."""
         last = self.points[-1]
-        metric, every = last.gain.metric, percent(fraction_of(last))
+        metric, every = last.gain.metric, format_percent(read_fraction(last))
         where = f"{self.label}: " if self.group else ""
         if not last.gain.learned:
             return (
@@ -310,7 +310,7 @@ class LessData:
             )
         theirs = f"what the {self.control} control has with {every} ({last.control:.3f} {metric})"
         if self.reached is not None:
-            point = next(each for each in self.points if fraction_of(each) == self.reached)
+            point = next(each for each in self.points if read_fraction(each) == self.reached)
             if point is last:
                 return (
                     f"{where}no smaller part of the labels brings the transfer to {theirs}; "
@@ -318,13 +318,13 @@ class LessData:
                 )
             word = "reaches" if self.certain == self.reached else "reaches on average"
             return (
-                f"{where}with {percent(self.reached)} of the labels the transfer {word} "
+                f"{where}with {format_percent(self.reached)} of the labels the transfer {word} "
                 f"{theirs}: {point.target:.3f}, {self._how_sure(point.target - last.control)}"
             )
         best = max(self.points, key=lambda each: each.target)
         return (
             f"{where}with no fraction of the labels tried does the transfer reach {theirs}: "
-            f"at best {best.target:.3f} with {percent(fraction_of(best))}"
+            f"at best {best.target:.3f} with {format_percent(read_fraction(best))}"
         )
 
     def _how_sure(self, difference: float) -> str:
@@ -333,14 +333,16 @@ class LessData:
         if found is None:
             return "no interval, for want of the same seeds and test samples"
         low, high = found
-        text = f"{difference:+.3f} with {percent(self.level)} interval {low:+.3f} … {high:+.3f}"
+        text = (
+            f"{difference:+.3f} with {format_percent(self.level)} interval {low:+.3f} … {high:+.3f}"
+        )
         if self.certain == self.reached:
             return text
         if self.certain is None:
             return f"{text}, which does not exclude that it falls short"
         return (
             f"{text}, which does not exclude that it falls short; that of "
-            f"{percent(self.certain)} of the labels does"
+            f"{format_percent(self.certain)} of the labels does"
         )
 
     @property
@@ -349,7 +351,7 @@ class LessData:
         return " ".join(f"{key}={value}" for key, value in self.group.items())
 
 
-def less_data(found: Sequence[GroupGain]) -> list[LessData]:
+def find_less_data(found: Sequence[GroupGain]) -> list[LessData]:
     """Return what a sweep over label fractions says, for each group and control."""
     lines: dict[tuple[Any, ...], list[GroupGain]] = {}
     for each in found:
@@ -358,29 +360,29 @@ def less_data(found: Sequence[GroupGain]) -> list[LessData]:
             lines.setdefault((others, each.gain.control), []).append(each)
     curves = {name: points for name, points in lines.items() if len(points) > 1}
     level = bonferroni_level(sum(len(points) - 1 for points in curves.values()))
-    ordered = {name: sorted(points, key=fraction_of) for name, points in curves.items()}
-    intervals = _across(list(ordered.values()), level)
+    ordered = {name: sorted(points, key=read_fraction) for name, points in curves.items()}
+    intervals = _compare_across(list(ordered.values()), level)
     answers = []
     for ((others, control), points), found_of in zip(ordered.items(), intervals, strict=True):
         last = points[-1]
-        reached = [fraction_of(each) for each in points if each.target >= last.control]
+        reached = [read_fraction(each) for each in points if each.target >= last.control]
         smallest = reached[0] if reached and last.gain.learned else None
         answers.append(LessData(dict(others), control, tuple(points), smallest, found_of, level))
     return answers
 
 
-def _across(
+def _compare_across(
     curves: Sequence[Sequence[GroupGain]], level: float
 ) -> list[dict[float, tuple[float, float] | None]]:
     """Return for each curve the intervals of its targets minus its last control, by fraction."""
     found: list[dict[float, tuple[float, float] | None]] = []
     alike: dict[tuple[str, str], list[tuple[int, float, Differences]]] = {}
     for place, (*smaller, last) in enumerate(curves):
-        found.append({fraction_of(each): None for each in smaller})
+        found.append({read_fraction(each): None for each in smaller})
         for each in smaller:
-            if pairs := _pairs_across(each, last):
+            if pairs := _make_pairs_across(each, last):
                 members = alike.setdefault((each.gain.metric, each.gain.control), [])
-                members.append((place, fraction_of(each), Differences.of(pairs)))
+                members.append((place, read_fraction(each), Differences.of(pairs)))
     for members in alike.values():
         answers = GainInterval.of([each for _, _, each in members], level=level)
         for (place, fraction, _), answer in zip(members, answers, strict=True):
@@ -388,7 +390,7 @@ def _across(
     return found
 
 
-def _pairs_across(one: GroupGain, other: GroupGain) -> list[Pair]:
+def _make_pairs_across(one: GroupGain, other: GroupGain) -> list[Pair]:
     """Return the scores of a group's target and another's control, seed by seed.
 
     None where seeds or test samples are not the same.
@@ -401,12 +403,12 @@ def _pairs_across(one: GroupGain, other: GroupGain) -> list[Pair]:
     return pairs if same else []
 
 
-def fraction_of(each: GroupGain) -> float:
+def read_fraction(each: GroupGain) -> float:
     """Return the part of the labels that a group trains on."""
     given = each.group[FRACTION]
     return 1.0 if given in ("null", "") else float(given)
 
 
-def percent(part: float) -> str:
+def format_percent(part: float) -> str:
     """Return a part of 1 as people write it."""
     return f"{100 * part:.4g} %"

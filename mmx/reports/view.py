@@ -28,14 +28,14 @@ PLAIN_EVERY_SECONDS = 5.0
 """In a log, an epoch's line is left out when the last one is younger than this."""
 
 
-def percent_or_number(name: str, value: float) -> str:
+def format_metric(name: str, value: float) -> str:
     """Return a metric as people write it."""
     return f"{value:.4g}" if name.split(".")[-1] in UNBOUNDED else f"{value:.3f}"
 
 
 def metrics_text(values: dict[str, float]) -> str:
     """Return metrics on one line."""
-    return "  ".join(f"{name} {percent_or_number(name, value)}" for name, value in values.items())
+    return "  ".join(f"{name} {format_metric(name, value)}" for name, value in values.items())
 
 
 class PlainView:
@@ -133,7 +133,7 @@ class LiveView:
             self.bars.update(task, metrics=metrics_text(event.values))
 
 
-def view() -> LiveView | PlainView:
+def open_view() -> LiveView | PlainView:
     """Return the view that fits where stderr goes; parallel jobs share it, as plain lines."""
     console = Console(stderr=True)
     alone = multiprocessing.current_process().name == "MainProcess"

@@ -20,7 +20,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(
             prog=f"mmx {verb}", formatter_class=argparse.RawDescriptionHelpFormatter, **settings
         )
-        self.register("type", Path, _path)
+        self.register("type", Path, _read_path)
         self.add_argument("--debug", action="store_true", help="show tracebacks")
 
     def error(self, message: str) -> NoReturn:
@@ -54,14 +54,14 @@ class Parser(argparse.ArgumentParser):
         return self
 
 
-def _path(text: str) -> Path:
+def _read_path(text: str) -> Path:
     """Return a path that was typed, after a look whether it can be one."""
     if reason := unusable_path(text):
         raise argparse.ArgumentTypeError(f"{shorten(text)} {reason}")
     return Path(text)
 
 
-def allowed_packages(given: Sequence[str]) -> list[str]:
+def list_allowed_packages(given: Sequence[str]) -> list[str]:
     """Return the packages that the user allowed, here or in the environment."""
     named = (name.strip() for name in os.environ.get("MMX_ALLOW", "").split(","))
     return [*given, *filter(None, named)]

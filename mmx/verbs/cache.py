@@ -121,7 +121,7 @@ def _remove(cache: Cache, given: Namespace) -> int:
     kept = cache.entries()
     if given.keys:
         kept = list(
-            {found.key: found for key in given.keys for found in _named(key, kept)}.values()
+            {found.key: found for key in given.keys for found in _find_artifact(key, kept)}.values()
         )
     elif given.older_than is not None:
         latest = time.time() - given.older_than * DAY_SECONDS
@@ -131,7 +131,7 @@ def _remove(cache: Cache, given: Namespace) -> int:
     return 0 if len(removed) == len(kept) else 1
 
 
-def _named(key: str, kept: Sequence[Artifact]) -> list[Artifact]:
+def _find_artifact(key: str, kept: Sequence[Artifact]) -> list[Artifact]:
     """Return the one artifact whose key begins so.
 
     Raises:

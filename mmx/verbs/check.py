@@ -31,13 +31,13 @@ from mmx.config.build import BUILTIN_PACKAGES, TARGET, Builder
 from mmx.config.compose import composer, find_data_directory, parse
 from mmx.config.nodes import ConfigNode
 from mmx.contract import Part, PartKind, Result, check_part, kind_of
-from mmx.contract.findings import as_data, count_results, format_result, marks_for
+from mmx.contract.findings import count_results, format_result, marks_for, to_data
 from mmx.errors import ConfigError, Problem, UsageError
 from mmx.printable import one_line
 from mmx.quoting import format_value
 from mmx.untrusted import read_yaml
-from mmx.verbs.arguments import Parser, allowed_packages
-from mmx.verbs.check_class import Named, find, read_name
+from mmx.verbs.arguments import Parser, list_allowed_packages
+from mmx.verbs.check_class import Named, find_named, read_name
 
 SUMMARY = "hold a class of your own against the contract of its kind"
 PLACE = 110
@@ -50,25 +50,25 @@ def main(arguments: Sequence[str]) -> int:
     """Check a class, and return 1 where it breaks a promise."""
     given = _parser().parse_args(arguments)
     named = read_name(given.target)
-    packages = allowed_packages([named.package, *given.allow])
+    packages = list_allowed_packages([named.package, *given.allow])
     allow(packages)
-    kind, found = find(named, (*BUILTIN_PACKAGES, *packages))
-    options = _options([*given.options, *given.config], named)
-    part = Part(found, _built(kind, found, options, packages), refuse)
+    kind, found = find_named(named, (*BUILTIN_PACKAGES, *packages))
+    options = _read_options([*given.options, *given.config], named)
+    part = Part(found, _build_options(kind, found, options, packages), refuse)
     results: list[Result] = []
     marks = marks_for(sys.stdout.encoding)
     if not given.json:
         shown = ", ".join(f"{name}={format_value(value)}" for name, value in options.items())
-        title = f"{found.__module__}:{found.__qualname__}, {_a(kind.name)}"
+        title = f"{found.__module__}:{found.__qualname__}, {_add_article(kind.name)}"
         print(one_line(title + (f" with {shown}" if shown else "")))
-    for result in _quietly(part):
+    for result in _check_quietly(part):
         results.append(result)
         if not given.json:
             print(one_line(format_result(result, marks)), flush=True)
             if given.debug and result.trace:
                 print(result.trace, file=sys.stderr)
     if given.json:
-        print(json.dumps(as_data(part, kind.name, results), ensure_ascii=False, indent=2))
+        print(json.dumps(to_data(part, kind.name, results), ensure_ascii=False, indent=2))
     else:
         print(count_results(results))
     return 1 if any(result.state == "failed" for result in results) else 0
@@ -89,11 +89,11 @@ def _parser() -> Parser:
     return parser
 
 
-def _a(noun: str) -> str:
+def _add_article(noun: str) -> str:
     return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
-def _quietly(part: Part) -> Iterator[Result]:
+def _check_quietly(part: Part) -> Iterator[Result]:
     """Yield results; what the class prints goes to stderr, so that stdout is ours."""
     results = check_part(part)
     while True:
@@ -104,19 +104,19 @@ def _quietly(part: Part) -> Iterator[Result]:
         yield result
 
 
-def _options(given: Sequence[str], named: Named) -> ConfigNode:
+def _read_options(given: Sequence[str], named: Named) -> ConfigNode:
     """Return the options of files and of the command line, which wins."""
     files = [text for text in given if "=" not in text]
     options: ConfigNode = {}
     for path in files:
         node = read_yaml(Path(path), dict)
-        target = node.pop(TARGET, named.dotted)
-        if target != named.dotted:
+        target = node.pop(TARGET, named.dotted_name)
+        if target != named.dotted_name:
             raise UsageError(
-                f"{path} is of {target}, not of {named.dotted}",
+                f"{path} is of {target}, not of {named.dotted_name}",
                 tip=f"mmx check {target} --config {path}",
             )
-        options.update(_resolved(node, path))
+        options.update(_resolve(node, path))
     with composer():
         overrides = parse([text for text in given if text not in files])
     for override in overrides:
@@ -124,7 +124,7 @@ def _options(given: Sequence[str], named: Named) -> ConfigNode:
             raise UsageError(
                 f"{override.input_line} gives several values: one is checked at a time"
             )
-        value = _resolved(override.value(), str(override.input_line))
+        value = _resolve(override.value(), str(override.input_line))
         _set(options, override.key_or_group.split("."), value)
     return options
 
@@ -136,12 +136,12 @@ def _set(options: ConfigNode, path: list[str], value: Any) -> None:
     options[path[-1]] = value
 
 
-def _resolved(value: Any, path: str) -> Any:
+def _resolve(value: Any, path: str) -> Any:
     """Return a file's values with what they refer to: the seed, the data folder."""
     if isinstance(value, dict):
-        return {key: _resolved(item, path) for key, item in value.items()}
+        return {key: _resolve(item, path) for key, item in value.items()}
     if isinstance(value, list):
-        return [_resolved(item, path) for item in value]
+        return [_resolve(item, path) for item in value]
     if not isinstance(value, str):
         return value
     known = {**SURROUNDINGS, "data_dir": str(find_data_directory())}
@@ -157,7 +157,9 @@ def _resolved(value: Any, path: str) -> Any:
     return value
 
 
-def _built(kind: PartKind, found: type, options: ConfigNode, packages: Sequence[str]) -> ConfigNode:
+def _build_options(
+    kind: PartKind, found: type, options: ConfigNode, packages: Sequence[str]
+) -> ConfigNode:
     """Return the options, converted and with their nested objects built.
 
     Raises:
@@ -167,11 +169,11 @@ def _built(kind: PartKind, found: type, options: ConfigNode, packages: Sequence[
     node = {TARGET: f"{found.__module__}.{found.__name__}", **options}
     made: partial[Any] | None = builder.bind(node, kind.base, "", kind.supplied)
     if builder.problems:
-        raise ConfigError(_of_options(problem) for problem in builder.problems)
+        raise ConfigError(_drop_leading_dot(problem) for problem in builder.problems)
     return {} if made is None else dict(made.keywords)
 
 
-def _of_options(problem: Problem) -> Problem:
+def _drop_leading_dot(problem: Problem) -> Problem:
     """Return a problem whose key stands alone: a class has no place in a config here."""
     return Problem(
         problem.given.lstrip("."),

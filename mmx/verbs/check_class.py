@@ -12,7 +12,7 @@ from types import ModuleType
 
 from mmx.config.build import BUILTIN_PACKAGES, locate
 from mmx.contract import KINDS, PartKind, kind_of
-from mmx.contract.discovery import lacks
+from mmx.contract.discovery import find_missing_members
 from mmx.contract.faults import describe_fault
 from mmx.errors import UsageError, closest
 
@@ -35,7 +35,7 @@ class Named:
         return self.module.split(".")[0]
 
     @property
-    def dotted(self) -> str:
+    def dotted_name(self) -> str:
         """Module and class, as a config names them."""
         return f"{self.module}.{self.name}"
 
@@ -64,7 +64,7 @@ def read_name(given: str) -> Named:
     return found
 
 
-def find(named: Named, packages: Sequence[str]) -> tuple[PartKind, type]:
+def find_named(named: Named, packages: Sequence[str]) -> tuple[PartKind, type]:
     """Return the class and the kind that it is of.
 
     Raises:
@@ -72,7 +72,7 @@ def find(named: Named, packages: Sequence[str]) -> tuple[PartKind, type]:
             or it is abstract.
     """
     try:
-        found = locate(named.dotted, packages)
+        found = locate(named.dotted_name, packages)
     except PermissionError as error:
         package = str(error.args[0]).split(".")[0]
         if package == "?":  # a value such as a text, which no module defines
@@ -82,22 +82,22 @@ def find(named: Named, packages: Sequence[str]) -> tuple[PartKind, type]:
             tip=f"mmx check {named.module}:{named.name} --allow {package}",
         ) from error
     except ModuleNotFoundError as error:
-        raise _no_module(named, error) from error
+        raise _module_error(named, error) from error
     except AttributeError as error:
-        raise _no_class(_module_of(named), named.name) from error
+        raise _class_error(_find_module(named), named.name) from error
     except (Exception, SystemExit) as error:  # whatever a module raises while it is imported
         raise UsageError(f"{named.module} cannot be imported: {describe_fault(error)}") from error
     if inspect.ismodule(found):
-        raise _no_class(found)
+        raise _class_error(found)
     kind = kind_of(found) if inspect.isclass(found) else None
     if kind is None:
-        raise _no_kind(named, found)
-    if lacking := lacks(found):
+        raise _kind_error(named, found)
+    if lacking := find_missing_members(found):
         raise UsageError(f"{named.module}:{named.name} is abstract: it lacks {', '.join(lacking)}")
     return kind, found
 
 
-def _no_module(named: Named, error: ModuleNotFoundError) -> UsageError:
+def _module_error(named: Named, error: ModuleNotFoundError) -> UsageError:
     missing = str(error.name or named.module)
     if not f"{named.module}.".startswith(f"{missing}."):
         return UsageError(f"{named.module} cannot be imported: {describe_fault(error)}")
@@ -111,15 +111,15 @@ def _no_module(named: Named, error: ModuleNotFoundError) -> UsageError:
     return UsageError(f"there is no module {missing}", tip=tip)
 
 
-def _module_of(named: Named) -> ModuleType:
+def _find_module(named: Named) -> ModuleType:
     """Return the module that was meant: all of the name, where it is one, or its first part."""
     try:
-        return importlib.import_module(named.dotted)
+        return importlib.import_module(named.dotted_name)
     except ImportError:
         return importlib.import_module(named.module)
 
 
-def _no_class(module: ModuleType, name: str = "") -> UsageError:
+def _class_error(module: ModuleType, name: str = "") -> UsageError:
     own = [
         name
         for name, value in vars(module).items()
@@ -133,25 +133,25 @@ def _no_class(module: ModuleType, name: str = "") -> UsageError:
     return UsageError(f"{module.__name__} {said}; {has}", tip=tip)
 
 
-def _no_kind(named: Named, found: object) -> UsageError:
+def _kind_error(named: Named, found: object) -> UsageError:
     name = f"{named.module}:{named.name}"
     if not inspect.isclass(found):
         return UsageError(f"{name} is a {type(found).__name__}, not a class")
     kinds = ", ".join(KINDS)
-    if own := _base_of_mmx(found):
+    if own := _find_base(found):
         return UsageError(
             f"{name} is a kind of {own.__module__}.{own.__name__}, and there is no contract yet to "
             f"check it against; the kinds that have one are {kinds}",
             tip="train with it: its config is checked first, and then the run tries it",
         )
-    base = KINDS[_meant(found)].base
+    base = KINDS[_guess_kind(found)].base
     return UsageError(
         f"{name} is of no kind that has a contract: {kinds}",
         tip=f"derive it from the base of its kind, such as {base.__module__}.{base.__name__}",
     )
 
 
-def _base_of_mmx(found: type) -> type | None:
+def _find_base(found: type) -> type | None:
     """Return the most general class of mmx that a class is derived from; None where it is none."""
     return next((each for each in reversed(found.__mro__) if _is_part(each)), None)
 
@@ -161,7 +161,7 @@ def _is_part(found: type) -> bool:
     return any(found.__module__.startswith(f"{package}.") for package in BUILTIN_PACKAGES)
 
 
-def _meant(found: type) -> str:
+def _guess_kind(found: type) -> str:
     """Return the kind that a class's name, or what its methods are called, is most like."""
     name = f"{found.__module__}.{found.__name__}".lower()
     methods = {

@@ -18,8 +18,8 @@ from typing import Any
 
 from mmx.errors import DataError, RunError, UsageError
 from mmx.printable import one_line
-from mmx.reports.pairing import Side, paired_texts
-from mmx.reports.run_comparison import Comparison, changes, compare
+from mmx.reports.pairing import Side, compare_sides
+from mmx.reports.run_comparison import Comparison, compare, describe_changes
 from mmx.reports.sweep_groups import is_sweep, keep_common_seeds, read_groups
 from mmx.runs.directory import RunDirectory
 from mmx.terminal import Console
@@ -45,8 +45,8 @@ def main(arguments: Sequence[str]) -> int:
     given = parser.parse_args(arguments)
     console = Console()
     if given.others:
-        sides = [Side("A", _finished(given.runs)), Side("B", _finished(given.others))]
-        _say_lines(console, paired_texts(sides))
+        sides = [Side("A", _open_finished(given.runs)), Side("B", _open_finished(given.others))]
+        _say_lines(console, compare_sides(sides))
         return 0
     if len(given.runs) == 1 and is_sweep(given.runs[0]):
         _compare_groups(console, given.runs[0])
@@ -56,9 +56,9 @@ def main(arguments: Sequence[str]) -> int:
             f"one side, of {len(given.runs)}, is given; two runs are compared, or two groups",
             tip="mmx compare A1 A2 --with B1 B2",
         )
-    before, after = _finished(given.runs)
-    say(console, before, after, most=None if given.all else MOST)
-    _say_lines(console, _paired(before, after))
+    before, after = _open_finished(given.runs)
+    print_comparison(console, before, after, most=None if given.all else MOST)
+    _say_lines(console, _compare_paired(before, after))
     return 0
 
 
@@ -66,21 +66,21 @@ def _compare_groups(console: Console, sweep: Path) -> None:
     """Print how each group of a sweep is over each one before it, on the same test rows."""
     sides, left_out = keep_common_seeds(read_groups(sweep))
     for side in sides:
-        _finished([run.path for run in side.runs])
-    _say_lines(console, [*paired_texts(sides), *filter(None, [left_out])])
+        _open_finished([run.path for run in side.runs])
+    _say_lines(console, [*compare_sides(sides), *filter(None, [left_out])])
 
 
-def _paired(before: RunDirectory, after: RunDirectory) -> list[str]:
+def _compare_paired(before: RunDirectory, after: RunDirectory) -> list[str]:
     """Return how two runs compare on the same test rows, or why they do not."""
     if before.path.resolve() == after.path.resolve():
         return []
     try:
-        return paired_texts([Side("A", [before]), Side("B", [after])])
+        return compare_sides([Side("A", [before]), Side("B", [after])])
     except DataError as error:
         return [error.message]
 
 
-def _finished(paths: Sequence[Path]) -> list[RunDirectory]:
+def _open_finished(paths: Sequence[Path]) -> list[RunDirectory]:
     """Return finished runs.
 
     Raises:
@@ -101,7 +101,7 @@ def _say_lines(console: Console, texts: Sequence[str]) -> None:
         console.print(one_line(text), highlight=False, markup=False, soft_wrap=True)
 
 
-def say(
+def print_comparison(
     console: Console, before: RunDirectory, after: RunDirectory, *, most: int | None = MOST
 ) -> Comparison:
     """Print what is the same in two runs and what is not, and return it.
@@ -120,8 +120,8 @@ def say(
     if found.around:
         line("what differs around the numbers:")
         for key, (old, new) in found.around.items():
-            line(f"  {key}: {_shown(old)} -> {_shown(new)}")
-    if text := changes(before, after):
+            line(f"  {key}: {_format_value(old)} -> {_format_value(new)}")
+    if text := describe_changes(before, after):
         line(text)
     if not found.drifted:
         line(f"identical: all {found.identical} numbers, bit for bit")
@@ -130,7 +130,7 @@ def say(
     keys = sorted(found.drifted, key=_place)
     for key in keys[:most]:
         old, new = found.drifted[key]
-        line(f"  {key}: {_shown(old)} -> {_shown(new)}{_difference(old, new)}")
+        line(f"  {key}: {_format_value(old)} -> {_format_value(new)}{_difference(old, new)}")
     if len(keys[most:] if most is not None else ()):
         command = shlex.join(["mmx", "compare", str(before.path), str(after.path), "--all"])
         line(f"  … and {len(keys) - len(keys[:most])} more: {command}")
@@ -142,10 +142,10 @@ def _place(key: str) -> int:
     return next((place for place, like in enumerate(FIRST) if fnmatch(key, like)), len(FIRST))
 
 
-def _shown(value: Any) -> str:
+def _format_value(value: Any) -> str:
     """Return a value with six significant digits at most."""
     if isinstance(value, list):
-        return "[" + ", ".join(_shown(each) for each in value) + "]"
+        return "[" + ", ".join(_format_value(each) for each in value) + "]"
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 

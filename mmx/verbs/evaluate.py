@@ -36,8 +36,8 @@ from mmx.training import checkpoint
 from mmx.training.precision import Precision, choose_device
 from mmx.training.randomness import make_deterministic
 from mmx.verbs import evaluate_suites
-from mmx.verbs.arguments import Parser, allowed_packages
-from mmx.verbs.opening import NOTHING_IS_MADE, key_of, open_config, read_typed
+from mmx.verbs.arguments import Parser, list_allowed_packages
+from mmx.verbs.opening import NOTHING_IS_MADE, open_config, read_key, read_typed
 
 NAME = "eval"
 SUMMARY = "measure a run's model again on one of its splits"
@@ -48,7 +48,7 @@ COMPLETES = {"runs": 1}
 def main(arguments: Sequence[str]) -> int:
     """Evaluate, and return the exit code."""
     given = _parser().parse_intermixed_args(arguments)
-    moved = [word for word in given.settings if is_openers_key(key_of(word))]
+    moved = [word for word in given.settings if is_openers_key(read_key(word))]
     suites = [word for word in given.settings if word not in moved]
     suites = evaluate_suites.read_suite_names(suites, str(given.run))
     typed = read_typed(moved, "eval", given.run, NOTHING_IS_MADE)
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str]) -> int:
     directory.require_plain_files()
     console = Console(stderr=True)
     config = open_config(directory, directory.config(), typed, device=given.device)
-    experiment = assemble(config, allowed_packages(given.allow))
+    experiment = assemble(config, list_allowed_packages(given.allow))
     label_free = experiment.role(Role.TARGET).objective.label_free
     if label_free and suites:
         raise UsageError(

@@ -53,7 +53,7 @@ class Evaluated:
         return {first: found[first], **found}
 
     @cached_property
-    def answered(self) -> SubsetAnswers:
+    def subset_answers(self) -> SubsetAnswers:
         """The answers under every subset of the modalities, computed once for all suites."""
         rows = self.data.rows(self.split)
         return predict_subsets(self.model, self.data, rows, self.precision, self.prior)
@@ -62,17 +62,19 @@ class Evaluated:
 Found = tuple[Json, suites.Sheet]
 
 
-def _missing(given: Evaluated) -> Found:
-    metrics = given.answered.metrics(given.measure)
+def _measure_missing(given: Evaluated) -> Found:
+    metrics = given.subset_answers.metrics(given.measure)
     said = {
         "primary": PRIMARY[given.target.kind],
-        "subsets": {suites.written(subset): found for subset, found in metrics.items()},
-        "by_prior": {suites.written(s): a.by_prior for s, a in given.answered.answers.items()},
+        "subsets": {suites.format_subset(subset): found for subset, found in metrics.items()},
+        "by_prior": {
+            suites.format_subset(s): a.by_prior for s, a in given.subset_answers.answers.items()
+        },
     }
-    return said, suites.missing_sheet(given.answered, metrics, given.split)
+    return said, suites.make_missing_sheet(given.subset_answers, metrics, given.split)
 
 
-def _noise(given: Evaluated) -> Found:
+def _measure_noise(given: Evaluated) -> Found:
     if not find_corruptions(given.data):
         raise UsageError(
             f"suite=noise knows no noise for {', '.join(given.data.views)}",
@@ -94,7 +96,7 @@ def _noise(given: Evaluated) -> Found:
     for curve in curves:
         by_modality.setdefault(curve.modality, {})[curve.noise] = _curve(curve, primary)
     said = {"primary": primary, "seed": given.seed, "modalities": by_modality}
-    return said, suites.noise_sheet(curves, floor, given.split, given.seed)
+    return said, suites.make_noise_sheet(curves, floor, given.split, given.seed)
 
 
 def _curve(curve: NoiseCurve, primary: str) -> Json:
@@ -110,13 +112,13 @@ def _curve(curve: NoiseCurve, primary: str) -> Json:
     }
 
 
-def _importance(given: Evaluated) -> Found:
-    overall = measure_importance(given.answered, given.measure, given.target)
-    classes = measure_class_importance(given.answered, given.target)
+def _measure_shares(given: Evaluated) -> Found:
+    overall = measure_importance(given.subset_answers, given.measure, given.target)
+    classes = measure_class_importance(given.subset_answers, given.target)
     said = {"overall": _shares(overall)}
     if classes:
         said["classes"] = {name: _shares(found) for name, found in classes.items()}
-    return said, suites.importance_sheet(overall, classes, given.split)
+    return said, suites.make_importance_sheet(overall, classes, given.split)
 
 
 def _shares(found: Importance) -> Json:
@@ -129,9 +131,9 @@ def _shares(found: Importance) -> Json:
 
 
 SUITES: dict[str, Callable[[Evaluated], Found]] = {
-    "missing": _missing,
-    "noise": _noise,
-    "importance": _importance,
+    "missing": _measure_missing,
+    "noise": _measure_noise,
+    "importance": _measure_shares,
 }
 
 
@@ -180,7 +182,7 @@ def run_suites(
     for name in names:
         said[name], sheet = SUITES[name](given)
         page = suites.write_suite(directory, sheet)
-        for table in suites.tables(sheet):
+        for table in suites.make_suite_tables(sheet):
             console.print(table)
         console.print(str(page), highlight=False, markup=False, soft_wrap=True)
     return said

@@ -49,7 +49,9 @@ def main(arguments: Sequence[str]) -> int:
     if not given.outputs.is_dir():
         raise RunError(f"there is no folder {given.outputs}", tip="mmx train makes the first run")
     entries = index.read_index(given.outputs)
-    shown = entries if given.all else [each for each in entries if not _idle(each, given.outputs)]
+    shown = (
+        entries if given.all else [each for each in entries if not _is_idle(each, given.outputs)]
+    )
     if given.json:
         for entry in shown:
             print(json.dumps(entry))
@@ -61,7 +63,7 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _idle(entry: IndexEntry, root: Path) -> bool:
+def _is_idle(entry: IndexEntry, root: Path) -> bool:
     """Return whether an entry is of an attempt that came to nothing."""
     directory = RunDirectory(root / str(entry["run"]))
     return entry["status"] == "failed" and index.failed_before_training(directory)
@@ -76,14 +78,17 @@ def _print(console: Console, root: Path, entries: Sequence[IndexEntry]) -> None:
     heads = (*COLUMNS, "test", "gain", "seconds", *(["error"] if failed else []))
     table = Table(*heads, box=None, header_style="bold")
     for entry in entries:
-        cells = [*_cells(entry), *([shorten(entry.get("error") or "", ERROR)] if failed else [])]
+        cells = [
+            *_format_cells(entry),
+            *([shorten(entry.get("error") or "", ERROR)] if failed else []),
+        ]
         table.add_row(*(one_line(cell, VALUE) for cell in cells))
     if not console.is_terminal:
         console.width = 320
     console.print(table)
 
 
-def _cells(entry: IndexEntry) -> list[str]:
+def _format_cells(entry: IndexEntry) -> list[str]:
     """Return what is shown of an entry beside its error."""
     if entry.get("regularizer"):
         entry = {**entry, "transfer": f"{entry['transfer']} + {entry['regularizer']}"}

@@ -26,7 +26,7 @@ SLIP = 0.85
 """How alike two keys are of which one is a slip of the hand."""
 
 
-def key_of(word: str) -> str:
+def read_key(word: str) -> str:
     """Return the key of an override."""
     return word.partition("=")[0].lstrip("+~")
 
@@ -47,11 +47,11 @@ def read_typed(
         ConfigError: A word cannot be read.
     """
     for word in words:
-        key = key_of(word)
+        key = read_key(word)
         if "=" not in word:
             raise UsageError(f"unrecognized arguments: {word}", tip=f"mmx {verb} --help")
         if not is_openers_key(key) or key in unread:
-            raise _not_openers(word, key, verb, run, unread)
+            raise _refuse_key(word, key, verb, run, unread)
     if not words:
         return {}
     with compose.composer():
@@ -60,10 +60,10 @@ def read_typed(
             raise ConfigError(problems)
         values = {each.key_or_group: each.value() for each in parsed}
     data_dir = str(values.get("data_dir") or compose.find_data_directory())
-    return {key: _plain(key, value, data_dir) for key, value in values.items()}
+    return {key: _fill_in(key, value, data_dir) for key, value in values.items()}
 
 
-def _not_openers(word: str, key: str, verb: str, run: Path, unread: Collection[str]) -> UsageError:
+def _refuse_key(word: str, key: str, verb: str, run: Path, unread: Collection[str]) -> UsageError:
     """Return why a word is not read, and what is typed for it."""
     path = shlex.quote(str(run))
     if key in unread:
@@ -77,7 +77,7 @@ def _not_openers(word: str, key: str, verb: str, run: Path, unread: Collection[s
     return UsageError(f"{word}: {reason}", tip=tip)
 
 
-def _plain(key: str, value: Any, data_dir: str) -> Any:
+def _fill_in(key: str, value: Any, data_dir: str) -> Any:
     """Return a value without the one interpolation that it may have.
 
     Raises:

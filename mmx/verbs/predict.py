@@ -40,7 +40,7 @@ from mmx.training.data import Rows
 from mmx.training.precision import Precision, choose_device
 from mmx.training.randomness import make_deterministic
 from mmx.untrusted import unusable_path
-from mmx.verbs.arguments import Parser, allowed_packages
+from mmx.verbs.arguments import Parser, list_allowed_packages
 from mmx.verbs.opening import NOTHING_IS_MADE, open_config, read_typed
 from mmx.verbs.predict_rows import RowAnswers
 
@@ -75,31 +75,31 @@ class Asked:
 def main(arguments: Sequence[str]) -> int:
     """Predict, and return the exit code."""
     given = _parser().parse_args(arguments)
-    data, typed = _words(given.words, given.run)
+    data, typed = _read_words(given.words, given.run)
     directory = RunDirectory.open(given.run)
     directory.require_undamaged()
     directory.require_plain_files()
     config = open_config(directory, directory.config(), typed, device=given.device)
-    experiment = assemble(config, allowed_packages(given.allow))
+    experiment = assemble(config, list_allowed_packages(given.allow))
     device = choose_device(experiment.settings.device)
     make_deterministic(experiment.trainer.threads, device)
     precision = Precision.choose(experiment.settings.precision, device)
     trained = load_trained(experiment, directory, device)
     asked = _ask(experiment.target, trained, data, given.run)
-    kept = _kept(given.keep, asked)
+    kept = _read_kept_columns(given.keep, asked)
     answers = replace(_answer(experiment, trained, asked, precision), kept=kept)
     if given.strict:
         answers.require_all()
     path = given.output or directory.path / "predictions.csv"
     make_folder(path.parent, tip="--output FILE   (in a folder that can be made)")
     write_text(path, answers.csv())
-    for line in (*_notes(asked), *answers.warnings()):
+    for line in (*_list_notes(asked), *answers.warnings()):
         print(f"note: {printable(line)}", file=sys.stderr)
     print(path)
     return 0
 
 
-def _notes(asked: Asked) -> Iterator[str]:
+def _list_notes(asked: Asked) -> Iterator[str]:
     """Yield what a table that was given said when it was read, files that do not exist aside.
 
     Those are counted where rows are answered without them.
@@ -108,7 +108,7 @@ def _notes(asked: Asked) -> Iterator[str]:
         yield from (note for note in asked.data.notes if not note.endswith("do not exist"))
 
 
-def _words(words: Sequence[str], run: Path) -> tuple[Path | None, dict[str, object]]:
+def _read_words(words: Sequence[str], run: Path) -> tuple[Path | None, dict[str, object]]:
     """Return the data that was named, and where the run's own data has moved.
 
     Raises:
@@ -155,7 +155,7 @@ def _answer(
     modalities = experiment.modalities[Role.TARGET]
     usable = asked.data.splits["test"]
     unusable = find_empty_rows(asked.data, modalities, asked.rows)
-    usable = _without(usable, unusable)
+    usable = _drop_rows(usable, unusable)
     try:
         outputs, values = _predict(experiment, trained, asked.data, usable, precision)
     except DataError:
@@ -163,7 +163,7 @@ def _answer(
         if not broken:
             raise
         unusable |= broken
-        usable = _without(usable, broken)
+        usable = _drop_rows(usable, broken)
         outputs, values = _predict(experiment, trained, asked.data, usable, precision)
     places = {int(row): place for place, row in enumerate(asked.rows)}
     lost = find_lost_files(asked.data, modalities, usable)
@@ -178,7 +178,7 @@ def _answer(
     )
 
 
-def _without(rows: Rows, left_out: dict[int, str]) -> Rows:
+def _drop_rows(rows: Rows, left_out: dict[int, str]) -> Rows:
     """Return the rows that are not left out.
 
     Raises:
@@ -250,7 +250,7 @@ def _ask_files(given: Path, modality: str, trained: Loaded) -> Asked:
     return Asked(data, rows, [str(path) for path in paths])
 
 
-def _kept(names: Sequence[str], asked: Asked) -> dict[str, Sequence[str]]:
+def _read_kept_columns(names: Sequence[str], asked: Asked) -> dict[str, Sequence[str]]:
     """Return the cells of the columns to carry over, a line each.
 
     Raises:

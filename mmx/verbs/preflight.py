@@ -37,7 +37,7 @@ class Job:
     experiment: Experiment
 
 
-def variant_of(job: Job) -> Variant:
+def make_variant(job: Job) -> Variant:
     """Return what tells a job from the others of its command line."""
     experiment, composed = job.experiment, job.composed
     return Variant(
@@ -75,13 +75,13 @@ def preflight(line: CommandLine, allowed: Sequence[str]) -> list[Job]:
                 found.append(Job(job, composed, assemble(composed.config, allowed, names)))
             except ConfigError as error:
                 problems.extend(drop_echoes(error.problems, composed.unresolved))
-    problems.extend([] if problems else [*unread(found), *absent_weights(found)])
+    problems.extend([] if problems else [*refuse_unread(found), *refuse_absent_weights(found)])
     if problems:
         raise ConfigError(dict.fromkeys(problems))
     return found
 
 
-def look_for_devices(jobs: Sequence[Job]) -> None:
+def require_devices(jobs: Sequence[Job]) -> None:
     """See to it that what is not there leaves no run behind.
 
     Raises:
@@ -91,7 +91,7 @@ def look_for_devices(jobs: Sequence[Job]) -> None:
         choose_device(name)
 
 
-def absent_weights(found: Sequence[Job]) -> list[Problem]:
+def refuse_absent_weights(found: Sequence[Job]) -> list[Problem]:
     """Return the weight files that encoders are to start from and that are not there."""
     return [
         problem
@@ -102,7 +102,7 @@ def absent_weights(found: Sequence[Job]) -> list[Problem]:
     ]
 
 
-def unread(found: Sequence[Job]) -> list[Problem]:
+def refuse_unread(found: Sequence[Job]) -> list[Problem]:
     """Return the overrides that no job reads, with why."""
     reasons: dict[str, list[str]] = {}
     instead: dict[str, str] = {}
@@ -112,7 +112,7 @@ def unread(found: Sequence[Job]) -> list[Problem]:
             for dropped, why in job.experiment.dropped.items():
                 if (key == dropped or key.startswith(f"{dropped}.")) and key.startswith(STRICT):
                     reasons.setdefault(text, []).append(why)
-                    instead[text] = _instead(text, key, job.experiment)
+                    instead[text] = _advise_instead(text, key, job.experiment)
     return [
         Problem(text, f"has no effect, since {why[0]}", type_this=instead[text])
         for text, why in reasons.items()
@@ -121,7 +121,7 @@ def unread(found: Sequence[Job]) -> list[Problem]:
     ]
 
 
-def _instead(text: str, key: str, experiment: Experiment) -> str:
+def _advise_instead(text: str, key: str, experiment: Experiment) -> str:
     """Return what to type where an override has no effect, or for it to have one."""
     leave = "regularizer=none" if key == "regularizer" else f"leave out {text}"
     if key.startswith("encoder."):

@@ -41,7 +41,7 @@ from mmx.experiment.config_fingerprint import essence
 from mmx.json_object import Json
 from mmx.reports import ranking
 from mmx.reports.ranking import RankedCandidate, Ranking
-from mmx.reports.view import view
+from mmx.reports.view import open_view
 from mmx.runs.directory import RunDirectory
 from mmx.runs.variation import join_overrides, label_variants
 from mmx.stages.selection.prepare import make_context
@@ -49,8 +49,8 @@ from mmx.stages.selection.rank import rank
 from mmx.terminal import Console
 from mmx.training.events import StopRequest, stop_on_signals
 from mmx.transfer.auto import Auto
-from mmx.verbs.arguments import allowed_packages
-from mmx.verbs.preflight import Job, look_for_devices, preflight, variant_of
+from mmx.verbs.arguments import list_allowed_packages
+from mmx.verbs.preflight import Job, make_variant, preflight, require_devices
 from mmx.verbs.train_line import parse_line
 
 SUMMARY = "score sources and encoders for a target before training on it"
@@ -86,11 +86,11 @@ def main(arguments: Sequence[str]) -> int:
             f"mmx rank has no flag {line.flags[0]}",
             tip="mmx train --cfg job shows the config that the same overrides give",
         )
-    allowed = allowed_packages(line.allow)
+    allowed = list_allowed_packages(line.allow)
     _refuse_unread(line.overrides)
     jobs = preflight(line, allowed)
     _refuse(jobs)
-    look_for_devices(jobs)
+    require_devices(jobs)
     each_once = list({job.experiment.fingerprint: job for job in jobs}.values())
     flags = [f"--config-dir={path}" for path in line.config_dirs]
     flags += [f"--allow={package}" for package in line.allow]
@@ -144,13 +144,13 @@ def _refuse(jobs: Sequence[Job]) -> None:
         experiment = job.experiment
         starts = experiment.transfer.needs == "weights" if experiment.source else True
         if not starts or "source" in experiment.dropped:
-            problems.append(_no_weights(job.composed.choices["transfer"]))
-        problems.extend(_other_rows(job, jobs[0]))
+            problems.append(_weights_problem(job.composed.choices["transfer"]))
+        problems.extend(_refuse_other_rows(job, jobs[0]))
     if problems:
         raise ConfigError(dict.fromkeys(problems))
 
 
-def _other_rows(job: Job, first: Job) -> list[Problem]:
+def _refuse_other_rows(job: Job, first: Job) -> list[Problem]:
     """Refuse a job whose features are of other rows than the first job's."""
     mine, others = job.experiment, first.experiment
     if mine.settings.seed != others.settings.seed:
@@ -166,7 +166,7 @@ def _other_rows(job: Job, first: Job) -> list[Problem]:
     return [Problem(" ".join(given) or key, reason, type_this=advice)]
 
 
-def _no_weights(mode: str) -> Problem:
+def _weights_problem(mode: str) -> Problem:
     return Problem(
         f"transfer={mode}",
         "takes no weights from a source that is trained before: there would be none to rank",
@@ -187,7 +187,7 @@ def _rank_all(jobs: Sequence[Job], rows: int, flags: Sequence[str]) -> int:
         candidates = _candidates(jobs, rows, place, flags)
         found = ranking.order(candidates)
         path = place.write(first.target.name, first.settings.seed, found)
-        place.cleared()
+        place.clear()
         directory.set_status("done")
     except Interrupted as error:
         directory.set_status("interrupted", error=error.message, signal=error.signal_number)
@@ -211,7 +211,7 @@ def _candidates(
 ) -> list[RankedCandidate]:
     """Return what is found of each job; one that fails is kept with its error."""
     console, found = Console(stderr=True), []
-    called = label_variants([variant_of(job) for job in jobs])
+    called = label_variants([make_variant(job) for job in jobs])
     if len(jobs) == 1:  # nothing varies
         called = [{"source": jobs[0].composed.choices["source"]}]
     with stop_on_signals() as stop:
@@ -221,8 +221,10 @@ def _candidates(
                 shown = f"candidate {text}"
                 console.print(shown, style="bold", markup=False, highlight=False, soft_wrap=True)
             try:
-                facts = _facts(job, rows, place.work(job.experiment.fingerprint), stop)
-                found.append(RankedCandidate(text, label, facts, command=_command(job, flags)))
+                facts = _rank_one(job, rows, place.work(job.experiment.fingerprint), stop)
+                found.append(
+                    RankedCandidate(text, label, facts, command=_write_command(job, flags))
+                )
             except Interrupted:
                 raise
             except MmxError as error:
@@ -236,7 +238,7 @@ def _candidates(
     return found
 
 
-def _command(job: Job, flags: Sequence[str]) -> str:
+def _write_command(job: Job, flags: Sequence[str]) -> str:
     """Return what to type to train a candidate on the target: a search, where it has a source."""
     kept = {f"transfer.{name}" for name in list_options(Auto)}
     words = [
@@ -249,9 +251,9 @@ def _command(job: Job, flags: Sequence[str]) -> str:
     return shlex.join(["mmx", "train", *flags, *words, *search])
 
 
-def _facts(job: Job, rows: int, directory: RunDirectory, stop: StopRequest) -> Json:
+def _rank_one(job: Job, rows: int, directory: RunDirectory, stop: StopRequest) -> Json:
     """Return what is found of one candidate, as JSON-able data."""
-    with view() as listen:
+    with open_view() as listen:
         ranked = rank(make_context(job.experiment, directory, listen, stop), rows)
     facts = asdict(ranked)
     return {**facts, "probe": None if math.isnan(ranked.probe) else ranked.probe}
@@ -263,7 +265,7 @@ def _say(found: Sequence[ranking.Placed]) -> None:
     console.width = console.width if console.is_terminal else RANKING_WIDTH
     if any(each.place is not None for each in found):
         console.print(ranking.make_ranking_table(found))
-        for line in ranking.remarks(found):
+        for line in ranking.list_remarks(found):
             console.print(line, markup=False, highlight=False, soft_wrap=True)
     for each in found:
         if each.candidate.error:

@@ -30,14 +30,14 @@ from mmx.experiment.opener import IN_NODES, is_openers_key
 from mmx.printable import shorten
 from mmx.quoting import format_value
 from mmx.renamed_options import translate_overrides
-from mmx.reports.run_comparison import differing
-from mmx.reports.view import view
+from mmx.reports.run_comparison import find_differing
+from mmx.reports.view import open_view
 from mmx.runs.directory import RunDirectory, read_config
 from mmx.terminal import Console
-from mmx.verbs.arguments import Parser, allowed_packages
-from mmx.verbs.compare import say
-from mmx.verbs.opening import key_of, open_config, read_typed
-from mmx.verbs.preflight import Job, absent_weights, look_for_devices, unread
+from mmx.verbs.arguments import Parser, list_allowed_packages
+from mmx.verbs.compare import print_comparison
+from mmx.verbs.opening import open_config, read_key, read_typed
+from mmx.verbs.preflight import Job, refuse_absent_weights, refuse_unread, require_devices
 from mmx.verbs.train_single import conclude
 
 SUMMARY = "run a run's config again and compare the numbers"
@@ -61,10 +61,10 @@ def main(arguments: Sequence[str]) -> int:
         parent.summary()  # what cannot be compared is said before hours of training
         _say_damage(parent)
     job, changed = _plan(given, parent, Composed(saved, saved, choices, ()))
-    if problems := [*unread([job]), *absent_weights([job])]:
+    if problems := [*refuse_unread([job]), *refuse_absent_weights([job])]:
         raise ConfigError(problems)
-    look_for_devices([job])
-    overrides = _overrides(parent) if parent else []
+    require_devices([job])
+    overrides = _read_overrides(parent) if parent else []
     directory = execution.create(
         job.experiment,
         Path(job.experiment.settings.output_dir) / "runs",
@@ -74,7 +74,7 @@ def main(arguments: Sequence[str]) -> int:
         parent=str(given.run.absolute()),
         argv=["mmx", "reproduce", *arguments],
     )
-    with view() as listen:
+    with open_view() as listen:
         outcome = execution.execute(job.experiment, directory, listen, cached=False)
     code = conclude(directory, outcome)
     if code != 0 or parent is None:
@@ -112,16 +112,16 @@ def _plan(
         ConfigError: A change is wrong.
         RunError: The run's overrides do not give its config, or there are none to change.
     """
-    allowed = allowed_packages(given.allow)
-    own = [word for word in given.changes if is_openers_key(key_of(word))]
+    allowed = list_allowed_packages(given.allow)
+    own = [word for word in given.changes if is_openers_key(read_key(word))]
     changed = len(own) < len(given.changes)
     typed = read_typed(own, "reproduce", given.run)
     names = parent.names() if parent is not None else {}
     if changed:
         if parent is not None:
-            again = _changed(composed, parent, own, given.config_dir)
+            again = _compose_changes(composed, parent, own, given.config_dir)
             _require_same(parent, again.config, allowed)
-        composed = _changed(composed, parent, given.changes, given.config_dir)
+        composed = _compose_changes(composed, parent, given.changes, given.config_dir)
         names = find_chosen_names(composed, given.config_dir)
     composed = replace(composed, config=open_config(parent, composed.config, typed))
     return Job(given.changes, composed, assemble(composed.config, allowed, names)), changed
@@ -135,7 +135,7 @@ def _compare(parent: RunDirectory, directory: RunDirectory) -> bool | None:
         text = f"nothing to compare with: {why}"
         Console(stderr=True).print(text, highlight=False, soft_wrap=True)
         return None
-    return bool(say(Console(stderr=True), parent, directory).drifted)
+    return bool(print_comparison(Console(stderr=True), parent, directory).drifted)
 
 
 def _say_damage(parent: RunDirectory) -> None:
@@ -146,7 +146,7 @@ def _say_damage(parent: RunDirectory) -> None:
         Console(stderr=True).print(f"note: {error.message}", highlight=False, soft_wrap=True)
 
 
-def _changed(
+def _compose_changes(
     composed: Composed, parent: RunDirectory | None, changes: Sequence[str], extra: Sequence[Path]
 ) -> Composed:
     """Compose a run's overrides again with further ones.
@@ -160,11 +160,11 @@ def _changed(
             "changes need a run directory: a bare config.yaml does not say how it was composed",
             tip="mmx reproduce outputs/runs/<run> " + " ".join(changes),
         )
-    overrides = [*_overrides(parent), *changes]
+    overrides = [*_read_overrides(parent), *changes]
     with compose.composer(extra):
         parsed = compose.parse(overrides)
         problems = [
-            Problem(problem.given, problem.reason, type_this=_one_of(problem.given))
+            Problem(problem.given, problem.reason, type_this=_pick_first(problem.given))
             for problem in refuse_sweep(parsed, overrides)
         ]
         if problems:
@@ -188,7 +188,7 @@ def _require_same(parent: RunDirectory, again: ConfigNode, allowed: Collection[s
     was, now = (assemble(config, allowed).config for config in (saved, again))
     differ = {
         key: values
-        for key, values in differing(was, now).items()
+        for key, values in find_differing(was, now).items()
         if not is_openers_key(key) and key.rpartition(".")[2] not in IN_NODES
     }
     if not differ:
@@ -207,7 +207,7 @@ def _require_same(parent: RunDirectory, again: ConfigNode, allowed: Collection[s
     )
 
 
-def _overrides(parent: RunDirectory) -> list[str]:
+def _read_overrides(parent: RunDirectory) -> list[str]:
     """Return what a run was composed of, less Hydra's keys and those that are its opener's."""
     given = parent.manifest().overrides
     if sum(map(len, given)) > OVERRIDES_LENGTH:
@@ -216,11 +216,11 @@ def _overrides(parent: RunDirectory) -> list[str]:
             tip=f"mmx reproduce {shlex.quote(str(parent.path))}   (without changes)",
         )
     mine = (*WHERE_NOT_WHAT, *(f"trainer.{key}" for key in HOW_NOT_WHAT if key != "threads"))
-    kept = [word for word in given if not is_hydra_key(word) and key_of(word) not in mine]
+    kept = [word for word in given if not is_hydra_key(word) and read_key(word) not in mine]
     return translate_overrides(kept, parent.written_config())
 
 
-def _one_of(given: str) -> str:
+def _pick_first(given: str) -> str:
     """Return an override with the first of the values that it gives."""
     key, _, values = given.partition("=")
     first = re.split(r"[,)]", re.sub(r"^\w+\(", "", values))[0]

@@ -13,13 +13,13 @@ from mmx import execution
 from mmx.errors import ConfigError, RunError
 from mmx.experiment import assemble
 from mmx.reports import answer
-from mmx.reports.view import view
+from mmx.reports.view import open_view
 from mmx.runs.directory import RunDirectory
 from mmx.runs.manifest import Manifest
 from mmx.runs.surroundings import describe_surroundings, digest_code
 from mmx.terminal import Console
 from mmx.training.precision import choose_device
-from mmx.verbs.arguments import Parser, allowed_packages
+from mmx.verbs.arguments import Parser, list_allowed_packages
 from mmx.verbs.opening import open_config, read_typed
 from mmx.verbs.train_single import conclude
 
@@ -45,21 +45,21 @@ def main(arguments: Sequence[str]) -> int:
     directory.require_plain_files(appends=True)
     config = directory.config()
     if "device" not in typed:
-        _look_for_device(config.get("device"), directory)
-    for text in _changes(directory.manifest(), config.get("device")):
+        _require_device(config.get("device"), directory)
+    for text in _list_changes(directory.manifest(), config.get("device")):
         console.print(f"note: {text}; numbers may differ", highlight=False, soft_wrap=True)
     config = open_config(directory, config, typed)
     names = directory.names()
-    experiment = assemble(config, allowed_packages(given.allow), names)
+    experiment = assemble(config, list_allowed_packages(given.allow), names)
     execution.record_resumption(directory, ["mmx", "resume", *arguments])
-    with view() as listen:
+    with open_view() as listen:
         # A reproduction owes nothing to the cache, interrupted or not.
         cached = not directory.manifest().parent
         outcome = execution.execute(experiment, directory, listen, cached=cached)
     return conclude(directory, outcome)
 
 
-def _changes(manifest: Manifest, device: object) -> Iterator[str]:
+def _list_changes(manifest: Manifest, device: object) -> Iterator[str]:
     """Yield what is no longer as it was when a run began."""
     if manifest.code.digest != digest_code():
         yield "mmx's code has changed since this run began"
@@ -70,7 +70,7 @@ def _changes(manifest: Manifest, device: object) -> Iterator[str]:
         yield f"this run began on {first}, and goes on on {then}"
 
 
-def _look_for_device(name: object, directory: RunDirectory) -> None:
+def _require_device(name: object, directory: RunDirectory) -> None:
     """Raise RunError where a run was begun on a device that this machine has not."""
     if name not in ("cpu", "cuda"):
         return

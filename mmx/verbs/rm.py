@@ -40,10 +40,10 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
     given = parser.parse_args(arguments)
     paths = list(dict.fromkeys(Path(os.path.normpath(path.absolute())) for path in given.runs))
-    found = [_removable(path) for path in paths]
+    found = [_open_removable(path) for path in paths]
     for directory in found:
-        print(one_line(_described(directory)), file=sys.stderr)
-    if not given.yes and not _confirmed(len(found), given.runs):
+        print(one_line(_describe(directory)), file=sys.stderr)
+    if not given.yes and not _confirm(len(found), given.runs):
         print("nothing is removed", file=sys.stderr)
         return 1
     for directory in found:
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _removable(path: Path) -> RunDirectory:
+def _open_removable(path: Path) -> RunDirectory:
     """Return a run that may be removed.
 
     Raises:
@@ -69,9 +69,9 @@ def _removable(path: Path) -> RunDirectory:
         raise RunError(f"{path} is no run directory: it has neither status.json nor manifest.json")
     if index.runs(path):
         raise RunError(f"{path} holds runs of its own, and is not removed")
-    if _worked_on(path):
+    if _is_in_use(path):
         raise RunError(f"{path} is being worked on", tip="wait for it, or stop it")
-    if (host := _other_host(directory)) is not None:
+    if (host := _find_other_host(directory)) is not None:
         raise RunError(
             f"{path} is running on {host}, as far as its status says",
             tip=f"rm -r {shlex.quote(str(path))}   (if it is not)",
@@ -79,7 +79,7 @@ def _removable(path: Path) -> RunDirectory:
     return directory
 
 
-def _worked_on(path: Path) -> bool:
+def _is_in_use(path: Path) -> bool:
     """Return whether a process holds the run's lock; the lock file is not made for the look."""
     lock = path / ".lock"
     try:
@@ -97,7 +97,7 @@ def _worked_on(path: Path) -> bool:
         return False
 
 
-def _other_host(directory: RunDirectory) -> str | None:
+def _find_other_host(directory: RunDirectory) -> str | None:
     """Return the other machine on which a run may be running, of which nothing is known here."""
     try:
         status = directory.status()
@@ -107,7 +107,7 @@ def _other_host(directory: RunDirectory) -> str | None:
     return host if status.get("status") == "running" and host != socket.gethostname() else None
 
 
-def _described(directory: RunDirectory) -> str:
+def _describe(directory: RunDirectory) -> str:
     """Return one line on what will go."""
     try:
         status = str(directory.status().get("status", index.UNREADABLE))
@@ -118,7 +118,7 @@ def _described(directory: RunDirectory) -> str:
     return f"{status:11s} {size:>9s} in {len(files)} files  {directory.path}"
 
 
-def _confirmed(count: int, runs: Sequence[Path]) -> bool:
+def _confirm(count: int, runs: Sequence[Path]) -> bool:
     """Return whether the person at the terminal wants it.
 
     Raises:

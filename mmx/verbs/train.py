@@ -8,8 +8,8 @@ from pathlib import Path
 from mmx.config.launch import show_config
 from mmx.errors import ConfigError, Problem
 from mmx.untrusted import unusable_path
-from mmx.verbs.arguments import allowed_packages
-from mmx.verbs.preflight import look_for_devices, preflight
+from mmx.verbs.arguments import list_allowed_packages
+from mmx.verbs.preflight import preflight, require_devices
 from mmx.verbs.train_expand import expand
 from mmx.verbs.train_line import parse_line
 from mmx.verbs.train_single import conclude, start_run
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
     """Train, and return the exit code."""
     argv = ["mmx", "train", *arguments]
     line = parse_line(arguments)
-    allowed = allowed_packages(line.allow)
+    allowed = list_allowed_packages(line.allow)
     if line.only_shows:
         show_config(line.flags, line.overrides, line.config_dirs)
         return 0
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str]) -> int:
     line.overrides = overrides
     jobs = preflight(line, allowed)
     if jobs[0].composed.launcher.name == "basic":  # they run here
-        look_for_devices(jobs)
+        require_devices(jobs)
     if line.multirun:
         return run_sweep(jobs, allowed, where, argv, line.config_dirs)
     job = jobs[0]

@@ -10,7 +10,7 @@ from mmx.config.compose import Composed
 from mmx.experiment import Experiment, assemble
 from mmx.experiment.config_fingerprint import WHERE_NOT_WHAT
 from mmx.reports import answer
-from mmx.reports.view import view
+from mmx.reports.view import open_view
 from mmx.runs.directory import RunDirectory
 from mmx.terminal import Console
 
@@ -40,7 +40,7 @@ def start_run(
         exactly=exactly,
         argv=argv,
     )
-    with view() as listen:
+    with open_view() as listen:
         outcome = execution.execute(experiment, directory, listen)
     return directory, outcome
 
@@ -61,7 +61,7 @@ def continue_run(
         settled = {**directory.config(), **typed}
         experiment = assemble(settled, experiment.allowed, directory.names())
     execution.record_resumption(directory, argv)
-    with view() as listen:
+    with open_view() as listen:
         return execution.execute(experiment, directory, listen)
 
 

@@ -17,14 +17,14 @@ from mmx.experiment import Experiment, assemble
 from mmx.experiment.config_fingerprint import fingerprint, list_places
 from mmx.experiment.identify import forget_data, identify, read_fingerprints
 from mmx.reports import gains_page
-from mmx.reports.sweep_gains import gains
+from mmx.reports.sweep_gains import compute_gains
 from mmx.runs import sweep
 from mmx.runs.directory import RunDirectory
 from mmx.runs.standing import Standing, Wanted
 from mmx.runs.sweep import Planned, Sweep
 from mmx.runs.variation import join_overrides, label_variants
 from mmx.terminal import Console
-from mmx.verbs.preflight import Job, variant_of
+from mmx.verbs.preflight import Job, make_variant
 from mmx.verbs.train_single import continue_run, say_failure, start_run
 
 LOG_WIDTH = 160
@@ -47,11 +47,11 @@ class SweepJob:
 
     def run(self, composed: Composed, experiment: Experiment) -> None:
         """Run the job unless the sweep has it already."""
-        wanted, console = wanted_now(experiment), Console(stderr=True)
+        wanted, console = describe_wanted(experiment), Console(stderr=True)
         label = join_overrides(composed.overrides)
         with self.sweep.claim(wanted.key):
             found = self.sweep.find_standing(wanted)
-            for text in _said_of(found, label):
+            for text in _announce(found, label):
                 style = None if found.done else "bold"
                 console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
             if found.done is not None:
@@ -69,7 +69,7 @@ class SweepJob:
             sys.exit(int(str(outcome["exit_code"])))
 
 
-def _said_of(found: Standing, label: str) -> Iterator[str]:
+def _announce(found: Standing, label: str) -> Iterator[str]:
     """Yield what a job's reader is told before it runs, or instead."""
     if found.done is not None:
         yield f"skipped {label}: done in {found.done.path}"
@@ -83,7 +83,7 @@ def _said_of(found: Standing, label: str) -> Iterator[str]:
         yield f"job {label}"
 
 
-def wanted_now(experiment: Experiment) -> Wanted:
+def describe_wanted(experiment: Experiment) -> Wanted:
     """Return a job as it would run now."""
     return Wanted(
         key=fingerprint(experiment.config),
@@ -111,7 +111,7 @@ def run_sweep(
         config_dirs: The user's folders of YAML.
     """
     forget_data()  # of an earlier sweep of this process
-    jobs = planned(found)
+    jobs = plan_jobs(found)
     plan = sweep.plan_sweep(Path(found[0].experiment.settings.output_dir), jobs, where)
     before = _snapshot(plan)
     task = SweepJob(plan, allowed, config_dirs, argv)
@@ -134,7 +134,7 @@ def run_sweep(
         console.print(table)
     _say_gains(console, plan, rows)
     failures = [row for row in rows if row["status"] != "done"]
-    for text in _unfinished(failures):
+    for text in _describe_failures(failures):
         console.print(text, markup=False, highlight=False, soft_wrap=True)
     print(plan.path)
     if stopped is not None:
@@ -142,12 +142,15 @@ def run_sweep(
     return 1 if failures else 0
 
 
-def planned(found: Sequence[Job]) -> list[Planned]:
+def plan_jobs(found: Sequence[Job]) -> list[Planned]:
     """Return the jobs of a plan, each with what its group is called."""
-    called = label_variants([variant_of(job) for job in found])
+    called = label_variants([make_variant(job) for job in found])
     return [
         Planned(
-            job.composed.overrides, label, job.experiment.settings.seed, wanted_now(job.experiment)
+            job.composed.overrides,
+            label,
+            job.experiment.settings.seed,
+            describe_wanted(job.experiment),
         )
         for job, label in zip(found, called, strict=True)
     ]
@@ -164,7 +167,7 @@ def _snapshot(plan: Sweep) -> dict[str, object]:
     return found
 
 
-def _unfinished(rows: Sequence[dict[str, object]]) -> Iterator[str]:
+def _describe_failures(rows: Sequence[dict[str, object]]) -> Iterator[str]:
     """Yield what became of each job that is not done, those that were never begun as one line."""
     begun = [row for row in rows if row["run"]]
     for row in begun:
@@ -181,11 +184,11 @@ def _say_gains(console: Console, plan: Sweep, rows: Sequence[dict[str, object]])
         group: [Path(str(row["run"])) for row in members]
         for group, members in sweep.group_runs(rows).items()
     }
-    found = gains(paths)
+    found = compute_gains(paths)
     if not found.found:
-        gains_page.remove(plan.path)
+        gains_page.remove_gains(plan.path)
         return
     gains_page.write_gains(plan.path, found)
     console.print(gains_page.make_gains_table(found))
-    for text in gains_page.notes(found):
+    for text in gains_page.list_notes(found):
         console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -13,7 +13,7 @@ from mmx.cli import main
 from mmx.evaluation.gain_intervals import bonferroni_level, find_seed_interval
 from mmx.evaluation.mcnemar import Discordant
 from mmx.evaluation.sample_metric import SampleScores
-from mmx.reports.pairing import Side, paired_texts
+from mmx.reports.pairing import Side, compare_sides
 from mmx.runs import sample_scores
 from mmx.runs.directory import RunDirectory
 from mmx.runs.manifest import Manifest
@@ -148,7 +148,7 @@ def test_several_sides_share_the_error(tmp_path: Path) -> None:
         )
         for place, (name, count) in enumerate((("concat", 10), ("gmu", 12), ("late", 50)))
     ]
-    lines = paired_texts(sides)
+    lines = compare_sides(sides)
     assert lines[0].startswith("3 comparisons on the same test rows, 98.33 % intervals")
     assert len(lines) == 4
     assert f"{100 * bonferroni_level(3):.4g} % interval" in lines[1]

@@ -232,7 +232,7 @@ def test_pages_hold_the_numbers_and_nothing_from_elsewhere(
 
 def test_names_are_escaped(tmp_path: Path) -> None:
     found = Importance("accuracy", {"<img src=x>": 0.5}, 0.25, 0.75)
-    sheet = suites.importance_sheet(found, {"<script>1</script>": found}, "test")
+    sheet = suites.make_importance_sheet(found, {"<script>1</script>": found}, "test")
     page = Page(suites.write_suite(RunDirectory(tmp_path), sheet))
     assert page.count("script") == page.count("img") == 0
     assert "<script>1</script> +0.500 0.250 0.750" in page.text

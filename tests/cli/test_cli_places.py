@@ -74,13 +74,13 @@ def test_a_run_that_was_begun_on_a_gpu(mmx: Mmx, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("no_gpu")
 def test_a_run_that_goes_on_elsewhere() -> None:
     code = CodeVersion(digest=digest_code())
-    assert list(resume._changes(Manifest(code=code, machine=Machine(cuda=None)), "auto")) == []
-    assert list(resume._changes(Manifest(code=code), "auto")) == []  # of an older mmx
+    assert list(resume._list_changes(Manifest(code=code, machine=Machine(cuda=None)), "auto")) == []
+    assert list(resume._list_changes(Manifest(code=code), "auto")) == []  # of an older mmx
     gpu = Manifest(code=CodeVersion(digest=""), machine=Machine(cuda="a GPU"))
     changed = "mmx's code has changed since this run began"
-    assert list(resume._changes(gpu, "cpu")) == [changed]
+    assert list(resume._list_changes(gpu, "cpu")) == [changed]
     moved = "this run began on a GPU, and goes on on the CPU"
-    assert list(resume._changes(gpu, "auto")) == [changed, moved]
+    assert list(resume._list_changes(gpu, "auto")) == [changed, moved]
 
 
 @pytest.mark.usefixtures("no_gpu")

@@ -8,7 +8,7 @@ import catalogue
 import pytest
 
 from mmx.contract import KINDS
-from mmx.contract.discovery import PACKAGES, lacks, variants
+from mmx.contract.discovery import PACKAGES, find_classes, find_missing_members
 from mmx.encoders.image.resnet import ResNet, ResNet18
 from mmx.fusion import Fusion
 
@@ -22,17 +22,17 @@ def group_of(kind: str) -> str | None:
 def test_every_class_has_a_config_and_every_config_such_a_class(kind: str) -> None:
     groups = [group for group in [*catalogue.GROUPS, "task"] if group.split("/")[0] == kind]
     named = {each for group in groups for each in catalogue.classes(group).values()}
-    assert named == set(variants(kind))
+    assert named == set(find_classes(kind))
 
 
 def test_every_kind_has_its_package() -> None:
     assert PACKAGES.keys() == KINDS.keys()
-    assert all(variants(kind) for kind in PACKAGES)
+    assert all(find_classes(kind) for kind in PACKAGES)
 
 
 def test_what_others_derive_from_is_no_variant() -> None:
-    assert lacks(Fusion) == sorted(Fusion.__abstractmethods__) != []
-    assert lacks(ResNet)  # a class variable, that its variants set
-    assert lacks(ResNet18) == []
+    assert find_missing_members(Fusion) == sorted(Fusion.__abstractmethods__) != []
+    assert find_missing_members(ResNet)  # a class variable, that its variants set
+    assert find_missing_members(ResNet18) == []
     assert not inspect.isabstract(ResNet)
-    assert not {Fusion, ResNet} & {*variants("fusion"), *variants("encoder")}
+    assert not {Fusion, ResNet} & {*find_classes("fusion"), *find_classes("encoder")}

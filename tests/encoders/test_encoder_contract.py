@@ -12,7 +12,7 @@ import pytest
 
 from mmx.contract import Part
 from mmx.contract.base import run_checks
-from mmx.contract.discovery import variants
+from mmx.contract.discovery import find_classes
 from mmx.contract.encoder import CHECKS, EncoderSubject
 from mmx.contract.example_inputs import SEQUENCES, SPECS, find_spec, make_inputs
 from mmx.encoders import Encoder
@@ -21,7 +21,7 @@ from mmx.modalities.audio import AudioSpec
 from mmx.modalities.image import ImageSpec
 from mmx.verbs.check import refuse
 
-ENCODERS = pytest.mark.parametrize("encoder", variants("encoder"))
+ENCODERS = pytest.mark.parametrize("encoder", find_classes("encoder"))
 SMALL_SPECS: dict[type[Spec], Spec] = {
     **SPECS,
     ImageSpec: ImageSpec(height=8, width=6),

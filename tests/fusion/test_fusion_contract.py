@@ -14,13 +14,13 @@ import torch
 
 from mmx.contract import Part, check_part
 from mmx.contract.base import SEED
-from mmx.contract.discovery import variants
+from mmx.contract.discovery import find_classes
 from mmx.contract.example_features import make_features, make_widths
 from mmx.contract.fusion import FusionSubject
 from mmx.fusion import Fusion
 from mmx.verbs.check import refuse
 
-METHODS = pytest.mark.parametrize("method", variants("fusion"))
+METHODS = pytest.mark.parametrize("method", find_classes("fusion"))
 COUNTS = pytest.mark.parametrize("count", [1, 2, 4])
 
 

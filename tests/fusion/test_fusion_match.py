@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from mmx.contract.discovery import variants
+from mmx.contract.discovery import find_classes
 from mmx.fusion import Fusion, Widths
 from mmx.fusion import match as module
 from mmx.fusion.concat import Concat
@@ -61,7 +61,7 @@ class Watched:
 
 
 @pytest.mark.parametrize("count", [2, 3, 4])
-@pytest.mark.parametrize("method", variants("fusion"))
+@pytest.mark.parametrize("method", find_classes("fusion"))
 def test_every_method_comes_within_five_percent(method: type[Fusion], count: int) -> None:
     name = method.__module__.rsplit(".", 1)[-1]
     for width in (64, 128, 256):
@@ -154,7 +154,7 @@ def test_the_message_where_the_budget_is_too_large() -> None:
     assert not watched.real
 
 
-@pytest.mark.parametrize("method", variants("fusion"))
+@pytest.mark.parametrize("method", find_classes("fusion"))
 def test_weights_are_those_of_a_fusion_made_directly(method: type[Fusion]) -> None:
     widths, watched = made_of(3, 16), Watched(method)
     torch.manual_seed(6)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from mmx.contract import Part, check_part
-from mmx.contract.discovery import variants
+from mmx.contract.discovery import find_classes
 from mmx.errors import DataError
 from mmx.mapping import Mapping
 from mmx.modalities import Encoded, Features
@@ -27,8 +27,8 @@ NAMES = ("text", "image", "audio", "tabular")  # unsorted on purpose
 SMALL: dict[str, dict[str, Any]] = {"DeepCca": {"hidden": 8, "steps": 5}}
 
 
-ALL = pytest.mark.parametrize("kind", variants("mapping"))
-FITTED = pytest.mark.parametrize("kind", [kind for kind in variants("mapping") if kind.fitted])
+ALL = pytest.mark.parametrize("kind", find_classes("mapping"))
+FITTED = pytest.mark.parametrize("kind", [kind for kind in find_classes("mapping") if kind.fitted])
 COUNTS = pytest.mark.parametrize("count", [1, 2, 4])
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from mmx.contract import Part, check_part
-from mmx.contract.discovery import variants
+from mmx.contract.discovery import find_classes
 from mmx.missing import Missing
 from mmx.missing.base import Shape
 from mmx.missing.drop import Drop
@@ -32,9 +32,11 @@ LEVELS = {"text": (2, 4), "image": (3,), "audio": (), "tabular": (2,)}
 Given = tuple[dict[str, Features], dict[str, Tensor]]
 
 
-ALL = pytest.mark.parametrize("kind", variants("missing"))
-FITTED = pytest.mark.parametrize("kind", [kind for kind in variants("missing") if kind.fitted])
-PLAIN = pytest.mark.parametrize("kind", [kind for kind in variants("missing") if not kind.fitted])
+ALL = pytest.mark.parametrize("kind", find_classes("missing"))
+FITTED = pytest.mark.parametrize("kind", [kind for kind in find_classes("missing") if kind.fitted])
+PLAIN = pytest.mark.parametrize(
+    "kind", [kind for kind in find_classes("missing") if not kind.fitted]
+)
 COUNTS = pytest.mark.parametrize("count", [1, 2, 4])
 
 
@@ -141,7 +143,7 @@ def legacy_numpy_state() -> tuple[object, ...]:
 
 
 def test_what_is_fitted_and_what_drops_rows() -> None:
-    assert {Mean, Knn, Generate} <= {kind for kind in variants("missing") if kind.fitted}
+    assert {Mean, Knn, Generate} <= {kind for kind in find_classes("missing") if kind.fitted}
     assert not Mask.fitted
     assert not Drop.fitted
     assert Drop.drops_rows

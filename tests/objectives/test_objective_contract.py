@@ -15,7 +15,7 @@ from refusals import check_error
 from torch import Tensor
 
 from mmx.contract import Part, check_part
-from mmx.contract.discovery import variants
+from mmx.contract.discovery import find_classes
 from mmx.objectives import Criterion, Objective
 from mmx.objectives.combined import Combined
 from mmx.verbs.check import refuse
@@ -28,7 +28,7 @@ MIXED = {
     "terms": {"cross_entropy": 1.0, "info_nce": 0.5, "triplet": 2.0, "unimodal": 0.3},
     "options": {"triplet": {"margin": 3.0}},
 }
-CASES = [(kind, SMALL.get(kind.__name__, {})) for kind in variants("objective")] + [
+CASES = [(kind, SMALL.get(kind.__name__, {})) for kind in find_classes("objective")] + [
     (Combined, MIXED)
 ]
 EACH = pytest.mark.parametrize(

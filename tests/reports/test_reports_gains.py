@@ -24,7 +24,7 @@ from mmx.evaluation.gain_intervals import (
 )
 from mmx.evaluation.sample_metric import SampleScores
 from mmx.reports import gains_page
-from mmx.reports.sweep_gains import Gains, GroupFaster, gains, less_data
+from mmx.reports.sweep_gains import Gains, GroupFaster, compute_gains, find_less_data
 from mmx.runs import sample_scores
 from mmx.runs.directory import RunDirectory
 
@@ -95,7 +95,7 @@ def test_scores_come_back_as_they_were_written(tmp_path: Path) -> None:
 def test_each_group_and_control_has_a_gain_with_a_simultaneous_interval(
     paths: dict[Any, list[Path]],
 ) -> None:
-    found = gains(paths)
+    found = compute_gains(paths)
     assert found.comparisons == 3
     assert found.level == bonferroni_level(3) == pytest.approx(1 - 0.05 / 3)
     assert [(each.label, each.gain.control, each.seeds) for each in found.found] == [
@@ -130,9 +130,9 @@ def test_each_group_and_control_has_a_gain_with_a_simultaneous_interval(
 
 def test_one_seed_has_an_interval_over_samples(tmp_path: Path) -> None:
     one, two = drawn(1, 0.8), drawn(2, 0.5)
-    found = gains({(): [run(tmp_path, "a", 4, one, scratch=two)]})
+    found = compute_gains({(): [run(tmp_path, "a", 4, one, scratch=two)]})
     assert found.found[0].gain.interval == find_sample_interval((hits(one), hits(two)))
-    assert gains_page.notes(found) == [gains_page.ONE_SEED]
+    assert gains_page.list_notes(found) == [gains_page.ONE_SEED]
 
 
 def test_runs_without_scores_are_compared_by_their_metrics(
@@ -140,14 +140,14 @@ def test_runs_without_scores_are_compared_by_their_metrics(
 ) -> None:
     (group, members), *_ = paths.items()
     (members[0] / sample_scores.FILE).unlink()
-    (each,) = gains({group: members}).found
+    (each,) = compute_gains({group: members}).found
     low, high = each.gain.interval or (np.nan, np.nan)
     assert low < each.gain.value < high
     for path in members:
         (path / sample_scores.FILE).unlink(missing_ok=True)
-    (again,) = gains({group: members}).found
+    (again,) = compute_gains({group: members}).found
     assert again.gain.interval == each.gain.interval
-    (alone,) = gains({group: members[:1]}).found
+    (alone,) = compute_gains({group: members[:1]}).found
     assert alone.gain.interval is None
     assert alone.gain.verdict == "one run, no interval"
 
@@ -159,15 +159,17 @@ def test_a_gain_says_in_how_many_seeds_it_was_higher_and_how_many_would_decide(
         run(tmp_path, str(seed), seed, drawn(seed, rate), scratch=drawn(seed + 20, 0.5))
         for seed, rate in enumerate((0.65, 0.75, 0.4))
     ]
-    (each,) = gains({(): members}).found
+    (each,) = compute_gains({(): members}).found
     assert each.gain.verdict == "no clear difference"
     assert each.higher == 2
     assert each.deciding is not None
     found = Gains((each,), 1)
-    shown = dict(zip(gains_page.grid(found).columns, gains_page.grid(found).rows[0], strict=True))
+    shown = dict(
+        zip(gains_page.make_grid(found).columns, gains_page.make_grid(found).rows[0], strict=True)
+    )
     assert shown["higher in"] == "2 of 3 seeds"
     assert shown["would decide"] == str(each.deciding)
-    assert gains_page.DECIDING in gains_page.notes(found)
+    assert gains_page.DECIDING in gains_page.list_notes(found)
     numbers = each.numbers()
     assert numbers["higher_seeds"] == 2
     assert numbers["deciding_seeds"] == each.deciding.seeds
@@ -179,7 +181,7 @@ def test_two_seeds_keep_to_the_possible_range(tmp_path: Path) -> None:
         run(tmp_path, str(seed), seed, drawn(seed, rate), scratch=drawn(seed + 20, 0.5))
         for seed, rate in enumerate((0.9, 0.2))
     ]
-    (each,) = gains({(): members}).found
+    (each,) = compute_gains({(): members}).found
     assert each.gain.interval == (-1.0, 1.0)
 
 
@@ -192,12 +194,12 @@ def test_a_metric_that_is_no_number_has_no_verdict(tmp_path: Path) -> None:
     summary["target"]["metrics"]["test"]["accuracy"] = float("nan")
     (members[0] / "summary.json").write_text(json.dumps(summary))
     (members[0] / sample_scores.FILE).unlink()
-    (each,) = gains({(): members}).found
+    (each,) = compute_gains({(): members}).found
     assert each.gain.verdict == "no verdict: a metric is no number"
 
 
 def test_a_sweep_without_controls_has_no_gains(tmp_path: Path) -> None:
-    found = gains({(): [run(tmp_path, "a", 0, drawn(0, 0.5))]})
+    found = compute_gains({(): [run(tmp_path, "a", 0, drawn(0, 0.5))]})
     assert found.found == ()
     assert found.comparisons == 0
 
@@ -227,10 +229,10 @@ def test_a_group_at_chance_has_no_answer(tmp_path: Path, least: float, learned: 
         )
         for seed in range(3)
     ]
-    found = gains({(): members})
+    found = compute_gains({(): members})
     over_scratch, over_majority = found.found
     assert over_majority.gain.verdict == "worse than the majority control"  # it is chance itself
-    notes = gains_page.notes(found)
+    notes = gains_page.list_notes(found)
     if learned:
         assert over_scratch.gain.verdict == "negative transfer: the source hurts"
         assert notes == [gains_page.SEEDS]
@@ -239,7 +241,7 @@ def test_a_group_at_chance_has_no_answer(tmp_path: Path, least: float, learned: 
         assert not over_scratch.gain.negative
         assert notes == [gains_page.SEEDS, gains_page.AT_CHANCE]
         assert "no answer: neither is better than chance" in {
-            cell for row in gains_page.grid(found).rows for cell in row
+            cell for row in gains_page.make_grid(found).rows for cell in row
         }
 
 
@@ -263,15 +265,15 @@ def seeds_of(folder: Path, *reached: tuple[int | None, float | None, int]) -> li
 
 
 def test_a_group_says_how_soon_its_targets_are_as_good(tmp_path: Path) -> None:
-    (each,) = gains(
+    (each,) = compute_gains(
         {(): seeds_of(tmp_path, (40, 0.5, 1300), (None, None, 1200), (80, 0.25, 900))}
     ).found
     # Never is longer than any: of 40, 80 and never the median is 80.
     assert each.faster == GroupFaster(2, 80, 0.5, 1200, 12.0)
-    shown = gains_page.grid(Gains((each,), 1))
+    shown = gains_page.make_grid(Gains((each,), 1))
     assert shown.columns[-1] == "to the control's best"
     assert shown.rows[0][-1] == "2 of 3: 80 / 1,200 steps, 0.50 / 12.00 s"
-    assert gains_page.FASTER in gains_page.notes(Gains((each,), 1))
+    assert gains_page.FASTER in gains_page.list_notes(Gains((each,), 1))
     numbers = each.numbers()
     assert {key: numbers[key] for key in numbers if key.startswith("faster")} == {
         "faster_reached": 2,
@@ -283,10 +285,10 @@ def test_a_group_says_how_soon_its_targets_are_as_good(tmp_path: Path) -> None:
 
 
 def test_a_median_seed_that_never_gets_there_has_no_number(tmp_path: Path) -> None:
-    (each,) = gains({(): seeds_of(tmp_path, (40, 0.5, 300), (None, None, 400))}).found
+    (each,) = compute_gains({(): seeds_of(tmp_path, (40, 0.5, 300), (None, None, 400))}).found
     assert each.faster == GroupFaster(1, None, None, 350, 3.5)
     found = Gains((each,), 1)
-    assert gains_page.grid(found).rows[0][-1] == "1 of 2: – / 350 steps, – / 3.50 s"
+    assert gains_page.make_grid(found).rows[0][-1] == "1 of 2: – / 350 steps, – / 3.50 s"
     gains_page.write_gains(tmp_path, found)
     with (tmp_path / "gains.csv").open() as file:
         (line,) = csv.DictReader(file)
@@ -299,25 +301,25 @@ def test_a_median_seed_that_never_gets_there_has_no_number(tmp_path: Path) -> No
 def test_only_the_observed_control_has_a_speed(tmp_path: Path) -> None:
     one, two = drawn(1, 0.8), drawn(2, 0.5)
     path = soon(run(tmp_path, "a", 0, one, scratch=two, majority=two), 40, 0.5, 300)
-    by_name = {each.gain.control: each.faster for each in gains({(): [path]}).found}
+    by_name = {each.gain.control: each.faster for each in compute_gains({(): [path]}).found}
     assert by_name == {"scratch": GroupFaster(1, 40, 0.5, 300, 3.0), "majority": None}
     silent = run(tmp_path, "b", 1, one, scratch=two)  # one that does not say
-    (each,) = gains({(): [run(tmp_path, "c", 2, one, scratch=two), silent]}).found
+    (each,) = compute_gains({(): [run(tmp_path, "c", 2, one, scratch=two), silent]}).found
     assert each.faster is None
-    assert "to the control's best" not in gains_page.grid(Gains((each,), 1)).columns
+    assert "to the control's best" not in gains_page.make_grid(Gains((each,), 1)).columns
 
 
 @pytest.mark.parametrize(("least", "stated"), [(0.3, True), (0.5, False)])
 def test_to_be_as_good_as_chance_is_not_fast(tmp_path: Path, least: float, stated: bool) -> None:
     members = [at_chance(path, least) for path in seeds_of(tmp_path, (40, 0.5, 300), (9, 0.1, 60))]
-    (each,) = gains({(): members}).found
+    (each,) = compute_gains({(): members}).found
     assert each.gain.learned  # the target beats chance, its control may not
     assert (each.faster is not None) == stated
 
 
 def fractions(folder: Path, rates: dict[str, float], seeds: int, wanted: float) -> Gains:
     """Return the gains of a curve whose control has ``wanted`` with all labels."""
-    return gains(
+    return compute_gains(
         {
             (("target.fraction", part),): [
                 run(
@@ -389,12 +391,12 @@ def test_less_data_that_no_interval_confirms(tmp_path: Path) -> None:
 
 def test_other_seeds_or_other_samples_make_no_pairs(tmp_path: Path) -> None:
     found = fractions(tmp_path, {"0.5": 0.8, "1.0": 0.9}, 2, 0.5).found
-    assert less_data(found)[0].interval(0.5) is not None
+    assert find_less_data(found)[0].interval(0.5) is not None
     fewer = replace(found[1], seeds=(0,), pairs={0: found[1].pairs[0]})
-    assert less_data([found[0], fewer])[0].interval(0.5) is None
+    assert find_less_data([found[0], fewer])[0].interval(0.5) is None
     ours, theirs = found[1].pairs[1]
     moved = {0: found[1].pairs[0], 1: (ours, replace(theirs, rows=theirs.rows + 1))}
-    (answer,) = less_data([found[0], replace(found[1], pairs=moved)])
+    (answer,) = find_less_data([found[0], replace(found[1], pairs=moved)])
     assert answer.interval(0.5) is None
     assert answer.certain is None
     assert answer.reached == 0.5
@@ -407,7 +409,7 @@ def said(table: Any) -> str:
 
 
 def test_the_table_names_what_differs(paths: dict[Any, list[Path]]) -> None:
-    text = said(gains_page.make_gains_table(gains(paths)))
+    text = said(gains_page.make_gains_table(compute_gains(paths)))
     title = "Gain over the control, 98.33 % intervals: all 3 hold together in 95 % of cases"
     assert title in text
     heads = ("fusion", "metric", "over", "seeds", "target mean", "control mean", "gain", "interval")
@@ -417,7 +419,7 @@ def test_the_table_names_what_differs(paths: dict[Any, list[Path]]) -> None:
 
 def test_one_comparison_needs_no_correction(paths: dict[Any, list[Path]]) -> None:
     (group, members), *_ = paths.items()
-    text = said(gains_page.make_gains_table(gains({group: members})))
+    text = said(gains_page.make_gains_table(compute_gains({group: members})))
     assert "Gain over the control, 95 % interval" in text
     assert " over " not in text.splitlines()[2]  # there is one control
 
@@ -425,13 +427,13 @@ def test_one_comparison_needs_no_correction(paths: dict[Any, list[Path]]) -> Non
 def test_a_value_in_brackets_is_no_markup(tmp_path: Path) -> None:
     group = (("modalities", "[image,text]"), ("control", "[scratch,majority]"))
     path = run(tmp_path, "a", 0, drawn(1, 0.8), scratch=drawn(2, 0.5), majority=drawn(3, 0.1))
-    text = said(gains_page.make_gains_table(gains({group: [path]})))
+    text = said(gains_page.make_gains_table(compute_gains({group: [path]})))
     assert "[image,text]" in text
     assert "[scratch,majority]" in text
 
 
 def test_the_files_hold_the_numbers_in_full(paths: dict[Any, list[Path]], tmp_path: Path) -> None:
-    found = gains(paths)
+    found = compute_gains(paths)
     folder = tmp_path / "sweep"
     folder.mkdir()
     gains_page.write_gains(folder, found)
@@ -467,13 +469,13 @@ def test_a_curve_is_drawn_and_told(tmp_path: Path) -> None:
         ]
         for part, rate in (("0.1", 0.5), ("1.0", 0.9))
     }
-    found = gains(paths)
+    found = compute_gains(paths)
     folder = tmp_path / "sweep"
     folder.mkdir()
     gains_page.write_gains(folder, found)
     data = json.loads((folder / "gains.json").read_text())
     (curve,) = data["less_data"]
-    assert curve["text"] in gains_page.notes(found)
+    assert curve["text"] in gains_page.list_notes(found)
     html = (folder / "gains.html").read_text()
     assert html.count("<svg") == 2
     assert html.count("<polyline") == 2  # of transfer and control

@@ -15,11 +15,11 @@ from mmx.reports.ranking import (
     COUNTED,
     RankedCandidate,
     Ranking,
-    counted,
+    find_common_scores,
+    list_remarks,
     make_ranking_table,
     order,
-    places,
-    remarks,
+    rank_values,
 )
 from mmx.transfer.scores import SCORES
 
@@ -49,7 +49,7 @@ def failed(name: str) -> RankedCandidate:
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=9))
 def test_places_are_ranks_with_ties_averaged(values: list[int]) -> None:
-    assert places(values) == list(rankdata([-value for value in values]))
+    assert rank_values(values) == list(rankdata([-value for value in values]))
 
 
 @given(st.lists(st.tuples(*[st.integers(0, 3)] * 5), min_size=1, max_size=6))
@@ -77,9 +77,9 @@ def test_the_order_is_that_of_the_mean_place_then_of_the_probe(rows: list[tuple[
 def test_only_scores_that_all_have_are_counted() -> None:
     both = candidate("a", {"logme": 0.1, "leep": -0.1, "h_score": 9.0}, 0.1)
     one = candidate("b", {"logme": 0.2, "h_score": 1.0}, 0.9)
-    assert counted([both, one]) == ["logme"]
-    assert counted([both]) == ["logme", "leep"]
-    assert counted([both, one, failed("c")]) == ["logme"]
+    assert find_common_scores([both, one]) == ["logme"]
+    assert find_common_scores([both]) == ["logme", "leep"]
+    assert find_common_scores([both, one, failed("c")]) == ["logme"]
     assert [each.candidate.varied["source"] for each in order([both, failed("c"), one])] == [
         "b",
         "a",
@@ -95,7 +95,7 @@ def test_without_scores_the_probe_orders() -> None:
     ]
     unmeasured = order([candidate("a", {}, None), candidate("b", {}, 0.1)])
     assert [each.candidate.varied["source"] for each in unmeasured] == ["b", "a"]
-    assert remarks(found)[0] == "no score is common: by probe"
+    assert list_remarks(found)[0] == "no score is common: by probe"
 
 
 def test_remarks_say_why_cells_are_blank_and_where_the_probe_disagrees() -> None:
@@ -103,20 +103,20 @@ def test_remarks_say_why_cells_are_blank_and_where_the_probe_disagrees() -> None
     found = order(
         [candidate("a", {"logme": 1.0}, 0.2), candidate("b", {"logme": 0.5}, 0.4, blank=why)]
     )
-    lines = remarks(found)
+    lines = list_remarks(found)
     assert lines[0].endswith("the probe breaks ties; counted: logme")
     assert lines[1:3] == [
         "blank leep, nce: no head",
         "scores and probe disagree: the probe is best for source=b",
     ]
-    agreeing = remarks(order([candidate("a", {"logme": 1.0}, 0.4)]))
+    agreeing = list_remarks(order([candidate("a", {"logme": 1.0}, 0.4)]))
     assert not any("disagree" in line for line in agreeing)
 
 
 def test_an_h_score_at_its_most_for_all_is_explained_and_no_other() -> None:
     def said(*values: float) -> list[str]:
         found = order([candidate(str(v), {"h_score": v, "logme": v}, 0.4) for v in values])
-        return [line for line in remarks(found) if line.startswith("h_score")]
+        return [line for line in list_remarks(found) if line.startswith("h_score")]
 
     assert said(9.0, 8.9999) == [
         "h_score 9.000 says nothing here: it is at its most, the number of classes less one, for "
@@ -125,7 +125,7 @@ def test_an_h_score_at_its_most_for_all_is_explained_and_no_other() -> None:
     ]
     assert "for this candidate, as" in said(9.0)[0]
     assert said(9.0, 8.9) == said(0.0001, 0.0) == said(8.4) == []
-    assert not any("h_score" in line for line in remarks(order([candidate("a", {}, 0.4)])))
+    assert not any("h_score" in line for line in list_remarks(order([candidate("a", {}, 0.4)])))
 
 
 def test_the_best_is_named_by_the_command_that_trains_it() -> None:
@@ -134,7 +134,7 @@ def test_the_best_is_named_by_the_command_that_trains_it() -> None:
     best = RankedCandidate(
         "b", {"source": "b"}, {**facts, "probe": 0.2}, command="mmx train source=b"
     )
-    assert remarks(order([worse, best]))[-1] == (
+    assert list_remarks(order([worse, best]))[-1] == (
         "no score is reliable alone, and none replaces training; the first of them: "
         "mmx train source=b"
     )

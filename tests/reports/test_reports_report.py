@@ -151,7 +151,7 @@ def test_a_run_without_control_or_curves_has_a_page_too(tmp_path: Path) -> None:
 def test_one_epoch_and_a_constant_metric_make_a_chart(tmp_path: Path) -> None:
     run = make(tmp_path, summary())
     metric(run, "target", 1, "loss", 0.5)
-    (chart,) = report.charts(run.metrics())
+    (chart,) = report.make_charts(run.metrics())
     assert chart["curves"] == [
         {"stage": "target", "color": report.COLORS["target"], "points": "40.0,180.0"}
     ]
@@ -164,7 +164,7 @@ def test_points_that_are_no_numbers_are_not_drawn(tmp_path: Path) -> None:
     for epoch, value in ((1, 0.5), (2, math.inf), (3, 1.5)):
         metric(run, "target", epoch, "loss", value)
         metric(run, "target", epoch, "r2", math.nan)
-    (chart,) = report.charts(run.metrics())
+    (chart,) = report.make_charts(run.metrics())
     assert (chart["name"], chart["low"], chart["high"]) == ("val.loss", "0.5", "1.5")
     assert chart["curves"][0]["points"] == "40.0,180.0 480.0,40.0"
 
@@ -215,7 +215,7 @@ def test_the_page_shows_the_classes(tmp_path: Path) -> None:
     assert "Balanced accuracy 0.750, macro-F1 0.700." in page.text
     assert "<b>cat</b> 2 0.500 – 1 1 dog 1 1.000 0.250 0 1" in page.text
     many = {str(index): classes["classes"]["dog"] for index in range(report.MOST_CLASSES + 1)}
-    assert report.classes(ClassTable.from_json({**classes, "classes": many})) is None
+    assert report.make_class_table(ClassTable.from_json({**classes, "classes": many})) is None
 
 
 def test_the_answer_says_what_was_shared_cached_and_what_accuracy_hides() -> None:
@@ -333,7 +333,7 @@ def test_when_the_control_is_caught_up_with(steps: int | None, said: str) -> Non
 def test_the_names_of_many_stages_stand_above_a_chart_and_not_beside_it() -> None:
     stages = ["source", "target", "control", "control-unimodal-image", "control-linear_probe"]
     colors = dict.fromkeys(stages, "#000")
-    found = report.legend(stages, colors)
+    found = report.make_legend(stages, colors)
     assert [each["stage"] for each in found] == stages
     assert [each["y"] for each in found[:3]] == [18, 18, 18]
     assert len({each["y"] for each in found}) > 1
@@ -348,7 +348,7 @@ def test_every_stage_has_a_color_of_its_own(tmp_path: Path) -> None:
     stages = ["target", "control", "control-unimodal-image", "control-linear_probe"]
     for stage in stages:
         metric(run, stage, 1, "loss", 0.5)
-    (chart,) = report.charts(run.metrics())
+    (chart,) = report.make_charts(run.metrics())
     assert [each["stage"] for each in chart["curves"]] == stages
     assert len({each["color"] for each in chart["curves"]}) == 4
 
@@ -402,16 +402,20 @@ def test_the_line_of_wise_ft_is_in_the_answer_and_on_the_page(tmp_path: Path) ->
     assert val["points"] == "40.0,167.3 260.0,40.0 480.0,103.6"
     assert test["points"] == "40.0,180.0 260.0,103.6 480.0,78.2"
     assert line_texts(Summary.from_json(summary())) == []
-    assert report.line(None) is None
+    assert report.make_line(None) is None
 
 
 def test_points_of_a_line_that_are_no_numbers_are_not_drawn() -> None:
     nan = float("nan")
-    found = report.line(LineFacts.from_json(swept((nan, nan), (0.5, nan))["transfer"]["wise_ft"]))
+    found = report.make_line(
+        LineFacts.from_json(swept((nan, nan), (0.5, nan))["transfer"]["wise_ft"])
+    )
     assert found is not None
     assert [each["stage"] for each in found["chart"]["curves"]] == ["val"]
     assert found["rows"]["val"] == ["nan", "0.500"]
-    found = report.line(LineFacts.from_json(swept((nan, nan), (nan, nan))["transfer"]["wise_ft"]))
+    found = report.make_line(
+        LineFacts.from_json(swept((nan, nan), (nan, nan))["transfer"]["wise_ft"])
+    )
     assert found is not None
     assert found["chart"] is None
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mmx.reports.run_comparison import Comparison, compare, differing, flat
+from mmx.reports.run_comparison import Comparison, compare, find_differing, flatten
 from mmx.runs.directory import RunDirectory
 from mmx.runs.identity import Identity, find_differences
 from mmx.runs.manifest import Manifest
@@ -60,15 +60,15 @@ def test_what_drifted_is_named_with_what_differs_around_it(tmp_path: Path) -> No
 
 
 def test_differing_goes_by_path() -> None:
-    assert differing({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3}, "d": 4}) == {
+    assert find_differing({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3}, "d": 4}) == {
         "a.c": (2, 3),
         "d": (None, 4),
     }
-    assert differing({}, {}) == {}
+    assert find_differing({}, {}) == {}
 
 
 def test_flat_keeps_lists_whole() -> None:
-    assert flat({"a": {"b": [1, {"c": 2}]}, 3: None}) == {"a.b": [1, {"c": 2}], "3": None}
+    assert flatten({"a": {"b": [1, {"c": 2}]}, 3: None}) == {"a.b": [1, {"c": 2}], "3": None}
 
 
 def test_a_list_with_what_is_no_number_is_as_it_was(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_a_list_with_what_is_no_number_is_as_it_was(tmp_path: Path) -> None:
     assert compare(one, other) == Comparison(identical=5, drifted={}, around={})
     known = run(tmp_path, {**SUMMARY, "gain": {**gain, "interval": [0.0, math.nan]}})
     assert list(compare(one, known).drifted) == ["gain.interval"]
-    assert list(differing({"a": [1, 2]}, {"a": [1]})) == ["a"]
+    assert list(find_differing({"a": [1, 2]}, {"a": [1]})) == ["a"]
 
 
 def known(**more: Any) -> Manifest:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mmx.evaluation.verdict import Gain
-from mmx.reports.sweep_gains import GroupGain, less_data
+from mmx.reports.sweep_gains import GroupGain, find_less_data
 
 
 def point(fraction: str, target: float, control: float, **group: str) -> GroupGain:
@@ -18,7 +18,7 @@ def test_the_smallest_part_of_the_labels_that_is_enough() -> None:
         point("0.5", 0.7, 0.6),
         point("0.25", 0.72, 0.5),
     ]
-    (answer,) = less_data(found)
+    (answer,) = find_less_data(found)
     assert answer.reached == 0.25
     assert [each.group["target.fraction"] for each in answer.points] == [
         "0.1",
@@ -34,7 +34,7 @@ def test_the_smallest_part_of_the_labels_that_is_enough() -> None:
 
 def test_where_no_part_is_enough_the_best_one_is_told() -> None:
     found = [point("0.05", 0.2, 0.1, fusion="gmu"), point("0.5", 0.3, 0.8, fusion="gmu")]
-    (answer,) = less_data(found)
+    (answer,) = find_less_data(found)
     assert answer.reached is None
     assert answer.text == (
         "fusion=gmu: with no fraction of the labels tried does the transfer reach what the scratch "
@@ -43,7 +43,7 @@ def test_where_no_part_is_enough_the_best_one_is_told() -> None:
 
 
 def test_the_whole_of_the_labels_is_no_smaller_part() -> None:
-    (answer,) = less_data([point("1.0", 0.7, 0.7), point("0.1", 0.6, 0.2)])
+    (answer,) = find_less_data([point("1.0", 0.7, 0.7), point("0.1", 0.6, 0.2)])
     assert answer.reached == 1.0
     assert answer.text == (
         "no smaller part of the labels brings the transfer to what the scratch control has with "
@@ -55,7 +55,7 @@ def test_fractions_of_models_that_learned_nothing_say_nothing() -> None:
     last = point("1.0", 0.1, 0.1)
     gain = Gain("accuracy", 0.0, (-1.0, 1.0), learned=False)
     last = GroupGain(last.group, (0,), 0.1, 0.1, gain)
-    (answer,) = less_data([last, point("0.1", 0.2, 0.1)])
+    (answer,) = find_less_data([last, point("0.1", 0.2, 0.1)])
     assert answer.reached is None
     assert answer.text == (
         "no answer: with 100 % of the labels neither the transfer nor the scratch control does "
@@ -64,5 +64,7 @@ def test_fractions_of_models_that_learned_nothing_say_nothing() -> None:
 
 
 def test_one_fraction_is_no_curve() -> None:
-    assert less_data([point("0.5", 0.3, 0.8)]) == []
-    assert less_data([GroupGain({"fusion": "gmu"}, (0,), 0.1, 0.2, Gain("accuracy", -0.1))]) == []
+    assert find_less_data([point("0.5", 0.3, 0.8)]) == []
+    assert (
+        find_less_data([GroupGain({"fusion": "gmu"}, (0,), 0.1, 0.2, Gain("accuracy", -0.1))]) == []
+    )

@@ -31,7 +31,7 @@ from mmx.stages.selection.prepare import make_context
 from mmx.training import checkpoint
 from mmx.training.events import Event, StopRequest
 from mmx.transfer.feature import Feature
-from mmx.verbs.train_sweep import wanted_now
+from mmx.verbs.train_sweep import describe_wanted
 
 Overrides = Callable[..., list[str]]
 Tables = dict[str, Path]
@@ -372,7 +372,7 @@ def test_a_sweep_finds_its_searches_done(train: Run, line: Line, tmp_path: Path)
     run = train(*line())
     asked = assemble(yaml.safe_load((run.path / "config.auto.yaml").read_text()))
     shutil.copytree(run.path, tmp_path / "runs" / run.path.name)
-    job = Planned(("transfer=auto",), {"transfer": "auto"}, 0, wanted_now(asked))
+    job = Planned(("transfer=auto",), {"transfer": "auto"}, 0, describe_wanted(asked))
     found = sweep.plan_sweep(tmp_path, [job], tmp_path)
     done = found.find_standing(job.wanted).done
     assert done is not None

@@ -12,7 +12,7 @@ import pytest
 from omegaconf import OmegaConf
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from mmx.contract.discovery import variants
+from mmx.contract.discovery import find_classes
 from mmx.transfer.regularizers import Regularizer
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "regularizer"
@@ -34,7 +34,7 @@ LITERATURE = {
 
 def test_every_class_has_its_file():
     named = [catalogue.class_of(path) for path in FILES]
-    assert sorted(named, key=lambda kind: kind.__name__) == variants("regularizer")
+    assert sorted(named, key=lambda kind: kind.__name__) == find_classes("regularizer")
     assert OmegaConf.load(CONFIGS / "none.yaml") == {}
 
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from mmx.contract import Part, check_part
-from mmx.contract.discovery import variants
+from mmx.contract.discovery import find_classes
 from mmx.contract.world import ModelReference, World, make_batch
 from mmx.errors import TransferError
 from mmx.modalities import Features, StepRows
@@ -34,7 +34,7 @@ EACH_PENALISING = pytest.mark.parametrize("name", PENALISING)
 EACH_OF_FEATURES = pytest.mark.parametrize("name", OF_FEATURES)
 
 
-@pytest.mark.parametrize("kind", variants("regularizer"))
+@pytest.mark.parametrize("kind", find_classes("regularizer"))
 def test_keeps_the_contract(kind):
     results = list(check_part(Part(kind, {}, refuse)))
     assert [each for each in results if each.state == "failed"] == []

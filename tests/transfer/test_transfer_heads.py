@@ -20,7 +20,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
 from mmx.contract import Part, check_part
-from mmx.contract.discovery import variants
+from mmx.contract.discovery import find_classes
 from mmx.transfer.heads import HEADS, FittedHead, Head
 from mmx.transfer.heads.closed_form import LAMBDAS, ClosedForm
 from mmx.transfer.heads.knn import Knn, KnnHead
@@ -58,7 +58,7 @@ def test_their_names_and_options() -> None:
     assert Knn.kinds == ClosedForm.kinds == Mlp.kinds == {"classes", "multilabel", "regression"}
 
 
-@pytest.mark.parametrize("kind", variants("head"))
+@pytest.mark.parametrize("kind", find_classes("head"))
 def test_keeps_the_contract(kind: type[Head]) -> None:
     results = list(check_part(Part(kind, {}, refuse)))
     assert [each for each in results if each.state == "failed"] == []
@@ -67,7 +67,7 @@ def test_keeps_the_contract(kind: type[Head]) -> None:
 
 
 def test_every_head_can_be_chosen() -> None:
-    assert set(HEADS.values()) == set(variants("head"))
+    assert set(HEADS.values()) == set(find_classes("head"))
 
 
 # linear and mlp

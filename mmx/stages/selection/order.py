@@ -11,7 +11,7 @@ from typing import cast
 from mmx.encoders import Encoder
 from mmx.modalities import Encoded
 from mmx.model import MultimodalModel
-from mmx.reports.ranking import COUNTED, places
+from mmx.reports.ranking import COUNTED, rank_values
 from mmx.stages.core.context import Context
 from mmx.stages.selection.choices import Choice
 from mmx.stages.selection.prepare import Prepared
@@ -53,7 +53,7 @@ def order_candidates(
     """
     scores = _score_candidates(context, prepared, choices)
     common = [n for n in COUNTED if scores and all(n in each for each in scores.values())]
-    columns = [places([each[name] for each in scores.values()]) for name in common]
+    columns = [rank_values([each[name] for each in scores.values()]) for name in common]
     means = {
         what: statistics.fmean(column[row] for column in columns) if columns else 0.0
         for row, what in enumerate(scores)
