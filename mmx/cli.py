@@ -33,19 +33,21 @@ verbs:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb and return the exit code; who reads stderr, or nobody, changes nothing."""
+    """Run one verb and return the exit code, which does not depend on whether stderr is read."""
     os.environ["PYTHONSAFEPATH"] = "1"  # no worker process imports from the working directory
     words = list(sys.argv[1:] if arguments is None else arguments)
+    # After --complete, the words are a line that somebody is still typing.
     debug = "--debug" in words and words[0] != "--complete"
     code = 0
     with unheard_stderr():
         try:
             verb, words = _find_verb(words, debug)
             code = verb(words)
-            if sys.stdout is not None:  # closed from the start
+            if sys.stdout is not None:  # None where it was closed before Python started
                 sys.stdout.flush()
             return code
-        except BrokenPipeError:
+        except BrokenPipeError:  # the reader of stdout, such as `head`, has gone
+            # Python flushes stdout once more at exit, and would report the broken pipe again.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return code
         except KeyboardInterrupt:
@@ -58,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _find_verb(words: list[str], debug: bool) -> tuple[Callable[[list[str]], int], list[str]]:
-    """Return what a command line runs, and the words that it is given.
+    """Return the function that a command line runs, and its arguments.
 
     Raises:
         UsageError: There is no such verb.
@@ -74,7 +76,7 @@ def _find_verb(words: list[str], debug: bool) -> tuple[Callable[[list[str]], int
     verbs = find_verbs()
     if verb not in verbs:
         raise _no_verb(verb, rest)
-    if verb == "train" and {"-h", "--help"} & set(rest):
+    if verb == "train" and {"-h", "--help"} & set(rest):  # without importing torch
         return _print_train_help, rest
     if verb == "check" and debug:  # it prints tracebacks itself
         rest.append("--debug")

@@ -1,9 +1,9 @@
-"""Rows as CSV text that a spreadsheet shows and does not run.
+"""Rows as CSV text that a spreadsheet shows without running anything in it.
 
 A spreadsheet takes a cell that begins with ``=``, ``+``, ``-`` or ``@`` for a formula, which
 can call programs. Such a cell is written with an apostrophe before it, unless it is a number;
-:func:`plain_cell` takes the apostrophe away again. A cell that has such an apostrophe of its
-own gets another, so that every cell is read back as it was.
+:func:`plain_cell` removes the apostrophe. A cell that already begins with such an apostrophe
+gets a second one, so that every cell is read back unchanged.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(inf|nan)", re.IGNORECASE | re.ASCII)
 FORMULA = re.compile("'*([\t\r\n]|\\s*[=+\\-@＝＋－＠])")
-"""How a cell begins that is run, or that is one with apostrophes before it."""
+"""The beginning of a cell that a spreadsheet would run, with or without apostrophes before it."""
 
 
 def csv_text(rows: Iterable[Sequence[object]]) -> str:
@@ -33,10 +33,11 @@ def safe_cell(cell: object) -> object:
     """Return what is written for a cell."""
     if not isinstance(cell, str):
         return cell
-    cell = cell.encode("utf-8", "backslashreplace").decode()  # bytes of a name that are no text
+    # A file name may hold bytes that are not UTF-8; they are written as \udc80 and the like.
+    cell = cell.encode("utf-8", "backslashreplace").decode()
     return f"'{cell}" if FORMULA.match(cell) and not NUMBER.fullmatch(cell) else cell
 
 
 def plain_cell(cell: str) -> str:
-    """Return the text that a cell was written for."""
+    """Return the text that :func:`safe_cell` was given for a cell."""
     return cell[1:] if cell.startswith("'") and FORMULA.match(cell) else cell

@@ -3,11 +3,11 @@
     MmxError                exit 1
     ├── UsageError          exit 2    a command line that cannot be read
     ├── ConfigError         exit 2    every problem of a config, collected
-    ├── UnreadableFileError exit 1    a file that is not what its reader can handle
+    ├── UnreadableFileError exit 1    a file that its reader cannot handle
     ├── DataError           exit 1    a file, row or split that cannot be used
     ├── TransferError       exit 1    a source that does not fit its target
     ├── RunError            exit 1    a run directory that cannot be used
-    │   ├── DamagedFileError          a file that is not what mmx had written
+    │   ├── DamagedFileError          a file that has changed since mmx wrote it
     │   └── NoRunError      exit 2    a path that leads to no run
     ├── TrainingError       exit 1    a training that cannot go on
     │   ├── DivergedError             NaN or infinite loss
@@ -29,11 +29,18 @@ from mmx.printable import LINE, shorten
 
 
 class MmxError(Exception):
-    """Base of all deliberate errors.
+    """Base of all deliberate errors; anything else that is raised is a fault of mmx.
 
     Args:
         message: What is wrong, with the values that were given.
-        tip: What to type or do next; printed on a line of its own.
+        tip: What to type or do next; printed on a separate line.
+
+    Example::
+
+        raise UsageError("there is no verb 'tran'; the verbs are train, …", tip="mmx train")
+
+        mmx: there is no verb 'tran'; the verbs are train, …
+          tip: mmx train
     """
 
     exit_code = 1
@@ -48,6 +55,8 @@ class MmxError(Exception):
         return message if self.tip is None else f"{message}\n  tip: {self.tip}"
 
     def __reduce__(self) -> tuple[object, ...]:
+        # By default an exception is unpickled by calling its class with `args`, which does not
+        # fit the constructors below; a worker process would die of it.
         return (_rebuild, (type(self), dict(self.__dict__), self.args))
 
 
@@ -107,7 +116,7 @@ class ConfigError(MmxError):
 
 
 class UnreadableFileError(MmxError):
-    """A file that is absent, too large, too deep, or not of the kind or format that it must be.
+    """A file that is absent, too large, nested too deeply, or not of the expected kind or format.
 
     Args:
         path: The file.
@@ -130,7 +139,7 @@ class DataError(MmxError):
 
 
 class TransferError(MmxError):
-    """A source that does not fit the target it should help."""
+    """A source that does not fit its target."""
 
 
 class RunError(MmxError):
@@ -138,11 +147,11 @@ class RunError(MmxError):
 
 
 class DamagedFileError(RunError):
-    """A file of a run that is not what mmx had written."""
+    """A file of a run that has changed since mmx wrote it."""
 
 
 class NoRunError(RunError):
-    """A path, given as a run, that leads to none."""
+    """A path that was given as a run and does not lead to one."""
 
     exit_code = 2
 
@@ -169,13 +178,14 @@ class Interrupted(MmxError):
     def __init__(self, message: str, *, signal_number: int, tip: str | None = None) -> None:
         super().__init__(message, tip=tip)
         self.signal_number = signal_number
-        self.exit_code = 128 + signal_number
+        self.exit_code = 128 + signal_number  # the convention of shells
 
 
 def closest(word: str, accepted: Iterable[str], *, cutoff: float = 0.5) -> str | None:
     """Return the accepted word most like ``word``, or None where none is near.
 
-    Short words are alike by chance: the shorter an accepted word is, the more of it must agree.
+    Short words resemble each other by chance, so the shorter an accepted word is, the more
+    similar the given word must be.
 
     Args:
         word: What was given.
@@ -184,7 +194,7 @@ def closest(word: str, accepted: Iterable[str], *, cutoff: float = 0.5) -> str |
     """
     names = list(accepted)
     matches = difflib.get_close_matches(word, names, n=max(1, len(names)), cutoff=cutoff)
-    for name in matches:
+    for name in matches:  # from the most similar to the least
         similarity = difflib.SequenceMatcher(None, name, word).ratio()
         if similarity >= max(cutoff, _short_cutoff(name)):
             return name

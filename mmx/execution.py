@@ -33,9 +33,9 @@ Say = Callable[[str], None]
 
 
 class RunOutcome(TypedDict, total=False):
-    """How a run has ended: its status and exit code, and of one that failed, why.
+    """How a run has ended: its status and exit code and, if it failed, why.
 
-    ``expected`` is false of what mmx did not foresee.
+    ``expected`` is false for an exception that is not an :class:`~mmx.errors.MmxError`.
     """
 
     status: str
@@ -64,7 +64,7 @@ def create(
         overrides: As they were typed.
         unresolved: The config with its interpolations.
         parent: The run that this one reproduces.
-        exactly: The directory to make, instead of a new name in ``where``.
+        exactly: The directory to make, instead of one with a new name in ``where``.
         argv: The command line as it was typed; None for that of this process.
     """
     source = experiment.source.name if experiment.source else "none"
@@ -108,26 +108,26 @@ def create(
 
 
 def record_resumption(directory: RunDirectory, argv: Sequence[str]) -> None:
-    """Add to a run's manifest the command line by which it goes on."""
+    """Add the command line that resumes a run to its manifest."""
     directory.write_manifest(directory.manifest().with_resumption(argv))
 
 
 def execute(
     experiment: Experiment, directory: RunDirectory, listen: Listener, *, cached: bool = True
 ) -> RunOutcome:
-    """Run an experiment to its end and return its status; never raises what a run can raise.
+    """Run an experiment to its end and return how it ended, without raising what a run can raise.
 
-    What went wrong is in the run's own ``status.json`` and ``traceback.txt``.
+    What went wrong is written to the run's ``status.json`` and ``traceback.txt``.
 
     Args:
         experiment: What to run.
         directory: Where its results go.
-        listen: Hears what goes on.
+        listen: Receives the events of the run.
         cached: Whether the artifact cache may be used.
     """
     recorded.check_all(directory.path, checkpoints=False)
     directory.acquire()
-    ending.remove_half_written(directory.path)  # by a process that was killed
+    ending.remove_half_written(directory.path)  # left by a process that was killed
     log = _run_log(directory)
     try:
         recorded.go_on(directory.path)
@@ -139,7 +139,7 @@ def execute(
         report.write_report(directory)
         recorded.finish(directory.path)
         directory.set_status("done")
-        with contextlib.suppress(OSError):  # what is not in the index is read from its directory
+        with contextlib.suppress(OSError):  # without an entry, its directory is read instead
             index.add(directory)
         return {"status": "done", "exit_code": 0}
     except Interrupted as error:
@@ -156,7 +156,7 @@ def execute(
 
 
 def _fail(directory: RunDirectory, log: logging.Logger, error: Exception) -> RunOutcome:
-    """Write down why a run failed, and return its status."""
+    """Record why a run failed, and return how it ended."""
     expected = isinstance(error, MmxError)
     text = str(error) if expected else f"{type(error).__name__}: {error}"
     trace = traceback.format_exc()
@@ -168,7 +168,7 @@ def _fail(directory: RunDirectory, log: logging.Logger, error: Exception) -> Run
 
 
 class _Log(logging.FileHandler):
-    """A log whose lines are written, or end the run as any other file would."""
+    """A log file that ends the run when it cannot be written, as any other file does."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         """Raise instead of printing a traceback for each line."""
@@ -181,7 +181,7 @@ def _run_log(directory: RunDirectory) -> logging.Logger:
     log.setLevel(logging.INFO)
     try:
         handler = _Log(directory.path / "run.log", encoding="utf-8")
-    except OSError:  # no room for another file: the status will say so
+    except OSError:  # no space for another file: writing the status will report it
         log.addHandler(logging.NullHandler())
         return log
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
@@ -197,16 +197,17 @@ def _close(log: logging.Logger) -> None:
 
 
 def _keep(directory: RunDirectory, listen: Listener, log: logging.Logger) -> Listener:
-    """Return a listener that writes down what counts, and passes everything on."""
+    """Return a listener that records metrics and notes, and passes every event on."""
     began = time.perf_counter()
     metrics = MetricsLog(directory)
     unheard: list[Event] = []
 
     def keep(event: Event) -> None:
-        with contextlib.suppress(OSError):  # a sign of life that cannot be given ends nothing
+        with contextlib.suppress(OSError):  # a heartbeat that cannot be written ends no run
             directory.beat()
         if event.kind in (EventKind.EPOCH, EventKind.VITALS):
             seconds = round(time.perf_counter() - began, 3)
+            # A name such as "val.accuracy" is a split and a metric.
             named = [(*name.partition("."), value) for name, value in event.values.items()]
             lines = [
                 {"step": event.step, "split": split, "name": name, "value": value}
@@ -221,7 +222,7 @@ def _keep(directory: RunDirectory, listen: Listener, log: logging.Logger) -> Lis
         if not unheard:
             try:
                 listen(event)
-            except (OSError, SystemExit):  # nobody reads stderr any more: the run goes on
+            except (OSError, SystemExit):  # nobody reads stderr any more; the run continues
                 unheard.append(event)
 
     return keep

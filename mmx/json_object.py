@@ -1,8 +1,11 @@
-"""The type of a JSON object, or another tree of plain data, whose keys nobody here knows."""
+"""The type of a JSON object, or of another tree of plain data, with keys that are not fixed."""
 
 from __future__ import annotations
 
 from typing import Any
 
 Json = dict[str, Any]
-"""Keys depend on what a run was made of, such as a config's, or on whoever wrote the file."""
+"""Its keys depend on the parts of a run, as those of a config do, or on who wrote the file.
+
+Where the keys are known, use a dataclass.
+"""

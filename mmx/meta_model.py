@@ -1,4 +1,4 @@
-"""Modules made on paper: shapes and names without memory for weights, and without draws."""
+"""Meta models: modules with shapes and names, but no memory for weights and no random draws."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _M = TypeVar("_M", bound=torch.nn.Module)
 
 
 class _WithoutDraws(TorchFunctionMode):
-    """Leaves weights undrawn: on paper they have no values, and asking costs seconds.
+    """Skips the initialisation of weights: on the meta device they have no values.
 
-    ``normal_`` of a meta tensor, and a product of one with a number, import torch's whole
-    compiler.
+    It also saves seconds: ``normal_`` of a meta tensor, or the product of one with a number,
+    makes torch import its compiler.
     """
 
     def __torch_function__(
@@ -27,6 +27,7 @@ class _WithoutDraws(TorchFunctionMode):
         drawing = getattr(func, "__module__", "") == "torch.nn.init"
         if drawing or func in (Tensor.normal_, Tensor.uniform_):
             return args[0] if args else named["tensor"]
+        # Initialisers such as trunc_normal_ scale and shift; only shape and dtype matter here.
         scaled = func in (Tensor.mul, Tensor.sub) and isinstance(args[-1], int | float)
         if scaled and args[0].is_meta:
             dtype = torch.result_type(args[0], args[-1])
@@ -35,11 +36,15 @@ class _WithoutDraws(TorchFunctionMode):
 
 
 def make_without_memory(make: Callable[..., _M], *arguments: object, **keywords: object) -> _M:
-    """Return a module made without memory for its weights, or with it where there is no way."""
+    """Return a module on the meta device, or an ordinary one where its constructor needs values.
+
+    Use it to learn the names and shapes of a model's tensors before anything is trained. The
+    global random generator is left as it was.
+    """
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         warnings.simplefilter("ignore")
         try:
             with torch.device("meta"), _WithoutDraws():
                 return make(*arguments, **keywords)
-        except (RuntimeError, TypeError):  # a constructor that looks at its numbers
+        except (RuntimeError, TypeError):  # the constructor reads the values of its weights
             return make(*arguments, **keywords)

@@ -26,13 +26,13 @@ from mmx.sharing import Sharing
 
 @dataclass(frozen=True)
 class Parts:
-    """What stands between encoders and fusion, all of it optional.
+    """The optional parts around the fusion: sharing, mapping, missing and head.
 
     Attributes:
         sharing: Which modalities share a trunk; None for no trunk.
         mapping: ``make(widths)`` of a mapping to a common space; None for none.
-        missing: ``make(shapes)`` of what stands in for absent modalities.
-        head: ``make(width, outputs)`` of what turns fused features into outputs.
+        missing: ``make(shapes)`` of the treatment of absent modalities.
+        head: ``make(width, outputs)`` of the layer that turns fused features into outputs.
     """
 
     sharing: Sharing | None = None
@@ -45,17 +45,17 @@ class MultimodalModel(nn.Module):
     """One encoder for each modality, a fusion of their features, and a linear head.
 
     Args:
-        specs: Modality to what was learned of its input.
+        specs: Modality to its spec, learned from training rows.
         encoders: Modality to ``make(spec)``.
         fusion: ``make(widths, outputs=C)``.
         outputs: C.
-        parts: What stands between encoders and fusion.
+        parts: The optional parts.
 
     Attributes:
         criterion: The objective, where it has parameters that train with the model.
         penalty: The regulariser, where it has parameters that train with the model.
-        companion: The model of the source of joint training; the name of its tensors on disk.
-        weighting: What weighs the losses of both, where it learns to.
+        companion: The source's model in joint training; on disk its tensors are ``companion.…``.
+        weighting: Weighs the losses of source and target, where its weights are learned.
     """
 
     def __init__(
@@ -67,6 +67,7 @@ class MultimodalModel(nn.Module):
         parts: Parts = Parts(),
     ) -> None:
         super().__init__()
+        # Sorted: initial weights are drawn in this order, and must not depend on that of a dict.
         made = {name: encoders[name](specs[name]) for name in sorted(specs)}
         self.widths = {
             name: Widths(each.width, tuple(each.level_widths)) for name, each in made.items()
@@ -99,7 +100,7 @@ class MultimodalModel(nn.Module):
         return ("head.weight", "head.bias") if isinstance(self.head, nn.Linear) else ()
 
     def encode(self, batch: Batch) -> dict[str, Features]:
-        """Return the features of every modality; rows where it is absent hold anything."""
+        """Return the features of every modality; rows that lack it hold arbitrary numbers."""
         features = {
             name: batch.features[name] if name in batch.features else self.encode_one(name, batch)
             for name in self.encoders
@@ -119,12 +120,12 @@ class MultimodalModel(nn.Module):
         return found
 
     def fuse(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
-        """Return ``(B, D)`` of encoded features: everything between encoders and head."""
+        """Return fused features ``(B, D)``: trunk output through mapping, missing and fusion."""
         joined: Tensor = self.fusion(*self.missing(self.map_features(features, present), present))
         return joined
 
     def decide(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
-        """Return ``(B, C)`` outputs of encoded features: everything behind the encoders."""
+        """Return outputs ``(B, C)`` of encoded features: everything after the encoders."""
         outputs: Tensor = self.head(self.fuse(features, present))
         return outputs
 
@@ -133,26 +134,26 @@ class MultimodalModel(nn.Module):
         return self.decide(self.encode(batch), batch.present)
 
     def output(self, features: dict[str, Features], present: dict[str, Tensor]) -> ModelOutput:
-        """Return what an objective may ask of encoded features."""
+        """Return what an objective may read: outputs, pooled vectors, presence, fused features."""
         pooled = {name: each.pooled for name, each in features.items()}
         fused = self.fuse(features, present)
         return ModelOutput(self.head(fused), pooled, present, fused)
 
     def for_fusion(self, features: Features) -> Features:
-        """Return the features, with one token where the fusion reads none."""
+        """Return features as the fusion reads them: one token where it reads pooled vectors."""
         if self.fusion.reads == "tokens":
             return features
         return without_tokens(features)
 
     def encode_one(self, name: str, batch: Batch) -> Features:
-        """Encode the rows that have the modality, so that absent ones touch no statistics."""
+        """Encode the rows that have the modality; others must not enter BatchNorm statistics."""
         encoder = self.encoders[name]
         x, lengths = batch.inputs[name], batch.lengths.get(name)
         if name in batch.complete:
             features: Features = encoder(x, lengths)
             return features
         rows = batch.present[name].nonzero().squeeze(1)
-        if len(rows) == 0:
+        if len(rows) == 0:  # an encoder may fail on an empty batch: return zeros, one masked token
             widths = self.widths[name]
             levels = tuple(torch.zeros(len(x), width, device=x.device) for width in widths.levels)
             pooled = torch.zeros(len(x), widths.pooled, device=x.device)
@@ -161,6 +162,7 @@ class MultimodalModel(nn.Module):
         with _keep_statistics(encoder) if len(rows) == 1 else nullcontext():
             features = encoder(x[rows], None if lengths is None else lengths[rows])
 
+        # (n present rows, …) -> (B, …), with zeros in the absent rows.
         def scatter(part: Tensor) -> Tensor:
             return part.new_zeros(len(x), *part.shape[1:]).index_copy(0, rows, part)
 
@@ -168,7 +170,7 @@ class MultimodalModel(nn.Module):
 
 
 class NoFusion(Fusion):
-    """Stands where an objective needs neither fusion nor head: ``(B, 0)`` outputs.
+    """Replaces fusion and head where the objective reads neither: outputs ``(B, 0)``.
 
     Args:
         widths: Modality to widths.
@@ -188,7 +190,7 @@ class NoFusion(Fusion):
 
 
 def fusion_widths(encoded: dict[str, Widths], pooled: dict[str, int]) -> dict[str, Widths]:
-    """Return the widths that the fusion sees: those after trunk and mapping, and the levels."""
+    """Return the widths of the fusion's inputs: pooled after trunk and mapping, and levels."""
     return {name: Widths(pooled[name], each.levels) for name, each in encoded.items()}
 
 
@@ -200,7 +202,7 @@ def without_tokens(features: Features) -> Features:
 
 @contextmanager
 def _keep_statistics(module: nn.Module) -> Iterator[None]:
-    """Evaluate for a while: one row alone has no variance to normalise by."""
+    """Use evaluation mode in the ``with`` block: BatchNorm cannot normalise a single row."""
     modes = [(part, part.training) for part in module.modules()]
     _rest(module)
     try:
@@ -213,13 +215,13 @@ def _keep_statistics(module: nn.Module) -> Iterator[None]:
 def set_training_mode(
     model: MultimodalModel, frozen: frozenset[str], frozen_statistics: frozenset[str] = frozenset()
 ) -> None:
-    """Put the model in training mode, all of its frozen parts in evaluation mode.
+    """Put the model in training mode, but its frozen modules in evaluation mode.
 
-    Frozen means frozen: the BatchNorm statistics and the dropout of a module whose every
-    parameter is frozen do not move either.
+    Where every parameter of a module is frozen, its BatchNorm statistics stay as they are too,
+    and its dropout drops nothing.
 
     Args:
-        model: To be trained.
+        model: The model to train.
         frozen: Names of parameters that do not train.
         frozen_statistics: Names of modules with statistics that do not change, though their
             parameters may train.
@@ -232,9 +234,10 @@ def set_training_mode(
 
 
 def _rest(module: nn.Module) -> None:
-    """Put a module in evaluation mode, all but recurrent layers that compute the same in both.
+    """Put a module in evaluation mode, except recurrent layers that compute the same in both.
 
-    What is before them may train, and cuDNN propagates gradients in training mode alone.
+    Layers before them may train, and cuDNN computes gradients of recurrent layers in training
+    mode only.
     """
     module.eval()
     for part in module.modules():

@@ -9,9 +9,9 @@ from typing import Any
 _PLAIN = re.compile(r"[A-Za-z_/][\w./-]*( [\w./-]+)*", re.ASCII)
 """Text that Hydra's grammar reads as itself."""
 _WORDS = re.compile(r"null|true|false|nan|inf", re.IGNORECASE)
-"""What the grammar reads as something else than text."""
+"""Words that the grammar reads as another type than text."""
 _SHELL = re.compile(r"[\w@%+=:,./\[\]~-]+", re.ASCII)
-"""What common shells pass on as it is; brackets match no file name here."""
+"""Text that common shells pass on unchanged; brackets could match only unlikely file names."""
 _OF_KEYS = re.compile(r"""([\\()\[\]{}:=, \t])""")
 
 
@@ -31,7 +31,7 @@ def quote_value(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return "[" + ",".join(quote_value(item) for item in value) + "]"
     if isinstance(value, float):
-        short = f"{value:g}"
+        short = f"{value:g}"  # 1e-05 rather than 1.0000000000000001e-05, where that is exact
         return short if float(short) == value else repr(value)
     return _quote_text(value) if isinstance(value, str) else str(value)
 
@@ -70,5 +70,5 @@ def quote_for_shell(text: str) -> str:
 
 
 def type_override(key: str, value: Any) -> str:
-    """Return what to type at a shell so that a key has a value."""
+    """Return the override that sets a key to a value, quoted for a shell."""
     return quote_for_shell(f"{key}={quote_value(value)}")

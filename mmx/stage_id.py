@@ -1,4 +1,4 @@
-"""The names of a run's stages: the role that a task has in it, and which control it is."""
+"""The names of a run's stages: a role and, for a control, which one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import ClassVar
 class Role(str, Enum):
     """What a stage is for; a task is a source or a target.
 
-    A member equals its text, so that it is found under it in configs and files.
+    A member equals its text, so that it can be a key of configs and files.
     """
 
     SOURCE = "source"
@@ -30,9 +30,9 @@ class StageId:
     Its text names the stage's folder of checkpoints and its lines in ``metrics.jsonl``.
 
     Attributes:
-        role: What it is for.
+        role: What the stage is for.
         control: Which control, such as ``linear_probe`` or ``unimodal-image``; empty for the
-            one from scratch, and for what is no control.
+            control from scratch, and for stages that are no control.
     """
 
     role: Role
@@ -45,31 +45,32 @@ class StageId:
 
     @property
     def task(self) -> Role:
-        """The role of the task that it works on: source, or target for all others.
+        """The role of the task that is trained on: source, or target for all other stages.
 
-        Draws depend on it, so that target and controls see the same batches in one order.
+        Random draws follow from it, so that the target and its controls see the same batches in
+        the same order.
         """
         return Role.SOURCE if self.role is Role.SOURCE else Role.TARGET
 
     @classmethod
     def parse(cls, text: str) -> StageId:
-        """Return the stage of this text.
+        """Return the stage with this name.
 
         Raises:
-            ValueError: There is none.
+            ValueError: There is no such stage.
         """
         role, dash, control = text.partition("-")
-        found = cls(Role(role), control)
+        found = cls(Role(role), control)  # Role raises ValueError too
         if dash and not (control and found.role is Role.CONTROL):
             raise ValueError(f"{text!r} is no stage")
         return found
 
     def __str__(self) -> str:
-        """Return it as files and messages name it."""
+        """Return the name that files and messages use."""
         return f"{self.role}-{self.control}" if self.control else str(self.role)
 
     def __format__(self, spec: str) -> str:
-        """Return its text, padded as text is."""
+        """Return the name, padded as text is: a dataclass would refuse a width."""
         return format(str(self), spec)
 
 

@@ -1,6 +1,6 @@
-"""stderr whose reader may go away, or that was closed from the start: nothing ends for that.
+"""A stderr that may be closed, or lose its reader, without ending a run.
 
-What is said there is for people; results are on stdout and in files. Imports nothing heavy.
+Messages on stderr are for people; results go to stdout and to files. Imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from collections.abc import Iterator
 from typing import Any, TextIO
 
 STANDARD = 3
-"""stdin, stdout and stderr are the file descriptors below."""
+"""The file descriptors below this one are stdin, stdout and stderr."""
 
 
 class Unheard:
-    """A text stream that forgets what can no longer be written.
+    """A text stream that silently drops text once it can no longer be written.
 
     Args:
-        stream: What is written to as long as that is possible.
+        stream: Receives the text as long as it can be written.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -27,7 +27,7 @@ class Unheard:
         self._gone = False
 
     def write(self, text: str) -> int:
-        """Write what can be written."""
+        """Write text, or drop it; return its length in either case."""
         if not self._gone:
             try:
                 return self._stream.write(text)
@@ -40,7 +40,7 @@ class Unheard:
         return len(text)
 
     def flush(self) -> None:
-        """Pass on what is buffered, if that is possible."""
+        """Flush the buffer, if that is possible."""
         if not self._gone:
             try:
                 self._stream.flush()
@@ -52,7 +52,10 @@ class Unheard:
                 self._gone = True
 
     def _let_go(self) -> None:
-        """Write no more; what is buffered goes nowhere, else Python would exit with 120 for it."""
+        """Stop writing, and send the buffer to the null device.
+
+        Python flushes stderr at exit, and would otherwise end with exit code 120.
+        """
         self._gone = True
         with contextlib.suppress(OSError, ValueError):
             descriptor = self._stream.fileno()
@@ -61,7 +64,7 @@ class Unheard:
             os.close(nowhere)
 
     def __getattr__(self, name: str) -> Any:
-        """Return all else that a stream has."""
+        """Return any other attribute of the stream."""
         return getattr(self._stream, name)
 
 
@@ -75,16 +78,19 @@ def unheard_stderr() -> Iterator[None]:
     try:
         yield
     finally:
-        unheard.flush()  # else Python fails to when it ends
+        unheard.flush()  # otherwise Python tries it at exit, without this protection
         if before is None:
             stream.close()
         sys.stderr = before
 
 
 def _occupy_standard() -> None:
-    """Open what was closed from the start as nothing: else a file would be taken for stderr."""
+    """Open the null device on each standard descriptor that was closed before Python started.
+
+    Otherwise the next file that is opened would get such a number, and receive messages.
+    """
     while True:
-        descriptor = os.open(os.devnull, os.O_RDWR)
+        descriptor = os.open(os.devnull, os.O_RDWR)  # the system gives the lowest free number
         if descriptor >= STANDARD:
             os.close(descriptor)
             return

@@ -1,7 +1,7 @@
-"""Where everything for people is printed: what is shown is never obeyed.
+"""The console on which everything for people is printed, without obeying any of it.
 
-Neither rich nor the terminal reads commands in what is printed: ``[bold]`` and ``:smile:`` in
-the name of a class are letters, and an escape sequence is shown by its number.
+Neither rich nor the terminal finds commands in printed text: ``[bold]`` and ``:smile:`` in the
+name of a class are shown as they are, and an escape sequence is shown by its number.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ class Console(rich_console.Console):
         super().__init__(**{"markup": False, "emoji": False, **options})
 
     def on_broken_pipe(self) -> None:
-        """Say no more where nobody reads stderr; the run goes on, and stdout is left alone."""
+        """Stop printing where nobody reads stderr; the run continues, and stdout is left alone."""
         if not self.stderr:
-            super().on_broken_pipe()
+            super().on_broken_pipe()  # redirects stdout to the null device and exits
         self.quiet = True
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """Return a string as rich draws it: what is printed, and each cell of a table."""
+        """Return a string as rich draws it; called for printed text and for table cells."""
         return super().render_str(printable(text), **options)
 
     def render(
@@ -41,7 +41,7 @@ class Console(rich_console.Console):
         renderable: rich_console.RenderableType,
         options: rich_console.ConsoleOptions | None = None,
     ) -> Iterable[Segment]:
-        """Draw something; a Text that was made elsewhere is looked at too."""
+        """Draw something; a ready-made Text is made printable too."""
         if isinstance(renderable, Text) and OBEYED.search(renderable.plain):
             renderable = Text(printable(renderable.plain), renderable.style)
         return super().render(renderable, options)

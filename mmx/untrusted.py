@@ -1,16 +1,16 @@
-"""Files of strangers, read within bounds: size, nesting, aliases, kind of file, plain values.
+"""Untrusted files, read within bounds: size, nesting, aliases, kind of file, plain values.
 
-A run directory, a cache entry or a config folder may come from anybody. Whatever lies in it is
-read here, or refused at once with one line: a pipe or a device does not block, a file of
-gigabytes is not loaded, ten lines of YAML do not become ten thousand million values, and nothing
-that is parsed is deeper, larger or of another type than the code after it can handle.
+A run directory, a cache entry or a config folder may come from anybody. Its files are read here,
+or refused at once in one line: a pipe or a device does not block, a file of gigabytes is not
+loaded, ten lines of YAML do not expand to billions of values, and parsed data is never deeper,
+larger or of another type than the code that uses it can handle.
 
     read_text(path)          UTF-8
     read_json(path, dict)    the outermost value is a mapping
     read_yaml(path, list)    the outermost value is a list
     parse_json(text, dict, path)  one line of a JSONL file, or a header
 
-All raise :class:`~mmx.errors.UnreadableFileError`, and nothing else.
+All raise only :class:`~mmx.errors.UnreadableFileError`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ YAML_LIMIT = 2**20
 MAX_DEPTH = 64
 """Mappings and lists within each other."""
 MAX_NODES = 100_000
-"""Values of a YAML file, with each alias counted as all that it stands for."""
+"""Values of a YAML file, where an alias counts as many values as it expands to."""
 INTEGER_BITS = 64
 """Larger integers fit neither a tensor nor a float."""
 NUMBER_LENGTH = 256
@@ -63,10 +63,10 @@ _NAMES: dict[type, str] = {
 
 
 def unusable_path(path: str | Path) -> str | None:
-    """Return why the system cannot even look at a path, in words that follow it; None if it can.
+    """Return why the system cannot handle a path, in words that follow it; None if it can.
 
-    Nothing need be there. A name of 5,000 letters, or one with a NUL, is no path at all, and
-    every question about it raises.
+    The path need not exist. A name of 5,000 letters, or one with a NUL, is no path at all: any
+    system call with it raises.
     """
     try:
         os.lstat(Path(path).expanduser().absolute())
@@ -95,7 +95,7 @@ def read_bytes(path: Path, *, limit: int = MAX_BYTES, follow_links: bool = True)
         if os.fstat(file.fileno()).st_size > limit:
             raise _too_large(path, limit)
         try:
-            content = file.read(limit + 1)
+            content = file.read(limit + 1)  # the file may have grown since
         except OSError as error:
             raise UnreadableFileError(path, f"cannot be read: {error.strerror}") from error
     if len(content) > limit:
@@ -104,7 +104,7 @@ def read_bytes(path: Path, *, limit: int = MAX_BYTES, follow_links: bool = True)
 
 
 def open_regular(path: Path, *, follow_links: bool = True) -> BinaryIO:
-    """Return a regular file, opened for reading; a pipe or a device is never waited for.
+    """Return a regular file, opened for reading, without waiting for a pipe or a device.
 
     Args:
         path: The file.
@@ -113,12 +113,13 @@ def open_regular(path: Path, *, follow_links: bool = True) -> BinaryIO:
     Raises:
         UnreadableFileError: It does not exist, is no regular file, or cannot be opened.
     """
+    # Not every system has these flags. Without O_NONBLOCK, opening a pipe waits for a writer.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
     flags |= 0 if follow_links else getattr(os, "O_NOFOLLOW", 0)
     flags |= getattr(os, "O_BINARY", 0)
     try:
         status = path.stat() if follow_links else path.lstat()
-        _refuse_special(path, status)  # before it is opened: opening a device may act already
+        _refuse_special(path, status)  # before opening it: opening a device may have effects
         file = open(os.open(path, flags), "rb")  # noqa: PTH123, SIM115
     except FileNotFoundError as error:
         raise UnreadableFileError(path, "does not exist", missing=True) from error
@@ -126,7 +127,7 @@ def open_regular(path: Path, *, follow_links: bool = True) -> BinaryIO:
         why = getattr(error, "strerror", None) or str(error)
         raise UnreadableFileError(path, f"cannot be read: {why}") from error
     try:
-        _refuse_special(path, os.fstat(file.fileno()))  # another file may have taken its place
+        _refuse_special(path, os.fstat(file.fileno()))  # it may have been replaced in between
     except BaseException:
         file.close()
         raise
@@ -134,10 +135,10 @@ def open_regular(path: Path, *, follow_links: bool = True) -> BinaryIO:
 
 
 def read_text(path: Path, *, limit: int = MAX_BYTES, follow_links: bool = True) -> str:
-    """Return the content of a UTF-8 file; as :func:`read_bytes` otherwise."""
+    """Return the text of a UTF-8 file; arguments and errors are those of :func:`read_bytes`."""
     content = read_bytes(path, limit=limit, follow_links=follow_links)
     try:
-        return content.decode("utf-8-sig")
+        return content.decode("utf-8-sig")  # drops a byte order mark
     except UnicodeDecodeError as error:
         reason = f"is not UTF-8: byte {error.start} is 0x{content[error.start]:02x}"
         raise UnreadableFileError(path, reason) from error
@@ -158,10 +159,10 @@ def read_json(
         path: The file.
         kind: What the outermost value must be: dict, list, …; object for any.
         limit: Bytes that the file may have.
-        depth: Mappings and lists that may lie within each other.
+        depth: How deep mappings and lists may be nested.
         follow_links: Whether the file itself may be a symbolic link.
-        names_of_files: Whether it may hold half characters, as Python reads a file's name
-            that is not UTF-8.
+        names_of_files: Whether it may hold lone surrogates, which Python uses for the bytes of
+            a file name that is not UTF-8.
 
     Raises:
         UnreadableFileError: It is not such a file.
@@ -173,7 +174,7 @@ def read_json(
 def parse_json(
     text: str, kind: type[_T], path: Path, *, depth: int = MAX_DEPTH, names_of_files: bool = False
 ) -> _T:
-    """Return what a JSON text holds; ``path`` says in messages where it stands."""
+    """Return what a JSON text holds; messages name ``path`` as its file."""
     try:
         found = json.loads(text)
     except RecursionError as error:
@@ -201,8 +202,8 @@ def read_yaml(
         path: The file.
         kind: What the outermost value must be: dict, list, …; object for any.
         limit: Bytes that the file may have.
-        depth: Mappings and lists that may lie within each other.
-        nodes: Values that it may hold, each alias counted as all that it stands for.
+        depth: How deep mappings and lists may be nested.
+        nodes: Values that it may hold, where an alias counts as many as it expands to.
         follow_links: Whether the file itself may be a symbolic link.
 
     Raises:
@@ -215,7 +216,7 @@ def read_yaml(
 def parse_yaml(
     text: str, kind: type[_T], path: Path, *, depth: int = MAX_DEPTH, nodes: int = MAX_NODES
 ) -> _T:
-    """Return what a YAML text holds; ``path`` says in messages where it stands."""
+    """Return what a YAML text holds; messages name ``path`` as its file."""
     check_yaml(text, path, depth=depth, nodes=nodes)
     try:
         found = yaml.load(text, Loader=_Loader)
@@ -225,13 +226,16 @@ def parse_yaml(
 
 
 def check_yaml(text: str, path: Path, *, depth: int = MAX_DEPTH, nodes: int = MAX_NODES) -> None:
-    """Refuse YAML that would become too deep or too large, before anything is made of it.
+    """Refuse YAML that would become too deep or too large, before any object is made of it.
+
+    Aliases make ten short lines expand to billions of values ("billion laughs"), so sizes are
+    counted over the parser's events.
 
     Raises:
-        UnreadableFileError: It is no YAML, or beyond the bounds; ``path`` says whose text it is.
+        UnreadableFileError: It is not YAML, or beyond the bounds; messages name ``path``.
     """
-    sizes: dict[str, int] = {}  # anchor -> the values that an alias of it stands for
-    opened: list[tuple[str | None, int]] = []  # anchor, and the values seen before it
+    sizes: dict[str, int] = {}  # anchor -> the number of values that its alias expands to
+    opened: list[tuple[str | None, int]] = []  # anchor, and the number of values before it
     seen = 0
     for event in _events(text, path):
         if isinstance(event, yaml.CollectionEndEvent):
@@ -270,21 +274,22 @@ def _size(anchor: str | None, sizes: dict[str, int], opened: list[str | None], p
 
 
 def _refuse_long_number(event: Any, path: Path) -> None:
-    """Refuse an unquoted number that is long: 1:59:59:… is one too, in base 60."""
+    """Refuse a long unquoted number; in YAML 1.1, 1:59:59:… is a number too, in base 60."""
     value = getattr(event, "value", "")
     if len(value) > NUMBER_LENGTH and not event.style and value[0] in "+-.0123456789":
         if set(value) - set("+-.:_0123456789abcdefxABCDEFX"):
-            return  # a text that begins with a digit
+            return  # text that begins with a digit
         raise UnreadableFileError(path, f"holds a number of {len(value):,} characters")
 
 
 def _plain(
     found: Any, kind: type[_T], path: Path, depth: int, *, names_of_files: bool = False
 ) -> _T:
-    """Return plain data of the right outermost kind, within the bounds of what follows."""
+    """Return data after checking its outermost type, its depth, and that all of it is plain."""
     if not isinstance(found, kind):
         reason = f"holds {_name(found)}, where {_NAMES.get(kind, kind.__name__)} is expected"
         raise UnreadableFileError(path, reason)
+    # A loop instead of recursion: the data may be nested deeper than Python's stack allows.
     waiting: list[tuple[Any, int]] = [(found, 0)]
     while waiting:
         value, level = waiting.pop()
@@ -305,7 +310,7 @@ def _plain(
 
 
 def _refuse_unwritable(value: str, path: Path) -> None:
-    """Refuse text that no file and no terminal could be given: half a character, or NUL."""
+    """Refuse text that cannot be written to a file or terminal: a lone surrogate, or NUL."""
     try:
         value.encode("utf-8")
     except UnicodeEncodeError as error:

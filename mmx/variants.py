@@ -1,4 +1,4 @@
-"""Variants: what a class is called in a config, and which classes a folder of mmx has."""
+"""Variants: the name of a class in a config, and the classes that a folder of mmx defines."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 def variant_name(target: str) -> str:
     """Return the name of a class, given by its dotted path.
 
-    A class of mmx has the name of its module, which is that of its YAML file. Several classes
-    of one's own may share a module, so each has its own name, in lower case::
+    A class of mmx is named as its module, and so as its YAML file. In a user's package several
+    classes may share a module, so there the class's own name counts, in snake case::
 
         mmx.fusion.concat.Concat    concat
         mine.fusions.GatedSum       gated_sum
@@ -40,17 +40,17 @@ def variant(kind: type) -> str:
 
 @cache
 def find_variants(package: str, base: type[T], *, skip: tuple[str, ...] = ()) -> dict[str, type[T]]:
-    """Return the classes that the files of a package define, by the files' names, sorted.
+    """Return the variants that the files of a package define, by file name, sorted.
 
-    A file without a class that can be made from ``base`` has none: it serves the others. A new
-    variant is a new file, and no list names it::
+    A file that defines no concrete subclass of ``base`` is a helper and is skipped. A new variant
+    is a new file; there is no list to add it to::
 
         find_variants("mmx.transfer.regularizers", Regularizer)   {"bi_tuning": BiTuning, ...}
 
     Args:
-        package: Its dotted name; packages inside it are not looked into.
+        package: Its dotted name; packages inside it are not searched.
         base: The class that the variants derive from.
-        skip: Files that are not looked into.
+        skip: Files that are not searched.
 
     Raises:
         RuntimeError: A file defines several such classes.
@@ -82,15 +82,15 @@ def _defined_in(module: str, base: type[T]) -> list[type[T]]:
 def read_options(
     key: str, chosen: str, kinds: Mapping[str, Callable[..., Any]], given: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return the options that were given, each of which the chosen variant takes.
+    """Return the options that were given, after checking that the chosen variant takes them.
 
-    For a class that has options of several variants among its own: ``amount`` of a sparsity
-    pattern, ``rank`` of an adapter.
+    For a class with options that it passes on to one of several variants: ``amount`` to a
+    sparsity pattern, ``rank`` to an adapter.
 
     Args:
         key: The option of the transfer mode that chooses the variant.
         chosen: The variant's name.
-        kinds: Name to class of those that can be chosen by name.
+        kinds: Name to class of the variants that can be chosen.
         given: Option to value; None where it was not given.
 
     Raises:

@@ -2,8 +2,8 @@
 
     argv ─ compose ─ Composed (plain data) ─ check ─ build ─ objects
 
-``compose`` turns overrides into plain, resolved data. ``signature`` holds a node
-against the signature of the class that it names, types and ranges included, and
-collects every problem. ``build`` makes the object, after the object itself (not the
-string that names it) has been found in an allowed package.
+``compose`` turns overrides into plain, resolved data. ``signature`` checks a node against
+the signature of the class that it names, including types and ranges, and collects every
+problem. ``build`` makes the object, after checking that the class itself (not only the
+string that names it) comes from an allowed package.
 """

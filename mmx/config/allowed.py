@@ -1,8 +1,8 @@
-"""Modules of the working directory: those that were allowed by name can be imported, no others.
+"""Imports from the working directory: only packages that were allowed by name.
 
-The working directory may be a stranger's too: a downloaded folder with a ``yaml.py``, a
-``pandas.py`` or a ``hydra_plugins/`` in it. So it comes last on the path, behind everything that
-is installed, and only packages that the user named are taken from it.
+The working directory may be untrusted: a downloaded folder with a ``yaml.py``, a ``pandas.py``
+or a ``hydra_plugins/`` in it. So it comes last on the path, after everything that is installed,
+and only packages that the user named are imported from it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from types import ModuleType
 
 
 class _Guard(MetaPathFinder):
-    """Lets nothing but allowed packages be found in a folder, once it is on the path."""
+    """Refuses imports from a guarded folder on the path, except of allowed packages."""
 
     def __init__(self) -> None:
         self.allowed: dict[str, set[str]] = {}
@@ -28,11 +28,12 @@ class _Guard(MetaPathFinder):
         path: Sequence[str] | None = None,
         target: ModuleType | None = None,
     ) -> importlib.machinery.ModuleSpec | None:
-        """Find what lies in a guarded folder and was not allowed, to refuse its import.
+        """Find modules that lie in a guarded folder and were not allowed, so that loading fails.
 
-        To look for a module is no import: libraries do, for modules that they never import.
+        The search itself must not fail: libraries search for optional modules without importing
+        them.
         """
-        if path is not None or not self.allowed:
+        if path is not None or not self.allowed:  # a path is given for submodules only
             return None
         spec = importlib.machinery.PathFinder.find_spec(fullname, None, target)
         if spec is None:
@@ -44,7 +45,7 @@ class _Guard(MetaPathFinder):
 
 
 class _Refusal(Loader):
-    """Loads nothing."""
+    """A loader that refuses to load."""
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
         """Refuse.
@@ -63,7 +64,7 @@ class _Refusal(Loader):
 
 
 def _find_folders(spec: importlib.machinery.ModuleSpec) -> list[str]:
-    """Return the folders in which the file of a module, or the parts of a package, lie."""
+    """Return the folders that contain a module's file, or the parts of a namespace package."""
     places = spec.submodule_search_locations
     if places is None:
         places = [spec.origin] if spec.has_location and spec.origin else [""]
@@ -79,7 +80,7 @@ def allow(packages: Collection[str]) -> None:
         return
     here = str(Path.cwd())
     if here not in _GUARD.allowed:
-        if here in sys.path:  # by PYTHONPATH, say: the user's own wish
+        if here in sys.path:  # the user put it there, for example by PYTHONPATH
             return
         _GUARD.allowed[here] = set()
     if here not in sys.path:
@@ -93,7 +94,8 @@ def allow(packages: Collection[str]) -> None:
 def hide_guarded() -> Iterator[None]:
     """Keep guarded folders off the path inside the ``with`` block.
 
-    Processes that are started there get the path, but not its guard; :func:`allow` gives them both.
+    Worker processes that are started there inherit the path but not the guard; :func:`allow`,
+    called in the worker, adds both.
     """
     before = list(sys.path)
     sys.path[:] = [entry for entry in before if entry not in _GUARD.allowed]

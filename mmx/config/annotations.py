@@ -1,4 +1,4 @@
-"""Annotations in words: what they accept, and which of their values is nearest to one given."""
+"""Type annotations described in words, and the choices and classes that they accept."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def describe_hint(hint: Any) -> str:
 
 
 def shorten_hint(hint: Any) -> str:
-    """Return one word for a value of this annotation."""
+    """Return one word for a value of this annotation, as a placeholder in advice."""
     text = describe_hint(hint)
     if "mapping" in text:
         return "{key: value}"
@@ -96,6 +96,7 @@ def _describe_union(parts: tuple[Any, ...]) -> str:
 
 
 def _describe_alternative(hint: Any) -> str:
+    # A Literal with a single value is written as that value: "a number or auto".
     choices = list_choices(hint) if get_origin(hint) is Literal else []
     return format_value(choices[0]) if len(choices) == 1 else describe_hint(hint)
 
@@ -136,4 +137,4 @@ _WORDS: dict[Any, Callable[[tuple[Any, ...]], str]] = {
     bool: _say("true or false"),
     Any: _say("a value"),
 }
-"""An annotation, or what it is made of, to how its arguments are said; other classes are nodes."""
+"""Annotation or its origin to the description of its arguments; other classes are nodes."""

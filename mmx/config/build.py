@@ -1,9 +1,8 @@
-"""Nodes to objects, executing nothing outside the allowed packages.
+"""Objects from config nodes, without executing anything outside the allowed packages.
 
 A node is a mapping with ``_target_``, the dotted name of a class, and keyword values.
-The name alone proves nothing (``mmx.encoders.base.nn.Linear`` begins with an allowed
-package and ends in torch), so what counts is where the object that it leads to was
-defined.
+The name alone proves nothing: ``mmx.encoders.base.nn.Linear`` begins with an allowed
+package and leads to torch. What counts is the module in which the object was defined.
 """
 
 from __future__ import annotations
@@ -40,13 +39,22 @@ ObjectT = TypeVar("ObjectT")
 
 
 class Builder:
-    """Builds nodes and collects what is wrong with them.
+    """Builds the objects of nodes, and collects what is wrong with them.
+
+    Problems are collected instead of raised, so that all of a config is reported at once.
 
     Args:
         allowed: Further packages whose classes a config may name.
 
     Attributes:
         problems: Everything found so far; :meth:`finish` raises it.
+
+    Example::
+
+        builder = Builder()
+        node = {"_target_": "mmx.transfer.heads.linear.Linear"}
+        head = builder.build(node, Head, "transfer.head")   # None where something is wrong
+        builder.finish()
     """
 
     def __init__(self, allowed: Collection[str] = ()) -> None:
@@ -57,7 +65,7 @@ class Builder:
     def finish(self) -> None:
         """Raise ConfigError if any problem was found."""
         if self.problems:
-            raise ConfigError(dict.fromkeys(self.problems))
+            raise ConfigError(dict.fromkeys(self.problems))  # each once, in order
 
     def build(self, node: Any, expected: type[ObjectT], path: str) -> ObjectT | None:
         """Return the object that a node describes, or None after noting its problems."""
@@ -66,9 +74,9 @@ class Builder:
             return None
         try:
             return made()
-        except ValueError as error:  # how a constructor refuses a combination of values
+        except ValueError as error:  # a constructor refuses a combination of options
             self.problems.append(Problem(path, str(error)))
-        except OSError as error:  # of one that looks for its files
+        except OSError as error:  # a constructor looks for its files
             where = error.filename if isinstance(error.filename, str) else "a file"
             reason = f"{shorten(where)} cannot be looked at: {error.strerror or error}"
             self.problems.append(Problem(path, reason))
@@ -81,9 +89,9 @@ class Builder:
 
         Args:
             node: The mapping with ``_target_``.
-            expected: The base class that the class must have.
+            expected: The base class of the class.
             path: Where the node stands in the config, for messages.
-            supplied: Keyword arguments that the assembly gives later.
+            supplied: Keyword arguments that the caller passes later.
         """
         if not isinstance(node, dict) or TARGET not in node:
             self.problems.append(
@@ -100,14 +108,14 @@ class Builder:
             for key, value in node.items()
             if key != TARGET
         }
-        if len(self.problems) > before:
+        if len(self.problems) > before:  # a nested node is wrong: its None would be reported too
             return None
         converted, problems = signature.check_values(kind, values, path, supplied)
         self.problems.extend(problems)
         return None if problems else functools.partial(kind, **converted)
 
     def call(self, target: Callable[..., ObjectT], values: Any, path: str) -> ObjectT | None:
-        """Return ``target`` called with values that its signature accepts."""
+        """Call a function or class with values, once its signature accepts them; None otherwise."""
         if not isinstance(values, dict):
             given = f"{path}={format_value(values)}"
             keys = ", ".join(f"{path}.{name}" for name in signature.list_options(target))
@@ -118,7 +126,7 @@ class Builder:
         return None if problems else target(**converted)
 
     def _build_nested(self, value: Any, hint: Any, path: str) -> Any:
-        """Return the object of a node where the signature wants one; other values as they are.
+        """Return the object of a node where the annotation accepts one; other values unchanged.
 
         In a mapping ``dict[str, X]`` each value may be a node.
         """
@@ -163,7 +171,7 @@ class Builder:
                 )
             self.problems.append(Problem(given, reason, closest=_nearest_class(name)))
             return None
-        except Exception as error:  # whatever a user's module raises while it is imported
+        except Exception as error:  # a user's module may raise anything while it is imported
             why = f"cannot be imported: {type(error).__name__}: {error}"
             self.problems.append(Problem(given, why))
             return None
@@ -178,15 +186,15 @@ class Builder:
 
 
 def locate(name: str, packages: Collection[str]) -> Any:
-    """Return the object that a dotted name leads to: a module, and one name in it.
+    """Return the object that a dotted name leads to: a module, and one name defined in it.
 
-    No attribute of anything but a module is looked at, and no module's ``__getattr__`` is
-    called, so that a name cannot walk out of the allowed packages on its way.
+    Only the module's own dictionary is read, without calling its ``__getattr__``, so that a name
+    cannot lead out of the allowed packages.
 
     Raises:
         PermissionError: The name, or the object it leads to, lies outside ``packages``;
-            its first argument is the module at fault. Nothing has then been imported
-            that the name does not begin with.
+            its first argument is the module at fault. Only modules that the name begins
+            with have been imported by then.
         ImportError, AttributeError: There is no such object.
     """
     module_name, _, attribute = name.rpartition(".")
@@ -207,7 +215,7 @@ def _inside(name: str, packages: Collection[str]) -> bool:
 
 
 def _missing_package(name: str, error: Exception) -> str | None:
-    """Return the package of the user's that a dotted name begins with, if it was not found."""
+    """Return the user's package that a dotted name begins with, if it could not be found."""
     package = name.partition(".")[0]
     missing = isinstance(error, ModuleNotFoundError) and error.name == package
     return package if missing and package != "mmx" else None

@@ -1,4 +1,4 @@
-"""By which name each part of a config was chosen: ``fusion=mine`` is called ``mine``."""
+"""The option by which each part of a config was chosen: ``fusion=mine`` is called ``mine``."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from mmx.config.locate import find_options
 
 TARGET_LINE = re.compile(r"^_target_\s*:\s*['\"]?([\w.]+)", re.MULTILINE)
 HEAD_BYTES = 1_000_000
-"""Bytes of a YAML file that are looked at."""
+"""Bytes of a YAML file that are searched for its target."""
 
 
 def find_chosen_names(composed: Composed, extra: Sequence[Path] = ()) -> dict[str, str]:
-    """Return the group of each part that its option's name stands for, and that name.
+    """Return the option of each group, where its name describes the part that was built.
 
-    Where something else than the option has decided on the class, such as ``fusion._target_=…``
-    or an experiment's file, the name would be wrong: such a part is left out.
+    Where the class was decided otherwise, such as by ``fusion._target_=…`` or an experiment's
+    file, the option's name would be misleading, and the group is left out.
 
     Args:
         composed: A config with its choices and overrides.
@@ -47,7 +47,7 @@ def find_target(config: Mapping[str, Any], group: str) -> str | None:
 
 
 def _read_target(path: Path | None) -> str | None:
-    """Return the class that an option's own file names; None where it leaves that to others."""
+    """Return the class that an option's own file names; None where its defaults name it."""
     if path is None:
         return None
     try:

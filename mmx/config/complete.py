@@ -1,4 +1,4 @@
-"""What TAB may make of one word of ``mmx train``."""
+"""Completion by TAB of one word of ``mmx train``."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from mmx.errors import MmxError
 
 
 def complete_override(overrides: Sequence[str], last: str, extra: Sequence[Path] = ()) -> list[str]:
-    """Return Hydra's candidates for the last word, among the user's own configs too.
+    """Return Hydra's candidates for the last word, including those of the user's configs.
 
     Args:
         overrides: The complete overrides before it.
-        last: What has been typed of it.
+        last: The part of it that has been typed.
         extra: The user's config directories.
 
     Raises:
-        ConfigError: The configs are none that mmx would take.
+        ConfigError: mmx would refuse the configs.
     """
     overrides = [text for text in overrides if not is_hydra_key(text)]
     key, equals, values = last.partition("=")
-    before, comma, value = values.rpartition(",")  # of a sweep
+    before, comma, value = values.rpartition(",")  # the last of the values of a sweep
     with composer(extra):
-        with contextlib.suppress(*COMPOSE_ERRORS):  # half a line need not compose
+        with contextlib.suppress(*COMPOSE_ERRORS):  # an unfinished line need not compose
             compose(overrides)
         plugin = DefaultCompletionPlugin(GlobalHydra.instance().config_loader())
         line = " ".join([*overrides, f"{key}{equals}{value}"])
@@ -40,7 +40,7 @@ def complete_override(overrides: Sequence[str], last: str, extra: Sequence[Path]
             found: list[str] = plugin._query(config_name=ROOT, line=line)
         except MmxError:
             raise
-        except Exception:  # of a config that does not compose: there is nothing to offer
+        except Exception:  # the config does not compose, so there is nothing to offer
             return []
     shown = {each for each in found if re.split("[=/.]", each.lstrip("+~"))[0] not in HIDDEN_GROUPS}
     if comma:

@@ -1,4 +1,4 @@
-"""Overrides in, plain resolved data out."""
+"""Composition: from overrides to plain, resolved data."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ class Composed:
     """A config as plain data.
 
     Attributes:
-        config: Resolved; nothing of Hydra's own.
-        unresolved: The same with its interpolations as they were written.
+        config: Resolved, without Hydra's own node.
+        unresolved: The same, with its interpolations as they were written.
         choices: Group to chosen option.
         overrides: What was typed, without Hydra's own keys.
-        launcher: How it is run, where it is a job of a sweep.
+        launcher: How the job is run, if it belongs to a sweep.
     """
 
     config: ConfigNode
@@ -73,7 +73,7 @@ def composer(extra: Sequence[Path] = ()) -> Iterator[None]:
 
 
 def parse(overrides: Sequence[str]) -> list[Override]:
-    """Return the overrides by Hydra's grammar; raises ConfigError naming the bad ones."""
+    """Parse overrides by Hydra's grammar; raise ConfigError with those that cannot be read."""
     parser = OverridesParser.create(GlobalHydra.instance().config_loader())
     parsed: list[Override] = []
     problems: list[Problem] = []
@@ -92,7 +92,8 @@ def parse(overrides: Sequence[str]) -> list[Override]:
 
 
 def _is_readable(text: str) -> bool:
-    """Return whether Hydra's parser can read a text at all: it is slow, and recursive."""
+    """Return whether a text is short and flat enough for Hydra's slow, recursive parser."""
+    # An upper bound of the nesting depth, without parsing.
     deepest = max(text.count("["), text.count("{"), text.count("("))
     return len(text) <= LENGTH and deepest <= LENGTH // 50 and "\0" not in text
 
@@ -109,7 +110,7 @@ def list_jobs(parsed: Sequence[Override]) -> list[list[str]]:
     """Return the override lists of a sweep, one for each job, as Hydra's sweeper makes them.
 
     Raises:
-        ConfigError: An override sweeps over no list of values.
+        ConfigError: An override is a sweep without a list of values.
     """
     if problems := list(refuse_missing_values(parsed)):
         raise ConfigError(problems)
@@ -118,12 +119,14 @@ def list_jobs(parsed: Sequence[Override]) -> list[list[str]]:
 
 @dataclass(frozen=True)
 class Choices:
-    """A config with all its options chosen, in which keys can be set without composing again.
+    """A config with all options chosen, in which keys can be set without composing again.
+
+    Composing takes most of the time; the jobs of a sweep that differ in keys alone share it.
 
     Attributes:
-        composed: As it is before any key is set; only :meth:`set_keys` gives what may be run.
+        composed: The config before any key is set; only what :meth:`set_keys` returns may run.
         tree: The same, as Hydra composed it.
-        texts: The overrides that chose.
+        texts: The overrides that chose the options.
         problems: What is wrong with the launcher's keys.
     """
 
@@ -136,11 +139,11 @@ class Choices:
         """Return the config with keys set as Hydra sets them.
 
         Args:
-            keys: Overrides that set keys, and choose nothing.
-            texts: The same as they were typed.
+            keys: Overrides that set keys and choose no options.
+            texts: The same, as they were typed.
 
         Raises:
-            ConfigError: It calls a function, or sets what only a command line sets.
+            ConfigError: It calls a function, or sets what only a command line may set.
         """
         every = (*self.texts, *texts)
         loader: Any = GlobalHydra.instance().config_loader()
@@ -148,10 +151,10 @@ class Choices:
             return compose(every)
         found = self.composed
         if keys:
-            tree = copy.deepcopy(self.tree)
+            tree = copy.deepcopy(self.tree)  # shared by the jobs of a sweep
             try:
                 ConfigLoaderImpl._apply_overrides_to_config(list(keys), tree)
-            except Exception:  # Hydra words it for all of the line
+            except Exception:  # compose the whole line, for Hydra's own message
                 return compose(every)
             found = _read(tree, every, self.composed.launcher)
         own = {**_own_config(), "data_dir": str(find_data_directory())}
@@ -162,17 +165,17 @@ class Choices:
 
 
 def compose(overrides: Sequence[str]) -> Composed:
-    """Compose one job. Raises Hydra's own errors: :mod:`mmx.config.override_problems` words them.
+    """Compose one job. Hydra's own errors pass: :mod:`mmx.config.override_problems` rewords them.
 
     Raises:
-        ConfigError: The config says to Hydra more than which launcher, calls a function, or
-            sets what only a command line sets.
+        ConfigError: The config configures more of Hydra than the launcher, calls a function, or
+            sets what only a command line may set.
     """
     return compose_choices(overrides).set_keys((), ())
 
 
 def compose_choices(overrides: Sequence[str]) -> Choices:
-    """Compose one job, so that keys of it can be set. Raises what :func:`compose` raises."""
+    """Compose the options of one job, before keys are set. Raises what :func:`compose` raises."""
     if problems := hydra_node.refuse_typed(overrides):
         raise ConfigError(problems)
     of_launcher = [text for text in overrides if text.startswith(hydra_node.OF_LAUNCHER)]
@@ -202,7 +205,7 @@ def _read_choices(node: Any) -> dict[str, str]:
 
 
 def _refuse_references(config: ConfigNode) -> list[Problem]:
-    """Return what a config calls, or how it grows, before any of it is resolved."""
+    """Return function calls and oversized references of a config, before it is resolved."""
     return references.refuse_calls(config, "") or references.refuse_growth(config)
 
 
@@ -217,12 +220,12 @@ def _read(tree: DictConfig, overrides: Sequence[str], launcher: Launcher) -> Com
 
 
 def _hydra_compose(overrides: Sequence[str]) -> DictConfig:
-    """Return what Hydra makes of the overrides; any error of its own as one that is worded."""
+    """Return the config that Hydra composes; turn unexpected errors into one of Hydra's."""
     try:
         return hydra_compose(ROOT, overrides=list(overrides), return_hydra_config=True)
     except (*COMPOSE_ERRORS, MmxError):
         raise
-    except Exception as error:  # what a config makes Hydra trip over
+    except Exception as error:  # some configs make Hydra fail with any exception
         raise ConfigCompositionException(f"{type(error).__name__}: {error}") from error
 
 
@@ -241,7 +244,7 @@ def _own_config() -> ConfigNode:
 
 @functools.lru_cache(maxsize=8)
 def _compose_own(launcher: str) -> DictConfig:
-    """Compose mmx's own root config alone, which a user's is held against."""
+    """Compose mmx's own root config alone, to compare a user's with it."""
     with composer():
         return _hydra_compose([f"{hydra_node.LAUNCHER_GROUP}={launcher}"])
 
@@ -253,7 +256,7 @@ def _to_plain(
     with_hydra = OmegaConf.masked_copy(composed, [str(k) for k in composed if k != "hydra"])
     if with_hydra.get("data_dir") is None:
         with_hydra.data_dir = str(find_data_directory())
-    if choices.get("source") == "none":  # whatever options an experiment has for its source
+    if choices.get("source") == "none":  # drop the options that an experiment set for its source
         with_hydra.source = {}
     unresolved = OmegaConf.to_container(with_hydra, resolve=False)
     config = OmegaConf.to_container(with_hydra, resolve=True)

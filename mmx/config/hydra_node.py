@@ -1,10 +1,10 @@
-"""What a config and a command line may say to Hydra: which launcher, and that one's numbers.
+"""What a config and a command line may set of Hydra: the launcher and its numbers.
 
-Hydra's own node names code (callbacks, handlers of logging, plugins), sets the environment and
-makes folders. mmx needs none of it, so it is refused whatever it says: a user's file has no
-``hydra`` node but ``launcher``, a command line no other ``hydra`` key, and what was composed must
-be the node that mmx's own root config gives, value by value and before anything is resolved.
-Even so no job runs under a composed node: :mod:`mmx.config.launch` makes its own.
+Hydra's own node names code (callbacks, logging handlers, plugins), sets environment variables and
+makes folders. mmx needs none of it and refuses all of it: a user's file may have only
+``hydra.launcher``, a command line only that and the directories, and the composed node must equal
+that of mmx's own root config, value by value, before anything is resolved. As a second
+protection no job runs under a composed node: :mod:`mmx.config.launch` makes its own.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ HYDRA = "hydra"
 LAUNCHER_GROUP = "hydra/launcher"
 OF_LAUNCHER = "hydra.launcher."
 DIRECTORY_KEYS = ("hydra.run.dir", "hydra.sweep.dir")
-"""Where a run and a sweep go: a command line may say so, a file may not."""
+"""The directories of a run and of a sweep: a command line may set them, a file may not."""
 _OF_HYDRA = (
     "runtime.choices",
     "runtime.cwd",
@@ -33,7 +33,7 @@ _OF_HYDRA = (
     "overrides.task",
     "job.override_dirname",
 )
-"""What Hydra itself writes there for each command line."""
+"""Keys that Hydra itself sets for each command line."""
 _SHOWN = 5
 
 
@@ -56,7 +56,7 @@ LAUNCHERS: dict[str, tuple[Callable[..., None], str]] = {
     "basic": (_basic, "hydra._internal.core_plugins.basic_launcher.BasicLauncher"),
     "joblib": (_joblib, "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher"),
 }
-"""Launcher to what may be set of it, and the plugin that it is."""
+"""Launcher to the function with its options as signature, and the class of its plugin."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Launcher:
 
     Attributes:
         name: One of :data:`LAUNCHERS`.
-        options: What was set of it.
+        options: Those of its options that were set.
     """
 
     name: str = "basic"
@@ -73,13 +73,13 @@ class Launcher:
 
 
 def is_hydra_key(override: str) -> bool:
-    """Return whether an override speaks to Hydra and not to the experiment."""
+    """Return whether an override sets a key of Hydra, and not of the experiment."""
     key = override.lstrip("+~").partition("=")[0].partition("@")[0].strip()
     return key == HYDRA or key.startswith((f"{HYDRA}.", f"{HYDRA}/"))
 
 
 def refuse_typed(overrides: Sequence[str]) -> list[Problem]:
-    """Return the overrides of a command line that say to Hydra what mmx does not take."""
+    """Return the overrides of a command line that set what mmx does not allow of Hydra."""
     problems = []
     for text in filter(is_hydra_key, overrides):
         key, _, value = text.partition("=")
@@ -88,7 +88,7 @@ def refuse_typed(overrides: Sequence[str]) -> list[Problem]:
             reason = "names the directory of a run" if key == DIRECTORY_KEYS[0] else "is of a sweep"
             problems.append(Problem(text, f"{reason}, and this is none", closest=other))
         elif key.startswith(OF_LAUNCHER):
-            continue  # its value is looked at when the launcher is known
+            continue  # its value is checked once the launcher is known
         elif key != LAUNCHER_GROUP:
             keys = _list_accepted()
             near = closest(key.lstrip("+~"), keys)
@@ -116,11 +116,11 @@ def _list_accepted() -> list[str]:
 
 
 def refuse_in_file(content: Any, package: str) -> list[Problem]:
-    """Return what a user's file says to Hydra beside which launcher.
+    """Return what a user's file sets of Hydra, other than the launcher and its numbers.
 
     Args:
         content: Plain data, not resolved.
-        package: Where its header puts it.
+        package: The package of its ``# @package`` header.
     """
     if package.split(".")[0] == HYDRA:
         return [_refusal(f"# @package {package}")]
@@ -144,7 +144,7 @@ def refuse_in_file(content: Any, package: str) -> list[Problem]:
 
 
 def _refuse_defaults(entries: Any) -> Iterator[Problem]:
-    """Yield the entries of a defaults list that choose more of Hydra than a launcher."""
+    """Yield the entries of a defaults list that choose anything of Hydra but a launcher."""
     for entry in entries if isinstance(entries, list) else []:
         pairs = entry.items() if isinstance(entry, dict) else [(entry, None)]
         for key, value in pairs:
@@ -159,11 +159,11 @@ def _refuse_defaults(entries: Any) -> Iterator[Problem]:
 def refuse_composed(
     node: Any, own: ConfigNode, task: Sequence[str], typed: Sequence[str]
 ) -> list[Problem]:
-    """Return where a composed ``hydra`` node differs from mmx's own, but for the launcher.
+    """Return where a composed ``hydra`` node differs from mmx's own, except in the launcher.
 
     Args:
         node: Plain data, not resolved.
-        own: The node that mmx's root config alone gives with the same launcher.
+        own: The node of mmx's root config alone, with the same launcher.
         task: The overrides for the experiment.
         typed: The overrides for Hydra.
     """
@@ -190,8 +190,8 @@ def find_launcher(
     Args:
         node: The composed ``hydra`` node as plain data, not resolved.
         own: mmx's own node with the same launcher.
-        name: Its name.
-        typed: What the command line sets of it; the files' words do not count there.
+        name: The launcher's name.
+        typed: Its options on the command line, which win over those of files.
     """
     path = "hydra.launcher"
     if name not in LAUNCHERS:
@@ -220,7 +220,7 @@ def find_launcher(
 
 
 def _find_differences(node: Any, own: Any, path: str) -> Iterator[tuple[str, Any]]:
-    """Yield each place where a node is not the same as mmx's own, and its value."""
+    """Yield the path and value of each difference between a node and mmx's own."""
     if path in _OF_HYDRA:
         return
     if isinstance(node, dict) and isinstance(own, dict):
@@ -230,7 +230,7 @@ def _find_differences(node: Any, own: Any, path: str) -> Iterator[tuple[str, Any
                 yield where, node.get(key, "")
             else:
                 yield from _find_differences(node[key], own[key], where)
-    elif type(node) is not type(own) or node != own:
+    elif type(node) is not type(own) or node != own:  # True == 1 in Python
         yield path, node
 
 

@@ -1,8 +1,8 @@
 """Jobs on a launcher, and what Hydra shows of a config: ``--cfg``, ``--info``.
 
-No job runs under a config that a user's folder had a part in. mmx has composed and checked all
-jobs before the first one starts; here they are run one after the other, or handed to a launcher
-of Hydra under a node that mmx's own root config gives. A launcher's workers get plain data.
+No job runs under a ``hydra`` node that a user's folder contributed to. mmx has composed and checked
+all jobs before the first one starts; here they run one after the other, or on a launcher of Hydra
+that is configured by mmx's own root config. A launcher's workers receive plain data.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ RunJob = Callable[[Composed], None]
 def run_jobs(
     run_job: RunJob, jobs: Sequence[Composed], here: Sequence[Callable[[], None]] = ()
 ) -> None:
-    """Run every job, on the launcher that they name; raise what the first to fail raised.
+    """Run every job on the launcher that they name; afterwards raise the first error, if any.
 
     Args:
-        run_job: What to do with a job's config. A launcher may send it to another process.
+        run_job: Runs a job from its config. A launcher may send it to another process.
         jobs: Their configs.
-        here: What to do in this process in its place, job by job, where no launcher is named.
+        here: Replaces ``run_job``, one function for each job, where jobs run in this process.
 
     Raises:
         ConfigError: They name different launchers.
@@ -61,7 +61,7 @@ def run_jobs(
         for run in here or [partial(run_job, job) for job in jobs]:
             try:
                 run()
-            except Exception as error:  # the others run too
+            except Exception as error:  # the other jobs run all the same
                 errors.append(error)
     for found in filter(None, errors):
         raise found
@@ -69,11 +69,11 @@ def run_jobs(
 
 @dataclass(frozen=True)
 class _FromFile:
-    """Hydra's task function: it gets the number of a job, and reads its config.
+    """Hydra's task function: receives the number of a job as ``seed``, and reads its config.
 
     Attributes:
-        run_job: What to do with it.
-        folder: Where the configs lie, one file a job.
+        run_job: Runs a job from its config.
+        folder: Contains the configs, one file for each job.
     """
 
     run_job: RunJob
@@ -93,7 +93,7 @@ class _FromFile:
 def _launch(
     run_job: RunJob, jobs: Sequence[Composed], launcher: Launcher
 ) -> list[Exception | None]:
-    """Run the jobs on a launcher of Hydra, each told apart by its number as ``seed``."""
+    """Run the jobs on a launcher of Hydra, passing each its number as the override ``seed``."""
     scratch = Path(tempfile.mkdtemp(prefix="mmx-jobs-"))
     options = [
         f"hydra.launcher.{key}={format_value(value)}" for key, value in launcher.options.items()
@@ -126,7 +126,7 @@ def _launch(
 
 
 def show_config(flags: Sequence[str], overrides: Sequence[str], extra: Sequence[Path] = ()) -> None:
-    """Print a config, or what Hydra knows, as its own main does; nothing runs.
+    """Print a config, or what Hydra knows, by Hydra's own main function, without running a job.
 
     Args:
         flags: Hydra's flags.
@@ -143,7 +143,8 @@ def show_config(flags: Sequence[str], overrides: Sequence[str], extra: Sequence[
     register(() if shows_hydra else extra)
     before = sys.argv
     words = [] if shows_hydra else given
-    sys.argv = ["mmx", *words, *_complete_flags(flags)]  # last, or a bare --info eats an override
+    # Flags come last: a bare --info would take an override as its value.
+    sys.argv = ["mmx", *words, *_complete_flags(flags)]
     try:
         hydra.main(version_base="1.3", config_path=str(builtin_directory()), config_name=ROOT)(
             _run_nothing
@@ -154,11 +155,11 @@ def show_config(flags: Sequence[str], overrides: Sequence[str], extra: Sequence[
 
 
 def _run_nothing(config: DictConfig) -> None:
-    """Hydra has printed the config instead of running it."""
+    """Do nothing: Hydra prints the config and does not call this function."""
 
 
 def _complete_flags(flags: Sequence[str]) -> list[str]:
-    """Return the flags, with ``job`` for a ``--cfg`` that does not say what."""
+    """Return the flags, with ``job`` for a ``--cfg`` without a value."""
     following = [*flags[1:], "-"]
     return (
         [
@@ -171,7 +172,7 @@ def _complete_flags(flags: Sequence[str]) -> list[str]:
 
 
 def _check(overrides: Sequence[str], extra: Sequence[Path]) -> None:
-    """Word what is wrong with a config that is only to be shown, before Hydra does."""
+    """Check a config that is only shown, so that errors are in mmx's words and not in Hydra's."""
     with composer(extra):
         parsed = parse(overrides)
         problems = [

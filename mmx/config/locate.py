@@ -1,4 +1,4 @@
-"""Where configs lie, and what one line each of them says of itself."""
+"""Where config files are, and the one-line description of each."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from mmx.printable import printable
 from mmx.untrusted import read_text
 
 FILE_BYTES = 2**18
-"""Size of a config file, at most."""
+"""Largest size of a config file."""
 TASK_GROUP = "task"
 TASK_ROLES = ("source", "target")
 """Groups that choose from the files of the group ``task``."""
 ALIASES = {**dict.fromkeys(TASK_ROLES, TASK_GROUP), "source_objective": "objective"}
-"""Group to the group whose files it chooses from as well as from its own."""
+"""Group to the other group that it also takes options from."""
 
 _PACKAGE = Path(__file__).parent.parent
 HIDDEN_GROUPS = ("hydra", TASK_GROUP)
 
 
 def builtin_directory() -> Path:
-    """Return the configs that came with mmx: inside the wheel, or beside the package."""
+    """Return the folder of mmx's own configs: in the installed package, or in the repository."""
     inside = _PACKAGE / "configs"
     return inside if inside.is_dir() else _PACKAGE.parent / "configs"
 
 
 def list_directories(extra: Sequence[Path] = ()) -> list[Path]:
-    """Return the config directories; a user's own come first and so win."""
+    """Return the config directories; the user's come first, and so win."""
     return [*extra, builtin_directory()]
 
 
 def read_config_directories(words: Sequence[str]) -> list[Path]:
-    """Return the user's config directories on a command line, whole or half typed."""
+    """Return the user's config directories on a command line, which may be unfinished."""
     names = ("--config-dir", "-cd")
     found = [Path(value) for flag, value in pairwise(words) if flag in names]
     glued = [word.partition("=") for word in words]
@@ -51,13 +51,13 @@ def find_options(group: str, extra: Sequence[Path] = ()) -> dict[str, Path]:
     for root in list_directories(extra):
         for folder in folders:
             for path in sorted((root / folder).glob("*.yaml")):
-                found.setdefault(path.stem, path)
+                found.setdefault(path.stem, path)  # the first directory wins
     return dict(sorted(found.items()))
 
 
 @cache
 def find_default_option(group: str) -> str | None:
-    """Return the option of a group that is chosen where nobody chooses; None for none."""
+    """Return the default option of a group; None if it has none."""
     root = yaml.safe_load((builtin_directory() / "config.yaml").read_text(encoding="utf-8"))
     return next((str(item[group]) for item in root["defaults"] if group in item), None)
 
@@ -81,7 +81,7 @@ def list_groups(extra: Sequence[Path] = ()) -> list[str]:
 
 
 def read_text_or_empty(path: Path) -> str:
-    """Return the text of a YAML file, and none of one that cannot be read."""
+    """Return the text of a YAML file, empty where it cannot be read."""
     try:
         return read_text(path, limit=FILE_BYTES)
     except UnreadableFileError:
@@ -91,7 +91,7 @@ def read_text_or_empty(path: Path) -> str:
 def read_headline(path: Path) -> str:
     """Return the first comment of a YAML file, its one-line description."""
     for line in read_text_or_empty(path).splitlines():
-        if line.startswith("# @"):
+        if line.startswith("# @"):  # Hydra's header, such as "# @package _global_"
             continue
         return printable(line.lstrip("# ").strip()) if line.startswith("#") else ""
     return ""

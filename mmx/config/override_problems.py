@@ -1,4 +1,4 @@
-"""What is wrong with a command line's overrides, all of it, before anything is built."""
+"""Everything that is wrong with the overrides of a command line, before anything is built."""
 
 from __future__ import annotations
 
@@ -29,19 +29,21 @@ from mmx.quoting import format_value
 from mmx.renamed_options import find_key, find_word
 
 TYPICAL = {"transfer": "parameter", "regularizer": "delta"}
-"""Group to the option that is advised where several have a key."""
+"""Group to the option that is advised where several options have a key."""
 SHOWN_KEYS = 4
-"""Keys of an option, at most, that are named beside one that it does not have."""
+"""Most keys of an option that a message about an unknown key lists."""
 
 
 def check_overrides(
     parsed: Sequence[Override], texts: Sequence[str], extra: Sequence[Path] = ()
 ) -> tuple[Composed, list[Problem]]:
-    """Compose one job from those overrides that can be used; word what is wrong with the rest.
+    """Compose one job from the overrides that can be used, and return what is wrong with others.
+
+    Overrides that choose options come first: which keys there are follows from them.
 
     Args:
-        parsed: The job's overrides, without sweeps, as Hydra's parser gives them.
-        texts: The same as they were typed.
+        parsed: The job's overrides, without sweeps, as Hydra's parser returns them.
+        texts: The same, as they were typed.
         extra: The user's config directories.
     """
     problems: list[Problem | None] = []
@@ -69,7 +71,7 @@ def check_overrides(
 
 
 def _drop_stray_experiment(composed: Composed) -> tuple[Composed, list[Problem]]:
-    """Return the config without keys that an experiment has put where nothing reads them."""
+    """Return the config without keys that an experiment's file put where nothing reads them."""
     if "experiment" not in composed.config:
         return composed, []
     config = {key: value for key, value in composed.config.items() if key != "experiment"}
@@ -86,7 +88,7 @@ def _stray_problem(name: str | None) -> Problem:
 
 @functools.lru_cache(maxsize=16)
 def _choose(overrides: tuple[str, ...], places: tuple[Path, ...]) -> Choices:
-    """Return the config before any key is set: the same for all jobs that choose the same."""
+    """Return the config before any key is set; jobs that choose the same options share it."""
     with _translate_errors(overrides):
         return compose_choices(overrides)
 
@@ -99,7 +101,7 @@ def _set_keys(chosen: Choices, keys: Sequence[tuple[Override, str]]) -> Composed
 
 @contextmanager
 def _translate_errors(overrides: Sequence[str]) -> Iterator[None]:
-    """Say in mmx's words what Hydra raises inside the ``with`` block."""
+    """Raise Hydra's errors inside the ``with`` block as a ConfigError in mmx's words."""
     try:
         yield
     except COMPOSE_ERRORS as error:
@@ -107,7 +109,7 @@ def _translate_errors(overrides: Sequence[str]) -> Iterator[None]:
 
 
 def _problem_of(error: Exception, overrides: Sequence[str]) -> Problem:
-    """Return what Hydra says of a config that does not compose as a problem."""
+    """Return the problem that an error of Hydra stands for; its messages are matched by pattern."""
     if found := re.search(r"In 'experiment/(.+)': .*@experiment\.", str(error)):
         return _stray_problem(found[1])
     found = re.search(r"Could not find '(\S+)/([^/\s]+)'", str(error))
@@ -150,7 +152,7 @@ def _group_problem(
 
 
 def _option_problem(group: str, given: Any, text: str, known: Sequence[str]) -> Problem | None:
-    """Return what is wrong with the value of a group: none of its options, or several."""
+    """Return what is wrong with the value of a group: no option of it, or several."""
     if isinstance(given, list) and group != "experiment":
         several = f"-m {group}={','.join(str(name) for name in given)}"
         reason = f"{group} takes one option, and a sweep several"
@@ -182,7 +184,7 @@ class _Setting:
         override: As Hydra reads it.
         text: As it was typed.
         base: The config before any key is set.
-        groups: Those that there are.
+        groups: All config groups.
         extra: The user's config directories.
     """
 
@@ -214,7 +216,7 @@ class _Setting:
 
 
 def _key_problem(setting: _Setting) -> Problem | None:
-    """Return what is wrong with an override that sets a key."""
+    """Return what is wrong with an override that sets a key; None where it can be used."""
     override, config = setting.override, setting.base.config
     if (
         problem := _refuse_dotted_group(setting)
@@ -234,7 +236,7 @@ def _key_problem(setting: _Setting) -> Problem | None:
 
 
 def _refuse_dotted_group(setting: _Setting) -> Problem | None:
-    """Refuse ``encoder.image=x``, which chooses an option where it is written ``encoder/image``."""
+    """Refuse ``encoder.image=x``: an option is chosen by ``encoder/image=x``."""
     group = setting.key.replace(".", "/")
     if group not in setting.groups or isinstance(setting.override.value(), dict):
         return None
@@ -243,7 +245,7 @@ def _refuse_dotted_group(setting: _Setting) -> Problem | None:
 
 
 def _refuse_deleted_root_key(setting: _Setting) -> Problem | None:
-    """Refuse ``~key`` of a key that every config has."""
+    """Refuse ``~key`` for a root key: every config needs them all."""
     if not setting.override.is_delete() or setting.parent or setting.key not in setting.base.config:
         return None
     text = setting.text
@@ -259,7 +261,7 @@ def _refuse_old_key(setting: _Setting) -> Problem | None:
 
 
 def _refuse_part_of_mapping(setting: _Setting) -> Problem | None:
-    """Refuse one key of a free mapping that has none yet."""
+    """Refuse a single key of a free mapping that is still empty: Hydra needs the whole mapping."""
     parent = setting.parent
     if not parent or _get(setting.base.config, parent) not in (MISSING, {}):
         return None
@@ -271,7 +273,7 @@ def _refuse_part_of_mapping(setting: _Setting) -> Problem | None:
 
 
 def _refuse_unknown_key(setting: _Setting) -> Problem:
-    """Return that there is no such key, and the one that is most like it."""
+    """Return the problem of a key that does not exist, with the key most like it."""
     key, parent, config = setting.key, setting.parent, setting.base.config
     near = _find_nearest(key, [*setting.groups, *_list_keys(config)])
     chosen = ""
@@ -290,7 +292,7 @@ def _refuse_unknown_key(setting: _Setting) -> Problem:
 
 
 def _refuse_key_of_another_option(setting: _Setting) -> Problem | None:
-    """Return what to choose first, where other options of the key's group have such a key."""
+    """Return which option to choose first, where other options of the group have such a key."""
     parent, last, base = setting.parent, setting.last, setting.base
     group = parent.replace(".", "/")
     if group not in setting.groups:
@@ -319,21 +321,21 @@ def _refuse_key_of_another_option(setting: _Setting) -> Problem | None:
 def _find_options_with(
     key: str, group: str, extra: Sequence[Path], *, also_similar: bool
 ) -> tuple[str | None, list[str]]:
-    """Return a key that options of a group have, None for none, and those options.
+    """Return a key that some options of a group have, or None, and those options.
 
     Args:
         key: What was typed.
-        group: Whose options are looked at.
+        group: The group whose options are searched.
         extra: The user's config directories.
-        also_similar: Whether a key counts that only looks like it, and an option that needs
-            values for other keys too.
+        also_similar: Whether to accept a similar key, and an option that needs values for
+            other keys too.
     """
     of_key: dict[str, list[str]] = {}
     needing_more: dict[str, str] = {}
     for option, path in find_options(group, extra).items():
         file = read_text_or_empty(path)
         names = re.findall(r"^([a-z]\w*):", file, flags=re.MULTILINE)
-        if f": {MISSING}" in file:  # it would need more than this key
+        if f": {MISSING}" in file:  # the option needs values for other keys too
             needing_more.update(dict.fromkeys(names, option))
             continue
         for name in names:
@@ -349,7 +351,7 @@ def _find_options_with(
 def _find_only_option_with(
     name: str, known: Sequence[str], extra: Sequence[Path]
 ) -> tuple[str, str] | None:
-    """Return the one option of all groups that has a key of this name, and the key's path."""
+    """Return the only option of any group with a key of this name, and the key's path."""
     found = [
         (f"{group}={option}", f"{group.replace('/', '.')}.{name}")
         for group in known
@@ -360,7 +362,7 @@ def _find_only_option_with(
 
 
 def _new_keys_problem(override: Override, text: str, node: Any) -> Problem | None:
-    """Return what to type for keys that a mapping chosen before, in an experiment, has not."""
+    """Return what to type to replace a mapping of an experiment: Hydra would merge the two."""
     value = None if override.is_delete() else override.value()
     if not isinstance(value, dict) or not isinstance(node, dict) or not node:
         return None
@@ -380,7 +382,7 @@ def _new_keys_problem(override: Override, text: str, node: Any) -> Problem | Non
 
 
 def _find_nearest(key: str, names: Sequence[str]) -> str | None:
-    """Return the name most like a key: among its siblings, else whole, else by its last part."""
+    """Return the name most like a key: among its siblings, else as a whole, else by last part."""
     parent, _, last = key.rpartition(".")
     siblings = [name for name in names if parent and name.rpartition(".")[0] == parent]
     if near := closest(last, [name.rpartition(".")[2] for name in siblings]):
@@ -420,7 +422,7 @@ def _list_keys(config: ConfigNode, prefix: str = "") -> list[str]:
 
 
 def _list_siblings(config: ConfigNode, key: str, known: Sequence[str]) -> str:
-    """Return the keys beside the one given, or the groups and root keys."""
+    """Return the siblings of a key, or for a root key the groups and root keys."""
     prefix = key.rpartition(".")[0]
     node = _get(config, prefix) if prefix else None
     if isinstance(node, dict):
@@ -430,7 +432,7 @@ def _list_siblings(config: ConfigNode, key: str, known: Sequence[str]) -> str:
 
 
 def drop_echoes(problems: Sequence[Problem], unresolved: ConfigNode) -> list[Problem]:
-    """Return the problems, less those of keys that only repeat another key's value."""
+    """Return the problems without those of keys that only refer to another key with a problem."""
     keys = {problem.given.split("=")[0] for problem in problems}
 
     def echoes(problem: Problem) -> bool:

@@ -1,7 +1,7 @@
-"""Keys that belong to whoever types the command: where is written, and whether downloaded.
+"""Keys that only a command line may set: where files are written, and whether to download.
 
-A config folder may be a stranger's. What its files say of these keys is refused, so that nothing
-is written, evicted or downloaded but where and as the command line says.
+A config folder may be untrusted. Its files may not set these keys, so that files are written,
+removed from the cache or downloaded only as the person at the command line wants.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _REASON = "stands in a file, and only a command line says that"
 
 
 def refuse_owners_keys(config: ConfigNode, typed: Sequence[str], own: ConfigNode) -> list[Problem]:
-    """Return the keys that a file sets and only a command line may.
+    """Return the keys that a file sets although only a command line may.
 
     Args:
         config: Composed and resolved.
         typed: The overrides of the command line.
-        own: The same of mmx's root config alone.
+        own: mmx's root config alone, resolved.
     """
     keys = {text.lstrip("+").partition("=")[0] for text in typed}
     problems = [
@@ -41,7 +41,7 @@ def refuse_owners_keys(config: ConfigNode, typed: Sequence[str], own: ConfigNode
 def _refuse_downloads(
     config: ConfigNode, keys: Collection[str], own: ConfigNode
 ) -> Iterator[Problem]:
-    """Yield what downloads, and where to, unless the command line says so."""
+    """Yield downloads, and their folders, that a file asks for and not the command line."""
     downloads = [key for key, value in _find_keys(config, "download", "") if value is not False]
     for key in downloads:
         if not {key, "download"} & {*keys}:

@@ -1,8 +1,8 @@
-"""References between the keys of a config: ``${key}``, and nothing that calls a function.
+"""References between the keys of a config: ``${key}``, and no function calls.
 
 OmegaConf's resolvers (``${oc.env:HOME}``, ``${oc.create:…}``, ``${hydra:…}``) read the
 environment and make nodes out of text after everything has been checked. No config needs them:
-mmx takes references to keys alone, and sees to it that what they stand for stays small.
+mmx accepts references to keys only, and bounds the size of what they expand to.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from mmx.config.nodes import ConfigNode
 from mmx.errors import Problem
 
 MOST_VALUES = 100_000
-"""Values of a config in which each reference is counted as all that it stands for."""
+"""Values of a config, where a reference counts as many as it expands to."""
 MOST_CHARACTERS = 2**20
-"""Length of all texts of such a config."""
+"""Characters of all its texts, counted in the same way."""
 MOST_STEPS = 100
-"""References that may lie on the way of one."""
+"""Longest chain of references that is followed."""
 _OPENED = re.compile(r"\$\{")
 _REFERENCE = re.compile(r"\$\{(\.*[A-Za-z_][\w-]*(?:\.[\w-]+|\[\w+\])*)\}", re.ASCII)
 
 
 def refuse_calls(node: Any, path: str) -> list[Problem]:
-    """Return what a config that is not resolved yet has beside references to keys.
+    """Return the interpolations of an unresolved config that are not references to keys.
 
     Args:
         node: Plain data, with its references as they were written.
@@ -43,7 +43,7 @@ def refuse_calls(node: Any, path: str) -> list[Problem]:
 
 
 def refuse_growth(config: ConfigNode) -> list[Problem]:
-    """Return the references that contain themselves, or stand for more than a config can hold.
+    """Return references that contain themselves, or expand to more than a config can hold.
 
     Args:
         config: The whole config, with its references as they were written.
@@ -68,7 +68,7 @@ def refuse_growth(config: ConfigNode) -> list[Problem]:
 
 
 class _Sizes:
-    """How many values, and characters of text, a node stands for; each place counted once."""
+    """Counts the values and the characters that a node expands to, visiting each place once."""
 
     def __init__(self, config: ConfigNode) -> None:
         self.config = config
@@ -76,10 +76,14 @@ class _Sizes:
         self.open: set[tuple[str, ...]] = set()
 
     def of(self, node: Any, path: tuple[str, ...]) -> tuple[int, int]:
-        """Return both; raises RecursionError for what contains itself."""
+        """Return ``(values, characters)`` of a node.
+
+        Raises:
+            RecursionError: It contains itself.
+        """
         if path in self.known:
             return self.known[path]
-        if path in self.open:
+        if path in self.open:  # we are inside it already: a cycle
             raise RecursionError
         self.open.add(path)
         self.known[path] = self._count(node, path)
@@ -105,16 +109,16 @@ class _Sizes:
 
     @staticmethod
     def _absolute(name: str, path: tuple[str, ...]) -> tuple[str, ...]:
-        """Return the path that a name leads to: ``.a`` is beside the reference, ``..a`` above."""
+        """Return the path of a name: ``.a`` is a sibling of the reference, ``..a`` one level up."""
         key = name.lstrip(".")
         dots = len(name) - len(key)
         parts = tuple(part for part in re.split(r"[.\[\]]+", key) if part)
         return (*path[: max(0, len(path) - dots)], *parts) if dots else parts
 
     def _follow(self, path: tuple[str, ...]) -> tuple[tuple[str, ...], Any]:
-        """Return the place that a path leads to, through references on its way, and its value.
+        """Return the path after following references within it, and the value there.
 
-        The value is None where the path leads nowhere: resolving it says so.
+        The value is None where the path does not exist; resolving the config reports it.
         """
         for _ in range(MOST_STEPS):
             node: Any = self.config
@@ -134,7 +138,7 @@ class _Sizes:
 
 
 def _walk_texts(node: Any, path: str) -> Iterator[tuple[str, str]]:
-    """Yield each text with the place where it stands."""
+    """Yield each text of a node with its path."""
     if isinstance(node, dict):
         for key, value in node.items():
             yield from _walk_texts(value, f"{path}.{key}" if path else str(key))

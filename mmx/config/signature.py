@@ -1,4 +1,4 @@
-"""A node's values against the signature of what it names: names, types and ranges."""
+"""Checks of a node's values against the signature of its class: names, types and ranges."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def list_options(
 
     Args:
         target: A class or function.
-        supplied: Keyword parameters that the assembly gives, closed to configs.
+        supplied: Keyword parameters that mmx passes itself, closed to configs.
     """
     return {
         name: parameter
@@ -42,7 +42,7 @@ def list_options(
 
 def resolve_hints(target: Callable[..., Any]) -> dict[str, Any]:
     """Return the resolved annotations of a class's constructor or of a function."""
-    if dataclasses.is_dataclass(target):  # each field in the module of the class that has it
+    if dataclasses.is_dataclass(target):  # resolves inherited fields in their own modules
         return typing.get_type_hints(target, include_extras=True)
     function: Any = target
     if inspect.isclass(target):
@@ -83,13 +83,14 @@ def check_values(
 
 
 def _convert(hint: Any, value: Any) -> Any:
-    """Return the value as its annotation wants it; bool, NaN and infinity are no numbers."""
+    """Return the value converted to its annotation; bool, NaN and infinity are no numbers."""
     config = pydantic.ConfigDict(
         arbitrary_types_allowed=True,
         allow_inf_nan=False,
         coerce_numbers_to_str=True,  # 3 names a class, a column or a label as well as "3" does
     )
     converted = pydantic.TypeAdapter(hint, config=config).validate_python(value)
+    # pydantic turns true into 1 and "yes" into true; both would hide a mistake.
     if isinstance(value, bool) is not isinstance(converted, bool):
         raise TypeError(value)
     return converted
@@ -98,7 +99,7 @@ def _convert(hint: Any, value: Any) -> Any:
 def _positional_problem(
     target: Callable[..., Any], where: str, name: str, value: Any
 ) -> Problem | None:
-    """Return why a config does not set a parameter that may be given by position too."""
+    """Return the problem of a parameter that is not keyword-only, which configs do not set."""
     parameter = inspect.signature(target).parameters.get(name)
     if parameter is None or parameter.kind is not parameter.POSITIONAL_OR_KEYWORD:
         return None
@@ -150,7 +151,7 @@ _Advice = tuple[str | None, str | None]
 
 
 def _advise_one_way(where: str, value: Any, hint: Any) -> _Advice | None:
-    """Advise what to type for ``true`` of an option that may be on in several ways."""
+    """Advise one of the choices where ``true`` was given for an option with ``none`` for off."""
     choices = [str(choice) for choice in list_choices(hint)]
     if value is not True or "none" not in choices:
         return None
@@ -160,7 +161,7 @@ def _advise_one_way(where: str, value: Any, hint: Any) -> _Advice | None:
 
 
 def _advise_switch_or_pair(where: str, value: Any, hint: Any) -> _Advice | None:
-    """Advise what a word other than true and false, or a pair without braces, stands for."""
+    """Advise true or false for a word such as ``yes``, and braces for ``key: value``."""
     parts = (hint, *get_args(hint))
     if bool in parts and (switch := _SWITCHES.get(str(value).lower())):
         return None, quote_for_shell(f"{where}={switch}")
@@ -172,7 +173,7 @@ def _advise_switch_or_pair(where: str, value: Any, hint: Any) -> _Advice | None:
 
 
 def _advise_list(where: str, value: Any, hint: Any) -> _Advice | None:
-    """Advise the list that would be accepted, where one is near."""
+    """Advise the accepted list that is most like the value, if there is one."""
     mended = _mend_list(hint, value)
     if mended is None:
         return None
@@ -193,10 +194,10 @@ def _advise_nearest(where: str, value: Any, hint: Any, default: Any) -> _Advice:
 
 
 def _mend_list(hint: Any, value: Any) -> list[tuple[Any, Any]] | None:
-    """Return the items of a list that would be accepted, each with the one given in its place.
+    """Return the items of an acceptable list, each paired with the item that was given.
 
-    A single value is taken for a list of one where nothing else but a list is accepted. None
-    where no list is, or none is near.
+    A single value is taken for a list of one where only a list is accepted. None where no list
+    is accepted, or none is similar.
     """
     if is_union(hint):
         return _mend_one_of(get_args(hint), value)
@@ -206,7 +207,7 @@ def _mend_list(hint: Any, value: Any) -> list[tuple[Any, Any]] | None:
     item = next(iter(get_args(inner)), Any)
     given = list(value) if isinstance(value, (list, tuple)) else [value]
     pairs = [(_mend_item(item, each), each) for each in given]
-    mended = list({repr(new): (new, each) for new, each in pairs}.values())
+    mended = list({repr(new): (new, each) for new, each in pairs}.values())  # without repeats
     try:
         _convert(hint, [new for new, _ in mended])
     except (pydantic.ValidationError, TypeError):
@@ -215,7 +216,7 @@ def _mend_list(hint: Any, value: Any) -> list[tuple[Any, Any]] | None:
 
 
 def _mend_one_of(hints: tuple[Any, ...], value: Any) -> list[tuple[Any, Any]] | None:
-    """Return what the first of several annotations that a list can be mended for makes of it."""
+    """Return the mended list of the first of several annotations that accepts one."""
     parts = [part for part in hints if part is not type(None)]
     if len(parts) > 1 and not isinstance(value, (list, tuple)):
         return None
@@ -224,7 +225,7 @@ def _mend_one_of(hints: tuple[Any, ...], value: Any) -> list[tuple[Any, Any]] | 
 
 
 def _mend_item(hint: Any, value: Any) -> Any:
-    """Return the accepted value nearest to one of a list: a choice, or a bound of a number."""
+    """Return the accepted value nearest to a list's item: a choice, or the bound of a number."""
     try:
         _convert(hint, value)
     except (pydantic.ValidationError, TypeError):

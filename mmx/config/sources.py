@@ -1,7 +1,7 @@
-"""Where Hydra finds YAML: mmx's own folder, and the user's, which may be a stranger's.
+"""Where Hydra finds YAML: mmx's own folder, and the user's folders, which may be untrusted.
 
-A user's file is read within bounds, must lie in its folder, and says nothing to Hydra: all of
-that is refused here, before Hydra has merged or resolved anything.
+A user's file is read within bounds, must lie in its folder and may not configure Hydra. Files
+that break this are refused here, before Hydra merges or resolves anything.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ FILE_NODES = 20_000
 USER = "user"
 """Hydra's provider of a user's config directory."""
 _OWN: dict[tuple[str, str], ConfigResult] = {}
-"""Folder and path of mmx's own files, to what they hold."""
+"""Parsed files of mmx's own, by folder and path."""
 
 
 class AliasSource(FileConfigSource):
-    """YAML files in which some groups choose from another's too (source from task, …)."""
+    """Config files, where some groups also offer the options of another (source those of task)."""
 
     @staticmethod
     def _alias(path: str) -> str | None:
@@ -51,7 +51,7 @@ class AliasSource(FileConfigSource):
         """Return a file's config.
 
         Raises:
-            ConfigError: A user's file cannot be read, or holds what is no plain config.
+            ConfigError: A user's file cannot be read, or is not a plain config.
         """
         alias = self._alias(config_path)
         if alias is not None and not self._is_file(config_path):
@@ -59,11 +59,11 @@ class AliasSource(FileConfigSource):
         return self._read(config_path) if self.provider == USER else self._load_own(config_path)
 
     def _load_own(self, config_path: str) -> ConfigResult:
-        """Return the config of one of mmx's own files, which a process parses once."""
+        """Return the config of one of mmx's own files; each is parsed once in a process."""
         key = self.path, config_path
         if key not in _OWN:
             _OWN[key] = super().load_config(config_path)
-        return copy.deepcopy(_OWN[key])  # Hydra takes the list of defaults out of it
+        return copy.deepcopy(_OWN[key])  # Hydra removes the defaults list from it
 
     def is_group(self, config_path: str) -> bool:
         """Return whether there is such a folder."""
@@ -89,14 +89,14 @@ class AliasSource(FileConfigSource):
         return self._is_inside(config_path) and super().is_group(config_path)
 
     def _is_file(self, config_path: str) -> bool:
-        """Return whether there is something to read: reading it says what is wrong with it."""
+        """Return whether a file may be there; what is wrong with it is reported when it is read."""
         if self.provider != USER or not self._is_inside(config_path):
             return self.provider != USER and super().is_config(config_path)
         path = Path(self.path, self._normalize_file_name(config_path))
         return os.path.lexists(path) and not path.is_dir()
 
     def _is_inside(self, config_path: str) -> bool:
-        """Return whether a path can lead to a file of this folder at all."""
+        """Return whether a path may lead to a file of this folder."""
         parts = config_path.strip("/").split("/")
         return ".." not in parts and "\0" not in config_path and parts[0] != "hydra"
 
@@ -123,14 +123,14 @@ class AliasSource(FileConfigSource):
 
 
 def _drop_hydra(content: Any) -> Any:
-    """Return a file's content without the node that has been looked at by itself."""
+    """Return a file's content without the ``hydra`` node, which was checked separately."""
     if not isinstance(content, dict):
         return content
     return {key: value for key, value in content.items() if key != HYDRA}
 
 
 def _shorten_path(path: Path) -> Path:
-    """Return a path from the working directory on, where it lies below it."""
+    """Return a path relative to the working directory, where it lies below it."""
     here = Path.cwd()
     return path.relative_to(here) if path.is_relative_to(here) else path
 
@@ -146,7 +146,7 @@ def _place_in_file(problem: Problem, path: Path) -> Problem:
 
 
 class UserConfigs(SearchPathPlugin):
-    """A user's config directories, ahead of the built-in one, so that they win."""
+    """The user's config directories, before the built-in one, so that they win."""
 
     directories: tuple[Path, ...] = ()
 
@@ -157,9 +157,10 @@ class UserConfigs(SearchPathPlugin):
 
 
 class _Sources(dict[str, type[ConfigSource]]):
-    """Hydra's table of config sources, which reaches a parallel launcher's workers as it was.
+    """Hydra's table of config sources, pickled for a launcher's workers with Hydra's own source.
 
-    A worker registers Hydra's own sources before it unpacks ours, and refuses two for one scheme.
+    A worker registers Hydra's sources before it unpickles this table, and refuses two sources for
+    one scheme.
     """
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -167,10 +168,10 @@ class _Sources(dict[str, type[ConfigSource]]):
 
 
 def register(extra: Sequence[Path] = ()) -> None:
-    """Teach Hydra about tasks with two roles and about the user's directories.
+    """Register the source above and the user's directories with Hydra.
 
     Raises:
-        ConfigError: A directory does not exist, or holds configs of mmx's root or of Hydra.
+        ConfigError: A directory does not exist, or has files named as mmx's or Hydra's root.
     """
     for path in extra:
         if reason := unusable_path(path):
@@ -194,7 +195,7 @@ def register(extra: Sequence[Path] = ()) -> None:
                 raise ConfigError([Problem(f"{path}/{name}", reason)])
     UserConfigs.directories = tuple(extra)
     with hide_working_directory():
-        plugins = Plugins.instance()  # imports every plugin that it finds
+        plugins = Plugins.instance()  # imports every plugin on the path
     if UserConfigs not in plugins.discover(SearchPathPlugin):
         plugins.register(UserConfigs)
     registry = SourcesRegistry.instance()

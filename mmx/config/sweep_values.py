@@ -1,4 +1,4 @@
-"""What an override gives a sweep: a list of values, or nothing that can be run one by one."""
+"""The values that an override gives a sweep, and overrides that give none."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from mmx.errors import Problem
 from mmx.quoting import quote_for_shell
 
 JOBS = 10_000
-"""Jobs of one sweep, at most."""
+"""Most jobs of one sweep."""
 WIDE = 10
-"""Times by which one end of an interval is larger for its middle to be that of logarithms."""
+"""Ratio of an interval's ends from which its geometric mean is advised as middle."""
 
 
 def refuse_too_many_values(parsed: Sequence[Override]) -> Iterator[Problem]:
-    """Yield the ranges that would never end, or give more values than any sweep runs."""
+    """Yield ranges that never end, or give more values than a sweep may have."""
     for override in parsed:
         given = override.value()
         if isinstance(given, RangeSweep):
             start, stop, step = (float(each or 0) for each in (given.start, given.stop, given.step))
             count = (stop - start) / step if step else math.inf
-            if not count <= JOBS:
+            if not count <= JOBS:  # also true for NaN
                 reason = f"gives more than {JOBS:,} values"
                 yield Problem(str(override.input_line), reason)
 
@@ -32,13 +32,13 @@ def refuse_too_many_values(parsed: Sequence[Override]) -> Iterator[Problem]:
 def gives_values(override: Override) -> bool:
     """Return whether an override gives one or several values to run in turn."""
     given = override.value()
-    if isinstance(given, RangeSweep):  # made into a list, one of a thousand million fills memory
+    if isinstance(given, RangeSweep):  # as a list, a range of billions would fill the memory
         return next(iter(given.range()), None) is not None
     return override.is_discrete_sweep() and bool(list(override.sweep_string_iterator()))
 
 
 def refuse_missing_values(parsed: Sequence[Override]) -> Iterator[Problem]:
-    """Yield the overrides that speak of a sweep and give it no list of values."""
+    """Yield the overrides that ask for a sweep without giving a list of values."""
     for override in parsed:
         key, given = override.key_or_group, str(override.input_line)
         interval = override.value()
@@ -54,7 +54,7 @@ def refuse_missing_values(parsed: Sequence[Override]) -> Iterator[Problem]:
 
 
 def _pick_three(interval: IntervalSweep) -> tuple[float, float, float]:
-    """Return both ends of an interval and its middle, that of the logarithms where it is wide."""
+    """Return both ends of an interval and its middle: the geometric mean where it is wide."""
     low, high = float(interval.start or 0), float(interval.end or 0)
     whole = low.is_integer() and high.is_integer()
     if whole or low <= 0 or high < WIDE * low:
@@ -64,7 +64,7 @@ def _pick_three(interval: IntervalSweep) -> tuple[float, float, float]:
 
 
 def refuse_sweep(parsed: Sequence[Override], texts: Sequence[str]) -> list[Problem]:
-    """Return the overrides that give several values, as problems of a line that is one run."""
+    """Return the overrides that give several values, as problems of a line without ``-m``."""
     several = [
         Problem(
             text,

@@ -1,4 +1,4 @@
-"""What the field calls options otherwise, so that such a word leads to the option."""
+"""Synonyms: other names that the literature has for options, each leading to the option."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ SYNONYMS: dict[str, dict[str, str]] = {
         **dict.fromkeys(("multitask", "multi_task"), "joint"),
     },
 }
-"""Group to other name to the option, with the keys that make it what the name says."""
+"""Group to synonym to option, followed by the keys that make it what the synonym means."""
 
 
 def find_synonym(group: str, name: str, known: Sequence[str]) -> tuple[str, str] | None:
-    """Return the option that a word of the field means, and what to type for it.
+    """Return the option that a synonym stands for, and what to type for it.
 
     Args:
         group: The group.
