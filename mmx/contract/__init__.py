@@ -1,13 +1,13 @@
-"""The contracts of the parts, as checks: what ``mmx check`` runs on a class of one's own.
+"""The contracts of the parts, as checks: ``mmx check`` runs them on a user's class.
 
     part = Part(MyFusion, {"width": 64})
     for result in check(part):
         print(result.name, result.state, result.said)
 
 One file for each kind of part (encoder, fusion, mapping, missing, objective, regularizer,
-head, task). A check is a function from a subject, the part with what its kind is made from,
-to one sentence of what held; it raises :class:`Broken` with what was expected and what was
-seen. mmx's own parts are held to the same functions by the tests.
+head, task). A check is a function from a subject, which is the part and how its kind is made
+and called, to one sentence on what holds; it raises :class:`Broken` with what was expected and
+what was seen. The tests run the same functions on mmx's own parts.
 """
 
 from mmx.contract.base import Broken, Check, Part, Result, Untested

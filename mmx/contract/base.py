@@ -1,4 +1,4 @@
-"""What a check is, how it is run, and what it says."""
+"""Checks, the parts that they are run on, and their results."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from mmx.contract.faults import describe_fault
 
 Outcome = Literal["passed", "failed", "skipped"]
 Refuse = Callable[[type, Mapping[str, Any]], list[str]]
-"""``refuse(kind, options)``: why a config may not set such options; nothing where it may."""
+"""``refuse(kind, options)``: the reasons why a config may not set them; empty if it may."""
 _S = TypeVar("_S")
 
 MADE, REPEATED = "made and called", "the same again"
 BASICS = (MADE, REPEATED)
-"""Checks without which most others say nothing."""
+"""Checks that most others depend on."""
 SEED = 2
-"""Of what a part draws while it is called."""
+"""Seed of the random draws of a call."""
 MODES = {False: "in evaluation", True: "in training"}
 
 
 class Broken(Exception):
-    """A promise that does not hold: what was expected, and what was seen."""
+    """A promise does not hold; the message says what was expected and what was seen."""
 
 
 class Untested(Exception):
-    """A promise that could not be tested, and why."""
+    """A promise cannot be tested; the message says why."""
 
 
 def accept_all(kind: type, options: Mapping[str, Any]) -> list[str]:
@@ -41,12 +41,17 @@ def accept_all(kind: type, options: Mapping[str, Any]) -> list[str]:
 
 @dataclass(frozen=True)
 class Part:
-    """A class with the options that it is made with.
+    """A class and the options to make it with.
 
     Attributes:
         kind: The class.
         options: Keyword arguments, of the annotated types.
-        refuse: What holds options against the signature before anything is made of them.
+        refuse: Checks options against the signature before anything is made of them.
+
+    Example::
+
+        part = Part(Concat, {"dropout": 0.1})
+        fusion = part.make({"image": Widths(8), "text": Widths(5)}, outputs=3)
     """
 
     kind: type
@@ -54,12 +59,14 @@ class Part:
     refuse: Refuse = accept_all
 
     def make(self, *given: Any, **supplied: Any) -> Any:
-        """Return the class called with what its kind is given, and its options."""
+        """Return an instance, made from the positional arguments of its kind and the options."""
         return self.kind(*given, **{**self.options, **supplied})
 
 
 class Subject(ABC):
-    """A part and how it is tried: what a kind tells the checks that all kinds share.
+    """A part, and how parts of its kind are made and called.
+
+    Each kind derives one; the checks that kinds share then need to know no kind.
 
     Attributes:
         part: The class and its options.
@@ -86,8 +93,18 @@ class Check(Generic[_S]):
 
     Attributes:
         name: What is promised, in a few words.
-        holds: Returns a sentence of what held; raises Broken or Untested.
-        needs: Names of checks, earlier in the list, without which this one says nothing.
+        holds: Returns a sentence on what holds; raises Broken or Untested.
+        needs: Names of earlier checks that must pass for this one to mean anything.
+
+    Example::
+
+        def gives_finite_numbers(subject: FusionSubject) -> str:
+            output = subject.call(subject.build(), subject.make_inputs())
+            if not output.isfinite().all():
+                raise Broken("expected finite numbers; seen NaN or infinity")
+            return "finite"
+
+        Check("finite", gives_finite_numbers, (MADE,))
     """
 
     name: str
@@ -100,9 +117,9 @@ class Result:
     """What a check found.
 
     Attributes:
-        name: Of the check.
-        state: Whether the promise held, or could not be tested.
-        said: One sentence: what held; what was expected and seen; or why nothing was tested.
+        name: Name of the check.
+        state: Whether the promise holds, is broken, or could not be tested.
+        said: One sentence: what holds, what was expected and seen, or why it was not tested.
         trace: The traceback, where the class raised an exception.
     """
 
@@ -113,7 +130,7 @@ class Result:
 
 
 def run_checks(checks: Sequence[Check[_S]], subject: _S) -> Iterator[Result]:
-    """Yield what each check finds, in order; what needs a promise that does not hold is skipped."""
+    """Yield the result of each check, in order; skip those that need a promise that is broken."""
     passed, listed = set[str](), {each.name for each in checks}
     for each in checks:
         lacking = [name for name in each.needs if name in listed - passed]
@@ -126,7 +143,7 @@ def run_checks(checks: Sequence[Check[_S]], subject: _S) -> Iterator[Result]:
 
 
 def run_check(name: str, holds: Callable[[_S], str], subject: _S) -> Result:
-    """Return what one check finds; draws come from a fixed seed, and disturb no others."""
+    """Return the result of a check, run with a fixed seed in a copy of the random state."""
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.manual_seed(0)
@@ -137,5 +154,5 @@ def run_check(name: str, holds: Callable[[_S], str], subject: _S) -> Result:
             return Result(name, "failed", str(broken), trace)
         except Untested as untested:
             return Result(name, "skipped", str(untested))
-        except (Exception, SystemExit) as error:  # whatever a class raises is what was found
+        except (Exception, SystemExit) as error:  # a user's class may raise anything
             return Result(name, "failed", describe_fault(error), traceback.format_exc())

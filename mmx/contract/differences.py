@@ -11,32 +11,34 @@ from torch import Tensor
 from mmx.contract.base import Broken
 
 FACTOR = 100.0
-"""Rounding errors, in units of the last place of the largest number, that are no difference."""
+"""Tolerance, in units in the last place of the largest number."""
 
 
 def distance(one: Tensor, other: Tensor) -> float:
-    """Return the largest absolute difference; infinite where only one of them is finite."""
+    """Return the largest absolute difference; infinite where shapes or NaNs differ."""
     if one.shape != other.shape:
         return float("inf")
     if not one.numel():
         return 0.0
     one, other = one.detach().double(), other.detach().double()
     apart = (one - other).abs()
+    # inf - inf is NaN although the numbers are equal; two NaNs count as equal too.
     same = (one == other) | (one.isnan() & other.isnan())
     return float(apart.masked_fill(same, 0.0).nan_to_num(nan=float("inf")).max())
 
 
 def tolerance(x: Tensor, factor: float = FACTOR) -> float:
-    """Return the difference that rounding may make in numbers like these."""
+    """Return the difference that rounding may cause in numbers of this size and dtype."""
     if not x.is_floating_point() or not x.numel():
         return 0.0
     finite = x.detach().double().nan_to_num(0.0, 0.0, 0.0)
     eps = max(torch.finfo(x.dtype).eps, torch.finfo(torch.get_default_dtype()).eps)
+    # Relative to the largest number, and absolute for numbers below 1.
     return factor * eps * max(1.0, float(finite.abs().max()))
 
 
 def find_difference(got: Tensor, want: Tensor, factor: float = FACTOR) -> float | None:
-    """Return how far two tensors are apart, or None where it is rounding alone."""
+    """Return the largest difference of two tensors, or None where rounding explains it."""
     found = distance(got, want)
     return found if found > tolerance(want, factor) else None
 
@@ -51,7 +53,7 @@ def expect_same(
         want: What was expected.
         expected: What was expected, in words.
         seen: What was done, in words.
-        factor: Of the rounding error that is let pass.
+        factor: Tolerance, in units in the last place of the largest number.
     """
     if (found := find_difference(got, want, factor)) is not None:
         raise Broken(f"expected {expected}; {seen}, it differs by up to {format_difference(found)}")
@@ -81,10 +83,10 @@ def list_rows(rows: Sequence[int], most: int = 6) -> str:
 
 
 def format_shape(x: Tensor) -> str:
-    """Return a shape as one writes it."""
+    """Return a shape as a tuple, for a message."""
     return str(tuple(x.shape))
 
 
 def format_difference(value: float) -> str:
-    """Return a difference, short."""
+    """Return a difference with three significant digits."""
     return f"{value:.3g}" if math.isfinite(value) else "infinity"

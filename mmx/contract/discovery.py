@@ -1,4 +1,4 @@
-"""All classes of a kind that mmx has, found by importing every module of their package."""
+"""mmx's own classes of a kind, found by importing every module of their package."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ PACKAGES = {
 
 
 def find_classes(kind: str) -> list[type[Any]]:
-    """Return mmx's own classes of a kind that can be made as they are.
+    """Return mmx's own classes of a kind that can be instantiated.
 
-    Left out are abstract ones, and those that leave a class variable for others to set.
+    Abstract classes are left out, and those that declare a class variable without a value.
 
     Args:
         kind: Name of a kind of :data:`~mmx.contract.kinds.KINDS`.
@@ -51,13 +51,13 @@ def _import_all(package: ModuleType) -> None:
 
 
 def find_missing_members(kind: type[Any]) -> list[str]:
-    """Return what a class leaves to those that derive from it.
+    """Return the members that a class leaves to its subclasses.
 
     Args:
         kind: A class of a part.
 
     Returns:
-        The names of abstract methods, and of class variables that are declared and not set.
+        The names of abstract methods, and of class variables that are declared without a value.
     """
     abstract = sorted(getattr(kind, "__abstractmethods__", ()))
     declared = vars(kind).get("__annotations__", {})

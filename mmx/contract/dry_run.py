@@ -1,7 +1,7 @@
-"""What is looked at before a run opens its data: a part of one's own, on made-up rows.
+"""A user's part tried on made-up rows, before a run opens its data.
 
-Only classes that are not mmx's own are tried, and only on what would make a wrong answer or
-stop the run: mmx's own are held by its tests, so that an ordinary run starts as fast as ever.
+Only classes from outside mmx are tried, and only for faults that would give a wrong answer or
+stop the run. mmx's own are checked by its tests, so an ordinary run starts without delay.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from mmx.fusion import Fusion, Widths
 from mmx.modalities import Spec
 
 MOST_PARAMETERS = 30_000_000
-"""Parameters, at most, of what is tried: a larger part would delay the start."""
+"""Most parameters of a part that is tried: a larger one would delay the start."""
 _S = TypeVar("_S")
 _known: dict[tuple[Any, ...], tuple[Result, ...]] = {}
 
@@ -34,7 +34,7 @@ def is_own(kind: Any) -> bool:
 
 
 def class_of(make: Callable[..., Any]) -> Any:
-    """Return the class behind a recipe."""
+    """Return the class of ``make``, which may have its options bound."""
     return make.func if isinstance(make, partial) else make
 
 
@@ -66,7 +66,7 @@ def find_broken_by_encoder(make: Callable[..., Encoder], spec: Spec) -> tuple[Re
 
     Args:
         make: ``make(spec)``.
-        spec: Such as may be learned from data.
+        spec: An example of what may be learned from data.
 
     Raises:
         ValueError: The constructor refuses its options, or this input.
@@ -84,14 +84,14 @@ def find_broken_by_encoder(make: Callable[..., Encoder], spec: Spec) -> tuple[Re
 def _find_broken(
     checks: Sequence[Check[_S]], subject: _S, build: Callable[[], Module]
 ) -> tuple[Result, ...]:
-    """Return what fails; a ValueError of the constructor is for others to word."""
+    """Return the failed checks; a ValueError of the constructor passes to the caller."""
     with torch.random.fork_rng(devices=[]):
         try:
             module = build()
         except ValueError:
             raise
         except Exception:
-            module = None  # the first check says what it was
+            module = None  # the first check will report the error
     if module is not None and sum(each.numel() for each in module.parameters()) > MOST_PARAMETERS:
         return ()
     return tuple(each for each in run_checks(checks, subject) if each.state == "failed")

@@ -37,7 +37,7 @@ from mmx.encoders import Encoder
 from mmx.modalities import Features, Spec
 
 LOOSE = 3000.0
-"""Rounding of deep encoders, whose kernels follow the size of a batch: about 4e-4 in float32."""
+"""Tolerance for deep encoders, whose kernels depend on the batch size: 4e-4 in float32."""
 SHAPES = "the stated widths"
 
 
@@ -48,7 +48,7 @@ class EncoderSubject(ModuleSubject[Encoder, EncoderInputs, Features]):
     Attributes:
         part: The class and its options.
         make: ``make(spec)``.
-        spec: What is encoded.
+        spec: The spec of its inputs.
     """
 
     positional = 1
@@ -61,7 +61,7 @@ class EncoderSubject(ModuleSubject[Encoder, EncoderInputs, Features]):
 
     @classmethod
     def of(cls, part: Part) -> EncoderSubject:
-        """Return a part as the subject of the checks, on the inputs that it says it reads."""
+        """Return a part as the subject of the checks, with a spec that its constructor accepts."""
         return cls(part, part.make, SPECS[find_spec(part.kind)])
 
     def build(self, seed: int = 1) -> Encoder:
@@ -80,7 +80,7 @@ class EncoderSubject(ModuleSubject[Encoder, EncoderInputs, Features]):
     def call(
         self, module: Encoder, inputs: EncoderInputs, *, training: bool = False, seed: int = SEED
     ) -> Features:
-        """Return what a copy of an encoder says of copies of inputs, draws from a seed."""
+        """Return the features of copies of inputs from a copy of an encoder, with seeded draws."""
         module = copy.deepcopy(module).train(training)
         torch.manual_seed(seed)
         x, lengths = inputs
@@ -112,13 +112,14 @@ class EncoderSubject(ModuleSubject[Encoder, EncoderInputs, Features]):
 
     def expect_equal(self, got: Features, want: Features, expected: str, seen: str) -> None:
         """Raise Broken where pooled vectors, levels, or tokens where the masks are True differ."""
-        # A batch without the longest row may have fewer steps.
+        # A batch without the longest row may have fewer steps T.
         steps = min(got.mask.shape[1], want.mask.shape[1])
         mask = want.mask[:, :steps]
         beyond = got.mask[:, steps:].any() or want.mask[:, steps:].any()
         if not torch.equal(got.mask[:, :steps], mask) or beyond:
             raise Broken(f"expected {expected}; {seen}, the mask differs")
         expect_same(got.pooled, want.pooled, expected, seen, LOOSE)
+        # Only real tokens count: padding may hold anything. (B, T, D)[mask] -> (n, D)
         tokens = got.tokens[:, :steps][mask], want.tokens[:, :steps][mask]
         expect_same(*tokens, expected, f"{seen}, in the tokens", LOOSE)
         for one, other in zip(got.levels, want.levels, strict=True):
@@ -138,7 +139,7 @@ def encodes_inputs(subject: EncoderSubject) -> str:
 
 
 def has_the_stated_widths(subject: EncoderSubject) -> str:
-    """Check tokens, mask, pooled vector and levels, of several rows and of one."""
+    """Check the shapes of tokens, mask, pooled vector and levels, for several rows and for one."""
     encoder = subject.build()
     width = getattr(encoder, "width", None)
     if not isinstance(width, int):
@@ -161,7 +162,7 @@ def has_the_stated_widths(subject: EncoderSubject) -> str:
 
 
 def expect_shape(what: str, x: Tensor, wanted: tuple[int, ...]) -> None:
-    """Raise Broken where a tensor is of another shape than its encoder states."""
+    """Raise Broken where a tensor does not have the shape that its encoder states."""
     if tuple(x.shape) != wanted:
         raise Broken(f"expected {what} {wanted}, as its width states; seen {format_shape(x)}")
 
@@ -196,13 +197,14 @@ def gradients_reach_the_encoder(subject: EncoderSubject) -> str:
     for what, x in _list_numbers(features):
         if not x.requires_grad:
             raise Broken(f"expected {what} to carry gradients; it is cut off from the parameters")
+    # Random weights: a plain sum has no gradient through a LayerNorm.
     (features.pooled * torch.randn_like(features.pooled)).sum().backward()
     expected = "a gradient in every trainable parameter through the pooled vector"
     return f"of all {expect_gradients(encoder, expected)} parameters"
 
 
 def padding_changes_nothing(subject: EncoderSubject) -> str:
-    """Check that steps beyond a row's length are not read, in either mode."""
+    """Check that padding beyond a row's length is not read, in training and in evaluation."""
     if not isinstance(subject.spec, SEQUENCES):
         raise Untested(f"a {type(subject.spec).__name__} has no lengths")
     x, lengths = subject.make_inputs()
@@ -220,6 +222,7 @@ def padding_changes_nothing(subject: EncoderSubject) -> str:
     subject.expect_equal(trimmed, one, expected, "of one row, without its padding")
     states, outputs = [], []
     for extra in (0, 500):
+        # Draws of dropout would differ with the shape; batch statistics must not.
         model = disable_dropout(subject.build()).train()
         padded = torch.cat([x, torch.zeros(len(x), extra, dtype=x.dtype)], dim=1)
         outputs.append(model(padded, lengths.clone()))
@@ -232,7 +235,7 @@ def padding_changes_nothing(subject: EncoderSubject) -> str:
 
 
 def disable_dropout(module: Encoder) -> Encoder:
-    """Return a module whose dropout layers drop nothing: their draws follow the shapes."""
+    """Return the module with dropout off, since its draws depend on the shape of the input."""
     for part in module.modules():
         if isinstance(part, nn.Dropout):
             part.p = 0.0
@@ -257,7 +260,7 @@ def empty_rows_are_finite(subject: EncoderSubject) -> str:
 
 
 def depths_name_every_tensor(subject: EncoderSubject) -> str:
-    """Check that ``depths`` names each tensor once, and ``input_tensors`` some of the first."""
+    """Check that ``depths`` names each tensor once, and ``input_tensors`` those at the input."""
     encoder = subject.build()
     state, depths = encoder.state_dict(), encoder.depths()
     named = [name for prefixes in depths for name in state if name.startswith(prefixes)]
@@ -289,7 +292,7 @@ def _names_a_part(prefix: str, state: Mapping[str, Tensor]) -> bool:
 
 
 def _follows(x: Tensor, follows: str) -> bool:
-    """Return whether a tensor has an axis for what it is said to follow of an input."""
+    """Return whether a tensor has an axis for the property of the input that it depends on."""
     if follows == "channels":  # a kernel: (D, channels, …)
         return x.dim() >= 3
     return x.dim() == 3 and len(x) == 1  # positions: (1, T, D)
@@ -310,4 +313,4 @@ CHECKS: tuple[Check[EncoderSubject], ...] = (
     Check("options", has_sound_options, (MADE,)),
 )
 ENCODER_START_CHECKS = CHECKS[:2]
-"""What ``mmx train`` looks at before it opens data."""
+"""The checks that ``mmx train`` makes before it opens data."""

@@ -18,7 +18,7 @@ MODALITY_NAMES = ("text", "image", "audio", "tabular")  # unsorted on purpose
 ROWS, TOKENS = 8, 5
 LEVELS = (2, 4)
 COUNTS = (1, 2, 4, 3)
-"""Numbers of modalities that are tried; what is looked at closest is the last."""
+"""Numbers of modalities that are tried; most checks use the last."""
 JUNK = (float("nan"), float("inf"), 1e6)
 
 
@@ -27,7 +27,7 @@ class FeatureRows:
     """Features of a batch.
 
     Attributes:
-        features: Modality to features of all B rows.
+        features: Modality to features of all B rows, also of those that lack it.
         present: Modality to ``(B,)`` bool.
     """
 
@@ -45,7 +45,7 @@ class FeatureRows:
         )
 
     def copy(self) -> FeatureRows:
-        """Return the rows in tensors of their own, through which gradients flow."""
+        """Return a copy of the rows, through which gradients flow back."""
         return self.map(torch.clone)
 
     def pick(self, rows: Tensor) -> FeatureRows:
@@ -65,12 +65,13 @@ class FeatureRows:
         )
 
     def fill(self, where: Mapping[str, Tensor], by: float) -> FeatureRows:
-        """Return the rows with ``by`` in place of a modality's numbers ``where`` it is True."""
+        """Return the rows with a modality's numbers replaced by ``by`` where ``where`` is True."""
 
         def fill_one(name: str) -> Features:
             def change(x: Tensor) -> Tensor:
                 if not x.is_floating_point():
                     return x
+                # (B,) -> (B, 1, …), to broadcast over tokens and width
                 return x.masked_fill(where[name].view(-1, *[1] * (x.dim() - 1)), by)
 
             return self.features[name].map(change)
@@ -88,7 +89,7 @@ class FeatureRows:
 
 
 def make_widths(count: int) -> dict[str, Widths]:
-    """Return so many modalities, each of another width."""
+    """Return the widths of ``count`` modalities, all different."""
     return {name: Widths(3 + index, LEVELS) for index, name in enumerate(MODALITY_NAMES[:count])}
 
 
@@ -98,12 +99,12 @@ def make_features(widths: Mapping[str, Widths], rows: int = ROWS, seed: int = 0)
     Args:
         widths: Modality to the widths of its features.
         rows: B.
-        seed: Of the draws, which leave torch's global generator alone.
+        seed: Seed of the draws, which do not touch torch's global generator.
     """
     draw = torch.Generator().manual_seed(seed)
     names, features, present = list(widths), {}, {}
     here = torch.rand(rows, len(names), generator=draw) < 0.7
-    for row in range(rows):  # among the first rows each modality is there, and is not
+    for row in range(rows):  # in the first rows, each modality is present once and absent once
         if row < 2 * len(names):
             here[row, row % len(names)] = row < len(names) or len(names) == 1
         if not here[row].any():
@@ -113,14 +114,14 @@ def make_features(widths: Mapping[str, Widths], rows: int = ROWS, seed: int = 0)
         lengths = torch.randint(1, TOKENS + 1, (rows, 1), generator=draw)
         pooled = torch.randn(rows, width.pooled, generator=draw)
         levels = tuple(torch.randn(rows, each, generator=draw) for each in width.levels)
-        mask = torch.arange(TOKENS) < lengths
+        mask = torch.arange(TOKENS) < lengths  # (T,) < (B, 1) -> (B, T)
         features[name] = Features(tokens, mask, pooled, levels)
         present[name] = here[:, index]
     return FeatureRows(features, present)
 
 
 def make_training_rows(widths: Mapping[str, Widths], rows: int = 60, seed: int = 11) -> Encoded:
-    """Return rows of four classes to fit something on."""
+    """Return rows of four classes to fit a part on."""
     found = make_features(widths, rows, seed)
     return Encoded(found.features, found.present, torch.arange(rows) % 4)
 

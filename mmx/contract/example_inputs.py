@@ -1,4 +1,4 @@
-"""Made-up inputs of an encoder, as a modality's ``prepare`` would give them.
+"""Made-up inputs of an encoder, as a modality's ``prepare`` would return them.
 
 Shape legend: ``B`` batch, ``T`` steps.
 """
@@ -35,15 +35,15 @@ SPECS: Mapping[type[Spec], Spec] = {
 }
 SEQUENCES = (AudioSpec, TokenSpec)
 LENGTHS = (1.0, 0.625, 0.045, 0.0)
-"""Of the rows of a sequence, in parts of the longest; a text may have no word."""
+"""Lengths of sequences, as fractions of the longest; a text may have no words."""
 EncoderInputs = tuple[Tensor, Tensor | None]
 
 
 def find_spec(encoder: type) -> type[Spec]:
-    """Return the kind of input that an encoder says it reads: its first argument's annotation.
+    """Return the spec that an encoder reads, by the annotation of its first argument.
 
     Raises:
-        Broken: It names none of the kinds that mmx knows.
+        Broken: The annotation names no spec of mmx.
     """
     hints = typing.get_type_hints(encoder.__init__)  # type: ignore[misc]
     first = next((hint for name, hint in hints.items() if name != "return"), None)
@@ -76,6 +76,7 @@ def make_inputs(spec: Spec, rows: int = BATCH_ROWS, seed: int = 1) -> EncoderInp
     else:
         raise TypeError(f"no inputs can be made up for a {type(spec).__name__}")
     lengths = torch.tensor([int(steps * LENGTHS[row % len(LENGTHS)]) for row in range(rows)])
+    # Padding is 0: (B, T) * ((T,) < (B, 1)).
     return x * (torch.arange(steps) < lengths[:, None]), lengths
 
 

@@ -1,4 +1,4 @@
-"""Exceptions of a class under test, in one line: type, message, and where in its own code."""
+"""Exceptions of a class under test, in one line: type, message, and place in its code."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LONGEST = 200
 
 
 def describe_fault(error: BaseException) -> str:
-    """Return type, message and the last line of the user's own code that led there."""
+    """Return the type, the message, and the last line of the user's code in the traceback."""
     text = " ".join(str(error).split())
     text = text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
     return f"{type(error).__name__}: {text or 'without a message'} ({find_place(error)})"

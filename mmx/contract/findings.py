@@ -1,4 +1,4 @@
-"""What was found, for a reader and for a program."""
+"""The results of checks, formatted for people and for programs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PLAIN_MARKS = {"passed": "ok  ", "failed": "FAIL", "skipped": "-   "}
 
 
 def marks_for(encoding: str | None) -> dict[str, str]:
-    """Return signs that a stream of this encoding can show."""
+    """Return the marks of results that a stream of this encoding can show."""
     try:
         "".join(MARKS.values()).encode(encoding or "ascii")
     except (UnicodeEncodeError, LookupError):
@@ -26,7 +26,7 @@ def format_result(result: Result, marks: dict[str, str]) -> str:
 
 
 def count_results(results: Sequence[Result]) -> str:
-    """Return the last line: how many of the checks that could be made held."""
+    """Return the last line: how many of the tested promises hold."""
     counts = {state: sum(each.state == state for each in results) for state in MARKS}
     tested = counts["passed"] + counts["failed"]
     rest = f", {counts['skipped']} not tested" if counts["skipped"] else ""
@@ -34,7 +34,7 @@ def count_results(results: Sequence[Result]) -> str:
 
 
 def to_data(part: Part, kind: str, results: Sequence[Result]) -> dict[str, Any]:
-    """Return everything as JSON-able data."""
+    """Return all results as data for JSON."""
     checks = [{"name": e.name, "state": e.state, "said": e.said} for e in results]
     counts = {state: sum(each.state == state for each in results) for state in MARKS}
     name = f"{part.kind.__module__}:{part.kind.__qualname__}"

@@ -67,14 +67,14 @@ class FusionSubject(FeatureSubject[Fusion, Tensor]):
         yield from self.each_world()
 
     def read(self, module: Fusion, inputs: FeatureRows) -> FeatureRows:
-        """Return rows as the model hands them on: of one token where the fusion reads none."""
+        """Return rows as the model passes them: with one token where no tokens are read."""
         if module.reads == "tokens":
             return inputs
         features = {name: without_tokens(each) for name, each in inputs.features.items()}
         return FeatureRows(features, inputs.present)
 
     def receive(self, output: Any, rows: FeatureRows) -> Tensor:
-        """Return an output that is one vector a row."""
+        """Return an output after checking that it has one vector for each row."""
         if not isinstance(output, Tensor):
             raise Broken(f"expected a tensor (B, D); seen a {type(output).__name__}")
         if output.dim() != 2 or len(output) != len(rows):
@@ -105,7 +105,7 @@ def fuses_features(subject: FusionSubject) -> str:
 
 
 def has_the_stated_width(subject: FusionSubject) -> str:
-    """Check that the output is as wide as ``width`` says, and of C outputs where it decides."""
+    """Check that the output has the stated width, which is C where the fusion decides."""
     for case in subject.each_world():
         fusion = case.build()
         stated = getattr(fusion, "width", None)
@@ -122,7 +122,7 @@ def has_the_stated_width(subject: FusionSubject) -> str:
 
 
 def _expect_outputs(fusion: Fusion, outputs: int) -> None:
-    """Check what a method that decides says of its outputs."""
+    """Check width and label tensors of a fusion that decides without a head."""
     if not fusion.decides:
         if fusion.label_tensors:
             raise Broken("expected label_tensors of methods that decide alone; this one does not")
@@ -169,7 +169,7 @@ def gradients_reach_every_modality(subject: FusionSubject) -> str:
 
 
 def _is_read(fusion: Fusion, leaves: FeatureRows, name: str) -> bool:
-    """Return whether a gradient reaches what the fusion says that it reads of a modality."""
+    """Return whether a gradient reaches what the fusion says it reads of a modality."""
     features = leaves.features[name]
     # Where no tokens are read, the pooled vector is passed as the only token too.
     read = [features.tokens] + [features.pooled] * (fusion.reads == "pooled")
@@ -185,6 +185,7 @@ def width_scales_the_parameters(subject: FusionSubject) -> str:
     for width in (16, 32, 64):
         torch.manual_seed(1)
         fusion = subject.make(subject.widths, outputs=subject.outputs, **{option: width})
+        # The head's parameters count too: weights (C, D) and biases (C,).
         head = 0 if fusion.decides else (fusion.width + 1) * subject.outputs
         counts.append(head + sum(p.numel() for p in fusion.parameters() if p.requires_grad))
     if not counts[0] < counts[1] < counts[2]:
@@ -237,4 +238,4 @@ CHECKS: tuple[Check[FusionSubject], ...] = (
 FUSION_START_CHECKS = tuple(
     each for each in CHECKS if each.name in (MADE, RIGHT_WIDTH, REPEATED, ROW_BY_ROW, ABSENT, ORDER)
 )
-"""What ``mmx train`` looks at before it opens data."""
+"""The checks that ``mmx train`` makes before it opens data."""

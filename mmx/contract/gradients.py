@@ -1,4 +1,4 @@
-"""What a backward pass leaves: which tensors learn, and whether their gradients are sound."""
+"""Checks of the gradients after a backward pass."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ def expect_gradients(module: nn.Module, expected: str, shut: Iterable[str] = ())
     Args:
         module: After a backward pass.
         expected: What was expected, in words.
-        shut: Patterns of names of parameters that may learn only after the first step.
+        shut: Patterns of names of parameters without a gradient in the first step, such as
+            those behind a gate that is initialised to 0.
 
     Returns:
         How many parameters train.

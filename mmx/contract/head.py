@@ -38,7 +38,7 @@ class HeadSubject(ModuleSubject[nn.Module, Tensor, Tensor]):
     Attributes:
         part: The class and its options.
         head: An instance.
-        kind: Of the target.
+        kind: Kind of the target.
     """
 
     # In training, a head may drop out, and normalise over the rows of a batch.
@@ -61,7 +61,7 @@ class HeadSubject(ModuleSubject[nn.Module, Tensor, Tensor]):
         return f"of {self.kind}, "
 
     def cases(self) -> Iterator[HeadSubject]:
-        """Yield the subject for each kind of target that the head serves."""
+        """Yield the subject for each kind of target that the head can predict."""
         for kind in sorted(self.head.kinds):
             yield replace(self, kind=kind)
 
@@ -95,7 +95,7 @@ class HeadSubject(ModuleSubject[nn.Module, Tensor, Tensor]):
         return list(self.head.candidates(x, y, count_outputs(self.kind), self.kind))
 
     def make_inputs(self, seed: int | None = None) -> Tensor:
-        """Return ``(N, D)`` features, others than those that the head is fitted on."""
+        """Return features ``(N, D)`` that the head was not fitted on."""
         return make_rows(seed or 1)
 
     def run(self, module: nn.Module, inputs: Tensor) -> Any:
@@ -105,7 +105,7 @@ class HeadSubject(ModuleSubject[nn.Module, Tensor, Tensor]):
     def call(
         self, module: nn.Module, inputs: Tensor, *, training: bool = False, seed: int = SEED
     ) -> Tensor:
-        """Return what a copy of a module makes of a copy of rows, draws from a seed."""
+        """Return the output of a copy of a module on a copy of rows, with seeded draws."""
         module = copy.deepcopy(module).train(training)
         torch.manual_seed(seed)
         output = module(inputs.clone())
@@ -165,7 +165,7 @@ def make_targets(kind: TargetKind) -> Tensor:
 
 
 def gives_outputs(subject: HeadSubject) -> str:
-    """Check that it gives finite outputs (B, C) of every kind of target that it serves."""
+    """Check that outputs are finite and ``(B, C)`` for every kind of target of the head."""
     for case in subject.cases():
         for module in case.solve():
             output, wanted = case.call(module, case.make_inputs()), (ROWS, count_outputs(case.kind))
@@ -209,7 +209,7 @@ def fits_the_same_again(subject: HeadSubject) -> str:
 
 
 def features_and_targets_stay(subject: HeadSubject) -> str:
-    """Check that neither a call nor a fit changes in place what it is given."""
+    """Check that neither a call nor a fit changes its inputs in place."""
     for case in subject.cases():
         x, y = make_rows(), make_targets(case.kind)
         case.fit(x, y)
@@ -219,7 +219,7 @@ def features_and_targets_stay(subject: HeadSubject) -> str:
 
 
 def is_frozen(subject: HeadSubject) -> str:
-    """Check that it is a frozen dataclass: its repr is part of a cache's key."""
+    """Check that it is a frozen dataclass, since its repr is part of a cache key."""
     again = subject.part.make()
     if subject.head != again or repr(subject.head) != repr(again):
         raise Broken(

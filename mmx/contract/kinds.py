@@ -25,10 +25,10 @@ class PartKind:
     """A kind of part.
 
     Attributes:
-        name: What it is called.
-        base: The class that every part of the kind is made from.
-        subject: Returns a part as what the checks look at; raises Broken where it cannot.
-        checks: The promises, in the order in which they are looked at.
+        name: Its name, such as ``fusion``.
+        base: The base class of every part of the kind.
+        subject: Returns a part as the subject of the checks; raises Broken where it cannot.
+        checks: The promises, in the order in which they are checked.
         supplied: Keyword arguments that mmx passes, closed to configs.
     """
 
@@ -55,12 +55,12 @@ KINDS: dict[str, PartKind] = {
 
 
 def kind_of(part: type) -> PartKind | None:
-    """Return the kind that a class is of; None where it is of none that has a contract."""
+    """Return the kind of a class; None where it has none with a contract."""
     return next((each for each in KINDS.values() if issubclass(part, each.base)), None)
 
 
 def check_part(part: Part) -> Iterator[Result]:
-    """Yield what each check of a part's kind finds.
+    """Yield the result of each check of a part's kind.
 
     Raises:
         ValueError: The class is of no kind that has a contract.

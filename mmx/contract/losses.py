@@ -1,7 +1,7 @@
-"""What kinds share whose parts are losses: objective and regulariser.
+"""Checks that objectives and regularisers share: both are losses.
 
-A kind says in its :class:`LossSubject` how a loss is bound and called, on which batch. What only
-one kind promises is in its own file.
+The :class:`LossSubject` of a kind says how a loss is bound and called, and on which batch. Promises
+of only one kind are in its file.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from mmx.contract.differences import FACTOR, expect_same, format_difference, for
 from mmx.contract.state_dicts import load_state
 
 GROWTH = 1.75
-"""A batch twice over may change a loss that compares rows, by less than this factor."""
+"""Repeating a batch may change a loss that compares rows by less than this factor."""
 
 
 class LossBatch(Protocol):
@@ -42,8 +42,8 @@ class LossSubject(Subject, Generic[_L, _B]):
     """How a loss is made, called and compared.
 
     Attributes:
-        noun: What it is called in a message.
-        rounding: Rounding errors, in units of the last place, that are no difference.
+        noun: Its name in messages.
+        rounding: Tolerance, in units in the last place.
     """
 
     noun: ClassVar[str]
@@ -52,7 +52,7 @@ class LossSubject(Subject, Generic[_L, _B]):
     @property
     @abstractmethod
     def compares_rows(self) -> bool:
-        """Whether the loss of a row depends on the others by definition."""
+        """Whether the loss of a row depends on the other rows by definition."""
 
     @abstractmethod
     def make_batch(self) -> _B:
@@ -64,14 +64,14 @@ class LossSubject(Subject, Generic[_L, _B]):
 
     @abstractmethod
     def call(self, loss: _L, batch: Any) -> Tensor:
-        """Return the value on a batch, draws from a seed."""
+        """Return the value on a batch, with seeded draws."""
 
 
 AnyLoss = LossSubject[Any, Any]
 
 
 def expect_scalar(found: object, what: str) -> Tensor:
-    """Return a value that is a scalar; raise Broken where it is not."""
+    """Return the value after checking that it is a scalar tensor."""
     if not isinstance(found, Tensor) or found.shape != ():
         seen = format_shape(found) if isinstance(found, Tensor) else type(found).__name__
         raise Broken(f"expected a scalar, {what}; seen {seen}")
@@ -87,13 +87,13 @@ def gives_the_same_value_again(subject: AnyLoss) -> str:
 
 
 def expect_mean_over_rows(subject: AnyLoss, loss: nn.Module, batch: LossBatch) -> None:
-    """Raise Broken where a batch twice over has another value, so that it grows with B."""
+    """Raise Broken where repeating every row changes the value: it would grow with B."""
     once = subject.call(loss, batch)
     twice = subject.call(loss, batch.map(lambda x: torch.cat([x, x])))
     expected, seen = "a mean over the rows", "with the same rows twice over"
     if not subject.compares_rows:
         expect_same(twice, once, expected, seen, subject.rounding)
-    elif twice.abs() > GROWTH * once.abs() + 1e-6:  # 1e-6: of a loss that is 0 but for rounding
+    elif twice.abs() > GROWTH * once.abs() + 1e-6:  # 1e-6: the loss may be 0 up to rounding
         ratio = format_difference(float(twice / once))
         raise Broken(f"expected {expected}; {seen}, the {subject.noun} is {ratio} times as large")
 
@@ -116,7 +116,7 @@ def state_goes_to_another_loss(subject: AnyLoss) -> str:
     """Check that all that trains with the model is in the state dict."""
     batch = subject.make_batch()
     loss = subject.bind(batch)
-    with torch.no_grad():  # as after training
+    with torch.no_grad():  # move the parameters, as training does
         for parameter in loss.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
     subject.call(loss.train(), batch)

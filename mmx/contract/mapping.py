@@ -69,7 +69,7 @@ class MappingSubject(FittedSubject[Mapping]):
 
 
 def maps_features(subject: MappingSubject) -> str:
-    """Check that it can be made, fitted where it has to be, and called."""
+    """Check that it can be made, fitted if necessary, and called."""
     mapping = subject.prepare()
     subject.call(mapping, subject.make_inputs())
     return "fitted, and called" if mapping.fitted else "and trains with the model"
@@ -98,9 +98,10 @@ def maps_to_the_stated_widths(subject: MappingSubject) -> str:
 
 
 def maps_tokens_alike(subject: MappingSubject) -> str:
-    """Check that a token and a pooled vector of the same numbers are mapped to the same."""
+    """Check that a token and a pooled vector with the same numbers are mapped to the same."""
     rows = subject.make_inputs()
     same = {
+        # Every token is the pooled vector: (B, D) -> (B, T, D).
         name: Features(each.pooled[:, None].expand(-1, TOKENS, -1), each.mask, each.pooled)
         for name, each in rows.features.items()
     }
@@ -132,7 +133,7 @@ def mapped_features_keep_the_dtype(subject: MappingSubject) -> str:
 
 
 def gradients_pass_through(subject: MappingSubject) -> str:
-    """Check that parameters learn, or that there are none where it is fitted."""
+    """Check that gradients reach parameters and encoders; a fitted mapping has no parameters."""
     mapping = subject.prepare().train()
     trainable = [name for name, each in mapping.named_parameters() if each.requires_grad]
     if mapping.fitted and trainable:
@@ -155,7 +156,7 @@ def gradients_pass_through(subject: MappingSubject) -> str:
 
 
 def stays_as_it_is(subject: MappingSubject) -> str:
-    """Check that what is fitted stays as it is, forgets an earlier fit, and draws from its seed."""
+    """Check that fitted numbers do not change in calls, nor depend on an earlier fit."""
     again = subject.fit_twice()
     mapping = subject.prepare()
     before = copy.deepcopy(mapping)

@@ -1,4 +1,4 @@
-"""The contract of what stands in for missing modalities, as checks; see :mod:`mmx.missing`.
+"""The contract of a treatment of missing modalities, as checks; see :mod:`mmx.missing`.
 
 Shape legend: ``B`` batch, ``T`` tokens, ``D`` width, ``M`` modalities.
 """
@@ -63,14 +63,14 @@ class MissingSubject(FittedSubject[Missing]):
 
 
 def treats_features(subject: MissingSubject) -> str:
-    """Check that it can be made, fitted where it has to be, and called."""
+    """Check that it can be made, fitted if necessary, and called."""
     treatment = subject.prepare()
     subject.call(treatment, subject.make_inputs())
     return "fitted, and called" if treatment.fitted else "and called"
 
 
 def shapes_stay(subject: MissingSubject) -> str:
-    """Check that shapes and dtypes stay, and that nothing trains."""
+    """Check that shapes and dtypes are kept, and that there are no parameters."""
     treatment, rows = subject.prepare(), subject.make_inputs()
     if names := [name for name, _ in treatment.named_parameters()]:
         raise Broken(f"expected no parameters: nothing of it trains; seen {', '.join(names[:5])}")
@@ -95,7 +95,7 @@ def shapes_stay(subject: MissingSubject) -> str:
 
 
 def fills_in_what_is_absent(subject: MissingSubject) -> str:
-    """Check that what is said to be present is finite, whatever stood there."""
+    """Check that features that are marked present are finite, whatever stood there before."""
     for case in subject.each_world():
         rows = case.make_inputs().fill_absent(float("nan"))
         treated = case.call(case.prepare(), rows)
@@ -111,7 +111,7 @@ def fills_in_what_is_absent(subject: MissingSubject) -> str:
 
 
 def leaves_what_is_present(subject: MissingSubject) -> str:
-    """Check that what is present passes as it is, gradients included."""
+    """Check that present features pass unchanged, and so do their gradients."""
     rows, treatment = subject.make_inputs().fill_absent(float("nan")), subject.prepare()
     leaves = {name: make_leaf(each) for name, each in rows.features.items()}
     treated, _ = treatment({n: e.map(torch.clone) for n, e in leaves.items()}, rows.present)
@@ -121,6 +121,7 @@ def leaves_what_is_present(subject: MissingSubject) -> str:
         for new, old in zip(list_numbers(each), list_numbers(rows.features[name]), strict=True):
             if distance(new[here], old[here]) > 0:
                 raise Broken(f"expected {expected}; {name} is changed")
+        # The gradient of the sum is 1 exactly where features pass unchanged.
         each.pooled[here].sum().backward(retain_graph=True)
         gradient = leaves[name].pooled.grad
         if gradient is None or distance(gradient[here], torch.ones_like(gradient[here])) > 0:

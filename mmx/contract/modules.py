@@ -1,7 +1,7 @@
-"""What kinds share whose parts are modules: encoder, fusion, mapping, missing and head.
+"""Checks that all modules share: encoder, fusion, mapping, missing and head.
 
-A kind says in its :class:`ModuleSubject` how a part is made and called, and what counts in an
-output; the checks here hold for all of them. What only one kind promises is in its own file.
+The :class:`ModuleSubject` of a kind says how a part is made and called, and which numbers of an
+output count. Promises of only one kind are in its file.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _M = TypeVar("_M", bound=nn.Module)
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 ALONE = 4
-"""Rows, spread over the batch, that are also tried in a batch of their own."""
+"""Number of rows, spread over the batch, that are also tried as a batch of one."""
 
 
 class ModuleSubject(Subject, Generic[_M, _In, _Out]):
@@ -29,10 +29,10 @@ class ModuleSubject(Subject, Generic[_M, _In, _Out]):
 
     Attributes:
         row_modes: The modes in which a row depends on that row alone.
-        row_promise: What that means of the kind, in words.
-        origin: What a part follows from, in words.
-        inputs_in_words: What is passed to a call.
-        label: What sets this case apart in a message.
+        row_promise: That promise in words, for this kind.
+        origin: What determines the numbers of a part, in words.
+        inputs_in_words: The inputs of a call, in words.
+        label: Distinguishes this case in messages.
     """
 
     row_modes: ClassVar[Mapping[bool, str]] = MODES
@@ -46,16 +46,16 @@ class ModuleSubject(Subject, Generic[_M, _In, _Out]):
         """Return an instance, its weights drawn from a seed; nothing is fitted."""
 
     def prepare(self) -> _M:
-        """Return an instance as training has it: fitted, where it has to be."""
+        """Return an instance ready for training: fitted, if its class is fitted."""
         return self.build()
 
     @abstractmethod
     def make_inputs(self, seed: int | None = None) -> _In:
-        """Return inputs of a call, those of the checks in default of a seed."""
+        """Return inputs of a call; without a seed, those that all checks use."""
 
     @abstractmethod
     def call(self, module: _M, inputs: _In, *, training: bool = False, seed: int = SEED) -> _Out:
-        """Return what a copy of a module makes of copies of inputs, draws from a seed."""
+        """Return the output of a copy of a module on copies of inputs, with seeded draws."""
 
     @abstractmethod
     def run(self, module: _M, inputs: _In) -> Any:
@@ -63,11 +63,11 @@ class ModuleSubject(Subject, Generic[_M, _In, _Out]):
 
     @abstractmethod
     def numbers(self, output: _Out) -> Tensor:
-        """Return all that counts in an output, as one tensor."""
+        """Return the numbers of an output that count, as one tensor."""
 
     @abstractmethod
     def tensors(self, inputs: _In) -> dict[str, list[Tensor]]:
-        """Return the tensors of inputs, by what they are called in a message."""
+        """Return the tensors of inputs, by their names in messages."""
 
     @abstractmethod
     def pick_inputs(self, inputs: _In, rows: Tensor) -> _In:
@@ -90,11 +90,11 @@ class ModuleSubject(Subject, Generic[_M, _In, _Out]):
         yield from self.cases()
 
     def read(self, module: _M, inputs: _In) -> _In:
-        """Return inputs as the model hands them to the part."""
+        """Return inputs as the model passes them to the part."""
         return inputs
 
     def expect_equal(self, got: _Out, want: _Out, expected: str, seen: str) -> None:
-        """Raise Broken where two outputs differ in what counts."""
+        """Raise Broken where two outputs differ in numbers that count."""
         expect_same(self.numbers(got), self.numbers(want), expected, seen)
 
     def expect_same_others(
@@ -126,7 +126,7 @@ def is_the_same_again(subject: AnyModule) -> str:
 
 
 def rows_are_not_mixed(subject: AnyModule) -> str:
-    """Check that what comes out of a row depends on that row alone."""
+    """Check that the output of a row depends on that row alone."""
     for case in subject.row_cases():
         module, inputs = case.prepare(), case.make_inputs()
         expected = case.row_promise
@@ -149,10 +149,10 @@ def rows_are_not_mixed(subject: AnyModule) -> str:
 
 
 def state_goes_to_another_instance(subject: AnyModule) -> str:
-    """Check that all that is learned is in the state dict."""
+    """Check that everything that is learned is in the state dict."""
     for case in subject.cases():
         module, inputs = case.prepare(), case.make_inputs()
-        with torch.no_grad():  # as after training: weights moved, statistics gathered
+        with torch.no_grad():  # imitate training: move weights and gather statistics
             for parameter in module.parameters():
                 parameter.add_(0.01 * torch.randn_like(parameter))
             for seed in (5, 6):
@@ -167,7 +167,7 @@ def state_goes_to_another_instance(subject: AnyModule) -> str:
 
 
 def inputs_stay(subject: AnyModule) -> str:
-    """Check that what is passed to a call is not changed in place."""
+    """Check that a call does not change its inputs in place."""
     for case in subject.cases():
         for training, mode in MODES.items():
             module = case.prepare().train(training)

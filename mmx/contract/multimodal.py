@@ -1,4 +1,4 @@
-"""What kinds share that read the features of several modalities: fusion, mapping and missing.
+"""Checks that readers of several modalities share: fusion, mapping and missing.
 
 Shape legend: ``B`` batch, ``D`` width, ``M`` modalities.
 """
@@ -51,8 +51,8 @@ class FeatureSubject(ModuleSubject[_M, FeatureRows, _Out], Generic[_M, _Out]):
 
     Attributes:
         part: The class and its options.
-        make: ``make(widths)``, or what else its kind is made from.
-        worlds: Sets of modalities with their widths; most checks look at the last.
+        make: ``make(widths)``, or with the arguments of its kind.
+        worlds: Sets of modalities with their widths; most checks use the last.
     """
 
     positional = 1
@@ -62,11 +62,11 @@ class FeatureSubject(ModuleSubject[_M, FeatureRows, _Out], Generic[_M, _Out]):
 
     @property
     def widths(self) -> dict[str, Widths]:
-        """The modalities that most checks look at."""
+        """The modalities that most checks use."""
         return self.worlds[-1]
 
     def each_world(self) -> Iterator[FeatureSubject[_M, _Out]]:
-        """Yield the subject for each set of modalities, the one most looked at last."""
+        """Yield the subject for each set of modalities; the one that most checks use is last."""
         for widths in self.worlds:
             yield replace(self, worlds=(widths,))
 
@@ -80,10 +80,10 @@ class FeatureSubject(ModuleSubject[_M, FeatureRows, _Out], Generic[_M, _Out]):
         return self.make_for(self.widths)
 
     def fit(self, module: _M, change: Callable[[FeatureRows], FeatureRows]) -> bool:
-        """Fit a module on changed training rows, where it is of a kind and class to be fitted.
+        """Fit a module on changed training rows, if its class is fitted.
 
         Returns:
-            Whether it is.
+            Whether it is fitted.
         """
         return False
 
@@ -97,12 +97,12 @@ class FeatureSubject(ModuleSubject[_M, FeatureRows, _Out], Generic[_M, _Out]):
 
     @abstractmethod
     def receive(self, output: Any, rows: FeatureRows) -> _Out:
-        """Return what a call gave; raises Broken where it is of another type or shape."""
+        """Return the result of a call; raise Broken where its type or shape is wrong."""
 
     def call(
         self, module: _M, inputs: FeatureRows, *, training: bool = False, seed: int = SEED
     ) -> _Out:
-        """Return what a copy of a module makes of copies of rows, draws from a seed."""
+        """Return the output of a copy of a module on copies of rows, with seeded draws."""
         module = copy.deepcopy(module).train(training)
         torch.manual_seed(seed)
         rows = self.read(module, inputs).copy()
@@ -150,7 +150,7 @@ def takes_any_number(subject: AnyFeature) -> str:
 
 
 def absent_rows_are_not_read(subject: AnyFeature) -> str:
-    """Check that what stands where a modality is absent is neither read nor learned from."""
+    """Check that features of absent modalities are neither read nor learned from."""
     if len(subject.widths) == 1:
         raise Untested("with one modality no row lacks any")
     module, rows = subject.prepare(), subject.make_inputs()
@@ -166,6 +166,7 @@ def absent_rows_are_not_read(subject: AnyFeature) -> str:
         other = subject.build()
         if subject.fit(other, lambda rows, by=junk: rows.fill_absent(by)):  # type: ignore[misc]
             expect_same_state(other, module, expected, f"fitted with {junk:g} there")
+    # The hardest case: all rows have the same single modality.
     first = next(iter(subject.widths))
     lonely = {name: torch.full_like(here, name == first) for name, here in rows.present.items()}
     alone = FeatureRows(rows.features, lonely).fill_absent(float("nan"))
@@ -181,7 +182,7 @@ def _expect_clean_gradients(
     module = copy.deepcopy(module).train(training)
     leaves, output = run_on_leaves(subject, module, rows)
     total = subject.numbers(output).square().sum()
-    if not total.requires_grad:
+    if not total.requires_grad:  # nothing is computed from features, as in an imputed constant
         return
     total.backward()  # type: ignore[no-untyped-call]
     if (name := find_gradient_that_is_not_finite(module)) is not None:
@@ -198,7 +199,7 @@ def _expect_clean_gradients(
 def run_on_leaves(
     subject: AnyFeature, module: nn.Module, rows: FeatureRows
 ) -> tuple[FeatureRows, Any]:
-    """Call a module on features that follow from leaves, so that it may change them in place.
+    """Call a module on copies of leaves, since autograd forbids changing leaves in place.
 
     Returns:
         The leaves, which collect gradients, and the output.
@@ -213,7 +214,7 @@ def run_on_leaves(
 
 
 def order_does_not_matter(subject: AnyFeature) -> str:
-    """Check that neither the widths' order nor that of the features counts."""
+    """Check that the order of modalities does not count, in the widths or in the features."""
     if len(subject.widths) == 1:
         raise Untested("one modality has no order")
     rows, module = subject.make_inputs(), subject.prepare()
@@ -236,7 +237,7 @@ class FittedSubject(FeatureSubject[_M, FeatureRows], Generic[_M]):
     origin = "from the same seed and the same training rows"
 
     def prepare(self) -> _M:
-        """Return an instance as training has it: fitted, where it has to be."""
+        """Return an instance ready for training: fitted, if its class is fitted."""
         module = self.build()
         self.fit(module, lambda rows: rows)
         return module
@@ -251,7 +252,7 @@ class FittedSubject(FeatureSubject[_M, FeatureRows], Generic[_M]):
         return True
 
     def fit_twice(self) -> _M:
-        """Return an instance fitted on other rows first, then on those of all other checks.
+        """Return an instance fitted first on other rows, then on those that all checks use.
 
         Raises:
             Untested: The class is not fitted.

@@ -33,10 +33,10 @@ KINDS_OF_TARGET = frozenset({"classes", "multilabel", "regression"})
 
 @dataclass(frozen=True)
 class OutputBatch:
-    """A batch: what a model says of it, and the target.
+    """A model's output on a batch, and the target.
 
     Attributes:
-        output: Features are NaN where a modality is absent.
+        output: Its features are NaN where a modality is absent.
         target: ``(B,)`` or ``(B, C)``.
     """
 
@@ -83,7 +83,7 @@ class OutputBatch:
 def make_output_batch(
     kind: str, rows: int = ROWS, count: int = COUNT, seed: int = 0
 ) -> OutputBatch:
-    """Return random outputs, features and targets of a kind; junk is NaN."""
+    """Return random outputs, features and targets of a kind; absent features are NaN."""
     draw = torch.Generator().manual_seed(seed)
     found = make_features(make_widths(count), rows, seed).fill_absent(float("nan"))
     columns = 1 if kind == "regression" else CLASSES
@@ -114,7 +114,7 @@ class ObjectiveSubject(LossSubject[Criterion, OutputBatch]):
 
     @classmethod
     def of(cls, part: Part) -> ObjectiveSubject:
-        """Return a part as the subject, on the first kind of target that it serves."""
+        """Return a part as the subject, on the first kind of target that it accepts."""
         objective = part.make()
         kinds: frozenset[str] = getattr(objective, "kinds", frozenset())
         if not kinds or not kinds <= KINDS_OF_TARGET:
@@ -125,7 +125,7 @@ class ObjectiveSubject(LossSubject[Criterion, OutputBatch]):
 
     @property
     def compares_rows(self) -> bool:
-        """Whether the loss of a row depends on the others by definition."""
+        """Whether the loss of a row depends on the other rows by definition."""
         return self.objective.compares_rows
 
     def make_batch(self) -> OutputBatch:
@@ -133,7 +133,7 @@ class ObjectiveSubject(LossSubject[Criterion, OutputBatch]):
         return make_output_batch(self.kind)
 
     def bind(self, batch: OutputBatch, seed: int = 1) -> Criterion:
-        """Return the loss of a task; what it trains has values that tell it apart."""
+        """Return the loss of a task; its own parameters get random values, so that they count."""
         widths = {name: x.shape[1] for name, x in batch.output.pooled.items()}
         torch.manual_seed(seed)
         criterion = self.objective.bind(batch.target, batch.output.outputs.shape[1], widths)
@@ -149,7 +149,7 @@ class ObjectiveSubject(LossSubject[Criterion, OutputBatch]):
         return self.bind(batch), batch
 
     def call(self, loss: Criterion, batch: OutputBatch) -> Tensor:
-        """Return the loss of copies of a batch, draws from a seed."""
+        """Return the loss of a copy of a batch, with seeded draws."""
         torch.manual_seed(SEED)
         batch = batch.map(torch.clone)
         return expect_scalar(loss(batch.output, batch.target), "a mean over the batch")
@@ -159,14 +159,14 @@ class ObjectiveSubject(LossSubject[Criterion, OutputBatch]):
         other = ObjectiveSubject(part, part.make(), self.kind)
         try:
             criterion, batch = other.prepare()
-        except ValueError:  # the options do not fit the task
+        except ValueError:  # refusing options that do not fit the task is right
             return
         if not other.call(criterion, batch).isfinite():
             raise Broken("a loss that is not finite")
 
 
 def gives_a_finite_loss(subject: ObjectiveSubject) -> str:
-    """Check that it gives a finite loss of every kind of target that it serves."""
+    """Check that the loss is finite for every kind of target that the objective accepts."""
     kinds = sorted(subject.objective.kinds)
     for kind in kinds:
         of_kind = replace(subject, kind=kind)
@@ -181,9 +181,10 @@ def gives_a_finite_loss(subject: ObjectiveSubject) -> str:
 
 
 def loss_is_in_float32(subject: ObjectiveSubject) -> str:
-    """Check that the loss is in float32 whatever the model runs in."""
+    """Check that the loss is in float32, whatever the precision of the model."""
     criterion, batch = subject.prepare()
     half = batch.map(lambda x: x.bfloat16() if x.is_floating_point() else x)
+    # The same rounded numbers in float32, so that only the computation can differ.
     single = half.map(lambda x: x.float() if x.is_floating_point() else x)
     plain = subject.call(criterion, single)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -196,7 +197,7 @@ def loss_is_in_float32(subject: ObjectiveSubject) -> str:
 
 
 def gradients_reach_what_is_read(subject: ObjectiveSubject) -> str:
-    """Check that gradients reach what the loss reads, and all that it trains."""
+    """Check that gradients reach what the loss reads, and its own parameters."""
     criterion, batch = subject.prepare()
     leaves = _make_leaves(batch)
     criterion(leaves.map(torch.clone).output, batch.target).backward()
@@ -225,7 +226,7 @@ def _make_leaves(batch: OutputBatch) -> OutputBatch:
 
 
 def says_what_it_reads(subject: ObjectiveSubject) -> str:
-    """Check ``task_loss`` and ``embed`` against what the objective says of itself."""
+    """Check ``task_loss`` and ``embed`` against the attributes of the objective."""
     criterion, batch = subject.prepare()
     if subject.objective.label_free and subject.objective.reads_outputs:
         raise Broken("expected label_free or reads_outputs, not both")
@@ -257,7 +258,7 @@ def is_a_mean(subject: ObjectiveSubject) -> str:
         return "the same rows twice over, the same loss"
     rows = range(len(batch.target))
     alone = torch.stack([subject.call(criterion, batch.pick_row(row)) for row in rows])
-    weights = torch.ones(len(rows))
+    weights = torch.ones(len(rows))  # a weighted mean: Σ w_i l_i / Σ w_i
     if criterion.weight is not None and subject.kind == "classes":
         weights = criterion.weight[batch.target].float()
     mean = (alone * weights).sum() / weights.sum()
@@ -299,7 +300,7 @@ def is_the_same_in_any_order(subject: ObjectiveSubject) -> str:
 
 
 def absent_rows_do_not_count(subject: ObjectiveSubject) -> str:
-    """Check that nothing depends on what stands where a modality is absent."""
+    """Check that neither loss nor gradients depend on the features of absent modalities."""
     criterion, batch = subject.prepare()
     found = []
     for junk in (float("nan"), 1e6):
@@ -320,7 +321,7 @@ def absent_rows_do_not_count(subject: ObjectiveSubject) -> str:
 
 
 def one_row_has_a_finite_loss(subject: ObjectiveSubject) -> str:
-    """Check a batch of one row, that has one modality: no pair, no negative, no covariance."""
+    """Check one row with one modality: there is no pair, no negative, no covariance."""
     criterion, batch = subject.prepare()
     first = next(iter(batch.output.present))
     alone = batch.map(lambda x: x[:1])
@@ -347,7 +348,7 @@ def outputs_and_targets_stay(subject: ObjectiveSubject) -> str:
 
 
 def takes_several_modalities(subject: ObjectiveSubject) -> str:
-    """Check one, two and four modalities; one that compares them refuses a single one."""
+    """Check one, two and four modalities; an objective that compares them must refuse one."""
     for count in (1, 2, 4):
         try:
             batch = make_output_batch(subject.kind, count=count)

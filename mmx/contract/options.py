@@ -1,4 +1,4 @@
-"""The options of a class: whether a config can set them, and whether bad ones are refused."""
+"""Checks of the options of a class: a config can set them, and bad values are refused."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mmx.contract.base import Broken, Part, Subject
 from mmx.contract.faults import describe_fault
 
 BAD: dict[type, tuple[Any, ...]] = {int: (-1, 0), float: (-1.0, 0.0)}
-"""Values that an option of numbers often cannot take."""
+"""Values that most numeric options do not accept."""
 Try = Callable[[Part], None]
 """``attempt(part)`` makes and calls a part once."""
 
@@ -67,7 +67,7 @@ def _hints(kind: type) -> dict[str, Any]:
 
 
 def _try(part: Part, name: str, hint: Any, attempt: Try) -> int:
-    """Try bad values of one option, each with all others as they work; return how many."""
+    """Try bad values of one option, with all others unchanged; return how many were tried."""
     tried = 0
     for value in _bad_values(hint):
         if part.refuse(part.kind, {**part.options, name: value}):
@@ -94,7 +94,7 @@ def _ends_badly(name: str, value: Any, how: str) -> Broken:
 
 
 def _of_the_constructor(error: BaseException, kind: type) -> bool:
-    """Return whether an exception was raised while an instance was being made."""
+    """Return whether an exception was raised in the constructor, by looking at its frames."""
     trace, names = error.__traceback__, set()
     while trace is not None:
         code = trace.tb_frame.f_code
@@ -105,7 +105,7 @@ def _of_the_constructor(error: BaseException, kind: type) -> bool:
 
 
 def _bad_values(hint: Any) -> Iterator[Any]:
-    """Yield values to try of an option that takes numbers."""
+    """Yield bad values for an option that takes numbers."""
     kinds = list(_plain(hint))
     for kind in (int, float):
         if kind in kinds:

@@ -30,12 +30,12 @@ from mmx.transfer.regularizers import Penalty, Regularizer, Step
 
 @dataclass(frozen=True)
 class WorldBatch:
-    """A batch of the target, and the source and target that see it.
+    """A batch of the target, with the models of source and target.
 
     Attributes:
         world: Source and target.
-        batch: Of the target.
-        backwards: Whether the features come in the opposite order of modalities.
+        batch: A batch of the target.
+        backwards: Whether the features have the opposite order of modalities.
     """
 
     world: World
@@ -54,7 +54,7 @@ class WorldBatch:
         return replace(self, backwards=not self.backwards)
 
     def step(self) -> Step:
-        """Return what the target says of the batch now: binding a regulariser may change it."""
+        """Return the target's step on the batch, computed now: binding may change the model."""
         step = self.world.step(self.batch)
         if not self.backwards:
             return step
@@ -68,11 +68,11 @@ class RegularizerSubject(LossSubject[Penalty, WorldBatch]):
     Attributes:
         part: The class and its options.
         make: ``make()``.
-        dtype: Of the models and of the batch.
+        dtype: That of the models and of the batch.
     """
 
     noun = "penalty"
-    rounding = 3000.0  # of a penalty behind encoders: about 4e-4 of it in float32
+    rounding = 3000.0  # it depends on deep encoders: about 4e-4 in float32
     part: Part
     make: Callable[[], Regularizer]
     dtype: torch.dtype = torch.float32
@@ -84,11 +84,11 @@ class RegularizerSubject(LossSubject[Penalty, WorldBatch]):
 
     @property
     def compares_rows(self) -> bool:
-        """Whether the penalty of a row depends on the others by definition."""
+        """Whether the penalty of a row depends on the other rows by definition."""
         return self.make().compares_rows
 
     def make_batch(self, moved: float = 0.3) -> WorldBatch:
-        """Return a batch of a target that has moved away from a source, by so much."""
+        """Return a batch of a target with weights moved away from the source by ``moved``."""
         world = World(moved=moved, dtype=self.dtype)
         return WorldBatch(world, world.batch)
 
@@ -106,7 +106,7 @@ class RegularizerSubject(LossSubject[Penalty, WorldBatch]):
         return self.bind(batch), batch.world
 
     def call(self, loss: Penalty, batch: WorldBatch) -> Tensor:
-        """Return a penalty, draws from a seed."""
+        """Return a penalty, with seeded draws."""
         return measure_penalty(loss, batch.step())
 
     def try_part(self, part: Part) -> None:
@@ -118,13 +118,13 @@ class RegularizerSubject(LossSubject[Penalty, WorldBatch]):
 
 
 def measure_penalty(penalty: Penalty, step: Step) -> Tensor:
-    """Return a penalty, draws from a seed."""
+    """Return a penalty, with seeded draws."""
     torch.manual_seed(SEED)
     return expect_scalar(penalty(step), "strength · R")
 
 
 def gives_a_finite_penalty(subject: RegularizerSubject) -> str:
-    """Check that it binds to a model and gives a finite penalty, never below zero."""
+    """Check that it binds to a model, and that its penalty is finite and not negative."""
     batch = subject.make_batch()
     found = subject.call(subject.bind(batch), batch)
     if not found.isfinite():
@@ -135,7 +135,7 @@ def gives_a_finite_penalty(subject: RegularizerSubject) -> str:
 
 
 def is_zero_at_the_start(subject: RegularizerSubject) -> str:
-    """Check R(w0) = 0 where ``zero_at_start`` says so."""
+    """Check that R(w0) = 0 if ``zero_at_start`` is True; w0 are the starting weights."""
     if not subject.make().zero_at_start:
         raise Untested("zero_at_start does not say that R(w0) = 0")
     batch = subject.make_batch(moved=0.0)
@@ -146,7 +146,7 @@ def is_zero_at_the_start(subject: RegularizerSubject) -> str:
 
 
 def penalty_is_in_float32(subject: RegularizerSubject) -> str:
-    """Check that the penalty is in float32 whatever the model runs in."""
+    """Check that the penalty is in float32, whatever the precision of the model."""
     penalty, world = subject.prepare()
     plain = measure_penalty(penalty, world.step())
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -182,7 +182,7 @@ def gradients_reach_the_target(subject: RegularizerSubject) -> str:
 
 
 def _expect_frozen(source: nn.Module, before: dict[str, Tensor]) -> None:
-    """Check that a source asks for no gradient, and holds the numbers that it held before."""
+    """Check that the source has no gradient, and the same numbers as before."""
     for name, parameter in source.named_parameters():
         if parameter.grad is not None or parameter.requires_grad:
             raise Broken(f"expected the source to stay frozen; {name} asks for a gradient")
@@ -191,7 +191,7 @@ def _expect_frozen(source: nn.Module, before: dict[str, Tensor]) -> None:
 
 
 def does_not_grow_with_the_batch(subject: RegularizerSubject) -> str:
-    """Check that a batch twice over has the same penalty: a strength means the same at any size."""
+    """Check that repeating a batch keeps the penalty: a strength must not depend on B."""
     # In float64, two copies of a row are equal to the last bit.
     precise = replace(subject, dtype=torch.float64)
     batch = precise.make_batch()
@@ -222,7 +222,7 @@ def parts_make_the_penalty(subject: RegularizerSubject) -> str:
 
 
 def absent_features_are_not_read(subject: RegularizerSubject) -> str:
-    """Check that what stands in the features of an absent modality is not read."""
+    """Check that the features of an absent modality are not read."""
     penalty, world = subject.prepare()
     found = []
     for junk in (None, float("nan"), 1e6):
@@ -248,7 +248,7 @@ def absent_features_are_not_read(subject: RegularizerSubject) -> str:
 
 
 def _poison(features: Features, absent: Tensor, by: float) -> Features:
-    """Return features with ``by`` in place of the numbers of absent rows."""
+    """Return features with the numbers of absent rows replaced by ``by``."""
 
     def poison_one(x: Tensor) -> Tensor:
         if not x.is_floating_point():
@@ -259,7 +259,7 @@ def _poison(features: Features, absent: Tensor, by: float) -> Features:
 
 
 def one_row_has_a_finite_penalty(subject: RegularizerSubject) -> str:
-    """Check batches of one row: of two modalities, of text alone, of all."""
+    """Check batches of one row: with two modalities, with text alone, with all."""
     penalty, world = subject.prepare()
     for row in (1, 5, 7):
         step = world.step(of_batch(world.batch, lambda x, at=row: x[at : at + 1]))  # type: ignore[misc]
@@ -270,7 +270,7 @@ def one_row_has_a_finite_penalty(subject: RegularizerSubject) -> str:
 
 
 def asks_for_what_it_needs(subject: RegularizerSubject) -> str:
-    """Check that ``needs`` names all that :meth:`bind` looks at."""
+    """Check that ``needs`` names everything that :meth:`bind` reads."""
     world, regularizer = subject.make_batch().world, subject.make()
     needs = regularizer.needs
 
@@ -294,7 +294,7 @@ def asks_for_what_it_needs(subject: RegularizerSubject) -> str:
 
 
 def outputs_as_it_says(subject: RegularizerSubject) -> str:
-    """Check ``reads_outputs``: whether a batch's outputs are held against its labels."""
+    """Check ``reads_outputs``: whether outputs are compared with the labels of the same rows."""
     found = []
     for shift in (0, 1):
         penalty, world = subject.prepare()
@@ -309,7 +309,7 @@ def outputs_as_it_says(subject: RegularizerSubject) -> str:
 
 
 def leaves_all_else_alone(subject: RegularizerSubject) -> str:
-    """Check that binding and calling move neither generator nor model, modes and flags."""
+    """Check that binding and calling leave generator, model, modes and flags unchanged."""
     world, regularizer = subject.make_batch().world, subject.make()
     names = list(world.model.state_dict())
     regularizer.equip(world.model, world.shared)
@@ -335,7 +335,7 @@ def leaves_all_else_alone(subject: RegularizerSubject) -> str:
 
 
 def _expect_apart(penalty: Penalty, models: dict[str, nn.Module]) -> None:
-    """Check that no tensor of a model is saved or trained as the penalty's."""
+    """Check that no tensor of a model belongs to the penalty: it would be saved twice."""
     mine = {id(x) for x in [*penalty.parameters(), *penalty.buffers()]}
     for name, model in models.items():
         if mine & {id(x) for x in [*model.parameters(), *model.buffers()]}:

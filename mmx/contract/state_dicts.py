@@ -1,4 +1,4 @@
-"""State dicts: the same from one seed, and whole enough for another instance."""
+"""Checks that state dicts are equal, and complete enough for a fresh instance."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _M = TypeVar("_M", bound=nn.Module)
 
 
 def load_state(fresh: _M, trained: nn.Module) -> _M:
-    """Return a fresh instance with another's state, strictly loaded."""
+    """Load the state of a trained module into a fresh instance, strictly, and return that."""
     try:
         fresh.load_state_dict(copy.deepcopy(trained.state_dict()), strict=True)
     except RuntimeError as error:
@@ -24,7 +24,7 @@ def load_state(fresh: _M, trained: nn.Module) -> _M:
 
 
 def expect_same_state(one: nn.Module, other: nn.Module, expected: str, seen: str = "") -> None:
-    """Raise Broken where two modules hold other tensors, or other numbers in them."""
+    """Raise Broken where two modules have different tensors, or different numbers in them."""
     mine, theirs = one.state_dict(), other.state_dict()
     how = f"{seen}, " if seen else ""
     if mine.keys() != theirs.keys():

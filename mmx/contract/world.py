@@ -1,4 +1,4 @@
-"""A trained source and a target beside it, small, for what compares the two.
+"""A small trained source and target, for checks of regularisers that compare the two.
 
 Source: image and tabular, 4 classes. Target: image, tabular and text, 3 classes. Their image
 and tabular encoders are built alike; the target's have moved away from the source's.
@@ -56,13 +56,13 @@ class ModelReference:
             return {name: self.model.encode_one(name, batch) for name in self.modalities}
 
     def decide(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
-        """Return ``(B, C)`` of features of exactly the source's modalities."""
+        """Return outputs ``(B, C)`` from features of exactly the source's modalities."""
         if not set(features) == set(present) == set(self.modalities):
             raise ValueError(f"the source decides on {self.modalities}, not on {tuple(features)}")
         return self.model.decide(features, present)
 
     def decision(self) -> nn.Module:
-        """Return a trainable copy of all behind its encoders."""
+        """Return a trainable copy of everything after the encoders."""
         return _Decision(copy.deepcopy(self.model))
 
     def encoder(self, modality: str) -> nn.Module:
@@ -71,7 +71,7 @@ class ModelReference:
 
 
 class _Decision(nn.Module):
-    """All behind the encoders, trainable."""
+    """Everything after the encoders, trainable."""
 
     def __init__(self, model: MultimodalModel) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ def make_trained_model(names: tuple[str, ...], classes: int, seed: int) -> Multi
         Concat,
         classes,
     ).double()
-    with torch.no_grad():  # as after training: statistics and scales are not what they start as
+    with torch.no_grad():  # training moves statistics and scales away from 0 and 1
         for tensor in model.state_dict().values():
             if tensor.is_floating_point() and tensor.ndim == 1:
                 tensor.add_(torch.rand_like(tensor) / 4)
@@ -135,13 +135,13 @@ def of_batch(batch: Batch, change: Callable[[Tensor], Tensor]) -> Batch:
 
 @dataclass
 class World:
-    """A source, a target, and what a regulariser is given of them.
+    """A source and a target, as a regulariser receives them.
 
     Attributes:
-        moved: How far the target's shared weights are from the source's.
-        kind: Of the target.
-        dtype: Of everything.
-        batch: Of the target.
+        moved: Scale of the noise that is added to the target's shared weights.
+        kind: Kind of the target.
+        dtype: That of all models and batches.
+        batch: A batch of the target.
     """
 
     moved: float = 0.3
@@ -186,7 +186,7 @@ class World:
         return {name: each.pooled[self.source_batch.present[name]] for name, each in found.items()}
 
     def make_given(self, **changes: Any) -> Given:
-        """Return what a regulariser may look at."""
+        """Return what a regulariser may read when it is bound."""
         return replace(
             Given(
                 self.model,
@@ -203,7 +203,7 @@ class World:
         )
 
     def step(self, batch: Batch | None = None) -> Step:
-        """Return what the model says of a batch, of its own in default of another."""
+        """Return the model's step on a batch; without one, on that of the world."""
         batch = batch or self.batch
         features = self.model.encode(batch)
         fused = self.model.fuse(features, batch.present)

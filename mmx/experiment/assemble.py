@@ -1,7 +1,7 @@
-"""A composed config to an Experiment: the only caller of build.
+"""From a composed config to an Experiment: the only caller of build.
 
 Everything that is wrong with a config is found here and reported at once, before any
-data is opened. Below this file there is no config, only typed arguments.
+data is opened. Code below this file sees no config, only typed arguments.
 """
 
 from __future__ import annotations
@@ -64,15 +64,14 @@ SCRATCH_NODE = {"_target_": "mmx.transfer.scratch.Scratch"}
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment(Built):
-    """Everything of a run, built and checked; no data has been opened.
+    """All parts of a run, built and checked; no data has been opened.
 
-    It is what has been built where nothing is missing: the attributes of :class:`Built` are all
-    there, and each modality has what reads it.
+    It is a complete :class:`Built`: no attribute is missing, and each modality has its reader.
 
     Attributes:
         config: The config in canonical form: only what this run reads.
-        dropped: Config path to why this run does not read it.
-        allowed: Packages beside mmx whose classes the config may name.
+        dropped: Config path to the reason why this run does not read it.
+        allowed: Packages other than mmx whose classes the config may name.
         names: Config group, such as ``fusion`` or ``encoder/image``, to the option that chose it.
     """
 
@@ -96,7 +95,7 @@ class Experiment(Built):
         """The task whose metric counts.
 
         Raises:
-            RuntimeError: There is none, which no assembled experiment lacks.
+            RuntimeError: There is none, which cannot happen after :func:`assemble`.
         """
         task = self.tasks[Role.TARGET]
         if task is None:
@@ -104,7 +103,7 @@ class Experiment(Built):
         return task
 
     def otherwise(self, nodes: ConfigNode) -> Experiment:
-        """Return the experiment with other nodes of its config, checked like any other.
+        """Return the experiment with some nodes of its config replaced, checked like any other.
 
         Raises:
             ConfigError: They do not fit it.
@@ -113,13 +112,13 @@ class Experiment(Built):
         return assemble({**self.config, **nodes}, self.allowed, names)
 
     def name_of(self, group: str) -> str:
-        """Return what a part is called: as it was chosen, else by its class; ``none`` for none."""
+        """Return a part's name: its option, else the name of its class; ``none`` without one."""
         target = find_target(self.config, group)
         return self.names.get(group) or ("none" if target is None else variant_name(target))
 
     @property
     def fingerprint(self) -> str:
-        """Hex digest of what the experiment is, not of where or how fast it runs."""
+        """Hex digest of what decides the numbers; not of where or how fast the run is computed."""
         return fingerprint(self.config, digest_given_weights(self.config))
 
     @property
@@ -131,7 +130,7 @@ class Experiment(Built):
     def drops_rows(self) -> bool:
         """Whether training leaves out the rows that lack a modality."""
         kind = self.parts.missing
-        kind = kind.func if isinstance(kind, partial) else kind
+        kind = kind.func if isinstance(kind, partial) else kind  # its options are bound
         return bool(getattr(kind, "drops_rows", False))
 
     def role(self, role: Role) -> RoleParts:
@@ -151,13 +150,13 @@ def assemble(
 
     Args:
         config: Plain data, as composed or as read from a run's ``config.yaml``.
-        allowed: Packages beside mmx whose classes the config may name.
-        names: Config group to the option that chose it, as far as that is known.
+        allowed: Packages other than mmx whose classes the config may name.
+        names: Config group to the option that chose it, where known.
 
     Raises:
         ConfigError: Everything that is wrong with it.
     """
-    refuse_unusable_paths(config)  # below, files are looked for
+    refuse_unusable_paths(config)  # raises at once: constructors below look for files
     builder, dropped = Builder(allowed), dict[str, str]()
     builder.problems.extend([*find_misplaced_paths(config), *find_special_files(config)])
     canonical, built = _build(builder, make_paths_absolute(config), dropped)
@@ -196,9 +195,9 @@ def _build(
     """Build every node that can be built, and reduce the config to what the run reads.
 
     Args:
-        builder: Notes what is wrong with a node by itself.
-        config: Its paths are absolute.
-        dropped: Is told of what the run does not read.
+        builder: Collects what is wrong with single nodes.
+        config: With absolute paths.
+        dropped: Receives the config paths that the run does not read, with the reason.
     """
     root = {key: value for key, value in config.items() if key not in PART_KEYS}
     settings = builder.call(Settings, root, "")
@@ -218,6 +217,7 @@ def _build(
     config, roles = build_roles(
         builder, config, settings, source, balance, dropped, takes_fusion=takes_fusion
     )
+    # From here on only modalities of the tasks count: other encoders are not read.
     used = sorted({name for own in modalities.values() for name in own})
     nodes = _select_encoder_nodes(builder, config, used, dropped)
     encoders, vectorizers = _build_encoders(builder, nodes)
@@ -242,7 +242,7 @@ def _build(
 def _keep_true_names(
     names: Mapping[str, str], given: ConfigNode, config: ConfigNode
 ) -> dict[str, str]:
-    """Return the names of those parts whose class is still the one that was chosen."""
+    """Return the names of parts that still have the class of their option."""
     return {
         group: name
         for group, name in names.items()
@@ -253,7 +253,7 @@ def _keep_true_names(
 def _choose_readers(
     own: Mapping[str, Modality[Any, Any] | None], vectorizers: Modalities
 ) -> Modalities:
-    """Return how each modality is read: as its task says, or as its encoder brings."""
+    """Return the reader of each modality: its task's, or the vectoriser of its encoder."""
     return {name: given if given is not None else vectorizers[name] for name, given in own.items()}
 
 
@@ -283,7 +283,7 @@ def _drop_idle_source(
 def _drop_source_epochs(
     config: ConfigNode, built: Built, dropped: dict[str, str]
 ) -> tuple[ConfigNode, Built]:
-    """Leave out how long the source is trained, where it is not trained before the target."""
+    """Drop the source's number of epochs, where no source is trained before the target."""
     trainer = built.trainer
     if built.trains_source or trainer is None or trainer.source_epochs is None:
         return config, built
@@ -295,7 +295,7 @@ def _drop_source_epochs(
 def _select_encoder_nodes(
     builder: Builder, config: ConfigNode, used: list[str], dropped: dict[str, str]
 ) -> ConfigNode:
-    """Return the nodes of the modalities in use; note why the others are not read."""
+    """Return the encoder nodes of the modalities in use; note why others are not read."""
     nodes = config.get("encoder")
     if not isinstance(nodes, dict):
         given = f"encoder={nodes}"
@@ -310,7 +310,7 @@ def _select_encoder_nodes(
 def _build_encoders(
     builder: Builder, nodes: ConfigNode
 ) -> tuple[dict[str, Callable[..., Encoder]], Modalities]:
-    """Return each encoder's recipe and, where it brings one, the vectoriser of its input."""
+    """Return ``make(spec)`` of each encoder and, where its node has one, the vectoriser."""
     encoders: dict[str, Callable[..., Encoder]] = {}
     vectorizers: Modalities = {}
     for name, node in nodes.items():

@@ -17,32 +17,32 @@ WHERE_NOT_WHAT = {
     "cache": "where artifacts are kept",
     "cache_gb": "how many artifacts are kept",
 }
-"""Root keys that do not change what an experiment is, and so not its fingerprint, and why."""
+"""Root keys that do not change an experiment's numbers, nor its fingerprint, and why."""
 HOW_NOT_WHAT = {
     "resident": "where decoded rows are kept",
     "workers": "how many processes decode",
     "checkpoint_seconds": "how often the state is saved",
     "threads": "how many cores compute: sums may differ in their last bits",
 }
-"""Such keys of the trainer."""
+"""Keys of the trainer that do not change the fingerprint, and why."""
 
 PLACES = ("path", "root")
-"""Options of a task that say where its files lie; what is in them is the data's own digest."""
+"""Options of a task with the paths of its files; their content has its own digest."""
 
 
 def fingerprint(config: ConfigNode, weights: Mapping[str, str] | None = None) -> str:
-    """Return the hex digest of a canonical config, less where and how fast it runs.
+    """Return the hex digest of a canonical config, without where and how fast it runs.
 
     Args:
         config: Canonical.
-        weights: Modality to the digest of the weight file that its encoder starts from, which
-            counts in the place of the file's path.
+        weights: Modality to the digest of the weight file that its encoder starts from; it
+            replaces the file's path.
     """
     return _digest(essence_with_weights(config, weights or {}))
 
 
 def digest_config(config: ConfigNode) -> str:
-    """Return the digest of a config alone, with no word on where data and weights lie."""
+    """Return the digest of a config without the paths of data and weights."""
     what = essence(config)
     for role in (Role.SOURCE, Role.TARGET):
         if isinstance(node := what.get(role), dict):
@@ -57,7 +57,7 @@ def digest_config(config: ConfigNode) -> str:
 
 
 def list_places(config: ConfigNode) -> dict[str, str]:
-    """Return where a config says that its data and weights lie, by config path."""
+    """Return the paths of data and weights in a config, by config path."""
     found = {}
     for role in (Role.SOURCE, Role.TARGET):
         node = config.get(role)
@@ -73,7 +73,7 @@ def list_places(config: ConfigNode) -> dict[str, str]:
 
 
 def essence_with_weights(config: ConfigNode, weights: Mapping[str, str]) -> ConfigNode:
-    """Return the essence of a config, in which weight files stand as their digests."""
+    """Return the essence of a config, with weight files replaced by their digests."""
     return _put_digests(essence(config), weights)
 
 
@@ -90,15 +90,15 @@ def _put_digests(what: ConfigNode, weights: Mapping[str, str]) -> ConfigNode:
 
 
 def _digest(what: Any) -> str:
-    text = json.dumps(what, sort_keys=True, default=str)
+    text = json.dumps(what, sort_keys=True, default=str)  # the order of keys does not count
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def essence(config: ConfigNode) -> ConfigNode:
-    """Return a canonical config, or some of its nodes, less where and how fast it runs.
+    """Return a canonical config, or some of its nodes, without where and how fast it runs.
 
-    ``1`` and ``1.0`` are the same number. Keys are left out of the root, the trainer and
-    nodes with ``_target_``; a free mapping, such as of class names, counts whole.
+    ``1`` and ``1.0`` count as the same number. Keys are left out of the root, the trainer and
+    nodes with ``_target_``; a free mapping, such as one of class names, counts as a whole.
     """
 
     def what(node: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Which controls a run has, and whether they can be had."""
+"""The controls of a run, and whether they are possible for it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def read_control_names(control: Any) -> tuple[str, ...]:
 
 
 def format_controls(names: tuple[str, ...]) -> str | list[str]:
-    """Return controls as a config says them: the same ones always in the same words."""
+    """Return controls in canonical form: a text for one or none, a list for several."""
     return list(names) if len(names) > 1 else names[0] if names else NONE
 
 
@@ -39,13 +39,13 @@ def choose_controls(
     *,
     source_weights: bool,
 ) -> ConfigNode:
-    """Return the config with those controls that the run trains; what is wrong is noted.
+    """Return the config with the controls that the run trains, and collect their problems.
 
     Args:
-        builder: Notes problems.
-        config: Its ``control`` is settled.
+        builder: Collects problems.
+        config: Its ``control`` is replaced.
         built: The experiment so far.
-        dropped: Is told of a control that says nothing here.
+        dropped: Receives a control that is not needed, with the reason.
         source_weights: Whether a source is trained before the target.
     """
     if built.settings is None:
@@ -83,7 +83,7 @@ def _refuse_unknown(names: tuple[str, ...], given: Any) -> Iterator[Problem]:
 def _refuse_impossible(
     names: tuple[str, ...], built: Built, *, source_weights: bool
 ) -> Iterator[Problem]:
-    """Yield why controls cannot be had here."""
+    """Yield why controls are not possible for this experiment."""
     given = f"control={format_value(format_controls(names))}"
 
     def without(name: str) -> str:
@@ -100,7 +100,7 @@ def _refuse_impossible(
             reason = "answers with labels, and the objective reads none"
             yield Problem(given, f"{name} {reason}", type_this=without(name))
         if control.needs_single_modalities:
-            # of one objective or fusion the other modalities say the same
+            # The first problem is enough: other modalities fail for the same reason.
             for modality, problem in islice(_check_alone(built), 1):
                 reason = f"trains {modality} alone, and {problem.given}: {problem.reason}"
                 yield Problem(given, f"{name} {reason}", type_this=without(name))
@@ -116,7 +116,7 @@ def _explain_missing_weights(built: Built) -> tuple[str, str]:
 
 
 def _check_alone(built: Built) -> Iterator[tuple[str, Problem]]:
-    """Yield what does not fit a single one of the target's modalities but fits all together."""
+    """Yield what does not fit a modality of the target alone, but fits all of them together."""
     whole = set(find_misfits(built))
     target = built.modalities.get(Role.TARGET, {})
     for name in sorted(target) if len(target) > 1 else ():

@@ -1,4 +1,4 @@
-"""What no single node can know: whether the parts of an experiment fit each other."""
+"""Checks that the parts of an experiment fit each other, which no single node can know."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ FITTING_OBJECTIVE = {
 
 @dataclass(frozen=True, kw_only=True)
 class Built:
-    """What has been built so far; None or absent where a node is wrong by itself.
+    """The parts that have been built so far; None or absent where a node is wrong by itself.
 
     Attributes:
         settings, trainer, optimizer, transfer, balance: As configured.
-        regularizer: What holds the target near its source; None for nothing.
+        regularizer: Keeps the target close to its source; None for none.
         tasks: ``source`` and ``target``; None where there is none.
-        modalities: ``source`` and ``target`` to how each of the task's modalities that are used
-            is read; None where its encoder brings what reads it.
+        modalities: ``source`` and ``target`` to the readers of the task's modalities in use;
+            None where the encoder has a vectoriser for it.
         roles: ``source`` and ``target`` to fusion and objective.
-        parts: What stands between encoders and fusion.
+        parts: The optional parts around the fusion.
         encoders: Modality to ``make(spec)``.
-        vectorizers: Modality to what an encoder brings to read it.
+        vectorizers: Modality to the vectoriser of its encoder.
         failed: Modalities whose encoder node is wrong by itself.
     """
 
@@ -83,7 +83,7 @@ class Built:
 
 
 def find_misfits(built: Built) -> Iterator[Problem]:
-    """Yield what does not fit together."""
+    """Yield the problems of parts that do not fit together."""
     for role, task in built.tasks.items():
         if task is not None:
             yield from _check_name(role, task)
@@ -106,7 +106,7 @@ def _check_name(role: Role, task: Task) -> Iterator[Problem]:
 
 
 def _check_kinds(built: Built, role: Role, task: Task) -> Iterator[Problem]:
-    """Check that objective, fusion, mapping and balance serve the task's kind of target."""
+    """Check that objective, fusion, mapping and balance can handle the task's kind of target."""
     if role not in built.roles:
         return
     objective, fusion = built.roles[role].objective, built.roles[role].fusion
@@ -146,7 +146,7 @@ def _check_kinds(built: Built, role: Role, task: Task) -> Iterator[Problem]:
 
 
 def _check_objective(built: Built, role: Role, task: Task) -> Iterator[Problem]:
-    """Check that an objective has what it compares, and leaves no head untrained."""
+    """Check that an objective trains the head, and has the modalities that it compares."""
     objective = built.roles[role].objective
     key = "objective" if objective is built.roles[Role.TARGET].objective else "source_objective"
     given = f"{key}={variant(type(objective))}"
@@ -182,9 +182,10 @@ def _check_shapes(built: Built, role: Role, task: Task) -> Iterator[Problem]:
 def _try_encoder(
     built: Built, role: Role, task: Task, name: str
 ) -> tuple[Encoder | None, list[Problem]]:
-    """Return a modality's encoder without memory, and what is wrong with it.
+    """Return a modality's encoder on the meta device, and what is wrong with it.
 
-    None where it cannot be made, or only with weights that are read once, for the model.
+    None where it cannot be made, or starts from a file of weights: that is read only once, for
+    the model that trains.
     """
     given, problems = built.modalities[role][name], []
     modality = given if given is not None else built.vectorizers.get(name)
@@ -216,7 +217,7 @@ def _try_encoder(
 def _try_model(
     built: Built, role: Role, task: Task, encoders: dict[str, Encoder]
 ) -> Iterator[Problem]:
-    """Try to make what follows the encoders, and check the tensor names that options speak of."""
+    """Try to make the rest of the model, and check the tensor names that options refer to."""
     role_of = built.roles[role]
     if role_of.objective.label_free:
         return
@@ -224,6 +225,7 @@ def _try_model(
     fusion: Callable[..., Fusion] = matching or role_of.fusion
     specs = {name: Spec() for name in encoders}
     given = {name: partial(_return_encoder, encoder) for name, encoder in encoders.items()}
+    # Before data is read, the number of classes may be unknown: two stand for it.
     outputs = 1 if task.kind == "regression" else len(task.classes or ()) or 2
     try:
         broken = list(find_fusion_problems(role_of.fusion, fusion, encoders, outputs, built.parts))
@@ -240,9 +242,9 @@ def _try_model(
 
 
 def _find_matched_fusion(built: Built, role_of: RoleParts, task: Task) -> partial[Fusion] | None:
-    """Return what makes the fusion of ``match_params`` parameters; None where none is asked for.
+    """Return ``make`` of the fusion with ``match_params`` parameters; None where not asked for.
 
-    Without the number of classes nobody knows yet how large the head is.
+    Also None while the number of classes is unknown: the size of the head depends on it.
     """
     settings, sharing = built.settings, built.parts.sharing
     known = task.kind == "regression" or bool(task.classes)
@@ -261,7 +263,7 @@ def _return_encoder(encoder: Encoder, spec: Spec) -> Encoder:
 
 
 def _check_tensor_names(transfer: Transfer, tensors: list[str]) -> Iterator[Problem]:
-    """Check the tensor names that a transfer's options speak of."""
+    """Check that the patterns of a transfer's options match tensors of the model."""
     for option, pattern in transfer.unmatched_patterns(tensors):
         near = closest(pattern, [*tensors, *(f"{part}.*" for part in _list_prefixes(tensors))])
         yield Problem(
@@ -280,7 +282,7 @@ def _list_prefixes(tensors: list[str]) -> list[str]:
 
 
 def _check_label_free_target(built: Built) -> Iterator[Problem]:
-    """Check that a target that is to gain by a source learns an answer."""
+    """Check that a target with a source learns from labels: otherwise there is no gain."""
     if built.tasks[Role.SOURCE] is not None and built.roles:
         objective = built.roles[Role.TARGET].objective
         if objective.label_free:
@@ -295,7 +297,7 @@ def _check_label_free_target(built: Built) -> Iterator[Problem]:
 
 
 def _refuse_blended_mixup(built: Built) -> Iterator[Problem]:
-    """Refuse two labels a row where training losses are counted to weigh the heads."""
+    """Refuse mixed labels where an objective counts training losses to weigh its heads."""
     if built.balance is None or not built.roles:
         return
     objective = built.roles[Role.TARGET].objective

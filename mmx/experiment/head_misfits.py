@@ -1,4 +1,4 @@
-"""What must fit together for a head that is chosen by an option of the transfer mode."""
+"""Checks that a head chosen by an option of the transfer mode fits the other parts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mmx.variants import variant
 
 
 def find_head_misfits(built: Built, trainer: Trainer | None) -> Iterator[Problem]:
-    """Yield what does not fit the chosen head."""
+    """Yield the problems of parts that do not fit the chosen head."""
     transfer, target = built.transfer, built.tasks[Role.TARGET]
     head = transfer.chosen_head if transfer is not None else None
     if transfer is None or head is None or target is None or not built.roles:
@@ -52,7 +52,7 @@ def find_head_misfits(built: Built, trainer: Trainer | None) -> Iterator[Problem
 def _check_head_alone(
     built: Built, transfer: Transfer, head: ChosenHead, target: Task, trainer: Trainer | None
 ) -> Iterator[Problem]:
-    """Yield what is asked for of training that a head on cached features has not."""
+    """Yield options of training that have no meaning for a head on cached features."""
     given, fusion = head.typed, built.roles[Role.TARGET].fusion
     own, others = (set(built.modalities.get(role, {})) for role in (Role.SOURCE, Role.TARGET))
     for name in sorted(others - own - transfer.modality_map.keys()):
@@ -85,18 +85,19 @@ def _check_head_alone(
 
 
 def _check_objective(built: Built, given: str, target: Task) -> Iterator[Problem]:
-    """Yield an objective that looks at more than the head's outputs."""
+    """Yield an objective that reads more than the head's outputs."""
     objective, widths = (
         built.roles[Role.TARGET].objective,
         dict.fromkeys(built.modalities[Role.TARGET], 2),
     )
     outputs = 1 if target.kind == "regression" else len(target.classes or ()) or 2
     shape = {"multilabel": (outputs, outputs)}.get(target.kind, (outputs,))
+    # A minimal target of each kind: every class once, or all labels set.
     example = torch.arange(outputs) if target.kind == "classes" else torch.ones(shape)
     try:
         plain = isinstance(objective.bind(example, outputs, widths), OutputLoss)
     except ValueError:
-        return  # what does not fit the task is said when the task is known
+        return  # the objective does not fit the task, which is reported once data is read
     if not plain:
         yield Problem(
             f"objective={variant(type(objective))}",

@@ -1,4 +1,4 @@
-"""What an experiment's numbers depend on, as things are now."""
+"""What an experiment's numbers depend on: config, code, weights and data, as they are now."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from mmx.stage_id import Role
 from mmx.tasks import Task
 
 _FINGERPRINTS: dict[str, str | None] = {}
-"""A task's node of the config to the fingerprint of its data; None where it cannot be read."""
+"""Config node of a task, as JSON, to the fingerprint of its data; None where unreadable."""
 
 
 def identify(experiment: Experiment) -> Identity:
-    """Return the identity of an experiment that is to run now; its data is not opened."""
+    """Return the identity of an experiment if it ran now; its data is not opened."""
     identity = record_identity(experiment)
     return Identity.of(describe_surroundings().model_copy(update={"identity": identity}))
 
 
 def record_identity(experiment: Experiment) -> RecordedIdentity:
-    """Return what a manifest's ``identity`` holds: digests of config, code and weight files."""
+    """Return the ``identity`` of a manifest: digests of config, code and weight files."""
     code = {"mmx": numbers_digest(), **digest_packages(experiment.config, experiment.allowed)}
     return Identity(
         config=digest_config(experiment.config),
@@ -37,16 +37,16 @@ def record_identity(experiment: Experiment) -> RecordedIdentity:
 
 
 def digest_packages(config: Any, allowed: tuple[str, ...]) -> dict[str, str | None]:
-    """Return the digests of allowed packages; none where the config names no class of theirs."""
+    """Return the digests of allowed packages; none where the config uses only classes of mmx."""
     if all(name.startswith("mmx.") for name in _walk_targets(config)):
         return {}
     return {name: package_digest(name) for name in sorted(allowed)}
 
 
 def read_fingerprints(experiment: Experiment) -> dict[str, str]:
-    """Return the fingerprint of each role's data, as it is now; of what can be read.
+    """Return the current fingerprint of each role's data, where it can be read.
 
-    Data is read once a process for all experiments that describe it in the same words, until
+    A process reads data once for all experiments with the same task node, until
     :func:`forget_data` is called.
     """
     found: dict[str, str] = {}
@@ -62,7 +62,7 @@ def read_fingerprints(experiment: Experiment) -> dict[str, str]:
 
 
 def forget_data() -> None:
-    """Forget what this process has read of any data."""
+    """Forget the fingerprints, so that data is read again."""
     _FINGERPRINTS.clear()
 
 
@@ -70,7 +70,7 @@ def _read_fingerprint(task: Task) -> str | None:
     """Return the fingerprint of a task's data; None where it cannot be read."""
     try:
         return task.load().fingerprint
-    except Exception:  # whatever an own task raises: its run will raise it again, and say it
+    except Exception:  # a user's task may raise anything; its run will raise and report it
         return None
 
 

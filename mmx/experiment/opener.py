@@ -1,9 +1,9 @@
-"""What whoever opens a run decides, and the run does not: where, how fast, on what.
+"""The keys that the person who opens a run decides: where, how fast and on which device.
 
-A run directory may come from anybody. Its config says what was trained; where results go, what
-may be downloaded, which cache is filled and how many processes start is for the one who types
-``mmx reproduce``, ``resume``, ``eval`` or ``predict``. These keys are those that do not count in
-a fingerprint, so that what is decided here never makes it another experiment.
+A run directory may come from anybody. Its config states what was trained; where results go, what
+may be downloaded, which cache is filled and how many processes start is decided by the person who
+types ``mmx reproduce``, ``resume``, ``eval`` or ``predict``. These keys do not count in a
+fingerprint, so the experiment stays the same.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from mmx.training.trainer import Trainer
 from mmx.untrusted import unusable_path
 
 IN_NODES = ("data_dir", "download")
-"""Keys of :data:`WHERE_NOT_WHAT` that tasks and encoders repeat."""
+"""Keys of :data:`WHERE_NOT_WHAT` that tasks and encoders have too."""
 PATHS = ("path", "root")
-"""Keys of a task that say where its files are, which moved files change."""
+"""Keys of a task with the paths of its files, which change when the files are moved."""
 WANTED = re.compile(
     rf"(?:{'|'.join(WHERE_NOT_WHAT)}|device"
     rf"|trainer\.(?:{'|'.join(HOW_NOT_WHAT)})"
@@ -37,19 +37,21 @@ WANTED = re.compile(
 
 
 def is_openers_key(key: str) -> bool:
-    """Return whether a key of a config may be typed by who opens a run."""
+    """Return whether a key may be set by the person who opens a run."""
     return WANTED.fullmatch(key) is not None
 
 
 def apply_opener(
     config: ConfigNode, typed: Mapping[str, Any], data_dir: Path
 ) -> tuple[ConfigNode, list[str]]:
-    """Return a run's config with all that is its opener's, and what must be said of it.
+    """Return a run's config with the opener's keys, and notes for the opener.
+
+    A key that was not typed gets its default, whatever the run says.
 
     Args:
         config: As read from a run directory.
-        typed: Keys with the values that the opener has typed.
-        data_dir: Where the opener's data is, unless that is typed.
+        typed: Keys with the values that the opener typed.
+        data_dir: The opener's data folder, unless one is typed.
 
     Raises:
         ConfigError: A key was typed that the run does not have.
@@ -72,7 +74,7 @@ def _read_defaults(kind: type) -> ConfigNode:
 
 
 def _set_trainer(trainer: ConfigNode, typed: Mapping[str, Any]) -> list[str]:
-    """Set how fast a run trains; its number of threads stays, for sums depend on it."""
+    """Set how a run is computed; its number of threads stays, since sums depend on it."""
     threads, cores = trainer.get("threads"), os.cpu_count() or 1
     defaults = _read_defaults(Trainer)
     for key in HOW_NOT_WHAT:
@@ -86,7 +88,7 @@ def _set_trainer(trainer: ConfigNode, typed: Mapping[str, Any]) -> list[str]:
 
 
 def warn_of_threads(threads: int, cores: int) -> str:
-    """Return what is said of a run that computed with more threads than there are cores."""
+    """Return the note on a run that used more threads than this machine has cores."""
     return (
         f"the run computed with {threads:,} CPU threads, and this machine has {cores} "
         f"{'core' if cores == 1 else 'cores'}: numbers may differ (trainer.threads=… sets them)"
@@ -108,7 +110,7 @@ def _walk_nodes(node: Any) -> Iterator[ConfigNode]:
 def _note_other_data(
     config: ConfigNode, opened: ConfigNode, typed: Mapping[str, Any]
 ) -> str | None:
-    """Return what to type where the run's own data folder is there, and is not the opener's."""
+    """Return a note where the run's own data folder exists here, but is not the opener's."""
     was, reads = config.get("data_dir"), any("data_dir" in node for node in _walk_nodes(opened))
     if not reads or "data_dir" in typed or not isinstance(was, str) or was == opened["data_dir"]:
         return None
@@ -159,10 +161,10 @@ def _unknown_key_problem(opened: ConfigNode, key: str, value: object) -> Problem
 
 
 def refuse_unusable_paths(config: ConfigNode) -> None:
-    """Refuse paths that the system cannot look at, before anything looks at them.
+    """Refuse paths that the system cannot handle, before anything uses them.
 
     Raises:
-        ConfigError: One is too long, holds a NUL, or is in the home of nobody.
+        ConfigError: One is too long, holds a NUL, or names the home of an unknown user.
     """
     found = [(key, path, unusable_path(path)) for key, path in _walk_paths(config)]
     if problems := [Problem(f"{key}={path}", reason) for key, path, reason in found if reason]:
@@ -170,7 +172,7 @@ def refuse_unusable_paths(config: ConfigNode) -> None:
 
 
 def find_special_files(config: ConfigNode) -> Iterator[Problem]:
-    """Yield paths of tasks and encoders that lead to a pipe or a device: to open one may block."""
+    """Yield paths of tasks and encoders that are a pipe or a device: opening it may block."""
     for key, path in _walk_paths(config):
         if "." in key and not key.endswith(".data_dir") and _is_special(path):
             reason = "is a pipe or a device, where a file or a folder is expected"

@@ -1,4 +1,4 @@
-"""Fusions and encoders of one's own, tried on made-up rows before any data is opened."""
+"""Checks of a user's fusions and encoders on made-up rows, before any data is opened."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from mmx.quoting import format_value
 
 
 def find_encoder_problems(make: Callable[..., Encoder], spec: Spec, path: str) -> Iterator[Problem]:
-    """Yield the promises that an encoder of one's own breaks.
+    """Yield the promises of the contract that a user's encoder breaks.
 
     Args:
         make: ``make(spec)``.
-        spec: Such as may be learned from data.
-        path: Where its node stands in the config.
+        spec: An example of what may be learned from data.
+        path: Config path of its node.
 
     Raises:
         ValueError: Its constructor refuses options or input.
@@ -41,17 +41,17 @@ def find_fusion_problems(
     outputs: int,
     parts: Parts,
 ) -> Iterator[Problem]:
-    """Yield the promises that a fusion of one's own breaks behind these encoders.
+    """Yield the promises of the contract that a user's fusion breaks after these encoders.
 
     Args:
         method: The class and its options.
         make: ``make(widths, outputs=C)``.
         encoders: Modality to an encoder that states its widths.
         outputs: C.
-        parts: What stands between encoders and fusion.
+        parts: The optional parts around the fusion.
 
     Raises:
-        ValueError: Its constructor refuses options or modalities, or what stands before it.
+        ValueError: Its constructor refuses options or modalities, or that of a part before it.
     """
     if not is_own(class_of(method)):
         return
@@ -70,7 +70,7 @@ def _return_encoder(encoder: Encoder, spec: Spec) -> Encoder:
 def _list_problems(
     kind: type, options: Mapping[str, Any], path: str, broken: Sequence[Result]
 ) -> Iterator[Problem]:
-    """Yield broken promises, each with the command that looks at all of them."""
+    """Yield broken promises as problems, each with the command that checks all of them."""
     for each in broken:
         yield Problem(
             f"{path}._target_={kind.__module__}.{kind.__qualname__}",

@@ -1,4 +1,4 @@
-"""The nodes between encoders and the answer: sharing, mapping, missing, fusion, objectives."""
+"""The nodes after the encoders: sharing, mapping, missing, fusion and objectives."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PartT = TypeVar("PartT")
 
 @dataclass(frozen=True)
 class RoleParts:
-    """What a stage on the source does differently from one on the target.
+    """Fusion and objective of a role: source and target may differ in them.
 
     Attributes:
         fusion: ``make(widths, outputs=C)``.
@@ -53,7 +53,7 @@ def build_optional(
 
 
 def build_parts(builder: Builder, config: ConfigNode) -> Parts:
-    """Return what stands between encoders and fusion; what is wrong is noted."""
+    """Build the optional parts around the fusion; the builder collects problems."""
     mapping = None
     if config.get("mapping"):
         mapping = builder.bind(config["mapping"], Mapping, "mapping")
@@ -66,7 +66,7 @@ def build_parts(builder: Builder, config: ConfigNode) -> Parts:
 def choose_modalities(
     builder: Builder, settings: Settings | None, tasks: abc.Mapping[Role, Task | None]
 ) -> dict[Role, dict[str, Modality[Any, Any] | None]]:
-    """Return, for each task that is there, those of its modalities that are used."""
+    """Return the modalities in use of each task, with their readers."""
     given = {role: dict(task.modalities) for role, task in tasks.items() if task is not None}
     wanted = settings.modalities if settings is not None else None
     if wanted is None:
@@ -82,7 +82,7 @@ def choose_modalities(
 def _refuse_unusable_choice(
     wanted: Sequence[str], given: abc.Mapping[Role, Collection[str]]
 ) -> Iterator[Problem]:
-    """Yield the modalities that no task has, and the tasks that would be left with none."""
+    """Yield modalities that no task has, and tasks that would have none left."""
     every = sorted({name for own in given.values() for name in own})
     text = f"modalities=[{','.join(wanted)}]"
     unknown = [name for name in wanted if name not in every]
@@ -115,7 +115,11 @@ def build_roles(
     *,
     takes_fusion: bool,
 ) -> tuple[ConfigNode, dict[Role, RoleParts]]:
-    """Return the config and the roles of source and target, as far as they can be built."""
+    """Build fusion and objective of source and target, as far as possible.
+
+    Returns:
+        The config without what is not read, and the roles; empty where a node is wrong.
+    """
     fusion = builder.bind(config.get("fusion"), Fusion, "fusion", supplied=("outputs",))
     objective = builder.build(config.get("objective"), Objective, "objective")
     others = build_optional(builder, config, Objective, "source_objective")
@@ -132,6 +136,7 @@ def build_roles(
             objective = balance.objective(objective)
         except ValueError as error:
             builder.problems.append(Problem("balance", str(error), type_this="balance=none"))
+    # A source whose fusion is not transferred is trained with the simplest one.
     of_source = fusion if takes_fusion else cast("partial[Fusion]", partial(Concat))
     return config, {
         Role.SOURCE: RoleParts(of_source, objective_of_source, takes_fusion),
@@ -142,7 +147,7 @@ def build_roles(
 def _drop_width(
     config: ConfigNode, fusion: partial[Fusion], dropped: dict[str, str]
 ) -> tuple[ConfigNode, partial[Fusion]]:
-    """Leave the width to ``match=params``: nothing reads what the config says of it."""
+    """Drop the fusion's width, which ``match=params`` chooses."""
     option = width_option(fusion)
     dropped[f"fusion.{option}"] = "match=params chooses it"
     node = {key: value for key, value in config["fusion"].items() if key != option}

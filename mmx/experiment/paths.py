@@ -1,4 +1,4 @@
-"""The data paths of a config: made absolute, and those that lead nowhere."""
+"""The data paths of a config: made absolute, and searched for misplaced ones."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mmx.stage_id import Role
 
 
 def find_misplaced_paths(config: ConfigNode) -> Iterator[Problem]:
-    """Yield relative paths that lead nowhere from the working directory, but from ``data_dir``."""
+    """Yield relative paths that do not exist in the working directory, but in ``data_dir``."""
     for role in (Role.SOURCE, Role.TARGET):
         node = config.get(role)
         given = node if isinstance(node, dict) else {}
@@ -29,7 +29,7 @@ def find_misplaced_paths(config: ConfigNode) -> Iterator[Problem]:
 
 
 def make_paths_absolute(config: ConfigNode) -> ConfigNode:
-    """Return the config with its data paths made absolute, so that it reads the same anywhere."""
+    """Return the config with absolute data paths, so that it means the same in any directory."""
     config = dict(config)
     if isinstance(config.get("data_dir"), str):
         config["data_dir"] = _make_absolute(config["data_dir"])

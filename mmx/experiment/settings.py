@@ -1,4 +1,4 @@
-"""The root keys of a config, and what the parts of an experiment are called."""
+"""The root keys of a config."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mmx.quoting import format_value
 
 Modalities = dict[str, Modality[Any, Any]]
 LINE_KEYS = ("seeds", "curve")
-"""Keys that only the command line of ``mmx train`` reads: each stands for a sweep."""
+"""Keys that only the command line of ``mmx train`` reads: each is short for a sweep."""
 CurveFraction = Annotated[float, Field(gt=0, le=1)]
 
 
@@ -24,21 +24,21 @@ class Settings:
     """The root keys of a config.
 
     Args:
-        seed: Decides everything that is drawn.
-        seeds: Of a command line: how many seeds, from ``seed`` on, it stands for.
-        modalities: Those that are used of what the tasks have; None for all.
+        seed: Seed of all random draws.
+        seeds: On a command line: how many seeds to run, beginning with ``seed``.
+        modalities: The modalities of the tasks to use; None for all.
         match: ``params`` chooses the fusion's width by its number of parameters.
         match_params: Trainable parameters of fusion and head that ``params`` aims at.
-        control: What the target is compared with, one or several of
+        control: The controls that the target is compared with, one or several of
             :data:`~mmx.controls.CONTROLS`, or ``none``.
-        curve: Of a command line: which parts of the target's labels it stands for.
+        curve: On a command line: the fractions of the target's labels to run.
         device: Where to compute; ``auto`` takes CUDA where there is one.
         precision: Number format of the forward pass.
         compile: Whether encoders and fusion are compiled.
-        data_dir: Where tasks look for their data.
-        output_dir: Where run directories are made.
-        cache: Where stages' results are kept for later runs: ``auto``, ``off`` or a folder.
-        cache_gb: What the cache may take, in gigabytes; what was not used for longest goes.
+        data_dir: Folder in which tasks look for their data.
+        output_dir: Folder in which run directories are made.
+        cache: Folder that keeps artifacts for later runs, or ``auto`` or ``off``.
+        cache_gb: Size limit of the cache in GB; the least recently used artifacts go first.
         download: Whether anything may be downloaded.
     """
 
@@ -64,7 +64,7 @@ class Settings:
 def reduce_to_one_run(
     builder: Builder, config: ConfigNode, settings: Settings | None
 ) -> ConfigNode:
-    """Return the config without the keys by which a command line stands for several runs."""
+    """Return the config without the keys of a command line that are short for a sweep."""
     for key in LINE_KEYS:
         value = getattr(settings, key, None)
         if value is not None:

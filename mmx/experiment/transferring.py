@@ -1,4 +1,4 @@
-"""What must fit together for a transfer: source, mode, modalities, regulariser, sharing."""
+"""Checks that a transfer fits together: source, mode, modalities, regulariser, sharing."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ALIKE = {
 
 
 def find_transfer_misfits(built: Built) -> Iterator[Problem]:
-    """Yield what of a transfer does not fit together."""
+    """Yield the problems of a transfer whose parts do not fit together."""
     yield from _check_regularizer(built)
     source, target = built.tasks[Role.SOURCE], built.tasks[Role.TARGET]
     if source is not None and target is not None and built.transfer is not None:
@@ -52,7 +52,7 @@ def find_transfer_misfits(built: Built) -> Iterator[Problem]:
 
 
 def _check_joint(built: Built, transfer: Transfer, source: Task, target: Task) -> Iterator[Problem]:
-    """Check that tasks can train together: something to share, and losses that can be weighed."""
+    """Check that tasks can train jointly: they share weights, and their losses can be weighed."""
     own, others = sorted(built.modalities[Role.SOURCE]), sorted(built.modalities[Role.TARGET])
     sharing = built.parts.sharing
     one_trunk = sharing is not None and sharing.modalities
@@ -74,7 +74,7 @@ def _check_joint(built: Built, transfer: Transfer, source: Task, target: Task) -
 
 
 def _check_regularizer(built: Built) -> Iterator[Problem]:
-    """Check that a regulariser has something to hold in this mode and for these targets."""
+    """Check that a regulariser has something to act on in this mode and for these targets."""
     regularizer, transfer = built.regularizer, built.transfer
     if regularizer is None or transfer is None or built.tasks[Role.SOURCE] is None:
         return
@@ -83,7 +83,7 @@ def _check_regularizer(built: Built) -> Iterator[Problem]:
 
 
 def _check_mode(regularizer: Regularizer, transfer: Transfer) -> list[Problem]:
-    """Check that the transfer mode, as it is set, leaves a regulariser something to hold."""
+    """Check that the transfer mode, with its options, trains what the regulariser acts on."""
     name, mode = variant(type(regularizer)), variant(type(transfer))
     if transfer.search is not None:
         listed = "regularizers" in list_options(type(transfer))
@@ -113,7 +113,7 @@ def _check_mode(regularizer: Regularizer, transfer: Transfer) -> list[Problem]:
 
 
 def _check_classes(built: Built, regularizer: Regularizer) -> Iterator[Problem]:
-    """Check that tasks have the classes that a regulariser asks for."""
+    """Check that tasks have classes, where a regulariser needs them."""
     for role, task in built.tasks.items():
         if "classes" in regularizer.needs and task is not None and task.kind != "classes":
             yield Problem(
@@ -124,7 +124,7 @@ def _check_classes(built: Built, regularizer: Regularizer) -> Iterator[Problem]:
 
 
 def _check_surroundings(built: Built, regularizer: Regularizer) -> Iterator[Problem]:
-    """Check what objective, compilation and balance leave a regulariser to look at."""
+    """Check that objective, compilation and balance suit what a regulariser reads."""
     given = f"regularizer={variant(type(regularizer))}"
     label_free = built.roles and built.roles[Role.SOURCE].objective.label_free
     if label_free and regularizer.reads_source_outputs:
@@ -151,7 +151,7 @@ def _check_surroundings(built: Built, regularizer: Regularizer) -> Iterator[Prob
 def _check_modality_map(
     transfer: Transfer, source: Task, target: Task, own: set[str], others: set[str]
 ) -> Iterator[Problem]:
-    """Check that ``transfer.map`` speaks of modalities that the tasks have."""
+    """Check that ``transfer.map`` names modalities that the tasks have."""
     for new, old in transfer.modality_map.items():
         given = f"transfer.map={{{new}: {old}}}"
         for name, known, role, task in (
@@ -194,9 +194,9 @@ def _check_shared_modality(
 
 
 def _choose_alike(built: Built, new: str, old: str) -> list[str] | None:
-    """Return what to choose for two modalities to have encoders of one architecture.
+    """Return the overrides that give two modalities encoders of the same architecture.
 
-    None where no such encoders are known; nothing to choose where they are chosen.
+    None where there are no such encoders; empty where they are chosen already.
     """
     known = [each for each, options in ALIKE.items() if options.keys() == {new, old}]
     if not known:
@@ -211,7 +211,7 @@ def _choose_alike(built: Built, new: str, old: str) -> list[str] | None:
 
 
 def _list_tensors(built: Built, role: Role, name: str) -> list[str]:
-    """Return the names of an encoder's tensors; none where it cannot be made on paper."""
+    """Return the names of an encoder's tensors; none where it cannot be a meta model."""
     make, given = built.encoders.get(name), built.modalities[role][name]
     modality = given if given is not None else built.vectorizers.get(name)
     options = make.keywords if isinstance(make, partial) else {}
@@ -220,7 +220,7 @@ def _list_tensors(built: Built, role: Role, name: str) -> list[str]:
     try:
         return list(make_without_memory(make, modality.example()).state_dict())
     except ValueError:
-        return []  # said of the encoder itself
+        return []  # reported as a problem of the encoder
 
 
 def _find_architecture(built: Built, modality: str) -> str:

@@ -1,4 +1,4 @@
-"""The weight files that encoders start from: which they are, and what is in them."""
+"""The weight files that encoders start from, and digests of their content."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from mmx.errors import Problem, closest
 
 WEIGHT_SUFFIXES = (".pth", ".pt", ".safetensors")
 SETTLED_NS = 2_000_000_000
-"""A file that was changed more recently may change again within the same tick of its clock."""
+"""Nanoseconds; a file changed more recently may change again without a new time stamp."""
 _DIGESTS: dict[tuple[str, int, int, int, int], str] = {}
 
 
 def digest_content(path: Path) -> str:
-    """Return the digest of what is in a file, or in all files of a folder by their names.
+    """Return the digest of a file's content, or of all names and contents in a folder.
 
-    A file is read once a process, as long as its size and times stay as they were.
+    A process reads a file only once, as long as its size and times stay the same.
     """
     if path.is_dir():
         whole = hashlib.blake2b(digest_size=16)
@@ -44,7 +44,7 @@ def digest_content(path: Path) -> str:
 
 
 def digest_given_weights(config: Mapping[str, Any]) -> dict[str, str]:
-    """Return the digests of the files that a config itself names, by modality."""
+    """Return the digests of the weight files that a config names, by modality."""
     nodes = config.get("encoder")
     files = {
         name: Path(node["weights"]).expanduser()
@@ -57,11 +57,11 @@ def digest_given_weights(config: Mapping[str, Any]) -> dict[str, str]:
 def digest_weights(
     nodes: Mapping[str, Any], makers: Mapping[str, Callable[..., nn.Module]]
 ) -> dict[str, str]:
-    """Return the digests of all files that encoders start from, published ones among them.
+    """Return the digests of all files that encoders start from, including published ones.
 
     Args:
         nodes: Modality to the encoder's node of the config.
-        makers: Modality to what makes the encoder.
+        makers: Modality to ``make(spec)`` of the encoder.
     """
     files = {name: _find_weight_file(nodes[name], makers[name]) for name in nodes if name in makers}
     return _digest_files({name: path for name, path in files.items() if path is not None})
@@ -70,7 +70,7 @@ def digest_weights(
 def find_missing_weights(
     nodes: Mapping[str, Any], makers: Mapping[str, Callable[..., nn.Module]]
 ) -> Iterator[Problem]:
-    """Yield the files that encoders of mmx are to start from and that do not exist."""
+    """Yield the weight files of mmx's encoders that do not exist."""
     for name, maker in makers.items():
         node = nodes.get(name)
         given = node.get("weights") if isinstance(node, Mapping) else None
@@ -109,13 +109,13 @@ def _write_override(key: str, value: str) -> str:
 
 
 def _digest_files(files: Mapping[str, Path]) -> dict[str, str]:
-    """Return the digest of each file; what does not exist, or is no plain file, has none."""
+    """Return the digest of each file or folder that exists."""
     found = ((name, path) for name, path in files.items() if path.is_file() or path.is_dir())
     return {name: digest_content(path) for name, path in found}
 
 
 def _find_weight_file(node: Any, maker: Callable[..., nn.Module]) -> Path | None:
-    """Return the file that an encoder starts from: the one given, or torch's published one."""
+    """Return the file that an encoder starts from: the one given, or the published one."""
     if not isinstance(node, Mapping):
         return None
     if isinstance(path := node.get("weights"), str):

@@ -1,1 +1,1 @@
-"""What is read from runs and shown: answers, gains, comparisons, tables and pages."""
+"""Reports from runs: answers, gains, comparisons, tables and pages."""

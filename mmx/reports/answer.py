@@ -22,7 +22,7 @@ from mmx.terminal import Console
 
 
 def answer(summary: Summary) -> list[RenderableType]:
-    """Return what a finished run says: the metrics, the gain, the cost, the notes."""
+    """Return the answer of a finished run: metrics, gain, search, cost and notes."""
     lines: list[RenderableType] = [title_text(summary), _metrics_table(summary)]
     if found := summary.source.metrics:
         lines.append(f"source {summary.source.task} val: {metrics_text(found['val'])}")
@@ -37,7 +37,7 @@ def answer(summary: Summary) -> list[RenderableType]:
 
 
 def _metrics_table(summary: Summary) -> Table:
-    """Return the metrics of the target and its controls, in test and validation."""
+    """Return the metrics of the target and its controls, on test and validation."""
     names, mode = list(summary.target.metrics["test"]), summary.transfer.mode
     table = Table()
     table.add_column("")
@@ -54,7 +54,7 @@ def _metrics_table(summary: Summary) -> Table:
 
 
 def _cost_texts(summary: Summary) -> list[str]:
-    """Return what a run took, and what a sample takes."""
+    """Return the cost of a run in time and parameters, and that of one sample."""
     timing, params = summary.timing, summary.params
     control = "" if timing.control_s is None else f"control {timing.control_s:.1f} s, "
     search = "" if timing.search_s is None else f"search {timing.search_s:.1f} s, "
@@ -71,7 +71,7 @@ def _cost_texts(summary: Summary) -> list[str]:
 
 
 def title_text(summary: Summary) -> str:
-    """Return what a run was, on one line."""
+    """Return a run's source, target, transfer, fusion and seed on one line."""
     return (
         f"{summary.source.task} → {summary.target.task}  "
         f"({transfer_text(summary.transfer)}, {summary.fusion}, seed {summary.seed})"
@@ -79,13 +79,13 @@ def title_text(summary: Summary) -> str:
 
 
 def transfer_text(transfer: TransferFacts) -> str:
-    """Return the mode of a transfer, with the regulariser that was added to it."""
+    """Return the mode of a transfer, with its regulariser if there is one."""
     regularizer = transfer.regularizer.name if transfer.regularizer else None
     return f"{transfer.mode} + {regularizer}" if regularizer else transfer.mode
 
 
 def _classes_text(found: ClassTable) -> str:
-    """Return what the plain accuracy may hide, as one line."""
+    """Return balanced accuracy and lowest recall, which plain accuracy may hide."""
     text = f"classes: balanced accuracy {found.balanced_accuracy:.3f}"
     occurring = {name: each for name, each in found.classes.items() if each.support}
     recalls = {n: e.recall for n, e in occurring.items() if e.recall is not None}
@@ -96,12 +96,12 @@ def _classes_text(found: ClassTable) -> str:
 
 
 def control_text(name: str, control: ControlResult) -> str:
-    """Return a control's name, with the modality that was chosen for it."""
+    """Return a control's name, with its modality if it has one."""
     return name if control.modality is None else f"{name} ({control.modality})"
 
 
 def gain_texts(summary: Summary) -> list[str]:
-    """Return what a run gains over its controls, and how fast, one sentence a line."""
+    """Return the gains over controls, and how fast the target trains, one sentence a line."""
     if summary.gain is None:
         return []
     lines, gains = [gain_text(summary.gain)], summary.gains
@@ -125,13 +125,13 @@ def gain_texts(summary: Summary) -> list[str]:
 
 
 def _at_chance(summary: Summary, faster: CaughtUp) -> bool:
-    """Return whether the control that was to be caught up with is no better than chance."""
+    """Return whether the control is no better than chance: then catching up says nothing."""
     found, control = summary.target.chance, summary.control[faster.control]
     return found is not None and not found.is_beaten_by(control.metrics["test"]["accuracy"])
 
 
 def search_texts(summary: Summary) -> list[str]:
-    """Return what a search tried, what it left out, and why, a candidate a line."""
+    """Return what a search tried and what it left out with the reason, a candidate a line."""
     found = summary.transfer.auto
     if found is None:
         return []
@@ -176,7 +176,7 @@ def gain_text(gain: StatedGain) -> str:
 
 
 def rows_texts(control: str, found: StatedGain) -> list[str]:
-    """Return on how many test rows target and control differ, where that is known."""
+    """Return on how many test rows only one of target and control is right, if known."""
     if found.mcnemar_p is None:
         return []
     return [
@@ -186,7 +186,7 @@ def rows_texts(control: str, found: StatedGain) -> list[str]:
 
 
 def faster_text(found: CaughtUp) -> str:
-    """Return as one sentence when the target was as good as its control at its best."""
+    """Return in one sentence when the target reached the best validation metric of its control."""
     best = f"the {found.control} control's best validation {found.metric}"
     best += f" ({found.value:.3f})"
     theirs = f"{_steps(found.control_steps)}, {found.control_s:.2f} s"
@@ -195,7 +195,7 @@ def faster_text(found: CaughtUp) -> str:
         return f"not faster: {best}, which took it {theirs}, is never reached"
     word = "faster" if steps < found.control_steps else "slower"
     word = "as fast" if steps == found.control_steps else word
-    if steps == 0:  # a head that is fitted
+    if steps == 0:  # the head is fitted, not trained by steps
         return f"faster: {best} is reached by a fit without steps; the control took {theirs}"
     ours = f"{_steps(steps)}, {found.target_s:.2f} s"
     return f"{word}: {best} is reached after {ours}; the control took {theirs}"

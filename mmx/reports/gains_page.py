@@ -42,7 +42,7 @@ HIGHER_IN = "higher in"
 WOULD_DECIDE = "would decide"
 """The column that says how many seeds would."""
 TO_BEST = "to the control's best"
-"""The column that says how soon a target was as good as its control ever was."""
+"""The column that says how soon a target reached the best of its control."""
 FASTER = (
     "To the control's best: in how many seeds the target reached the best validation metric of "
     "its control, and after how many steps and seconds of training, target / control: medians "
@@ -51,7 +51,7 @@ FASTER = (
 
 
 def make_title(gains: Gains) -> str:
-    """Return what the table holds."""
+    """Return the title of the table."""
     if gains.comparisons == 1:
         return "Gain over the control, 95 % interval"
     return (
@@ -61,7 +61,7 @@ def make_title(gains: Gains) -> str:
 
 
 def make_grid(gains: Gains) -> Grid:
-    """Return the table as text; what is the same for all groups has no column."""
+    """Return the table as text, without columns that are empty or the same for all groups."""
     lines = [
         {
             **each.group,
@@ -121,7 +121,7 @@ def make_gains_table(gains: Gains) -> Table:
 
 
 def list_notes(gains: Gains) -> list[str]:
-    """Return how to read the table, and what it says of less data."""
+    """Return how to read the table, and the answers on fewer labels."""
     counts = {len(each.seeds) for each in gains.found}
     how = [SEEDS] if max(counts, default=0) > 1 else []
     how += [ONE_SEED] if 1 in counts else []
@@ -144,7 +144,7 @@ def write_gains(path: Path, gains: Gains) -> None:
 
 
 def remove_gains(path: Path) -> None:
-    """Remove the pages of gains that there were once: no run that they speak of counts now."""
+    """Remove the pages of gains of an earlier sweep: no run in them counts any more."""
     for kind in ("csv", "json", "html"):
         (path / f"gains.{kind}").unlink(missing_ok=True)
 
@@ -180,7 +180,7 @@ def _make_label(each: GroupGain) -> str:
 
 
 def _draw_curve(each: LessData) -> plots.Lines:
-    """Return the metric over the part of the labels, of transfer and control."""
+    """Return the metric of transfer and control over the fraction of labels."""
     curves = {
         name: [(read_fraction(point), value, f"{name} {value:.3f}") for point, value in points]
         for name, points in (

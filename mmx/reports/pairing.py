@@ -1,4 +1,4 @@
-"""Two runs, or groups of runs, held against each other on the same test rows."""
+"""Paired comparison of two runs, or groups of runs, on the same test rows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Side:
     """One side of a comparison: a run, or the seeds of a group.
 
     Attributes:
-        name: What it is called.
+        name: Its name in sentences.
         runs: Finished runs that differ in nothing but their seed.
     """
 
@@ -30,11 +30,12 @@ class Side:
 
 
 def compare_sides(sides: Sequence[Side], *, independent: int | None = None) -> list[str]:
-    """Return what every later side is over every earlier one, a sentence each.
+    """Compare every side with every earlier one, in one sentence each.
 
     Args:
-        sides: Two or more, of as many runs each.
-        independent: How many groups the comparisons count for; None for one less than sides.
+        sides: Two or more, with equal numbers of runs.
+        independent: How many independent groups the comparisons count for, since a side takes part
+            in several; None for the number of sides minus one.
 
     Raises:
         DataError: Two sides were not tested on the same rows, or no scores of them are kept.
@@ -57,7 +58,7 @@ def compare_sides(sides: Sequence[Side], *, independent: int | None = None) -> l
 
 
 def _make_pairs(before: Side, after: Side) -> list[Pair]:
-    """Return scores of after and before, run by run: of the same seed where both have it."""
+    """Return pairs of scores, after and before, with runs matched in the order of their seeds."""
     if len(before.runs) != len(after.runs):
         raise DataError(
             f"{before.name} is {len(before.runs)} runs, {after.name} {len(after.runs)}: "
@@ -97,7 +98,7 @@ def _read_scores(run: RunDirectory) -> SampleScores:
 def _explain_mismatch(
     before: RunDirectory, after: RunDirectory, old: SampleScores, new: SampleScores
 ) -> str:
-    """Return why two runs are not of the same test rows; nothing where they are."""
+    """Return why two runs cannot be paired by test rows; empty where they can."""
     if old.metric != new.metric:
         return f"one is measured by {old.metric}, the other by {new.metric}"
     if len(old.rows) != len(new.rows) or old.statistics.shape != new.statistics.shape:
@@ -117,7 +118,8 @@ def _explain_mismatch(
 
 
 def _have_same_truths(old: SampleScores, new: SampleScores) -> bool:
-    """Return whether the truths of two regressions are the same, in whatever unit."""
+    """Return whether the true values of two regressions are the same up to their unit."""
+    # a/|a| = b/|b|, written without a division by zero.
     one, two = (each.statistics[:, 1] for each in (old, new))
     lengths = np.linalg.norm(one), np.linalg.norm(two)
     return bool(np.allclose(one * lengths[1], two * lengths[0], rtol=1e-4, atol=1e-4))
@@ -127,7 +129,9 @@ def _read_data_fingerprint(run: RunDirectory) -> str | None:
     return run.manifest().data.get(Role.TARGET)
 
 
-def _describe(before: Side, after: Side, found: Differences, sure: GainInterval, level: float) -> str:
+def _describe(
+    before: Side, after: Side, found: Differences, sure: GainInterval, level: float
+) -> str:
     """Return one comparison as a sentence."""
     low, high = sure.interval
     difference, rows = float(found.values.mean()), len(found.pairs[0][0].rows)

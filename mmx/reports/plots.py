@@ -1,4 +1,4 @@
-"""Plots as numbers that a template draws as SVG: lines over [0, 1], and horizontal bars."""
+"""Plots as numbers for an SVG template: lines over [0, 1], and horizontal bars."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ WIDTH, HEIGHT = 520, 260
 LEFT, RIGHT, TOP, BOTTOM = 46, 16, 46, 40
 COLORS = ("#0b62a4", "#d1701f", "#2e7d4f", "#8a4fa3", "#8a8a8a")
 LABEL, VALUE, BAR = 190, 80, 20
-"""Widths of a bar's label and of its number, and the height of its line."""
+"""Pixels: width of a bar's label, width of its number, height of its line."""
 LETTER = 6.5
-"""Width of a letter: the column of labels is as wide as the longest of them."""
+"""Pixels of a letter, to make the column of labels as wide as the longest."""
 INTERVAL_LIMIT = 10
-"""An interval is shown up to so many times the longest bar; an arrow stands for the rest."""
+"""An interval is cut at this multiple of the longest bar, and ends in an arrow there."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Whisker:
 
     Attributes:
         low, high: Where it begins and ends.
-        low_goes_on, high_goes_on: Whether there is more of it beyond the picture.
+        low_goes_on, high_goes_on: Whether the interval extends beyond the chart.
         text: Its numbers.
     """
 
@@ -79,7 +79,7 @@ class Whisker:
 
 @dataclass(frozen=True)
 class _Axis:
-    """The horizontal axis of bars: the values at its ends, and where in the picture it begins."""
+    """The horizontal axis of bars: the values at its ends, and its left end in pixels."""
 
     low: float
     high: float
@@ -127,8 +127,8 @@ class Bars:
         title: What is drawn.
         bars: From top to bottom.
         zero: x of zero.
-        height, width: Of the whole picture.
-        label: Width of the labels, which end to the left of it.
+        height, width: Size of the whole chart.
+        label: Width of the column of labels.
     """
 
     title: str
@@ -147,7 +147,7 @@ def draw_lines(
     caption: str,
     floor: tuple[float, str] | None = None,
 ) -> Lines:
-    """Return curves of scores, of which 1 is the best, on an axis that shows 0 and 1.
+    """Return curves of scores, where 1 is the best, on an axis that includes 0 and 1.
 
     Args:
         title: What is drawn.
@@ -155,7 +155,7 @@ def draw_lines(
         caption: What x is.
         floor: A score for reference, and what it is.
     """
-    finite = {
+    finite = {  # NaN does not equal itself
         name: [each for each in points if each[1] == each[1]] for name, points in curves.items()
     }
     scores = [score for points in finite.values() for _, score, _ in points]
@@ -191,13 +191,13 @@ def draw_bars(
     signed: bool = False,
     intervals: Mapping[str, tuple[float, float]] | None = None,
 ) -> Bars:
-    """Return one bar a value; those below 0 go to the left of zero.
+    """Return one bar for each value; bars of values below 0 extend to the left of zero.
 
     Args:
         title: What is drawn.
         values: Label to number; a value that is no number has no bar.
         signed: Write the numbers with their sign.
-        intervals: Label to where its number may as well lie; one that is no number is left out.
+        intervals: Label to the interval of its value; one with NaN is left out.
     """
     # NaN <= NaN is false, so an interval that is not a number is left out here.
     whole = {label: ends for label, ends in (intervals or {}).items() if ends[0] <= ends[1]}
@@ -224,7 +224,7 @@ def draw_bars(
 def _find_axis(
     values: Sequence[float], intervals: Sequence[tuple[float, float]], left: int
 ) -> _Axis:
-    """Return the axis that shows zero, all values, and what is shown of their intervals."""
+    """Return the axis that includes zero, all values, and their intervals as far as shown."""
     ends = [end for each in intervals for end in each]
     longest = max((abs(value) for value in values), default=0.0)
     most = INTERVAL_LIMIT * longest or max((abs(end) for end in ends), default=0.0)

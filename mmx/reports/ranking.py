@@ -1,9 +1,9 @@
-"""A ranking on disk: candidates in order, with all that is known of each.
+"""A ranking on disk: the candidates in order, with all their results.
 
     outputs/ranks/<id>/  status.json  ranking.csv  ranking.json  work/
 
-The id follows from the candidates, so the same command goes on where it was interrupted;
-``work`` holds the source that was being trained then, and is empty otherwise.
+The id is a digest of the candidates, so that the same command resumes an interrupted ranking;
+``work`` holds the source that was being trained, and is removed at the end.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from mmx.runs.directory import RunDirectory
 from mmx.transfer.scores import SCORES
 
 COUNTED = tuple(name for name, score in SCORES.items() if score.votes)
-"""Scores with a vote."""
+"""Scores that count for the order."""
 ORDER = (
     "ordered by mean place: the mean, over the scores that every candidate has, of its place "
     "by that score (1 is best; equals share the mean of theirs); the probe breaks ties"
@@ -40,9 +40,9 @@ class RankedCandidate:
 
     Attributes:
         job: Its overrides, as typed.
-        varied: In what its config differs from those of others, and its value there.
-        facts: ``scores``, ``blank``, ``metric``, ``probe`` and what else is known of it; empty
-            where it failed.
+        varied: Keys in which the candidates differ, with its values.
+        facts: ``scores``, ``blank``, ``metric``, ``probe`` and other results; empty where it
+            failed.
         error: Why it failed.
         tip: What to type where it failed.
         command: What to type to train it on the target.
@@ -57,7 +57,7 @@ class RankedCandidate:
 
     @property
     def label(self) -> str:
-        """What it is, for people."""
+        """Its name for people."""
         return " ".join(f"{key}={value}" for key, value in self.varied.items()) or self.job
 
 
@@ -66,9 +66,9 @@ class Placed:
     """A candidate in its place; both numbers are None where it failed.
 
     Attributes:
-        candidate: Which.
-        place: From 1.
-        mean_place: What it is ordered by; None where no score is common to all.
+        candidate: The candidate.
+        place: Its place, from 1.
+        mean_place: Its mean place over scores; None where no score is common to all.
     """
 
     candidate: RankedCandidate
@@ -77,7 +77,7 @@ class Placed:
 
 
 def find_common_scores(candidates: Sequence[RankedCandidate]) -> list[str]:
-    """Return the scores that order: those that every candidate has that did not fail."""
+    """Return the scores that count: those that every candidate has, failed ones aside."""
     ranked = [each.facts["scores"] for each in candidates if not each.error]
     return [name for name in COUNTED if ranked and all(name in scores for scores in ranked)]
 
@@ -85,13 +85,14 @@ def find_common_scores(candidates: Sequence[RankedCandidate]) -> list[str]:
 def rank_values(values: Sequence[float]) -> list[float]:
     """Return each value's place, 1 for the largest; equals share the mean of their places."""
     return [
+        # 1 + (number of larger values) + (number of other equal values) / 2
         sum(other > value for other in values) + (sum(o == value for o in values) + 1) / 2
         for value in values
     ]
 
 
 def order(candidates: Sequence[RankedCandidate]) -> list[Placed]:
-    """Return the candidates, best first; those that failed come last, in their own order."""
+    """Return the candidates, best first; failed ones come last, in the given order."""
     ranked = [each for each in candidates if not each.error]
     by_score = [
         rank_values([e.facts["scores"][name] for e in ranked])
@@ -120,7 +121,7 @@ class Ranking:
     """A ranking's folder.
 
     Attributes:
-        path: It.
+        path: Its path.
     """
 
     path: Path
@@ -136,21 +137,21 @@ class Ranking:
 
     @property
     def directory(self) -> RunDirectory:
-        """The folder as one that a process holds, and that has a status."""
+        """The folder as a run directory, which a process can lock, with a status."""
         return RunDirectory(self.path)
 
     def work(self, fingerprint: str) -> RunDirectory:
-        """Return where a candidate's source trains; what an interruption left is there."""
+        """Return the folder in which a candidate's source trains, and resumes if interrupted."""
         path = self.path / "work" / fingerprint
         path.mkdir(parents=True, exist_ok=True)
         return RunDirectory(path)
 
     def clear(self) -> None:
-        """Remove what nobody will resume."""
+        """Remove the folders of sources: the ranking is done, and nothing will be resumed."""
         shutil.rmtree(self.path / "work", ignore_errors=True)
 
     def write(self, target: str, seed: int, found: Sequence[Placed]) -> Path:
-        """Write ``ranking.json`` and ``ranking.csv``, and return the latter's path."""
+        """Write ``ranking.json`` and ``ranking.csv``, and return the path of the CSV file."""
         votes = find_common_scores([each.candidate for each in found])
         facts = {"target": target, "seed": seed, "order": ORDER, "counted": votes}
         entries = [
@@ -213,7 +214,7 @@ def make_ranking_table(found: Sequence[Placed]) -> Table:
 
 
 def list_remarks(found: Sequence[Placed]) -> list[str]:
-    """Return what must be said beside the table."""
+    """Return the remarks on the table: how it is ordered, why cells are blank, what to type."""
     candidates = [each.candidate for each in found]
     ranked = [each.candidate for each in found if each.place is not None]
     votes = find_common_scores(candidates)

@@ -23,9 +23,9 @@ Points = list[tuple[float, float]]
 SPLITS = ("val", "train", "probe", "gradient")
 COLORS: dict[str, str] = {Role.SOURCE: "#8a8a8a", Role.TARGET: "#0b62a4", Role.CONTROL: "#d1701f"}
 OTHERS = ("#2e7d4f", "#8a4fa3", "#b3261e", "#5b7083", "#a08000")
-"""Of further controls."""
+"""Colours of further controls."""
 LETTER, LINE = 7, 14
-"""Pixels of a letter and of a line of stages' names above a chart."""
+"""Pixels: width of a letter, and height of a line, in the legend above a chart."""
 
 
 def write_report(directory: RunDirectory) -> None:
@@ -51,7 +51,7 @@ def write_report(directory: RunDirectory) -> None:
 
 
 def make_class_table(found: ClassTable | None) -> Json | None:
-    """Return the table of the classes as the page shows it; None where there is none to show."""
+    """Return the table of classes for the page; None where there are none, or too many."""
     if found is None or not 0 < len(found.classes) <= MOST_CLASSES:
         return None
 
@@ -77,7 +77,7 @@ def make_class_table(found: ClassTable | None) -> Json | None:
 
 
 def make_charts(metrics: list[Json]) -> list[Json]:
-    """Return one chart for each metric and each modality's signs of life, of finite numbers."""
+    """Return one chart for each metric and each modality's diagnostics; skip NaN and infinity."""
     found = []
     names = dict.fromkeys(
         f"{entry['split']}.{entry['name']}" for entry in metrics if entry["split"] in SPLITS
@@ -102,10 +102,10 @@ def make_chart(
     """Return curves as SVG points.
 
     Args:
-        name: What is drawn.
-        curves: Each with a name of its own, by which it is coloured.
-        first: Where the horizontal axis begins: what stands there, and x.
-        last: Where it ends.
+        name: The title.
+        curves: Name to points; the name determines the colour.
+        first: Left end of the horizontal axis: its label, and x.
+        last: Right end of the axis.
     """
     values = [value for points in curves.values() for _, value in points]
     others = [stage for stage in curves if stage not in COLORS]
@@ -137,7 +137,7 @@ def make_chart(
 
 
 def make_line(found: LineFacts | None) -> Json | None:
-    """Return what the page shows of the line from the starting weights to the trained ones."""
+    """Return the table and chart of WiSE-FT, from the starting weights to the trained ones."""
     if found is None:
         return None
     metric, points = found.metric, found.alpha
@@ -164,7 +164,7 @@ def make_line(found: LineFacts | None) -> Json | None:
 
 
 def make_legend(stages: Iterable[str], colors: dict[str, str]) -> list[Json]:
-    """Return where the names of stages stand: on the line of the title, then on lines above."""
+    """Return the positions of stage names: on the line of the title, then on lines above it."""
     found: list[Json] = []
     x, y = WIDTH - 320, 18
     for stage in stages:

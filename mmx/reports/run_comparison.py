@@ -1,4 +1,4 @@
-"""Two runs side by side: which numbers drifted, and what differs around them."""
+"""Comparison of two runs: which numbers drifted, and which settings differ."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ NUMBERS = ("source", "target", "control", "gain", "params", "transfer")
 
 @dataclass(frozen=True)
 class Comparison:
-    """What two runs have in common.
+    """How two runs differ.
 
     Attributes:
-        identical: Count of numbers that are equal bit for bit.
+        identical: How many numbers are equal bit for bit.
         drifted: Name to (before, after).
         around: Setting, version or machine fact to (before, after).
     """
@@ -45,9 +45,9 @@ def compare(before: RunDirectory, after: RunDirectory) -> Comparison:
 
 
 def describe_changes(before: RunDirectory, after: RunDirectory) -> str:
-    """Return which of config, data, code, weights, versions and hardware two runs do not share.
+    """Return in which of config, data, code, weights, versions and hardware two runs differ.
 
-    Nothing where older versions of mmx have recorded too little to say so.
+    Empty where an older mmx recorded too little to know.
     """
     old, new = (run.manifest() for run in (before, after))
     one, two = Identity.of(old), Identity.of(new)
@@ -61,10 +61,10 @@ def describe_changes(before: RunDirectory, after: RunDirectory) -> str:
 
 
 def _select_comparable(*summaries: Json) -> list[Json]:
-    """Return of each summary what two runs of one config must share.
+    """Return the part of each summary that must be equal for two runs of one config.
 
-    A run that a search has settled is repeated without the search. Where that chose scratch,
-    the run is its own control, which a plain run from scratch does not state.
+    A run with a search is reproduced with the winner and without the search. Where the winner is
+    scratch, the run is its own control, which a plain run from scratch does not state.
     """
     transfers = [each.get("transfer", {}) for each in summaries]
     own = any("auto" in each and each.get("mode") == "scratch" for each in transfers)
@@ -81,7 +81,7 @@ def _read_facts(directory: RunDirectory) -> Json:
 
 
 def find_differing(old: Json, new: Json) -> dict[str, tuple[Any, Any]]:
-    """Return the entries that two mappings do not share, by dotted path."""
+    """Return the entries in which two mappings differ, by dotted path, as (old, new)."""
     left, right = flatten(old), flatten(new)
     keys = dict.fromkeys([*left, *right])
     return {
@@ -94,7 +94,7 @@ def find_differing(old: Json, new: Json) -> dict[str, tuple[Any, Any]]:
 def _are_equal(old: Any, new: Any) -> bool:
     if isinstance(old, list) and isinstance(new, list):
         return len(old) == len(new) and all(map(_are_equal, old, new))
-    return bool(old == new or (old != old and new != new))  # NaN is as it was
+    return bool(old == new or (old != old and new != new))  # NaN equals NaN here
 
 
 def flatten(node: Any, path: str = "") -> Json:

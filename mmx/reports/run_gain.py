@@ -1,4 +1,4 @@
-"""What of a finished run a sweep reads to state its gains."""
+"""The part of a finished run that the gains of a sweep are computed from."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from mmx.runs.directory import RunDirectory
 
 @dataclass(frozen=True)
 class RunGain:
-    """What of a finished run counts here.
+    """The numbers of a finished run that its group's gain is computed from.
 
     Attributes:
         seed: Its seed.
-        metric: In which its gain is stated.
+        metric: The metric of its gain.
         target: Test metric of the target.
         controls: Control to its test metric.
-        pairs: Control to scores of the target and of the control, where they are kept.
-        chance: Of its test split; None where the target is no class.
-        faster: When the target was as good as the first control that was trained.
+        pairs: Control to the scores of target and control on test rows, where they are kept.
+        chance: Chance level of its test split; None where the target has no classes.
+        faster: When the target was as good as the first trained control.
     """
 
     seed: int
@@ -35,7 +35,7 @@ class RunGain:
 
     @classmethod
     def read(cls, directory: RunDirectory) -> RunGain:
-        """Return what a run directory holds."""
+        """Read a run directory."""
         summary = directory.read_summary()
         seed, tested = summary.seed, summary.target.metrics["test"]
         if summary.gain is None:

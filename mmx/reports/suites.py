@@ -1,4 +1,4 @@
-"""What an evaluation suite found, for its readers: eval/<suite>.csv, eval/<suite>.html, a table.
+"""Results of an evaluation suite: eval/<suite>.csv, eval/<suite>.html, and a table.
 
 A :class:`Sheet` holds all three; the page is self-contained.
 """
@@ -23,7 +23,7 @@ from mmx.runs.atomic import write_text
 from mmx.runs.directory import RunDirectory
 
 NONE = "none"
-"""The empty subset."""
+"""Name of the empty subset."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class Grid:
     """A table of text.
 
     Attributes:
-        title: What it holds.
-        columns: Heads.
+        title: Its title.
+        columns: Names of the columns.
         rows: One cell for each column.
     """
 
@@ -43,17 +43,17 @@ class Grid:
 
 @dataclass(frozen=True)
 class Sheet:
-    """What one suite found.
+    """The results of one suite.
 
     Attributes:
         name: The suite.
-        title: What it asks.
-        split: On which rows.
+        title: The title of its page.
+        split: The split that was measured.
         notes: How to read it, one paragraph each.
         grids: Tables for people.
         charts: Plots.
-        columns: Heads of the CSV file.
-        rows: Its cells, numbers in full.
+        columns: Columns of the CSV file.
+        rows: Its cells, with all digits.
     """
 
     name: str
@@ -67,7 +67,7 @@ class Sheet:
 
 
 def format_subset(subset: Subset) -> str:
-    """Return a subset as people write it."""
+    """Return a subset as text, such as ``image+text``."""
     return "+".join(subset) or NONE
 
 
@@ -77,9 +77,9 @@ def make_missing_sheet(
     """Return the metrics of every subset of the modalities.
 
     Args:
-        found: The answers.
+        found: The predictions.
         metrics: Subset to metrics, the primary one first.
-        split: On which rows.
+        split: The split that was measured.
     """
     names = tuple(metrics[()])
     blind = {subset: answers.by_prior for subset, answers in found.answers.items()}
@@ -123,10 +123,10 @@ def make_noise_sheet(curves: Sequence[NoiseCurve], floor: float, split: str, see
     """Return the curves over noise.
 
     Args:
-        curves: Their metrics hold the primary one first.
+        curves: Their metrics, with the primary one first.
         floor: The primary metric of the prior.
-        split: On which rows.
-        seed: Of the noise.
+        split: The split that was measured.
+        seed: Seed of the noise.
     """
     names = tuple(curves[0].points[0].metrics)
     primary = names[0]
@@ -268,7 +268,7 @@ def write_suite(directory: RunDirectory, sheet: Sheet) -> Path:
 
 
 def make_suite_tables(sheet: Sheet) -> list[Table]:
-    """Return the sheet for a terminal."""
+    """Return the tables of a sheet, for a terminal."""
     found = []
     for grid in sheet.grids:
         table = Table(title=grid.title, title_justify="left")

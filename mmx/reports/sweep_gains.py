@@ -1,6 +1,6 @@
-"""The gains of a sweep: for each of its groups the mean over seeds, and how sure that is.
+"""The gains of a sweep: the mean over seeds of each group, with its confidence interval.
 
-A group is all runs that differ in nothing but their seed.
+A group is all runs that differ only in their seed.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from mmx.reports.run_gain import RunGain
 from mmx.runs.directory import RunDirectory
 
 FRACTION = "target.fraction"
-"""The key by which a sweep varies how many labels there are."""
+"""The key by which a sweep varies the number of labels."""
 
 
 @dataclass(frozen=True)
 class GroupFaster:
-    """How long the targets of a group train until they are as good as their controls ever were.
+    """How long the targets of a group train until they reach the best of their controls.
 
     Attributes:
-        reached: How many of them get there.
-        target_steps, target_s: Medians over all of them, where never is longer than any number;
-            None where the median is never.
+        reached: How many targets reach it.
+        target_steps, target_s: Medians over all targets, where never counts as infinity; None
+            where the median is infinite.
         control_steps, control_s: Medians of the controls.
     """
 
@@ -49,7 +49,7 @@ class GroupFaster:
 
     @classmethod
     def of(cls, found: Sequence[Faster]) -> GroupFaster:
-        """Return what several runs have in common."""
+        """Return the medians of several runs."""
         return cls(
             reached=sum(each.target_steps is not None for each in found),
             target_steps=_find_median([each.target_steps for each in found]),
@@ -60,27 +60,27 @@ class GroupFaster:
 
 
 def _find_median(values: Sequence[float | None]) -> float | None:
-    """Return a median of which None is the largest value."""
-    # Only over those that got there, a target that seldom does would look the fastest.
+    """Return the median, where None counts as infinity."""
+    # A median over successful targets alone would favour a target that seldom succeeds.
     found = statistics.median(math.inf if value is None else value for value in values)
     return None if math.isinf(found) else found
 
 
 @dataclass(frozen=True)
 class GroupGain:
-    """What one group gains over one control.
+    """The gain of one group over one control.
 
     Attributes:
-        group: Varied key to value, the seed left out.
-        seeds: Those of its runs.
+        group: Varied key to value, without the seed.
+        seeds: The seeds of its runs.
         target: Mean test metric of the target.
         control: Mean test metric of the control.
-        gain: Their difference, its interval simultaneous with those of the other groups.
+        gain: Their difference; its interval holds together with those of the other groups.
         higher: In how many seeds the target was higher.
-        deciding: About how many seeds would decide; None where they do, and of one seed.
+        deciding: About how many seeds would decide; None where these do, or there is only one.
         faster: How soon the target is as good as the control; None where that was not observed,
-            and where the control is no better than chance.
-        pairs: Seed to scores of target and control, where they are kept.
+            or the control is no better than chance.
+        pairs: Seed to the scores of target and control, where they are kept.
     """
 
     group: dict[str, str]
@@ -99,7 +99,7 @@ class GroupGain:
         return " ".join(f"{key}={value}" for key, value in self.group.items())
 
     def numbers(self) -> Json:
-        """Return what was found, as one line of a table."""
+        """Return the numbers as one row of a table."""
         low, high = self.gain.interval or (None, None)
         soon = self.faster
         return {
@@ -138,7 +138,7 @@ class Gains:
 
     @property
     def level(self) -> float:
-        """Level of each interval, so that all hold together in 95 % of cases."""
+        """Confidence level of each interval, so that all hold together in 95 % of cases."""
         return bonferroni_level(self.comparisons)
 
     @cached_property
@@ -214,7 +214,7 @@ def _sure(
 
 
 def _find_differences(control: str, runs: Sequence[RunGain]) -> Differences:
-    """Return the differences of a group's runs to one control, of scores where all keep them."""
+    """Return how a group's runs differ from a control: by test rows, if all runs keep them."""
     pairs = [run.pairs[control] for run in runs if control in run.pairs]
     if len(pairs) == len(runs):
         return Differences.of(pairs)
@@ -235,7 +235,7 @@ def _make_group_gain(
     difference = float((target - against).mean())
     each = (run.faster for run in runs)
     soon = [found for found in each if found is not None and found.control == control]
-    # To be as good as a control that knows nothing is no achievement.
+    # Reaching a control that is at chance level says nothing.
     stated = len(soon) == len(runs) and _beats_chance(runs, means[1:])
     return GroupGain(
         group=group,
@@ -253,7 +253,7 @@ def _make_group_gain(
 
 
 def _beats_chance(runs: Sequence[RunGain], means: Sequence[float]) -> bool:
-    """Return whether a mean over seeds, of target or control, is better than chance."""
+    """Return whether any of these means over seeds is better than chance; True if unknown."""
     found = [run.chance for run in runs if run.chance is not None]
     if len(found) < len(runs):
         return True
@@ -264,18 +264,17 @@ def _beats_chance(runs: Sequence[RunGain], means: Sequence[float]) -> bool:
 
 @dataclass(frozen=True)
 class LessData:
-    """How many labels a transfer needs to be as good as its control with all.
+    """How many labels a transfer needs to be as good as its control with all labels.
 
     Attributes:
-        group: Varied keys but the fraction.
-        control: Which control.
-        points: Those of the group, by rising fraction.
-        reached: The smallest fraction whose mean is that of the control with the largest
-            fraction, or better; None for none.
-        intervals: Of each fraction but the largest, how sure that is: the interval of transfer
-            with the fraction minus control with the largest; None where they do not share
-            seeds and test samples.
-        level: Of these intervals, so that all of a sweep hold together in 95 % of cases.
+        group: Varied keys and values, without the fraction.
+        control: The control.
+        points: The gains of the group, by increasing fraction.
+        reached: The smallest fraction with a mean at least that of the control with the largest
+            fraction; None where there is none.
+        intervals: Fraction, except the largest, to the interval of the transfer with it minus
+            the control with the largest; None where they do not share seeds and test rows.
+        level: Confidence level of each, so that all of a sweep hold together in 95 % of cases.
     """
 
     group: dict[str, str]
@@ -291,7 +290,7 @@ class LessData:
 
     @property
     def certain(self) -> float | None:
-        """The smallest fraction that is enough with an interval above zero; None for none."""
+        """The smallest fraction that is enough with an interval above zero, or None."""
         if self.reached is None:
             return None
         found = (part for part, each in self.intervals.items() if each is not None and each[0] > 0)
@@ -328,7 +327,7 @@ class LessData:
         )
 
     def _how_sure(self, difference: float) -> str:
-        """Return what the intervals add to a mean that is high enough."""
+        """Return in words how certain it is that the reached fraction is enough."""
         found = self.interval(self.reached)
         if found is None:
             return "no interval, for want of the same seeds and test samples"
@@ -352,7 +351,7 @@ class LessData:
 
 
 def find_less_data(found: Sequence[GroupGain]) -> list[LessData]:
-    """Return what a sweep over label fractions says, for each group and control."""
+    """Return the answers of a sweep over label fractions, for each group and control."""
     lines: dict[tuple[Any, ...], list[GroupGain]] = {}
     for each in found:
         if FRACTION in each.group:
@@ -374,7 +373,7 @@ def find_less_data(found: Sequence[GroupGain]) -> list[LessData]:
 def _compare_across(
     curves: Sequence[Sequence[GroupGain]], level: float
 ) -> list[dict[float, tuple[float, float] | None]]:
-    """Return for each curve the intervals of its targets minus its last control, by fraction."""
+    """Return for each curve the intervals of target minus last control, by fraction."""
     found: list[dict[float, tuple[float, float] | None]] = []
     alike: dict[tuple[str, str], list[tuple[int, float, Differences]]] = {}
     for place, (*smaller, last) in enumerate(curves):
@@ -393,7 +392,7 @@ def _compare_across(
 def _make_pairs_across(one: GroupGain, other: GroupGain) -> list[Pair]:
     """Return the scores of a group's target and another's control, seed by seed.
 
-    None where seeds or test samples are not the same.
+    Empty where seeds or test rows are not the same.
     """
     seeds = sorted(one.seeds)
     if seeds != sorted(other.seeds) or not one.pairs.keys() == other.pairs.keys() == set(seeds):
@@ -404,11 +403,11 @@ def _make_pairs_across(one: GroupGain, other: GroupGain) -> list[Pair]:
 
 
 def read_fraction(each: GroupGain) -> float:
-    """Return the part of the labels that a group trains on."""
+    """Return the fraction of labels that a group trains on."""
     given = each.group[FRACTION]
     return 1.0 if given in ("null", "") else float(given)
 
 
 def format_percent(part: float) -> str:
-    """Return a part of 1 as people write it."""
+    """Return a fraction as a percentage."""
     return f"{100 * part:.4g} %"

@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: one live view, or plain lines in a log."""
+"""The progress of a run for people: a live view on a terminal, or plain lines in a log."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from mmx.terminal import Console
 from mmx.training.events import Event, EventKind
 
 UNBOUNDED = ("loss", "penalty", "mse", "mae", "r2")
-"""Metrics that are no parts of 1."""
+"""Metrics that are not bounded by 0 and 1."""
 PLAIN_EVERY_SECONDS = 5.0
-"""In a log, an epoch's line is left out when the last one is younger than this."""
+"""Least time between two lines of epochs in a log."""
 
 
 def format_metric(name: str, value: float) -> str:
-    """Return a metric as people write it."""
+    """Return a metric as text, with three decimals if it lies between 0 and 1."""
     return f"{value:.4g}" if name.split(".")[-1] in UNBOUNDED else f"{value:.3f}"
 
 
@@ -57,7 +57,7 @@ class PlainView:
         """Nothing to close."""
 
     def __call__(self, event: Event) -> None:
-        """Print what a log's reader wants."""
+        """Print epochs, notes and results; skip steps."""
         if event.kind in (EventKind.STEP, EventKind.VITALS):
             return
         if event.kind is EventKind.EPOCH:
@@ -76,7 +76,7 @@ class PlainView:
 
 
 class LiveView:
-    """Stages with their bars, rates, time left and metrics, redrawn in place."""
+    """Progress bars of stages with rates, time left and metrics, redrawn in place."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -105,7 +105,7 @@ class LiveView:
         error: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        """Leave the last picture on the screen."""
+        """Leave the last state on the screen."""
         self.note.plain = ""
         self.live.stop()
 
@@ -125,7 +125,7 @@ class LiveView:
         if event.kind is EventKind.DONE:
             self.bars.update(task, metrics=f"{metrics_text(event.values)}  ({event.text})")
             return
-        # What is fitted has no steps, and is there at once.
+        # A fitted head has no steps: its bar is complete at once.
         self.bars.update(task, completed=event.step or not event.steps, total=event.steps or 1)
         if event.rate:
             self.bars.update(task, rate=f"{event.rate:,.0f} samples/s")
@@ -134,7 +134,7 @@ class LiveView:
 
 
 def open_view() -> LiveView | PlainView:
-    """Return the view that fits where stderr goes; parallel jobs share it, as plain lines."""
+    """Return a live view where stderr is a terminal; plain lines elsewhere and in workers."""
     console = Console(stderr=True)
     alone = multiprocessing.current_process().name == "MainProcess"
     return LiveView(console) if console.is_terminal and alone else PlainView(console)

@@ -1,14 +1,14 @@
-"""What ``mmx <verb>`` does: one file a verb, each with ``main(arguments) -> exit code``.
+"""The verbs of ``mmx <verb>``: one file for each, with ``main(arguments) -> exit code``.
 
-A file is a verb where it states at its top level what the command line shows of it:
+A file is a verb if it states at its top level what the command line shows of it:
 
     SUMMARY = "measure a run's model again on one of its splits"    its line in mmx --help
-    NAME = "eval"               where the file has another name
-    PLACE = 30                  where it stands in mmx --help; without it, last
+    NAME = "eval"               the verb, if the file has another name
+    PLACE = 30                  its place in mmx --help; without it, last
     COMPLETES = {"runs": 1}     what TAB offers after it, see :class:`Verb`
 
-These are read as text and not by an import: ``mmx --help`` and TAB wait for nothing heavy. Other
-files here are helpers of verbs.
+They are read as text and not imported, so that ``mmx --help`` and TAB stay fast. Other files here
+are helpers of verbs.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ STATED = ("NAME", "SUMMARY", "PLACE", "COMPLETES")
 
 @dataclass(frozen=True)
 class Verb:
-    """What the command line knows of a verb before it is imported.
+    """What the command line knows about a verb before it is imported.
 
     Attributes:
         name: What is typed.
         module: Dotted; its ``main(arguments)`` runs the verb and returns the exit code.
         summary: One line of ``mmx --help``.
-        place: Verbs are listed from low to high, and by name where it is equal.
+        place: Verbs are listed in this order, and by name where it is equal.
         completes: What TAB offers: ``words`` (a tuple) for the first word, ``runs`` run
             directories at most, ``flags`` (a dictionary from a flag to the values that it takes,
             or to None where it takes none), and with ``overrides`` what Hydra can complete.

@@ -14,7 +14,7 @@ from mmx.untrusted import unusable_path
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse whose complaints are ours: one line, exit 2."""
+    """An argparse parser with errors as mmx prints them: one line, exit code 2."""
 
     def __init__(self, verb: str, **settings: Any) -> None:
         super().__init__(
@@ -55,7 +55,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def _read_path(text: str) -> Path:
-    """Return a path that was typed, after a look whether it can be one."""
+    """Return a typed path after checking that the system can handle it."""
     if reason := unusable_path(text):
         raise argparse.ArgumentTypeError(f"{shorten(text)} {reason}")
     return Path(text)

@@ -1,4 +1,4 @@
-"""``mmx cache ls|rm|verify``: what was kept so that nothing is computed twice.
+"""``mmx cache ls|rm|verify``: artifacts that are kept so that nothing is computed twice.
 
   mmx cache ls                     all artifacts; what goes first when there is no room is on top
   mmx cache rm KEY... | --all | --older-than DAYS
@@ -35,7 +35,7 @@ ACTIONS = COMPLETES["words"]
 COLUMNS = ("key", "kind", "what", "made", "last used")
 KEY_SHOWN = 12
 KEY_NEEDED = 4
-"""Digits of a key that must be typed: fewer would remove much for a slip of the hand."""
+"""Digits of a key that must be typed, so that a typing error removes little."""
 DAY_SECONDS = 86400
 
 
@@ -103,7 +103,7 @@ def _list(cache: Cache, given: Namespace) -> int:
 
 
 def _day_and_time(seconds: float) -> str:
-    """Return a file's time for people; some files have one beyond all calendars."""
+    """Return a file's time for people; "?" where it is outside the calendar's range."""
     try:
         return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M")
     except (ValueError, OverflowError, OSError):
@@ -132,7 +132,7 @@ def _remove(cache: Cache, given: Namespace) -> int:
 
 
 def _find_artifact(key: str, kept: Sequence[Artifact]) -> list[Artifact]:
-    """Return the one artifact whose key begins so.
+    """Return the artifact with a key that begins with these digits, as a list of one.
 
     Raises:
         UsageError: None does, or several do.

@@ -43,7 +43,7 @@ SUMMARY = "hold a class of your own against the contract of its kind"
 PLACE = 110
 
 SURROUNDINGS = {"seed": 0, "download": False}
-"""What a YAML file of options may refer to, beside ``data_dir``, and is then."""
+"""Root keys, other than ``data_dir``, that a file of options may refer to, and their values."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -94,7 +94,7 @@ def _add_article(noun: str) -> str:
 
 
 def _check_quietly(part: Part) -> Iterator[Result]:
-    """Yield results; what the class prints goes to stderr, so that stdout is ours."""
+    """Yield results; send what the class prints to stderr, so that stdout holds only results."""
     results = check_part(part)
     while True:
         with contextlib.redirect_stdout(sys.stderr):
@@ -105,7 +105,7 @@ def _check_quietly(part: Part) -> Iterator[Result]:
 
 
 def _read_options(given: Sequence[str], named: Named) -> ConfigNode:
-    """Return the options of files and of the command line, which wins."""
+    """Return the options of files and of the command line; the command line wins."""
     files = [text for text in given if "=" not in text]
     options: ConfigNode = {}
     for path in files:
@@ -137,7 +137,7 @@ def _set(options: ConfigNode, path: list[str], value: Any) -> None:
 
 
 def _resolve(value: Any, path: str) -> Any:
-    """Return a file's values with what they refer to: the seed, the data folder."""
+    """Return a file's values with references to the seed and the data folder resolved."""
     if isinstance(value, dict):
         return {key: _resolve(item, path) for key, item in value.items()}
     if isinstance(value, list):
@@ -174,7 +174,7 @@ def _build_options(
 
 
 def _drop_leading_dot(problem: Problem) -> Problem:
-    """Return a problem whose key stands alone: a class has no place in a config here."""
+    """Return a problem without the leading dot of its key: the class has no path here."""
     return Problem(
         problem.given.lstrip("."),
         problem.reason,
@@ -185,7 +185,7 @@ def _drop_leading_dot(problem: Problem) -> Problem:
 
 
 def refuse(part: type, options: Mapping[str, Any]) -> list[str]:
-    """Return why a config may not set some options of a class; of others nothing is said."""
+    """Return why a config may not set these options of a class; missing ones are no problem."""
     kind = kind_of(part)
     supplied = () if kind is None else kind.supplied
     problems = signature.check_values(part, dict(options), "", supplied)[1]

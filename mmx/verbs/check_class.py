@@ -1,4 +1,4 @@
-"""The class that ``mmx check`` is to look at: how it is named, found, and of which kind it is."""
+"""The class for ``mmx check``: its name, where it is found, and its kind."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mmx.errors import UsageError, closest
 
 @dataclass(frozen=True)
 class Named:
-    """A class as it was named.
+    """A class by its name.
 
     Attributes:
         module: Dotted.
@@ -75,7 +75,7 @@ def find_named(named: Named, packages: Sequence[str]) -> tuple[PartKind, type]:
         found = locate(named.dotted_name, packages)
     except PermissionError as error:
         package = str(error.args[0]).split(".")[0]
-        if package == "?":  # a value such as a text, which no module defines
+        if package == "?":  # a plain value, such as a text, has no module
             raise UsageError(f"{named.module}:{named.name} is not a class") from error
         raise UsageError(
             f"{named.module}:{named.name} comes from {error.args[0]}, which was not named",
@@ -85,7 +85,7 @@ def find_named(named: Named, packages: Sequence[str]) -> tuple[PartKind, type]:
         raise _module_error(named, error) from error
     except AttributeError as error:
         raise _class_error(_find_module(named), named.name) from error
-    except (Exception, SystemExit) as error:  # whatever a module raises while it is imported
+    except (Exception, SystemExit) as error:  # a module may raise anything while it is imported
         raise UsageError(f"{named.module} cannot be imported: {describe_fault(error)}") from error
     if inspect.ismodule(found):
         raise _class_error(found)
@@ -112,7 +112,7 @@ def _module_error(named: Named, error: ModuleNotFoundError) -> UsageError:
 
 
 def _find_module(named: Named) -> ModuleType:
-    """Return the module that was meant: all of the name, where it is one, or its first part."""
+    """Return the module that was meant: the whole name if it is a module, else all but its end."""
     try:
         return importlib.import_module(named.dotted_name)
     except ImportError:
@@ -152,17 +152,17 @@ def _kind_error(named: Named, found: object) -> UsageError:
 
 
 def _find_base(found: type) -> type | None:
-    """Return the most general class of mmx that a class is derived from; None where it is none."""
+    """Return the most general base of a class that is a part of mmx, or None."""
     return next((each for each in reversed(found.__mro__) if _is_part(each)), None)
 
 
 def _is_part(found: type) -> bool:
-    """Return whether mmx defines a class in a folder that configs may take parts from."""
+    """Return whether a class is defined in a package of mmx's parts."""
     return any(found.__module__.startswith(f"{package}.") for package in BUILTIN_PACKAGES)
 
 
 def _guess_kind(found: type) -> str:
-    """Return the kind that a class's name, or what its methods are called, is most like."""
+    """Return the most likely kind of a class, by its name or by the names of its methods."""
     name = f"{found.__module__}.{found.__name__}".lower()
     methods = {
         kind: len(set(vars(found)) & set(vars(each.base)) - set(vars(object)))

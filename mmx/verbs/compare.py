@@ -63,7 +63,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _compare_groups(console: Console, sweep: Path) -> None:
-    """Print how each group of a sweep is over each one before it, on the same test rows."""
+    """Compare each group of a sweep with every earlier one on the same test rows, and print it."""
     sides, left_out = keep_common_seeds(read_groups(sweep))
     for side in sides:
         _open_finished([run.path for run in side.runs])
@@ -104,13 +104,13 @@ def _say_lines(console: Console, texts: Sequence[str]) -> None:
 def print_comparison(
     console: Console, before: RunDirectory, after: RunDirectory, *, most: int | None = MOST
 ) -> Comparison:
-    """Print what is the same in two runs and what is not, and return it.
+    """Print how two runs differ, and return the comparison.
 
     Args:
-        console: Where.
+        console: Where to print.
         before: A finished run.
-        after: Another.
-        most: Lines of numbers; None for all.
+        after: Another finished run.
+        most: Lines of numbers at most; None for all.
     """
 
     def line(text: str) -> None:
@@ -138,12 +138,12 @@ def print_comparison(
 
 
 def _place(key: str) -> int:
-    """Return where a number stands among the others; those that are alike keep their order."""
+    """Return the sort key of a number; numbers with the same key keep their order."""
     return next((place for place, like in enumerate(FIRST) if fnmatch(key, like)), len(FIRST))
 
 
 def _format_value(value: Any) -> str:
-    """Return a value with six significant digits at most."""
+    """Return a value with at most six significant digits."""
     if isinstance(value, list):
         return "[" + ", ".join(_format_value(each) for each in value) + "]"
     return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -1,4 +1,4 @@
-"""``mmx completion bash|zsh|fish``: the script that makes TAB work; and what TAB asks.
+"""``mmx completion bash|zsh|fish``: the script for TAB, and the completions that it asks for.
 
 The scripts call ``mmx --complete <line up to the cursor>``, which prints one candidate a
 line: a verb, or what the verb's file states in ``COMPLETES``.
@@ -75,14 +75,14 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def print_completions(arguments: Sequence[str]) -> int:
-    """Print what the last word of a line may become."""
+    """Print the completions of the last word of a line."""
     for word in complete_line(arguments[0] if arguments else ""):
         print(word)
     return 0
 
 
 def complete_line(line: str) -> list[str]:
-    """Return what the last word of a command line may become."""
+    """Return the completions of the last word of a command line."""
     words = line.split()[1:]
     last = "" if line.endswith(" ") or not words else words.pop()
     verbs = find_verbs()
@@ -93,7 +93,7 @@ def complete_line(line: str) -> list[str]:
 
 
 def _complete(completes: Mapping[str, Any], words: Sequence[str], last: str) -> list[str]:
-    """Return what a verb offers for the last word, after the words that stand before it."""
+    """Return the completions that a verb has for the last word, given the words before it."""
     flags = completes.get("flags", {})
     if last.startswith("-"):
         return _select([flag for flag in flags if flag.startswith("--")], last)
@@ -106,7 +106,7 @@ def _complete(completes: Mapping[str, Any], words: Sequence[str], last: str) -> 
 
 
 def _select(words: Iterable[str], beginning: str) -> list[str]:
-    """Return the words with a beginning."""
+    """Return the words that start with a beginning."""
     return [word for word in words if word.startswith(beginning)]
 
 

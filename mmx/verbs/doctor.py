@@ -42,9 +42,9 @@ class Finding:
     """One line of the doctor.
 
     Attributes:
-        name: What was looked at.
+        name: What was examined.
         state: ``ok``, ``note`` (works, could be better) or ``bad`` (keeps mmx from running).
-        found: What is there.
+        found: The result.
         advice: What to do about it.
     """
 

@@ -87,7 +87,7 @@ def _parser() -> Parser:
 def _open(
     given: Namespace, experiment: Experiment, directory: RunDirectory, console: Console
 ) -> tuple[evaluate_suites.Evaluated, Criterion]:
-    """Return the trained model with the data it was trained on, and its objective."""
+    """Return the trained model with its data, and its objective."""
     device = choose_device(experiment.settings.device)
     make_deterministic(experiment.trainer.threads, device)
     precision = Precision.choose(experiment.settings.precision, device)
@@ -102,6 +102,7 @@ def _open(
         )
     data = open_trained(experiment, trained, task, precision)
     criterion = attach_criterion(experiment, Role.TARGET, trained.model, data, task.target)
+    # An objective may have trained with the model, as temperatures and class weights do.
     tensors, _ = read_intact(directory, StageId.TARGET)
     own = checkpoint.take_prefix("criterion", tensors)
     checkpoint.restore(criterion, own, directory.stage_file(StageId.TARGET))

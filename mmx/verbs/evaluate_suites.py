@@ -1,4 +1,4 @@
-"""The suites of ``mmx eval RUN suite=…``: what is computed, printed and kept."""
+"""The suites of ``mmx eval RUN suite=…``: they measure, print and keep their results."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ class Evaluated:
 
     Attributes:
         model: With its best weights.
-        data: What it reads, its test split open.
+        data: Its data, with the test split unlocked.
         split: The split's name.
         precision: Number format of the forward pass.
         target: What is predicted.
         metrics: (outputs, targets) -> metrics.
-        prior: ``(C,)`` outputs that follow from the training targets alone.
-        seed: Of the noise.
+        prior: Outputs ``(C,)`` computed from the training targets alone.
+        seed: Seed of the noise.
     """
 
     model: MultimodalModel
@@ -54,7 +54,7 @@ class Evaluated:
 
     @cached_property
     def subset_answers(self) -> SubsetAnswers:
-        """The answers under every subset of the modalities, computed once for all suites."""
+        """The predictions with every subset of the modalities, computed once for all suites."""
         rows = self.data.rows(self.split)
         return predict_subsets(self.model, self.data, rows, self.precision, self.prior)
 
@@ -91,6 +91,7 @@ def _measure_noise(given: Evaluated) -> Found:
     )
     primary = PRIMARY[given.target.kind]
     values = given.data.truth(given.data.rows(given.split))
+    # The floor of the curves: the prior, predicted for every row. (C,) -> (N, C)
     floor = given.measure(given.prior.cpu().repeat(len(values), 1), values)[primary]
     by_modality: Json = {}
     for curve in curves:
@@ -175,7 +176,7 @@ def _problem(
 def run_suites(
     names: Sequence[str], given: Evaluated, directory: RunDirectory, console: Console
 ) -> Json:
-    """Run suites, keep their files, print their tables, and return what they found."""
+    """Run suites, write their files, print their tables, and return their results."""
     said = {}
     if not console.is_terminal:
         console.width = 240

@@ -36,7 +36,7 @@ COLUMNS: tuple[ListColumn, ...] = (
     "seed",
 )
 ERROR = 80
-"""Letters that are shown of why a run ended; the rest is in its status.json."""
+"""Characters shown of an error; the whole of it is in the run's status.json."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _is_idle(entry: IndexEntry, root: Path) -> bool:
-    """Return whether an entry is of an attempt that came to nothing."""
+    """Return whether an entry is a run that failed before it trained anything."""
     directory = RunDirectory(root / str(entry["run"]))
     return entry["status"] == "failed" and index.failed_before_training(directory)
 
@@ -89,7 +89,7 @@ def _print(console: Console, root: Path, entries: Sequence[IndexEntry]) -> None:
 
 
 def _format_cells(entry: IndexEntry) -> list[str]:
-    """Return what is shown of an entry beside its error."""
+    """Return the cells of an entry, without its error."""
     if entry.get("regularizer"):
         entry = {**entry, "transfer": f"{entry['transfer']} + {entry['regularizer']}"}
     first = next(iter((k, v) for k, v in entry["test"].items() if k != "loss"), None)

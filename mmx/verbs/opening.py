@@ -1,4 +1,4 @@
-"""Opening a run with what its opener decides: ``key=value`` words, the device, the threads."""
+"""Opening a run with the keys that its opener decides, the device and the threads."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from mmx.terminal import Console
 from mmx.training.precision import choose_device
 
 NOTHING_IS_MADE = ("output_dir", "cache", "cache_gb")
-"""Keys that eval and predict do not read: they fill no cache, and make no run."""
+"""Keys that eval and predict do not read, since they fill no cache and make no run."""
 EXAMPLES = ("data_dir", "target.path", "target.root", "source.path", "source.root", "device")
 
 SLIP = 0.85
-"""How alike two keys are of which one is a slip of the hand."""
+"""Similarity, from 0 to 1, from which a key counts as a typing error of another."""
 
 
 def read_key(word: str) -> str:
@@ -38,12 +38,12 @@ def read_typed(
 
     Args:
         words: Such as ``data_dir=/data``.
-        verb: Of the command line.
-        run: The run directory, to say what to type.
+        verb: The verb of the command line.
+        run: The run directory, for advice.
         unread: The opener's keys that this verb does not read.
 
     Raises:
-        UsageError: A word is no setting of whoever opens a run.
+        UsageError: A word is no setting that the opener of a run may change.
         ConfigError: A word cannot be read.
     """
     for word in words:
@@ -64,7 +64,7 @@ def read_typed(
 
 
 def _refuse_key(word: str, key: str, verb: str, run: Path, unread: Collection[str]) -> UsageError:
-    """Return why a word is not read, and what is typed for it."""
+    """Return the error of a word that is not read, with what to type instead."""
     path = shlex.quote(str(run))
     if key in unread:
         reason, tip = f"mmx {verb} makes no run and fills no cache", f"mmx {verb} {path}"
@@ -78,10 +78,10 @@ def _refuse_key(word: str, key: str, verb: str, run: Path, unread: Collection[st
 
 
 def _fill_in(key: str, value: Any, data_dir: str) -> Any:
-    """Return a value without the one interpolation that it may have.
+    """Return a value with ``${data_dir}`` filled in.
 
     Raises:
-        ConfigError: It has another one.
+        ConfigError: It has another interpolation.
     """
     if isinstance(value, str) and key != "data_dir":
         value = value.replace("${data_dir}", data_dir)
@@ -98,18 +98,18 @@ def open_config(
     *,
     device: str | None = None,
 ) -> ConfigNode:
-    """Return a run's config with all that is its opener's, and say what may change its numbers.
+    """Return a run's config with the opener's keys, and print notes on what may change its numbers.
 
-    Sets the CPU threads to those that the run had, as far as this machine has so many cores.
+    Sets the number of CPU threads to the run's, if this machine has as many cores.
 
     Args:
         directory: The run; None for a config alone.
-        config: What it says.
-        typed: What :func:`read_typed` returned.
-        device: What ``--device`` named.
+        config: Its config.
+        typed: The settings that :func:`read_typed` returned.
+        device: The value of ``--device``.
 
     Raises:
-        UsageError: A device was asked for that is not there.
+        UsageError: A device was typed that this machine does not have.
         ConfigError: A key was typed that the run does not have.
     """
     if device is not None:
@@ -126,10 +126,10 @@ def open_config(
 
 
 def _take_device(opened: ConfigNode, typed: bool) -> str | None:
-    """Compute where this machine can: the device of a run is a wish, one that was typed is not."""
+    """Set the device to one of this machine: a run's may be replaced, a typed one must exist."""
     name = opened.get("device", "auto")
     if name not in ("cpu", "cuda"):
-        return None  # auto; or no device at all, which is said with all else of the config
+        return None  # auto, or invalid, which is reported with the rest of the config
     try:
         choose_device(name)
     except ConfigError as error:
@@ -144,7 +144,7 @@ def _take_device(opened: ConfigNode, typed: bool) -> str | None:
 def keep_threads(directory: RunDirectory) -> list[str]:
     """Compute with as many CPU threads as the run did: sums depend on how they are split.
 
-    Returns what must be said: a run does not start more threads than there are cores.
+    Returns a note where this machine has fewer cores; the number then stays as it is.
     """
     import torch
 

@@ -1,7 +1,7 @@
 """``mmx predict RUN [DATA]``: a run's predictions, as CSV.
 
 Without DATA: for the run's own test split. DATA is a table (CSV, Parquet or JSONL) for runs
-on ``target=table``, which needs no label column; or pictures or sounds, a file or a folder
+on ``target=table``, which needs no label column; or images or sounds, a file or a folder
 of them, for runs on one such modality. Each line names the row or file, the predicted class
 (or labels, or number) and each class's probability.
 
@@ -50,16 +50,16 @@ COMPLETES = {"runs": 1}
 
 FileColumn = type[ImageColumn] | type[AudioColumn]
 FILES: dict[str, FileColumn] = {"image": ImageColumn, "audio": AudioColumn}
-"""Modalities of which one row is one file."""
+"""Modalities with one file for each row."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What is to be predicted.
+    """The rows to predict.
 
     Attributes:
-        data: Opened; its ``test`` split is what may be answered.
-        rows: ``(N,)`` rows of it that get a line each.
+        data: Opened; only rows of its ``test`` split are predicted.
+        rows: ``(N,)`` rows that get a line each.
         names: ``(N,)`` names of the lines: files, or row numbers counted from 1.
         task: What the rows come from; None for files.
         own: Whether this is the run's own test split.
@@ -100,16 +100,16 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _list_notes(asked: Asked) -> Iterator[str]:
-    """Yield what a table that was given said when it was read, files that do not exist aside.
+    """Yield the notes of reading a given table, except those on files that do not exist.
 
-    Those are counted where rows are answered without them.
+    :class:`RowAnswers` counts such files itself.
     """
     if not asked.own:
         yield from (note for note in asked.data.notes if not note.endswith("do not exist"))
 
 
 def _read_words(words: Sequence[str], run: Path) -> tuple[Path | None, dict[str, object]]:
-    """Return the data that was named, and where the run's own data has moved.
+    """Return the path of DATA, and the settings on where the run's own data has moved.
 
     Raises:
         UsageError: More than one file or folder was named.
@@ -151,14 +151,14 @@ def _parser() -> Parser:
 def _answer(
     experiment: Experiment, trained: Loaded, asked: Asked, precision: Precision
 ) -> RowAnswers:
-    """Return the predictions of every row that can be read, and why others have none."""
+    """Return the predictions of all rows that can be read, and why the others have none."""
     modalities = experiment.modalities[Role.TARGET]
     usable = asked.data.splits["test"]
     unusable = find_empty_rows(asked.data, modalities, asked.rows)
     usable = _drop_rows(usable, unusable)
     try:
         outputs, values = _predict(experiment, trained, asked.data, usable, precision)
-    except DataError:
+    except DataError:  # some row cannot be decoded: find out which, and predict the others
         broken = find_unreadable_rows(asked.data, modalities, trained.specs, usable)
         if not broken:
             raise
@@ -194,14 +194,14 @@ def _drop_rows(rows: Rows, left_out: dict[int, str]) -> Rows:
 def _predict(
     experiment: Experiment, trained: Loaded, data: TaskData, rows: Rows, precision: Precision
 ) -> tuple[Tensor, Tensor]:
-    """Return outputs and targets of rows; no other row of the test split is read."""
+    """Return outputs ``(N, C)`` and targets of rows, without reading other test rows."""
     chosen = replace(data, splits={**data.splits, "test": rows})
     batches = open_trained(experiment, trained, chosen, precision).unlock_test()
     return predict(trained.model, batches, rows, precision)
 
 
 def _ask(task: Task, trained: Loaded, given: Path | None, run: Path) -> Asked:
-    """Return what to predict, opened.
+    """Return the rows to predict, with their data opened.
 
     Raises:
         UsageError: The run cannot read such data.
@@ -228,7 +228,7 @@ def _ask(task: Task, trained: Loaded, given: Path | None, run: Path) -> Asked:
 
 
 def _ask_files(given: Path, modality: str, trained: Loaded) -> Asked:
-    """Return a file, or all files below a folder that training would read, as one test split.
+    """Return a file, or all files in a folder that training would read, as one test split.
 
     Raises:
         UsageError: There is none.
@@ -251,10 +251,10 @@ def _ask_files(given: Path, modality: str, trained: Loaded) -> Asked:
 
 
 def _read_kept_columns(names: Sequence[str], asked: Asked) -> dict[str, Sequence[str]]:
-    """Return the cells of the columns to carry over, a line each.
+    """Return the columns to carry over, with a cell for each row to predict.
 
     Raises:
-        UsageError: What is predicted is no table.
+        UsageError: The data is not a table.
     """
     if not names:
         return {}

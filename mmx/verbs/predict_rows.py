@@ -1,4 +1,4 @@
-"""Predictions as a table: one line for each row that was asked for, answered or not."""
+"""Predictions as a table: one line for each row that was asked for, predicted or not."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from mmx.evaluation.metrics import decide
 from mmx.tasks import Target
 
 REASON = "reason"
-"""Column that says why a row has no prediction, or what its prediction had to do without."""
+"""Column that says why a row has no prediction, or which of its files do not exist."""
 
 
 @dataclass(frozen=True)
 class RowAnswers:
-    """What a model says of the rows that it was asked for.
+    """A model's predictions of the rows that it was asked for.
 
     Attributes:
-        names: ``(N,)`` file names, or row numbers counted from 1 without the table's head.
-        answered: Places in ``names`` that have an output, in order.
-        outputs: ``(A, C)`` of those rows.
+        names: ``(N,)`` file names, or row numbers from 1, not counting the table's header.
+        answered: Indices into ``names`` of the A rows with a prediction, in order.
+        outputs: Outputs ``(A, C)`` of those rows.
         target: What the outputs mean.
         known: ``(A,)`` or ``(A, C)`` the true targets, where they are known.
-        unusable: Place to why the row has no prediction.
-        incomplete: Place to the files that a row with a prediction names and that do not exist.
+        unusable: Index into ``names`` to the reason why the row has no prediction.
+        incomplete: Index to the missing files of a row that is predicted without them.
         kept: Column of the input to its ``(N,)`` cells, carried over.
     """
 
@@ -41,10 +41,10 @@ class RowAnswers:
     kept: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def csv(self) -> str:
-        """Return CSV text, one line for each row; a row without an answer has empty cells.
+        """Return CSV text, one line for each row; a row without a prediction has empty cells.
 
         Raises:
-            UsageError: A column that is carried over has the name of one of these.
+            UsageError: A column that is carried over has the name of a column of predictions.
         """
         first = "file" if isinstance(self.names[0], str) else "row"
         columns: dict[str, Sequence[object]] = {first: self.names}
@@ -62,7 +62,7 @@ class RowAnswers:
         return csv_text([list(columns), *zip(*columns.values(), strict=True)])
 
     def _of_outputs(self) -> dict[str, Sequence[object]]:
-        """Return the columns that only answered rows have."""
+        """Return the columns that only predicted rows fill."""
         target = self.target
         columns: dict[str, Sequence[object]] = {
             "prediction": readable(decide(self.outputs, target), target)
@@ -83,7 +83,7 @@ class RowAnswers:
         return spread
 
     def warnings(self) -> list[str]:
-        """Return what a reader of the predictions must know, one line each."""
+        """Return warnings on rows without a prediction, and on those predicted without a file."""
         total, lines = len(self.names), []
         if self.unusable:
             place, why = next(iter(self.unusable.items()))
@@ -100,10 +100,10 @@ class RowAnswers:
         return lines
 
     def require_all(self) -> None:
-        """Refuse predictions that are not of whole rows.
+        """Refuse predictions that are incomplete.
 
         Raises:
-            DataError: A row has none, or was predicted without a file that it names.
+            DataError: A row has no prediction, or was predicted without a file that it names.
         """
         if lines := self.warnings():
             raise DataError(

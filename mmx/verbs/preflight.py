@@ -1,4 +1,4 @@
-"""Before any job of ``mmx train`` runs: compose and build every one of them."""
+"""Composes and builds every job of a command line before any of them runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mmx.training.precision import choose_device
 from mmx.verbs.train_line import CommandLine
 
 STRICT = ("encoder.", "fusion.", "transfer", "regularizer")
-"""Where an override that no job reads is a mistake; elsewhere the run notes it."""
+"""Keys of which an unread override is an error; of other keys it is only noted."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class Job:
     """One job of a command line, composed and built.
 
     Attributes:
-        overrides: As Hydra will hand them to the job.
+        overrides: As Hydra passes them to the job.
         composed: Its config.
-        experiment: What it will run.
+        experiment: Its experiment.
     """
 
     overrides: list[str]
@@ -38,7 +38,7 @@ class Job:
 
 
 def make_variant(job: Job) -> Variant:
-    """Return what tells a job from the others of its command line."""
+    """Return the description of a job that tells it from the others of its command line."""
     experiment, composed = job.experiment, job.composed
     return Variant(
         config=experiment.config,
@@ -65,6 +65,7 @@ def preflight(line: CommandLine, allowed: Sequence[str]) -> list[Job]:
         jobs = compose.list_jobs(parsed) if line.multirun else [line.overrides]
         if not line.multirun:
             problems.extend(refuse_sweep(parsed, line.overrides))
+            # Go on without them, so that other problems are reported too.
             sweeping = {problem.given for problem in problems}
             jobs = [[text for text in line.overrides if text not in sweeping]]
         for job in jobs:
@@ -82,17 +83,17 @@ def preflight(line: CommandLine, allowed: Sequence[str]) -> list[Job]:
 
 
 def require_devices(jobs: Sequence[Job]) -> None:
-    """See to it that what is not there leaves no run behind.
+    """Check the devices before a run directory is made.
 
     Raises:
-        ConfigError: A job wants a device that this machine has not.
+        ConfigError: A job needs a device that this machine does not have.
     """
     for name in dict.fromkeys(job.experiment.settings.device for job in jobs):
         choose_device(name)
 
 
 def refuse_absent_weights(found: Sequence[Job]) -> list[Problem]:
-    """Return the weight files that encoders are to start from and that are not there."""
+    """Return the problems of weight files that do not exist."""
     return [
         problem
         for job in found
@@ -103,7 +104,7 @@ def refuse_absent_weights(found: Sequence[Job]) -> list[Problem]:
 
 
 def refuse_unread(found: Sequence[Job]) -> list[Problem]:
-    """Return the overrides that no job reads, with why."""
+    """Return the problems of overrides that no job reads."""
     reasons: dict[str, list[str]] = {}
     instead: dict[str, str] = {}
     for job in found:
@@ -122,7 +123,7 @@ def refuse_unread(found: Sequence[Job]) -> list[Problem]:
 
 
 def _advise_instead(text: str, key: str, experiment: Experiment) -> str:
-    """Return what to type where an override has no effect, or for it to have one."""
+    """Return what to type instead of an override without effect, or to give it one."""
     leave = "regularizer=none" if key == "regularizer" else f"leave out {text}"
     if key.startswith("encoder."):
         return leave
@@ -133,7 +134,7 @@ def _advise_instead(text: str, key: str, experiment: Experiment) -> str:
 
 
 def _sibling_is_read(text: str, found: Sequence[Job]) -> bool:
-    """Return whether the same key is read, with another value or beside another task."""
+    """Return whether some job reads the same key, with another value or task."""
     key = text.split("=", 1)[0]
     path = key.lstrip("+~").replace("/", ".")
     return any(

@@ -70,7 +70,7 @@ COMPLETES = {
 
 DEFAULT_ROWS = 5000
 NOT_READ = ("regularizer", "balance", "control", "seeds", "curve")
-"""What only training on the target reads. Null is let pass: an experiment may have said them."""
+"""Keys that only training on the target reads; null is allowed, to unset an experiment's."""
 RANKING_WIDTH = 200
 
 
@@ -113,7 +113,7 @@ def _take_rows(arguments: Sequence[str]) -> tuple[int, list[str]]:
 
 
 def _refuse_unread(overrides: Sequence[str]) -> None:
-    """Refuse what a ranking would not read.
+    """Refuse overrides that a ranking does not read.
 
     Raises:
         ConfigError: There is such an override.
@@ -134,7 +134,7 @@ def _refuse_unread(overrides: Sequence[str]) -> None:
 
 
 def _refuse(jobs: Sequence[Job]) -> None:
-    """Refuse what a ranking cannot compare.
+    """Refuse jobs that a ranking cannot compare.
 
     Raises:
         ConfigError: Jobs differ in their target or seed, or take no weights from a source.
@@ -151,7 +151,7 @@ def _refuse(jobs: Sequence[Job]) -> None:
 
 
 def _refuse_other_rows(job: Job, first: Job) -> list[Problem]:
-    """Refuse a job whose features are of other rows than the first job's."""
+    """Refuse a job with another target or seed than the first, and so with other rows."""
     mine, others = job.experiment, first.experiment
     if mine.settings.seed != others.settings.seed:
         key = "seed"
@@ -209,7 +209,7 @@ def _rank_all(jobs: Sequence[Job], rows: int, flags: Sequence[str]) -> int:
 def _candidates(
     jobs: Sequence[Job], rows: int, place: Ranking, flags: Sequence[str]
 ) -> list[RankedCandidate]:
-    """Return what is found of each job; one that fails is kept with its error."""
+    """Rank each job, and keep one that fails with its error."""
     console, found = Console(stderr=True), []
     called = label_variants([make_variant(job) for job in jobs])
     if len(jobs) == 1:  # nothing varies
@@ -239,7 +239,7 @@ def _candidates(
 
 
 def _write_command(job: Job, flags: Sequence[str]) -> str:
-    """Return what to type to train a candidate on the target: a search, where it has a source."""
+    """Return the command that trains a candidate on the target: a search, if it has a source."""
     kept = {f"transfer.{name}" for name in list_options(Auto)}
     words = [
         text
@@ -252,15 +252,16 @@ def _write_command(job: Job, flags: Sequence[str]) -> str:
 
 
 def _rank_one(job: Job, rows: int, directory: RunDirectory, stop: StopRequest) -> Json:
-    """Return what is found of one candidate, as JSON-able data."""
+    """Rank one candidate, and return its results as data for JSON."""
     with open_view() as listen:
         ranked = rank(make_context(job.experiment, directory, listen, stop), rows)
     facts = asdict(ranked)
+    # JSON has no NaN; None stands for a probe that could not be fitted.
     return {**facts, "probe": None if math.isnan(ranked.probe) else ranked.probe}
 
 
 def _say(found: Sequence[ranking.Placed]) -> None:
-    """Print the table, what must be said beside it, and what failed."""
+    """Print the table, the remarks on it, and the candidates that failed."""
     console = Console(stderr=True)
     console.width = console.width if console.is_terminal else RANKING_WIDTH
     if any(each.place is not None for each in found):

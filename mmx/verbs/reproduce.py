@@ -45,10 +45,10 @@ PLACE = 60
 COMPLETES = {"runs": 1}
 
 OVERRIDES_LENGTH = 3000
-"""Letters of a run's overrides, which take seconds to read where they are many."""
+"""Most characters of a run's overrides: parsing more takes seconds."""
 
 MOST_KEYS = 5
-"""Keys that are named where two configs differ."""
+"""Most keys that a message lists where two configs differ."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str]) -> int:
     saved = read_config(given.run) if parent is None else parent.config()
     choices = parent.manifest().choices if parent else {}
     if parent is not None:
-        parent.summary()  # what cannot be compared is said before hours of training
+        parent.summary()  # raises before hours of training if the numbers cannot be read
         _say_damage(parent)
     job, changed = _plan(given, parent, Composed(saved, saved, choices, ()))
     if problems := [*refuse_unread([job]), *refuse_absent_weights([job])]:
@@ -101,10 +101,10 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 def _plan(
     given: argparse.Namespace, parent: RunDirectory | None, composed: Composed
 ) -> tuple[Job, bool]:
-    """Return what will run, and whether it is another experiment than the run's.
+    """Return the job to run, and whether it is another experiment than the run's.
 
     Args:
-        given: The words of the command line.
+        given: The parsed command line.
         parent: The run; None for a config alone.
         composed: Its config.
 
@@ -128,7 +128,10 @@ def _plan(
 
 
 def _compare(parent: RunDirectory, directory: RunDirectory) -> bool | None:
-    """Say how far a run's numbers differ from its parent's; None where there are none of these."""
+    """Print how the numbers differ from the parent's, and return whether they do.
+
+    None where the parent has no numbers.
+    """
     if not parent.read_summary().target.metrics:
         status = parent.status().get("status", "?")
         why = f"{parent.path} has no numbers in its summary.json (it is {status})"
@@ -139,7 +142,7 @@ def _compare(parent: RunDirectory, directory: RunDirectory) -> bool | None:
 
 
 def _say_damage(parent: RunDirectory) -> None:
-    """Say that a file is damaged which a new run does not need."""
+    """Print a note on damaged files, which a new run does not need."""
     try:
         parent.require_undamaged(checkpoints=True)
     except DamagedFileError as error:
@@ -149,7 +152,7 @@ def _say_damage(parent: RunDirectory) -> None:
 def _compose_changes(
     composed: Composed, parent: RunDirectory | None, changes: Sequence[str], extra: Sequence[Path]
 ) -> Composed:
-    """Compose a run's overrides again with further ones.
+    """Compose a run's overrides again, with changes appended.
 
     Raises:
         RunError: A bare config has no overrides to compose.
@@ -176,12 +179,12 @@ def _compose_changes(
 
 
 def _require_same(parent: RunDirectory, again: ConfigNode, allowed: Collection[str]) -> None:
-    """Refuse to change what is another experiment than the run's, before it is changed.
+    """Check that a run's overrides still give its own config, before changes are added.
 
-    Overrides are composed by the mmx and the own YAML of now, and may have been forged.
+    They are composed with today's mmx and the user's current YAML, and may have been forged.
 
     Raises:
-        RunError: They do not give the run's own config; what is its opener's does not count.
+        RunError: They give another config; the opener's keys do not count.
     """
     given = parent.path / "config.auto.yaml"  # after a search; config.yaml is the winner's
     saved = read_config(given) if given.exists() else parent.config()
@@ -208,7 +211,7 @@ def _require_same(parent: RunDirectory, again: ConfigNode, allowed: Collection[s
 
 
 def _read_overrides(parent: RunDirectory) -> list[str]:
-    """Return what a run was composed of, less Hydra's keys and those that are its opener's."""
+    """Return a run's overrides, without Hydra's keys and those of its opener."""
     given = parent.manifest().overrides
     if sum(map(len, given)) > OVERRIDES_LENGTH:
         raise RunError(
@@ -221,7 +224,7 @@ def _read_overrides(parent: RunDirectory) -> list[str]:
 
 
 def _pick_first(given: str) -> str:
-    """Return an override with the first of the values that it gives."""
+    """Return advice: the override with the first of its values, or a sweep over all of them."""
     key, _, values = given.partition("=")
     first = re.split(r"[,)]", re.sub(r"^\w+\(", "", values))[0]
     return f"{key}={first}   (a run each: mmx train -m {given})"

@@ -53,14 +53,14 @@ def main(arguments: Sequence[str]) -> int:
     experiment = assemble(config, list_allowed_packages(given.allow), names)
     execution.record_resumption(directory, ["mmx", "resume", *arguments])
     with open_view() as listen:
-        # A reproduction owes nothing to the cache, interrupted or not.
+        # A reproduction must not read the cache, even after an interruption.
         cached = not directory.manifest().parent
         outcome = execution.execute(experiment, directory, listen, cached=cached)
     return conclude(directory, outcome)
 
 
 def _list_changes(manifest: Manifest, device: object) -> Iterator[str]:
-    """Yield what is no longer as it was when a run began."""
+    """Yield what has changed since a run began: the code, the device."""
     if manifest.code.digest != digest_code():
         yield "mmx's code has changed since this run began"
     began, now = manifest.machine, describe_surroundings().machine
@@ -71,7 +71,7 @@ def _list_changes(manifest: Manifest, device: object) -> Iterator[str]:
 
 
 def _require_device(name: object, directory: RunDirectory) -> None:
-    """Raise RunError where a run was begun on a device that this machine has not."""
+    """Raise RunError where a run began on a device that this machine does not have."""
     if name not in ("cpu", "cuda"):
         return
     try:

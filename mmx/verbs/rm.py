@@ -30,7 +30,7 @@ SUMMARY = "remove run directories, after a question"
 PLACE = 90
 
 GONE = ".removed-"
-"""How the name of a directory begins that is being removed: no run is listed by such a name."""
+"""Prefix of the name of a directory that is being removed; such names are not listed."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -80,7 +80,7 @@ def _open_removable(path: Path) -> RunDirectory:
 
 
 def _is_in_use(path: Path) -> bool:
-    """Return whether a process holds the run's lock; the lock file is not made for the look."""
+    """Return whether a process holds the run's lock, without creating a lock file."""
     lock = path / ".lock"
     try:
         require_file(lock)
@@ -93,12 +93,12 @@ def _is_in_use(path: Path) -> bool:
             return False
     except Timeout:
         return True
-    except OSError:  # a lock file of somebody else
+    except OSError:  # another user's lock file
         return False
 
 
 def _find_other_host(directory: RunDirectory) -> str | None:
-    """Return the other machine on which a run may be running, of which nothing is known here."""
+    """Return the other machine on which a run may be running: its lock is not visible here."""
     try:
         status = directory.status()
     except MmxError:
@@ -108,7 +108,7 @@ def _find_other_host(directory: RunDirectory) -> str | None:
 
 
 def _describe(directory: RunDirectory) -> str:
-    """Return one line on what will go."""
+    """Return one line on a run to be removed: status, size, files."""
     try:
         status = str(directory.status().get("status", index.UNREADABLE))
     except MmxError:
@@ -119,7 +119,7 @@ def _describe(directory: RunDirectory) -> str:
 
 
 def _confirm(count: int, runs: Sequence[Path]) -> bool:
-    """Return whether the person at the terminal wants it.
+    """Ask at the terminal, and return whether the answer is yes.
 
     Raises:
         UsageError: There is no terminal to ask at.
@@ -133,7 +133,7 @@ def _confirm(count: int, runs: Sequence[Path]) -> bool:
 
 
 def _remove(directory: RunDirectory) -> None:
-    """Let a run disappear at once, then delete its files: a kill leaves no half of it listed.
+    """Rename a run's directory, then delete it, so that a kill leaves no half-deleted run listed.
 
     Raises:
         RunError: It cannot be removed.
@@ -145,7 +145,7 @@ def _remove(directory: RunDirectory) -> None:
         shutil.rmtree(gone)
     except OSError as error:
         raise RunError(f"{path} cannot be removed: {error.strerror}") from error
-    for old in path.parent.glob(f"{GONE}*"):  # of a removal that was killed
+    for old in path.parent.glob(f"{GONE}*"):  # left by a removal that was killed
         shutil.rmtree(old, ignore_errors=True)
     root = index.root_of(directory)
     if root is not None:

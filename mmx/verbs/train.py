@@ -49,7 +49,7 @@ def main(arguments: Sequence[str]) -> int:
     )
     line.overrides = overrides
     jobs = preflight(line, allowed)
-    if jobs[0].composed.launcher.name == "basic":  # they run here
+    if jobs[0].composed.launcher.name == "basic":  # jobs run on this machine
         require_devices(jobs)
     if line.multirun:
         return run_sweep(jobs, allowed, where, argv, line.config_dirs)
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _take(overrides: Sequence[str], key: str) -> tuple[Path | None, list[str]]:
-    """Return the path given for a Hydra key, and the overrides without it."""
+    """Return the path that a Hydra key is set to, and the overrides without that key."""
     given = [text for text in overrides if text.startswith(f"{key}=")]
     kept = [text for text in overrides if text not in given]
     if given and "${" in given[-1]:

@@ -1,9 +1,9 @@
-"""``seeds=`` and ``curve=``: keys of a line that stand for a sweep, written out before it runs.
+"""``seeds=`` and ``curve=``: keys that are short for a sweep, expanded before anything runs.
 
     seeds=3 seed=4     -m seed=4,5,6
     curve=fractions    -m target.fraction=0.1,0.25,0.5,1.0
 
-No run ever reads them: a run of such a sweep is the run that its seed and fraction alone give.
+No run reads them: a run of such a sweep equals the run with its seed and fraction alone.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ class _Word:
 
 
 def expand(line: CommandLine) -> CommandLine:
-    """Return the line with ``seeds`` and ``curve`` written out; itself where it has neither.
+    """Return the line with ``seeds`` and ``curve`` expanded; unchanged where it has neither.
 
     Raises:
-        ConfigError: They do not go with what else the line says.
+        ConfigError: They contradict the rest of the line.
     """
     with compose.composer(line.config_dirs):
         parsed = compose.parse(line.overrides)
@@ -67,7 +67,7 @@ def expand(line: CommandLine) -> CommandLine:
 
 
 def _write_out(words: Sequence[_Word], chosen: ConfigNode, config: ConfigNode) -> list[str]:
-    """Return the overrides of the sweep that the keys of a line stand for."""
+    """Return the overrides of the sweep that the keys are short for."""
     typed = {word.key for word in words}
     left_out = {*LINE_KEYS, "seed"} if "seeds" in chosen else {*LINE_KEYS}
     overrides = [word.text for word in words if word.key not in left_out]

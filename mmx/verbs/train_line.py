@@ -11,7 +11,7 @@ from mmx.errors import UsageError
 
 @dataclass
 class CommandLine:
-    """A command line of ``train`` or ``rank``, sorted: it may come in any order."""
+    """A command line of ``train`` or ``rank``, sorted into flags and overrides."""
 
     overrides: list[str] = field(default_factory=list)
     flags: list[str] = field(default_factory=list)

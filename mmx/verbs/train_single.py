@@ -1,4 +1,4 @@
-"""One run: its directory, its view, and what is said when it has ended."""
+"""One run: its directory, its progress, and what is printed at its end."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def start_run(
 
     Args:
         composed: Its config, with choices and overrides.
-        experiment: What is run.
-        where: Folder of runs; None for that of its output folder.
+        experiment: The experiment.
+        where: Folder of runs; None for ``runs`` in its output folder.
         exactly: The directory to make, instead of a new one in a folder of runs.
         argv: The command line as it was typed.
     """
@@ -48,15 +48,15 @@ def start_run(
 def continue_run(
     directory: RunDirectory, experiment: Experiment, argv: Sequence[str]
 ) -> execution.RunOutcome:
-    """Go on with a run of this very experiment that was interrupted, in its directory.
+    """Resume an interrupted run of the same experiment, in its directory.
 
     Args:
-        directory: The run's.
+        directory: The run directory.
         experiment: As it was typed now.
         argv: The command line as it was typed.
     """
     directory.require_plain_files(appends=True)
-    if (directory.path / "config.auto.yaml").exists():  # a search has settled on its winner
+    if (directory.path / "config.auto.yaml").exists():  # a search has chosen its winner already
         typed = {key: experiment.config[key] for key in WHERE_NOT_WHAT if key in experiment.config}
         settled = {**directory.config(), **typed}
         experiment = assemble(settled, experiment.allowed, directory.names())

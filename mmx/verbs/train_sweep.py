@@ -1,4 +1,4 @@
-"""``mmx train -m``: every job, one table, and what failed."""
+"""``mmx train -m``: runs all jobs of a sweep, and prints one table and what failed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ LOG_WIDTH = 160
 
 @dataclass
 class SweepJob:
-    """One job of a sweep; a class, so that a parallel launcher can send it to a worker."""
+    """Runs one job of a sweep; a class, so that a parallel launcher can pickle it."""
 
     sweep: Sweep
     allowed: Sequence[str]
@@ -41,7 +41,7 @@ class SweepJob:
     argv: Sequence[str]
 
     def __call__(self, composed: Composed) -> None:
-        """Run a job of which a worker knows the config alone."""
+        """Run a job in a worker, which has only its config."""
         names = find_chosen_names(composed, self.config_dirs)
         self.run(composed, assemble(composed.config, self.allowed, names))
 
@@ -70,7 +70,7 @@ class SweepJob:
 
 
 def _announce(found: Standing, label: str) -> Iterator[str]:
-    """Yield what a job's reader is told before it runs, or instead."""
+    """Yield the line that announces a job, or says why it is skipped."""
     if found.done is not None:
         yield f"skipped {label}: done in {found.done.path}"
     elif found.unfinished is not None:
@@ -84,7 +84,7 @@ def _announce(found: Standing, label: str) -> Iterator[str]:
 
 
 def describe_wanted(experiment: Experiment) -> Wanted:
-    """Return a job as it would run now."""
+    """Return what a run of this job must match now to be counted as done."""
     return Wanted(
         key=fingerprint(experiment.config),
         fingerprint=experiment.fingerprint,
@@ -122,10 +122,10 @@ def run_sweep(
         run_jobs(task, [job.composed for job in found], here)
     except SystemExit as error:
         stopped = error.code if isinstance(error.code, int) and error.code > 2 else None
-    except BrokenExecutor:  # its launcher has then ended the other workers too
+    except BrokenExecutor:  # the launcher then ends the other workers too
         text = "a worker process was killed: the same command goes on with what is not done"
         console.print(text, soft_wrap=True)
-    if _snapshot(plan) != before:  # time has passed, in which data may have changed
+    if _snapshot(plan) != before:  # runs took time, in which data may have changed
         forget_data()
     rows = plan.make_rows(jobs)
     plan.write_summary(rows)
@@ -143,7 +143,7 @@ def run_sweep(
 
 
 def plan_jobs(found: Sequence[Job]) -> list[Planned]:
-    """Return the jobs of a plan, each with what its group is called."""
+    """Return the jobs of a plan, each with the label of its group."""
     called = label_variants([make_variant(job) for job in found])
     return [
         Planned(
@@ -157,7 +157,7 @@ def plan_jobs(found: Sequence[Job]) -> list[Planned]:
 
 
 def _snapshot(plan: Sweep) -> dict[str, object]:
-    """Return the state of each run, to tell whether any has been worked on."""
+    """Return when each run last changed its status, to see whether any did something."""
     found: dict[str, object] = {}
     for path in sorted(plan.runs.iterdir()):
         try:
@@ -168,7 +168,7 @@ def _snapshot(plan: Sweep) -> dict[str, object]:
 
 
 def _describe_failures(rows: Sequence[dict[str, object]]) -> Iterator[str]:
-    """Yield what became of each job that is not done, those that were never begun as one line."""
+    """Yield a line for each job that is not done; jobs that never started share one."""
     begun = [row for row in rows if row["run"]]
     for row in begun:
         why = f": {row['error']}" if row["error"] else ""
@@ -179,7 +179,7 @@ def _describe_failures(rows: Sequence[dict[str, object]]) -> Iterator[str]:
 
 
 def _say_gains(console: Console, plan: Sweep, rows: Sequence[dict[str, object]]) -> None:
-    """Print and write what the finished runs gain, group by group."""
+    """Print and write the gains of finished runs, group by group."""
     paths = {
         group: [Path(str(row["run"])) for row in members]
         for group, members in sweep.group_runs(rows).items()
