@@ -149,11 +149,11 @@ def test_warnings_of_a_module_that_is_never_used_are_not_shown() -> None:
 def test_fusions_are_made_without_importing_the_compiler() -> None:
     program = """
 import sys
-from mmx.contract.discovery import variants
+from mmx.contract.discovery import find_classes
 from mmx.fusion import Widths
 from mmx.meta_model import make_without_memory
 
-for method in variants("fusion"):
+for method in find_classes("fusion"):
     fusion = make_without_memory(method, {name: Widths(8, (2, 4)) for name in "abc"}, outputs=3)
     assert all(each.is_meta for each in fusion.parameters()), method
     assert "torch._dynamo" not in sys.modules, method
