@@ -30,9 +30,13 @@ OF_A_MODALITY = {
     "text": ["source=none", "target=table", "target.columns={text: words}"],
     "tabular": ["source=none", "target=table", "target.columns={tabular: [size]}"],
 }
-OF_AN_OBJECTIVE = {"binary_cross_entropy": "multilabel", "mean_squared_error": "regression"}
+OBJECTIVES = catalogue.classes("objective")
 SOUND_AND_PICTURE = ["source=none", "target=digits_av"]
-TERMS = {name: f"cross_entropy: 1, {name}: 0.1" for name in ("cca", "triplet", "unimodal")}
+TERMS = {
+    name: f"cross_entropy: 1, {name}: 0.1"
+    for name, kind in OBJECTIVES.items()
+    if not kind.reads_outputs and not kind.label_free
+}
 """Objectives that stand only beside one that reads the outputs."""
 GIVEN = {
     "table": ["path={folder}/table.csv", "label=kind"],
@@ -62,6 +66,12 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
+def served(objective: str) -> frozenset[str]:
+    """Return the kinds of target that an objective serves as its file states it."""
+    kinds: frozenset[str] = getattr(OBJECTIVES[objective], "kinds", frozenset({"classes"}))
+    return kinds  # of one that has them of its terms: those of cross-entropy
+
+
 def overrides_for(path: Path, folder: Path) -> list[str]:
     """Return a command line that uses an option, with what it needs."""
     group, name = path.relative_to(CONFIGS).parent.as_posix(), path.stem
@@ -72,11 +82,10 @@ def overrides_for(path: Path, folder: Path) -> list[str]:
         chosen = [*OF_A_MODALITY[group.split("/")[1]], *chosen]
     elif group == "objective" and name in TERMS:
         chosen = [*SOUND_AND_PICTURE, "objective=combined", f"objective.terms={{{TERMS[name]}}}"]
-    elif name == "info_nce":
+    elif group == "objective" and OBJECTIVES[name].cross_modal:
         chosen = [*SOUND_AND_PICTURE, *chosen]
-    elif name in OF_AN_OBJECTIVE:
-        kind = OF_AN_OBJECTIVE[name]
-        chosen = [*OF_A_MODALITY["tabular"], f"target.kind={kind}", *chosen]
+    elif group == "objective" and "classes" not in served(name):
+        chosen = [*OF_A_MODALITY["tabular"], f"target.kind={min(served(name))}", *chosen]
     for key, given in GIVEN.items():
         if f"target={key}" in chosen:
             chosen += [f"target.{each.format(folder=folder)}" for each in given]

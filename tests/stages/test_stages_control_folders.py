@@ -18,15 +18,18 @@ def test_each_control_has_its_needs_and_its_trainer() -> None:
     assert files == CONTROLS.keys() == TRAINERS.keys() >= {"scratch", "majority"}
 
 
-def test_a_trait_is_that_of_these_controls() -> None:
-    def having(trait: str) -> set[str]:
-        return {name for name, each in CONTROLS.items() if getattr(each, trait)}
-
-    assert having("without_source") == {"scratch"}
-    assert having("needs_source_weights") == {"linear_probe"}
-    assert having("needs_labels") == {"majority"}
-    assert having("needs_single_modalities") == {"unimodal"}
-    assert CONTROLS.keys() - having("trained") == {"majority"}
+@pytest.mark.parametrize(
+    ("control", "traits"),
+    [
+        ("scratch", {"without_source", "trained"}),
+        ("linear_probe", {"needs_source_weights", "trained"}),
+        ("majority", {"needs_labels"}),
+        ("unimodal", {"needs_single_modalities", "trained"}),
+    ],
+)
+def test_the_traits_of_a_control(control: str, traits: set[str]) -> None:
+    every = [name for name in vars(Control) if not name.startswith("_")]
+    assert {name for name in every if getattr(CONTROLS[control], name)} == traits
 
 
 def test_a_control_that_mmx_has_not_was_trained_and_needs_nothing() -> None:

@@ -1,0 +1,25 @@
+"""What is said of an exception of a class under test."""
+
+from __future__ import annotations
+
+import pytest
+
+from mmx.contract.faults import LONGEST, describe_fault
+
+
+def described(message: str) -> str:
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the text is what is tested
+        raise ValueError(message)
+    return describe_fault(caught.value)
+
+
+def test_a_fault_is_named_by_its_type_its_message_and_its_place() -> None:
+    assert described("two\n  lines").startswith("ValueError: two lines (")
+    assert described("").startswith("ValueError: without a message (")
+    assert described("").split(":")[-2].endswith("test_contract_faults.py")
+
+
+def test_a_long_message_is_cut() -> None:
+    assert LONGEST == 200
+    assert described("x" * 200).startswith(f"ValueError: {'x' * 200} (")
+    assert described("x" * 201).startswith(f"ValueError: {'x' * 199}… (")
