@@ -10,6 +10,7 @@ import pytest
 from mmx.cli import main
 from mmx.runs.directory import RunDirectory
 from mmx.runs.manifest import Manifest
+from mmx.verbs import find_verbs
 from mmx.verbs.compare import MOST
 from mmx.verbs.completion import complete_line
 
@@ -73,7 +74,7 @@ def test_a_run_that_is_not_done_has_no_numbers(tmp_path, capsys):
     )
 
 
-@pytest.mark.parametrize("verb", ["compare", "reproduce", "resume", "eval", "predict"])
+@pytest.mark.parametrize("verb", [n for n, v in find_verbs().items() if "runs" in v.completes])
 def test_a_path_that_leads_to_no_run_is_a_mistake_in_the_line(tmp_path, capsys, verb):
     words = [verb, str(tmp_path / "nix"), *([str(tmp_path)] if verb == "compare" else [])]
     assert main(words) == 2

@@ -67,7 +67,7 @@ def test_the_users_own_tasks(tmp_path, monkeypatch, flag):
     assert complete_line("mmx train target=mi") == []
 
 
-@pytest.mark.parametrize("verb", ["eval", "predict", "resume", "reproduce"])
+@pytest.mark.parametrize("verb", [n for n, v in find_verbs().items() if v.completes == {"runs": 1}])
 def test_run_directories(tmp_path, monkeypatch, verb):
     monkeypatch.chdir(tmp_path)
     Path("outputs/runs/one").mkdir(parents=True)

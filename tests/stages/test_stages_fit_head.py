@@ -23,13 +23,15 @@ from mmx.experiment import Experiment, assemble
 from mmx.runs.directory import RunDirectory
 from mmx.training import checkpoint
 from mmx.training.events import Event
+from mmx.transfer.heads import HEADS, FittedHead
 from mmx.transfer.heads.closed_form import LAMBDAS
 from mmx.transfer.heads.logistic import CS
 
 Train = Callable[..., RunDirectory]
 Overrides = Callable[..., list[str]]
 TWO = ("image", "tabular")
-FITTED = ("knn", "logistic", "closed_form")
+FITTED = [name for name, kind in HEADS.items() if issubclass(kind, FittedHead)]
+GRIDS = {"logistic": CS, "closed_form": LAMBDAS}
 FEATURE = ("transfer=feature", "precision=fp32")
 
 
@@ -77,11 +79,11 @@ def test_a_fitted_head_takes_no_step(run: Train, head: str) -> None:
     assert {e["name"]: e["value"] for e in epochs} == target["metrics"]["val"]
     assert "val.accuracy" in (directory.path / "report.html").read_text()  # of one look
     assert samples(found["timing"]) == 24
-    if head == "knn":
-        assert "grid" not in transfer
+    assert ("grid" in transfer) == bool(HEADS[head].varied)
+    if head not in GRIDS:
         return
-    grid, values = transfer["grid"], CS if head == "logistic" else LAMBDAS
-    assert grid["option"] == ("C" if head == "logistic" else "lambda")
+    grid, values = transfer["grid"], GRIDS[head]
+    assert grid["option"] == HEADS[head].varied
     assert [float(each) for each in grid["val"]] == sorted(values, reverse=head != "logistic")
     assert grid["val"][f"{grid['chosen']:g}"] == target["metrics"]["val"]
     scores = [(each["accuracy"], -each["loss"]) for each in grid["val"].values()]
@@ -92,7 +94,7 @@ def test_a_fitted_head_takes_no_step(run: Train, head: str) -> None:
     assert any(note.startswith(name) for note in found["notes"])
 
 
-@pytest.mark.parametrize("head", ["knn", "logistic", "closed_form", "linear", "mlp"])
+@pytest.mark.parametrize("head", HEADS)
 def test_it_is_read_back(run: Train, head: str, capsys: pytest.CaptureFixture[str]) -> None:
     directory = run(f"transfer.head={head}")
     capsys.readouterr()

@@ -28,6 +28,7 @@ from mmx.stages.core.joint_model import copy_sharing_parameters, find_last_share
 from mmx.stages.core.reload import load_trained
 from mmx.training import checkpoint
 from mmx.training.events import Event, StopRequest
+from mmx.transfer.weighting import WEIGHTINGS
 
 Train = Callable[..., RunDirectory]
 
@@ -288,7 +289,7 @@ def assert_same(one: RunDirectory, other: RunDirectory) -> None:
 PICTURES_AND_CELLS = ("image", "tabular")
 
 
-@pytest.mark.parametrize("weighting", ["fixed", "uncertainty", "gradnorm"])
+@pytest.mark.parametrize("weighting", WEIGHTINGS)
 def test_a_joint_run_without_a_trunk(
     train: Train, overrides: Callable[..., list[str]], tables: dict[str, Path], weighting: str
 ) -> None:
@@ -365,7 +366,7 @@ def test_the_models_of_a_joint_run_are_read_back(
     assert all(state[name].equal(tensors[name]) for name in state)
 
 
-@pytest.mark.parametrize("weighting", ["fixed", "uncertainty", "gradnorm"])
+@pytest.mark.parametrize("weighting", WEIGHTINGS)
 def test_a_joint_run_that_was_stopped_ends_as_if_it_had_not_been(
     train: Train,
     overrides: Callable[..., list[str]],

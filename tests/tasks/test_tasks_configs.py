@@ -7,6 +7,7 @@ from typing import Any
 
 import pydantic
 import pytest
+from catalogue import with_key
 from omegaconf import OmegaConf
 
 from mmx.tasks import Task
@@ -17,7 +18,7 @@ GIVEN = {
     "image_folder": {"path": "folder"},
     "table": {"path": "t.csv", "label": "kind", "columns": {"text": "title"}},
 }
-DOWNLOAD = {name: {"download": False} for name in ("cifar10", "cifar100", "stl10")}
+DOWNLOAD = {name: {"download": False} for name in with_key("task", "download")}
 
 
 def built(node: dict[str, Any]) -> Any:

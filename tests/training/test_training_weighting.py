@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -18,15 +19,22 @@ from mmx.training.optimizer import AdamW, Optimizer, Sgd, make_parameter_groups,
 from mmx.training.recipe import Validation
 from mmx.training.saved_state import previous
 from mmx.training.weighing import SOURCE, TARGET, Weighing
+from mmx.transfer.weighting import WEIGHTINGS as KNOWN
 from mmx.transfer.weighting import Weighting
 from mmx.transfer.weighting.fixed import Fixed
 from mmx.transfer.weighting.gradnorm import GradNorm
 from mmx.transfer.weighting.uncertainty import Uncertainty
 
-WEIGHTINGS: dict[str, Callable[[], Weighting]] = {
+KINDS = ("classes", "regression")
+OPTIONS: dict[str, Callable[[], Weighting]] = {
     "fixed": lambda: Fixed(source_weight=0.3),
-    "uncertainty": lambda: Uncertainty(kinds=("classes", "regression")),
+    "uncertainty": lambda: Uncertainty(kinds=KINDS),
     "gradnorm": lambda: GradNorm(alpha=1.5, rate=0.1),
+}
+"""Where the defaults would show too little."""
+WEIGHTINGS: dict[str, Callable[[], Weighting]] = {
+    **{name: partial(kind.of_kinds, KINDS) for name, kind in KNOWN.items()},
+    **OPTIONS,
 }
 EACH = pytest.mark.parametrize("name", WEIGHTINGS)
 BATCH = 8

@@ -20,6 +20,7 @@ from mmx.modalities.tabular import TabularSpec
 from mmx.model import MultimodalModel, Parts, set_training_mode
 from mmx.transfer import Source
 from mmx.transfer.feature import Feature, FitHead
+from mmx.transfer.heads import HEADS, FittedHead
 from mmx.transfer.heads.closed_form import ClosedForm
 from mmx.transfer.heads.knn import Knn, KnnHead
 from mmx.transfer.heads.linear import Linear, LinearHead
@@ -101,10 +102,8 @@ def test_options_that_nothing_reads_are_refused(options: dict[str, Any], message
 
 
 def test_what_works_on_cached_features_alone() -> None:
-    alone = {head: Feature(head=head).head_alone for head in ("linear", "mlp")}
-    fitted = {head: Feature(head=head).head_alone for head in ("knn", "logistic", "closed_form")}
-    assert set(alone.values()) == {False}
-    assert set(fitted.values()) == {True}
+    for head, kind in HEADS.items():
+        assert Feature(head=head).head_alone == issubclass(kind, FittedHead), head
     mode = Feature(head="mlp", decays=(0.0, 0.1, 0.1, 0.01))
     assert mode.head_alone
     assert mode.uses_epochs
