@@ -6,6 +6,8 @@ and no expected text has to be changed.
 
 from __future__ import annotations
 
+import copy
+import functools
 import inspect
 from collections.abc import Iterable
 from pathlib import Path
@@ -51,6 +53,11 @@ def variants(group: str) -> dict[str, Path]:
 
 def read(path: Path) -> dict[str, Any]:
     """Return what a file states."""
+    return copy.deepcopy(_read_once(path))
+
+
+@functools.cache
+def _read_once(path: Path) -> dict[str, Any]:
     return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
 
 

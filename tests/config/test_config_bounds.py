@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ def targets(node: Any) -> Iterator[str]:
         yield from targets(value)
 
 
+@functools.cache
 def classes() -> list[type]:
     """Return the classes that mmx's own configs name, and those that these take as values."""
     names = {

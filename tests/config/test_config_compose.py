@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
+from typing import Any
+
+import catalogue
 import pytest
+import yaml
+from composing import compose_by_choices, compose_whole
+from omegaconf import DictConfig, OmegaConf
 
 from mmx.config import compose, override_problems
 from mmx.verbs.preflight import preflight
@@ -42,10 +50,57 @@ def test_what_is_chosen_is_composed_once(words, count, monkeypatch):
         ["seed=1", "seed=2"],
     ],
 )
-def test_keys_are_set_as_hydra_sets_them(keys):
+def test_keys_are_set_as_hydra_sets_them(keys, monkeypatch):
+    monkeypatch.setattr(compose, "_hydra_compose", compose_whole)
     options = ["fusion=late_mean", "transfer=feature"]
     with compose.composer():
         chosen = compose.compose_choices(options)
         before = compose.compose(options)
         assert chosen.set_keys(compose.parse(keys), keys) == compose.compose([*options, *keys])
         assert chosen.set_keys((), ()) == before, "setting keys changes no other job"
+
+
+LINES = (
+    "source=none target=digits seed=3",
+    "transfer=feature trainer.epochs=2 'target.classes=[cat,dog]'",
+    "experiment=fashion seed=1 ~target.split",
+    "experiment=fashion +target.columns.audio=x ++trainer.epochs=4",
+    "fusion=gmu fusion.width=5 output_dir=a control=none",
+    "hydra/launcher=joblib seed=2",
+    "source=table target=table source.path=a.csv target.path=b.csv 'source.columns={image: x}'",
+)
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_setting_keys_in_a_copy_of_the_choices_gives_what_hydra_composes(line: str) -> None:
+    def show(tree: DictConfig) -> str:
+        found: Any = OmegaConf.to_container(tree, resolve=False)
+        del found["hydra"]["job"]["override_dirname"]
+        return yaml.safe_dump(found, sort_keys=False)
+
+    words = shlex.split(line)
+    with compose.composer():
+        whole = compose_whole(words)
+        chosen: list[list[str]] = []
+
+        def choose(texts: Sequence[str]) -> DictConfig:
+            chosen.append(list(texts))
+            return compose_whole(texts)
+
+        assert show(compose_by_choices(words, choose)) == show(whole)
+    keys = [word for word in words if word not in chosen[0]]
+    assert all("." in key or key.split("=")[0] in catalogue.root_keys() for key in keys)
+    assert len(chosen) == 1
+
+
+@pytest.mark.parametrize("line", ["seed=1 sead=2", "seed=1,2", "transfer=foo seed=1", "a=[1"])
+def test_a_line_with_a_mistake_is_composed_as_a_whole(line: str) -> None:
+    chosen: list[Sequence[str]] = []
+
+    def choose(texts: Sequence[str]) -> DictConfig:
+        chosen.append(texts)
+        return compose_whole(texts)
+
+    with compose.composer(), pytest.raises(Exception, match=r"\w"):
+        compose_by_choices(line.split(), choose)
+    assert chosen[-1] == line.split()
