@@ -1,4 +1,4 @@
-"""Training speed of mmx, beside a bare loop and beside the usual slow one; cost of fusions.
+"""Training speed of mmx, compared with a bare loop and with the usual slow one; cost of fusions.
 
     python scripts/bench.py [--rounds 5] [--device auto] [--precision auto] [key=value ...]
     python scripts/bench.py --fusions [--rounds 5] [--device auto] [--precision auto]
@@ -14,7 +14,7 @@ machines are noisy, and their medians printed.
 
 With --fusions: one step (forward, backward, AdamW) of every fusion with its defaults and a
 linear head, on random features of B = 128, D = 256, M = 3, T = 64, in turn, as a ratio to
-concat's; and what a step keeps for its backward pass (on CUDA: the peak of its memory).
+concat; and what a step keeps for its backward pass (on CUDA: the peak of its memory).
 
 With --heads: heads of 5 seeds and 5 weight decays on 5,000 cached features of width 256, 10
 classes, batch 64, 5 epochs: as one batch (mmx.training.many_heads), and one after another in a
@@ -237,7 +237,7 @@ def fusions() -> dict[str, type[Fusion]]:
 
 
 def bench_fusions(device: torch.device, format_name: str, rounds: int) -> None:
-    """Print what a step of every fusion costs beside concat's."""
+    """Print what a step of every fusion costs, relative to concat."""
     precision = Precision.choose(format_name, device)
     batch, width, tokens, outputs = 128, 256, 64, 10
     names = ("audio", "image", "text")

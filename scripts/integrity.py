@@ -101,8 +101,8 @@ class Mmx:
 
 
 def write_table(folder: Path, name: str, seed: int, rows: int = 90) -> None:
-    """Write pictures, numbers and labels that belong together."""
-    draw, lines = np.random.default_rng(seed), ["picture,a,label,split"]
+    """Write images, numbers and labels that belong together."""
+    draw, lines = np.random.default_rng(seed), ["photo,a,label,split"]
     for row in range(rows):
         label = row % 3
         pixels = draw.integers(0, 90, (8, 8, 3)) + 60 * label
@@ -114,7 +114,7 @@ def write_table(folder: Path, name: str, seed: int, rows: int = 90) -> None:
 
 def words(*more: str, epochs: int = 4) -> list[str]:
     """Return the command line of a small transfer."""
-    columns = "{image: picture, tabular: [a]}"
+    columns = "{image: photo, tabular: [a]}"
     tasks = [
         word
         for role, name in (("source", "one"), ("target", "two"))

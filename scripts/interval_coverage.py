@@ -152,10 +152,10 @@ def simulated(
 
 
 def summed(inside: Array, width: str = "") -> Found:
-    """Return coverages of ``(cases, groups)`` levels at which an interval just holds the truth."""
-    held = inside <= 0.95
+    """Return coverages of ``(cases, groups)`` levels at which an interval just covers the truth."""
+    covered = inside <= 0.95
     together = (inside <= bonferroni_level(inside.shape[1])).all(1)
-    return Found(float(held.mean()), float(held.mean(0).min()), float(together.mean()), width)
+    return Found(float(covered.mean()), float(covered.mean(0).min()), float(together.mean()), width)
 
 
 def of_rows(
@@ -204,17 +204,17 @@ def odds(log_odds: Array) -> Array:
 
 
 def one_seed(rows: int, part: float, cases: int, seed: int) -> tuple[str, str, str]:
-    """Return how often the interval holds, and how often a verdict is clear where it must not be.
+    """Return how often the interval covers the truth, and how often a verdict is clear where it must not be.
 
     Coverage is of a model that is better on 7 of 10 discordant rows; verdicts are of two models
     that are equally good.
     """
     random = np.random.default_rng([seed, rows, int(1000 * part)])
-    held, clear, of_bootstrap = 0, 0, 0
+    covered, clear, of_bootstrap = 0, 0, 0
     for _ in range(cases):
         first, second, _same = random.multinomial(rows, [0.7 * part, 0.3 * part, 1 - part])
         low, high = Discordant(int(first), int(second), rows).interval(0.95)
-        held += low <= 0.4 * part <= high
+        covered += low <= 0.4 * part <= high
         first, second, _same = random.multinomial(rows, [part / 2, part / 2, 1 - part])
         found = Discordant(int(first), int(second), rows)
         low, high = found.interval(0.95)
@@ -223,7 +223,7 @@ def one_seed(rows: int, part: float, cases: int, seed: int) -> tuple[str, str, s
         again = random.multinomial(rows, parts, 2000)
         low, high = np.quantile(again[:, 0] - again[:, 1], [0.025, 0.975])
         of_bootstrap += low > 0 or high < 0
-    return percent(held / cases), percent(clear / cases), percent(of_bootstrap / cases)
+    return percent(covered / cases), percent(clear / cases), percent(of_bootstrap / cases)
 
 
 def header(*names: str) -> None:
