@@ -204,7 +204,7 @@ def odds(log_odds: Array) -> Array:
 
 
 def one_seed(rows: int, part: float, cases: int, seed: int) -> tuple[str, str, str]:
-    """Return how often the interval covers the truth, and how often a verdict is clear where it must not be.
+    """Return how often the interval covers the truth, and how often a verdict is clear wrongly.
 
     Coverage is of a model that is better on 7 of 10 discordant rows; verdicts are of two models
     that are equally good.
