@@ -94,7 +94,7 @@ class StopAfter(StopRequest):
 
 @dataclass
 class Bench:
-    """A tiny task in memory, with pictures and numbers, and what ``fit`` needs to train on it."""
+    """A tiny task in memory, with images and numbers, and what ``fit`` needs to train on it."""
 
     folder: Path
     rows: int = 37
@@ -128,14 +128,14 @@ class Bench:
         random = np.random.default_rng(7)
         labels = random.integers(0, len(CLASSES), total)
         pixels = random.integers(0, 120, (total, 8, 8)) + 60 * labels[:, None, None]
-        pictures = ImageColumn(pixels.astype(np.uint8))
+        images = ImageColumn(pixels.astype(np.uint8))
         numbers: list[str | None] = [f"{y + random.normal():.3f}" for y in labels]
         other: list[str | None] = [f"{random.normal():.3f}" for _ in labels]
         if self.missing:
-            pictures.present[::5] = False
+            images.present[::5] = False
             numbers[1::5] = other[1::5] = [None] * len(numbers[1::5])
         views = [
-            (pictures, Image(size=8, crop=1, flip=True)),
+            (images, Image(size=8, crop=1, flip=True)),
             (TabularColumn({"a": numbers, "b": other}), Tabular()),
         ]
         bounds = [0, self.rows, self.rows + self.validation, total]
@@ -283,7 +283,7 @@ WORDS = ("stone", "river", "cloud", "grass", "metal", "paper")
 
 
 def write_table(folder: Path, name: str, rows: int, seed: int) -> Path:
-    """Write a table with pictures, sounds, words and numbers, all of which tell of the label.
+    """Write a table of images, sounds, words and numbers, all of which depend on the label.
 
     Every column lacks some cells but ``photo`` and ``b``. ``label`` is a class, ``number`` a
     number and ``tags`` several labels; a third of the rows is tested on.

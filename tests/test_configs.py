@@ -37,21 +37,21 @@ TERMS = {
     for name, kind in OBJECTIVES.items()
     if not kind.reads_outputs and not kind.label_free
 }
-"""Objectives that stand only beside one that reads the outputs."""
+"""Objectives that need another one that reads the outputs."""
 GIVEN = {
     "table": ["path={folder}/table.csv", "label=kind"],
-    "image_folder": ["path={folder}/pictures"],
+    "image_folder": ["path={folder}/images"],
 }
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """Real files, small ones: a table of all modalities and a folder of pictures."""
+    """Real files, small ones: a table of all modalities and a folder of images."""
     folder = tmp_path_factory.mktemp("files")
     rows = ["photo,sound,words,size,kind"]
     for index in range(8):
         kind = "ab"[index % 2]
-        photo = folder / "pictures" / kind / f"{index}.png"
+        photo = folder / "images" / kind / f"{index}.png"
         photo.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (8, 8), (index, 0, 0)).save(photo)
         sound = folder / f"{index}.wav"

@@ -1,4 +1,4 @@
-"""What is not there: a device, a folder that can be written, a file beside the data."""
+"""What is not there: a device, a writable folder, a file next to the data."""
 
 from __future__ import annotations
 

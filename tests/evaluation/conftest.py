@@ -40,14 +40,14 @@ MODALITIES: dict[str, Modality[Any, Any]] = {
 
 def columns() -> dict[str, Column]:
     random = np.random.default_rng(5)
-    pictures = ImageColumn(random.integers(0, 256, (ROWS, 10, 8, 3)).astype(np.uint8))
-    pictures.present[::5] = False
+    images = ImageColumn(random.integers(0, 256, (ROWS, 10, 8, 3)).astype(np.uint8))
+    images.present[::5] = False
     sounds = random.integers(-9000, 9000, (ROWS, 1000)).astype(np.int16)
     recordings = AudioColumn(sounds, sample_rate=4000)
     recordings.present[1::4] = False
     texts = [" ".join(random.choice(WORDS, 3 + row % 4)) for row in range(ROWS)]
     return {
-        "image": pictures,
+        "image": images,
         "audio": recordings,
         "text": TextColumn([None if row % 6 == 2 else text for row, text in enumerate(texts)]),
         "tabular": TabularColumn(

@@ -1,4 +1,4 @@
-"""Files of a run beside its config and numbers: of any form they cost a line, or nothing."""
+"""Other files of a run than its config and numbers: of any form, they cost a line or nothing."""
 
 from __future__ import annotations
 

@@ -197,7 +197,7 @@ def assert_same(one: dict[str, Tensor], two: dict[str, Tensor]) -> None:
 
 
 def rewritten(path: Path, name: str, change: Callable[[list[dict[str, str]]], None]) -> Path:
-    """Return a changed copy of a table, beside it."""
+    """Return a changed copy of a table, in the same folder."""
     with path.open() as file:
         rows = list(csv.DictReader(file))
     change(rows)

@@ -218,7 +218,7 @@ def test_changed_code_of_an_allowed_package_runs_again(
     assert "skipped" in say(*words)[2]
     own.write_text(OWN.format(imported="import own_help", body="A = 1"))
     assert "the code of own_parts changed since" in say(*words)[2]
-    helper.write_text("A = 2\n")  # what it imports from beside it counts as well
+    helper.write_text("A = 2\n")  # a module next to it that it imports counts as well
     assert "the code of own_parts changed since" in say(*words)[2]
     (tmp_path / "unrelated.py").write_text("B = 1\n")
     assert "skipped" in say(*words)[2]

@@ -17,7 +17,7 @@ TRAIN, VAL, TEST = 24, 12, 12
 
 
 def table(folder: Path, pictures: int, labels: str = "ab", name: str = "t") -> Path:
-    """Write a table of words and numbers, whose first so many training rows have a picture.
+    """Write a table of words and numbers, of which the first training rows have an image.
 
     All rows of ``val`` and ``test`` have one.
     """

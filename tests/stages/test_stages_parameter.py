@@ -206,7 +206,7 @@ def test_what_cannot_be_transferred_is_refused_before_the_source_is_trained(
     message: str,
 ) -> None:
     lines = tables["one"].read_text().splitlines()
-    source = tables["one"].parent / "alike.csv"  # beside its pictures
+    source = tables["one"].parent / "alike.csv"  # next to its images
     alike = [f"{row},{('Low', 'low')[k % 2]}" for k, row in enumerate(lines[1:])]
     source.write_text("\n".join([f"{lines[0]},a_third", *alike]) + "\n")
     used = ("image", "audio") if "encoder/audio=spectrogram_cnn" in options else TWO

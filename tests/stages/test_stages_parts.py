@@ -71,7 +71,7 @@ def test_missing_modalities(alone: Train, missing: str) -> None:
 
 
 def test_missing_drop_says_how_many_rows_it_leaves_out(alone: Train) -> None:
-    # rows 9, 23 and 30 lack the picture, rows 14, 22, 30 and 46 the words
+    # rows 9, 23 and 30 lack the image, rows 14, 22, 30 and 46 the words
     assert (
         "two: missing=drop leaves out 6 of 24 training rows"
         in summary(alone("missing=drop"))["notes"]
@@ -162,7 +162,7 @@ def test_signs_of_life_of_the_modalities(alone: Train) -> None:
     seen = {(e["epoch"], e["split"], e["name"]) for e in entries}
     for epoch in (1, 2):
         assert {(epoch, "gradient", name) for name in THREE} <= seen
-        # seven of the nine validation rows have a picture: too few to probe
+        # seven of the nine validation rows have an image: too few to probe
         assert {name for at, split, name in seen if (at, split) == (epoch, "probe")} == {
             "text",
             "tabular",

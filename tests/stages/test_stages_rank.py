@@ -214,7 +214,7 @@ def test_only_what_the_source_gives_is_looked_at(
     assert (both.modalities, one.modalities) == (TWO, ("image",))
     assert one.width == 8
     assert one.width < both.width
-    assert one.rows < both.rows  # rows without a picture have nothing to look at
+    assert one.rows < both.rows  # rows without an image are not read
     assert one.blank == {}
 
 

@@ -1,4 +1,4 @@
-"""The trained source beside a target: what it reads, what of it trains, and which rows it shows."""
+"""The trained source as a reference for the target: what it reads, what trains, and which rows."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def test_rows_of_the_source_are_taken_from_everywhere(
 
 
 def by_map() -> tuple[MultimodalModel, MultimodalModel]:
-    """Return a source of pictures, and a target of sounds that starts from its encoder."""
+    """Return a source of images, and a target of sounds that starts from its encoder."""
     source = model(1)
     torch.manual_seed(2)
     audio = partial(SpectrogramCnn, width=8, depth=2, mels=8)
@@ -179,7 +179,7 @@ def test_of_an_encoder_that_a_map_started_it_is_the_start() -> None:
     assert not torch.equal(target.eval().encode(sounds())["audio"].pooled, before)
     assert source.encoders.keys() == {"image", "tabular"}
     assert target.encoders.keys() == {"audio"}
-    # In the source's place of pictures, the numbers absent.
+    # In place of the source's images; the numbers are absent.
     absent = torch.zeros(6, dtype=torch.bool)
     as_picture = {"image": found["audio"], "tabular": found["audio"]}
     as_picture["tabular"] = source.encode_one("tabular", batch())

@@ -57,7 +57,7 @@ def test_whole_numbers_beyond_what_64_bits_tell_apart():
         of(*(str(first + i) for i in range(50)))
     label, rounded = f"'{first}'", int(float(first))
     check_error(error.value, "row 1", "label 'y'", label, "64 bits", rounded)
-    day = 86_400_000_000_000  # nanoseconds: what rounding moves is nothing beside it
+    day = 86_400_000_000_000  # nanoseconds: rounding moves far less
     assert of(str(first), str(first + day)).tolist() == [float(first), float(first + day)]
     assert of("9007199254740994", "9007199254740996").tolist() == [2.0**53 + 2, 2.0**53 + 4]
     with pytest.raises(DataError) as error:

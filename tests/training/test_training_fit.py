@@ -458,7 +458,7 @@ def test_a_modality_that_the_first_batch_lacks_is_not_dead(bench, last: bool) ->
     run.fit()
     here = np.zeros(len(run.data.target), dtype=np.bool_)
     here[run.rows :] = True
-    if last:  # only the last batch has pictures
+    if last:  # only the last batch has images
         here[found[-1]] = True
     other = bench(missing=False, trainer={"epochs": 1})
     other.data.views["image"].column.present = here

@@ -140,14 +140,14 @@ def test_mixup_weighs_both_labels(bench) -> None:
 
 def test_the_source_of_joint_training_goes_through_all_its_rows_pass_after_pass(bench) -> None:
     run = bench()
-    beside = JointLoss(run.loss_of, Fixed(), 1, 8)
+    joint = JointLoss(run.loss_of, Fixed(), 1, 8)
     rows = run.data.rows("train")
     passes = len(rows) // 8
-    first = np.concatenate(beside.rows(0, passes))
-    again = np.concatenate(beside.rows(passes, passes))
+    first = np.concatenate(joint.rows(0, passes))
+    again = np.concatenate(joint.rows(passes, passes))
     assert len(set(first.tolist())) == passes * 8
     assert not np.array_equal(first, again)
-    late = beside.rows(2, 2 * passes)  # as after a resume in the middle of a pass
+    late = joint.rows(2, 2 * passes)  # as after a resume in the middle of a pass
     assert np.array_equal(np.concatenate(late[: passes - 2]), first[2 * 8 :])
     assert np.array_equal(np.concatenate(late[passes - 2 : 2 * passes - 2]), again)
 
@@ -155,8 +155,8 @@ def test_the_source_of_joint_training_goes_through_all_its_rows_pass_after_pass(
 def test_the_source_of_joint_training_yields_the_loss_of_its_rows(bench) -> None:
     run = bench(dropout=0.0, augment=False)
     run.model.eval()
-    beside = JointLoss(replace(run.loss_of, augment=False), Fixed(source_weight=0.25), 1, 8)
-    for rows, losses in zip(beside.rows(3, 4), beside.losses(3, 4), strict=True):
+    joint = JointLoss(replace(run.loss_of, augment=False), Fixed(source_weight=0.25), 1, 8)
+    for rows, losses in zip(joint.rows(3, 4), joint.losses(3, 4), strict=True):
         ((loss, batch),) = losses
         assert batch.target.equal(run.data.target[torch.from_numpy(rows)])
         expected = run.criterion.task_loss(run.model(batch), batch.target)

@@ -42,13 +42,13 @@ def make(fusion: type[Fusion] = Concat, specs: dict[str, Spec] = SPECS) -> Multi
 
 
 def batch(present: Tensor, junk: float = 0.0) -> Batch:
-    """Return a batch whose pictures are there where ``present`` is; ``junk`` stands elsewhere."""
+    """Return a batch whose images are present where ``present`` is; ``junk`` stands elsewhere."""
     random = torch.Generator().manual_seed(0)
-    pictures = torch.rand(B, 3, 8, 8, generator=random)
-    pictures[~present] = junk
+    images = torch.rand(B, 3, 8, 8, generator=random)
+    images[~present] = junk
     here = {"image": present, "tabular": torch.ones(B, dtype=torch.bool)}
     complete = frozenset(name for name, mask in here.items() if mask.all())
-    inputs = {"image": pictures, "tabular": torch.randn(B, 2, generator=random)}
+    inputs = {"image": images, "tabular": torch.randn(B, 2, generator=random)}
     return Batch(inputs, {}, here, torch.zeros(B, dtype=torch.int64), complete=complete)
 
 
