@@ -34,7 +34,7 @@ def measure_cost(
         model: The model; it is measured in evaluation mode.
         data: The task's rows.
         rows: Row numbers; the first batch of them is used.
-        precision: Of the forward pass.
+        precision: Number format of the forward pass.
     """
     from torch.utils.flop_counter import FlopCounterMode  # slow to import
 

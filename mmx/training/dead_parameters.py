@@ -15,7 +15,7 @@ def find_dead_parameters(names: set[str], encoders: set[str]) -> list[str]:
     ``fusion.project.image.weight``, could get a gradient; they are not reported.
 
     Args:
-        names: Of parameters without a gradient.
+        names: Names of parameters without a gradient.
         encoders: Prefixes of the encoders of absent modalities, such as ``encoders.image.``.
     """
     # "companion.encoders.image." → ["companion.", "image."]: the model's prefix and the modality.

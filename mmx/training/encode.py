@@ -33,7 +33,7 @@ def encode_rows(
         model: The model, which is left in the mode it was in.
         data: The task's rows.
         rows: Row numbers.
-        precision: Of the forward pass.
+        precision: Number format of the forward pass.
         after: The part of the model that returns the features; after ``missing`` they are what
             the fusion sees.
     """

@@ -44,7 +44,7 @@ class Event:
         epoch, step: Counted from 1; 0 before training.
         steps: Steps of the whole stage.
         values: Metric name to value, as ``split.metric`` where it belongs to a split.
-        seconds: Of training in this stage so far.
+        seconds: Seconds of training in this stage so far.
         rate: Training samples a second since the last event of this kind.
         text: A message for people.
     """

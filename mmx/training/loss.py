@@ -30,7 +30,7 @@ class BatchLoss:
 
     Attributes:
         model, data, criterion: Of the task.
-        precision: Of the forward pass.
+        precision: Number format of the forward pass.
         balance: The treatment of class imbalance, or None.
         modality_dropout: Chance that a row loses a modality it has.
         augment: Whether inputs are augmented.

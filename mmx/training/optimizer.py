@@ -41,7 +41,7 @@ class Optimizer(ABC):
             as in AdamW and SGD, and not by a matrix's norm (LARS) or directions (Muon). Many
             heads can then be trained as one tensor, which ``transfer.decays`` needs.
         lr: Peak learning rate.
-        weight_decay: Of matrices and kernels; vectors (biases, norms) have none.
+        weight_decay: Decay of matrices and kernels; vectors (biases, norms) have none.
     """
 
     elementwise: ClassVar[bool] = False

@@ -75,7 +75,7 @@ def fit_linear_head(
         data: The target's data.
         target: What is predicted.
         criterion: The stage's objective; its loss decides between equal metrics.
-        precision: Of the forward pass.
+        precision: Number format of the forward pass.
 
     Returns:
         Notes on what was chosen.
