@@ -32,8 +32,8 @@ from mmx.stages.core import source_reference as place
 from mmx.stages.core.source_reference import (
     Decision,
     SourceReference,
+    choose_source_rows,
     find_regularized,
-    sample_evenly,
 )
 from mmx.training import checkpoint
 from mmx.transfer import Source
@@ -135,7 +135,7 @@ def test_rows_of_the_source_are_taken_from_everywhere(
 ) -> None:
     monkeypatch.setattr(place, "SOURCE_ROWS", most)
     rows = np.random.default_rng(0).permutation(count) + 3
-    found = sample_evenly(rows).tolist()
+    found = choose_source_rows(rows).tolist()
     assert len(found) == len(set(found)) == min(count, most)
     assert found == sorted(found)
     assert (found[0], found[-1]) == (3, count + 2)

@@ -177,7 +177,7 @@ def add_absent_modalities(
     return features, here
 
 
-def sample_evenly(rows: Rows) -> Rows:
+def choose_source_rows(rows: Rows) -> Rows:
     """Return at most :data:`SOURCE_ROWS` of the rows, evenly spaced and in order.
 
     Rows are often sorted by class, so that the first ones would cover few classes.
@@ -285,7 +285,10 @@ def bind_penalty(
         if source is None or reference is None:
             raise RuntimeError("asked for only where a source is there")
         every = encode_rows(
-            source.model, source.data, sample_evenly(source.data.rows("train")), context.precision
+            source.model,
+            source.data,
+            choose_source_rows(source.data.rows("train")),
+            context.precision,
         )
         return {
             name: every.features[origin].pooled[every.present[origin]]
