@@ -206,6 +206,7 @@ def test_knn_travels_in_a_state_dict_and_ignores_autocast() -> None:
 @settings(max_examples=25, deadline=None)
 @given(st.integers(1, 12), st.integers(1, 12), st.integers(0, 2), st.integers(0, 99))
 @example(7, 1, 1, 0)
+@example(2, 9, 0, 49)
 def test_rotated_columns(rows: int, width: int, constant: int, seed: int) -> None:
     random = torch.Generator().manual_seed(seed)
     x = torch.randn(rows, width, generator=random, dtype=torch.float64) * 100 + 7

@@ -62,6 +62,9 @@ def rotate(x: Tensor, *, common: bool = False) -> Rotated:
     # R of a QR factorisation has the singular values and directions of the tall matrix, D × D.
     square = torch.linalg.qr(standard, mode="r").R if len(x) > x.shape[1] else standard
     _, values, directions = torch.linalg.svd(square, full_matrices=False)
-    least = values.max() * max(x.shape) * torch.finfo(x.dtype).eps
-    kept = directions[values > least].T  # (D, R); the rank as NumPy's matrix_rank counts it
+    # The rank as NumPy's matrix_rank counts it, but a mean much larger than the deviation around
+    # it leaves more rounding behind than the matrix shows.
+    rounding = (noise / scale).where(varies, 0.0).max() * len(x) ** 0.5
+    least = torch.maximum(values.max() * max(x.shape) * torch.finfo(x.dtype).eps, rounding)
+    kept = directions[values > least].T  # (D, R)
     return Rotated(standard @ kept, mean, scale, kept)
