@@ -192,7 +192,7 @@ def test_weights_of_another_architecture(tmp_path: Path) -> None:
         "  encoder.layers.encoder_layer_0.mlp.0.bias: shape (8,) in the file, (4,) in the network"
     )
     assert len(shown) == 5
-    assert tip == "  tip: the file must hold torchvision's weights of this very architecture"
+    assert tip == "  tip: the file must hold torchvision's weights of this architecture"
 
 
 def test_weights_that_are_code(tmp_path: Path) -> None:
