@@ -9,6 +9,11 @@ from dataclasses import dataclass, field, replace
 from mmx.runs.manifest import Manifest, RecordedIdentity
 
 NOTHING = "nothing changed: config, data, code, weights, versions and hardware are the same"
+NOTHING_THAT_COUNTS = (
+    "nothing that a number depends on changed: config, data, the code that computes, weights, "
+    "versions and hardware are the same"
+)
+"""What is said after differences of which none counts, such as where results went."""
 HARDWARE = ("cpu", "cpu_capability", "cuda", "threads")
 """Entries of a manifest's ``machine`` that can change the last bits of a number."""
 OTHER_VERSIONS = ("mmx", "hydra-core")

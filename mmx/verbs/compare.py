@@ -22,6 +22,7 @@ from mmx.reports.pairing import Side, compare_sides
 from mmx.reports.run_comparison import Comparison, compare, describe_changes
 from mmx.reports.sweep_groups import is_sweep, keep_common_seeds, read_groups
 from mmx.runs.directory import RunDirectory
+from mmx.runs.identity import NOTHING, NOTHING_THAT_COUNTS
 from mmx.terminal import Console
 from mmx.verbs.arguments import Parser
 
@@ -122,7 +123,7 @@ def print_comparison(
         for key, (old, new) in found.around.items():
             line(f"  {key}: {_format_value(old)} -> {_format_value(new)}")
     if text := describe_changes(before, after):
-        line(text)
+        line(NOTHING_THAT_COUNTS if text == NOTHING and found.around else text)
     if not found.drifted:
         line(f"identical: all {found.identical} numbers, bit for bit")
         return found

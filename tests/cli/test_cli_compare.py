@@ -9,8 +9,10 @@ import pytest
 
 from mmx.cli import main
 from mmx.runs.directory import RunDirectory
+from mmx.runs.identity import NOTHING, NOTHING_THAT_COUNTS
 from mmx.runs.manifest import Manifest
-from mmx.verbs import find_verbs
+from mmx.terminal import Console
+from mmx.verbs import compare, find_verbs
 from mmx.verbs.compare import MOST
 from mmx.verbs.completion import complete_line
 
@@ -22,7 +24,7 @@ def made(where: Path, name: str, accuracy: float, **more: Any) -> Path:
         label="x",
         fingerprint="f" * 32,
         config={"trainer": {"epochs": more.get("epochs", 1)}, "transfer": {"head": "knn"}},
-        manifest=Manifest(),
+        manifest=more.get("manifest", Manifest()),
         files={},
         exactly=where / name,
     )
@@ -64,6 +66,22 @@ def test_the_same_run_twice_is_identical(tmp_path, capsys):
     one = made(tmp_path, "a", 0.5)
     assert main(["compare", str(one), str(one)]) == 0
     assert capsys.readouterr().out == "identical: all 25 numbers, bit for bit\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "said"), [("one", NOTHING), ("other", NOTHING_THAT_COUNTS)], ids=["same", "other"]
+)
+def test_files_without_numbers_that_changed_are_not_nothing(tmp_path, capsys, code, said):
+    identity = {"config": "c", "code": {"mmx": "m"}}
+    manifests = [{"identity": identity, "code": {"digest": each}} for each in ("one", code)]
+    paths = [
+        made(tmp_path, name, 0.5, manifest=Manifest.from_json(manifest))
+        for name, manifest in zip("ab", manifests, strict=True)
+    ]
+    compare.say(Console(), *(RunDirectory.open(path) for path in paths))
+    lines = capsys.readouterr().out.splitlines()
+    assert ("  code.digest: one -> other" in lines) == (code == "other")
+    assert lines[-2:] == [said, "identical: all 25 numbers, bit for bit"]
 
 
 def test_a_run_that_is_not_done_has_no_numbers(tmp_path, capsys):
