@@ -78,7 +78,7 @@ def test_files_without_numbers_that_changed_are_not_nothing(tmp_path, capsys, co
         made(tmp_path, name, 0.5, manifest=Manifest.from_json(manifest))
         for name, manifest in zip("ab", manifests, strict=True)
     ]
-    compare.say(Console(), *(RunDirectory.open(path) for path in paths))
+    compare.print_comparison(Console(), *(RunDirectory.open(path) for path in paths))
     lines = capsys.readouterr().out.splitlines()
     assert ("  code.digest: one -> other" in lines) == (code == "other")
     assert lines[-2:] == [said, "identical: all 25 numbers, bit for bit"]

@@ -31,6 +31,13 @@ def poison(path: Path) -> None:
     checkpoint.write_checkpoint(path, tensors, facts)
 
 
+def forget_progress(path: Path) -> None:
+    """Leave out how far the training was, and put a new digest over the rest."""
+    tensors, facts = checkpoint.read_checkpoint(path)
+    del facts["progress"]
+    checkpoint.write_checkpoint(path, tensors, facts)
+
+
 @pytest.fixture
 def stopped(bench: Callable[..., Any], stop_after: type) -> Callable[[], Any]:
     """Return ``make()``, a training that was stopped in its second epoch and is to go on."""
@@ -52,6 +59,10 @@ CASES: dict[str, tuple[dict[str, Callable[[Path], object]], list[str]]] = {
     "whole": ({}, []),
     "last": (
         {"state": lambda path: flip(path, 0.9)},
+        ["state.safetensors is damaged: going on from previous.safetensors, epoch 2, step 7 ("],
+    ),
+    "last, no progress": (
+        {"state": forget_progress},
         ["state.safetensors is damaged: going on from previous.safetensors, epoch 2, step 7 ("],
     ),
     "last, its header": (
