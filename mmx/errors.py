@@ -84,6 +84,7 @@ class Problem:
         accepted: What would be accepted, in words.
         closest: The accepted word nearest to the one given.
         type_this: A complete override that would work.
+        where: The file and line to mend, where it was not typed.
     """
 
     given: str
@@ -91,9 +92,12 @@ class Problem:
     accepted: str | None = None
     closest: str | None = None
     type_this: str | None = None
+    where: str | None = None
 
     def __str__(self) -> str:
         lines = [f"{shorten(self.given)}: {self.reason}"]
+        if self.where:
+            lines.append(f"  in:       {shorten(self.where)}")
         if self.accepted:
             lines.append(f"  accepted: {self.accepted}")
         if self.closest:

@@ -8,6 +8,9 @@ from dataclasses import dataclass, replace
 
 from mmx.errors import Problem
 
+PARTS = ("accepted", "closest", "type", "in")
+"""How the lines of a printed problem begin, in the order of its fields."""
+
 
 @dataclass(frozen=True)
 class Refusal:
@@ -41,9 +44,9 @@ def read_problem(text: str) -> Problem:
     first, *rest = text.strip().removeprefix("mmx: ").split("\n")
     given, _, reason = first.partition(": ")
     lines = dict(line.strip().split(": ", 1) for line in rest)
-    said = {key: lines.pop(key, "").strip() or None for key in ("accepted", "closest", "type")}
+    said = {key: lines.pop(key, "").strip() or None for key in PARTS}
     assert lines == {}, text
-    return Problem(given, reason, said["accepted"], said["closest"], said["type"])
+    return Problem(given, reason, *said.values())
 
 
 def check_error(

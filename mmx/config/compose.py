@@ -25,6 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mmx.config import hydra_node, references
+from mmx.config.file_places import place_in_files
 from mmx.config.hydra_node import Launcher, is_hydra_key
 from mmx.config.locate import builtin_directory
 from mmx.config.nodes import ConfigNode
@@ -160,7 +161,7 @@ class Choices:
         own = {**_own_config(), "data_dir": str(find_data_directory())}
         problems = [*self.problems, *refuse_owners_keys(found.config, found.overrides, own)]
         if problems:
-            raise ConfigError(problems)
+            raise ConfigError(place_in_files(problems, found, UserConfigs.directories))
         return found
 
 

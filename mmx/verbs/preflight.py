@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from mmx.config import compose
 from mmx.config.chosen import find_chosen_names
 from mmx.config.compose import Composed
+from mmx.config.file_places import place_in_files
 from mmx.config.override_problems import check_overrides, drop_echoes
 from mmx.config.sweep_values import refuse_sweep
 from mmx.errors import ConfigError, Problem
@@ -75,7 +76,8 @@ def preflight(line: CommandLine, allowed: Sequence[str]) -> list[Job]:
                 names = find_chosen_names(composed, line.config_dirs)
                 found.append(Job(job, composed, assemble(composed.config, allowed, names)))
             except ConfigError as error:
-                problems.extend(drop_echoes(error.problems, composed.unresolved))
+                own = drop_echoes(error.problems, composed.unresolved)
+                problems.extend(place_in_files(own, composed, line.config_dirs))
     problems.extend([] if problems else [*refuse_unread(found), *refuse_absent_weights(found)])
     if problems:
         raise ConfigError(dict.fromkeys(problems))
