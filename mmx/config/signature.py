@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 import math
 import typing
@@ -71,7 +72,7 @@ def check_values(
             problems.append(_missing_problem(where, hint))
         else:
             try:
-                converted[name] = _convert(hint, value)
+                converted[name] = _validate(_find_adapter(target, name), value)
             except (pydantic.ValidationError, TypeError):
                 problems.append(_misfit_problem(where, value, hint, allowed[name].default))
     for name, parameter in allowed.items():
@@ -82,14 +83,33 @@ def check_values(
     return converted, problems
 
 
-def _convert(hint: Any, value: Any) -> Any:
-    """Return the value converted to its annotation; bool, NaN and infinity are no numbers."""
+@functools.lru_cache(maxsize=4096)
+def _find_adapter(target: Callable[..., Any], name: str) -> pydantic.TypeAdapter[Any]:
+    """Return the validator of an option; it takes longer to make than to use.
+
+    The key is the target and not the annotation: ``int | float`` equals ``float | int``, and the
+    two convert differently.
+    """
+    return _make_adapter(resolve_hints(target).get(name, Any))
+
+
+def _make_adapter(hint: Any) -> pydantic.TypeAdapter[Any]:
     config = pydantic.ConfigDict(
         arbitrary_types_allowed=True,
         allow_inf_nan=False,
         coerce_numbers_to_str=True,  # 3 names a class, a column or a label as well as "3" does
     )
-    converted = pydantic.TypeAdapter(hint, config=config).validate_python(value)
+    return pydantic.TypeAdapter(hint, config=config)
+
+
+def _convert(hint: Any, value: Any) -> Any:
+    """Return the value converted to an annotation; see :func:`_validate`."""
+    return _validate(_make_adapter(hint), value)
+
+
+def _validate(adapter: pydantic.TypeAdapter[Any], value: Any) -> Any:
+    """Return the value converted to its annotation; bool, NaN and infinity are no numbers."""
+    converted = adapter.validate_python(value)
     # pydantic turns true into 1 and "yes" into true; both would hide a mistake.
     if isinstance(value, bool) is not isinstance(converted, bool):
         raise TypeError(value)

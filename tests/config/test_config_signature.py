@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import Field
 
+from mmx.config import signature
 from mmx.config.annotations import describe_hint, list_classes
 from mmx.config.signature import check_values
 from mmx.encoders import Encoder
@@ -146,3 +147,20 @@ def test_a_key_that_is_no_text():
 def test_what_the_assembly_supplies_is_closed_to_configs():
     _, (problem,) = check_values(options, {"count": 2}, "x", supplied=["count"])
     assert problem.reason == "no code reads this key"
+
+
+def test_an_option_s_validator_is_made_once_for_each_target(monkeypatch):
+    made: list[Any] = []
+    real = signature._make_adapter
+    monkeypatch.setattr(signature, "_make_adapter", lambda hint: made.append(hint) or real(hint))
+
+    def wide(*, width: int = 1) -> None: ...
+
+    def named(*, width: str = "a") -> None: ...
+
+    for value in (2, 3):
+        assert check_values(wide, {"width": value}, "") == ({"width": value}, [])
+        assert check_values(named, {"width": value}, "") == ({"width": str(value)}, [])
+    assert made == [int, str]
+    _, problems = check_values(wide, {"width": "many"}, "")
+    assert [problem.given for problem in problems] == ["width=many"]
