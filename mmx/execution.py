@@ -67,7 +67,6 @@ def create(
         exactly: The directory to make, instead of one with a new name in ``where``.
         argv: The command line as it was typed; None for that of this process.
     """
-    source = experiment.source.name if experiment.source else "none"
     around = describe_surroundings()
     machine = around.machine
     if experiment.trainer.threads is not None:
@@ -98,7 +97,7 @@ def create(
         files["code.patch"] = patch
     return RunDirectory.create(
         where,
-        label=f"{source}-{experiment.target.name}-{experiment.name_of('fusion')}",
+        label=f"{experiment.source_name}-{experiment.target.name}-{experiment.name_of('fusion')}",
         fingerprint=experiment.fingerprint,
         config=experiment.config,
         manifest=manifest,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
-from mmx.modalities import Features
+from mmx.encoders.published import Published, fit_names, read_tensors
+from mmx.modalities import Features, Modality
 
 FollowsInput = Literal["channels", "grid", "sequence"]
 """How a tensor's shape depends on the input: ``channels`` is a convolution ``(D, K, …)`` over
@@ -90,3 +91,53 @@ class Encoder(nn.Module, ABC):
         of another shape keeps its fresh values.
         """
         return {}
+
+    @classmethod
+    def published(cls, **options: Any) -> Published | None:
+        """Return the published weights that an encoder of these options can start from.
+
+        Args:
+            options: As the constructor takes them.
+
+        Returns:
+            None where there are none.
+        """
+        return None
+
+    @classmethod
+    def read_with(
+        cls, modality: Modality[Any, Any] | None, **options: Any
+    ) -> Modality[Any, Any] | None:
+        """Return what reads the input of an encoder of these options.
+
+        Weights expect their input as it was read when they were trained: an encoder that has
+        some says here of which size, at which rate, by which tokenizer.
+
+        Args:
+            modality: How the task, or the config, says that it is read; None where neither does.
+            options: As the constructor takes them.
+        """
+        return modality
+
+    def read_published(self, published: Published) -> dict[str, Tensor]:
+        """Return published values of this encoder's tensors, by their names here.
+
+        By default the files hold the tensors of this very module. What follows the input
+        (:meth:`input_tensors`) may have another shape there.
+
+        Args:
+            published: What :meth:`published` returned for the options of this encoder.
+
+        Raises:
+            DataError: A file is absent or unreadable, or of another architecture.
+        """
+        found = {
+            name: value
+            for there, value in read_tensors(published).items()
+            if (name := self.name_published(there)) is not None
+        }
+        return fit_names(found, self.state_dict(), published, tuple(self.input_tensors()))
+
+    def name_published(self, name: str) -> str | None:
+        """Return what a published tensor is called here; None for one that is not used."""
+        return name

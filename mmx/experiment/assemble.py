@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
 
 from mmx.balance import Balance
 from mmx.config.build import Builder
 from mmx.config.chosen import find_target
 from mmx.config.nodes import ConfigNode
 from mmx.encoders import Encoder
+from mmx.encoders.published import PublishedWeights
 from mmx.errors import Problem
 from mmx.experiment.config_fingerprint import fingerprint
 from mmx.experiment.control_choice import choose_controls, read_control_names
@@ -30,9 +30,14 @@ from mmx.experiment.parts import (
     choose_modalities,
 )
 from mmx.experiment.paths import find_misplaced_paths, make_paths_absolute
+from mmx.experiment.publishing import (
+    PublishedStart,
+    digest_weights,
+    drop_unread_weights,
+    find_start,
+)
 from mmx.experiment.settings import Modalities, Settings, reduce_to_one_run
 from mmx.experiment.transferring import find_transfer_misfits
-from mmx.experiment.weight_files import digest_given_weights
 from mmx.modalities import Modality
 from mmx.stage_id import Role
 from mmx.tasks import Task
@@ -59,6 +64,7 @@ PART_KEYS = (
     "optimizer",
     "trainer",
 )
+PUBLISHED = f"{PublishedWeights.__module__}.{PublishedWeights.__qualname__}"
 SCRATCH_NODE = {"_target_": "mmx.transfer.scratch.Scratch"}
 
 
@@ -73,6 +79,7 @@ class Experiment(Built):
         dropped: Config path to the reason why this run does not read it.
         allowed: Packages other than mmx whose classes the config may name.
         names: Config group, such as ``fusion`` or ``encoder/image``, to the option that chose it.
+        start: Which encoders start from published weights.
     """
 
     settings: Settings
@@ -84,6 +91,7 @@ class Experiment(Built):
     dropped: dict[str, str]
     allowed: tuple[str, ...] = ()
     names: dict[str, str] = field(default_factory=dict)
+    start: PublishedStart = field(default_factory=PublishedStart)
 
     @property
     def source(self) -> Task | None:
@@ -119,7 +127,20 @@ class Experiment(Built):
     @property
     def fingerprint(self) -> str:
         """Hex digest of what decides the numbers; not of where or how fast the run is computed."""
-        return fingerprint(self.config, digest_given_weights(self.config))
+        return fingerprint(self.config, self.weight_digests)
+
+    @property
+    def weight_digests(self) -> dict[str, str]:
+        """Digests of the published files that its encoders are made from, by modality."""
+        return digest_weights(self.encoders, self.start)
+
+    @property
+    def source_name(self) -> str:
+        """What the source is called: its task, ``published``, both, or ``none``."""
+        names = [self.source.name] if self.source else []
+        if self.start.role is not None:
+            names = [PublishedWeights.name, *names]
+        return "+".join(names) or "none"
 
     @property
     def joint(self) -> bool:
@@ -166,7 +187,10 @@ def assemble(
         *find_head_misfits(built, built.trainer),
     ]
     builder.problems.extend(found)
-    weights = built.trains_source and built.transfer is not None and built.transfer.needs != "rows"
+    start = find_start(built, builder.problems)
+    canonical = drop_unread_weights(canonical, built, start, dropped)
+    trained_before = built.transfer is not None and built.transfer.needs != "rows"
+    weights = built.has_source and built.reads_source_weights and trained_before
     canonical = choose_controls(builder, canonical, built, dropped, source_weights=weights)
     canonical = reduce_to_one_run(builder, canonical, built.settings)
     builder.finish()
@@ -178,7 +202,7 @@ def assemble(
             "settings": built.settings,
             "encoders": {name: built.encoders[name] for name in sorted(built.used_modalities)},
             "modalities": {
-                role: _choose_readers(own, built.vectorizers)
+                role: {name: built.find_reader(role, name) for name in own}
                 for role, own in built.modalities.items()
             },
         },
@@ -186,6 +210,7 @@ def assemble(
         dropped=dropped,
         allowed=tuple(allowed),
         names=_keep_true_names(names or {}, config, canonical),
+        start=start,
     )
 
 
@@ -203,12 +228,14 @@ def _build(
     settings = builder.call(Settings, root, "")
     trainer = builder.call(Trainer, config.get("trainer", {}), "trainer")
     target = builder.build(config.get("target"), Task, "target")
-    source = build_optional(builder, config, Task, "source")
+    source, published = _build_source(builder, config)
     transfer = builder.build(config.get("transfer"), Transfer, "transfer")
     optimizer = builder.build(config.get("optimizer"), Optimizer, "optimizer")
     parts = build_parts(builder, config)
     if transfer is not None:
-        config, source, transfer = _drop_idle_source(config, source, transfer, dropped)
+        config, source, published, transfer = _drop_idle_source(
+            config, source, published, transfer, dropped
+        )
     regularizer = build_optional(builder, config, Regularizer, "regularizer")
     balance = build_optional(builder, config, Balance, "balance")
     tasks = {Role.SOURCE: source, Role.TARGET: target}
@@ -232,6 +259,7 @@ def _build(
         regularizer=regularizer,
         parts=parts,
         balance=balance,
+        published=published,
         encoders=encoders,
         vectorizers=vectorizers,
         failed=frozenset(nodes) - encoders.keys(),
@@ -250,34 +278,38 @@ def _keep_true_names(
     }
 
 
-def _choose_readers(
-    own: Mapping[str, Modality[Any, Any] | None], vectorizers: Modalities
-) -> Modalities:
-    """Return the reader of each modality: its task's, or the vectoriser of its encoder."""
-    return {name: given if given is not None else vectorizers[name] for name, given in own.items()}
+def _build_source(
+    builder: Builder, config: ConfigNode
+) -> tuple[Task | None, PublishedWeights | None]:
+    """Return the source task, or the published weights that are the source; else None."""
+    if find_target(config, "source") == PUBLISHED:
+        return None, build_optional(builder, config, PublishedWeights, "source")
+    return build_optional(builder, config, Task, "source"), None
 
 
 def _drop_idle_source(
     config: ConfigNode,
     source: Task | None,
+    published: PublishedWeights | None,
     transfer: Transfer,
     dropped: dict[str, str],
-) -> tuple[ConfigNode, Task | None, Transfer]:
+) -> tuple[ConfigNode, Task | None, PublishedWeights | None, Transfer]:
     """Drop a source that the transfer does not use, and a transfer that has no source to use."""
-    if source is not None and transfer.needs != "nothing":
-        return config, source, transfer
-    if source is not None:
+    there = source is not None or published is not None
+    if there and transfer.needs != "nothing":
+        return config, source, published, transfer
+    if there:
         dropped["source"] = "this transfer mode takes nothing from a source"
     elif transfer.needs != "nothing":
         dropped["transfer"] = "there is no source to transfer from"
     if config.get("regularizer"):
         name = variant(type(transfer))
-        mode = "there is no" if source is None else f"transfer={name} takes nothing from a"
+        mode = "there is no" if not there else f"transfer={name} takes nothing from a"
         dropped["regularizer"] = f"{mode} source for it to hold the target near"
         config = {**config, "regularizer": {}}
     if transfer.needs == "nothing":
-        return {**config, "source": None}, None, transfer
-    return {**config, "source": None, "transfer": SCRATCH_NODE}, None, Scratch()
+        return {**config, "source": None}, None, None, transfer
+    return {**config, "source": None, "transfer": SCRATCH_NODE}, None, None, Scratch()
 
 
 def _drop_source_epochs(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any
 
 from mmx.config.nodes import ConfigNode
@@ -28,6 +29,8 @@ HOW_NOT_WHAT = {
 
 PLACES = ("path", "root")
 """Options of a task with the paths of its files; their content has its own digest."""
+FILE_OPTIONS = ("weights", "model")
+"""Options of an encoder that may name a file or folder; its content counts, not its place."""
 
 
 def fingerprint(config: ConfigNode, weights: Mapping[str, str] | None = None) -> str:
@@ -47,13 +50,7 @@ def digest_config(config: ConfigNode) -> str:
     for role in (Role.SOURCE, Role.TARGET):
         if isinstance(node := what.get(role), dict):
             what[role] = {**node, **{key: "" for key in PLACES if isinstance(node.get(key), str)}}
-    nodes = what.get("encoder")
-    named = [
-        name
-        for name, node in (nodes.items() if isinstance(nodes, dict) else ())
-        if isinstance(node, dict) and isinstance(node.get("weights"), str)
-    ]
-    return _digest(_put_digests(what, dict.fromkeys(named, "")))
+    return _digest(_put_digests(what, dict.fromkeys(_find_file_options(what), "")))
 
 
 def list_places(config: ConfigNode) -> dict[str, str]:
@@ -65,11 +62,30 @@ def list_places(config: ConfigNode) -> dict[str, str]:
         for key in (*PLACES, "data_dir"):
             if isinstance(given.get(key), str):
                 found[f"{role}.{key}"] = given[key]
-    nodes = config.get("encoder")
-    for name, node in nodes.items() if isinstance(nodes, dict) else ():
-        if isinstance(node, dict) and isinstance(node.get("weights"), str):
-            found[f"encoder.{name}.weights"] = node["weights"]
+    for name, keys in _find_file_options(config).items():
+        found |= {f"encoder.{name}.{key}": config["encoder"][name][key] for key in keys}
     return found
+
+
+def is_file_option(key: str, value: Any) -> bool:
+    """Return whether an encoder's option names a file or folder of this machine.
+
+    A ``model`` may also be the name of an architecture, or of a repository.
+    """
+    if not isinstance(value, str):
+        return False
+    return key == "weights" or (key in FILE_OPTIONS and Path(value).is_absolute())
+
+
+def _find_file_options(config: ConfigNode) -> dict[str, list[str]]:
+    """Return the options that name files, by modality of the encoder."""
+    nodes = config.get("encoder")
+    found = {
+        name: [key for key, value in node.items() if is_file_option(key, value)]
+        for name, node in (nodes.items() if isinstance(nodes, dict) else ())
+        if isinstance(node, dict)
+    }
+    return {name: keys for name, keys in found.items() if keys}
 
 
 def essence_with_weights(config: ConfigNode, weights: Mapping[str, str]) -> ConfigNode:
@@ -82,9 +98,12 @@ def _put_digests(what: ConfigNode, weights: Mapping[str, str]) -> ConfigNode:
     if not weights or not isinstance(nodes, dict):
         return what
     changed = {
-        name: {**nodes[name], "weights": digest}
+        name: {
+            **{key: "" if is_file_option(key, value) else value for key, value in node.items()},
+            "weights": digest,
+        }
         for name, digest in weights.items()
-        if isinstance(nodes.get(name), dict)
+        if isinstance(node := nodes.get(name), dict)
     }
     return {**what, "encoder": {**nodes, **changed}}
 

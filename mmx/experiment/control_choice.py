@@ -110,7 +110,7 @@ def _explain_missing_weights(built: Built) -> tuple[str, str]:
     """Return why no source is trained before the target, and what to type for one."""
     source, transfer = built.tasks[Role.SOURCE], built.transfer
     reads = "reads the weights of a source trained before, and"
-    if source is None or transfer is None:
+    if transfer is None or (source is None and not built.has_source):
         return f"{reads} there is no source", "source=<task>"
     return f"{reads} transfer={variant(type(transfer))} trains none", "transfer=parameter"
 
@@ -122,6 +122,7 @@ def _check_alone(built: Built) -> Iterator[tuple[str, Problem]]:
     for name in sorted(target) if len(target) > 1 else ():
         alone = replace(
             built,
+            published=None,
             tasks={Role.SOURCE: None, Role.TARGET: built.tasks[Role.TARGET]},
             modalities={Role.TARGET: {name: target[name]}},
             transfer=None,

@@ -12,7 +12,8 @@ from typing import Any, cast
 from mmx.balance import Balance
 from mmx.config.locate import find_default_option
 from mmx.encoders import Encoder
-from mmx.errors import Problem, closest
+from mmx.encoders.published import PublishedWeights
+from mmx.errors import DataError, Problem, closest
 from mmx.experiment.own_parts import find_encoder_problems, find_fusion_problems
 from mmx.experiment.parts import RoleParts, needs_model
 from mmx.experiment.settings import Modalities, Settings
@@ -47,6 +48,7 @@ class Built:
         tasks: ``source`` and ``target``; None where there is none.
         modalities: ``source`` and ``target`` to the readers of the task's modalities in use;
             None where the encoder has a vectoriser for it.
+        published: The published weights that are the source; None where they are not.
         roles: ``source`` and ``target`` to fusion and objective.
         parts: The optional parts around the fusion.
         encoders: Modality to ``make(spec)``.
@@ -64,6 +66,7 @@ class Built:
     regularizer: Regularizer | None
     parts: Parts
     balance: Balance | None
+    published: PublishedWeights | None
     encoders: dict[str, Callable[..., Encoder]]
     vectorizers: Modalities
     failed: frozenset[str]
@@ -73,8 +76,34 @@ class Built:
         """Whether the source is trained before the target."""
         if self.tasks[Role.SOURCE] is None:
             return False
+        return self.reads_source_weights
+
+    @property
+    def has_source(self) -> bool:
+        """Whether there is anything to transfer from: a task, or published weights."""
+        return self.tasks[Role.SOURCE] is not None or self.published is not None
+
+    @property
+    def reads_source_weights(self) -> bool:
+        """Whether transfer or regulariser asks for weights of the source, wherever from."""
         wants = self.transfer is not None and self.transfer.needs == "weights"
         return wants or needs_model(self.regularizer)
+
+    def find_reader(self, role: Role, name: str) -> Modality[Any, Any] | None:
+        """Return what reads a modality of a role's task; None where nothing does.
+
+        It is the task's own, or the vectoriser of the encoder's node. An encoder whose weights
+        expect their input otherwise has the last word.
+
+        Raises:
+            DataError, ValueError: The encoder's options do not lead to one.
+        """
+        given = self.modalities[role][name]
+        given = given if given is not None else self.vectorizers.get(name)
+        make = self.encoders.get(name)
+        if not isinstance(make, partial):
+            return given
+        return cast(type[Encoder], make.func).read_with(given, **make.keywords)
 
     @property
     def used_modalities(self) -> frozenset[str]:
@@ -184,11 +213,9 @@ def _try_encoder(
 ) -> tuple[Encoder | None, list[Problem]]:
     """Return a modality's encoder on the meta device, and what is wrong with it.
 
-    None where it cannot be made, or starts from a file of weights: that is read only once, for
-    the model that trains.
+    None where it cannot be made.
     """
     given, problems = built.modalities[role][name], []
-    modality = given if given is not None else built.vectorizers.get(name)
     if given is not None and name in built.vectorizers:
         problems.append(
             Problem(
@@ -198,20 +225,28 @@ def _try_encoder(
             )
         )
     make = built.encoders.get(name)
+    try:
+        modality = built.find_reader(role, name)
+    except (DataError, ValueError) as error:
+        return None, [*problems, _describe_error(name, error)]
     if make is None or modality is None:
         option = find_default_option(f"encoder/{name}") or "<option>"
         without = f"has {name}, and no encoder for it is chosen"
         type_this = f"encoder/{name}={option}"
         return None, [*problems, Problem(f"{role}={task.name}", without, type_this=type_this)]
-    options = make.keywords if isinstance(make, partial) else {}
-    if options.get("pretrained") or options.get("weights"):
-        return None, problems
     try:
         broken = list(find_encoder_problems(make, modality.example(), f"encoder.{name}"))
         encoder = None if broken else make_without_memory(make, modality.example())
-    except ValueError as error:
-        return None, [*problems, Problem(f"encoder.{name}", str(error))]
+    except (DataError, ValueError) as error:
+        return None, [*problems, _describe_error(name, error)]
     return encoder, [*problems, *broken]
+
+
+def _describe_error(name: str, error: DataError | ValueError) -> Problem:
+    """Return the problem of an encoder that cannot be made."""
+    if isinstance(error, DataError):
+        return Problem(f"encoder.{name}", error.message, type_this=error.tip)
+    return Problem(f"encoder.{name}", str(error))
 
 
 def _try_model(
@@ -283,7 +318,7 @@ def _list_prefixes(tensors: list[str]) -> list[str]:
 
 def _check_label_free_target(built: Built) -> Iterator[Problem]:
     """Check that a target with a source learns from labels: otherwise there is no gain."""
-    if built.tasks[Role.SOURCE] is not None and built.roles:
+    if built.has_source and built.roles:
         objective = built.roles[Role.TARGET].objective
         if objective.label_free:
             name = variant(type(objective))

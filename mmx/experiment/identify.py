@@ -8,7 +8,6 @@ from typing import Any
 
 from mmx.experiment.assemble import Experiment
 from mmx.experiment.config_fingerprint import digest_config
-from mmx.experiment.weight_files import digest_weights
 from mmx.runs.code import numbers_digest, package_digest
 from mmx.runs.identity import Identity
 from mmx.runs.manifest import RecordedIdentity
@@ -32,7 +31,7 @@ def record_identity(experiment: Experiment) -> RecordedIdentity:
     return Identity(
         config=digest_config(experiment.config),
         code={name: digest for name, digest in code.items() if digest is not None},
-        weights=digest_weights(experiment.config["encoder"], experiment.encoders),
+        weights=experiment.weight_digests,
     ).as_recorded()
 
 

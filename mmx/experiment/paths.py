@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from mmx.config.nodes import ConfigNode
 from mmx.errors import Problem
+from mmx.experiment.config_fingerprint import FILE_OPTIONS
 from mmx.stage_id import Role
 
 
@@ -44,12 +46,25 @@ def make_paths_absolute(config: ConfigNode) -> ConfigNode:
             }
     if isinstance(nodes := config.get("encoder"), dict):
         config["encoder"] = {
-            name: {**node, "weights": _make_absolute(node["weights"])}
-            if isinstance(node, dict) and isinstance(node.get("weights"), str)
+            name: {key: _make_file_absolute(key, value) for key, value in node.items()}
+            if isinstance(node, dict)
             else node
             for name, node in nodes.items()
         }
     return config
+
+
+def _make_file_absolute(key: str, value: Any) -> Any:
+    """Return an encoder's option, absolute where it names a file or folder.
+
+    A ``model`` is a folder where it is written like one, or where there is one of that name;
+    else the name of an architecture or a repository.
+    """
+    if key not in FILE_OPTIONS or not isinstance(value, str):
+        return value
+    path = Path(value).expanduser()
+    named = key == "weights" or path.is_absolute() or value.startswith((".", "~"))
+    return _make_absolute(value) if named or path.exists() else value
 
 
 def _make_absolute(path: str) -> str:

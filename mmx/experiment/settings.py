@@ -32,6 +32,8 @@ class Settings:
         control: The controls that the target is compared with, one or several of
             :data:`~mmx.controls.CONTROLS`, or ``none``.
         curve: On a command line: the fractions of the target's labels to run.
+        source_weights: What a source task that is trained starts from: ``fresh`` draws, or the
+            ``published`` weights of its encoders.
         device: Where to compute; ``auto`` takes CUDA where there is one.
         precision: Number format of the forward pass.
         compile: Whether encoders and fusion are compiled.
@@ -51,6 +53,7 @@ class Settings:
     curve: (
         Literal["fractions"] | Annotated[tuple[CurveFraction, ...], Field(min_length=2)] | None
     ) = None
+    source_weights: Literal["fresh", "published"] = "fresh"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     compile: bool = False

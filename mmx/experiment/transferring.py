@@ -8,7 +8,7 @@ from typing import cast
 
 from mmx.config.signature import list_options
 from mmx.encoders import Encoder
-from mmx.errors import Problem, closest
+from mmx.errors import DataError, Problem, closest
 from mmx.experiment.fitting import Built
 from mmx.meta_model import make_without_memory
 from mmx.stage_id import Role
@@ -30,6 +30,7 @@ ALIKE = {
 def find_transfer_misfits(built: Built) -> Iterator[Problem]:
     """Yield the problems of a transfer whose parts do not fit together."""
     yield from _check_regularizer(built)
+    yield from _check_published(built)
     source, target = built.tasks[Role.SOURCE], built.tasks[Role.TARGET]
     if source is not None and target is not None and built.transfer is not None:
         own, others = built.modalities[Role.SOURCE], built.modalities[Role.TARGET]
@@ -76,10 +77,40 @@ def _check_joint(built: Built, transfer: Transfer, source: Task, target: Task) -
 def _check_regularizer(built: Built) -> Iterator[Problem]:
     """Check that a regulariser has something to act on in this mode and for these targets."""
     regularizer, transfer = built.regularizer, built.transfer
-    if regularizer is None or transfer is None or built.tasks[Role.SOURCE] is None:
+    if regularizer is None or transfer is None or not built.has_source:
         return
     yield from _check_mode(regularizer, transfer) or _check_classes(built, regularizer)
     yield from _check_surroundings(built, regularizer)
+
+
+def _check_published(built: Built) -> Iterator[Problem]:
+    """Check that published weights have what transfer and regulariser ask of a source.
+
+    They are tensors of encoders: nobody has their training rows, and what stood behind the
+    encoders has been left out.
+    """
+    transfer, regularizer = built.transfer, built.regularizer
+    if built.published is None or transfer is None:
+        return
+    mode, tip = variant(type(transfer)), "transfer=parameter"
+    if transfer.needs == "rows":
+        reason = "trains on the source's rows, and published weights come without any"
+        yield Problem(f"transfer={mode}", reason, type_this=f"{tip}   (or source=<task>)")
+    if transfer.needs == "architecture":
+        reason = "takes the source's architecture, and that of published weights is the encoder's"
+        yield Problem(f"transfer={mode}", reason, type_this=f"{tip}   (or source=<task>)")
+    if regularizer is None:
+        return
+    given, others = f"regularizer={variant(type(regularizer))}", "l2_sp"
+    if regularizer.reads_source_outputs:
+        reason = "compares with what the source answers, and published weights come without a head"
+        yield Problem(given, reason, type_this=f"regularizer={others}   (or source=<task>)")
+    if "source_rows" in regularizer.needs:
+        reason = "compares with the source's rows, and published weights come without any"
+        yield Problem(given, reason, type_this=f"regularizer={others}   (or source=<task>)")
+    if built.parts.sharing is not None and "model" in regularizer.needs:
+        reason = "compares features behind the trunk, and published weights come without a trunk"
+        yield Problem(given, reason, type_this="sharing=none   (or regularizer=l2_sp)")
 
 
 def _check_mode(regularizer: Regularizer, transfer: Transfer) -> list[Problem]:
@@ -212,14 +243,13 @@ def _choose_alike(built: Built, new: str, old: str) -> list[str] | None:
 
 def _list_tensors(built: Built, role: Role, name: str) -> list[str]:
     """Return the names of an encoder's tensors; none where it cannot be a meta model."""
-    make, given = built.encoders.get(name), built.modalities[role][name]
-    modality = given if given is not None else built.vectorizers.get(name)
-    options = make.keywords if isinstance(make, partial) else {}
-    if make is None or modality is None or options.get("pretrained") or options.get("weights"):
-        return []
+    make = built.encoders.get(name)
     try:
+        modality = built.find_reader(role, name)
+        if make is None or modality is None:
+            return []
         return list(make_without_memory(make, modality.example()).state_dict())
-    except ValueError:
+    except (DataError, ValueError):
         return []  # reported as a problem of the encoder
 
 

@@ -101,7 +101,7 @@ class Image(Modality[ImageColumn, ImageSpec]):
             return ImageSpec(*self.size)
         for row in as_rows(rows):
             if column.present[row]:
-                height, width = _read_image(column, int(row), None).shape[:2]
+                height, width = read_image(column, int(row), None).shape[:2]
                 if self.crop >= min(height, width):
                     raise DataError(
                         f"crop={self.crop} is not smaller than the first training image, "
@@ -128,7 +128,7 @@ class Image(Modality[ImageColumn, ImageSpec]):
         def decode(i: int) -> None:
             row = int(rows[i])
             if column.present[row]:
-                values[i] = _read_image(column, row, size)
+                values[i] = read_image(column, row, size)
 
         call_each(decode, len(rows))
         return Stored(torch.from_numpy(values))
@@ -223,7 +223,7 @@ def _format_size(spec: ImageSpec) -> str:
     return str(spec.height) if square else f"[{spec.height},{spec.width}]"
 
 
-def _read_image(
+def read_image(
     column: ImageColumn, row: int, size: tuple[int, int] | None
 ) -> npt.NDArray[np.uint8]:
     """Return the image of one row as ``(H, W, 3)``."""

@@ -6,23 +6,27 @@ import time
 from dataclasses import replace
 
 from mmx.experiment import Experiment
-from mmx.experiment.weight_files import digest_weights
 from mmx.runs.directory import RunDirectory
 from mmx.runs.search_record import read_search_end
 from mmx.runs.summary import Summary
 from mmx.stage_id import Role, StageId
 from mmx.stages.core.context import Context, Specs
 from mmx.stages.core.opened_data import load_task, open_task, say_other_scales
+from mmx.stages.core.published_source import describe_published, load_published
 from mmx.stages.core.stage import Stage
 from mmx.stages.pipeline.controls import check_controls, train_controls
 from mmx.stages.pipeline.controls.base import ControlBench
 from mmx.stages.pipeline.evaluate import Known, evaluate
 from mmx.stages.pipeline.train import train
-from mmx.stages.selection.prepare import dry_start, make_context, offer_source
+from mmx.stages.selection.prepare import (
+    dry_start,
+    make_context,
+    make_source_stage,
+    offer_source,
+)
 from mmx.stages.selection.search import choose_experiment, make_scratch_control
 from mmx.tasks import TaskData
 from mmx.training.events import Listener, StopRequest
-from mmx.transfer.scratch import Scratch
 
 UNREAD = ("source", "source_objective", "trainer.source_epochs")
 """Keys that get a note if a run does not read them; other unread keys show in its config."""
@@ -64,14 +68,17 @@ def run(
         if experiment.trains_source:
             untrained = dry_start(context, opened_source, opened)
             check_controls(ControlBench(context, opened, source_specs, None), untrained)
-            source = train(context, Stage(StageId.SOURCE, opened_source, Scratch()))
+            source = train(context, make_source_stage(context, opened_source))
         opened_source = None  # free its data; only joint training reads it again
     if source_task is not None and (source is not None or opened_source is not None):
         notes.extend(_find_shared_samples(source_task, target_task))
     notes.extend(opened.notes)
-    given = None
+    given = load_published(context, opened, Role.TARGET)
+    if given is not None:
+        check_controls(ControlBench(context, opened, source_specs, None), given.source)
     if source is not None and source_task is not None:
         given = offer_source(source_task, source)
+    notes.extend(describe_published(context))
     bench = ControlBench(context, opened, source_specs, given)
     target = train(
         context, Stage(StageId.TARGET, opened, experiment.transfer, given, opened_source)
@@ -92,7 +99,7 @@ def _record_weights(context: Context) -> None:
     """Record the digests of weight files that were downloaded after the run was created."""
     manifest = context.directory.manifest()
     known = manifest.identity.weights
-    found = digest_weights(context.experiment.config["encoder"], context.experiment.encoders)
+    found = context.experiment.weight_digests
     if new := {name: digest for name, digest in found.items() if name not in known}:
         context.directory.write_manifest(manifest.with_weights(new))
 

@@ -14,7 +14,7 @@ from mmx.config.sweep_values import refuse_sweep
 from mmx.errors import ConfigError, Problem
 from mmx.experiment import Experiment, assemble
 from mmx.experiment.config_fingerprint import essence_with_weights
-from mmx.experiment.weight_files import digest_given_weights, find_missing_weights
+from mmx.experiment.publishing import find_missing_files
 from mmx.runs.variation import Variant
 from mmx.training.precision import choose_device
 from mmx.verbs.train_line import CommandLine
@@ -43,7 +43,7 @@ def make_variant(job: Job) -> Variant:
     experiment, composed = job.experiment, job.composed
     return Variant(
         config=experiment.config,
-        what=essence_with_weights(experiment.config, digest_given_weights(experiment.config)),
+        what=essence_with_weights(experiment.config, experiment.weight_digests),
         unresolved=composed.unresolved,
         names={
             group: experiment.name_of(group) for group in composed.choices if group != "experiment"
@@ -96,13 +96,7 @@ def require_devices(jobs: Sequence[Job]) -> None:
 
 def refuse_absent_weights(found: Sequence[Job]) -> list[Problem]:
     """Return the problems of weight files that do not exist."""
-    return [
-        problem
-        for job in found
-        for problem in find_missing_weights(
-            job.experiment.config["encoder"], job.experiment.encoders
-        )
-    ]
+    return [problem for job in found for problem in find_missing_files(job.experiment.start)]
 
 
 def refuse_unread(found: Sequence[Job]) -> list[Problem]:

@@ -8,68 +8,56 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 from torchvision.models import resnet
 
-from mmx.encoders.base import Encoder, FollowsInput
-from mmx.encoders.image.pretrained import Normalize, Stem, load_weights, uses_small_stem
+from mmx.encoders.base import FollowsInput
+from mmx.encoders.image.torchvision_weights import Stem, TorchvisionEncoder, has_small_stem
 from mmx.encoders.sequence import step_mask
 from mmx.modalities import Features
 from mmx.modalities.image import ImageSpec
 
 
-class ResNet(Encoder):
+class ResNet(TorchvisionEncoder):
     """A stem and four layers of residual blocks; the base of the three depths.
 
     Use one of them for images that need a larger network than ``small_cnn``, or to start from
-    ImageNet weights; choose the depth by the time there is.
+    ImageNet weights with ``source=published``; choose the depth by the time there is.
 
-    ``levels`` are the spatial means of the four layers, ``tokens`` are the pixels of the last
-    map, and ``pooled`` is their mean.
+    ``levels`` are the spatial means of the four layers, ``tokens`` the pixels of the last
+    map, ``pooled`` their mean.
 
     Args:
         spec: Size of the images.
-        pretrained: Start from torchvision's ImageNet weights, found in torch's cache.
-        weights: A local ``.pth`` or ``.safetensors`` file with torchvision's names to start
-            from instead; implies ``pretrained``.
+        weights: A local ``.pth`` or ``.safetensors`` file with torchvision's names, in the place
+            of torchvision's own ImageNet weights; read where the encoder starts from published
+            weights.
         stem: ``standard`` is a 7×7 convolution and a pool, each of stride 2; ``small`` is
-            one 3×3 convolution of stride 1, which starts fresh even where weights are
-            loaded, since its shape differs. ``auto`` is standard with weights or for sides
-            above 96 pixels, else small.
+            one 3×3 convolution of stride 1, which starts fresh whatever else is published,
+            for its shape differs. ``auto`` is standard for sides above 96 pixels, else small.
         download: Whether weights absent from torch's cache may be fetched.
-
-    Raises:
-        DataError: The weights are absent, unreadable or of another architecture.
 
     Reference: He et al. 2016, arXiv 1512.03385.
     """
 
     build: ClassVar[Callable[..., Any]]
-    published: ClassVar[Any]
 
     def __init__(
         self,
         spec: ImageSpec,
         *,
-        pretrained: bool = False,
         weights: str | None = None,
         stem: Stem = "auto",
         download: bool = False,
     ) -> None:
         super().__init__()
-        pretrained = pretrained or weights is not None
         net = self.build()
         self.width = net.fc.in_features
         self.level_widths = tuple(self.width // 2**k for k in (3, 2, 1, 0))
         del net.fc  # the model has its own head
-        fresh = ["fc."]
-        if uses_small_stem(stem, spec, pretrained=pretrained):
+        if has_small_stem(stem, spec):
             # As for CIFAR-10 in He et al. 2016, section 4.2: no stride and no pool.
             net.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
             nn.init.kaiming_normal_(net.conv1.weight, mode="fan_out", nonlinearity="relu")
             net.maxpool = nn.Identity()
-            fresh.append("conv1.")
-        if pretrained:
-            url = self.published.url
-            load_weights(net, url=url, weights=weights, download=download, fresh=tuple(fresh))
-        self.normalize = Normalize(imagenet=pretrained)
+        self.normalize = self.normalization()
         self.stem = nn.Sequential(net.conv1, net.bn1, net.relu, net.maxpool)
         self.layers = nn.ModuleList([net.layer1, net.layer2, net.layer3, net.layer4])
 
@@ -77,7 +65,7 @@ class ResNet(Encoder):
         """Encode images.
 
         Args:
-            x: ``(B, 3, H, W)`` in [0, 1]; fastest in channels-last memory format.
+            x: ``(B, 3, H, W)`` in [0, 1]; fastest in channels-last memory.
             lengths: Not used.
 
         Returns:
@@ -99,24 +87,33 @@ class ResNet(Encoder):
         """Return the first convolution."""
         return {"stem.0.weight": "channels"}
 
+    def name_published(self, name: str) -> str | None:
+        """Return what torchvision's tensor is called here."""
+        part, _, rest = name.partition(".")
+        if part == "fc":
+            return None
+        places = {"conv1": "stem.0", "bn1": "stem.1"}
+        layers = {f"layer{index + 1}": f"layers.{index}" for index in range(len(self.layers))}
+        return f"{(places | layers).get(part, part)}.{rest}"
+
 
 class ResNet18(ResNet):
     """The network of 18 layers; see :class:`ResNet`."""
 
     architecture = "resnet18"
     build = staticmethod(resnet.resnet18)
-    published = resnet.ResNet18_Weights.DEFAULT
+    published_weights = resnet.ResNet18_Weights.DEFAULT
 
 
 class ResNet34(ResNet):
     """The network of 34 layers; see :class:`ResNet`."""
 
     build = staticmethod(resnet.resnet34)
-    published = resnet.ResNet34_Weights.DEFAULT
+    published_weights = resnet.ResNet34_Weights.DEFAULT
 
 
 class ResNet50(ResNet):
     """The network of 50 layers; see :class:`ResNet`."""
 
     build = staticmethod(resnet.resnet50)
-    published = resnet.ResNet50_Weights.DEFAULT
+    published_weights = resnet.ResNet50_Weights.DEFAULT

@@ -1,4 +1,4 @@
-"""The vision transformer ViT-B/16, fresh or with ImageNet weights."""
+"""The base vision transformer, fresh or with ImageNet weights."""
 
 from __future__ import annotations
 
@@ -11,57 +11,56 @@ from pydantic import Field
 from torch import Tensor
 from torchvision.models import vision_transformer
 
-from mmx.encoders.base import Encoder, FollowsInput
-from mmx.encoders.image.pretrained import Normalize, Stem, load_weights, uses_small_stem
+from mmx.encoders.base import FollowsInput
+from mmx.encoders.image.torchvision_weights import Stem, TorchvisionEncoder, has_small_stem
 from mmx.encoders.sequence import step_mask
 from mmx.modalities import Features
 from mmx.modalities.image import ImageSpec
 
-PRETRAINED_SIDE = 224  # pixels
 
-
-class VitB16(Encoder):
+class VitB16(TorchvisionEncoder):
     """A transformer over square patches with a class token.
 
-    Use it with ImageNet weights, for images of about 224 pixels; trained from scratch it needs
+    Use it with ImageNet weights and images of about 224 pixels; trained from scratch it needs
     far more data than a ResNet.
 
-    Images are first resized to a square with bilinear interpolation: to 224 pixels where
-    weights are loaded, else to the longer side rounded up to whole patches. ``levels`` are
-    the class token after each quarter of the layers, ``tokens`` are the patches after the last
-    layer and norm, and ``pooled`` is the class token after them.
+    Images are first resized to a square with bilinear interpolation. ``levels`` are the class
+    token after each quarter of the layers, ``tokens`` are the patches after the last layer and
+    norm, and ``pooled`` is the class token after them.
 
     Args:
         spec: Size of the images.
-        pretrained: Start from torchvision's ImageNet weights, found in torch's cache.
-        weights: A local ``.pth`` or ``.safetensors`` file with torchvision's names to start
-            from instead; implies ``pretrained``.
-        stem: ``standard`` has patches of 16×16 pixels; ``small`` of 4×4, and its patch
-            projection and positions start fresh even where weights are loaded. ``auto`` is
-            standard with weights or for sides above 96 pixels, else small.
+        weights: A local ``.pth`` or ``.safetensors`` file with torchvision's names, in the place
+            of torchvision's own ImageNet weights; read where the encoder starts from published
+            weights.
+        stem: ``standard`` has patches of 16×16 pixels; ``small`` of 4×4, whose projection and
+            positions start fresh whatever else is published. ``auto`` is standard for sides
+            above 96 pixels, else small.
+        side: Pixels of the square that an image is resized to; None for its own longer side,
+            rounded up to whole patches. The published weights were trained at 224, and their
+            positions are interpolated for other sides.
         download: Whether weights absent from torch's cache may be fetched.
         layers: Number of transformer layers.
         heads: Attention heads of a layer.
         width: D, a multiple of ``heads``.
         mlp_width: Hidden width of a layer's MLP.
-        dropout: Fraction of the activations dropped in training.
+        dropout: Part of the activations dropped in training.
 
     Raises:
-        ValueError: ``width`` is not a multiple of ``heads``.
-        DataError: The weights are absent, unreadable or of another architecture.
+        ValueError: ``width`` is no multiple of ``heads``, or ``side`` none of a patch.
 
     Reference: Dosovitskiy et al. 2021, arXiv 2010.11929.
     """
 
-    published: ClassVar[Any] = vision_transformer.ViT_B_16_Weights.DEFAULT
+    published_weights: ClassVar[Any] = vision_transformer.ViT_B_16_Weights.DEFAULT
 
     def __init__(
         self,
         spec: ImageSpec,
         *,
-        pretrained: bool = False,
         weights: str | None = None,
         stem: Stem = "auto",
+        side: Annotated[int, Field(ge=4, le=8_192)] | None = None,
         download: bool = False,
         layers: Annotated[int, Field(ge=1, le=1_024)] = 12,
         heads: Annotated[int, Field(ge=1, le=1_024)] = 12,
@@ -72,12 +71,11 @@ class VitB16(Encoder):
         super().__init__()
         if width % heads:
             raise ValueError(f"`width` (={width}) must be a multiple of `heads` (={heads})")
-        pretrained = pretrained or weights is not None
-        small = uses_small_stem(stem, spec, pretrained=pretrained)
-        patch = 4 if small else 16
+        patch = 4 if has_small_stem(stem, spec) else 16
         longer = max(spec.height, spec.width)
-        standard = pretrained and not small
-        self.side = PRETRAINED_SIDE if standard else patch * math.ceil(longer / patch)
+        self.side = patch * math.ceil(longer / patch) if side is None else side
+        if self.side % patch:
+            raise ValueError(f"`side` (={side}) must be a multiple of {patch}, the side of a patch")
         net = vision_transformer.VisionTransformer(
             image_size=self.side,
             patch_size=patch,
@@ -88,15 +86,10 @@ class VitB16(Encoder):
             dropout=dropout,
         )
         del net.heads  # the model has its own head
-        if pretrained:
-            url = self.published.url
-            # Small patches change the shapes of the projection and of the positions.
-            fresh = ("heads.", "conv_proj.", "encoder.pos_embedding") if small else ("heads.",)
-            load_weights(net, url=url, weights=weights, download=download, fresh=fresh)
-        self.normalize = Normalize(imagenet=pretrained)
+        self.normalize = self.normalization()
         self.net = net
         self.width = width
-        # The numbers of the layers after which the class token is a level: each quarter.
+        # The layers after which the class token is exposed: each quarter of the depth.
         self.exposed = sorted({math.ceil(layers * quarter / 4) for quarter in (1, 2, 3, 4)})
         self.level_widths = (width,) * len(self.exposed)
 
@@ -115,7 +108,7 @@ class VitB16(Encoder):
             x = F.interpolate(x, size, mode="bilinear", align_corners=False, antialias=True)
         encoder = self.net.encoder
         x = self.net.conv_proj(self.normalize(x)).flatten(2).transpose(1, 2)  # (B, patches, D)
-        x = torch.cat([self.net.class_token.expand(len(x), -1, -1), x], dim=1)  # class token first
+        x = torch.cat([self.net.class_token.expand(len(x), -1, -1), x], dim=1)
         x = encoder.dropout(x + encoder.pos_embedding)
         levels = []
         for number, layer in enumerate(encoder.layers, start=1):
@@ -127,12 +120,16 @@ class VitB16(Encoder):
         return Features(tokens, step_mask(None, tokens), x[:, 0], tuple(levels))
 
     def depths(self) -> tuple[tuple[str, ...], ...]:
-        """Return the embedding (patches, class token, positions), the layers, the last norm."""
+        """Return patches, class token and positions, then the layers, then the last norm."""
         children = self.net.encoder.layers.named_children()
         embedding = ("net.conv_proj.", "net.class_token", "net.encoder.pos_embedding")
         layers = (f"net.encoder.layers.{name}." for name, _ in children)
         return embedding, *((layer,) for layer in layers), ("net.encoder.ln.",)
 
     def input_tensors(self) -> dict[str, FollowsInput]:
-        """Return the projection of the patches and the positions."""
+        """Return the projection of patches, and the positions."""
         return {"net.conv_proj.weight": "channels", "net.encoder.pos_embedding": "grid"}
+
+    def name_published(self, name: str) -> str | None:
+        """Return what torchvision's tensor is called here."""
+        return None if name.startswith("heads.") else f"net.{name}"

@@ -17,9 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from mmx.experiment import Experiment
-from mmx.experiment.config_fingerprint import PLACES, WHERE_NOT_WHAT, essence
+from mmx.experiment.config_fingerprint import PLACES, WHERE_NOT_WHAT, essence, is_file_option
 from mmx.experiment.identify import digest_packages
-from mmx.experiment.weight_files import digest_weights
 from mmx.json_object import Json
 from mmx.modalities import spec_to_json
 from mmx.model import MultimodalModel
@@ -32,8 +31,6 @@ Inputs = Json
 Reasons = Mapping[str, str]
 """Root key of the config to why it cannot matter."""
 
-NAMES_OF_FILES = (*PLACES, "weights")
-"""Options of tasks and encoders that name files; their content counts, not their place."""
 EVERYWHERE: Reasons = {
     **WHERE_NOT_WHAT,
     "seeds": "stands for several runs; `seed` is that of each",
@@ -54,6 +51,7 @@ CONTROL: Reasons = {
     **EVERYWHERE,
     "source": "a control takes trained weights at most: `source` is their digest",
     "source_objective": "as the source",
+    "source_weights": "as the source",
     "transfer": "a control has a transfer of its own: `transfer`",
     "regularizer": "holds the target near its source, and no control",
 }
@@ -74,6 +72,7 @@ TRAINED_WEIGHTS: Reasons = {
     "source": "the task that is read is `task`; what a source has taught is in `weights`",
     "target": "the task that is read is `task`",
     "source_objective": "changes `weights` at most",
+    "source_weights": "changes `weights` at most",
     "objective": "changes `weights` at most",
     "optimizer": "changes `weights` at most",
     "trainer": "changes `weights` at most",
@@ -272,13 +271,13 @@ def _make_config(context: Context, role: Role, opened: Opened, ignored: Reasons)
 def _describe_trained(context: Context, role: Role, opened: Opened) -> Inputs:
     """Return what a trained stage depends on besides its config."""
     experiment, parts = context.experiment, context.experiment.role(role)
-    nodes = {name: experiment.config["encoder"][name] for name in opened.specs}
+    digests = experiment.weight_digests
     return {
         "fusion": None if parts.objective.label_free else _qualified_name(parts.fusion.func),
         "specs": {name: spec_to_json(spec) for name, spec in opened.specs.items()},
         "data": opened.task.fingerprint,
         "rows": [_digest_of_rows(opened.data.rows(split)) for split in ("train", "val")],
-        "weights": digest_weights(nodes, experiment.encoders),
+        "weights": {name: digests[name] for name in opened.specs if name in digests},
         **_describe_numerics(context),
     }
 
@@ -316,8 +315,11 @@ def _remove_places(node: Inputs) -> Inputs:
 
     The digest of their content is in the key, so that a moved file gives the same key.
     """
-    named = {key for key in NAMES_OF_FILES if isinstance(node.get(key), str)}
-    return {key: "" if key in named else value for key, value in node.items()}
+
+    def names_files(key: str, value: Any) -> bool:
+        return is_file_option(key, value) or (key in PLACES and isinstance(value, str))
+
+    return {key: "" if names_files(key, value) else value for key, value in node.items()}
 
 
 def _qualified_name(kind: Any) -> str:

@@ -15,7 +15,8 @@ from mmx.fusion import Widths
 from mmx.modalities import Batch, Features
 from mmx.model import MultimodalModel
 from mmx.stages.core.cached import cache_channel_weights
-from mmx.stages.core.context import Context, Opened, Trained
+from mmx.stages.core.context import Context, Opened
+from mmx.stages.core.stage import GivenSource
 from mmx.training.data import Rows, split_rows
 from mmx.training.encode import BATCH_SIZE, encode_rows
 from mmx.transfer import Start
@@ -253,7 +254,11 @@ def _refuse_doubles(name: str, origins: Mapping[str, str]) -> None:
 
 
 def bind_penalty(
-    context: Context, model: MultimodalModel, opened: Opened, start: Start, source: Trained | None
+    context: Context,
+    model: MultimodalModel,
+    opened: Opened,
+    start: Start,
+    source: GivenSource | None,
 ) -> Penalty | None:
     """Return the experiment's regulariser, bound to a started target; None if it has none.
 
@@ -264,7 +269,7 @@ def bind_penalty(
         model: The target's model, started and on its device.
         opened: The target, with the features of its frozen encoders.
         start: How it started.
-        source: The trained source.
+        source: The source, trained or published.
 
     Raises:
         TransferError: There is nothing that it could act on.
@@ -282,8 +287,8 @@ def bind_penalty(
             yield data.assemble(part, stored, augment=False)
 
     def source_features() -> dict[str, Tensor]:
-        if source is None or reference is None:
-            raise RuntimeError("asked for only where a source is there")
+        if source is None or source.data is None or reference is None:
+            raise RuntimeError("asked for only where a source's rows are there")
         every = encode_rows(
             source.model,
             source.data,

@@ -7,18 +7,29 @@ from dataclasses import dataclass
 from mmx.model import MultimodalModel
 from mmx.objectives import Criterion
 from mmx.stage_id import Role, StageId
-from mmx.stages.core.context import JointTask, Opened, Trained
+from mmx.stages.core.context import JointTask, Opened
 from mmx.training.data import Data
 from mmx.transfer import Source, Start, Transfer
 from mmx.transfer.regularizers import Penalty
 
 
 @dataclass(frozen=True)
-class TrainedSource:
-    """A trained source: what a transfer reads of it, and the complete result of its stage."""
+class GivenSource:
+    """A source as it is given to a target: trained before, or published weights.
+
+    Attributes:
+        source: What a transfer reads of it.
+        model: The complete model, which regularisers compare the target with.
+        data: Its rows; None of published weights.
+        seconds: Of training.
+        cached: Whether it was taken from the artifact cache, trained in an earlier run.
+    """
 
     source: Source
-    trained: Trained
+    model: MultimodalModel
+    data: Data | None = None
+    seconds: float = 0.0
+    cached: bool = False
 
 
 @dataclass(frozen=True)
@@ -29,14 +40,14 @@ class Stage:
         id: Its name.
         opened: Its task.
         transfer: The transfer mode, which determines its starting weights.
-        source: The trained source, if the transfer or its regulariser uses it.
+        source: The source, if the transfer or its regulariser uses it.
         joint: The source to train jointly with; None if the stage trains alone.
     """
 
     id: StageId
     opened: Opened
     transfer: Transfer
-    source: TrainedSource | None = None
+    source: GivenSource | None = None
     joint: Opened | None = None
 
     @property

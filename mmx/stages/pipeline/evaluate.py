@@ -115,7 +115,7 @@ Tested = tuple[dict[str, float], Tensor, Tensor]
 def _source_result(context: Context, source: Trained | None, target: Trained) -> SourceResult:
     """Return the validation metrics of the source, trained before or jointly with the target."""
     experiment = context.experiment
-    task = experiment.source.name if experiment.source else "none"
+    task = experiment.source_name
     joint = _validate_joint(context, target)
     val = joint if joint is not None else source.fitted.val if source else None
     return SourceResult(task=task) if val is None else SourceResult(task=task, metrics={"val": val})

@@ -46,8 +46,7 @@ def prepare_stage(context: Context, stage: Stage) -> PreparedStage:
     penalty = None
     if stage.id.role is Role.TARGET and experiment.regularizer is not None:
         start = replace(start, weight_decay=experiment.regularizer.weight_decay)
-        trained = given.trained if given else None
-        penalty = bind_penalty(context, model, replace(opened, data=data), start, trained)
+        penalty = bind_penalty(context, model, replace(opened, data=data), start, given)
     notes = (*start.report.notes, *notes)
     start = _name_additions(start, model)
     return PreparedStage(model, criterion, data, start, joint, penalty, notes)

@@ -13,12 +13,12 @@ from mmx.errors import ConfigError, Problem, TransferError
 from mmx.experiment import Experiment
 from mmx.stage_id import Role
 from mmx.stages.core.cache_keys import describe_source
-from mmx.stages.core.context import Context, Opened
+from mmx.stages.core.context import Context
 from mmx.stages.core.joint_model import join
 from mmx.stages.core.stage_model import make_model
 from mmx.stages.pipeline.controls import check_controls
 from mmx.stages.pipeline.controls.base import ControlBench
-from mmx.stages.selection.prepare import Prepared, dry_start
+from mmx.stages.selection.prepare import Prepared, dry_start, start_and_forget
 from mmx.transfer import Source
 from mmx.transfer.candidates import Search, SearchCandidate
 
@@ -69,23 +69,24 @@ def find_startable(
     Raises:
         TransferError: None can, or a control cannot.
     """
-    if prepared.source is None:
+    source = prepared.source
+    if source is None and prepared.given is None:
         raise RuntimeError("without a source the assembly leaves no search to do")
-    shared_source = describe_source(context, prepared.source)
+    shared_source = None if source is None else describe_source(context, source)
     startable: list[Choice] = []
     refused: dict[str, str] = {}
     untrained: Source | None = None
     for choice in choices:
         own = replace(context, experiment=choice.experiment)
-        trains = choice.experiment.trains_source
-        if trains and describe_source(own, prepared.source) != shared_source:
+        trained = source if choice.experiment.trains_source else None
+        if trained is not None and describe_source(own, trained) != shared_source:
             refused[choice.name] = (
                 "needs a source trained in another way, with its own fusion or without: "
                 "transfer.fusion says which the search trains"
             )
             continue
         try:
-            untrained = _start_and_forget(own, prepared.source, prepared.target) or untrained
+            untrained = _start(own, prepared) or untrained
         except TransferError as error:
             refused[choice.name] = " ".join(error.message.split())
         else:
@@ -94,21 +95,27 @@ def find_startable(
         why = "".join(f"\n  {name}: {reason}" for name, reason in refused.items())
         raise TransferError(f"no candidate can start from what the source gives{why}")
     if untrained is not None:
-        bench = ControlBench(context, prepared.target, prepared.source.specs, None)
+        specs = source.specs if source is not None else {}
+        bench = ControlBench(context, prepared.target, specs, None)
         check_controls(bench, untrained)
     return startable, refused
 
 
-def _start_and_forget(context: Context, source: Opened, target: Opened) -> Source | None:
-    """Start a candidate as its trials will, and return the untrained source that it started from.
+def _start(context: Context, prepared: Prepared) -> Source | None:
+    """Start a candidate as its trials will, and return the source that it started from.
+
+    A source task is not trained yet; published weights are what they will be.
 
     Raises:
         TransferError: It cannot start.
     """
-    experiment = context.experiment
-    if experiment.trains_source:
+    experiment, source, target = context.experiment, prepared.source, prepared.target
+    if prepared.given is not None and experiment.reads_source_weights:
+        start_and_forget(context, prepared.given, target)
+        return prepared.given.source
+    if source is not None and experiment.trains_source:
         return dry_start(context, source, target)
-    if experiment.joint:
+    if source is not None and experiment.joint:
         ends, transfer = target.task.target, experiment.transfer
         join(context, make_model(experiment, Role.TARGET, target.specs, ends, transfer), source)
     return None

@@ -18,8 +18,9 @@ from mmx.runs.directory import RunDirectory
 from mmx.stage_id import Role, StageId
 from mmx.stages.core.context import Context, Opened, Trained
 from mmx.stages.core.opened_data import load_task, open_task, say_other_scales
+from mmx.stages.core.published_source import START, load_published
 from mmx.stages.core.source_reference import find_regularized
-from mmx.stages.core.stage import Stage, TrainedSource
+from mmx.stages.core.stage import GivenSource, Stage
 from mmx.stages.core.stage_model import attach_criterion, make_model
 from mmx.stages.pipeline.train import train
 from mmx.tasks import TaskData
@@ -40,13 +41,13 @@ class Prepared:
 
     Attributes:
         source: The source's data; None where there is no source.
-        given: The trained source; None where the transfer takes no weights from it.
+        given: The trained source, or published weights; None where no weights are taken.
         target: The target's ``train`` and ``val`` rows, read by the source's specs.
         alone: The same rows, read by their own specs, as without a source.
     """
 
     source: Opened | None
-    given: TrainedSource | None
+    given: GivenSource | None
     target: Opened
     alone: Opened
 
@@ -85,6 +86,9 @@ def _open_cache(settings: Settings) -> Cache | None:
 def prepare(context: Context) -> Prepared:
     """Open source and target, and train the source where the transfer takes its weights."""
     prepared = open_tasks(context)
+    if prepared.given is not None:
+        start_and_forget(context, prepared.given, prepared.target)
+        return prepared
     if prepared.source is None or not context.experiment.trains_source:
         return prepared
     dry_start(context, prepared.source, prepared.target)
@@ -105,7 +109,7 @@ def open_tasks(context: Context) -> Prepared:
     modalities = experiment.modalities[Role.TARGET]
     alone = open_task(context, found, modalities, {})
     if source is None:
-        return Prepared(None, None, alone, alone)
+        return Prepared(None, load_published(context, alone, Role.TARGET), alone, alone)
     target = open_task(context, found, modalities, source.specs)
     say_other_scales(context, target.specs, source.specs)
     if experiment.trains_source:
@@ -123,7 +127,7 @@ def train_source(context: Context, prepared: Prepared) -> Prepared:
     """
     if prepared.source is None:
         raise RuntimeError("there is no source to train")
-    trained = train(context, Stage(StageId.SOURCE, prepared.source, Scratch()))
+    trained = train(context, make_source_stage(context, prepared.source))
     return replace(prepared, given=offer_source(prepared.source.task, trained))
 
 
@@ -140,9 +144,19 @@ def drop_test_rows(task: TaskData) -> TaskData:
     return replace(task, splits=splits)
 
 
-def offer_source(task: TaskData, trained: Trained) -> TrainedSource:
+def make_source_stage(context: Context, opened: Opened) -> Stage:
+    """Return the stage that trains a source task, from fresh draws or from published weights."""
+    published = load_published(context, opened, Role.SOURCE)
+    if published is None:
+        return Stage(StageId.SOURCE, opened, Scratch())
+    return Stage(StageId.SOURCE, opened, START, published)
+
+
+def offer_source(task: TaskData, trained: Trained) -> GivenSource:
     """Return what a target can take of a trained source."""
-    return TrainedSource(Source(_select_transferable(trained.model), task.target.classes), trained)
+    source = Source(_select_transferable(trained.model), task.target.classes)
+    seconds = trained.fitted.seconds
+    return GivenSource(source, trained.model, trained.data, seconds, trained.cached)
 
 
 def dry_start(context: Context, source: Opened, target: Opened) -> Source:
@@ -154,17 +168,27 @@ def dry_start(context: Context, source: Opened, target: Opened) -> Source:
     Raises:
         TransferError: The source does not fit, or leaves the regulariser nothing to hold.
     """
-    experiment, ends = context.experiment, (source.task.target, target.task.target)
+    end = source.task.target
+    untrained = make_model(context.experiment, Role.SOURCE, source.specs, end, Scratch())
+    given = Source(_select_transferable(untrained), end.classes)
+    start_and_forget(context, GivenSource(given, untrained), target)
+    return given
+
+
+def start_and_forget(context: Context, given: GivenSource, target: Opened) -> None:
+    """Start a target from a source, trained or not, and forget it.
+
+    Raises:
+        TransferError: The source does not fit, or leaves the regulariser nothing to hold.
+    """
+    experiment, end = context.experiment, target.task.target
     transfer, regularizer = experiment.transfer, experiment.regularizer
-    untrained = make_model(experiment, Role.SOURCE, source.specs, ends[0], Scratch())
-    given = Source(_select_transferable(untrained), ends[0].classes)
-    model = make_model(experiment, Role.TARGET, target.specs, ends[1], transfer)
-    attach_criterion(experiment, Role.TARGET, model, target.data, ends[1])
-    start = transfer.start(given, model, ends[1].classes)
+    model = make_model(experiment, Role.TARGET, target.specs, end, transfer)
+    attach_criterion(experiment, Role.TARGET, model, target.data, end)
+    start = transfer.start(given.source, model, end.classes)
     start = limit_epochs(start, model, experiment.trainer.of(Role.TARGET).epochs)
     if regularizer is not None:
-        find_regularized(regularizer, model, start, untrained, transfer.modality_map)
-    return given
+        find_regularized(regularizer, model, start, given.model, transfer.modality_map)
 
 
 def _select_transferable(source: MultimodalModel) -> dict[str, Tensor]:

@@ -120,8 +120,8 @@ def rank(context: Context, most_rows: int) -> Ranked:
         rows=train[0].shape[0],
         width=train[0].shape[1],
         modalities=start.modalities,
-        source_seconds=given.trained.fitted.seconds if given else 0.0,
-        source_cached=given.trained.cached if given else False,
+        source_seconds=given.seconds if given else 0.0,
+        source_cached=given.cached if given else False,
         seconds=time.perf_counter() - began,
         notes=start.notes,
     )
@@ -139,7 +139,7 @@ def _make_reader(context: Context, prepared: Prepared, start: StartedModel) -> _
         return "the source was trained without labels"
     if (kind := prepared.source.task.target.kind) != "classes":
         return f"needs a source of classes, and this one is {kind}"
-    source = prepared.given.trained.model.to(context.precision.device).eval()
+    source = prepared.given.model.to(context.precision.device).eval()
     origins = context.experiment.transfer.modality_map
     read = {
         origins.get(name, name): name

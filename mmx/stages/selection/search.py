@@ -176,7 +176,7 @@ def _begin(
         seconds=seconds + (clock() - began),
         winner=None,
         verdict="",
-        source_cached=prepared.given is not None and prepared.given.trained.cached,
+        source_cached=prepared.given is not None and prepared.given.cached,
         controls=list(context.experiment.controls),
         left_out={
             name: f"not tried: the budget has room for {entering}, and the scores put it in "
@@ -205,8 +205,7 @@ def _say_plan(context: Context, record: SearchRecord, rungs: Sequence[Rung]) -> 
 
 def _state_verdict(context: Context, record: SearchRecord) -> str:
     """Return what the search says of transfer itself, its rungs being over."""
-    source = context.experiment.source
-    name = source.name if source is not None else "none"
+    name = context.experiment.source_name
     others = [trial for trial in record.trials if trial.candidate != record.best]
     if not others:
         if len(record.order) > 1:

@@ -101,7 +101,7 @@ class TrialTrainer:
             StageId.TARGET,
             prepared.alone if experiment.source is None else prepared.target,
             experiment.transfer,
-            prepared.given if experiment.trains_source else None,
+            prepared.given if experiment.reads_source_weights else None,
             prepared.source if experiment.joint else None,
         )
 

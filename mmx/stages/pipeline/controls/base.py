@@ -22,7 +22,7 @@ from mmx.objectives import Criterion
 from mmx.stage_id import Role, StageId
 from mmx.stages.core.context import Context, Opened, Specs, Trained
 from mmx.stages.core.opened_data import open_task
-from mmx.stages.core.stage import Stage, TrainedSource
+from mmx.stages.core.stage import GivenSource, Stage
 from mmx.stages.pipeline.train import train
 from mmx.training.data import Rows
 from mmx.training.recipe import Epoch
@@ -79,13 +79,13 @@ class ControlBench:
         context: The run's context.
         as_target: The target's data as the target stage reads it.
         source_specs: The source's specs, which the target may have taken over.
-        given: The trained source, or None.
+        given: The source, trained or published; None where there is none.
     """
 
     context: Context
     as_target: Opened
     source_specs: Specs
-    given: TrainedSource | None
+    given: GivenSource | None
 
     @cached_property
     def opened(self) -> Opened:

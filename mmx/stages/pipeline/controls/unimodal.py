@@ -56,7 +56,7 @@ class UnimodalTrainer(ControlTrainer):
     def _reuse(self, name: str, target: Trained) -> TrainedControl:
         """Return the control of a target with one modality: there is nothing to leave out."""
         experiment = self.context.experiment
-        own = experiment.source is None
+        own = not experiment.has_source
         trained = target if own else self.bench.from_scratch
         again = own or any(find_control(each).without_source for each in experiment.controls)
         same = "the run itself" if own else "the scratch control"

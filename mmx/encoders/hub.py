@@ -1,0 +1,130 @@
+"""Folders of published weights: local ones, and those of a hub in its local cache."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmx.encoders.extras import import_extra
+from mmx.encoders.published import Published
+from mmx.errors import DataError
+
+REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+READ = ("*.json", "*.txt", "*.model", "*.safetensors", "README.md", "LICENSE*")
+"""What is fetched of a repository: tensors, architecture, tokenizer, preprocessing; no code."""
+OTHER = (
+    "config.json",
+    "preprocessor_config.json",
+    "open_clip_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "sentencepiece.bpe.model",
+    "spiece.model",
+)
+WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "open_clip_pytorch_model.bin")
+COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder that holds published weights.
+
+    Attributes:
+        path: Of the folder.
+        name: ``owner/name`` of a repository, else the folder's own name.
+        revision: The commit of a repository; None of a local folder.
+    """
+
+    path: Path
+    name: str
+    revision: str | None = None
+
+    def published(self) -> Published:
+        """Return what the folder holds."""
+        card = self.path / "README.md"
+        return Published(
+            self.name,
+            weight_files=self._list_weights(),
+            other_files=tuple(self.path / name for name in OTHER if (self.path / name).is_file()),
+            origin=self.name if self.revision else str(self.path),
+            revision=self.revision,
+            licence=read_licence(card),
+            card=card if card.is_file() else None,
+            absent=f"put its weights into {self.path}",
+        )
+
+    def _list_weights(self) -> tuple[Path, ...]:
+        """Return the files with tensors; safetensors where there are any."""
+        for pattern in WEIGHTS:
+            if found := sorted(self.path.glob(pattern)):
+                return tuple(found)
+        return (self.path / "model.safetensors",)
+
+
+def find_folder(model: str, *, revision: str | None = None, download: bool = False) -> Folder:
+    """Return the folder of a model: a local one, or a repository in the hub's local cache.
+
+    Args:
+        model: Path of a folder, or ``owner/name`` of a repository.
+        revision: A commit, branch or tag of the repository; None for its main branch.
+        download: Whether a repository that is not in the cache may be fetched. One that is there
+            is never fetched again.
+
+    Raises:
+        DataError: There is no such folder, or the repository is neither here nor fetched.
+    """
+    path = Path(model).expanduser()
+    if path.is_dir():
+        commit = path.name if COMMIT.fullmatch(path.name) else None
+        return Folder(path, _name_of(path, commit), commit)
+    if not REPOSITORY.fullmatch(model):
+        raise DataError(
+            f"model={model}: there is no such folder",
+            tip="the path of a folder with config.json, or owner/name and download=true",
+        )
+    hub = import_extra("huggingface_hub", "transformers")
+    for here in (True, False):
+        if not here and not download:
+            break
+        try:
+            found = hub.snapshot_download(
+                model, revision=revision, local_files_only=here, allow_patterns=list(READ)
+            )
+        except Exception as error:  # of the hub, of the network, of the file system
+            if not here:
+                raise DataError(
+                    f"model={model}: cannot be fetched: {str(error).splitlines()[0]}",
+                    tip="check name and revision; HF_ENDPOINT and HF_TOKEN lead to a private hub",
+                ) from error
+        else:
+            return Folder(Path(found), model, Path(found).name)
+    raise DataError(
+        f"model={model}: is no folder here, and the hub's cache does not hold it",
+        tip="download=true fetches it; or give the path of a folder that holds it",
+    )
+
+
+def read_licence(card: Path) -> str | None:
+    """Return the licence that the first lines of a model card state; None where they do not."""
+    try:
+        with card.open(encoding="utf-8", errors="replace") as file:
+            head = file.read(20_000)
+    except OSError:
+        return None
+    if not head.startswith("---"):
+        return None
+    front = head.split("\n---", maxsplit=1)[0]
+    found = re.search(r"^license:\s*[\"']?([\w.+ -]+)", front, re.MULTILINE)
+    return found.group(1).strip() if found else None
+
+
+def _name_of(path: Path, commit: str | None) -> str:
+    """Return what a folder is called; one of the hub's cache after its repository."""
+    if commit is None:
+        return path.resolve().name
+    return path.parent.parent.name.removeprefix("models--").replace("--", "/")

@@ -1,0 +1,281 @@
+"""Published image networks of the library timm: CNNs and vision transformers."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from mmx.encoders.base import Encoder
+from mmx.encoders.extras import import_extra
+from mmx.encoders.hub import REPOSITORY, Folder, find_folder
+from mmx.encoders.normalize import Normalize
+from mmx.encoders.published import Published, read_tensors
+from mmx.encoders.sequence import step_mask
+from mmx.errors import DataError, closest
+from mmx.modalities import Features, Modality
+from mmx.modalities.image import ImageSpec
+from mmx.modalities.resized_image import ResizedImage
+
+Side = Annotated[int, Field(ge=8, le=8_192)]
+
+
+class Timm(Encoder):
+    """An image network of timm's, of the architecture that its name or its folder states.
+
+    Use it for images in the place of ``small_cnn`` where there are published weights. It is
+    drawn fresh; ``source=published`` starts it from them. Images are resized and cropped as
+    the weights expect it, whatever the task says, and so they are where it is drawn fresh.
+
+    ``levels`` are the spatial means of the network's stages, ``tokens`` the pixels or patches of
+    the last, ``pooled`` what the network's own head would read.
+
+    Args:
+        spec: Size of the images.
+        model: An architecture that timm knows (``resnet50``, ``vit_small_patch16_224``), a
+            local folder with ``config.json``, or ``owner/name`` of a repository.
+        weights: A local file with the weights of an architecture; None for those of its folder
+            or repository.
+        size: Side in pixels of the square that images are resized to; None for the weights' own.
+        revision: Commit, branch or tag of a repository; None for its main branch.
+        download: Whether a repository that is not in the hub's cache may be fetched.
+
+    Raises:
+        DataError: There is no such model.
+
+    Example:
+        mmx train source=published target=cifar10 encoder/image=timm
+        encoder.image.model=tf_efficientnet_lite0 encoder.image.weights=lite0.pth
+    """
+
+    def __init__(
+        self,
+        spec: ImageSpec,
+        *,
+        model: str,
+        weights: str | None = None,
+        size: Side | None = None,
+        revision: str | None = None,
+        download: bool = False,
+    ) -> None:
+        super().__init__()
+        named = {"model": model, "revision": revision, "download": download}
+        self.named, self.image_size = named, (spec.height, spec.width)
+        self.net = _make(named, self.image_size)
+        settings = read_settings({**named, "size": size})
+        self.normalize = Normalize(settings["mean"], settings["std"])
+        with torch.no_grad():
+            seen = _look(self.net, spec)
+        self.width = seen.pooled.shape[1]
+        self.level_widths = tuple(level.shape[1] for level in seen.levels)
+
+    @classmethod
+    def published(cls, **options: Any) -> Published | None:
+        """Return the weights of the file that is named, else of the folder or the repository."""
+        if given := options.get("weights"):
+            path = Path(given).expanduser()
+            other = _find_folder(options)
+            files = () if other is None else other.published().other_files
+            return Published(path.name, (path,), files, origin=str(path), absent="check the path")
+        folder = _find_folder(options)
+        if folder is not None:
+            return folder.published()
+        repository = _settings_of(str(options["model"])).get("hf_hub_id")
+        if not repository:
+            return None
+        named = {**options, "model": repository}
+        try:
+            return find_folder(
+                repository, revision=options.get("revision"), download=bool(named.get("download"))
+            ).published()
+        except DataError as error:
+            return Published(
+                repository,
+                (Path("model.safetensors"),),
+                origin=repository,
+                absent=f"download=true fetches {repository}; or encoder.image.weights=<file>"
+                if error.tip
+                else "",
+            )
+
+    @classmethod
+    def read_with(cls, modality: Modality[Any, Any] | None, **options: Any) -> Modality[Any, Any]:
+        """Return images as the weights expect them, with the task's augmentation."""
+        settings = read_settings(options)
+        return ResizedImage(
+            modality,  # type: ignore[arg-type]
+            size=tuple(settings["input_size"][1:]),
+            crop_part=settings["crop_pct"],
+            interpolation=settings["interpolation"],
+            how="squash" if settings.get("crop_mode") == "squash" else "center",
+        )
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Features:
+        """Encode images.
+
+        Args:
+            x: ``(B, 3, H, W)`` in [0, 1].
+            lengths: Not used.
+
+        Returns:
+            Tokens ``(B, T, D)`` of pixels or patches, one level for each stage.
+        """
+        return _encode(self.net, self.normalize(x))
+
+    def depths(self) -> tuple[tuple[str, ...], ...]:
+        """Return the stem, then the blocks, as timm groups them."""
+        library = import_extra("timm.models._manipulate", "timm")
+        matcher = self.net.group_matcher(coarse=False)
+        groups: dict[int, list[str]] = {}
+        found = library.group_with_matcher(
+            self.net.state_dict().items(), matcher, return_values=False, reverse=True
+        )
+        for name, depth in found.items():
+            groups.setdefault(int(depth), []).append(f"net.{name}")
+        return tuple(tuple(groups[depth]) for depth in sorted(groups))
+
+    def read_published(self, published: Published) -> dict[str, Tensor]:
+        """Return published values of the network's tensors; see :class:`Encoder`.
+
+        timm renames what older files call otherwise, and fits the first convolution to the
+        number of channels.
+        """
+        if missing := published.missing_files():
+            raise DataError(f"{published.name}: there is no {missing[0]}", tip=published.absent)
+        file = published.weight_files[0]
+        own = self.net.state_dict()
+        try:
+            found = _make(self.named, self.image_size, file=str(file)).state_dict()
+        except RuntimeError:  # a file that calls its tensors otherwise
+            found = _in_order(read_tensors(published), own)
+        except Exception as error:  # of the library and its readers
+            raise DataError(f"{file}: cannot be read as weights: {error}") from error
+        fits = {name for name in own if name in found and found[name].shape == own[name].shape}
+        if lacking := [name for name in own if name not in fits]:
+            raise DataError(
+                f"{file}: {len(lacking)} of {len(own)} tensors of the network are not there, or of "
+                f"another shape, {lacking[0]} to begin with",
+                tip="the file must hold weights of this very architecture",
+            )
+        return {f"net.{name}": found[name].to(own[name].dtype) for name in own}
+
+
+def _encode(net: nn.Module, x: Tensor) -> Features:
+    last, stages = _run(net, x)
+    levels = tuple(_mean(stage) for stage in stages)
+    pooled = net.forward_head(last, pre_logits=True)  # type: ignore[operator]
+    tokens = _as_tokens(net, last)
+    if tokens.shape[2] != pooled.shape[1]:  # a head that widens what it has pooled
+        tokens = pooled[:, None]
+    return Features(tokens, step_mask(None, tokens), pooled, levels)
+
+
+def _run(net: nn.Module, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """Return the last features, as the network's head reads them, and those of each stage."""
+    if not hasattr(net, "forward_intermediates"):
+        return net.forward_features(x), []  # type: ignore[operator]
+    return net.forward_intermediates(x, output_fmt="NCHW")  # type: ignore[operator,no-any-return]
+
+
+def _mean(stage: Tensor) -> Tensor:
+    return stage.mean((2, 3)) if stage.ndim == 4 else stage.mean(1)
+
+
+def _as_tokens(net: nn.Module, last: Tensor) -> Tensor:
+    """Return ``(B, T, D)`` of what a network's head reads: ``(B, T, D)`` or a map of pixels."""
+    if last.ndim == 3:
+        extra = int(getattr(net, "num_prefix_tokens", 0))  # the class token, and registers
+        return last[:, extra:]
+    if last.shape[1] == getattr(net, "num_features", last.shape[1]):
+        return last.flatten(2).transpose(1, 2)
+    return last.flatten(1, 2)  # channels last: (B, H, W, D)
+
+
+def _look(net: nn.Module, spec: ImageSpec) -> Features:
+    """Return the features of one black image, for their widths."""
+    mode = net.training
+    device = next(net.parameters()).device
+    found = _encode(net.eval(), torch.zeros(1, 3, spec.height, spec.width, device=device))
+    net.train(mode)
+    return found
+
+
+def _in_order(found: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors of a file that calls them otherwise, taken in order, where all shapes agree.
+
+    A port of one architecture names its parts as it likes and registers them in one order.
+    """
+    kept = [value for name, value in found.items() if not name.endswith("num_batches_tracked")]
+    named = [name for name in own if not name.endswith("num_batches_tracked")]
+    if [value.shape for value in kept[: len(named)]] != [own[name].shape for name in named]:
+        return found
+    counts = {name: own[name] for name in own if name.endswith("num_batches_tracked")}
+    return dict(zip(named, kept, strict=False)) | counts
+
+
+def _make(options: Mapping[str, Any], size: tuple[int, int], file: str | None = None) -> nn.Module:
+    """Return a network without its classifier, drawn fresh or with the weights of a file.
+
+    Raises:
+        DataError: timm cannot make it.
+        RuntimeError: The file is of another architecture, or calls its tensors otherwise.
+    """
+    library = import_extra("timm", "timm")
+    folder = _find_folder(options)
+    name = f"local-dir:{folder.path}" if folder is not None else str(options["model"])
+    given = {} if file is None else {"pretrained_cfg_overlay": {"file": file, "source": ""}}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for more in ({"img_size": size}, {}):  # only some, such as a ViT, are built for a size
+            try:
+                net: nn.Module = library.create_model(
+                    name, pretrained=file is not None, num_classes=0, **given, **more
+                )
+            except TypeError:
+                continue
+            return net
+    raise DataError(f"model={options['model']}: timm cannot make it")
+
+
+def _find_folder(options: Mapping[str, Any]) -> Folder | None:
+    """Return the folder of a model; None of an architecture that is named."""
+    model = str(options["model"])
+    if Path(model).expanduser().is_dir() or REPOSITORY.fullmatch(model):
+        return find_folder(
+            model, revision=options.get("revision"), download=bool(options.get("download"))
+        )
+    library = import_extra("timm", "timm")
+    if not library.is_model(model):
+        near = closest(model, library.list_models())
+        raise DataError(
+            f"model={model}: is no folder, no owner/name and no architecture of timm",
+            tip=f"encoder.image.model={near or 'resnet18'}",
+        )
+    return None
+
+
+def _settings_of(model: str) -> dict[str, Any]:
+    """Return what timm knows of an architecture's published weights."""
+    library = import_extra("timm", "timm")
+    found = library.get_pretrained_cfg(model)
+    return {} if found is None else dict(found.to_dict())
+
+
+def read_settings(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return size, mean, std, interpolation and crop that a model's weights expect."""
+    library = import_extra("timm", "timm")
+    folder = _find_folder(options)
+    if folder is None:
+        config = _settings_of(str(options["model"]))
+    else:
+        hub = import_extra("timm.models._hub", "timm")
+        config, _, _ = hub.load_model_config_from_path(folder.path)
+    found: dict[str, Any] = library.data.resolve_data_config(pretrained_cfg=config)
+    if side := options.get("size"):
+        found = {**found, "input_size": (3, side, side)}
+    return found

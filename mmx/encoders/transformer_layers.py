@@ -1,0 +1,48 @@
+"""Depths of networks whose layers stand in one long list, whatever they are called there."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from mmx.errors import DataError
+
+
+def find_depths(net: nn.Module, prefix: str) -> tuple[tuple[str, ...], ...]:
+    """Return by which names the tensors of each depth start: input, each layer, what follows.
+
+    The layers are the longest ``ModuleList``; of several equally long, that with most
+    parameters. What is registered before them is the input's depth, what after them the last.
+
+    Args:
+        net: The network.
+        prefix: What its tensors' names start with in the encoder, such as ``net.``.
+
+    Raises:
+        DataError: The network has no list of layers.
+    """
+    where = name_of_layers(net)
+    layers: dict[str, None] = {}
+    before, after = [], []
+    for name in net.state_dict():
+        if name.startswith(f"{where}."):
+            layers[".".join(name.split(".")[: where.count(".") + 2])] = None
+        else:
+            (after if layers else before).append(f"{prefix}{name}")
+    found = [tuple(before), *((f"{prefix}{layer}.",) for layer in layers), tuple(after)]
+    return tuple(depth for depth in found if depth)
+
+
+def name_of_layers(net: nn.Module) -> str:
+    """Return the name of a network's list of layers.
+
+    Raises:
+        DataError: There is none.
+    """
+    lists = [(name, part) for name, part in net.named_modules() if isinstance(part, nn.ModuleList)]
+    if not lists:
+        raise DataError(f"{type(net).__name__} has no list of layers to count depths in")
+
+    def size(item: tuple[str, nn.ModuleList]) -> tuple[int, int]:
+        return len(item[1]), sum(each.numel() for each in item[1].parameters())
+
+    return max(lists, key=size)[0]

@@ -1,0 +1,129 @@
+"""Models of the library transformers: drawn fresh from a config, and read from a folder."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mmx.encoders.extras import import_extra
+from mmx.encoders.hub import Folder, find_folder
+from mmx.encoders.published import Published
+from mmx.errors import DataError
+
+HEADS = ("pooler.", "classifier.", "lm_head.", "cls.")
+"""Prefixes of tensors behind an encoder, which nothing here reads."""
+
+
+def name_folder(options: Mapping[str, Any]) -> Folder:
+    """Return the folder that an encoder's options name.
+
+    Raises:
+        DataError: There is none.
+    """
+    return find_folder(
+        str(options["model"]),
+        revision=options.get("revision"),
+        download=bool(options.get("download")),
+    )
+
+
+def read_config(folder: Folder) -> Any:
+    """Return a model's configuration. No code of a repository is ever run.
+
+    Raises:
+        DataError: The folder has none, or one that needs code of its own.
+    """
+    library = import_extra("transformers", "transformers")
+    path = folder.path / "config.json"
+    if not path.is_file():
+        raise DataError(
+            f"{folder.path} holds no config.json", tip="the folder that save_pretrained writes"
+        )
+    try:
+        return library.AutoConfig.from_pretrained(
+            folder.path, local_files_only=True, trust_remote_code=False
+        )
+    except Exception as error:  # of the library, for each architecture
+        raise DataError(
+            f"{path}: no architecture that transformers knows: {str(error).splitlines()[0]}",
+            tip="models that bring code of their own are not run",
+        ) from error
+
+
+def make_net(folder: Folder, kind: str = "AutoModel", **changes: Any) -> nn.Module:
+    """Return a model as its configuration says, drawn fresh, without what stands behind it.
+
+    Args:
+        folder: With ``config.json``.
+        kind: The class of the library that makes it.
+        changes: Fields of the configuration with other values.
+
+    Raises:
+        DataError: It is no encoder.
+    """
+    library = import_extra("transformers", "transformers")
+    config = read_config(folder)
+    if getattr(config, "is_encoder_decoder", False) and kind == "AutoModel":
+        raise DataError(f"{folder.name} is an encoder with a decoder, not an encoder alone")
+    for name, value in changes.items():
+        setattr(config, name, value)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        net: nn.Module = getattr(library, kind).from_config(config)
+    drop_pooler(net)
+    return net.to(torch.float32)
+
+
+def drop_pooler(net: nn.Module) -> None:
+    """Leave out the pooler, which no gradient would ever reach."""
+    if isinstance(getattr(net, "pooler", None), nn.Module):
+        net.pooler = None  # type: ignore[assignment]
+
+
+def read_net(
+    net: nn.Module, published: Published, prefix: str, whole: Any = None, part: str = ""
+) -> dict[str, Tensor]:
+    """Return the published tensors of a model, as the library reads them.
+
+    Args:
+        net: The model, drawn fresh.
+        published: Its weights, all in one folder.
+        prefix: What the names start with in the encoder.
+        whole: The class of the model that the files hold, where ``net`` is a part of it.
+        part: The name of that part.
+
+    Raises:
+        DataError: Files are absent or unreadable, or lack tensors of the model.
+    """
+    if missing := published.missing_files():
+        raise DataError(f"{published.name}: there is no {missing[0]}", tip=published.absent)
+    folder = Path(published.weight_files[0]).parent
+    kind: Any = whole or type(net)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found, said = kind.from_pretrained(
+                folder,
+                config=None if whole else net.config,
+                local_files_only=True,
+                dtype=torch.float32,
+                output_loading_info=True,
+            )
+    except Exception as error:  # of the library and its readers
+        raise DataError(f"{folder}: cannot be read: {str(error).splitlines()[0]}") from error
+    own, start = net.state_dict(), f"{part}." if part else ""
+    missing = {n.removeprefix(start) for n in said["missing_keys"] if n.startswith(start)}
+    lacking = sorted(name for name in missing & own.keys() if not name.startswith(HEADS))
+    if lacking or said.get("mismatched_keys"):
+        first = (lacking or [str(each) for each in said["mismatched_keys"]])[0]
+        raise DataError(
+            f"{folder}: its weights do not fill the model, {first} to begin with",
+            tip="the folder must hold weights of the architecture in its config.json",
+        )
+    tensors = (found.get_submodule(part) if part else found).state_dict()
+    return {f"{prefix}{name}": tensors[name] for name in own}

@@ -1,0 +1,42 @@
+"""The digest of what is in a file, read once a process."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from pathlib import Path
+
+SETTLED_NS = 2_000_000_000
+"""A file that was changed more recently may change again within the same tick of its clock."""
+_DIGESTS: dict[tuple[str, int, int, int, int], str] = {}
+
+
+def content_digest(path: Path) -> str:
+    """Return the digest of what is in a file, or in all files of a folder by their names.
+
+    A file is read once a process, as long as its size and times stay as they were.
+    """
+    if path.is_dir():
+        whole = hashlib.blake2b(digest_size=16)
+        for each in sorted(path.rglob("*")):
+            if each.is_file():
+                name = each.relative_to(path).as_posix()
+                whole.update(f"{name} {content_digest(each)}\n".encode())
+        return whole.hexdigest()
+    stat = path.stat()
+    key = (str(path), stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+    if key in _DIGESTS:
+        return _DIGESTS[key]
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+    if time.time_ns() - max(stat.st_mtime_ns, stat.st_ctime_ns) > SETTLED_NS:
+        _DIGESTS[key] = digest
+    return digest
+
+
+def digest_files(files: list[Path]) -> str:
+    """Return one digest of several files by their names, whatever folder they lie in."""
+    whole = hashlib.blake2b(digest_size=16)
+    for path in sorted(files, key=lambda each: each.name):
+        whole.update(f"{path.name} {content_digest(path)}\n".encode())
+    return whole.hexdigest()

@@ -1,0 +1,181 @@
+"""Which encoders start from published weights, and what of that cannot be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+from mmx.config.nodes import ConfigNode
+from mmx.encoders import Encoder
+from mmx.encoders.published import Published
+from mmx.errors import DataError, Problem
+from mmx.experiment.config_fingerprint import FILE_OPTIONS
+from mmx.experiment.content_digest import content_digest, digest_files
+from mmx.experiment.fitting import Built
+from mmx.stage_id import Role
+
+
+@dataclass(frozen=True)
+class PublishedStart:
+    """The encoders that start from published weights, of one role.
+
+    Attributes:
+        role: ``target`` where the source is published weights, ``source`` where a source task is
+            trained on top of them; None where no encoder starts from published weights.
+        weights: Modality to its weights.
+    """
+
+    role: Role | None = None
+    weights: dict[str, Published] = field(default_factory=dict)
+
+    def of(self, role: Role) -> dict[str, Published]:
+        """Return the weights that the encoders of a role start from."""
+        return self.weights if role is self.role else {}
+
+
+def find_role(built: Built) -> Role | None:
+    """Return whose encoders are to start from published weights; None for nobody's."""
+    if built.published is not None:
+        return Role.TARGET
+    wanted = built.settings is not None and built.settings.source_weights == "published"
+    return Role.SOURCE if wanted and built.trains_source else None
+
+
+def find_start(built: Built, problems: list[Problem]) -> PublishedStart:
+    """Return which encoders start from published weights.
+
+    Args:
+        built: The experiment so far.
+        problems: Is told of weights that cannot be had.
+    """
+    role = find_role(built)
+    if role is None:
+        return PublishedStart()
+    own = built.modalities.get(role, {})
+    chosen = built.published.modalities if built.published is not None else None
+    weights: dict[str, Published] = {}
+    for name in sorted(own if chosen is None else chosen):
+        if name not in own:
+            problems.append(_no_such_modality(name, sorted(own)))
+        elif name in built.encoders:
+            try:
+                found = find_published(built.encoders[name])
+            except (DataError, OSError, ValueError) as error:
+                tip = getattr(error, "tip", None)
+                problems.append(Problem(f"encoder.{name}", str(error).split("\n")[0], tip))
+                continue
+            if found is not None:
+                weights[name] = found
+            elif chosen is not None:
+                problems.append(_none_published(name, f"source.modalities=[{','.join(chosen)}]"))
+    if not weights and not built.failed and not problems:
+        given = "source=published" if role is Role.TARGET else "source_weights=published"
+        problems.append(_none_published(" or ".join(sorted(own)), given))
+    return PublishedStart(role, weights)
+
+
+def find_published(make: Callable[..., Encoder]) -> Published | None:
+    """Return the published weights of an encoder's recipe; None where it has none."""
+    kind, options = class_and_options(make)
+    return kind.published(**options)
+
+
+def class_and_options(make: Callable[..., Encoder]) -> tuple[type[Encoder], Mapping[str, Any]]:
+    """Return the class of an encoder's recipe, and the options that are bound to it."""
+    if isinstance(make, partial):
+        return cast(type[Encoder], make.func), make.keywords
+    return cast(type[Encoder], make), {}
+
+
+def digest_weights(
+    encoders: Mapping[str, Callable[..., Encoder]], start: PublishedStart
+) -> dict[str, str]:
+    """Return a digest of the published files that each encoder is made from, by modality.
+
+    Of an encoder that starts fresh they are those of its architecture and its tokenizer alone.
+    An encoder that reads no file has none.
+    """
+    found: dict[str, str] = {}
+    for name, make in encoders.items():
+        files = [path for path in _list_files(make, start.weights.get(name)) if path.exists()]
+        if len(files) == 1:
+            found[name] = content_digest(files[0])
+        elif files:
+            found[name] = digest_files(files)
+    return found
+
+
+def _list_files(make: Callable[..., Encoder], given: Published | None) -> list[Path]:
+    """Return the files that an encoder is made from.
+
+    An encoder of one's own that says nothing of published weights may read a file all the same.
+    """
+    kind, options = class_and_options(make)
+    if not publishes(kind):
+        named = (options.get(key) for key in FILE_OPTIONS)
+        return [Path(each).expanduser() for each in named if isinstance(each, str)]
+    try:
+        known = given or kind.published(**options)
+    except (DataError, OSError, ValueError):  # said where the encoder is made
+        return []
+    if known is None:
+        return []
+    return [*known.other_files, *(known.weight_files if given else ())]
+
+
+def publishes(kind: type[Encoder]) -> bool:
+    """Return whether a class says which published weights there are."""
+    return getattr(kind.published, "__func__", None) is not Encoder.published.__func__  # type: ignore[attr-defined]
+
+
+def find_missing_files(start: PublishedStart) -> Iterator[Problem]:
+    """Yield the files that encoders are to start from and that are not there."""
+    for name, weights in start.weights.items():
+        for path in weights.missing_files():
+            yield Problem(
+                f"encoder.{name}: {weights.name}",
+                f"is a folder: {path}" if path.is_dir() else f"there is no {path}",
+                type_this=weights.absent or None,
+            )
+
+
+def drop_unread_weights(
+    config: ConfigNode, built: Built, start: PublishedStart, dropped: dict[str, str]
+) -> ConfigNode:
+    """Return the config without the weight files that no encoder starts from."""
+    nodes = config.get("encoder")
+    if not isinstance(nodes, dict):
+        return config
+    changed = dict(nodes)
+    for name, make in built.encoders.items():
+        node = nodes.get(name)
+        if not publishes(class_and_options(make)[0]) or name in start.weights:
+            continue
+        if isinstance(node, dict) and node.get("weights"):
+            dropped[f"encoder.{name}.weights"] = (
+                "the encoder starts fresh: source=published lets it start from published weights"
+            )
+            changed[name] = {**node, "weights": None}
+    return {**config, "encoder": changed}
+
+
+def _no_such_modality(name: str, own: list[str]) -> Problem:
+    return Problem(
+        f"source.modalities=[{name}]",
+        f"the target has no {name}",
+        accepted=", ".join(own),
+        type_this=f"source.modalities=[{','.join(own)}]",
+    )
+
+
+def _none_published(names: str, given: str) -> Problem:
+    return Problem(
+        given,
+        f"the encoder of {names} has no published weights",
+        accepted="encoder/image=timm, resnet18 and the other torchvision networks; "
+        "encoder/text=transformers; encoder/audio=transformers",
+        type_this="encoder/image=resnet18   (or another of these; or source=none)",
+    )

@@ -1,0 +1,79 @@
+"""Images as published weights were shown them: resized and cropped by the library's own steps."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import PIL.Image
+import torch
+from torchvision.transforms import functional
+from torchvision.transforms.functional import InterpolationMode
+
+from mmx.modalities.base import RowNumbers, Stored, as_rows
+from mmx.modalities.files import call_each
+from mmx.modalities.image import Image, ImageColumn, ImageSpec, read_image
+
+Crop = Literal["center", "squash"]
+
+
+class ResizedImage(Image):
+    """Images resized with their aspect kept, and cropped around their centre.
+
+    The steps are those of torchvision on a PIL image, which timm, open_clip and transformers
+    use too, so that an image has the very pixels that the library would give it.
+
+    Args:
+        task: How the task reads its images, whose augmentation is kept; shifts are scaled along.
+        size: (height, width) in pixels.
+        crop_part: Part of the resized image that the crop keeps; 1 for all.
+        interpolation: As PIL calls it: ``bilinear``, ``bicubic``, ``nearest`` or ``lanczos``.
+        how: ``center`` keeps the aspect and crops; ``squash`` resizes both sides.
+    """
+
+    def __init__(
+        self,
+        task: Image | None,
+        *,
+        size: tuple[int, int],
+        crop_part: float,
+        interpolation: str,
+        how: Crop = "center",
+    ) -> None:
+        before = task.size[0] if task is not None and task.size is not None else size[0]
+        shift = 0 if task is None else round(task.crop * size[0] / before)
+        super().__init__(
+            size=size,
+            crop=min(shift, min(size) - 1),
+            flip=task is not None and task.flip,
+        )
+        self.crop_part = crop_part
+        self.interpolation = InterpolationMode(interpolation)
+        self.how = how
+        self.task_size = None if task is None else task.size
+
+    def encode(self, column: ImageColumn, rows: RowNumbers, spec: ImageSpec) -> Stored:
+        """Return ``(B, H, W, 3)`` uint8."""
+        rows = as_rows(rows)
+        values = np.zeros((len(rows), spec.height, spec.width, 3), dtype=np.uint8)
+
+        def decode(i: int) -> None:
+            row = int(rows[i])
+            if column.present[row]:
+                values[i] = self.resize(read_image(column, row, None), (spec.height, spec.width))
+
+        call_each(decode, len(rows))
+        return Stored(torch.from_numpy(values))
+
+    def resize(self, pixels: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+        """Return ``(H, W, 3)`` pixels as the weights expect them."""
+        image = PIL.Image.fromarray(pixels)
+        if self.how == "squash":
+            return np.asarray(functional.resize(image, list(size), self.interpolation))
+        scaled = [math.floor(side / self.crop_part) for side in size]
+        # Of a square the shorter side is resized; else the sides that still cover the crop.
+        target = scaled[:1] if scaled[0] == scaled[1] else scaled
+        image = functional.resize(image, target, self.interpolation)
+        return np.asarray(functional.center_crop(image, list(size)))

@@ -1,0 +1,150 @@
+"""Sub-words: texts as the ids that published weights were trained on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmx.errors import DataError
+from mmx.modalities.base import Modality, RowNumbers, Spec, Stored, as_rows
+from mmx.modalities.text import MANY, TextColumn
+
+
+@dataclass(frozen=True)
+class SubWordSpec(Spec):
+    """A tokenizer whole, so that a checkpoint reads texts without the folder that it came from.
+
+    Attributes:
+        tokenizer: As the library ``tokenizers`` writes it, in JSON.
+        max_tokens: T; a longer text is cut, special tokens kept.
+        vocabulary: How many ids there are.
+        padding: The id of padding.
+    """
+
+    tokenizer: str
+    max_tokens: int
+    vocabulary: int
+    padding: int = 0
+
+
+class SubWords(Modality[TextColumn, SubWordSpec]):
+    """Sequences of sub-words by a published tokenizer; nothing is learned from the rows.
+
+    Args:
+        folder: Where the tokenizer's files lie.
+        max_tokens: T at most; a longer text is cut.
+    """
+
+    name = "text"
+
+    def __init__(self, folder: Path, *, max_tokens: int) -> None:
+        self.folder = folder
+        self.max_tokens = max_tokens
+
+    def fit(self, column: TextColumn, rows: RowNumbers) -> SubWordSpec:
+        """Return the published tokenizer."""
+        return self.example()
+
+    def example(self) -> SubWordSpec:
+        """Return the published tokenizer."""
+        return read_tokenizer(self.folder, self.max_tokens)
+
+    def encode(self, column: TextColumn, rows: RowNumbers, spec: SubWordSpec) -> Stored:
+        """Return ``(B, T)`` int32 ids, the same as the library's own."""
+        rows = as_rows(rows)
+        values = np.full((len(rows), spec.max_tokens), spec.padding, dtype=np.int32)
+        lengths = np.zeros(len(rows), dtype=np.int64)
+        here = [i for i, row in enumerate(rows) if column.present[row]]
+        texts = column.read(rows)
+        for i, ids in zip(here, _encode([texts[i] for i in here], spec), strict=True):
+            values[i, : len(ids)] = ids
+            lengths[i] = max(1, len(ids))
+        return Stored(torch.from_numpy(values), torch.from_numpy(lengths))
+
+    def bytes_per_row(self, spec: SubWordSpec) -> int:
+        """Return four bytes a token, and the length."""
+        return 4 * spec.max_tokens + 8
+
+    def inherits(self, column: TextColumn, spec: SubWordSpec) -> bool:
+        """Return True: word embeddings mean nothing under other ids."""
+        return True
+
+    def remarks(self, column: TextColumn, rows: RowNumbers, spec: SubWordSpec) -> tuple[str, ...]:
+        """Return how many texts are cut."""
+        texts = list(dict.fromkeys(text for text in column.read(rows) if text))
+        long = sum(len(ids) >= spec.max_tokens for ids in _encode(texts, spec))
+        if not long or long * MANY < len(texts):
+            return ()
+        return (
+            f"text: {long} of {len(texts)} training texts fill encoder.text.max_tokens "
+            f"(={spec.max_tokens}), and longer ones are cut at the end",
+        )
+
+    def prepare(self, stored: Stored, spec: SubWordSpec) -> Tensor:
+        """Return ``(B, T)`` int64 ids."""
+        return stored.values.to(torch.int64)
+
+
+@lru_cache(maxsize=4)
+def read_tokenizer(folder: Path, max_tokens: int) -> SubWordSpec:
+    """Return the tokenizer of a folder.
+
+    Raises:
+        DataError: It holds none that can be read.
+    """
+    path = folder / "tokenizer.json"
+    try:
+        if path.is_file():
+            text = path.read_text(encoding="utf-8")
+            pad = _find_padding(folder, text)
+        else:  # an older model has its vocabulary alone
+            from transformers import AutoTokenizer
+
+            slow = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            text, pad = slow.backend_tokenizer.to_str(), slow.pad_token_id or 0
+        found = _tokenizer(text, max_tokens)
+    except Exception as error:  # each reader raises types of its own
+        raise DataError(
+            f"{folder}: holds no tokenizer that can be read: {error}",
+            tip="a folder with tokenizer.json, as the library tokenizers writes it",
+        ) from error
+    return SubWordSpec(text, max_tokens, found.get_vocab_size(with_added_tokens=True), pad)
+
+
+def _find_padding(folder: Path, text: str) -> int:
+    """Return the id of padding: as the configuration names it, as the tokenizer does, or 0."""
+    data = json.loads(text)
+    if isinstance(padding := data.get("padding"), dict):
+        return int(padding["pad_id"])
+    try:
+        named = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return 0
+    token = named.get("pad_token")
+    token = token.get("content") if isinstance(token, dict) else token
+    ids = [each["id"] for each in data.get("added_tokens", ()) if each["content"] == token]
+    return int(ids[0]) if ids else 0
+
+
+@lru_cache(maxsize=4)
+def _tokenizer(text: str, max_tokens: int) -> Any:
+    from tokenizers import Tokenizer
+
+    found = Tokenizer.from_str(text)
+    found.no_padding()
+    found.enable_truncation(max_length=max_tokens)
+    return found
+
+
+def _encode(texts: Sequence[str], spec: SubWordSpec) -> list[list[int]]:
+    """Return the ids of texts, special tokens among them."""
+    batch = _tokenizer(spec.tokenizer, spec.max_tokens).encode_batch(list(texts))
+    return [each.ids for each in batch]

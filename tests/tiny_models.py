@@ -1,0 +1,160 @@
+"""Tiny published models with random weights, made on the spot by the libraries themselves."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"abcdefghijklmnopqrstuvwxyz", "##s", "cat", "dog"]
+
+
+def save_text_model(folder: Path, kind: str = "bert", seed: int = 0) -> Path:
+    """Write a tiny BERT or RoBERTa, with a tokenizer of a few words, and return its folder."""
+    transformers = pytest.importorskip("transformers")
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    torch.manual_seed(seed)
+    sizes = {
+        "vocab_size": len(WORDS),
+        "hidden_size": 16,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 2,
+        "intermediate_size": 24,
+        "max_position_embeddings": 40,
+    }
+    if kind == "roberta":
+        config = transformers.RobertaConfig(**sizes, pad_token_id=0)
+        transformers.RobertaModel(config).save_pretrained(folder)
+    else:
+        transformers.BertModel(transformers.BertConfig(**sizes)).save_pretrained(folder)
+    tokenizer = Tokenizer(
+        models.WordPiece({word: i for i, word in enumerate(WORDS)}, unk_token="[UNK]")
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    fast = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+    )
+    fast.save_pretrained(folder)
+    (folder / "README.md").write_text("---\nlicense: apache-2.0\n---\n# tiny\n")
+    return folder
+
+
+def save_whisper(folder: Path, positions: int = 1500, seed: int = 0) -> Path:
+    """Write a tiny Whisper with its feature extractor, and return its folder."""
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(seed)
+    config = transformers.WhisperConfig(
+        vocab_size=20,
+        num_mel_bins=80,
+        d_model=16,
+        encoder_layers=2,
+        encoder_attention_heads=2,
+        encoder_ffn_dim=24,
+        decoder_layers=1,
+        decoder_attention_heads=2,
+        decoder_ffn_dim=24,
+        max_source_positions=positions,
+        max_target_positions=8,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+        decoder_start_token_id=1,
+    )
+    transformers.WhisperModel(config).save_pretrained(folder)
+    extractor = transformers.WhisperFeatureExtractor(chunk_length=positions // 50)
+    extractor.save_pretrained(folder)
+    return folder
+
+
+def save_wav2vec2(folder: Path, *, masks: bool, seed: int = 0) -> Path:
+    """Write a tiny wav2vec2 with its feature extractor, and return its folder."""
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(seed)
+    config = transformers.Wav2Vec2Config(
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=24,
+        conv_dim=(8, 8),
+        conv_stride=(5, 4),
+        conv_kernel=(10, 8),
+        num_feat_extract_layers=2,
+        num_conv_pos_embeddings=4,
+        num_conv_pos_embedding_groups=2,
+        feat_extract_norm="layer" if masks else "group",
+        do_stable_layer_norm=masks,
+    )
+    transformers.Wav2Vec2Model(config).save_pretrained(folder)
+    extractor = transformers.Wav2Vec2FeatureExtractor(return_attention_mask=masks)
+    extractor.save_pretrained(folder)
+    return folder
+
+
+def save_vit(folder: Path, seed: int = 0) -> Path:
+    """Write a tiny ViT with its preprocessing, and return its folder."""
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(seed)
+    config = transformers.ViTConfig(
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=24,
+        image_size=32,
+        patch_size=8,
+    )
+    transformers.ViTModel(config).save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_text(
+        json.dumps(
+            {
+                "image_processor_type": "ViTImageProcessor",
+                "do_resize": True,
+                "do_rescale": True,
+                "rescale_factor": 1 / 255,
+                "do_normalize": True,
+                "size": {"height": 32, "width": 32},
+                "resample": 2,
+                "image_mean": [0.5, 0.4, 0.3],
+                "image_std": [0.2, 0.3, 0.4],
+            }
+        )
+    )
+    return folder
+
+
+def save_timm(folder: Path, model: str = "test_resnet", seed: int = 0) -> Path:
+    """Write a tiny network of timm with its config, and return its folder."""
+    timm = pytest.importorskip("timm")
+    from safetensors.torch import save_file
+
+    torch.manual_seed(seed)
+    sized = {"img_size": 96} if "vit" in model else {}
+    net = timm.create_model(model, num_classes=3, **sized)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(net.state_dict(), folder / "model.safetensors")
+    config = {
+        "architecture": model,
+        "num_classes": 3,
+        "model_args": sized,
+        "pretrained_cfg": {
+            "input_size": [3, 96, 96],
+            "interpolation": "bicubic",
+            "crop_pct": 0.875,
+            "mean": [0.5, 0.4, 0.3],
+            "std": [0.2, 0.3, 0.4],
+            "num_classes": 3,
+            "first_conv": net.pretrained_cfg["first_conv"],
+            "classifier": net.pretrained_cfg["classifier"],
+        },
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
