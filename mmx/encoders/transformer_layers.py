@@ -22,7 +22,8 @@ def find_depths(net: nn.Module, prefix: str) -> tuple[tuple[str, ...], ...]:
     """
     where = name_of_layers(net)
     layers: dict[str, None] = {}
-    before, after = [], []
+    before: list[str] = []
+    after: list[str] = []
     for name in net.state_dict():
         if name.startswith(f"{where}."):
             layers[".".join(name.split(".")[: where.count(".") + 2])] = None
@@ -38,11 +39,14 @@ def name_of_layers(net: nn.Module) -> str:
     Raises:
         DataError: There is none.
     """
-    lists = [(name, part) for name, part in net.named_modules() if isinstance(part, nn.ModuleList)]
+    lists: list[tuple[str, nn.ModuleList]] = [
+        (name, part) for name, part in net.named_modules() if isinstance(part, nn.ModuleList)
+    ]
     if not lists:
         raise DataError(f"{type(net).__name__} has no list of layers to count depths in")
 
     def size(item: tuple[str, nn.ModuleList]) -> tuple[int, int]:
         return len(item[1]), sum(each.numel() for each in item[1].parameters())
 
-    return max(lists, key=size)[0]
+    name, _ = max(lists, key=size)
+    return name

@@ -117,8 +117,8 @@ def read_net(
     except Exception as error:  # of the library and its readers
         raise DataError(f"{folder}: cannot be read: {str(error).splitlines()[0]}") from error
     own, start = net.state_dict(), f"{part}." if part else ""
-    missing = {n.removeprefix(start) for n in said["missing_keys"] if n.startswith(start)}
-    lacking = sorted(name for name in missing & own.keys() if not name.startswith(HEADS))
+    absent = {n.removeprefix(start) for n in said["missing_keys"] if n.startswith(start)}
+    lacking = sorted(name for name in absent & own.keys() if not name.startswith(HEADS))
     if lacking or said.get("mismatched_keys"):
         first = (lacking or [str(each) for each in said["mismatched_keys"]])[0]
         raise DataError(

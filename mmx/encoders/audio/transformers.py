@@ -120,7 +120,7 @@ class Reader(nn.Module):
         layers: How many layers it has.
     """
 
-    net: nn.Module
+    net: Any
 
     @property
     def layers(self) -> int:

@@ -130,7 +130,8 @@ class Timm(Encoder):
     def depths(self) -> tuple[tuple[str, ...], ...]:
         """Return the stem, then the blocks, as timm groups them."""
         library = import_extra("timm.models._manipulate", "timm")
-        matcher = self.net.group_matcher(coarse=False)
+        net: Any = self.net
+        matcher = net.group_matcher(coarse=False)
         groups: dict[int, list[str]] = {}
         found = library.group_with_matcher(
             self.net.state_dict().items(), matcher, return_values=False, reverse=True

@@ -61,7 +61,7 @@ class Transformers(Encoder):
         super().__init__()
         folder = find_folder(model, revision=revision, download=download)
         self.net = make_net(folder)
-        config = self.net.config
+        config: Any = self.net.config
         most = getattr(config, "max_position_embeddings", None)
         if most is not None and spec.max_tokens > most:
             raise ValueError(f"`max_tokens` (={spec.max_tokens}) is at most {most} for {model}")
