@@ -170,7 +170,7 @@ class Whisper(Reader):
     @property
     def layers(self) -> int:
         """How many layers the encoder has."""
-        return len(self.net.layers)  # type: ignore[arg-type]
+        return len(self.net.layers)
 
     def forward(self, x: Tensor, lengths: Tensor | None) -> tuple[list[Tensor], Tensor]:
         """Return each layer's states and the last ones, and their mask; see :class:`Reader`."""
