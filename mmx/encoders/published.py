@@ -34,6 +34,7 @@ class Published:
         licence: As its model card says; None where it says none.
         card: The model card; None where there is none.
         absent: What to type where a file is not there.
+        named: Whether the encoder's option ``weights`` names the file.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Published:
     licence: str | None = None
     card: Path | None = None
     absent: str = ""
+    named: bool = False
 
     def missing_files(self) -> tuple[Path, ...]:
         """Return the files with tensors that are not there."""
@@ -127,7 +129,7 @@ def fit_names(
         shown = "".join(f"\n  {line}" for line in wrong[:5])
         raise DataError(
             f"{published.weight_files[0]}: {len(wrong)} tensors do not fit the encoder{shown}",
-            tip="the file must hold weights of this very architecture",
+            tip="the file must hold weights of this architecture",
         )
     return {name: found[name] for name in own if name in found}
 

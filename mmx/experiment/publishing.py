@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -10,8 +11,8 @@ from typing import Any, cast
 
 from mmx.config.nodes import ConfigNode
 from mmx.encoders import Encoder
-from mmx.encoders.published import Published
-from mmx.errors import DataError, Problem
+from mmx.encoders.published import WEIGHT_SUFFIXES, Published
+from mmx.errors import DataError, Problem, closest
 from mmx.experiment.config_fingerprint import FILE_OPTIONS
 from mmx.experiment.content_digest import content_digest, digest_files
 from mmx.experiment.fitting import Built
@@ -135,11 +136,37 @@ def find_missing_files(start: PublishedStart) -> Iterator[Problem]:
     """Yield the files that encoders are to start from and that are not there."""
     for name, weights in start.weights.items():
         for path in weights.missing_files():
+            reason = "is a folder" if path.is_dir() else "there is no such file"
+            if not weights.named:
+                yield Problem(f"encoder.{name}: {path}", reason, type_this=weights.absent or None)
+                continue
+            found = _find_nearest(path)
+            near = None if found is None else str(found)
+            key = f"encoder.{name}.weights"
             yield Problem(
-                f"encoder.{name}: {weights.name}",
-                f"is a folder: {path}" if path.is_dir() else f"there is no {path}",
-                type_this=weights.absent or None,
+                f"{key}={path}",
+                reason,
+                accepted=f"a file with tensors alone ({', '.join(WEIGHT_SUFFIXES)})",
+                closest=near,
+                type_this=None if near is None else _write_override(key, near),
             )
+
+
+def _find_nearest(path: Path) -> Path | None:
+    folder = path if path.is_dir() else path.parent
+    try:
+        files = [each.name for each in folder.iterdir() if each.suffix in WEIGHT_SUFFIXES]
+    except OSError:
+        return None
+    near = closest(path.name, files) or (files[0] if len(files) == 1 else None)
+    return folder / near if near else None
+
+
+def _write_override(key: str, value: str) -> str:
+    """Return an override, quoted where its value needs that."""
+    if re.fullmatch(r"[\w./+-]+", value):
+        return f"{key}={value}"
+    return f"'{key}=\"{value}\"'"
 
 
 def drop_unread_weights(

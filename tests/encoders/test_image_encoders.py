@@ -11,7 +11,8 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 
-from mmx.encoders.image import pretrained
+from mmx.encoders import Encoder
+from mmx.encoders.image import torchvision_weights
 from mmx.encoders.image.resnet import ResNet18
 from mmx.encoders.image.small_cnn import SmallCnn
 from mmx.encoders.image.vit_b_16 import VitB16
@@ -98,7 +99,7 @@ def test_vit_matches_torchvision() -> None:
     net.heads = torch.nn.Identity()
     net.load_state_dict(model.net.state_dict())
     x = torch.rand(2, 3, 16, 16)
-    torch.testing.assert_close(model(x).pooled, net((x - 0.5) / 0.25))
+    torch.testing.assert_close(model(x).pooled, net(imagenet(x)))
 
 
 @pytest.fixture(scope="module")
@@ -119,39 +120,64 @@ def imagenet(x: torch.Tensor) -> torch.Tensor:
     return (x - mean) / torch.tensor([0.229, 0.224, 0.225])[:, None, None]
 
 
-def test_resnet_loads_a_local_file(net: Any, weights: Path) -> None:
-    model = ResNet18(ImageSpec(64, 64), weights=str(weights)).eval()
+def start_published(model: Encoder, **options: object) -> dict[str, torch.Tensor]:
+    """Give an encoder its published weights, as a source would, and return them."""
+    published = type(model).published(**options)
+    assert published is not None
+    found = model.read_published(published)
+    own = model.state_dict()
+    fitting = {name: value for name, value in found.items() if value.shape == own[name].shape}
+    model.load_state_dict({**own, **fitting})
+    return found
+
+
+def test_resnet_reads_a_local_file(net: Any, weights: Path) -> None:
+    model = ResNet18(ImageSpec(64, 64), weights=str(weights), stem="standard").eval()
+    found = start_published(model, weights=str(weights))
+    assert found.keys() == model.state_dict().keys()
     x = torch.rand(2, 3, 64, 64)
     net.fc = torch.nn.Identity()
     torch.testing.assert_close(model(x).pooled, net(imagenet(x)))
 
 
-def test_resnet_loads_torchs_cache(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_constructor_draws_fresh(net: Any, weights: Path) -> None:
+    model = ResNet18(ImageSpec(32, 32), weights=str(weights))
+    assert not torch.equal(model.layers[0][0].conv1.weight, net.layer1[0].conv1.weight)
+
+
+def test_resnet_reads_torchs_cache(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoints = weights.parent / "checkpoints"
     checkpoints.mkdir()
     (checkpoints / weights.name).symlink_to(weights)
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(weights.parent))
-    model = ResNet18(ImageSpec(32, 32), pretrained=True)
+    model = ResNet18(ImageSpec(128, 128))
+    start_published(model)
     held = torch.load(weights, weights_only=True)
     assert torch.equal(model.layers[3][1].conv2.weight, held["layer4.1.conv2.weight"])
-    assert model.stem[0].stride == (2, 2)
+    assert model.stem[0].stride == (2, 2)  # by the size of the images alone
 
 
-def test_a_small_stem_starts_fresh(net: Any, weights: Path, tmp_path: Path) -> None:
+def test_a_small_stem_is_of_another_shape(net: Any, weights: Path, tmp_path: Path) -> None:
     path = tmp_path / "weights.safetensors"
     save_file(torch.load(weights, weights_only=True), path)
-    model = ResNet18(ImageSpec(32, 32), weights=str(path), stem="small")
+    model = ResNet18(ImageSpec(32, 32), stem="small")
+    found = start_published(model, weights=str(path))
     assert model.stem[0].weight.shape == (64, 3, 3, 3)
+    assert found["stem.0.weight"].shape == (64, 3, 7, 7)
     assert torch.equal(model.layers[0][0].conv1.weight, net.layer1[0].conv1.weight)
 
 
-def test_absent_pretrained_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_absent_published_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    model = ResNet18(ImageSpec(32, 32))
+    path = tmp_path / "checkpoints" / "resnet18-f37072fd.pth"
+    published = ResNet18.published()
+    assert published.missing_files() == (path,)
     with pytest.raises(DataError) as error:
-        ResNet18(ImageSpec(32, 32), pretrained=True)
+        model.read_published(published)
     assert str(error.value) == (
-        f"pretrained weights are not at {tmp_path}/checkpoints/resnet18-f37072fd.pth\n"
-        "  tip: download=true fetches them from "
+        f"ResNet18 IMAGENET1K_V1: there is no {path}\n"
+        "  tip: download=true fetches it from "
         "https://download.pytorch.org/models/resnet18-f37072fd.pth; or put the file there yourself"
     )
 
@@ -164,7 +190,7 @@ def test_a_failed_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     monkeypatch.setattr(torch.hub, "download_url_to_file", unreachable)
     with pytest.raises(DataError) as error:
-        ResNet18(ImageSpec(32, 32), pretrained=True, download=True)
+        ResNet18.published(download=True)
     assert str(error.value) == (
         "cannot fetch https://download.pytorch.org/models/resnet18-f37072fd.pth: "
         "<urlopen error no network>\n"
@@ -173,37 +199,41 @@ def test_a_failed_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_weights_that_do_not_exist() -> None:
-    with pytest.raises(DataError) as error:
-        ResNet18(ImageSpec(32, 32), weights="nowhere.pth")
-    assert str(error.value) == "weights=nowhere.pth: there is no such file"
+    published = ResNet18.published(weights="nowhere.pth")
+    assert [path.name for path in published.missing_files()] == ["nowhere.pth"]
+    with pytest.raises(DataError, match=r"nowhere\.pth: there is no nowhere\.pth"):
+        ResNet18(ImageSpec(32, 32)).read_published(published)
 
 
 def test_weights_of_another_architecture(tmp_path: Path) -> None:
     model = VitB16(ImageSpec(16, 16), stem="small", **TINY)
     path = tmp_path / "vit.pth"
     torch.save(model.net.state_dict(), path)
-    again = VitB16(ImageSpec(16, 16), stem="small", weights=str(path), **TINY)
+    again = VitB16(ImageSpec(16, 16), stem="small", **TINY)
+    start_published(again, weights=str(path))
     assert torch.equal(again.net.class_token, model.net.class_token)
+    other = VitB16(ImageSpec(16, 16), stem="small", **{**TINY, "mlp_width": 4})
     with pytest.raises(DataError) as error:
-        VitB16(ImageSpec(16, 16), stem="small", weights=str(path), **{**TINY, "mlp_width": 4})
+        start_published(other, weights=str(path))
     first, *shown, tip = str(error.value).split("\n")
-    assert first == f"{path}: 6 tensors do not fit VisionTransformer"
+    assert first == f"{path}: 6 tensors do not fit the encoder"
     assert shown[0] == (
-        "  encoder.layers.encoder_layer_0.mlp.0.bias: shape (8,) in the file, (4,) in the network"
+        "  net.encoder.layers.encoder_layer_0.mlp.0.bias: "
+        "shape (8,) in the file, (4,) in the network"
     )
     assert len(shown) == 5
-    assert tip == "  tip: the file must hold torchvision's weights of this architecture"
+    assert tip == "  tip: the file must hold weights of this architecture"
 
 
 def test_weights_that_are_code(tmp_path: Path) -> None:
     path = tmp_path / "evil.pth"
     torch.save({"conv1.weight": Path("not a tensor")}, path)
     with pytest.raises(DataError, match="cannot be read as weights") as error:
-        ResNet18(ImageSpec(32, 32), weights=str(path))
-    assert error.value.tip == "accepted: .safetensors, or .pth with tensors only"
+        start_published(ResNet18(ImageSpec(32, 32)), weights=str(path))
+    assert error.value.tip.startswith("accepted: tensors alone")
 
 
 def test_constants_stay_out_of_the_state() -> None:
     state = ResNet18(ImageSpec(32, 32)).state_dict()
     assert not [name for name in state if name.startswith("normalize")]
-    assert pretrained.SMALL_SIDE == 96
+    assert torchvision_weights.SMALL_SIDE == 96

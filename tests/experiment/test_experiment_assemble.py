@@ -69,7 +69,7 @@ def test_paths_are_absolute_so_that_another_folder_reads_the_same(composer, tmp_
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     config = composer(
-        "source=none",
+        "source=published",
         "data_dir=data",
         "target=table",
         "target.path=t.csv",

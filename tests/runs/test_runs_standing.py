@@ -235,7 +235,9 @@ def test_a_changed_weight_file_runs_again_and_a_moved_one_does_not(
     save_file(net.state_dict(), file)
     words = (*COMMON, "target.path=t.csv", "target.label=label", "target.split=split")
     words += ("target.columns={image: picture}", "target.image.size=8", "control=none", "seed=1")
-    words += ("encoder/image=resnet18", "hydra.sweep.dir=here")
+    words = tuple(word for word in words if word != "source=none")
+    words += ("source=published", "transfer=parameter", "encoder/image=resnet18")
+    words += ("encoder.image.stem=standard", "hydra.sweep.dir=here")
     weights = f'encoder.image.weights="{file}"'
     done, _, err = say(*words, weights)
     assert done == 0, err

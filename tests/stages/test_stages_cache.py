@@ -21,10 +21,10 @@ from mmx.encoders.image.resnet import ResNet18
 from mmx.encoders.image.small_cnn import SmallCnn
 from mmx.encoders.image.vit_b_16 import VitB16
 from mmx.experiment import Experiment
-from mmx.experiment.weight_files import digest_weights
+from mmx.experiment.publishing import PublishedStart, digest_weights
 from mmx.runs.cache import Cache
 from mmx.runs.directory import RunDirectory
-from mmx.stage_id import StageId
+from mmx.stage_id import Role, StageId
 from mmx.stages.core import cache_keys
 from mmx.stages.core.context import Context, Opened
 from mmx.stages.core.stage_model import make_model
@@ -458,22 +458,26 @@ def test_each_thing_that_a_mapping_is_fitted_to_counts(
     assert changed(inputs()) == {"weights"}
 
 
+def digest_published(make: partial) -> dict[str, str]:
+    """Return what counts of an image encoder's files where it starts from published weights."""
+    start = PublishedStart(Role.TARGET, {"image": make.func.published(**make.keywords)})
+    return digest_weights({"image": make}, start)
+
+
 def test_a_weight_file_counts_by_its_content_wherever_it_lies(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def weights(node: dict[str, Any]) -> dict[str, str]:
-        return digest_weights({"image": node}, {"image": partial(ResNet18, stem="auto")})
-
     monkeypatch.setenv("HOME", str(tmp_path))
     found = []
     for content in (b"1", b"2"):
         (tmp_path / "w.pth").write_bytes(content)
-        found.append(weights({"weights": "~/w.pth"}))
-        assert found[-1] == weights({"weights": str(tmp_path / "w.pth"), "pretrained": True})
+        found.append(digest_published(partial(ResNet18, weights="~/w.pth")))
+        there = partial(ResNet18, weights=str(tmp_path / "w.pth"))
+        assert found[-1] == digest_published(there)
+        assert digest_weights({"image": there}, PublishedStart()) == {}  # drawn fresh
     here, there, none = (cache_keys._remove_places({"weights": each}) for each in ("a", "b", None))
     assert here == there != none
     assert found[0] != found[1]
-    assert weights({"weights": None}) == {}
 
 
 @pytest.mark.parametrize(
@@ -483,22 +487,19 @@ def test_a_weight_file_counts_by_its_content_wherever_it_lies(
 def test_published_weights_count_by_the_content_of_torchs_copy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoder: type[nn.Module], name: str
 ) -> None:
-    def weights(node: dict[str, Any]) -> dict[str, str]:
-        return digest_weights({"image": node}, {"image": partial(encoder, stem="auto")})
-
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    chosen = {"pretrained": True, "weights": None}
-    assert weights(chosen) == {}  # not fetched yet
+    chosen = partial(encoder, stem="auto")
+    assert digest_published(chosen) == {}  # not fetched yet
     copy = tmp_path / "checkpoints" / name
     copy.parent.mkdir()
     found = []
     for content in (b"1", b"2"):
         copy.write_bytes(content)
-        found.append(weights(chosen))
+        found.append(digest_published(chosen))
     assert [list(each) for each in found] == [["image"]] * 2
     assert found[0] != found[1]
-    assert weights({"pretrained": False, "weights": None}) == {}
-    assert digest_weights({"image": chosen}, {"image": SmallCnn}) == {}
+    assert digest_weights({"image": chosen}, PublishedStart()) == {}
+    assert digest_weights({"image": partial(SmallCnn)}, PublishedStart()) == {}
 
 
 def test_features_without_the_test_rows_are_not_those_of_a_run(
@@ -508,7 +509,7 @@ def test_features_without_the_test_rows_are_not_those_of_a_run(
     context = make_context(experiment, directory, lambda event: None, StopRequest())
     begun = prepare(context)
     assert begun.given is not None
-    model, task = begun.given.trained.model, begun.target.task
+    model, task = begun.given.model, begun.target.task
     splits = {**task.splits, "test": np.array([0])}
     whole = replace(begun.target, task=replace(task, splits=splits))
     few, all_ = (

@@ -81,7 +81,7 @@ class Timm(Encoder):
             path = Path(given).expanduser()
             other = _find_folder(options)
             files = () if other is None else other.published().other_files
-            return Published(path.name, (path,), files, origin=str(path), absent="check the path")
+            return Published(path.name, (path,), files, origin=str(path), named=True)
         folder = _find_folder(options)
         if folder is not None:
             return folder.published()
@@ -161,7 +161,7 @@ class Timm(Encoder):
             raise DataError(
                 f"{file}: {len(lacking)} of {len(own)} tensors of the network are not there, or of "
                 f"another shape, {lacking[0]} to begin with",
-                tip="the file must hold weights of this very architecture",
+                tip="the file must hold weights of this architecture",
             )
         return {f"net.{name}": found[name].to(own[name].dtype) for name in own}
 

@@ -50,6 +50,7 @@ class TorchvisionEncoder(Encoder):
             origin=origin,
             licence=None if given else LICENCE,
             absent=f"download=true fetches it from {url}; or put the file there yourself",
+            named=bool(given),
         )
 
     @classmethod
