@@ -97,6 +97,11 @@ def find_key(key: str, value: str) -> Renamed | None:
     """
     if key == "balance.gamma":
         return Renamed(f"objective=focal objective.gamma={value}", WORDS["balance"]["focal"].why)
+    if key.startswith("encoder.") and key.endswith(".pretrained"):
+        why = "published weights are a source now, so that what they are worth can be stated"
+        if value.lower() == "true":
+            return Renamed("source=published", why)
+        return Renamed(f"{key.removesuffix('pretrained')}weights=null", why)
     if key == "transfer.frozen":
         why = "transfer=feature now always freezes the encoders that it copies"
         if value.lower() == "true":
@@ -219,7 +224,26 @@ def translate_config(config: OldNode) -> OldNode:
         if isinstance(node, dict) and node.get("_target_") == target:
             changed = translate(node, config)
             config = {**config, **changed} if changed else config
-    return config
+    return _translate_encoders(config)
+
+
+def _translate_encoders(config: OldNode) -> OldNode:
+    """Return the config with encoders that were drawn fresh as they are now."""
+    nodes = config.get("encoder")
+    old = {
+        name: node
+        for name, node in (nodes.items() if isinstance(nodes, dict) else ())
+        if isinstance(node, dict) and "pretrained" in node
+    }
+    if not old:
+        return config
+    changed = {}
+    for name, node in old.items():
+        if node["pretrained"] or node.get("weights"):
+            raise _refuse(f"encoder.{name} from published weights, in its control too")
+        kept = {key: value for key, value in node.items() if key != "pretrained"}
+        changed[name] = {**kept, "normalization": "centered"}
+    return {**config, "encoder": {**config["encoder"], **changed}}
 
 
 def translate_names(names: Mapping[str, str], config: OldNode) -> dict[str, str]:
@@ -263,6 +287,8 @@ def translate_overrides(overrides: Sequence[str], config: OldNode) -> list[str]:
     trains_source = bool(config.get("source")) and "source_objective" not in given
     for word in _translate_frozen(overrides, config.get("transfer")):
         key, _, value = word.partition("=")
+        if key.startswith("encoder.") and key.endswith(".pretrained"):
+            continue  # of an encoder that was drawn fresh, as it is now without a word
         renamed = find_word(key, value) or (find_key(key, value) if focal else None)
         found += [word] if renamed is None else renamed.typed.split()
         if focal and trains_source and key.split(".")[0] == "objective":

@@ -18,6 +18,7 @@ from mmx.experiment import assemble
 from mmx.renamed_options import (
     NODES,
     WORDS,
+    find_key,
     translate_config,
     translate_names,
     translate_overrides,
@@ -122,6 +123,30 @@ def test_a_config_of_this_version_is_left_alone() -> None:
     for node in ({}, {"_target_": FEATURE, "head": "knn"}):
         config = config_of("transfer", node)
         assert translate_config(config) is config
+
+
+def test_an_encoder_that_was_drawn_fresh_keeps_its_scale() -> None:
+    """Its images were centred otherwise: a checkpoint would read others."""
+    node = {"_target_": "mmx.encoders.image.resnet.ResNet18", "weights": None, "stem": "small"}
+    old = {"encoder": {"image": {**node, "pretrained": False}, "text": {"width": 8}}}
+    assert translate_config(old) == {
+        "encoder": {"image": {**node, "normalization": "centered"}, "text": {"width": 8}}
+    }
+    assert "pretrained" in old["encoder"]["image"]
+    assert translate_overrides(["encoder.image.pretrained=false", "seed=1"], old) == ["seed=1"]
+
+
+@pytest.mark.parametrize("given", [{"pretrained": True}, {"pretrained": False, "weights": "w.pth"}])
+def test_an_encoder_that_started_from_published_weights_is_refused(given: Node) -> None:
+    old = {"encoder": {"image": {"_target_": "mmx.encoders.image.resnet.ResNet18", **given}}}
+    with pytest.raises(RunError, match=r"encoder\.image from published weights"):
+        translate_config(old)
+
+
+def test_the_old_key_leads_to_the_source() -> None:
+    found = find_key("encoder.image.pretrained", "true")
+    assert found is not None
+    assert found.typed == "source=published"
 
 
 def test_encoders_that_are_frozen_are_no_longer_said_to_be() -> None:

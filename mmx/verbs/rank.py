@@ -7,9 +7,9 @@ Ranks sources and encoders for a target before anything is trained on it:
 For each combination the source is trained, or taken from the artifact cache, and the features
 of the target's training rows are scored by LogME, H-score (and with shrinkage), LEEP, NCE,
 TransRate and k-nearest neighbours. A linear probe is fitted on them and measured on the
-validation rows. The test rows stay closed. With source=none the encoders are as they are made:
-pretrained where encoder.image.pretrained=true or encoder.image.weights=FILE says so, else fresh,
-which shows what features are worth that nothing has taught.
+validation rows. The test rows stay closed. With source=published the encoders start from
+published weights, and nothing is trained: encoder.text.model=a,b,c ranks models. With source=none
+they are fresh, which shows what features are worth that nothing has taught.
 
 The table on stderr is ordered by mean place over the scores that all candidates have; the probe
 breaks ties and stands in the last column. No single score is reliable: the last line is the

@@ -9,7 +9,12 @@ from torch import Tensor, nn
 from torchvision.models import resnet
 
 from mmx.encoders.base import FollowsInput
-from mmx.encoders.image.torchvision_weights import Stem, TorchvisionEncoder, has_small_stem
+from mmx.encoders.image.torchvision_weights import (
+    Normalization,
+    Stem,
+    TorchvisionEncoder,
+    has_small_stem,
+)
 from mmx.encoders.sequence import step_mask
 from mmx.modalities import Features
 from mmx.modalities.image import ImageSpec
@@ -32,6 +37,8 @@ class ResNet(TorchvisionEncoder):
         stem: ``standard`` is a 7×7 convolution and a pool, each of stride 2; ``small`` is
             one 3×3 convolution of stride 1, which starts fresh whatever else is published,
             for its shape differs. ``auto`` is standard for sides above 96 pixels, else small.
+        normalization: Mean and deviation of the images: as the ``published`` weights expect
+            them, or ``centered``, from [0, 1] to [-2, 2].
         download: Whether weights absent from torch's cache may be fetched.
 
     Reference: He et al. 2016, arXiv 1512.03385.
@@ -45,6 +52,7 @@ class ResNet(TorchvisionEncoder):
         *,
         weights: str | None = None,
         stem: Stem = "auto",
+        normalization: Normalization = "published",
         download: bool = False,
     ) -> None:
         super().__init__()
@@ -57,7 +65,7 @@ class ResNet(TorchvisionEncoder):
             net.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
             nn.init.kaiming_normal_(net.conv1.weight, mode="fan_out", nonlinearity="relu")
             net.maxpool = nn.Identity()
-        self.normalize = self.normalization()
+        self.normalize = self.make_normalize(normalization)
         self.stem = nn.Sequential(net.conv1, net.bn1, net.relu, net.maxpool)
         self.layers = nn.ModuleList([net.layer1, net.layer2, net.layer3, net.layer4])
 

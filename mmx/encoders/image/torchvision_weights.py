@@ -15,6 +15,7 @@ from mmx.errors import DataError
 from mmx.modalities.image import ImageSpec
 
 Stem = Literal["auto", "small", "standard"]
+Normalization = Literal["published", "centered"]
 SMALL_SIDE = 96  # pixels; STL-10's images are the largest that the small stem suits
 LICENCE = "BSD-3-Clause, trained on ImageNet-1k"
 
@@ -54,8 +55,10 @@ class TorchvisionEncoder(Encoder):
         )
 
     @classmethod
-    def normalization(cls) -> Normalize:
-        """Return what centres and scales as the weights expect it."""
+    def make_normalize(cls, normalization: Normalization) -> Normalize:
+        """Return what centres and scales images."""
+        if normalization == "centered":
+            return Normalize((0.5,), (0.25,))
         preset = cls.published_weights.transforms()
         return Normalize(tuple(preset.mean), tuple(preset.std))
 

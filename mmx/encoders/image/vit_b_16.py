@@ -12,7 +12,12 @@ from torch import Tensor
 from torchvision.models import vision_transformer
 
 from mmx.encoders.base import FollowsInput
-from mmx.encoders.image.torchvision_weights import Stem, TorchvisionEncoder, has_small_stem
+from mmx.encoders.image.torchvision_weights import (
+    Normalization,
+    Stem,
+    TorchvisionEncoder,
+    has_small_stem,
+)
 from mmx.encoders.sequence import step_mask
 from mmx.modalities import Features
 from mmx.modalities.image import ImageSpec
@@ -39,6 +44,8 @@ class VitB16(TorchvisionEncoder):
         side: Pixels of the square that an image is resized to; None for its own longer side,
             rounded up to whole patches. The published weights were trained at 224, and their
             positions are interpolated for other sides.
+        normalization: Mean and deviation of the images: as the ``published`` weights expect
+            them, or ``centered``, from [0, 1] to [-2, 2].
         download: Whether weights absent from torch's cache may be fetched.
         layers: Number of transformer layers.
         heads: Attention heads of a layer.
@@ -61,6 +68,7 @@ class VitB16(TorchvisionEncoder):
         weights: str | None = None,
         stem: Stem = "auto",
         side: Annotated[int, Field(ge=4, le=8_192)] | None = None,
+        normalization: Normalization = "published",
         download: bool = False,
         layers: Annotated[int, Field(ge=1, le=1_024)] = 12,
         heads: Annotated[int, Field(ge=1, le=1_024)] = 12,
@@ -86,7 +94,7 @@ class VitB16(TorchvisionEncoder):
             dropout=dropout,
         )
         del net.heads  # the model has its own head
-        self.normalize = self.normalization()
+        self.normalize = self.make_normalize(normalization)
         self.net = net
         self.width = width
         # The layers after which the class token is exposed: each quarter of the depth.
