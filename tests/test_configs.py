@@ -14,9 +14,11 @@ import catalogue
 import pytest
 import yaml
 from PIL import Image
+from tiny_models import find_tiny_model
 
 from mmx.config import compose, override_problems
 from mmx.config.locate import builtin_directory, find_options, list_groups, read_headline
+from mmx.encoders import Encoder
 from mmx.experiment import Settings, assemble
 from mmx.experiment.assemble import PART_KEYS
 from mmx.training.trainer import Trainer
@@ -72,6 +74,15 @@ def served(objective: str) -> frozenset[str]:
     return kinds  # of one that has them of its terms: those of cross-entropy
 
 
+def is_defined(found: Any, module: Any) -> bool:
+    """Return whether something is an encoder class of a module's own."""
+    return (
+        inspect.isclass(found)
+        and issubclass(found, Encoder)
+        and found.__module__ == module.__name__
+    )
+
+
 def overrides_for(path: Path, folder: Path) -> list[str]:
     """Return a command line that uses an option, with what it needs."""
     group, name = path.relative_to(CONFIGS).parent.as_posix(), path.stem
@@ -79,7 +90,14 @@ def overrides_for(path: Path, folder: Path) -> list[str]:
     if group == "task":
         chosen = ["source=none", f"target={name}"]
     elif group.startswith("encoder/"):
-        chosen = [*OF_A_MODALITY[group.split("/")[1]], *chosen]
+        modality = group.split("/")[1]
+        chosen = [*OF_A_MODALITY[modality], *chosen]
+        if yaml.safe_load(path.read_text()).get("model") == "???":
+            module = importlib.import_module(f"mmx.encoders.{modality}.{name}")
+            kind = next(each for each in vars(module).values() if is_defined(each, module))
+            chosen.append(f"encoder.{modality}.model={find_tiny_model(kind)}")
+    elif chosen == ["source=published"]:
+        chosen = ["target=digits", "encoder/image=resnet18", *chosen]
     elif group == "objective" and name in TERMS:
         chosen = [*SOUND_AND_PICTURE, "objective=combined", f"objective.terms={{{TERMS[name]}}}"]
     elif group == "objective" and OBJECTIVES[name].cross_modal:

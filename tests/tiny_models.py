@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import tempfile
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -158,3 +161,19 @@ def save_timm(folder: Path, model: str = "test_resnet", seed: int = 0) -> Path:
     }
     (folder / "config.json").write_text(json.dumps(config))
     return folder
+
+
+MAKERS: dict[str, Callable[[Path], Path]] = {
+    "mmx.encoders.text.transformers": save_text_model,
+    "mmx.encoders.audio.transformers": save_whisper,
+    "mmx.encoders.image.transformers": save_vit,
+    "mmx.encoders.image.timm": save_timm,
+}
+"""Module of an encoder that names a published model to what makes a tiny one for it."""
+
+
+@cache
+def find_tiny_model(encoder: type) -> Path:
+    """Return the folder of a tiny model for an encoder; one for all tests of a process."""
+    folder = tempfile.mkdtemp(prefix="tiny-")
+    return MAKERS[encoder.__module__](Path(folder) / "tiny")

@@ -15,6 +15,7 @@ from mmx.contract.base import Broken
 from mmx.modalities import Spec
 from mmx.modalities.audio import AudioSpec
 from mmx.modalities.image import ImageSpec
+from mmx.modalities.sub_words import SubWordSpec
 from mmx.modalities.tabular import TabularSpec
 from mmx.modalities.text import TfidfSpec, TokenSpec
 
@@ -24,6 +25,7 @@ SPECS: Mapping[type[Spec], Spec] = {
     ImageSpec: ImageSpec(height=32, width=32),
     AudioSpec: AudioSpec(sample_rate=8000, max_samples=8000),
     TokenSpec: TokenSpec(words=WORDS, max_tokens=12),
+    SubWordSpec: SubWordSpec(tokenizer="{}", max_tokens=12, vocabulary=len(WORDS) + 2),
     TfidfSpec: TfidfSpec(terms=WORDS, idf=(1.0,) * len(WORDS), ngrams=1),
     TabularSpec: TabularSpec(
         numeric=("a", "b"),
@@ -33,7 +35,7 @@ SPECS: Mapping[type[Spec], Spec] = {
         categories=(("x", "y"),),
     ),
 }
-SEQUENCES = (AudioSpec, TokenSpec)
+SEQUENCES = (AudioSpec, TokenSpec, SubWordSpec)
 LENGTHS = (1.0, 0.625, 0.045, 0.0)
 """Lengths of sequences, as fractions of the longest; a text may have no words."""
 EncoderInputs = tuple[Tensor, Tensor | None]
@@ -70,9 +72,9 @@ def make_inputs(spec: Spec, rows: int = BATCH_ROWS, seed: int = 1) -> EncoderInp
     if isinstance(spec, AudioSpec):
         steps = spec.max_samples
         x = torch.randn(rows, steps, generator=draw) * 0.2
-    elif isinstance(spec, TokenSpec):
+    elif isinstance(spec, TokenSpec | SubWordSpec):
         steps = spec.max_tokens
-        x = torch.randint(1, len(spec.words) + 2, (rows, steps), generator=draw)
+        x = torch.randint(1, spec.vocabulary, (rows, steps), generator=draw)
     else:
         raise TypeError(f"no inputs can be made up for a {type(spec).__name__}")
     lengths = torch.tensor([int(steps * LENGTHS[row % len(LENGTHS)]) for row in range(rows)])

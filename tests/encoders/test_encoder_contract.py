@@ -9,6 +9,7 @@ import inspect
 from typing import Any
 
 import pytest
+from tiny_models import find_tiny_model
 
 from mmx.contract import Part
 from mmx.contract.base import run_checks
@@ -16,9 +17,10 @@ from mmx.contract.discovery import find_classes
 from mmx.contract.encoder import CHECKS, EncoderSubject
 from mmx.contract.example_inputs import SEQUENCES, SPECS, find_spec, make_inputs
 from mmx.encoders import Encoder
-from mmx.modalities import Spec
-from mmx.modalities.audio import AudioSpec
-from mmx.modalities.image import ImageSpec
+from mmx.modalities import Modality, Spec
+from mmx.modalities.audio import Audio, AudioSpec
+from mmx.modalities.image import Image, ImageSpec
+from mmx.modalities.sub_words import SubWordSpec
 from mmx.verbs.check import refuse
 
 ENCODERS = pytest.mark.parametrize("encoder", find_classes("encoder"))
@@ -34,9 +36,21 @@ SMALLER: dict[str, dict[str, Any]] = {
 }
 
 
+READERS: dict[type[Spec], Modality | None] = {
+    ImageSpec: Image(size=32),
+    AudioSpec: Audio(sample_rate=16_000, max_seconds=0.5),
+    SubWordSpec: None,
+}
+
+
 def of(encoder: type[Encoder]) -> EncoderSubject:
-    part = Part(encoder, SMALLER.get(encoder.__name__, {}), refuse)
-    return EncoderSubject(part, part.make, SMALL_SPECS[find_spec(encoder)])
+    spec, options = SMALL_SPECS[find_spec(encoder)], SMALLER.get(encoder.__name__, {})
+    if "model" in inspect.signature(encoder).parameters:  # of a published architecture
+        options = {**options, "model": str(find_tiny_model(encoder))}
+        reader = encoder.read_with(READERS[type(spec)], **options)
+        spec = spec if reader is None else reader.example()
+    part = Part(encoder, options, refuse)
+    return EncoderSubject(part, part.make, spec)
 
 
 @ENCODERS
@@ -51,9 +65,11 @@ def test_keeps_the_contract(encoder: type[Encoder]) -> None:
 
 @ENCODERS
 def test_options_have_defaults(encoder: type[Encoder]) -> None:
+    """All but a published model, which only its user can name."""
     _, spec, *options = inspect.signature(encoder.__init__).parameters.values()
     assert spec.name == "spec"
-    assert all(option.default is not option.empty for option in options)
+    required = [option.name for option in options if option.default is option.empty]
+    assert required == (["model"] if "model" in required else [])
 
 
 @ENCODERS

