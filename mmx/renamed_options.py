@@ -97,6 +97,7 @@ def find_key(key: str, value: str) -> Renamed | None:
     """
     if key == "balance.gamma":
         return Renamed(f"objective=focal objective.gamma={value}", WORDS["balance"]["focal"].why)
+    key = str(key)  # a file may hold a number where a name belongs
     if key.startswith("encoder.") and key.endswith(".pretrained"):
         why = "published weights are a source now, so that what they are worth can be stated"
         if value.lower() == "true":

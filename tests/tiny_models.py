@@ -26,7 +26,7 @@ def save_text_model(folder: Path, kind: str = "bert", seed: int = 0) -> Path:
         "num_hidden_layers": 3,
         "num_attention_heads": 2,
         "intermediate_size": 24,
-        "max_position_embeddings": 40,
+        "max_position_embeddings": 160,
     }
     if kind == "roberta":
         config = transformers.RobertaConfig(**sizes, pad_token_id=0)
