@@ -52,9 +52,13 @@ class Encoder(nn.Module, ABC):
         architecture: Name of the architecture, where encoders of other modalities have the same:
             tensors of the same names and shapes, but for the input. With ``transfer.map`` one can
             then start from the other. Empty for none.
+        library_prefixes: What the names of a library's own model start with here, and in the whole
+            model that the library makes, whose modules an adapter of peft names; None for an
+            encoder of no library.
     """
 
     architecture: ClassVar[str] = ""
+    library_prefixes: tuple[str, str] | None = None
     width: int
     level_widths: tuple[int, ...] = ()
 

@@ -35,6 +35,8 @@ class Published:
         card: The model card; None where there is none.
         absent: What to type where a file is not there.
         named: Whether the encoder's option ``weights`` names the file.
+        adapter: The name of an adapter that is merged into them; None for none.
+        adapter_files: Its files.
     """
 
     name: str
@@ -46,6 +48,8 @@ class Published:
     card: Path | None = None
     absent: str = ""
     named: bool = False
+    adapter: str | None = None
+    adapter_files: tuple[Path, ...] = ()
 
     def missing_files(self) -> tuple[Path, ...]:
         """Return the files with tensors that are not there."""
@@ -55,7 +59,8 @@ class Published:
         """Return name, commit and licence in a line."""
         more = [f"at {self.revision[:12]}"] if self.revision else []
         more.append(f"licence {self.licence}" if self.licence else "no licence stated")
-        return f"{self.name} ({', '.join(more)})"
+        merged = f" with the adapter {self.adapter}" if self.adapter else ""
+        return f"{self.name} ({', '.join(more)}){merged}"
 
 
 class PublishedWeights:

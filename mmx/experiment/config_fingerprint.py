@@ -29,7 +29,7 @@ HOW_NOT_WHAT = {
 
 PLACES = ("path", "root")
 """Options of a task with the paths of its files; their content has its own digest."""
-FILE_OPTIONS = ("weights", "model")
+FILE_OPTIONS = ("weights", "model", "adapter")
 """Options of an encoder that may name a file or folder; its content counts, not its place."""
 
 

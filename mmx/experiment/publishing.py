@@ -124,7 +124,8 @@ def _list_files(make: Callable[..., Encoder], given: Published | None) -> list[P
         return []
     if known is None:
         return []
-    return [*known.other_files, *(known.weight_files if given else ())]
+    started = (*known.weight_files, *known.adapter_files) if given else ()
+    return [*known.other_files, *started]
 
 
 def publishes(kind: type[Encoder]) -> bool:
@@ -181,11 +182,13 @@ def drop_unread_weights(
         node = nodes.get(name)
         if not publishes(class_and_options(make)[0]) or name in start.weights:
             continue
-        if isinstance(node, dict) and node.get("weights"):
-            dropped[f"encoder.{name}.weights"] = (
-                "the encoder starts fresh: source=published lets it start from published weights"
-            )
-            changed[name] = {**node, "weights": None}
+        for key in ("weights", "adapter"):
+            if isinstance(node, dict) and node.get(key):
+                dropped[f"encoder.{name}.{key}"] = (
+                    "the encoder starts fresh: source=published lets it start from published "
+                    "weights"
+                )
+                changed[name] = node = {**node, key: None}
     return {**config, "encoder": changed}
 
 

@@ -11,6 +11,7 @@
   summary.json     the final numbers
   transfer.json    every tensor: copied, adapted, frozen, fresh, beside (training only); classes
   checkpoints/<stage>/best.safetensors; last.safetensors, events.jsonl (while the stage trains)
+  adapters/<modality>/  LoRA weights on published ones, in the layout of peft
   report.html
   digests.json     the digest of each file, so that damage is noticed
 """

@@ -17,6 +17,7 @@ from mmx.stages.core.stage import Stage
 from mmx.stages.pipeline.controls import check_controls, train_controls
 from mmx.stages.pipeline.controls.base import ControlBench
 from mmx.stages.pipeline.evaluate import Known, evaluate
+from mmx.stages.pipeline.peft_export import write_adapters
 from mmx.stages.pipeline.train import train
 from mmx.stages.selection.prepare import (
     dry_start,
@@ -83,6 +84,7 @@ def run(
     target = train(
         context, Stage(StageId.TARGET, opened, experiment.transfer, given, opened_source)
     )
+    notes.extend(write_adapters(context, target, given))
     compared = [*make_scratch_control(context, target), *train_controls(bench, target)]
     _record_weights(context)
     control_notes = [note for control in compared for note in control.notes]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,7 @@ from mmx.encoders.audio.log_mel_whisper import WhisperLogMel
 from mmx.encoders.base import Encoder
 from mmx.encoders.extras import import_extra
 from mmx.encoders.hub import Folder
+from mmx.encoders.peft_adapter import add_adapter
 from mmx.encoders.published import Published
 from mmx.encoders.sequence import step_mask
 from mmx.encoders.transformer_layers import find_depths
@@ -38,6 +39,8 @@ class Transformers(Encoder):
         model: A local folder with ``config.json``, or ``owner/name`` of a repository.
         revision: Commit, branch or tag of a repository; None for its main branch.
         download: Whether a repository that is not in the hub's cache may be fetched.
+        adapter: A folder or repository with LoRA weights of peft, which are merged into the
+            published weights; None for none.
 
     Raises:
         DataError: There is no such model, or it is no encoder of sounds.
@@ -55,19 +58,21 @@ class Transformers(Encoder):
         model: str,
         revision: str | None = None,
         download: bool = False,
+        adapter: str | None = None,
     ) -> None:
         super().__init__()
         folder = name_folder({"model": model, "revision": revision, "download": download})
         config = read_config(folder)
         reader = READERS.get(config.model_type, Waveform)
         self.reader = reader(folder, spec)
+        self.library_prefixes = ("reader.net.", self.reader.within)
         self.width = int(config.hidden_size)
         self.level_widths = (self.width,) * self.reader.layers
 
     @classmethod
     def published(cls, **options: Any) -> Published:
-        """Return the weights in the model's folder."""
-        return name_folder(options).published()
+        """Return the weights in the model's folder, with the adapter."""
+        return add_adapter(name_folder(options).published(), options)
 
     @classmethod
     def read_with(
@@ -117,10 +122,12 @@ class Reader(nn.Module):
 
     Attributes:
         net: The library's model, drawn fresh.
+        within: What its tensors' names start with where it is a part of a larger model.
         layers: How many layers it has.
     """
 
     net: Any
+    within: ClassVar[str] = ""
 
     @property
     def layers(self) -> int:
@@ -142,6 +149,8 @@ class Whisper(Reader):
     The positions are those of the clip's own moments, and silence behind the longest clip is
     not computed, which is several times faster on short clips.
     """
+
+    within = "encoder."
 
     def __init__(self, folder: Folder, spec: AudioSpec) -> None:
         super().__init__()

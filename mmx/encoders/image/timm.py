@@ -15,6 +15,7 @@ from mmx.encoders.base import Encoder
 from mmx.encoders.extras import import_extra
 from mmx.encoders.hub import REPOSITORY, Folder, find_folder
 from mmx.encoders.normalize import Normalize
+from mmx.encoders.peft_adapter import add_adapter
 from mmx.encoders.published import Published, read_tensors
 from mmx.encoders.sequence import step_mask
 from mmx.errors import DataError, closest
@@ -44,6 +45,8 @@ class Timm(Encoder):
         size: Side in pixels of the square that images are resized to; None for the weights' own.
         revision: Commit, branch or tag of a repository; None for its main branch.
         download: Whether a repository that is not in the hub's cache may be fetched.
+        adapter: A folder or repository with LoRA weights of peft, which are merged into the
+            published weights; None for none.
 
     Raises:
         DataError: There is no such model.
@@ -62,8 +65,10 @@ class Timm(Encoder):
         size: Side | None = None,
         revision: str | None = None,
         download: bool = False,
+        adapter: str | None = None,
     ) -> None:
         super().__init__()
+        self.library_prefixes = ("net.", "")
         named = {"model": model, "revision": revision, "download": download}
         self.named, self.image_size = named, (spec.height, spec.width)
         self.net = _make(named, self.image_size)
@@ -77,31 +82,8 @@ class Timm(Encoder):
     @classmethod
     def published(cls, **options: Any) -> Published | None:
         """Return the weights of the file that is named, else of the folder or the repository."""
-        if given := options.get("weights"):
-            path = Path(given).expanduser()
-            other = _find_folder(options)
-            files = () if other is None else other.published().other_files
-            return Published(path.name, (path,), files, origin=str(path), named=True)
-        folder = _find_folder(options)
-        if folder is not None:
-            return folder.published()
-        repository = _settings_of(str(options["model"])).get("hf_hub_id")
-        if not repository:
-            return None
-        named = {**options, "model": repository}
-        try:
-            return find_folder(
-                repository, revision=options.get("revision"), download=bool(named.get("download"))
-            ).published()
-        except DataError as error:
-            return Published(
-                repository,
-                (Path("model.safetensors"),),
-                origin=repository,
-                absent=f"download=true fetches {repository}; or encoder.image.weights=<file>"
-                if error.tip
-                else "",
-            )
+        found = _find_published(options)
+        return None if found is None else add_adapter(found, options)
 
     @classmethod
     def read_with(cls, modality: Modality[Any, Any] | None, **options: Any) -> Modality[Any, Any]:
@@ -241,6 +223,35 @@ def _make(options: Mapping[str, Any], size: tuple[int, int], file: str | None = 
                 continue
             return net
     raise DataError(f"model={options['model']}: timm cannot make it")
+
+
+def _find_published(options: Mapping[str, Any]) -> Published | None:
+    """Return the weights that a network's options name, without an adapter."""
+    if given := options.get("weights"):
+        path = Path(given).expanduser()
+        other = _find_folder(options)
+        files = () if other is None else other.published().other_files
+        return Published(path.name, (path,), files, origin=str(path), named=True)
+    folder = _find_folder(options)
+    if folder is not None:
+        return folder.published()
+    repository = _settings_of(str(options["model"])).get("hf_hub_id")
+    if not repository:
+        return None
+    named = {**options, "model": repository}
+    try:
+        return find_folder(
+            repository, revision=options.get("revision"), download=bool(named.get("download"))
+        ).published()
+    except DataError as error:
+        return Published(
+            repository,
+            (Path("model.safetensors"),),
+            origin=repository,
+            absent=f"download=true fetches {repository}; or encoder.image.weights=<file>"
+            if error.tip
+            else "",
+        )
 
 
 def _find_folder(options: Mapping[str, Any]) -> Folder | None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from mmx.encoders.base import Encoder
 from mmx.encoders.hub import Folder
 from mmx.encoders.normalize import Normalize
+from mmx.encoders.peft_adapter import add_adapter
 from mmx.encoders.published import Published
 from mmx.encoders.sequence import step_mask
 from mmx.encoders.transformer_layers import find_depths
@@ -40,6 +41,8 @@ class Transformers(Encoder):
         size: Side in pixels of the square that images are resized to; None for the weights' own.
         revision: Commit, branch or tag of a repository; None for its main branch.
         download: Whether a repository that is not in the hub's cache may be fetched.
+        adapter: A folder or repository with LoRA weights of peft, which are merged into the
+            published weights; None for none.
 
     Raises:
         DataError: There is no such model, or it is no encoder of images.
@@ -57,8 +60,10 @@ class Transformers(Encoder):
         size: Annotated[int, Field(ge=8, le=8_192)] | None = None,
         revision: str | None = None,
         download: bool = False,
+        adapter: str | None = None,
     ) -> None:
         super().__init__()
+        self.library_prefixes = ("net.", "")
         options = {"model": model, "revision": revision, "download": download}
         self.net = make_net(name_folder(options))
         settings = read_settings(name_folder(options))
@@ -76,8 +81,8 @@ class Transformers(Encoder):
 
     @classmethod
     def published(cls, **options: Any) -> Published:
-        """Return the weights in the model's folder."""
-        return name_folder(options).published()
+        """Return the weights in the model's folder, with the adapter."""
+        return add_adapter(name_folder(options).published(), options)
 
     @classmethod
     def read_with(cls, modality: Modality[Any, Any] | None, **options: Any) -> Modality[Any, Any]:

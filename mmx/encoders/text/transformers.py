@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mmx.encoders.base import Encoder
 from mmx.encoders.hub import find_folder
+from mmx.encoders.peft_adapter import add_adapter
 from mmx.encoders.published import Published
 from mmx.encoders.sequence import step_mask
 from mmx.encoders.transformer_layers import find_depths
@@ -39,6 +40,8 @@ class Transformers(Encoder):
         max_tokens: A longer text is cut.
         revision: Commit, branch or tag of a repository; None for its main branch.
         download: Whether a repository that is not in the hub's cache may be fetched.
+        adapter: A folder or repository with LoRA weights of peft, which are merged into the
+            published weights; None for none.
 
     Raises:
         DataError: There is no such model, or it is no encoder of text.
@@ -57,8 +60,10 @@ class Transformers(Encoder):
         max_tokens: Annotated[int, Field(ge=2, le=100_000)] = 128,
         revision: str | None = None,
         download: bool = False,
+        adapter: str | None = None,
     ) -> None:
         super().__init__()
+        self.library_prefixes = ("net.", "")
         folder = find_folder(model, revision=revision, download=download)
         self.net = make_net(folder)
         config: Any = self.net.config
@@ -71,8 +76,8 @@ class Transformers(Encoder):
 
     @classmethod
     def published(cls, **options: Any) -> Published:
-        """Return the weights in the model's folder."""
-        return name_folder(options).published()
+        """Return the weights in the model's folder, with the adapter."""
+        return add_adapter(name_folder(options).published(), options)
 
     @classmethod
     def read_with(cls, modality: Modality[Any, Any] | None, **options: Any) -> Modality[Any, Any]:

@@ -7,6 +7,7 @@ from typing import cast
 from torch import Tensor, nn
 
 from mmx.encoders import Encoder
+from mmx.encoders.peft_adapter import merge_adapter
 from mmx.errors import MmxError, TransferError
 from mmx.model import MultimodalModel, NoFusion, Parts
 from mmx.stage_id import Role, StageId
@@ -40,7 +41,11 @@ def load_published(context: Context, opened: Opened, role: Role) -> GivenSource 
     state: dict[str, Tensor] = {}
     for name, published in weights.items():
         try:
-            tensors = cast(Encoder, model.encoders[name]).read_published(published)
+            encoder = cast(Encoder, model.encoders[name])
+            tensors = encoder.read_published(published)
+            if published.adapter:
+                tensors, said = merge_adapter(encoder, tensors, published)
+                context.note(StageId(role), f"{name}: {said}")
         except MmxError as error:
             raise TransferError(f"encoder.{name}: {error.message}", tip=error.tip) from error
         state |= {f"encoders.{name}.{key}": value for key, value in tensors.items()}
