@@ -163,11 +163,71 @@ def save_timm(folder: Path, model: str = "test_resnet", seed: int = 0) -> Path:
     return folder
 
 
+PREPROCESSING = {
+    "mean": [0.5, 0.4, 0.3],
+    "std": [0.2, 0.3, 0.4],
+    "interpolation": "bicubic",
+    "resize_mode": "shortest",
+}
+
+
+def save_open_clip(
+    folder: Path,
+    vision: dict[str, object] | None = None,
+    text: dict[str, object] | None = None,
+    preprocessing: dict[str, object] | None = None,
+    seed: int = 0,
+    **more: object,
+) -> Path:
+    """Write a tiny pair of open_clip with its config, and return its folder.
+
+    Args:
+        folder: To write.
+        vision: Fields of the image tower's config, in addition to those of a tiny ViT.
+        text: Fields of the text tower's config.
+        preprocessing: Fields of the preprocessing.
+        seed: Of the weights.
+        more: Fields of the pair's config.
+    """
+    open_clip = pytest.importorskip("open_clip")
+    from safetensors.torch import save_file
+
+    words = {"context_length": 12, "width": 16, "heads": 2, "layers": 2, **(text or {})}
+    if words.get("hf_tokenizer_name"):
+        save_text_model(folder)
+        (folder / "model.safetensors").unlink()
+        words["vocab_size"] = len(WORDS)
+    small = {"layers": 3, "width": 16, "head_width": 8, "patch_size": 8, "image_size": 32}
+    config = {
+        "model_cfg": {
+            "embed_dim": 12,
+            "vision_cfg": vision
+            if vision and "timm_model_name" in vision
+            else small | (vision or {}),
+            "text_cfg": words,
+            **more,
+        },
+        "preprocess_cfg": PREPROCESSING | (preprocessing or {}),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    torch.manual_seed(seed)
+    net = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
+    with torch.no_grad():
+        for parameter in net.parameters():  # some are drawn as zeros, where no fault would show
+            if parameter.ndim:
+                parameter.add_(0.1 * torch.randn_like(parameter))
+    save_file(net.state_dict(), folder / "open_clip_model.safetensors")
+    return folder
+
+
 MAKERS: dict[str, Callable[[Path], Path]] = {
     "mmx.encoders.text.transformers": save_text_model,
     "mmx.encoders.audio.transformers": save_whisper,
     "mmx.encoders.image.transformers": save_vit,
     "mmx.encoders.image.timm": save_timm,
+    "mmx.encoders.image.open_clip": save_open_clip,
+    "mmx.encoders.text.open_clip": save_open_clip,
 }
 """Module of an encoder that names a published model to what makes a tiny one for it."""
 

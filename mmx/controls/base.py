@@ -25,8 +25,11 @@ class Control:
         needs_labels: Whether it needs an objective that reads labels.
         needs_single_modalities: Whether it needs an objective and a fusion that work on each of
             the target's modalities alone.
-        trained: Whether it is trained, with the budget of the target. A control that is not
-            trained stands for chance: a target that beats it has learned something.
+        needs_text_tower: Whether it needs classes, and an encoder of images with a published
+            text tower; see :meth:`~mmx.encoders.Encoder.text_tower`.
+        trained: Whether it is trained, with the budget of the target.
+        stands_for_chance: Whether it has learned nothing, so that a target that beats it has.
+        options: Root keys of a config that this control alone reads.
     """
 
     # Read by assemble and the reports without building anything, hence class attributes.
@@ -34,4 +37,7 @@ class Control:
     needs_source_weights: ClassVar[bool] = False
     needs_labels: ClassVar[bool] = False
     needs_single_modalities: ClassVar[bool] = False
+    needs_text_tower: ClassVar[bool] = False
     trained: ClassVar[bool] = True
+    stands_for_chance: ClassVar[bool] = False
+    options: ClassVar[tuple[str, ...]] = ()

@@ -10,3 +10,4 @@ class MajorityControl(Control):
 
     needs_labels = True
     trained = False
+    stands_for_chance = True

@@ -11,6 +11,6 @@ that have the modality. ``depths()`` names its tensors from the input to the out
 ``input_tensors()`` names those that a transfer may adapt to an input of another shape.
 """
 
-from mmx.encoders.base import Encoder
+from mmx.encoders.base import Encoder, TextTower
 
-__all__ = ["Encoder"]
+__all__ = ["Encoder", "TextTower"]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
@@ -14,6 +17,20 @@ FollowsInput = Literal["channels", "grid", "sequence"]
 """How a tensor's shape depends on the input: ``channels`` is a convolution ``(D, K, …)`` over
 K input channels; ``grid`` is positions ``(1, 1 + S·S, D)`` of a class token and a square of
 patches; ``sequence`` is positions ``(1, T, D)`` of steps."""
+
+
+@dataclass(frozen=True)
+class TextTower:
+    """The encoder of texts of a pair, whose features are in the same space as its images'.
+
+    Attributes:
+        make: ``make(spec)`` of the encoder, its options bound.
+        read_scale: Reads from the pair's published weights by which scale and bias a cosine
+            becomes a logit: scale · cosine + bias.
+    """
+
+    make: partial[Encoder]
+    read_scale: Callable[[Published], tuple[float, float]]
 
 
 class Encoder(nn.Module, ABC):
@@ -122,6 +139,21 @@ class Encoder(nn.Module, ABC):
             options: As the constructor takes them.
         """
         return modality
+
+    @classmethod
+    def text_tower(cls, **options: Any) -> TextTower | None:
+        """Return the encoder of texts that was trained together with one of these options.
+
+        Where there is one, a text can be compared with what this encoder reads, so that
+        ``control=zero_shot`` can answer from the names of the classes.
+
+        Args:
+            options: As the constructor takes them.
+
+        Returns:
+            None where there is none.
+        """
+        return None
 
     def read_published(self, published: Published) -> dict[str, Tensor]:
         """Return published values of this encoder's tensors, by their names here.

@@ -14,6 +14,7 @@ from mmx.balance import Balance
 from mmx.config.build import Builder
 from mmx.config.chosen import find_target
 from mmx.config.nodes import ConfigNode
+from mmx.controls import CONTROLS
 from mmx.encoders import Encoder
 from mmx.encoders.published import PublishedWeights
 from mmx.errors import Problem
@@ -131,6 +132,15 @@ class Experiment(Built):
 
     @property
     def weight_digests(self) -> dict[str, str]:
+        """Digests of the published files that a run reads, by modality of the encoder.
+
+        Those that only a control reads count: its answer is an answer of the run.
+        """
+        read = any(CONTROLS[name].needs_text_tower for name in self.controls)
+        return digest_weights(self.encoders, self.start, ("image",) if read else ())
+
+    @property
+    def encoder_digests(self) -> dict[str, str]:
         """Digests of the published files that its encoders are made from, by modality."""
         return digest_weights(self.encoders, self.start)
 

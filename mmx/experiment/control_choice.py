@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -10,14 +10,18 @@ from typing import Any
 from mmx.config.build import Builder
 from mmx.config.nodes import ConfigNode
 from mmx.controls import CONTROLS
-from mmx.errors import Problem, closest
+from mmx.encoders import Encoder
+from mmx.errors import DataError, Problem, closest
 from mmx.experiment.fitting import Built, find_misfits
+from mmx.experiment.publishing import class_and_options
 from mmx.experiment.settings import Settings
-from mmx.quoting import format_value
+from mmx.quoting import format_value, type_override
 from mmx.stage_id import Role
 from mmx.variants import variant
 
 NONE = "none"
+IMAGE = "image"
+"""The modality that is compared with texts."""
 
 
 def read_control_names(control: Any) -> tuple[str, ...]:
@@ -60,7 +64,13 @@ def choose_controls(
             dropped["control"] = why
             names = tuple(name for name in names if name not in itself)
     builder.problems.extend(problems)
-    return {**config, "control": format_controls(names)}
+    read = {key for name in names if name in CONTROLS for key in CONTROLS[name].options}
+    unread = {key for control in CONTROLS.values() for key in control.options} - read
+    kept = {key: value for key, value in config.items() if key not in unread}
+    for key in sorted(unread & config.keys()):
+        if getattr(built.settings, key) != getattr(Settings, key):
+            dropped[key] = "no control of this run reads it"
+    return {**kept, "control": format_controls(names)}
 
 
 def _refuse_unknown(names: tuple[str, ...], given: Any) -> Iterator[Problem]:
@@ -99,11 +109,60 @@ def _refuse_impossible(
         if control.needs_labels and label_free:
             reason = "answers with labels, and the objective reads none"
             yield Problem(given, f"{name} {reason}", type_this=without(name))
+        if control.needs_text_tower:
+            for problem in islice(_check_text_tower(name, built), 1):
+                yield Problem(
+                    problem.given or given,
+                    problem.reason,
+                    type_this=problem.type_this or without(name),
+                )
         if control.needs_single_modalities:
             # The first problem is enough: other modalities fail for the same reason.
             for modality, problem in islice(_check_alone(built), 1):
                 reason = f"trains {modality} alone, and {problem.given}: {problem.reason}"
                 yield Problem(given, f"{name} {reason}", type_this=without(name))
+
+
+def _check_text_tower(name: str, built: Built) -> Iterator[Problem]:
+    """Yield why no published pair can answer from the names of the target's classes.
+
+    Where it is the control itself that does not fit, a problem has no key.
+    """
+    target, make = built.tasks[Role.TARGET], built.encoders.get(IMAGE)
+    if target is None or built.settings is None:
+        return  # said where they were to be built
+    has = f"target={target.name} has"
+    if target.kind != "classes":
+        yield Problem("", f"{name} answers with one class, and {has} a target of {target.kind}")
+    own = sorted(built.modalities.get(Role.TARGET, {}))
+    if IMAGE not in own:
+        yield Problem("", f"{name} compares images with texts, and {has} {', '.join(own)} alone")
+    for text in built.settings.templates:
+        if "{}" not in text:
+            yield Problem(
+                f"templates=[{text}]",
+                "has no {}, where the name of the class is to stand",
+                type_this=type_override("templates", list(Settings.templates)),
+            )
+    if make is not None and IMAGE in own:
+        yield from _check_pair(name, make)
+
+
+def _check_pair(name: str, make: Callable[..., Encoder]) -> Iterator[Problem]:
+    kind, options = class_and_options(make)
+    try:
+        tower, weights = kind.text_tower(**options), kind.published(**options)
+    except (DataError, OSError, ValueError):
+        return  # said where the encoder is made
+    if tower is None or weights is None:
+        what = f"{name} compares images with texts, and encoder/{IMAGE}={variant(kind)}"
+        yield Problem("", f"{what} has no text tower")
+    elif missing := weights.missing_files():
+        yield Problem(
+            f"encoder.{IMAGE}: {weights.name}",
+            f"{name} reads its weights, and there is no {missing[0]}",
+            type_this=weights.absent,
+        )
 
 
 def _explain_missing_weights(built: Built) -> tuple[str, str]:

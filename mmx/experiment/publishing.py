@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -92,16 +92,24 @@ def class_and_options(make: Callable[..., Encoder]) -> tuple[type[Encoder], Mapp
 
 
 def digest_weights(
-    encoders: Mapping[str, Callable[..., Encoder]], start: PublishedStart
+    encoders: Mapping[str, Callable[..., Encoder]],
+    start: PublishedStart,
+    also: Collection[str] = (),
 ) -> dict[str, str]:
     """Return a digest of the published files that each encoder is made from, by modality.
 
     Of an encoder that starts fresh they are those of its architecture and its tokenizer alone.
     An encoder that reads no file has none.
+
+    Args:
+        encoders: Modality to the recipe of its encoder.
+        start: Which of them start from published weights.
+        also: Modalities of which a control reads the published weights, whatever they start from.
     """
     found: dict[str, str] = {}
     for name, make in encoders.items():
-        files = [path for path in _list_files(make, start.weights.get(name)) if path.exists()]
+        given = start.weights.get(name) or (find_published(make) if name in also else None)
+        files = [path for path in _list_files(make, given) if path.exists()]
         if len(files) == 1:
             found[name] = content_digest(files[0])
         elif files:

@@ -31,6 +31,8 @@ class Settings:
         match_params: Trainable parameters of fusion and head that ``params`` aims at.
         control: The controls that the target is compared with, one or several of
             :data:`~mmx.controls.CONTROLS`, or ``none``.
+        templates: The texts that stand for a class where ``control=zero_shot``, with ``{}`` in the
+            place of its name; their mean counts.
         curve: On a command line: the fractions of the target's labels to run.
         source_weights: What a source task that is trained starts from: ``fresh`` draws, or the
             ``published`` weights of its encoders.
@@ -50,6 +52,7 @@ class Settings:
     match: Literal["none", "params"] = "none"
     match_params: Annotated[int, Field(ge=1, le=10**9)] = 200_000
     control: str | tuple[str, ...] = "scratch"
+    templates: Annotated[tuple[str, ...], Field(min_length=1)] = ("a photo of a {}.",)
     curve: (
         Literal["fractions"] | Annotated[tuple[CurveFraction, ...], Field(min_length=2)] | None
     ) = None

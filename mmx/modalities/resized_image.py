@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -16,7 +17,7 @@ from mmx.modalities.base import RowNumbers, Stored, as_rows
 from mmx.modalities.files import call_each
 from mmx.modalities.image import Image, ImageColumn, ImageSpec, read_image
 
-Crop = Literal["center", "squash"]
+Crop = Literal["center", "squash", "pad"]
 
 
 class ResizedImage(Image):
@@ -30,7 +31,8 @@ class ResizedImage(Image):
         size: (height, width) in pixels.
         crop_part: Part of the resized image that the crop keeps; 1 for all.
         interpolation: As PIL calls it: ``bilinear``, ``bicubic``, ``nearest`` or ``lanczos``.
-        how: ``center`` keeps the aspect and crops; ``squash`` resizes both sides.
+        how: ``center`` keeps the aspect and crops; ``squash`` resizes both sides; ``pad`` keeps
+            the aspect and the whole image, and fills what is left with black.
     """
 
     def __init__(
@@ -72,8 +74,21 @@ class ResizedImage(Image):
         image = PIL.Image.fromarray(pixels)
         if self.how == "squash":
             return np.asarray(functional.resize(image, list(size), self.interpolation))
+        if self.how == "pad":
+            image = functional.resize(image, _scale(image, size, max), self.interpolation)
+            return np.asarray(functional.center_crop(image, list(size)))  # pads with zeros
         scaled = [math.floor(side / self.crop_part) for side in size]
-        # Of a square the shorter side is resized; else the sides that still cover the crop.
-        target = scaled[:1] if scaled[0] == scaled[1] else scaled
-        image = functional.resize(image, target, self.interpolation)
+        if scaled[0] == scaled[1]:  # of a square the shorter side is resized
+            image = functional.resize(image, scaled[:1], self.interpolation)
+        else:
+            target = _scale(image, (scaled[0], scaled[1]), min)
+            image = functional.resize(image, target, self.interpolation)
         return np.asarray(functional.center_crop(image, list(size)))
+
+
+def _scale(
+    image: PIL.Image.Image, size: tuple[int, int], choose: Callable[[float, float], float]
+) -> list[int]:
+    """Return (height, width) of an image with its aspect kept, scaled to one side of a size."""
+    ratio = choose(image.height / size[0], image.width / size[1])
+    return [round(side / ratio) for side in (image.height, image.width)]

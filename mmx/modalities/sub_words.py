@@ -64,10 +64,14 @@ class SubWords(Modality[TextColumn, SubWordSpec]):
         lengths = np.zeros(len(rows), dtype=np.int64)
         here = [i for i, row in enumerate(rows) if column.present[row]]
         texts = column.read(rows)
-        for i, ids in zip(here, _encode([texts[i] for i in here], spec), strict=True):
+        for i, ids in zip(here, self.list_ids([texts[i] for i in here], spec), strict=True):
             values[i, : len(ids)] = ids
             lengths[i] = max(1, len(ids))
         return Stored(torch.from_numpy(values), torch.from_numpy(lengths))
+
+    def list_ids(self, texts: Sequence[str], spec: SubWordSpec) -> list[list[int]]:
+        """Return the ids of texts, special tokens among them."""
+        return list_ids(texts, spec)
 
     def bytes_per_row(self, spec: SubWordSpec) -> int:
         """Return four bytes a token, and the length."""
@@ -80,7 +84,7 @@ class SubWords(Modality[TextColumn, SubWordSpec]):
     def remarks(self, column: TextColumn, rows: RowNumbers, spec: SubWordSpec) -> tuple[str, ...]:
         """Return how many texts are cut."""
         texts = list(dict.fromkeys(text for text in column.read(rows) if text))
-        long = sum(len(ids) >= spec.max_tokens for ids in _encode(texts, spec))
+        long = sum(len(ids) >= spec.max_tokens for ids in self.list_ids(texts, spec))
         if not long or long * MANY < len(texts):
             return ()
         return (
@@ -144,7 +148,7 @@ def _tokenizer(text: str, max_tokens: int) -> Any:
     return found
 
 
-def _encode(texts: Sequence[str], spec: SubWordSpec) -> list[list[int]]:
+def list_ids(texts: Sequence[str], spec: SubWordSpec) -> list[list[int]]:
     """Return the ids of texts, special tokens among them."""
     batch = _tokenizer(spec.tokenizer, spec.max_tokens).encode_batch(list(texts))
     return [each.ids for each in batch]

@@ -231,7 +231,7 @@ def _make_group_gain(
     target = np.array([run.target for run in runs])
     against = np.array([run.controls[control] for run in runs])
     means = float(target.mean()), float(against.mean())
-    learned = not find_control(control).trained or _beats_chance(runs, means)
+    learned = find_control(control).stands_for_chance or _beats_chance(runs, means)
     difference = float((target - against).mean())
     each = (run.faster for run in runs)
     soon = [found for found in each if found is not None and found.control == control]

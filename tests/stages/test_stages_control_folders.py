@@ -23,7 +23,8 @@ def test_each_control_has_its_needs_and_its_trainer() -> None:
     [
         ("scratch", {"without_source", "trained"}),
         ("linear_probe", {"needs_source_weights", "trained"}),
-        ("majority", {"needs_labels"}),
+        ("majority", {"needs_labels", "stands_for_chance"}),
+        ("zero_shot", {"needs_labels", "needs_text_tower", "options"}),
         ("unimodal", {"needs_single_modalities", "trained"}),
     ],
 )

@@ -111,16 +111,7 @@ class Timm(Encoder):
 
     def depths(self) -> tuple[tuple[str, ...], ...]:
         """Return the stem, then the blocks, as timm groups them."""
-        library = import_extra("timm.models._manipulate", "timm")
-        net: Any = self.net
-        matcher = net.group_matcher(coarse=False)
-        groups: dict[int, list[str]] = {}
-        found = library.group_with_matcher(
-            self.net.state_dict().items(), matcher, return_values=False, reverse=True
-        )
-        for name, depth in found.items():
-            groups.setdefault(int(depth), []).append(f"net.{name}")
-        return tuple(tuple(groups[depth]) for depth in sorted(groups))
+        return group_tensors(self.net, "net.")
 
     def read_published(self, published: Published) -> dict[str, Tensor]:
         """Return published values of the network's tensors; see :class:`Encoder`.
@@ -146,6 +137,24 @@ class Timm(Encoder):
                 tip="the file must hold weights of this architecture",
             )
         return {f"net.{name}": found[name].to(own[name].dtype) for name in own}
+
+
+def group_tensors(net: nn.Module, prefix: str) -> tuple[tuple[str, ...], ...]:
+    """Return the names of a network's tensors at each depth, as timm groups them.
+
+    Args:
+        net: A network of timm's.
+        prefix: What the names start with in the encoder.
+    """
+    library = import_extra("timm.models._manipulate", "timm")
+    matcher = net.group_matcher(coarse=False)  # type: ignore[operator]
+    groups: dict[int, list[str]] = {}
+    found = library.group_with_matcher(
+        net.state_dict().items(), matcher, return_values=False, reverse=True
+    )
+    for name, depth in found.items():
+        groups.setdefault(int(depth), []).append(f"{prefix}{name}")
+    return tuple(tuple(groups[depth]) for depth in sorted(groups))
 
 
 def _encode(net: nn.Module, x: Tensor) -> Features:

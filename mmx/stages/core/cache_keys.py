@@ -39,6 +39,7 @@ EVERYWHERE: Reasons = {
     "device": "its hardware is in `device`",
     "precision": "the number format that was chosen is in `precision`",
     "control": "what a run is compared with changes none of what is compared",
+    "templates": "as control",
 }
 SOURCE: Reasons = {
     **EVERYWHERE,
@@ -271,7 +272,7 @@ def _make_config(context: Context, role: Role, opened: Opened, ignored: Reasons)
 def _describe_trained(context: Context, role: Role, opened: Opened) -> Inputs:
     """Return what a trained stage depends on besides its config."""
     experiment, parts = context.experiment, context.experiment.role(role)
-    digests = experiment.weight_digests
+    digests = experiment.encoder_digests
     return {
         "fusion": None if parts.objective.label_free else _qualified_name(parts.fusion.func),
         "specs": {name: spec_to_json(spec) for name, spec in opened.specs.items()},

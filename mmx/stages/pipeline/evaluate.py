@@ -317,7 +317,7 @@ def _make_gain(
         least is None
         or least.is_beaten_by(one)
         or least.is_beaten_by(two)
-        or not other.control.is_trained
+        or other.control.stands_for_chance
     )
     return Gain(ours.metric, one - two, interval, other.control.name, learned)
 

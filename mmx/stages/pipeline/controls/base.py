@@ -70,6 +70,11 @@ class TrainedControl:
         """Whether it was trained, with the target's budget."""
         return find_control(self.name).trained
 
+    @property
+    def stands_for_chance(self) -> bool:
+        """Whether it has learned nothing."""
+        return find_control(self.name).stands_for_chance
+
 
 @dataclass(frozen=True)
 class ControlBench:
