@@ -115,8 +115,9 @@ class OpenClip(Encoder):
         steps = x.shape[1]
         mask = step_mask(lengths, x[..., None])
         net: Any = self.net
+        ids = x.masked_fill(~mask, self.padding)
         found = net.forward_intermediates(
-            F.pad(x, (0, self.context - steps), value=self.padding), output_fmt="NLC"
+            F.pad(ids, (0, self.context - steps), value=self.padding), output_fmt="NLC"
         )
         layers = [layer[:, :steps] for layer in found["text_intermediates"]]  # (B, T, D_k)
         tokens = _project(net, net.ln_final(layers[-1])).masked_fill(~mask[..., None], 0.0)
