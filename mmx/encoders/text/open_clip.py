@@ -112,6 +112,9 @@ class OpenClip(Encoder):
         Returns:
             Tokens ``(B, T, D)``, zeros where a text has ended, and one level for each layer.
         """
+        x = x[:, : self.context]  # what stands behind it is padding
+        if not x.shape[1]:  # a batch without a single token: padding stands for one
+            x = F.pad(x, (0, 1), value=self.padding)
         steps = x.shape[1]
         mask = step_mask(lengths, x[..., None])
         net: Any = self.net
