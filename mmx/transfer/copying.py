@@ -335,7 +335,8 @@ def _plan_head(
             plan.copied[name] = given
             continue
         value = plan.target_state[name].clone()  # classes that the source lacks keep fresh rows
-        value[list(rows)] = given[list(rows.values())].to(value)
+        if not value.is_meta:  # without values, an assignment would only make torch import more
+            value[list(rows)] = given[list(rows.values())].to(value)
         plan.adapted[name] = value
     plan.notes.extend(
         _describe_shapes(name, plan.target_state[name], plan.source_state[origin])

@@ -15,14 +15,14 @@ from mmx.model import MultimodalModel
 from mmx.stage_id import Role
 from mmx.stages.core.context import Context, JointTask, Opened
 from mmx.stages.core.source_reference import are_alike
-from mmx.stages.core.stage_model import attach_criterion, make_model
+from mmx.stages.core.stage_model import MakeModel, attach_criterion, make_model
 from mmx.training.loss import BatchLoss, JointLoss
 from mmx.transfer import Transfer
 from mmx.transfer.weighting import Weighting
 
 
 def join(
-    context: Context, model: MultimodalModel, source: Opened | None
+    context: Context, model: MultimodalModel, source: Opened | None, make: MakeModel = make_model
 ) -> tuple[JointTask | None, tuple[str, ...]]:
     """Make the source's model a part of the target's; shared parts are the same modules.
 
@@ -30,6 +30,7 @@ def join(
         context: The run's context.
         model: The target's model.
         source: The source's data; None if the stage trains alone.
+        make: Makes the source's model, on the device of the target's.
 
     Returns:
         The source in joint training, or None if the stage trains alone, and notes on what is
@@ -42,10 +43,10 @@ def join(
     transfer = experiment.transfer
     if source is None or transfer.needs != "rows":
         return None, ()
-    other = make_model(experiment, Role.SOURCE, source.specs, source.task.target, transfer)
+    other = make(experiment, Role.SOURCE, source.specs, source.task.target, transfer)
     criterion = attach_criterion(experiment, Role.SOURCE, other, source.data, source.task.target)
     notes = share(model, other)
-    model.companion = other.to(device)
+    model.companion = other  # moves to a device with the target's model, of which it is a part
     weighting = _make_weighting(experiment, transfer).to(device)
     if weighting.state_dict():
         model.weighting = weighting

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import TypeVar
 
 import torch
 
@@ -12,6 +13,7 @@ from mmx.errors import TransferError
 from mmx.experiment import Experiment
 from mmx.fusion import Fusion
 from mmx.fusion.match import make_matched
+from mmx.meta_model import make_without_memory
 from mmx.model import MultimodalModel, NoFusion, Parts
 from mmx.objectives import Criterion
 from mmx.stage_id import Role
@@ -19,6 +21,9 @@ from mmx.stages.core.context import Specs
 from mmx.tasks import Target
 from mmx.training.data import Data
 from mmx.transfer import Transfer
+
+MakeModel = Callable[[Experiment, Role, Specs, Target, Transfer], MultimodalModel]
+_T = TypeVar("_T")
 
 
 def make_model(
@@ -50,6 +55,36 @@ def make_model(
         raise TransferError(str(error), tip="change match_params, or match=none") from error
     transfer.equip(model)
     return model
+
+
+def make_meta_model(
+    experiment: Experiment, role: Role, specs: Specs, target: Target, transfer: Transfer
+) -> MultimodalModel:
+    """Return what :func:`make_model` does on the meta device: names and shapes, and no values.
+
+    Nothing is drawn, and the random generators stay as they were. Use it to ask what a transfer
+    would do before anything is trained.
+
+    Raises:
+        TransferError: As :func:`make_model`.
+    """
+    made = make_without_memory(make_model, experiment, role, specs, target, transfer)
+    return made.to("meta")  # also one whose constructor needs values, so that all are alike
+
+
+def try_without_values(start: Callable[[MakeModel], _T]) -> _T:
+    """Return what ``start`` returns for meta models, or for drawn ones where it reads values.
+
+    Copying needs names and shapes alone; pruning, for example, compares weights.
+
+    Args:
+        start: Given :func:`make_meta_model` or :func:`make_model`, makes models and tries
+            something on them.
+    """
+    try:
+        return start(make_meta_model)
+    except (RuntimeError, TypeError):  # what torch raises where a meta tensor's value is read
+        return start(make_model)
 
 
 def attach_criterion(

@@ -15,7 +15,7 @@ from mmx.stage_id import Role
 from mmx.stages.core.cache_keys import describe_source
 from mmx.stages.core.context import Context
 from mmx.stages.core.joint_model import join
-from mmx.stages.core.stage_model import make_model
+from mmx.stages.core.stage_model import make_meta_model
 from mmx.stages.pipeline.controls import check_controls
 from mmx.stages.pipeline.controls.base import ControlBench
 from mmx.stages.selection.prepare import Prepared, dry_start, start_and_forget
@@ -116,6 +116,7 @@ def _start(context: Context, prepared: Prepared) -> Source | None:
     if source is not None and experiment.trains_source:
         return dry_start(context, source, target)
     if source is not None and experiment.joint:
-        ends, transfer = target.task.target, experiment.transfer
-        join(context, make_model(experiment, Role.TARGET, target.specs, ends, transfer), source)
+        end, transfer = target.task.target, experiment.transfer
+        model = make_meta_model(experiment, Role.TARGET, target.specs, end, transfer)
+        join(context, model, source, make_meta_model)
     return None

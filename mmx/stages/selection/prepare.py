@@ -21,7 +21,7 @@ from mmx.stages.core.opened_data import load_task, open_task, say_other_scales
 from mmx.stages.core.published_source import START, load_published
 from mmx.stages.core.source_reference import find_regularized
 from mmx.stages.core.stage import GivenSource, Stage
-from mmx.stages.core.stage_model import attach_criterion, make_model
+from mmx.stages.core.stage_model import MakeModel, attach_criterion, try_without_values
 from mmx.stages.pipeline.train import train
 from mmx.tasks import TaskData
 from mmx.training.events import Listener, StopRequest
@@ -163,27 +163,37 @@ def dry_start(context: Context, source: Opened, target: Opened) -> Source:
     """Start a target from an untrained source, forget the target, and return that source.
 
     A transfer and its regulariser refuse by names, shapes and classes, which training does not
-    change: what they would refuse after the source is trained is refused before it.
+    change: what they would refuse after the source is trained is refused before it. Both models
+    are meta models, and so are the source's tensors, unless the transfer reads values.
 
     Raises:
         TransferError: The source does not fit, or leaves the regulariser nothing to hold.
     """
     end = source.task.target
-    untrained = make_model(context.experiment, Role.SOURCE, source.specs, end, Scratch())
-    given = Source(_select_transferable(untrained), end.classes)
-    start_and_forget(context, GivenSource(given, untrained), target)
-    return given
+
+    def start(make: MakeModel) -> Source:
+        untrained = make(context.experiment, Role.SOURCE, source.specs, end, Scratch())
+        given = Source(_select_transferable(untrained), end.classes)
+        _start_target(context, GivenSource(given, untrained), target, make)
+        return given
+
+    return try_without_values(start)
 
 
 def start_and_forget(context: Context, given: GivenSource, target: Opened) -> None:
-    """Start a target from a source, trained or not, and forget it.
+    """Start a target from a source, trained or published, and forget the target.
 
     Raises:
         TransferError: The source does not fit, or leaves the regulariser nothing to hold.
     """
+    try_without_values(lambda make: _start_target(context, given, target, make))
+
+
+def _start_target(context: Context, given: GivenSource, target: Opened, make: MakeModel) -> None:
+    """Start a target's model, and ask its regulariser what it acts on."""
     experiment, end = context.experiment, target.task.target
     transfer, regularizer = experiment.transfer, experiment.regularizer
-    model = make_model(experiment, Role.TARGET, target.specs, end, transfer)
+    model = make(experiment, Role.TARGET, target.specs, end, transfer)
     attach_criterion(experiment, Role.TARGET, model, target.data, end)
     start = transfer.start(given.source, model, end.classes)
     start = limit_epochs(start, model, experiment.trainer.of(Role.TARGET).epochs)

@@ -15,7 +15,7 @@ from mmx.fusion.concat import Concat
 from mmx.stage_id import Role, StageId
 from mmx.stages.core.context import Context, Trained
 from mmx.stages.core.stage import Stage
-from mmx.stages.core.stage_model import make_model
+from mmx.stages.core.stage_model import make_meta_model
 from mmx.stages.pipeline.controls.base import ControlTrainer, TrainedControl
 from mmx.stages.pipeline.train import train
 from mmx.transfer import Source
@@ -39,7 +39,7 @@ class LinearProbeTrainer(ControlTrainer):
         """Refuse a source whose encoders do not fit the target's; see ControlTrainer."""
         probing, transfer, opened = _plain(self.context), self.transfer, self.bench.as_target
         target = opened.task.target
-        model = make_model(probing.experiment, Role.CONTROL, opened.specs, target, transfer)
+        model = make_meta_model(probing.experiment, Role.CONTROL, opened.specs, target, transfer)
         try:
             transfer.start(source, model, target.classes)
         except TransferError as error:
