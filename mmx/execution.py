@@ -19,7 +19,7 @@ from mmx import stages
 from mmx.errors import Interrupted, MmxError
 from mmx.experiment import Experiment
 from mmx.experiment.config_fingerprint import list_places
-from mmx.experiment.identify import record_identity
+from mmx.experiment.identify import record_identity, record_published
 from mmx.json_object import Json
 from mmx.reports import report
 from mmx.runs import ending, index, recorded
@@ -81,6 +81,7 @@ def create(
         parent=parent,
         data={},
         identity=record_identity(experiment),
+        published=record_published(experiment),
         places=list_places(experiment.config),
         versions=around.versions,
         machine=machine,

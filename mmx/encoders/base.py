@@ -155,6 +155,19 @@ class Encoder(nn.Module, ABC):
         """
         return None
 
+    @classmethod
+    def describe_deviations(cls, spec: Any, **options: Any) -> tuple[str, ...]:
+        """Return in what the input differs from what the published weights were trained on.
+
+        Args:
+            spec: How the input is read.
+            options: As the constructor takes them.
+
+        Returns:
+            A line each, for the notes of a run.
+        """
+        return ()
+
     def read_published(self, published: Published) -> dict[str, Tensor]:
         """Return published values of this encoder's tensors, by their names here.
 

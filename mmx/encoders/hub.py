@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +60,15 @@ class Folder:
             absent=f"put its weights into {self.path}",
         )
 
+    def is_whole(self) -> bool:
+        """Return whether its weights are there, which an interrupted download may lack."""
+        if self.published().missing_files():
+            return False
+        parts: set[str] = set()
+        for index in self.path.glob("*.index.json"):
+            parts |= set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        return all((self.path / part).is_file() for part in parts)
+
     def _list_weights(self) -> tuple[Path, ...]:
         """Return the files with tensors; safetensors where there are any."""
         for pattern in WEIGHTS:
@@ -102,11 +113,52 @@ def find_folder(model: str, *, revision: str | None = None, download: bool = Fal
                     tip="check name and revision; HF_ENDPOINT and HF_TOKEN lead to a private hub",
                 ) from error
         else:
-            return Folder(Path(found), model, Path(found).name)
+            folder = Folder(Path(found), model, Path(found).name)
+            if not here:
+                check_fetched(folder.path)
+            if not (here and download) or folder.is_whole():
+                return folder
     raise DataError(
         f"model={model}: is no folder here, and the hub's cache does not hold it",
         tip="download=true fetches it; or give the path of a folder that holds it",
     )
+
+
+def check_fetched(snapshot: Path) -> None:
+    """Check the files of a repository against the digests that the hub states for them.
+
+    The hub's cache calls a file by its digest: SHA-256 of a large one, that of git of a small one.
+    What is damaged is removed, so that it is fetched again.
+
+    Raises:
+        DataError: A file is not what was published.
+    """
+    for path in sorted(snapshot.rglob("*")):
+        blob = path.resolve()
+        if not path.is_file() or not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", blob.name):
+            continue
+        large = len(blob.name) == 64
+        digest = hashlib.sha256() if large else hashlib.sha1(b"blob %d\0" % blob.stat().st_size)
+        with blob.open("rb") as file:
+            while part := file.read(1 << 20):
+                digest.update(part)
+        if digest.hexdigest() != blob.name:
+            path.unlink()
+            blob.unlink(missing_ok=True)
+            raise DataError(
+                f"{path.name}: what was fetched is not what the hub states, and was removed",
+                tip="the same command fetches it again",
+            )
+
+
+def list_cached(cache: Path) -> list[Folder]:
+    """Return the repositories of models in a hub's cache, each commit that is there.
+
+    Args:
+        cache: The folder of the cache.
+    """
+    found = sorted(cache.glob("models--*--*/snapshots/*"))
+    return [Folder(path, _name_of(path, path.name), path.name) for path in found if path.is_dir()]
 
 
 def read_licence(card: Path) -> str | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 
 from mmx.balance import Balance
 from mmx.config.build import Builder
@@ -36,6 +37,7 @@ from mmx.experiment.publishing import (
     digest_weights,
     drop_unread_weights,
     find_start,
+    list_weight_files,
 )
 from mmx.experiment.settings import Modalities, Settings, reduce_to_one_run
 from mmx.experiment.transferring import find_transfer_misfits
@@ -136,8 +138,17 @@ class Experiment(Built):
 
         Those that only a control reads count: its answer is an answer of the run.
         """
+        return digest_weights(self.encoders, self.start, self._also_read())
+
+    @property
+    def weight_files(self) -> dict[str, list[Path]]:
+        """The files of :attr:`weight_digests`."""
+        return list_weight_files(self.encoders, self.start, self._also_read())
+
+    def _also_read(self) -> tuple[str, ...]:
+        """Return the modalities whose published weights a control reads."""
         read = any(CONTROLS[name].needs_text_tower for name in self.controls)
-        return digest_weights(self.encoders, self.start, ("image",) if read else ())
+        return ("image",) if read else ()
 
     @property
     def encoder_digests(self) -> dict[str, str]:

@@ -8,9 +8,10 @@ from typing import Any
 
 from mmx.experiment.assemble import Experiment
 from mmx.experiment.config_fingerprint import digest_config
+from mmx.experiment.content_digest import content_digest
 from mmx.runs.code import numbers_digest, package_digest
 from mmx.runs.identity import Identity
-from mmx.runs.manifest import RecordedIdentity
+from mmx.runs.manifest import RecordedIdentity, RecordedWeights
 from mmx.runs.surroundings import describe_surroundings
 from mmx.stage_id import Role
 from mmx.tasks import Task
@@ -32,7 +33,28 @@ def record_identity(experiment: Experiment) -> RecordedIdentity:
         config=digest_config(experiment.config),
         code={name: digest for name, digest in code.items() if digest is not None},
         weights=experiment.weight_digests,
+        weight_files={
+            name: {path.name: content_digest(path) for path in files}
+            for name, files in experiment.weight_files.items()
+        },
     ).as_recorded()
+
+
+def record_published(experiment: Experiment) -> dict[str, RecordedWeights]:
+    """Return what a manifest says of the published weights that encoders start from."""
+    start, digests = experiment.start, experiment.weight_digests
+    return {
+        name: RecordedWeights(
+            role=str(start.role),
+            name=each.name,
+            origin=each.origin,
+            revision=each.revision,
+            licence=each.licence,
+            card=None if each.card is None else str(each.card),
+            digest=digests.get(name),
+        )
+        for name, each in start.weights.items()
+    }
 
 
 def digest_packages(config: Any, allowed: tuple[str, ...]) -> dict[str, str | None]:

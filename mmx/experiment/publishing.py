@@ -107,13 +107,23 @@ def digest_weights(
         also: Modalities of which a control reads the published weights, whatever they start from.
     """
     found: dict[str, str] = {}
+    for name, files in list_weight_files(encoders, start, also).items():
+        found[name] = content_digest(files[0]) if len(files) == 1 else digest_files(files)
+    return found
+
+
+def list_weight_files(
+    encoders: Mapping[str, Callable[..., Encoder]],
+    start: PublishedStart,
+    also: Collection[str] = (),
+) -> dict[str, list[Path]]:
+    """Return the files that each encoder is made from; see :func:`digest_weights`."""
+    found: dict[str, list[Path]] = {}
     for name, make in encoders.items():
         given = start.weights.get(name) or (find_published(make) if name in also else None)
         files = [path for path in _list_files(make, given) if path.exists()]
-        if len(files) == 1:
-            found[name] = content_digest(files[0])
-        elif files:
-            found[name] = digest_files(files)
+        if files:
+            found[name] = files
     return found
 
 

@@ -20,6 +20,23 @@ from mmx.modalities.image import Image, ImageColumn, ImageSpec, read_image
 Crop = Literal["center", "squash", "pad"]
 
 
+def describe_size(given: tuple[int, int], own: tuple[int, int], option: str) -> tuple[str, ...]:
+    """Return a line that says that images have another size than weights were trained on.
+
+    Args:
+        given: (height, width) in pixels.
+        own: The same of the weights.
+        option: The option that sets the size.
+    """
+    if given == own:
+        return ()
+    typed = f"{option}={own[0]}" if own[0] == own[1] else f"{option}=[{own[0]},{own[1]}]"
+    return (
+        f"images of {given[0]}×{given[1]} pixels, where the weights were trained on "
+        f"{own[0]}×{own[1]}: {typed}",
+    )
+
+
 class ResizedImage(Image):
     """Images resized with their aspect kept, and cropped around their centre.
 

@@ -29,7 +29,8 @@ class Identity:
         settled: The same for the config that a search has chosen; empty without a search.
         data: Role (``source``, ``target``) to the fingerprint of its content.
         code: ``mmx`` and each allowed package to the digest of its code.
-        weights: Modality to the digest of the weight file that its encoder starts from.
+        weights: Modality to the digest of the files that its encoder is made from.
+        weight_files: The same file by file, by the names of the files.
         versions: Library to version.
         hardware: The machine's entries that can change the last bits.
         whole_code: Digest of all of mmx, the only one in older manifests.
@@ -39,6 +40,7 @@ class Identity:
     data: Mapping[str, str] = field(default_factory=dict)
     code: Mapping[str, str] = field(default_factory=dict)
     weights: Mapping[str, str] = field(default_factory=dict)
+    weight_files: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     hardware: Mapping[str, object] = field(default_factory=dict)
     whole_code: str = ""
@@ -55,6 +57,7 @@ class Identity:
             data=manifest.data,
             code=identity.code,
             weights=identity.weights,
+            weight_files=identity.weight_files,
             versions={k: v for k, v in manifest.versions.items() if v is not None},
             hardware={name: there[name] for name in HARDWARE if name in there},
             whole_code=manifest.code.digest or "",
@@ -67,9 +70,11 @@ class Identity:
 
     def as_recorded(self) -> RecordedIdentity:
         """Return the ``identity`` entry of a manifest."""
-        return RecordedIdentity(
+        files = {name: dict(found) for name, found in self.weight_files.items()}
+        found = RecordedIdentity(
             config=self.config, code=dict(self.code), weights=dict(self.weights)
         )
+        return found.model_copy(update={"weight_files": files}) if files else found
 
     def with_data(self, data: Mapping[str, str]) -> Identity:
         """Return the same with the fingerprints of its data."""
@@ -92,7 +97,7 @@ def find_differences(old: Identity, new: Identity, *, hardware: bool = True) -> 
         *(f"code ({name})" for name in _find_changed(old.code, new.code)),
         *(["code (mmx)"] if _has_other_whole_code(old, new) else []),
         # A weight file that only one of them has is a difference of their configs already.
-        *(f"weights (encoder.{name})" for name in _find_changed(old.weights, new.weights)),
+        *(_name_weights(name, old, new) for name in _find_changed(old.weights, new.weights)),
         *_describe_changed("versions", old.versions, new.versions),
         *(_describe_changed("hardware", old.hardware, new.hardware) if hardware else []),
     )
@@ -104,6 +109,14 @@ def join_differences(names: Sequence[str]) -> str:
     phrases = [re.sub(r"^(data|code|weights) \((.+)\)$", r"\1 of \2", name) for name in names]
     *before, last = [f"the {name}" for name in phrases]
     return f"{', '.join(before)} and {last}" if before else last
+
+
+def _name_weights(name: str, old: Identity, new: Identity) -> str:
+    """Return which weights have changed: ``weights (encoder.text: model.safetensors)``."""
+    before, now = old.weight_files.get(name, {}), new.weight_files.get(name, {})
+    both = bool(before and now)
+    files = [each for each in {**before, **now} if before.get(each) != now.get(each)]
+    return f"weights (encoder.{name}{': ' if both and files else ''}{', '.join(files * both)})"
 
 
 def _has_other_config(old: Identity, new: Identity) -> bool:

@@ -44,7 +44,30 @@ class RecordedIdentity(Record):
     config: str = ""
     code: dict[str, str] = {}
     weights: dict[str, str] = {}
+    weight_files: dict[str, dict[str, str]] = {}
     settled: str = ""
+
+
+class RecordedWeights(Record):
+    """The published weights that an encoder starts from.
+
+    Attributes:
+        role: Of the task whose encoder starts from them.
+        name: What people call them.
+        origin: An address, ``owner/name`` of a hub, or a path.
+        revision: The commit of the hub; None where there is none.
+        licence: As the model card says; None where it says none.
+        card: Where the model card lies; None where there is none.
+        digest: Of all their files together.
+    """
+
+    role: str
+    name: str
+    origin: str
+    revision: str | None = None
+    licence: str | None = None
+    card: str | None = None
+    digest: str | None = None
 
 
 class Manifest(Record):
@@ -60,6 +83,7 @@ class Manifest(Record):
         parent: The run that this one reproduces.
         data: Role to the fingerprint of its content, as far as it has been opened.
         identity: Digests of config, code and weights.
+        published: Modality to the published weights that its encoder starts from.
         places: Config path to where data and weights lie.
         versions: Package to version.
         machine: What the run is computed on.
@@ -79,6 +103,7 @@ class Manifest(Record):
     parent: str | None = None
     data: dict[str, str] = {}
     identity: RecordedIdentity = RecordedIdentity()
+    published: dict[str, RecordedWeights] = {}
     places: dict[str, str] | None = None
     versions: dict[str, str | None] = {}
     machine: Machine = Machine()
@@ -96,11 +121,23 @@ class Manifest(Record):
         """Return the same with whether a stage was taken from the artifact cache."""
         return self.model_copy(update={"cached": {**self.cached, str(stage): cached}})
 
-    def with_weights(self, digests: Mapping[str, str]) -> Manifest:
-        """Return the same with the digests of weight files."""
-        weights = {**self.identity.weights, **digests}
-        identity = self.identity.model_copy(update={"weights": weights})
-        return self.model_copy(update={"identity": identity})
+    def with_weights(
+        self, now: RecordedIdentity, published: Mapping[str, RecordedWeights]
+    ) -> Manifest:
+        """Return the same with the weights that it does not record yet.
+
+        Args:
+            now: The present digests.
+            published: Facts of published weights.
+        """
+        before = self.identity
+        update: dict[str, object] = {"weights": {**now.weights, **before.weights}}
+        if files := {**now.weight_files, **before.weight_files}:
+            update["weight_files"] = files
+        changed: dict[str, object] = {"identity": before.model_copy(update=update)}
+        if facts := {**published, **self.published}:
+            changed["published"] = facts
+        return self.model_copy(update=changed)
 
     def with_choice(self, names: Mapping[str, str], config_digest: str) -> Manifest:
         """Return the same with what a search has chosen: names of parts, digest of the config."""

@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 
 from mmx.experiment import Experiment
+from mmx.experiment.identify import record_identity, record_published
 from mmx.runs.directory import RunDirectory
 from mmx.runs.search_record import read_search_end
 from mmx.runs.summary import Summary
@@ -79,7 +80,8 @@ def run(
         check_controls(ControlBench(context, opened, source_specs, None), given.source)
     if source is not None and source_task is not None:
         given = offer_source(source_task, source)
-    notes.extend(describe_published(context))
+    specs = {Role.SOURCE: source_specs, Role.TARGET: opened.specs}
+    notes.extend(describe_published(context, specs))
     bench = ControlBench(context, opened, source_specs, given)
     target = train(
         context, Stage(StageId.TARGET, opened, experiment.transfer, given, opened_source)
@@ -98,12 +100,11 @@ def run(
 
 
 def _record_weights(context: Context) -> None:
-    """Record the digests of weight files that were downloaded after the run was created."""
-    manifest = context.directory.manifest()
-    known = manifest.identity.weights
-    found = context.experiment.weight_digests
-    if new := {name: digest for name, digest in found.items() if name not in known}:
-        context.directory.write_manifest(manifest.with_weights(new))
+    """Record weight files that were fetched after the run was created, or that a search chose."""
+    manifest, experiment = context.directory.manifest(), context.experiment
+    if experiment.weight_digests.keys() - manifest.identity.weights.keys():
+        now, published = record_identity(experiment), record_published(experiment)
+        context.directory.write_manifest(manifest.with_weights(now, published))
 
 
 def _find_shared_samples(source: TaskData, target: TaskData) -> list[str]:

@@ -34,7 +34,14 @@ PACKAGES = (
     ("pyarrow", "pyarrow"),
     ("safetensors", "safetensors"),
 )
-OPTIONAL = (("joblib launcher", "hydra-joblib-launcher", 'pip install "mmx[joblib]"'),)
+OPTIONAL = (
+    ("joblib launcher", "hydra-joblib-launcher", "joblib", "for parallel sweeps"),
+    ("transformers", "transformers", "transformers", "for published encoders of all modalities"),
+    ("timm", "timm", "timm", "for published image networks"),
+    ("open_clip", "open-clip-torch", "clip", "for pairs of image and text encoders"),
+    ("peft", "peft", "peft", "for adapters as others write them"),
+)
+"""Name, package, the extra of mmx that installs it, and what for."""
 
 
 @dataclass(frozen=True)
@@ -98,12 +105,12 @@ def _versions() -> list[Finding]:
 
 def _optional() -> list[Finding]:
     findings = []
-    for name, package, command in OPTIONAL:
+    for name, package, extra, use in OPTIONAL:
         try:
             findings.append(Finding(name, "ok", metadata.version(package)))
         except metadata.PackageNotFoundError:
             findings.append(
-                Finding(name, "note", "not installed", f"for parallel sweeps: {command}")
+                Finding(name, "note", "not installed", f'{use}: pip install "mmx[{extra}]"')
             )
     return findings
 
@@ -161,7 +168,28 @@ def _weights() -> list[Finding]:
 
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     there = sorted(path.name for path in folder.glob("*.pth")) if folder.is_dir() else []
-    return [Finding("cached weights", "ok", ", ".join(there) or f"none in {folder}")]
+    return [Finding("cached weights", "ok", ", ".join(there) or f"none in {folder}"), _hub()]
+
+
+def _hub() -> Finding:
+    """Return which repositories the hub's cache holds, at which commit."""
+    try:
+        from huggingface_hub import constants
+    except ModuleNotFoundError:
+        return Finding(
+            "hub cache", "ok", "not read: it needs huggingface_hub, as mmx[transformers]"
+        )
+    from mmx.encoders.hub import list_cached
+
+    folder = Path(constants.HF_HUB_CACHE)
+    found = [
+        f"{each.name} at {(each.revision or '')[:12]} "
+        f"({each.published().licence or 'no licence stated'})"
+        for each in list_cached(folder)
+    ]
+    return Finding(
+        "hub cache", "ok", f"{folder}: {', '.join(found)}" if found else f"none in {folder}"
+    )
 
 
 def _disk() -> list[Finding]:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from mmx.errors import RunError
 from mmx.runs.directory import RunDirectory
 from mmx.runs.identity import Identity
-from mmx.runs.manifest import Manifest
+from mmx.runs.manifest import Manifest, RecordedIdentity
 from mmx.runs.surroundings import describe_surroundings
 from mmx.stage_id import Role, StageId
 
@@ -42,7 +42,7 @@ def test_what_is_learned_later_is_another_record() -> None:
         begun.with_data(Role.SOURCE, "1")
         .with_data(Role.TARGET, "2")
         .with_cached(StageId.SOURCE, True)
-        .with_weights({"text": "v"})
+        .with_weights(RecordedIdentity(weights={"text": "v"}), {})
         .with_choice({"fusion": "concat"}, "s")
         .with_resumption(["mmx", "resume"])
         .with_resumption(["mmx", "resume", "x"])

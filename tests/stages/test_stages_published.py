@@ -15,8 +15,12 @@ import torch
 from tiny_models import save_text_model, save_timm
 
 from mmx.config import compose
+from mmx.encoders.image.resnet import ResNet18
+from mmx.encoders.image.timm import Timm
 from mmx.errors import ConfigError
 from mmx.experiment import assemble
+from mmx.modalities.image import Image
+from mmx.reports.run_comparison import describe_changes
 from mmx.runs.directory import RunDirectory
 from mmx.training import checkpoint
 
@@ -216,3 +220,32 @@ def test_images_start_from_timm(
         ]
     )
     assert run.summary()["transfer"]["frozen"] > 0
+
+
+def test_a_run_names_a_replaced_weight_file(
+    once: Once, line: Callable[..., list[str]], model: Path, tmp_path: Path
+) -> None:
+    """Facts stand in the manifest; a run from other weights says which file is another."""
+    before = once(line("transfer=feature", "control=none"))
+    facts = before.manifest().published["text"]
+    assert (facts.role, facts.licence, facts.revision) == ("target", "apache-2.0", None)
+    assert facts.origin == str(model)
+    assert facts.digest == before.manifest().identity.weights["text"]
+    page = (before.path / "report.html").read_text()
+    assert "Published weights" in page
+    assert str(facts.digest) in page
+    other = save_text_model(tmp_path / "other", seed=5)
+    after = once(line("transfer=feature", "control=none", folder=other))
+    assert describe_changes(before, after) == "changed: weights (encoder.text: model.safetensors)"
+
+
+def test_a_size_that_is_not_the_weights_own_is_noted(tmp_path: Path) -> None:
+    folder = save_timm(tmp_path / "net", "test_resnet")
+    spec = Image(size=32).example()
+    (said,) = Timm.describe_deviations(spec, model=str(folder), size=32)
+    assert "32×32" in said
+    assert "encoder.image.size=96" in said
+    assert Timm.describe_deviations(Image(size=96).example(), model=str(folder)) == ()
+    (said,) = ResNet18.describe_deviations(spec)
+    assert "target.image.size=224" in said
+    assert ResNet18.describe_deviations(Image(size=224).example()) == ()

@@ -89,6 +89,17 @@ class Transformers(Encoder):
             gain=modality.gain,
         )
 
+    @classmethod
+    def describe_deviations(cls, spec: AudioSpec, **options: Any) -> tuple[str, ...]:
+        """Return that sounds have another rate than the weights were trained on."""
+        own = int(read_extractor(name_folder(options)).sampling_rate)
+        if spec.sample_rate == own:
+            return ()
+        return (
+            f"sounds at {spec.sample_rate} Hz, where the weights were trained on {own} Hz: "
+            f"target.audio.sample_rate={own}",
+        )
+
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Features:
         """Encode sounds.
 

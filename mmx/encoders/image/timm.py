@@ -21,7 +21,7 @@ from mmx.encoders.sequence import step_mask
 from mmx.errors import DataError, closest
 from mmx.modalities import Features, Modality
 from mmx.modalities.image import ImageSpec
-from mmx.modalities.resized_image import ResizedImage
+from mmx.modalities.resized_image import ResizedImage, describe_size
 
 Side = Annotated[int, Field(ge=8, le=8_192)]
 
@@ -97,6 +97,20 @@ class Timm(Encoder):
             how="squash" if settings.get("crop_mode") == "squash" else "center",
         )
 
+    @classmethod
+    def describe_deviations(cls, spec: ImageSpec, **options: Any) -> tuple[str, ...]:
+        """Return that images have another size, or that a weight file does not say its own."""
+        own = read_settings({**options, "size": None})["input_size"][1:]
+        found = describe_size((spec.height, spec.width), tuple(own), "encoder.image.size")
+        if options.get("weights"):
+            settings = read_settings(options)
+            found += (
+                "the weight file does not say how images were shown to it: mean "
+                f"{tuple(settings['mean'])}, std {tuple(settings['std'])} and "
+                f"{settings['interpolation']} are timm's for {options['model']}",
+            )
+        return found
+
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Features:
         """Encode images.
 
@@ -116,27 +130,46 @@ class Timm(Encoder):
     def read_published(self, published: Published) -> dict[str, Tensor]:
         """Return published values of the network's tensors; see :class:`Encoder`.
 
-        timm renames what older files call otherwise, and fits the first convolution to the
-        number of channels.
+        A file of timm's names is read by name. For others timm knows what to rename and how to
+        fit positions to another size; else a port of the same architecture is read in order.
         """
-        if missing := published.missing_files():
-            raise DataError(f"{published.name}: there is no {missing[0]}", tip=published.absent)
-        file = published.weight_files[0]
-        own = self.net.state_dict()
-        try:
-            found = _make(self.named, self.image_size, file=str(file)).state_dict()
-        except RuntimeError:  # a file that calls its tensors otherwise
-            found = _in_order(read_tensors(published), own)
-        except Exception as error:  # of the library and its readers
-            raise DataError(f"{file}: cannot be read as weights: {error}") from error
-        fits = {name for name in own if name in found and found[name].shape == own[name].shape}
-        if lacking := [name for name in own if name not in fits]:
+        file, own = published.weight_files[0], self.net.state_dict()
+        there = read_tensors(published)
+        found = there if _fits(there, own) else self._convert(file, own)
+        if not _fits(found, own):
+            found = _in_order(there, own)
+        lacking = [n for n in own if n not in found or found[n].shape != own[n].shape]
+        if lacking:
             raise DataError(
                 f"{file}: {len(lacking)} of {len(own)} tensors of the network are not there, or of "
                 f"another shape, {lacking[0]} to begin with",
                 tip="the file must hold weights of this architecture",
             )
         return {f"net.{name}": found[name].to(own[name].dtype) for name in own}
+
+    def _convert(self, file: Path, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the tensors of a file as timm converts them; without those that it leaves fresh.
+
+        timm passes over tensors that it does not find, so what it returns is compared with a
+        network of the same draws that has read nothing.
+        """
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            fresh = _make(self.named, self.image_size).state_dict()
+            torch.manual_seed(0)
+            try:
+                found = _make(self.named, self.image_size, file=str(file)).state_dict()
+            except DataError:
+                raise
+            except Exception:  # of the library, for each architecture
+                return {}
+        drawn = {n for n, value in fresh.items() if value.is_floating_point() and value.std() > 0}
+        return {n: v for n, v in found.items() if not (n in drawn and torch.equal(v, fresh[n]))}
+
+
+def _fits(found: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> bool:
+    """Return whether every tensor of a network is there, in its shape."""
+    return all(name in found and found[name].shape == own[name].shape for name in own)
 
 
 def group_tensors(net: nn.Module, prefix: str) -> tuple[tuple[str, ...], ...]:
@@ -198,16 +231,23 @@ def _look(net: nn.Module, spec: ImageSpec) -> Features:
 
 
 def _in_order(found: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return tensors of a file that calls them otherwise, taken in order, where all shapes agree.
+    """Return tensors of a file that calls them otherwise, taken in order.
 
-    A port of one architecture names its parts as it likes and registers them in one order.
+    A port of one architecture names its layers as it likes and registers them in one order. Every
+    shape has to agree, and what a tensor is in its layer: ``weight``, ``running_mean``.
     """
-    kept = [value for name, value in found.items() if not name.endswith("num_batches_tracked")]
+    there = [name for name in found if not name.endswith("num_batches_tracked")]
     named = [name for name in own if not name.endswith("num_batches_tracked")]
-    if [value.shape for value in kept[: len(named)]] != [own[name].shape for name in named]:
+    pairs = list(zip(named, there, strict=False))
+
+    def is_alike(name: str, other: str) -> bool:
+        ends = name.rpartition(".")[2] == other.rpartition(".")[2]
+        return ends and own[name].shape == found[other].shape
+
+    if len(pairs) < len(named) or not all(is_alike(*pair) for pair in pairs):
         return found
     counts = {name: own[name] for name in own if name.endswith("num_batches_tracked")}
-    return dict(zip(named, kept, strict=False)) | counts
+    return {name: found[other] for name, other in pairs} | counts
 
 
 def _make(options: Mapping[str, Any], size: tuple[int, int], file: str | None = None) -> nn.Module:

@@ -13,6 +13,7 @@ from mmx.encoders.normalize import Normalize
 from mmx.encoders.published import Published
 from mmx.errors import DataError
 from mmx.modalities.image import ImageSpec
+from mmx.modalities.resized_image import describe_size
 
 Stem = Literal["auto", "small", "standard"]
 Normalization = Literal["published", "centered"]
@@ -53,6 +54,18 @@ class TorchvisionEncoder(Encoder):
             absent=f"download=true fetches it from {url}; or put the file there yourself",
             named=bool(given),
         )
+
+    @classmethod
+    def describe_deviations(cls, spec: Any, **options: Any) -> tuple[str, ...]:
+        """Return in what images are shown otherwise than the weights were trained on."""
+        (side,) = cls.published_weights.transforms().crop_size
+        found = list(describe_size((spec.height, spec.width), (side, side), "target.image.size"))
+        if options.get("normalization") == "centered":
+            found.append(
+                "images are centred otherwise than for the weights: "
+                "encoder.image.normalization=published"
+            )
+        return tuple(found)
 
     @classmethod
     def make_normalize(cls, normalization: Normalization) -> Normalize:

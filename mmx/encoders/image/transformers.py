@@ -19,7 +19,7 @@ from mmx.encoders.transformers_model import make_net, name_folder, read_net
 from mmx.errors import DataError
 from mmx.modalities import Features, Modality
 from mmx.modalities.image import ImageSpec
-from mmx.modalities.resized_image import ResizedImage
+from mmx.modalities.resized_image import ResizedImage, describe_size
 
 RESAMPLING = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
 """PIL's numbers of interpolations to their names."""
@@ -96,6 +96,12 @@ class Transformers(Encoder):
             interpolation=settings["interpolation"],
             how=settings["how"],
         )
+
+    @classmethod
+    def describe_deviations(cls, spec: ImageSpec, **options: Any) -> tuple[str, ...]:
+        """Return that images have another size than the weights were trained on."""
+        own = read_settings(name_folder(options))["size"]
+        return describe_size((spec.height, spec.width), own, "encoder.image.size")
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Features:
         """Encode images.

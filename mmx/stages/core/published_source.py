@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import cast
 
 from torch import Tensor, nn
@@ -9,9 +10,10 @@ from torch import Tensor, nn
 from mmx.encoders import Encoder
 from mmx.encoders.peft_adapter import merge_adapter
 from mmx.errors import MmxError, TransferError
+from mmx.experiment.publishing import class_and_options
 from mmx.model import MultimodalModel, NoFusion, Parts
 from mmx.stage_id import Role, StageId
-from mmx.stages.core.context import Context, Opened
+from mmx.stages.core.context import Context, Opened, Specs
 from mmx.stages.core.stage import GivenSource
 from mmx.transfer import Source
 from mmx.transfer.copying import copy_fitting
@@ -63,11 +65,23 @@ def _keep_whole_encoders(model: MultimodalModel, fresh: tuple[str, ...]) -> None
     model.encoders = nn.ModuleDict(whole)
 
 
-def describe_published(context: Context) -> list[str]:
-    """Return what a reader should know of the published weights that a run starts from."""
+def describe_published(context: Context, specs: Mapping[Role, Specs]) -> list[str]:
+    """Return what a reader should know of the published weights that a run starts from.
+
+    Args:
+        context: Of the run.
+        specs: How the inputs of each role are read.
+    """
     start = context.experiment.start
-    return [
+    if start.role is None:
+        return []
+    found = [
         f"{name}: the {start.role}'s encoder starts from {each.describe()}, {each.origin}; what "
         "their pre-training has cost is not counted"
         for name, each in start.weights.items()
     ]
+    for name in start.weights:
+        kind, options = class_and_options(context.experiment.encoders[name])
+        given = specs[start.role][name]
+        found.extend(f"{name}: {each}" for each in kind.describe_deviations(given, **options))
+    return found
