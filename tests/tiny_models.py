@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
@@ -225,7 +225,8 @@ MAKERS: dict[str, Callable[[Path], Path]] = {
     "mmx.encoders.text.transformers": save_text_model,
     "mmx.encoders.audio.transformers": save_whisper,
     "mmx.encoders.image.transformers": save_vit,
-    "mmx.encoders.image.timm": save_timm,
+    # The last norm of a residual block is 0 at first in timm's ResNets: no gradient passes it.
+    "mmx.encoders.image.timm": partial(save_timm, model="test_vit"),
     "mmx.encoders.image.open_clip": save_open_clip,
     "mmx.encoders.text.open_clip": save_open_clip,
 }

@@ -195,6 +195,9 @@ class Whisper(Reader):
     def forward(self, x: Tensor, lengths: Tensor | None) -> tuple[list[Tensor], Tensor]:
         """Return each layer's states and the last ones, and their mask; see :class:`Reader`."""
         net: Any = self.net
+        if lengths is None:
+            lengths = torch.full((len(x),), x.shape[1], device=x.device)
+        x = x.masked_fill(~step_mask(lengths, x), 0.0)  # behind a clip is silence
         h = F.gelu(net.conv1(self.mel(x).to(net.conv1.weight.dtype)))
         h = F.gelu(net.conv2(h)).transpose(1, 2)  # (B, T, D)
         h = F.dropout(h + net.embed_positions.weight[: self.tokens], net.dropout, self.training)
@@ -203,7 +206,7 @@ class Whisper(Reader):
             found = layer(h, None)
             h = found[0] if isinstance(found, tuple) else found
             states.append(h)
-        heard = None if lengths is None else -(-lengths // self.samples)
+        heard = -(-lengths // self.samples)
         return [*states, net.layer_norm(h)], step_mask(heard, h)
 
     def read_published(self, published: Published) -> dict[str, Tensor]:
