@@ -94,6 +94,8 @@ class Transformers(Encoder):
         Returns:
             Tokens ``(B, T, D)``, zeros where a text has ended, and one level for each layer.
         """
+        if x.shape[1] == 0:
+            x = x.new_zeros(len(x), 1)  # texts of no tokens: one of padding
         steps = x.shape[1]
         if lengths is not None:
             x = x[:, : max(1, int(lengths.max()))]  # padding behind the longest text costs nothing
