@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from mmx.encoders.audio.log_mel_whisper import WhisperLogMel
 from mmx.encoders.base import Encoder
 from mmx.encoders.extras import import_extra
+from mmx.encoders.gradient_checkpointing import checkpoint_transformers
 from mmx.encoders.hub import Folder
 from mmx.encoders.peft_adapter import add_adapter
 from mmx.encoders.published import Published
@@ -41,6 +42,8 @@ class Transformers(Encoder):
         download: Whether a repository that is not in the hub's cache may be fetched.
         adapter: A folder or repository with LoRA weights of peft, which are merged into the
             published weights; None for none.
+        gradient_checkpointing: Compute each layer's activations again in the backward pass,
+            rather than keep them: less memory, about a third more time, the same gradients.
 
     Raises:
         DataError: There is no such model, or it is no encoder of sounds.
@@ -59,6 +62,7 @@ class Transformers(Encoder):
         revision: str | None = None,
         download: bool = False,
         adapter: str | None = None,
+        gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
         folder = name_folder({"model": model, "revision": revision, "download": download})
@@ -66,6 +70,8 @@ class Transformers(Encoder):
         reader = READERS.get(config.model_type, Waveform)
         self.reader = reader(folder, spec)
         self.library_prefixes = ("reader.net.", self.reader.within)
+        if gradient_checkpointing:
+            checkpoint_transformers(self.reader.net)
         self.width = int(config.hidden_size)
         self.level_widths = (self.width,) * self.reader.layers
 

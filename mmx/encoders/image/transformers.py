@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from mmx.encoders.base import Encoder
+from mmx.encoders.gradient_checkpointing import checkpoint_transformers
 from mmx.encoders.hub import Folder
 from mmx.encoders.normalize import Normalize
 from mmx.encoders.peft_adapter import add_adapter
@@ -43,6 +44,8 @@ class Transformers(Encoder):
         download: Whether a repository that is not in the hub's cache may be fetched.
         adapter: A folder or repository with LoRA weights of peft, which are merged into the
             published weights; None for none.
+        gradient_checkpointing: Compute each layer's activations again in the backward pass,
+            rather than keep them: less memory, about a third more time, the same gradients.
 
     Raises:
         DataError: There is no such model, or it is no encoder of images.
@@ -61,11 +64,14 @@ class Transformers(Encoder):
         revision: str | None = None,
         download: bool = False,
         adapter: str | None = None,
+        gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
         self.library_prefixes = ("net.", "")
         options = {"model": model, "revision": revision, "download": download}
         self.net = make_net(name_folder(options))
+        if gradient_checkpointing:
+            checkpoint_transformers(self.net)
         settings = read_settings(name_folder(options))
         self.normalize = Normalize(settings["mean"], settings["std"])
         # A ViT reads other sizes than its own with its positions interpolated.

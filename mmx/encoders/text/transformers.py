@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from mmx.encoders.base import Encoder
+from mmx.encoders.gradient_checkpointing import checkpoint_transformers
 from mmx.encoders.hub import find_folder
 from mmx.encoders.peft_adapter import add_adapter
 from mmx.encoders.published import Published
@@ -42,6 +43,8 @@ class Transformers(Encoder):
         download: Whether a repository that is not in the hub's cache may be fetched.
         adapter: A folder or repository with LoRA weights of peft, which are merged into the
             published weights; None for none.
+        gradient_checkpointing: Compute each layer's activations again in the backward pass,
+            rather than keep them: less memory, about a third more time, the same gradients.
 
     Raises:
         DataError: There is no such model, or it is no encoder of text.
@@ -61,6 +64,7 @@ class Transformers(Encoder):
         revision: str | None = None,
         download: bool = False,
         adapter: str | None = None,
+        gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
         self.library_prefixes = ("net.", "")
@@ -70,6 +74,8 @@ class Transformers(Encoder):
         most = getattr(config, "max_position_embeddings", None)
         if most is not None and spec.max_tokens > most:
             raise ValueError(f"`max_tokens` (={spec.max_tokens}) is at most {most} for {model}")
+        if gradient_checkpointing:
+            checkpoint_transformers(self.net)
         self.pooling = pooling
         self.width = int(config.hidden_size)
         self.level_widths = (self.width,) * int(config.num_hidden_layers)
