@@ -3,6 +3,7 @@
     python scripts/bench.py [--rounds 5] [--device auto] [--precision auto] [key=value ...]
     python scripts/bench.py --fusions [--rounds 5] [--device auto] [--precision auto]
     python scripts/bench.py --heads [--rounds 5] [--device auto]
+    python scripts/bench.py --features [--memory image|text] [--rows 512] [--rounds 5]
 
 Three loops train the same model (default: small_cnn on cifar10, batch 64) for one epoch
 each, in turn, ``rounds`` times after a warm-up; ratios are taken round by round, since
@@ -19,6 +20,8 @@ concat; and what a step keeps for its backward pass (on CUDA: the peak of its me
 With --heads: heads of 5 seeds and 5 weight decays on 5,000 cached features of width 256, 10
 classes, batch 64, 5 epochs: as one batch (mmx.training.many_heads), and one after another in a
 plain loop of torch's fused AdamW, validated after each epoch alike.
+
+With --features: features of frozen published encoders, see scripts/bench_features.py.
 """
 
 from __future__ import annotations
@@ -69,9 +72,21 @@ def main() -> None:
     parser.add_argument("--workers", type=int, nargs="*", default=[0, 2])
     parser.add_argument("--fusions", action="store_true")
     parser.add_argument("--heads", action="store_true")
+    parser.add_argument("--features", action="store_true")
+    parser.add_argument("--memory", choices=("image", "text"))
+    parser.add_argument("--rows", type=int, default=512)
     parser.add_argument("overrides", nargs="*")
     given = parser.parse_args()
     make_deterministic(None, choose_device(given.device))
+    if given.features:
+        import bench_features  # needs timm and transformers
+
+        where = choose_device(given.device), given.precision
+        if given.memory:
+            bench_features.measure_memory(*where, given.memory, given.rows)
+        else:
+            bench_features.bench_features(*where, given.rounds, given.rows)
+        return
     if given.heads:
         bench_heads(choose_device(given.device), given.rounds)
         return

@@ -150,6 +150,14 @@ class Modality(ABC, Generic[_C, _S]):
         """Return an upper bound of the size of one stored row, in bytes."""
         return 0
 
+    def estimate_lengths(self, column: _C, rows: RowNumbers) -> npt.NDArray[np.int64] | None:
+        """Return about how long each of the rows is, without decoding it; None if all are alike.
+
+        Only their order counts: rows of like length are encoded together. Asked for where
+        :attr:`streams`; elsewhere ``Stored.lengths`` says it exactly.
+        """
+        return None
+
     def inherits(self, column: _C, spec: _S) -> bool:
         """Return whether a target should use its source's spec in place of a new fit.
 

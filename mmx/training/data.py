@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader
 
 from mmx.errors import DataError
 from mmx.modalities import Batch, Column, Features, Modality, Spec, Stored
+from mmx.training.frozen_features import STREAMED_BYTES, FeatureTable, plan_batches
 
 Rows = npt.NDArray[np.int64]
 CPU_PART, CUDA_PART = 0.4, 0.5
@@ -226,39 +227,61 @@ class Data:
         return cut.map(lambda part: part[index])
 
     def compute_features(
-        self, name: str, encode: Callable[[Batch], Features], batch_size: int
+        self,
+        name: str,
+        encode: Callable[[Batch], Features],
+        batch_size: int,
+        most_steps: int | None = None,
     ) -> Data:
         """Return the same data with a modality's features, computed once for every row.
 
         Batches never mix splits, so that training features cannot depend on test rows, not even
-        through the padding of a batch.
+        through the padding of a batch. Rows with lengths are encoded with others of like length.
 
         Args:
             name: The modality.
             encode: A frozen encoder for a batch; called without augmentation.
-            batch_size: Rows in a batch.
+            batch_size: Rows in a batch at most.
+            most_steps: Rows times steps of the longest in a batch at most; None for no limit.
         """
         used = np.flatnonzero(self._place >= 0)
-        alone = copy.copy(self)
-        alone.views, alone._features = {name: self.views[name]}, {}
-        groups = [np.sort(rows) for rows in self.splits.values()]
+        alone = self.read_once(name)
+        groups = [*self.splits.values()]
         # Rows that a restricted split has left out still need a place in the table of features.
         groups.append(np.setdiff1d(used, np.concatenate(groups)))
-        batches = [part for rows in groups for part in split_rows(rows, batch_size)]
-        parts: list[Features] = []
+        batches = plan_batches(groups, alone.lengths(name), batch_size, most_steps)
+        table = FeatureTable(len(used))
         for rows, stored in alone.batches(batches):
-            parts.append(encode(alone.assemble(rows, stored, augment=False)))
-        longest = max(part.tokens.shape[1] for part in parts)
-        padded = [_pad_tokens(part, longest) for part in parts]
-        features = Features(
-            torch.cat([part.tokens for part in padded]),
-            torch.cat([part.mask for part in padded]),
-            torch.cat([part.pooled for part in padded]),
-            tuple(torch.cat(level) for level in zip(*(p.levels for p in padded), strict=True)),
-        )
-        # From the order of the batches back to the order of row numbers.
-        order = torch.from_numpy(np.argsort(np.concatenate(batches))).to(self.device)
-        return self.with_features(name, features.map(lambda part: part[order]))
+            places = torch.from_numpy(self._place[rows]).to(self.device)
+            table.write(places, encode(alone.assemble(rows, stored, augment=False)))
+        return self.with_features(name, table.features())
+
+    def read_once(self, name: str) -> Data:
+        """Return one modality's rows, to be read once: many large ones are not kept decoded."""
+        view = self.views[name]
+        alone = copy.copy(self)
+        alone.views, alone._features = {name: view}, {}
+        size = view.modality.bytes_per_row(view.spec) * self.rows_in_use
+        if view.modality.streams and size > STREAMED_BYTES:
+            alone.resident = False
+        return alone
+
+    def lengths(self, name: str) -> npt.NDArray[np.int64] | None:
+        """Return ``(N,)`` how long a modality's rows are, to sort by; None where all are alike.
+
+        They are the same whether rows are kept decoded or not.
+        """
+        view, used = self.views[name], np.flatnonzero(self._place >= 0)
+        if view.modality.streams:
+            found = view.modality.estimate_lengths(view.column, used)
+        else:
+            self.decode()
+            found = self._lengths.get(name)
+        if found is None:
+            return None
+        lengths = np.zeros(len(self._place), dtype=np.int64)
+        lengths[used] = found
+        return lengths
 
     def with_features(self, name: str, features: Features) -> Data:
         """Return the same data with these features of every row in use, in row order."""
@@ -304,14 +327,6 @@ def _find_last_tokens(mask: Tensor) -> npt.NDArray[np.int64]:
     places = torch.arange(1, mask.shape[1] + 1, device=mask.device)
     last: npt.NDArray[np.int64] = (mask * places).amax(1).cpu().numpy()
     return last
-
-
-def _pad_tokens(part: Features, longest: int) -> Features:
-    missing = longest - part.tokens.shape[1]
-    tokens = torch.nn.functional.pad(part.tokens, (0, 0, 0, missing))
-    return Features(
-        tokens, torch.nn.functional.pad(part.mask, (0, missing)), part.pooled, part.levels
-    )
 
 
 def _trim(stored: Stored) -> Stored:

@@ -31,6 +31,7 @@ from mmx.stages.core.opened_data import extract_features
 from mmx.training import checkpoint
 from mmx.training.data import Data
 from mmx.training.events import Event, Listener
+from mmx.training.frozen_features import is_pooled_token
 
 T = TypeVar("T")
 Facts = Json
@@ -281,15 +282,12 @@ def cache_mapping(
 
 def _to_tensors(features: Features) -> dict[str, Tensor]:
     levels = {f"levels.{k}": level for k, level in enumerate(features.levels)}
-    return {
-        "tokens": features.tokens,
-        "mask": features.mask,
-        "pooled": features.pooled,
-        **levels,
-    }
+    found = {"mask": features.mask, "pooled": features.pooled, **levels}
+    return found if is_pooled_token(features) else {**found, "tokens": features.tokens}
 
 
 def _to_features(tensors: dict[str, Tensor]) -> Features:
     count = sum(name.startswith("levels.") for name in tensors)
     levels = tuple(tensors[f"levels.{k}"] for k in range(count))
-    return Features(tensors["tokens"], tensors["mask"], tensors["pooled"], levels)
+    pooled = tensors["pooled"]
+    return Features(tensors.get("tokens", pooled[:, None]), tensors["mask"], pooled, levels)

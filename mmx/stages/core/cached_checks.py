@@ -15,7 +15,8 @@ from mmx.json_object import Json
 from mmx.training import checkpoint
 from mmx.training.events import Event
 
-PARTS_OF_FEATURES = ("tokens", "mask", "pooled")
+PARTS_OF_FEATURES = ("mask", "pooled")
+"""``tokens`` are left out where the only token is the pooled vector."""
 
 
 @contextmanager

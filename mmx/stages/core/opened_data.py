@@ -13,9 +13,10 @@ from mmx.stage_id import Role, StageId
 from mmx.stages.core.context import Context, Opened, Specs
 from mmx.stages.core.data_checks import check_labels, check_modalities
 from mmx.tasks import Task, TaskData
-from mmx.training.data import Data, View
+from mmx.training.data import Data, Rows, View
 from mmx.training.encode import BATCH_SIZE
 from mmx.training.events import Event, EventKind
+from mmx.training.frozen_features import count_rows, measure_activations
 from mmx.training.precision import Precision
 
 
@@ -84,16 +85,42 @@ def decode_task(
 
 
 def extract_features(data: Data, model: MultimodalModel, name: str, precision: Precision) -> Data:
-    """Return the data with a frozen encoder's features in place of its inputs."""
+    """Return the data with a frozen encoder's features in place of its inputs.
+
+    Tokens are kept only where the fusion reads them. A batch has as many rows as fit into a
+    memory that is the same for every run on a kind of device.
+    """
 
     @torch.no_grad()
     def extract(batch: Batch) -> Features:
         with precision.autocast():
             features = model.for_fusion(model.encode_one(name, batch))
-        return features.map(lambda part: part if part.dtype == torch.bool else part.float())
+        kept = features.map(lambda part: part if part.dtype == torch.bool else part.float())
+        return model.for_fusion(kept)  # so that the only token and the pooled vector are one
 
     model.eval()
-    return data.compute_features(name, extract, BATCH_SIZE)
+    alone = data.read_once(name)
+    lengths = alone.lengths(name)
+    largest = _find_largest_row(alone, name, lengths)
+    _, stored = next(iter(alone.batches([largest])))
+    batch = alone.assemble(largest, stored, augment=False)
+    row_bytes = measure_activations(model.encoders[name], lambda: extract(batch))
+    size = count_rows(row_bytes, precision.device, BATCH_SIZE)
+    if lengths is None:
+        return data.compute_features(name, extract, size)
+    return data.compute_features(name, extract, BATCH_SIZE, size * int(lengths[largest[0]]))
+
+
+def _find_largest_row(data: Data, name: str, lengths: Rows | None) -> Rows:
+    """Return ``(1,)`` the training row that takes most memory to encode.
+
+    What is computed of training rows may not depend on rows of other splits, such as the test's.
+    """
+    rows = data.splits.get("train", np.zeros(0, np.int64))
+    if not len(rows):
+        rows = np.concatenate(list(data.splits.values()))
+    sizes = data.present(name, rows) if lengths is None else lengths[rows]
+    return rows[[int(np.argmax(sizes))]]
 
 
 def say_other_scales(context: Context, specs: Specs, source_specs: Specs) -> list[str]:
