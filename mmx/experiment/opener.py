@@ -32,7 +32,7 @@ WANTED = re.compile(
     rf"(?:{'|'.join(WHERE_NOT_WHAT)}|device"
     rf"|trainer\.(?:{'|'.join(HOW_NOT_WHAT)})"
     rf"|(?:source|target)\.(?:{'|'.join((*PATHS, *IN_NODES))})"
-    r"|encoder\.\w+\.(?:weights|download))"
+    r"|encoder\.\w+\.(?:model|weights|download))"
 )
 
 

@@ -127,6 +127,12 @@ def list_weight_files(
     return found
 
 
+def digest_weight_files(published: Published) -> str:
+    """Return a digest of the files that hold published tensors, which must be there."""
+    files = list(published.weight_files)
+    return content_digest(files[0]) if len(files) == 1 else digest_files(files)
+
+
 def _list_files(make: Callable[..., Encoder], given: Published | None) -> list[Path]:
     """Return the files that an encoder is made from.
 

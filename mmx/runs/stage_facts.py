@@ -44,6 +44,22 @@ class LinePoints(Record):
     kept: float
 
 
+class PublishedTensors(Record):
+    """Tensors that are left out of a checkpoint, since published files hold the very same.
+
+    Attributes:
+        name: What the published weights are called.
+        files: The digest of their files.
+        bits: The digest of the tensors.
+        tensors: Their names in the checkpoint.
+    """
+
+    name: str
+    files: str
+    bits: str
+    tensors: list[str]
+
+
 class StageFacts(Record):
     """What is needed to use the tensors of a stage's checkpoint.
 
@@ -54,6 +70,7 @@ class StageFacts(Record):
         frozen_encoders: Modalities with a frozen encoder, whose features are computed once.
         notes: Notes for the summary.
         line: The WiSE-FT line; None unless the stage measured it.
+        published: Modality to the tensors that are left out; None where all are there.
     """
 
     format: Count = 0
@@ -63,3 +80,4 @@ class StageFacts(Record):
     frozen_encoders: list[str]
     notes: list[str] = Field(default_factory=list)
     line: LinePoints | None = None
+    published: dict[str, PublishedTensors] | None = None

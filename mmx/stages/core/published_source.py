@@ -55,7 +55,7 @@ def load_published(context: Context, opened: Opened, role: Role) -> GivenSource 
     source = Source(state, ())
     copied = copy_fitting(source, model, (), {})
     _keep_whole_encoders(model, copied.fresh)
-    return GivenSource(source, model, data=None)
+    return GivenSource(source, model, published=dict(weights))
 
 
 def _keep_whole_encoders(model: MultimodalModel, fresh: tuple[str, ...]) -> None:

@@ -20,6 +20,7 @@ from mmx.runs.stage_facts import StageFacts
 from mmx.stage_id import Role, StageId
 from mmx.stages.core.context import Specs
 from mmx.stages.core.opened_data import decode_task, drop_incomplete_rows, extract_features
+from mmx.stages.core.published_tensors import fill_in_from_files
 from mmx.stages.core.stage_model import make_model
 from mmx.tasks import Target, TaskData
 from mmx.training import checkpoint
@@ -51,7 +52,8 @@ def load_trained(experiment: Experiment, directory: RunDirectory, device: torch.
     """Return the target model of a finished run.
 
     Raises:
-        RunError: The run has no trained target, or its checkpoint is damaged.
+        RunError: The run has no trained target, its checkpoint is damaged, or published weights
+            that it leaves out are gone or others.
     """
     path = directory.stage_file(StageId.TARGET)
     if not path.exists():
@@ -71,6 +73,7 @@ def load_trained(experiment: Experiment, directory: RunDirectory, device: torch.
     except Exception as error:  # sizes from a foreign file may break a model in any way
         why = " ".join(f"{type(error).__name__}: {error}".split())
         raise RunError(f"{path} does not fit its run's config: {why}") from error
+    tensors = fill_in_from_files(tensors, facts, experiment, model, path)
     kept = {name: each for name, each in tensors.items() if not name.startswith(OF_TRAINING)}
     try:
         checkpoint.restore(model, kept, path)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from mmx.encoders.published import Published
 from mmx.model import MultimodalModel
 from mmx.objectives import Criterion
 from mmx.stage_id import Role, StageId
@@ -23,6 +24,7 @@ class GivenSource:
         data: Its rows; None of published weights.
         seconds: Of training.
         cached: Whether it was taken from the artifact cache, trained in an earlier run.
+        published: Modality to the published weights that these are; empty of a trained source.
     """
 
     source: Source
@@ -30,6 +32,7 @@ class GivenSource:
     data: Data | None = None
     seconds: float = 0.0
     cached: bool = False
+    published: dict[str, Published] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from mmx.modalities import spec_to_json
 from mmx.runs.records import read_record
 from mmx.runs.stage_facts import STAGE_FACTS_FORMAT, StageFacts, TargetFacts
 from mmx.stages.core.context import Context, Opened, Trained
+from mmx.stages.core.published_tensors import fill_in_given, leave_out_published
 from mmx.stages.core.stage import PreparedStage, Stage
 from mmx.stages.phases.wise_ft import line_points, line_tensors, read_line
 from mmx.training import checkpoint, saved_state
@@ -37,6 +38,7 @@ def keep_result(context: Context, stage: Stage, start: Start, trained: Trained) 
     kept = context.directory.stage_file(stage.id)
     tensors = {**trained.model.state_dict(), **line_tensors(trained.line)}
     facts = make_facts(stage.opened, trained, start)
+    tensors, facts = leave_out_published(tensors, facts, stage.source)
     checkpoint.write_checkpoint(kept, tensors, facts.to_json())
     saved_state.remove_states(context.directory.state_file(stage.id))
     text = f"best epoch {fitted.best_epoch} of {fitted.epochs}"
@@ -75,7 +77,7 @@ def find_result(context: Context, stage: Stage, prepared: PreparedStage) -> Trai
     if not kept.exists():
         return None
     try:
-        trained = read_result(prepared, *checkpoint.read_checkpoint(kept), kept)
+        trained = read_result(stage, prepared, *checkpoint.read_checkpoint(kept), kept)
     except DamagedFileError as error:
         text = f"WARNING: {kept.name} is damaged: {stage.id} is trained again ({error.message})"
         context.note(stage.id, text)
@@ -89,15 +91,20 @@ def find_result(context: Context, stage: Stage, prepared: PreparedStage) -> Trai
 
 
 def read_result(
-    prepared: PreparedStage, tensors: dict[str, Tensor], facts: Json, path: Path
+    stage: Stage, prepared: PreparedStage, tensors: dict[str, Tensor], facts: Json, path: Path
 ) -> Trained:
     """Return a stage's result from its tensors and facts.
 
     Raises:
         DamagedFileError: They are not the result of a stage; ``path`` is named in the message.
+        RunError: They leave out published tensors whose files are others now.
     """
     try:
         read = read_record(facts, StageFacts, path)
+    except RunError as error:
+        raise DamagedFileError(f"{path} is no result of a stage: {error!r}") from error
+    tensors = fill_in_given(tensors, read, stage.source, path)
+    try:
         tensors, line = read_line(tensors, read.line, prepared.data.device)
         fitted, notes = FitResult(**read.fitted), tuple(read.notes)
     except (RunError, KeyError, TypeError) as error:

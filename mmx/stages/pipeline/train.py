@@ -12,6 +12,7 @@ from mmx.stages.core.cache_keys import Inputs, describe_control, describe_source
 from mmx.stages.core.cached import cache_stage
 from mmx.stages.core.cached_checks import restore_on_error
 from mmx.stages.core.context import Context, Trained
+from mmx.stages.core.published_tensors import leave_out_published
 from mmx.stages.core.stage import PreparedStage, Stage
 from mmx.stages.phases.base import StageState, find_runner
 from mmx.stages.phases.fit_joint import fit_joint
@@ -42,7 +43,9 @@ def _load_or_train(context: Context, stage: Stage, prepared: PreparedStage) -> T
 
     def make(listen: Listener) -> tuple[dict[str, Tensor], Json]:
         made = _run_phases(context, stage, prepared, listen)
-        return made.model.state_dict(), make_facts(stage.opened, made, prepared.start).to_json()
+        facts = make_facts(stage.opened, made, prepared.start)
+        tensors, facts = leave_out_published(made.model.state_dict(), facts, stage.source)
+        return tensors, facts.to_json()
 
     def describe() -> Inputs:
         if stage.id.role is Role.SOURCE:
@@ -54,7 +57,7 @@ def _load_or_train(context: Context, stage: Stage, prepared: PreparedStage) -> T
 
     def load(tensors: dict[str, Tensor], facts: Json) -> Trained:
         with restore_on_error(prepared.model):
-            return read_result(prepared, tensors, facts, kept)
+            return read_result(stage, prepared, tensors, facts, kept)
 
     trained, cached = cache_stage(context, stage.id, stage.opened, describe, make, load)
     manifest = context.directory.manifest().with_cached(stage.id, cached)
