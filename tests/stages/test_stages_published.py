@@ -58,6 +58,13 @@ def tensors(run: RunDirectory, stage: str) -> dict[str, torch.Tensor]:
     return checkpoint.read_checkpoint(run.stage_file(stage))[0]
 
 
+def read_trained(run: RunDirectory) -> dict[str, torch.Tensor]:
+    """Return the target's tensors, those that published files hold among them."""
+    with compose.composer():
+        experiment = assemble(run.config())
+    return load_trained(experiment, run, torch.device("cpu")).model.state_dict()
+
+
 def read_published(model: Path) -> dict[str, torch.Tensor]:
     from safetensors.torch import load_file
 
@@ -85,10 +92,7 @@ def test_frozen_features_are_the_published_ones(
     note = next(each for each in summary["notes"] if "published" in each or "tiny" in each)
     assert "licence apache-2.0" in note
     assert "not counted" in note
-    with compose.composer():
-        experiment = assemble(run.config())
-    found = load_trained(experiment, run, torch.device("cpu")).model.state_dict()
-    given = read_published(model)
+    found, given = read_trained(run), read_published(model)
     assert given
     for name, value in given.items():
         assert torch.equal(found[name], value), name
@@ -103,7 +107,7 @@ def test_the_scratch_control_is_a_fresh_draw(
     It draws the same head and fusion as the target, which starts with the same seed.
     """
     run = once(line("transfer=parameter", "trainer.epochs=1", "optimizer.lr=1e-12"))
-    target, control = tensors(run, "target"), tensors(run, "control")
+    target, control = read_trained(run), tensors(run, "control")
     given = read_published(model)
     assert target.keys() == control.keys()
     for name, value in target.items():
