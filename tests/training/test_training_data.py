@@ -290,3 +290,35 @@ def test_no_batch_of_kept_features_has_rows_of_two_splits(make: Make) -> None:
     batch = kept.assemble(np.array([22, 4, 9]), {}, augment=False)
     assert batch.features["tabular"].pooled[:, 0].tolist() == [22, 4, 9]
     assert batch.features["tabular"].tokens.shape == (3, 1, 1)  # no padding but the batch's own
+
+
+@pytest.mark.parametrize("name", ["image", "audio"])
+def test_rows_that_are_read_once_are_not_kept_where_they_are_large(
+    make: Make, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def encode(batch: Batch) -> Features:
+        pooled = batch.inputs[name].flatten(1).double().sum(1, keepdim=True)
+        mask = torch.ones(len(pooled), 1, dtype=torch.bool)
+        return Features(pooled[:, None], mask, pooled)
+
+    small, large = make(resident=True), make(resident=True)
+    kept = small.compute_features(name, encode, 3)
+    assert name in small._stored
+    monkeypatch.setattr(module, "STREAMED_BYTES", 1)
+    streamed = large.compute_features(name, encode, 3)
+    assert not large._stored
+    assert torch.equal(kept.features(name).pooled, streamed.features(name).pooled)
+
+
+def test_longer_sounds_are_estimated_longer(make: Make, views: dict[str, View]) -> None:
+    data = make(resident=False)
+    lengths = data.lengths("audio")
+    assert lengths is not None
+    exact = make(resident=True)
+    exact.decode()
+    known = exact._lengths["audio"]
+    assert (
+        np.argsort(lengths[USED], kind="stable").tolist()
+        == np.argsort(known, kind="stable").tolist()
+    )
+    assert data.lengths("image") is None
