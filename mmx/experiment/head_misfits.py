@@ -9,6 +9,7 @@ import torch
 
 from mmx.errors import Problem
 from mmx.experiment.fitting import FITTING_OBJECTIVE, Built
+from mmx.experiment.publishing import class_and_options, publishes
 from mmx.fusion import Fusion
 from mmx.objectives.base import OutputLoss
 from mmx.stage_id import Role
@@ -55,6 +56,13 @@ def _check_head_alone(
     """Yield options of training that have no meaning for a head on cached features."""
     given, fusion = head.typed, built.roles[Role.TARGET].fusion
     own, others = (set(built.modalities.get(role, {})) for role in (Role.SOURCE, Role.TARGET))
+    if built.published is not None:  # the source of those encoders that have published weights
+        chosen = built.published.modalities
+        own = {
+            name
+            for name, make in built.encoders.items()
+            if publishes(class_and_options(make)[0]) and (chosen is None or name in chosen)
+        }
     for name in sorted(others - own - transfer.modality_map.keys()):
         yield Problem(
             given,

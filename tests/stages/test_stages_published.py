@@ -257,3 +257,21 @@ def test_a_size_that_is_not_the_weights_own_is_noted(tmp_path: Path) -> None:
     (said,) = ResNet18.describe_deviations(spec)
     assert "target.image.size=224" in said
     assert ResNet18.describe_deviations(Image(size=224).example()) == ()
+
+
+def test_heads_are_fitted_to_published_features(
+    once: Once, tables: dict[str, Path], overrides: Overrides, model: Path, tmp_path: Path
+) -> None:
+    words = [
+        each
+        for each in overrides(None, tables["two"], ("text",))
+        if not each.startswith(("source=", "encoder"))
+    ]
+    text = ["encoder/text=transformers", f"encoder.text.model={model}"]
+    words = ["source=published", *words, *text, "encoder.text.max_tokens=8", "transfer=feature"]
+    words.append("control=none")
+    assert once([*words, "transfer.head=knn"]).summary()["target"]["metrics"]["test"]
+    mixed = [each for each in words if not each.startswith("target.columns")]
+    mixed += ["target.columns={text: words, tabular: [a, b]}", "transfer.head=knn"]
+    with pytest.raises(ConfigError, match="no tabular encoder"):
+        assemble_line(mixed, tmp_path)
