@@ -117,8 +117,7 @@ class FeatureTable:
             part: Their features.
         """
         if self._pooled is None:
-            self._begin(part)
-        assert self._pooled is not None
+            self._pooled = self._begin(part)
         if part.tokens.shape[1] > self._mask.shape[1]:
             self._widen(part.tokens.shape[1])
         self._pooled[places] = part.pooled
@@ -129,19 +128,27 @@ class FeatureTable:
             self._tokens[places, : part.tokens.shape[1]] = part.tokens
 
     def features(self) -> Features:
-        """Return what was written, in the order of the table."""
-        assert self._pooled is not None
+        """Return what was written, in the order of the table.
+
+        Raises:
+            RuntimeError: Nothing was.
+        """
+        if self._pooled is None:
+            raise RuntimeError("no features were written")
         tokens = self._pooled[:, None] if self._tokens is None else self._tokens
         return Features(tokens, self._mask, self._pooled, self._levels)
 
-    def _begin(self, part: Features) -> None:
+    def _begin(self, part: Features) -> Tensor:
+        """Reserve memory for all parts, and return that of the pooled vectors."""
+
         def reserve(like: Tensor) -> Tensor:
             return like.new_zeros(self.rows, *like.shape[1:])
 
-        self._pooled, self._mask = reserve(part.pooled), reserve(part.mask)
+        self._mask = reserve(part.mask)
         self._levels = tuple(reserve(level) for level in part.levels)
         if not is_pooled_token(part):
             self._tokens = reserve(part.tokens)
+        return reserve(part.pooled)
 
     def _widen(self, steps: int) -> None:
         more = steps - self._mask.shape[1]
