@@ -260,18 +260,16 @@ def test_a_size_that_is_not_the_weights_own_is_noted(tmp_path: Path) -> None:
 
 
 def test_heads_are_fitted_to_published_features(
-    once: Once, tables: dict[str, Path], overrides: Overrides, model: Path, tmp_path: Path
+    once: Once, tables: dict[str, Path], overrides: Overrides, tmp_path: Path
 ) -> None:
-    words = [
-        each
-        for each in overrides(None, tables["two"], ("text",))
-        if not each.startswith(("source=", "encoder"))
-    ]
-    text = ["encoder/text=transformers", f"encoder.text.model={model}"]
-    words = ["source=published", *words, *text, "encoder.text.max_tokens=8", "transfer=feature"]
-    words.append("control=none")
-    assert once([*words, "transfer.head=knn"]).summary()["target"]["metrics"]["test"]
-    mixed = [each for each in words if not each.startswith("target.columns")]
-    mixed += ["target.columns={text: words, tabular: [a, b]}", "transfer.head=knn"]
+    net = ["encoder/image=timm", f"encoder.image.model={save_timm(tmp_path / 'net')}"]
+    more = ["encoder.image.size=32", "transfer=feature", "transfer.head=knn", "control=none"]
+
+    def make(*modalities: str) -> list[str]:
+        words = overrides(None, tables["two"], modalities)
+        words = [each for each in words if not each.startswith(("source=", "encoder.image"))]
+        return ["source=published", *words, *net, *more]
+
+    assert once(make("image")).summary()["target"]["metrics"]["test"]
     with pytest.raises(ConfigError, match="no tabular encoder"):
-        assemble_line(mixed, tmp_path)
+        assemble_line(make("image", "tabular"), tmp_path)
