@@ -91,7 +91,7 @@ def make_tower(folder: Folder, tower: Tower, size: int | None = None) -> nn.Modu
     Raises:
         DataError: open_clip cannot make it.
     """
-    library = import_extra("open_clip.model", "open_clip")
+    library = import_extra("open_clip.model", "clip")
     config = read_config(folder)["model_cfg"]
     quick = bool(config.get("quick_gelu", False))
     try:
@@ -118,7 +118,7 @@ def read_pair(published: Published, size: int | None = None) -> nn.Module:
     Raises:
         DataError: Files are absent or unreadable, or of another architecture.
     """
-    library = import_extra("open_clip", "open_clip")
+    library = import_extra("open_clip", "clip")
     if missing := published.missing_files():
         raise DataError(f"{published.name}: there is no {missing[0]}", tip=published.absent)
     file = published.weight_files[0]

@@ -172,7 +172,7 @@ def read_settings(folder: Folder, size: int | None = None) -> dict[str, Any]:
     Raises:
         DataError: It asks for steps that are not taken here.
     """
-    library = import_extra("open_clip.transform", "open_clip")
+    library = import_extra("open_clip.transform", "clip")
     config = read_config(folder)
     given = library.merge_preprocess_dict(
         library.PreprocessCfg(), config.get("preprocess_cfg") or {}
