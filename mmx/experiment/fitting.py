@@ -228,7 +228,7 @@ def _try_encoder(
     try:
         modality = built.find_reader(role, name)
     except (DataError, ValueError) as error:
-        return None, [*problems, _describe_error(name, error)]
+        return None, [*problems, describe_encoder_error(name, error)]
     if make is None or modality is None:
         option = find_default_option(f"encoder/{name}") or "<option>"
         without = f"has {name}, and no encoder for it is chosen"
@@ -238,11 +238,11 @@ def _try_encoder(
         broken = list(find_encoder_problems(make, modality.example(), f"encoder.{name}"))
         encoder = None if broken else make_without_memory(make, modality.example())
     except (DataError, ValueError) as error:
-        return None, [*problems, _describe_error(name, error)]
+        return None, [*problems, describe_encoder_error(name, error)]
     return encoder, [*problems, *broken]
 
 
-def _describe_error(name: str, error: DataError | ValueError) -> Problem:
+def describe_encoder_error(name: str, error: DataError | ValueError) -> Problem:
     """Return the problem of an encoder that cannot be made."""
     if isinstance(error, DataError):
         return Problem(f"encoder.{name}", error.message, type_this=error.tip)

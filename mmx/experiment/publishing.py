@@ -15,7 +15,7 @@ from mmx.encoders.published import WEIGHT_SUFFIXES, Published
 from mmx.errors import DataError, Problem, closest
 from mmx.experiment.config_fingerprint import FILE_OPTIONS
 from mmx.experiment.content_digest import content_digest, digest_files
-from mmx.experiment.fitting import Built
+from mmx.experiment.fitting import Built, describe_encoder_error
 from mmx.stage_id import Role
 
 
@@ -64,9 +64,8 @@ def find_start(built: Built, problems: list[Problem]) -> PublishedStart:
         elif name in built.encoders:
             try:
                 found = find_published(built.encoders[name])
-            except (DataError, OSError, ValueError) as error:
-                tip = getattr(error, "tip", None)
-                problems.append(Problem(f"encoder.{name}", str(error).split("\n")[0], tip))
+            except (DataError, ValueError) as error:
+                problems.append(describe_encoder_error(name, error))
                 continue
             if found is not None:
                 weights[name] = found

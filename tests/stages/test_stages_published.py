@@ -273,3 +273,14 @@ def test_heads_are_fitted_to_published_features(
     assert once(make("image")).summary()["target"]["metrics"]["test"]
     with pytest.raises(ConfigError, match="no tabular encoder"):
         assemble_line(make("image", "tabular"), tmp_path)
+
+
+def test_a_model_that_is_not_there_is_one_problem(
+    line: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError) as error:
+        assemble_line(line(folder=tmp_path / "nowhere"), tmp_path)
+    (problem,) = error.value.problems
+    assert problem.given == "encoder.text"
+    assert f"model={tmp_path / 'nowhere'}: there is no such folder" in problem.reason
+    assert "owner/name and download=true" in (problem.type_this or "")
