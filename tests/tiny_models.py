@@ -7,9 +7,15 @@ import tempfile
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+
+from mmx.encoders import Encoder
+from mmx.modalities import Modality, Spec
+from mmx.modalities.audio import Audio
+from mmx.modalities.image import Image
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"abcdefghijklmnopqrstuvwxyz", "##s", "cat", "dog"]
 
@@ -238,3 +244,18 @@ def find_tiny_model(encoder: type) -> Path:
     """Return the folder of a tiny model for an encoder; one for all tests of a process."""
     folder = tempfile.mkdtemp(prefix="tiny-")
     return MAKERS[encoder.__module__](Path(folder) / "tiny")
+
+
+def find_example(encoder: type[Encoder]) -> tuple[dict[str, Any], Spec | None]:
+    """Return options of an encoder and a spec that fits them; none where any will do."""
+    if encoder.__module__ not in MAKERS:
+        return {}, None
+    options = {"model": str(find_tiny_model(encoder))}
+    readers: dict[str, Modality | None] = {
+        "image": Image(size=32),
+        "audio": Audio(sample_rate=16_000, max_seconds=0.5),
+        "text": None,
+    }
+    reader = encoder.read_with(readers[encoder.__module__.split(".")[2]], **options)
+    assert reader is not None
+    return options, reader.example()

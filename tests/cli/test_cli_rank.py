@@ -62,7 +62,7 @@ VALUES = ["shoe size", "shoe, type", "größe", "the 'size'", "a=b", "[bold]x"]
 def test_candidates_are_told_apart_whatever_their_values_are(line, capsys, monkeypatch):
     facts = {"scores": {}, "blank": {}, "metric": "accuracy", "probe": 0.5}
     asked = []
-    monkeypatch.setattr(verb, "_facts", lambda job, *_: asked.append(job) or facts)
+    monkeypatch.setattr(verb, "_rank_one", lambda job, *_: asked.append(job) or facts)
     given = [word for word in line() if not word.startswith(("source.path=", "source.label="))]
     label = "source.label=" + ",".join(f'"{value}"' for value in VALUES)
     paths = 'source.path="my data/one.csv","my data/two.csv"'  # two data sets of one name
@@ -82,7 +82,7 @@ def test_candidates_are_told_apart_whatever_their_values_are(line, capsys, monke
 
 def test_one_value_in_two_spellings_is_one_candidate(line, capsys, monkeypatch):
     facts = {"scores": {}, "blank": {}, "metric": "accuracy", "probe": 0.5}
-    monkeypatch.setattr(verb, "_facts", lambda *_: facts)
+    monkeypatch.setattr(verb, "_rank_one", lambda *_: facts)
     assert main(line("-m", "optimizer.lr=0.01,1e-2,0.1")) == 0
     with Path(capsys.readouterr().out.strip()).open() as file:
         assert [row["optimizer.lr"] for row in csv.DictReader(file)] == ["0.01", "0.1"]

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from mmx.contract import Part, check_part
+from mmx.contract.example_inputs import SPECS
 from mmx.encoders import Encoder
 from mmx.modalities import Features
 from mmx.modalities.tabular import TabularSpec
@@ -174,5 +175,5 @@ def test_what_is_encoded_has_to_be_said() -> None:
     (result,) = check_part(Part(Vague, {}, refuse))
     assert result.said == (
         "expected the first argument of the constructor to say what is encoded, such as "
-        "spec: ImageSpec, one of ImageSpec, AudioSpec, TokenSpec, TfidfSpec, TabularSpec; seen int"
+        f"spec: ImageSpec, one of {', '.join(kind.__name__ for kind in SPECS)}; seen int"
     )

@@ -9,7 +9,7 @@ import inspect
 from typing import Any
 
 import pytest
-from tiny_models import find_tiny_model
+from tiny_models import find_example
 
 from mmx.contract import Part
 from mmx.contract.base import run_checks
@@ -17,10 +17,9 @@ from mmx.contract.discovery import find_classes
 from mmx.contract.encoder import CHECKS, EncoderSubject
 from mmx.contract.example_inputs import SEQUENCES, SPECS, find_spec, make_inputs
 from mmx.encoders import Encoder
-from mmx.modalities import Modality, Spec
-from mmx.modalities.audio import Audio, AudioSpec
-from mmx.modalities.image import Image, ImageSpec
-from mmx.modalities.sub_words import SubWordSpec
+from mmx.modalities import Spec
+from mmx.modalities.audio import AudioSpec
+from mmx.modalities.image import ImageSpec
 from mmx.verbs.check import refuse
 
 ENCODERS = pytest.mark.parametrize("encoder", find_classes("encoder"))
@@ -36,21 +35,11 @@ SMALLER: dict[str, dict[str, Any]] = {
 }
 
 
-READERS: dict[type[Spec], Modality | None] = {
-    ImageSpec: Image(size=32),
-    AudioSpec: Audio(sample_rate=16_000, max_seconds=0.5),
-    SubWordSpec: None,
-}
-
-
 def of(encoder: type[Encoder]) -> EncoderSubject:
-    spec, options = SMALL_SPECS[find_spec(encoder)], SMALLER.get(encoder.__name__, {})
-    if "model" in inspect.signature(encoder).parameters:  # of a published architecture
-        options = {**options, "model": str(find_tiny_model(encoder))}
-        reader = encoder.read_with(READERS[type(spec)], **options)
-        spec = spec if reader is None else reader.example()
+    published, spec = find_example(encoder)
+    options = {**SMALLER.get(encoder.__name__, {}), **published}
     part = Part(encoder, options, refuse)
-    return EncoderSubject(part, part.make, spec)
+    return EncoderSubject(part, part.make, spec or SMALL_SPECS[find_spec(encoder)])
 
 
 @ENCODERS

@@ -11,6 +11,7 @@ from typing import Any
 import catalogue
 import pytest
 import torch
+from tiny_models import find_example
 from torch import Tensor
 
 from mmx import execution
@@ -151,6 +152,8 @@ def test_every_encoder_trains_where_rows_lack_its_modality(
     given = overrides(None, tables["two"], (modality, *others))
     given = [text for text in given if not text.startswith((f"encoder.{modality}.", "encoder/"))]
     options = [f"encoder.{modality}.{option}" for option in SMALLER.get(encoder, ())]
+    published, _ = find_example(catalogue.classes(f"encoder/{modality}")[encoder])
+    options += [f"encoder.{modality}.{name}={value}" for name, value in published.items()]
     if modality == "tabular":
         options.append("target.columns={image: photo, tabular: a}")
     run = prepared(

@@ -251,7 +251,7 @@ def test_a_changed_weight_file_runs_again_and_a_moved_one_does_not(
     save_file(net.state_dict(), file)
     done, _, err = say(*words, weights)
     assert done == 0, err
-    assert "the weights of encoder.image changed since" in err
+    assert "weights of encoder.image: my weights.safetensors changed since" in err
     prints = {RunDirectory(each).manifest().fingerprint for each in run.parent.iterdir()}
     assert len(prints) == 2
     done, _, err = say(*words, "encoder.image.weights=moved.safetensor")
