@@ -135,14 +135,15 @@ def test_a_broken_fusion(train: Callable[..., Any], name: str, said: str) -> Non
     lines = found.err.splitlines()
     assert lines[0] == "mmx: 1 problem in the config"
     assert lines[1].startswith(f"fusion._target_=ownpkg.parts.{name}: {said}")
-    assert lines[2] == (
+    assert lines[2] == "  in:       configs/fusion/own.yaml, line 2"
+    assert lines[3] == (
         f"  type:     mmx check ownpkg.parts:{name}   (looks at the rest of its contract too)"
     )
 
 
 def test_what_is_advised_works(train: Callable[..., Any], mmx: Callable[..., Any]) -> None:
     found = train("fusion", "Mixing", "+fusion.width=6")
-    command = found.err.splitlines()[2].split("mmx ")[1].split("   (")[0]
+    command = found.err.splitlines()[3].split("mmx ")[1].split("   (")[0]
     assert command == "check ownpkg.parts:Mixing width=6"
     again = mmx(*command.split())
     assert again.code == 1
@@ -151,7 +152,10 @@ def test_what_is_advised_works(train: Callable[..., Any], mmx: Callable[..., Any
 
 def test_a_constructor_that_refuses_is_worded_as_ever(train: Callable[..., Any]) -> None:
     found = train("fusion", "Refusing")
-    assert found.err == "mmx: 1 problem in the config\nfusion: not with these modalities\n"
+    assert found.err == (
+        "mmx: 1 problem in the config\nfusion: not with these modalities\n"
+        "  in:       configs/fusion/own.yaml, line 2\n"
+    )
 
 
 def test_good_ones_go_on_to_the_data(train: Callable[..., Any]) -> None:
@@ -175,6 +179,7 @@ def test_an_encoder_of_another_width(train: Callable[..., Any]) -> None:
         "mmx: 1 problem in the config\n"
         "encoder.image._target_=ownpkg.parts.Pixels: the stated widths: "
         "expected pooled (4, 4), as its width states; seen (4, 3)\n"
+        "  in:       configs/encoder/image/own.yaml, line 2\n"
         "  type:     mmx check ownpkg.parts:Pixels wide=1   "
         "(looks at the rest of its contract too)\n"
     )

@@ -21,8 +21,8 @@ from mmx.experiment import assemble
 from mmx.modalities.audio import Audio
 from mmx.modalities.image import Image
 from mmx.runs.directory import RunDirectory
+from mmx.stages import load_trained
 from mmx.stages.pipeline.peft_export import find_layout
-from mmx.training import checkpoint
 from mmx.transfer.adapters import add_lora
 
 transformers = pytest.importorskip("transformers")
@@ -55,6 +55,13 @@ def line(tables: dict[str, Path], overrides: Overrides, model: Path) -> Callable
         return ["source=published", *plain, *text, *train, *more]
 
     return make
+
+
+def read_trained(run: RunDirectory) -> dict[str, torch.Tensor]:
+    """Return the target's tensors, those that published files hold among them."""
+    with compose.composer():
+        experiment = assemble(run.config())
+    return load_trained(experiment, run, torch.device("cpu")).model.state_dict()
 
 
 def encode(model: Path, tensors: dict[str, torch.Tensor], *, rank: int | None = None):
@@ -92,7 +99,7 @@ def test_peft_reads_what_a_run_has_trained(
     assert config["base_model_name_or_path"] == str(model)
     assert "encoder.layer.2.attention.self.query" in config["target_modules"]
     assert "embeddings.LayerNorm" in config["modules_to_save"]
-    ours = encode(model, checkpoint.read_checkpoint(run.stage_file("target"))[0], rank=4)
+    ours = encode(model, read_trained(run), rank=4)
     plain = ask(transformers.AutoModel.from_pretrained(model))
     assert (ours - plain).abs().max() > 1e-3  # it has trained
     net = peft.PeftModel.from_pretrained(transformers.AutoModel.from_pretrained(model), folder)
@@ -104,7 +111,7 @@ def test_peft_reads_what_a_run_has_trained(
 
     # The folder is a start in turn: frozen, it gives the same states, without an adapter.
     again = once(line("transfer=feature", f"encoder.text.adapter={folder}"))
-    frozen = encode(model, checkpoint.read_checkpoint(again.stage_file("target"))[0])
+    frozen = encode(model, read_trained(again))
     torch.testing.assert_close(frozen, ours, atol=2e-6, rtol=0)
     assert "with the adapter text" in "\n".join(again.summary()["notes"])
 

@@ -192,8 +192,20 @@ def group_tensors(net: nn.Module, prefix: str) -> tuple[tuple[str, ...], ...]:
         net.state_dict().items(), matcher, return_values=False, reverse=True
     )
     for name, depth in found.items():
-        groups.setdefault(int(depth), []).append(f"{prefix}{name}")
+        whole = f"{prefix}{_find_prefix(name, found)}"
+        if whole not in groups.setdefault(int(depth), []):
+            groups[int(depth)].append(whole)
     return tuple(tuple(groups[depth]) for depth in sorted(groups))
+
+
+def _find_prefix(name: str, depths: Mapping[str, int]) -> str:
+    """Return the outermost module of a tensor that lies in one depth whole, else its own name."""
+    parts = name.split(".")
+    for count in range(1, len(parts)):
+        prefix = ".".join(parts[:count]) + "."
+        if len({depth for each, depth in depths.items() if each.startswith(prefix)}) == 1:
+            return prefix
+    return name
 
 
 def _encode(net: nn.Module, x: Tensor) -> Features:
@@ -215,6 +227,16 @@ def _run(net: nn.Module, x: Tensor) -> tuple[Tensor, list[Tensor]]:
 
 def _mean(stage: Tensor) -> Tensor:
     return stage.mean((2, 3)) if stage.ndim == 4 else stage.mean(1)
+
+
+def _find_prefix(name: str, depths: Mapping[str, int]) -> str:
+    """Return the outermost module of a tensor that lies in one depth whole, else its own name."""
+    parts = name.split(".")
+    for count in range(1, len(parts)):
+        prefix = ".".join(parts[:count]) + "."
+        if len({depth for each, depth in depths.items() if each.startswith(prefix)}) == 1:
+            return prefix
+    return name
 
 
 def _as_tokens(net: nn.Module, last: Tensor) -> Tensor:

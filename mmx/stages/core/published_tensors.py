@@ -9,19 +9,18 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from mmx.encoders import Encoder
 from mmx.encoders.published import Published
 from mmx.errors import DamagedFileError, MmxError, RunError
 from mmx.experiment import Experiment
 from mmx.experiment.publishing import class_and_options, digest_weight_files, find_published
-from mmx.model import MultimodalModel
 from mmx.runs.stage_facts import PublishedTensors, StageFacts
 from mmx.stages.core.cache_keys import digest_tensors
+from mmx.stages.core.context import Specs
 from mmx.stages.core.stage import GivenSource
 
 Tensors = dict[str, Tensor]
@@ -82,7 +81,7 @@ def fill_in_given(
 
 
 def fill_in_from_files(
-    tensors: Tensors, facts: StageFacts, experiment: Experiment, model: MultimodalModel, path: Path
+    tensors: Tensors, facts: StageFacts, experiment: Experiment, specs: Specs, path: Path
 ) -> Tensors:
     """Return all tensors of a stage, from its checkpoint and the published files of its config.
 
@@ -90,7 +89,7 @@ def fill_in_from_files(
         tensors: Of the checkpoint.
         facts: Of the checkpoint.
         experiment: Whose config says where the files are.
-        model: A model of the stage, which knows how its encoders read them.
+        specs: Modality to what its encoder is made for.
         path: Of the checkpoint.
 
     Raises:
@@ -104,7 +103,9 @@ def fill_in_from_files(
             if published is None:
                 raise DamagedFileError(f"{path} leaves out tensors of {modality}: it has none")
             _check_files(published, left, modality, path, tip)
-            found = cast(Encoder, model.encoders[modality]).read_published(published)
+            # A fresh one: adapters give the tensors of the stage's own other names.
+            encoder = experiment.encoders[modality](specs[modality])
+            found = encoder.read_published(published)
         except RunError:
             raise
         except MmxError as error:

@@ -73,7 +73,7 @@ def load_trained(experiment: Experiment, directory: RunDirectory, device: torch.
     except Exception as error:  # sizes from a foreign file may break a model in any way
         why = " ".join(f"{type(error).__name__}: {error}".split())
         raise RunError(f"{path} does not fit its run's config: {why}") from error
-    tensors = fill_in_from_files(tensors, facts, experiment, model, path)
+    tensors = fill_in_from_files(tensors, facts, experiment, specs, path)
     kept = {name: each for name, each in tensors.items() if not name.startswith(OF_TRAINING)}
     try:
         checkpoint.restore(model, kept, path)
