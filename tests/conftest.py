@@ -279,6 +279,12 @@ def once(tmp_path: Path) -> Callable[[list[str]], RunDirectory]:
     return lambda overrides: run_once(overrides, tmp_path / "outputs")
 
 
+@pytest.fixture(scope="session")
+def run_in() -> Callable[[list[str], Path], RunDirectory]:
+    """Return ``run(overrides, folder) -> RunDirectory``, which runs each time it is called."""
+    return run_once
+
+
 WORDS = ("stone", "river", "cloud", "grass", "metal", "paper")
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import run_once
 from tiny_models import save_text_model
 
 from mmx.cli import main
@@ -27,6 +26,7 @@ pytest.importorskip("transformers")
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 CPU = torch.device("cpu")
+RunIn = Callable[[list[str], Path], RunDirectory]
 
 
 @pytest.fixture
@@ -51,9 +51,9 @@ def line(
 
 
 @pytest.fixture
-def frozen(line: Callable[..., list[str]], tmp_path: Path) -> RunDirectory:
+def frozen(run_in: RunIn, line: Callable[..., list[str]], tmp_path: Path) -> RunDirectory:
     words = line("transfer=feature", "control=[scratch,linear_probe]")
-    return run_once(words, tmp_path / "outputs")
+    return run_in(words, tmp_path / "outputs")
 
 
 def read_target(run: RunDirectory) -> tuple[dict[str, torch.Tensor], dict]:
@@ -109,12 +109,12 @@ def test_a_stage_that_was_trained_before_is_filled_in(frozen: RunDirectory) -> N
 
 
 def test_a_control_of_the_cache_is_filled_in(
-    line: Callable[..., list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run_in: RunIn, line: Callable[..., list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MMX_CACHE_DIR", str(tmp_path / "cache"))
     words = line("transfer=feature", "control=linear_probe")
-    first = run_once(words, tmp_path / "a")
-    second = run_once([*words, "fusion=gated"], tmp_path / "b")
+    first = run_in(words, tmp_path / "a")
+    second = run_in([*words, "fusion=gated"], tmp_path / "b")
     one, two = (run.summary()["control"]["linear_probe"] for run in (first, second))
     assert one["metrics"] == two["metrics"]
     kept = [read_kept(path) for path in (tmp_path / "cache").rglob("*.safetensors")]
@@ -131,9 +131,9 @@ def read_kept(path: Path) -> list[str]:
 
 
 def test_a_trained_encoder_is_stored_whole_and_its_start_is_not(
-    line: Callable[..., list[str]], tmp_path: Path
+    run_in: RunIn, line: Callable[..., list[str]], tmp_path: Path
 ) -> None:
-    run = run_once(
+    run = run_in(
         line("transfer=parameter", "transfer.wise_ft=curve", "control=none"), tmp_path / "c"
     )
     tensors, facts = read_target(run)
