@@ -229,16 +229,6 @@ def _mean(stage: Tensor) -> Tensor:
     return stage.mean((2, 3)) if stage.ndim == 4 else stage.mean(1)
 
 
-def _find_prefix(name: str, depths: Mapping[str, int]) -> str:
-    """Return the outermost module of a tensor that lies in one depth whole, else its own name."""
-    parts = name.split(".")
-    for count in range(1, len(parts)):
-        prefix = ".".join(parts[:count]) + "."
-        if len({depth for each, depth in depths.items() if each.startswith(prefix)}) == 1:
-            return prefix
-    return name
-
-
 def _as_tokens(net: nn.Module, last: Tensor) -> Tensor:
     """Return ``(B, T, D)`` of what a network's head reads: ``(B, T, D)`` or a map of pixels."""
     if last.ndim == 3:
