@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mmx.encoders.extras import import_extra
 from mmx.encoders.published import Published
@@ -159,6 +161,19 @@ def list_cached(cache: Path) -> list[Folder]:
     """
     found = sorted(cache.glob("models--*--*/snapshots/*"))
     return [Folder(path, _name_of(path, path.name), path.name) for path in found if path.is_dir()]
+
+
+def name_folder(options: Mapping[str, Any]) -> Folder:
+    """Return the folder that an encoder's options name.
+
+    Raises:
+        DataError: There is none.
+    """
+    return find_folder(
+        str(options["model"]),
+        revision=options.get("revision"),
+        download=bool(options.get("download")),
+    )
 
 
 def read_licence(card: Path) -> str | None:

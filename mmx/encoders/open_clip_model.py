@@ -12,7 +12,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from mmx.encoders.extras import import_extra
-from mmx.encoders.hub import Folder, find_folder
+from mmx.encoders.hub import Folder, name_folder
 from mmx.encoders.published import Published
 from mmx.encoders.transformer_layers import find_depths
 from mmx.errors import DataError
@@ -33,22 +33,9 @@ PROJECTIONS = ("net.proj", "net.text_projection")
 """Projections into the common space: the library registers them first, and applies them last."""
 
 
-def find_pair(options: Mapping[str, Any]) -> Folder:
-    """Return the folder of a pair: a local one, or a repository in the hub's local cache.
-
-    Raises:
-        DataError: There is none.
-    """
-    return find_folder(
-        str(options["model"]),
-        revision=options.get("revision"),
-        download=bool(options.get("download")),
-    )
-
-
 def find_weights(options: Mapping[str, Any]) -> Published:
     """Return the weights of a pair: of several files in a folder, the one that open_clip reads."""
-    folder = find_pair(options)
+    folder = name_folder(options)
     found = folder.published()
     there = [folder.path / name for name in WEIGHTS if (folder.path / name).is_file()]
     return replace(found, weight_files=(there[0] if there else folder.path / WEIGHTS[0],))

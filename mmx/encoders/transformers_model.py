@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,25 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from mmx.encoders.extras import import_extra
-from mmx.encoders.hub import Folder, find_folder
+from mmx.encoders.hub import Folder
 from mmx.encoders.published import Published
 from mmx.errors import DataError
 
 HEADS = ("pooler.", "classifier.", "lm_head.", "cls.")
 """Prefixes of tensors behind an encoder, which nothing here reads."""
-
-
-def name_folder(options: Mapping[str, Any]) -> Folder:
-    """Return the folder that an encoder's options name.
-
-    Raises:
-        DataError: There is none.
-    """
-    return find_folder(
-        str(options["model"]),
-        revision=options.get("revision"),
-        download=bool(options.get("download")),
-    )
 
 
 def read_config(folder: Folder) -> Any:

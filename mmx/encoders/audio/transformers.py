@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -14,12 +15,12 @@ from mmx.encoders.audio.log_mel_whisper import WhisperLogMel
 from mmx.encoders.base import Encoder
 from mmx.encoders.extras import import_extra
 from mmx.encoders.gradient_checkpointing import checkpoint_transformers
-from mmx.encoders.hub import Folder
+from mmx.encoders.hub import Folder, name_folder
 from mmx.encoders.peft_adapter import add_adapter
 from mmx.encoders.published import Published
 from mmx.encoders.sequence import step_mask
 from mmx.encoders.transformer_layers import find_depths
-from mmx.encoders.transformers_model import make_net, name_folder, read_config, read_net
+from mmx.encoders.transformers_model import make_net, read_config, read_net
 from mmx.errors import DataError
 from mmx.modalities import Features, Modality
 from mmx.modalities.audio import Audio, AudioSpec
@@ -130,7 +131,7 @@ class Transformers(Encoder):
         return self.reader.read_published(published)
 
 
-class Reader(nn.Module):
+class Reader(nn.Module, ABC):
     """What a family of models does with samples; the base of the families.
 
     Args:
@@ -151,9 +152,9 @@ class Reader(nn.Module):
         """How many layers the model has."""
         return int(self.net.config.num_hidden_layers)
 
+    @abstractmethod
     def forward(self, x: Tensor, lengths: Tensor | None) -> tuple[list[Tensor], Tensor]:
         """Return each layer's states and the last ones ``(B, T, D)``, and their mask ``(B, T)``."""
-        raise NotImplementedError
 
     def read_published(self, published: Published) -> dict[str, Tensor]:
         """Return published values of the encoder's tensors, by their names there."""

@@ -10,11 +10,10 @@ from torch import Tensor, nn
 
 from mmx.encoders.base import Encoder, TextTower
 from mmx.encoders.extras import import_extra
-from mmx.encoders.hub import Folder
+from mmx.encoders.hub import Folder, name_folder
 from mmx.encoders.image.timm import Side, group_tensors
 from mmx.encoders.normalize import Normalize
 from mmx.encoders.open_clip_model import (
-    find_pair,
     find_weights,
     make_tower,
     order_depths,
@@ -73,7 +72,7 @@ class OpenClip(Encoder):
         download: bool = False,
     ) -> None:
         super().__init__()
-        folder = find_pair({"model": model, "revision": revision, "download": download})
+        folder = name_folder({"model": model, "revision": revision, "download": download})
         self.size = size
         self.net = make_tower(folder, "visual", size)
         settings = read_settings(folder, size)
@@ -100,7 +99,7 @@ class OpenClip(Encoder):
     @classmethod
     def read_with(cls, modality: Modality[Any, Any] | None, **options: Any) -> Modality[Any, Any]:
         """Return images as the weights expect them, with the task's augmentation."""
-        settings = read_settings(find_pair(options), options.get("size"))
+        settings = read_settings(name_folder(options), options.get("size"))
         return ResizedImage(
             modality,  # type: ignore[arg-type]
             size=settings["size"],

@@ -191,21 +191,29 @@ def group_tensors(net: nn.Module, prefix: str) -> tuple[tuple[str, ...], ...]:
     found = library.group_with_matcher(
         net.state_dict().items(), matcher, return_values=False, reverse=True
     )
+    modules = _find_modules(found)
     for name, depth in found.items():
-        whole = f"{prefix}{_find_prefix(name, found)}"
+        whole = f"{prefix}{_find_prefix(name, modules)}"
         if whole not in groups.setdefault(int(depth), []):
             groups[int(depth)].append(whole)
     return tuple(tuple(groups[depth]) for depth in sorted(groups))
 
 
-def _find_prefix(name: str, depths: Mapping[str, int]) -> str:
+def _find_modules(depths: Mapping[str, int]) -> dict[str, set[int]]:
+    """Return each module's prefix to the depths that its tensors lie in."""
+    found: dict[str, set[int]] = {}
+    for name, depth in depths.items():
+        parts = name.split(".")
+        for count in range(1, len(parts)):
+            found.setdefault(".".join(parts[:count]) + ".", set()).add(depth)
+    return found
+
+
+def _find_prefix(name: str, modules: Mapping[str, set[int]]) -> str:
     """Return the outermost module of a tensor that lies in one depth whole, else its own name."""
     parts = name.split(".")
-    for count in range(1, len(parts)):
-        prefix = ".".join(parts[:count]) + "."
-        if len({depth for each, depth in depths.items() if each.startswith(prefix)}) == 1:
-            return prefix
-    return name
+    prefixes = (".".join(parts[:count]) + "." for count in range(1, len(parts)))
+    return next((each for each in prefixes if len(modules[each]) == 1), name)
 
 
 def _encode(net: nn.Module, x: Tensor) -> Features:

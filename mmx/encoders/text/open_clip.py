@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmx.encoders.base import Encoder
+from mmx.encoders.hub import name_folder
 from mmx.encoders.open_clip_model import (
-    find_pair,
     find_weights,
     make_tower,
     order_depths,
@@ -62,7 +62,7 @@ class OpenClip(Encoder):
         download: bool = False,
     ) -> None:
         super().__init__()
-        folder = find_pair({"model": model, "revision": revision, "download": download})
+        folder = name_folder({"model": model, "revision": revision, "download": download})
         self.net = make_tower(folder, "text")
         self.context, self.padding = spec.max_tokens, spec.padding
         config = read_config(folder)["model_cfg"]
@@ -84,7 +84,7 @@ class OpenClip(Encoder):
         Raises:
             DataError: It draws at random which part of a long text is kept, or cuts otherwise.
         """
-        folder = find_pair(options)
+        folder = name_folder(options)
         text = read_config(folder)["model_cfg"]["text_cfg"]
         more = dict(text.get("tokenizer_kwargs") or {})
         foreign = bool(text.get("hf_tokenizer_name"))
