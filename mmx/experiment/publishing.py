@@ -70,10 +70,10 @@ def find_start(built: Built, problems: list[Problem]) -> PublishedStart:
             if found is not None:
                 weights[name] = found
             elif chosen is not None:
-                problems.append(_none_published(name, f"source.modalities=[{','.join(chosen)}]"))
+                problems.append(_none_published([name], f"source.modalities=[{','.join(chosen)}]"))
     if not weights and not built.failed and not problems:
         given = "source=published" if role is Role.TARGET else "source_weights=published"
-        problems.append(_none_published(" or ".join(sorted(own)), given))
+        problems.append(_none_published(sorted(own), given))
     return PublishedStart(role, weights)
 
 
@@ -224,11 +224,18 @@ def _no_such_modality(name: str, own: list[str]) -> Problem:
     )
 
 
-def _none_published(names: str, given: str) -> Problem:
+def _none_published(names: list[str], given: str) -> Problem:
+    image = not names or "image" in names  # the one with weights that need no folder
+    name = names[0] if names else "image"
+    chosen = (
+        "encoder/image=resnet18"
+        if image
+        else f"encoder/{name}=transformers encoder.{name}.model=<folder>"
+    )
     return Problem(
         given,
-        f"the encoder of {names} has no published weights",
-        accepted="encoder/image=timm, resnet18 and the other torchvision networks; "
-        "encoder/text=transformers; encoder/audio=transformers",
-        type_this="encoder/image=resnet18   (or another of these; or source=none)",
+        f"the encoder of {' or '.join(names)} has no published weights",
+        accepted="encoder/image=timm, transformers, open_clip, resnet18 and the other torchvision "
+        "networks; encoder/text=transformers, open_clip; encoder/audio=transformers",
+        type_this=f"{chosen}   (or another of these; or source=none)",
     )
