@@ -90,7 +90,8 @@ class RunDirectory:
         Raises:
             RunError: ``exactly`` exists and is not empty, or the folder cannot be made.
         """
-        stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+        # To the microsecond: the newest run of a job is the one whose name comes last.
+        stamp = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
         name = f"{stamp}_{_as_name(label)}_{fingerprint[:NAME_DIGITS]}-{secrets.token_hex(2)}"
         path = exactly or where / name
         make_folder(path.parent)

@@ -33,7 +33,7 @@ def test_a_new_directory_has_all_of_its_first_files(tmp_path: Path) -> None:
     run = create(tmp_path / "deep" / "runs")
     assert run.path.parent == tmp_path / "deep" / "runs"
     stamp, label, rest = run.path.name.split("_")
-    assert len(stamp) == len("20260101-000000")
+    assert len(stamp) == len("20260101-000000-000000")
     assert label == "a-b-concat"
     assert rest.startswith("012345-")
     assert sorted(p.relative_to(run.path).as_posix() for p in run.path.rglob("*")) == [
@@ -69,8 +69,9 @@ def test_it_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.Monk
     assert [each.name for each in tmp_path.iterdir()] == [run.path.name]
 
 
-def test_two_in_the_same_second_differ(tmp_path: Path) -> None:
-    assert len({create(tmp_path).path for _ in range(20)}) == 20
+def test_names_in_the_same_second_are_in_the_order_of_time(tmp_path: Path) -> None:
+    made = [create(tmp_path).path.name for _ in range(20)]
+    assert made == sorted(set(made))
 
 
 @pytest.mark.parametrize(
