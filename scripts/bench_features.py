@@ -138,7 +138,7 @@ def make_model(name: str, view: View, encoder: Callable[..., Any]) -> Multimodal
     """Return a model of one encoder with its published weights."""
     model = MultimodalModel({name: view.spec}, {name: encoder}, Concat, 4)
     found: Any = model.encoders[name]
-    published = encoder.func.published(**encoder.keywords)  # type: ignore[attr-defined]
+    published = encoder.func.find_published(**encoder.keywords)  # type: ignore[attr-defined]
     found.load_state_dict(found.read_published(published))
     return model.eval()
 

@@ -114,7 +114,7 @@ class Encoder(nn.Module, ABC):
         return {}
 
     @classmethod
-    def published(cls, **options: Any) -> Published | None:
+    def find_published(cls, **options: Any) -> Published | None:
         """Return the published weights that an encoder of these options can start from.
 
         Args:
@@ -175,7 +175,7 @@ class Encoder(nn.Module, ABC):
         (:meth:`input_tensors`) may have another shape there.
 
         Args:
-            published: What :meth:`published` returned for the options of this encoder.
+            published: What :meth:`find_published` returned for the options of this encoder.
 
         Raises:
             DataError: A file is absent or unreadable, or of another architecture.

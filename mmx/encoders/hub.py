@@ -48,7 +48,7 @@ class Folder:
     name: str
     revision: str | None = None
 
-    def published(self) -> Published:
+    def find_published(self) -> Published:
         """Return what the folder holds."""
         card = self.path / "README.md"
         return Published(
@@ -64,7 +64,7 @@ class Folder:
 
     def is_whole(self) -> bool:
         """Return whether its weights are there, which an interrupted download may lack."""
-        if self.published().missing_files():
+        if self.find_published().missing_files():
             return False
         parts: set[str] = set()
         for index in self.path.glob("*.index.json"):
@@ -79,7 +79,7 @@ class Folder:
         return (self.path / "model.safetensors",)
 
 
-def find_folder(model: str, *, revision: str | None = None, download: bool = False) -> Folder:
+def find_model_folder(model: str, *, revision: str | None = None, download: bool = False) -> Folder:
     """Return the folder of a model: a local one, or a repository in the hub's local cache.
 
     Args:
@@ -169,7 +169,7 @@ def name_folder(options: Mapping[str, Any]) -> Folder:
     Raises:
         DataError: There is none.
     """
-    return find_folder(
+    return find_model_folder(
         str(options["model"]),
         revision=options.get("revision"),
         download=bool(options.get("download")),

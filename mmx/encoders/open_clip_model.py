@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from mmx.encoders.extras import import_extra
 from mmx.encoders.hub import Folder, name_folder
 from mmx.encoders.published import Published
-from mmx.encoders.transformer_layers import find_depths
+from mmx.encoders.transformer_layers import group_layers
 from mmx.errors import DataError
 
 Tower = Literal["visual", "text"]
@@ -36,12 +36,12 @@ PROJECTIONS = ("net.proj", "net.text_projection")
 def find_weights(options: Mapping[str, Any]) -> Published:
     """Return the weights of a pair: of several files in a folder, the one that open_clip reads."""
     folder = name_folder(options)
-    found = folder.published()
+    found = folder.find_published()
     there = [folder.path / name for name in WEIGHTS if (folder.path / name).is_file()]
     return replace(found, weight_files=(there[0] if there else folder.path / WEIGHTS[0],))
 
 
-def read_config(folder: Folder) -> dict[str, Any]:
+def read_pair_config(folder: Folder) -> dict[str, Any]:
     """Return what ``open_clip_config.json`` says: ``model_cfg`` and ``preprocess_cfg``.
 
     Raises:
@@ -79,7 +79,7 @@ def make_tower(folder: Folder, tower: Tower, size: int | None = None) -> nn.Modu
         DataError: open_clip cannot make it.
     """
     library = import_extra("open_clip.model", "clip")
-    config = read_config(folder)["model_cfg"]
+    config = read_pair_config(folder)["model_cfg"]
     quick = bool(config.get("quick_gelu", False))
     try:
         if tower == "text":
@@ -109,7 +109,7 @@ def read_pair(published: Published, size: int | None = None) -> nn.Module:
     if missing := published.missing_files():
         raise DataError(f"{published.name}: there is no {missing[0]}", tip=published.absent)
     file = published.weight_files[0]
-    config = read_config(Folder(file.parent, published.name))
+    config = read_pair_config(Folder(file.parent, published.name))
     # A network of timm's takes another size once it has its weights, others before.
     later = size is not None and "timm_model_name" in config["model_cfg"]["vision_cfg"]
     try:
@@ -149,7 +149,7 @@ def read_scale(published: Published) -> tuple[float, float]:
 
 def order_depths(net: nn.Module) -> tuple[tuple[str, ...], ...]:
     """Return the input, each layer, and what follows: the projection is part of the last."""
-    *before, last = find_depths(net, "net.")
+    *before, last = group_layers(net, "net.")
     kept = [tuple(name for name in depth if name not in PROJECTIONS) for depth in before]
     moved = tuple(name for depth in before for name in depth if name in PROJECTIONS)
     return (*(depth for depth in kept if depth), (*last, *moved))

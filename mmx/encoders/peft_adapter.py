@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from mmx.encoders.hub import REPOSITORY, find_folder
+from mmx.encoders.hub import REPOSITORY, find_model_folder
 from mmx.encoders.published import Published, read_tensors
 from mmx.errors import DataError
 from mmx.json_object import Json
@@ -145,7 +145,7 @@ def read_adapter(given: str, *, download: bool = False) -> PeftAdapter:
             f"adapter={given}: there is no such folder", tip=f"the path of a folder with {CONFIG}"
         )
     try:
-        folder = find_folder(given, download=download)
+        folder = find_model_folder(given, download=download)
     except DataError as error:
         raise DataError(error.message.replace("model=", "adapter=", 1), tip=error.tip) from error
     files = (folder.path / CONFIG, folder.path / TENSORS)

@@ -7,7 +7,7 @@ from torch import nn
 from mmx.errors import DataError
 
 
-def find_depths(net: nn.Module, prefix: str) -> tuple[tuple[str, ...], ...]:
+def group_layers(net: nn.Module, prefix: str) -> tuple[tuple[str, ...], ...]:
     """Return by which names the tensors of each depth start: input, each layer, what follows.
 
     The layers are the longest ``ModuleList``; of several equally long, that with most
@@ -20,7 +20,7 @@ def find_depths(net: nn.Module, prefix: str) -> tuple[tuple[str, ...], ...]:
     Raises:
         DataError: The network has no list of layers.
     """
-    where = name_of_layers(net)
+    where = find_layer_list(net)
     layers: dict[str, None] = {}
     before: list[str] = []
     after: list[str] = []
@@ -33,7 +33,7 @@ def find_depths(net: nn.Module, prefix: str) -> tuple[tuple[str, ...], ...]:
     return tuple(depth for depth in found if depth)
 
 
-def name_of_layers(net: nn.Module) -> str:
+def find_layer_list(net: nn.Module) -> str:
     """Return the name of a network's list of layers.
 
     Raises:

@@ -18,7 +18,7 @@ HEADS = ("pooler.", "classifier.", "lm_head.", "cls.")
 """Prefixes of tensors behind an encoder, which nothing here reads."""
 
 
-def read_config(folder: Folder) -> Any:
+def read_model_config(folder: Folder) -> Any:
     """Return a model's configuration. No code of a repository is ever run.
 
     Raises:
@@ -53,7 +53,7 @@ def make_net(folder: Folder, kind: str = "AutoModel", **changes: Any) -> nn.Modu
         DataError: It is no encoder.
     """
     library = import_extra("transformers", "transformers")
-    config = read_config(folder)
+    config = read_model_config(folder)
     if getattr(config, "is_encoder_decoder", False) and kind == "AutoModel":
         raise DataError(f"{folder.name} is an encoder with a decoder, not an encoder alone")
     for name, value in changes.items():

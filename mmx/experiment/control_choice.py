@@ -151,7 +151,7 @@ def _check_text_tower(name: str, built: Built) -> Iterator[Problem]:
 def _check_pair(name: str, make: Callable[..., Encoder]) -> Iterator[Problem]:
     kind, options = class_and_options(make)
     try:
-        tower, weights = kind.text_tower(**options), kind.published(**options)
+        tower, weights = kind.text_tower(**options), kind.find_published(**options)
     except (DataError, OSError, ValueError):
         return  # said where the encoder is made
     if tower is None or weights is None:

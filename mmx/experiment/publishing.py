@@ -80,7 +80,7 @@ def find_start(built: Built, problems: list[Problem]) -> PublishedStart:
 def find_published(make: Callable[..., Encoder]) -> Published | None:
     """Return the published weights of an encoder's recipe; None where it has none."""
     kind, options = class_and_options(make)
-    return kind.published(**options)
+    return kind.find_published(**options)
 
 
 def class_and_options(make: Callable[..., Encoder]) -> tuple[type[Encoder], Mapping[str, Any]]:
@@ -142,7 +142,7 @@ def _list_files(make: Callable[..., Encoder], given: Published | None) -> list[P
         named = (options.get(key) for key in FILE_OPTIONS)
         return [Path(each).expanduser() for each in named if isinstance(each, str)]
     try:
-        known = given or kind.published(**options)
+        known = given or kind.find_published(**options)
     except (DataError, OSError, ValueError):  # said where the encoder is made
         return []
     if known is None:
@@ -153,7 +153,7 @@ def _list_files(make: Callable[..., Encoder], given: Published | None) -> list[P
 
 def publishes(kind: type[Encoder]) -> bool:
     """Return whether a class says which published weights there are."""
-    return getattr(kind.published, "__func__", None) is not Encoder.published.__func__  # type: ignore[attr-defined]
+    return getattr(kind.find_published, "__func__", None) is not Encoder.find_published.__func__  # type: ignore[attr-defined]
 
 
 def find_missing_files(start: PublishedStart) -> Iterator[Problem]:

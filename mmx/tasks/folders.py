@@ -16,7 +16,7 @@ from mmx.tasks.split_names import find_split
 
 
 @dataclass
-class Folder:
+class SplitFolder:
     """The images of one split, and the other files in its folder.
 
     Attributes:
@@ -36,7 +36,7 @@ class Folder:
     others: Counter[str] = field(default_factory=Counter)
 
 
-def list_folder(path: Path) -> Folder:
+def list_folder(path: Path) -> SplitFolder:
     """Return the images in ``path``, which has one folder for each class.
 
     Images in subfolders of a class belong to that class.
@@ -45,7 +45,7 @@ def list_folder(path: Path) -> Folder:
         DataError: There is no class folder, or one has no image directly in it, or one
             contains splits.
     """
-    folder = Folder(path)
+    folder = SplitFolder(path)
     folder.loose = len(_sort_out(folder, path))
     for name in list_visible_folders(path):
         direct = _sort_out(folder, path / name)
@@ -63,7 +63,7 @@ def list_folder(path: Path) -> Folder:
     return folder
 
 
-def collect_samples(splits: Mapping[str, Folder]) -> Samples:
+def collect_samples(splits: Mapping[str, SplitFolder]) -> Samples:
     """Return the images of all splits in one column, with classes in alphabetical order."""
     classes = sorted({name for folder in splits.values() for name in folder.files})
     images: list[Path] = []
@@ -110,7 +110,7 @@ def list_direct_files(path: Path) -> list[Path]:
         return [path / e.name for e in found if not e.is_dir() and not is_hidden(e.name)]
 
 
-def _sort_out(folder: Folder, path: Path) -> list[Path]:
+def _sort_out(folder: SplitFolder, path: Path) -> list[Path]:
     """Return the images directly in ``path``; count the other files."""
     images = []
     for file in list_direct_files(path):
@@ -155,7 +155,7 @@ def _check_class(path: Path, direct: list[Path], below: list[Path]) -> None:
         )
 
 
-def _note_omissions(folders: list[Folder]) -> tuple[str, ...]:
+def _note_omissions(folders: list[SplitFolder]) -> tuple[str, ...]:
     """Return notes on files that were left out, and on images in subfolders of their class."""
     notes = []
     others: Counter[str] = sum((folder.others for folder in folders), Counter())

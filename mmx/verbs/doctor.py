@@ -184,7 +184,7 @@ def _hub() -> Finding:
     folder = Path(constants.HF_HUB_CACHE)
     found = [
         f"{each.name} at {(each.revision or '')[:12]} "
-        f"({each.published().licence or 'no licence stated'})"
+        f"({each.find_published().licence or 'no licence stated'})"
         for each in list_cached(folder)
     ]
     return Finding(

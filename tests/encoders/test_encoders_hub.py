@@ -113,11 +113,11 @@ class Hub:
 
 
 FIND = """
-from mmx.encoders.hub import find_folder
+from mmx.encoders.hub import find_model_folder
 from mmx.errors import DataError
 try:
-    found = find_folder("owner/tiny", download={download})
-    print(found.name, found.revision, found.published().licence)
+    found = find_model_folder("owner/tiny", download={download})
+    print(found.name, found.revision, found.find_published().licence)
     print(*sorted(each.name for each in found.path.iterdir()))
 except DataError as error:
     print("refused:", error.message)

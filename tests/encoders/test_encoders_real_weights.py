@@ -35,7 +35,7 @@ TEXTS = [
 def start(kind: type[Encoder], spec: Spec, **options: object) -> Encoder:
     """Return an encoder that holds its published values."""
     encoder = kind(spec, **options)
-    published = kind.published(**options)
+    published = kind.find_published(**options)
     assert published is not None
     encoder.load_state_dict({**encoder.state_dict(), **encoder.read_published(published)})
     return encoder.eval()

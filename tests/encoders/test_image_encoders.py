@@ -122,7 +122,7 @@ def imagenet(x: torch.Tensor) -> torch.Tensor:
 
 def start_published(model: Encoder, **options: object) -> dict[str, torch.Tensor]:
     """Give an encoder its published weights, as a source would, and return them."""
-    published = type(model).published(**options)
+    published = type(model).find_published(**options)
     assert published is not None
     found = model.read_published(published)
     own = model.state_dict()
@@ -171,7 +171,7 @@ def test_absent_published_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     model = ResNet18(ImageSpec(32, 32))
     path = tmp_path / "checkpoints" / "resnet18-f37072fd.pth"
-    published = ResNet18.published()
+    published = ResNet18.find_published()
     assert published.missing_files() == (path,)
     with pytest.raises(DataError) as error:
         model.read_published(published)
@@ -190,7 +190,7 @@ def test_a_failed_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     monkeypatch.setattr(torch.hub, "download_url_to_file", unreachable)
     with pytest.raises(DataError) as error:
-        ResNet18.published(download=True)
+        ResNet18.find_published(download=True)
     assert str(error.value) == (
         "cannot fetch https://download.pytorch.org/models/resnet18-f37072fd.pth: "
         "<urlopen error no network>\n"
@@ -199,7 +199,7 @@ def test_a_failed_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_weights_that_do_not_exist() -> None:
-    published = ResNet18.published(weights="nowhere.pth")
+    published = ResNet18.find_published(weights="nowhere.pth")
     assert [path.name for path in published.missing_files()] == ["nowhere.pth"]
     with pytest.raises(DataError, match=r"nowhere\.pth: there is no nowhere\.pth"):
         ResNet18(ImageSpec(32, 32)).read_published(published)

@@ -58,7 +58,7 @@ TEXTS = [
 def load(kind: type[Encoder], spec: object, **options: object) -> Encoder:
     """Return an encoder with its published weights, as a source would give them."""
     encoder = kind(spec, **options)
-    published = kind.published(**options)
+    published = kind.find_published(**options)
     assert published is not None
     found = encoder.read_published(published)
     own = encoder.state_dict()
@@ -208,7 +208,7 @@ def test_the_image_tower_names_its_text_tower(tmp_path: Path) -> None:
     assert tower.make.func is TextOpenClip
     assert tower.make.keywords == {"model": str(folder), "revision": None, "download": False}
     pair, _ = theirs(folder)
-    scale, bias = tower.read_scale(ImageOpenClip.published(**options))
+    scale, bias = tower.read_scale(ImageOpenClip.find_published(**options))
     assert scale == pytest.approx(pair.logit_scale.exp().item())
     assert bias == pytest.approx(pair.logit_bias.item())
 
@@ -253,15 +253,15 @@ def test_weights_of_another_pair_are_refused(tmp_path: Path) -> None:
     )
     (other / "open_clip_model.safetensors").replace(folder / "open_clip_model.safetensors")
     with pytest.raises(DataError, match="weights of this pair"):
-        encoder.read_published(TextOpenClip.published(model=str(folder)))
+        encoder.read_published(TextOpenClip.find_published(model=str(folder)))
 
 
 def test_the_file_is_the_one_that_the_library_reads(tmp_path: Path) -> None:
     """A folder of the hub often holds the same weights in other layouts too."""
     folder = save_open_clip(tmp_path / "pair")
     (folder / "model.safetensors").write_bytes(b"other")
-    found = ImageOpenClip.published(model=str(folder))
+    found = ImageOpenClip.find_published(model=str(folder))
     assert found.weight_files == (folder / "open_clip_model.safetensors",)
     found.weight_files[0].unlink()
     (folder / "model.safetensors").unlink()
-    assert ImageOpenClip.published(model=str(folder)).missing_files()
+    assert ImageOpenClip.find_published(model=str(folder)).missing_files()

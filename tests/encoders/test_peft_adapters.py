@@ -48,7 +48,7 @@ def text_encoder(model: Path) -> Encoder:
 
 
 def merge(encoder: Encoder, **options: Any) -> tuple[dict[str, Tensor], str]:
-    published = type(encoder).published(**{key: str(each) for key, each in options.items()})
+    published = type(encoder).find_published(**{key: str(each) for key, each in options.items()})
     assert published is not None
     assert published.adapter
     return merge_adapter(encoder, encoder.read_published(published), published)
@@ -58,7 +58,7 @@ def assert_merged(
     encoder: Encoder, ours: dict[str, Tensor], theirs: dict[str, Tensor], folder: Path
 ) -> None:
     own, library = encoder.library_prefixes or ("", "")
-    plain = encoder.read_published(type(encoder).published(model=str(folder)))
+    plain = encoder.read_published(type(encoder).find_published(model=str(folder)))
     moved = 0
     for name, value in ours.items():
         expected = theirs[library + name.removeprefix(own)]
@@ -148,7 +148,7 @@ def test_what_would_be_merged_wrongly_is_refused(tmp_path: Path, entry: str, val
     path = tmp_path / "lora" / "adapter_config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), entry: value}))
     with pytest.raises(DataError, match=f"{entry}=.* is not supported") as error:
-        TextTransformers.published(model=str(folder), adapter=str(tmp_path / "lora"))
+        TextTransformers.find_published(model=str(folder), adapter=str(tmp_path / "lora"))
     assert "merge_and_unload" in (error.value.tip or "")
 
 
@@ -179,7 +179,7 @@ def test_tensors_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 def test_a_folder_without_an_adapter_is_named(tmp_path: Path) -> None:
     folder = save_text_model(tmp_path / "tiny")
     with pytest.raises(DataError, match=r"there is no adapter_config\.json") as error:
-        TextTransformers.published(model=str(folder), adapter=str(folder))
+        TextTransformers.find_published(model=str(folder), adapter=str(folder))
     assert "save_pretrained" in (error.value.tip or "")
     with pytest.raises(DataError, match="adapter=/nowhere: there is no such folder"):
-        TextTransformers.published(model=str(folder), adapter="/nowhere")
+        TextTransformers.find_published(model=str(folder), adapter="/nowhere")

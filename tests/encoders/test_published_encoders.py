@@ -31,7 +31,7 @@ RATE = 16_000
 
 def load(encoder: Encoder, kind: type[Encoder], **options: object) -> Encoder:
     """Give an encoder its published weights, as a source would."""
-    published = kind.published(**options)
+    published = kind.find_published(**options)
     assert published is not None
     found = encoder.read_published(published)
     encoder.load_state_dict({**encoder.state_dict(), **found})
@@ -251,7 +251,7 @@ def test_depths_name_every_tensor_once(tmp_path: Path) -> None:
 def test_published_values_fill_every_tensor(tmp_path: Path) -> None:
     for name, encoder in every_encoder(tmp_path).items():
         folder = {"text": "text", "whisper": "whisper", "wave": "wave"}.get(name, name)
-        published = type(encoder).published(model=str(tmp_path / folder))
+        published = type(encoder).find_published(model=str(tmp_path / folder))
         own = encoder.state_dict()
         found = encoder.read_published(published)
         assert found.keys() == own.keys(), name
@@ -265,7 +265,7 @@ def test_published_values_fill_every_tensor(tmp_path: Path) -> None:
 def test_a_folder_without_weights_is_named(tmp_path: Path) -> None:
     folder = save_text_model(tmp_path / "tiny")
     (folder / "model.safetensors").unlink()
-    published = TextTransformers.published(model=str(folder))
+    published = TextTransformers.find_published(model=str(folder))
     assert published.missing_files() == (folder / "model.safetensors",)
     assert published.licence == "apache-2.0"
     reader = TextTransformers.read_with(None, model=str(folder), max_tokens=8)
@@ -276,5 +276,5 @@ def test_a_folder_without_weights_is_named(tmp_path: Path) -> None:
 
 def test_a_repository_that_is_not_here_is_not_fetched() -> None:
     with pytest.raises(DataError, match="the hub's cache does not hold it") as error:
-        TextTransformers.published(model="nobody/nothing")
+        TextTransformers.find_published(model="nobody/nothing")
     assert "download=true" in error.value.tip

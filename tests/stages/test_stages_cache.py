@@ -460,7 +460,7 @@ def test_each_thing_that_a_mapping_is_fitted_to_counts(
 
 def digest_published(make: partial) -> dict[str, str]:
     """Return what counts of an image encoder's files where it starts from published weights."""
-    start = PublishedStart(Role.TARGET, {"image": make.func.published(**make.keywords)})
+    start = PublishedStart(Role.TARGET, {"image": make.func.find_published(**make.keywords)})
     return digest_weights({"image": make}, start)
 
 

@@ -160,7 +160,7 @@ def test_layers_of_every_kind_are_named_as_peft_names_them(tmp_path: Path, kind:
         folder = save_timm(tmp_path / kind, kind)
         encoder = Timm(Image(size=96).example(), model=str(folder))
         net = timm.create_model(f"local-dir:{folder}", pretrained=True, num_classes=0)
-    published = type(encoder).published(model=str(folder))
+    published = type(encoder).find_published(model=str(folder))
     before = encoder.read_published(published)
     encoder.load_state_dict({**encoder.state_dict(), **before})
     places = add_lora(encoder, rank=20, alpha=30.0)  # more than some layers are wide

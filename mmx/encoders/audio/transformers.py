@@ -19,8 +19,8 @@ from mmx.encoders.hub import Folder, name_folder
 from mmx.encoders.peft_adapter import add_adapter
 from mmx.encoders.published import Published
 from mmx.encoders.sequence import step_mask
-from mmx.encoders.transformer_layers import find_depths
-from mmx.encoders.transformers_model import make_net, read_config, read_net
+from mmx.encoders.transformer_layers import group_layers
+from mmx.encoders.transformers_model import make_net, read_model_config, read_net
 from mmx.errors import DataError
 from mmx.modalities import Features, Modality
 from mmx.modalities.audio import Audio, AudioSpec
@@ -67,7 +67,7 @@ class Transformers(Encoder):
     ) -> None:
         super().__init__()
         folder = name_folder({"model": model, "revision": revision, "download": download})
-        config = read_config(folder)
+        config = read_model_config(folder)
         reader = READERS.get(config.model_type, Waveform)
         self.reader = reader(folder, spec)
         self.library_prefixes = ("reader.net.", self.reader.within)
@@ -77,9 +77,9 @@ class Transformers(Encoder):
         self.level_widths = (self.width,) * self.reader.layers
 
     @classmethod
-    def published(cls, **options: Any) -> Published:
+    def find_published(cls, **options: Any) -> Published:
         """Return the weights in the model's folder, with the adapter."""
-        return add_adapter(name_folder(options).published(), options)
+        return add_adapter(name_folder(options).find_published(), options)
 
     @classmethod
     def read_with(
@@ -124,7 +124,7 @@ class Transformers(Encoder):
 
     def depths(self) -> tuple[tuple[str, ...], ...]:
         """Return what reads the sound, then the layers, then what follows them."""
-        return find_depths(self.reader.net, "reader.net.")
+        return group_layers(self.reader.net, "reader.net.")
 
     def read_published(self, published: Published) -> dict[str, Tensor]:
         """Return the model's weights as the library reads them; see :class:`Encoder`."""
@@ -174,7 +174,7 @@ class Whisper(Reader):
         super().__init__()
         library = import_extra("transformers.models.whisper.modeling_whisper", "transformers")
         self.whole = library.WhisperModel
-        config = read_config(folder)
+        config = read_model_config(folder)
         extractor = read_extractor(folder)
         most = config.max_source_positions
         hop = 2 * extractor.hop_length  # samples of a token
@@ -230,7 +230,7 @@ class Waveform(Reader):
         # SpecAugment masks parts of the input at random, and a vector for it would train.
         self.net = make_net(folder, apply_spec_augment=False, layerdrop=0.0)
         if not hasattr(self.net, "_get_feat_extract_output_lengths"):
-            kind = read_config(folder).model_type
+            kind = read_model_config(folder).model_type
             raise DataError(
                 f"model={folder.name}: {kind} is no encoder of sounds that mmx can read",
                 tip="Whisper, wav2vec2, HuBERT, WavLM or AST",

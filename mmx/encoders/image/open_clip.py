@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from mmx.encoders.base import Encoder, TextTower
 from mmx.encoders.extras import import_extra
 from mmx.encoders.hub import Folder, name_folder
-from mmx.encoders.image.timm import Side, group_tensors
+from mmx.encoders.image.timm import ImageSide, group_tensors
 from mmx.encoders.normalize import Normalize
 from mmx.encoders.open_clip_model import (
     find_weights,
     make_tower,
     order_depths,
-    read_config,
+    read_pair_config,
     read_scale,
     read_tower,
 )
@@ -67,7 +67,7 @@ class OpenClip(Encoder):
         spec: ImageSpec,
         *,
         model: str,
-        size: Side | None = None,
+        size: ImageSide | None = None,
         revision: str | None = None,
         download: bool = False,
     ) -> None:
@@ -75,7 +75,7 @@ class OpenClip(Encoder):
         folder = name_folder({"model": model, "revision": revision, "download": download})
         self.size = size
         self.net = make_tower(folder, "visual", size)
-        settings = read_settings(folder, size)
+        settings = read_preprocessing(folder, size)
         self.normalize = Normalize(settings["mean"], settings["std"])
         mode = self.training
         device = next(self.net.parameters()).device
@@ -86,7 +86,7 @@ class OpenClip(Encoder):
         self.level_widths = tuple(level.shape[1] for level in seen.levels)
 
     @classmethod
-    def published(cls, **options: Any) -> Published:
+    def find_published(cls, **options: Any) -> Published:
         """Return the weights in the pair's folder."""
         return find_weights(options)
 
@@ -99,7 +99,7 @@ class OpenClip(Encoder):
     @classmethod
     def read_with(cls, modality: Modality[Any, Any] | None, **options: Any) -> Modality[Any, Any]:
         """Return images as the weights expect them, with the task's augmentation."""
-        settings = read_settings(name_folder(options), options.get("size"))
+        settings = read_preprocessing(name_folder(options), options.get("size"))
         return ResizedImage(
             modality,  # type: ignore[arg-type]
             size=settings["size"],
@@ -163,7 +163,7 @@ def _project(net: nn.Module, patches: Tensor, pooled: Tensor) -> Tensor:
     return pooled[:, None]  # an attention pools them: single patches are not in that space
 
 
-def read_settings(folder: Folder, size: int | None = None) -> dict[str, Any]:
+def read_preprocessing(folder: Folder, size: int | None = None) -> dict[str, Any]:
     """Return size, mean, std, interpolation and crop that a pair's weights expect.
 
     What the configuration leaves open is as open_clip fills it in.
@@ -172,7 +172,7 @@ def read_settings(folder: Folder, size: int | None = None) -> dict[str, Any]:
         DataError: It asks for steps that are not taken here.
     """
     library = import_extra("open_clip.transform", "clip")
-    config = read_config(folder)
+    config = read_pair_config(folder)
     given = library.merge_preprocess_dict(
         library.PreprocessCfg(), config.get("preprocess_cfg") or {}
     )

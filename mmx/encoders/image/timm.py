@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from mmx.encoders.base import Encoder
 from mmx.encoders.extras import import_extra
 from mmx.encoders.gradient_checkpointing import checkpoint_timm
-from mmx.encoders.hub import REPOSITORY, Folder, find_folder
+from mmx.encoders.hub import REPOSITORY, Folder, find_model_folder
 from mmx.encoders.normalize import Normalize
 from mmx.encoders.peft_adapter import add_adapter
 from mmx.encoders.published import Published, read_tensors
@@ -24,7 +24,7 @@ from mmx.modalities import Features, Modality
 from mmx.modalities.image import ImageSpec
 from mmx.modalities.resized_image import ResizedImage, describe_size
 
-Side = Annotated[int, Field(ge=8, le=8_192)]
+ImageSide = Annotated[int, Field(ge=8, le=8_192)]
 
 
 class Timm(Encoder):
@@ -65,7 +65,7 @@ class Timm(Encoder):
         *,
         model: str,
         weights: str | None = None,
-        size: Side | None = None,
+        size: ImageSide | None = None,
         revision: str | None = None,
         download: bool = False,
         adapter: str | None = None,
@@ -78,7 +78,7 @@ class Timm(Encoder):
         self.net = _make(named, self.image_size)
         if gradient_checkpointing:
             checkpoint_timm(self.net)
-        settings = read_settings({**named, "size": size})
+        settings = read_data_config({**named, "size": size})
         self.normalize = Normalize(settings["mean"], settings["std"])
         with torch.no_grad():
             seen = _look(self.net, spec)
@@ -86,7 +86,7 @@ class Timm(Encoder):
         self.level_widths = tuple(level.shape[1] for level in seen.levels)
 
     @classmethod
-    def published(cls, **options: Any) -> Published | None:
+    def find_published(cls, **options: Any) -> Published | None:
         """Return the weights of the file that is named, else of the folder or the repository."""
         found = _find_published(options)
         return None if found is None else add_adapter(found, options)
@@ -94,7 +94,7 @@ class Timm(Encoder):
     @classmethod
     def read_with(cls, modality: Modality[Any, Any] | None, **options: Any) -> Modality[Any, Any]:
         """Return images as the weights expect them, with the task's augmentation."""
-        settings = read_settings(options)
+        settings = read_data_config(options)
         return ResizedImage(
             modality,  # type: ignore[arg-type]
             size=tuple(settings["input_size"][1:]),
@@ -106,10 +106,10 @@ class Timm(Encoder):
     @classmethod
     def describe_deviations(cls, spec: ImageSpec, **options: Any) -> tuple[str, ...]:
         """Return that images have another size, or that a weight file does not say its own."""
-        own = read_settings({**options, "size": None})["input_size"][1:]
+        own = read_data_config({**options, "size": None})["input_size"][1:]
         found = describe_size((spec.height, spec.width), tuple(own), "encoder.image.size")
         if options.get("weights"):
-            settings = read_settings(options)
+            settings = read_data_config(options)
             found += (
                 "the weight file does not say how images were shown to it: mean "
                 f"{tuple(settings['mean'])}, std {tuple(settings['std'])} and "
@@ -305,19 +305,19 @@ def _find_published(options: Mapping[str, Any]) -> Published | None:
     if given := options.get("weights"):
         path = Path(given).expanduser()
         other = _find_folder(options)
-        files = () if other is None else other.published().other_files
+        files = () if other is None else other.find_published().other_files
         return Published(path.name, (path,), files, origin=str(path), named=True)
     folder = _find_folder(options)
     if folder is not None:
-        return folder.published()
+        return folder.find_published()
     repository = _settings_of(str(options["model"])).get("hf_hub_id")
     if not repository:
         return None
     named = {**options, "model": repository}
     try:
-        return find_folder(
+        return find_model_folder(
             repository, revision=options.get("revision"), download=bool(named.get("download"))
-        ).published()
+        ).find_published()
     except DataError as error:
         return Published(
             repository,
@@ -333,7 +333,7 @@ def _find_folder(options: Mapping[str, Any]) -> Folder | None:
     """Return the folder of a model; None of an architecture that is named."""
     model = str(options["model"])
     if Path(model).expanduser().is_dir() or REPOSITORY.fullmatch(model):
-        return find_folder(
+        return find_model_folder(
             model, revision=options.get("revision"), download=bool(options.get("download"))
         )
     library = import_extra("timm", "timm")
@@ -353,7 +353,7 @@ def _settings_of(model: str) -> dict[str, Any]:
     return {} if found is None else dict(found.to_dict())
 
 
-def read_settings(options: Mapping[str, Any]) -> dict[str, Any]:
+def read_data_config(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return size, mean, std, interpolation and crop that a model's weights expect."""
     library = import_extra("timm", "timm")
     folder = _find_folder(options)

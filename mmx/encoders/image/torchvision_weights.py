@@ -31,7 +31,7 @@ class TorchvisionEncoder(Encoder):
     published_weights: ClassVar[Any]
 
     @classmethod
-    def published(cls, **options: Any) -> Published:
+    def find_published(cls, **options: Any) -> Published:
         """Return torchvision's weights: from ``weights``, else torch's cache.
 
         Raises:

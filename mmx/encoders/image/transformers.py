@@ -15,7 +15,7 @@ from mmx.encoders.normalize import Normalize
 from mmx.encoders.peft_adapter import add_adapter
 from mmx.encoders.published import Published
 from mmx.encoders.sequence import step_mask
-from mmx.encoders.transformer_layers import find_depths
+from mmx.encoders.transformer_layers import group_layers
 from mmx.encoders.transformers_model import make_net, read_net
 from mmx.errors import DataError
 from mmx.modalities import Features, Modality
@@ -72,7 +72,7 @@ class Transformers(Encoder):
         self.net = make_net(name_folder(options))
         if gradient_checkpointing:
             checkpoint_transformers(self.net)
-        settings = read_settings(name_folder(options))
+        settings = read_preprocessor(name_folder(options))
         self.normalize = Normalize(settings["mean"], settings["std"])
         # A ViT reads other sizes than its own with its positions interpolated.
         own = getattr(self.net.config, "image_size", None)
@@ -86,14 +86,14 @@ class Transformers(Encoder):
         self.level_widths = tuple(level.shape[1] for level in seen.levels)
 
     @classmethod
-    def published(cls, **options: Any) -> Published:
+    def find_published(cls, **options: Any) -> Published:
         """Return the weights in the model's folder, with the adapter."""
-        return add_adapter(name_folder(options).published(), options)
+        return add_adapter(name_folder(options).find_published(), options)
 
     @classmethod
     def read_with(cls, modality: Modality[Any, Any] | None, **options: Any) -> Modality[Any, Any]:
         """Return images as the weights expect them, with the task's augmentation."""
-        settings = read_settings(name_folder(options))
+        settings = read_preprocessor(name_folder(options))
         side = options.get("size")
         return ResizedImage(
             modality,  # type: ignore[arg-type]
@@ -106,7 +106,7 @@ class Transformers(Encoder):
     @classmethod
     def describe_deviations(cls, spec: ImageSpec, **options: Any) -> tuple[str, ...]:
         """Return that images have another size than the weights were trained on."""
-        own = read_settings(name_folder(options))["size"]
+        own = read_preprocessor(name_folder(options))["size"]
         return describe_size((spec.height, spec.width), own, "encoder.image.size")
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Features:
@@ -139,14 +139,14 @@ class Transformers(Encoder):
 
     def depths(self) -> tuple[tuple[str, ...], ...]:
         """Return the embeddings, then the layers, then what follows them."""
-        return find_depths(self.net, "net.")
+        return group_layers(self.net, "net.")
 
     def read_published(self, published: Published) -> dict[str, Tensor]:
         """Return the model's weights as the library reads them; see :class:`Encoder`."""
         return read_net(self.net, published, "net.")
 
 
-def read_settings(folder: Folder) -> dict[str, Any]:
+def read_preprocessor(folder: Folder) -> dict[str, Any]:
     """Return size, crop, interpolation, mean and std that a model's weights expect.
 
     Raises:

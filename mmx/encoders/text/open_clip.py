@@ -13,7 +13,7 @@ from mmx.encoders.open_clip_model import (
     find_weights,
     make_tower,
     order_depths,
-    read_config,
+    read_pair_config,
     read_tower,
 )
 from mmx.encoders.published import Published
@@ -65,7 +65,7 @@ class OpenClip(Encoder):
         folder = name_folder({"model": model, "revision": revision, "download": download})
         self.net = make_tower(folder, "text")
         self.context, self.padding = spec.max_tokens, spec.padding
-        config = read_config(folder)["model_cfg"]
+        config = read_pair_config(folder)["model_cfg"]
         text = config["text_cfg"]
         inner = int(text.get("width", 512))
         projects = getattr(self.net, "text_projection", None) is not None
@@ -73,7 +73,7 @@ class OpenClip(Encoder):
         self.level_widths = (inner,) * int(text.get("layers", 12))
 
     @classmethod
-    def published(cls, **options: Any) -> Published:
+    def find_published(cls, **options: Any) -> Published:
         """Return the weights in the pair's folder."""
         return find_weights(options)
 
@@ -85,7 +85,7 @@ class OpenClip(Encoder):
             DataError: It draws at random which part of a long text is kept, or cuts otherwise.
         """
         folder = name_folder(options)
-        text = read_config(folder)["model_cfg"]["text_cfg"]
+        text = read_pair_config(folder)["model_cfg"]["text_cfg"]
         more = dict(text.get("tokenizer_kwargs") or {})
         foreign = bool(text.get("hf_tokenizer_name"))
         clean = str(more.pop("clean", "whitespace" if foreign else "lower"))

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from mmx.encoders.base import Encoder
 from mmx.encoders.gradient_checkpointing import checkpoint_transformers
-from mmx.encoders.hub import find_folder, name_folder
+from mmx.encoders.hub import find_model_folder, name_folder
 from mmx.encoders.peft_adapter import add_adapter
 from mmx.encoders.published import Published
 from mmx.encoders.sequence import step_mask
-from mmx.encoders.transformer_layers import find_depths
+from mmx.encoders.transformer_layers import group_layers
 from mmx.encoders.transformers_model import make_net, read_net
 from mmx.modalities import Features, Modality
 from mmx.modalities.masking import masked_mean
@@ -68,7 +68,7 @@ class Transformers(Encoder):
     ) -> None:
         super().__init__()
         self.library_prefixes = ("net.", "")
-        folder = find_folder(model, revision=revision, download=download)
+        folder = find_model_folder(model, revision=revision, download=download)
         self.net = make_net(folder)
         config: Any = self.net.config
         most = getattr(config, "max_position_embeddings", None)
@@ -81,9 +81,9 @@ class Transformers(Encoder):
         self.level_widths = (self.width,) * int(config.num_hidden_layers)
 
     @classmethod
-    def published(cls, **options: Any) -> Published:
+    def find_published(cls, **options: Any) -> Published:
         """Return the weights in the model's folder, with the adapter."""
-        return add_adapter(name_folder(options).published(), options)
+        return add_adapter(name_folder(options).find_published(), options)
 
     @classmethod
     def read_with(cls, modality: Modality[Any, Any] | None, **options: Any) -> Modality[Any, Any]:
@@ -127,7 +127,7 @@ class Transformers(Encoder):
 
     def depths(self) -> tuple[tuple[str, ...], ...]:
         """Return the embeddings, then the layers, then what follows them."""
-        return find_depths(self.net, "net.")
+        return group_layers(self.net, "net.")
 
     def read_published(self, published: Published) -> dict[str, Tensor]:
         """Return the model's weights as the library reads them; see :class:`Encoder`."""

@@ -86,7 +86,7 @@ class ZeroShotTrainer(ControlTrainer):
 
     def _find_pair(self) -> tuple[TextTower, Published]:
         kind, options = class_and_options(self.context.experiment.encoders[IMAGE])
-        tower, published = kind.text_tower(**options), kind.published(**options)
+        tower, published = kind.text_tower(**options), kind.find_published(**options)
         if tower is None or published is None:
             raise RuntimeError("assemble refuses an image encoder without a text tower")
         return tower, published
