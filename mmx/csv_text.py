@@ -2,7 +2,7 @@
 
 A spreadsheet takes a cell that begins with ``=``, ``+``, ``-`` or ``@`` for a formula, which
 can call programs. Such a cell is written with an apostrophe before it, unless it is a number;
-:func:`plain_cell` removes the apostrophe. A cell that already begins with such an apostrophe
+:func:`unescape_cell` removes the apostrophe. A cell that already begins with such an apostrophe
 gets a second one, so that every cell is read back unchanged.
 """
 
@@ -18,18 +18,18 @@ FORMULA = re.compile("'*([\t\r\n]|\\s*[=+\\-@＝＋－＠])")
 """The beginning of a cell that a spreadsheet would run, with or without apostrophes before it."""
 
 
-def csv_text(rows: Iterable[Sequence[object]]) -> str:
+def format_csv(rows: Iterable[Sequence[object]]) -> str:
     """Return rows as CSV, one line each; None is an empty cell."""
     lines = []
     for row in rows:
         line = io.StringIO(newline="")
         # With another end of line, a bare carriage return in a cell would not be quoted.
-        csv.writer(line, lineterminator="\r\n").writerow([safe_cell(cell) for cell in row])
+        csv.writer(line, lineterminator="\r\n").writerow([escape_cell(cell) for cell in row])
         lines.append(line.getvalue().removesuffix("\r\n") + "\n")
     return "".join(lines)
 
 
-def safe_cell(cell: object) -> object:
+def escape_cell(cell: object) -> object:
     """Return what is written for a cell."""
     if not isinstance(cell, str):
         return cell
@@ -38,6 +38,6 @@ def safe_cell(cell: object) -> object:
     return f"'{cell}" if FORMULA.match(cell) and not NUMBER.fullmatch(cell) else cell
 
 
-def plain_cell(cell: str) -> str:
-    """Return the text that :func:`safe_cell` was given for a cell."""
+def unescape_cell(cell: str) -> str:
+    """Return the text that :func:`escape_cell` was given for a cell."""
     return cell[1:] if cell.startswith("'") and FORMULA.match(cell) else cell

@@ -98,7 +98,7 @@ def create(
         files["code.patch"] = patch
     return RunDirectory.create(
         where,
-        label=f"{experiment.source_name}-{experiment.target.name}-{experiment.name_of('fusion')}",
+        label=f"{experiment.source_name}-{experiment.target.name}-{experiment.find_name('fusion')}",
         fingerprint=experiment.fingerprint,
         config=experiment.config,
         manifest=manifest,

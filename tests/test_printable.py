@@ -9,7 +9,7 @@ import pytest
 from rich.table import Table
 from rich.text import Text
 
-from mmx.csv_text import csv_text, plain_cell
+from mmx.csv_text import format_csv, unescape_cell
 from mmx.printable import one_line, printable
 from mmx.terminal import Console
 
@@ -74,12 +74,12 @@ CELLS = [
 
 @pytest.mark.parametrize(("cell", "written"), CELLS)
 def test_a_cell_that_a_spreadsheet_would_run_is_text(cell: str, written: str) -> None:
-    text = csv_text([[cell, "x"]])
+    text = format_csv([[cell, "x"]])
     ((found, _),) = csv.reader(io.StringIO(text, newline=""))
     assert found == written
-    assert plain_cell(found) == cell
+    assert unescape_cell(found) == cell
 
 
 def test_numbers_are_written_as_they_are() -> None:
-    assert csv_text([["a", "b"], [-0.1, None], [-3, float("-inf")]]) == "a,b\n-0.1,\n-3,-inf\n"
-    assert csv_text([["\udcff"]]).encode() == b"\\udcff\n"
+    assert format_csv([["a", "b"], [-0.1, None], [-3, float("-inf")]]) == "a,b\n-0.1,\n-3,-inf\n"
+    assert format_csv([["\udcff"]]).encode() == b"\\udcff\n"

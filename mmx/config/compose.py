@@ -119,7 +119,7 @@ def list_jobs(parsed: Sequence[Override]) -> list[list[str]]:
 
 
 @dataclass(frozen=True)
-class Choices:
+class ChosenOptions:
     """A config with all options chosen, in which keys can be set without composing again.
 
     Composing takes most of the time; the jobs of a sweep that differ in keys alone share it.
@@ -172,10 +172,10 @@ def compose(overrides: Sequence[str]) -> Composed:
         ConfigError: The config configures more of Hydra than the launcher, calls a function, or
             sets what only a command line may set.
     """
-    return compose_choices(overrides).set_keys((), ())
+    return compose_options(overrides).set_keys((), ())
 
 
-def compose_choices(overrides: Sequence[str]) -> Choices:
+def compose_options(overrides: Sequence[str]) -> ChosenOptions:
     """Compose the options of one job, before keys are set. Raises what :func:`compose` raises."""
     if problems := hydra_node.refuse_typed(overrides):
         raise ConfigError(problems)
@@ -196,7 +196,7 @@ def compose_choices(overrides: Sequence[str]) -> Choices:
     }
     launcher, problems = hydra_node.find_launcher(node, own, name, values)
     composed = _to_plain(tree, _read_choices(node), task, launcher)
-    return Choices(composed, tree, tuple(overrides), tuple(problems))
+    return ChosenOptions(composed, tree, tuple(overrides), tuple(problems))
 
 
 def _read_choices(node: Any) -> dict[str, str]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from hydra.core.override_parser.types import Override
 
-from mmx.config.compose import COMPOSE_ERRORS, Choices, Composed, compose_choices
+from mmx.config.compose import COMPOSE_ERRORS, ChosenOptions, Composed, compose_options
 from mmx.config.hydra_node import is_hydra_key
 from mmx.config.locate import (
     TASK_GROUP,
@@ -87,13 +87,13 @@ def _stray_problem(name: str | None) -> Problem:
 
 
 @functools.lru_cache(maxsize=16)
-def _choose(overrides: tuple[str, ...], places: tuple[Path, ...]) -> Choices:
+def _choose(overrides: tuple[str, ...], places: tuple[Path, ...]) -> ChosenOptions:
     """Return the config before any key is set; jobs that choose the same options share it."""
     with _translate_errors(overrides):
-        return compose_choices(overrides)
+        return compose_options(overrides)
 
 
-def _set_keys(chosen: Choices, keys: Sequence[tuple[Override, str]]) -> Composed:
+def _set_keys(chosen: ChosenOptions, keys: Sequence[tuple[Override, str]]) -> Composed:
     texts = [text for _, text in keys]
     with _translate_errors([*chosen.texts, *texts]):
         return chosen.set_keys([override for override, _ in keys], texts)

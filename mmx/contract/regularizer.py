@@ -98,7 +98,7 @@ class RegularizerSubject(LossSubject[Penalty, WorldBatch]):
         regularizer.check(world.model, world.shared)
         regularizer.equip(world.model, world.shared)
         torch.manual_seed(seed)
-        return regularizer.bind(world.make_given()).to(world.dtype)
+        return regularizer.bind(world.make_context()).to(world.dtype)
 
     def prepare(self) -> tuple[Penalty, World]:
         """Return a penalty and the source and target that it is bound to."""
@@ -277,16 +277,16 @@ def asks_for_what_it_needs(subject: RegularizerSubject) -> str:
     def no_rows() -> dict[str, Tensor]:
         raise Broken("expected needs to hold source_rows: bind asks for the source's rows")
 
-    given = world.make_given()
+    context = world.make_context()
     if not needs & {"model", "source_rows"}:
-        given = replace(given, reference=None)
+        context = replace(context, reference=None)
     if "source_rows" not in needs:
-        given = replace(given, source_features=no_rows)
+        context = replace(context, source_features=no_rows)
     try:
         regularizer.equip(world.model, world.shared)
-        measure_penalty(regularizer.bind(given).to(world.dtype), world.step())
+        measure_penalty(regularizer.bind(context).to(world.dtype), world.step())
     except (AttributeError, TypeError) as error:
-        if given.reference is None:
+        if context.reference is None:
             said = f"{type(error).__name__}: {error}"
             raise Broken(f"expected needs to hold model: without a reference, {said}") from error
         raise
@@ -318,7 +318,7 @@ def leaves_all_else_alone(subject: RegularizerSubject) -> str:
     before = {name: tensor.clone() for name, tensor in world.model.state_dict().items()}
     torch.manual_seed(1)
     generator = torch.get_rng_state()
-    penalty = regularizer.bind(world.make_given()).to(world.dtype)
+    penalty = regularizer.bind(world.make_context()).to(world.dtype)
     if not torch.equal(torch.get_rng_state(), generator):
         raise Broken("expected bind to leave torch's generator alone; it draws from it")
     if any(distance(x, before[name]) > 0 for name, x in world.model.state_dict().items()):

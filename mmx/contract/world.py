@@ -25,7 +25,7 @@ from mmx.modalities.image import ImageSpec
 from mmx.modalities.tabular import TabularSpec
 from mmx.modalities.text import TokenSpec
 from mmx.model import MultimodalModel
-from mmx.transfer.regularizers import Given, Step
+from mmx.transfer.regularizers import RegularizerContext, Step
 
 TABLE = TabularSpec(("a", "b"), (0.0, 0.0), (1.0, 1.0), (), ())
 SPECS: dict[str, Spec] = {
@@ -185,10 +185,10 @@ class World:
         found = self.reference.features(self.source_batch)
         return {name: each.pooled[self.source_batch.present[name]] for name, each in found.items()}
 
-    def make_given(self, **changes: Any) -> Given:
+    def make_context(self, **changes: Any) -> RegularizerContext:
         """Return what a regulariser may read when it is bound."""
         return replace(
-            Given(
+            RegularizerContext(
                 self.model,
                 self.shared,
                 self.reference,

@@ -113,7 +113,7 @@ class Experiment(Built):
             raise RuntimeError("an experiment has a target")
         return task
 
-    def otherwise(self, nodes: ConfigNode) -> Experiment:
+    def replace_nodes(self, nodes: ConfigNode) -> Experiment:
         """Return the experiment with some nodes of its config replaced, checked like any other.
 
         Raises:
@@ -122,7 +122,7 @@ class Experiment(Built):
         names = {group: name for group, name in self.names.items() if group not in nodes}
         return assemble({**self.config, **nodes}, self.allowed, names)
 
-    def name_of(self, group: str) -> str:
+    def find_name(self, group: str) -> str:
         """Return a part's name: its option, else the name of its class; ``none`` without one."""
         target = find_target(self.config, group)
         return self.names.get(group) or ("none" if target is None else variant_name(target))

@@ -164,7 +164,7 @@ def _check_surroundings(built: Built, regularizer: Regularizer) -> Iterator[Prob
             "reads the source's outputs, and a source trained without labels has none",
             type_this="regularizer=rkd",
         )
-    if built.settings is not None and built.settings.compile and regularizer.watches:
+    if built.settings is not None and built.settings.compile and regularizer.reads_modules:
         yield Problem(
             given,
             "watches the stages of the encoders, and compile=true makes one kernel of them",

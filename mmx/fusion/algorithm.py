@@ -154,7 +154,7 @@ class Algorithm(Fusion):
 
     def _join_inputs(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
         """Return ``(B, F)`` features and presence."""
-        pooled = self.pooled(features, present)
+        pooled = self.list_pooled(features, present)
         return torch.cat([*pooled, stack_presence(present, self.modalities).to(pooled[0])], dim=1)
 
     def _read_rows(self, rows: Encoded) -> LabelledRows:

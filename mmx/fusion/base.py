@@ -44,7 +44,7 @@ class Fusion(nn.Module, ABC):
         ...         self.projections = nn.ModuleDict(each)
         ...
         ...     def forward(self, features, present):
-        ...         pooled = zip(self.modalities, self.pooled(features, present), strict=True)
+        ...         pooled = zip(self.modalities, self.list_pooled(features, present), strict=True)
         ...         projected = torch.stack([self.projections[n](x) for n, x in pooled], dim=1)
         ...         absent = ~stack_presence(present, self.modalities)[:, :, None]
         ...         return projected.masked_fill(absent, -torch.inf).amax(1)  # (B, D_out)
@@ -115,7 +115,9 @@ class Fusion(nn.Module, ABC):
         """
         raise NotImplementedError(f"{type(self).__name__} has nothing to settle")
 
-    def pooled(self, features: dict[str, Features], present: dict[str, Tensor]) -> list[Tensor]:
+    def list_pooled(
+        self, features: dict[str, Features], present: dict[str, Tensor]
+    ) -> list[Tensor]:
         """Return each modality's ``(B, D_m)`` pooled vectors, by name; zeros where absent."""
         return [zero_absent(features[name].pooled, present[name]) for name in self.modalities]
 

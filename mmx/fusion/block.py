@@ -65,7 +65,7 @@ class Block(Fusion):
                 factor.masked_fill(~present[name][:, None, None], 1.0)
                 for factor in self.factors[name](x)
             ]
-            for name, x in zip(self.modalities, self.pooled(features, present), strict=True)
+            for name, x in zip(self.modalities, self.list_pooled(features, present), strict=True)
         ]  # M lists of K (B, R, chunk)
         products: list[Tensor] = [reduce(torch.mul, block) for block in zip(*factors, strict=True)]
         return torch.cat([normalise_power(product.sum(1)) for product in products], dim=1)

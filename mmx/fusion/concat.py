@@ -52,5 +52,5 @@ class Concat(Fusion):
 
     def forward(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
         """Return ``(B, D_out)``; see :class:`~mmx.fusion.base.Fusion`."""
-        fused: Tensor = self.layers(torch.cat(self.pooled(features, present), dim=1))
+        fused: Tensor = self.layers(torch.cat(self.list_pooled(features, present), dim=1))
         return fused

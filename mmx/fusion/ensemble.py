@@ -81,7 +81,7 @@ class Ensemble(UnimodalHeads):
         unimodal = super().decisions(features, present)
         if self.joint is None:
             return unimodal
-        joint: Tensor = self.joint(torch.cat(self.pooled(features, present), dim=1))
+        joint: Tensor = self.joint(torch.cat(self.list_pooled(features, present), dim=1))
         return torch.cat([unimodal, joint[:, None]], dim=1)
 
     def mark_decisions(self, present: dict[str, Tensor]) -> Tensor:

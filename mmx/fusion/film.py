@@ -63,7 +63,7 @@ class Film(Fusion):
 
     def forward(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
         """Return ``(B, D_out)``; see :class:`~mmx.fusion.base.Fusion`."""
-        pooled = dict(zip(self.modalities, self.pooled(features, present), strict=True))
+        pooled = dict(zip(self.modalities, self.list_pooled(features, present), strict=True))
         fused = self.projection(pooled[self.conditioned])
         fused = zero_absent(fused, present[self.conditioned])  # (B, D_out)
         for name, scale in self.scales.items():

@@ -55,7 +55,7 @@ class Gated(Fusion):
         """Return ``(B, D_out)``; see :class:`~mmx.fusion.base.Fusion`."""
         projected = {
             name: zero_absent(self.projections[name](x), present[name])
-            for name, x in zip(self.modalities, self.pooled(features, present), strict=True)
+            for name, x in zip(self.modalities, self.list_pooled(features, present), strict=True)
         }
         if len(projected) == 1:  # no gates and no mix, and nothing to concatenate below
             return projected[self.modalities[0]]

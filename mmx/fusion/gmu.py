@@ -54,7 +54,7 @@ class Gmu(Fusion):
 
     def forward(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
         """Return ``(B, D_out)``; see :class:`~mmx.fusion.base.Fusion`."""
-        pooled = self.pooled(features, present)
+        pooled = self.list_pooled(features, present)
         hidden: Tensor = torch.stack(
             [self.hidden[name](x) for name, x in zip(self.modalities, pooled, strict=True)], dim=1
         ).tanh()  # (B, M, D_out)

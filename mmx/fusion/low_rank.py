@@ -56,7 +56,7 @@ class LowRank(Fusion):
 
     def forward(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
         """Return ``(B, D_out)``; see :class:`~mmx.fusion.base.Fusion`."""
-        pooled = self.pooled(features, present)
+        pooled = self.list_pooled(features, present)
         factors = [self.factors[name](x) for name, x in zip(self.modalities, pooled, strict=True)]
         ranks = reduce(torch.mul, factors).view(-1, len(self.weights), self.width)  # (B, R, D_out)
         fused: Tensor = (self.weights[:, None] * ranks).sum(1) + self.bias

@@ -56,7 +56,7 @@ class Mcb(Fusion):
 
     def forward(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
         """Return ``(B, D_out)``; see :class:`~mmx.fusion.base.Fusion`."""
-        pooled = self.pooled(features, present)
+        pooled = self.list_pooled(features, present)
         sketches = [self.sketches[name](x) for name, x in zip(self.modalities, pooled, strict=True)]
         here = [present[name] for name in self.modalities]
         joint = convolve(sketches, here) if len(sketches) > 1 else sketches[0]  # (B, sketch)

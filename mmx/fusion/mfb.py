@@ -57,7 +57,7 @@ class Mfb(Fusion):
         """Return ``(B, D_out)``; see :class:`~mmx.fusion.base.Fusion`."""
         expanded = [
             self.expansions[name](x).masked_fill(~present[name][:, None], 1.0)
-            for name, x in zip(self.modalities, self.pooled(features, present), strict=True)
+            for name, x in zip(self.modalities, self.list_pooled(features, present), strict=True)
         ]
         # (B, D_out·k) → (B, D_out, k)
         product = reduce(torch.mul, expanded).view(-1, self.width, self.factors)

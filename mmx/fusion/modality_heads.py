@@ -38,7 +38,7 @@ class UnimodalHeads(Fusion):
 
     def decisions(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
         """Return ``(B, M, C)`` decisions; those of absent modalities are finite but meaningless."""
-        pooled = self.pooled(features, present)
+        pooled = self.list_pooled(features, present)
         return torch.stack(
             [self.heads[name](x) for name, x in zip(self.modalities, pooled, strict=True)], dim=1
         )

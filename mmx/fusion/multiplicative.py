@@ -67,7 +67,7 @@ class Multiplicative(Fusion):
 
     def forward(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
         """Return ``(B, D_out)``; see :class:`~mmx.fusion.base.Fusion`."""
-        pooled = dict(zip(self.modalities, self.pooled(features, present), strict=True))
+        pooled = dict(zip(self.modalities, self.list_pooled(features, present), strict=True))
         first = self.modalities[0]
         fused: Tensor = self.projections[first](pooled[first])  # (B, D_out)
         started = present[first][:, None]  # (B, 1), whether a modality of the row has been folded

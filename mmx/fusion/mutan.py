@@ -60,7 +60,7 @@ class Mutan(Fusion):
     def forward(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
         """Return ``(B, D_out)``; see :class:`~mmx.fusion.base.Fusion`."""
         factors = []  # M of (B, R·D_out)
-        for name, x in zip(self.modalities, self.pooled(features, present), strict=True):
+        for name, x in zip(self.modalities, self.list_pooled(features, present), strict=True):
             projected = self.projections[name](x).tanh()
             factors.append(self.core[name](projected).masked_fill(~present[name][:, None], 1.0))
         product: Tensor = reduce(torch.mul, factors)

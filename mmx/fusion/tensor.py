@@ -83,7 +83,7 @@ class Tensor(Fusion):
         self, features: dict[str, Features], present: dict[str, torch.Tensor]
     ) -> torch.Tensor:
         """Return ``(B, D_out)``; see :class:`~mmx.fusion.base.Fusion`."""
-        pooled = self.pooled(features, present)
+        pooled = self.list_pooled(features, present)
         product = pooled[0].new_ones(len(pooled[0]), 1)
         for name, x in zip(self.modalities, pooled, strict=True):
             factor = F.pad(self.projections[name](x), (1, 0), value=1.0)  # (B, 1 + factor_width)

@@ -62,7 +62,7 @@ class WeightedSum(Fusion):
 
     def forward(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
         """Return ``(B, D_out)``; see :class:`~mmx.fusion.base.Fusion`."""
-        pooled = self.pooled(features, present)
+        pooled = self.list_pooled(features, present)
         projected: Tensor = torch.stack(
             [self.projections[name](x) for name, x in zip(self.modalities, pooled, strict=True)],
             dim=1,

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from mmx.controls import find_control
 from mmx.printable import one_line
-from mmx.reports.view import format_metric, metrics_text
+from mmx.reports.view import format_metric, format_metrics
 from mmx.runs.summary import (
     CaughtUp,
     ClassTable,
@@ -23,15 +23,15 @@ from mmx.terminal import Console
 
 def answer(summary: Summary) -> list[RenderableType]:
     """Return the answer of a finished run: metrics, gain, search, cost and notes."""
-    lines: list[RenderableType] = [title_text(summary), _metrics_table(summary)]
+    lines: list[RenderableType] = [format_title(summary), _metrics_table(summary)]
     if found := summary.source.metrics:
-        lines.append(f"source {summary.source.task} val: {metrics_text(found['val'])}")
-    lines.extend(gain_texts(summary))
-    lines.extend(search_texts(summary))
-    lines.extend(line_texts(summary))
-    lines.extend(_cost_texts(summary))
+        lines.append(f"source {summary.source.task} val: {format_metrics(found['val'])}")
+    lines.extend(format_gains(summary))
+    lines.extend(format_search(summary))
+    lines.extend(format_line(summary))
+    lines.extend(_format_cost(summary))
     if summary.target.classes is not None and summary.target.classes.balanced_accuracy is not None:
-        lines.append(_classes_text(summary.target.classes))
+        lines.append(_format_classes(summary.target.classes))
     lines.extend(f"note: {note}" for note in summary.notes)
     return lines
 
@@ -45,7 +45,7 @@ def _metrics_table(summary: Summary) -> Table:
         table.add_column(one_line(name), justify="right")
     every = {mode: summary.target.metrics}
     for name, control in summary.control.items():
-        every[f"control {control_text(name, control)}"] = control.metrics
+        every[f"control {format_control(name, control)}"] = control.metrics
     for label, metrics in every.items():
         for split in ("test", "val"):
             cells = (format_metric(name, metrics[split][name]) for name in names)
@@ -53,7 +53,7 @@ def _metrics_table(summary: Summary) -> Table:
     return table
 
 
-def _cost_texts(summary: Summary) -> list[str]:
+def _format_cost(summary: Summary) -> list[str]:
     """Return the cost of a run in time and parameters, and that of one sample."""
     timing, params = summary.timing, summary.params
     control = "" if timing.control_s is None else f"control {timing.control_s:.1f} s, "
@@ -70,21 +70,21 @@ def _cost_texts(summary: Summary) -> list[str]:
     ]
 
 
-def title_text(summary: Summary) -> str:
+def format_title(summary: Summary) -> str:
     """Return a run's source, target, transfer, fusion and seed on one line."""
     return (
         f"{summary.source.task} → {summary.target.task}  "
-        f"({transfer_text(summary.transfer)}, {summary.fusion}, seed {summary.seed})"
+        f"({format_transfer(summary.transfer)}, {summary.fusion}, seed {summary.seed})"
     )
 
 
-def transfer_text(transfer: TransferFacts) -> str:
+def format_transfer(transfer: TransferFacts) -> str:
     """Return the mode of a transfer, with its regulariser if there is one."""
     regularizer = transfer.regularizer.name if transfer.regularizer else None
     return f"{transfer.mode} + {regularizer}" if regularizer else transfer.mode
 
 
-def _classes_text(found: ClassTable) -> str:
+def _format_classes(found: ClassTable) -> str:
     """Return balanced accuracy and lowest recall, which plain accuracy may hide."""
     text = f"classes: balanced accuracy {found.balanced_accuracy:.3f}"
     occurring = {name: each for name, each in found.classes.items() if each.support}
@@ -95,18 +95,18 @@ def _classes_text(found: ClassTable) -> str:
     return f"{text}, lowest recall {recalls[worst]:.3f} ({worst})"
 
 
-def control_text(name: str, control: ControlResult) -> str:
+def format_control(name: str, control: ControlResult) -> str:
     """Return a control's name, with its modality if it has one."""
     return name if control.modality is None else f"{name} ({control.modality})"
 
 
-def gain_texts(summary: Summary) -> list[str]:
+def format_gains(summary: Summary) -> list[str]:
     """Return the gains over controls, and how fast the target trains, one sentence a line."""
     if summary.gain is None:
         return []
-    lines, gains = [gain_text(summary.gain)], summary.gains
+    lines, gains = [format_gain(summary.gain)], summary.gains
     if summary.gain.control in gains:
-        lines += rows_texts(summary.gain.control, gains[summary.gain.control])
+        lines += format_row_counts(summary.gain.control, gains[summary.gain.control])
     if len(gains) > 1:
         level = 100 * next(iter(gains.values())).level
         lines.append(
@@ -116,11 +116,11 @@ def gain_texts(summary: Summary) -> list[str]:
         for name, gain in gains.items():
             low, high = gain.interval or (math.nan, math.nan)
             lines.append(
-                f"  {control_text(name, summary.control[name])}: {gain.value:+.3f} "
+                f"  {format_control(name, summary.control[name])}: {gain.value:+.3f} "
                 f"({low:+.3f} … {high:+.3f}): {gain.verdict}"
             )
     if summary.faster is not None and not _at_chance(summary, summary.faster):
-        lines.append(faster_text(summary.faster))
+        lines.append(format_faster(summary.faster))
     return lines
 
 
@@ -130,7 +130,7 @@ def _at_chance(summary: Summary, faster: CaughtUp) -> bool:
     return found is not None and not found.is_beaten_by(control.metrics["test"]["accuracy"])
 
 
-def search_texts(summary: Summary) -> list[str]:
+def format_search(summary: Summary) -> list[str]:
     """Return what a search tried and what it left out with the reason, a candidate a line."""
     found = summary.transfer.auto
     if found is None:
@@ -151,7 +151,7 @@ def search_texts(summary: Summary) -> list[str]:
     return [*lines, *(f"  {name}: {why}" for name, why in others.items())]
 
 
-def line_texts(summary: Summary) -> list[str]:
+def format_line(summary: Summary) -> list[str]:
     """Return the metric along the line from the starting weights to the trained ones."""
     found = summary.transfer.wise_ft
     if found is None:
@@ -165,7 +165,7 @@ def line_texts(summary: Summary) -> list[str]:
     return lines
 
 
-def gain_text(gain: StatedGain) -> str:
+def format_gain(gain: StatedGain) -> str:
     """Return the gain as one sentence."""
     budget = " of equal budget" if find_control(gain.control).trained else ""
     text = f"gain: {gain.value:+.3f} {gain.metric} over the {gain.control} control{budget}"
@@ -175,7 +175,7 @@ def gain_text(gain: StatedGain) -> str:
     return f"{text}: {gain.verdict}"
 
 
-def rows_texts(control: str, found: StatedGain) -> list[str]:
+def format_row_counts(control: str, found: StatedGain) -> list[str]:
     """Return on how many test rows only one of target and control is right, if known."""
     if found.mcnemar_p is None:
         return []
@@ -185,7 +185,7 @@ def rows_texts(control: str, found: StatedGain) -> list[str]:
     ]
 
 
-def faster_text(found: CaughtUp) -> str:
+def format_faster(found: CaughtUp) -> str:
     """Return in one sentence when the target reached the best validation metric of its control."""
     best = f"the {found.control} control's best validation {found.metric}"
     best += f" ({found.value:.3f})"

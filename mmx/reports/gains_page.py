@@ -8,7 +8,7 @@ from jinja2 import Environment, PackageLoader
 from rich.table import Table
 from rich.text import Text
 
-from mmx.csv_text import csv_text
+from mmx.csv_text import format_csv
 from mmx.reports import plots
 from mmx.reports.suites import Grid, Sheet
 from mmx.reports.sweep_gains import (
@@ -136,7 +136,7 @@ def write_gains(path: Path, gains: Gains) -> None:
     lines = [{**each.group, **each.numbers()} for each in gains.found]
     heads = list(lines[0])
     rows = [[line.get(head) for head in heads] for line in lines]
-    write_text(path / "gains.csv", csv_text([heads, *rows]))
+    write_text(path / "gains.csv", format_csv([heads, *rows]))
     write_json(path / "gains.json", gains.data())
     pages = Environment(loader=PackageLoader("mmx.reports", "."), autoescape=True)
     html = pages.get_template("suite.html.jinja").render(run=path.name, sheet=make_sheet(gains))

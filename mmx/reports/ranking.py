@@ -20,7 +20,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from mmx.csv_text import csv_text
+from mmx.csv_text import format_csv
 from mmx.json_object import Json
 from mmx.runs.atomic import make_folder, write_json, write_text
 from mmx.runs.directory import RunDirectory
@@ -171,7 +171,7 @@ class Ranking:
         rows = [_row(each) for each in found]
         names = list(dict.fromkeys(name for row in rows for name in row))
         lines: list[Sequence[Any]] = [names, *([row.get(name) for name in names] for row in rows)]
-        write_text(self.path / "ranking.csv", csv_text(lines))
+        write_text(self.path / "ranking.csv", format_csv(lines))
         return self.path / "ranking.csv"
 
 

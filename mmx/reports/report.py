@@ -10,7 +10,7 @@ import yaml
 from jinja2 import Environment, PackageLoader
 
 from mmx.json_object import Json
-from mmx.reports.answer import control_text, gain_texts, search_texts, title_text
+from mmx.reports.answer import format_control, format_gains, format_search, format_title
 from mmx.runs.atomic import write_text
 from mmx.runs.directory import RunDirectory
 from mmx.runs.summary import ClassTable, LineFacts
@@ -34,12 +34,12 @@ def write_report(directory: RunDirectory) -> None:
     pages = Environment(loader=PackageLoader("mmx.reports", "."), autoescape=True)
     html = pages.get_template("report.html.jinja").render(
         name=directory.path.name,
-        title=title_text(summary),
+        title=format_title(summary),
         summary=summary,
-        gains=gain_texts(summary),
-        search=search_texts(summary),
+        gains=format_gains(summary),
+        search=format_search(summary),
         controls={
-            control_text(name, found): found.metrics for name, found in summary.control.items()
+            format_control(name, found): found.metrics for name, found in summary.control.items()
         },
         classes=make_class_table(summary.target.classes),
         line=make_line(summary.transfer.wise_ft),

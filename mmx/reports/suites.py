@@ -13,7 +13,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader
 from rich.table import Table
 
-from mmx.csv_text import csv_text
+from mmx.csv_text import format_csv
 from mmx.evaluation.importance import Importance
 from mmx.evaluation.robustness import NoiseCurve
 from mmx.evaluation.subsets import Subset, SubsetAnswers
@@ -259,7 +259,7 @@ def write_suite(directory: RunDirectory, sheet: Sheet) -> Path:
     """Write ``eval/<suite>.csv`` and ``eval/<suite>.html``, and return the page."""
     folder = directory.path / "eval"
     folder.mkdir(exist_ok=True)
-    write_text(folder / f"{sheet.name}.csv", csv_text([sheet.columns, *sheet.rows]))
+    write_text(folder / f"{sheet.name}.csv", format_csv([sheet.columns, *sheet.rows]))
     pages = Environment(loader=PackageLoader("mmx.reports", "."), autoescape=True)
     html = pages.get_template("suite.html.jinja").render(run=directory.path.name, sheet=sheet)
     path = folder / f"{sheet.name}.html"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mmx import untrusted
-from mmx.csv_text import plain_cell
+from mmx.csv_text import unescape_cell
 from mmx.errors import DataError, RunError, UnreadableFileError, UsageError
 from mmx.reports.pairing import Side
 from mmx.runs.directory import RunDirectory
@@ -105,7 +105,7 @@ def _read_rows(path: Path) -> list[dict[str, str]]:
     """Return the lines of a sweep's table."""
     try:
         text = untrusted.read_text(path)
-        lines = [[plain_cell(cell) for cell in line] for line in csv.reader(io.StringIO(text))]
+        lines = [[unescape_cell(cell) for cell in line] for line in csv.reader(io.StringIO(text))]
     except UnreadableFileError as error:
         tip = "run the command of the sweep again: it goes on with what is not done"
         raise RunError(error.message, tip=tip) from error

@@ -33,7 +33,7 @@ def format_metric(name: str, value: float) -> str:
     return f"{value:.4g}" if name.split(".")[-1] in UNBOUNDED else f"{value:.3f}"
 
 
-def metrics_text(values: dict[str, float]) -> str:
+def format_metrics(values: dict[str, float]) -> str:
     """Return metrics on one line."""
     return "  ".join(f"{name} {format_metric(name, value)}" for name, value in values.items())
 
@@ -67,9 +67,9 @@ class PlainView:
             self._last = time.monotonic()
             where = f"epoch {event.epoch}  step {event.step}/{event.steps}"
             where = where if event.steps else "fitted, without steps"
-            text = f"{where}  {metrics_text(event.values)}"
+            text = f"{where}  {format_metrics(event.values)}"
         else:
-            text = "  ".join(filter(None, [event.text, metrics_text(event.values)]))
+            text = "  ".join(filter(None, [event.text, format_metrics(event.values)]))
         self.console.print(
             f"{event.stage:8s} {text}", highlight=False, markup=False, soft_wrap=True
         )
@@ -123,14 +123,14 @@ class LiveView:
             )
             self.tasks[event.stage] = task
         if event.kind is EventKind.DONE:
-            self.bars.update(task, metrics=f"{metrics_text(event.values)}  ({event.text})")
+            self.bars.update(task, metrics=f"{format_metrics(event.values)}  ({event.text})")
             return
         # A fitted head has no steps: its bar is complete at once.
         self.bars.update(task, completed=event.step or not event.steps, total=event.steps or 1)
         if event.rate:
             self.bars.update(task, rate=f"{event.rate:,.0f} samples/s")
         if event.kind is EventKind.EPOCH:
-            self.bars.update(task, metrics=metrics_text(event.values))
+            self.bars.update(task, metrics=format_metrics(event.values))
 
 
 def open_view() -> LiveView | PlainView:

@@ -159,7 +159,12 @@ class SearchRecord(Record):
         """Return what the search did as lines of equal columns."""
         metric = self.plan.metric
         rows = [
-            (t.candidate, str(t.epochs), format_metric(t, metric), self.find_fate(t.candidate))
+            (
+                t.candidate,
+                str(t.epochs),
+                format_trial_metric(t, metric),
+                self.find_fate(t.candidate),
+            )
             for t in self.find_longest_trials()
         ]
         rows += [(name, "", "", self.find_fate(name)) for name in self.find_untried()]
@@ -171,7 +176,7 @@ class SearchRecord(Record):
         ]
 
 
-def format_metric(trial: Trial, metric: str) -> str:
+def format_trial_metric(trial: Trial, metric: str) -> str:
     """Return a trial's validation metric, as people write it."""
     value = trial.val.get(metric)
     return "" if value is None else f"{value:.3f}"

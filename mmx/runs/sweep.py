@@ -21,7 +21,7 @@ from filelock import FileLock
 from rich.table import Table
 from rich.text import Text
 
-from mmx.csv_text import csv_text
+from mmx.csv_text import format_csv
 from mmx.json_object import Json
 from mmx.runs.atomic import make_folder, write_json, write_text
 from mmx.runs.standing import Standing, Wanted, find_standing, read_numbers
@@ -127,7 +127,7 @@ class Sweep:
         """Write ``summary.csv``, one line for each job."""
         names = [name for name in dict.fromkeys(n for row in rows for n in row) if name != GROUP]
         lines: list[Sequence[Any]] = [names, *([row.get(name) for name in names] for row in rows)]
-        write_text(self.path / "summary.csv", csv_text(lines))
+        write_text(self.path / "summary.csv", format_csv(lines))
 
 
 def plan_sweep(output: Path, jobs: Sequence[Planned], where: Path | None) -> Sweep:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from mmx.csv_text import csv_text
+from mmx.csv_text import format_csv
 from mmx.errors import DataError, UsageError
 from mmx.evaluation.metrics import decide
 from mmx.tasks import Target
@@ -59,7 +59,7 @@ class RowAnswers:
         columns |= {name: self._spread(cells) for name, cells in found.items()}
         reasons = {**self.incomplete, **self.unusable}
         columns[REASON] = [reasons.get(place, "") for place in range(len(self.names))]
-        return csv_text([list(columns), *zip(*columns.values(), strict=True)])
+        return format_csv([list(columns), *zip(*columns.values(), strict=True)])
 
     def _of_outputs(self) -> dict[str, Sequence[object]]:
         """Return the columns that only predicted rows fill."""

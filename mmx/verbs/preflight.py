@@ -46,7 +46,9 @@ def make_variant(job: Job) -> Variant:
         what=essence_with_weights(experiment.config, experiment.weight_digests),
         unresolved=composed.unresolved,
         names={
-            group: experiment.name_of(group) for group in composed.choices if group != "experiment"
+            group: experiment.find_name(group)
+            for group in composed.choices
+            if group != "experiment"
         },
         typed=[text.lstrip("+~").partition("=")[0] for text in composed.overrides],
         choices=composed.choices,

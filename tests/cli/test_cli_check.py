@@ -34,7 +34,7 @@ class Sum(Fusion):
 
     def forward(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
         print("in forward")
-        x = self.pooled(features, present)
+        x = self.list_pooled(features, present)
         parts = [self.maps[name](each) for name, each in zip(self.modalities, x)]
         return sum(zero_absent(x, present[n]) for x, n in zip(parts, self.modalities))
 

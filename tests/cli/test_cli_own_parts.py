@@ -26,7 +26,7 @@ class Good(Fusion):
         self.maps = nn.ModuleDict({n: nn.Linear(widths[n].pooled, width) for n in self.modalities})
 
     def forward(self, features, present):
-        x = zip(self.modalities, self.pooled(features, present))
+        x = zip(self.modalities, self.list_pooled(features, present))
         return sum(zero_absent(self.maps[n](x), present[n]) for n, x in x)
 
 

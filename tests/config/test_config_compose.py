@@ -54,7 +54,7 @@ def test_keys_are_set_as_hydra_sets_them(keys, monkeypatch):
     monkeypatch.setattr(compose, "_hydra_compose", compose_whole)
     options = ["fusion=late_mean", "transfer=feature"]
     with compose.composer():
-        chosen = compose.compose_choices(options)
+        chosen = compose.compose_options(options)
         before = compose.compose(options)
         assert chosen.set_keys(compose.parse(keys), keys) == compose.compose([*options, *keys])
         assert chosen.set_keys((), ()) == before, "setting keys changes no other job"

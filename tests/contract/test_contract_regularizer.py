@@ -8,16 +8,16 @@ from torch import Tensor, nn
 
 from mmx.contract import Part, check_part
 from mmx.modalities import StepRows
-from mmx.transfer.regularizers import Given, Penalty, Regularizer, Step
+from mmx.transfer.regularizers import Penalty, Regularizer, RegularizerContext, Step
 from mmx.verbs.check import refuse
 
 
 class Held(Penalty):
     """The mean squared distance of the image features from the source's, of rows that have them."""
 
-    def __init__(self, given: Given) -> None:
+    def __init__(self, context: RegularizerContext) -> None:
         super().__init__()
-        object.__setattr__(self, "reference", given.reference)
+        object.__setattr__(self, "reference", context.reference)
 
     def rows(self, step: Step) -> Tensor:
         return step.batch.present["image"]
@@ -91,20 +91,20 @@ class Absent(Held):
 class Whole(Held):
     """The source's model as a part of it."""
 
-    def __init__(self, given: Given) -> None:
-        super().__init__(given)
-        self.source = given.reference.encoder("image")
+    def __init__(self, context: RegularizerContext) -> None:
+        super().__init__(context)
+        self.source = context.reference.encoder("image")
 
 
 class Drawing(Held):
-    def __init__(self, given: Given) -> None:
-        super().__init__(given)
+    def __init__(self, context: RegularizerContext) -> None:
+        super().__init__(context)
         self.register_buffer("start", torch.rand(3))
 
 
 class Idle(Held):
-    def __init__(self, given: Given) -> None:
-        super().__init__(given)
+    def __init__(self, context: RegularizerContext) -> None:
+        super().__init__(context)
         self.scale = nn.Parameter(torch.ones(2))
 
 
@@ -115,8 +115,8 @@ def of(penalty: type[Penalty], **attributes: object) -> type[Regularizer]:
         needs = frozenset({"model"})
         zero_at_start = True
 
-        def bind(self, given: Given) -> Penalty:
-            return penalty(given)
+        def bind(self, context: RegularizerContext) -> Penalty:
+            return penalty(context)
 
     for name, value in attributes.items():
         setattr(Own, name, value)

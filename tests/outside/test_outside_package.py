@@ -96,7 +96,7 @@ def test_the_parts_of_an_accumulated_step_count_the_rows_that_have_a_modality(
     world = World()
     here = world.batch = of_batch(world.batch, lambda x: x[:12])
     assert not all(there.all() for there in here.present.values())
-    penalty = kind().bind(world.make_given()).to(world.dtype)
+    penalty = kind().bind(world.make_context()).to(world.dtype)
     rows, parts = StepRows(here.target, here.present), []
     for at in torch.arange(12).split(sizes):
         some = replace(of_batch(here, lambda x, at=at: x[at]), complete=frozenset())

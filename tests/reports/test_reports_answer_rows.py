@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mmx.reports.answer import gain_texts
+from mmx.reports.answer import format_gains
 from mmx.runs.summary import Summary
 
 ROWS = {"better_rows": 4, "worse_rows": 0, "mcnemar_p": 0.125}
@@ -16,7 +16,7 @@ GAIN = {
 
 def test_rows_to_none_are_told_with_their_exact_p() -> None:
     gain = {**GAIN, "control": "scratch"}
-    lines = gain_texts(Summary.from_json({"gain": gain, "gains": {"scratch": {**GAIN, **ROWS}}}))
+    lines = format_gains(Summary.from_json({"gain": gain, "gains": {"scratch": {**GAIN, **ROWS}}}))
     assert lines[1] == (
         "test rows: the target alone is right on 4, the scratch control alone on 0 "
         "(McNemar's exact test: p = 0.12)"
@@ -24,5 +24,5 @@ def test_rows_to_none_are_told_with_their_exact_p() -> None:
 
 
 def test_a_run_of_before_says_nothing_of_rows() -> None:
-    lines = gain_texts(Summary.from_json({"gain": GAIN, "gains": {"scratch": GAIN}}))
+    lines = format_gains(Summary.from_json({"gain": GAIN, "gains": {"scratch": GAIN}}))
     assert len(lines) == 1

@@ -11,12 +11,12 @@ import pytest
 from mmx.reports import report
 from mmx.reports.answer import (
     answer,
-    faster_text,
-    gain_text,
-    gain_texts,
-    line_texts,
-    search_texts,
-    title_text,
+    format_faster,
+    format_gain,
+    format_gains,
+    format_line,
+    format_search,
+    format_title,
 )
 from mmx.runs.directory import RunDirectory
 from mmx.runs.summary import CaughtUp, ClassTable, LineFacts, StatedGain, Summary
@@ -249,7 +249,7 @@ def test_gains_over_several_controls_are_told_line_by_line() -> None:
         },
         faster=None,
     )
-    assert gain_texts(Summary.from_json(content)) == [
+    assert format_gains(Summary.from_json(content)) == [
         "gain: +0.100 accuracy over the scratch control of equal budget "
         "(95 % interval -0.100 … +0.200 over test samples, one seed): unclear",
         "over each of 2 controls, 97.5 % intervals, which all hold together in 95 % of cases "
@@ -258,16 +258,16 @@ def test_gains_over_several_controls_are_told_line_by_line() -> None:
         "  unimodal (image): -0.250 (-0.100 … +0.200): unclear",
     ]
     del content["gains"]["unimodal"]
-    assert len(gain_texts(Summary.from_json(content))) == 1
-    assert gain_texts(Summary.from_json(summary())) == []
+    assert len(format_gains(Summary.from_json(content))) == 1
+    assert format_gains(Summary.from_json(summary())) == []
 
 
 def test_what_had_no_budget_is_not_said_to_have_an_equal_one() -> None:
     gain = {"metric": "r2", "value": 0.1, "verdict": "unclear"}
-    assert gain_text(StatedGain.from_json({**gain, "control": "majority"})) == (
+    assert format_gain(StatedGain.from_json({**gain, "control": "majority"})) == (
         "gain: +0.100 r2 over the majority control: unclear"
     )
-    text = gain_text(StatedGain.from_json(gain))
+    text = format_gain(StatedGain.from_json(gain))
     assert text == "gain: +0.100 r2 over the scratch control of equal budget: unclear"
 
 
@@ -285,7 +285,7 @@ def test_catching_up_with_a_control_at_chance_is_not_told(
     content = summary(control={"scratch": {"metrics": metrics}}, gain=gain, faster=found)
     if least is not None:
         content["target"]["chance"] = {"accuracy": least, "samples": 200}
-    lines = gain_texts(Summary.from_json(content))
+    lines = format_gains(Summary.from_json(content))
     assert any(line.startswith("faster: ") for line in lines) is faster
     run = make(tmp_path, content)
     report.write_report(run)
@@ -327,7 +327,7 @@ def test_when_the_control_is_caught_up_with(steps: int | None, said: str) -> Non
     found = {"metric": "accuracy", "value": 0.75, "control": "scratch"}
     found |= {"control_steps": 1200, "control_s": 3.25}
     found |= {"target_steps": steps, "target_s": None if steps is None else 0.5}
-    assert faster_text(CaughtUp.from_json(found)) == said
+    assert format_faster(CaughtUp.from_json(found)) == said
 
 
 def test_the_names_of_many_stages_stand_above_a_chart_and_not_beside_it() -> None:
@@ -355,11 +355,11 @@ def test_every_stage_has_a_color_of_its_own(tmp_path: Path) -> None:
 
 def test_the_title_names_the_regulariser(tmp_path: Path) -> None:
     content = summary()
-    assert title_text(Summary.from_json(content)).endswith("(parameter, gmu, seed 7)")
+    assert format_title(Summary.from_json(content)).endswith("(parameter, gmu, seed 7)")
     content["transfer"]["regularizer"] = {"name": "l2_sp", "alpha": 0.01}
     title = "digits → <script>alert(1)</script>  (parameter + l2_sp, gmu, seed 7)"
     found = Summary.from_json(content)
-    assert title_text(found) == answer(found)[0] == title
+    assert format_title(found) == answer(found)[0] == title
     run = make(tmp_path, content)
     report.write_report(run)
     page = Page((run.path / "report.html").read_text(encoding="utf-8"))
@@ -388,7 +388,7 @@ def test_the_line_of_wise_ft_is_in_the_answer_and_on_the_page(tmp_path: Path) ->
         "  val   0.250  0.750  0.500",
         "  test  0.200  0.500  0.600",
     ]
-    assert line_texts(Summary.from_json(content)) == lines
+    assert format_line(Summary.from_json(content)) == lines
     assert [each for each in answer(Summary.from_json(content)) if each in lines] == lines
     run = make(tmp_path, content)
     metric(run, "target", 1, "loss", 0.5)
@@ -401,7 +401,7 @@ def test_the_line_of_wise_ft_is_in_the_answer_and_on_the_page(tmp_path: Path) ->
     # 0.2 stands at the bottom, 0.75 at the top; α from the left margin to the right one
     assert val["points"] == "40.0,167.3 260.0,40.0 480.0,103.6"
     assert test["points"] == "40.0,180.0 260.0,103.6 480.0,78.2"
-    assert line_texts(Summary.from_json(summary())) == []
+    assert format_line(Summary.from_json(summary())) == []
     assert report.make_line(None) is None
 
 
@@ -444,8 +444,8 @@ def test_what_a_search_tried_is_in_the_answer_and_on_the_page(tmp_path: Path) ->
         "  transfer=<b>, fitted: failed: nan",
         "  transfer=adapter: needs another source",
     ]
-    assert search_texts(Summary.from_json(content)) == lines
-    assert search_texts(Summary.from_json(summary())) == []
+    assert format_search(Summary.from_json(content)) == lines
+    assert format_search(Summary.from_json(summary())) == []
     said = answer(Summary.from_json(content))
     assert [line for line in said if line in lines] == lines
     assert any("source 1.5 s, search 7.5 s, target 2.5 s" in str(line) for line in said)

@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from mmx.reports.view import LiveView, PlainView, metrics_text
+from mmx.reports.view import LiveView, PlainView, format_metrics
 from mmx.stage_id import StageId
 from mmx.training.events import Event, EventKind
 
@@ -23,7 +23,7 @@ def said(view: type[PlainView | LiveView], *events: Event) -> str:
 
 def test_an_epoch_tells_its_penalty_in_full() -> None:
     values = {"train.loss": 1.5, "train.penalty": 0.000123456, "val.accuracy": 0.25}
-    assert metrics_text(values) == "train.loss 1.5  train.penalty 0.0001235  val.accuracy 0.250"
+    assert format_metrics(values) == "train.loss 1.5  train.penalty 0.0001235  val.accuracy 0.250"
     event = Event(EventKind.EPOCH, StageId.TARGET, epoch=2, step=9, steps=9, values=values)
     assert said(PlainView, event) == (
         "target   epoch 2  step 9/9  train.loss 1.5  train.penalty 0.0001235  val.accuracy 0.250\n"

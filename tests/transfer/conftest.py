@@ -50,6 +50,6 @@ def bound() -> Callable[..., Penalty]:
     """Return ``bind(world, name, **options) -> Penalty``, in the world's dtype."""
 
     def bind(world: World, name: str, **options: Any) -> Penalty:
-        return make_regularizer(name, **options).bind(world.make_given()).to(world.dtype)
+        return make_regularizer(name, **options).bind(world.make_context()).to(world.dtype)
 
     return bind

@@ -17,7 +17,7 @@ from mmx.contract.discovery import find_classes
 from mmx.contract.world import ModelReference, World, make_batch
 from mmx.errors import TransferError
 from mmx.modalities import Features, StepRows
-from mmx.transfer.regularizers import Given, Penalty, Regularizer, Step
+from mmx.transfer.regularizers import Penalty, Regularizer, RegularizerContext, Step
 from mmx.verbs.check import refuse
 
 CLASSES: dict[str, type[Regularizer]] = catalogue.classes("regularizer")
@@ -109,15 +109,15 @@ def test_what_stands_in_absent_rows_is_nothing(world, bound, name):
 
         return features.map(poison)
 
-    penalty_watches = CLASSES[name].watches
+    reads_modules = CLASSES[name].reads_modules
     step = here.step()
     bad = here.step()
     bad = replace(bad, features={k: poisoned(k, each) for k, each in bad.features.items()})
     found, expected = [], []
     for each, gradients in ((step, expected), (bad, found)):
         here.model.zero_grad(set_to_none=True)
-        # One that watches encoders takes what they said last.
-        penalty_value = value(penalty, here.step() if penalty_watches else each)
+        # One that reads modules of encoders takes what they said last.
+        penalty_value = value(penalty, here.step() if reads_modules else each)
         penalty_value.backward()
         gradients.append(penalty_value.detach())
         gradients.extend(p.grad for p in here.model.parameters() if p.grad is not None)
@@ -190,15 +190,15 @@ def test_rows_with_only_what_the_source_cannot_read_count_nothing(world, bound, 
 @pytest.mark.parametrize("name", WITH_MODEL)
 def test_refuses_without_a_source(world, regularizer, name):
     with pytest.raises(TransferError) as caught:
-        regularizer(name).bind(world().make_given(reference=None))
+        regularizer(name).bind(world().make_context(reference=None))
     assert str(caught.value) == f"regularizer={name} needs a trained source"
 
 
 @pytest.mark.parametrize("name", OF_THE_SOURCE)
 def test_refuses_a_source_of_other_modalities(world, regularizer, name):
-    given = world().make_given(widths={"text": 5})
+    context = world().make_context(widths={"text": 5})
     with pytest.raises(TransferError) as caught:
-        regularizer(name).bind(given)
+        regularizer(name).bind(context)
     assert str(caught.value) == (
         f"regularizer={name}: the source can read no modality of the target\n"
         "  tip: regularizer=none"
@@ -223,11 +223,11 @@ class RecordingReference(ModelReference):
 def test_it_says_what_it_reads_of_the_source(world, regularizer, name):
     here, asked = world(), []
     reference = RecordingReference(here.source)
-    given = here.make_given(
+    context = here.make_context(
         reference=reference, source_features=lambda: asked.append(name) or here.source_features()
     )
     made = regularizer(name)
-    value(made.bind(given).to(here.dtype), here.step())
+    value(made.bind(context).to(here.dtype), here.step())
     assert made.reads_source_outputs == (reference.decided > 0)
     assert ("source_rows" in made.needs) == (len(asked) > 0)
     assert "classes" in made.needs or not made.reads_source_outputs
@@ -236,15 +236,15 @@ def test_it_says_what_it_reads_of_the_source(world, regularizer, name):
 @pytest.mark.parametrize("name", [name for name in CLASSES if name not in WITH_MODEL])
 def test_binds_without_a_source(world, regularizer, name):
     here = world()
-    penalty = regularizer(name).bind(here.make_given(reference=None)).to(here.dtype)
+    penalty = regularizer(name).bind(here.make_context(reference=None)).to(here.dtype)
     assert value(penalty, here.step()).isfinite()
 
 
-def find_refusal(made: Regularizer, given: Given) -> TransferError | None:
+def find_refusal(made: Regularizer, context: RegularizerContext) -> TransferError | None:
     """Return what a regulariser says against a model, if anything."""
     try:
-        made.check(given.model, given.shared)
-        made.bind(given)
+        made.check(context.model, context.shared)
+        made.bind(context)
     except TransferError as error:
         return error
     return None
@@ -254,13 +254,13 @@ def find_refusal(made: Regularizer, given: Given) -> TransferError | None:
 def test_targets_without_classes(world, regularizer, name):
     here, made = world(), regularizer(name)
     batch = replace(here.batch, target=torch.randn(24, dtype=here.dtype))
-    given = here.make_given(kind="regression")
+    context = here.make_context(kind="regression")
     if "classes" not in made.needs:
-        penalty = made.bind(given).to(here.dtype)
+        penalty = made.bind(context).to(here.dtype)
         expected = value(penalty, here.step())
         assert torch.equal(value(penalty, here.step(batch)), expected)
         return
-    if (refusal := find_refusal(made, given)) is None:
+    if (refusal := find_refusal(made, context)) is None:
         assert made.reads_source_outputs  # the classes are then the source's
         return
     needed = f"regularizer={name} needs classes, and the target is of kind regression"
@@ -273,8 +273,8 @@ def test_targets_without_classes(world, regularizer, name):
 def test_one_that_refuses_where_nothing_was_copied_says_that_it_needs_weights(
     world, regularizer, name
 ):
-    made, given = regularizer(name), world().make_given(shared=frozenset())
-    assert find_refusal(made, given) is None or "weights" in made.needs
+    made, context = regularizer(name), world().make_context(shared=frozenset())
+    assert find_refusal(made, context) is None or "weights" in made.needs
 
 
 @EACH
@@ -282,7 +282,7 @@ def test_it_says_whether_it_watches_the_encoders(world, bound, name):
     here = world()
     penalty = bound(here, name)
     hooks = [m for m in here.model.modules() if m._forward_hooks or "forward" in vars(m)]
-    assert CLASSES[name].watches == bool(hooks)
+    assert CLASSES[name].reads_modules == bool(hooks)
     assert penalty is not None  # hooks may end with their penalty
 
 

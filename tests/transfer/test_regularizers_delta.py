@@ -165,7 +165,7 @@ def test_map_distance(masked):
 # --- what a channel is worth ----------------------------------------------------------------
 
 
-def given(parts: list[Batch], kind: str = "classes", seed: int = 4) -> SimpleNamespace:
+def make_context(parts: list[Batch], kind: str = "classes", seed: int = 4) -> SimpleNamespace:
     return SimpleNamespace(rows=lambda: iter(parts), kind=kind, outputs=3, seed=seed)
 
 
@@ -236,7 +236,7 @@ def test_channel_weights(monkeypatch, kind):
     parts = [batch_of(kind, rows, seed) for rows, seed in ((7, 1), (1, 2), (6, 3))]
     total = sum(int(part.present["m"].sum()) for part in parts)
     order = torch.randperm(total, generator=torch.Generator().manual_seed(4)).tolist()
-    found = weigh_channels(given(parts), encoder, "m", 6)
+    found = weigh_channels(make_context(parts), encoder, "m", 6)
     expected = naive_weights(encoder, parts, one_hot, order[:6])
     assert len(found) == len(expected)
     for one, other in zip(found, expected, strict=True):
@@ -248,9 +248,11 @@ def test_channel_weights(monkeypatch, kind):
 @pytest.mark.parametrize("at_once", [1, 7, 1000])
 def test_how_many_channels_are_tried_at_once_is_nothing(monkeypatch, at_once):
     encoder, parts = make("cnn"), [batch_of("cnn", 9, 1)]
-    expected = weigh_channels(given(parts), encoder, "m", 64)
+    expected = weigh_channels(make_context(parts), encoder, "m", 64)
     monkeypatch.setattr(worth, "ROWS_A_PASS", at_once)
-    for one, other in zip(weigh_channels(given(parts), encoder, "m", 64), expected, strict=True):
+    for one, other in zip(
+        weigh_channels(make_context(parts), encoder, "m", 64), expected, strict=True
+    ):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
 
 
@@ -264,7 +266,7 @@ def test_how_many_channels_are_tried_at_once_is_nothing(monkeypatch, at_once):
 def test_targets_that_are_no_classes(kind, target, y_of):
     encoder, parts = make("mlp"), [batch_of("mlp", 9, 1, target)]
     rows = list(range(int(parts[0].present["m"].sum())))
-    found = weigh_channels(given(parts, kind), encoder, "m", 64)
+    found = weigh_channels(make_context(parts, kind), encoder, "m", 64)
     for one, other in zip(found, naive_weights(encoder, parts, y_of, rows), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-10)
 
@@ -272,7 +274,7 @@ def test_targets_that_are_no_classes(kind, target, y_of):
 def test_rows_are_drawn_by_the_seed():
     encoder, parts = make("cnn"), [batch_of("cnn", 20, 1)]
     one, again, other = (
-        weigh_channels(given(parts, seed=seed), encoder, "m", 4)[0] for seed in (1, 1, 2)
+        weigh_channels(make_context(parts, seed=seed), encoder, "m", 4)[0] for seed in (1, 1, 2)
     )
     assert torch.equal(one, again)
     assert not torch.equal(one, other)
@@ -282,7 +284,7 @@ def test_channels_that_are_all_alike_weigh_the_same():
     encoder = make("mlp")
     for parameter in encoder.parameters():
         parameter.zero_()
-    (first, second) = weigh_channels(given([batch_of("mlp", 6, 1)]), encoder, "m", 6)
+    (first, second) = weigh_channels(make_context([batch_of("mlp", 6, 1)]), encoder, "m", 6)
     torch.testing.assert_close(first, torch.full((5,), 0.2, dtype=torch.float64))
     torch.testing.assert_close(second, torch.full((6,), 1 / 6, dtype=torch.float64))
 
@@ -296,7 +298,7 @@ def test_penalty(world, bound):
     expected = torch.zeros((), dtype=torch.float64)
     for name in ("image", "tabular"):
         x = here.batch.inputs[name][here.batch.present[name]]
-        weights = weigh_channels(here.make_given(), here.reference.encoder(name), name, 12)
+        weights = weigh_channels(here.make_context(), here.reference.encoder(name), name, 12)
         pairs = zip(
             compute_maps(here.model.encoders[name], x, None),
             compute_maps(here.source.encoders[name], x, None),
@@ -352,7 +354,7 @@ def test_a_target_all_of_whose_features_are_there_has_nothing_to_hold(world, reg
     here = world()
     cached = replace(here.batch, inputs={"text": here.batch.inputs["text"]})
     with pytest.raises(TransferError) as caught:
-        regularizer("delta").bind(here.make_given(rows=lambda: iter([cached])))
+        regularizer("delta").bind(here.make_context(rows=lambda: iter([cached])))
     assert str(caught.value) == (
         "regularizer=delta: no encoder shared with the source reads any training row\n"
         "  tip: regularizer=none"
@@ -395,7 +397,7 @@ def test_stages_that_are_gone_around_are_refused():
             return Features(pooled[:, None], torch.ones(len(x), 1).bool(), pooled)
 
     with pytest.raises(TransferError) as caught:
-        weigh_channels(given([batch_of("mlp", 6, 1)]), Around().double().eval(), "m", 6)
+        weigh_channels(make_context([batch_of("mlp", 6, 1)]), Around().double().eval(), "m", 6)
     assert str(caught.value) == (
         "regularizer=delta: 1 of the 2 stages of Around run as modules, and the maps of the "
         "others are not seen\n  tip: regularizer=rkd"

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from mmx.errors import TransferError
-from mmx.transfer.regularizers import Given, Penalty, Step
+from mmx.transfer.regularizers import Penalty, RegularizerContext, Step
 from mmx.transfer.regularizers.bi_tuning import contrast
 from mmx.transfer.regularizers.bss import bss
 from mmx.transfer.regularizers.coral import coral, covariance
@@ -89,7 +89,7 @@ class Two(nn.Module):
 
 
 def l2_sp_of(model: nn.Module, shared: set[str], **options: float) -> Penalty:
-    kind = Given(model, frozenset(shared), None, {}, 3, "classes", list, dict, 0)
+    kind = RegularizerContext(model, frozenset(shared), None, {}, 3, "classes", list, dict, 0)
     return L2Sp(**options).bind(kind)
 
 
@@ -266,7 +266,7 @@ def test_mmd_penalty_draws_as_many_rows_of_the_source_each_step(world, bound):
 def test_mmd_takes_the_whole_source_where_it_is_smaller(world, regularizer):
     here = world()
     small = {name: rows[:3] for name, rows in here.source_features().items()}
-    penalty = regularizer("mmd").bind(here.make_given(source_features=lambda: small)).double()
+    penalty = regularizer("mmd").bind(here.make_context(source_features=lambda: small)).double()
     step = here.step()
     each = []
     for name in SHARED:
@@ -280,11 +280,11 @@ def test_mmd_takes_the_whole_source_where_it_is_smaller(world, regularizer):
 def test_one_row_of_the_source_is_too_few(world, regularizer, name):
     here = world()
     few = {"image": here.source_features()["image"], "tabular": torch.zeros(1, 6)}
-    penalty = regularizer(name).bind(here.make_given(source_features=lambda: few))
+    penalty = regularizer(name).bind(here.make_context(source_features=lambda: few))
     assert penalty.modalities == ("image",)
     with pytest.raises(TransferError, match=f"regularizer={name}: the source can read no"):
         regularizer(name).bind(
-            here.make_given(source_features=lambda: {"tabular": torch.zeros(1, 6)})
+            here.make_context(source_features=lambda: {"tabular": torch.zeros(1, 6)})
         )
 
 
@@ -557,7 +557,7 @@ def test_co_tuning(world, bound, t):
 
 def test_co_tuning_gives_a_class_without_rows_the_mean_of_all(world, regularizer):
     here = world()
-    penalty = regularizer("co_tuning").bind(here.make_given(outputs=4)).double()
+    penalty = regularizer("co_tuning").bind(here.make_context(outputs=4)).double()
     counts = torch.zeros(3, dtype=torch.float64)
     for batch in here.rows():
         counts += torch.bincount(batch.target[batch.present["image"] | batch.present["tabular"]])
@@ -570,7 +570,7 @@ def test_co_tuning_refuses_rows_that_the_source_cannot_read(world, regularizer, 
     nobody = torch.zeros(24, dtype=torch.bool)
     blind = replace(here.batch, present={**here.batch.present, "image": nobody, "tabular": nobody})
     with pytest.raises(TransferError) as caught:
-        regularizer("co_tuning").bind(here.make_given(rows=lambda: iter([blind])))
+        regularizer("co_tuning").bind(here.make_context(rows=lambda: iter([blind])))
     assert str(caught.value) == (
         "regularizer=co_tuning: the source can read no training row of the target\n"
         "  tip: regularizer=none"
@@ -666,7 +666,7 @@ def test_the_scale_of_features_and_of_classes_has_no_say_in_bi_tuning(world, bou
 def test_bi_tunings_projections_depend_on_the_seed_alone(world, regularizer):
     def weight(seed: int) -> Tensor:
         torch.manual_seed(torch.seed() % 1000)
-        penalty = regularizer("bi_tuning").bind(world().make_given(seed=seed))
+        penalty = regularizer("bi_tuning").bind(world().make_context(seed=seed))
         return penalty.projections["image"].weight
 
     assert torch.equal(weight(1), weight(1))

@@ -180,9 +180,9 @@ def test_a_norm_without_moving_statistics_stays():
 def test_the_penalty_is_zero_before_and_after_the_change(world, regularizer):
     here = world()
     chosen = regularizer("stochnorm")
-    before = chosen.bind(here.make_given())(here.step())
+    before = chosen.bind(here.make_context())(here.step())
     chosen.equip(here.model, here.shared)
-    after = chosen.bind(here.make_given())(here.step())
+    after = chosen.bind(here.make_context())(here.step())
     assert before == after == 0
     assert before.shape == ()
 
@@ -191,7 +191,7 @@ def test_refuses_encoders_without_batch_norm(world, regularizer):
     here = world()
     shared = frozenset(name for name in here.shared if name.startswith("encoders.tabular."))
     with pytest.raises(TransferError) as caught:
-        regularizer("stochnorm").bind(here.make_given(shared=shared))
+        regularizer("stochnorm").bind(here.make_context(shared=shared))
     assert str(caught.value) == (
         "regularizer=stochnorm: no batch norm that trains came from the source\n"
         "  tip: regularizer=l2_sp, or encoder/image=resnet18, which has them"

@@ -23,14 +23,13 @@ from mmx.stages.core.cache_keys import digest_tensors
 from mmx.stages.core.context import Specs
 from mmx.stages.core.stage import GivenSource
 
-Tensors = dict[str, Tensor]
 START = "line.start."
 """Before the names of the starting weights that a WiSE-FT line keeps."""
 
 
 def leave_out_published(
-    tensors: Tensors, facts: StageFacts, given: GivenSource | None
-) -> tuple[Tensors, StageFacts]:
+    tensors: dict[str, Tensor], facts: StageFacts, given: GivenSource | None
+) -> tuple[dict[str, Tensor], StageFacts]:
     """Return a stage's tensors without those of its published weights, and facts that name them.
 
     Args:
@@ -64,8 +63,8 @@ def leave_out_published(
 
 
 def fill_in_given(
-    tensors: Tensors, facts: StageFacts, given: GivenSource | None, path: Path
-) -> Tensors:
+    tensors: dict[str, Tensor], facts: StageFacts, given: GivenSource | None, path: Path
+) -> dict[str, Tensor]:
     """Return all tensors of a stage, from its checkpoint and from what the stage starts from.
 
     Raises:
@@ -83,8 +82,8 @@ def fill_in_given(
 
 
 def fill_in_from_files(
-    tensors: Tensors, facts: StageFacts, experiment: Experiment, specs: Specs, path: Path
-) -> Tensors:
+    tensors: dict[str, Tensor], facts: StageFacts, experiment: Experiment, specs: Specs, path: Path
+) -> dict[str, Tensor]:
     """Return all tensors of a stage, from its checkpoint and the published files of its config.
 
     Args:
@@ -118,7 +117,9 @@ def fill_in_from_files(
     return tensors
 
 
-def _fill(tensors: Tensors, left: PublishedTensors, state: Mapping[str, Tensor], path: Path) -> Any:
+def _fill(
+    tensors: dict[str, Tensor], left: PublishedTensors, state: Mapping[str, Tensor], path: Path
+) -> Any:
     try:
         found = {name: state[name.removeprefix(START)].detach().cpu() for name in left.tensors}
     except KeyError as error:

@@ -20,7 +20,7 @@ from mmx.stages.core.stage import GivenSource
 from mmx.training.data import Rows, split_rows
 from mmx.training.encode import BATCH_SIZE, encode_rows
 from mmx.transfer import Start
-from mmx.transfer.regularizers import Given, Penalty, Regularizer
+from mmx.transfer.regularizers import Penalty, Regularizer, RegularizerContext
 from mmx.variants import variant
 
 SOURCE_ROWS = 4096
@@ -306,7 +306,7 @@ def bind_penalty(
         return cache_channel_weights(context, opened, name, reference.encoder(name), rows, make)
 
     penalty = regularizer.bind(
-        Given(
+        RegularizerContext(
             model,
             shared,
             reference,

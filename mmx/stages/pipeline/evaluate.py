@@ -94,7 +94,7 @@ def evaluate(
         status="done",
         source=source_result,
         target=_target_result(experiment, target, task, (metrics, outputs, values)),
-        fusion=experiment.name_of("fusion"),
+        fusion=experiment.find_name("fusion"),
         seed=experiment.settings.seed,
         device=str(context.precision.device),
         precision=context.precision.name,
@@ -155,7 +155,7 @@ def _transfer_facts(
         "auto": search.facts if search else None,
     }
     found = {name: each for name, each in there.items() if each}  # no empty entries in the file
-    mode = experiment.name_of("transfer")
+    mode = experiment.find_name("transfer")
     return TransferFacts.from_json({"mode": mode, **report.counts(), **found})
 
 
@@ -395,5 +395,5 @@ def _describe_regularizer(experiment: Experiment) -> RegularizerFacts | None:
     if not node:
         return None
     options = {key: value for key, value in node.items() if not key.startswith("_")}
-    name = experiment.name_of("regularizer")
+    name = experiment.find_name("regularizer")
     return RegularizerFacts.from_json({"name": name, **options})

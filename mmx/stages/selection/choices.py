@@ -52,7 +52,7 @@ def assemble_choices(experiment: Experiment, search: Search) -> tuple[list[Choic
             without = [name for name in names if not CONTROLS[name].needs_source_weights]
             nodes["control"] = without or "none"
         try:
-            choices.append(Choice(candidate, experiment.otherwise(nodes)))
+            choices.append(Choice(candidate, experiment.replace_nodes(nodes)))
         except ConfigError as error:
             problems.extend(error.problems)
             refused[candidate.name] = f"{error.problems[0].given}: {error.problems[0].reason}"

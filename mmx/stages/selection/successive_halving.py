@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from mmx.errors import TransferError
-from mmx.runs.search_record import SearchRecord, Trial, format_metric
+from mmx.runs.search_record import SearchRecord, Trial, format_trial_metric
 from mmx.runs.summary import RungResult
 from mmx.stages.selection.rungs import Rung, fit_rung
 
@@ -103,7 +103,7 @@ class SuccessiveHalving:
         dropped |= dict.fromkeys(untried, no_time)
         count = f"{len(kept)} {'is' if len(kept) == 1 else 'are'} kept"
         for rank, trial in enumerate(ranked, 1):
-            value = f"{metric} {format_metric(trial, metric)}"
+            value = f"{metric} {format_trial_metric(trial, metric)}"
             dropped[trial.candidate] = f"{value}, place {rank} of {len(ranked)}; {count}"
         return {name: f"rung {place}: {why}" for name, why in dropped.items() if name not in kept}
 
@@ -128,7 +128,7 @@ class SuccessiveHalving:
         metric, length = self.record.plan.metric, "fitted"
         if trial.epochs:
             length = f"{trial.epochs} epoch{'' if trial.epochs == 1 else 's'}"
-        said = trial.error or f"{metric} {format_metric(trial, metric)}"
+        said = trial.error or f"{metric} {format_trial_metric(trial, metric)}"
         self.note(f"rung {place} of {len(self.rungs)}: {name}, {length}: {said}")
         return trial
 

@@ -7,6 +7,13 @@ same at every batch size. Choose one when the target has few rows and plain fine
 what the source knew.
 """
 
-from mmx.transfer.regularizers.base import ActsOn, Given, Penalty, Reference, Regularizer, Step
+from mmx.transfer.regularizers.base import (
+    ActsOn,
+    Penalty,
+    Reference,
+    Regularizer,
+    RegularizerContext,
+    Step,
+)
 
-__all__ = ["ActsOn", "Given", "Penalty", "Reference", "Regularizer", "Step"]
+__all__ = ["ActsOn", "Penalty", "Reference", "Regularizer", "RegularizerContext", "Step"]

@@ -48,7 +48,7 @@ class Reference(Protocol):
 
 
 @dataclass(frozen=True)
-class Given:
+class RegularizerContext:
     """What a regulariser may read before training starts.
 
     Attributes:
@@ -152,10 +152,10 @@ class Regularizer(ABC):
         ...     def __init__(self, *, strength: float = 1.0):
         ...         self.strength = strength
         ...
-        ...     def bind(self, given):
-        ...         return NearnessPenalty(given, "nearness", self.strength)
+        ...     def bind(self, context):
+        ...         return NearnessPenalty(context, "nearness", self.strength)
         >>> world = World(moved=0.0)
-        >>> penalty = Nearness(strength=2.0).bind(world.make_given())
+        >>> penalty = Nearness(strength=2.0).bind(world.make_context())
         >>> penalty(world.step()).item()
         0.0
 
@@ -181,7 +181,7 @@ class Regularizer(ABC):
             meaning where rows are mixed with rows of other classes (mixup).
         compares_rows: Whether it compares the rows of a batch with each other, or their statistics
             with others. Several small batches then do not add up to one large batch.
-        watches: Whether it reads modules inside the encoders, which compiled encoders hide.
+        reads_modules: Whether it reads modules inside the encoders, which compiled encoders hide.
         zero_at_start: Whether R(w0) = 0: a target equal to its source is not pulled at all.
     """
 
@@ -191,7 +191,7 @@ class Regularizer(ABC):
     weight_decay: ClassVar[bool] = True
     reads_outputs: ClassVar[bool] = False
     compares_rows: ClassVar[bool] = False
-    watches: ClassVar[bool] = False
+    reads_modules: ClassVar[bool] = False
     zero_at_start: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:
@@ -215,7 +215,7 @@ class Regularizer(ABC):
         """
 
     @abstractmethod
-    def bind(self, given: Given) -> Penalty:
+    def bind(self, context: RegularizerContext) -> Penalty:
         """Return the penalty for a model.
 
         Raises:

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from mmx.errors import TransferError
-from mmx.transfer.regularizers.base import Given, Penalty, Regularizer, Step
+from mmx.transfer.regularizers.base import Penalty, Regularizer, RegularizerContext, Step
 from mmx.transfer.regularizers.features import (
     Strength,
     Temperature,
@@ -68,22 +68,22 @@ class BiTuning(Regularizer):
         self.width = width
         self.temperature = temperature
 
-    def bind(self, given: Given) -> Penalty:
+    def bind(self, context: RegularizerContext) -> Penalty:
         """Return the penalty; see :class:`~mmx.transfer.regularizers.base.Regularizer`.
 
         Raises:
             TransferError: The target has no classes.
         """
-        if given.kind != "classes":
+        if context.kind != "classes":
             raise TransferError(
-                f"regularizer=bi_tuning needs classes, and the target is of kind {given.kind}",
+                f"regularizer=bi_tuning needs classes, and the target is of kind {context.kind}",
                 tip="regularizer=l2_sp",
             )
         # The projections are drawn from the run's seed, and the global generator is left as it was:
         # what is drawn after them does not depend on the regulariser.
         with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(given.seed)
-            return BiTuningPenalty(given.widths, self.strength, self.width, self.temperature)
+            torch.default_generator.manual_seed(context.seed)
+            return BiTuningPenalty(context.widths, self.strength, self.width, self.temperature)
 
 
 class BiTuningPenalty(Penalty):

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from mmx.transfer.regularizers.base import Given, Penalty, Regularizer
+from mmx.transfer.regularizers.base import Penalty, Regularizer, RegularizerContext
 from mmx.transfer.regularizers.features import FeaturePenalty, Strength
 
 
@@ -46,9 +46,9 @@ class Bss(Regularizer):
         self.strength = strength
         self.k = k
 
-    def bind(self, given: Given) -> Penalty:
+    def bind(self, context: RegularizerContext) -> Penalty:
         """Return the penalty; see :class:`~mmx.transfer.regularizers.base.Regularizer`."""
-        return BssPenalty(tuple(sorted(given.widths)), self.strength, self.k)
+        return BssPenalty(tuple(sorted(context.widths)), self.strength, self.k)
 
 
 class BssPenalty(FeaturePenalty):

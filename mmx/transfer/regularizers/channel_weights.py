@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from mmx.errors import TransferError
 from mmx.modalities import Batch
-from mmx.transfer.regularizers.base import Given
+from mmx.transfer.regularizers.base import RegularizerContext
 from mmx.transfer.regularizers.features import select_rows, upcast
 from mmx.transfer.regularizers.maps import (
     find_channel_axis,
@@ -73,7 +73,9 @@ class _Head:
 
 
 @torch.no_grad()
-def weigh_channels(given: Given, encoder: nn.Module, name: str, rows: int) -> list[Tensor]:
+def weigh_channels(
+    context: RegularizerContext, encoder: nn.Module, name: str, rows: int
+) -> list[Tensor]:
     """Return a ``(C,)`` for each map of an encoder; an empty list if no training row has an input.
 
         a = softmax((r − mean r) / std r),  r_c = loss with channel c at zero − loss
@@ -87,7 +89,7 @@ def weigh_channels(given: Given, encoder: nn.Module, name: str, rows: int) -> li
     images about as much as training on 4000 of them.
 
     Args:
-        given: Its training rows and seed are used.
+        context: Its training rows and seed are used.
         encoder: The source's encoder, in evaluation mode.
         name: The modality.
         rows: Rows on which the increases are measured.
@@ -96,7 +98,7 @@ def weigh_channels(given: Given, encoder: nn.Module, name: str, rows: int) -> li
         TransferError: The encoder does not run all modules that it lists as its stages.
     """
     pooled, targets = [], []
-    for part in _parts(given, name):
+    for part in _parts(context, name):
         pooled.append(encoder(part.x, part.lengths).pooled)
         targets.append(part.target)
     if not pooled:
@@ -105,11 +107,11 @@ def weigh_channels(given: Given, encoder: nn.Module, name: str, rows: int) -> li
     total = sum(len(each) for each in targets)
     chosen = torch.zeros(total, dtype=torch.bool)
     # A generator of its own: the draws of training do not depend on this one.
-    order = torch.randperm(total, generator=torch.Generator().manual_seed(given.seed))
+    order = torch.randperm(total, generator=torch.Generator().manual_seed(context.seed))
     chosen[order[:rows]] = True
     losses: list[Tensor] = []
     start = 0
-    for part in _parts(given, name):  # the same batches again, in the same order
+    for part in _parts(context, name):  # the same batches again, in the same order
         here = chosen[start : start + len(part.target)].nonzero().squeeze(1)
         start += len(part.target)
         if len(here):
@@ -125,12 +127,12 @@ def _weights(losses: Tensor) -> Tensor:
     return ((losses - losses.mean()) / spread).softmax(0)
 
 
-def _parts(given: Given, name: str) -> Iterator[_Rows]:
+def _parts(context: RegularizerContext, name: str) -> Iterator[_Rows]:
     """Yield the training rows that have an input of a modality, batch by batch."""
-    for batch in given.rows():
+    for batch in context.rows():
         if name not in batch.inputs:
             continue
-        target = select_rows(name, batch, _targets(batch, given))
+        target = select_rows(name, batch, _targets(batch, context))
         if len(target):
             lengths = batch.lengths.get(name)
             yield _Rows(
@@ -140,10 +142,10 @@ def _parts(given: Given, name: str) -> Iterator[_Rows]:
             )
 
 
-def _targets(batch: Batch, given: Given) -> Tensor:
+def _targets(batch: Batch, context: RegularizerContext) -> Tensor:
     """Return ``(B, K)`` float64."""
-    if given.kind == "classes":
-        return F.one_hot(batch.target, given.outputs).double()
+    if context.kind == "classes":
+        return F.one_hot(batch.target, context.outputs).double()
     return batch.target.double().view(len(batch), -1)
 
 

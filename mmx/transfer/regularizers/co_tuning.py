@@ -7,7 +7,7 @@ from torch import Tensor
 
 from mmx.errors import TransferError
 from mmx.modalities import Batch, Features
-from mmx.transfer.regularizers.base import Given, Penalty, Regularizer
+from mmx.transfer.regularizers.base import Penalty, Regularizer, RegularizerContext
 from mmx.transfer.regularizers.decisions import (
     DecisionPenalty,
     compute_source_outputs,
@@ -44,26 +44,28 @@ class CoTuning(Regularizer):
         self.strength = strength
         self.temperature = temperature
 
-    def bind(self, given: Given) -> Penalty:
+    def bind(self, context: RegularizerContext) -> Penalty:
         """Return the penalty; see :class:`~mmx.transfer.regularizers.base.Regularizer`.
 
         Raises:
             TransferError: There is no source, it shares no modality with the target or with
                 any of its training rows, or the target has no classes.
         """
-        if given.kind != "classes":
+        if context.kind != "classes":
             raise TransferError(
-                f"regularizer=co_tuning needs classes, and the target is of kind {given.kind}",
+                f"regularizer=co_tuning needs classes, and the target is of kind {context.kind}",
                 tip="regularizer=rkd",
             )
-        return CoTuningPenalty(given, self.strength, compute_relationship(given, self.temperature))
+        return CoTuningPenalty(
+            context, self.strength, compute_relationship(context, self.temperature)
+        )
 
 
 class CoTuningPenalty(DecisionPenalty):
     """The penalty of :class:`CoTuning`.
 
     Args:
-        given: See :class:`~mmx.transfer.regularizers.base.Given`.
+        context: See :class:`~mmx.transfer.regularizers.base.RegularizerContext`.
         strength: λ.
         relation: ``(C_t, C_s)`` p(y_s | y_t). It follows from the data, so no checkpoint holds it.
 
@@ -73,8 +75,8 @@ class CoTuningPenalty(DecisionPenalty):
 
     relation: Tensor
 
-    def __init__(self, given: Given, strength: float, relation: Tensor) -> None:
-        super().__init__(given, "co_tuning", strength)
+    def __init__(self, context: RegularizerContext, strength: float, relation: Tensor) -> None:
+        super().__init__(context, "co_tuning", strength)
         self.old_head = self.reference.decision()
         self.register_buffer("relation", relation, persistent=False)
 
@@ -92,23 +94,23 @@ class CoTuningPenalty(DecisionPenalty):
         return -(targets * outputs.log_softmax(1)).sum(1).mean()
 
 
-def compute_relationship(given: Given, temperature: float) -> Tensor:
+def compute_relationship(context: RegularizerContext, temperature: float) -> Tensor:
     """Return p(y_s | y_t), ``(C_t, C_s)``, accumulated in float64.
 
     A class takes the mean over all rows if the source can read none of its training rows.
 
     Args:
-        given: With a reference; the target has classes.
+        context: With a reference; the target has classes.
         temperature: T.
 
     Raises:
         TransferError: The source can read no training row.
     """
-    reference, modalities = find_compared_modalities(given, "co_tuning")
-    sums = torch.zeros(given.outputs, reference.outputs_count, dtype=torch.float64)
-    counts = torch.zeros(given.outputs, 1, dtype=torch.float64)
+    reference, modalities = find_compared_modalities(context, "co_tuning")
+    sums = torch.zeros(context.outputs, reference.outputs_count, dtype=torch.float64)
+    counts = torch.zeros(context.outputs, 1, dtype=torch.float64)
     like = torch.zeros(0)  # the last outputs: their type and device are those of the result
-    for batch in given.rows():
+    for batch in context.rows():
         rows = find_readable_rows(batch, modalities)
         if len(rows) == 0:
             continue

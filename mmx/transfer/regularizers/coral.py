@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from mmx.transfer.regularizers.base import Given, Penalty, Regularizer
+from mmx.transfer.regularizers.base import Penalty, Regularizer, RegularizerContext
 from mmx.transfer.regularizers.features import FeaturePenalty, Strength, take_source_rows
 
 
@@ -35,13 +35,13 @@ class Coral(Regularizer):
     def __init__(self, *, strength: Strength = 1.0) -> None:
         self.strength = strength
 
-    def bind(self, given: Given) -> Penalty:
+    def bind(self, context: RegularizerContext) -> Penalty:
         """Return the penalty; see :class:`~mmx.transfer.regularizers.base.Regularizer`.
 
         Raises:
             TransferError: No modality of the target has two rows in the source.
         """
-        return CoralPenalty(take_source_rows(given, "coral", fewest=2), self.strength)
+        return CoralPenalty(take_source_rows(context, "coral", fewest=2), self.strength)
 
 
 class CoralPenalty(FeaturePenalty):

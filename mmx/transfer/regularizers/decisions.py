@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmx.modalities import Batch, Features, StepRows
-from mmx.transfer.regularizers.base import Given, Penalty, Reference, Step
+from mmx.transfer.regularizers.base import Penalty, Reference, RegularizerContext, Step
 from mmx.transfer.regularizers.features import (
     attach_reference,
     disable_autocast,
@@ -46,20 +46,20 @@ class DecisionPenalty(Penalty):
         ...     def loss(self, outputs, targets):
         ...         return (outputs - targets).square().mean()
         >>> world = World(moved=0.0)
-        >>> MatchPenalty(world.make_given(), "match", strength=1.0)(world.step()).item()
+        >>> MatchPenalty(world.make_context(), "match", strength=1.0)(world.step()).item()
         0.0
 
     Args:
-        given: What :func:`~mmx.transfer.regularizers.features.find_compared_modalities` accepts.
+        context: What :func:`~mmx.transfer.regularizers.features.find_compared_modalities` accepts.
         name: Name of the regulariser.
         strength: λ.
     """
 
     reference: Reference
 
-    def __init__(self, given: Given, name: str, strength: float) -> None:
+    def __init__(self, context: RegularizerContext, name: str, strength: float) -> None:
         super().__init__()
-        reference, self.modalities = find_compared_modalities(given, name)
+        reference, self.modalities = find_compared_modalities(context, name)
         attach_reference(self, reference)
         self.strength = strength
 
@@ -108,14 +108,16 @@ class SoftPenalty(DecisionPenalty):
     """T² · KL(softmax(z0/T) ‖ softmax(z/T)), where z0 are the trained source's own outputs.
 
     Args:
-        given: See :class:`DecisionPenalty`.
+        context: See :class:`DecisionPenalty`.
         name: Name of the regulariser.
         strength: λ.
         temperature: T.
     """
 
-    def __init__(self, given: Given, name: str, strength: float, temperature: float) -> None:
-        super().__init__(given, name, strength)
+    def __init__(
+        self, context: RegularizerContext, name: str, strength: float, temperature: float
+    ) -> None:
+        super().__init__(context, name, strength)
         self.temperature = temperature
 
     def compute_targets(self, batch: Batch, rows: Tensor, present: dict[str, Tensor]) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mmx.errors import TransferError
 from mmx.modalities import StepRows
-from mmx.transfer.regularizers.base import Given, Penalty, Reference, Regularizer, Step
+from mmx.transfer.regularizers.base import Penalty, Reference, Regularizer, RegularizerContext, Step
 from mmx.transfer.regularizers.channel_weights import weigh_channels
 from mmx.transfer.regularizers.features import (
     Strength,
@@ -58,7 +58,7 @@ class Delta(Regularizer):
     acts_on = "features"
     needs = frozenset({"weights", "model"})
     zero_at_start = True
-    watches = True
+    reads_modules = True
 
     def __init__(
         self,
@@ -69,19 +69,19 @@ class Delta(Regularizer):
         self.strength = strength
         self.probe_rows = probe_rows
 
-    def bind(self, given: Given) -> Penalty:
+    def bind(self, context: RegularizerContext) -> Penalty:
         """Return the penalty; see :class:`~mmx.transfer.regularizers.base.Regularizer`.
 
         Raises:
             TransferError: There is no source, or no encoder that it shares with the target
                 reads any training row.
         """
-        reference, modalities = find_compared_modalities(given, "delta")
+        reference, modalities = find_compared_modalities(context, "delta")
         weights = {
-            name: given.keep(
+            name: context.keep(
                 name,
                 self.probe_rows,
-                partial(weigh_channels, given, reference.encoder(name), name, self.probe_rows),
+                partial(weigh_channels, context, reference.encoder(name), name, self.probe_rows),
             )
             for name in modalities
         }
@@ -91,14 +91,14 @@ class Delta(Regularizer):
                 "regularizer=delta: no encoder shared with the source reads any training row",
                 tip="regularizer=none",
             )
-        return DeltaPenalty(given, reference, weights, self.strength)
+        return DeltaPenalty(context, reference, weights, self.strength)
 
 
 class DeltaPenalty(Penalty):
     """The penalty of :class:`Delta`; records the feature maps of the model that it is bound to.
 
     Args:
-        given: The maps of its model are recorded.
+        context: The maps of its model are recorded.
         reference: The source.
         weights: Modality to a of each stage. They follow from the data, so no checkpoint holds
             them.
@@ -109,7 +109,7 @@ class DeltaPenalty(Penalty):
 
     def __init__(
         self,
-        given: Given,
+        context: RegularizerContext,
         reference: Reference,
         weights: dict[str, list[Tensor]],
         strength: float,
@@ -118,7 +118,7 @@ class DeltaPenalty(Penalty):
         attach_reference(self, reference)
         self.strength = strength
         self.recorders = {
-            name: MapRecorder(given.model.get_submodule(f"encoders.{name}")) for name in weights
+            name: MapRecorder(context.model.get_submodule(f"encoders.{name}")) for name in weights
         }
         for name, stages in weights.items():
             for index, weight in enumerate(stages):

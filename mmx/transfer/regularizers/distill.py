@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from mmx.modalities import Features
-from mmx.transfer.regularizers.base import Given, Penalty, Regularizer
+from mmx.transfer.regularizers.base import Penalty, Regularizer, RegularizerContext
 from mmx.transfer.regularizers.decisions import SoftPenalty
 from mmx.transfer.regularizers.features import Strength, Temperature
 
@@ -36,13 +36,13 @@ class Distill(Regularizer):
         self.strength = strength
         self.temperature = temperature
 
-    def bind(self, given: Given) -> Penalty:
+    def bind(self, context: RegularizerContext) -> Penalty:
         """Return the penalty; see :class:`~mmx.transfer.regularizers.base.Regularizer`.
 
         Raises:
             TransferError: There is no source, or it shares no modality with the target.
         """
-        return DistillPenalty(given, "distill", self.strength, self.temperature)
+        return DistillPenalty(context, "distill", self.strength, self.temperature)
 
 
 class DistillPenalty(SoftPenalty):

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mmx.errors import TransferError
 from mmx.modalities import Batch, StepRows
-from mmx.transfer.regularizers.base import Given, Penalty, Reference, Step
+from mmx.transfer.regularizers.base import Penalty, Reference, RegularizerContext, Step
 
 Strength = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 Temperature = Annotated[float, Field(gt=0, le=10000, allow_inf_nan=False)]
@@ -116,16 +116,16 @@ class ComparedPenalty(ModalityPenalty):
     :class:`~mmx.transfer.regularizers.base.Regularizer` for an example.
 
     Args:
-        given: What :func:`find_compared_modalities` accepts.
+        context: What :func:`find_compared_modalities` accepts.
         name: Name of the regulariser.
         strength: λ.
     """
 
     reference: Reference
 
-    def __init__(self, given: Given, name: str, strength: float) -> None:
+    def __init__(self, context: RegularizerContext, name: str, strength: float) -> None:
         super().__init__(strength)
-        reference, self.modalities = find_compared_modalities(given, name)
+        reference, self.modalities = find_compared_modalities(context, name)
         attach_reference(self, reference)
 
     def terms(self, step: Step) -> Iterator[tuple[str, Tensor]]:
@@ -143,36 +143,40 @@ class ComparedPenalty(ModalityPenalty):
         """Return the scalar of one modality, from f ``(n, D)`` and f0 ``(n, D0)``."""
 
 
-def find_compared_modalities(given: Given, name: str) -> tuple[Reference, tuple[str, ...]]:
+def find_compared_modalities(
+    context: RegularizerContext, name: str
+) -> tuple[Reference, tuple[str, ...]]:
     """Return the reference and the sorted names of the modalities that it and the target share.
 
     Args:
-        given: Must have a reference.
+        context: Must have a reference.
         name: Name of the regulariser.
 
     Raises:
         TransferError: There is no reference, or it shares no modality with the target.
     """
-    if given.reference is None:
+    if context.reference is None:
         raise TransferError(f"regularizer={name} needs a trained source")
     # Sorted: the order in which terms are added, and so their rounding, depends on names alone.
-    shared = tuple(sorted(set(given.reference.modalities) & given.widths.keys()))
-    return given.reference, require_any(shared, name)
+    shared = tuple(sorted(set(context.reference.modalities) & context.widths.keys()))
+    return context.reference, require_any(shared, name)
 
 
-def take_source_rows(given: Given, name: str, fewest: int) -> dict[str, Tensor]:
+def take_source_rows(context: RegularizerContext, name: str, fewest: int) -> dict[str, Tensor]:
     """Return f0 ``(N, D)`` of the source's own rows for each modality of the target.
 
     Args:
-        given: Its source features are computed once.
+        context: Its source features are computed once.
         name: Name of the regulariser.
         fewest: The least N; modalities with fewer rows are left out.
 
     Raises:
         TransferError: No modality is left.
     """
-    found = given.source_features()
-    kept = sorted(each for each in found.keys() & given.widths.keys() if len(found[each]) >= fewest)
+    found = context.source_features()
+    kept = sorted(
+        each for each in found.keys() & context.widths.keys() if len(found[each]) >= fewest
+    )
     # Detached: the source's features are constants of the penalty.
     return {each: upcast(found[each].detach()) for each in require_any(tuple(kept), name)}
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from mmx.errors import TransferError
-from mmx.transfer.regularizers.base import Given, Penalty, Regularizer, Step
+from mmx.transfer.regularizers.base import Penalty, Regularizer, RegularizerContext, Step
 from mmx.transfer.regularizers.features import Strength, upcast
 
 
@@ -35,7 +35,7 @@ class L2Sp(Regularizer):
         self.alpha = alpha
         self.beta = beta
 
-    def bind(self, given: Given) -> Penalty:
+    def bind(self, context: RegularizerContext) -> Penalty:
         """Return the penalty; see :class:`~mmx.transfer.regularizers.base.Regularizer`.
 
         Raises:
@@ -44,8 +44,8 @@ class L2Sp(Regularizer):
         # Clones: the parameters themselves move with every step, w0 must not.
         start = {
             name: parameter.detach().clone()
-            for name, parameter in given.model.named_parameters()
-            if name in given.shared
+            for name, parameter in context.model.named_parameters()
+            if name in context.shared
         }
         if not start:
             raise TransferError("regularizer=l2_sp: no trained parameter came from the source")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from mmx.modalities import Features
-from mmx.transfer.regularizers.base import Given, Penalty, Regularizer
+from mmx.transfer.regularizers.base import Penalty, Regularizer, RegularizerContext
 from mmx.transfer.regularizers.decisions import SoftPenalty
 from mmx.transfer.regularizers.features import Strength, Temperature
 
@@ -37,20 +37,20 @@ class Lwf(Regularizer):
         self.strength = strength
         self.temperature = temperature
 
-    def bind(self, given: Given) -> Penalty:
+    def bind(self, context: RegularizerContext) -> Penalty:
         """Return the penalty; see :class:`~mmx.transfer.regularizers.base.Regularizer`.
 
         Raises:
             TransferError: There is no source, or it shares no modality with the target.
         """
-        return LwfPenalty(given, self.strength, self.temperature)
+        return LwfPenalty(context, self.strength, self.temperature)
 
 
 class LwfPenalty(SoftPenalty):
     """The penalty of :class:`Lwf`.
 
     Args:
-        given: See :class:`~mmx.transfer.regularizers.base.Given`.
+        context: See :class:`~mmx.transfer.regularizers.base.RegularizerContext`.
         strength: λ.
         temperature: T.
 
@@ -58,8 +58,8 @@ class LwfPenalty(SoftPenalty):
         old_head: g.
     """
 
-    def __init__(self, given: Given, strength: float, temperature: float) -> None:
-        super().__init__(given, "lwf", strength, temperature)
+    def __init__(self, context: RegularizerContext, strength: float, temperature: float) -> None:
+        super().__init__(context, "lwf", strength, temperature)
         self.old_head = self.reference.decision()
 
     def decide(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mmx.transfer.regularizers.base import Given, Penalty, Regularizer
+from mmx.transfer.regularizers.base import Penalty, Regularizer, RegularizerContext
 from mmx.transfer.regularizers.features import (
     FeaturePenalty,
     Strength,
@@ -49,13 +49,13 @@ class Mmd(Regularizer):
     def __init__(self, *, strength: Strength = 1.0) -> None:
         self.strength = strength
 
-    def bind(self, given: Given) -> Penalty:
+    def bind(self, context: RegularizerContext) -> Penalty:
         """Return the penalty; see :class:`~mmx.transfer.regularizers.base.Regularizer`.
 
         Raises:
             TransferError: No modality of the target has two rows in the source.
         """
-        return MmdPenalty(take_source_rows(given, "mmd", fewest=2), self.strength)
+        return MmdPenalty(take_source_rows(context, "mmd", fewest=2), self.strength)
 
 
 class MmdPenalty(FeaturePenalty):

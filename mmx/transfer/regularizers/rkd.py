@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmx.modalities.masking import mean_where
-from mmx.transfer.regularizers.base import Given, Penalty, Regularizer
+from mmx.transfer.regularizers.base import Penalty, Regularizer, RegularizerContext
 from mmx.transfer.regularizers.features import (
     ComparedPenalty,
     Strength,
@@ -51,20 +51,20 @@ class Rkd(Regularizer):
         self.distance = distance
         self.angle = angle
 
-    def bind(self, given: Given) -> Penalty:
+    def bind(self, context: RegularizerContext) -> Penalty:
         """Return the penalty; see :class:`~mmx.transfer.regularizers.base.Regularizer`.
 
         Raises:
             TransferError: There is no source, or it shares no modality with the target.
         """
-        return RkdPenalty(given, self.strength, self.distance, self.angle)
+        return RkdPenalty(context, self.strength, self.distance, self.angle)
 
 
 class RkdPenalty(ComparedPenalty):
     """The penalty of :class:`Rkd`.
 
     Args:
-        given: See :class:`~mmx.transfer.regularizers.base.Given`.
+        context: See :class:`~mmx.transfer.regularizers.base.RegularizerContext`.
         strength: λ.
         distance: a.
         angle: b.
@@ -72,8 +72,10 @@ class RkdPenalty(ComparedPenalty):
 
     compares_rows = True
 
-    def __init__(self, given: Given, strength: float, distance: float, angle: float) -> None:
-        super().__init__(given, "rkd", strength)
+    def __init__(
+        self, context: RegularizerContext, strength: float, distance: float, angle: float
+    ) -> None:
+        super().__init__(context, "rkd", strength)
         self.distance, self.angle = distance, angle
 
     def term(self, x: Tensor, x0: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmx.transfer.regularizers.base import Given, Penalty, Regularizer
+from mmx.transfer.regularizers.base import Penalty, Regularizer, RegularizerContext
 from mmx.transfer.regularizers.features import ComparedPenalty, Strength
 
 
@@ -37,20 +37,20 @@ class Similarity(Regularizer):
     def __init__(self, *, strength: Strength = 23.0) -> None:
         self.strength = strength
 
-    def bind(self, given: Given) -> Penalty:
+    def bind(self, context: RegularizerContext) -> Penalty:
         """Return the penalty; see :class:`~mmx.transfer.regularizers.base.Regularizer`.
 
         Raises:
             TransferError: There is no source, or it shares no modality with the target.
         """
-        return SimilarityPenalty(given, "similarity", self.strength)
+        return SimilarityPenalty(context, "similarity", self.strength)
 
 
 class SimilarityPenalty(ComparedPenalty):
     """The penalty of :class:`Similarity`.
 
     Args:
-        given: See :class:`~mmx.transfer.regularizers.base.Given`.
+        context: See :class:`~mmx.transfer.regularizers.base.RegularizerContext`.
         name: Name of the regulariser.
         strength: λ.
     """

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmx.errors import TransferError
-from mmx.transfer.regularizers.base import Given, Penalty, Regularizer, Step
+from mmx.transfer.regularizers.base import Penalty, Regularizer, RegularizerContext, Step
 from mmx.transfer.regularizers.features import make_zero
 
 
@@ -43,13 +43,13 @@ class Stochnorm(Regularizer):
     def __init__(self, *, probability: Annotated[float, Field(ge=0, le=1)] = 0.5) -> None:
         self.probability = probability
 
-    def bind(self, given: Given) -> Penalty:
+    def bind(self, context: RegularizerContext) -> Penalty:
         """Return a penalty that is 0; see :class:`~mmx.transfer.regularizers.base.Regularizer`.
 
         Raises:
             TransferError: No encoder that came from the source has a batch norm that trains.
         """
-        self.check(given.model, given.shared)
+        self.check(context.model, context.shared)
         return StochnormPenalty()
 
     def check(self, model: nn.Module, shared: frozenset[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from mmx.transfer.regularizers import Given, Penalty, Regularizer
+from mmx.transfer.regularizers import Penalty, Regularizer, RegularizerContext
 from mmx.transfer.regularizers.features import ComparedPenalty
 
 
@@ -18,9 +18,9 @@ class Nearness(Regularizer):
     def __init__(self, *, strength: float = 1.0) -> None:
         self.strength = strength
 
-    def bind(self, given: Given) -> Penalty:
+    def bind(self, context: RegularizerContext) -> Penalty:
         """Return the penalty."""
-        return NearnessPenalty(given, "nearness", self.strength)
+        return NearnessPenalty(context, "nearness", self.strength)
 
 
 class NearnessPenalty(ComparedPenalty):

@@ -24,5 +24,5 @@ class Summed(Fusion):
 
     def forward(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
         """Return ``(B, D_out)``."""
-        pooled = zip(self.modalities, self.pooled(features, present), strict=True)
+        pooled = zip(self.modalities, self.list_pooled(features, present), strict=True)
         return sum(zero_absent(self.maps[name](x), present[name]) for name, x in pooled)
