@@ -14,7 +14,7 @@ import catalogue
 import pytest
 import yaml
 from PIL import Image
-from tiny_models import find_tiny_model
+from tiny_models import find_stand_ins, find_tiny_model
 
 from mmx.config import compose, override_problems
 from mmx.config.locate import builtin_directory, find_options, list_groups, read_headline
@@ -96,6 +96,8 @@ def overrides_for(path: Path, folder: Path) -> list[str]:
             module = importlib.import_module(f"mmx.encoders.{modality}.{name}")
             kind = next(each for each in vars(module).values() if is_defined(each, module))
             chosen.append(f"encoder.{modality}.model={find_tiny_model(kind)}")
+    elif group == "experiment":
+        chosen += find_stand_ins(path)
     elif chosen == ["source=published"]:
         chosen = ["target=digits", "encoder/image=resnet18", *chosen]
     elif group == "objective" and name in TERMS:

@@ -9,10 +9,13 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+import catalogue
 import pytest
 import torch
+import torchvision
 
 from mmx.encoders import Encoder
+from mmx.encoders.image.torchvision_weights import TorchvisionEncoder
 from mmx.modalities import Modality, Spec
 from mmx.modalities.audio import Audio
 from mmx.modalities.image import Image
@@ -259,3 +262,41 @@ def find_example(encoder: type[Encoder]) -> tuple[dict[str, Any], Spec | None]:
     reader = encoder.read_with(readers[encoder.__module__.split(".")[2]], **options)
     assert reader is not None
     return options, reader.example()
+
+
+def save_torchvision(encoder: type[TorchvisionEncoder], folder: Path) -> Path:
+    """Write random weights of a network of torchvision's, and return the file."""
+    name = encoder.published_weights.__class__.__name__.removesuffix("_Weights").lower()
+    file = folder / f"{name}.pth"
+    torch.manual_seed(0)
+    torch.save(torchvision.models.get_model(name).state_dict(), file)
+    return file
+
+
+@cache
+def find_stand_ins(experiment: Path) -> tuple[str, ...]:
+    """Return options that start a ready-made experiment from random weights made here.
+
+    Args:
+        experiment: Its file in ``configs/experiment``.
+    """
+    found = []
+    stated = catalogue.read(experiment)
+    for item in stated["defaults"]:
+        [(group, option)] = item.items()
+        kind = group.removeprefix("override /")
+        if not kind.startswith("encoder/"):
+            continue
+        encoder = catalogue.classes(kind)[option]
+        key = kind.replace("/", ".")
+        if encoder.__module__ in MAKERS:
+            found.append(f"{key}.model={find_tiny_model(encoder)}")
+        elif issubclass(encoder, TorchvisionEncoder) and publishes(stated):
+            folder = Path(tempfile.mkdtemp(prefix="tiny-"))
+            found.append(f"{key}.weights={save_torchvision(encoder, folder)}")
+    return tuple(found)
+
+
+def publishes(stated: dict[str, Any]) -> bool:
+    """Return whether a ready-made experiment starts from published weights."""
+    return {"override /source": "published"} in stated["defaults"]

@@ -31,6 +31,8 @@ OTHER = (
     "spiece.model",
 )
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "open_clip_pytorch_model.bin")
+MODEL_FOLDER = "model=<folder>"
+"""What to type for a local folder; where the modality is known, its option is put in full."""
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -98,7 +100,7 @@ def find_model_folder(model: str, *, revision: str | None = None, download: bool
     if not REPOSITORY.fullmatch(model):
         raise DataError(
             f"model={model}: there is no such folder",
-            tip="the path of a folder with config.json, or owner/name and download=true",
+            tip=f"{MODEL_FOLDER}, one with config.json; or owner/name and download=true",
         )
     hub = import_extra("huggingface_hub", "transformers")
     for here in (True, False):
@@ -122,7 +124,7 @@ def find_model_folder(model: str, *, revision: str | None = None, download: bool
                 return folder
     raise DataError(
         f"model={model}: is no folder here, and the hub's cache does not hold it",
-        tip="download=true fetches it; or give the path of a folder that holds it",
+        tip=f"download=true fetches it; or {MODEL_FOLDER}",
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any, cast
 from mmx.balance import Balance
 from mmx.config.locate import find_default_option
 from mmx.encoders import Encoder
+from mmx.encoders.hub import MODEL_FOLDER
 from mmx.encoders.published import PublishedWeights
 from mmx.errors import DataError, Problem, closest
 from mmx.experiment.own_parts import find_encoder_problems, find_fusion_problems
@@ -245,7 +246,9 @@ def _try_encoder(
 def describe_encoder_error(name: str, error: DataError | ValueError) -> Problem:
     """Return the problem of an encoder that cannot be made."""
     if isinstance(error, DataError):
-        return Problem(f"encoder.{name}", error.message, type_this=error.tip)
+        # An encoder does not know for which modality it is chosen.
+        tip = error.tip and error.tip.replace(MODEL_FOLDER, f"encoder.{name}.{MODEL_FOLDER}")
+        return Problem(f"encoder.{name}", error.message, type_this=tip)
     return Problem(f"encoder.{name}", str(error))
 
 

@@ -162,7 +162,8 @@ def find_missing_files(start: PublishedStart) -> Iterator[Problem]:
         for path in weights.missing_files():
             reason = "is a folder" if path.is_dir() else "there is no such file"
             if not weights.named:
-                yield Problem(f"encoder.{name}: {path}", reason, type_this=weights.absent or None)
+                where = f"encoder.{name}: {weights.name}"
+                yield Problem(where, f"{reason}: {path}", type_this=weights.absent or None)
                 continue
             found = _find_nearest(path)
             near = None if found is None else str(found)

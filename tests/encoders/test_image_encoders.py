@@ -178,7 +178,7 @@ def test_absent_published_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert str(error.value) == (
         f"ResNet18 IMAGENET1K_V1: there is no {path}\n"
         "  tip: download=true fetches it from "
-        "https://download.pytorch.org/models/resnet18-f37072fd.pth; or put the file there yourself"
+        "https://download.pytorch.org/models/resnet18-f37072fd.pth; or encoder.image.weights=<file>"
     )
 
 

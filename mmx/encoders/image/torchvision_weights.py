@@ -51,7 +51,7 @@ class TorchvisionEncoder(Encoder):
             (path,),
             origin=origin,
             licence=None if given else LICENCE,
-            absent=f"download=true fetches it from {url}; or put the file there yourself",
+            absent=f"download=true fetches it from {url}; or encoder.image.weights=<file>",
             named=bool(given),
         )
 

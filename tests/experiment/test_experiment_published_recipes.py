@@ -1,0 +1,142 @@
+"""Ready-made experiments from published weights: they run to their end, and say what they lack.
+
+The weights are random and tiny, made on the spot, and so is the data.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import catalogue
+import numpy as np
+import pytest
+import soundfile
+import torch
+from PIL import Image
+from tiny_models import find_stand_ins, publishes
+
+from mmx.config import compose
+from mmx.errors import ConfigError
+from mmx.experiment import assemble
+from mmx.experiment.publishing import find_missing_files
+from mmx.runs.directory import RunDirectory
+
+pytest.importorskip("transformers")
+pytest.importorskip("timm")
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+RECIPES = [path for path in catalogue.folder("experiment") if publishes(catalogue.read(path))]
+NAMES = [path.stem for path in RECIPES]
+CIFAR = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+TOPICS = ("World", "Sports", "Business", "Sci/Tech")
+
+
+def save_image(path: Path, shade: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (32, 32), (shade, 255 - shade, 128)).save(path)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a data folder in the layouts that the recipes read, with a few rows of each class."""
+    folder = tmp_path_factory.mktemp("data")
+    for number, name in enumerate(CIFAR):
+        for split, rows in (("train", 4), ("test", 1)):
+            for row in range(rows):
+                save_image(folder / "cifar10" / split / name / f"{row}.png", 20 * number + row)
+    sounds = folder / "fsdd" / "recordings"
+    sounds.mkdir(parents=True)
+    for digit in range(10):
+        for speaker, rows in (("jackson", 3), ("theo", 1), ("yweweler", 1)):
+            for row in range(rows):
+                tone = np.sin(np.arange(1600) * (digit + 1) / 9 + row)
+                soundfile.write(sounds / f"{digit}_{speaker}_{row}.wav", tone * 0.4, 8000)
+    save_news(folder / "ag_news" / "news.csv")
+    [fashion] = [path for path in RECIPES if path.stem.startswith("fashion")]
+    save_products(folder / "fashion" / "products.csv", catalogue.read(fashion)["target"]["classes"])
+    return folder
+
+
+def save_news(path: Path) -> None:
+    path.parent.mkdir()
+    lines = ["title,description,topic,split"]
+    for row in range(5 * len(TOPICS)):
+        split = "test" if row >= 4 * len(TOPICS) else "train"
+        lines.append(f"a cat {row},dogs of {row % 4},{TOPICS[row % 4]},{split}")
+    path.write_text("\n".join(lines) + "\n")
+
+
+def save_products(path: Path, classes: list[str]) -> None:
+    path.parent.mkdir()
+    lines = ["image,title,articleType,split"]
+    for row in range(5 * len(classes)):
+        kind, turn = classes[row % len(classes)], row // len(classes)
+        split = ("train", "train", "train", "val", "test")[turn]
+        save_image(path.parent / "images" / f"{row}.jpg", row)
+        lines.append(f"images/{row}.jpg,a {kind},{kind},{split}")
+    path.write_text("\n".join(lines) + "\n")
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=NAMES)
+@pytest.mark.parametrize("mode", ["parameter", "feature"])
+def test_a_recipe_runs_and_gains_over_the_same_network_fresh(
+    recipe: Path,
+    mode: str,
+    data: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    once: Callable[[list[str]], RunDirectory],
+) -> None:
+    monkeypatch.setenv("MMX_DATA_DIR", str(data))
+    head = ["transfer=feature", "transfer.head=logistic"] if mode == "feature" else []
+    small = ["target.per_class=2", "trainer.epochs=1", "trainer.workers=0"]
+    run = once([f"experiment={recipe.stem}", *find_stand_ins(recipe), *small, *head])
+    summary = json.loads((run.path / "summary.json").read_text())
+    assert summary["source"]["task"] == "published"
+    assert summary["transfer"]["mode"] == mode
+    assert list(summary["gains"]) == ["scratch"]
+    # Every encoder starts from its weights; the head, and nothing else, is fresh.
+    states = json.loads((run.path / "transfer.json").read_text())
+    taken = {name.split(".")[1] for name in states["copied"] + states["frozen"]}
+    assert taken == set(catalogue.read(recipe)["encoder"])
+    assert {name.split(".")[0] for name in states["fresh"]} <= {"head"}
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=NAMES)
+def test_without_weights_a_recipe_says_what_to_type(
+    recipe: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MMX_DATA_DIR", str(data))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "torch"))
+    given = find_stand_ins(recipe)
+    for left_out in given:
+        kept = [each for each in given if each != left_out]
+        key = left_out.partition("=")[0].rpartition(".")[0]
+        problem = describe_missing_weights([f"experiment={recipe.stem}", *kept])
+        assert problem.startswith(key)
+        assert re.search(rf"download=true .*; or {key}\.(model=<folder>|weights=<file>)$", problem)
+
+
+def describe_missing_weights(line: list[str]) -> str:
+    """Return the one problem of a line whose weights are not there."""
+    with compose.composer():
+        config = compose.compose(line).config
+    try:
+        problems = [*find_missing_files(assemble(config).start)]
+    except ConfigError as error:
+        problems = [*error.problems]
+    [problem] = problems
+    return str(problem)
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=NAMES)
+def test_a_recipe_states_what_to_type(recipe: Path) -> None:
+    """Its header's command lines name the recipe and only keys that there are."""
+    lines = re.findall(r"^# (mmx train .*)$", recipe.read_text(), re.MULTILINE)
+    assert len(lines) >= 2
+    for line in lines:
+        assert f"experiment={recipe.stem}" in line.split()
+        assert "seeds=5" in line.split()
