@@ -12,11 +12,10 @@ from pydantic import Field
 
 from mmx.errors import DataError, closest
 from mmx.modalities import Modality
-from mmx.quoting import type_override
-from mmx.stage_id import Role
 from mmx.tasks import contract, remarks
 from mmx.tasks import data_fingerprint as fingerprints
 from mmx.tasks import splits as splitting
+from mmx.tasks.advice import type_task_option
 from mmx.tasks.contents import Kind, Samples, Target, TaskData
 from mmx.tasks.labels import measure_moments
 
@@ -311,19 +310,3 @@ def list_names(names: tuple[str, ...] | list[str], most: int = 12) -> str:
     """Return names for a message, at most ``most`` of them."""
     shown = ", ".join(names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
-
-
-def type_task_option(key: str, value: object) -> str:
-    """Return what to type to give a task an option.
-
-    Args:
-        key: The option.
-        value: Its value; text such as ``<table>`` is a placeholder.
-    """
-    target, source = (
-        f"{role}.{key}={value}"
-        if isinstance(value, str) and value.startswith("<")
-        else type_override(f"{role}.{key}", value)
-        for role in (Role.TARGET, Role.SOURCE)
-    )
-    return f"{target} ({source} where it is the source)"

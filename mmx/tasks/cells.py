@@ -12,11 +12,15 @@ from typing import Any
 import pyarrow as pa
 
 from mmx.errors import DataError
+from mmx.tasks.compressed import strip_compression
+from mmx.tasks.csv_format import CsvFormat
 from mmx.tasks.csv_rows import open_csv
 from mmx.tasks.json_rows import collect_keys, open_json
 from mmx.tasks.parquet_columns import open_parquet, read_column
 
-TABLE_SUFFIXES = (".csv", ".tsv", ".parquet", ".jsonl", ".json")
+TEXT_SUFFIXES = (".csv", ".tsv", ".tab", ".txt")
+"""Suffixes of files of rows with a delimiter between their cells."""
+TABLE_SUFFIXES = (*TEXT_SUFFIXES, ".parquet", ".pq", ".jsonl", ".ndjson", ".json")
 
 ColumnCells = list[Any]
 
@@ -38,6 +42,11 @@ class OpenTable:
     column: Callable[[str], ColumnCells]
     types: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    @property
+    def is_undivided(self) -> bool:
+        """Whether it is one column of text, since its cells may be separated otherwise."""
+        return len(self.names) == 1 and strip_compression(self.path).suffix in TEXT_SUFFIXES
 
     def find(self, name: str) -> str | None:
         """Return the column called ``name``, ignoring spaces around the names, or None."""
@@ -84,28 +93,33 @@ class OpenTable:
         return texts
 
 
-def open_table(path: Path) -> OpenTable:
+def open_table(path: Path, options: CsvFormat | None = None) -> OpenTable:
     """Return a table file that is ready to be read column by column.
 
     CSV cells and JSON strings are not interpreted, so "007" keeps its zeros and "NA" stays text.
 
+    Args:
+        path: The file.
+        options: How a CSV file is written, as far as that is known.
+
     Raises:
         DataError: The file has another format, or is damaged.
     """
-    suffix = path.suffix.lower()
+    options = options or CsvFormat()
+    suffix = strip_compression(path).suffix.lower()
     if suffix not in TABLE_SUFFIXES:
         raise DataError(f"cannot read a table from {path}; accepted: {', '.join(TABLE_SUFFIXES)}")
     try:
-        if suffix == ".parquet":
+        if suffix in (".parquet", ".pq"):
             file, types = open_parquet(path)
             names = file.schema_arrow.names
             return OpenTable(path, names, lambda name: read_column(file, path, name), types)
-        if suffix in (".json", ".jsonl"):
-            rows, notes = open_json(path)
+        if suffix in (".json", ".jsonl", ".ndjson"):
+            rows, notes = open_json(path, options.encoding)
             return OpenTable(
                 path, collect_keys(rows), lambda name: [row.get(name) for row in rows], notes=notes
             )
-        table = open_csv(path)
+        table = open_csv(path, options)
         return OpenTable(path, table.names, table.read, notes=table.notes)
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"cannot read table {path}: {error}") from error

@@ -5,15 +5,26 @@ from __future__ import annotations
 import csv
 import io
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from mmx.errors import DataError
+from mmx.tasks.advice import type_task_option
+from mmx.tasks.compressed import strip_compression
+from mmx.tasks.csv_format import DELIMITER_WORDS, CsvFormat
 from mmx.tasks.table_text import check_utf8, read_table_text
 
 DELIMITERS = (",", "\t", ";", "|")
-DELIMITER_WORDS = {",": "a comma", "\t": "a tab", ";": "';'", "|": "'|'"}
+"""Those that are found."""
 SWALLOWED = 4  # complete rows within one cell from which a missing quote is assumed
+TAB_SUFFIXES = (".tsv", ".tab")
+QUOTE_TIP = (
+    'put a cell with a comma, a quote or a line break in "quotes", '
+    'and write a quote in it twice: ""'
+)
+LITERAL = "unbalanced quotes are read as part of their cells"
 
 csv.field_size_limit(2**31 - 1)  # Python's default refuses cells above 131,072 characters
 
@@ -51,68 +62,133 @@ class CsvTable:
         return cells
 
 
-def open_csv(path: Path) -> CsvTable:
-    """Return the table; a delimiter that does not fit the file's suffix is detected and noted.
+@dataclass(frozen=True)
+class _Dialect:
+    """How cells are separated and quoted; ``spaced``: a space may stand before a quote."""
+
+    delimiter: str
+    quoting: str = "double"
+    spaced: bool = False
+
+    def describe(self) -> dict[str, Any]:
+        """Return the arguments of ``csv.reader``."""
+        return {
+            "delimiter": self.delimiter,
+            "quotechar": "'" if self.quoting == "single" else '"',
+            "escapechar": "\\" if self.quoting == "backslash" else None,
+            "doublequote": self.quoting != "backslash",
+            "quoting": csv.QUOTE_NONE if self.quoting == "none" else csv.QUOTE_MINIMAL,
+            "skipinitialspace": self.spaced,
+            "strict": True,
+        }
+
+
+def open_csv(path: Path, options: CsvFormat | None = None) -> CsvTable:
+    """Return the table; a delimiter that does not fit the file's suffix is found and noted.
+
+    Args:
+        path: The file; it may be compressed.
+        options: How it is written, as far as that is known.
 
     Raises:
-        DataError: The file is empty, its quotes are unbalanced, or its rows have different
-            numbers of cells; the message names the first such line.
+        DataError: The file is empty, its quotes are unbalanced, its rows have different
+            numbers of cells, or two delimiters fit; the message names the first such line.
     """
-    text, notes = read_table_text(path)
-    usual = "\t" if path.suffix.lower() == ".tsv" else ","
+    options = options or CsvFormat()
+    text, notes = read_table_text(path, options.encoding)
+    usual = "\t" if strip_compression(path).suffix.lower() in TAB_SUFFIXES else ","
     first, _, rest = text.partition("\n")
     if hint := re.fullmatch(r"sep=(.)\r?", first):  # written by Excel
         text, usual = "\n" + rest, hint[1]  # an empty line keeps the line numbers
-    header = text.lstrip("\r\n").splitlines()[:1]
-    if not header:
+    header = next((line for line in _iterate_lines(text) if line.strip("\r\n")), None)
+    if header is None:
         raise DataError(f"{path} is empty", tip="a header and at least one row are expected")
-    # The usual delimiter first, then the others; only those that the header contains.
-    candidates = [one for one in dict.fromkeys((usual, *DELIMITERS)) if one in header[0]]
-    problems = []
-    for delimiter in candidates or [usual]:
+    found, problems = [], []
+    for delimiter in _list_candidates(header, usual, options):
         try:
-            names, rows, lines, quoting = _parse(text, delimiter)
+            found.append((delimiter, _parse(text, delimiter, options.quoting)))
         except QuotingError as error:
             problems.append(error)
-            continue
-        if delimiter != usual:
-            notes += (
-                f"{path.name} has {DELIMITER_WORDS.get(delimiter, delimiter)} between its cells",
-            )
-        return CsvTable(path, names, rows, lines, notes + quoting)
+    if not found:
+        backslash = options.quoting is None and '\\"' in text
+        tip = type_task_option("csv.quoting", "backslash") if backslash else QUOTE_TIP
+        raise DataError(f"cannot read table {path}: {problems[0]}", tip=tip)
+    if len(found) > 1 and usual == ",":  # else the suffix or the first line states it
+        _refuse_both(path, found)
+    delimiter, (names, rows, lines, quoting) = found[0]
+    if delimiter != usual and options.delimiter is None:
+        named = DELIMITER_WORDS.get(delimiter, repr(delimiter))
+        notes += (f"{path.name} has {named} between its cells",)
+    return CsvTable(path, names, rows, lines, notes + quoting)
+
+
+def _list_candidates(header: str, usual: str, options: CsvFormat) -> list[str]:
+    """Return the delimiters to try, the usual one first: those that the header contains."""
+    if options.delimiter_mark is not None:
+        return [options.delimiter_mark]
+    return [one for one in dict.fromkeys((usual, *DELIMITERS)) if one in header] or [usual]
+
+
+_Parsed = tuple[list[str], list[list[str]], list[int], tuple[str, ...]]
+
+
+def _refuse_both(path: Path, found: list[tuple[str, _Parsed]]) -> None:
+    """Refuse a file that two delimiters divide into equally long rows.
+
+    Raises:
+        DataError: Always.
+    """
+    readings = [
+        f"{DELIMITER_WORDS.get(one, repr(one))} ({len(names)} columns, such as {names[0][:30]!r})"
+        for one, (names, _, _, _) in found
+    ]
     raise DataError(
-        f"cannot read table {path}: {problems[0]}",
-        tip='put a cell with a comma, a quote or a line break in "quotes", and write a quote in '
-        'it twice: ""',
+        f"every line of {path} can be divided at {' and at '.join(readings)}",
+        tip=type_task_option("csv.delimiter", found[0][0]),
     )
 
 
-def _parse(
-    text: str, delimiter: str
-) -> tuple[list[str], list[list[str]], list[int], tuple[str, ...]]:
-    """Return header, rows, their lines, and a note if quotes are read literally.
+def _parse(text: str, delimiter: str, quoting: str | None) -> _Parsed:
+    """Return header, rows, their lines, and a note if quotes are read in an unusual way.
 
     Raises:
         QuotingError: The rows are ambiguous.
     """
-    notes: tuple[str, ...] = ()
+    plain = _Dialect(delimiter, quoting or "double")
     try:
-        records, lines, ends = _read_records(text, delimiter)
-        notes = _check_swallowed(text, delimiter, records, lines, ends)
-        _check_widths(records, lines)
+        return _read(text, plain)
     except QuotingError as error:
+        if quoting is not None or "swallows" in str(error):
+            raise
+        if f'{delimiter} "' in text:
+            try:
+                names, rows, lines, notes = _read(text, replace(plain, spaced=True))
+                return names, rows, lines, (*notes, "spaces before quotes are left out")
+            except QuotingError:
+                pass
         # Quotes may be part of the text, such as inches or an apostrophe.
         literal = _split_literally(text, delimiter)
-        if literal is None or "swallows" in str(error):
+        if literal is None:
             raise
         records, lines = literal
-        notes = ("unbalanced quotes are read as part of their cells",)
+        return records[0], records[1:], lines[1:], (LITERAL,)
+
+
+def _read(text: str, dialect: _Dialect) -> _Parsed:
+    """Return header, rows, their lines, and notes.
+
+    Raises:
+        QuotingError: Quotes are unbalanced, or rows have different numbers of cells.
+    """
+    records, lines, ends = _read_records(text, dialect)
+    notes = _check_swallowed(text, dialect.delimiter, records, lines, ends)
+    _check_widths(records, lines)
     return records[0], records[1:], lines[1:], notes
 
 
-def _read_records(text: str, delimiter: str) -> tuple[list[list[str]], list[int], list[int]]:
+def _read_records(text: str, dialect: _Dialect) -> tuple[list[list[str]], list[int], list[int]]:
     """Return the cells of all records, and the first and last line of each."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    reader = csv.reader(_iterate_lines(text), **dialect.describe())
     records, lines, ends = [], [], []
     begin = 1
     try:
@@ -126,6 +202,13 @@ def _read_records(text: str, delimiter: str) -> tuple[list[list[str]], list[int]
         why = "a cell starts with a quote, but does not end with one"
         raise QuotingError(begin, why) from error
     return records, lines, ends
+
+
+def _iterate_lines(text: str) -> Iterator[str]:
+    """Return an iterator of the lines of a text, with their ends."""
+    # StringIO would hold four bytes for each character.
+    content = io.BytesIO(text.encode("utf-8", "surrogatepass"))
+    return io.TextIOWrapper(content, "utf-8", "surrogatepass", newline="")
 
 
 def _check_widths(records: list[list[str]], lines: list[int]) -> None:
@@ -146,11 +229,12 @@ def _check_swallowed(
     width = len(records[0])
     if width == 1 or ends == lines:
         return ()
-    physical = io.StringIO(text, newline="").readlines()
-    # A line with the delimiters of a complete row.
-    whole = [one.count(delimiter) == width - 1 for one in physical]
-    # In a file of complete lines, a cell of several is suspicious even if they are few.
-    all_whole = all(ok or not one.strip() for ok, one in zip(whole, physical, strict=True))
+    whole, all_whole = bytearray(), True
+    for one in _iterate_lines(text):
+        # A line with the delimiters of a complete row.
+        whole.append(one.count(delimiter) == width - 1)
+        # In a file of complete lines, a cell of several is suspicious even if they are few.
+        all_whole = all_whole and bool(whole[-1] or not one.strip())
     for line, end in zip(lines, ends, strict=True):
         count = end - line + 1
         if count > 1 and all(whole[line - 1 : end]) and (all_whole or count >= SWALLOWED):
@@ -174,7 +258,7 @@ def _split_literally(text: str, delimiter: str) -> tuple[list[list[str]], list[i
     It is likely if all lines have as many cells as the header and no cell is quoted.
     """
     records, lines = [], []
-    for line, whole in enumerate(io.StringIO(text, newline=""), start=1):
+    for line, whole in enumerate(_iterate_lines(text), start=1):
         cells = whole.rstrip("\r\n").split(delimiter)
         if cells == [""]:
             continue

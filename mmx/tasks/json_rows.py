@@ -14,13 +14,15 @@ from mmx.tasks.table_text import check_utf8, read_table_text
 TIP = "write one JSON object on each line, or a list of objects"
 
 
-def open_json(path: Path) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
+def open_json(
+    path: Path, encoding: str | None = None
+) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
     """Return all rows, and notes. Whole numbers of any length are exact.
 
     Raises:
         DataError: The file is not JSON, or a row is not an object; the message names the line.
     """
-    text, notes = read_table_text(path)
+    text, notes = read_table_text(path, encoding)
     # Checked before parsing, which would report a surrogate without its line.
     whole = text.split("\n")
     check_utf8(path, whole, list(range(1, len(whole) + 1)))

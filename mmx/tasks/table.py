@@ -17,6 +17,7 @@ from mmx.modalities.tabular import Tabular
 from mmx.tasks import label_sets, labels
 from mmx.tasks.base import Kind, Samples, Share, Task, cut_test, list_names, type_task_option
 from mmx.tasks.cells import ColumnCells, OpenTable, open_table
+from mmx.tasks.csv_format import CsvFormat
 from mmx.tasks.split_names import SPLITS, find_split
 from mmx.tasks.splits import SplitRows
 from mmx.tasks.table_inputs import (
@@ -43,7 +44,7 @@ class Table(Task):
 
     Args:
         path: The table: .csv, .tsv, .parquet, .jsonl or .json (an object on each line, or a
-            list of objects).
+            list of objects), also compressed (.gz, .bz2, .xz, .zst, .zip).
         label: Column to predict; for ``multilabel`` also several columns of 0 and 1.
         columns: Modality (image, audio, text, tabular) to its column. Text may have several
             columns, joined by a space; tabular may have any number, also of lists of numbers.
@@ -59,6 +60,7 @@ class Table(Task):
         labelled: False for prediction: the label is not read and all rows are in ``test``.
         test_fraction: Share of the rows in ``test`` if the table has no test rows, the same
             rows for every seed.
+        csv: How CSV and TSV files are written, where that is not to be found.
         image: How images are decoded.
         audio: How sounds are decoded.
         tabular: How other cells are encoded.
@@ -78,6 +80,7 @@ class Table(Task):
     unlabelled: Literal["refuse", "drop"] = "refuse"
     labelled: bool = True
     test_fraction: Share = 0.2
+    csv: CsvFormat = field(default_factory=CsvFormat)
     image: Image = field(default_factory=Image)
     audio: Audio = field(default_factory=Audio)
     tabular: Tabular = field(default_factory=Tabular)
@@ -142,7 +145,7 @@ class Table(Task):
                 f"{self.name}: there is no table {path}",
                 tip=type_task_option("path", str(path.parent / near if near else "<table>")),
             )
-        table = open_table(path)
+        table = open_table(path, self.csv)
         cells = self._read_cells(table)
         columns, notes = self._make_columns(table, cells, path.parent)
         notes = [*table.notes, *notes]
@@ -180,7 +183,7 @@ class Table(Task):
             DataError: A column does not exist.
         """
         path = Path(self.path).expanduser()
-        table = open_table(path)
+        table = open_table(path, self.csv)
         cells = {}
         for name in names:
             found = table.find(name)
@@ -209,7 +212,7 @@ class Table(Task):
             found = table.find(name)
             if found is None:
                 near = closest(name, table.names)
-                tip = self._suggest(option, name, near)
+                tip = self._suggest(table, option, name, near)
                 if not self.labelled:  # a trained model needs exactly these columns
                     tip = f"rename '{near}' to '{name}', or " if near else ""
                     tip += f"add a column '{name}'; its cells may be empty"
@@ -224,8 +227,10 @@ class Table(Task):
             raise DataError(f"{self.name}: {table.path} has no rows")
         return cells
 
-    def _suggest(self, option: str, name: str, near: str | None) -> str:
+    def _suggest(self, table: OpenTable, option: str, name: str, near: str | None) -> str:
         """Return what to type if an option names a column that does not exist."""
+        if near is None and table.is_undivided:
+            return type_task_option("csv.delimiter", "<what separates its cells>")
         if near is None:
             return type_task_option(option, "<column>")
         if not option.startswith("columns."):

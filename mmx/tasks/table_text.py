@@ -6,56 +6,75 @@ import codecs
 from pathlib import Path
 
 from mmx.errors import DataError
+from mmx.tasks.advice import type_task_option
+from mmx.tasks.compressed import read_unpacked
 
 SIGNATURES = {
-    b"\x1f\x8b": "compressed by gzip",
-    b"BZh": "compressed by bzip2",
-    b"\xfd7zXZ": "compressed by xz",
-    b"\x28\xb5\x2f\xfd": "compressed by zstd",
-    b"PK\x03\x04": "a ZIP archive or an Excel workbook",
     b"\xd0\xcf\x11\xe0": "an old Excel workbook",
     b"PAR1": "Parquet: its name should end in .parquet",
+    b"ARROW1": "Arrow: its name should end in .arrow",
     b"SQLite format 3": "an SQLite database",
     b"%PDF": "a PDF",
 }
 
 BYTE_ORDER_MARKS = {
-    codecs.BOM_UTF32_LE: "UTF-32",
-    codecs.BOM_UTF32_BE: "UTF-32",
-    codecs.BOM_UTF16_LE: "UTF-16",
-    codecs.BOM_UTF16_BE: "UTF-16",
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
 }
+"""First bytes of a file to its encoding; UTF-32 before UTF-16, whose mark it begins with."""
+
+CODE_PAGES = (
+    *("windows-1252", "windows-1250", "windows-1251", "windows-1254"),
+    *("shift_jis", "gb18030", "big5", "euc_kr"),
+)
+"""Encodings that a text that is not UTF-8 may have, as examples."""
 
 
-def read_table_text(path: Path) -> tuple[str, tuple[str, ...]]:
+def read_table_text(path: Path, encoding: str | None = None) -> tuple[str, tuple[str, ...]]:
     """Return the text of a file, and notes on how it was read.
 
     Bytes that are not UTF-8 are kept as lone surrogates, so that they matter only in cells that
     are used; see :func:`check_utf8`.
 
+    Args:
+        path: The file; it may be compressed.
+        encoding: Its encoding; None: UTF-8, or UTF-16 or UTF-32 where its bytes show it.
+
     Raises:
-        DataError: The file is not text.
+        DataError: The file is not text, or is not in the given encoding.
     """
-    data = path.read_bytes()
+    data, notes = read_unpacked(path)
     for signature, what in SIGNATURES.items():
         if data.startswith(signature):
-            tip = "unpack it first, or save it as CSV" if "Parquet" not in what else None
+            tip = "unpack it first, or save it as CSV" if "name" not in what else None
             raise DataError(f"{path} is not text but {what}", tip=tip)
-    for mark, encoding in BYTE_ORDER_MARKS.items():
+    if encoding is not None:
+        return _decode(path, data, encoding), notes + _note_controls(path, data, encoding)
+    for mark, found in BYTE_ORDER_MARKS.items():
         if data.startswith(mark):
-            return data.decode(encoding, "replace"), (f"{path.name} is read as {encoding}",)
+            if found == "utf-8-sig":  # Excel writes this mark
+                return data.decode(found, "surrogateescape"), notes
+            note = f"{path.name} is read as {found.upper()}"
+            return _decode(path, data, found), (*notes, note)
     if b"\0" in data:
+        if order := _find_utf16(data):
+            note = f"{path.name} is read as {order.upper()}, which its NUL bytes show"
+            return _decode(path, data, order), (*notes, note)
         line = data.count(b"\n", 0, data.index(b"\0")) + 1
         raise DataError(
             f"{path}, line {line}, contains a NUL byte, so it is not UTF-8 text",
-            tip=f"if it is UTF-16: {_convert(path, 'UTF-16')}",
+            tip=f"if it is UTF-16: {type_task_option('csv.encoding', 'utf-16-le')}",
         )
-    # utf-8-sig drops the byte order mark that Excel writes.
-    return data.decode("utf-8-sig", "surrogateescape"), ()
+    return data.decode("utf-8", "surrogateescape"), notes
 
 
 def check_utf8(path: Path, cells: list[str], lines: list[int]) -> None:
     """Refuse cells with bytes that are not UTF-8.
+
+    Such bytes have a reading in many encodings, so that none is assumed.
 
     Args:
         path: The file.
@@ -71,12 +90,72 @@ def check_utf8(path: Path, cells: list[str], lines: list[int]) -> None:
     except UnicodeEncodeError:
         clean = [cell.encode("utf-8", "ignore").decode() for cell in cells]
         bad = next(i for i, cell in enumerate(cells) if cell != clean[i])
+    every = "\n".join(cell for cell, good in zip(cells, clean, strict=True) if cell != good)
     raw = cells[bad].encode("utf-8", "surrogateescape")  # the original bytes
+    readings = _list_readings(raw[:60], every.encode("utf-8", "surrogateescape"))
+    shown = ", ".join(f"{name} reads {text!r}" for name, text in readings.items())
     raise DataError(
-        f"{path}, line {lines[bad]}, is not in UTF-8: {raw[:60]!r}",
-        tip=f"if it is Western European: {_convert(path, 'WINDOWS-1252')}",
+        f"{path}, line {lines[bad]}, is not in UTF-8: {raw[:60]!r}"
+        + (f"; {shown}" if shown else ""),
+        tip=type_task_option("csv.encoding", next(iter(readings), "latin-1")),
     )
 
 
-def _convert(path: Path, encoding: str) -> str:
-    return f"iconv -f {encoding} -t UTF-8 {path} > {path.with_stem(path.stem + '-utf8')}"
+def _list_readings(raw: bytes, every: bytes) -> dict[str, str]:
+    """Return how encodings read some bytes, of those that can read all of the column."""
+    readings: dict[str, str] = {}
+    for name in CODE_PAGES:
+        try:
+            every.decode(name)
+            text = raw.decode(name, "ignore")
+        except UnicodeDecodeError:
+            continue
+        if text.isprintable() and text not in readings.values():
+            readings[name] = text
+    return readings
+
+
+def _decode(path: Path, data: bytes, encoding: str) -> str:
+    """Return the text of bytes in an encoding.
+
+    Raises:
+        DataError: They are not in that encoding; the message names the first such line.
+    """
+    try:
+        text = data.decode(encoding)
+    except UnicodeError as error:
+        at = getattr(error, "start", 0)
+        line = data[:at].decode(encoding, "replace").count("\n") + 1
+        raise DataError(
+            f"{path}, line {line}, is not in {encoding}: {data[at : at + 20]!r}",
+            tip=type_task_option("csv.encoding", None) + "   (UTF-8 and UTF-16 are found)",
+        ) from error
+    return text.removeprefix("\ufeff")
+
+
+def _find_utf16(data: bytes) -> str | None:
+    """Return UTF-16's byte order if text without a mark has one, which its ASCII shows."""
+    for name, ascii_half, nul_half in (("utf-16-le", 0, 1), ("utf-16-be", 1, 0)):
+        # Delimiters and line breaks are ASCII: of their two bytes, the high one is NUL.
+        if b"\0" in data[ascii_half::2] or b"\0" not in data[nul_half::2]:
+            continue
+        try:
+            text = data.decode(name)
+        except UnicodeDecodeError:
+            continue
+        if "\n" in text or "\r" in text:
+            return name
+    return None
+
+
+def _note_controls(path: Path, data: bytes, encoding: str) -> tuple[str, ...]:
+    """Return a note on bytes that Latin-1 reads as control characters."""
+    if codecs.lookup(encoding).name != "iso8859-1":
+        return ()
+    count = sum(data.count(bytes([byte])) for byte in range(0x80, 0xA0))
+    if not count:
+        return ()
+    return (
+        f"{path.name}: Latin-1 reads {count} bytes as control characters, which in Windows-1252 "
+        "are quotes, dashes and the euro sign: " + type_task_option("csv.encoding", "windows-1252"),
+    )

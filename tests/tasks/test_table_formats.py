@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 import soundfile
-from refusals import check_error, check_notes
+from refusals import check_error
 
 from mmx import cli
 from mmx.errors import DataError
@@ -245,98 +245,7 @@ def test_the_same_rows_predict_the_same_from_every_format(tmp_path, capsys):
     assert predicted == [row["y"] for row in rows]
 
 
-# CSV
-
-
-def test_quotes_that_do_not_balance_are_part_of_their_cells(tmp_path):
-    lines = [f'"start {i}\t{"ab"[i % 2]}\nplain {i}\t{"ab"[i % 2]}\n' for i in range(10)]
-    path = write(tmp_path / "a.tsv", "t\ty\n" + "".join(lines))
-    data = load(path)
-    assert len(data.values) == 20
-    assert data.columns["text"].texts[:2] == ['"start 0', "plain 0"]
-    assert data.target.classes == ("a", "b")
-    assert "unbalanced quotes are read as part of their cells" in data.notes
-
-
-@pytest.mark.parametrize(
-    ("content", "why"),
-    [
-        # one cell from a quote to the next, which ends it
-        ('t,y\n"a,x\nb,y\nc",x\nd,y\n', ["line 2", "quote", "rows"]),
-        ('t,y\n"a, b",x\n"c,y\nd,x\n', ["line 3", "quote"]),
-        ('t,y\n"a, b",x\n"big" sale,y\n', ["line 3", "quote"]),
-        ("t,y\na,x\nb,y,z\n", ["line 3", "2 cells", "3"]),
-        ("t,y\na,x\n\nb\n", ["line 4", "2 cells", "1"]),
-    ],
-)
-def test_damaged_rows_name_their_line(tmp_path, content, why):
-    path = write(tmp_path / "a.csv", content)
-    error = refusal(path)
-    check_error(error, path, *why)
-
-
-def test_a_cell_with_lines_that_could_be_rows_is_noted(tmp_path):
-    path = write(tmp_path / "a.csv", 't,y\n"a, b, c\nd,x\ne",x\nf,x\n')
-    check_notes(load(path, labelled=False).notes, ["1 cells", "lines 2 to 4", "quote"])
-
-
-def test_quoted_cells_of_several_lines_are_read(tmp_path):
-    cells = ["one\ntwo, three", 'say ""hi""', "a\r\nb", "", ' "x'.strip(), "long " * 40_000]
-    lines = [f'{i},"{cell}",{"ab"[i % 2]}\r\n' for i, cell in enumerate(cells) if cell != '"x']
-    path = write(tmp_path / "a.csv", "\ufeffn,t,y\r\n" + "".join(lines))
-    data = load(path, columns={"text": "t", "tabular": "n"}, labelled=False)
-    assert data.columns["text"].texts == [
-        "one\ntwo, three", 'say "hi"', "a\r\nb", None, "long " * 40_000
-    ]  # fmt: skip
-    check_notes(data.notes, ["text", "1 of 5 rows"])
-
-
-@pytest.mark.parametrize("delimiter", [";", "\t", "|"])
-def test_another_delimiter_is_found_and_said(tmp_path, delimiter):
-    lines = ["t,y", *(f"word {i},{'ab'[i % 2]}" for i in range(20))]
-    path = write(tmp_path / "a.csv", "\n".join(lines).replace(",", delimiter))
-    data = load(path)
-    assert data.columns["text"].texts[3] == "word 3"
-    assert data.notes[0].startswith("a.csv has ")
-    hinted = write(tmp_path / "b.csv", "sep=^\n" + "\n".join(lines).replace(",", "^"))
-    assert load(hinted).fingerprint == data.fingerprint
-
-
-def test_encodings(tmp_path):
-    content = "t,y,é\ngrün,a,1\n"
-    assert texts(write(tmp_path / "a.csv", content.encode("utf-16"))) == ["grün"]
-    latin = write(tmp_path / "b.csv", content.encode("latin-1"))
-    error = refusal(latin, labelled=False)
-    types = [f"iconv -f WINDOWS-1252 -t UTF-8 {latin} > {tmp_path}/b-utf8.csv"]
-    check_error(error, latin, "line 2", "UTF-8", "b'gr\\xfcn'", types=types)
-    unused = load(latin, label="t", columns={"text": "y"}, labelled=False)
-    assert unused.columns["text"].texts == ["a"]
-    error = refusal(write(tmp_path / "c.csv", content.encode("utf-16-le")))
-    check_error(error, tmp_path / "c.csv", "line 1", "NUL")
-
-
-@pytest.mark.parametrize(
-    ("content", "what"),
-    [
-        (b"\x1f\x8b\x08", ["gzip"]),
-        (b"PK\x03\x04", ["ZIP", "Excel"]),
-        (b"PAR1", ["Parquet", ".parquet"]),
-    ],
-)
-def test_files_that_are_no_text_are_called_by_their_name(tmp_path, content, what):
-    for suffix in ("csv", "tsv", "json", "jsonl"):
-        path = write(tmp_path / f"a.{suffix}", content + bytes(20))
-        check_error(refusal(path), path, *what)
-
-
-def test_headers(tmp_path):
-    spaced = write(tmp_path / "a.csv", "t, y\nhello,a\nworld,b\n" * 1 + "x y,a\nz,b\n" * 9)
-    assert load(spaced).target.classes == ("a", "b")
-    twice = write(tmp_path / "b.csv", "t,n,n,,\nhello,1,2,3,4\n")
-    assert texts(twice) == ["hello"]
-    error = refusal(twice, columns={"tabular": "n"}, labelled=False)
-    check_error(error, twice, "column 'n'", types=["rename"])
-    check_error(refusal(write(tmp_path / "c.csv", "")), tmp_path / "c.csv", "empty")
+# Numbers
 
 
 def test_numbers_with_a_comma_are_refused_or_words_when_asked(tmp_path):
