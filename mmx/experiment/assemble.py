@@ -44,6 +44,7 @@ from mmx.experiment.transferring import find_transfer_misfits
 from mmx.modalities import Modality
 from mmx.stage_id import Role
 from mmx.tasks import Task
+from mmx.tasks.task_options import UNSET
 from mmx.training.optimizer import Optimizer
 from mmx.training.trainer import Trainer
 from mmx.transfer import Transfer
@@ -214,6 +215,7 @@ def assemble(
     weights = built.has_source and built.reads_source_weights and trained_before
     canonical = choose_controls(builder, canonical, built, dropped, source_weights=weights)
     canonical = reduce_to_one_run(builder, canonical, built.settings)
+    canonical = _drop_unset(canonical, built)
     builder.finish()
     if not (built.settings and built.trainer and built.optimizer and built.transfer):
         raise RuntimeError("finish raises wherever one of these was not built")
@@ -286,6 +288,21 @@ def _build(
         failed=frozenset(nodes) - encoders.keys(),
     )
     return _drop_source_epochs(config, built, dropped)
+
+
+def _drop_unset(config: ConfigNode, built: Built) -> ConfigNode:
+    """Return the config without options of tasks that say nothing where they are null."""
+
+    def says_nothing(task: Task | None, key: str, value: object) -> bool:
+        # A class may have another default, and then null says something.
+        return key in UNSET and value is None and getattr(type(task), key, key) is None
+
+    kept = {
+        str(role): {k: v for k, v in node.items() if not says_nothing(task, k, v)}
+        for role, task in built.tasks.items()
+        if isinstance(node := config.get(role), dict)
+    }
+    return {**config, **kept}
 
 
 def _keep_true_names(

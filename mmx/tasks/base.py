@@ -17,9 +17,13 @@ from mmx.tasks import data_fingerprint as fingerprints
 from mmx.tasks import splits as splitting
 from mmx.tasks.advice import type_task_option
 from mmx.tasks.contents import Kind, Samples, Target, TaskData
+from mmx.tasks.cutting import Cuts, cut_splits, make_strata
+from mmx.tasks.folds import Fold, Pool
 from mmx.tasks.labels import measure_moments
+from mmx.tasks.task_options import type_task_option
 
 __all__ = [
+    "CutTask",
     "Kind",
     "Samples",
     "Share",
@@ -28,7 +32,6 @@ __all__ = [
     "TaskData",
     "cut_test",
     "list_names",
-    "replace_splits",
     "type_task_option",
 ]
 
@@ -48,6 +51,9 @@ class Task(ABC):
     ``limit``, ``fraction`` and ``per_class`` keeps some of the training rows. ``val`` is
     reduced to at most as many rows as ``train``, so that selection never uses more labels than
     training.
+
+    With ``folds``, the rows are divided into that many parts instead, and ``test`` is part
+    ``fold``; ``val`` is cut from the others. The parts do not depend on ``split_seed``.
 
     Example:
         >>> from mmx.modalities.tabular import Tabular, TabularColumn
@@ -76,10 +82,17 @@ class Task(ABC):
             if there are fewer.
         fraction: Share of the training rows to keep.
         per_class: Number of training rows to keep of each class.
+        folds: Number of folds of a cross-validation, with the share of each class in each, and
+            with groups whole where the data has them; None: no cross-validation.
+        fold: The fold that is tested, from 1; ``mmx train`` runs all of them where it is None.
+        repeat: Which partition into folds, from 1; None: the first.
+        repeats: On a command line: number of partitions to run.
+        pool: Rows that are divided into folds where the data has a test split of its own:
+            ``train`` leaves its test rows out, ``all`` divides them too; None: refused.
 
     Raises:
-        ValueError: Two of ``limit``, ``fraction`` and ``per_class`` are set, or an option
-            does not fit the kind of target.
+        ValueError: Two of ``limit``, ``fraction`` and ``per_class`` are set, an option
+            does not fit the kind of target, or options of folds contradict each other.
     """
 
     name: str
@@ -89,6 +102,11 @@ class Task(ABC):
     limit: RowCount | None = None
     fraction: Annotated[float, Field(gt=0, le=1)] | None = None
     per_class: RowCount | None = None
+    folds: Annotated[int, Field(ge=2, le=10**6)] | None = None
+    fold: Annotated[int, Field(ge=1, le=10**6)] | None = None
+    repeat: Annotated[int, Field(ge=1, le=10**4)] | None = None
+    repeats: Annotated[int, Field(ge=1, le=10**4)] | None = None
+    pool: Pool | None = None
 
     def __post_init__(self) -> None:
         few = [key for key in ("limit", "fraction", "per_class") if getattr(self, key) is not None]
@@ -101,6 +119,39 @@ class Task(ABC):
             raise ValueError(f"`classes` (={self.classes}) cannot be used with regression")
         if self.classes is not None and len(set(self.classes)) < max(1, len(self.classes)):
             raise ValueError(f"`classes` (={self.classes}) must name each class once")
+        self._check_folds()
+
+    def _check_folds(self) -> None:
+        """Raise ValueError for options of folds that do not say which rows are tested."""
+        if self.folds is None:
+            for key in ("fold", "repeat", "repeats", "pool"):
+                if (value := getattr(self, key)) is not None:
+                    raise ValueError(f"`{key}` (={value}) needs `folds`, such as folds=5")
+            return
+        if self.repeats is not None:
+            raise ValueError(
+                f"`repeats` (={self.repeats}) stands for several runs; one run has `repeat`, from "
+                "1 (mmx train target.folds=… target.repeats=… runs them all)"
+            )
+        if self.fold is None:
+            raise ValueError(
+                f"`folds` (={self.folds}) stands for {self.folds} runs; one run has `fold` too, 1 "
+                f"to {self.folds} (mmx train target.folds={self.folds} runs them all)"
+            )
+        if self.fold > self.folds:
+            raise ValueError(f"`fold` (={self.fold}) must be at most `folds` (={self.folds})")
+
+    @property
+    def tested_fold(self) -> Fold | None:
+        """The fold that is tested; None without cross-validation."""
+        if self.folds is None or self.fold is None:
+            return None
+        return Fold(self.fold, self.folds, self.repeat or 1, self.pool)
+
+    @property
+    def share_of_test(self) -> float | None:
+        """Share of the rows cut off as ``test`` where the data has none; None: it must have it."""
+        return None
 
     @property
     def kind(self) -> Kind:
@@ -149,7 +200,14 @@ class Task(ABC):
         """
         samples = contract.check_samples(self.name, self.kind, self.modalities, self.read())
         given = samples.splits
-        samples = self._select_classes(self._cut_val(samples))
+        cuts = Cuts(
+            self.name, self.share_of_test, self.val_fraction, self.split_seed, self.tested_fold
+        )
+        if cuts.fold is None:
+            samples, cut_notes = cut_splits(samples, cuts)
+            samples = self._select_classes(samples)
+        else:  # folds have the share of each class that is used
+            samples, cut_notes = cut_splits(self._select_classes(samples), cuts)
         splits = self._keep_few(samples)
         if "train" in given:  # rows to predict have only ``test``
             self._check_splits(splits)
@@ -162,7 +220,7 @@ class Task(ABC):
             rows[used] = fingerprints.digest_rows(column, used)
             contents[modality] = rows
         meaning = [target.kind, list(target.classes)]
-        notes = [*samples.notes, *remarks.note_missing(samples.columns, splits)]
+        notes = [*samples.notes, *cut_notes, *remarks.note_missing(samples.columns, splits)]
         if "train" in given:
             notes += remarks.note_labels(values, target, splits)
             notes += remarks.note_repeats(contents, values, splits)
@@ -176,22 +234,6 @@ class Task(ABC):
             digests={name: fingerprints.shorten_digests(rows) for name, rows in contents.items()},
             notes=tuple(notes),
         )
-
-    def _cut_val(self, samples: Samples) -> Samples:
-        """Cut ``val`` from ``train`` if the data has no ``val``."""
-        splits = dict(samples.splits)
-        if "val" not in splits and "train" in splits:
-            train = splits["train"]
-            splits["train"], splits["val"] = splitting.cut(
-                train,
-                make_strata(samples.values)[train],
-                self.val_fraction,
-                seed=self.split_seed,
-                purpose="val",
-            )
-        for name in ("train", "val", "test"):
-            splits.setdefault(name, np.empty(0, dtype=np.int64))
-        return replace_splits(samples, splits)
 
     def _check_splits(self, splits: dict[str, splitting.SplitRows]) -> None:
         for name, rows in splits.items():
@@ -275,12 +317,31 @@ class Task(ABC):
         return values, Target(self.kind, samples.classes)
 
 
+@dataclass(kw_only=True, eq=False)
+class CutTask(Task):
+    """Base of tasks with data that may have no test split: ``test`` is cut from ``train`` then.
+
+    Args:
+        test_fraction: Share of the rows in ``test`` if the data has no such split, the same rows
+            for every seed.
+    """
+
+    test_fraction: Share = 0.2
+
+    @property
+    def share_of_test(self) -> float | None:
+        """The share that is cut off."""
+        return self.test_fraction
+
+
 def cut_test(
     values: npt.NDArray[Any], fraction: float, rows: splitting.SplitRows | None = None
 ) -> dict[str, splitting.SplitRows]:
     """Return ``train`` and ``test`` for data without a test split.
 
     The draw does not depend on any of the user's seeds, so the test rows are always the same.
+    They count as the data's own test split; those of a :class:`CutTask` do not, so that folds can
+    be cut from all rows.
 
     Args:
         values: Targets of all N rows, as in :class:`Samples`.
@@ -292,18 +353,6 @@ def cut_test(
         rows, make_strata(values)[rows], fraction, seed=splitting.TEST_SEED, purpose="test"
     )
     return {"train": train, "test": test}
-
-
-def make_strata(values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    """Return the strata of a draw, ``(N,)``: the classes, or zeros for all other targets."""
-    if values.ndim == 1 and values.dtype == np.int64:
-        return values
-    return np.zeros(len(values), dtype=np.int64)
-
-
-def replace_splits(samples: Samples, splits: dict[str, splitting.SplitRows]) -> Samples:
-    """Return the samples with other splits."""
-    return replace(samples, splits=splits)
 
 
 def list_names(names: tuple[str, ...] | list[str], most: int = 12) -> str:

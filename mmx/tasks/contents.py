@@ -10,6 +10,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from mmx.modalities import Column
+from mmx.tasks.row_keys import RowKeys
 from mmx.tasks.splits import SplitRows
 
 Kind = Literal["classes", "multilabel", "regression"]
@@ -62,9 +63,12 @@ class Samples:
             numbers, in any dtype that can hold them; float64 is best for numbers.
         classes: Class (or label) names in index order; empty for regression.
         splits: Name to row numbers, for the splits of the data. Without ``train`` there is
-            only ``test``; without ``val`` it is cut from ``train``. A row in no split is never
-            used, and no row is in two splits.
+            only ``test``; without ``val`` it is cut from ``train``, and so is ``test`` for a
+            :class:`~mmx.tasks.base.CutTask`. A row in no split is never used, and no row is in
+            two splits.
         notes: Notes for the user, one line each.
+        groups: Group of each row; no cut puts one into two splits. None: any row may be in any.
+        times: Time of each row; cuts take the latest. None: cuts are drawn.
     """
 
     columns: dict[str, Column]
@@ -72,6 +76,8 @@ class Samples:
     classes: tuple[str, ...]
     splits: dict[str, SplitRows]
     notes: tuple[str, ...] = ()
+    groups: RowKeys | None = None
+    times: RowKeys | None = None
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ import numpy.typing as npt
 
 from mmx.modalities import Modality
 from mmx.modalities.image import Image, ImageColumn
-from mmx.tasks.base import Samples, Share, Task, cut_test
+from mmx.tasks.base import CutTask, Samples
 
 DIGIT_NAMES = tuple("0123456789")
 
 
 @dataclass(kw_only=True, eq=False)
-class Digits(Task):
+class Digits(CutTask):
     """1,797 grey 8×8 images of the digits 0 to 9 (UCI, Alpaydin and Kaynak 1998).
 
     Use it for demonstrations and quick tries: a run takes seconds on a CPU.
@@ -24,7 +24,6 @@ class Digits(Task):
         image: How the images are decoded.
     """
 
-    test_fraction: Share = 0.2
     image: Image = field(default_factory=lambda: Image(size=8, crop=1))
 
     @property
@@ -35,7 +34,7 @@ class Digits(Task):
     def read(self) -> Samples:
         """Return images and digits."""
         images, labels = load_images()
-        splits = cut_test(labels, self.test_fraction)
+        splits = {"train": np.arange(len(labels))}
         return Samples({"image": ImageColumn(images)}, labels, DIGIT_NAMES, splits)
 
 

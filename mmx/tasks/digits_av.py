@@ -10,7 +10,7 @@ from pydantic import Field
 from mmx.modalities import Modality
 from mmx.modalities.audio import Audio, AudioColumn
 from mmx.modalities.image import ImageColumn
-from mmx.tasks.base import Samples, cut_test
+from mmx.tasks.base import Samples
 from mmx.tasks.digits import DIGIT_NAMES, Digits, load_images
 
 SAMPLE_RATE = 8000  # Hz
@@ -57,7 +57,7 @@ class DigitsAv(Digits):
             "image": ImageColumn(images),
             "audio": AudioColumn(tones, sample_rate=SAMPLE_RATE),
         }
-        return Samples(columns, labels, DIGIT_NAMES, cut_test(labels, self.test_fraction))
+        return Samples(columns, labels, DIGIT_NAMES, {"train": np.arange(len(labels))})
 
 
 def find_frequencies(digit: int) -> tuple[int, int]:

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from mmx.errors import DataError, closest
 from mmx.modalities import Modality
 from mmx.modalities.audio import Audio, AudioColumn
 from mmx.tasks.base import Samples, Task, list_names, type_task_option
+from mmx.tasks.row_keys import read_groups
 
 FILE_NAME = re.compile(r"(?P<digit>\d)_(?P<speaker>\w+)_(?P<index>\d+)\.wav")
 SPOKEN_DIGITS = tuple("0123456789")
@@ -29,6 +30,8 @@ class Fsdd(Task):
         test_speakers: Speakers of ``test``.
         val_speakers: Speakers of ``val``; without any, ``val`` is ``val_fraction`` of the
             other speakers' rows.
+        group: ``speaker`` keeps each speaker's rows in one split where splits are cut: for folds,
+            and for ``val`` without ``val_speakers``.
         audio: How the recordings are decoded.
 
     Raises:
@@ -38,6 +41,7 @@ class Fsdd(Task):
     data_dir: str
     test_speakers: list[str] = field(default_factory=lambda: ["yweweler"])
     val_speakers: list[str] = field(default_factory=lambda: ["theo"])
+    group: Literal["speaker"] | None = None
     audio: Audio = field(default_factory=lambda: Audio(sample_rate=8000, max_seconds=1.0))
 
     def __post_init__(self) -> None:
@@ -75,11 +79,15 @@ class Fsdd(Task):
         splits = {name: np.flatnonzero(mask) for name, mask in masks.items()}
         if not self.val_speakers:
             del splits["val"]
+        groups = None
+        if self.group is not None:
+            groups = read_groups(self.group, speakers.tolist(), np.arange(len(found)))
         return Samples(
             {"audio": AudioColumn([folder / match.string for match in found])},
             np.array([int(match["digit"]) for match in found], dtype=np.int64),
             SPOKEN_DIGITS,
             splits,
+            groups=groups,
         )
 
     def _check_known(self, option: str, names: list[str], speakers: list[str]) -> None:

@@ -8,7 +8,7 @@ from mmx.errors import DataError
 from mmx.modalities import Modality
 from mmx.modalities.image import Image
 from mmx.modalities.suffixes import counts_as
-from mmx.tasks.base import Samples, Share, Task, cut_test, replace_splits, type_task_option
+from mmx.tasks.base import CutTask, Samples, type_task_option
 from mmx.tasks.folders import (
     collect_samples,
     count_images,
@@ -20,7 +20,7 @@ from mmx.tasks.split_names import find_split
 
 
 @dataclass(kw_only=True, eq=False)
-class ImageFolder(Task):
+class ImageFolder(CutTask):
     """Images in ``{train,val,test}/<class>/`` or, without splits, in ``<class>/``.
 
     Use it for images with one class each; use ``table`` for anything else.
@@ -37,7 +37,6 @@ class ImageFolder(Task):
     """
 
     path: str
-    test_fraction: Share = 0.2
     image: Image = field(default_factory=Image)
 
     @property
@@ -56,13 +55,8 @@ class ImageFolder(Task):
         folders = find_split_folders(path)
         if folders:
             samples = collect_samples({split: list_folder(path) for split, path in folders.items()})
-            samples = replace(samples, notes=(*samples.notes, *_note_omissions(path, folders)))
-        else:
-            samples = collect_samples({"train": list_folder(path)})
-        if "test" in samples.splits:
-            return samples
-        cut = cut_test(samples.values, self.test_fraction, samples.splits["train"])
-        return replace_splits(samples, {**samples.splits, **cut})
+            return replace(samples, notes=(*samples.notes, *_note_omissions(path, folders)))
+        return collect_samples({"train": list_folder(path)})
 
 
 def find_split_folders(path: Path) -> dict[str, Path]:

@@ -16,11 +16,17 @@ import numpy.typing as npt
 from mmx.errors import DataError
 
 SplitRows = npt.NDArray[np.int64]
-Purpose = Literal["test", "val", "few", "cap"]
+Purpose = Literal["test", "val", "few", "cap", "fold"]
 
 TEST_SEED = 0  # not the user's seed, so that the test rows are always the same
 
-_PURPOSES = {"test": 1, "val": 2, "few": 3, "cap": 4}  # part of the seed, so never renumber
+# Part of the seed, so never renumber.
+_PURPOSES = {"test": 1, "val": 2, "few": 3, "cap": 4, "fold": 5}
+
+
+def start_draw(purpose: Purpose, *seed: int) -> np.random.Generator:
+    """Return the generator of a draw; draws for different purposes are independent."""
+    return np.random.default_rng([_PURPOSES[purpose], *seed])
 
 
 def cut(
@@ -138,6 +144,6 @@ def _draw(
     for label, count in enumerate(counts.tolist()):
         if count:
             # One generator for each class, so that classes do not affect each other.
-            random = np.random.default_rng([_PURPOSES[purpose], seed, label])
+            random = start_draw(purpose, seed, label)
             drawn.append(random.permutation(rows[labels == label])[:count])
     return np.sort(np.concatenate(drawn))

@@ -15,9 +15,10 @@ from mmx.modalities.audio import Audio
 from mmx.modalities.image import Image
 from mmx.modalities.tabular import Tabular
 from mmx.tasks import label_sets, labels
-from mmx.tasks.base import Kind, Samples, Share, Task, cut_test, list_names, type_task_option
+from mmx.tasks.base import CutTask, Kind, Samples, list_names, type_task_option
 from mmx.tasks.cells import ColumnCells, OpenTable, open_table
 from mmx.tasks.csv_format import CsvFormat
+from mmx.tasks.row_keys import RowKeys, read_groups
 from mmx.tasks.split_names import SPLITS, find_split
 from mmx.tasks.splits import SplitRows
 from mmx.tasks.table_inputs import (
@@ -26,6 +27,7 @@ from mmx.tasks.table_inputs import (
     make_tabular_column,
     make_text_column,
 )
+from mmx.tasks.times import read_times
 
 MODALITIES = ("image", "audio", "text", "tabular")
 
@@ -33,7 +35,7 @@ Texts = dict[str, list[str | None]]
 
 
 @dataclass(kw_only=True, eq=False)
-class Table(Task):
+class Table(CutTask):
     """Rows of a CSV, TSV, Parquet or JSON file.
 
     Use it for your own data of any modalities and any kind of target.
@@ -51,6 +53,9 @@ class Table(Task):
             Images and sounds are paths, or the bytes of files.
         split: Column that says train, val (or validation, valid, dev) or test. Without such a
             column or such rows, test and val are cut from the training rows.
+        group: Column with the group of each row, such as a patient: none is in two splits.
+        time: Column with the time of each row: the latest rows are ``test``, and the latest of
+            the others ``val``.
         kind: One class for each row, several labels for each row, or a number.
         label_separator: Separator between the labels of one cell, for ``multilabel`` only; a
             cell may also be a list.
@@ -73,13 +78,14 @@ class Table(Task):
     label: str | list[str]
     columns: dict[str, str | list[str]]
     split: str | None = None
+    group: str | None = None
+    time: str | None = None
     kind: Kind = "classes"
     label_separator: str = "|"
     root: str | None = None
     missing: list[str] = field(default_factory=lambda: ["", "NA", "NaN", "nan", "null"])
     unlabelled: Literal["refuse", "drop"] = "refuse"
     labelled: bool = True
-    test_fraction: Share = 0.2
     csv: CsvFormat = field(default_factory=CsvFormat)
     image: Image = field(default_factory=Image)
     audio: Audio = field(default_factory=Audio)
@@ -89,6 +95,7 @@ class Table(Task):
         super().__post_init__()
         self._check_columns()
         self._check_label()
+        self._check_keys()
 
     def _check_columns(self) -> None:
         """Raise ValueError for an unknown modality, or for too many columns of one."""
@@ -115,6 +122,19 @@ class Table(Task):
             )
         if not self.label or not self.label_separator:
             raise ValueError("`label` and `label_separator` must not be empty")
+
+    def _check_keys(self) -> None:
+        """Raise ValueError for several ways to split at once."""
+        if self.group is not None and self.time is not None:
+            raise ValueError(
+                f"`group` (={self.group}) and `time` (={self.time}) are set; a group may have rows "
+                "at any time, so set one of them"
+            )
+        if self.time is not None and self.folds is not None:
+            raise ValueError(
+                f"`folds` (={self.folds}) would train on rows later than those that it tests; with "
+                f"`time` (={self.time}) the latest rows are tested, so set one of them"
+            )
 
     def _list_inputs(self) -> list[str]:
         """Return the names of all columns that are read as a modality."""
@@ -173,8 +193,27 @@ class Table(Task):
         said = (
             None if self.split is None else table.to_texts(self.split, cells[self.split], missing)
         )
-        splits = self._read_splits(said, rows, values)
-        return Samples(columns, values, classes, splits, (*notes, *dropped))
+        splits = self._read_splits(said, rows)
+        used = np.concatenate(list(splits.values()))
+        groups, times, found = self._read_keys(table, cells, np.sort(used))
+        notes = [*notes, *dropped, *found]
+        return Samples(columns, values, classes, splits, tuple(notes), groups, times)
+
+    def _read_keys(
+        self, table: OpenTable, cells: dict[str, ColumnCells], rows: SplitRows
+    ) -> tuple[RowKeys | None, RowKeys | None, tuple[str, ...]]:
+        """Return groups and times of the rows, where the options name them, and notes."""
+        missing = frozenset(self.missing)
+        groups: RowKeys | None = None
+        times: RowKeys | None = None
+        notes: tuple[str, ...] = ()
+        if self.group is not None:
+            texts = table.to_texts(self.group, cells[self.group], missing)
+            groups = read_groups(self.group, texts, rows)
+        if self.time is not None:
+            texts = table.to_texts(self.time, cells[self.time], missing)
+            times, notes = read_times(self.time, texts, rows)
+        return groups, times, notes
 
     def read_texts(self, names: Sequence[str]) -> dict[str, list[str]]:
         """Return the cells of any columns as text, "" where they are missing.
@@ -206,7 +245,8 @@ class Table(Task):
         ]
         if self.labelled:
             wanted += [("label", name) for name in _list_columns(self.label)]
-            wanted += [("split", self.split)] if self.split is not None else []
+            keys = {"split": self.split, "group": self.group, "time": self.time}
+            wanted += [(option, name) for option, name in keys.items() if name is not None]
         cells: dict[str, ColumnCells] = {}
         for option, name in wanted:
             found = table.find(name)
@@ -309,12 +349,10 @@ class Table(Task):
             )
         return np.flatnonzero(has), (f"{count} of {len(has)} rows have no label and are not used",)
 
-    def _read_splits(
-        self, said: list[str | None] | None, rows: SplitRows, values: Any
-    ) -> dict[str, SplitRows]:
-        """Return the splits of the table; ``test`` is cut from ``train`` if it has none."""
+    def _read_splits(self, said: list[str | None] | None, rows: SplitRows) -> dict[str, SplitRows]:
+        """Return the splits that the table states; without any, all rows are ``train``."""
         if said is None:
-            return cut_test(values, self.test_fraction, rows)
+            return {"train": rows}
         named = [find_split(said[row] or "") for row in rows.tolist()]
         if None in named:
             row = int(rows[named.index(None)])
@@ -326,8 +364,6 @@ class Table(Task):
         splits = {name: rows[names == name] for name in ("train", "val", "test")}
         if not len(splits["train"]):
             raise DataError(f"{self.name}: no row of split column '{self.split}' says train")
-        if not len(splits["test"]):
-            splits |= cut_test(values, self.test_fraction, splits["train"])
         return {name: part for name, part in splits.items() if len(part)}
 
 

@@ -1,0 +1,228 @@
+"""Which rows a task trains, validates and tests on, where its data does not say so.
+
+    test    of the data; or the fold in turn; or cut from the training rows
+    val     of the data; or cut from the training rows
+
+Cuts keep groups whole, or follow time, where the data has either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from mmx.errors import DataError
+from mmx.tasks.contents import Samples
+from mmx.tasks.folds import Fold, divide_into_folds
+from mmx.tasks.group_splits import cut_groups
+from mmx.tasks.row_keys import RowKeys
+from mmx.tasks.splits import TEST_SEED, SplitRows, cut, start_draw
+from mmx.tasks.task_options import type_task_option
+from mmx.tasks.time_splits import cut_latest
+
+ORDER = ("train", "val", "test")
+Splits = dict[str, SplitRows]
+
+
+@dataclass(frozen=True)
+class Cuts:
+    """What a task says of the splits that its data lacks.
+
+    Attributes:
+        task: Its name, for messages.
+        test_fraction: Share of the rows for ``test``; None: the data must have that split.
+        val_fraction: Share of the training rows for ``val``.
+        seed: Seed of the draw of ``val``.
+        fold: The fold that is tested, in cross-validation.
+    """
+
+    task: str
+    test_fraction: float | None
+    val_fraction: float
+    seed: int
+    fold: Fold | None = None
+
+
+def cut_splits(samples: Samples, cuts: Cuts) -> tuple[Samples, list[str]]:
+    """Return samples with all three splits, and notes on how they were cut.
+
+    Rows to predict, which have no ``train``, get empty splits for those that they lack.
+
+    Raises:
+        DataError: The data's own splits share a group or are not in the order of time, a cut is
+            not possible, or folds are asked of data with a test split of its own.
+    """
+    splits = dict(samples.splits)
+    if "train" in splits:
+        if cuts.fold is not None:
+            splits = _take_fold(samples, splits, cuts, cuts.fold)
+        elif "test" not in splits and cuts.test_fraction is not None:
+            parts = _cut(samples, splits["train"], cuts.test_fraction, "test", TEST_SEED, cuts.task)
+            splits["train"], splits["test"] = parts
+        if "val" not in splits:
+            parts = _cut(samples, splits["train"], cuts.val_fraction, "val", cuts.seed, cuts.task)
+            splits["train"], splits["val"] = parts
+    for name in ORDER:
+        splits.setdefault(name, np.empty(0, dtype=np.int64))
+    notes = []
+    if cuts.fold is not None and "train" in samples.splits:
+        notes.append(_note_fold(splits, cuts.fold, samples.groups))
+    if samples.groups is not None:
+        _refuse_shared_groups(cuts.task, samples.groups, splits)
+        notes.append(_note_groups(samples.groups, splits))
+    if samples.times is not None:
+        _refuse_other_order(cuts.task, samples.times, splits)
+        notes.append(_note_times(samples.times, splits))
+    return replace(samples, splits=splits), notes
+
+
+def make_strata(values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """Return the strata of a draw, ``(N,)``: the classes, or zeros for all other targets."""
+    if values.ndim == 1 and values.dtype == np.int64:
+        return values
+    return np.zeros(len(values), dtype=np.int64)
+
+
+def _cut(
+    samples: Samples,
+    rows: SplitRows,
+    fraction: float,
+    purpose: Literal["test", "val"],
+    seed: int,
+    task: str,
+) -> tuple[SplitRows, SplitRows]:
+    """Return the remaining rows and those of a new split."""
+    labels = make_strata(samples.values)[rows]
+    if samples.times is not None:
+        rest, part = cut_latest(rows, samples.times.of_rows[rows], fraction)
+        if not len(part):
+            raise DataError(
+                f"{task}: no {purpose} split can be cut by time: all {len(rows)} rows have the "
+                f"time {samples.times.name_of(int(rows[0]))!r}"
+                if len(rows)
+                else f"{task}: there is no row to cut a {purpose} split from",
+                tip=type_task_option("time", None),
+            )
+        return rest, part
+    if samples.groups is not None:
+        of_rows = samples.groups.of_rows[rows]
+        is_cut = cut_groups(of_rows, labels, fraction, start_draw(purpose, seed))
+        if not is_cut.any():
+            raise DataError(
+                f"{task}: no {purpose} split can be cut by group: of the "
+                f"{samples.groups.count(rows)} groups in column '{samples.groups.name}', each is "
+                "the only one with some class",
+                tip=type_task_option("group", None),
+            )
+        return rows[~is_cut], rows[is_cut]
+    return cut(rows, labels, fraction, seed=seed, purpose=purpose)
+
+
+def _take_fold(samples: Samples, splits: Splits, cuts: Cuts, fold: Fold) -> Splits:
+    """Return the fold as ``test``, and the other rows of the pool as ``train``."""
+    if "test" in splits and fold.pool is None:
+        raise DataError(
+            f"{cuts.task}: folds={fold.count} divides the rows anew, and the data has a test split "
+            f"of its own ({len(splits['test'])} rows)",
+            tip=f"{type_task_option('pool', 'train')} leaves its test rows out; "
+            "pool=all divides them too",
+        )
+    names = ORDER if fold.pool == "all" else ("train", "val")
+    rows = np.sort(np.concatenate([splits[name] for name in names if name in splits]))
+    labels = make_strata(samples.values)[rows]
+    groups = None if samples.groups is None else samples.groups.of_rows[rows]
+    _refuse_single(samples, rows, cuts.task)
+    try:
+        of_rows = divide_into_folds(labels, groups, fold)
+    except DataError as error:
+        raise DataError(f"{cuts.task}: {error.message}", tip=error.tip) from error
+    chosen = of_rows == fold.number - 1
+    return {"train": rows[~chosen], "test": rows[chosen]}
+
+
+def _refuse_single(samples: Samples, rows: SplitRows, task: str) -> None:
+    """Refuse a class that one fold would hold alone, so that it could not be trained."""
+    labels = make_strata(samples.values)[rows]
+    for index, name in enumerate(samples.classes if samples.values.ndim == 1 else ()):
+        own = rows[labels == index]
+        if samples.groups is not None and len(own) and samples.groups.count(own) == 1:
+            raise DataError(
+                f"{task}: class '{name}' is in one group alone "
+                f"({samples.groups.name_of(int(own[0]))!r} of column '{samples.groups.name}'): "
+                "the fold that tests it cannot train it",
+                tip=f"{_type_others(samples, name)}, or target.group=null",
+            )
+        if len(own) == 1:
+            raise DataError(
+                f"{task}: class '{name}' has one row: the fold that tests it cannot train it",
+                tip=_type_others(samples, name),
+            )
+
+
+def _type_others(samples: Samples, name: str) -> str:
+    """Return what to type to leave out a class."""
+    return type_task_option("classes", [each for each in samples.classes if each != name])
+
+
+def _refuse_shared_groups(task: str, groups: RowKeys, splits: Splits) -> None:
+    """Refuse groups that are in two splits, which only the data's own can be."""
+    for one, other in combinations(ORDER, 2):
+        in_one, in_other = (groups.of_rows[splits[name]] for name in (one, other))
+        shared = np.intersect1d(in_one, in_other)
+        if len(shared):
+            rows = [
+                int(splits[name][np.flatnonzero(groups.of_rows[splits[name]] == shared[0])[0]])
+                for name in (one, other)
+            ]
+            raise DataError(
+                f"{task}: {len(shared)} groups of column '{groups.name}' are in both {one} and "
+                f"{other} of the data's own splits, such as {groups.names[shared[0]]!r} in rows "
+                f"{rows[0] + 1} and {rows[1] + 1}",
+                tip=f"{type_task_option('split', None)} cuts them anew, by group; or group=null",
+            )
+
+
+def _refuse_other_order(task: str, times: RowKeys, splits: Splits) -> None:
+    """Refuse splits that are not one after the other in time."""
+    for one, other in combinations(ORDER, 2):
+        if not (len(splits[one]) and len(splits[other])):
+            continue
+        last = int(splits[one][times.of_rows[splits[one]].argmax()])
+        first = int(splits[other][times.of_rows[splits[other]].argmin()])
+        if times.of_rows[last] >= times.of_rows[first]:
+            raise DataError(
+                f"{task}: the data's own splits are not in the order of column '{times.name}': "
+                f"row {last + 1} of {one} ({times.name_of(last)!r}) is not before row {first + 1} "
+                f"of {other} ({times.name_of(first)!r})",
+                tip=f"{type_task_option('split', None)} cuts them anew, by time; or time=null",
+            )
+
+
+def _note_fold(splits: Splits, fold: Fold, groups: RowKeys | None) -> str:
+    count = len(splits["test"])
+    held = "" if groups is None else f" in {groups.count(splits['test'])} groups"
+    which = f"fold {fold.number} of {fold.count}" + (
+        f", repeat {fold.repeat}" if fold.repeat > 1 else ""
+    )
+    return f"{which} is tested: {count} rows{held}"
+
+
+def _note_groups(groups: RowKeys, splits: Mapping[str, SplitRows]) -> str:
+    each = ", ".join(f"{name} {groups.count(splits[name])}" for name in ORDER)
+    return f"groups by column '{groups.name}', none in two splits: {each}"
+
+
+def _note_times(times: RowKeys, splits: Mapping[str, SplitRows]) -> str:
+    parts = []
+    for name in ORDER:
+        rows = splits[name]
+        if len(rows):
+            of_rows = times.of_rows[rows]
+            first, last = times.names[of_rows.min()], times.names[of_rows.max()]
+            parts.append(f"{name} {first} to {last} ({len(rows)} rows)")
+    return f"split by time, column '{times.name}': {', '.join(parts)}"

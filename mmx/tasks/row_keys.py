@@ -1,0 +1,73 @@
+"""Keys by which rows are split: the group of each row, or its time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from mmx.errors import DataError
+from mmx.tasks.splits import SplitRows
+from mmx.tasks.task_options import type_task_option
+
+
+@dataclass(frozen=True)
+class RowKeys:
+    """What rows are split by.
+
+    Attributes:
+        name: Of the column, for messages.
+        of_rows: Index of each row's key, ``(N,)`` int64; -1 for rows without one, which no split
+            may use. Indices of times ascend with time.
+        names: Keys in index order, as they are written.
+    """
+
+    name: str
+    of_rows: npt.NDArray[np.int64]
+    names: tuple[str, ...]
+
+    def name_of(self, row: int) -> str:
+        """Return a row's key as it is written."""
+        return self.names[int(self.of_rows[row])]
+
+    def count(self, rows: SplitRows) -> int:
+        """Return the number of different keys of some rows."""
+        return len(np.unique(self.of_rows[rows]))
+
+
+def read_groups(name: str, texts: Sequence[str | None], rows: SplitRows) -> RowKeys:
+    """Return the groups of rows; spaces around a name do not count.
+
+    Args:
+        name: Of the column.
+        texts: A cell for each of the N rows, None where it is missing.
+        rows: The rows that must have a group.
+
+    Raises:
+        DataError: One of them has none.
+    """
+    refuse_missing("group", name, texts, rows)
+    known = {row: (texts[row] or "").strip() for row in rows.tolist()}
+    names = tuple(sorted(set(known.values())))
+    index = {each: place for place, each in enumerate(names)}
+    of_rows = np.full(len(texts), -1, dtype=np.int64)
+    for row, each in known.items():
+        of_rows[row] = index[each]
+    return RowKeys(name, of_rows, names)
+
+
+def refuse_missing(option: str, name: str, texts: Sequence[str | None], rows: SplitRows) -> None:
+    """Refuse rows without a key: they could belong to any split.
+
+    Raises:
+        DataError: A cell is missing; the message says in which row.
+    """
+    lost = [row for row in rows.tolist() if texts[row] is None]
+    if lost:
+        raise DataError(
+            f"row {lost[0] + 1} has no {option}: its cell of column '{name}' is missing; "
+            f"{len(lost)} of {len(rows)} rows have none",
+            tip=f"fill in the column, or split without it: {type_task_option(option, None)}",
+        )

@@ -1,0 +1,191 @@
+"""Times of a column, read exactly: numbers, dates, or dates with time, in one form throughout."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import re
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from fractions import Fraction
+
+import numpy as np
+
+from mmx.errors import DataError
+from mmx.tasks.row_keys import RowKeys, refuse_missing
+from mmx.tasks.splits import SplitRows
+from mmx.tasks.task_options import type_task_option
+
+FORMS = (
+    "numbers, dates such as 2024-03-31 or 31/03/2024, "
+    "and dates with time such as 2024-03-31 17:05:09.5 or 2024-03-31T17:05Z"
+)
+_CLOCK = (
+    r"(?:(?:T|\s+)(?P<hour>\d{2}):(?P<minute>\d{2})(?::(?P<second>\d{2})"
+    r"(?:[.,](?P<part>\d+))?)?\s*(?P<zone>Z|UTC|[+-]\d{2}(?::?\d{2})?)?)?"
+)
+_YEAR_FIRST = re.compile(r"(?P<year>\d{4})([-/.])(?P<month>\d{1,2})\2(?P<day>\d{1,2})" + _CLOCK)
+_YEAR_LAST = re.compile(r"(?P<one>\d{1,2})([-/.])(?P<two>\d{1,2})\2(?P<year>\d{4})" + _CLOCK)
+_YEAR_FIRST_DIGITS = re.compile(r"(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])")
+_YEAR_LAST_DIGITS = re.compile(r"(?:0?[1-9]|[12]\d|3[01])(?:0[1-9]|[12]\d|3[01])(?:19|20)\d\d")
+_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,4})?")
+_EPOCH = datetime.date(1970, 1, 1)
+
+Instant = int | Fraction | Decimal
+ReadCell = Callable[[str], Instant]
+
+
+def read_times(
+    name: str, texts: Sequence[str | None], rows: SplitRows
+) -> tuple[RowKeys, tuple[str, ...]]:
+    """Return the times of rows, in order, and a note where the order of day and month was found.
+
+    A column has one form. Day and month of ``31/03/2024`` are told apart by the column itself: a
+    number above 12 must be a day.
+
+    Args:
+        name: Of the column.
+        texts: A cell for each of the N rows, None where it is missing.
+        rows: The rows that must have a time.
+
+    Raises:
+        DataError: A time is missing, cannot be read, has another form than the first one, or may
+            be read in two ways.
+    """
+    refuse_missing("time", name, texts, rows)
+    first: dict[str, int] = {}  # each way of writing a time, with its first row
+    for row in rows.tolist():
+        first.setdefault((texts[row] or "").strip(), row)
+    cells = {row: text for text, row in first.items()}
+    _refuse_mixed(name, cells)
+    read, notes = _choose_reader(name, cells)
+    instants: dict[str, Instant] = {}
+    for row, text in cells.items():
+        try:
+            instants[text] = read(text)
+        except (ValueError, ArithmeticError) as error:
+            raise _make_error(name, row, text, f"is no time: {error}") from error
+    rank = {each: place for place, each in enumerate(sorted(set(instants.values())))}
+    of_rows = np.full(len(texts), -1, dtype=np.int64)
+    for row in rows.tolist():
+        of_rows[row] = rank[instants[(texts[row] or "").strip()]]
+    written: dict[int, str] = {}
+    for text, instant in instants.items():
+        written.setdefault(rank[instant], text)
+    return RowKeys(name, of_rows, tuple(written[place] for place in range(len(rank)))), notes
+
+
+def _find_form(text: str) -> str:
+    """Return the form of a time in words; empty if it has none."""
+    if _NUMBER.fullmatch(text):
+        return "a number"
+    for pattern, order in ((_YEAR_FIRST, "the year first"), (_YEAR_LAST, "the year last")):
+        if found := pattern.fullmatch(text):
+            clock = "a date without time"
+            if found["hour"]:
+                clock = f"a date with time {'and' if found['zone'] else 'but no'} time zone"
+            return f"{clock}, {order}"
+    return ""
+
+
+def _refuse_mixed(name: str, cells: dict[int, str]) -> None:
+    """Refuse cells that cannot be read, or have another form than the first."""
+    first, form = -1, ""
+    for row, text in cells.items():
+        own = _find_form(text)
+        if not own:
+            raise _make_error(name, row, text, "is not a time that can be read")
+        if not form:
+            first, form = row, own
+        elif own != form:
+            raise _make_error(
+                name,
+                row,
+                text,
+                f"is {own}, and row {first + 1} ({cells[first]!r}) is {form}: which is earlier may "
+                "depend on how they are read",
+            )
+
+
+def _choose_reader(name: str, cells: dict[int, str]) -> tuple[ReadCell, tuple[str, ...]]:
+    """Return the reader of a column's one form, and notes."""
+    some = next(iter(cells.values()), "0")
+    if _NUMBER.fullmatch(some):
+        _refuse_days_first(name, cells)
+        return _read_number, ()
+    if _YEAR_FIRST.fullmatch(some):
+        return lambda text: _read_date(_match(_YEAR_FIRST, text), "month", "day"), ()
+    return _choose_order(name, cells)
+
+
+def _refuse_days_first(name: str, cells: dict[int, str]) -> None:
+    """Refuse numbers such as 31032024, which are dates but do not ascend with time."""
+    year_last = all(_YEAR_LAST_DIGITS.fullmatch(text) for text in cells.values())
+    if year_last and not all(_YEAR_FIRST_DIGITS.fullmatch(text) for text in cells.values()):
+        row, text = next(iter(cells.items()))
+        raise _make_error(name, row, text, "looks like a date with the year last, in digits alone")
+
+
+def _choose_order(name: str, cells: dict[int, str]) -> tuple[ReadCell, tuple[str, ...]]:
+    """Return the reader of dates with the year last, and a note on the order of day and month."""
+    # 31/03/2024 or 03/31/2024: a number above 12 is a day.
+    day_first, month_first = (
+        next((row for row, text in cells.items() if int(_match(_YEAR_LAST, text)[part]) > 12), None)
+        for part in ("one", "two")
+    )
+    if day_first is not None and month_first is not None:
+        row = max(day_first, month_first)
+        raise _make_error(
+            name,
+            row,
+            cells[row],
+            f"has day and month in another order than row {min(day_first, month_first) + 1}",
+        )
+    if day_first is None and month_first is None:
+        row, text = next(iter(cells.items()))
+        raise _make_error(
+            name, row, text, "may be day/month/year or month/day/year, and no row of it decides"
+        )
+    month, day = ("two", "one") if day_first is not None else ("one", "two")
+    row = day_first if day_first is not None else month_first or 0
+    order = "day, month, year" if day == "one" else "month, day, year"
+    note = f"time: column '{name}' is read as {order}, since row {row + 1} says {cells[row]!r}"
+    return lambda text: _read_date(_match(_YEAR_LAST, text), month, day), (note,)
+
+
+def _read_number(text: str) -> Decimal:
+    with decimal.localcontext(decimal.Context(prec=decimal.MAX_PREC, traps=[])):
+        return Decimal(text)
+
+
+def _match(pattern: re.Pattern[str], text: str) -> re.Match[str]:
+    found = pattern.fullmatch(text)
+    if found is None:
+        raise ValueError(f"{text!r} has another form")
+    return found
+
+
+def _read_date(found: re.Match[str], month: str, day: str) -> Instant:
+    """Return exact seconds since 1970, in UTC where a time zone is given."""
+    date = datetime.date(int(found["year"]), int(found[month]), int(found[day]))
+    seconds: int | Fraction = (date - _EPOCH).days * 86_400
+    if not found["hour"]:
+        return seconds
+    clock = datetime.time(int(found["hour"]), int(found["minute"]), int(found["second"] or 0))
+    seconds += clock.hour * 3600 + clock.minute * 60 + clock.second
+    if part := found["part"]:
+        seconds += Fraction(int(part), 10 ** len(part))
+    zone = found["zone"] or "Z"
+    if zone not in ("Z", "UTC"):
+        hours, minutes = int(zone[1:3]), int(zone[3:].lstrip(":") or 0)
+        if hours > 23 or minutes > 59:
+            raise ValueError(f"there is no time zone {zone}")
+        seconds -= (hours * 3600 + minutes * 60) * (-1 if zone[0] == "-" else 1)
+    return seconds
+
+
+def _make_error(name: str, row: int, text: str, reason: str) -> DataError:
+    return DataError(
+        f"row {row + 1}: time column '{name}' says {text!r}, which {reason}",
+        tip=f"write all its times in one form: {FORMS}; or {type_task_option('time', None)}",
+    )
