@@ -44,7 +44,7 @@ from mmx.experiment.transferring import find_transfer_misfits
 from mmx.modalities import Modality
 from mmx.stage_id import Role
 from mmx.tasks import Task
-from mmx.tasks.task_options import UNSET
+from mmx.tasks.cutting import UNSET
 from mmx.training.optimizer import Optimizer
 from mmx.training.trainer import Trainer
 from mmx.transfer import Transfer

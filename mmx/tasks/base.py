@@ -20,7 +20,6 @@ from mmx.tasks.contents import Kind, Samples, Target, TaskData
 from mmx.tasks.cutting import Cuts, cut_splits, make_strata
 from mmx.tasks.folds import Fold, Pool
 from mmx.tasks.labels import measure_moments
-from mmx.tasks.task_options import type_task_option
 
 __all__ = [
     "CutTask",

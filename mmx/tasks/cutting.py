@@ -17,15 +17,18 @@ import numpy as np
 import numpy.typing as npt
 
 from mmx.errors import DataError
+from mmx.tasks.advice import type_task_option
 from mmx.tasks.contents import Samples
 from mmx.tasks.folds import Fold, divide_into_folds
 from mmx.tasks.group_splits import cut_groups
 from mmx.tasks.row_keys import RowKeys
 from mmx.tasks.splits import TEST_SEED, SplitRows, cut, start_draw
-from mmx.tasks.task_options import type_task_option
 from mmx.tasks.time_splits import cut_latest
 
 ORDER = ("train", "val", "test")
+UNSET = ("group", "time", "folds", "fold", "repeat", "repeats", "pool")
+"""Options of tasks that a run's config leaves out where they are null, so that a run without them
+has the config, and the fingerprint, of a run from before there were any."""
 Splits = dict[str, SplitRows]
 
 

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mmx.errors import DataError
+from mmx.tasks.advice import type_task_option
 from mmx.tasks.group_splits import deal_groups
 from mmx.tasks.splits import start_draw
-from mmx.tasks.task_options import type_task_option
 
 Pool = Literal["train", "all"]
 Partition = npt.NDArray[np.int64]

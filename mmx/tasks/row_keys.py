@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mmx.errors import DataError
+from mmx.tasks.advice import type_task_option
 from mmx.tasks.splits import SplitRows
-from mmx.tasks.task_options import type_task_option
 
 
 @dataclass(frozen=True)

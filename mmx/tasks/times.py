@@ -12,9 +12,9 @@ from fractions import Fraction
 import numpy as np
 
 from mmx.errors import DataError
+from mmx.tasks.advice import type_task_option
 from mmx.tasks.row_keys import RowKeys, refuse_missing
 from mmx.tasks.splits import SplitRows
-from mmx.tasks.task_options import type_task_option
 
 FORMS = (
     "numbers, dates such as 2024-03-31 or 31/03/2024, "
