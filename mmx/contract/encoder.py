@@ -214,7 +214,8 @@ def padding_changes_nothing(subject: EncoderSubject) -> str:
     encoder = subject.build()
     want = subject.call(encoder, (x, lengths))
     for junk in (0, 1):
-        longer = torch.cat([x, torch.full((len(x), 333), junk, dtype=x.dtype)], dim=1)
+        more = torch.full((len(x), 333, *x.shape[2:]), junk, dtype=x.dtype)
+        longer = torch.cat([x, more], dim=1)
         seen = f"with 333 more steps of {junk}"
         subject.expect_equal(subject.call(encoder, (longer, lengths)), want, expected, seen)
     trimmed = subject.call(encoder, (x[1:2, : int(lengths[1])], None))
@@ -224,7 +225,7 @@ def padding_changes_nothing(subject: EncoderSubject) -> str:
     for extra in (0, 500):
         # Draws of dropout would differ with the shape; batch statistics must not.
         model = disable_dropout(subject.build()).train()
-        padded = torch.cat([x, torch.zeros(len(x), extra, dtype=x.dtype)], dim=1)
+        padded = torch.cat([x, x.new_zeros(len(x), extra, *x.shape[2:])], dim=1)
         outputs.append(model(padded, lengths.clone()))
         states.append(model.state_dict())
     subject.expect_equal(outputs[1], outputs[0], expected, "in training, with 500 more steps")

@@ -15,9 +15,11 @@ from mmx.contract.base import Broken
 from mmx.modalities import Spec
 from mmx.modalities.audio import AudioSpec
 from mmx.modalities.image import ImageSpec
+from mmx.modalities.sequence import SequenceSpec
 from mmx.modalities.sub_words import SubWordSpec
 from mmx.modalities.tabular import TabularSpec
 from mmx.modalities.text import TfidfSpec, TokenSpec
+from mmx.modalities.vector import VectorSpec
 
 BATCH_ROWS = 4
 WORDS = tuple(f"word{number}" for number in range(30))
@@ -34,8 +36,10 @@ SPECS: Mapping[type[Spec], Spec] = {
         categorical=("c",),
         categories=(("x", "y"),),
     ),
+    VectorSpec: VectorSpec(means=(0.0,) * 6, stds=(1.0,) * 6),
+    SequenceSpec: SequenceSpec(means=(0.0,) * 3, stds=(1.0,) * 3, longest=40),
 }
-SEQUENCES = (AudioSpec, TokenSpec, SubWordSpec)
+SEQUENCES = (AudioSpec, TokenSpec, SubWordSpec, SequenceSpec)
 LENGTHS = (1.0, 0.625, 0.045, 0.0)
 """Lengths of sequences, as fractions of the longest; a text may have no words."""
 EncoderInputs = tuple[Tensor, Tensor | None]
@@ -67,19 +71,23 @@ def make_inputs(spec: Spec, rows: int = BATCH_ROWS, seed: int = 1) -> EncoderInp
         return torch.rand(rows, 3, spec.height, spec.width, generator=draw), None
     if isinstance(spec, TfidfSpec):
         return torch.rand(rows, len(spec.terms), generator=draw), None
-    if isinstance(spec, TabularSpec):
+    if isinstance(spec, TabularSpec | VectorSpec):
         return torch.randn(rows, spec.width, generator=draw), None
     if isinstance(spec, AudioSpec):
         steps = spec.max_samples
         x = torch.randn(rows, steps, generator=draw) * 0.2
+    elif isinstance(spec, SequenceSpec):
+        steps = spec.longest
+        x = torch.randn(rows, steps, spec.width, generator=draw)
     elif isinstance(spec, TokenSpec | SubWordSpec):
         steps = spec.max_tokens
         x = torch.randint(1, spec.vocabulary, (rows, steps), generator=draw)
     else:
         raise TypeError(f"no inputs can be made up for a {type(spec).__name__}")
     lengths = torch.tensor([int(steps * LENGTHS[row % len(LENGTHS)]) for row in range(rows)])
-    # Padding is 0: (B, T) * ((T,) < (B, 1)).
-    return x * (torch.arange(steps) < lengths[:, None]), lengths
+    # Padding is 0: (B, T) * ((T,) < (B, 1)), or (B, T, D) * (B, T, 1).
+    there = torch.arange(steps) < lengths[:, None]
+    return x * there.view(*there.shape, *[1] * (x.dim() - 2)), lengths
 
 
 def pick(inputs: EncoderInputs, rows: Tensor) -> EncoderInputs:

@@ -1,8 +1,9 @@
-"""A bidirectional LSTM over sequences of unequal length."""
+"""Bidirectional recurrent networks over sequences of unequal length."""
 
 from __future__ import annotations
 
 from functools import cache
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -27,13 +28,15 @@ class BiLstm(nn.Module):
     Reference: Graves and Schmidhuber 2005, doi 10.1016/j.neunet.2005.06.042.
     """
 
+    cell: ClassVar[type[nn.LSTM] | type[nn.GRU]] = nn.LSTM
+
     def __init__(self, inputs: int, *, width: int, layers: int, dropout: float) -> None:
         super().__init__()
         if width % 2:
             raise ValueError(f"`width` (={width}) must be even: half for each direction")
         widths = [inputs] + [width] * (layers - 1)
-        self.forwards = nn.ModuleList(nn.LSTM(w, width // 2, batch_first=True) for w in widths)
-        self.backwards = nn.ModuleList(nn.LSTM(w, width // 2, batch_first=True) for w in widths)
+        self.forwards = nn.ModuleList(self.cell(w, width // 2, batch_first=True) for w in widths)
+        self.backwards = nn.ModuleList(self.cell(w, width // 2, batch_first=True) for w in widths)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
@@ -57,6 +60,15 @@ class BiLstm(nn.Module):
         """Return the prefixes of each layer, with both directions, after ``prefix``."""
         layers = range(len(self.forwards))
         return tuple((f"{prefix}forwards.{k}.", f"{prefix}backwards.{k}.") for k in layers)
+
+
+class BiGru(BiLstm):
+    """The same with gated recurrent units, which have three gates' weights in place of four.
+
+    Reference: Cho et al. 2014, arXiv 1406.1078.
+    """
+
+    cell = nn.GRU
 
 
 @cache
@@ -87,7 +99,8 @@ def _compute_states(lstm: nn.Module, x: Tensor) -> Tensor:
     half = None
     if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
         half = torch.get_autocast_dtype(device)
-    if half is None or computes_lstm_in(device, half):
+    # Only of an LSTM it is known which devices compute it in half of float32.
+    if half is None or (isinstance(lstm, nn.LSTM) and computes_lstm_in(device, half)):
         states = lstm(x)[0]
     else:
         with torch.autocast(device, enabled=False):

@@ -106,6 +106,7 @@ class Audio(Modality[AudioColumn, AudioSpec]):
 
     name = "audio"
     streams = True
+    column_type = AudioColumn
 
     def __init__(
         self,

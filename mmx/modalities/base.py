@@ -6,13 +6,18 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
 RowNumbers = Sequence[int] | npt.NDArray[np.int64]
+Cells = Literal["file", "texts", "values", "numbers", "array"]
+"""What the cells of a table hold for a modality: ``file`` is a path or the bytes of a file, in one
+column; ``texts`` are joined by a space; ``values`` are numbers and words, a column each;
+``numbers`` are numbers or lists of them, or one column of ``.npy`` files; ``array`` is a list of
+lists or a ``.npy`` file, in one column."""
 
 
 class Column(ABC):
@@ -25,6 +30,9 @@ class Column(ABC):
         columns: Name to the cells of all rows, None for a missing one, where several columns of a
             table make up the modality.
     """
+
+    cells: ClassVar[Cells] = "file"
+    """How a table's cells become the raw values of this kind of column."""
 
     columns: Mapping[str, Sequence[object]] = {}
     present: npt.NDArray[np.bool_]
@@ -125,7 +133,10 @@ class Modality(ABC, Generic[_C, _S]):
     """
 
     name: ClassVar[str]
-    """The modality: image, audio, text or tabular."""
+    """The modality: image, audio, text, tabular, vector or sequence."""
+
+    column_type: ClassVar[type[Column]]
+    """The columns that it reads; a table makes one of the cells that ``columns`` names."""
 
     streams: ClassVar[bool] = False
     """Whether decoding is slow and rows are large, so that rows may be decoded on the fly."""

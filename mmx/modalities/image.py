@@ -79,6 +79,7 @@ class Image(Modality[ImageColumn, ImageSpec]):
 
     name = "image"
     streams = True
+    column_type = ImageColumn
 
     def __init__(
         self,

@@ -68,6 +68,8 @@ class TabularColumn(Column):
             A row has the modality if any of its cells is not missing.
     """
 
+    cells = "values"
+
     def __init__(self, columns: Mapping[str, Sequence[Cell]]) -> None:
         self.columns: dict[str, list[Cell]] = {
             name: [None if _is_missing(cell) else cell for cell in cells]
@@ -99,6 +101,7 @@ class Tabular(Modality[TabularColumn, TabularSpec]):
     """
 
     name = "tabular"
+    column_type = TabularColumn
 
     def __init__(
         self,

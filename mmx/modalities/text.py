@@ -75,6 +75,8 @@ class TextColumn(Column):
         texts: A text for each row, or None where it has none.
     """
 
+    cells = "texts"
+
     def __init__(self, texts: Sequence[str | None]) -> None:
         self.texts = texts
         self.present = np.array([text is not None for text in texts], dtype=np.bool_)
@@ -106,6 +108,7 @@ class Tokens(Modality[TextColumn, TokenSpec]):
     """
 
     name = "text"
+    column_type = TextColumn
 
     def __init__(
         self,
@@ -198,6 +201,7 @@ class TfidfVectors(Modality[TextColumn, TfidfSpec]):
     """
 
     name = "text"
+    column_type = TextColumn
 
     def __init__(
         self,

@@ -13,7 +13,10 @@ from mmx.errors import DataError, closest
 from mmx.modalities import Column, Modality
 from mmx.modalities.audio import Audio
 from mmx.modalities.image import Image
+from mmx.modalities.sequence import Sequences
 from mmx.modalities.tabular import Tabular
+from mmx.modalities.text import TextColumn
+from mmx.modalities.vector import Vector
 from mmx.tasks import label_sets, labels
 from mmx.tasks.base import CutTask, Kind, Samples, list_names, type_task_option
 from mmx.tasks.cells import ColumnCells, OpenTable, open_table
@@ -21,15 +24,8 @@ from mmx.tasks.csv_format import CsvFormat
 from mmx.tasks.row_keys import RowKeys, read_groups
 from mmx.tasks.split_names import SPLITS, find_split
 from mmx.tasks.splits import SplitRows
-from mmx.tasks.table_inputs import (
-    find_files,
-    make_media_column,
-    make_tabular_column,
-    make_text_column,
-)
+from mmx.tasks.table_inputs import ONE_COLUMN, NamedCells, make_column
 from mmx.tasks.times import read_times
-
-MODALITIES = ("image", "audio", "text", "tabular")
 
 Texts = dict[str, list[str | None]]
 
@@ -48,9 +44,10 @@ class Table(CutTask):
         path: The table: .csv, .tsv, .parquet, .jsonl or .json (an object on each line, or a
             list of objects), also compressed (.gz, .bz2, .xz, .zst, .zip).
         label: Column to predict; for ``multilabel`` also several columns of 0 and 1.
-        columns: Modality (image, audio, text, tabular) to its column. Text may have several
-            columns, joined by a space; tabular may have any number, also of lists of numbers.
-            Images and sounds are paths, or the bytes of files.
+        columns: Modality (image, audio, text, tabular, vector, sequence) to its column. Text may
+            have several columns, joined by a space; tabular and vector may have any number, also
+            of lists of numbers. Images and sounds are paths, or the bytes of files; a vector or
+            a sequence may also be the path of a ``.npy`` file.
         split: Column that says train, val (or validation, valid, dev) or test. Without such a
             column or such rows, test and val are cut from the training rows.
         group: Column with the group of each row, such as a patient: none is in two splits.
@@ -69,6 +66,8 @@ class Table(CutTask):
         image: How images are decoded.
         audio: How sounds are decoded.
         tabular: How other cells are encoded.
+        vector: How vectors are scaled.
+        sequence: How sequences are scaled and cut.
 
     Raises:
         ValueError: Options contradict each other.
@@ -90,6 +89,8 @@ class Table(CutTask):
     image: Image = field(default_factory=Image)
     audio: Audio = field(default_factory=Audio)
     tabular: Tabular = field(default_factory=Tabular)
+    vector: Vector = field(default_factory=Vector)
+    sequence: Sequences = field(default_factory=Sequences)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -106,7 +107,7 @@ class Table(CutTask):
                     f"`columns` names the modality '{modality}'; accepted: {', '.join(MODALITIES)}"
                     + (f"; closest: {near}" if near else "")
                 )
-            if modality in ("image", "audio") and len(_list_columns(column)) != 1:
+            if MODALITIES[modality].cells in ONE_COLUMN and len(_list_columns(column)) != 1:
                 raise ValueError(f"`columns.{modality}` (={column}) must be one column")
         if not self._list_inputs():
             raise ValueError("`columns` is empty; it maps each modality to its column")
@@ -143,13 +144,7 @@ class Table(CutTask):
     @property
     def modalities(self) -> dict[str, Modality[Any, Any] | None]:
         """The modalities of ``columns``."""
-        decoders: dict[str, Modality[Any, Any] | None] = {
-            "image": self.image,
-            "audio": self.audio,
-            "text": None,
-            "tabular": self.tabular,
-        }
-        return {name: decoders[name] for name in self.columns}
+        return {name: getattr(self, name, None) for name in self.columns}
 
     def with_path(self, path: str) -> "Table":
         """Return the same task for the prediction of another table's rows."""
@@ -288,23 +283,19 @@ class Table(CutTask):
         missing = frozenset(self.missing)
         root = folder if self.root is None else Path(self.root).expanduser()
         for modality, option in self.columns.items():
-            names = _list_columns(option)
-            if modality in ("image", "audio"):
-                files, lost = find_files(table, names[0], cells[names[0]], missing, root)
-                # A wrong root loses all files; single lost files are only noted.
-                if lost and not any(files) and self.labelled:
-                    raise DataError(
-                        f"{self.name}: none of the files in column '{names[0]}' exists; "
-                        f"the first was expected at {next(iter(lost.values()))}",
-                        tip=type_task_option("root", "<folder that the paths are relative to>"),
-                    )
-                columns[modality] = make_media_column(modality, files, lost)
-                if lost:
-                    count = len(lost) + sum(map(bool, files))
-                    notes.append(f"{modality}: {len(lost)} of {count} files do not exist")
-            else:
-                build = make_text_column if modality == "text" else make_tabular_column
-                columns[modality] = build(table, names, cells, missing)
+            given = NamedCells(table, _list_columns(option), cells, missing, root)
+            columns[modality], lost = make_column(MODALITIES[modality], given)
+            if not lost:
+                continue
+            # A wrong root loses all files; single lost files are only noted.
+            if not columns[modality].present.any() and self.labelled:
+                raise DataError(
+                    f"{self.name}: none of the files in column '{given.names[0]}' exists; "
+                    f"the first was expected at {next(iter(lost.values()))}",
+                    tip=type_task_option("root", "<folder that the paths are relative to>"),
+                )
+            count = len(lost) + int(columns[modality].present.sum())
+            notes.append(f"{modality}: {len(lost)} of {count} files do not exist")
         none = ~np.any([column.present for column in columns.values()], axis=0)
         if none.any() and self.labelled:  # ``mmx predict`` reports such rows one by one
             raise DataError(
@@ -365,6 +356,20 @@ class Table(CutTask):
         if not len(splits["train"]):
             raise DataError(f"{self.name}: no row of split column '{self.split}' says train")
         return {name: part for name, part in splits.items() if len(part)}
+
+
+def _find_column_types() -> dict[str, type[Column]]:
+    """Return modality to the class of its column, for each option that is a modality."""
+    found: dict[str, type[Column]] = {}
+    for option in dataclasses.fields(Table):
+        kind = option.default_factory
+        if isinstance(kind, type) and issubclass(kind, Modality):
+            found[option.name] = kind.column_type
+    return found | {"text": TextColumn}  # which the encoder reads, not the task
+
+
+MODALITIES = _find_column_types()
+"""Modality to the class of its column."""
 
 
 def _list_columns(column: str | Iterable[str]) -> list[str]:

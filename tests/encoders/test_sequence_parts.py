@@ -14,7 +14,7 @@ from mmx.encoders.audio.logmel_cnn import LogmelCnn
 from mmx.encoders.audio.logmel_lstm import LogmelLstm
 from mmx.encoders.audio.masked_norm import MaskedBatchNorm
 from mmx.encoders.bilstm import BiLstm, computes_lstm_in
-from mmx.encoders.sequence import masked_max, step_mask
+from mmx.encoders.padding import masked_max, step_mask
 from mmx.encoders.text.embedding_mean import EmbeddingMean
 from mmx.encoders.text.lstm import Lstm
 from mmx.encoders.text.text_cnn import TextCnn

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torchaudio.functional import melscale_fbanks
 
-from mmx.encoders.sequence import step_mask, zero_padding
+from mmx.encoders.padding import step_mask, zero_padding
 from mmx.modalities.audio import AudioSpec
 
 FLOOR = 1e-5  # power below which a band counts as silent

@@ -16,9 +16,9 @@ from mmx.encoders.base import Encoder
 from mmx.encoders.extras import import_extra
 from mmx.encoders.gradient_checkpointing import checkpoint_transformers
 from mmx.encoders.hub import Folder, name_folder
+from mmx.encoders.padding import step_mask
 from mmx.encoders.peft_adapter import add_adapter
 from mmx.encoders.published import Published
-from mmx.encoders.sequence import step_mask
 from mmx.encoders.transformer_layers import group_layers
 from mmx.encoders.transformers_model import make_net, read_model_config, read_net
 from mmx.errors import DataError

@@ -21,8 +21,8 @@ from mmx.encoders.open_clip_model import (
     read_scale,
     read_tower,
 )
+from mmx.encoders.padding import step_mask
 from mmx.encoders.published import Published
-from mmx.encoders.sequence import step_mask
 from mmx.encoders.text.open_clip import OpenClip as TextOpenClip
 from mmx.errors import DataError
 from mmx.modalities import Features, Modality

@@ -15,7 +15,7 @@ from mmx.encoders.image.torchvision_weights import (
     TorchvisionEncoder,
     has_small_stem,
 )
-from mmx.encoders.sequence import step_mask
+from mmx.encoders.padding import step_mask
 from mmx.modalities import Features
 from mmx.modalities.image import ImageSpec
 

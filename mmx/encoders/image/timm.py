@@ -16,9 +16,9 @@ from mmx.encoders.extras import import_extra
 from mmx.encoders.gradient_checkpointing import checkpoint_timm
 from mmx.encoders.hub import REPOSITORY, Folder, find_model_folder
 from mmx.encoders.normalize import Normalize
+from mmx.encoders.padding import step_mask
 from mmx.encoders.peft_adapter import add_adapter
 from mmx.encoders.published import Published, read_tensors
-from mmx.encoders.sequence import step_mask
 from mmx.errors import DataError, closest
 from mmx.modalities import Features, Modality
 from mmx.modalities.image import ImageSpec

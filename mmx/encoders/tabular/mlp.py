@@ -5,15 +5,12 @@ from __future__ import annotations
 from typing import Annotated
 
 from pydantic import Field
-from torch import Tensor, nn
 
-from mmx.encoders.base import Encoder
-from mmx.encoders.sequence import step_mask
-from mmx.modalities import Features
+from mmx.encoders.dense import Dense
 from mmx.modalities.tabular import TabularSpec
 
 
-class Mlp(Encoder):
+class Mlp(Dense):
     """Layers of dropout(relu(norm(W x + b))), with layer norm.
 
     Use it for numeric and categorical columns. With layer norm, unlike with batch norm, the
@@ -21,7 +18,7 @@ class Mlp(Encoder):
     works. ``levels`` are the outputs of the layers.
 
     Args:
-        spec: The columns.
+        spec: The columns; a row is standardised numbers, missing flags and one-hot categories.
         width: D, the width of the last layer.
         hidden: Width of the layers before it.
         layers: Number of layers.
@@ -37,34 +34,4 @@ class Mlp(Encoder):
         layers: Annotated[int, Field(ge=1, le=1_024)] = 2,
         dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1,
     ) -> None:
-        super().__init__()
-        self.width = width
-        self.level_widths = (hidden,) * (layers - 1) + (width,)
-        widths = (spec.width, *self.level_widths)
-        self.layers = nn.ModuleList(
-            nn.Sequential(
-                nn.Linear(before, after), nn.LayerNorm(after), nn.ReLU(), nn.Dropout(dropout)
-            )
-            for before, after in zip(widths, self.level_widths, strict=False)
-        )
-
-    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Features:
-        """Encode rows.
-
-        Args:
-            x: ``(B, spec.width)`` standardised numbers, missing flags and one-hot categories.
-            lengths: Not used.
-
-        Returns:
-            Tokens ``(B, 1, D)``, one level for each layer.
-        """
-        levels = []
-        for layer in self.layers:
-            x = layer(x)  # (B, D_k)
-            levels.append(x)
-        tokens = x[:, None]
-        return Features(tokens, step_mask(None, tokens), x, tuple(levels))
-
-    def depths(self) -> tuple[tuple[str, ...], ...]:
-        """Return the layers."""
-        return tuple((f"layers.{index}.",) for index in range(len(self.layers)))
+        super().__init__(spec.width, width=width, hidden=hidden, layers=layers, dropout=dropout)

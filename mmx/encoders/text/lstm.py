@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mmx.encoders.base import Encoder
 from mmx.encoders.bilstm import BiLstm
-from mmx.encoders.sequence import masked_max
+from mmx.encoders.padding import masked_max
 from mmx.encoders.text.words import Words
 from mmx.modalities import Features
 from mmx.modalities.text import TokenSpec

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from mmx.encoders.base import Encoder
-from mmx.encoders.sequence import masked_max
+from mmx.encoders.padding import masked_max
 from mmx.encoders.text.words import Words
 from mmx.modalities import Features
 from mmx.modalities.text import TokenSpec

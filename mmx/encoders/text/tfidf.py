@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from mmx.encoders.base import Encoder
-from mmx.encoders.sequence import step_mask
+from mmx.encoders.padding import step_mask
 from mmx.modalities import Features
 from mmx.modalities.text import TfidfSpec
 

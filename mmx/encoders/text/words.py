@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmx.encoders.sequence import step_mask, zero_padding
+from mmx.encoders.padding import step_mask, zero_padding
 from mmx.modalities.text import PADDING, TokenSpec
 
 

@@ -30,3 +30,15 @@ def zero_padding(x: Tensor, mask: Tensor) -> Tensor:
 def masked_max(x: Tensor, mask: Tensor) -> Tensor:
     """Return the ``(B, D)`` maximum of ``x`` ``(B, T, D)`` over its valid steps."""
     return x.masked_fill(~mask[:, :, None], -torch.inf).amax(1)
+
+
+def with_one_step(x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return sequences with one step at least, of zeros where there was none, and their mask.
+
+    Args:
+        x: ``(B, T, D)``; T may be 0.
+        lengths: ``(B,)`` int64 valid steps, or None where every step is valid.
+    """
+    if not x.shape[1]:
+        x = x.new_zeros(len(x), 1, x.shape[2])
+    return x, step_mask(lengths, x)

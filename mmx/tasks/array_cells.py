@@ -1,0 +1,183 @@
+"""Cells with lists of numbers, or lists of lists, as arrays."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mmx.errors import DataError
+from mmx.tasks.cells import ColumnCells
+
+Array = npt.NDArray[np.float64]
+SHOWN = 40  # characters of a cell in a message
+WORDS = {"nan": "NaN", "none": "null", "null": "null", "inf": "Infinity", "-inf": "-Infinity"}
+"""How other programs than JSON's write what is no number."""
+
+
+def find_arrays(
+    name: str, cells: ColumnCells, missing: frozenset[str], *, axes: int
+) -> list[Array | None] | None:
+    """Return the array of each row; None where the cells are not lists, but files or numbers.
+
+    Args:
+        name: Name of the column.
+        cells: Lists, or lists as JSON or Python writes them.
+        missing: Texts that count as missing.
+        axes: Most axes that an array may have: 1 or 2.
+
+    Raises:
+        DataError: Some cells are lists and others are not, or a list holds something else than
+            numbers, or lists of different lengths.
+    """
+    first = next((row for row, cell in enumerate(cells) if _is_list(cell)), None)
+    if first is None:
+        return None
+    arrays: list[Array | None] = []
+    for row, cell in enumerate(cells):
+        if _is_missing(cell, missing):
+            arrays.append(None)
+        elif _is_list(cell):
+            arrays.append(_to_array(name, row, cell, axes))
+        else:
+            raise DataError(
+                f"row {row + 1}: column '{name}' holds {_show(cell)}, "
+                f"but a list of numbers in row {first + 1}"
+            )
+    return arrays
+
+
+def join_numbers(columns: list[tuple[str, ColumnCells]], missing: frozenset[str]) -> Array:
+    """Return the numbers of several columns as vectors ``(N, D)``, NaN where one is missing.
+
+    Args:
+        columns: Names and cells: numbers, or lists of as many numbers in each row.
+        missing: Texts that count as missing.
+
+    Raises:
+        DataError: A cell is neither, or two lists of a column have different lengths.
+    """
+    return np.concatenate([_read_numbers(name, cells, missing) for name, cells in columns], axis=1)
+
+
+def _read_numbers(name: str, cells: ColumnCells, missing: frozenset[str]) -> Array:
+    """Return one column, ``(N, 1)`` or ``(N, length of its lists)``."""
+    arrays = find_arrays(name, cells, missing, axes=1)
+    if arrays is None:
+        numbers = [
+            np.nan if _is_missing(cell, missing) else _to_number(name, row, cell)
+            for row, cell in enumerate(cells)
+        ]
+        return np.array(numbers, dtype=np.float64)[:, None]
+    first, width = next((row, len(each)) for row, each in enumerate(arrays) if each is not None)
+    for row, each in enumerate(arrays):
+        if each is not None and len(each) != width:
+            raise DataError(
+                f"row {row + 1}: the list in column '{name}' has {len(each)} items, "
+                f"that of row {first + 1} has {width}",
+                tip="all lists of a column must have the same length; columns.sequence reads "
+                "lists of any length",
+            )
+    empty = np.full(width, np.nan)
+    return np.stack([empty if each is None else each for each in arrays])
+
+
+def _is_list(cell: Any) -> bool:
+    return isinstance(cell, list) or (isinstance(cell, str) and cell.lstrip().startswith("["))
+
+
+def _is_missing(cell: Any, missing: frozenset[str]) -> bool:
+    if isinstance(cell, list | dict | bytes):
+        return False
+    return cell is None or cell != cell or str(cell).strip() in missing
+
+
+def _show(cell: Any) -> str:
+    text = str(cell)
+    return repr(text if len(text) <= SHOWN else text[:SHOWN] + "…")
+
+
+def _to_number(name: str, row: int, cell: Any) -> float:
+    try:
+        if isinstance(cell, bool | bytes | dict):
+            raise TypeError
+        return float(cell)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise DataError(
+            f"row {row + 1}: column '{name}' holds {_show(cell)}, which is no number",
+            tip="columns.vector takes numbers, lists of numbers, or one column of .npy files; "
+            "columns.tabular takes words too",
+        ) from error
+
+
+def _to_array(name: str, row: int, cell: Any, axes: int) -> Array:
+    """Return a list of numbers ``(D,)``, or of lists of as many each ``(T, D)``."""
+    where = f"row {row + 1}: column '{name}'"
+    items = _parse(where, cell) if isinstance(cell, str) else cell
+    _refuse_others(where, items, axes)
+    if items and isinstance(items[0], list):
+        lengths = [len(step) for step in items]
+        if len(set(lengths)) > 1:
+            odd = next(at for at, length in enumerate(lengths) if length != lengths[0])
+            raise DataError(
+                f"{where} holds lists of different lengths: step {odd + 1} has {lengths[odd]} "
+                f"numbers, step 1 has {lengths[0]}"
+            )
+    try:
+        return np.array(items, dtype=np.float64)  # None becomes NaN
+    except OverflowError as error:
+        raise DataError(f"{where} holds a number that is too large") from error
+
+
+def _refuse_others(where: str, items: list[Any], axes: int) -> None:
+    """Refuse a list that holds anything else than numbers, or lists of numbers."""
+    nested = any(isinstance(item, list) for item in items)
+    if nested and axes == 1:
+        raise DataError(
+            f"{where} holds a list of lists; a vector is one list of numbers",
+            tip="columns.sequence takes lists of lists",
+        )
+    for item in items:
+        inner = item if nested and isinstance(item, list) else [item]
+        for each in inner:
+            number = isinstance(each, int | float) and not isinstance(each, bool)
+            if (number and (not nested or isinstance(item, list))) or (each is None):
+                continue
+            kind = "a list" if isinstance(each, list) else _show(each)
+            raise DataError(
+                f"{where} holds a list with {kind} in it; accepted: lists of numbers"
+                + (", or lists of lists of numbers, all of one length" if axes == 2 else "")
+            )
+
+
+def _parse(where: str, text: str) -> list[Any]:
+    """Return a list as JSON writes it, else as Python or numpy print it."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = _parse_printed(text)
+    if isinstance(found, list):
+        return found
+    cut = "..." in text or "…" in text
+    raise DataError(
+        f"{where} holds {_show(text)}, which is no list of numbers"
+        + ("; numpy has left numbers out where it printed '...'" if cut else ""),
+        tip="write the lists with json.dumps(array.tolist()), or as .npy files",
+    )
+
+
+def _parse_printed(text: str) -> Any:
+    """Return a list as Python or numpy print it, such as ``[1. nan]``; None for other text."""
+    text = text.strip()
+    if "," not in text:  # numpy separates by spaces
+        text = re.sub(r"\s+", ",", text)
+        text = re.sub(r"\[,", "[", re.sub(r",\]", "]", text))
+    text = re.sub(r"-?[A-Za-z]{3,4}", lambda word: WORDS.get(word[0].lower(), word[0]), text)
+    text = re.sub(r"(?<=\d)\.(?=[,\]\se])", ".0", text)  # 1. has no digit behind its point
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
