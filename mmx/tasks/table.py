@@ -365,7 +365,7 @@ def _find_column_types() -> dict[str, type[Column]]:
         kind = option.default_factory
         if isinstance(kind, type) and issubclass(kind, Modality):
             found[option.name] = kind.column_type
-    return found | {"text": TextColumn}  # which the encoder reads, not the task
+    return {"text": TextColumn, **found}  # text is read by its encoder, not by the task
 
 
 MODALITIES = _find_column_types()

@@ -16,7 +16,7 @@ from mmx.errors import DataError
 from mmx.modalities.image import Image, ImageSpec
 from mmx.tasks.cells import TABLE_SUFFIXES
 from mmx.tasks.split_names import SPLITS
-from mmx.tasks.table import Table
+from mmx.tasks.table import MODALITIES, Table
 
 ROWS = 20
 
@@ -340,10 +340,13 @@ def test_broken_tables(folder):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"columns": {"foto": "photo"}}, ["`columns`", "'foto'", f"accepted: {', '.join(ALL)}"]),
+        (
+            {"columns": {"foto": "photo"}},
+            ["`columns`", "'foto'", f"accepted: {', '.join(MODALITIES)}"],
+        ),
         (
             {"columns": {"images": "photo"}},
-            ["`columns`", "'images'", f"accepted: {', '.join(ALL)}", "closest: image"],
+            ["`columns`", "'images'", f"accepted: {', '.join(MODALITIES)}", "closest: image"],
         ),
         ({"columns": {"image": ["a", "b"]}}, ["`columns.image` (=['a', 'b'])"]),
         ({"columns": {}}, ["`columns`", "empty"]),
