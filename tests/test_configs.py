@@ -21,6 +21,7 @@ from mmx.config.locate import builtin_directory, find_options, list_groups, read
 from mmx.encoders import Encoder
 from mmx.experiment import Settings, assemble
 from mmx.experiment.assemble import PART_KEYS
+from mmx.tasks.table import MODALITIES
 from mmx.training.trainer import Trainer
 
 CONFIGS = builtin_directory()
@@ -29,8 +30,11 @@ FILES = catalogue.FILES
 OF_A_MODALITY = {
     "image": ["source=none", "target=digits"],
     "audio": ["source=none", "target=fsdd"],
-    "text": ["source=none", "target=table", "target.columns={text: words}"],
-    "tabular": ["source=none", "target=table", "target.columns={tabular: [size]}"],
+    **{
+        name: ["source=none", "target=table", f"target.columns={{{name}: size}}"]
+        for name in MODALITIES
+        if name not in {"image", "audio"}
+    },
 }
 OBJECTIVES = catalogue.classes("objective")
 SOUND_AND_PICTURE = ["source=none", "target=digits_av"]
