@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,22 +49,37 @@ def digest_config(config: ConfigNode) -> str:
     what = essence(config)
     for role in (Role.SOURCE, Role.TARGET):
         if isinstance(node := what.get(role), dict):
-            what[role] = {**node, **{key: "" for key in PLACES if isinstance(node.get(key), str)}}
+            blank = {key: "" for key in PLACES if isinstance(node.get(key), (str, list, dict))}
+            what[role] = {**node, **blank}
     return _digest(_put_digests(what, dict.fromkeys(_find_file_options(what), "")))
 
 
 def list_places(config: ConfigNode) -> dict[str, str]:
     """Return the paths of data and weights in a config, by config path."""
-    found = {}
+    found: dict[str, str] = {}
     for role in (Role.SOURCE, Role.TARGET):
         node = config.get(role)
         given = node if isinstance(node, dict) else {}
         for key in (*PLACES, "data_dir"):
-            if isinstance(given.get(key), str):
-                found[f"{role}.{key}"] = given[key]
+            found |= dict(walk_paths(f"{role}.{key}", given.get(key)))
     for name, keys in _find_file_options(config).items():
         found |= {f"encoder.{name}.{key}": config["encoder"][name][key] for key in keys}
     return found
+
+
+def walk_paths(key: str, value: Any) -> Iterator[tuple[str, str]]:
+    """Yield the paths in an option that is a path, a list of them, or a mapping to such.
+
+    Args:
+        key: Name of the option, with which the names of the paths begin.
+        value: The option.
+    """
+    if isinstance(value, str):
+        yield key, value
+    elif isinstance(value, (list, dict)):
+        each = value.items() if isinstance(value, dict) else enumerate(value)
+        for name, inner in each:
+            yield from walk_paths(f"{key}.{name}", inner)
 
 
 def is_file_option(key: str, value: Any) -> bool:

@@ -18,7 +18,7 @@ from typing import Any
 
 from mmx.config.nodes import ConfigNode
 from mmx.errors import ConfigError, Problem, closest
-from mmx.experiment.config_fingerprint import HOW_NOT_WHAT, WHERE_NOT_WHAT
+from mmx.experiment.config_fingerprint import HOW_NOT_WHAT, WHERE_NOT_WHAT, walk_paths
 from mmx.experiment.settings import Settings
 from mmx.stage_id import Role
 from mmx.training.trainer import Trainer
@@ -192,8 +192,7 @@ def _walk_paths(config: ConfigNode) -> Iterator[tuple[str, str]]:
     for where, node, keys in named:
         for key in keys:
             path = node.get(key) if isinstance(node, dict) else None
-            if isinstance(path, str):
-                yield f"{where}{key}", path
+            yield from walk_paths(f"{where}{key}", path)
 
 
 def _is_special(path: str) -> bool:

@@ -10,6 +10,7 @@ from mmx.config.nodes import ConfigNode
 from mmx.errors import Problem
 from mmx.experiment.config_fingerprint import FILE_OPTIONS
 from mmx.stage_id import Role
+from mmx.tasks.addresses import is_address, strip_file_scheme
 
 
 def find_misplaced_paths(config: ConfigNode) -> Iterator[Problem]:
@@ -39,9 +40,7 @@ def make_paths_absolute(config: ConfigNode) -> ConfigNode:
         node = config.get(role)
         if isinstance(node, dict):
             config[role] = {
-                key: _make_absolute(value)
-                if key in ("path", "root", "data_dir") and isinstance(value, str) and value != "???"
-                else value
+                key: _make_all_absolute(value) if key in ("path", "root", "data_dir") else value
                 for key, value in node.items()
             }
     if isinstance(nodes := config.get("encoder"), dict):
@@ -65,6 +64,17 @@ def _make_file_absolute(key: str, value: Any) -> Any:
     path = Path(value).expanduser()
     named = key == "weights" or path.is_absolute() or value.startswith((".", "~"))
     return _make_absolute(value) if named or path.exists() else value
+
+
+def _make_all_absolute(value: Any) -> Any:
+    """Return a path, a list of paths or a mapping to such, absolute."""
+    if isinstance(value, dict):
+        return {key: _make_all_absolute(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_make_all_absolute(each) for each in value]
+    if not isinstance(value, str) or value == "???" or is_address(value):
+        return value
+    return _make_absolute(strip_file_scheme(value))
 
 
 def _make_absolute(path: str) -> str:

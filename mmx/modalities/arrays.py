@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mmx.errors import DataError
-from mmx.modalities.files import FileOrBytes, make_unreadable_error, name_file
+from mmx.modalities.files import FileOrBytes, RowName, make_unreadable_error, name_file, name_row
+from mmx.modalities.members import Member
 
 ArrayCell = FileOrBytes | npt.NDArray[Any]
 """The numbers of one row: a ``.npy`` file, its bytes, or an array."""
@@ -33,7 +34,7 @@ class _Header:
     dtype: np.dtype[Any]
 
 
-def read_array(what: str, source: ArrayCell, row: int) -> npt.NDArray[np.float64]:
+def read_array(what: str, source: ArrayCell, row: RowName) -> npt.NDArray[np.float64]:
     """Return the numbers of a row; NaN stays NaN.
 
     Args:
@@ -59,14 +60,14 @@ def read_array(what: str, source: ArrayCell, row: int) -> npt.NDArray[np.float64
         first = tuple(int(place) + 1 for place in np.argwhere(wild)[0])
         place = first[0] if len(first) == 1 else first
         raise DataError(
-            f"row {row + 1}: {name_array(what, source)}: {int(wild.sum())} of {numbers.size} "
+            f"{name_row(row)}: {name_array(what, source)}: {int(wild.sum())} of {numbers.size} "
             f"numbers are infinite or too large, the first at {place} (counted from 1)",
             tip="replace them, or write NaN where a number is missing from a vector",
         )
     return numbers
 
 
-def read_shape(what: str, source: ArrayCell, row: int) -> tuple[int, ...]:
+def read_shape(what: str, source: ArrayCell, row: RowName) -> tuple[int, ...]:
     """Return the shape of a row's array; of a file only the header is read.
 
     Raises:
@@ -83,16 +84,18 @@ def name_array(what: str, source: ArrayCell) -> str:
     return what if isinstance(source, np.ndarray) else f"{what} {name_file(source)}"
 
 
-def _open(what: str, source: FileOrBytes, row: int) -> BinaryIO:
+def _open(what: str, source: FileOrBytes, row: RowName) -> BinaryIO:
     if isinstance(source, bytes):
         return io.BytesIO(source)
     try:
+        if isinstance(source, Member):
+            return io.BytesIO(source.read_bytes())
         return source.open("rb")
     except OSError as error:
         raise make_unreadable_error(what, source, row, error.strerror or error) from error
 
 
-def _read_header(what: str, source: FileOrBytes, row: int, file: BinaryIO) -> _Header:
+def _read_header(what: str, source: FileOrBytes, row: RowName, file: BinaryIO) -> _Header:
     """Return what a file holds, which is read up to its numbers.
 
     Raises:

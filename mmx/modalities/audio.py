@@ -18,6 +18,7 @@ from torchaudio.functional import resample
 from mmx.errors import DataError
 from mmx.modalities.base import Column, Modality, RowNumbers, Spec, Stored, as_rows
 from mmx.modalities.files import FileOrBytes, call_each, read_file
+from mmx.modalities.members import Member
 from mmx.modalities.sounds import check_scale, count_frames, read_sound
 
 FULL_SCALE = 32768  # the int16 value that represents 1.0
@@ -67,26 +68,26 @@ class AudioColumn(Column):
         recording = self.recordings[row]
         if recording is None:
             return b""
-        if isinstance(recording, Path | bytes):
-            return read_file("sound", recording, row)
+        if isinstance(recording, FileOrBytes):
+            return read_file("sound", recording, self.name_row(row))
         return str(self.sample_rate).encode() + np.asarray(recording).tobytes()
 
     def measure(self, row: int) -> tuple[int, int]:
         """Return the length in samples and the rate in Hz, if possible from the header."""
         recording = self.recordings[row]
-        if isinstance(recording, Path | bytes):
-            return count_frames(recording, row)
+        if isinstance(recording, FileOrBytes):
+            return count_frames(recording, self.name_row(row))
         return len(np.asarray(recording)), self.sample_rate or 0
 
     def read(self, row: int) -> tuple[npt.NDArray[np.float32], int]:
         """Return mono samples in [-1, 1], ``(S,)``, and their rate in Hz."""
         recording = self.recordings[row]
-        if isinstance(recording, Path | bytes):
-            return read_sound(recording, row)
+        if isinstance(recording, FileOrBytes):
+            return read_sound(recording, self.name_row(row))
         samples = np.asarray(recording)
         if samples.dtype == np.int16:
             return samples.astype(np.float32) / np.float32(FULL_SCALE), self.sample_rate or 0
-        check_scale(samples, None, row)
+        check_scale(samples, None, self.name_row(row))
         return samples.astype(np.float32), self.sample_rate or 0
 
 
@@ -181,6 +182,8 @@ class Audio(Modality[AudioColumn, AudioSpec]):
         def size(recording: object) -> int:
             if isinstance(recording, Path):
                 return recording.stat().st_size
+            if isinstance(recording, Member):
+                return recording.size
             return 0 if recording is None else len(recording)  # type: ignore[arg-type]
 
         return np.array([size(column.recordings[int(row)]) for row in as_rows(rows)], np.int64)

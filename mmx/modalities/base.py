@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
@@ -38,8 +38,15 @@ class Column(ABC):
     present: npt.NDArray[np.bool_]
     lost: Mapping[int, Path] = {}
 
+    row_names: Callable[[int], str] | None = None
+    """What the rows are called where they come from; None: their numbers, from 1."""
+
     def __len__(self) -> int:
         return len(self.present)
+
+    def name_row(self, row: int) -> str:
+        """Return what a row is called in messages, such as ``row 3 of b.csv``."""
+        return f"row {row + 1}" if self.row_names is None else self.row_names(row)
 
     @abstractmethod
     def digest(self, row: int) -> bytes:

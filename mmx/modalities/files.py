@@ -10,7 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from mmx.errors import DataError
+from mmx.modalities.members import Member
 
+UNUSABLE_TIP = (
+    "replace the file or remove the row (rows count from 1); "
+    "target.unusable=drop leaves such files out"
+)
 TIMED_ITEMS = 16  # items that are timed before threads are considered
 SLOW = 0.0006  # seconds per item; threads save time above it, below they wait for the GIL
 
@@ -41,24 +46,31 @@ def call_each(function: Callable[[int], None], count: int) -> None:
             pass  # reading the results in order raises the first error
 
 
-FileOrBytes = Path | bytes
-"""A file, or the content of a file, as a table may hold it."""
+FileOrBytes = Path | Member | bytes
+"""A file, also one in an archive, or the content of a file, as a table may hold it."""
+RowName = int | str
+"""A row for messages: its number from 0, or what it is called."""
+
+
+def name_row(row: RowName) -> str:
+    """Return what a row is called; numbers count from 1 in messages."""
+    return row if isinstance(row, str) else f"row {row + 1}"
 
 
 def name_file(source: FileOrBytes) -> str:
     """Return the name of a file, or of its content, for messages."""
-    return str(source) if isinstance(source, Path) else f"of {len(source)} bytes in the table"
+    return f"of {len(source)} bytes in the table" if isinstance(source, bytes) else str(source)
 
 
-def make_unreadable_error(what: str, source: FileOrBytes, row: int, why: object) -> DataError:
-    """Return the error for an unreadable file; ``row`` counts from 0, the message from 1."""
+def make_unreadable_error(what: str, source: FileOrBytes, row: RowName, why: object) -> DataError:
+    """Return the error for an unreadable file."""
     return DataError(
-        f"row {row + 1}: cannot read {what} {name_file(source)}: {why}",
-        tip="replace the file or remove the row (rows count from 1)",
+        f"{name_row(row)}: cannot read {what} {name_file(source)}: {why}",
+        tip=UNUSABLE_TIP,
     )
 
 
-def read_file(what: str, source: FileOrBytes, row: int) -> bytes:
+def read_file(what: str, source: FileOrBytes, row: RowName) -> bytes:
     """Return a file's content.
 
     Raises:

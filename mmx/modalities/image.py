@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -55,8 +54,8 @@ class ImageColumn(Column):
         image = self.images[row]
         if image is None:
             return b""
-        if isinstance(image, Path | bytes):
-            return read_file("image", image, row)
+        if isinstance(image, FileOrBytes):
+            return read_file("image", image, self.name_row(row))
         return str(image.shape).encode() + bytes(image.tobytes())
 
 
@@ -160,7 +159,7 @@ class Image(Modality[ImageColumn, ImageSpec]):
         brightest = [
             shade
             for row in as_rows(rows)[:INSPECTED]
-            if isinstance(source := column.images[int(row)], Path | bytes)
+            if isinstance(source := column.images[int(row)], FileOrBytes)
             and (shade := _find_brightest(source)) is not None
         ]
         if not brightest or max(brightest) >= 1 / 16:
@@ -229,6 +228,6 @@ def read_image(
 ) -> npt.NDArray[np.uint8]:
     """Return the image of one row as ``(H, W, 3)``."""
     image = column.images[row]
-    if isinstance(image, Path | bytes):
-        return read_pixels(image, row, size)
+    if isinstance(image, FileOrBytes):
+        return read_pixels(image, column.name_row(row), size)
     return np.asarray(resize(PIL.Image.fromarray(np.asarray(image)).convert("RGB"), size))

@@ -20,7 +20,8 @@ import PIL.Image
 import PIL.ImageOps
 
 from mmx.errors import DataError
-from mmx.modalities.files import FileOrBytes, make_unreadable_error
+from mmx.modalities.files import FileOrBytes, RowName, make_unreadable_error
+from mmx.modalities.members import Member
 
 BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339  # tags of TIFF
 WHITE_IS_ZERO = 0
@@ -28,13 +29,13 @@ SIGNED = 2
 
 
 def read_pixels(
-    source: FileOrBytes, row: int, size: tuple[int, int] | None = None
+    source: FileOrBytes, row: RowName, size: tuple[int, int] | None = None
 ) -> npt.NDArray[np.uint8]:
     """Return an image as ``(H, W, 3)``, rotated as its EXIF orientation says.
 
     Args:
         source: The file, or its content.
-        row: Row number for messages, from 0.
+        row: The row, for messages.
         size: (height, width) to resize to; None: the size of the image.
 
     Raises:
@@ -67,6 +68,8 @@ class NoWhiteError(ValueError):
 
 def open_image(source: FileOrBytes) -> PIL.Image.Image:
     """Return the image with only its header read."""
+    if isinstance(source, Member):
+        source = source.read_bytes()
     return PIL.Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
 
 

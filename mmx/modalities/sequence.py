@@ -72,11 +72,11 @@ class SequenceColumn(Column):
             DataError: The file cannot be read, or has other axes.
         """
         source = self._source(row)
-        shape = read_shape("sequence", source, row)
+        shape = read_shape("sequence", source, self.name_row(row))
         if len(shape) not in (1, 2) or (len(shape) == 2 and not shape[1]):
             seen = "×".join(map(str, shape)) or "a single number"
             raise DataError(
-                f"row {row + 1}: {name_array('sequence', source)} is {seen}; "
+                f"{self.name_row(row)}: {name_array('sequence', source)} is {seen}; "
                 "accepted: steps × features, or steps alone",
                 tip="write an array of one or two axes",
             )
@@ -91,11 +91,11 @@ class SequenceColumn(Column):
         """
         steps, width = self.shape(row)
         source = self._source(row)
-        numbers = read_array("sequence", source, row).reshape(steps, width)
+        numbers = read_array("sequence", source, self.name_row(row)).reshape(steps, width)
         if len(wild := np.flatnonzero(np.isnan(numbers).any(1))):
             raise DataError(
-                f"row {row + 1}: {name_array('sequence', source)}: {len(wild)} of {steps} steps "
-                f"hold NaN, the first is step {int(wild[0]) + 1} (counted from 1)",
+                f"{self.name_row(row)}: {name_array('sequence', source)}: {len(wild)} of "
+                f"{steps} steps hold NaN, the first is step {int(wild[0]) + 1} (counted from 1)",
                 tip="fill such steps in, or leave them out of the sequence",
             )
         return numbers
@@ -163,8 +163,8 @@ class Sequences(Modality[SequenceColumn, SequenceSpec]):
                 steps, width = column.shape(row)
                 if width != spec.width:
                     raise DataError(
-                        f"row {row + 1}: the sequence has {width} features a step, those of the "
-                        f"training rows have {spec.width}"
+                        f"{column.name_row(row)}: the sequence has {width} features a step, those "
+                        f"of the training rows have {spec.width}"
                     )
                 # 0 would mean that the row lacks the modality.
                 lengths[i] = max(1, len(range(steps)[: spec.max_steps]))
@@ -231,8 +231,8 @@ def _read_each(column: SequenceColumn, rows: npt.NDArray[np.int64]) -> Iterator[
         steps, first = column.read(row), column.shape(there[0])[1]
         if steps.shape[1] != first:
             raise DataError(
-                f"row {row + 1}: the sequence has {steps.shape[1]} features a step, that of row "
-                f"{there[0] + 1} has {first}",
+                f"{column.name_row(row)}: the sequence has {steps.shape[1]} features a step, "
+                f"that of {column.name_row(there[0])} has {first}",
                 tip="the second axis of all rows must be of one length; is one of them transposed?",
             )
         yield steps

@@ -10,7 +10,15 @@ import numpy.typing as npt
 import soundfile
 
 from mmx.errors import DataError
-from mmx.modalities.files import FileOrBytes, make_unreadable_error, name_file
+from mmx.modalities.files import (
+    UNUSABLE_TIP,
+    FileOrBytes,
+    RowName,
+    make_unreadable_error,
+    name_file,
+    name_row,
+)
+from mmx.modalities.members import Member
 
 UNKNOWN_LENGTH = 2**40
 """Number of frames from which the length is unknown; libsndfile reports 2**63 - 1 then."""
@@ -35,7 +43,7 @@ class _Sound(soundfile.SoundFile):  # type: ignore[misc]
         return False
 
 
-def count_frames(source: FileOrBytes, row: int) -> tuple[int, int]:
+def count_frames(source: FileOrBytes, row: RowName) -> tuple[int, int]:
     """Return length in frames and rate in Hz, from the header if that is plausible."""
     with _open(source, row) as sound:
         frames = int(sound.frames)
@@ -44,7 +52,7 @@ def count_frames(source: FileOrBytes, row: int) -> tuple[int, int]:
         return frames, int(sound.samplerate)
 
 
-def read_sound(source: FileOrBytes, row: int) -> tuple[npt.NDArray[np.float32], int]:
+def read_sound(source: FileOrBytes, row: RowName) -> tuple[npt.NDArray[np.float32], int]:
     """Return mono samples, ``(S,)``, and their rate in Hz.
 
     Raises:
@@ -60,19 +68,21 @@ def read_sound(source: FileOrBytes, row: int) -> tuple[npt.NDArray[np.float32], 
         return samples.mean(axis=1), int(sound.samplerate)
 
 
-def check_scale(samples: npt.NDArray[np.floating], source: FileOrBytes | None, row: int) -> None:
+def check_scale(
+    samples: npt.NDArray[np.floating], source: FileOrBytes | None, row: RowName
+) -> None:
     """Refuse samples that are not finite or clearly exceed [-1, 1].
 
     Raises:
         DataError: They do; the message names the row, and the file if there is one.
     """
-    name = f"row {row + 1}: sound{'' if source is None else f' {name_file(source)}'}"
+    name = f"{name_row(row)}: sound{'' if source is None else f' {name_file(source)}'}"
     good = np.isfinite(samples)
     if not good.all():
         count, first = int((~good).sum()), int(np.argwhere(~good)[0][0]) + 1
         raise DataError(
             f"{name}: {count} of {samples.size} samples are NaN or infinite, the first is {first}",
-            tip="replace the file or remove the row (rows count from 1)",
+            tip=UNUSABLE_TIP,
         )
     loud = np.abs(samples)
     peak = float(loud.max(initial=0))
@@ -85,14 +95,16 @@ def check_scale(samples: npt.NDArray[np.floating], source: FileOrBytes | None, r
         )
 
 
-def _open(source: FileOrBytes, row: int) -> _Sound:
+def _open(source: FileOrBytes, row: RowName) -> _Sound:
     try:
+        if isinstance(source, Member):
+            source = source.read_bytes()
         return _Sound(io.BytesIO(source) if isinstance(source, bytes) else str(source))
     except (soundfile.SoundFileError, OSError, TypeError, ValueError) as error:
         raise make_unreadable_error("sound", source, row, _explain(error)) from error
 
 
-def _decode(sound: _Sound, source: FileOrBytes, row: int) -> npt.NDArray[np.float32]:
+def _decode(sound: _Sound, source: FileOrBytes, row: RowName) -> npt.NDArray[np.float32]:
     """Return all samples that can be decoded, ``(S, channels)``."""
     known = int(sound.frames) <= DOUBTFUL * _count_bytes(source)
     # A doubtful number of frames is not allocated at once.
@@ -133,6 +145,8 @@ def _find_damage(sound: _Sound, read: int, size: int) -> str | None:
 
 
 def _count_bytes(source: FileOrBytes) -> int:
+    if isinstance(source, Member):
+        return source.size
     return len(source) if isinstance(source, bytes) else source.stat().st_size
 
 

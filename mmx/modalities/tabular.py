@@ -288,7 +288,8 @@ def _read_number(column: TabularColumn, name: str, row: int) -> float:
     number = _parse_number(cell)
     if number is None:
         raise DataError(
-            f"row {row + 1}: column '{name}' holds {cell!r}, but only numbers in the training rows",
+            f"{column.name_row(row)}: column '{name}' holds {cell!r}, but only numbers in the "
+            "training rows",
             tip="read it as words: " + type_override("target.tabular.categorical", [name]),
         )
     return number

@@ -96,12 +96,12 @@ class VectorColumn(Column):
             DataError: The file cannot be read, or is no vector.
         """
         source = cast(ArrayCell, self.vectors[row])  # it is present
-        numbers = read_array("vector", source, row)
+        numbers = read_array("vector", source, self.name_row(row))
         if numbers.ndim != 1:
             shape = "×".join(map(str, numbers.shape)) or "a single number"
             raise DataError(
-                f"row {row + 1}: {name_array('vector', source)} is {shape}: a vector has one axis; "
-                "columns.sequence reads arrays of two, steps and features"
+                f"{self.name_row(row)}: {name_array('vector', source)} is {shape}: a vector has "
+                "one axis; columns.sequence reads arrays of two, steps and features"
             )
         return numbers
 
@@ -109,7 +109,7 @@ class VectorColumn(Column):
         """Return the length of the vectors; None where no row has one."""
         for row in np.flatnonzero(self.present)[:1].tolist():
             source = cast(ArrayCell, self.vectors[row])  # it is present
-            return int(np.prod(read_shape("vector", source, row)))
+            return int(np.prod(read_shape("vector", source, self.name_row(row))))
         return None
 
 
@@ -171,7 +171,7 @@ class Vector(Modality[VectorColumn, VectorSpec]):
             numbers = column.read(row)
             if len(numbers) != width:
                 raise DataError(
-                    f"row {row + 1}: the vector has {len(numbers)} numbers, those of the "
+                    f"{column.name_row(row)}: the vector has {len(numbers)} numbers, those of the "
                     f"training rows have {width}"
                 )
             missing = np.isnan(numbers)

@@ -210,6 +210,7 @@ class Task(ABC):
         splits = self._keep_few(samples)
         if "train" in given:  # rows to predict have only ``test``
             self._check_splits(splits)
+        first = next(iter(samples.columns.values()))
         values, target = self._make_target(samples, splits)
         used = np.concatenate(list(splits.values()))
         contents = {}
@@ -222,7 +223,7 @@ class Task(ABC):
         notes = [*samples.notes, *cut_notes, *remarks.note_missing(samples.columns, splits)]
         if "train" in given:
             notes += remarks.note_labels(values, target, splits)
-            notes += remarks.note_repeats(contents, values, splits)
+            notes += remarks.note_repeats(contents, values, splits, first.name_row)
         return TaskData(
             name=self.name,
             columns=samples.columns,
@@ -301,8 +302,11 @@ class Task(ABC):
         values[used] = samples.values[used]
         train = splits["train"]
         if self.kind == "regression":
+            name_row = next(iter(samples.columns.values())).name_row
             mean, std = (
-                measure_moments(values, train, used, self.name) if len(train) else (0.0, 1.0)
+                measure_moments(values, train, used, self.name, name_row)
+                if len(train)
+                else (0.0, 1.0)
             )
             return values, Target("regression", mean=mean, std=std)
         if self.kind == "classes" and len(train):

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from mmx.errors import DataError
 from mmx.modalities import Modality
@@ -17,6 +17,7 @@ from mmx.tasks.folders import (
     list_visible_folders,
 )
 from mmx.tasks.split_names import find_split
+from mmx.tasks.unusable import leave_out_unusable
 
 
 @dataclass(kw_only=True, eq=False)
@@ -33,10 +34,12 @@ class ImageFolder(CutTask):
         path: The folder.
         test_fraction: Share of the rows in ``test`` if there is none, the same rows for every
             seed.
+        unusable: Whether to refuse an image that cannot be decoded, or to drop it and count it.
         image: How the images are decoded.
     """
 
     path: str
+    unusable: Literal["refuse", "drop"] = "refuse"
     image: Image = field(default_factory=Image)
 
     @property
@@ -55,8 +58,12 @@ class ImageFolder(CutTask):
         folders = find_split_folders(path)
         if folders:
             samples = collect_samples({split: list_folder(path) for split, path in folders.items()})
-            return replace(samples, notes=(*samples.notes, *_note_omissions(path, folders)))
-        return collect_samples({"train": list_folder(path)})
+            samples = replace(samples, notes=(*samples.notes, *_note_omissions(path, folders)))
+        else:
+            samples = collect_samples({"train": list_folder(path)})
+        if self.unusable == "drop":
+            return leave_out_unusable(samples, self.modalities)
+        return samples
 
 
 def find_split_folders(path: Path) -> dict[str, Path]:

@@ -16,18 +16,30 @@ TIP = "write one JSON object on each line, or a list of objects"
 
 def open_json(
     path: Path, encoding: str | None = None
-) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
-    """Return all rows, and notes. Whole numbers of any length are exact.
+) -> tuple[list[dict[str, Any]], list[int], tuple[str, ...]]:
+    """Return all rows, the line of each, and notes. Whole numbers of any length are exact.
+
+    The items of a list have no lines.
 
     Raises:
         DataError: The file is not JSON, or a row is not an object; the message names the line.
     """
     text, notes = read_table_text(path, encoding)
     # Checked before parsing, which would report a surrogate without its line.
-    whole = text.split("\n")
-    check_utf8(path, whole, list(range(1, len(whole) + 1)))
     try:
-        return list(_parse_rows(text)), notes
+        text.encode()
+    except UnicodeEncodeError:
+        whole = text.split("\n")
+        check_utf8(path, whole, list(range(1, len(whole) + 1)))
+    rows, lines = [], []
+    line, done = 1, 0
+    try:
+        for row, at in _parse_rows(text):
+            line += text.count("\n", done, at)
+            done = at
+            rows.append(row)
+            lines.append(line)
+        return rows, [] if text.lstrip().startswith("[") else lines, notes
     except _PositionError as error:
         line = text.count("\n", 0, error.position) + 1
         raise DataError(f"cannot read table {path}: line {line}: {error}", tip=TIP) from error
@@ -38,6 +50,39 @@ def collect_keys(rows: list[dict[str, Any]]) -> list[str]:
     return list(dict.fromkeys(key for row in rows for key in row))
 
 
+def find_path(rows: list[dict[str, Any]], names: list[str], name: str) -> list[str] | None:
+    """Return the keys that a dotted name such as ``meta.price`` leads along, or None.
+
+    Args:
+        rows: All rows; one of them must have a value there.
+        names: All keys of the rows themselves, which may have dots.
+        name: The name.
+    """
+    if name in names:
+        return [name]
+    parts = name.split(".")
+    for end in range(len(parts) - 1, 0, -1):
+        path = [".".join(parts[:end]), *parts[end:]]
+        if path[0] in names and any(_has_path(row, path) for row in rows):
+            return path
+    return None
+
+
+def _has_path(row: Any, path: list[str]) -> bool:
+    for key in path:
+        if not isinstance(row, dict) or key not in row:
+            return False
+        row = row[key]
+    return True
+
+
+def follow_path(row: Any, path: list[str]) -> Any:
+    """Return the value at the end of some keys, None where there is none."""
+    for key in path:
+        row = row.get(key) if isinstance(row, dict) else None
+    return row
+
+
 class _PositionError(ValueError):
     """An error at a position of the text."""
 
@@ -46,8 +91,8 @@ class _PositionError(ValueError):
         self.position = position
 
 
-def _parse_rows(text: str) -> Iterator[dict[str, Any]]:
-    """Yield the objects of a text."""
+def _parse_rows(text: str) -> Iterator[tuple[dict[str, Any], int]]:
+    """Yield the objects of a text, and the position of each (of a list: that of the list)."""
     decoder = json.JSONDecoder(object_pairs_hook=_make_object, parse_float=_parse_float)
     at = _skip_space(text, 0)
     whole = text[at : at + 1] == "["
@@ -63,7 +108,7 @@ def _parse_rows(text: str) -> Iterator[dict[str, Any]]:
             if not isinstance(row, dict):
                 place = f"item {number} of the list" if whole else "the line"
                 raise _PositionError(f"{place} is not an object but {json.dumps(row)[:40]}", at)
-            yield row
+            yield row, at
         at = _skip_space(text, end)
         if whole and at < len(text):
             raise _PositionError("the list has ended, but the file goes on", at)

@@ -9,8 +9,10 @@ from collections import Counter
 from typing import Any
 
 from mmx.errors import DataError
-from mmx.tasks.base import type_task_option
+from mmx.modalities.files import name_row as number_row
+from mmx.tasks.advice import type_task_option
 from mmx.tasks.cells import as_text
+from mmx.tasks.labels import NameRow
 
 USUAL = "|"
 RARE_IN_NAMES = (",", ";", "|", "\t", "\n", "、", "，", "；", "｜", "•", "·", "~", "#", "\\", ">")
@@ -23,7 +25,11 @@ Sets = list[list[str] | None]
 
 
 def read_sets(
-    column: str, cells: list[Any], missing: frozenset[str], separator: str
+    column: str,
+    cells: list[Any],
+    missing: frozenset[str],
+    separator: str,
+    name_row: NameRow = number_row,
 ) -> tuple[Sets, tuple[str, ...]]:
     """Return the labels of each row, None where they are missing, and notes.
 
@@ -34,6 +40,7 @@ def read_sets(
             differs from a missing cell.
         missing: Texts that count as missing.
         separator: Separator between the labels of a text.
+        name_row: Returns what a row is called in messages.
 
     Raises:
         DataError: Some cells are lists and others are not, or no text contains the separator
@@ -41,9 +48,9 @@ def read_sets(
     """
     lists = [_as_list(cell) for cell in cells]
     if any(one is not None for one in lists):
-        return _read_lists(column, cells, lists, missing), ()
+        return _read_lists(column, cells, lists, missing, name_row), ()
     texts = [
-        next(iter(_read_names(column, row, [cell], missing)), None)
+        next(iter(_read_names(column, name_row(row), [cell], missing)), None)
         for row, cell in enumerate(cells)
     ]
     filled = [text for text in texts if text is not None]
@@ -52,17 +59,21 @@ def read_sets(
 
 
 def _read_lists(
-    column: str, cells: list[Any], lists: list[list[Any] | None], missing: frozenset[str]
+    column: str,
+    cells: list[Any],
+    lists: list[list[Any] | None],
+    missing: frozenset[str],
+    name_row: NameRow,
 ) -> Sets:
     """Return the labels of cells of which each is a list or missing."""
     for row, (cell, one) in enumerate(zip(cells, lists, strict=True)):
         if one is None and not _is_missing(cell, missing):
             raise DataError(
-                f"row {row + 1}: label '{column}' is {str(cell)[:40]!r}, "
+                f"{name_row(row)}: label '{column}' is {str(cell)[:40]!r}, "
                 "but a list in other rows; write the labels of all rows in the same way"
             )
     return [
-        None if one is None else _read_names(column, row, one, missing)
+        None if one is None else _read_names(column, name_row(row), one, missing)
         for row, one in enumerate(lists)
     ]
 
@@ -76,12 +87,12 @@ def _is_missing(cell: Any, missing: frozenset[str]) -> bool:
     return cell is None or cell != cell or cell == b"" or str(cell).strip() in missing
 
 
-def _read_names(column: str, row: int, items: list[Any], missing: frozenset[str]) -> list[str]:
+def _read_names(column: str, row: str, items: list[Any], missing: frozenset[str]) -> list[str]:
     try:
         return [name for item in items if (name := as_text(item, missing)) is not None]
     except TypeError as error:
         raise DataError(
-            f"row {row + 1}: label '{column}' holds {error}, which is not text",
+            f"{row}: label '{column}' holds {error}, which is not text",
             tip="labels are text or numbers, with a separator or in a list",
         ) from error
 

@@ -1,11 +1,11 @@
 """Conversion of the label cells of a table to target values.
 
-Each function takes the cells of all rows and returns ``(values, class names)``. Row numbers in
-errors count from 1, without the header.
+Each function takes the cells of all rows and returns ``(values, class names)``; ``name_row``
+returns what a row is called in messages.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mmx.errors import DataError
+from mmx.modalities.files import name_row as number_row
 from mmx.modalities.tabular import normalize_spelling
 from mmx.tasks.splits import SplitRows
 
@@ -24,6 +25,8 @@ FARTHEST = 1e18
 """Largest absolute value of a standardised label, so that its square is finite in float32."""
 YES_NO = {"1": 1.0, "0": 0.0, "true": 1.0, "false": 0.0}
 
+NameRow = Callable[[int], str]
+"""Returns what a row is called in messages."""
 Values = tuple[npt.NDArray[Any], tuple[str, ...]]
 
 
@@ -35,7 +38,9 @@ def encode_classes(cells: Sequence[str | None]) -> Values:
     return np.array(values, dtype=np.int64), names
 
 
-def parse_numbers(cells: Sequence[str | None], column: str) -> Values:
+def parse_numbers(
+    cells: Sequence[str | None], column: str, name_row: NameRow = number_row
+) -> Values:
     """Return numbers ``(N,)`` float64; 0 where there is no label.
 
     Raises:
@@ -51,15 +56,18 @@ def parse_numbers(cells: Sequence[str | None], column: str) -> Values:
             values[row] = math.nan
         if not math.isfinite(values[row]):
             raise DataError(
-                f"row {row + 1}: label '{column}' is '{cell}', not a finite number",
+                f"{name_row(row)}: label '{column}' is '{cell}', not a finite number",
                 tip="target.kind=classes objective=cross_entropy   (reads words as labels)",
             )
-    _refuse_rounded(cells, values, column)
+    _refuse_rounded(cells, values, column, name_row)
     return values, ()
 
 
 def _refuse_rounded(
-    cells: Sequence[str | None], values: npt.NDArray[np.float64], column: str
+    cells: Sequence[str | None],
+    values: npt.NDArray[np.float64],
+    column: str,
+    name_row: NameRow,
 ) -> None:
     """Refuse labels with differences that are lost in float64, such as nanoseconds since 1970.
 
@@ -81,7 +89,7 @@ def _refuse_rounded(
         kept = Decimal(float(values[row]))
         if abs(Decimal(str(cells[row])) - kept) > allowed:
             raise DataError(
-                f"row {row + 1}: label '{column}' is '{cells[row]}', which 64 bits hold as "
+                f"{name_row(row)}: label '{column}' is '{cells[row]}', which 64 bits hold as "
                 f"{kept}: too coarse for labels so close to each other",
                 tip="subtract a constant from the column, or give it in a coarser unit",
             )
@@ -108,7 +116,11 @@ def note_rounding(cells: Sequence[str | None], values: npt.NDArray[np.float64]) 
 
 
 def measure_moments(
-    values: npt.NDArray[np.float64], train: SplitRows, used: SplitRows, task: str
+    values: npt.NDArray[np.float64],
+    train: SplitRows,
+    used: SplitRows,
+    task: str,
+    name_row: NameRow = number_row,
 ) -> tuple[float, float]:
     """Return mean and standard deviation of the training rows' numbers; 1 if all are equal.
 
@@ -117,6 +129,7 @@ def measure_moments(
         train: The training rows.
         used: All rows of any split.
         task: Its name, for messages.
+        name_row: Returns what a row is called in messages.
 
     Raises:
         DataError: Squares of the numbers, or of the standardised ones, would overflow.
@@ -135,7 +148,7 @@ def measure_moments(
     if far.max() > FARTHEST:
         row = int(used[far.argmax()])
         raise DataError(
-            f"{task}: row {row + 1} has the label {values[row]:g}, which is too far from those "
+            f"{task}: {name_row(row)} has the label {values[row]:g}, which is too far from those "
             f"of the training rows ({lowest:g} to {highest:g})",
             tip="correct the row or leave it out",
         )
@@ -160,7 +173,7 @@ def encode_sets(cells: Sequence[Sequence[str] | None]) -> Values:
     return values, names
 
 
-def encode_flags(columns: dict[str, list[str | None]]) -> Values:
+def encode_flags(columns: dict[str, list[str | None]], name_row: NameRow = number_row) -> Values:
     """Return ``(N, C)`` float32 of 0 and 1 from one column for each label.
 
     Raises:
@@ -173,7 +186,7 @@ def encode_flags(columns: dict[str, list[str | None]]) -> Values:
             plain = "0" if cell is None else normalize_spelling(cell.strip().lower())
             if plain not in YES_NO:
                 raise DataError(
-                    f"row {row + 1}: label '{name}' is '{cell}'; "
+                    f"{name_row(row)}: label '{name}' is '{cell}'; "
                     f"accepted in a column of one label: {', '.join(YES_NO)}"
                 )
             values[row, index] = YES_NO[plain]

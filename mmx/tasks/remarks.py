@@ -1,7 +1,4 @@
-"""Notes for the user on the rows of a task and its splits, one line each.
-
-Row numbers count from 1, as in a table without its header.
-"""
+"""Notes for the user on the rows of a task and its splits, one line each."""
 
 from __future__ import annotations
 
@@ -14,6 +11,7 @@ import numpy.typing as npt
 
 from mmx.modalities import Column
 from mmx.tasks.contents import Target
+from mmx.tasks.labels import NameRow
 from mmx.tasks.splits import SplitRows
 
 FEWEST_VAL = 10
@@ -113,6 +111,7 @@ def note_repeats(
     contents: Mapping[str, npt.NDArray[np.uint8]],
     values: npt.NDArray[Any],
     splits: Splits,
+    name_row: NameRow,
 ) -> Iterator[str]:
     """Yield notes on rows of one split with the same content as a row of another.
 
@@ -120,6 +119,7 @@ def note_repeats(
         contents: Modality to the ``(N, 16)`` digests of all rows.
         values: Targets of all rows.
         splits: Name to row numbers.
+        name_row: Returns what a row is called.
     """
     # Sorted, as everywhere: the order of a dict must not matter.
     whole = np.concatenate([contents[name] for name in sorted(contents)], axis=1)
@@ -136,7 +136,7 @@ def note_repeats(
             contradicting = sum(not np.array_equal(values[a], values[b]) for a, b in pairs)
             yield (
                 f"{len(pairs)} of {len(splits[split])} {split} rows are repeated in {other} "
-                f"({_format_pairs(pairs)}), so they measure memorisation"
+                f"({_format_pairs(pairs, name_row)}), so they measure memorisation"
                 + (f"; {contradicting} with another label" if contradicting else "")
             )
 
@@ -147,8 +147,10 @@ def _go_backwards(rows: SplitRows, keys: npt.NDArray[np.void]) -> Iterator[tuple
         yield row, keys[row]
 
 
-def _format_pairs(pairs: Sequence[tuple[int, int]]) -> str:
-    shown = ", ".join(f"row {row + 1} is row {other + 1}" for row, other in pairs[:VALUES_SHOWN])
+def _format_pairs(pairs: Sequence[tuple[int, int]], name_row: NameRow) -> str:
+    shown = ", ".join(
+        f"{name_row(row)} is {name_row(other)}" for row, other in pairs[:VALUES_SHOWN]
+    )
     return shown + (", …" if len(pairs) > VALUES_SHOWN else "")
 
 

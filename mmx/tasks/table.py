@@ -4,7 +4,6 @@ import dataclasses
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -19,13 +18,16 @@ from mmx.modalities.text import TextColumn
 from mmx.modalities.vector import Vector
 from mmx.tasks import label_sets, labels
 from mmx.tasks.base import CutTask, Kind, Samples, list_names, type_task_option
-from mmx.tasks.cells import ColumnCells, OpenTable, open_table
+from mmx.tasks.cells import ColumnCells
 from mmx.tasks.csv_format import CsvFormat
+from mmx.tasks.open_table import OpenTable, join_tables, open_table
 from mmx.tasks.row_keys import RowKeys, read_groups
 from mmx.tasks.split_names import SPLITS, find_split
 from mmx.tasks.splits import SplitRows
+from mmx.tasks.table_files import PathOption, find_table_files
 from mmx.tasks.table_inputs import ONE_COLUMN, NamedCells, make_column
 from mmx.tasks.times import read_times
+from mmx.tasks.unusable import leave_out_unusable
 
 Texts = dict[str, list[str | None]]
 
@@ -41,8 +43,10 @@ class Table(CutTask):
     is an error. Row numbers in messages count from 1, without the header.
 
     Args:
-        path: The table: .csv, .tsv, .parquet, .jsonl or .json (an object on each line, or a
-            list of objects), also compressed (.gz, .bz2, .xz, .zst, .zip).
+        path: The table, a list of tables, a pattern such as ``data/*.parquet``, a folder of
+            shards or of ``datasets.save_to_disk``, or a mapping from splits to any of these.
+            Tables are .csv, .tsv, .parquet, .arrow, .jsonl or .json (an object on each line, or a
+            list of objects), text also compressed (.gz, .bz2, .xz, .zst, .zip).
         label: Column to predict; for ``multilabel`` also several columns of 0 and 1.
         columns: Modality (image, audio, text, tabular, vector, sequence) to its column. Text may
             have several columns, joined by a space; tabular and vector may have any number, also
@@ -56,9 +60,12 @@ class Table(CutTask):
         kind: One class for each row, several labels for each row, or a number.
         label_separator: Separator between the labels of one cell, for ``multilabel`` only; a
             cell may also be a list.
-        root: Folder that paths in the table are relative to; None: the folder of the table.
+        root: Folder that paths in the table are relative to, or a .zip or .tar that stands for
+            one; None: the folder of the table.
         missing: Cells that count as missing, in addition to null and NaN.
         unlabelled: Whether to refuse or to drop a row without a label.
+        unusable: Whether to refuse a file that cannot be decoded, or to drop it and count it:
+            the row then lacks that modality, and is dropped where it has no other.
         labelled: False for prediction: the label is not read and all rows are in ``test``.
         test_fraction: Share of the rows in ``test`` if the table has no test rows, the same
             rows for every seed.
@@ -73,7 +80,7 @@ class Table(CutTask):
         ValueError: Options contradict each other.
     """
 
-    path: str
+    path: PathOption
     label: str | list[str]
     columns: dict[str, str | list[str]]
     split: str | None = None
@@ -84,6 +91,7 @@ class Table(CutTask):
     root: str | None = None
     missing: list[str] = field(default_factory=lambda: ["", "NA", "NaN", "nan", "null"])
     unlabelled: Literal["refuse", "drop"] = "refuse"
+    unusable: Literal["refuse", "drop"] = "refuse"
     labelled: bool = True
     csv: CsvFormat = field(default_factory=CsvFormat)
     image: Image = field(default_factory=Image)
@@ -152,27 +160,22 @@ class Table(CutTask):
 
     def read(self) -> Samples:
         """Return cells, labels and splits."""
-        path = Path(self.path).expanduser()
-        if not path.is_file():
-            siblings = path.parent.iterdir() if path.parent.is_dir() else ()
-            near = closest(path.name, [other.name for other in siblings])
-            raise DataError(
-                f"{self.name}: there is no table {path}",
-                tip=type_task_option("path", str(path.parent / near if near else "<table>")),
-            )
-        table = open_table(path, self.csv)
+        table = self._open()
         cells = self._read_cells(table)
-        columns, notes = self._make_columns(table, cells, path.parent)
+        columns, notes = self._make_columns(table, cells)
         notes = [*table.notes, *notes]
         if not self.labelled:
             rows = np.arange(len(next(iter(columns.values()))), dtype=np.int64)
             values, classes = self._make_blank_values(len(rows))
             return Samples(columns, values, classes, {"test": rows}, tuple(notes))
         missing = frozenset(self.missing)
+        name_row = table.row_names
         sets: label_sets.Sets | None = None
         if self.kind == "multilabel" and isinstance(self.label, str):
             column = self.label
-            sets, found = label_sets.read_sets(column, cells[column], missing, self.label_separator)
+            sets, found = label_sets.read_sets(
+                column, cells[column], missing, self.label_separator, name_row
+            )
             notes += found
             # The labels are in ``sets``; the texts only say which rows have any.
             texts: Texts = {column: [None if one is None else "" for one in sets]}
@@ -181,18 +184,25 @@ class Table(CutTask):
                 name: table.to_texts(name, cells[name], missing)
                 for name in _list_columns(self.label)
             }
-        values, classes = self._encode_labels(texts) if sets is None else labels.encode_sets(sets)
+        values, classes = (
+            self._encode_labels(texts, name_row) if sets is None else labels.encode_sets(sets)
+        )
         if self.kind == "regression":
             notes += labels.note_rounding(next(iter(texts.values())), values)
-        rows, dropped = self._find_labelled(cells, texts)
+        rows, dropped = self._find_labelled(cells, texts, name_row)
         said = (
-            None if self.split is None else table.to_texts(self.split, cells[self.split], missing)
+            table.splits
+            if self.split is None
+            else table.to_texts(self.split, cells[self.split], missing)
         )
-        splits = self._read_splits(said, rows)
+        splits = self._read_splits(said, rows, name_row)
         used = np.concatenate(list(splits.values()))
         groups, times, found = self._read_keys(table, cells, np.sort(used))
         notes = [*notes, *dropped, *found]
-        return Samples(columns, values, classes, splits, tuple(notes), groups, times)
+        samples = Samples(columns, values, classes, splits, tuple(notes), groups, times)
+        if self.unusable == "drop":
+            return leave_out_unusable(samples, self.modalities)
+        return samples
 
     def _read_keys(
         self, table: OpenTable, cells: dict[str, ColumnCells], rows: SplitRows
@@ -216,20 +226,27 @@ class Table(CutTask):
         Raises:
             DataError: A column does not exist.
         """
-        path = Path(self.path).expanduser()
-        table = open_table(path, self.csv)
+        table = self._open()
         cells = {}
         for name in names:
             found = table.find(name)
             if found is None:
                 near = closest(name, table.names)
                 raise DataError(
-                    f"{path} has no column '{name}'; its columns: {list_names(table.names, 40)}",
+                    f"{table.path} has no column '{name}'; its columns: "
+                    f"{list_names(table.names, 40)}",
                     tip=f"--keep {shlex.quote(near)}" if near else None,
                 )
             texts = table.to_texts(found, table.read(found), frozenset())
             cells[name] = [text or "" for text in texts]
         return cells
+
+    def _open(self) -> OpenTable:
+        """Return the table of all files that ``path`` names."""
+        files = find_table_files(self.name, self.path)
+        return join_tables(
+            [open_table(file.path, self.csv) for file in files], [file.split for file in files]
+        )
 
     def _read_cells(self, table: OpenTable) -> dict[str, ColumnCells]:
         """Return the columns that the task names."""
@@ -275,15 +292,14 @@ class Table(CutTask):
         return type_task_option("columns", columns)
 
     def _make_columns(
-        self, table: OpenTable, cells: dict[str, ColumnCells], folder: Path
+        self, table: OpenTable, cells: dict[str, ColumnCells]
     ) -> tuple[dict[str, Column], list[str]]:
         """Return a column for each modality, and notes of files that do not exist."""
         columns: dict[str, Column] = {}
         notes = []
         missing = frozenset(self.missing)
-        root = folder if self.root is None else Path(self.root).expanduser()
         for modality, option in self.columns.items():
-            given = NamedCells(table, _list_columns(option), cells, missing, root)
+            given = NamedCells(table, _list_columns(option), cells, missing, self.root)
             columns[modality], lost = make_column(MODALITIES[modality], given)
             if not lost:
                 continue
@@ -296,12 +312,21 @@ class Table(CutTask):
                 )
             count = len(lost) + int(columns[modality].present.sum())
             notes.append(f"{modality}: {len(lost)} of {count} files do not exist")
+        for column in columns.values():
+            column.row_names = table.row_names
         none = ~np.any([column.present for column in columns.values()], axis=0)
-        if none.any() and self.labelled:  # ``mmx predict`` reports such rows one by one
+        # ``mmx predict`` reports such rows one by one.
+        if none.any() and self.labelled and self.unusable == "refuse":
+            row = int(none.argmax())
+            gone = [
+                f"; {path} does not exist" for c in columns.values() if (path := c.lost.get(row))
+            ]
             raise DataError(
-                f"{self.name}: row {int(none.argmax()) + 1} has no modality at all: "
-                f"{', '.join(columns)} {'is' if len(columns) == 1 else 'are'} missing",
-                tip="remove the row (rows count from 1, the header not counted)",
+                f"{self.name}: {table.row_names(row)} has no modality at all: "
+                f"{', '.join(columns)} {'is' if len(columns) == 1 else 'are'} missing"
+                + "".join(gone),
+                tip=type_task_option("unusable", "drop")
+                + ", or remove the row (rows count from 1, the header not counted)",
             )
         return columns, notes
 
@@ -313,16 +338,16 @@ class Table(CutTask):
         shape = (count, len(names)) if self.kind == "multilabel" else (count,)
         return np.zeros(shape, dtype=np.float32), names
 
-    def _encode_labels(self, texts: Texts) -> labels.Values:
+    def _encode_labels(self, texts: Texts, name_row: labels.NameRow) -> labels.Values:
         """Return the target values of all rows, zeros for rows without a label."""
         if not isinstance(self.label, str):
-            return labels.encode_flags({name: texts[name] for name in self.label})
+            return labels.encode_flags({name: texts[name] for name in self.label}, name_row)
         if self.kind == "regression":
-            return labels.parse_numbers(texts[self.label], self.label)
+            return labels.parse_numbers(texts[self.label], self.label, name_row)
         return labels.encode_classes(texts[self.label])
 
     def _find_labelled(
-        self, cells: dict[str, ColumnCells], texts: Texts
+        self, cells: dict[str, ColumnCells], texts: Texts, name_row: labels.NameRow
     ) -> tuple[SplitRows, tuple[str, ...]]:
         """Return the rows that have a label, and a note on those that do not."""
         names = _list_columns(self.label)
@@ -334,13 +359,15 @@ class Table(CutTask):
             row = int(has.argmin())
             name = next(name for name in names if texts[name][row] is None)
             raise DataError(
-                f"{self.name}: row {row + 1} has no label: '{name}' is {cells[name][row]!r}; "
+                f"{self.name}: {name_row(row)} has no label: '{name}' is {cells[name][row]!r}; "
                 f"{count} of {len(has)} rows have none",
                 tip=type_task_option("unlabelled", "drop"),
             )
         return np.flatnonzero(has), (f"{count} of {len(has)} rows have no label and are not used",)
 
-    def _read_splits(self, said: list[str | None] | None, rows: SplitRows) -> dict[str, SplitRows]:
+    def _read_splits(
+        self, said: list[str | None] | None, rows: SplitRows, name_row: labels.NameRow
+    ) -> dict[str, SplitRows]:
         """Return the splits that the table states; without any, all rows are ``train``."""
         if said is None:
             return {"train": rows}
@@ -348,13 +375,14 @@ class Table(CutTask):
         if None in named:
             row = int(rows[named.index(None)])
             raise DataError(
-                f"{self.name}: row {row + 1}: split column '{self.split}' says "
+                f"{self.name}: {name_row(row)}: split column '{self.split}' says "
                 f"{said[row]!r}; accepted: {', '.join(SPLITS)}"
             )
         names = np.array(named)
         splits = {name: rows[names == name] for name in ("train", "val", "test")}
         if not len(splits["train"]):
-            raise DataError(f"{self.name}: no row of split column '{self.split}' says train")
+            where = "path" if self.split is None else f"no row of split column '{self.split}'"
+            raise DataError(f"{self.name}: {where} says train")
         return {name: part for name, part in splits.items() if len(part)}
 
 

@@ -11,8 +11,11 @@ from mmx.errors import DataError
 from mmx.modalities import Column
 from mmx.modalities.base import Cells
 from mmx.modalities.files import FileOrBytes
+from mmx.modalities.members import Archive, Member, find_archive
+from mmx.tasks.addresses import is_address, make_address_error, strip_file_scheme
 from mmx.tasks.array_cells import find_arrays, join_numbers
-from mmx.tasks.cells import ColumnCells, OpenTable, as_file
+from mmx.tasks.cells import ColumnCells, as_file
+from mmx.tasks.open_table import OpenTable
 from mmx.tasks.vectors import divide_vectors
 
 Lost = dict[int, Path]
@@ -31,14 +34,14 @@ class NamedCells:
         names: Names of the columns.
         cells: Column to its cells.
         missing: Texts that count as missing.
-        root: Folder that paths are relative to.
+        root: Folder or archive that paths are relative to; None: the folder of the table.
     """
 
     table: OpenTable
     names: list[str]
     cells: Mapping[str, ColumnCells]
     missing: frozenset[str]
-    root: Path
+    root: str | None
 
 
 def make_column(kind: type[Column], given: NamedCells) -> tuple[Column, Lost]:
@@ -72,7 +75,7 @@ def _read_values(given: NamedCells) -> tuple[dict[str, list[str | None]], Lost]:
     """Return columns of numbers and words; each item of a list of numbers is a column."""
     columns: dict[str, list[str | None]] = {}
     for name in given.names:
-        vector = divide_vectors(name, given.cells[name], given.missing)
+        vector = divide_vectors(name, given.cells[name], given.missing, given.table.row_names)
         if vector is None:
             columns[name] = given.table.to_texts(name, given.cells[name], given.missing)
         else:
@@ -109,39 +112,79 @@ READERS: dict[Cells, Callable[[NamedCells], tuple[Any, Lost]]] = {
 
 
 def find_files(
-    table: OpenTable, name: str, cells: ColumnCells, missing: frozenset[str], root: Path
+    table: OpenTable, name: str, cells: ColumnCells, missing: frozenset[str], root: str | None
 ) -> tuple[list[FileOrBytes | None], dict[int, Path]]:
     """Return the file of each row, or its bytes, and the files that do not exist.
 
     Args:
-        table: The table, for messages.
+        table: The table, for messages, and for the folders of its files.
         name: Name of the column.
         cells: Paths, bytes, or objects with both.
         missing: Texts that count as missing.
-        root: Folder that the paths are relative to.
+        root: Folder or archive that the paths are relative to; None: the folder of the table.
 
     Raises:
-        DataError: A cell is none of these.
+        DataError: A cell is none of these, or an address.
     """
     files: list[FileOrBytes | None] = []
     lost = {}
+    places = _list_places(table, root)
     for row, cell in enumerate(cells):
         try:
             one = as_file(cell, missing)
         except TypeError as error:
-            kind = f" of type {table.types[name]}" if name in table.types else ""
             raise DataError(
-                f"{table.path}: column '{name}'{kind} holds {error} in row {row + 1}; "
+                f"{table.path}: {table.describe(name)} holds {error} in {table.row_names(row)}; "
                 "accepted: paths, bytes of files, and objects with bytes and path"
             ) from error
-        if isinstance(one, str):
-            path = root / one
-            if not _is_file(path):
-                lost[row] = path
-            files.append(None if row in lost else path)
-        else:
+        if not isinstance(one, str):
             files.append(one)
+            continue
+        if is_address(one):
+            raise make_address_error(
+                f"{table.path}: {table.describe(name)}, {table.row_names(row)},", one
+            )
+        while len(places) > 1 and row >= places[1][0]:
+            places.pop(0)
+        file = find_file(places[0][1], one)
+        if file is None:
+            lost[row] = places[0][1] / one
+        files.append(file)
     return files, lost
+
+
+def _list_places(table: OpenTable, root: str | None) -> list[tuple[int, Path | Archive]]:
+    """Return first rows and the folder or archive that paths are relative to from there on."""
+    if root is None:
+        return list(table.folders)
+    if is_address(root):
+        raise make_address_error("root", root)
+    path = Path(strip_file_scheme(root)).expanduser()
+    return [(0, find_archive(path) or path)]
+
+
+def find_file(place: Path | Archive, text: str) -> Path | Member | None:
+    """Return the file that a cell names, or None.
+
+    The cell is taken as it is; where there is no such file, without spaces around it, with
+    slashes for backslashes, and with the home folder for ``~``.
+
+    Args:
+        place: What the cell is relative to.
+        text: The cell.
+    """
+    for spelled in dict.fromkeys((text, text.strip(), text.strip().replace("\\", "/"))):
+        if isinstance(place, Archive):
+            found = place.find(spelled)
+            if found is not None:
+                return found
+            continue
+        path = place / strip_file_scheme(spelled)
+        if not _is_file(path) and spelled.startswith("~"):
+            path = Path(spelled).expanduser()
+        if _is_file(path):
+            return path
+    return None
 
 
 def _is_file(path: Path) -> bool:

@@ -6,12 +6,13 @@ import json
 from typing import Any
 
 from mmx.errors import DataError
+from mmx.tasks.labels import NameRow
 
 Numbers = list[str | None]
 
 
 def divide_vectors(
-    name: str, cells: list[Any], missing: frozenset[str]
+    name: str, cells: list[Any], missing: frozenset[str], name_row: NameRow
 ) -> dict[str, Numbers] | None:
     """Return columns ``name[1]``, ``name[2]`` … of the lists' numbers, or None without lists.
 
@@ -20,6 +21,7 @@ def divide_vectors(
         cells: Lists of numbers, or such lists as JSON text; a missing cell is missing in all
             columns.
         missing: Texts that count as missing.
+        name_row: Returns what a row is called in messages.
 
     Raises:
         DataError: Some cells are lists and others are not, the lists have different lengths, or
@@ -35,18 +37,18 @@ def divide_vectors(
         if items is None:
             if not (cell is None or cell != cell or str(cell).strip() in missing):
                 raise DataError(
-                    f"row {row + 1}: column '{name}' holds {str(cell)[:40]!r}, "
-                    f"but a list of numbers in row {first + 1}"
+                    f"{name_row(row)}: column '{name}' holds {str(cell)[:40]!r}, "
+                    f"but a list of numbers in {name_row(first)}"
                 )
             items = [None] * width  # a missing list is missing in all columns
         if len(items) != width:
             raise DataError(
-                f"row {row + 1}: the list in column '{name}' has {len(items)} items, "
-                f"that of row {first + 1} has {width}",
+                f"{name_row(row)}: the list in column '{name}' has {len(items)} items, "
+                f"that of {name_row(first)} has {width}",
                 tip="all lists of a column must have the same length",
             )
         for column, item in zip(columns, items, strict=True):
-            column.append(_format_number(name, row, item))
+            column.append(_format_number(name, name_row(row), item))
     return {f"{name}[{place}]": column for place, column in enumerate(columns, start=1)}
 
 
@@ -63,13 +65,13 @@ def _as_list(cell: Any) -> list[Any] | None:
     return None
 
 
-def _format_number(name: str, row: int, item: Any) -> str | None:
+def _format_number(name: str, row: str, item: Any) -> str | None:
     if item is None or item != item:
         return None
     if isinstance(item, bool) or not isinstance(item, int | float):
         kind = "a list" if isinstance(item, list) else f"{str(item)[:40]!r} ({type(item).__name__})"
         raise DataError(
-            f"row {row + 1}: column '{name}' holds a list with {kind} in it; "
+            f"{row}: column '{name}' holds a list with {kind} in it; "
             "accepted: lists of numbers, all of the same length"
         )
     return repr(item)  # the shortest text that reads back as the same number

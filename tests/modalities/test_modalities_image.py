@@ -133,7 +133,8 @@ def test_a_corrupt_image_names_row_and_path(tmp_path):
         Image().encode(ImageColumn([good] * 16 + [junk]), range(17), ImageSpec(32, 32))
     assert str(error.value) == (
         f"row 17: cannot read image {junk}: not an image format that Pillow knows\n"
-        "  tip: replace the file or remove the row (rows count from 1)"
+        "  tip: replace the file or remove the row (rows count from 1); "
+        "target.unusable=drop leaves such files out"
     )
 
 

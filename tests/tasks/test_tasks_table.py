@@ -14,7 +14,7 @@ from refusals import check_error, check_notes
 
 from mmx.errors import DataError
 from mmx.modalities.image import Image, ImageSpec
-from mmx.tasks.cells import TABLE_SUFFIXES
+from mmx.tasks.open_table import TABLE_SUFFIXES
 from mmx.tasks.split_names import SPLITS
 from mmx.tasks.table import MODALITIES, Table
 

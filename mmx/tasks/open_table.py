@@ -1,0 +1,242 @@
+"""Table files that are read column by column: one, or several as one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+
+from mmx.errors import DataError
+from mmx.tasks.arrow_columns import ARROW, PARQUET, has_field, open_arrow, read_column
+from mmx.tasks.cells import ColumnCells, as_text
+from mmx.tasks.compressed import strip_compression
+from mmx.tasks.csv_format import CsvFormat
+from mmx.tasks.csv_rows import open_csv
+from mmx.tasks.json_rows import collect_keys, find_path, follow_path, open_json
+from mmx.tasks.row_names import RowNames, find_irregular_lines
+
+TEXT_SUFFIXES = (".csv", ".tsv", ".tab", ".txt")
+"""Suffixes of files of rows with a delimiter between their cells."""
+JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
+BINARY_SUFFIXES = (*PARQUET, *ARROW)
+TABLE_SUFFIXES = (*TEXT_SUFFIXES, *JSON_SUFFIXES, *BINARY_SUFFIXES)
+
+
+@dataclass(frozen=True)
+class OpenTable:
+    """A table that is read column by column.
+
+    Attributes:
+        path: The file; of several files the first.
+        names: Names of its columns.
+        column: Reads one column.
+        has: Returns whether there is a column of a name, also one that leads into an object.
+        count: Number of its rows.
+        row_names: What its rows are called in messages.
+        types: Type of each column in words, if the file states it.
+        notes: Anything unusual about how it was read.
+        folders: Folder of each row's file, which its paths are relative to: a first row and the
+            folder from there on, in order.
+        splits: Split of each row, where the files say so.
+    """
+
+    path: Path
+    names: list[str]
+    column: Callable[[str], ColumnCells]
+    has: Callable[[str], bool]
+    count: int
+    row_names: RowNames = field(default_factory=RowNames)
+    types: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    folders: tuple[tuple[int, Path], ...] = ()
+    splits: list[str | None] | None = None
+
+    @property
+    def is_undivided(self) -> bool:
+        """Whether it is one column of text, since its cells may be separated otherwise."""
+        return len(self.names) == 1 and find_suffix(self.path) in TEXT_SUFFIXES
+
+    def find(self, name: str) -> str | None:
+        """Return the column called ``name``, ignoring spaces around the names, or None."""
+        if name in self.names:
+            return name
+        # Only if one column fits: of two, the user has to say which.
+        same = [known for known in self.names if known.strip() == name.strip()]
+        if len(same) == 1:
+            return same[0]
+        return name if self.has(name) else None
+
+    def read(self, name: str) -> ColumnCells:
+        """Return the cells of one column.
+
+        Raises:
+            DataError: Two columns have that name, or its type cannot be read.
+        """
+        if self.names.count(name) > 1:
+            raise DataError(
+                f"{self.path} has more than one column '{name}'", tip="rename one of them"
+            )
+        try:
+            return self.column(name)
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(f"cannot read table {self.path}: {error}") from error
+
+    def to_texts(self, name: str, cells: ColumnCells, missing: frozenset[str]) -> list[str | None]:
+        """Return cells as text, None where they are missing.
+
+        Raises:
+            DataError: A cell has no representation as text; the message names column and type.
+        """
+        texts = []
+        for row, cell in enumerate(cells):
+            try:
+                texts.append(as_text(cell, missing))
+            except TypeError as error:
+                raise DataError(
+                    f"{self.path}: {self.describe(name)} holds {error} in {self.row_names(row)}, "
+                    "which is not text",
+                    tip="columns.tabular takes lists of numbers, columns.image and columns.audio "
+                    "take the bytes of files",
+                ) from error
+        return texts
+
+    def describe(self, name: str) -> str:
+        """Return a column's name for a message, with its type if the file states it."""
+        kind = f" of type {self.types[name]}" if name in self.types else ""
+        return f"column '{name}'{kind}"
+
+
+def find_suffix(path: Path) -> str:
+    """Return the suffix of a file in lower case, before that of its compression."""
+    return strip_compression(path).suffix.lower()
+
+
+def open_table(path: Path, options: CsvFormat | None = None) -> OpenTable:
+    """Return a table file that is ready to be read column by column.
+
+    CSV cells and JSON strings are not interpreted, so "007" keeps its zeros and "NA" stays text.
+
+    Args:
+        path: The file.
+        options: How a CSV file is written, as far as that is known.
+
+    Raises:
+        DataError: The file has another format, or is damaged.
+    """
+    options = options or CsvFormat()
+    suffix = find_suffix(path)
+    if suffix not in TABLE_SUFFIXES:
+        raise DataError(f"cannot read a table from {path}; accepted: {', '.join(TABLE_SUFFIXES)}")
+    try:
+        if suffix in BINARY_SUFFIXES:
+            return _open_binary(path)
+        if suffix in JSON_SUFFIXES:
+            return _open_json(path, options)
+        table = open_csv(path, options)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"cannot read table {path}: {error}") from error
+    lines = find_irregular_lines(table.lines, 2)
+    return OpenTable(
+        path,
+        table.names,
+        table.read,
+        has=lambda name: name in table.names,
+        count=len(table.rows),
+        row_names=RowNames(lines=lines),
+        notes=table.notes,
+        folders=((0, path.parent),),
+    )
+
+
+def _open_binary(path: Path) -> OpenTable:
+    file = open_arrow(path)
+    return OpenTable(
+        path,
+        file.names,
+        lambda name: read_column(file, name),
+        has=lambda name: has_field(file.schema, name),
+        count=file.count,
+        types=file.types,
+        folders=((0, path.parent),),
+    )
+
+
+def _open_json(path: Path, options: CsvFormat) -> OpenTable:
+    rows, lines, notes = open_json(path, options.encoding)
+    names = collect_keys(rows)
+
+    def read(name: str) -> ColumnCells:
+        along = find_path(rows, names, name) or [name]
+        return [follow_path(row, along) for row in rows]
+
+    return OpenTable(
+        path,
+        names,
+        read,
+        has=lambda name: find_path(rows, names, name) is not None,
+        count=len(rows),
+        row_names=RowNames(lines=find_irregular_lines(lines, 1)),
+        notes=notes,
+        folders=((0, path.parent),),
+    )
+
+
+def join_tables(tables: Sequence[OpenTable], splits: Sequence[str | None]) -> OpenTable:
+    """Return several tables as one, one after another.
+
+    A column must be in all of them where it is read.
+
+    Args:
+        tables: The tables.
+        splits: The split of each, None where its place does not say.
+    """
+    known = splits if any(splits) else []
+    if len(tables) == 1 and not known:
+        return tables[0]
+    starts: list[int] = []
+    count = 0
+    for table in tables:
+        starts.append(count)
+        count += table.count
+
+    def read(name: str) -> ColumnCells:
+        cells: ColumnCells = []
+        for table in tables:
+            found = table.find(name)
+            if found is None and find_suffix(table.path) in JSON_SUFFIXES:
+                cells += [None] * table.count  # a key that no row has is null
+                continue
+            if found is None:
+                raise DataError(
+                    f"{table.path} has no column '{name}', which other files of the table have",
+                    tip=f"rename its column, or leave {table.path.name} out of path",
+                )
+            cells += table.read(found)
+        return cells
+
+    lines: list[int] = []
+    if any(table.row_names.lines for table in tables):
+        lines = [line for table in tables for line in table.row_names.lines or [0] * table.count]
+    several = tuple(table.path.name for table in tables) if len(tables) > 1 else ()
+    if len(set(several)) < len(several):  # shards of one name in several folders
+        several = tuple(str(table.path) for table in tables)
+    return OpenTable(
+        tables[0].path,
+        list(tables[0].names)
+        if len({tuple(table.names) for table in tables}) == 1
+        else list(dict.fromkeys(name for table in tables for name in table.names)),
+        read,
+        has=lambda name: any(table.find(name) is not None for table in tables),
+        count=count,
+        row_names=RowNames(several, tuple(starts), lines),
+        types=tables[0].types,
+        notes=tuple(dict.fromkeys(note for table in tables for note in table.notes)),
+        folders=tuple(
+            (start, table.path.parent) for start, table in zip(starts, tables, strict=True)
+        ),
+        splits=[one for table, one in zip(tables, known, strict=True) for _ in range(table.count)]
+        if known
+        else None,
+    )
