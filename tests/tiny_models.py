@@ -103,6 +103,7 @@ def save_wav2vec2(folder: Path, *, masks: bool, seed: int = 0) -> Path:
         num_feat_extract_layers=2,
         num_conv_pos_embeddings=4,
         num_conv_pos_embedding_groups=2,
+        attention_dropout=0.0,  # drawn for each shape anew, where a test compares two
         feat_extract_norm="layer" if masks else "group",
         do_stable_layer_norm=masks,
     )
@@ -230,30 +231,109 @@ def save_open_clip(
     return folder
 
 
-MAKERS: dict[str, Callable[[Path], Path]] = {
-    "mmx.encoders.text.transformers": save_text_model,
-    "mmx.encoders.audio.transformers": save_whisper,
-    "mmx.encoders.image.transformers": save_vit,
-    # The last norm of a residual block is 0 at first in timm's ResNets: no gradient passes it.
-    "mmx.encoders.image.timm": partial(save_timm, model="test_vit"),
-    "mmx.encoders.image.open_clip": save_open_clip,
-    "mmx.encoders.text.open_clip": save_open_clip,
+TOWER = {
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 24,
 }
-"""Module of an encoder that names a published model to what makes a tiny one for it."""
+
+
+def save_pair(folder: Path, family: str = "clip", seed: int = 0) -> Path:
+    """Write a tiny CLIP or SigLIP of transformers with its preprocessing, and return its folder."""
+    transformers = pytest.importorskip("transformers")
+    save_text_model(folder)  # for its tokenizer
+    (folder / "model.safetensors").unlink()
+    torch.manual_seed(seed)
+    names = {"clip": "CLIP", "siglip": "Siglip"}
+    words = {"vocab_size": len(WORDS), "max_position_embeddings": 20, "pad_token_id": 0}
+    ends = {"bos_token_id": 2, "eos_token_id": 3}
+    square = {"image_size": 32, "patch_size": 8}
+    inner = {"projection_dim": 12} if family == "clip" else {}
+    texts = {"projection_size": 24} if family == "siglip" else {}
+    wide = {"hidden_size": 24, "num_attention_heads": 3} if family == "siglip" else {}
+    config = getattr(transformers, f"{names[family]}Config")(
+        text_config={**TOWER, **words, **ends, **texts},
+        vision_config={**TOWER, **square, **wide},
+        **inner,
+    )
+    net = getattr(transformers, f"{names[family]}Model")(config)
+    with torch.no_grad():
+        for parameter in net.parameters():  # some are drawn as zeros, where no fault would show
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    net.save_pretrained(folder)
+    path = folder / "tokenizer_config.json"
+    named = {"tokenizer_class": f"{names[family]}Tokenizer"}
+    path.write_text(json.dumps({**json.loads(path.read_text()), **named}))
+    size = {"clip": {"shortest_edge": 36}, "siglip": {"height": 32, "width": 32}}[family]
+    crop = {"do_center_crop": True, "crop_size": {"height": 32, "width": 32}}
+    (folder / "preprocessor_config.json").write_text(
+        json.dumps(
+            {
+                "image_processor_type": f"{names[family]}ImageProcessor",
+                "do_resize": True,
+                "do_rescale": True,
+                "rescale_factor": 1 / 255,
+                "do_normalize": True,
+                "do_convert_rgb": True,
+                "size": size,
+                "resample": 3,
+                "image_mean": [0.5, 0.4, 0.3],
+                "image_std": [0.2, 0.3, 0.4],
+                **(crop if family == "clip" else {}),
+            }
+        )
+    )
+    return folder
+
+
+MAKERS: dict[str, dict[str, Callable[[Path], Path]]] = {
+    "mmx.encoders.text.transformers": {
+        "bert": save_text_model,
+        "roberta": partial(save_text_model, kind="roberta"),
+        "clip": save_pair,
+        "siglip": partial(save_pair, family="siglip"),
+    },
+    "mmx.encoders.audio.transformers": {
+        "whisper": save_whisper,
+        "wav2vec2": partial(save_wav2vec2, masks=True),
+    },
+    "mmx.encoders.image.transformers": {
+        "vit": save_vit,
+        "clip": save_pair,
+        "siglip": partial(save_pair, family="siglip"),
+    },
+    "mmx.encoders.image.timm": {
+        # The last norm of a residual block is 0 at first in timm's ResNets: no gradient passes it.
+        "vit": partial(save_timm, model="test_vit"),
+        "efficientnet": partial(save_timm, model="test_efficientnet"),
+    },
+    "mmx.encoders.image.open_clip": {"vit": save_open_clip},
+    "mmx.encoders.text.open_clip": {"causal": save_open_clip},
+}
+"""Module of an encoder that names a published model to what makes tiny ones for it."""
+
+
+def list_tiny_models(encoder: type) -> list[str]:
+    """Return the names of the tiny models for an encoder; one empty name where it needs none."""
+    return list(MAKERS.get(encoder.__module__, {"": save_vit}))
 
 
 @cache
-def find_tiny_model(encoder: type) -> Path:
+def find_tiny_model(encoder: type, name: str | None = None) -> Path:
     """Return the folder of a tiny model for an encoder; one for all tests of a process."""
     folder = tempfile.mkdtemp(prefix="tiny-")
-    return MAKERS[encoder.__module__](Path(folder) / "tiny")
+    makers = MAKERS[encoder.__module__]
+    return makers[name or next(iter(makers))](Path(folder) / "tiny")
 
 
-def find_example(encoder: type[Encoder]) -> tuple[dict[str, Any], Spec | None]:
+def find_example(
+    encoder: type[Encoder], name: str | None = None
+) -> tuple[dict[str, Any], Spec | None]:
     """Return options of an encoder and a spec that fits them; none where any will do."""
     if encoder.__module__ not in MAKERS:
         return {}, None
-    options = {"model": str(find_tiny_model(encoder))}
+    options = {"model": str(find_tiny_model(encoder, name or None))}
     readers: dict[str, Modality | None] = {
         "image": Image(size=32),
         "audio": Audio(sample_rate=16_000, max_seconds=0.5),

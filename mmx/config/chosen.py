@@ -31,7 +31,7 @@ def find_chosen_names(composed: Composed, extra: Sequence[Path] = ()) -> dict[st
         target = find_target(composed.config, group)
         if target is None or f"{group.replace('/', '.')}._target_" in replaced:
             continue
-        said = _read_target(find_options(group, extra).get(option))
+        said = read_target(find_options(group, extra).get(option))
         if said is None or said == target:
             found[group] = option
     return found
@@ -46,7 +46,7 @@ def find_target(config: Mapping[str, Any], group: str) -> str | None:
     return target if isinstance(target, str) else None
 
 
-def _read_target(path: Path | None) -> str | None:
+def read_target(path: Path | None) -> str | None:
     """Return the class that an option's own file names; None where its defaults name it."""
     if path is None:
         return None

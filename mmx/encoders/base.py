@@ -72,10 +72,13 @@ class Encoder(nn.Module, ABC):
         library_prefixes: What the names of a library's own model start with here, and in the whole
             model that the library makes, whose modules an adapter of peft names; None for an
             encoder of no library.
+        other_parts: Modules of the library's whole model that are not here, such as the other
+            tower of a pair; an adapter may have tensors of theirs too.
     """
 
     architecture: ClassVar[str] = ""
     library_prefixes: tuple[str, str] | None = None
+    other_parts: tuple[str, ...] = ()
     width: int
     level_widths: tuple[int, ...] = ()
 
@@ -116,6 +119,9 @@ class Encoder(nn.Module, ABC):
     @classmethod
     def find_published(cls, **options: Any) -> Published | None:
         """Return the published weights that an encoder of these options can start from.
+
+        An encoder with an option ``weights`` returns
+        ``Published.of_file(options.get("weights"))``.
 
         Args:
             options: As the constructor takes them.

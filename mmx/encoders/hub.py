@@ -20,6 +20,7 @@ READ = ("*.json", "*.txt", "*.model", "*.safetensors", "README.md", "LICENSE*")
 OTHER = (
     "config.json",
     "preprocessor_config.json",
+    "processor_config.json",
     "open_clip_config.json",
     "tokenizer.json",
     "tokenizer_config.json",

@@ -86,14 +86,17 @@ class PeftAdapter:
     """LoRA weights in a folder.
 
     Attributes:
-        name: Of the folder or repository.
         config: What ``adapter_config.json`` says.
-        files: Config and tensors.
+        published: Where they come from, and their files.
     """
 
-    name: str
     config: Json
-    files: tuple[Path, ...]
+    published: Published
+
+    @property
+    def name(self) -> str:
+        """The name of the folder or repository."""
+        return self.published.name
 
     @property
     def rank(self) -> int:
@@ -127,7 +130,7 @@ def add_adapter(published: Published, options: Mapping[str, Any]) -> Published:
     if given is None:
         return published
     adapter = read_adapter(str(given), download=bool(options.get("download")))
-    return replace(published, adapter=adapter.name, adapter_files=adapter.files)
+    return replace(published, adapter=adapter.published)
 
 
 def read_adapter(given: str, *, download: bool = False) -> PeftAdapter:
@@ -148,14 +151,15 @@ def read_adapter(given: str, *, download: bool = False) -> PeftAdapter:
         folder = find_model_folder(given, download=download)
     except DataError as error:
         raise DataError(error.message.replace("model=", "adapter=", 1), tip=error.tip) from error
-    files = (folder.path / CONFIG, folder.path / TENSORS)
-    for path in files:
+    config, tensors = folder.path / CONFIG, folder.path / TENSORS
+    for path in (config, tensors):
         if not path.is_file():
             raise DataError(
                 f"adapter={given}: there is no {path.name} in {folder.path}",
                 tip="the folder that save_pretrained of peft writes",
             )
-    return PeftAdapter(folder.name, _read_config(files[0], given), files)
+    found = replace(folder.find_published(), weight_files=(tensors,), other_files=(config,))
+    return PeftAdapter(_read_config(config, given), found)
 
 
 def _read_config(path: Path, given: str) -> Json:
@@ -206,7 +210,7 @@ def _of_pattern(pattern: Any, module: str, default: float) -> float:
 
 
 def merge_adapter(
-    encoder: Encoder, tensors: Mapping[str, Tensor], published: Published
+    encoder: Encoder, tensors: Mapping[str, Tensor], published: Published, *, needed: bool = True
 ) -> tuple[dict[str, Tensor], str]:
     """Return published tensors with an adapter merged into them, and a note about it.
 
@@ -214,13 +218,16 @@ def merge_adapter(
         encoder: Whose tensors they are.
         tensors: Published values, by the encoder's names.
         published: With the adapter.
+        needed: Whether an adapter that adapts nothing of the encoder is refused.
 
     Raises:
         DataError: The adapter is of another architecture, or adapts what cannot be merged.
     """
-    config, file = published.adapter_files
-    adapter = PeftAdapter(str(published.adapter), _read_config(config, str(published.adapter)), ())
-    found = read_tensors(replace(published, name=adapter.name, weight_files=(file,)))
+    if published.adapter is None:
+        raise RuntimeError(f"{published.name} comes without an adapter")
+    (config,), (file,) = published.adapter.other_files, published.adapter.weight_files
+    adapter = PeftAdapter(_read_config(config, published.adapter.name), published.adapter)
+    found = read_tensors(published.adapter)
     merged = dict(tensors)
     updates: dict[str, dict[str, Tensor]] = {}
     modules: dict[str, str] = {}  # the patterns speak of the names in the file
@@ -238,7 +245,7 @@ def merge_adapter(
             raise _misfit(file, there, "is of no weight of the model")
         else:
             merged[name] = value.to(merged[name].dtype)
-    if not updates:
+    if needed and not updates:
         raise DataError(
             f"{file}: adapts no weight of the encoder",
             tip="the adapter must have been trained on the model that it is given with",
@@ -275,7 +282,7 @@ def _name_here(encoder: Encoder, there: str, tensor: bool) -> str | None:
         here = own + name.removeprefix(library)
         if name.startswith(library) and here in known:
             return here
-    if there.removeprefix(whole).split(".")[0] in ELSEWHERE:
+    if there.removeprefix(whole).split(".")[0] in (*ELSEWHERE, *encoder.other_parts):
         return None
     raise DataError(
         f"the adapter's {there} is not in the model",

@@ -15,9 +15,10 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from mmx.encoders.exported_tensors import read_exported
 from mmx.errors import DataError
 
-WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
+WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".pt2", ".bin")
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,8 @@ class Published:
         card: The model card; None where there is none.
         absent: What to type where a file is not there.
         named: Whether the encoder's option ``weights`` names the file.
-        adapter: The name of an adapter that is merged into them; None for none.
-        adapter_files: Its files.
+        adapter: An adapter that is merged into them, its tensors in ``weight_files`` and its
+            config in ``other_files``; None for none.
     """
 
     name: str
@@ -48,18 +49,34 @@ class Published:
     card: Path | None = None
     absent: str = ""
     named: bool = False
-    adapter: str | None = None
-    adapter_files: tuple[Path, ...] = ()
+    adapter: Published | None = None
+
+    @classmethod
+    def of_file(cls, given: str | None) -> Published | None:
+        """Return the weights in a file that an encoder's option ``weights`` names.
+
+        Args:
+            given: Its path; None for none.
+        """
+        if given is None:
+            return None
+        path = Path(given).expanduser()
+        return cls(path.name, (path,), origin=str(path), named=True)
 
     def missing_files(self) -> tuple[Path, ...]:
         """Return the files with tensors that are not there."""
         return tuple(path for path in self.weight_files if not path.is_file())
 
+    def files(self) -> tuple[Path, ...]:
+        """Return all files of the weights and of their adapter, there or not."""
+        own = (*self.other_files, *self.weight_files)
+        return own if self.adapter is None else (*own, *self.adapter.files())
+
     def describe(self) -> str:
-        """Return name, commit and licence in a line."""
+        """Return name, commit and licence in a line, and the same of an adapter."""
         more = [f"at {self.revision[:12]}"] if self.revision else []
         more.append(f"licence {self.licence}" if self.licence else "no licence stated")
-        merged = f" with the adapter {self.adapter}" if self.adapter else ""
+        merged = f" with the adapter {self.adapter.describe()}" if self.adapter else ""
         return f"{self.name} ({', '.join(more)}){merged}"
 
 
@@ -101,6 +118,8 @@ def _read(path: Path, published: Published) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
+        if (exported := read_exported(path)) is not None:
+            return exported
         found = torch.load(path, map_location="cpu", weights_only=True)
         # Some files wrap the tensors, together with what training needed.
         for key in ("state_dict", "model", "model_state_dict"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -41,26 +42,28 @@ def read_model_config(folder: Folder) -> Any:
         ) from error
 
 
-def make_net(folder: Folder, kind: str = "AutoModel", **changes: Any) -> nn.Module:
+def make_net(folder: Folder, *, reads: str = "", **changes: Any) -> nn.Module:
     """Return a model as its configuration says, drawn fresh, without what stands behind it.
 
     Args:
         folder: With ``config.json``.
-        kind: The class of the library that makes it.
+        reads: What the library calls the input that it must read; empty for any.
         changes: Fields of the configuration with other values.
 
     Raises:
-        DataError: It is no encoder.
+        DataError: It is no encoder, or one of another modality.
     """
     library = import_extra("transformers", "transformers")
     config = read_model_config(folder)
-    if getattr(config, "is_encoder_decoder", False) and kind == "AutoModel":
+    if getattr(config, "is_encoder_decoder", False):
         raise DataError(f"{folder.name} is an encoder with a decoder, not an encoder alone")
     for name, value in changes.items():
         setattr(config, name, value)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        net: nn.Module = getattr(library, kind).from_config(config)
+        net: nn.Module = library.AutoModel.from_config(config)
+    if reads and (own := str(getattr(net, "main_input_name", reads))) != reads:
+        raise DataError(f"model={folder.name} reads {own} ({config.model_type}), not {reads}")
     drop_pooler(net)
     return net.to(torch.float32)
 
@@ -81,30 +84,49 @@ def read_net(
         published: Its weights, all in one folder.
         prefix: What the names start with in the encoder.
         whole: The class of the model that the files hold, where ``net`` is a part of it.
-        part: The name of that part.
+        part: The name of that part; empty where ``net`` names its tensors as the whole does.
 
     Raises:
         DataError: Files are absent or unreadable, or lack tensors of the model.
     """
+    names, config = list(net.state_dict()), None if whole else net.config
+    found = read_model(whole or type(net), published, names, part=part, config=config)
+    return {f"{prefix}{name}": tensor for name, tensor in found.items()}
+
+
+def read_model(
+    kind: Any, published: Published, names: Collection[str], *, part: str = "", config: Any = None
+) -> dict[str, Tensor]:
+    """Return some of the tensors of a model, as the library reads them.
+
+    Args:
+        kind: The class of the model that the files hold.
+        published: Its weights, all in one folder.
+        names: Of the tensors.
+        part: The name of the part whose tensors they are; empty for the whole.
+        config: The model's configuration; None for the one in the folder.
+
+    Raises:
+        DataError: Files are absent or unreadable, or lack one of the tensors.
+    """
     if missing := published.missing_files():
         raise DataError(f"{published.name}: there is no {missing[0]}", tip=published.absent)
     folder = Path(published.weight_files[0]).parent
-    kind: Any = whole or type(net)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             found, said = kind.from_pretrained(
                 folder,
-                config=None if whole else net.config,
+                config=config,
                 local_files_only=True,
                 dtype=torch.float32,
                 output_loading_info=True,
             )
     except Exception as error:  # of the library and its readers
         raise DataError(f"{folder}: cannot be read: {str(error).splitlines()[0]}") from error
-    own, start = net.state_dict(), f"{part}." if part else ""
+    start = f"{part}." if part else ""
     absent = {n.removeprefix(start) for n in said["missing_keys"] if n.startswith(start)}
-    lacking = sorted(name for name in absent & own.keys() if not name.startswith(HEADS))
+    lacking = sorted(name for name in absent & {*names} if not name.startswith(HEADS))
     if lacking or said.get("mismatched_keys"):
         first = (lacking or [str(each) for each in said["mismatched_keys"]])[0]
         raise DataError(
@@ -112,4 +134,4 @@ def read_net(
             tip="the folder must hold weights of the architecture in its config.json",
         )
     tensors = (found.get_submodule(part) if part else found).state_dict()
-    return {f"{prefix}{name}": tensors[name] for name in own}
+    return {name: tensors[name] for name in names}

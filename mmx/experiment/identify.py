@@ -6,9 +6,10 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from mmx.encoders.published import Published
 from mmx.experiment.assemble import Experiment
 from mmx.experiment.config_fingerprint import digest_config
-from mmx.experiment.content_digest import content_digest
+from mmx.experiment.content_digest import content_digest, digest_files
 from mmx.runs.code import numbers_digest, package_digest
 from mmx.runs.identity import Identity
 from mmx.runs.manifest import RecordedIdentity, RecordedWeights
@@ -44,17 +45,26 @@ def record_published(experiment: Experiment) -> dict[str, RecordedWeights]:
     """Return what a manifest says of the published weights that encoders start from."""
     start, digests = experiment.start, experiment.weight_digests
     return {
-        name: RecordedWeights(
-            role=str(start.role),
-            name=each.name,
-            origin=each.origin,
-            revision=each.revision,
-            licence=each.licence,
-            card=None if each.card is None else str(each.card),
-            digest=digests.get(name),
-        )
+        name: _record(each, str(start.role), digests.get(name))
         for name, each in start.weights.items()
     }
+
+
+def _record(published: Published, role: str, digest: str | None) -> RecordedWeights:
+    """Return what a manifest says of published weights, and of the adapter in them."""
+    found = RecordedWeights(
+        role=role,
+        name=published.name,
+        origin=published.origin,
+        revision=published.revision,
+        licence=published.licence,
+        card=None if published.card is None else str(published.card),
+        digest=digest,
+    )
+    if (adapter := published.adapter) is None:
+        return found
+    own = _record(adapter, role, digest_files(list(adapter.files())))
+    return found.model_copy(update={"adapter": own})
 
 
 def digest_packages(config: Any, allowed: tuple[str, ...]) -> dict[str, str | None]:

@@ -7,9 +7,13 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any, cast
 
+from mmx.config.chosen import read_target
+from mmx.config.locate import find_options
 from mmx.config.nodes import ConfigNode
+from mmx.config.signature import list_options
 from mmx.encoders import Encoder
 from mmx.encoders.published import WEIGHT_SUFFIXES, Published
 from mmx.errors import DataError, Problem, closest
@@ -147,8 +151,7 @@ def _list_files(make: Callable[..., Encoder], given: Published | None) -> list[P
         return []
     if known is None:
         return []
-    started = (*known.weight_files, *known.adapter_files) if given else ()
-    return [*known.other_files, *started]
+    return list(known.files() if given else known.other_files)
 
 
 def publishes(kind: type[Encoder]) -> bool:
@@ -226,17 +229,38 @@ def _no_such_modality(name: str, own: list[str]) -> Problem:
 
 
 def _none_published(names: list[str], given: str) -> Problem:
-    image = not names or "image" in names  # the one with weights that need no folder
-    name = names[0] if names else "image"
-    chosen = (
-        "encoder/image=resnet18"
-        if image
-        else f"encoder/{name}=transformers encoder.{name}.model=<folder>"
-    )
+    known = {name: find_published_encoders(name) for name in names}
+    known = {name: kinds for name, kinds in known.items() if kinds}
+    typed = [
+        _choose(modality, option, kind)
+        for modality, kinds in known.items()
+        for option, kind in kinds.items()
+    ]
+    chosen = min(typed, key=lambda words: words.count(" "), default="")  # one that names no model
     return Problem(
         given,
         f"the encoder of {' or '.join(names)} has no published weights",
-        accepted="encoder/image=timm, transformers, open_clip, resnet18 and the other torchvision "
-        "networks; encoder/text=transformers, open_clip; encoder/audio=transformers",
-        type_this=f"{chosen}   (or another of these; or source=none)",
+        accepted="; ".join(f"encoder/{name}={', '.join(kinds)}" for name, kinds in known.items())
+        or None,
+        type_this=f"{chosen}   (or another of these; or source=none)" if chosen else "source=none",
     )
+
+
+def find_published_encoders(modality: str) -> dict[str, type[Encoder]]:
+    """Return mmx's encoders of a modality that have published weights, by option."""
+    found = {}
+    for option, path in find_options(f"encoder/{modality}").items():
+        kind = resolve_name(target) if (target := read_target(path)) else None
+        if isinstance(kind, type) and issubclass(kind, Encoder) and publishes(kind):
+            found[option] = kind
+    return found
+
+
+def _choose(modality: str, option: str, kind: type[Encoder]) -> str:
+    """Return what to type for an encoder, with what has no default."""
+    required = [
+        f"encoder.{modality}.{name}=<folder>"
+        for name, parameter in list_options(kind).items()
+        if parameter.default is parameter.empty
+    ]
+    return " ".join([f"encoder/{modality}={option}", *required])

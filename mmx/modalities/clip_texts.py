@@ -1,8 +1,10 @@
-"""Texts as the image-text pairs of open_clip read them: cleaned, then cut into sub-words."""
+"""Texts as image-text pairs read them: cleaned, then cut into sub-words."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+import string
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,7 +22,8 @@ class ClipTextSpec(SubWordSpec):
     ``tokenizer`` is empty where it is open_clip's own, whose vocabulary the library carries.
 
     Attributes:
-        clean: As open_clip calls it: ``lower``, ``whitespace`` or ``canonicalize``.
+        clean: As open_clip calls it: ``lower``, ``whitespace`` or ``canonicalize``; or
+            ``siglip`` or ``siglip2``, as their tokenizers in the library transformers do it.
         stripped: The id of a separator that is replaced by 0; None for none.
     """
 
@@ -29,7 +32,7 @@ class ClipTextSpec(SubWordSpec):
 
 
 class ClipTexts(SubWords):
-    """Sequences of sub-words as a pair of open_clip expects them.
+    """Sequences of sub-words as a pair of open_clip, or SigLIP, expects them.
 
     Args:
         folder: Where the tokenizer's files lie; None for the tokenizer of open_clip itself.
@@ -68,9 +71,7 @@ class ClipTexts(SubWords):
             return list_ids(texts, spec)
         if not spec.tokenizer:
             return [_list_own(text, spec) for text in texts]
-        from open_clip.tokenizer import get_clean_fn
-
-        clean = get_clean_fn(spec.clean)
+        clean = _find_cleaner(spec.clean)
         found = list_ids([clean(text) for text in texts], spec)
         return [[0 if each == spec.stripped else each for each in ids] for ids in found]
 
@@ -84,6 +85,24 @@ class ClipTexts(SubWords):
             f"text: {long} of {len(texts)} training texts fill the {spec.max_tokens} tokens of the "
             "model, and longer ones are cut at the end",
         )
+
+
+def _find_cleaner(name: str) -> Callable[[str], str]:
+    if name in CLEANERS:
+        return CLEANERS[name]
+    from open_clip.tokenizer import get_clean_fn
+
+    found: Callable[[str], str] = get_clean_fn(name)
+    return found
+
+
+def clean_for_siglip(text: str) -> str:
+    """Return a text in lower case, without punctuation, and with single spaces alone."""
+    text = text.lower().translate(str.maketrans("", "", string.punctuation))
+    return re.sub(r"\s+", " ", text).strip()
+
+
+CLEANERS: Mapping[str, Callable[[str], str]] = {"siglip": clean_for_siglip, "siglip2": str.lower}
 
 
 def _list_own(text: str, spec: ClipTextSpec) -> list[int]:

@@ -58,7 +58,8 @@ class RecordedWeights(Record):
         revision: The commit of the hub; None where there is none.
         licence: As the model card says; None where it says none.
         card: Where the model card lies; None where there is none.
-        digest: Of all their files together.
+        digest: Of all their files together, with those of an adapter.
+        adapter: The same facts of an adapter that is merged into them; None for none.
     """
 
     role: str
@@ -68,6 +69,7 @@ class RecordedWeights(Record):
     licence: str | None = None
     card: str | None = None
     digest: str | None = None
+    adapter: RecordedWeights | None = None
 
 
 class Manifest(Record):

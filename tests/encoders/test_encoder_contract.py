@@ -9,7 +9,7 @@ import inspect
 from typing import Any
 
 import pytest
-from tiny_models import find_example
+from tiny_models import find_example, list_tiny_models
 
 from mmx.contract import Part
 from mmx.contract.base import run_checks
@@ -23,6 +23,11 @@ from mmx.modalities.image import ImageSpec
 from mmx.verbs.check import refuse
 
 ENCODERS = pytest.mark.parametrize("encoder", find_classes("encoder"))
+MODELS = pytest.mark.parametrize(
+    ("encoder", "model"),
+    [(kind, name) for kind in find_classes("encoder") for name in list_tiny_models(kind)],
+)
+"""Every encoder; one that reads a published model, with a tiny one of each kind."""
 SMALL_SPECS: dict[type[Spec], Spec] = {
     **SPECS,
     ImageSpec: ImageSpec(height=8, width=6),
@@ -35,16 +40,16 @@ SMALLER: dict[str, dict[str, Any]] = {
 }
 
 
-def of(encoder: type[Encoder]) -> EncoderSubject:
-    published, spec = find_example(encoder)
+def of(encoder: type[Encoder], model: str) -> EncoderSubject:
+    published, spec = find_example(encoder, model)
     options = {**SMALLER.get(encoder.__name__, {}), **published}
     part = Part(encoder, options, refuse)
     return EncoderSubject(part, part.make, spec or SMALL_SPECS[find_spec(encoder)])
 
 
-@ENCODERS
-def test_keeps_the_contract(encoder: type[Encoder]) -> None:
-    subject = of(encoder)
+@MODELS
+def test_keeps_the_contract(encoder: type[Encoder], model: str) -> None:
+    subject = of(encoder, model)
     results = list(run_checks(CHECKS, subject))
     assert [each for each in results if each.state == "failed"] == []
     skipped = [each.name for each in results if each.state == "skipped"]
@@ -61,10 +66,10 @@ def test_options_have_defaults(encoder: type[Encoder]) -> None:
     assert required == (["model"] if "model" in required else [])
 
 
-@ENCODERS
-def test_a_depth_sees_only_what_lies_before_it(encoder: type[Encoder]) -> None:
-    model = of(encoder).build().eval()
-    inputs = make_inputs(of(encoder).spec)
+@MODELS
+def test_a_depth_sees_only_what_lies_before_it(encoder: type[Encoder], model: str) -> None:
+    subject = of(encoder, model)
+    net, inputs = subject.build().eval(), make_inputs(subject.spec)
     reach: list[set[int]] = []  # of each module that holds tensors: the depths run before it
     seen: set[int] = set()
 
@@ -75,11 +80,11 @@ def test_a_depth_sees_only_what_lies_before_it(encoder: type[Encoder]) -> None:
 
         return run
 
-    for name, module in model.named_modules():
+    for name, module in net.named_modules():
         own = [f"{name}.{tensor}" for tensor, _ in module.named_parameters(recurse=False)]
-        for depth, prefixes in enumerate(model.depths()):
+        for depth, prefixes in enumerate(net.depths()):
             if own and own[0].startswith(prefixes):
                 module.register_forward_pre_hook(hook(depth))
-    model(*inputs)
+    net(*inputs)
     assert reach
     assert not any(reach)

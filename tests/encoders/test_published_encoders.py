@@ -177,6 +177,24 @@ def test_waveforms_equal_the_library(tmp_path: Path, masks: bool) -> None:
     torch.testing.assert_close(ours.tokens[ours.mask], found[ours.mask], atol=2e-5, rtol=0)
 
 
+@pytest.mark.parametrize("masks", [True, False])
+def test_clips_shorter_than_a_token_are_heard(tmp_path: Path, masks: bool) -> None:
+    """10 samples, then 8 of what 5 of them give: 45 samples a token."""
+    folder = save_wav2vec2(tmp_path / "tiny", masks=masks)
+    options = {"model": str(folder)}
+    spec = Audio(sample_rate=RATE, max_seconds=0.5).example()
+    encoder = load(AudioTransformers(spec, **options), AudioTransformers, **options)
+    assert encoder.reader.least == 45
+    x = torch.linspace(-0.5, 0.5, 60).repeat(3, 1)
+    with torch.no_grad():
+        some = encoder(x, torch.tensor([0, 20, 60]))
+        alone = encoder(x[1:2, :20])
+    assert some.mask.sum(1).tolist() == [1, 1, 1]
+    assert some.pooled.isfinite().all()
+    if masks:  # others hear the silence behind a clip as a part of it
+        torch.testing.assert_close(alone.pooled, some.pooled[1:2], atol=1e-5, rtol=0)
+
+
 @pytest.mark.parametrize("shape", [(40, 32), (50, 50)])
 def test_vit_sees_what_the_library_sees(tmp_path: Path, shape: tuple[int, int]) -> None:
     folder = save_vit(tmp_path / "tiny")

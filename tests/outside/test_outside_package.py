@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -13,10 +13,13 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from safetensors.torch import save_file
 
 from mmx.cli import main
 from mmx.contract.world import World, of_batch
 from mmx.modalities import StepRows
+from mmx.runs.directory import RunDirectory
+from mmx.training.checkpoint import read_facts
 
 HERE = Path(__file__).parent
 CONFIGS = HERE / "configs"
@@ -69,6 +72,54 @@ def test_trains(tmp_path: Path, words: tuple[str, ...]) -> None:
     assert parts_in(yaml.safe_load((run / "config.yaml").read_text())) == LINES[words]
     summary = json.loads((run / "summary.json").read_text())
     assert 0 <= summary["target"]["metrics"]["test"]["accuracy"] <= 1
+
+
+class Own(torch.nn.Module):
+    """What a user has trained elsewhere: the layer of ``Flat``."""
+
+    def __init__(self, width: int = 16) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = torch.nn.Linear(3 * 8 * 8, width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(x.flatten(1)).relu()
+
+
+X = torch.zeros(2, 3, 8, 8)
+SAVED: dict[str, Callable[[torch.nn.Module, Path], object]] = {
+    "own.pth": lambda net, path: torch.save(net.state_dict(), path),
+    "own.safetensors": lambda net, path: save_file(net.state_dict(), path),
+    "own.pt": lambda net, path: torch.jit.save(torch.jit.trace(net, X), path),
+    "own.pt2": lambda net, path: torch.export.save(torch.export.export(net, (X,)), path),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", SAVED)
+def test_weights_of_an_own_class_are_a_source(
+    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """State dict, TorchScript and exported program: their tensors, whatever wrote them."""
+    net, path = Own(), tmp_path / name
+    SAVED[name](net, path)
+    quick = [each for each in QUICK if not each.startswith("source")]
+    words = ["train", *OWN, *quick, *DIGITS, "source=published", "transfer=feature"]
+    words += [f"output_dir={tmp_path}", f"encoder.image.weights={path}"]
+    assert main([*words, "control=scratch"]) == 0
+    (run,) = (tmp_path / "runs").iterdir()
+    left_out = read_facts(RunDirectory.open(run).stage_file("target"))["published"]["image"]
+    assert left_out["name"] == name
+    assert {each.rpartition(".")[2] for each in left_out["tensors"]} == {"weight", "bias"}
+    manifest = json.loads((run / "manifest.json").read_text())
+    assert manifest["published"]["image"]["origin"] == str(path)
+    summary = json.loads((run / "summary.json").read_text())
+    assert set(summary["control"]) == {"scratch"}
+    SAVED[name](Own(width=8), path)
+    capsys.readouterr()
+    assert main(words) != 0
+    said = capsys.readouterr().err
+    assert "layer.weight: shape (8, 192) in the file, (16, 192) in the network" in said
 
 
 def test_every_file_of_the_package_is_trained() -> None:

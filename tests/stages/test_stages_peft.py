@@ -20,6 +20,7 @@ from mmx.errors import ConfigError
 from mmx.experiment import assemble
 from mmx.modalities.audio import Audio
 from mmx.modalities.image import Image
+from mmx.reports.run_comparison import describe_changes
 from mmx.runs.directory import RunDirectory
 from mmx.stages import load_trained
 from mmx.stages.pipeline.peft_export import find_layout
@@ -145,6 +146,44 @@ def test_a_replaced_adapter_is_another_experiment(
     path.write_text(json.dumps({**json.loads(path.read_text()), "use_dora": True}))
     with pytest.raises(ConfigError, match="use_dora=True"):
         assembled(f"encoder.text.adapter={tmp_path / 'a'}")
+
+
+def test_an_adapter_is_recorded_and_a_changed_one_is_named(
+    once: Once, line: Callable[..., list[str]], model: Path, tmp_path: Path
+) -> None:
+    """Origin, commit, licence and digest stand in manifest and report, as the weights' own do."""
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    folder = tmp_path / "models--somebody--lora" / "snapshots" / commit  # as the hub's cache has it
+
+    def save(seed: int) -> None:
+        torch.manual_seed(seed)
+        config = peft.LoraConfig(target_modules=["query"], init_lora_weights=False)
+        net = transformers.AutoModel.from_pretrained(model)
+        peft.get_peft_model(net, config).save_pretrained(folder)
+        (folder / "README.md").write_text("---\nlicense: mit\n---\n")
+
+    save(0)
+    words = line("transfer=feature", f"encoder.text.adapter={folder}")
+    before = once(words)
+    weights = before.manifest().published["text"]
+    facts = weights.adapter
+    assert facts is not None
+    assert (facts.name, facts.origin, facts.revision) == ("somebody/lora",) * 2 + (commit,)
+    assert (facts.licence, facts.card) == ("mit", str(folder / "README.md"))
+    assert facts.digest not in (None, weights.digest)
+    page = (before.path / "report.html").read_text()
+    assert str(facts.digest) in page
+    assert "somebody/lora" in page
+    assert before.manifest().from_json(before.manifest().to_json()) == before.manifest()
+    notes = "\n".join(before.summary()["notes"])
+    assert f"with the adapter somebody/lora (at {commit[:12]}, licence mit)" in notes
+    files = before.manifest().identity.weight_files["text"]
+    assert {"adapter_config.json", "adapter_model.safetensors"} <= files.keys()
+    save(1)
+    after = once(words)
+    assert after.manifest().fingerprint != before.manifest().fingerprint
+    found = describe_changes(before, after)
+    assert found == "changed: weights (encoder.text: adapter_model.safetensors)"
 
 
 @pytest.mark.parametrize("kind", ["whisper", "test_vit", "test_efficientnet"])

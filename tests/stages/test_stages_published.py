@@ -10,15 +10,17 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import catalogue
 import pytest
 import torch
-from tiny_models import save_text_model, save_timm
+from tiny_models import find_tiny_model, save_text_model, save_timm
 
 from mmx.config import compose
 from mmx.encoders.image.resnet import ResNet18
 from mmx.encoders.image.timm import Timm
 from mmx.errors import ConfigError
 from mmx.experiment import assemble
+from mmx.experiment.publishing import publishes
 from mmx.modalities.image import Image
 from mmx.reports.run_comparison import describe_changes
 from mmx.runs.directory import RunDirectory
@@ -166,12 +168,31 @@ def test_what_published_weights_lack_is_refused(
     assert all(each.type_this for each in found)
 
 
+@pytest.mark.parametrize("modality", ["image", "audio", "text", "tabular"])
 def test_an_encoder_without_published_weights_is_refused(
-    tables: dict[str, Path], overrides: Overrides, tmp_path: Path
+    tables: dict[str, Path], overrides: Overrides, tmp_path: Path, modality: str
 ) -> None:
-    words = [each for each in overrides(None, tables["two"], ("tabular",)) if each != "source=none"]
-    with pytest.raises(ConfigError, match="has no published weights"):
+    """The advice names all encoders of the modality that have some, and none of another."""
+    words = overrides(None, tables["two"], (modality,))
+    words = [each for each in words if each != "source=none"]
+    with pytest.raises(ConfigError, match="has no published weights") as error:
         assemble_line(["source=published", *words], tmp_path)
+    (problem,) = error.value.problems
+    kinds = catalogue.classes(f"encoder/{modality}")
+    known = [name for name, kind in kinds.items() if publishes(kind)]
+    assert bool(known) == (modality != "tabular")
+    expected = f"encoder/{modality}={', '.join(known)}" if known else None
+    assert problem.accepted == expected
+    typed = str(problem.type_this).partition("   ")[0].split()
+    if not known:
+        assert typed == ["source=none"]
+        return
+    kind = kinds[typed[0].partition("=")[2]]
+    folder = str(find_tiny_model(kind)) if len(typed) > 1 else ""
+    typed = [each.replace("<folder>", folder) for each in typed]
+    if folder:  # of torchvision no weights are here, which is another refusal
+        words = [each for each in words if not each.startswith(f"encoder.{modality}")]
+        assert assemble_line(["source=published", *words, *typed], tmp_path).start.weights
 
 
 def test_a_replaced_file_is_another_experiment_and_a_moved_one_is_not(

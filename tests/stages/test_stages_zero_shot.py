@@ -15,12 +15,14 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
+import torch.nn.functional as F
 from refusals import Refusal, check_refusals
-from tiny_models import save_open_clip
+from tiny_models import save_open_clip, save_pair
 
 from mmx.config import compose
 from mmx.errors import ConfigError
 from mmx.experiment import Experiment, assemble
+from mmx.modalities.clip_texts import clean_for_siglip
 from mmx.quoting import type_override
 from mmx.runs.directory import RunDirectory
 from mmx.stage_id import Role
@@ -63,6 +65,39 @@ def line(tables: dict[str, Path], overrides: Overrides, pair: Path) -> Callable[
         return [f"source={source}", *plain, *image, "control=zero_shot", *more]
 
     return make
+
+
+@pytest.mark.parametrize("family", ["clip", "siglip"])
+def test_pairs_of_transformers_answer_as_the_library_does(
+    line: Callable[..., list[str]], prepared: Prepared, tmp_path: Path, family: str
+) -> None:
+    transformers = pytest.importorskip("transformers")
+    folder = save_pair(tmp_path / "pair", family)
+    words = line("encoder/image=transformers", f"encoder.image.model={folder}", TYPED)
+    control, opened = train_control(prepared, words, tmp_path)
+    rows = opened.task.splits["test"]
+    net = transformers.AutoModel.from_pretrained(folder).eval()
+    words = [t.replace("{}", name) for name in opened.task.target.classes for t in TEMPLATES]
+    how = {"padding": "max_length", "max_length": 20, "truncation": True, "return_tensors": "pt"}
+    tokenizer = transformers.PreTrainedTokenizerFast.from_pretrained(folder)
+    cleaned = [clean_for_siglip(each) for each in words] if family == "siglip" else words
+    images = [PIL.Image.open(opened.task.columns["image"].images[row]) for row in rows]
+    module = getattr(transformers.models, family)
+    name = {"clip": "CLIPImageProcessorPil", "siglip": "SiglipImageProcessorPil"}[family]
+    pixels = getattr(module, name).from_pretrained(folder)(
+        [each.convert("RGB") for each in images], return_tensors="pt"
+    )
+    with torch.no_grad():
+        ids = tokenizer(cleaned, **how)["input_ids"]
+        texts = F.normalize(net.get_text_features(input_ids=ids).pooler_output, dim=-1)
+        classes = F.normalize(texts.reshape(-1, len(TEMPLATES), texts.shape[1]).mean(1), dim=-1)
+        found = F.normalize(net.get_image_features(**pixels).pooler_output, dim=-1)
+        expected = net.logit_scale.exp() * found @ classes.T + getattr(net, "logit_bias", 0.0)
+    assert expected.std() > 0.01
+    torch.testing.assert_close(control.answers(rows), expected, atol=1e-5, rtol=0)
+    said = " ".join(control.notes)
+    assert "scores are" in said
+    assert ("yes or no" in said) == (family == "siglip")
 
 
 @pytest.fixture

@@ -12,14 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmx.encoders.audio.log_mel_whisper import WhisperLogMel
-from mmx.encoders.base import Encoder
 from mmx.encoders.extras import import_extra
 from mmx.encoders.gradient_checkpointing import checkpoint_transformers
 from mmx.encoders.hub import Folder, name_folder
-from mmx.encoders.padding import step_mask
-from mmx.encoders.peft_adapter import add_adapter
+from mmx.encoders.hub_encoder import HubEncoder
 from mmx.encoders.published import Published
-from mmx.encoders.transformer_layers import group_layers
+from mmx.encoders.padding import step_mask
 from mmx.encoders.transformers_model import make_net, read_model_config, read_net
 from mmx.errors import DataError
 from mmx.modalities import Features, Modality
@@ -27,24 +25,18 @@ from mmx.modalities.audio import Audio, AudioSpec
 from mmx.modalities.masking import masked_mean
 
 
-class Transformers(Encoder):
+class Transformers(HubEncoder):
     """An encoder of sounds, of the architecture that a model's ``config.json`` states.
 
-    Use it for speech and sounds with few labels. It is drawn fresh; ``source=published`` starts
-    it from the model's weights. Sounds are read at the rate that the weights expect.
+    Use it for speech and sounds with few labels. Its options are those of
+    :class:`~mmx.encoders.hub_encoder.HubEncoder`; ``preprocessor_config.json`` says at which
+    rate sounds are read.
 
     ``tokens`` are the last hidden states, ``levels`` the means of each layer's, ``pooled`` the
     mean of the tokens.
 
     Args:
         spec: Rate and longest length of the sounds.
-        model: A local folder with ``config.json``, or ``owner/name`` of a repository.
-        revision: Commit, branch or tag of a repository; None for its main branch.
-        download: Whether a repository that is not in the hub's cache may be fetched.
-        adapter: A folder or repository with LoRA weights of peft, which are merged into the
-            published weights; None for none.
-        gradient_checkpointing: Compute each layer's activations again in the backward pass,
-            rather than keep them: less memory, about a third more time, the same gradients.
 
     Raises:
         DataError: There is no such model, or it is no encoder of sounds.
@@ -54,6 +46,8 @@ class Transformers(Encoder):
         mmx train source=published target=fsdd encoder/audio=transformers
         encoder.audio.model=whisper-tiny transfer=feature
     """
+
+    prefix = "reader.net."
 
     def __init__(
         self,
@@ -70,16 +64,11 @@ class Transformers(Encoder):
         config = read_model_config(folder)
         reader = READERS.get(config.model_type, Waveform)
         self.reader = reader(folder, spec)
-        self.library_prefixes = ("reader.net.", self.reader.within)
+        self.library_prefixes = (self.prefix, self.reader.within)
         if gradient_checkpointing:
             checkpoint_transformers(self.reader.net)
         self.width = int(config.hidden_size)
         self.level_widths = (self.width,) * self.reader.layers
-
-    @classmethod
-    def find_published(cls, **options: Any) -> Published:
-        """Return the weights in the model's folder, with the adapter."""
-        return add_adapter(name_folder(options).find_published(), options)
 
     @classmethod
     def read_with(
@@ -121,10 +110,6 @@ class Transformers(Encoder):
         tokens = hidden[-1].masked_fill(~mask[..., None], 0.0)
         levels = tuple(masked_mean(layer, mask) for layer in hidden[:-1])
         return Features(tokens, mask, masked_mean(tokens, mask), levels)
-
-    def depths(self) -> tuple[tuple[str, ...], ...]:
-        """Return what reads the sound, then the layers, then what follows them."""
-        return group_layers(self.reader.net, "reader.net.")
 
     def read_published(self, published: Published) -> dict[str, Tensor]:
         """Return the model's weights as the library reads them; see :class:`Encoder`."""
@@ -239,15 +224,23 @@ class Waveform(Reader):
             del self.net.masked_spec_embed
         self.normalize = bool(extractor.do_normalize)
         self.masks = bool(extractor.return_attention_mask)
+        self.least = _count_samples_of_a_token(self.net.config)
 
     def forward(self, x: Tensor, lengths: Tensor | None) -> tuple[list[Tensor], Tensor]:
         """Return each layer's states and the last ones, and their mask; see :class:`Reader`."""
         net: Any = self.net
+        lacking = max(0, self.least - x.shape[1])
+        if lengths is None and lacking:
+            lengths = torch.full((len(x),), x.shape[1], device=x.device)
+        x = F.pad(x, (0, lacking))
         valid = step_mask(lengths, x)
+        x = x.masked_fill(~valid, 0.0)  # behind a clip is silence
         # Models that were trained without a mask hear the padding as a part of the clip.
         if self.normalize:
             x = _standardize(x, valid if self.masks else torch.ones_like(valid))
-        mask = valid.to(torch.int64) if self.masks else None
+        if lengths is not None:  # a clip of less than a token lasts for one
+            lengths = lengths.clamp(min=self.least)
+        mask = step_mask(lengths, x).to(torch.int64) if self.masks else None
         found = net(x, attention_mask=mask, output_hidden_states=True)
         last = found.last_hidden_state
         heard = None if lengths is None else net._get_feat_extract_output_lengths(lengths)
@@ -296,6 +289,17 @@ def read_extractor(folder: Folder) -> Any:
             f"{folder.path}: no preprocessing of sounds can be read: {str(error).splitlines()[0]}",
             tip="the folder must hold preprocessor_config.json",
         ) from error
+
+
+def _count_samples_of_a_token(config: Any) -> int:
+    """Return how many samples a model's convolutions need for one token."""
+    samples = 1
+    layers = zip(
+        getattr(config, "conv_kernel", ()), getattr(config, "conv_stride", ()), strict=True
+    )
+    for kernel, stride in reversed([*layers]):
+        samples = (samples - 1) * stride + kernel
+    return samples
 
 
 def _standardize(x: Tensor, valid: Tensor) -> Tensor:

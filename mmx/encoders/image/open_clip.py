@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Any, cast
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from mmx.encoders.base import Encoder, TextTower
+from mmx.encoders.base import TextTower
 from mmx.encoders.extras import import_extra
 from mmx.encoders.hub import Folder, name_folder
-from mmx.encoders.image.timm import ImageSide, group_tensors
+from mmx.encoders.hub_encoder import share_options
+from mmx.encoders.image.hub_image_encoder import HubImageEncoder, Preprocessing, ImageSide
+from mmx.encoders.image.timm import group_tensors
 from mmx.encoders.normalize import Normalize
 from mmx.encoders.open_clip_model import (
     find_weights,
@@ -21,13 +21,13 @@ from mmx.encoders.open_clip_model import (
     read_scale,
     read_tower,
 )
-from mmx.encoders.padding import step_mask
 from mmx.encoders.published import Published
+from mmx.encoders.padding import step_mask
 from mmx.encoders.text.open_clip import OpenClip as TextOpenClip
 from mmx.errors import DataError
-from mmx.modalities import Features, Modality
+from mmx.modalities import Features
 from mmx.modalities.image import ImageSpec
-from mmx.modalities.resized_image import Crop, ResizedImage
+from mmx.modalities.resized_image import Crop
 
 RESNET = ("layer1", "layer2", "layer3", "layer4", "attnpool")
 """The parts of a ResNet of CLIP behind its stem."""
@@ -35,24 +35,18 @@ RESIZING: dict[str, Crop] = {"shortest": "center", "longest": "pad", "squash": "
 """What open_clip calls the ways to resize an image."""
 
 
-class OpenClip(Encoder):
+class OpenClip(HubImageEncoder):
     """The image tower of a pair, of the architecture that ``open_clip_config.json`` states.
 
     Use it for images where there are published pairs, which also answer from the names of the
-    classes alone: ``control=zero_shot``. It is drawn fresh; ``source=published`` starts it from
-    the pair's weights. Images are read as the weights expect it.
+    classes alone: ``control=zero_shot``. Its options are those of
+    :class:`~mmx.encoders.image.hub_image_encoder.HubImageEncoder`, without adapter and
+    gradient checkpointing.
 
     ``pooled`` is what the library's ``encode_image`` returns, in the space that the pair has in
     common, before it is normalised. ``tokens`` are the patches, projected into the same space
     where the tower's projection allows it, else ``pooled`` alone; ``levels`` are the means of
     each layer's patches.
-
-    Args:
-        spec: Size of the images.
-        model: A local folder with ``open_clip_config.json``, or ``owner/name`` of a repository.
-        size: Side in pixels of the square that images are resized to; None for the weights' own.
-        revision: Commit, branch or tag of a repository; None for its main branch.
-        download: Whether a repository that is not in the hub's cache may be fetched.
 
     Raises:
         DataError: There is no such pair, or open_clip cannot make it.
@@ -61,6 +55,8 @@ class OpenClip(Encoder):
         mmx train source=published target=cifar10 encoder/image=open_clip
         encoder.image.model=clip-vit-b-32 transfer=feature control=zero_shot
     """
+
+    library_prefixes = None
 
     def __init__(
         self,
@@ -75,15 +71,9 @@ class OpenClip(Encoder):
         folder = name_folder({"model": model, "revision": revision, "download": download})
         self.size = size
         self.net = make_tower(folder, "visual", size)
-        settings = read_preprocessing(folder, size)
-        self.normalize = Normalize(settings["mean"], settings["std"])
-        mode = self.training
-        device = next(self.net.parameters()).device
-        with torch.no_grad():
-            seen = self.eval()(torch.zeros(1, 3, spec.height, spec.width, device=device))
-        self.train(mode)
-        self.width = seen.pooled.shape[1]
-        self.level_widths = tuple(level.shape[1] for level in seen.levels)
+        shown = read_preprocessing(folder, size)
+        self.normalize = Normalize(shown.mean, shown.std)
+        self.measure_widths(spec)
 
     @classmethod
     def find_published(cls, **options: Any) -> Published:
@@ -93,20 +83,12 @@ class OpenClip(Encoder):
     @classmethod
     def text_tower(cls, **options: Any) -> TextTower:
         """Return the pair's other tower."""
-        shared = {key: options[key] for key in ("model", "revision", "download") if key in options}
-        return TextTower(cast("partial[Encoder]", partial(TextOpenClip, **shared)), read_scale)
+        return TextTower(share_options(TextOpenClip, options), read_scale)
 
     @classmethod
-    def read_with(cls, modality: Modality[Any, Any] | None, **options: Any) -> Modality[Any, Any]:
-        """Return images as the weights expect them, with the task's augmentation."""
-        settings = read_preprocessing(name_folder(options), options.get("size"))
-        return ResizedImage(
-            modality,  # type: ignore[arg-type]
-            size=settings["size"],
-            crop_part=1.0,
-            interpolation=settings["interpolation"],
-            how=settings["how"],
-        )
+    def find_preprocessing(cls, **options: Any) -> Preprocessing:
+        """Return what ``open_clip_config.json`` says of images."""
+        return read_preprocessing(name_folder(options), options.get("size"))
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Features:
         """Encode images.
@@ -163,8 +145,8 @@ def _project(net: nn.Module, patches: Tensor, pooled: Tensor) -> Tensor:
     return pooled[:, None]  # an attention pools them: single patches are not in that space
 
 
-def read_preprocessing(folder: Folder, size: int | None = None) -> dict[str, Any]:
-    """Return size, mean, std, interpolation and crop that a pair's weights expect.
+def read_preprocessing(folder: Folder, size: int | None = None) -> Preprocessing:
+    """Return how images are shown to a pair.
 
     What the configuration leaves open is as open_clip fills it in.
 
@@ -188,10 +170,10 @@ def read_preprocessing(folder: Folder, size: int | None = None) -> dict[str, Any
     # Of a square's other shapes the library resizes by its default.
     plain = height == width or how != "center"
     bilinear = given["interpolation"] == "bilinear" and plain
-    return {
-        "size": (int(height), int(width)),
-        "mean": given["mean"],
-        "std": given["std"],
-        "how": how,
-        "interpolation": "bilinear" if bilinear else "bicubic",
-    }
+    return Preprocessing(
+        size=(int(height), int(width)),
+        mean=given["mean"],
+        std=given["std"],
+        interpolation="bilinear" if bilinear else "bicubic",
+        how=how,
+    )

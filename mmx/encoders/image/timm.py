@@ -4,52 +4,40 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from mmx.encoders.base import Encoder
 from mmx.encoders.extras import import_extra
 from mmx.encoders.gradient_checkpointing import checkpoint_timm
 from mmx.encoders.hub import REPOSITORY, Folder, find_model_folder
+from mmx.encoders.image.hub_image_encoder import HubImageEncoder, Preprocessing, ImageSide
 from mmx.encoders.normalize import Normalize
-from mmx.encoders.padding import step_mask
 from mmx.encoders.peft_adapter import add_adapter
 from mmx.encoders.published import Published, read_tensors
+from mmx.encoders.padding import step_mask
 from mmx.errors import DataError, closest
-from mmx.modalities import Features, Modality
+from mmx.modalities import Features
 from mmx.modalities.image import ImageSpec
-from mmx.modalities.resized_image import ResizedImage, describe_size
-
-ImageSide = Annotated[int, Field(ge=8, le=8_192)]
 
 
-class Timm(Encoder):
+class Timm(HubImageEncoder):
     """An image network of timm's, of the architecture that its name or its folder states.
 
-    Use it for images in the place of ``small_cnn`` where there are published weights. It is
-    drawn fresh; ``source=published`` starts it from them. Images are resized and cropped as
-    the weights expect it, whatever the task says, and so they are where it is drawn fresh.
+    Use it for images in the place of ``small_cnn`` where there are published weights. Its other
+    options are those of :class:`~mmx.encoders.image.hub_image_encoder.HubImageEncoder`.
 
     ``levels`` are the spatial means of the network's stages, ``tokens`` the pixels or patches of
     the last, ``pooled`` what the network's own head would read.
 
     Args:
-        spec: Size of the images.
         model: An architecture that timm knows (``resnet50``, ``vit_small_patch16_224``), a
             local folder with ``config.json``, or ``owner/name`` of a repository.
         weights: A local file with the weights of an architecture; None for those of its folder
             or repository.
-        size: Side in pixels of the square that images are resized to; None for the weights' own.
-        revision: Commit, branch or tag of a repository; None for its main branch.
-        download: Whether a repository that is not in the hub's cache may be fetched.
-        adapter: A folder or repository with LoRA weights of peft, which are merged into the
-            published weights; None for none.
-        gradient_checkpointing: Compute each layer's activations again in the backward pass,
-            rather than keep them: less memory, about a third more time, the same gradients.
 
     Raises:
         DataError: There is no such model.
@@ -72,18 +60,14 @@ class Timm(Encoder):
         gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
-        self.library_prefixes = ("net.", "")
         named = {"model": model, "revision": revision, "download": download}
         self.named, self.image_size = named, (spec.height, spec.width)
         self.net = _make(named, self.image_size)
         if gradient_checkpointing:
             checkpoint_timm(self.net)
-        settings = read_data_config({**named, "size": size})
-        self.normalize = Normalize(settings["mean"], settings["std"])
-        with torch.no_grad():
-            seen = _look(self.net, spec)
-        self.width = seen.pooled.shape[1]
-        self.level_widths = tuple(level.shape[1] for level in seen.levels)
+        shown = self.find_preprocessing(**named)
+        self.normalize = Normalize(shown.mean, shown.std)
+        self.measure_widths(spec)
 
     @classmethod
     def find_published(cls, **options: Any) -> Published | None:
@@ -92,28 +76,28 @@ class Timm(Encoder):
         return None if found is None else add_adapter(found, options)
 
     @classmethod
-    def read_with(cls, modality: Modality[Any, Any] | None, **options: Any) -> Modality[Any, Any]:
-        """Return images as the weights expect them, with the task's augmentation."""
-        settings = read_data_config(options)
-        return ResizedImage(
-            modality,  # type: ignore[arg-type]
-            size=tuple(settings["input_size"][1:]),
-            crop_part=settings["crop_pct"],
-            interpolation=settings["interpolation"],
-            how="squash" if settings.get("crop_mode") == "squash" else "center",
+    def find_preprocessing(cls, **options: Any) -> Preprocessing:
+        """Return what the folder, or timm, says of an architecture's weights."""
+        found = read_data_config(options)
+        return Preprocessing(
+            size=tuple(found["input_size"][1:]),
+            mean=found["mean"],
+            std=found["std"],
+            interpolation=found["interpolation"],
+            how="squash" if found.get("crop_mode") == "squash" else "center",
+            crop_part=found["crop_pct"],
         )
 
     @classmethod
     def describe_deviations(cls, spec: ImageSpec, **options: Any) -> tuple[str, ...]:
         """Return that images have another size, or that a weight file does not say its own."""
-        own = read_data_config({**options, "size": None})["input_size"][1:]
-        found = describe_size((spec.height, spec.width), tuple(own), "encoder.image.size")
+        found = super().describe_deviations(spec, **options)
         if options.get("weights"):
-            settings = read_data_config(options)
+            shown = cls.find_preprocessing(**options)
             found += (
                 "the weight file does not say how images were shown to it: mean "
-                f"{tuple(settings['mean'])}, std {tuple(settings['std'])} and "
-                f"{settings['interpolation']} are timm's for {options['model']}",
+                f"{tuple(shown.mean)}, std {tuple(shown.std)} and "
+                f"{shown.interpolation} are timm's for {options['model']}",
             )
         return found
 
@@ -247,15 +231,6 @@ def _as_tokens(net: nn.Module, last: Tensor) -> Tensor:
     return last.flatten(1, 2)  # channels last: (B, H, W, D)
 
 
-def _look(net: nn.Module, spec: ImageSpec) -> Features:
-    """Return the features of one black image, for their widths."""
-    mode = net.training
-    device = next(net.parameters()).device
-    found = _encode(net.eval(), torch.zeros(1, 3, spec.height, spec.width, device=device))
-    net.train(mode)
-    return found
-
-
 def _in_order(found: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return tensors of a file that calls them otherwise, taken in order.
 
@@ -302,12 +277,11 @@ def _make(options: Mapping[str, Any], size: tuple[int, int], file: str | None = 
 
 def _find_published(options: Mapping[str, Any]) -> Published | None:
     """Return the weights that a network's options name, without an adapter."""
-    if given := options.get("weights"):
-        path = Path(given).expanduser()
-        other = _find_folder(options)
-        files = () if other is None else other.find_published().other_files
-        return Published(path.name, (path,), files, origin=str(path), named=True)
     folder = _find_folder(options)
+    if (named := Published.of_file(options.get("weights"))) is not None:
+        return (
+            named if folder is None else replace(named, other_files=folder.find_published().other_files)
+        )
     if folder is not None:
         return folder.find_published()
     repository = _settings_of(str(options["model"])).get("hf_hub_id")

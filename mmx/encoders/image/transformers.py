@@ -1,51 +1,54 @@
-"""Published image encoders of the library transformers: ViT, DINOv2, Swin, ConvNeXt and others."""
+"""Published image encoders of the library transformers: ViT, DINOv2, Swin, ConvNeXt, CLIP."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
-import torch
-from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
-from mmx.encoders.base import Encoder
+from mmx.encoders.base import TextTower
 from mmx.encoders.gradient_checkpointing import checkpoint_transformers
 from mmx.encoders.hub import Folder, name_folder
+from mmx.encoders.hub_encoder import share_options
+from mmx.encoders.image.hub_image_encoder import HubImageEncoder, Preprocessing, ImageSide
 from mmx.encoders.normalize import Normalize
-from mmx.encoders.padding import step_mask
-from mmx.encoders.peft_adapter import add_adapter
 from mmx.encoders.published import Published
-from mmx.encoders.transformer_layers import group_layers
-from mmx.encoders.transformers_model import make_net, read_net
+from mmx.encoders.padding import step_mask
+from mmx.encoders.text.transformers import Transformers as TextTransformers
+from mmx.encoders.transformers_model import make_net
+from mmx.encoders.transformers_pair import (
+    TEXT_PARTS,
+    PairImageTower,
+    find_family,
+    make_pair_tower,
+    read_pair_scale,
+    read_pair_tower,
+)
 from mmx.errors import DataError
-from mmx.modalities import Features, Modality
+from mmx.modalities import Features
 from mmx.modalities.image import ImageSpec
-from mmx.modalities.resized_image import ResizedImage, describe_size
 
 RESAMPLING = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
 """PIL's numbers of interpolations to their names."""
 
 
-class Transformers(Encoder):
+class Transformers(HubImageEncoder):
     """An encoder of images, of the architecture that a model's ``config.json`` states.
 
-    It is drawn fresh; ``source=published`` starts it from the model's weights. Images are read
-    as the weights expect it: their size, crop and interpolation are those of
-    ``preprocessor_config.json``.
+    Use it for images where there are published weights. Its options are those of
+    :class:`~mmx.encoders.image.hub_image_encoder.HubImageEncoder`; ``preprocessor_config.json``
+    says how images are shown to it.
 
     ``tokens`` are the patches after the last layer, ``levels`` the means of each layer's, and
     ``pooled`` the class token, or the mean of the patches where there is none.
 
-    Args:
-        spec: Size of the images.
-        model: A local folder with ``config.json``, or ``owner/name`` of a repository.
-        size: Side in pixels of the square that images are resized to; None for the weights' own.
-        revision: Commit, branch or tag of a repository; None for its main branch.
-        download: Whether a repository that is not in the hub's cache may be fetched.
-        adapter: A folder or repository with LoRA weights of peft, which are merged into the
-            published weights; None for none.
-        gradient_checkpointing: Compute each layer's activations again in the backward pass,
-            rather than keep them: less memory, about a third more time, the same gradients.
+    Of a pair of CLIP or SigLIP it is the image tower, and ``control=zero_shot`` can answer:
+    ``pooled`` is what the library's ``get_image_features`` returns, in the space that the pair
+    has in common, before it is normalised; ``tokens`` are the patches in the same space, of
+    SigLIP, which pools them by attention, ``pooled`` alone.
 
     Raises:
         DataError: There is no such model, or it is no encoder of images.
@@ -60,54 +63,42 @@ class Transformers(Encoder):
         spec: ImageSpec,
         *,
         model: str,
-        size: Annotated[int, Field(ge=8, le=8_192)] | None = None,
+        size: ImageSide | None = None,
         revision: str | None = None,
         download: bool = False,
         adapter: str | None = None,
         gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
-        self.library_prefixes = ("net.", "")
-        options = {"model": model, "revision": revision, "download": download}
-        self.net = make_net(name_folder(options))
+        folder = name_folder({"model": model, "revision": revision, "download": download})
+        family = find_family(folder)
+        self.net: nn.Module
+        if family is None:
+            self.net = make_net(folder, reads="pixel_values")
+        else:
+            self.net, self.other_parts = make_pair_tower(folder, family.images), TEXT_PARTS
         if gradient_checkpointing:
-            checkpoint_transformers(self.net)
-        settings = read_preprocessor(name_folder(options))
-        self.normalize = Normalize(settings["mean"], settings["std"])
+            checkpoint_transformers(getattr(self.net, "checkpointed", self.net))
+        shown = read_preprocessor(folder)
+        self.normalize = Normalize(shown.mean, shown.std)
         # A ViT reads other sizes than its own with its positions interpolated.
         own = getattr(self.net.config, "image_size", None)
         own = (own, own) if isinstance(own, int) else tuple(own or ())
         self.interpolates = bool(own) and own != (spec.height, spec.width)
-        mode = self.net.training
-        with torch.no_grad():
-            seen = self.eval()(torch.zeros(1, 3, spec.height, spec.width))
-        self.train(mode)
-        self.width = seen.pooled.shape[1]
-        self.level_widths = tuple(level.shape[1] for level in seen.levels)
+        self.measure_widths(spec)
 
     @classmethod
-    def find_published(cls, **options: Any) -> Published:
-        """Return the weights in the model's folder, with the adapter."""
-        return add_adapter(name_folder(options).find_published(), options)
+    def find_preprocessing(cls, **options: Any) -> Preprocessing:
+        """Return what ``preprocessor_config.json`` says; ``size`` takes the place of its own."""
+        shown, side = read_preprocessor(name_folder(options)), options.get("size")
+        return replace(shown, size=(side, side)) if side else shown
 
     @classmethod
-    def read_with(cls, modality: Modality[Any, Any] | None, **options: Any) -> Modality[Any, Any]:
-        """Return images as the weights expect them, with the task's augmentation."""
-        settings = read_preprocessor(name_folder(options))
-        side = options.get("size")
-        return ResizedImage(
-            modality,  # type: ignore[arg-type]
-            size=(side, side) if side else settings["size"],
-            crop_part=settings["crop_part"],
-            interpolation=settings["interpolation"],
-            how=settings["how"],
-        )
-
-    @classmethod
-    def describe_deviations(cls, spec: ImageSpec, **options: Any) -> tuple[str, ...]:
-        """Return that images have another size than the weights were trained on."""
-        own = read_preprocessor(name_folder(options))["size"]
-        return describe_size((spec.height, spec.width), own, "encoder.image.size")
+    def text_tower(cls, **options: Any) -> TextTower | None:
+        """Return the other tower of a pair; None for a model that is none."""
+        if find_family(name_folder(options)) is None:
+            return None
+        return TextTower(share_options(TextTransformers, options), read_pair_scale)
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Features:
         """Encode images.
@@ -119,8 +110,12 @@ class Transformers(Encoder):
         Returns:
             Tokens ``(B, T, D)`` and one level for each layer or stage.
         """
+        x = self.normalize(x)
+        if isinstance(self.net, PairImageTower):
+            tokens, pooled, layers = self.net(x, interpolate=self.interpolates)
+            return Features(tokens, step_mask(None, tokens), pooled, tuple(map(_mean, layers)))
         more = {"interpolate_pos_encoding": True} if self.interpolates else {}
-        found = self.net(pixel_values=self.normalize(x), output_hidden_states=True, **more)
+        found = self.net(pixel_values=x, output_hidden_states=True, **more)
         last = found.last_hidden_state
         levels = tuple(_mean(each) for each in found.hidden_states[1:])
         if last.ndim == 4:  # (B, D, H, W)
@@ -137,42 +132,46 @@ class Transformers(Encoder):
         registers = int(getattr(self.net.config, "num_register_tokens", 0) or 0)
         return int("cls_token" in names) + int("distillation_token" in names) + registers
 
-    def depths(self) -> tuple[tuple[str, ...], ...]:
-        """Return the embeddings, then the layers, then what follows them."""
-        return group_layers(self.net, "net.")
-
     def read_published(self, published: Published) -> dict[str, Tensor]:
         """Return the model's weights as the library reads them; see :class:`Encoder`."""
-        return read_net(self.net, published, "net.")
+        if isinstance(self.net, PairImageTower):
+            return read_pair_tower(self.net, published, self.prefix)
+        return super().read_published(published)
 
 
-def read_preprocessor(folder: Folder) -> dict[str, Any]:
-    """Return size, crop, interpolation, mean and std that a model's weights expect.
+def read_preprocessor(folder: Folder) -> Preprocessing:
+    """Return how images are shown to a model.
 
     Raises:
         DataError: The folder does not say.
     """
-    import json
-
     path = folder.path / "preprocessor_config.json"
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = _read_settings(folder.path)
         size = _sides(data["size"])
         crop = _sides(data["crop_size"]) if data.get("do_center_crop") else None
         shortest = isinstance(data["size"], dict) and "shortest_edge" in data["size"]
-        return {
-            "size": crop or size,
-            "crop_part": 1.0 if crop is None else crop[0] / size[0],
-            "how": "center" if shortest or crop else "squash",
-            "interpolation": RESAMPLING[int(data.get("resample", 2))],
-            "mean": data.get("image_mean") or [0.0] * 3,
-            "std": data.get("image_std") or [1.0] * 3,
-        }
+        return Preprocessing(
+            size=crop or size,
+            crop_part=1.0 if crop is None else crop[0] / size[0],
+            how="center" if shortest or crop else "squash",
+            interpolation=RESAMPLING[int(data.get("resample", 2))],
+            mean=data.get("image_mean") or [0.0] * 3,
+            std=data.get("image_std") or [1.0] * 3,
+        )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{path}: does not say how images are read: {error!r}",
             tip="the folder must hold preprocessor_config.json with size, image_mean and image_std",
         ) from error
+
+
+def _read_settings(folder: Path) -> dict[str, Any]:
+    """Return the settings of images, which newer versions of the library keep with the texts'."""
+    path = folder / "preprocessor_config.json"
+    if not path.is_file() and (both := folder / "processor_config.json").is_file():
+        return dict(json.loads(both.read_text(encoding="utf-8"))["image_processor"])
+    return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
 def _sides(size: Any) -> tuple[int, int]:

@@ -7,8 +7,8 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmx.encoders.base import Encoder
 from mmx.encoders.hub import name_folder
+from mmx.encoders.hub_encoder import HubEncoder
 from mmx.encoders.open_clip_model import (
     find_weights,
     make_tower,
@@ -16,8 +16,8 @@ from mmx.encoders.open_clip_model import (
     read_pair_config,
     read_tower,
 )
-from mmx.encoders.padding import step_mask
 from mmx.encoders.published import Published
+from mmx.encoders.padding import step_mask
 from mmx.errors import DataError
 from mmx.modalities import Features, Modality
 from mmx.modalities.clip_texts import ClipTexts
@@ -28,21 +28,16 @@ CONTEXT = 77
 """The context that a configuration of open_clip leaves unsaid."""
 
 
-class OpenClip(Encoder):
+class OpenClip(HubEncoder):
     """The text tower of a pair, of the architecture that ``open_clip_config.json`` states.
 
     Use it for short texts about images, with the image tower of the same pair: their features
-    are in one space. It is drawn fresh; ``source=published`` starts it from the pair's weights.
+    are in one space. Its options are those of :class:`~mmx.encoders.hub_encoder.HubEncoder`,
+    without adapter and gradient checkpointing.
 
     ``pooled`` is what the library's ``encode_text`` returns, before it is normalised. ``tokens``
     are the last layer's, projected into the same space; ``levels`` are the means of each
     layer's. Every text takes the pair's whole context, since some pairs read its padding too.
-
-    Args:
-        spec: The pair's tokenizer.
-        model: A local folder with ``open_clip_config.json``, or ``owner/name`` of a repository.
-        revision: Commit, branch or tag of a repository; None for its main branch.
-        download: Whether a repository that is not in the hub's cache may be fetched.
 
     Raises:
         DataError: There is no such pair, or open_clip cannot make it.
@@ -52,6 +47,8 @@ class OpenClip(Encoder):
         encoder/text=open_clip encoder.image.model=clip-vit-b-32
         encoder.text.model=clip-vit-b-32
     """
+
+    library_prefixes = None
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Published text encoders of the library transformers: BERT, RoBERTa, MiniLM, E5 and others."""
+"""Published text encoders of the library transformers: BERT, RoBERTa, MiniLM, E5, CLIP, SigLIP."""
 
 from __future__ import annotations
 
@@ -7,47 +7,57 @@ from typing import Annotated, Any, Literal
 import torch
 import torch.nn.functional as F
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
-from mmx.encoders.base import Encoder
 from mmx.encoders.gradient_checkpointing import checkpoint_transformers
-from mmx.encoders.hub import find_model_folder, name_folder
-from mmx.encoders.padding import step_mask
-from mmx.encoders.peft_adapter import add_adapter
+from mmx.encoders.hub import Folder, name_folder
+from mmx.encoders.hub_encoder import HubEncoder
 from mmx.encoders.published import Published
-from mmx.encoders.transformer_layers import group_layers
-from mmx.encoders.transformers_model import make_net, read_net
+from mmx.encoders.padding import step_mask
+from mmx.encoders.transformers_model import make_net, read_model_config
+from mmx.encoders.transformers_pair import (
+    IMAGE_PARTS,
+    PairTextTower,
+    find_cleaning,
+    find_family,
+    make_pair_tower,
+    read_pair_tower,
+)
+from mmx.errors import DataError
 from mmx.modalities import Features, Modality
+from mmx.modalities.clip_texts import ClipTexts
 from mmx.modalities.masking import masked_mean
 from mmx.modalities.sub_words import SubWords, SubWordSpec
 
-Pooling = Literal["mean", "cls", "last"]
+Pooling = Literal["auto", "mean", "cls", "last"]
+USUAL_TOKENS = 128
+"""``max_tokens`` where nobody says it, of a model that reads as many."""
 
 
-class Transformers(Encoder):
+class Transformers(HubEncoder):
     """An encoder of sub-words, of the architecture that a model's ``config.json`` states.
 
     Use it for texts in the place of ``tfidf`` or ``lstm``, above all with few labels, where
-    published weights know the language already. It is drawn fresh; ``source=published`` starts
-    it from the model's weights.
+    published weights know the language already. Its other options are those of
+    :class:`~mmx.encoders.hub_encoder.HubEncoder`.
 
     ``tokens`` are the last hidden states, ``levels`` the means of each layer's, ``pooled`` as
     ``pooling`` says. The pooler that some models bring is left out: nothing here would train it.
 
+    Of a pair of CLIP or SigLIP it is the text tower: with ``pooling=auto``, ``pooled`` is what
+    the library's ``get_text_features`` returns, in the space that the pair has in common, before
+    it is normalised; ``tokens`` are in the same space. A text of SigLIP takes the pair's whole
+    context, since it reads its padding too.
+
     Args:
         spec: The model's tokenizer.
-        model: A local folder with ``config.json``, or ``owner/name`` of a repository.
-        pooling: ``mean`` over a text's tokens, its first token (``cls``), or its ``last`` one.
-        max_tokens: A longer text is cut.
-        revision: Commit, branch or tag of a repository; None for its main branch.
-        download: Whether a repository that is not in the hub's cache may be fetched.
-        adapter: A folder or repository with LoRA weights of peft, which are merged into the
-            published weights; None for none.
-        gradient_checkpointing: Compute each layer's activations again in the backward pass,
-            rather than keep them: less memory, about a third more time, the same gradients.
+        pooling: ``mean`` over a text's tokens, its first token (``cls``), or its ``last`` one;
+            ``auto`` is the mean, and of a pair its own.
+        max_tokens: A longer text is cut; None for 128, or all that the model reads where that
+            is less.
 
     Raises:
-        DataError: There is no such model, or it is no encoder of text.
+        DataError: There is no such model, it is no encoder of text, or it reads fewer tokens.
 
     Example:
         mmx train source=published target=news encoder/text=transformers
@@ -59,36 +69,44 @@ class Transformers(Encoder):
         spec: SubWordSpec,
         *,
         model: str,
-        pooling: Pooling = "mean",
-        max_tokens: Annotated[int, Field(ge=2, le=100_000)] = 128,
+        pooling: Pooling = "auto",
+        max_tokens: Annotated[int, Field(ge=2, le=100_000)] | None = None,
         revision: str | None = None,
         download: bool = False,
         adapter: str | None = None,
         gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
-        self.library_prefixes = ("net.", "")
-        folder = find_model_folder(model, revision=revision, download=download)
-        self.net = make_net(folder)
+        folder = name_folder({"model": model, "revision": revision, "download": download})
+        family = find_family(folder)
+        self.net: nn.Module
+        if family is None:
+            self.net = make_net(folder, reads="input_ids")
+        else:
+            self.net, self.other_parts = make_pair_tower(folder, family.texts), IMAGE_PARTS
+        check_max_tokens(spec.max_tokens, self.net, folder)
         config: Any = self.net.config
-        most = getattr(config, "max_position_embeddings", None)
-        if most is not None and spec.max_tokens > most:
-            raise ValueError(f"`max_tokens` (={spec.max_tokens}) is at most {most} for {model}")
         if gradient_checkpointing:
-            checkpoint_transformers(self.net)
-        self.pooling = pooling
-        self.width = int(config.hidden_size)
-        self.level_widths = (self.width,) * int(config.num_hidden_layers)
-
-    @classmethod
-    def find_published(cls, **options: Any) -> Published:
-        """Return the weights in the model's folder, with the adapter."""
-        return add_adapter(name_folder(options).find_published(), options)
+            checkpoint_transformers(getattr(self.net, "checkpointed", self.net))
+        self.pooling, self.padding = pooling, spec.padding
+        self.width = int(getattr(self.net, "width", config.hidden_size))
+        self.level_widths = (int(config.hidden_size),) * int(config.num_hidden_layers)
 
     @classmethod
     def read_with(cls, modality: Modality[Any, Any] | None, **options: Any) -> Modality[Any, Any]:
-        """Return the model's own tokenizer."""
-        return SubWords(name_folder(options).path, max_tokens=options.get("max_tokens", 128))
+        """Return the model's own tokenizer.
+
+        Raises:
+            DataError: There is none that can be read.
+        """
+        folder = name_folder(options)
+        family, config = find_family(folder), read_model_config(folder)
+        config = config if family is None else config.text_config
+        most = getattr(config, "max_position_embeddings", None) or USUAL_TOKENS
+        tokens = options.get("max_tokens") or min(USUAL_TOKENS, most)
+        if family is not None and (clean := find_cleaning(folder, family)):
+            return ClipTexts(folder.path, max_tokens=tokens, clean=clean)
+        return SubWords(folder.path, max_tokens=tokens)
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Features:
         """Encode texts.
@@ -106,29 +124,56 @@ class Transformers(Encoder):
         if lengths is not None:
             x = x[:, : max(1, int(lengths.max()))]  # padding behind the longest text costs nothing
         mask = step_mask(lengths, x[..., None])
-        found = self.net(
-            input_ids=x, attention_mask=mask.to(torch.int64), output_hidden_states=True
-        )
-        tokens = found.last_hidden_state  # (B, T', D)
-        layers = found.hidden_states[1:]
+        tokens, own, layers = self._run(x, mask)  # (B, T', D), (B, D)
         levels = tuple(masked_mean(layer, mask) for layer in layers)
-        pooled, behind = self._pool(tokens, mask), steps - tokens.shape[1]
+        pooled = self._pool(tokens, mask) if own is None or self.pooling != "auto" else own
+        behind = steps - tokens.shape[1]
         tokens = F.pad(tokens.masked_fill(~mask[..., None], 0.0), (0, 0, 0, behind))
         return Features(tokens, F.pad(mask, (0, behind)), pooled, levels)
 
+    def _run(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor | None, tuple[Tensor, ...]]:
+        """Return the last states, what the model pools itself, and the states of each layer."""
+        if not isinstance(self.net, PairTextTower):
+            found = self.net(
+                input_ids=x, attention_mask=mask.to(torch.int64), output_hidden_states=True
+            )
+            return found.last_hidden_state, None, found.hidden_states[1:]
+        ids, steps = x.masked_fill(~mask, self.padding), x.shape[1]
+        if self.net.pads:
+            ids = F.pad(ids, (0, self.net.context - steps), value=self.padding)
+        tokens, pooled, layers = self.net(ids)
+        return tokens[:, :steps], pooled, tuple(layer[:, :steps] for layer in layers)
+
     def _pool(self, tokens: Tensor, mask: Tensor) -> Tensor:
         """Return ``(B, D)`` of ``(B, T, D)``."""
-        if self.pooling == "mean":
-            return masked_mean(tokens, mask)
         if self.pooling == "cls":
             return tokens[:, 0]
-        last = mask.sum(1).clamp(min=1) - 1
-        return tokens[torch.arange(len(tokens), device=tokens.device), last]
-
-    def depths(self) -> tuple[tuple[str, ...], ...]:
-        """Return the embeddings, then the layers, then what follows them."""
-        return group_layers(self.net, "net.")
+        if self.pooling == "last":
+            last = mask.sum(1).clamp(min=1) - 1
+            return tokens[torch.arange(len(tokens), device=tokens.device), last]
+        return masked_mean(tokens, mask)
 
     def read_published(self, published: Published) -> dict[str, Tensor]:
         """Return the model's weights as the library reads them; see :class:`Encoder`."""
-        return read_net(self.net, published, "net.")
+        if isinstance(self.net, PairTextTower):
+            return read_pair_tower(self.net, published, self.prefix)
+        return super().read_published(published)
+
+
+def check_max_tokens(tokens: int, net: nn.Module, folder: Folder) -> None:
+    """Check that a model reads so many tokens.
+
+    Raises:
+        DataError: It reads fewer.
+    """
+    config: Any = net.config
+    most = getattr(config, "max_position_embeddings", None)
+    for name, part in net.named_modules():
+        # Models of RoBERTa's kind count positions from behind the id of padding.
+        if name.endswith("position_embeddings") and getattr(part, "padding_idx", None) is not None:
+            most = part.num_embeddings - part.padding_idx - 1
+    if most and tokens > most:
+        raise DataError(
+            f"max_tokens={tokens}: {folder.name} reads {most} tokens at most",
+            tip=f"encoder.text.max_tokens={most}",
+        )

@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from mmx.encoders import Encoder
+from mmx.encoders.published import Published
 from mmx.modalities import Features
 from mmx.modalities.image import ImageSpec
 
 
 class Flat(Encoder):
-    """f = relu(W x + b) of all pixels."""
+    """f = relu(W x + b) of all pixels; ``weights`` is a file with W and b."""
 
-    def __init__(self, spec: ImageSpec, *, width: Annotated[int, Field(ge=1)] = 16) -> None:
+    def __init__(
+        self,
+        spec: ImageSpec,
+        *,
+        width: Annotated[int, Field(ge=1)] = 16,
+        weights: str | None = None,
+    ) -> None:
         super().__init__()
         self.width = width
         self.layer = nn.Linear(3 * spec.height * spec.width, width)
+
+    @classmethod
+    def find_published(cls, **options: Any) -> Published | None:
+        """Return the weights in the file."""
+        return Published.of_file(options.get("weights"))
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Features:
         """Return ``(B, 1, D)`` tokens of ``(B, 3, H, W)``."""

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmx.encoders import Encoder, TextTower
+from mmx.encoders.peft_adapter import merge_adapter
 from mmx.encoders.published import Published
 from mmx.errors import MmxError, TransferError
 from mmx.experiment.publishing import class_and_options
@@ -72,7 +73,7 @@ class ZeroShotTrainer(ControlTrainer):
             target.criterion,
             val,
             seconds=time.perf_counter() - began,
-            notes=(self._describe(published), *self._note_missing(data)),
+            notes=(self._describe(published, scale, bias), *self._note_missing(data)),
         )
 
     @property
@@ -123,12 +124,24 @@ class ZeroShotTrainer(ControlTrainer):
 
     def _load(self, encoder: Encoder, published: Published) -> Encoder:
         """Give an encoder its published weights, on the run's device."""
-        encoder.load_state_dict(encoder.read_published(published))
+        tensors = encoder.read_published(published)
+        if published.adapter:  # of one tower, or of both
+            tensors, _ = merge_adapter(encoder, tensors, published, needed=False)
+        encoder.load_state_dict(tensors)
         return encoder.to(self.context.precision.device).eval()
 
-    def _describe(self, published: Published) -> str:
+    def _describe(self, published: Published, scale: float, bias: float) -> str:
         texts = ", ".join(f'"{text}"' for text in self._templates)
-        return f"control {self.name}: {texts}, by {published.describe()}; no label of the target"
+        scores = f"scores are {scale:.4g} times the cosine of image and class"
+        if bias:
+            scores += (
+                f" {bias:+.4g}, and the largest answers: the pair was trained to say yes or no to "
+                "each text alone, so that their softmax is no probability of its own"
+            )
+        return (
+            f"control {self.name}: {texts}, by {published.describe()}; no label of the target; "
+            f"{scores}"
+        )
 
     def _note_missing(self, data: Data) -> tuple[str, ...]:
         rows = np.concatenate([data.splits["val"], data.splits["test"]])
