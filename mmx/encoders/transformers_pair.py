@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from mmx.encoders.extras import import_extra
 from mmx.encoders.hub import Folder
 from mmx.encoders.published import Published
-from mmx.encoders.transformers_model import read_model_config, read_model, read_net
+from mmx.encoders.transformers_model import read_model, read_model_config, read_net
 from mmx.errors import DataError
 
 T = TypeVar("T", bound="PairTower")

@@ -16,8 +16,8 @@ from mmx.encoders.extras import import_extra
 from mmx.encoders.gradient_checkpointing import checkpoint_transformers
 from mmx.encoders.hub import Folder, name_folder
 from mmx.encoders.hub_encoder import HubEncoder
-from mmx.encoders.published import Published
 from mmx.encoders.padding import step_mask
+from mmx.encoders.published import Published
 from mmx.encoders.transformers_model import make_net, read_model_config, read_net
 from mmx.errors import DataError
 from mmx.modalities import Features, Modality

@@ -48,7 +48,7 @@ class HubImageEncoder(HubEncoder):
 
     Args:
         spec: Size of the images.
-        size: ImageSide in pixels of the square that images are resized to; None for the weights' own.
+        size: Side in pixels of the square that images are resized to; None for the weights' own.
     """
 
     normalize: Normalize

@@ -10,7 +10,7 @@ from mmx.encoders.base import TextTower
 from mmx.encoders.extras import import_extra
 from mmx.encoders.hub import Folder, name_folder
 from mmx.encoders.hub_encoder import share_options
-from mmx.encoders.image.hub_image_encoder import HubImageEncoder, Preprocessing, ImageSide
+from mmx.encoders.image.hub_image_encoder import HubImageEncoder, ImageSide, Preprocessing
 from mmx.encoders.image.timm import group_tensors
 from mmx.encoders.normalize import Normalize
 from mmx.encoders.open_clip_model import (
@@ -21,8 +21,8 @@ from mmx.encoders.open_clip_model import (
     read_scale,
     read_tower,
 )
-from mmx.encoders.published import Published
 from mmx.encoders.padding import step_mask
+from mmx.encoders.published import Published
 from mmx.encoders.text.open_clip import OpenClip as TextOpenClip
 from mmx.errors import DataError
 from mmx.modalities import Features

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from mmx.encoders.extras import import_extra
 from mmx.encoders.gradient_checkpointing import checkpoint_timm
 from mmx.encoders.hub import REPOSITORY, Folder, find_model_folder
-from mmx.encoders.image.hub_image_encoder import HubImageEncoder, Preprocessing, ImageSide
+from mmx.encoders.image.hub_image_encoder import HubImageEncoder, ImageSide, Preprocessing
 from mmx.encoders.normalize import Normalize
+from mmx.encoders.padding import step_mask
 from mmx.encoders.peft_adapter import add_adapter
 from mmx.encoders.published import Published, read_tensors
-from mmx.encoders.padding import step_mask
 from mmx.errors import DataError, closest
 from mmx.modalities import Features
 from mmx.modalities.image import ImageSpec
@@ -278,10 +278,9 @@ def _make(options: Mapping[str, Any], size: tuple[int, int], file: str | None = 
 def _find_published(options: Mapping[str, Any]) -> Published | None:
     """Return the weights that a network's options name, without an adapter."""
     folder = _find_folder(options)
-    if (named := Published.of_file(options.get("weights"))) is not None:
-        return (
-            named if folder is None else replace(named, other_files=folder.find_published().other_files)
-        )
+    if (file := Published.of_file(options.get("weights"))) is not None:
+        given = () if folder is None else folder.find_published().other_files
+        return replace(file, other_files=given)
     if folder is not None:
         return folder.find_published()
     repository = _settings_of(str(options["model"])).get("hf_hub_id")

@@ -13,10 +13,10 @@ from mmx.encoders.base import TextTower
 from mmx.encoders.gradient_checkpointing import checkpoint_transformers
 from mmx.encoders.hub import Folder, name_folder
 from mmx.encoders.hub_encoder import share_options
-from mmx.encoders.image.hub_image_encoder import HubImageEncoder, Preprocessing, ImageSide
+from mmx.encoders.image.hub_image_encoder import HubImageEncoder, ImageSide, Preprocessing
 from mmx.encoders.normalize import Normalize
-from mmx.encoders.published import Published
 from mmx.encoders.padding import step_mask
+from mmx.encoders.published import Published
 from mmx.encoders.text.transformers import Transformers as TextTransformers
 from mmx.encoders.transformers_model import make_net
 from mmx.encoders.transformers_pair import (

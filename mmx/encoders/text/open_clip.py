@@ -16,8 +16,8 @@ from mmx.encoders.open_clip_model import (
     read_pair_config,
     read_tower,
 )
-from mmx.encoders.published import Published
 from mmx.encoders.padding import step_mask
+from mmx.encoders.published import Published
 from mmx.errors import DataError
 from mmx.modalities import Features, Modality
 from mmx.modalities.clip_texts import ClipTexts

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from mmx.encoders.gradient_checkpointing import checkpoint_transformers
 from mmx.encoders.hub import Folder, name_folder
 from mmx.encoders.hub_encoder import HubEncoder
-from mmx.encoders.published import Published
 from mmx.encoders.padding import step_mask
+from mmx.encoders.published import Published
 from mmx.encoders.transformers_model import make_net, read_model_config
 from mmx.encoders.transformers_pair import (
     IMAGE_PARTS,
