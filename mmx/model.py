@@ -227,10 +227,23 @@ def set_training_mode(
             parameters may train.
     """
     model.train()
-    for prefix, module in model.named_modules():
-        names = [f"{prefix}.{name}" if prefix else name for name, _ in module.named_parameters()]
-        if (names and all(name in frozen for name in names)) or prefix in frozen_statistics:
+    resting: str | None = None
+    for prefix, module in model.named_modules():  # a module comes before those within it
+        if resting is not None and prefix.startswith(resting):
+            continue
+        if prefix in frozen_statistics or _is_frozen(prefix, module, frozen):
             _rest(module)
+            resting = f"{prefix}." if prefix else ""
+
+
+def _is_frozen(prefix: str, module: nn.Module, frozen: frozenset[str]) -> bool:
+    """Return whether a module has parameters, and all of them are frozen."""
+    start, found = f"{prefix}." if prefix else "", False
+    for name, _ in module.named_parameters():
+        if f"{start}{name}" not in frozen:
+            return False
+        found = True
+    return found
 
 
 def _rest(module: nn.Module) -> None:

@@ -105,6 +105,11 @@ class Data:
         """Return how many rows are in any split, and so have features."""
         return int((self._place >= 0).sum())
 
+    @property
+    def extracted(self) -> frozenset[str]:
+        """Return the modalities whose features have been computed: their encoders are not run."""
+        return frozenset(self._features)
+
     def decode(self) -> None:
         """Decode the modalities that are kept decoded, except those with computed features."""
         used = np.flatnonzero(self._place >= 0)

@@ -117,6 +117,8 @@ class _Run:
         self.loss_of, self.start, self.recipe, self.listen = loss_of, start, recipe, listen
         self.model = model = loss_of.model
         self.data = data = loss_of.data
+        # No step reads or changes an encoder whose features were computed before.
+        self.unread = tuple(f"encoders.{name}." for name in sorted(data.extracted))
         self.steps_per_epoch = count_steps_per_epoch(data.rows("train"), recipe.trainer)
         self.total = recipe.trainer.epochs * self.steps_per_epoch
         for name, parameter in model.named_parameters():
@@ -300,7 +302,7 @@ class _Run:
             progress.best_score, progress.best_metrics = score, metrics
             progress.best_epoch, progress.bad_epochs = epoch + 1, 0
             # A copy: training goes on to change the model's own tensors in place.
-            self.best = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+            self.best = {k: v.detach().clone() for k, v in self._list_read_tensors().items()}
         else:
             progress.bad_epochs += 1
         progress.history.append((progress.step, progress.seconds, score[0]))
@@ -347,17 +349,20 @@ class _Run:
     def save(self) -> None:
         """Save the whole state: weights, best weights, optimiser, scaler, progress.
 
+        Encoders whose features are computed once are left out: the start of the stage sets them.
         Weights that are not finite are not saved, so that the last good state is kept; the next
         loss then reports the divergence.
         """
         self._fetch_losses()
-        if checkpoint.find_not_finite(self.model.named_parameters()):
+        weights = self._list_read_tensors()
+        own = {name for name, _ in self.model.named_parameters()}
+        if checkpoint.find_not_finite((n, each) for n, each in weights.items() if n in own):
             return
         tensors, plain = checkpoint.optimizer_state(self.optimizer)
         saved_state.save(
             self.recipe.state_path,
             {
-                **checkpoint.add_prefix("model", self.model.state_dict()),
+                **checkpoint.add_prefix("model", weights),
                 **checkpoint.add_prefix("best", self.best),
                 **checkpoint.add_prefix("optimizer", tensors),
             },
@@ -369,11 +374,23 @@ class _Run:
         )
         self.saved_at = self.mark = time.perf_counter()
 
+    def _list_read_tensors(self) -> dict[str, Tensor]:
+        """Return the model's tensors by name, less those that no step reads."""
+        state = self.model.state_dict()
+        return {name: each for name, each in state.items() if not name.startswith(self.unread)}
+
+    def _fill_in(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return tensors by name with those that no step reads, where they are left out."""
+        state = self.model.state_dict()
+        unread = {name: each for name, each in state.items() if name.startswith(self.unread)}
+        return {**unread, **tensors}
+
     def _load(self, saved: saved_state.State) -> None:
         tensors, facts = saved.tensors, saved.facts
         best = checkpoint.take_prefix("best", tensors)
         checkpoint.check_finite(self.model, best, saved.path)
-        checkpoint.restore(self.model, checkpoint.take_prefix("model", tensors), saved.path)
+        whole = self._fill_in(checkpoint.take_prefix("model", tensors))
+        checkpoint.restore(self.model, whole, saved.path)
         self.best = {name: tensor.to(self.data.device) for name, tensor in best.items()}
         checkpoint.load_optimizer_state(
             self.optimizer, checkpoint.take_prefix("optimizer", tensors), facts["optimizer"]
@@ -399,7 +416,7 @@ class _Run:
     def finish(self) -> FitResult:
         """Load the best weights and return the result."""
         weights = self.weighing.weights()
-        self.model.load_state_dict(self.best)
+        self.model.load_state_dict(self._fill_in(self.best))
         for name, parameter in self.model.named_parameters():
             # Patience may have ended training before some parameters were unfrozen.
             parameter.requires_grad_(name not in self.start.frozen)

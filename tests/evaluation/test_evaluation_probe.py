@@ -10,7 +10,8 @@ import torch
 from sklearn.linear_model import RidgeClassifier
 from torch import Tensor
 
-from mmx.evaluation.probe import find_majority_share, probe_accuracy
+from mmx.evaluation import probe
+from mmx.evaluation.probe import Probes, find_majority_share, probe_accuracy
 from mmx.modalities import Encoded, Features
 
 
@@ -134,3 +135,24 @@ def test_neither_features_nor_the_global_generator_are_touched() -> None:
 def test_chance_is_the_most_frequent_class() -> None:
     assert find_majority_share(torch.tensor([2, 0, 2, 1, 2, 0, 0, 2])) == 0.5
     assert find_majority_share(torch.tensor([4])) == 1.0
+
+
+def test_features_that_stay_the_same_are_probed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = blobs(57, 4, 2, 1.5, 0)
+    counted: list[str] = []
+
+    def count(rows: Encoded, modality: str) -> float | None:
+        counted.append(modality)
+        return probe_accuracy(rows, modality)
+
+    monkeypatch.setattr(probe, "probe_accuracy", count)
+    probes = Probes()
+    first = probes.accuracy(encoded(x, y), "image")
+    assert probes.accuracy(encoded(x.clone(), y.clone()), "image") == first
+    assert len(counted) == 1
+    changed = x.clone()
+    changed[:, 0] = -y  # the classes, shown plainly
+    for rows in (encoded(changed, y), encoded(x, 1 - y), encoded(x, y, y == 0)):
+        assert probes.accuracy(rows, "image") == probe_accuracy(rows, "image")
+    assert len(counted) == 4
+    assert probes.accuracy(encoded(x, y), "text") is None

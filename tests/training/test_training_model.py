@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -135,6 +136,33 @@ def test_frozen_parts_stay_in_evaluation_mode() -> None:
     assert all(module.training for module in model.encoders["tabular"].modules())
     set_training_mode(model, frozenset())
     assert all(module.training for module in model.modules())
+
+
+def set_modes_one_by_one(model: MultimodalModel, frozen: set[str]) -> None:
+    """Set the mode of every module as the documentation says it."""
+    model.train()
+    for prefix, module in model.named_modules():
+        names = [f"{prefix}.{name}" if prefix else name for name, _ in module.named_parameters()]
+        if names and frozen.issuperset(names):
+            module.eval()
+            for part in module.modules():
+                if isinstance(part, nn.RNNBase) and not part.dropout:
+                    part.train()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_modes_are_those_that_are_set_module_by_module(seed: int) -> None:
+    model, _ = with_text()
+    random = np.random.default_rng(seed)
+    names = [name for name, _ in model.named_parameters()]
+    prefixes = [prefix for prefix, _ in model.named_modules()]
+    some = tuple(random.choice(prefixes, 3, replace=False))
+    one = set(random.choice(names, 2, replace=False))
+    frozen = {name for name in names if name.startswith(some)} | one
+    set_modes_one_by_one(model, frozen)
+    expected = {prefix: part.training for prefix, part in model.named_modules()}
+    set_training_mode(model, frozenset(frozen))
+    assert {prefix: part.training for prefix, part in model.named_modules()} == expected
 
 
 def with_text() -> tuple[MultimodalModel, Batch]:

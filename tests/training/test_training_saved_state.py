@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,12 @@ import pytest
 import torch
 
 from mmx.errors import Interrupted
+from mmx.model import MultimodalModel
+from mmx.stages import extract_features
 from mmx.training import checkpoint, saved_state
 from mmx.training.fit import _Run
+from mmx.transfer import Start
+from mmx.transfer.base import start_fresh
 
 SAVING = {"checkpoint_seconds": 0}
 
@@ -173,3 +178,52 @@ def test_weights_that_are_not_finite_are_not_saved(bench: Callable[..., Any]) ->
     run.save()
     assert bench_run.state_path.read_bytes() == kept
     assert [each.name for each in bench_run.folder.iterdir()] == ["state.safetensors"]
+
+
+def freeze_images(model: MultimodalModel) -> Start:
+    """Start with the image encoder frozen."""
+    start = start_fresh(model)
+    names = (name for name, _ in model.named_parameters() if name.startswith("encoders.image."))
+    return replace(start, frozen=frozenset(names))
+
+
+@pytest.fixture
+def extracted(bench: Callable[..., Any]) -> Callable[..., Any]:
+    """Return ``make(**options)``, a training on features of images that were computed before."""
+
+    def make(**trainer: Any) -> Any:
+        run = bench(trainer=trainer)
+        run.start = freeze_images
+        run.data = extract_features(run.data, run.model, "image", run.format)
+        return run
+
+    return make
+
+
+def test_a_state_leaves_out_an_encoder_that_no_step_reads(
+    extracted: Callable[..., Any], stop_after: type
+) -> None:
+    whole = extracted()
+    whole.fit()
+    first = extracted(**SAVING)
+    with pytest.raises(Interrupted):
+        first.fit(stop_after(8))
+    tensors, facts = checkpoint.read_checkpoint(first.state_path)
+    assert not [name for name in tensors if ".encoders.image." in name]
+    assert {name.split(".")[0] for name in tensors if ".encoders.tabular." in name} == {
+        "model",
+        "best",
+    }
+    again = extracted()
+    again.fit()
+    assert again.epochs() == whole.epochs()[1:]
+    own = whole.model.state_dict()
+    assert all(torch.equal(each, own[key]) for key, each in again.model.state_dict().items())
+    # A state of before holds the encoder too.
+    frozen = {name: each for name, each in own.items() if name.startswith("encoders.image.")}
+    more = {f"{part}.{name}": each for part in ("model", "best") for name, each in frozen.items()}
+    checkpoint.write_checkpoint(first.state_path, {**tensors, **more}, facts)
+    old = extracted()
+    old.fit()
+    assert old.epochs() == again.epochs()
+    assert all(torch.equal(each, own[key]) for key, each in old.model.state_dict().items())
