@@ -5,7 +5,7 @@ Shape legend: ``B`` batch, ``T`` tokens, ``D`` width, ``C`` outputs, ``N`` rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
@@ -210,6 +210,27 @@ def _keep_statistics(module: nn.Module) -> Iterator[None]:
     finally:
         for part, mode in modes:
             part.training = mode
+
+
+@contextmanager
+def set_encoders_aside(model: MultimodalModel, names: Collection[str]) -> Iterator[None]:
+    """Put empty modules in the place of encoders in the ``with`` block, in which none is run.
+
+    Where features were computed before, steps, copies and states of a large encoder's tensors
+    would cost far more than the training of what follows it. In joint training the source runs
+    the encoders that both tasks share, so that none is set aside.
+
+    Args:
+        model: The model.
+        names: Modalities whose features are given in each batch.
+    """
+    whole = model.companion is None
+    aside = {name: each for name, each in model.encoders.items() if whole and name in names}
+    try:
+        model.encoders.update({name: nn.Module() for name in aside})
+        yield
+    finally:
+        model.encoders.update(aside)
 
 
 def set_training_mode(

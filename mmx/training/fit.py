@@ -20,7 +20,7 @@ from torch import Tensor
 
 from mmx.errors import DivergedError, Interrupted, MemoryExceededError
 from mmx.modalities import Batch
-from mmx.model import set_training_mode
+from mmx.model import set_encoders_aside, set_training_mode
 from mmx.training import checkpoint, saved_state
 from mmx.training.collapse import Vitals, find_collapsed, gradient_norms
 from mmx.training.data import Rows, make_batches
@@ -59,24 +59,25 @@ def fit(
         MemoryExceededError: The device has too little memory for this batch size.
         Interrupted: A signal asked to stop; the state is saved.
     """
-    run = _Run(loss_of, start, recipe, listen)
-    try:
-        while not run.is_over:
-            epoch = run.progress.epochs
-            for step_rows, batches, joint in run.epoch(epoch):
-                run.step(step_rows, batches, joint)
-                if stop.signal_number is not None:
-                    run.save()
-                    raise Interrupted(
-                        f"stopped in stage {recipe.stage} after step "
-                        f"{run.progress.step} of {run.total}",
-                        signal_number=stop.signal_number,
-                    )
-                run.save_if_due()
-            run.validate(epoch)
-    except torch.cuda.OutOfMemoryError as error:
-        raise out_of_memory_error(recipe, "CUDA") from error
-    return run.finish()
+    with set_encoders_aside(loss_of.model, loss_of.data.extracted):
+        run = _Run(loss_of, start, recipe, listen)
+        try:
+            while not run.is_over:
+                epoch = run.progress.epochs
+                for step_rows, batches, joint in run.epoch(epoch):
+                    run.step(step_rows, batches, joint)
+                    if stop.signal_number is not None:
+                        run.save()
+                        raise Interrupted(
+                            f"stopped in stage {recipe.stage} after step "
+                            f"{run.progress.step} of {run.total}",
+                            signal_number=stop.signal_number,
+                        )
+                    run.save_if_due()
+                run.validate(epoch)
+        except torch.cuda.OutOfMemoryError as error:
+            raise out_of_memory_error(recipe, "CUDA") from error
+        return run.finish()
 
 
 def count_steps_per_epoch(rows: Rows, trainer: Trainer) -> int:
@@ -117,8 +118,6 @@ class _Run:
         self.loss_of, self.start, self.recipe, self.listen = loss_of, start, recipe, listen
         self.model = model = loss_of.model
         self.data = data = loss_of.data
-        # No step reads or changes an encoder whose features were computed before.
-        self.unread = tuple(f"encoders.{name}." for name in sorted(data.extracted))
         self.steps_per_epoch = count_steps_per_epoch(data.rows("train"), recipe.trainer)
         self.total = recipe.trainer.epochs * self.steps_per_epoch
         for name, parameter in model.named_parameters():
@@ -302,7 +301,7 @@ class _Run:
             progress.best_score, progress.best_metrics = score, metrics
             progress.best_epoch, progress.bad_epochs = epoch + 1, 0
             # A copy: training goes on to change the model's own tensors in place.
-            self.best = {k: v.detach().clone() for k, v in self._list_read_tensors().items()}
+            self.best = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
         else:
             progress.bad_epochs += 1
         progress.history.append((progress.step, progress.seconds, score[0]))
@@ -349,20 +348,18 @@ class _Run:
     def save(self) -> None:
         """Save the whole state: weights, best weights, optimiser, scaler, progress.
 
-        Encoders whose features are computed once are left out: the start of the stage sets them.
+        Encoders that are set aside have the weights that they started with, and are left out.
         Weights that are not finite are not saved, so that the last good state is kept; the next
         loss then reports the divergence.
         """
         self._fetch_losses()
-        weights = self._list_read_tensors()
-        own = {name for name, _ in self.model.named_parameters()}
-        if checkpoint.find_not_finite((n, each) for n, each in weights.items() if n in own):
+        if checkpoint.find_not_finite(self.model.named_parameters()):
             return
         tensors, plain = checkpoint.optimizer_state(self.optimizer)
         saved_state.save(
             self.recipe.state_path,
             {
-                **checkpoint.add_prefix("model", weights),
+                **checkpoint.add_prefix("model", self.model.state_dict()),
                 **checkpoint.add_prefix("best", self.best),
                 **checkpoint.add_prefix("optimizer", tensors),
             },
@@ -374,23 +371,19 @@ class _Run:
         )
         self.saved_at = self.mark = time.perf_counter()
 
-    def _list_read_tensors(self) -> dict[str, Tensor]:
-        """Return the model's tensors by name, less those that no step reads."""
-        state = self.model.state_dict()
-        return {name: each for name, each in state.items() if not name.startswith(self.unread)}
-
-    def _fill_in(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return tensors by name with those that no step reads, where they are left out."""
-        state = self.model.state_dict()
-        unread = {name: each for name, each in state.items() if name.startswith(self.unread)}
-        return {**unread, **tensors}
-
     def _load(self, saved: saved_state.State) -> None:
-        tensors, facts = saved.tensors, saved.facts
+        # States of earlier versions hold the encoders that are set aside, too.
+        aside = tuple(
+            f"{part}.encoders.{name}."
+            for name, encoder in self.model.encoders.items()
+            for part in ("model", "best")
+            if not encoder.state_dict()
+        )
+        tensors = {n: each for n, each in saved.tensors.items() if not n.startswith(aside)}
+        facts = saved.facts
         best = checkpoint.take_prefix("best", tensors)
         checkpoint.check_finite(self.model, best, saved.path)
-        whole = self._fill_in(checkpoint.take_prefix("model", tensors))
-        checkpoint.restore(self.model, whole, saved.path)
+        checkpoint.restore(self.model, checkpoint.take_prefix("model", tensors), saved.path)
         self.best = {name: tensor.to(self.data.device) for name, tensor in best.items()}
         checkpoint.load_optimizer_state(
             self.optimizer, checkpoint.take_prefix("optimizer", tensors), facts["optimizer"]
@@ -416,7 +409,7 @@ class _Run:
     def finish(self) -> FitResult:
         """Load the best weights and return the result."""
         weights = self.weighing.weights()
-        self.model.load_state_dict(self._fill_in(self.best))
+        self.model.load_state_dict(self.best)
         for name, parameter in self.model.named_parameters():
             # Patience may have ended training before some parameters were unfrozen.
             parameter.requires_grad_(name not in self.start.frozen)

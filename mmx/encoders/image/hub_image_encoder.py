@@ -16,6 +16,9 @@ from mmx.modalities import Modality
 from mmx.modalities.image import Image, ImageSpec
 from mmx.modalities.resized_image import Crop, ResizedImage, describe_size
 
+_WIDTHS: dict[tuple[type, str, int, int], tuple[int, tuple[int, ...]]] = {}
+"""Class, layers and image size of a network to the widths of its features."""
+
 ImageSide = Annotated[int, Field(ge=8, le=8_192)]
 
 
@@ -84,10 +87,16 @@ class HubImageEncoder(HubEncoder):
         return describe_size((spec.height, spec.width), own, "encoder.image.size")
 
     def measure_widths(self, spec: ImageSpec) -> None:
-        """Set the widths to those of the features of a black image."""
-        mode, device = self.training, next(self.parameters()).device
-        with torch.no_grad():
-            seen = self.eval()(torch.zeros(1, 3, spec.height, spec.width, device=device))
-        self.train(mode)
-        self.width = seen.pooled.shape[1]
-        self.level_widths = tuple(level.shape[1] for level in seen.levels)
+        """Set the widths to those of the features of a black image.
+
+        Networks of the same layers are looked at once a process.
+        """
+        key = (type(self), repr(self), spec.height, spec.width)
+        if key not in _WIDTHS:
+            mode, device = self.training, next(self.parameters()).device
+            with torch.no_grad():
+                seen = self.eval()(torch.zeros(1, 3, spec.height, spec.width, device=device))
+            self.train(mode)
+            levels = tuple(level.shape[1] for level in seen.levels)
+            _WIDTHS[key] = (seen.pooled.shape[1], levels)
+        self.width, self.level_widths = _WIDTHS[key]

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import cast
+from collections.abc import Callable, Mapping
+from functools import partial
 
-from torch import Tensor, nn
+import torch
+from torch import nn
 
 from mmx.encoders import Encoder
-from mmx.encoders.peft_adapter import merge_adapter
 from mmx.errors import MmxError, TransferError
 from mmx.experiment.publishing import class_and_options
 from mmx.model import MultimodalModel, NoFusion, Parts
 from mmx.stage_id import Role, StageId
 from mmx.stages.core.context import Context, Opened, Specs
+from mmx.stages.core.published_values import PublishedValues, read_values
 from mmx.stages.core.stage import GivenSource
 from mmx.transfer import Source
 from mmx.transfer.copying import copy_fitting
 from mmx.transfer.parameter import Parameter
 
+MakeEncoder = Callable[..., Encoder]
 START = Parameter(fusion="encoders_alone", min_copied=0.0)
 """How a source task starts from published weights: as a target does, encoders alone."""
 
@@ -39,30 +41,40 @@ def load_published(context: Context, opened: Opened, role: Role) -> GivenSource 
         return None
     encoders = {name: context.experiment.encoders[name] for name in sorted(weights)}
     specs = {name: opened.specs[name] for name in encoders}
-    model = MultimodalModel(specs, encoders, NoFusion, 0, Parts())
-    state: dict[str, Tensor] = {}
+    values: dict[str, PublishedValues] = {}
     for name, published in weights.items():
         try:
-            encoder = cast(Encoder, model.encoders[name])
-            tensors = encoder.read_published(published)
-            if published.adapter:
-                tensors, said = merge_adapter(encoder, tensors, published)
-                context.note(StageId(role), f"{name}: {said}")
+            values[name] = read_values(encoders[name], specs[name], published)
         except MmxError as error:
             raise TransferError(f"encoder.{name}: {error.message}", tip=error.tip) from error
-        state |= {f"encoders.{name}.{key}": value for key, value in tensors.items()}
+        if said := values[name].said:
+            context.note(StageId(role), f"{name}: {said}")
         context.note(StageId(role), f"{name} starts from {published.describe()}")
-    source = Source(state, ())
-    copied = copy_fitting(source, model, (), {})
-    _keep_whole_encoders(model, copied.fresh)
-    return GivenSource(source, model, published=dict(weights))
+    source = Source(
+        {
+            f"encoders.{name}.{key}": value
+            for name, each in values.items()
+            for key, value in each.tensors.items()
+        },
+        (),
+    )
+    return GivenSource(
+        source,
+        partial(_make_model, specs, encoders, source),
+        published=dict(weights),
+        values=values,
+    )
 
 
-def _keep_whole_encoders(model: MultimodalModel, fresh: tuple[str, ...]) -> None:
-    """Leave only those encoders that hold published values alone, to compare a target with."""
+def _make_model(specs: Specs, encoders: dict[str, MakeEncoder], source: Source) -> MultimodalModel:
+    """Return a model of the encoders that hold published values alone, for regularisers."""
+    with torch.random.fork_rng(devices=[]):  # what a stage draws does not depend on who reads it
+        model = MultimodalModel(specs, encoders, NoFusion, 0, Parts())
+    fresh = copy_fitting(source, model, (), {}).fresh
     partly = {name.split(".")[1] for name in fresh if name.startswith("encoders.")}
     whole = {name: part for name, part in model.encoders.items() if name not in partly}
     model.encoders = nn.ModuleDict(whole)
+    return model
 
 
 def describe_published(context: Context, specs: Mapping[Role, Specs]) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def leave_out_published(
         found[modality] = PublishedTensors(
             name=published.name,
             files=digest_weight_files(published),
-            bits=digest_tensors(left),
+            bits=given.values[modality].digest(names, partial(digest_tensors, left)),
             tensors=names,
         )
     return kept, facts.model_copy(update={"published": found}) if found else facts

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from mmx.encoders.published import Published
 from mmx.model import MultimodalModel
 from mmx.objectives import Criterion
 from mmx.stage_id import Role, StageId
 from mmx.stages.core.context import JointTask, Opened
+from mmx.stages.core.published_values import PublishedValues
 from mmx.training.data import Data
 from mmx.transfer import Source, Start, Transfer
 from mmx.transfer.regularizers import Penalty
@@ -20,19 +23,26 @@ class GivenSource:
 
     Attributes:
         source: What a transfer reads of it.
-        model: The complete model, which regularisers compare the target with.
+        make_model: Returns ``model``; called once, and only where something reads it.
         data: Its rows; None of published weights.
         seconds: Of training.
         cached: Whether it was taken from the artifact cache, trained in an earlier run.
         published: Modality to the published weights that these are; empty of a trained source.
+        values: Modality to what those weights give to its encoder.
     """
 
     source: Source
-    model: MultimodalModel
+    make_model: Callable[[], MultimodalModel]
     data: Data | None = None
     seconds: float = 0.0
     cached: bool = False
     published: dict[str, Published] = field(default_factory=dict)
+    values: dict[str, PublishedValues] = field(default_factory=dict)
+
+    @cached_property
+    def model(self) -> MultimodalModel:
+        """The complete model, which regularisers compare the target with."""
+        return self.make_model()
 
 
 @dataclass(frozen=True)

@@ -156,7 +156,7 @@ def offer_source(task: TaskData, trained: Trained) -> GivenSource:
     """Return what a target can take of a trained source."""
     source = Source(_select_transferable(trained.model), task.target.classes)
     seconds = trained.fitted.seconds
-    return GivenSource(source, trained.model, trained.data, seconds, trained.cached)
+    return GivenSource(source, lambda: trained.model, trained.data, seconds, trained.cached)
 
 
 def dry_start(context: Context, source: Opened, target: Opened) -> Source:
@@ -174,7 +174,7 @@ def dry_start(context: Context, source: Opened, target: Opened) -> Source:
     def start(make: MakeModel) -> Source:
         untrained = make(context.experiment, Role.SOURCE, source.specs, end, Scratch())
         given = Source(_select_transferable(untrained), end.classes)
-        _start_target(context, GivenSource(given, untrained), target, make)
+        _start_target(context, GivenSource(given, lambda: untrained), target, make)
         return given
 
     return try_without_values(start)

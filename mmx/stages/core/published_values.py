@@ -1,0 +1,102 @@
+"""Values of published weights: read, converted and digested once a process.
+
+All runs of a sweep that start from the same files share them. A file whose content has changed is
+read again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from mmx.encoders import Encoder
+from mmx.encoders.peft_adapter import merge_adapter
+from mmx.encoders.published import Published
+from mmx.experiment.content_digest import content_digest
+from mmx.experiment.publishing import class_and_options
+from mmx.modalities import Spec, spec_to_json
+
+KEPT_BYTES = 2**30
+"""What values that no run is using may take; the oldest are forgotten first."""
+
+
+@dataclass(frozen=True)
+class PublishedValues:
+    """What published weights give to one encoder; nothing may change them in place.
+
+    Attributes:
+        tensors: By their names in the encoder.
+        said: What merging an adapter says; None without one.
+    """
+
+    tensors: dict[str, Tensor]
+    said: str | None = None
+    _digests: dict[tuple[str, ...], str] = field(default_factory=dict)
+
+    def digest(self, names: Sequence[str], compute: Callable[[], str]) -> str:
+        """Return the digest of some of the values, computed once.
+
+        Args:
+            names: What they are called where they are digested.
+            compute: Returns the digest.
+        """
+        key = tuple(names)
+        if key not in self._digests:
+            self._digests[key] = compute()
+        return self._digests[key]
+
+    @property
+    def bytes(self) -> int:
+        """How much memory they take."""
+        return sum(each.nbytes for each in self.tensors.values())
+
+
+_KEPT: OrderedDict[tuple[Any, ...], PublishedValues] = OrderedDict()
+
+
+def read_values(make: Callable[..., Encoder], spec: Spec, published: Published) -> PublishedValues:
+    """Return the values that published weights give to an encoder.
+
+    Args:
+        make: ``make(spec)`` of the encoder.
+        spec: How its input is read.
+        published: The weights.
+
+    Raises:
+        DataError: A file is absent or unreadable, or of another architecture.
+    """
+    if published.missing_files():  # says which, and what to type
+        return _read(make(spec), published)
+    key = _describe(make, spec, published)
+    if key not in _KEPT:
+        _KEPT[key] = _read(make(spec), published)
+    _KEPT.move_to_end(key)
+    found = _KEPT[key]
+    while sum(each.bytes for each in _KEPT.values()) > KEPT_BYTES and _KEPT:
+        _KEPT.popitem(last=False)
+    return found
+
+
+def _read(encoder: Encoder, published: Published) -> PublishedValues:
+    tensors, said = encoder.read_published(published), None
+    if published.adapter:
+        tensors, said = merge_adapter(encoder, tensors, published)
+    return PublishedValues(tensors, said)
+
+
+def _describe(make: Callable[..., Encoder], spec: Spec, published: Published) -> tuple[Any, ...]:
+    """Return all that the values depend on."""
+    kind, options = class_and_options(make)
+    files = (*published.weight_files, *published.other_files, *published.adapter_files)
+    return (
+        kind,
+        json.dumps(dict(options), sort_keys=True, default=str),
+        json.dumps(spec_to_json(spec), sort_keys=True),
+        published.adapter,
+        *((path, content_digest(path)) for path in files if path.exists()),
+    )
