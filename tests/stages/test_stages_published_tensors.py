@@ -144,6 +144,22 @@ def test_a_trained_encoder_is_stored_whole_and_its_start_is_not(
     load_trained(reopen(run), run, CPU)
 
 
+def test_a_run_whose_checkpoint_leaves_tensors_out_is_reproduced(
+    frozen: RunDirectory, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert main(["reproduce", str(frozen.path)]) == 0
+    again = RunDirectory.open(Path(capsys.readouterr().out.split()[-1]))
+    assert again.path != frozen.path
+    one, two = read_target(frozen), read_target(again)
+    assert two[1]["published"] == one[1]["published"]
+    assert one[0].keys() == two[0].keys()
+    assert all(torch.equal(each, two[0][name]) for name, each in one[0].items())
+    save_text_model(model, seed=5)
+    assert main(["reproduce", str(frozen.path)]) == 1
+    assert "model.safetensors" in capsys.readouterr().err
+
+
 def test_an_older_checkpoint_without_the_key_is_read(frozen: RunDirectory) -> None:
     path = frozen.stage_file(StageId.TARGET)
     tensors, facts = read_target(frozen)

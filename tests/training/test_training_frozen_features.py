@@ -7,7 +7,13 @@ import pytest
 import torch
 from torch import nn
 
+from mmx.fusion.concat import Concat
 from mmx.modalities import Features
+from mmx.modalities.text import TextColumn, Tokens
+from mmx.model import MultimodalModel
+from mmx.stages import extract_features
+from mmx.training import frozen_features, precision
+from mmx.training.data import Data, View
 from mmx.training.frozen_features import (
     CPU_BYTES,
     FeatureTable,
@@ -16,6 +22,7 @@ from mmx.training.frozen_features import (
     measure_activations,
     plan_batches,
 )
+from mmx.training.precision import Precision
 
 CPU = torch.device("cpu")
 
@@ -82,3 +89,71 @@ def test_a_pooled_token_is_held_once() -> None:
     found = table.features()
     assert is_pooled_token(found)
     assert torch.equal(found.tokens[:, 0], pooled)
+
+
+class Recorded(nn.Module):
+    """An encoder of token ids that records its batches and their number format."""
+
+    width, level_widths = 4, ()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(1, 4)
+        self.shapes: list[tuple[int, int]] = []
+        self.longest: list[int] = []
+        self.formats: set[torch.dtype] = set()
+
+    def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> Features:
+        found = self.layer(x[..., None].float())
+        self.shapes.append(tuple(x.shape))
+        self.longest.append(int(lengths.max()))
+        self.formats.add(found.dtype)
+        pooled = found.mean(1)
+        return Features(pooled[:, None], torch.ones(len(x), 1, dtype=torch.bool), pooled)
+
+
+@pytest.fixture
+def recorded() -> tuple[MultimodalModel, Data]:
+    """Return a model whose encoder records what it reads, and 40 texts of 1 to 40 words."""
+    order = np.random.default_rng(0).permutation(40)
+    column = TextColumn([" ".join(["a"] * (n + 1)) for n in order])
+    modality = Tokens(max_tokens=40)
+    view = View(column, modality, modality.fit(column, np.arange(40)))
+    splits = {"train": np.arange(30), "test": np.arange(30, 40)}
+    data = Data({"text": view}, torch.zeros(40, dtype=torch.int64), splits, device=CPU)
+    model = MultimodalModel({"text": view.spec}, {"text": lambda spec: Recorded()}, Concat, 2)
+    return model, data
+
+
+def test_features_are_read_in_bf16_where_it_is_asked_for_and_kept_in_float32(
+    recorded: tuple[MultimodalModel, Data], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, data = recorded
+    monkeypatch.setattr(precision, "bf16_is_fast", lambda device: True)
+    fast = Precision.choose("auto", CPU)
+    found = extract_features(data, model, "text", fast).features("text")
+    assert model.encoders["text"].formats == {torch.bfloat16}
+    assert found.pooled.dtype == torch.float32
+    monkeypatch.setattr(precision, "bf16_is_fast", lambda device: False)
+    extract_features(data, model, "text", Precision.choose("auto", CPU))
+    assert model.encoders["text"].formats == {torch.bfloat16, torch.float32}
+
+
+def test_texts_are_read_from_the_longest_on_in_batches_that_fit(
+    recorded: tuple[MultimodalModel, Data], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, data = recorded
+    # A row of 40 words: the layer reads 40 and returns 160 numbers, counted three times.
+    longest = max(data.lengths("text")[:30])
+    monkeypatch.setattr(frozen_features, "CPU_BYTES", 8 * 3 * (longest + 4 * longest) * 4)
+    extract_features(data, model, "text", Precision("fp32", CPU))
+    encoder = model.encoders["text"]
+    probe, *shapes = encoder.shapes
+    assert probe == (1, longest)  # whose memory is measured
+    assert sum(rows for rows, _ in shapes) == 40
+    assert all(rows == 1 or rows * steps <= 8 * longest for rows, steps in shapes)
+    assert max(rows for rows, _ in shapes) > 8  # short texts share larger batches
+    assert encoder.longest[1:] == [steps for _, steps in shapes]  # nothing is padded further
+    ends = next(i for i in range(1, len(shapes)) if shapes[i][1] > shapes[i - 1][1])
+    for part in (shapes[:ends], shapes[ends:]):  # train, then test
+        assert [steps for _, steps in part] == sorted((s for _, s in part), reverse=True)
