@@ -92,11 +92,10 @@ def _read(encoder: Encoder, published: Published) -> PublishedValues:
 def _describe(make: Callable[..., Encoder], spec: Spec, published: Published) -> tuple[Any, ...]:
     """Return all that the values depend on."""
     kind, options = class_and_options(make)
-    files = (*published.weight_files, *published.other_files, *published.adapter_files)
     return (
         kind,
         json.dumps(dict(options), sort_keys=True, default=str),
         json.dumps(spec_to_json(spec), sort_keys=True),
-        published.adapter,
-        *((path, content_digest(path)) for path in files if path.exists()),
+        published.adapter is not None,
+        *((path, content_digest(path)) for path in published.files() if path.exists()),
     )
