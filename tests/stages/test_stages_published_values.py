@@ -37,7 +37,9 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[Published]:
 def read(folder: Path, **options: object) -> PublishedValues:
     options = {"model": str(folder), "max_tokens": 8, **options}
     spec = Transformers.read_with(None, **options).example()
-    return read_values(partial(Transformers, **options), spec, Transformers.find_published(**options))
+    return read_values(
+        partial(Transformers, **options), spec, Transformers.find_published(**options)
+    )
 
 
 def test_files_are_read_once_and_again_where_they_have_changed(
