@@ -38,6 +38,8 @@ class Column(ABC):
     present: npt.NDArray[np.bool_]
     lost: Mapping[int, Path] = {}
 
+    decimal: str | None = None
+    """The decimal mark of numbers that are text, if it is known."""
     row_names: Callable[[int], str] | None = None
     """What the rows are called where they come from; None: their numbers, from 1."""
 

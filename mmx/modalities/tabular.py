@@ -5,26 +5,30 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, cast
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from mmx.errors import DataError, closest
 from mmx.modalities.base import Column, Modality, RowNumbers, Spec, Stored, as_rows
+from mmx.modalities.number_spelling import Reading, Spelling
+from mmx.modalities.tabular_kinds import (
+    Cell,
+    Kinds,
+    NamedCells,
+    parse_number,
+    refuse_doubtful_points,
+)
 from mmx.quoting import type_override
-
-Cell = float | str | None
 
 WHOLE = re.compile(r"[+-]?[0-9]+\.0+")
 MIDNIGHT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[ T]00:00(:00(\.0+)?)?")
-COMMA = re.compile(
-    r"[+-]?([0-9]+|[0-9]{1,3}([. ][0-9]{3})+),[0-9]+|[+-]?[0-9]{1,3}(,[0-9]{3})+(\.[0-9]+)?"
-)
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,8 @@ class TabularSpec(Spec):
             constant column.
         categorical: Names of the columns of words.
         categories: The known words of each categorical column, sorted.
+        spellings: Name, reading and unit of each numeric column that is not written in plain
+            numbers; see :class:`~mmx.modalities.number_spelling.Spelling`.
     """
 
     numeric: tuple[str, ...]
@@ -48,6 +54,14 @@ class TabularSpec(Spec):
     stds: tuple[float, ...]
     categorical: tuple[str, ...]
     categories: tuple[tuple[str, ...], ...]
+    spellings: tuple[tuple[str, str, str], ...] = ()
+
+    def find_spelling(self, name: str) -> Spelling | None:
+        """Return how a numeric column is written; None for plain numbers."""
+        for column, reading, unit in self.spellings:
+            if column == name:
+                return Spelling(cast("Reading", reading), unit)
+        return None
 
     @property
     def cardinalities(self) -> tuple[int, ...]:
@@ -80,6 +94,18 @@ class TabularColumn(Column):
             [any(cell is not None for cell in row) for row in rows], dtype=np.bool_
         )
 
+    def pick(self, name: str, rows: RowNumbers) -> NamedCells:
+        """Return the cells of some rows that are not missing."""
+        cells = self.columns[name]
+        there = [(int(row), cell) for row in rows if (cell := cells[row]) is not None]
+        return NamedCells(
+            name,
+            [row for row, _ in there],
+            [cell for _, cell in there],
+            self.name_row,
+            self.decimal,
+        )
+
     def digest(self, row: int) -> bytes:
         """Return the names and cells of a row as text."""
         return repr([(name, cells[row]) for name, cells in self.columns.items()]).encode()
@@ -94,8 +120,14 @@ class Tabular(Modality[TabularColumn, TabularSpec]):
     otherwise it is categorical. Means, standard deviations and categories are computed on the
     training rows.
 
+    Numbers may be written with a decimal comma, separated thousands, a currency or a percent
+    sign, and dates are days since 1970, where all cells of the training rows agree; this is
+    noted. Identifiers are left out and noted: words of which nearly all differ, and whole
+    numbers that all differ in a column with such a name.
+
     Args:
-        categorical: Columns of numbers to read as categories, such as codes.
+        categorical: Columns to read as categories whatever they hold, such as codes or dates.
+        keep: Columns to read although they look like identifiers.
         max_categories: Number of words that a column keeps, the most frequent ones; all others
             count as unknown.
     """
@@ -107,32 +139,41 @@ class Tabular(Modality[TabularColumn, TabularSpec]):
         self,
         *,
         categorical: tuple[str, ...] = (),
+        keep: tuple[str, ...] = (),
         max_categories: Annotated[int, Field(ge=1, le=65_536)] = 100,
     ) -> None:
         self.categorical = categorical
+        self.keep = keep
         self.max_categories = max_categories
 
     def fit(self, column: TabularColumn, rows: RowNumbers) -> TabularSpec:
         """Return the kinds of the columns and their statistics.
 
         Raises:
-            DataError: A name in ``categorical`` is not a column, or a column contains numbers
-                with a comma.
+            DataError: A name in ``categorical`` or ``keep`` is not a column, a column holds
+                numbers that have two readings, or all columns are identifiers.
         """
         rows = as_rows(rows)
-        numeric, categorical = self._split_columns(column, rows)
-        for name in categorical:
-            if name not in self.categorical:
-                _refuse_commas(name, column.columns[name], rows)
-        statistics = [_compute_moments(column.columns[name], rows) for name in numeric]
+        kinds = self._sort_columns(column, rows)
+        if not kinds.numeric and not kinds.categorical:
+            raise DataError(
+                f"all columns look like identifiers, of which nothing can be learned: "
+                f"{', '.join(column.columns)}",
+                tip=type_override("target.tabular.keep", list(column.columns)),
+            )
+        statistics = [
+            _compute_moments(column.columns[name], rows, kinds.spellings.get(name))
+            for name in kinds.numeric
+        ]
         return TabularSpec(
-            numeric=numeric,
+            numeric=kinds.numeric,
             means=tuple(mean for mean, _ in statistics),
             stds=tuple(std for _, std in statistics),
-            categorical=categorical,
+            categorical=kinds.categorical,
             categories=tuple(
-                self._find_categories(column.columns[name], rows) for name in categorical
+                self._find_categories(column.columns[name], rows) for name in kinds.categorical
             ),
+            spellings=kinds.list_spellings(),
         )
 
     def encode(self, column: TabularColumn, rows: RowNumbers, spec: TabularSpec) -> Stored:
@@ -152,7 +193,8 @@ class Tabular(Modality[TabularColumn, TabularSpec]):
         values = np.zeros((len(rows), spec.width), dtype=np.float32)
         start = 0
         for name, mean, std in zip(spec.numeric, spec.means, spec.stds, strict=True):
-            numbers = np.array([_read_number(column, name, int(row)) for row in rows])
+            spelling = spec.find_spelling(name)
+            numbers = np.array([_read_number(column, name, int(row), spelling) for row in rows])
             missing = np.isnan(numbers)
             values[:, start] = np.where(missing, 0.0, (numbers - mean) / std)  # 0 is the mean
             values[:, start + 1] = missing
@@ -182,21 +224,29 @@ class Tabular(Modality[TabularColumn, TabularSpec]):
 
     def inherits(self, column: TabularColumn, spec: TabularSpec) -> bool:
         """Return whether the columns have the names and kinds of the source's."""
-        if set(self.categorical) - set(column.columns):
+        if {*self.categorical, *self.keep} - set(column.columns):
             return False
-        numeric, categorical = self._split_columns(column, np.arange(len(column)))
-        return set(numeric) == set(spec.numeric) and set(categorical) == set(spec.categorical)
+        kinds = self._sort_columns(column, np.arange(len(column)))
+        return (set(kinds.numeric), set(kinds.categorical), set(kinds.list_spellings())) == (
+            set(spec.numeric),
+            set(spec.categorical),
+            set(spec.spellings),
+        )
 
     def remarks(
         self, column: TabularColumn, rows: RowNumbers, spec: TabularSpec
     ) -> tuple[str, ...]:
-        """Return a note for each column that is categorical because of a few words."""
-        found = []
+        """Return notes on columns read otherwise than as plain numbers or words.
+
+        These are columns of words because of a few cells, of numbers or dates that are written in
+        a special way, and identifiers, which are left out.
+        """
+        found = list(self._note_spellings(column, as_rows(rows), spec))
         for name in (name for name in spec.categorical if name not in self.categorical):
             cells = [
                 cell for row in as_rows(rows) if (cell := column.columns[name][row]) is not None
             ]
-            words = [cell for cell in cells if _parse_number(cell) is None]
+            words = [cell for cell in cells if parse_number(cell) is None]
             if 0 < 2 * len(words) < len(cells):
                 found.append(
                     f"tabular: column '{name}' is read as words, since {len(words)} of "
@@ -209,25 +259,61 @@ class Tabular(Modality[TabularColumn, TabularSpec]):
         """Return ``(B, D)`` float32."""
         return stored.values
 
-    def _split_columns(
-        self, column: TabularColumn, rows: RowNumbers
-    ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Return the names of the numeric and of the categorical columns."""
-        for name in self.categorical:
-            if name not in column.columns:
-                near = closest(name, column.columns)
-                raise DataError(
-                    f"categorical names '{name}', which is not a column of the table; "
-                    f"accepted: {', '.join(column.columns)}",
-                    tip=f"did you mean '{near}'?" if near else None,
+    def _note_spellings(
+        self, column: TabularColumn, rows: npt.NDArray[np.int64], spec: TabularSpec
+    ) -> Iterator[str]:
+        """Yield notes on special spellings, and on columns that are left out."""
+        for name, _, _ in spec.spellings:
+            cells = column.columns[name]
+            example = next((str(cells[row]) for row in rows if cells[row] is not None), "")
+            if (spelling := spec.find_spelling(name)) is not None:
+                yield (
+                    f"tabular: column '{name}' holds {spelling.describe(example)}; "
+                    f"{type_override('target.tabular.categorical', [name])} reads words"
                 )
+        for name in column.columns:
+            if name not in (*spec.numeric, *spec.categorical):
+                yield (
+                    f"tabular: column '{name}' is left out, since (nearly) all of its cells "
+                    f"differ; {type_override('target.tabular.keep', [name])} reads it"
+                )
+
+    def _sort_columns(self, column: TabularColumn, rows: RowNumbers) -> Kinds:
+        """Return which columns are numeric and which are categorical, and how numbers are written.
+
+        Raises:
+            DataError: An option names no column, or numbers have two readings.
+        """
+        for option in ("categorical", "keep"):
+            for name in getattr(self, option):
+                if name not in column.columns:
+                    near = closest(name, column.columns)
+                    raise DataError(
+                        f"{option} names '{name}', which is not a column of the table; "
+                        f"accepted: {', '.join(column.columns)}",
+                        tip=f"did you mean '{near}'?" if near else None,
+                    )
         numeric: list[str] = []
         categorical: list[str] = []
-        for name, cells in column.columns.items():
-            numbers = [_parse_number(cells[row]) for row in rows if cells[row] is not None]
-            is_number = bool(numbers) and None not in numbers and name not in self.categorical
-            (numeric if is_number else categorical).append(name)
-        return tuple(numeric), tuple(categorical)
+        spellings: dict[str, Spelling] = {}
+        plain: dict[str, Sequence[float | str]] = {}
+        for name in column.columns:
+            given = column.pick(name, rows)
+            if name in self.categorical:
+                categorical.append(name)
+            elif name not in self.keep and given.is_identifier:
+                continue
+            elif (spelling := given.find_spelling()) is not None:
+                spellings[name] = spelling
+                numeric.append(name)
+            elif given.is_plain:
+                plain[name] = given.cells
+                numeric.append(name)
+            else:
+                categorical.append(name)
+        if column.decimal is None:
+            refuse_doubtful_points(plain, spellings)
+        return Kinds(tuple(numeric), tuple(categorical), spellings)
 
     def _find_categories(self, cells: Sequence[Cell], rows: RowNumbers) -> tuple[str, ...]:
         """Return the most frequent words, sorted."""
@@ -250,19 +336,6 @@ def normalize_spelling(word: str) -> str:
     return word
 
 
-def _refuse_commas(name: str, cells: Sequence[Cell], rows: RowNumbers) -> None:
-    """Refuse a column if most of its cells are numbers with a decimal or thousands comma."""
-    there = [(int(row), str(cell)) for row in rows if (cell := cells[row]) is not None]
-    commas = [(row, cell) for row, cell in there if COMMA.fullmatch(cell.strip())]
-    if 2 * len(commas) > len(there):
-        row, cell = commas[0]
-        raise DataError(
-            f"row {row + 1}: column '{name}' holds {cell!r}: numbers with a comma are not read",
-            tip="write them with a point, or read them as words: "
-            + type_override("target.tabular.categorical", [name]),
-        )
-
-
 def _is_missing(cell: Cell) -> bool:
     return cell is None or cell == "" or (isinstance(cell, float) and math.isnan(cell))
 
@@ -271,21 +344,15 @@ def _format_cell(cell: Cell) -> str:
     return "" if cell is None else str(cell)
 
 
-def _parse_number(cell: Cell) -> float | None:
-    """Return the cell as a finite number, or None if it is not one."""
-    try:
-        number = float(cell) if cell is not None else math.nan
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
-
-
-def _read_number(column: TabularColumn, name: str, row: int) -> float:
+def _read_number(column: TabularColumn, name: str, row: int, spelling: Spelling | None) -> float:
     """Return a cell of a numeric column as a number, NaN if it is missing."""
     cell = column.columns[name][row]
     if cell is None:
         return math.nan
-    number = _parse_number(cell)
+    if spelling is not None and isinstance(cell, str):
+        number = spelling.parse(cell)
+    else:
+        number = parse_number(cell)
     if number is None:
         raise DataError(
             f"{column.name_row(row)}: column '{name}' holds {cell!r}, but only numbers in the "
@@ -295,8 +362,15 @@ def _read_number(column: TabularColumn, name: str, row: int) -> float:
     return number
 
 
-def _compute_moments(cells: Sequence[Cell], rows: RowNumbers) -> tuple[float, float]:
-    numbers = np.array([float(cell) for row in rows if (cell := cells[row]) is not None])
+def _compute_moments(
+    cells: Sequence[Cell], rows: RowNumbers, spelling: Spelling | None
+) -> tuple[float, float]:
+    known = (cell for row in rows if (cell := cells[row]) is not None)
+    if spelling is None:
+        numbers = np.array([float(cell) for cell in known])
+    else:
+        parsed = (spelling.parse(str(cell)) for cell in known)
+        numbers = np.array([number for number in parsed if number is not None])
     std = float(numbers.std())
     # A constant column is only centred: there is no deviation to divide by.
     return float(numbers.mean()), std if std > 0 else 1.0

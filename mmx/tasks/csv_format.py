@@ -22,6 +22,8 @@ class CsvFormat:
     Args:
         delimiter: What separates cells: one character, or comma, tab, semicolon, pipe, space.
         encoding: Such as utf-8, utf-16, latin-1 or windows-1252; of JSON files too.
+        decimal: The decimal mark of numbers, a point or a comma. The other one, if there is
+            any, separates thousands.
         quoting: What encloses cells with delimiters or line breaks: double or single quotes, in
             which a quote is written twice; backslash: double quotes, in which a quote follows
             a backslash; none: quotes are part of their cells.
@@ -35,10 +37,12 @@ class CsvFormat:
         *,
         delimiter: str | None = None,
         encoding: str | None = None,
+        decimal: Literal[".", ","] | None = None,
         quoting: Quoting | None = None,
     ) -> None:
         self.delimiter = delimiter
         self.encoding = encoding
+        self.decimal = decimal
         self.quoting = quoting
         mark = self.delimiter_mark
         if mark is not None and (len(mark) != 1 or mark in "\"'\\\r\n"):

@@ -47,10 +47,12 @@ def read_sets(
             and some seem to contain another one.
     """
     lists = [_as_list(cell) for cell in cells]
-    if any(one is not None for one in lists):
+    empty = [one == [] and isinstance(cell, str) for one, cell in zip(lists, cells, strict=True)]
+    if any(one is not None and not none for one, none in zip(lists, empty, strict=True)):
         return _read_lists(column, cells, lists, missing, name_row), ()
+    # ``[]`` is the empty set between texts with a separator too, as ``mmx predict`` writes it.
     texts = [
-        next(iter(_read_names(column, name_row(row), [cell], missing)), None)
+        "" if empty[row] else next(iter(_read_names(column, name_row(row), [cell], missing)), None)
         for row, cell in enumerate(cells)
     ]
     filled = [text for text in texts if text is not None]

@@ -14,7 +14,9 @@ import numpy.typing as npt
 
 from mmx.errors import DataError
 from mmx.modalities.files import name_row as number_row
+from mmx.modalities.number_spelling import Spelling
 from mmx.modalities.tabular import normalize_spelling
+from mmx.modalities.tabular_kinds import parse_number
 from mmx.tasks.splits import SplitRows
 
 LOST_SHARE = 1e-7
@@ -39,9 +41,18 @@ def encode_classes(cells: Sequence[str | None]) -> Values:
 
 
 def parse_numbers(
-    cells: Sequence[str | None], column: str, name_row: NameRow = number_row
+    cells: Sequence[str | None],
+    column: str,
+    name_row: NameRow = number_row,
+    spelling: Spelling | None = None,
 ) -> Values:
     """Return numbers ``(N,)`` float64; 0 where there is no label.
+
+    Args:
+        cells: The labels of all rows.
+        column: Name of their column, for messages.
+        name_row: Returns what a row is called in messages.
+        spelling: How the numbers are written; None for plain numbers.
 
     Raises:
         DataError: A label is not a finite number, or rounding to float64 makes labels equal.
@@ -50,16 +61,15 @@ def parse_numbers(
     for row, cell in enumerate(cells):
         if cell is None:
             continue
-        try:
-            values[row] = float(cell)
-        except ValueError:
-            values[row] = math.nan
+        number = parse_number(cell) if spelling is None else spelling.parse(cell)
+        values[row] = math.nan if number is None else number
         if not math.isfinite(values[row]):
             raise DataError(
                 f"{name_row(row)}: label '{column}' is '{cell}', not a finite number",
                 tip="target.kind=classes objective=cross_entropy   (reads words as labels)",
             )
-    _refuse_rounded(cells, values, column, name_row)
+    if spelling is None:
+        _refuse_rounded(cells, values, column, name_row)
     return values, ()
 
 

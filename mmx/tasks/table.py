@@ -16,7 +16,7 @@ from mmx.modalities.sequence import Sequences
 from mmx.modalities.tabular import Tabular
 from mmx.modalities.text import TextColumn
 from mmx.modalities.vector import Vector
-from mmx.tasks import label_sets, labels
+from mmx.tasks import label_sets, label_texts, labels
 from mmx.tasks.base import CutTask, Kind, Samples, list_names, type_task_option
 from mmx.tasks.cells import ColumnCells
 from mmx.tasks.csv_format import CsvFormat
@@ -168,27 +168,9 @@ class Table(CutTask):
             rows = np.arange(len(next(iter(columns.values()))), dtype=np.int64)
             values, classes = self._make_blank_values(len(rows))
             return Samples(columns, values, classes, {"test": rows}, tuple(notes))
-        missing = frozenset(self.missing)
-        name_row = table.row_names
-        sets: label_sets.Sets | None = None
-        if self.kind == "multilabel" and isinstance(self.label, str):
-            column = self.label
-            sets, found = label_sets.read_sets(
-                column, cells[column], missing, self.label_separator, name_row
-            )
-            notes += found
-            # The labels are in ``sets``; the texts only say which rows have any.
-            texts: Texts = {column: [None if one is None else "" for one in sets]}
-        else:
-            texts = {
-                name: table.to_texts(name, cells[name], missing)
-                for name in _list_columns(self.label)
-            }
-        values, classes = (
-            self._encode_labels(texts, name_row) if sets is None else labels.encode_sets(sets)
-        )
-        if self.kind == "regression":
-            notes += labels.note_rounding(next(iter(texts.values())), values)
+        missing, name_row = frozenset(self.missing), table.row_names
+        (values, classes), texts, found = self._read_labels(table, cells)
+        notes += found
         rows, dropped = self._find_labelled(cells, texts, name_row)
         said = (
             table.splits
@@ -197,12 +179,39 @@ class Table(CutTask):
         )
         splits = self._read_splits(said, rows, name_row)
         used = np.concatenate(list(splits.values()))
-        groups, times, found = self._read_keys(table, cells, np.sort(used))
-        notes = [*notes, *dropped, *found]
+        groups, times, of_keys = self._read_keys(table, cells, np.sort(used))
+        notes = [*notes, *dropped, *of_keys]
         samples = Samples(columns, values, classes, splits, tuple(notes), groups, times)
         if self.unusable == "drop":
             return leave_out_unusable(samples, self.modalities)
         return samples
+
+    def _read_labels(
+        self, table: OpenTable, cells: dict[str, ColumnCells]
+    ) -> tuple[labels.Values, Texts, list[str]]:
+        """Return the targets of all rows, the texts that say which rows have any, and notes."""
+        missing, name_row = frozenset(self.missing), table.row_names
+        if self.kind == "multilabel" and isinstance(self.label, str):
+            sets, found = label_sets.read_sets(
+                self.label, cells[self.label], missing, self.label_separator, name_row
+            )
+            filled: Texts = {self.label: [None if one is None else "" for one in sets]}
+            return labels.encode_sets(sets), filled, list(found)
+        names = _list_columns(self.label)
+        texts = {name: table.to_texts(name, cells[name], missing) for name in names}
+        if not isinstance(self.label, str):
+            return labels.encode_flags(texts, name_row), texts, []
+        own = texts[self.label]
+        if self.kind == "regression":
+            spelling, found = label_texts.find_label_spelling(
+                self.label, own, self.csv.decimal, name_row
+            )
+            numbers = labels.parse_numbers(own, self.label, name_row, spelling)
+            return numbers, texts, [*found, *labels.note_rounding(own, numbers[0])]
+        own, found = label_texts.tidy_names(self.label, own)
+        if self.classes is None:
+            label_texts.refuse_numbers(self.label, own)
+        return labels.encode_classes(own), {self.label: own}, list(found)
 
     def _read_keys(
         self, table: OpenTable, cells: dict[str, ColumnCells], rows: SplitRows
@@ -313,7 +322,7 @@ class Table(CutTask):
             count = len(lost) + int(columns[modality].present.sum())
             notes.append(f"{modality}: {len(lost)} of {count} files do not exist")
         for column in columns.values():
-            column.row_names = table.row_names
+            column.row_names, column.decimal = table.row_names, self.csv.decimal
         none = ~np.any([column.present for column in columns.values()], axis=0)
         # ``mmx predict`` reports such rows one by one.
         if none.any() and self.labelled and self.unusable == "refuse":
@@ -338,14 +347,6 @@ class Table(CutTask):
         shape = (count, len(names)) if self.kind == "multilabel" else (count,)
         return np.zeros(shape, dtype=np.float32), names
 
-    def _encode_labels(self, texts: Texts, name_row: labels.NameRow) -> labels.Values:
-        """Return the target values of all rows, zeros for rows without a label."""
-        if not isinstance(self.label, str):
-            return labels.encode_flags({name: texts[name] for name in self.label}, name_row)
-        if self.kind == "regression":
-            return labels.parse_numbers(texts[self.label], self.label, name_row)
-        return labels.encode_classes(texts[self.label])
-
     def _find_labelled(
         self, cells: dict[str, ColumnCells], texts: Texts, name_row: labels.NameRow
     ) -> tuple[SplitRows, tuple[str, ...]]:
@@ -355,15 +356,19 @@ class Table(CutTask):
         if has.all():
             return np.arange(len(has), dtype=np.int64), ()
         count = int((~has).sum())
+        advice = label_texts.advise_missing(
+            self.missing, [c for name in names for c in cells[name]]
+        )
         if self.unlabelled == "refuse":
             row = int(has.argmin())
             name = next(name for name in names if texts[name][row] is None)
             raise DataError(
                 f"{self.name}: {name_row(row)} has no label: '{name}' is {cells[name][row]!r}; "
                 f"{count} of {len(has)} rows have none",
-                tip=type_task_option("unlabelled", "drop"),
+                tip=type_task_option("unlabelled", "drop") + advice,
             )
-        return np.flatnonzero(has), (f"{count} of {len(has)} rows have no label and are not used",)
+        note = f"{count} of {len(has)} rows have no label and are not used{advice}"
+        return np.flatnonzero(has), (note,)
 
     def _read_splits(
         self, said: list[str | None] | None, rows: SplitRows, name_row: labels.NameRow

@@ -16,6 +16,7 @@ from mmx.tasks.addresses import is_address, make_address_error, strip_file_schem
 from mmx.tasks.array_cells import find_arrays, join_numbers
 from mmx.tasks.cells import ColumnCells, as_file
 from mmx.tasks.open_table import OpenTable
+from mmx.tasks.spelling import unify_spelling
 from mmx.tasks.vectors import divide_vectors
 
 Lost = dict[int, Path]
@@ -77,7 +78,8 @@ def _read_values(given: NamedCells) -> tuple[dict[str, list[str | None]], Lost]:
     for name in given.names:
         vector = divide_vectors(name, given.cells[name], given.missing, given.table.row_names)
         if vector is None:
-            columns[name] = given.table.to_texts(name, given.cells[name], given.missing)
+            texts = given.table.to_texts(name, given.cells[name], given.missing)
+            columns[name] = unify_spelling(texts)
         else:
             columns |= vector
     return columns, {}

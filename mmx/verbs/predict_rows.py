@@ -118,12 +118,15 @@ class RowAnswers:
 
 
 def readable(values: Tensor, target: Target) -> list[object]:
-    """Return class names, labels joined by ``|``, or numbers."""
+    """Return class names, labels joined by ``|``, or numbers; ``[]`` for no label at all.
+
+    An empty cell means that a row has no prediction.
+    """
     if target.kind == "regression":
         return [float(value) for value in values]
     if target.kind == "classes":
         return [target.classes[int(value)] for value in values]
     return [
-        "|".join(n for n, there in zip(target.classes, row, strict=True) if there)
+        "|".join(n for n, there in zip(target.classes, row, strict=True) if there) or "[]"
         for row in values.tolist()
     ]

@@ -254,17 +254,3 @@ def test_the_same_rows_predict_the_same_from_every_format(tmp_path, capsys):
     assert answers[0] == answers[1] == answers[2]
     predicted = [row["prediction"] for row in csv.DictReader(io.StringIO(answers[0]))]
     assert predicted == [row["y"] for row in rows]
-
-
-# Numbers
-
-
-def test_numbers_with_a_comma_are_refused_or_words_when_asked(tmp_path):
-    rows = "".join(f"{i},5;{'ab'[i % 2]}\n" for i in range(20))
-    path = write(tmp_path / "a.csv", "n;y\n" + rows)
-    data = load(path, columns={"tabular": "n"})
-    with pytest.raises(DataError) as error:
-        Tabular().fit(data.columns["tabular"], data.splits["train"])
-    check_error(error.value, "comma", types=["target.tabular.categorical=[n]"])
-    words = Tabular(categorical=("n",)).fit(data.columns["tabular"], data.splits["train"])
-    assert words.categorical == ("n",)

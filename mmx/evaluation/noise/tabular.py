@@ -10,7 +10,8 @@ import numpy as np
 
 from mmx.evaluation.noise.base import Corruption, Noise
 from mmx.modalities import Stored
-from mmx.modalities.tabular import Cell, TabularColumn, TabularSpec
+from mmx.modalities.tabular import TabularColumn, TabularSpec
+from mmx.modalities.tabular_kinds import Cell
 from mmx.training.data import Rows
 
 RowCells = dict[str, Cell]
@@ -62,9 +63,15 @@ class TabularCorruption(Corruption[TabularColumn, TabularSpec]):
         return (numbers, cells) if stds else (cells,)
 
     def read(self, rows: Rows, stored: Stored | None) -> list[RowCells]:
-        """Return the cells of each row."""
+        """Return the cells of each row, numbers and dates in any spelling as numbers."""
         columns = sorted(self.column.columns.items())
-        return [{name: cells[row] for name, cells in columns} for row in rows]
+        found = [{name: cells[row] for name, cells in columns} for row in rows]
+        for name, _, _ in self.spec.spellings:
+            spelling = self.spec.find_spelling(name)
+            for cells in found:
+                if spelling is not None and isinstance(cell := cells[name], str):
+                    cells[name] = spelling.parse(cell)
+        return found
 
     def encode(self, values: Sequence[RowCells | None]) -> Stored:
         """Return the cells standardised and coded as in training."""

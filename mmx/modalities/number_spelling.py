@@ -1,0 +1,227 @@
+"""Numbers as people write them: decimal comma, thousands, currency, percent, and dates."""
+
+from __future__ import annotations
+
+import datetime
+import math
+import re
+import unicodedata
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Literal
+
+Reading = Literal[".", ",", "date"]
+CODES = frozenset(
+    [
+        *("AUD", "BRL", "CAD", "CHF", "CNY", "CZK", "DKK", "EUR", "GBP", "HKD", "HUF", "INR"),
+        *("JPY", "KRW", "MXN", "NOK", "NZD", "PLN", "RUB", "SEK", "SGD", "TRY", "USD", "ZAR"),
+        *("kr", "zł", "Kč", "Ft", "R$", "US$"),
+    ]
+)
+"""Units of money that are words."""
+SPACES = " \N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}\N{THIN SPACE}'’"
+"""What separates thousands, whatever the decimal mark."""
+
+_BODY = re.compile(
+    r"(?P<sign>[+-]?)(?P<body>[0-9][0-9.,'’\s]*|[.,][0-9]+)(?P<power>[eE][+-]?[0-9]+)?"
+)
+_UNIT = re.compile(r"[^0-9.,+\-()\s]+")
+_THOUSANDS_POINT = re.compile(r"[1-9][0-9]{0,2}(\.[0-9]{3})+")
+_SHORT = re.compile(r"[0-9]{1,3}")
+_YMD = r"(?P<year>[0-9]{4})(?P<mark>[-/.])(?P<month>[0-9]{1,2})(?P=mark)(?P<day>[0-9]{1,2})"
+_CLOCK = (
+    r"(?:[T ](?P<hour>[0-9]{2}):(?P<minute>[0-9]{2})(?::(?P<second>[0-9]{2}(?:\.[0-9]+)?))?"
+    r"\s?(?P<zone>Z|UTC|[+-][0-9]{2}:?[0-9]{2})?)?"
+)
+_DATES = {
+    "ymd": re.compile(_YMD + _CLOCK),
+    "dmy": re.compile(
+        r"(?P<day>[0-9]{1,2})(?P<mark>[-/.])(?P<month>[0-9]{1,2})(?P=mark)(?P<year>[0-9]{4})"
+        + _CLOCK
+    ),
+    "mdy": re.compile(
+        r"(?P<month>[0-9]{1,2})(?P<mark>[-/])(?P<day>[0-9]{1,2})(?P=mark)(?P<year>[0-9]{4})"
+        + _CLOCK
+    ),
+}
+"""Order of day, month and year to the form; with points, the day is first everywhere."""
+_EPOCH = datetime.datetime(1970, 1, 1)
+
+
+@dataclass(frozen=True)
+class Spelling:
+    """How the numbers of a column are written.
+
+    Attributes:
+        reading: The decimal mark; or ``date``.
+        unit: The currency or ``%``, the same in all cells; of dates the order, such as ``dmy``.
+    """
+
+    reading: Reading
+    unit: str = ""
+
+    def parse(self, text: str) -> float | None:
+        """Return the number; of a date, days since 1970. None if it is written otherwise."""
+        if self.reading == "date":
+            return _parse_date(text.strip(), self.unit)
+        unit, bare = split_unit(text)
+        return _parse_number(bare, self.reading) if unit == self.unit else None
+
+    def describe(self, example: str) -> str:
+        """Return in words how numbers are read, with an example."""
+        value = self.parse(example)
+        shown = "" if value is None else f": {example!r} is {value:.12g}"
+        if self.reading == "date":
+            return f"dates, in days since 1970-01-01{shown}"
+        mark = "comma" if self.reading == "," else "point"
+        unit = f" and the unit {self.unit}" if self.unit else ""
+        return f"numbers with a decimal {mark}{unit}{shown}"
+
+
+class AmbiguousNumberError(ValueError):
+    """Numbers that have two readings.
+
+    Attributes:
+        example: A cell.
+        values: What it is with a decimal point, and with a decimal comma.
+    """
+
+    def __init__(self, example: str, values: tuple[float, float]) -> None:
+        super().__init__(example)
+        self.example, self.values = example, values
+
+
+class MixedUnitsError(ValueError):
+    """Numbers of which some have another unit than the others."""
+
+
+def is_plain_number(text: str) -> bool:
+    """Return whether Python reads a text as a finite number."""
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def find_spelling(cells: Collection[str], decimal: str | None = None) -> Spelling | None:
+    """Return how all of the cells are written; None where they are not all numbers or dates.
+
+    Args:
+        cells: Distinct cells, of which some are no plain numbers; or any if ``decimal`` is a comma.
+        decimal: The decimal mark, if it is known.
+
+    Raises:
+        AmbiguousNumberError: With either decimal mark all cells are numbers, but others.
+        MixedUnitsError: All cells are numbers, of different units.
+    """
+    for order in ("ymd", "dmy", "mdy"):
+        if all(_parse_date(cell.strip(), order) is not None for cell in cells):
+            if order == "dmy" and _could_be_mdy(cells):
+                return None  # which is the day? such dates stay words
+            return Spelling("date", order)
+    parts = [split_unit(cell) for cell in cells]
+    units = {unit for unit, _ in parts}
+    marks: tuple[Reading, ...] = (".", ",")
+    if decimal is not None:
+        marks = (",",) if decimal == "," else (".",)
+    values = {mark: [_parse_number(bare, mark) for _, bare in parts] for mark in marks}
+    whole = [mark for mark in marks if None not in values[mark]]
+    if not whole or not all(_is_unit(unit) for unit in units):
+        return None
+    if len(units) > 1:
+        raise MixedUnitsError(", ".join(repr(cell) for cell in _pick_by_unit(cells)))
+    if len(whole) == 2 and values["."] != values[","]:
+        for cell, one, other in zip(cells, values["."], values[","], strict=True):
+            if one != other and one is not None and other is not None:
+                raise AmbiguousNumberError(cell, (one, other))
+    return Spelling(whole[0], units.pop())
+
+
+def _could_be_mdy(cells: Collection[str]) -> bool:
+    """Return whether dates with the day first are other dates with the month first."""
+    pairs = [(_parse_date(cell.strip(), "dmy"), _parse_date(cell.strip(), "mdy")) for cell in cells]
+    return all(other is not None for _, other in pairs) and any(a != b for a, b in pairs)
+
+
+def could_be_thousands(cells: Collection[str]) -> str | None:
+    """Return a cell that may have a point between thousands, if all of the cells allow it."""
+    found = [cell for cell in cells if _THOUSANDS_POINT.fullmatch(cell.strip().lstrip("+-"))]
+    rest = len(cells) - len(found)
+    short = sum(_SHORT.fullmatch(cell.strip().lstrip("+-")) is not None for cell in cells)
+    return found[0] if found and rest == short else None
+
+
+def split_unit(text: str) -> tuple[str, str]:
+    """Return the unit before or after a number, and the number; ``(5)`` is -5."""
+    text = text.strip().replace("\N{MINUS SIGN}", "-")
+    if text.startswith("(") and text.endswith(")"):
+        text = "-" + text[1:-1].strip()
+    sign = text[:1] if text.startswith(("+", "-")) else ""
+    bare = text[len(sign) :].strip()
+    if bare and not (bare[0] in "0123456789.," and bare[-1].isdigit()):
+        for found in (_UNIT.match(bare), re.search(_UNIT.pattern + r"\Z", bare)):
+            if found is not None and _is_unit(found[0]):
+                rest = (bare[: found.start()] + bare[found.end() :]).strip()
+                return found[0], (sign + rest if sign else rest)
+    return "", text
+
+
+def _is_unit(unit: str) -> bool:
+    if unit in ("", "%", "‰") or unit in CODES:
+        return True
+    return len(unit) == 1 and unicodedata.category(unit) == "Sc"
+
+
+def _pick_by_unit(cells: Collection[str]) -> list[str]:
+    """Return one cell of each unit."""
+    return list({split_unit(cell)[0]: cell for cell in cells}.values())
+
+
+def _parse_number(text: str, mark: str) -> float | None:
+    """Return a number with a decimal mark, and thousands in groups of three."""
+    found = _BODY.fullmatch(text)
+    if found is None:
+        return None
+    whole, point, fraction = found["body"].strip().partition(mark)
+    if point and not (fraction.isdigit() and fraction.isascii()):
+        return None
+    groups = re.split(rf"[{re.escape('.' if mark == ',' else ',')}{SPACES}]", whole)
+    if len(groups) > 1:
+        separators = set(re.sub("[0-9]", "", whole))
+        tail_fits = all(len(group) == 3 for group in groups[1:]) or (
+            all(len(group) == 2 for group in groups[1:-1]) and len(groups[-1]) == 3  # lakh, crore
+        )
+        if len(separators) > 1 or not tail_fits or not 1 <= len(groups[0]) <= 3:
+            return None
+        if groups[0].startswith("0") or not all(group.isdecimal() for group in groups):
+            return None
+    digits = "".join(groups)
+    if not (digits + fraction).isdecimal():
+        return None
+    number = float(f"{found['sign']}{digits or '0'}.{fraction or '0'}{found['power'] or ''}")
+    return number if math.isfinite(number) else None
+
+
+def _parse_date(text: str, order: str) -> float | None:
+    """Return days since 1970, in UTC where the text has a time zone."""
+    found = _DATES[order].fullmatch(text)
+    if found is None:
+        return None
+    try:
+        date = datetime.datetime(int(found["year"]), int(found["month"]), int(found["day"]))
+    except ValueError:
+        return None
+    hour, minute = int(found["hour"] or 0), int(found["minute"] or 0)
+    second = float(found["second"] or 0)
+    if hour > 24 or minute > 59 or second >= 61:
+        return None
+    seconds = hour * 3600 + minute * 60 + second - _offset(found["zone"] or "")
+    return (date - _EPOCH).days + seconds / 86400
+
+
+def _offset(zone: str) -> int:
+    """Return the seconds by which a time zone is ahead of UTC."""
+    if zone in ("", "Z", "UTC"):
+        return 0
+    sign = -1 if zone[0] == "-" else 1
+    return sign * (int(zone[1:3]) * 3600 + int(zone[-2:]) * 60)

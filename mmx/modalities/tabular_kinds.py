@@ -1,0 +1,187 @@
+"""What the cells of a table's columns are: numbers, dates, words or identifiers."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from mmx.errors import DataError
+from mmx.modalities.number_spelling import (
+    AmbiguousNumberError,
+    MixedUnitsError,
+    Spelling,
+    could_be_thousands,
+    find_spelling,
+)
+from mmx.quoting import type_override
+
+Cell = float | str | None
+
+COMMA = re.compile(
+    r"[+-]?([0-9]+|[0-9]{1,3}([. ][0-9]{3})+),[0-9]+|[+-]?[0-9]{1,3}(,[0-9]{3})+(\.[0-9]+)?"
+)
+FEWEST_IDENTIFIERS = 50
+"""Number of training cells below which a column is not taken for one of identifiers."""
+NEARLY_ALL = 0.95
+"""Share of its cells that differ in a column of identifiers."""
+INSPECTED_CELLS = 20
+"""Cells that are inspected to tell words from numbers and dates."""
+IDENTIFIER = re.compile(r"(^|[_\W])(id|uuid|guid|idx|index|key)$|^unnamed: 0$", re.I)
+"""Names of columns of identifiers."""
+
+
+@dataclass(frozen=True)
+class Kinds:
+    """Which columns are numbers, which are words, and how the numbers are written."""
+
+    numeric: tuple[str, ...]
+    categorical: tuple[str, ...]
+    spellings: Mapping[str, Spelling]
+
+    def list_spellings(self) -> tuple[tuple[str, str, str], ...]:
+        """Return what a spec holds of the spellings."""
+        return tuple((name, one.reading, one.unit) for name, one in self.spellings.items())
+
+
+@dataclass(frozen=True)
+class NamedCells:
+    """The cells of a column that are not missing.
+
+    Attributes:
+        name: Name of the column.
+        rows: The row of each cell.
+        cells: The cells.
+        name_row: Returns what a row is called in messages.
+        decimal: The decimal mark, if it is known.
+    """
+
+    name: str
+    rows: Sequence[int]
+    cells: Sequence[float | str]
+    name_row: Callable[[int], str]
+    decimal: str | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether all cells are numbers as Python writes them."""
+        return bool(self.cells) and all(parse_number(cell) is not None for cell in self.cells)
+
+    @property
+    def words(self) -> str:
+        """What to type to read words."""
+        return type_override("target.tabular.categorical", [self.name]) + " reads words"
+
+    def find_spelling(self) -> Spelling | None:
+        """Return how the numbers are written; None where they are plain, or words.
+
+        Raises:
+            DataError: They have two readings, or several units, or some of them cannot be read.
+        """
+        if not self.cells or (self.is_plain and self.decimal != ","):
+            return None
+        # Most columns of words show it in their first cell.
+        if not any(character.isdigit() for character in str(self.cells[0])):
+            return None
+        there: dict[str, int] = {}
+        for row, cell in zip(self.rows, self.cells, strict=True):
+            there.setdefault(str(cell), row)
+        try:
+            spelling = find_spelling(there, self.decimal)
+        except AmbiguousNumberError as error:
+            one, other = error.values
+            raise DataError(
+                f"{self._place(there, error.example)} holds {error.example!r}, which is "
+                f"{one:.12g} or {other:.12g}, and no cell of the column says which",
+                tip=f'{_type_decimal(",")}, or "."; {self.words}',
+            ) from error
+        except MixedUnitsError as error:
+            raise DataError(
+                f"column '{self.name}' holds numbers of several units, such as {error}",
+                tip=f"give each unit a column of its own; {self.words}",
+            ) from error
+        if spelling is None and not self.is_plain:
+            self._refuse_commas(there)
+        plain = spelling == Spelling(".") and self.is_plain
+        return None if plain else spelling
+
+    def _refuse_commas(self, there: Mapping[str, int]) -> None:
+        """Refuse a column if most of its cells, but not all, are numbers with a comma."""
+        commas = [cell for cell in there if COMMA.fullmatch(cell.strip())]
+        if 2 * len(commas) <= len(there):
+            return
+        other = next((cell for cell in there if cell not in commas), commas[-1])
+        raise DataError(
+            f"{self._place(there, other)} holds {other!r}, but {commas[0]!r} in "
+            f"{self.name_row(there[commas[0]])}: numbers are read where all cells are written "
+            "alike",
+            tip=f"correct the cell, or list it in target.missing; {self.words}",
+        )
+
+    def _place(self, there: Mapping[str, int], cell: str) -> str:
+        return f"{self.name_row(there[cell])}: column '{self.name}'"
+
+    @property
+    def is_identifier(self) -> bool:
+        """Whether the cells tell rows apart, and nothing else.
+
+        Words do where nearly all of them differ; whole numbers where all of them differ and the
+        column is called like one of identifiers.
+        """
+        if len(self.cells) < FEWEST_IDENTIFIERS:
+            return False
+        different = len(set(self.cells))
+        if different < NEARLY_ALL * len(self.cells):
+            return False
+        if all(isinstance(cell, int) or str(cell).strip().isdecimal() for cell in self.cells):
+            return different == len(self.cells) and IDENTIFIER.search(self.name) is not None
+        # Numbers and dates may all differ.
+        return not any(map(_is_number, self.cells[:INSPECTED_CELLS]))
+
+
+def _is_number(cell: float | str) -> bool:
+    """Return whether a cell is a number or a date in any spelling."""
+    if parse_number(cell) is not None:
+        return True
+    if not any(character.isdigit() for character in str(cell)):
+        return False
+    return any(find_spelling([str(cell)], mark) is not None for mark in (".", ","))
+
+
+def refuse_doubtful_points(
+    plain: Mapping[str, Sequence[float | str]], spellings: Mapping[str, Spelling]
+) -> None:
+    """Refuse points that may separate thousands, where another column has a decimal comma.
+
+    Args:
+        plain: Column to its cells, of columns of plain numbers.
+        spellings: Column to its spelling, of other columns of numbers.
+
+    Raises:
+        DataError: There is such a column.
+    """
+    other = next((name for name, one in spellings.items() if one.reading == ","), None)
+    if other is None:
+        return
+    for name, cells in plain.items():
+        texts = {cell for cell in cells if isinstance(cell, str)}
+        if example := could_be_thousands(texts):
+            raise DataError(
+                f"column '{name}' holds {example!r}: column '{other}' has a decimal comma, so that "
+                "the point may separate thousands",
+                tip=f'{_type_decimal(",")}, or "."',
+            )
+
+
+def _type_decimal(mark: str) -> str:
+    return type_override("target.csv.decimal", mark)
+
+
+def parse_number(cell: Cell) -> float | None:
+    """Return the cell as a finite number, or None if it is not one."""
+    try:
+        number = float(cell) if cell is not None else math.nan
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None

@@ -1,0 +1,64 @@
+"""One spelling of booleans, numbers and times, as CSV, JSON and Parquet write them differently."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from decimal import Decimal, InvalidOperation
+
+NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+LEADING_ZERO = re.compile(r"[+-]?0[0-9]")
+TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?")
+MIDNIGHT = re.compile(r"[T ]00:00(:00(\.0+)?)?")
+LONGEST_POWER = 300
+
+Cells = list[str | None]
+
+
+def unify_spelling(cells: Cells) -> Cells:
+    """Return the cells of a column, spelled as other formats would spell the same values.
+
+    ``True`` becomes ``true`` where all cells are booleans; ``1.0`` becomes ``1`` and ``0.50``
+    becomes ``0.5`` where all are numbers; ``2021-01-01T00:00`` becomes ``2021-01-01`` where all
+    are midnights. Codes such as ``007`` stay as they are, and so does any other column.
+    """
+    first = next((cell for cell in cells if cell is not None), None)
+    if first is None:
+        return cells
+    if first.lower() in ("true", "false"):
+        if all(cell is None or cell.lower() in ("true", "false") for cell in cells):
+            return [None if cell is None else cell.lower() for cell in cells]
+    elif NUMBER.fullmatch(first):
+        if any(cell is not None and not cell.isdecimal() for cell in cells) and all(
+            cell is None or NUMBER.fullmatch(cell) for cell in cells
+        ):
+            return [None if cell is None else spell_number(cell) for cell in cells]
+    elif TIME.fullmatch(first) and all(cell is None or TIME.fullmatch(cell) for cell in cells):
+        return _unify_times(cells)
+    return cells
+
+
+def spell_number(text: str) -> str:
+    """Return a number without a sign of plus, zeros at its end or an exponent.
+
+    The value is the same to the last digit; codes with zeros at their beginning stay.
+    """
+    if text.isdecimal() or LEADING_ZERO.match(text):
+        return text
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        return text
+    if abs(number.adjusted()) > LONGEST_POWER:  # its digits would be too many
+        return text
+    if number == number.to_integral_value():
+        return str(int(number))
+    whole = format(number, "f").rstrip("0")
+    short = repr(float(text))  # as JSON and Parquet spell it, if that is the same number
+    return short if Decimal(short) == number else whole
+
+
+def _unify_times(cells: Sequence[str | None]) -> Cells:
+    if all(cell is None or MIDNIGHT.fullmatch(cell[10:]) for cell in cells):
+        return [None if cell is None else cell[:10] for cell in cells]
+    return [None if cell is None else cell.replace("T", " ") for cell in cells]
