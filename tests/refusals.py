@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from mmx.errors import Problem
+from mmx.errors import MmxError, Problem
 
 PARTS = ("accepted", "closest", "type", "in")
 """How the lines of a printed problem begin, in the order of its fields."""
@@ -17,15 +17,17 @@ class Refusal:
     """A problem but for the words of its reason.
 
     Attributes:
-        given: As in :class:`~mmx.errors.Problem`; so are the last three.
+        given: As in :class:`~mmx.errors.Problem`; so are the last four, but for ``where``.
         says: Facts that the reason names: values, keys, bounds.
+        where: As in :class:`~mmx.errors.Problem`; None says nothing of it.
     """
 
     given: str
-    says: tuple[str, ...] = ()
+    says: tuple[object, ...] = ()
     accepted: str | None = None
     closest: str | None = None
     type_this: str | None = None
+    where: str | None = None
 
 
 def check_refusals(problems: Sequence[Problem], expected: Sequence[Refusal]) -> None:
@@ -33,10 +35,11 @@ def check_refusals(problems: Sequence[Problem], expected: Sequence[Refusal]) -> 
     found = [
         Refusal(each.given, (), each.accepted, each.closest, each.type_this) for each in problems
     ]
-    assert found == [replace(each, says=()) for each in expected]
+    assert found == [replace(each, says=(), where=None) for each in expected]
     for problem, each in zip(problems, expected, strict=True):
-        missing = [fact for fact in each.says if fact not in problem.reason]
+        missing = [fact for fact in map(str, each.says) if fact not in problem.reason]
         assert missing == [], problem.reason
+        assert each.where in (None, problem.where)
 
 
 def read_problem(text: str) -> Problem:
@@ -49,8 +52,30 @@ def read_problem(text: str) -> Problem:
     return Problem(given, reason, *said.values())
 
 
+def read_problems(text: str) -> list[Problem]:
+    """Return the problems of a config that were printed so, heading included."""
+    heading, *lines = text.strip().removeprefix("mmx: ").split("\n")
+    assert re.fullmatch(r"1 problem in the config|\d+ problems in the config", heading), text
+    found: list[str] = []
+    for line in lines:
+        if line.startswith("  "):
+            found[-1] += f"\n{line}"
+        else:
+            found.append(line)
+    assert heading.startswith(f"{len(found)} problem"), text
+    return [read_problem(each) for each in found]
+
+
+def read_error(text: str) -> MmxError:
+    """Return the error that was printed so, on one line and one more for what to type."""
+    message, *tips = text.strip().removeprefix("mmx: ").split("\n  tip: ")
+    assert "\n" not in message, text
+    (tip,) = tips or [None]
+    return MmxError(message, tip=tip)
+
+
 def check_error(
-    error: BaseException, *says: object, types: Sequence[str] = (), lacks: str = ""
+    error: BaseException, *says: object, types: Sequence[object] = (), lacks: str = ""
 ) -> None:
     """Fail unless an error names its facts and says what to type.
 
@@ -65,7 +90,7 @@ def check_error(
     missing = [fact for fact in map(str, says) if not _has_word(message, fact)]
     assert missing == [], message
     assert not lacks or not _has_word(message, lacks), message
-    missing = [typed for typed in types if not _has_word(tip or "", typed)]
+    missing = [typed for typed in map(str, types) if not _has_word(tip or "", typed)]
     assert missing == [], tip
 
 

@@ -69,6 +69,9 @@ class Encoder(nn.Module, ABC):
         architecture: Name of the architecture, where encoders of other modalities have the same:
             tensors of the same names and shapes, but for the input. With ``transfer.map`` one can
             then start from the other. Empty for none.
+        ignores_order: Whether ``pooled`` is the same for tokens in any order, as of a bag of words.
+            An encoder of words then wants ``vectorizer.pairs: true``: in scripts without spaces,
+            pairs of characters are all that it sees of words.
         library_prefixes: What the names of a library's own model start with here, and in the whole
             model that the library makes, whose modules an adapter of peft names; None for an
             encoder of no library.
@@ -77,6 +80,7 @@ class Encoder(nn.Module, ABC):
     """
 
     architecture: ClassVar[str] = ""
+    ignores_order: ClassVar[bool] = False
     library_prefixes: tuple[str, str] | None = None
     other_parts: tuple[str, ...] = ()
     width: int

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from refusals import Refusal, check_refusals, read_problems
 
 from mmx.cli import main
 from mmx.errors import UsageError
@@ -44,9 +45,9 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_gpu_that_is_not_there_leaves_no_run_behind(mmx: Mmx, words: tuple[str, ...]) -> None:
     said = mmx(*words)  # the fixture sees to it that nothing is written
     assert (said.code, said.out) == (2, "")
-    assert said.err == (
-        f"mmx: 1 problem in the config\ndevice=cuda: {WHY}\n"
-        "  accepted: auto, cpu\n  type:     device=cpu\n"
+    check_refusals(
+        read_problems(said.err),
+        [Refusal("device=cuda", (WHY,), accepted="auto, cpu", type_this="device=cpu")],
     )
 
 
@@ -122,10 +123,15 @@ def test_a_relative_path_starts_in_the_working_directory(mmx: Mmx, tmp_path: Pat
     (tmp_path / "data" / "shoes" / "t.csv").touch()
     said = mmx("train", *TABLE, "target.path=shoes/t.csv")
     assert (said.code, said.out) == (2, "")
-    assert said.err == (
-        "mmx: 1 problem in the config\n"
-        f"target.path=shoes/t.csv: is looked for in the working directory, {tmp_path}, and is in "
-        f"{tmp_path}/data\n  type:     'target.path=${{data_dir}}/shoes/t.csv'\n"
+    check_refusals(
+        read_problems(said.err),
+        [
+            Refusal(
+                "target.path=shoes/t.csv",
+                (tmp_path, f"{tmp_path}/data"),
+                type_this="'target.path=${data_dir}/shoes/t.csv'",
+            )
+        ],
     )
 
     def path(given: str) -> str:
@@ -142,10 +148,15 @@ def test_a_relative_path_starts_in_the_working_directory(mmx: Mmx, tmp_path: Pat
 def test_a_change_that_a_reproduction_would_not_read(mmx: Mmx, tmp_path: Path) -> None:
     a_run(tmp_path, *DIGITS)
     said = mmx("reproduce", "run", "regularizer=l2_sp")
-    assert said.err == (
-        "mmx: 1 problem in the config\n"
-        "regularizer=l2_sp: has no effect, since there is no source for it to hold the target "
-        "near\n  type:     regularizer=none   (or source=<task>)\n"
+    check_refusals(
+        read_problems(said.err),
+        [
+            Refusal(
+                "regularizer=l2_sp",
+                ("source", "target"),
+                type_this="regularizer=none   (or source=<task>)",
+            )
+        ],
     )
     assert (said.code, said.out) == (2, "")
 
@@ -153,9 +164,15 @@ def test_a_change_that_a_reproduction_would_not_read(mmx: Mmx, tmp_path: Path) -
 def test_a_reproduction_is_one_run(mmx: Mmx, tmp_path: Path) -> None:
     a_run(tmp_path, *DIGITS)
     said = mmx("reproduce", "run", "seed=1,2")
-    assert said.err == (
-        "mmx: 1 problem in the config\nseed=1,2: gives several values, and this is one run\n"
-        "  type:     seed=1   (a run each: mmx train -m seed=1,2)\n"
+    check_refusals(
+        read_problems(said.err),
+        [
+            Refusal(
+                "seed=1,2",
+                ("several values",),
+                type_this="seed=1   (a run each: mmx train -m seed=1,2)",
+            )
+        ],
     )
 
 

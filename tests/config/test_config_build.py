@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from refusals import Refusal, check_refusals, read_problems
 
 from mmx.cli import main
 from mmx.config import compose
@@ -79,11 +80,10 @@ def test_no_way_leads_through_a_module(name):
 def test_an_allowed_package_that_is_not_found_is_to_be_installed():
     builder = Builder(["tastes_nowhere"])
     builder.build({"_target_": "tastes_nowhere.fuse.Sum"}, Encoder, "x")
-    assert [str(each) for each in builder.problems] == [
-        "x._target_=tastes_nowhere.fuse.Sum: does not exist (No module named 'tastes_nowhere'); "
-        "install tastes_nowhere, put the folder that holds it on PYTHONPATH, or run mmx from that "
-        "folder"
-    ]
+    check_refusals(
+        builder.problems,
+        [Refusal("x._target_=tastes_nowhere.fuse.Sum", ("tastes_nowhere", "PYTHONPATH"))],
+    )
 
 
 def test_a_re_export_comes_from_where_it_was_defined():
@@ -269,11 +269,16 @@ def test_the_root_config_is_not_replaced(tmp_path, monkeypatch, capsys):
     (tmp_path / "own" / "config.yaml").write_text("hydra:\n  searchpath: [pkg://sentinelpkg]\n")
     monkeypatch.chdir(tmp_path)
     assert main(["train", "--config-dir", "own"]) == 2
-    assert capsys.readouterr().err == (
-        "mmx: 1 problem in the config\n"
-        "own/config.yaml: has the name of mmx's own root config, which is not replaced\n"
-        "  type:     mv own/config.yaml own/experiment/<name>.yaml   "
-        "(with '# @package _global_' as first line)\n"
+    check_refusals(
+        read_problems(capsys.readouterr().err),
+        [
+            Refusal(
+                "own/config.yaml",
+                ("mmx's own root config",),
+                type_this="mv own/config.yaml own/experiment/<name>.yaml   "
+                "(with '# @package _global_' as first line)",
+            )
+        ],
     )
 
 

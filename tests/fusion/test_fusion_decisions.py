@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from refusals import check_error, check_notes
 from torch import Tensor
 
 from mmx.fusion import Fusion, Widths
@@ -207,7 +208,7 @@ def test_no_weights_near_those_fitted_do_better(kind: str, combine: Any) -> None
     assert sum(found.values()) == pytest.approx(1)
     assert found["b"] > 0.5 > found["a"] > found["c"]
     said = ", ".join(f"{name} {weight:.2f}" for name, weight in found.items())
-    assert note == f"weights fitted on 60 validation rows: {said}"
+    check_notes([note], ("60 validation", said, "weights", "validation"))
     best = naive_loss(rows, found, combine)
     assert best < naive_loss(rows, dict.fromkeys("abc", 1.0), combine)
     for up in "abc":
@@ -227,7 +228,9 @@ def test_weights_by_hand() -> None:
     )
     fusion = LateWeighted({"a": Widths(1), "b": Widths(1)}, outputs=1, alpha="validation")
     identity(fusion)
-    assert fusion.settle(rows, rows, 0) == ("weights fitted on 2 validation rows: a 0.75, b 0.25",)
+    check_notes(
+        fusion.settle(rows, rows, 0), ("2 validation", "0.75", "0.25", "weights", "validation")
+    )
     torch.testing.assert_close(fusion(rows.features, rows.present), torch.ones(2, 1))
 
 
@@ -306,7 +309,7 @@ def test_learned_and_fixed_weights_do_not_settle() -> None:
 def test_weights_are_not_read_for_validation() -> None:
     with pytest.raises(ValueError, match="`weights`") as error:
         LateWeighted({"a": Widths(1)}, outputs=2, alpha="validation", weights={"a": 1.0})
-    assert str(error.value) == "`weights` (={'a': 1.0}) are read only where `alpha` is fixed"
+    check_error(error.value, "weights", "1.0", "alpha")
 
 
 @pytest.mark.parametrize("method", [LateMean, LateWeighted, Ensemble])
@@ -343,7 +346,7 @@ def test_selection_against_a_naive_one(kind: str, combine: Any) -> None:
     assert dict(zip("abc", fusion.counts.tolist(), strict=True)) == expected
     assert len([count for count in expected.values() if count]) > 1
     said = ", ".join(f"{name} {count}×" for name, count in expected.items())
-    assert note == f"selected on 60 validation rows: {said}"
+    check_notes([note], ("60 validation", said, "validation", "rows"))
     output = proper_loss(fusion(rows.features, rows.present), rows.target)
     assert output.item() == pytest.approx(naive_loss(rows, expected, combine), abs=1e-10)
 
@@ -376,7 +379,7 @@ def test_the_joint_head_is_selected_where_modalities_say_nothing_alone() -> None
     fusion.joint.weight.data.fill_(1.0)
     fusion.joint.bias.data.zero_()
     assert fusion.candidates == ("a", "b", "joint")
-    assert fusion.settle(rows, rows, 0) == ("selected on 80 validation rows: a 0×, b 0×, joint 1×",)
+    check_notes(fusion.settle(rows, rows, 0), ("80 validation", "0×", "1×", "validation", "rows"))
     torch.testing.assert_close(fusion(rows.features, present)[:, 0], target)
 
 

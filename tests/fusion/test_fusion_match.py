@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from refusals import check_error
 
 from mmx.contract.discovery import find_classes
 from mmx.fusion import Fusion, Widths
@@ -98,9 +99,13 @@ def test_every_method_comes_within_five_percent(method: type[Fusion], count: int
                 with pytest.raises(ValueError) as error:  # noqa: PT011
                     make_matched(widths, outputs=outputs, method=partial(on_paper), budget=budget)
                 best, found = UNMATCHED[case]
-                assert str(error.value) == (
-                    f"match=params finds no width of {name} with {budget:,} parameters in fusion "
-                    f"and head: the nearest is {method.width_option}={best} with {found:,}"
+                check_error(
+                    error.value,
+                    "match=params",
+                    name,
+                    f"{budget:,}",
+                    f"{method.width_option}={best}",
+                    f"{found:,}",
                 )
 
 
@@ -151,26 +156,17 @@ def test_the_message_where_the_budget_is_too_small() -> None:
     widths = {"a": Widths(3), "b": Widths(4)}
     with pytest.raises(ValueError) as error:  # noqa: PT011
         make_matched(widths, outputs=5, method=partial(Concat), budget=10)
-    assert str(error.value) == (
-        "match=params finds no width of concat with 10 parameters in fusion and head: "
-        "the nearest is hidden=2 with 31"
-    )
+    check_error(error.value, "match=params", "10 parameters", "hidden=2", "31")
     with pytest.raises(ValueError) as error:  # noqa: PT011
         make_matched(widths, outputs=5, method=partial(LateMean), budget=10)
-    assert str(error.value) == (
-        "match=params finds no width of late_mean with 10 parameters in fusion and head: "
-        "the nearest is hidden=2 with 48"
-    )
+    check_error(error.value, "match=params", "late_mean", "10 parameters", "hidden=2", "48")
 
 
 def test_the_message_where_the_budget_is_too_large() -> None:
     watched = Watched(Concat)
     with pytest.raises(ValueError) as error:  # noqa: PT011
         make_matched({"a": Widths(3)}, outputs=5, method=partial(watched), budget=10**9)
-    assert str(error.value) == (
-        "match=params finds no width of concat with 1,000,000,000 parameters in fusion and head: "
-        "the nearest is hidden=65536 with 589,829"
-    )
+    check_error(error.value, "match=params", "1,000,000,000 parameters", "hidden=65536", "589,829")
     assert not watched.real
 
 

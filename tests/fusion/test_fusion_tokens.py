@@ -537,10 +537,7 @@ def test_what_crosses_goes_through_the_bottleneck_tokens_alone(
 def test_modalities_must_have_a_layer_left_to_meet() -> None:
     with pytest.raises(ValueError, match="`fusion_layer`") as error:
         Bottleneck(widths(), outputs=2, layers=3, fusion_layer=2)
-    assert str(error.value) == (
-        "`fusion_layer` (=2) must be at most `layers` - 2 (=1): "
-        "one layer writes to the bottleneck tokens, a later one reads"
-    )
+    check_error(error.value, "fusion_layer", "2", "layers", "1")
 
 
 def test_kernel_must_be_odd() -> None:

@@ -170,6 +170,34 @@ def test_eval_gives_the_summarys_metrics_exactly(
         assert err == ""
 
 
+VERB = """
+import sys
+
+import torch
+
+from mmx.cli import main
+
+code = main(sys.argv[1:])
+deterministic = torch.are_deterministic_algorithms_enabled()
+print(code, deterministic, torch.get_num_threads(), file=sys.stderr)
+"""
+"""A verb, and how torch computes after it."""
+
+
+@pytest.mark.parametrize("verb", ["eval", "predict"])
+def test_a_verb_of_a_run_computes_as_the_run_did_in_a_process_of_its_own(
+    digits: tuple[RunDirectory, str], tmp_path: Path, verb: str
+) -> None:
+    command = [sys.executable, "-c", VERB, verb, str(digits[0].path)]
+    command += ["--output", str(tmp_path / "p.csv")] if verb == "predict" else []
+    environment = {**ENVIRONMENT, "OMP_NUM_THREADS": "2"}  # the run's trainer.threads=1 wins
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
+    assert done.stderr.splitlines()[-1] == "0 True 1", done.stderr
+    if verb == "eval":
+        test = digits[0].summary()["target"]["metrics"]["test"]
+        assert json.loads(done.stdout) == {"test": test}
+
+
 def read(path: Path) -> list[dict[str, str]]:
     with path.open() as file:
         return list(csv.DictReader(file))

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from refusals import check_error, read_error
 
 from mmx import execution
 from mmx.errors import TransferError
@@ -345,9 +346,8 @@ def test_a_probe_that_cannot_start_stops_the_run_before_the_target(
     monkeypatch.setattr(Feature, "start", refuse)
     experiment, directory = prepared(line(ALL), tmp_path)
     outcome = execution.execute(experiment, directory, lambda event: None)
-    assert outcome["error"] == (
-        "control linear_probe: it does not fit\n"
-        "  tip: leave linear_probe out of control=…, or make the encoders alike"
+    check_error(
+        read_error(outcome["error"]), "linear_probe", "control", types=("linear_probe", "control=…")
     )
     assert not directory.stage_file("target").exists()
 

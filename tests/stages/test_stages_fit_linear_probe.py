@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from refusals import check_error, check_notes
 from torch import Tensor
 
 from mmx.errors import DataError, DivergedError
@@ -170,7 +171,7 @@ def test_the_strength_is_chosen_on_validation(bench: Callable[..., Any], poisone
     np.testing.assert_allclose(run.model.head.bias.detach(), expected.bias, rtol=1e-6)
     said = f"C = {expected.strength:g} of 0.0001 … 10000 by validation (accuracy {accuracy:.3f})"
     end = "; it is the last of the grid" if expected.strength in (1e-4, 1e4) else ""
-    assert notes == (f"lp_ft: the head was fitted first, {said}{end}",)
+    check_notes(notes, ("lp_ft", f"{said}{end}", "head"))
     strengths = {False: chosen(bench())[0].strength, True: expected.strength}
     assert (strengths[poisoned] != strengths[False]) is poisoned
 
@@ -216,9 +217,7 @@ def test_features_that_are_not_finite_are_refused(
     )
     with pytest.raises(DivergedError) as caught:
         fit_linear_head(run.model, run.data, run.target, run.criterion, run.format)
-    assert str(caught.value) == (
-        f"the features of 2 of {len(run.data.rows('train'))} rows are not finite\n  tip: {tip}"
-    )
+    check_error(caught.value, "of 2", len(run.data.rows("train")), "rows", "finite", types=(tip,))
 
 
 def test_a_run_fine_tunes_the_head_that_was_probed(

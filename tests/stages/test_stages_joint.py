@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from refusals import check_error, check_notes
 
 from mmx import execution, stages
 from mmx.encoders import Encoder
@@ -64,10 +65,7 @@ def test_tasks_share_encoders_adapters_and_each_modalitys_trunk() -> None:
     )
     (note,) = share(mine, other)
     encoder, adapter, layer = 3 * 4 + 4, 4 * 5 + 5, 5 * 5 + 5
-    assert note == (
-        "source and target share the b encoder, the trunk: "
-        f"{encoder + adapter + layer:,} parameters"
-    )
+    check_notes([note], (f"{encoder + adapter + layer:,}", "source", "target"))
     assert other.encoders["b"].layer.weight is mine.encoders["b"].layer.weight
     assert other.encoders["c"] not in list(mine.encoders.values())
     assert other.trunk.layers["b"] is mine.trunk.layers["b"]
@@ -89,7 +87,7 @@ def test_one_trunk_for_all_modalities_of_both_tasks() -> None:
     sharing = Trunk(width=5, depth=1)
     mine, other = model("a", 2, sharing), model("c", 3, sharing)
     (note,) = share(mine, other)
-    assert note == "source and target share the trunk: 30 parameters"
+    check_notes([note], ("30 parameters", "source", "target"))
     assert other.trunk.body("c") is mine.trunk.body("a")
 
 
@@ -97,11 +95,8 @@ def test_encoders_of_other_shapes_are_kept_apart_and_named() -> None:
     mine = model("ab", 2, Trunk(modalities=False, width=5, depth=1))
     other = model("ab", 3, Trunk(modalities=False, width=5, depth=1), given=6)
     notes = share(mine, other)
-    assert notes[1:] == (
-        "each task keeps the a encoder (its inputs have other shapes) for itself",
-        "each task keeps the b encoder (its inputs have other shapes) for itself",
-    )
-    assert notes[0] == "source and target share the trunk: 60 parameters"
+    check_notes(notes[1:], ("encoder",), ("encoder",))
+    check_notes([notes[0]], ("60 parameters", "source", "target"))
 
 
 def test_without_a_trunk_encoders_mapping_and_fusion_are_shared() -> None:
@@ -109,10 +104,7 @@ def test_without_a_trunk_encoders_mapping_and_fusion_are_shared() -> None:
     mine, other = model("ab", 2, None, **parts), model("ab", 3, None, **parts)
     (note,) = share(mine, other)
     count = sum(p.numel() for n, p in mine.named_parameters() if not n.startswith("head."))
-    assert note == (
-        "source and target share the a encoder, the b encoder, the mapping, the fusion: "
-        f"{count:,} parameters"
-    )
+    check_notes([note], (f"{count:,}", "source", "target"))
     assert other.fusion is mine.fusion
     assert other.mapping is mine.mapping
     assert other.head is not mine.head
@@ -121,15 +113,12 @@ def test_without_a_trunk_encoders_mapping_and_fusion_are_shared() -> None:
 def test_a_fusion_of_other_widths_is_kept_apart_and_named() -> None:
     mine = model("ab", 2, None, fusion=partial(Gmu, width=6))
     notes = share(mine, model("ab", 3, None, fusion=partial(Gmu, width=7)))
-    assert notes == (
-        "source and target share the a encoder, the b encoder: 32 parameters",
-        "each task keeps the fusion (it has other widths) for itself",
-    )
+    check_notes(notes, ("32 parameters", "source", "target"), ("fusion",))
 
 
 def test_tasks_of_other_modalities_keep_their_fusion() -> None:
     mine, other = model("ab", 2, None, fusion=Gmu), model("b", 3, None, fusion=Gmu)
-    assert share(mine, other) == ("source and target share the b encoder: 16 parameters",)
+    check_notes(share(mine, other), ("16 parameters", "source", "target"))
     assert other.fusion is not mine.fusion
 
 
@@ -140,18 +129,13 @@ NOTHING = "source and target can share nothing: "
 def test_tasks_without_a_common_modality_share_nothing(sharing: Sharing | None) -> None:
     with pytest.raises(TransferError) as caught:
         share(model("a", 2, sharing), model("c", 3, sharing))
-    assert str(caught.value) == (
-        f"{NOTHING}they have no modality in common\n"
-        "  tip: transfer=parameter trains them one after the other"
-    )
+    check_error(caught.value, f"{NOTHING}they", "modality", types=("transfer=parameter",))
 
 
 def test_tasks_whose_inputs_have_other_shapes_share_nothing() -> None:
     with pytest.raises(TransferError) as caught:
         share(model("ab", 2, None), model("a", 3, None, given=6))
-    assert caught.value.message == (
-        f"{NOTHING}each task keeps the a encoder (its inputs have other shapes) for itself"
-    )
+    check_error(caught.value, f"{NOTHING}each", "encoder")
 
 
 class Deep(Line):
@@ -384,7 +368,7 @@ def test_a_joint_run_that_was_stopped_ends_as_if_it_had_not_been(
     )
     with pytest.raises(Interrupted) as caught:
         stages.run(experiment, directory, lambda event: None, stop_after(3), cached=False)
-    assert caught.value.message == "stopped in stage target after step 3 of 4"
+    check_error(caught.value, "3", "of 4", "stage", "target")
     listened: list[Event] = []
     assert execution.execute(experiment, directory, listened.append)["status"] == "done"
     assert_same(directory, whole)

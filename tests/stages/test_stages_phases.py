@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from refusals import check_notes
 
 from mmx.cli import main
 from mmx.runs.directory import RunDirectory
@@ -120,9 +121,9 @@ def test_a_transfer_from_outside_brings_its_own_phase(
     assert main(["train", "--config-dir", str(outside), "--allow", "favourites", *words]) == 0
     (run,) = (tmp_path / "outputs" / "runs").iterdir()
     summary = json.loads((run / "summary.json").read_text())
-    assert [n for n in summary["notes"] if n.startswith("class ")] == [
-        "class low, 2 epochs, moved: True"
-    ]
+    check_notes(
+        [n for n in summary["notes"] if n.startswith("class ")], ("2 epochs", "True", "class")
+    )
     tensors = checkpoint.read_checkpoint(RunDirectory(run).stage_file("target"))[0]
     assert not tensors["head.weight"].any()
     assert torch.equal(tensors["head.bias"], torch.tensor([0.0, 1.0, 0.0]))

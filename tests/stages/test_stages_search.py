@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from refusals import Refusal, check_error, check_refusals, read_error, read_problems
 
 from mmx import execution
 from mmx.cli import main
@@ -578,10 +579,15 @@ def test_a_search_in_which_nothing_fits_is_refused(line: Line, tmp_path: Path) -
     )
     experiment, directory = made(given, tmp_path)
     outcome = execution.execute(experiment, directory, lambda event: None)
-    assert outcome["error"] == (
-        "1 problem in the config\n"
-        "transfer.freeze_depth=9: the image encoder has 4 depths\n"
-        "  type:     transfer.freeze_depth=4"
+    check_refusals(
+        read_problems(outcome["error"]),
+        [
+            Refusal(
+                "transfer.freeze_depth=9",
+                ("4 depths", "image", "encoder"),
+                type_this="transfer.freeze_depth=4",
+            )
+        ],
     )
     assert outcome["exit_code"] == 2
 
@@ -643,9 +649,8 @@ def test_a_linear_probe_that_cannot_start_stops_the_search_before_the_source(
     given = line("transfer.modes=[scratch,parameter]", "control=linear_probe")
     experiment, directory = made(given, tmp_path)
     outcome = execution.execute(experiment, directory, lambda event: None)
-    assert outcome["error"] == (
-        "control linear_probe: it does not fit\n"
-        "  tip: leave linear_probe out of control=…, or make the encoders alike"
+    check_error(
+        read_error(outcome["error"]), "linear_probe", "control", types=("linear_probe", "control=…")
     )
     assert not directory.stage_file("source").exists()
 
@@ -653,9 +658,12 @@ def test_a_linear_probe_that_cannot_start_stops_the_search_before_the_source(
 def test_a_budget_that_allows_no_choice_is_refused(line: Line, tmp_path: Path) -> None:
     experiment, directory = made(line("transfer.budget_steps=3"), tmp_path)
     outcome = execution.execute(experiment, directory, lambda event: None)
-    assert outcome["error"] == (
-        "transfer.budget_steps=3 allows no choice: two candidates take an epoch of 2 steps each\n"
-        "  tip: transfer.budget_steps=4 or more"
+    check_error(
+        read_error(outcome["error"]),
+        "transfer.budget_steps=3",
+        "2 steps",
+        "epoch",
+        types=("transfer.budget_steps=4",),
     )
     assert not directory.stage_file("source").exists()
 

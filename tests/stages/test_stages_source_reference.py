@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from refusals import Refusal, check_error, check_refusals
 
 from mmx.config import compose
 from mmx.encoders import Encoder
@@ -218,9 +219,12 @@ def test_two_modalities_cannot_stand_for_one_in_the_sources_decision() -> None:
     start = mode.start(Source(source.state_dict(), ()), target, ())
     with pytest.raises(TransferError) as caught:
         find_regularized(Distill(), target, start, source, mode.modality_map)
-    assert str(caught.value) == (
-        "regularizer=distill: the source decides by one image, and audio and image would both "
-        "stand for it\n  tip: regularizer=rkd, or a transfer.map without doubles"
+    check_error(
+        caught.value,
+        "regularizer=distill",
+        "source",
+        "image",
+        types=("regularizer=rkd", "transfer.map"),
     )
     _, reference = find_regularized(Rkd(), target, start, source, mode.modality_map)
     assert reference is not None
@@ -306,11 +310,16 @@ def test_mixed_rows_have_no_label_for_what_reads_outputs(
                 continue
             with pytest.raises(ConfigError) as caught:
                 assemble(config)
-            assert [str(problem) for problem in caught.value.problems] == [
-                "regularizer=bi_tuning: holds outputs against labels, and balance=mixup mixes "
-                "rows of two classes into one\n"
-                "  type:     balance=none   (or balance=weights, or another regularizer)"
-            ]
+            check_refusals(
+                caught.value.problems,
+                [
+                    Refusal(
+                        "regularizer=bi_tuning",
+                        ("balance=mixup", "labels", "rows"),
+                        type_this="balance=none   (or balance=weights, or another regularizer)",
+                    )
+                ],
+            )
 
 
 @pytest.mark.parametrize("name", REGULARIZERS)
@@ -325,7 +334,13 @@ def test_compiled_encoders_show_no_stages_to_what_watches_them(
         return
     with pytest.raises(ConfigError) as caught:
         assemble(config)
-    assert [str(problem) for problem in caught.value.problems] == [
-        "regularizer=delta: watches the stages of the encoders, and compile=true makes one "
-        "kernel of them\n  type:     compile=false   (or regularizer=rkd)"
-    ]
+    check_refusals(
+        caught.value.problems,
+        [
+            Refusal(
+                "regularizer=delta",
+                ("compile=true", "encoders"),
+                type_this="compile=false   (or regularizer=rkd)",
+            )
+        ],
+    )

@@ -4,6 +4,7 @@ import signal
 
 import pytest
 import torch
+from refusals import Refusal, check_refusals
 
 from mmx.errors import ConfigError
 from mmx.training.events import StopRequest, stop_on_signals
@@ -18,11 +19,9 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     with pytest.raises(ConfigError) as caught:
         choose_device("cuda")
-    assert str(caught.value) == (
-        "1 problem in the config\n"
-        "device=cuda: no CUDA device\n"
-        "  accepted: auto, cpu\n"
-        "  type:     device=cpu"
+    check_refusals(
+        caught.value.problems,
+        [Refusal("device=cuda", ("CUDA",), accepted="auto, cpu", type_this="device=cpu")],
     )
     monkeypatch.setattr(torch.version, "cuda", None)
     with pytest.raises(ConfigError, match="this torch was built without CUDA"):

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import pytest
 import torch
+from refusals import Refusal, check_error, check_notes, check_refusals
 from torch import Tensor, nn
 
 from mmx.encoders import Encoder
@@ -160,8 +161,8 @@ def test_how_much_trains(mode: Adapter, adapters: int) -> None:
     trained = [p.numel() for n, p in model.named_parameters() if n not in start.frozen]
     assert sum(trained) == adapters + NORMS + BEHIND
     assert sum(p.numel() for p in model.parameters()) == adapters + NORMS + BEHIND + FROZEN
-    assert start.report.notes == (
-        f"{mode.kind} adapters of {adapters:,} parameters, in encoders of {FROZEN:,} frozen",
+    check_notes(
+        start.report.notes, (mode.kind, f"{adapters:,}", f"{FROZEN:,}", "encoders", "frozen")
     )
 
 
@@ -206,8 +207,9 @@ def test_a_layer_that_does_not_fit_is_trained_beside_its_adapter(kind: Kind) -> 
     }
     assert first not in start.frozen
     assert not added(model) & start.frozen
-    assert start.report.notes[0] == (
-        "encoders.tabular.layers.0.0.weight is 8×4 here, 8×6 in the source"
+    check_notes(
+        [start.report.notes[0]],
+        ("encoders.tabular.layers.0.0.weight", "8×4 here", "8×6 in the source", "source"),
     )
 
 
@@ -217,10 +219,14 @@ def test_adapters_do_not_count_for_min_copied() -> None:
     exactly.start(source(wider), make(2, exactly), CLASSES)
     with pytest.raises(TransferError) as caught:
         above.start(source(wider), make(2, above), CLASSES)
-    assert caught.value.message == (
-        "7 of the 8 tensors of the tabular encoder would come from the source's tabular "
-        "encoder, less than transfer.min_copied=0.9\n"
-        "  encoders.tabular.layers.0.0.weight is 8×4 here, 8×6 in the source"
+    check_error(
+        caught.value,
+        "7",
+        "8 tensors",
+        "transfer.min_copied=0.9",
+        "encoders.tabular.layers.0.0.weight",
+        "8×4 here",
+        "8×6 in the source",
     )
 
 
@@ -302,10 +308,15 @@ def test_an_encoder_with_nothing_to_adapt(kind: Kind) -> None:
     mode = Adapter(kind=kind)
     model = MultimodalModel({"tabular": SPECS["tabular"]}, {"tabular": Gain}, Concat, 3)
     (problem,) = mode.misfits(model)
-    assert str(problem) == (
-        f"transfer.kind={kind}: the tabular encoder Gain has no layer to adapt: no linear, "
-        "convolutional, recurrent, attention or embedding layer\n"
-        "  type:     transfer=feature   (freezes it whole), or transfer=parameter"
+    check_refusals(
+        [problem],
+        [
+            Refusal(
+                f"transfer.kind={kind}",
+                ("Gain", "tabular", "encoder"),
+                type_this="transfer=feature   (freezes it whole), or transfer=parameter",
+            )
+        ],
     )
     with pytest.raises(TransferError) as caught:
         mode.equip(model)

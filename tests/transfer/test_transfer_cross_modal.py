@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from refusals import Refusal, check_error, check_notes, check_refusals
 from torch import Tensor, nn
 
 from mmx.encoders import Encoder
@@ -85,10 +86,7 @@ def test_an_audio_encoder_starts_from_an_image_encoder() -> None:
     first = "encoders.audio.stages.0.0.weight"
     assert done.adapted == (first,)
     assert done.fresh == ()
-    assert done.notes == (
-        f"{first}: summed over 3 input channels",
-        "the audio encoder starts from the source's image encoder",
-    )
+    check_notes(done.notes, (first, "3 input"), ("audio", "encoder", "image"))
     assert done.classes == {name: name for name in DIGITS}  # the head is carried over too
     for name, tensor in target.state_dict().items():
         origin = theirs[name.replace("audio", "image")]
@@ -133,12 +131,17 @@ def test_text_starts_from_audio_but_for_its_words_and_inputs() -> None:
         "encoders.text.lstm.backwards.0.weight_ih_l0",
     ]
     assert done.adapted == ()
-    assert done.notes == (
-        "the text encoder starts from the source's audio encoder",
-        "encoders.text.words.embedding.weight is not in the source "
-        "(encoders.audio.words.embedding.weight)",
-        "encoders.text.lstm.forwards.0.weight_ih_l0 is 16×6 here, 16×8 in the source",
-        "encoders.text.lstm.backwards.0.weight_ih_l0 is 16×6 here, 16×8 in the source",
+    check_notes(
+        done.notes,
+        ("text", "encoder", "audio"),
+        ("encoders.text.words.embedding.weight", "encoders.audio.words.embedding.weight", "source"),
+        ("encoders.text.lstm.forwards.0.weight_ih_l0", "16×6 here", "16×8 in the source", "source"),
+        (
+            "encoders.text.lstm.backwards.0.weight_ih_l0",
+            "16×6 here",
+            "16×8 in the source",
+            "source",
+        ),
     )
     mine, theirs = target.encoders["text"].lstm, source.encoders["audio"].lstm
     assert torch.equal(mine.backwards[0].weight_hh_l0, theirs.backwards[0].weight_hh_l0)
@@ -152,7 +155,7 @@ def test_positions_of_larger_images_are_interpolated() -> None:
     name = "encoders.image.net.encoder.pos_embedding"
     assert done.adapted == (name,)
     assert done.fresh == ()
-    assert done.notes == (f"{name}: positions interpolated from 2×2 to 3×3, class token kept",)
+    check_notes(done.notes, (name, "2×2", "3×3", "positions", "class"))
     assert torch.equal(target.state_dict()[name][:, 0], source.state_dict()[name][:, 0])
 
 
@@ -171,7 +174,7 @@ def test_the_map_goes_before_the_modality_of_the_same_name() -> None:
     source, target = make(1, "audio", "image"), make(2, "audio")
     done = transferred(source, target, modality_map={"audio": "image"})
     assert done.adapted == ("encoders.audio.stages.0.0.weight",)
-    assert done.notes[-2] == "nothing here starts from the source's audio encoder"
+    check_notes([done.notes[-2]], ("audio", "encoder"))
 
 
 @pytest.mark.parametrize("modality_map", [{}, {"audio": "image"}])
@@ -192,10 +195,7 @@ def test_fusion_follows_the_mapped_modality(modality_map: dict[str, str]) -> Non
         # Of equal shape, yet the weights would read sound where they have read images.
         rest = [name for name in before if not name.startswith("encoders.")]
         assert behind == [name for name in rest if ".text." not in name]
-        assert done.notes == (
-            "nothing here starts from the source's image encoder",
-            "fusion and head are fresh: the source joins image, text, the target audio, text",
-        )
+        check_notes(done.notes, ("image", "encoder"), ("fusion", "head", "fresh"))
 
 
 def test_a_head_over_other_columns_stays_fresh() -> None:
@@ -214,22 +214,28 @@ def test_too_little_of_an_encoder_is_refused() -> None:
     before = state(target)
     with pytest.raises(TransferError) as caught:
         transferred(source, target, min_copied=0.5)
-    assert str(caught.value) == (
-        "2 of the 12 tensors of the image encoder would come from the source's image encoder, "
-        "less than transfer.min_copied=0.5\n"
-        "  encoders.image.stages.0.0.weight is 4×3×3×3 here, 8×3×3×3 in the source\n"
-        "  encoders.image.stages.0.2.weight is 4 here, 8 in the source\n"
-        "  encoders.image.stages.0.2.bias is 4 here, 8 in the source\n"
-        "  tip: give both tasks one encoder and inputs of one kind; "
-        "or accept it with transfer.min_copied=0.16"
+    check_error(
+        caught.value,
+        "2",
+        "12 tensors",
+        "transfer.min_copied=0.5",
+        "encoders.image.stages.0.0.weight",
+        "4×3×3×3 here",
+        "8×3×3×3 in the source",
+        "encoders.image.stages.0.2.weight",
+        "4",
+        "8",
+        "encoders.image.stages.0.2.bias",
+        types=("transfer.min_copied=0.16",),
     )
     assert all(torch.equal(before[name], now) for name, now in target.state_dict().items())
-    assert transferred(source, target, min_copied=0.16).notes == (
-        "encoders.image.stages.0.0.weight is 4×3×3×3 here, 8×3×3×3 in the source",
-        "encoders.image.stages.0.2.weight is 4 here, 8 in the source",
-        "encoders.image.stages.0.2.bias is 4 here, 8 in the source",
-        "… and 7 more of the kind",
-        "head.weight is 3×8 here, 3×16 in the source",
+    check_notes(
+        transferred(source, target, min_copied=0.16).notes,
+        ("encoders.image.stages.0.0.weight", "4×3×3×3 here", "8×3×3×3 in the source", "source"),
+        ("encoders.image.stages.0.2.weight", "4 here", "8 in the source", "source"),
+        ("encoders.image.stages.0.2.bias", "4 here", "8 in the source", "source"),
+        ("7 more",),
+        ("head.weight", "3×8 here", "3×16 in the source", "source"),
     )
 
 
@@ -237,17 +243,18 @@ def test_an_encoder_of_another_architecture_is_refused() -> None:
     source, target = make(1, "image"), make(2, "audio", audio=partial(LogmelCnn, width=8, mels=8))
     with pytest.raises(TransferError) as caught:
         transferred(source, target, modality_map={"audio": "image"}, min_copied=0.01)
-    assert str(caught.value) == (
-        "0 of the 20 tensors of the audio encoder would come from the source's image encoder, "
-        "less than transfer.min_copied=0.01\n"
-        "  encoders.audio.convolutions.0.weight is not in the source "
-        "(encoders.image.convolutions.0.weight)\n"
-        "  encoders.audio.convolutions.1.weight is not in the source "
-        "(encoders.image.convolutions.1.weight)\n"
-        "  encoders.audio.convolutions.2.weight is not in the source "
-        "(encoders.image.convolutions.2.weight)\n"
-        "  tip: choose encoders of one architecture: encoder/image=small_cnn "
-        "encoder/audio=spectrogram_cnn"
+    check_error(
+        caught.value,
+        "0",
+        "20 tensors",
+        "transfer.min_copied=0.01",
+        "encoders.audio.convolutions.0.weight",
+        "encoders.image.convolutions.0.weight",
+        "encoders.audio.convolutions.1.weight",
+        "encoders.image.convolutions.1.weight",
+        "encoders.audio.convolutions.2.weight",
+        "encoders.image.convolutions.2.weight",
+        types=("encoder/image=small_cnn", "encoder/audio=spectrogram_cnn"),
     )
     with pytest.raises(TransferError, match=r"^no encoder tensor of the source fits"):
         transferred(source, target, modality_map={"audio": "image"}, min_copied=0.0)
@@ -280,11 +287,12 @@ def test_tensors_that_have_no_place_are_said() -> None:
     source, target = make(1, "text", text=partial(ENCODERS["text"], layers=2)), make(2, "text")
     done = transferred(source, target)
     assert done.fresh == ()
-    assert done.notes == (
-        "encoders.text.lstm.backwards.1.bias_hh_l0 of the source has no place here",
-        "encoders.text.lstm.backwards.1.bias_ih_l0 of the source has no place here",
-        "encoders.text.lstm.backwards.1.weight_hh_l0 of the source has no place here",
-        "… and 5 more of the kind",
+    check_notes(
+        done.notes,
+        ("encoders.text.lstm.backwards.1.bias_hh_l0", "source"),
+        ("encoders.text.lstm.backwards.1.bias_ih_l0", "source"),
+        ("encoders.text.lstm.backwards.1.weight_hh_l0", "source"),
+        ("5 more",),
     )
 
 
@@ -319,11 +327,16 @@ def test_encoders_without_a_common_name_are_told_early() -> None:
     assert problems(audio=["stages.0.weight", "x"]) == problems() == []
     assert list(find_unlike_encoders({}, {"audio": ["x"]}, {"audio": "image"})) == []
     audio, text = problems(audio=["convolutions.0.weight"], text=["words"])
-    assert str(audio) == (
-        "transfer.map={audio: image}: no tensor of the audio encoder has the name of one of the "
-        "image encoder\n"
-        "  accepted: encoders of one architecture\n"
-        "  type:     encoder/image=small_cnn encoder/audio=spectrogram_cnn"
+    check_refusals(
+        [audio],
+        [
+            Refusal(
+                "transfer.map={audio: image}",
+                ("image", "audio", "encoder"),
+                accepted="encoders of one architecture",
+                type_this="encoder/image=small_cnn encoder/audio=spectrogram_cnn",
+            )
+        ],
     )
     assert text.type_this is None
 

@@ -5,6 +5,7 @@ import random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from refusals import check_error
 
 from mmx.errors import TransferError
 from mmx.transfer.shared_classes import (
@@ -148,8 +149,8 @@ def test_a_class_map_must_make_sense(class_map: dict[str, str], message: str) ->
 def test_a_class_map_of_a_task_without_classes() -> None:
     with pytest.raises(TransferError) as caught:
         check_class_map({"a": "b"}, (), ("b",))
-    assert str(caught.value) == (
-        "transfer.class_map names 'a', no class of the source\n  tip: the source has no classes"
+    check_error(
+        caught.value, "transfer.class_map", "a", "class", "source", types=("source", "classes")
     )
 
 

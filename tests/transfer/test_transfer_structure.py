@@ -13,6 +13,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from refusals import check_error, check_notes
 from torch import Tensor, nn
 
 from mmx.encoders import Encoder
@@ -300,11 +301,10 @@ def test_fresh_values_stand_where_the_source_is_large(sparsity: str) -> None:
     )
     assert start.report.counts() == {"copied": 0, "adapted": 0, "frozen": 0, "fresh": len(before)}
     assert (start.frozen, start.rates, start.weight_decay) == (frozenset(), {}, True)
-    assert start.report.notes == (
-        "the image encoder keeps 144 of 288 weights of 1 layer, where pruning the source by "
-        f"{sparsity} keeps them",
-        "the tabular encoder keeps 32 of 64 weights of 1 layer, where pruning the source by "
-        f"{sparsity} keeps them",
+    check_notes(
+        start.report.notes,
+        ("144", "288 weights", "1 layer", sparsity),
+        ("32", "64 weights", "1 layer", sparsity),
     )
 
 
@@ -349,16 +349,18 @@ def test_a_modality_that_the_source_lacks_stays_dense() -> None:
     mode = Structure(sparsity="magnitude")
     start = mode.start(source(specs={"image": SPECS["image"]}), make(2), CLASSES)
     assert list(start.report.density) == ["encoders.image.stages.1.0.weight"]
-    assert start.report.notes[1] == (
-        "the tabular encoder: 1 layer left dense, since the source has none of that name and "
-        "shape (encoders.tabular.layers.1.0.weight, …)"
+    check_notes(
+        [start.report.notes[1]],
+        ("1 layer", "encoders.tabular.layers.1.0.weight", "tabular", "encoder"),
     )
     with pytest.raises(TransferError) as caught:
         mode.start(source(width=16, specs={"image": SPECS["image"]}), make(2), CLASSES)
-    assert str(caught.value) == (
-        "no encoder layer of the source fits the target's encoders: "
-        "transfer.sparsity=magnitude finds no pattern\n"
-        "  tip: choose a source that shares a modality and an encoder with the target"
+    check_error(
+        caught.value,
+        "transfer.sparsity=magnitude",
+        "encoder",
+        "source",
+        types=("source", "modality"),
     )
 
 
@@ -369,7 +371,7 @@ def test_fusion_weights_and_fresh_encoders() -> None:
     fusion = {name for name in before if name.startswith("fusion.")}
     assert set(start.report.copied) == fusion
     assert set(start.report.fresh) == before.keys() - fusion
-    assert start.report.notes == ("2 of 2 fusion tensors are the source's",)
+    check_notes(start.report.notes, ("2", "2 fusion", "fusion"))
     assert (start.masks, start.report.density) == ({}, {})
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, given.state[name] if name in fusion else before[name])
@@ -416,7 +418,7 @@ def test_a_fusion_stays_fresh_over_a_mapping_that_is_fitted_anew(
     start = Structure(fusion_weights=True).start(Source(given, CLASSES), model, CLASSES)
     assert bool(start.report.copied) == copied
     if not copied:
-        assert start.report.notes == ("the fusion is fresh, since the mapping below it is",)
+        check_notes(start.report.notes, ("fusion", "fresh", "mapping"))
         assert all(torch.equal(tensor, before[n]) for n, tensor in model.state_dict().items())
         assert set(start.report.fresh) == set(before)
 
@@ -424,9 +426,12 @@ def test_a_fusion_stays_fresh_over_a_mapping_that_is_fitted_anew(
 def test_a_fusion_that_does_not_fit() -> None:
     with pytest.raises(TransferError) as caught:
         Structure(fusion_weights=True).start(source(fusion=Concat), make(2), CLASSES)
-    assert str(caught.value) == (
-        "transfer.fusion_weights=true: no fusion tensor of the source fits the target's\n"
-        "  tip: choose a source with the target's modalities and encoders of the same width"
+    check_error(
+        caught.value,
+        "transfer.fusion_weights=true",
+        "fusion",
+        "source",
+        types=("source", "encoders"),
     )
 
 
@@ -443,7 +448,7 @@ def test_what_the_mode_needs() -> None:
     for mode in (fusing, Structure(sparsity="channel")):
         with pytest.raises(TransferError) as caught:
             mode.start(None, make(2), CLASSES)
-        assert str(caught.value) == ("structure transfer with these options needs a trained source")
+        check_error(caught.value, "source")
 
 
 SET = r"(: set transfer\.\w+=\w+ or transfer\.\w+=null)?"

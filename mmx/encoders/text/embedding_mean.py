@@ -28,6 +28,8 @@ class EmbeddingMean(Encoder):
     Reference: Joulin et al. 2017, arXiv 1607.01759.
     """
 
+    ignores_order = True
+
     def __init__(
         self,
         spec: TokenSpec,
