@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmx.encoders.extras import import_extra
+from mmx.encoders.extras import import_extra, keep_quiet
 from mmx.encoders.hub import Folder
 from mmx.encoders.published import Published
 from mmx.errors import DataError
@@ -59,8 +58,7 @@ def make_net(folder: Folder, *, reads: str = "", **changes: Any) -> nn.Module:
         raise DataError(f"{folder.name} is an encoder with a decoder, not an encoder alone")
     for name, value in changes.items():
         setattr(config, name, value)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with keep_quiet("transformers"):
         net: nn.Module = library.AutoModel.from_config(config)
     if reads and (own := str(getattr(net, "main_input_name", reads))) != reads:
         raise DataError(f"model={folder.name} reads {own} ({config.model_type}), not {reads}")
@@ -113,8 +111,7 @@ def read_model(
         raise DataError(f"{published.name}: there is no {missing[0]}", tip=published.absent)
     folder = Path(published.weight_files[0]).parent
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with keep_quiet("transformers"):
             found, said = kind.from_pretrained(
                 folder,
                 config=config,

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from pathlib import Path
 
 import pytest
+import torch
+from tiny_models import save_text_model
 
 from mmx.encoders.extras import import_extra
+from mmx.encoders.image.timm import Timm
+from mmx.encoders.text.transformers import Transformers
 from mmx.errors import DataError
 
 ROOT = Path(__file__).parents[2]
@@ -33,3 +38,25 @@ def test_an_absent_library_is_named_with_its_extra() -> None:
     with pytest.raises(DataError, match="needs nowhere_to_be_found, which is not installed") as got:
         import_extra("nowhere_to_be_found.part", "timm")
     assert got.value.tip == "pip install 'mmx[timm]'"
+
+
+def test_libraries_say_nothing_while_published_weights_are_read(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A file of other names makes timm list them all, and transformers draws a bar for each."""
+    timm = pytest.importorskip("timm")
+    theirs = timm.create_model("test_resnet").state_dict()
+    other = tmp_path / "other.pth"
+    torch.save({f"their_{name}": value for name, value in theirs.items()}, other)
+    image = {"model": "test_resnet", "weights": str(other)}
+    text = {"model": str(save_text_model(tmp_path / "text")), "max_tokens": 8}
+    for kind, options in ((Timm, image), (Transformers, text)):
+        capfd.readouterr()
+        reader = kind.read_with(None, **options)
+        found = kind(reader.example(), **options).read_published(kind.find_published(**options))
+        assert found
+        assert capfd.readouterr().err == ""
+    assert caplog.records == []
+    assert logging.getLogger("timm").level == logging.NOTSET
+    bars = pytest.importorskip("transformers.utils.logging")
+    assert bars.is_progress_bar_enabled()

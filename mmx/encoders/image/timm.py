@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmx.encoders.extras import import_extra
+from mmx.encoders.extras import import_extra, keep_quiet
 from mmx.encoders.gradient_checkpointing import checkpoint_timm
 from mmx.encoders.hub import REPOSITORY, Folder, find_model_folder
 from mmx.encoders.image.hub_image_encoder import HubImageEncoder, ImageSide, Preprocessing
@@ -262,8 +261,7 @@ def _make(options: Mapping[str, Any], size: tuple[int, int], file: str | None = 
     folder = _find_folder(options)
     name = f"local-dir:{folder.path}" if folder is not None else str(options["model"])
     given = {} if file is None else {"pretrained_cfg_overlay": {"file": file, "source": ""}}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with keep_quiet("timm"):
         for more in ({"img_size": size}, {}):  # only some, such as a ViT, are built for a size
             try:
                 net: nn.Module = library.create_model(
