@@ -18,7 +18,7 @@ SEED_INTERPOLATION = "${seed}"
 """The interpolation that gives a value the run's seed."""
 NAMES_OF_SEEDS = ("seed", "split_seed")
 """Keys that may follow the run's seed in this way, and so differ within a group."""
-PATH_KEYS = ("path", "root", "weights")
+PATH_KEYS = ("path", "root", "weights", "model")
 """Keys whose values are files and folders, shown relative to the working directory."""
 EXPERIMENT = "experiment"
 Keys = tuple[str, ...]
@@ -129,6 +129,8 @@ def _find_cells(variants: Sequence[Variant], keys: Keys) -> list[str]:
     found = []
     for each in variants:
         value = find_value(each.what, keys, Absent)
+        if value is Absent and keys[-1] == "model":  # a folder counts by what its files hold
+            value = find_value(each.what, (*keys[:-1], "weights"), Absent)
         given = Absent if value is Absent else find_value(each.config, keys, value)
         told = "" if value is Absent else _to_text(value)
         if told not in texts:

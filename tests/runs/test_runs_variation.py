@@ -170,3 +170,17 @@ def test_overrides_on_one_line_can_be_told_apart() -> None:
     assert join_overrides(["seed=1", "a=[b,c]", "d={e: f}"]) == 'seed=1 a=[b,c] "d={e: f}"'
     assert join_overrides(["a=b c=d"]) != join_overrides(["a=b", "c=d"])
     assert format_varied([1.0, None, "a b"]) == "[1.0,null,a b]"
+
+
+def test_folders_of_models_are_shown_as_they_were_typed() -> None:
+    """They count by the digest of their files, and nobody knows a model by that."""
+
+    def start(model: str, digest: str) -> Variant:
+        one = job({"encoder.text.model": model})
+        what = {**copy.deepcopy(BASE), "encoder": {"text": {"weights": digest}}}
+        return Variant(one.config, what, typed=["encoder.text.model"])
+
+    jobs = [start("models/a", "1" * 32), start("models/b", "2" * 32), start("c/copy", "1" * 32)]
+    labels = label_variants(jobs)
+    assert labels[:2] == [{"encoder.text.model": "models/a"}, {"encoder.text.model": "models/b"}]
+    assert labels[2] == labels[0]  # the same weights in another folder
