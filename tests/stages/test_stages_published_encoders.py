@@ -40,7 +40,8 @@ CASES = [
     if publishes(kind) and option not in ONLY_DEEPER
     for model in list_tiny_models(kind)
 ]
-FIRST_OF_A_KIND = list({case[:2]: case for case in reversed(CASES)}.values())[::-1]
+FIRST_OF_A_KIND = list({case[:2]: case for case in reversed(CASES) if case[2]}.values())[::-1]
+"""Of torchvision's the stem is fresh on these small images, and so no features are a source's."""
 ALL = pytest.mark.parametrize(("modality", "option", "model"), CASES)
 KINDS = pytest.mark.parametrize(("modality", "option", "model"), FIRST_OF_A_KIND)
 TOKEN_LEVEL = [name for name, kind in catalogue.classes("fusion").items() if kind.reads == "tokens"]
