@@ -1,4 +1,4 @@
-"""Confidence intervals for the difference of two models, over test rows and over seeds.
+"""Confidence intervals for the difference of two models, over test rows, seeds and folds.
 
 Shape legend: ``N`` test rows (samples), ``K`` statistics, ``S`` seeds, ``R`` resamples,
 ``G`` groups.
@@ -15,6 +15,8 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
+from mmx.evaluation import folds
+from mmx.evaluation.folds import average_parts
 from mmx.evaluation.mcnemar import Discordant
 from mmx.evaluation.permutation import swap_test
 from mmx.evaluation.pooling import SeedError, estimate_seed_errors
@@ -55,25 +57,38 @@ def bonferroni_level(comparisons: int) -> float:
 
 @dataclass(frozen=True)
 class Differences:
-    """The differences between one group of runs and its control, one for each seed.
+    """The differences between one group of runs and its control, one for each seed or fold.
 
     Attributes:
         metric: The metric that is compared.
-        values: ``(S,)`` differences of the seeds.
-        pairs: The S pairs of scores that the values come from; empty if they are not kept.
+        values: ``(S,)`` differences of the seeds, or ``(n,)`` of folds and repeats.
+        pairs: The pairs of scores of all runs that the values come from; empty if they are not
+            kept.
         control: A key that is equal for groups compared with the same control models; None if
             no other group shares them.
+        folds: Number of folds of a partition, where values are of folds; 0: they are of seeds.
     """
 
     metric: str
     values: Floats
     pairs: Sequence[Pair] = ()
     control: Hashable = None
+    folds: int = 0
 
     @classmethod
-    def of(cls, pairs: Sequence[Pair]) -> Differences:
-        """Return the differences of pairs of scores."""
+    def of(
+        cls, pairs: Sequence[Pair], folds: int = 0, parts: Sequence[Hashable] = ()
+    ) -> Differences:
+        """Return the differences of pairs of scores.
+
+        Args:
+            pairs: One for each run.
+            folds: Number of folds of a partition, where runs were tested on different ones.
+            parts: The repeat and fold of each run, if so.
+        """
         values = np.array([first.value - second.value for first, second in pairs])
+        if folds:
+            return cls(pairs[0][0].metric, average_parts(values, parts), pairs, None, folds)
         control = tuple(second.statistics.tobytes() for _, second in pairs)
         # A control without randomness, such as the most frequent class, adds no shared error.
         shared = hash(control) if len(set(control)) > 1 else None
@@ -142,7 +157,7 @@ def find_sample_interval(pair: Pair, *, level: float = LEVEL, seed: int = 0) -> 
     """
     counts = Discordant.of(*pair)
     found = counts.interval(level) if counts else _percentiles(pair, level, seed)
-    return _bound(found, [pair], pair[0].metric, level)
+    return _bound(found, Differences.of([pair]), level)
 
 
 def _percentiles(pair: Pair, level: float, seed: int) -> Bounds:
@@ -193,8 +208,10 @@ class GainInterval:
         truth in 83 of 100 cases). Their error follows Student's t, with a spread that is pooled
         over all groups (:mod:`.pooling`). The error over **samples** is normal, with the variance
         :attr:`Differences.sample_variance`.
-        A group of one seed has the interval :func:`find_sample_interval`. All intervals stay
-        within possible values, and exclude 0 only if :func:`.swap_test` rejects as well.
+        A group of one seed has the interval :func:`find_sample_interval`. **Folds** have an
+        interval of their own, corrected for the training rows that they share (:mod:`.folds`);
+        their spread is not pooled with that of other groups. All intervals stay within possible
+        values, and exclude 0 only if :func:`.swap_test` rejects as well.
 
         Args:
             groups: Groups of one metric and one kind of control; a group of one seed needs scores.
@@ -206,7 +223,9 @@ class GainInterval:
         (arXiv:1411.5279), why a percentile interval of few values is too narrow.
         """
         several = [
-            each for each in groups if len(each.values) > 1 and np.isfinite(each.values).all()
+            each
+            for each in groups
+            if len(each.values) > 1 and np.isfinite(each.values).all() and not each.folds
         ]
         errors = estimate_seed_errors(
             [each.values for each in several],
@@ -219,17 +238,25 @@ class GainInterval:
 
 
 def _find_interval(group: Differences, error: SeedError | None, level: float) -> GainInterval:
+    if group.folds and np.isfinite(group.values).all():
+        return GainInterval(_find_fold_interval(group, level))
     if error is None:
         if len(group.values) > 1:
             return GainInterval((math.nan, math.nan))
         return GainInterval(find_sample_interval(group.pairs[0], level=level))
     middle, of_samples = float(group.values.mean()), group.sample_variance
     reach = find_half_width(error, of_samples, level)
-    low, high = _bound((middle - reach, middle + reach), group.pairs, group.metric, level)
+    low, high = _bound((middle - reach, middle + reach), group, level)
     if low > 0 or high < 0:
         return GainInterval((low, high))
     alone = find_half_width(error, 0.0, level)
     return GainInterval((low, high), count_seeds_needed(middle, alone, error, of_samples, level))
+
+
+def _find_fold_interval(group: Differences, level: float) -> Bounds:
+    middle = float(group.values.mean())
+    reach = folds.find_half_width(group.values, group.folds, level, group.least_variance)
+    return _bound((middle - reach, middle + reach), group, level)
 
 
 def find_half_width(error: SeedError, sample_variance: float, level: float) -> float:
@@ -284,11 +311,14 @@ def _sum(inside: Callable[[Floats], Floats], variance: float, distances: Floats)
     return found
 
 
-def _bound(found: Bounds, pairs: Sequence[Pair], metric: str, level: float) -> Bounds:
+def _bound(found: Bounds, group: Differences, level: float) -> Bounds:
     """Return an interval clipped to possible values, and widened to 0 if the test accepts 0."""
-    largest = LARGEST_DIFFERENCE.get(metric, np.inf)
+    largest = LARGEST_DIFFERENCE.get(group.metric, np.inf)
     low, high = max(found[0], -largest), min(found[1], largest)
-    if pairs and (low > 0 or high < 0) and swap_test(pairs) >= 1 - level:
+    if not group.pairs or low <= 0 <= high:
+        return float(low), float(high)
+    # Repeats of folds test the same rows in other company.
+    if swap_test(group.pairs, by_row=bool(group.folds)) >= 1 - level:
         low, high = min(low, 0.0), max(high, 0.0)
     return float(low), float(high)
 

@@ -20,7 +20,7 @@ SWAPS_AT_ONCE = 4_000_000
 """Numbers that are computed at once; it bounds the memory."""
 
 
-def swap_test(pairs: Sequence[Pair], *, seed: int = 0) -> float:
+def swap_test(pairs: Sequence[Pair], *, seed: int = 0, by_row: bool = False) -> float:
     """Return the two-sided p-value of the mean difference over seeds.
 
     Null hypothesis: the two models are exchangeable, so that on any sample the answer of one
@@ -34,14 +34,15 @@ def swap_test(pairs: Sequence[Pair], *, seed: int = 0) -> float:
     Args:
         pairs: S pairs of scores; seeds tested on the same samples are swapped together.
         seed: Seed of the random swaps.
+        by_row: Whether samples of one row number are swapped together, whatever other samples
+            their pairs have.
 
     Reference: Fisher 1935, The design of experiments; Phipson and Smyth 2010
     (arXiv:1603.05766), why the p-value of random swaps is never 0.
     """
     if len(pairs) == 1 and (counts := Discordant.of(*pairs[0])):
         return counts.p
-    blocks = _group_pairs(pairs)
-    movable = sum(len(moved) for _, moved in blocks)
+    blocks, movable = _align_rows(pairs) if by_row else _group_pairs(pairs)
     observed = np.mean([first.value - second.value for first, second in pairs])
     every = movable <= ALL
     generator = np.random.default_rng(seed)
@@ -62,29 +63,45 @@ def swap_test(pairs: Sequence[Pair], *, seed: int = 0) -> float:
     return as_large / total if every else (1 + as_large) / (1 + total)
 
 
-SwapBlock = tuple[list[Pair], Integers]
-"""Pairs of the same samples, and those samples on which the models of a pair differ."""
+SwapBlock = tuple[list[Pair], Integers, slice | Integers]
+"""Pairs of the same samples, those samples on which the models of a pair differ, and their columns
+in the table of swaps."""
 
 
-def _group_pairs(pairs: Sequence[Pair]) -> list[SwapBlock]:
-    """Return the pairs grouped by the samples that they were tested on."""
+def _group_pairs(pairs: Sequence[Pair]) -> tuple[list[SwapBlock], int]:
+    """Return the pairs grouped by the samples that they were tested on, and all columns' number."""
     found: dict[bytes, list[Pair]] = {}
     for pair in pairs:
         found.setdefault(pair[0].rows.tobytes(), []).append(pair)
-    blocks = []
+    blocks: list[SwapBlock] = []
+    start = 0
     for members in found.values():
         differ = [(first.statistics != second.statistics).any(1) for first, second in members]
-        blocks.append((members, np.flatnonzero(np.any(differ, axis=0))))
-    return blocks
+        moved = np.flatnonzero(np.any(differ, axis=0))
+        blocks.append((members, moved, slice(start, start + len(moved))))
+        start += len(moved)
+    return blocks, start
+
+
+def _align_rows(pairs: Sequence[Pair]) -> tuple[list[SwapBlock], int]:
+    """Return the pairs, with one column for each row number on which any pair differs."""
+    moved = [
+        np.flatnonzero((first.statistics != second.statistics).any(1)) for first, second in pairs
+    ]
+    rows = [first.rows[each] for (first, _), each in zip(pairs, moved, strict=True)]
+    every = np.unique(np.concatenate(rows))
+    blocks: list[SwapBlock] = [
+        ([pair], each, np.searchsorted(every, own))
+        for pair, each, own in zip(pairs, moved, rows, strict=True)
+    ]
+    return blocks, len(every)
 
 
 def _differences(blocks: Sequence[SwapBlock], swaps: Floats) -> Floats:
     """Return the ``(R,)`` sums over pairs of their differences after swaps ``(R, movable)``."""
     total = np.zeros(len(swaps))
-    start = 0
-    for members, moved in blocks:
-        part = swaps[:, start : start + len(moved)]
-        start += len(moved)
+    for members, moved, columns in blocks:
+        part = swaps[:, columns]
         for first, second in members:
             over = (first.statistics - second.statistics)[moved]
             change = part @ over

@@ -16,6 +16,8 @@ from mmx.quoting import format_value
 Modalities = dict[str, Modality[Any, Any]]
 LINE_KEYS = ("seeds", "curve")
 """Keys that only the command line of ``mmx train`` reads: each is short for a sweep."""
+MOST_RUNS = 100_000
+"""Most runs that a key stands for."""
 CurveFraction = Annotated[float, Field(gt=0, le=1)]
 
 
@@ -47,7 +49,7 @@ class Settings:
     """
 
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
-    seeds: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    seeds: Annotated[int, Field(ge=1, le=MOST_RUNS)] | None = None
     modalities: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     match: Literal["none", "params"] = "none"
     match_params: Annotated[int, Field(ge=1, le=10**9)] = 200_000

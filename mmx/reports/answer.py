@@ -16,6 +16,7 @@ from mmx.runs.summary import (
     ControlResult,
     StatedGain,
     Summary,
+    TestedFold,
     TransferFacts,
 )
 from mmx.terminal import Console
@@ -74,8 +75,16 @@ def format_title(summary: Summary) -> str:
     """Return a run's source, target, transfer, fusion and seed on one line."""
     return (
         f"{summary.source.task} → {summary.target.task}  "
-        f"({format_transfer(summary.transfer)}, {summary.fusion}, seed {summary.seed})"
+        f"({format_transfer(summary.transfer)}, {summary.fusion}, seed {summary.seed}"
+        f"{_format_fold(summary.fold)})"
     )
+
+
+def _format_fold(fold: TestedFold | None) -> str:
+    if fold is None:
+        return ""
+    repeat = f", repeat {fold.repeat}" if fold.repeat > 1 else ""
+    return f", fold {fold.number} of {fold.count}{repeat}"
 
 
 def format_transfer(transfer: TransferFacts) -> str:

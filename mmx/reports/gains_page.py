@@ -37,6 +37,15 @@ AT_CHANCE = (
     "No answer: where neither target nor control is better than always saying the most frequent "
     "class, beyond binomial noise, their difference says nothing about transfer."
 )
+FOLDS = (
+    "Intervals over folds: Student's t, with the variance of the mean corrected for the training "
+    "rows that folds share (Nadeau and Bengio 2003: 1 / n + 1 / (k - 1) times the variance between "
+    "the n folds of partitions into k; docs/intervals.md says how often such intervals hold). "
+    "Seeds of one fold count as one value, their mean."
+)
+FEWER_FOLDS = (
+    "Not every fold is done, so some rows were not tested: the same command goes on with the rest."
+)
 HIGHER_IN = "higher in"
 """The column that says in how many seeds the target was higher."""
 WOULD_DECIDE = "would decide"
@@ -44,9 +53,9 @@ WOULD_DECIDE = "would decide"
 TO_BEST = "to the control's best"
 """The column that says how soon a target reached the best of its control."""
 FASTER = (
-    "To the control's best: in how many seeds the target reached the best validation metric of "
+    "To the control's best: in how many {unit}s the target reached the best validation metric of "
     "its control, and after how many steps and seconds of training, target / control: medians "
-    "over seeds (– where the median seed never got there), the source's training not counted."
+    "over {unit}s (– where the median {unit} never got there), the source's training not counted."
 )
 
 
@@ -62,17 +71,19 @@ def make_title(gains: Gains) -> str:
 
 def make_grid(gains: Gains) -> Grid:
     """Return the table as text, without columns that are empty or the same for all groups."""
+    units = {"folds" if each.folds else "seeds" for each in gains.found}
+    mixed, over = len(units) > 1, " or ".join(sorted(units))
     lines = [
         {
             **each.group,
             "metric": each.gain.metric,
             "over": each.gain.control,
-            "seeds": str(len(each.seeds)),
+            over: each.over if mixed or each.folds else str(each.count),
             "target mean": f"{each.target:.3f}",
             "control mean": f"{each.control:.3f}",
             "gain": f"{each.gain.value:+.3f}",
             "interval": _format_interval(each),
-            HIGHER_IN: f"{each.higher} of {len(each.seeds)} seeds",
+            HIGHER_IN: f"{each.higher} of {each.count} {'folds' if each.folds else 'seeds'}",
             "verdict": each.gain.verdict,
             WOULD_DECIDE: "" if each.deciding is None else str(each.deciding),
             TO_BEST: _format_to_best(each),
@@ -82,7 +93,7 @@ def make_grid(gains: Gains) -> Grid:
     heads = list(dict.fromkeys(head for line in lines for head in line))
     if len({line["over"] for line in lines}) == 1:
         heads.remove("over")
-    if all(len(each.seeds) == 1 for each in gains.found):
+    if all(each.count == 1 for each in gains.found):
         heads.remove(HIGHER_IN)
     for head in (WOULD_DECIDE, TO_BEST):
         if not any(line[head] for line in lines):
@@ -105,7 +116,7 @@ def _format_to_best(each: GroupGain) -> str:
     steps = "–" if found.target_steps is None else f"{found.target_steps:,.0f}"
     seconds = "–" if found.target_s is None else f"{found.target_s:,.2f}"
     return (
-        f"{found.reached} of {len(each.seeds)}: {steps} / {found.control_steps:,.0f} steps, "
+        f"{found.reached} of {len(each.draws)}: {steps} / {found.control_steps:,.0f} steps, "
         f"{seconds} / {found.control_s:,.2f} s"
     )
 
@@ -122,19 +133,23 @@ def make_gains_table(gains: Gains) -> Table:
 
 def list_notes(gains: Gains) -> list[str]:
     """Return how to read the table, and the answers on fewer labels."""
-    counts = {len(each.seeds) for each in gains.found}
+    counts = {each.count for each in gains.found if not each.folds}
+    folded = [each for each in gains.found if each.folds]
     how = [SEEDS] if max(counts, default=0) > 1 else []
     how += [ONE_SEED] if 1 in counts else []
+    how += [FOLDS] if folded else []
+    how += [FEWER_FOLDS] if any(each.lacks_folds for each in folded) else []
     how += [DECIDING] if any(each.deciding for each in gains.found) else []
     how += [] if all(each.gain.learned for each in gains.found) else [AT_CHANCE]
-    how += [FASTER] if any(each.faster for each in gains.found) else []
+    unit = "run" if folded else "seed"
+    how += [FASTER.format(unit=unit)] if any(each.faster for each in gains.found) else []
     return [*how, *(each.text for each in gains.less_data)]
 
 
 def write_gains(path: Path, gains: Gains) -> None:
     """Write ``gains.csv``, ``gains.json`` and ``gains.html`` into a sweep's directory."""
     lines = [{**each.group, **each.numbers()} for each in gains.found]
-    heads = list(lines[0])
+    heads = list(dict.fromkeys(head for line in lines for head in line))
     rows = [[line.get(head) for head in heads] for line in lines]
     write_text(path / "gains.csv", format_csv([heads, *rows]))
     write_json(path / "gains.json", gains.data())

@@ -13,6 +13,7 @@ from mmx.evaluation.mcnemar import Discordant
 from mmx.evaluation.sample_metric import Pair, SampleScores
 from mmx.runs import sample_scores
 from mmx.runs.directory import RunDirectory
+from mmx.runs.draw import Draw, count_folds
 from mmx.stage_id import Role
 
 
@@ -22,7 +23,7 @@ class Side:
 
     Attributes:
         name: Its name in sentences.
-        runs: Finished runs that differ in nothing but their seed.
+        runs: Finished runs that differ in nothing but their seed and fold.
     """
 
     name: str
@@ -41,7 +42,7 @@ def compare_sides(sides: Sequence[Side], *, independent: int | None = None) -> l
         DataError: Two sides were not tested on the same rows, or no scores of them are kept.
     """
     couples = [(one, two) for place, one in enumerate(sides) for two in sides[place + 1 :]]
-    found = [Differences.of(_make_pairs(one, two)) for one, two in couples]
+    found = [_find_differences(one, two) for one, two in couples]
     level = bonferroni_level(len(couples))
     sure = GainInterval.of(found, level=level, independent=independent or len(sides) - 1)
     texts = [
@@ -57,21 +58,27 @@ def compare_sides(sides: Sequence[Side], *, independent: int | None = None) -> l
     return texts
 
 
+def _find_differences(before: Side, after: Side) -> Differences:
+    """Return the differences of two sides, over seeds or over folds."""
+    draws = sorted(_read_draw(run) for run in after.runs)
+    pairs = _make_pairs(before, after)
+    return Differences.of(pairs, count_folds(draws), [draw.part for draw in draws])
+
+
 def _make_pairs(before: Side, after: Side) -> list[Pair]:
-    """Return pairs of scores, after and before, with runs matched in the order of their seeds."""
+    """Return pairs of scores, after and before, with runs matched in the order of their draws."""
     if len(before.runs) != len(after.runs):
         raise DataError(
             f"{before.name} is {len(before.runs)} runs, {after.name} {len(after.runs)}: "
             "only as many can be compared run by run",
             tip="name as many runs on both sides of --with",
         )
-    old, new = (sorted(side.runs, key=_read_seed) for side in (before, after))
+    old, new = (sorted(side.runs, key=_read_draw) for side in (before, after))
     return [_make_pair(one, two) for one, two in zip(old, new, strict=True)]
 
 
-def _read_seed(run: RunDirectory) -> int:
-    seed = run.summary().get("seed")
-    return seed if isinstance(seed, int) else 0
+def _read_draw(run: RunDirectory) -> Draw:
+    return Draw.of(run.read_summary())
 
 
 def _make_pair(before: RunDirectory, after: RunDirectory) -> Pair:
@@ -134,13 +141,15 @@ def _describe(
 ) -> str:
     """Return one comparison as a sentence."""
     low, high = sure.interval
-    difference, rows = float(found.values.mean()), len(found.pairs[0][0].rows)
+    difference = float(found.values.mean())
+    rows = len(np.unique(np.concatenate([pair[0].rows for pair in found.pairs])))
     new, old = (np.mean([pair[which].value for pair in found.pairs]) for which in (0, 1))
     verdict = "no clear difference"
     if low > 0 or high < 0:
         verdict = f"{after.name} is {'better' if low > 0 else 'worse'}"
     count = len(found.values)
-    over = f"{rows:,} test rows, " + ("one seed" if count == 1 else f"{count} seeds")
+    unit = "folds" if found.folds else "seeds"
+    over = f"{rows:,} test rows, " + ("one seed" if count == 1 else f"{count} {unit}")
     text = (
         f"on the same test rows: {after.name} {new:.3f}, {before.name} {old:.3f} {found.metric}: "
         f"{difference:+.3f} ({100 * level:.4g} % interval {low:+.3f} … {high:+.3f} over {over}): "
@@ -152,7 +161,8 @@ def _describe(
 def _describe_more(before: Side, after: Side, found: Differences, sure: GainInterval) -> str:
     if len(found.values) > 1:
         higher = int((found.values > 0).sum())
-        text = f"; higher in {higher} of {len(found.values)} seeds"
+        unit = "folds" if found.folds else "seeds"
+        text = f"; higher in {higher} of {len(found.values)} {unit}"
         return text if sure.deciding is None else f"{text}; would decide: {sure.deciding}"
     counts = Discordant.of(*found.pairs[0])
     if counts is None:

@@ -9,6 +9,7 @@ from mmx.evaluation.faster import Faster
 from mmx.evaluation.sample_metric import Pair
 from mmx.runs import sample_scores
 from mmx.runs.directory import RunDirectory
+from mmx.runs.draw import Draw
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,7 @@ class RunGain:
     """The numbers of a finished run that its group's gain is computed from.
 
     Attributes:
-        seed: Its seed.
+        draw: Its seed and fold.
         metric: The metric of its gain.
         target: Test metric of the target.
         controls: Control to its test metric.
@@ -25,7 +26,7 @@ class RunGain:
         faster: When the target was as good as the first trained control.
     """
 
-    seed: int
+    draw: Draw
     metric: str
     target: float
     controls: dict[str, float]
@@ -37,14 +38,14 @@ class RunGain:
     def read(cls, directory: RunDirectory) -> RunGain:
         """Read a run directory."""
         summary = directory.read_summary()
-        seed, tested = summary.seed, summary.target.metrics["test"]
+        draw, tested = Draw.of(summary), summary.target.metrics["test"]
         if summary.gain is None:
-            return cls(seed, "", 0.0, {}, {})
+            return cls(draw, "", 0.0, {}, {})
         metric = summary.gain.metric
         kept = sample_scores.read_scores(directory)
         least, soon = summary.target.chance, summary.faster
         return cls(
-            seed,
+            draw,
             metric,
             tested[metric],
             {name: each.metrics["test"][metric] for name, each in summary.control.items()},

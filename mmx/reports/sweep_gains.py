@@ -1,6 +1,6 @@
-"""The gains of a sweep: the mean over seeds of each group, with its confidence interval.
+"""The gains of a sweep: the mean over seeds or folds of each group, with its confidence interval.
 
-A group is all runs that differ only in their seed.
+A group is all runs that differ only in their seed and fold.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 from mmx.controls import find_control
 from mmx.evaluation.chance import Chance
 from mmx.evaluation.faster import Faster
+from mmx.evaluation.folds import average_parts
 from mmx.evaluation.gain_intervals import Differences, GainInterval, bonferroni_level
 from mmx.evaluation.power import SeedsNeeded
 from mmx.evaluation.sample_metric import Pair
@@ -25,6 +26,7 @@ from mmx.evaluation.verdict import Gain
 from mmx.json_object import Json
 from mmx.reports.run_gain import RunGain
 from mmx.runs.directory import RunDirectory
+from mmx.runs.draw import Draw, count_folds
 
 FRACTION = "target.fraction"
 """The key by which a sweep varies the number of labels."""
@@ -71,27 +73,58 @@ class GroupGain:
     """The gain of one group over one control.
 
     Attributes:
-        group: Varied key to value, without the seed.
-        seeds: The seeds of its runs.
+        group: Varied key to value, without seed and fold.
+        draws: Seed and fold of each of its runs.
         target: Mean test metric of the target.
         control: Mean test metric of the control.
         gain: Their difference; its interval holds together with those of the other groups.
-        higher: In how many seeds the target was higher.
+        higher: In how many seeds, or folds, the target was higher.
         deciding: About how many seeds would decide; None where these do, or there is only one.
         faster: How soon the target is as good as the control; None where that was not observed,
             or the control is no better than chance.
-        pairs: Seed to the scores of target and control, where they are kept.
+        pairs: Seed and fold to the scores of target and control, where they are kept.
     """
 
     group: dict[str, str]
-    seeds: tuple[int, ...]
+    draws: tuple[Draw, ...]
     target: float
     control: float
     gain: Gain
     higher: int = 0
     deciding: SeedsNeeded | None = None
     faster: GroupFaster | None = None
-    pairs: Mapping[int, Pair] = field(default_factory=dict, compare=False, repr=False)
+    pairs: Mapping[Draw, Pair] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seed of each of its runs."""
+        return tuple(draw.seed for draw in self.draws)
+
+    @property
+    def folds(self) -> int:
+        """Number of folds of a partition, where the mean is over folds; 0 where it is not."""
+        return count_folds(self.draws)
+
+    @property
+    def count(self) -> int:
+        """How many values the mean is of: folds in all repeats, or seeds."""
+        return len({draw.part for draw in self.draws}) if self.folds else len(self.draws)
+
+    @property
+    def over(self) -> str:
+        """What the mean is over: ``5 seeds``, ``5 folds``, ``15 folds (3 repeats of 5)``."""
+        if not self.folds:
+            return "1 seed" if self.count == 1 else f"{self.count} seeds"
+        repeats = len({draw.repeat for draw in self.draws})
+        several = f" ({repeats} repeats of {self.folds})" if repeats > 1 else ""
+        if self.lacks_folds:
+            several = f" of {repeats * self.folds}"
+        return f"{self.count} folds{several}"
+
+    @property
+    def lacks_folds(self) -> bool:
+        """Whether some fold of a partition has no finished run."""
+        return self.count < len({draw.repeat for draw in self.draws}) * self.folds
 
     @property
     def label(self) -> str:
@@ -101,17 +134,20 @@ class GroupGain:
     def numbers(self) -> Json:
         """Return the numbers as one row of a table."""
         low, high = self.gain.interval or (None, None)
-        soon = self.faster
+        soon, unit = self.faster, "folds" if self.folds else "seeds"
+        repeats = {"repeats": len({draw.repeat for draw in self.draws})} if self.folds else {}
         return {
             "over": self.gain.control,
             "metric": self.gain.metric,
-            "seeds": len(self.seeds),
+            "seeds": len(set(self.seeds)) if self.folds else len(self.seeds),
+            **({"folds": self.count} if self.folds else {}),
+            **repeats,
             "target_mean": self.target,
             "control_mean": self.control,
             "gain": self.gain.value,
             "low": low,
             "high": high,
-            "higher_seeds": self.higher,
+            f"higher_{unit}": self.higher,
             "deciding_seeds": None if self.deciding is None else self.deciding.seeds,
             "deciding": None if self.deciding is None else str(self.deciding),
             "verdict": self.gain.verdict,
@@ -216,10 +252,13 @@ def _sure(
 def _find_differences(control: str, runs: Sequence[RunGain]) -> Differences:
     """Return how a group's runs differ from a control: by test rows, if all runs keep them."""
     pairs = [run.pairs[control] for run in runs if control in run.pairs]
+    folds, parts = count_folds(run.draw for run in runs), [run.draw.part for run in runs]
     if len(pairs) == len(runs):
-        return Differences.of(pairs)
+        return Differences.of(pairs, folds, parts)
     against = [run.controls[control] for run in runs]
     values = np.array([run.target for run in runs]) - np.array(against)
+    if folds:
+        return Differences(runs[0].metric, average_parts(values, parts), folds=folds)
     shared = tuple(against) if len(set(against)) > 1 else None
     return Differences(runs[0].metric, values, control=shared)
 
@@ -230,6 +269,9 @@ def _make_group_gain(
     """Return the gain of one group over one control."""
     target = np.array([run.target for run in runs])
     against = np.array([run.controls[control] for run in runs])
+    folds, parts = count_folds(run.draw for run in runs), [run.draw.part for run in runs]
+    if folds:  # seeds of one fold count as one, also where a fold has fewer of them
+        target, against = average_parts(target, parts), average_parts(against, parts)
     means = float(target.mean()), float(against.mean())
     learned = find_control(control).stands_for_chance or _beats_chance(runs, means)
     difference = float((target - against).mean())
@@ -239,7 +281,7 @@ def _make_group_gain(
     stated = len(soon) == len(runs) and _beats_chance(runs, means[1:])
     return GroupGain(
         group=group,
-        seeds=tuple(run.seed for run in runs),
+        draws=tuple(run.draw for run in runs),
         target=means[0],
         control=means[1],
         gain=Gain(
@@ -248,7 +290,7 @@ def _make_group_gain(
         higher=int((target > against).sum()),
         deciding=None if sure is None else sure.deciding,
         faster=GroupFaster.of(soon) if stated else None,
-        pairs={run.seed: run.pairs[control] for run in runs if control in run.pairs},
+        pairs={run.draw: run.pairs[control] for run in runs if control in run.pairs},
     )
 
 
@@ -381,7 +423,9 @@ def _compare_across(
         for each in smaller:
             if pairs := _make_pairs_across(each, last):
                 members = alike.setdefault((each.gain.metric, each.gain.control), [])
-                members.append((place, read_fraction(each), Differences.of(pairs)))
+                folds, parts = count_folds(each.draws), [draw.part for draw in sorted(each.draws)]
+                differences = Differences.of(pairs, folds, parts)
+                members.append((place, read_fraction(each), differences))
     for members in alike.values():
         answers = GainInterval.of([each for _, _, each in members], level=level)
         for (place, fraction, _), answer in zip(members, answers, strict=True):
@@ -390,14 +434,14 @@ def _compare_across(
 
 
 def _make_pairs_across(one: GroupGain, other: GroupGain) -> list[Pair]:
-    """Return the scores of a group's target and another's control, seed by seed.
+    """Return the scores of a group's target and another's control, seed by seed and fold by fold.
 
-    Empty where seeds or test rows are not the same.
+    Empty where seeds, folds or test rows are not the same.
     """
-    seeds = sorted(one.seeds)
-    if seeds != sorted(other.seeds) or not one.pairs.keys() == other.pairs.keys() == set(seeds):
+    draws = sorted(one.draws)
+    if draws != sorted(other.draws) or not one.pairs.keys() == other.pairs.keys() == set(draws):
         return []
-    pairs = [(one.pairs[seed][0], other.pairs[seed][1]) for seed in seeds]
+    pairs = [(one.pairs[draw][0], other.pairs[draw][1]) for draw in draws]
     same = all(np.array_equal(ours.rows, theirs.rows) for ours, theirs in pairs)
     return pairs if same else []
 

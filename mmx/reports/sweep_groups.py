@@ -13,6 +13,7 @@ from mmx.csv_text import unescape_cell
 from mmx.errors import DataError, RunError, UnreadableFileError, UsageError
 from mmx.reports.pairing import Side
 from mmx.runs.directory import RunDirectory
+from mmx.runs.draw import Draw, describe_draws
 
 PLAN = "plan.json"
 SUMMARY = "summary.csv"
@@ -49,28 +50,29 @@ def read_groups(path: Path) -> list[Side]:
     return [Side(name, list(runs.values())) for name, runs in found.items()]
 
 
-def keep_common_seeds(sides: Sequence[Side]) -> tuple[list[Side], str]:
-    """Return the groups with the seeds that all of them have, and a note on seeds left out.
+def keep_common_draws(sides: Sequence[Side]) -> tuple[list[Side], str]:
+    """Return the groups with the seeds and folds that all of them have, and a note on others.
 
     Raises:
         UsageError: There is one group.
-        DataError: No seed is common to all.
+        DataError: No seed or fold is common to all.
     """
     _require_two_groups(sides)
-    seeds = [{run.summary().get("seed"): run for run in side.runs} for side in sides]
-    common = [seed for seed in seeds[0] if all(seed in each for each in seeds)]
+    draws = [{Draw.of(run.read_summary()): run for run in side.runs} for side in sides]
+    common = [draw for draw in draws[0] if all(draw in each for each in draws)]
     if not common:
+        unit = "fold" if any(draw.folds for each in draws for draw in each) else "seed"
         raise DataError(
-            "no seed has a finished run in each group of the sweep",
+            f"no {unit} has a finished run in each group of the sweep",
             tip="run the command of the sweep again: it goes on with what is not done",
         )
     kept = [
-        Side(side.name, [each[seed] for seed in common])
-        for side, each in zip(sides, seeds, strict=True)
+        Side(side.name, [each[draw] for draw in common])
+        for side, each in zip(sides, draws, strict=True)
     ]
-    every = dict.fromkeys(seed for each in seeds for seed in each)
-    left = [str(seed) for seed in every if seed not in common]
-    note = f"left out, since not every group has them: seed {', '.join(left)}" if left else ""
+    every = dict.fromkeys(draw for each in draws for draw in each)
+    left = [draw for draw in every if draw not in common]
+    note = f"left out, since not every group has them: {describe_draws(left)}" if left else ""
     return kept, note
 
 

@@ -227,6 +227,14 @@ class Cost(Record):
     flops_per_sample: int = 0
 
 
+class TestedFold(Record):
+    """Which fold of a cross-validation was tested: ``number`` of ``count``, and which repeat."""
+
+    number: Count = 1
+    count: Count = 1
+    repeat: Count = 1
+
+
 class Summary(Record):
     """The answer of a finished run."""
 
@@ -237,6 +245,7 @@ class Summary(Record):
     target: TargetResult = TargetResult()
     fusion: str = ""
     seed: Count = 0
+    fold: TestedFold | None = None
     device: str = ""
     precision: str = ""
     params: ParameterCounts = ParameterCounts()

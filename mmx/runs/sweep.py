@@ -17,13 +17,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from filelock import FileLock
 from rich.table import Table
 from rich.text import Text
 
 from mmx.csv_text import format_csv
+from mmx.evaluation.folds import average_parts, find_half_width
 from mmx.json_object import Json
 from mmx.runs.atomic import make_folder, write_json, write_text
+from mmx.runs.draw import DRAW_KEYS, Draw, count_folds
 from mmx.runs.standing import Standing, Wanted, find_standing, read_numbers
 from mmx.runs.variation import join_overrides
 
@@ -39,8 +42,8 @@ METRICS = (
 GroupLabel = tuple[tuple[str, str], ...]
 """What the runs of a group share: each key in which groups differ, with its value."""
 OUT_OF_DATE = "out of date"
-GROUP = "group"
-"""The entry of a row that is not a column of ``summary.csv``."""
+GROUP, DRAW = "group", "draw"
+"""The entries of a row that are not columns of ``summary.csv``."""
 
 
 @dataclass(frozen=True)
@@ -50,13 +53,13 @@ class Planned:
     Attributes:
         overrides: Its overrides as typed.
         label: The keys that distinguish its group from others, with their values.
-        seed: Its seed.
+        draw: Its seed and fold.
         wanted: The job as it would run now.
     """
 
     overrides: tuple[str, ...]
     label: dict[str, str]
-    seed: int
+    draw: Draw
     wanted: Wanted
 
 
@@ -96,10 +99,13 @@ class Sweep:
 
         Numbers are shown only for a run that is valid now.
         """
-        several = len({job.seed for job in jobs}) > 1
-        return [self._make_row(job, {"seed": str(job.seed)} if several else {}) for job in jobs]
+        varied = [key for key in DRAW_KEYS if len({getattr(job.draw, key) for job in jobs}) > 1]
+        return [
+            self._make_row(job, {key: str(getattr(job.draw, key)) for key in varied})
+            for job in jobs
+        ]
 
-    def _make_row(self, job: Planned, seed: dict[str, str]) -> Json:
+    def _make_row(self, job: Planned, drawn: dict[str, str]) -> Json:
         found = self.find_standing(job.wanted)
         row: Json = {
             "job": join_overrides(job.overrides),
@@ -107,8 +113,9 @@ class Sweep:
             "status": "not started",
             "error": "",
             **job.label,
-            **seed,
+            **drawn,
             GROUP: tuple(job.label.items()),
+            DRAW: job.draw,
         }
         if found.done is not None:
             own = read_numbers(found.done.read_summary())
@@ -125,7 +132,8 @@ class Sweep:
 
     def write_summary(self, rows: Sequence[Json]) -> None:
         """Write ``summary.csv``, one line for each job."""
-        names = [name for name in dict.fromkeys(n for row in rows for n in row) if name != GROUP]
+        every = dict.fromkeys(name for row in rows for name in row)
+        names = [name for name in every if name not in (GROUP, DRAW)]
         lines: list[Sequence[Any]] = [names, *([row.get(name) for name in names] for row in rows)]
         write_text(self.path / "summary.csv", format_csv(lines))
 
@@ -151,7 +159,7 @@ def plan_sweep(output: Path, jobs: Sequence[Planned], where: Path | None) -> Swe
 
 
 def make_tables(rows: Sequence[Json]) -> list[Table]:
-    """Return the table of all jobs and, over several seeds, that of their means.
+    """Return the table of all jobs and, over several seeds or folds, that of their means.
 
     The first columns are the keys that vary between the jobs. A job that is the same experiment
     as an earlier one shares its run and is shown once. No table if no run has finished.
@@ -161,10 +169,11 @@ def make_tables(rows: Sequence[Json]) -> list[Table]:
         return []
     keys = list(dict.fromkeys(key for row in rows for key, _ in row[GROUP]))
     metrics = [name for name in METRICS if any(name in row for row in done)]
-    if len({row["seed"] for row in rows if "seed" in row}) <= 1:
-        return [_make_job_table(done, keys, [*metrics, "seconds"])]
-    means = _make_mean_table(list(group_runs(rows).values()), keys, metrics)
-    return [_make_job_table(done, keys, ["seed", *metrics, "seconds"]), means]
+    drawn = [key for key in DRAW_KEYS if len({row[key] for row in rows if key in row}) > 1]
+    jobs = _make_job_table(done, keys, [*drawn, *metrics, "seconds"])
+    if not drawn:
+        return [jobs]
+    return [jobs, _make_mean_table(list(group_runs(rows).values()), keys, metrics)]
 
 
 def _make_job_table(done: Sequence[Json], keys: Sequence[str], columns: Sequence[str]) -> Table:
@@ -179,18 +188,21 @@ def _make_job_table(done: Sequence[Json], keys: Sequence[str], columns: Sequence
 def _make_mean_table(
     found: Sequence[Sequence[Json]], keys: Sequence[str], metrics: Sequence[str]
 ) -> Table:
-    """Return a table with a line for each group: the mean of each metric over its seeds."""
-    title = "Mean ± 95 % interval over seeds"
-    table = Table(*keys, "seeds", *metrics, title=title, title_justify="left")
-    for members in found:
-        cells = [_format_mean([m[name] for m in members if name in m]) for name in metrics]
-        group = _find_group_cells(members[0], keys)
-        table.add_row(*map(Text, [*group, str(len(members)), *cells]))
+    """Return a table with a line for each group: the mean of each metric over seeds or folds."""
+    draws = [[member.get(DRAW, Draw()) for member in members] for members in found]
+    over = " and ".join(sorted({"folds" if count_folds(each) else "seeds" for each in draws}))
+    title = f"Mean ± 95 % interval over {over}"
+    table = Table(*keys, over, *metrics, title=title, title_justify="left")
+    for members, each in zip(found, draws, strict=True):
+        folds = count_folds(each)
+        cells = [_format_mean(members, name, folds) for name in metrics]
+        count = len({draw.part for draw in each}) if folds else len(members)
+        table.add_row(*map(Text, [*_find_group_cells(members[0], keys), str(count), *cells]))
     return table
 
 
 def group_runs(rows: Sequence[Json]) -> dict[GroupLabel, list[Json]]:
-    """Return finished runs that differ only in the seed, by the label that they share."""
+    """Return finished runs that differ only in seed and fold, by the label that they share."""
     found: dict[GroupLabel, list[Json]] = {}
     for row in _keep_finished(rows):
         found.setdefault(row[GROUP], []).append(row)
@@ -211,9 +223,17 @@ def _keep_finished(rows: Sequence[Json]) -> list[Json]:
     return list(done.values())
 
 
-def _format_mean(values: Sequence[float]) -> str:
+def _format_mean(members: Sequence[Json], name: str, folds: int) -> str:
+    """Return the mean of a metric, with its interval: over ``folds`` folds, or over seeds if 0."""
+    shown = [member for member in members if name in member]
+    values = [member[name] for member in shown]
     if not values:
         return ""
+    if folds:
+        parts = [member[DRAW].part for member in shown]
+        each = average_parts(np.array(values, dtype=np.float64), parts)
+        reach = f" ± {find_half_width(each, folds, 0.95):.3f}" if len(each) > 1 else ""
+        return f"{float(each.mean()):.3f}{reach}"
     mean = statistics.fmean(values)
     if len(values) == 1:
         return f"{mean:.3f}"

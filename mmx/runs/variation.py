@@ -1,6 +1,7 @@
 """In what the jobs of a sweep differ, from their resolved configs instead of what was typed.
 
-Runs belong to one group if their configs differ only in the seed. A difference between groups
+Runs belong to one group if their configs differ only in the seed and, in cross-validation, in the
+fold and repeat of the target. A difference between groups
 is shown as the chosen option (``fusion=concat``) if that explains all of it, and otherwise value
 by value (``optimizer.lr=0.1``).
 """
@@ -14,10 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-SEED_INTERPOLATION = "${seed}"
-"""The interpolation that gives a value the run's seed."""
-NAMES_OF_SEEDS = ("seed", "split_seed")
-"""Keys that may follow the run's seed in this way, and so differ within a group."""
+DRAWS = (("seed",), ("target", "fold"), ("target", "repeat"))
+"""Keys in which the runs of a group differ."""
+INTERPOLATIONS = ("${seed}", "${target.fold}", "${target.repeat}")
+"""The interpolations that give a value the run's seed, fold or repeat."""
+FOLLOWERS = ("seed", "split_seed", "fold", "repeat")
+"""Keys that may follow them in this way, and so differ within a group."""
 PATH_KEYS = ("path", "root", "weights", "model")
 """Keys whose values are files and folders, shown relative to the working directory."""
 EXPERIMENT = "experiment"
@@ -49,23 +52,21 @@ class Variant:
     choices: Mapping[str, str] = field(default_factory=dict)
 
     def find_shared(self) -> dict[Keys, Any]:
-        """Return the values that all seeds of its group share, by their config keys."""
+        """Return the values that all runs of its group share, by their config keys."""
         return {
             keys: value
             for keys, value in iterate_leaves(self.what)
-            if not (keys == ("seed",) or self._follows_the_seed(keys))
+            if not (keys in DRAWS or self._follows_a_draw(keys))
         }
 
-    def _follows_the_seed(self, keys: Keys) -> bool:
-        return (
-            keys[-1] in NAMES_OF_SEEDS and find_value(self.unresolved, keys) == SEED_INTERPOLATION
-        )
+    def _follows_a_draw(self, keys: Keys) -> bool:
+        return keys[-1] in FOLLOWERS and find_value(self.unresolved, keys) in INTERPOLATIONS
 
 
 def label_variants(variants: Sequence[Variant]) -> list[dict[str, str]]:
     """Return the label of each job: the keys that distinguish it from others, with their values.
 
-    Two jobs have the same label if and only if their configs differ only in the seed.
+    Two jobs have the same label if and only if their configs differ only in seed, fold and repeat.
     """
     shared = [variant.find_shared() for variant in variants]
     groups = [_to_text(sorted(([*keys], value) for keys, value in one.items())) for one in shared]

@@ -20,7 +20,7 @@ from mmx.errors import DataError, RunError, UsageError
 from mmx.printable import one_line
 from mmx.reports.pairing import Side, compare_sides
 from mmx.reports.run_comparison import Comparison, compare, describe_changes
-from mmx.reports.sweep_groups import is_sweep, keep_common_seeds, read_groups
+from mmx.reports.sweep_groups import is_sweep, keep_common_draws, read_groups
 from mmx.runs.directory import RunDirectory
 from mmx.runs.identity import NOTHING, NOTHING_THAT_COUNTS
 from mmx.terminal import Console
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _compare_groups(console: Console, sweep: Path) -> None:
     """Compare each group of a sweep with every earlier one on the same test rows, and print it."""
-    sides, left_out = keep_common_seeds(read_groups(sweep))
+    sides, left_out = keep_common_draws(read_groups(sweep))
     for side in sides:
         _open_finished([run.path for run in side.runs])
     _say_lines(console, [*compare_sides(sides), *filter(None, [left_out])])

@@ -1,9 +1,10 @@
-"""``seeds=`` and ``curve=``: keys that are short for a sweep, expanded before anything runs.
+"""``seeds=``, ``curve=``, folds: keys that are short for a sweep, expanded before anything runs.
 
     seeds=3 seed=4     -m seed=4,5,6
     curve=fractions    -m target.fraction=0.1,0.25,0.5,1.0
+    target.folds=5     -m target.folds=5 target.fold=1,2,3,4,5
 
-No run reads them: a run of such a sweep equals the run with its seed and fraction alone.
+A run of such a sweep equals the run with its seed, fraction and fold alone.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ from typing import Any
 
 from mmx.config import compose, override_problems, signature
 from mmx.config.compose import Composed
+from mmx.config.hydra_node import DIRECTORY_KEYS
 from mmx.config.nodes import ConfigNode
 from mmx.config.sweep_values import refuse_sweep
 from mmx.errors import ConfigError, Problem
 from mmx.experiment.settings import LINE_KEYS, Settings
 from mmx.quoting import format_value
+from mmx.verbs.train_folds import FOLDS, REPEATS, FoldSweep
 from mmx.verbs.train_line import CommandLine
 
 FRACTIONS = (0.1, 0.25, 0.5, 1.0)
@@ -42,7 +45,7 @@ class _Word:
 
 
 def expand(line: CommandLine) -> CommandLine:
-    """Return the line with ``seeds`` and ``curve`` expanded; unchanged where it has neither.
+    """Return the line with ``seeds``, ``curve`` and folds expanded; unchanged without them.
 
     Raises:
         ConfigError: They contradict the rest of the line.
@@ -53,28 +56,40 @@ def expand(line: CommandLine) -> CommandLine:
             _Word(each.key_or_group, text, each, each.is_sweep_override())
             for each, text in zip(parsed, line.overrides, strict=True)
         ]
-        if not {*LINE_KEYS, "experiment"} & {word.key for word in words}:
+        # Files of the user may say them too.
+        asking = {*LINE_KEYS, "experiment", FOLDS, REPEATS} & {word.key for word in words}
+        if not asking and not line.config_dirs:
             return line
-        job = compose.list_jobs(parsed)[0]
+        # Where runs go is read later, and says nothing of what they are.
+        job = [
+            text
+            for text in compose.list_jobs(parsed)[0]
+            if text.partition("=")[0] not in DIRECTORY_KEYS
+        ]
         composed = override_problems.check_overrides(compose.parse(job), job, line.config_dirs)[0]
     config = composed.config
     chosen = {key: config[key] for key in LINE_KEYS if config.get(key) is not None}
-    if not chosen:
+    folds = FoldSweep.of(config, {word.key: word.text for word in words})
+    if not chosen and not folds.asked:
         return line
-    if problems := _problems(line, words, chosen, composed):
+    if problems := _problems(line, words, chosen, composed, folds):
         raise ConfigError(dict.fromkeys(problems))
-    return replace(line, overrides=_write_out(words, chosen, config), multirun=True)
+    return replace(line, overrides=_write_out(words, chosen, config, folds), multirun=True)
 
 
-def _write_out(words: Sequence[_Word], chosen: ConfigNode, config: ConfigNode) -> list[str]:
+def _write_out(
+    words: Sequence[_Word], chosen: ConfigNode, config: ConfigNode, folds: FoldSweep
+) -> list[str]:
     """Return the overrides of the sweep that the keys are short for."""
     typed = {word.key for word in words}
     left_out = {*LINE_KEYS, "seed"} if "seeds" in chosen else {*LINE_KEYS}
+    left_out |= set() if folds.repeats is None else {REPEATS}
     overrides = [word.text for word in words if word.key not in left_out]
     overrides += [f"{key}=null" for key in chosen if key not in typed]  # an experiment says it
     if curve := chosen.get("curve"):
         fractions = FRACTIONS if curve == "fractions" else sorted({float(part) for part in curve})
         overrides.append("target.fraction=" + ",".join(map(str, fractions)))
+    overrides += folds.write_out(typed)
     if count := chosen.get("seeds"):
         first = int(config["seed"])
         overrides.append("seed=" + ",".join(str(first + index) for index in range(count)))
@@ -82,7 +97,11 @@ def _write_out(words: Sequence[_Word], chosen: ConfigNode, config: ConfigNode) -
 
 
 def _problems(
-    line: CommandLine, words: Sequence[_Word], chosen: ConfigNode, composed: Composed
+    line: CommandLine,
+    words: Sequence[_Word],
+    chosen: ConfigNode,
+    composed: Composed,
+    folds: FoldSweep,
 ) -> list[Problem]:
     """Return what does not go together."""
     problems = [
@@ -90,6 +109,7 @@ def _problems(
         for word in words
         if word.key in LINE_KEYS and word.sweeps
     ]
+    problems += folds.problems([word.text for word in words if word.sweeps])
     if not problems:
         values = {"data_dir": "", "seed": composed.config["seed"], **chosen}
         _, problems = signature.check_values(Settings, values, "")

@@ -20,6 +20,7 @@ from mmx.reports import gains_page
 from mmx.reports.sweep_gains import compute_gains
 from mmx.runs import sweep
 from mmx.runs.directory import RunDirectory
+from mmx.runs.draw import Draw
 from mmx.runs.standing import Standing, Wanted
 from mmx.runs.sweep import Planned, Sweep
 from mmx.runs.variation import join_overrides, label_variants
@@ -149,11 +150,17 @@ def plan_jobs(found: Sequence[Job]) -> list[Planned]:
         Planned(
             job.composed.overrides,
             label,
-            job.experiment.settings.seed,
+            find_draw(job.experiment),
             describe_wanted(job.experiment),
         )
         for job, label in zip(found, called, strict=True)
     ]
+
+
+def find_draw(experiment: Experiment) -> Draw:
+    """Return what tells a job from others of its group."""
+    seed, fold = experiment.settings.seed, experiment.target.tested_fold
+    return Draw(seed=seed) if fold is None else Draw(fold.repeat, fold.number, seed, fold.count)
 
 
 def _snapshot(plan: Sweep) -> dict[str, object]:

@@ -31,6 +31,7 @@ def expanded(words: str) -> tuple[bool, list[str]]:
         ("seeds=3 seed=4 fusion=gmu", ["fusion=gmu", "seed=4,5,6"]),
         ("-m fusion=gmu,concat seeds=2", ["fusion=gmu,concat", "seed=0,1"]),
         ("+seeds=2", ["seed=0,1"]),
+        ("-m seeds=2 hydra.sweep.dir=/x", ["hydra.sweep.dir=/x", "seed=0,1"]),
         (f"curve=fractions {ALL}", [ALL, "target.fraction=0.1,0.25,0.5,1.0"]),
         (f"curve=[0.5,0.05] {ALL}", [ALL, "target.fraction=0.05,0.5"]),
         (f"curve=[0.5,1] seeds=2 {ALL}", [ALL, "target.fraction=0.5,1.0", "seed=0,1"]),

@@ -27,6 +27,7 @@ from mmx.reports import gains_page
 from mmx.reports.sweep_gains import Gains, GroupFaster, compute_gains, find_less_data
 from mmx.runs import sample_scores
 from mmx.runs.directory import RunDirectory
+from mmx.runs.draw import Draw
 
 Array = npt.NDArray[np.float64]
 SAMPLES = 400
@@ -273,7 +274,7 @@ def test_a_group_says_how_soon_its_targets_are_as_good(tmp_path: Path) -> None:
     shown = gains_page.make_grid(Gains((each,), 1))
     assert shown.columns[-1] == "to the control's best"
     assert shown.rows[0][-1] == "2 of 3: 80 / 1,200 steps, 0.50 / 12.00 s"
-    assert gains_page.FASTER in gains_page.list_notes(Gains((each,), 1))
+    assert gains_page.FASTER.format(unit="seed") in gains_page.list_notes(Gains((each,), 1))
     numbers = each.numbers()
     assert {key: numbers[key] for key in numbers if key.startswith("faster")} == {
         "faster_reached": 2,
@@ -392,10 +393,13 @@ def test_less_data_that_no_interval_confirms(tmp_path: Path) -> None:
 def test_other_seeds_or_other_samples_make_no_pairs(tmp_path: Path) -> None:
     found = fractions(tmp_path, {"0.5": 0.8, "1.0": 0.9}, 2, 0.5).found
     assert find_less_data(found)[0].interval(0.5) is not None
-    fewer = replace(found[1], seeds=(0,), pairs={0: found[1].pairs[0]})
+    fewer = replace(found[1], draws=(Draw(),), pairs={Draw(): found[1].pairs[Draw()]})
     assert find_less_data([found[0], fewer])[0].interval(0.5) is None
-    ours, theirs = found[1].pairs[1]
-    moved = {0: found[1].pairs[0], 1: (ours, replace(theirs, rows=theirs.rows + 1))}
+    ours, theirs = found[1].pairs[Draw(seed=1)]
+    moved = {
+        Draw(): found[1].pairs[Draw()],
+        Draw(seed=1): (ours, replace(theirs, rows=theirs.rows + 1)),
+    }
     (answer,) = find_less_data([found[0], replace(found[1], pairs=moved)])
     assert answer.interval(0.5) is None
     assert answer.certain is None

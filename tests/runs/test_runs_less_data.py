@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from mmx.evaluation.verdict import Gain
 from mmx.reports.sweep_gains import GroupGain, find_less_data
+from mmx.runs.draw import Draw
 
 
 def point(fraction: str, target: float, control: float, **group: str) -> GroupGain:
     gain = Gain("accuracy", target - control, (-1.0, 1.0))
-    return GroupGain({**group, "target.fraction": fraction}, (0,), target, control, gain)
+    return GroupGain({**group, "target.fraction": fraction}, (Draw(),), target, control, gain)
 
 
 def test_the_smallest_part_of_the_labels_that_is_enough() -> None:
@@ -54,7 +55,7 @@ def test_the_whole_of_the_labels_is_no_smaller_part() -> None:
 def test_fractions_of_models_that_learned_nothing_say_nothing() -> None:
     last = point("1.0", 0.1, 0.1)
     gain = Gain("accuracy", 0.0, (-1.0, 1.0), learned=False)
-    last = GroupGain(last.group, (0,), 0.1, 0.1, gain)
+    last = GroupGain(last.group, (Draw(),), 0.1, 0.1, gain)
     (answer,) = find_less_data([last, point("0.1", 0.2, 0.1)])
     assert answer.reached is None
     assert answer.text == (
@@ -66,5 +67,6 @@ def test_fractions_of_models_that_learned_nothing_say_nothing() -> None:
 def test_one_fraction_is_no_curve() -> None:
     assert find_less_data([point("0.5", 0.3, 0.8)]) == []
     assert (
-        find_less_data([GroupGain({"fusion": "gmu"}, (0,), 0.1, 0.2, Gain("accuracy", -0.1))]) == []
+        find_less_data([GroupGain({"fusion": "gmu"}, (Draw(),), 0.1, 0.2, Gain("accuracy", -0.1))])
+        == []
     )

@@ -184,3 +184,25 @@ def test_folders_of_models_are_shown_as_they_were_typed() -> None:
     labels = label_variants(jobs)
     assert labels[:2] == [{"encoder.text.model": "models/a"}, {"encoder.text.model": "models/b"}]
     assert labels[2] == labels[0]  # the same weights in another folder
+
+
+def test_runs_that_differ_in_fold_and_repeat_are_one_group() -> None:
+    folds = {"target.folds": 2}
+    jobs = [
+        job({**folds, "target.fold": fold, "target.repeat": repeat, "fusion.width": width})
+        for width in (8, 16)
+        for fold in (1, 2)
+        for repeat in (1, 2)
+    ]
+    labels = label_variants(jobs)
+    assert labels == [{"fusion.width": "8"}] * 4 + [{"fusion.width": "16"}] * 4
+
+
+def test_a_fold_of_the_source_that_follows_the_targets_is_no_difference() -> None:
+    unresolved = {**UNRESOLVED, "source": {"fold": "${target.fold}"}}
+    follow, fixed = (
+        [job({"target.fold": fold, "source.fold": fold}, unresolved=given) for fold in (1, 2)]
+        for given in (unresolved, UNRESOLVED)
+    )
+    assert label_variants(follow) == [{}, {}]
+    assert label_variants(fixed) == [{"source.fold": "1"}, {"source.fold": "2"}]

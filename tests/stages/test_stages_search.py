@@ -25,6 +25,7 @@ from mmx.experiment import Experiment, assemble
 from mmx.experiment.config_fingerprint import essence
 from mmx.runs import sweep
 from mmx.runs.directory import RunDirectory
+from mmx.runs.draw import Draw
 from mmx.runs.search_record import SearchRecord
 from mmx.runs.sweep import Planned
 from mmx.stages.selection import choices, order, prepare, search, trial
@@ -373,7 +374,7 @@ def test_a_sweep_finds_its_searches_done(train: Run, line: Line, tmp_path: Path)
     run = train(*line())
     asked = assemble(yaml.safe_load((run.path / "config.auto.yaml").read_text()))
     shutil.copytree(run.path, tmp_path / "runs" / run.path.name)
-    job = Planned(("transfer=auto",), {"transfer": "auto"}, 0, describe_wanted(asked))
+    job = Planned(("transfer=auto",), {"transfer": "auto"}, Draw(), describe_wanted(asked))
     found = sweep.plan_sweep(tmp_path, [job], tmp_path)
     done = found.find_standing(job.wanted).done
     assert done is not None

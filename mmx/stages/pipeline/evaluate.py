@@ -40,6 +40,7 @@ from mmx.runs.summary import (
     StatedGain,
     Summary,
     TargetResult,
+    TestedFold,
     Timing,
     TransferFacts,
 )
@@ -49,6 +50,7 @@ from mmx.stages.core.reload import OF_TRAINING
 from mmx.stages.phases.wise_ft import describe_line
 from mmx.stages.pipeline.controls.base import TrainedControl
 from mmx.tasks import TaskData
+from mmx.tasks.folds import Fold
 from mmx.training.data import Rows
 from mmx.training.encode import encode_rows
 
@@ -87,8 +89,8 @@ def evaluate(
     transfer = _transfer_facts(context, target, task, known.search)
     source_result = _source_result(context, source, target)
     compared = _compare(context, target, task, (metrics, outputs, values), controls)
-    search = known.search
-    return Summary(
+    search, fold = known.search, experiment.target.tested_fold
+    summary = Summary(
         run=context.directory.path.name,
         format=FORMAT,
         status="done",
@@ -106,6 +108,12 @@ def evaluate(
         data=known.data,
         timing=_make_timing(source, target, controls, known, used["seconds_per_sample"]),
     )
+    # What is not set is not written.
+    return summary if fold is None else summary.model_copy(update={"fold": _describe_fold(fold)})
+
+
+def _describe_fold(fold: Fold) -> TestedFold:
+    return TestedFold(number=fold.number, count=fold.count, repeat=fold.repeat)
 
 
 Tested = tuple[dict[str, float], Tensor, Tensor]
