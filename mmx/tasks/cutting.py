@@ -184,8 +184,8 @@ def _refuse_shared_groups(task: str, groups: RowKeys, splits: Splits) -> None:
             ]
             raise DataError(
                 f"{task}: {len(shared)} groups of column '{groups.name}' are in both {one} and "
-                f"{other} of the data's own splits, such as {groups.names[shared[0]]!r} in rows "
-                f"{rows[0] + 1} and {rows[1] + 1}",
+                f"{other} of the data's own splits, such as {groups.names[shared[0]]!r} in "
+                f"{groups.name_row(rows[0])} and {groups.name_row(rows[1])}",
                 tip=f"{type_task_option('split', None)} cuts them anew, by group; or group=null",
             )
 
@@ -200,8 +200,8 @@ def _refuse_other_order(task: str, times: RowKeys, splits: Splits) -> None:
         if times.of_rows[last] >= times.of_rows[first]:
             raise DataError(
                 f"{task}: the data's own splits are not in the order of column '{times.name}': "
-                f"row {last + 1} of {one} ({times.name_of(last)!r}) is not before row {first + 1} "
-                f"of {other} ({times.name_of(first)!r})",
+                f"{times.name_row(last)} of {one} ({times.name_of(last)!r}) is not before "
+                f"{times.name_row(first)} of {other} ({times.name_of(first)!r})",
                 tip=f"{type_task_option('split', None)} cuts them anew, by time; or time=null",
             )
 

@@ -9,7 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mmx.errors import DataError
+from mmx.modalities.files import name_row as number_row
 from mmx.tasks.advice import type_task_option
+from mmx.tasks.labels import NameRow
 from mmx.tasks.splits import SplitRows
 
 
@@ -22,11 +24,13 @@ class RowKeys:
         of_rows: Index of each row's key, ``(N,)`` int64; -1 for rows without one, which no split
             may use. Indices of times ascend with time.
         names: Keys in index order, as they are written.
+        name_row: Returns what a row is called in messages.
     """
 
     name: str
     of_rows: npt.NDArray[np.int64]
     names: tuple[str, ...]
+    name_row: NameRow = number_row
 
     def name_of(self, row: int) -> str:
         """Return a row's key as it is written."""
@@ -37,28 +41,33 @@ class RowKeys:
         return len(np.unique(self.of_rows[rows]))
 
 
-def read_groups(name: str, texts: Sequence[str | None], rows: SplitRows) -> RowKeys:
+def read_groups(
+    name: str, texts: Sequence[str | None], rows: SplitRows, name_row: NameRow = number_row
+) -> RowKeys:
     """Return the groups of rows; spaces around a name do not count.
 
     Args:
         name: Of the column.
         texts: A cell for each of the N rows, None where it is missing.
         rows: The rows that must have a group.
+        name_row: Returns what a row is called in messages.
 
     Raises:
         DataError: One of them has none.
     """
-    refuse_missing("group", name, texts, rows)
+    refuse_missing("group", name, texts, rows, name_row)
     known = {row: (texts[row] or "").strip() for row in rows.tolist()}
     names = tuple(sorted(set(known.values())))
     index = {each: place for place, each in enumerate(names)}
     of_rows = np.full(len(texts), -1, dtype=np.int64)
     for row, each in known.items():
         of_rows[row] = index[each]
-    return RowKeys(name, of_rows, names)
+    return RowKeys(name, of_rows, names, name_row)
 
 
-def refuse_missing(option: str, name: str, texts: Sequence[str | None], rows: SplitRows) -> None:
+def refuse_missing(
+    option: str, name: str, texts: Sequence[str | None], rows: SplitRows, name_row: NameRow
+) -> None:
     """Refuse rows without a key: they could belong to any split.
 
     Raises:
@@ -67,7 +76,7 @@ def refuse_missing(option: str, name: str, texts: Sequence[str | None], rows: Sp
     lost = [row for row in rows.tolist() if texts[row] is None]
     if lost:
         raise DataError(
-            f"row {lost[0] + 1} has no {option}: its cell of column '{name}' is missing; "
+            f"{name_row(lost[0])} has no {option}: its cell of column '{name}' is missing; "
             f"{len(lost)} of {len(rows)} rows have none",
             tip=f"fill in the column, or split without it: {type_task_option(option, None)}",
         )

@@ -223,10 +223,10 @@ class Table(CutTask):
         notes: tuple[str, ...] = ()
         if self.group is not None:
             texts = table.to_texts(self.group, cells[self.group], missing)
-            groups = read_groups(self.group, texts, rows)
+            groups = read_groups(self.group, texts, rows, table.row_names)
         if self.time is not None:
             texts = table.to_texts(self.time, cells[self.time], missing)
-            times, notes = read_times(self.time, texts, rows)
+            times, notes = read_times(self.time, texts, rows, table.row_names)
         return groups, times, notes
 
     def read_texts(self, names: Sequence[str]) -> dict[str, list[str]]:

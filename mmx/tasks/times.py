@@ -6,13 +6,16 @@ import datetime
 import decimal
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 
 import numpy as np
 
 from mmx.errors import DataError
+from mmx.modalities.files import name_row as number_row
 from mmx.tasks.advice import type_task_option
+from mmx.tasks.labels import NameRow
 from mmx.tasks.row_keys import RowKeys, refuse_missing
 from mmx.tasks.splits import SplitRows
 
@@ -35,8 +38,24 @@ Instant = int | Fraction | Decimal
 ReadCell = Callable[[str], Instant]
 
 
+@dataclass(frozen=True)
+class _Column:
+    """The times of a column as they are written: each once, with its first row."""
+
+    name: str
+    cells: dict[int, str]
+    name_row: NameRow
+
+    def error(self, row: int, text: str, reason: str) -> DataError:
+        """Return the refusal of a cell."""
+        return DataError(
+            f"{self.name_row(row)}: time column '{self.name}' says {text!r}, which {reason}",
+            tip=f"write all its times in one form: {FORMS}; or {type_task_option('time', None)}",
+        )
+
+
 def read_times(
-    name: str, texts: Sequence[str | None], rows: SplitRows
+    name: str, texts: Sequence[str | None], rows: SplitRows, name_row: NameRow = number_row
 ) -> tuple[RowKeys, tuple[str, ...]]:
     """Return the times of rows, in order, and a note where the order of day and month was found.
 
@@ -47,24 +66,25 @@ def read_times(
         name: Of the column.
         texts: A cell for each of the N rows, None where it is missing.
         rows: The rows that must have a time.
+        name_row: Returns what a row is called in messages.
 
     Raises:
         DataError: A time is missing, cannot be read, has another form than the first one, or may
             be read in two ways.
     """
-    refuse_missing("time", name, texts, rows)
+    refuse_missing("time", name, texts, rows, name_row)
     first: dict[str, int] = {}  # each way of writing a time, with its first row
     for row in rows.tolist():
         first.setdefault((texts[row] or "").strip(), row)
-    cells = {row: text for text, row in first.items()}
-    _refuse_mixed(name, cells)
-    read, notes = _choose_reader(name, cells)
+    column = _Column(name, {row: text for text, row in first.items()}, name_row)
+    _refuse_mixed(column)
+    read, notes = _choose_reader(column)
     instants: dict[str, Instant] = {}
-    for row, text in cells.items():
+    for row, text in column.cells.items():
         try:
             instants[text] = read(text)
         except (ValueError, ArithmeticError) as error:
-            raise _make_error(name, row, text, f"is no time: {error}") from error
+            raise column.error(row, text, f"is no time: {error}") from error
     rank = {each: place for place, each in enumerate(sorted(set(instants.values())))}
     of_rows = np.full(len(texts), -1, dtype=np.int64)
     for row in rows.tolist():
@@ -72,7 +92,9 @@ def read_times(
     written: dict[int, str] = {}
     for text, instant in instants.items():
         written.setdefault(rank[instant], text)
-    return RowKeys(name, of_rows, tuple(written[place] for place in range(len(rank)))), notes
+    return RowKeys(
+        name, of_rows, tuple(written[place] for place in range(len(rank))), name_row
+    ), notes
 
 
 def _find_form(text: str) -> str:
@@ -88,68 +110,73 @@ def _find_form(text: str) -> str:
     return ""
 
 
-def _refuse_mixed(name: str, cells: dict[int, str]) -> None:
+def _refuse_mixed(column: _Column) -> None:
     """Refuse cells that cannot be read, or have another form than the first."""
     first, form = -1, ""
-    for row, text in cells.items():
+    for row, text in column.cells.items():
         own = _find_form(text)
         if not own:
-            raise _make_error(name, row, text, "is not a time that can be read")
+            raise column.error(row, text, "is not a time that can be read")
         if not form:
             first, form = row, own
         elif own != form:
-            raise _make_error(
-                name,
+            raise column.error(
                 row,
                 text,
-                f"is {own}, and row {first + 1} ({cells[first]!r}) is {form}: which is earlier may "
-                "depend on how they are read",
+                f"is {own}, and {column.name_row(first)} ({column.cells[first]!r}) is {form}: "
+                "which is earlier may depend on how they are read",
             )
 
 
-def _choose_reader(name: str, cells: dict[int, str]) -> tuple[ReadCell, tuple[str, ...]]:
+def _choose_reader(column: _Column) -> tuple[ReadCell, tuple[str, ...]]:
     """Return the reader of a column's one form, and notes."""
-    some = next(iter(cells.values()), "0")
+    some = next(iter(column.cells.values()), "0")
     if _NUMBER.fullmatch(some):
-        _refuse_days_first(name, cells)
+        _refuse_days_first(column)
         return _read_number, ()
     if _YEAR_FIRST.fullmatch(some):
         return lambda text: _read_date(_match(_YEAR_FIRST, text), "month", "day"), ()
-    return _choose_order(name, cells)
+    return _choose_order(column)
 
 
-def _refuse_days_first(name: str, cells: dict[int, str]) -> None:
+def _refuse_days_first(column: _Column) -> None:
     """Refuse numbers such as 31032024, which are dates but do not ascend with time."""
-    year_last = all(_YEAR_LAST_DIGITS.fullmatch(text) for text in cells.values())
-    if year_last and not all(_YEAR_FIRST_DIGITS.fullmatch(text) for text in cells.values()):
-        row, text = next(iter(cells.items()))
-        raise _make_error(name, row, text, "looks like a date with the year last, in digits alone")
+    year_last = all(_YEAR_LAST_DIGITS.fullmatch(text) for text in column.cells.values())
+    if year_last and not all(_YEAR_FIRST_DIGITS.fullmatch(text) for text in column.cells.values()):
+        row, text = next(iter(column.cells.items()))
+        raise column.error(row, text, "looks like a date with the year last, in digits alone")
 
 
-def _choose_order(name: str, cells: dict[int, str]) -> tuple[ReadCell, tuple[str, ...]]:
+def _choose_order(column: _Column) -> tuple[ReadCell, tuple[str, ...]]:
     """Return the reader of dates with the year last, and a note on the order of day and month."""
     # 31/03/2024 or 03/31/2024: a number above 12 is a day.
     day_first, month_first = (
-        next((row for row, text in cells.items() if int(_match(_YEAR_LAST, text)[part]) > 12), None)
+        next(
+            (row for row, text in column.cells.items() if int(_match(_YEAR_LAST, text)[part]) > 12),
+            None,
+        )
         for part in ("one", "two")
     )
     if day_first is not None and month_first is not None:
         row = max(day_first, month_first)
-        raise _make_error(
-            name,
+        raise column.error(
             row,
-            cells[row],
-            f"has day and month in another order than row {min(day_first, month_first) + 1}",
+            column.cells[row],
+            "has day and month in another order than "
+            f"{column.name_row(min(day_first, month_first))}",
         )
     if day_first is None and month_first is None:
-        row, text = next(iter(cells.items()))
-        raise _make_error(
-            name, row, text, "may be day/month/year or month/day/year, and no row of it decides"
+        row, text = next(iter(column.cells.items()))
+        raise column.error(
+            row, text, "may be day/month/year or month/day/year, and no row of it decides"
         )
     month, day = ("two", "one") if day_first is not None else ("one", "two")
     row = day_first if day_first is not None else month_first or 0
     order = "day, month, year" if day == "one" else "month, day, year"
-    note = f"time: column '{name}' is read as {order}, since row {row + 1} says {cells[row]!r}"
+    note = (
+        f"time: column '{column.name}' is read as {order}, since {column.name_row(row)} says "
+        f"{column.cells[row]!r}"
+    )
     return lambda text: _read_date(_match(_YEAR_LAST, text), month, day), (note,)
 
 
@@ -182,10 +209,3 @@ def _read_date(found: re.Match[str], month: str, day: str) -> Instant:
             raise ValueError(f"there is no time zone {zone}")
         seconds -= (hours * 3600 + minutes * 60) * (-1 if zone[0] == "-" else 1)
     return seconds
-
-
-def _make_error(name: str, row: int, text: str, reason: str) -> DataError:
-    return DataError(
-        f"row {row + 1}: time column '{name}' says {text!r}, which {reason}",
-        tip=f"write all its times in one form: {FORMS}; or {type_task_option('time', None)}",
-    )

@@ -24,7 +24,8 @@ from mmx.evaluation.gain_intervals import (
 )
 from mmx.evaluation.sample_metric import SampleScores
 from mmx.reports import gains_page
-from mmx.reports.sweep_gains import Gains, GroupFaster, compute_gains, find_less_data
+from mmx.reports.group_gain import GroupFaster
+from mmx.reports.sweep_gains import Gains, compute_gains, find_less_data
 from mmx.runs import sample_scores
 from mmx.runs.directory import RunDirectory
 from mmx.runs.draw import Draw

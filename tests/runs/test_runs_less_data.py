@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from mmx.evaluation.verdict import Gain
-from mmx.reports.sweep_gains import GroupGain, find_less_data
+from mmx.reports.group_gain import GroupGain
+from mmx.reports.sweep_gains import find_less_data
 from mmx.runs.draw import Draw
 
 
