@@ -6,6 +6,8 @@ import datetime
 import decimal
 from typing import Any
 
+from mmx.modalities.members import Member
+
 ColumnCells = list[Any]
 
 
@@ -33,6 +35,7 @@ def as_text(cell: Any, missing: frozenset[str]) -> str | None:
         (list, "a list"),
         (dict, "an object"),
         (datetime.timedelta, "a duration"),
+        (Member, "a file"),
     ):
         if isinstance(cell, kind):
             raise TypeError(what)
@@ -44,7 +47,7 @@ def as_text(cell: Any, missing: frozenset[str]) -> str | None:
     return None if text.strip() in missing else text
 
 
-def as_file(cell: Any, missing: frozenset[str]) -> str | bytes | None:
+def as_file(cell: Any, missing: frozenset[str]) -> str | bytes | Member | None:
     """Return a cell as the path of a file, or as its bytes; None where it is missing.
 
     Of an object with ``bytes`` and ``path``, as Hugging Face's data sets embed files, the bytes
@@ -57,4 +60,6 @@ def as_file(cell: Any, missing: frozenset[str]) -> str | bytes | None:
         if not cell.keys() & {"bytes", "path"}:
             raise TypeError("an object without bytes and path")
         cell = cell.get("bytes") or cell.get("path")  # empty bytes count as none
+    if isinstance(cell, Member):
+        return cell
     return (cell or None) if isinstance(cell, bytes) else as_text(cell, missing)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -16,12 +17,13 @@ from mmx.tasks.csv_format import CsvFormat
 from mmx.tasks.csv_rows import open_csv
 from mmx.tasks.json_rows import collect_keys, find_path, follow_path, open_json
 from mmx.tasks.row_names import RowNames, find_irregular_lines
+from mmx.tasks.tar_samples import read_tar_samples
 
 TEXT_SUFFIXES = (".csv", ".tsv", ".tab", ".txt")
 """Suffixes of files of rows with a delimiter between their cells."""
 JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
 BINARY_SUFFIXES = (*PARQUET, *ARROW)
-TABLE_SUFFIXES = (*TEXT_SUFFIXES, *JSON_SUFFIXES, *BINARY_SUFFIXES)
+TABLE_SUFFIXES = (*TEXT_SUFFIXES, *JSON_SUFFIXES, *BINARY_SUFFIXES, ".tar")
 
 
 @dataclass(frozen=True)
@@ -133,18 +135,21 @@ def open_table(path: Path, options: CsvFormat | None = None) -> OpenTable:
         if suffix in BINARY_SUFFIXES:
             return _open_binary(path)
         if suffix in JSON_SUFFIXES:
-            return _open_json(path, options)
+            rows, lines, notes = open_json(path, options.encoding)
+            return _open_rows(path, rows, lines, notes)
+        if suffix == ".tar":
+            return _open_rows(path, read_tar_samples(path), [], ())
         table = open_csv(path, options)
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"cannot read table {path}: {error}") from error
-    lines = find_irregular_lines(table.lines, 2)
+    irregular = find_irregular_lines(table.lines, 2)
     return OpenTable(
         path,
         table.names,
         table.read,
         has=lambda name: name in table.names,
         count=len(table.rows),
-        row_names=RowNames(lines=lines),
+        row_names=RowNames(lines=irregular),
         notes=table.notes,
         folders=((0, path.parent),),
     )
@@ -163,8 +168,9 @@ def _open_binary(path: Path) -> OpenTable:
     )
 
 
-def _open_json(path: Path, options: CsvFormat) -> OpenTable:
-    rows, lines, notes = open_json(path, options.encoding)
+def _open_rows(
+    path: Path, rows: list[dict[str, Any]], lines: list[int], notes: tuple[str, ...]
+) -> OpenTable:
     names = collect_keys(rows)
 
     def read(name: str) -> ColumnCells:
@@ -205,7 +211,7 @@ def join_tables(tables: Sequence[OpenTable], splits: Sequence[str | None]) -> Op
         cells: ColumnCells = []
         for table in tables:
             found = table.find(name)
-            if found is None and find_suffix(table.path) in JSON_SUFFIXES:
+            if found is None and find_suffix(table.path) in (*JSON_SUFFIXES, ".tar"):
                 cells += [None] * table.count  # a key that no row has is null
                 continue
             if found is None:
