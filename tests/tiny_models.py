@@ -19,6 +19,7 @@ from mmx.encoders.image.torchvision_weights import TorchvisionEncoder
 from mmx.modalities import Modality, Spec
 from mmx.modalities.audio import Audio
 from mmx.modalities.image import Image
+from mmx.modalities.video import Video
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"abcdefghijklmnopqrstuvwxyz", "##s", "cat", "dog"]
 
@@ -135,6 +136,42 @@ def save_vit(folder: Path, seed: int = 0) -> Path:
                 "rescale_factor": 1 / 255,
                 "do_normalize": True,
                 "size": {"height": 32, "width": 32},
+                "resample": 2,
+                "image_mean": [0.5, 0.4, 0.3],
+                "image_std": [0.2, 0.3, 0.4],
+            }
+        )
+    )
+    return folder
+
+
+def save_videomae(folder: Path, seed: int = 0) -> Path:
+    """Write a tiny VideoMAE with its preprocessing, and return its folder."""
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(seed)
+    config = transformers.VideoMAEConfig(
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=24,
+        image_size=32,
+        patch_size=8,
+        num_frames=4,
+        tubelet_size=2,
+        use_mean_pooling=False,
+    )
+    transformers.VideoMAEModel(config).save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_text(
+        json.dumps(
+            {
+                "image_processor_type": "VideoMAEImageProcessor",
+                "do_resize": True,
+                "do_center_crop": True,
+                "do_rescale": True,
+                "rescale_factor": 1 / 255,
+                "do_normalize": True,
+                "size": {"shortest_edge": 32},
+                "crop_size": {"height": 32, "width": 32},
                 "resample": 2,
                 "image_mean": [0.5, 0.4, 0.3],
                 "image_std": [0.2, 0.3, 0.4],
@@ -303,6 +340,7 @@ MAKERS: dict[str, dict[str, Callable[[Path], Path]]] = {
         "clip": save_pair,
         "siglip": partial(save_pair, family="siglip"),
     },
+    "mmx.encoders.video.transformers": {"videomae": save_videomae},
     "mmx.encoders.image.timm": {
         # The last norm of a residual block is 0 at first in timm's ResNets: no gradient passes it.
         "vit": partial(save_timm, model="test_vit"),
@@ -337,6 +375,7 @@ def find_example(
     readers: dict[str, Modality | None] = {
         "image": Image(size=32),
         "audio": Audio(sample_rate=16_000, max_seconds=0.5),
+        "video": Video(size=32),
         "text": None,
     }
     reader = encoder.read_with(readers[encoder.__module__.split(".")[2]], **options)

@@ -20,6 +20,7 @@ from mmx.modalities.sub_words import SubWordSpec
 from mmx.modalities.tabular import TabularSpec
 from mmx.modalities.text import TfidfSpec, TokenSpec
 from mmx.modalities.vector import VectorSpec
+from mmx.modalities.video import VideoSpec
 
 BATCH_ROWS = 4
 WORDS = tuple(f"word{number}" for number in range(30))
@@ -37,6 +38,7 @@ SPECS: Mapping[type[Spec], Spec] = {
         categories=(("x", "y"),),
     ),
     VectorSpec: VectorSpec(means=(0.0,) * 6, stds=(1.0,) * 6),
+    VideoSpec: VideoSpec(frames=8, height=32, width=32),
     SequenceSpec: SequenceSpec(means=(0.0,) * 3, stds=(1.0,) * 3, longest=40),
 }
 SEQUENCES = (AudioSpec, TokenSpec, SubWordSpec, SequenceSpec)
@@ -69,6 +71,9 @@ def make_inputs(spec: Spec, rows: int = BATCH_ROWS, seed: int = 1) -> EncoderInp
     draw = torch.Generator().manual_seed(seed)
     if isinstance(spec, ImageSpec):
         return torch.rand(rows, 3, spec.height, spec.width, generator=draw), None
+    if isinstance(spec, VideoSpec):
+        shape = (rows, spec.frames, 3, spec.height, spec.width)
+        return torch.rand(shape, generator=draw), None
     if isinstance(spec, TfidfSpec):
         return torch.rand(rows, len(spec.terms), generator=draw), None
     if isinstance(spec, TabularSpec | VectorSpec):

@@ -17,9 +17,11 @@ from torchaudio.functional import resample
 
 from mmx.errors import DataError
 from mmx.modalities.base import Column, Modality, RowNumbers, Spec, Stored, as_rows
+from mmx.modalities.clips import has_sound
 from mmx.modalities.files import FileOrBytes, call_each, read_file
 from mmx.modalities.members import Member
 from mmx.modalities.sounds import check_scale, count_frames, read_sound
+from mmx.modalities.suffixes import VIDEOS
 
 FULL_SCALE = 32768  # the int16 value that represents 1.0
 
@@ -71,6 +73,16 @@ class AudioColumn(Column):
         if isinstance(recording, FileOrBytes):
             return read_file("sound", recording, self.name_row(row))
         return str(self.sample_rate).encode() + np.asarray(recording).tobytes()
+
+    @classmethod
+    def is_in(cls, path: Path) -> bool:
+        """Return False for a video without a sound track; reading a broken one will name it."""
+        if path.suffix.lower() not in VIDEOS:
+            return True
+        try:
+            return has_sound(path, 0)
+        except DataError:
+            return True
 
     def measure(self, row: int) -> tuple[int, int]:
         """Return the length in samples and the rate in Hz, if possible from the header."""

@@ -54,6 +54,11 @@ class Column(ABC):
     def digest(self, row: int) -> bytes:
         """Return the bytes that identify the content of a row (not its path)."""
 
+    @classmethod
+    def is_in(cls, path: Path) -> bool:
+        """Return whether a file that exists holds this modality, as not every video has sound."""
+        return True
+
 
 @dataclasses.dataclass(frozen=True)
 class Spec:
@@ -142,7 +147,7 @@ class Modality(ABC, Generic[_C, _S]):
     """
 
     name: ClassVar[str]
-    """The modality: image, audio, text, tabular, vector or sequence."""
+    """The modality: image, audio, video, text, tabular, vector or sequence."""
 
     column_type: ClassVar[type[Column]]
     """The columns that it reads; a table makes one of the cells that ``columns`` names."""

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import soundfile
 
 from mmx.errors import DataError
+from mmx.modalities.clips import is_container, read_track
 from mmx.modalities.files import (
     UNUSABLE_TIP,
     FileOrBytes,
@@ -45,6 +46,9 @@ class _Sound(soundfile.SoundFile):  # type: ignore[misc]
 
 def count_frames(source: FileOrBytes, row: RowName) -> tuple[int, int]:
     """Return length in frames and rate in Hz, from the header if that is plausible."""
+    if is_container(source):
+        samples, rate = read_track(source, row)
+        return len(samples), rate
     with _open(source, row) as sound:
         frames = int(sound.frames)
         if frames > DOUBTFUL * _count_bytes(source):
@@ -59,6 +63,10 @@ def read_sound(source: FileOrBytes, row: RowName) -> tuple[npt.NDArray[np.float3
         DataError: The file is of an unknown format, truncated or damaged, contains NaN or
             infinity, or is not in the scale of floating-point sound, with full scale at 1.0.
     """
+    if is_container(source):  # which libsndfile cannot read
+        track, rate = read_track(source, row)
+        check_scale(track, source, row)
+        return track, rate
     with _open(source, row) as sound:
         samples = _decode(sound, source, row)  # (S, channels)
         problem = _find_damage(sound, len(samples), _count_bytes(source))

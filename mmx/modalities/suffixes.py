@@ -1,4 +1,4 @@
-"""Which files of a folder are images and which are sounds, for all readers of folders."""
+"""Which files of a folder are images, sounds and videos, for all readers of folders."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ IMAGES = frozenset(
 SOUNDS = frozenset(
     {".aif", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".w64", ".wav"}
 )
-MEDIA_SUFFIXES = {"image": IMAGES, "audio": SOUNDS}
+VIDEOS = frozenset(
+    {".3gp", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".webm"}
+    | {".wmv"}
+)
+MEDIA_SUFFIXES = {"image": IMAGES, "audio": SOUNDS, "video": VIDEOS}
 """Modality (of those with one file for each row) to the suffixes of its files, in lower case."""
 
 LEFT_BEHIND = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
@@ -24,11 +28,11 @@ def is_hidden(name: str) -> bool:
 
 
 def counts_as(path: Path, modality: str) -> bool:
-    """Return whether a file is an image or a sound, by its suffix.
+    """Return whether a file is of a modality, by its suffix.
 
     Args:
         path: The file, which is not read.
-        modality: ``image`` or ``audio``.
+        modality: ``image``, ``audio`` or ``video``.
     """
     return path.suffix.lower() in MEDIA_SUFFIXES[modality]
 
@@ -38,7 +42,7 @@ def list_visible_files(folder: Path, modality: str) -> list[Path]:
 
     Args:
         folder: The folder.
-        modality: ``image`` or ``audio``.
+        modality: ``image``, ``audio`` or ``video``.
     """
     return sorted(
         path

@@ -16,6 +16,7 @@ from mmx.modalities.sequence import Sequences
 from mmx.modalities.tabular import Tabular
 from mmx.modalities.text import TextColumn
 from mmx.modalities.vector import Vector
+from mmx.modalities.video import Video
 from mmx.tasks import label_sets, label_texts, labels
 from mmx.tasks.base import CutTask, Kind, Samples, list_names, type_task_option
 from mmx.tasks.cells import ColumnCells
@@ -48,10 +49,11 @@ class Table(CutTask):
             Tables are .csv, .tsv, .parquet, .arrow, .jsonl or .json (an object on each line, or a
             list of objects), text also compressed (.gz, .bz2, .xz, .zst, .zip).
         label: Column to predict; for ``multilabel`` also several columns of 0 and 1.
-        columns: Modality (image, audio, text, tabular, vector, sequence) to its column. Text may
-            have several columns, joined by a space; tabular and vector may have any number, also
-            of lists of numbers. Images and sounds are paths, or the bytes of files; a vector or
-            a sequence may also be the path of a ``.npy`` file.
+        columns: Modality (image, audio, video, text, tabular, vector, sequence) to its column.
+            Text may have several columns, joined by a space; tabular and vector may have any
+            number, also of lists of numbers. Images, sounds and videos are paths, or the bytes
+            of files; ``audio`` may name a column of videos, for their sound. A vector or a
+            sequence may also be the path of a ``.npy`` file.
         split: Column that says train, val (or validation, valid, dev) or test. Without such a
             column or such rows, test and val are cut from the training rows.
         group: Column with the group of each row, such as a patient: none is in two splits.
@@ -75,6 +77,7 @@ class Table(CutTask):
         tabular: How other cells are encoded.
         vector: How vectors are scaled.
         sequence: How sequences are scaled and cut.
+        video: Which frames of videos are read, and at which size.
 
     Raises:
         ValueError: Options contradict each other.
@@ -99,6 +102,7 @@ class Table(CutTask):
     tabular: Tabular = field(default_factory=Tabular)
     vector: Vector = field(default_factory=Vector)
     sequence: Sequences = field(default_factory=Sequences)
+    video: Video = field(default_factory=Video)
 
     def __post_init__(self) -> None:
         super().__post_init__()

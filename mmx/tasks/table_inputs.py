@@ -57,6 +57,10 @@ def make_column(kind: type[Column], given: NamedCells) -> tuple[Column, Lost]:
     """
     make: Any = kind  # its only positional argument is what ``READERS`` returns for its cells
     values, lost = READERS[kind.cells](given)
+    if kind.cells == "file":
+        values = [
+            None if isinstance(each, Path) and not kind.is_in(each) else each for each in values
+        ]
     column: Column = make(values)
     column.lost = lost
     return column, lost

@@ -29,6 +29,7 @@ from mmx.experiment import Experiment, assemble
 from mmx.modalities.audio import AudioColumn
 from mmx.modalities.image import ImageColumn
 from mmx.modalities.suffixes import MEDIA_SUFFIXES, list_visible_files
+from mmx.modalities.video import VideoColumn
 from mmx.printable import printable, shorten
 from mmx.runs.atomic import make_folder, write_text
 from mmx.runs.directory import RunDirectory
@@ -48,8 +49,8 @@ SUMMARY = "write a run's predictions for new data"
 PLACE = 40
 COMPLETES = {"runs": 1}
 
-FileColumn = type[ImageColumn] | type[AudioColumn]
-FILES: dict[str, FileColumn] = {"image": ImageColumn, "audio": AudioColumn}
+FileColumn = type[ImageColumn] | type[AudioColumn] | type[VideoColumn]
+FILES: dict[str, FileColumn] = {"image": ImageColumn, "audio": AudioColumn, "video": VideoColumn}
 """Modalities with one file for each row."""
 
 

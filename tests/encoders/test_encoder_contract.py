@@ -20,6 +20,7 @@ from mmx.encoders import Encoder
 from mmx.modalities import Spec
 from mmx.modalities.audio import AudioSpec
 from mmx.modalities.image import ImageSpec
+from mmx.modalities.video import VideoSpec
 from mmx.verbs.check import refuse
 
 ENCODERS = pytest.mark.parametrize("encoder", find_classes("encoder"))
@@ -32,6 +33,7 @@ SMALL_SPECS: dict[type[Spec], Spec] = {
     **SPECS,
     ImageSpec: ImageSpec(height=8, width=6),
     AudioSpec: AudioSpec(sample_rate=8000, max_samples=2000),
+    VideoSpec: VideoSpec(frames=2, height=16, width=16),
 }
 # Smaller than by default, for speed alone.
 SMALLER: dict[str, dict[str, Any]] = {
@@ -40,11 +42,16 @@ SMALLER: dict[str, dict[str, Any]] = {
 }
 
 
+SPECS_OF: dict[str, Spec] = {"S3d": VideoSpec(frames=8, height=32, width=32)}
+"""What an encoder needs at least, where the small specs are too small for it."""
+
+
 def of(encoder: type[Encoder], model: str) -> EncoderSubject:
     published, spec = find_example(encoder, model)
     options = {**SMALLER.get(encoder.__name__, {}), **published}
     part = Part(encoder, options, refuse)
-    return EncoderSubject(part, part.make, spec or SMALL_SPECS[find_spec(encoder)])
+    small = SPECS_OF.get(encoder.__name__, SMALL_SPECS[find_spec(encoder)])
+    return EncoderSubject(part, part.make, spec or small)
 
 
 @MODELS

@@ -8,10 +8,11 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from mmx.encoders import Encoder
+from mmx.encoders.positions import make_positions
 from mmx.encoders.sequence.gru import Gru
 from mmx.encoders.sequence.lstm import Lstm
 from mmx.encoders.sequence.tcn import Tcn
-from mmx.encoders.sequence.transformer import Transformer, make_positions
+from mmx.encoders.sequence.transformer import Transformer
 from mmx.encoders.vector.linear import Linear
 from mmx.encoders.vector.mlp import Mlp
 from mmx.modalities.sequence import SequenceSpec

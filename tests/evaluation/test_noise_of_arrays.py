@@ -1,4 +1,4 @@
-"""Noise on vectors and sequences."""
+"""Noise on vectors, sequences and videos."""
 
 from __future__ import annotations
 
@@ -9,15 +9,19 @@ import pytest
 import torch
 
 from mmx.evaluation.noise import CORRUPTIONS, Corruption, corrupt
+from mmx.evaluation.noise.image import add_gaussian_noise, occlude
 from mmx.evaluation.noise.sequence import lose_features, lose_steps
 from mmx.evaluation.noise.vector import add_noise, lose_items
+from mmx.evaluation.noise.video import corrupt_frames, freeze_frames
 from mmx.modalities.sequence import SequenceColumn, Sequences
 from mmx.modalities.vector import Vector, VectorColumn
+from mmx.modalities.video import Video, VideoColumn
 from mmx.training.data import View
 
 NAMES = {
     "vector": ["additive", "missing_items"],
     "sequence": ["additive", "lost_steps", "lost_features"],
+    "video": ["gaussian", "blur", "occlusion", "frozen_frames"],
 }
 ROWS = np.arange(30)
 
@@ -29,6 +33,11 @@ def make(name: str) -> Corruption:
         vectors[4] = np.nan
         column: object = VectorColumn(vectors)
         modality: object = Vector()
+    elif name == "video":
+        clips = draw.integers(0, 256, (30, 6, 8, 8, 3)).astype(np.uint8)
+        column = VideoColumn(clips)
+        column.present[4] = False
+        modality = Video(frames=6, size=8)
     else:
         column = SequenceColumn(
             [None if row == 4 else draw.normal(2, 3, (row % 7, 4)) for row in range(30)]
@@ -80,3 +89,21 @@ def test_the_stated_part_is_lost() -> None:
     features = lose_features(np.ones((3, 1000)), 0.25, draw, means=np.zeros(1000))
     assert (features == features[0]).all()  # in all steps
     assert (features[0] == 0).mean() == pytest.approx(0.25, abs=0.05)
+
+
+def test_frozen_frames_are_those_before_them() -> None:
+    clip = np.arange(2000, dtype=np.uint8).reshape(-1, 1, 1, 1).repeat(3, axis=3)
+    frozen = freeze_frames(clip, 0.25, np.random.default_rng(0))[:, 0, 0, 0].astype(int)
+    same = frozen != clip[:, 0, 0, 0]
+    assert same.mean() == pytest.approx(0.25, abs=0.03)
+    assert not same[0]
+    assert all(frozen[at] == frozen[at - 1] for at in np.flatnonzero(same))
+
+
+def test_what_covers_a_lens_covers_all_frames_alike() -> None:
+    clip = np.zeros((4, 20, 20, 3), np.uint8)
+    draw = np.random.default_rng
+    covered = corrupt_frames(clip, 0.25, draw(0), one=occlude, alike=True)
+    assert (covered == covered[0]).all()
+    grain = corrupt_frames(clip + 128, 0.1, draw(0), one=add_gaussian_noise, alike=False)
+    assert not (grain == grain[0]).all()

@@ -26,9 +26,13 @@ class TorchvisionEncoder(Encoder):
 
     Attributes:
         published_weights: The member of torchvision's enumeration of weights.
+        modality: What it reads, for messages.
+        licence: Of the weights.
     """
 
     published_weights: ClassVar[Any]
+    modality: ClassVar[str] = "image"
+    licence: ClassVar[str] = LICENCE
 
     @classmethod
     def find_published(cls, **options: Any) -> Published:
@@ -50,8 +54,8 @@ class TorchvisionEncoder(Encoder):
             name,
             (path,),
             origin=origin,
-            licence=None if given else LICENCE,
-            absent=f"download=true fetches it from {url}; or encoder.image.weights=<file>",
+            licence=None if given else cls.licence,
+            absent=f"download=true fetches it from {url}; or encoder.{cls.modality}.weights=<file>",
             named=bool(given),
         )
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from typing import Annotated
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from mmx.encoders.base import Encoder
 from mmx.encoders.padding import with_one_step
+from mmx.encoders.positions import make_positions
 from mmx.modalities import Features
 from mmx.modalities.masking import masked_mean
 from mmx.modalities.sequence import SequenceSpec
@@ -91,13 +90,3 @@ class Transformer(Encoder):
         """Return the embedding of the steps, the layers, then the last norm."""
         layers = ((f"layers.{layer}.",) for layer in range(len(self.layers)))
         return (("embed.",), *layers, ("norm.",))
-
-
-def make_positions(steps: int, width: int, device: torch.device) -> Tensor:
-    """Return ``(T, D)``: sines of the position in the first half, cosines in the second.
-
-    Wave ``k`` has the length 2π · 10000^(2k / D) in steps.
-    """
-    waves = torch.arange(width // 2, device=device) * (-2 * math.log(10000.0) / width)
-    angles = torch.arange(steps, device=device)[:, None] * waves.exp()
-    return torch.cat([angles.sin(), angles.cos()], dim=1)
