@@ -189,7 +189,10 @@ def list_image_encoders() -> Mapping[str, type[Encoder]]:
         own = [
             each
             for each in vars(importlib.import_module(path)).values()
-            if inspect.isclass(each) and issubclass(each, Encoder) and each.__module__ == path
+            if inspect.isclass(each)
+            and issubclass(each, Encoder)
+            and each.__module__ == path
+            and not inspect.isabstract(each)
         ]
         for kind in own:
             name = kind.__name__.lower()
