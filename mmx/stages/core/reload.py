@@ -25,6 +25,7 @@ from mmx.stages.core.stage_model import make_model
 from mmx.tasks import Target, TaskData
 from mmx.training import checkpoint
 from mmx.training.data import Data
+from mmx.training.memory_format import use_channels_last
 from mmx.training.precision import Precision
 
 OF_TRAINING = ("criterion.", "companion.", "penalty.", "weighting.", "line.")
@@ -79,7 +80,7 @@ def load_trained(experiment: Experiment, directory: RunDirectory, device: torch.
         checkpoint.restore(model, kept, path)
     except DamagedFileError as error:
         raise _add_tip(directory, error) from error
-    model.to(device).to(memory_format=torch.channels_last)  # as in training, for equal numbers
+    use_channels_last(model.to(device))  # as in training, for equal numbers
     return Loaded(model.eval(), specs, target, tuple(facts.frozen_encoders))
 
 

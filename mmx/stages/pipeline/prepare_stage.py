@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import torch
-
 from mmx.model import MultimodalModel
 from mmx.stage_id import Role
 from mmx.stages.core.cached import cache_features
@@ -14,6 +12,7 @@ from mmx.stages.core.joint_model import join
 from mmx.stages.core.source_reference import bind_penalty
 from mmx.stages.core.stage import PreparedStage, Stage
 from mmx.stages.core.stage_model import attach_criterion, make_model
+from mmx.training.memory_format import use_channels_last
 from mmx.training.randomness import seed_torch
 from mmx.transfer import Start
 from mmx.transfer.freezing import limit_epochs
@@ -39,7 +38,7 @@ def prepare_stage(context: Context, stage: Stage) -> PreparedStage:
     joint, notes = join(context, model, stage.joint)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name not in start.frozen)
-    model.to(context.precision.device).to(memory_format=torch.channels_last)
+    use_channels_last(model.to(context.precision.device))
     data = opened.data
     for name in sorted(start.frozen_encoders):
         data = cache_features(context, replace(opened, data=data), model, name)

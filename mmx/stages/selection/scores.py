@@ -20,6 +20,7 @@ from mmx.stages.core.stage_model import make_model
 from mmx.stages.selection.prepare import Prepared
 from mmx.tasks import Target
 from mmx.training.data import Rows
+from mmx.training.memory_format import use_channels_last
 from mmx.training.randomness import seed_torch
 from mmx.transfer.scores import SCORES
 
@@ -76,7 +77,7 @@ def start_model(context: Context, prepared: Prepared) -> StartedModel:
 
 def _move_to_device(model: MultimodalModel, context: Context) -> MultimodalModel:
     # channels_last as in training, so that convolutions give the same bits.
-    return model.to(context.precision.device).to(memory_format=torch.channels_last).eval()
+    return use_channels_last(model.to(context.precision.device)).eval()
 
 
 def sample_evenly(rows: Rows, values: Tensor, target: Target, most: int) -> Rows:
