@@ -4,6 +4,7 @@
     python scripts/bench.py --fusions [--rounds 5] [--device auto] [--precision auto]
     python scripts/bench.py --heads [--rounds 5] [--device auto]
     python scripts/bench.py --features [--memory image|text] [--rows 512] [--rounds 5]
+    python scripts/bench.py --table 1000000
 
 Three loops train the same model (default: small_cnn on cifar10, batch 64) for one epoch
 each, in turn, ``rounds`` times after a warm-up; ratios are taken round by round, since
@@ -22,6 +23,7 @@ classes, batch 64, 5 epochs: as one batch (mmx.training.many_heads), and one aft
 plain loop of torch's fused AdamW, validated after each epoch alike.
 
 With --features: features of frozen published encoders, see scripts/bench_features.py.
+With --table: opening a table of so many rows of text and numbers, see scripts/bench_table.py.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import torchvision.transforms as T
+from bench_table import bench_table
 from torch.utils.data import DataLoader, Subset
 from torchvision.datasets import ImageFolder
 
@@ -75,9 +78,13 @@ def main() -> None:
     parser.add_argument("--features", action="store_true")
     parser.add_argument("--memory", choices=("image", "text"))
     parser.add_argument("--rows", type=int, default=512)
+    parser.add_argument("--table", type=int, metavar="ROWS")
     parser.add_argument("overrides", nargs="*")
     given = parser.parse_args()
     make_deterministic(None, choose_device(given.device))
+    if given.table:
+        bench_table(given.table)
+        return
     if given.features:
         import bench_features  # needs timm and transformers
 

@@ -10,7 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mmx.errors import DataError
+from mmx.modalities.files import name_row as number_row
 from mmx.tasks.cells import ColumnCells
+from mmx.tasks.labels import NameRow
 
 Array = npt.NDArray[np.float64]
 SHOWN = 40  # characters of a cell in a message
@@ -19,7 +21,12 @@ WORDS = {"nan": "NaN", "none": "null", "null": "null", "inf": "Infinity", "-inf"
 
 
 def find_arrays(
-    name: str, cells: ColumnCells, missing: frozenset[str], *, axes: int
+    name: str,
+    cells: ColumnCells,
+    missing: frozenset[str],
+    *,
+    axes: int,
+    name_row: NameRow = number_row,
 ) -> list[Array | None] | None:
     """Return the array of each row; None where the cells are not lists, but files or numbers.
 
@@ -28,6 +35,7 @@ def find_arrays(
         cells: Lists, or lists as JSON or Python writes them.
         missing: Texts that count as missing.
         axes: Most axes that an array may have: 1 or 2.
+        name_row: Returns what a row is called in messages.
 
     Raises:
         DataError: Some cells are lists and others are not, or a list holds something else than
@@ -41,34 +49,43 @@ def find_arrays(
         if _is_missing(cell, missing):
             arrays.append(None)
         elif _is_list(cell):
-            arrays.append(_to_array(name, row, cell, axes))
+            arrays.append(_to_array(name, name_row(row), cell, axes))
         else:
             raise DataError(
-                f"row {row + 1}: column '{name}' holds {_show(cell)}, "
-                f"but a list of numbers in row {first + 1}"
+                f"{name_row(row)}: column '{name}' holds {_show(cell)}, "
+                f"but a list of numbers in {name_row(first)}"
             )
     return arrays
 
 
-def join_numbers(columns: list[tuple[str, ColumnCells]], missing: frozenset[str]) -> Array:
+def join_numbers(
+    columns: list[tuple[str, ColumnCells]],
+    missing: frozenset[str],
+    name_row: NameRow = number_row,
+) -> Array:
     """Return the numbers of several columns as vectors ``(N, D)``, NaN where one is missing.
 
     Args:
         columns: Names and cells: numbers, or lists of as many numbers in each row.
         missing: Texts that count as missing.
+        name_row: Returns what a row is called in messages.
 
     Raises:
         DataError: A cell is neither, or two lists of a column have different lengths.
     """
-    return np.concatenate([_read_numbers(name, cells, missing) for name, cells in columns], axis=1)
+    return np.concatenate(
+        [_read_numbers(name, cells, missing, name_row) for name, cells in columns], axis=1
+    )
 
 
-def _read_numbers(name: str, cells: ColumnCells, missing: frozenset[str]) -> Array:
+def _read_numbers(
+    name: str, cells: ColumnCells, missing: frozenset[str], name_row: NameRow
+) -> Array:
     """Return one column, ``(N, 1)`` or ``(N, length of its lists)``."""
-    arrays = find_arrays(name, cells, missing, axes=1)
+    arrays = find_arrays(name, cells, missing, axes=1, name_row=name_row)
     if arrays is None:
         numbers = [
-            np.nan if _is_missing(cell, missing) else _to_number(name, row, cell)
+            np.nan if _is_missing(cell, missing) else _to_number(name, name_row(row), cell)
             for row, cell in enumerate(cells)
         ]
         return np.array(numbers, dtype=np.float64)[:, None]
@@ -76,8 +93,8 @@ def _read_numbers(name: str, cells: ColumnCells, missing: frozenset[str]) -> Arr
     for row, each in enumerate(arrays):
         if each is not None and len(each) != width:
             raise DataError(
-                f"row {row + 1}: the list in column '{name}' has {len(each)} items, "
-                f"that of row {first + 1} has {width}",
+                f"{name_row(row)}: the list in column '{name}' has {len(each)} items, "
+                f"that of {name_row(first)} has {width}",
                 tip="all lists of a column must have the same length; columns.sequence reads "
                 "lists of any length",
             )
@@ -100,22 +117,22 @@ def _show(cell: Any) -> str:
     return repr(text if len(text) <= SHOWN else text[:SHOWN] + "…")
 
 
-def _to_number(name: str, row: int, cell: Any) -> float:
+def _to_number(name: str, row: str, cell: Any) -> float:
     try:
         if isinstance(cell, bool | bytes | dict):
             raise TypeError
         return float(cell)
     except (TypeError, ValueError, OverflowError) as error:
         raise DataError(
-            f"row {row + 1}: column '{name}' holds {_show(cell)}, which is no number",
+            f"{row}: column '{name}' holds {_show(cell)}, which is no number",
             tip="columns.vector takes numbers, lists of numbers, or one column of .npy files; "
             "columns.tabular takes words too",
         ) from error
 
 
-def _to_array(name: str, row: int, cell: Any, axes: int) -> Array:
+def _to_array(name: str, row: str, cell: Any, axes: int) -> Array:
     """Return a list of numbers ``(D,)``, or of lists of as many each ``(T, D)``."""
-    where = f"row {row + 1}: column '{name}'"
+    where = f"{row}: column '{name}'"
     items = _parse(where, cell) if isinstance(cell, str) else cell
     _refuse_others(where, items, axes)
     if items and isinstance(items[0], list):

@@ -93,17 +93,21 @@ def _read_numbers(given: NamedCells) -> tuple[Any, Lost]:
     """Return vectors ``(N, D)``, or the file of each row."""
     if len(given.names) == 1:
         name = given.names[0]
-        files = find_arrays(name, given.cells[name], given.missing, axes=1)
+        files = find_arrays(
+            name, given.cells[name], given.missing, axes=1, name_row=given.table.row_names
+        )
         if files is None:
             return _read_files(given)
     columns = [(name, given.cells[name]) for name in given.names]
-    return join_numbers(columns, given.missing), {}
+    return join_numbers(columns, given.missing, given.table.row_names), {}
 
 
 def _read_arrays(given: NamedCells) -> tuple[list[Any], Lost]:
     """Return the array of each row, or its file."""
     name = given.names[0]
-    arrays = find_arrays(name, given.cells[name], given.missing, axes=2)
+    arrays = find_arrays(
+        name, given.cells[name], given.missing, axes=2, name_row=given.table.row_names
+    )
     return _read_files(given) if arrays is None else (arrays, {})
 
 
