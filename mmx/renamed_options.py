@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmx.errors import RunError
+from mmx.quoting import type_override
 
 OldNode = dict[str, Any]
 PACKAGES = {"objectives": "objective"}
@@ -98,6 +99,10 @@ def find_key(key: str, value: str) -> Renamed | None:
     if key == "balance.gamma":
         return Renamed(f"objective=focal objective.gamma={value}", WORDS["balance"]["focal"].why)
     key = str(key)  # a file may hold a number where a name belongs
+    role, _, split = key.partition(".")
+    if role in ("source", "target") and split in ("train", "val", "test"):
+        why = "the files of each split are one option"
+        return Renamed(type_override(f"{role}.path", {split: str(value)}), why, "and the others")
     if key.startswith("encoder.") and key.endswith(".pretrained"):
         why = "published weights are a source now, so that what they are worth can be stated"
         if value.lower() == "true":

@@ -16,6 +16,7 @@ import pyarrow.parquet
 import pytest
 from refusals import check_error, check_notes
 
+from mmx import cli
 from mmx.errors import DataError
 from mmx.modalities import members
 from mmx.modalities.image import Image, ImageSpec
@@ -347,3 +348,8 @@ def test_dotted_keys_reach_into_objects(tmp_path):
     assert load(named, columns={"text": "meta.title"}, labelled=False).columns["text"].texts == [
         "x"
     ]
+
+
+def test_a_key_for_each_split_leads_to_the_path(capsys):
+    assert cli.main(["train", "source=none", "target=table", "target.train=a.csv"]) == 2
+    assert "type:     'target.path={train: a.csv}'" in capsys.readouterr().err
