@@ -114,11 +114,9 @@ def find_spelling(cells: Collection[str], decimal: str | None = None) -> Spellin
         AmbiguousNumberError: With either decimal mark all cells are numbers, but others.
         MixedUnitsError: All cells are numbers, of different units.
     """
-    for order in ("ymd", "dmy", "mdy"):
-        if all(_parse_date(cell.strip(), order) is not None for cell in cells):
-            if order == "dmy" and _could_be_mdy(cells):
-                return None  # which is the day? such dates stay words
-            return Spelling("date", order)
+    if order := _find_order(cells):
+        # Which is the day? Such dates stay words.
+        return None if order == "dmy" and _could_be_mdy(cells) else Spelling("date", order)
     parts = [split_unit(cell) for cell in cells]
     units = {unit for unit, _ in parts}
     marks: tuple[Reading, ...] = (".", ",")
@@ -135,6 +133,14 @@ def find_spelling(cells: Collection[str], decimal: str | None = None) -> Spellin
             if one != other and one is not None and other is not None:
                 raise AmbiguousNumberError(cell, (one, other))
     return Spelling(whole[0], units.pop())
+
+
+def _find_order(cells: Collection[str]) -> str | None:
+    """Return the order of day, month and year in which all cells are dates, or None."""
+    for order in ("ymd", "dmy", "mdy"):
+        if all(_parse_date(cell.strip(), order) is not None for cell in cells):
+            return order
+    return None
 
 
 def _could_be_mdy(cells: Collection[str]) -> bool:

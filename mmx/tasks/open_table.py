@@ -222,12 +222,7 @@ def join_tables(tables: Sequence[OpenTable], splits: Sequence[str | None]) -> Op
             cells += table.read(found)
         return cells
 
-    lines: list[int] = []
-    if any(table.row_names.lines for table in tables):
-        lines = [line for table in tables for line in table.row_names.lines or [0] * table.count]
-    several = tuple(table.path.name for table in tables) if len(tables) > 1 else ()
-    if len(set(several)) < len(several):  # shards of one name in several folders
-        several = tuple(str(table.path) for table in tables)
+    row_names = _join_row_names(tables, starts)
     return OpenTable(
         tables[0].path,
         list(tables[0].names)
@@ -236,7 +231,7 @@ def join_tables(tables: Sequence[OpenTable], splits: Sequence[str | None]) -> Op
         read,
         has=lambda name: any(table.find(name) is not None for table in tables),
         count=count,
-        row_names=RowNames(several, tuple(starts), lines),
+        row_names=row_names,
         types=tables[0].types,
         notes=tuple(dict.fromkeys(note for table in tables for note in table.notes)),
         folders=tuple(
@@ -246,3 +241,14 @@ def join_tables(tables: Sequence[OpenTable], splits: Sequence[str | None]) -> Op
         if known
         else None,
     )
+
+
+def _join_row_names(tables: Sequence[OpenTable], starts: Sequence[int]) -> RowNames:
+    """Return the names of the rows of several tables, of which each has its first row."""
+    lines: list[int] = []
+    if any(table.row_names.lines for table in tables):
+        lines = [line for table in tables for line in table.row_names.lines or [0] * table.count]
+    several = tuple(table.path.name for table in tables) if len(tables) > 1 else ()
+    if len(set(several)) < len(several):  # shards of one name in several folders
+        several = tuple(str(table.path) for table in tables)
+    return RowNames(several, tuple(starts), lines)

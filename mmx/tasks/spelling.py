@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
 
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+BOOLEAN = re.compile(r"true|false", re.I)
 LEADING_ZERO = re.compile(r"[+-]?0[0-9]")
 TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?")
 MIDNIGHT = re.compile(r"[T ]00:00(:00(\.0+)?)?")
@@ -25,17 +26,16 @@ def unify_spelling(cells: Cells) -> Cells:
     first = next((cell for cell in cells if cell is not None), None)
     if first is None:
         return cells
-    if first.lower() in ("true", "false"):
-        if all(cell is None or cell.lower() in ("true", "false") for cell in cells):
-            return [None if cell is None else cell.lower() for cell in cells]
-    elif NUMBER.fullmatch(first):
-        if any(cell is not None and not cell.isdecimal() for cell in cells) and all(
-            cell is None or NUMBER.fullmatch(cell) for cell in cells
-        ):
-            return [None if cell is None else spell_number(cell) for cell in cells]
-    elif TIME.fullmatch(first) and all(cell is None or TIME.fullmatch(cell) for cell in cells):
-        return _unify_times(cells)
-    return cells
+    known = [cell for cell in cells if cell is not None]
+    if _all_fit(BOOLEAN, known):
+        return [None if cell is None else cell.lower() for cell in cells]
+    if _all_fit(NUMBER, known):
+        return [None if cell is None else spell_number(cell) for cell in cells]
+    return _unify_times(cells) if _all_fit(TIME, known) else cells
+
+
+def _all_fit(pattern: re.Pattern[str], cells: Sequence[str]) -> bool:
+    return all(pattern.fullmatch(cell) for cell in cells)
 
 
 def spell_number(text: str) -> str:
