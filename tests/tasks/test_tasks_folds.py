@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import given
+from hypothesis import given, reject
 from hypothesis import strategies as st
 from refusals import check_error
 from sklearn.model_selection import StratifiedKFold
@@ -51,7 +51,11 @@ def load_folds(folds: int, **options: object) -> list[dict[str, np.ndarray]]:
 
 @given(LABELS, st.integers(2, 10), st.integers(1, 3))
 def test_folds_differ_by_one_row_in_all_and_of_each_class(labels, folds, repeat):
-    dealt = divide_into_folds(labels, None, Fold(1, folds, repeat))
+    try:
+        dealt = divide_into_folds(labels, None, Fold(1, folds, repeat))
+    except DataError as error:  # few rows can be divided in few ways
+        assert "has the same folds as repeat" in error.message
+        reject()
     sizes = np.bincount(dealt, minlength=folds)
     assert len(sizes) == folds
     assert sizes.max() - sizes.min() <= 1
