@@ -30,7 +30,7 @@ def find_classes(kind: str) -> list[type[Any]]:
         kind: Name of a kind of :data:`~mmx.contract.kinds.KINDS`.
 
     Returns:
-        The classes, sorted by name.
+        The classes, sorted by name, then by module.
     """
     package = importlib.import_module(PACKAGES[kind])
     _import_all(package)
@@ -42,7 +42,7 @@ def find_classes(kind: str) -> list[type[Any]]:
             inside = child.__module__.startswith(f"{package.__name__}.")
             if inside and not find_missing_members(child):
                 found.add(child)
-    return sorted(found, key=lambda each: each.__name__)
+    return sorted(found, key=lambda each: (each.__name__, each.__module__))
 
 
 def _import_all(package: ModuleType) -> None:

@@ -67,8 +67,8 @@ def divide_into_folds(
         if _are_same(found, _divide(labels, groups, fold.count, earlier)):
             raise DataError(
                 f"repeat {fold.repeat} of folds={fold.count} has the same folds as repeat "
-                f"{earlier}: {count} {'rows' if groups is None else 'groups'} can be divided in few "
-                "ways, and averaging the same folds twice would look more certain than it is",
+                f"{earlier}: so few {'rows' if groups is None else 'groups'} ({count}) can be "
+                "divided in few ways, and averaging the same folds twice would look too certain",
                 tip="target.repeats=null",
             )
     return found
