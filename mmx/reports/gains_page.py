@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader
@@ -72,34 +73,48 @@ def make_title(gains: Gains) -> str:
 def make_grid(gains: Gains) -> Grid:
     """Return the table as text, without columns that are empty or the same for all groups."""
     units = {"folds" if each.folds else "seeds" for each in gains.found}
-    mixed, over = len(units) > 1, " or ".join(sorted(units))
-    lines = [
-        {
-            **each.group,
-            "metric": each.gain.metric,
-            "over": each.gain.control,
-            over: each.over if mixed or each.folds else str(each.count),
-            "target mean": f"{each.target:.3f}",
-            "control mean": f"{each.control:.3f}",
-            "gain": f"{each.gain.value:+.3f}",
-            "interval": _format_interval(each),
-            HIGHER_IN: f"{each.higher} of {each.count} {'folds' if each.folds else 'seeds'}",
-            "verdict": each.gain.verdict,
-            WOULD_DECIDE: "" if each.deciding is None else str(each.deciding),
-            TO_BEST: _format_to_best(each),
-        }
-        for each in gains.found
-    ]
+    over = " or ".join(sorted(units))
+    lines = [_make_line(each, over, mixed=len(units) > 1) for each in gains.found]
+    heads = _choose_heads(gains.found, lines)
+    rows = tuple(tuple(line.get(head, "") for head in heads) for line in lines)
+    return Grid(make_title(gains), tuple(heads), rows)
+
+
+def _make_line(each: GroupGain, over: str, *, mixed: bool) -> dict[str, str]:
+    """Return the cells of one group by column, with those that the table may leave out.
+
+    Args:
+        each: The gain of the group.
+        over: The column that says how many seeds or folds the means are over.
+        mixed: Whether some groups are over folds and others over seeds.
+    """
+    return {
+        **each.group,
+        "metric": each.gain.metric,
+        "over": each.gain.control,
+        over: each.over if mixed or each.folds else str(each.count),
+        "target mean": f"{each.target:.3f}",
+        "control mean": f"{each.control:.3f}",
+        "gain": f"{each.gain.value:+.3f}",
+        "interval": _format_interval(each),
+        HIGHER_IN: f"{each.higher} of {each.count} {'folds' if each.folds else 'seeds'}",
+        "verdict": each.gain.verdict,
+        WOULD_DECIDE: "" if each.deciding is None else str(each.deciding),
+        TO_BEST: _format_to_best(each),
+    }
+
+
+def _choose_heads(found: Sequence[GroupGain], lines: Sequence[dict[str, str]]) -> list[str]:
+    """Return the columns, less those that are empty or the same for all groups."""
     heads = list(dict.fromkeys(head for line in lines for head in line))
     if len({line["over"] for line in lines}) == 1:
         heads.remove("over")
-    if all(each.count == 1 for each in gains.found):
+    if all(each.count == 1 for each in found):
         heads.remove(HIGHER_IN)
     for head in (WOULD_DECIDE, TO_BEST):
         if not any(line[head] for line in lines):
             heads.remove(head)
-    rows = tuple(tuple(line.get(head, "") for head in heads) for line in lines)
-    return Grid(make_title(gains), tuple(heads), rows)
+    return heads
 
 
 def _format_interval(each: GroupGain) -> str:
@@ -135,14 +150,19 @@ def list_notes(gains: Gains) -> list[str]:
     """Return how to read the table, and the answers on fewer labels."""
     counts = {each.count for each in gains.found if not each.folds}
     folded = [each for each in gains.found if each.folds]
-    how = [SEEDS] if max(counts, default=0) > 1 else []
-    how += [ONE_SEED] if 1 in counts else []
-    how += [FOLDS] if folded else []
-    how += [FEWER_FOLDS] if any(each.lacks_folds for each in folded) else []
-    how += [DECIDING] if any(each.deciding for each in gains.found) else []
-    how += [] if all(each.gain.learned for each in gains.found) else [AT_CHANCE]
-    unit = "run" if folded else "seed"
-    how += [FASTER.format(unit=unit)] if any(each.faster for each in gains.found) else []
+    notes = (
+        (SEEDS, max(counts, default=0) > 1),
+        (ONE_SEED, 1 in counts),
+        (FOLDS, bool(folded)),
+        (FEWER_FOLDS, any(each.lacks_folds for each in folded)),
+        (DECIDING, any(each.deciding for each in gains.found)),
+        (AT_CHANCE, not all(each.gain.learned for each in gains.found)),
+        (
+            FASTER.format(unit="run" if folded else "seed"),
+            any(each.faster for each in gains.found),
+        ),
+    )
+    how = [note for note, applies in notes if applies]
     return [*how, *(each.text for each in gains.less_data)]
 
 
