@@ -6,7 +6,7 @@ import datetime
 import math
 import re
 import unicodedata
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -118,21 +118,40 @@ def find_spelling(cells: Collection[str], decimal: str | None = None) -> Spellin
         # Which is the day? Such dates stay words.
         return None if order == "dmy" and _could_be_mdy(cells) else Spelling("date", order)
     parts = [split_unit(cell) for cell in cells]
+    readings = _parse_by_mark([bare for _, bare in parts], decimal)
     units = {unit for unit, _ in parts}
-    marks: tuple[Reading, ...] = (".", ",")
-    if decimal is not None:
-        marks = (",",) if decimal == "," else (".",)
-    values = {mark: [_parse_number(bare, mark) for _, bare in parts] for mark in marks}
-    whole = [mark for mark in marks if None not in values[mark]]
-    if not whole or not all(_is_unit(unit) for unit in units):
+    if not readings or not all(_is_unit(unit) for unit in units):
         return None
     if len(units) > 1:
         raise MixedUnitsError(", ".join(repr(cell) for cell in _pick_by_unit(cells)))
-    if len(whole) == 2 and values["."] != values[","]:
-        for cell, one, other in zip(cells, values["."], values[","], strict=True):
-            if one != other and one is not None and other is not None:
-                raise AmbiguousNumberError(cell, (one, other))
-    return Spelling(whole[0], units.pop())
+    if len(readings) == 2:
+        _refuse_ambiguous(cells, readings["."], readings[","])
+    return Spelling(next(iter(readings)), units.pop())
+
+
+def _parse_by_mark(texts: Sequence[str], decimal: str | None) -> dict[Reading, list[float]]:
+    """Return the numbers by each decimal mark with which all of the texts are numbers."""
+    marks: tuple[Reading, ...] = (".", ",")
+    if decimal is not None:
+        marks = (",",) if decimal == "," else (".",)
+    readings: dict[Reading, list[float]] = {}
+    for mark in marks:
+        found = [_parse_number(text, mark) for text in texts]
+        numbers = [number for number in found if number is not None]
+        if len(numbers) == len(texts):
+            readings[mark] = numbers
+    return readings
+
+
+def _refuse_ambiguous(cells: Collection[str], point: list[float], comma: list[float]) -> None:
+    """Refuse cells that are different numbers with a decimal point and with a decimal comma.
+
+    Raises:
+        AmbiguousNumberError: A cell is; the error names the first.
+    """
+    for cell, one, other in zip(cells, point, comma, strict=True):
+        if one != other:
+            raise AmbiguousNumberError(cell, (one, other))
 
 
 def _find_order(cells: Collection[str]) -> str | None:
@@ -191,21 +210,38 @@ def _parse_number(text: str, mark: str) -> float | None:
     whole, point, fraction = found["body"].strip().partition(mark)
     if point and not (fraction.isdigit() and fraction.isascii()):
         return None
-    groups = re.split(rf"[{re.escape('.' if mark == ',' else ',')}{SPACES}]", whole)
-    if len(groups) > 1:
-        separators = set(re.sub("[0-9]", "", whole))
-        tail_fits = all(len(group) == 3 for group in groups[1:]) or (
-            all(len(group) == 2 for group in groups[1:-1]) and len(groups[-1]) == 3  # lakh, crore
-        )
-        if len(separators) > 1 or not tail_fits or not 1 <= len(groups[0]) <= 3:
-            return None
-        if groups[0].startswith("0") or not all(group.isdecimal() for group in groups):
-            return None
-    digits = "".join(groups)
-    if not (digits + fraction).isdecimal():
+    digits = _join_thousands(whole, "." if mark == "," else ",")
+    if digits is None or not (digits + fraction).isdecimal():
         return None
     number = float(f"{found['sign']}{digits or '0'}.{fraction or '0'}{found['power'] or ''}")
     return number if math.isfinite(number) else None
+
+
+def _join_thousands(whole: str, separator: str) -> str | None:
+    """Return a whole number without what separates its thousands; None if they are irregular.
+
+    Args:
+        whole: The number, as it is written before the decimal mark.
+        separator: What may separate thousands besides spaces and apostrophes.
+    """
+    groups = re.split(rf"[{re.escape(separator)}{SPACES}]", whole)
+    if len(groups) > 1:
+        separators = set(re.sub("[0-9]", "", whole))
+        if len(separators) > 1 or not _are_thousands(groups):
+            return None
+    return "".join(groups)
+
+
+def _are_thousands(groups: list[str]) -> bool:
+    """Return whether groups of digits have the lengths of 1,234,567 or of 12,34,567."""
+    first, last = groups[0], groups[-1]
+    if not all(group.isdecimal() for group in groups):
+        return False
+    if first.startswith("0") or len(first) > 3:
+        return False
+    in_threes = all(len(group) == 3 for group in groups[1:])
+    in_twos = all(len(group) == 2 for group in groups[1:-1])  # lakh, crore
+    return in_threes or (in_twos and len(last) == 3)
 
 
 def _parse_date(text: str, order: str) -> float | None:
