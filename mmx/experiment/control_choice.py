@@ -58,19 +58,33 @@ def choose_controls(
     problems = list(_refuse_unknown(names, built.settings.control))
     if not problems:
         problems = list(_refuse_impossible(names, built, source_weights=source_weights))
-        itself = [name for name in names if CONTROLS[name].without_source]
-        if built.transfer is not None and built.transfer.is_scratch and itself:
-            why = "the run itself is from scratch: there is nothing to compare it with"
-            dropped["control"] = why
-            names = tuple(name for name in names if name not in itself)
+        names = _drop_itself(names, built, dropped)
     builder.problems.extend(problems)
+    kept = _drop_unread(names, built.settings, config, dropped)
+    return {**kept, "control": format_controls(names)}
+
+
+def _drop_itself(names: tuple[str, ...], built: Built, dropped: dict[str, str]) -> tuple[str, ...]:
+    """Return the controls less those without a source, where the run itself has none."""
+    if built.transfer is None or not built.transfer.is_scratch:
+        return names
+    others = tuple(name for name in names if not CONTROLS[name].without_source)
+    if others != names:
+        why = "the run itself is from scratch: there is nothing to compare it with"
+        dropped["control"] = why
+    return others
+
+
+def _drop_unread(
+    names: tuple[str, ...], settings: Settings, config: ConfigNode, dropped: dict[str, str]
+) -> ConfigNode:
+    """Return the config less the options of controls that none of these controls reads."""
     read = {key for name in names if name in CONTROLS for key in CONTROLS[name].options}
     unread = {key for control in CONTROLS.values() for key in control.options} - read
-    kept = {key: value for key, value in config.items() if key not in unread}
     for key in sorted(unread & config.keys()):
-        if getattr(built.settings, key) != getattr(Settings, key):
+        if getattr(settings, key) != getattr(Settings, key):
             dropped[key] = "no control of this run reads it"
-    return {**kept, "control": format_controls(names)}
+    return {key: value for key, value in config.items() if key not in unread}
 
 
 def _refuse_unknown(names: tuple[str, ...], given: Any) -> Iterator[Problem]:
