@@ -144,10 +144,6 @@ def _make_group_gain(
     means = float(target.mean()), float(against.mean())
     learned = find_control(control).stands_for_chance or _beats_chance(runs, means)
     difference = float((target - against).mean())
-    each = (run.faster for run in runs)
-    soon = [found for found in each if found is not None and found.control == control]
-    # Reaching a control that is at chance level says nothing.
-    stated = len(soon) == len(runs) and _beats_chance(runs, means[1:])
     return GroupGain(
         group=group,
         draws=tuple(run.draw for run in runs),
@@ -158,9 +154,21 @@ def _make_group_gain(
         ),
         higher=int((target > against).sum()),
         deciding=None if sure is None else sure.deciding,
-        faster=GroupFaster.of(soon) if stated else None,
+        faster=_summarize_faster(control, runs, means[1]),
         pairs={run.draw: run.pairs[control] for run in runs if control in run.pairs},
     )
+
+
+def _summarize_faster(control: str, runs: Sequence[RunGain], mean: float) -> GroupFaster | None:
+    """Return how soon a group's targets are as good as a control with this mean over seeds.
+
+    None where not every run observed it.
+    """
+    each = (run.faster for run in runs)
+    soon = [found for found in each if found is not None and found.control == control]
+    # Reaching a control that is at chance level says nothing.
+    stated = len(soon) == len(runs) and _beats_chance(runs, [mean])
+    return GroupFaster.of(soon) if stated else None
 
 
 def _beats_chance(runs: Sequence[RunGain], means: Sequence[float]) -> bool:
