@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,13 +59,7 @@ def keep_common_draws(sides: Sequence[Side]) -> tuple[list[Side], str]:
     """
     _require_two_groups(sides)
     draws = [{Draw.of(run.read_summary()): run for run in side.runs} for side in sides]
-    common = [draw for draw in draws[0] if all(draw in each for each in draws)]
-    if not common:
-        unit = "fold" if any(draw.folds for each in draws for draw in each) else "seed"
-        raise DataError(
-            f"no {unit} has a finished run in each group of the sweep",
-            tip="run the command of the sweep again: it goes on with what is not done",
-        )
+    common = _find_common(draws)
     kept = [
         Side(side.name, [each[draw] for draw in common])
         for side, each in zip(sides, draws, strict=True)
@@ -74,6 +68,18 @@ def keep_common_draws(sides: Sequence[Side]) -> tuple[list[Side], str]:
     left = [draw for draw in every if draw not in common]
     note = f"left out, since not every group has them: {describe_draws(left)}" if left else ""
     return kept, note
+
+
+def _find_common(draws: Sequence[Collection[Draw]]) -> list[Draw]:
+    """Return the draws that all groups have, in the order of the first; DataError without any."""
+    common = [draw for draw in draws[0] if all(draw in each for each in draws)]
+    if not common:
+        unit = "fold" if any(draw.folds for each in draws for draw in each) else "seed"
+        raise DataError(
+            f"no {unit} has a finished run in each group of the sweep",
+            tip="run the command of the sweep again: it goes on with what is not done",
+        )
+    return common
 
 
 def _require_two_groups(sides: Sequence[Side]) -> None:
