@@ -292,18 +292,29 @@ def translate_overrides(overrides: Sequence[str], config: OldNode) -> list[str]:
     focal = given.get("balance") == "focal"
     trains_source = bool(config.get("source")) and "source_objective" not in given
     for word in _translate_frozen(overrides, config.get("transfer")):
-        key, _, value = word.partition("=")
-        if key.startswith("encoder.") and key.endswith(".pretrained"):
-            continue  # of an encoder that was drawn fresh, as it is now without a word
-        renamed = find_word(key, value) or (find_key(key, value) if focal else None)
-        found += [word] if renamed is None else renamed.typed.split()
-        if focal and trains_source and key.split(".")[0] == "objective":
+        found += _translate_override(word, focal=focal)
+        group = word.partition("=")[0].partition(".")[0]
+        if focal and trains_source and group == "objective":
             found.append(f"source_{word}")
     if focal:
         found = [word for word in found if not word.startswith("objective=cross_entropy")]
         if trains_source and "objective" not in given:
             found.append("source_objective=cross_entropy")
     return list(dict.fromkeys(found))
+
+
+def _translate_override(word: str, *, focal: bool) -> list[str]:
+    """Return what one override is now.
+
+    Args:
+        word: The override.
+        focal: Whether the run had ``balance=focal``.
+    """
+    key, _, value = word.partition("=")
+    if key.startswith("encoder.") and key.endswith(".pretrained"):
+        return []  # of an encoder that was drawn fresh, as it is now without a word
+    renamed = find_word(key, value) or (find_key(key, value) if focal else None)
+    return [word] if renamed is None else renamed.typed.split()
 
 
 def _translate_frozen(overrides: Sequence[str], transfer: Any) -> list[str]:
