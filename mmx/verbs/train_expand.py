@@ -103,16 +103,8 @@ def _problems(
     composed: Composed,
     folds: FoldSweep,
 ) -> list[Problem]:
-    """Return what does not go together."""
-    problems = [
-        Problem(word.text, "stands for a sweep itself", type_this=_one_value(word.text))
-        for word in words
-        if word.key in LINE_KEYS and word.sweeps
-    ]
-    problems += folds.problems([word.text for word in words if word.sweeps])
-    if not problems:
-        values = {"data_dir": "", "seed": composed.config["seed"], **chosen}
-        _, problems = signature.check_values(Settings, values, "")
+    """Return what is wrong with the keys; where each is right, what does not go together."""
+    problems = _check_values(words, chosen, composed, folds)
     if problems:
         return problems
     if not line.multirun:
@@ -124,6 +116,22 @@ def _problems(
         problems += _several_seeds(given["seeds"], words)
     if "curve" in given:
         problems += _fewer_rows(given["curve"], composed, typed)
+    return problems
+
+
+def _check_values(
+    words: Sequence[_Word], chosen: ConfigNode, composed: Composed, folds: FoldSweep
+) -> list[Problem]:
+    """Return which of the keys have values that they cannot have."""
+    problems = [
+        Problem(word.text, "stands for a sweep itself", type_this=_one_value(word.text))
+        for word in words
+        if word.key in LINE_KEYS and word.sweeps
+    ]
+    problems += folds.problems([word.text for word in words if word.sweeps])
+    if not problems:
+        values = {"data_dir": "", "seed": composed.config["seed"], **chosen}
+        _, problems = signature.check_values(Settings, values, "")
     return problems
 
 
