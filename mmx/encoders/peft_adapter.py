@@ -189,16 +189,19 @@ def _list_unknown(config: Json) -> Iterator[tuple[str, Any]]:
         if not isinstance(config.get(name), int | float) or not config[name] >= least:
             yield name, config.get(name)
     for name in ("rank_pattern", "alpha_pattern"):
-        found = config.get(name) or {}
-        plain = isinstance(found, dict) and all(
-            PATTERN.fullmatch(key) and isinstance(value, int | float) and value > 0
-            for key, value in found.items()
-        )
-        if not plain:
-            yield name, found
+        if not _is_plain_pattern(config.get(name) or {}):
+            yield name, config[name]
     for name in sorted(config.keys() - WITHOUT_EFFECT - READ):
         if config[name]:
             yield name, config[name]
+
+
+def _is_plain_pattern(pattern: Any) -> bool:
+    """Return whether a pattern gives positive numbers to names."""
+    return isinstance(pattern, dict) and all(
+        PATTERN.fullmatch(key) and isinstance(value, int | float) and value > 0
+        for key, value in pattern.items()
+    )
 
 
 def _of_pattern(pattern: Any, module: str, default: float) -> float:

@@ -103,16 +103,8 @@ def open_csv(path: Path, options: CsvFormat | None = None) -> CsvTable:
     header = next((line for line in _iterate_lines(text) if line.strip("\r\n")), None)
     if header is None:
         raise DataError(f"{path} is empty", tip="a header and at least one row are expected")
-    found, problems = [], []
-    for delimiter in _list_candidates(header, usual, options):
-        try:
-            found.append((delimiter, _parse(text, delimiter, options.quoting)))
-        except QuotingError as error:
-            problems.append(error)
-    if not found:
-        backslash = options.quoting is None and '\\"' in text
-        tip = type_task_option("csv.quoting", "backslash") if backslash else QUOTE_TIP
-        raise DataError(f"cannot read table {path}: {problems[0]}", tip=tip)
+    delimiters = _list_candidates(header, usual, options)
+    found = _parse_by_delimiter(path, text, delimiters, options.quoting)
     if len(found) > 1 and usual == ",":  # else the suffix or the first line states it
         _refuse_both(path, found)
     delimiter, (names, rows, lines, quoting) = found[0]
@@ -130,6 +122,27 @@ def _list_candidates(header: str, usual: str, options: CsvFormat) -> list[str]:
 
 
 _Parsed = tuple[list[str], list[list[str]], list[int], tuple[str, ...]]
+
+
+def _parse_by_delimiter(
+    path: Path, text: str, delimiters: list[str], quoting: str | None
+) -> list[tuple[str, _Parsed]]:
+    """Return the delimiters that fit all rows, each with what the file then contains.
+
+    Raises:
+        DataError: None of them fits; the message says what is wrong with the first.
+    """
+    found, problems = [], []
+    for delimiter in delimiters:
+        try:
+            found.append((delimiter, _parse(text, delimiter, quoting)))
+        except QuotingError as error:
+            problems.append(error)
+    if not found:
+        backslash = quoting is None and '\\"' in text
+        tip = type_task_option("csv.quoting", "backslash") if backslash else QUOTE_TIP
+        raise DataError(f"cannot read table {path}: {problems[0]}", tip=tip)
+    return found
 
 
 def _refuse_both(path: Path, found: list[tuple[str, _Parsed]]) -> None:

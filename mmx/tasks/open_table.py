@@ -198,49 +198,61 @@ def join_tables(tables: Sequence[OpenTable], splits: Sequence[str | None]) -> Op
         tables: The tables.
         splits: The split of each, None where its place does not say.
     """
-    known = splits if any(splits) else []
-    if len(tables) == 1 and not known:
+    if len(tables) == 1 and not any(splits):
         return tables[0]
     starts: list[int] = []
     count = 0
     for table in tables:
         starts.append(count)
         count += table.count
-
-    def read(name: str) -> ColumnCells:
-        cells: ColumnCells = []
-        for table in tables:
-            found = table.find(name)
-            if found is None and find_suffix(table.path) in (*JSON_SUFFIXES, ".tar"):
-                cells += [None] * table.count  # a key that no row has is null
-                continue
-            if found is None:
-                raise DataError(
-                    f"{table.path} has no column '{name}', which other files of the table have",
-                    tip=f"rename its column, or leave {table.path.name} out of path",
-                )
-            cells += table.read(found)
-        return cells
-
-    row_names = _join_row_names(tables, starts)
     return OpenTable(
         tables[0].path,
-        list(tables[0].names)
-        if len({tuple(table.names) for table in tables}) == 1
-        else list(dict.fromkeys(name for table in tables for name in table.names)),
-        read,
+        _join_names(tables),
+        lambda name: _read_joined(tables, name),
         has=lambda name: any(table.find(name) is not None for table in tables),
         count=count,
-        row_names=row_names,
+        row_names=_join_row_names(tables, starts),
         types=tables[0].types,
         notes=tuple(dict.fromkeys(note for table in tables for note in table.notes)),
         folders=tuple(
             (start, table.path.parent) for start, table in zip(starts, tables, strict=True)
         ),
-        splits=[one for table, one in zip(tables, known, strict=True) for _ in range(table.count)]
-        if known
-        else None,
+        splits=_repeat_splits(tables, splits) if any(splits) else None,
     )
+
+
+def _repeat_splits(tables: Sequence[OpenTable], splits: Sequence[str | None]) -> list[str | None]:
+    """Return the split of each row, given that of each table."""
+    return [split for table, split in zip(tables, splits, strict=True) for _ in range(table.count)]
+
+
+def _join_names(tables: Sequence[OpenTable]) -> list[str]:
+    """Return the names of the columns that any of the tables has, in their order."""
+    first = tables[0].names
+    if all(table.names == first for table in tables):
+        return list(first)  # with those that it has twice
+    return list(dict.fromkeys(name for table in tables for name in table.names))
+
+
+def _read_joined(tables: Sequence[OpenTable], name: str) -> ColumnCells:
+    """Return the cells of a column of several tables.
+
+    Raises:
+        DataError: A table lacks it, and a key that no row has does not mean null in its format.
+    """
+    cells: ColumnCells = []
+    for table in tables:
+        found = table.find(name)
+        if found is not None:
+            cells += table.read(found)
+        elif find_suffix(table.path) in (*JSON_SUFFIXES, ".tar"):
+            cells += [None] * table.count  # a key that no row has is null
+        else:
+            raise DataError(
+                f"{table.path} has no column '{name}', which other files of the table have",
+                tip=f"rename its column, or leave {table.path.name} out of path",
+            )
+    return cells
 
 
 def _join_row_names(tables: Sequence[OpenTable], starts: Sequence[int]) -> RowNames:

@@ -163,14 +163,7 @@ def _require_split(task: str, folder: Path, name: str) -> str:
 
 def _list_shards(task: str, path: Path) -> Iterator[TableFile]:
     """Yield the tables in a folder, with the splits that their names say."""
-    files = [
-        file
-        for file in sort_naturally(list(path.rglob("*")))
-        if find_suffix(file) in TABLE_SUFFIXES
-        and not SIDECARS.fullmatch(file.name)
-        and not any(is_hidden(part) for part in file.relative_to(path).parts)
-        and file.is_file()
-    ]
+    files = [file for file in sort_naturally(list(path.rglob("*"))) if _is_shard(file, path)]
     if not files:
         raise DataError(
             f"{task}: there is no table in the folder {path}; accepted: "
@@ -184,24 +177,42 @@ def _list_shards(task: str, path: Path) -> Iterator[TableFile]:
             tip=type_task_option("path", f"{path}/*{kinds[0]}"),
         )
     splits = [_find_split_in_name(file.relative_to(path)) for file in files]
-    named = [file.name for file, split in zip(files, splits, strict=True) if split is None]
-    if len(named) < len(files) and named:
-        raise DataError(
-            f"{task}: {path} holds {len(files)} tables, of which some are named after a split "
-            f"and some are not, such as {named[0]}",
-            tip=type_task_option(
-                "path",
-                {
-                    split: [
-                        str(file) for file, own in zip(files, splits, strict=True) if own == split
-                    ]
-                    for split in ("train", "val", "test")
-                    if split in splits
-                },
-            ),
-        )
+    if any(splits):
+        _require_all_splits(task, path, files, splits)
     for file, split in zip(files, splits, strict=True):
         yield TableFile(file, split if "train" in splits else None)
+
+
+def _is_shard(file: Path, folder: Path) -> bool:
+    """Return whether a path in a folder is a table that is not hidden and describes no other."""
+    return (
+        find_suffix(file) in TABLE_SUFFIXES
+        and not SIDECARS.fullmatch(file.name)
+        and not any(is_hidden(part) for part in file.relative_to(folder).parts)
+        and file.is_file()
+    )
+
+
+def _require_all_splits(
+    task: str, folder: Path, files: list[Path], splits: list[str | None]
+) -> None:
+    """Refuse files of which some are named after a split and others are not.
+
+    Raises:
+        DataError: The message names the first of the others.
+    """
+    if None not in splits:
+        return
+    by_split: dict[str, list[str]] = {
+        split: [str(file) for file, own in zip(files, splits, strict=True) if own == split]
+        for split in ("train", "val", "test")
+        if split in splits
+    }
+    raise DataError(
+        f"{task}: {folder} holds {len(files)} tables, of which some are named after a split "
+        f"and some are not, such as {files[splits.index(None)].name}",
+        tip=type_task_option("path", by_split),
+    )
 
 
 def _find_split_in_name(path: Path) -> str | None:
