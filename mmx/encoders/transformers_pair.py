@@ -30,7 +30,7 @@ TEXT_PARTS = ("text_model", "text_projection")
 """What the parts of each tower are called in the whole pair."""
 
 
-class Encoded(NamedTuple):
+class TowerOutput(NamedTuple):
     """What a tower makes of a batch.
 
     Attributes:
@@ -80,7 +80,7 @@ class PairImageTower(PairTower):
         return self.get_submodule("vision_model")
 
     @abstractmethod
-    def forward(self, x: Tensor, *, interpolate: bool) -> Encoded:
+    def forward(self, x: Tensor, *, interpolate: bool) -> TowerOutput:
         """Encode ``(B, 3, H, W)`` normalised images.
 
         Args:
@@ -113,7 +113,7 @@ class PairTextTower(PairTower):
         return self.get_submodule("text_model")
 
     @abstractmethod
-    def forward(self, ids: Tensor) -> Encoded:
+    def forward(self, ids: Tensor) -> TowerOutput:
         """Encode ``(B, T)`` ids, padding behind each text."""
 
 
@@ -127,7 +127,7 @@ class ClipImageTower(PairImageTower):
         made = library.CLIPVisionModelWithProjection(self.config)
         self.vision_model, self.visual_projection = made.vision_model, made.visual_projection
 
-    def forward(self, x: Tensor, *, interpolate: bool) -> Encoded:
+    def forward(self, x: Tensor, *, interpolate: bool) -> TowerOutput:
         """Encode images; see :class:`PairImageTower`."""
         found = self.vision_model(
             pixel_values=x, interpolate_pos_encoding=interpolate, output_hidden_states=True
@@ -135,7 +135,7 @@ class ClipImageTower(PairImageTower):
         patches = found.last_hidden_state[:, 1:]
         tokens = self.visual_projection(self.vision_model.post_layernorm(patches))
         pooled = self.visual_projection(found.pooler_output)
-        return Encoded(tokens, pooled, tuple(each[:, 1:] for each in found.hidden_states[1:]))
+        return TowerOutput(tokens, pooled, tuple(each[:, 1:] for each in found.hidden_states[1:]))
 
 
 class ClipTextTower(PairTextTower):
@@ -148,12 +148,12 @@ class ClipTextTower(PairTextTower):
         made = library.CLIPTextModelWithProjection(self.config)
         self.text_model, self.text_projection = made.text_model, made.text_projection
 
-    def forward(self, ids: Tensor) -> Encoded:
+    def forward(self, ids: Tensor) -> TowerOutput:
         """Encode texts; see :class:`PairTextTower`."""
         found = self.text_model(input_ids=ids, output_hidden_states=True)
         tokens = self.text_projection(found.last_hidden_state)
         pooled = self.text_projection(found.pooler_output)
-        return Encoded(tokens, pooled, tuple(found.hidden_states[1:]))
+        return TowerOutput(tokens, pooled, tuple(found.hidden_states[1:]))
 
 
 class SiglipImageTower(PairImageTower):
@@ -167,7 +167,7 @@ class SiglipImageTower(PairImageTower):
         self.width = int(self.config.hidden_size)
         self.vision_model = library.SiglipVisionModel(self.config)
 
-    def forward(self, x: Tensor, *, interpolate: bool) -> Encoded:
+    def forward(self, x: Tensor, *, interpolate: bool) -> TowerOutput:
         """Encode images; see :class:`PairImageTower`.
 
         Single patches are not in the common space, so that the pooled vector is the only token.
@@ -176,7 +176,7 @@ class SiglipImageTower(PairImageTower):
             pixel_values=x, interpolate_pos_encoding=interpolate, output_hidden_states=True
         )
         pooled = found.pooler_output
-        return Encoded(pooled[:, None], pooled, tuple(found.hidden_states[1:]))
+        return TowerOutput(pooled[:, None], pooled, tuple(found.hidden_states[1:]))
 
 
 class SiglipTextTower(PairTextTower):
@@ -190,11 +190,11 @@ class SiglipTextTower(PairTextTower):
         self.width = int(self.config.projection_size)
         self.text_model = library.SiglipTextModel(self.config)
 
-    def forward(self, ids: Tensor) -> Encoded:
+    def forward(self, ids: Tensor) -> TowerOutput:
         """Encode texts; see :class:`PairTextTower`."""
         found = self.text_model(input_ids=ids, output_hidden_states=True)
         tokens = self.text_model.head(found.last_hidden_state)
-        return Encoded(tokens, found.pooler_output, tuple(found.hidden_states[1:]))
+        return TowerOutput(tokens, found.pooler_output, tuple(found.hidden_states[1:]))
 
 
 class Family(NamedTuple):

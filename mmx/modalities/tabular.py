@@ -21,7 +21,7 @@ from mmx.modalities.number_spelling import Reading, Spelling
 from mmx.modalities.tabular_kinds import (
     Cell,
     Kinds,
-    NamedCells,
+    KnownCells,
     parse_number,
     refuse_doubtful_points,
 )
@@ -94,11 +94,11 @@ class TabularColumn(Column):
             [any(cell is not None for cell in row) for row in rows], dtype=np.bool_
         )
 
-    def pick(self, name: str, rows: RowNumbers) -> NamedCells:
+    def pick(self, name: str, rows: RowNumbers) -> KnownCells:
         """Return the cells of some rows that are not missing."""
         cells = self.columns[name]
         there = [(int(row), cell) for row in rows if (cell := cells[row]) is not None]
-        return NamedCells(
+        return KnownCells(
             name,
             [row for row, _ in there],
             [cell for _, cell in there],

@@ -46,7 +46,7 @@ class Kinds:
 
 
 @dataclass(frozen=True)
-class NamedCells:
+class KnownCells:
     """The cells of a column that are not missing.
 
     Attributes:

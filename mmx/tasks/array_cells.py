@@ -14,7 +14,7 @@ from mmx.modalities.files import name_row as number_row
 from mmx.tasks.cells import ColumnCells
 from mmx.tasks.labels import NameRow
 
-Array = npt.NDArray[np.float64]
+CellArray = npt.NDArray[np.float64]
 SHOWN = 40  # characters of a cell in a message
 WORDS = {"nan": "NaN", "none": "null", "null": "null", "inf": "Infinity", "-inf": "-Infinity"}
 """How other programs than JSON's write what is no number."""
@@ -27,7 +27,7 @@ def find_arrays(
     *,
     axes: int,
     name_row: NameRow = number_row,
-) -> list[Array | None] | None:
+) -> list[CellArray | None] | None:
     """Return the array of each row; None where the cells are not lists, but files or numbers.
 
     Args:
@@ -44,7 +44,7 @@ def find_arrays(
     first = next((row for row, cell in enumerate(cells) if _is_list(cell)), None)
     if first is None:
         return None
-    arrays: list[Array | None] = []
+    arrays: list[CellArray | None] = []
     for row, cell in enumerate(cells):
         if _is_missing(cell, missing):
             arrays.append(None)
@@ -62,7 +62,7 @@ def join_numbers(
     columns: list[tuple[str, ColumnCells]],
     missing: frozenset[str],
     name_row: NameRow = number_row,
-) -> Array:
+) -> CellArray:
     """Return the numbers of several columns as vectors ``(N, D)``, NaN where one is missing.
 
     Args:
@@ -80,7 +80,7 @@ def join_numbers(
 
 def _read_numbers(
     name: str, cells: ColumnCells, missing: frozenset[str], name_row: NameRow
-) -> Array:
+) -> CellArray:
     """Return one column, ``(N, 1)`` or ``(N, length of its lists)``."""
     arrays = find_arrays(name, cells, missing, axes=1, name_row=name_row)
     if arrays is None:
@@ -130,7 +130,7 @@ def _to_number(name: str, row: str, cell: Any) -> float:
         ) from error
 
 
-def _to_array(name: str, row: str, cell: Any, axes: int) -> Array:
+def _to_array(name: str, row: str, cell: Any, axes: int) -> CellArray:
     """Return a list of numbers ``(D,)``, or of lists of as many each ``(T, D)``."""
     where = f"{row}: column '{name}'"
     items = _parse(where, cell) if isinstance(cell, str) else cell

@@ -11,7 +11,7 @@ from mmx.errors import DataError, closest
 from mmx.modalities import Modality
 from mmx.modalities.audio import Audio, AudioColumn
 from mmx.tasks.base import Samples, Task, list_names, type_task_option
-from mmx.tasks.row_keys import read_groups
+from mmx.tasks.row_keys import read_row_groups
 
 FILE_NAME = re.compile(r"(?P<digit>\d)_(?P<speaker>\w+)_(?P<index>\d+)\.wav")
 SPOKEN_DIGITS = tuple("0123456789")
@@ -81,7 +81,7 @@ class Fsdd(Task):
             del splits["val"]
         groups = None
         if self.group is not None:
-            groups = read_groups(self.group, speakers.tolist(), np.arange(len(found)))
+            groups = read_row_groups(self.group, speakers.tolist(), np.arange(len(found)))
         return Samples(
             {"audio": AudioColumn([folder / match.string for match in found])},
             np.array([int(match["digit"]) for match in found], dtype=np.int64),

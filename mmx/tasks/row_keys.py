@@ -41,7 +41,7 @@ class RowKeys:
         return len(np.unique(self.of_rows[rows]))
 
 
-def read_groups(
+def read_row_groups(
     name: str, texts: Sequence[str | None], rows: SplitRows, name_row: NameRow = number_row
 ) -> RowKeys:
     """Return the groups of rows; spaces around a name do not count.

@@ -10,13 +10,13 @@ NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 BOOLEAN = re.compile(r"true|false", re.I)
 LEADING_ZERO = re.compile(r"[+-]?0[0-9]")
 TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?")
-MIDNIGHT = re.compile(r"[T ]00:00(:00(\.0+)?)?")
+MIDNIGHT_SUFFIX = re.compile(r"[T ]00:00(:00(\.0+)?)?")
 LONGEST_POWER = 300
 
-Cells = list[str | None]
+TextCells = list[str | None]
 
 
-def unify_spelling(cells: Cells) -> Cells:
+def unify_spelling(cells: TextCells) -> TextCells:
     """Return the cells of a column, spelled as other formats would spell the same values.
 
     ``True`` becomes ``true`` where all cells are booleans; ``1.0`` becomes ``1`` and ``0.50``
@@ -58,7 +58,7 @@ def spell_number(text: str) -> str:
     return short if Decimal(short) == number else whole
 
 
-def _unify_times(cells: Sequence[str | None]) -> Cells:
-    if all(cell is None or MIDNIGHT.fullmatch(cell[10:]) for cell in cells):
+def _unify_times(cells: Sequence[str | None]) -> TextCells:
+    if all(cell is None or MIDNIGHT_SUFFIX.fullmatch(cell[10:]) for cell in cells):
         return [None if cell is None else cell[:10] for cell in cells]
     return [None if cell is None else cell.replace("T", " ") for cell in cells]

@@ -22,7 +22,7 @@ from mmx.tasks.base import CutTask, Kind, Samples, list_names, type_task_option
 from mmx.tasks.cells import ColumnCells
 from mmx.tasks.csv_format import CsvFormat
 from mmx.tasks.open_table import OpenTable, join_tables, open_table
-from mmx.tasks.row_keys import RowKeys, read_groups
+from mmx.tasks.row_keys import RowKeys, read_row_groups
 from mmx.tasks.split_names import SPLITS, find_split
 from mmx.tasks.splits import SplitRows
 from mmx.tasks.table_files import PathOption, find_table_files
@@ -227,7 +227,7 @@ class Table(CutTask):
         notes: tuple[str, ...] = ()
         if self.group is not None:
             texts = table.to_texts(self.group, cells[self.group], missing)
-            groups = read_groups(self.group, texts, rows, table.row_names)
+            groups = read_row_groups(self.group, texts, rows, table.row_names)
         if self.time is not None:
             texts = table.to_texts(self.time, cells[self.time], missing)
             times, notes = read_times(self.time, texts, rows, table.row_names)

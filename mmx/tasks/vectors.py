@@ -7,13 +7,12 @@ from typing import Any
 
 from mmx.errors import DataError
 from mmx.tasks.labels import NameRow
-
-Numbers = list[str | None]
+from mmx.tasks.spelling import TextCells
 
 
 def divide_vectors(
     name: str, cells: list[Any], missing: frozenset[str], name_row: NameRow
-) -> dict[str, Numbers] | None:
+) -> dict[str, TextCells] | None:
     """Return columns ``name[1]``, ``name[2]`` … of the lists' numbers, or None without lists.
 
     Args:
@@ -32,7 +31,7 @@ def divide_vectors(
     if first is None:
         return None
     width = len(lists[first] or ())
-    columns: list[Numbers] = [[] for _ in range(width)]
+    columns: list[TextCells] = [[] for _ in range(width)]
     for row, (cell, items) in enumerate(zip(cells, lists, strict=True)):
         if items is None:
             if not (cell is None or cell != cell or str(cell).strip() in missing):

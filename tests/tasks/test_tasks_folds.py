@@ -16,7 +16,7 @@ from mmx.tasks.base import CutTask, Samples
 from mmx.tasks.digits import Digits
 from mmx.tasks.folds import Fold, divide_into_folds
 from mmx.tasks.fsdd import Fsdd
-from mmx.tasks.row_keys import read_groups
+from mmx.tasks.row_keys import read_row_groups
 
 LABELS = st.lists(st.integers(0, 4), min_size=12, max_size=120).map(np.array)
 
@@ -35,7 +35,7 @@ class Numbers(CutTask):
 
     def read(self):
         rows = np.arange(len(self.labels))
-        groups = None if self.groups is None else read_groups("who", self.groups, rows)
+        groups = None if self.groups is None else read_row_groups("who", self.groups, rows)
         columns = {"tabular": TabularColumn({"number": rows.tolist()})}
         names = tuple("abcdef"[: max(self.labels) + 1])
         splits = {"train": rows} if self.own is None else self.own
