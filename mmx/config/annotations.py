@@ -33,9 +33,9 @@ def describe_hint(hint: Any) -> str:
 
 
 def shorten_hint(hint: Any) -> str:
-    """Return one word for a value of this annotation, as a placeholder in advice."""
+    """Return one word for a value of this annotation, the first kind that it accepts."""
     text = describe_hint(hint)
-    if "mapping" in text:
+    if text.startswith("a mapping"):
         return "{key: value}"
     return text.split(" ")[-1] if text.startswith(("a ", "an ")) else text.split(" ")[0]
 

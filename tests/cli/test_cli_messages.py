@@ -237,7 +237,11 @@ ONE_PROBLEM: dict[str, Refusal] = {
 
 SEVERAL: dict[str, list[Refusal]] = {
     "target=table": [
-        Refusal("target.path", accepted="text", type_this="target.path=<text>"),
+        Refusal(
+            "target.path",
+            accepted="text or a list of texts or a mapping {key: value}",
+            type_this="target.path=<text>",
+        ),
         Refusal(
             "target.label", accepted="text or a list of texts", type_this="target.label=<text>"
         ),
@@ -320,7 +324,7 @@ encoder.image: `width` (=30) must be a multiple of 2 ** (depth - 1) = 8, since `
     "target=table": """\
 3 problems in the config
 target.path: needs a value
-  accepted: text
+  accepted: text or a list of texts or a mapping {key: value}
   type:     target.path=<text>
 target.label: needs a value
   accepted: text or a list of texts

@@ -38,6 +38,7 @@ from mmx.modalities.image import ImageSpec
 from mmx.modalities.tabular import TabularSpec
 from mmx.modalities.text import TfidfSpec, TokenSpec
 from mmx.training import checkpoint
+from mmx.training.memory_format import use_channels_last
 from mmx.transfer.adapters import (
     BottleneckLayer,
     LowRankUpdate,
@@ -94,7 +95,7 @@ def find_subject(name: str) -> EncoderSubject:
 def make(name: str) -> Encoder:
     torch.manual_seed(1)
     encoder = ENCODERS[name]() if name in ENCODERS else find_subject(name).build()
-    return encoder.to(memory_format=torch.channels_last).eval()
+    return use_channels_last(encoder).eval()
 
 
 def inputs(name: str) -> tuple[Tensor, Tensor | None]:

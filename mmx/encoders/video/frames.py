@@ -7,10 +7,10 @@ import inspect
 import pkgutil
 from collections.abc import Mapping
 from functools import cache
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_type_hints
 
 import torch
-from pydantic import Field
+from pydantic import Field, TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 import mmx.encoders.image
@@ -24,7 +24,6 @@ from mmx.modalities.image import ImageSpec
 from mmx.modalities.video import Video, VideoSpec
 
 Pooling = Literal["mean", "attention"]
-OptionValue = str | int | float | bool | None
 
 
 class Frames(Encoder):
@@ -60,7 +59,7 @@ class Frames(Encoder):
         spec: VideoSpec,
         *,
         image: str = "small_cnn",
-        options: dict[str, OptionValue] | None = None,
+        options: dict[str, Any] | None = None,
         model: str | None = None,
         weights: str | None = None,
         revision: str | None = None,
@@ -174,10 +173,21 @@ def _read_options(**given: Any) -> tuple[type[Encoder], dict[str, Any]]:
         if key not in taken or key == "spec":
             known = ", ".join(each for each in taken if each != "spec")
             raise ValueError(f"`image` (={name}) takes no option `{key}`; accepted: {known}")
+        _check_option(name, kind, key, options[key])
     needs_model = "model" in taken and taken["model"].default is inspect.Parameter.empty
     if needs_model and "model" not in options:
         raise ValueError(f"`model` must be set where `image` is {name}")
     return kind, options
+
+
+def _check_option(name: str, kind: type[Encoder], key: str, value: Any) -> None:
+    """Raise ValueError if a value does not fit an option of an encoder of images."""
+    hint = get_type_hints(kind.__init__, include_extras=True)[key]
+    try:
+        TypeAdapter(hint).validate_python(value, strict=True)
+    except ValidationError as error:
+        why = error.errors()[0]["msg"]
+        raise ValueError(f"`options.{key}` (={value}) of image={name}: {why}") from error
 
 
 @cache
