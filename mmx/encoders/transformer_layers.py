@@ -11,7 +11,8 @@ def group_layers(net: nn.Module, prefix: str) -> tuple[tuple[str, ...], ...]:
     """Return by which names the tensors of each depth start: input, each layer, what follows.
 
     The layers are the longest ``ModuleList``; of several equally long, that with most
-    parameters. What is registered before them is the input's depth, what after them the last.
+    parameters. What is registered before them is the input's depth, what after them the last, as
+    is the norm that wav2vec2 and its like register before their layers and run after them.
 
     Args:
         net: The network.
@@ -21,6 +22,7 @@ def group_layers(net: nn.Module, prefix: str) -> tuple[tuple[str, ...], ...]:
         DataError: The network has no list of layers.
     """
     where = find_layer_list(net)
+    late = _find_late_norm(net, where)
     layers: dict[str, None] = {}
     before: list[str] = []
     after: list[str] = []
@@ -28,9 +30,17 @@ def group_layers(net: nn.Module, prefix: str) -> tuple[tuple[str, ...], ...]:
         if name.startswith(f"{where}."):
             layers[".".join(name.split(".")[: where.count(".") + 2])] = None
         else:
-            (after if layers else before).append(f"{prefix}{name}")
+            runs_later = bool(layers) or (late is not None and name.startswith(late))
+            (after if runs_later else before).append(f"{prefix}{name}")
     found = [tuple(before), *((f"{prefix}{layer}.",) for layer in layers), tuple(after)]
     return tuple(depth for depth in found if depth)
+
+
+def _find_late_norm(net: nn.Module, layers: str) -> str | None:
+    """Return what the names of a norm start with that is registered too early; None: none is."""
+    if not getattr(getattr(net, "config", None), "do_stable_layer_norm", False):
+        return None
+    return f"{layers.rpartition('.')[0]}.layer_norm."
 
 
 def find_layer_list(net: nn.Module) -> str:
