@@ -153,6 +153,11 @@ class Task(ABC):
         return None
 
     @property
+    def type_anew(self) -> str | None:
+        """What to type to have splits of the data cut anew; None: there is no such option."""
+        return None
+
+    @property
     def kind(self) -> Kind:
         """The kind of target, known before the data is opened."""
         return "classes"
@@ -200,7 +205,12 @@ class Task(ABC):
         samples = contract.check_samples(self.name, self.kind, self.modalities, self.read())
         given = samples.splits
         cuts = Cuts(
-            self.name, self.share_of_test, self.val_fraction, self.split_seed, self.tested_fold
+            self.name,
+            self.share_of_test,
+            self.val_fraction,
+            self.split_seed,
+            self.tested_fold,
+            self.type_anew,
         )
         if cuts.fold is None:
             samples, cut_notes = cut_splits(samples, cuts)

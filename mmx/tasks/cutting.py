@@ -42,6 +42,8 @@ class Cuts:
         val_fraction: Share of the training rows for ``val``.
         seed: Seed of the draw of ``val``.
         fold: The fold that is tested, in cross-validation.
+        type_anew: What to type to have splits of the data cut anew; None: the task has no such
+            option.
     """
 
     task: str
@@ -49,6 +51,13 @@ class Cuts:
     val_fraction: float
     seed: int
     fold: Fold | None = None
+    type_anew: str | None = None
+
+    def advise_cut(self, key: Literal["group", "time"]) -> str:
+        """Return what to type where splits of the data contradict groups or times."""
+        if self.type_anew is None:
+            return type_task_option(key, None)
+        return f"{self.type_anew} cuts them anew, by {key}; or {key}=null"
 
 
 def cut_splits(samples: Samples, cuts: Cuts) -> tuple[Samples, list[str]]:
@@ -76,10 +85,10 @@ def cut_splits(samples: Samples, cuts: Cuts) -> tuple[Samples, list[str]]:
     if cuts.fold is not None and "train" in samples.splits:
         notes.append(_note_fold(splits, cuts.fold, samples.groups))
     if samples.groups is not None:
-        _refuse_shared_groups(cuts.task, samples.groups, splits)
+        _refuse_shared_groups(cuts, samples.groups, splits)
         notes.append(_note_groups(samples.groups, splits))
     if samples.times is not None:
-        _refuse_other_order(cuts.task, samples.times, splits)
+        _refuse_other_order(cuts, samples.times, splits)
         notes.append(_note_times(samples.times, splits))
     return replace(samples, splits=splits), notes
 
@@ -172,7 +181,7 @@ def _type_others(samples: Samples, name: str) -> str:
     return type_task_option("classes", [each for each in samples.classes if each != name])
 
 
-def _refuse_shared_groups(task: str, groups: RowKeys, splits: Splits) -> None:
+def _refuse_shared_groups(cuts: Cuts, groups: RowKeys, splits: Splits) -> None:
     """Refuse groups that are in two splits, which only the data's own can be."""
     for one, other in combinations(ORDER, 2):
         in_one, in_other = (groups.of_rows[splits[name]] for name in (one, other))
@@ -183,14 +192,14 @@ def _refuse_shared_groups(task: str, groups: RowKeys, splits: Splits) -> None:
                 for name in (one, other)
             ]
             raise DataError(
-                f"{task}: {len(shared)} groups of column '{groups.name}' are in both {one} and "
-                f"{other} of the data's own splits, such as {groups.names[shared[0]]!r} in "
+                f"{cuts.task}: {len(shared)} groups of column '{groups.name}' are in both {one} "
+                f"and {other} of the data's own splits, such as {groups.names[shared[0]]!r} in "
                 f"{groups.name_row(rows[0])} and {groups.name_row(rows[1])}",
-                tip=f"{type_task_option('split', None)} cuts them anew, by group; or group=null",
+                tip=cuts.advise_cut("group"),
             )
 
 
-def _refuse_other_order(task: str, times: RowKeys, splits: Splits) -> None:
+def _refuse_other_order(cuts: Cuts, times: RowKeys, splits: Splits) -> None:
     """Refuse splits that are not one after the other in time."""
     for one, other in combinations(ORDER, 2):
         if not (len(splits[one]) and len(splits[other])):
@@ -199,10 +208,10 @@ def _refuse_other_order(task: str, times: RowKeys, splits: Splits) -> None:
         first = int(splits[other][times.of_rows[splits[other]].argmin()])
         if times.of_rows[last] >= times.of_rows[first]:
             raise DataError(
-                f"{task}: the data's own splits are not in the order of column '{times.name}': "
-                f"{times.name_row(last)} of {one} ({times.name_of(last)!r}) is not before "
-                f"{times.name_row(first)} of {other} ({times.name_of(first)!r})",
-                tip=f"{type_task_option('split', None)} cuts them anew, by time; or time=null",
+                f"{cuts.task}: the data's own splits are not in the order of column "
+                f"'{times.name}': {times.name_row(last)} of {one} ({times.name_of(last)!r}) "
+                f"is not before {times.name_row(first)} of {other} ({times.name_of(first)!r})",
+                tip=cuts.advise_cut("time"),
             )
 
 

@@ -158,6 +158,11 @@ class Table(CutTask):
         """The modalities of ``columns``."""
         return {name: getattr(self, name, None) for name in self.columns}
 
+    @property
+    def type_anew(self) -> str | None:
+        """What drops the column of splits; None where files are the splits, or there are none."""
+        return None if self.split is None else type_task_option("split", None)
+
     def with_path(self, path: str) -> "Table":
         """Return the same task for the prediction of another table's rows."""
         return dataclasses.replace(self, path=path, labelled=False)

@@ -8,8 +8,10 @@ from refusals import check_error
 from sklearn.model_selection import StratifiedGroupKFold
 
 from mmx.errors import DataError
-from mmx.tasks.base import TaskData
+from mmx.modalities.text import TextColumn
+from mmx.tasks.base import Samples, Task, TaskData
 from mmx.tasks.group_splits import cut_groups, deal_groups
+from mmx.tasks.row_keys import read_row_groups
 from mmx.tasks.table import Table
 
 TABLES = 200
@@ -156,6 +158,41 @@ def test_own_splits_that_share_a_group_are_refused_with_rows_and_both_ways_out(t
     )
     make_table(path, split=None).load()
     make_table(path, split="where", group=None).load()
+
+
+def test_files_of_splits_that_share_a_group_are_not_told_to_drop_a_column(tmp_path):
+    groups, labels = np.repeat(np.arange(10), 4), np.tile([0, 1], 20)
+    paths = {
+        "train": str(write(tmp_path / "train.csv", groups, labels)),
+        "test": str(write(tmp_path / "test.csv", groups[:4], labels[:4])),
+    }
+    given = {"label": "kind", "columns": {"text": "text"}}
+    with pytest.raises(DataError) as caught:
+        Table(name="table", path=paths, group="patient", **given).load()
+    check_error(caught.value, "patient", "'p0'", types=["target.group=null"])
+    assert "split=null" not in caught.value.tip
+    Table(name="table", path=paths, group=None, **given).load()
+
+
+class GivenGroups(Task):
+    """A task with groups and no option for its splits."""
+
+    @property
+    def modalities(self):
+        return {"text": None}
+
+    def read(self) -> Samples:
+        splits = {"train": np.arange(6), "val": np.arange(6, 9), "test": np.arange(9, 12)}
+        groups = read_row_groups("patient", ["a", "b"] * 6, np.arange(12))
+        column = TextColumn([f"row {row}" for row in range(12)])
+        return Samples({"text": column}, np.arange(12) % 2, ("x", "y"), splits, groups=groups)
+
+
+def test_a_task_without_the_option_is_not_told_to_cut_anew():
+    with pytest.raises(DataError) as caught:
+        GivenGroups(name="given").load()
+    check_error(caught.value, "patient", "'a'", types=["target.group=null"])
+    assert "split=null" not in caught.value.tip
 
 
 def test_a_row_without_group_is_refused(tmp_path):
