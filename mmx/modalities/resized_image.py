@@ -10,8 +10,6 @@ import numpy as np
 import numpy.typing as npt
 import PIL.Image
 import torch
-from torchvision.transforms import functional
-from torchvision.transforms.functional import InterpolationMode
 
 from mmx.modalities.base import RowNumbers, Stored, as_rows
 from mmx.modalities.files import call_each
@@ -61,6 +59,8 @@ class ResizedImage(Image):
         interpolation: str,
         how: Crop = "center",
     ) -> None:
+        from torchvision.transforms import InterpolationMode  # here, since its import takes seconds
+
         before = task.size[0] if task is not None and task.size is not None else size[0]
         shift = 0 if task is None else round(task.crop * size[0] / before)
         super().__init__(
@@ -88,6 +88,8 @@ class ResizedImage(Image):
 
     def resize(self, pixels: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
         """Return ``(H, W, 3)`` pixels as the weights expect them."""
+        from torchvision.transforms import functional
+
         image = PIL.Image.fromarray(pixels)
         if self.how == "squash":
             return np.asarray(functional.resize(image, list(size), self.interpolation))
