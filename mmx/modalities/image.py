@@ -16,10 +16,17 @@ from torch import Tensor
 from mmx.errors import DataError
 from mmx.modalities.base import Column, Modality, RowNumbers, Spec, Stored, as_rows
 from mmx.modalities.files import FileOrBytes, call_each, read_file
-from mmx.modalities.pixels import count_bits, is_deep, open_image, read_pixels, resize
+from mmx.modalities.image_remarks import note_images
+from mmx.modalities.pixels import (
+    MOST_PIXELS,
+    USUAL,
+    Background,
+    Decoding,
+    read_pixels,
+    resize,
+)
 
 PixelCount = Annotated[int, Field(ge=1, le=8_192)]
-INSPECTED = 16  # training images that are inspected for remarks
 SCALE = 1.5
 """Ratio of sides from which images count as being of different scales."""
 
@@ -71,6 +78,9 @@ class Image(Modality[ImageColumn, ImageSpec]):
         crop: In training, shift each image by up to this many pixels in both
             directions; the border is filled by reflection.
         flip: In training, mirror half of the images from left to right.
+        background: What transparent pixels are laid on.
+        max_pixels: Width times height of the largest image that is read; a larger one is
+            refused, since a small file can unfold to fill the memory.
 
     Raises:
         ValueError: ``crop`` is not smaller than ``size``.
@@ -86,10 +96,13 @@ class Image(Modality[ImageColumn, ImageSpec]):
         size: PixelCount | tuple[PixelCount, PixelCount] | None = 32,
         crop: Annotated[int, Field(ge=0, le=8_192)] = 0,
         flip: bool = False,
+        background: Background = "white",
+        max_pixels: Annotated[int, Field(ge=1, le=2**31)] = MOST_PIXELS,
     ) -> None:
         self.size = (size, size) if isinstance(size, int) else size
         self.crop = crop
         self.flip = flip
+        self.decoding = Decoding(background, max_pixels)
         if self.size is not None and crop >= min(self.size):
             raise ValueError(
                 f"`crop` (={crop}) must be smaller than the shorter side of `size` (={size})"
@@ -101,7 +114,7 @@ class Image(Modality[ImageColumn, ImageSpec]):
             return ImageSpec(*self.size)
         for row in as_rows(rows):
             if column.present[row]:
-                height, width = read_image(column, int(row), None).shape[:2]
+                height, width = read_image(column, int(row), None, self.decoding).shape[:2]
                 if self.crop >= min(height, width):
                     raise DataError(
                         f"crop={self.crop} is not smaller than the first training image, "
@@ -128,7 +141,7 @@ class Image(Modality[ImageColumn, ImageSpec]):
         def decode(i: int) -> None:
             row = int(rows[i])
             if column.present[row]:
-                values[i] = read_image(column, row, size)
+                values[i] = read_image(column, row, size, self.decoding)
 
         call_each(decode, len(rows))
         return Stored(torch.from_numpy(values))
@@ -155,20 +168,16 @@ class Image(Modality[ImageColumn, ImageSpec]):
         return spec.height * spec.width * 3
 
     def remarks(self, column: ImageColumn, rows: RowNumbers, spec: ImageSpec) -> tuple[str, ...]:
-        """Return a note if the first images use only a small part of 16 bits."""
-        brightest = [
-            shade
-            for row in as_rows(rows)[:INSPECTED]
+        """Return notes on dark, transparent, animated and coloured images among some of the rows.
+
+        Raises nothing: decoding an image that cannot be read raises an error that names it.
+        """
+        files = [
+            source
+            for row in as_rows(rows)
             if isinstance(source := column.images[int(row)], FileOrBytes)
-            and (shade := _find_brightest(source)) is not None
         ]
-        if not brightest or max(brightest) >= 1 / 16:
-            return ()
-        return (
-            f"image: white is 65535 in images of 16 bits, and the brightest pixel of the first "
-            f"{len(brightest)} is {max(brightest) * 65535:.0f}: they are nearly black, and most "
-            "of their shades become equal; scale them up if this is not intended",
-        )
+        return note_images(files, self.decoding)
 
     def augment(self, stored: Stored) -> Stored:
         """Return each image shifted and mirrored at random, in one gather.
@@ -201,16 +210,6 @@ class Image(Modality[ImageColumn, ImageSpec]):
         return stored.values.permute(0, 3, 1, 2).to(torch.float32).div_(255)
 
 
-def _find_brightest(source: FileOrBytes) -> float | None:
-    """Return the brightest pixel of a grey image of more than 8 bits, where white is 1."""
-    try:
-        with open_image(source) as image:
-            white = 2 ** count_bits(image) - 1
-            return float(np.asarray(image).max()) / white if is_deep(image) else None
-    except (OSError, ValueError, SyntaxError):  # decoding the row will raise an error that names it
-        return None
-
-
 def _reflect(index: Tensor, length: int) -> Tensor:
     """Mirror indices outside of [0, length) at the border, without repeating the border."""
     last = length - 1
@@ -224,10 +223,13 @@ def _format_size(spec: ImageSpec) -> str:
 
 
 def read_image(
-    column: ImageColumn, row: int, size: tuple[int, int] | None
+    column: ImageColumn,
+    row: int,
+    size: tuple[int, int] | None,
+    decoding: Decoding = USUAL,
 ) -> npt.NDArray[np.uint8]:
     """Return the image of one row as ``(H, W, 3)``."""
     image = column.images[row]
     if isinstance(image, FileOrBytes):
-        return read_pixels(image, column.name_row(row), size)
+        return read_pixels(image, column.name_row(row), size, decoding)
     return np.asarray(resize(PIL.Image.fromarray(np.asarray(image)).convert("RGB"), size))

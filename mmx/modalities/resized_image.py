@@ -68,6 +68,8 @@ class ResizedImage(Image):
             crop=min(shift, min(size) - 1),
             flip=task is not None and task.flip,
         )
+        if task is not None:
+            self.decoding = task.decoding
         self.crop_part = crop_part
         self.interpolation = InterpolationMode(interpolation)
         self.how = how
@@ -81,7 +83,8 @@ class ResizedImage(Image):
         def decode(i: int) -> None:
             row = int(rows[i])
             if column.present[row]:
-                values[i] = self.resize(read_image(column, row, None), (spec.height, spec.width))
+                pixels = read_image(column, row, None, self.decoding)
+                values[i] = self.resize(pixels, (spec.height, spec.width))
 
         call_each(decode, len(rows))
         return Stored(torch.from_numpy(values))

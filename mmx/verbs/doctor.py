@@ -40,6 +40,7 @@ OPTIONAL = (
     ("timm", "timm", "timm", "for published image networks"),
     ("open_clip", "open-clip-torch", "clip", "for pairs of image and text encoders"),
     ("peft", "peft", "peft", "for adapters as others write them"),
+    ("pillow_heif", "pillow-heif", "heic", "for HEIC pictures"),
 )
 """Name, package, the extra of mmx that installs it, and what for."""
 
