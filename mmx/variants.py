@@ -7,7 +7,7 @@ import inspect
 import pkgutil
 import re
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, partial
 from inspect import signature
 from typing import Any, TypeVar
 
@@ -77,6 +77,16 @@ def _defined_in(module: str, base: type[T]) -> list[type[T]]:
         and not inspect.isabstract(kind)
         and not kind.__name__.startswith("_")
     ]
+
+
+def class_of(make: Callable[..., Any]) -> Any:
+    """Return the class of ``make``, which may have its options bound."""
+    return make.func if isinstance(make, partial) else make
+
+
+def is_own(kind: Any) -> bool:
+    """Return whether a class was defined outside mmx."""
+    return not str(kind.__module__).startswith("mmx.")
 
 
 def read_options(

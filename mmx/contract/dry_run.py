@@ -21,21 +21,12 @@ from mmx.contract.fusion import FusionSubject
 from mmx.encoders import Encoder
 from mmx.fusion import Fusion, Widths
 from mmx.modalities import Spec
+from mmx.variants import class_of
 
 MOST_PARAMETERS = 30_000_000
 """Most parameters of a part that is tried: a larger one would delay the start."""
 _S = TypeVar("_S")
 _known: dict[tuple[Any, ...], tuple[Result, ...]] = {}
-
-
-def is_own(kind: Any) -> bool:
-    """Return whether a class was defined outside mmx."""
-    return not str(kind.__module__).startswith("mmx.")
-
-
-def class_of(make: Callable[..., Any]) -> Any:
-    """Return the class of ``make``, which may have its options bound."""
-    return make.func if isinstance(make, partial) else make
 
 
 def find_broken_by_fusion(

@@ -5,10 +5,8 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mmx.contract.base import Result
-from mmx.contract.dry_run import class_of, find_broken_by_encoder, find_broken_by_fusion, is_own
 from mmx.encoders import Encoder
 from mmx.errors import Problem
 from mmx.fusion import Fusion
@@ -16,6 +14,10 @@ from mmx.meta_model import make_without_memory
 from mmx.modalities import Spec
 from mmx.model import MultimodalModel, NoFusion, Parts, fusion_widths
 from mmx.quoting import format_value
+from mmx.variants import class_of, is_own
+
+if TYPE_CHECKING:
+    from mmx.contract.base import Result
 
 
 def find_encoder_problems(make: Callable[..., Encoder], spec: Spec, path: str) -> Iterator[Problem]:
@@ -30,6 +32,8 @@ def find_encoder_problems(make: Callable[..., Encoder], spec: Spec, path: str) -
         ValueError: Its constructor refuses options or input.
     """
     if is_own(class_of(make)):
+        from mmx.contract.dry_run import find_broken_by_encoder  # slow to import
+
         options = make.keywords if isinstance(make, partial) else {}
         yield from _list_problems(class_of(make), options, path, find_broken_by_encoder(make, spec))
 
@@ -55,6 +59,8 @@ def find_fusion_problems(
     """
     if not is_own(class_of(method)):
         return
+    from mmx.contract.dry_run import find_broken_by_fusion  # slow to import
+
     given = {name: partial(_return_encoder, encoder) for name, encoder in encoders.items()}
     specs = {name: Spec() for name in encoders}
     model = make_without_memory(MultimodalModel, specs, given, NoFusion, outputs, parts)

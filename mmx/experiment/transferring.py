@@ -14,7 +14,6 @@ from mmx.meta_model import make_without_memory
 from mmx.stage_id import Role
 from mmx.tasks import Task
 from mmx.transfer import Transfer
-from mmx.transfer.candidates import MODES, REGULARIZERS
 from mmx.transfer.cross_modal import find_unlike_encoders
 from mmx.transfer.regularizers import Regularizer
 from mmx.variants import variant
@@ -129,6 +128,8 @@ def _check_mode(regularizer: Regularizer, transfer: Transfer) -> list[Problem]:
         ]
     if transfer.holds(regularizer):
         return []
+    from mmx.transfer.candidates import MODES, REGULARIZERS  # all files of both folders
+
     held = [each for each, kind in REGULARIZERS.items() if transfer.holds(kind)]
     # The mode that allows most: as it is by default, since that is what one types.
     others = sorted(MODES, key=lambda each: -len(MODES[each]().regularizable))

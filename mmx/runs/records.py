@@ -41,7 +41,7 @@ class Record(BaseModel):
         {'stage': 'target', 'extra': 1}
     """
 
-    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True, defer_build=True)
 
     @classmethod
     def from_json(cls: type[R], data: Json) -> R:

@@ -26,7 +26,7 @@ from mmx.stages.selection.prepare import (
     make_source_stage,
     offer_source,
 )
-from mmx.stages.selection.search import choose_experiment, make_scratch_control
+from mmx.stages.selection.scratch_control import make_scratch_control
 from mmx.tasks import TaskData
 from mmx.training.events import Listener, StopRequest
 
@@ -53,8 +53,11 @@ def run(
     """
     began = time.perf_counter()
     context = make_context(experiment, directory, listen, stop, cached=cached)
-    experiment = choose_experiment(context)
-    context = replace(context, experiment=experiment)
+    if experiment.transfer.search is not None:
+        from mmx.stages.selection.search import choose_experiment  # slow to import
+
+        experiment = choose_experiment(context)
+        context = replace(context, experiment=experiment)
     notes = [f"{key}: {why}" for key, why in experiment.dropped.items() if key in UNREAD]
     fingerprints: dict[str, str] = {}
     source_task, source_specs, source, opened_source = None, Specs(), None, None

@@ -13,7 +13,6 @@ from mmx.verbs.preflight import preflight, require_devices
 from mmx.verbs.train_expand import expand
 from mmx.verbs.train_line import parse_line
 from mmx.verbs.train_single import conclude, start_run
-from mmx.verbs.train_sweep import run_sweep
 
 SUMMARY = "run an experiment, or with -m a sweep of them"
 PLACE = 10
@@ -52,6 +51,8 @@ def main(arguments: Sequence[str]) -> int:
     if jobs[0].composed.launcher.name == "basic":  # jobs run on this machine
         require_devices(jobs)
     if line.multirun:
+        from mmx.verbs.train_sweep import run_sweep  # reads and draws all reports: slow to import
+
         return run_sweep(jobs, allowed, where, argv, line.config_dirs)
     job = jobs[0]
     return conclude(*start_run(job.composed, job.experiment, None, where, argv))

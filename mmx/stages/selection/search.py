@@ -9,10 +9,8 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 
-from mmx.controls import find_control
 from mmx.errors import TransferError
 from mmx.evaluation.metrics import PRIMARY
 from mmx.experiment import Experiment
@@ -26,8 +24,7 @@ from mmx.runs.search_record import (
     write_search,
 )
 from mmx.stage_id import Role, StageId
-from mmx.stages.core.context import Context, Trained
-from mmx.stages.pipeline.controls.base import TrainedControl
+from mmx.stages.core.context import Context
 from mmx.stages.selection.choices import Choice, assemble_choices, find_startable
 from mmx.stages.selection.order import order_candidates
 from mmx.stages.selection.prepare import Prepared, open_tasks, train_source
@@ -228,24 +225,3 @@ def _state_verdict(context: Context, record: SearchRecord) -> str:
         f"on validation, with the help of {name}, it did better than from scratch after "
         f"{fresh[-1].epochs} of {record.plan.epochs} epochs"
     )
-
-
-def make_scratch_control(context: Context, target: Trained) -> list[TrainedControl]:
-    """Return the scratch control of a run whose search chose to train from scratch: itself.
-
-    Without it such runs would have no gain, and the mean over seeds would be one over those
-    seeds alone in which transfer looked good.
-    """
-    record = read_search(context.directory)
-    if record is None or record.winner != SCRATCH:
-        return []
-    why = "the search chose scratch, so it is the run itself, and the gain is 0"
-    return [
-        replace(
-            TrainedControl.of(name, context, target),
-            seconds=0.0,
-            notes=(f"control {name}: {why}",),
-        )
-        for name in record.controls
-        if find_control(name).without_source
-    ]
