@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Collection
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +26,22 @@ def read_model_config(folder: Folder) -> Any:
     Raises:
         DataError: The folder has none, or one that needs code of its own.
     """
-    library = import_extra("transformers", "transformers")
+    import_extra("transformers", "transformers")
     path = folder.path / "config.json"
     if not path.is_file():
         raise DataError(
             f"{folder.path} holds no config.json", tip="the folder that save_pretrained writes"
         )
+    return copy.deepcopy(_read_config(path, path.read_bytes()))  # callers set fields of theirs
+
+
+@lru_cache(maxsize=16)
+def _read_config(path: Path, content: bytes) -> Any:
+    """Return the configuration in a file of this content."""
+    library = import_extra("transformers", "transformers")
     try:
         return library.AutoConfig.from_pretrained(
-            folder.path, local_files_only=True, trust_remote_code=False
+            path.parent, local_files_only=True, trust_remote_code=False
         )
     except Exception as error:  # of the library, for each architecture
         raise DataError(

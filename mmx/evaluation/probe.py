@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections import OrderedDict
+
 import torch
 from torch import Tensor
 
@@ -9,26 +12,42 @@ from mmx.modalities import Encoded
 
 PROBE_RIDGE = 1e-2
 FEWEST_ROWS = 8
+KEPT_PROBES = 1000
+"""Accuracies that are kept; the oldest are forgotten first."""
 
 
 class Probes:
-    """Probes of one set of rows again and again, computed only where features have changed.
+    """Probes that are computed once for features that stay the same.
 
-    Features of a frozen encoder stay the same from epoch to epoch, and so does their probe.
+    Those of a frozen encoder do from epoch to epoch, and from run to run of a sweep.
     """
 
     def __init__(self) -> None:
-        self._last: dict[str, tuple[Tensor, Tensor, Tensor]] = {}  # what each probe has read
-        self._accuracy: dict[str, float | None] = {}
+        self._accuracy: OrderedDict[str, float | None] = OrderedDict()
 
     def accuracy(self, rows: Encoded, modality: str) -> float | None:
         """Return what :func:`probe_accuracy` returns."""
-        read = (rows.features[modality].pooled, rows.present[modality], rows.target)
-        last = self._last.get(modality)
-        if last is None or not all(map(torch.equal, read, last)):
-            self._accuracy[modality] = probe_accuracy(rows, modality)
-            self._last[modality] = read
-        return self._accuracy[modality]
+        key = _digest(rows.features[modality].pooled, rows.present[modality], rows.target)
+        if key not in self._accuracy:
+            self._accuracy[key] = probe_accuracy(rows, modality)
+            if len(self._accuracy) > KEPT_PROBES:
+                self._accuracy.popitem(last=False)
+        return self._accuracy[key]
+
+
+PROBES = Probes()
+"""The probes of all runs of this process."""
+
+
+def _digest(*read: Tensor) -> str:
+    """Return the digest of what a probe reads, by type, shape and bits."""
+    whole = hashlib.blake2b(digest_size=16)
+    for tensor in read:
+        whole.update(f"{tensor.device} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        # As bytes, since NumPy has no bfloat16.
+        bits = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+        whole.update(bits.numpy().tobytes())
+    return whole.hexdigest()
 
 
 @torch.no_grad()

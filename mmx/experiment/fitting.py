@@ -15,6 +15,7 @@ from mmx.encoders import Encoder
 from mmx.encoders.hub import MODEL_FOLDER
 from mmx.encoders.published import PublishedWeights
 from mmx.errors import DataError, Problem, closest
+from mmx.experiment.meta_encoders import make_meta_encoder
 from mmx.experiment.own_parts import find_encoder_problems, find_fusion_problems
 from mmx.experiment.parts import RoleParts, needs_model
 from mmx.experiment.settings import Modalities, Settings
@@ -237,7 +238,7 @@ def _try_encoder(
         return None, [*problems, Problem(f"{role}={task.name}", without, type_this=type_this)]
     try:
         broken = list(find_encoder_problems(make, modality.example(), f"encoder.{name}"))
-        encoder = None if broken else make_without_memory(make, modality.example())
+        encoder = None if broken else make_meta_encoder(make, modality.example())
     except (DataError, ValueError) as error:
         return None, [*problems, describe_encoder_error(name, error)]
     return encoder, [*problems, *broken]

@@ -10,7 +10,7 @@ from mmx.config.signature import list_options
 from mmx.encoders import Encoder
 from mmx.errors import DataError, Problem, closest
 from mmx.experiment.fitting import Built
-from mmx.meta_model import make_without_memory
+from mmx.experiment.meta_encoders import make_meta_encoder
 from mmx.stage_id import Role
 from mmx.tasks import Task
 from mmx.transfer import Transfer
@@ -249,7 +249,7 @@ def _list_tensors(built: Built, role: Role, name: str) -> list[str]:
         modality = built.find_reader(role, name)
         if make is None or modality is None:
             return []
-        return list(make_without_memory(make, modality.example()).state_dict())
+        return list(make_meta_encoder(make, modality.example()).state_dict())
     except (DataError, ValueError):
         return []  # reported as a problem of the encoder
 

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
@@ -186,11 +186,14 @@ class Transfer(ABC):
         needs: What the mode takes from a source: its ``weights`` (the source is trained),
             its ``architecture`` (its data is opened, nothing is trained), its ``rows`` (source
             and target train jointly) or ``nothing``.
+        keeps_encoders: Whether the encoders that a source gives are taken whole, and nothing may
+            change them.
         modality_map: Target modality to the source modality with the encoder that it starts from.
         weighting: Name of the weighting of the two losses, for a mode that needs rows.
     """
 
     needs: Literal["nothing", "architecture", "rows", "weights"]
+    keeps_encoders: ClassVar[bool] = False
     modality_map: Mapping[str, str] = MappingProxyType({})
     weighting: str = "fixed"
 

@@ -94,7 +94,8 @@ class _Plan:
         # The tensors of state_dict share memory with the parameters, which must stay leaves.
         with torch.no_grad():
             for name, value in (self.copied | self.adapted).items():
-                self.target_state[name].copy_(value)
+                if not is_same_memory(self.target_state[name], value):
+                    self.target_state[name].copy_(value)
 
     def result(self, classes: dict[str, str]) -> Copied:
         """Return where each of the model's tensors comes from.
@@ -110,6 +111,11 @@ class _Plan:
             tuple(self.notes),
             classes,
         )
+
+
+def is_same_memory(one: Tensor, other: Tensor) -> bool:
+    """Return whether two tensors of one shape and type are the same memory, read alike."""
+    return (one.data_ptr(), one.stride()) == (other.data_ptr(), other.stride())
 
 
 def copy_fitting(

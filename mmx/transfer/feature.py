@@ -94,6 +94,7 @@ class Feature(Transfer):
     """
 
     needs = "weights"
+    keeps_encoders = True
 
     def __init__(
         self,

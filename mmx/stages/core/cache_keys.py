@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ from mmx.modalities import spec_to_json
 from mmx.model import MultimodalModel
 from mmx.stage_id import Role, StageId
 from mmx.stages.core.context import Context, Opened
+from mmx.stages.core.shared_encoders import find_shared_values
 from mmx.training.data import Rows
 from mmx.transfer import Source, Transfer
 
@@ -294,9 +296,16 @@ def _describe_encoded(
         "data": opened.task.fingerprint,
         "modality": name,
         "spec": spec_to_json(opened.specs[name]),
-        "weights": digest_tensors(encoder.state_dict()),
+        "weights": _digest_encoder(encoder),
         **_describe_numerics(context),
     }
+
+
+def _digest_encoder(encoder: nn.Module) -> str:
+    """Return the digest of an encoder's tensors, of those that runs share computed once."""
+    tensors, values = encoder.state_dict(), find_shared_values(encoder)
+    compute = partial(digest_tensors, tensors)
+    return compute() if values is None else values.digest(list(tensors), compute)
 
 
 def _describe_numerics(context: Context) -> Inputs:

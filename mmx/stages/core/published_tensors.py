@@ -23,6 +23,7 @@ from mmx.runs.stage_facts import PublishedTensors, StageFacts
 from mmx.stages.core.cache_keys import digest_tensors
 from mmx.stages.core.context import Specs
 from mmx.stages.core.stage import GivenSource
+from mmx.transfer.copying import is_same_memory
 
 START = "line.start."
 """Before the names of the starting weights that a WiSE-FT line keeps."""
@@ -164,6 +165,8 @@ def _say_where(experiment: Experiment, modality: str, path: Path) -> str:
 def _have_same_bits(one: Tensor, other: Tensor) -> bool:
     if one.dtype != other.dtype or one.shape != other.shape:
         return False
+    if is_same_memory(one, other):
+        return True
 
     def read_bits(tensor: Tensor) -> Tensor:
         return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)

@@ -17,25 +17,31 @@ from torch import Tensor
 from mmx.encoders import Encoder
 from mmx.encoders.peft_adapter import merge_adapter
 from mmx.encoders.published import Published
+from mmx.errors import DataError
 from mmx.experiment.content_digest import content_digest
 from mmx.experiment.publishing import class_and_options
 from mmx.modalities import Spec, spec_to_json
+from mmx.training.checkpoint import find_not_finite
 
 KEPT_BYTES = 2**30
 """What values that no run is using may take; the oldest are forgotten first."""
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class PublishedValues:
     """What published weights give to one encoder; nothing may change them in place.
 
     Attributes:
         tensors: By their names in the encoder.
         said: What merging an adapter says; None without one.
+        encoder: One that holds them and shares its tensors; None until a run asks for it.
+        drawn: State of torch's generator to that in which drawing the encoder leaves it.
     """
 
     tensors: dict[str, Tensor]
     said: str | None = None
+    encoder: Encoder | None = None
+    drawn: dict[bytes, Tensor] = field(default_factory=dict)
     _digests: dict[tuple[str, ...], str] = field(default_factory=dict)
 
     def digest(self, names: Sequence[str], compute: Callable[[], str]) -> str:
@@ -86,6 +92,8 @@ def _read(encoder: Encoder, published: Published) -> PublishedValues:
     tensors, said = encoder.read_published(published), None
     if published.adapter:
         tensors, said = merge_adapter(encoder, tensors, published)
+    if names := find_not_finite(tensors.items()):
+        raise DataError(f"{published.name}: {names[0]} is not finite", tip="other weight files")
     return PublishedValues(tensors, said)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from torch import Tensor
 from mmx.evaluation.alignment import measure_alignment
 from mmx.evaluation.metrics import measure
 from mmx.evaluation.predict import predict_encoded
-from mmx.evaluation.probe import Probes, find_majority_share
+from mmx.evaluation.probe import PROBES, find_majority_share
 from mmx.modalities import Encoded
 from mmx.model import MultimodalModel
 from mmx.objectives import Criterion
@@ -33,7 +33,6 @@ class Validator:
             modalities are fitted again.
         seed: The run's seed.
         joint: The source in joint training; None if the stage trains alone.
-        probes: Of the validation rows, from epoch to epoch.
     """
 
     data: Data
@@ -43,7 +42,6 @@ class Validator:
     moves: bool
     seed: int
     joint: JointTask | None = None
-    probes: Probes = field(default_factory=Probes)
 
     def __call__(self, model: MultimodalModel) -> Validation:
         """Return the metrics, and the probes of the modalities if there are several."""
@@ -60,7 +58,7 @@ class Validator:
         _observe(self.criterion, encoded, outputs)
         if self.target.kind != "classes" or len(encoded.features) < 2:
             return Validation(metrics)
-        probes = {name: self.probes.accuracy(encoded, name) for name in encoded.features}
+        probes = {name: PROBES.accuracy(encoded, name) for name in encoded.features}
         found = {name: accuracy for name, accuracy in probes.items() if accuracy is not None}
         usual = find_majority_share(encoded.target)
         # Standard error of a binomial proportion at chance level.

@@ -30,7 +30,11 @@ def keep_result(context: Context, stage: Stage, start: Start, trained: Trained) 
         Interrupted: A signal has asked to stop.
     """
     fitted = trained.fitted
-    if names := checkpoint.find_not_finite(trained.model.named_parameters()):
+    # What is frozen is as it was read, which has been checked.
+    trained_here = (
+        each for each in trained.model.named_parameters() if each[0] not in start.frozen
+    )
+    if names := checkpoint.find_not_finite(trained_here):
         raise DivergedError(
             f"stage {stage.id} ended with weights that are not finite: {names[0]}",
             tip=f"try optimizer.lr={context.experiment.optimizer.lr / 10:g}",

@@ -1,0 +1,46 @@
+"""Encoders on the meta device, by which a config is checked before any data is opened.
+
+The jobs of a sweep mostly have the same encoders: mmx's own are made once a process for equal
+options, files and inputs.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from mmx.encoders import Encoder
+from mmx.experiment.content_digest import content_digest
+from mmx.meta_model import make_without_memory
+from mmx.modalities import Spec
+from mmx.variants import class_of, is_own
+
+KEPT = 16
+"""Encoders that are kept; the oldest are forgotten first."""
+_MADE: OrderedDict[tuple[Any, ...], Encoder] = OrderedDict()
+
+
+def make_meta_encoder(make: Callable[..., Encoder], spec: Spec) -> Encoder:
+    """Return an encoder that has names and shapes, and no values; nothing may change it.
+
+    Args:
+        make: ``make(spec)``.
+        spec: An example of what may be learned from data.
+
+    Raises:
+        DataError, ValueError: Its constructor refuses options, files or input.
+    """
+    kind = class_of(make)
+    if is_own(kind) or not isinstance(make, partial):
+        return make_without_memory(make, spec)
+    published = kind.find_published(**make.keywords)
+    files = () if published is None else published.other_files
+    contents = [(path, content_digest(path)) for path in files if path.is_file()]
+    key = (kind, repr(sorted(make.keywords.items())), repr(spec), *contents)
+    if key not in _MADE:
+        _MADE[key] = make_without_memory(make, spec)
+        if len(_MADE) > KEPT:
+            _MADE.popitem(last=False)
+    return _MADE[key]
