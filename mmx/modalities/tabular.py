@@ -22,6 +22,7 @@ from mmx.modalities.tabular_kinds import (
     Cell,
     Kinds,
     KnownCells,
+    group_alike,
     parse_number,
     refuse_doubtful_points,
 )
@@ -151,7 +152,8 @@ class Tabular(Modality[TabularColumn, TabularSpec]):
 
         Raises:
             DataError: A name in ``categorical`` or ``keep`` is not a column, a column holds
-                numbers that have two readings, or all columns are identifiers.
+                numbers that have two readings or that 64 bits cannot hold, or all columns are
+                identifiers.
         """
         rows = as_rows(rows)
         kinds = self._sort_columns(column, rows)
@@ -204,6 +206,12 @@ class Tabular(Modality[TabularColumn, TabularSpec]):
             # Other files may spell a known word differently; of two known words with one
             # normalised spelling, the first counts, hence reversed.
             alike = {normalize_spelling(word): i for word, i in reversed(code.items())}
+            if alike.keys() <= {"true", "false"}:  # booleans as numbers
+                alike |= {
+                    bit: alike[word]
+                    for bit, word in (("1", "true"), ("0", "false"))
+                    if word in alike
+                }
             cells = [_format_cell(column.columns[name][row]) for row in rows]
             codes = np.array(
                 [code.get(cell, alike.get(normalize_spelling(cell), len(words))) for cell in cells],
@@ -253,6 +261,12 @@ class Tabular(Modality[TabularColumn, TabularSpec]):
                     f"{len(cells)} cells of the training rows are not numbers, such as "
                     f"{words[0]!r}; the task's missing=[…] lists cells that count as missing"
                 )
+        for name, known in zip(spec.categorical, spec.categories, strict=True):
+            found += [
+                f"tabular: {', '.join(map(repr, group))} in column '{name}' differ only in spaces, "
+                "case or spelling, and count as different words"
+                for group in group_alike(known)
+            ]
         return tuple(found)
 
     def prepare(self, stored: Stored, spec: TabularSpec) -> Tensor:
@@ -282,7 +296,7 @@ class Tabular(Modality[TabularColumn, TabularSpec]):
         """Return which columns are numeric and which are categorical, and how numbers are written.
 
         Raises:
-            DataError: An option names no column, or numbers have two readings.
+            DataError: An option names no column, or numbers have two readings or are unreadable.
         """
         for option in ("categorical", "keep"):
             for name in getattr(self, option):
@@ -301,9 +315,11 @@ class Tabular(Modality[TabularColumn, TabularSpec]):
             given = column.pick(name, rows)
             if name in self.categorical:
                 categorical.append(name)
-            elif name not in self.keep and given.is_identifier:
                 continue
-            elif (spelling := given.find_spelling()) is not None:
+            if name not in self.keep and given.is_identifier:
+                continue
+            given.refuse_unreadable()
+            if (spelling := given.find_spelling()) is not None:
                 spellings[name] = spelling
                 numeric.append(name)
             elif given.is_plain:

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+
+import numpy as np
+import numpy.typing as npt
 
 from mmx.errors import DataError
 from mmx.modalities.number_spelling import (
@@ -24,6 +29,11 @@ COMMA = re.compile(
 )
 FEWEST_IDENTIFIERS = 50
 """Number of training cells below which a column is not taken for one of identifiers."""
+LARGEST_NUMBER = 1e150
+"""Largest absolute value of a number, so that sums of squares stay finite; its inverse is the
+smallest range, so that they do not vanish."""
+LOST_SHARE = 1e-7
+"""Rounding error that is accepted, as a share of the range of a column."""
 NEARLY_ALL = 0.95
 """Share of its cells that differ in a column of identifiers."""
 INSPECTED_CELLS = 20
@@ -106,6 +116,50 @@ class KnownCells:
         plain = spelling == Spelling(".") and self.is_plain
         return None if plain else spelling
 
+    def refuse_unreadable(self) -> None:
+        """Refuse numbers that are infinite, or that 64 bits cannot tell apart or square.
+
+        Raises:
+            DataError: There is such a cell; the message names its row.
+        """
+        numbers: list[float] = []
+        for cell in self.cells:
+            number = _read_float(cell)
+            if number is None:
+                return
+            numbers.append(number)
+        values = np.array(numbers)
+        finite = np.isfinite(values)
+        if not finite.any():
+            return
+        largest = float(np.abs(values[finite]).max())
+        if not finite.all():
+            place, why = int(finite.argmin()), "which is not a finite number"
+        elif largest > LARGEST_NUMBER or 0 < np.ptp(values) < 1 / LARGEST_NUMBER:
+            place, why = int(np.abs(values).argmax()), "and 64 bits cannot hold squares of such"
+        elif (found := self._find_rounded(values, largest)) is not None:
+            place = found
+            why = f"which 64 bits hold as {float(values[place])!r}, and another number too"
+        else:
+            return
+        raise DataError(
+            f"{self.name_row(self.rows[place])}: column '{self.name}' holds {self.cells[place]!r}, "
+            f"{why}",
+            tip=f"give it in another unit, or list it in target.missing; {self.words}",
+        )
+
+    def _find_rounded(self, values: npt.NDArray[np.float64], largest: float) -> int | None:
+        """Return a cell that rounding makes equal to a different one of a narrow range, or None."""
+        # A distance that is small for the range is no loss: standardised values are 32 bits wide.
+        if np.spacing(largest) <= LOST_SHARE * float(np.ptp(values)):
+            return None
+        known: dict[float, Decimal] = {}
+        for place, (value, cell) in enumerate(zip(values.tolist(), self.cells, strict=True)):
+            exact = Decimal(str(cell).strip())
+            if known.setdefault(value, exact) != exact:
+                return place
+        return None
+
     def _refuse_commas(self, there: Mapping[str, int]) -> None:
         """Refuse a column if most of its cells, but not all, are numbers with a comma."""
         commas = [cell for cell in there if COMMA.fullmatch(cell.strip())]
@@ -176,6 +230,33 @@ def refuse_doubtful_points(
 
 def _type_decimal(mark: str) -> str:
     return type_override("target.csv.decimal", mark)
+
+
+def group_alike(names: Iterable[str]) -> list[list[str]]:
+    """Return the names that differ only in spaces, case, width or the spelling of a number."""
+    groups: dict[str | Decimal, list[str]] = {}
+    for name in names:
+        groups.setdefault(_simplify(name), []).append(name)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _simplify(name: str) -> str | Decimal:
+    """Return a name without differences that are easy to overlook."""
+    text = " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        return text
+    return number if number.is_finite() else text
+
+
+def _read_float(cell: float | str) -> float | None:
+    """Return a cell as a number, which may be infinite; None if it is none."""
+    try:
+        number = float(cell)
+    except ValueError:
+        return None
+    return None if math.isnan(number) else number
 
 
 def parse_number(cell: Cell) -> float | None:

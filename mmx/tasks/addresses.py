@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import PurePosixPath
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from mmx.errors import DataError
 
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
+_KEPT = ":/?#[]@!$&()*+,;=%-._~"
+"""What stays as it is in an address for a shell's single quotes."""
 _COPY = {"s3": "aws s3 cp", "gs": "gsutil cp", "gcs": "gsutil cp"}
 
 
@@ -38,9 +41,9 @@ def make_address_error(what: str, address: str) -> DataError:
         folder = repository.rpartition("/")[2]
         tip = f"hf download {repository} --repo-type dataset --local-dir {folder}"
     elif scheme in _COPY:
-        tip = f"{_COPY[scheme]} {address} {name}"
+        tip = shlex.join([*_COPY[scheme].split(), address, name])
     else:
-        tip = f"curl -L -o {name} '{address}'"
+        tip = f"curl -L -o {shlex.quote(name)} '{quote(address, safe=_KEPT)}'"
     return DataError(
         f"{what} is the address {address}; tables and files are read from this machine only",
         tip=f"{tip}   (then give the path of the copy)",

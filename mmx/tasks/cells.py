@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import datetime
 import decimal
 from typing import Any
@@ -50,8 +51,9 @@ def as_text(cell: Any, missing: frozenset[str]) -> str | None:
 def as_file(cell: Any, missing: frozenset[str]) -> str | bytes | Member | None:
     """Return a cell as the path of a file, or as its bytes; None where it is missing.
 
-    Of an object with ``bytes`` and ``path``, as Hugging Face's data sets embed files, the bytes
-    are used if there are any, else the path.
+    A text such as ``data:image/png;base64,…`` holds the bytes. Of an object with ``bytes`` and
+    ``path``, as Hugging Face's data sets embed files, the bytes are used if there are any, else
+    the path.
 
     Raises:
         TypeError: It is none of these; the message says what it is.
@@ -62,4 +64,13 @@ def as_file(cell: Any, missing: frozenset[str]) -> str | bytes | Member | None:
         cell = cell.get("bytes") or cell.get("path")  # empty bytes count as none
     if isinstance(cell, Member):
         return cell
-    return (cell or None) if isinstance(cell, bytes) else as_text(cell, missing)
+    if isinstance(cell, bytes):
+        return cell or None
+    text = as_text(cell, missing)
+    head, comma, content = (text or "").partition(";base64,")
+    if not comma or not head.lower().startswith("data:"):
+        return text
+    try:
+        return base64.b64decode(content, validate=True)
+    except ValueError as error:
+        raise TypeError(f"a data: address that is not base64 ({error})") from error

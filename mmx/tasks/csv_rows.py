@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mmx.errors import DataError
+from mmx.modalities.number_spelling import is_plain_number
 from mmx.tasks.advice import type_task_option
 from mmx.tasks.compressed import strip_compression
 from mmx.tasks.csv_format import DELIMITER_WORDS, CsvFormat
@@ -30,10 +31,11 @@ csv.field_size_limit(2**31 - 1)  # Python's default refuses cells above 131,072 
 
 
 class QuotingError(ValueError):
-    """Unbalanced quotes, with the line at which they were detected."""
+    """Unbalanced quotes, with the line at which they were detected, and what to do."""
 
-    def __init__(self, line: int, why: str) -> None:
+    def __init__(self, line: int, why: str, tip: str = QUOTE_TIP) -> None:
         super().__init__(f"line {line}: {why}")
+        self.tip = tip
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ def open_csv(path: Path, options: CsvFormat | None = None) -> CsvTable:
     first, _, rest = text.partition("\n")
     if hint := re.fullmatch(r"sep=(.)\r?", first):  # written by Excel
         text, usual = "\n" + rest, hint[1]  # an empty line keeps the line numbers
-    header = next((line for line in _iterate_lines(text) if line.strip("\r\n")), None)
+    header = next((line for line in _iterate_lines(text) if line.strip()), None)
     if header is None:
         raise DataError(f"{path} is empty", tip="a header and at least one row are expected")
     delimiters = _list_candidates(header, usual, options)
@@ -108,6 +110,7 @@ def open_csv(path: Path, options: CsvFormat | None = None) -> CsvTable:
     if len(found) > 1 and usual == ",":  # else the suffix or the first line states it
         _refuse_both(path, found)
     delimiter, (names, rows, lines, quoting) = found[0]
+    _refuse_second_header(path, names, rows, lines)
     if delimiter != usual and options.delimiter is None:
         named = DELIMITER_WORDS.get(delimiter, repr(delimiter))
         notes += (f"{path.name} has {named} between its cells",)
@@ -119,6 +122,24 @@ def _list_candidates(header: str, usual: str, options: CsvFormat) -> list[str]:
     if options.delimiter_mark is not None:
         return [options.delimiter_mark]
     return [one for one in dict.fromkeys((usual, *DELIMITERS)) if one in header] or [usual]
+
+
+def _refuse_second_header(
+    path: Path, names: list[str], rows: list[list[str]], lines: list[int]
+) -> None:
+    """Refuse a row that repeats the header, as files have that were joined with theirs.
+
+    Raises:
+        DataError: There is such a row; the message names its line.
+    """
+    if len(names) < 2 or all(map(is_plain_number, names)):  # words or numbers may repeat
+        return
+    if names in rows:
+        raise DataError(
+            f"cannot read table {path}: line {lines[rows.index(names)]} repeats the header",
+            tip="remove that line, or name the files that were joined: "
+            + type_task_option("path", ["a.csv", "b.csv"]),
+        )
 
 
 _Parsed = tuple[list[str], list[list[str]], list[int], tuple[str, ...]]
@@ -140,7 +161,7 @@ def _parse_by_delimiter(
             problems.append(error)
     if not found:
         backslash = quoting is None and '\\"' in text
-        tip = type_task_option("csv.quoting", "backslash") if backslash else QUOTE_TIP
+        tip = type_task_option("csv.quoting", "backslash") if backslash else problems[0].tip
         raise DataError(f"cannot read table {path}: {problems[0]}", tip=tip)
     return found
 
@@ -202,11 +223,13 @@ def _read(text: str, dialect: _Dialect) -> _Parsed:
 def _read_records(text: str, dialect: _Dialect) -> tuple[list[list[str]], list[int], list[int]]:
     """Return the cells of all records, and the first and last line of each."""
     reader = csv.reader(_iterate_lines(text), **dialect.describe())
-    records, lines, ends = [], [], []
+    records: list[list[str]] = []
+    lines: list[int] = []
+    ends: list[int] = []
     begin = 1
     try:
         for cells in reader:
-            if cells:
+            if cells and not (_is_blank(cells) and len(records[0] if records else ()) != 1):
                 records.append(cells)
                 lines.append(begin)
                 ends.append(reader.line_num)
@@ -215,6 +238,11 @@ def _read_records(text: str, dialect: _Dialect) -> tuple[list[list[str]], list[i
         why = "a cell starts with a quote, but does not end with one"
         raise QuotingError(begin, why) from error
     return records, lines, ends
+
+
+def _is_blank(cells: list[str]) -> bool:
+    """Return whether a record is a line of spaces, which in a table of one column is a row."""
+    return len(cells) == 1 and not cells[0].strip()
 
 
 def _iterate_lines(text: str) -> Iterator[str]:
@@ -228,7 +256,11 @@ def _check_widths(records: list[list[str]], lines: list[int]) -> None:
     width = len(records[0])
     for cells, line in zip(records, lines, strict=True):
         if len(cells) != width:
-            raise QuotingError(line, f"expected {width} cells, as in the header, got {len(cells)}")
+            why = f"expected {width} cells, as in the header, got {len(cells)}"
+            if width == 1:  # a title or a comment, most likely
+                tip = f"remove what stands before the header: {records[0][0][:40]!r}"
+                raise QuotingError(line, why, tip)
+            raise QuotingError(line, why)
 
 
 def _check_swallowed(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -39,10 +40,36 @@ def open_json(
             done = at
             rows.append(row)
             lines.append(line)
+        _refuse_other_layouts(path, rows)
         return rows, [] if text.lstrip().startswith("[") else lines, notes
     except _PositionError as error:
         line = text.count("\n", 0, error.position) + 1
         raise DataError(f"cannot read table {path}: line {line}: {error}", tip=TIP) from error
+
+
+def _refuse_other_layouts(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Refuse one object that holds all rows, under a key or by column.
+
+    Raises:
+        DataError: The message says how to write the rows.
+    """
+    if len(rows) != 1 or not rows[0]:
+        return
+    values = list(rows[0].values())
+    first, name = values[0], shlex.quote(str(path))
+    key = next(iter(rows[0]))
+    if len(values) == 1 and isinstance(first, list) and first and isinstance(first[0], dict):
+        raise DataError(
+            f"{path} is one object, with {len(first)} rows in '{key}'",
+            tip="python -c 'import json, sys; [print(json.dumps(row)) for rows in "
+            f"json.load(sys.stdin).values() for row in rows]' <{name} >rows.jsonl",
+        )
+    if all(isinstance(one, dict) and one and all(map(str.isdecimal, one)) for one in values):
+        raise DataError(
+            f"{path} is one object, with a column of {len(first)} rows in '{key}'",
+            tip=f"in pandas: pandas.read_json({str(path)!r})"
+            ".to_json('rows.jsonl', orient='records', lines=True)",
+        )
 
 
 def collect_keys(rows: list[dict[str, Any]]) -> list[str]:

@@ -21,6 +21,10 @@ IN_MANY_NAMES = (" ", "-", ":", "_", ".", " and ", " - ")
 """Used as a separator only if the user says so."""
 SEPARATORS = (*RARE_IN_NAMES, *IN_SOME_NAMES, *IN_MANY_NAMES)
 
+BROKEN_LIST = re.compile(r"""\[.*[,'"].*\]|\{.*[,'"].*\}""", re.S)
+"""Texts in brackets with commas or quotes."""
+LIST_TIP = 'write ["sea", "sky"] or sea|sky, and [] for a row without labels'
+
 Sets = list[list[str] | None]
 
 
@@ -48,6 +52,7 @@ def read_sets(
     """
     lists = [_as_list(cell) for cell in cells]
     empty = [one == [] and isinstance(cell, str) for one, cell in zip(lists, cells, strict=True)]
+    _refuse_broken_lists(column, cells, lists, name_row)
     if any(one is not None and not none for one, none in zip(lists, empty, strict=True)):
         return _read_lists(column, cells, lists, missing, name_row), ()
     # ``[]`` is the empty set between texts with a separator too, as ``mmx predict`` writes it.
@@ -58,6 +63,23 @@ def read_sets(
     filled = [text for text in texts if text is not None]
     found, notes = _choose_separator(column, filled, separator)
     return [None if text is None else _split(text, found) for text in texts], notes
+
+
+def _refuse_broken_lists(
+    column: str, cells: list[Any], lists: list[list[Any] | None], name_row: NameRow
+) -> None:
+    """Refuse a text that looks like a list and is none, such as NumPy's ``['a' 'b']``.
+
+    Raises:
+        DataError: There is such a text; the message names its row.
+    """
+    for row, (cell, one) in enumerate(zip(cells, lists, strict=True)):
+        if one is None and isinstance(cell, str) and BROKEN_LIST.fullmatch(cell.strip()):
+            raise DataError(
+                f"{name_row(row)}: label '{column}' is {cell[:40]!r}, which looks like a list, "
+                "but is neither JSON's nor Python's",
+                tip=LIST_TIP,
+            )
 
 
 def _read_lists(
@@ -72,7 +94,8 @@ def _read_lists(
         if one is None and not _is_missing(cell, missing):
             raise DataError(
                 f"{name_row(row)}: label '{column}' is {str(cell)[:40]!r}, "
-                "but a list in other rows; write the labels of all rows in the same way"
+                "but a list in other rows; write the labels of all rows in the same way",
+                tip=LIST_TIP,
             )
     return [
         None if one is None else _read_names(column, name_row(row), one, missing)
@@ -104,6 +127,8 @@ def _as_list(cell: Any) -> list[Any] | None:
     if isinstance(cell, list):
         return cell
     text = cell.strip() if isinstance(cell, str) else ""
+    if text == "set()":  # as Python prints the empty set
+        return []
     if (text[:1], text[-1:]) not in (("[", "]"), ("{", "}"), ("(", ")")):
         return None
     # The text of a NumPy array has no commas, so Python would concatenate its strings.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ import pyarrow as pa
 from mmx.errors import DataError
 from mmx.tasks.arrow_columns import ARROW, PARQUET, has_field, open_arrow, read_column
 from mmx.tasks.cells import ColumnCells, as_text
+from mmx.tasks.compressed import SUFFIXES as COMPRESSED
 from mmx.tasks.compressed import strip_compression
 from mmx.tasks.csv_format import CsvFormat
 from mmx.tasks.csv_rows import open_csv
@@ -130,7 +132,10 @@ def open_table(path: Path, options: CsvFormat | None = None) -> OpenTable:
     options = options or CsvFormat()
     suffix = find_suffix(path)
     if suffix not in TABLE_SUFFIXES:
-        raise DataError(f"cannot read a table from {path}; accepted: {', '.join(TABLE_SUFFIXES)}")
+        raise DataError(
+            f"cannot read a table from {path}; accepted: {', '.join(TABLE_SUFFIXES)}",
+            tip=_advise_suffix(path),
+        )
     try:
         if suffix in BINARY_SUFFIXES:
             return _open_binary(path)
@@ -153,6 +158,17 @@ def open_table(path: Path, options: CsvFormat | None = None) -> OpenTable:
         notes=table.notes,
         folders=((0, path.parent),),
     )
+
+
+def _advise_suffix(path: Path) -> str:
+    """Return what to do with a file that has another suffix."""
+    suffix = path.suffix.lower()
+    if suffix in (".xlsx", ".xls", ".ods"):
+        return "save it as CSV"
+    if suffix in COMPRESSED:
+        return f"unpack it, or give a ZIP of one table that table's name: {path.stem}.csv{suffix}"
+    old = shlex.quote(str(path))
+    return f"mv {old} {shlex.quote(str(path.with_suffix('.csv')))}   (if it is CSV)"
 
 
 def _open_binary(path: Path) -> OpenTable:

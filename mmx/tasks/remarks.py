@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mmx.modalities import Column
+from mmx.modalities.tabular_kinds import group_alike
 from mmx.tasks.contents import Target
 from mmx.tasks.labels import NameRow
 from mmx.tasks.splits import SplitRows
@@ -82,24 +82,11 @@ def note_labels(values: npt.NDArray[Any], target: Target, splits: Splits) -> Ite
 
 def _note_alike(names: Sequence[str]) -> Iterator[str]:
     """Yield a note on names that differ only in spaces, case or spelling."""
-    groups: dict[str, list[str]] = {}
-    for name in names:
-        groups.setdefault(_simplify(name), []).append(name)
-    for group in groups.values():
-        if len(group) > 1:
-            yield (
-                f"{_list_values([repr(name) for name in group])} differ only in spaces, case or "
-                "spelling, and count as different labels"
-            )
-
-
-def _simplify(name: str) -> str:
-    """Return a name without differences that are easy to overlook, and numbers in one spelling."""
-    text = " ".join(unicodedata.normalize("NFKC", name).casefold().split())
-    try:
-        return str(float(text))
-    except ValueError:
-        return text
+    for group in group_alike(names):
+        yield (
+            f"{_list_values([repr(name) for name in group])} differ only in spaces, case or "
+            "spelling, and count as different labels"
+        )
 
 
 def _occurs(values: npt.NDArray[Any], index: int) -> bool:

@@ -8,6 +8,8 @@ from decimal import Decimal, InvalidOperation
 
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 BOOLEAN = re.compile(r"true|false", re.I)
+BIT = {"1": "true", "0": "false", "true": "true", "false": "false"}
+"""Spellings of booleans to the one that is kept where words are among them."""
 LEADING_ZERO = re.compile(r"[+-]?0[0-9]")
 TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?")
 MIDNIGHT_SUFFIX = re.compile(r"[T ]00:00(:00(\.0+)?)?")
@@ -19,9 +21,10 @@ TextCells = list[str | None]
 def unify_spelling(cells: TextCells) -> TextCells:
     """Return the cells of a column, spelled as other formats would spell the same values.
 
-    ``True`` becomes ``true`` where all cells are booleans; ``1.0`` becomes ``1`` and ``0.50``
-    becomes ``0.5`` where all are numbers; ``2021-01-01T00:00`` becomes ``2021-01-01`` where all
-    are midnights. Codes such as ``007`` stay as they are, and so does any other column.
+    ``True`` becomes ``true`` where all cells are booleans, and so does ``1`` among them; ``1.0``
+    becomes ``1`` and ``0.50`` becomes ``0.5`` where all are numbers; ``2021-01-01T00:00`` becomes
+    ``2021-01-01`` where all are midnights. Codes such as ``007`` stay as they are, and so does any
+    other column.
     """
     first = next((cell for cell in cells if cell is not None), None)
     if first is None:
@@ -31,7 +34,16 @@ def unify_spelling(cells: TextCells) -> TextCells:
         return [None if cell is None else cell.lower() for cell in cells]
     if _all_fit(NUMBER, known):
         return [None if cell is None else spell_number(cell) for cell in cells]
+    if all(_find_bit(cell) for cell in known):
+        return [None if cell is None else _find_bit(cell) for cell in cells]
     return _unify_times(cells) if _all_fit(TIME, known) else cells
+
+
+def _find_bit(cell: str) -> str | None:
+    """Return the boolean that a cell is, as a word, or None."""
+    if NUMBER.fullmatch(cell):
+        cell = spell_number(cell)
+    return BIT.get(cell.lower())
 
 
 def _all_fit(pattern: re.Pattern[str], cells: Sequence[str]) -> bool:

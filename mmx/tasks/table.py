@@ -17,6 +17,7 @@ from mmx.modalities.tabular import Tabular
 from mmx.modalities.text import TextColumn
 from mmx.modalities.vector import Vector
 from mmx.modalities.video import Video
+from mmx.printable import shorten
 from mmx.tasks import label_sets, label_texts, labels
 from mmx.tasks.base import CutTask, Kind, Samples, list_names, type_task_option
 from mmx.tasks.cells import ColumnCells
@@ -27,6 +28,7 @@ from mmx.tasks.split_names import SPLITS, find_split
 from mmx.tasks.splits import SplitRows
 from mmx.tasks.table_files import PathOption, find_table_files
 from mmx.tasks.table_inputs import ONE_COLUMN, NamedCells, make_column
+from mmx.tasks.table_text import check_utf8
 from mmx.tasks.times import read_times
 from mmx.tasks.unusable import leave_out_unusable
 
@@ -281,6 +283,7 @@ class Table(CutTask):
         for option, name in wanted:
             found = table.find(name)
             if found is None:
+                check_utf8(table.path, table.names, [1] * len(table.names))
                 near = closest(name, table.names)
                 tip = self._suggest(table, option, name, near)
                 if not self.labelled:  # a trained model needs exactly these columns
@@ -325,7 +328,7 @@ class Table(CutTask):
             if not columns[modality].present.any() and self.labelled:
                 raise DataError(
                     f"{self.name}: none of the files in column '{given.names[0]}' exists; "
-                    f"the first was expected at {next(iter(lost.values()))}",
+                    f"the first was expected at {shorten(str(next(iter(lost.values()))))}",
                     tip=type_task_option("root", "<folder that the paths are relative to>"),
                 )
             count = len(lost) + int(columns[modality].present.sum())
@@ -337,7 +340,9 @@ class Table(CutTask):
         if none.any() and self.labelled and self.unusable == "refuse":
             row = int(none.argmax())
             gone = [
-                f"; {path} does not exist" for c in columns.values() if (path := c.lost.get(row))
+                f"; {shorten(str(path))} does not exist"
+                for c in columns.values()
+                if (path := c.lost.get(row))
             ]
             raise DataError(
                 f"{self.name}: {table.row_names(row)} has no modality at all: "

@@ -57,9 +57,10 @@ def find_table_files(task: str, option: PathOption) -> list[TableFile]:
         files = _find_all(task, option)
     seen: set[Path] = set()
     for one in files:
-        if one.path in seen:
+        place = one.path.parent.resolve() / one.path.name
+        if place in seen:
             raise DataError(f"{task}: path names {one.path} twice", tip="name each file once")
-        seen.add(one.path)
+        seen.add(place)
     return files
 
 
@@ -85,7 +86,8 @@ def _find(task: str, text: str) -> list[TableFile]:
     if path.is_file():
         return [TableFile(path)]
     if WILD.search(str(path)):
-        found = [Path(one) for one in glob.glob(str(path), recursive=True)]  # noqa: PTH207
+        pattern = _escape_folders(path)
+        found = [Path(one) for one in glob.glob(pattern, recursive=True)]  # noqa: PTH207
         if files := [one for one in sort_naturally(found) if one.is_file()]:
             return [TableFile(one) for one in files]
         raise DataError(f"{task}: no file fits the pattern {path}", tip=_advise_pattern(path))
@@ -95,6 +97,14 @@ def _find(task: str, text: str) -> list[TableFile]:
         f"{task}: there is no table {path}",
         tip=type_task_option("path", str(path.parent / near if near else "<table>")),
     )
+
+
+def _escape_folders(path: Path) -> str:
+    """Return a pattern in which a folder that exists is meant literally, such as ``[old]``."""
+    parents = [folder for folder in path.parents if folder.is_dir()]
+    if not parents:
+        return str(path)
+    return str(Path(glob.escape(str(parents[0]))) / path.relative_to(parents[0]))
 
 
 def _advise_pattern(path: Path) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from mmx.errors import DataError
 from mmx.modalities import Column
@@ -177,13 +178,14 @@ def find_file(place: Path | Archive, text: str) -> Path | Member | None:
     """Return the file that a cell names, or None.
 
     The cell is taken as it is; where there is no such file, without spaces around it, with
-    slashes for backslashes, and with the home folder for ``~``.
+    slashes for backslashes, with ``%20`` as a space, and with the home folder for ``~``.
 
     Args:
         place: What the cell is relative to.
         text: The cell.
     """
-    for spelled in dict.fromkeys((text, text.strip(), text.strip().replace("\\", "/"))):
+    slashed = text.strip().replace("\\", "/")
+    for spelled in dict.fromkeys((text, text.strip(), slashed, unquote(slashed))):
         if isinstance(place, Archive):
             found = place.find(spelled)
             if found is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import shlex
 from pathlib import Path
 
 from mmx.errors import DataError
@@ -66,7 +67,8 @@ def read_table_text(path: Path, encoding: str | None = None) -> tuple[str, tuple
         line = data.count(b"\n", 0, data.index(b"\0")) + 1
         raise DataError(
             f"{path}, line {line}, contains a NUL byte, so it is not UTF-8 text",
-            tip=f"if it is UTF-16: {type_task_option('csv.encoding', 'utf-16-le')}",
+            tip=f"if it is UTF-16: {type_task_option('csv.encoding', 'utf-16-le')}; else "
+            f"tr -d '\\000' <{shlex.quote(str(path))} >clean{path.suffix}",
         )
     return data.decode("utf-8", "surrogateescape"), notes
 
@@ -134,18 +136,17 @@ def _decode(path: Path, data: bytes, encoding: str) -> str:
 
 
 def _find_utf16(data: bytes) -> str | None:
-    """Return UTF-16's byte order if text without a mark has one, which its ASCII shows."""
-    for name, ascii_half, nul_half in (("utf-16-le", 0, 1), ("utf-16-be", 1, 0)):
-        # Delimiters and line breaks are ASCII: of their two bytes, the high one is NUL.
-        if b"\0" in data[ascii_half::2] or b"\0" not in data[nul_half::2]:
-            continue
+    """Return UTF-16's byte order if text without a mark has one, which its line breaks show."""
+    found = []
+    for name in ("utf-16-le", "utf-16-be"):
         try:
             text = data.decode(name)
         except UnicodeDecodeError:
             continue
-        if "\n" in text or "\r" in text:
-            return name
-    return None
+        # In the other order a line break would be U+0A00 or U+0D00, which stand for nothing.
+        if "\0" not in text and ("\n" in text or "\r" in text):
+            found.append(name)
+    return found[0] if len(found) == 1 else None
 
 
 def _note_controls(path: Path, data: bytes, encoding: str) -> tuple[str, ...]:
