@@ -20,6 +20,7 @@ from mmx.missing import Missing
 from mmx.missing.base import Shape
 from mmx.missing.mask import Mask
 from mmx.modalities import Batch, Features, Spec
+from mmx.modalities.row_groups import RowGroup, group_by_length, join_groups
 from mmx.objectives import Criterion, ModelOutput
 from mmx.sharing import Sharing
 
@@ -149,6 +150,9 @@ class MultimodalModel(nn.Module):
         """Encode the rows that have the modality; others must not enter BatchNorm statistics."""
         encoder = self.encoders[name]
         x, lengths = batch.inputs[name], batch.lengths.get(name)
+        groups = None if lengths is None else group_by_length(x, lengths)
+        if groups is not None:
+            return self._encode_groups(encoder, x, lengths, groups)
         if name in batch.complete:
             features: Features = encoder(x, lengths)
             return features
@@ -167,6 +171,18 @@ class MultimodalModel(nn.Module):
             return part.new_zeros(len(x), *part.shape[1:]).index_copy(0, rows, part)
 
         return features.map(scatter)
+
+    def _encode_groups(
+        self, encoder: nn.Module, x: Tensor, lengths: Tensor | None, groups: list[RowGroup]
+    ) -> Features:
+        """Return the features of rows that are encoded group by group, zeros in the other rows."""
+        parts = []
+        for group in groups:
+            one = len(group.rows) == 1
+            given = None if lengths is None else lengths[group.rows]
+            with _keep_statistics(encoder) if one else nullcontext():
+                parts.append(self.for_fusion(encoder(x[group.rows, : group.steps], given)))
+        return join_groups(parts, groups, len(x))
 
 
 class NoFusion(Fusion):

@@ -20,11 +20,14 @@ from mmx.modalities.base import Column, Modality, RowNumbers, Spec, Stored, as_r
 from mmx.modalities.clips import has_sound
 from mmx.modalities.files import FileOrBytes, call_each, read_file
 from mmx.modalities.members import Member
+from mmx.modalities.row_groups import MUCH_LONGER
 from mmx.modalities.sounds import check_scale, count_frames, read_sound
 from mmx.modalities.suffixes import VIDEOS
 
 FULL_SCALE = 32768  # the int16 value that represents 1.0
 
+SAMPLED = 64
+"""Number of training sounds, evenly spaced, that are looked at for remarks."""
 NonNegative = Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)]
 
 
@@ -91,11 +94,16 @@ class AudioColumn(Column):
             return count_frames(recording, self.name_row(row))
         return len(np.asarray(recording)), self.sample_rate or 0
 
-    def read(self, row: int) -> tuple[npt.NDArray[np.float32], int]:
-        """Return mono samples in [-1, 1], ``(S,)``, and their rate in Hz."""
+    def read(self, row: int, channel: int | None = None) -> tuple[npt.NDArray[np.float32], int]:
+        """Return mono samples in [-1, 1], ``(S,)``, and their rate in Hz.
+
+        Args:
+            row: Row number.
+            channel: Of a file, which channel is read, from 1; None: the mean of all.
+        """
         recording = self.recordings[row]
         if isinstance(recording, FileOrBytes):
-            return read_sound(recording, self.name_row(row))
+            return read_sound(recording, self.name_row(row), channel)
         samples = np.asarray(recording)
         if samples.dtype == np.int16:
             return samples.astype(np.float32) / np.float32(FULL_SCALE), self.sample_rate or 0
@@ -112,6 +120,7 @@ class Audio(Modality[AudioColumn, AudioSpec]):
         sample_rate: In Hz; recordings of other rates are resampled.
         max_seconds: Longer recordings are cut at the end. None: the length of the longest
             training recording.
+        channel: Which channel of a file is read, from 1. None: the mean of all.
         shift: In training, shift each recording in time by up to this many seconds, earlier or
             later; the gap is filled with silence.
         gain: In training, change the loudness of each recording by up to this many dB.
@@ -128,8 +137,10 @@ class Audio(Modality[AudioColumn, AudioSpec]):
         max_seconds: Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)] | None = None,
         shift: NonNegative = 0.0,
         gain: Annotated[float, Field(ge=0, le=60, allow_inf_nan=False)] = 0.0,
+        channel: Annotated[int, Field(ge=1, le=1024)] | None = None,
     ) -> None:
         self.sample_rate = sample_rate
+        self.channel = channel
         self.max_seconds = max_seconds
         self.shift = shift
         self.gain = gain
@@ -161,7 +172,7 @@ class Audio(Modality[AudioColumn, AudioSpec]):
             row = int(rows[i])
             if not column.present[row]:
                 return
-            samples, rate = column.read(row)
+            samples, rate = column.read(row, self.channel)
             if rate != spec.sample_rate and len(samples):
                 samples = resample(torch.from_numpy(samples), rate, spec.sample_rate).numpy()
             samples = samples[: spec.max_samples]
@@ -187,6 +198,33 @@ class Audio(Modality[AudioColumn, AudioSpec]):
             f"target.audio.sample_rate={source.sample_rate} or "
             f"source.audio.sample_rate={spec.sample_rate} makes them alike"
         )
+
+    def remarks(self, column: AudioColumn, rows: RowNumbers, spec: AudioSpec) -> tuple[str, ...]:
+        """Return notes on sounds without samples, and on one that is far longer than the others."""
+        rows = as_rows(rows)
+        rows = rows[column.present[rows]]
+        places = np.unique(np.linspace(0, len(rows) - 1, min(SAMPLED, len(rows))).round())
+        try:
+            found = [column.measure(int(row)) for row in rows[places.astype(np.int64)]]
+        except DataError:  # decoding the row will raise it
+            return ()
+        if not found:
+            return ()
+        notes = []
+        if empty := sum(not frames for frames, _ in found):
+            notes.append(
+                f"audio: {empty} of {len(found)} training sounds looked at have no samples and are "
+                "read as silence"
+            )
+        usual = float(np.median([frames / rate for frames, rate in found]))
+        longest = spec.max_samples / spec.sample_rate
+        if self.max_seconds is None and longest > MUCH_LONGER * usual:
+            notes.append(
+                f"audio: the longest training sound has {longest:.1f} s, and half of "
+                f"{len(found)} looked at have at most {usual:.2f} s; "
+                f"target.audio.max_seconds={max(0.01, 2 * usual):.2f} cuts such sounds"
+            )
+        return tuple(notes)
 
     def estimate_lengths(self, column: AudioColumn, rows: RowNumbers) -> npt.NDArray[np.int64]:
         """Return the size of each recording as it is stored; see :class:`Modality`."""

@@ -116,23 +116,35 @@ def has_sound(source: FileOrBytes, row: RowName) -> bool:
         return bool(container.streams.audio)
 
 
-def read_track(source: FileOrBytes, row: RowName) -> tuple[npt.NDArray[np.float32], int]:
+def read_track(
+    source: FileOrBytes, row: RowName, channel: int | None = None
+) -> tuple[npt.NDArray[np.float32], int]:
     """Return the sound track of a video, mono in [-1, 1], ``(S,)``, and its rate in Hz.
 
+    Args:
+        source: The file, or its content.
+        row: The row, for messages.
+        channel: Which channel is read, from 1; None: their mean.
+
     Raises:
-        DataError: The file cannot be read, has no sound, or is cut off.
+        DataError: The file cannot be read, has no sound or not so many channels, or is cut off.
     """
     av = _import_av()
     with _open(source, row) as container:
         if not container.streams.audio:
             raise make_unreadable_error("sound", source, row, "the file has no sound track")
         stream = container.streams.audio[0]
+        if channel is not None and channel > stream.channels:
+            why = f"its sound has {stream.channels} channels, and channel={channel} was asked for"
+            raise make_unreadable_error("sound", source, row, why)
         resampler = av.AudioResampler(format="fltp")  # the layout and rate stay
         parts: list[npt.NDArray[np.float32]] = []
         for frame in _decode(container, stream, source, row):
             if frame.is_corrupt:
                 raise make_unreadable_error("sound", source, row, _name_time(frame, "damaged"))
-            parts += [each.to_ndarray().mean(axis=0) for each in resampler.resample(frame)]
+            for each in resampler.resample(frame):
+                samples = each.to_ndarray()  # (channels, S)
+                parts.append(samples.mean(axis=0) if channel is None else samples[channel - 1])
         rate = int(stream.rate)
         samples = np.concatenate(parts) if parts else np.zeros(0, np.float32)
         stated = float(stream.duration * stream.time_base) if stream.duration else 0.0

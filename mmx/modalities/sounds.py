@@ -34,6 +34,8 @@ FRAMES_AT_ONCE = 65536  # frames
 LOUDEST = 2.0  # largest accepted sample; lossy sounds are decoded to a little above full scale
 BEYOND = 0.01  # largest accepted fraction of samples above full scale
 EMPTY_FILE = 512  # bytes; a file of this size may consist of a header only
+SILENCE = 1e-8  # mean square of samples below which a sound is silent
+CANCELLED = 1e-4  # part of the power of the channels below which their mean has lost the sound
 LOSSY_SHORTFALL = 0.9  # fraction of the stated length to accept, an estimate in an MP3
 
 
@@ -56,15 +58,23 @@ def count_frames(source: FileOrBytes, row: RowName) -> tuple[int, int]:
         return frames, int(sound.samplerate)
 
 
-def read_sound(source: FileOrBytes, row: RowName) -> tuple[npt.NDArray[np.float32], int]:
+def read_sound(
+    source: FileOrBytes, row: RowName, channel: int | None = None
+) -> tuple[npt.NDArray[np.float32], int]:
     """Return mono samples, ``(S,)``, and their rate in Hz.
+
+    Args:
+        source: The file, or its content.
+        row: The row, for messages.
+        channel: Which channel is read, from 1; None: their mean.
 
     Raises:
         DataError: The file is of an unknown format, truncated or damaged, contains NaN or
-            infinity, or is not in the scale of floating-point sound, with full scale at 1.0.
+            infinity, is not in the scale of floating-point sound, with full scale at 1.0, has not
+            so many channels, or has channels that cancel each other.
     """
     if is_container(source):  # which libsndfile cannot read
-        track, rate = read_track(source, row)
+        track, rate = read_track(source, row, channel)
         check_scale(track, source, row)
         return track, rate
     with _open(source, row) as sound:
@@ -73,7 +83,33 @@ def read_sound(source: FileOrBytes, row: RowName) -> tuple[npt.NDArray[np.float3
         if problem:
             raise make_unreadable_error("sound", source, row, problem)
         check_scale(samples, source, row)
-        return samples.mean(axis=1), int(sound.samplerate)
+        return _mix_channels(samples, source, row, channel), int(sound.samplerate)
+
+
+def _mix_channels(
+    samples: npt.NDArray[np.float32], source: FileOrBytes, row: RowName, channel: int | None
+) -> npt.NDArray[np.float32]:
+    """Return one channel of samples ``(S, channels)``, or the mean of all.
+
+    Raises:
+        DataError: There is no such channel, or the mean is silence and the channels are not.
+    """
+    count = samples.shape[1]
+    if channel is not None:
+        if channel > count:
+            why = f"it has {count} channel{'s' * (count > 1)}, and channel={channel} was asked for"
+            raise make_unreadable_error("sound", source, row, why)
+        return samples[:, channel - 1]
+    mixed: npt.NDArray[np.float32] = samples.mean(axis=1)
+    if count > 1 and len(samples):
+        loud, left = float(np.square(samples).mean()), float(np.square(mixed).mean())
+        if loud > SILENCE and left < CANCELLED * loud:
+            raise DataError(
+                f"{name_row(row)}: sound {name_file(source)}: its {count} channels cancel each "
+                "other, so that their mean is silence",
+                tip="target.audio.channel=1 reads the first one",
+            )
+    return mixed
 
 
 def check_scale(

@@ -193,11 +193,12 @@ class Data:
         for name, stored in self._stored.items():
             if name in self._features or name not in self.views:
                 continue
-            values, lengths = stored.values[index], stored.lengths
+            values, lengths = stored.values, stored.lengths
             if lengths is not None:  # cut padding, as _trim does where rows are decoded on the fly
                 longest = int(self._lengths[name][place].max(initial=1))
+                # Before the rows are copied: one long row would make copies of all others long.
                 values, lengths = values[:, : max(1, longest)], lengths[index]
-            gathered[name] = Stored(values, lengths)
+            gathered[name] = Stored(values[index], lengths)
         return gathered
 
     def assemble(self, rows: Rows, stored: Mapping[str, Stored], *, augment: bool) -> Batch:

@@ -268,3 +268,35 @@ def test_a_header_that_hides_samples_is_refused(tmp_path):
 def test_what_is_no_sound_file_is_refused(tmp_path, name):
     (tmp_path / name).write_bytes(b"" if name == "empty.wav" else b"1234" * 100)
     assert refusal(tmp_path / name).message.startswith("row 1: cannot read sound ")
+
+
+def write_channels(path, count: int, sounding: dict[int, float]):
+    wave = tone(440, 8000, 0.5)
+    samples = np.stack([sounding.get(k, 0.0) * wave for k in range(count)], -1)
+    soundfile.write(path, samples, 8000)
+    return path
+
+
+def test_eight_channels_are_averaged_or_one_is_read(tmp_path):
+    path = write_channels(tmp_path / "a.wav", 8, {2: 1.0})
+    assert rms(path) == pytest.approx(EXPECTED / 8, abs=1e-3)
+    column = AudioColumn([path])
+    for channel, loud in ((3, EXPECTED), (1, 0.0)):
+        audio = Audio(sample_rate=8000, channel=channel)
+        stored = audio.encode(column, [0], AudioSpec(8000, 4000))
+        found = audio.prepare(stored, AudioSpec(8000, 4000)).square().mean().sqrt()
+        assert float(found) == pytest.approx(loud, abs=1e-3)
+    with pytest.raises(DataError) as error:
+        Audio(channel=9).encode(column, [0], AudioSpec(16000, 4000))
+    check_error(error.value, "row 1", path, "8 channels", "channel=9")
+
+
+def test_channels_that_cancel_each_other_are_refused(tmp_path):
+    path = write_channels(tmp_path / "a.wav", 2, {0: 1.0, 1: -1.0})
+    check_error(refusal(path), "row 1", path, "2 channels", types=["target.audio.channel=1"])
+    one = Audio(sample_rate=8000, channel=1).encode(AudioColumn([path]), [0], AudioSpec(8000, 4000))
+    assert float(one.values.double().square().mean().sqrt()) / 32768 == pytest.approx(
+        EXPECTED, abs=1e-3
+    )
+    silent = write_channels(tmp_path / "b.wav", 2, {})
+    assert rms(silent) == 0

@@ -83,6 +83,7 @@ class Transformers(HubEncoder):
             max_seconds=modality.max_seconds,
             shift=modality.shift,
             gain=modality.gain,
+            channel=modality.channel,
         )
 
     @classmethod
