@@ -117,14 +117,14 @@ def find_misfits(built: Built) -> Iterator[Problem]:
     """Yield the problems of parts that do not fit together."""
     for role, task in built.tasks.items():
         if task is not None:
-            yield from _check_name(role, task)
+            yield from check_name(role, task)
             yield from _check_kinds(built, role, task)
             yield from _check_shapes(built, role, task)
     yield from _check_label_free_target(built)
     yield from _refuse_blended_mixup(built)
 
 
-def _check_name(role: Role, task: Task) -> Iterator[Problem]:
+def check_name(role: Role, task: Task) -> Iterator[Problem]:
     """Check that a task's name can be part of a run directory's name."""
     if not re.fullmatch(r"\w[\w.+-]*", task.name, re.ASCII):
         usable = re.sub(r"[^\w.+-]+", "_", task.name, flags=re.ASCII).lstrip(".+-") or "task"

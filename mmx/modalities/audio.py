@@ -16,7 +16,7 @@ from torch import Tensor
 from torchaudio.functional import resample
 
 from mmx.errors import DataError
-from mmx.modalities.base import Column, Modality, RowNumbers, Spec, Stored, as_rows
+from mmx.modalities.base import Column, Modality, RowNumbers, Sources, Spec, Stored, as_rows
 from mmx.modalities.clips import has_sound
 from mmx.modalities.files import FileOrBytes, call_each, read_file
 from mmx.modalities.members import Member
@@ -67,6 +67,11 @@ class AudioColumn(Column):
         self.recordings = recordings
         self.sample_rate = sample_rate
         self.present = np.array([one is not None for one in recordings], dtype=np.bool_)
+
+    @property
+    def sources(self) -> Sources:
+        """The files, their contents or the arrays."""
+        return self.recordings
 
     def digest(self, row: int) -> bytes:
         """Return the bytes of the file, or of sample rate and samples."""

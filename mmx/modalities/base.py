@@ -12,6 +12,10 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from mmx.modalities.members import Member
+
+Sources = Sequence[object] | npt.NDArray[Any]
+"""What each row of a column is read from: files, their contents, arrays, None."""
 RowNumbers = Sequence[int] | npt.NDArray[np.int64]
 Cells = Literal["file", "texts", "values", "numbers", "array"]
 """What the cells of a table hold for a modality: ``file`` is a path or the bytes of a file, in one
@@ -43,12 +47,22 @@ class Column(ABC):
     row_names: Callable[[int], str] | None = None
     """What the rows are called where they come from; None: their numbers, from 1."""
 
+    @property
+    def sources(self) -> Sources | None:
+        """What each row is read from, such as files; None where the values are in memory."""
+        return None
+
     def __len__(self) -> int:
         return len(self.present)
 
     def name_row(self, row: int) -> str:
         """Return what a row is called in messages, such as ``row 3 of b.csv``."""
         return f"row {row + 1}" if self.row_names is None else self.row_names(row)
+
+    def find_file(self, row: int) -> Path | Member | None:
+        """Return the file of a row; None where its content is not in a file."""
+        source = self.sources[row] if self.sources is not None else None
+        return source if isinstance(source, (Path, Member)) else None
 
     @abstractmethod
     def digest(self, row: int) -> bytes:

@@ -73,6 +73,19 @@ def measure_clip(source: FileOrBytes, row: RowName) -> Timeline:
         return _read_timeline(container, stream, source, row)
 
 
+def describe_clip(source: FileOrBytes, row: RowName) -> tuple[int, float, int, int]:
+    """Return frames, seconds, width and height of a video as stored, without decoding it.
+
+    Raises:
+        DataError: The file cannot be read, has no picture, or is cut off.
+    """
+    with _open(source, row) as container:
+        stream = _find_video(container, source, row)
+        timeline = _read_timeline(container, stream, source, row)
+        width, height = stream.codec_context.width, stream.codec_context.height
+        return len(timeline.stamps), timeline.duration, width, height
+
+
 def read_frames(
     source: FileOrBytes, row: RowName, timeline: Timeline, places: npt.NDArray[np.int64]
 ) -> list[Frame]:

@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor
 
 from mmx.errors import DataError
-from mmx.modalities.base import Column, Modality, RowNumbers, Spec, Stored, as_rows
+from mmx.modalities.base import Column, Modality, RowNumbers, Sources, Spec, Stored, as_rows
 from mmx.modalities.files import FileOrBytes, call_each, read_file
 from mmx.modalities.image_remarks import note_images
 from mmx.modalities.pixels import (
@@ -55,6 +55,11 @@ class ImageColumn(Column):
     def __init__(self, images: Sequence[FileOrBytes | None] | npt.NDArray[np.uint8]) -> None:
         self.images = images
         self.present = np.array([image is not None for image in images], dtype=np.bool_)
+
+    @property
+    def sources(self) -> Sources:
+        """The files, their contents or the arrays."""
+        return self.images
 
     def digest(self, row: int) -> bytes:
         """Return the bytes of the file, or of shape and pixels."""

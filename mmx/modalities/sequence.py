@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mmx.errors import DataError
 from mmx.modalities.arrays import ArrayCell, name_array, read_array, read_shape
-from mmx.modalities.base import Column, Modality, RowNumbers, Spec, Stored, as_rows
+from mmx.modalities.base import Column, Modality, RowNumbers, Sources, Spec, Stored, as_rows
 from mmx.modalities.files import call_each
 from mmx.modalities.moments import Moments
 
@@ -57,6 +57,11 @@ class SequenceColumn(Column):
     def __init__(self, sequences: Sequence[ArrayCell | None]) -> None:
         self.sequences = sequences
         self.present = np.array([one is not None for one in sequences], dtype=np.bool_)
+
+    @property
+    def sources(self) -> Sources:
+        """The files, their contents or the arrays."""
+        return self.sequences
 
     def digest(self, row: int) -> bytes:
         """Return shape and numbers as float64, the same for a file and for an array."""

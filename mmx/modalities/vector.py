@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mmx.errors import DataError
 from mmx.modalities.arrays import ArrayCell, name_array, read_array, read_shape
-from mmx.modalities.base import Column, Modality, RowNumbers, Spec, Stored, as_rows
+from mmx.modalities.base import Column, Modality, RowNumbers, Sources, Spec, Stored, as_rows
 from mmx.modalities.files import call_each
 from mmx.modalities.moments import Moments
 
@@ -84,6 +84,11 @@ class VectorColumn(Column):
                 lengths.check(vector.size, row)
                 if isinstance(vectors, np.ndarray):  # all its rows are alike
                     break
+
+    @property
+    def sources(self) -> Sources:
+        """The files, their contents or the arrays."""
+        return self.vectors
 
     def digest(self, row: int) -> bytes:
         """Return the numbers as float64, the same for a file and for an array."""

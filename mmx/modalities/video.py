@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor
 
 from mmx.errors import DataError
-from mmx.modalities.base import Column, Modality, RowNumbers, Spec, Stored, as_rows
+from mmx.modalities.base import Column, Modality, RowNumbers, Sources, Spec, Stored, as_rows
 from mmx.modalities.clips import measure_clip, read_frames
 from mmx.modalities.files import FileOrBytes, call_each, read_file
 from mmx.modalities.image import Image, ImageColumn, ImageSpec, PixelCount
@@ -52,6 +52,11 @@ class VideoColumn(Column):
     def __init__(self, videos: Sequence[FileOrBytes | None] | Pixels) -> None:
         self.videos = videos
         self.present = np.array([video is not None for video in videos], dtype=np.bool_)
+
+    @property
+    def sources(self) -> Sources:
+        """The files, their contents or the arrays."""
+        return self.videos
 
     def digest(self, row: int) -> bytes:
         """Return the bytes of the file, or of shape and pixels."""

@@ -243,6 +243,7 @@ class Task(ABC):
             fingerprint=fingerprints.digest_task(contents, values, splits, meaning),
             digests={name: fingerprints.shorten_digests(rows) for name, rows in contents.items()},
             notes=tuple(notes),
+            column_uses=samples.column_uses,
         )
 
     def _check_splits(self, splits: dict[str, splitting.SplitRows]) -> None:

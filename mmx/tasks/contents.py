@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -69,6 +70,8 @@ class Samples:
         notes: Notes for the user, one line each.
         groups: Group of each row; no cut puts one into two splits. None: any row may be in any.
         times: Time of each row; cuts take the latest. None: cuts are drawn.
+        column_uses: Column of a table to what it is read as, such as ``image`` or ``label``;
+            "" for one that is not read. Empty where the data is no table.
     """
 
     columns: dict[str, Column]
@@ -78,6 +81,7 @@ class Samples:
     notes: tuple[str, ...] = ()
     groups: RowKeys | None = None
     times: RowKeys | None = None
+    column_uses: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,7 @@ class TaskData:
         digests: Modality to ``(N,)`` uint64 digests of the content, 0 where absent or in no
             split; they show whether two tasks share rows.
         notes: Notes for the user, one line each (missing cells, dropped rows).
+        column_uses: As in :class:`Samples`.
     """
 
     name: str
@@ -106,3 +111,4 @@ class TaskData:
     fingerprint: str
     digests: dict[str, npt.NDArray[np.uint64]]
     notes: tuple[str, ...] = field(default=())
+    column_uses: Mapping[str, str] = field(default_factory=dict)

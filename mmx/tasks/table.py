@@ -21,6 +21,7 @@ from mmx.printable import shorten
 from mmx.tasks import label_sets, label_texts, labels
 from mmx.tasks.base import CutTask, Kind, Samples, list_names, type_task_option
 from mmx.tasks.cells import ColumnCells
+from mmx.tasks.column_uses import list_column_uses
 from mmx.tasks.csv_format import CsvFormat
 from mmx.tasks.open_table import OpenTable, join_tables, open_table
 from mmx.tasks.row_keys import RowKeys, read_row_groups
@@ -178,7 +179,8 @@ class Table(CutTask):
         if not self.labelled:
             rows = np.arange(len(next(iter(columns.values()))), dtype=np.int64)
             values, classes = self._make_blank_values(len(rows))
-            return Samples(columns, values, classes, {"test": rows}, tuple(notes))
+            uses = list_column_uses(table, self.columns)
+            return Samples(columns, values, classes, {"test": rows}, tuple(notes), column_uses=uses)
         missing, name_row = frozenset(self.missing), table.row_names
         (values, classes), texts, found = self._read_labels(table, cells)
         notes += found
@@ -192,7 +194,9 @@ class Table(CutTask):
         used = np.concatenate(list(splits.values()))
         groups, times, of_keys = self._read_keys(table, cells, np.sort(used))
         notes = [*notes, *dropped, *of_keys]
-        samples = Samples(columns, values, classes, splits, tuple(notes), groups, times)
+        keys = {key: getattr(self, key) for key in ("label", "split", "group", "time")}
+        uses = list_column_uses(table, {**self.columns, **keys})
+        samples = Samples(columns, values, classes, splits, tuple(notes), groups, times, uses)
         if self.unusable == "drop":
             return leave_out_unusable(samples, self.modalities)
         return samples

@@ -70,7 +70,7 @@ def test_what_it_states_is_completed() -> None:
 
 def test_the_verbs_of_mmx() -> None:
     verbs = find_verbs()
-    assert list(verbs)[:3] == ["train", "rank", "eval"]
+    assert list(verbs)[:3] == ["train", "data", "rank"]
     assert verbs["eval"].module == "mmx.verbs.evaluate"
     assert not {"arguments", "preflight", "opening", "train_line"} & set(verbs)
     assert verbs["completion"].completes["words"] == tuple(SCRIPTS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from mmx.errors import DataError
@@ -71,8 +73,15 @@ def check_modalities(
             + ": nothing can be learned of it, and what it says at test would be chance",
             tip=_leaving_out(experiment, set(lacking)),
         )
+    return tuple(f"{task.name}: {note}" for note in note_few_rows(task, modalities))
+
+
+def note_few_rows(task: TaskData, modalities: Iterable[str]) -> tuple[str, ...]:
+    """Return a note on each modality that few training rows have."""
+    rows = task.splits["train"]
+    counts = {name: int(task.columns[name].present[rows].sum()) for name in modalities}
     return tuple(
-        f"{task.name}: only {count} of {len(rows)} training rows have {name}"
+        f"only {count} of {len(rows)} training rows have {name}"
         for name, count in counts.items()
         if count < min(FEW, len(rows))
     )

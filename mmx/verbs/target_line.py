@@ -1,0 +1,94 @@
+"""The targets of a command line, built by themselves: for verbs that look at data alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mmx.config import compose
+from mmx.config.compose import Composed
+from mmx.config.file_places import place_in_files
+from mmx.config.override_problems import check_overrides, drop_echoes
+from mmx.config.sweep_values import refuse_sweep
+from mmx.errors import ConfigError, Problem
+from mmx.experiment.config_fingerprint import essence
+from mmx.experiment.target_alone import TargetAlone, build_target
+from mmx.terminal import Console
+from mmx.verbs.train_expand import expand
+from mmx.verbs.train_line import CommandLine
+
+READ = ("target", "task", "experiment", "encoder", "seed", "seeds", "curve", "modalities")
+READ_WITH_PLACES = (*READ, "data_dir", "output_dir", "download", "hydra")
+"""What a look at a target reads of a command line; overrides may begin with it."""
+
+
+@dataclass(frozen=True)
+class TargetJob:
+    """One target of a command line.
+
+    Attributes:
+        overrides: Those that chose it.
+        target: The target.
+    """
+
+    overrides: tuple[str, ...]
+    target: TargetAlone
+
+
+def build_targets(line: CommandLine, allowed: Sequence[str], verb: str) -> list[TargetJob]:
+    """Build the targets of a command line, each once, before any data is opened.
+
+    Args:
+        line: The command line, with the overrides that ``mmx train`` takes.
+        allowed: Packages other than mmx whose classes the config may name.
+        verb: The verb, for a note on overrides that it does not read.
+
+    Raises:
+        ConfigError: Everything that is wrong with any of them.
+    """
+    line = expand(line)
+    problems: list[Problem] = []
+    found: dict[str, TargetJob] = {}
+    with compose.composer(line.config_dirs):
+        parsed = compose.parse(line.overrides)
+        jobs = compose.list_jobs(parsed) if line.multirun else [line.overrides]
+        if not line.multirun:
+            problems.extend(refuse_sweep(parsed, line.overrides))
+            sweeping = {problem.given for problem in problems}
+            jobs = [[text for text in line.overrides if text not in sweeping]]
+        for job in jobs:
+            composed, wrong = check_overrides(compose.parse(job), job, line.config_dirs)
+            problems.extend(wrong)
+            try:
+                target = build_target(composed.config, allowed)
+            except ConfigError as error:
+                own = drop_echoes(error.problems, composed.unresolved)
+                problems.extend(place_in_files(own, composed, line.config_dirs))
+                continue
+            found.setdefault(_identify(composed), TargetJob(composed.overrides, target))
+    if problems:
+        raise ConfigError(dict.fromkeys(problems))
+    _note_unread(line.overrides, verb)
+    return list(found.values())
+
+
+def _identify(composed: Composed) -> str:
+    """Return what tells two looks at a target apart."""
+    config = composed.config
+    return repr([essence(config["target"]), config.get("modalities"), config.get("encoder")])
+
+
+def _note_unread(overrides: Sequence[str], verb: str) -> None:
+    """Say which overrides change nothing of the data."""
+    unread = [
+        text
+        for text in overrides
+        if text.lstrip("+~").split("=")[0].replace("/", ".").split(".")[0] not in READ_WITH_PLACES
+    ]
+    if unread:
+        Console(stderr=True).print(
+            f"note: mmx {verb} reads the target alone; {' '.join(unread)} "
+            f"{'changes' if len(unread) == 1 else 'change'} nothing here",
+            highlight=False,
+            soft_wrap=True,
+        )
