@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from mmx.tasks.contents import Kind, Samples, Target, TaskData
 from mmx.tasks.cutting import Cuts, cut_splits, make_strata
 from mmx.tasks.folds import Fold, Pool
 from mmx.tasks.labels import measure_moments
+from mmx.tasks.set_facts import SetFacts
 
 __all__ = [
     "CutTask",
@@ -93,6 +94,9 @@ class Task(ABC):
         ValueError: Two of ``limit``, ``fraction`` and ``per_class`` are set, an option
             does not fit the kind of target, or options of folds contradict each other.
     """
+
+    facts: ClassVar[SetFacts | None] = None
+    """What is known of a public set before it is opened; None for data of one's own."""
 
     name: str
     val_fraction: Share = 0.1

@@ -1,7 +1,7 @@
 """Handwritten digits as sequences: the columns of each image from left to right."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -9,6 +9,7 @@ from mmx.modalities import Modality
 from mmx.modalities.sequence import SequenceColumn, Sequences
 from mmx.tasks.base import CutTask, Samples, cut_test
 from mmx.tasks.digits import DIGIT_NAMES, load_images
+from mmx.tasks.set_facts import SetFacts
 
 
 @dataclass(kw_only=True, eq=False)
@@ -22,6 +23,9 @@ class DigitColumns(CutTask):
         sequence: How the sequences are scaled and cut.
     """
 
+    facts: ClassVar[SetFacts | None] = SetFacts(
+        {"all": 1_797}, 10, 0, "CC BY 4.0", "the images of digits, column by column"
+    )
     sequence: Sequences = field(default_factory=Sequences)
 
     @property

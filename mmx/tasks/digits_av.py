@@ -1,7 +1,7 @@
 """Handwritten digits with dial tones: the images are real, the sounds are synthetic."""
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ from mmx.modalities.audio import Audio, AudioColumn
 from mmx.modalities.image import ImageColumn
 from mmx.tasks.base import Samples
 from mmx.tasks.digits import DIGIT_NAMES, Digits, load_images
+from mmx.tasks.set_facts import SetFacts
 
 SAMPLE_RATE = 8000  # Hz
 SAMPLES = 1600  # 0.2 s
@@ -41,6 +42,9 @@ class DigitsAv(Digits):
         audio: How the sounds are decoded.
     """
 
+    facts: ClassVar[SetFacts | None] = SetFacts(
+        {"all": 1_797}, 10, 0, "CC BY 4.0", "the images of digits; the sounds are synthetic"
+    )
     snr_db: Annotated[float, Field(ge=-60, le=60)] = -12.0
     audio: Audio = field(default_factory=lambda: Audio(sample_rate=SAMPLE_RATE, max_seconds=0.2))
 

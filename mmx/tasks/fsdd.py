@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from mmx.modalities import Modality
 from mmx.modalities.audio import Audio, AudioColumn
 from mmx.tasks.base import Samples, Task, list_names, type_task_option
 from mmx.tasks.row_keys import read_row_groups
+from mmx.tasks.set_facts import SetFacts
 
 FILE_NAME = re.compile(r"(?P<digit>\d)_(?P<speaker>\w+)_(?P<index>\d+)\.wav")
 SPOKEN_DIGITS = tuple("0123456789")
@@ -38,6 +39,13 @@ class Fsdd(Task):
         ValueError: A speaker is in both lists, or there is no test speaker.
     """
 
+    facts: ClassVar[SetFacts | None] = SetFacts(
+        {"train": 2_000, "val": 500, "test": 500},
+        10,
+        21.0,
+        "CC BY-SA 4.0",
+        "Jakobovski, github.com/Jakobovski/free-spoken-digit-dataset",
+    )
     data_dir: str
     test_speakers: list[str] = field(default_factory=lambda: ["yweweler"])
     val_speakers: list[str] = field(default_factory=lambda: ["theo"])

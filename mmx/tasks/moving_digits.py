@@ -1,7 +1,7 @@
 """Handwritten digits that move: real images, synthetic motion; the label is the direction."""
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,7 @@ from mmx.modalities import Modality
 from mmx.modalities.video import Video, VideoColumn
 from mmx.tasks.base import CutTask, Samples, cut_test
 from mmx.tasks.digits import load_images
+from mmx.tasks.set_facts import SetFacts
 
 DIRECTIONS = ("left", "right", "up", "down")
 STEPS = {"left": (0, -1), "right": (0, 1), "up": (-1, 0), "down": (1, 0)}
@@ -33,6 +34,9 @@ class MovingDigits(CutTask):
         video: How the clips are read.
     """
 
+    facts: ClassVar[SetFacts | None] = SetFacts(
+        {"all": 1_797}, 4, 0, "CC BY 4.0", "the images of digits; the motion is synthetic"
+    )
     digits: list[Annotated[int, Field(ge=0, le=9)]] = field(default_factory=lambda: list(range(10)))
     noise: Annotated[float, Field(ge=0, le=10)] = 0.1
     video: Video = field(default_factory=lambda: Video(frames=FRAMES, size=SIDE))
