@@ -10,6 +10,7 @@ import gzip
 import hashlib
 import io
 import pickle
+import re
 import struct
 import tarfile
 import threading
@@ -167,9 +168,9 @@ def publish_cifar10(publisher: Publisher, change: Any, rows: int = 20) -> Any:
 def pickle_as_python_2(content: dict[str, Any]) -> bytes:
     """Return what Python 2 and its NumPy wrote: names in bytes, and flags of a dtype as 0 and 1."""
     new = pickle.dumps(content, protocol=2)
-    return new.replace(b"X\x02\x00\x00\x00u1", b"U\x02u1").replace(
-        b"\x89\x88\x87R", b"K\x00K\x01\x87R"
-    )
+    # Behind the name of the dtype: False and True, which Python 2 wrote as 0 and 1.
+    dtype = re.compile(rb"X\x02\x00\x00\x00u1(q.)\x89\x88\x87", re.DOTALL)
+    return dtype.sub(lambda found: b"U\x02u1" + found[1] + b"K\x00K\x01\x87", new)
 
 
 def publish_stl10(publisher: Publisher, change: Any, rows: int = 20) -> Any:

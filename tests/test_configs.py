@@ -47,6 +47,7 @@ TERMS = {
 GIVEN = {
     "table": ["path={folder}/table.csv", "label=kind"],
     "image_folder": ["path={folder}/images"],
+    "torchvision": ["name=eurosat"],
 }
 
 

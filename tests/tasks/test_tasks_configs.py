@@ -16,6 +16,7 @@ FOLDER = Path(__file__).parents[2] / "configs" / "task"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
 GIVEN = {
     "image_folder": {"path": "folder"},
+    "torchvision": {"name": "eurosat"},
     "table": {"path": "t.csv", "label": "kind", "columns": {"text": "title"}},
 }
 DOWNLOAD = {name: {"download": False} for name in with_key("task", "download")}
@@ -49,7 +50,7 @@ def test_a_config_states_every_option(name):
     node = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)["task"]
     task = built(node)
     assert isinstance(task, Task)
-    assert task.name == name
+    assert task.name == GIVEN.get(name, {}).get("name", name)
     assert task.split_seed == 3
     assert task.per_class == (10 if name == "digits_av" else None)
 
@@ -64,9 +65,10 @@ def list_values(part):
 def test_yaml_and_class_agree_on_defaults():
     for name in NAMES:
         node = OmegaConf.to_container(OmegaConf.load(FOLDER / f"{name}.yaml"))
-        task = built({**node, "split_seed": 0, **GIVEN.get(name, {}), **DOWNLOAD.get(name, {})})
+        given = {"name": name, **GIVEN.get(name, {})}
+        task = built({**node, "split_seed": 0, **given, **DOWNLOAD.get(name, {})})
         needed = {key: node[key] for key in ("data_dir",) if key in node}
-        default = type(task)(name=name, **needed, **GIVEN.get(name, {}))
+        default = type(task)(**needed, **given)
         for option in node.keys() - {"_target_"}:
             ours, theirs = list_values(getattr(task, option)), list_values(getattr(default, option))
             if (name, option) != ("digits_av", "per_class"):  # the YAML makes it a demo

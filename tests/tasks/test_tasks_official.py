@@ -120,5 +120,5 @@ def test_the_headline_command_runs_on_official_files(
     run = Path(capsys.readouterr().out.strip())
     assert json.loads((run / "status.json").read_text())["status"] == "done"
     summary = json.loads((run / "summary.json").read_text())
-    assert (summary["source"], summary["target"]) == ("cifar10", "stl10")
-    assert 0 <= summary["test"]["accuracy"] <= 1
+    assert (summary["source"]["task"], summary["target"]["task"]) == ("cifar10", "stl10")
+    assert 0 <= summary["target"]["metrics"]["test"]["accuracy"] <= 1
