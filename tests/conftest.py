@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import shutil
 import signal
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from composing import compose_by_choices
+from composing import Composed, compose_by_choices
 from hypothesis import settings
 from omegaconf import DictConfig
 from PIL import Image as Pictures
@@ -56,16 +59,48 @@ os.environ["MMX_CACHE_DIR"] = "off"  # no test may profit from another; some tur
 CLASSES = ("low", "middle", "high")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run files with slow tests first, so that the workers of a session end together."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector what stays until the end: modules and tests."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope="session", autouse=True)
-def _equal_choices_are_composed_once() -> Iterator[None]:
-    """Keep what Hydra composes of mmx's own files, for hundreds of tests."""
+def _temporary_files_are_removed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Give the session, and the processes that it starts, a temporary folder of its own.
+
+    What tests keep for others has a name that begins with ``tests-``; mmx has to leave nothing.
+    """
+    folder = tmp_path_factory.mktemp("temporary")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", str(folder))
+        patch.setattr(tempfile, "tempdir", str(folder))
+        yield
+    left = sorted(path.name for path in folder.iterdir() if not path.name.startswith("tests-"))
+    shutil.rmtree(folder)
+    assert left == []
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _equal_choices_are_composed_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep what Hydra composes of mmx's own files, for thousands of tests."""
     original = compose._hydra_compose
-    composed = lru_cache(maxsize=512)(original)
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # each has a folder in that of the session
+        folder = folder.parent
+    (folder / "composed").mkdir(exist_ok=True)
+    composed = Composed(folder / "composed", original)
 
     def remembered(overrides: Sequence[str]) -> DictConfig:
         if UserConfigs.directories:  # whose files a test may change
             return original(overrides)
-        return compose_by_choices(overrides, lambda choices: composed(tuple(choices)))
+        return compose_by_choices(overrides, composed)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(compose, "_hydra_compose", remembered)

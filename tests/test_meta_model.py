@@ -146,6 +146,7 @@ def test_warnings_of_a_module_that_is_never_used_are_not_shown() -> None:
     assert not seen
 
 
+@pytest.mark.slow
 def test_fusions_are_made_without_importing_the_compiler() -> None:
     program = """
 import sys

@@ -360,7 +360,7 @@ def list_tiny_models(encoder: type) -> list[str]:
 @cache
 def find_tiny_model(encoder: type, name: str | None = None) -> Path:
     """Return the folder of a tiny model for an encoder; one for all tests of a process."""
-    folder = tempfile.mkdtemp(prefix="tiny-")
+    folder = tempfile.mkdtemp(prefix="tests-")
     makers = MAKERS[encoder.__module__]
     return makers[name or next(iter(makers))](Path(folder) / "tiny")
 
@@ -411,7 +411,7 @@ def find_stand_ins(experiment: Path) -> tuple[str, ...]:
         if encoder.__module__ in MAKERS:
             found.append(f"{key}.model={find_tiny_model(encoder)}")
         elif issubclass(encoder, TorchvisionEncoder) and publishes(stated):
-            folder = Path(tempfile.mkdtemp(prefix="tiny-"))
+            folder = Path(tempfile.mkdtemp(prefix="tests-"))
             found.append(f"{key}.weights={save_torchvision(encoder, folder)}")
     return tuple(found)
 

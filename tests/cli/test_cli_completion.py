@@ -121,6 +121,7 @@ try "mmx train --config-dir r"
 """
 
 
+@pytest.mark.slow
 def test_bash(tmp_path, path_with_mmx):
     assert shell("bash", BASH, tmp_path, path_with_mmx) == [
         "complete -o default -F _mmx mmx",

@@ -43,6 +43,7 @@ def test_a_reader_that_stops_early_is_no_error(tmp_path):
     assert (done.stdout.count("\n"), done.stderr) == (1, "")
 
 
+@pytest.mark.slow
 def test_an_error_is_on_stderr_alone_with_exit_code_2(tmp_path):
     command = [sys.executable, "-m", "mmx", "train", "seed=1.5"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import catalogue
 import pytest
 import yaml
-from composing import compose_by_choices, compose_whole
+from composing import Composed, compose_by_choices, compose_whole
 from omegaconf import DictConfig, OmegaConf
 
 from mmx.config import compose, override_problems
@@ -72,7 +73,9 @@ LINES = (
 
 
 @pytest.mark.parametrize("line", LINES)
-def test_setting_keys_in_a_copy_of_the_choices_gives_what_hydra_composes(line: str) -> None:
+def test_setting_keys_in_a_copy_of_the_choices_gives_what_hydra_composes(
+    line: str, tmp_path: Path
+) -> None:
     def show(tree: DictConfig) -> str:
         found: Any = OmegaConf.to_container(tree, resolve=False)
         del found["hydra"]["job"]["override_dirname"]
@@ -87,14 +90,15 @@ def test_setting_keys_in_a_copy_of_the_choices_gives_what_hydra_composes(line: s
             chosen.append(list(texts))
             return compose_whole(texts)
 
-        assert show(compose_by_choices(words, choose)) == show(whole)
+        for composed in (kept := Composed(tmp_path, choose)), kept, Composed(tmp_path, choose):
+            assert show(compose_by_choices(words, composed)) == show(whole)
     keys = [word for word in words if word not in chosen[0]]
     assert all("." in key or key.split("=")[0] in catalogue.root_keys() for key in keys)
     assert len(chosen) == 1
 
 
 @pytest.mark.parametrize("line", ["seed=1 sead=2", "seed=1,2", "transfer=foo seed=1", "a=[1"])
-def test_a_line_with_a_mistake_is_composed_as_a_whole(line: str) -> None:
+def test_a_line_with_a_mistake_is_composed_as_a_whole(line: str, tmp_path: Path) -> None:
     chosen: list[Sequence[str]] = []
 
     def choose(texts: Sequence[str]) -> DictConfig:
@@ -102,5 +106,5 @@ def test_a_line_with_a_mistake_is_composed_as_a_whole(line: str) -> None:
         return compose_whole(texts)
 
     with compose.composer(), pytest.raises(Exception, match=r"\w"):
-        compose_by_choices(line.split(), choose)
+        compose_by_choices(line.split(), Composed(tmp_path, choose))
     assert chosen[-1] == line.split()

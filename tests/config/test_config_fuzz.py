@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SCRIPT = Path(__file__).parents[2] / "scripts" / "fuzz_overrides.py"
 
 
+@pytest.mark.slow
 def test_lines_at_random(tmp_path):
     done = subprocess.run(
         [sys.executable, str(SCRIPT), "100", "--seed", "7"],

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("yaml", "torch", "hydra", "omegaconf", "pandas", "pickle", "json", "rich", "sentinel")
 
 

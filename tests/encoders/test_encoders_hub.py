@@ -21,6 +21,7 @@ import pytest
 from tiny_models import save_text_model
 
 pytest.importorskip("huggingface_hub")
+pytestmark = pytest.mark.slow
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 CODE = "modeling_tiny.py"
 

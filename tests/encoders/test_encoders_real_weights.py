@@ -23,7 +23,7 @@ from mmx.modalities.image import Image, ImageColumn
 from mmx.modalities.text import TextColumn
 from mmx.tasks.fsdd import Fsdd
 
-pytestmark = [pytest.mark.weights, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.weights, pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 TEXTS = [
     "cat",

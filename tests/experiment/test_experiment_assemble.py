@@ -156,6 +156,7 @@ def test_hydras_own_node_is_not_read_back(tmp_path):
     assert read_config(file) == {"seed": 1}
 
 
+@pytest.mark.slow
 def test_checking_how_parts_fit_does_not_import_torchs_compiler(tmp_path):
     """It takes seconds, and every start of ``mmx`` would pay for it."""
     script = """

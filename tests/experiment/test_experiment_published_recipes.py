@@ -89,6 +89,7 @@ def save_products(path: Path, classes: list[str]) -> None:
     path.write_text("\n".join(lines) + "\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("recipe", "line"), LINES, ids=[f"{r.stem}-{n}" for r, n in NUMBERED])
 def test_what_a_recipe_says_to_type_gains_over_the_same_network_fresh(
     recipe: Path,

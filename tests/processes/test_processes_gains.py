@@ -12,6 +12,8 @@ import pytest
 from mmx.cli import main
 from mmx.runs.directory import RunDirectory
 
+pytestmark = pytest.mark.slow
+
 Overrides = Callable[..., list[str]]
 Tables = dict[str, Path]
 Said = tuple[str, str]

@@ -10,9 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from mmx.cli import main
 from mmx.runs.directory import RunDirectory
 from mmx.training import checkpoint
+
+pytestmark = pytest.mark.slow
 
 KEYS = ("candidate", "epochs", "val", "score", "steps", "error")
 

@@ -23,6 +23,8 @@ import pytest
 
 from mmx.runs.directory import RunDirectory
 
+pytestmark = pytest.mark.slow
+
 KILLS = int(os.environ.get("MMX_KILLS", "3"))
 SEED = int(os.environ.get("MMX_KILLS_SEED", time.time_ns() % 10**6))
 

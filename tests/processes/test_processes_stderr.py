@@ -13,6 +13,8 @@ import pytest
 
 from mmx.cli import main
 
+pytestmark = pytest.mark.slow
+
 UNHEARD = {
     "its reader goes away": "2> >(head -c 10 >/dev/null)",
     "closed from the start": "2>&-",

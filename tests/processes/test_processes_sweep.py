@@ -15,6 +15,8 @@ import pytest
 
 from mmx.runs.directory import RunDirectory
 
+pytestmark = pytest.mark.slow
+
 JOBS = 2
 
 

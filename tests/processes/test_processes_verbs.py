@@ -18,6 +18,8 @@ from mmx.cli import main
 from mmx.runs.directory import RunDirectory
 from mmx.runs.identity import NOTHING
 
+pytestmark = pytest.mark.slow
+
 Run = Callable[..., RunDirectory]
 Overrides = Callable[..., list[str]]
 Tables = dict[str, Path]

@@ -168,6 +168,7 @@ sys.stdin.read()
 """
 
 
+@pytest.mark.slow
 def test_only_one_process_works_on_a_run(tmp_path: Path) -> None:
     run = create(tmp_path)
     with subprocess.Popen(
