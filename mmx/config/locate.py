@@ -20,6 +20,8 @@ TASK_ROLES = ("source", "target")
 """Groups that choose from the files of the group ``task``."""
 ALIASES = {**dict.fromkeys(TASK_ROLES, TASK_GROUP), "source_objective": "objective"}
 """Group to the other group that it also takes options from."""
+ENCODER = "encoder"
+"""Group of the encoders, one for each modality."""
 
 _PACKAGE = Path(__file__).parent.parent
 HIDDEN_GROUPS = ("hydra", TASK_GROUP)
@@ -44,9 +46,34 @@ def read_config_directories(words: Sequence[str]) -> list[Path]:
     return [*found, *(Path(value) for flag, sign, value in glued if sign and flag in names)]
 
 
+def find_alias(path: str, extra: Sequence[Path] = ()) -> str | None:
+    """Return the other path that has the same options; None where there is none.
+
+    ``source`` takes those of ``task``, and ``encoder/image_front``, the encoder of one of several
+    images, those of ``encoder/image``.
+
+    Args:
+        path: A group, or a group and what is in it, with slashes.
+        extra: The user's config directories.
+    """
+    head, _, rest = path.strip("/").partition("/")
+    if head in ALIASES:
+        return f"{ALIASES[head]}/{rest}".rstrip("/")
+    name, _, option = rest.partition("/")
+    if head != ENCODER or not name:
+        return None
+    words = name.split("_")
+    for count in range(len(words) - 1, 0, -1):
+        modality = "_".join(words[:count])
+        if any((root / ENCODER / modality).is_dir() for root in list_directories(extra)):
+            return f"{ENCODER}/{modality}/{option}".rstrip("/")
+    return None
+
+
 def find_options(group: str, extra: Sequence[Path] = ()) -> dict[str, Path]:
     """Return the options of a group with their files, sorted by name."""
-    folders = [group, ALIASES[group]] if group in ALIASES else [group]
+    alias = find_alias(group, extra)
+    folders = [group] if alias is None else [group, alias]
     found: dict[str, Path] = {}
     for root in list_directories(extra):
         for folder in folders:
@@ -59,7 +86,13 @@ def find_options(group: str, extra: Sequence[Path] = ()) -> dict[str, Path]:
 def find_default_option(group: str) -> str | None:
     """Return the default option of a group; None if it has none."""
     root = yaml.safe_load((builtin_directory() / "config.yaml").read_text(encoding="utf-8"))
-    return next((str(item[group]) for item in root["defaults"] if group in item), None)
+    own = {
+        key: str(option)
+        for item in root["defaults"]
+        if item != "_self_"
+        for key, option in item.items()
+    }
+    return own.get(group) or own.get(find_alias(group) or "")
 
 
 def list_groups(extra: Sequence[Path] = ()) -> list[str]:

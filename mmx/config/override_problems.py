@@ -16,6 +16,7 @@ from mmx.config.compose import COMPOSE_ERRORS, ChosenOptions, Composed, compose_
 from mmx.config.hydra_node import is_hydra_key
 from mmx.config.locate import (
     TASK_GROUP,
+    find_alias,
     find_default_option,
     find_options,
     list_groups,
@@ -55,9 +56,12 @@ def check_overrides(
         if is_hydra_key(text):
             choosing.append(text)
         elif key in known or key == TASK_GROUP or "/" in key:
-            problem = _group_problem(override, text, known, extra)
+            own = key not in known and find_alias(key, extra) in known
+            problem = _group_problem(override, text, [*known, key] if own else known, extra)
             problems.append(problem)
-            choosing.extend([] if problem else [text])
+            # Of an input of its own there is no default in mmx's config that could be changed.
+            added = text if text.startswith(("+", "~")) or not own else f"+{text}"
+            choosing.extend([] if problem else [added])
         else:
             setting.append((override, text))
     chosen = _choose(tuple(choosing), tuple(path.resolve() for path in extra))
@@ -229,7 +233,8 @@ def _key_problem(setting: _Setting) -> Problem | None:
     if _exists(config, setting.key):
         return _new_keys_problem(override, setting.text, _get(config, setting.key))
     return (
-        _refuse_key_of_another_option(setting)
+        _refuse_key_of_unchosen_input(setting)
+        or _refuse_key_of_another_option(setting)
         or _refuse_part_of_mapping(setting)
         or _refuse_unknown_key(setting)
     )
@@ -288,6 +293,20 @@ def _refuse_unknown_key(setting: _Setting) -> Problem:
         accepted=_list_siblings(config, key, setting.groups),
         closest=near,
         type_this=near and f"{chosen}{near}={setting.value}",
+    )
+
+
+def _refuse_key_of_unchosen_input(setting: _Setting) -> Problem | None:
+    """Return which encoder to choose first for one of several inputs, which has none of its own."""
+    group = setting.parent.replace(".", "/")
+    alias = None if group in setting.groups else find_alias(group, setting.extra)
+    if alias is None or alias not in setting.groups or _exists(setting.base.config, setting.parent):
+        return None
+    option = setting.base.choices.get(alias) or "<option>"
+    return Problem(
+        setting.text,
+        f"this input has the encoder of {alias}, with all of its keys",
+        type_this=f"{group}={option} {setting.text}",
     )
 
 

@@ -24,7 +24,7 @@ from omegaconf import OmegaConf
 
 from mmx.config.allowed import hide_working_directory
 from mmx.config.hydra_node import HYDRA, refuse_in_file
-from mmx.config.locate import ALIASES, FILE_BYTES
+from mmx.config.locate import ALIASES, FILE_BYTES, find_alias
 from mmx.config.references import refuse_calls
 from mmx.errors import ConfigError, Problem, UnreadableFileError
 from mmx.untrusted import check_yaml, read_text, unusable_path
@@ -44,8 +44,7 @@ class AliasSource(FileConfigSource):
 
     @staticmethod
     def _alias(path: str) -> str | None:
-        head, _, rest = path.strip("/").partition("/")
-        return f"{ALIASES[head]}/{rest}".rstrip("/") if head in ALIASES else None
+        return find_alias(path, UserConfigs.directories)
 
     def load_config(self, config_path: str) -> ConfigResult:
         """Return a file's config.

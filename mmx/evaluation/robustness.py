@@ -145,11 +145,11 @@ def measure_noise_curves(
 
 
 def find_corruptions(data: Data) -> dict[str, Corruption[Any, Any]]:
-    """Return modality to its corruption, for each modality that has one."""
+    """Return input to the corruption of its modality, for each modality that has one."""
     return {
-        name: CORRUPTIONS[name](view)
+        name: CORRUPTIONS[view.modality.name](view)
         for name, view in sorted(data.views.items())
-        if name in CORRUPTIONS
+        if view.modality.name in CORRUPTIONS
     }
 
 

@@ -7,6 +7,7 @@ data is opened. Code below this file sees no config, only typed arguments.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,7 @@ from mmx.experiment.config_fingerprint import fingerprint
 from mmx.experiment.control_choice import choose_controls, read_control_names
 from mmx.experiment.fitting import Built, find_misfits
 from mmx.experiment.head_misfits import find_head_misfits
+from mmx.experiment.inputs import choose_nodes, complete_map, list_modalities
 from mmx.experiment.opener import find_special_files, refuse_unusable_paths
 from mmx.experiment.parts import (
     RoleParts,
@@ -125,6 +127,10 @@ class Experiment(Built):
 
     def find_name(self, group: str) -> str:
         """Return a part's name: its option, else the name of its class; ``none`` without one."""
+        for name, key in self.encoder_keys.items():  # of a modality: that of an input that has it
+            if group == f"encoder/{key}" and key not in self.config["encoder"]:
+                group = f"encoder/{name}"
+                break
         target = find_target(self.config, group)
         return self.names.get(group) or ("none" if target is None else variant_name(target))
 
@@ -229,10 +235,10 @@ def assemble(
                 for role, own in built.modalities.items()
             },
         },
-        config=_drop_encoders(canonical, dropped),
+        config=canonical,
         dropped=dropped,
         allowed=tuple(allowed),
-        names=_keep_true_names(names or {}, config, canonical),
+        names=_keep_true_names(names or {}, config, canonical, built.encoder_keys),
         start=start,
     )
 
@@ -263,14 +269,16 @@ def _build(
     balance = build_optional(builder, config, Balance, "balance")
     tasks = {Role.SOURCE: source, Role.TARGET: target}
     modalities = choose_modalities(builder, settings, tasks)
+    config, transfer = complete_map(builder, config, transfer, modalities)
     takes_fusion = transfer is not None and transfer.takes_fusion(modalities.get(Role.SOURCE, {}))
     config, roles = build_roles(
         builder, config, settings, source, balance, dropped, takes_fusion=takes_fusion
     )
     # From here on only modalities of the tasks count: other encoders are not read.
-    used = sorted({name for own in modalities.values() for name in own})
-    nodes = _select_encoder_nodes(builder, config, used, dropped)
-    encoders, vectorizers = _build_encoders(builder, nodes)
+    inputs = list_modalities(modalities.values())
+    nodes, encoder_keys = _select_encoder_nodes(builder, config, inputs, dropped)
+    encoders, vectorizers = _build_encoders(builder, nodes, encoder_keys)
+    config = {**config, "encoder": nodes}
     built = Built(
         settings=settings,
         trainer=trainer,
@@ -286,6 +294,7 @@ def _build(
         encoders=encoders,
         vectorizers=vectorizers,
         failed=frozenset(nodes) - encoders.keys(),
+        encoder_keys=encoder_keys,
     )
     return _drop_source_epochs(config, built, dropped)
 
@@ -306,13 +315,18 @@ def _drop_unset(config: ConfigNode, built: Built) -> ConfigNode:
 
 
 def _keep_true_names(
-    names: Mapping[str, str], given: ConfigNode, config: ConfigNode
+    names: Mapping[str, str], given: ConfigNode, config: ConfigNode, keys: Mapping[str, str]
 ) -> dict[str, str]:
-    """Return the names of parts that still have the class of their option."""
+    """Return the names of parts that still have the class of their option.
+
+    An input's encoder has the name of its modality's, where it has that node.
+    """
+    groups = {group: group for group in names}
+    groups |= {f"encoder/{name}": f"encoder/{key}" for name, key in keys.items()}
     return {
-        group: name
-        for group, name in names.items()
-        if find_target(config, group) == find_target(given, group) is not None
+        group: names[typed]
+        for group, typed in groups.items()
+        if typed in names and find_target(config, group) == find_target(given, typed) is not None
     }
 
 
@@ -363,28 +377,41 @@ def _drop_source_epochs(
 
 
 def _select_encoder_nodes(
-    builder: Builder, config: ConfigNode, used: list[str], dropped: dict[str, str]
-) -> ConfigNode:
-    """Return the encoder nodes of the modalities in use; note why others are not read."""
+    builder: Builder, config: ConfigNode, inputs: Mapping[str, str], dropped: dict[str, str]
+) -> tuple[ConfigNode, dict[str, str]]:
+    """Return a node for the encoder of each input, and the key of that node in the config.
+
+    Args:
+        builder: Collects problems.
+        config: With a node for each modality, and for inputs with an encoder of their own.
+        inputs: Input to modality; empty where no task could be built.
+        dropped: Receives the nodes that no input has, with the reason.
+    """
     nodes = config.get("encoder")
     if not isinstance(nodes, dict):
         given = f"encoder={nodes}"
         builder.problems.append(Problem(given, "expected a node for each modality"))
-        return {}
-    if used:
-        unused = nodes.keys() - set(used)
-        dropped.update({f"encoder.{name}": f"no task of this run has {name}" for name in unused})
-    return {name: node for name, node in nodes.items() if f"encoder.{name}" not in dropped}
+        return {}, {}
+    if not inputs:
+        return nodes, {name: name for name in nodes}
+    keys = choose_nodes(nodes, inputs)
+    for key in nodes.keys() - set(keys.values()):
+        own = key in inputs.values()
+        why = f"each {key} input has an encoder of its own"
+        dropped[f"encoder.{key}"] = why if own else f"no task of this run has {key}"
+    # A copy for each input: a run's config.yaml would have one node, and references to it.
+    found = {name: deepcopy(nodes[key]) for key in nodes for name in keys if keys[name] == key}
+    return found, keys
 
 
 def _build_encoders(
-    builder: Builder, nodes: ConfigNode
+    builder: Builder, nodes: ConfigNode, keys: Mapping[str, str]
 ) -> tuple[dict[str, Callable[..., Encoder]], Modalities]:
     """Return ``make(spec)`` of each encoder and, where its node has one, the vectoriser."""
     encoders: dict[str, Callable[..., Encoder]] = {}
     vectorizers: Modalities = {}
     for name, node in nodes.items():
-        path = f"encoder.{name}"
+        path = f"encoder.{keys[name]}"
         if isinstance(node, dict) and "vectorizer" in node:
             node = dict(node)
             vectorizer = builder.build(node.pop("vectorizer"), Modality, f"{path}.vectorizer")
@@ -394,11 +421,3 @@ def _build_encoders(
         if made is not None:
             encoders[name] = made
     return encoders, vectorizers
-
-
-def _drop_encoders(config: ConfigNode, dropped: dict[str, str]) -> ConfigNode:
-    """Return the config without the encoders that nothing reads."""
-    encoder = {
-        name: node for name, node in config["encoder"].items() if f"encoder.{name}" not in dropped
-    }
-    return {**config, "encoder": encoder}

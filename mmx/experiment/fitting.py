@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import abc
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, cast
 
@@ -56,6 +56,8 @@ class Built:
         encoders: Modality to ``make(spec)``.
         vectorizers: Modality to the vectoriser of its encoder.
         failed: Modalities whose encoder node is wrong by itself.
+        encoder_keys: Input to the key of its encoder's node, that of its modality where it has
+            none of its own.
     """
 
     settings: Settings | None
@@ -72,6 +74,11 @@ class Built:
     encoders: dict[str, Callable[..., Encoder]]
     vectorizers: Modalities
     failed: frozenset[str]
+    encoder_keys: dict[str, str] = field(default_factory=dict)
+
+    def find_encoder_path(self, name: str) -> str:
+        """Return the config path of an input's encoder, as it was typed."""
+        return f"encoder.{self.encoder_keys.get(name, name)}"
 
     @property
     def trains_source(self) -> bool:
@@ -218,39 +225,40 @@ def _try_encoder(
     None where it cannot be made.
     """
     given, problems = built.modalities[role][name], []
+    path = built.find_encoder_path(name)
     if given is not None and name in built.vectorizers:
         problems.append(
             Problem(
-                f"encoder.{name}.vectorizer",
+                f"{path}.vectorizer",
                 f"no code reads this key: a task says how its {name} is read",
-                type_this=f"leave out encoder.{name}.vectorizer",
+                type_this=f"leave out {path}.vectorizer",
             )
         )
     make = built.encoders.get(name)
     try:
         modality = built.find_reader(role, name)
     except (DataError, ValueError) as error:
-        return None, [*problems, describe_encoder_error(name, error)]
+        return None, [*problems, describe_encoder_error(path, error)]
     if make is None or modality is None:
         option = find_default_option(f"encoder/{name}") or "<option>"
         without = f"has {name}, and no encoder for it is chosen"
         type_this = f"encoder/{name}={option}"
         return None, [*problems, Problem(f"{role}={task.name}", without, type_this=type_this)]
     try:
-        broken = list(find_encoder_problems(make, modality.example(), f"encoder.{name}"))
+        broken = list(find_encoder_problems(make, modality.example(), path))
         encoder = None if broken else make_meta_encoder(make, modality.example())
     except (DataError, ValueError) as error:
-        return None, [*problems, describe_encoder_error(name, error)]
+        return None, [*problems, describe_encoder_error(path, error)]
     return encoder, [*problems, *broken]
 
 
-def describe_encoder_error(name: str, error: DataError | ValueError) -> Problem:
-    """Return the problem of an encoder that cannot be made."""
+def describe_encoder_error(path: str, error: DataError | ValueError) -> Problem:
+    """Return the problem of an encoder that cannot be made, from the config path of its node."""
     if isinstance(error, DataError):
-        # An encoder does not know for which modality it is chosen.
-        tip = error.tip and error.tip.replace(MODEL_FOLDER, f"encoder.{name}.{MODEL_FOLDER}")
-        return Problem(f"encoder.{name}", error.message, type_this=tip)
-    return Problem(f"encoder.{name}", str(error))
+        # An encoder does not know for which input it is chosen.
+        tip = error.tip and error.tip.replace(MODEL_FOLDER, f"{path}.{MODEL_FOLDER}")
+        return Problem(path, error.message, type_this=tip)
+    return Problem(path, str(error))
 
 
 def _try_model(

@@ -69,7 +69,7 @@ def find_start(built: Built, problems: list[Problem]) -> PublishedStart:
             try:
                 found = find_published(built.encoders[name])
             except (DataError, ValueError) as error:
-                problems.append(describe_encoder_error(name, error))
+                problems.append(describe_encoder_error(built.find_encoder_path(name), error))
                 continue
             if found is not None:
                 weights[name] = found
@@ -159,18 +159,23 @@ def publishes(kind: type[Encoder]) -> bool:
     return getattr(kind.find_published, "__func__", None) is not Encoder.find_published.__func__  # type: ignore[attr-defined]
 
 
-def find_missing_files(start: PublishedStart) -> Iterator[Problem]:
-    """Yield the files that encoders are to start from and that are not there."""
+def find_missing_files(start: PublishedStart, find_path: Callable[[str], str]) -> Iterator[Problem]:
+    """Yield the files that encoders are to start from and that are not there.
+
+    Args:
+        start: The encoders that start from published weights.
+        find_path: Returns the config path of an input's encoder.
+    """
     for name, weights in start.weights.items():
         for path in weights.missing_files():
             reason = "is a folder" if path.is_dir() else "there is no such file"
             if not weights.named:
-                where = f"encoder.{name}: {weights.name}"
+                where = f"{find_path(name)}: {weights.name}"
                 yield Problem(where, f"{reason}: {path}", type_this=weights.absent or None)
                 continue
             found = _find_nearest(path)
             near = None if found is None else str(found)
-            key = f"encoder.{name}.weights"
+            key = f"{find_path(name)}.weights"
             yield Problem(
                 f"{key}={path}",
                 reason,
@@ -205,16 +210,18 @@ def drop_unread_weights(
     if not isinstance(nodes, dict):
         return config
     changed = dict(nodes)
+    read = {built.find_encoder_path(name) for name in start.weights}
     for name, make in built.encoders.items():
-        node = nodes.get(name)
+        node, path = nodes.get(name), built.find_encoder_path(name)
         if not publishes(class_and_options(make)[0]) or name in start.weights:
             continue
         for key in ("weights", "adapter"):
             if isinstance(node, dict) and node.get(key):
-                dropped[f"encoder.{name}.{key}"] = (
-                    "the encoder starts fresh: source=published lets it start from published "
-                    "weights"
-                )
+                if path not in read:
+                    dropped[f"{path}.{key}"] = (
+                        "the encoder starts fresh: source=published lets it start from published "
+                        "weights"
+                    )
                 changed[name] = node = {**node, key: None}
     return {**config, "encoder": changed}
 

@@ -7,12 +7,18 @@ from dataclasses import replace
 
 from mmx.experiment import Experiment
 from mmx.experiment.identify import record_identity, record_published
+from mmx.experiment.inputs import list_modalities
 from mmx.runs.directory import RunDirectory
 from mmx.runs.search_record import read_search_end
 from mmx.runs.summary import Summary
 from mmx.stage_id import Role, StageId
 from mmx.stages.core.context import Context, Specs
-from mmx.stages.core.opened_data import load_task, open_task, say_other_scales
+from mmx.stages.core.opened_data import (
+    list_source_specs,
+    load_task,
+    open_task,
+    say_other_scales,
+)
 from mmx.stages.core.published_source import describe_published, load_published
 from mmx.stages.core.stage import Stage
 from mmx.stages.pipeline.controls import check_controls, train_controls
@@ -67,25 +73,26 @@ def run(
         source_specs = opened_source.specs
         notes.extend(opened_source.notes)
     target_task = load_task(context, experiment.target, Role.TARGET, fingerprints, notes)
-    opened = open_task(context, target_task, experiment.modalities[Role.TARGET], source_specs)
-    notes.extend(say_other_scales(context, opened.specs, source_specs))
+    offered = list_source_specs(experiment, source_specs)
+    opened = open_task(context, target_task, experiment.modalities[Role.TARGET], offered)
+    notes.extend(say_other_scales(context, opened.specs, offered))
     if opened_source is not None and not experiment.joint:
         if experiment.trains_source:
             untrained = dry_start(context, opened_source, opened)
-            check_controls(ControlBench(context, opened, source_specs, None), untrained)
+            check_controls(ControlBench(context, opened, offered, None), untrained)
             source = train(context, make_source_stage(context, opened_source))
         opened_source = None  # free its data; only joint training reads it again
     if source_task is not None and (source is not None or opened_source is not None):
-        notes.extend(_find_shared_samples(source_task, target_task))
+        notes.extend(_find_shared_samples(experiment, source_task, target_task))
     notes.extend(opened.notes)
     given = load_published(context, opened, Role.TARGET)
     if given is not None:
-        check_controls(ControlBench(context, opened, source_specs, None), given.source)
+        check_controls(ControlBench(context, opened, offered, None), given.source)
     if source is not None and source_task is not None:
         given = offer_source(source_task, source)
     specs = {Role.SOURCE: source_specs, Role.TARGET: opened.specs}
     notes.extend(describe_published(context, specs))
-    bench = ControlBench(context, opened, source_specs, given)
+    bench = ControlBench(context, opened, offered, given)
     target = train(
         context, Stage(StageId.TARGET, opened, experiment.transfer, given, opened_source)
     )
@@ -110,17 +117,33 @@ def _record_weights(context: Context) -> None:
         context.directory.write_manifest(manifest.with_weights(now, published))
 
 
-def _find_shared_samples(source: TaskData, target: TaskData) -> list[str]:
+def _find_shared_samples(experiment: Experiment, source: TaskData, target: TaskData) -> list[str]:
     """Return a warning if test samples of the target are among the source's training rows."""
     found = []
-    for name in sorted(source.digests.keys() & target.digests.keys()):
+    for name, other in _pair_alike_inputs(experiment, source, target):
         # A digest of 0 stands for a row that lacks the modality.
-        trained = set(source.digests[name][source.splits["train"]].tolist()) - {0}
+        trained = set(source.digests[other][source.splits["train"]].tolist()) - {0}
         tested = target.digests[name][target.splits["test"]].tolist()
         count = sum(digest in trained for digest in tested)
         if count:
+            as_theirs = "" if name == other else f"{other} "
             found.append(
                 f"WARNING: {count} of {len(tested)} test samples of {target.name} have the same "
-                f"{name} as training samples of {source.name}: the gain is not to be trusted"
+                f"{name} as {as_theirs}training samples of {source.name}: the gain is not to be "
+                "trusted"
             )
     return found
+
+
+def _pair_alike_inputs(
+    experiment: Experiment, source: TaskData, target: TaskData
+) -> list[tuple[str, str]]:
+    """Return the inputs of the target and of the source that are of one modality, in pairs."""
+    theirs = list_modalities([experiment.modalities.get(Role.SOURCE, {})])
+    ours = list_modalities([experiment.modalities[Role.TARGET]])
+    return [
+        (name, other)
+        for name in sorted(target.digests)
+        for other in sorted(source.digests)
+        if ours.get(name, name) == theirs.get(other, other)
+    ]

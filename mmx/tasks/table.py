@@ -2,7 +2,7 @@
 
 import dataclasses
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -27,8 +27,15 @@ from mmx.tasks.open_table import OpenTable, join_tables, open_table
 from mmx.tasks.row_keys import RowKeys, read_row_groups
 from mmx.tasks.split_names import SPLITS, find_split
 from mmx.tasks.splits import SplitRows
+from mmx.tasks.table_columns import (
+    ColumnsOption,
+    TableInput,
+    list_columns,
+    list_inputs,
+    replace_column,
+)
 from mmx.tasks.table_files import PathOption, find_table_files
-from mmx.tasks.table_inputs import ONE_COLUMN, NamedCells, make_column
+from mmx.tasks.table_inputs import NamedCells, make_column
 from mmx.tasks.table_text import check_utf8
 from mmx.tasks.times import read_times
 from mmx.tasks.unusable import leave_out_unusable
@@ -56,7 +63,8 @@ class Table(CutTask):
             Text may have several columns, joined by a space; tabular and vector may have any
             number, also of lists of numbers. Images, sounds and videos are paths, or the bytes
             of files; ``audio`` may name a column of videos, for their sound. A vector or a
-            sequence may also be the path of a ``.npy`` file.
+            sequence may also be the path of a ``.npy`` file. Several inputs of a modality have
+            names: ``{image: {front: a, back: b}}`` are ``image_front`` and ``image_back``.
         split: Column that says train, val (or validation, valid, dev) or test. Without such a
             column or such rows, test and val are cut from the training rows.
         group: Column with the group of each row, such as a patient: none is in two splits.
@@ -88,7 +96,7 @@ class Table(CutTask):
 
     path: PathOption
     label: str | list[str]
-    columns: dict[str, str | list[str]]
+    columns: ColumnsOption
     split: str | None = None
     group: str | None = None
     time: str | None = None
@@ -109,28 +117,14 @@ class Table(CutTask):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check_columns()
+        self.inputs: dict[str, TableInput] = list_inputs(self.columns, MODALITIES)
         self._check_label()
         self._check_keys()
 
-    def _check_columns(self) -> None:
-        """Raise ValueError for an unknown modality, or for too many columns of one."""
-        for modality, column in self.columns.items():
-            if modality not in MODALITIES:
-                near = closest(modality, MODALITIES)
-                raise ValueError(
-                    f"`columns` names the modality '{modality}'; accepted: {', '.join(MODALITIES)}"
-                    + (f"; closest: {near}" if near else "")
-                )
-            if MODALITIES[modality].cells in ONE_COLUMN and len(_list_columns(column)) != 1:
-                raise ValueError(f"`columns.{modality}` (={column}) must be one column")
-        if not self._list_inputs():
-            raise ValueError("`columns` is empty; it maps each modality to its column")
-
     def _check_label(self) -> None:
         """Raise ValueError if the label is also an input, or does not fit the kind."""
-        inputs = self._list_inputs()
-        if both := [name for name in _list_columns(self.label) if name in inputs]:
+        inputs = {name for each in self.inputs.values() for name in each.columns}
+        if both := [name for name in list_columns(self.label) if name in inputs]:
             raise ValueError(f"`label` (={both[0]}) is also an input in `columns`")
         if not isinstance(self.label, str) and self.kind != "multilabel":
             raise ValueError(
@@ -152,14 +146,10 @@ class Table(CutTask):
                 f"`time` (={self.time}) the latest rows are tested, so set one of them"
             )
 
-    def _list_inputs(self) -> list[str]:
-        """Return the names of all columns that are read as a modality."""
-        return [name for column in self.columns.values() for name in _list_columns(column)]
-
     @property
     def modalities(self) -> dict[str, Modality[Any, Any] | None]:
-        """The modalities of ``columns``."""
-        return {name: getattr(self, name, None) for name in self.columns}
+        """The inputs of ``columns``."""
+        return {name: getattr(self, each.modality, None) for name, each in self.inputs.items()}
 
     @property
     def type_anew(self) -> str | None:
@@ -212,7 +202,7 @@ class Table(CutTask):
             )
             filled: Texts = {self.label: [None if one is None else "" for one in sets]}
             return labels.encode_sets(sets), filled, list(found)
-        names = _list_columns(self.label)
+        names = list_columns(self.label)
         texts = {name: table.to_texts(name, cells[name], missing) for name in names}
         if not isinstance(self.label, str):
             return labels.encode_flags(texts, name_row), texts, []
@@ -274,13 +264,9 @@ class Table(CutTask):
 
     def _read_cells(self, table: OpenTable) -> dict[str, ColumnCells]:
         """Return the columns that the task names."""
-        wanted = [
-            (f"columns.{modality}", name)
-            for modality, column in self.columns.items()
-            for name in _list_columns(column)
-        ]
+        wanted = [(each.option, name) for each in self.inputs.values() for name in each.columns]
         if self.labelled:
-            wanted += [("label", name) for name in _list_columns(self.label)]
+            wanted += [("label", name) for name in list_columns(self.label)]
             keys = {"split": self.split, "group": self.group, "time": self.time}
             wanted += [(option, name) for option, name in keys.items() if name is not None]
         cells: dict[str, ColumnCells] = {}
@@ -313,30 +299,29 @@ class Table(CutTask):
         if not option.startswith("columns."):
             value = getattr(self, option)
             return type_task_option(option, _replace(value, name, near))
-        columns = {key: _replace(value, name, near) for key, value in self.columns.items()}
-        return type_task_option("columns", columns)
+        return type_task_option("columns", replace_column(self.columns, name, near))
 
     def _make_columns(
         self, table: OpenTable, cells: dict[str, ColumnCells]
     ) -> tuple[dict[str, Column], list[str]]:
-        """Return a column for each modality, and notes of files that do not exist."""
+        """Return a column for each input, and notes of files that do not exist."""
         columns: dict[str, Column] = {}
         notes = []
         missing = frozenset(self.missing)
-        for modality, option in self.columns.items():
-            given = NamedCells(table, _list_columns(option), cells, missing, self.root)
-            columns[modality], lost = make_column(MODALITIES[modality], given)
+        for name, each in self.inputs.items():
+            given = NamedCells(table, list(each.columns), cells, missing, self.root)
+            columns[name], lost = make_column(MODALITIES[each.modality], given)
             if not lost:
                 continue
             # A wrong root loses all files; single lost files are only noted.
-            if not columns[modality].present.any() and self.labelled:
+            if not columns[name].present.any() and self.labelled:
                 raise DataError(
                     f"{self.name}: none of the files in column '{given.names[0]}' exists; "
                     f"the first was expected at {shorten(str(next(iter(lost.values()))))}",
                     tip=type_task_option("root", "<folder that the paths are relative to>"),
                 )
-            count = len(lost) + int(columns[modality].present.sum())
-            notes.append(f"{modality}: {len(lost)} of {count} files do not exist")
+            count = len(lost) + int(columns[name].present.sum())
+            notes.append(f"{name}: {len(lost)} of {count} files do not exist")
         for column in columns.values():
             column.row_names, column.decimal = table.row_names, self.csv.decimal
         none = ~np.any([column.present for column in columns.values()], axis=0)
@@ -369,7 +354,7 @@ class Table(CutTask):
         self, cells: dict[str, ColumnCells], texts: Texts, name_row: labels.NameRow
     ) -> tuple[SplitRows, tuple[str, ...]]:
         """Return the rows that have a label, and a note on those that do not."""
-        names = _list_columns(self.label)
+        names = list_columns(self.label)
         has = np.all([[text is not None for text in texts[name]] for name in names], axis=0)
         if has.all():
             return np.arange(len(has), dtype=np.int64), ()
@@ -421,10 +406,6 @@ def _find_column_types() -> dict[str, type[Column]]:
 
 MODALITIES = _find_column_types()
 """Modality to the class of its column."""
-
-
-def _list_columns(column: str | Iterable[str]) -> list[str]:
-    return [column] if isinstance(column, str) else list(column)
 
 
 def _replace(column: str | list[str], old: str, new: str) -> str | list[str]:

@@ -26,6 +26,7 @@ from torch import Tensor
 from mmx.errors import DataError, UsageError
 from mmx.evaluation.predict import predict
 from mmx.experiment import Experiment, assemble
+from mmx.experiment.inputs import name_modality
 from mmx.modalities.audio import AudioColumn
 from mmx.modalities.image import ImageColumn
 from mmx.modalities.suffixes import MEDIA_SUFFIXES, list_visible_files
@@ -218,17 +219,18 @@ def _ask(task: Task, trained: Loaded, given: Path | None, run: Path) -> Asked:
         data = other.load()
         rows = np.arange(len(data.values), dtype=np.int64)
         return Asked(data, rows, [int(row) + 1 for row in rows], other)
-    modality = next(iter(trained.specs)) if len(trained.specs) == 1 else ""
+    name = next(iter(trained.specs)) if len(trained.specs) == 1 else ""
+    modality = name_modality(name, task.modalities.get(name)) if name else ""
     if modality not in FILES:
         raise UsageError(
             f"the run's target {task.name} reads {', '.join(trained.specs)}: {given} does not say "
             "which is which",
             tip=f"mmx predict {run}   (its own test split), or train on target=table",
         )
-    return _ask_files(given, modality, trained)
+    return _ask_files(given, name, modality, trained)
 
 
-def _ask_files(given: Path, modality: str, trained: Loaded) -> Asked:
+def _ask_files(given: Path, name: str, modality: str, trained: Loaded) -> Asked:
     """Return a file, or all files in a folder that training would read, as one test split.
 
     Raises:
@@ -241,7 +243,7 @@ def _ask_files(given: Path, modality: str, trained: Loaded) -> Asked:
     none, rows = np.arange(0), np.arange(len(paths))
     data = TaskData(
         name=given.name,
-        columns={modality: FILES[modality](paths)},
+        columns={name: FILES[modality](paths)},
         values=torch.zeros(len(paths), dtype=torch.int64),
         target=trained.target,
         splits={"train": none, "val": none, "test": rows},

@@ -98,7 +98,11 @@ def require_devices(jobs: Sequence[Job]) -> None:
 
 def refuse_absent_weights(found: Sequence[Job]) -> list[Problem]:
     """Return the problems of weight files that do not exist."""
-    return [problem for job in found for problem in find_missing_files(job.experiment.start)]
+    return [
+        problem
+        for job in found
+        for problem in find_missing_files(job.experiment.start, job.experiment.find_encoder_path)
+    ]
 
 
 def refuse_unread(found: Sequence[Job]) -> list[Problem]:

@@ -136,7 +136,8 @@ def describe_missing_weights(line: list[str]) -> str:
     with compose.composer():
         config = compose.compose(line).config
     try:
-        problems = [*find_missing_files(assemble(config).start)]
+        made = assemble(config)
+        problems = [*find_missing_files(made.start, made.find_encoder_path)]
     except ConfigError as error:
         problems = [*error.problems]
     [problem] = problems

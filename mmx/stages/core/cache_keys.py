@@ -37,7 +37,7 @@ EVERYWHERE: Reasons = {
     **WHERE_NOT_WHAT,
     "seeds": "stands for several runs; `seed` is that of each",
     "curve": "stands for several runs; the task's `fraction` is that of each",
-    "modalities": "those that are read are in `specs` or `modality`",
+    "modalities": "those that are read are in `specs` or `content`",
     "device": "its hardware is in `device`",
     "precision": "the number format that was chosen is in `precision`",
     "control": "what a run is compared with changes none of what is compared",
@@ -294,7 +294,8 @@ def _describe_encoded(
         "config": essence({**config, "encoder": config["encoder"][name]}),
         "task": essence(_remove_places(context.experiment.config["target"])),
         "data": opened.task.fingerprint,
-        "modality": name,
+        # Not the name: two inputs with the same content and encoder have the same features.
+        "content": hashlib.blake2b(opened.task.digests[name].tobytes(), digest_size=16).hexdigest(),
         "spec": spec_to_json(opened.specs[name]),
         "weights": _digest_encoder(encoder),
         **_describe_numerics(context),

@@ -7,6 +7,7 @@ import torch
 
 from mmx.errors import DataError, RunError
 from mmx.experiment import Experiment, Modalities
+from mmx.experiment.inputs import find_alike_origin, name_as_target
 from mmx.modalities import Batch, Features
 from mmx.model import MultimodalModel
 from mmx.stage_id import Role, StageId
@@ -123,6 +124,12 @@ def _find_largest_row(data: Data, name: str, lengths: Rows | None) -> Rows:
     return rows[[int(np.argmax(sizes))]]
 
 
+def list_source_specs(experiment: Experiment, source_specs: Specs) -> Specs:
+    """Return the specs of a source by the target's inputs that start from each of its inputs."""
+    source, target = (experiment.modalities.get(role, {}) for role in (Role.SOURCE, Role.TARGET))
+    return name_as_target(source_specs, source, target, experiment.transfer.modality_map)
+
+
 def say_other_scales(context: Context, specs: Specs, source_specs: Specs) -> list[str]:
     """Report, and return, the modalities whose inputs have another scale in the source.
 
@@ -131,12 +138,14 @@ def say_other_scales(context: Context, specs: Specs, source_specs: Specs) -> lis
     experiment = context.experiment
     if not (experiment.trains_source or experiment.joint):
         return []
-    modalities, origins = experiment.modalities[Role.TARGET], experiment.transfer.modality_map
+    modalities, others = experiment.modalities[Role.TARGET], experiment.modalities[Role.SOURCE]
+    origins = experiment.transfer.modality_map
     found = [
         f"{name}: {text}"
         for name, spec in specs.items()
         if name in source_specs
-        and origins.get(name, name) == name  # otherwise it starts from another modality anyway
+        # Otherwise it starts from another modality anyway.
+        and find_alike_origin(name, others, modalities, origins) is not None
         and (text := modalities[name].other_scale(spec, source_specs[name])) is not None
     ]
     for text in found:

@@ -17,7 +17,12 @@ from mmx.runs.cache import Cache, location
 from mmx.runs.directory import RunDirectory
 from mmx.stage_id import Role, StageId
 from mmx.stages.core.context import Context, Opened, Trained
-from mmx.stages.core.opened_data import load_task, open_task, say_other_scales
+from mmx.stages.core.opened_data import (
+    list_source_specs,
+    load_task,
+    open_task,
+    say_other_scales,
+)
 from mmx.stages.core.published_source import START, load_published
 from mmx.stages.core.source_reference import find_regularized
 from mmx.stages.core.stage import GivenSource, Stage
@@ -110,8 +115,9 @@ def open_tasks(context: Context) -> Prepared:
     alone = open_task(context, found, modalities, {})
     if source is None:
         return Prepared(None, load_published(context, alone, Role.TARGET), alone, alone)
-    target = open_task(context, found, modalities, source.specs)
-    say_other_scales(context, target.specs, source.specs)
+    offered = list_source_specs(experiment, source.specs)
+    target = open_task(context, found, modalities, offered)
+    say_other_scales(context, target.specs, offered)
     if experiment.trains_source:
         class_map = getattr(experiment.transfer, "class_map", {})
         check_class_map(class_map, source.task.target.classes, found.target.classes)

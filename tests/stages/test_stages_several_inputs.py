@@ -1,0 +1,160 @@
+"""Several inputs of one modality: names, encoders, transfer, controls, suites and predictions."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from mmx import execution
+from mmx.cli import main
+from mmx.config import compose
+from mmx.config.chosen import find_chosen_names
+from mmx.config.override_problems import check_overrides
+from mmx.errors import ConfigError
+from mmx.experiment import Experiment, assemble
+from mmx.runs.directory import RunDirectory
+from mmx.stages import load_trained
+from mmx.training.events import Event
+
+Run = Callable[..., RunDirectory]
+Overrides = Callable[..., list[str]]
+NAMES = ("image_back", "image_front", "text_body", "text_title")
+TWO = "target.columns={image: {front: photo, back: picture}, text: {title: words, body: b}}"
+SMALL = [
+    "encoder/text=embedding_mean",
+    "encoder.text.width=8",
+    "encoder.image.width=8",
+    "trainer.epochs=2",
+    "trainer.batch_size=12",
+    "trainer.workers=0",
+]
+
+
+@pytest.fixture(scope="module")
+def line(tables: dict[str, Path], overrides: Overrides) -> Callable[..., list[str]]:
+    """Return the overrides of a target with two images and two texts."""
+
+    def make(*more: str, source: bool = False) -> list[str]:
+        given = overrides(tables["one"] if source else None, tables["two"], ("image", "text"))
+        kept = [text for text in given if ".columns=" not in text]
+        own = ["source.columns={image: photo, text: words}"] if source else []
+        return [*kept, *own, TWO, *more]
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def transferred(train: Run, line: Callable[..., list[str]]) -> RunDirectory:
+    return train(*line("control=[scratch,unimodal,majority]", source=True))
+
+
+def build(words: list[str]) -> Experiment:
+    """Return the experiment of a command line, checked as ``mmx train`` checks it."""
+    with compose.composer():
+        composed, problems = check_overrides(compose.parse(words), words)
+        if problems:
+            raise ConfigError(problems)
+    return assemble(composed.config, names=find_chosen_names(composed))
+
+
+def test_each_input_starts_from_the_only_one_of_its_modality(transferred: RunDirectory) -> None:
+    config = transferred.config()
+    report = json.loads((transferred.path / "transfer.json").read_text())
+    origins = {"image_back": "image", "image_front": "image"}
+    origins |= {"text_body": "text", "text_title": "text"}
+    assert config["transfer"]["map"] == origins
+    assert sorted(config["encoder"]) == sorted({*NAMES, "image", "text"})
+    assert config["encoder"]["image_front"] == config["encoder"]["image"]
+    taken = {name.split(".")[1] for name in report["copied"]}
+    assert taken == set(NAMES)
+    # Both texts are read with the words of the source: its embeddings mean nothing otherwise.
+    trained = load_trained(assemble(config), transferred, torch.device("cpu"))
+    assert trained.specs["text_title"] == trained.specs["text_body"]
+    assert sorted(trained.model.encoders) == sorted(NAMES)
+
+
+def test_reports_name_each_input(
+    transferred: RunDirectory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    summary = transferred.summary()
+    assert sorted(summary["control"]["unimodal"]["candidates"]) == sorted(NAMES)
+    assert main(["eval", str(transferred.path), "suite=missing,importance,noise"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert sorted(said["importance"]["overall"]["shapley"]) == sorted(NAMES)
+    assert len(said["missing"]["subsets"]) == 2 ** len(NAMES)
+    assert sorted(said["noise"]["modalities"]) == sorted(NAMES)
+
+
+def test_predicts(transferred: RunDirectory, tables: dict[str, Path], tmp_path: Path) -> None:
+    out = tmp_path / "p.csv"
+    assert main(["predict", str(transferred.path), str(tables["one"]), "--output", str(out)]) == 0
+    with out.open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 48
+    assert all(row["prediction"] for row in rows)
+
+
+def test_resumes_bit_for_bit(
+    line: Callable[..., list[str]],
+    prepared: Callable[[list[str], Path], tuple[Experiment, RunDirectory]],
+    once: Callable[[list[str]], RunDirectory],
+    tmp_path: Path,
+) -> None:
+    whole = once(line("control=none"))
+    experiment, directory = prepared(line("control=none"), tmp_path / "stopped")
+
+    def stop_in_first_epoch(event: Event) -> None:
+        if event.kind == "epoch" and event.epoch == 1:
+            raise KeyboardInterrupt
+
+    outcome = execution.execute(experiment, directory, stop_in_first_epoch)
+    assert outcome["status"] == "interrupted"
+    opened = assemble(directory.config())
+    assert execution.execute(opened, directory, lambda event: None)["status"] == "done"
+    assert directory.summary()["target"] == whole.summary()["target"]
+
+
+def test_an_input_may_have_an_encoder_of_its_own(line: Callable[..., list[str]]) -> None:
+    words = ["encoder/image_front=resnet18", "encoder.image_front.stem=small"]
+    made = build(line("source=none", *words))
+    nodes = made.config["encoder"]
+    assert nodes["image_front"]["_target_"].endswith("ResNet18")
+    assert nodes["image_back"]["_target_"].endswith("SmallCnn")
+    assert sorted(nodes) == sorted(NAMES)
+    assert made.find_name("encoder/image_front") == "resnet18"
+    # A run's config is read back as it is.
+    again = assemble(made.config)
+    assert again.config == made.config
+    assert again.fingerprint == made.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["encoder.image_front.width=4"], ["encoder/image_front=small_cnn encoder.image_front"]),
+        (["encoder/image_front=resnet"], ["encoder/image_front has no option", "resnet18"]),
+        (["target.columns={image: {fr-ont: photo}}"], ["fr-ont", "closest: fr_ont"]),
+        (["target.columns={image: [photo, picture]}"], ["one column", "front: a, back: b"]),
+        (["target.columns={image.front: photo, image: {front: b}}"], ["are one input"]),
+    ],
+)
+def test_what_cannot_be_says_what_to_type(
+    line: Callable[..., list[str]], words: list[str], said: list[str]
+) -> None:
+    given = [text for text in line() if not words[0].startswith("target.columns") or text != TWO]
+    with pytest.raises(ConfigError) as refused:
+        build([*given, *words])
+    assert all(part in str(refused.value) for part in said), str(refused.value)
+
+
+def test_two_spellings_are_one(line: Callable[..., list[str]]) -> None:
+    given = [text for text in line() if text != TWO]
+    dotted = (
+        "target.columns={image.front: photo, image.back: picture, text.title: words, text.body: b}"
+    )
+    assert sorted(build([*given, dotted]).encoders) == sorted(NAMES)
