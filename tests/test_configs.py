@@ -48,6 +48,7 @@ GIVEN = {
     "table": ["path={folder}/table.csv", "label=kind"],
     "image_folder": ["path={folder}/images"],
     "torchvision": ["name=eurosat"],
+    "pickled_sequences": ["path={folder}/mosi.pkl", "kind=classes"],
 }
 
 

@@ -14,6 +14,7 @@ from hydra.core.override_parser.types import Override
 
 from mmx.config.compose import COMPOSE_ERRORS, ChosenOptions, Composed, compose_options
 from mmx.config.hydra_node import is_hydra_key
+from mmx.config.keys import find_nearest_key, get_node, has_key, list_keys, list_siblings
 from mmx.config.locate import (
     TASK_GROUP,
     find_alias,
@@ -230,8 +231,8 @@ def _key_problem(setting: _Setting) -> Problem | None:
         return problem
     if override.is_add() or override.is_force_add():
         return None
-    if _exists(config, setting.key):
-        return _new_keys_problem(override, setting.text, _get(config, setting.key))
+    if has_key(config, setting.key):
+        return _new_keys_problem(override, setting.text, get_node(config, setting.key))
     return (
         _refuse_key_of_unchosen_input(setting)
         or _refuse_key_of_another_option(setting)
@@ -260,7 +261,7 @@ def _refuse_deleted_root_key(setting: _Setting) -> Problem | None:
 def _refuse_old_key(setting: _Setting) -> Problem | None:
     """Refuse a key that an option of an earlier version had."""
     renamed = find_key(setting.key, setting.value)
-    if renamed is None or _exists(setting.base.config, setting.key):
+    if renamed is None or has_key(setting.base.config, setting.key):
         return None
     return Problem(setting.text, renamed.why, type_this=renamed.advice)
 
@@ -268,7 +269,7 @@ def _refuse_old_key(setting: _Setting) -> Problem | None:
 def _refuse_part_of_mapping(setting: _Setting) -> Problem | None:
     """Refuse a single key of a free mapping that is still empty: Hydra needs the whole mapping."""
     parent = setting.parent
-    if not parent or _get(setting.base.config, parent) not in (MISSING, {}):
+    if not parent or get_node(setting.base.config, parent) not in (MISSING, {}):
         return None
     return Problem(
         setting.text,
@@ -280,7 +281,7 @@ def _refuse_part_of_mapping(setting: _Setting) -> Problem | None:
 def _refuse_unknown_key(setting: _Setting) -> Problem:
     """Return the problem of a key that does not exist, with the key most like it."""
     key, parent, config = setting.key, setting.parent, setting.base.config
-    near = _find_nearest(key, [*setting.groups, *_list_keys(config)])
+    near = find_nearest_key(key, [*setting.groups, *list_keys(config)])
     chosen = ""
     if parent and (near is None or near.rpartition(".")[0] != parent):
         only = _find_only_option_with(setting.last, setting.groups, setting.extra)
@@ -290,7 +291,7 @@ def _refuse_unknown_key(setting: _Setting) -> Problem:
     return Problem(
         setting.text,
         f"there is no group or key {key}",
-        accepted=_list_siblings(config, key, setting.groups),
+        accepted=list_siblings(config, key, setting.groups),
         closest=near,
         type_this=near and f"{chosen}{near}={setting.value}",
     )
@@ -300,7 +301,7 @@ def _refuse_key_of_unchosen_input(setting: _Setting) -> Problem | None:
     """Return which encoder to choose first for one of several inputs, which has none of its own."""
     group = setting.parent.replace(".", "/")
     alias = None if group in setting.groups else find_alias(group, setting.extra)
-    if alias is None or alias not in setting.groups or _exists(setting.base.config, setting.parent):
+    if alias is None or alias not in setting.groups or has_key(setting.base.config, setting.parent):
         return None
     option = setting.base.choices.get(alias) or "<option>"
     return Problem(
@@ -316,7 +317,7 @@ def _refuse_key_of_another_option(setting: _Setting) -> Problem | None:
     group = parent.replace(".", "/")
     if group not in setting.groups:
         return None
-    node = _get(base.config, parent)
+    node = get_node(base.config, parent)
     near, fitting = _find_options_with(last, group, setting.extra, also_similar=not node)
     if near is None and node:
         return None
@@ -400,62 +401,12 @@ def _new_keys_problem(override: Override, text: str, node: Any) -> Problem | Non
     )
 
 
-def _find_nearest(key: str, names: Sequence[str]) -> str | None:
-    """Return the name most like a key: among its siblings, else as a whole, else by last part."""
-    parent, _, last = key.rpartition(".")
-    siblings = [name for name in names if parent and name.rpartition(".")[0] == parent]
-    if near := closest(last, [name.rpartition(".")[2] for name in siblings]):
-        return f"{parent}.{near}"
-    if not siblings and (near := closest(key, names)):
-        return near
-    near = closest(last, [name.rpartition(".")[2] for name in names])
-    return next((name for name in names if near and name.rpartition(".")[2] == near), None)
-
-
-def _get(config: ConfigNode, key: str) -> Any:
-    node: Any = config
-    for part in key.split("."):
-        node = node.get(part) if isinstance(node, dict) else None
-    return node
-
-
-def _exists(config: ConfigNode, key: str) -> bool:
-    node: Any = config
-    for part in key.split("."):
-        if not isinstance(node, dict) or part not in node:
-            # A list index or a key of a free mapping (target.columns) is for the signature.
-            return isinstance(node, list)
-        node = node[part]
-    return True
-
-
-def _list_keys(config: ConfigNode, prefix: str = "") -> list[str]:
-    """Return the keys that take a value; a node is chosen by its group."""
-    found: list[str] = []
-    for key, value in config.items():
-        if isinstance(value, dict) and value:
-            found.extend(_list_keys(value, f"{prefix}{key}."))
-        elif key != "_target_":
-            found.append(prefix + key)
-    return found
-
-
-def _list_siblings(config: ConfigNode, key: str, known: Sequence[str]) -> str:
-    """Return the siblings of a key, or for a root key the groups and root keys."""
-    prefix = key.rpartition(".")[0]
-    node = _get(config, prefix) if prefix else None
-    if isinstance(node, dict):
-        return ", ".join(f"{prefix}.{name}" for name in node if name != "_target_")
-    plain = [name for name, value in config.items() if not isinstance(value, dict)]
-    return ", ".join([*known, "trainer.<key>", *plain])
-
-
 def drop_echoes(problems: Sequence[Problem], unresolved: ConfigNode) -> list[Problem]:
     """Return the problems without those of keys that only refer to another key with a problem."""
     keys = {problem.given.split("=")[0] for problem in problems}
 
     def echoes(problem: Problem) -> bool:
-        node = _get(unresolved, problem.given.split("=")[0])
+        node = get_node(unresolved, problem.given.split("=")[0])
         return isinstance(node, str) and node.startswith("${") and node[2:-1] in keys
 
     return [problem for problem in problems if not echoes(problem)]

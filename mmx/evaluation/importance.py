@@ -1,18 +1,19 @@
-"""How much each modality contributes to a score: exact Shapley values.
+"""How much each modality contributes to a score: Shapley values, exact for up to 8 modalities.
 
-Reference: Shapley 1953, A value for n-person games.
+References: Shapley 1953, A value for n-person games; Castro et al. 2009, Polynomial calculation of
+the Shapley value based on sampling.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from mmx.evaluation.metrics import PRIMARY
-from mmx.evaluation.subsets import Measure, Subset, SubsetAnswers
+from mmx.evaluation.subsets import Measure, Subset, SubsetAnswers, list_orders
 from mmx.tasks import Target
 
 
@@ -38,11 +39,17 @@ def compute_shapley_values(value: Mapping[Subset, float]) -> dict[str, float]:
 
         φ_m = Σ_{S ∌ m} |S|! (M - |S| - 1)! / M! · (v(S ∪ m) - v(S))
 
+    Where not all subsets are known, it is the mean of v(S ∪ m) - v(S) over some orders, S being
+    what comes before m. The values then still sum to v(all) - v(none).
+
     Args:
-        value: v for all 2^M subsets; each subset is a tuple sorted by name.
+        value: v for the subsets of :func:`~mmx.evaluation.subsets.list_subsets`; each is a tuple
+            sorted by name.
     """
     names = sorted({name for subset in value for name in subset})
     count = len(names)
+    if len(value) < 2**count:
+        return _estimate_shapley_values(value, names)
     weights = [
         math.factorial(size) * math.factorial(count - size - 1) / math.factorial(count)
         for size in range(count)
@@ -55,6 +62,18 @@ def compute_shapley_values(value: Mapping[Subset, float]) -> dict[str, float]:
         )
         for name in names
     }
+
+
+def _estimate_shapley_values(
+    value: Mapping[Subset, float], names: Sequence[str]
+) -> dict[str, float]:
+    """Return the mean of what each modality adds over the orders of :func:`list_orders`."""
+    added: dict[str, list[float]] = {name: [] for name in names}
+    for order in list_orders(names):
+        for place, name in enumerate(order):
+            before, after = (tuple(sorted(order[:end])) for end in (place, place + 1))
+            added[name].append(value[after] - value[before])
+    return {name: math.fsum(each) / len(each) for name, each in added.items()}
 
 
 def measure_importance(answered: SubsetAnswers, measure: Measure, target: Target) -> Importance:

@@ -4,7 +4,8 @@ Shape legend: ``N`` rows, ``B`` batch, ``C`` outputs, ``M`` modalities.
 
 With a subset S, a modality is present if it is in S and the row has it. Rows that have none of S
 are answered by the prior of the training targets, so that every subset is measured on the same
-rows; with the empty subset the prior answers all of them.
+rows; with the empty subset the prior answers all of them. All 2^M subsets of up to 8 modalities
+are tried, and some of more.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import combinations
+from random import Random
 
 import torch
 from torch import Tensor
@@ -24,6 +26,10 @@ from mmx.training.data import Data, Rows, split_rows
 from mmx.training.encode import BATCH_SIZE
 from mmx.training.precision import Precision
 
+ALL_SUBSETS = 8
+"""Most modalities of which every subset is tried: 256 subsets."""
+ORDERS = 64
+"""Orders of more modalities that are tried; 16 have up to 960 subsets in these."""
 Subset = tuple[str, ...]
 """Modalities, sorted by name."""
 
@@ -49,7 +55,7 @@ class SubsetAnswers:
     """The model's outputs with all subsets.
 
     Attributes:
-        answers: The 2^M subsets, the empty one first, then by size and name.
+        answers: The subsets of :func:`list_subsets`, the empty one first, then by size and name.
         values: Targets of the rows, on the CPU, in the task's own unit.
     """
 
@@ -65,9 +71,39 @@ class SubsetAnswers:
 
 
 def list_subsets(modalities: Iterable[str]) -> list[Subset]:
-    """Return all subsets, sorted by size and then by name."""
+    """Return the subsets that are tried, sorted by size and then by name.
+
+    They are all 2^M of up to :data:`ALL_SUBSETS` modalities. Of more, they are those with none,
+    one, all but one and all of them, and those that :func:`list_orders` passes through.
+    """
     names = sorted(modalities)
-    return [each for size in range(len(names) + 1) for each in combinations(names, size)]
+    if len(names) <= ALL_SUBSETS:
+        return [each for size in range(len(names) + 1) for each in combinations(names, size)]
+    few = [
+        each for size in (0, 1, len(names) - 1, len(names)) for each in combinations(names, size)
+    ]
+    passed = [
+        tuple(sorted(order[:size])) for order in list_orders(names) for size in range(len(names))
+    ]
+    return sorted({*few, *passed}, key=lambda each: (len(each), each))
+
+
+def list_orders(modalities: Iterable[str]) -> list[Subset]:
+    """Return orders in which modalities may be shown, the same for the same names.
+
+    Each is followed by its reverse, so that what a modality adds early and late counts alike.
+    """
+    random, found = Random(0), list[Subset]()
+    for _ in range(ORDERS // 2):
+        order = sorted(modalities)
+        random.shuffle(order)
+        found += [tuple(order), tuple(reversed(order))]
+    return found
+
+
+def is_shown(subset: Subset, count: int) -> bool:
+    """Return whether a reader is shown a subset of ``count`` modalities: not all of many."""
+    return count <= ALL_SUBSETS or len(subset) in (0, 1, count - 1, count)
 
 
 def compute_prior(values: Tensor, target: Target) -> Tensor:

@@ -15,6 +15,7 @@ from mmx.encoders import Encoder
 from mmx.encoders.hub import MODEL_FOLDER
 from mmx.encoders.published import PublishedWeights
 from mmx.errors import DataError, Problem, closest
+from mmx.experiment.inputs import MOST_INPUTS, name_modality
 from mmx.experiment.meta_encoders import make_meta_encoder
 from mmx.experiment.own_parts import find_encoder_problems, find_fusion_problems
 from mmx.experiment.parts import RoleParts, needs_model
@@ -125,6 +126,7 @@ def find_misfits(built: Built) -> Iterator[Problem]:
     for role, task in built.tasks.items():
         if task is not None:
             yield from check_name(role, task)
+            yield from _check_count(built, role, task)
             yield from _check_kinds(built, role, task)
             yield from _check_shapes(built, role, task)
     yield from _check_label_free_target(built)
@@ -140,6 +142,18 @@ def check_name(role: Role, task: Task) -> Iterator[Problem]:
             "is part of a directory's name",
             accepted="letters without accents, digits and _, then also . + -",
             type_this=f"{role}.name={usable}",
+        )
+
+
+def _check_count(built: Built, role: Role, task: Task) -> Iterator[Problem]:
+    """Check that a task has no more inputs than reports and fusions are made for."""
+    names = list(built.modalities[role])
+    if len(names) > MOST_INPUTS:
+        yield Problem(
+            f"{role}={task.name}",
+            f"has {len(names)} inputs: {', '.join(names)}",
+            accepted=f"at most {MOST_INPUTS}",
+            type_this=f"modalities=[{','.join(names[:MOST_INPUTS])}]",
         )
 
 
@@ -240,7 +254,8 @@ def _try_encoder(
     except (DataError, ValueError) as error:
         return None, [*problems, describe_encoder_error(path, error)]
     if make is None or modality is None:
-        option = find_default_option(f"encoder/{name}") or "<option>"
+        kind = name_modality(name, given)
+        option = find_default_option(f"encoder/{kind}") or "<option>"
         without = f"has {name}, and no encoder for it is chosen"
         type_this = f"encoder/{name}={option}"
         return None, [*problems, Problem(f"{role}={task.name}", without, type_this=type_this)]

@@ -16,7 +16,7 @@ from rich.table import Table
 from mmx.csv_text import format_csv
 from mmx.evaluation.importance import Importance
 from mmx.evaluation.robustness import NoiseCurve
-from mmx.evaluation.subsets import Subset, SubsetAnswers
+from mmx.evaluation.subsets import ALL_SUBSETS, ORDERS, Subset, SubsetAnswers
 from mmx.reports import plots
 from mmx.reports.view import format_metric
 from mmx.runs.atomic import write_text
@@ -232,7 +232,8 @@ def make_importance_sheet(
         title="Importance of the modalities",
         split=split,
         notes=(
-            "A Shapley value is what a modality adds to the score, as the mean over all orders in "
+            "A Shapley value is what a modality adds to the score, as the mean over "
+            f"{'all' if len(modalities) <= ALL_SUBSETS else ORDERS} orders in "
             "which the modalities can be shown. The values sum to the score with all modalities "
             "minus the one with none, which is that of the prior of the training targets.",
             *(

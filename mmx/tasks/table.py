@@ -169,7 +169,7 @@ class Table(CutTask):
         if not self.labelled:
             rows = np.arange(len(next(iter(columns.values()))), dtype=np.int64)
             values, classes = self._make_blank_values(len(rows))
-            uses = list_column_uses(table, self.columns)
+            uses = list_column_uses(table, self._list_read_columns())
             return Samples(columns, values, classes, {"test": rows}, tuple(notes), column_uses=uses)
         missing, name_row = frozenset(self.missing), table.row_names
         (values, classes), texts, found = self._read_labels(table, cells)
@@ -185,11 +185,15 @@ class Table(CutTask):
         groups, times, of_keys = self._read_keys(table, cells, np.sort(used))
         notes = [*notes, *dropped, *of_keys]
         keys = {key: getattr(self, key) for key in ("label", "split", "group", "time")}
-        uses = list_column_uses(table, {**self.columns, **keys})
+        uses = list_column_uses(table, {**self._list_read_columns(), **keys})
         samples = Samples(columns, values, classes, splits, tuple(notes), groups, times, uses)
         if self.unusable == "drop":
             return leave_out_unusable(samples, self.modalities)
         return samples
+
+    def _list_read_columns(self) -> dict[str, tuple[str, ...]]:
+        """Return input to its columns."""
+        return {name: each.columns for name, each in self.inputs.items()}
 
     def _read_labels(
         self, table: OpenTable, cells: dict[str, ColumnCells]

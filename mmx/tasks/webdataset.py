@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from mmx.tasks.cells import ColumnCells
 from mmx.tasks.open_table import OpenTable
 from mmx.tasks.table import Table
+from mmx.tasks.table_columns import ColumnsOption
 from mmx.tasks.table_files import PathOption
 
 RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
@@ -27,7 +28,7 @@ class WebDataset(Table):
     """
 
     label: str | list[str] = "cls"
-    columns: dict[str, str | list[str]] = field(default_factory=lambda: {"image": "jpg;jpeg;png"})
+    columns: ColumnsOption = field(default_factory=lambda: {"image": "jpg;jpeg;png"})
 
     def __post_init__(self) -> None:
         super().__post_init__()

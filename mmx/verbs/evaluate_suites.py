@@ -12,7 +12,7 @@ from mmx.errors import Problem, UsageError, closest
 from mmx.evaluation.importance import Importance, measure_class_importance, measure_importance
 from mmx.evaluation.metrics import PRIMARY
 from mmx.evaluation.robustness import NoiseCurve, find_corruptions, measure_noise_curves
-from mmx.evaluation.subsets import Measure, SubsetAnswers, predict_subsets
+from mmx.evaluation.subsets import Measure, SubsetAnswers, is_shown, predict_subsets
 from mmx.json_object import Json
 from mmx.model import MultimodalModel
 from mmx.reports import suites
@@ -63,13 +63,16 @@ Found = tuple[Json, suites.Sheet]
 
 
 def _measure_missing(given: Evaluated) -> Found:
-    metrics = given.subset_answers.metrics(given.measure)
+    count, answers = len(given.data.views), given.subset_answers.answers
+    metrics = {
+        subset: found
+        for subset, found in given.subset_answers.metrics(given.measure).items()
+        if is_shown(subset, count)
+    }
     said = {
         "primary": PRIMARY[given.target.kind],
         "subsets": {suites.format_subset(subset): found for subset, found in metrics.items()},
-        "by_prior": {
-            suites.format_subset(s): a.by_prior for s, a in given.subset_answers.answers.items()
-        },
+        "by_prior": {suites.format_subset(each): answers[each].by_prior for each in metrics},
     }
     return said, suites.make_missing_sheet(given.subset_answers, metrics, given.split)
 

@@ -14,7 +14,7 @@ from mmx.evaluation.importance import (
     measure_class_importance,
     measure_importance,
 )
-from mmx.evaluation.subsets import Subset, SubsetAnswers, SubsetOutputs, list_subsets
+from mmx.evaluation.subsets import ORDERS, Subset, SubsetAnswers, SubsetOutputs, list_subsets
 from mmx.tasks import Target
 
 TARGET = Target("classes", ("a", "b", "never"))
@@ -98,3 +98,23 @@ def test_importance_of_a_class_is_of_its_recall() -> None:
 @pytest.mark.parametrize("target", [Target("multilabel", ("a", "b")), Target("regression")])
 def test_only_classes_have_importance_by_class(target: Target) -> None:
     assert measure_class_importance(answered(), target) == {}
+
+
+def test_of_many_modalities_some_subsets_are_tried_and_pairs_count_exactly() -> None:
+    names = [f"m{place:02}" for place in range(16)]
+    tried = list_subsets(names)
+    assert tried[0] == ()
+    assert tried[-1] == tuple(names)
+    assert len(tried) == len(set(tried)) <= 2 + 16 * ORDERS
+    assert all(tuple(name for name in names if name != each) in set(tried) for each in names)
+
+    def score(subset: tuple[str, ...]) -> float:
+        own = sum(1.0 + names.index(name) for name in subset)
+        return own + 10.0 * ({"m03", "m11"} <= set(subset)) + 0.5
+
+    found = compute_shapley_values({subset: score(subset) for subset in tried})
+    # An order and its reverse share what two modalities add together equally.
+    wanted = {
+        name: 1.0 + place + 5.0 * (name in ("m03", "m11")) for place, name in enumerate(names)
+    }
+    assert found == pytest.approx(wanted, rel=1e-12)

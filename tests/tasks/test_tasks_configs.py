@@ -17,6 +17,7 @@ NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
 GIVEN = {
     "image_folder": {"path": "folder"},
     "torchvision": {"name": "eurosat"},
+    "pickled_sequences": {"path": "mosi.pkl"},
     "table": {"path": "t.csv", "label": "kind", "columns": {"text": "title"}},
 }
 DOWNLOAD = {name: {"download": False} for name in with_key("task", "download")}
