@@ -28,6 +28,8 @@ def printable(text: str) -> str:
 
 def one_line(text: str, most: int = LINE) -> str:
     r"""Return printable text on one line: a newline is shown as ``\n``, a tab as ``\t``."""
+    if len(text) <= most and text.isprintable():
+        return text
     shown = printable(shorten(text, most))
     return shown.replace("\n", "\\n").replace("\t", "\\t")
 

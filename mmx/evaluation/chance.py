@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
-from torch import Tensor
+if TYPE_CHECKING:  # readers of a summary do without torch
+    from torch import Tensor
 
-from mmx.tasks import Target
+    from mmx.tasks import Target
 
 FALSE_ALARMS = 0.05
 """Significance level: how often a model at chance level passes for one that has learned."""
@@ -64,5 +65,5 @@ def find_chance(values: Tensor, target: Target) -> Chance | None:
     """
     if target.kind != "classes" or not len(values):
         return None
-    counts = np.bincount(values.numpy())
-    return Chance(float(counts.max() / counts.sum()), len(values))
+    counts = values.bincount()
+    return Chance(int(counts.max()) / len(values), len(values))

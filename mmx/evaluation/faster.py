@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from mmx.training.recipe import Epoch
+if TYPE_CHECKING:  # readers of a summary do without torch
+    from mmx.training.recipe import Epoch
 
 
 @dataclass(frozen=True)

@@ -8,40 +8,22 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
 from mmx import untrusted
 from mmx.errors import MmxError, RunError, UnreadableFileError
 from mmx.json_object import Json
+from mmx.printable import shorten
 from mmx.runs.atomic import append_text, write_text
 from mmx.runs.directory import RunDirectory
+from mmx.runs.index_cache import IndexCache, Scalar, stamp
+from mmx.runs.index_entry import UNREADABLE, IndexEntry, list_runs
 from mmx.variants import variant_name
 
 INDEX = "index.jsonl"
-PLACES = ("runs", "sweeps/*/runs")
-UNREADABLE = "?"
-"""The status of a run directory with a file that is not what mmx wrote."""
-
-
-class IndexEntry(TypedDict):
-    """One run, as ``mmx list`` shows it; unknown entries are None."""
-
-    run: str
-    status: str
-    fingerprint: str | None
-    code: str | None
-    seed: int | None
-    source: str | None
-    target: str | None
-    transfer: str | None
-    regularizer: str | None
-    fusion: str | None
-    test: dict[str, float]
-    gain: float | None
-    seconds: float | None
-    error: str | None
 
 
 class _What(TypedDict):
@@ -144,34 +126,62 @@ def root_of(directory: RunDirectory) -> Path | None:
 
 
 def add(directory: RunDirectory) -> None:
-    """Append a finished run to the index."""
+    """Append a finished run to the index, and keep what ``mmx list`` shows of it."""
     root = root_of(directory)
-    if root is not None:
-        line = json.dumps(entry(RunDirectory(directory.path.absolute()), root))
-        with contextlib.suppress(RunError, OSError):  # such as a link; the next list repairs it
-            append_text(root / INDEX, line + "\n")
+    if root is None:
+        return
+    whole = RunDirectory(directory.path.absolute())
+    with contextlib.suppress(RunError, OSError):  # such as a link; the next list repairs it
+        mark = stamp(str(whole.path))
+        found = entry(whole, root)
+        append_text(root / INDEX, json.dumps(found) + "\n")
+        with IndexCache(root) as cache:
+            cache.keep("entry", {found["run"]: (mark, found)})
+            cache.keep("facts", {found["run"]: (mark, facts(whole))})
 
 
 def runs(root: Path) -> list[RunDirectory]:
     """Return the run directories under ``root``, sorted by name, and so by time."""
-    found = (config.parent for place in PLACES for config in root.glob(f"{place}/*/config.yaml"))
-    whole = [path for path in found if not path.name.startswith(".")]
-    return [RunDirectory(path) for path in sorted(whole, key=lambda path: path.name)]
+    return [RunDirectory(root / run) for run in list_runs(root)]
 
 
-def read_index(root: Path) -> list[IndexEntry]:
-    """Return one entry for each run under ``root``, oldest first, and repair the index.
+def read_entry(root: Path, run: str) -> IndexEntry:
+    """Return the entry of a run, with the status ``?`` and the reason where it is unreadable."""
+    directory = RunDirectory(root / run)
+    try:
+        return entry(directory, root)
+    except MmxError as error:
+        return _make_unreadable_entry(directory, root, error.message)
 
-    A run directory that is not what mmx wrote has the status ``?`` and an error that says why.
+
+def facts(directory: RunDirectory) -> dict[str, Scalar]:
+    """Return all settings and numbers of a run by dotted key: summary, then config, then options.
+
+    A list is the text that one types for it: ``[1, 2]``.
+
+    Raises:
+        RunError: A file of the run is not what mmx wrote.
     """
-    entries = []
-    for directory in runs(root):
-        try:
-            entries.append(entry(directory, root))
-        except MmxError as error:
-            entries.append(_make_unreadable_entry(directory, root, error.message))
-    repair(root, entries)
-    return entries
+    options = {key.replace("/", "."): each for key, each in directory.names().items()}
+    return {
+        **dict(_flatten(directory.summary())),
+        **dict(_flatten(directory.config())),
+        **options,
+    }
+
+
+def _flatten(node: Json, prefix: str = "") -> Iterator[tuple[str, Scalar]]:
+    """Return dotted keys and plain values of nested mappings."""
+    for key, value in node.items():
+        where = f"{prefix}{key}"
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{where}.")
+        elif isinstance(value, list):
+            yield where, shorten(json.dumps(value, ensure_ascii=False))
+        elif isinstance(value, float) and not math.isfinite(value):
+            yield where, str(value)
+        else:
+            yield where, value
 
 
 def repair(root: Path, entries: Sequence[IndexEntry]) -> None:

@@ -24,6 +24,7 @@ from mmx.runs import index
 from mmx.runs.atomic import require_file
 from mmx.runs.cache import readable_bytes
 from mmx.runs.directory import RunDirectory
+from mmx.runs.index_entry import UNREADABLE
 from mmx.verbs.arguments import Parser
 
 SUMMARY = "remove run directories, after a question"
@@ -110,9 +111,9 @@ def _find_other_host(directory: RunDirectory) -> str | None:
 def _describe(directory: RunDirectory) -> str:
     """Return one line on a run to be removed: status, size, files."""
     try:
-        status = str(directory.status().get("status", index.UNREADABLE))
+        status = str(directory.status().get("status", UNREADABLE))
     except MmxError:
-        status = index.UNREADABLE
+        status = UNREADABLE
     files = [Path(folder, name) for folder, _, names in os.walk(directory.path) for name in names]
     size = readable_bytes(sum(file.lstat().st_size for file in files))
     return f"{status:11s} {size:>9s} in {len(files)} files  {directory.path}"

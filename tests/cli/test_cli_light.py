@@ -24,6 +24,7 @@ raise SystemExit(code)
         (["--version"], ""),
         (["tarin"], ""),
         (["train", "--help"], ""),
+        (["list", "."], "argparse pydantic"),
         (["completion", "bash"], ""),
         (["--complete", "mmx tr"], ""),
         (["--complete", "mmx train --c"], ""),

@@ -71,7 +71,10 @@ def test_a_verb_names_the_argument(
 ) -> None:
     assert main(words) == 2
     err = capsys.readouterr().err
-    assert re.search(r"(argument (RUN|FOLDER|--with|--output|--config-dir)|--config-dir)[: ]", err)
+    assert re.search(
+        r"(argument (RUN|FOLDER\|CONDITION|FOLDER|--with|--output|--config-dir)|--config-dir)[: ]",
+        err,
+    )
     assert "is no path: it " in err
     assert "Error" not in err
     assert not list(tmp_path.iterdir())

@@ -12,6 +12,7 @@ import pytest
 from mmx.cli import main
 from mmx.runs import index
 from mmx.runs.directory import RunDirectory
+from mmx.runs.index_reading import read_index
 from mmx.runs.manifest import Manifest
 
 
@@ -140,7 +141,7 @@ def test_a_removal_that_was_killed_is_not_listed(tmp_path, monkeypatch, capsys):
     with monkeypatch.context() as patch:
         patch.setattr("mmx.verbs.rm.shutil.rmtree", killed)
         assert main(["rm", "--yes", str(run.path)]) == 130
-    assert index.read_index(tmp_path) == []
+    assert read_index(tmp_path) == []
     other = made(tmp_path / "runs", "2_b")
     assert main(["rm", "--yes", str(other.path)]) == 0
     assert list((tmp_path / "runs").iterdir()) == []  # what was left goes with the next

@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+import contextlib
 import json
+import math
+import shutil
+import sqlite3
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mmx.runs import index
+from mmx.runs import index, index_cache
 from mmx.runs.directory import RunDirectory
+from mmx.runs.index_reading import read_facts, read_index
 from mmx.runs.manifest import CodeVersion, Manifest
 from mmx.verbs import list as listing
 
@@ -61,7 +66,7 @@ def lines(root: Path) -> list[dict[str, Any]]:
 def test_a_finished_run_is_one_line(tmp_path: Path) -> None:
     index.add(run(tmp_path / "runs", "2_a"))
     assert lines(tmp_path) == [EXPECTED]
-    assert index.read_index(tmp_path) == [EXPECTED]
+    assert read_index(tmp_path) == [EXPECTED]
 
 
 @pytest.mark.parametrize(
@@ -122,7 +127,7 @@ def test_a_run_that_failed_says_what_it_was_to_be_and_why_it_is_not(tmp_path: Pa
     kept = {"source": source, "regularizer": regularizer}
     unfinished(tmp_path / "runs", "1_a", "no room\n  tip: [make] some", **kept)
     unfinished(tmp_path / "runs", "2_b", "no", source={}, regularizer={})
-    one, two = index.read_index(tmp_path)
+    one, two = read_index(tmp_path)
     keys = ("status", "source", "target", "transfer", "regularizer", "fusion", "error")
     assert [one[key] for key in keys] == [
         "failed", "digits", "cifar10", "parameter", "l2_sp", "gmu", "no room tip: [make] some",
@@ -131,7 +136,7 @@ def test_a_run_that_failed_says_what_it_was_to_be_and_why_it_is_not(tmp_path: Pa
         "failed", "none", "cifar10", "parameter", None, "gmu", "no",
     ]  # fmt: skip
     (tmp_path / "runs" / "2_b" / "config.yaml").write_text("- what")
-    assert index.read_index(tmp_path)[1]["target"] is None
+    assert read_index(tmp_path)[1]["target"] is None
 
 
 def shown(folder: Path, capsys: pytest.CaptureFixture[str]) -> list[list[str]]:
@@ -175,7 +180,7 @@ def test_runs_are_listed_by_time_finished_or_not(tmp_path: Path) -> None:
     run(tmp_path / "runs", "2_a")
     run(tmp_path / "sweeps" / "id" / "runs", "1_b")
     run(tmp_path / "elsewhere", "0_x")
-    found = index.read_index(tmp_path)
+    found = read_index(tmp_path)
     assert [(each["run"], each["status"]) for each in found] == [
         ("sweeps/id/runs/1_b", "done"),
         ("runs/2_a", "done"),
@@ -198,7 +203,7 @@ def test_the_index_is_repaired_from_the_directories(tmp_path: Path, damage: str)
     else:
         index.add(run(tmp_path / "runs", "9_z"))
         RunDirectory(tmp_path / "runs" / "9_z").remove()
-    assert index.read_index(tmp_path) == [EXPECTED]
+    assert read_index(tmp_path) == [EXPECTED]
     assert lines(tmp_path) == [EXPECTED]
 
 
@@ -206,13 +211,13 @@ def test_a_line_of_the_index_does_not_stand_for_its_run(tmp_path: Path) -> None:
     run(tmp_path / "runs", "2_a")
     forged = {**EXPECTED, "test": {"accuracy": 0.999}, "gain": 0.9}
     (tmp_path / index.INDEX).write_text(json.dumps(forged) + "\n")
-    assert index.read_index(tmp_path) == [EXPECTED]
+    assert read_index(tmp_path) == [EXPECTED]
     assert lines(tmp_path) == [EXPECTED]
 
 
 def test_a_directory_in_the_making_is_no_run(tmp_path: Path) -> None:
     run(tmp_path / "runs", ".new-1234", done=False)
-    assert index.read_index(tmp_path) == []
+    assert read_index(tmp_path) == []
 
 
 def test_a_folder_that_cannot_be_written_can_be_read(
@@ -224,9 +229,85 @@ def test_a_folder_that_cannot_be_written_can_be_read(
         raise PermissionError("read-only")
 
     monkeypatch.setattr(index, "write_text", refuse)
-    assert index.read_index(tmp_path) == [EXPECTED]
+    assert read_index(tmp_path) == [EXPECTED]
 
 
 def test_an_absent_folder_has_no_runs(tmp_path: Path) -> None:
-    assert index.read_index(tmp_path / "absent") == []
+    assert read_index(tmp_path / "absent") == []
     assert not (tmp_path / "absent").exists()
+
+
+def test_a_run_that_is_known_is_read_again_when_it_changes(tmp_path: Path) -> None:
+    done = run(tmp_path / "runs", "2_a")
+    assert read_index(tmp_path) == [EXPECTED]
+    summary = done.summary()
+    summary["target"]["metrics"]["test"]["accuracy"] = 0.75
+    done.write_json("summary.json", summary)
+    assert read_index(tmp_path)[0]["test"] == {"accuracy": 0.75}
+    assert lines(tmp_path)[0]["test"] == {"accuracy": 0.75}
+    done.remove()
+    assert read_index(tmp_path) == []
+    assert lines(tmp_path) == []
+
+
+def test_a_run_that_is_known_is_not_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(tmp_path / "runs", "2_a")
+    run(tmp_path / "runs", "3_b", done=False)
+    read_index(tmp_path)
+    read: list[str] = []
+    monkeypatch.setattr(index, "read_entry", lambda _, name: read.append(name) or {**EXPECTED})
+    read_index(tmp_path)
+    assert read == ["runs/3_b"]  # its status may change without its files: the process ends
+
+
+@pytest.mark.parametrize("kind", ["copied", "damaged", "of a later format", "a folder", "a link"])
+def test_kept_entries_that_are_not_of_these_files_are_not_shown(tmp_path: Path, kind: str) -> None:
+    root = tmp_path / "out"
+    run(root / "runs", "2_a", accuracy=0.9)
+    read_index(root)
+    kept = root / index_cache.FILE
+    if kind == "copied":  # another run of that name, with what was kept of the first
+        other = tmp_path / "other"
+        run(other / "runs", "2_a")
+        (other / index_cache.FILE).write_bytes(kept.read_bytes())
+        root = other
+    else:
+        RunDirectory(root / "runs" / "2_a").remove()
+        run(root / "runs", "2_a")
+    if kind == "damaged":
+        kept.write_bytes(b"no database" * 1000)
+    elif kind == "of a later format":
+        with contextlib.closing(sqlite3.connect(kept)) as connection, connection:
+            connection.execute("PRAGMA user_version = 999")
+            connection.execute("DROP TABLE entry")
+    elif kind in ("a folder", "a link"):
+        kept.unlink()
+        outside = tmp_path / "outside"
+        kept.mkdir() if kind == "a folder" else kept.symlink_to(outside)
+    for _ in range(2):
+        assert read_index(root) == [EXPECTED]
+    assert not (tmp_path / "outside").exists()
+    assert index_cache.IndexCache(root).__enter__().read("entry").keys() == (
+        set() if kind in ("a folder", "a link") else {"runs/2_a", "index.jsonl"}
+    )
+
+
+def test_a_finished_run_is_kept_with_its_facts(tmp_path: Path) -> None:
+    directory = RunDirectory.create(
+        tmp_path / "runs",
+        label="x",
+        fingerprint="f" * 32,
+        config={"optimizer": {"lr": 0.1}, "flag": True, "sizes": [1, 2], "target": {"name": "t"}},
+        manifest=Manifest(seed=3, names={"encoder/image": "resnet18"}),
+        files={},
+    )
+    directory.write_json("summary.json", {"fusion": "gmu", "timing": {"total_s": math.inf}})
+    directory.set_status("done")
+    index.add(directory)
+    wanted = ["optimizer.lr", "flag", "sizes", "encoder.image", "timing.total_s", "fusion", "none"]
+    (found,) = read_facts(tmp_path, wanted).values()
+    assert found == [0.1, True, "[1, 2]", "resnet18", "inf", "gmu", None]
+    shutil.rmtree(directory.path)
+    assert read_facts(tmp_path, wanted) == {}
