@@ -213,6 +213,19 @@ class Modality(ABC, Generic[_C, _S]):
         """Return notes for the user on how these training rows are read."""
         return ()
 
+    def remarks_on_other_rows(
+        self, column: _C, rows: RowNumbers, spec: _S, split: str
+    ) -> tuple[str, ...]:
+        """Return notes for the user on rows that the spec was not learned from.
+
+        Args:
+            column: The task's column.
+            rows: Rows of a split.
+            spec: What was learned from the training rows.
+            split: What the split is called in notes, such as ``validation``.
+        """
+        return ()
+
     def other_scale(self, spec: _S, source: _S) -> str | None:
         """Return a sentence on a difference in scale between source and target, or None.
 

@@ -12,7 +12,8 @@ from typing import Any
 
 from mmx.modalities.base import RowNumbers
 from mmx.modalities.sub_words import SubWords, SubWordSpec, list_ids, read_tokenizer
-from mmx.modalities.text import MANY, TextColumn
+from mmx.modalities.text import TextColumn
+from mmx.modalities.text_remarks import MANY
 
 
 @dataclass(frozen=True)

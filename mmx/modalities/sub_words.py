@@ -15,7 +15,8 @@ from torch import Tensor
 
 from mmx.errors import DataError
 from mmx.modalities.base import Modality, RowNumbers, Spec, Stored, as_rows
-from mmx.modalities.text import MANY, TextColumn
+from mmx.modalities.text import TextColumn
+from mmx.modalities.text_remarks import MANY
 
 
 @dataclass(frozen=True)

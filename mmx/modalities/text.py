@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 import torch
@@ -14,14 +14,26 @@ from torch import Tensor
 
 from mmx.errors import DataError
 from mmx.modalities.base import Column, Modality, RowNumbers, Spec, Stored, as_rows
-from mmx.modalities.tokenizers import Tokenize, make_tokenizer
+from mmx.modalities.text_remarks import (
+    MANY,
+    note_broken_characters,
+    note_equal_tokens,
+    note_unknown,
+    tokenize_distinct,
+)
+from mmx.modalities.tokenizers import (
+    Tokenize,
+    make_ngrams,
+    make_tokenizer,
+    make_word_ngrams,
+    split_characters,
+)
 
 if TYPE_CHECKING:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
 PADDING, UNKNOWN = 0, 1
 FIRST_WORD = 2
-MANY = 10  # a remark is made if it concerns at least one in so many texts
 
 FeatureCount = Annotated[int, Field(ge=1, le=1_000_000)]
 
@@ -53,14 +65,18 @@ class TfidfSpec(Spec):
     Attributes:
         terms: V words and word n-grams, sorted.
         idf: Inverse document frequency of each term.
-        ngrams: Terms have 1 to this many words.
+        ngrams: Terms have at most this many words or characters.
         tokenizer: Name of the tokenizer; see :func:`mmx.modalities.tokenizers.make_tokenizer`.
+        analyzer: What terms are made of; see :class:`TfidfVectors`.
+        least: Terms have at least this many words or characters.
     """
 
     terms: tuple[str, ...]
     idf: tuple[float, ...]
     ngrams: int
     tokenizer: str = "word"
+    analyzer: str = "word"
+    least: int = 1
 
     @property
     def width(self) -> int:
@@ -105,6 +121,11 @@ class Tokens(Modality[TextColumn, TokenSpec]):
         min_count: Words that occur less often count as unknown.
         pairs: In scripts without spaces between words, also add pairs of characters, after all
             characters: for encoders that ignore the order of tokens.
+        analyzer: What a token is: ``word``, or ``char``, a character with its combining marks, be
+            it a letter, a sign or a blank: for code, and where one sign tells classes apart.
+
+    Raises:
+        ValueError: ``pairs`` with characters.
     """
 
     name = "text"
@@ -117,11 +138,15 @@ class Tokens(Modality[TextColumn, TokenSpec]):
         max_tokens: FeatureCount = 64,
         min_count: FeatureCount = 1,
         pairs: bool = False,
+        analyzer: Literal["word", "char"] = "word",
     ) -> None:
+        if pairs and analyzer == "char":
+            raise ValueError("`pairs` (=true) needs `analyzer` (=char) to be word")
         self.max_words = max_words
         self.max_tokens = max_tokens
         self.min_count = min_count
-        self.tokenizer = "script_pairs" if pairs else "script"
+        words = "script_pairs" if pairs else "script"
+        self.tokenizer = "char" if analyzer == "char" else words
 
     def fit(self, column: TextColumn, rows: RowNumbers) -> TokenSpec:
         """Return the vocabulary of the rows.
@@ -170,11 +195,12 @@ class Tokens(Modality[TextColumn, TokenSpec]):
         return True
 
     def remarks(self, column: TextColumn, rows: RowNumbers, spec: TokenSpec) -> tuple[str, ...]:
-        """Return notes on texts that have equal tokens, and on texts that are cut."""
+        """Return notes on texts that are alike, cut, unknown, or hold broken characters."""
         # Pairs repeat what the characters say, so they would count texts as longer than they are.
         divide = make_tokenizer("script" if spec.tokenizer == "script_pairs" else spec.tokenizer)
-        texts, tokens = _tokenize(column, rows, divide)
-        remarks = _note_equal_tokens(texts, tokens)
+        texts, tokens = tokenize_distinct(column.read(rows), divide)
+        remarks = note_equal_tokens(texts, tokens) + note_broken_characters(texts)
+        remarks += note_unknown(texts, tokens, spec.words, "different training texts")
         long = sum(len(words) > spec.max_tokens for words in tokens)
         if long and long * MANY >= len(texts):
             remarks += (
@@ -182,6 +208,13 @@ class Tokens(Modality[TextColumn, TokenSpec]):
                 f"(={spec.max_tokens}) and are cut at the end",
             )
         return remarks
+
+    def remarks_on_other_rows(
+        self, column: TextColumn, rows: RowNumbers, spec: TokenSpec, split: str
+    ) -> tuple[str, ...]:
+        """Return a note on texts without any known token."""
+        texts, divide = _read_present(column, rows), make_tokenizer(spec.tokenizer)
+        return note_unknown(texts, map(divide, texts), spec.words, f"{split} texts")
 
     def prepare(self, stored: Stored, spec: TokenSpec) -> Tensor:
         """Return ``(B, T)`` int64 ids."""
@@ -197,7 +230,15 @@ class TfidfVectors(Modality[TextColumn, TfidfSpec]):
 
     Args:
         max_terms: Maximum of V; the most frequent terms are kept.
-        ngrams: Terms have 1 to this many words.
+        ngrams: Terms have 1 to this many words or characters, or between two numbers, both
+            included.
+        analyzer: What terms are made of: ``word``; ``char``, characters with their combining
+            marks, signs and blanks among them; or ``char_wb``, characters within words, with a
+            blank before and behind each word. Both equal scikit-learn's where letters have no
+            marks.
+
+    Raises:
+        ValueError: The first of two ``ngrams`` is the larger.
     """
 
     name = "text"
@@ -207,10 +248,14 @@ class TfidfVectors(Modality[TextColumn, TfidfSpec]):
         self,
         *,
         max_terms: Annotated[int, Field(ge=1, lt=2**24)] = 20_000,  # ids are stored as float32
-        ngrams: FeatureCount = 2,
+        ngrams: FeatureCount | tuple[FeatureCount, FeatureCount] = 2,
+        analyzer: Literal["word", "char", "char_wb"] = "word",
     ) -> None:
         self.max_terms = max_terms
-        self.ngrams = ngrams
+        self.least, self.ngrams = (1, ngrams) if isinstance(ngrams, int) else ngrams
+        self.analyzer = analyzer
+        if self.least > self.ngrams:
+            raise ValueError(f"`ngrams` (={ngrams}): the first must not be the larger")
 
     def fit(self, column: TextColumn, rows: RowNumbers) -> TfidfSpec:
         """Return the terms of the rows and their inverse document frequencies.
@@ -218,19 +263,21 @@ class TfidfVectors(Modality[TextColumn, TfidfSpec]):
         Raises:
             DataError: No row contains a word of two letters or more.
         """
-        present = [row for row in as_rows(rows) if column.present[row]]
+        texts = _read_present(column, rows)
         # Bigrams of characters are pairs already, so pairs are only added without n-grams.
         name = "script" if self.ngrams > 1 else "script_pairs"
-        vectorizer = _make_vectorizer(self.ngrams, name, max_features=self.max_terms)
+        blank = TfidfSpec((), (), self.ngrams, name, self.analyzer, self.least)
+        vectorizer = _make_vectorizer(blank, max_features=self.max_terms)
         try:
-            vectorizer.fit(column.read(present))
+            vectorizer.fit(texts)
         except ValueError as error:
+            what = "word of two letters or more" if self.analyzer == "word" else "character"
             raise DataError(
-                f"the {len(present)} training texts hold no word of two letters or more",
+                f"the {len(texts)} training texts hold no {what}",
                 tip="point the text at another column",
             ) from error
         terms = tuple(vectorizer.get_feature_names_out().tolist())
-        return TfidfSpec(terms, tuple(vectorizer.idf_.tolist()), self.ngrams, name)
+        return replace(blank, terms=terms, idf=tuple(vectorizer.idf_.tolist()))
 
     def encode(self, column: TextColumn, rows: RowNumbers, spec: TfidfSpec) -> Stored:
         """Return ``(B, 2, K)`` float32: ids and weights of the terms of each row.
@@ -238,7 +285,7 @@ class TfidfVectors(Modality[TextColumn, TfidfSpec]):
         K is the largest number of different known terms in one of ``rows``. Term ``i`` has
         id ``i + 1``; id 0 is padding and has weight 0.
         """
-        vectorizer = _make_vectorizer(spec.ngrams, spec.tokenizer, vocabulary=spec.terms)
+        vectorizer = _make_vectorizer(spec, vocabulary=spec.terms)
         vectorizer.idf_ = np.array(spec.idf)
         sparse = vectorizer.transform(column.read(rows))  # (B, V), compressed rows
         counts = np.diff(sparse.indptr)
@@ -263,10 +310,21 @@ class TfidfVectors(Modality[TextColumn, TfidfSpec]):
         return True
 
     def remarks(self, column: TextColumn, rows: RowNumbers, spec: TfidfSpec) -> tuple[str, ...]:
-        """Return a note on texts that have equal tokens."""
-        return _note_equal_tokens(
-            *_tokenize(column, rows, make_tokenizer(spec.tokenizer, bag=True))
+        """Return notes on texts that are alike, unknown, or hold broken characters."""
+        texts, tokens = tokenize_distinct(column.read(rows), _make_analyzer(spec, ngrams=False))
+        remarks = note_equal_tokens(texts, tokens) + note_broken_characters(texts)
+        terms = tokens if _knows_words(spec) else map(_make_analyzer(spec, ngrams=True), texts)
+        return remarks + note_unknown(texts, terms, spec.terms, "different training texts")
+
+    def remarks_on_other_rows(
+        self, column: TextColumn, rows: RowNumbers, spec: TfidfSpec, split: str
+    ) -> tuple[str, ...]:
+        """Return a note on texts without any known term."""
+        texts, divide = (
+            _read_present(column, rows),
+            _make_analyzer(spec, ngrams=not _knows_words(spec)),
         )
+        return note_unknown(texts, map(divide, texts), spec.terms, f"{split} texts")
 
     def prepare(self, stored: Stored, spec: TfidfSpec) -> Tensor:
         """Return ``(B, V)`` float32."""
@@ -277,39 +335,41 @@ class TfidfVectors(Modality[TextColumn, TfidfSpec]):
         return dense.scatter_(1, ids, stored.values[:, 1])[:, 1:]
 
 
-def _tokenize(
-    column: TextColumn, rows: RowNumbers, tokens: Tokenize
-) -> tuple[list[str], list[tuple[str, ...]]]:
-    """Return the distinct texts of the rows, and the tokens of each."""
-    texts = list(dict.fromkeys(text for text in column.read(rows) if text))
-    return texts, [tuple(tokens(text)) for text in texts]
+def _read_present(column: TextColumn, rows: RowNumbers) -> list[str]:
+    """Return the texts of those rows that have one."""
+    return column.read([int(row) for row in as_rows(rows) if column.present[row]])
 
 
-def _note_equal_tokens(texts: list[str], tokens: list[tuple[str, ...]]) -> tuple[str, ...]:
-    """Return a note if many different texts have the same tokens."""
-    first: dict[tuple[str, ...], str] = {}
-    same = [
-        (first.setdefault(words, text), text) for text, words in zip(texts, tokens, strict=True)
-    ]
-    pairs = [(one, other) for one, other in same if one != other and one.lower() != other.lower()]
-    if len(pairs) * MANY < len(texts) or not pairs:
-        return ()
-    one, other = (text if len(text) <= 40 else f"{text[:39]}…" for text in pairs[0])
-    return (
-        f"text: {len(pairs)} of {len(texts)} different training texts have the same tokens as "
-        f"another one, since they differ only in punctuation, symbols, case or single letters: "
-        f"{one!r} and {other!r}",
-    )
+def _knows_words(spec: TfidfSpec) -> bool:
+    """Return whether single words are terms: of a text with a known n-gram a word is known then."""
+    return spec.analyzer == "word" and spec.least == 1
 
 
-def _make_vectorizer(ngrams: int, name: str, **options: object) -> TfidfVectorizer:
+def _make_analyzer(spec: TfidfSpec, *, ngrams: bool) -> Tokenize:
+    """Return the function that divides a text into terms, or into what terms are made of."""
+    if spec.analyzer == "word":
+        words = make_tokenizer(spec.tokenizer, bag=True)
+        if not ngrams:
+            return words
+        analyze: Tokenize = _make_vectorizer(spec).build_analyzer()
+        return analyze
+    if not ngrams:
+        return split_characters
+    join = make_ngrams if spec.analyzer == "char" else make_word_ngrams
+    return lambda text: join(split_characters(text), spec.least, spec.ngrams)
+
+
+def _make_vectorizer(spec: TfidfSpec, **options: object) -> TfidfVectorizer:
     # scikit-learn takes a second to import, and only this vectoriser needs it.
     from sklearn.feature_extraction.text import TfidfVectorizer
 
+    if spec.analyzer != "word":
+        analyze = _make_analyzer(spec, ngrams=True)
+        return TfidfVectorizer(analyzer=analyze, sublinear_tf=True, **options)
     return TfidfVectorizer(
-        ngram_range=(1, ngrams),
+        ngram_range=(spec.least, spec.ngrams),
         sublinear_tf=True,
-        tokenizer=make_tokenizer(name, bag=True),
+        tokenizer=make_tokenizer(spec.tokenizer, bag=True),
         token_pattern=None,
         lowercase=False,
         **options,

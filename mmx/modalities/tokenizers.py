@@ -43,6 +43,9 @@ TAGS = "\U000e0020-\U000e007f"  # spell the region of a flag
 FLAG_LETTERS = "\U0001f1e6-\U0001f1ff"
 JOINER = "\u200d"
 
+_SIGN = rf"[{EMOJI}][{TONES}{TAGS}]*"
+_EMOJI_RUN = rf"(?:[{FLAG_LETTERS}]{{1,2}}|{_SIGN}(?:{JOINER}{_SIGN})*)"
+_BLANKS = re.compile(r"\s+")
 _SELECTORS = re.compile("[\ufe0e\ufe0f]")  # text style or emoji style, the same sign
 _FULL_WIDTH = re.compile("[\uff00-\uffef]+")
 _TONE = re.compile(f"[{TONES}]")
@@ -52,7 +55,8 @@ def make_tokenizer(name: str, *, bag: bool = False) -> Tokenize:
     """Return the function that splits a text into lower-case tokens.
 
     Args:
-        name: ``script``; ``script_pairs``, which adds pairs of characters at the end; or
+        name: ``script``; ``script_pairs``, which adds pairs of characters at the end;
+            ``char``, which returns every character with its marks, blanks and signs too; or
             ``word``, which splits letters from their combining marks and ignores emoji, for
             runs that were made with it.
         bag: Split at apostrophes and drop single letters, as TF-IDF does. A single letter that
@@ -64,6 +68,8 @@ def make_tokenizer(name: str, *, bag: bool = False) -> Tokenize:
     old = BAG_WORD if bag else WORD
     if name == "word":
         return lambda text: old.findall(text.lower())
+    if name == "char":
+        return split_characters
     if name not in ("script", "script_pairs"):
         raise DataError(f"text was read by the tokenizer '{name}', which this mmx does not have")
 
@@ -79,6 +85,49 @@ def normalize(text: str) -> str:
     """Return the text in lower case, in NFC, without full-width forms and variation selectors."""
     text = _FULL_WIDTH.sub(lambda wide: unicodedata.normalize("NFKC", wide[0]), text)
     return _SELECTORS.sub("", unicodedata.normalize("NFC", text.lower()))
+
+
+def split_characters(text: str) -> list[str]:
+    """Return every character of a text in lower case, with its combining marks.
+
+    An emoji with everything joined to it is one character, and so is any run of white space.
+    """
+    text = _BLANKS.sub(" ", text)
+    if text.isascii():
+        return list(text.lower())
+    return _compile_cluster().findall(normalize(text))
+
+
+def make_ngrams(characters: list[str], least: int, most: int) -> list[str]:
+    """Return all runs of ``least`` to ``most`` characters, as scikit-learn's ``char`` does."""
+    return [
+        "".join(characters[start : start + length])
+        for length in range(least, min(most, len(characters)) + 1)
+        for start in range(len(characters) - length + 1)
+    ]
+
+
+def make_word_ngrams(characters: list[str], least: int, most: int) -> list[str]:
+    """Return runs of characters within words, as scikit-learn's ``char_wb`` does.
+
+    A word is what stands between blanks, with one blank before and behind it. A word that is
+    shorter than a run counts once, as a whole.
+    """
+    found: list[str] = []
+    word: list[str] = []
+    for character in [*characters, " "]:
+        if character != " ":
+            word.append(character)
+            continue
+        if word:
+            framed = [" ", *word, " "]
+            for length in range(least, most + 1):
+                runs = make_ngrams(framed, length, length)
+                found += runs or ["".join(framed)]
+                if len(framed) <= length:  # longer runs would only repeat the whole word
+                    break
+        word = []
+    return found
 
 
 def _split_text(text: str, *, pairs: bool, bag: bool) -> list[str]:
@@ -122,6 +171,12 @@ def _compile_character() -> re.Pattern[str]:
 
 
 @cache
+def _compile_cluster() -> re.Pattern[str]:
+    """Return the pattern of one character with its marks, or of an emoji."""
+    return re.compile(rf"{_EMOJI_RUN}[{_list_marks()}]*|.[{_list_marks()}]*", re.DOTALL)
+
+
+@cache
 def _compile_pattern(bag: bool) -> re.Pattern[str]:
     """Return the pattern of a run of characters without spaces, of an emoji, or of a word."""
     marks = _list_marks()
@@ -130,6 +185,6 @@ def _compile_pattern(bag: bool) -> re.Pattern[str]:
     word = rf"{letter}(?:{letter}|[{marks}][\u200c{JOINER}]?)*"
     if not bag:
         word = rf"{word}(?:['’]{word})*"
-    sign = rf"[{EMOJI}][{TONES}{TAGS}]*"
-    emoji = rf"[{FLAG_LETTERS}]{{1,2}}|{sign}(?:{JOINER}{sign})*"
-    return re.compile(rf"(?P<run>(?:(?=\w)[{SPACELESS}][{marks}]*)+)|(?P<emoji>{emoji})|{word}")
+    return re.compile(
+        rf"(?P<run>(?:(?=\w)[{SPACELESS}][{marks}]*)+)|(?P<emoji>{_EMOJI_RUN})|{word}"
+    )

@@ -55,10 +55,15 @@ def open_task(
     specs = _fit_specs(task, modalities, source_specs)
     data = decode_task(context.experiment, task, modalities, specs, context.precision)
     _refuse_empty_rows(task, data)
+    splits = task.splits
     remarks = few + tuple(
         f"{task.name}: {text}"
         for name, modality in modalities.items()
-        for text in modality.remarks(task.columns[name], task.splits["train"], specs[name])
+        for column, spec in [(task.columns[name], specs[name])]
+        for text in (
+            *modality.remarks(column, splits["train"], spec),
+            *modality.remarks_on_other_rows(column, splits["val"], spec, "validation"),
+        )
     )
     if not context.experiment.drops_rows:
         return Opened(task, data, specs, remarks)
