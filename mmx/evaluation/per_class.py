@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from mmx.evaluation.metrics import decide
+from mmx.evaluation.metrics import FloatArray, IntArray, decide, measure_f1
 from mmx.tasks import Target
 
 
@@ -35,26 +35,30 @@ def report_classes(outputs: Tensor, values: Tensor, target: Target) -> dict[str,
     Raises:
         ValueError: The target is of kind regression.
     """
-    from sklearn import metrics as sk  # slow to import, and not needed to refuse a config
-
     if target.kind == "regression":
         raise ValueError("a report on classes needs classes or labels, not regression")
     decided, truth = decide(outputs, target).numpy(), values.numpy().astype(np.int64)
-    classes = np.arange(target.outputs)
-    precision, recall, _, support = sk.precision_recall_fscore_support(
-        truth, decided, labels=classes, zero_division=np.nan
-    )
+    count = target.outputs
     if target.kind == "classes":
-        # Counted here, since scikit-learn's function warns if only one class occurs.
-        pairs = np.bincount(truth * len(classes) + decided, minlength=len(classes) ** 2)
-        confusion = pairs.reshape(len(classes), -1)  # (C, C)
-        balanced = _mean(recall)
+        pairs = np.bincount(truth * count + decided, minlength=count**2)
+        confusion = pairs.reshape(count, count)  # (C, C)
+        right, support, named = np.diag(confusion), confusion.sum(1), confusion.sum(0)
+        balanced, f1_macro = _mean(_divide(right, support)), measure_f1(truth, decided)
     else:
-        confusion = sk.multilabel_confusion_matrix(truth, decided, labels=classes)
+        from sklearn import metrics as sk  # slow to import
+
+        confusion = sk.multilabel_confusion_matrix(truth, decided, labels=np.arange(count))
+        right, support, named = (
+            confusion[:, 1, 1],
+            confusion[:, 1].sum(1),
+            confusion[:, :, 1].sum(1),
+        )
         balanced = _mean([_mean(_recalls(table)) for table in confusion])
+        f1_macro = float(sk.f1_score(truth, decided, average="macro", zero_division=0))
+    recall, precision = _divide(right, support), _divide(right, named)
     return {
         "balanced_accuracy": balanced,
-        "f1_macro": float(sk.f1_score(truth, decided, average="macro", zero_division=0)),
+        "f1_macro": f1_macro,
         "classes": {
             name: {
                 "recall": _drop_nan(recall[index]),
@@ -65,6 +69,12 @@ def report_classes(outputs: Tensor, values: Tensor, target: Target) -> dict[str,
         },
         "confusion": confusion.tolist(),
     }
+
+
+def _divide(right: IntArray, of: IntArray) -> FloatArray:
+    """Return which parts of the rows are right, NaN where there are none."""
+    parts: FloatArray = np.divide(right, of, out=np.full(len(of), np.nan), where=of > 0)
+    return parts
 
 
 def _recalls(table: Any) -> list[float]:

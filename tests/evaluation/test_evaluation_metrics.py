@@ -10,6 +10,7 @@ from sklearn import metrics as sk
 from torch import Tensor
 
 from mmx.evaluation.metrics import PRIMARY, decide, make_score, mark_correct, measure
+from mmx.evaluation.per_class import report_classes
 from mmx.evaluation.predict import predict
 from mmx.objectives.binary_cross_entropy import BinaryCrossEntropy
 from mmx.objectives.cross_entropy import CrossEntropy
@@ -127,3 +128,27 @@ def test_predicting_changes_nothing(bench: Callable[..., object]) -> None:
     assert torch.equal(first, second)
     assert first.dtype == torch.float32
     assert all(torch.equal(before[k], v) for k, v in run.model.state_dict().items())
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_classes_are_measured_as_scikit_learn_does_bit_for_bit(seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    rows, classes = int(draw.integers(1, 60)), int(draw.integers(2, 12))
+    truth, decided = (draw.integers(classes, size=rows) for _ in range(2))
+    decided[: rows // 2] = truth[: rows // 2]
+    outputs = torch.nn.functional.one_hot(torch.from_numpy(decided), classes).float()
+    target = Target("classes", tuple(f"class {index}" for index in range(classes)))
+    values = torch.from_numpy(truth)
+    found = measure(outputs, values, target, CrossEntropy().bind(values, classes, {}).task_loss)
+    assert found["accuracy"] == sk.accuracy_score(truth, decided)
+    assert found["f1_macro"] == sk.f1_score(truth, decided, average="macro", zero_division=0)
+    report = report_classes(outputs, values, target)
+    assert report["f1_macro"] == found["f1_macro"]
+    precision, recall, _, support = sk.precision_recall_fscore_support(
+        truth, decided, labels=np.arange(classes), zero_division=np.nan
+    )
+    for index, name in enumerate(target.classes):
+        each = report["classes"][name]
+        assert each["support"] == support[index]
+        for key, expected in (("precision", precision[index]), ("recall", recall[index])):
+            assert each[key] == (None if math.isnan(expected) else expected)
