@@ -6,10 +6,12 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from mmx.config.nodes import ConfigNode
 from mmx.encoders.published import Published
 from mmx.experiment.assemble import Experiment
 from mmx.experiment.config_fingerprint import digest_config
 from mmx.experiment.content_digest import content_digest, digest_files
+from mmx.experiment.opened_tasks import open_data
 from mmx.runs.code import numbers_digest, package_digest
 from mmx.runs.identity import Identity
 from mmx.runs.manifest import RecordedIdentity, RecordedWeights
@@ -86,7 +88,7 @@ def read_fingerprints(experiment: Experiment) -> dict[str, str]:
             continue
         node = json.dumps(experiment.config[role], sort_keys=True, default=str)
         if node not in _FINGERPRINTS:
-            _FINGERPRINTS[node] = _read_fingerprint(task)
+            _FINGERPRINTS[node] = _read_fingerprint(task, experiment.config[role])
         if (fingerprint := _FINGERPRINTS[node]) is not None:
             found[role] = fingerprint
     return found
@@ -97,10 +99,10 @@ def forget_data() -> None:
     _FINGERPRINTS.clear()
 
 
-def _read_fingerprint(task: Task) -> str | None:
+def _read_fingerprint(task: Task, node: ConfigNode) -> str | None:
     """Return the fingerprint of a task's data; None where it cannot be read."""
     try:
-        return task.load().fingerprint
+        return open_data(task, node).fingerprint
     except Exception:  # a user's task may raise anything; its run will raise and report it
         return None
 

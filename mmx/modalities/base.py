@@ -31,6 +31,7 @@ class Column(ABC):
         present: ``(N,)`` bool; False where the row lacks this modality.
         lost: Row to its file, for rows with a file that does not exist; such a row lacks the
             modality.
+        files: The files of all rows, where a table names them; None where they are not known.
         columns: Name to the cells of all rows, None for a missing one, where several columns of a
             table make up the modality.
     """
@@ -41,6 +42,7 @@ class Column(ABC):
     columns: Mapping[str, Sequence[object]] = {}
     present: npt.NDArray[np.bool_]
     lost: Mapping[int, Path] = {}
+    files: Sequence[Path] | None = None
 
     decimal: str | None = None
     """The decimal mark of numbers that are text, if it is known."""

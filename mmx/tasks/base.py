@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -197,6 +198,16 @@ class Task(ABC):
 
         Raises:
             DataError: There is no such column.
+        """
+        return None
+
+    def list_files(self, data: TaskData) -> Sequence[Path] | None:
+        """Return all files on which opened data depends; None where that is not known.
+
+        Where it is, the runs of a sweep open the data once, until one of the files changes.
+
+        Args:
+            data: As :meth:`load` returned it.
         """
         return None
 

@@ -4,6 +4,7 @@ import dataclasses
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -19,7 +20,7 @@ from mmx.modalities.vector import Vector
 from mmx.modalities.video import Video
 from mmx.printable import shorten
 from mmx.tasks import label_sets, label_texts, labels
-from mmx.tasks.base import CutTask, Kind, Samples, list_names, type_task_option
+from mmx.tasks.base import CutTask, Kind, Samples, TaskData, list_names, type_task_option
 from mmx.tasks.cells import ColumnCells
 from mmx.tasks.column_uses import list_column_uses
 from mmx.tasks.csv_format import CsvFormat
@@ -194,6 +195,18 @@ class Table(CutTask):
     def _list_read_columns(self) -> dict[str, tuple[str, ...]]:
         """Return input to its columns."""
         return {name: each.columns for name, each in self.inputs.items()}
+
+    def list_files(self, data: TaskData) -> list[Path] | None:
+        """Return the table and the files of its rows; None where more may be added to them."""
+        path = Path(str(self.path)).expanduser()
+        if not path.is_file():  # a folder, a pattern or several
+            return None
+        found = [path]
+        for column in data.columns.values():
+            if column.files is None or column.lost:
+                return None
+            found += column.files
+        return found
 
     def _read_labels(
         self, table: OpenTable, cells: dict[str, ColumnCells]

@@ -63,8 +63,17 @@ def make_column(kind: type[Column], given: NamedCells) -> tuple[Column, Lost]:
             None if isinstance(each, Path) and not kind.is_in(each) else each for each in values
         ]
     column: Column = make(values)
-    column.lost = lost
+    column.lost, column.files = lost, _list_files(values)
     return column, lost
+
+
+def _list_files(values: Any) -> list[Path] | None:
+    """Return the files among the values of a column; None where some are in archives."""
+    if not isinstance(values, list):
+        return []
+    if any(isinstance(each, Member) for each in values):
+        return None
+    return [each for each in values if isinstance(each, Path)]
 
 
 def _read_files(given: NamedCells) -> tuple[list[FileOrBytes | None], Lost]:

@@ -171,9 +171,9 @@ def test_a_sweep_of_many_jobs_reads_data_once(say: Say, monkeypatch: pytest.Monk
     read: list[object] = []
     before = identify._read_fingerprint
 
-    def read_and_count(task: Any) -> str | None:
+    def read_and_count(task: Any, node: Any) -> str | None:
         read.append(task)
-        return before(task)
+        return before(task, node)
 
     monkeypatch.setattr(identify, "_read_fingerprint", read_and_count)
     assert say(*words)[2].count("skipped ") == 4

@@ -8,6 +8,7 @@ import torch
 from mmx.errors import DataError, RunError
 from mmx.experiment import Experiment, Modalities
 from mmx.experiment.inputs import find_alike_origin, name_as_target
+from mmx.experiment.opened_tasks import open_data
 from mmx.modalities import Batch, Features
 from mmx.model import MultimodalModel
 from mmx.stage_id import Role, StageId
@@ -26,7 +27,7 @@ def load_task(
 ) -> TaskData:
     """Open a task's data; in a resumed run, check that it has not changed."""
     context.note(StageId(role), f"opening {role} {task.name}")
-    loaded = task.load()
+    loaded = open_data(task, context.experiment.config[role])
     manifest = context.directory.manifest()
     seen = manifest.data.get(role)
     if seen is not None and seen != loaded.fingerprint:

@@ -1,0 +1,106 @@
+"""Data is opened once a process, and again where one of its files has changed."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as Pictures
+
+from mmx.experiment import opened_tasks
+from mmx.experiment.opened_tasks import open_data
+from mmx.tasks import TaskData
+from mmx.tasks.digits import Digits
+from mmx.tasks.table import Table
+
+ROWS = 12
+NODE = {"_target_": "mmx.tasks.table.Table"}
+
+
+@pytest.fixture(autouse=True)
+def _nothing_opened() -> Iterator[None]:
+    opened_tasks._OPENED.clear()
+    yield
+    opened_tasks._OPENED.clear()
+
+
+def settle(path: Path) -> None:
+    """Let a file be one that was changed long ago; its status still changed just now."""
+    past = time.time() - 3600
+    os.utime(path, (past, past))
+
+
+@pytest.fixture
+def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(opened_tasks, "SETTLED_NS", -(10**12))
+    draw = np.random.default_rng(0)
+    lines = ["image,title,label"]
+    for row in range(ROWS):
+        pixels = draw.integers(256, size=(6, 6, 3), dtype=np.uint8)
+        Pictures.fromarray(pixels).save(tmp_path / f"{row}.png")
+        lines.append(f"{row}.png,word {row},{'ab'[row % 2]}")
+    path = tmp_path / "rows.csv"
+    path.write_text("\n".join(lines))
+    return path
+
+
+def read(path: Path, **options: object) -> TaskData:
+    columns = {"image": "image", "text": "title"}
+    task = Table(name="rows", path=str(path), label="label", columns=columns, **options)  # type: ignore[arg-type]
+    return open_data(task, {**NODE, "path": str(path), **options})
+
+
+def test_data_is_opened_once_for_equal_options(table: Path) -> None:
+    first = read(table)
+    assert read(table) is first
+    few = read(table, limit=4)
+    assert len(few.splits["train"]) == 4
+    assert read(table) is first
+    third = read(table, limit=6)  # the oldest has to go
+    assert read(table, limit=6) is third
+    assert read(table, limit=4) is not few
+
+
+@pytest.mark.parametrize("change", ["label", "picture", "same_size"])
+def test_data_is_opened_again_where_a_file_has_changed(table: Path, change: str) -> None:
+    first = read(table)
+    if change == "label":
+        table.write_text(table.read_text().replace("0.png,word 0,a", "0.png,word 0,b"))
+        settle(table)
+    elif change == "picture":
+        (table.parent / "0.png").write_bytes((table.parent / "1.png").read_bytes())
+    else:
+        text = table.read_text()
+        table.write_text(text.replace("word 3", "WORD 3"))
+        assert len(table.read_text()) == len(text)
+    second = read(table)
+    assert second is not first
+    assert second.fingerprint != first.fingerprint
+    assert read(table) is second
+
+
+def test_a_picture_that_has_gone_is_noticed(table: Path) -> None:
+    first = read(table)
+    (table.parent / "0.png").unlink()
+    second = read(table)
+    assert not second.columns["image"].present[0]
+    assert second.fingerprint != first.fingerprint
+    assert read(table) is not second  # the file may come back
+
+
+def test_data_with_files_that_were_changed_just_now_is_not_kept(
+    table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opened_tasks, "SETTLED_NS", 3600 * 10**9)
+    assert read(table) is not read(table)
+
+
+def test_data_with_files_that_are_not_known_is_not_kept(table: Path) -> None:
+    pattern = table.parent / "*.csv"
+    assert read(pattern) is not read(pattern)
+    task = Digits(name="digits")
+    assert task.list_files(task.load()) is None
