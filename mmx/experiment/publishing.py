@@ -23,6 +23,12 @@ from mmx.experiment.fitting import Built, describe_encoder_error
 from mmx.stage_id import Role
 
 
+def name_weight_option(make: Callable[..., Encoder]) -> str:
+    """Return the option of an encoder's recipe that says where its weights lie."""
+    _, options = class_and_options(make)
+    return "weights" if options.get("weights") or "model" not in options else "model"
+
+
 @dataclass(frozen=True)
 class PublishedStart:
     """The encoders that start from published weights, of one role.

@@ -113,10 +113,21 @@ def join_differences(names: Sequence[str]) -> str:
 
 def _name_weights(name: str, old: Identity, new: Identity) -> str:
     """Return which weights have changed: ``weights (encoder.text: model.safetensors)``."""
+    files = list_changed_files(name, old, new)
+    return f"weights (encoder.{name}{': ' if files else ''}{', '.join(files)})"
+
+
+def list_changed_files(name: str, old: Identity, new: Identity) -> list[str]:
+    """Return the weight files of an encoder that differ, by name; none where one lists no files."""
     before, now = old.weight_files.get(name, {}), new.weight_files.get(name, {})
-    both = bool(before and now)
-    files = [each for each in {**before, **now} if before.get(each) != now.get(each)]
-    return f"weights (encoder.{name}{': ' if both and files else ''}{', '.join(files * both)})"
+    if not before or not now:
+        return []
+    return [each for each in {**before, **now} if before.get(each) != now.get(each)]
+
+
+def list_changed_weights(old: Identity, new: Identity) -> list[str]:
+    """Return the encoders whose weights both record, and that differ."""
+    return _find_changed(old.weights, new.weights)
 
 
 def _has_other_config(old: Identity, new: Identity) -> bool:

@@ -11,10 +11,13 @@ from collections.abc import Iterator, Sequence
 
 from mmx import execution
 from mmx.errors import ConfigError, RunError
-from mmx.experiment import assemble
+from mmx.experiment import Experiment, assemble
+from mmx.experiment.identify import identify
+from mmx.experiment.publishing import name_weight_option
 from mmx.reports import answer
 from mmx.reports.view import open_view
 from mmx.runs.directory import RunDirectory
+from mmx.runs.identity import Identity, list_changed_files, list_changed_weights
 from mmx.runs.manifest import Manifest
 from mmx.runs.surroundings import describe_surroundings, digest_code
 from mmx.terminal import Console
@@ -51,6 +54,7 @@ def main(arguments: Sequence[str]) -> int:
     config = open_config(directory, config, typed)
     names = directory.names()
     experiment = assemble(config, list_allowed_packages(given.allow), names)
+    _refuse_other_weights(directory, experiment)
     execution.record_resumption(directory, ["mmx", "resume", *arguments])
     with open_view() as listen:
         # A reproduction must not read the cache, even after an interruption.
@@ -68,6 +72,22 @@ def _list_changes(manifest: Manifest, device: object) -> Iterator[str]:
     if device != "cpu" and recorded and began.cuda != now.cuda:
         first, then = (each.cuda or "the CPU" for each in (began, now))
         yield f"this run began on {first}, and goes on on {then}"
+
+
+def _refuse_other_weights(directory: RunDirectory, experiment: Experiment) -> None:
+    """Raise RunError where weights are other files than those that a run began with."""
+    began, now = Identity.of(directory.manifest()), identify(experiment)
+    for name in list_changed_weights(began, now):
+        changed, files = list_changed_files(name, began, now), experiment.weight_files[name]
+        shown = [str(path) for path in files if path.name in changed] or [str(files[0])]
+        run = shlex.quote(str(directory.path))
+        option = name_weight_option(experiment.encoders[name])
+        raise RunError(
+            f"{', '.join(shown)} is another file than {directory.path} began with "
+            f"(weights of {name})",
+            tip=f"put it back, or say where it is: mmx resume {run} encoder.{name}.{option}=PATH; "
+            f"to start anew with the other file: mmx reproduce {run}",
+        )
 
 
 def _require_device(name: object, directory: RunDirectory) -> None:

@@ -13,19 +13,23 @@ from pathlib import Path
 import catalogue
 import pytest
 import torch
+import torchvision
+from refusals import check_error, check_notes
 from tiny_models import find_tiny_model, save_text_model, save_timm
 
 from mmx.config import compose
 from mmx.encoders.image.resnet import ResNet18
 from mmx.encoders.image.timm import Timm
-from mmx.errors import ConfigError
-from mmx.experiment import assemble
+from mmx.errors import ConfigError, TransferError
+from mmx.experiment import Experiment, assemble
 from mmx.experiment.publishing import publishes
 from mmx.modalities.image import Image
 from mmx.reports.run_comparison import describe_changes
 from mmx.runs.directory import RunDirectory
 from mmx.stages import load_trained
+from mmx.stages.run import run as run_stages
 from mmx.training import checkpoint
+from mmx.training.events import StopRequest
 
 pytest.importorskip("transformers")
 pytest.importorskip("timm")
@@ -33,6 +37,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 Overrides = Callable[..., list[str]]
 Once = Callable[[list[str]], RunDirectory]
+Prepared = Callable[[list[str], Path], tuple[Experiment, RunDirectory]]
 
 
 @pytest.fixture(scope="module")
@@ -305,3 +310,39 @@ def test_a_model_that_is_not_there_is_one_problem(
     assert problem.given == "encoder.text"
     assert f"model={tmp_path / 'nowhere'}: there is no such folder" in problem.reason
     assert "owner/name and download=true" in (problem.type_this or "")
+
+
+def test_a_fresh_stem_leads_to_what_can_be_typed(
+    prepared: Prepared, tables: dict[str, Path], overrides: Overrides, tmp_path: Path
+) -> None:
+    weights = tmp_path / "resnet18.pth"
+    torch.save(torchvision.models.resnet18().state_dict(), weights)
+    given = [*overrides(None, tables["two"], ("image",)), "encoder/image=resnet18"]
+    words = [each for each in given if not each.startswith(("source=", "encoder.image"))]
+    words += ["source=published", f"encoder.image.weights={weights}", "transfer=parameter"]
+    words += ["regularizer=delta", "control=none", "trainer.epochs=1"]
+    experiment, run = prepared(words, tmp_path)
+    with pytest.raises(TransferError) as error:
+        run_stages(experiment, run, lambda event: None, StopRequest())
+    typed = ["encoder.image.stem=standard", "regularizer=l2_sp"]
+    check_error(error.value, "regularizer=delta", "encoders.image.stem.0.weight", types=typed)
+    experiment, run = prepared([*words, typed[0]], tmp_path)
+    assert run_stages(experiment, run, lambda event: None, StopRequest()).target
+
+
+def test_a_published_transformer_that_trains_fast_is_noted(
+    once: Once, line: Callable[..., list[str]]
+) -> None:
+    def read_notes(*more: str) -> list[str]:
+        run = once(line("control=none", "trainer.epochs=1", *more))
+        return [each for each in run.summary()["notes"] if "fine-tuned" in each]
+
+    fast = "optimizer.lr=0.005"
+    check_notes(
+        read_notes("transfer=parameter", fast),
+        ["text", "0.005", "optimizer.lr=0.0001", "transfer.copied_rate=0.02"],
+    )
+    for more in (["transfer.copied_rate=0.02"], [], ["optimizer=sgd"]):
+        rate = [fast] if more and "sgd" not in more[0] else ["optimizer.lr=0.0005"]
+        assert read_notes("transfer=parameter", *more, *rate) == []
+    assert read_notes("transfer=feature", fast) == []

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from refusals import check_error, read_error
 from tiny_models import save_text_model
 
+from mmx import execution
 from mmx.cli import main
 from mmx.config import compose
-from mmx.experiment import assemble
+from mmx.experiment import Experiment, assemble
 from mmx.runs.directory import RunDirectory
 from mmx.stage_id import StageId
 from mmx.stages import load_trained
@@ -26,6 +30,7 @@ pytest.importorskip("transformers")
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 CPU = torch.device("cpu")
+Prepared = Callable[[list[str], Path], tuple[Experiment, RunDirectory]]
 RunIn = Callable[[list[str], Path], RunDirectory]
 
 
@@ -193,3 +198,29 @@ def test_gone_and_other_files_are_refused_and_moved_ones_are_read(
     said = capsys.readouterr().err
     assert "tiny" in said
     assert main([*line, f"encoder.text.model={moved}"]) == 0
+
+
+def test_resuming_refuses_weights_that_were_replaced(
+    line: Callable[..., list[str]],
+    prepared: Prepared,
+    model: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    experiment, run = prepared(line("transfer=parameter"), tmp_path / "outputs")
+
+    def interrupt(event: Event) -> None:
+        if event.kind == "epoch":
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    assert execution.execute(experiment, run, interrupt)["exit_code"] == 143
+    kept = shutil.copytree(model, tmp_path / "kept")
+    save_text_model(model, seed=5)
+    capsys.readouterr()
+    assert main(["resume", str(run.path)]) == 1
+    error = read_error(capsys.readouterr().err)
+    typed = f"mmx resume {run.path} encoder.text.model="
+    check_error(error, model / "model.safetensors", run.path, types=[typed])
+    assert run.status()["status"] == "interrupted"
+    assert main(["resume", str(run.path), f"encoder.text.model={kept}"]) == 0
+    assert run.status()["status"] == "done"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 import torch
@@ -10,12 +10,15 @@ from torch import nn
 
 from mmx.encoders import Encoder
 from mmx.errors import MmxError, TransferError
+from mmx.experiment.meta_encoders import make_meta_encoder
 from mmx.experiment.publishing import class_and_options
+from mmx.modalities import Spec
 from mmx.model import MultimodalModel, NoFusion, Parts
 from mmx.stage_id import Role, StageId
 from mmx.stages.core.context import Context, Opened, Specs
 from mmx.stages.core.published_values import PublishedValues, read_values
 from mmx.stages.core.stage import GivenSource
+from mmx.training.optimizer import AdamW
 from mmx.transfer import Source
 from mmx.transfer.copying import copy_fitting
 from mmx.transfer.parameter import Parameter
@@ -23,6 +26,9 @@ from mmx.transfer.parameter import Parameter
 MakeEncoder = Callable[..., Encoder]
 START = Parameter(fusion="encoders_alone", min_copied=0.0)
 """How a source task starts from published weights: as a target does, encoders alone."""
+
+FAST, USUAL = 1e-3, 1e-4
+"""Learning rate of AdamW from which a published transformer is noted, and a usual one."""
 
 
 def load_published(context: Context, opened: Opened, role: Role) -> GivenSource | None:
@@ -96,4 +102,25 @@ def describe_published(context: Context, specs: Mapping[Role, Specs]) -> list[st
         kind, options = class_and_options(context.experiment.encoders[name])
         given = specs[start.role][name]
         found.extend(f"{name}: {each}" for each in kind.describe_deviations(given, **options))
+        found.extend(_note_rate(context, name, given, start.role))
     return found
+
+
+def _note_rate(context: Context, name: str, spec: Spec, role: Role) -> Iterator[str]:
+    """Yield a note if a transformer is trained so fast that it may forget what it has learned."""
+    experiment = context.experiment
+    mode, optimizer = experiment.transfer, experiment.optimizer
+    if not isinstance(optimizer, AdamW) or (
+        role is Role.TARGET and not isinstance(mode, Parameter)
+    ):
+        return
+    shared = mode.copied_rate if role is Role.TARGET and isinstance(mode, Parameter) else 1.0
+    rate = optimizer.lr * shared
+    encoder = make_meta_encoder(experiment.encoders[name], spec)
+    if rate < FAST or not any(isinstance(part, nn.LayerNorm) for part in encoder.modules()):
+        return
+    slower = f", or transfer.copied_rate={USUAL / optimizer.lr:.2g}" if role is Role.TARGET else ""
+    yield (
+        f"{name}: published transformers are fine-tuned at a learning rate of about {USUAL:g}, and "
+        f"this one trains at {rate:g}, at which it may forget: optimizer.lr={USUAL:g}{slower}"
+    )

@@ -18,7 +18,7 @@ from torch import Tensor
 from mmx.encoders.published import Published
 from mmx.errors import DamagedFileError, MmxError, RunError
 from mmx.experiment import Experiment
-from mmx.experiment.publishing import class_and_options, digest_weight_files, find_published
+from mmx.experiment.publishing import digest_weight_files, find_published, name_weight_option
 from mmx.runs.stage_facts import PublishedTensors, StageFacts
 from mmx.stages.core.cache_keys import digest_tensors
 from mmx.stages.core.context import Specs
@@ -156,8 +156,7 @@ def _describe(path: Path, left: PublishedTensors, modality: str) -> str:
 
 def _say_where(experiment: Experiment, modality: str, path: Path) -> str:
     """Return what to type where published files have moved."""
-    _, options = class_and_options(experiment.encoders[modality])
-    option = "weights" if options.get("weights") or "model" not in options else "model"
+    option = name_weight_option(experiment.encoders[modality])
     run = shlex.quote(str(path.parent.parent.parent))
     return f"put it back, or say where it is: mmx eval {run} encoder.{modality}.{option}=PATH"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable, Collection, Iterator, Mapping
 from types import MappingProxyType
 
@@ -232,14 +233,42 @@ def find_regularized(
     from_source = start.shared | {*start.report.frozen}
     reference = SourceReference(source, model, start.frozen_encoders, from_source, origins)
     if not reference.modalities:
+        partly = _find_fresh_parts(model, from_source)
         raise TransferError(
             f"regularizer={name}: no encoder of the target that trains is built like one of "
-            "the source's, or started whole from one",
-            tip="regularizer=none",
+            "the source's, or started whole from one"
+            + "".join(f"; {each}" for each in partly.values()),
+            tip=_advise(model, partly),
         )
     if {"model", "classes"} <= regularizer.needs:
         _refuse_doubles(name, reference.origins)
     return shared, reference
+
+
+def _find_fresh_parts(model: MultimodalModel, from_source: Collection[str]) -> dict[str, str]:
+    """Return what is fresh of encoders that started in part from the source, by modality."""
+    found = {}
+    for name, encoder in model.encoders.items():
+        own = [f"encoders.{name}.{each}" for each in encoder.state_dict()]
+        fresh = [each for each in own if each not in from_source]
+        if 0 < len(fresh) < len(own):
+            found[name] = f"{fresh[0]} is fresh" + (
+                f", and {len(fresh) - 1} more" * (len(fresh) > 1)
+            )
+    return found
+
+
+def _advise(model: MultimodalModel, partly: Collection[str]) -> str:
+    """Return what to type in place of a regulariser that has no reference."""
+    if not partly:
+        return "regularizer=none"
+    stems = [
+        f"encoder.{name}.stem=standard"
+        for name in partly
+        if "stem" in inspect.signature(type(model.encoders[name])).parameters
+    ]
+    typed = ["regularizer=l2_sp   (holds the weights that came from the source)"]
+    return ", or ".join([*([" ".join(stems)] if stems else []), *typed])
 
 
 def _refuse_doubles(name: str, origins: Mapping[str, str]) -> None:
