@@ -42,18 +42,23 @@ def list_folder(path: Path) -> SplitFolder:
     Images in subfolders of a class belong to that class.
 
     Raises:
-        DataError: There is no class folder, or one has no image directly in it, or one
-            contains splits.
+        DataError: There is no class folder, or some have no image, or one has none directly in
+            it or contains splits.
     """
     folder = SplitFolder(path)
     folder.loose = len(_sort_out(folder, path))
+    empty = []
     for name in list_visible_folders(path):
         direct = _sort_out(folder, path / name)
         below = [image for deep in _walk_folders(path / name) for image in _sort_out(folder, deep)]
         _check_class(path / name, direct, below)
+        if not direct:
+            empty.append(path / name)
         folder.files[name] = sorted(direct, key=lambda file: file.name) + sorted(below)
         folder.deep += below
     folder.hidden = count_images(path, hidden=True)
+    if empty:
+        _refuse_empty(empty)
     if not folder.files:
         loose = f" but {folder.loose} images" if folder.loose else ""
         raise DataError(
@@ -148,11 +153,17 @@ def _check_class(path: Path, direct: list[Path], below: list[Path]) -> None:
             "images are expected in <class>/<image>",
             tip=f"target.path={path} if that folder holds the classes, or move the images up",
         )
-    if not direct:
-        raise DataError(
-            f"{path} holds no image; accepted: {', '.join(sorted(IMAGES))}",
-            tip="every folder here is read as a class: remove those that are not",
-        )
+
+
+def _refuse_empty(folders: list[Path]) -> None:
+    """Raise an error that names all folders without any image."""
+    many = len(folders) > 1
+    which = f"{len(folders)} folders hold" if many else f"{folders[0]} holds"
+    names = f": {list_names([str(folder) for folder in folders], 10)}" if many else ""
+    raise DataError(
+        f"{which} no image{names}; accepted: {', '.join(sorted(IMAGES))}",
+        tip="every folder here is read as a class: remove those that are not",
+    )
 
 
 def _note_omissions(folders: list[SplitFolder]) -> tuple[str, ...]:

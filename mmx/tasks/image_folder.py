@@ -1,5 +1,6 @@
 """Your own images, in one folder for each class."""
 
+import difflib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -16,8 +17,11 @@ from mmx.tasks.folders import (
     list_folder,
     list_visible_folders,
 )
-from mmx.tasks.split_names import find_split
+from mmx.tasks.split_names import SPLITS, find_split
 from mmx.tasks.unusable import leave_out_unusable
+
+NEAR = 0.8
+"""Similarity, from 0 to 1, from which a folder has a misspelt name of a split."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -26,7 +30,8 @@ class ImageFolder(CutTask):
 
     Use it for images with one class each; use ``table`` for anything else.
 
-    The folders of splits may have other common names, such as ``valid`` or ``Testing``.
+    The folders of splits may have other common names, such as ``valid``, ``Testing``, ``eval``
+    (which is test) or ``train_images``. One that is nearly such a name is refused.
     ``val`` and ``test`` are cut from the training rows if they are absent. Files that are not
     read are noted.
 
@@ -93,7 +98,30 @@ def find_split_folders(path: Path) -> dict[str, Path]:
             "but no folder train",
             tip=f"move the images to train on to {path}/train/<class>/<image>",
         )
+    _refuse_misspelt(path, splits)
     return splits
+
+
+def _refuse_misspelt(path: Path, splits: dict[str, Path]) -> None:
+    """Refuse folders of images with names that are nearly those of splits which are not there.
+
+    Raises:
+        DataError: There are such folders; the message names all of them.
+    """
+    others = [
+        (name, SPLITS[near])
+        for name in list_visible_folders(path)
+        if find_split(name) is None
+        for near in difflib.get_close_matches(name.lower(), SPLITS, n=1, cutoff=NEAR)
+        if SPLITS[near] not in splits and count_images(path / name)
+    ]
+    if others:
+        said = ", ".join(f"{path / name} (the {split} split?)" for name, split in others)
+        name, split = others[0]
+        raise DataError(
+            f"neither split nor class: {said}",
+            tip=f"mv {path / name} {path / split}   (or move it out of {path})",
+        )
 
 
 def _are_classes(path: Path, splits: dict[str, Path]) -> bool:

@@ -108,6 +108,11 @@ def test_folder_errors(tmp_path):
         ("Train", "VAL", "TEST"),
         ("training", "dev", "test"),
         ("training_set", "validation", "test_set"),
+        ("Training Images", "Validate", "Eval"),
+        ("train2017", "val2017", "Evaluation"),
+        ("trn", "development", "tst"),
+        ("TRAIN_DATA", "valid_data", "TEST_DATA"),
+        ("X_train", "X_val", "X_test"),
     ],
 )
 def test_folders_of_splits_have_many_names(tmp_path, train, val, test):
@@ -177,6 +182,25 @@ def test_folders_that_cannot_be_told_apart_are_refused(tmp_path):
     check(
         *("animals/cat", "animals/dog", "cars/bus"), says=["ROOT/animals", "4", "ROOT/animals/cat"]
     )
+
+
+def test_folders_that_are_neither_split_nor_class_are_named_in_one_error(tmp_path):
+    for name in ("train/a", "test/a", "vaild/a", "trian/a", "annotations/a"):
+        save_images(tmp_path / name, 3)
+    with pytest.raises(DataError) as error:
+        ImageFolder(name="p", path=str(tmp_path)).load()
+    check_error(error.value, f"{tmp_path}/vaild", types=[f"mv {tmp_path}/vaild {tmp_path}/val"])
+    # The training split is there already, and the last one is like no split.
+    assert not {"trian", "annotations"} & set(error.value.message.split("/"))
+    plain = tmp_path / "plain"
+    for name in ("a", "b"):
+        save_images(plain / name, 3)
+    for name in ("docs", "labels/more"):
+        (plain / name).mkdir(parents=True)
+    (plain / "docs" / "readme.txt").write_text("")
+    with pytest.raises(DataError) as error:
+        ImageFolder(name="p", path=str(plain)).load()
+    check_error(error.value, "2 folders", plain / "docs", plain / "labels", types=["remove"])
 
 
 def test_the_folder_that_holds_the_splits_is_advised(tmp_path):
