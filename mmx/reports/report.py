@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Iterable
@@ -31,23 +32,33 @@ LETTER, LINE = 7, 14
 def write_report(directory: RunDirectory) -> None:
     """Write the report of a finished run."""
     summary = directory.read_summary()
-    pages = Environment(loader=PackageLoader("mmx.reports", "."), autoescape=True)
-    html = pages.get_template("report.html.jinja").render(
-        name=directory.path.name,
-        title=format_title(summary),
-        summary=summary,
-        gains=format_gains(summary),
-        search=format_search(summary),
-        controls={
-            format_control(name, found): found.metrics for name, found in summary.control.items()
-        },
-        classes=make_class_table(summary.target.classes),
-        line=make_line(summary.transfer.wise_ft),
-        charts=make_charts(directory.metrics()),
-        config=yaml.safe_dump(directory.config(), sort_keys=False, allow_unicode=True),
-        manifest=directory.manifest().to_json(),
+    html = (
+        _open_pages()
+        .get_template("report.html.jinja")
+        .render(
+            name=directory.path.name,
+            title=format_title(summary),
+            summary=summary,
+            gains=format_gains(summary),
+            search=format_search(summary),
+            controls={
+                format_control(name, found): found.metrics
+                for name, found in summary.control.items()
+            },
+            classes=make_class_table(summary.target.classes),
+            line=make_line(summary.transfer.wise_ft),
+            charts=make_charts(directory.metrics()),
+            config=yaml.safe_dump(directory.config(), sort_keys=False, allow_unicode=True),
+            manifest=directory.manifest().to_json(),
+        )
     )
     write_text(directory.path / "report.html", html)
+
+
+@functools.cache
+def _open_pages() -> Environment:
+    """Return the pages' templates, which are compiled once a process."""
+    return Environment(loader=PackageLoader("mmx.reports", "."), autoescape=True)
 
 
 def make_class_table(found: ClassTable | None) -> Json | None:
