@@ -6,8 +6,8 @@ import hashlib
 import time
 from pathlib import Path
 
-SETTLED_NS = 2_000_000_000
-"""A file that was changed more recently may change again within the same tick of its clock."""
+from mmx.runs.file_states import SETTLED_NS
+
 _DIGESTS: dict[tuple[str, int, int, int, int], str] = {}
 
 

@@ -6,21 +6,17 @@ The runs of a sweep mostly have the same data. A task that cannot name its files
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections import OrderedDict
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from mmx.config.nodes import ConfigNode
-from mmx.experiment.content_digest import SETTLED_NS
+from mmx.runs.file_states import State, are_settled, read_states
 from mmx.tasks import Task, TaskData
 
 KEPT = 2
 """Opened tasks that are kept: a source and a target. The oldest is forgotten first."""
-State = tuple[int, int, int, int]
-"""Number, size and times of a file, which change where its content does."""
 
 
 @dataclass(frozen=True)
@@ -45,29 +41,16 @@ def open_data(task: Task, node: ConfigNode) -> TaskData:
     """
     key = json.dumps(node, sort_keys=True, default=str)
     known = _OPENED.get(key)
-    if known is not None and _read_states(known.states) == known.states:
+    if known is not None and read_states(known.states) == known.states:
         _OPENED.move_to_end(key)
         return known.data
     _OPENED.pop(key, None)
     began = time.time_ns()
     data = task.load()
     files = task.list_files(data)
-    states = None if files is None else _read_states(files)
-    # A file that was changed shortly before may change again within the same tick of its clock.
-    if states and max(max(state[2:]) for state in states.values()) < began - SETTLED_NS:
+    states = None if files is None else read_states(files)
+    if states is not None and are_settled(states, began):
         _OPENED[key] = _Opened(data, states)
         if len(_OPENED) > KEPT:
             _OPENED.popitem(last=False)
     return data
-
-
-def _read_states(paths: Iterable[Path]) -> dict[Path, State] | None:
-    """Return the state of each file; None where one is not there."""
-    found: dict[Path, State] = {}
-    try:
-        for path in paths:
-            stat = os.stat(path)  # noqa: PTH116 (of thousands of files)
-            found[path] = (stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
-    except OSError:
-        return None
-    return found

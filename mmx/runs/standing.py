@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from mmx.errors import MmxError, RunError
 from mmx.json_object import Json
 from mmx.runs.directory import NAME_DIGITS, RunDirectory
+from mmx.runs.file_states import State, are_settled, read_states
 from mmx.runs.identity import Identity, find_differences, join_differences
 from mmx.runs.manifest import Manifest
 from mmx.runs.summary import Summary, find_missing
@@ -78,6 +80,21 @@ class _Run:
     status: str
     identity: Identity
     here: bool
+
+
+@dataclass(frozen=True)
+class _Records:
+    """What was read of a run; ``states`` are those of the files, None where one was not there."""
+
+    manifest: Manifest
+    status: object
+    states: dict[Path, State] | None
+
+
+RECORDS = ("manifest.json", "status.json", "digests.json")
+"""The files that say what a finished run is, and by their digests that they are as written."""
+_RECORDS: dict[Path, _Records] = {}
+"""The records of each run that this process has read."""
 
 
 def find_standing(folder: Path, wanted: Wanted) -> Standing:
@@ -184,7 +201,7 @@ def _find_runs(folder: Path, wanted: Wanted) -> tuple[list[_Run], dict[Path, str
     for path in sorted(folder.glob("[!.]*"), reverse=True):  # names begin with the time
         directory = RunDirectory(path)
         try:
-            manifest, status = directory.manifest(), directory.status().get("status")
+            manifest, status = _read_records(directory)
             if manifest == Manifest() or status is None:
                 absent = "manifest" if manifest == Manifest() else "status"
                 raise RunError(f"{path} has no {absent}.json")
@@ -200,6 +217,24 @@ def _find_runs(folder: Path, wanted: Wanted) -> tuple[list[_Run], dict[Path, str
             here = own if places is None else places == dict(wanted.places)
             found.append(_Run(directory, str(status), identity, here))
     return found, unreadable
+
+
+def _read_records(directory: RunDirectory) -> tuple[Manifest, object]:
+    """Return manifest and status of a run; of a finished one, read once while they stay the same.
+
+    A sweep looks at all its runs before each job.
+    """
+    files = [directory.path / name for name in RECORDS]
+    known = _RECORDS.get(directory.path)
+    if known is not None and read_states(files) == known.states:
+        return known.manifest, known.status
+    began = time.time_ns()
+    found = _Records(directory.manifest(), directory.status().get("status"), read_states(files))
+    # The status of any other may change without its file: where its process is killed.
+    done = found.status == "done"
+    if done and found.states is not None and are_settled(found.states, began):
+        _RECORDS[directory.path] = found
+    return found.manifest, found.status
 
 
 def _has_same_data(run: _Run, wanted: Wanted, *, part: bool = False) -> bool:

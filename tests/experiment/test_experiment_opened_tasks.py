@@ -13,6 +13,7 @@ from PIL import Image as Pictures
 
 from mmx.experiment import opened_tasks
 from mmx.experiment.opened_tasks import open_data
+from mmx.runs import file_states
 from mmx.tasks import TaskData
 from mmx.tasks.digits import Digits
 from mmx.tasks.table import Table
@@ -36,7 +37,7 @@ def settle(path: Path) -> None:
 
 @pytest.fixture
 def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(opened_tasks, "SETTLED_NS", -(10**12))
+    monkeypatch.setattr(file_states, "SETTLED_NS", -(10**12))
     draw = np.random.default_rng(0)
     lines = ["image,title,label"]
     for row in range(ROWS):
@@ -95,7 +96,7 @@ def test_a_picture_that_has_gone_is_noticed(table: Path) -> None:
 def test_data_with_files_that_were_changed_just_now_is_not_kept(
     table: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(opened_tasks, "SETTLED_NS", 3600 * 10**9)
+    monkeypatch.setattr(file_states, "SETTLED_NS", 3600 * 10**9)
     assert read(table) is not read(table)
 
 

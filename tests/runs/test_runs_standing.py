@@ -23,7 +23,7 @@ from mmx.config.compose import Composed
 from mmx.encoders.image.resnet import ResNet18
 from mmx.errors import Interrupted
 from mmx.experiment import Experiment, identify
-from mmx.runs import code, surroundings
+from mmx.runs import code, file_states, standing, surroundings
 from mmx.runs.directory import RunDirectory
 from mmx.runs.manifest import Manifest
 from mmx.stage_id import Role
@@ -178,6 +178,34 @@ def test_a_sweep_of_many_jobs_reads_data_once(say: Say, monkeypatch: pytest.Monk
     monkeypatch.setattr(identify, "_read_fingerprint", read_and_count)
     assert say(*words)[2].count("skipped ") == 4
     assert len(read) == 1
+
+
+def test_records_of_finished_runs_are_read_once_and_again_where_a_file_changes(
+    say: Say, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_states, "SETTLED_NS", -(10**12))
+    words = (*LINE, "control=none", "seed=1,2")
+    say(*words)
+    read: list[Path] = []
+    before = RunDirectory.manifest
+
+    def count_runs(directory: RunDirectory) -> Manifest:
+        read.append(directory.path)
+        return before(directory)
+
+    monkeypatch.setattr(RunDirectory, "manifest", count_runs)
+    standing._RECORDS.clear()
+    assert say(*words)[2].count("skipped ") == 2
+    assert len(read) == len(set(read)) == 2
+    assert say(*words)[2].count("skipped ") == 2
+    assert len(read) == 2
+    for name in ("manifest.json", "status.json"):
+        first = Path(rows(say(*words)[1])[0]["run"])
+        text = (first / name).read_text()
+        (first / name).write_text(text.replace("d", "D", 1))
+        read.clear()
+        assert "runs again" in say(*words)[2]
+        assert first in read
 
 
 def test_changed_code_of_mmx_runs_again(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
