@@ -41,7 +41,7 @@ import torch
 from scipy import stats
 from sklearn.tree import DecisionTreeClassifier
 
-from mmx.evaluation.folds import find_half_width
+from mmx.evaluation.folds import find_half_width_of_folds
 from mmx.tasks.folds import Fold, divide_into_folds
 
 Array = npt.NDArray[np.float64]
@@ -256,7 +256,7 @@ def draw_formula(folds: int, repeats: int, cases: int, seed: int) -> tuple[float
 def compare_intervals(values: Array, folds: int, least: float) -> tuple[float, float]:
     """Return the parts of cases ``(B, k r)`` in which each of the intervals holds 0."""
     errors = np.abs(values.mean(1))
-    reach = np.array([find_half_width(each, folds, 0.95, least) for each in values])
+    reach = np.array([find_half_width_of_folds(each, folds, 0.95, least) for each in values])
     t = stats.t(values.shape[1] - 1).ppf(0.975)
     plain = t * values.std(1, ddof=1) / np.sqrt(values.shape[1])
     return float((errors <= reach).mean()), float((errors <= plain).mean())

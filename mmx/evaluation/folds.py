@@ -37,7 +37,7 @@ def average_parts(values: Floats, parts: Sequence[Hashable]) -> Floats:
     return np.array([np.mean(each) for each in found.values()])
 
 
-def find_half_width(values: Floats, folds: int, level: float, least: float = 0.0) -> float:
+def find_half_width_of_folds(values: Floats, folds: int, level: float, least: float = 0.0) -> float:
     """Return half the width of the interval of a mean over folds.
 
     Args:

@@ -255,7 +255,7 @@ def _find_interval(group: Differences, error: SeedError | None, level: float) ->
 
 def _find_fold_interval(group: Differences, level: float) -> Bounds:
     middle = float(group.values.mean())
-    reach = folds.find_half_width(group.values, group.folds, level, group.least_variance)
+    reach = folds.find_half_width_of_folds(group.values, group.folds, level, group.least_variance)
     return _bound((middle - reach, middle + reach), group, level)
 
 

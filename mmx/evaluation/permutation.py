@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mmx.evaluation.mcnemar import Discordant
-from mmx.evaluation.sample_metric import Floats, Integers, Pair
+from mmx.evaluation.sample_metric import Floats, Indices, Pair
 
 SWAPS = 9_999
 """Number of random swaps, if there are too many to try all."""
@@ -63,7 +63,7 @@ def swap_test(pairs: Sequence[Pair], *, seed: int = 0, by_row: bool = False) -> 
     return as_large / total if every else (1 + as_large) / (1 + total)
 
 
-SwapBlock = tuple[list[Pair], Integers, slice | Integers]
+SwapBlock = tuple[list[Pair], Indices, slice | Indices]
 """Pairs of the same samples, those samples on which the models of a pair differ, and their columns
 in the table of swaps."""
 

@@ -19,7 +19,7 @@ from mmx.evaluation.metrics import PRIMARY, decide
 from mmx.tasks import Target
 
 Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
+Indices = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class SampleScores:
 
     metric: str
     statistics: Floats
-    rows: Integers
+    rows: Indices
 
     @property
     def value(self) -> float:
@@ -69,7 +69,7 @@ Pair = tuple[SampleScores, SampleScores]
 """Scores of two models (under transfer, under the control) of one seed on the same samples."""
 
 
-def score_samples(outputs: Tensor, values: Tensor, target: Target, rows: Integers) -> SampleScores:
+def score_samples(outputs: Tensor, values: Tensor, target: Target, rows: Indices) -> SampleScores:
     """Return the scores of a model's outputs.
 
     Args:

@@ -23,7 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mmx.csv_text import format_csv
-from mmx.evaluation.folds import average_parts, find_half_width
+from mmx.evaluation.folds import average_parts, find_half_width_of_folds
 from mmx.json_object import Json
 from mmx.runs.atomic import make_folder, write_json, write_text
 from mmx.runs.draw import DRAW_KEYS, Draw, count_folds
@@ -232,7 +232,7 @@ def _format_mean(members: Sequence[Json], name: str, folds: int) -> str:
     if folds:
         parts = [member[DRAW].part for member in shown]
         each = average_parts(np.array(values, dtype=np.float64), parts)
-        reach = f" ± {find_half_width(each, folds, 0.95):.3f}" if len(each) > 1 else ""
+        reach = f" ± {find_half_width_of_folds(each, folds, 0.95):.3f}" if len(each) > 1 else ""
         return f"{float(each.mean()):.3f}{reach}"
     mean = statistics.fmean(values)
     if len(values) == 1:

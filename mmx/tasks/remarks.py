@@ -19,10 +19,8 @@ FEWEST_VAL = 10
 VALUES_SHOWN = 3
 """Number of repeated rows that a note lists."""
 
-Splits = Mapping[str, SplitRows]
 
-
-def note_missing(columns: Mapping[str, Column], splits: Splits) -> Iterator[str]:
+def note_missing(columns: Mapping[str, Column], splits: Mapping[str, SplitRows]) -> Iterator[str]:
     """Yield notes on rows that lack a modality, and on missing cells of a table, by split.
 
     Args:
@@ -38,7 +36,9 @@ def note_missing(columns: Mapping[str, Column], splits: Splits) -> Iterator[str]
         yield from _note_absent(f"{modality}: {{}} rows have none", ~column.present, splits)
 
 
-def _note_absent(text: str, absent: npt.NDArray[np.bool_], splits: Splits) -> Iterator[str]:
+def _note_absent(
+    text: str, absent: npt.NDArray[np.bool_], splits: Mapping[str, SplitRows]
+) -> Iterator[str]:
     """Yield a note if any used row is absent."""
     each = {name: (int(absent[rows].sum()), len(rows)) for name, rows in splits.items()}
     each = {name: counts for name, counts in each.items() if counts[1]}
@@ -49,7 +49,9 @@ def _note_absent(text: str, absent: npt.NDArray[np.bool_], splits: Splits) -> It
         yield text.format(f"{lost} of {whole}") + split
 
 
-def note_labels(values: npt.NDArray[Any], target: Target, splits: Splits) -> Iterator[str]:
+def note_labels(
+    values: npt.NDArray[Any], target: Target, splits: Mapping[str, SplitRows]
+) -> Iterator[str]:
     """Yield notes on what cannot be learned or measured: few validation rows, absent classes.
 
     Args:
@@ -97,7 +99,7 @@ def _occurs(values: npt.NDArray[Any], index: int) -> bool:
 def note_repeats(
     contents: Mapping[str, npt.NDArray[np.uint8]],
     values: npt.NDArray[Any],
-    splits: Splits,
+    splits: Mapping[str, SplitRows],
     name_row: NameRow,
 ) -> Iterator[str]:
     """Yield notes on rows of one split with the same content as a row of another.

@@ -41,7 +41,7 @@ from mmx.tasks.table_text import check_utf8
 from mmx.tasks.times import read_times
 from mmx.tasks.unusable import leave_out_unusable
 
-Texts = dict[str, list[str | None]]
+ColumnTexts = dict[str, list[str | None]]
 
 
 @dataclass(kw_only=True, eq=False)
@@ -210,14 +210,14 @@ class Table(CutTask):
 
     def _read_labels(
         self, table: OpenTable, cells: dict[str, ColumnCells]
-    ) -> tuple[labels.Values, Texts, list[str]]:
+    ) -> tuple[labels.Values, ColumnTexts, list[str]]:
         """Return the targets of all rows, the texts that say which rows have any, and notes."""
         missing, name_row = frozenset(self.missing), table.row_names
         if self.kind == "multilabel" and isinstance(self.label, str):
             sets, found = label_sets.read_sets(
                 self.label, cells[self.label], missing, self.label_separator, name_row
             )
-            filled: Texts = {self.label: [None if one is None else "" for one in sets]}
+            filled: ColumnTexts = {self.label: [None if one is None else "" for one in sets]}
             return labels.encode_sets(sets), filled, list(found)
         names = list_columns(self.label)
         texts = {name: table.to_texts(name, cells[name], missing) for name in names}
@@ -368,7 +368,7 @@ class Table(CutTask):
         return np.zeros(shape, dtype=np.float32), names
 
     def _find_labelled(
-        self, cells: dict[str, ColumnCells], texts: Texts, name_row: labels.NameRow
+        self, cells: dict[str, ColumnCells], texts: ColumnTexts, name_row: labels.NameRow
     ) -> tuple[SplitRows, tuple[str, ...]]:
         """Return the rows that have a label, and a note on those that do not."""
         names = list_columns(self.label)

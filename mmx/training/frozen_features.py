@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from mmx.modalities import Features
+from mmx.modalities.base import RowNumbers
 
-Rows = npt.NDArray[np.int64]
 CPU_BYTES, CUDA_BYTES = 2**29, 2**32
 """Bytes that the activations of a batch may take, as :func:`measure_activations` counts them."""
 STREAMED_BYTES = 2**28
@@ -26,11 +26,11 @@ STREAMED_BYTES = 2**28
 
 
 def plan_batches(
-    groups: Sequence[Rows],
+    groups: Sequence[RowNumbers],
     lengths: npt.NDArray[np.int64] | None,
     most_rows: int,
     most_steps: int | None = None,
-) -> list[Rows]:
+) -> list[RowNumbers]:
     """Return the rows of each group in batches, the longest first; no batch mixes groups.
 
     Args:
@@ -39,7 +39,7 @@ def plan_batches(
         most_rows: Rows in a batch at most.
         most_steps: Rows times steps of the longest in a batch at most; None for no such limit.
     """
-    batches: list[Rows] = []
+    batches: list[RowNumbers] = []
     for group in groups:
         rows = np.sort(group)
         if lengths is not None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mmx.evaluation.folds import average_parts, find_half_width
+from mmx.evaluation.folds import average_parts, find_half_width_of_folds
 from mmx.evaluation.gain_intervals import Differences, GainInterval
 from mmx.evaluation.permutation import swap_test
 from mmx.evaluation.sample_metric import Pair, SampleScores
@@ -32,12 +32,12 @@ def test_half_width_is_that_of_the_papers(folds: int, repeats: int, level: float
     factor = 1 / len(values) + tested / (1 - tested)
     t = stats.t(len(values) - 1).ppf((1 + level) / 2)
     wanted = t * math.sqrt(factor * np.var(values, ddof=1))
-    assert find_half_width(values, folds, level) == pytest.approx(wanted, rel=1e-12)
+    assert find_half_width_of_folds(values, folds, level) == pytest.approx(wanted, rel=1e-12)
 
 
 def test_half_width_by_hand() -> None:
     # Differences 0, 0.1, 0.2, 0.3, 0.4: s² = 0.025; 1/5 + 1/4 = 0.45; t(4) = 2.776445.
-    found = find_half_width(np.array([0, 0.1, 0.2, 0.3, 0.4]), 5, 0.95)
+    found = find_half_width_of_folds(np.array([0, 0.1, 0.2, 0.3, 0.4]), 5, 0.95)
     assert found == pytest.approx(2.776445 * math.sqrt(0.025 * 0.45), rel=1e-6)
 
 
@@ -58,7 +58,7 @@ def test_a_gain_over_folds_has_this_interval_and_is_not_pooled() -> None:
     group = Differences.of(pairs, 5, parts)
     noisy = Differences("accuracy", np.array([0.9, -0.9, 0.5, -0.2, 0.1]), folds=5)
     found, other = GainInterval.of([group, noisy])
-    reach = find_half_width(group.values, 5, 0.95)
+    reach = find_half_width_of_folds(group.values, 5, 0.95)
     middle = group.values.mean()
     assert found.interval == pytest.approx((middle - reach, middle + reach), abs=1e-12)
     assert found.interval[0] > 0

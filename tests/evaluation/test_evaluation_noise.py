@@ -15,7 +15,7 @@ from mmx.evaluation import robustness
 from mmx.evaluation.noise import CORRUPTIONS, Corruption, Noise, corrupt
 from mmx.evaluation.noise.audio import add_white_noise, clip, decibels, drop_frames
 from mmx.evaluation.noise.image import add_gaussian_noise, blur, occlude
-from mmx.evaluation.noise.tabular import add_noise, lose_cells
+from mmx.evaluation.noise.tabular import add_noise_to_cells, lose_cells
 from mmx.evaluation.noise.text import drop_words, misspell, misspell_words, swap_words
 from mmx.evaluation.predict import predict
 from mmx.evaluation.robustness import NoiseCurve, Point, measure_noise_curves
@@ -205,13 +205,15 @@ def test_misspelt_words_are_a_part_and_keep_the_rest() -> None:
 def test_additive_noise_is_in_units_of_the_deviation() -> None:
     cells = {"a": "3.5", "b": None, "c": 100.0, "word": "x"}
     stds = {"a": 2.0, "b": 1.0, "c": 50.0}
-    found = [add_noise(cells, 0.5, random(seed), stds=stds) for seed in range(3000)]
+    found = [add_noise_to_cells(cells, 0.5, random(seed), stds=stds) for seed in range(3000)]
     assert {(each["b"], each["word"]) for each in found} == {(None, "x")}
     for name, mean, std in (("a", 3.5, 1.0), ("c", 100.0, 25.0)):
         numbers = np.array([each[name] for each in found])
         assert numbers.mean() == pytest.approx(mean, abs=0.1 * std)
         assert numbers.std() == pytest.approx(std, rel=0.05)
-    weak, strong = (add_noise(cells, s, random(), stds=stds)["a"] - 3.5 for s in (0.1, 1.0))
+    weak, strong = (
+        add_noise_to_cells(cells, s, random(), stds=stds)["a"] - 3.5 for s in (0.1, 1.0)
+    )
     assert strong == pytest.approx(10 * weak)
     assert cells["a"] == "3.5"
 

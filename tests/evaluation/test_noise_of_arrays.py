@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from mmx.evaluation.noise import CORRUPTIONS, Corruption, corrupt
+from mmx.evaluation.noise.base import add_noise
 from mmx.evaluation.noise.image import add_gaussian_noise, occlude
 from mmx.evaluation.noise.sequence import lose_features, lose_steps
-from mmx.evaluation.noise.vector import add_noise, lose_items
+from mmx.evaluation.noise.vector import lose_items
 from mmx.evaluation.noise.video import corrupt_frames, freeze_frames
 from mmx.modalities.sequence import SequenceColumn, Sequences
 from mmx.modalities.vector import Vector, VectorColumn

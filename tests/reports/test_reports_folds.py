@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mmx.evaluation.folds import find_half_width
+from mmx.evaluation.folds import find_half_width_of_folds
 from mmx.evaluation.sample_metric import SampleScores
 from mmx.reports import gains_page
 from mmx.reports.pairing import Side, compare_sides
@@ -67,7 +67,7 @@ def test_the_gain_over_folds_has_the_corrected_interval(
     draws = [Draw(r, fold, 0, 5) for r in range(1, repeats + 1) for fold in range(1, 6)]
     (found,) = gains_of(tmp_path, draws).found
     values = np.array([value_of(RunDirectory(path)) for path in sorted(tmp_path.iterdir())])
-    reach = find_half_width(values, 5, 0.95)
+    reach = find_half_width_of_folds(values, 5, 0.95)
     assert found.gain.value == pytest.approx(values.mean())
     assert found.gain.interval is not None
     assert found.gain.interval == pytest.approx((values.mean() - reach, values.mean() + reach))

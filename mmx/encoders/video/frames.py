@@ -23,7 +23,7 @@ from mmx.modalities import Features, Modality
 from mmx.modalities.image import ImageSpec
 from mmx.modalities.video import Video, VideoSpec
 
-Pooling = Literal["mean", "attention"]
+FramePooling = Literal["mean", "attention"]
 
 
 class Frames(Encoder):
@@ -64,7 +64,7 @@ class Frames(Encoder):
         weights: str | None = None,
         revision: str | None = None,
         download: bool = False,
-        pooling: Pooling = "mean",
+        pooling: FramePooling = "mean",
         heads: Annotated[int, Field(ge=1, le=1_024)] = 4,
     ) -> None:
         super().__init__()

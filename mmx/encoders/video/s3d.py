@@ -4,26 +4,18 @@ from __future__ import annotations
 
 from torchvision.models import video
 
-from mmx.encoders.image.torchvision_weights import Normalization
 from mmx.encoders.video.torchvision_clips import TorchvisionClips
-from mmx.modalities.video import VideoSpec
 
 
 class S3d(TorchvisionClips):
     """Inception blocks of convolutions over space, then over time.
 
     Use it where parameters should be few (8 million); it needs larger and longer clips than
-    ``mc3_18``, since it halves them more often. Tokens and levels are those of
+    ``mc3_18``, since it halves them more often. Options, tokens and levels are those of
     :class:`~mmx.encoders.video.torchvision_clips.TorchvisionClips`; a stage ends before a pool.
 
     Args:
         spec: Number and size of the frames: 8 of 32 pixels at least.
-        weights: A local ``.pth`` or ``.safetensors`` file with torchvision's names, in the place
-            of torchvision's own Kinetics weights; read where the encoder starts from published
-            weights.
-        normalization: Mean and deviation of the frames: as the ``published`` weights expect
-            them, or ``centered``, from [0, 1] to [-2, 2].
-        download: Whether weights absent from torch's cache may be fetched.
 
     Reference: Xie et al. 2018, arXiv 1712.04851.
     """
@@ -34,14 +26,5 @@ class S3d(TorchvisionClips):
         for first, end in ((0, 1), (1, 4), (4, 7), (7, 13), (13, 16))
     )
     least = (8, 32)
-
-    def __init__(
-        self,
-        spec: VideoSpec,
-        *,
-        weights: str | None = None,
-        normalization: Normalization = "published",
-        download: bool = False,
-    ) -> None:
-        super().__init__()
-        self.build(spec, video.s3d, (64, 192, 480, 832, 1024), normalization)
+    widths = (64, 192, 480, 832, 1024)
+    make_net = staticmethod(video.s3d)

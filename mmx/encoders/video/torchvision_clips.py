@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -20,34 +21,39 @@ class TorchvisionClips(TorchvisionEncoder):
     ``tokens`` are the places of the last map, T' × H' × W', those of the first frames first;
     ``levels`` are the means of the stages, and ``pooled`` is that of the last.
 
+    Args:
+        spec: Number and size of the frames.
+        weights: A local ``.pth`` or ``.safetensors`` file with torchvision's names, in the place
+            of torchvision's own Kinetics weights; read where the encoder starts from published
+            weights.
+        normalization: Mean and deviation of the frames: as the ``published`` weights expect
+            them, or ``centered``, from [0, 1] to [-2, 2].
+        download: Whether weights absent from torch's cache may be fetched.
+
+    Raises:
+        ValueError: The clips are too short or too small.
+
     Attributes:
         stages: Names of the network's parts that make up each stage, in order.
+        widths: Channels of each stage.
         least: (frames, pixels) that the strides of the network need at least.
     """
 
     modality = "video"
     licence = "BSD-3-Clause, trained on Kinetics-400"
     stages: ClassVar[Sequence[Sequence[str]]]
+    widths: ClassVar[tuple[int, ...]]
     least: ClassVar[tuple[int, int]] = (1, 1)
 
-    def build(
+    def __init__(
         self,
         spec: VideoSpec,
-        make: Callable[[], nn.Module],
-        widths: Sequence[int],
-        normalization: Normalization,
+        *,
+        weights: str | None = None,
+        normalization: Normalization = "published",
+        download: bool = False,
     ) -> None:
-        """Set the stages up; the constructor of a subclass calls it.
-
-        Args:
-            spec: Number and size of the frames.
-            make: Makes torchvision's network, drawn fresh.
-            widths: Channels of each stage.
-            normalization: Mean and deviation of the frames.
-
-        Raises:
-            ValueError: The clips are too short or too small.
-        """
+        super().__init__()
         side = min(spec.height, spec.width)
         if spec.frames < self.least[0] or side < self.least[1]:
             raise ValueError(
@@ -56,12 +62,17 @@ class TorchvisionClips(TorchvisionEncoder):
                 f"(target.video.frames={max(self.least[0], spec.frames)} "
                 f"target.video.size={max(self.least[1], side)})"
             )
-        self.width, self.level_widths = widths[-1], tuple(widths)
+        self.width, self.level_widths = self.widths[-1], self.widths
         self.normalize = self.make_normalize(normalization)
-        net = make()
+        net = self.make_net()
         self.net = nn.ModuleDict(
             {_rename(name): net.get_submodule(name) for stage in self.stages for name in stage}
         )
+
+    @staticmethod
+    @abstractmethod
+    def make_net() -> nn.Module:
+        """Return torchvision's network, drawn fresh."""
 
     @classmethod
     def describe_deviations(cls, spec: Any, **options: Any) -> tuple[str, ...]:

@@ -6,26 +6,23 @@ from typing import Any
 
 from torch import Tensor
 
-from mmx.encoders.base import Encoder
 from mmx.encoders.gradient_checkpointing import checkpoint_transformers
 from mmx.encoders.hub import name_folder
+from mmx.encoders.hub_encoder import HubEncoder
 from mmx.encoders.image.transformers import read_preprocessor
 from mmx.encoders.normalize import Normalize
 from mmx.encoders.padding import step_mask
-from mmx.encoders.peft_adapter import add_adapter
-from mmx.encoders.published import Published
-from mmx.encoders.transformer_layers import group_layers
-from mmx.encoders.transformers_model import make_net, read_model_config, read_net
+from mmx.encoders.transformers_model import make_net, read_model_config
 from mmx.errors import DataError
 from mmx.modalities import Features, Modality
 from mmx.modalities.resized_image import ResizedImage, describe_size
 from mmx.modalities.video import Video, VideoSpec
 
 
-class Transformers(Encoder):
+class Transformers(HubEncoder):
     """An encoder of clips, of the architecture that a model's ``config.json`` states.
 
-    It is drawn fresh; ``source=published`` starts it from the model's weights. Clips are read as
+    Its options are those of :class:`~mmx.encoders.hub_encoder.HubEncoder`. Clips are read as
     the weights expect it: their number of frames, size, crop and interpolation.
 
     ``tokens`` are the tubelets after the last layer, those of the first frames first; ``levels``
@@ -33,13 +30,6 @@ class Transformers(Encoder):
 
     Args:
         spec: Number and size of the frames.
-        model: A local folder with ``config.json``, or ``owner/name`` of a repository.
-        revision: Commit, branch or tag of a repository; None for its main branch.
-        download: Whether a repository that is not in the hub's cache may be fetched.
-        adapter: A folder or repository with LoRA weights of peft, which are merged into the
-            published weights; None for none.
-        gradient_checkpointing: Compute each layer's activations again in the backward pass,
-            rather than keep them: less memory, about a third more time, the same gradients.
 
     Raises:
         DataError: There is no such model, or it is no encoder of clips.
@@ -58,7 +48,6 @@ class Transformers(Encoder):
         gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
-        self.library_prefixes = ("net.", "")
         folder = name_folder({"model": model, "revision": revision, "download": download})
         self.net = make_net(folder)
         config: Any = self.net.config
@@ -74,11 +63,6 @@ class Transformers(Encoder):
         self.normalize = Normalize(settings.mean, settings.std)
         self.width = int(config.hidden_size)
         self.level_widths = (self.width,) * int(config.num_hidden_layers)
-
-    @classmethod
-    def find_published(cls, **options: Any) -> Published:
-        """Return the weights in the model's folder, with the adapter."""
-        return add_adapter(name_folder(options).find_published(), options)
 
     @classmethod
     def read_with(cls, modality: Modality[Any, Any] | None, **options: Any) -> Modality[Any, Any]:
@@ -118,14 +102,6 @@ class Transformers(Encoder):
         tokens = found.last_hidden_state
         levels = tuple(each.mean(1) for each in found.hidden_states[1:])
         return Features(tokens, step_mask(None, tokens), tokens.mean(1), levels)
-
-    def depths(self) -> tuple[tuple[str, ...], ...]:
-        """Return the embeddings, then the layers, then what follows them."""
-        return group_layers(self.net, "net.")
-
-    def read_published(self, published: Published) -> dict[str, Tensor]:
-        """Return the model's weights as the library reads them; see :class:`Encoder`."""
-        return read_net(self.net, published, "net.")
 
 
 def _count_frames(config: Any, name: str) -> int:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
 import numpy as np
+import numpy.typing as npt
 
 from mmx.modalities import Column, Spec, Stored
 from mmx.training.data import Rows, View
@@ -32,6 +33,24 @@ class Noise:
     strengths: tuple[float, ...]
     corrupt: Callable[[Any, float, np.random.Generator], Any]
     level: Callable[[float], str] = "{:g}".format
+
+
+def add_noise(
+    values: npt.NDArray[np.float64],
+    strength: float,
+    generator: np.random.Generator,
+    *,
+    stds: npt.NDArray[np.float64],
+) -> npt.NDArray[np.float64]:
+    """Add normal noise to every number of one row; missing ones, NaN, stay missing.
+
+    Args:
+        values: ``(D,)``, or ``(T, D)`` of a sequence.
+        strength: Standard deviation of the noise over that of the training rows.
+        generator: Draws one number for each number.
+        stds: ``(D,)`` standard deviations over the training rows.
+    """
+    return values + strength * stds * generator.standard_normal(values.shape)
 
 
 _C = TypeVar("_C", bound=Column)

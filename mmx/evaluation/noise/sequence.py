@@ -10,29 +10,11 @@ from functools import partial
 from typing import ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
-from mmx.evaluation.noise.base import Corruption, Noise
+from mmx.evaluation.noise.base import Corruption, Noise, add_noise
 from mmx.modalities import Stored
-from mmx.modalities.sequence import SequenceColumn, SequenceSpec
+from mmx.modalities.sequence import SequenceColumn, SequenceSpec, Steps
 from mmx.training.data import Rows
-
-Steps = npt.NDArray[np.float64]
-"""``(T, D)``."""
-
-
-def add_noise(
-    steps: Steps, strength: float, generator: np.random.Generator, *, stds: Steps
-) -> Steps:
-    """Add normal noise to every number.
-
-    Args:
-        steps: The sequence of one row.
-        strength: Standard deviation of the noise over that of the training rows.
-        generator: Draws one number for each number.
-        stds: ``(D,)`` standard deviations over the training rows.
-    """
-    return steps + strength * stds * generator.standard_normal(steps.shape)
 
 
 def lose_steps(

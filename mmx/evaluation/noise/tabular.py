@@ -18,7 +18,7 @@ RowCells = dict[str, Cell]
 """The cells of one row, by column."""
 
 
-def add_noise(
+def add_noise_to_cells(
     cells: RowCells, strength: float, generator: np.random.Generator, *, stds: Mapping[str, float]
 ) -> RowCells:
     """Add normal noise to the numbers; words and missing cells stay as they are.
@@ -57,7 +57,7 @@ class TabularCorruption(Corruption[TabularColumn, TabularSpec]):
             "additive",
             "standard deviation over that of the training rows",
             (0.0, 0.1, 0.25, 0.5, 1.0),
-            partial(add_noise, stds=stds),
+            partial(add_noise_to_cells, stds=stds),
         )
         cells = Noise("missing_cells", "part of the cells", (0.0, 0.1, 0.25, 0.5, 0.75), lose_cells)
         return (numbers, cells) if stds else (cells,)

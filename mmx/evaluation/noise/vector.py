@@ -12,27 +12,13 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from mmx.evaluation.noise.base import Corruption, Noise
+from mmx.evaluation.noise.base import Corruption, Noise, add_noise
 from mmx.modalities import Stored
 from mmx.modalities.vector import VectorColumn, VectorSpec
 from mmx.training.data import Rows
 
 Items = npt.NDArray[np.float64]
 """``(D,)``, NaN where an item is missing."""
-
-
-def add_noise(
-    items: Items, strength: float, generator: np.random.Generator, *, stds: Items
-) -> Items:
-    """Add normal noise to each item; missing ones stay missing.
-
-    Args:
-        items: The vector of one row.
-        strength: Standard deviation of the noise over that of the training rows.
-        generator: Draws one number for each item.
-        stds: ``(D,)`` standard deviations over the training rows.
-    """
-    return items + strength * stds * generator.standard_normal(len(items))
 
 
 def lose_items(items: Items, strength: float, generator: np.random.Generator) -> Items | None:
