@@ -17,6 +17,7 @@ from mmx.contract.discovery import find_classes
 from mmx.contract.encoder import CHECKS, EncoderSubject
 from mmx.contract.example_inputs import SEQUENCES, SPECS, find_spec, make_inputs
 from mmx.encoders import Encoder
+from mmx.encoders.image.torchvision_weights import TorchvisionEncoder
 from mmx.modalities import Spec
 from mmx.modalities.audio import AudioSpec
 from mmx.modalities.image import ImageSpec
@@ -24,11 +25,6 @@ from mmx.modalities.video import VideoSpec
 from mmx.verbs.check import refuse
 
 ENCODERS = pytest.mark.parametrize("encoder", find_classes("encoder"))
-MODELS = pytest.mark.parametrize(
-    ("encoder", "model"),
-    [(kind, name) for kind in find_classes("encoder") for name in list_tiny_models(kind)],
-)
-"""Every encoder; one that reads a published model, with a tiny one of each kind."""
 SMALL_SPECS: dict[type[Spec], Spec] = {
     **SPECS,
     ImageSpec: ImageSpec(height=8, width=6),
@@ -44,6 +40,22 @@ SMALLER: dict[str, dict[str, Any]] = {
 
 SPECS_OF: dict[str, Spec] = {"S3d": VideoSpec(frames=8, height=32, width=32)}
 """What an encoder needs at least, where the small specs are too small for it."""
+
+
+def has_full_size(encoder: type[Encoder]) -> bool:
+    """Return whether a network has millions of weights whatever its options."""
+    return issubclass(encoder, TorchvisionEncoder) and encoder.__name__ not in SMALLER
+
+
+MODELS = pytest.mark.parametrize(
+    ("encoder", "model"),
+    [
+        pytest.param(kind, name, marks=[pytest.mark.slow] if has_full_size(kind) else [])
+        for kind in find_classes("encoder")
+        for name in list_tiny_models(kind)
+    ],
+)
+"""Every encoder; one that reads a published model, with a tiny one of each kind."""
 
 
 def of(encoder: type[Encoder], model: str) -> EncoderSubject:
