@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 
 from mmx.modalities import Features
-from mmx.modalities.base import RowNumbers
 
 CPU_BYTES, CUDA_BYTES = 2**29, 2**32
 """Bytes that the activations of a batch may take, as :func:`measure_activations` counts them."""
@@ -26,11 +25,11 @@ STREAMED_BYTES = 2**28
 
 
 def plan_batches(
-    groups: Sequence[RowNumbers],
+    groups: Sequence[npt.NDArray[np.int64]],
     lengths: npt.NDArray[np.int64] | None,
     most_rows: int,
     most_steps: int | None = None,
-) -> list[RowNumbers]:
+) -> list[npt.NDArray[np.int64]]:
     """Return the rows of each group in batches, the longest first; no batch mixes groups.
 
     Args:
@@ -39,7 +38,7 @@ def plan_batches(
         most_rows: Rows in a batch at most.
         most_steps: Rows times steps of the longest in a batch at most; None for no such limit.
     """
-    batches: list[RowNumbers] = []
+    batches: list[npt.NDArray[np.int64]] = []
     for group in groups:
         rows = np.sort(group)
         if lengths is not None:
