@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -34,12 +34,14 @@ class Parts:
         mapping: ``make(widths)`` of a mapping to a common space; None for none.
         missing: ``make(shapes)`` of the treatment of absent modalities.
         head: ``make(width, outputs)`` of the layer that turns fused features into outputs.
+        encoder_groups: Input to its group; the inputs of a group have one encoder.
     """
 
     sharing: Sharing | None = None
     mapping: Callable[[dict[str, int]], CommonSpace] | None = None
     missing: Callable[[dict[str, Shape]], Missing] = Mask
     head: Callable[[int, int], nn.Module] = nn.Linear
+    encoder_groups: Mapping[str, str] = field(default_factory=dict)
 
 
 class MultimodalModel(nn.Module):
@@ -69,7 +71,7 @@ class MultimodalModel(nn.Module):
     ) -> None:
         super().__init__()
         # Sorted: initial weights are drawn in this order, and must not depend on that of a dict.
-        made = {name: encoders[name](specs[name]) for name in sorted(specs)}
+        made = _make_encoders(specs, encoders, parts.encoder_groups)
         self.widths = {
             name: Widths(each.width, tuple(each.level_widths)) for name, each in made.items()
         }
@@ -183,6 +185,28 @@ class MultimodalModel(nn.Module):
             with _keep_statistics(encoder) if one else nullcontext():
                 parts.append(self.for_fusion(encoder(x[group.rows, : group.steps], given)))
         return join_groups(parts, groups, len(x))
+
+
+def _make_encoders(
+    specs: Mapping[str, Spec],
+    encoders: Mapping[str, Callable[..., Encoder]],
+    groups: Mapping[str, str],
+) -> dict[str, Encoder]:
+    """Return the encoder of each input: one module for all inputs of a group.
+
+    Raises:
+        ValueError: Inputs of a group are read in different ways.
+    """
+    made: dict[str, Encoder] = {}
+    first: dict[str, str] = {}
+    for name in sorted(specs):
+        shared = first.setdefault(groups[name], name) if name in groups else name
+        if specs[shared] != specs[name]:
+            raise ValueError(
+                f"{shared} and {name} share an encoder, and are read in different ways"
+            )
+        made[name] = made[shared] if shared in made else encoders[name](specs[name])
+    return made
 
 
 class NoFusion(Fusion):

@@ -24,7 +24,13 @@ from mmx.experiment.config_fingerprint import fingerprint
 from mmx.experiment.control_choice import choose_controls, read_control_names
 from mmx.experiment.fitting import Built, find_misfits
 from mmx.experiment.head_misfits import find_head_misfits
-from mmx.experiment.inputs import choose_nodes, complete_map, list_modalities
+from mmx.experiment.inputs import (
+    choose_nodes,
+    complete_map,
+    find_unlike_nodes,
+    group_encoders,
+    list_modalities,
+)
 from mmx.experiment.opener import find_special_files, refuse_unusable_paths
 from mmx.experiment.parts import (
     RoleParts,
@@ -276,9 +282,13 @@ def _build(
     )
     # From here on only modalities of the tasks count: other encoders are not read.
     inputs = list_modalities(modalities.values())
+    config, groups = group_encoders(builder, config, settings, modalities)
+    parts = replace(parts, encoder_groups=groups)
     nodes, encoder_keys = _select_encoder_nodes(builder, config, inputs, dropped)
     encoders, vectorizers = _build_encoders(builder, nodes, encoder_keys)
     config = {**config, "encoder": nodes}
+    origins = transfer.modality_map if transfer is not None else {}
+    builder.problems.extend(find_unlike_nodes(nodes, groups, origins))
     built = Built(
         settings=settings,
         trainer=trainer,

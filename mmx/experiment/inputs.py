@@ -6,19 +6,22 @@ modality, both are the same word.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from mmx.config.build import Builder
 from mmx.config.nodes import ConfigNode
 from mmx.config.signature import list_options
-from mmx.experiment.settings import Modalities
+from mmx.errors import Problem
+from mmx.experiment.settings import Modalities, Settings
 from mmx.modalities import Modality
 from mmx.stage_id import Role
 from mmx.transfer import Transfer
 
 Readers = Mapping[str, Modality[Any, Any] | None]
 """Input to what reads it; None where its encoder does."""
+SHARE = "share_encoders"
 MOST_INPUTS = 16
 """Most inputs of a task."""
 _T = TypeVar("_T")
@@ -101,3 +104,64 @@ def name_as_target(
         if origin in found:
             named[name] = found[origin]
     return named
+
+
+def group_encoders(
+    builder: Builder,
+    config: ConfigNode,
+    settings: Settings | None,
+    modalities: Mapping[Role, Readers],
+) -> tuple[ConfigNode, dict[str, str]]:
+    """Return the config, and input to modality for the inputs that share one encoder.
+
+    A config that shares none lacks the key, as those of earlier versions do.
+    """
+    wanted = settings.share_encoders if settings is not None else ()
+    if not wanted:
+        return {key: each for key, each in config.items() if key != SHARE}, {}
+    inputs = list_modalities(modalities.values())
+    several = {
+        modality
+        for own in modalities.values()
+        for modality, count in Counter(list_modalities([own]).values()).items()
+        if count > 1
+    }
+    for modality in wanted:
+        if modality not in several:
+            builder.problems.append(
+                Problem(
+                    f"{SHARE}=[{','.join(wanted)}]",
+                    f"no task of this run has several inputs of {modality}",
+                    accepted=", ".join(sorted(several)) or None,
+                    type_this=f"{SHARE}=[{','.join(sorted(several & {*wanted}))}]",
+                )
+            )
+    return config, {name: each for name, each in inputs.items() if each in several & {*wanted}}
+
+
+def find_unlike_nodes(
+    nodes: Mapping[str, Any], groups: Mapping[str, str], modality_map: Mapping[str, str]
+) -> Iterator[Problem]:
+    """Yield inputs that share an encoder, and are given several, or start from several.
+
+    Args:
+        nodes: Input to the node of its encoder.
+        groups: Input to its group.
+        modality_map: Target input to the source's input that it starts from.
+    """
+    for group in sorted(set(groups.values())):
+        names = sorted(name for name, each in groups.items() if each == group and name in nodes)
+        for name in names[1:]:
+            if nodes[name] != nodes[names[0]]:
+                yield Problem(
+                    f"encoder/{name}",
+                    f"{SHARE} gives {' and '.join(names)} one encoder, and this is another",
+                    type_this=f"leave out encoder/{name}   (or {group} of {SHARE})",
+                )
+        origins = {modality_map[name] for name in names if name in modality_map}
+        if len(origins) > 1:
+            yield Problem(
+                f"transfer.map={{{', '.join(f'{n}: {modality_map[n]}' for n in names)}}}",
+                f"{SHARE} gives {' and '.join(names)} one encoder, which starts from one",
+                type_this=f"{SHARE}=[]   (or one origin for all of them)",
+            )

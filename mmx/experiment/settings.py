@@ -29,6 +29,7 @@ class Settings:
         seed: Seed of all random draws.
         seeds: On a command line: how many seeds to run, beginning with ``seed``.
         modalities: The modalities of the tasks to use; None for all.
+        share_encoders: Modalities of which all inputs of a task have one encoder.
         match: ``params`` chooses the fusion's width by its number of parameters.
         match_params: Trainable parameters of fusion and head that ``params`` aims at.
         control: The controls that the target is compared with, one or several of
@@ -51,6 +52,7 @@ class Settings:
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
     seeds: Annotated[int, Field(ge=1, le=MOST_RUNS)] | None = None
     modalities: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    share_encoders: tuple[str, ...] = ()
     match: Literal["none", "params"] = "none"
     match_params: Annotated[int, Field(ge=1, le=10**9)] = 200_000
     control: str | tuple[str, ...] = "scratch"

@@ -171,6 +171,12 @@ def _check_surroundings(built: Built, regularizer: Regularizer) -> Iterator[Prob
             "watches the stages of the encoders, and compile=true makes one kernel of them",
             type_this="compile=false   (or regularizer=rkd)",
         )
+    if built.parts.encoder_groups and regularizer.reads_modules:
+        yield Problem(
+            given,
+            "watches the stages of each encoder, and share_encoders gives several inputs one",
+            type_this="regularizer=l2_sp   (or share_encoders=[])",
+        )
     if built.balance is not None and built.balance.mixes_classes and regularizer.reads_outputs:
         balance = f"balance={variant(type(built.balance))}"
         yield Problem(

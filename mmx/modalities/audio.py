@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,16 @@ from torch import Tensor
 from torchaudio.functional import resample
 
 from mmx.errors import DataError
-from mmx.modalities.base import Column, Modality, RowNumbers, Sources, Spec, Stored, as_rows
+from mmx.modalities.base import (
+    Column,
+    Modality,
+    RowNumbers,
+    Sources,
+    Spec,
+    Stored,
+    as_rows,
+    join_rows,
+)
 from mmx.modalities.clips import has_sound
 from mmx.modalities.files import FileOrBytes, call_each, read_file
 from mmx.modalities.members import Member
@@ -72,6 +81,11 @@ class AudioColumn(Column):
     def sources(self) -> Sources:
         """The files, their contents or the arrays."""
         return self.recordings
+
+    def stack(self, others: Sequence[Self]) -> Self:
+        """Return a column with the rows of others after those of this one."""
+        rows = join_rows([self.recordings, *(each.recordings for each in others)])
+        return type(self)(rows, sample_rate=self.sample_rate)
 
     def digest(self, row: int) -> bytes:
         """Return the bytes of the file, or of sample rate and samples."""

@@ -6,12 +6,13 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from mmx.errors import DataError
 from mmx.modalities.members import Member
 
 Sources = Sequence[object] | npt.NDArray[Any]
@@ -69,6 +70,17 @@ class Column(ABC):
     @abstractmethod
     def digest(self, row: int) -> bytes:
         """Return the bytes that identify the content of a row (not its path)."""
+
+    def stack(self, others: Sequence[Self]) -> Self:
+        """Return a column with the rows of this one and then of others, in their order.
+
+        Raises:
+            DataError: Columns of this kind cannot be stacked.
+        """
+        raise DataError(
+            "the inputs are columns with names of their own, and cannot share an encoder",
+            tip="leave this modality out of share_encoders",
+        )
 
     @classmethod
     def is_in(cls, path: Path) -> bool:
@@ -317,6 +329,13 @@ class Encoded:
 
     def __len__(self) -> int:
         return len(self.target)
+
+
+def join_rows(parts: Sequence[Any]) -> Any:
+    """Return the rows of several columns, each an array or a sequence, one after the other."""
+    if all(isinstance(part, np.ndarray) for part in parts):
+        return np.concatenate(parts)
+    return [row for part in parts for row in part]
 
 
 def as_rows(rows: RowNumbers) -> npt.NDArray[np.int64]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,16 @@ from pydantic import Field
 from torch import Tensor
 
 from mmx.errors import DataError
-from mmx.modalities.base import Column, Modality, RowNumbers, Sources, Spec, Stored, as_rows
+from mmx.modalities.base import (
+    Column,
+    Modality,
+    RowNumbers,
+    Sources,
+    Spec,
+    Stored,
+    as_rows,
+    join_rows,
+)
 from mmx.modalities.files import FileOrBytes, call_each, read_file
 from mmx.modalities.image_remarks import note_images
 from mmx.modalities.pixels import (
@@ -60,6 +69,11 @@ class ImageColumn(Column):
     def sources(self) -> Sources:
         """The files, their contents or the arrays."""
         return self.images
+
+    def stack(self, others: Sequence[Self]) -> Self:
+        """Return a column with the rows of others after those of this one."""
+        rows = join_rows([self.images, *(each.images for each in others)])
+        return type(self)(rows)
 
     def digest(self, row: int) -> bytes:
         """Return the bytes of the file, or of shape and pixels."""

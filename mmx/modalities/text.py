@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor
 
 from mmx.errors import DataError
-from mmx.modalities.base import Column, Modality, RowNumbers, Spec, Stored, as_rows
+from mmx.modalities.base import Column, Modality, RowNumbers, Spec, Stored, as_rows, join_rows
 from mmx.modalities.text_remarks import (
     MANY,
     note_broken_characters,
@@ -96,6 +96,11 @@ class TextColumn(Column):
     def __init__(self, texts: Sequence[str | None]) -> None:
         self.texts = texts
         self.present = np.array([text is not None for text in texts], dtype=np.bool_)
+
+    def stack(self, others: Sequence[Self]) -> Self:
+        """Return a column with the rows of others after those of this one."""
+        rows = join_rows([self.texts, *(each.texts for each in others)])
+        return type(self)(rows)
 
     def digest(self, row: int) -> bytes:
         """Return the text as UTF-8."""

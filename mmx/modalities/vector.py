@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,16 @@ from torch import Tensor
 
 from mmx.errors import DataError
 from mmx.modalities.arrays import ArrayCell, name_array, read_array, read_shape
-from mmx.modalities.base import Column, Modality, RowNumbers, Sources, Spec, Stored, as_rows
+from mmx.modalities.base import (
+    Column,
+    Modality,
+    RowNumbers,
+    Sources,
+    Spec,
+    Stored,
+    as_rows,
+    join_rows,
+)
 from mmx.modalities.files import call_each
 from mmx.modalities.moments import Moments
 
@@ -89,6 +98,11 @@ class VectorColumn(Column):
     def sources(self) -> Sources:
         """The files, their contents or the arrays."""
         return self.vectors
+
+    def stack(self, others: Sequence[Self]) -> Self:
+        """Return a column with the rows of others after those of this one."""
+        rows = join_rows([self.vectors, *(each.vectors for each in others)])
+        return type(self)(rows)
 
     def digest(self, row: int) -> bytes:
         """Return the numbers as float64, the same for a file and for an array."""

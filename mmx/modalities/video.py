@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, cast
+from typing import Annotated, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,16 @@ from pydantic import Field
 from torch import Tensor
 
 from mmx.errors import DataError
-from mmx.modalities.base import Column, Modality, RowNumbers, Sources, Spec, Stored, as_rows
+from mmx.modalities.base import (
+    Column,
+    Modality,
+    RowNumbers,
+    Sources,
+    Spec,
+    Stored,
+    as_rows,
+    join_rows,
+)
 from mmx.modalities.clips import measure_clip, read_frames
 from mmx.modalities.files import FileOrBytes, call_each, read_file
 from mmx.modalities.image import Image, ImageColumn, ImageSpec, PixelCount
@@ -57,6 +66,11 @@ class VideoColumn(Column):
     def sources(self) -> Sources:
         """The files, their contents or the arrays."""
         return self.videos
+
+    def stack(self, others: Sequence[Self]) -> Self:
+        """Return a column with the rows of others after those of this one."""
+        rows = join_rows([self.videos, *(each.videos for each in others)])
+        return type(self)(rows)
 
     def digest(self, row: int) -> bytes:
         """Return the bytes of the file, or of shape and pixels."""

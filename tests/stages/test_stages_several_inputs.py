@@ -6,7 +6,9 @@ import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -15,8 +17,12 @@ from mmx.cli import main
 from mmx.config import compose
 from mmx.config.chosen import find_chosen_names
 from mmx.config.override_problems import check_overrides
-from mmx.errors import ConfigError
+from mmx.errors import ConfigError, DataError
 from mmx.experiment import Experiment, assemble
+from mmx.modalities.audio import AudioColumn
+from mmx.modalities.tabular import TabularColumn
+from mmx.modalities.text import TextColumn
+from mmx.modalities.vector import VectorColumn
 from mmx.runs.directory import RunDirectory
 from mmx.stages import load_trained
 from mmx.training.events import Event
@@ -158,3 +164,76 @@ def test_two_spellings_are_one(line: Callable[..., list[str]]) -> None:
         "target.columns={image.front: photo, image.back: picture, text.title: words, text.body: b}"
     )
     assert sorted(build([*given, dotted]).encoders) == sorted(NAMES)
+
+
+@pytest.fixture(scope="module")
+def shared(train: Run, line: Callable[..., list[str]]) -> RunDirectory:
+    return train(*line("control=none", "share_encoders=[image,text]", source=True))
+
+
+def test_shared_encoders_are_one_set_of_parameters(
+    shared: RunDirectory, transferred: RunDirectory, line: Callable[..., list[str]]
+) -> None:
+    trained = load_trained(assemble(shared.config()), shared, torch.device("cpu"))
+    encoders = trained.model.encoders
+    assert encoders["image_front"] is encoders["image_back"]
+    assert encoders["text_title"] is encoders["text_body"]
+    own = sum(p.numel() for key in ("image_back", "text_body") for p in encoders[key].parameters())
+    counts, apart = shared.summary()["params"], transferred.summary()["params"]
+    assert counts["shared"] == own
+    assert counts["total"] == apart["total"] - own
+    # Both names are in the file and in the report, with the same numbers.
+    state = trained.model.state_dict()
+    for name in [name for name in state if name.startswith("encoders.image_back.")]:
+        assert torch.equal(state[name], state[name.replace("image_back", "image_front")])
+    copied = json.loads((shared.path / "transfer.json").read_text())["copied"]
+    assert {name.split(".")[1] for name in copied} == set(NAMES)
+
+
+def test_inputs_with_one_encoder_are_read_alike(
+    line: Callable[..., list[str]], once: Callable[[list[str]], RunDirectory]
+) -> None:
+    run = once(line("control=none", "share_encoders=[text]", "trainer.epochs=1"))
+    specs: Any = load_trained(assemble(run.config()), run, torch.device("cpu")).specs
+    assert specs["text_title"] is specs["text_body"] or specs["text_title"] == specs["text_body"]
+    words = set(specs["text_title"].words)
+    assert {"stone", "river", "x", "y"} <= words  # of both columns
+
+
+def test_stacked_columns_are_fitted_as_one() -> None:
+    one, two = TextColumn(["a b", None, "c"]), TextColumn(["d", "a", None])
+    stacked = one.stack([two])
+    assert stacked.texts == ["a b", None, "c", "d", "a", None]
+    assert stacked.present.tolist() == [True, False, True, True, True, False]
+    found = VectorColumn(np.ones((2, 3))).stack([VectorColumn(np.zeros((2, 3)))])
+    assert found.vectors.tolist() == [[1.0] * 3] * 2 + [[0.0] * 3] * 2
+    sounds = AudioColumn(np.zeros((2, 4), np.int16), sample_rate=8000)
+    assert sounds.stack([sounds]).sample_rate == 8000
+    with pytest.raises(DataError, match="cannot share an encoder"):
+        TabularColumn({"a": ["1"]}).stack([TabularColumn({"b": ["2"]})])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["share_encoders=[audio]"], ["no task", "several inputs of audio", "image, text"]),
+        (
+            ["share_encoders=[image]", "encoder/image_front=resnet18"],
+            ["image_back and image_front one encoder", "leave out encoder/image_front"],
+        ),
+        (
+            ["share_encoders=[image]", "regularizer=delta"],
+            ["regularizer=delta", "share_encoders=[]"],
+        ),
+    ],
+)
+def test_what_cannot_be_shared_is_said(
+    line: Callable[..., list[str]], words: list[str], said: list[str]
+) -> None:
+    with pytest.raises(ConfigError) as refused:
+        build(line(*words, source=True))
+    assert all(part in str(refused.value) for part in said), str(refused.value)
+
+
+def test_a_config_that_shares_none_is_as_before(line: Callable[..., list[str]]) -> None:
+    assert "share_encoders" not in build(line()).config

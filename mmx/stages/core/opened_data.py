@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
 import numpy as np
 import torch
 
@@ -9,7 +12,7 @@ from mmx.errors import DataError, RunError
 from mmx.experiment import Experiment, Modalities
 from mmx.experiment.inputs import find_alike_origin, name_as_target
 from mmx.experiment.opened_tasks import open_data
-from mmx.modalities import Batch, Features
+from mmx.modalities import Batch, Column, Features, Modality, Spec
 from mmx.model import MultimodalModel
 from mmx.stage_id import Role, StageId
 from mmx.stages.core.context import Context, Opened, Specs
@@ -53,7 +56,8 @@ def open_task(
         DataError: A row has none of the modalities, or at most one training row has one of them.
     """
     few = check_modalities(context.experiment, task, modalities)
-    specs = _fit_specs(task, modalities, source_specs)
+    groups = context.experiment.parts.encoder_groups
+    specs = _fit_specs(task, modalities, source_specs, groups)
     data = decode_task(context.experiment, task, modalities, specs, context.precision)
     _refuse_empty_rows(task, data)
     splits = task.splits
@@ -159,16 +163,39 @@ def say_other_scales(context: Context, specs: Specs, source_specs: Specs) -> lis
     return found
 
 
-def _fit_specs(task: TaskData, modalities: Modalities, source_specs: Specs) -> Specs:
-    """Return each modality's spec, learned from the training rows or taken from the source."""
+def _fit_specs(
+    task: TaskData, modalities: Modalities, source_specs: Specs, groups: Mapping[str, str]
+) -> Specs:
+    """Return each input's spec, learned from the training rows or taken from the source.
+
+    Inputs that share an encoder have one spec, learned from the rows of all of them.
+    """
     specs: Specs = {}
     for name, modality in modalities.items():
-        column, given = task.columns[name], source_specs.get(name)
-        if given is not None and modality.inherits(column, given):
+        alike = [name]
+        if name in groups:
+            alike = [each for each in modalities if groups.get(each) == groups[name]]
+        columns, given = [task.columns[each] for each in alike], source_specs.get(name)
+        if alike[0] in specs:
+            specs[name] = specs[alike[0]]
+        elif given is not None and all(modality.inherits(each, given) for each in columns):
             specs[name] = given
         else:
-            specs[name] = modality.fit(column, task.splits["train"])
+            specs[name] = _fit_together(modality, columns, task.splits["train"])
     return specs
+
+
+def _fit_together(modality: Modality[Any, Any], columns: Sequence[Column], rows: Rows) -> Spec:
+    """Return the spec of one or several columns, learned from the same rows of each."""
+    first, *others = columns
+    if not others:
+        return cast(Spec, modality.fit(first, rows))
+    count = len(first)
+    stacked = first.stack(others)
+    stacked.row_names = lambda row: first.name_row(row % count)
+    stacked.decimal = first.decimal
+    every = np.concatenate([rows + count * place for place in range(len(columns))])
+    return cast(Spec, modality.fit(stacked, every))
 
 
 def _refuse_empty_rows(task: TaskData, data: Data) -> None:

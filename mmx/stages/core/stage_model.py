@@ -36,7 +36,8 @@ def make_model(
     """
     encoders = {name: experiment.encoders[name] for name in specs}
     if experiment.role(role).objective.label_free:
-        parts = Parts(sharing=experiment.parts.sharing)
+        groups = experiment.parts.encoder_groups
+        parts = Parts(sharing=experiment.parts.sharing, encoder_groups=groups)
         return MultimodalModel(specs, encoders, NoFusion, target.outputs, parts)
     fusion: Callable[..., Fusion] = experiment.role(role).fusion
     if experiment.settings.match == "params" and experiment.role(role).own_fusion:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -387,6 +389,8 @@ def _shared_parameters(model: MultimodalModel) -> set[int]:
         several |= _ids(model.companion.parameters())
     if model.trunk is not None and model.trunk.one and len(model.encoders) > 1:
         several |= _ids(model.trunk.layers.parameters())
+    encoders = [_ids(encoder.parameters()) for encoder in model.encoders.values()]
+    several |= {one for one, count in Counter(chain(*encoders)).items() if count > 1}
     if isinstance(heads := getattr(model.fusion, "heads", None), nn.ModuleDict):
         used = [_ids(head.parameters()) for head in heads.values()]
         several |= used[0] if len(used) > 1 and used[0] == used[1] else set()
