@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from inspect import unwrap
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -53,6 +54,31 @@ class Optimizer(ABC):
         """Return the optimiser of these parameter groups."""
 
 
+class _Untraced(torch.optim.Optimizer):
+    """The methods of torch's optimisers as they are written.
+
+    torch wraps them, so that its compiler does not trace them, and the first call of any imports
+    the compiler: more than all else that a short run does. What mmx compiles calls none of them.
+    """
+
+    add_param_group = unwrap(torch.optim.Optimizer.add_param_group)
+    zero_grad = unwrap(torch.optim.Optimizer.zero_grad)
+    state_dict = unwrap(torch.optim.Optimizer.state_dict)
+    load_state_dict = unwrap(torch.optim.Optimizer.load_state_dict)
+
+
+class _TorchAdamW(_Untraced, torch.optim.AdamW):
+    """torch's AdamW."""
+
+    step = torch.no_grad()(unwrap(torch.optim.AdamW.step))
+
+
+class _TorchSgd(_Untraced, torch.optim.SGD):
+    """torch's SGD."""
+
+    step = torch.no_grad()(unwrap(torch.optim.SGD.step))
+
+
 class AdamW(Optimizer):
     """Adam with decoupled weight decay; works for most models without tuning.
 
@@ -74,7 +100,7 @@ class AdamW(Optimizer):
 
     def make(self, groups: list[Group], device: torch.device) -> torch.optim.Optimizer:
         """Return torch's fused AdamW."""
-        return torch.optim.AdamW(groups, lr=self.lr, betas=self.betas, fused=True)
+        return _TorchAdamW(groups, lr=self.lr, betas=self.betas, fused=True)
 
 
 class Sgd(Optimizer):
@@ -98,7 +124,7 @@ class Sgd(Optimizer):
 
     def make(self, groups: list[Group], device: torch.device) -> torch.optim.Optimizer:
         """Return torch's fused SGD."""
-        made = torch.optim.SGD(
+        made = _TorchSgd(
             groups, lr=self.lr, momentum=self.momentum, nesterov=self.momentum > 0, fused=True
         )
         if self.momentum:

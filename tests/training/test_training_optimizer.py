@@ -1,12 +1,24 @@
 from __future__ import annotations
 
+import copy
 import math
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
 
-from mmx.training.optimizer import AdamW, Sgd, make_parameter_groups, set_rates, warmup_cosine
+from mmx.training.optimizer import (
+    AdamW,
+    Optimizer,
+    Sgd,
+    make_parameter_groups,
+    set_rates,
+    warmup_cosine,
+)
 from mmx.training.trainer import Trainer
 
 
@@ -112,3 +124,57 @@ def test_trainer_is_frozen_and_keyword_only() -> None:
         trainer.epochs = 3  # type: ignore[misc]
     with pytest.raises(TypeError):
         Trainer(2)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "torchs"),
+    [
+        (AdamW(), partial(torch.optim.AdamW, lr=3e-3, betas=(0.9, 0.999), fused=True)),
+        (Sgd(), partial(torch.optim.SGD, lr=0.05, momentum=0.9, nesterov=True, fused=True)),
+    ],
+)
+def test_optimisers_take_the_steps_of_torchs_own_bit_for_bit(
+    recipe: Optimizer, torchs: Callable[..., torch.optim.Optimizer]
+) -> None:
+    torch.manual_seed(0)
+    start, gradients = torch.randn(4, 3), torch.randn(6, 4, 3)
+    ours, theirs = (nn.Parameter(start.clone()) for _ in range(2))
+    pairs = [
+        (ours, recipe.make([{"params": [ours], "weight_decay": 0.1}], torch.device("cpu"))),
+        (theirs, torchs([{"params": [theirs], "weight_decay": 0.1}])),
+    ]
+    for parameter, optimizer in pairs:
+        for gradient in gradients[:3]:
+            parameter.grad = gradient.clone()
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            assert parameter.grad is None
+    assert torch.equal(ours, theirs)
+    states = [optimizer.state_dict() for _, optimizer in pairs]
+    assert states[0].keys() == states[1].keys()
+    pairs[0][1].load_state_dict(copy.deepcopy(states[1]))
+    for parameter, optimizer in pairs:
+        for gradient in gradients[3:]:
+            parameter.grad = gradient.clone()
+            optimizer.step()
+    assert torch.equal(ours, theirs)
+
+
+STEP = """
+import sys, torch
+from mmx.training.optimizer import {kind}
+weight = torch.nn.Parameter(torch.ones(2, 2))
+made = {kind}().make([{{"params": [weight]}}], torch.device("cpu"))
+weight.sum().backward()
+made.step()
+made.zero_grad()
+made.load_state_dict(made.state_dict())
+print("torch._dynamo" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize("kind", ["AdamW", "Sgd"])
+def test_a_step_does_not_import_torchs_compiler(kind: str) -> None:
+    words = [sys.executable, "-c", STEP.format(kind=kind)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
