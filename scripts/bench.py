@@ -5,6 +5,7 @@
     python scripts/bench.py --heads [--rounds 5] [--device auto]
     python scripts/bench.py --features [--memory image|text] [--rows 512] [--rounds 5]
     python scripts/bench.py --table 1000000
+    python scripts/bench.py --tar [--rows 200000] [--workers 2] [--rounds 5]
 
 Three loops train the same model (default: small_cnn on cifar10, batch 64) for one epoch
 each, in turn, ``rounds`` times after a warm-up; ratios are taken round by round, since
@@ -24,6 +25,7 @@ plain loop of torch's fused AdamW, validated after each epoch alike.
 
 With --features: features of frozen published encoders, see scripts/bench_features.py.
 With --table: opening a table of so many rows of text and numbers, see scripts/bench_table.py.
+With --tar: streaming so many pictures from a TAR archive, see scripts/bench_tar.py.
 """
 
 from __future__ import annotations
@@ -41,6 +43,7 @@ import torch
 import torch.nn.functional as F
 import torchvision.transforms as T
 from bench_table import bench_table
+from bench_tar import bench_tar
 from torch.utils.data import DataLoader, Subset
 from torchvision.datasets import ImageFolder
 
@@ -77,6 +80,7 @@ def main() -> None:
     parser.add_argument("--heads", action="store_true")
     parser.add_argument("--features", action="store_true")
     parser.add_argument("--memory", choices=("image", "text"))
+    parser.add_argument("--tar", action="store_true")
     parser.add_argument("--rows", type=int, default=512)
     parser.add_argument("--table", type=int, metavar="ROWS")
     parser.add_argument("overrides", nargs="*")
@@ -84,6 +88,9 @@ def main() -> None:
     make_deterministic(None, choose_device(given.device))
     if given.table:
         bench_table(given.table)
+        return
+    if given.tar:
+        bench_tar(given.rows, given.workers[-1], given.rounds)
         return
     if given.features:
         import bench_features  # needs timm and transformers
