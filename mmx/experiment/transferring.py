@@ -10,6 +10,7 @@ from mmx.config.signature import list_options
 from mmx.encoders import Encoder
 from mmx.errors import DataError, Problem, closest
 from mmx.experiment.fitting import Built
+from mmx.experiment.inputs import list_modalities
 from mmx.experiment.meta_encoders import make_meta_encoder
 from mmx.stage_id import Role
 from mmx.tasks import Task
@@ -236,6 +237,9 @@ def _choose_alike(built: Built, new: str, old: str) -> list[str] | None:
 
     None where there are no such encoders; empty where they are chosen already.
     """
+    inputs = list_modalities(built.modalities.values())
+    if inputs[new] == inputs[old]:
+        return []
     known = [each for each, options in ALIKE.items() if options.keys() == {new, old}]
     if not known:
         return None

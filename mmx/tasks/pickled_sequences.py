@@ -13,7 +13,7 @@ from mmx.modalities import Column, Modality
 from mmx.modalities.sequence import SequenceColumn, Sequences
 from mmx.modalities.text import TextColumn
 from mmx.modalities.vector import Vector, VectorColumn
-from mmx.tasks.base import CutTask, Samples, list_names, type_task_option
+from mmx.tasks.base import CutTask, Samples, TaskData, list_names, type_task_option
 from mmx.tasks.labels import sort_classes
 from mmx.tasks.plain_pickle import read_pickle
 from mmx.tasks.row_names import RowNames
@@ -87,6 +87,10 @@ class PickledSequences(CutTask):
     def with_path(self, path: str) -> "PickledSequences":
         """Return the same task for the prediction of another file's rows."""
         return replace(self, path=path, labelled=False)
+
+    def list_files(self, data: TaskData) -> list[Path]:
+        """Return the only file."""
+        return [Path(self.path).expanduser()]
 
     def read(self) -> Samples:
         """Return features, labels and splits."""

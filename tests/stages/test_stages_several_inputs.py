@@ -237,3 +237,43 @@ def test_what_cannot_be_shared_is_said(
 
 def test_a_config_that_shares_none_is_as_before(line: Callable[..., list[str]]) -> None:
     assert "share_encoders" not in build(line()).config
+
+
+def test_each_image_starts_from_the_same_published_weights(
+    line: Callable[..., list[str]], once: Callable[[list[str]], RunDirectory], tmp_path: Path
+) -> None:
+    from torchvision import models
+
+    torch.manual_seed(3)
+    net = models.resnet18(weights=None)
+    torch.save(net.state_dict(), tmp_path / "resnet18.pth")
+    words = [text for text in line() if not text.startswith(("source=", "encoder.image."))]
+    run = once(
+        [
+            *words,
+            "source=published",
+            "transfer=feature",
+            "control=none",
+            "modalities=[image_front,image_back]",
+            "encoder/image=resnet18",
+            "encoder.image.stem=standard",
+            f"encoder.image.weights={tmp_path / 'resnet18.pth'}",
+        ]
+    )
+    made = assemble(run.config())
+    assert sorted(made.weight_digests) == ["image_back", "image_front"]
+    state = load_trained(made, run, torch.device("cpu")).model.state_dict()
+    wanted = net.state_dict()["layer1.0.conv1.weight"]
+    for name in ("image_back", "image_front"):
+        found = [value for key, value in state.items() if key.startswith(f"encoders.{name}.")]
+        assert any(each.shape == wanted.shape and torch.equal(each, wanted) for each in found)
+
+
+def test_of_several_inputs_of_the_source_one_is_to_be_named(line: Callable[..., list[str]]) -> None:
+    words = [text for text in line(source=True) if ".columns=" not in text]
+    words += [TWO.replace("target", "source"), "target.columns={image: photo}"]
+    with pytest.raises(ConfigError) as refused:
+        build(words)
+    assert "transfer.map={image: image_back}" in str(refused.value)
+    made = build([*words, "transfer.map={image: image_back}"])
+    assert made.transfer.modality_map == {"image": "image_back"}
