@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from mmx.tasks.digits import Digits
+from mmx.tasks import digits
+from mmx.tasks.digits import Digits, load_images
 from mmx.tasks.digits_av import SAMPLE_RATE, DigitsAv, dial, find_frequencies
 
 
@@ -16,6 +17,20 @@ def test_digits_are_the_images_of_scikit_learn():
     assert {name: len(rows) for name, rows in data.splits.items()} == {
         "train": 1294, "val": 144, "test": 359
     }  # fmt: skip
+
+
+def test_the_file_of_scikit_learn_holds_what_scikit_learn_returns(monkeypatch):
+    from sklearn.datasets import load_digits
+
+    images, labels = load_images()
+    original = load_digits()
+    assert (images == np.rint(original.images * 255 / 16)).all()
+    assert labels.tolist() == original.target.tolist()
+    monkeypatch.setattr(digits, "find_spec", lambda name: None)  # its file is elsewhere
+    again, same = load_images()
+    assert (images == again).all()
+    assert (labels == same).all()
+    assert (again.dtype, same.dtype) == (images.dtype, labels.dtype) == (np.uint8, np.int64)
 
 
 @pytest.mark.parametrize("seed", [0, 7])
