@@ -94,6 +94,7 @@ class MultimodalModel(nn.Module):
         self.penalty: nn.Module | None = None
         self.companion: MultimodalModel | None = None
         self.weighting: nn.Module | None = None
+        self.calibration: nn.Module | None = None
 
     @property
     def label_tensors(self) -> tuple[str, ...]:
@@ -130,7 +131,7 @@ class MultimodalModel(nn.Module):
     def decide(self, features: dict[str, Features], present: dict[str, Tensor]) -> Tensor:
         """Return outputs ``(B, C)`` of encoded features: everything after the encoders."""
         outputs: Tensor = self.head(self.fuse(features, present))
-        return outputs
+        return outputs if self.calibration is None else self.calibration(outputs)
 
     def forward(self, batch: Batch) -> Tensor:
         """Return ``(B, C)`` outputs."""

@@ -21,7 +21,8 @@ LAYERS = (  # top to bottom; parts of one layer do not import each other
     ("evaluation",),
     ("training",),
     ("contract",),
-    ("model",),
+    ("model", "calibration"),
+    ("metrics",),
     (
         "transfer",
         "controls",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import inspect
 import re
@@ -16,19 +17,24 @@ from pydantic import ConfigDict, TypeAdapter
 CONFIGS = Path(__file__).parent.parent / "configs"
 FOLDERS = (
     "balance",
+    "calibration",
     "encoder",
     "fusion",
     "mapping",
+    "metric",
     "missing",
     "objective",
     "regularizer",
     "sharing",
 )
 FILES = sorted(
-    path for folder in FOLDERS for path in (CONFIGS / folder).rglob("*.yaml") if path.stem != "none"
+    path
+    for folder in FOLDERS
+    for path in (CONFIGS / folder).rglob("*.yaml")
+    if path.stem not in ("none", "auto")
 )
 EACH = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-PACKAGES = {"regularizer": "transfer.regularizers"}
+PACKAGES = {"regularizer": "transfer.regularizers", "metric": "metrics"}
 GIVEN = {"spec", "widths", "shapes", "outputs"}  # by the program, not by a config
 
 
@@ -84,7 +90,9 @@ def test_states_every_option_and_its_default(path: Path) -> None:
 def test_values_are_of_the_annotated_types(path: Path) -> None:
     for node in nodes(path):
         cls = locate(node.pop("_target_"))
-        hints = get_type_hints(cls.__init__, include_extras=True)
+        # Fields that a dataclass inherits have their annotations where they are defined.
+        stated = cls if dataclasses.is_dataclass(cls) else cls.__init__
+        hints = get_type_hints(stated, include_extras=True)
         for name, value in node.items():
             if value not in ("${download}", "???"):
                 accepts = ConfigDict(strict=True, arbitrary_types_allowed=True)

@@ -24,9 +24,11 @@ from mmx.renamed_options import find_class
 TARGET = "_target_"
 BUILTIN_PACKAGES = (
     "mmx.balance",
+    "mmx.calibration",
     "mmx.encoders",
     "mmx.fusion",
     "mmx.mapping",
+    "mmx.metrics",
     "mmx.missing",
     "mmx.modalities",
     "mmx.objectives",

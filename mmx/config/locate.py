@@ -98,7 +98,8 @@ def find_default_option(group: str) -> str | None:
 def list_groups(extra: Sequence[Path] = ()) -> list[str]:
     """Return the groups a command line may choose from, in the order of a run."""
     order = [*TASK_ROLES, "encoder", "sharing", "mapping", "missing", "fusion", "balance"]
-    order += ["transfer", "regularizer", "objective", "source_objective", "optimizer", "experiment"]
+    order += ["transfer", "regularizer", "objective", "source_objective", "optimizer", "metric"]
+    order += ["calibration", "experiment"]
     found = set(ALIASES)
     for root in list_directories(extra):
         for path in root.rglob("*.yaml"):

@@ -7,12 +7,23 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mmx.contract import encoder, fusion, head, mapping, missing, objective, regularizer, task
+from mmx.contract import (
+    encoder,
+    fusion,
+    head,
+    mapping,
+    metric,
+    missing,
+    objective,
+    regularizer,
+    task,
+)
 from mmx.contract.base import Broken, Check, Part, Result, Untested, run_checks
 from mmx.contract.faults import describe_fault
 from mmx.encoders import Encoder
 from mmx.fusion import Fusion
 from mmx.mapping import Mapping
+from mmx.metrics import Metric
 from mmx.missing import Missing
 from mmx.objectives import Objective
 from mmx.tasks import Task
@@ -45,6 +56,7 @@ KINDS: dict[str, PartKind] = {
         PartKind("encoder", Encoder, encoder.EncoderSubject.of, encoder.CHECKS),
         PartKind("fusion", Fusion, fusion.FusionSubject.of, fusion.CHECKS, ("outputs",)),
         PartKind("mapping", Mapping, mapping.MappingSubject.of, mapping.CHECKS),
+        PartKind("metric", Metric, metric.MetricSubject.of, metric.CHECKS),
         PartKind("missing", Missing, missing.MissingSubject.of, missing.CHECKS),
         PartKind("objective", Objective, objective.ObjectiveSubject.of, objective.CHECKS),
         PartKind("regularizer", Regularizer, regularizer.RegularizerSubject.of, regularizer.CHECKS),

@@ -1,4 +1,4 @@
-"""Chance: whether a model does better than always answering the most frequent class.
+"""Chance: whether a model does better than one answer for all rows.
 
 Shape legend: ``N`` test rows.
 """
@@ -20,17 +20,32 @@ FALSE_ALARMS = 0.05
 
 @dataclass(frozen=True)
 class Chance:
-    """The best accuracy of one answer for all test rows.
+    """What one answer for all test rows reaches.
 
     Attributes:
         accuracy: Fraction of the most frequent class among the test rows.
         samples: N.
+        metric: The metric in which a model is held against chance.
+        value: The metric of one answer, the frequencies of the test rows' classes.
+        bound: The metric that a model must reach to be better than chance beyond the noise of
+            the test rows; None for accuracy, which has an exact test.
+        lower_is_better: Whether a smaller metric is better.
     """
 
     accuracy: float
     samples: int
+    metric: str = "accuracy"
+    value: float | None = None
+    bound: float | None = None
+    lower_is_better: bool = False
 
-    def is_beaten_by(self, accuracy: float) -> bool:
+    def is_beaten_by(self, value: float) -> bool:
+        """Return whether a value of the metric is better than chance."""
+        if self.bound is None:
+            return self._is_accuracy_beaten(value)
+        return value < self.bound if self.lower_is_better else value > self.bound
+
+    def _is_accuracy_beaten(self, accuracy: float) -> bool:
         """Return whether an accuracy is above chance beyond binomial noise.
 
             P(X ≥ k) < 0.05,  X ~ Binomial(N, chance),  k = accuracy · N

@@ -15,7 +15,7 @@ class Faster:
     """When the control's best validation metric was first reached.
 
     Attributes:
-        metric: The validation metric; larger is better.
+        metric: The validation metric.
         value: The control's best value.
         control: The name of the control.
         control_steps, control_s: The control's optimiser steps and seconds of training until then.
@@ -33,15 +33,20 @@ class Faster:
 
 
 def compare_speed(
-    metric: str, control: str, of_target: Sequence[Epoch], of_control: Sequence[Epoch]
+    metric: str,
+    control: str,
+    of_target: Sequence[Epoch],
+    of_control: Sequence[Epoch],
+    sign: int = 1,
 ) -> Faster | None:
     """Compare two trainings epoch by epoch; None if the control has no epochs.
 
     Args:
-        metric: The validation metric; larger is better.
+        metric: The validation metric.
         control: The name of the control.
-        of_target: The target's epochs, in order.
+        of_target: The target's epochs, in order; of their values the larger is better.
         of_control: The control's epochs, in order.
+        sign: -1 where the epochs have the negative of the metric, since lower is better.
     """
     if not of_control:
         return None
@@ -50,7 +55,7 @@ def compare_speed(
     reached = _find_first(of_target, best)
     return Faster(
         metric=metric,
-        value=best,
+        value=sign * best,
         control=control,
         control_steps=steps,
         control_s=round(seconds, 3),

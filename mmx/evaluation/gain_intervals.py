@@ -21,7 +21,8 @@ from mmx.evaluation.mcnemar import Discordant
 from mmx.evaluation.permutation import swap_test
 from mmx.evaluation.pooling import SeedError, estimate_seed_errors
 from mmx.evaluation.power import SeedsNeeded, count_seeds_needed
-from mmx.evaluation.sample_metric import Floats, Pair
+from mmx.evaluation.sample_metric import Floats, Pair, SampleScores
+from mmx.metrics import BY_NAME, Metric, SumMetric
 
 RESAMPLES = 4000
 FEWEST_BEYOND = 10
@@ -29,8 +30,10 @@ FEWEST_BEYOND = 10
 LEVEL = 0.95
 NUMBERS_AT_ONCE = 4_000_000
 """Numbers that are computed at once; it bounds the memory."""
-LARGEST_DIFFERENCE = {"accuracy": 1.0, "f1_macro": 1.0}
-"""The largest possible difference of a metric; other metrics are unbounded."""
+WORK = 400_000_000
+"""Numbers that resamples of a metric that is no function of sums may take, N · K for each."""
+FEWEST_RESAMPLES = 400
+"""Resamples of such a metric are never fewer, however large the test set is."""
 NORMAL: Floats = np.linspace(-8, 8, 161)
 """Nodes, in standard deviations, for integrating over a normal error."""
 PLACES: Floats = np.sinh(np.linspace(0, 16, 1000))
@@ -61,7 +64,8 @@ class Differences:
 
     Attributes:
         metric: The metric that is compared.
-        values: ``(S,)`` differences of the seeds, or ``(n,)`` of folds and repeats.
+        values: ``(S,)`` differences of the seeds, positive where the first is better, or ``(n,)``
+            of folds and repeats.
         pairs: The pairs of scores of all runs that the values come from; empty if they are not
             kept.
         control: A key that is equal for groups compared with the same control models; None if
@@ -86,7 +90,7 @@ class Differences:
             folds: Number of folds of a partition, where runs were tested on different ones.
             parts: The repeat and fold of each run, if so.
         """
-        values = np.array([first.value - second.value for first, second in pairs])
+        values = np.array([first.gain_over(second) for first, second in pairs])
         if folds:
             return cls(pairs[0][0].metric, average_parts(values, parts), pairs, None, folds)
         control = tuple(second.statistics.tobytes() for _, second in pairs)
@@ -114,9 +118,16 @@ class Differences:
             middle = over.mean(1, keepdims=True)
             whole, own = middle.var(), (over - middle).var(0).sum() / (count - 1)
             return float(max(0.0, whole - own / count) / len(over))
-        deviations = resample(self.pairs, 0) - self.values[:, None]
+        deviations = _drop_undefined(resample(self.pairs, 0)) - self.values[:, None]
+        if not deviations.size:
+            return math.nan
         mixed = deviations.var(0, ddof=1).mean() / count
         return float(max(0.0, deviations.mean(0).var() - mixed))
+
+    @property
+    def form(self) -> Metric | None:
+        """The metric; None for one that is known by name alone."""
+        return self.pairs[0][0].form if self.pairs else BY_NAME.get(self.metric)
 
     @property
     def same_samples(self) -> bool:
@@ -132,7 +143,7 @@ class Differences:
 
         A metric that counts rows is rounded to multiples of 1 / N (Sheppard's correction).
         """
-        if not self.pairs or self.metric not in LARGEST_DIFFERENCE:
+        if self.form is None or not self.form.counts_rows or not self.pairs:
             return 0.0
         return 1 / (12 * len(self.pairs[0][0].rows) ** 2)
 
@@ -162,8 +173,11 @@ def find_sample_interval(pair: Pair, *, level: float = LEVEL, seed: int = 0) -> 
 
 def _percentiles(pair: Pair, level: float, seed: int) -> Bounds:
     tail = (1 - level) / 2
-    seen = max(tail, FEWEST_BEYOND / RESAMPLES)  # the smallest tail with enough resamples
-    low, middle, high = np.quantile(resample([pair], seed)[0], [seen, 0.5, 1 - seen])
+    found = _drop_undefined(resample([pair], seed))[0]
+    seen = max(tail, FEWEST_BEYOND / max(1, len(found)))  # the smallest tail with enough resamples
+    if seen >= 0.5:
+        return math.nan, math.nan
+    low, middle, high = np.quantile(found, [seen, 0.5, 1 - seen])
     quantile = NormalDist().inv_cdf
     stretch = quantile(tail) / quantile(seen)
     return float(middle + stretch * (low - middle)), float(middle + stretch * (high - middle))
@@ -245,6 +259,8 @@ def _find_interval(group: Differences, error: SeedError | None, level: float) ->
             return GainInterval((math.nan, math.nan))
         return GainInterval(find_sample_interval(group.pairs[0], level=level))
     middle, of_samples = float(group.values.mean()), group.sample_variance
+    if math.isnan(of_samples):
+        return GainInterval((math.nan, math.nan))
     reach = find_half_width(error, of_samples, level)
     low, high = _bound((middle - reach, middle + reach), group, level)
     if low > 0 or high < 0:
@@ -313,7 +329,7 @@ def _sum(inside: Callable[[Floats], Floats], variance: float, distances: Floats)
 
 def _bound(found: Bounds, group: Differences, level: float) -> Bounds:
     """Return an interval clipped to possible values, and widened to 0 if the test accepts 0."""
-    largest = LARGEST_DIFFERENCE.get(group.metric, np.inf)
+    largest = np.inf if group.form is None else group.form.span
     low, high = max(found[0], -largest), min(found[1], largest)
     if not group.pairs or low <= 0 <= high:
         return float(low), float(high)
@@ -324,12 +340,17 @@ def _bound(found: Bounds, group: Differences, level: float) -> Bounds:
 
 
 def resample(pairs: Sequence[Pair], seed: int) -> Floats:
-    """Return ``(S, R)`` bootstrap differences; each resample of rows is the same for all pairs."""
+    """Return ``(S, R)`` bootstrap differences; each resample of rows is the same for all pairs.
+
+    They are positive where the first is better, and NaN where a resample has no metric.
+    """
     each = [scores for pair in pairs for scores in pair]
+    if not isinstance(each[0].form, SumMetric):
+        return _resample_answers(each, seed)
     stacked = np.concatenate([scores.statistics for scores in each], axis=1)
     ends = np.cumsum([scores.statistics.shape[1] for scores in each])[:-1]
     found = []
-    counts = _counts(len(stacked), seed)
+    counts = draw_counts(len(stacked), seed)
     step = max(1, NUMBERS_AT_ONCE // len(stacked))
     for first in range(0, len(counts), step):
         sums = counts[first : first + step].astype(np.float64) @ stacked
@@ -338,11 +359,39 @@ def resample(pairs: Sequence[Pair], seed: int) -> Floats:
     values = np.concatenate(found, axis=1)
     # Rounded, so that equal models differ by 0 and not by the last bit of a sum.
     differences: Floats = np.round(values[::2] - values[1::2], 12)
-    return differences
+    return each[0].form.sign * differences
+
+
+def _resample_answers(each: Sequence[SampleScores], seed: int) -> Floats:
+    """Return the differences of :func:`resample` for a metric that is no function of sums."""
+    statistics = each[0].statistics
+    counts = draw_counts(len(statistics), seed)[: count_draws(each[0], RESAMPLES)]
+    values = np.stack([scores.of_weights(counts) for scores in each])
+    differences: Floats = np.round(values[::2] - values[1::2], 12)
+    return each[0].form.sign * differences
+
+
+def count_draws(scores: SampleScores, most: int) -> int:
+    """Return of how many resamples the metric is computed, at most ``most``."""
+    if isinstance(scores.form, SumMetric):
+        return most
+    allowed = WORK // max(1, scores.statistics.size)
+    return min(most, scores.form.most_resamples, max(FEWEST_RESAMPLES, allowed))
+
+
+def _drop_undefined(differences: Floats) -> Floats:
+    """Return ``(S, R)`` differences without resamples in which one has no metric.
+
+    Empty if that is so in more than half of them: what is left would be a biased choice.
+    """
+    there = ~np.isnan(differences).any(0)
+    if there.all():
+        return differences
+    return differences[:, there] if there.mean() > 0.5 else differences[:, :0]
 
 
 @lru_cache(maxsize=1)
-def _counts(samples: int, seed: int) -> npt.NDArray[np.uint8]:
+def draw_counts(samples: int, seed: int) -> npt.NDArray[np.uint8]:
     """Return ``(R, N)``: how often each row is in each resample."""
     generator = np.random.default_rng(seed)
     # One byte is enough: a row is drawn once on average, and 256 times practically never.

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import torch
 
-from mmx.evaluation.metrics import PRIMARY
 from mmx.evaluation.subsets import Measure, Subset, SubsetAnswers, list_orders
 from mmx.tasks import Target
 
@@ -76,9 +75,8 @@ def _estimate_shapley_values(
     return {name: math.fsum(each) / len(each) for name, each in added.items()}
 
 
-def measure_importance(answered: SubsetAnswers, measure: Measure, target: Target) -> Importance:
-    """Return the importance of the modalities for the primary metric."""
-    name = PRIMARY[target.kind]
+def measure_importance(answered: SubsetAnswers, measure: Measure, name: str) -> Importance:
+    """Return the importance of the modalities for a metric, such as the primary one."""
     return _make_importance(
         name, {each: found[name] for each, found in answered.metrics(measure).items()}
     )

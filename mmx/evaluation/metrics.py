@@ -6,12 +6,15 @@ Shape legend: ``N`` rows, ``C`` outputs.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from mmx.metrics import USUAL, Answers, Metric
 from mmx.tasks import Target
 
 FloatArray = npt.NDArray[np.float64]
@@ -21,30 +24,55 @@ TaskLoss = Callable[[Tensor, Tensor], Tensor]
 
 RETRIEVAL = "retrieval"
 """The kind of a label-free objective: rows of one modality retrieve those of another."""
-PRIMARY = {
-    "classes": "accuracy",
-    "multilabel": "f1_macro",
-    "regression": "r2",
-    RETRIEVAL: "recall@1",
-}
-"""The metric in which a gain is stated."""
+PRIMARY = {**{kind: each.name for kind, each in USUAL.items()}, RETRIEVAL: "recall@1"}
+"""The metric in which a gain is stated, unless ``metric=`` chooses another."""
 
 
-def make_score(kind: str) -> Callable[[dict[str, float]], tuple[float, ...]]:
+def find_primary(kind: str, chosen: Metric | None = None) -> str:
+    """Return the name of the metric that selects and in which a gain is stated."""
+    return PRIMARY[kind] if chosen is None else chosen.name
+
+
+@dataclass(frozen=True)
+class Score:
+    """What selection on validation maximises, as a function of a split's metrics.
+
+    It is the primary metric, negated where lower is better; of equal metrics the one with the
+    lower loss is better.
+
+    Attributes:
+        name: The primary metric.
+        lower_is_better: Whether a smaller value of it is better.
+    """
+
+    name: str
+    lower_is_better: bool = False
+
+    def __call__(self, metrics: dict[str, float]) -> tuple[float, ...]:
+        """Return the score."""
+        first = metrics[self.name]
+        if math.isnan(first):  # r2 of one row, or a correlation with one and the same answer
+            first = sys.float_info.max if self.lower_is_better else 0.0
+        return (-first if self.lower_is_better else first, -metrics["loss"])
+
+
+def make_score(kind: str, chosen: Metric | None = None) -> Score:
     """Return the score that selection on validation maximises.
 
-    It is the primary metric; of equal metrics the one with the lower loss is better.
+    Args:
+        kind: Of the target, or ``RETRIEVAL``.
+        chosen: The metric that ``metric=`` chooses; None: the usual one of the kind.
     """
-    primary = PRIMARY[kind]
-
-    def score(metrics: dict[str, float]) -> tuple[float, ...]:
-        first = metrics[primary]
-        return (0.0 if math.isnan(first) else first, -metrics["loss"])  # r2 of one row is NaN
-
-    return score
+    return Score(find_primary(kind, chosen), chosen is not None and chosen.lower_is_better)
 
 
-def measure(outputs: Tensor, values: Tensor, target: Target, loss_of: TaskLoss) -> dict[str, float]:
+def measure(
+    outputs: Tensor,
+    values: Tensor,
+    target: Target,
+    loss_of: TaskLoss,
+    chosen: Metric | None = None,
+) -> dict[str, float]:
     """Return the metrics of a split.
 
     Args:
@@ -52,12 +80,23 @@ def measure(outputs: Tensor, values: Tensor, target: Target, loss_of: TaskLoss) 
         values: ``(N,)`` or ``(N, C)`` targets on the CPU; numbers are in the task's own unit.
         target: What the values mean.
         loss_of: The part of the training objective that depends only on outputs.
+        chosen: A metric to measure as well; NaN where it is undefined.
 
     Returns:
         ``loss`` (the objective, as in training) and, for classes, ``accuracy`` and
         ``f1_macro``; for several labels the same, where accuracy is that of whole label sets;
         for regression ``mse``, ``mae`` and ``r2`` in the task's own unit, in float64.
     """
+    found = _measure_usual(outputs, values, target, loss_of)
+    if chosen is not None and chosen.name not in found:
+        found[chosen.name] = chosen.find_value(Answers.of(outputs, values, target))
+    return found
+
+
+def _measure_usual(
+    outputs: Tensor, values: Tensor, target: Target, loss_of: TaskLoss
+) -> dict[str, float]:
+    """Return the loss and the metrics that every run of a kind of target has."""
     found = {"loss": float(loss_of(outputs, target.standardize(values)))}
     if target.kind == "classes":
         decided, truth = decide(outputs, target).numpy(), values.numpy().astype(np.int64)

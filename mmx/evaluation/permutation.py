@@ -5,17 +5,23 @@ Shape legend: ``N`` test rows (samples), ``K`` statistics, ``S`` seeds, ``R`` sw
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from mmx.evaluation.mcnemar import Discordant
-from mmx.evaluation.sample_metric import Floats, Indices, Pair
+from mmx.evaluation.sample_metric import Floats, Indices, Pair, SampleScores
+from mmx.metrics import SumMetric
 
 SWAPS = 9_999
 """Number of random swaps, if there are too many to try all."""
 ALL = 12
 """With at most this many samples that differ, all of the up to 2^12 swaps are tried."""
+FEWEST_SWAPS = 999
+"""Random swaps of a metric that is no function of sums are never fewer."""
+WORK = 400_000_000
+"""Numbers that these may take, N · K for each."""
 SWAPS_AT_ONCE = 4_000_000
 """Numbers that are computed at once; it bounds the memory."""
 
@@ -44,11 +50,13 @@ def swap_test(pairs: Sequence[Pair], *, seed: int = 0, by_row: bool = False) -> 
         return counts.p
     blocks, movable = _align_rows(pairs) if by_row else _group_pairs(pairs)
     observed = np.mean([first.value - second.value for first, second in pairs])
+    if not np.isfinite(observed):
+        return math.nan
     every = movable <= ALL
     generator = np.random.default_rng(seed)
     as_large = total = 0
     # Half of all swaps: swapping the complement gives the same absolute difference.
-    wanted = 2 ** max(0, movable - 1) if every else SWAPS
+    wanted = 2 ** max(0, movable - 1) if every else _count_swaps(pairs[0][0])
     step = max(1, SWAPS_AT_ONCE // max(1, movable))
     for start in range(0, wanted, step):
         count = min(step, wanted - start)
@@ -61,6 +69,14 @@ def swap_test(pairs: Sequence[Pair], *, seed: int = 0, by_row: bool = False) -> 
         as_large += int((np.abs(found) >= abs(observed) - 1e-12).sum())
         total += count
     return as_large / total if every else (1 + as_large) / (1 + total)
+
+
+def _count_swaps(scores: SampleScores) -> int:
+    """Return how many random swaps are tried; fewer where the metric is no function of sums."""
+    if isinstance(scores.form, SumMetric):
+        return SWAPS
+    allowed = WORK // max(1, scores.statistics.size)
+    return max(FEWEST_SWAPS, min(SWAPS, allowed, scores.form.most_resamples))
 
 
 SwapBlock = tuple[list[Pair], Indices, slice | Indices]
@@ -103,8 +119,33 @@ def _differences(blocks: Sequence[SwapBlock], swaps: Floats) -> Floats:
     for members, moved, columns in blocks:
         part = swaps[:, columns]
         for first, second in members:
+            if not isinstance(first.form, SumMetric):
+                total += _swap_answers(first, second, moved, part)
+                continue
             over = (first.statistics - second.statistics)[moved]
             change = part @ over
             mine = first.of_sums(first.statistics.sum(0) - change)
             total += mine - second.of_sums(second.statistics.sum(0) + change)
     return total
+
+
+def _swap_answers(
+    first: SampleScores, second: SampleScores, moved: Indices, swaps: Floats
+) -> Floats:
+    """Return the ``(R,)`` differences of two models of which some answers are swapped.
+
+    Swapped or not, a model's answers are those of N of the 2 N rows of both.
+    """
+    count = len(first.statistics)
+    both = np.concatenate([first.statistics, second.statistics])
+    resample, classes = first.form.resample, first.classes
+    step, found = max(1, SWAPS_AT_ONCE // (2 * count)), []
+    for start in range(0, len(swaps), step):
+        part = swaps[start : start + step].astype(np.int64)
+        swapped = np.zeros((len(part), count), dtype=np.int64)
+        swapped[:, moved] = part
+        kept = np.concatenate([1 - swapped, swapped], axis=1)
+        found.append(resample(both, kept, classes) - resample(both, 1 - kept, classes))
+    # Undefined with these answers: counted as no difference.
+    differences: Floats = np.nan_to_num(np.concatenate(found), nan=0.0)
+    return differences

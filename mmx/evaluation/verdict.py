@@ -17,12 +17,14 @@ class Gain:
     """A difference of test metrics, target minus control.
 
     Attributes:
-        metric: The metric that is compared; larger is better.
-        value: The difference.
+        metric: The metric that is compared.
+        value: The difference; positive where the target is better.
         interval: Its confidence interval; None if there is none.
         control: The control that the target is compared with.
         learned: Whether at least one of the two does better than always answering the most
             frequent class. Otherwise their difference means nothing.
+        lower_is_better: Whether a smaller value of the metric is better; the difference is then
+            control minus target.
     """
 
     metric: str
@@ -30,6 +32,12 @@ class Gain:
     interval: tuple[float, float] | None = None
     control: str = FROM_SCRATCH
     learned: bool = True
+    lower_is_better: bool = False
+
+    @property
+    def sign(self) -> int:
+        """1, or -1 where lower is better."""
+        return -1 if self.lower_is_better else 1
 
     @property
     def verdict(self) -> str:

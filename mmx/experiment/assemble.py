@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from mmx.balance import Balance
+from mmx.calibration import Calibration
 from mmx.config.build import Builder
 from mmx.config.chosen import find_target
 from mmx.config.nodes import ConfigNode
@@ -49,10 +50,11 @@ from mmx.experiment.publishing import (
 )
 from mmx.experiment.settings import Modalities, Settings, reduce_to_one_run
 from mmx.experiment.transferring import find_transfer_misfits
+from mmx.experiment.unset import drop_unset
+from mmx.metrics import Metric
 from mmx.modalities import Modality
 from mmx.stage_id import Role
 from mmx.tasks import Task
-from mmx.tasks.cutting import UNSET
 from mmx.training.optimizer import Optimizer
 from mmx.training.trainer import Trainer
 from mmx.transfer import Transfer
@@ -74,6 +76,8 @@ PART_KEYS = (
     "objective",
     "source_objective",
     "optimizer",
+    "metric",
+    "calibration",
     "trainer",
 )
 PUBLISHED = f"{PublishedWeights.__module__}.{PublishedWeights.__qualname__}"
@@ -188,6 +192,13 @@ class Experiment(Built):
         kind = kind.func if isinstance(kind, partial) else kind  # its options are bound
         return bool(getattr(kind, "drops_rows", False))
 
+    def find_metric(self, role: Role) -> Metric | None:
+        """Return the metric that is chosen for a role; None where the usual one of its kind counts.
+
+        A source is selected by the usual one, so that one source serves all metrics.
+        """
+        return None if role is Role.SOURCE else self.metric
+
     def role(self, role: Role) -> RoleParts:
         """Return the fusion and objective of a role; a control has the target's."""
         return self.roles[Role.SOURCE if role is Role.SOURCE else Role.TARGET]
@@ -227,7 +238,7 @@ def assemble(
     weights = built.has_source and built.reads_source_weights and trained_before
     canonical = choose_controls(builder, canonical, built, dropped, source_weights=weights)
     canonical = reduce_to_one_run(builder, canonical, built.settings)
-    canonical = _drop_unset(canonical, built)
+    canonical = drop_unset(canonical, built)
     builder.finish()
     if not (built.settings and built.trainer and built.optimizer and built.transfer):
         raise RuntimeError("finish raises wherever one of these was not built")
@@ -273,6 +284,10 @@ def _build(
         )
     regularizer = build_optional(builder, config, Regularizer, "regularizer")
     balance = build_optional(builder, config, Balance, "balance")
+    # Configs from before there was a choice have neither key.
+    chosen = {"metric": {}, "calibration": {}, **config}
+    metric = build_optional(builder, chosen, Metric, "metric")
+    calibration = build_optional(builder, chosen, Calibration, "calibration")
     tasks = {Role.SOURCE: source, Role.TARGET: target}
     modalities = choose_modalities(builder, settings, tasks)
     config, transfer = complete_map(builder, config, transfer, modalities)
@@ -300,6 +315,8 @@ def _build(
         regularizer=regularizer,
         parts=parts,
         balance=balance,
+        metric=metric,
+        calibration=calibration,
         published=published,
         encoders=encoders,
         vectorizers=vectorizers,
@@ -307,21 +324,6 @@ def _build(
         encoder_keys=encoder_keys,
     )
     return _drop_source_epochs(config, built, dropped)
-
-
-def _drop_unset(config: ConfigNode, built: Built) -> ConfigNode:
-    """Return the config without options of tasks that say nothing where they are null."""
-
-    def says_nothing(task: Task | None, key: str, value: object) -> bool:
-        # A class may have another default, and then null says something.
-        return key in UNSET and value is None and getattr(type(task), key, key) is None
-
-    kept = {
-        str(role): {k: v for k, v in node.items() if not says_nothing(task, k, v)}
-        for role, task in built.tasks.items()
-        if isinstance(node := config.get(role), dict)
-    }
-    return {**config, **kept}
 
 
 def _keep_true_names(

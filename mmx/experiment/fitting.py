@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, cast
 
 from mmx.balance import Balance
+from mmx.calibration import Calibration
 from mmx.config.locate import find_default_option
 from mmx.encoders import Encoder
 from mmx.encoders.hub import MODEL_FOLDER
@@ -24,6 +25,7 @@ from mmx.fusion import Fusion
 from mmx.fusion.match import make_matched
 from mmx.mapping import Mapping
 from mmx.meta_model import make_without_memory
+from mmx.metrics import USUAL_NAMES, Metric, find_built_in
 from mmx.modalities import Modality, Spec
 from mmx.model import MultimodalModel, Parts
 from mmx.stage_id import Role
@@ -47,6 +49,8 @@ class Built:
 
     Attributes:
         settings, trainer, optimizer, transfer, balance: As configured.
+        metric: The metric that ``metric=`` chooses; None for the usual one of the kind of target.
+        calibration: How probabilities are calibrated after training; None for not.
         regularizer: Keeps the target close to its source; None for none.
         tasks: ``source`` and ``target``; None where there is none.
         modalities: ``source`` and ``target`` to the readers of the task's modalities in use;
@@ -71,6 +75,8 @@ class Built:
     regularizer: Regularizer | None
     parts: Parts
     balance: Balance | None
+    metric: Metric | None
+    calibration: Calibration | None
     published: PublishedWeights | None
     encoders: dict[str, Callable[..., Encoder]]
     vectorizers: Modalities
@@ -130,6 +136,8 @@ def find_misfits(built: Built) -> Iterator[Problem]:
             yield from _check_kinds(built, role, task)
             yield from _check_shapes(built, role, task)
     yield from _check_label_free_target(built)
+    yield from _check_metric(built)
+    yield from _check_calibration(built)
     yield from _refuse_blended_mixup(built)
 
 
@@ -195,6 +203,53 @@ def _check_kinds(built: Built, role: Role, task: Task) -> Iterator[Problem]:
             f"{has}; this balance is for {', '.join(sorted(built.balance.kinds))}",
             type_this="balance=none",
         )
+
+
+def _check_metric(built: Built) -> Iterator[Problem]:
+    """Check that the chosen metric measures the target's kind of answers."""
+    metric, task = built.metric, built.tasks[Role.TARGET]
+    if metric is None or task is None:
+        return
+    given = f"metric={variant(type(metric))}"
+    names = {"loss", *USUAL_NAMES, *find_built_in()}
+    if not type(metric).__module__.startswith("mmx.") and metric.name in names:
+        yield Problem(
+            given,
+            f"is named {metric.name}, as a metric of mmx is",
+            type_this="another name of the class, or of its property `name`",
+        )
+    if task.kind not in metric.kinds:
+        served = ", ".join(sorted(metric.kinds))
+        others = [name for name, kind in find_built_in().items() if task.kind in kind.kinds]
+        yield Problem(
+            given,
+            f"target={task.name} has a target of kind {task.kind}; this metric is for {served}",
+            accepted=", ".join(["auto", *others]),
+            type_this="metric=auto",
+        )
+    elif Role.TARGET in built.roles and built.roles[Role.TARGET].objective.label_free:
+        yield Problem(
+            given,
+            "an objective without labels is measured by what rows retrieve, not by answers",
+            type_this="metric=auto",
+        )
+
+
+def _check_calibration(built: Built) -> Iterator[Problem]:
+    """Check that the target's answers are probabilities, which can be calibrated."""
+    task, chosen = built.tasks[Role.TARGET], built.calibration
+    if chosen is None or task is None:
+        return
+    given, why = f"calibration={variant(type(chosen))}", ""
+    if task.kind not in chosen.kinds:
+        served = ", ".join(sorted(chosen.kinds))
+        why = (
+            f"target={task.name} has a target of kind {task.kind}; this calibration is for {served}"
+        )
+    elif Role.TARGET in built.roles and built.roles[Role.TARGET].objective.label_free:
+        why = "an objective without labels gives no probabilities"
+    if why:
+        yield Problem(given, why, type_this="calibration=none")
 
 
 def _check_objective(built: Built, role: Role, task: Task) -> Iterator[Problem]:

@@ -11,6 +11,7 @@ from mmx.controls import find_control
 from mmx.printable import one_line
 from mmx.reports.view import format_metric, format_metrics
 from mmx.runs.summary import (
+    CalibrationResult,
     CaughtUp,
     ClassTable,
     ControlResult,
@@ -33,6 +34,8 @@ def answer(summary: Summary) -> list[RenderableType]:
     lines.extend(_format_cost(summary))
     if summary.target.classes is not None and summary.target.classes.balanced_accuracy is not None:
         lines.append(_format_classes(summary.target.classes))
+    if summary.target.calibration is not None:
+        lines.append(format_calibration(summary.target.calibration))
     lines.extend(f"note: {note}" for note in summary.notes)
     return lines
 
@@ -104,6 +107,17 @@ def _format_classes(found: ClassTable) -> str:
     return f"{text}, lowest recall {recalls[worst]:.3f} ({worst})"
 
 
+def format_calibration(found: CalibrationResult) -> str:
+    """Return what calibration changed on the test rows, in one sentence."""
+    method = found.method if found.temperature is None else f"temperature {found.temperature:.3g}"
+    tested = found.splits["test"]
+    return (
+        f"calibration: {method}, fitted on validation; expected calibration error (ECE) on test "
+        f"{tested.ece_before:.3f} before, {tested.ece_after:.3f} after; log loss "
+        f"{tested.log_loss_before:.3f} before, {tested.log_loss_after:.3f} after."
+    )
+
+
 def format_control(name: str, control: ControlResult) -> str:
     """Return a control's name, with its modality if it has one."""
     return name if control.modality is None else f"{name} ({control.modality})"
@@ -136,7 +150,7 @@ def format_gains(summary: Summary) -> list[str]:
 def _at_chance(summary: Summary, faster: CaughtUp) -> bool:
     """Return whether the control is no better than chance: then catching up says nothing."""
     found, control = summary.target.chance, summary.control[faster.control]
-    return found is not None and not found.is_beaten_by(control.metrics["test"]["accuracy"])
+    return found is not None and not found.is_beaten_by(control.metrics["test"][found.metric])
 
 
 def format_search(summary: Summary) -> list[str]:
@@ -177,7 +191,8 @@ def format_line(summary: Summary) -> list[str]:
 def format_gain(gain: StatedGain) -> str:
     """Return the gain as one sentence."""
     budget = " of equal budget" if find_control(gain.control).trained else ""
-    text = f"gain: {gain.value:+.3f} {gain.metric} over the {gain.control} control{budget}"
+    metric = gain.metric + (" (lower is better, so a positive gain is one)" * gain.lower_is_better)
+    text = f"gain: {gain.value:+.3f} {metric} over the {gain.control} control{budget}"
     if gain.interval:
         low, high = gain.interval
         text += f" (95 % interval {low:+.3f} … {high:+.3f} over test samples, one seed)"

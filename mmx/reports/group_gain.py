@@ -60,8 +60,9 @@ class GroupGain:
         draws: Seed and fold of each of its runs.
         target: Mean test metric of the target.
         control: Mean test metric of the control.
-        gain: Their difference; its interval holds together with those of the other groups.
-        higher: In how many seeds, or folds, the target was higher.
+        gain: Their difference, positive where the target is better; its interval holds together
+            with those of the other groups.
+        higher: In how many seeds, or folds, the target was better.
         deciding: About how many seeds would decide; None where these do, or there is only one.
         faster: How soon the target is as good as the control; None where that was not observed,
             or the control is no better than chance.
@@ -122,6 +123,7 @@ class GroupGain:
         return {
             "over": self.gain.control,
             "metric": self.gain.metric,
+            **({"lower_is_better": True} if self.gain.lower_is_better else {}),
             "seeds": len(set(self.seeds)) if self.folds else len(self.seeds),
             **({"folds": self.count} if self.folds else {}),
             **repeats,

@@ -96,7 +96,8 @@ def _read_scores(run: RunDirectory) -> SampleScores:
     found = sample_scores.read_scores(run)
     if found is None:
         raise DataError(
-            f"no paired comparison: {run.path} keeps no scores of its test rows",
+            f"no paired comparison: {run.path} keeps no scores of its test rows, or those of a "
+            "metric of one's own, whose class is not run here",
             tip=f"mmx reproduce {run.path}",
         )
     return found[0]
@@ -106,7 +107,7 @@ def _explain_mismatch(
     before: RunDirectory, after: RunDirectory, old: SampleScores, new: SampleScores
 ) -> str:
     """Return why two runs cannot be paired by test rows; empty where they can."""
-    if old.metric != new.metric:
+    if old.metric != new.metric or old.chosen != new.chosen:
         return f"one is measured by {old.metric}, the other by {new.metric}"
     if len(old.rows) != len(new.rows) or old.statistics.shape != new.statistics.shape:
         return f"one has {len(old.rows):,} test rows, the other {len(new.rows):,}"
@@ -148,10 +149,11 @@ def _describe(
     if low > 0 or high < 0:
         verdict = f"{after.name} is {'better' if low > 0 else 'worse'}"
     count = len(found.values)
+    metric = found.metric if found.form is None else found.form.label
     unit = "folds" if found.folds else "seeds"
     over = f"{rows:,} test rows, " + ("one seed" if count == 1 else f"{count} {unit}")
     text = (
-        f"on the same test rows: {after.name} {new:.3f}, {before.name} {old:.3f} {found.metric}: "
+        f"on the same test rows: {after.name} {new:.3f}, {before.name} {old:.3f} {metric}: "
         f"{difference:+.3f} ({100 * level:.4g} % interval {low:+.3f} … {high:+.3f} over {over}): "
         f"{verdict}"
     )
@@ -162,7 +164,8 @@ def _describe_more(before: Side, after: Side, found: Differences, sure: GainInte
     if len(found.values) > 1:
         higher = int((found.values > 0).sum())
         unit = "folds" if found.folds else "seeds"
-        text = f"; higher in {higher} of {len(found.values)} {unit}"
+        word = "better" if found.form is not None and found.form.lower_is_better else "higher"
+        text = f"; {word} in {higher} of {len(found.values)} {unit}"
         return text if sure.deciding is None else f"{text}; would decide: {sure.deciding}"
     counts = Discordant.of(*found.pairs[0])
     if counts is None:

@@ -11,10 +11,17 @@ import yaml
 from jinja2 import Environment, PackageLoader
 
 from mmx.json_object import Json
-from mmx.reports.answer import format_control, format_gains, format_search, format_title
+from mmx.reports.answer import (
+    format_calibration,
+    format_control,
+    format_gains,
+    format_search,
+    format_title,
+)
+from mmx.reports.plots import draw_lines
 from mmx.runs.atomic import write_text
 from mmx.runs.directory import RunDirectory
-from mmx.runs.summary import ClassTable, LineFacts
+from mmx.runs.summary import CalibrationResult, ClassTable, LineFacts
 from mmx.stage_id import Role
 
 WIDTH, HEIGHT, MARGIN = 520, 220, 40
@@ -47,6 +54,7 @@ def write_report(directory: RunDirectory) -> None:
             },
             classes=make_class_table(summary.target.classes),
             line=make_line(summary.transfer.wise_ft),
+            reliability=make_reliability(summary.target.calibration),
             charts=make_charts(directory.metrics()),
             config=yaml.safe_dump(directory.config(), sort_keys=False, allow_unicode=True),
             manifest=directory.manifest().to_json(),
@@ -84,6 +92,28 @@ def make_class_table(found: ClassTable | None) -> Json | None:
         "f1_macro": found.f1_macro,
         "rows": rows,
         "names": list(found.classes),
+    }
+
+
+def make_reliability(found: CalibrationResult | None) -> Json | None:
+    """Return the reliability of the test rows, before and after calibration, as text and chart."""
+    if found is None or "test" not in found.splits:
+        return None
+    tested = found.splits["test"]
+    curves = {
+        side: [
+            (
+                each.confidence,
+                each.accuracy,
+                f"{side}: {each.count:,} at {each.confidence:.3f}, {each.accuracy:.3f} right",
+            )
+            for each in bins
+        ]
+        for side, bins in (("before", tested.before), ("after", tested.after))
+    }
+    return {
+        "text": format_calibration(found),
+        "chart": draw_lines("share that is right", curves, caption="confidence"),
     }
 
 

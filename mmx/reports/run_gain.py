@@ -22,6 +22,7 @@ class RunGain:
         target: Test metric of the target.
         controls: Control to its test metric.
         pairs: Control to the scores of target and control on test rows, where they are kept.
+        lower_is_better: Whether a smaller value of the metric is better.
         chance: Chance level of its test split; None where the target has no classes.
         faster: When the target was as good as the first trained control.
     """
@@ -31,8 +32,14 @@ class RunGain:
     target: float
     controls: dict[str, float]
     pairs: dict[str, Pair]
+    lower_is_better: bool = False
     chance: Chance | None = None
     faster: Faster | None = None
+
+    @property
+    def sign(self) -> int:
+        """1, or -1 where lower is better."""
+        return -1 if self.lower_is_better else 1
 
     @classmethod
     def read(cls, directory: RunDirectory) -> RunGain:
@@ -50,6 +57,7 @@ class RunGain:
             tested[metric],
             {name: each.metrics["test"][metric] for name, each in summary.control.items()},
             {} if kept is None else {name: (kept[0], each) for name, each in kept[1].items()},
-            None if least is None else Chance(least.accuracy, least.samples),
+            summary.gain.lower_is_better,
+            None if least is None else least.as_chance(),
             None if soon is None else soon.as_faster(),
         )

@@ -6,7 +6,7 @@ A group is all runs that differ only in their seed and fold.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -125,7 +125,7 @@ def _find_differences(control: str, runs: Sequence[RunGain]) -> Differences:
     if len(pairs) == len(runs):
         return Differences.of(pairs, folds, parts)
     against = [run.controls[control] for run in runs]
-    values = np.array([run.target for run in runs]) - np.array(against)
+    values = runs[0].sign * (np.array([run.target for run in runs]) - np.array(against))
     if folds:
         return Differences(runs[0].metric, average_parts(values, parts), folds=folds)
     shared = tuple(against) if len(set(against)) > 1 else None
@@ -143,16 +143,21 @@ def _make_group_gain(
         target, against = average_parts(target, parts), average_parts(against, parts)
     means = float(target.mean()), float(against.mean())
     learned = find_control(control).stands_for_chance or _beats_chance(runs, means)
-    difference = float((target - against).mean())
+    over = runs[0].sign * (target - against)
     return GroupGain(
         group=group,
         draws=tuple(run.draw for run in runs),
         target=means[0],
         control=means[1],
         gain=Gain(
-            runs[0].metric, difference, None if sure is None else sure.interval, control, learned
+            runs[0].metric,
+            float(over.mean()),
+            None if sure is None else sure.interval,
+            control,
+            learned,
+            runs[0].lower_is_better,
         ),
-        higher=int((target > against).sum()),
+        higher=int((over > 0).sum()),
         deciding=None if sure is None else sure.deciding,
         faster=_summarize_faster(control, runs, means[1]),
         pairs={run.draw: run.pairs[control] for run in runs if control in run.pairs},
@@ -174,10 +179,14 @@ def _summarize_faster(control: str, runs: Sequence[RunGain], mean: float) -> Gro
 def _beats_chance(runs: Sequence[RunGain], means: Sequence[float]) -> bool:
     """Return whether any of these means over seeds is better than chance; True if unknown."""
     found = [run.chance for run in runs if run.chance is not None]
-    if len(found) < len(runs):
+    # Where a run holds its answers against chance in another metric, these means say nothing.
+    if len(found) < len(runs) or any(each.metric != runs[0].metric for each in found):
         return True
     mean = float(np.mean([each.accuracy for each in found]))
     least = Chance(mean, min(each.samples for each in found))
+    bounds = [each.bound for each in found if each.bound is not None]
+    if bounds:
+        least = replace(found[0], bound=float(np.mean(bounds)))
     return any(least.is_beaten_by(each) for each in means)
 
 
@@ -237,9 +246,10 @@ class LessData:
             word = "reaches" if self.certain == self.reached else "reaches on average"
             return (
                 f"{where}with {format_percent(self.reached)} of the labels the transfer {word} "
-                f"{theirs}: {point.target:.3f}, {self._how_sure(point.target - last.control)}"
+                f"{theirs}: {point.target:.3f}, "
+                f"{self._how_sure(last.gain.sign * (point.target - last.control))}"
             )
-        best = max(self.points, key=lambda each: each.target)
+        best = max(self.points, key=lambda each: each.gain.sign * each.target)
         return (
             f"{where}with no fraction of the labels tried does the transfer reach {theirs}: "
             f"at best {best.target:.3f} with {format_percent(read_fraction(best))}"
@@ -283,7 +293,11 @@ def find_less_data(found: Sequence[GroupGain]) -> list[LessData]:
     answers = []
     for ((others, control), points), found_of in zip(ordered.items(), intervals, strict=True):
         last = points[-1]
-        reached = [read_fraction(each) for each in points if each.target >= last.control]
+        reached = [
+            read_fraction(each)
+            for each in points
+            if each.gain.sign * (each.target - last.control) >= 0
+        ]
         smallest = reached[0] if reached and last.gain.learned else None
         answers.append(LessData(dict(others), control, tuple(points), smallest, found_of, level))
     return answers

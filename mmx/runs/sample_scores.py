@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import torch
 
 from mmx.evaluation.sample_metric import SampleScores
+from mmx.metrics import describe_metric, restore_metric
 from mmx.runs import recorded
 from mmx.runs.directory import RunDirectory
 from mmx.training import checkpoint
@@ -41,12 +42,18 @@ def write_scores(
             TARGET: torch.from_numpy(target.statistics),
             **checkpoint.add_prefix(_CONTROL, parts),
         },
-        {"metric": target.metric, "contents": dict(contents or {})},
+        {
+            "metric": target.metric,
+            "contents": dict(contents or {}),
+            **({} if target.chosen is None else {"form": describe_metric(target.chosen)}),
+        },
     )
 
 
 def read_scores(directory: RunDirectory) -> tuple[SampleScores, dict[str, SampleScores]] | None:
     """Return the scores of the target and of its controls by name; None if there are none.
+
+    None also if they are of a metric that is not one of mmx: its class would have to be run.
 
     Raises:
         DamagedFileError: They are not what mmx wrote.
@@ -57,10 +64,14 @@ def read_scores(directory: RunDirectory) -> tuple[SampleScores, dict[str, Sample
         return None
     tensors, facts = checkpoint.read_checkpoint(path)
     rows, metric = tensors["rows"].numpy(), str(facts["metric"])
+    form = restore_metric(metric, facts.get("form") or {})
+    if form is None:
+        return None
+    chosen = form if "form" in facts else None
     controls = checkpoint.take_prefix(_CONTROL, tensors)
     return (
-        SampleScores(metric, tensors[TARGET].numpy(), rows),
-        {name: SampleScores(metric, each.numpy(), rows) for name, each in controls.items()},
+        SampleScores(metric, tensors[TARGET].numpy(), rows, chosen),
+        {name: SampleScores(metric, each.numpy(), rows, chosen) for name, each in controls.items()},
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mmx.errors import MmxError, RunError
 from mmx.json_object import Json
+from mmx.metrics import USUAL_NAMES
 from mmx.runs.directory import NAME_DIGITS, RunDirectory
 from mmx.runs.file_states import State, are_settled, read_states
 from mmx.runs.identity import Identity, find_differences, join_differences
@@ -181,6 +182,8 @@ def read_numbers(summary: Summary) -> Json:
     }
     if summary.gain is not None:
         found["gain"] = summary.gain.value
+        if summary.gain.metric not in USUAL_NAMES:
+            found["metric"] = summary.gain.metric
     return {
         **found,
         "params.trainable": summary.params.trainable,

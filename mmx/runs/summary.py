@@ -8,7 +8,7 @@ which then have their defaults, and one of a newer mmx may have more, which are 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -44,14 +44,32 @@ class ClassTable(Record):
 
 
 class ChanceResult(Record):
-    """The accuracy of always answering the most frequent class; see :class:`Chance`."""
+    """What one answer for all rows reaches; see :class:`Chance`.
+
+    Only for a metric other than accuracy there are ``metric``, ``value`` and ``bound``.
+    """
 
     accuracy: float
     samples: Count
+    metric: str = "accuracy"
+    value: float | None = None
+    bound: float | None = None
+    lower_is_better: bool = False
 
-    def is_beaten_by(self, accuracy: float) -> bool:
-        """Return whether an accuracy is better than chance."""
-        return Chance(self.accuracy, self.samples).is_beaten_by(accuracy)
+    @classmethod
+    def of(cls, chance: Chance) -> ChanceResult:
+        """Return the entry of a summary."""
+        if chance.bound is None:
+            return cls(accuracy=chance.accuracy, samples=chance.samples)
+        return cls(**asdict(chance))
+
+    def as_chance(self) -> Chance:
+        """Return the chance level."""
+        return Chance(**self.model_dump(include={each.name for each in fields(Chance)}))
+
+    def is_beaten_by(self, value: float) -> bool:
+        """Return whether a value of the metric is better than chance."""
+        return self.as_chance().is_beaten_by(value)
 
 
 class SourceResult(Record):
@@ -59,6 +77,35 @@ class SourceResult(Record):
 
     task: str = ""
     metrics: BySplit = {}
+
+
+class BinResult(Record):
+    """Answers of similar confidence: how many, their mean confidence, and how many are right."""
+
+    count: Count
+    confidence: float
+    accuracy: float
+
+
+class CalibrationOfSplit(Record):
+    """What calibration changes on a split: calibration error, log loss, and the bins."""
+
+    ece_before: float
+    ece_after: float
+    log_loss_before: float
+    log_loss_after: float
+    before: list[BinResult] = []
+    after: list[BinResult] = []
+
+
+class CalibrationResult(Record):
+    """The calibration of the target: output · ``scale`` + ``offset``, fitted on validation."""
+
+    method: str
+    scale: list[float]
+    offset: list[float]
+    temperature: float | None = None
+    splits: dict[str, CalibrationOfSplit]
 
 
 class TargetResult(Record):
@@ -70,6 +117,7 @@ class TargetResult(Record):
     steps: Count = 0
     classes: ClassTable | None = None
     chance: ChanceResult | None = None
+    calibration: CalibrationResult | None = None
 
 
 class ControlResult(Record):
@@ -83,8 +131,10 @@ class ControlResult(Record):
 class StatedGain(Record):
     """The gain of the target over a control.
 
-    ``level``, ``correction`` and the rows on which the two differ are set in ``gains``, which has
-    an entry for each control; ``control`` and ``learned`` in the ``gain`` of the run.
+    It is positive where the target is better: where ``lower_is_better``, it is the control's
+    metric minus the target's. ``level``, ``correction`` and the rows on which the two differ are
+    set in ``gains``, which has an entry for each control; ``control`` and ``learned`` in the
+    ``gain`` of the run.
     """
 
     metric: str = ""
@@ -98,6 +148,7 @@ class StatedGain(Record):
     better_rows: Count | None = None
     worse_rows: Count | None = None
     mcnemar_p: float | None = None
+    lower_is_better: bool = False
 
 
 class CaughtUp(Record):

@@ -168,7 +168,10 @@ def make_tables(rows: Sequence[Json]) -> list[Table]:
     if not done:
         return []
     keys = list(dict.fromkeys(key for row in rows for key, _ in row[GROUP]))
-    metrics = [name for name in METRICS if any(name in row for row in done)]
+    chosen = dict.fromkeys(row["metric"] for row in done if "metric" in row)
+    names = [f"{split}.{metric}" for metric in chosen for split in ("val", "test")]
+    names = [*METRICS[:-1], *names, METRICS[-1]]
+    metrics = [name for name in names if any(name in row for row in done)]
     drawn = [key for key in DRAW_KEYS if len({row[key] for row in rows if key in row}) > 1]
     jobs = _make_job_table(done, keys, [*drawn, *metrics, "seconds"])
     if not drawn:

@@ -35,7 +35,9 @@ class Validation:
 
 Validate = Callable[[MultimodalModel], Validation]
 Epoch = tuple[int, float, float]
-"""Steps and seconds of training so far, and the primary metric of validation, after an epoch."""
+"""Steps and seconds of training so far, and the primary metric of validation, after an epoch.
+
+Where lower is better it is the negative of the metric, so that larger is always better."""
 
 
 @dataclass(frozen=True)

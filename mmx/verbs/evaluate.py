@@ -108,7 +108,8 @@ def _open(
     checkpoint.restore(criterion, own, directory.stage_file(StageId.TARGET))
 
     def metrics(outputs: Tensor, values: Tensor) -> dict[str, float]:
-        return measure(outputs, values, trained.target, criterion.task_loss)
+        loss_of = criterion.task_loss
+        return measure(outputs, values, trained.target, loss_of, experiment.metric)
 
     evaluated = evaluate_suites.Evaluated(
         model=trained.model,
@@ -121,5 +122,6 @@ def _open(
             trained.target.standardize(data.truth(data.rows("train"))), trained.target
         ),
         seed=given.seed,
+        metric=experiment.metric,
     )
     return evaluated, criterion

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from mmx.errors import Problem, UsageError, closest
 from mmx.evaluation.importance import Importance, measure_class_importance, measure_importance
-from mmx.evaluation.metrics import PRIMARY
+from mmx.evaluation.metrics import find_primary
 from mmx.evaluation.robustness import NoiseCurve, find_corruptions, measure_noise_curves
 from mmx.evaluation.subsets import Measure, SubsetAnswers, is_shown, predict_subsets
 from mmx.json_object import Json
+from mmx.metrics import Metric
 from mmx.model import MultimodalModel
 from mmx.reports import suites
 from mmx.runs.directory import RunDirectory
@@ -36,6 +37,7 @@ class Evaluated:
         metrics: (outputs, targets) -> metrics.
         prior: Outputs ``(C,)`` computed from the training targets alone.
         seed: Seed of the noise.
+        metric: The metric that the run has chosen; None for the usual one.
     """
 
     model: MultimodalModel
@@ -46,10 +48,16 @@ class Evaluated:
     metrics: Measure
     prior: Tensor
     seed: int
+    metric: Metric | None = None
+
+    @property
+    def primary(self) -> str:
+        """The name of the metric that counts."""
+        return find_primary(self.target.kind, self.metric)
 
     def measure(self, outputs: Tensor, values: Tensor) -> dict[str, float]:
         """Return the metrics, the primary one first."""
-        found, first = self.metrics(outputs, values), PRIMARY[self.target.kind]
+        found, first = self.metrics(outputs, values), self.primary
         return {first: found[first], **found}
 
     @cached_property
@@ -70,7 +78,7 @@ def _measure_missing(given: Evaluated) -> Found:
         if is_shown(subset, count)
     }
     said = {
-        "primary": PRIMARY[given.target.kind],
+        "primary": given.primary,
         "subsets": {suites.format_subset(subset): found for subset, found in metrics.items()},
         "by_prior": {suites.format_subset(each): answers[each].by_prior for each in metrics},
     }
@@ -92,7 +100,7 @@ def _measure_noise(given: Evaluated) -> Found:
         given.measure,
         given.seed,
     )
-    primary = PRIMARY[given.target.kind]
+    primary = given.primary
     values = given.data.truth(given.data.rows(given.split))
     # The floor of the curves: the prior, predicted for every row. (C,) -> (N, C)
     floor = given.measure(given.prior.cpu().repeat(len(values), 1), values)[primary]
@@ -117,7 +125,7 @@ def _curve(curve: NoiseCurve, primary: str) -> Json:
 
 
 def _measure_shares(given: Evaluated) -> Found:
-    overall = measure_importance(given.subset_answers, given.measure, given.target)
+    overall = measure_importance(given.subset_answers, given.measure, given.primary)
     classes = measure_class_importance(given.subset_answers, given.target)
     said = {"overall": _shares(overall)}
     if classes:

@@ -69,7 +69,16 @@ COMPLETES = {
 }
 
 DEFAULT_ROWS = 5000
-NOT_READ = ("regularizer", "balance", "control", "templates", "seeds", "curve")
+NOT_READ = (
+    "regularizer",
+    "balance",
+    "metric",
+    "calibration",
+    "control",
+    "templates",
+    "seeds",
+    "curve",
+)
 """Keys that only training on the target reads; null is allowed, to unset an experiment's."""
 RANKING_WIDTH = 200
 

@@ -70,7 +70,7 @@ def test_overall_importance_is_of_the_primary_metric() -> None:
     found = measure_importance(
         said,
         lambda o, v: {"loss": 9.0, "r2": float(o.sum()), "accuracy": 1.0},
-        Target("regression"),
+        "r2",
     )
     value = {s: float(each.outputs.sum()) for s, each in said.answers.items()}
     assert found.score == "r2"

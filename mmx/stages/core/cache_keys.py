@@ -47,6 +47,8 @@ SOURCE: Reasons = {
     **EVERYWHERE,
     "target": "the source is trained without it",
     "balance": "weighs and draws the rows of the target alone",
+    "metric": "selects for the target alone; a source is selected by the usual one",
+    "calibration": "rescales the outputs of target and controls alone",
     "transfer": "takes from the source when it is trained; its fusion, if it asks for one, counts",
     "regularizer": "holds the target near a source that is trained already",
 }
@@ -80,6 +82,8 @@ TRAINED_WEIGHTS: Reasons = {
     "optimizer": "changes `weights` at most",
     "trainer": "changes `weights` at most",
     "balance": "changes `weights` at most",
+    "metric": "changes `weights` at most",
+    "calibration": "comes after the outputs",
     "regularizer": "changes `weights` at most",
     "match": "chooses the width of the fusion, which comes after",
     "match_params": "as match",

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
+import torch
 
 from mmx.errors import DataError
 from mmx.experiment import Experiment, Modalities
+from mmx.metrics import Answers
 from mmx.stage_id import Role
 from mmx.tasks import Task, TaskData
 
@@ -46,6 +48,29 @@ def check_labels(experiment: Experiment, role: Role, task: Task, loaded: TaskDat
     elif hasattr(task, "label"):
         tip = f"{role}.label=<another column>, or add rows with other labels"
     raise DataError(f"{loaded.name}: {many} {shown}: there is nothing to learn", tip=tip)
+
+
+def check_metric(experiment: Experiment, loaded: TaskData) -> None:
+    """Refuse a metric that is undefined on the validation rows, where it would have to select.
+
+    Args:
+        experiment: The experiment, with its metric.
+        loaded: The data of the target.
+
+    Raises:
+        DataError: It has no value there, whatever a model answers.
+    """
+    metric, rows = experiment.metric, loaded.splits.get("val")
+    if metric is None or rows is None or not len(rows):
+        return
+    values = loaded.values[torch.from_numpy(rows)]
+    answers = Answers.of(torch.zeros(len(rows), loaded.target.outputs), values, loaded.target)
+    if why := metric.explain_undefined(answers):
+        raise DataError(
+            f"metric={metric.name} is undefined on the {len(rows)} validation rows of "
+            f"{loaded.name}, on which it would select: {why}",
+            tip="metric=auto, or more validation rows",
+        )
 
 
 def check_modalities(

@@ -16,7 +16,7 @@ from mmx.modalities import Batch, Column, Features, Modality, Spec
 from mmx.model import MultimodalModel
 from mmx.stage_id import Role, StageId
 from mmx.stages.core.context import Context, Opened, Specs
-from mmx.stages.core.data_checks import check_labels, check_modalities
+from mmx.stages.core.data_checks import check_labels, check_metric, check_modalities
 from mmx.tasks import Task, TaskData
 from mmx.training.data import Data, Rows, View
 from mmx.training.encode import BATCH_SIZE
@@ -39,6 +39,8 @@ def load_task(
             tip="start a new run with mmx reproduce, which says what drifted",
         )
     check_labels(context.experiment, role, task, loaded)
+    if role is Role.TARGET:
+        check_metric(context.experiment, loaded)
     context.directory.write_manifest(manifest.with_data(role, loaded.fingerprint))
     fingerprints[role] = loaded.fingerprint
     notes.extend(f"{task.name}: {note}" for note in loaded.notes)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mmx.calibration import attach
 from mmx.errors import DamagedFileError, MmxError, RunError
 from mmx.experiment import Experiment
 from mmx.json_object import Json
@@ -76,6 +77,7 @@ def load_trained(experiment: Experiment, directory: RunDirectory, device: torch.
         raise RunError(f"{path} does not fit its run's config: {why}") from error
     tensors = fill_in_from_files(tensors, facts, experiment, specs, path)
     kept = {name: each for name, each in tensors.items() if not name.startswith(OF_TRAINING)}
+    attach(model, kept, torch.device("cpu"))
     try:
         checkpoint.restore(model, kept, path)
     except DamagedFileError as error:

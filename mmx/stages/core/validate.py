@@ -12,6 +12,7 @@ from mmx.evaluation.alignment import measure_alignment
 from mmx.evaluation.metrics import measure
 from mmx.evaluation.predict import predict_encoded
 from mmx.evaluation.probe import PROBES, find_majority_share
+from mmx.metrics import Metric
 from mmx.modalities import Encoded
 from mmx.model import MultimodalModel
 from mmx.objectives import Criterion
@@ -33,6 +34,7 @@ class Validator:
             modalities are fitted again.
         seed: The run's seed.
         joint: The source in joint training; None if the stage trains alone.
+        metric: The metric that is chosen for the stage; None for the usual one.
     """
 
     data: Data
@@ -42,6 +44,7 @@ class Validator:
     moves: bool
     seed: int
     joint: JointTask | None = None
+    metric: Metric | None = None
 
     def __call__(self, model: MultimodalModel) -> Validation:
         """Return the metrics, and the probes of the modalities if there are several."""
@@ -54,7 +57,8 @@ class Validator:
         )
         if outputs.shape[1] == 0:  # a label-free objective has no outputs
             return Validation(measure_alignment(self.criterion, encoded))
-        metrics = measure(outputs, values, self.target, self.criterion.task_loss)
+        loss_of = self.criterion.task_loss
+        metrics = measure(outputs, values, self.target, loss_of, self.metric)
         _observe(self.criterion, encoded, outputs)
         if self.target.kind != "classes" or len(encoded.features) < 2:
             return Validation(metrics)

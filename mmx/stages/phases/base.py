@@ -15,6 +15,7 @@ from importlib import import_module
 
 from torch import Tensor
 
+from mmx.metrics import Metric
 from mmx.model import MultimodalModel
 from mmx.stages.core.context import Context, Line
 from mmx.stages.core.stage import PreparedStage, Stage
@@ -63,6 +64,11 @@ class StageState:
     def target(self) -> Target:
         """What is predicted."""
         return self.stage.opened.task.target
+
+    @property
+    def metric(self) -> Metric | None:
+        """The metric that is chosen for this stage; None for the usual one."""
+        return self.context.experiment.find_metric(self.stage.id.role)
 
     @property
     def seed(self) -> int:

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from mmx.errors import DivergedError, MemoryExceededError
-from mmx.evaluation.metrics import PRIMARY, measure
+from mmx.evaluation.metrics import find_primary, measure
+from mmx.metrics import Metric
 from mmx.model import MultimodalModel
 from mmx.objectives import Criterion
 from mmx.stages.phases.base import Notes, StageState
@@ -49,6 +50,7 @@ class Bench:
         target: What is predicted.
         criterion: The objective.
         recipe: How the stage would be trained.
+        metric: The metric that is chosen for the stage; None for the usual one.
     """
 
     model: MultimodalModel
@@ -56,6 +58,7 @@ class Bench:
     target: Target
     criterion: Criterion
     recipe: Recipe
+    metric: Metric | None = None
 
     def rows(self, split: str) -> tuple[Tensor, Tensor]:
         """Return a split's ``(N, D)`` fused features and its targets, on the device."""
@@ -66,7 +69,8 @@ class Bench:
 
     def measure_outputs(self, outputs: Tensor, values: Tensor) -> HeadMetrics:
         """Return the metrics of outputs ``(N, C)`` for targets in the task's own unit."""
-        return measure(outputs.cpu(), values, self.target, self.criterion.task_loss)
+        loss_of = self.criterion.task_loss
+        return measure(outputs.cpu(), values, self.target, loss_of, self.metric)
 
 
 def fit_head(phase: FitHead, state: StageState) -> Notes:
@@ -79,7 +83,8 @@ def fit_head(phase: FitHead, state: StageState) -> Notes:
         Interrupted: A signal asked to stop.
     """
     recipe, notes = make_recipe(state)
-    bench = Bench(state.model, state.data, state.target, state.prepared.criterion, recipe)
+    criterion, metric = state.prepared.criterion, state.metric
+    bench = Bench(state.model, state.data, state.target, criterion, recipe, metric)
     if isinstance(phase.head, FittedHead):
         state.fitted, found = _fit_grid(bench, phase.head, state.listen)
     else:
@@ -199,7 +204,8 @@ def _train_as_batch(
         history=history,
         grid=grid,
     )
-    notes = _notes_on_training(decays, of_decay, best, len(val), PRIMARY[bench.target.kind])
+    primary = find_primary(bench.target.kind, bench.metric)
+    notes = _notes_on_training(decays, of_decay, best, len(val), primary)
     return fitted, notes
 
 

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from mmx.errors import DivergedError
-from mmx.evaluation.metrics import PRIMARY, make_score, measure
+from mmx.evaluation.metrics import find_primary, make_score, measure
+from mmx.metrics import Metric
 from mmx.model import MultimodalModel
 from mmx.objectives import Criterion
 from mmx.stages.phases.base import Notes, StageState
@@ -56,11 +57,18 @@ class FittedLinear:
 def fit_linear_probe(phase: LinearProbe, state: StageState) -> Notes:
     """Fit the head of a stage's model."""
     criterion, precision = state.prepared.criterion, state.context.precision
-    return fit_linear_head(state.model, state.data, state.target, criterion, precision)
+    return fit_linear_head(
+        state.model, state.data, state.target, criterion, precision, state.metric
+    )
 
 
 def fit_linear_head(
-    model: MultimodalModel, data: Data, target: Target, criterion: Criterion, precision: Precision
+    model: MultimodalModel,
+    data: Data,
+    target: Target,
+    criterion: Criterion,
+    precision: Precision,
+    metric: Metric | None = None,
 ) -> tuple[str, ...]:
     """Fit the model's linear head to the fused features of the training rows, in place.
 
@@ -76,6 +84,7 @@ def fit_linear_head(
         target: What is predicted.
         criterion: The stage's objective; its loss decides between equal metrics.
         precision: Number format of the forward pass.
+        metric: The metric that is chosen; None for the usual one.
 
     Returns:
         Notes on what was chosen.
@@ -88,8 +97,8 @@ def fit_linear_head(
     best: tuple[tuple[float, ...], FittedLinear, dict[str, float]] | None = None
     for fitted in fit_solutions(x, y.numpy(), target):
         outputs = torch.from_numpy(val @ fitted.weight.T + fitted.bias).float()
-        metrics = measure(outputs, values, target, criterion.task_loss)
-        found = make_score(target.kind)(metrics)
+        metrics = measure(outputs, values, target, criterion.task_loss, metric)
+        found = make_score(target.kind, metric)(metrics)
         if best is None or found > best[0]:
             best = (found, fitted, metrics)
     head = model.head
@@ -99,7 +108,7 @@ def fit_linear_head(
     with torch.no_grad():
         head.weight.copy_(torch.from_numpy(chosen.weight))
         head.bias.copy_(torch.from_numpy(chosen.bias))
-    return (_note(chosen, PRIMARY[target.kind], metrics),)
+    return (_note(chosen, find_primary(target.kind, metric), metrics),)
 
 
 def _note(chosen: FittedLinear, name: str, metrics: dict[str, float]) -> str:

@@ -26,6 +26,7 @@ def settle(state: StageState) -> Notes:
     val_rows = encode_rows(model, data, data.rows("val"), precision, after="missing")
     notes = model.fusion.settle(train_rows, val_rows, state.seed)
     outputs, values = predict(model, data, data.rows("val"), precision)
-    val = measure(outputs, values, state.target, state.prepared.criterion.task_loss)
+    loss_of = state.prepared.criterion.task_loss
+    val = measure(outputs, values, state.target, loss_of, state.metric)
     state.fitted = replace(state.result, val=val)
     return (*notes, HOPEFUL)

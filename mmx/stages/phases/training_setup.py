@@ -34,8 +34,9 @@ def make_recipe(state: StageState) -> tuple[Recipe, Notes]:
             features_move(model, prepared.start.frozen_encoders),
             state.seed,
             prepared.joint,
+            metric=state.metric,
         ),
-        score=make_score(RETRIEVAL if label_free else state.target.kind),
+        score=make_score(RETRIEVAL if label_free else state.target.kind, state.metric),
         state_path=context.directory.state_file(stage.id),
         joint=make_joint_loss(context, model, prepared.joint),
     )

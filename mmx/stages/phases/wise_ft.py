@@ -17,8 +17,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from mmx.evaluation.metrics import PRIMARY, make_score, measure
+from mmx.calibration import uncalibrated
+from mmx.evaluation.metrics import find_primary, make_score, measure
 from mmx.evaluation.predict import predict
+from mmx.metrics import Metric
 from mmx.model import MultimodalModel
 from mmx.objectives import Criterion
 from mmx.runs.stage_facts import LinePoints
@@ -48,6 +50,7 @@ class Judge:
     Attributes:
         data, target, criterion, precision: Of the stage.
         seed: The run's seed.
+        metric: The metric that is chosen; None for the usual one.
     """
 
     data: Data
@@ -55,11 +58,12 @@ class Judge:
     criterion: Criterion
     precision: Precision
     seed: int
+    metric: Metric | None = None
 
     def __call__(self, model: MultimodalModel, split: str) -> dict[str, float]:
         """Return the metrics."""
         found = predict(model, self.data, self.data.rows(split), self.precision)
-        return measure(*found, self.target, self.criterion.task_loss)
+        return measure(*found, self.target, self.criterion.task_loss, self.metric)
 
     def place(self, model: MultimodalModel, line: tuple[Tensors, Tensors], alpha: float) -> None:
         """Move a model to a point of a line, and fit what depends on its encoders."""
@@ -108,7 +112,12 @@ def wise_ft(phase: WiseFT, state: StageState) -> Notes:
     if not state.snapshot:
         return ()
     judge = Judge(
-        state.data, state.target, state.prepared.criterion, state.context.precision, state.seed
+        state.data,
+        state.target,
+        state.prepared.criterion,
+        state.context.precision,
+        state.seed,
+        state.metric,
     )
     state.fitted, state.line, notes = measure_line(
         state.model, state.snapshot, judge, state.result, keep_best=phase.keep_best
@@ -136,13 +145,13 @@ def measure_line(
     """
     ends = origin, copy_tensors(model, origin)
     val = tuple(measure_points(model, judge, ends, 1.0, "val", known=fitted.val))
-    scores = [make_score(judge.target.kind)(metrics) for metrics in val]
+    scores = [make_score(judge.target.kind, judge.metric)(metrics) for metrics in val]
     best = max(zip(scores, ALPHAS, strict=True))[1]  # among equal scores, the largest α
     line = Line(*ends, val=val, best=best, kept=best if keep_best else 1.0)
     if line.kept != 1.0:
         judge.place(model, ends, best)
         fitted = replace(fitted, val=val[ALPHAS.index(best)])
-    return fitted, line, (_note(line, PRIMARY[judge.target.kind]),)
+    return fitted, line, (_note(line, find_primary(judge.target.kind, judge.metric)),)
 
 
 def _note(line: Line, name: str) -> str:
@@ -204,11 +213,14 @@ def describe_line(context: Context, trained: Trained, target: Target) -> LineFac
         trained.criterion,
         context.precision,
         context.experiment.settings.seed,
+        context.experiment.metric,
     )
-    tested = measure_points(trained.model, judge, (line.start, line.end), line.kept, "test")
+    ends = line.start, line.end
+    with uncalibrated(trained.model):  # as on validation, where nothing was calibrated yet
+        tested = list(measure_points(trained.model, judge, ends, line.kept, "test"))
     metrics = {
         f"{alpha:g}": {"val": val, "test": test}
         for alpha, val, test in zip(ALPHAS, line.val, tested, strict=True)
     }
-    metric = PRIMARY[target.kind]
+    metric = find_primary(target.kind, judge.metric)
     return LineFacts(metric=metric, best=line.best, kept=line.kept, alpha=metrics)

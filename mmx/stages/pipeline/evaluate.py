@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from itertools import chain
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmx.evaluation.alignment import measure_alignment
-from mmx.evaluation.chance import Chance, find_chance
+from mmx.evaluation.chance import Chance
 from mmx.evaluation.cost import measure_cost
 from mmx.evaluation.faster import compare_speed
 from mmx.evaluation.gain_intervals import LEVEL, bonferroni_level, find_sample_interval
 from mmx.evaluation.mcnemar import Discordant
+from mmx.evaluation.metric_chance import find_metric_chance
 from mmx.evaluation.metrics import measure
 from mmx.evaluation.per_class import report_classes
 from mmx.evaluation.predict import predict, predict_encoded
@@ -26,7 +25,7 @@ from mmx.evaluation.sample_metric import SampleScores, score_samples
 from mmx.evaluation.verdict import Gain
 from mmx.experiment import Experiment
 from mmx.json_object import Json
-from mmx.model import MultimodalModel
+from mmx.metrics import Answers, Metric
 from mmx.runs import sample_scores
 from mmx.runs.search_record import SearchEnd
 from mmx.runs.summary import (
@@ -36,7 +35,6 @@ from mmx.runs.summary import (
     ClassTable,
     ControlResult,
     Cost,
-    ParameterCounts,
     RegularizerFacts,
     SourceResult,
     StatedGain,
@@ -48,9 +46,10 @@ from mmx.runs.summary import (
 )
 from mmx.stage_id import Role
 from mmx.stages.core.context import Context, Trained
-from mmx.stages.core.reload import OF_TRAINING
 from mmx.stages.phases.wise_ft import describe_line
+from mmx.stages.pipeline.calibrated import describe_calibration
 from mmx.stages.pipeline.controls.base import TrainedControl
+from mmx.stages.pipeline.parameter_counts import count_parameters
 from mmx.tasks import TaskData
 from mmx.tasks.folds import Fold
 from mmx.training.data import Rows
@@ -84,20 +83,21 @@ def evaluate(
 ) -> Summary:
     """Open the test split, and return the summary of a run."""
     experiment = context.experiment
-    metrics, outputs, values = _measure_test(context, target, task)
+    tested = _measure_test(context, target, task)
     data = target.data.unlock_test()
     used = measure_cost(target.model, data, data.rows("test"), context.precision)
     params = count_parameters(target.model)
     transfer = _transfer_facts(context, target, task, known.search)
     source_result = _source_result(context, source, target)
-    compared = _compare(context, target, task, (metrics, outputs, values), controls)
+    least = _find_chance(experiment, task, tested)
+    compared = _compare(context, target, task, tested, controls, least)
     search, fold = known.search, experiment.target.tested_fold
     summary = Summary(
         run=context.directory.path.name,
         format=FORMAT,
         status="done",
         source=source_result,
-        target=_target_result(experiment, target, task, (metrics, outputs, values)),
+        target=_target_result(context, target, task, tested, least),
         fusion=experiment.find_name("fusion"),
         seed=experiment.settings.seed,
         device=str(context.precision.device),
@@ -132,16 +132,18 @@ def _source_result(context: Context, source: Trained | None, target: Trained) ->
 
 
 def _target_result(
-    experiment: Experiment, target: Trained, task: TaskData, tested: Tested
+    context: Context, target: Trained, task: TaskData, tested: Tested, least: Chance | None
 ) -> TargetResult:
     """Return the target's result on the test rows."""
+    experiment = context.experiment
     metrics, outputs, values = tested
     more: Json = {}
     if task.target.kind == "classes" and outputs.shape[1]:
         more["classes"] = ClassTable.from_json(report_classes(outputs, values, task.target))
-    least = find_chance(values, task.target) if outputs.shape[1] else None
     if least is not None:
-        more["chance"] = ChanceResult(**asdict(least))
+        more["chance"] = ChanceResult.of(least)
+    if (calibrated := describe_calibration(context, target, task)) is not None:
+        more["calibration"] = calibrated
     return TargetResult(
         task=experiment.target.name,
         metrics={"val": target.fitted.val, "test": metrics},
@@ -149,6 +151,16 @@ def _target_result(
         steps=target.fitted.steps,
         **more,
     )
+
+
+def _find_chance(experiment: Experiment, task: TaskData, tested: Tested) -> Chance | None:
+    """Return the chance of the test rows in the metric of the gain; None without classes."""
+    _, outputs, values = tested
+    if not outputs.shape[1]:
+        return None
+    rows = np.arange(len(values))
+    scores = score_samples(outputs, values, task.target, rows, experiment.metric)
+    return find_metric_chance(values, task.target, scores)
 
 
 def _transfer_facts(
@@ -201,6 +213,7 @@ def _compare(
     task: TaskData,
     tested: Tested,
     controls: Sequence[TrainedControl],
+    least: Chance | None,
 ) -> Json:
     """Return the entries of the summary on the controls, and write the scores of all test rows.
 
@@ -210,13 +223,19 @@ def _compare(
     if not outputs.shape[1]:
         return {}
     rows = target.data.unlock_test().rows("test")
-    ours = score_samples(outputs, values, task.target, rows)
-    compared = [_measure_control(each, task, values, rows) for each in controls]
+    metric = context.experiment.metric
+    ours = score_samples(outputs, values, task.target, rows, metric)
+    compared = [_measure_control(each, task, values, rows, metric) for each in controls]
     theirs = {each.control.name: each.scores for each in compared}
     sample_scores.write_scores(
         context.directory, ours, theirs, _digest_contents(task, values, rows)
     )
-    return _make_gains(target, metrics, ours, compared, find_chance(values, task.target))
+    found = _make_gains(target, metrics, ours, compared, least)
+    if metric is not None:
+        why = metric.explain_undefined(Answers.of(outputs, values, task.target))
+        undefined = [f"{metric.name} is undefined on the {len(rows)} test rows: {why}"]
+        found["notes"] = [*(undefined if why else []), *found.get("notes", ())]
+    return found
 
 
 def _digest_contents(task: TaskData, values: Tensor, rows: Rows) -> dict[str, str]:
@@ -241,11 +260,11 @@ class _Compared:
 
 
 def _measure_control(
-    control: TrainedControl, task: TaskData, values: Tensor, rows: Rows
+    control: TrainedControl, task: TaskData, values: Tensor, rows: Rows, metric: Metric | None
 ) -> _Compared:
     outputs = control.answers(rows)
-    test = measure(outputs, values, task.target, control.criterion.task_loss)
-    return _Compared(control, test, score_samples(outputs, values, task.target, rows))
+    test = measure(outputs, values, task.target, control.criterion.task_loss, metric)
+    return _Compared(control, test, score_samples(outputs, values, task.target, rows, metric))
 
 
 def _make_gains(
@@ -265,8 +284,10 @@ def _make_gains(
     theirs = {each.control.name: each.scores for each in compared}
     fitted = target.fitted
     # A head that was fitted in closed form has no epochs: its curve is a single point.
-    epochs = fitted.history or [(fitted.steps, fitted.seconds, fitted.val[ours.metric])]
-    found = compare_speed(ours.metric, first.control.name, epochs, first.control.history or ())
+    once = ours.form.sign * fitted.val[ours.metric]
+    epochs = fitted.history or [(fitted.steps, fitted.seconds, once)]
+    theirs_by_epoch = first.control.history or ()
+    found = compare_speed(ours.metric, first.control.name, epochs, theirs_by_epoch, ours.form.sign)
     return {
         "notes": []
         if least is None or gain.learned
@@ -284,6 +305,7 @@ def _make_gains(
             control=gain.control,
             learned=gain.learned,
             verdict=gain.verdict,
+            **_state_direction(ours),
         ),
         "gains": {
             name: StatedGain(
@@ -293,6 +315,7 @@ def _make_gains(
                 level=level,
                 correction="none" if len(gains) == 1 else f"Bonferroni over {len(gains)}",
                 verdict=each.verdict,
+                **_state_direction(ours),
                 **_count_discordant(ours, theirs[name]),
             )
             for name, each in gains.items()
@@ -303,6 +326,11 @@ def _make_gains(
 
 def _as_list(interval: tuple[float, float] | None) -> list[float] | None:
     return None if interval is None else list(interval)
+
+
+def _state_direction(scores: SampleScores) -> Json:
+    """Return that lower is better, where it is so."""
+    return {"lower_is_better": True} if scores.form.lower_is_better else {}
 
 
 def _count_discordant(ours: SampleScores, theirs: SampleScores) -> Json:
@@ -325,21 +353,30 @@ def _make_gain(
     # The majority control is at chance level: a comparison with it is always meaningful.
     learned = (
         least is None
-        or least.is_beaten_by(one)
-        or least.is_beaten_by(two)
+        or least.is_beaten_by(metrics[least.metric])
+        or least.is_beaten_by(other.test[least.metric])
         or other.control.stands_for_chance
     )
-    return Gain(ours.metric, one - two, interval, other.control.name, learned)
+    value = ours.form.sign * (one - two)
+    return Gain(ours.metric, value, interval, other.control.name, learned)
 
 
 def _note_chance(gain: Gain, metrics: dict[str, float], other: _Compared, least: Chance) -> str:
     """Return the note that neither model has learned anything, so that no answer is possible."""
     ours, theirs = metrics[gain.metric], other.test[gain.metric]
     what = "this says nothing about transfer" if gain.transfers else "their difference says nothing"
+    one_answer = (
+        f"always saying the most frequent class ({least.accuracy:.3f} of {least.samples:,} test "
+        "samples)"
+    )
+    if least.value is not None:
+        one_answer = (
+            f"one answer for all {least.samples:,} test samples ({least.value:.3f}, with their "
+            f"noise {least.bound:.3f})"
+        )
     return (
         f"neither the target ({gain.metric} {ours:.3f}) nor its {gain.control} control "
-        f"({theirs:.3f}) does better than always saying the most frequent class "
-        f"({least.accuracy:.3f} of {least.samples:,} test samples): {what}"
+        f"({theirs:.3f}) does better than {one_answer}: {what}"
     )
 
 
@@ -350,8 +387,8 @@ def _measure_test(context: Context, trained: Trained, task: TaskData) -> Tested:
         outputs, values, encoded = predict_encoded(trained.model, data, rows, precision)
         return measure_alignment(trained.criterion, encoded), outputs, values
     outputs, values = predict(trained.model, data, rows, precision)
-    metrics = measure(outputs, values, task.target, trained.criterion.task_loss)
-    return metrics, outputs, values
+    loss_of, metric = trained.criterion.task_loss, context.experiment.metric
+    return measure(outputs, values, task.target, loss_of, metric), outputs, values
 
 
 def _validate_joint(context: Context, target: Trained) -> dict[str, float] | None:
@@ -364,41 +401,6 @@ def _validate_joint(context: Context, target: Trained) -> dict[str, float] | Non
         return measure_alignment(joint.criterion, rows)
     outputs, values = predict(joint.model, data, data.rows("val"), context.precision)
     return measure(outputs, values, joint.target, joint.criterion.task_loss)
-
-
-def count_parameters(model: MultimodalModel) -> ParameterCounts:
-    """Return how many parameters a model has, trains, and shares.
-
-    ``shared`` counts those used by several modalities or by both tasks.
-    """
-    # named_parameters lists a shared parameter once, under its first name.
-    own = [p for n, p in model.named_parameters() if not n.startswith(OF_TRAINING)]
-    several = _shared_parameters(model)
-    return ParameterCounts(
-        total=sum(p.numel() for p in own),
-        trainable=sum(p.numel() for p in own if p.requires_grad),
-        fusion=sum(p.numel() for p in [*model.fusion.parameters(), *model.head.parameters()]),
-        shared=sum(p.numel() for p in own if id(p) in several),
-    )
-
-
-def _shared_parameters(model: MultimodalModel) -> set[int]:
-    """Return the ids of the parameters used by several modalities or by both tasks."""
-    several: set[int] = set()
-    if model.companion is not None:
-        several |= _ids(model.companion.parameters())
-    if model.trunk is not None and model.trunk.one and len(model.encoders) > 1:
-        several |= _ids(model.trunk.layers.parameters())
-    encoders = [_ids(encoder.parameters()) for encoder in model.encoders.values()]
-    several |= {one for one, count in Counter(chain(*encoders)).items() if count > 1}
-    if isinstance(heads := getattr(model.fusion, "heads", None), nn.ModuleDict):
-        used = [_ids(head.parameters()) for head in heads.values()]
-        several |= used[0] if len(used) > 1 and used[0] == used[1] else set()
-    return several
-
-
-def _ids(parameters: Iterable[nn.Parameter]) -> set[int]:
-    return {id(parameter) for parameter in parameters}
 
 
 def _describe_regularizer(experiment: Experiment) -> RegularizerFacts | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from mmx.calibration import attach
 from mmx.errors import DamagedFileError, DivergedError, Interrupted, RunError
 from mmx.json_object import Json
 from mmx.modalities import spec_to_json
@@ -113,6 +114,7 @@ def read_result(
         fitted, notes = FitResult(**read.fitted), tuple(read.notes)
     except (RunError, KeyError, TypeError) as error:
         raise DamagedFileError(f"{path} is no result of a stage: {error!r}") from error
+    attach(prepared.model, tensors, prepared.data.device)
     checkpoint.restore(prepared.model, tensors, path)
     return Trained(
         prepared.model,

@@ -15,6 +15,7 @@ from mmx.stages.core.context import Context, Trained
 from mmx.stages.core.published_tensors import leave_out_published
 from mmx.stages.core.stage import PreparedStage, Stage
 from mmx.stages.phases.base import StageState, find_runner
+from mmx.stages.phases.calibrate import calibrate
 from mmx.stages.phases.fit_joint import fit_joint
 from mmx.stages.phases.fit_mapping import fit_mapping
 from mmx.stages.phases.fit_missing import fit_missing
@@ -81,7 +82,8 @@ def _run_phases(
     state = StageState(context, stage, prepared, listen)
     asked = [find_runner(phase) for phase in start.phases]
     # In the order in which features pass the parts, since each is fitted to what it receives.
-    for phase in (fit_mapping, fit_missing, fit_joint, *asked, settle):
+    prepared.model.calibration = None  # also of a result that could not be read
+    for phase in (fit_mapping, fit_missing, fit_joint, *asked, settle, calibrate):
         notes += phase(state)
     notes += _describe_collapses(state.result)
     return Trained(

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from mmx.errors import TransferError
-from mmx.evaluation.metrics import PRIMARY
+from mmx.evaluation.metrics import find_primary
 from mmx.experiment import Experiment
 from mmx.experiment.config_fingerprint import digest_config
 from mmx.runs.search_record import (
@@ -141,7 +141,7 @@ def _plan(
     plan = SearchPlan(
         budget=budget,
         eta=search.eta,
-        metric=PRIMARY[prepared.target.task.target.kind],
+        metric=find_primary(prepared.target.task.target.kind, context.experiment.metric),
         epochs=trainer.epochs,
         steps_per_epoch=steps,
         candidates=names,

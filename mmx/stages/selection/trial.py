@@ -82,7 +82,7 @@ class TrialTrainer:
             val, steps, values, failure = {}, 0, None, " ".join(error.message.split())
         else:
             val, steps, failure = fitted.val, fitted.steps, ""
-            values = list(make_score(self.prepared.target.task.target.kind)(val))
+            values = list(make_score(self.prepared.target.task.target.kind, experiment.metric)(val))
         shutil.rmtree(folder, ignore_errors=True)
         return Trial(
             candidate=name,

@@ -117,7 +117,8 @@ class ControlBench:
         data = self.opened.data
         rows = data.rows("val")
         target = self.as_target.task.target
-        return measure(answers(rows), data.truth(rows), target, criterion.task_loss)
+        loss_of, metric = criterion.task_loss, self.context.experiment.metric
+        return measure(answers(rows), data.truth(rows), target, loss_of, metric)
 
 
 class ControlTrainer(ABC):

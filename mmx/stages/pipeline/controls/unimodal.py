@@ -43,7 +43,7 @@ class UnimodalTrainer(ControlTrainer):
                 notes.append(f"control {self.name}: {error.message}")
         if not found:
             raise DataError("; ".join(notes), tip=f"leave {self.name} out of control=…")
-        value = make_score(self.bench.opened.task.target.kind)
+        value = make_score(self.bench.opened.task.target.kind, self.context.experiment.metric)
         best = max(found, key=lambda name: value(found[name].val))
         candidates = {name: {"val": each.val} for name, each in found.items()}
         return replace(

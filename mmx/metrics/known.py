@@ -1,0 +1,63 @@
+"""The metrics of mmx: by name, by kind of target, and as facts in a file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from mmx.metrics.accuracy import Accuracy
+from mmx.metrics.base import Metric
+from mmx.metrics.f1 import F1
+from mmx.metrics.r2 import R2
+from mmx.variants import find_variants, variant
+
+USUAL: dict[str, Metric] = {"classes": Accuracy(), "multilabel": F1(), "regression": R2()}
+"""Kind of target to the metric in which its gain is stated, unless another is chosen."""
+BY_NAME: dict[str, Metric] = {each.name: each for each in USUAL.values()}
+"""Those by name, as files state them."""
+USUAL_NAMES = frozenset({*BY_NAME, "mse", "mae"})
+"""What every run of some kind of target is measured in."""
+
+
+def find_built_in() -> dict[str, type[Metric]]:
+    """Return the metrics of mmx, by the name of their file."""
+    helpers = ("base", "known", "ranked")
+    return find_variants("mmx.metrics", Metric, skip=helpers)
+
+
+def describe_metric(metric: Metric) -> dict[str, Any]:
+    """Return the facts from which :func:`restore_metric` makes a metric again.
+
+    Empty for those of :data:`USUAL`, of which a file states the name alone.
+    """
+    kind = type(metric)
+    if BY_NAME.get(metric.name) == metric:
+        return {}
+    if not kind.__module__.startswith("mmx.metrics."):
+        return {"class": f"{kind.__module__}.{kind.__qualname__}"}
+    return {"variant": variant(kind), "options": asdict(metric)}
+
+
+def restore_metric(name: str, facts: Mapping[str, Any]) -> Metric | None:
+    """Return the metric of a file's facts; None if it is not one of mmx.
+
+    A class of one's own is never looked for: a file may come from anybody.
+
+    Args:
+        name: Its name.
+        facts: As :func:`describe_metric` returned them.
+    """
+    if not facts:
+        return BY_NAME.get(name)
+    kind, options = find_built_in().get(str(facts.get("variant"))), facts.get("options")
+    names = {each.name for each in fields(kind)} if kind else set()
+    if kind is None or not isinstance(options, Mapping) or options.keys() != names:
+        return None
+    try:
+        metric: Metric = TypeAdapter(kind).validate_python(dict(options))
+    except ValidationError:
+        return None
+    return metric if metric.name == name else None
