@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -128,6 +128,11 @@ class AudioColumn(Column):
             return samples.astype(np.float32) / np.float32(FULL_SCALE), self.sample_rate or 0
         check_scale(samples, None, self.name_row(row))
         return samples.astype(np.float32), self.sample_rate or 0
+
+
+def find_channel(reader: Modality[Any, Any] | None) -> int | None:
+    """Return which channel a reader takes; None for the mean, also where it is not known."""
+    return reader.channel if isinstance(reader, Audio) else None
 
 
 class Audio(Modality[AudioColumn, AudioSpec]):

@@ -82,3 +82,10 @@ def read_file(what: str, source: FileOrBytes, row: RowName) -> bytes:
         return source.read_bytes()
     except OSError as error:
         raise make_unreadable_error(what, source, row, error.strerror or error) from error
+
+
+def count_bytes(source: FileOrBytes) -> int:
+    """Return the size of a file, or of its content."""
+    if isinstance(source, Member):
+        return source.size
+    return len(source) if isinstance(source, bytes) else source.stat().st_size

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -239,6 +239,11 @@ def _format_size(spec: ImageSpec) -> str:
     """Return a size as it is typed on the command line."""
     square = spec.height == spec.width
     return str(spec.height) if square else f"[{spec.height},{spec.width}]"
+
+
+def find_decoding(reader: Modality[Any, Any] | None) -> Decoding:
+    """Return how a reader decodes images; the usual way where it is not known."""
+    return reader.decoding if isinstance(reader, Image) else USUAL
 
 
 def read_image(

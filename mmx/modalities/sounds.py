@@ -15,6 +15,7 @@ from mmx.modalities.files import (
     UNUSABLE_TIP,
     FileOrBytes,
     RowName,
+    count_bytes,
     make_unreadable_error,
     name_file,
     name_row,
@@ -53,7 +54,7 @@ def count_frames(source: FileOrBytes, row: RowName) -> tuple[int, int]:
         return len(samples), rate
     with _open(source, row) as sound:
         frames = int(sound.frames)
-        if frames > DOUBTFUL * _count_bytes(source):
+        if frames > DOUBTFUL * count_bytes(source):
             frames = len(_decode(sound, source, row))
         return frames, int(sound.samplerate)
 
@@ -79,7 +80,7 @@ def read_sound(
         return track, rate
     with _open(source, row) as sound:
         samples = _decode(sound, source, row)  # (S, channels)
-        problem = _find_damage(sound, len(samples), _count_bytes(source))
+        problem = _find_damage(sound, len(samples), count_bytes(source))
         if problem:
             raise make_unreadable_error("sound", source, row, problem)
         check_scale(samples, source, row)
@@ -150,7 +151,7 @@ def _open(source: FileOrBytes, row: RowName) -> _Sound:
 
 def _decode(sound: _Sound, source: FileOrBytes, row: RowName) -> npt.NDArray[np.float32]:
     """Return all samples that can be decoded, ``(S, channels)``."""
-    known = int(sound.frames) <= DOUBTFUL * _count_bytes(source)
+    known = int(sound.frames) <= DOUBTFUL * count_bytes(source)
     # A doubtful number of frames is not allocated at once.
     parts = []
     try:
@@ -186,12 +187,6 @@ def _find_damage(sound: _Sound, read: int, size: int) -> str | None:
     if left and size - int(left[1]) > int(left[1]):
         return f"its header leaves out {size - int(left[1])} of the file's {size} bytes"
     return None
-
-
-def _count_bytes(source: FileOrBytes) -> int:
-    if isinstance(source, Member):
-        return source.size
-    return len(source) if isinstance(source, bytes) else source.stat().st_size
 
 
 def _explain(error: Exception) -> str:

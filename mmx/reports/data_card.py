@@ -11,10 +11,11 @@ import numpy as np
 from jinja2 import Environment, PackageLoader
 
 from mmx.errors import DataError
-from mmx.evaluation.data_facts import DataFacts, draw_samples
+from mmx.evaluation.data_facts import DataFacts, Readers, draw_samples
 from mmx.modalities import Column
-from mmx.modalities.audio import AudioColumn
-from mmx.modalities.image import ImageColumn, read_image
+from mmx.modalities.audio import AudioColumn, find_channel
+from mmx.modalities.image import ImageColumn, find_decoding, read_image
+from mmx.modalities.pixels import USUAL, Decoding
 from mmx.modalities.sequence import SequenceColumn
 from mmx.modalities.tabular import TabularColumn
 from mmx.modalities.text import TextColumn
@@ -70,30 +71,42 @@ class CellTable:
 
 
 @dataclass(frozen=True)
-class Budget:
-    """What a sample may take: pixels of a picture's longer side, and bytes of a sound."""
+class Showing:
+    """How a sample is shown.
+
+    Attributes:
+        side: Pixels of a picture's longer side.
+        sound: Bytes of a sound.
+        decoding: How images are decoded.
+        channel: Which channel of sounds is read; None for the mean.
+    """
 
     side: int
     sound: int
+    decoding: Decoding = USUAL
+    channel: int | None = None
 
 
-def render_card(facts: DataFacts, data: TaskData, seed: int) -> str:
+def render_card(facts: DataFacts, data: TaskData, readers: Readers, seed: int) -> str:
     """Return the page.
 
     Args:
         facts: What :func:`~mmx.evaluation.data_facts.gather_facts` found.
         data: The data.
+        readers: Modality to what reads it, where that is known.
         seed: Seed of the draw of samples.
     """
     rows = {name: draw_samples(data, name, seed) for name in data.columns}
-    budget = _share_budget(data, rows)
+    shared = _share_size(data, rows)
     samples = {}
     tables = {}
     for name, column in data.columns.items():
         if isinstance(column, TabularColumn):
             tables[name] = _list_cells(column, data, rows[name])
         else:
-            samples[name] = [_show_row(column, data, row, budget) for row in rows[name]]
+            reader = readers.get(name)
+            how = replace(shared, decoding=find_decoding(reader), channel=find_channel(reader))
+            samples[name] = [_show_row(column, data, row, how) for row in rows[name]]
     pages = Environment(loader=PackageLoader("mmx.reports", "."), autoescape=True, trim_blocks=True)
     return pages.get_template("data_card.html.jinja").render(
         title=printable(format_title(facts)),
@@ -110,7 +123,7 @@ def render_card(facts: DataFacts, data: TaskData, seed: int) -> str:
     )
 
 
-def _share_budget(data: TaskData, rows: dict[str, list[int]]) -> Budget:
+def _share_size(data: TaskData, rows: dict[str, list[int]]) -> Showing:
     """Return what each sample may take, so that the page stays below 2 MB."""
     pictures = sum(
         len(rows[name]) * (sample_media.FRAMES if isinstance(column, VideoColumn) else 1)
@@ -120,17 +133,17 @@ def _share_budget(data: TaskData, rows: dict[str, list[int]]) -> Budget:
     sounds = sum(
         len(rows[name]) for name, column in data.columns.items() if isinstance(column, AudioColumn)
     )
-    return Budget(LARGE if pictures <= PICTURES else SMALL, SOUND_BYTES // max(1, sounds))
+    return Showing(LARGE if pictures <= PICTURES else SMALL, SOUND_BYTES // max(1, sounds))
 
 
-def _show_row(column: Column, data: TaskData, row: int, budget: Budget) -> Sample:
+def _show_row(column: Column, data: TaskData, row: int, how: Showing) -> Sample:
     """Return one row of any kind of column; an unreadable one with the reason."""
     label = _name_label(data, row)
     caption = printable(f"{column.name_row(row)}{f': {label}' if label else ''}")
     try:
         for kind, show in SHOWN.items():
             if isinstance(column, kind):
-                shown = show(column, row, caption, budget)
+                shown = show(column, row, caption, how)
                 return replace(shown, file=printable(shorten(_name_file(column, row), CELL)))
     except DataError as error:
         return Sample(caption, error=printable(error.message))
@@ -154,36 +167,36 @@ def _name_label(data: TaskData, row: int) -> str:
     return data.target.classes[int(value)] if data.target.classes else ""
 
 
-def _show_image(column: ImageColumn, row: int, caption: str, budget: Budget) -> Sample:
-    pixels = read_image(column, row, None)
+def _show_image(column: ImageColumn, row: int, caption: str, how: Showing) -> Sample:
+    pixels = read_image(column, row, None, how.decoding)
     about = f"{pixels.shape[1]}×{pixels.shape[0]} px"
-    return Sample(caption, about, pictures=(sample_media.encode_picture(pixels, budget.side),))
+    return Sample(caption, about, pictures=(sample_media.encode_picture(pixels, how.side),))
 
 
-def _show_sound(column: AudioColumn, row: int, caption: str, budget: Budget) -> Sample:
-    samples, rate = column.read(row)
+def _show_sound(column: AudioColumn, row: int, caption: str, how: Showing) -> Sample:
+    samples, rate = column.read(row, how.channel)
     if not len(samples):
         return Sample(caption, "an empty sound")
     seconds = len(samples) / rate
-    sound, shown = sample_media.encode_sound(samples, rate, budget.sound)
+    sound, shown = sample_media.encode_sound(samples, rate, how.sound)
     part = "" if shown >= 0.99 * seconds else f", the first {shown:.2g} s of it here"
     picture = sample_media.draw_spectrogram(samples, rate)
     return Sample(caption, f"{seconds:.3g} s, {rate} Hz{part}", pictures=(picture,), sound=sound)
 
 
-def _show_text(column: TextColumn, row: int, caption: str, budget: Budget) -> Sample:
+def _show_text(column: TextColumn, row: int, caption: str, how: Showing) -> Sample:
     text = column.texts[row] or ""
     return Sample(caption, f"{len(text):,} characters", text=shorten(printable(text), TEXT))
 
 
-def _show_video(column: VideoColumn, row: int, caption: str, budget: Budget) -> Sample:
+def _show_video(column: VideoColumn, row: int, caption: str, how: Showing) -> Sample:
     frames = sample_media.read_strip(column, row)
     about = f"{frames[0].shape[1]}×{frames[0].shape[0]} px, {len(frames)} frames of it"
-    pictures = tuple(sample_media.encode_picture(frame, budget.side) for frame in frames)
+    pictures = tuple(sample_media.encode_picture(frame, how.side) for frame in frames)
     return Sample(caption, about, pictures=pictures)
 
 
-def _show_sequence(column: SequenceColumn, row: int, caption: str, budget: Budget) -> Sample:
+def _show_sequence(column: SequenceColumn, row: int, caption: str, how: Showing) -> Sample:
     steps = column.read(row)
     drawn = min(steps.shape[1], sample_media.CURVES)
     part = f", the first {drawn} drawn" if drawn < steps.shape[1] else ""
@@ -191,7 +204,7 @@ def _show_sequence(column: SequenceColumn, row: int, caption: str, budget: Budge
     return Sample(caption, about, curves=tuple(sample_media.draw_curves(steps)))
 
 
-def _show_vector(column: VectorColumn, row: int, caption: str, budget: Budget) -> Sample:
+def _show_vector(column: VectorColumn, row: int, caption: str, how: Showing) -> Sample:
     numbers = column.read(row)
     about = (
         f"{_count(len(numbers), 'number')}, {np.nanmin(numbers):.3g} to {np.nanmax(numbers):.3g}"
@@ -199,7 +212,7 @@ def _show_vector(column: VectorColumn, row: int, caption: str, budget: Budget) -
     return Sample(caption, about, curves=tuple(sample_media.draw_curves(numbers[:, None])))
 
 
-SHOWN: dict[type[Column], Callable[[Any, int, str, Budget], Sample]] = {
+SHOWN: dict[type[Column], Callable[[Any, int, str, Showing], Sample]] = {
     ImageColumn: _show_image,
     AudioColumn: _show_sound,
     TextColumn: _show_text,

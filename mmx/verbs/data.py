@@ -95,7 +95,7 @@ def main(arguments: Sequence[str]) -> int:
         facts = replace(facts, notes=(*facts.notes, *few))
         path = out or _find_place(job.target, facts)
         make_folder(path.parent, tip="--out FILE   (where the card goes)")
-        write_text(path, render_card(facts, data, job.target.settings.seed))
+        write_text(path, render_card(facts, data, job.target.readers, job.target.settings.seed))
         if as_json:
             print(json.dumps({**facts_to_json(facts), "card": str(path)}, ensure_ascii=False))
         else:

@@ -1,6 +1,17 @@
 """``mmx doctor``: what mmx found on this machine, and one line of advice for what is wrong.
 
 Exit code 1 if something keeps mmx from running.
+
+    mmx doctor target=table target.path=shoes.csv target.label=type ...
+
+With a target, written as for mmx train, its data is examined instead: pictures, sounds and texts
+that are nearly the same in different splits (re-encoded, resized, slightly cropped; at another
+gain; in other case, spacing or punctuation), and rows of equal content with different labels.
+docs/data.md says how they are found and how often that misleads. Flags then:
+
+    --pairs FILE.csv    write all pairs
+    --groups FILE.csv   write the table with a column near_duplicate_group, for target.group=
+    -m, --config-dir DIR, --allow PKG    as for mmx train
 """
 
 from __future__ import annotations
@@ -11,17 +22,27 @@ import platform
 import shutil
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from rich.markup import escape
-
-from mmx.terminal import Console
 from mmx.verbs.arguments import Parser
+from mmx.verbs.finding import Finding, print_findings
 
-SUMMARY = "check versions, devices and data, with advice"
+SUMMARY = "check versions and devices, or the data of a task, with advice"
 PLACE = 120
+COMPLETES = {
+    "overrides": True,
+    "flags": {
+        "--multirun": None,
+        "--pairs": (),
+        "--groups": (),
+        "--config-dir": (),
+        "-cd": (),
+        "--allow": (),
+        "--help": None,
+        "--debug": None,
+    },
+}
 
 PACKAGES = (
     ("torch", "torch"),
@@ -45,40 +66,17 @@ OPTIONAL = (
 """Name, package, the extra of mmx that installs it, and what for."""
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One line of the doctor.
-
-    Attributes:
-        name: What was examined.
-        state: ``ok``, ``note`` (works, could be better) or ``bad`` (keeps mmx from running).
-        found: The result.
-        advice: What to do about it.
-    """
-
-    name: str
-    state: str
-    found: str
-    advice: str = ""
-
-
 def main(arguments: Sequence[str]) -> int:
-    """Print the findings."""
+    """Print the findings on this machine or, where a target is named, on its data."""
+    if any("=" in word for word in arguments):
+        from mmx.verbs import doctor_data  # the machine may lack what opening data needs
+
+        return doctor_data.main(arguments)
     Parser("doctor", description=__doc__).parse_args(arguments)
     findings: list[Finding] = []
     for look in (_versions, _optional, _devices, _data, _weights, _disk):
         findings.extend(_safely(look))
-    console = Console()
-    marks = {"ok": "[green]ok  [/]", "note": "[yellow]note[/]", "bad": "[red]bad [/]"}
-    for finding in findings:
-        found = escape(finding.found)  # a folder may be called [old]
-        console.print(
-            f"{marks[finding.state]} {finding.name:16s} {found}", markup=True, soft_wrap=True
-        )
-        if finding.advice:
-            console.print(
-                f"     -> {finding.advice}", markup=False, highlight=False, soft_wrap=True
-            )
+    print_findings(findings)
     return 1 if any(finding.state == "bad" for finding in findings) else 0
 
 

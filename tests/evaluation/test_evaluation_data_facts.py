@@ -188,3 +188,12 @@ def test_samples_are_drawn_evenly_from_training_rows_alone(tmp_path):
     assert draw_samples(data, "text", seed=0, count=4) == drawn
     assert draw_samples(data, "text", seed=1, count=4) != drawn
     assert len(set(draw_samples(data, "text", seed=0, count=90))) == len(data.splits["train"])
+
+
+def test_an_image_may_have_as_many_pixels_as_the_task_allows(tmp_path):
+    PIL.Image.new("RGB", (30, 20)).save(tmp_path / "a.png")
+    column = ImageColumn([tmp_path / "a.png"])
+    assert measure_column(column, [0], Image(max_pixels=600)).quantities[0].high == 30
+    refused = measure_column(column, [0], Image(max_pixels=599))
+    assert refused.quantities == []
+    assert len(refused.unreadable) == 1

@@ -8,13 +8,14 @@ from mmx.evaluation.data_facts.facts import (
     Quantity,
     Tally,
 )
-from mmx.evaluation.data_facts.gather import gather_facts
+from mmx.evaluation.data_facts.gather import Readers, gather_facts
 
 __all__ = [
     "ColumnUse",
     "DataFacts",
     "ModalityFacts",
     "Quantity",
+    "Readers",
     "Tally",
     "draw_samples",
     "gather_facts",

@@ -46,7 +46,7 @@ def gather_facts(data: TaskData, readers: Readers) -> DataFacts:
     }
     used = np.concatenate(list(data.splits.values()))
     modalities = {
-        name: _gather_modality(column, _find_kind(column, readers.get(name), name), data)
+        name: _gather_modality(name, column, readers.get(name), data)
         for name, column in data.columns.items()
     }
     return DataFacts(
@@ -61,11 +61,6 @@ def gather_facts(data: TaskData, readers: Readers) -> DataFacts:
         columns=tuple(_list_columns(data, specs)),
         notes=(*data.notes, *_list_notes(data, readers, specs, modalities)),
     )
-
-
-def _find_kind(column: Column, reader: Modality[Any, Any] | None, name: str) -> str:
-    """Return the kind of a modality, which its name begins with where there are several."""
-    return reader.name if reader is not None else name.partition(".")[0]
 
 
 def _count_classes(data: TaskData) -> dict[str, SplitCounts]:
@@ -90,12 +85,15 @@ def _spread_numbers(data: TaskData) -> dict[str, Quantity]:
     }
 
 
-def _gather_modality(column: Column, kind: str, data: TaskData) -> ModalityFacts:
+def _gather_modality(
+    name: str, column: Column, reader: Modality[Any, Any] | None, data: TaskData
+) -> ModalityFacts:
     """Return what one modality holds, in the rows of all splits."""
     rows = np.concatenate(list(data.splits.values()))
-    measures = measure_column(column, rows.tolist())
+    measures = measure_column(column, rows.tolist(), reader)
     return ModalityFacts(
-        kind=kind,
+        # Where a kind has several modalities, their names begin with it.
+        kind=reader.name if reader is not None else name.partition(".")[0],
         missing=_count_by_split(~column.present, data),
         missing_cells={
             name: _count_by_split(np.array([cell is None for cell in cells]), data)

@@ -16,12 +16,12 @@ import PIL.Image
 from mmx.errors import DataError
 from mmx.evaluation.data_facts.facts import Quantity, Tally
 from mmx.evaluation.data_facts.scripts import find_script
-from mmx.modalities import Column
+from mmx.modalities import Column, Modality
 from mmx.modalities.audio import AudioColumn
 from mmx.modalities.clips import describe_clip
 from mmx.modalities.files import FileOrBytes, call_each
-from mmx.modalities.image import ImageColumn
-from mmx.modalities.pixels import open_image
+from mmx.modalities.image import ImageColumn, find_decoding
+from mmx.modalities.pixels import USUAL, open_image
 from mmx.modalities.sequence import SequenceColumn
 from mmx.modalities.text import TextColumn
 from mmx.modalities.tokenizers import make_tokenizer
@@ -41,22 +41,27 @@ class Measures:
         quantities: Sizes and lengths.
         tallies: How many rows have which value.
         unreadable: Why rows could not be measured.
+        most_pixels: Pixels that an image may have.
     """
 
     quantities: list[Quantity] = field(default_factory=list)
     tallies: list[Tally] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
+    most_pixels: int = USUAL.max_pixels
 
 
-def measure_column(column: Column, rows: Sequence[int]) -> Measures:
+def measure_column(
+    column: Column, rows: Sequence[int], reader: Modality[Any, Any] | None = None
+) -> Measures:
     """Return what there is to say about some rows of a column that have the modality.
 
     Args:
         column: The column, of any kind; a kind without a function here has no measures.
         rows: Row numbers; those that lack the modality are passed over.
+        reader: What reads it, if that is known: it bounds the pixels of images.
     """
     there = [int(row) for row in rows if column.present[row]]
-    found = Measures()
+    found = Measures(most_pixels=find_decoding(reader).max_pixels)
     for kind, measure in MEASURES.items():
         if isinstance(column, kind) and there:
             measure(column, there, found)
@@ -97,7 +102,7 @@ def _measure_images(column: ImageColumn, rows: Sequence[int], found: Measures) -
     def measure(row: int) -> _Picture:
         image = column.images[row]
         if isinstance(image, FileOrBytes):
-            return _read_header(image, column.name_row(row))
+            return _read_header(image, column.name_row(row), found.most_pixels)
         height, width = np.asarray(image).shape[:2]
         mode = "L" if np.asarray(image).ndim == 2 else "RGB"
         return _Picture(width, height, mode, "array")
@@ -116,14 +121,14 @@ def _measure_images(column: ImageColumn, rows: Sequence[int], found: Measures) -
     ]
 
 
-def _read_header(image: FileOrBytes, name: str) -> _Picture:
+def _read_header(image: FileOrBytes, name: str, most_pixels: int) -> _Picture:
     """Return the size of an image as it is shown, its mode and its format.
 
     Raises:
         DataError: Its header cannot be read.
     """
     try:
-        with open_image(image) as opened:
+        with open_image(image, most_pixels) as opened:
             width, height = opened.size
             if opened.getexif().get(PIL.ExifTags.Base.Orientation, 1) in ON_ITS_SIDE:
                 width, height = height, width
