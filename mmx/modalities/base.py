@@ -256,6 +256,14 @@ class Modality(ABC, Generic[_C, _S]):
         """Return a randomly changed copy; draws are per row, from the global torch RNG."""
         return stored
 
+    def note_unaugmented(self, role: str) -> str:
+        """Return what to say where rows are read once and so are not augmented; "" for nothing.
+
+        Args:
+            role: ``source`` or ``target``, for what to type.
+        """
+        return ""
+
     @abstractmethod
     def prepare(self, stored: Stored, spec: _S) -> Tensor:
         """Return the input of the encoder, on the device of ``stored``."""

@@ -14,6 +14,8 @@ from pydantic import Field
 from torch import Tensor
 
 from mmx.errors import DataError
+from mmx.modalities.augmentations import AUGMENTATIONS, Augmentation, AugmentationName
+from mmx.modalities.augmentations.crop_flip import CropFlip
 from mmx.modalities.base import (
     Column,
     Modality,
@@ -97,6 +99,10 @@ class Image(Modality[ImageColumn, ImageSpec]):
         crop: In training, shift each image by up to this many pixels in both
             directions; the border is filled by reflection.
         flip: In training, mirror half of the images from left to right.
+        augment: In training, change images by this augmentation, after ``crop`` and ``flip``:
+            ``rand`` or ``trivial`` as in torchvision; ``crop_flip``, by ``crop`` pixels or an
+            eighth of the shorter side; ``none``, no change, also no ``crop`` and ``flip``. None:
+            by ``crop`` and ``flip`` alone.
         background: What transparent pixels are laid on.
         max_pixels: Width times height of the largest image that is read; a larger one is
             refused, since a small file can unfold to fill the memory.
@@ -115,12 +121,14 @@ class Image(Modality[ImageColumn, ImageSpec]):
         size: PixelCount | tuple[PixelCount, PixelCount] | None = 32,
         crop: Annotated[int, Field(ge=0, le=8_192)] = 0,
         flip: bool = False,
+        augment: AugmentationName | Augmentation | None = None,
         background: Background = "white",
         max_pixels: Annotated[int, Field(ge=1, le=2**31)] = MOST_PIXELS,
     ) -> None:
         self.size = (size, size) if isinstance(size, int) else size
         self.crop = crop
         self.flip = flip
+        self.augmentation = augment
         self.decoding = Decoding(background, max_pixels)
         if self.size is not None and crop >= min(self.size):
             raise ValueError(
@@ -199,40 +207,36 @@ class Image(Modality[ImageColumn, ImageSpec]):
         return note_images(files, self.decoding)
 
     def augment(self, stored: Stored) -> Stored:
-        """Return each image shifted and mirrored at random, in one gather.
-
-        The indices are reflected, so the images are not padded.
-        """
-        # The flip is drawn before the shift: another order would change what a seed gives.
-        if not self.crop and not self.flip:
-            return stored
+        """Return each image changed at random; see :mod:`mmx.modalities.augmentations`."""
         values = stored.values  # (B, H, W, 3)
-        batch, height, width, channels = values.shape
-        device = values.device
-        y = torch.arange(height, device=device).expand(batch, height)
-        x = torch.arange(width, device=device).expand(batch, width)
-        if self.flip:
-            mirror = torch.rand(batch, 1, device=device) < 0.5
-            x = torch.where(mirror, x.flip(1), x)
-        if self.crop:
-            shift = torch.randint(-self.crop, self.crop + 1, (2, batch, 1), device=device)
-            y = _reflect(y + shift[0], height)
-            x = _reflect(x + shift[1], width)
-        # Indices into the pixels of the whole batch, (B·H·W, channels).
-        first = torch.arange(batch, device=device).view(-1, 1, 1) * (height * width)
-        pixel = first + y.unsqueeze(2) * width + x.unsqueeze(1)  # (B, H, W)
-        flat = values.reshape(-1, channels).index_select(0, pixel.reshape(-1))
-        return Stored(flat.view(values.shape), stored.lengths)
+        for change in self._list_augmentations():
+            values = change(values)
+        return stored if values is stored.values else Stored(values, stored.lengths)
+
+    def _list_augmentations(self) -> list[Augmentation]:
+        """Return what changes training images, in order."""
+        named = self.augmentation
+        if named == "none":
+            return []
+        if named == "crop_flip":
+            return [CropFlip(crop=self.crop or None)]
+        moves = [CropFlip(crop=self.crop, flip=self.flip)] if self.crop or self.flip else []
+        if named is None:
+            return [*moves]
+        return [*moves, AUGMENTATIONS[named]() if isinstance(named, str) else named]
+
+    def note_unaugmented(self, role: str) -> str:
+        """Return that an augmentation that was asked for changes nothing; "" without one."""
+        if self.augmentation in (None, "none"):
+            return ""
+        return (
+            "image: the features of its frozen encoder are computed once, without augmentation, so "
+            f"that {role}.image.augment changes nothing here ({role}.image.augment=none says so)"
+        )
 
     def prepare(self, stored: Stored, spec: ImageSpec) -> Tensor:
         """Return ``(B, 3, H, W)`` float32 in [0, 1], in channels-last memory format."""
         return stored.values.permute(0, 3, 1, 2).to(torch.float32).div_(255)
-
-
-def _reflect(index: Tensor, length: int) -> Tensor:
-    """Mirror indices outside of [0, length) at the border, without repeating the border."""
-    last = length - 1
-    return last - (last - index.abs()).abs()
 
 
 def _format_size(spec: ImageSpec) -> str:

@@ -67,6 +67,7 @@ class ResizedImage(Image):
             size=size,
             crop=min(shift, min(size) - 1),
             flip=task is not None and task.flip,
+            augment=None if task is None else task.augmentation,
         )
         if task is not None:
             self.decoding = task.decoding

@@ -30,7 +30,7 @@ from mmx.stages.core.context import Context, Opened
 from mmx.stages.core.opened_data import extract_features
 from mmx.training import checkpoint
 from mmx.training.data import Data
-from mmx.training.events import Event, Listener
+from mmx.training.events import Event, EventKind, Listener
 from mmx.training.frozen_features import is_pooled_token
 
 T = TypeVar("T")
@@ -173,6 +173,8 @@ def cache_stage(
 def cache_features(context: Context, opened: Opened, model: MultimodalModel, name: str) -> Data:
     """Return the data with a frozen encoder's features, from the cache if they are there."""
     computed: list[Data] = []
+    if note := opened.data.views[name].modality.note_unaugmented("target"):
+        context.listen(Event(EventKind.NOTE, StageId.TARGET, text=note))
 
     def make() -> Content:
         computed.append(extract_features(opened.data, model, name, context.precision))
