@@ -59,7 +59,7 @@ def keep_common_draws(sides: Sequence[Side]) -> tuple[list[Side], str]:
     """
     _require_two_groups(sides)
     draws = [{Draw.of(run.read_summary()): run for run in side.runs} for side in sides]
-    common = _find_common(draws)
+    common = find_common(draws)
     kept = [
         Side(side.name, [each[draw] for draw in common])
         for side, each in zip(sides, draws, strict=True)
@@ -70,7 +70,7 @@ def keep_common_draws(sides: Sequence[Side]) -> tuple[list[Side], str]:
     return kept, note
 
 
-def _find_common(draws: Sequence[Collection[Draw]]) -> list[Draw]:
+def find_common(draws: Sequence[Collection[Draw]]) -> list[Draw]:
     """Return the draws that all groups have, in the order of the first; DataError without any."""
     common = [draw for draw in draws[0] if all(draw in each for each in draws)]
     if not common:

@@ -6,7 +6,7 @@ any setting or number of the run.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,23 @@ def select_runs(
     if sort is not None:
         chosen.sort(key=lambda run: _order(run.values[sort]))
     return chosen
+
+
+def find_fact(facts: Mapping[str, Scalar], key: str) -> Scalar:
+    """Return the value of a key among the facts of one run, as :func:`select_runs` reads it."""
+    for name in (f"target.metrics.test.{key}", _OWN_NAMES.get(key, ""), _as_fact(key)):
+        if name in facts:
+            return facts[name]
+    return None
+
+
+_OWN_NAMES = {
+    "gain": "gain.value",
+    "seconds": "timing.total_s",
+    "source": "source.task",
+    "target": "target.task",
+}
+"""Keys of an index entry to the facts that they are read from."""
 
 
 def _read_values(

@@ -6,27 +6,42 @@ before all others; then how much better B is than A on the same test rows, and h
     mmx compare A B
     mmx compare A1 A2 A3 --with B1 B2 B3     two groups of runs, seed by seed
     mmx compare outputs/sweeps/ID            all groups of a sweep, two by two
+
+Any number of runs, sweeps, output folders or patterns is one table, with a line for each group of
+seeds: means with intervals, the difference to the best by validation on the same test rows, and
+over three or more targets mean ranks. Conditions choose runs as in mmx list.
+
+    mmx compare outputs --by fusion,transfer
+    mmx compare 'outputs/sweeps/*' target=stl10 'seed<4' --metric f1_macro
+    mmx compare outputs --by fusion --format latex --figure fusions.pdf
 """
 
 from __future__ import annotations
 
 import shlex
+from argparse import ArgumentTypeError, Namespace
 from collections.abc import Sequence
 from fnmatch import fnmatch
+from glob import glob
 from pathlib import Path
 from typing import Any
 
 from mmx.errors import DataError, RunError, UsageError
-from mmx.printable import one_line
+from mmx.printable import one_line, shorten
+from mmx.reports.many_runs_table import FORMATS
 from mmx.reports.pairing import Side, compare_sides
 from mmx.reports.run_comparison import Comparison, compare, describe_changes
 from mmx.reports.sweep_groups import is_sweep, keep_common_draws, read_groups
+from mmx.runs.conditions import looks_like_condition
 from mmx.runs.directory import RunDirectory
 from mmx.runs.identity import NOTHING, NOTHING_THAT_COUNTS
+from mmx.runs.index_entry import list_runs
 from mmx.terminal import Console
+from mmx.untrusted import unusable_path
 from mmx.verbs.arguments import Parser
+from mmx.verbs.compare_many import print_many
 
-SUMMARY = "say what differs between two runs, and which numbers"
+SUMMARY = "say how runs differ: two in all numbers, many as one table"
 PLACE = 70
 COMPLETES = {"runs": 2}
 
@@ -37,30 +52,86 @@ FIRST = ("gain.*", "target.metrics.test.*", "control.*.metrics.test.*", "target.
 
 def main(arguments: Sequence[str]) -> int:
     """Compare two runs and return the exit code."""
+    given = _parse(arguments)
+    console = Console()
+    if given.others:
+        paths = [Path(word) for word in given.words]
+        sides = [Side("A", _open_finished(paths)), Side("B", _open_finished(given.others))]
+        _say_lines(console, compare_sides(sides))
+        return 0
+    places = [word for word in given.words if not _is_condition(word)]
+    shaped = given.by or given.metric or given.figure or given.format != "text"
+    if not shaped and len(places) == len(given.words) <= 2:
+        paths = [Path(word) for word in places]
+        if len(paths) == 1 and is_sweep(paths[0]):
+            _compare_groups(console, paths[0])
+            return 0
+        if len(paths) == 2 and not any(_holds_runs(path) for path in paths):
+            before, after = _open_finished(paths)
+            print_comparison(console, before, after, most=None if given.all else MOST)
+            _say_lines(console, _compare_paired(before, after))
+            return 0
+        if len(paths) == 1 and not _holds_runs(paths[0]):
+            _open_finished(paths)
+            raise UsageError(
+                "one side, of 1, is given; two runs are compared, or two groups",
+                tip="mmx compare A1 A2 --with B1 B2",
+            )
+    print_many(
+        places or ["outputs"],
+        [word for word in given.words if word not in places],
+        by=given.by,
+        metric=given.metric,
+        form=given.format,
+        figure=given.figure,
+    )
+    return 0
+
+
+def _parse(arguments: Sequence[str]) -> Namespace:
     parser = Parser("compare", description=__doc__)
-    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="a run, or one sweep")
+    parser.add_argument(
+        "words",
+        type=_read_word,
+        nargs="+",
+        metavar="RUN",
+        help="a run, a sweep, an output folder, a pattern, or a condition such as target=stl10",
+    )
     parser.add_argument(
         "--with", dest="others", type=Path, nargs="+", metavar="RUN", help="runs of another group"
     )
     parser.add_argument("--all", action="store_true", help=f"all numbers, not the first {MOST}")
-    given = parser.parse_args(arguments)
-    console = Console()
-    if given.others:
-        sides = [Side("A", _open_finished(given.runs)), Side("B", _open_finished(given.others))]
-        _say_lines(console, compare_sides(sides))
-        return 0
-    if len(given.runs) == 1 and is_sweep(given.runs[0]):
-        _compare_groups(console, given.runs[0])
-        return 0
-    if len(given.runs) != 2:
-        raise UsageError(
-            f"one side, of {len(given.runs)}, is given; two runs are compared, or two groups",
-            tip="mmx compare A1 A2 --with B1 B2",
-        )
-    before, after = _open_finished(given.runs)
-    print_comparison(console, before, after, most=None if given.all else MOST)
-    _say_lines(console, _compare_paired(before, after))
-    return 0
+    parser.add_argument(
+        "--by", type=_read_keys, default=[], metavar="KEY,…", help="what groups are"
+    )
+    parser.add_argument("--metric", metavar="NAME", help="of those that all runs have")
+    parser.add_argument("--format", choices=FORMATS, default="text", help="of the table")
+    parser.add_argument("--figure", type=Path, metavar="FILE", help="a .pdf, .svg or .png")
+    return parser.parse_args(arguments)
+
+
+def _read_word(text: str) -> str:
+    reason = None if looks_like_condition(text) else unusable_path(text)
+    if reason:
+        raise ArgumentTypeError(f"{shorten(text)} {reason}")
+    return text
+
+
+def _read_keys(text: str) -> list[str]:
+    return [key.strip().replace("/", ".") for key in text.split(",") if key.strip()]
+
+
+def _is_condition(word: str) -> bool:
+    if not looks_like_condition(word):
+        return False
+    return unusable_path(word) is not None or not Path(word).exists()
+
+
+def _holds_runs(path: Path) -> bool:
+    """Return whether a path is a folder of several runs, or a pattern, instead of a run."""
+    if path.exists():
+        return not (path / "config.yaml").exists() and bool(list_runs(path) or is_sweep(path))
+    return bool(glob(str(path)))  # noqa: PTH207 - also absolute patterns
 
 
 def _compare_groups(console: Console, sweep: Path) -> None:

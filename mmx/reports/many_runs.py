@@ -1,0 +1,371 @@
+"""``mmx compare`` of many runs: one line for each group, and how sure the differences are.
+
+Groups are compared on each target apart. The group that is best on validation is named, since
+choosing by test metrics would overstate what is chosen; every other is held against it on the
+same test rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from mmx.errors import DataError, UsageError, closest
+from mmx.evaluation.folds import average_parts, find_half_width
+from mmx.evaluation.friedman import FEWEST_TARGETS, Ranks, rank_methods
+from mmx.evaluation.gain_intervals import Differences, GainInterval, bonferroni_level
+from mmx.evaluation.sample_metric import Floats
+from mmx.json_object import Json
+from mmx.reports.pairing import Side, find_differences
+from mmx.reports.run_groups import FinishedRun, RunGroup, find_mixed
+from mmx.reports.sweep_groups import find_common
+
+LEVEL = 0.95
+LOSS = "loss"
+SMALLER_IS_BETTER = (LOSS, "mse", "mae")
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean over seeds or folds.
+
+    Attributes:
+        value: The mean.
+        half_width: Half of its interval; None of one value.
+        values: ``(n,)`` one for each seed, or for each fold and repeat.
+    """
+
+    value: float
+    half_width: float | None
+    values: Floats
+
+    @classmethod
+    def of(cls, group: RunGroup, values: Sequence[float]) -> Mean:
+        """Return the mean of one value for each run of a group, with Student's t interval.
+
+        Over folds, the variance is corrected for the training rows that they share.
+        """
+        found = np.array(values, dtype=np.float64)
+        if group.folds:
+            found = average_parts(found, [run.draw.part for run in group.runs])
+        half = None
+        if len(found) > 1 and group.folds:
+            half = find_half_width(found, group.folds, LEVEL)
+        elif len(found) > 1:
+            half = _find_half_width_over_seeds(found)
+        return cls(float(found.mean()), half, found)
+
+
+def _find_half_width_over_seeds(values: Floats) -> float:
+    from scipy.special import stdtrit  # slow to import
+
+    count = len(values)
+    return float(stdtrit(count - 1, (1 + LEVEL) / 2) * values.std(ddof=1) / np.sqrt(count))
+
+
+@dataclass(frozen=True)
+class Paired:
+    """A group minus the best on validation, on the same test rows.
+
+    Attributes:
+        value: The mean difference.
+        interval: Its interval, corrected for all comparisons of the table.
+        effect: The mean difference in standard deviations over seeds (Cohen's d for pairs); None
+            of one seed, or where seeds do not differ.
+    """
+
+    value: float
+    interval: tuple[float, float]
+    effect: float | None
+
+
+@dataclass(frozen=True)
+class GroupLine:
+    """One line of the comparison.
+
+    Attributes:
+        group: The group.
+        val, test: The metric on both splits.
+        gain: Over the run's control; None where a run has none, or in another metric.
+        seconds: Mean training time of a run, with its source unless that was cached.
+        parameters: Of the target's model, mean over runs.
+        is_best: Whether its mean on validation is the best of its target.
+        is_on_front: Whether no other group of the target has a better test metric in less time.
+        paired: Against the best; None for the best itself, and where there are no common rows.
+    """
+
+    group: RunGroup
+    val: Mean
+    test: Mean
+    gain: Mean | None
+    seconds: float
+    parameters: float
+    is_best: bool = False
+    is_on_front: bool = False
+    paired: Paired | None = None
+
+
+@dataclass(frozen=True)
+class ManyRuns:
+    """A comparison of many runs.
+
+    Attributes:
+        metric: What is compared.
+        larger_is_better: Its direction.
+        lines: One for each group; those of a target stand together, the best on test first.
+        comparisons: How many paired differences share the error of 5 %.
+        notes: What a reader must know of how the table was made.
+    """
+
+    metric: str
+    larger_is_better: bool
+    lines: tuple[GroupLine, ...]
+    comparisons: int
+    notes: tuple[str, ...]
+
+    @property
+    def targets(self) -> list[str]:
+        """The target tasks, in the order of their first runs."""
+        return list(dict.fromkeys(line.group.target for line in self.lines))
+
+    @property
+    def level(self) -> float:
+        """Confidence level of each paired difference, so that all hold together in 95 %."""
+        return bonferroni_level(self.comparisons)
+
+    @cached_property
+    def methods(self) -> list[str]:
+        """The names of the groups that were tried on every target."""
+        names = dict.fromkeys(line.group.name for line in self.lines)
+        return [name for name in names if all(self._find(name, each) for each in self.targets)]
+
+    @cached_property
+    def ranks(self) -> Ranks | None:
+        """The ranks of the methods over targets; None of too few targets or methods."""
+        if len(self.targets) < FEWEST_TARGETS or len(self.methods) < 2:
+            return None
+        sign = 1 if self.larger_is_better else -1
+        found = [
+            [sign * line.test.value for name in self.methods if (line := self._find(name, each))]
+            for each in self.targets
+        ]
+        return rank_methods(np.round(found, 12))  # means that differ by rounding share a rank
+
+    def _find(self, name: str, target: str) -> GroupLine | None:
+        fits = (x for x in self.lines if x.group.name == name and x.group.target == target)
+        return next(fits, None)
+
+    def data(self) -> Json:
+        """Return everything as plain data."""
+        ranks = self.ranks
+        return {
+            "metric": self.metric,
+            "larger_is_better": self.larger_is_better,
+            "level": LEVEL,
+            "paired_level": self.level,
+            "groups": [_as_data(line) for line in self.lines],
+            "ranks": None
+            if ranks is None
+            else {
+                "mean_ranks": dict(zip(self.methods, ranks.means, strict=True)),
+                "friedman_p": ranks.p,
+                "critical_difference": ranks.critical_difference,
+            },
+            "notes": list(self.notes),
+        }
+
+
+def _as_data(line: GroupLine) -> Json:
+    paired = line.paired
+    return {
+        "target": line.group.target,
+        "group": line.group.label,
+        "runs": [str(run.directory.path) for run in line.group.runs],
+        "val": _mean_as_data(line.val),
+        "test": _mean_as_data(line.test),
+        "gain": None if line.gain is None else _mean_as_data(line.gain),
+        "seconds": line.seconds,
+        "parameters": line.parameters,
+        "best_by_validation": line.is_best,
+        "pareto": line.is_on_front,
+        "difference_to_best": None
+        if paired is None
+        else {"value": paired.value, "interval": [*paired.interval], "effect": paired.effect},
+    }
+
+
+def _mean_as_data(mean: Mean) -> Json:
+    half = mean.half_width
+    interval = None if half is None else [mean.value - half, mean.value + half]
+    return {"mean": mean.value, "interval": interval, "values": mean.values.tolist()}
+
+
+def compare_many(
+    groups: Sequence[RunGroup], metric: str | None = None, notes: Sequence[str] = ()
+) -> ManyRuns:
+    """Compare groups of finished runs.
+
+    Args:
+        groups: Of one or several targets.
+        metric: A test metric that all runs have; None for the first that is no loss.
+        notes: On how the runs were chosen, to stand with the comparison.
+
+    Raises:
+        UsageError: The metric is not one that all runs have, or they have none in common.
+    """
+    chosen = _choose_metric([run for group in groups for run in group.runs], metric)
+    larger = chosen not in SMALLER_IS_BETTER
+    lines = [_make_line(group, chosen) for group in groups]
+    marked: list[GroupLine] = []
+    for target in dict.fromkeys(line.group.target for line in lines):
+        own = [line for line in lines if line.group.target == target]
+        marked += sorted(_mark(own, larger), key=lambda line: line.test.value, reverse=larger)
+    paired, comparisons, left_out = _pair(marked, chosen)
+    return ManyRuns(
+        chosen, larger, tuple(paired), comparisons, (*notes, *_note_mixed(groups), *left_out)
+    )
+
+
+def _choose_metric(runs: Sequence[FinishedRun], given: str | None) -> str:
+    """Return the metric to compare by: the given one, or the first that all runs have."""
+    every = [run.summary.target.metrics.get("test", {}) for run in runs]
+    common = [name for name in every[0] if all(name in found for found in every)]
+    if given is None:
+        if (name := next((name for name in common if name != LOSS), None)) is not None:
+            return name
+        kinds = {next((name for name in found if name != LOSS), LOSS): None for found in every}
+        raise UsageError(
+            f"the runs have no test metric in common: some have {', some '.join(kinds)}",
+            tip=f"mmx compare outputs '{next(iter(kinds))}>0'",
+        )
+    if given not in common:
+        near = closest(given, common)
+        raise UsageError(
+            f"--metric {given}: all runs have {', '.join(common) or 'no metric in common'}",
+            tip=f"--metric {near or (common or ['accuracy'])[0]}",
+        )
+    return given
+
+
+def _make_line(group: RunGroup, metric: str) -> GroupLine:
+    summaries = [run.summary for run in group.runs]
+    val, test = (
+        Mean.of(group, [each.target.metrics[split][metric] for each in summaries])
+        for split in ("val", "test")
+    )
+    stated = [each.gain for each in summaries]
+    alike = all(gain is not None and gain.metric == metric for gain in stated)
+    gains = [gain.value for gain in stated if gain is not None]
+    return GroupLine(
+        group=group,
+        val=val,
+        test=test,
+        gain=Mean.of(group, gains) if alike else None,
+        seconds=float(np.mean([each.timing.target_s for each in summaries])),
+        parameters=float(np.mean([each.params.total for each in summaries])),
+    )
+
+
+def _mark(lines: Sequence[GroupLine], larger: bool) -> list[GroupLine]:
+    """Return the lines of one target with the best on validation and the Pareto front marked."""
+    sign = 1 if larger else -1
+    best = max(lines, key=lambda line: sign * line.val.value)
+    return [
+        GroupLine(
+            **{
+                **vars(line),
+                "is_best": line is best,
+                "is_on_front": not any(_dominates(other, line, sign) for other in lines),
+            }
+        )
+        for line in lines
+    ]
+
+
+def _dominates(one: GroupLine, other: GroupLine, sign: int) -> bool:
+    """Return whether a group is at least as good in at most as much time, and not equal."""
+    ours, theirs = sign * one.test.value, sign * other.test.value
+    if ours < theirs or one.seconds > other.seconds:
+        return False
+    return ours > theirs or one.seconds < other.seconds
+
+
+def _pair(lines: Sequence[GroupLine], metric: str) -> tuple[list[GroupLine], int, list[str]]:
+    """Return the lines with their paired differences, how many there are, and why some are not."""
+    differences: dict[int, Differences] = {}
+    unpaired: dict[str, list[str]] = {}
+    for place, line in enumerate(lines):
+        best = next(x for x in lines if x.group.target == line.group.target and x.is_best)
+        if line is best:
+            continue
+        try:
+            found = _find_differences(best.group, line.group)
+        except DataError as error:
+            unpaired.setdefault(error.message, []).append(line.group.name)
+            continue
+        if found.metric != metric:
+            why = f"scores of test rows are kept of {found.metric}, not of {metric}"
+            unpaired.setdefault(why, []).append(line.group.name)
+            continue
+        differences[place] = found
+    level = bonferroni_level(len(differences))
+    alike: dict[str, list[int]] = {}
+    for place in differences:
+        alike.setdefault(lines[place].group.target, []).append(place)
+    sure: dict[int, GainInterval] = {}
+    for places in alike.values():
+        answers = GainInterval.of([differences[place] for place in places], level=level)
+        sure |= dict(zip(places, answers, strict=True))
+    found_lines = []
+    for place, line in enumerate(lines):
+        paired = None
+        if place in sure:
+            values = differences[place].values
+            paired = Paired(float(values.mean()), sure[place].interval, _find_effect(values))
+        found_lines.append(GroupLine(**{**vars(line), "paired": paired}))
+    notes = [
+        f"no paired difference of {names[0] if len(names) == 1 else f'{len(names)} groups'}: {why}"
+        for why, names in unpaired.items()
+    ]
+    return found_lines, len(differences), notes
+
+
+def _find_effect(values: Floats) -> float | None:
+    """Return Cohen's d of paired differences: their mean over their standard deviation."""
+    if len(values) < 2 or not (spread := float(values.std(ddof=1))) > 1e-12:
+        return None
+    return float(values.mean()) / spread
+
+
+def _find_differences(best: RunGroup, group: RunGroup) -> Differences:
+    """Return a group minus the best, seed by seed and fold by fold, on the same test rows.
+
+    Raises:
+        DataError: They have no seed in common, or were tested on other rows.
+    """
+    draws = [{run.draw: run.directory for run in each.runs} for each in (best, group)]
+    if any(len(found) < len(each.runs) for found, each in zip(draws, (best, group), strict=True)):
+        raise DataError("it, or the best, has several runs of one seed")
+    if not draws[0].keys() & draws[1].keys():
+        raise DataError("it has no seed or fold in common with the best")
+    common = find_common(draws)
+    before, after = (
+        Side(each.name, [runs[draw] for draw in common])
+        for each, runs in zip((best, group), draws, strict=True)
+    )
+    return find_differences(before, after)
+
+
+def _note_mixed(groups: Sequence[RunGroup]) -> list[str]:
+    """Return what means are taken over, beyond seeds and folds."""
+    found: dict[str, list[str]] = {}
+    for group in groups:
+        for key, values in find_mixed(group).items():
+            found[key] = list(dict.fromkeys([*found.get(key, []), *values]))
+    return [
+        f"means are also over {key} ({', '.join(values[:6])}{', …' if len(values) > 6 else ''})"
+        for key, values in found.items()
+    ]

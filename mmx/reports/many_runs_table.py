@@ -1,0 +1,229 @@
+"""A comparison of many runs as a table: for a terminal, a paper, a notebook or a program."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Literal, get_args
+
+from mmx.csv_text import format_csv
+from mmx.printable import VALUE, one_line
+from mmx.reports.many_runs import GroupLine, ManyRuns, Mean
+
+Format = Literal["text", "csv", "json", "markdown", "latex", "html"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+BEST, FRONT = "*", "p"
+LATEX = {
+    "\\": r"\textbackslash{}",
+    **{each: f"\\{each}" for each in "&%$#_{}"},
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "±": r"$\pm$",
+    "…": r"\dots{}",
+    "→": r"$\rightarrow$",
+    "−": "$-$",
+}
+"""What LaTeX would obey or does not know, and what is written for it."""
+
+Cells = list[str]
+
+
+def format_many(found: ManyRuns, form: Format) -> str:
+    """Return a comparison in a format, with a newline at its end."""
+    formats: dict[str, Callable[[ManyRuns], str]] = {
+        "text": _format_text,
+        "csv": _format_csv,
+        "json": lambda many: json.dumps(many.data(), indent=2) + "\n",
+        "markdown": _format_markdown,
+        "latex": _format_latex,
+        "html": _format_html,
+    }
+    return formats[form](found)
+
+
+def describe(found: ManyRuns) -> list[str]:
+    """Return what the table says, in sentences, and how it was made."""
+    lines = []
+    for target in found.targets:
+        own = [line for line in found.lines if line.group.target == target]
+        best = next(line for line in own if line.is_best)
+        where = f" on {target}" if len(found.targets) > 1 else ""
+        lines.append(
+            f"best by validation{where}: {best.group.name}, {found.metric} "
+            f"{_format_mean(best.test)} on test ({_format_mean(best.val)} on validation)"
+        )
+        clear = [line for line in own if line.paired and _excludes_zero(line.paired.interval)]
+        if len(own) > 1:
+            compared = sum(line.paired is not None for line in own)
+            lines.append(
+                f"  {len(clear)} of {compared} other groups differ clearly from it on the same "
+                f"test rows ({100 * found.level:.4g} % intervals, which all hold together in "
+                "95 % of cases)"
+                if compared
+                else "  no other group was tested on the same rows"
+            )
+    return [*lines, *_describe_ranks(found), *(f"note: {note}" for note in found.notes)]
+
+
+def _describe_ranks(found: ManyRuns) -> list[str]:
+    ranks = found.ranks
+    if ranks is None:
+        return []
+    ordered = sorted(zip(ranks.means, found.methods, strict=True))
+    return [
+        f"mean ranks over {ranks.targets} targets (Friedman's test: p = {ranks.p:.2g}; ranks that "
+        f"differ by less than {ranks.critical_difference:.2f} are not told apart, Nemenyi): "
+        + ", ".join(f"{name} {rank:.2f}" for rank, name in ordered)
+    ]
+
+
+def _excludes_zero(interval: tuple[float, float]) -> bool:
+    return interval[0] > 0 or interval[1] < 0
+
+
+def _list_columns(found: ManyRuns) -> list[tuple[str, Callable[[GroupLine], str]]]:
+    """Return the heads of the columns, and what each shows of a line."""
+    keys = list(dict.fromkeys(key for line in found.lines for key in line.group.label))
+    columns: list[tuple[str, Callable[[GroupLine], str]]] = [("", _format_marks)]
+    if len(found.targets) > 1:
+        columns.append(("target", lambda line: line.group.target))
+    for key in keys:
+        columns.append((key, partial(_find_label, key)))
+    columns += [
+        ("n", lambda line: str(len(line.test.values))),
+        (f"{found.metric} test", lambda line: _format_mean(line.test)),
+        (f"{found.metric} val", lambda line: _format_mean(line.val)),
+    ]
+    if any(line.gain for line in found.lines):
+        columns.append(("gain", _format_gain))
+    if any(line.paired for line in found.lines):
+        columns.append(("to the best", _format_paired))
+    return [
+        *columns,
+        ("seconds", lambda line: f"{line.seconds:.3g}"),
+        ("parameters", lambda line: f"{line.parameters:,.0f}"),
+    ]
+
+
+def _list_heads(found: ManyRuns) -> Cells:
+    return [head for head, _ in _list_columns(found)]
+
+
+def _list_rows(found: ManyRuns) -> list[Cells]:
+    """Return the cells of each line as texts for people."""
+    columns = _list_columns(found)
+    return [[one_line(show(line), VALUE) for _, show in columns] for line in found.lines]
+
+
+def _format_marks(line: GroupLine) -> str:
+    return (BEST if line.is_best else "") + (FRONT if line.is_on_front else "")
+
+
+def _find_label(key: str, line: GroupLine) -> str:
+    return line.group.label.get(key, "")
+
+
+def _format_gain(line: GroupLine) -> str:
+    return "" if line.gain is None else _format_mean(line.gain, signed=True)
+
+
+def _format_paired(line: GroupLine) -> str:
+    """Return the difference to the best by validation, with interval and effect size."""
+    if line.paired is None:
+        return ""
+    low, high = line.paired.interval
+    effect = "" if line.paired.effect is None else f", d = {line.paired.effect:.2g}"
+    return f"{line.paired.value:+.3f} ({low:+.3f} … {high:+.3f}){effect}"
+
+
+def _format_mean(mean: Mean, *, signed: bool = False) -> str:
+    text = f"{mean.value:+.3f}" if signed else f"{mean.value:.3f}"
+    return text if mean.half_width is None else f"{text} ± {mean.half_width:.3f}"
+
+
+def _format_text(found: ManyRuns) -> str:
+    heads, rows = _list_heads(found), _list_rows(found)
+    lines: list[Sequence[str]] = [heads, *rows]
+    widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
+    table = [
+        "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in lines
+    ]
+    legend = f"{BEST} best by validation; {FRONT} no other is better in less time; ± 95 % interval"
+    return "\n".join([*table, legend, *describe(found)]) + "\n"
+
+
+def _format_csv(found: ManyRuns) -> str:
+    """Return numbers as they are stored, with intervals in columns of their own."""
+    keys = list(dict.fromkeys(key for line in found.lines for key in line.group.label))
+    own = ["test", "test_half_width", "val", "val_half_width", "gain", "gain_half_width"]
+    paired = ["difference", "difference_low", "difference_high", "effect"]
+    heads = ["target", *keys, "metric", "n", *own, *paired, "seconds", "parameters",
+             "best_by_validation", "pareto"]  # fmt: skip
+    rows: list[list[object]] = [list(heads)]
+    for line in found.lines:
+        means = [line.test, line.val, line.gain]
+        numbers = [
+            n for m in means for n in ((None, None) if m is None else (m.value, m.half_width))
+        ]
+        difference: tuple[object, ...] = (None,) * len(paired)
+        if line.paired is not None:
+            difference = (line.paired.value, *line.paired.interval, line.paired.effect)
+        rows.append([
+            line.group.target, *(line.group.label.get(key) for key in keys), found.metric,
+            len(line.test.values), *numbers, *difference, line.seconds, line.parameters,
+            line.is_best, line.is_on_front,
+        ])  # fmt: skip
+    return format_csv(rows)
+
+
+def _format_markdown(found: ManyRuns) -> str:
+    heads = [_escape_markdown(head) for head in _list_heads(found)]
+    rows = [[_escape_markdown(cell) for cell in row] for row in _list_rows(found)]
+    lines = [f"| {' | '.join(row)} |" for row in [heads, ["---"] * len(heads), *rows]]
+    return "\n".join([*lines, "", *(f"- {line.strip()}" for line in describe(found))]) + "\n"
+
+
+def _escape_markdown(text: str) -> str:
+    return re.sub(r"([|\\`*_<>\[\]])", r"\\\1", text)
+
+
+def _format_latex(found: ManyRuns) -> str:
+    r"""Return a table for ``\usepackage{booktabs}``, the best on validation in bold."""
+    heads = [_escape_latex(head) for head in _list_heads(found)[1:]]
+    rows = []
+    for line, cells in zip(found.lines, _list_rows(found), strict=True):
+        shown = [_escape_latex(cell) for cell in cells[1:]]
+        rows.append([f"\\textbf{{{cell}}}" if line.is_best and cell else cell for cell in shown])
+    lines = [
+        *(f"% {line.strip()}" for line in describe(found)),
+        f"\\begin{{tabular}}{{{'l' * len(heads)}}}",
+        "\\toprule",
+        " & ".join(heads) + r" \\",
+        "\\midrule",
+        *(" & ".join(row) + r" \\" for row in rows),
+        "\\bottomrule",
+        "\\end{tabular}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _escape_latex(text: str) -> str:
+    return "".join(LATEX.get(character, character) for character in text)
+
+
+def _format_html(found: ManyRuns) -> str:
+    """Return a table of its own, to be put into a page."""
+    heads = "".join(f"<th>{html.escape(head)}</th>" for head in _list_heads(found))
+    rows = [
+        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
+        for row in _list_rows(found)
+    ]
+    notes = "".join(f"<li>{html.escape(line.strip())}</li>" for line in describe(found))
+    return (
+        f"<table>\n<thead><tr>{heads}</tr></thead>\n<tbody>\n"
+        + "\n".join(rows)
+        + f"\n</tbody>\n</table>\n<ul>{notes}</ul>\n"
+    )

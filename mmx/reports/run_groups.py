@@ -1,0 +1,227 @@
+"""Finished runs of any place, grouped by what they differ in, for a comparison of many."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from glob import glob
+from pathlib import Path
+from typing import Any
+
+from mmx import untrusted
+from mmx.errors import RunError, UnreadableFileError, UsageError, closest
+from mmx.runs import index
+from mmx.runs.conditions import Condition
+from mmx.runs.directory import RunDirectory
+from mmx.runs.draw import Draw, count_folds
+from mmx.runs.index_cache import Scalar
+from mmx.runs.index_entry import list_runs
+from mmx.runs.selection import find_fact
+from mmx.runs.summary import Summary
+from mmx.runs.variation import Variant, format_varied, label_variants
+
+SWEEP_RUNS = "runs/*/config.yaml"
+UNCOUNTED = ("output_dir", "cache", "cache_gb", "download", "device")
+"""Root keys that make no group of their own: the place of a run, and where it was computed."""
+UNCOUNTED_TRAINER = ("resident", "workers", "checkpoint_seconds", "threads")
+TARGET = "target"
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A finished run, read once.
+
+    Attributes:
+        directory: Where it is.
+        summary: Its answer.
+    """
+
+    directory: RunDirectory
+    summary: Summary
+
+    @cached_property
+    def draw(self) -> Draw:
+        """Seed and fold."""
+        return Draw.of(self.summary)
+
+    @cached_property
+    def facts(self) -> dict[str, Scalar]:
+        """All its settings and numbers by dotted key."""
+        return index.facts(self.directory)
+
+    def read_variant(self) -> Variant:
+        """Return the run as far as it is needed to tell it from others."""
+        config = self.directory.config()
+        counted = {key: value for key, value in config.items() if key not in UNCOUNTED}
+        if isinstance(trainer := counted.get("trainer"), dict):
+            kept = {key: each for key, each in trainer.items() if key not in UNCOUNTED_TRAINER}
+            counted["trainer"] = kept
+        return Variant(config, counted, self._read_unresolved(), self.directory.names())
+
+    def _read_unresolved(self) -> Mapping[str, Any]:
+        """Return the config with its interpolations; nothing where an old run keeps none."""
+        try:
+            found: Mapping[str, Any] = untrusted.read_yaml(
+                self.directory.path / ".hydra" / "unresolved.yaml", dict
+            )
+        except UnreadableFileError:
+            return {}
+        return found
+
+
+@dataclass(frozen=True)
+class RunGroup:
+    """Runs with the same settings, of several seeds or folds.
+
+    Attributes:
+        label: Key to value, for each key in which groups differ, without the target.
+        target: The target task.
+        runs: Its runs, in the order of their draws.
+    """
+
+    label: dict[str, str]
+    target: str
+    runs: tuple[FinishedRun, ...]
+
+    @property
+    def name(self) -> str:
+        """Its settings as one would type them."""
+        return " ".join(f"{key}={value}" for key, value in self.label.items()) or "all runs"
+
+    @property
+    def folds(self) -> int:
+        """K, where its runs were tested on several of K folds; 0 where they were not."""
+        return count_folds(run.draw for run in self.runs)
+
+
+def find_runs(words: Sequence[str], conditions: Sequence[Condition] = ()) -> list[FinishedRun]:
+    """Return the finished runs that words name, each once, oldest first.
+
+    Args:
+        words: Run directories, sweeps, output folders, or patterns of such.
+        conditions: What a run must fulfil.
+
+    Raises:
+        RunError: A word leads to no finished run, or a run is damaged.
+    """
+    paths: dict[Path, RunDirectory] = {}
+    for word in words:
+        for path in _expand(word):
+            paths.setdefault(path.resolve(), RunDirectory(path))
+    found = []
+    for directory in sorted(paths.values(), key=lambda each: each.path.name):
+        directory.require_undamaged()
+        if directory.summary():
+            run = FinishedRun(directory, directory.finished_summary())
+            if all(each.holds(find_fact(run.facts, each.key)) for each in conditions):
+                found.append(run)
+    if not found:
+        which = " that fulfil all conditions" if conditions else ""
+        raise RunError(f"there are no finished runs{which} in {' '.join(words)}", tip="mmx list")
+    return found
+
+
+def _expand(word: str) -> list[Path]:
+    """Return the run directories that a word names.
+
+    Raises:
+        RunError: There are none.
+    """
+    # Path.glob takes no absolute pattern.
+    patterns = [] if Path(word).exists() else sorted(glob(word))  # noqa: PTH207
+    given = [Path(each) for each in patterns] or [Path(word)]
+    found: list[Path] = []
+    for path in given:
+        if (path / "config.yaml").exists():
+            found.append(path)
+        elif inside := [config.parent for config in path.glob(SWEEP_RUNS)]:
+            found += [each for each in inside if not each.name.startswith(".")]
+            found += [path / run for run in list_runs(path)]
+        else:
+            found += [path / run for run in list_runs(path)]
+    if not found:
+        RunDirectory.open(Path(word))  # says what it is instead
+        raise RunError(f"{word} holds no runs", tip="mmx list")
+    return found
+
+
+def drop_repeated(runs: Sequence[FinishedRun]) -> tuple[list[FinishedRun], str]:
+    """Return the newest run of each fingerprint, and a note on others; empty without any.
+
+    A run that was reproduced is no second seed: counted twice, it would make intervals too narrow.
+
+    Args:
+        runs: Finished runs, oldest first.
+    """
+    newest = {run.directory.manifest().fingerprint or run.directory.path: run for run in runs}
+    left = len(runs) - len(newest)
+    if not left:
+        return list(runs), ""
+    which = "1 older run" if left == 1 else f"{left} older runs"
+    return list(newest.values()), f"{which} of the same settings, data and seed left out"
+
+
+def group_runs(runs: Sequence[FinishedRun], by: Sequence[str] = ()) -> list[RunGroup]:
+    """Return runs in groups, in the order of their first runs.
+
+    Args:
+        runs: Finished runs.
+        by: Keys whose values make a group; without them, all settings in which runs differ.
+
+    Raises:
+        UsageError: No run has one of the keys.
+    """
+    labels = _read_labels(runs, by) if by else _find_labels(runs)
+    groups: dict[tuple[str, tuple[tuple[str, str], ...]], list[FinishedRun]] = {}
+    for run, label in zip(runs, labels, strict=True):
+        own = tuple((key, value) for key, value in label.items() if key != TARGET)
+        groups.setdefault((run.summary.target.task, own), []).append(run)
+    return [
+        RunGroup(dict(label), target, tuple(sorted(members, key=lambda run: run.draw)))
+        for (target, label), members in groups.items()
+    ]
+
+
+def _find_labels(runs: Sequence[FinishedRun]) -> list[dict[str, str]]:
+    """Return in what each run differs from others, beyond seed, fold and target task."""
+    by_target: dict[str, list[int]] = {}
+    for place, run in enumerate(runs):
+        by_target.setdefault(run.summary.target.task, []).append(place)
+    labels: list[dict[str, str]] = [{} for _ in runs]
+    for places in by_target.values():
+        variants = [runs[place].read_variant() for place in places]
+        for place, label in zip(places, label_variants(variants), strict=True):
+            labels[place] = label
+    # A key that varies on one target names the groups of the others too.
+    keys = dict.fromkeys(key for label in labels for key in label)
+    for run, label in zip(runs, labels, strict=True):
+        label |= {key: _format(run, key) for key in keys if key not in label}
+    return [{key: label[key] for key in keys} for label in labels]
+
+
+def _read_labels(runs: Sequence[FinishedRun], by: Sequence[str]) -> list[dict[str, str]]:
+    for key in by:
+        if all(find_fact(run.facts, key) is None for run in runs):
+            known = sorted({each for run in runs for each in run.facts})
+            near = closest(key, known)
+            raise UsageError(
+                f"--by {key}: no run has this key" + (f"; did you mean {near}?" if near else ""),
+                tip="mmx list --keys shows all keys",
+            )
+    return [{key: _format(run, key) for key in by} for run in runs]
+
+
+def _format(run: FinishedRun, key: str) -> str:
+    value = find_fact(run.facts, key)
+    return "none" if value is None else format_varied(value, key.rpartition(".")[2])
+
+
+def find_mixed(group: RunGroup) -> dict[str, list[str]]:
+    """Return settings beyond seed and fold that differ between the runs of a group.
+
+    With ``--by``, a mean may be taken over runs that differ in more than their seed.
+    """
+    labels = _find_labels(group.runs)
+    keys = dict.fromkeys(key for label in labels for key in label)
+    return {key: list(dict.fromkeys(label[key] for label in labels)) for key in keys}

@@ -1,0 +1,51 @@
+"""``mmx compare`` of any number of runs: one line for each group, as table and figure."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmx.errors import UsageError
+from mmx.reports.many_runs import compare_many
+from mmx.reports.many_runs_figure import draw_figure, require_figure_path
+from mmx.reports.many_runs_table import Format, format_many
+from mmx.reports.run_groups import drop_repeated, find_runs, group_runs
+from mmx.runs.conditions import parse_condition
+
+
+def print_many(
+    words: Sequence[str],
+    conditions: Sequence[str],
+    *,
+    by: Sequence[str] = (),
+    metric: str | None = None,
+    form: Format = "text",
+    figure: Path | None = None,
+) -> None:
+    """Print the comparison of all finished runs that words name.
+
+    Args:
+        words: Runs, sweeps, output folders, or patterns of such.
+        conditions: What a run must fulfil, as typed.
+        by: Keys that make groups; without them, all settings in which the runs differ.
+        metric: What is compared; None for the runs' own.
+        form: Of the output.
+        figure: Where to draw a figure; None for none.
+    """
+    if figure is not None:
+        require_figure_path(figure)
+    found = find_runs(words, [parse_condition(each) for each in conditions])
+    runs, repeated = drop_repeated(found)
+    groups = group_runs(runs, by)
+    if len(groups) < 2:
+        raise UsageError(
+            f"the {len(runs)} finished {'run' if len(runs) == 1 else 'runs'} are one group: "
+            "there is nothing to compare",
+            tip="mmx compare outputs --by fusion,transfer",
+        )
+    many = compare_many(groups, metric, notes=[repeated] if repeated else [])
+    print(format_many(many, form), end="")
+    if figure is not None:
+        draw_figure(many, figure)
+        print(f"figure: {figure}", file=sys.stderr)
