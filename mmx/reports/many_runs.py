@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 
 from mmx.errors import DataError, UsageError, closest
-from mmx.evaluation.folds import average_parts, find_half_width
+from mmx.evaluation.folds import average_parts, find_half_width_of_folds
 from mmx.evaluation.friedman import FEWEST_TARGETS, Ranks, rank_methods
 from mmx.evaluation.gain_intervals import Differences, GainInterval, bonferroni_level
 from mmx.evaluation.sample_metric import Floats
@@ -53,7 +53,7 @@ class Mean:
             found = average_parts(found, [run.draw.part for run in group.runs])
         half = None
         if len(found) > 1 and group.folds:
-            half = find_half_width(found, group.folds, LEVEL)
+            half = find_half_width_of_folds(found, group.folds, LEVEL)
         elif len(found) > 1:
             half = _find_half_width_over_seeds(found)
         return cls(float(found.mean()), half, found)
