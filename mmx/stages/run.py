@@ -59,11 +59,8 @@ def run(
     """
     began = time.perf_counter()
     context = make_context(experiment, directory, listen, stop, cached=cached)
-    if experiment.transfer.search is not None:
-        from mmx.stages.selection.search import choose_experiment  # slow to import
-
-        experiment = choose_experiment(context)
-        context = replace(context, experiment=experiment)
+    experiment = _choose_experiment(context)
+    context = replace(context, experiment=experiment)
     notes = [f"{key}: {why}" for key, why in experiment.dropped.items() if key in UNREAD]
     fingerprints: dict[str, str] = {}
     source_task, source_specs, source, opened_source = None, Specs(), None, None
@@ -107,6 +104,15 @@ def run(
         seconds=lambda: time.perf_counter() - began,
     )
     return evaluate(context, target_task, source, target, compared, known)
+
+
+def _choose_experiment(context: Context) -> Experiment:
+    """Return the experiment to run: the winner of a search, where there is one to be done."""
+    if context.experiment.transfer.search is None:
+        return context.experiment
+    from mmx.stages.selection.search import choose_experiment  # slow to import
+
+    return choose_experiment(context)
 
 
 def _record_weights(context: Context) -> None:
