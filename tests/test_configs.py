@@ -50,6 +50,8 @@ GIVEN = {
     "image_folder": ["path={folder}/images"],
     "torchvision": ["name=eurosat"],
     "pickled_sequences": ["path={folder}/mosi.pkl", "kind=classes"],
+    "hf_dataset": ["path={folder}/table.csv", "label=kind", "columns={{text: words}}"],
+    "webdataset": ["path={folder}/a.tar"],
 }
 
 

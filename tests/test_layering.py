@@ -37,7 +37,7 @@ LAYERS = (  # top to bottom; parts of one layer do not import each other
     ),
     ("modalities",),
     ("config",),
-    ("untrusted", "terminal", "renamed_options"),
+    ("untrusted", "terminal", "renamed_options", "hub_cache"),
     (
         "meta_model",
         "variants",

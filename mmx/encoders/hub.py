@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +11,8 @@ from typing import Any
 from mmx.encoders.extras import import_extra
 from mmx.encoders.published import Published
 from mmx.errors import DataError
+from mmx.hub_cache import COMMIT, REPOSITORY, check_fetched, read_licence
 
-REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 READ = ("*.json", "*.txt", "*.model", "*.safetensors", "README.md", "LICENSE*")
 """What is fetched of a repository: tensors, architecture, tokenizer, preprocessing; no code."""
 OTHER = (
@@ -34,7 +32,6 @@ OTHER = (
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "open_clip_pytorch_model.bin")
 MODEL_FOLDER = "model=<folder>"
 """What to type for a local folder; where the modality is known, its option is put in full."""
-COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True)
@@ -129,33 +126,6 @@ def find_model_folder(model: str, *, revision: str | None = None, download: bool
     )
 
 
-def check_fetched(snapshot: Path) -> None:
-    """Check the files of a repository against the digests that the hub states for them.
-
-    The hub's cache calls a file by its digest: SHA-256 of a large one, that of git of a small one.
-    What is damaged is removed, so that it is fetched again.
-
-    Raises:
-        DataError: A file is not what was published.
-    """
-    for path in sorted(snapshot.rglob("*")):
-        blob = path.resolve()
-        if not path.is_file() or not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", blob.name):
-            continue
-        large = len(blob.name) == 64
-        digest = hashlib.sha256() if large else hashlib.sha1(b"blob %d\0" % blob.stat().st_size)
-        with blob.open("rb") as file:
-            while part := file.read(1 << 20):
-                digest.update(part)
-        if digest.hexdigest() != blob.name:
-            path.unlink()
-            blob.unlink(missing_ok=True)
-            raise DataError(
-                f"{path.name}: what was fetched is not what the hub states, and was removed",
-                tip="the same command fetches it again",
-            )
-
-
 def list_cached(cache: Path) -> list[Folder]:
     """Return the repositories of models in a hub's cache, each commit that is there.
 
@@ -177,20 +147,6 @@ def name_folder(options: Mapping[str, Any]) -> Folder:
         revision=options.get("revision"),
         download=bool(options.get("download")),
     )
-
-
-def read_licence(card: Path) -> str | None:
-    """Return the licence that the first lines of a model card state; None where they do not."""
-    try:
-        with card.open(encoding="utf-8", errors="replace") as file:
-            head = file.read(20_000)
-    except OSError:
-        return None
-    if not head.startswith("---"):
-        return None
-    front = head.split("\n---", maxsplit=1)[0]
-    found = re.search(r"^license:\s*[\"']?([\w.+ -]+)", front, re.MULTILINE)
-    return found.group(1).strip() if found else None
 
 
 def _name_of(path: Path, commit: str | None) -> str:

@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from mmx.encoders.hub import REPOSITORY, find_model_folder
+from mmx.encoders.hub import find_model_folder
 from mmx.encoders.published import Published, read_tensors
 from mmx.errors import DataError
+from mmx.hub_cache import REPOSITORY
 from mmx.json_object import Json
 from mmx.untrusted import read_json
 

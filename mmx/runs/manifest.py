@@ -72,6 +72,14 @@ class RecordedWeights(Record):
     adapter: RecordedWeights | None = None
 
 
+class RecordedOrigin(Record):
+    """The repository that data was fetched from; see :class:`mmx.tasks.contents.Origin`."""
+
+    name: str
+    revision: str
+    licence: str | None = None
+
+
 class Manifest(Record):
     """What ``manifest.json`` holds.
 
@@ -84,6 +92,7 @@ class Manifest(Record):
         seed: Of the run.
         parent: The run that this one reproduces.
         data: Role to the fingerprint of its content, as far as it has been opened.
+        origins: Role to the repository that its data was fetched from, if it was.
         identity: Digests of config, code and weights.
         published: Modality to the published weights that its encoder starts from.
         places: Config path to where data and weights lie.
@@ -104,6 +113,7 @@ class Manifest(Record):
     seed: Count | None = None
     parent: str | None = None
     data: dict[str, str] = {}
+    origins: dict[str, RecordedOrigin] = {}
     identity: RecordedIdentity = RecordedIdentity()
     published: dict[str, RecordedWeights] = {}
     places: dict[str, str] | None = None
@@ -118,6 +128,10 @@ class Manifest(Record):
     def with_data(self, role: Role, fingerprint: str) -> Manifest:
         """Return the same with the fingerprint of a role's data."""
         return self.model_copy(update={"data": {**self.data, str(role): fingerprint}})
+
+    def with_origin(self, role: Role, origin: RecordedOrigin) -> Manifest:
+        """Return the same with the repository that a role's data was fetched from."""
+        return self.model_copy(update={"origins": {**self.origins, str(role): origin}})
 
     def with_cached(self, stage: StageId, cached: bool) -> Manifest:
         """Return the same with whether a stage was taken from the artifact cache."""

@@ -259,6 +259,7 @@ class Task(ABC):
             digests={name: fingerprints.shorten_digests(rows) for name, rows in contents.items()},
             notes=tuple(notes),
             column_uses=samples.column_uses,
+            origin=samples.origin,
         )
 
     def _check_splits(self, splits: dict[str, splitting.SplitRows]) -> None:

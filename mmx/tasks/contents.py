@@ -55,6 +55,21 @@ class Target:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Where data was fetched from.
+
+    Attributes:
+        name: ``owner/name`` of a repository.
+        revision: Its commit.
+        licence: As its card states it; None where it does not.
+    """
+
+    name: str
+    revision: str
+    licence: str | None = None
+
+
+@dataclass(frozen=True)
 class Samples:
     """What a task reads, before it is split.
 
@@ -72,6 +87,7 @@ class Samples:
         times: Time of each row; cuts take the latest. None: cuts are drawn.
         column_uses: Column of a table to what it is read as, such as ``image`` or ``label``;
             "" for one that is not read. Empty where the data is no table.
+        origin: The repository that it was fetched from, if it was.
     """
 
     columns: dict[str, Column]
@@ -82,6 +98,7 @@ class Samples:
     groups: RowKeys | None = None
     times: RowKeys | None = None
     column_uses: Mapping[str, str] = field(default_factory=dict)
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True)
@@ -101,6 +118,7 @@ class TaskData:
             split; they show whether two tasks share rows.
         notes: Notes for the user, one line each (missing cells, dropped rows).
         column_uses: As in :class:`Samples`.
+        origin: The repository that it was fetched from, if it was.
     """
 
     name: str
@@ -112,3 +130,4 @@ class TaskData:
     digests: dict[str, npt.NDArray[np.uint64]]
     notes: tuple[str, ...] = field(default=())
     column_uses: Mapping[str, str] = field(default_factory=dict)
+    origin: Origin | None = None

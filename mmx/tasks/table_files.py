@@ -186,7 +186,7 @@ def _list_shards(task: str, path: Path) -> Iterator[TableFile]:
             f"{task}: {path} holds tables of several formats: {', '.join(kinds)}",
             tip=type_task_option("path", f"{path}/*{kinds[0]}"),
         )
-    splits = [_find_split_in_name(file.relative_to(path)) for file in files]
+    splits = [find_split_in_name(file.relative_to(path)) for file in files]
     if any(splits):
         _require_all_splits(task, path, files, splits)
     for file, split in zip(files, splits, strict=True):
@@ -225,7 +225,7 @@ def _require_all_splits(
     )
 
 
-def _find_split_in_name(path: Path) -> str | None:
+def find_split_in_name(path: Path) -> str | None:
     """Return the split that the name of a shard says, or that of a folder of shards."""
     for part in (*path.parts[:-1], path.name):
         found = SPLIT_IN_NAME.fullmatch(part)

@@ -6,111 +6,17 @@ imported, so each test speaks to it from processes of its own.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import subprocess
-import sys
-import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from hub_server import COMMIT, Hub
 from tiny_models import save_text_model
 
 pytest.importorskip("huggingface_hub")
 pytestmark = pytest.mark.slow
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
 CODE = "modeling_tiny.py"
-
-
-@dataclass
-class Hub:
-    """A hub with one repository, ``owner/tiny``."""
-
-    files: dict[str, bytes]
-    home: Path
-    asked: list[str] = field(default_factory=list)
-    damage: str = ""
-    server: ThreadingHTTPServer | None = None
-
-    def start(self) -> None:
-        hub = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_HEAD(self) -> None:
-                self.answer(body=False)
-
-            def do_GET(self) -> None:
-                self.answer(body=True)
-
-            def log_message(self, *given: object) -> None:
-                """Say nothing."""
-
-            def answer(self, *, body: bool) -> None:
-                path = self.path.split("?")[0]
-                hub.asked.append(path)
-                name = path.removeprefix(f"/owner/tiny/resolve/{COMMIT}/")
-                if path.startswith("/api/models/owner/tiny/tree"):
-                    listed = [
-                        {"type": "file", "path": each, "size": len(data), "oid": "0" * 40}
-                        for each, data in hub.files.items()
-                    ]
-                    data = json.dumps(listed).encode()
-                    self.reply(200, data, {"Content-Type": "application/json"}, body)
-                elif path.startswith("/api/models/owner/tiny"):
-                    names = [{"rfilename": each} for each in hub.files]
-                    data = json.dumps({"id": "owner/tiny", "sha": COMMIT, "siblings": names})
-                    self.reply(200, data.encode(), {"Content-Type": "application/json"}, body)
-                elif name in hub.files:
-                    data = hub.files[name]
-                    large = name.endswith(".safetensors")
-                    git = hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
-                    etag = hashlib.sha256(data).hexdigest() if large else git
-                    if large and hub.damage == "changed":
-                        data = data[:-1] + bytes([data[-1] ^ 1])
-                    self.reply(200, data, {"ETag": f'"{etag}"', "X-Repo-Commit": COMMIT}, body)
-                else:
-                    self.reply(404, b"{}", {"X-Error-Code": "RepoNotFound"}, body)
-
-            def reply(self, code: int, data: bytes, headers: dict[str, str], body: bool) -> None:
-                self.send_response(code)
-                for key, value in headers.items():
-                    self.send_header(key, value)
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                if body:
-                    self.wfile.write(data)
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def stop(self) -> None:
-        if self.server is not None:
-            self.server.shutdown()
-            self.server.server_close()
-            self.server = None
-
-    def run(self, code: str) -> str:
-        """Run Python in a process that knows this hub alone, and return what it prints."""
-        port = self.server.server_address[1] if self.server else 9
-        around = {
-            **{k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING"))},
-            "HF_ENDPOINT": f"http://127.0.0.1:{port}",
-            "HF_HOME": str(self.home),
-            "HF_HUB_DISABLE_XET": "1",
-            "HF_HUB_ETAG_TIMEOUT": "2",
-            "NO_PROXY": "127.0.0.1",
-            "no_proxy": "127.0.0.1",
-            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-        }
-        done = subprocess.run(
-            [sys.executable, "-c", code], env=around, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
 
 
 FIND = """

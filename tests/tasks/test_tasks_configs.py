@@ -16,8 +16,10 @@ FOLDER = Path(__file__).parents[2] / "configs" / "task"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
 GIVEN = {
     "image_folder": {"path": "folder"},
+    "hf_dataset": {"path": "folder", "label": "kind", "columns": {"text": "title"}},
     "torchvision": {"name": "eurosat"},
     "pickled_sequences": {"path": "mosi.pkl"},
+    "webdataset": {"path": "a.tar"},
     "table": {"path": "t.csv", "label": "kind", "columns": {"text": "title"}},
 }
 DOWNLOAD = {name: {"download": False} for name in with_key("task", "download")}

@@ -12,13 +12,14 @@ from torch import Tensor, nn
 
 from mmx.encoders.extras import import_extra, keep_quiet
 from mmx.encoders.gradient_checkpointing import checkpoint_timm
-from mmx.encoders.hub import REPOSITORY, Folder, find_model_folder
+from mmx.encoders.hub import Folder, find_model_folder
 from mmx.encoders.image.hub_image_encoder import HubImageEncoder, ImageSide, Preprocessing
 from mmx.encoders.normalize import Normalize
 from mmx.encoders.padding import step_mask
 from mmx.encoders.peft_adapter import add_adapter
 from mmx.encoders.published import Published, read_tensors
 from mmx.errors import DataError, closest
+from mmx.hub_cache import REPOSITORY
 from mmx.modalities import Features
 from mmx.modalities.image import ImageSpec
 

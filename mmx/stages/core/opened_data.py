@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -14,6 +15,7 @@ from mmx.experiment.inputs import find_alike_origin, name_as_target
 from mmx.experiment.opened_tasks import open_data
 from mmx.modalities import Batch, Column, Features, Modality, Spec
 from mmx.model import MultimodalModel
+from mmx.runs.manifest import RecordedOrigin
 from mmx.stage_id import Role, StageId
 from mmx.stages.core.context import Context, Opened, Specs
 from mmx.stages.core.data_checks import check_labels, check_metric, check_modalities
@@ -41,7 +43,11 @@ def load_task(
     check_labels(context.experiment, role, task, loaded)
     if role is Role.TARGET:
         check_metric(context.experiment, loaded)
-    context.directory.write_manifest(manifest.with_data(role, loaded.fingerprint))
+    manifest = manifest.with_data(role, loaded.fingerprint)
+    if loaded.origin is not None:
+        origin = RecordedOrigin(**dataclasses.asdict(loaded.origin))
+        manifest = manifest.with_origin(role, origin)
+    context.directory.write_manifest(manifest)
     fingerprints[role] = loaded.fingerprint
     notes.extend(f"{task.name}: {note}" for note in loaded.notes)
     sizes = ", ".join(f"{split} {len(rows)}" for split, rows in loaded.splits.items())
