@@ -61,8 +61,9 @@ class HfDataset(Table):
 
     def with_path(self, path: str) -> "HfDataset":
         """Return the same task for the prediction of another table's rows."""
-        no_repository = {"repository": None, "revision": None, "subset": None}
-        return dataclasses.replace(self, path=path, labelled=False, **no_repository)
+        return dataclasses.replace(
+            self, path=path, labelled=False, repository=None, revision=None, subset=None
+        )
 
     def read(self) -> Samples:
         """Return cells, labels and splits, and where they are from."""
