@@ -48,23 +48,29 @@ def compare_texts(
     }
     found: dict[tuple[int, int], float] = {}
     for asked, there in searches:
-        mine = [int(row) for row in asked if int(row) in texts]
-        others = [int(row) for row in there if int(row) in texts]
-        first: dict[str, list[int]] = defaultdict(list)
-        for other in others:
-            first[texts[other]].append(other)
-        for row in mine:
-            same = [other for other in first.get(texts[row], [])[:2] if other != row]
-            if same:
-                found[row, same[0]] = 0.0
+        mine = {row: texts[row] for row in asked.tolist() if row in texts}
+        others = {row: texts[row] for row in there.tolist() if row in texts}
+        found |= _find_equal(mine, others)
         equal = {row for row, _ in found}
         _compare_pieces(
-            {row: texts[row] for row in mine if row not in equal and len(texts[row]) >= LONG},
-            {row: texts[row] for row in others if len(texts[row]) >= LONG},
+            {row: text for row, text in mine.items() if row not in equal and len(text) >= LONG},
+            {row: text for row, text in others.items() if len(text) >= LONG},
             found,
         )
     pairs = np.array(list(found), dtype=np.int64).reshape(-1, 2)
     return Comparison.of(pairs[:, 0], pairs[:, 1], np.array(list(found.values()), np.float64))
+
+
+def _find_equal(mine: dict[int, str], others: dict[int, str]) -> dict[tuple[int, int], float]:
+    """Return a pair for each text that another row has too, with the first such row."""
+    rows_of: dict[str, list[int]] = defaultdict(list)
+    for other, text in others.items():
+        rows_of[text].append(other)
+    return {
+        (row, same[0]): 0.0
+        for row, text in mine.items()
+        if (same := [other for other in rows_of.get(text, [])[:2] if other != row])
+    }
 
 
 def simplify(text: str) -> str:
