@@ -45,14 +45,11 @@ def main(arguments: Sequence[str]) -> int:
     """Print the runs."""
     given = _parse(arguments)
     root, conditions = _read_words(given.words)
-    if not root.is_dir():
-        raise RunError(f"there is no folder {root}", tip="mmx train makes the first run")
     if given.keys:
         print("\n".join([*ENTRY_KEYS, *list_fact_keys(root)]))
         return 0
     columns = tuple(given.columns or ())
-    found = select_runs(root, conditions, keys=columns, sort=given.sort)
-    shown = [run for run in found if given.all or not _is_idle(run.entry, root)]
+    shown, left_out = choose_runs(root, conditions, columns, given.sort, attempts=given.all)
     if given.reverse:
         shown.reverse()
     shown = shown[-given.last :] if given.last else shown
@@ -62,10 +59,51 @@ def main(arguments: Sequence[str]) -> int:
         _print_csv(shown, columns)
     else:
         _print_table(root, shown, columns, narrowed=bool(conditions))
-    if left_out := sum(_is_idle(run.entry, root) for run in found) * (not given.all):
+    if left_out:
         attempts = "1 attempt" if left_out == 1 else f"{left_out} attempts"
         print(f"{attempts} that failed before training left out: --all shows them", file=sys.stderr)
     return 0
+
+
+def choose_runs(
+    root: Path,
+    conditions: Sequence[Condition],
+    columns: Sequence[str] = (),
+    sort: str | None = None,
+    *,
+    attempts: bool = False,
+) -> tuple[list[FoundRun], int]:
+    """Return the runs to show, and how many attempts that failed before training are left out.
+
+    Args:
+        root: The output folder.
+        conditions: What a run must fulfil.
+        columns: Keys whose values are shown; none for the usual ones.
+        sort: The key to sort by, ascending.
+        attempts: Whether attempts that came to nothing are shown too.
+
+    Raises:
+        UsageError: No run has a key.
+    """
+    found = select_runs(root, conditions, keys=columns, sort=sort)
+    shown = [run for run in found if attempts or not _is_idle(run.entry, root)]
+    return shown, len(found) - len(shown)
+
+
+def tabulate_runs(
+    shown: Sequence[FoundRun], columns: Sequence[str]
+) -> tuple[list[str], list[list[object]]]:
+    """Return the heads and rows of a table with values as they are stored.
+
+    Args:
+        shown: The runs.
+        columns: Keys after ``run``; none for the usual ones and all test metrics.
+    """
+    names = sorted({name for run in shown for name in run.entry["test"]})
+    wanted = ["run", *columns] if columns else [*COLUMNS, *names, "gain", "seconds"]
+    heads = list(dict.fromkeys(wanted))
+    found = ({**run.entry["test"], **run.entry, **run.values} for run in shown)
+    return heads, [[each.get(key) for key in heads] for each in found]
 
 
 def _parse(arguments: Sequence[str]) -> Namespace:
@@ -111,6 +149,7 @@ def _read_words(words: Sequence[str]) -> tuple[Path, list[Condition]]:
 
     Raises:
         UsageError: A word is neither, or there are two folders.
+        RunError: There is no such folder.
     """
     folders = [word for word in words if _names_folder(word)]
     if len(folders) > 1:
@@ -119,7 +158,18 @@ def _read_words(words: Sequence[str]) -> tuple[Path, list[Condition]]:
             tip=f"mmx list {shorten(folders[0])} 'accuracy>0.7'",
         )
     conditions = [parse_condition(word) for word in words if word not in folders]
-    return Path(folders[0]) if folders else Path("outputs"), conditions
+    return require_folder(Path(folders[0]) if folders else Path("outputs")), conditions
+
+
+def require_folder(root: Path) -> Path:
+    """Return an output folder.
+
+    Raises:
+        RunError: There is no such folder.
+    """
+    if not root.is_dir():
+        raise RunError(f"there is no folder {root}", tip="mmx train makes the first run")
+    return root
 
 
 def _names_folder(word: str) -> bool:
@@ -148,11 +198,8 @@ def _print_json(shown: Sequence[FoundRun], columns: Sequence[str]) -> None:
 
 def _print_csv(shown: Sequence[FoundRun], columns: Sequence[str]) -> None:
     """Print a table with numbers as they are stored."""
-    names = sorted({name for run in shown for name in run.entry["test"]})
-    wanted = ["run", *columns] if columns else [*COLUMNS, *names, "gain", "seconds"]
-    heads = list(dict.fromkeys(wanted))
-    found = ({**run.entry["test"], **run.entry, **run.values} for run in shown)
-    print(format_csv([heads, *([each.get(key) for key in heads] for each in found)]), end="")
+    heads, rows = tabulate_runs(shown, columns)
+    print(format_csv([heads, *rows]), end="")
 
 
 def _print_table(

@@ -15,9 +15,10 @@ run's own data has moved. stdout carries one line, the CSV file.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -74,31 +75,92 @@ class Asked:
     own: bool = False
 
 
+@dataclass(frozen=True)
+class OpenedModel:
+    """The trained model of a run, ready to predict.
+
+    Attributes:
+        run: The run directory.
+        experiment: Assembled from the run's config.
+        trained: The model, on its device.
+        precision: What it computes in.
+    """
+
+    run: Path
+    experiment: Experiment
+    trained: Loaded
+    precision: Precision
+
+
 def main(arguments: Sequence[str]) -> int:
     """Predict, and return the exit code."""
     given = _parser().parse_args(arguments)
     data, typed = _read_words(given.words, given.run)
     directory = RunDirectory.open(given.run)
-    directory.require_undamaged()
-    directory.require_plain_files()
-    config = open_config(directory, directory.config(), typed, device=given.device)
-    experiment = assemble(config, list_allowed_packages(given.allow))
-    device = choose_device(experiment.settings.device)
-    make_deterministic(experiment.trainer.threads, device)
-    precision = Precision.choose(experiment.settings.precision, device)
-    trained = load_trained(experiment, directory, device)
-    asked = _ask(experiment.target, trained, data, given.run)
-    kept = _read_kept_columns(given.keep, asked)
-    answers = replace(_answer(experiment, trained, asked, precision), kept=kept)
+    opened = open_model(directory, typed, given.allow, device=given.device)
+    asked, answers = answer_rows(opened, data, given.keep)
     if given.strict:
         answers.require_all()
     path = given.output or directory.path / "predictions.csv"
     make_folder(path.parent, tip="--output FILE   (in a folder that can be made)")
     write_text(path, answers.csv())
-    for line in (*_list_notes(asked), *answers.warnings()):
-        print(f"note: {printable(line)}", file=sys.stderr)
+    print_notes(asked, answers)
     print(path)
     return 0
+
+
+def open_model(
+    directory: RunDirectory,
+    typed: Mapping[str, Any],
+    allow: Sequence[str] = (),
+    *,
+    device: str | None = None,
+) -> OpenedModel:
+    """Return the trained model of a run, and prepare torch to compute as the run did.
+
+    Args:
+        directory: The run.
+        typed: Settings on where its data is, as :func:`~mmx.verbs.opening.read_typed` returns them.
+        allow: Packages whose classes its config may name, besides those of the environment.
+        device: The value of ``--device``.
+
+    Raises:
+        MmxError: The run is damaged or not finished, or does not have a setting.
+    """
+    directory.require_undamaged()
+    directory.require_plain_files()
+    config = open_config(directory, directory.config(), typed, device=device)
+    experiment = assemble(config, list_allowed_packages(allow))
+    place = choose_device(experiment.settings.device)
+    make_deterministic(experiment.trainer.threads, place)
+    precision = Precision.choose(experiment.settings.precision, place)
+    trained = load_trained(experiment, directory, place)
+    return OpenedModel(directory.path, experiment, trained, precision)
+
+
+def answer_rows(
+    opened: OpenedModel, data: Path | None, keep: Sequence[str] = ()
+) -> tuple[Asked, RowAnswers]:
+    """Return the rows of a file or folder, and the model's answers to them.
+
+    Args:
+        opened: The model.
+        data: DATA of the command line; None for the run's own test split.
+        keep: Columns of the table to carry over.
+
+    Raises:
+        MmxError: The run cannot read such data, or no row of it.
+    """
+    asked = _ask(opened.experiment.target, opened.trained, data, opened.run)
+    kept = _read_kept_columns(keep, asked)
+    found = _answer(opened.experiment, opened.trained, asked, opened.precision)
+    return asked, replace(found, kept=kept)
+
+
+def print_notes(asked: Asked, answers: RowAnswers) -> None:
+    """Print on stderr what was noted of the data, and how many rows have no full answer."""
+    for line in (*_list_notes(asked), *answers.warnings()):
+        print(f"note: {printable(line)}", file=sys.stderr)
 
 
 def _list_notes(asked: Asked) -> Iterator[str]:

@@ -46,6 +46,15 @@ class RowAnswers:
         Raises:
             UsageError: A column that is carried over has the name of a column of predictions.
         """
+        columns = self.columns()
+        return format_csv([list(columns), *zip(*columns.values(), strict=True)])
+
+    def columns(self) -> dict[str, Sequence[object]]:
+        """Return column to ``(N,)`` cells; a row without a prediction has the cell ``""``.
+
+        Raises:
+            UsageError: A column that is carried over has the name of a column of predictions.
+        """
         first = "file" if isinstance(self.names[0], str) else "row"
         columns: dict[str, Sequence[object]] = {first: self.names}
         found = self._of_outputs()
@@ -59,7 +68,7 @@ class RowAnswers:
         columns |= {name: self._spread(cells) for name, cells in found.items()}
         reasons = {**self.incomplete, **self.unusable}
         columns[REASON] = [reasons.get(place, "") for place in range(len(self.names))]
-        return format_csv([list(columns), *zip(*columns.values(), strict=True)])
+        return columns
 
     def _of_outputs(self) -> dict[str, Sequence[object]]:
         """Return the columns that only predicted rows fill."""

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from mmx.config.launch import show_config
 from mmx.errors import ConfigError, Problem
 from mmx.untrusted import unusable_path
 from mmx.verbs.arguments import list_allowed_packages
-from mmx.verbs.preflight import preflight, require_devices
+from mmx.verbs.preflight import Job, preflight, require_devices
 from mmx.verbs.train_expand import expand
-from mmx.verbs.train_line import parse_line
+from mmx.verbs.train_line import CommandLine, parse_line
 from mmx.verbs.train_single import conclude, start_run
 
 SUMMARY = "run an experiment, or with -m a sweep of them"
@@ -43,11 +44,7 @@ def main(arguments: Sequence[str]) -> int:
         show_config(line.flags, line.overrides, line.config_dirs)
         return 0
     line = expand(line)
-    where, overrides = _take(
-        line.overrides, "hydra.sweep.dir" if line.multirun else "hydra.run.dir"
-    )
-    line.overrides = overrides
-    jobs = preflight(line, allowed)
+    where, jobs = check_line(line, allowed)
     if jobs[0].composed.launcher.name == "basic":  # jobs run on this machine
         require_devices(jobs)
     if line.multirun:
@@ -56,6 +53,17 @@ def main(arguments: Sequence[str]) -> int:
         return run_sweep(jobs, allowed, where, argv, line.config_dirs)
     job = jobs[0]
     return conclude(*start_run(job.composed, job.experiment, None, where, argv))
+
+
+def check_line(line: CommandLine, allowed: Sequence[str]) -> tuple[Path | None, list[Job]]:
+    """Return the directory that an expanded line names for its run or sweep, and its jobs, checked.
+
+    Raises:
+        ConfigError: Everything that is wrong with any job.
+    """
+    key = "hydra.sweep.dir" if line.multirun else "hydra.run.dir"
+    where, overrides = _take(line.overrides, key)
+    return where, preflight(replace(line, overrides=overrides), allowed)
 
 
 def _take(overrides: Sequence[str], key: str) -> tuple[Path | None, list[str]]:

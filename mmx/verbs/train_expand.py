@@ -77,6 +77,12 @@ def expand(line: CommandLine) -> CommandLine:
     return replace(line, overrides=_write_out(words, chosen, config, folds), multirun=True)
 
 
+def has_sweep(line: CommandLine) -> bool:
+    """Return whether an override gives several values. Raises ConfigError for an unreadable one."""
+    with compose.composer(line.config_dirs):
+        return any(each.is_sweep_override() for each in compose.parse(line.overrides))
+
+
 def _write_out(
     words: Sequence[_Word], chosen: ConfigNode, config: ConfigNode, folds: FoldSweep
 ) -> list[str]:
