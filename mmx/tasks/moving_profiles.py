@@ -63,8 +63,9 @@ class MovingProfiles(CutTask):
         rows = np.flatnonzero(np.isin(labels, self.digits))
         moved = [move_profiles(images[row], int(row), self.noise) for row in rows]
         values = np.array([direction for _, direction in moved], dtype=np.int64)
-        columns = {"sequence": SequenceColumn([steps for steps, _ in moved])}
-        return Samples(columns, values, DIRECTIONS, cut_test(values, self.test_fraction))
+        column = SequenceColumn([steps for steps, _ in moved])
+        splits = cut_test(values, self.test_fraction)
+        return Samples({"sequence": column}, values, DIRECTIONS, splits)
 
 
 def move_profiles(
