@@ -25,6 +25,8 @@ LATEX = {
     "…": r"\dots{}",
     "→": r"$\rightarrow$",
     "−": "$-$",
+    "·": r"$\cdot$",
+    "–": "--",
 }
 """What LaTeX would obey or does not know, and what is written for it."""
 
@@ -180,22 +182,23 @@ def _format_csv(found: ManyRuns) -> str:
 
 
 def _format_markdown(found: ManyRuns) -> str:
-    heads = [_escape_markdown(head) for head in _list_heads(found)]
-    rows = [[_escape_markdown(cell) for cell in row] for row in _list_rows(found)]
+    heads = [escape_markdown(head) for head in _list_heads(found)]
+    rows = [[escape_markdown(cell) for cell in row] for row in _list_rows(found)]
     lines = [f"| {' | '.join(row)} |" for row in [heads, ["---"] * len(heads), *rows]]
     return "\n".join([*lines, "", *(f"- {line.strip()}" for line in describe(found))]) + "\n"
 
 
-def _escape_markdown(text: str) -> str:
+def escape_markdown(text: str) -> str:
+    """Return a text as Markdown shows it, with what Markdown obeys escaped."""
     return re.sub(r"([|\\`*_<>\[\]])", r"\\\1", text)
 
 
 def _format_latex(found: ManyRuns) -> str:
     r"""Return a table for ``\usepackage{booktabs}``, the best on validation in bold."""
-    heads = [_escape_latex(head) for head in _list_heads(found)[1:]]
+    heads = [escape_latex(head) for head in _list_heads(found)[1:]]
     rows = []
     for line, cells in zip(found.lines, _list_rows(found), strict=True):
-        shown = [_escape_latex(cell) for cell in cells[1:]]
+        shown = [escape_latex(cell) for cell in cells[1:]]
         rows.append([f"\\textbf{{{cell}}}" if line.is_best and cell else cell for cell in shown])
     lines = [
         *(f"% {line.strip()}" for line in describe(found)),
@@ -210,7 +213,8 @@ def _format_latex(found: ManyRuns) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _escape_latex(text: str) -> str:
+def escape_latex(text: str) -> str:
+    """Return a text as LaTeX prints it, with what LaTeX obeys escaped."""
     return "".join(LATEX.get(character, character) for character in text)
 
 

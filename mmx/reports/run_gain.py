@@ -13,6 +13,14 @@ from mmx.runs.draw import Draw
 
 
 @dataclass(frozen=True)
+class Compared:
+    """A metric in which runs are compared: its name, and whether a smaller value is better."""
+
+    name: str
+    lower_is_better: bool = False
+
+
+@dataclass(frozen=True)
 class RunGain:
     """The numbers of a finished run that its group's gain is computed from.
 
@@ -42,13 +50,24 @@ class RunGain:
         return -1 if self.lower_is_better else 1
 
     @classmethod
-    def read(cls, directory: RunDirectory) -> RunGain:
-        """Read a run directory."""
+    def read(cls, directory: RunDirectory, other: Compared | None = None) -> RunGain:
+        """Read a run directory.
+
+        Args:
+            directory: Of a finished run.
+            other: A metric of its target and controls, instead of the one that its gain is
+                stated in. Scores of test rows are not kept of it.
+        """
         summary = directory.read_summary()
         draw, tested = Draw.of(summary), summary.target.metrics["test"]
         if summary.gain is None:
             return cls(draw, "", 0.0, {}, {})
         metric = summary.gain.metric
+        if other is not None and other.name != metric:
+            against = {name: each.metrics["test"] for name, each in summary.control.items()}
+            controls = {name: values[other.name] for name, values in against.items()}
+            lower = other.lower_is_better
+            return cls(draw, other.name, tested[other.name], controls, {}, lower)
         kept = sample_scores.read_scores(directory)
         least, soon = summary.target.chance, summary.faster
         return cls(

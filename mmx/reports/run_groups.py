@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from glob import glob
 from pathlib import Path
@@ -105,21 +105,55 @@ def find_runs(words: Sequence[str], conditions: Sequence[Condition] = ()) -> lis
     Raises:
         RunError: A word leads to no finished run, or a run is damaged.
     """
-    paths: dict[Path, RunDirectory] = {}
-    for word in words:
-        for path in _expand(word):
-            paths.setdefault(path.resolve(), RunDirectory(path))
     found = []
-    for directory in sorted(paths.values(), key=lambda each: each.path.name):
-        directory.require_undamaged()
-        if directory.summary():
-            run = FinishedRun(directory, directory.finished_summary())
-            if all(each.holds(find_fact(run.facts, each.key)) for each in conditions):
-                found.append(run)
+    for directory in list_directories(words):
+        run = read_finished(directory)
+        if run and all(each.holds(find_fact(run.facts, each.key)) for each in conditions):
+            found.append(run)
     if not found:
         which = " that fulfil all conditions" if conditions else ""
         raise RunError(f"there are no finished runs{which} in {' '.join(words)}", tip="mmx list")
     return found
+
+
+def list_directories(words: Sequence[str]) -> list[RunDirectory]:
+    """Return the runs that words name, finished or not, each once, oldest first.
+
+    Raises:
+        RunError: A word leads to no run.
+    """
+    paths: dict[Path, RunDirectory] = {}
+    for word in words:
+        for path in _expand(word):
+            paths.setdefault(path.resolve(), RunDirectory(path))
+    return sorted(paths.values(), key=lambda each: each.path.name)
+
+
+def read_finished(directory: RunDirectory) -> FinishedRun | None:
+    """Return a run that is done; None if it is not.
+
+    Raises:
+        RunError: It is damaged.
+    """
+    directory.require_undamaged()
+    return FinishedRun(directory, directory.finished_summary()) if directory.summary() else None
+
+
+def find_unfinished(
+    words: Sequence[str], conditions: Sequence[Condition] = ()
+) -> list[RunDirectory]:
+    """Return the runs that words name and that are not done, oldest first.
+
+    Args:
+        words: As of :func:`find_runs`.
+        conditions: What a run must fulfil, as far as it has values.
+    """
+    return [
+        directory
+        for directory in list_directories(words)
+        if not directory.summary()
+        and all(each.holds(find_fact(index.facts(directory), each.key)) for each in conditions)
+    ]
 
 
 def _expand(word: str) -> list[Path]:
@@ -162,17 +196,20 @@ def drop_repeated(runs: Sequence[FinishedRun]) -> tuple[list[FinishedRun], str]:
     return list(newest.values()), f"{which} of the same settings, data and seed left out"
 
 
-def group_runs(runs: Sequence[FinishedRun], by: Sequence[str] = ()) -> list[RunGroup]:
+def group_runs(
+    runs: Sequence[FinishedRun], by: Sequence[str] = (), first: Sequence[str] = ()
+) -> list[RunGroup]:
     """Return runs in groups, in the order of their first runs.
 
     Args:
         runs: Finished runs.
         by: Keys whose values make a group; without them, all settings in which runs differ.
+        first: Keys that name a difference before any other that does.
 
     Raises:
         UsageError: No run has one of the keys.
     """
-    labels = _read_labels(runs, by) if by else _find_labels(runs)
+    labels = _read_labels(runs, by) if by else _find_labels(runs, first)
     groups: dict[tuple[str, tuple[tuple[str, str], ...]], list[FinishedRun]] = {}
     for run, label in zip(runs, labels, strict=True):
         own = tuple((key, value) for key, value in label.items() if key != TARGET)
@@ -183,14 +220,14 @@ def group_runs(runs: Sequence[FinishedRun], by: Sequence[str] = ()) -> list[RunG
     ]
 
 
-def _find_labels(runs: Sequence[FinishedRun]) -> list[dict[str, str]]:
+def _find_labels(runs: Sequence[FinishedRun], first: Sequence[str] = ()) -> list[dict[str, str]]:
     """Return in what each run differs from others, beyond seed, fold and target task."""
     by_target: dict[str, list[int]] = {}
     for place, run in enumerate(runs):
         by_target.setdefault(run.summary.target.task, []).append(place)
     labels: list[dict[str, str]] = [{} for _ in runs]
     for places in by_target.values():
-        variants = [runs[place].read_variant() for place in places]
+        variants = [replace(runs[place].read_variant(), typed=first) for place in places]
         for place, label in zip(places, label_variants(variants), strict=True):
             labels[place] = label
     # A key that varies on one target names the groups of the others too.

@@ -21,7 +21,7 @@ from mmx.evaluation.sample_metric import Pair
 from mmx.evaluation.verdict import Gain
 from mmx.json_object import Json
 from mmx.reports.group_gain import GroupFaster, GroupGain
-from mmx.reports.run_gain import RunGain
+from mmx.reports.run_gain import Compared, RunGain
 from mmx.runs.directory import RunDirectory
 from mmx.runs.draw import count_folds
 
@@ -73,14 +73,17 @@ class Gains:
         }
 
 
-def compute_gains(groups: Mapping[tuple[tuple[str, str], ...], Sequence[Path]]) -> Gains:
+def compute_gains(
+    groups: Mapping[tuple[tuple[str, str], ...], Sequence[Path]], other: Compared | None = None
+) -> Gains:
     """Return the gains of groups of finished runs.
 
     Args:
         groups: Varied keys with their values to the directories of the runs.
+        other: A metric that all runs and controls have; None for those that gains are stated in.
     """
     members = {
-        group: [RunGain.read(RunDirectory(path)) for path in paths]
+        group: [RunGain.read(RunDirectory(path), other) for path in paths]
         for group, paths in groups.items()
     }
     compared = [

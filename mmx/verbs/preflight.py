@@ -55,14 +55,61 @@ def make_variant(job: Job) -> Variant:
     )
 
 
+@dataclass(frozen=True)
+class RefusedJob:
+    """A job of a command line that cannot be used.
+
+    Attributes:
+        composed: Its config.
+        typed: What is wrong with its overrides, each by itself.
+        parts: In what its parts do not go together.
+    """
+
+    composed: Composed
+    typed: tuple[Problem, ...]
+    parts: tuple[Problem, ...]
+
+
 def preflight(line: CommandLine, allowed: Sequence[str]) -> list[Job]:
     """Compose and build every job before any of them runs.
 
     Raises:
         ConfigError: Everything that is wrong with any job.
     """
+    found, refused, problems = _build_jobs(line, allowed)
+    problems += [problem for each in refused for problem in (*each.typed, *each.parts)]
+    _require_usable(found, problems)
+    return found
+
+
+def preflight_possible(
+    line: CommandLine, allowed: Sequence[str]
+) -> tuple[list[Job], list[RefusedJob]]:
+    """Compose and build every job, and return apart those of which the parts do not go together.
+
+    Raises:
+        ConfigError: No job is possible, or an override is wrong by itself.
+    """
+    found, refused, problems = _build_jobs(line, allowed)
+    if not found or any(each.typed for each in refused):
+        problems += [problem for each in refused for problem in (*each.typed, *each.parts)]
+    _require_usable(found, problems)
+    return found, refused
+
+
+def _require_usable(found: Sequence[Job], problems: Sequence[Problem]) -> None:
+    wrong = problems or [*refuse_unread(found), *refuse_absent_weights(found)]
+    if wrong:
+        raise ConfigError(dict.fromkeys(wrong))
+
+
+def _build_jobs(
+    line: CommandLine, allowed: Sequence[str]
+) -> tuple[list[Job], list[RefusedJob], list[Problem]]:
+    """Return the jobs of a line, those that cannot be used, and what is wrong with the line."""
     problems: list[Problem] = []
     found: list[Job] = []
+    refused: list[RefusedJob] = []
     with compose.composer(line.config_dirs):
         parsed = compose.parse(line.overrides)
         jobs = compose.list_jobs(parsed) if line.multirun else [line.overrides]
@@ -73,17 +120,18 @@ def preflight(line: CommandLine, allowed: Sequence[str]) -> list[Job]:
             jobs = [[text for text in line.overrides if text not in sweeping]]
         for job in jobs:
             composed, wrong = check_overrides(compose.parse(job), job, line.config_dirs)
-            problems.extend(wrong)
+            placed: list[Problem] = []
             try:
                 names = find_chosen_names(composed, line.config_dirs)
-                found.append(Job(job, composed, assemble(composed.config, allowed, names)))
+                built = Job(job, composed, assemble(composed.config, allowed, names))
             except ConfigError as error:
                 own = drop_echoes(error.problems, composed.unresolved)
-                problems.extend(place_in_files(own, composed, line.config_dirs))
-    problems.extend([] if problems else [*refuse_unread(found), *refuse_absent_weights(found)])
-    if problems:
-        raise ConfigError(dict.fromkeys(problems))
-    return found
+                placed = place_in_files(own, composed, line.config_dirs)
+            if wrong or placed:
+                refused.append(RefusedJob(composed, tuple(wrong), tuple(placed)))
+            else:
+                found.append(built)
+    return found, refused, problems
 
 
 def require_devices(jobs: Sequence[Job]) -> None:

@@ -50,7 +50,9 @@ def main(arguments: Sequence[str]) -> int:
     if line.multirun:
         from mmx.verbs.train_sweep import run_sweep  # reads and draws all reports: slow to import
 
-        return run_sweep(jobs, allowed, where, argv, line.config_dirs)
+        ended = run_sweep(jobs, allowed, where, argv, line.config_dirs)
+        print(ended.path)
+        return ended.code
     job = jobs[0]
     return conclude(*start_run(job.composed, job.experiment, None, where, argv))
 
@@ -62,11 +64,11 @@ def check_line(line: CommandLine, allowed: Sequence[str]) -> tuple[Path | None, 
         ConfigError: Everything that is wrong with any job.
     """
     key = "hydra.sweep.dir" if line.multirun else "hydra.run.dir"
-    where, overrides = _take(line.overrides, key)
+    where, overrides = take_path(line.overrides, key)
     return where, preflight(replace(line, overrides=overrides), allowed)
 
 
-def _take(overrides: Sequence[str], key: str) -> tuple[Path | None, list[str]]:
+def take_path(overrides: Sequence[str], key: str) -> tuple[Path | None, list[str]]:
     """Return the path that a Hydra key is set to, and the overrides without that key."""
     given = [text for text in overrides if text.startswith(f"{key}=")]
     kept = [text for text in overrides if text not in given]

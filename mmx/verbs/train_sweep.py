@@ -16,6 +16,7 @@ from mmx.errors import MmxError
 from mmx.experiment import Experiment, assemble
 from mmx.experiment.config_fingerprint import fingerprint, list_places
 from mmx.experiment.identify import forget_data, identify, read_fingerprints
+from mmx.json_object import Json
 from mmx.reports import gains_page
 from mmx.reports.sweep_gains import compute_gains
 from mmx.runs import sweep
@@ -95,14 +96,29 @@ def describe_wanted(experiment: Experiment) -> Wanted:
     )
 
 
+@dataclass(frozen=True)
+class Ended:
+    """A sweep that ended, with all jobs done or not.
+
+    Attributes:
+        path: Its directory.
+        rows: One for each job, in the order of the plan; see :meth:`Sweep.make_rows`.
+        code: The exit code.
+    """
+
+    path: Path
+    rows: list[Json]
+    code: int
+
+
 def run_sweep(
     found: Sequence[Job],
     allowed: Sequence[str],
     where: Path | None,
     argv: Sequence[str],
     config_dirs: Sequence[Path] = (),
-) -> int:
-    """Run the jobs that are not done yet and return the exit code.
+) -> Ended:
+    """Run the jobs that are not done yet and print tables of what came out.
 
     Args:
         found: The jobs of a command line, checked.
@@ -137,10 +153,8 @@ def run_sweep(
     failures = [row for row in rows if row["status"] != "done"]
     for text in _describe_failures(failures):
         console.print(text, markup=False, highlight=False, soft_wrap=True)
-    print(plan.path)
-    if stopped is not None:
-        return stopped
-    return 1 if failures else 0
+    failed = 1 if failures else 0
+    return Ended(plan.path, rows, failed if stopped is None else stopped)
 
 
 def plan_jobs(found: Sequence[Job]) -> list[Planned]:

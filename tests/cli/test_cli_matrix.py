@@ -1,0 +1,306 @@
+"""``mmx matrix``: gains of sources on targets, from runs that exist and from a sweep of its own."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mmx.cli import main
+from mmx.errors import ConfigError
+from mmx.evaluation.gain_intervals import Differences, GainInterval
+from mmx.evaluation.sample_metric import SampleScores
+from mmx.reports.many_runs_table import FORMATS
+from mmx.reports.run_groups import find_runs
+from mmx.reports.transfer_matrix import Trouble, build_matrix
+from mmx.reports.transfer_matrix_table import describe
+from mmx.runs.directory import RunDirectory
+from mmx.runs.manifest import Manifest
+from mmx.runs.sample_scores import write_scores
+from mmx.verbs import find_verbs
+from mmx.verbs.preflight import preflight_possible
+from mmx.verbs.train_line import CommandLine
+
+ROWS = 400
+CONTROL = 0.60
+ACCURACY = {
+    ("a", "x"): (0.80, 0.82, 0.81),  # clearly positive
+    ("b", "x"): (0.40, 0.41, 0.39),  # clearly negative
+    ("a", "b"): (0.60, 0.62, 0.59),  # not clear
+    ("b", "b"): (0.90, 0.91, 0.92),  # its own source: no transfer
+    ("none", "x"): (0.60, 0.60, 0.60),
+}
+VAL = {"a": 0.55, "b": 0.75, "none": 0.5}
+CONTROL_VAL = 0.65
+Capture = pytest.CaptureFixture[str]
+
+
+def score(part: float) -> SampleScores:
+    """Return scores of which a part is right."""
+    hits = np.random.default_rng(0).permutation(ROWS) < round(part * ROWS)
+    return SampleScores("accuracy", hits.astype(float)[:, None], np.arange(ROWS))
+
+
+def make_run(
+    folder: Path, source: str, target: str, seed: int, test: float, fusion: str = "concat"
+) -> RunDirectory:
+    """Make a run with the gain over the scratch control, as far as a matrix reads it."""
+
+    def task(name: str) -> dict[str, str] | None:
+        return None if name == "none" else {"_target_": f"t.{name.upper()}", "name": name}
+
+    name = f"{source}-{target}-{fusion}-{seed}"
+    directory = RunDirectory.create(
+        folder,
+        label="x",
+        fingerprint=name.encode().hex()[:32].ljust(32, "0"),
+        config={
+            "seed": seed,
+            "source": task(source),
+            "target": task(target),
+            "fusion": {"_target_": f"mmx.fusion.{fusion}.X"},
+        },
+        manifest=Manifest(
+            seed=seed,
+            names={"encoder/image": source, "source": source, "target": target, "fusion": fusion},
+            data={"target": target},
+        ),
+        files={},
+        exactly=folder / name,
+    )
+    own, control = (
+        {
+            "test": {"loss": 1 - value, "accuracy": value},
+            "val": {"loss": 1 - val, "accuracy": val},
+        }
+        for value, val in ((test, VAL[source]), (CONTROL, CONTROL_VAL))
+    )
+    write_scores(directory, score(test), {"scratch": score(CONTROL)}, {"labels": target})
+    directory.write_json("summary.json", {
+        "format": 1,
+        "run": name, "source": {"task": source}, "fusion": fusion, "seed": seed,
+        "target": {"task": target, "metrics": own}, "transfer": {"mode": "parameter"},
+        "gain": {"metric": "accuracy", "value": test - CONTROL, "control": "scratch"},
+        "control": {"scratch": {"metrics": control}},
+        "timing": {"target_s": 1.0, "source_s": 0.0, "source_cached": False,
+                   "total_s": 2.0, "train_samples_per_s": 1.0, "seconds_per_sample": 1.0},
+        "params": {"total": 10, "trainable": 10, "shared": 0}, "cost": {"flops_per_sample": 1},
+    })  # fmt: skip
+    directory.set_status("done")
+    return directory
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs of two sources on two targets, three seeds each, and one that failed."""
+    root = tmp_path_factory.mktemp("matrix")
+    for (source, target), values in ACCURACY.items():
+        for seed, test in enumerate(values, 1):
+            make_run(root / "runs", source, target, seed, test)
+    failed = make_run(root / "runs", "b", "a", 1, 0.5)
+    (failed.path / "summary.json").unlink()
+    failed.set_status("failed", error="DataError: no\nrows")
+    return root
+
+
+def show(capsys: Capture, *words: object) -> str:
+    assert main(["matrix", *map(str, words)]) == 0
+    return capsys.readouterr().out
+
+
+def test_a_cell_is_the_mean_gain_with_the_interval_of_its_sweep(
+    outputs: Path, capsys: Capture
+) -> None:
+    found = json.loads(show(capsys, outputs, "--format", "json"))
+    assert (found["sources"], found["targets"]) == (["a", "b"], ["a", "b", "x"])
+    cells = {(each["source"], each["target"]): each for each in found["cells"]}
+    kept = [("a", "b"), ("a", "x"), ("b", "x")]
+    assert found["comparisons"] == 3
+    groups = [
+        Differences.of([(score(test), score(CONTROL)) for test in ACCURACY[pair]]) for pair in kept
+    ]
+    expected = GainInterval.of(groups, level=1 - 0.05 / 3)
+    for pair, interval in zip(kept, expected, strict=True):
+        cell = cells[pair]
+        assert cell["gain"] == pytest.approx(np.mean(ACCURACY[pair]) - CONTROL)
+        assert (cell["low"], cell["high"]) == pytest.approx(interval.interval)
+        assert (cell["n"], cell["over"], cell["metric"]) == (3, "scratch", "accuracy")
+    assert [cells[pair]["mark"] for pair in kept] == ["·", "+", "-"]
+    assert [cells[pair]["best_by_validation"] for pair in kept] == [True, False, True]
+    assert cells["a", "a"]["status"] == cells["b", "b"]["status"] == "the same task"
+    assert cells["b", "a"] == {
+        "source": "b",
+        "target": "a",
+        "status": "failed",
+        "why": "DataError: no rows",
+    }
+
+
+def test_the_table_for_people(outputs: Path, capsys: Capture) -> None:
+    lines = show(capsys, outputs).splitlines()
+    assert lines[0].startswith("Gain in accuracy over the scratch control, 98.33 % intervals: all")
+    assert lines[2].split() == ["source", "a", "b", "x"]
+    assert lines[3].split() == ["a", "–", "+0.003", "n=3", "[·]", "+0.210", "n=3", "[+]"]
+    assert lines[5].split() == ["b", "failed", "–", "-0.200", "n=3", "[-]"]
+    said = "\n".join(lines[8:])
+    assert "negative transfer: b → x -0.200 (-0." in said
+    assert "best source by validation for x: b, gain -0.200 " in said
+    assert said.count("accuracy 0.750, scratch control 0.650\n") == 1
+    # a is the best on b, and worse there than the control.
+    assert "accuracy 0.550, scratch control 0.650, which is no worse without it" in said
+    assert "failed: b → a: DataError: no rows" in said
+    assert "note: 3 runs without a source left out" in said
+    assert "note: 3 runs of a source on itself left out" in said
+
+
+def test_csv_has_a_line_for_each_pair(outputs: Path, capsys: Capture) -> None:
+    rows = list(csv.DictReader(io.StringIO(show(capsys, outputs, "--format", "csv"))))
+    assert len(rows) == 6
+    one = next(row for row in rows if (row["source"], row["target"]) == ("b", "x"))
+    assert one["verdict"] == "negative transfer: the source hurts"
+    assert float(one["gain"]) == pytest.approx(-0.2)
+    assert "mark" not in one
+
+
+def test_runs_of_other_settings_make_a_matrix_each(tmp_path: Path, capsys: Capture) -> None:
+    for fusion, gain in (("concat", 0.1), ("gated", 0.2)):
+        for source in "ab":
+            for seed in (1, 2):
+                test = CONTROL + gain + 0.01 * seed
+                make_run(tmp_path / "runs", source, "x", seed, test, fusion)
+    found = json.loads(show(capsys, tmp_path, "--format", "json"))
+    gains = {(each["fusion"], each["source"]): each["gain"] for each in found["cells"]}
+    assert gains["concat", "a"] == pytest.approx(0.115)
+    assert gains["gated", "b"] == pytest.approx(0.215)
+    assert all(each["n"] == 2 for each in found["cells"])
+    lines = show(capsys, tmp_path).splitlines()
+    assert [line for line in lines if line.startswith("fusion=")] == [
+        "fusion=concat",
+        "fusion=gated",
+    ]
+    assert "fusion=gated" not in show(capsys, tmp_path, "fusion=concat")
+
+
+def test_another_metric_in_which_less_is_better(outputs: Path, capsys: Capture) -> None:
+    text = show(capsys, outputs, "target=x", "--metric", "loss", "--format", "json")
+    cells = {each["source"]: each for each in json.loads(text)["cells"]}
+    assert cells["a"]["gain"] == pytest.approx(0.21)
+    assert cells["b"]["gain"] == pytest.approx(-0.2)
+    assert cells["b"]["lower_is_better"]
+    assert cells["b"]["best_by_validation"]  # 0.25 is less than 0.45
+
+
+def test_formats_for_papers_escape_what_they_obey(outputs: Path, capsys: Capture) -> None:
+    latex = show(capsys, outputs, "--format", "latex")
+    assert latex.count(r"\\") == 3  # a head and two rows
+    assert r" & \textbf{+0.210 (" in latex
+    assert r"[$\cdot$] & " in latex
+    markdown = show(capsys, outputs, "--format", "markdown").splitlines()
+    assert markdown[3] == "| --- | --- | --- | --- |"
+    assert markdown[5].startswith("| b | failed | – | -0.200 (")
+    assert markdown[5].endswith(r" n=3 \[-\] |")
+    html = show(capsys, outputs, "--format", "html")
+    assert html.startswith("<table>\n<caption>Gain in accuracy")
+    assert html.count("<tr>") == 3
+
+
+@pytest.mark.parametrize("suffix", ["pdf", "svg", "png"])
+def test_a_figure(outputs: Path, tmp_path: Path, capsys: Capture, suffix: str) -> None:
+    pytest.importorskip("matplotlib")
+    path = tmp_path / f"figure.{suffix}"
+    show(capsys, outputs, "--figure", path)
+    begins = {"pdf": b"%PDF", "svg": b"<?xml", "png": b"\x89PNG"}[suffix]
+    assert path.read_bytes().startswith(begins)
+    if suffix == "svg":
+        text = path.read_text()
+        assert all(word in text for word in ("−0.200", "n = 3", "failed", "gain in accuracy"))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "mmx matrix needs source=… and target=…, or finished runs"),
+        (["source=digits"], "mmx matrix needs target=…, or finished runs"),
+        (["source=none,digits", "target=digits_av"], "without a source there is no gain"),
+        (["source=digits", "target=digits"], "each source is its target"),
+        (["source=digits", "target=digtis"], "target=digtis: target has no option digtis"),
+        (["source=digits", "target=digits_av", "--figure", "a.gif"], "ends in one of .pdf"),
+    ],
+)
+def test_what_is_refused(mmx: Callable[..., Any], words: list[str], message: str) -> None:
+    said = mmx("matrix", *words)
+    assert said.code == 2
+    assert message in said.err
+
+
+def test_a_metric_that_not_all_have(outputs: Path, capsys: Capture) -> None:
+    assert main(["matrix", str(outputs), "--metric", "acuracy"]) == 2
+    assert "--metric acuracy: all runs have loss, accuracy" in capsys.readouterr().err
+    assert main(["matrix", str(outputs), "source=none"]) == 1
+    assert "no finished run has the gain of a source" in capsys.readouterr().err
+
+
+def test_help_offers_all_formats() -> None:
+    flags = find_verbs()["matrix"].completes["flags"]
+    assert flags["--format"] == FORMATS
+
+
+def test_a_pair_without_a_common_modality_is_refused_alone() -> None:
+    line = CommandLine(["source=digits,digit_columns", "target=digits_av"], multirun=True)
+    found, (refused,) = preflight_possible(line, [])
+    assert [job.composed.choices["source"] for job in found] == ["digits"]
+    assert refused.composed.choices["source"] == "digit_columns"
+    assert "no modality is in both" in refused.parts[0].reason
+    with pytest.raises(ConfigError):
+        preflight_possible(
+            replace(line, overrides=["source=digit_columns", *line.overrides[1:]]), []
+        )
+    with pytest.raises(ConfigError):  # wrong by itself, so that no job counts as refused
+        preflight_possible(replace(line, overrides=[*line.overrides, "target.nmae=x"]), [])
+
+
+def test_a_refused_pair_has_its_place(outputs: Path) -> None:
+    runs = find_runs([str(outputs)])
+    troubles = [Trouble("c", "x", "refused", "no modality is in both")]
+    found = build_matrix(runs, troubles, pairs=[("c", "x"), ("c", "b"), ("a", "x")])
+    assert found.sources == ("c", "a", "b")
+    assert [found.find_status("c", target) for target in ("x", "b", "c")] == [
+        "refused",
+        "not run",
+        "–",
+    ]
+    assert "refused: c → x: no modality is in both" in describe(found)
+
+
+def test_a_sweep_of_its_own_is_run_once(
+    tables: dict[str, Path],
+    overrides: Callable[..., list[str]],
+    tmp_path: Path,
+    capsys: Capture,
+) -> None:
+    words = overrides(tables["one"], tables["two"], ("tabular",), "seed=1,2", "device=cpu")
+    words += ["trainer.epochs=1", "trainer.threads=1", f"output_dir={tmp_path / 'out'}"]
+    assert main(["matrix", *words]) == 0
+    first = capsys.readouterr()
+    assert first.out.splitlines()[2].split() == ["source", "two"]
+    assert first.out.splitlines()[3].split()[::2] == ["one", "n=2"]
+    (sweep,) = (tmp_path / "out" / "sweeps").iterdir()
+    assert main(["matrix", *words, "--format", "json"]) == 0
+    again = capsys.readouterr()
+    assert again.err.count("skipped ") == 2
+    assert show(capsys, sweep) == first.out
+    (cell,) = json.loads(again.out)["cells"]
+    with (sweep / "gains.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    assert float(row["gain"]) == cell["gain"]
+    assert float(row["high"]) == cell["high"]
+    # It is the sweep of mmx train.
+    assert main(["train", "-m", *words]) == 0
+    assert capsys.readouterr().out == f"{sweep}\n"
