@@ -157,8 +157,34 @@ def test_a_frame_is_a_table(
         mmx.load(directory.path).predict(frame, strict=True)
     with pytest.raises(DataError, match=r"^one: the frame has no column 'picture'"):
         mmx.load(directory.path).predict(frame[["words", "a", "b"]])
-    with pytest.raises(DataError, match="cannot be written as a table"):
+    with pytest.raises(DataError, match=r"cannot be written as a table: .* column words with type"):
         mmx.load(directory.path).predict(pandas.DataFrame({"words": ["a", 1, object()]}))
+    with pytest.raises(DataError, match="cannot be written as a table: Duplicate column names"):
+        mmx.load(directory.path).predict(frame[["words", "words"]])
+
+
+@pytest.mark.parametrize("form", ["as pandas reads it", "nullable", "category", "paths", "bytes"])
+def test_cells_of_any_type_are_read_as_those_of_the_file(
+    form: str,
+    directory: RunDirectory,
+    tables: dict[str, Path],
+    pandas: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = tables["two"]
+    monkeypatch.chdir(path.parent)
+    frame = pandas.read_csv(path)
+    files = frame.picture
+    if form == "nullable":
+        frame = frame.convert_dtypes()
+    elif form == "category":
+        frame = frame.astype({"words": "category"})
+    elif form == "paths":
+        frame["picture"] = [Path(cell) if cell else None for cell in files.fillna("")]
+    elif form == "bytes":
+        frame["picture"] = [Path(cell).read_bytes() if cell else None for cell in files.fillna("")]
+    run = mmx.load(directory.path)
+    pandas.testing.assert_frame_equal(run.predict(frame), run.predict(path))
 
 
 def test_rows_without_an_answer(
@@ -230,6 +256,19 @@ def test_a_run_that_fails_raises_what_the_prompt_says(
     assert str(caught.value) == f"{run}\nfailed: {error}"
 
 
+def test_attempts_are_left_out_and_runs_are_sorted(
+    tables: dict[str, Path], overrides: Overrides, tmp_path: Path, pandas: Any
+) -> None:
+    words = overrides(None, tables["one"], ("tabular",), f"output_dir={tmp_path}", "device=cpu")
+    for seed in (7, 1):
+        mmx.train(*words, f"seed={seed}", "trainer.epochs=1")
+    with pytest.raises(RunError):
+        mmx.train(*[word.replace("label=label", "label=lable") for word in words], "seed=3")
+    assert mmx.list_runs(tmp_path).seed.tolist() == [7, 1]
+    assert mmx.list_runs(tmp_path, sort="seed").seed.tolist() == [1, 7]
+    assert mmx.list_runs(tmp_path, sort="seed", attempts=True).seed.tolist() == [1, 3, 7]
+
+
 @pytest.mark.parametrize("call", [mmx.compose, mmx.train])
 def test_a_wrong_config_raises_what_the_prompt_says(
     call: Callable[..., object], capsys: pytest.CaptureFixture[str], tmp_path: Path
@@ -266,9 +305,13 @@ def test_what_is_no_single_experiment(words: list[str], said: str) -> None:
         mmx.train(*words)
 
 
-def test_calls_that_cannot_be_used(directory: RunDirectory, tmp_path: Path) -> None:
+def test_paths_that_are_given(
+    directory: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(NoRunError, match="does not exist"):
         mmx.load(tmp_path / "none")
+    monkeypatch.setenv("HOME", str(directory.path.parent))
+    assert mmx.load(f"~/{directory.path.name}").path == directory.path
     with pytest.raises(UsageError, match="changes where a run's data is"):
         mmx.load(directory.path, "fusion=gated")
     with pytest.raises(UsageError, match="a path is expected, not int"):
@@ -288,6 +331,7 @@ def test_runs_are_those_of_the_list(
     (values,) = found.astype(object).where(found.notna(), "").to_dict("records")
     assert {key: str(value) for key, value in values.items()} == row
     assert mmx.load(folder / found.run[0]).path == directory.path
+    assert [found[key].dtype.kind for key in ("gain", "seconds")] == ["f", "f"]  # no run has a gain
     chosen = mmx.list_runs(folder, name, "seed=0", columns=["trainer/epochs"], sort="seed")
     assert chosen.to_dict("records") == [{"run": found.run[0], "trainer.epochs": 2}]
     assert len(mmx.list_runs(folder, name, "seed>0")) == 0

@@ -38,14 +38,24 @@ def write_frame(frame: pd.DataFrame, path: Path) -> Path:
     import pyarrow as arrow
     from pyarrow import parquet
 
+    frame = frame.rename(columns=str)
+    if frame.columns.is_unique:  # else it is refused below
+        objects = [name for name, kind in frame.dtypes.items() if str(kind) == "object"]
+        frame = frame.assign(**{name: frame[name].map(_write_out_path) for name in objects})
     try:
         parquet.write_table(arrow.Table.from_pandas(frame, preserve_index=False), path)
     except (arrow.ArrowException, ValueError, TypeError) as error:
+        reason = ": ".join(str(part) for part in reversed(error.args))
         raise DataError(
-            f"the frame cannot be written as a table: {error}",
+            f"the frame cannot be written as a table: {reason}",
             tip="give each column values of one type: text, numbers, bytes or lists of numbers",
         ) from error
     return path
+
+
+def _write_out_path(cell: object) -> object:
+    """Return a cell, and the text of one that is a path."""
+    return str(cell) if isinstance(cell, Path) else cell
 
 
 def read_cell(cell: object, is_number: bool) -> object:

@@ -49,4 +49,7 @@ def list_runs(
     keys = [key.replace("/", ".") for key in columns]
     shown, _ = choose_runs(root, parsed, keys, sort, attempts=attempts)
     heads, rows = tabulate_runs(shown, keys)
-    return pandas.DataFrame(rows, columns=heads)
+    found = pandas.DataFrame(rows, columns=heads)
+    # Where no run has a number, pandas would make a column of None, which has no order.
+    numbers = [key for key in ("gain", "seconds") if key in heads]
+    return found.astype(dict.fromkeys(numbers, float))

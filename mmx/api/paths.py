@@ -10,7 +10,7 @@ from mmx.untrusted import unusable_path
 
 
 def read_path(path: str | PathLike[str]) -> Path:
-    """Return a path that the system can handle.
+    """Return a path that the system can handle, with ``~`` as the user's folder.
 
     Raises:
         UsageError: It cannot.
@@ -19,4 +19,4 @@ def read_path(path: str | PathLike[str]) -> Path:
         raise UsageError(f"a path is expected, not {type(path).__name__}")
     if reason := unusable_path(Path(path)):
         raise UsageError(f"{path} {reason}")
-    return Path(path)
+    return Path(path).expanduser()

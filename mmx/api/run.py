@@ -123,7 +123,7 @@ class Run:
                 no label; or a file or folder of images or sounds. None: the run's own test split.
                 The result for a frame has its index. Relative paths in a frame start from the
                 run's ``target.root`` or, where it has none, from the working directory.
-            keep: Columns of the table to carry over, such as an id.
+            keep: Columns of the table to carry over, such as an id, as text.
             strict: Fail where a row has no prediction, or names a file that does not exist.
 
         Example::
