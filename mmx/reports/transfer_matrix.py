@@ -27,6 +27,8 @@ SOURCE, TARGET = "source", "target"
 NO_SOURCE = ("", "none")
 POSITIVE, NEGATIVE, UNCLEAR, NO_ANSWER = "+", "-", "·", "?"
 ITSELF, NOT_RUN = "–", "not run"
+UNSAID = ("", "{}")
+"""Values of a setting that is absent."""
 WHICH_SET = ("_target_", "name", "path", "root", "options")
 """Keys of a task that say which data it is."""
 Setting = tuple[tuple[str, str], ...]
@@ -100,8 +102,9 @@ class Matrix:
 
     @property
     def name(self) -> str:
-        """Its setting as one would type it; empty if there is only one."""
-        return " ".join(f"{key}={value}" for key, value in self.setting)
+        """Its setting as one would type it, without what is absent; empty if there is only one."""
+        said = [item for item in self.setting if item[1] not in UNSAID] or self.setting
+        return " ".join(f"{key}={value}" for key, value in said)
 
     def find_best(self, target: str) -> Cell | None:
         """Return the source that is best on validation; None where a target has no result."""

@@ -16,6 +16,8 @@ COLOURS = "PuOr_r"
 EMPTY = "#eeeeee"
 COLUMN, ROW = 1.35, 0.62
 """Inches of a cell."""
+LETTERS = 18
+"""Of a title, in the width of a cell."""
 DARK = 0.62
 """From this part of the largest gain on, texts are white."""
 TICKS = (-1, -0.5, 0, 0.5, 1)
@@ -37,7 +39,8 @@ def draw_matrix(found: TransferMatrix, path: Path) -> None:
 
     count = len(found.matrices)
     width = 2.4 + COLUMN * len(found.targets)
-    height = 0.9 + (0.75 + ROW * len(found.sources)) * count
+    lines = sum(_wrap_name(found, matrix).count("\n") for matrix in found.matrices)
+    height = 0.9 + (0.75 + ROW * len(found.sources)) * count + 0.15 * lines
     # Type 42 embeds fonts as outlines that can be searched and edited.
     with mpl.rc_context({"pdf.fonttype": 42, "svg.fonttype": "none", "font.size": 8}):
         figure = Figure(figsize=(width, height))
@@ -46,7 +49,7 @@ def draw_matrix(found: TransferMatrix, path: Path) -> None:
         axes = figure.subplots(count, 1, squeeze=False)[:, 0]
         for each, matrix in zip(axes, found.matrices, strict=True):
             image = _draw_one(each, found, matrix, largest)
-        bar = figure.colorbar(image, ax=list(axes), shrink=0.8)
+        bar = figure.colorbar(image, ax=list(axes), shrink=0.8, aspect=30)
         _label_bar(bar, found, largest)
         letters = int(width * 15)
         figure.suptitle(textwrap.fill(found.title, letters), fontsize=8)
@@ -104,8 +107,12 @@ def _draw_one(axes: Any, found: TransferMatrix, matrix: Matrix, largest: dict[st
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     axes.set_ylabel("source")
-    axes.set_title(f"{matrix.name}\ntarget" if matrix.name else "target", fontsize=8)
+    axes.set_title(f"{_wrap_name(found, matrix)}\ntarget".strip(), fontsize=8)
     return image
+
+
+def _wrap_name(found: TransferMatrix, matrix: Matrix) -> str:
+    return textwrap.fill(matrix.name, 24 + LETTERS * len(found.targets))
 
 
 def _write_cell(cell: Cell) -> str:

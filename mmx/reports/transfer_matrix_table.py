@@ -55,7 +55,7 @@ def _describe_best(best: Cell) -> str:
         return text
     over = best.gain.gain.control
     sign = best.gain.gain.sign
-    word = "" if best.signed_val > sign * best.control_val else ", which is no worse without it"
+    word = "" if best.signed_val > sign * best.control_val else ", which is no worse"
     return (
         f"{text}; on validation {best.metric} {best.val:.3f}, {over} control "
         f"{best.control_val:.3f}{word}"
