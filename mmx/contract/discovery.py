@@ -14,6 +14,7 @@ PACKAGES = {
     "fusion": "mmx.fusion",
     "head": "mmx.transfer.heads",
     "mapping": "mmx.mapping",
+    "metric": "mmx.metrics",
     "missing": "mmx.missing",
     "objective": "mmx.objectives",
     "regularizer": "mmx.transfer.regularizers",

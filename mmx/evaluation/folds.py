@@ -19,7 +19,7 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 
-from mmx.evaluation.sample_metric import Floats
+from mmx.metrics.base import Floats
 
 
 def average_parts(values: Floats, parts: Sequence[Hashable]) -> Floats:

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmx.evaluation.sample_metric import Floats
+from mmx.metrics.base import Floats
 
 FEWEST_TARGETS = 3
 """Of two targets, no difference of ranks is significant whatever the methods are."""

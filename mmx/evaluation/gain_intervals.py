@@ -21,8 +21,9 @@ from mmx.evaluation.mcnemar import Discordant
 from mmx.evaluation.permutation import swap_test
 from mmx.evaluation.pooling import SeedError, estimate_seed_errors
 from mmx.evaluation.power import SeedsNeeded, count_seeds_needed
-from mmx.evaluation.sample_metric import Floats, Pair, SampleScores
+from mmx.evaluation.sample_metric import Pair, SampleScores
 from mmx.metrics import BY_NAME, Metric, SumMetric
+from mmx.metrics.base import Floats
 
 RESAMPLES = 4000
 FEWEST_BEYOND = 10

@@ -34,7 +34,7 @@ def find_primary(kind: str, chosen: Metric | None = None) -> str:
 
 
 @dataclass(frozen=True)
-class Score:
+class SelectionScore:
     """What selection on validation maximises, as a function of a split's metrics.
 
     It is the primary metric, negated where lower is better; of equal metrics the one with the
@@ -56,14 +56,14 @@ class Score:
         return (-first if self.lower_is_better else first, -metrics["loss"])
 
 
-def make_score(kind: str, chosen: Metric | None = None) -> Score:
+def make_score(kind: str, chosen: Metric | None = None) -> SelectionScore:
     """Return the score that selection on validation maximises.
 
     Args:
         kind: Of the target, or ``RETRIEVAL``.
         chosen: The metric that ``metric=`` chooses; None: the usual one of the kind.
     """
-    return Score(find_primary(kind, chosen), chosen is not None and chosen.lower_is_better)
+    return SelectionScore(find_primary(kind, chosen), chosen is not None and chosen.lower_is_better)
 
 
 def measure(

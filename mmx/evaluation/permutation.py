@@ -11,8 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from mmx.evaluation.mcnemar import Discordant
-from mmx.evaluation.sample_metric import Floats, Indices, Pair, SampleScores
+from mmx.evaluation.sample_metric import Indices, Pair, SampleScores
 from mmx.metrics import SumMetric
+from mmx.metrics.base import Floats
 
 SWAPS = 9_999
 """Number of random swaps, if there are too many to try all."""

@@ -35,7 +35,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmx.evaluation.sample_metric import Floats
+from mmx.metrics.base import Floats
 
 ALIKE: Floats = np.array([0.25, 0.5, 1, 2, 4, 8, 16, 32, 1e6])
 """The grid of d_0; its last value stands for equal spreads."""

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from mmx.evaluation.metrics import PRIMARY, decide
 from mmx.metrics import BY_NAME, Answers, Metric, SumMetric
+from mmx.metrics.base import Floats
 from mmx.tasks import Target
 
-Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
 
 

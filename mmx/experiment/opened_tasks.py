@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmx.config.nodes import ConfigNode
-from mmx.runs.file_states import State, are_settled, read_states
+from mmx.runs.file_states import FileState, are_settled, read_states
 from mmx.tasks import Task, TaskData
 
 KEPT = 2
@@ -22,7 +22,7 @@ KEPT = 2
 @dataclass(frozen=True)
 class _Opened:
     data: TaskData
-    states: dict[Path, State]
+    states: dict[Path, FileState]
 
 
 _OPENED: OrderedDict[str, _Opened] = OrderedDict()

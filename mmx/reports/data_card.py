@@ -11,7 +11,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader
 
 from mmx.errors import DataError
-from mmx.evaluation.data_facts import DataFacts, Readers, draw_samples
+from mmx.evaluation.data_facts import DataFacts, InputReaders, draw_samples
 from mmx.modalities import Column
 from mmx.modalities.audio import AudioColumn, find_channel
 from mmx.modalities.image import ImageColumn, find_decoding, read_image
@@ -23,7 +23,7 @@ from mmx.modalities.vector import VectorColumn
 from mmx.modalities.video import VideoColumn
 from mmx.printable import printable, shorten
 from mmx.reports import sample_media
-from mmx.reports.data_tables import format_title, list_tables
+from mmx.reports.data_tables import format_data_title, list_tables
 from mmx.tasks import TaskData
 
 SOUND_BYTES = 900_000
@@ -87,7 +87,7 @@ class Showing:
     channel: int | None = None
 
 
-def render_card(facts: DataFacts, data: TaskData, readers: Readers, seed: int) -> str:
+def render_card(facts: DataFacts, data: TaskData, readers: InputReaders, seed: int) -> str:
     """Return the page.
 
     Args:
@@ -109,7 +109,7 @@ def render_card(facts: DataFacts, data: TaskData, readers: Readers, seed: int) -
             samples[name] = [_show_row(column, data, row, how) for row in rows[name]]
     pages = Environment(loader=PackageLoader("mmx.reports", "."), autoescape=True, trim_blocks=True)
     return pages.get_template("data_card.html.jinja").render(
-        title=printable(format_title(facts)),
+        title=printable(format_data_title(facts)),
         facts=facts,
         tables=list_tables(facts),
         notes=[printable(note) for note in facts.notes],

@@ -48,7 +48,7 @@ def list_tables(facts: DataFacts) -> list[FactTable]:
     return [table for table in found if table is not None and table.rows]
 
 
-def format_title(facts: DataFacts) -> str:
+def format_data_title(facts: DataFacts) -> str:
     """Return name, kind and number of rows, in one line."""
     rows = sum(facts.splits.values())
     kinds = {

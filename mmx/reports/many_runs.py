@@ -17,9 +17,9 @@ from mmx.errors import DataError, UsageError, closest
 from mmx.evaluation.folds import average_parts, find_half_width_of_folds
 from mmx.evaluation.friedman import FEWEST_TARGETS, Ranks, rank_methods
 from mmx.evaluation.gain_intervals import Differences, GainInterval, bonferroni_level
-from mmx.evaluation.sample_metric import Floats
 from mmx.json_object import Json
-from mmx.reports.pairing import Side, find_differences
+from mmx.metrics.base import Floats
+from mmx.reports.pairing import Side, pair_sides
 from mmx.reports.run_groups import FinishedRun, RunGroup, find_mixed
 from mmx.reports.sweep_groups import find_common
 
@@ -29,7 +29,7 @@ SMALLER_IS_BETTER = (LOSS, "mse", "mae")
 
 
 @dataclass(frozen=True)
-class Mean:
+class GroupMean:
     """A mean over seeds or folds.
 
     Attributes:
@@ -43,7 +43,7 @@ class Mean:
     values: Floats
 
     @classmethod
-    def of(cls, group: RunGroup, values: Sequence[float]) -> Mean:
+    def of(cls, group: RunGroup, values: Sequence[float]) -> GroupMean:
         """Return the mean of one value for each run of a group, with Student's t interval.
 
         Over folds, the variance is corrected for the training rows that they share.
@@ -90,7 +90,7 @@ class GroupLine:
         group: The group.
         val, test: The metric on both splits.
         gain: Over the run's control; None where a run has none, or in another metric.
-        seconds: Mean training time of a run, with its source unless that was cached.
+        seconds: GroupMean training time of a run, with its source unless that was cached.
         parameters: Of the target's model, mean over runs.
         is_best: Whether its mean on validation is the best of its target.
         is_on_front: Whether no other group of the target has a better test metric in less time.
@@ -98,9 +98,9 @@ class GroupLine:
     """
 
     group: RunGroup
-    val: Mean
-    test: Mean
-    gain: Mean | None
+    val: GroupMean
+    test: GroupMean
+    gain: GroupMean | None
     seconds: float
     parameters: float
     is_best: bool = False
@@ -197,7 +197,7 @@ def _as_data(line: GroupLine) -> Json:
     }
 
 
-def _mean_as_data(mean: Mean) -> Json:
+def _mean_as_data(mean: GroupMean) -> Json:
     half = mean.half_width
     interval = None if half is None else [mean.value - half, mean.value + half]
     return {"mean": mean.value, "interval": interval, "values": mean.values.tolist()}
@@ -253,7 +253,7 @@ def _choose_metric(runs: Sequence[FinishedRun], given: str | None) -> str:
 def _make_line(group: RunGroup, metric: str) -> GroupLine:
     summaries = [run.summary for run in group.runs]
     val, test = (
-        Mean.of(group, [each.target.metrics[split][metric] for each in summaries])
+        GroupMean.of(group, [each.target.metrics[split][metric] for each in summaries])
         for split in ("val", "test")
     )
     stated = [each.gain for each in summaries]
@@ -263,7 +263,7 @@ def _make_line(group: RunGroup, metric: str) -> GroupLine:
         group=group,
         val=val,
         test=test,
-        gain=Mean.of(group, gains) if alike else None,
+        gain=GroupMean.of(group, gains) if alike else None,
         seconds=float(np.mean([each.timing.target_s for each in summaries])),
         parameters=float(np.mean([each.params.total for each in summaries])),
     )
@@ -356,7 +356,7 @@ def _find_differences(best: RunGroup, group: RunGroup) -> Differences:
         Side(each.name, [runs[draw] for draw in common])
         for each, runs in zip((best, group), draws, strict=True)
     )
-    return find_differences(before, after)
+    return pair_sides(before, after)
 
 
 def _note_mixed(groups: Sequence[RunGroup]) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Literal, get_args
 
 from mmx.csv_text import format_csv
 from mmx.printable import VALUE, one_line
-from mmx.reports.many_runs import GroupLine, ManyRuns, Mean
+from mmx.reports.many_runs import GroupLine, GroupMean, ManyRuns
 
 Format = Literal["text", "csv", "json", "markdown", "latex", "html"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -30,7 +30,7 @@ LATEX = {
 }
 """What LaTeX would obey or does not know, and what is written for it."""
 
-Cells = list[str]
+LineCells = list[str]
 
 
 def format_many(found: ManyRuns, form: Format) -> str:
@@ -46,7 +46,7 @@ def format_many(found: ManyRuns, form: Format) -> str:
     return formats[form](found)
 
 
-def describe(found: ManyRuns) -> list[str]:
+def describe_comparison(found: ManyRuns) -> list[str]:
     """Return what the table says, in sentences, and how it was made."""
     lines = []
     for target in found.targets:
@@ -110,11 +110,11 @@ def _list_columns(found: ManyRuns) -> list[tuple[str, Callable[[GroupLine], str]
     ]
 
 
-def _list_heads(found: ManyRuns) -> Cells:
+def _list_heads(found: ManyRuns) -> LineCells:
     return [head for head, _ in _list_columns(found)]
 
 
-def _list_rows(found: ManyRuns) -> list[Cells]:
+def _list_rows(found: ManyRuns) -> list[LineCells]:
     """Return the cells of each line as texts for people."""
     columns = _list_columns(found)
     return [[one_line(show(line), VALUE) for _, show in columns] for line in found.lines]
@@ -141,7 +141,7 @@ def _format_paired(line: GroupLine) -> str:
     return f"{line.paired.value:+.3f} ({low:+.3f} … {high:+.3f}){effect}"
 
 
-def _format_mean(mean: Mean, *, signed: bool = False) -> str:
+def _format_mean(mean: GroupMean, *, signed: bool = False) -> str:
     text = f"{mean.value:+.3f}" if signed else f"{mean.value:.3f}"
     return text if mean.half_width is None else f"{text} ± {mean.half_width:.3f}"
 
@@ -154,7 +154,7 @@ def _format_text(found: ManyRuns) -> str:
         "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in lines
     ]
     legend = f"{BEST} best by validation; {FRONT} no other is better in less time; ± 95 % interval"
-    return "\n".join([*table, legend, *describe(found)]) + "\n"
+    return "\n".join([*table, legend, *describe_comparison(found)]) + "\n"
 
 
 def _format_csv(found: ManyRuns) -> str:
@@ -185,7 +185,10 @@ def _format_markdown(found: ManyRuns) -> str:
     heads = [escape_markdown(head) for head in _list_heads(found)]
     rows = [[escape_markdown(cell) for cell in row] for row in _list_rows(found)]
     lines = [f"| {' | '.join(row)} |" for row in [heads, ["---"] * len(heads), *rows]]
-    return "\n".join([*lines, "", *(f"- {line.strip()}" for line in describe(found))]) + "\n"
+    return (
+        "\n".join([*lines, "", *(f"- {line.strip()}" for line in describe_comparison(found))])
+        + "\n"
+    )
 
 
 def escape_markdown(text: str) -> str:
@@ -201,7 +204,7 @@ def _format_latex(found: ManyRuns) -> str:
         shown = [escape_latex(cell) for cell in cells[1:]]
         rows.append([f"\\textbf{{{cell}}}" if line.is_best and cell else cell for cell in shown])
     lines = [
-        *(f"% {line.strip()}" for line in describe(found)),
+        *(f"% {line.strip()}" for line in describe_comparison(found)),
         f"\\begin{{tabular}}{{{'l' * len(heads)}}}",
         "\\toprule",
         " & ".join(heads) + r" \\",
@@ -225,7 +228,7 @@ def _format_html(found: ManyRuns) -> str:
         "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
         for row in _list_rows(found)
     ]
-    notes = "".join(f"<li>{html.escape(line.strip())}</li>" for line in describe(found))
+    notes = "".join(f"<li>{html.escape(line.strip())}</li>" for line in describe_comparison(found))
     return (
         f"<table>\n<thead><tr>{heads}</tr></thead>\n<tbody>\n"
         + "\n".join(rows)

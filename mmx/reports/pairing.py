@@ -42,7 +42,7 @@ def compare_sides(sides: Sequence[Side], *, independent: int | None = None) -> l
         DataError: Two sides were not tested on the same rows, or no scores of them are kept.
     """
     couples = [(one, two) for place, one in enumerate(sides) for two in sides[place + 1 :]]
-    found = [find_differences(one, two) for one, two in couples]
+    found = [pair_sides(one, two) for one, two in couples]
     level = bonferroni_level(len(couples))
     sure = GainInterval.of(found, level=level, independent=independent or len(sides) - 1)
     texts = [
@@ -58,7 +58,7 @@ def compare_sides(sides: Sequence[Side], *, independent: int | None = None) -> l
     return texts
 
 
-def find_differences(before: Side, after: Side) -> Differences:
+def pair_sides(before: Side, after: Side) -> Differences:
     """Return the differences of two sides, over seeds or over folds."""
     draws = sorted(_read_draw(run) for run in after.runs)
     pairs = _make_pairs(before, after)

@@ -196,7 +196,7 @@ def drop_repeated(runs: Sequence[FinishedRun]) -> tuple[list[FinishedRun], str]:
     return list(newest.values()), f"{which} of the same settings, data and seed left out"
 
 
-def group_runs(
+def group_by_settings(
     runs: Sequence[FinishedRun], by: Sequence[str] = (), first: Sequence[str] = ()
 ) -> list[RunGroup]:
     """Return runs in groups, in the order of their first runs.

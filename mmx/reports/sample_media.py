@@ -19,7 +19,7 @@ from mmx.modalities.clips import measure_clip, read_frames
 from mmx.modalities.files import FileOrBytes
 from mmx.modalities.video import VideoColumn
 
-Pixels = npt.NDArray[np.uint8]
+SamplePixels = npt.NDArray[np.uint8]
 
 TINY = 48  # pixels of a side up to which a picture is kept exactly
 QUALITY = 80  # of JPEG
@@ -34,7 +34,7 @@ CURVE_WIDTH, CURVE_HEIGHT = 160, 48
 FRAMES = 4  # of a video
 
 
-def encode_picture(pixels: Pixels, side: int) -> str:
+def encode_picture(pixels: SamplePixels, side: int) -> str:
     """Return a picture as a data address, its longer side reduced to ``side`` pixels."""
     image = PIL.Image.fromarray(pixels)
     image.thumbnail((side, side))
@@ -83,7 +83,7 @@ def draw_spectrogram(samples: npt.NDArray[np.float32], rate: int) -> str:
     return _make_address("image/png", content.getvalue())
 
 
-def read_strip(column: VideoColumn, row: int) -> list[Pixels]:
+def read_strip(column: VideoColumn, row: int) -> list[SamplePixels]:
     """Return a few frames of a video, evenly spaced in time.
 
     Raises:

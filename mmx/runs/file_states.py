@@ -8,13 +8,13 @@ from pathlib import Path
 
 SETTLED_NS = 2_000_000_000
 """A file that was changed more recently may change again within the same tick of its clock."""
-State = tuple[int, int, int, int]
+FileState = tuple[int, int, int, int]
 """Number, size and times of a file, which change where its content does."""
 
 
-def read_states(paths: Iterable[Path]) -> dict[Path, State] | None:
+def read_states(paths: Iterable[Path]) -> dict[Path, FileState] | None:
     """Return the state of each file; None where one is not there."""
-    found: dict[Path, State] = {}
+    found: dict[Path, FileState] = {}
     try:
         for path in paths:
             stat = os.stat(path)  # noqa: PTH116 (of thousands of files)
@@ -24,7 +24,7 @@ def read_states(paths: Iterable[Path]) -> dict[Path, State] | None:
     return found
 
 
-def are_settled(states: dict[Path, State], began: int) -> bool:
+def are_settled(states: dict[Path, FileState], began: int) -> bool:
     """Return whether another state will be seen wherever a file changes from now on.
 
     Args:

@@ -69,7 +69,7 @@ def _repair(root: Path, entries: Sequence[IndexEntry]) -> None:
     index.repair(root, entries)
 
 
-def read_facts(root: Path, keys: Sequence[str]) -> dict[str, list[Scalar]]:
+def read_run_facts(root: Path, keys: Sequence[str]) -> dict[str, list[Scalar]]:
     """Return run to the values of some facts, for each run under ``root`` that is readable.
 
     Args:

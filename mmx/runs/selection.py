@@ -15,7 +15,7 @@ from mmx.errors import UsageError, closest
 from mmx.runs.conditions import Condition, keys_of
 from mmx.runs.index_cache import Scalar
 from mmx.runs.index_entry import IndexEntry
-from mmx.runs.index_reading import list_fact_keys, read_facts, read_index
+from mmx.runs.index_reading import list_fact_keys, read_index, read_run_facts
 
 ENTRY_KEYS = tuple(key for key in IndexEntry.__annotations__ if key != "test")
 SPLITS = ("test", "val")
@@ -88,7 +88,7 @@ def _read_values(
     """Return key to value for each entry; facts are read only for keys beyond the entries."""
     metrics = {name for entry in entries for name in entry["test"]}
     others = [key for key in keys if key not in ENTRY_KEYS and key not in metrics]
-    facts = read_facts(root, [_as_fact(key) for key in others]) if others else {}
+    facts = read_run_facts(root, [_as_fact(key) for key in others]) if others else {}
     for place, key in enumerate(others):
         if entries and all(values[place] is None for values in facts.values()):
             _refuse_unknown(root, key, metrics)

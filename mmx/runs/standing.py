@@ -11,7 +11,7 @@ from mmx.errors import MmxError, RunError
 from mmx.json_object import Json
 from mmx.metrics import USUAL_NAMES
 from mmx.runs.directory import NAME_DIGITS, RunDirectory
-from mmx.runs.file_states import State, are_settled, read_states
+from mmx.runs.file_states import FileState, are_settled, read_states
 from mmx.runs.identity import Identity, find_differences, join_differences
 from mmx.runs.manifest import Manifest
 from mmx.runs.summary import Summary, find_missing
@@ -89,7 +89,7 @@ class _Records:
 
     manifest: Manifest
     status: object
-    states: dict[Path, State] | None
+    states: dict[Path, FileState] | None
 
 
 RECORDS = ("manifest.json", "status.json", "digests.json")

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 
 from mmx.tasks.open_table import OpenTable
 
-Named = str | Iterable[str] | None
+NamedColumns = str | Iterable[str] | None
 """The columns that an option names."""
 
 
-def list_column_uses(table: OpenTable, options: Mapping[str, Named]) -> dict[str, str]:
+def list_column_uses(table: OpenTable, options: Mapping[str, NamedColumns]) -> dict[str, str]:
     """Return what each column of a table is read as, in the table's order; "" if it is not read.
 
     Args:

@@ -22,15 +22,15 @@ import numpy.typing as npt
 
 LIKE_SIZE = 2.0
 """Groups that differ in size by less than this factor may change places in the random order."""
-Integers = npt.NDArray[np.int64]
+GroupNumbers = npt.NDArray[np.int64]
 
 
 def deal_groups(
-    groups: Integers,
+    groups: GroupNumbers,
     labels: npt.NDArray[Any],
     shares: Sequence[float],
     random: np.random.Generator,
-) -> Integers:
+) -> GroupNumbers:
     """Return the part of each row, ``(N,)``, with rows of a group in one part.
 
     Args:
@@ -51,7 +51,7 @@ def deal_groups(
 
 
 def cut_groups(
-    groups: Integers, labels: npt.NDArray[Any], share: float, random: np.random.Generator
+    groups: GroupNumbers, labels: npt.NDArray[Any], share: float, random: np.random.Generator
 ) -> npt.NDArray[np.bool_]:
     """Return which rows are cut off, ``(N,)``: about ``share`` of them, in whole groups.
 
@@ -134,7 +134,7 @@ class _Parts:
             filled[name] = filled.get(name, 0.0) + share
 
 
-def _count(groups: Integers, labels: npt.NDArray[Any]) -> tuple[list[_Group], Integers]:
+def _count(groups: GroupNumbers, labels: npt.NDArray[Any]) -> tuple[list[_Group], GroupNumbers]:
     """Return the groups, and the index of each row's group."""
     names, of_rows = np.unique(groups, return_inverse=True)
     classes, of_classes = np.unique(labels, return_inverse=True)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from mmx.modalities.image import Image
 from mmx.tasks.official import OfficialImages
 from mmx.tasks.set_facts import SetFacts
-from mmx.tasks.torchvision_rows import Images, list_rows
+from mmx.tasks.torchvision_rows import Images, list_set_rows
 
 
 def _make_image() -> Image:
@@ -44,7 +44,7 @@ class Mnist(OfficialImages):
     def list_images(self, data: Any) -> tuple[Images, list[int], list[str]]:
         """Return the images; classes are called ``0`` to ``9`` and not ``0 - zero``."""
         check_unpacked(Path(data.raw_folder))
-        images, labels, names = list_rows(data)
+        images, labels, names = list_set_rows(data)
         return images, labels, [name.partition(" - ")[0] for name in names]
 
 
@@ -75,7 +75,7 @@ class FashionMnist(OfficialImages):
     def list_images(self, data: Any) -> tuple[Images, list[int], list[str]]:
         """Return the images."""
         check_unpacked(Path(data.raw_folder))
-        return list_rows(data)
+        return list_set_rows(data)
 
 
 def check_unpacked(folder: Path) -> None:

@@ -18,7 +18,7 @@ from mmx.modalities.image import Image, ImageColumn
 from mmx.tasks.base import Samples, Task
 from mmx.tasks.fetching import RemoteFile, fetch_into
 from mmx.tasks.folders import collect_samples, list_folder
-from mmx.tasks.torchvision_rows import Images, join_images, list_rows
+from mmx.tasks.torchvision_rows import Images, join_images, list_set_rows
 
 UNUSABLE = (RuntimeError, OSError, ValueError, EOFError, AssertionError)
 """What libraries raise for official files that are absent, cut off or damaged."""
@@ -166,7 +166,7 @@ class OfficialImages(OfficialSet):
 
     def list_images(self, data: Any) -> tuple[Images, list[int], list[str]]:
         """Return the images, labels and class names of torchvision's data set."""
-        return list_rows(data)
+        return list_set_rows(data)
 
     def list_digests(self) -> Iterable[tuple[str, str]]:
         """Return the official files and their MD5 digests, as far as torchvision knows them."""

@@ -31,7 +31,7 @@ NUMBERS = ("regression_labels", "labels")
 CLASSES = ("classification_labels", "labels")
 NAMES_OF_CLASSES = "annotations"
 TOKEN_IDS = "text_bert"
-Part = dict[str, Any]
+PickledPart = dict[str, Any]
 """Key to the values of all rows of a split."""
 
 
@@ -116,7 +116,7 @@ class PickledSequences(CutTask):
         values, classes = self._read_labels(parts, sizes, name_row)
         return Samples(columns, values, classes, splits, tuple(notes))
 
-    def _read_parts(self) -> dict[str, Part]:
+    def _read_parts(self) -> dict[str, PickledPart]:
         """Return the splits of the file, by mmx's names for them."""
         try:
             found = read_pickle(Path(self.path).expanduser())
@@ -132,7 +132,7 @@ class PickledSequences(CutTask):
             )
         return parts
 
-    def _count_rows(self, split: str, part: Part) -> int:
+    def _count_rows(self, split: str, part: PickledPart) -> int:
         """Return the rows of a split, which all keys that are read must have."""
         counts = {
             key: len(self._find(part, split, key, each.option))
@@ -144,7 +144,7 @@ class PickledSequences(CutTask):
             raise DataError(f"{self.name}: {split} has another number of rows by key: {said}")
         return next(iter(counts.values()))
 
-    def _find(self, part: Part, split: str, key: str, option: str) -> Any:
+    def _find(self, part: PickledPart, split: str, key: str, option: str) -> Any:
         """Return the values of a key."""
         if key not in part or not isinstance(part[key], list | np.ndarray):
             known = [str(name) for name in part]
@@ -159,7 +159,7 @@ class PickledSequences(CutTask):
     def _make_column(
         self,
         given: TableInput,
-        parts: Mapping[str, Part],
+        parts: Mapping[str, PickledPart],
         name_row: RowNames,
     ) -> tuple[Column, list[str]]:
         """Return the column of an input, and notes on how it is read."""
@@ -185,7 +185,7 @@ class PickledSequences(CutTask):
     def _cut_padding(
         self,
         given: TableInput,
-        parts: Mapping[str, Part],
+        parts: Mapping[str, PickledPart],
         rows: list[npt.NDArray[Any]],
         name_row: RowNames,
     ) -> tuple[list[npt.NDArray[Any]], list[str]]:
@@ -245,7 +245,9 @@ class PickledSequences(CutTask):
         finite = [np.nan_to_num(row, nan=0.0, posinf=0.0, neginf=0.0) for row in rows]
         return finite, [f"{given.name}: {said} are infinite or NaN, and are read as zero"]
 
-    def _read_lengths(self, key: str, split: str, part: Part) -> npt.NDArray[np.int64] | None:
+    def _read_lengths(
+        self, key: str, split: str, part: PickledPart
+    ) -> npt.NDArray[np.int64] | None:
         """Return how many steps of each row are no padding; None where the file does not say."""
         given = part.get(f"{key}_lengths")
         if given is None:
@@ -267,7 +269,7 @@ class PickledSequences(CutTask):
         return row[:length]
 
     def _read_labels(
-        self, parts: Mapping[str, Part], sizes: Mapping[str, int], name_row: RowNames
+        self, parts: Mapping[str, PickledPart], sizes: Mapping[str, int], name_row: RowNames
     ) -> tuple[npt.NDArray[Any], tuple[str, ...]]:
         """Return the labels of all rows, and the names of classes."""
         usual = NUMBERS if self.kind == "regression" else CLASSES
@@ -296,7 +298,11 @@ class PickledSequences(CutTask):
         return labels.astype(np.float64)
 
     def _as_classes(
-        self, labels: npt.NDArray[Any], key: str, parts: Mapping[str, Part], name_row: RowNames
+        self,
+        labels: npt.NDArray[Any],
+        key: str,
+        parts: Mapping[str, PickledPart],
+        name_row: RowNames,
     ) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
         """Return the class of each row, and the names of classes."""
         if labels.dtype.kind == "f" and (labels != np.round(labels)).any():
@@ -313,7 +319,7 @@ class PickledSequences(CutTask):
         return np.array([index[name] for name in names], dtype=np.int64), classes
 
 
-def _list_annotations(parts: Mapping[str, Part], key: str, count: int) -> list[str] | None:
+def _list_annotations(parts: Mapping[str, PickledPart], key: str, count: int) -> list[str] | None:
     """Return what each row's class is called, where the file says it."""
     if key != CLASSES[0]:
         return None

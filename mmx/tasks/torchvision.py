@@ -12,17 +12,17 @@ from mmx.tasks.base import CutTask, type_task_option
 from mmx.tasks.official import OfficialImages
 
 Option = str | int | bool
-Splits = Mapping[str, Mapping[str, Option]]
+SetSplits = Mapping[str, Mapping[str, Option]]
 """Split to the options by which torchvision opens it."""
 
-WHOLE: Splits = {"train": {}}
-BY_TRAIN: Splits = {"train": {"train": True}, "test": {"train": False}}
-BY_SPLIT: Splits = {"train": {"split": "train"}, "test": {"split": "test"}}
-WITH_VAL: Splits = {name: {"split": name} for name in ("train", "val", "test")}
-VAL_AS_TEST: Splits = {"train": {"split": "train"}, "test": {"split": "val"}}
+WHOLE: SetSplits = {"train": {}}
+BY_TRAIN: SetSplits = {"train": {"train": True}, "test": {"train": False}}
+BY_SPLIT: SetSplits = {"train": {"split": "train"}, "test": {"split": "test"}}
+WITH_VAL: SetSplits = {name: {"split": name} for name in ("train", "val", "test")}
+VAL_AS_TEST: SetSplits = {"train": {"split": "train"}, "test": {"split": "val"}}
 """Of sets with no labels for their test images: their validation images are what people test on."""
 
-SETS: dict[str, Splits] = {
+SETS: dict[str, SetSplits] = {
     "Caltech101": WHOLE,
     "Caltech256": WHOLE,
     "CIFAR10": BY_TRAIN,

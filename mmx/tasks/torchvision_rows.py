@@ -15,7 +15,7 @@ Images = npt.NDArray[np.uint8] | list[Path | bytes]
 """An array ``(N, H, W)`` or ``(N, H, W, 3)``, or a file of each row, or its content."""
 
 
-def list_rows(data: Any) -> tuple[Images, list[int], list[str]]:
+def list_set_rows(data: Any) -> tuple[Images, list[int], list[str]]:
     """Return images, labels and class names of a data set of images with one class each.
 
     Open it with ``loader=str`` where it has that option: then its rows are paths.

@@ -10,7 +10,7 @@ from mmx.errors import UsageError
 from mmx.reports.many_runs import compare_many
 from mmx.reports.many_runs_figure import draw_figure, require_figure_path
 from mmx.reports.many_runs_table import Format, format_many
-from mmx.reports.run_groups import drop_repeated, find_runs, group_runs
+from mmx.reports.run_groups import drop_repeated, find_runs, group_by_settings
 from mmx.runs.conditions import parse_condition
 
 
@@ -37,7 +37,7 @@ def print_many(
         require_figure_path(figure)
     found = find_runs(words, [parse_condition(each) for each in conditions])
     runs, repeated = drop_repeated(found)
-    groups = group_runs(runs, by)
+    groups = group_by_settings(runs, by)
     if len(groups) < 2:
         raise UsageError(
             f"the {len(runs)} finished {'run' if len(runs) == 1 else 'runs'} are one group: "

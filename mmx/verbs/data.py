@@ -38,7 +38,7 @@ from mmx.evaluation.data_facts import DataFacts, gather_facts
 from mmx.experiment.target_alone import TargetAlone
 from mmx.printable import VALUE, one_line
 from mmx.reports.data_card import render_card
-from mmx.reports.data_tables import FactTable, facts_to_json, format_title, list_tables
+from mmx.reports.data_tables import FactTable, facts_to_json, format_data_title, list_tables
 from mmx.runs.atomic import make_folder, write_text
 from mmx.stages.core.data_checks import note_few_rows
 from mmx.tasks import TaskData
@@ -144,7 +144,7 @@ def _print(facts: DataFacts, path: Path) -> None:
     console = Console()
     if not console.is_terminal:
         console.width = WIDTH
-    console.print(format_title(facts), style="bold", highlight=False, soft_wrap=True)
+    console.print(format_data_title(facts), style="bold", highlight=False, soft_wrap=True)
     for table in list_tables(facts):
         console.print()
         console.print(_draw(table))

@@ -24,7 +24,7 @@ from mmx.evaluation.gain_intervals import (
     resample,
 )
 from mmx.evaluation.metric_chance import find_metric_chance
-from mmx.evaluation.metrics import Score, make_score
+from mmx.evaluation.metrics import SelectionScore, make_score
 from mmx.evaluation.permutation import swap_test
 from mmx.evaluation.sample_metric import SampleScores, score_samples
 from mmx.metrics import Answers, Metric
@@ -145,12 +145,12 @@ def test_no_interval_where_most_resamples_have_no_metric() -> None:
 
 def test_selection_takes_the_smaller_of_a_metric_that_is_to_be_lowered() -> None:
     score = make_score("regression", Mae())
-    assert score == Score("mae", lower_is_better=True)
+    assert score == SelectionScore("mae", lower_is_better=True)
     better, worse = {"loss": 1.0, "mae": 0.2}, {"loss": 0.5, "mae": 0.3}
     assert score(better) > score(worse)
     assert score({"loss": 0.1, "mae": 0.2}) > score(better)
     assert score({"loss": 0.1, "mae": math.nan}) < score(worse)
-    assert make_score("classes") == Score("accuracy")
+    assert make_score("classes") == SelectionScore("accuracy")
 
 
 def test_chance_of_another_metric_is_that_of_one_answer_with_its_noise() -> None:

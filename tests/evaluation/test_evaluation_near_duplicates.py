@@ -11,16 +11,16 @@ import pytest
 import soundfile
 
 from mmx.evaluation.near_duplicates import (
-    Comparison,
     NearDuplicates,
-    Pair,
+    PairComparison,
+    RowPair,
     find_conflicts,
     find_near_duplicates,
     group_rows,
 )
 from mmx.evaluation.near_duplicates.alignment import measure_distances
 from mmx.evaluation.near_duplicates.pictures import compare_pictures
-from mmx.evaluation.near_duplicates.sounds import compare_sounds, correlate
+from mmx.evaluation.near_duplicates.sounds import compare_sounds, correlate_shifted
 from mmx.evaluation.near_duplicates.texts import compare_texts, cut_pieces, simplify
 from mmx.modalities.audio import AudioColumn
 from mmx.modalities.image import ImageColumn
@@ -190,7 +190,7 @@ def test_the_correlation_is_that_of_numpy():
     one, other = say(1)[:400], say(2)[:300]
     by_hand = np.abs(np.correlate(one.astype(float), other.astype(float), "full")).max()
     by_hand /= np.sqrt((one.astype(float) ** 2).sum() * (other.astype(float) ** 2).sum())
-    assert correlate(one, other) == pytest.approx(by_hand, rel=1e-6)
+    assert correlate_shifted(one, other) == pytest.approx(by_hand, rel=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -266,23 +266,23 @@ def test_pairs_within_a_split_are_for_groups_alone(tmp_path):
     )
     data = task.load()
     across = find_near_duplicates(data, {})
-    assert across.nearest("text") == [Pair(6, 0, 0.0)]
+    assert across.nearest("text") == [RowPair(6, 0, 0.0)]
     every = find_near_duplicates(data, {}, everywhere=True)
-    assert Pair(6, 0, 0.0) in every.nearest("text")
+    assert RowPair(6, 0, 0.0) in every.nearest("text")
     groups = group_rows(8, every.found["text"].pairs)
     assert groups == [0, 0, 2, 3, 2, 5, 0, 7]
 
 
 def test_groups_are_the_connected_rows():
-    pairs = [Pair(4, 1, 0.1), Pair(2, 4, 0.1), Pair(5, 3, 0.1)]
+    pairs = [RowPair(4, 1, 0.1), RowPair(2, 4, 0.1), RowPair(5, 3, 0.1)]
     assert group_rows(7, pairs) == [0, 1, 1, 3, 1, 3, 6]
 
 
 def test_the_nearest_pair_of_each_other_split_counts():
-    pairs = (Pair(2, 0, 0.3), Pair(2, 1, 0.1), Pair(2, 3, 0.2), Pair(2, 4, 0.0))
+    pairs = (RowPair(2, 0, 0.3), RowPair(2, 1, 0.1), RowPair(2, 3, 0.2), RowPair(2, 4, 0.0))
     split_of = np.array(["train", "train", "test", "val", "test"])
-    found = NearDuplicates({"image": Comparison(pairs)}, (), split_of)
-    assert found.nearest("image") == [Pair(2, 1, 0.1), Pair(2, 3, 0.2)]
+    found = NearDuplicates({"image": PairComparison(pairs)}, (), split_of)
+    assert found.nearest("image") == [RowPair(2, 1, 0.1), RowPair(2, 3, 0.2)]
 
 
 def test_equal_rows_with_other_labels_contradict_each_other(tmp_path):

@@ -12,7 +12,7 @@ import pytest
 
 from mmx.runs import index, index_cache
 from mmx.runs.directory import RunDirectory
-from mmx.runs.index_reading import read_facts, read_index
+from mmx.runs.index_reading import read_index, read_run_facts
 from mmx.runs.manifest import CodeVersion, Manifest
 from mmx.verbs import list as listing
 
@@ -307,7 +307,7 @@ def test_a_finished_run_is_kept_with_its_facts(tmp_path: Path) -> None:
     directory.set_status("done")
     index.add(directory)
     wanted = ["optimizer.lr", "flag", "sizes", "encoder.image", "timing.total_s", "fusion", "none"]
-    (found,) = read_facts(tmp_path, wanted).values()
+    (found,) = read_run_facts(tmp_path, wanted).values()
     assert found == [0.1, True, "[1, 2]", "resnet18", "inf", "gmu", None]
     shutil.rmtree(directory.path)
-    assert read_facts(tmp_path, wanted) == {}
+    assert read_run_facts(tmp_path, wanted) == {}

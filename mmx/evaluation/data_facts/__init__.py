@@ -8,14 +8,14 @@ from mmx.evaluation.data_facts.facts import (
     Quantity,
     Tally,
 )
-from mmx.evaluation.data_facts.gather import Readers, gather_facts
+from mmx.evaluation.data_facts.gather import InputReaders, gather_facts
 
 __all__ = [
     "ColumnUse",
     "DataFacts",
+    "InputReaders",
     "ModalityFacts",
     "Quantity",
-    "Readers",
     "Tally",
     "draw_samples",
     "gather_facts",

@@ -20,7 +20,7 @@ from mmx.modalities import Column, Modality, Spec
 from mmx.modalities.tabular import TabularColumn, TabularSpec
 from mmx.tasks import TaskData
 
-Readers = Mapping[str, Modality[Any, Any]]
+InputReaders = Mapping[str, Modality[Any, Any]]
 MODALITY_OPTION = "target.columns"
 FREQUENT = 3
 """Words that are shown of a column of categories."""
@@ -28,7 +28,7 @@ REASONS_SHOWN = 5
 """Unreadable files that are named."""
 
 
-def gather_facts(data: TaskData, readers: Readers) -> DataFacts:
+def gather_facts(data: TaskData, readers: InputReaders) -> DataFacts:
     """Return what there is to say about a task's data before anything is trained on it.
 
     Args:
@@ -163,7 +163,7 @@ def _describe_cells(
 
 def _list_notes(
     data: TaskData,
-    readers: Readers,
+    readers: InputReaders,
     specs: Mapping[str, Spec],
     modalities: Mapping[str, ModalityFacts],
 ) -> Iterator[str]:

@@ -28,7 +28,7 @@ from mmx.modalities.tokenizers import make_tokenizer
 from mmx.modalities.vector import VectorColumn
 from mmx.modalities.video import VideoColumn
 
-Found = TypeVar("Found")
+Measured = TypeVar("Measured")
 ON_ITS_SIDE = (5, 6, 7, 8)
 """EXIF orientations in which height and width change places."""
 
@@ -69,10 +69,10 @@ def measure_column(
 
 
 def _measure_each(
-    rows: Sequence[int], measure: Callable[[int], Found], found: Measures
-) -> Iterator[Found]:
+    rows: Sequence[int], measure: Callable[[int], Measured], found: Measures
+) -> Iterator[Measured]:
     """Return what each row gives; a row that gives an error is noted and passed over."""
-    results: list[Found | str] = [""] * len(rows)
+    results: list[Measured | str] = [""] * len(rows)
 
     def try_one(place: int) -> None:
         try:

@@ -7,13 +7,13 @@ from mmx.evaluation.near_duplicates.find import (
     find_near_duplicates,
     group_rows,
 )
-from mmx.evaluation.near_duplicates.pairs import Comparison, Pair
+from mmx.evaluation.near_duplicates.pairs import PairComparison, RowPair
 
 __all__ = [
-    "Comparison",
     "Conflict",
     "NearDuplicates",
-    "Pair",
+    "PairComparison",
+    "RowPair",
     "find_conflicts",
     "find_near_duplicates",
     "group_rows",

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mmx.evaluation.near_duplicates.pairs import Comparison, Pair
+from mmx.evaluation.near_duplicates.pairs import PairComparison, RowPair
 from mmx.evaluation.near_duplicates.pictures import compare_pictures
 from mmx.evaluation.near_duplicates.search import list_searches
 from mmx.evaluation.near_duplicates.sounds import compare_sounds
@@ -21,7 +21,7 @@ from mmx.modalities.image import ImageColumn
 from mmx.modalities.text import TextColumn
 from mmx.tasks import TaskData
 
-Compare = Callable[..., Comparison]
+Compare = Callable[..., PairComparison]
 COMPARE: dict[type[Column], Compare] = {
     ImageColumn: compare_pictures,
     AudioColumn: compare_sounds,
@@ -40,13 +40,13 @@ class NearDuplicates:
         split_of: ``(N,)`` name of each row's split; "" for a row in none.
     """
 
-    found: Mapping[str, Comparison]
+    found: Mapping[str, PairComparison]
     not_compared: tuple[str, ...]
     split_of: npt.NDArray[np.str_] = field(repr=False)
 
-    def nearest(self, modality: str) -> list[Pair]:
+    def nearest(self, modality: str) -> list[RowPair]:
         """Return for each row and other split the pair that is most alike, of different splits."""
-        best: dict[tuple[int, str], Pair] = {}
+        best: dict[tuple[int, str], RowPair] = {}
         for pair in self.found[modality].pairs:
             here, there = self.split_of[pair.row], self.split_of[pair.other]
             if here == there:
@@ -71,7 +71,7 @@ def find_near_duplicates(
         everywhere: Compare rows of one split too.
     """
     searches = list_searches(data.splits, everywhere)
-    found: dict[str, Comparison] = {}
+    found: dict[str, PairComparison] = {}
     left: list[str] = []
     for name, column in data.columns.items():
         compare = next((each for kind, each in COMPARE.items() if isinstance(column, kind)), None)
@@ -112,7 +112,7 @@ def find_conflicts(data: TaskData) -> list[Conflict]:
     ]
 
 
-def group_rows(count: int, pairs: Iterable[Pair]) -> list[int]:
+def group_rows(count: int, pairs: Iterable[RowPair]) -> list[int]:
     """Return the group of each of ``count`` rows, such that rows of a pair are in one group.
 
     A group is called by its first row.

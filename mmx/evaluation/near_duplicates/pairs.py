@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 
 @dataclass(frozen=True)
-class Pair:
+class RowPair:
     """Two rows that are alike in a modality.
 
     Attributes:
@@ -24,7 +24,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class PairComparison:
     """What comparing the rows of a modality gave.
 
     Attributes:
@@ -32,7 +32,7 @@ class Comparison:
         unreadable: Row to the reason why it cannot be compared.
     """
 
-    pairs: tuple[Pair, ...]
+    pairs: tuple[RowPair, ...]
     unreadable: Mapping[int, str] = field(default_factory=dict)
 
     @classmethod
@@ -42,10 +42,11 @@ class Comparison:
         others: npt.NDArray[np.int64],
         distances: npt.NDArray[np.float64],
         unreadable: Mapping[int, str] | None = None,
-    ) -> Comparison:
+    ) -> PairComparison:
         """Return all pairs, sorted by rows and then by distance."""
         order = np.lexsort((others, distances, rows))
         pairs = tuple(
-            Pair(int(rows[place]), int(others[place]), float(distances[place])) for place in order
+            RowPair(int(rows[place]), int(others[place]), float(distances[place]))
+            for place in order
         )
         return cls(pairs, unreadable or {})

@@ -15,8 +15,8 @@ from scipy.fft import dctn
 
 from mmx.errors import DataError
 from mmx.evaluation.near_duplicates.alignment import measure_distances
-from mmx.evaluation.near_duplicates.pairs import Comparison
-from mmx.evaluation.near_duplicates.search import Candidates, Rows, find_candidates
+from mmx.evaluation.near_duplicates.pairs import PairComparison
+from mmx.evaluation.near_duplicates.search import Candidates, RowIndices, find_candidates
 from mmx.modalities import Modality
 from mmx.modalities.files import FileOrBytes, call_each, count_bytes
 from mmx.modalities.image import ImageColumn, find_decoding, read_image
@@ -37,8 +37,10 @@ SHAPE, PATCH, COLOUR = 0.12, 0.27, 8.0
 
 
 def compare_pictures(
-    column: ImageColumn, reader: Modality[Any, Any] | None, searches: list[tuple[Rows, Rows]]
-) -> Comparison:
+    column: ImageColumn,
+    reader: Modality[Any, Any] | None,
+    searches: list[tuple[RowIndices, RowIndices]],
+) -> PairComparison:
     """Return the pairs of rows with pictures that are alike.
 
     Args:
@@ -72,7 +74,9 @@ def compare_pictures(
     found = _drop_hopeless(found, thumbs, contrast)
     distances = measure_distances(thumbs[found.rows], thumbs[found.others])
     alike = (distances.shape <= SHAPE) & (distances.patch <= PATCH) & (distances.colour <= COLOUR)
-    return Comparison.of(found.rows[alike], found.others[alike], distances.shape[alike], unreadable)
+    return PairComparison.of(
+        found.rows[alike], found.others[alike], distances.shape[alike], unreadable
+    )
 
 
 def _is_tiny(column: ImageColumn, row: int) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial import cKDTree
 
-Rows = npt.NDArray[np.int64]
+RowIndices = npt.NDArray[np.int64]
 OTHERS = (("val", "train"), ("test", "train"), ("test", "val"))
 """Splits whose rows should not be in the other one."""
 
@@ -18,11 +18,13 @@ OTHERS = (("val", "train"), ("test", "train"), ("test", "val"))
 class Candidates:
     """Pairs of rows that may be alike: ``rows[i]`` and ``others[i]``."""
 
-    rows: Rows
-    others: Rows
+    rows: RowIndices
+    others: RowIndices
 
 
-def list_searches(splits: Mapping[str, Rows], everywhere: bool) -> list[tuple[Rows, Rows]]:
+def list_searches(
+    splits: Mapping[str, RowIndices], everywhere: bool
+) -> list[tuple[RowIndices, RowIndices]]:
     """Return pairs of sets of rows, of which one's rows are looked for in the other.
 
     Args:
@@ -38,7 +40,7 @@ def list_searches(splits: Mapping[str, Rows], everywhere: bool) -> list[tuple[Ro
 def find_candidates(
     prints: npt.NDArray[np.floating],
     known: npt.NDArray[np.bool_],
-    searches: list[tuple[Rows, Rows]],
+    searches: list[tuple[RowIndices, RowIndices]],
     *,
     radius: float,
     most: int,
@@ -52,7 +54,7 @@ def find_candidates(
         radius: Largest distance.
         most: Largest number of rows for each row.
     """
-    found: list[Rows] = [np.zeros((0, 2), np.int64)]
+    found: list[RowIndices] = [np.zeros((0, 2), np.int64)]
     for rows, others in searches:
         asked, there = rows[known[rows]], others[known[others]]
         if not len(asked) or not len(there):

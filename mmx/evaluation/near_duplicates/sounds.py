@@ -18,13 +18,13 @@ from scipy.fft import dctn
 from torchaudio.functional import resample
 
 from mmx.errors import DataError
-from mmx.evaluation.near_duplicates.pairs import Comparison
-from mmx.evaluation.near_duplicates.search import Rows, find_candidates
+from mmx.evaluation.near_duplicates.pairs import PairComparison
+from mmx.evaluation.near_duplicates.search import RowIndices, find_candidates
 from mmx.modalities import Modality
 from mmx.modalities.audio import AudioColumn, find_channel
 from mmx.modalities.files import call_each
 
-Samples = npt.NDArray[np.float32]
+SoundSamples = npt.NDArray[np.float32]
 
 RATE = 8_000  # Hz at which sounds are compared
 WINDOW, STEP = 256, 64  # samples
@@ -43,8 +43,10 @@ SILENT = 1e-4  # of full scale
 
 
 def compare_sounds(
-    column: AudioColumn, reader: Modality[Any, Any] | None, searches: list[tuple[Rows, Rows]]
-) -> Comparison:
+    column: AudioColumn,
+    reader: Modality[Any, Any] | None,
+    searches: list[tuple[RowIndices, RowIndices]],
+) -> PairComparison:
     """Return the pairs of rows with sounds that are alike; the distance is 1 − correlation.
 
     Args:
@@ -80,26 +82,26 @@ def compare_sounds(
     mine, others = found.rows[of_one_length], found.others[of_one_length]
     correlations = np.array(
         [
-            correlate(
+            correlate_shifted(
                 _read_at_rate(column, int(row), channel), _read_at_rate(column, int(other), channel)
             )
             for row, other in zip(mine, others, strict=True)
         ]
     )
     alike = correlations >= ALIKE
-    return Comparison.of(mine[alike], others[alike], 1 - correlations[alike], unreadable)
+    return PairComparison.of(mine[alike], others[alike], 1 - correlations[alike], unreadable)
 
 
-def _read_at_rate(column: AudioColumn, row: int, channel: int | None) -> Samples:
+def _read_at_rate(column: AudioColumn, row: int, channel: int | None) -> SoundSamples:
     samples, rate = column.read(row, channel)
     samples = samples[: int(LONGEST * rate)]
     if rate == RATE or not len(samples):
         return samples
-    made: Samples = resample(torch.from_numpy(samples), rate, RATE).numpy()
+    made: SoundSamples = resample(torch.from_numpy(samples), rate, RATE).numpy()
     return made
 
 
-def make_fingerprint(sound: Samples) -> tuple[npt.NDArray[np.float64], float] | None:
+def make_fingerprint(sound: SoundSamples) -> tuple[npt.NDArray[np.float64], float] | None:
     """Return the ``(20,)`` fingerprint of a sound and its length in seconds without silent ends.
 
     None for silence.
@@ -140,7 +142,7 @@ def _to_mel(hertz: float) -> float:
     return 2595 * math.log10(1 + hertz / 700)
 
 
-def correlate(one: Samples, other: Samples) -> float:
+def correlate_shifted(one: SoundSamples, other: SoundSamples) -> float:
     """Return the largest correlation of two sounds over all shifts, whatever their sign."""
     size = 1 << (len(one) + len(other) - 1).bit_length()
     product = np.fft.rfft(one, size) * np.conj(np.fft.rfft(other, size))

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mmx.evaluation.near_duplicates.pairs import Comparison
-from mmx.evaluation.near_duplicates.search import Rows
+from mmx.evaluation.near_duplicates.pairs import PairComparison
+from mmx.evaluation.near_duplicates.search import RowIndices
 from mmx.modalities import Modality
 from mmx.modalities.text import TextColumn
 
@@ -31,8 +31,10 @@ PRIME = np.uint64((1 << 31) - 1)
 
 
 def compare_texts(
-    column: TextColumn, reader: Modality[Any, Any] | None, searches: list[tuple[Rows, Rows]]
-) -> Comparison:
+    column: TextColumn,
+    reader: Modality[Any, Any] | None,
+    searches: list[tuple[RowIndices, RowIndices]],
+) -> PairComparison:
     """Return the pairs of rows with texts that are alike; the distance is 1 − Jaccard.
 
     Args:
@@ -58,7 +60,7 @@ def compare_texts(
             found,
         )
     pairs = np.array(list(found), dtype=np.int64).reshape(-1, 2)
-    return Comparison.of(pairs[:, 0], pairs[:, 1], np.array(list(found.values()), np.float64))
+    return PairComparison.of(pairs[:, 0], pairs[:, 1], np.array(list(found.values()), np.float64))
 
 
 def _find_equal(mine: dict[int, str], others: dict[int, str]) -> dict[tuple[int, int], float]:

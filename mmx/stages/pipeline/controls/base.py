@@ -29,7 +29,7 @@ from mmx.training.recipe import Epoch
 from mmx.transfer import Source
 from mmx.transfer.scratch import Scratch
 
-Answers = Callable[[Rows], Tensor]
+ControlAnswers = Callable[[Rows], Tensor]
 """Some of the target's rows to outputs ``(N, C)`` on the CPU."""
 
 
@@ -50,7 +50,7 @@ class TrainedControl:
     """
 
     name: str
-    answers: Answers
+    answers: ControlAnswers
     criterion: Criterion
     val: dict[str, float]
     seconds: float = 0.0
@@ -112,7 +112,7 @@ class ControlBench:
         values = data.target[torch.from_numpy(data.rows("train")).to(data.device)].cpu()
         return compute_prior(values, self.opened.task.target)
 
-    def validate(self, answers: Answers, criterion: Criterion) -> dict[str, float]:
+    def validate(self, answers: ControlAnswers, criterion: Criterion) -> dict[str, float]:
         """Return the metrics of all validation rows."""
         data = self.opened.data
         rows = data.rows("val")
