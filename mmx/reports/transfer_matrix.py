@@ -20,7 +20,7 @@ from mmx.metrics import find_built_in
 from mmx.reports import gains_page
 from mmx.reports.group_gain import GroupGain
 from mmx.reports.run_gain import Compared
-from mmx.reports.run_groups import FinishedRun, RunGroup, group_runs
+from mmx.reports.run_groups import FinishedRun, RunGroup, group_by_settings
 from mmx.reports.sweep_gains import Gains, compute_gains
 
 SOURCE, TARGET = "source", "target"
@@ -238,7 +238,7 @@ def build_matrix(
             tip="mmx matrix source=a,b target=x,y",
         )
     other = None if metric is None else _find_metric(kept, metric)
-    groups = {_make_key(group): group for group in group_runs(kept, first=(SOURCE, TARGET))}
+    groups = {_make_key(group): group for group in group_by_settings(kept, first=(SOURCE, TARGET))}
     gains = compute_gains(
         {key: [run.directory.path for run in group.runs] for key, group in groups.items()}, other
     )
