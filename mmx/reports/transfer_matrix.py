@@ -247,20 +247,28 @@ def build_matrix(
         (_, source), (_, target), *setting = key
         cell = _make_cell(key, group, gains)
         found.setdefault(tuple(setting), {})[source, target] = cell
-    have = [*pairs, *(pair for cells in found.values() for pair in cells)]
+    have = [*(pair for cells in found.values() for pair in cells)]
     have += [(x.source, x.target) for x in troubles]
-    sources = dict.fromkeys(source for source, _ in have)
-    targets = dict.fromkeys(target for _, target in have)
-    if not pairs:  # the diagonal then lies where one looks for it
-        targets = dict.fromkeys([*(each for each in sources if each in targets), *targets])
+    sources, targets = _order(have, pairs)
     return TransferMatrix(
         tuple(Matrix(setting, cells) for setting, cells in found.items()),
-        tuple(sources),
-        tuple(targets),
+        sources,
+        targets,
         gains,
         tuple(dict.fromkeys(troubles)),
         (*notes, *left_out, *_note_one_seed(gains)),
     )
+
+
+def _order(
+    have: Sequence[tuple[str, str]], pairs: Sequence[tuple[str, str]]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the sources and targets, in the order of pairs if it is known."""
+    sources = dict.fromkeys(source for source, _ in (*pairs, *have))
+    targets = dict.fromkeys(target for _, target in (*pairs, *have))
+    if not pairs:  # the diagonal then lies where one looks for it
+        targets = dict.fromkeys([*(each for each in sources if each in targets), *targets])
+    return tuple(sources), tuple(targets)
 
 
 def is_itself(config: Mapping[str, Any]) -> bool:

@@ -29,6 +29,7 @@ from mmx.printable import shorten
 from mmx.reports.many_runs_figure import require_figure_path
 from mmx.reports.many_runs_table import FORMATS
 from mmx.reports.run_groups import (
+    FinishedRun,
     drop_repeated,
     find_runs,
     find_unfinished,
@@ -176,10 +177,15 @@ def _run(given: Namespace, argv: Sequence[str]) -> tuple[TransferMatrix, int]:
         for job, row in zip(jobs, ended.rows, strict=True)
         if row["status"] != "done"
     ]
-    paths = dict.fromkeys(Path(str(row["run"])) for row in ended.rows if row["status"] == "done")
-    runs = [run for path in paths if (run := read_finished(RunDirectory(path))) is not None]
+    runs = _open_done(ended.rows)
     found = build_matrix(runs, troubles, metric=given.metric, pairs=pairs)
     return found, max(ended.code, int(bool(refused)))
+
+
+def _open_done(rows: Sequence[Mapping[str, Any]]) -> list[FinishedRun]:
+    """Return the finished runs of a sweep, each once."""
+    paths = dict.fromkeys(Path(str(row["run"])) for row in rows if row["status"] == "done")
+    return [run for path in paths if (run := read_finished(RunDirectory(path))) is not None]
 
 
 def _require_tasks(words: Sequence[str]) -> None:
