@@ -49,10 +49,11 @@ class IndexCache:
         root: The output folder.
 
     Example:
-        >>> with IndexCache(root) as cache:  # doctest: +SKIP
-        ...     cache.keep("entry", {"runs/a": (stamp(root / "runs/a"), {"status": "done"})})
+        >>> from tempfile import mkdtemp
+        >>> with IndexCache(Path(mkdtemp())) as cache:
+        ...     cache.keep("entry", {"runs/a": ("1:2:3", {"status": "done"})})
         ...     cache.read("entry")
-        {'runs/a': ('…', {'status': 'done'})}
+        {'runs/a': ('1:2:3', {'status': 'done'})}
     """
 
     def __init__(self, root: Path) -> None:
