@@ -351,19 +351,18 @@ def _find_options_with(
             other keys too.
     """
     of_key: dict[str, list[str]] = {}
-    needing_more: dict[str, str] = {}
+    needing_more: dict[str, list[str]] = {}
     for option, path in find_options(group, extra).items():
         file = read_text_or_empty(path)
         names = re.findall(r"^([a-z]\w*):", file, flags=re.MULTILINE)
-        if f": {MISSING}" in file:  # the option needs values for other keys too
-            needing_more.update(dict.fromkeys(names, option))
-            continue
+        # An option that needs values for other keys too is named only where no other has the key.
+        found = needing_more if f": {MISSING}" in file else of_key
         for name in names:
-            of_key.setdefault(name, []).append(option)
+            found.setdefault(name, []).append(option)
     if key in of_key or not also_similar:
         return (key, of_key[key]) if key in of_key else (None, [])
     if key in needing_more:
-        return key, [needing_more[key]]
+        return key, needing_more[key]
     near = closest(key, of_key)
     return near, of_key[near] if near else []
 
