@@ -32,6 +32,8 @@ from mmx.renamed_options import find_key, find_word
 
 TYPICAL = {"transfer": "parameter", "regularizer": "delta"}
 """Group to the option that is advised where several options have a key."""
+ANY_DATA = "table"
+"""The task that is advised where several have a key: it reads data of one's own."""
 SHOWN_KEYS = 4
 """Most keys of an option that a message about an unknown key lists."""
 
@@ -323,8 +325,10 @@ def _refuse_key_of_another_option(setting: _Setting) -> Problem | None:
         return None
     own = [name for name in node or {} if name != "_target_"]
     others = f" but {', '.join(own)}" if 0 < len(own) <= SHOWN_KEYS else ""
-    typical = TYPICAL.get(group) or find_default_option(group)
-    first = typical if typical in fitting or not fitting else fitting[0]
+    usual = [TYPICAL.get(group), find_default_option(group), ANY_DATA]
+    first = next((each for each in usual if each in fitting), None) or next(
+        each for each in [*fitting, *usual] if each
+    )
     chosen = f"{group}={base.choices.get(group)}"
     return Problem(
         setting.text,
