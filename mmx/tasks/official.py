@@ -18,7 +18,7 @@ from mmx.modalities.image import Image, ImageColumn
 from mmx.tasks.base import Samples, Task
 from mmx.tasks.fetching import RemoteFile, fetch_into
 from mmx.tasks.folders import collect_samples, list_folder
-from mmx.tasks.torchvision_rows import Images, join_images, list_set_rows
+from mmx.tasks.torchvision_rows import Images, join_class_names, join_images, list_set_rows
 
 UNUSABLE = (RuntimeError, OSError, ValueError, EOFError, AssertionError)
 """What libraries raise for official files that are absent, cut off or damaged."""
@@ -192,20 +192,21 @@ class OfficialImages(OfficialSet):
         """Return the images of all splits in one column."""
         images: list[Images] = []
         labels: list[int] = []
-        classes: list[str] = []
+        classes: list[list[str]] = []
         splits: dict[str, npt.NDArray[np.int64]] = {}
         for split in self.list_splits():
             data = self.open_official(str(root), split, download=False)
-            part, of_rows, classes = self.list_images(data)
+            part, of_rows, names = self.list_images(data)
             if not self.list_digests():  # else torchvision checks all that it reads
                 self.check_rows(split, len(of_rows))
             images.append(part)
+            classes.append(names)
             splits[split] = np.arange(len(labels), len(labels) + len(of_rows))
             labels += of_rows
         return Samples(
             {"image": ImageColumn(join_images(images))},
             np.array(labels, dtype=np.int64),
-            tuple(classes),
+            join_class_names(classes),
             splits,
         )
 

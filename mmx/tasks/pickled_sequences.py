@@ -17,7 +17,7 @@ from mmx.tasks.base import CutTask, Samples, TaskData, list_names, type_task_opt
 from mmx.tasks.labels import sort_classes
 from mmx.tasks.plain_pickle import read_pickle
 from mmx.tasks.row_names import RowNames
-from mmx.tasks.split_names import find_split
+from mmx.tasks.split_names import SPLITS, find_split
 from mmx.tasks.table_columns import ColumnsOption, TableInput, list_inputs
 
 USUAL: ColumnsOption = {"sequence": {name: name for name in ("text", "audio", "vision")}}
@@ -123,6 +123,12 @@ class PickledSequences(CutTask):
         except UnreadableFileError as error:
             raise DataError(f"{self.name}: {error}") from error
         names = {key: find_split(str(key)) for key in found} if isinstance(found, dict) else {}
+        for split in dict.fromkeys(SPLITS.values()):
+            if len(alike := [str(key) for key, each in names.items() if each == split]) > 1:
+                raise DataError(
+                    f"{self.name}: {' and '.join(alike)} of {self.path} are both the {split} split",
+                    tip="leave one of them out of the file, or rename it",
+                )
         parts = {split: found[key] for key, split in names.items() if split}
         if not parts or not all(isinstance(part, dict) for part in parts.values()):
             seen = list_names([str(key) for key in names]) or type(found).__name__
@@ -173,7 +179,9 @@ class PickledSequences(CutTask):
             )
         rows = [row for part in parts.values() for row in part[key]]
         if given.modality == "text":
-            return TextColumn([_as_text(row) for row in rows]), []
+            return TextColumn(
+                [self._as_text(row, given, name_row(i)) for i, row in enumerate(rows)]
+            ), []
         axes = 2 if given.modality == "sequence" else 1
         arrays = [self._as_array(row, axes, given, name_row(i)) for i, row in enumerate(rows)]
         arrays, notes = self._make_finite(given, arrays, name_row)
@@ -181,6 +189,20 @@ class PickledSequences(CutTask):
             return VectorColumn(np.stack(arrays)), notes
         cut, said = self._cut_padding(given, parts, arrays, name_row)
         return SequenceColumn([row if len(row) else None for row in cut]), [*notes, *said]
+
+    def _as_text(self, row: Any, given: TableInput, where: str) -> str | None:
+        """Return a row's text; None where it has none."""
+        if row is None:
+            return None
+        if isinstance(row, np.ndarray | list) and np.size(row) == 1:
+            row = np.asarray(row).item()
+        if not isinstance(row, str | bytes):
+            what = f"{self.name}: {where}: {given.columns[0]} ({given.option})"
+            raise DataError(
+                f"{what} holds {_describe_type(row)}, where text is expected",
+                tip=type_task_option(given.option, "raw_text"),
+            )
+        return _decode(row).strip() or None
 
     def _cut_padding(
         self,
@@ -305,8 +327,9 @@ class PickledSequences(CutTask):
         name_row: RowNames,
     ) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
         """Return the class of each row, and the names of classes."""
-        if labels.dtype.kind == "f" and (labels != np.round(labels)).any():
-            row = int(np.flatnonzero(labels != np.round(labels))[0])
+        odd = labels.dtype.kind == "f" and (labels != np.round(labels)) | np.isinf(labels)
+        if np.any(odd):
+            row = int(np.flatnonzero(odd)[0])
             raise DataError(
                 f"{self.name}: {name_row(row)}: {key} is {labels[row]:g}, a number and no class",
                 tip=type_task_option("kind", "regression")
@@ -323,13 +346,13 @@ def _list_annotations(parts: Mapping[str, PickledPart], key: str, count: int) ->
     """Return what each row's class is called, where the file says it."""
     if key != CLASSES[0]:
         return None
-    said = [str(each) for part in parts.values() for each in part.get(NAMES_OF_CLASSES, ())]
+    said = [_decode(each) for part in parts.values() for each in part.get(NAMES_OF_CLASSES, ())]
     return said if len(said) == count else None
 
 
 def _name_classes(labels: npt.NDArray[Any], annotations: list[str] | None) -> list[str]:
     """Return the class of each row: its annotation, if that names the labels one to one."""
-    plain = [str(int(each)) if labels.dtype.kind in "iufb" else str(each) for each in labels]
+    plain = [str(int(each)) if labels.dtype.kind in "iufb" else _decode(each) for each in labels]
     if annotations is not None:
         pairs = set(zip(plain, annotations, strict=True))
         if len(pairs) == len(set(plain)) == len(set(annotations)):
@@ -337,9 +360,15 @@ def _name_classes(labels: npt.NDArray[Any], annotations: list[str] | None) -> li
     return plain
 
 
-def _as_text(value: Any) -> str | None:
-    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-    return text.strip() or None
+def _decode(value: Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def _describe_type(value: Any) -> str:
+    """Return in words what a row holds that is no text."""
+    if isinstance(value, list | np.ndarray):
+        return f"an array of {'×'.join(map(str, np.shape(value)))}"
+    return f"the number {value}"
 
 
 def _strip_zeros(row: npt.NDArray[Any]) -> npt.NDArray[Any]:

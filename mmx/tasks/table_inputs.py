@@ -58,12 +58,13 @@ def make_column(kind: type[Column], given: NamedCells) -> tuple[Column, Lost]:
     """
     make: Any = kind  # its only positional argument is what ``READERS`` returns for its cells
     values, lost = READERS[kind.cells](given)
+    files = _list_files(values)  # also those without sound, which may be given one
     if kind.cells == "file":
         values = [
             None if isinstance(each, Path) and not kind.is_in(each) else each for each in values
         ]
     column: Column = make(values)
-    column.lost, column.files = lost, _list_files(values)
+    column.lost, column.files = lost, files
     return column, lost
 
 

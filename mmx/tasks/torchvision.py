@@ -53,7 +53,9 @@ SETS: dict[str, SetSplits] = {
 """Sets with one class an image, as torchvision calls them."""
 
 
-OURS = frozenset({"root", "transform", "target_transform", "download", "loader"})
+OURS = frozenset(
+    {"root", "transform", "target_transform", "transforms", "download", "loader", "what", "kwargs"}
+)
 """Options of torchvision's classes that are not for users."""
 
 

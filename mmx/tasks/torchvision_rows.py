@@ -30,7 +30,7 @@ def list_set_rows(data: Any) -> tuple[Images, list[int], list[str]]:
     labels: list[int] = []
     for row in range(len(data)):
         image, label = data[row]
-        if label is None or int(label) != label:
+        if not _is_whole(label):
             raise ValueError(f"row {row + 1} has no class, but {label!r}")
         images.append(_find_source(image))
         labels.append(int(label))
@@ -40,12 +40,35 @@ def list_set_rows(data: Any) -> tuple[Images, list[int], list[str]]:
     return _stack(images), labels, _name_classes(data, labels)
 
 
+def join_class_names(parts: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """Return the class names of several splits, of which a class has one index in all of them.
+
+    Where classes are called by their numbers, a split may lack the last of them.
+
+    Raises:
+        ValueError: A number stands for different classes.
+    """
+    longest = max(parts, key=len)
+    for part in parts:
+        for number, (name, other) in enumerate(zip(part, longest, strict=False)):
+            if name != other:
+                raise ValueError(f"class {number} is {other} in one split and {name} in another")
+    return tuple(longest)
+
+
 def join_images(parts: Sequence[Images]) -> Images:
     """Return the images of several splits as one array, or as one list."""
     arrays = [part for part in parts if isinstance(part, np.ndarray)]
     if len(arrays) == len(parts) and len({part.shape[1:] for part in arrays}) == 1:
         return np.concatenate(arrays)
     return [image for part in parts for image in _write_all(part)]
+
+
+def _is_whole(label: Any) -> bool:
+    try:
+        return bool(int(label) == label)
+    except (TypeError, ValueError, RuntimeError):  # several numbers, a picture
+        return False
 
 
 def _find_source(image: Any) -> Path | npt.NDArray[np.uint8]:
@@ -82,6 +105,8 @@ def _write_png(pixels: npt.NDArray[np.uint8]) -> bytes:
 def _name_classes(data: Any, labels: list[int]) -> list[str]:
     """Return the names of classes in index order; their numbers where there are none."""
     names = getattr(data, "classes", None) or getattr(data, "categories", None)
+    if getattr(data, "_target_types", None) == ["binary-category"]:  # of OxfordIIITPet
+        names = data.bin_classes
     if names is None:
         return [str(label) for label in range(max(labels, default=-1) + 1)]
     return [name if isinstance(name, str) else str(name[0]) for name in names]

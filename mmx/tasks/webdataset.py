@@ -51,15 +51,19 @@ class WebDataset(Table):
 
 
 def expand_ranges(path: str) -> list[str]:
-    """Return the paths that ``{000..009}`` stands for, with as many digits as its first number."""
+    """Return the paths that ``{000..009}`` stands for, with as many digits as its first number.
+
+    ``{9..0}`` counts down, as in a shell.
+    """
     found = RANGE.search(path)
     if found is None:
         return [path]
     first, last = found[1], found[2]
     digits = len(first) if first.startswith("0") else 0
+    step = 1 if int(first) <= int(last) else -1
     return [
         each
-        for number in range(int(first), int(last) + 1)
+        for number in range(int(first), int(last) + step, step)
         for each in expand_ranges(
             path[: found.start()] + f"{number:0{digits}d}" + path[found.end() :]
         )

@@ -13,6 +13,7 @@ from PIL import Image as Pictures
 
 from mmx.experiment import opened_tasks
 from mmx.experiment.opened_tasks import open_data
+from mmx.modalities.image import ImageColumn
 from mmx.runs import file_states
 from mmx.tasks import TaskData
 from mmx.tasks.digits import Digits
@@ -91,6 +92,24 @@ def test_a_picture_that_has_gone_is_noticed(table: Path) -> None:
     assert not second.columns["image"].present[0]
     assert second.fingerprint != first.fingerprint
     assert read(table) is not second  # the file may come back
+
+
+def test_a_video_that_is_given_a_sound_track_is_noticed(
+    table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    film = table.parent / "film.mp4"
+    film.write_bytes(b"silent")
+    table.write_text(table.read_text().replace("\n0.png", "\nfilm.mp4"))
+    monkeypatch.setattr(
+        ImageColumn,
+        "is_in",
+        lambda path: path.suffix == ".png" or path.read_bytes() != b"silent",
+    )
+    first = read(table)
+    assert not first.columns["image"].present[0]
+    assert read(table) is first
+    film.write_bytes((table.parent / "1.png").read_bytes())
+    assert read(table).columns["image"].present[0]
 
 
 def test_data_with_files_that_were_changed_just_now_is_not_kept(

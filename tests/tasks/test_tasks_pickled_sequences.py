@@ -219,6 +219,19 @@ def test_mmsa_by_value(write: Callable[..., Path]) -> None:
     np.testing.assert_allclose(numbers.values[:12], np.linspace(-1, 1, 12), rtol=1e-6)
 
 
+def test_texts_of_bytes_and_rows_without_a_text(write: Callable[..., Path]) -> None:
+    given = make_mmsa()
+    given["train"]["raw_text"] = [None, " ", b"caf\xc3\xa9", *["said"] * 9]
+    for part in given.values():
+        part["mood"] = np.array([[b"sad", b"gay"][row % 2] for row in range(len(part["text"]))])
+    columns = {"sequence": {"audio": "audio"}, "text": "raw_text"}
+    data = task(write(given), columns=columns, kind="classes", label="mood").load()
+    text: Any = data.columns["text"]
+    assert text.present[:4].tolist() == [False, False, True, True]
+    assert text.texts[2] == "café"
+    assert data.target.classes == ("gay", "sad")
+
+
 def test_rows_of_zeros_lack_the_input(write: Callable[..., Path]) -> None:
     given = make_multibench()
     given["train"]["audio"][3] = 0
@@ -249,6 +262,21 @@ def _set_infinite(array: Any) -> Any:
         (change("train", "text", lambda a: a[:, 0]), {}, ["is 3", "vector: {text: text}"]),
         (lambda g: g["valid"].pop("audio"), {}, ["val of", "no 'audio'", "raw_text"]),
         (lambda g: None, {"columns": {"sequence": "text_bert"}}, ["BERT", "raw_text"]),
+        (
+            lambda g: None,
+            {"columns": {"text": "text"}},
+            ["row 1 of train", "array of 5×3", "columns.text=raw_text"],
+        ),
+        (
+            lambda g: g.update(dev=g["valid"]),
+            {},
+            ["valid and dev", "both the val split"],
+        ),
+        (
+            change("test", "classification_labels", [np.inf] * 6),
+            {"kind": "classes"},
+            ["row 1 of test", "no class"],
+        ),
         (
             lambda g: None,
             {"columns": {"sequence": "vison"}},

@@ -14,6 +14,7 @@ from refusals import check_error
 
 from mmx.errors import DataError
 from mmx.tasks.torchvision import SETS, TorchvisionSet, find_set
+from mmx.tasks.torchvision_rows import join_class_names, list_set_rows
 
 
 def load(name, tmp_path, **options):
@@ -125,6 +126,41 @@ def test_classes_without_names_are_numbers(publisher, monkeypatch, tmp_path) -> 
     assert data.target.classes == tuple("0123456789")
     assert data.values[data.splits["test"]].tolist() == [n % 10 for n in range(20)]
     assert data.columns["image"].images.shape == (40, 16, 16)
+
+
+def test_two_classes_of_pets_have_their_names(tmp_path) -> None:
+    root = tmp_path / "oxford-iiit-pet"
+    kinds = {"Abyssinian": (1, 1), "beagle": (2, 2), "pug": (3, 2)}
+    for split, number in (("trainval", 1), ("test", 2)):
+        names = {f"{kind}_{number}{i}": of for kind, of in kinds.items() for i in (1, 2)}
+        lines = [f"{name} {breed} {species} 1" for name, (breed, species) in names.items()]
+        put_folder(root / "annotations", {f"{split}.txt": "\n".join(lines).encode()})
+        images = {f"{name}.jpg": draw(shade(8, 9, 3), "jpeg") for name in names}
+        put_folder(root / "images", images)
+    options = {"target_types": "binary-category"}
+    data = load("oxford_iiit_pet", tmp_path, options=options)
+    assert data.target.classes == ("Cat", "Dog")
+    assert data.values[data.splits["test"]].tolist() == [0, 0, 1, 1, 1, 1]
+    assert load("oxford_iiit_pet", tmp_path).target.classes == ("Abyssinian", "Beagle", "Pug")
+
+
+@pytest.mark.parametrize("label", [None, 0.5, np.zeros((2, 8)), (1, 2)])
+def test_a_row_without_a_class_is_refused(label: object) -> None:
+    with pytest.raises(ValueError, match="row 1 has no class"):
+        list_set_rows([("a.jpg", label)])
+
+
+def test_a_number_stands_for_one_class_in_all_splits() -> None:
+    assert join_class_names([["0", "1"], ["0", "1", "2"]]) == ("0", "1", "2")
+    assert join_class_names([["0", "1", "2"], ["0"]]) == ("0", "1", "2")
+    with pytest.raises(ValueError, match="class 1 is b in one split and c in another"):
+        join_class_names([["a", "b", "c"], ["a", "c"]])
+
+
+@pytest.mark.parametrize("option", ["what", "transforms", "kwargs"])
+def test_options_that_would_change_the_splits_are_refused(tmp_path, option: str) -> None:
+    with pytest.raises(DataError, match=f"no option '{option}'"):
+        load("qmnist", tmp_path, options={option: "test50k"})
 
 
 def test_errors(tmp_path) -> None:

@@ -86,6 +86,7 @@ def test_a_shard_that_is_cut_off(shards: Path) -> None:
         ("a.tar", ["a.tar"]),
         ("a-{0..2}.tar", ["a-0.tar", "a-1.tar", "a-2.tar"]),
         ("a-{08..10}.tar", ["a-08.tar", "a-09.tar", "a-10.tar"]),
+        ("a-{02..01}.tar", ["a-02.tar", "a-01.tar"]),
         ("{0..1}/a-{1..2}", ["0/a-1", "0/a-2", "1/a-1", "1/a-2"]),
     ],
 )
