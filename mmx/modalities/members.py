@@ -126,20 +126,24 @@ def find_archive(path: Path) -> Archive | None:
     return None
 
 
-def _stamp(path: Path) -> tuple[int, int]:
-    """Return what changes where a file is replaced, so that no old one stays open."""
-    state = path.stat()
-    return state.st_mtime_ns, state.st_size
+Stamp = tuple[int, int, int, int]
+"""Number, size and times of a file."""
+
+
+def _stamp(path: Path) -> Stamp:
+    """Return what changes where a file is replaced or rewritten, so that no old one stays open."""
+    state = path.stat()  # a copy may keep size and time of change, but not that of its status
+    return state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns
 
 
 @functools.lru_cache(maxsize=8)
-def _open_zip(path: Path, stamp: tuple[int, int], process: int) -> zipfile.ZipFile:
+def _open_zip(path: Path, stamp: Stamp, process: int) -> zipfile.ZipFile:
     """Return an open archive; each process has its own, since forks share a file's position."""
     return zipfile.ZipFile(path)
 
 
 @functools.lru_cache(maxsize=8)
-def _list_tar(path: Path, stamp: tuple[int, int]) -> dict[str, tuple[int, int]]:
+def _list_tar(path: Path, stamp: Stamp) -> dict[str, tuple[int, int]]:
     """Return start and size of each regular file in a TAR, in bytes; the last of a name counts."""
     with tarfile.open(path, "r:") as file:
         return {one.name: (one.offset_data, one.size) for one in file if one.isreg()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ from mmx.errors import DataError
 from mmx.modalities.base import Modality, RowNumbers, Spec, Stored, as_rows
 from mmx.modalities.text import TextColumn
 from mmx.modalities.text_remarks import MANY
+
+VOCABULARY_SUFFIXES = (".json", ".txt", ".model", ".bpe", ".spm", ".tiktoken")
+"""Of files that tokenizers are read from."""
 
 
 @dataclass(frozen=True)
@@ -98,13 +102,29 @@ class SubWords(Modality[TextColumn, SubWordSpec]):
         return stored.values.to(torch.int64)
 
 
-@lru_cache(maxsize=4)
 def read_tokenizer(folder: Path, max_tokens: int) -> SubWordSpec:
-    """Return the tokenizer of a folder.
+    """Return the tokenizer of a folder, read once for the same content of its files.
 
     Raises:
         DataError: It holds none that can be read.
     """
+    return _read_tokenizer(folder, max_tokens, _digest_vocabulary(folder))
+
+
+def _digest_vocabulary(folder: Path) -> str:
+    """Return the digest of all files of a folder that may belong to a tokenizer."""
+    digest = hashlib.blake2b(digest_size=16)
+    for path in sorted(folder.glob("*")):
+        if path.suffix in VOCABULARY_SUFFIXES and path.is_file():
+            content = path.read_bytes()
+            digest.update(f"{path.name} {len(content)}\n".encode())
+            digest.update(content)
+    return digest.hexdigest()
+
+
+@lru_cache(maxsize=4)
+def _read_tokenizer(folder: Path, max_tokens: int, digest: str) -> SubWordSpec:
+    """Return the tokenizer of a folder with files of this digest."""
     path = folder / "tokenizer.json"
     try:
         if path.is_file():
