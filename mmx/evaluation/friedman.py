@@ -37,7 +37,8 @@ class Ranks:
     Attributes:
         means: ``(M,)`` mean rank of each method, from 1 for the best; equal values share a rank.
         targets: T.
-        p: Of Friedman's test, in the form of Iman and Davenport.
+        p: Of Friedman's test, in the form of Iman and Davenport, but never less than what so few
+            targets can show: the probability that chance alone orders methods as they are here.
         critical_difference: Two methods whose mean ranks differ by less are not told apart.
         level: Confidence level of the critical difference.
     """
@@ -77,10 +78,25 @@ def rank_methods(values: Floats, *, level: float = 0.95) -> Ranks:
     chi2 = chi2 / free if free > 0 else 0.0
     rest = targets * (methods - 1) - chi2
     if rest <= 1e-12:
-        p = 0.0  # all targets order the methods in the same way
+        p = 0.0  # all targets order the methods in the same way; see the least p below
     else:
         statistic = (targets - 1) * chi2 / rest
         p = float(f.sf(statistic, methods - 1, (methods - 1) * (targets - 1)))
+    p = max(p, _find_least_p(ranks))
     q = float(studentized_range.ppf(level, methods, np.inf)) / math.sqrt(2)
     difference = q * math.sqrt(methods * (methods + 1) / (6 * targets))
     return Ranks(tuple(means.tolist()), targets, p, difference, level)
+
+
+def _find_least_p(ranks: Floats) -> float:
+    """Return the least p of a permutation test of ranks, ``(T, M)``.
+
+    Under the null hypothesis, all orders of a row's ranks are equally likely, and naming methods
+    differently changes nothing: without ties, M! of (M!)^T cases are alike.
+    """
+    methods = ranks.shape[1]
+    logs = []
+    for row in ranks:
+        _, counts = np.unique(row, return_counts=True)
+        logs.append(math.lgamma(methods + 1) - sum(math.lgamma(each + 1) for each in counts))
+    return math.exp(max(logs) - sum(logs))

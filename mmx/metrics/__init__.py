@@ -15,6 +15,7 @@ from mmx.metrics.known import (
     USUAL_NAMES,
     describe_metric,
     find_built_in,
+    find_direction,
     restore_metric,
 )
 
@@ -30,5 +31,6 @@ __all__ = [
     "SumMetric",
     "describe_metric",
     "find_built_in",
+    "find_direction",
     "restore_metric",
 ]

@@ -28,6 +28,25 @@ def find_built_in() -> dict[str, type[Metric]]:
     return find_variants("mmx.metrics", Metric, skip=helpers)
 
 
+def find_direction(name: str) -> bool | None:
+    """Return whether a smaller value is better, of a metric that a summary names.
+
+    None of a metric that is not of mmx, or whose name is not known.
+
+    Example:
+        >>> find_direction("ece_10"), find_direction("top_5"), find_direction("my_own")
+        (True, False, None)
+    """
+    if name == "loss":
+        return True
+    if name.startswith("recall@"):  # of retrieval
+        return False
+    for key, kind in find_built_in().items():
+        if f"{name}_".startswith(f"{key.removesuffix('_k')}_"):  # options follow the name
+            return kind.lower_is_better
+    return None
+
+
 def describe_metric(metric: Metric) -> dict[str, Any]:
     """Return the facts from which :func:`restore_metric` makes a metric again.
 

@@ -7,6 +7,7 @@ same test rows.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,14 +19,22 @@ from mmx.evaluation.folds import average_parts, find_half_width_of_folds
 from mmx.evaluation.friedman import FEWEST_TARGETS, Ranks, rank_methods
 from mmx.evaluation.gain_intervals import Differences, GainInterval, bonferroni_level
 from mmx.json_object import Json
+from mmx.metrics import find_direction
 from mmx.metrics.base import Floats
+from mmx.reports.many_runs_notes import (
+    note_confounded,
+    note_controls,
+    note_few,
+    note_mixed,
+    note_undefined,
+)
 from mmx.reports.pairing import Side, pair_sides
-from mmx.reports.run_groups import FinishedRun, RunGroup, find_mixed
+from mmx.reports.run_groups import FinishedRun, RunGroup
 from mmx.reports.sweep_groups import find_common
+from mmx.runs import sample_scores
 
 LEVEL = 0.95
 LOSS = "loss"
-SMALLER_IS_BETTER = (LOSS, "mse", "mae")
 
 
 @dataclass(frozen=True)
@@ -71,7 +80,7 @@ class Paired:
     """A group minus the best on validation, on the same test rows.
 
     Attributes:
-        value: The mean difference.
+        value: The mean difference, positive where the group is better than the best.
         interval: Its interval, corrected for all comparisons of the table.
         effect: The mean difference in standard deviations over seeds (Cohen's d for pairs); None
             of one seed, or where seeds do not differ.
@@ -90,7 +99,7 @@ class GroupLine:
         group: The group.
         val, test: The metric on both splits.
         gain: Over the run's control; None where a run has none, or in another metric.
-        seconds: GroupMean training time of a run, with its source unless that was cached.
+        seconds: Mean training time of a run, with its source unless that was cached.
         parameters: Of the target's model, mean over runs.
         is_best: Whether its mean on validation is the best of its target.
         is_on_front: Whether no other group of the target has a better test metric in less time.
@@ -140,7 +149,7 @@ class ManyRuns:
     def methods(self) -> list[str]:
         """The names of the groups that were tried on every target."""
         names = dict.fromkeys(line.group.name for line in self.lines)
-        return [name for name in names if all(self._find(name, each) for each in self.targets)]
+        return [name for name in names if all(self._has_value(name, x) for x in self.targets)]
 
     @cached_property
     def ranks(self) -> Ranks | None:
@@ -153,6 +162,10 @@ class ManyRuns:
             for each in self.targets
         ]
         return rank_methods(np.round(found, 12))  # means that differ by rounding share a rank
+
+    def _has_value(self, name: str, target: str) -> bool:
+        line = self._find(name, target)
+        return line is not None and not math.isnan(line.test.value)
 
     def _find(self, name: str, target: str) -> GroupLine | None:
         fits = (x for x in self.lines if x.group.name == name and x.group.target == target)
@@ -210,23 +223,44 @@ def compare_many(
 
     Args:
         groups: Of one or several targets.
-        metric: A test metric that all runs have; None for the first that is no loss.
+        metric: A test metric that all runs have; None for that of their gains, or else the first
+            that is no loss.
         notes: On how the runs were chosen, to stand with the comparison.
 
     Raises:
         UsageError: The metric is not one that all runs have, or they have none in common.
     """
-    chosen = _choose_metric([run for group in groups for run in group.runs], metric)
-    larger = chosen not in SMALLER_IS_BETTER
+    runs = [run for group in groups for run in group.runs]
+    chosen = _choose_metric(runs, metric)
+    larger, unknown = _find_larger_is_better(runs, chosen)
     lines = [_make_line(group, chosen) for group in groups]
     marked: list[GroupLine] = []
     for target in dict.fromkeys(line.group.target for line in lines):
         own = [line for line in lines if line.group.target == target]
-        marked += sorted(_mark(own, larger), key=lambda line: line.test.value, reverse=larger)
+        marked += sorted(_mark(own, larger), key=lambda line: -_score(line.test, larger))
     paired, comparisons, left_out = _pair(marked, chosen)
-    return ManyRuns(
-        chosen, larger, tuple(paired), comparisons, (*notes, *_note_mixed(groups), *left_out)
-    )
+    own_notes = [*unknown, *note_undefined(lines, chosen), *note_controls(lines)]
+    own_notes += [*note_mixed(groups), *note_confounded(groups), *left_out]
+    return ManyRuns(chosen, larger, tuple(paired), comparisons, (*notes, *own_notes))
+
+
+def _find_larger_is_better(runs: Sequence[FinishedRun], metric: str) -> tuple[bool, list[str]]:
+    """Return the direction of a metric, and a note where nothing states it."""
+    for run in runs:
+        gain = run.summary.gain
+        if gain is not None and gain.metric == metric:
+            return not gain.lower_is_better, []
+    lower = find_direction(metric)
+    if lower is None:
+        return True, [f"larger {metric} is taken for better: no run states what is"]
+    return not lower, []
+
+
+def _score(mean: GroupMean, larger: bool) -> float:
+    """Return what grows as a group gets better; of a metric without a value, less than all."""
+    if math.isnan(mean.value):
+        return -math.inf
+    return mean.value if larger else -mean.value
 
 
 def _choose_metric(runs: Sequence[FinishedRun], given: str | None) -> str:
@@ -234,12 +268,14 @@ def _choose_metric(runs: Sequence[FinishedRun], given: str | None) -> str:
     every = [run.summary.target.metrics.get("test", {}) for run in runs]
     common = [name for name in every[0] if all(name in found for found in every)]
     if given is None:
+        if (own := _find_own_metric(runs)) in common:
+            return own
         if (name := next((name for name in common if name != LOSS), None)) is not None:
             return name
         kinds = {next((name for name in found if name != LOSS), LOSS): None for found in every}
         raise UsageError(
             f"the runs have no test metric in common: some have {', some '.join(kinds)}",
-            tip=f"mmx compare outputs '{next(iter(kinds))}>0'",
+            tip=f"mmx compare outputs '{next(iter(kinds))}!=null'",
         )
     if given not in common:
         near = closest(given, common)
@@ -248,6 +284,15 @@ def _choose_metric(runs: Sequence[FinishedRun], given: str | None) -> str:
             tip=f"--metric {near or (common or ['accuracy'])[0]}",
         )
     return given
+
+
+def _find_own_metric(runs: Sequence[FinishedRun]) -> str:
+    """Return the metric of all gains, or the one whose scores are kept; empty without such."""
+    stated = {run.summary.gain.metric for run in runs if run.summary.gain is not None}
+    if not stated:
+        kept = sample_scores.read_scores(runs[0].directory)
+        return "" if kept is None else kept[0].metric
+    return stated.pop() if len(stated) == 1 else ""
 
 
 def _make_line(group: RunGroup, metric: str) -> GroupLine:
@@ -271,23 +316,24 @@ def _make_line(group: RunGroup, metric: str) -> GroupLine:
 
 def _mark(lines: Sequence[GroupLine], larger: bool) -> list[GroupLine]:
     """Return the lines of one target with the best on validation and the Pareto front marked."""
-    sign = 1 if larger else -1
-    best = max(lines, key=lambda line: sign * line.val.value)
+    best = max(lines, key=lambda line: _score(line.val, larger))
+    known = not math.isnan(best.val.value)
     return [
         GroupLine(
             **{
                 **vars(line),
-                "is_best": line is best,
-                "is_on_front": not any(_dominates(other, line, sign) for other in lines),
+                "is_best": known and line is best,
+                "is_on_front": not math.isnan(line.test.value)
+                and not any(_dominates(other, line, larger) for other in lines),
             }
         )
         for line in lines
     ]
 
 
-def _dominates(one: GroupLine, other: GroupLine, sign: int) -> bool:
+def _dominates(one: GroupLine, other: GroupLine, larger: bool) -> bool:
     """Return whether a group is at least as good in at most as much time, and not equal."""
-    ours, theirs = sign * one.test.value, sign * other.test.value
+    ours, theirs = _score(one.test, larger), _score(other.test, larger)
     if ours < theirs or one.seconds > other.seconds:
         return False
     return ours > theirs or one.seconds < other.seconds
@@ -298,8 +344,9 @@ def _pair(lines: Sequence[GroupLine], metric: str) -> tuple[list[GroupLine], int
     differences: dict[int, Differences] = {}
     unpaired: dict[str, list[str]] = {}
     for place, line in enumerate(lines):
-        best = next(x for x in lines if x.group.target == line.group.target and x.is_best)
-        if line is best:
+        fits = (x for x in lines if x.group.target == line.group.target and x.is_best)
+        best = next(fits, None)
+        if best is None or line is best:
             continue
         try:
             found = _find_differences(best.group, line.group)
@@ -330,7 +377,7 @@ def _pair(lines: Sequence[GroupLine], metric: str) -> tuple[list[GroupLine], int
         f"no paired difference of {names[0] if len(names) == 1 else f'{len(names)} groups'}: {why}"
         for why, names in unpaired.items()
     ]
-    return found_lines, len(differences), notes
+    return found_lines, len(differences), [*notes, *note_few(lines, differences)]
 
 
 def _find_effect(values: Floats) -> float | None:
@@ -357,15 +404,3 @@ def _find_differences(best: RunGroup, group: RunGroup) -> Differences:
         for each, runs in zip((best, group), draws, strict=True)
     )
     return pair_sides(before, after)
-
-
-def _note_mixed(groups: Sequence[RunGroup]) -> list[str]:
-    """Return what means are taken over, beyond seeds and folds."""
-    found: dict[str, list[str]] = {}
-    for group in groups:
-        for key, values in find_mixed(group).items():
-            found[key] = list(dict.fromkeys([*found.get(key, []), *values]))
-    return [
-        f"means are also over {key} ({', '.join(values[:6])}{', …' if len(values) > 6 else ''})"
-        for key, values in found.items()
-    ]

@@ -63,7 +63,14 @@ def draw_figure(found: ManyRuns, path: Path) -> None:
     ranks = found.ranks
     rows = len(targets) + (ranks is not None)
     # Type 42 embeds fonts as outlines that can be searched and edited.
-    with mpl.rc_context({"pdf.fonttype": 42, "svg.fonttype": "none", "font.size": 8}):
+    # Names are texts, in which $ begins no formula.
+    plain: Any = {
+        "pdf.fonttype": 42,
+        "svg.fonttype": "none",
+        "font.size": 8,
+        "text.parse_math": False,
+    }
+    with mpl.rc_context(plain):
         figure = Figure(figsize=(7.0, height * len(targets) + (1.6 if ranks else 0)))
         figure.set_layout_engine("constrained")
         grid = figure.add_gridspec(rows, 2, width_ratios=(3, 2))
@@ -88,7 +95,8 @@ def _draw_means(axes: Any, found: ManyRuns, lines: list[GroupLine]) -> None:
     names = _name_groups([line.group for line in reversed(lines)])
     axes.set_yticks(range(len(lines)), names)
     axes.set_ylim(-0.6, len(lines) - 0.4)
-    axes.set_xlabel(f"{found.metric} on test")
+    lower = "" if found.larger_is_better else " (lower is better)"
+    axes.set_xlabel(f"{found.metric} on test{lower}")
     axes.set_title(lines[0].group.target, fontsize=8)
     _lighten(axes)
 
@@ -99,7 +107,8 @@ def _draw_front(axes: Any, found: ManyRuns, lines: list[GroupLine]) -> None:
         colour = BEST if line.is_best else OTHER
         axes.plot(line.seconds, line.test.value, "o", ms=4, color=colour)
     front = sorted((line.seconds, line.test.value) for line in lines if line.is_on_front)
-    axes.step(*zip(*front, strict=True), where="post", color=FRONT, lw=1, zorder=0)
+    if front:  # a metric may be undefined for all groups
+        axes.step(*zip(*front, strict=True), where="post", color=FRONT, lw=1, zorder=0)
     axes.set_xlabel("seconds of training")
     axes.set_ylabel(found.metric)
     _lighten(axes)

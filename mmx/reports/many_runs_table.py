@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import html
 import json
+import math
 import re
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from mmx.csv_text import format_csv
+from mmx.json_object import Json
 from mmx.printable import VALUE, one_line
 from mmx.reports.many_runs import GroupLine, GroupMean, ManyRuns
 
@@ -19,6 +21,9 @@ BEST, FRONT = "*", "p"
 LATEX = {
     "\\": r"\textbackslash{}",
     **{each: f"\\{each}" for each in "&%$#_{}"},
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     "±": r"$\pm$",
@@ -38,7 +43,7 @@ def format_many(found: ManyRuns, form: Format) -> str:
     formats: dict[str, Callable[[ManyRuns], str]] = {
         "text": _format_text,
         "csv": _format_csv,
-        "json": lambda many: json.dumps(many.data(), indent=2) + "\n",
+        "json": lambda many: format_json(many.data()),
         "markdown": _format_markdown,
         "latex": _format_latex,
         "html": _format_html,
@@ -46,13 +51,40 @@ def format_many(found: ManyRuns, form: Format) -> str:
     return formats[form](found)
 
 
+def format_json(node: Json) -> str:
+    """Return plain data as JSON; a number that is undefined is null, since JSON has no NaN."""
+    return json.dumps(_drop_undefined(node), indent=2, allow_nan=False) + "\n"
+
+
+def _drop_undefined(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {key: _drop_undefined(each) for key, each in node.items()}
+    if isinstance(node, list | tuple):
+        return [_drop_undefined(each) for each in node]
+    return None if isinstance(node, float) and not math.isfinite(node) else node
+
+
 def describe_comparison(found: ManyRuns) -> list[str]:
     """Return what the table says, in sentences, and how it was made."""
     lines = []
+    if not found.larger_is_better:
+        more = [
+            name
+            for name, has in (
+                ("gains", any(line.gain for line in found.lines)),
+                ("differences to the best", any(line.paired for line in found.lines)),
+            )
+            if has
+        ]
+        signs = f"; {' and '.join(more)} are positive where a group is better" if more else ""
+        lines.append(f"lower {found.metric} is better{signs}")
     for target in found.targets:
         own = [line for line in found.lines if line.group.target == target]
-        best = next(line for line in own if line.is_best)
+        best = next((line for line in own if line.is_best), None)
         where = f" on {target}" if len(found.targets) > 1 else ""
+        if best is None:
+            lines.append(f"best by validation{where}: none, {found.metric} is undefined there")
+            continue
         lines.append(
             f"best by validation{where}: {best.group.name}, {found.metric} "
             f"{_format_mean(best.test)} on test ({_format_mean(best.val)} on validation)"
@@ -67,7 +99,8 @@ def describe_comparison(found: ManyRuns) -> list[str]:
                 if compared
                 else "  no other group was tested on the same rows"
             )
-    return [*lines, *_describe_ranks(found), *(f"note: {note}" for note in found.notes)]
+    lines += [*_describe_ranks(found), *(f"note: {note}" for note in found.notes)]
+    return [one_line(line) for line in lines]
 
 
 def _describe_ranks(found: ManyRuns) -> list[str]:
@@ -111,7 +144,7 @@ def _list_columns(found: ManyRuns) -> list[tuple[str, Callable[[GroupLine], str]
 
 
 def _list_heads(found: ManyRuns) -> LineCells:
-    return [head for head, _ in _list_columns(found)]
+    return [one_line(head, VALUE) for head, _ in _list_columns(found)]
 
 
 def _list_rows(found: ManyRuns) -> list[LineCells]:
@@ -186,7 +219,13 @@ def _format_markdown(found: ManyRuns) -> str:
     rows = [[escape_markdown(cell) for cell in row] for row in _list_rows(found)]
     lines = [f"| {' | '.join(row)} |" for row in [heads, ["---"] * len(heads), *rows]]
     return (
-        "\n".join([*lines, "", *(f"- {line.strip()}" for line in describe_comparison(found))])
+        "\n".join(
+            [
+                *lines,
+                "",
+                *(f"- {escape_markdown(line.strip())}" for line in describe_comparison(found)),
+            ]
+        )
         + "\n"
     )
 
@@ -218,7 +257,9 @@ def _format_latex(found: ManyRuns) -> str:
 
 def escape_latex(text: str) -> str:
     """Return a text as LaTeX prints it, with what LaTeX obeys escaped."""
-    return "".join(LATEX.get(character, character) for character in text)
+    # After the end of a row, LaTeX would take these for an argument of it.
+    guard = "{}" if text.startswith(("[", "*")) else ""
+    return guard + "".join(LATEX.get(character, character) for character in text)
 
 
 def _format_html(found: ManyRuns) -> str:

@@ -12,14 +12,14 @@ from typing import Any
 from mmx import untrusted
 from mmx.errors import RunError, UnreadableFileError, UsageError, closest
 from mmx.runs import index
-from mmx.runs.conditions import Condition
+from mmx.runs.conditions import Condition, keys_of
 from mmx.runs.directory import RunDirectory
 from mmx.runs.draw import Draw, count_folds
 from mmx.runs.index_cache import Scalar
 from mmx.runs.index_entry import list_runs
 from mmx.runs.selection import find_fact
 from mmx.runs.summary import Summary
-from mmx.runs.variation import Variant, format_varied, label_variants
+from mmx.runs.variation import Variant, format_varied, label_variants, list_varied
 
 SWEEP_RUNS = "runs/*/config.yaml"
 UNCOUNTED = ("output_dir", "cache", "cache_gb", "download", "device")
@@ -48,7 +48,7 @@ class FinishedRun:
     @cached_property
     def facts(self) -> dict[str, Scalar]:
         """All its settings and numbers by dotted key."""
-        return index.facts(self.directory)
+        return {"status": "done", **index.facts(self.directory)}
 
     def read_variant(self) -> Variant:
         """Return the run as far as it is needed to tell it from others."""
@@ -104,12 +104,16 @@ def find_runs(words: Sequence[str], conditions: Sequence[Condition] = ()) -> lis
 
     Raises:
         RunError: A word leads to no finished run, or a run is damaged.
+        UsageError: No run has the key of a condition.
     """
-    found = []
-    for directory in list_directories(words):
-        run = read_finished(directory)
-        if run and all(each.holds(find_fact(run.facts, each.key)) for each in conditions):
-            found.append(run)
+    every = [run for each in list_directories(words) if (run := read_finished(each)) is not None]
+    if every:
+        require_keys(every, keys_of(conditions))
+    found = [
+        run
+        for run in every
+        if all(each.holds(find_fact(run.facts, each.key)) for each in conditions)
+    ]
     if not found:
         which = " that fulfil all conditions" if conditions else ""
         raise RunError(f"there are no finished runs{which} in {' '.join(words)}", tip="mmx list")
@@ -238,15 +242,28 @@ def _find_labels(runs: Sequence[FinishedRun], first: Sequence[str] = ()) -> list
 
 
 def _read_labels(runs: Sequence[FinishedRun], by: Sequence[str]) -> list[dict[str, str]]:
-    for key in by:
-        if all(find_fact(run.facts, key) is None for run in runs):
-            known = sorted({each for run in runs for each in run.facts})
-            near = closest(key, known)
-            raise UsageError(
-                f"--by {key}: no run has this key" + (f"; did you mean {near}?" if near else ""),
-                tip="mmx list --keys shows all keys",
-            )
+    require_keys(runs, by, "--by ")
     return [{key: _format(run, key) for key in by} for run in runs]
+
+
+def require_keys(runs: Sequence[FinishedRun], keys: Sequence[str], flag: str = "") -> None:
+    """Raise UsageError where no run has a key, not even with null in it.
+
+    Args:
+        runs: Finished runs.
+        keys: As typed.
+        flag: What stood before them.
+    """
+    known = {each for run in runs for each in run.facts} if keys else set()
+    for key in keys:
+        if key in known or any(find_fact(run.facts, key) is not None for run in runs):
+            continue
+        tests = {each.removeprefix("target.metrics.test.") for each in known}
+        near = closest(key, sorted(known | tests))
+        raise UsageError(
+            f"{flag}{key}: no run has this key" + (f"; did you mean {near}?" if near else ""),
+            tip="mmx list --keys shows all keys",
+        )
 
 
 def _format(run: FinishedRun, key: str) -> str:
@@ -262,3 +279,25 @@ def find_mixed(group: RunGroup) -> dict[str, list[str]]:
     labels = _find_labels(group.runs)
     keys = dict.fromkeys(key for label in labels for key in label)
     return {key: list(dict.fromkeys(label[key] for label in labels)) for key in keys}
+
+
+def find_confounded(groups: Sequence[RunGroup]) -> dict[str, list[str]]:
+    """Return settings that do not name groups, and that differ between groups of one target.
+
+    Runs with one fusion may all have another learning rate than those with another fusion. A part
+    of what names a group, as ``fusion.width``, goes with it.
+    """
+    found: dict[str, list[str]] = {}
+    for target in dict.fromkeys(group.target for group in groups):
+        own = [group for group in groups if group.target == target]
+        places = [place for place, group in enumerate(own) for _ in group.runs]
+        varied = list_varied([run.read_variant() for group in own for run in group.runs])
+        for key, values in varied.items():
+            if any(f"{key}.".startswith(f"{name}.") for name in own[0].label):
+                continue
+            sets: list[set[str]] = [set() for _ in own]
+            for place, value in zip(places, values, strict=True):
+                sets[place].add(value)
+            if any(each != sets[0] for each in sets):
+                found[key] = list(dict.fromkeys([*found.get(key, []), *values]))
+    return found

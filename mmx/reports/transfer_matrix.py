@@ -16,7 +16,7 @@ import numpy as np
 
 from mmx.errors import RunError, UsageError, closest
 from mmx.json_object import Json
-from mmx.metrics import find_built_in
+from mmx.metrics import find_direction
 from mmx.reports import gains_page
 from mmx.reports.group_gain import GroupGain
 from mmx.reports.run_gain import Compared
@@ -315,8 +315,7 @@ def _find_metric(runs: Sequence[FinishedRun], name: str) -> Compared:
             f"--metric {name}: all runs have {', '.join(common) or 'no metric in common'}",
             tip=f"--metric {near}",
         )
-    known = find_built_in().get(name)
-    return Compared(name, name == "loss" or (known is not None and known.lower_is_better))
+    return Compared(name, bool(find_direction(name)))
 
 
 def _make_key(group: RunGroup) -> Setting:

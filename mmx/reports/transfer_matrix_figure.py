@@ -42,7 +42,14 @@ def draw_matrix(found: TransferMatrix, path: Path) -> None:
     lines = sum(_wrap_name(found, matrix).count("\n") for matrix in found.matrices)
     height = 0.9 + (0.75 + ROW * len(found.sources)) * count + 0.15 * lines
     # Type 42 embeds fonts as outlines that can be searched and edited.
-    with mpl.rc_context({"pdf.fonttype": 42, "svg.fonttype": "none", "font.size": 8}):
+    # Names are texts, in which $ begins no formula.
+    plain: Any = {
+        "pdf.fonttype": 42,
+        "svg.fonttype": "none",
+        "font.size": 8,
+        "text.parse_math": False,
+    }
+    with mpl.rc_context(plain):
         figure = Figure(figsize=(width, height))
         figure.set_layout_engine("constrained")
         largest = _find_largest(found)

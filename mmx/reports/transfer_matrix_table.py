@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import html
-import json
 from collections.abc import Callable, Sequence
 
 from mmx.csv_text import format_csv
 from mmx.printable import VALUE, one_line
-from mmx.reports.many_runs_table import Format, escape_latex, escape_markdown
+from mmx.reports.many_runs_table import Format, escape_latex, escape_markdown, format_json
 from mmx.reports.transfer_matrix import ITSELF, Cell, Matrix, TransferMatrix
 
 LEGEND = (
@@ -24,7 +23,7 @@ def format_matrix(found: TransferMatrix, form: Format) -> str:
     formats: dict[str, Callable[[TransferMatrix], str]] = {
         "text": _format_text,
         "csv": _format_csv,
-        "json": lambda matrix: json.dumps(matrix.data(), indent=2) + "\n",
+        "json": lambda matrix: format_json(matrix.data()),
         "markdown": _format_markdown,
         "latex": _format_latex,
         "html": _format_html,
@@ -142,12 +141,13 @@ def _format_latex(found: TransferMatrix) -> str:
     lines = [f"% {line}" for line in (found.title, LEGEND, *describe(found))]
     for matrix in found.matrices:
         heads = [escape_latex(head) for head in _list_heads(found, matrix)]
-        lines += [f"% {matrix.name}"] if matrix.name else []
+        lines += [f"% {one_line(matrix.name)}"] if matrix.name else []
         lines += [f"\\begin{{tabular}}{{{'l' * len(heads)}}}", "\\toprule"]
         lines += [" & ".join(heads) + r" \\", "\\midrule"]
         for row in _list_rows(found, matrix):
+            clear = [cell.endswith(("[+]", "[-]")) for cell in row]
             cells = [escape_latex(cell) for cell in row]
-            shown = [f"\\textbf{{{x}}}" if x.endswith(("[+]", "[-]")) else x for x in cells]
+            shown = [f"\\textbf{{{x}}}" if y else x for x, y in zip(cells, clear, strict=True)]
             lines.append(" & ".join(shown) + r" \\")
         lines += ["\\bottomrule", "\\end{tabular}"]
     return "\n".join(lines) + "\n"

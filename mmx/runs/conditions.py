@@ -60,6 +60,9 @@ class Condition:
         if found is None or isinstance(found, bool):
             return False
         if isinstance(found, str):
+            number, wanted = read_number(found), read_number(self.value)
+            if number is not None and wanted is not None:  # nan and inf are kept as texts
+                return _ORDER[self.sign](number, wanted)
             return _ORDER[self.sign](found, self.value)
         return _ORDER[self.sign](found, self._as_number())
 

@@ -6,6 +6,7 @@ any setting or number of the run.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from mmx.runs.index_reading import list_fact_keys, read_index, read_run_facts
 
 ENTRY_KEYS = tuple(key for key in IndexEntry.__annotations__ if key != "test")
 SPLITS = ("test", "val")
+NOT_FINITE = ("nan", "inf", "-inf")
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,8 @@ def select_runs(
 
 def find_fact(facts: Mapping[str, Scalar], key: str) -> Scalar:
     """Return the value of a key among the facts of one run, as :func:`select_runs` reads it."""
-    for name in (f"target.metrics.test.{key}", _OWN_NAMES.get(key, ""), _as_fact(key)):
+    names = f"target.metrics.test.{key}", _OWN_NAMES.get(key, ""), _as_fact(key)
+    for name in (*names, _OTHER_NAMES.get(key, "")):
         if name in facts:
             return facts[name]
     return None
@@ -80,6 +83,8 @@ _OWN_NAMES = {
     "target": "target.task",
 }
 """Keys of an index entry to the facts that they are read from."""
+_OTHER_NAMES = {"transfer": "transfer.mode", "regularizer": "transfer.regularizer.name"}
+"""Those of a run without an option of that name."""
 
 
 def _read_values(
@@ -129,7 +134,9 @@ def _refuse_unknown(root: Path, key: str, metrics: set[str]) -> None:
 
 
 def _order(value: Scalar) -> tuple[int, float, str]:
-    """Return what values of different types are sorted by: none, then numbers, then texts."""
-    if value is None:
+    """Return what values of different types are sorted by: none and nan, then numbers, texts."""
+    if isinstance(value, str) and value in NOT_FINITE:  # as facts keep them
+        value = float(value)
+    if value is None or (isinstance(value, float) and math.isnan(value)):
         return 0, 0.0, ""
     return (2, 0.0, value) if isinstance(value, str) else (1, float(value), "")

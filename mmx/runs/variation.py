@@ -81,6 +81,19 @@ def label_variants(variants: Sequence[Variant]) -> list[dict[str, str]]:
     return [{name: cells[row] for name, cells in columns.items()} for row in range(len(variants))]
 
 
+def list_varied(variants: Sequence[Variant]) -> dict[str, list[str]]:
+    """Return each dotted key that differs beyond seed, fold and repeat, with all its values.
+
+    Unlike in labels, no key stands for others; one that follows another by interpolation is left
+    out.
+    """
+    return {
+        join_keys(keys): _find_cells(variants, keys)
+        for keys in _find_varied([variant.find_shared() for variant in variants])
+        if not any(str(find_value(each.unresolved, keys, "")).startswith("${") for each in variants)
+    }
+
+
 def _find_varied(shared: Sequence[Mapping[Keys, Any]]) -> list[Keys]:
     """Return the keys for which not all jobs have the same value."""
     every = dict.fromkeys(keys for one in shared for keys in one)

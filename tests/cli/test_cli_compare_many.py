@@ -14,6 +14,8 @@ from scipy import stats
 
 from mmx.cli import main
 from mmx.evaluation.sample_metric import SampleScores
+from mmx.metrics.log_loss import LogLoss
+from mmx.reports.many_runs_table import escape_latex
 from mmx.runs.directory import RunDirectory
 from mmx.runs.manifest import Manifest
 from mmx.runs.sample_scores import write_scores
@@ -23,9 +25,11 @@ ACCURACY = {"concat": (0.60, 0.64, 0.62), "gated": (0.80, 0.84, 0.79), "gmu": (0
 SECONDS = {"concat": 1.0, "gated": 2.0, "gmu": 3.0}
 
 
-def make_run(folder: Path, target: str, fusion: str, seed: int, test: float, val: float) -> Path:
+def make_run(
+    folder: Path, target: str, fusion: str, seed: int, test: float, val: float, **more: float
+) -> Path:
     """Make a finished run whose first rows are right, with what a comparison reads."""
-    config = {"seed": seed, "fusion": {"_target_": f"mmx.fusion.{fusion}.X", "width": 8}}
+    config = {"seed": seed, "fusion": {"_target_": f"mmx.fusion.{fusion}.X", "width": 8}, **more}
     directory = RunDirectory.create(
         folder,
         label="x",
@@ -183,3 +187,111 @@ def test_patterns_and_folders_name_the_same_runs(outputs, capsys):
     runs = [outputs / "runs" / f"t0-{fusion}-{seed}" for fusion in ACCURACY for seed in (1, 2, 3)]
     words = compare(capsys, *runs)
     assert compare(capsys, outputs / "runs" / "t0-*") == words
+
+
+def change_summaries(outputs: Path, folder: Path, change) -> Path:
+    """Return a copy of the runs, with each summary changed by a function of it and its run."""
+    shutil.copytree(outputs, folder, dirs_exist_ok=True)
+    for path in (folder / "runs").glob("*/summary.json"):
+        summary = json.loads(path.read_text())
+        change(summary, path.parent)
+        path.write_text(json.dumps(summary))
+    return folder
+
+
+def use_log_loss(summary: dict, run: Path) -> None:
+    """Let log loss, which is 1 less accuracy here, choose and be stated as gain."""
+    metrics = summary["target"]["metrics"]
+    for split in metrics.values():
+        split["log_loss"] = 1 - split["accuracy"]
+    summary["gain"] = {"metric": "log_loss", "value": 0.1, "lower_is_better": True}
+    wrong = np.random.default_rng(0).permutation(ROWS) >= round(metrics["test"]["accuracy"] * ROWS)
+    scores = SampleScores("log_loss", wrong.astype(float)[:, None], np.arange(ROWS), LogLoss())
+    write_scores(RunDirectory(run), scores, {}, {"labels": summary["target"]["task"]})
+
+
+def test_less_is_better_in_log_loss(outputs, tmp_path, capsys):
+    root = change_summaries(outputs, tmp_path, use_log_loss)
+    text = compare(capsys, root)  # the metric of the gains
+    assert "fusion=gated 1.50, fusion=gmu 1.50, fusion=concat 3.00" in text
+    assert (
+        "lower log_loss is better; gains and differences to the best are positive where a group is "
+        "better"
+    ) in text
+    found = json.loads(compare(capsys, root, "target=t0", "--format", "json"))
+    assert (found["metric"], found["larger_is_better"]) == ("log_loss", False)
+    assert [each["group"]["fusion"] for each in found["groups"]] == ["gated", "gmu", "concat"]
+    assert [each["best_by_validation"] for each in found["groups"]] == [False, True, False]
+    assert [each["pareto"] for each in found["groups"]] == [True, False, True]
+    concat = found["groups"][2]
+    assert concat["test"]["mean"] == pytest.approx(0.38)
+    # It is worse than the best, so its difference is negative as in accuracy.
+    assert concat["difference_to_best"]["value"] == pytest.approx(0.62 - 0.81)
+    assert concat["difference_to_best"]["effect"] < 0
+
+
+def test_a_metric_without_a_value_is_last_and_never_chosen(outputs, tmp_path, capsys):
+    def lose_value(summary: dict, run: Path) -> None:
+        del run
+        for split in summary["target"]["metrics"].values():
+            split["auroc"] = float("nan") if summary["fusion"] == "concat" else split["accuracy"]
+
+    root = change_summaries(outputs, tmp_path, lose_value)
+    text = compare(capsys, root, "target=t0", "--metric", "auroc", "--format", "json")
+    assert "NaN" not in text
+    groups = json.loads(text)["groups"]
+    assert [each["group"]["fusion"] for each in groups] == ["gated", "gmu", "concat"]
+    assert (groups[2]["test"]["mean"], groups[2]["pareto"]) == (None, False)
+    assert groups[1]["best_by_validation"]
+    text = compare(capsys, root, "--metric", "auroc")
+    assert "note: auroc is undefined on test rows in 9 of 27 cases (nan)" in text
+    assert "3 targets" in text
+    assert "fusion=concat 3.00" not in text
+    above = json.loads(compare(capsys, root, "auroc>0.1", "--metric", "auroc", "--format", "json"))
+    assert {each["group"]["fusion"] for each in above["groups"]} == {"gated", "gmu"}
+
+
+def test_groups_that_differ_in_more_than_their_name_are_said_to(outputs, tmp_path, capsys):
+    for fusion, rate in {"gmu": 0.1, "gated": 0.01}.items():
+        for seed, test in enumerate(ACCURACY[fusion], 1):
+            make_run(tmp_path / "runs", "t0", fusion, seed, test, 0.8, rate=rate)
+    text = compare(capsys, tmp_path, "target=t0", "--by", "fusion")
+    assert "note: groups differ in more than their names say: rate (0.01, 0.1)" in text
+    assert "groups differ in more" not in compare(capsys, outputs, "target=t0", "--by", "fusion")
+
+
+def test_a_difference_of_one_seed_is_said_to_be_over_rows_alone(outputs, capsys):
+    runs = [outputs / "runs" / name for name in ("t0-gmu-1", "t0-gmu-2", "t0-gated-1")]
+    text = compare(capsys, *runs)
+    assert (
+        "note: the difference of fusion=gated is over one seed: its interval is over test rows "
+        "alone, not over seeds"
+    ) in text
+    assert "is over the seeds or folds alone that it has in common with the best" in text
+
+
+@pytest.mark.parametrize("condition", ["acuracy>0.5", "acuracy!=0.5"])
+def test_a_condition_on_a_key_that_no_run_has_is_refused(outputs, capsys, condition):
+    assert main(["compare", str(outputs), condition]) == 2
+    assert "acuracy: no run has this key; did you mean accuracy?" in capsys.readouterr().err
+
+
+def test_keys_of_mmx_list_choose_runs_too(outputs, capsys):
+    text = compare(capsys, outputs, "status=done", "transfer=none", "target=t0")
+    assert text == compare(capsys, outputs, "target=t0")
+
+
+def test_a_value_cannot_end_a_comment_or_a_row_of_latex():
+    assert escape_latex("[1, 2]<3") == r"{}[1, 2]\textless{}3"
+
+
+def test_dollars_in_names_are_no_formula(outputs, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+
+    def rename(summary: dict, run: Path) -> None:
+        del run
+        summary["target"]["task"] = "a$\\x$"
+
+    root = change_summaries(outputs, tmp_path, rename)
+    compare(capsys, root, "--by", "fusion", "--figure", tmp_path / "figure.svg")
+    assert "a$\\x$" in (tmp_path / "figure.svg").read_text()

@@ -59,6 +59,8 @@ def test_other_words_are_no_conditions(text):
         ("a>0", True, False),
         ("a>2026", "20261130", True),
         ("a=nan", float("nan"), False),
+        ("a>0.5", "nan", False),  # as facts keep it
+        ("a<0.5", "-inf", True),
     ],
 )
 def test_what_holds(text, found, holds):

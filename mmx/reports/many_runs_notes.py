@@ -1,0 +1,85 @@
+"""What a reader must know of how a comparison of many runs was made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mmx.evaluation.gain_intervals import Differences
+from mmx.reports.run_groups import RunGroup, find_confounded, find_mixed
+
+if TYPE_CHECKING:
+    from mmx.reports.many_runs import GroupLine
+
+MOST = 6
+"""Settings, and values of one, that a note names."""
+
+
+def note_few(lines: Sequence[GroupLine], differences: Mapping[int, Differences]) -> list[str]:
+    """Return which differences are of one seed, or of fewer seeds than the means."""
+    alone, fewer = [], []
+    for place, found in differences.items():
+        name, target = lines[place].group.name, lines[place].group.target
+        (best,) = (x for x in lines if x.is_best and x.group.target == target)
+        if len(found.values) == 1:
+            alone.append(name)
+        if len(found.values) < max(len(x.test.values) for x in (best, lines[place])):
+            fewer.append(name)
+    texts = {
+        "one seed: its interval is over test rows alone, not over seeds": alone,
+        "the seeds or folds alone that it has in common with the best": fewer,
+    }
+    return [
+        f"the difference of {names[0] if len(names) == 1 else f'each of {len(names)} groups'} is "
+        f"over {what}"
+        for what, names in texts.items()
+        if names
+    ]
+
+
+def note_undefined(lines: Sequence[GroupLine], metric: str) -> list[str]:
+    """Return how many runs have no value of the metric."""
+    means = [(split, mean) for x in lines for split, mean in (("test", x.test), ("val", x.val))]
+    counts = dict.fromkeys(("test", "val"), 0)
+    for split, mean in means:
+        counts[split] += int(np.isnan(mean.values).sum())
+    names = {"test": "test", "val": "validation"}
+    return [
+        f"{metric} is undefined on {names[split]} rows in {count} of "
+        f"{sum(len(mean.values) for each, mean in means if each == split)} cases (nan), so their "
+        "groups are last and not chosen"
+        for split, count in counts.items()
+        if count
+    ]
+
+
+def note_controls(lines: Sequence[GroupLine]) -> list[str]:
+    """Return over which controls gains are, where they differ."""
+    runs = [run for line in lines if line.gain is not None for run in line.group.runs]
+    over = dict.fromkeys(run.summary.gain.control for run in runs if run.summary.gain is not None)
+    return [f"gains are over different controls ({', '.join(over)})"] if len(over) > 1 else []
+
+
+def note_confounded(groups: Sequence[RunGroup]) -> list[str]:
+    """Return in what groups differ beyond what names them."""
+    found = [f"{key} ({_list_values(values)})" for key, values in find_confounded(groups).items()]
+    if not found:
+        return []
+    more = f" and {len(found) - MOST} more" if len(found) > MOST else ""
+    return [f"groups differ in more than their names say: {', '.join(found[:MOST])}{more}"]
+
+
+def note_mixed(groups: Sequence[RunGroup]) -> list[str]:
+    """Return what means are taken over, beyond seeds and folds."""
+    found: dict[str, list[str]] = {}
+    for group in groups:
+        for key, values in find_mixed(group).items():
+            found[key] = list(dict.fromkeys([*found.get(key, []), *values]))
+    return [f"means are also over {key} ({_list_values(each)})" for key, each in found.items()]
+
+
+def _list_values(values: Sequence[str]) -> str:
+    more = ", …" if len(values) > MOST else ""
+    return ", ".join(each or "none" for each in values[:MOST]) + more
