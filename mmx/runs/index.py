@@ -43,7 +43,7 @@ def entry(directory: RunDirectory, root: Path) -> IndexEntry:
         RunError: A file of the run is not what mmx wrote.
     """
     summary, manifest, status = directory.summary(), directory.manifest(), directory.status()
-    target = summary.get("target", {})
+    target, gain = summary.get("target", {}), summary.get("gain", {})
     return {
         "run": directory.path.relative_to(root).as_posix(),
         "status": status.get("status", "?"),
@@ -51,11 +51,17 @@ def entry(directory: RunDirectory, root: Path) -> IndexEntry:
         "code": manifest.code.digest,
         "seed": manifest.seed,
         **(_describe_finished(summary) if summary else _describe_planned(directory)),
-        "test": target.get("metrics", {}).get("test", {}),
-        "gain": summary.get("gain", {}).get("value"),
+        "test": _put_first(target.get("metrics", {}).get("test", {}), gain.get("metric")),
+        "gain": gain.get("value"),
         "seconds": summary.get("timing", {}).get("total_s"),
         "error": " ".join(str(status["error"]).split()) if "error" in status else None,
     }
+
+
+def _put_first(metrics: Json, name: Any) -> Json:
+    """Return metrics with the one that the gain is in first, as lists of runs show the first."""
+    known = isinstance(name, str) and name in metrics
+    return {name: metrics[name], **metrics} if known else metrics
 
 
 def _make_unreadable_entry(directory: RunDirectory, root: Path, why: str) -> IndexEntry:

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any
 
 FILE = "index.sqlite"
-FORMAT = 1
+FORMAT = 2
 """Changes with what an entry or the facts of a run hold; rows of another format are not used."""
 STAMPED = ("status.json", "summary.json", "manifest.json", "config.yaml")
 """The files that entries and facts are read from."""

@@ -124,3 +124,23 @@ def test_no_run_that_fulfils_the_conditions(outputs, capsys):
 def test_a_condition_on_an_empty_folder(tmp_path, capsys):
     assert main(["list", str(tmp_path), "accuracy>0.99"]) == 0
     assert "no run under" in capsys.readouterr().out
+
+
+def test_an_undefined_metric_is_sorted_as_none_and_a_gain_stands_next_to_its_metric(
+    outputs, capsys
+):
+    for name, auroc in {"1_a": 0.9, "2_b": float("nan"), "3_c": 0.1, "4_d": 0.5}.items():
+        directory = RunDirectory(outputs / "runs" / name)
+        summary = directory.summary()
+        for split in summary["target"]["metrics"].values():
+            split["auroc"] = auroc
+        summary["gain"] = {"metric": "auroc", "value": 0.25}
+        directory.write_json("summary.json", summary)
+        directory.set_status("done")
+    for _ in range(2):  # also from what is kept
+        assert names(capsys, "--sort", "auroc") in ("becda", "ebcda")
+        assert names(capsys, "--sort", "val.auroc")[2:] == "cda"
+        assert names(capsys, "val.auroc>0.2", "--sort", "auroc") == "da"
+    assert main(["list", "run=*1_a"]) == 0
+    row = capsys.readouterr().out.splitlines()[1]
+    assert "auroc 0.900  +0.250" in row
