@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mmx.errors import DataError
+from mmx.modalities.channels import refuse_cancelled
 from mmx.modalities.files import FileOrBytes, RowName, make_unreadable_error, read_file
 
 Frame = npt.NDArray[np.uint8]
@@ -140,7 +141,8 @@ def read_track(
         channel: Which channel is read, from 1; None: their mean.
 
     Raises:
-        DataError: The file cannot be read, has no sound or not so many channels, or is cut off.
+        DataError: The file cannot be read, has no sound or not so many channels, is cut off, or
+            has channels that cancel each other.
     """
     av = _import_av()
     with _open(source, row) as container:
@@ -152,12 +154,14 @@ def read_track(
             raise make_unreadable_error("sound", source, row, why)
         resampler = av.AudioResampler(format="fltp")  # the layout and rate stay
         parts: list[npt.NDArray[np.float32]] = []
+        power = np.zeros(2)  # of the channels, and of what is read
         for frame in _decode(container, stream, source, row):
             if frame.is_corrupt:
                 raise make_unreadable_error("sound", source, row, _name_time(frame, "damaged"))
             for each in resampler.resample(frame):
                 samples = each.to_ndarray()  # (channels, S)
                 parts.append(samples.mean(axis=0) if channel is None else samples[channel - 1])
+                power += np.square(samples).mean(axis=0).sum(), np.square(parts[-1]).sum()
         rate = int(stream.rate)
         samples = np.concatenate(parts) if parts else np.zeros(0, np.float32)
         stated = float(stream.duration * stream.time_base) if stream.duration else 0.0
@@ -165,6 +169,8 @@ def read_track(
             there = len(samples) / rate
             why = f"it is cut off: its header says {stated:.2f} s, {there:.2f} s are there"
             raise make_unreadable_error("sound", source, row, why)
+        if channel is None and len(samples):
+            refuse_cancelled(*(power / len(samples)), stream.channels, source, row)
         return samples.astype(np.float32), rate
 
 

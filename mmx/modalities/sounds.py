@@ -10,6 +10,7 @@ import numpy.typing as npt
 import soundfile
 
 from mmx.errors import DataError
+from mmx.modalities.channels import refuse_cancelled
 from mmx.modalities.clips import is_container, read_track
 from mmx.modalities.files import (
     UNUSABLE_TIP,
@@ -35,8 +36,6 @@ FRAMES_AT_ONCE = 65536  # frames
 LOUDEST = 2.0  # largest accepted sample; lossy sounds are decoded to a little above full scale
 BEYOND = 0.01  # largest accepted fraction of samples above full scale
 EMPTY_FILE = 512  # bytes; a file of this size may consist of a header only
-SILENCE = 1e-8  # mean square of samples below which a sound is silent
-CANCELLED = 1e-4  # part of the power of the channels below which their mean has lost the sound
 LOSSY_SHORTFALL = 0.9  # fraction of the stated length to accept, an estimate in an MP3
 
 
@@ -103,13 +102,8 @@ def _mix_channels(
         return samples[:, channel - 1]
     mixed: npt.NDArray[np.float32] = samples.mean(axis=1)
     if count > 1 and len(samples):
-        loud, left = float(np.square(samples).mean()), float(np.square(mixed).mean())
-        if loud > SILENCE and left < CANCELLED * loud:
-            raise DataError(
-                f"{name_row(row)}: sound {name_file(source)}: its {count} channels cancel each "
-                "other, so that their mean is silence",
-                tip="target.audio.channel=1 reads the first one",
-            )
+        before, after = float(np.square(samples).mean()), float(np.square(mixed).mean())
+        refuse_cancelled(before, after, count, source, row)
     return mixed
 
 

@@ -175,6 +175,15 @@ def test_the_sound_track_of_a_video(as_bytes: bool, tmp_path: Path) -> None:
     assert np.sqrt(np.mean(samples[2000:14_000] ** 2)) == pytest.approx(0.25 / 2**0.5, rel=0.05)
 
 
+def test_channels_of_a_video_that_cancel_each_other_are_refused(tmp_path: Path) -> None:
+    path = save_clip(tmp_path / "a.mp4", SHADES, sound=np.stack([tone(440), -tone(440)]))
+    with pytest.raises(DataError) as error:
+        AudioColumn([path]).read(0)
+    check_error(error.value, "row 1", path, "2 channels", types=["target.audio.channel=1"])
+    samples, _ = AudioColumn([path]).read(0, channel=1)
+    assert np.sqrt(np.mean(samples[4000:28_000] ** 2)) == pytest.approx(0.5 / 2**0.5, rel=0.05)
+
+
 def test_one_column_for_pictures_and_sound(tmp_path: Path) -> None:
     rows = ["clip,kind"]
     for row in range(20):
