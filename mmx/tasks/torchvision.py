@@ -6,10 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
+
 from mmx.errors import DataError, closest
 from mmx.modalities.image import Image
 from mmx.tasks.base import CutTask, type_task_option
 from mmx.tasks.official import OfficialImages
+from mmx.tasks.torchvision_rows import Images
 
 Option = str | int | bool
 SetSplits = Mapping[str, Mapping[str, Option]]
@@ -53,6 +56,9 @@ SETS: dict[str, SetSplits] = {
 """Sets with one class an image, as torchvision calls them."""
 
 
+NEEDED: dict[str, dict[str, Option]] = {"EMNIST": {"split": "balanced"}}
+"""Sets to the options without which they cannot be opened, with a usual value."""
+
 OURS = frozenset(
     {"root", "transform", "target_transform", "transforms", "download", "loader", "what", "kwargs"}
 )
@@ -70,7 +76,7 @@ class TorchvisionSet(OfficialImages, CutTask):
     """A set of images that torchvision reads, such as ``name=eurosat`` or ``name=oxford_iiit_pet``.
 
     Use it for sets that have no file of their own here. The authors' splits are kept; of sets
-    without any, ``test`` is cut.
+    without any, ``test`` is cut. EMNIST's images are turned upright, like MNIST's.
 
     Args:
         name: Of the set, as torchvision calls it; upper and lower case are alike.
@@ -130,7 +136,27 @@ class TorchvisionSet(OfficialImages, CutTask):
             options["download"] = True
         return kind(root, **chosen, **self.options, **options)
 
+    def list_images(self, data: Any) -> tuple[Images, list[int], list[str]]:
+        """Return images, labels and class names.
+
+        EMNIST's files hold transposed images, and count its letters from 1.
+        """
+        images, labels, names = super().list_images(data)
+        if self.official != "EMNIST":
+            return images, labels, names
+        if isinstance(images, np.ndarray):
+            images = np.ascontiguousarray(images.swapaxes(1, 2))
+        if names[0] == "N/A" and 0 not in labels:
+            labels, names = [label - 1 for label in labels], names[1:]
+        return images, labels, names
+
     def _check_options(self, accepted: list[str]) -> None:
+        needed = NEEDED.get(self.official, {})
+        if absent := needed.keys() - self.options.keys():
+            raise DataError(
+                f"{self.name}: {self.official} of torchvision needs the option '{min(absent)}'",
+                tip=type_task_option("options", {**self.options, **needed}),
+            )
         for name in self.options:
             if name not in accepted:
                 near = closest(name, accepted)

@@ -37,6 +37,26 @@ def test_arrays(publisher, monkeypatch, tmp_path) -> None:
     assert data.target.classes[:3] == ("o", "ki", "su")
 
 
+def test_letters_are_upright_and_count_from_a(tmp_path) -> None:
+    folder = tmp_path / "EMNIST" / "raw"
+    given = {}
+    for part, count in (("train", 104), ("test", 26)):
+        given[part] = np.stack([shade(28, 28, seed=count + n) for n in range(count)])
+        labels = 1 + np.arange(count) % 26
+        for kind, magic, array in (
+            ("images-idx3", 2051, given[part]),
+            ("labels-idx1", 2049, labels),
+        ):
+            head = np.array([magic, *array.shape], dtype=">u4").tobytes()
+            content = head + array.astype(np.uint8).tobytes()
+            put_folder(folder, {f"emnist-letters-{part}-{kind}-ubyte": content})
+    data = load("emnist", tmp_path, options={"split": "letters"})
+    found = data.columns["image"].images[data.splits["test"]]
+    assert np.array_equal(found, given["test"].transpose(0, 2, 1))  # the files hold columns first
+    assert data.target.classes == tuple("abcdefghijklmnopqrstuvwxyz")
+    assert data.values[data.splits["test"]].tolist() == list(range(26))
+
+
 def test_without_splits_test_is_cut(publisher, monkeypatch, tmp_path) -> None:
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as file:
@@ -166,6 +186,9 @@ def test_options_that_would_change_the_splits_are_refused(tmp_path, option: str)
 def test_errors(tmp_path) -> None:
     with pytest.raises(ValueError, match="closest: eurosat"):
         load("eurosatt", tmp_path)
+    with pytest.raises(DataError) as error:
+        load("emnist", tmp_path)
+    check_error(error.value, "emnist", "'split'", types=["'target.options={split: balanced}'"])
     with pytest.raises(DataError) as error:
         load("dtd", tmp_path, options={"partitions": 2})
     types = ["'target.options={partition: 2}'"]
