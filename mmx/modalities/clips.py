@@ -170,7 +170,8 @@ def read_track(
             why = f"it is cut off: its header says {stated:.2f} s, {there:.2f} s are there"
             raise make_unreadable_error("sound", source, row, why)
         if channel is None and len(samples):
-            refuse_cancelled(*(power / len(samples)), stream.channels, source, row)
+            before, after = (power / len(samples)).tolist()
+            refuse_cancelled(before, after, stream.channels, source, row)
         return samples.astype(np.float32), rate
 
 
