@@ -7,6 +7,7 @@ hold together in 95 % of cases.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -109,7 +110,8 @@ class Matrix:
     def find_best(self, target: str) -> Cell | None:
         """Return the source that is best on validation; None where a target has no result."""
         found = [cell for (_, name), cell in self.cells.items() if name == target]
-        return max(found, key=lambda cell: cell.signed_val, default=None)
+        known = [cell for cell in found if not math.isnan(cell.signed_val)]
+        return max(known or found, key=lambda cell: cell.signed_val, default=None)
 
     def find_metric(self, target: str) -> str:
         """Return the metric of a target's column; empty without a result."""

@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from mmx.evaluation.gain_intervals import Differences, GainInterval
 from mmx.evaluation.sample_metric import SampleScores
 from mmx.reports.many_runs_table import FORMATS
 from mmx.reports.run_groups import find_runs
-from mmx.reports.transfer_matrix import Trouble, build_matrix
+from mmx.reports.transfer_matrix import Matrix, Trouble, build_matrix
 from mmx.reports.transfer_matrix_table import describe
 from mmx.runs.directory import RunDirectory
 from mmx.runs.manifest import Manifest
@@ -304,3 +305,9 @@ def test_a_sweep_of_its_own_is_run_once(
     # It is the sweep of mmx train.
     assert main(["train", "-m", *words]) == 0
     assert capsys.readouterr().out == f"{sweep}\n"
+
+
+def test_a_source_without_a_value_on_validation_is_not_the_best() -> None:
+    values = {"a": float("nan"), "b": -0.4, "c": -0.2}
+    cells: Any = {(name, "x"): SimpleNamespace(signed_val=each) for name, each in values.items()}
+    assert Matrix((), cells).find_best("x") is cells["c", "x"]
