@@ -95,9 +95,10 @@ def _make_pair(before: RunDirectory, after: RunDirectory) -> Pair:
 def _read_scores(run: RunDirectory) -> SampleScores:
     found = sample_scores.read_scores(run)
     if found is None:
+        kept = (run.path / sample_scores.FILE).exists()
+        own = "scores of a metric of one's own, whose class is not run here"
         raise DataError(
-            f"no paired comparison: {run.path} keeps no scores of its test rows, or those of a "
-            "metric of one's own, whose class is not run here",
+            f"no paired comparison: {run.path} keeps {own if kept else 'no scores of its test rows'}",
             tip=f"mmx reproduce {run.path}",
         )
     return found[0]

@@ -4,7 +4,9 @@ import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
 
 import numpy as np
 
@@ -14,7 +16,7 @@ from mmx.tasks.base import CutTask, type_task_option
 from mmx.tasks.official import OfficialImages
 from mmx.tasks.torchvision_rows import Images
 
-Option = str | int | bool
+Option = str | Annotated[int, Field(ge=-(2**31), le=2**31 - 1)] | bool
 SetSplits = Mapping[str, Mapping[str, Option]]
 """Split to the options by which torchvision opens it."""
 
