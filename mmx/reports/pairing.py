@@ -95,10 +95,11 @@ def _make_pair(before: RunDirectory, after: RunDirectory) -> Pair:
 def _read_scores(run: RunDirectory) -> SampleScores:
     found = sample_scores.read_scores(run)
     if found is None:
-        kept = (run.path / sample_scores.FILE).exists()
-        own = "scores of a metric of one's own, whose class is not run here"
+        what = "no scores of its test rows"
+        if (run.path / sample_scores.FILE).exists():
+            what = "scores of a metric of one's own, whose class is not run here"
         raise DataError(
-            f"no paired comparison: {run.path} keeps {own if kept else 'no scores of its test rows'}",
+            f"no paired comparison: {run.path} keeps {what}",
             tip=f"mmx reproduce {run.path}",
         )
     return found[0]
