@@ -15,6 +15,7 @@ from mmx.encoders.image.small_cnn import SmallCnn
 from mmx.experiment import Experiment, assemble
 from mmx.experiment.head_misfits import find_head_misfits
 from mmx.experiment.transferring import find_transfer_misfits
+from mmx.modalities.audio import Audio
 from mmx.stage_id import Role
 from mmx.transfer import Source, Start, Transfer
 from mmx.transfer.base import ChosenHead, start_fresh
@@ -115,7 +116,7 @@ def test_what_an_encoder_states_says_which_other_starts_from_it(
     encoders = {"image": partial(image), "audio": partial(Ear)}
     modalities = {
         Role.SOURCE: {"image": plain.modalities[Role.SOURCE]["image"]},
-        Role.TARGET: {"audio": plain.modalities[Role.TARGET]["image"]},
+        Role.TARGET: {"audio": Audio()},
     }
     (found,) = find_transfer_misfits(replace(plain, encoders=encoders, modalities=modalities))
     words = (found.type_this or "").split("(or ")[1].removesuffix(")").split()
