@@ -81,7 +81,8 @@ LockedFolder = Callable[..., contextlib.AbstractContextManager[Path]]
 def locked_folder() -> Iterator[LockedFolder]:
     """Return a context in which a cache's folder can be read and not written, by root neither."""
     root = os.geteuid() == 0
-    with tempfile.TemporaryDirectory() as name:
+    # pytest's own folders cannot be entered by another user, whom root becomes here.
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
         folder = Path(name) / "cache"
         folder.mkdir()
 
