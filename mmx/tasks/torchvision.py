@@ -6,9 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field
-
 import numpy as np
+from pydantic import Field
 
 from mmx.errors import DataError, closest
 from mmx.modalities.image import Image
