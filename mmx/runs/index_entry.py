@@ -33,13 +33,13 @@ class IndexEntry(TypedDict):
 
 def list_runs(root: Path) -> list[str]:
     """Return the run directories under ``root``, relative to it, sorted by name and so by time."""
-    folders = (folder for place in PLACES for folder in root.glob(place))
-    found = [(name, folder) for folder in folders for name in _list_names(folder)]
-    begins = {folder: folder.relative_to(root).as_posix() for _, folder in found}
+    folders = [folder for place in PLACES for folder in root.glob(place)]
+    begins = {str(folder): folder.relative_to(root).as_posix() for folder in folders}
+    found = [(name, folder) for folder in begins for name in _list_names(folder)]
     return [f"{begins[folder]}/{name}" for name, folder in sorted(found)]
 
 
-def _list_names(folder: Path) -> Iterator[str]:
+def _list_names(folder: str) -> Iterator[str]:
     """Return the names of run directories in a folder, without those in the making."""
     # Plain strings: with Path, listing 10,000 runs would take four times as long.
     try:

@@ -224,10 +224,9 @@ def _print_table(
         _print_folded(heads, rows)
         return
     lines: list[Sequence[str]] = [heads, *rows]
-    widths = [max(len(cell) for cell in cells) for cells in zip(*lines, strict=True)]
-    for row in lines:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        print("  ".join(cells).rstrip())
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    form = "  ".join(f"{{:{width}}}" for width in widths)
+    print("\n".join(form.format(*row).rstrip() for row in lines))
 
 
 def _print_folded(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
