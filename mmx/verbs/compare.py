@@ -19,7 +19,7 @@ over three or more targets mean ranks. Conditions choose runs as in mmx list.
 from __future__ import annotations
 
 import shlex
-from argparse import ArgumentTypeError, Namespace
+from argparse import Namespace
 from collections.abc import Sequence
 from fnmatch import fnmatch
 from glob import glob
@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from mmx.errors import DataError, RunError, UsageError
-from mmx.printable import one_line, shorten
+from mmx.printable import one_line
 from mmx.reports.many_runs_table import FORMATS
 from mmx.reports.pairing import Side, compare_sides
 from mmx.reports.run_comparison import Comparison, compare, describe_changes
@@ -40,6 +40,7 @@ from mmx.terminal import Console
 from mmx.untrusted import unusable_path
 from mmx.verbs.arguments import Parser
 from mmx.verbs.compare_many import print_many
+from mmx.verbs.run_words import read_keys, read_run_word
 
 SUMMARY = "say how runs differ: two in all numbers, many as one table"
 PLACE = 70
@@ -92,7 +93,7 @@ def _parse(arguments: Sequence[str]) -> Namespace:
     parser = Parser("compare", description=__doc__)
     parser.add_argument(
         "words",
-        type=_read_word,
+        type=read_run_word,
         nargs="+",
         metavar="RUN",
         help="a run, a sweep, an output folder, a pattern, or a condition such as target=stl10",
@@ -101,24 +102,11 @@ def _parse(arguments: Sequence[str]) -> Namespace:
         "--with", dest="others", type=Path, nargs="+", metavar="RUN", help="runs of another group"
     )
     parser.add_argument("--all", action="store_true", help=f"all numbers, not the first {MOST}")
-    parser.add_argument(
-        "--by", type=_read_keys, default=[], metavar="KEY,…", help="what groups are"
-    )
+    parser.add_argument("--by", type=read_keys, default=[], metavar="KEY,…", help="what groups are")
     parser.add_argument("--metric", metavar="NAME", help="of those that all runs have")
     parser.add_argument("--format", choices=FORMATS, default="text", help="of the table")
     parser.add_argument("--figure", type=Path, metavar="FILE", help="a .pdf, .svg or .png")
     return parser.parse_args(arguments)
-
-
-def _read_word(text: str) -> str:
-    reason = None if looks_like_condition(text) else unusable_path(text)
-    if reason:
-        raise ArgumentTypeError(f"{shorten(text)} {reason}")
-    return text
-
-
-def _read_keys(text: str) -> list[str]:
-    return [key.strip().replace("/", ".") for key in text.split(",") if key.strip()]
 
 
 def _is_condition(word: str) -> bool:

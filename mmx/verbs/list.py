@@ -30,6 +30,7 @@ from mmx.runs.index_reading import list_fact_keys
 from mmx.runs.selection import ENTRY_KEYS, FoundRun, select_runs
 from mmx.untrusted import unusable_path
 from mmx.verbs.arguments import Parser
+from mmx.verbs.run_words import read_keys, read_run_word
 
 SUMMARY = "show all runs under the output folder"
 PLACE = 80
@@ -111,7 +112,7 @@ def _parse(arguments: Sequence[str]) -> Namespace:
     parser.add_argument(
         "words",
         nargs="*",
-        type=_read_word,
+        type=read_run_word,
         metavar="FOLDER|CONDITION",
         help="default: all runs under outputs",
     )
@@ -119,7 +120,7 @@ def _parse(arguments: Sequence[str]) -> Namespace:
     parser.add_argument("--sort", metavar="KEY", help="by a key, ascending, so the best is last")
     parser.add_argument("--reverse", action="store_true", help="the newest or largest first")
     parser.add_argument("--last", type=_read_count, metavar="N", help="only the last N lines")
-    parser.add_argument("--columns", type=_read_keys, metavar="KEY,…", help="what is shown")
+    parser.add_argument("--columns", type=read_keys, metavar="KEY,…", help="what is shown")
     parser.add_argument("--keys", action="store_true", help="show all keys that the runs have")
     formats = parser.add_mutually_exclusive_group()
     formats.add_argument("--json", action="store_true", help="one JSON object a line")
@@ -127,21 +128,10 @@ def _parse(arguments: Sequence[str]) -> Namespace:
     return parser.parse_args(arguments)
 
 
-def _read_word(text: str) -> str:
-    reason = None if looks_like_condition(text) else unusable_path(text)
-    if reason:
-        raise ArgumentTypeError(f"{shorten(text)} {reason}")
-    return text
-
-
 def _read_count(text: str) -> int:
     if not text.isdecimal() or int(text) == 0:
         raise ArgumentTypeError(f"a count of lines is expected, not {text!r}")
     return int(text)
-
-
-def _read_keys(text: str) -> list[str]:
-    return [key.strip().replace("/", ".") for key in text.split(",") if key.strip()]
 
 
 def _read_words(words: Sequence[str]) -> tuple[Path, list[Condition]]:
