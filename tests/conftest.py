@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from browser import Browser, find_browser
 from composing import Composed, compose_by_choices
 from hypothesis import settings
 from omegaconf import DictConfig
@@ -105,6 +106,15 @@ def _equal_choices_are_composed_once(tmp_path_factory: pytest.TempPathFactory) -
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(compose, "_hydra_compose", remembered)
         yield
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """Return a headless Chromium for tests marked ``browser``; skip them where there is none."""
+    if find_browser() is None:
+        pytest.skip("no Chromium is installed, which would look at the page")
+    with Browser(tmp_path_factory.mktemp("browser")) as found:
+        yield found
 
 
 @pytest.fixture(autouse=True)

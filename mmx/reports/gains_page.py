@@ -12,7 +12,8 @@ from rich.text import Text
 from mmx.csv_text import format_csv
 from mmx.reports import plots
 from mmx.reports.group_gain import GroupGain
-from mmx.reports.suites import Grid, Sheet
+from mmx.reports.page import Grid
+from mmx.reports.suites import Sheet
 from mmx.reports.sweep_gains import (
     Gains,
     LessData,

@@ -18,27 +18,13 @@ from mmx.evaluation.importance import Importance
 from mmx.evaluation.robustness import NoiseCurve
 from mmx.evaluation.subsets import ALL_SUBSETS, ORDERS, Subset, SubsetAnswers
 from mmx.reports import plots
+from mmx.reports.page import Grid
 from mmx.reports.view import format_metric
 from mmx.runs.atomic import write_text
 from mmx.runs.directory import RunDirectory
 
 NONE = "none"
 """Name of the empty subset."""
-
-
-@dataclass(frozen=True)
-class Grid:
-    """A table of text.
-
-    Attributes:
-        title: Its title.
-        columns: Names of the columns.
-        rows: One cell for each column.
-    """
-
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True)

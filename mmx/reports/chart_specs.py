@@ -1,0 +1,408 @@
+"""Charts of one look as Vega-Lite specifications: curves, intervals, bars, heat maps.
+
+Axes start where they must, lines are named at their ends, and colours are tokens of ``page.css``.
+Values that are not numbers are left out. Names of fields are fixed here and never come from data.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from mmx.json_object import Json
+
+COLOURS = tuple(f"var(--c{place})" for place in range(1, 7))
+"""Of series, in their order; charts with more of them repeat the colours with other dashes."""
+PLAIN, INK, SOFT, LINE = "var(--plain)", "var(--ink)", "var(--soft)", "var(--line)"
+MORE, LESS = "var(--more)", "var(--less)"
+"""Colours of what is above and below zero."""
+GROUND = "var(--ground)"
+CURVES_HEIGHT = 190
+ROW_HEIGHT = 24
+LETTER = 6.6
+"""Pixels of a letter, to leave room for names."""
+LABEL_GAP = 15
+"""Least pixels between the names of two lines."""
+UNSIGNED = "format(datum.value, '~g')"
+SIGNED = "datum.value === 0 ? '0' : format(datum.value, '+~g')"
+"""Numbers of an axis, as Vega expressions."""
+DASHES = ([1, 0], [6, 3], [2, 3])
+
+
+@dataclass(frozen=True)
+class Series:
+    """One line of a chart.
+
+    Attributes:
+        name: Written at its end.
+        points: ``(x, y)``, in the order of x.
+        colour: A token, such as ``var(--c1)``.
+        dash: Lengths of dashes and gaps; () for a whole line.
+        marked: x of the point that stands out.
+    """
+
+    name: str
+    points: Sequence[tuple[float, float]]
+    colour: str = COLOURS[0]
+    dash: tuple[int, ...] = ()
+    marked: float | None = None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One row of a chart of values with their intervals.
+
+    Attributes:
+        name: Written in front of it.
+        value: The value.
+        interval: Where its interval begins and ends.
+        text: What is written behind it.
+        stands_out: Whether it is drawn in the first colour, and not in grey.
+    """
+
+    name: str
+    value: float
+    interval: tuple[float, float] | None = None
+    text: str = ""
+    stands_out: bool = True
+
+
+@dataclass(frozen=True)
+class HeatCell:
+    """One cell of a heat map: its place, its value, what is written in it, and what it says."""
+
+    row: str
+    column: str
+    value: float
+    text: str
+    about: str = ""
+
+
+def draw_curves(
+    series: Sequence[Series],
+    *,
+    x: str,
+    marked: str = "",
+    reference: tuple[float, str] | None = None,
+    whole: bool = True,
+    within: tuple[float, float] | None = None,
+    diagonal: bool = False,
+) -> Json:
+    """Return lines with their names at their ends.
+
+    Args:
+        series: The lines.
+        x: What the horizontal axis is.
+        marked: What the points that stand out are, such as ``best epoch``.
+        reference: A value for comparison, and what it is.
+        whole: Whether x has whole numbers alone.
+        within: Ends of the vertical axis; None for those of the values.
+        diagonal: Whether x = y is drawn.
+    """
+    drawn = [Series(s.name, _keep_finite(s.points), s.colour, s.dash, s.marked) for s in series]
+    drawn = [each for each in drawn if each.points]
+    every = [y for each in drawn for _, y in each.points]
+    every += [reference[0]] if reference and math.isfinite(reference[0]) else []
+    low, high = within or find_ends(every)
+    across = [point[0] for each in drawn for point in each.points] or [0.0, 1.0]
+    first, last = min(across), max(across)
+    ends = [(each.points[-1][1] if each.points else low) for each in drawn]
+    places = spread_labels(ends, (low, high), CURVES_HEIGHT)
+    horizontal: Json = {
+        "field": "x",
+        "type": "quantitative",
+        "title": x,
+        "scale": {"domain": [first, last if last > first else first + 1], "nice": False},
+        "axis": {"tickMinStep": 1 if whole else 0, "tickCount": 6, "format": "~g"},
+    }
+    vertical: Json = {
+        "field": "y",
+        "type": "quantitative",
+        "title": None,
+        "scale": {"domain": [low, high], "nice": False, "zero": False},
+        "axis": {"tickCount": 5, "format": "~g"},
+    }
+    layers: list[Json] = []
+    if reference and math.isfinite(reference[0]):
+        layers += _draw_reference(*reference)
+    if diagonal:
+        layers.append(_draw_diagonal())
+    for each, place in zip(drawn, places, strict=True):
+        layers += _draw_line(each, place, x, marked)
+    return {
+        **_frame(CURVES_HEIGHT),
+        "encoding": {"x": horizontal, "y": vertical},
+        "layer": layers,
+    }
+
+
+def _draw_line(series: Series, label: float, x: str, marked: str) -> list[Json]:
+    """Return a line, its name at the height ``label``, and the point that stands out."""
+    rows = [{"x": x, "y": y} for x, y in series.points]
+    tooltip = [
+        {"field": "x", "type": "quantitative", "title": x},
+        {"field": "y", "type": "quantitative", "title": series.name, "format": ".4~g"},
+    ]
+    line: Json = {"type": "line", "color": series.colour, "clip": True}
+    if series.dash:
+        line["strokeDash"] = list(series.dash)
+    point = {"type": "point", "filled": True, "size": 60, "opacity": 0, "color": series.colour}
+    name = {"type": "text", "align": "left", "dx": 8, "text": series.name, "color": series.colour}
+    layers: list[Json] = [
+        {"data": {"values": rows}, "mark": line},
+        {"data": {"values": rows}, "mark": point, "encoding": {"tooltip": tooltip}},
+        {"data": {"values": [{"x": series.points[-1][0], "y": label}]}, "mark": name},
+    ]
+    best = [(at, y) for at, y in series.points if at == series.marked]
+    if len(series.points) == 1 or best:
+        ring = {"type": "point", "filled": True, "size": 55, "opacity": 1, "color": series.colour}
+        found = {"x": (best or series.points)[0][0], "y": (best or series.points)[0][1]}
+        about: Json = {"tooltip": tooltip}
+        if best and marked:
+            about["description"] = {"value": f"{marked} of {series.name}: {best[0][0]:g}"}
+        layers.append(
+            {
+                "data": {"values": [found]},
+                "mark": {**ring, "stroke": GROUND, "strokeWidth": 1.5},
+                "encoding": about,
+            }
+        )
+    return layers
+
+
+def _draw_reference(value: float, name: str) -> list[Json]:
+    level = {"values": [{"y": value}]}
+    # Without an x of their own they reach from side to side.
+    rule = {"type": "rule", "color": PLAIN, "strokeDash": [2, 3]}
+    text = {"type": "text", "text": name, "align": "left", "baseline": "bottom", "dx": 4, "dy": -3}
+    return [
+        {"data": level, "mark": rule, "encoding": {"x": None}},
+        {"data": level, "mark": {**text, "color": SOFT}, "encoding": {"x": {"value": 0}}},
+    ]
+
+
+def _draw_diagonal() -> Json:
+    return {
+        "data": {"values": [{"x": 0, "y": 0}, {"x": 1, "y": 1}]},
+        "mark": {"type": "line", "color": PLAIN, "strokeDash": [2, 3], "strokeWidth": 1},
+    }
+
+
+def draw_measured(
+    rows: Sequence[Measured], *, x: str, from_zero: bool = True, signed: bool = False
+) -> Json:
+    """Return one dot with its interval for each row, from top to bottom.
+
+    Args:
+        rows: The rows; those of one name would fall on one line.
+        x: What the horizontal axis is.
+        from_zero: Whether zero is on the axis, with a line.
+        signed: Whether numbers are written with their sign.
+    """
+    shown = [each for each in rows if math.isfinite(each.value)]
+    values = [
+        {
+            "row": each.name,
+            "x": each.value,
+            "low": each.interval[0] if each.interval else None,
+            "high": each.interval[1] if each.interval else None,
+            "text": each.text or format_number(each.value, signed=signed),
+            "out": each.stands_out,
+        }
+        for each in shown
+    ]
+    longest = max((len(str(each["text"])) for each in values), default=0)
+    colour = {"condition": {"test": "datum.out", "value": COLOURS[0]}, "value": PLAIN}
+    place: Json = {"field": "x", "type": "quantitative", "title": x}
+    place["scale"] = {"zero": from_zero, "nice": True}
+    place["axis"] = {"grid": True, "tickCount": 5, "labelExpr": SIGNED if signed else UNSIGNED}
+    ends = {"x": {**place, "field": "low"}, "x2": {"field": "high"}}
+    point = {"type": "point", "filled": True, "size": 60, "opacity": 1}
+    number = {"type": "text", "align": "right", "color": INK}
+    behind = {"expr": f"width + {round(LETTER * longest) + 12}"}
+    layers: list[Json] = [
+        {
+            "mark": {"type": "rule", "strokeWidth": 2, "strokeCap": "round"},
+            "encoding": {**ends, "color": colour},
+        },
+        {
+            "mark": point,
+            "encoding": {"x": place, "color": colour, "tooltip": _about("row", "text")},
+        },
+        {"mark": number, "encoding": {"x": {"value": behind}, "text": {"field": "text"}}},
+    ]
+    return {
+        **_frame(ROW_HEIGHT * len(shown)),
+        "data": {"values": values},
+        "encoding": {"y": _rows([each.name for each in shown])},
+        "layer": [*([_draw_zero()] if from_zero else []), *layers],
+    }
+
+
+def _draw_zero() -> Json:
+    return {
+        "data": {"values": [{}]},
+        "mark": {"type": "rule", "color": SOFT, "strokeWidth": 1},
+        "encoding": {"x": {"datum": 0, "type": "quantitative"}, "y": None},
+    }
+
+
+def draw_bars(rows: Sequence[Measured], *, x: str, signed: bool = False) -> Json:
+    """Return one horizontal bar from zero for each row, its number behind it."""
+    spec = draw_measured(rows, x=x, signed=signed)
+    zero, rule, _, text = spec["layer"]
+    value = rule["encoding"]["x"] | {"field": "x"}
+    colour = {"condition": {"test": "datum.x < 0", "value": LESS}, "value": MORE}
+    bar = {
+        "mark": {"type": "bar", "height": {"band": 0.62}},
+        "encoding": {"x": value, "color": colour, "tooltip": _about("row", "text")},
+    }
+    whisker = {
+        "mark": {"type": "rule", "color": INK, "strokeWidth": 1.2},
+        "encoding": {key: rule["encoding"][key] for key in ("x", "x2")},
+    }
+    has_interval = any(each.interval for each in rows)
+    return {**spec, "layer": [bar, *([whisker] if has_interval else []), zero, text]}
+
+
+def draw_heat_map(
+    cells: Sequence[HeatCell],
+    *,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    x: str = "",
+    y: str = "",
+    most: float | None = None,
+) -> Json:
+    """Return a grid of cells, the stronger in colour the further their value is from zero.
+
+    Args:
+        cells: The cells; places without one stay empty.
+        rows: Names of the rows, from top to bottom.
+        columns: Names of the columns.
+        x: What columns are.
+        y: What rows are.
+        most: The value of the strongest colour; None for the largest.
+    """
+    known = [abs(cell.value) for cell in cells if math.isfinite(cell.value)]
+    top = most or max(known, default=0.0) or 1.0
+    values = [
+        {
+            "row": cell.row,
+            "column": cell.column,
+            "text": cell.text,
+            "about": cell.about or cell.text,
+            "part": min(1.0, abs(cell.value) / top) if math.isfinite(cell.value) else 0.0,
+            "sign": 0 if not math.isfinite(cell.value) else (cell.value > 0) - (cell.value < 0),
+        }
+        for cell in cells
+    ]
+    colour = {"condition": [{"test": "datum.sign < 0", "value": LESS}], "value": MORE}
+    opacity = {"field": "part", "type": "quantitative", "legend": None,
+               "scale": {"domain": [0, 1], "range": [0.0, 0.75]}}  # fmt: skip
+    across: Json = {"field": "column", "type": "nominal", "sort": list(columns), "title": x or None}
+    across["axis"] = {"orient": "top", "labelAngle": -40 if _are_long(columns) else 0}
+    longest = max((len(cell.text) for cell in cells), default=1)
+    text = {"type": "text", "fontSize": 11 if longest > 4 else 12}
+    return {
+        **_frame((30 if longest > 4 else 26) * len(rows)),
+        "data": {"values": values},
+        "encoding": {
+            "x": {**across, "scale": {"type": "band", "domain": list(columns)}},
+            "y": {**_rows(rows), "title": y or None},
+        },
+        "layer": [
+            {
+                "mark": {"type": "rect", "stroke": GROUND, "strokeWidth": 1.5},
+                "encoding": {
+                    "fill": {**colour},
+                    "fillOpacity": opacity,
+                    "tooltip": {"field": "about", "title": ""},
+                },
+            },
+            {"mark": {**text, "color": INK}, "encoding": {"text": {"field": "text"}}},
+        ],
+    }
+
+
+def spread_labels(
+    values: Sequence[float], domain: tuple[float, float], height: float, gap: float = LABEL_GAP
+) -> list[float]:
+    """Return where names of lines stand so that none covers another, near their values.
+
+    Args:
+        values: Where the lines end.
+        domain: Ends of the axis.
+        height: Pixels of the axis.
+        gap: Least pixels between two names.
+    """
+    if not values:
+        return []
+    low, high = domain
+    unit = (high - low) / height
+    order = sorted(range(len(values)), key=lambda place: values[place])
+    # Pushed up from below until none overlaps, then, if the last left the chart, down from above.
+    found = [0.0] * len(values)
+    least = -math.inf
+    for place in order:
+        found[place] = max(values[place], least)
+        least = found[place] + gap * unit
+    most = high
+    for place in reversed(order):
+        found[place] = min(found[place], most)
+        most = found[place] - gap * unit
+    return found
+
+
+def pick_colour(place: int) -> tuple[str, tuple[int, ...]]:
+    """Return the colour and the dashes of the series at a place."""
+    dash = DASHES[place // len(COLOURS) % len(DASHES)]
+    return COLOURS[place % len(COLOURS)], tuple(dash) if place >= len(COLOURS) else ()
+
+
+def format_number(value: float, *, signed: bool = False) -> str:
+    """Return a number with three decimals and a real minus, as axes have it."""
+    return (f"{value:+.3f}" if signed else f"{value:.3f}").replace("-", "\u2212")
+
+
+def _keep_finite(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+    return [(x, y) for x, y in points if math.isfinite(x) and math.isfinite(y)]
+
+
+def find_ends(values: Sequence[float]) -> tuple[float, float]:
+    """Return round numbers around all values: where an axis ends."""
+    low, high = min(values, default=0.0), max(values, default=1.0)
+    span = (high - low) or abs(high) or 1.0
+    power = 10.0 ** math.floor(math.log10(span))
+    step = next(power / part for part in (5, 4, 2, 1) if span / (power / part) <= 10)
+    bottom, top = math.floor(low / step) * step, math.ceil(high / step) * step
+    return (bottom, top) if bottom < top else (bottom - step, top + step)
+
+
+def _are_long(names: Sequence[str]) -> bool:
+    return sum(len(name) + 1 for name in names) > 60
+
+
+def _rows(names: Sequence[str]) -> Json:
+    """Return the vertical axis of named rows, in their order."""
+    return {
+        "field": "row",
+        "type": "nominal",
+        "title": None,
+        "sort": list(names),
+        "scale": {"type": "band", "domain": list(names)},
+    }
+
+
+def _about(*fields: str) -> list[Json]:
+    return [{"field": each, "title": " " if each == "row" else "value"} for each in fields]
+
+
+def _frame(height: int) -> Json:
+    return {
+        "width": "container",
+        "height": height,
+        "autosize": {"type": "fit-x", "contains": "padding"},
+        "padding": {"left": 2, "top": 10, "right": 4, "bottom": 2},
+    }

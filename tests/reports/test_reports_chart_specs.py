@@ -1,0 +1,126 @@
+"""Charts as Vega-Lite specifications: what is drawn of which values."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmx.json_object import Json
+from mmx.reports import chart_specs
+from mmx.reports.chart_specs import HeatCell, Measured, Series, spread_labels
+
+
+def layers(spec: Json, mark: str) -> list[Json]:
+    return [each for each in spec["layer"] if each["mark"]["type"] == mark]
+
+
+def values(layer: Json) -> list[Json]:
+    found: list[Json] = layer["data"]["values"]
+    return found
+
+
+def test_a_line_has_its_finite_points_its_name_at_its_end_and_its_best_point() -> None:
+    points = [(1, 0.25), (2, math.nan), (3, 0.75), (4, math.inf), (5, 0.5)]
+    spec = chart_specs.draw_curves(
+        [Series("target", points, marked=3), Series("empty", [(1, math.nan)])],
+        x="epoch",
+        marked="best epoch",
+    )
+    (line,), (name,) = layers(spec, "line"), layers(spec, "text")
+    assert values(line) == [{"x": 1, "y": 0.25}, {"x": 3, "y": 0.75}, {"x": 5, "y": 0.5}]
+    assert (name["mark"]["text"], values(name)) == ("target", [{"x": 5, "y": 0.5}])
+    hidden, best = layers(spec, "point")
+    assert (hidden["mark"]["opacity"], best["mark"]["opacity"]) == (0, 1)
+    assert values(best) == [{"x": 3, "y": 0.75}]
+    assert spec["encoding"]["x"]["scale"]["domain"] == [1, 5]
+    low, high = spec["encoding"]["y"]["scale"]["domain"]
+    assert low <= 0.25 < 0.75 <= high
+
+
+def test_a_line_of_one_point_is_seen() -> None:
+    spec = chart_specs.draw_curves([Series("target", [(1, 0.5)])], x="epoch")
+    assert [values(each) for each in layers(spec, "point") if each["mark"]["opacity"]] == [
+        [{"x": 1, "y": 0.5}]
+    ]
+    first, last = spec["encoding"]["x"]["scale"]["domain"]
+    assert first < last
+
+
+def test_a_chart_without_a_value_is_a_chart() -> None:
+    spec = chart_specs.draw_curves([], x="epoch", reference=(math.nan, "chance"))
+    assert spec["layer"] == []
+    assert chart_specs.draw_measured([], x="gain")["data"]["values"] == []
+
+
+@pytest.mark.parametrize(
+    ("found", "low", "high"),
+    [
+        ([0.05, 0.93], 0.0, 1.0),
+        ([0.5, 0.5], 0.5, 0.5),
+        ([1234.0, 5678.0], 1000.0, 6000.0),
+        ([-3.0, -3.0], -3.0, -3.0),
+        ([0.0], 0.0, 0.0),
+    ],
+)
+def test_an_axis_ends_at_round_numbers_around_its_values(
+    found: list[float], low: float, high: float
+) -> None:
+    bottom, top = chart_specs.find_ends(found)
+    assert bottom <= low
+    assert high <= top
+    assert bottom < top
+    assert top - bottom <= 2 * max(high - low, abs(high), 1)
+
+
+@given(
+    st.lists(st.floats(0, 1), max_size=12),
+    st.sampled_from([190, 400]),
+)
+def test_names_of_lines_do_not_cover_each_other(ends: list[float], height: int) -> None:
+    found = spread_labels(ends, (0.0, 1.0), height, 15)
+    pixels = sorted(each * height for each in found)
+    assert all(b - a >= 15 - 1e-6 for a, b in itertools.pairwise(pixels))
+    assert all(each <= height + 1e-6 for each in pixels)
+    order = sorted(range(len(ends)), key=lambda place: ends[place])
+    assert [found[place] for place in order] == sorted(found)
+    if len(ends) == 1:
+        assert found == ends
+
+
+def test_a_row_has_its_interval_and_a_value_that_is_no_number_no_row() -> None:
+    rows = [
+        Measured("a", 0.25, (0.125, 0.5)),
+        Measured("b", math.nan),
+        Measured("c", -0.5, stands_out=False),
+    ]
+    spec = chart_specs.draw_measured(rows, x="gain", signed=True)
+    assert spec["data"]["values"] == [
+        {"row": "a", "x": 0.25, "low": 0.125, "high": 0.5, "text": "+0.250", "out": True},
+        {"row": "c", "x": -0.5, "low": None, "high": None, "text": "−0.500", "out": False},
+    ]
+    zero, interval = layers(spec, "rule")
+    assert zero["encoding"]["x"]["datum"] == 0
+    assert [interval["encoding"][end]["field"] for end in ("x", "x2")] == ["low", "high"]
+    assert len(layers(chart_specs.draw_bars(rows, x="gain"), "bar")) == 1
+
+
+def test_heat_is_the_part_of_the_strongest_cell() -> None:
+    cells = [
+        HeatCell("a", "x", 0.5, "+0.5"),
+        HeatCell("a", "y", -0.25, "-0.2", "tells more"),
+        HeatCell("b", "x", math.nan, "?"),
+    ]
+    spec = chart_specs.draw_heat_map(cells, rows=["a", "b"], columns=["x", "y"])
+    facts = [(each["part"], each["sign"], each["about"]) for each in spec["data"]["values"]]
+    assert facts == [(1.0, 1, "+0.5"), (0.5, -1, "tells more"), (0.0, 0, "?")]
+    assert spec["encoding"]["x"]["scale"]["domain"] == ["x", "y"]
+
+
+def test_series_keep_apart_where_colours_are_used_up() -> None:
+    found: list[Any] = [chart_specs.pick_colour(place) for place in range(18)]
+    assert len(set(found)) == 18
