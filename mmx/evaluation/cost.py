@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch.backends import cudnn, mha, mkldnn
 
+from mmx.evaluation.operation_counter import OperationCounter
 from mmx.model import MultimodalModel
 from mmx.training.data import Data, Rows, split_rows
 from mmx.training.encode import BATCH_SIZE
@@ -36,12 +37,10 @@ def measure_cost(
         rows: Row numbers; the first batch of them is used.
         precision: Number format of the forward pass.
     """
-    from torch.utils.flop_counter import FlopCounterMode  # slow to import
-
     model.eval()
     few, stored = next(iter(data.batches(split_rows(rows[:COUNTED_ROWS], BATCH_SIZE))))
-    counter = FlopCounterMode(display=False)
-    with _kernels_in_steps(), _without_gradients(model), counter, precision.autocast():
+    counter = OperationCounter()
+    with _kernels_in_steps(), counter, precision.autocast():
         model(data.assemble(few, stored, augment=False))
     part, stored = next(iter(data.batches(split_rows(rows, BATCH_SIZE)[:1])))
     batch = data.assemble(part, stored, augment=False)
@@ -52,16 +51,16 @@ def measure_cost(
             model(batch)
         seconds.append(_now(data.device) - began)
     return {
-        "flops_per_sample": round(counter.get_total_flops() / len(few)),
+        "flops_per_sample": round(counter.total / len(few)),
         "seconds_per_sample": min(seconds) / len(part),
     }
 
 
 @contextmanager
 def _kernels_in_steps() -> Iterator[None]:
-    """Compute recurrent layers and attention as matrix products, which torch's counter counts.
+    """Compute recurrent layers and attention as matrix products, which are counted.
 
-    It counts most fused kernels for them as no operations.
+    Most fused kernels for them would count as no operations.
     """
     from torch.nn.attention import SDPBackend, sdpa_kernel  # slow to import
 
@@ -77,19 +76,6 @@ def _kernels_in_steps() -> Iterator[None]:
         for library, was in zip(libraries, were, strict=True):
             library.enabled = was
         mha.set_fastpath_enabled(fast)
-
-
-@contextmanager
-def _without_gradients(model: torch.nn.Module) -> Iterator[None]:
-    """Turn off ``requires_grad``: the counter's hooks refuse views of tensors that have it."""
-    asking = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    try:
-        for parameter in asking:
-            parameter.requires_grad_(False)
-        yield
-    finally:
-        for parameter in asking:
-            parameter.requires_grad_(True)
 
 
 def _now(device: torch.device) -> float:

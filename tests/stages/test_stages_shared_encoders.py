@@ -16,7 +16,7 @@ from mmx.encoders.text.transformers import Transformers
 from mmx.modalities.sub_words import SubWordSpec
 from mmx.stage_id import StageId
 from mmx.stages.core.published_values import PublishedValues, read_values
-from mmx.stages.core.shared_encoders import find_shared_values, share_encoders
+from mmx.stages.core.shared_encoders import find_shared_values, share_frozen_encoders
 from mmx.stages.core.stage import GivenSource, Stage
 from mmx.transfer import Source, Transfer
 from mmx.transfer.feature import Feature
@@ -41,7 +41,7 @@ def share(make: Make, values: PublishedValues, transfer: Transfer, **changes: An
     given = GivenSource(Source({}, ()), pytest.fail, values={"text": values})
     nothing: Any = None
     stage = Stage(StageId.TARGET, nothing, transfer, given, **changes)
-    return share_encoders(stage, {"text": make})["text"]
+    return share_frozen_encoders(stage, {"text": make})["text"]
 
 
 def test_a_shared_encoder_holds_published_values_and_leaves_the_generator_as_a_draw_does(

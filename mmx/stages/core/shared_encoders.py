@@ -26,7 +26,7 @@ _VALUES: WeakKeyDictionary[nn.Module, PublishedValues] = WeakKeyDictionary()
 """Encoders whose tensors are shared, to what their values are."""
 
 
-def share_encoders(
+def share_frozen_encoders(
     stage: Stage, encoders: dict[str, Callable[..., Encoder]]
 ) -> dict[str, Callable[..., Encoder]]:
     """Return the recipes of a stage's encoders, such that those that never change are shared.

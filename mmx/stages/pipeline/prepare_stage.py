@@ -9,7 +9,7 @@ from mmx.stage_id import Role
 from mmx.stages.core.cached import cache_features
 from mmx.stages.core.context import Context
 from mmx.stages.core.joint_model import join
-from mmx.stages.core.shared_encoders import share_encoders
+from mmx.stages.core.shared_encoders import share_frozen_encoders
 from mmx.stages.core.source_reference import bind_penalty
 from mmx.stages.core.stage import PreparedStage, Stage
 from mmx.stages.core.stage_model import attach_criterion, make_model
@@ -32,7 +32,7 @@ def prepare_stage(context: Context, stage: Stage) -> PreparedStage:
     target = opened.task.target
     # By the task's role: the target and its controls draw the same fresh weights.
     seed_torch(experiment.settings.seed, stage.id.task, "weights")
-    sharing = replace(experiment, encoders=share_encoders(stage, experiment.encoders))
+    sharing = replace(experiment, encoders=share_frozen_encoders(stage, experiment.encoders))
     model = make_model(sharing, stage.id.role, opened.specs, target, stage.transfer)
     criterion = attach_criterion(experiment, stage.id.role, model, opened.data, target)
     start = stage.transfer.start(given.source if given else None, model, target.classes)
