@@ -56,6 +56,7 @@ settings.register_profile("on any machine", deadline=None)  # no test asserts a 
 settings.load_profile("on any machine")
 
 os.environ["MMX_CACHE_DIR"] = "off"  # no test may profit from another; some turn it on
+os.environ["MMX_JOBS"] = "1"  # sweeps run in the process of the test; some ask for workers
 
 CLASSES = ("low", "middle", "high")
 

@@ -18,7 +18,7 @@ LAYERS = (  # top to bottom; parts of one layer do not import each other
     ("stages",),
     ("experiment", "reports"),
     ("runs",),
-    ("evaluation",),
+    ("evaluation", "workers"),
     ("training",),
     ("contract",),
     ("model", "calibration"),

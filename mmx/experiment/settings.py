@@ -16,8 +16,11 @@ from mmx.quoting import format_value
 Modalities = dict[str, Modality[Any, Any]]
 LINE_KEYS = ("seeds", "curve")
 """Keys that only the command line of ``mmx train`` reads: each is short for a sweep."""
+SWEEP_KEYS = ("jobs",)
+"""Keys that say how a sweep is run, and nothing of its runs."""
 MOST_RUNS = 100_000
 """Most runs that a key stands for."""
+Jobs = Literal["auto"] | Annotated[int, Field(ge=1, le=1024)]
 CurveFraction = Annotated[float, Field(gt=0, le=1)]
 
 
@@ -39,6 +42,8 @@ class Settings:
         curve: On a command line: the fractions of the target's labels to run.
         source_weights: What a source task that is trained starts from: ``fresh`` draws, or the
             ``published`` weights of its encoders.
+        jobs: On a command line with ``-m``: how many jobs run at the same time; ``auto`` goes by
+            cores, memory and GPUs.
         device: Where to compute; ``auto`` takes CUDA where there is one.
         precision: Number format of the forward pass.
         compile: Whether encoders and fusion are compiled.
@@ -61,6 +66,7 @@ class Settings:
         Literal["fractions"] | Annotated[tuple[CurveFraction, ...], Field(min_length=2)] | None
     ) = None
     source_weights: Literal["fresh", "published"] = "fresh"
+    jobs: Jobs = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     compile: bool = False
@@ -86,4 +92,4 @@ def reduce_to_one_run(
                     type_this=f"{key}=null   (mmx train {given} runs them all)",
                 )
             )
-    return {key: value for key, value in config.items() if key not in LINE_KEYS}
+    return {key: value for key, value in config.items() if key not in (*LINE_KEYS, *SWEEP_KEYS)}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import signal
+import time
 import types
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -79,14 +81,23 @@ SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 Listener = Callable[[Event], None]
 
 
+SAME_SIGNAL_SECONDS = 0.5
+"""Time in which two signals count as one: a terminal and a launcher both pass on a Ctrl-C."""
+
+
 class StopRequest:
     """A signal's request to stop the run; read between two steps."""
 
     def __init__(self) -> None:
         self.signal_number: int | None = None
+        self._last = -math.inf
 
     def __call__(self, number: int, _frame: types.FrameType | None) -> None:
         """Note the signal; a second one stops at once."""
+        now = time.monotonic()
+        if now - self._last < SAME_SIGNAL_SECONDS:
+            return
+        self._last = now
         if self.signal_number is not None:
             raise KeyboardInterrupt
         self.signal_number = number

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from mmx import execution
@@ -13,6 +14,10 @@ from mmx.reports import answer
 from mmx.reports.view import open_view
 from mmx.runs.directory import RunDirectory
 from mmx.terminal import Console
+from mmx.training.events import Listener
+
+Watch = Callable[[], AbstractContextManager[Listener]]
+"""Opens a view that is told a run's events."""
 
 
 def start_run(
@@ -21,6 +26,7 @@ def start_run(
     where: Path | None,
     exactly: Path | None,
     argv: Sequence[str],
+    watch: Watch = open_view,
 ) -> tuple[RunDirectory, execution.RunOutcome]:
     """Make a run directory for an experiment, and run it there.
 
@@ -30,6 +36,7 @@ def start_run(
         where: Folder of runs; None for ``runs`` in its output folder.
         exactly: The directory to make, instead of a new one in a folder of runs.
         argv: The command line as it was typed.
+        watch: Opens a view of the run's events.
     """
     directory = execution.create(
         experiment,
@@ -40,13 +47,16 @@ def start_run(
         exactly=exactly,
         argv=argv,
     )
-    with open_view() as listen:
+    with watch() as listen:
         outcome = execution.execute(experiment, directory, listen)
     return directory, outcome
 
 
 def continue_run(
-    directory: RunDirectory, experiment: Experiment, argv: Sequence[str]
+    directory: RunDirectory,
+    experiment: Experiment,
+    argv: Sequence[str],
+    watch: Watch = open_view,
 ) -> execution.RunOutcome:
     """Resume an interrupted run of the same experiment, in its directory.
 
@@ -54,6 +64,7 @@ def continue_run(
         directory: The run directory.
         experiment: As it was typed now.
         argv: The command line as it was typed.
+        watch: Opens a view of the run's events.
     """
     directory.require_plain_files(appends=True)
     if (directory.path / "config.auto.yaml").exists():  # a search has chosen its winner already
@@ -61,7 +72,7 @@ def continue_run(
         settled = {**directory.config(), **typed}
         experiment = assemble(settled, experiment.allowed, directory.names())
     execution.record_resumption(directory, argv)
-    with open_view() as listen:
+    with watch() as listen:
         return execution.execute(experiment, directory, listen)
 
 
@@ -71,19 +82,19 @@ def conclude(directory: RunDirectory, outcome: execution.RunOutcome) -> int:
     if outcome["status"] == "done":
         answer.show(console, directory.read_summary())
     else:
-        say_failure(console, directory, outcome)
+        text = describe_failure(directory, outcome)
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
     print(directory.path)
     return int(str(outcome["exit_code"]))
 
 
-def say_failure(console: Console, directory: RunDirectory, outcome: execution.RunOutcome) -> None:
-    """Print why a run ended early and what to type next."""
+def describe_failure(directory: RunDirectory, outcome: execution.RunOutcome) -> str:
+    """Return why a run ended early and what to type next."""
     tips = {
         "interrupted": f"mmx resume {directory.path}",
         "failed": f"the traceback is in {directory.path}/traceback.txt",
     }
-    tip = tips[str(outcome["status"])]
     text = f"{outcome['status']}: {outcome['error']}"
-    if not (outcome["status"] == "failed" and outcome.get("expected")):
-        text += f"\n  tip: {tip}"
-    console.print(text, highlight=False, markup=False, soft_wrap=True)
+    if outcome["status"] == "failed" and outcome.get("expected"):
+        return text
+    return f"{text}\n  tip: {tips[str(outcome['status'])]}"

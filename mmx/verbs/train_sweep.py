@@ -9,91 +9,26 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from mmx.config.chosen import find_chosen_names
-from mmx.config.compose import Composed
 from mmx.config.launch import run_jobs
 from mmx.errors import MmxError
-from mmx.experiment import Experiment, assemble
-from mmx.experiment.config_fingerprint import fingerprint, list_places
-from mmx.experiment.identify import forget_data, identify, read_fingerprints
+from mmx.experiment import Experiment
+from mmx.experiment.identify import forget_data
 from mmx.json_object import Json
 from mmx.reports import gains_page
 from mmx.reports.sweep_gains import compute_gains
 from mmx.runs import sweep
 from mmx.runs.directory import RunDirectory
 from mmx.runs.draw import Draw
-from mmx.runs.standing import Standing, Wanted
 from mmx.runs.sweep import Planned, Sweep
-from mmx.runs.variation import join_overrides, label_variants
+from mmx.runs.variation import label_variants
 from mmx.terminal import Console
 from mmx.verbs.preflight import Job, make_variant
-from mmx.verbs.train_single import continue_run, say_failure, start_run
+from mmx.verbs.train_job import SweepJob, describe_wanted
+from mmx.verbs.train_workers import plan_sweep_workers, run_in_workers
+from mmx.workers.plan import WorkerPlan
 
 LOG_WIDTH = 160
 """Columns of a table that goes to a pipe or log."""
-
-
-@dataclass
-class SweepJob:
-    """Runs one job of a sweep; a class, so that a parallel launcher can pickle it."""
-
-    sweep: Sweep
-    allowed: Sequence[str]
-    config_dirs: Sequence[Path]
-    argv: Sequence[str]
-
-    def __call__(self, composed: Composed) -> None:
-        """Run a job in a worker, which has only its config."""
-        names = find_chosen_names(composed, self.config_dirs)
-        self.run(composed, assemble(composed.config, self.allowed, names))
-
-    def run(self, composed: Composed, experiment: Experiment) -> None:
-        """Run the job unless the sweep has it already."""
-        wanted, console = describe_wanted(experiment), Console(stderr=True)
-        label = join_overrides(composed.overrides)
-        with self.sweep.claim(wanted.key):
-            found = self.sweep.find_standing(wanted)
-            for text in _announce(found, label):
-                style = None if found.done else "bold"
-                console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
-            if found.done is not None:
-                return
-            if found.unfinished is not None:
-                outcome = continue_run(found.unfinished, experiment, self.argv)
-                directory = found.unfinished
-            else:
-                directory, outcome = start_run(
-                    composed, experiment, self.sweep.runs, None, self.argv
-                )
-        if outcome["status"] != "done":
-            say_failure(console, directory, outcome)
-        if outcome["status"] == "interrupted":
-            sys.exit(int(str(outcome["exit_code"])))
-
-
-def _announce(found: Standing, label: str) -> Iterator[str]:
-    """Yield the line that announces a job, or says why it is skipped."""
-    if found.done is not None:
-        yield f"skipped {label}: done in {found.done.path}"
-    elif found.unfinished is not None:
-        yield f"resuming {label}: {found.unfinished.status().get('status')} in " + str(
-            found.unfinished.path
-        )
-    elif found.outdated is not None:
-        yield f"runs again {label}: {found.why}"
-    else:
-        yield f"job {label}"
-
-
-def describe_wanted(experiment: Experiment) -> Wanted:
-    """Return what a run of this job must match now to be counted as done."""
-    return Wanted(
-        key=fingerprint(experiment.config),
-        fingerprint=experiment.fingerprint,
-        identity=identify(experiment),
-        places=list_places(experiment.config),
-        data=partial(read_fingerprints, experiment),
-    )
 
 
 @dataclass(frozen=True)
@@ -135,8 +70,7 @@ def run_sweep(
     stopped: int | None = None
     console = Console(stderr=True)
     try:
-        here = [partial(task.run, job.composed, job.experiment) for job in found]
-        run_jobs(task, [job.composed for job in found], here)
+        _run_all(task, found, [job.wanted.key for job in jobs], console)
     except SystemExit as error:
         stopped = error.code if isinstance(error.code, int) and error.code > 2 else None
     except BrokenExecutor:  # the launcher then ends the other workers too
@@ -155,6 +89,18 @@ def run_sweep(
         console.print(text, markup=False, highlight=False, soft_wrap=True)
     failed = 1 if failures else 0
     return Ended(plan.path, rows, failed if stopped is None else stopped)
+
+
+def _run_all(task: SweepJob, found: Sequence[Job], keys: Sequence[str], console: Console) -> None:
+    """Run the jobs on their launcher, in workers of this machine, or one after the other here."""
+    launched = found[0].composed.launcher.name != "basic"
+    workers = WorkerPlan(1) if launched else plan_sweep_workers(found, keys)
+    if workers.processes > 1:
+        if code := run_in_workers(task, found, workers):
+            sys.exit(code)
+        return
+    here = [partial(task.run, job.composed, job.experiment) for job in found]
+    run_jobs(task, [job.composed for job in found], here)
 
 
 def plan_jobs(found: Sequence[Job]) -> list[Planned]:

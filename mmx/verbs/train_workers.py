@@ -1,0 +1,91 @@
+"""The jobs of a sweep in several workers of this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from mmx.config.compose import Composed
+from mmx.errors import ConfigError, Problem
+from mmx.experiment import Experiment
+from mmx.experiment.settings import Jobs
+from mmx.quoting import format_value
+from mmx.reports.sweep_view import open_sweep_view
+from mmx.training.precision import choose_device
+from mmx.verbs.preflight import Job
+from mmx.verbs.train_job import Audience, SweepJob
+from mmx.workers.plan import WorkerPlan, plan_workers
+from mmx.workers.pool import Pool
+from mmx.workers.worker import Teller
+
+
+@dataclass
+class _Work:
+    """Runs the jobs of a sweep by their numbers; a worker that is no fork assembles them anew."""
+
+    task: SweepJob
+    composed: Sequence[Composed]
+    experiments: Sequence[Experiment] | None
+
+    def __call__(self, number: int, teller: Teller) -> None:
+        audience = Audience.of(teller)
+        if self.experiments is None:
+            self.task(self.composed[number], audience)
+        else:
+            self.task.run(self.composed[number], self.experiments[number], audience)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what another process receives: experiments hold classes of one's own."""
+        return {**self.__dict__, "experiments": None}
+
+
+def plan_sweep_workers(found: Sequence[Job], keys: Sequence[str]) -> WorkerPlan:
+    """Return how the jobs of a sweep share this machine.
+
+    Args:
+        found: The jobs.
+        keys: What tells each from the others; equal ones share a run.
+
+    Raises:
+        ConfigError: They give different numbers of jobs at a time.
+    """
+    jobs = _find_jobs(found)
+    threads = {job.experiment.trainer.threads for job in found}
+    given = max((each for each in threads if each is not None), default=None)
+    cuda = any(choose_device(job.experiment.settings.device).type == "cuda" for job in found)
+    return plan_workers(jobs, len(set(keys)), given, cuda=cuda)
+
+
+def _find_jobs(found: Sequence[Job]) -> Jobs:
+    """Return ``jobs`` of a sweep, which is one for all of it."""
+    given: list[Jobs] = [job.composed.config.get("jobs", "auto") for job in found]
+    if any(each != given[0] for each in given):
+        text = f"jobs={','.join(format_value(each) for each in dict.fromkeys(given))}"
+        reason = "is how many jobs run at the same time, and a sweep has one such number"
+        raise ConfigError([Problem(text, reason, type_this="jobs=auto")])
+    return given[0]
+
+
+def run_in_workers(task: SweepJob, found: Sequence[Job], plan: WorkerPlan) -> int:
+    """Run the jobs of a sweep side by side.
+
+    Args:
+        task: Runs one of them.
+        found: The jobs.
+        plan: How they share this machine.
+
+    Returns:
+        0, or the exit code of a sweep that a signal stopped.
+    """
+    composed = [replace(job.composed) for job in found]
+    work = _Work(task, composed, [job.experiment for job in found])
+    with open_sweep_view(_name_jobs([job.overrides for job in found]), plan) as view:
+        pool = Pool(work, plan, view.hear, view.tick)
+        return pool.run(range(len(found)))
+
+
+def _name_jobs(overrides: Sequence[Sequence[str]]) -> list[str]:
+    """Return a short name for each job: the overrides that not all of them have."""
+    common = set.intersection(*(set(each) for each in overrides)) if overrides else set()
+    return [" ".join(text for text in each if text not in common) for each in overrides]
