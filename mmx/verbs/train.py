@@ -44,6 +44,7 @@ def main(arguments: Sequence[str]) -> int:
         show_config(line.flags, line.overrides, line.config_dirs)
         return 0
     line = expand(line)
+    refuse_jobs_of_one_run(line)
     where, jobs = check_line(line, allowed)
     if jobs[0].composed.launcher.name == "basic":  # jobs run on this machine
         require_devices(jobs)
@@ -66,6 +67,14 @@ def check_line(line: CommandLine, allowed: Sequence[str]) -> tuple[Path | None, 
     key = "hydra.sweep.dir" if line.multirun else "hydra.run.dir"
     where, overrides = take_path(line.overrides, key)
     return where, preflight(replace(line, overrides=overrides), allowed)
+
+
+def refuse_jobs_of_one_run(line: CommandLine) -> None:
+    """Refuse ``jobs`` where there is no sweep. Raises ConfigError."""
+    given = [text for text in line.overrides if text.partition("=")[0] == "jobs"]
+    if given and not line.multirun:
+        reason = "is how many jobs of a sweep run at the same time, and this is one run"
+        raise ConfigError([Problem(given[-1], reason, type_this=f"-m {given[-1]} seed=1,2")])
 
 
 def take_path(overrides: Sequence[str], key: str) -> tuple[Path | None, list[str]]:

@@ -1,0 +1,129 @@
+"""A sweep in several workers: the numbers of one by one, and what is left when one dies."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from mmx.runs.directory import RunDirectory
+
+pytestmark = pytest.mark.slow
+SEEDS = 4
+
+
+@pytest.fixture(scope="module")
+def words(tables: dict[str, Path], overrides: Callable[..., list[str]]) -> list[str]:
+    """Return a sweep of four seeds, long enough to be stopped in the middle."""
+    given = overrides(None, tables["two"], ("tabular",), "control=none", "seed=1,2,3,4")
+    more = ["trainer.epochs=40", "trainer.checkpoint_seconds=0.01", "trainer.threads=1"]
+    return ["train", "-m", *given, *more, "device=cpu", "hydra.sweep.dir=sweep"]
+
+
+def start(folder: Path, words: list[str], jobs: str) -> subprocess.Popen[str]:
+    folder.mkdir(exist_ok=True)
+    command = [sys.executable, "-m", "mmx", *words, f"jobs={jobs}"]
+    return subprocess.Popen(
+        command,
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def finish(folder: Path, words: list[str], jobs: str) -> tuple[int, str]:
+    process = start(folder, words, jobs)
+    _, err = process.communicate(timeout=300)
+    return process.returncode, err
+
+
+def numbers(folder: Path) -> list[dict[str, str]]:
+    with (folder / "sweep" / "summary.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    apart = ("run", "seconds", "job")
+    return [{key: value for key, value in row.items() if key not in apart} for row in rows]
+
+
+@pytest.fixture(scope="module")
+def whole(words: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of the sweep, run one job after the other."""
+    folder = tmp_path_factory.mktemp("whole")
+    code, err = finish(folder, words, "1")
+    assert code == 0, err
+    return folder
+
+
+@pytest.mark.parametrize("jobs", ["2", "4"])
+def test_workers_give_the_numbers_of_one_by_one(
+    whole: Path, words: list[str], tmp_path: Path, jobs: str
+) -> None:
+    code, err = finish(tmp_path, words, jobs)
+    assert code == 0, err
+    assert err.startswith(f"4 jobs, {jobs} at the same time (jobs={jobs}), 1 thread each\n")
+    lines = err.splitlines()
+    assert sum(line.startswith("job ") for line in lines) == SEEDS
+    assert {line.split(":")[0] for line in lines if line.startswith("done ")} == {
+        f"done seed={seed}" for seed in (1, 2, 3, 4)
+    }
+    assert numbers(tmp_path) == numbers(whole)
+
+
+def workers(folder: Path, process: subprocess.Popen[str]) -> Iterator[tuple[RunDirectory, int]]:
+    """Yield a run in training and the process that works on it, once there are two."""
+    until = time.monotonic() + 120
+    while True:
+        found = [
+            metrics.parent
+            for metrics in sorted(folder.glob("sweep/runs/2*/metrics.jsonl"))
+            if metrics.read_text().count("\n") >= 3
+            and RunDirectory(metrics.parent).status()["status"] == "running"
+        ]
+        if len(found) >= 2:
+            break
+        assert process.poll() is None
+        assert time.monotonic() < until
+        time.sleep(0.005)
+    for path in found:
+        yield RunDirectory(path), int(str(RunDirectory(path).status()["pid"]))
+
+
+def test_a_killed_worker_loses_its_job_alone(whole: Path, words: list[str], tmp_path: Path) -> None:
+    process = start(tmp_path, words, "2")
+    run, pid = next(workers(tmp_path, process))
+    os.kill(pid, signal.SIGKILL)
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 1
+    (lost,) = [line for line in err.splitlines() if line.startswith("lost ")]
+    assert "its worker was killed (signal 9" in lost
+    assert sum(line.startswith("done ") for line in err.splitlines()) == SEEDS - 1
+    code, err = finish(tmp_path, words, "2")
+    assert (code, err.count("\nskipped ")) == (0, SEEDS - 1)
+    (resumed,) = [line for line in err.splitlines() if line.startswith("resuming ")]
+    assert resumed.endswith(run.path.name)
+    assert numbers(tmp_path) == numbers(whole)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_sweep_saves_its_runs_and_goes_on(
+    whole: Path, words: list[str], tmp_path: Path, number: int
+) -> None:
+    process = start(tmp_path, words, "2")
+    running = [run for run, _ in workers(tmp_path, process)]
+    os.killpg(process.pid, number)
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 128 + number
+    assert [run.status()["status"] for run in running] == ["interrupted"] * 2
+    assert [run.status()["error"] for run in running] != ["stopped at once"] * 2
+    assert "not started: 2 jobs; the same command goes on with what is not done" in err
+    code, err = finish(tmp_path, words, "2")
+    assert (code, err.count("resuming ")) == (0, 2)
+    assert numbers(tmp_path) == numbers(whole)
