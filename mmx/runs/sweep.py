@@ -138,8 +138,8 @@ class Sweep:
         write_text(self.path / "summary.csv", format_csv(lines))
 
 
-def plan_sweep(output: Path, jobs: Sequence[Planned], where: Path | None) -> Sweep:
-    """Return the sweep of these jobs, new or already started; write its plan.
+def find_sweep(output: Path, jobs: Sequence[Planned], where: Path | None) -> Sweep:
+    """Return the sweep of these jobs, which need not exist.
 
     Args:
         output: Folder of all outputs.
@@ -148,7 +148,18 @@ def plan_sweep(output: Path, jobs: Sequence[Planned], where: Path | None) -> Swe
     """
     text = "\n".join(sorted({job.wanted.key for job in jobs}))
     identity = hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
-    sweep = Sweep(where or output / "sweeps" / identity)
+    return Sweep(where or output / "sweeps" / identity)
+
+
+def plan_sweep(output: Path, jobs: Sequence[Planned], where: Path | None) -> Sweep:
+    """Return the sweep of these jobs, new or already started; write its plan.
+
+    Args:
+        output: Folder of all outputs.
+        jobs: All of them.
+        where: The sweep's directory, if the user named one.
+    """
+    sweep = find_sweep(output, jobs, where)
     make_folder(sweep.runs)
     entries = [
         {"overrides": list(job.overrides), "fingerprint": job.wanted.key, "differs": job.label}

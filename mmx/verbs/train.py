@@ -21,6 +21,7 @@ COMPLETES = {
     "overrides": True,
     "flags": {
         "--multirun": None,
+        "--dry-run": None,
         "--config-dir": (),
         "-cd": (),
         "--allow": (),
@@ -46,6 +47,10 @@ def main(arguments: Sequence[str]) -> int:
     line = expand(line)
     refuse_jobs_of_one_run(line)
     where, jobs = check_line(line, allowed)
+    if line.dry_run:
+        from mmx.verbs.train_dry_run import show_dry_run  # reads runs: slow to import
+
+        return show_dry_run(jobs, where, multirun=line.multirun)
     if jobs[0].composed.launcher.name == "basic":  # jobs run on this machine
         require_devices(jobs)
     if line.multirun:

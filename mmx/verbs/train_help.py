@@ -21,6 +21,7 @@ stderr; stdout carries one line, the run directory:  RUN=$(mmx train target=fsdd
 
 flags, in any place:
   -m, --multirun      run every combination of comma-separated values
+  --dry-run           say what would run, and make nothing
   --config-dir DIR    add your own YAML (DIR/task/mine.yaml serves as source=mine and target=mine)
   --allow PKG         let configs name classes of your own package (also MMX_ALLOW=PKG,PKG)
   --cfg job           print the config instead of running it (--resolve fills in references)

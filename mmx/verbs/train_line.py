@@ -19,6 +19,7 @@ class CommandLine:
     allow: list[str] = field(default_factory=list)
     multirun: bool = False
     only_shows: bool = False
+    dry_run: bool = False
 
 
 def parse_line(arguments: Sequence[str], verb: str = "train") -> CommandLine:
@@ -31,6 +32,8 @@ def parse_line(arguments: Sequence[str], verb: str = "train") -> CommandLine:
             line.overrides.append(word)
         elif word in ("-m", "--multirun"):
             line.multirun = True
+        elif word == "--dry-run" and verb == "train":
+            line.dry_run = True
         elif flag in ("--config-dir", "-cd", "--allow"):
             if not glued:
                 if not rest:

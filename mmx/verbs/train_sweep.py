@@ -64,13 +64,14 @@ def run_sweep(
     """
     forget_data()  # of an earlier sweep of this process
     jobs = plan_jobs(found)
+    workers = _share_machine(found, jobs)
     plan = sweep.plan_sweep(Path(found[0].experiment.settings.output_dir), jobs, where)
     before = _snapshot(plan)
     task = SweepJob(plan, allowed, config_dirs, argv)
     stopped: int | None = None
     console = Console(stderr=True)
     try:
-        _run_all(task, found, [job.wanted.key for job in jobs], console)
+        _run_all(task, found, workers)
     except SystemExit as error:
         stopped = error.code if isinstance(error.code, int) and error.code > 2 else None
     except BrokenExecutor:  # the launcher then ends the other workers too
@@ -91,10 +92,19 @@ def run_sweep(
     return Ended(plan.path, rows, failed if stopped is None else stopped)
 
 
-def _run_all(task: SweepJob, found: Sequence[Job], keys: Sequence[str], console: Console) -> None:
-    """Run the jobs on their launcher, in workers of this machine, or one after the other here."""
-    launched = found[0].composed.launcher.name != "basic"
-    workers = WorkerPlan(1) if launched else plan_sweep_workers(found, keys)
+def _share_machine(found: Sequence[Job], jobs: Sequence[Planned]) -> WorkerPlan:
+    """Return how the jobs share this machine; a launcher of Hydra decides that by itself."""
+    if found[0].composed.launcher.name != "basic":
+        return WorkerPlan(1)
+    return plan_sweep_workers(found, [job.wanted.key for job in jobs])
+
+
+def _run_all(task: SweepJob, found: Sequence[Job], workers: WorkerPlan) -> None:
+    """Run the jobs in workers of this machine, or one after the other here, or on a launcher.
+
+    Raises:
+        SystemExit: A signal stopped them.
+    """
     if workers.processes > 1:
         if code := run_in_workers(task, found, workers):
             sys.exit(code)

@@ -1,0 +1,64 @@
+"""``mmx train --dry-run``: what a command line would run, without making or training anything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmx.runs import sweep
+from mmx.runs.standing import Standing
+from mmx.runs.variation import join_overrides
+from mmx.verbs.preflight import Job
+from mmx.verbs.train_sweep import plan_jobs
+from mmx.verbs.train_workers import plan_sweep_workers
+from mmx.workers.plan import WorkerPlan
+
+
+def show_dry_run(found: Sequence[Job], where: Path | None, *, multirun: bool) -> int:
+    """Print what would run, and return the exit code.
+
+    Args:
+        found: The jobs of a command line, checked.
+        where: The directory of the run or sweep, if the user named one.
+        multirun: Whether it is a sweep.
+    """
+    output = Path(found[0].experiment.settings.output_dir)
+    if not multirun:
+        print(f"would run {_name(found[0])} in {where or output / 'runs'}")
+        return 0
+    jobs = plan_jobs(found)
+    planned = sweep.find_sweep(output, jobs, where)
+    words: list[str] = []
+    for job, wanted in zip(found, (each.wanted for each in jobs), strict=True):
+        word, text = _describe(planned.find_standing(wanted), _name(job))
+        words.append(word)
+        print(text)
+    counts = ", ".join(f"{words.count(word)} {word}" for word in dict.fromkeys(words))
+    print(f"{len(found)} jobs in {planned.path}: {counts}")
+    if found[0].composed.launcher.name != "basic":
+        print(f"on hydra/launcher={found[0].composed.launcher.name}")
+    else:
+        print(_describe_workers(plan_sweep_workers(found, [each.wanted.key for each in jobs])))
+    return 0
+
+
+def _name(job: Job) -> str:
+    return join_overrides(job.composed.overrides) or "the default experiment"
+
+
+def _describe(standing: Standing, name: str) -> tuple[str, str]:
+    """Return what would happen to a job, as one word and as a line."""
+    if standing.done is not None:
+        return "done", f"done {name}: {standing.done.path}"
+    if standing.unfinished is not None:
+        return "to resume", f"would resume {name}: {standing.unfinished.path}"
+    if standing.outdated is not None:
+        return "to run again", f"would run again {name}: {standing.why}"
+    return "to run", f"would run {name}"
+
+
+def _describe_workers(plan: WorkerPlan) -> str:
+    if plan.processes == 1:
+        return "one after the other"
+    threads = "1 thread" if plan.threads == 1 else f"{plan.threads} threads"
+    return f"{plan.processes} at the same time ({plan.why}), {threads} each"
