@@ -185,9 +185,9 @@ class Run:
 
         asked, answers = answer_rows(opened, path, keep)
         if strict:
-            answers.require_all()
+            asked.counts.require_all()
         columns = answers.columns()
-        print_notes(asked, answers)
+        print_notes(asked)
         as_they_are = {"row", "file", REASON, *answers.kept}
         numbers = answers.target.kind == "regression"
         return {

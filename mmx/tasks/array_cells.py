@@ -41,14 +41,14 @@ def find_arrays(
         DataError: Some cells are lists and others are not, or a list holds something else than
             numbers, or lists of different lengths.
     """
-    first = next((row for row, cell in enumerate(cells) if _is_list(cell)), None)
+    first = next((row for row, cell in enumerate(cells) if is_list(cell)), None)
     if first is None:
         return None
     arrays: list[CellArray | None] = []
     for row, cell in enumerate(cells):
         if _is_missing(cell, missing):
             arrays.append(None)
-        elif _is_list(cell):
+        elif is_list(cell):
             arrays.append(_to_array(name, name_row(row), cell, axes))
         else:
             raise DataError(
@@ -102,7 +102,8 @@ def _read_numbers(
     return np.stack([empty if each is None else each for each in arrays])
 
 
-def _is_list(cell: Any) -> bool:
+def is_list(cell: Any) -> bool:
+    """Return whether a cell is a list, or is written as one."""
     return isinstance(cell, list) or (isinstance(cell, str) and cell.lstrip().startswith("["))
 
 

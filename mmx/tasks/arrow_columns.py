@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,63 @@ def open_arrow(path: Path) -> ArrowFile:
         table = pa.ipc.open_stream(source).read_all()
     classes = _read_classes(table.schema)
     return ArrowFile(path, table.schema, table.num_rows, table.column, classes)
+
+
+def iterate_arrow(path: Path, names: Sequence[str], size: int) -> Iterator[pa.Table]:
+    """Yield the rows of a file in order, at most ``size`` at once, with the columns that are asked.
+
+    Args:
+        path: The file.
+        names: Of columns, or of fields in them; those that the file lacks are left out.
+        size: Rows in a table.
+    """
+    file = open_arrow(path) if path.suffix.lower() in PARQUET else None
+    if file is not None:
+        kept = _list_columns(file.schema, names)
+        source = pa.parquet.ParquetFile(path)
+        for batch in source.iter_batches(size, columns=kept):
+            yield pa.Table.from_batches([batch])
+        return
+    with pa.OSFile(str(path)) as stream:  # a memory map would count what was read as in use
+        for batch in _iterate_batches(stream):
+            table = pa.Table.from_batches([batch])
+            table = table.select(_list_columns(table.schema, names))
+            for start in range(0, len(table), size):
+                yield table.slice(start, size)
+
+
+def _iterate_batches(stream: Any) -> Iterator[pa.RecordBatch]:
+    """Yield the batches of an Arrow file or stream."""
+    try:
+        file = pa.ipc.open_file(stream)
+    except pa.ArrowInvalid:  # ``datasets`` writes streams
+        stream.seek(0)
+        yield from pa.ipc.open_stream(stream)
+        return
+    for place in range(file.num_record_batches):
+        yield file.get_batch(place)
+
+
+def _list_columns(schema: pa.Schema, names: Sequence[str]) -> list[str]:
+    """Return the top-level columns that some names need."""
+    found = []
+    for name in names:
+        if name in schema.names:
+            found.append(name)
+        elif (along := _split_name(schema, name)) is not None:
+            found.append(along[0])
+    return list(dict.fromkeys(found))
+
+
+def wrap_table(path: Path, table: pa.Table, schema: pa.Schema) -> ArrowFile:
+    """Return some rows of a file as if they were all of it.
+
+    Args:
+        path: The file.
+        table: Some of its rows and columns.
+        schema: Of the file.
+    """
+    return ArrowFile(path, schema, table.num_rows, table.column, _read_classes(schema))
 
 
 def read_column(file: ArrowFile, name: str) -> list[Any]:

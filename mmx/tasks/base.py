@@ -22,6 +22,7 @@ from mmx.tasks.cutting import Cuts, cut_splits, make_strata
 from mmx.tasks.folds import Fold, Pool
 from mmx.tasks.labels import measure_moments
 from mmx.tasks.set_facts import SetFacts
+from mmx.tasks.table_parts import TableParts
 
 __all__ = [
     "CutTask",
@@ -187,6 +188,18 @@ class Task(ABC):
         """Return the same task on another file of rows to predict, all of them in ``test``.
 
         None for a task that does not read its rows from one file.
+        """
+        return None
+
+    def open_parts(self, path: str, kept: Sequence[str] = ()) -> TableParts | None:
+        """Return another file's rows to predict, read in parts; None where that cannot be done.
+
+        Args:
+            path: The file.
+            kept: Columns to carry over.
+
+        Raises:
+            DataError: The file is damaged.
         """
         return None
 

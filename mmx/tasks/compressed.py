@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import bz2
+import contextlib
 import gzip
 import io
 import lzma
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import pyarrow as pa
 
@@ -58,6 +59,52 @@ def read_unpacked(path: Path) -> tuple[bytes, tuple[str, ...]]:
     return data, ()
 
 
+class _Unpacking(io.RawIOBase):
+    """What a stream unpacks, with errors that name the file, and no more than is accepted."""
+
+    def __init__(self, stream: Any, path: Path, kind: str) -> None:
+        self._stream, self._path, self._kind, self._total = stream, path, kind, 0
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill a buffer, and return how many bytes there were."""
+        try:
+            part = self._stream.read(len(buffer))
+        except _DAMAGED as error:
+            raise _make_damaged_error(self._path, self._kind, error) from error
+        self._total += len(part)
+        if self._total > LARGEST:
+            raise _make_large_error(self._path)
+        buffer[: len(part)] = part
+        return len(part)
+
+
+@contextlib.contextmanager
+def open_unpacked(path: Path) -> Iterator[tuple[IO[bytes], tuple[str, ...]]]:
+    """Open a file as :func:`read_unpacked` reads it, without its whole content in memory.
+
+    Raises:
+        DataError: The file is damaged, larger than :data:`LARGEST`, or a ZIP of several files.
+    """
+    with path.open("rb") as file:
+        head = file.read(8)
+        file.seek(0)
+        for signature, (name, opener) in _OPENERS.items():
+            if head.startswith(signature):
+                with opener(file) as stream:
+                    unpacking = io.BufferedReader(_Unpacking(stream, path, name))
+                    yield cast(IO[bytes], unpacking), (f"{path.name} is compressed by {name}",)
+                return
+        if head.startswith(b"PK\x03\x04"):
+            content, notes = read_unpacked(path)
+            yield io.BytesIO(content), notes
+            return
+        yield file, ()
+
+
 def strip_compression(path: Path) -> Path:
     """Return a file's path without the suffix of its compression: ``a.csv.gz`` is ``a.csv``."""
     return path.with_suffix("") if path.suffix.lower() in SUFFIXES else path
@@ -70,10 +117,7 @@ def _read_bounded(file: Any, path: Path) -> bytes:
         parts.append(part)
         total += len(part)
         if total > LARGEST:
-            raise DataError(
-                f"{path} holds more than {LARGEST:,} bytes when it is unpacked",
-                tip="divide it into several files",
-            )
+            raise _make_large_error(path)
     return b"".join(parts)
 
 
@@ -98,6 +142,13 @@ def _read_only_member(path: Path, data: bytes) -> tuple[bytes, tuple[str, ...]]:
     except (*_DAMAGED, RuntimeError, NotImplementedError) as error:
         raise _make_damaged_error(path, "ZIP", error) from error
     return content, (f"{path.name} is a ZIP archive of {names[0]}",)
+
+
+def _make_large_error(path: Path) -> DataError:
+    return DataError(
+        f"{path} holds more than {LARGEST:,} bytes when it is unpacked",
+        tip="divide it into several files",
+    )
 
 
 def _make_damaged_error(path: Path, kind: str, error: Exception) -> DataError:

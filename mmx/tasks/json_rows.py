@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import math
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from mmx.errors import DataError
-from mmx.tasks.table_text import check_utf8, read_table_text
+from mmx.tasks.table_text import check_utf8, read_table_text, stream_text
 
 TIP = "write one JSON object on each line, or a list of objects"
 
@@ -45,6 +45,47 @@ def open_json(
     except _PositionError as error:
         line = text.count("\n", 0, error.position) + 1
         raise DataError(f"cannot read table {path}: line {line}: {error}", tip=TIP) from error
+
+
+def stream_json(
+    path: Path, encoding: str | None = None
+) -> tuple[Callable[[], Iterator[tuple[dict[str, Any], int]]], tuple[str, ...]] | None:
+    """Return what reads rows and their lines in order, and notes; None for another layout.
+
+    Of one object on each line only; what is wrong with another file is said by :func:`open_json`.
+    """
+    text, notes = stream_text(path, encoding)
+    decoder = _make_decoder()
+
+    def iterate() -> Iterator[tuple[dict[str, Any], int]]:
+        for line, whole in enumerate(_join_returns(text.lines()), start=1):
+            at = _skip_space(whole, 0)
+            while at < len(whole):
+                row, end = decoder.raw_decode(whole, at)
+                if not isinstance(row, dict):
+                    raise ValueError("not an object")
+                yield row, line
+                at = _skip_space(whole, end)
+            if not whole.isascii():
+                whole.encode()  # a lone surrogate is no UTF-8
+
+    try:
+        count = sum(1 for _ in iterate())
+    except (ValueError, RecursionError):
+        return None
+    return (iterate, notes) if count > 1 else None  # one object may hold all rows
+
+
+def _join_returns(lines: Iterator[str]) -> Iterator[str]:
+    """Yield lines that end with a line feed, as lines are counted here."""
+    held = ""
+    for line in lines:
+        held += line
+        if held.endswith("\n"):
+            yield held
+            held = ""
+    if held:
+        yield held
 
 
 def _refuse_other_layouts(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -87,15 +128,20 @@ def find_path(rows: list[dict[str, Any]], names: list[str], name: str) -> list[s
     """
     if name in names:
         return [name]
-    parts = name.split(".")
-    for end in range(len(parts) - 1, 0, -1):
-        path = [".".join(parts[:end]), *parts[end:]]
-        if path[0] in names and any(_has_path(row, path) for row in rows):
+    for path in list_paths(name):
+        if path[0] in names and any(has_path(row, path) for row in rows):
             return path
     return None
 
 
-def _has_path(row: Any, path: list[str]) -> bool:
+def list_paths(name: str) -> list[list[str]]:
+    """Return the ways in which a dotted name may lead along keys, the longest first key first."""
+    parts = name.split(".")
+    return [[".".join(parts[:end]), *parts[end:]] for end in range(len(parts) - 1, 0, -1)]
+
+
+def has_path(row: Any, path: list[str]) -> bool:
+    """Return whether some keys lead to a value."""
     for key in path:
         if not isinstance(row, dict) or key not in row:
             return False
@@ -120,7 +166,7 @@ class _PositionError(ValueError):
 
 def _parse_rows(text: str) -> Iterator[tuple[dict[str, Any], int]]:
     """Yield the objects of a text, and the position of each (of a list: that of the list)."""
-    decoder = json.JSONDecoder(object_pairs_hook=_make_object, parse_float=_parse_float)
+    decoder = _make_decoder()
     at = _skip_space(text, 0)
     whole = text[at : at + 1] == "["
     while at < len(text):
@@ -139,6 +185,10 @@ def _parse_rows(text: str) -> Iterator[tuple[dict[str, Any], int]]:
         at = _skip_space(text, end)
         if whole and at < len(text):
             raise _PositionError("the list has ended, but the file goes on", at)
+
+
+def _make_decoder() -> json.JSONDecoder:
+    return json.JSONDecoder(object_pairs_hook=_make_object, parse_float=_parse_float)
 
 
 def _skip_space(text: str, at: int) -> int:

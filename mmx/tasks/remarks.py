@@ -27,13 +27,17 @@ def note_missing(columns: Mapping[str, Column], splits: Mapping[str, SplitRows])
         columns: Modality to its column.
         splits: Name to row numbers.
     """
+    for text, absent in list_absent(columns):
+        yield from _note_absent(text, absent, splits)
+
+
+def list_absent(columns: Mapping[str, Column]) -> Iterator[tuple[str, npt.NDArray[np.bool_]]]:
+    """Yield which rows lack a cell or a modality, ``(N,)``, with a text for their number."""
     for modality, column in columns.items():
         for name, cells in column.columns.items():
             empty = np.array([cell is None for cell in cells], dtype=np.bool_)
-            yield from _note_absent(
-                f"{modality}: {{}} cells of '{name}' are missing", empty, splits
-            )
-        yield from _note_absent(f"{modality}: {{}} rows have none", ~column.present, splits)
+            yield f"{modality}: {{}} cells of '{name}' are missing", empty
+        yield f"{modality}: {{}} rows have none", ~column.present
 
 
 def _note_absent(

@@ -20,16 +20,19 @@ class RowNames:
         starts: First row of each file, counted over all files from 0.
         lines: Line at which each row starts, from 1, over all files; empty where it follows
             from the row, or where the files have no lines.
+        numbers: Number of each row in its file, from 1, where only some of a file's rows are read;
+            empty where all are.
     """
 
     files: tuple[str, ...] = ()
     starts: tuple[int, ...] = (0,)
     lines: Sequence[int] = ()
+    numbers: Sequence[int] = ()
 
     def __call__(self, row: int) -> str:
         """Return the name of a row, which is counted over all files from 0."""
         place = bisect_right(self.starts, row) - 1
-        name = f"row {row - self.starts[place] + 1}"
+        name = f"row {self.numbers[row] if self.numbers else row - self.starts[place] + 1}"
         if self.lines and self.lines[row]:
             name += f" (line {self.lines[row]})"
         return f"{name} of {self.files[place]}" if self.files else name

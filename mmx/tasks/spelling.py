@@ -34,12 +34,12 @@ def unify_spelling(cells: TextCells) -> TextCells:
         return [None if cell is None else cell.lower() for cell in cells]
     if _all_fit(NUMBER, known):
         return [None if cell is None else spell_number(cell) for cell in cells]
-    if all(_find_bit(cell) for cell in known):
-        return [None if cell is None else _find_bit(cell) for cell in cells]
+    if all(find_bit(cell) for cell in known):
+        return [None if cell is None else find_bit(cell) for cell in cells]
     return _unify_times(cells) if _all_fit(TIME, known) else cells
 
 
-def _find_bit(cell: str) -> str | None:
+def find_bit(cell: str) -> str | None:
     """Return the boolean that a cell is, as a word, or None."""
     if NUMBER.fullmatch(cell):
         cell = spell_number(cell)

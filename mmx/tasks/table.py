@@ -37,6 +37,7 @@ from mmx.tasks.table_columns import (
 )
 from mmx.tasks.table_files import PathOption, find_table_files
 from mmx.tasks.table_inputs import NamedCells, make_column
+from mmx.tasks.table_parts import TableParts, open_table_parts
 from mmx.tasks.table_text import check_utf8
 from mmx.tasks.times import read_times
 from mmx.tasks.unusable import leave_out_unusable
@@ -119,6 +120,7 @@ class Table(CutTask):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.inputs: dict[str, TableInput] = list_inputs(self.columns, MODALITIES)
+        self._given: OpenTable | None = None
         self._check_label()
         self._check_keys()
 
@@ -160,6 +162,19 @@ class Table(CutTask):
     def with_path(self, path: str) -> "Table":
         """Return the same task for the prediction of another table's rows."""
         return dataclasses.replace(self, path=path, labelled=False)
+
+    def open_parts(self, path: str, kept: Sequence[str] = ()) -> TableParts | None:
+        """Return another table's rows to predict, read in parts; see :class:`Task`."""
+        file = find_table_files(self.name, path)[0].path
+        cells = {name: MODALITIES[each.modality].cells for name, each in self.inputs.items()}
+        other = self.with_path(path)
+
+        def read(table: OpenTable) -> tuple[Samples, dict[str, list[str]]]:
+            other._given = table
+            return other.read(), other.read_texts(kept) if kept else {}
+
+        uses = [(name, cells[key]) for key, each in self.inputs.items() for name in each.columns]
+        return open_table_parts(file, self.csv, uses, kept, frozenset(self.missing), read)
 
     def read(self) -> Samples:
         """Return cells, labels and splits."""
@@ -274,6 +289,8 @@ class Table(CutTask):
 
     def _open(self) -> OpenTable:
         """Return the table of all files that ``path`` names."""
+        if self._given is not None:
+            return self._given
         files = find_table_files(self.name, self.path)
         return join_tables(
             [open_table(file.path, self.csv) for file in files], [file.split for file in files]

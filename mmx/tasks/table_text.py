@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import codecs
+import io
 import shlex
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from mmx.errors import DataError
 from mmx.tasks.advice import type_task_option
-from mmx.tasks.compressed import read_unpacked
+from mmx.tasks.compressed import open_unpacked, read_unpacked
 
 SIGNATURES = {
     b"\xd0\xcf\x11\xe0": "an old Excel workbook",
@@ -27,11 +31,113 @@ BYTE_ORDER_MARKS = {
 }
 """First bytes of a file to its encoding; UTF-32 before UTF-16, whose mark it begins with."""
 
+AT_ONCE = 2**20
+"""Bytes of a file that are looked at at once."""
+
 CODE_PAGES = (
     *("windows-1252", "windows-1250", "windows-1251", "windows-1254"),
     *("shift_jis", "gb18030", "big5", "euc_kr"),
 )
 """Encodings that a text that is not UTF-8 may have, as examples."""
+
+
+class TableText(ABC):
+    """A text that is read by lines, as often as it is needed."""
+
+    @abstractmethod
+    def lines(self) -> Iterator[str]:
+        """Yield its lines, with their ends.
+
+        Raises:
+            DataError: It is not in its encoding; the message names the first such line.
+        """
+
+    def holds(self, part: str) -> bool:
+        """Return whether a part without a line break is in it."""
+        return any(part in line for line in self.lines())
+
+
+@dataclass(frozen=True)
+class WholeText(TableText):
+    """A text in memory."""
+
+    text: str
+
+    def lines(self) -> Iterator[str]:
+        """Yield its lines, with their ends."""
+        # StringIO would hold four bytes for each character.
+        content = io.BytesIO(self.text.encode("utf-8", "surrogatepass"))
+        yield from io.TextIOWrapper(content, "utf-8", "surrogatepass", newline="")
+
+    def holds(self, part: str) -> bool:
+        """Return whether a part without a line break is in it."""
+        return part in self.text
+
+
+@dataclass(frozen=True)
+class StreamedText(TableText):
+    """A text in a file, which is read again each time.
+
+    Attributes:
+        path: The file; it may be compressed.
+        encoding: Its encoding.
+        strict: Whether bytes of another encoding are an error; else they are kept as surrogates.
+    """
+
+    path: Path
+    encoding: str
+    strict: bool
+
+    def lines(self) -> Iterator[str]:
+        """Yield its lines, with their ends; see :class:`TableText`."""
+        errors = "strict" if self.strict else "surrogateescape"
+        with open_unpacked(self.path) as (stream, _):
+            lines = io.TextIOWrapper(stream, self.encoding, errors, newline="")
+            try:
+                first = next(lines, None)
+                if first is not None:
+                    yield first.removeprefix("\ufeff") if self.strict else first
+                yield from lines
+            except UnicodeError:
+                read_table_text(self.path, self.encoding)  # which names the line
+                raise
+
+
+@dataclass(frozen=True)
+class HeadlessText(TableText):
+    """A text with an empty line in place of its first."""
+
+    whole: TableText
+
+    def lines(self) -> Iterator[str]:
+        """Yield its lines, with their ends; see :class:`TableText`."""
+        lines = self.whole.lines()
+        next(lines, None)
+        yield "\n"
+        yield from lines
+
+
+def stream_text(path: Path, encoding: str | None = None) -> tuple[TableText, tuple[str, ...]]:
+    """Return what :func:`read_table_text` does, as a text that is read again from its file.
+
+    A text in UTF-16 or UTF-32 and one in Latin-1 are kept in memory.
+
+    Raises:
+        DataError: As :func:`read_table_text`.
+    """
+    with open_unpacked(path) as (stream, notes):
+        head = stream.read(64)
+        marked = head.startswith(codecs.BOM_UTF8) and encoding is None
+        odd = head.startswith(tuple(SIGNATURES)) or b"\0" in head
+        odd = odd or (head.startswith(tuple(BYTE_ORDER_MARKS)) and not marked)
+        while encoding is None and not odd and (block := stream.read(AT_ONCE)):
+            odd = b"\0" in block
+    latin = encoding is not None and codecs.lookup(encoding).name == "iso8859-1"
+    if odd or latin:
+        text, notes = read_table_text(path, encoding)
+        return WholeText(text), notes
+    found = "utf-8-sig" if marked else "utf-8"
+    return StreamedText(path, encoding or found, strict=encoding is not None), notes
 
 
 def read_table_text(path: Path, encoding: str | None = None) -> tuple[str, tuple[str, ...]]:

@@ -26,7 +26,7 @@ def divide_vectors(
         DataError: Some cells are lists and others are not, the lists have different lengths, or
             an item is not a number.
     """
-    lists = [_as_list(cell) for cell in cells]
+    lists = [as_list(cell) for cell in cells]
     first = next((row for row, one in enumerate(lists) if one is not None), None)
     if first is None:
         return None
@@ -51,7 +51,8 @@ def divide_vectors(
     return {f"{name}[{place}]": column for place, column in enumerate(columns, start=1)}
 
 
-def _as_list(cell: Any) -> list[Any] | None:
+def as_list(cell: Any) -> list[Any] | None:
+    """Return the list of numbers that a cell is, or that it is written as; None without one."""
     if isinstance(cell, list):
         return cell
     if isinstance(cell, str) and cell.lstrip().startswith("["):

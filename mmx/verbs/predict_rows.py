@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 
+import torch
 from torch import Tensor
 
-from mmx.csv_text import format_csv
 from mmx.errors import DataError, UsageError
 from mmx.evaluation.metrics import decide
 from mmx.tasks import Target
@@ -40,24 +41,39 @@ class RowAnswers:
     incomplete: Mapping[int, str] = field(default_factory=dict)
     kept: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
-    def csv(self) -> str:
-        """Return CSV text, one line for each row; a row without a prediction has empty cells.
+    @classmethod
+    def join(cls, parts: Sequence[RowAnswers]) -> RowAnswers:
+        """Return the answers of several parts, of which there is at least one, as one."""
+        starts = list(accumulate((len(part.names) for part in parts), initial=0))
+        pairs = list(zip(starts, parts, strict=False))
+        known = [part.known for part in parts if part.known is not None]
+        return cls(
+            names=[name for part in parts for name in part.names],
+            answered=[start + place for start, part in pairs for place in part.answered],
+            outputs=torch.cat([part.outputs for part in parts]),
+            target=parts[0].target,
+            known=torch.cat(known) if known else None,
+            unusable={
+                start + at: why for start, part in pairs for at, why in part.unusable.items()
+            },
+            incomplete={
+                start + at: why for start, part in pairs for at, why in part.incomplete.items()
+            },
+            kept={name: [c for part in parts for c in part.kept[name]] for name in parts[0].kept},
+        )
 
-        Raises:
-            UsageError: A column that is carried over has the name of a column of predictions.
-        """
-        columns = self.columns()
-        return format_csv([list(columns), *zip(*columns.values(), strict=True)])
-
-    def columns(self) -> dict[str, Sequence[object]]:
+    def columns(self, *, text: bool = True) -> dict[str, Sequence[object]]:
         """Return column to ``(N,)`` cells; a row without a prediction has the cell ``""``.
+
+        Args:
+            text: Whether probabilities are text with six digits, as in CSV, or numbers.
 
         Raises:
             UsageError: A column that is carried over has the name of a column of predictions.
         """
         first = "file" if isinstance(self.names[0], str) else "row"
         columns: dict[str, Sequence[object]] = {first: self.names}
-        found = self._of_outputs()
+        found = self._of_outputs(text)
         taken = [name for name in self.kept if name in (first, *found, REASON)]
         if taken:
             raise UsageError(
@@ -70,7 +86,7 @@ class RowAnswers:
         columns[REASON] = [reasons.get(place, "") for place in range(len(self.names))]
         return columns
 
-    def _of_outputs(self) -> dict[str, Sequence[object]]:
+    def _of_outputs(self, text: bool) -> dict[str, Sequence[object]]:
         """Return the columns that only predicted rows fill."""
         target = self.target
         columns: dict[str, Sequence[object]] = {
@@ -82,7 +98,8 @@ class RowAnswers:
             softmax = target.kind == "classes"
             chances = self.outputs.softmax(1) if softmax else self.outputs.sigmoid()
             for index, name in enumerate(target.classes):
-                columns[f"p({name})"] = [f"{chance:.6f}" for chance in chances[:, index].tolist()]
+                cells = chances[:, index].tolist()
+                columns[f"p({name})"] = [f"{cell:.6f}" for cell in cells] if text else cells
         return columns
 
     def _spread(self, cells: Sequence[object]) -> list[object]:
@@ -91,20 +108,54 @@ class RowAnswers:
             spread[place] = cell
         return spread
 
+    def name(self, place: int) -> str:
+        """Return what a row is called in messages."""
+        name = self.names[place]
+        return str(name) if isinstance(name, str) else f"row {name}"
+
+
+@dataclass
+class RowCounts:
+    """How many rows have a full answer, and how many have none or one without all files.
+
+    Attributes:
+        rows: Number of rows.
+        answered: Number of rows with a prediction.
+        unusable: Number of rows without one, and ...
+        first_unusable: the first of them, with the reason.
+        incomplete: Number of rows that are predicted without a file, and ...
+        first_incomplete: the first of them, with the reason.
+    """
+
+    rows: int = 0
+    answered: int = 0
+    unusable: int = 0
+    first_unusable: str = ""
+    incomplete: int = 0
+    first_incomplete: str = ""
+
+    def add(self, answers: RowAnswers) -> None:
+        """Count some more rows."""
+        self.rows += len(answers.names)
+        self.answered += len(answers.answered)
+        self.unusable += len(answers.unusable)
+        self.incomplete += len(answers.incomplete)
+        for place, why in answers.unusable.items():
+            self.first_unusable = self.first_unusable or f"{answers.name(place)}: {why}"
+        for place, why in answers.incomplete.items():
+            self.first_incomplete = self.first_incomplete or f"{answers.name(place)}: {why}"
+
     def warnings(self) -> list[str]:
         """Return warnings on rows without a prediction, and on those predicted without a file."""
-        total, lines = len(self.names), []
+        lines = []
         if self.unusable:
-            place, why = next(iter(self.unusable.items()))
             lines.append(
-                f"{len(self.unusable)} of {total} rows have no prediction; "
-                f"{self._name(place)}: {why}"
+                f"{self.unusable} of {self.rows} rows have no prediction; {self.first_unusable}"
             )
         if self.incomplete:
-            place, why = next(iter(self.incomplete.items()))
             lines.append(
-                f"{len(self.incomplete)} of {total} rows name files that do not exist, and are "
-                f"predicted without them; {self._name(place)}: {why}"
+                f"{self.incomplete} of {self.rows} rows name files that do not exist, and are "
+                f"predicted without them; {self.first_incomplete}"
             )
         return lines
 
@@ -120,10 +171,6 @@ class RowAnswers:
                 tip="mend the rows; without --strict the others are answered, and the column "
                 f"'{REASON}' says why",
             )
-
-    def _name(self, place: int) -> str:
-        name = self.names[place]
-        return str(name) if isinstance(name, str) else f"row {name}"
 
 
 def readable(values: Tensor, target: Target) -> list[object]:

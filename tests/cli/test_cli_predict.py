@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import csv
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 from PIL import Image
 
 from mmx.cli import main
+from mmx.verbs import predict_answers
 
 COLUMNS = ["id", "picture", "title", "year", "label"]
 
@@ -199,3 +202,89 @@ def test_of_a_folder_the_files_that_training_reads_are_predicted(
     assert "there is no file to read in" in capsys.readouterr().err
     assert predicted(run, str(new), "--keep", "id")[0] == 2
     assert "only a table has columns to keep" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def many(folder: Path) -> Path:
+    """A table of several batches, of which some rows cannot be read and one batch none."""
+    rows: list[list[object]] = []
+    for n in range(900):
+        row: list[object] = [f"c{n}", f"{n % 40}.png", f"coat {n % 7}", 1990 + n % 50, ""]
+        if n % 90 == 7:
+            row[1] = row[2] = row[3] = ""
+        if n % 131 == 5 or 256 <= n < 560:
+            row[3] = "old"
+        rows.append(row)
+    return write(folder / "many.csv", rows)
+
+
+def test_rows_that_are_read_in_parts_have_the_same_answers(
+    run: Path, many: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, whole = predicted(run, str(many), "--keep", "id")
+    said = capsys.readouterr().err
+    monkeypatch.setattr(predict_answers, "AT_ONCE", 256)
+    monkeypatch.setattr("mmx.tasks.table_rows.BLOCK", 100)
+    _, parts = predicted(run, str(many), "--keep", "id")
+    assert parts == whole
+    assert [row["id"] for row in whole] == [f"c{n}" for n in range(900)]
+    assert [row["row"] for row in whole] == [str(n + 1) for n in range(900)]
+    assert capsys.readouterr().err == said
+    assert "of 900 rows have no prediction; row 6: column 'year' holds 'old'" in said
+    assert "tabular: 6 of 900 cells of 'year' are missing" in said
+
+
+def test_parquet_has_the_answers_of_csv_as_numbers(run: Path, many: Path) -> None:
+    _, found = predicted(run, str(many), "--keep", "id")
+    path = run.parent / "p.parquet"
+    assert main(["predict", str(run), str(many), "--keep", "id", "--out", str(path)]) == 0
+    table = pyarrow.parquet.read_table(path)
+    types = {field.name: str(field.type) for field in table.schema}
+    assert types == {
+        "row": "int64",
+        "id": "string",
+        "prediction": "string",
+        "p(coat)": "float",
+        "p(shoe)": "float",
+        "reason": "string",
+    }
+    for row, line in zip(table.to_pylist(), found, strict=True):
+        for name in ("p(coat)", "p(shoe)"):
+            assert line[name] == ("" if row[name] is None else f"{row[name]:.6f}")
+        assert [row["prediction"], row["reason"]] == [
+            line["prediction"] or None,
+            line["reason"] or None,
+        ]
+        assert (str(row["row"]), row["id"]) == (line["row"], line["id"])
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_an_interrupted_call_leaves_the_file_that_was_there(
+    run: Path, many: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    monkeypatch.setattr(predict_answers, "AT_ONCE", 256)
+    path = tmp_path / f"p{suffix}"
+    path.write_text("before")
+    predict = predict_answers.predict
+    calls = []
+
+    def interrupted(*given: object) -> object:
+        calls.append(given)
+        if len(calls) == 2:
+            signal.raise_signal(signal.SIGINT)
+        return predict(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(predict_answers, "predict", interrupted)
+    assert main(["predict", str(run), str(many), "--output", str(path)]) == 130
+    assert len(calls) == 2
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]
+    assert path.read_text() == "before"
+
+
+def test_a_format_that_is_not_written_is_refused(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["predict", str(run), "--output", "p.jsonl"]) == 2
+    said = capsys.readouterr().err
+    assert ".csv or .parquet, not as .jsonl" in said
+    assert "tip: --output p.csv" in said
