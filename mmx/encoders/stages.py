@@ -1,8 +1,10 @@
-"""Stages of 3×3 convolution, shared by the encoders of images and spectrograms."""
+"""Stages of 3×3 convolution, shared by encoders of images, spectrograms and grids of words."""
 
 from __future__ import annotations
 
-from torch import nn
+from torch import Tensor, nn
+
+from mmx.encoders.masked_norm import MaskedBatchNorm, expand_steps
 
 
 def stage_widths(width: int, depth: int) -> tuple[int, ...]:
@@ -50,3 +52,48 @@ def _make_stage(
     convolution = nn.Conv2d(channels, out, 3, padding=1, bias=False)
     pools = [nn.MaxPool2d(2)] if pool else []
     return nn.Sequential(convolution, *pools, norm(out), nn.ReLU(inplace=True))
+
+
+def make_masked_stages(channels: int, widths: tuple[int, ...], *, side: int) -> nn.ModuleList:
+    """Return stages as :func:`make_stages` does, which leave out the padding of sequences.
+
+    Their tensors have the same names and shapes.
+
+    Args:
+        channels: Channels of the input.
+        widths: Channels of each stage.
+        side: The side of the input along which nothing is padded.
+    """
+    made = make_stages(channels, widths, side=side, norm=MaskedBatchNorm)
+    return nn.ModuleList(MaskedStage(*stage.children()) for stage in made)
+
+
+def count_pooled_steps(stages: nn.ModuleList) -> int:
+    """Return how many steps of the input are one step of the last map."""
+    pools = sum(isinstance(part, nn.MaxPool2d) for part in stages.modules())
+    return 2**pools
+
+
+class MaskedStage(nn.Sequential):
+    """A convolution stage that passes the mask of valid steps to its norm.
+
+    It is a module of its own so that hooks on it see its map.
+    """
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Return the map ``(B, D_k, T_k, F_k)``, zeros in the padding.
+
+        Args:
+            x: The map of the stage before.
+            mask: ``(B, T')`` bool, True where a token is valid; None: all are.
+        """
+        if mask is None:
+            unmasked: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
+            return unmasked
+        *before, norm, relu = self.children()
+        for part in before:
+            x = part(x)
+        valid = expand_steps(mask, x)
+        # Zeros in the padding, which the next convolution reads at the end of a row.
+        out: Tensor = relu(norm(x, valid)) * valid[:, None, :, None]
+        return out

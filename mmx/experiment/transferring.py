@@ -20,9 +20,10 @@ from mmx.transfer.regularizers import Regularizer
 from mmx.variants import variant
 
 ALIKE = {
-    "small_cnn": {"image": "small_cnn", "audio": "spectrogram_cnn"},
-    "resnet18": {"image": "resnet18", "audio": "spectrogram_resnet18"},
+    # First what is advised for two modalities: a network that both are usual with.
     "lstm": {"audio": "logmel_lstm", "text": "lstm"},
+    "small_cnn": {"image": "small_cnn", "audio": "spectrogram_cnn", "text": "grid_cnn"},
+    "resnet18": {"image": "resnet18", "audio": "spectrogram_resnet18"},
 }
 """Architecture to mmx's encoders of it, as one types them: modality to option."""
 
@@ -240,7 +241,7 @@ def _choose_alike(built: Built, new: str, old: str) -> list[str] | None:
     inputs = list_modalities(built.modalities.values())
     if inputs[new] == inputs[old]:
         return []
-    known = [each for each, options in ALIKE.items() if options.keys() == {new, old}]
+    known = [each for each, options in ALIKE.items() if {new, old} <= options.keys()]
     if not known:
         return None
     chosen = {name: _find_architecture(built, name) for name in sorted((new, old), reverse=True)}
@@ -248,7 +249,7 @@ def _choose_alike(built: Built, new: str, old: str) -> list[str] | None:
     return [
         f"encoder/{name}={option}"
         for name, option in ALIKE[wanted].items()
-        if chosen[name] != wanted
+        if name in chosen and chosen[name] != wanted
     ]
 
 

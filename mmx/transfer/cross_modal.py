@@ -10,6 +10,7 @@ from mmx.stage_id import Role
 ALIKE = {
     frozenset({"audio", "image"}): "encoder/image=small_cnn encoder/audio=spectrogram_cnn",
     frozenset({"audio", "text"}): "encoder/audio=logmel_lstm encoder/text=lstm",
+    frozenset({"image", "text"}): "encoder/image=small_cnn encoder/text=grid_cnn",
 }
 """For two modalities, encoders with the same tensor names."""
 RESNETS = "encoder/image=resnet18 encoder/audio=spectrogram_resnet18"

@@ -13,9 +13,9 @@ from mmx.encoders import bilstm
 from mmx.encoders.audio.frontend import LogMel
 from mmx.encoders.audio.logmel_cnn import LogmelCnn
 from mmx.encoders.audio.logmel_lstm import LogmelLstm
-from mmx.encoders.audio.masked_norm import MaskedBatchNorm
 from mmx.encoders.base import Encoder
 from mmx.encoders.bilstm import BiLstm, computes_lstm_in
+from mmx.encoders.masked_norm import MaskedBatchNorm
 from mmx.encoders.padding import masked_max, step_mask
 from mmx.encoders.text.embedding_mean import EmbeddingMean
 from mmx.encoders.text.lstm import Lstm

@@ -11,11 +11,14 @@ from torch import nn
 
 from mmx.config import compose
 from mmx.encoders import Encoder
+from mmx.encoders.audio.spectrogram_cnn import SpectrogramCnn
 from mmx.encoders.image.small_cnn import SmallCnn
 from mmx.experiment import Experiment, assemble
 from mmx.experiment.head_misfits import find_head_misfits
 from mmx.experiment.transferring import find_transfer_misfits
 from mmx.modalities.audio import Audio
+from mmx.modalities.image import Image
+from mmx.modalities.text import Tokens
 from mmx.stage_id import Role
 from mmx.transfer import Source, Start, Transfer
 from mmx.transfer.base import ChosenHead, start_fresh
@@ -103,20 +106,27 @@ class Ear(Encoder):
     def forward(self, x: Any, lengths: Any = None) -> Any: ...
 
 
+READERS: dict[str, Any] = {"image": Image, "audio": Audio, "text": Tokens}
+
+
 @pytest.mark.parametrize(
-    ("image", "advised"),
+    ("source", "other", "target", "advised"),
     [
-        (Eye, ["encoder/audio=spectrogram_cnn"]),
-        (Ear, ["encoder/image=small_cnn", "encoder/audio=spectrogram_cnn"]),
+        ("image", Eye, "audio", ["encoder/audio=spectrogram_cnn"]),
+        ("image", Ear, "audio", ["encoder/image=small_cnn", "encoder/audio=spectrogram_cnn"]),
+        ("image", Eye, "text", ["encoder/text=grid_cnn"]),
+        ("image", Ear, "text", ["encoder/image=small_cnn", "encoder/text=grid_cnn"]),
+        ("audio", Ear, "text", ["encoder/audio=logmel_lstm", "encoder/text=lstm"]),
+        ("audio", SpectrogramCnn, "text", ["encoder/text=grid_cnn"]),
     ],
 )
 def test_what_an_encoder_states_says_which_other_starts_from_it(
-    plain: Experiment, image: type[Encoder], advised: list[str]
+    plain: Experiment, source: str, other: type[Encoder], target: str, advised: list[str]
 ) -> None:
-    encoders = {"image": partial(image), "audio": partial(Ear)}
+    encoders = {source: partial(other), target: partial(Ear)}
     modalities = {
-        Role.SOURCE: {"image": plain.modalities[Role.SOURCE]["image"]},
-        Role.TARGET: {"audio": Audio()},
+        Role.SOURCE: {source: READERS[source]()},
+        Role.TARGET: {target: READERS[target]()},
     }
     (found,) = find_transfer_misfits(replace(plain, encoders=encoders, modalities=modalities))
     words = (found.type_this or "").split("(or ")[1].removesuffix(")").split()

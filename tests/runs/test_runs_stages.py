@@ -126,6 +126,7 @@ SMALLER = {  # for speed alone
     "embedding_mean": ["width=8"],
     "lstm": ["width=8", "embedding=8"],
     "text_cnn": ["width=9", "embedding=8"],
+    "grid_cnn": ["width=8", "patch=2"],
     "mlp": ["width=8", "hidden=8"],
 }
 MODALITIES = ("image", "audio", "text", "tabular")

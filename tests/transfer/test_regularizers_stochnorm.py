@@ -9,7 +9,7 @@ import torch
 from refusals import check_error
 from torch import Tensor, nn
 
-from mmx.encoders.audio.masked_norm import MaskedBatchNorm
+from mmx.encoders.masked_norm import MaskedBatchNorm
 from mmx.errors import TransferError
 from mmx.transfer.regularizers.stochnorm import Stochastic, Stochnorm
 

@@ -19,6 +19,7 @@ from mmx.encoders.audio.spectrogram_cnn import SpectrogramCnn
 from mmx.encoders.image.small_cnn import SmallCnn
 from mmx.encoders.image.vit_b_16 import VitB16
 from mmx.encoders.tabular.mlp import Mlp
+from mmx.encoders.text.grid_cnn import GridCnn
 from mmx.encoders.text.lstm import Lstm
 from mmx.errors import Problem, TransferError
 from mmx.fusion.concat import Concat
@@ -145,6 +146,18 @@ def test_text_starts_from_audio_but_for_its_words_and_inputs() -> None:
     )
     mine, theirs = target.encoders["text"].lstm, source.encoders["audio"].lstm
     assert torch.equal(mine.backwards[0].weight_hh_l0, theirs.backwards[0].weight_hh_l0)
+
+
+def test_text_starts_from_images_but_for_its_words() -> None:
+    source = make(1, "image")
+    target = make(2, "text", text=partial(GridCnn, width=8, depth=2, patch=2))
+    before, theirs = state(target), source.state_dict()
+    done = transferred(source, target, modality_map={"text": "image"})
+    assert_accounted(done, target, before)
+    assert done.fresh == ("encoders.text.words.embedding.weight",)
+    assert done.adapted == ()
+    for name in done.copied:
+        assert torch.equal(target.state_dict()[name], theirs[name.replace("text", "image")]), name
 
 
 def test_positions_of_larger_images_are_interpolated() -> None:
@@ -338,7 +351,17 @@ def test_encoders_without_a_common_name_are_told_early() -> None:
             )
         ],
     )
-    assert text.type_this is None
+    check_refusals(
+        [text],
+        [
+            Refusal(
+                "transfer.map={text: image}",
+                ("image", "text", "encoder"),
+                accepted="encoders of one architecture",
+                type_this="encoder/image=small_cnn encoder/text=grid_cnn",
+            )
+        ],
+    )
 
 
 def test_origins() -> None:
@@ -352,7 +375,7 @@ def test_origins() -> None:
 
 def test_encoders_that_are_said_to_be_alike_are() -> None:
     by_name = {"small_cnn": SmallCnn, "spectrogram_cnn": SpectrogramCnn}
-    by_name |= {"logmel_lstm": LogmelLstm, "lstm": Lstm}
+    by_name |= {"logmel_lstm": LogmelLstm, "lstm": Lstm, "grid_cnn": GridCnn}
     for pair, text in ALIKE.items():
         names: list[set[str]] = []
         for chosen in text.split():

@@ -9,8 +9,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from mmx.encoders.audio.frontend import LogMel
-from mmx.encoders.audio.masked_norm import MaskedBatchNorm
 from mmx.encoders.base import Encoder
+from mmx.encoders.masked_norm import MaskedBatchNorm
 from mmx.encoders.padding import masked_max
 from mmx.modalities import Features
 from mmx.modalities.audio import AudioSpec

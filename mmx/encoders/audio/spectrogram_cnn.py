@@ -6,13 +6,13 @@ from typing import Annotated
 
 import torch.nn.functional as F
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmx.encoders.audio.frontend import LogMel
-from mmx.encoders.audio.masked_norm import MaskedBatchNorm, expand_steps
 from mmx.encoders.base import Encoder, FollowsInput
+from mmx.encoders.masked_norm import expand_steps
 from mmx.encoders.padding import masked_max
-from mmx.encoders.stages import make_stages, stage_widths
+from mmx.encoders.stages import count_pooled_steps, make_masked_stages, stage_widths
 from mmx.modalities import Features
 from mmx.modalities.audio import AudioSpec
 from mmx.modalities.masking import masked_mean
@@ -64,10 +64,8 @@ class SpectrogramCnn(Encoder):
         self.width = width
         self.frontend = LogMel(spec, mels=mels, window_ms=window_ms, hop_ms=hop_ms)
         # Time is padded to whole tokens, so only the number of bands limits the pooling.
-        made = make_stages(1, self.level_widths, side=mels, norm=MaskedBatchNorm)
-        self.stages = nn.ModuleList(MaskedStage(*stage.children()) for stage in made)
-        pools = sum(isinstance(part, nn.MaxPool2d) for part in self.stages.modules())
-        self.frames = 2**pools  # frames per token
+        self.stages = make_masked_stages(1, self.level_widths, side=mels)
+        self.frames = count_pooled_steps(self.stages)  # frames per token
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Features:
         """Encode sounds.
@@ -99,28 +97,3 @@ class SpectrogramCnn(Encoder):
     def input_tensors(self) -> dict[str, FollowsInput]:
         """Return the first convolution."""
         return {"stages.0.0.weight": "channels"}
-
-
-class MaskedStage(nn.Sequential):
-    """A convolution stage that passes the mask of valid steps to its norm.
-
-    It is a module of its own so that hooks on it see its map.
-    """
-
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Return the map ``(B, D_k, T_k, F_k)``, zeros in the padding.
-
-        Args:
-            x: The map of the stage before.
-            mask: ``(B, T')`` bool, True where a token is valid; None: all are.
-        """
-        if mask is None:
-            unmasked: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
-            return unmasked
-        *before, norm, relu = self.children()
-        for part in before:
-            x = part(x)
-        valid = expand_steps(mask, x)
-        # Zeros in the padding, which the next convolution reads at the end of a row.
-        out: Tensor = relu(norm(x, valid)) * valid[:, None, :, None]
-        return out

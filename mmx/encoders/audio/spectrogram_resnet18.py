@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torchvision.models import resnet
 
 from mmx.encoders.audio.frontend import LogMel
-from mmx.encoders.audio.masked_norm import MaskedBatchNorm, expand_steps
 from mmx.encoders.base import Encoder, FollowsInput
+from mmx.encoders.masked_norm import MaskedBatchNorm, expand_steps
 from mmx.modalities import Features
 from mmx.modalities.audio import AudioSpec
 from mmx.modalities.masking import masked_mean

@@ -1,4 +1,4 @@
-"""Batch norm with statistics over the valid frames only."""
+"""Batch norm with statistics over the valid steps of a map only."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from torch import Tensor, nn
 
 
 class MaskedBatchNorm(nn.BatchNorm2d):
-    """Batch norm of log-mel spectrograms that leaves padding out of mean and variance.
+    """Batch norm that leaves padding out of mean and variance.
 
-    With plain batch norm, the longest sound of a batch would change the activations of all
-    other sounds and the running statistics, through the padding that it causes. In evaluation
-    this is plain batch norm.
+    It is for maps of sequences, such as log-mel spectrograms. With plain batch norm, the longest
+    sound of a batch would change the activations of all other sounds and the running statistics,
+    through the padding that it causes. In evaluation this is plain batch norm.
     """
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
