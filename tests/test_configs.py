@@ -38,6 +38,7 @@ OF_A_MODALITY = {
 }
 OBJECTIVES = catalogue.classes("objective")
 METRICS = catalogue.classes("metric")
+BALANCES = catalogue.classes("balance")
 SOUND_AND_PICTURE = ["source=none", "target=digits_av"]
 TERMS = {
     name: f"cross_entropy: 1, {name}: 0.1"
@@ -107,6 +108,8 @@ def overrides_for(path: Path, folder: Path) -> list[str]:
             chosen.append(f"encoder.{modality}.model={find_tiny_model(kind)}")
     elif group == "experiment":
         chosen += find_stand_ins(path)
+    elif group == "balance" and name in BALANCES and BALANCES[name].mixes_inputs_of:
+        chosen = [*OF_A_MODALITY[BALANCES[name].mixes_inputs_of], *chosen]
     elif chosen == ["source=published"]:
         chosen = ["target=digits", "encoder/image=resnet18", *chosen]
     elif group == "objective" and name in TERMS:

@@ -42,12 +42,27 @@ class Mixed:
     share: float = 1.0
 
 
+@dataclass(frozen=True)
+class MixedInputs:
+    """Inputs of encoders, after rows were mixed.
+
+    Attributes:
+        inputs: Input to ``(B, ...)``.
+        other: ``(B,)`` class of the row that was mixed in.
+        share: Weight of the row's own class in the loss; ``other`` has weight ``1 - share``.
+    """
+
+    inputs: dict[str, Tensor]
+    other: Tensor
+    share: float
+
+
 class Balance:
     """Base of all treatments; keyword-only, plain, annotated constructor arguments.
 
     Use one where the metric counts every class equally, such as balanced accuracy, and some
     classes have few training rows. A subclass overrides what it changes: ``objective``,
-    ``draw`` or ``mix``.
+    ``draw``, ``mix_inputs`` or ``mix``.
 
     Example:
         >>> class Halve(Balance):
@@ -65,11 +80,14 @@ class Balance:
         kinds: The kinds of target it can be used with.
         mixes_classes: Whether a mixed row may belong to two classes.
         compares_rows: Whether it looks for partners among the rows of a batch.
+        mixes_inputs_of: The modality of which ``mix_inputs`` mixes rows; the task may then have
+            one input alone, of this modality. Empty for a balance that mixes no inputs.
     """
 
     kinds: ClassVar[frozenset[str]] = frozenset({"classes"})
     mixes_classes: ClassVar[bool] = False
     compares_rows: ClassVar[bool] = False
+    mixes_inputs_of: ClassVar[str] = ""
 
     def objective(self, objective: O) -> O:
         """Return the objective to train with.
@@ -88,6 +106,16 @@ class Balance:
             generator: Source of randomness for this epoch.
         """
         return rows
+
+    def mix_inputs(self, inputs: dict[str, Tensor], target: Tensor) -> MixedInputs | None:
+        """Return the inputs with rows mixed, or None if they stay; draws from the torch RNG.
+
+        Args:
+            inputs: Input to ``(B, ...)``, augmented and normalised; empty where features were
+                computed before. They are not changed.
+            target: ``(B,)`` classes.
+        """
+        return None
 
     def mix(
         self,

@@ -21,6 +21,7 @@ from mmx.controls import CONTROLS
 from mmx.encoders import Encoder
 from mmx.encoders.published import PublishedWeights
 from mmx.errors import Problem
+from mmx.experiment.balance_misfits import find_balance_misfits
 from mmx.experiment.config_fingerprint import fingerprint
 from mmx.experiment.control_choice import choose_controls, read_control_names
 from mmx.experiment.fitting import Built, find_misfits
@@ -229,6 +230,7 @@ def assemble(
     found = [
         *find_misfits(built),
         *find_transfer_misfits(built),
+        *find_balance_misfits(built),
         *find_head_misfits(built, built.trainer),
     ]
     builder.problems.extend(found)

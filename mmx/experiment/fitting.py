@@ -138,7 +138,6 @@ def find_misfits(built: Built) -> Iterator[Problem]:
     yield from _check_label_free_target(built)
     yield from _check_metric(built)
     yield from _check_calibration(built)
-    yield from _refuse_blended_mixup(built)
 
 
 def check_name(role: Role, task: Task) -> Iterator[Problem]:
@@ -411,16 +410,3 @@ def _check_label_free_target(built: Built) -> Iterator[Problem]:
                 "(pre-trains the source by it; or source=none: trains the target by it alone; "
                 "or objective=combined: adds it to what is learned from labels)",
             )
-
-
-def _refuse_blended_mixup(built: Built) -> Iterator[Problem]:
-    """Refuse mixed labels where an objective counts training losses to weigh its heads."""
-    if built.balance is None or not built.roles:
-        return
-    objective = built.roles[Role.TARGET].objective
-    if built.balance.mixes_classes and objective.counts_losses:
-        yield Problem(
-            f"balance={variant(type(built.balance))}",
-            f"gives a row two labels, and {objective.name} weighs heads by what training loses",
-            type_this="balance=none",
-        )

@@ -6,14 +6,14 @@ Shape legend: ``B`` batch, ``C`` outputs.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mmx.balance import Balance
+from mmx.balance import Balance, MixedInputs
 from mmx.modalities import Batch, Features, StepRows, Stored
 from mmx.model import MultimodalModel
 from mmx.objectives import Criterion, ModelOutput
@@ -78,7 +78,7 @@ class BatchLoss:
             step: All rows of the step, if the loss is to be this batch's part of the step's loss;
                 None for the batch's own loss.
         """
-        batch = self.data.assemble(rows, stored, augment=self.augment)
+        batch, cut = self._mix_inputs(self.data.assemble(rows, stored, augment=self.augment))
         with self.precision.autocast():
             features, present = self.model.encode(batch), batch.present
             if self.modality_dropout:
@@ -88,6 +88,8 @@ class BatchLoss:
                 loss = self._compute_loss(output, batch.target, step)
                 return loss + self._penalise_batch(batch, features, output, step), batch
             mixed = self.balance.mix(features, present, batch.target, self.counts)
+            if cut is not None:
+                mixed = replace(mixed, other=cut.other, share=cut.share)
             output = self.model.output(mixed.features, present)
             loss = self._compute_loss(output, mixed.target, step)
             if mixed.other is not None:  # mixup: λ L(ŷ, y_i) + (1 - λ) L(ŷ, y_j)
@@ -95,6 +97,13 @@ class BatchLoss:
                 loss = mixed.share * loss + (1 - mixed.share) * other
             loss = loss + self._penalise_batch(batch, features, output, step)
         return loss, batch
+
+    def _mix_inputs(self, batch: Batch) -> tuple[Batch, MixedInputs | None]:
+        """Return a batch as the balance gives it to the encoders, and what was mixed."""
+        mixed = None
+        if self.balance is not None:
+            mixed = self.balance.mix_inputs(batch.inputs, batch.target)
+        return (batch if mixed is None else replace(batch, inputs=mixed.inputs)), mixed
 
     def _compute_loss(self, output: ModelOutput, target: Tensor, step: StepRows | None) -> Tensor:
         loss: Tensor = (

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
+from mmx.experiment import Experiment
 from mmx.model import MultimodalModel
 from mmx.stage_id import Role
 from mmx.stages.core.cached import cache_features
@@ -17,6 +19,7 @@ from mmx.training.memory_format import use_channels_last
 from mmx.training.randomness import seed_torch
 from mmx.transfer import Start
 from mmx.transfer.freezing import limit_epochs
+from mmx.variants import variant
 
 FOR_TRAINING = {
     "companion": "the source task",
@@ -42,6 +45,7 @@ def prepare_stage(context: Context, stage: Stage) -> PreparedStage:
         parameter.requires_grad_(name not in start.frozen)
     use_channels_last(model.to(context.precision.device))
     data = opened.data
+    notes = (*notes, *_note_uncut(experiment, start))
     for name in sorted(start.frozen_encoders):
         data = cache_features(context, replace(opened, data=data), model, name)
     penalty = None
@@ -51,6 +55,16 @@ def prepare_stage(context: Context, stage: Stage) -> PreparedStage:
     notes = (*start.report.notes, *notes)
     start = _name_additions(start, model)
     return PreparedStage(model, criterion, data, start, joint, penalty, notes)
+
+
+def _note_uncut(experiment: Experiment, start: Start) -> Iterator[str]:
+    """Yield a note where a balance mixes inputs, and a frozen encoder reads each row once."""
+    balance = experiment.balance
+    if balance is not None and balance.mixes_inputs_of and start.frozen_encoders:
+        yield (
+            f"balance={variant(type(balance))} mixes nothing: features of "
+            f"{', '.join(sorted(start.frozen_encoders))} are computed once, of whole rows"
+        )
 
 
 def _name_additions(start: Start, model: MultimodalModel) -> Start:
