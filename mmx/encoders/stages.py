@@ -71,7 +71,7 @@ def make_masked_stages(channels: int, widths: tuple[int, ...], *, side: int) -> 
 def count_pooled_steps(stages: nn.ModuleList) -> int:
     """Return how many steps of the input are one step of the last map."""
     pools = sum(isinstance(part, nn.MaxPool2d) for part in stages.modules())
-    return 2**pools
+    return 1 << pools
 
 
 class MaskedStage(nn.Sequential):
