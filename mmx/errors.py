@@ -9,6 +9,7 @@
     ├── RunError            exit 1    a run directory that cannot be used
     │   ├── DamagedFileError          a file that has changed since mmx wrote it
     │   └── NoRunError      exit 2    a path that leads to no run
+    ├── CallbackError       exit 1    own code that was told of a run, and raised
     ├── TrainingError       exit 1    a training that cannot go on
     │   ├── DivergedError             NaN or infinite loss
     │   ├── DeadParameterError        trainable, and no gradient reaches it
@@ -158,6 +159,10 @@ class NoRunError(RunError):
     """A path that was given as a run and does not lead to one."""
 
     exit_code = 2
+
+
+class CallbackError(MmxError):
+    """A callback of the user's own raised an exception, or changed what it may only read."""
 
 
 class TrainingError(MmxError):

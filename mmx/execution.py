@@ -19,6 +19,7 @@ from mmx import stages
 from mmx.errors import Interrupted, MmxError
 from mmx.experiment import Experiment
 from mmx.experiment.config_fingerprint import list_places
+from mmx.experiment.followers import Followers
 from mmx.experiment.identify import record_identity, record_published
 from mmx.json_object import Json
 from mmx.reports import report
@@ -27,6 +28,7 @@ from mmx.runs.directory import RunDirectory
 from mmx.runs.manifest import Manifest
 from mmx.runs.metrics_log import MetricsLog
 from mmx.runs.surroundings import describe_surroundings, list_packages, read_code_patch
+from mmx.stage_id import StageId
 from mmx.training.events import Event, EventKind, Listener, stop_on_signals
 
 Say = Callable[[str], None]
@@ -130,13 +132,33 @@ def execute(
     ending.remove_half_written(directory.path)  # left by a process that was killed
     log = _run_log(directory)
     try:
+        followers = Followers(experiment, directory, _tell(listen, log))
+        outcome = _run_to_end(experiment, directory, (listen, log, followers), cached=cached)
+        followers.end(outcome["status"])
+        return outcome
+    finally:
+        _close(log)
+        directory.release()
+
+
+def _run_to_end(
+    experiment: Experiment,
+    directory: RunDirectory,
+    heard: tuple[Listener, logging.Logger, Followers],
+    *,
+    cached: bool,
+) -> RunOutcome:
+    """Run an experiment in its acquired directory; see :func:`execute`."""
+    listen, log, followers = heard
+    try:
         recorded.go_on(directory.path)
         directory.set_status("running")
         with stop_on_signals() as stop:
-            keep = _keep(directory, listen, log)
+            keep = _keep(directory, listen, log, followers)
             summary = stages.run(experiment, directory, keep, stop, cached=cached)
         directory.write_json("summary.json", summary.to_json())
         report.write_report(directory)
+        followers.tell_end(summary.to_json())
         recorded.finish(directory.path)
         directory.set_status("done")
         with contextlib.suppress(OSError):  # without an entry, its directory is read instead
@@ -150,9 +172,17 @@ def execute(
         return {"status": "interrupted", "error": "stopped at once", "exit_code": 130}
     except Exception as error:
         return _fail(directory, log, ending.explain_full_disk(error, directory))
-    finally:
-        _close(log)
-        directory.release()
+
+
+def _tell(listen: Listener, log: logging.Logger) -> Say:
+    """Return what logs a text and shows it to people; nothing that it meets ends a run."""
+
+    def say(text: str) -> None:
+        with contextlib.suppress(OSError, SystemExit):
+            log.info("%s", text)
+            listen(Event(EventKind.NOTE, StageId.TARGET, text=text))
+
+    return say
 
 
 def _fail(directory: RunDirectory, log: logging.Logger, error: Exception) -> RunOutcome:
@@ -196,7 +226,9 @@ def _close(log: logging.Logger) -> None:
         log.removeHandler(handler)
 
 
-def _keep(directory: RunDirectory, listen: Listener, log: logging.Logger) -> Listener:
+def _keep(
+    directory: RunDirectory, listen: Listener, log: logging.Logger, followers: Followers
+) -> Listener:
     """Return a listener that records metrics and notes, and passes every event on."""
     began = time.perf_counter()
     metrics = MetricsLog(directory)
@@ -213,10 +245,10 @@ def _keep(directory: RunDirectory, listen: Listener, log: logging.Logger) -> Lis
                 {"step": event.step, "split": split, "name": name, "value": value}
                 for split, _, name, value in named
             ]
-            metrics.add(
-                str(event.stage), event.epoch, [{**each, "seconds": seconds} for each in lines]
-            )
+            entries = [{**each, "seconds": seconds} for each in lines]
+            metrics.add(str(event.stage), event.epoch, entries)
             log.info("%s epoch %d %s", event.stage, event.epoch, json.dumps(event.values))
+            followers.add(event, entries)
         elif event.text:
             log.info("%s %s", event.stage, event.text)
         if not unheard:

@@ -34,6 +34,8 @@ LAYERS = (  # top to bottom; parts of one layer do not import each other
         "objectives",
         "encoders",
         "tasks",
+        "trackers",
+        "callbacks",
     ),
     ("modalities",),
     ("config",),

@@ -34,6 +34,7 @@ BUILTIN_PACKAGES = (
     "mmx.objectives",
     "mmx.sharing",
     "mmx.tasks",
+    "mmx.trackers",
     "mmx.training",
     "mmx.transfer",
 )

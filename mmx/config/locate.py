@@ -99,7 +99,7 @@ def list_groups(extra: Sequence[Path] = ()) -> list[str]:
     """Return the groups a command line may choose from, in the order of a run."""
     order = [*TASK_ROLES, "encoder", "sharing", "mapping", "missing", "fusion", "balance"]
     order += ["transfer", "regularizer", "objective", "source_objective", "optimizer", "metric"]
-    order += ["calibration", "experiment"]
+    order += ["calibration", "tracker", "experiment"]
     found = set(ALIASES)
     for root in list_directories(extra):
         for path in root.rglob("*.yaml"):

@@ -17,6 +17,7 @@ from mmx.contract import (
     objective,
     regularizer,
     task,
+    tracker,
 )
 from mmx.contract.base import Broken, Check, Part, Result, Untested, run_checks
 from mmx.contract.faults import describe_fault
@@ -27,6 +28,7 @@ from mmx.metrics import Metric
 from mmx.missing import Missing
 from mmx.objectives import Objective
 from mmx.tasks import Task
+from mmx.trackers import Tracker
 from mmx.transfer.heads import Head
 from mmx.transfer.regularizers import Regularizer
 
@@ -62,6 +64,7 @@ KINDS: dict[str, PartKind] = {
         PartKind("regularizer", Regularizer, regularizer.RegularizerSubject.of, regularizer.CHECKS),
         PartKind("head", Head, head.HeadSubject.of, head.CHECKS),
         PartKind("task", Task, task.TaskSubject.of, task.CHECKS),
+        PartKind("tracker", Tracker, tracker.TrackerSubject.of, tracker.CHECKS),
     )
 }
 

@@ -36,6 +36,7 @@ from mmx.experiment.inputs import (
 from mmx.experiment.opener import find_special_files, refuse_unusable_paths
 from mmx.experiment.parts import (
     RoleParts,
+    build_callbacks,
     build_optional,
     build_parts,
     build_roles,
@@ -56,6 +57,7 @@ from mmx.metrics import Metric
 from mmx.modalities import Modality
 from mmx.stage_id import Role
 from mmx.tasks import Task
+from mmx.trackers import Tracker
 from mmx.training.optimizer import Optimizer
 from mmx.training.trainer import Trainer
 from mmx.transfer import Transfer
@@ -79,6 +81,8 @@ PART_KEYS = (
     "optimizer",
     "metric",
     "calibration",
+    "tracker",
+    "callbacks",
     "trainer",
 )
 PUBLISHED = f"{PublishedWeights.__module__}.{PublishedWeights.__qualname__}"
@@ -287,9 +291,11 @@ def _build(
     regularizer = build_optional(builder, config, Regularizer, "regularizer")
     balance = build_optional(builder, config, Balance, "balance")
     # Configs from before there was a choice have neither key.
-    chosen = {"metric": {}, "calibration": {}, **config}
+    chosen = {"metric": {}, "calibration": {}, "tracker": {}, **config}
     metric = build_optional(builder, chosen, Metric, "metric")
     calibration = build_optional(builder, chosen, Calibration, "calibration")
+    tracker = build_optional(builder, chosen, Tracker, "tracker")
+    callbacks = build_callbacks(builder, config)
     tasks = {Role.SOURCE: source, Role.TARGET: target}
     modalities = choose_modalities(builder, settings, tasks)
     config, transfer = complete_map(builder, config, transfer, modalities)
@@ -319,6 +325,8 @@ def _build(
         balance=balance,
         metric=metric,
         calibration=calibration,
+        tracker=tracker,
+        callbacks=callbacks,
         published=published,
         encoders=encoders,
         vectorizers=vectorizers,

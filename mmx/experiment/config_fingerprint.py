@@ -10,6 +10,7 @@ from typing import Any
 
 from mmx.config.nodes import ConfigNode
 from mmx.stage_id import Role
+from mmx.trackers import TOLD
 
 WHERE_NOT_WHAT = {
     "data_dir": "where data lies; the digest of its content counts",
@@ -131,6 +132,8 @@ def _digest(what: Any) -> str:
 def essence(config: ConfigNode) -> ConfigNode:
     """Return a canonical config, or some of its nodes, without where and how fast it runs.
 
+    Who is told of it does not count either.
+
     ``1`` and ``1.0`` count as the same number. Keys are left out of the root, the trainer and
     nodes with ``_target_``; a free mapping, such as one of class names, counts as a whole.
     """
@@ -143,7 +146,7 @@ def essence(config: ConfigNode) -> ConfigNode:
             return [what(item) for item in node]
         return int(node) if isinstance(node, float) and node.is_integer() else node
 
-    kept: ConfigNode = what(_drop_keys(config, WHERE_NOT_WHAT))
+    kept: ConfigNode = what(_drop_keys(config, {**WHERE_NOT_WHAT, **TOLD}))
     if isinstance(trainer := kept.get("trainer"), dict):
         kept["trainer"] = _drop_keys(trainer, HOW_NOT_WHAT)
     return kept

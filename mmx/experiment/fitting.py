@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from mmx.balance import Balance
 from mmx.calibration import Calibration
+from mmx.callbacks import Callback
 from mmx.config.locate import find_default_option
 from mmx.encoders import Encoder
 from mmx.encoders.hub import MODEL_FOLDER
@@ -30,6 +31,7 @@ from mmx.modalities import Modality, Spec
 from mmx.model import MultimodalModel, Parts
 from mmx.stage_id import Role
 from mmx.tasks import Task
+from mmx.trackers import Tracker
 from mmx.training.optimizer import Optimizer
 from mmx.training.trainer import Trainer
 from mmx.transfer import Transfer
@@ -63,6 +65,8 @@ class Built:
         failed: Modalities whose encoder node is wrong by itself.
         encoder_keys: Input to the key of its encoder's node, that of its modality where it has
             none of its own.
+        tracker: Follows the run while it trains; None for none.
+        callbacks: Own code that is told of the run, in order.
     """
 
     settings: Settings | None
@@ -82,6 +86,8 @@ class Built:
     vectorizers: Modalities
     failed: frozenset[str]
     encoder_keys: dict[str, str] = field(default_factory=dict)
+    tracker: Tracker | None = None
+    callbacks: tuple[Callback, ...] = ()
 
     def find_encoder_path(self, name: str) -> str:
         """Return the config path of an input's encoder, as it was typed."""

@@ -18,6 +18,7 @@ from mmx.runs.manifest import RecordedIdentity, RecordedWeights
 from mmx.runs.surroundings import describe_surroundings
 from mmx.stage_id import Role
 from mmx.tasks import Task
+from mmx.trackers import TOLD
 
 _FINGERPRINTS: dict[str, str | None] = {}
 """Config node of a task, as JSON, to the fingerprint of its data; None where unreadable."""
@@ -71,6 +72,8 @@ def _record(published: Published, role: str, digest: str | None) -> RecordedWeig
 
 def digest_packages(config: Any, allowed: tuple[str, ...]) -> dict[str, str | None]:
     """Return the digests of allowed packages; none where the config uses only classes of mmx."""
+    if isinstance(config, dict):  # who is told of a run changes none of its numbers
+        config = {key: value for key, value in config.items() if key not in TOLD}
     if all(name.startswith("mmx.") for name in _walk_targets(config)):
         return {}
     return {name: package_digest(name) for name in sorted(allowed)}

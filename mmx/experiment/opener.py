@@ -16,13 +16,16 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from mmx.config.build import BUILTIN_PACKAGES, TARGET, locate
+from mmx.config.locate import find_options
 from mmx.config.nodes import ConfigNode
 from mmx.errors import ConfigError, Problem, closest
 from mmx.experiment.config_fingerprint import HOW_NOT_WHAT, WHERE_NOT_WHAT, walk_paths
 from mmx.experiment.settings import Settings
 from mmx.stage_id import Role
+from mmx.trackers import TOLD, Tracker
 from mmx.training.trainer import Trainer
-from mmx.untrusted import unusable_path
+from mmx.untrusted import read_yaml, unusable_path
 
 IN_NODES = ("data_dir", "download")
 """Keys of :data:`WHERE_NOT_WHAT` that tasks and encoders have too."""
@@ -32,7 +35,8 @@ WANTED = re.compile(
     rf"(?:{'|'.join(WHERE_NOT_WHAT)}|device"
     rf"|trainer\.(?:{'|'.join(HOW_NOT_WHAT)})"
     rf"|(?:source|target)\.(?:{'|'.join((*PATHS, *IN_NODES))})"
-    r"|encoder\.\w+\.(?:model|weights|download))"
+    r"|encoder\.\w+\.(?:model|weights|download)"
+    rf"|(?:{'|'.join(TOLD)})(?:[.\[].*)?)"
 )
 
 
@@ -42,7 +46,7 @@ def is_openers_key(key: str) -> bool:
 
 
 def apply_opener(
-    config: ConfigNode, typed: Mapping[str, Any], data_dir: Path
+    config: ConfigNode, typed: Mapping[str, Any], data_dir: Path, *, goes_on: bool = False
 ) -> tuple[ConfigNode, list[str]]:
     """Return a run's config with the opener's keys, and notes for the opener.
 
@@ -52,11 +56,17 @@ def apply_opener(
         config: As read from a run directory.
         typed: Keys with the values that the opener typed.
         data_dir: The opener's data folder, unless one is typed.
+        goes_on: Whether the run itself goes on. Then its tracker and callbacks do too, the
+            tracker where the opener says.
 
     Raises:
         ConfigError: A key was typed that the run does not have.
     """
-    opened, notes = copy.deepcopy(config), []
+    opened, notes = copy.deepcopy(config), list[str]()
+    if goes_on:
+        notes += _leave_places(opened, typed)
+    else:
+        opened = {key: value for key, value in opened.items() if key not in TOLD}
     defaults = {**_read_defaults(Settings), "data_dir": str(data_dir)}
     opened.update({key: typed.get(key, defaults[key]) for key in WHERE_NOT_WHAT})
     if isinstance(trainer := opened.get("trainer"), dict):
@@ -126,20 +136,63 @@ def _type_in(opened: ConfigNode, typed: Mapping[str, Any]) -> None:
         ConfigError: The run has no such key.
     """
     problems = []
-    for key, value in typed.items():
+    for key, value in sorted(typed.items(), key=lambda item: item[0].count(".")):
         *parents, last = key.split(".")
         if not parents:
-            opened[last] = value
+            opened[last] = _find_tracker(value) if key == "tracker" else value
             continue
         node: Any = opened
         for part in parents:
             node = node.get(part) if isinstance(node, dict) else None
-        if not isinstance(node, dict) or (last not in node and parents != ["trainer"]):
+        if not isinstance(node, dict) or (
+            last not in node and parents not in (["trainer"], ["tracker"])
+        ):
             problems.append(_unknown_key_problem(opened, key, value))
         else:
             node[last] = value
     if problems:
         raise ConfigError(problems)
+
+
+def _leave_places(opened: ConfigNode, typed: Mapping[str, Any]) -> list[str]:
+    """Remove where a run's tracker writes, unless it is typed; return a note for each place."""
+    node = opened.get("tracker")
+    if not isinstance(node, dict) or "tracker" in typed:
+        return []
+    try:
+        kind = locate(str(node.get(TARGET)), BUILTIN_PACKAGES)
+    except (PermissionError, ImportError, AttributeError):  # of the user's own, or reported later
+        return []
+    if not (isinstance(kind, type) and issubclass(kind, Tracker)):
+        return []
+    own = {key: node.pop(key) for key in kind.places if key in node}
+    return [
+        f"the run was tracked with {key}={value}; type that to go on there"
+        for name, value in own.items()
+        if value is not None and (key := f"tracker.{name}") not in typed
+    ]
+
+
+def _find_tracker(given: Any) -> Any:
+    """Return the node of a tracker that was typed by name.
+
+    Raises:
+        ConfigError: There is none of that name.
+    """
+    if not isinstance(given, str):
+        return given
+    options = find_options("tracker")
+    if given not in options:
+        near = closest(given, options)
+        problem = Problem(
+            f"tracker={given}",
+            "is no tracker",
+            accepted=", ".join(options),
+            closest=near,
+            type_this=near and f"tracker={near}",
+        )
+        raise ConfigError([problem])
+    return read_yaml(options[given], dict)
 
 
 def _unknown_key_problem(opened: ConfigNode, key: str, value: object) -> Problem:

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, TypeVar, cast
 
 from mmx.balance import Balance
+from mmx.callbacks import Callback
 from mmx.config.build import Builder
 from mmx.config.nodes import ConfigNode
 from mmx.errors import Problem, closest
@@ -22,6 +23,7 @@ from mmx.missing.mask import Mask
 from mmx.modalities import Modality
 from mmx.model import Parts
 from mmx.objectives import Objective
+from mmx.quoting import format_value
 from mmx.sharing import Sharing
 from mmx.stage_id import Role
 from mmx.tasks import Task
@@ -50,6 +52,20 @@ def build_optional(
 ) -> PartT | None:
     """Return the object of a node, or None where the node is empty."""
     return builder.build(config[name], expected, name) if config.get(name) else None
+
+
+def build_callbacks(builder: Builder, config: ConfigNode) -> tuple[Callback, ...]:
+    """Build the callbacks that a config lists; the builder collects problems."""
+    nodes = config.get("callbacks") or []
+    if not isinstance(nodes, list):
+        example = "callbacks=[{_target_: my_pkg.hooks.MyCallback}]"
+        given = f"callbacks={format_value(nodes)}"
+        builder.problems.append(Problem(given, "is not a list", type_this=f"'{example}'"))
+        return ()
+    made = [
+        builder.build(node, Callback, f"callbacks[{place}]") for place, node in enumerate(nodes)
+    ]
+    return tuple(each for each in made if each is not None)
 
 
 def build_parts(builder: Builder, config: ConfigNode) -> Parts:

@@ -7,7 +7,7 @@ from mmx.experiment.fitting import Built
 from mmx.tasks import Task
 from mmx.tasks.cutting import UNSET
 
-LEFT_OUT = ("metric", "calibration")
+LEFT_OUT = ("metric", "calibration", "tracker", "callbacks")
 """Nodes that say nothing where they are empty, and that configs from before them lack."""
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmx.config.locate import read_config_directories
+from mmx.config.locate import find_options, read_config_directories
 from mmx.errors import UsageError, closest
 from mmx.verbs import find_verbs
 
@@ -97,8 +97,8 @@ def _complete(completes: Mapping[str, Any], words: Sequence[str], last: str) -> 
     flags = completes.get("flags", {})
     if last.startswith("-"):
         return _select([flag for flag in flags if flag.startswith("--")], last)
-    if words and flags.get(words[-1]) is not None:
-        return _select(flags[words[-1]], last)
+    if words and (values := flags.get(words[-1])) is not None:
+        return _select(find_options(values) if isinstance(values, str) else values, last)
     if completes.get("overrides"):
         return _complete_override(words, last)
     found = _select(completes.get("words", ()), last) if not words else []

@@ -18,7 +18,7 @@ from mmx.runs.directory import RunDirectory
 from mmx.terminal import Console
 from mmx.training.precision import choose_device
 
-NOTHING_IS_MADE = ("output_dir", "cache", "cache_gb")
+NOTHING_IS_MADE = ("output_dir", "cache", "cache_gb", "tracker", "callbacks")
 """Keys that eval and predict do not read, since they fill no cache and make no run."""
 EXAMPLES = ("data_dir", "target.path", "target.root", "source.path", "source.root", "device")
 
@@ -50,7 +50,7 @@ def read_typed(
         key = read_key(word)
         if "=" not in word:
             raise UsageError(f"unrecognized arguments: {word}", tip=f"mmx {verb} --help")
-        if not is_openers_key(key) or key in unread:
+        if not is_openers_key(key) or key.partition(".")[0] in unread:
             raise _refuse_key(word, key, verb, run, unread)
     if not words:
         return {}
@@ -66,7 +66,7 @@ def read_typed(
 def _refuse_key(word: str, key: str, verb: str, run: Path, unread: Collection[str]) -> UsageError:
     """Return the error of a word that is not read, with what to type instead."""
     path = shlex.quote(str(run))
-    if key in unread:
+    if key.partition(".")[0] in unread:
         reason, tip = f"mmx {verb} makes no run and fills no cache", f"mmx {verb} {path}"
     else:
         reason = f"mmx {verb} changes where a run's data is and what it is computed on, not the run"
@@ -97,6 +97,7 @@ def open_config(
     typed: Mapping[str, Any],
     *,
     device: str | None = None,
+    goes_on: bool = False,
 ) -> ConfigNode:
     """Return a run's config with the opener's keys, and print notes on what may change its numbers.
 
@@ -107,6 +108,7 @@ def open_config(
         config: Its config.
         typed: The settings that :func:`read_typed` returned.
         device: The value of ``--device``.
+        goes_on: Whether the run itself goes on, with its tracker and callbacks.
 
     Raises:
         UsageError: A device was typed that this machine does not have.
@@ -114,7 +116,7 @@ def open_config(
     """
     if device is not None:
         typed = {**typed, "device": device}
-    opened, notes = apply_opener(config, typed, compose.find_data_directory())
+    opened, notes = apply_opener(config, typed, compose.find_data_directory(), goes_on=goes_on)
     if note := _take_device(opened, "device" in typed):
         notes.append(note)
     if directory is not None and "trainer.threads" not in typed:

@@ -34,6 +34,7 @@ from mmx.reports.run_comparison import find_differing
 from mmx.reports.view import open_view
 from mmx.runs.directory import RunDirectory, read_config
 from mmx.terminal import Console
+from mmx.trackers import TOLD
 from mmx.verbs.arguments import Parser, list_allowed_packages
 from mmx.verbs.compare import print_comparison
 from mmx.verbs.opening import open_config, read_key, read_typed
@@ -188,7 +189,10 @@ def _require_same(parent: RunDirectory, again: ConfigNode, allowed: Collection[s
     """
     given = parent.path / "config.auto.yaml"  # after a search; config.yaml is the winner's
     saved = read_config(given) if given.exists() else parent.config()
-    was, now = (assemble(config, allowed).config for config in (saved, again))
+    was, now = (
+        assemble({k: v for k, v in config.items() if k not in TOLD}, allowed).config
+        for config in (saved, again)
+    )
     differ = {
         key: values
         for key, values in find_differing(was, now).items()
@@ -219,8 +223,14 @@ def _read_overrides(parent: RunDirectory) -> list[str]:
             tip=f"mmx reproduce {shlex.quote(str(parent.path))}   (without changes)",
         )
     mine = (*WHERE_NOT_WHAT, *(f"trainer.{key}" for key in HOW_NOT_WHAT if key != "threads"))
-    kept = [word for word in given if not is_hydra_key(word) and read_key(word) not in mine]
+    kept = [word for word in given if not is_hydra_key(word) and _is_none_of(word, mine)]
     return translate_overrides(kept, parent.written_config())
+
+
+def _is_none_of(word: str, keys: Collection[str]) -> bool:
+    """Return whether an override sets none of the keys, nor who is told of a run."""
+    key = read_key(word)
+    return key not in keys and key.partition(".")[0] not in TOLD
 
 
 def _pick_first(given: str) -> str:

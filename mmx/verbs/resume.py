@@ -2,6 +2,7 @@
 
 Data that has moved is named: data_dir=DIR, target.path=FILE, source.root=DIR. It must be the
 same data. The cache is yours: cache=, cache_gb=; so are device=, trainer.threads= and workers.
+Its tracker goes on where it was by default; another place is typed: tracker.uri=ADDRESS.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def main(arguments: Sequence[str]) -> int:
         _require_device(config.get("device"), directory)
     for text in _list_changes(directory.manifest(), config.get("device")):
         console.print(f"note: {text}; numbers may differ", highlight=False, soft_wrap=True)
-    config = open_config(directory, config, typed)
+    config = open_config(directory, config, typed, goes_on=True)
     names = directory.names()
     experiment = assemble(config, list_allowed_packages(given.allow), names)
     _refuse_other_weights(directory, experiment)

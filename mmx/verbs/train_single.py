@@ -14,6 +14,7 @@ from mmx.reports import answer
 from mmx.reports.view import open_view
 from mmx.runs.directory import RunDirectory
 from mmx.terminal import Console
+from mmx.trackers import TOLD
 from mmx.training.events import Listener
 
 Watch = Callable[[], AbstractContextManager[Listener]]
@@ -68,8 +69,10 @@ def continue_run(
     """
     directory.require_plain_files(appends=True)
     if (directory.path / "config.auto.yaml").exists():  # a search has chosen its winner already
-        typed = {key: experiment.config[key] for key in WHERE_NOT_WHAT if key in experiment.config}
-        settled = {**directory.config(), **typed}
+        own = (*WHERE_NOT_WHAT, *TOLD)
+        typed = {key: experiment.config[key] for key in own if key in experiment.config}
+        chosen = {key: value for key, value in directory.config().items() if key not in TOLD}
+        settled = {**chosen, **typed}
         experiment = assemble(settled, experiment.allowed, directory.names())
     execution.record_resumption(directory, argv)
     with watch() as listen:

@@ -26,6 +26,7 @@ from mmx.model import MultimodalModel
 from mmx.stage_id import Role, StageId
 from mmx.stages.core.context import Context, Opened
 from mmx.stages.core.shared_encoders import find_shared_values
+from mmx.trackers import TOLD
 from mmx.training.data import Rows
 from mmx.transfer import Source, Transfer
 
@@ -35,6 +36,7 @@ Reasons = Mapping[str, str]
 
 EVERYWHERE: Reasons = {
     **WHERE_NOT_WHAT,
+    **TOLD,
     "seeds": "stands for several runs; `seed` is that of each",
     "curve": "stands for several runs; the task's `fraction` is that of each",
     "modalities": "those that are read are in `specs` or `content`",

@@ -20,6 +20,7 @@ from mmx.stages.phases.fit_joint import fit_joint
 from mmx.stages.phases.fit_mapping import fit_mapping
 from mmx.stages.phases.fit_missing import fit_missing
 from mmx.stages.phases.settle import settle
+from mmx.stages.pipeline.callbacks import tell_stage_end
 from mmx.stages.pipeline.prepare_stage import FOR_TRAINING, prepare_stage
 from mmx.stages.pipeline.stage_result import find_result, keep_result, make_facts, read_result
 from mmx.training.events import Event, EventKind, Listener
@@ -36,7 +37,9 @@ def train(context: Context, stage: Stage) -> Trained:
         trained = _load_or_train(context, stage, prepared)
     else:
         trained = _run_phases(context, stage, prepared, context.listen)
-    return keep_result(context, stage, prepared.start, trained)
+    trained = keep_result(context, stage, prepared.start, trained)
+    tell_stage_end(context, stage.id, trained)
+    return trained
 
 
 def _load_or_train(context: Context, stage: Stage, prepared: PreparedStage) -> Trained:
