@@ -10,6 +10,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TypedDict
 
@@ -29,9 +30,16 @@ from mmx.runs.manifest import Manifest
 from mmx.runs.metrics_log import MetricsLog
 from mmx.runs.surroundings import describe_surroundings, list_packages, read_code_patch
 from mmx.stage_id import StageId
-from mmx.training.events import Event, EventKind, Listener, stop_on_signals
+from mmx.stages.selection.validated import Judge, train_validated
+from mmx.training.events import Event, EventKind, Listener, StopRequest, stop_on_signals
 
 Say = Callable[[str], None]
+Write = Callable[[], Json]
+Work = Callable[[Listener, StopRequest], Write]
+"""Does what a run is for; returns what writes its results, and returns them."""
+
+TRIAL_FILE = "trial.json"
+"""What came out of a trial of a search."""
 
 
 class RunOutcome(TypedDict, total=False):
@@ -127,13 +135,63 @@ def execute(
         listen: Receives the events of the run.
         cached: Whether the artifact cache may be used.
     """
+
+    def work(hear: Listener, stop: StopRequest) -> Write:
+        summary = stages.run(experiment, directory, hear, stop, cached=cached)
+
+        def write() -> Json:
+            directory.write_json("summary.json", summary.to_json())
+            report.write_report(directory)
+            return summary.to_json()
+
+        return write
+
+    outcome = _carry_out(experiment, directory, listen, work)
+    if outcome["status"] == "done":
+        with contextlib.suppress(OSError):  # without an entry, its directory is read instead
+            index.add(directory)
+    return outcome
+
+
+def execute_trial(
+    experiment: Experiment, directory: RunDirectory, listen: Listener, judge: Judge
+) -> RunOutcome:
+    """Train an experiment as a trial of a search, which only validation judges.
+
+    What came out is in ``trial.json``; see :class:`~mmx.stages.selection.validated.Validated`.
+    Trackers and callbacks are told of the winner's run alone.
+
+    Args:
+        experiment: What to train.
+        directory: Where its results go.
+        listen: Receives the events of the run.
+        judge: Asked after each epoch whether to stop early.
+    """
+    alone = replace(experiment, tracker=None, callbacks=())
+
+    def work(hear: Listener, stop: StopRequest) -> Write:
+        found = train_validated(alone, directory, hear, stop, judge)
+
+        def write() -> Json:
+            directory.write_json(TRIAL_FILE, asdict(found))
+            return asdict(found)
+
+        return write
+
+    return _carry_out(alone, directory, listen, work)
+
+
+def _carry_out(
+    experiment: Experiment, directory: RunDirectory, listen: Listener, work: Work
+) -> RunOutcome:
+    """Do the work of a run between its first status and its last one; return how it ended."""
     recorded.check_all(directory.path, checkpoints=False)
     directory.acquire()
     ending.remove_half_written(directory.path)  # left by a process that was killed
     log = _run_log(directory)
     try:
         followers = Followers(experiment, directory, _tell(listen, log))
-        outcome = _run_to_end(experiment, directory, (listen, log, followers), cached=cached)
+        outcome = _run_to_end(directory, work, (listen, log, followers))
         followers.end(outcome["status"])
         return outcome
     finally:
@@ -142,27 +200,18 @@ def execute(
 
 
 def _run_to_end(
-    experiment: Experiment,
-    directory: RunDirectory,
-    heard: tuple[Listener, logging.Logger, Followers],
-    *,
-    cached: bool,
+    directory: RunDirectory, work: Work, heard: tuple[Listener, logging.Logger, Followers]
 ) -> RunOutcome:
-    """Run an experiment in its acquired directory; see :func:`execute`."""
+    """Do the work in an acquired directory; a signal stops it, but not the writing after it."""
     listen, log, followers = heard
     try:
         recorded.go_on(directory.path)
         directory.set_status("running")
         with stop_on_signals() as stop:
-            keep = _keep(directory, listen, log, followers)
-            summary = stages.run(experiment, directory, keep, stop, cached=cached)
-        directory.write_json("summary.json", summary.to_json())
-        report.write_report(directory)
-        followers.tell_end(summary.to_json())
+            write = work(_keep(directory, listen, log, followers), stop)
+        followers.tell_end(write())
         recorded.finish(directory.path)
         directory.set_status("done")
-        with contextlib.suppress(OSError):  # without an entry, its directory is read instead
-            index.add(directory)
         return {"status": "done", "exit_code": 0}
     except Interrupted as error:
         ending.end_run(directory, "interrupted", error=error.message, signal=error.signal_number)

@@ -18,7 +18,7 @@ LAYERS = (  # top to bottom; parts of one layer do not import each other
     ("stages",),
     ("experiment", "reports"),
     ("runs",),
-    ("evaluation", "workers"),
+    ("evaluation", "workers", "search"),
     ("training",),
     ("contract",),
     ("model", "calibration"),

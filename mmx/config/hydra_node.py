@@ -22,6 +22,7 @@ from mmx.quoting import format_value
 
 HYDRA = "hydra"
 LAUNCHER_GROUP = "hydra/launcher"
+SWEEPER_GROUP = "hydra/sweeper"
 OF_LAUNCHER = "hydra.launcher."
 DIRECTORY_KEYS = ("hydra.run.dir", "hydra.sweep.dir")
 """The directories of a run and of a sweep: a command line may set them, a file may not."""
@@ -89,6 +90,9 @@ def refuse_typed(overrides: Sequence[str]) -> list[Problem]:
             problems.append(Problem(text, f"{reason}, and this is none", closest=other))
         elif key.startswith(OF_LAUNCHER):
             continue  # its value is checked once the launcher is known
+        elif key == SWEEPER_GROUP or key.startswith(f"{HYDRA}.sweeper."):
+            reason = "mmx runs every combination of a sweep; it searches by a verb of its own"
+            problems.append(Problem(text, reason, type_this="mmx search 'key=log(a,b)' trials=20"))
         elif key != LAUNCHER_GROUP:
             keys = _list_accepted()
             near = closest(key.lstrip("+~"), keys)

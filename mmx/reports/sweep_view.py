@@ -44,22 +44,23 @@ class SweepView:
         names: A short name for each job.
         plan: How they share the machine.
         console: Where it is shown.
+        what: What they are called.
     """
 
     names: Sequence[str]
     plan: WorkerPlan
     console: Console
+    what: str = "jobs"
     running: dict[int, _JobState] = field(default_factory=dict)
     seconds: list[float] = field(default_factory=list)
     ended: int = 0
 
     def __enter__(self) -> SweepView:
-        each = "1 thread" if self.plan.threads == 1 else f"{self.plan.threads} threads"
-        where = "a GPU" if self.plan.gpus else each
-        self.say(
-            f"{len(self.names)} jobs, {self.plan.processes} at the same time "
-            f"({self.plan.why}), {where} each"
-        )
+        plan, count = self.plan, len(self.names)
+        share = ", a GPU each" if plan.gpus else ""
+        if plan.threads is not None and not plan.gpus:
+            share = f", {plan.threads} {'thread' if plan.threads == 1 else 'threads'} each"
+        self.say(f"{count} {self.what}, {plan.processes} at the same time ({plan.why}){share}")
         return self
 
     def __exit__(
@@ -179,7 +180,7 @@ class LiveSweepView(SweepView):
 
     def _draw_count(self) -> Text:
         left = self.count_seconds_left()
-        text = f"{self.ended} of {len(self.names)} jobs ended"
+        text = f"{self.ended} of {len(self.names)} {self.what} ended"
         return Text(text if left is None else f"{text}, about {_format_time(left)} left", "dim")
 
 
@@ -190,12 +191,13 @@ def _format_time(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def open_sweep_view(names: Sequence[str], plan: WorkerPlan) -> SweepView:
+def open_sweep_view(names: Sequence[str], plan: WorkerPlan, what: str = "jobs") -> SweepView:
     """Return a live view where stderr is a terminal, else plain lines.
 
     Args:
         names: A short name for each job.
         plan: How they share the machine.
+        what: What they are called.
     """
     console = Console(stderr=True)
-    return (LiveSweepView if console.is_terminal else SweepView)(names, plan, console)
+    return (LiveSweepView if console.is_terminal else SweepView)(names, plan, console, what)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from mmx.config.compose import Composed
@@ -50,14 +50,14 @@ def plan_sweep_workers(found: Sequence[Job], keys: Sequence[str]) -> WorkerPlan:
     Raises:
         ConfigError: They give different numbers of jobs at a time.
     """
-    jobs = _find_jobs(found)
+    jobs = find_jobs(found)
     threads = {job.experiment.trainer.threads for job in found}
     given = max((each for each in threads if each is not None), default=None)
     cuda = any(choose_device(job.experiment.settings.device).type == "cuda" for job in found)
     return plan_workers(jobs, len(set(keys)), given, cuda=cuda)
 
 
-def _find_jobs(found: Sequence[Job]) -> Jobs:
+def find_jobs(found: Sequence[Job]) -> Jobs:
     """Return ``jobs`` of a sweep, which is one for all of it."""
     given: list[Jobs] = [job.composed.config.get("jobs", "auto") for job in found]
     if any(each != given[0] for each in given):
@@ -78,10 +78,12 @@ def run_in_workers(task: SweepJob, found: Sequence[Job], plan: WorkerPlan) -> in
     Returns:
         0, or the exit code of a sweep that a signal stopped.
     """
-    composed = [replace(job.composed) for job in found]
-    work = _Work(task, composed, [job.experiment for job in found])
-    with open_sweep_view(_name_jobs([job.overrides for job in found]), plan) as view:
-        pool = Pool(work, plan, view.hear, view.tick)
+    work = _Work(task, [job.composed for job in found], [job.experiment for job in found])
+    names = _name_jobs([job.overrides for job in found])
+    with (
+        open_sweep_view(names, plan) as view,
+        Pool(work, plan, view.hear, view.tick) as pool,
+    ):
         return pool.run(range(len(found)))
 
 

@@ -65,7 +65,7 @@ def plan_workers(
     else:
         processes, why = min(jobs, count), f"jobs={jobs}"
     if processes <= 1:
-        return WorkerPlan(1, why=why)
+        return WorkerPlan(1, threads, why=why)
     placed = tuple(gpus[index % len(gpus)] for index in range(processes)) if gpus else ()
     return WorkerPlan(processes, threads or max(1, cores // processes), placed, why)
 

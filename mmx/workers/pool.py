@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from types import TracebackType
 
 from mmx.training.events import StopRequest, stop_on_signals
 from mmx.workers.messages import Ended, Lost, Message
@@ -56,14 +57,27 @@ class Pool:
     tick: Callable[[], None] = lambda: None
     _workers: list[_Worker] = field(default_factory=list)
 
+    def __enter__(self) -> Pool:
+        """Return the pool; its workers end with the block."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        """End the workers: idle ones end themselves; SIGTERM makes the others save their runs."""
+        self._end()
+
     def run(self, jobs: Sequence[int]) -> int:
-        """Run jobs in their order; return 0, or the exit code of a sweep that a signal stopped."""
+        """Run jobs in their order; return 0, or the exit code of a sweep that a signal stopped.
+
+        The workers stay, for the next jobs.
+        """
         waiting = deque(jobs)
         with stop_on_signals() as stop:
-            try:
-                self._run(waiting, stop)
-            finally:
-                self._end()
+            self._run(waiting, stop)
         return 0 if stop.signal_number is None else 128 + stop.signal_number
 
     def _run(self, waiting: deque[int], stop: StopRequest) -> None:
@@ -149,7 +163,6 @@ class Pool:
         return number
 
     def _end(self) -> None:
-        """End the workers: idle ones end themselves; SIGTERM makes the others save their runs."""
         for worker in self._workers:
             with contextlib.suppress(OSError):
                 if worker.job is None:

@@ -25,7 +25,7 @@ def _eight_cores(monkeypatch: pytest.MonkeyPatch) -> None:
         ("auto", 100, None, (8, 1)),
         ("auto", 3, None, (3, 2)),  # 8 cores for 3 jobs: 2 threads each
         ("auto", 100, 4, (2, 4)),
-        ("auto", 100, 16, (1, None)),
+        ("auto", 100, 16, (1, 16)),
         ("auto", 1, None, (1, None)),
         (3, 100, None, (3, 2)),
         (16, 100, None, (16, 1)),

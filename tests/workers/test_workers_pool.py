@@ -60,7 +60,8 @@ class Record:
 
 def run(acts: list[str], plan: WorkerPlan) -> tuple[int, Record]:
     heard = Record()
-    return Pool(Work(acts), plan, heard).run(range(len(acts))), heard
+    with Pool(Work(acts), plan, heard) as pool:
+        return pool.run(range(len(acts))), heard
 
 
 @pytest.mark.parametrize("threads", [1, 2], ids=["forked", "spawned"])
@@ -110,7 +111,9 @@ def work(number, teller):
         Path(f"saved{number}").write_text(str(int(stop.signal_number)))
     sys.exit(128 + stop.signal_number)
 
-sys.exit(Pool(work, WorkerPlan(2, 1), lambda *_: None).run(range(5)))
+with Pool(work, WorkerPlan(2, 1), lambda *_: None) as pool:
+    code = pool.run(range(5))
+sys.exit(code)
 """
 
 

@@ -1,0 +1,1 @@
+"""A search over settings: its space, and the study that proposes, prunes and remembers trials."""
