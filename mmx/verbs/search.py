@@ -64,7 +64,7 @@ from mmx.workers.plan import WorkerPlan, plan_workers
 from mmx.workers.pool import Pool
 
 SUMMARY = "find settings on validation, and test the winner once"
-PLACE = 15
+PLACE = 25
 COMPLETES = {
     "overrides": True,
     "flags": {"--config-dir": (), "-cd": (), "--allow": (), "--help": None, "--debug": None},
