@@ -17,7 +17,7 @@ LAYERS = (  # top to bottom; parts of one layer do not import each other
     ("execution",),
     ("stages",),
     ("experiment", "reports"),
-    ("runs",),
+    ("runs", "explanations"),
     ("evaluation", "workers", "search"),
     ("training",),
     ("contract",),

@@ -106,7 +106,7 @@ def render_card(facts: DataFacts, data: TaskData, readers: InputReaders, seed: i
         else:
             reader = readers.get(name)
             how = replace(shared, decoding=find_decoding(reader), channel=find_channel(reader))
-            samples[name] = [_show_row(column, data, row, how) for row in rows[name]]
+            samples[name] = [show_row(column, data, row, how) for row in rows[name]]
     pages = Environment(loader=PackageLoader("mmx.reports", "."), autoescape=True, trim_blocks=True)
     return pages.get_template("data_card.html.jinja").render(
         title=printable(format_data_title(facts)),
@@ -136,7 +136,7 @@ def _share_size(data: TaskData, rows: dict[str, list[int]]) -> Showing:
     return Showing(LARGE if pictures <= PICTURES else SMALL, SOUND_BYTES // max(1, sounds))
 
 
-def _show_row(column: Column, data: TaskData, row: int, how: Showing) -> Sample:
+def show_row(column: Column, data: TaskData, row: int, how: Showing) -> Sample:
     """Return one row of any kind of column; an unreadable one with the reason."""
     label = _name_label(data, row)
     caption = printable(f"{column.name_row(row)}{f': {label}' if label else ''}")

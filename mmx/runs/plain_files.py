@@ -30,7 +30,7 @@ FILES = (
     "transfer.json",
 )
 """Names that must be files if they exist."""
-FOLDERS = (".hydra", "adapters", "checkpoints", "eval")
+FOLDERS = (".hydra", "adapters", "checkpoints", "eval", "explain")
 """Names that must be folders if they exist."""
 APPENDED = (".lock", "events.jsonl", "metrics.jsonl", "run.log")
 """Files that are changed in place, so that a second name (a hard link) would change as well."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +36,12 @@ class LogMel(nn.Module):
         mels: F, the number of mel bands.
         window_ms: Length of a frame, in milliseconds.
         hop_ms: Time from the start of a frame to that of the next, in milliseconds.
+
+    Attributes:
+        time_axis: The axis of the output that is time; explanations look for it.
     """
+
+    time_axis: ClassVar[int] = 1
 
     def __init__(self, spec: AudioSpec, *, mels: int, window_ms: float, hop_ms: float) -> None:
         super().__init__()

@@ -5,7 +5,7 @@ Shape legend: ``S`` samples, ``F`` frames.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +21,12 @@ class WhisperLogMel(nn.Module):
     Args:
         extractor: The library's own, with its window, step and mel filters.
         frames: F, a multiple of 2.
+
+    Attributes:
+        time_axis: The axis of the output that is time; explanations look for it.
     """
+
+    time_axis: ClassVar[int] = 2
 
     def __init__(self, extractor: Any, frames: int) -> None:
         super().__init__()

@@ -223,6 +223,9 @@ class Waveform(Reader):
             )
         if isinstance(getattr(self.net, "masked_spec_embed", None), nn.Parameter):
             del self.net.masked_spec_embed
+        if isinstance(getattr(self.net, "feature_extractor", None), nn.Module):
+            # The axis of its output that is time; explanations look for it.
+            self.net.feature_extractor.time_axis = 2
         self.normalize = bool(extractor.do_normalize)
         self.masks = bool(extractor.return_attention_mask)
         self.least = _count_samples_of_a_token(self.net.config)

@@ -1,0 +1,25 @@
+"""What an input is made of: pixels, words, cells, bands of a spectrogram, one file a modality."""
+
+from mmx.explanations.base import Question
+from mmx.explanations.inputs.base import Named, Parts
+from mmx.explanations.surface import Surface
+from mmx.variants import find_variants
+
+PARTS: dict[str, type[Parts]] = {
+    kind.name: kind
+    for kind in find_variants("mmx.explanations.inputs", Parts, skip=("base",)).values()
+}
+"""Modality to the class that knows the parts of its inputs, from the files of this folder."""
+
+
+def find_parts(question: Question) -> Parts:
+    """Return what knows the parts of an input; of a modality without a file, its numbers."""
+    return PARTS.get(question.view.modality.name, Parts)()
+
+
+def find_surface(question: Question) -> Surface:
+    """Return where the input is changed."""
+    return Surface(question, find_parts(question).find_layer(question))
+
+
+__all__ = ["PARTS", "Named", "Parts", "find_parts", "find_surface"]

@@ -1,0 +1,239 @@
+"""``mmx explain`` writes a page and its numbers, changes nothing else, and refuses by name."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browser import Browser
+
+from mmx.cli import main
+from mmx.errors import UsageError
+from mmx.runs.directory import RunDirectory
+from mmx.verbs.explain import read_words
+
+KEPT = ("tabular", "text")
+
+
+@pytest.fixture(scope="module")
+def run(train: Callable[..., RunDirectory], tables: dict[str, Path], overrides: Any) -> Path:
+    """Return a run on words and cells, which is fast to explain."""
+    return train(*overrides(None, tables["one"], KEPT, "control=none", "trainer.epochs=4")).path
+
+
+def read_files(run: Path) -> dict[str, tuple[int, bytes]]:
+    paths = [path for path in run.rglob("*") if path.is_file() and "explain" not in path.parts]
+    return {
+        str(path.relative_to(run)): (path.stat().st_mtime_ns, path.read_bytes()) for path in paths
+    }
+
+
+def explain(run: Path, *words: str) -> dict[str, Any]:
+    """Explain, and return the numbers."""
+    out = run.parent / "why.html"
+    assert main(["explain", str(run), *words, "--out", str(out)]) == 0
+    found: dict[str, Any] = json.loads(out.with_suffix(".json").read_text())
+    return found
+
+
+def test_a_page_and_its_numbers_and_nothing_else(run, capsys):
+    before = read_files(run)
+    assert main(["explain", str(run)]) == 0
+    said = capsys.readouterr()
+    page = run / "explain" / "test.html"
+    assert said.out == f"{page}\n"
+    assert read_files(run) == before
+    assert sorted(path.name for path in page.parent.iterdir()) == ["test.html", "test.json"]
+    found = json.loads(page.with_suffix(".json").read_text())
+    summary = json.loads((run / "summary.json").read_text())
+    shares = found["shares"]
+    assert found["metric"] == "accuracy"
+    assert shares["full"] == pytest.approx(summary["target"]["metrics"]["test"]["accuracy"])
+    total = sum(each["value"] for each in shares["inputs"].values())
+    assert abs(total - (shares["full"] - shares["empty"])) < 1e-6
+    assert set(shares["inputs"]) == set(KEPT)
+    assert f"accuracy {shares['full']:.3f}" in said.err
+    text = page.read_text()
+    assert f"mmx explain {run}" in text
+    assert len(text) < 2_000_000
+
+
+def test_the_rows_are_the_most_confident_errors_then_right_ones(run):
+    found = explain(run)["explained"]
+    wrong = [each["confidence"] for each in found if not each["right"]]
+    assert wrong == sorted(wrong, reverse=True)
+    assert [each["right"] for each in found] == sorted(each["right"] for each in found)
+    assert len(wrong) <= 10
+    for row in found:
+        assert row["right"] == (row["truth"] == row["answer"])
+        total = sum(row["shares"].values())
+        assert abs(total - (row["value"] - row["value_without_inputs"])) < 1e-6
+        for given in row["inputs"]:
+            found_map = given["maps"]["integrated_gradients"]
+            complete = found_map["completeness"]
+            assert complete["holds"]
+            assert sum(found_map["values"]) == pytest.approx(
+                complete["total"] + complete["gap"], abs=1e-4
+            )
+            assert "transformer" in given["not_used"]["attention"]
+
+
+def test_rows_by_number_words_and_cells_with_their_names(run, tables):
+    (row,) = explain(run, "18")["explained"]
+    assert row["row"] == 18
+    assert explain(run, "rows=18")["explained"] == [row]
+    lines = tables["one"].read_text().splitlines()
+    cells = dict(zip(lines[0].split(","), lines[18].split(","), strict=True))
+    assert row["truth"] == cells["label"]
+    inputs = {each["input"]: each for each in row["inputs"]}
+    assert [each["name"] for each in inputs["text"]["parts"]] == cells["words"].split()
+    assert [each["name"] for each in inputs["tabular"]["parts"]] == ["a", "b"]
+    texts = [each["text"] for each in inputs["tabular"]["parts"]]
+    assert texts[1] == cells["b"]
+    assert len(inputs["tabular"]["maps"]["integrated_gradients"]["values"]) == 2
+
+
+def test_another_class_is_explained_where_it_is_named(run):
+    rows = [explain(run, "18", "--class", name)["explained"][0] for name in ("low", "high")]
+    assert [row["explained"] for row in rows] == ["low", "high"]
+    maps = [row["inputs"][0]["maps"]["integrated_gradients"]["values"] for row in rows]
+    assert maps[0] != maps[1]
+
+
+def test_another_split(run):
+    found = explain(run, "split=val")
+    assert found["split"] == "val"
+    summary = json.loads((run / "summary.json").read_text())
+    assert found["shares"]["full"] == pytest.approx(summary["target"]["metrics"]["val"]["accuracy"])
+
+
+@pytest.mark.parametrize(
+    ("words", "said", "tip"),
+    [
+        (["1"], "row 1 is in the split val, not in test", "mmx explain RUN 1 split=val"),
+        (["99"], "the data has 48 rows", "mmx explain RUN 7"),
+        (["rows=a"], "rows are numbers from 1", "rows=3,17"),
+        (["split=tset"], "there is no such split; accepted: test, val, train", "split=val"),
+        (["--method", "grad_camera"], "no such method; accepted: attention, grad_cam",
+         "mmx explain RUN --method grad_cam"),
+        (["--method", "grad_cam"], "fits no input of this run: ", "mmx explain RUN"),
+        (["--class", "lo"], "accepted: high, low, middle", "mmx explain RUN --class low"),
+        (["--out", "why.txt"], "it names a page", "--out why.html"),
+    ],
+)  # fmt: skip
+def test_refusals_say_what_to_type(run, capsys, words, said, tip):
+    assert main(["explain", str(run), *words]) == 2
+    err = capsys.readouterr().err
+    assert said in err
+    assert f"tip: {tip.replace('RUN', str(run))}" in err
+
+
+def test_what_the_tip_for_a_row_says_to_type_works(run):
+    assert main(["explain", str(run), "1", "split=val", "--out", str(run.parent / "a.html")]) == 0
+
+
+def test_words_are_told_apart():
+    asked = read_words(
+        ["a/run", "3,17", "4", "rows=9", "split=val", "data_dir=/d", "fusion=concat"]
+    )
+    assert asked.runs == ["a/run"]
+    assert asked.numbers == [3, 17, 4, 9]
+    assert (asked.split, asked.moved, asked.conditions) == (
+        "val",
+        ["data_dir=/d"],
+        ["fusion=concat"],
+    )
+    with pytest.raises(UsageError, match="no run is given"):
+        read_words(["split=val"])
+
+
+def test_over_seeds(train, tables, overrides, capsys):
+    line = overrides(None, tables["one"], ("tabular",), "control=none")
+    runs = [train(*line, f"seed={seed}").path for seed in (1, 2, 3)]
+    capsys.readouterr()
+    assert main(["explain", *map(str, runs)]) == 0
+    page = Path(capsys.readouterr().out.strip())
+    assert page == runs[0] / "explain" / "test-3-runs.html"
+    found = json.loads(page.with_suffix(".json").read_text())
+    assert found["runs"] == [run.name for run in runs]
+    assert found["shares"]["interval_over"] == "runs and rows"
+    each = [run["inputs"]["tabular"]["value"] for run in found["shares_of_runs"]]
+    assert found["shares"]["inputs"]["tabular"]["value"] == pytest.approx(sum(each) / 3)
+    other = train(*line, "seed=1", "encoder.tabular.width=4").path
+    assert main(["explain", str(runs[0]), str(other)]) == 2
+    said = capsys.readouterr().err
+    assert "differ in more than their seed: target=one encoder.tabular.width=8" in said
+
+
+def test_numbers_are_explained_by_how_far_off_they_are(train, tables, overrides):
+    line = [
+        word.replace("target.label=label", "target.label=number")
+        for word in overrides(None, tables["one"], ("tabular",), "control=none")
+    ]
+    more = ("target.kind=regression", "objective=mean_squared_error")
+    run = train(*line, *more).path
+    found = explain(run)
+    assert found["metric"] == "r2"
+    off = [row["confidence"] for row in found["explained"]]
+    assert off[:10] == sorted(off[:10], reverse=True)
+    row = found["explained"][0]
+    assert row["right"] is None
+    assert abs(float(row["truth"]) - row["value"]) == pytest.approx(row["confidence"], rel=1e-4)
+
+
+@pytest.mark.slow
+def test_every_modality_of_a_table_at_once_with_frozen_encoders(train, tables, overrides, tmp_path):
+    line = overrides(None, tables["one"], ("image", "audio", "text", "tabular"), "control=none")
+    run = train(*line).path
+    shutil.copytree(run, tmp_path / "run")
+    found = explain(tmp_path / "run")
+    seen: dict[str, set[str]] = {}
+    for row in found["explained"]:
+        for given in row["inputs"]:
+            seen.setdefault(given["modality"], set()).update(given["maps"])
+    maps = {"grad_cam", "integrated_gradients"}
+    assert seen == {
+        "image": maps,
+        "audio": maps,
+        "text": {"integrated_gradients"},
+        "tabular": {"integrated_gradients"},
+    }
+    page = (tmp_path / "why.html").read_text()
+    assert page.count("<audio") == sum(
+        given["input"] == "audio" for row in found["explained"] for given in row["inputs"]
+    )
+    assert "data:image/png;base64," in page
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "modality"),
+    [
+        (("target=moving_profiles", "encoder/sequence=transformer"), "sequence"),
+        (("target=moving_digits", "encoder/video=small_cnn_3d", "target.per_class=4"), "video"),
+        (("target=digits_av", "encoder/audio=spectrogram_cnn"), "audio"),
+    ],
+)
+def test_other_modalities(train, words, modality):
+    run = train("source=none", *words, "control=none", "trainer.epochs=1").path
+    found = explain(run, "--method", "integrated_gradients")
+    given = {each["modality"] for row in found["explained"] for each in row["inputs"]}
+    assert modality in given
+
+
+@pytest.mark.browser
+def test_the_page_in_a_browser(run, browser: Browser):
+    out = run.parent / "shown.html"
+    assert main(["explain", str(run), "--out", str(out)]) == 0
+    for width in (1200, 400):
+        for dark in (False, True):
+            shown = browser.open(out, width=width, dark=dark)
+            assert shown.errors == []
+            assert shown.requests == []
+            assert browser.find_wide() == []
+    assert browser.evaluate("document.querySelectorAll('.plot svg .mark-rect path').length") == 2
+    assert browser.evaluate("document.querySelectorAll('article').length") > 3
