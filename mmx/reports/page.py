@@ -70,12 +70,13 @@ class Chart:
     small: bool = False
 
 
-def render_page(template: str, *, title: str, **content: Any) -> str:
+def render_page(template: str, *, title: str, extra: str = "", **content: Any) -> str:
     """Return a whole page.
 
     Args:
         template: Its file in ``templates``.
         title: Of the window.
+        extra: A further script in ``templates``, of a page that asks the server it came from.
         content: What the template shows. Charts anywhere in it are drawn by the library, which is
             left out of a page that has none.
     """
@@ -85,7 +86,7 @@ def render_page(template: str, *, title: str, **content: Any) -> str:
             library = load_library()
         except RunError as error:
             failure = f"Charts are not drawn: {error.message}. The tables hold the numbers."
-    script = _read("page.js")
+    script = _read("page.js") + (_read(extra) if extra else "")
     return (
         _open_templates()
         .get_template(template)
@@ -93,7 +94,7 @@ def render_page(template: str, *, title: str, **content: Any) -> str:
             title=title,
             style=Markup(_read("page.css")),
             script=Markup(script),
-            policy=_make_policy(script, library),
+            policy=_make_policy(script, library, asks=bool(extra)),
             library=library,
             failure=failure,
             **content,
@@ -109,13 +110,14 @@ def _has_chart(node: Any) -> bool:
     return isinstance(node, Chart)
 
 
-def _make_policy(script: str, library: ChartLibrary | None) -> str:
-    """Return what a page may do: run its own scripts; nothing is fetched."""
+def _make_policy(script: str, library: ChartLibrary | None, *, asks: bool = False) -> str:
+    """Return what a page may do: run its own scripts, and ask its server if it has one."""
     digests = [hash_script(script), *([library.digest] if library else [])]
     scripts = " ".join(f"'sha256-{digest}'" for digest in digests)
     return (
         f"default-src 'none'; script-src {scripts}; style-src 'unsafe-inline'; "
         "img-src data:; media-src data:; base-uri 'none'; form-action 'none'"
+        + ("; connect-src 'self'" if asks else "")
     )
 
 

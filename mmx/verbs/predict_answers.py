@@ -24,7 +24,7 @@ from mmx.training.data import Rows
 from mmx.training.encode import BATCH_SIZE
 from mmx.training.precision import Precision
 from mmx.verbs.predict_rows import RowAnswers, RowCounts
-from mmx.verbs.predict_source import ask_rows
+from mmx.verbs.predict_source import RowSourceInUse, ask_rows
 
 AT_ONCE = 32 * BATCH_SIZE
 """Rows that are read together at most, and ..."""
@@ -56,6 +56,7 @@ class AskedRows:
         opened: The model.
         data: DATA of the command line; None for the run's own test split.
         keep: Columns of the table to carry over.
+        source: The rows themselves, instead of where they lie.
 
     Attributes:
         counts: Rows with and without answers, after :meth:`answer`.
@@ -64,12 +65,19 @@ class AskedRows:
         MmxError: The run cannot read such data.
     """
 
-    def __init__(self, opened: OpenedModel, data: Path | None, keep: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        opened: OpenedModel,
+        data: Path | None = None,
+        keep: Sequence[str] = (),
+        *,
+        source: RowSourceInUse | None = None,
+    ) -> None:
         self._opened = opened
         self.counts = RowCounts()
         self._absent: dict[str, int] = {}
         task, trained = opened.experiment.target, opened.trained
-        self._source = ask_rows(task, trained, data, keep, opened.run)
+        self._source = source or ask_rows(task, trained, data, keep, opened.run)
 
     @property
     def notes(self) -> list[str]:

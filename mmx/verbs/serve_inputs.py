@@ -1,0 +1,284 @@
+"""What a client may send: the inputs of a run's model, and how they become rows.
+
+A client sends content, never a path: pictures, sounds and videos are bytes. Each row is read by
+itself, so that an answer does not depend on who else is asking.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from mmx.errors import closest
+from mmx.experiment.inputs import name_modality
+from mmx.modalities import Column, Modality
+from mmx.modalities.image import Image
+from mmx.modalities.sequence import SequenceColumn, SequenceSpec
+from mmx.modalities.tabular import TabularColumn, TabularSpec
+from mmx.modalities.text import TextColumn
+from mmx.modalities.vector import VectorColumn, VectorSpec
+from mmx.printable import shorten
+from mmx.stage_id import Role
+from mmx.tasks import TaskData
+from mmx.tasks.cells import as_text
+from mmx.tasks.spelling import find_bit, unify_spelling
+from mmx.tasks.table_parts import RowsToPredict
+from mmx.verbs.predict_answers import OpenedModel
+from mmx.verbs.predict_source import FILES
+
+MISSING = frozenset({"", "NA", "NaN", "nan", "null"})
+"""Texts that stand for a missing cell where the task does not say which do."""
+DATA_ADDRESS = "data:"
+Row = Mapping[str, Any]
+"""Input to its content: bytes, a text, cells by column, or an array."""
+
+
+class RefusedError(ValueError):
+    """What a client has sent cannot be read.
+
+    Args:
+        given: Where it stands, such as ``rows[0].image``.
+        reason: What is wrong with it.
+        accepted: What would do.
+        near: The closest name that there is.
+    """
+
+    def __init__(self, given: str, reason: str, accepted: str = "", near: str | None = None):
+        super().__init__(f"{given}: {reason}")
+        self.problem = {"given": given, "reason": reason}
+        self.problem |= {"accepted": accepted} if accepted else {}
+        self.problem |= {"closest": near} if near else {}
+
+
+@dataclass(frozen=True)
+class Input:
+    """An input of the model.
+
+    Attributes:
+        name: Such as ``image`` or ``text_title``.
+        modality: ``image``, ``audio``, ``video``, ``text``, ``tabular``, ``vector``, ``sequence``.
+        columns: Of a tabular input; empty for others.
+        width: Numbers of a vector, or of a step of a sequence; 0 for others.
+    """
+
+    name: str
+    modality: str
+    columns: tuple[str, ...] = ()
+    width: int = 0
+
+    @property
+    def is_file(self) -> bool:
+        """Whether its content is that of a file."""
+        return self.modality in FILES
+
+    @property
+    def accepted(self) -> str:
+        """What a client may send for it."""
+        return {
+            "text": "a text",
+            "tabular": f"an object with {', '.join(self.columns)}: numbers, texts or null",
+            "vector": f"a list of {self.width} numbers",
+            "sequence": f"a list of steps, each a list of {self.width} numbers",
+        }.get(self.modality, f"the bytes of a file of kind {self.modality}, as base64")
+
+    def describe(self) -> dict[str, Any]:
+        """Return its JSON schema."""
+        cell = {"type": ["number", "string", "null"]}
+        kinds: dict[str, dict[str, Any]] = {
+            "text": {"type": ["string", "null"]},
+            "tabular": {
+                "type": ["object", "null"],
+                "properties": dict.fromkeys(self.columns, cell),
+                "additionalProperties": False,
+            },
+            "vector": {"type": ["array", "null"], "items": {"type": "number"}},
+            "sequence": {
+                "type": ["array", "null"],
+                "items": {"type": "array", "items": {"type": "number"}},
+            },
+        }
+        file = {"type": ["string", "null"], "contentEncoding": "base64"}
+        return {**kinds.get(self.modality, file), "description": self.accepted}
+
+
+def list_model_inputs(opened: OpenedModel) -> dict[str, Input]:
+    """Return the inputs of a run's model by name."""
+    readers, found = opened.experiment.modalities[Role.TARGET], {}
+    for name, spec in opened.trained.specs.items():
+        columns: tuple[str, ...] = ()
+        width = 0
+        if isinstance(spec, TabularSpec):
+            columns = (*spec.numeric, *spec.categorical)
+        elif isinstance(spec, (VectorSpec, SequenceSpec)):
+            width = len(spec.means)
+        found[name] = Input(name, name_modality(name, readers[name]), columns, width)
+    return found
+
+
+def bound_pixels(opened: OpenedModel, most: int) -> OpenedModel:
+    """Return the model with readers that refuse images of more pixels than ``most``."""
+
+    def bound(reader: Modality[Any, Any]) -> Modality[Any, Any]:
+        if not isinstance(reader, Image):
+            return reader
+        bounded = copy.copy(reader)
+        least = min(most, reader.decoding.max_pixels)
+        bounded.decoding = replace(reader.decoding, max_pixels=least)
+        return bounded
+
+    every = opened.experiment.modalities
+    readers = {name: bound(reader) for name, reader in every[Role.TARGET].items()}
+    experiment = replace(opened.experiment, modalities={**every, Role.TARGET: readers})
+    return replace(opened, experiment=experiment)
+
+
+class RowReader:
+    """Turns what clients send into rows of the model.
+
+    Args:
+        opened: The model.
+    """
+
+    def __init__(self, opened: OpenedModel) -> None:
+        self.inputs = list_model_inputs(opened)
+        self._specs, self._target = opened.trained.specs, opened.trained.target
+        given = getattr(opened.experiment.target, "missing", None)
+        self._missing = frozenset(given) if isinstance(given, list) else MISSING
+
+    def read(self, given: Any, where: str) -> Row:
+        """Return a row of a JSON request.
+
+        Args:
+            given: The row.
+            where: Where it stands, for messages.
+
+        Raises:
+            RefusedError: It is not a row of this model.
+        """
+        names = ", ".join(self.inputs)
+        if not isinstance(given, dict):
+            raise RefusedError(where, "is no object", f"an object with {names}")
+        row = {}
+        for name, value in given.items():
+            if name not in self.inputs:
+                near = closest(name, self.inputs)
+                raise RefusedError(f"{where}.{shorten(name)}", "is no input", names, near)
+            content = self._read_value(self.inputs[name], value, f"{where}.{name}")
+            if content is not None:
+                row[name] = content
+        if not row:
+            raise RefusedError(where, "has no input that is there", f"one of {names} at least")
+        return row
+
+    def _read_value(self, about: Input, value: Any, where: str) -> Any:
+        if value is None or (isinstance(value, bytes) and about.is_file):
+            return value
+        if about.is_file:
+            return _decode(about, value, where)
+        if about.modality == "text":
+            if not isinstance(value, str):
+                raise RefusedError(where, f"is {_name(value)}", about.accepted)
+            return as_text(value, self._missing)
+        if about.modality == "tabular":
+            return self._read_cells(about, value, where)
+        return _read_numbers(about, value, where)
+
+    def _read_cells(self, about: Input, value: Any, where: str) -> dict[str, Any] | None:
+        if not isinstance(value, dict):
+            raise RefusedError(where, f"is {_name(value)}", about.accepted)
+        spec, cells = self._specs[about.name], dict.fromkeys(about.columns)
+        for column, cell in value.items():
+            if column not in cells:
+                near = closest(column, cells)
+                accepted = ", ".join(cells)
+                raise RefusedError(f"{where}.{shorten(column)}", "is no column", accepted, near)
+            if isinstance(cell, (dict, list)):
+                raise RefusedError(f"{where}.{column}", f"is {_name(cell)}", "a number or a text")
+            text = None if cell is None else as_text(cell, self._missing)
+            if text is not None and isinstance(spec, TabularSpec):
+                cells[column] = _spell(text, column, spec)
+        return cells if any(cell is not None for cell in cells.values()) else None
+
+    def collect(self, rows: Sequence[Row]) -> RowsToPredict:
+        """Return rows as the model reads them."""
+        none, every = np.arange(0), np.arange(len(rows))
+        columns = {name: self._make_column(each, rows) for name, each in self.inputs.items()}
+        data = TaskData(
+            name="a request",
+            columns=columns,
+            values=torch.zeros(len(rows), dtype=torch.int64),
+            target=self._target,
+            splits={"train": none, "val": none, "test": every},
+            fingerprint="",
+            digests={},
+        )
+        return RowsToPredict(data, every, [int(row) + 1 for row in every])
+
+    def _make_column(self, about: Input, rows: Sequence[Row]) -> Column:
+        values = [row.get(about.name) for row in rows]
+        if about.modality == "tabular":
+            return TabularColumn(
+                {name: [(each or {}).get(name) for each in values] for name in about.columns}
+            )
+        others: dict[str, Callable[[Any], Column]] = {
+            "text": TextColumn,
+            "vector": VectorColumn,
+            "sequence": SequenceColumn,
+        }
+        make: Callable[[Any], Column] = others.get(about.modality) or FILES[about.modality]
+        return make(values)
+
+
+def _decode(about: Input, value: Any, where: str) -> bytes:
+    """Return the bytes that base64 stands for."""
+    if not isinstance(value, str):
+        raise RefusedError(where, f"is {_name(value)}", about.accepted)
+    text = value.partition(",")[2] if value.startswith(DATA_ADDRESS) else value
+    try:
+        content = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        reason = f"is no base64 ({error}); names of files are not read"
+        raise RefusedError(where, reason, about.accepted) from error
+    if not content:
+        raise RefusedError(where, "is empty", about.accepted)
+    return content
+
+
+def _read_numbers(about: Input, value: Any, where: str) -> Any:
+    """Return a vector ``(D,)``, or a sequence ``(T, D)``."""
+    try:
+        if not isinstance(value, list):
+            raise TypeError(f"is {_name(value)}")
+        found = np.array(value, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise RefusedError(where, f"are not numbers ({error})", about.accepted) from error
+    axes = 1 if about.modality == "vector" else 2
+    if found.ndim == 1 and axes == 2 and about.width == 1:
+        found = found[:, None]
+    if found.ndim != axes or found.shape[-1] != about.width or not found.size:
+        raise RefusedError(where, f"has the shape {list(found.shape)}", about.accepted)
+    return found
+
+
+def _spell(text: str, column: str, spec: TabularSpec) -> str:
+    """Return a cell as the training rows spell it, whatever other rows of a request hold."""
+    (alone,) = unify_spelling([text])
+    spelled = alone if alone is not None else text
+    if column in spec.categorical:
+        known = spec.categories[spec.categorical.index(column)]
+        for each in (text, spelled, find_bit(text)):
+            if each in known:
+                return str(each)
+    return spelled
+
+
+def _name(value: Any) -> str:
+    kinds = {dict: "an object", list: "a list", str: "a text", bool: "a boolean", bytes: "a file"}
+    return kinds.get(type(value), "a number")
