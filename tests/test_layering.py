@@ -39,7 +39,7 @@ LAYERS = (  # top to bottom; parts of one layer do not import each other
     ),
     ("modalities",),
     ("config",),
-    ("untrusted", "terminal", "renamed_options", "hub_cache"),
+    ("untrusted", "terminal", "renamed_options", "hub_cache", "library_facts"),
     (
         "meta_model",
         "variants",

@@ -72,6 +72,7 @@ class Encoder(nn.Module, ABC):
         ignores_order: Whether ``pooled`` is the same for tokens in any order, as of a bag of words.
             An encoder of words then wants ``vectorizer.pairs: true``: in scripts without spaces,
             pairs of characters are all that it sees of words.
+        library: The package whose version decides what is made of the options; empty for none.
         library_prefixes: What the names of a library's own model start with here, and in the whole
             model that the library makes, whose modules an adapter of peft names; None for an
             encoder of no library.
@@ -81,6 +82,7 @@ class Encoder(nn.Module, ABC):
 
     architecture: ClassVar[str] = ""
     ignores_order: ClassVar[bool] = False
+    library: ClassVar[str] = ""
     library_prefixes: tuple[str, str] | None = None
     other_parts: tuple[str, ...] = ()
     width: int

@@ -39,6 +39,7 @@ class HubEncoder(Encoder):
         prefix: What the names of the library's own tensors start with here.
     """
 
+    library: ClassVar[str] = "transformers"
     prefix: ClassVar[str] = "net."
     library_prefixes: tuple[str, str] | None = ("net.", "")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from mmx.encoders.extras import import_extra, keep_quiet
 from mmx.encoders.hub import Folder
 from mmx.encoders.published import Published
 from mmx.errors import DataError
+from mmx.json_object import Json
+from mmx.library_facts import recall_facts
 
 HEADS = ("pooler.", "classifier.", "lm_head.", "cls.")
 """Prefixes of tensors behind an encoder, which nothing here reads."""
@@ -48,6 +51,47 @@ def _read_config(path: Path, content: bytes) -> Any:
             f"{path}: no architecture that transformers knows: {str(error).splitlines()[0]}",
             tip="models that bring code of their own are not run",
         ) from error
+
+
+@dataclass(frozen=True)
+class ConfigFacts:
+    """What a configuration says that is asked of it before its model is made.
+
+    Attributes:
+        model_type: As the library calls the architecture.
+        is_pair: Whether it has a part for texts and one for images.
+        positions: Tokens of a text that it reads at most; None where it does not say.
+        text_positions: The same of its part for texts.
+    """
+
+    model_type: str
+    is_pair: bool
+    positions: int | None
+    text_positions: int | None
+
+
+def read_config_facts(folder: Folder) -> ConfigFacts:
+    """Return facts of a model's configuration; the library is asked once for equal content.
+
+    Raises:
+        DataError: As :func:`read_model_config`.
+    """
+
+    def ask() -> Json:
+        config = read_model_config(folder)
+        text = getattr(config, "text_config", None)
+        return {
+            "model_type": str(config.model_type),
+            "is_pair": text is not None and hasattr(config, "vision_config"),
+            "positions": getattr(config, "max_position_embeddings", None),
+            "text_positions": getattr(text, "max_position_embeddings", None),
+        }
+
+    path = folder.path / "config.json"
+    if not path.is_file():
+        return ConfigFacts(**ask())
+    content = path.read_bytes().decode(errors="replace")
+    return ConfigFacts(**recall_facts("transformers", {"config": content}, ask))
 
 
 def make_net(folder: Folder, *, reads: str = "", **changes: Any) -> nn.Module:

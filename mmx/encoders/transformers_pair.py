@@ -21,7 +21,12 @@ from torch import Tensor, nn
 from mmx.encoders.extras import import_extra
 from mmx.encoders.hub import Folder
 from mmx.encoders.published import Published
-from mmx.encoders.transformers_model import read_model, read_model_config, read_net
+from mmx.encoders.transformers_model import (
+    read_config_facts,
+    read_model,
+    read_model_config,
+    read_net,
+)
 from mmx.errors import DataError
 
 T = TypeVar("T", bound="PairTower")
@@ -243,8 +248,8 @@ def find_family(folder: Folder) -> Family | None:
     Raises:
         DataError: It holds a pair of another family, or one tower of a pair alone.
     """
-    config = read_model_config(folder)
-    kind = str(config.model_type)
+    facts = read_config_facts(folder)
+    kind = facts.model_type
     if kind in FAMILIES:
         return FAMILIES[kind]
     family = next((each for each in FAMILIES if kind.startswith(f"{each}_")), None)
@@ -253,7 +258,7 @@ def find_family(folder: Folder) -> Family | None:
             f"model={folder.name} is one tower of a pair alone ({kind})",
             tip=f"the folder of the whole pair, of which config.json says model_type {family}",
         )
-    if hasattr(config, "text_config") and hasattr(config, "vision_config"):
+    if facts.is_pair:
         raise DataError(
             f"model={folder.name}: {kind} reads images and texts, and of such models only pairs "
             f"of {' and '.join(FAMILIES)} are read",

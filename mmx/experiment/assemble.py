@@ -33,6 +33,7 @@ from mmx.experiment.inputs import (
     group_encoders,
     list_modalities,
 )
+from mmx.experiment.kept_facts import open_fact_keeper
 from mmx.experiment.opener import find_special_files, refuse_unusable_paths
 from mmx.experiment.parts import (
     RoleParts,
@@ -53,6 +54,7 @@ from mmx.experiment.publishing import (
 from mmx.experiment.settings import Modalities, Settings, reduce_to_one_run
 from mmx.experiment.transferring import find_transfer_misfits
 from mmx.experiment.unset import drop_unset
+from mmx.library_facts import keep_library_facts
 from mmx.metrics import Metric
 from mmx.modalities import Modality
 from mmx.stage_id import Role
@@ -278,6 +280,8 @@ def _build(
     """
     root = {key: value for key, value in config.items() if key not in PART_KEYS}
     settings = builder.call(Settings, root, "")
+    if settings is not None:
+        keep_library_facts(open_fact_keeper(settings))
     trainer = builder.call(Trainer, config.get("trainer", {}), "trainer")
     target = builder.build(config.get("target"), Task, "target")
     source, published = _build_source(builder, config)

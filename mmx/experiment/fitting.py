@@ -18,7 +18,7 @@ from mmx.encoders.hub import MODEL_FOLDER
 from mmx.encoders.published import PublishedWeights
 from mmx.errors import DataError, Problem, closest
 from mmx.experiment.inputs import MOST_INPUTS, name_modality
-from mmx.experiment.meta_encoders import make_meta_encoder
+from mmx.experiment.meta_encoders import make_meta_encoder, recall_meta_encoder
 from mmx.experiment.own_parts import find_encoder_problems, find_fusion_problems
 from mmx.experiment.parts import RoleParts, needs_model
 from mmx.experiment.settings import Modalities, Settings
@@ -321,7 +321,11 @@ def _try_encoder(
         return None, [*problems, Problem(f"{role}={task.name}", without, type_this=type_this)]
     try:
         broken = list(find_encoder_problems(make, modality.example(), path))
-        encoder = None if broken else make_meta_encoder(make, modality.example())
+        # Modules of a known type are asked for where their encoder is changed, trained or read.
+        unchanged = built.transfer is not None and built.transfer.keeps_encoders
+        known = unchanged and built.regularizer is None
+        look = recall_meta_encoder if known else make_meta_encoder
+        encoder = None if broken else look(make, modality.example())
     except (DataError, ValueError) as error:
         return None, [*problems, describe_encoder_error(path, error)]
     return encoder, [*problems, *broken]

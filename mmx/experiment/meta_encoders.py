@@ -6,13 +6,17 @@ options, files and inputs.
 
 from __future__ import annotations
 
+import hashlib
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from mmx.encoders import Encoder
+from mmx.encoders.meta_encoder import MetaEncoder, describe_encoder
 from mmx.experiment.content_digest import content_digest
+from mmx.json_object import Json
+from mmx.library_facts import recall_facts
 from mmx.meta_model import make_without_memory
 from mmx.modalities import Spec
 from mmx.variants import class_of, is_own
@@ -44,3 +48,36 @@ def make_meta_encoder(make: Callable[..., Encoder], spec: Spec) -> Encoder:
         if len(_MADE) > KEPT:
             _MADE.popitem(last=False)
     return _MADE[key]
+
+
+def recall_meta_encoder(make: Callable[..., Encoder], spec: Spec) -> Encoder:
+    """Return what :func:`make_meta_encoder` does, if need be from what an earlier process made.
+
+    Its modules have no types then. It is made in this process where more is asked of it.
+
+    Args:
+        make: ``make(spec)``.
+        spec: An example of what may be learned from data.
+
+    Raises:
+        DataError, ValueError: Its constructor refuses options, files or input.
+    """
+    kind = class_of(make)
+    if is_own(kind) or not isinstance(make, partial) or not kind.library:
+        return make_meta_encoder(make, spec)
+    published = kind.find_published(**make.keywords)
+    files = () if published is None else published.other_files
+    inputs = {
+        "class": f"{kind.__module__}.{kind.__qualname__}",
+        "options": repr(sorted(make.keywords.items())),
+        "spec": hashlib.blake2b(repr(spec).encode(), digest_size=16).hexdigest(),
+        "files": [[path.name, content_digest(path)] for path in files if path.is_file()],
+    }
+
+    def describe() -> Json:
+        return {"encoder": describe_encoder(make_meta_encoder(make, spec))}
+
+    facts = recall_facts(kind.library, inputs, describe)["encoder"]
+    if facts is None:
+        return make_meta_encoder(make, spec)
+    return MetaEncoder(facts, partial(make_meta_encoder, make, spec))

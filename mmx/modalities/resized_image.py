@@ -16,6 +16,8 @@ from mmx.modalities.files import call_each
 from mmx.modalities.image import Image, ImageColumn, ImageSpec, read_image
 
 Crop = Literal["center", "squash", "pad"]
+INTERPOLATIONS = ("nearest", "nearest-exact", "bilinear", "bicubic", "box", "hamming", "lanczos")
+"""The names of torchvision's ``InterpolationMode``."""
 
 
 def describe_size(given: tuple[int, int], own: tuple[int, int], option: str) -> tuple[str, ...]:
@@ -59,8 +61,6 @@ class ResizedImage(Image):
         interpolation: str,
         how: Crop = "center",
     ) -> None:
-        from torchvision.transforms import InterpolationMode  # here, since its import takes seconds
-
         before = task.size[0] if task is not None and task.size is not None else size[0]
         shift = 0 if task is None else round(task.crop * size[0] / before)
         super().__init__(
@@ -72,7 +72,7 @@ class ResizedImage(Image):
         if task is not None:
             self.decoding = task.decoding
         self.crop_part = crop_part
-        self.interpolation = InterpolationMode(interpolation)
+        self.interpolation = _check_interpolation(interpolation)
         self.how = how
         self.task_size = None if task is None else task.size
 
@@ -92,21 +92,35 @@ class ResizedImage(Image):
 
     def resize(self, pixels: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
         """Return ``(H, W, 3)`` pixels as the weights expect them."""
-        from torchvision.transforms import functional
+        # Here, since its import takes seconds, and features of the cache need none of it.
+        from torchvision.transforms import InterpolationMode, functional
 
+        mode = InterpolationMode(self.interpolation)
         image = PIL.Image.fromarray(pixels)
         if self.how == "squash":
-            return np.asarray(functional.resize(image, list(size), self.interpolation))
+            return np.asarray(functional.resize(image, list(size), mode))
         if self.how == "pad":
-            image = functional.resize(image, _scale(image, size, max), self.interpolation)
+            image = functional.resize(image, _scale(image, size, max), mode)
             return np.asarray(functional.center_crop(image, list(size)))  # pads with zeros
         scaled = [math.floor(side / self.crop_part) for side in size]
         if scaled[0] == scaled[1]:  # of a square the shorter side is resized
-            image = functional.resize(image, scaled[:1], self.interpolation)
+            image = functional.resize(image, scaled[:1], mode)
         else:
             target = _scale(image, (scaled[0], scaled[1]), min)
-            image = functional.resize(image, target, self.interpolation)
+            image = functional.resize(image, target, mode)
         return np.asarray(functional.center_crop(image, list(size)))
+
+
+def _check_interpolation(name: str) -> str:
+    """Return the name of a way to resize.
+
+    Raises:
+        ValueError: torchvision has none of this name.
+    """
+    if name not in INTERPOLATIONS:
+        known = ", ".join(INTERPOLATIONS)
+        raise ValueError(f"'{name}' is no interpolation of torchvision, which has {known}")
+    return name
 
 
 def _scale(

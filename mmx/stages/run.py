@@ -13,6 +13,7 @@ from mmx.runs.search_record import read_search_end
 from mmx.runs.summary import Summary
 from mmx.stage_id import Role, StageId
 from mmx.stages.core.context import Context, Specs
+from mmx.stages.core.kept_encoders import may_stay_unmade
 from mmx.stages.core.opened_data import (
     list_source_specs,
     load_task,
@@ -82,7 +83,7 @@ def run(
     if source_task is not None and (source is not None or opened_source is not None):
         notes.extend(_find_shared_samples(experiment, source_task, target_task))
     notes.extend(opened.notes)
-    given = load_published(context, opened, Role.TARGET)
+    given = load_published(context, opened, Role.TARGET, may_wait=may_stay_unmade(context))
     if given is not None:
         check_controls(ControlBench(context, opened, offered, None), given.source)
     if source is not None and source_task is not None:

@@ -18,6 +18,6 @@ def use_channels_last(model: _M) -> _M:
     they are, which that format does not have.
     """
     for tensor in chain(model.parameters(), model.buffers()):
-        if tensor.dim() == 4:
+        if tensor.dim() == 4 and not tensor.is_meta:
             tensor.data = tensor.data.to(memory_format=torch.channels_last)
     return model

@@ -58,6 +58,8 @@ class OpenClip(HubImageEncoder):
 
     library_prefixes = None
 
+    library = "open_clip_torch"
+
     def __init__(
         self,
         spec: ImageSpec,

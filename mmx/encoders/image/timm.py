@@ -20,6 +20,8 @@ from mmx.encoders.peft_adapter import add_adapter
 from mmx.encoders.published import Published, read_tensors
 from mmx.errors import DataError, closest
 from mmx.hub_cache import REPOSITORY
+from mmx.json_object import Json
+from mmx.library_facts import recall_facts
 from mmx.modalities import Features
 from mmx.modalities.image import ImageSpec
 
@@ -46,6 +48,8 @@ class Timm(HubImageEncoder):
         mmx train source=published target=cifar10 encoder/image=timm
         encoder.image.model=tf_efficientnet_lite0 encoder.image.weights=lite0.pth
     """
+
+    library = "timm"
 
     def __init__(
         self,
@@ -81,8 +85,8 @@ class Timm(HubImageEncoder):
         found = read_data_config(options)
         return Preprocessing(
             size=tuple(found["input_size"][1:]),
-            mean=found["mean"],
-            std=found["std"],
+            mean=tuple(found["mean"]),
+            std=tuple(found["std"]),
             interpolation=found["interpolation"],
             how="squash" if found.get("crop_mode") == "squash" else "center",
             crop_part=found["crop_pct"],
@@ -282,7 +286,7 @@ def _find_published(options: Mapping[str, Any]) -> Published | None:
         return replace(file, other_files=given)
     if folder is not None:
         return folder.find_published()
-    repository = _settings_of(str(options["model"])).get("hf_hub_id")
+    repository = _look_up(str(options["model"]))["repository"]
     if not repository:
         return None
     named = {**options, "model": repository}
@@ -308,33 +312,54 @@ def _find_folder(options: Mapping[str, Any]) -> Folder | None:
         return find_model_folder(
             model, revision=options.get("revision"), download=bool(options.get("download"))
         )
-    library = import_extra("timm", "timm")
-    if not library.is_model(model):
-        near = closest(model, library.list_models())
-        raise DataError(
-            f"model={model}: is no folder, no owner/name and no architecture of timm",
-            tip=f"encoder.image.model={near or 'resnet18'}",
-        )
+    _look_up(model)
     return None
 
 
-def _settings_of(model: str) -> dict[str, Any]:
-    """Return what timm knows of an architecture's published weights."""
-    library = import_extra("timm", "timm")
-    found = library.get_pretrained_cfg(model)
-    return {} if found is None else dict(found.to_dict())
+def _look_up(model: str) -> Json:
+    """Return what timm knows of an architecture: its repository, and how images are shown to it.
+
+    Raises:
+        DataError: It knows no such architecture.
+    """
+
+    def ask() -> Json:
+        library = import_extra("timm", "timm")
+        if not library.is_model(model):
+            near = closest(model, library.list_models())
+            raise DataError(
+                f"model={model}: is no folder, no owner/name and no architecture of timm",
+                tip=f"encoder.image.model={near or 'resnet18'}",
+            )
+        found = library.get_pretrained_cfg(model)
+        known = {} if found is None else dict(found.to_dict())
+        shown = library.data.resolve_data_config(pretrained_cfg=known)
+        return {"repository": known.get("hf_hub_id"), "shown": shown}
+
+    return recall_facts("timm", {"architecture": model}, ask)
+
+
+def _read_shown(folder: Folder) -> Json:
+    """Return how images are shown to the model of a folder."""
+
+    def ask() -> Json:
+        library = import_extra("timm", "timm")
+        config, _, _ = import_extra("timm.models._hub", "timm").load_model_config_from_path(
+            folder.path
+        )
+        return {"shown": library.data.resolve_data_config(pretrained_cfg=config)}
+
+    path = folder.path / "config.json"
+    if not path.is_file():
+        return ask()
+    return recall_facts("timm", {"config": path.read_text(encoding="utf-8")}, ask)
 
 
 def read_data_config(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return size, mean, std, interpolation and crop that a model's weights expect."""
-    library = import_extra("timm", "timm")
     folder = _find_folder(options)
-    if folder is None:
-        config = _settings_of(str(options["model"]))
-    else:
-        hub = import_extra("timm.models._hub", "timm")
-        config, _, _ = hub.load_model_config_from_path(folder.path)
-    found: dict[str, Any] = library.data.resolve_data_config(pretrained_cfg=config)
+    told = _look_up(str(options["model"])) if folder is None else _read_shown(folder)
+    found: dict[str, Any] = told["shown"]
     if side := options.get("size"):
         found = {**found, "input_size": (3, side, side)}
     return found

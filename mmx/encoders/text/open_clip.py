@@ -50,6 +50,8 @@ class OpenClip(HubEncoder):
 
     library_prefixes = None
 
+    library = "open_clip_torch"
+
     def __init__(
         self,
         spec: SubWordSpec,

@@ -14,7 +14,7 @@ from mmx.encoders.hub import Folder, name_folder
 from mmx.encoders.hub_encoder import HubEncoder
 from mmx.encoders.padding import step_mask
 from mmx.encoders.published import Published
-from mmx.encoders.transformers_model import make_net, read_model_config
+from mmx.encoders.transformers_model import make_net, read_config_facts
 from mmx.encoders.transformers_pair import (
     IMAGE_PARTS,
     PairTextTower,
@@ -100,9 +100,8 @@ class Transformers(HubEncoder):
             DataError: There is none that can be read.
         """
         folder = name_folder(options)
-        family, config = find_family(folder), read_model_config(folder)
-        config = config if family is None else config.text_config
-        most = getattr(config, "max_position_embeddings", None) or USUAL_TOKENS
+        family, facts = find_family(folder), read_config_facts(folder)
+        most = (facts.positions if family is None else facts.text_positions) or USUAL_TOKENS
         tokens = options.get("max_tokens") or min(USUAL_TOKENS, most)
         if family is not None and (clean := find_cleaning(folder, family)):
             return ClipTexts(folder.path, max_tokens=tokens, clean=clean)

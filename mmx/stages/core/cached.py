@@ -14,6 +14,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from mmx.encoders.meta_encoder import MetaEncoder
 from mmx.json_object import Json
 from mmx.modalities import Features
 from mmx.model import MultimodalModel
@@ -177,6 +178,9 @@ def cache_features(context: Context, opened: Opened, model: MultimodalModel, nam
         context.listen(Event(EventKind.NOTE, StageId.TARGET, text=note))
 
     def make() -> Content:
+        encoder = model.encoders[name]
+        if isinstance(encoder, MetaEncoder):
+            encoder.become_real().to(context.precision.device)
         computed.append(extract_features(opened.data, model, name, context.precision))
         return _to_tensors(computed[0].features(name)), {}
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mmx.encoders import Encoder
 from mmx.errors import MmxError, TransferError
@@ -16,7 +16,8 @@ from mmx.modalities import Spec
 from mmx.model import MultimodalModel, NoFusion, Parts
 from mmx.stage_id import Role, StageId
 from mmx.stages.core.context import Context, Opened, Specs
-from mmx.stages.core.published_values import PublishedValues, read_values
+from mmx.stages.core.kept_encoders import Recipe, find_kept
+from mmx.stages.core.published_values import PublishedValues, UnreadValues
 from mmx.stages.core.stage import GivenSource
 from mmx.training.optimizer import AdamW
 from mmx.transfer import Source
@@ -31,13 +32,16 @@ FAST, USUAL = 1e-3, 1e-4
 """Learning rate of AdamW from which a published transformer is noted, and a usual one."""
 
 
-def load_published(context: Context, opened: Opened, role: Role) -> GivenSource | None:
+def load_published(
+    context: Context, opened: Opened, role: Role, *, may_wait: bool = False
+) -> GivenSource | None:
     """Return what published weights give to the encoders of a role; None where they give nothing.
 
     Args:
         context: Of the run.
         opened: The task whose encoders start from them.
         role: Of the task.
+        may_wait: Whether tensors may be read when an encoder runs, if it does.
 
     Raises:
         TransferError: A file is absent or unreadable, or of another architecture.
@@ -50,7 +54,9 @@ def load_published(context: Context, opened: Opened, role: Role) -> GivenSource 
     values: dict[str, PublishedValues] = {}
     for name, published in weights.items():
         try:
-            values[name] = read_values(encoders[name], specs[name], published)
+            recipe = Recipe(name, encoders[name], specs[name], published)
+            kept = find_kept(context, recipe) if may_wait else None
+            values[name] = recipe.read() if kept is None else kept
         except MmxError as error:
             raise TransferError(f"encoder.{name}: {error.message}", tip=error.tip) from error
         if said := values[name].said:
@@ -64,12 +70,19 @@ def load_published(context: Context, opened: Opened, role: Role) -> GivenSource 
         },
         (),
     )
+    for name, each in values.items():
+        if isinstance(each, UnreadValues):
+            each.when_read.append(partial(_fill, source.state, name))
     return GivenSource(
         source,
         partial(_make_model, specs, encoders, source),
         published=dict(weights),
         values=values,
     )
+
+
+def _fill(state: dict[str, Tensor], name: str, tensors: dict[str, Tensor]) -> None:
+    state.update({f"encoders.{name}.{key}": value for key, value in tensors.items()})
 
 
 def _make_model(specs: Specs, encoders: dict[str, MakeEncoder], source: Source) -> MultimodalModel:

@@ -15,11 +15,13 @@ from typing import Any
 from torch import Tensor
 
 from mmx.encoders import Encoder
+from mmx.encoders.meta_encoder import MetaEncoder
 from mmx.encoders.peft_adapter import merge_adapter
 from mmx.encoders.published import Published
 from mmx.errors import DataError
 from mmx.experiment.content_digest import content_digest
 from mmx.experiment.publishing import class_and_options
+from mmx.json_object import Json
 from mmx.modalities import Spec, spec_to_json
 from mmx.training.checkpoint import find_not_finite
 
@@ -60,6 +62,54 @@ class PublishedValues:
     def bytes(self) -> int:
         """How much memory they take."""
         return sum(each.nbytes for each in self.tensors.values())
+
+
+@dataclass(eq=False)
+class UnreadValues(PublishedValues):
+    """Published values of which names, shapes and digests are known, and which may stay unread.
+
+    Until they are read, ``tensors`` are on the meta device.
+
+    Attributes:
+        facts: What is known; see :mod:`mmx.stages.core.kept_encoders`.
+        read: Returns them.
+        when_read: Called with the tensors when they are read.
+    """
+
+    facts: Json = field(default_factory=dict)
+    read: Callable[[], PublishedValues] = lambda: PublishedValues({})
+    when_read: list[Callable[[dict[str, Tensor]], None]] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, facts: Json, read: Callable[[], PublishedValues]) -> UnreadValues:
+        """Return the values that facts are of.
+
+        Args:
+            facts: Names, shapes and digests.
+            read: Returns the values.
+        """
+        encoder = MetaEncoder(facts["encoder"], lambda: encoder)
+        found = cls(encoder.state_dict(), facts={**facts, "words": int(facts["words"])}, read=read)
+        for each in facts["digests"]:
+            found._digests[tuple(each["names"])] = str(each["digest"])
+        return found
+
+    def make_encoder(self, make_real: Callable[[PublishedValues], Encoder]) -> MetaEncoder:
+        """Return an encoder that becomes the real one when it must.
+
+        Args:
+            make_real: Returns the real one, with the values that were read.
+        """
+
+        def read_and_make() -> Encoder:
+            values = self.read()
+            made = make_real(values)
+            self.tensors.update(values.tensors)
+            for call in self.when_read:
+                call(values.tensors)
+            return made
+
+        return MetaEncoder(self.facts["encoder"], read_and_make)
 
 
 _KEPT: OrderedDict[tuple[Any, ...], PublishedValues] = OrderedDict()

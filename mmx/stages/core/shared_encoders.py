@@ -18,8 +18,9 @@ from torch import nn
 
 from mmx.encoders import Encoder
 from mmx.modalities import Spec
-from mmx.stages.core.published_values import PublishedValues
+from mmx.stages.core.published_values import PublishedValues, UnreadValues
 from mmx.stages.core.stage import Stage
+from mmx.training.drawn_words import can_skip_words, skip_words
 from mmx.training.memory_format import use_channels_last
 
 _VALUES: WeakKeyDictionary[nn.Module, PublishedValues] = WeakKeyDictionary()
@@ -55,8 +56,11 @@ def find_shared_values(encoder: nn.Module) -> PublishedValues | None:
 def _share(make: Callable[..., Encoder], values: PublishedValues, spec: Spec) -> Encoder:
     """Return an encoder with published values, and leave the generator as drawing one does.
 
-    One that the values do not fill is drawn as ever.
+    One that the values do not fill is drawn as ever, and one whose values are not read yet is made
+    when they are needed.
     """
+    if isinstance(values, UnreadValues):
+        return _wait(make, values, spec)
     before = torch.get_rng_state()
     key, kept = before.numpy().tobytes(), values.drawn
     if values.encoder is None or key not in kept:
@@ -70,6 +74,22 @@ def _share(make: Callable[..., Encoder], values: PublishedValues, spec: Spec) ->
             values.encoder = use_channels_last(drawn)
     torch.set_rng_state(kept[key])
     found = _copy(values.encoder)
+    _VALUES[found] = values
+    return found
+
+
+def _wait(make: Callable[..., Encoder], values: UnreadValues, spec: Spec) -> Encoder:
+    """Return an encoder that is made when it is needed; leave the generator as a draw does."""
+
+    def make_real(read: PublishedValues) -> Encoder:
+        with torch.random.fork_rng(devices=[]):
+            return _share(make, read, spec)
+
+    if can_skip_words():
+        skip_words(values.facts["words"])
+    else:
+        make(spec)
+    found = values.make_encoder(make_real)
     _VALUES[found] = values
     return found
 
