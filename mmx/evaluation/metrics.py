@@ -52,7 +52,8 @@ class SelectionScore:
         """Return the score."""
         first = metrics[self.name]
         if math.isnan(first):  # r2 of one row, or a correlation with one and the same answer
-            first = sys.float_info.max if self.lower_is_better else 0.0
+            # Worse than every number, so that it is never chosen where another is defined.
+            first = sys.float_info.max if self.lower_is_better else -sys.float_info.max
         return (-first if self.lower_is_better else first, -metrics["loss"])
 
 

@@ -240,6 +240,30 @@ class Modality(ABC, Generic[_C, _S]):
         """
         return ()
 
+    def count_unknown(self, column: _C, rows: RowNumbers, spec: _S) -> tuple[int, int] | None:
+        """Return how many words of the rows the spec does not know, and how many there are.
+
+        None where the rows have no words.
+
+        Args:
+            column: The task's column.
+            rows: Row numbers.
+            spec: What was learned from the training rows.
+        """
+        return None
+
+    def read_numbers(
+        self, column: _C, rows: RowNumbers, spec: _S
+    ) -> dict[str, npt.NDArray[np.float64]]:
+        """Return the numbers of each numeric column, NaN where missing; empty without columns.
+
+        Args:
+            column: The task's column.
+            rows: Row numbers.
+            spec: What was learned from the training rows.
+        """
+        return {}
+
     def other_scale(self, spec: _S, source: _S) -> str | None:
         """Return a sentence on a difference in scale between source and target, or None.
 

@@ -269,6 +269,31 @@ class Tabular(Modality[TabularColumn, TabularSpec]):
             ]
         return tuple(found)
 
+    def count_unknown(
+        self, column: TabularColumn, rows: RowNumbers, spec: TabularSpec
+    ) -> tuple[int, int] | None:
+        """Return how many cells of categories hold an unknown word, of how many that hold one."""
+        if not spec.categorical:
+            return None
+        stored, there = self.encode(column, rows, spec).values, 0
+        known, start = 0, 2 * len(spec.numeric)
+        for name, size in zip(spec.categorical, spec.cardinalities, strict=True):
+            there += sum(column.columns[name][row] is not None for row in as_rows(rows))
+            known += int(stored[:, start : start + size - 1].sum())
+            start += size
+        return there - known, there
+
+    def read_numbers(
+        self, column: TabularColumn, rows: RowNumbers, spec: TabularSpec
+    ) -> dict[str, npt.NDArray[np.float64]]:
+        """Return the numbers of each numeric column; see :class:`Modality`."""
+        return {
+            name: np.array(
+                [_read_number(column, name, int(row), spec.find_spelling(name)) for row in rows]
+            )
+            for name in spec.numeric
+        }
+
     def prepare(self, stored: Stored, spec: TabularSpec) -> Tensor:
         """Return ``(B, D)`` float32."""
         return stored.values

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
@@ -221,6 +221,13 @@ class Tokens(Modality[TextColumn, TokenSpec]):
         texts, divide = _read_present(column, rows), make_tokenizer(spec.tokenizer)
         return note_unknown(texts, map(divide, texts), spec.words, f"{split} texts")
 
+    def count_unknown(
+        self, column: TextColumn, rows: RowNumbers, spec: TokenSpec
+    ) -> tuple[int, int]:
+        """Return how many tokens are not in the vocabulary, of how many."""
+        tokens = map(make_tokenizer(spec.tokenizer), _read_present(column, rows))
+        return _count_unknown(tokens, spec.words)
+
     def prepare(self, stored: Stored, spec: TokenSpec) -> Tensor:
         """Return ``(B, T)`` int64 ids."""
         return stored.values.to(torch.int64)
@@ -331,6 +338,13 @@ class TfidfVectors(Modality[TextColumn, TfidfSpec]):
         )
         return note_unknown(texts, map(divide, texts), spec.terms, f"{split} texts")
 
+    def count_unknown(
+        self, column: TextColumn, rows: RowNumbers, spec: TfidfSpec
+    ) -> tuple[int, int]:
+        """Return how many words, or n-grams where no word is a term, are no terms, of how many."""
+        divide = _make_analyzer(spec, ngrams=not _knows_words(spec))
+        return _count_unknown(map(divide, _read_present(column, rows)), spec.terms)
+
     def prepare(self, stored: Stored, spec: TfidfSpec) -> Tensor:
         """Return ``(B, V)`` float32."""
         ids = stored.values[:, 0].to(torch.int64)
@@ -338,6 +352,15 @@ class TfidfVectors(Modality[TextColumn, TfidfSpec]):
         # An id occurs once in a row, and padding only writes zeros to column 0. So the order
         # of the writes does not matter, and this is deterministic on every device.
         return dense.scatter_(1, ids, stored.values[:, 1])[:, 1:]
+
+
+def _count_unknown(tokens: Iterable[Sequence[str]], known: Sequence[str]) -> tuple[int, int]:
+    """Return how many tokens are not known, of how many."""
+    vocabulary, unknown, count = set(known), 0, 0
+    for words in tokens:
+        count += len(words)
+        unknown += sum(word not in vocabulary for word in words)
+    return unknown, count
 
 
 def _read_present(column: TextColumn, rows: RowNumbers) -> list[str]:

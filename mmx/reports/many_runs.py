@@ -32,6 +32,7 @@ from mmx.reports.pairing import Side, pair_sides
 from mmx.reports.run_groups import FinishedRun, RunGroup
 from mmx.reports.sweep_groups import find_common
 from mmx.runs import sample_scores
+from mmx.runs.summary import Summary
 
 LEVEL = 0.95
 LOSS = "loss"
@@ -233,7 +234,7 @@ def compare_many(
     runs = [run for group in groups for run in group.runs]
     chosen = _choose_metric(runs, metric)
     larger, unknown = _find_larger_is_better(runs, chosen)
-    lines = [_make_line(group, chosen) for group in groups]
+    lines = [_make_line(group, chosen, larger) for group in groups]
     marked: list[GroupLine] = []
     for target in dict.fromkeys(line.group.target for line in lines):
         own = [line for line in lines if line.group.target == target]
@@ -295,23 +296,40 @@ def _find_own_metric(runs: Sequence[FinishedRun]) -> str:
     return stated.pop() if len(stated) == 1 else ""
 
 
-def _make_line(group: RunGroup, metric: str) -> GroupLine:
+def _make_line(group: RunGroup, metric: str, larger: bool) -> GroupLine:
     summaries = [run.summary for run in group.runs]
     val, test = (
         GroupMean.of(group, [each.target.metrics[split][metric] for each in summaries])
         for split in ("val", "test")
     )
-    stated = [each.gain for each in summaries]
-    alike = all(gain is not None and gain.metric == metric for gain in stated)
-    gains = [gain.value for gain in stated if gain is not None]
+    found = [_find_gain(each, metric, larger) for each in summaries]
+    gains = [gain for gain in found if gain is not None]
     return GroupLine(
         group=group,
         val=val,
         test=test,
-        gain=GroupMean.of(group, gains) if alike else None,
+        gain=GroupMean.of(group, gains) if len(gains) == len(found) else None,
         seconds=float(np.mean([each.timing.target_s for each in summaries])),
         parameters=float(np.mean([each.params.total for each in summaries])),
     )
+
+
+def _find_gain(summary: Summary, metric: str, larger: bool) -> float | None:
+    """Return a run's gain over its control in a metric; None where the control lacks one of them.
+
+    In another metric than the stated one it is the difference of both test metrics.
+    """
+    stated = summary.gain
+    if stated is None:
+        return None
+    if stated.metric == metric:
+        return stated.value
+    control = summary.control.get(stated.control)
+    theirs = None if control is None else control.metrics.get("test", {}).get(metric)
+    if theirs is None:
+        return None
+    ours = summary.target.metrics["test"][metric]
+    return ours - theirs if larger else theirs - ours
 
 
 def _mark(lines: Sequence[GroupLine], larger: bool) -> list[GroupLine]:

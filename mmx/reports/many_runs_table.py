@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import html
 import json
-import math
 import re
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from mmx.csv_text import format_csv
-from mmx.json_object import Json
+from mmx.json_object import Json, null_undefined
 from mmx.printable import VALUE, one_line
 from mmx.reports.many_runs import GroupLine, GroupMean, ManyRuns
 
@@ -53,15 +52,7 @@ def format_many(found: ManyRuns, form: Format) -> str:
 
 def format_json(node: Json) -> str:
     """Return plain data as JSON; a number that is undefined is null, since JSON has no NaN."""
-    return json.dumps(_drop_undefined(node), indent=2, allow_nan=False) + "\n"
-
-
-def _drop_undefined(node: Any) -> Any:
-    if isinstance(node, dict):
-        return {key: _drop_undefined(each) for key, each in node.items()}
-    if isinstance(node, list | tuple):
-        return [_drop_undefined(each) for each in node]
-    return None if isinstance(node, float) and not math.isfinite(node) else node
+    return json.dumps(null_undefined(node), indent=2, allow_nan=False) + "\n"
 
 
 def describe_comparison(found: ManyRuns) -> list[str]:
@@ -187,7 +178,10 @@ def _format_text(found: ManyRuns) -> str:
         "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in lines
     ]
     legend = f"{BEST} best by validation; {FRONT} no other is better in less time; ± 95 % interval"
-    return "\n".join([*table, legend, *describe_comparison(found)]) + "\n"
+    said = describe_comparison(found)
+    notes = [line for line in said if line.startswith("note: ")]
+    answers = [line for line in said if line not in notes]
+    return "\n".join([*answers, "", *table, legend, *notes]) + "\n"
 
 
 def _format_csv(found: ManyRuns) -> str:

@@ -109,7 +109,11 @@ class CalibrationResult(Record):
 
 
 class TargetResult(Record):
-    """The target: its metrics, and how they were reached."""
+    """The target: its metrics, and how they were reached.
+
+    ``every_metric`` has all metrics of the kind of target on the test rows, whichever was chosen,
+    None where one is undefined; ``labels`` those of each label, where rows have several.
+    """
 
     task: str = ""
     metrics: BySplit = {}
@@ -118,6 +122,8 @@ class TargetResult(Record):
     classes: ClassTable | None = None
     chance: ChanceResult | None = None
     calibration: CalibrationResult | None = None
+    every_metric: dict[str, float | None] = {}
+    labels: dict[str, dict[str, float | None]] = {}
 
 
 class ControlResult(Record):

@@ -25,6 +25,7 @@ from mmx.stages.core.stage import Stage
 from mmx.stages.pipeline.controls import check_controls, train_controls
 from mmx.stages.pipeline.controls.base import ControlBench
 from mmx.stages.pipeline.evaluate import Known, evaluate
+from mmx.stages.pipeline.kept_statistics import keep_statistics
 from mmx.stages.pipeline.peft_export import write_adapters
 from mmx.stages.pipeline.train import train
 from mmx.stages.selection.prepare import (
@@ -97,6 +98,7 @@ def run(
     notes.extend(write_adapters(context, target, given))
     compared = [*make_scratch_control(context, target), *train_controls(bench, target)]
     _record_weights(context)
+    keep_statistics(context, opened)
     control_notes = [note for control in compared for note in control.notes]
     known = Known(
         notes=[*notes, *target.notes, *control_notes],

@@ -5,7 +5,7 @@ before all others; then how much better B is than A on the same test rows, and h
 
     mmx compare A B
     mmx compare A1 A2 A3 --with B1 B2 B3     two groups of runs, seed by seed
-    mmx compare outputs/sweeps/ID            all groups of a sweep, two by two
+    mmx compare outputs/sweeps/ID            a sweep: its table, and its groups two by two
 
 Any number of runs, sweeps, output folders or patterns is one table, with a line for each group of
 seeds: means with intervals, the difference to the best by validation on the same test rows, and
@@ -26,7 +26,7 @@ from glob import glob
 from pathlib import Path
 from typing import Any
 
-from mmx.errors import DataError, RunError, UsageError
+from mmx.errors import DataError, MmxError, RunError, UsageError
 from mmx.printable import one_line
 from mmx.reports.many_runs_table import FORMATS
 from mmx.reports.pairing import Side, compare_sides
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str]) -> int:
     if not shaped and len(places) == len(given.words) <= 2:
         paths = [Path(word) for word in places]
         if len(paths) == 1 and is_sweep(paths[0]):
-            _compare_groups(console, paths[0])
+            _compare_groups(console, paths[0], most=None if given.all else MOST)
             return 0
         if len(paths) == 2 and not any(_holds_runs(path) for path in paths):
             before, after = _open_finished(paths)
@@ -122,12 +122,29 @@ def _holds_runs(path: Path) -> bool:
     return bool(glob(str(path)))  # noqa: PTH207 - also absolute patterns
 
 
-def _compare_groups(console: Console, sweep: Path) -> None:
-    """Compare each group of a sweep with every earlier one on the same test rows, and print it."""
+def _compare_groups(console: Console, sweep: Path, *, most: int | None) -> None:
+    """Print a sweep's table, and each group with every earlier one on the same test rows.
+
+    Args:
+        console: Where to print.
+        sweep: The folder of the sweep.
+        most: Comparisons that are shown at most; None for all.
+    """
     sides, left_out = keep_common_draws(read_groups(sweep))
     for side in sides:
         _open_finished([run.path for run in side.runs])
-    _say_lines(console, [*compare_sides(sides), *filter(None, [left_out])])
+    head, *lines = compare_sides(sides)
+    try:
+        print_many([str(sweep)], [])
+    except MmxError:  # such as runs without a test metric in common, which have no table
+        pass
+    else:
+        print()
+    _say_lines(console, [head, *lines[:most]])
+    if len(lines) > len(lines[:most]):
+        command = shlex.join(["mmx", "compare", str(sweep), "--all"])
+        _say_lines(console, [f"… and {len(lines) - len(lines[:most])} more: {command}"])
+    _say_lines(console, list(filter(None, [left_out])))
 
 
 def _compare_paired(before: RunDirectory, after: RunDirectory) -> list[str]:

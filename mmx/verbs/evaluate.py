@@ -1,4 +1,4 @@
-"""``mmx eval RUN [suite=missing,noise,importance] [key=value ...]``: measure a run's model again.
+"""``mmx eval RUN [TABLE] [suite=missing,noise,importance] [key=value ...]``: measure it again.
 
 Prints the metrics of one of its splits as one JSON object on stdout. Suites add to it, show
 a table on stderr, and write RUN/eval/<suite>.csv and RUN/eval/<suite>.html:
@@ -6,6 +6,13 @@ a table on stderr, and write RUN/eval/<suite>.csv and RUN/eval/<suite>.html:
   missing     the metrics under every subset of the modalities
   noise       curves over the strength of noise on each modality, and their areas
   importance  what each modality contributes: Shapley values, overall and for each class
+
+TABLE is another labelled table with the columns of the run's, for runs on target=table: all
+metrics with their intervals, and a note on everything in which its rows differ from the training
+rows (unknown words, missing cells, other sizes and rates, numbers out of range, other shares of
+classes). The result is kept apart, in RUN/eval/on_<table>….json or where --out says.
+
+    mmx eval RUN other.csv
 
 Data that has moved is named: data_dir=DIR, target.path=FILE, target.root=DIR.
 """
@@ -15,6 +22,7 @@ from __future__ import annotations
 import json
 from argparse import Namespace
 from collections.abc import Sequence
+from pathlib import Path
 
 from torch import Tensor
 
@@ -25,6 +33,7 @@ from mmx.evaluation.predict import predict, predict_encoded
 from mmx.evaluation.subsets import compute_prior
 from mmx.experiment import Experiment, assemble
 from mmx.experiment.opener import is_openers_key
+from mmx.json_object import null_undefined
 from mmx.objectives import Criterion
 from mmx.runs.directory import RunDirectory
 from mmx.stage_id import Role, StageId
@@ -37,6 +46,7 @@ from mmx.training.precision import Precision, choose_device
 from mmx.training.randomness import make_deterministic
 from mmx.verbs import evaluate_suites
 from mmx.verbs.arguments import Parser, list_allowed_packages
+from mmx.verbs.evaluate_other import evaluate_other
 from mmx.verbs.opening import NOTHING_IS_MADE, open_config, read_key, read_typed
 
 NAME = "eval"
@@ -48,8 +58,9 @@ COMPLETES = {"runs": 1}
 def main(arguments: Sequence[str]) -> int:
     """Evaluate, and return the exit code."""
     given = _parser().parse_intermixed_args(arguments)
+    tables = [word for word in given.settings if "=" not in word]
     moved = [word for word in given.settings if is_openers_key(read_key(word))]
-    suites = [word for word in given.settings if word not in moved]
+    suites = [word for word in given.settings if word not in (*moved, *tables)]
     suites = evaluate_suites.read_suite_names(suites, str(given.run))
     typed = read_typed(moved, "eval", given.run, NOTHING_IS_MADE)
     directory = RunDirectory.open(given.run)
@@ -58,6 +69,12 @@ def main(arguments: Sequence[str]) -> int:
     console = Console(stderr=True)
     config = open_config(directory, directory.config(), typed, device=given.device)
     experiment = assemble(config, list_allowed_packages(given.allow))
+    if tables:
+        _refuse_beside_table(tables, suites, given)
+        print(
+            json.dumps(evaluate_other(experiment, directory, Path(tables[0]), given.out, console))
+        )
+        return 0
     label_free = experiment.role(Role.TARGET).objective.label_free
     if label_free and suites:
         raise UsageError(
@@ -72,14 +89,31 @@ def main(arguments: Sequence[str]) -> int:
     else:
         found = evaluated.metrics(*predict(model, data, rows, precision))
     said = {given.split: found, **evaluate_suites.run_suites(suites, evaluated, directory, console)}
-    print(json.dumps(said))
+    print(json.dumps(null_undefined(said), allow_nan=False))
     return 0
+
+
+def _refuse_beside_table(tables: Sequence[str], suites: Sequence[str], given: Namespace) -> None:
+    """Refuse more than one table, and what measures the run's own splits.
+
+    Raises:
+        UsageError: The message says what to type.
+    """
+    if len(tables) > 1:
+        raise UsageError(f"unrecognized arguments: {' '.join(tables[1:])}", tip="mmx eval --help")
+    if suites or given.split != "test":
+        what = f"suite={','.join(suites)}" if suites else f"--split {given.split}"
+        raise UsageError(
+            f"{what} is of the run's own data, and {tables[0]} is other data",
+            tip=f"mmx eval {given.run} {tables[0]}",
+        )
 
 
 def _parser() -> Parser:
     parser = Parser("eval", description=__doc__).with_run().with_allow().with_device()
-    parser.add_argument("settings", nargs="*", metavar="suite=NAME,…", help="see above")
+    parser.add_argument("settings", nargs="*", metavar="TABLE|suite=NAME,…", help="see above")
     parser.add_argument("--split", choices=("test", "val", "train"), default="test")
+    parser.add_argument("--out", type=Path, help="of TABLE; default: RUN/eval/on_<table>….json")
     parser.add_argument("--seed", type=int, default=0, help="of suite=noise; default: 0")
     return parser
 

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from mmx.csv_text import format_csv
 from mmx.errors import RunError, UsageError
+from mmx.json_object import null_undefined
 from mmx.printable import VALUE, one_line, shorten
 from mmx.runs.conditions import Condition, looks_like_condition, parse_condition
 from mmx.runs.index_cache import Scalar
@@ -183,7 +184,7 @@ def _print_json(shown: Sequence[FoundRun], columns: Sequence[str]) -> None:
     """Print one object a line: the whole entry, or the columns that are asked for."""
     for run in shown:
         values = {"run": run.entry["run"], **{key: run.values[key] for key in columns}}
-        print(json.dumps(values if columns else run.entry))
+        print(json.dumps(null_undefined(values if columns else run.entry), allow_nan=False))
 
 
 def _print_csv(shown: Sequence[FoundRun], columns: Sequence[str]) -> None:

@@ -295,3 +295,19 @@ def test_dollars_in_names_are_no_formula(outputs, tmp_path, capsys):
     root = change_summaries(outputs, tmp_path, rename)
     compare(capsys, root, "--by", "fusion", "--figure", tmp_path / "figure.svg")
     assert "a$\\x$" in (tmp_path / "figure.svg").read_text()
+
+
+def test_gains_in_another_metric_are_differences_of_test_metrics(outputs, tmp_path, capsys):
+    def add_control(summary: dict, run: Path) -> None:
+        metrics = summary["target"]["metrics"]
+        summary["gain"] |= {"control": "scratch"}
+        theirs = {"accuracy": 0.5, "loss": 0.3}
+        summary["control"] = {"scratch": {"metrics": {"val": theirs, "test": theirs}}}
+        metrics["test"]["loss"] = 0.1 * summary["seed"]
+
+    root = change_summaries(outputs, tmp_path, add_control)
+    words = (root, "target=t0", "--metric", "loss", "--format", "json")
+    found = json.loads(compare(capsys, *words))
+    gains = {each["group"]["fusion"]: each["gain"] for each in found["groups"]}
+    assert gains["concat"]["values"] == pytest.approx([0.2, 0.1, 0.0])  # less loss is better
+    assert any("not of loss" in note for note in found["notes"])

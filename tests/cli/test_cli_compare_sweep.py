@@ -49,6 +49,11 @@ def runs_of(sweep: Path) -> dict[str, list[str]]:
     return found
 
 
+def comparisons(out: str) -> list[str]:
+    """Return the lines on groups two by two, which follow the table."""
+    return out.split("\n\n")[-1].splitlines()
+
+
 def change_rows(sweep: Path, change: Callable[[dict[str, str]], None]) -> None:
     path = sweep / "summary.csv"
     with path.open() as file:
@@ -66,7 +71,9 @@ def test_three_groups_are_three_comparisons_that_hold_together(
 ) -> None:
     capsys.readouterr()
     assert main(["compare", str(sweep)]) == 0
-    head, *lines = capsys.readouterr().out.splitlines()
+    out = capsys.readouterr().out
+    assert out.startswith("best by validation")
+    head, *lines = comparisons(out)
     assert head.startswith("3 comparisons on the same test rows, 98.33 % intervals, which all ")
     names = [f"optimizer.lr={value}" for value in ("0.0001", "0.01", "0.1")]
     couples = [(names[0], names[1]), (names[0], names[2]), (names[1], names[2])]
@@ -88,7 +95,7 @@ def test_two_groups_are_what_their_runs_by_hand_are(sweep: Path, capsys: Capture
     )
     capsys.readouterr()
     assert main(["compare", str(sweep)]) == 0
-    (whole,) = capsys.readouterr().out.splitlines()
+    (whole,) = comparisons(capsys.readouterr().out)
     assert main(["compare", *runs["0.0001"], "--with", *runs["0.1"]]) == 0
     by_hand = capsys.readouterr().out.strip().replace("B ", "optimizer.lr=0.1 ")
     assert whole == by_hand.replace("A ", "optimizer.lr=0.0001 ")
@@ -102,7 +109,7 @@ def test_seeds_that_not_every_group_has_are_left_out_and_said(sweep: Path, capsy
     change_rows(sweep, fail)
     capsys.readouterr()
     assert main(["compare", str(sweep)]) == 0
-    lines = capsys.readouterr().out.splitlines()
+    lines = comparisons(capsys.readouterr().out)
     assert lines[-1] == "left out, since not every group has them: seed 2"
     assert all("one seed" in line for line in lines[1:-1])
 

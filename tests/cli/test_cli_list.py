@@ -144,3 +144,14 @@ def test_an_undefined_metric_is_sorted_as_none_and_a_gain_stands_next_to_its_met
     assert main(["list", "run=*1_a"]) == 0
     row = capsys.readouterr().out.splitlines()[1]
     assert "auroc 0.900  +0.250" in row
+
+
+def test_an_undefined_number_is_null_in_json(outputs, capsys):
+    path = outputs / "runs" / "1_a" / "summary.json"
+    summary = json.loads(path.read_text())
+    summary["target"]["metrics"]["test"]["r2"] = float("nan")
+    path.write_text(json.dumps(summary))
+    assert main(["list", "--json", "--columns", "test.r2"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "NaN" not in "".join(lines)
+    assert {json.loads(line)["test.r2"] for line in lines} == {None}

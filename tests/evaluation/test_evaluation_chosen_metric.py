@@ -153,6 +153,13 @@ def test_selection_takes_the_smaller_of_a_metric_that_is_to_be_lowered() -> None
     assert make_score("classes") == SelectionScore("accuracy")
 
 
+def test_an_undefined_metric_is_worse_than_every_number() -> None:
+    score = make_score("regression")
+    undefined = score({"loss": 0.1, "r2": math.nan})
+    assert undefined < score({"loss": 5.0, "r2": -1e9})
+    assert undefined > score({"loss": 0.2, "r2": math.nan})  # the loss decides among these
+
+
 def test_chance_of_another_metric_is_that_of_one_answer_with_its_noise() -> None:
     target, random = Target("classes", ("a", "b")), np.random.default_rng(0)
     values = torch.from_numpy((random.random(200) < 0.1).astype(np.int64))

@@ -14,6 +14,7 @@ from torch import Tensor
 from mmx.evaluation.alignment import measure_alignment
 from mmx.evaluation.chance import Chance
 from mmx.evaluation.cost import measure_cost
+from mmx.evaluation.every_metric import measure_every, measure_labels
 from mmx.evaluation.faster import compare_speed
 from mmx.evaluation.gain_intervals import LEVEL, bonferroni_level, find_sample_interval
 from mmx.evaluation.mcnemar import Discordant
@@ -142,6 +143,10 @@ def _target_result(
         more["classes"] = ClassTable.from_json(report_classes(outputs, values, task.target))
     if least is not None:
         more["chance"] = ChanceResult.of(least)
+    if outputs.shape[1]:
+        more["every_metric"] = measure_every(outputs, values, task.target, experiment.metric)
+    if labels := measure_labels(outputs, values, task.target):
+        more["labels"] = labels
     if (calibrated := describe_calibration(context, target, task)) is not None:
         more["calibration"] = calibrated
     return TargetResult(
