@@ -3,7 +3,8 @@
 Prints the metrics of one of its splits as one JSON object on stdout. Suites add to it, show
 a table on stderr, and write RUN/eval/<suite>.csv and RUN/eval/<suite>.html:
 
-  missing     the metrics under every subset of the modalities
+  missing     the metrics under every subset of the modalities; with rate=0.1,0.3 instead
+              where each cell is missing at random with that probability, mean of 5 draws
   noise       curves over the strength of noise on each modality, and their areas
   importance  what each modality contributes: Shapley values, overall and for each class
 
@@ -22,6 +23,7 @@ from __future__ import annotations
 import json
 from argparse import Namespace
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
@@ -60,8 +62,10 @@ def main(arguments: Sequence[str]) -> int:
     given = _parser().parse_intermixed_args(arguments)
     tables = [word for word in given.settings if "=" not in word]
     moved = [word for word in given.settings if is_openers_key(read_key(word))]
-    suites = [word for word in given.settings if word not in (*moved, *tables)]
+    rate = next((word for word in given.settings if word.startswith("rate=")), None)
+    suites = [word for word in given.settings if word not in (*moved, *tables, rate)]
     suites = evaluate_suites.read_suite_names(suites, str(given.run))
+    rates = evaluate_suites.read_rates(rate, suites, str(given.run))
     typed = read_typed(moved, "eval", given.run, NOTHING_IS_MADE)
     directory = RunDirectory.open(given.run)
     directory.require_undamaged()
@@ -88,6 +92,7 @@ def main(arguments: Sequence[str]) -> int:
         found = measure_alignment(criterion, predict_encoded(model, data, rows, precision)[2])
     else:
         found = evaluated.metrics(*predict(model, data, rows, precision))
+    evaluated = replace(evaluated, rates=rates)
     said = {given.split: found, **evaluate_suites.run_suites(suites, evaluated, directory, console)}
     print(json.dumps(null_undefined(said), allow_nan=False))
     return 0
@@ -114,7 +119,9 @@ def _parser() -> Parser:
     parser.add_argument("settings", nargs="*", metavar="TABLE|suite=NAME,…", help="see above")
     parser.add_argument("--split", choices=("test", "val", "train"), default="test")
     parser.add_argument("--out", type=Path, help="of TABLE; default: RUN/eval/on_<table>….json")
-    parser.add_argument("--seed", type=int, default=0, help="of suite=noise; default: 0")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of noise and missing cells; default: 0"
+    )
     return parser
 
 

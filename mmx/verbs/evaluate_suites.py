@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,12 +12,14 @@ from torch import Tensor
 from mmx.errors import Problem, UsageError, closest
 from mmx.evaluation.importance import Importance, measure_class_importance, measure_importance
 from mmx.evaluation.metrics import find_primary
+from mmx.evaluation.random_missing import measure_random_missing
 from mmx.evaluation.robustness import NoiseCurve, find_corruptions, measure_noise_curves
 from mmx.evaluation.subsets import Measure, SubsetAnswers, is_shown, predict_subsets
 from mmx.json_object import Json
 from mmx.metrics import Metric
 from mmx.model import MultimodalModel
 from mmx.reports import suites
+from mmx.reports.missing_rates import make_rates_sheet
 from mmx.runs.directory import RunDirectory
 from mmx.tasks import Target
 from mmx.terminal import Console
@@ -36,7 +39,8 @@ class Evaluated:
         target: What is predicted.
         metrics: (outputs, targets) -> metrics.
         prior: Outputs ``(C,)`` computed from the training targets alone.
-        seed: Seed of the noise.
+        seed: Seed of the noise, and of what is missing at random.
+        rates: Probabilities with which cells are missing at random; empty: subsets are shown.
         metric: The metric that the run has chosen; None for the usual one.
     """
 
@@ -48,6 +52,7 @@ class Evaluated:
     metrics: Measure
     prior: Tensor
     seed: int
+    rates: tuple[float, ...] = ()
     metric: Metric | None = None
 
     @property
@@ -70,7 +75,39 @@ class Evaluated:
 Found = tuple[Json, suites.Sheet]
 
 
+def _measure_rates(given: Evaluated) -> Found:
+    rows = given.data.rows(given.split)
+    points = measure_random_missing(
+        given.model,
+        given.data,
+        rows,
+        given.precision,
+        given.prior,
+        given.measure,
+        given.rates,
+        given.seed,
+    )
+    names = list(points[0].draws[0])
+    said = {
+        "primary": given.primary,
+        "seed": given.seed,
+        "rates": [
+            {
+                "rate": point.rate,
+                "mean": {name: point.mean(name) for name in names},
+                "half_width": {name: point.half_width(name) for name in names},
+                "draws": list(point.draws),
+                "by_prior": point.by_prior,
+            }
+            for point in points
+        ],
+    }
+    return said, make_rates_sheet(points, given.split, len(rows), given.seed)
+
+
 def _measure_missing(given: Evaluated) -> Found:
+    if given.rates:
+        return _measure_rates(given)
     count, answers = len(given.data.views), given.subset_answers.answers
     metrics = {
         subset: found
@@ -175,6 +212,35 @@ def read_suite_names(settings: Sequence[str], run: str) -> list[str]:
                 raise _problem(word, f"there is no suite {name!r}", list(SUITES), near, typed, run)
             asked.append(name)
     return list(dict.fromkeys(asked))
+
+
+def read_rates(word: str | None, suites: Sequence[str], run: str) -> tuple[float, ...]:
+    """Return the rates that ``rate=0.1,0.3`` names, in order, each once; empty without the word.
+
+    Args:
+        word: The word.
+        suites: The suites that were asked for.
+        run: The run directory, to say what to type.
+
+    Raises:
+        UsageError: A rate is no number from 0 to 1, or suite=missing is not asked for.
+    """
+    if word is None:
+        return ()
+    type_this = f"mmx eval {run} suite=missing rate=0.1,0.3,0.5"
+    if "missing" not in suites:
+        raise UsageError(f"{word}: a rate is of suite=missing", tip=type_this)
+    found: set[float] = set()
+    for text in word.partition("=")[2].split(","):
+        try:
+            rate = float(text)
+        except ValueError:
+            rate = math.nan
+        if not 0 <= rate <= 1:
+            why = f"{text.strip()!r} is no probability"
+            raise UsageError(str(Problem(word, why, "0 to 1", type_this=type_this)))
+        found.add(rate)
+    return tuple(sorted(found))
 
 
 def _problem(

@@ -310,3 +310,47 @@ def test_without_a_suite_nothing_is_kept(
     assert said == {"test": run.summary()["target"]["metrics"]["test"]}
     assert err == ""
     assert sorted(run.path.rglob("*")) == before
+
+
+def test_cells_are_missing_at_random_at_each_rate(
+    runs: dict[str, RunDirectory], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = runs["feature"]
+    found, err = evaluate(capsys, run, "suite=missing", "rate=0.5,0,1,0.5")
+    again, _ = evaluate(capsys, run, "suite=missing", "rate=0.5")
+    other, _ = evaluate(capsys, run, "suite=missing", "rate=0.5", "--seed", "7")
+    subsets, _ = evaluate(capsys, run, "suite=missing")
+    none, half, whole = found["missing"]["rates"]
+    assert [each["rate"] for each in (none, half, whole)] == [0, 0.5, 1]
+    every = subsets["missing"]["subsets"]
+    assert none["draws"] == [every[FULL]] * 5
+    assert whole["draws"] == [every[EMPTY]] * 5
+    rows = len(runs["feature"].summary()["target"]["classes"]["confusion"])
+    assert whole["by_prior"] == subsets["missing"]["by_prior"][EMPTY] >= rows
+    assert again["missing"]["rates"] == [half]
+    assert other["missing"]["rates"] != [half]
+    losses = [draw["loss"] for draw in half["draws"]]
+    assert len(set(losses)) == 5
+    assert half["mean"]["loss"] == pytest.approx(sum(losses) / 5)
+    assert half["half_width"]["loss"] > 0 == none["half_width"]["loss"]
+    lines = read(run.path / "eval" / "missing_at_random.csv")
+    assert [line["draw"] for line in lines] == [str(n) for n in range(5)]
+    assert "Missing at random (test)" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["rate=0.5"], "a rate is of suite=missing"),
+        (["suite=noise", "rate=0.5"], "a rate is of suite=missing"),
+        (["suite=missing", "rate=30"], "'30' is no probability"),
+        (["suite=missing", "rate=0.1,x"], "'x' is no probability"),
+    ],
+)
+def test_a_rate_that_is_none_is_refused(
+    runs: dict[str, RunDirectory], capsys: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
+    assert main(["eval", str(runs["feature"].path), *words]) == 2
+    err = capsys.readouterr().err
+    assert said in err
+    assert "suite=missing rate=0.1,0.3,0.5" in err

@@ -1,0 +1,59 @@
+"""The sheet of ``suite=missing rate=…``: metrics where cells are missing at random."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mmx.evaluation.random_missing import DRAWS, RatePoint
+from mmx.reports import plots
+from mmx.reports.page import Grid
+from mmx.reports.suites import Sheet
+from mmx.reports.view import format_metric
+
+
+def make_rates_sheet(points: Sequence[RatePoint], split: str, rows: int, seed: int) -> Sheet:
+    """Return the metrics at each rate, as mean and interval over draws.
+
+    Args:
+        points: One for each rate, their metrics with the primary one first.
+        split: The split that was measured.
+        rows: Its number of rows.
+        seed: Of the draws.
+    """
+    names = tuple(points[0].draws[0])
+    cells = [
+        (
+            f"{point.rate:g}",
+            *(
+                f"{format_metric(name, point.mean(name))} ± "
+                f"{format_metric(name, point.half_width(name))}"
+                for name in names
+            ),
+            f"{point.by_prior:,.1f}",
+        )
+        for point in points
+    ]
+    return Sheet(
+        name="missing_at_random",
+        title="Modalities missing at random",
+        split=split,
+        notes=(
+            f"All {rows:,} rows of {split}. Each modality of each row is taken away with the given "
+            f"probability, independently of all others; mean of {DRAWS} draws (seed {seed}) with "
+            "a 95 % interval over draws. A row that has nothing left is answered by the prior, the "
+            "class frequencies (or the mean) of the training targets; 'by prior' is the mean "
+            "number of such rows.",
+        ),
+        grids=(Grid(f"Missing at random ({split})", ("rate", *names, "by prior"), tuple(cells)),),
+        charts=(
+            plots.draw_bars(
+                names[0], {f"{point.rate:g}": point.mean(names[0]) for point in points}
+            ),
+        ),
+        columns=("split", "seed", "rate", "draw", *names),
+        rows=tuple(
+            (split, seed, point.rate, draw, *found.values())
+            for point in points
+            for draw, found in enumerate(point.draws)
+        ),
+    )
