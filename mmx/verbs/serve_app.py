@@ -22,9 +22,9 @@ from mmx.tasks import Target
 from mmx.verbs.predict_answers import AskedRows, OpenedModel
 from mmx.verbs.predict_rows import RowAnswers
 from mmx.verbs.predict_source import OpenedRows, RowSourceInUse
-from mmx.verbs.serve_batches import Batcher, QueueFullError
+from mmx.verbs.serve_batches import Batcher
 from mmx.verbs.serve_inputs import RefusedError, Row, RowReader
-from mmx.verbs.serve_limits import Counts, Limits, TooLargeError
+from mmx.verbs.serve_limits import BusyError, Counts, Limits, TooLargeError
 
 JSON, FORM = "application/json", "multipart/form-data"
 MOST_FIELDS = 1000
@@ -303,7 +303,7 @@ def _add_errors(app: FastAPI) -> None:
         return JSONResponse({"error": detail}, status)
 
     app.add_exception_handler(RefusedError, refuse)
-    app.add_exception_handler(QueueFullError, send_away)
+    app.add_exception_handler(BusyError, send_away)
     app.add_exception_handler(TooLargeError, say_size)
     app.add_exception_handler(HTTPException, say)
     app.add_exception_handler(Exception, say)

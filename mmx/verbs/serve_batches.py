@@ -8,12 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from mmx.verbs.serve_limits import BusyError
+
 RowT = TypeVar("RowT")
 AnswerT = TypeVar("AnswerT")
-
-
-class QueueFullError(RuntimeError):
-    """More rows wait than the queue takes."""
 
 
 @dataclass
@@ -47,10 +45,10 @@ class Batcher(Generic[RowT, AnswerT]):
         """Return the answers to a request's rows.
 
         Raises:
-            QueueFullError: Too many rows wait already.
+            BusyError: Too many rows wait already.
         """
         if self.waiting and self.waiting + len(rows) > self.most_waiting:
-            raise QueueFullError(f"{self.waiting:,} rows are waiting")
+            raise BusyError(f"{self.waiting:,} rows are waiting")
         entry = _Waiting(rows, asyncio.get_running_loop().create_future())
         self.waiting += len(rows)
         try:

@@ -76,6 +76,10 @@ class TooLargeError(Exception):
         super().__init__(f"the request has more than {most:,} bytes")
 
 
+class BusyError(RuntimeError):
+    """There is more to do than the server takes on."""
+
+
 @dataclass
 class Limits:
     """Answers requests that break a limit, and passes all others on.
@@ -88,6 +92,7 @@ class Limits:
         timeout: Seconds for reading and answering a request.
         token: What a client must send as ``Authorization: Bearer TOKEN``; empty for none.
         hosts: Names by which clients may call this server; empty for any.
+        most_held: Bytes of all requests under way.
     """
 
     app: App
@@ -97,6 +102,8 @@ class Limits:
     timeout: float
     token: str = ""
     hosts: frozenset[str] = frozenset()
+    most_held: int = 2**29
+    held: int = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -126,9 +133,13 @@ class Limits:
 
         async def bounded() -> MutableMapping[str, Any]:
             message = await receive()
-            left[0] -= len(message.get("body", b""))
+            size = len(message.get("body", b""))
+            left[0] -= size
+            self.held += size
             if left[0] < 0:
                 raise TooLargeError(self.most_bytes)
+            if self.held > self.most_held and self.held > self.most_bytes:
+                raise BusyError("too much is being read")
             return message
 
         try:
@@ -136,6 +147,8 @@ class Limits:
         except asyncio.TimeoutError:
             if not sent:
                 await _say(send, 504, f"there was no answer within {self.timeout:g} s", close=True)
+        finally:
+            self.held -= self.most_bytes - left[0]
 
     def _refuse(self, scope: Scope, headers: dict[bytes, str]) -> tuple[int, str] | None:
         """Return status and reason where a request is refused by its headers."""

@@ -192,6 +192,18 @@ def test_size_rows_and_types(client, asked):
     assert client.get("/nothing").status_code == 404
 
 
+def test_requests_together_hold_a_bounded_number_of_bytes(service, asked):
+    app = make_app(service)
+    app.most_held = 1000
+    app.held = 199_900  # of others, which are being read
+    with TestClient(app) as client:
+        reply = client.post("/predict", json={"rows": asked[:1]})
+        assert (reply.status_code, reply.headers["Retry-After"]) == (503, "1")
+        app.held = 0
+        assert client.post("/predict", json={"rows": asked[:1]}).status_code == 200
+    assert app.held == 0
+
+
 def test_no_answer_in_time(service, asked, monkeypatch):
     monkeypatch.setattr(service.batcher, "answer", lambda rows: time.sleep(0.5) or [{}])
     service.options = replace(service.options, timeout=0.1)

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from mmx.verbs.serve_batches import Batcher, QueueFullError
+from mmx.verbs.serve_batches import Batcher
+from mmx.verbs.serve_limits import BusyError
 
 
 def double(rows: Sequence[int]) -> list[int]:
@@ -55,7 +56,7 @@ def test_a_fault_fails_its_call_alone():
 def test_a_queue_that_is_full_refuses():
     batcher = Batcher[int, int](double, 1, 0.0, 3)
     found = asyncio.run(ask(batcher, *([place] for place in range(6))))
-    assert [isinstance(each, QueueFullError) for each in found] == [False] * 3 + [True] * 3
+    assert [isinstance(each, BusyError) for each in found] == [False] * 3 + [True] * 3
     assert batcher.waiting == 0
 
 

@@ -147,8 +147,6 @@ def test_the_page_in_a_browser(start, asked, predicted, tmp_path):
                 browser.ask("Page.navigate", url=server.address)
                 browser.wait("document.readyState === 'complete' && !!document.forms.try")
                 assert browser.find_wide() == []
-                if kept := os.environ.get("MMX_SCREENSHOTS"):
-                    browser.shoot(Path(kept) / f"serve_{width}_{'dark' if dark else 'light'}.png")
         browser.evaluate(  # a picture that is dropped, a sound that is chosen, words and cells
             f"""(() => {{
               const bytes = Uint8Array.from(atob("{given["image"]}"), (c) => c.charCodeAt(0));
@@ -174,6 +172,19 @@ def test_the_page_in_a_browser(start, asked, predicted, tmp_path):
             "[...document.querySelectorAll('#chances tr')].map((tr) => "
             "[tr.cells[0].textContent, tr.cells[2].textContent])"
         )
+        browser.wait("document.querySelectorAll('[data-preview] > *').length === 2")
+        if kept := os.environ.get("MMX_SCREENSHOTS"):
+            for name, width, dark in (("dark", 400, True), ("light", 1200, False)):
+                browser.ask(
+                    "Emulation.setDeviceMetricsOverride",
+                    width=width,
+                    height=900,
+                    deviceScaleFactor=1,
+                    mobile=width < 600,
+                )
+                browser.emulate(dark=dark)
+                browser.shoot(Path(kept) / f"serve_{name}.png")
+        assert browser.find_wide() == []
         line = predicted[row]
         assert {name: float(text) for name, text in cells} == {
             name[2:-1]: pytest.approx(float(text), abs=6e-4)

@@ -12,8 +12,26 @@
   for (const drop of form.querySelectorAll(".drop")) {
     const input = drop.querySelector("input");
     const name = drop.parentElement.querySelector("[data-name]");
-    const show = () => { name.textContent = input.files.length ? input.files[0].name : ""; };
+    const preview = drop.parentElement.querySelector("[data-preview]");
+    const show = () => {
+      const file = input.files[0];
+      name.textContent = file ? file.name : "";
+      preview.replaceChildren();
+      const tag = { image: "img", audio: "audio", video: "video" }[drop.parentElement.dataset.kind];
+      if (!file || !tag || file.size > 20e6) return;
+      const reader = new FileReader();
+      reader.addEventListener("load", () => {
+        const media = document.createElement(tag);
+        media.className = "preview";
+        media.src = reader.result;
+        if (tag === "img") media.alt = file.name;
+        else media.controls = true;
+        preview.replaceChildren(media);
+      });
+      reader.readAsDataURL(file);
+    };
     input.addEventListener("change", show);
+    form.addEventListener("reset", () => setTimeout(show));
     for (const kind of ["dragover", "dragenter", "dragleave", "drop"]) {
       drop.addEventListener(kind, (event) => {
         event.preventDefault();
