@@ -80,6 +80,7 @@ ACCEPTED = {
     "sampler": "tpe, random",
     "pruner": "hyperband, none",
 }
+EXAMPLE = "mmx search 'optimizer.lr=log(1e-4,1e-2)' trials=20"
 MOST_CHECKED = 200
 """Combinations of choices that are composed before anything is trained."""
 PLAN_BYTES = 10_000_000
@@ -91,6 +92,8 @@ def main(arguments: Sequence[str]) -> int:
         print(__doc__)
         return 0
     line = parse_line(arguments, "search")
+    if line.multirun or line.only_shows:
+        raise UsageError("mmx search has no flags but --config-dir and --allow", tip=EXAMPLE)
     allowed = list_allowed_packages(line.allow)
     where, overrides = take_path(line.overrides, "hydra.sweep.dir")
     options, overrides = take_options(overrides)
@@ -159,7 +162,7 @@ def split_space(
     if not dimensions:
         raise UsageError(
             "mmx search varies nothing: give at least one setting a range or several values",
-            tip=f"{EXAMPLES}; such as mmx search 'optimizer.lr=log(1e-4,1e-2)'",
+            tip=f"{EXAMPLES}; such as {EXAMPLE}",
         )
     return dimensions, fixed
 
@@ -283,7 +286,9 @@ def _search(
     }
     text = json.dumps(asked, sort_keys=True).encode()
     identity = hashlib.blake2b(text, digest_size=4).hexdigest()
-    folder = SearchFolder(where or Path(experiment.settings.output_dir) / "searches" / identity)
+    folder = SearchFolder(
+        where or Path(experiment.settings.output_dir) / "sweeps" / f"search-{identity}"
+    )
     batch = _read_or_write_plan(folder, asked, workers.processes)
     settings = StudySettings(
         seed=experiment.settings.seed,
@@ -309,7 +314,7 @@ def _read_or_write_plan(folder: SearchFolder, asked: Json, batch: int) -> int:
     Raises:
         UsageError: The directory holds another search.
     """
-    path = folder.path / "plan.json"
+    path = folder.path / "search.json"
     if path.exists():
         plan: Json = parse_json(read_text(path, limit=PLAN_BYTES), dict, path)
         if plan.get("asked") != asked:

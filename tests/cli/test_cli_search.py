@@ -69,6 +69,19 @@ def test_the_winner_is_the_best_on_validation_and_is_run_as_train_runs_it(
     assert RunDirectory(tmp_path / "alone").read_summary().target.metrics == found
 
 
+def test_the_winner_is_listed_among_the_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["search", *LINE, "trials=2"]) == 0
+    (folder,) = (tmp_path / "outputs" / "sweeps").iterdir()
+    assert capsys.readouterr().out == f"outputs/sweeps/{folder.name}\n"
+    assert main(["list", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    (run,) = (folder / "runs").iterdir()
+    assert found["run"] == f"sweeps/{folder.name}/runs/{run.name}"
+
+
 def test_no_trial_opens_a_test_row(searched: Path) -> None:
     trials = [path for path in sorted((searched / "trials").iterdir()) if path.is_dir()]
     assert len(trials) == 8
@@ -119,6 +132,7 @@ def test_settings_that_do_not_go_together_fail_by_themselves(
         (["seed=3"], "varies nothing"),
         (["seed=1,2", "transfer=auto", "source=digits"], "is a search itself"),
         (["seed=1,2", "trials=none"], "trials=20"),
+        (["-m", "seed=1,2"], "tip: mmx search 'optimizer.lr=log(1e-4,1e-2)' trials=20"),
         (["seed=1,2", "--dry-run"], "mmx search has no flag --dry-run"),
     ],
 )
