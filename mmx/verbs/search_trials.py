@@ -32,7 +32,7 @@ TRIAL_BYTES = 10_000_000
 class SearchFolder:
     """A search on disk.
 
-    outputs/sweeps/search-<id>/  search.json  study.journal  trials/0000/ …  trials.csv  runs/<winner>
+    outputs/sweeps/search-<id>/  search.json  study.journal  trials/0000/ …  trials.csv  runs/
     """
 
     path: Path
