@@ -111,6 +111,46 @@ def test_a_file(path):
             assert lines <= LINES_OF_A_FUNCTION, f"{node.name} has {lines} lines"
 
 
+def name_module(path: Path) -> str:
+    parts = path.relative_to(ROOT.parent).with_suffix("").parts
+    return ".".join(parts).removesuffix(".__init__")
+
+
+def find_circles(sources: dict[str, str]) -> list[list[str]]:
+    """Return the modules that import each other in a circle, also for a type checker alone."""
+    graph = {
+        module: {
+            name if name in sources else name.rpartition(".")[0]
+            for name in imports(ast.parse(source))
+        }
+        & (sources.keys() - {module})
+        for module, source in sources.items()
+    }
+    # What nothing imports, and what imports nothing, is in no circle: take it away until all are.
+    while True:
+        imported = set().union(*graph.values())
+        left = {module for module in graph if module in imported and graph[module]}
+        if left == graph.keys():
+            return [[module, *sorted(graph[module])] for module in sorted(graph)]
+        graph = {module: graph[module] & left for module in left}
+
+
+def test_no_files_import_each_other_in_a_circle():
+    assert find_circles({name_module(path): path.read_text("utf-8") for path in FILES}) == []
+
+
+def test_the_check_for_circles_itself_sees():
+    sources = {
+        "mmx.a": "from mmx.b import B",
+        "mmx.b": "if TYPE_CHECKING:\n    from mmx.c import C",
+        "mmx.c": "from mmx import a, d",
+        "mmx.d": "import os",
+        "mmx.e": "import mmx.a",
+    }
+    assert find_circles(sources) == [["mmx.a", "mmx.b"], ["mmx.b", "mmx.c"], ["mmx.c", "mmx.a"]]
+    assert find_circles({**sources, "mmx.b": "from mmx.d import D"}) == []
+
+
 def test_every_part_has_its_layer():
     assert {of(path) for path in FILES} == set(LEVEL)
     assert len(FILES) > 100

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmx.config.compose import Composed
+from mmx.config.composed import Composed
 from mmx.config.locate import find_options
 
 TARGET_LINE = re.compile(r"^_target_\s*:\s*['\"]?([\w.]+)", re.MULTILINE)

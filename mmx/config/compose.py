@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mmx.config import hydra_node, references
+from mmx.config.composed import Composed
 from mmx.config.file_places import place_in_files
 from mmx.config.hydra_node import Launcher, is_hydra_key
 from mmx.config.locate import builtin_directory
@@ -37,25 +38,6 @@ from mmx.errors import ConfigError, MmxError, Problem
 LENGTH = 20_000
 """Characters of one override, at most."""
 COMPOSE_ERRORS = (HydraException, OmegaConfBaseException, ValueError, yaml.YAMLError)
-
-
-@dataclass(frozen=True)
-class Composed:
-    """A config as plain data.
-
-    Attributes:
-        config: Resolved, without Hydra's own node.
-        unresolved: The same, with its interpolations as they were written.
-        choices: Group to chosen option.
-        overrides: What was typed, without Hydra's own keys.
-        launcher: How the job is run, if it belongs to a sweep.
-    """
-
-    config: ConfigNode
-    unresolved: ConfigNode
-    choices: dict[str, str]
-    overrides: tuple[str, ...]
-    launcher: Launcher = field(default_factory=Launcher)
 
 
 @contextmanager

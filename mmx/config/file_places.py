@@ -6,15 +6,12 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import yaml
 
+from mmx.config.composed import Composed
 from mmx.config.locate import find_options, read_text_or_empty
 from mmx.errors import Problem
-
-if TYPE_CHECKING:
-    from mmx.config.compose import Composed
 
 _PACKAGE = re.compile(r"^#\s*@package\s+(\S+)", re.MULTILINE)
 

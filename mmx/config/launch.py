@@ -25,7 +25,8 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig
 
 from mmx.config.allowed import hide_guarded
-from mmx.config.compose import Composed, composer, parse
+from mmx.config.compose import composer, parse
+from mmx.config.composed import Composed
 from mmx.config.hydra_node import DIRECTORY_KEYS, Launcher
 from mmx.config.locate import builtin_directory
 from mmx.config.override_problems import check_overrides

@@ -12,7 +12,8 @@ from typing import Any
 
 from hydra.core.override_parser.types import Override
 
-from mmx.config.compose import COMPOSE_ERRORS, ChosenOptions, Composed, compose_options
+from mmx.config.compose import COMPOSE_ERRORS, ChosenOptions, compose_options
+from mmx.config.composed import Composed
 from mmx.config.hydra_node import is_hydra_key
 from mmx.config.keys import find_nearest_key, get_node, has_key, list_keys, list_siblings
 from mmx.config.locate import (

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from mmx.errors import RunError, UsageError
-from mmx.reports.many_runs import GroupLine, ManyRuns
+from mmx.reports.group_line import GroupLine
+from mmx.reports.many_runs import ManyRuns
 from mmx.reports.run_groups import RunGroup
 
 SUFFIXES = (".pdf", ".svg", ".png")

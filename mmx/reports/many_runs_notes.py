@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mmx.evaluation.gain_intervals import Differences
+from mmx.reports.group_line import GroupLine
 from mmx.reports.run_groups import RunGroup, find_confounded, find_mixed
-
-if TYPE_CHECKING:
-    from mmx.reports.many_runs import GroupLine
 
 MOST = 6
 """Settings, and values of one, that a note names."""

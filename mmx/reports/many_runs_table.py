@@ -12,7 +12,8 @@ from typing import Literal, get_args
 from mmx.csv_text import format_csv
 from mmx.json_object import Json, null_undefined
 from mmx.printable import VALUE, one_line
-from mmx.reports.many_runs import GroupLine, GroupMean, ManyRuns
+from mmx.reports.group_line import GroupLine, GroupMean
+from mmx.reports.many_runs import ManyRuns
 
 Format = Literal["text", "csv", "json", "markdown", "latex", "html"]
 FORMATS: tuple[Format, ...] = get_args(Format)

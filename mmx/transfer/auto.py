@@ -9,9 +9,10 @@ from pydantic import Field
 from torch import nn
 
 from mmx.errors import TransferError
-from mmx.transfer.base import NO_REGULARIZER, Choices, Source, Start, Transfer
-from mmx.transfer.candidates import MODES, REGULARIZERS, Search, SearchCandidate, combine_candidates
+from mmx.transfer.base import Source, Start, Transfer
+from mmx.transfer.candidates import MODES, REGULARIZERS, combine_candidates
 from mmx.transfer.heads import HeadName
+from mmx.transfer.search_contract import NO_REGULARIZER, Choices, Search, SearchCandidate
 
 if TYPE_CHECKING:
     Mode: TypeAlias = str

@@ -6,40 +6,19 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
 from mmx.errors import Problem
 from mmx.transfer.phases import Phase, TrainEpochs
 from mmx.transfer.regularizers.base import ActsOn, Regularizer
+from mmx.transfer.search_contract import NO_REGULARIZER, Choices, Search
 from mmx.transfer.weighting import Weighting
 from mmx.transfer.weighting.fixed import Fixed
 
-if TYPE_CHECKING:
-    from mmx.transfer.candidates import Search
-
 TargetKind = Literal["classes", "multilabel", "regression"]
 """What a target predicts: one class per row, several labels per row, or a number."""
-
-NO_REGULARIZER = "none"
-
-
-@dataclass(frozen=True)
-class Choices:
-    """What a search may choose from, apart from the transfer modes.
-
-    Attributes:
-        regularizers: Names of regularisers; ``none`` for none.
-        heads: Names of heads.
-        depths: How many depths of each encoder to freeze.
-        rates: Learning rates of copied parameters, as multiples of the optimiser's.
-    """
-
-    regularizers: tuple[str, ...]
-    heads: tuple[str, ...]
-    depths: tuple[int, ...]
-    rates: tuple[float, ...]
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,6 @@ from torch import nn
 
 from mmx.errors import Problem, TransferError
 from mmx.transfer.base import (
-    NO_REGULARIZER,
-    Choices,
     ChosenHead,
     Report,
     Source,
@@ -25,6 +23,7 @@ from mmx.transfer.freezing import find_frozen_encoders
 from mmx.transfer.heads import HEADS, FittedHead, Head, HeadName
 from mmx.transfer.heads.linear import Linear
 from mmx.transfer.phases import Phase, TrainEpochs
+from mmx.transfer.search_contract import NO_REGULARIZER, Choices
 from mmx.variants import variant
 
 HeadStrength = Annotated[float, Field(gt=0, le=1e9)]

@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import nn
 
 from mmx.errors import Problem, TransferError
-from mmx.transfer.base import Choices, Source, Start, Transfer
+from mmx.transfer.base import Source, Start, Transfer
 from mmx.transfer.copying import Copied, copy_fitting
 from mmx.transfer.depths import (
     Depths,
@@ -28,6 +28,7 @@ from mmx.transfer.norms import find_frozen_buffers, find_parameters, find_statis
 from mmx.transfer.phases import LinearProbe, Phase, Snapshot, TrainEpochs, WiseFT
 from mmx.transfer.rates import assign_rates
 from mmx.transfer.regularizers.base import ActsOn
+from mmx.transfer.search_contract import Choices
 
 RateFactor = Annotated[float, Field(gt=0, le=1000)]
 DepthCount = Annotated[int, Field(ge=0, le=1_000_000)]

@@ -45,7 +45,7 @@ from mmx.verbs.arguments import Parser, list_allowed_packages
 from mmx.verbs.train_line import CommandLine
 
 if TYPE_CHECKING:
-    from mmx.config.compose import Composed
+    from mmx.config.composed import Composed
     from mmx.verbs.preflight import RefusedJob
 
 SUMMARY = "show the gain of every source on every target"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mmx.config import compose
 from mmx.config.chosen import find_chosen_names
-from mmx.config.compose import Composed
+from mmx.config.composed import Composed
 from mmx.config.file_places import place_in_files
 from mmx.config.override_problems import check_overrides, drop_echoes
 from mmx.config.sweep_values import refuse_sweep

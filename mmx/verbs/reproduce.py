@@ -19,7 +19,7 @@ from pathlib import Path
 from mmx import execution
 from mmx.config import compose, override_problems
 from mmx.config.chosen import find_chosen_names
-from mmx.config.compose import Composed
+from mmx.config.composed import Composed
 from mmx.config.hydra_node import is_hydra_key
 from mmx.config.nodes import ConfigNode
 from mmx.config.sweep_values import refuse_sweep

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mmx.config import compose
-from mmx.config.compose import Composed
+from mmx.config.composed import Composed
 from mmx.config.file_places import place_in_files
 from mmx.config.override_problems import check_overrides, drop_echoes
 from mmx.config.sweep_values import refuse_sweep

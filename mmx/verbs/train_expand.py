@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mmx.config import compose, override_problems, signature
-from mmx.config.compose import Composed
+from mmx.config.composed import Composed
 from mmx.config.hydra_node import DIRECTORY_KEYS
 from mmx.config.nodes import ConfigNode
 from mmx.config.sweep_values import refuse_sweep

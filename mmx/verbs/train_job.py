@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from mmx.config.chosen import find_chosen_names
-from mmx.config.compose import Composed
+from mmx.config.composed import Composed
 from mmx.experiment import Experiment, assemble
 from mmx.experiment.config_fingerprint import fingerprint, list_places
 from mmx.experiment.identify import identify, read_fingerprints

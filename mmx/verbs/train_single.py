@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from mmx import execution
-from mmx.config.compose import Composed
+from mmx.config.composed import Composed
 from mmx.experiment import Experiment, assemble
 from mmx.experiment.config_fingerprint import WHERE_NOT_WHAT
 from mmx.reports import answer

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mmx.config.compose import Composed
+from mmx.config.composed import Composed
 from mmx.errors import ConfigError, Problem
 from mmx.experiment import Experiment
 from mmx.experiment.settings import Jobs

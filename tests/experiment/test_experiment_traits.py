@@ -22,8 +22,8 @@ from mmx.modalities.text import Tokens
 from mmx.stage_id import Role
 from mmx.transfer import Source, Start, Transfer
 from mmx.transfer.base import ChosenHead, start_fresh
-from mmx.transfer.candidates import Search, SearchCandidate
 from mmx.transfer.regularizers.l2_sp import L2Sp
+from mmx.transfer.search_contract import Search, SearchCandidate
 
 
 class Mine(Transfer):

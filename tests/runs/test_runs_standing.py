@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 
 from mmx import stages
 from mmx.cli import main
-from mmx.config.compose import Composed
+from mmx.config.composed import Composed
 from mmx.encoders.image.resnet import ResNet18
 from mmx.errors import Interrupted
 from mmx.experiment import Experiment, identify

@@ -20,7 +20,8 @@ from mmx.stages.pipeline.controls import check_controls
 from mmx.stages.pipeline.controls.base import ControlBench
 from mmx.stages.selection.prepare import Prepared, dry_start, start_and_forget
 from mmx.transfer import Source
-from mmx.transfer.candidates import Search, SearchCandidate
+from mmx.transfer.candidates import make_config, takes_nothing
+from mmx.transfer.search_contract import Search, SearchCandidate
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,8 @@ def assemble_choices(experiment: Experiment, search: Search) -> tuple[list[Choic
     refused: dict[str, str] = {}
     problems: list[Problem] = []
     for candidate in search.list_candidates():
-        nodes: dict[str, object] = {**candidate.config()}
-        if candidate.takes_nothing:  # there is no source for a linear probe
+        nodes: dict[str, object] = {**make_config(candidate)}
+        if takes_nothing(candidate):  # there is no source for a linear probe
             names = experiment.controls
             without = [name for name in names if not CONTROLS[name].needs_source_weights]
             nodes["control"] = without or "none"

@@ -24,7 +24,8 @@ from mmx.stages.selection.scores import (
     start_model,
 )
 from mmx.training.encode import encode_rows
-from mmx.transfer.candidates import SearchCandidate
+from mmx.transfer.candidates import takes_nothing, takes_weights
+from mmx.transfer.search_contract import SearchCandidate
 
 ROWS = 2000
 """Training rows, at most, that are scored: the order needs no more."""
@@ -63,14 +64,14 @@ def order_candidates(
     def key(index: int) -> tuple[bool, int, float, int]:
         candidate = choices[index].candidate
         place = means.get(_describe_start(candidate), math.inf if means else 0.0)
-        return not candidate.takes_nothing, candidate.variation, place, index
+        return not takes_nothing(candidate), candidate.variation, place, index
 
     return [choices[index].name for index in sorted(range(len(choices)), key=key)], scores
 
 
 def _describe_start(candidate: SearchCandidate) -> str:
     """Return which features a candidate starts from, in words."""
-    if not candidate.takes_weights:
+    if not takes_weights(candidate):
         return "fresh"
     return f"source, depth {candidate.depth}" if candidate.depth else "source"
 
@@ -87,11 +88,11 @@ def _score_candidates(
     if "fresh" in names:
         asks = replace(context, experiment=names["fresh"].experiment)
         found["fresh"] = _score_features(context, prepared, draw_model(asks, prepared), 0)
-    taker = next((choice for choice in choices if choice.candidate.takes_weights), None)
+    taker = next((choice for choice in choices if takes_weights(choice.candidate)), None)
     if taker is not None:
         start = start_model(replace(context, experiment=taker.experiment), prepared)
         for what, each in names.items():
-            if each.candidate.takes_weights:
+            if takes_weights(each.candidate):
                 found[what] = _score_features(context, prepared, start, each.candidate.depth)
     return found
 

@@ -33,7 +33,7 @@ from mmx.stages.selection.successive_halving import SuccessiveHalving
 from mmx.stages.selection.trial import TRIALS_FOLDER, Clock, TrialTrainer
 from mmx.training.events import Event, EventKind
 from mmx.training.fit import count_steps_per_epoch
-from mmx.transfer.candidates import Search
+from mmx.transfer.search_contract import Search
 
 
 def choose_experiment(context: Context, clock: Clock = time.perf_counter) -> Experiment:
