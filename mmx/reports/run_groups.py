@@ -16,7 +16,7 @@ from mmx.runs.conditions import Condition, keys_of
 from mmx.runs.directory import RunDirectory
 from mmx.runs.draw import Draw, count_folds
 from mmx.runs.index_cache import Scalar
-from mmx.runs.index_entry import list_runs
+from mmx.runs.index_entry import list_run_names
 from mmx.runs.selection import find_fact
 from mmx.runs.summary import Summary
 from mmx.runs.variation import Variant, format_varied, label_variants, list_varied
@@ -107,7 +107,9 @@ def find_runs(words: Sequence[str], conditions: Sequence[Condition] = ()) -> lis
         RunError: A word leads to no finished run, or a run is damaged.
         UsageError: No run has the key of a condition.
     """
-    every = [run for each in list_directories(words) if (run := read_finished(each)) is not None]
+    every = [
+        run for each in list_run_directories(words) if (run := read_finished(each)) is not None
+    ]
     if every:
         require_keys(every, keys_of(conditions))
     found = [
@@ -121,7 +123,7 @@ def find_runs(words: Sequence[str], conditions: Sequence[Condition] = ()) -> lis
     return found
 
 
-def list_directories(words: Sequence[str]) -> list[RunDirectory]:
+def list_run_directories(words: Sequence[str]) -> list[RunDirectory]:
     """Return the runs that words name, finished or not, each once, oldest first.
 
     Raises:
@@ -155,7 +157,7 @@ def find_unfinished(
     """
     return [
         directory
-        for directory in list_directories(words)
+        for directory in list_run_directories(words)
         if not directory.summary()
         and all(each.holds(find_fact(index.facts(directory), each.key)) for each in conditions)
     ]
@@ -176,9 +178,9 @@ def _expand(word: str) -> list[Path]:
             found.append(path)
         elif inside := [config.parent for config in path.glob(SWEEP_RUNS)]:
             found += [each for each in inside if not each.name.startswith(".")]
-            found += [path / run for run in list_runs(path)]
+            found += [path / run for run in list_run_names(path)]
         else:
-            found += [path / run for run in list_runs(path)]
+            found += [path / run for run in list_run_names(path)]
     if not found:
         RunDirectory.open(Path(word))  # says what it is instead
         raise RunError(f"{word} holds no runs", tip="mmx list")

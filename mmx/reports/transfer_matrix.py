@@ -52,7 +52,7 @@ class Trouble:
 
 
 @dataclass(frozen=True)
-class Cell:
+class MatrixCell:
     """One source on one target.
 
     Attributes:
@@ -99,7 +99,7 @@ class Matrix:
     """
 
     setting: Setting
-    cells: Mapping[tuple[str, str], Cell]
+    cells: Mapping[tuple[str, str], MatrixCell]
 
     @property
     def name(self) -> str:
@@ -107,7 +107,7 @@ class Matrix:
         said = [item for item in self.setting if item[1] not in UNSAID] or self.setting
         return " ".join(f"{key}={value}" for key, value in said)
 
-    def find_best(self, target: str) -> Cell | None:
+    def find_best(self, target: str) -> MatrixCell | None:
         """Return the source that is best on validation; None where a target has no result."""
         found = [cell for (_, name), cell in self.cells.items() if name == target]
         known = [cell for cell in found if not math.isnan(cell.signed_val)]
@@ -139,7 +139,7 @@ class TransferMatrix:
     notes: tuple[str, ...] = field(default=())
 
     @cached_property
-    def cells(self) -> list[Cell]:
+    def cells(self) -> list[MatrixCell]:
         """All cells with a result."""
         return [cell for matrix in self.matrices for cell in matrix.cells.values()]
 
@@ -196,7 +196,7 @@ class TransferMatrix:
         return {"status": "the same task" if status == ITSELF else status, "why": why}
 
 
-def _as_data(cell: Cell, best: bool) -> Json:
+def _as_data(cell: MatrixCell, best: bool) -> Json:
     numbers = cell.gain.numbers()
     kept = {key: value for key, value in numbers.items() if not key.startswith("faster_")}
     return {
@@ -244,7 +244,7 @@ def build_matrix(
     gains = compute_gains(
         {key: [run.directory.path for run in group.runs] for key, group in groups.items()}, other
     )
-    found: dict[Setting, dict[tuple[str, str], Cell]] = {}
+    found: dict[Setting, dict[tuple[str, str], MatrixCell]] = {}
     for key, group in groups.items():
         (_, source), (_, target), *setting = key
         cell = _make_cell(key, group, gains)
@@ -333,7 +333,7 @@ def _make_key(group: RunGroup) -> Setting:
     return ((SOURCE, source), (TARGET, group.target), *setting)
 
 
-def _make_cell(key: Setting, group: RunGroup, gains: Gains) -> Cell:
+def _make_cell(key: Setting, group: RunGroup, gains: Gains) -> MatrixCell:
     stated = group.runs[0].summary.gain
     control = "" if stated is None else stated.control
     found = [each for each in gains.found if tuple(each.group.items()) == key]
@@ -344,7 +344,7 @@ def _make_cell(key: Setting, group: RunGroup, gains: Gains) -> Cell:
         run.summary.control[over].metrics.get("val", {}).get(metric) for run in group.runs
     ]
     known = None if None in theirs else float(np.mean(theirs))
-    return Cell(key[0][1], key[1][1], gain, float(np.mean(own)), known)
+    return MatrixCell(key[0][1], key[1][1], gain, float(np.mean(own)), known)
 
 
 def _note_one_seed(gains: Gains) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mmx.reports.transfer_matrix import NEGATIVE, POSITIVE, Cell, Matrix, TransferMatrix
+from mmx.reports.transfer_matrix import NEGATIVE, POSITIVE, Matrix, MatrixCell, TransferMatrix
 from mmx.reports.transfer_matrix_table import format_interval
 
 COLOURS = "PuOr_r"
@@ -122,7 +122,7 @@ def _wrap_name(found: TransferMatrix, matrix: Matrix) -> str:
     return textwrap.fill(matrix.name, 24 + LETTERS * len(found.targets))
 
 
-def _write_cell(cell: Cell) -> str:
+def _write_cell(cell: MatrixCell) -> str:
     mark = "−" if cell.mark == NEGATIVE else cell.mark
     interval = format_interval(cell)
     lines = [f"{cell.gain.gain.value:+.3f}  {mark}", interval, f"n = {cell.gain.count}"]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from mmx.csv_text import format_csv
 from mmx.printable import VALUE, one_line
 from mmx.reports.many_runs_table import Format, escape_latex, escape_markdown, format_json
-from mmx.reports.transfer_matrix import ITSELF, Cell, Matrix, TransferMatrix
+from mmx.reports.transfer_matrix import ITSELF, Matrix, MatrixCell, TransferMatrix
 
 LEGEND = (
     "[+] clearly positive, [-] clearly negative, [·] not clear, [?] neither is better than chance; "
@@ -31,13 +31,13 @@ def format_matrix(found: TransferMatrix, form: Format) -> str:
     return formats[form](found)
 
 
-def describe(found: TransferMatrix) -> list[str]:
+def describe_matrix(found: TransferMatrix) -> list[str]:
     """Return what the matrix says, in sentences: negative transfer, best sources, what failed."""
     lines = []
     for matrix in found.matrices:
         where = f" with {matrix.name}" if matrix.name else ""
         negative = [cell for cell in matrix.cells.values() if cell.gain.gain.negative]
-        named = [f"{x.source} → {x.target} {format_gain(x)}" for x in negative]
+        named = [f"{x.source} → {x.target} {format_cell(x)}" for x in negative]
         lines.append(f"negative transfer{where}: {'; '.join(named) or 'none that is clear'}")
         for target in found.targets:
             if (best := matrix.find_best(target)) is not None:
@@ -48,8 +48,8 @@ def describe(found: TransferMatrix) -> list[str]:
     return [one_line(line, VALUE) for line in (*lines, *(f"note: {note}" for note in found.notes))]
 
 
-def _describe_best(best: Cell) -> str:
-    text = f"for {best.target}: {best.source}, gain {format_gain(best)}"
+def _describe_best(best: MatrixCell) -> str:
+    text = f"for {best.target}: {best.source}, gain {format_cell(best)}"
     if best.control_val is None:
         return text
     over = best.gain.gain.control
@@ -61,13 +61,13 @@ def _describe_best(best: Cell) -> str:
     )
 
 
-def format_gain(cell: Cell) -> str:
+def format_cell(cell: MatrixCell) -> str:
     """Return the gain with its interval."""
     interval = format_interval(cell)
     return f"{cell.gain.gain.value:+.3f}" + (f" ({interval})" if interval else "")
 
 
-def format_interval(cell: Cell) -> str:
+def format_interval(cell: MatrixCell) -> str:
     """Return the interval; empty without one."""
     found = cell.gain.gain.interval
     return "" if found is None else f"{found[0]:+.3f} … {found[1]:+.3f}"
@@ -89,7 +89,7 @@ def _format_cell(found: TransferMatrix, matrix: Matrix, source: str, target: str
     cell = matrix.cells.get((source, target))
     if cell is None:
         return found.find_status(source, target)
-    return f"{format_gain(cell)} n={cell.gain.count} [{cell.mark}]"
+    return f"{format_cell(cell)} n={cell.gain.count} [{cell.mark}]"
 
 
 def _format_text(found: TransferMatrix) -> str:
@@ -97,7 +97,7 @@ def _format_text(found: TransferMatrix) -> str:
     lines = [found.title]
     for matrix in found.matrices:
         lines += ["", *([matrix.name] if matrix.name else []), *_draw_table(found, matrix)]
-    return "\n".join([*lines, "", LEGEND, *describe(found)]) + "\n"
+    return "\n".join([*lines, "", LEGEND, *describe_matrix(found)]) + "\n"
 
 
 def _draw_table(found: TransferMatrix, matrix: Matrix) -> list[str]:
@@ -132,13 +132,13 @@ def _format_markdown(found: TransferMatrix) -> str:
         head, *body = [f"| {' | '.join(map(escape_markdown, row))} |" for row in rows]
         name = [f"**{escape_markdown(matrix.name)}**", ""] if matrix.name else []
         blocks += [*name, head, f"| {' | '.join(['---'] * len(rows[0]))} |", *body, ""]
-    lines = [LEGEND, *describe(found)]
+    lines = [LEGEND, *describe_matrix(found)]
     return "\n".join([*blocks, *(f"- {escape_markdown(line)}" for line in lines)]) + "\n"
 
 
 def _format_latex(found: TransferMatrix) -> str:
     r"""Return a table for ``\usepackage{booktabs}``; clear gains and losses are in bold."""
-    lines = [f"% {line}" for line in (found.title, LEGEND, *describe(found))]
+    lines = [f"% {line}" for line in (found.title, LEGEND, *describe_matrix(found))]
     for matrix in found.matrices:
         heads = [escape_latex(head) for head in _list_heads(found, matrix)]
         lines += [f"% {one_line(matrix.name)}"] if matrix.name else []
@@ -167,5 +167,5 @@ def _format_html(found: TransferMatrix) -> str:
             f"<table>\n<caption>{html.escape(title)}</caption>\n<thead><tr>{heads}</tr></thead>\n"
             "<tbody>\n" + "\n".join(rows) + "\n</tbody>\n</table>\n"
         )
-    notes = "".join(f"<li>{html.escape(line)}</li>" for line in (LEGEND, *describe(found)))
+    notes = "".join(f"<li>{html.escape(line)}</li>" for line in (LEGEND, *describe_matrix(found)))
     return "".join(parts) + f"<ul>{notes}</ul>\n"

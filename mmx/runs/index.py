@@ -20,7 +20,7 @@ from mmx.printable import shorten
 from mmx.runs.atomic import append_text, write_text
 from mmx.runs.directory import RunDirectory
 from mmx.runs.index_cache import IndexCache, Scalar, stamp
-from mmx.runs.index_entry import UNREADABLE, IndexEntry, list_runs
+from mmx.runs.index_entry import UNREADABLE, IndexEntry, list_run_names
 from mmx.variants import variant_name
 
 INDEX = "index.jsonl"
@@ -148,7 +148,7 @@ def add(directory: RunDirectory) -> None:
 
 def runs(root: Path) -> list[RunDirectory]:
     """Return the run directories under ``root``, sorted by name, and so by time."""
-    return [RunDirectory(root / run) for run in list_runs(root)]
+    return [RunDirectory(root / run) for run in list_run_names(root)]
 
 
 def read_entry(root: Path, run: str) -> IndexEntry:

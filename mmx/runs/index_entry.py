@@ -31,7 +31,7 @@ class IndexEntry(TypedDict):
     error: str | None
 
 
-def list_runs(root: Path) -> list[str]:
+def list_run_names(root: Path) -> list[str]:
     """Return the run directories under ``root``, relative to it, sorted by name and so by time."""
     folders = [folder for place in PLACES for folder in root.glob(place)]
     begins = {str(folder): folder.relative_to(root).as_posix() for folder in folders}

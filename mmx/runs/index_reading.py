@@ -14,7 +14,7 @@ from typing import Any
 
 from mmx.errors import MmxError
 from mmx.runs.index_cache import IndexCache, Scalar, stamp, stamp_file
-from mmx.runs.index_entry import IndexEntry, list_runs
+from mmx.runs.index_entry import IndexEntry, list_run_names
 
 ENDED = ("done", "failed", "interrupted")
 """Statuses that do not change unless a file of the run does."""
@@ -34,7 +34,7 @@ def read_index(root: Path) -> list[IndexEntry]:
     new: dict[str, tuple[str, Any]] = {}
     with IndexCache(root) as cache:
         kept = cache.read("entry")
-        for run in list_runs(root):
+        for run in list_run_names(root):
             mark = stamp(f"{root}/{run}")
             known = kept.pop(run, None)
             if known is not None and known[0] == mark:
@@ -98,7 +98,7 @@ def _walk_facts(
 ) -> Iterator[tuple[str, Any, dict[str, Scalar] | None]]:
     """Return run, what was kept of it, and its facts if they had to be read; keep those."""
     new: dict[str, tuple[str, Any]] = {}
-    runs = {run: stamp(f"{root}/{run}") for run in list_runs(root)}
+    runs = {run: stamp(f"{root}/{run}") for run in list_run_names(root)}
     unknown = {run for run, mark in runs.items() if run not in kept or kept[run][0] != mark}
     if len(unknown) >= LONG:
         print(f"reading the settings of {len(unknown):,} runs once …", file=sys.stderr)

@@ -27,7 +27,7 @@ from mmx.stages.pipeline.controls.base import ControlBench
 from mmx.stages.pipeline.evaluate import Known, evaluate
 from mmx.stages.pipeline.kept_statistics import keep_statistics
 from mmx.stages.pipeline.peft_export import write_adapters
-from mmx.stages.pipeline.train import train
+from mmx.stages.pipeline.train import train_stage
 from mmx.stages.selection.prepare import (
     dry_start,
     make_context,
@@ -79,7 +79,7 @@ def run(
         if experiment.trains_source:
             untrained = dry_start(context, opened_source, opened)
             check_controls(ControlBench(context, opened, offered, None), untrained)
-            source = train(context, make_source_stage(context, opened_source))
+            source = train_stage(context, make_source_stage(context, opened_source))
         opened_source = None  # free its data; only joint training reads it again
     if source_task is not None and (source is not None or opened_source is not None):
         notes.extend(_find_shared_samples(experiment, source_task, target_task))
@@ -92,7 +92,7 @@ def run(
     specs = {Role.SOURCE: source_specs, Role.TARGET: opened.specs}
     notes.extend(describe_published(context, specs))
     bench = ControlBench(context, opened, offered, given)
-    target = train(
+    target = train_stage(
         context, Stage(StageId.TARGET, opened, experiment.transfer, given, opened_source)
     )
     notes.extend(write_adapters(context, target, given))

@@ -35,7 +35,7 @@ from mmx.reports.sweep_groups import is_sweep, keep_common_draws, read_groups
 from mmx.runs.conditions import looks_like_condition
 from mmx.runs.directory import RunDirectory
 from mmx.runs.identity import NOTHING, NOTHING_THAT_COUNTS
-from mmx.runs.index_entry import list_runs
+from mmx.runs.index_entry import list_run_names
 from mmx.terminal import Console
 from mmx.untrusted import unusable_path
 from mmx.verbs.arguments import Parser
@@ -118,7 +118,7 @@ def _is_condition(word: str) -> bool:
 def _holds_runs(path: Path) -> bool:
     """Return whether a path is a folder of several runs, or a pattern, instead of a run."""
     if path.exists():
-        return not (path / "config.yaml").exists() and bool(list_runs(path) or is_sweep(path))
+        return not (path / "config.yaml").exists() and bool(list_run_names(path) or is_sweep(path))
     return bool(glob(str(path)))  # noqa: PTH207 - also absolute patterns
 
 

@@ -21,7 +21,7 @@ from mmx.evaluation.sample_metric import SampleScores
 from mmx.reports.many_runs_table import FORMATS
 from mmx.reports.run_groups import find_runs
 from mmx.reports.transfer_matrix import Matrix, Trouble, build_matrix
-from mmx.reports.transfer_matrix_table import describe
+from mmx.reports.transfer_matrix_table import describe_matrix
 from mmx.runs.directory import RunDirectory
 from mmx.runs.manifest import Manifest
 from mmx.runs.sample_scores import write_scores
@@ -277,7 +277,7 @@ def test_a_refused_pair_has_its_place(outputs: Path) -> None:
         "not run",
         "–",
     ]
-    assert "refused: c → x: no modality is in both" in describe(found)
+    assert "refused: c → x: no modality is in both" in describe_matrix(found)
 
 
 def test_a_sweep_of_its_own_is_run_once(

@@ -12,6 +12,7 @@ import yaml
 
 from mmx.errors import TransferError
 from mmx.transfer.auto import MODES, REGULARIZERS, Auto
+from mmx.transfer.candidates import make_config
 from mmx.transfer.heads import HEADS
 from mmx.transfer.regularizers.base import ActsOn
 
@@ -59,7 +60,7 @@ def test_what_is_said_for_all_goes_to_every_mode_that_has_it() -> None:
         rates=(1.0,),
         heads=("linear",),
     )
-    nodes = {each.mode: each.config()["transfer"] for each in auto.list_candidates()}
+    nodes = {each.mode: make_config(each)["transfer"] for each in auto.list_candidates()}
     for mode, given_ in nodes.items():
         said = {"map": {"audio": "image"}, "class_map": {"car": "automobile"}}
         for key, value in {**said, "min_copied": 0.25, "fusion": True}.items():
@@ -88,7 +89,7 @@ def test_nodes_are_those_of_the_configs() -> None:
     )
     seen = set()
     for each in auto.list_candidates():
-        nodes = each.config()
+        nodes = make_config(each)
         # fusion: auto's own default is false, that of the modes is auto
         expected = {**stated("transfer", each.mode)}
         if "fusion" in expected:
@@ -135,7 +136,7 @@ def test_no_mode_gets_a_regularizer_that_it_refuses() -> None:
     )
     held: dict[str, set[str]] = {}
     for each in auto.list_candidates():
-        options = {**each.config()["transfer"]}
+        options = {**make_config(each)["transfer"]}
         module, name = options.pop("_target_").rsplit(".", 1)
         transfer = getattr(importlib.import_module(module), name)(**options)
         if each.regularizer != "none":

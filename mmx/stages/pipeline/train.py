@@ -28,7 +28,7 @@ from mmx.training.recipe import FitResult
 from mmx.transfer import Start
 
 
-def train(context: Context, stage: Stage) -> Trained:
+def train_stage(context: Context, stage: Stage) -> Trained:
     """Train a stage, or read its result if it was trained before."""
     prepared = prepare_stage(context, stage)
     if (trained := find_result(context, stage, prepared)) is not None:

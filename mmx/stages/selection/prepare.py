@@ -27,7 +27,7 @@ from mmx.stages.core.published_source import START, load_published
 from mmx.stages.core.source_reference import find_regularized
 from mmx.stages.core.stage import GivenSource, Stage
 from mmx.stages.core.stage_model import MakeModel, attach_criterion, try_without_values
-from mmx.stages.pipeline.train import train
+from mmx.stages.pipeline.train import train_stage
 from mmx.tasks import TaskData
 from mmx.training.events import Listener, StopRequest
 from mmx.training.precision import Precision, choose_device
@@ -133,7 +133,7 @@ def train_source(context: Context, prepared: Prepared) -> Prepared:
     """
     if prepared.source is None:
         raise RuntimeError("there is no source to train")
-    trained = train(context, make_source_stage(context, prepared.source))
+    trained = train_stage(context, make_source_stage(context, prepared.source))
     return replace(prepared, given=offer_source(prepared.source.task, trained))
 
 

@@ -15,7 +15,7 @@ from mmx.runs.search_record import Trial
 from mmx.stage_id import StageId
 from mmx.stages.core.context import Context
 from mmx.stages.core.stage import Stage
-from mmx.stages.pipeline.train import train
+from mmx.stages.pipeline.train import train_stage
 from mmx.stages.selection.choices import Choice
 from mmx.stages.selection.prepare import Prepared
 from mmx.training.events import Event, EventKind
@@ -77,7 +77,7 @@ class TrialTrainer:
         )
         began = self.clock()
         try:
-            fitted = train(context, self._make_stage(experiment)).fitted
+            fitted = train_stage(context, self._make_stage(experiment)).fitted
         except (TransferError, TrainingError) as error:
             val, steps, values, failure = {}, 0, None, " ".join(error.message.split())
         else:

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from mmx.errors import TransferError
 from mmx.transfer.regularizers.base import Penalty, Regularizer, RegularizerContext, Step
 from mmx.transfer.regularizers.features import (
+    SofteningTemperature,
     Strength,
-    Temperature,
     average_terms,
     disable_autocast,
     select_rows,
@@ -62,7 +62,7 @@ class BiTuning(Regularizer):
         *,
         strength: Strength = 1.0,
         width: Annotated[int, Field(ge=1, le=65_536)] = 128,
-        temperature: Temperature = 0.07,
+        temperature: SofteningTemperature = 0.07,
     ) -> None:
         self.strength = strength
         self.width = width

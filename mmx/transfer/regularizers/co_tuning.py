@@ -13,7 +13,11 @@ from mmx.transfer.regularizers.decisions import (
     compute_source_outputs,
     find_readable_rows,
 )
-from mmx.transfer.regularizers.features import Strength, Temperature, find_compared_modalities
+from mmx.transfer.regularizers.features import (
+    SofteningTemperature,
+    Strength,
+    find_compared_modalities,
+)
 
 
 class CoTuning(Regularizer):
@@ -40,7 +44,9 @@ class CoTuning(Regularizer):
     reads_source_outputs = True
     needs = frozenset({"model", "classes"})
 
-    def __init__(self, *, strength: Strength = 2.3, temperature: Temperature = 1.0) -> None:
+    def __init__(
+        self, *, strength: Strength = 2.3, temperature: SofteningTemperature = 1.0
+    ) -> None:
         self.strength = strength
         self.temperature = temperature
 

@@ -18,7 +18,7 @@ from mmx.modalities import Batch, StepRows
 from mmx.transfer.regularizers.base import Penalty, Reference, RegularizerContext, Step
 
 Strength = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
-Temperature = Annotated[float, Field(gt=0, le=10000, allow_inf_nan=False)]
+SofteningTemperature = Annotated[float, Field(gt=0, le=10000, allow_inf_nan=False)]
 
 
 class ModalityPenalty(Penalty):

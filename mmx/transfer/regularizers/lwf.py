@@ -7,7 +7,7 @@ from torch import Tensor
 from mmx.modalities import Features
 from mmx.transfer.regularizers.base import Penalty, Regularizer, RegularizerContext
 from mmx.transfer.regularizers.decisions import SoftPenalty
-from mmx.transfer.regularizers.features import Strength, Temperature
+from mmx.transfer.regularizers.features import SofteningTemperature, Strength
 
 
 class Lwf(Regularizer):
@@ -33,7 +33,9 @@ class Lwf(Regularizer):
     needs = frozenset({"model", "classes"})
     zero_at_start = True
 
-    def __init__(self, *, strength: Strength = 1.0, temperature: Temperature = 2.0) -> None:
+    def __init__(
+        self, *, strength: Strength = 1.0, temperature: SofteningTemperature = 2.0
+    ) -> None:
         self.strength = strength
         self.temperature = temperature
 

@@ -23,7 +23,7 @@ from mmx.stage_id import Role, StageId
 from mmx.stages.core.context import Context, Opened, Specs, Trained
 from mmx.stages.core.opened_data import open_task
 from mmx.stages.core.stage import GivenSource, Stage
-from mmx.stages.pipeline.train import train
+from mmx.stages.pipeline.train import train_stage
 from mmx.training.data import Rows
 from mmx.training.recipe import Epoch
 from mmx.transfer import Source
@@ -103,7 +103,7 @@ class ControlBench:
     @cached_property
     def from_scratch(self) -> Trained:
         """The target's model trained from scratch."""
-        return train(self.context, Stage(StageId.CONTROL, self.opened, Scratch()))
+        return train_stage(self.context, Stage(StageId.CONTROL, self.opened, Scratch()))
 
     @cached_property
     def prior(self) -> Tensor:

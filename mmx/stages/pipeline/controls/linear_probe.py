@@ -17,7 +17,7 @@ from mmx.stages.core.context import Context, Trained
 from mmx.stages.core.stage import Stage
 from mmx.stages.core.stage_model import make_meta_model
 from mmx.stages.pipeline.controls.base import ControlTrainer, TrainedControl
-from mmx.stages.pipeline.train import train
+from mmx.stages.pipeline.train import train_stage
 from mmx.transfer import Source
 from mmx.transfer.feature import Feature
 
@@ -52,7 +52,7 @@ class LinearProbeTrainer(ControlTrainer):
         """Return the control; see :class:`~mmx.stages.pipeline.controls.base.ControlTrainer`."""
         bench, id = self.bench, StageId(Role.CONTROL, self.name)
         stage = Stage(id, bench.as_target, self.transfer, bench.given)
-        trained = train(_plain(self.context), stage)
+        trained = train_stage(_plain(self.context), stage)
         notes = tuple(f"control {self.name}: {note}" for note in trained.report.notes)
         notes += (SAME,) if _is_linear_probe(self.context.experiment) else ()
         return replace(TrainedControl.of(self.name, self.context, trained), notes=notes)

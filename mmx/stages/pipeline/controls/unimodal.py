@@ -17,7 +17,7 @@ from mmx.stage_id import Role, StageId
 from mmx.stages.core.context import Trained
 from mmx.stages.core.stage import Stage
 from mmx.stages.pipeline.controls.base import ControlTrainer, TrainedControl, predict_rows
-from mmx.stages.pipeline.train import train
+from mmx.stages.pipeline.train import train_stage
 from mmx.training.data import Data, Rows
 from mmx.transfer.scratch import Scratch
 
@@ -80,7 +80,7 @@ class UnimodalTrainer(ControlTrainer):
         data, lacking = _select_rows(opened.data.select_modality(name), name)
         alone = replace(opened, data=data, specs={name: opened.specs[name]}, notes=())
         id = StageId(Role.CONTROL, f"{self.name}-{name}")
-        trained = train(self.context, Stage(id, alone, Scratch()))
+        trained = train_stage(self.context, Stage(id, alone, Scratch()))
 
         def answers(rows: Rows) -> Tensor:
             outputs = prior.repeat(len(rows), 1)
