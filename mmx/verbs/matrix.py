@@ -46,7 +46,8 @@ from mmx.verbs.train_line import CommandLine
 
 if TYPE_CHECKING:
     from mmx.config.composed import Composed
-    from mmx.verbs.preflight import RefusedJob
+    from mmx.experiment import Experiment
+    from mmx.verbs.line_jobs import LineJob
 
 SUMMARY = "show the gain of every source on every target"
 PLACE = 75
@@ -223,5 +224,5 @@ def _find_pair(composed: Composed) -> tuple[str, str]:
     return names[0], names[1]
 
 
-def _join_problems(job: RefusedJob) -> str:
+def _join_problems(job: LineJob[Experiment]) -> str:
     return "; ".join(dict.fromkeys(f"{each.given}: {each.reason}" for each in job.parts))

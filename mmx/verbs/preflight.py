@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mmx.config import compose
 from mmx.config.chosen import find_chosen_names
 from mmx.config.composed import Composed
-from mmx.config.file_places import place_in_files
-from mmx.config.override_problems import check_overrides, drop_echoes
-from mmx.config.sweep_values import refuse_sweep
 from mmx.errors import ConfigError, Problem
 from mmx.experiment import Experiment, assemble
 from mmx.experiment.config_fingerprint import essence_with_weights
 from mmx.experiment.publishing import find_missing_files
 from mmx.runs.variation import Variant
 from mmx.training.precision import choose_device
+from mmx.verbs.line_jobs import LineJob, build_line
 from mmx.verbs.train_line import CommandLine
 
 STRICT = ("encoder.", "fusion.", "transfer", "regularizer")
@@ -55,21 +52,6 @@ def make_variant(job: Job) -> Variant:
     )
 
 
-@dataclass(frozen=True)
-class RefusedJob:
-    """A job of a command line that cannot be used.
-
-    Attributes:
-        composed: Its config.
-        typed: What is wrong with its overrides, each by itself.
-        parts: In what its parts do not go together.
-    """
-
-    composed: Composed
-    typed: tuple[Problem, ...]
-    parts: tuple[Problem, ...]
-
-
 def preflight(line: CommandLine, allowed: Sequence[str]) -> list[Job]:
     """Compose and build every job before any of them runs.
 
@@ -84,7 +66,7 @@ def preflight(line: CommandLine, allowed: Sequence[str]) -> list[Job]:
 
 def preflight_possible(
     line: CommandLine, allowed: Sequence[str]
-) -> tuple[list[Job], list[RefusedJob]]:
+) -> tuple[list[Job], list[LineJob[Experiment]]]:
     """Compose and build every job, and return apart those of which the parts do not go together.
 
     Raises:
@@ -105,32 +87,21 @@ def _require_usable(found: Sequence[Job], problems: Sequence[Problem]) -> None:
 
 def _build_jobs(
     line: CommandLine, allowed: Sequence[str]
-) -> tuple[list[Job], list[RefusedJob], list[Problem]]:
+) -> tuple[list[Job], list[LineJob[Experiment]], list[Problem]]:
     """Return the jobs of a line, those that cannot be used, and what is wrong with the line."""
-    problems: list[Problem] = []
+
+    def build(composed: Composed) -> Experiment:
+        names = find_chosen_names(composed, line.config_dirs)
+        return assemble(composed.config, allowed, names)
+
+    jobs, problems = build_line(line, build)
     found: list[Job] = []
-    refused: list[RefusedJob] = []
-    with compose.composer(line.config_dirs):
-        parsed = compose.parse(line.overrides)
-        jobs = compose.list_jobs(parsed) if line.multirun else [line.overrides]
-        if not line.multirun:
-            problems.extend(refuse_sweep(parsed, line.overrides))
-            # Go on without them, so that other problems are reported too.
-            sweeping = {problem.given for problem in problems}
-            jobs = [[text for text in line.overrides if text not in sweeping]]
-        for job in jobs:
-            composed, wrong = check_overrides(compose.parse(job), job, line.config_dirs)
-            placed: list[Problem] = []
-            try:
-                names = find_chosen_names(composed, line.config_dirs)
-                built = Job(job, composed, assemble(composed.config, allowed, names))
-            except ConfigError as error:
-                own = drop_echoes(error.problems, composed.unresolved)
-                placed = place_in_files(own, composed, line.config_dirs)
-            if wrong or placed:
-                refused.append(RefusedJob(composed, tuple(wrong), tuple(placed)))
-            else:
-                found.append(built)
+    refused: list[LineJob[Experiment]] = []
+    for job in jobs:
+        if job.built is None or job.typed:
+            refused.append(job)
+        else:
+            found.append(Job(job.overrides, job.composed, job.built))
     return found, refused, problems
 
 

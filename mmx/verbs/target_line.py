@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mmx.config import compose
 from mmx.config.composed import Composed
-from mmx.config.file_places import place_in_files
-from mmx.config.override_problems import check_overrides, drop_echoes
-from mmx.config.sweep_values import refuse_sweep
-from mmx.errors import ConfigError, Problem
+from mmx.errors import ConfigError
 from mmx.experiment.config_fingerprint import essence
 from mmx.experiment.target_alone import TargetAlone, build_target
 from mmx.terminal import Console
+from mmx.verbs.line_jobs import build_line
 from mmx.verbs.train_expand import expand
 from mmx.verbs.train_line import CommandLine
 
@@ -47,25 +44,13 @@ def build_targets(line: CommandLine, allowed: Sequence[str], verb: str) -> list[
         ConfigError: Everything that is wrong with any of them.
     """
     line = expand(line)
-    problems: list[Problem] = []
+    jobs, problems = build_line(line, lambda composed: build_target(composed.config, allowed))
     found: dict[str, TargetJob] = {}
-    with compose.composer(line.config_dirs):
-        parsed = compose.parse(line.overrides)
-        jobs = compose.list_jobs(parsed) if line.multirun else [line.overrides]
-        if not line.multirun:
-            problems.extend(refuse_sweep(parsed, line.overrides))
-            sweeping = {problem.given for problem in problems}
-            jobs = [[text for text in line.overrides if text not in sweeping]]
-        for job in jobs:
-            composed, wrong = check_overrides(compose.parse(job), job, line.config_dirs)
-            problems.extend(wrong)
-            try:
-                target = build_target(composed.config, allowed)
-            except ConfigError as error:
-                own = drop_echoes(error.problems, composed.unresolved)
-                problems.extend(place_in_files(own, composed, line.config_dirs))
-                continue
-            found.setdefault(_identify(composed), TargetJob(composed.overrides, target))
+    for job in jobs:
+        problems += [*job.typed, *job.parts]
+        if job.built is not None:
+            target = TargetJob(job.composed.overrides, job.built)
+            found.setdefault(_identify(job.composed), target)
     if problems:
         raise ConfigError(dict.fromkeys(problems))
     _note_unread(line.overrides, verb)
