@@ -17,10 +17,8 @@ from torchaudio.functional import resample
 
 from mmx.errors import DataError
 from mmx.modalities.base import (
-    Column,
     Modality,
     RowNumbers,
-    Sources,
     Spec,
     Stored,
     as_rows,
@@ -31,6 +29,7 @@ from mmx.modalities.files import FileOrBytes, call_each, read_file
 from mmx.modalities.members import Member
 from mmx.modalities.row_groups import MUCH_LONGER
 from mmx.modalities.sounds import check_scale, count_frames, read_sound
+from mmx.modalities.source_column import SourceColumn
 from mmx.modalities.suffixes import VIDEOS
 
 FULL_SCALE = 32768  # the int16 value that represents 1.0
@@ -53,7 +52,7 @@ class AudioSpec(Spec):
     max_samples: int
 
 
-class AudioColumn(Column):
+class AudioColumn(SourceColumn):
     """Recordings as files, as their content, or as an array.
 
     Args:
@@ -65,6 +64,8 @@ class AudioColumn(Column):
         ValueError: An array is given without a sample rate, or files with one.
     """
 
+    what = "sound"
+
     def __init__(
         self,
         recordings: Sequence[FileOrBytes | None] | npt.NDArray[np.int16] | npt.NDArray[np.floating],
@@ -73,14 +74,9 @@ class AudioColumn(Column):
     ) -> None:
         if isinstance(recordings, np.ndarray) != (sample_rate is not None):
             raise ValueError("`sample_rate` belongs to an array of samples, and only to one")
+        super().__init__(recordings)
         self.recordings = recordings
         self.sample_rate = sample_rate
-        self.present = np.array([one is not None for one in recordings], dtype=np.bool_)
-
-    @property
-    def sources(self) -> Sources:
-        """The files, their contents or the arrays."""
-        return self.recordings
 
     def stack(self, others: Sequence[Self]) -> Self:
         """Return a column with the rows of others after those of this one."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,16 +17,13 @@ from mmx.errors import DataError
 from mmx.modalities.augmentations import AUGMENTATIONS, Augmentation, AugmentationName
 from mmx.modalities.augmentations.crop_flip import CropFlip
 from mmx.modalities.base import (
-    Column,
     Modality,
     RowNumbers,
-    Sources,
     Spec,
     Stored,
     as_rows,
-    join_rows,
 )
-from mmx.modalities.files import FileOrBytes, call_each, read_file
+from mmx.modalities.files import FileOrBytes, call_each
 from mmx.modalities.image_remarks import note_images
 from mmx.modalities.pixels import (
     MOST_PIXELS,
@@ -36,6 +33,7 @@ from mmx.modalities.pixels import (
     read_pixels,
     resize,
 )
+from mmx.modalities.source_column import SourceColumn
 
 PixelCount = Annotated[int, Field(ge=1, le=8_192)]
 SCALE = 1.5
@@ -55,7 +53,7 @@ class ImageSpec(Spec):
     width: int
 
 
-class ImageColumn(Column):
+class ImageColumn(SourceColumn):
     """Images as files, as their content, or as an array.
 
     Args:
@@ -63,28 +61,11 @@ class ImageColumn(Column):
             an array ``(N, H, W)`` grey or ``(N, H, W, 3)`` RGB, uint8.
     """
 
+    what = "image"
+
     def __init__(self, images: Sequence[FileOrBytes | None] | npt.NDArray[np.uint8]) -> None:
+        super().__init__(images)
         self.images = images
-        self.present = np.array([image is not None for image in images], dtype=np.bool_)
-
-    @property
-    def sources(self) -> Sources:
-        """The files, their contents or the arrays."""
-        return self.images
-
-    def stack(self, others: Sequence[Self]) -> Self:
-        """Return a column with the rows of others after those of this one."""
-        rows = join_rows([self.images, *(each.images for each in others)])
-        return type(self)(rows)
-
-    def digest(self, row: int) -> bytes:
-        """Return the bytes of the file, or of shape and pixels."""
-        image = self.images[row]
-        if image is None:
-            return b""
-        if isinstance(image, FileOrBytes):
-            return read_file("image", image, self.name_row(row))
-        return str(image.shape).encode() + bytes(image.tobytes())
 
 
 class Image(Modality[ImageColumn, ImageSpec]):

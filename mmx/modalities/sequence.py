@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Self, cast
+from typing import Annotated, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -15,17 +15,15 @@ from torch import Tensor
 from mmx.errors import DataError
 from mmx.modalities.arrays import ArrayCell, name_array, read_array, read_shape
 from mmx.modalities.base import (
-    Column,
     Modality,
     RowNumbers,
-    Sources,
     Spec,
     Stored,
     as_rows,
-    join_rows,
 )
 from mmx.modalities.files import call_each
 from mmx.modalities.moments import Moments
+from mmx.modalities.source_column import SourceColumn
 
 Steps = npt.NDArray[np.float64]
 """``(T, D)``."""
@@ -53,7 +51,7 @@ class SequenceSpec(Spec):
         return len(self.means)
 
 
-class SequenceColumn(Column):
+class SequenceColumn(SourceColumn):
     """Sequences as arrays or as ``.npy`` files.
 
     Args:
@@ -62,20 +60,11 @@ class SequenceColumn(Column):
     """
 
     cells = "array"
+    what = "sequence"
 
     def __init__(self, sequences: Sequence[ArrayCell | None]) -> None:
+        super().__init__(sequences)
         self.sequences = sequences
-        self.present = np.array([one is not None for one in sequences], dtype=np.bool_)
-
-    @property
-    def sources(self) -> Sources:
-        """The files, their contents or the arrays."""
-        return self.sequences
-
-    def stack(self, others: Sequence[Self]) -> Self:
-        """Return a column with the rows of others after those of this one."""
-        rows = join_rows([self.sequences, *(each.sequences for each in others)])
-        return type(self)(rows)
 
     def digest(self, row: int) -> bytes:
         """Return shape and numbers as float64, the same for a file and for an array."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Self, cast
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -14,17 +14,15 @@ from torch import Tensor
 from mmx.errors import DataError
 from mmx.modalities.arrays import ArrayCell, name_array, read_array, read_shape
 from mmx.modalities.base import (
-    Column,
     Modality,
     RowNumbers,
-    Sources,
     Spec,
     Stored,
     as_rows,
-    join_rows,
 )
 from mmx.modalities.files import call_each
 from mmx.modalities.moments import Moments
+from mmx.modalities.source_column import SourceColumn
 
 CHUNK = 4096  # rows that are read at once for the statistics
 
@@ -69,7 +67,7 @@ class Lengths:
             )
 
 
-class VectorColumn(Column):
+class VectorColumn(SourceColumn):
     """Vectors as arrays or as ``.npy`` files.
 
     Args:
@@ -81,10 +79,12 @@ class VectorColumn(Column):
     """
 
     cells = "numbers"
+    what = "vector"
 
     def __init__(
         self, vectors: Sequence[ArrayCell | None] | npt.NDArray[np.floating | np.integer]
     ) -> None:
+        super().__init__(vectors)
         self.vectors = vectors
         self.present = np.array([_is_there(one) for one in vectors], dtype=np.bool_)
         lengths = Lengths()
@@ -93,16 +93,6 @@ class VectorColumn(Column):
                 lengths.check(vector.size, row)
                 if isinstance(vectors, np.ndarray):  # all its rows are alike
                     break
-
-    @property
-    def sources(self) -> Sources:
-        """The files, their contents or the arrays."""
-        return self.vectors
-
-    def stack(self, others: Sequence[Self]) -> Self:
-        """Return a column with the rows of others after those of this one."""
-        rows = join_rows([self.vectors, *(each.vectors for each in others)])
-        return type(self)(rows)
 
     def digest(self, row: int) -> bytes:
         """Return the numbers as float64, the same for a file and for an array."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Self, cast
+from typing import Annotated, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -15,20 +15,18 @@ from torch import Tensor
 
 from mmx.errors import DataError
 from mmx.modalities.base import (
-    Column,
     Modality,
     RowNumbers,
-    Sources,
     Spec,
     Stored,
     as_rows,
-    join_rows,
 )
 from mmx.modalities.clips import measure_clip, read_frames
-from mmx.modalities.files import FileOrBytes, call_each, read_file
+from mmx.modalities.files import FileOrBytes, call_each
 from mmx.modalities.image import Image, ImageColumn, ImageSpec, PixelCount
 from mmx.modalities.pixels import resize
 from mmx.modalities.resized_image import ResizedImage
+from mmx.modalities.source_column import SourceColumn
 
 FrameCount = Annotated[int, Field(ge=1, le=4_096)]
 Pixels = npt.NDArray[np.uint8]
@@ -50,7 +48,7 @@ class VideoSpec(Spec):
     width: int
 
 
-class VideoColumn(Column):
+class VideoColumn(SourceColumn):
     """Videos as files, as their content, or as an array.
 
     Args:
@@ -58,28 +56,11 @@ class VideoColumn(Column):
             array ``(N, F, H, W)`` grey or ``(N, F, H, W, 3)`` RGB, uint8.
     """
 
+    what = "video"
+
     def __init__(self, videos: Sequence[FileOrBytes | None] | Pixels) -> None:
+        super().__init__(videos)
         self.videos = videos
-        self.present = np.array([video is not None for video in videos], dtype=np.bool_)
-
-    @property
-    def sources(self) -> Sources:
-        """The files, their contents or the arrays."""
-        return self.videos
-
-    def stack(self, others: Sequence[Self]) -> Self:
-        """Return a column with the rows of others after those of this one."""
-        rows = join_rows([self.videos, *(each.videos for each in others)])
-        return type(self)(rows)
-
-    def digest(self, row: int) -> bytes:
-        """Return the bytes of the file, or of shape and pixels."""
-        video = self.videos[row]
-        if video is None:
-            return b""
-        if isinstance(video, FileOrBytes):
-            return read_file("video", video, self.name_row(row))
-        return str(video.shape).encode() + bytes(video.tobytes())
 
 
 class Video(Modality[VideoColumn, VideoSpec]):

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from mmx.modalities import Modality
+from mmx.modalities import Column, Modality
 from mmx.modalities.audio import Audio, AudioColumn
 from mmx.modalities.image import ImageColumn
 from mmx.tasks.base import Samples
@@ -57,7 +57,7 @@ class DigitsAv(Digits):
         """Return images, tones and digits."""
         images, labels = load_images()
         tones = np.stack([dial(int(label), row, self.snr_db) for row, label in enumerate(labels)])
-        columns = {
+        columns: dict[str, Column] = {
             "image": ImageColumn(images),
             "audio": AudioColumn(tones, sample_rate=SAMPLE_RATE),
         }
