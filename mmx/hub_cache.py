@@ -3,30 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import re
 from pathlib import Path
-from typing import Any
 
 from mmx.errors import DataError
 
 REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 COMMIT = re.compile(r"[0-9a-f]{40}")
-
-
-def import_hub() -> Any:
-    """Return the library ``huggingface_hub``.
-
-    Raises:
-        DataError: It is not installed.
-    """
-    try:
-        return importlib.import_module("huggingface_hub")
-    except ModuleNotFoundError as error:
-        raise DataError(
-            f"needs huggingface_hub, which is not installed ({error})",
-            tip="pip install 'mmx[hub]'",
-        ) from error
 
 
 def check_fetched(snapshot: Path) -> None:

@@ -40,6 +40,7 @@ LAYERS = (  # top to bottom; parts of one layer do not import each other
     ("modalities",),
     ("config",),
     ("untrusted", "terminal", "renamed_options", "hub_cache", "library_facts"),
+    ("extras",),
     (
         "meta_model",
         "variants",

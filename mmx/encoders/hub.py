@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmx.encoders.extras import import_extra
 from mmx.encoders.published import Published
 from mmx.errors import DataError
+from mmx.extras import import_extra
 from mmx.hub_cache import COMMIT, REPOSITORY, check_fetched, read_licence
 
 READ = ("*.json", "*.txt", "*.model", "*.safetensors", "README.md", "LICENSE*")

@@ -11,11 +11,11 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from mmx.encoders.extras import import_extra
 from mmx.encoders.hub import Folder, name_folder
 from mmx.encoders.published import Published
 from mmx.encoders.transformer_layers import group_layers
 from mmx.errors import DataError
+from mmx.extras import import_extra
 
 Tower = Literal["visual", "text"]
 WEIGHTS = (

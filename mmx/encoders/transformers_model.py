@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmx.encoders.extras import import_extra, keep_quiet
 from mmx.encoders.hub import Folder
 from mmx.encoders.published import Published
 from mmx.errors import DataError
+from mmx.extras import import_extra, keep_quiet
 from mmx.json_object import Json
 from mmx.library_facts import recall_facts
 

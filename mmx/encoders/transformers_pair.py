@@ -18,7 +18,6 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 
-from mmx.encoders.extras import import_extra
 from mmx.encoders.hub import Folder
 from mmx.encoders.published import Published
 from mmx.encoders.transformers_model import (
@@ -28,6 +27,7 @@ from mmx.encoders.transformers_model import (
     read_net,
 )
 from mmx.errors import DataError
+from mmx.extras import import_extra
 
 T = TypeVar("T", bound="PairTower")
 IMAGE_PARTS = ("vision_model", "visual_projection")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mmx.encoders.extras import import_extra
+from mmx.extras import import_extra
 from mmx.explanations.base import (
     Attribution,
     Completeness,

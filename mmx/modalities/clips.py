@@ -6,7 +6,6 @@ each frame.
 
 from __future__ import annotations
 
-import importlib
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mmx.errors import DataError
+from mmx.extras import import_extra
 from mmx.modalities.channels import refuse_cancelled
 from mmx.modalities.files import FileOrBytes, RowName, make_unreadable_error, read_file
 
@@ -176,18 +176,7 @@ def read_track(
 
 
 def _import_av() -> Any:
-    """Return PyAV.
-
-    Raises:
-        DataError: It is not installed.
-    """
-    try:
-        return importlib.import_module("av")
-    except ModuleNotFoundError as error:
-        raise DataError(
-            f"reading videos needs av, which is not installed ({error})",
-            tip="pip install 'mmx[video]'",
-        ) from error
+    return import_extra("av", "video", "reading videos")
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmx.encoders.extras import import_extra
+from mmx.extras import import_extra
 from mmx.search.space import Dimension, Value
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ from typing import Any
 import yaml
 
 from mmx.errors import DataError, closest
-from mmx.hub_cache import check_fetched, import_hub, read_licence
+from mmx.extras import import_extra
+from mmx.hub_cache import check_fetched, read_licence
 from mmx.modalities.suffixes import is_hidden
 from mmx.tasks.advice import type_task_option
 from mmx.tasks.contents import Origin
@@ -66,7 +67,7 @@ def find_hub_data(
     Raises:
         DataError: They are not here, cannot be fetched, or are no tables.
     """
-    hub = import_hub()
+    hub = import_extra("huggingface_hub", "hub")
     given: dict[str, Any] = {"repo_type": "dataset", "revision": revision}
     try:
         # The library would refuse a folder without the files that are not read, such as code.

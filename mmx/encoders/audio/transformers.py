@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmx.encoders.audio.log_mel_whisper import WhisperLogMel
-from mmx.encoders.extras import import_extra
 from mmx.encoders.gradient_checkpointing import checkpoint_transformers
 from mmx.encoders.hub import Folder, name_folder
 from mmx.encoders.hub_encoder import HubEncoder
@@ -20,6 +19,7 @@ from mmx.encoders.padding import step_mask
 from mmx.encoders.published import Published
 from mmx.encoders.transformers_model import make_net, read_model_config, read_net
 from mmx.errors import DataError
+from mmx.extras import import_extra
 from mmx.modalities import Features, Modality
 from mmx.modalities.audio import Audio, AudioSpec
 from mmx.modalities.masking import masked_mean

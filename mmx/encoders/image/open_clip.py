@@ -7,7 +7,6 @@ from typing import Any
 from torch import Tensor, nn
 
 from mmx.encoders.base import TextTower
-from mmx.encoders.extras import import_extra
 from mmx.encoders.hub import Folder, name_folder
 from mmx.encoders.hub_encoder import share_options
 from mmx.encoders.image.hub_image_encoder import HubImageEncoder, ImageSide, Preprocessing
@@ -25,6 +24,7 @@ from mmx.encoders.padding import step_mask
 from mmx.encoders.published import Published
 from mmx.encoders.text.open_clip import OpenClip as TextOpenClip
 from mmx.errors import DataError
+from mmx.extras import import_extra
 from mmx.modalities import Features
 from mmx.modalities.image import ImageSpec
 from mmx.modalities.resized_image import Crop

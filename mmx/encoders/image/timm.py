@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmx.encoders.extras import import_extra, keep_quiet
 from mmx.encoders.gradient_checkpointing import checkpoint_timm
 from mmx.encoders.hub import Folder, find_model_folder
 from mmx.encoders.image.hub_image_encoder import HubImageEncoder, ImageSide, Preprocessing
@@ -19,6 +18,7 @@ from mmx.encoders.padding import step_mask
 from mmx.encoders.peft_adapter import add_adapter
 from mmx.encoders.published import Published, read_tensors
 from mmx.errors import DataError, closest
+from mmx.extras import import_extra, keep_quiet
 from mmx.hub_cache import REPOSITORY
 from mmx.json_object import Json
 from mmx.library_facts import recall_facts

@@ -1,4 +1,4 @@
-"""Libraries that only some encoders need are named by an extra that installs them."""
+"""Libraries that only some runs need are named by an extra that installs them."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import pytest
 import torch
 from tiny_models import save_text_model
 
-from mmx.encoders.extras import import_extra
 from mmx.encoders.image.timm import Timm
 from mmx.encoders.text.transformers import Transformers
 from mmx.errors import DataError
+from mmx.extras import import_extra
 
-ROOT = Path(__file__).parents[2]
-CALL = re.compile(r"import_extra\(\s*\"([\w.]+)\",\s*\"(\w+)\"\s*\)")
+ROOT = Path(__file__).parents[1]
+CALL = re.compile(r"import_extra\(\s*\"([\w.]+)\",\s*\"(\w+)\"\s*[,)]")
 
 
 def find_calls() -> list[tuple[str, str]]:
@@ -38,6 +38,8 @@ def test_an_absent_library_is_named_with_its_extra() -> None:
     with pytest.raises(DataError, match="needs nowhere_to_be_found, which is not installed") as got:
         import_extra("nowhere_to_be_found.part", "timm")
     assert got.value.tip == "pip install 'mmx[timm]'"
+    with pytest.raises(DataError, match="reading videos needs nowhere_to_be_found"):
+        import_extra("nowhere_to_be_found", "video", "reading videos")
 
 
 def test_libraries_say_nothing_while_published_weights_are_read(

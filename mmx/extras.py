@@ -1,4 +1,4 @@
-"""Libraries that only some encoders need: imported where they are used, named where they lack."""
+"""Libraries that only some runs need: imported where they are used, named where they lack."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from types import ModuleType
 from mmx.errors import DataError
 
 
-def import_extra(module: str, extra: str) -> ModuleType:
+def import_extra(module: str, extra: str, what: str = "") -> ModuleType:
     """Return an optional library.
 
     Args:
         module: What is imported.
         extra: The extra of mmx that installs it.
+        what: What needs it, where a message does not say so already.
 
     Raises:
         DataError: It is not installed.
@@ -26,7 +27,7 @@ def import_extra(module: str, extra: str) -> ModuleType:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise DataError(
-            f"needs {module.partition('.')[0]}, which is not installed ({error})",
+            f"{what} needs {module.partition('.')[0]}, which is not installed ({error})".lstrip(),
             tip=f"pip install 'mmx[{extra}]'",
         ) from error
 
