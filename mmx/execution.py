@@ -14,8 +14,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TypedDict
 
-import yaml
-
 from mmx import stages
 from mmx.errors import Interrupted, MmxError
 from mmx.experiment import Experiment
@@ -32,6 +30,7 @@ from mmx.runs.surroundings import describe_surroundings, list_packages, read_cod
 from mmx.stage_id import StageId
 from mmx.stages.selection.validated import Judge, train_validated
 from mmx.training.events import Event, EventKind, Listener, StopRequest, stop_on_signals
+from mmx.yaml_text import dump_yaml
 
 Say = Callable[[str], None]
 Write = Callable[[], Json]
@@ -97,11 +96,10 @@ def create(
         machine=machine,
         code=around.code,
     )
-    dump = yaml.safe_dump
     files = {
-        ".hydra/overrides.yaml": dump(list(overrides)),
-        ".hydra/choices.yaml": dump(choices),
-        ".hydra/unresolved.yaml": dump(unresolved, sort_keys=False, allow_unicode=True),
+        ".hydra/overrides.yaml": dump_yaml(list(overrides), allow_unicode=False),
+        ".hydra/choices.yaml": dump_yaml(choices, sort_keys=True, allow_unicode=False),
+        ".hydra/unresolved.yaml": dump_yaml(unresolved),
         "env.txt": list_packages(),
     }
     if patch := read_code_patch():

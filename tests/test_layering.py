@@ -48,6 +48,7 @@ LAYERS = (  # top to bottom; parts of one layer do not import each other
         "streams",
         "quoting",
         "csv_text",
+        "yaml_text",
         "stage_id",
         "",
     ),

@@ -33,6 +33,7 @@ from mmx.config.override_problems import check_overrides
 from mmx.config.sources import ROOT, register
 from mmx.errors import ConfigError, Problem
 from mmx.quoting import format_value
+from mmx.yaml_text import dump_yaml
 
 CONFIG_FLAGS = ("--cfg", "-c")
 RunJob = Callable[[Composed], None]
@@ -108,7 +109,7 @@ def _launch(
                 "choices": job.choices,
                 "overrides": list(job.overrides),
             }
-            text = yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
+            text = dump_yaml(fields)
             (scratch / f"{number}.yaml").write_text(text, encoding="utf-8")
         with composer():
             context = HydraContext(

@@ -7,7 +7,6 @@ import itertools
 import math
 from collections.abc import Iterable
 
-import yaml
 from jinja2 import Environment, PackageLoader
 
 from mmx.json_object import Json
@@ -23,6 +22,7 @@ from mmx.runs.atomic import write_text
 from mmx.runs.directory import RunDirectory
 from mmx.runs.summary import CalibrationResult, ClassTable, LineFacts
 from mmx.stage_id import Role
+from mmx.yaml_text import dump_yaml
 
 WIDTH, HEIGHT, MARGIN = 520, 220, 40
 MOST_CLASSES = 30
@@ -56,7 +56,7 @@ def write_report(directory: RunDirectory) -> None:
             line=make_line(summary.transfer.wise_ft),
             reliability=make_reliability(summary.target.calibration),
             charts=make_charts(directory.metrics()),
-            config=yaml.safe_dump(directory.config(), sort_keys=False, allow_unicode=True),
+            config=dump_yaml(directory.config()),
             manifest=directory.manifest().to_json(),
         )
     )

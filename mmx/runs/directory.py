@@ -29,7 +29,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import yaml
 from filelock import FileLock, Timeout
 
 from mmx import renamed_options, untrusted
@@ -42,6 +41,7 @@ from mmx.runs.manifest import Manifest
 from mmx.runs.plain_files import require_plain_files
 from mmx.runs.summary import Summary, require_whole
 from mmx.stage_id import StageId
+from mmx.yaml_text import dump_yaml
 
 HEARTBEAT_SECONDS = 5.0
 SUMMARY_LIMIT = 64 * 2**20
@@ -107,7 +107,7 @@ class RunDirectory:
             for relative, text in files.items():
                 (new / relative).parent.mkdir(parents=True, exist_ok=True)
                 (new / relative).write_text(text, encoding="utf-8")
-            write_text(new / "config.yaml", _as_yaml(config))
+            write_text(new / "config.yaml", dump_yaml(config))
             marks = {"fingerprint": fingerprint, recorded.MARK: recorded.FILE}
             write_json(new / "manifest.json", manifest.model_copy(update=marks).to_json())
             write_text(new / "status.json", seal_text({"status": "pending", "since": _now()}))
@@ -200,7 +200,7 @@ class RunDirectory:
         path, given = self.path / "config.yaml", self.path / "config.auto.yaml"
         if not given.exists():
             recorded.replace(self.path, given.name, path.read_text(encoding="utf-8"))
-        recorded.replace(self.path, path.name, _as_yaml(config))
+        recorded.replace(self.path, path.name, dump_yaml(config))
 
     def manifest(self) -> Manifest:
         """Return the manifest; entries that the file lacks have their defaults, as without a file.
@@ -398,11 +398,6 @@ def _as_name(label: str) -> str:
     """Return a label as part of a folder's name, which must be safe for a task named ``../x``."""
     name = re.sub(r"[^\w.+-]+", "-", label).strip(".-") or "run"
     return name.encode()[:LABEL_BYTES].decode(errors="ignore")
-
-
-def _as_yaml(config: Json) -> str:
-    text: str = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
-    return text
 
 
 def _now() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from functools import cache
 
 import pytest
 
@@ -168,13 +169,18 @@ BLANK = "needs a value"
 """Of what only the user knows, such as the path of a table."""
 
 
-def problems_of(words: Sequence[str]) -> list[Problem]:
+def problems_of(words: Sequence[str]) -> tuple[Problem, ...]:
     """Return what ``mmx train`` finds wrong before it opens any data."""
+    return _find_problems(tuple(words))
+
+
+@cache
+def _find_problems(words: tuple[str, ...]) -> tuple[Problem, ...]:
     try:
         preflight(expand(parse_line(words)), ())
     except ConfigError as error:
-        return list(error.problems)
-    return []
+        return tuple(error.problems)
+    return ()
 
 
 def accepted(words: Sequence[str], steps: int) -> bool:
