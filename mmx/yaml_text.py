@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -9,11 +10,13 @@ import yaml
 _Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
-def dump_yaml(data: object, *, sort_keys: bool = False, allow_unicode: bool = True) -> str:
+def dump_yaml(
+    data: Mapping[str, Any] | Sequence[Any], *, sort_keys: bool = False, allow_unicode: bool = True
+) -> str:
     """Return plain data as YAML, to the byte what ``yaml.safe_dump`` returns.
 
     Args:
-        data: Mappings, lists, texts, numbers, booleans, None.
+        data: A mapping or list of such, of texts, numbers, booleans and None.
         sort_keys: Whether keys are sorted.
         allow_unicode: Whether letters beyond ASCII stand as they are.
     """

@@ -35,9 +35,14 @@ SHARED = {**dict.fromkeys(ROLES, "task"), "source_objective": "objective"}
 """Group to the folder whose options it takes too."""
 
 
+_BY_FOLDER: dict[str, list[Path]] = {}
+for _path in FILES:
+    _BY_FOLDER.setdefault(_path.parent.relative_to(CONFIGS).as_posix(), []).append(_path)
+
+
 def folder(group: str) -> list[Path]:
     """Return the files of ``configs/<group>``, sorted by name."""
-    return [path for path in FILES if path.relative_to(CONFIGS).parent.as_posix() == group]
+    return list(_BY_FOLDER.get(group, ()))
 
 
 def options(group: str) -> dict[str, Path]:

@@ -66,6 +66,7 @@ def as_written(frame: Any) -> list[dict[str, str]]:
     ]
 
 
+@pytest.mark.slow
 def test_it_loads_nothing_before_it_is_needed(directory: RunDirectory) -> None:
     done = subprocess.run(
         [sys.executable, "-c", CODE, str(directory.path)], capture_output=True, text=True

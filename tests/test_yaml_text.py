@@ -15,9 +15,13 @@ ROOT = Path(__file__).parents[1]
 PLAIN = st.text(alphabet="ab c:#-'\"[]{}&*!|>%@`,?=~\\/.01 eE+_", max_size=200)
 TEXTS = PLAIN | st.text(max_size=120) | st.sampled_from(["", "null", "yes", "1e3", "😀", "\u2028"])
 LEAVES = TEXTS | st.integers() | st.floats() | st.booleans() | st.none()
-DATA = st.recursive(
-    LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3)
-)
+
+
+def nest(inner: st.SearchStrategy[object]) -> st.SearchStrategy[object]:
+    return st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3)
+
+
+DATA = nest(st.recursive(LEAVES, nest, max_leaves=8))
 
 
 @given(data=DATA, allow_unicode=st.booleans())

@@ -264,7 +264,8 @@ def test_mixup_pairs_each_row_with_that_of_the_other_label() -> None:
 @pytest.mark.parametrize("alpha", [0.01, 0.2, 1.0, 4.0])
 def test_the_share_is_of_a_beta_distribution(alpha: float) -> None:
     torch.manual_seed(0)
-    features, present = sample(2)
+    name, *_ = every = sample(2)[0]  # one modality: the share is drawn before any is mixed
+    features, present = {name: every[name]}, {name: torch.ones(2) > 0}
     target, counts = torch.tensor([0, 1]), torch.tensor([1, 1])
     shares = torch.tensor(
         [Mixup(alpha=alpha).mix(features, present, target, counts).share for _ in range(3000)]

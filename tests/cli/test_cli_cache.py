@@ -278,6 +278,7 @@ def test_help(folder, capsys, words):
     assert err == ""
 
 
+@pytest.mark.slow
 def test_torch_is_not_imported(folder):
     kept = keep(folder, "stage", "a", 1)
     script = (

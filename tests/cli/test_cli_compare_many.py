@@ -20,6 +20,8 @@ from mmx.runs.directory import RunDirectory
 from mmx.runs.manifest import Manifest
 from mmx.runs.sample_scores import write_scores
 
+pytestmark = pytest.mark.slow
+
 ROWS = 200
 ACCURACY = {"concat": (0.60, 0.64, 0.62), "gated": (0.80, 0.84, 0.79), "gmu": (0.81, 0.83, 0.79)}
 SECONDS = {"concat": 1.0, "gated": 2.0, "gmu": 3.0}

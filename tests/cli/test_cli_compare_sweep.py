@@ -13,6 +13,8 @@ import pytest
 from mmx.cli import main
 from mmx.runs.directory import RunDirectory
 
+pytestmark = pytest.mark.slow
+
 Capture = pytest.CaptureFixture[str]
 
 

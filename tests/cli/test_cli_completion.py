@@ -134,6 +134,7 @@ def test_bash(tmp_path, path_with_mmx):
     ]
 
 
+@pytest.mark.slow
 def test_fish(tmp_path, path_with_mmx):
     script = "mmx completion fish | source\n" + "\n".join(
         f'complete -C "{line}"'
@@ -146,6 +147,7 @@ def test_fish(tmp_path, path_with_mmx):
     ]
 
 
+@pytest.mark.slow
 def test_zsh_defines_its_function(tmp_path, path_with_mmx):
     script = (
         "autoload -Uz compinit; compinit -u -d dump; "

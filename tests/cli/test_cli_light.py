@@ -17,6 +17,7 @@ raise SystemExit(code)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "imported"),
     [
@@ -38,6 +39,7 @@ def test_imports(tmp_path, words, imported):
     assert done.stdout.splitlines()[-1].strip() == f"imported: {imported}".strip()
 
 
+@pytest.mark.slow
 def test_a_reader_that_stops_early_is_no_error(tmp_path):
     command = f"{sys.executable} -m mmx train --help | head -1"
     done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True)

@@ -29,6 +29,8 @@ from mmx.verbs import find_verbs
 from mmx.verbs.preflight import preflight_possible
 from mmx.verbs.train_line import CommandLine
 
+pytestmark = pytest.mark.slow
+
 ROWS = 400
 CONTROL = 0.60
 ACCURACY = {

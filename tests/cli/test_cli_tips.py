@@ -13,6 +13,8 @@ from mmx.verbs.preflight import preflight
 from mmx.verbs.train_expand import expand
 from mmx.verbs.train_line import parse_line
 
+pytestmark = pytest.mark.slow
+
 OF_TABLE = "source=none target=table target.path=t.csv target.label=y"
 ACROSS = "source=cifar10 target=fsdd"
 LINES = f"""

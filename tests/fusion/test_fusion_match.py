@@ -80,7 +80,7 @@ class Watched:
         return fusion
 
 
-@pytest.mark.parametrize("count", [2, 3, 4])
+@pytest.mark.parametrize("count", [2, *(pytest.param(n, marks=pytest.mark.slow) for n in (3, 4))])
 @pytest.mark.parametrize("method", find_classes("fusion"))
 def test_every_method_comes_within_five_percent(method: type[Fusion], count: int) -> None:
     name = method.__module__.rsplit(".", 1)[-1]

@@ -595,6 +595,7 @@ class TestDamage:
             with pytest.raises(folders.DamagedError, match="is not what was written"):
                 folders.read_content(path.parent)
 
+    @pytest.mark.slow
     def test_every_single_bit_of_what_is_said_counts(self, cache: Cache) -> None:
         path = fill(cache, 1, size=8).path / "provenance.json"
         sound = path.read_bytes()

@@ -123,6 +123,7 @@ def test_opening_what_is_no_run(tmp_path: Path) -> None:
         RunDirectory.open(tmp_path / "absent")
 
 
+@pytest.mark.slow
 def test_status_tells_a_killed_run_from_a_running_one(tmp_path: Path) -> None:
     run = create(tmp_path)
     run.set_status("running")

@@ -19,6 +19,8 @@ from mmx.runs.directory import RunDirectory
 from mmx.runs.search_record import read_search
 from mmx.runs.summary import Summary
 
+pytestmark = pytest.mark.slow
+
 KEPT = Path(__file__).parent / "kept"
 NAMES = sorted(path.name for path in KEPT.iterdir() if path.is_dir())
 Mmx = Callable[..., tuple[int, str, str]]

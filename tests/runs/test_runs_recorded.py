@@ -24,6 +24,8 @@ from mmx.stage_id import Role
 from mmx.training import checkpoint
 from mmx.training.events import Event
 
+pytestmark = pytest.mark.slow
+
 TWO = ("image", "tabular")
 Train = Callable[..., RunDirectory]
 

@@ -19,6 +19,8 @@ from mmx.runs.directory import RunDirectory
 from mmx.training import checkpoint
 from mmx.training.events import Event
 
+pytestmark = pytest.mark.slow
+
 Run = Callable[..., RunDirectory]
 Overrides = Callable[..., list[str]]
 Prepared = Callable[[list[str], Path], tuple[Any, RunDirectory]]

@@ -29,6 +29,8 @@ from mmx.runs.manifest import Manifest
 from mmx.stage_id import Role
 from mmx.verbs import train_sweep
 
+pytestmark = pytest.mark.slow
+
 Say = Callable[..., tuple[int, str, str]]
 COMMON = ("source=none", "target=table", "trainer.threads=1", "trainer.epochs=1", "device=cpu")
 NUMBERS = ("target.columns={tabular: [a,b]}", "encoder.tabular.width=8", "encoder.tabular.hidden=8")

@@ -26,6 +26,8 @@ from mmx.training.events import Event
 from mmx.training.precision import Precision
 from mmx.transfer.adapters import base_name
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 Train = Callable[..., RunDirectory]
 Line = Callable[..., list[str]]

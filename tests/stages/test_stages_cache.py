@@ -35,6 +35,8 @@ from mmx.transfer.regularizers import delta
 from mmx.transfer.regularizers.channel_weights import weigh_channels
 from mmx.transfer.scratch import Scratch
 
+pytestmark = pytest.mark.slow
+
 Overrides = Callable[..., list[str]]
 Prepared = Callable[[list[str], Path], tuple[Experiment, RunDirectory]]
 Kept = dict[str, dict]

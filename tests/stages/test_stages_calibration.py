@@ -22,6 +22,8 @@ from mmx.training import checkpoint
 from mmx.training.data import Data
 from mmx.training.precision import Precision
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 SMALL = ("trainer.epochs=3", "trainer.workers=0", "optimizer.lr=0.03", "cache=off")
 

@@ -27,6 +27,8 @@ from mmx.training import checkpoint
 from mmx.training.events import Event
 from mmx.transfer.feature import Feature
 
+pytestmark = pytest.mark.slow
+
 Train = Callable[..., RunDirectory]
 Overrides = Callable[..., list[str]]
 Prepared = Callable[[list[str], Path], tuple[Any, RunDirectory]]

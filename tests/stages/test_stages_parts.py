@@ -23,6 +23,8 @@ from mmx.runs.directory import RunDirectory
 from mmx.training import checkpoint
 from mmx.training.events import Event
 
+pytestmark = pytest.mark.slow
+
 Train = Callable[..., RunDirectory]
 Overrides = Callable[..., list[str]]
 THREE = ("image", "text", "tabular")

@@ -19,6 +19,8 @@ from mmx.stages.phases.base import StageState, find_runner
 from mmx.training import checkpoint
 from mmx.transfer.phases import Phase
 
+pytestmark = pytest.mark.slow
+
 OUTSIDE = '''
 """A transfer of somebody else: it trains what it copied, then forgets all but one class."""
 

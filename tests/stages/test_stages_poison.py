@@ -16,6 +16,8 @@ import torch
 from mmx.runs.directory import RunDirectory
 from mmx.training import checkpoint
 
+pytestmark = pytest.mark.slow
+
 Both = Callable[..., tuple[RunDirectory, RunDirectory]]
 TWO = ("image", "tabular")
 CHOICES = {

@@ -33,7 +33,7 @@ from mmx.training.events import StopRequest
 
 pytest.importorskip("transformers")
 pytest.importorskip("timm")
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 Overrides = Callable[..., list[str]]
 Once = Callable[[list[str]], RunDirectory]

@@ -27,7 +27,7 @@ from mmx.training import checkpoint
 pytest.importorskip("transformers")
 pytest.importorskip("timm")
 pytest.importorskip("open_clip")
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 Once = Callable[[list[str]], RunDirectory]
 WITHOUT_ROWS = ("video",)

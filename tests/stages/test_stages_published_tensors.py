@@ -27,7 +27,7 @@ from mmx.training import checkpoint
 from mmx.training.events import Event, StopRequest
 
 pytest.importorskip("transformers")
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 CPU = torch.device("cpu")
 Prepared = Callable[[list[str], Path], tuple[Experiment, RunDirectory]]

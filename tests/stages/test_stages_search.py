@@ -35,6 +35,8 @@ from mmx.training.events import Event, StopRequest
 from mmx.transfer.feature import Feature
 from mmx.verbs.train_sweep import describe_wanted
 
+pytestmark = pytest.mark.slow
+
 Overrides = Callable[..., list[str]]
 Tables = dict[str, Path]
 Line = Callable[..., list[str]]
@@ -246,7 +248,7 @@ def test_features_and_source_are_computed_once(
     line: Line, once: Callable[[list[str]], RunDirectory], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     computed: list[str] = []
-    real = search.train_source.__globals__["train"]
+    real = search.train_source.__globals__["train_stage"]
     monkeypatch.setattr(
         "mmx.stages.core.cached.extract_features",
         lambda data, *rest: computed.append(",".join(data.splits)) or extract_features(data, *rest),
@@ -298,7 +300,7 @@ def test_an_interrupted_search_goes_on_with_the_trials_that_had_ended(
         trained.append(f"{context.directory.path.name}")
         return found
 
-    monkeypatch.setattr(trial, "train", counted)
+    monkeypatch.setattr(trial, "train_stage", counted)
     for _ in range(4):
         outcome = execution.execute(assemble(directory.config()), directory, listen)
         assert outcome["exit_code"] == 143, outcome
@@ -408,7 +410,7 @@ class Ticking:
             self.now += context.experiment.trainer.epochs
             return real(context, stage)
 
-        monkeypatch.setattr(trial, "train", train)
+        monkeypatch.setattr(trial, "train_stage", train)
 
     def __call__(self) -> float:
         return self.now
@@ -505,7 +507,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, fails: Callable[[str, int], bool]) 
             raise DivergedError("the loss is nan", tip="do else")
         return real(context, stage)
 
-    monkeypatch.setattr(trial, "train", train)
+    monkeypatch.setattr(trial, "train_stage", train)
 
 
 def test_a_candidate_that_fails_is_dropped_and_says_why(
@@ -542,7 +544,7 @@ def test_a_source_that_does_not_help_is_said(
         worse = {**found.fitted.val, "accuracy": -1.0}
         return replace(found, fitted=replace(found.fitted, val=worse))
 
-    monkeypatch.setattr(trial, "train", train)
+    monkeypatch.setattr(trial, "train_stage", train)
     data = searched()
     assert data["winner"] == "transfer=scratch"
     assert data["verdict"] == (

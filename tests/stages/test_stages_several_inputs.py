@@ -27,6 +27,8 @@ from mmx.runs.directory import RunDirectory
 from mmx.stages import load_trained
 from mmx.training.events import Event
 
+pytestmark = pytest.mark.slow
+
 Run = Callable[..., RunDirectory]
 Overrides = Callable[..., list[str]]
 NAMES = ("image_back", "image_front", "text_body", "text_title")

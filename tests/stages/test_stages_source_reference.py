@@ -45,6 +45,8 @@ from mmx.transfer.regularizers.distill import Distill
 from mmx.transfer.regularizers.l2_sp import L2Sp, L2SpPenalty
 from mmx.transfer.regularizers.rkd import Rkd
 
+pytestmark = pytest.mark.slow
+
 SPECS = {
     "image": ImageSpec(8, 8),
     "tabular": TabularSpec(("a", "b"), (0.0, 0.0), (1.0, 1.0), (), ()),

@@ -39,6 +39,8 @@ from mmx.training import checkpoint
 from mmx.training.precision import Precision
 from mmx.training.recipe import FitResult
 
+pytestmark = pytest.mark.slow
+
 Weights = dict[str, Tensor]
 FITTED = FitResult({"accuracy": 0.0, "loss": 9.0}, 1, 1, 1, 0.0, 0.0)
 

@@ -173,6 +173,7 @@ print("torch._dynamo" in sys.modules)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["AdamW", "Sgd"])
 def test_a_step_does_not_import_torchs_compiler(kind: str) -> None:
     words = [sys.executable, "-c", STEP.format(kind=kind)]

@@ -19,6 +19,8 @@ from mmx.training.fit import _Run
 from mmx.transfer import Start
 from mmx.transfer.base import start_fresh
 
+pytestmark = pytest.mark.slow
+
 SAVING = {"checkpoint_seconds": 0}
 
 

@@ -25,6 +25,8 @@ from mmx.transfer.weighting.fixed import Fixed
 from mmx.transfer.weighting.gradnorm import GradNorm
 from mmx.transfer.weighting.uncertainty import Uncertainty
 
+pytestmark = pytest.mark.slow
+
 KINDS = ("classes", "regression")
 OPTIONS: dict[str, Callable[[], Weighting]] = {
     "fixed": lambda: Fixed(source_weight=0.3),
