@@ -20,7 +20,7 @@ from typing import Any
 from mmx.config.build import TARGET, Builder
 from mmx.config.locate import find_options
 from mmx.errors import MmxError, RunError, UsageError, closest
-from mmx.reports.run_groups import find_runs, list_directories
+from mmx.reports.run_groups import find_runs, list_run_directories
 from mmx.runs.conditions import looks_like_condition, parse_condition
 from mmx.runs.directory import RunDirectory
 from mmx.runs.tracked import describe_run, read_ending, read_points
@@ -110,7 +110,7 @@ def _find(words: Sequence[str], conditions: Sequence[str]) -> list[RunDirectory]
     if conditions:
         parsed = [parse_condition(each) for each in conditions]
         return [run.directory for run in find_runs(words, parsed)]
-    return list_directories(words)
+    return list_run_directories(words)
 
 
 def _copy(tracker: Tracker, directory: RunDirectory) -> tuple[int, str]:
