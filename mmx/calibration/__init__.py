@@ -3,7 +3,7 @@
 Shape legend: ``N`` rows, ``C`` outputs.
 """
 
-from mmx.calibration.base import Calibration, Rescaling, attach, uncalibrated
+from mmx.calibration.base import Calibration, Rescaling, attach, suspend_calibration
 from mmx.calibration.reliability import ReliabilityBin, find_reliability
 
 __all__ = [
@@ -12,5 +12,5 @@ __all__ = [
     "Rescaling",
     "attach",
     "find_reliability",
-    "uncalibrated",
+    "suspend_calibration",
 ]

@@ -120,7 +120,7 @@ def attach(model: Calibrated, tensors: Mapping[str, Tensor], device: torch.devic
 
 
 @contextmanager
-def uncalibrated(model: Calibrated) -> Iterator[None]:
+def suspend_calibration(model: Calibrated) -> Iterator[None]:
     """Leave out a model's calibration in the ``with`` block."""
     kept = model.calibration
     model.calibration = None

@@ -105,14 +105,14 @@ def list_columns(columns: NameOrNames) -> list[str]:
 def replace_column(option: ColumnsOption, old: str, new: str) -> ColumnsOption:
     """Return the option with a column's name replaced wherever it stands."""
 
-    def replaced(value: NameOrNames) -> NameOrNames:
+    def replace_names(value: NameOrNames) -> NameOrNames:
         if isinstance(value, str):
             return new if value == old else value
         return [new if name == old else name for name in value]
 
     return {
-        key: {name: replaced(each) for name, each in value.items()}
+        key: {name: replace_names(each) for name, each in value.items()}
         if isinstance(value, dict)
-        else replaced(value)
+        else replace_names(value)
         for key, value in option.items()
     }

@@ -9,7 +9,7 @@ import pytest
 import torch
 from refusals import Refusal, check_refusals
 
-from mmx.calibration import Rescaling, uncalibrated
+from mmx.calibration import Rescaling, suspend_calibration
 from mmx.calibration.temperature import Temperature
 from mmx.errors import ConfigError
 from mmx.evaluation.predict import predict
@@ -51,7 +51,7 @@ def test_is_fitted_on_validation_kept_and_used_by_whoever_loads_the_model(
     run = train(*words(tables["one"]), f"calibration={method}")
     model, data, precision = open_run(run)
     assert isinstance(model.calibration, Rescaling)
-    with uncalibrated(model):
+    with suspend_calibration(model):
         raw, values = predict(model, data, data.rows("val"), precision)
     reference, _, _ = open_run(plain)
     assert torch.equal(raw, predict(reference, data, data.rows("val"), precision)[0])

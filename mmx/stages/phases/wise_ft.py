@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from mmx.calibration import uncalibrated
+from mmx.calibration import suspend_calibration
 from mmx.evaluation.metrics import find_primary, make_score, measure
 from mmx.evaluation.predict import predict
 from mmx.metrics import Metric
@@ -216,7 +216,7 @@ def describe_line(context: Context, trained: Trained, target: Target) -> LineFac
         context.experiment.metric,
     )
     ends = line.start, line.end
-    with uncalibrated(trained.model):  # as on validation, where nothing was calibrated yet
+    with suspend_calibration(trained.model):  # as on validation, where nothing was calibrated yet
         tested = list(measure_points(trained.model, judge, ends, line.kept, "test"))
     metrics = {
         f"{alpha:g}": {"val": val, "test": test}

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from mmx.calibration import Rescaling, find_reliability, uncalibrated
+from mmx.calibration import Rescaling, find_reliability, suspend_calibration
 from mmx.evaluation.predict import predict
 from mmx.metrics import Answers
 from mmx.metrics.ece import Ece
@@ -26,7 +26,7 @@ def describe_calibration(
         return None
     splits = {}
     for split in ("val", "test"):
-        with uncalibrated(target.model):
+        with suspend_calibration(target.model):
             outputs, values = predict(target.model, data, data.rows(split), context.precision)
         after = module(outputs.to(module.scale.device)).cpu()
         sides = {"before": outputs, "after": after}
