@@ -257,7 +257,7 @@ def test_features_and_source_are_computed_once(
 
     sources: list[str] = []
     monkeypatch.setattr(
-        "mmx.stages.selection.prepare.train",
+        "mmx.stages.selection.prepare.train_stage",
         lambda *given: sources.append("source") or real(*given),
     )
     run = once(line("transfer.modes=[scratch,feature]", "transfer.heads=[linear,logistic,knn]"))
@@ -293,7 +293,7 @@ def test_an_interrupted_search_goes_on_with_the_trials_that_had_ended(
         ("source", "epoch", 1), ("search", "step", 1), ("search", "step", 4), ("target", "stage", 1)
     )
     trained: list[str] = []
-    real = trial.train
+    real = trial.train_stage
 
     def counted(context: Any, stage: Any) -> Any:
         found = real(context, stage)
@@ -404,7 +404,7 @@ class Ticking:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 0.0
-        real = trial.train
+        real = trial.train_stage
 
         def train(context: Any, stage: Any) -> Any:
             self.now += context.experiment.trainer.epochs
@@ -499,7 +499,7 @@ def test_a_scratch_that_fails_says_nothing_of_the_transfer(
 
 def failing(monkeypatch: pytest.MonkeyPatch, fails: Callable[[str, int], bool]) -> None:
     """Let trials fail whose transfer and epochs are such."""
-    real = trial.train
+    real = trial.train_stage
 
     def train(context: Any, stage: Any) -> Any:
         mode = type(stage.transfer).__name__
@@ -535,7 +535,7 @@ def test_one_that_is_left_alone_is_not_tried_again(
 def test_a_source_that_does_not_help_is_said(
     searched: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = trial.train
+    real = trial.train_stage
 
     def train(context: Any, stage: Any) -> Any:
         found = real(context, stage)
