@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmx.extras import import_extra
 from mmx.explanations.attention import record_attention
 from mmx.explanations.base import Attribution, Method, Question, as_values, full_precision
 from mmx.explanations.inputs import find_surface
 from mmx.explanations.surface import trace_calls
+from mmx.extras import import_extra
 
 
 class GradCam(Method):

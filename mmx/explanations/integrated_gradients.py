@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mmx.extras import import_extra
 from mmx.explanations.base import (
     Attribution,
     Completeness,
@@ -16,6 +15,7 @@ from mmx.explanations.base import (
 )
 from mmx.explanations.inputs import find_parts
 from mmx.explanations.surface import Surface
+from mmx.extras import import_extra
 
 STEPS = (32, 64, 128, 256, 512, 1024)
 """Steps of the integral that are tried until completeness holds."""

@@ -10,7 +10,7 @@ import yaml
 
 from mmx import execution
 from mmx.config.chosen import find_chosen_names
-from mmx.config.compose import Composed
+from mmx.config.composed import Composed
 from mmx.errors import ConfigError, MmxError
 from mmx.experiment import assemble
 from mmx.json_object import Json

@@ -11,7 +11,7 @@ from mmx.runs.directory import RunDirectory
 from mmx.stage_id import StageId
 from mmx.stages.core.context import Context
 from mmx.stages.core.stage import Stage
-from mmx.stages.pipeline.train import train
+from mmx.stages.pipeline.train import train_stage
 from mmx.stages.selection.prepare import make_context, prepare
 from mmx.training.events import Event, EventKind, Listener, StopRequest
 
@@ -112,7 +112,7 @@ def train_validated(
     stage = Stage(StageId.TARGET, prepared.target, experiment.transfer, prepared.given, joint)
     try:
         watcher.replay(context)
-        fitted = train(replace(context, listen=watcher), stage).fitted
+        fitted = train_stage(replace(context, listen=watcher), stage).fitted
     except _StoppedEarlyError:
         return Validated({}, None, watcher.scores, judge.rungs)
     return Validated(fitted.val, score(fitted.val)[0], watcher.scores, judge.rungs)
