@@ -140,8 +140,10 @@ class ChosenOptions:
             except Exception:  # compose the whole line, for Hydra's own message
                 return compose(every)
             found = _read(tree, every, self.composed.launcher)
-        own = {**_own_config(), "data_dir": str(find_data_directory())}
-        problems = [*self.problems, *refuse_owners_keys(found.config, found.overrides, own)]
+        problems = list(self.problems)
+        if UserConfigs.directories:  # otherwise every key is mmx's own, or of the command line
+            own = {**_own_config(), "data_dir": str(find_data_directory())}
+            problems += refuse_owners_keys(found.config, found.overrides, own)
         if problems:
             raise ConfigError(place_in_files(problems, found, UserConfigs.directories))
         return found
@@ -168,7 +170,10 @@ def compose_options(overrides: Sequence[str]) -> ChosenOptions:
     task = [text for text in overrides if not is_hydra_key(text)]
     typed = [text for text in overrides if is_hydra_key(text) and text not in of_launcher]
     name = _read_choices(node).get(hydra_node.LAUNCHER_GROUP, "")
-    own = _own_node(name if name in hydra_node.LAUNCHERS else "basic")
+    if isinstance(node, dict) and _only_own_files(overrides):
+        own = node
+    else:
+        own = _own_node(name if name in hydra_node.LAUNCHERS else "basic")
     problems = hydra_node.refuse_composed(node, own, task, typed)
     if problems := [*problems, *_refuse_references(everything)]:
         raise ConfigError(problems)
@@ -179,6 +184,14 @@ def compose_options(overrides: Sequence[str]) -> ChosenOptions:
     launcher, problems = hydra_node.find_launcher(node, own, name, values)
     composed = _to_plain(tree, _read_choices(node), task, launcher)
     return ChosenOptions(composed, tree, tuple(overrides), tuple(problems))
+
+
+def _only_own_files(overrides: Sequence[str]) -> bool:
+    """Return whether nothing but mmx's own files can have set Hydra's node.
+
+    It need not be compared with mmx's own then, which would be composed for that alone.
+    """
+    return not UserConfigs.directories and not any("hydra" in text for text in overrides)
 
 
 def _read_choices(node: Any) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
+import re
 import subprocess
 import sys
 from functools import cache
@@ -27,6 +28,7 @@ WATCHED = (
     "hydra-core",
 )
 """Packages that are recorded by version; ``env.txt`` lists all."""
+HEADERS = ("Name", "Version")
 
 
 @cache
@@ -60,8 +62,17 @@ def describe_surroundings() -> Manifest:
 @cache
 def list_packages() -> str:
     """Return the installed packages, one on each line, as pip would freeze them."""
-    found = {f"{dist.name}=={dist.version}" for dist in metadata.distributions()}
+    found = {_read_package(dist) for dist in metadata.distributions()}
     return "\n".join([f"# python {sys.version.split()[0]}", *sorted(found, key=str.lower)]) + "\n"
+
+
+def _read_package(dist: metadata.Distribution) -> str:
+    """Return name and version; of hundreds of packages, parsing all they say takes long."""
+    head = (dist.read_text("METADATA") or "").partition("\n\n")[0]
+    name, version = (re.search(rf"^{key}: *(.+?)\s*$", head, re.MULTILINE) for key in HEADERS)
+    if name is None or version is None:
+        return f"{dist.name}=={dist.version}"
+    return f"{name[1]}=={version[1]}"
 
 
 def find_git_commit() -> str | None:
