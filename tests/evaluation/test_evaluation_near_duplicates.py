@@ -88,6 +88,30 @@ def test_another_picture_is_not(name):
     assert compare_pictures(column, None, searches(31, [30])).pairs == ()
 
 
+def paint_small(seed: int) -> np.ndarray:
+    """Return a smooth grey picture of 32 × 32 pixels, as numbers."""
+    return np.asarray(paint(seed, (32, 32)).convert("L").convert("RGB"), dtype=np.float64)
+
+
+def round_levels(levels: np.ndarray) -> np.ndarray:
+    return levels.clip(0, 255).astype(np.uint8)
+
+
+def test_small_pictures_may_differ_as_much_as_a_jpeg_of_them_does():
+    """A JPEG changes fine texture, so that smooth pictures that differ by as much are others."""
+    rng = np.random.default_rng(0)
+    fine = [paint_small(seed) + rng.normal(0, 18, (32, 32, 1)) for seed in range(20)]
+    jpeg = PIL.Image.open(io.BytesIO(encode(PIL.Image.fromarray(round_levels(fine[7])), 50)))
+    smooth = paint_small(7), paint_small(7) + 0.2 * (paint_small(8) - paint_small(7))
+    rows = [*map(round_levels, [*fine, *smooth]), np.asarray(jpeg)]
+    for one, other in ((7, 22), (20, 21)):
+        measured = measure_distances(rows[one][None], rows[other][None])
+        assert 0.15 < measured.shape[0] < 0.35
+        assert measured.patch[0] < 0.6
+    found = compare_pictures(ImageColumn(rows), None, searches(23, [21, 22])).pairs
+    assert [(pair.row, pair.other) for pair in found] == [(22, 7)]
+
+
 def test_plain_tiny_and_absent_pictures_are_not_compared():
     white = encode(PIL.Image.new("RGB", (40, 40), "white"))
     tiny = encode(paint(1, (8, 8)))

@@ -16,6 +16,7 @@ from scipy.fft import dctn
 from mmx.errors import DataError
 from mmx.evaluation.near_duplicates.alignment import measure_distances
 from mmx.evaluation.near_duplicates.pairs import PairComparison
+from mmx.evaluation.near_duplicates.reencoding import find_reencoded
 from mmx.evaluation.near_duplicates.search import Candidates, RowIndices, find_candidates
 from mmx.modalities import Modality
 from mmx.modalities.files import FileOrBytes, call_each, count_bytes
@@ -32,8 +33,10 @@ TINY_FILE = 1_500  # bytes of a file that may hold a picture of fewer pixels
 RADIUS, NEAREST = 0.4, 12
 CONTRASTS = 1.25
 """Largest ratio of the contrasts of pictures that are aligned."""
-SHAPE, PATCH, COLOUR = 0.12, 0.27, 8.0
-"""Largest distances of pictures that are alike; docs/data.md says how often they mislead."""
+LIMITS = (0.12, 0.27, 8.0)
+"""Largest distances in shape, patch and colour of pictures that are alike, but for small ones that
+change more as a JPEG; docs/data.md says how often they mislead."""
+COLOUR = LIMITS[2]
 
 
 def compare_pictures(
@@ -73,7 +76,10 @@ def compare_pictures(
     found = find_candidates(prints, known, searches, radius=RADIUS, most=NEAREST)
     found = _drop_hopeless(found, thumbs, contrast)
     distances = measure_distances(thumbs[found.rows], thumbs[found.others])
-    alike = (distances.shape <= SHAPE) & (distances.patch <= PATCH) & (distances.colour <= COLOUR)
+    measured = np.stack([distances.shape, distances.patch, distances.colour], axis=1)
+    alike = (measured <= LIMITS).all(axis=1) | find_reencoded(
+        found, distances, LIMITS, lambda row: read_image(column, row, None, decoding), SIDE
+    )
     return PairComparison.of(
         found.rows[alike], found.others[alike], distances.shape[alike], unreadable
     )
