@@ -217,7 +217,8 @@ class Task(ABC):
     def list_files(self, data: TaskData) -> Sequence[Path] | None:
         """Return all files on which opened data depends; None where that is not known.
 
-        Where it is, the runs of a sweep open the data once, until one of the files changes.
+        Where it is, the runs of a sweep open the data once, until one of the files changes. It is
+        asked of a class that defines it, since a subclass may read further files.
 
         Args:
             data: As :meth:`load` returned it.

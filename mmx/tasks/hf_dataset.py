@@ -3,9 +3,10 @@
 import dataclasses
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 
 from mmx.hub_cache import REPOSITORY
-from mmx.tasks.base import Samples
+from mmx.tasks.base import Samples, TaskData
 from mmx.tasks.hub_data import HubData, find_hub_data
 from mmx.tasks.open_table import OpenTable, join_tables, open_table
 from mmx.tasks.table import Table
@@ -65,6 +66,10 @@ class HfDataset(Table):
             self, path=path, labelled=False, repository=None, revision=None, subset=None
         )
 
+    def list_files(self, data: TaskData) -> list[Path] | None:
+        """Return the table and the files of its rows; None with a repository."""
+        return super().list_files(data)
+
     def read(self) -> Samples:
         """Return cells, labels and splits, and where they are from."""
         samples = super().read()
@@ -82,6 +87,10 @@ class HfDataset(Table):
         notes = [f"{origin.name} at commit {origin.revision}, licence {licence}"]
         if not self.hub_data.is_checked:
             notes.append("fetched by another program: download=true checks that all of it is here")
+        notes += [
+            f"{' and '.join(theirs)} are both read as {ours}"
+            for ours, theirs in self.hub_data.merged.items()
+        ]
         if self.hub_data.left_out:
             notes.append(f"not read: the splits {', '.join(self.hub_data.left_out)}")
         return replace(table, notes=(*notes, *table.notes))

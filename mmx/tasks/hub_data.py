@@ -6,7 +6,7 @@ import fnmatch
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -24,6 +24,7 @@ from mmx.tasks.table_files import SIDECARS, find_split_in_name, sort_naturally
 
 FORMATS = (BINARY_SUFFIXES, JSON_SUFFIXES, (".csv", ".tsv", ".tab"))
 """Suffixes of tables, from those that say most of their columns to those that say least."""
+OURS = ("train", "val", "test")
 CARD = ("README.md", "LICENSE*")
 NUMBERED = re.compile(r"(.*)-(\d{5})-of-(\d{5})(\.[\w.]+)")
 PARQUET_BRANCH = "refs/convert/parquet"
@@ -42,12 +43,14 @@ class HubData:
         files: Split to its files.
         origin: Repository, commit and licence.
         left_out: Splits that are none of train, val and test.
+        merged: Split to those of the repository that are read as this one, where they are several.
         is_checked: Whether all its tables were fetched by mmx, and checked.
     """
 
     files: dict[str, list[str]]
     origin: Origin
     left_out: tuple[str, ...] = ()
+    merged: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     is_checked: bool = False
 
 
@@ -134,17 +137,26 @@ def _read_snapshot(repository: str, folder: Path, subset: str | None) -> HubData
             raise DataError(f"{repository}: {name} is not here", tip="download=true fetches it")
     names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
     origin = Origin(repository, folder.name, read_licence(folder / "README.md"))
-    files, left_out = choose_files(names, subset, _read_card(folder), repository)
+    found = choose_files(names, subset, _read_card(folder), repository)
+    theirs = {ours: [name for name in found if find_split(name) == ours] for ours in OURS}
+    files = {ours: [each for name in theirs[ours] for each in found[name]] for ours in OURS}
+    files = {ours: each for ours, each in files.items() if each}
     for each in files.values():
         _require_all_shards(repository, each)
     paths = {split: [str(folder / name) for name in each] for split, each in files.items()}
-    return HubData(paths, origin, left_out, is_checked=fetched is not None)
+    return HubData(
+        paths,
+        origin,
+        tuple(name for name in found if find_split(name) is None),
+        {ours: tuple(names) for ours, names in theirs.items() if len(names) > 1},
+        is_checked=fetched is not None,
+    )
 
 
 def choose_files(
     names: Iterable[str], subset: str | None, card: Mapping[str, Any], repository: str
-) -> tuple[dict[str, list[str]], tuple[str, ...]]:
-    """Return split to the names of its tables, and the splits that are left out.
+) -> dict[str, list[str]]:
+    """Return split, as the repository calls it, to the names of its tables.
 
     Args:
         names: Of all files, with slashes.
@@ -172,15 +184,8 @@ def choose_files(
                 "are not here",
                 tip="download=true fetches them",
             )
-    else:
-        found = _divide(_take_subset(_take_format(tables), subset, repository))
-    files = {
-        ours: [name for split, each in found.items() if find_split(split) == ours for name in each]
-        for ours in ("train", "val", "test")
-    }
-    return {split: each for split, each in files.items() if each}, tuple(
-        split for split in found if find_split(split) is None
-    )
+        return found
+    return _divide(_take_subset(_take_format(tables), subset, repository))
 
 
 def _take_format(tables: list[str]) -> list[str]:

@@ -23,6 +23,9 @@ from mmx.tasks.torchvision_rows import Images, join_class_names, join_images, li
 UNUSABLE = (RuntimeError, OSError, ValueError, EOFError, AssertionError)
 """What libraries raise for official files that are absent, cut off or damaged."""
 
+FOLDERS = ("train", "val", "test")
+"""Folders of images that are read in place of official files; ``val`` may be absent."""
+
 
 @dataclass(kw_only=True, eq=False)
 class OfficialSet(Task):
@@ -125,8 +128,8 @@ class OfficialSet(Task):
 class OfficialImages(OfficialSet):
     """Base of the sets of images that torchvision can download and verify.
 
-    ``<data_dir>/<folder>/{train,test}/<class>/`` is read if it exists, else the official files
-    in ``data_dir``.
+    ``<data_dir>/<folder>/{train,test}/<class>/`` is read if it exists, and ``val`` next to them,
+    else the official files in ``data_dir``.
 
     Args:
         data_dir: Folder of the data, also for downloads.
@@ -183,9 +186,8 @@ class OfficialImages(OfficialSet):
         """Return images and classes, in the authors' splits."""
         folder = Path(self.data_dir).expanduser() / self.folder
         if self.folder and (folder / "train").is_dir() and (folder / "test").is_dir():
-            return collect_samples(
-                {split: list_folder(folder / split) for split in ("train", "test")}
-            )
+            there = [split for split in FOLDERS if (folder / split).is_dir()]
+            return collect_samples({split: list_folder(folder / split) for split in there})
         return super().read()
 
     def read_official(self, root: Path) -> Samples:

@@ -1,6 +1,6 @@
 """Pickled features of clips by split, as MultiBench and MMSA publish CMU-MOSI and CMU-MOSEI."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -98,7 +98,7 @@ class PickledSequences(CutTask):
         sizes = {split: self._count_rows(split, part) for split, part in parts.items()}
         starts = np.cumsum([0, *sizes.values()])
         name_row = RowNames(tuple(parts), tuple(int(start) for start in starts[:-1]))
-        columns, notes = {}, list[str]()
+        columns, notes = {}, list(self._note_unread())
         for name, each in self.inputs.items():
             columns[name], said = self._make_column(each, parts, name_row)
             columns[name].row_names = name_row
@@ -116,6 +116,11 @@ class PickledSequences(CutTask):
         values, classes = self._read_labels(parts, sizes, name_row)
         return Samples(columns, values, classes, splits, tuple(notes))
 
+    def _note_unread(self) -> Iterator[str]:
+        """Yield a note on the keys of the file that name no split."""
+        if self._unread:
+            yield f"not read, since they name no split: {list_names(self._unread)}"
+
     def _read_parts(self) -> dict[str, PickledPart]:
         """Return the splits of the file, by mmx's names for them."""
         try:
@@ -130,6 +135,7 @@ class PickledSequences(CutTask):
                     tip="leave one of them out of the file, or rename it",
                 )
         parts = {split: found[key] for key, split in names.items() if split}
+        self._unread = [str(key) for key, split in names.items() if not split]
         if not parts or not all(isinstance(part, dict) for part in parts.values()):
             seen = list_names([str(key) for key in names]) or type(found).__name__
             raise DataError(

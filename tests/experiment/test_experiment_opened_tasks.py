@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from mmx.experiment.opened_tasks import open_data
 from mmx.modalities.image import ImageColumn
 from mmx.runs import file_states
 from mmx.tasks import TaskData
+from mmx.tasks.base import Samples
 from mmx.tasks.digits import Digits
 from mmx.tasks.table import Table
 
@@ -124,3 +126,30 @@ def test_data_with_files_that_are_not_known_is_not_kept(table: Path) -> None:
     assert read(pattern) is not read(pattern)
     task = Digits(name="digits")
     assert task.list_files(task.load()) is None
+
+
+@pytest.mark.parametrize("states_files", [True, False])
+def test_a_subclass_that_may_read_more_files_must_list_them(
+    table: Path, states_files: bool
+) -> None:
+    """Its labels are in a file of their own, which the list of its base class lacks."""
+    extra = table.parent / "labels.txt"
+    extra.write_text("ab" * (ROWS // 2))
+
+    class Own(Table):
+        def read(self) -> Samples:
+            samples = super().read()
+            return replace(samples, values=np.array([ord(c) - 97 for c in extra.read_text()]))
+
+    class Stated(Own):
+        def list_files(self, data: TaskData) -> list[Path] | None:
+            found = super().list_files(data)
+            return None if found is None else [*found, extra]
+
+    kind = Stated if states_files else Own
+    task = kind(name="rows", path=str(table), label="label", columns={"text": "title"})
+    first = open_data(task, {"_target_": kind.__name__})
+    assert (open_data(task, {"_target_": kind.__name__}) is first) == states_files
+    extra.write_text("ba" * (ROWS // 2))
+    changed = open_data(task, {"_target_": kind.__name__})
+    assert changed.values.tolist() == [1, 0] * (ROWS // 2)

@@ -71,3 +71,21 @@ def test_where_it_is_looked_for(tmp_path) -> None:
         load(tmp_path)
     check_error(error.value, tmp_path / "flowers102", tmp_path / "flowers-102")
     assert "345 MB" in str(error.value.tip)
+
+
+@pytest.mark.parametrize("validated", [True, False])
+def test_a_folder_of_validation_images_is_read_as_such(tmp_path, validated: bool) -> None:
+    rows = {"train": 6, "val": 3, "test": 2} if validated else {"train": 6, "test": 2}
+    for split, count in rows.items():
+        for name in ("pink primrose", "hard-leaved pocket orchid"):
+            folder = tmp_path / "flowers102" / split / name
+            folder.mkdir(parents=True)
+            for index in range(count):
+                (folder / f"{index}.jpg").write_bytes(draw(shade(8, 8, 3, seed=index), "jpeg"))
+    data = load(tmp_path)
+    paths = data.columns["image"].images
+    found = {split: {paths[row].parent.parent.name for row in data.splits[split]} for split in rows}
+    assert found == {split: {split} for split in rows}
+    assert len(data.splits["test"]) == 4
+    if validated:
+        assert len(data.splits["val"]) == 6

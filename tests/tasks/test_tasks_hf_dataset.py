@@ -20,7 +20,7 @@ from refusals import check_error
 from mmx.cli import main
 from mmx.errors import DataError
 from mmx.tasks.hf_dataset import HfDataset
-from mmx.tasks.hub_data import choose_files
+from mmx.tasks.hub_data import _read_snapshot, choose_files
 from mmx.tasks.table import Table
 
 hub_library = pytest.importorskip("huggingface_hub")
@@ -179,7 +179,27 @@ CHOICES: dict[str, tuple[list[str], str | None, dict[str, Any], dict[str, list[s
 @pytest.mark.parametrize("name", CHOICES)
 def test_which_files_are_read(name: str) -> None:
     names, subset, card, expected = CHOICES[name]
-    assert choose_files(names, subset, card, "owner/tiny")[0] == expected
+    assert choose_files(names, subset, card, "owner/tiny") == expected
+
+
+def test_splits_of_a_card_that_are_read_as_one_are_noted(tmp_path: Path) -> None:
+    lines = ["---", "configs:", "- config_name: default", "  data_files:"]
+    for row, split in enumerate(("train", "validation", "dev", "test", "extra")):
+        lines += [f"  - split: {split}", f"    path: {split}.csv"]
+        (tmp_path / f"{split}.csv").write_text(f"words,kind\none {row},a\ntwo {row},b\n")
+    (tmp_path / "README.md").write_text("\n".join([*lines, "---", "# tiny"]))
+    found = _read_snapshot("owner/tiny", tmp_path, None)
+    assert found.merged == {"val": ("validation", "dev")}
+    assert found.left_out == ("extra",)
+    assert [Path(name).name for name in found.files["val"]] == ["validation.csv", "dev.csv"]
+    options: dict[str, Any] = {"label": "kind", "columns": {"text": "words"}}
+    task = HfDataset(name="hub", repository="owner/tiny", **options)
+    task.__dict__["hub_data"] = found  # as if the hub's cache held it
+    data = task.load()
+    assert [len(data.splits[split]) for split in ("train", "val", "test")] == [2, 4, 2]
+    (note,) = [note for note in data.notes if "validation and dev" in note]
+    assert note.endswith("val")
+    assert "not read: the splits extra" in data.notes
 
 
 def test_which_subset_has_to_be_said() -> None:

@@ -65,6 +65,15 @@ def task(path: Path, **options: Any) -> PickledSequences:
     return PickledSequences(name="mosi", path=str(path), **options)
 
 
+def test_keys_that_name_no_split_are_noted(write: Callable[..., Path]) -> None:
+    given = make_multibench()
+    assert not any("not read" in note for note in task(write(given)).load().notes)
+    data = task(write({**given, "train_extra": given["train"], "vocab": {"a": 1}})).load()
+    (note,) = [note for note in data.notes if "not read" in note]
+    assert "train_extra, vocab" in note
+    assert len(data.splits["train"]) == SIZES["train"]
+
+
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_plain_data_is_read_by_value(write: Callable[..., Path], protocol: int) -> None:
     given = {
