@@ -296,3 +296,37 @@ def test_a_repository_that_is_not_here_is_not_fetched() -> None:
     with pytest.raises(DataError, match="the hub's cache does not hold it") as error:
         TextTransformers.find_published(model="nobody/nothing")
     assert "download=true" in error.value.tip
+
+
+def test_spectrogram_transformers_equal_the_library(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    config = transformers.ASTConfig(
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=24,
+        num_mel_bins=32,
+        max_length=64,
+        patch_size=8,
+    )
+    folder = tmp_path / "tiny"
+    transformers.ASTModel(config).save_pretrained(folder)
+    extractor = transformers.ASTFeatureExtractor(num_mel_bins=32, max_length=64)
+    extractor.save_pretrained(folder)
+    options = {"model": str(folder)}
+    sounds = clips()
+    x, _, spec = read(Audio(sample_rate=RATE), as_column(sounds))
+    encoder = load(AudioTransformers(spec, **options), AudioTransformers, **options)
+    lengths = torch.tensor([len(each) for each in sounds])
+    given = extractor(
+        [each / np.float32(32768) for each in sounds], sampling_rate=RATE, return_tensors="pt"
+    )
+    with torch.no_grad():
+        ours = encoder(x, lengths)
+        found = transformers.AutoModel.from_pretrained(folder).eval()(
+            **given, output_hidden_states=True
+        )
+    assert ours.mask.all()
+    torch.testing.assert_close(ours.tokens, found.last_hidden_state, atol=1e-6, rtol=0)
+    for level, state in zip(ours.levels, found.hidden_states[1:], strict=True):
+        torch.testing.assert_close(level, state.mean(1), atol=1e-6, rtol=0)
