@@ -179,15 +179,20 @@ def make_tables(rows: Sequence[Json]) -> list[Table]:
     if not done:
         return []
     keys = list(dict.fromkeys(key for row in rows for key, _ in row[GROUP]))
-    chosen = dict.fromkeys(row["metric"] for row in done if "metric" in row)
-    names = [f"{split}.{metric}" for metric in chosen for split in ("val", "test")]
-    names = [*METRICS[:-1], *names, METRICS[-1]]
-    metrics = [name for name in names if any(name in row for row in done)]
+    metrics = _list_metrics(done)
     drawn = [key for key in DRAW_KEYS if len({row[key] for row in rows if key in row}) > 1]
     jobs = _make_job_table(done, keys, [*drawn, *metrics, "seconds"])
     if not drawn:
         return [jobs]
     return [jobs, _make_mean_table(list(group_runs(rows).values()), keys, metrics)]
+
+
+def _list_metrics(done: Sequence[Json]) -> list[str]:
+    """Return the metrics that some run has, with those that gains are in by ``metric=``."""
+    chosen = dict.fromkeys(row["metric"] for row in done if "metric" in row)
+    names = [f"{split}.{metric}" for metric in chosen for split in ("val", "test")]
+    every = [*METRICS[:-1], *names, METRICS[-1]]
+    return [name for name in every if any(name in row for row in done)]
 
 
 def _make_job_table(done: Sequence[Json], keys: Sequence[str], columns: Sequence[str]) -> Table:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal, InvalidOperation
 
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
@@ -26,17 +26,21 @@ def unify_spelling(cells: TextCells) -> TextCells:
     ``2021-01-01`` where all are midnights. Codes such as ``007`` stay as they are, and so does any
     other column.
     """
-    first = next((cell for cell in cells if cell is not None), None)
-    if first is None:
-        return cells
     known = [cell for cell in cells if cell is not None]
+    if not known:
+        return cells
     if _all_fit(BOOLEAN, known):
-        return [None if cell is None else cell.lower() for cell in cells]
+        return _spell_each(cells, str.lower)
     if _all_fit(NUMBER, known):
-        return [None if cell is None else spell_number(cell) for cell in cells]
+        return _spell_each(cells, spell_number)
     if all(find_bit(cell) for cell in known):
-        return [None if cell is None else find_bit(cell) for cell in cells]
+        return _spell_each(cells, find_bit)
     return _unify_times(cells) if _all_fit(TIME, known) else cells
+
+
+def _spell_each(cells: TextCells, spell: Callable[[str], str | None]) -> TextCells:
+    """Return the cells in another spelling; missing ones stay missing."""
+    return [None if cell is None else spell(cell) for cell in cells]
 
 
 def find_bit(cell: str) -> str | None:

@@ -43,31 +43,33 @@ def find_witnesses(
     if not open_questions and not of_rows:
         return found
     for rows in source.iterate():
-        count = len(rows)
-        table = source.open(rows, range(start + 1, start + count + 1))
+        table = source.open(rows, range(start + 1, start + len(rows) + 1))
         cells: dict[str, list[Any]] = {}
-        left = []
-        for name, ask in open_questions:
-            if name not in cells:
-                column = table.find(name)
-                cells[name] = [] if column is None else table.read(column)
-            row = next((row for row, cell in enumerate(cells[name]) if ask(cell)), None)
-            if row is None:
-                left.append((name, ask))
-            else:
-                found[start + row + 1] = source.cut(rows, row, row + 1)
-        open_questions, rest = left, []
-        for ask in of_rows:
-            row = next((row for row, each in enumerate(rows) if ask(each[0])), None)
-            if row is None:
-                rest.append(ask)
-            else:
-                found[start + row + 1] = source.cut(rows, row, row + 1)
-        of_rows = rest
-        start += count
+        first = [_find_first(ask, _read_cells(table, cells, name)) for name, ask in open_questions]
+        of_row = [_find_first(ask, (each[0] for each in rows)) for ask in of_rows]
+        for row in {each for each in [*first, *of_row] if each is not None}:
+            found[start + row + 1] = source.cut(rows, row, row + 1)
+        open_questions = [
+            each for each, row in zip(open_questions, first, strict=True) if row is None
+        ]
+        of_rows = [ask for ask, row in zip(of_rows, of_row, strict=True) if row is None]
+        start += len(rows)
         if not open_questions and not of_rows:
             break
     return dict(sorted(found.items()))
+
+
+def _read_cells(table: Any, known: dict[str, list[Any]], name: str) -> list[Any]:
+    """Return the cells of a column, each column read once; none where the table lacks it."""
+    if name not in known:
+        column = table.find(name)
+        known[name] = [] if column is None else table.read(column)
+    return known[name]
+
+
+def _find_first(ask: Question, values: Iterable[Any]) -> int | None:
+    """Return the place of the first value for which the answer is yes."""
+    return next((row for row, value in enumerate(values) if ask(value)), None)
 
 
 def _list_row_questions(source: RowSource[Any], name: str) -> Iterator[Question]:

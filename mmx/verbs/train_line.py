@@ -35,18 +35,11 @@ def parse_line(arguments: Sequence[str], verb: str = "train") -> CommandLine:
         elif word == "--dry-run" and verb == "train":
             line.dry_run = True
         elif flag in ("--config-dir", "-cd", "--allow"):
-            if not glued:
-                if not rest:
-                    raise UsageError(f"{flag} needs a value")
-                value = rest.pop(0)
-            if flag == "--allow":
-                line.allow.append(value)
-            else:
-                line.config_dirs.append(Path(value))
+            _add_place(line, flag, value if glued else _take_value(flag, rest))
         elif flag in ("--cfg", "-c", "--info", "-i", "--package", "-p"):
             line.flags.append(word)
             line.only_shows = True
-            if not glued and rest and "=" not in rest[0] and not rest[0].startswith("-"):
+            if not glued and _begins_with_value(rest):
                 line.flags.append(rest.pop(0))
         elif word in ("--resolve", "--hydra-help"):
             line.flags.append(word)
@@ -57,3 +50,23 @@ def parse_line(arguments: Sequence[str], verb: str = "train") -> CommandLine:
                 tip=f"mmx {verb} --help lists the flags; a setting is written key=value",
             )
     return line
+
+
+def _add_place(line: CommandLine, flag: str, value: str) -> None:
+    """Add a folder of configs, or a package whose classes they may name."""
+    if flag == "--allow":
+        line.allow.append(value)
+    else:
+        line.config_dirs.append(Path(value))
+
+
+def _take_value(flag: str, rest: list[str]) -> str:
+    """Return the word after a flag. Raises UsageError where there is none."""
+    if not rest:
+        raise UsageError(f"{flag} needs a value")
+    return rest.pop(0)
+
+
+def _begins_with_value(rest: Sequence[str]) -> bool:
+    """Return whether the next word is a value, and no flag or override."""
+    return bool(rest) and "=" not in rest[0] and not rest[0].startswith("-")
