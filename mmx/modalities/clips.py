@@ -130,6 +130,26 @@ def has_sound(source: FileOrBytes, row: RowName) -> bool:
         return bool(container.streams.audio)
 
 
+def count_track_samples(source: FileOrBytes, row: RowName) -> int:
+    """Return the samples of a sound track over all its channels, without decoding them.
+
+    They are counted by the durations of its packets, since a header may say anything.
+
+    Raises:
+        DataError: The file cannot be read.
+    """
+    with _open(source, row) as container:
+        if not container.streams.audio:
+            return 0
+        stream = container.streams.audio[0]
+        try:
+            ticks = sum(packet.duration or 0 for packet in container.demux(stream))
+        except Exception as error:  # FFmpeg's errors, of many types
+            raise make_unreadable_error("sound", source, row, error) from error
+        seconds = float(ticks * stream.time_base)
+        return int(seconds * stream.rate * max(1, stream.channels))
+
+
 def read_track(
     source: FileOrBytes, row: RowName, channel: int | None = None
 ) -> tuple[npt.NDArray[np.float32], int]:

@@ -11,7 +11,7 @@ import soundfile
 
 from mmx.errors import DataError
 from mmx.modalities.channels import refuse_cancelled
-from mmx.modalities.clips import is_container, read_track
+from mmx.modalities.clips import count_track_samples, is_container, read_track
 from mmx.modalities.files import (
     UNUSABLE_TIP,
     FileOrBytes,
@@ -56,6 +56,30 @@ def count_frames(source: FileOrBytes, row: RowName) -> tuple[int, int]:
         if frames > DOUBTFUL * count_bytes(source):
             frames = len(_decode(sound, source, row))
         return frames, int(sound.samplerate)
+
+
+def holds_more(source: FileOrBytes, row: RowName, most: int) -> bool:
+    """Return whether a sound has more samples than ``most``, over all its channels.
+
+    No more than that is decoded: a small file can unfold to fill the memory. A container is
+    taken by its word.
+
+    Raises:
+        DataError: The file cannot be opened.
+    """
+    if is_container(source):
+        return count_track_samples(source, row) > most
+    with _open(source, row) as sound:
+        channels, frames = int(sound.channels), int(sound.frames)
+        if frames < UNKNOWN_LENGTH:
+            return frames * channels > most
+        count = 0
+        while count <= most:
+            read = len(sound.read(FRAMES_AT_ONCE, dtype="float32", always_2d=True))
+            count += read * channels
+            if read < FRAMES_AT_ONCE:
+                break
+        return count > most
 
 
 def read_sound(

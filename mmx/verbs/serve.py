@@ -86,6 +86,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     for name, kind, low, high, usual, text in (
         ("max-mb", float, 0.001, 4000, 20, "largest request, in MB"),
         ("max-pixels", int, 1, 2**31, 50_000_000, "largest picture, width times height"),
+        ("max-samples", int, 1, 2**31, 50_000_000, "longest sound, in samples over all channels"),
         ("max-rows", int, 1, 10**6, 1000, "rows of a request"),
         ("timeout", float, 0.01, 3600, 30, "seconds for a request"),
         ("queue", int, 1, 10**6, 1000, "rows that may wait"),
@@ -174,7 +175,6 @@ def _make_server(given: argparse.Namespace, token: str, local: bool) -> Server:
 
     from mmx.verbs.predict import open_model
     from mmx.verbs.serve_app import ServeOptions, Service, make_app
-    from mmx.verbs.serve_inputs import bound_pixels
 
     typed = read_typed(given.settings, "serve", given.run, NOTHING_IS_MADE)
     opened = open_model(RunDirectory.open(given.run), typed, given.allow, device=given.device)
@@ -183,12 +183,14 @@ def _make_server(given: argparse.Namespace, token: str, local: bool) -> Server:
         hosts=LOOPBACK if local else frozenset(),
         most_bytes=int(given.max_mb * 1e6),
         most_rows=given.max_rows,
+        most_pixels=given.max_pixels,
+        most_samples=given.max_samples,
         timeout=given.timeout,
         queue=given.queue,
         batch=given.batch,
         wait=given.wait_ms / 1000,
     )
-    app = make_app(Service(bound_pixels(opened, given.max_pixels), options))
+    app = make_app(Service(opened, options))
     config = uvicorn.Config(
         app,
         log_level="warning",

@@ -23,7 +23,7 @@ from mmx.verbs.predict_answers import AskedRows, OpenedModel
 from mmx.verbs.predict_rows import RowAnswers
 from mmx.verbs.predict_source import OpenedRows, RowSourceInUse
 from mmx.verbs.serve_batches import Batcher
-from mmx.verbs.serve_inputs import RefusedError, Row, RowReader
+from mmx.verbs.serve_inputs import RefusedError, Row, RowReader, bound_pixels
 from mmx.verbs.serve_limits import BusyError, Counts, Limits, TooLargeError
 
 JSON, FORM = "application/json", "multipart/form-data"
@@ -40,6 +40,8 @@ class ServeOptions:
         hosts: Names by which clients may call; empty for any.
         most_bytes: Of a request.
         most_rows: Of a request.
+        most_pixels: Width times height of a picture, or of a frame of a video.
+        most_samples: Of a sound, over all channels.
         timeout: Seconds for a request.
         queue: Rows that may wait.
         batch: Rows that are answered together.
@@ -50,6 +52,8 @@ class ServeOptions:
     hosts: frozenset[str] = frozenset()
     most_bytes: int = 20_000_000
     most_rows: int = 1000
+    most_pixels: int = 50_000_000
+    most_samples: int = 50_000_000
     timeout: float = 30.0
     queue: int = 1000
     batch: int = 64
@@ -65,8 +69,9 @@ class Service:
     """
 
     def __init__(self, opened: OpenedModel, options: ServeOptions) -> None:
-        self.opened, self.options = opened, options
-        self.reader, self.counts = RowReader(opened), Counts()
+        self.opened, self.options = bound_pixels(opened, options.most_pixels), options
+        self.reader = RowReader(self.opened, options.most_pixels, options.most_samples)
+        self.counts = Counts()
         self.batcher = Batcher[Row, Json](
             self.answer, options.batch, options.wait, options.queue, self.counts.add_batch
         )
@@ -111,7 +116,7 @@ class Service:
                 content = await value.read() if isinstance(value, UploadFile) else value
                 if content:  # a field of a page that was left empty
                     self._add_field(given, key, content)
-        return self.reader.read(given, "form")
+        return await asyncio.to_thread(self.reader.read, given, "form")
 
     def _add_field(self, given: dict[str, Any], key: str, content: str | bytes) -> None:
         name, _, column = key.partition(".")

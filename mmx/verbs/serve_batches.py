@@ -69,8 +69,8 @@ class Batcher(Generic[RowT, AnswerT]):
                 self.count(len(rows))
                 try:
                     answers = await loop.run_in_executor(thread, self.answer, rows)
-                except Exception as error:
-                    _fail(batch, error)
+                except (Exception, SystemExit) as error:  # own code of a model may raise anything
+                    _fail(batch, RuntimeError(str(error)))
                     continue
                 _hand_out(batch, answers)
 

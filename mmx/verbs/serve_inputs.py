@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,11 +17,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from mmx.errors import closest
+from mmx.errors import DataError, closest
 from mmx.experiment.inputs import name_modality
 from mmx.modalities import Column, Modality
+from mmx.modalities.clips import describe_clip
 from mmx.modalities.image import Image
 from mmx.modalities.sequence import SequenceColumn, SequenceSpec
+from mmx.modalities.sounds import holds_more
 from mmx.modalities.tabular import TabularColumn, TabularSpec
 from mmx.modalities.text import TextColumn
 from mmx.modalities.vector import VectorColumn, VectorSpec
@@ -144,9 +147,12 @@ class RowReader:
 
     Args:
         opened: The model.
+        most_pixels: Width times height of the largest frame of a video.
+        most_samples: Of a sound, over all channels.
     """
 
-    def __init__(self, opened: OpenedModel) -> None:
+    def __init__(self, opened: OpenedModel, most_pixels: int, most_samples: int) -> None:
+        self._most_pixels, self._most_samples = most_pixels, most_samples
         self.inputs = list_model_inputs(opened)
         self._specs, self._target = opened.trained.specs, opened.trained.target
         given = getattr(opened.experiment.target, "missing", None)
@@ -178,10 +184,12 @@ class RowReader:
         return row
 
     def _read_value(self, about: Input, value: Any, where: str) -> Any:
-        if value is None or (isinstance(value, bytes) and about.is_file):
-            return value
+        if value is None:
+            return None
         if about.is_file:
-            return _decode(about, value, where)
+            content = value if isinstance(value, bytes) else _decode(about, value, where)
+            self._refuse_large(about, content, where)
+            return content
         if about.modality == "text":
             if not isinstance(value, str):
                 raise RefusedError(where, f"is {_name(value)}", about.accepted)
@@ -189,6 +197,18 @@ class RowReader:
         if about.modality == "tabular":
             return self._read_cells(about, value, where)
         return _read_numbers(about, value, where)
+
+    def _refuse_large(self, about: Input, content: bytes, where: str) -> None:
+        """Refuse a sound or a video that would unfold to fill the memory."""
+        with contextlib.suppress(DataError):  # what cannot be opened is named where it is read
+            if about.modality == "audio" and holds_more(content, 0, self._most_samples):
+                reason = f"has more than {self._most_samples:,} samples over all channels"
+                raise RefusedError(where, reason, "a shorter sound")
+            if about.modality == "video":
+                _, _, width, height = describe_clip(content, 0)
+                if width * height > self._most_pixels:
+                    reason = f"has frames of {width * height:,} pixels"
+                    raise RefusedError(where, reason, f"at most {self._most_pixels:,}")
 
     def _read_cells(self, about: Input, value: Any, where: str) -> dict[str, Any] | None:
         if not isinstance(value, dict):

@@ -14,7 +14,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 from PIL import Image
 
 pytest.importorskip("fastapi")
@@ -22,7 +24,6 @@ pytest.importorskip("fastapi")
 from fastapi.testclient import TestClient
 
 from mmx.verbs.serve_app import ServeOptions, Service, make_app
-from mmx.verbs.serve_inputs import bound_pixels
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 TOKEN = "a-token-of-thirty-letters-or-so"
@@ -30,12 +31,14 @@ TOKEN = "a-token-of-thirty-letters-or-so"
 
 @pytest.fixture
 def options() -> ServeOptions:
-    return ServeOptions(most_bytes=200_000, most_rows=100)
+    return ServeOptions(
+        most_bytes=200_000, most_rows=100, most_pixels=100_000, most_samples=100_000
+    )
 
 
 @pytest.fixture
 def service(opened: Any, options: ServeOptions) -> Service:
-    return Service(bound_pixels(opened, 100_000), options)
+    return Service(opened, options)
 
 
 @pytest.fixture
@@ -168,6 +171,18 @@ def test_a_picture_that_unfolds_is_refused_before_it_is_decoded(client):
     assert reply.status_code == 422
     assert "3,600,000,000 pixels" in reply.json()["error"]
     assert "at most 100,000" in reply.json()["error"]
+
+
+def test_a_sound_that_unfolds_is_refused_before_it_is_decoded(client, monkeypatch):
+    def refuse(*_: Any) -> Any:
+        raise RuntimeError("decoded")
+
+    file = io.BytesIO()
+    soundfile.write(file, np.zeros((60_000, 2), np.int16), 8000, format="FLAC")
+    assert len(file.getvalue()) < 10_000
+    monkeypatch.setattr("mmx.modalities.sounds._decode", refuse)
+    reply = client.post("/predict/upload", files={"audio": ("x", file.getvalue())})
+    assert (reply.status_code, "100,000 samples" in reply.json()["error"]) == (422, True)
 
 
 def test_size_rows_and_types(client, asked):
