@@ -215,11 +215,12 @@ def _find_runs(asked: Asked) -> list[RunDirectory]:
     groups = group_by_settings(runs)
     if len(groups) > 1:
         names = [" ".join([f"target={each.target}", each.name]) for each in groups]
-        first = groups[0].runs[0].directory.path
+        target = [f"target={groups[0].target}"] if len({each.target for each in groups}) > 1 else []
+        label = [f"{key}={value}" for key, value in groups[0].label.items()]
         raise UsageError(
             f"the {len(runs)} runs differ in more than their seed: {'; '.join(names[:4])}"
             + (f"; and {len(names) - 4} more groups" if len(names) > 4 else ""),
-            tip=f"mmx explain {first}   (one of them), or a condition such as fusion=concat",
+            tip=shlex.join(["mmx", "explain", *asked.runs, *asked.conditions, *target, *label]),
         )
     return [each.directory for each in groups[0].runs]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -167,6 +168,10 @@ def test_over_seeds(train, tables, overrides, capsys):
     assert main(["explain", str(runs[0]), str(other)]) == 2
     said = capsys.readouterr().err
     assert "differ in more than their seed: target=one encoder.tabular.width=8" in said
+    tip = shlex.split(said.partition("tip: ")[2])
+    assert tip[:2] == ["mmx", "explain"]
+    assert main(tip[1:]) == 0
+    assert Path(capsys.readouterr().out.strip()) == runs[0] / "explain" / "test.html"
 
 
 def test_numbers_are_explained_by_how_far_off_they_are(train, tables, overrides):
